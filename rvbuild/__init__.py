@@ -1,0 +1,3 @@
+"""Make for geospatial deep learning: a TOML project in, exact incremental artifacts out."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,63 @@
+"""Every error that rvbuild raises on purpose.
+
+RvbuildError                 base: one message a user can act on, never a traceback
+├── UsageError               the command line or the project file is wrong (exit status 2)
+│   └── ProjectError         every problem of a project file, at once
+├── StageError               a stage cannot give its result (exit status 1)
+│   ├── DataError            imagery, labels or areas are not what the project says
+│   └── ModelError           a model, its weights or its code cannot be used
+└── StoreError               the store or the state database cannot be used (exit status 1)
+
+A message says where, what was expected, what was found, the nearest valid name, and what to do next.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class RvbuildError(Exception):
+    """Base of all errors that are meant for the user."""
+
+    exit_status = 1
+
+
+class UsageError(RvbuildError):
+    """The command line or the project file is wrong."""
+
+    exit_status = 2
+
+
+class ProjectError(UsageError):
+    """A project file has problems; `problems` holds one printable line for each."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class StageError(RvbuildError):
+    """A stage cannot give its result."""
+
+
+class DataError(StageError):
+    """Imagery, labels or areas are not what the project says."""
+
+
+class ModelError(StageError):
+    """A model, its weights or its code cannot be used."""
+
+
+class StoreError(RvbuildError):
+    """The store or the state database cannot be used."""
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """Return `'; did you mean "x"?'` for the valid name nearest to `name`, or an empty string.
+
+    >>> nearest("sise_px", ["size_px", "stride_px"])
+    '; did you mean "size_px"?'
+    """
+    found = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.6)
+    return f'; did you mean "{found[0]}"?' if found else ""

@@ -1,0 +1,31 @@
+"""What a stage says while it works: a protocol, so that no stage prints."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Receives the progress of one artifact. Calls are cheap: the receiver limits the rate."""
+
+    def start(self, what: str, total: int, unit: str) -> None:
+        """Begin a step, for example `start("epoch 3/10", 1200, "chips")`; it ends when the next begins."""
+
+    def advance(self, n: int = 1) -> None:
+        """Count `n` more units of the current step."""
+
+    def note(self, message: str) -> None:
+        """Tell the user one line, for example the validation scores of an epoch."""
+
+
+class Silent:
+    """A progress that says nothing: for tests and for calls from Python."""
+
+    def start(self, what: str, total: int, unit: str) -> None:
+        """Ignore a new step."""
+
+    def advance(self, n: int = 1) -> None:
+        """Ignore an advance."""
+
+    def note(self, message: str) -> None:
+        """Ignore a message."""
