@@ -1,0 +1,181 @@
+"""An artifact: files that one stage makes from inputs and settings, and the key that identifies them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+#: Part of every key: raised when the way of computing keys changes, which rebuilds everything.
+KEY_SCHEMA = 1
+
+
+def canonical(value: Any) -> bytes:
+    """Return `value` as JSON with sorted keys and no spaces: equal data gives equal bytes.
+
+    Raises
+    ------
+    ValueError
+        If a number is NaN or infinite: these have no JSON form.
+    TypeError
+        If `value` holds something that is not JSON data.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode(
+        "utf-8", "surrogatepass"
+    )
+
+
+def digest(value: Any) -> str:
+    """Return the xxh3_128 of the canonical JSON of `value`, 32 hex digits."""
+    return xxhash.xxh3_128_hexdigest(canonical(value))
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A digest of what a file means instead of its bytes, such as geometries and the attributes in use.
+
+    `function` is a dotted path such as `rvbuild.geo.vectors:digest`, called as `function([file, companions...], args)`
+    in a worker process when the file's bytes have changed; the answer is kept beside the digest of the bytes.
+    """
+
+    function: str
+    args: str = "{}"  # canonical JSON
+
+    def name(self) -> str:
+        """Return what identifies this view among the kept ones."""
+        return f"{self.function} {self.args}"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Files of the user that a stage reads under one role.
+
+    Attributes
+    ----------
+    role : str
+        What the files are for the stage; it enters the key, the paths do not.
+    files : tuple of Path
+        Absolute paths, in the order that the stage gets them.
+    companions : tuple of tuple of Path
+        For each file, the existing files beside it that change its meaning (a world file, the parts of a shapefile).
+    view : View or None
+        How files are digested; by their bytes when None.
+    passed : bool
+        Whether the stage is given the paths; user code is only part of the key.
+    """
+
+    role: str
+    files: tuple[Path, ...]
+    companions: tuple[tuple[Path, ...], ...] = ()
+    view: View | None = None
+    passed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """Outputs of another artifact that a stage reads under one role; `files` are names or `*` patterns."""
+
+    role: str
+    artifact: str
+    files: tuple[str, ...] = ("*",)
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One thing to build, as a rule declares it.
+
+    Attributes
+    ----------
+    name : str
+        Unique in the workspace and the name of the doit task, for example `chip:potsdam:2_10`.
+    project, stage, scene : str, str, str or None
+        The parts of the name; an artifact of a whole project has no scene.
+    run : str
+        Dotted path of the stage's function, for example `rvbuild.stages.chip:run`.
+    version : int
+        The stage's version, part of the key.
+    settings : mapping
+        Exactly what the stage is given, JSON data, part of the key.
+    inputs : tuple of Source or Product
+        What the stage reads.
+    folder : str
+        Where the outputs are shown, relative to the workspace.
+    rename : mapping
+        Names under which some outputs are shown, for example `{"stats.json": "2_10.json"}`.
+    code : str
+        Digest of the stage's code where it differs from the released one, else empty; part of the key.
+    packages : mapping
+        Versions of packages that the project wants in its keys (`[project] strict`).
+    hints : mapping
+        Settings that change the speed and not the result, by table; added to what the stage is given, not to the key.
+    resource : str
+        `cpu` or `torch`: jobs of the latter use all cores or the GPU, and run one at a time.
+    resume_ignores : tuple of str or None
+        None for a stage that cannot resume; else the dotted settings that its trajectory does not depend on.
+    """
+
+    name: str
+    project: str
+    stage: str
+    scene: str | None
+    run: str
+    version: int
+    settings: Mapping[str, Any]
+    inputs: tuple[Source | Product, ...]
+    folder: str
+    rename: Mapping[str, str] = field(default_factory=dict)
+    code: str = ""
+    packages: Mapping[str, str] = field(default_factory=dict)
+    hints: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    resource: str = "cpu"
+    resume_ignores: tuple[str, ...] | None = None
+
+    def shown(self, output: str) -> str:
+        """Return where the stage's file `output` is shown, relative to the workspace."""
+        return f"{self.folder}/{self.rename.get(output, output)}"
+
+    def needs(self) -> tuple[str, ...]:
+        """Return the names of the artifacts that this one reads."""
+        return tuple(dict.fromkeys(i.artifact for i in self.inputs if isinstance(i, Product)))
+
+    def label(self) -> str:
+        """Return the short name for people: `chip:2_10` or `train`."""
+        return self.stage if self.scene is None else f"{self.stage}:{self.scene}"
+
+
+def components(artifact: Artifact, inputs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Return all that decides the result of `artifact`, as JSON data: what the key digests and what `why` compares.
+
+    Parameters
+    ----------
+    artifact : Artifact
+    inputs : sequence of (role, digest)
+    """
+    parts: dict[str, Any] = {
+        "schema": KEY_SCHEMA,
+        "stage": artifact.stage,
+        "version": artifact.version,
+        "settings": json.loads(canonical(artifact.settings)),
+        "inputs": sorted([role, value] for role, value in inputs),
+    }
+    if artifact.code:
+        parts["code"] = artifact.code
+    if artifact.packages:
+        parts["packages"] = dict(artifact.packages)
+    return parts
+
+
+def trajectory(parts: Mapping[str, Any], ignores: Sequence[str]) -> str:
+    """Return the key without the settings named by dotted paths in `ignores`: what identifies checkpoints."""
+    settings = json.loads(canonical(parts["settings"]))
+    for dotted in ignores:
+        *tables, last = dotted.split(".")
+        place = settings
+        for table in tables:
+            place = place[table]
+        place.pop(last, None)
+    return digest({**parts, "settings": settings})

@@ -1,0 +1,347 @@
+"""Builds one artifact at a time, crash-safe: staged, checked, stored, shown, and only then recorded.
+
+The order is the argument. A stage writes into a directory of its own. Its inputs are digested again when it returns: if
+one changed meanwhile, nothing is kept. Outputs move into the store by rename, then the action's record, then copies
+appear in the workspace by rename, then one transaction records the artifact. Killed before the action's record, the
+artifact is built again (training resumes); killed after it, the next run restores it.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Protocol
+
+from rvbuild.build.artifact import Artifact, Product, Source, View, trajectory
+from rvbuild.build.decide import Decision, Reason, State
+from rvbuild.build.fingerprint import hash_file, signature
+from rvbuild.build.plan import Plan, Planned, ViewRunner, selected
+from rvbuild.build.state import Output, Record
+from rvbuild.build.store import Action
+from rvbuild.build.worker import Job
+from rvbuild.build.workers import Executor, Interrupted
+from rvbuild.errors import DataError, RvbuildError, StageError
+from rvbuild.progress import Progress, Silent
+
+#: Packages whose versions are recorded with every artifact.
+RECORDED = ("numpy", "torch", "torchvision", "rasterio", "fiona", "shapely", "safetensors")
+
+
+class Did(enum.Enum):
+    """What a run did with an artifact."""
+
+    BUILT = "built"
+    """The stage ran."""
+    RESTORED = "restored"
+    """The outputs came from the store."""
+    FRESH = "fresh"
+    """Nothing was to be done."""
+    FAILED = "failed"
+    """The stage failed, or an input changed while it ran."""
+    SKIPPED = "skipped"
+    """Something it needs failed, or the run stopped before its turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What happened to an artifact in this run."""
+
+    artifact: Artifact
+    did: Did
+    reasons: tuple[Reason, ...] = ()
+    seconds: float = 0.0
+    key: str | None = None
+    outputs: tuple[str, ...] = ()
+    message: str = ""
+    detail: str = ""  # a traceback, for a log and never for the terminal
+
+
+class Reporter(Protocol):
+    """Is told what happens, from any thread."""
+
+    def begins(self, artifact: Artifact, decision: Decision) -> Progress:
+        """Say that work on `artifact` begins; return where its progress goes."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """Say what became of an artifact."""
+
+    def note(self, line: str) -> None:
+        """Say something about the whole run."""
+
+
+class Builder:
+    """Brings artifacts up to date.
+
+    Parameters
+    ----------
+    plan : Plan
+    executor : Executor
+    reporter : Reporter
+    """
+
+    def __init__(self, plan: Plan, executor: Executor, reporter: Reporter) -> None:
+        self.plan = plan
+        self.outcomes: dict[str, Outcome] = {}
+        self._workspace = plan.workspace
+        self._executor = executor
+        self._reporter = reporter
+        self._torch = threading.Semaphore(1)
+        self._stopped = threading.Event()
+
+    def is_fresh(self, name: str) -> bool:
+        """Tell whether nothing is to be done for `name`, and count it as fresh then."""
+        planned = self.plan[name]
+        if planned.decision.state is not State.FRESH:
+            return False
+        record = self._workspace.state.record(name)
+        shown = tuple(o.path for o in record.outputs.values()) if record else ()
+        self._done(Outcome(self.plan.artifacts[name], Did.FRESH, (), 0.0, planned.facts.key, shown))
+        return True
+
+    def perform(self, name: str) -> bool:
+        """Restore or build `name`; return whether it is up to date now."""
+        artifact = self.plan.artifacts[name]
+        planned = self.plan[name]
+        began = time.monotonic()
+        progress = self._reporter.begins(artifact, planned.decision)
+        try:
+            if planned.facts.key is None:
+                raise StageError("; ".join(str(r) for r in planned.decision.reasons) or "an input is missing")
+            if planned.decision.state is State.RESTORABLE:
+                record = self._restore(artifact, planned)
+                if record is not None:
+                    self._succeed(artifact, planned, record, Did.RESTORED, time.monotonic() - began)
+                    return True
+                self._reporter.note(
+                    f"{artifact.label()}: the store's copy is damaged (kept in quarantine): built again"
+                )
+                self.plan.distrust(name)
+            record = self._build(artifact, planned, progress, began)
+            self._succeed(artifact, planned, record, Did.BUILT, record.seconds)
+            return True
+        except Interrupted:
+            return False
+        except RvbuildError as error:
+            detail = "\n".join(getattr(error, "__notes__", ()))
+            self._fail(artifact, planned, str(error), detail, time.monotonic() - began)
+            return False
+        except OSError as error:
+            message = f"{error.strerror or error}: {error.filename or self._workspace.cache}"
+            self._fail(artifact, planned, message, "", time.monotonic() - began)
+            return False
+
+    def skip(self, name: str, why: str) -> None:
+        """Take note that `name` was not done because of `why`."""
+        if name not in self.outcomes:
+            self._done(Outcome(self.plan.artifacts[name], Did.SKIPPED, self.plan[name].decision.reasons, message=why))
+
+    def interrupt(self) -> None:
+        """Stop whatever runs; unfinished artifacts are as before."""
+        self._stopped.set()
+        self._executor.interrupt()
+
+    # -- parts --------------------------------------------------------------------------------------------------------
+
+    def _restore(self, artifact: Artifact, planned: Planned) -> Record | None:
+        assert planned.facts.key is not None
+        action = self._workspace.store.restorable(planned.facts.key)
+        if action is None:
+            return None
+        old = planned.facts.record
+        return self._show(artifact, planned, action, {} if old is None else old.outputs)
+
+    def _build(self, artifact: Artifact, planned: Planned, progress: Progress, began: float) -> Record:
+        store, key = self._workspace.store, planned.facts.key
+        assert key is not None
+        resume = None
+        if artifact.resume_ignores is not None:
+            path = trajectory(planned.facts.components, artifact.resume_ignores)
+            if planned.facts.forced:
+                store.forget_resume(path)
+            resume = store.resume(path)
+            resume.mkdir(parents=True, exist_ok=True)
+        staging = store.staging()
+        try:
+            used = self._inputs(artifact)
+            job = self._job(artifact, used, staging, resume)
+            if artifact.resource == "torch":
+                with self._torch:
+                    began = time.monotonic()
+                    self._run(job, progress)
+            else:
+                self._run(job, progress)
+            self._recheck(artifact, planned)
+            outputs = {}
+            for made in sorted(staging.iterdir()):
+                if not made.is_file() or made.is_symlink():
+                    raise StageError(f"the stage {artifact.stage} made {made.name}, which is not a plain file")
+                value = hash_file(made)
+                outputs[made.name] = (value, made.stat().st_size)
+                store.take(made, value)
+            if not outputs:
+                raise StageError(f"the stage {artifact.stage} made no output")
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+        before = store.action(key)
+        if before is not None and dict(before.outputs) != outputs:
+            text = f"{artifact.label()}: the same inputs gave other bytes than before; the new ones are kept"
+            self._reporter.note(text)
+        seconds = time.monotonic() - began
+        action = Action(key, planned.facts.components, outputs, seconds, time.time(), versions())
+        store.record(action)
+        old = planned.facts.record
+        record = self._show(artifact, planned, action, {} if old is None else old.outputs)
+        if record is None:
+            raise StageError(f"{store.root}: the store lost what was just written to it; is the disk failing?")
+        return record
+
+    def _run(self, job: Job, progress: Progress) -> None:
+        if self._stopped.is_set():
+            raise Interrupted
+        self._executor.run(job, progress)
+
+    def _inputs(self, artifact: Artifact) -> dict[str, list[Path]]:
+        """Return the paths that the stage reads, by role."""
+        found: dict[str, list[Path]] = {}
+        for item in artifact.inputs:
+            if isinstance(item, Product):
+                origin = self.plan.artifacts[item.artifact]
+                outputs = self.plan[item.artifact].outputs or {}
+                found[item.role] = [self._workspace.root / origin.shown(n) for n in selected(item, outputs)]
+            elif item.passed:
+                found[item.role] = list(item.files)
+        return found
+
+    def _job(self, artifact: Artifact, inputs: Mapping[str, list[Path]], staging: Path, resume: Path | None) -> Job:
+        settings = dict(artifact.settings)
+        for table, hints in artifact.hints.items():
+            settings[table] = {**settings[table], **hints}
+        kwargs: dict[str, Any] = {"inputs": inputs, "settings": settings, "outputs": staging}
+        if resume is not None:
+            kwargs["resume"] = resume
+        return Job(artifact.run, kwargs, artifact.resource, str(self._workspace.root))
+
+    def _recheck(self, artifact: Artifact, planned: Planned) -> None:
+        """Raise if an input is no longer what the key says."""
+        prints = self._workspace.prints
+        for item in artifact.inputs:
+            if isinstance(item, Source):
+                for path in [*item.files, *(c for cs in item.companions for c in cs)]:
+                    before = prints.digest(path)
+                    prints.forget(path)
+                    if prints.digest(path) != before:
+                        raise StageError(
+                            f"{self._workspace.show(path)} changed while {artifact.label()} was made from it: "
+                            "nothing was kept; run again"
+                        )
+            else:
+                origin = self.plan.artifacts[item.artifact]
+                record = self._workspace.state.record(item.artifact)
+                outputs = record.outputs if record else {}
+                for name in selected(item, outputs):
+                    self._recheck_output(artifact, origin, name, outputs[name])
+
+    def _recheck_output(self, artifact: Artifact, origin: Artifact, name: str, output: Output) -> None:
+        path = self._workspace.root / output.path
+        now = signature(path)
+        if now is None or not (output.is_as_placed(now) or hash_file(path) == output.digest):
+            raise StageError(
+                f"{output.path}, made by {origin.label()}, changed while {artifact.label()} read it: "
+                "nothing was kept; run again"
+            )
+
+    def _show(
+        self, artifact: Artifact, planned: Planned, action: Action, before: Mapping[str, Output]
+    ) -> Record | None:
+        """Put all outputs of `action` in place and remove those that are no longer made."""
+        outputs: dict[str, Output] = {}
+        intact = {n: o for n, o in before.items() if not self._is_damaged(artifact, n, o)}
+        for name, (value, _) in action.outputs.items():
+            if name in intact and intact[name].digest == value:
+                outputs[name] = intact[name]
+                continue
+            shown = artifact.shown(name)
+            output = self._workspace.store.place(
+                value, self._workspace.root / shown, shown, self._workspace.cache / "tmp"
+            )
+            if output is None:
+                return None
+            outputs[name] = output
+        kept = {o.path for o in outputs.values()}
+        for output in before.values():
+            if output.path not in kept:
+                (self._workspace.root / output.path).unlink(missing_ok=True)
+        facts = planned.facts
+        return Record(
+            key=action.key,
+            components=facts.components,
+            sources=facts.sources,
+            outputs=outputs,
+            seconds=action.seconds,
+            at=time.time(),
+            packages=action.packages,
+        )
+
+    def _is_damaged(self, artifact: Artifact, name: str, output: Output) -> bool:
+        now = signature(self._workspace.root / output.path)
+        return now is None or output.path != artifact.shown(name) or not output.is_as_placed(now)
+
+    def _succeed(self, artifact: Artifact, planned: Planned, record: Record, did: Did, seconds: float) -> None:
+        reasons = planned.decision.reasons
+        self._workspace.state.succeed(artifact.name, record, did.value, [str(r) for r in reasons])
+        self.plan.settle(artifact.name, record)
+        shown = tuple(o.path for o in record.outputs.values())
+        self._done(Outcome(artifact, did, reasons, seconds, record.key, shown))
+
+    def _fail(self, artifact: Artifact, planned: Planned, message: str, detail: str, seconds: float) -> None:
+        if self._stopped.is_set():
+            return
+        self._workspace.state.fail(artifact.name, planned.facts.key or "", message, seconds)
+        self._done(
+            Outcome(artifact, Did.FAILED, planned.decision.reasons, seconds, planned.facts.key, (), message, detail)
+        )
+
+    def _done(self, outcome: Outcome) -> None:
+        self.outcomes[outcome.artifact.name] = outcome
+        self._reporter.ended(outcome)
+
+
+_known_versions: dict[str, str] = {}
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the recorded packages, without importing them."""
+    if not _known_versions:
+        for name in RECORDED:
+            try:
+                _known_versions[name] = metadata.version(name)
+            except metadata.PackageNotFoundError:
+                continue
+    return _known_versions
+
+
+def view_runner(executor: Executor) -> ViewRunner:
+    """Return a function that computes views of files on `executor`."""
+
+    def one(item: tuple[tuple[Path, ...], View]) -> str | None:
+        files, view = item
+        job = Job(view.function, {"paths": list(files), "args": json.loads(view.args)}, reports=False)
+        try:
+            return str(executor.run(job, Silent()))
+        except DataError:
+            return None
+
+    def compute(wanted: Sequence[tuple[tuple[Path, ...], View]]) -> list[str | None]:
+        with ThreadPoolExecutor(max_workers=min(len(wanted), os.cpu_count() or 1)) as pool:
+            return list(pool.map(one, wanted))
+
+    return compute

@@ -1,0 +1,105 @@
+"""Digests of files, computed once per change and remembered by stat signature."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import xxhash
+
+from rvbuild.build.state import Signature, State
+
+#: A file changed this short a time before it was hashed may change again within the same clock tick.
+RACY_NS = 20_000_000
+_BLOCK = 1 << 20
+
+
+def signature(path: Path | str) -> Signature | None:
+    """Return the signature of the file at `path` (links followed), or None if there is no such file."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - thousands of files
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return Signature(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+
+
+def hash_file(path: Path | str) -> str:
+    """Return the xxh3_128 of the file's bytes, 32 hex digits; the GIL is free meanwhile."""
+    state = xxhash.xxh3_128()
+    buffer = bytearray(_BLOCK)
+    view = memoryview(buffer)
+    with Path(path).open("rb", buffering=0) as file:
+        while n := file.readinto(buffer):
+            state.update(view[:n])
+    return state.hexdigest()
+
+
+class Fingerprints:
+    """Digests of files, kept in the state database from one run to the next.
+
+    A signature that has not changed stands for its content, unless the file was modified within 20 ms of its hashing
+    (git's "racily clean"). Within one run a file is looked at once, until `forget` is called for it.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._known: dict[str, str | None] = {}
+        self.hashed = 0
+
+    def digest(self, path: Path | str) -> str | None:
+        """Return the digest of the file at `path`, or None if it does not exist."""
+        name = str(path)
+        if name not in self._known:
+            self._known[name] = self._look_up(name)
+        return self._known[name]
+
+    def forget(self, path: Path | str) -> None:
+        """Look at `path` again when it is asked for next."""
+        self._known.pop(str(path), None)
+
+    def prefetch(self, paths: Iterable[Path | str]) -> None:
+        """Hash all changed files among `paths` in threads."""
+        fresh = [p for p in dict.fromkeys(map(str, paths)) if p not in self._known]
+        changed = []
+        for path in fresh:
+            found = signature(path)
+            if found is not None and self._remembered(path, found) is None:
+                changed.append(path)
+        if len(changed) > 1:
+            with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+                list(pool.map(self.digest, changed))
+        for path in fresh:
+            self.digest(path)
+
+    def _look_up(self, path: str) -> str | None:
+        for _ in range(3):
+            before = signature(path)
+            if before is None:
+                return None
+            value = self._remembered(path, before)
+            if value is not None:
+                return value
+            hashed_at = time.time_ns()
+            try:
+                value = hash_file(path)
+            except FileNotFoundError:
+                return None
+            self.hashed += 1
+            if signature(path) == before:
+                self._state.remember_file(path, before, hashed_at, value)
+                return value
+        return value  # a file that never rests: the check after the stage will see it
+
+    def _remembered(self, path: str, now: Signature) -> str | None:
+        row = self._state.file(path)
+        if row is None:
+            return None
+        known, hashed_at, value = row
+        if known != now:
+            return None
+        if max(now.mtime_ns, now.ctime_ns) > hashed_at - RACY_NS:
+            return None
+        return value

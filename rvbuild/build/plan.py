@@ -1,0 +1,237 @@
+"""The plan: for every artifact of a graph its inputs' digests, its key, and the decision that follows."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rvbuild.build.artifact import Artifact, Product, Source, View, components, digest
+from rvbuild.build.decide import Decision, Facts, State, decide
+from rvbuild.build.fingerprint import signature
+from rvbuild.build.state import Record
+from rvbuild.build.workspace import Workspace
+
+#: Computes views of files: for each (files, view) the value, in order; None for a file that cannot be read.
+ViewRunner = Callable[[Sequence[tuple[tuple[Path, ...], View]]], Sequence[str | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What is known of an artifact before it is built."""
+
+    facts: Facts
+    decision: Decision
+    outputs: Mapping[str, tuple[str, int]] | None  # name -> (digest, size); None while not known
+
+
+class Plan:
+    """Decides for every artifact of a graph; answers are kept until `settle` says that one was built.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    artifacts : iterable of Artifact
+        In an order in which every artifact comes after those it needs.
+    views : callable
+        Computes the views that are not known yet.
+    forced : set of str
+        Names of the artifacts that are built in any case.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        artifacts: Iterable[Artifact],
+        views: ViewRunner,
+        forced: frozenset[str] = frozenset(),
+    ) -> None:
+        self.workspace = workspace
+        self.artifacts = {a.name: a for a in artifacts}
+        self._views = views
+        self._forced = set(forced)
+        self._planned: dict[str, Planned] = {}
+        self._records = workspace.state.records()
+        self._lock = threading.RLock()
+        self._unreadable: set[tuple[str, str]] = set()
+
+    def closure(self, names: Iterable[str]) -> list[Artifact]:
+        """Return the named artifacts and all that they need, in graph order."""
+        wanted: set[str] = set()
+        left = list(names)
+        while left:
+            name = left.pop()
+            if name not in wanted:
+                wanted.add(name)
+                left += self.artifacts[name].needs()
+        return [a for a in self.artifacts.values() if a.name in wanted]
+
+    def look(self, artifacts: Iterable[Artifact]) -> None:
+        """Hash all changed sources of `artifacts` and compute their unknown views, in parallel."""
+        sources = [i for a in artifacts for i in a.inputs if isinstance(i, Source)]
+        prints = self.workspace.prints
+        prints.prefetch(p for s in sources for p in [*s.files, *(c for cs in s.companions for c in cs)])
+        unknown: dict[tuple[str, str], tuple[tuple[Path, ...], View]] = {}
+        for source in sources:
+            for i in range(len(source.files)):
+                content = self._content(source, i)
+                view = source.view
+                if view is None or content is None or self.workspace.state.view(content, view.name()) is not None:
+                    continue
+                unknown[content, view.name()] = ((source.files[i], *_companions(source, i)), view)
+        if unknown:
+            values = self._views(list(unknown.values()))
+            for (content, name), value in zip(unknown, values, strict=True):
+                self._keep_view(content, name, value)
+
+    def __getitem__(self, name: str) -> Planned:
+        """Return what is known of the artifact `name` now."""
+        with self._lock:
+            for artifact in self.closure([name]) if name not in self._planned else ():
+                if artifact.name not in self._planned:
+                    self._planned[artifact.name] = self._plan(artifact)
+            return self._planned[name]
+
+    def settle(self, name: str, record: Record) -> None:
+        """Take note that `name` has been built or restored as `record` says."""
+        with self._lock:
+            self._records[name] = record
+            self._forced.discard(name)
+            self._planned.pop(name, None)
+            for waiting in [n for n, p in self._planned.items() if p.facts.key is None]:
+                del self._planned[waiting]
+
+    def distrust(self, name: str) -> None:
+        """Decide anew about `name`: what the store had of it turned out to be damaged."""
+        with self._lock:
+            self._planned.pop(name, None)
+
+    # -- one artifact -------------------------------------------------------------------------------------------------
+
+    def _plan(self, artifact: Artifact) -> Planned:
+        roles: list[tuple[str, str]] = []
+        sources: dict[str, Any] = {}
+        products: dict[str, str] = {}
+        waiting: list[str] = []
+        complete = True
+        for item in artifact.inputs:
+            if isinstance(item, Source):
+                value, sources[item.role] = self._source(item)
+            else:
+                value = self._product(item)
+                products[item.role] = self.artifacts[item.artifact].label()
+                if value is None:
+                    waiting.append(products[item.role])
+            if value is None:
+                complete = False
+            else:
+                roles.append((item.role, value))
+        parts = components(artifact, roles)
+        key = digest(parts) if complete else None
+        record = self._records.get(artifact.name)
+        failure = self.workspace.state.failure(artifact.name) if key is not None else None
+        action = None if key is None else self.workspace.store.restorable(key)
+        facts = Facts(
+            key=key,
+            components=parts,
+            sources=sources,
+            products=products,
+            waiting=tuple(dict.fromkeys(waiting)),
+            record=record,
+            damaged=self._damaged(artifact, record) if record is not None else (),
+            stored=action is not None,
+            failure=failure[1] if failure is not None and failure[0] == key else None,
+            forced=artifact.name in self._forced,
+        )
+        decision = decide(facts)
+        outputs: Mapping[str, tuple[str, int]] | None = None
+        if decision.state is State.FRESH and record is not None:
+            outputs = {name: (o.digest, o.size) for name, o in self._records[artifact.name].outputs.items()}
+        elif decision.state is State.RESTORABLE and action is not None:
+            outputs = action.outputs
+        return Planned(facts, decision, outputs)
+
+    def _content(self, source: Source, i: int) -> str | None:
+        prints = self.workspace.prints
+        value = prints.digest(source.files[i])
+        beside = _companions(source, i)
+        if value is None or not beside:
+            return value
+        stem = source.files[i].stem
+        return digest([value, sorted([p.name.removeprefix(stem), prints.digest(p)] for p in beside)])
+
+    def _source(self, source: Source) -> tuple[str | None, list[list[str | None]]]:
+        values: list[str] = []
+        shown: list[list[str | None]] = []
+        for i, path in enumerate(source.files):
+            content = self._content(source, i)
+            shown.append([self.workspace.show(path), content])
+            if content is not None and source.view is not None:
+                content = self._view(source, i, content)
+            if content is not None:
+                values.append(content)
+        return (digest(values) if len(values) == len(source.files) else None), shown
+
+    def _view(self, source: Source, i: int, content: str) -> str:
+        view = source.view
+        assert view is not None
+        name = view.name()
+        if (content, name) in self._unreadable:
+            return f"unreadable {content}"
+        value = self.workspace.state.view(content, name)
+        if value is not None:
+            return value
+        (value,) = self._views([((source.files[i], *_companions(source, i)), view)])
+        return self._keep_view(content, name, value)
+
+    def _keep_view(self, content: str, name: str, value: str | None) -> str:
+        """Remember a view; a file that cannot be read counts by its bytes, so that its stage runs and says why."""
+        if value is None:
+            self._unreadable.add((content, name))
+            return f"unreadable {content}"
+        self.workspace.state.remember_view(content, name, value)
+        return value
+
+    def _product(self, item: Product) -> str | None:
+        outputs = self[item.artifact].outputs
+        if outputs is None:
+            return None
+        return digest(sorted([name, outputs[name][0]] for name in selected(item, outputs)))
+
+    def _damaged(self, artifact: Artifact, record: Record) -> tuple[str, ...]:
+        """Return a phrase for each output that the workspace does not show as it was built; refresh touched ones."""
+        phrases, touched = [], {}
+        for name, output in record.outputs.items():
+            path = self.workspace.root / output.path
+            if output.path != artifact.shown(name):
+                phrases.append(f"{output.path} is now shown as {artifact.shown(name)}")
+                continue
+            now = signature(path)
+            if now is None:
+                phrases.append(f"{output.path} is missing")
+                continue
+            if output.is_as_placed(now):
+                continue
+            if now.size != output.size or self.workspace.prints.digest(path) != output.digest:
+                phrases.append(f"{output.path} was edited")
+                continue
+            ctime_ns = None if output.ctime_ns is None else now.ctime_ns
+            touched[name] = dataclasses.replace(output, mtime_ns=now.mtime_ns, inode=now.inode, ctime_ns=ctime_ns)
+        if touched:
+            renewed = dataclasses.replace(record, outputs={**record.outputs, **touched})
+            self._records[artifact.name] = renewed
+            self.workspace.state.refresh(artifact.name, renewed)
+        return tuple(phrases)
+
+
+def selected(item: Product, outputs: Iterable[str]) -> list[str]:
+    """Return the names among `outputs` that `item` reads, sorted."""
+    return sorted(name for name in outputs if any(fnmatch.fnmatchcase(name, pattern) for pattern in item.files))
+
+
+def _companions(source: Source, i: int) -> tuple[Path, ...]:
+    return source.companions[i] if source.companions else ()

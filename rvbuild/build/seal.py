@@ -1,0 +1,94 @@
+"""The seal: the shortest way to "nothing to do".
+
+After a complete build of a target a small file lists every file it rests on, with its stat signature: sources, outputs,
+the project files, rvbuild's own code; and the environment variables that the project read. A run with the same words
+whose seal still holds is done, without planning anything. Only the standard library is used here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+_RACY_NS = 20_000_000
+_SCHEMA = 1
+
+
+def path_of(cache: Path, words: Sequence[str]) -> Path:
+    """Return where the seal of the command `words` is, in the workspace's cache."""
+    return cache / "seals" / f"{zlib.crc32(repr(list(words)).encode('utf-8', 'surrogatepass')):08x}.json"
+
+
+def holds(path: Path, words: Sequence[str]) -> list[str] | None:
+    """Return what to tell the user if the seal at `path` is of `words` and still holds, else None."""
+    try:
+        seal = json.loads(path.read_bytes())
+        if seal["schema"] != _SCHEMA or seal["words"] != list(words) or seal["python"] != sys.version:
+            return None
+        if any(os.environ.get(name) != value for name, value in seal["environment"].items()):
+            return None
+        stat = os.stat
+        for name, size, mtime_ns, ctime_ns, inode in seal["files"]:
+            s = stat(name)
+            if s.st_size != size or s.st_mtime_ns != mtime_ns or s.st_ino != inode or s.st_ctime_ns != ctime_ns:
+                return None
+        if any(stat(name).st_mtime_ns != mtime_ns for name, mtime_ns in seal["directories"]):
+            return None
+        return list(seal["lines"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write(
+    path: Path,
+    words: Sequence[str],
+    *,
+    files: Mapping[str, tuple[int, int, int, int]],
+    directories: Iterable[str],
+    environment: Mapping[str, str | None],
+    lines: Sequence[str],
+) -> None:
+    """Write a seal, unless something it would rest on is not as it was seen.
+
+    Parameters
+    ----------
+    path : Path
+    words : sequence of str
+        The command line, normalised.
+    files : mapping
+        Absolute path -> (size, mtime_ns, ctime_ns, inode) as it was when the build relied on it.
+    directories : iterable of str
+        Where new files would matter: a world file beside an image, another project file.
+    environment : mapping
+        The environment variables that the projects read; None for one that was not set.
+    lines : sequence of str
+        What a run that has nothing to do says.
+    """
+    path.unlink(missing_ok=True)
+    newest = max((max(f[1], f[2]) for f in files.values()), default=0)
+    time.sleep(max(0, min(_RACY_NS, newest + _RACY_NS - time.time_ns())) / 1e9)
+    try:
+        for name, expected in files.items():
+            s = os.stat(name)  # noqa: PTH116 - thousands of files
+            if (s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino) != tuple(expected):
+                return
+        seal = {
+            "schema": _SCHEMA,
+            "words": list(words),
+            "python": sys.version,
+            "environment": dict(environment),
+            "files": [[name, *values] for name, values in files.items()],
+            "directories": [[name, Path(name).stat().st_mtime_ns] for name in dict.fromkeys(directories)],
+            "lines": list(lines),
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        temporary.write_text(json.dumps(seal, separators=(",", ":")))
+        temporary.replace(path)
+    except OSError:
+        return  # a seal only saves time

@@ -1,0 +1,260 @@
+"""The state database of a workspace: digests of files, what every artifact was built from, failures, and a log."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rvbuild.errors import StoreError
+
+
+class Signature(NamedTuple):
+    """What a stat tells about a file's content: any edit changes one of these, a touch does too."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+
+_SCHEMA = """
+create table if not exists file (path text primary key, size int, mtime int, ctime int, inode int, hashed_at int,
+                                 digest text) without rowid;
+create table if not exists view (digest text, name text, value text, primary key (digest, name)) without rowid;
+create table if not exists record (artifact text primary key, json text) without rowid;
+create table if not exists failure (artifact text primary key, key text, message text) without rowid;
+create table if not exists log (id integer primary key, at real, artifact text, key text, how text, seconds real,
+                                reasons text);
+create index if not exists log_artifact on log (artifact);
+"""
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A file that an artifact shows in the workspace."""
+
+    path: str  # relative to the workspace
+    digest: str
+    size: int
+    mtime_ns: int
+    inode: int
+    ctime_ns: int | None  # None for a hard link into the store: its sibling's links change it
+
+    def is_as_placed(self, now: Signature) -> bool:
+        """Tell whether the stat signature `now` is that of the file as it was put in place."""
+        same = (now.size, now.mtime_ns, now.inode) == (self.size, self.mtime_ns, self.inode)
+        return same and self.ctime_ns in (None, now.ctime_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What an artifact in the workspace was built from; `cleaned` marks one that was removed on purpose."""
+
+    key: str
+    components: Mapping[str, Any]
+    sources: Mapping[str, Any]  # role -> [[path, digest], ...], for explanations
+    outputs: Mapping[str, Output]
+    seconds: float
+    at: float
+    packages: Mapping[str, str] = field(default_factory=dict)
+    cleaned: bool = False
+
+
+def _encode(record: Record) -> str:
+    return json.dumps(
+        {
+            "key": record.key,
+            "components": record.components,
+            "sources": record.sources,
+            "outputs": {
+                name: [o.path, o.digest, o.size, o.mtime_ns, o.inode, o.ctime_ns] for name, o in record.outputs.items()
+            },
+            "seconds": record.seconds,
+            "at": record.at,
+            "packages": record.packages,
+            "cleaned": record.cleaned,
+        }
+    )
+
+
+def _decode(text: str) -> Record:
+    data = json.loads(text)
+    data["outputs"] = {name: Output(*values) for name, values in data["outputs"].items()}
+    return Record(**data)
+
+
+class State:
+    """The database; every method may be called from any thread, every change is one transaction.
+
+    Parameters
+    ----------
+    path : Path
+        Where the database is, or will be. A damaged one is moved aside and begun again: what it held is found again
+        by digests and in the store.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.renewed: Path | None = None
+        self._lock = threading.RLock()
+        self._files: dict[str, tuple[Signature, int, str]] | None = None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._db = self._open()
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError) and "unable to open" in str(error):
+                raise StoreError(f"{path}: cannot open the state database: {error}; is the cache writable?") from None
+            self.renewed = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
+            path.replace(self.renewed)
+            for suffix in ("-wal", "-shm"):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+            self._db = self._open()
+
+    def _open(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self.path, timeout=60, check_same_thread=False, isolation_level=None)
+        try:
+            db.execute("pragma journal_mode = wal")
+            db.execute("pragma synchronous = normal")
+            version = db.execute("pragma user_version").fetchone()[0]
+            if version not in (0, _VERSION):
+                raise sqlite3.DatabaseError(f"version {version}")
+            db.executescript(_SCHEMA)
+            db.execute(f"pragma user_version = {_VERSION}")
+            db.execute("select count(*) from record").fetchone()
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def close(self) -> None:
+        """Close the database."""
+        with self._lock:
+            self._db.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection inside one transaction, committed at the end or rolled back on an error."""
+        with self._lock:
+            try:
+                self._db.execute("begin immediate")
+                yield self._db
+                self._db.execute("commit")
+            except BaseException as error:
+                if self._db.in_transaction:
+                    self._db.execute("rollback")
+                if isinstance(error, sqlite3.Error):
+                    raise StoreError(f"{self.path}: {error}; is the disk full or the cache read-only?") from error
+                raise
+
+    # -- digests ------------------------------------------------------------------------------------------------------
+
+    def file(self, path: str) -> tuple[Signature, int, str] | None:
+        """Return (signature, time of hashing in ns, digest) of a file as last hashed."""
+        with self._lock:
+            if self._files is None:
+                rows = self._db.execute("select path, size, mtime, ctime, inode, hashed_at, digest from file")
+                self._files = {row[0]: (Signature(*row[1:5]), row[5], row[6]) for row in rows}
+            return self._files.get(path)
+
+    def remember_file(self, path: str, signature: Signature, hashed_at: int, digest: str) -> None:
+        """Keep the digest of a file."""
+        with self.transaction() as db:
+            db.execute(
+                "insert or replace into file values (?, ?, ?, ?, ?, ?, ?)", (path, *signature, hashed_at, digest)
+            )
+            if self._files is not None:
+                self._files[path] = (signature, hashed_at, digest)
+
+    def view(self, digest: str, name: str) -> str | None:
+        """Return the view `name` of content `digest`, if it is known."""
+        with self._lock:
+            row = self._db.execute("select value from view where digest = ? and name = ?", (digest, name)).fetchone()
+        return row[0] if row else None
+
+    def remember_view(self, digest: str, name: str, value: str) -> None:
+        """Keep a view of a content."""
+        with self.transaction() as db:
+            db.execute("insert or replace into view values (?, ?, ?)", (digest, name, value))
+
+    # -- artifacts ----------------------------------------------------------------------------------------------------
+
+    def record(self, artifact: str) -> Record | None:
+        """Return what `artifact` was built from, or None if it never was here."""
+        with self._lock:
+            row = self._db.execute("select json from record where artifact = ?", (artifact,)).fetchone()
+        return _decode(row[0]) if row else None
+
+    def records(self) -> dict[str, Record]:
+        """Return all records by artifact."""
+        with self._lock:
+            rows = self._db.execute("select artifact, json from record").fetchall()
+        return {name: _decode(text) for name, text in rows}
+
+    def failure(self, artifact: str) -> tuple[str, str] | None:
+        """Return (key, message) of the last failure of `artifact`, if it has not been built since."""
+        with self._lock:
+            row = self._db.execute("select key, message from failure where artifact = ?", (artifact,)).fetchone()
+        return (row[0], row[1]) if row else None
+
+    def succeed(self, artifact: str, record: Record, how: str, reasons: list[str]) -> None:
+        """Keep a new record of `artifact` and log it, in one transaction."""
+        with self.transaction() as db:
+            db.execute("insert or replace into record values (?, ?)", (artifact, _encode(record)))
+            db.execute("delete from failure where artifact = ?", (artifact,))
+            db.execute(
+                "insert into log (at, artifact, key, how, seconds, reasons) values (?, ?, ?, ?, ?, ?)",
+                (record.at, artifact, record.key, how, record.seconds, json.dumps(reasons)),
+            )
+
+    def refresh(self, artifact: str, record: Record) -> None:
+        """Replace the record of `artifact` by one that says the same with newer signatures."""
+        with self.transaction() as db:
+            db.execute("insert or replace into record values (?, ?)", (artifact, _encode(record)))
+
+    def fail(self, artifact: str, key: str, message: str, seconds: float) -> None:
+        """Keep that building `artifact` failed."""
+        with self.transaction() as db:
+            db.execute("insert or replace into failure values (?, ?, ?)", (artifact, key, message))
+            db.execute(
+                "insert into log (at, artifact, key, how, seconds, reasons) values (?, ?, ?, ?, ?, ?)",
+                (time.time(), artifact, key, "failed", seconds, json.dumps([message])),
+            )
+
+    def clean(self, artifact: str) -> list[str]:
+        """Forget `artifact`; return every key under which it was ever built or restored here."""
+        with self.transaction() as db:
+            keys = [row[0] for row in db.execute("select distinct key from log where artifact = ?", (artifact,))]
+            record = self.record(artifact)
+            if record is not None:
+                empty = Record(record.key, {}, {}, {}, record.seconds, time.time(), {}, cleaned=True)
+                db.execute("insert or replace into record values (?, ?)", (artifact, _encode(empty)))
+                keys.append(record.key)
+            db.execute("delete from failure where artifact = ?", (artifact,))
+            db.execute("delete from log where artifact = ?", (artifact,))
+        return sorted(set(keys))
+
+    def last_seconds(self, artifact: str) -> float | None:
+        """Return how long the last building of `artifact` took, or None if it was never built here."""
+        with self._lock:
+            row = self._db.execute(
+                "select seconds from log where artifact = ? and how = 'built' order by id desc limit 1", (artifact,)
+            ).fetchone()
+        return float(row[0]) if row else None
+
+
+def fsync_dir(path: Path) -> None:
+    """Make renames inside the directory `path` durable."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,122 @@
+"""A worker process: receives jobs from the pool, calls their functions, reports progress and results."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+from rvbuild.errors import RvbuildError
+from rvbuild.progress import Progress
+
+_REPORT_EVERY_S = 0.1
+
+
+@dataclass(frozen=True)
+class Job:
+    """A call of the function at a dotted path; with `reports`, it gets a `progress` argument too."""
+
+    function: str
+    kwargs: Mapping[str, Any]
+    resource: str = "cpu"
+    path: str | None = None  # a directory to import the user's modules from
+    reports: bool = True
+
+
+@dataclass(frozen=True)
+class Failed:
+    """An exception of a job: `kind` is `module:class` of an error meant for the user, None for any other."""
+
+    kind: str | None
+    message: str
+    traceback: str
+
+
+def call(job: Job, progress: Progress) -> Any:
+    """Import the function of `job` and call it."""
+    if job.path is not None and job.path not in sys.path:
+        sys.path.insert(0, job.path)
+    module, _, name = job.function.partition(":")
+    function = getattr(importlib.import_module(module), name)
+    return function(**job.kwargs, progress=progress) if job.reports else function(**job.kwargs)
+
+
+def serve(pipe: Connection, log: str, environment: Mapping[str, str]) -> None:
+    """Do the jobs that come through `pipe` until it is closed; then, or if the parent dies, leave at once."""
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.environ.update(environment)
+    with open(log, "ab", buffering=0) as file:  # noqa: PTH123 - file descriptors are what is meant
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(pipe, jobs), daemon=True).start()
+    while True:
+        job = jobs.get()
+        progress = _PipeProgress(pipe)
+        try:
+            result = call(job, progress)
+        except RvbuildError as error:
+            kind = f"{type(error).__module__}:{type(error).__qualname__}"
+            result = Failed(kind, str(error), traceback.format_exc())
+        except BaseException as error:
+            text = traceback.format_exc()
+            sys.stderr.write(text)
+            sys.stderr.flush()
+            result = Failed(None, f"{type(error).__name__}: {error} (traceback in {log})", text)
+        progress.flush()
+        pipe.send(("done", result))
+
+
+def _receive(pipe: Connection, jobs: queue.SimpleQueue[Job]) -> None:
+    try:
+        while True:
+            jobs.put(pipe.recv())
+    except (EOFError, OSError):
+        # A group of its own: this ends the loaders that the job may have started, too.
+        os.killpg(0, signal.SIGKILL)
+
+
+class _PipeProgress:
+    """Sends progress to the parent, a few times a second at the most; any thread of the job may use it."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._pending = 0
+        self._sent = 0.0
+        self._lock = threading.RLock()
+
+    def start(self, what: str, total: int, unit: str) -> None:
+        self._send("start", (what, total, unit))
+
+    def advance(self, n: int = 1) -> None:
+        with self._lock:
+            self._pending += n
+            now = time.monotonic()
+            if now - self._sent >= _REPORT_EVERY_S:
+                self._sent = now
+                self.flush()
+
+    def note(self, message: str) -> None:
+        self._send("note", message)
+
+    def flush(self) -> None:
+        with self._lock:
+            if self._pending:
+                self._pipe.send(("advance", self._pending))
+                self._pending = 0
+
+    def _send(self, kind: str, value: Any) -> None:
+        with self._lock:
+            self.flush()
+            self._pipe.send((kind, value))

@@ -1,0 +1,231 @@
+"""Where stages run: a few persistent worker processes, or this process."""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any, Protocol
+
+from rvbuild.build.worker import Failed, Job, call, serve
+from rvbuild.errors import RvbuildError, StageError
+from rvbuild.progress import Progress
+
+_PRELOAD = ["numpy", "rasterio", "rvbuild.build.worker"]
+
+
+class Interrupted(BaseException):
+    """The run is being stopped; whatever a worker was doing is void."""
+
+
+class Executor(Protocol):
+    """Runs jobs; `run` may be called from several threads and blocks until its job is done."""
+
+    def run(self, job: Job, progress: Progress) -> Any:
+        """Run `job` and return what its function returns.
+
+        Raises
+        ------
+        RvbuildError
+            What the function raised for the user, or that the worker was killed.
+        """
+
+    def interrupt(self) -> None:
+        """Stop all jobs at once; their `run` raises `Interrupted`."""
+
+    def close(self) -> None:
+        """Let the workers end."""
+
+
+class Inline:
+    """Runs every job in this process: for debugging."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        os.environ.update(environment)
+
+    def run(self, job: Job, progress: Progress) -> Any:
+        """Run `job` here and now."""
+        return call(job, progress)
+
+    def interrupt(self) -> None:
+        """Do nothing: the interrupt itself stops the job."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+@dataclass
+class _Worker:
+    process: Any
+    pipe: Connection
+    log: Path
+    warm: set[str] = field(default_factory=set)  # resources whose imports are done
+
+
+class Pool:
+    """Worker processes, started when they are needed and kept; each runs one job at a time.
+
+    A forkserver that has imported numpy and rasterio once starts a worker in some 20 ms. A worker that dies fails its
+    job and is replaced; workers end with this process, however it ends.
+
+    Parameters
+    ----------
+    environment : mapping
+        Environment variables that workers have from their very start.
+    logs : Path
+        Directory for what workers print.
+    """
+
+    def __init__(self, environment: Mapping[str, str], logs: Path) -> None:
+        os.environ.update(environment)
+        self._environment = dict(environment)
+        self._logs = logs
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(_PRELOAD)
+        self._idle: list[_Worker] = []
+        self._busy: list[_Worker] = []
+        self._lock = threading.Lock()
+        self._stopped = False
+        self._count = 0
+
+    def run(self, job: Job, progress: Progress) -> Any:
+        """Run `job` on an idle worker, preferring one that has done its imports."""
+        worker = self._borrow(job.resource)
+        done = False
+        try:
+            try:
+                worker.pipe.send(job)
+            except (BrokenPipeError, ConnectionResetError):
+                raise StageError(self._death(worker)) from None
+            result = self._await(worker, progress)
+            done = True
+        finally:
+            self._give_back(worker, job.resource, alive=done)
+        if isinstance(result, Failed):
+            raise _error(result)
+        return result
+
+    def _await(self, worker: _Worker, progress: Progress) -> Any:
+        while True:
+            ready = wait([worker.pipe, worker.process.sentinel])
+            if self._stopped:
+                raise Interrupted
+            if worker.pipe not in ready:
+                raise StageError(self._death(worker))
+            try:
+                kind, value = worker.pipe.recv()
+            except (EOFError, ConnectionResetError):
+                worker.process.join(5)
+                raise (Interrupted() if self._stopped else StageError(self._death(worker))) from None
+            if kind == "start":
+                progress.start(*value)
+            elif kind == "advance":
+                progress.advance(value)
+            elif kind == "note":
+                progress.note(value)
+            else:
+                return value
+
+    def _borrow(self, resource: str) -> _Worker:
+        with self._lock:
+            if self._stopped:
+                raise Interrupted
+            while self._idle:
+                warm = [w for w in self._idle if resource in w.warm]
+                worker = warm[0] if warm else self._idle[0]
+                self._idle.remove(worker)
+                if worker.process.is_alive():
+                    break
+            else:
+                worker = self._start()
+            self._busy.append(worker)
+            return worker
+
+    def _give_back(self, worker: _Worker, resource: str, alive: bool) -> None:
+        with self._lock:
+            self._busy.remove(worker)
+            if alive and not self._stopped:
+                worker.warm.add(resource)
+                self._idle.append(worker)
+                return
+        _kill(worker)
+        worker.pipe.close()
+
+    def _start(self) -> _Worker:
+        self._count += 1
+        self._logs.mkdir(parents=True, exist_ok=True)
+        log = self._logs / f"worker-{self._count}.log"
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=serve, args=(theirs, str(log), self._environment), name=log.stem)
+        process.start()
+        theirs.close()
+        return _Worker(process, ours, log)
+
+    def _death(self, worker: _Worker) -> str:
+        worker.process.join(5)
+        code = worker.process.exitcode
+        tail = ""
+        try:
+            lines = worker.log.read_text(errors="replace").strip().splitlines()
+            tail = "".join(f"\n    {line}" for line in lines[-5:])
+        except OSError:
+            pass
+        if code == -signal.SIGKILL:
+            why = "was killed (out of memory? `-j 1` or a smaller batch needs less)"
+        elif code is not None and code < 0:
+            why = f"died of {signal.Signals(-code).name}"
+        else:
+            why = f"ended unexpectedly with status {code}"
+        return f"the worker process {why}; what it printed is in {worker.log}{tail}"
+
+    def interrupt(self) -> None:
+        """Kill all workers and whatever they have started."""
+        with self._lock:
+            self._stopped = True
+            workers = [*self._busy, *self._idle]
+            self._idle.clear()
+        for worker in workers:
+            _kill(worker)
+
+    def close(self) -> None:
+        """End the idle workers; none may be busy."""
+        with self._lock:
+            self._stopped = True
+            workers, self._idle = self._idle, []
+        for worker in workers:
+            worker.pipe.close()  # the worker sees the end of its jobs and leaves
+        for worker in workers:
+            worker.process.join(2)
+            if worker.process.is_alive():
+                _kill(worker)
+
+
+def _kill(worker: _Worker) -> None:
+    pid = worker.process.pid
+    if pid is None or not worker.process.is_alive():
+        return
+    try:
+        if os.getpgid(pid) == pid:
+            os.killpg(pid, signal.SIGKILL)
+        else:
+            os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    worker.process.join(5)
+
+
+def _error(failed: Failed) -> RvbuildError:
+    if failed.kind is None:
+        error: RvbuildError = StageError(failed.message)
+    else:
+        module, _, name = failed.kind.partition(":")
+        kind: Callable[[str], RvbuildError] = getattr(importlib.import_module(module), name)
+        error = kind(failed.message)
+    error.__notes__ = [failed.traceback]
+    return error

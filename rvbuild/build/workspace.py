@@ -1,0 +1,79 @@
+"""A workspace: the directory that paths are relative to, and what rvbuild keeps under its `cache/`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from rvbuild.build.fingerprint import Fingerprints
+from rvbuild.build.state import State
+from rvbuild.build.store import Store
+from rvbuild.errors import StoreError
+
+
+class Workspace:
+    """Opens the state database and the store of the workspace at `root` (absolute).
+
+    `say` receives a line for the user when something about the cache is worth telling.
+    """
+
+    def __init__(self, root: Path, say: Callable[[str], None] = lambda line: None) -> None:
+        self.root = root
+        self.cache = root / "cache"
+        self.store = Store(self.cache / "store")
+        try:
+            self.state = State(self.cache / "state.db")
+            self.store.prepare()
+            (self.cache / "tmp").mkdir(exist_ok=True)
+            self._ignore()
+        except OSError as error:
+            raise StoreError(f"{self.cache}: cannot write the cache: {error.strerror}; is it read-only?") from None
+        self.prints = Fingerprints(self.state)
+        if self.state.renewed is not None:
+            say(f"the state database was damaged; moved to {self.state.renewed}, and begun again from the store")
+
+    def _ignore(self) -> None:
+        ignore = self.cache / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n!.gitignore\n!README.md\n")
+
+    def close(self) -> None:
+        """Close the state database."""
+        self.state.close()
+
+    def show(self, path: Path | str) -> str:
+        """Return `path` relative to the workspace if it is inside, for people."""
+        with contextlib.suppress(ValueError):
+            return str(Path(path).relative_to(self.root))
+        return str(path)
+
+    def sweep(self) -> None:
+        """Remove what killed runs left behind; call it while the workspace is locked."""
+        self.store.sweep()
+        for left in (self.cache / "tmp").iterdir():
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(root: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold the lock of the workspace at `root`, waiting for another run; it dies with the process."""
+    from filelock import FileLock, Timeout
+
+    path = root / "cache" / "lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            say(f"waiting for another rvbuild that works in {root} …")
+            lock.acquire()
+    except OSError as error:
+        raise StoreError(f"{path}: cannot lock the workspace: {os.strerror(error.errno or 0)}") from None
+    try:
+        yield
+    finally:
+        lock.release()

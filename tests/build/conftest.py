@@ -1,0 +1,188 @@
+"""A workspace with fake stages: breadth without imagery."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from rvbuild.build import engine
+from rvbuild.build.artifact import Artifact, Product, Source, View
+from rvbuild.build.execute import Builder, view_runner
+from rvbuild.build.plan import Plan
+from rvbuild.build.workers import Inline, Pool
+from rvbuild.build.workspace import Workspace
+from rvbuild.progress import Silent
+
+STAGES = textwrap.dedent(
+    '''
+    """Stages on text files, for tests."""
+    import os, signal, time
+    from pathlib import Path
+
+    CALLS = Path(__file__).with_name("calls.txt")
+
+    def _called(name):
+        with CALLS.open("a") as file:
+            file.write(name + "\\n")
+
+    def upper(inputs, settings, outputs, progress):
+        _called("upper")
+        text = view(inputs["text"], {}).upper()
+        if "FAIL" in text:
+            from rvbuild.errors import DataError
+            raise DataError("the text says fail")
+        if "CRASH" in text:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if "SLOW" in text:
+            progress.note("slow")
+            time.sleep(settings.get("seconds", 1))
+        (outputs / "out.txt").write_text(settings["prefix"] + text)
+        if settings.get("extra"):
+            (outputs / "extra.txt").write_text("extra")
+
+    def join(inputs, settings, outputs, progress):
+        _called("join")
+        roles = sorted(r for r in inputs if r.startswith("part/"))
+        text = "|".join(inputs[role][0].read_text() for role in roles)
+        (outputs / "joined.txt").write_text(text + settings.get("end", ""))
+
+    def view(paths, args):
+        return paths[0].read_text().split("#")[0].strip()
+    '''
+)
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def begins(self, artifact, decision):
+        return Silent()
+
+    def ended(self, outcome) -> None:
+        self.lines.append(f"{outcome.did.value} {outcome.artifact.label()}")
+
+    def note(self, line: str) -> None:
+        self.lines.append(line)
+
+
+class Space:
+    """A scratch workspace: sources a, b, c → upper:a … → join → last."""
+
+    def __init__(self, root: Path, pool: bool = False) -> None:
+        self.root = root
+        self.pool = pool
+        root.mkdir(parents=True, exist_ok=True)
+        (root / "fakestages.py").write_text(STAGES)
+        self.settings: dict[str, dict] = {"upper": {"prefix": ""}, "join": {}, "last": {"end": "!"}}
+        self.version = 1
+        self.view: View | None = None
+        self.scenes = ["a", "b", "c"]
+
+    def write(self, name: str, text: str) -> None:
+        (self.root / f"{name}.txt").write_text(text)
+
+    def artifacts(self) -> list[Artifact]:
+        found = [
+            Artifact(
+                f"upper:p:{s}",
+                "p",
+                "upper",
+                s,
+                "fakestages:upper",
+                self.version,
+                dict(self.settings["upper"]),
+                (Source("text", (self.root / f"{s}.txt",), view=self.view),),
+                f"cache/p/upper/{s}",
+            )
+            for s in self.scenes
+        ]
+        parts = tuple(Product(f"part/{s}", f"upper:p:{s}", ("out.txt",)) for s in self.scenes)
+        found.append(
+            Artifact("join:p", "p", "join", None, "fakestages:join", 1, dict(self.settings["join"]), parts, "cache/p")
+        )
+        last = (Product("part/x", "join:p"),)
+        found.append(
+            Artifact(
+                "last:p", "p", "last", None, "fakestages:join", 1, dict(self.settings["last"]), last, "cache/p/last"
+            )
+        )
+        return found
+
+    def opened(self, forced: frozenset[str] = frozenset()) -> tuple[Workspace, Plan, Builder, Recorder]:
+        import sys
+
+        sys.modules.pop("fakestages", None)
+        sys.path_importer_cache.clear()
+        if str(self.root) in sys.path:
+            sys.path.remove(str(self.root))
+        workspace = Workspace(self.root)
+        executor = Pool({}, self.root / "cache" / "log") if self.pool else Inline({})
+        plan = Plan(workspace, self.artifacts(), view_runner(executor), forced)
+        recorder = Recorder()
+        builder = Builder(plan, executor, recorder)
+        return workspace, plan, builder, recorder
+
+    def run(
+        self, *wanted: str, jobs: int = 1, keep_going: bool = False, forced: frozenset[str] = frozenset()
+    ) -> dict[str, str]:
+        """Build; return label → what was done."""
+        workspace, plan, builder, recorder = self.opened(forced)
+        self.recorder = recorder
+        try:
+            workspace.sweep()
+            names = wanted or ("last:p",)
+            plan.look(plan.closure(names))
+            engine.run(list(plan.artifacts.values()), names, builder, jobs, keep_going)
+            for artifact in plan.closure(names):
+                builder.skip(artifact.name, "not reached")
+            self.outcomes = {o.artifact.label(): o for o in builder.outcomes.values()}
+            return {label: o.did.value for label, o in self.outcomes.items()}
+        finally:
+            builder._executor.close()
+            workspace.close()
+
+    def states(self) -> dict[str, str]:
+        workspace, plan, builder, _ = self.opened()
+        try:
+            plan.look(plan.artifacts.values())
+            self.reasons = {a.label(): [str(r) for r in plan[a.name].decision.reasons] for a in plan.artifacts.values()}
+            return {a.label(): plan[a.name].decision.state.value for a in plan.artifacts.values()}
+        finally:
+            builder._executor.close()
+            workspace.close()
+
+    def calls(self) -> list[str]:
+        """Return the stages that ran since the last call of this."""
+        path = self.root / "calls.txt"
+        lines = path.read_text().splitlines() if path.exists() else []
+        path.unlink(missing_ok=True)
+        return lines
+
+    def shown(self) -> dict[str, bytes]:
+        """Return all files that artifacts show."""
+        base = self.root / "cache" / "p"
+        return {str(p.relative_to(base)): p.read_bytes() for p in sorted(base.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> Space:
+    made = Space(tmp_path / "ws")
+    for name in "abc":
+        made.write(name, name)
+    return made
+
+
+@pytest.fixture
+def new_space(tmp_path: Path) -> Iterator[Callable[..., Space]]:
+    count = 0
+
+    def make(pool: bool = False) -> Space:
+        nonlocal count
+        count += 1
+        return Space(tmp_path / f"ws{count}", pool)
+
+    yield make
