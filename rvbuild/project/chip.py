@@ -1,0 +1,79 @@
+"""The `[chip]` table: how training chips are cut from scenes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, Strict
+
+from rvbuild.project.keys import show
+from rvbuild.project.table import Finding, Fraction, Known, Pixels, Table, duplicates, expected, no_effect, wrong
+
+
+def _limits(value: tuple[int, ...]) -> tuple[int, ...]:
+    if len(value) != 2:
+        return expected("two sizes, [min, max]")
+    if value[0] > value[1]:
+        return wrong(f"the minimum {value[0]} is above the maximum {value[1]}")
+    return value
+
+
+class KeepTable(Table):
+    """Which chips are kept, by the classes in them."""
+
+    classes: Annotated[tuple[str, ...], Strict(False)] = Field(description="Classes whose pixels are counted.")
+    min_px: int = Field(1000, ge=1, description="A chip with at least this many pixels of the classes is always kept.")
+    otherwise: Fraction = Field(0.1, description="Probability with which any other chip is kept, seeded.")
+
+    def check(self, known: Known) -> Iterator[Finding]:
+        """Find unknown classes and a threshold that no chip can reach."""
+        if not self.classes:
+            yield Finding(("classes",), "the list is empty; name at least one class")
+        for number, name in enumerate(self.classes):
+            problem = known.class_problem(name, null=False)
+            if problem:
+                yield Finding(("classes", number), problem)
+        yield from duplicates(self.classes, "classes")
+        if known.chip_px is not None and self.min_px > known.chip_px**2:
+            yield Finding(
+                ("min_px",), f"{self.min_px} is more than a chip has: {known.chip_px}² = {known.chip_px**2} pixels"
+            )
+
+
+class ChipTable(Table):
+    """How chips are cut."""
+
+    size_px: Pixels = Field(300, description="Side of a chip, in pixels.")
+    stride_px: Pixels | None = Field(None, description="Distance between chips, in pixels. Default: size_px.")
+    method: Literal["sliding", "random"] = Field(
+        "sliding", description="Where chips are: sliding, on a regular grid; random, at seeded random places."
+    )
+    per_scene: int = Field(100, ge=1, description="With method = random: how many chips each scene gives.")
+    size_limits_px: Annotated[tuple[Pixels, ...], Strict(False), AfterValidator(_limits)] | None = Field(
+        None, description="With method = random: [min, max] of the side that is cut, then resampled to size_px."
+    )
+    within_aoi: bool = Field(
+        True, description="Whether a chip must lie in the area of interest, or only touch it. No effect without one."
+    )
+    max_nodata: float = Field(
+        1.0, gt=0, le=1, description="A chip is dropped if its share of pixels without data reaches this."
+    )
+    keep: KeepTable | None = Field(None, description="Keep chips by the classes in them. Default: keep all.")
+
+    def check(self, known: Known) -> Iterator[Finding]:
+        """Find keys of the other method."""
+        if self.method == "sliding":
+            for field in ("per_scene", "size_limits_px"):
+                if self.given(field):
+                    yield no_effect(
+                        field, f'with method = "sliding"; set method = {show("random")}, or remove it', "method"
+                    )
+        elif self.given("stride_px"):
+            yield no_effect("stride_px", 'with method = "random"; set per_scene, or method = "sliding"', "method")
+
+    def slice(self) -> dict[str, Any]:
+        """Return the settings, with the stride filled in."""
+        settings = super().slice()
+        settings["stride_px"] = self.stride_px or self.size_px
+        return settings

@@ -1,0 +1,72 @@
+"""The `[project]` table: the task, the name, and what holds for the whole project."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, Strict, WithJsonSchema
+
+from rvbuild.errors import nearest
+from rvbuild.project.keys import show
+from rvbuild.project.names import RESERVED_CLASSES, RESERVED_PROJECTS, name_problem
+from rvbuild.project.table import Finding, Known, Table, duplicates, wrong
+
+TASKS = ("semantic_segmentation",)
+"""The tasks that this release supports."""
+
+LATER_TASKS = ("object_detection", "chip_classification")
+"""The tasks that are known, but not supported yet."""
+
+
+def task_problem(task: str) -> str | None:
+    """Return why a task cannot be used, or None."""
+    if task in TASKS:
+        return None
+    supported = " or ".join(show(name) for name in TASKS)
+    if task in LATER_TASKS:
+        return f"{show(task)} is not supported yet; supported: {supported}"
+    return f"expected {supported}, found {show(task)}{nearest(task, (*TASKS, *LATER_TASKS))}"
+
+
+def _task(value: str) -> str:
+    problem = task_problem(value)
+    return wrong(problem) if problem else value
+
+
+def _name(value: str) -> str:
+    problem = name_problem(value, RESERVED_PROJECTS)
+    return wrong(problem) if problem else value
+
+
+class ProjectTable(Table):
+    """What the project is."""
+
+    task: Annotated[str, AfterValidator(_task), WithJsonSchema({"type": "string", "enum": list(TASKS)})] = Field(
+        description="What to predict: semantic_segmentation gives each pixel a class."
+    )
+    name: Annotated[str, AfterValidator(_name)] | None = Field(
+        None, description="Name of the project and of its directory in cache/. Default: the file's name without .toml."
+    )
+    seed: int = Field(0, ge=0, description="Seed of everything random. Same seed and inputs, same bytes.")
+    null_class: str = Field(
+        "null",
+        description="Name of the class of pixels without a label. Added if no class has this name; never trained, "
+        "never predicted, never counted in averages without null.",
+    )
+    strict: Annotated[tuple[str, ...], Strict(False)] = Field(
+        (), description='Python packages whose version is part of every artifact\'s key, for example ["torch"].'
+    )
+    data_hint: str | None = Field(
+        None, description="How to get the data; shown when files are missing, for example: make data"
+    )
+
+    def check(self, known: Known) -> Iterator[Finding]:
+        """Find names that cannot be used."""
+        problem = name_problem(self.null_class, RESERVED_CLASSES)
+        if problem:
+            yield Finding(("null_class",), problem)
+        yield from duplicates(self.strict, "strict")
+        for number, package in enumerate(self.strict):
+            if not package.strip():
+                yield Finding(("strict", number), "expected the name of a Python package, found an empty string")

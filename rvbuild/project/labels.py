@@ -1,0 +1,199 @@
+"""The `labels` of a scene: a raster of class ids or colours, or a vector file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag
+
+from rvbuild.project.classes import parse_color
+from rvbuild.project.keys import show
+from rvbuild.project.table import Finding, Known, SomePaths, Table, expected, no_effect, wrong
+
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+
+
+class RasterLabelsTable(Table):
+    """Labels as a raster on the grid of the image."""
+
+    raster: SomePaths = Field(description="The label raster, or the rasters that make one mosaic.")
+    encoding: Literal["id", "rgb"] = Field(
+        "id", description="What a pixel holds: id, a class id (or a value of map); rgb, the colour of a class."
+    )
+    map: dict[str, str] | None = Field(
+        None,
+        description='With encoding = id: value of the raster → class name, for example { 1 = "building" }. Default: '
+        "the values are class ids. With encoding = rgb, the colours are always those of the classes.",
+    )
+    other: str = Field(
+        "error", description="What a value means that is no class: error, or the name of the class it stands for."
+    )
+    nodata: int | None = Field(
+        None, description="Value of pixels without a label. Default: what the file says. They become null."
+    )
+    resample: Literal["error", "nearest"] = Field(
+        "error", description="What to do if the raster is on another grid than the image: error, or take the nearest."
+    )
+
+    def check(self, known: Known) -> Iterator[Finding]:
+        """Find unknown classes and values that cannot occur in a label raster."""
+        yield from _class(("other",), self.other, known, also=("error",))
+        if self.map is not None and self.encoding == "rgb":
+            yield no_effect("map", 'with encoding = "rgb": a colour stands for the class that has it', "encoding")
+            return
+        if self.map == {}:
+            yield Finding(("map",), "the table is empty")
+        seen: dict[str, str] = {}
+        for value, name in (self.map or {}).items():
+            yield from _class(("map", value), name, known)
+            canonical = _whole(value)
+            if canonical is None:
+                yield Finding(("map", value), f"expected a whole number, found {show(value)}{_encoding_hint(value)}")
+            elif seen.setdefault(canonical, value) != value:
+                yield Finding(("map", value), f"stands for the same value as {show(seen[canonical])}")
+
+    def slice(self) -> dict[str, Any]:
+        """Return the settings, without the paths."""
+        settings = self.model_dump(mode="json", exclude={"raster"})
+        if self.map is not None:
+            settings["map"] = {_whole(value) or value: name for value, name in self.map.items()}
+        return {"kind": "raster", **settings}
+
+
+def _whole(value: str) -> str | None:
+    """Return a whole number in its one spelling (`1` for `01`), or None if it is not one."""
+    return str(int(value)) if _INTEGER.fullmatch(value) else None
+
+
+def _encoding_hint(value: str) -> str:
+    """Return a hint if a key of `map` is a colour."""
+    return '; for colours, set encoding = "rgb" and leave map out' if parse_color(value) else ""
+
+
+class BufferTable(Table):
+    """How points and lines get an area."""
+
+    point: float = Field(1.0, alias="Point", gt=0, description="Radius of a point, in pixels.")
+    line: float = Field(1.0, alias="LineString", gt=0, description="Half the width of a line, in pixels.")
+
+
+class VectorLabelsTable(Table):
+    """Labels as polygons, lines or points."""
+
+    later: ClassVar[dict[str, str]] = {
+        "where": "not supported yet; filter the file, or map unwanted values with class_map and unknown"
+    }
+
+    vector: SomePaths = Field(description="The vector file, in any format and CRS; several files are read in order.")
+    layer: str | None = Field(None, description="Layer of the file. Default: its only layer.")
+    class_: str | None = Field(None, alias="class", description="Class of all features.")
+    class_attribute: str | None = Field(
+        None,
+        description="Attribute that holds the class of a feature: its name, its id, or a key of class_map. Default, "
+        "without class: class_id, class_name or label.",
+    )
+    class_map: dict[str, str] | None = Field(
+        None, description="Value of class_attribute → class name. Default: the values are class names."
+    )
+    background: str | None = Field(
+        None, description="Class of the pixels without a feature. Default: they are null and train nothing."
+    )
+    all_touched: bool = Field(
+        False,
+        description="Whether a feature covers every pixel that it touches, not only those whose centre is inside.",
+    )
+    buffer_px: BufferTable = Field(
+        default_factory=lambda: BufferTable.model_validate({}), description="Width of points and lines, in pixels."
+    )
+    unknown: str = Field(
+        "error",
+        description="What a feature means whose class is unknown: error, drop (leave it out), or the name of a class.",
+    )
+
+    def check(self, known: Known) -> Iterator[Finding]:
+        """Find unknown classes and keys that exclude each other."""
+        if self.class_ is not None:
+            yield from _class(("class",), self.class_, known)
+        if self.background is not None:
+            yield from _class(("background",), self.background, known)
+        yield from _class(("unknown",), self.unknown, known, also=("error", "drop"))
+        for value, name in (self.class_map or {}).items():
+            yield from _class(("class_map", value), name, known)
+        if self.class_map == {}:
+            yield Finding(("class_map",), "the table is empty")
+        if self.class_ is not None and self.class_attribute is not None:
+            yield Finding(
+                ("class_attribute",),
+                f'expected either "class" or "class_attribute", found both; {_UNKNOWN_HINT}',
+                (("class",),),
+            )
+        elif self.class_ is not None:
+            for field in ("class_map", "unknown"):
+                if self.given(field):
+                    yield no_effect(
+                        field, 'with "class", which all features get; set "class_attribute" instead', "class"
+                    )
+        if self.class_ is not None and self.class_ == self.background:
+            yield Finding(
+                ("background",),
+                f"{show(self.background)} is also the class of all features, so nothing can be learnt",
+                (("class",),),
+            )
+
+    def slice(self) -> dict[str, Any]:
+        """Return the settings, without the paths."""
+        return {"kind": "vector", **self.model_dump(mode="json", by_alias=True, exclude={"vector"})}
+
+
+_UNKNOWN_HINT = 'for features with another value of the attribute, set unknown = "<class>"'
+
+
+def _class(key: tuple[str, ...], name: str, known: Known, also: tuple[str, ...] = ()) -> Iterator[Finding]:
+    """Yield a finding if an option names neither a class nor one of the words that it also takes."""
+    if problem := known.class_problem(name, also=also):
+        yield Finding(key, problem)
+
+
+_LATER_KINDS = {
+    "coco": "boxes belong to object_detection, which is not supported yet",
+    "voc": "boxes belong to object_detection, which is not supported yet",
+    "csv": "boxes belong to object_detection, which is not supported yet",
+    "cell_px": "cells belong to chip_classification, which is not supported yet",
+}
+_FORMS = '{ raster = "labels_{id}.tif" } or { vector = "labels_{id}.geojson", class = "…" }'
+
+
+def _pick(value: object) -> object:
+    """Reject what is no table of labels, before its kind is looked at."""
+    if value is False or isinstance(value, Table):
+        return value
+    if isinstance(value, list) and all(isinstance(item, dict) for item in value):
+        return wrong("a list of label sources is not supported yet; give one table")
+    if not isinstance(value, dict):
+        return expected(f"a table such as {_FORMS}, or false")
+    if "raster" in value and "vector" in value:
+        return wrong('expected either "raster" or "vector", found both')
+    if "raster" not in value and "vector" not in value:
+        for name in _LATER_KINDS.keys() & value.keys():
+            return wrong(f"{_LATER_KINDS[name]}; expected a table such as {_FORMS}")
+        return wrong(f'the table has neither "raster" nor "vector"; expected a table such as {_FORMS}')
+    return value
+
+
+def _kind(value: object) -> str:
+    """Return the tag of a table of labels."""
+    if isinstance(value, RasterLabelsTable) or (isinstance(value, dict) and "raster" in value):
+        return "<raster>"
+    return "<none>" if value is False else "<vector>"
+
+
+AnyLabelsTable: TypeAlias = Annotated[
+    Annotated[RasterLabelsTable, Tag("<raster>")]
+    | Annotated[VectorLabelsTable, Tag("<vector>")]
+    | Annotated[Literal[False], Tag("<none>")],
+    Discriminator(_kind),
+    BeforeValidator(_pick),
+]
+"""The labels of a scene; False means that it has none, although `[scene]` gives some."""

@@ -1,0 +1,139 @@
+"""Loading a project: read, override, validate, fill in, and report everything that is wrong at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from rvbuild.errors import ProjectError
+from rvbuild.project import overrides as overriding
+from rvbuild.project.classes import check_classes
+from rvbuild.project.general import TASKS
+from rvbuild.project.keys import Key
+from rvbuild.project.messages import translate
+from rvbuild.project.model import Project
+from rvbuild.project.paths import Environment
+from rvbuild.project.problems import Places, Problems
+from rvbuild.project.reading import find_workspace, read, shown
+from rvbuild.project.resolve import Resolver
+from rvbuild.project.schema import ProjectFile
+from rvbuild.project.table import Known, tables_in
+
+_STAND_INS: dict[Key, Any] = {
+    ("project",): {"task": TASKS[0]},
+    ("project", "task"): TASKS[0],
+    ("classes",): {},
+    ("scenes",): {},
+}
+"""What takes the place of something required that is missing or wrong, so that the rest can still be checked."""
+
+
+def load(path: Path, overrides: Sequence[str] = (), environ: Mapping[str, str] | None = None) -> Project:
+    """Load a project file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    overrides
+        Keys to override, each as `key.dotted=value`, the value as in TOML or a bare string.
+    environ
+        The environment variables that paths can use. Default: those of the process.
+
+    Raises
+    ------
+    ProjectError
+        With all problems of the file, one line each.
+    """
+    path = Path(path)
+    data, lines = read(path)
+    places = Places(shown(path), lines)
+    refused = _apply(data, overrides, places)
+    problems = Problems(places)
+    file = _validate(data, problems)
+    _check(file, data, problems)
+    environment = Environment(os.environ if environ is None else environ)
+    resolver = Resolver(file, data, problems, environment)
+    project = resolver.project(Path(os.path.abspath(path)), find_workspace(path))  # noqa: PTH100 - keeps symbolic links
+    if problems or refused or project is None:
+        raise ProjectError([*problems.report(), *refused])
+    return project
+
+
+def _apply(data: dict[str, Any], overrides: Sequence[str], places: Places) -> list[str]:
+    """Apply overrides to a parsed file, and return the messages about those that cannot be."""
+    refused = []
+    for argument in overrides:
+        try:
+            places.override(overriding.apply(data, overriding.parse(argument)))
+        except overriding.OverrideError as error:
+            refused.append(f"--set {argument}: {error}")
+    return refused
+
+
+def _validate(data: dict[str, Any], problems: Problems) -> ProjectFile:
+    """Return the validated file; what is wrong with it is reported, left out, and replaced by defaults."""
+    rest = _copy(data)
+    while True:
+        try:
+            return ProjectFile.model_validate(rest)
+        except ValidationError as error:
+            found = list(translate(error, rest))
+        for key, message in found:
+            problems.add(key, message)
+        # Later items of a list first, so that the positions of earlier ones stay right.
+        for key in sorted({key for key, _ in found}, key=_position, reverse=True):
+            _remove(rest, key)
+
+
+def _position(key: Key) -> tuple[tuple[int, str], ...]:
+    """Return a sort key for keys of mixed text and numbers."""
+    return tuple((step, "") if isinstance(step, int) else (-1, step) for step in key)
+
+
+def _remove(data: Any, key: Key) -> None:
+    """Remove the value at `key`; if it is missing, which is what is wrong, the table around it."""
+    current = data
+    for step in key[:-1]:
+        current = current[step]
+    last: Any = key[-1]
+    if key in _STAND_INS:
+        current[last] = _copy(_STAND_INS[key])
+    elif isinstance(current, list) or last in current:
+        del current[last]
+    else:
+        _remove(data, key[:-1])
+
+
+def _copy(value: Any) -> Any:
+    """Copy tables and lists, so that removing from the copy leaves the original as it is."""
+    if isinstance(value, dict):
+        return {name: _copy(item) for name, item in value.items()}
+    return [_copy(item) for item in value] if isinstance(value, list) else value
+
+
+def _check(file: ProjectFile, data: dict[str, Any], problems: Problems) -> None:
+    """Report what tables say of each other. What rests on something reported before is left alone."""
+    classes = data.get("classes")
+    names = tuple(classes) if isinstance(classes, dict) else ()
+    null = file.project.null_class
+    size_known = not problems.touch("chip", "size_px")
+    known = Known(
+        classes=names,
+        null=null,
+        has_validation=bool(file.scenes.validation) or problems.touch("scenes", "validation"),
+        chip_px=file.chip.size_px if size_known else None,
+    )
+    found = [(key, finding) for key, table in tables_in(file) for finding in table.check(known)]
+    if isinstance(classes, dict):
+        found += [(("classes",), finding) for finding in check_classes(file.classes, names, null)]
+    doubtful = [
+        (at, item) for at, item in found if any(problems.touch(*at, *key) for key in (item.key, *item.rests_on))
+    ]
+    for at, item in found:
+        if (at, item) not in doubtful:
+            problems.add((*at, *item.key), item.message)

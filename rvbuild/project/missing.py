@@ -1,0 +1,141 @@
+"""Files that a project names and that do not exist, all of them, compactly."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rvbuild.errors import nearest
+from rvbuild.project.keys import show
+from rvbuild.project.model import Project, Scene, Written
+from rvbuild.project.paths import variables_of
+from rvbuild.project.reading import shown
+
+_ABSENT = "no such file"
+_FEW = 3  # up to so many files of one key and directory get a line of their own
+
+
+@dataclass(frozen=True)
+class _Missing:
+    """A file that cannot be used."""
+
+    path: str
+    scene: str
+    split: str
+    part: str
+    written: Written
+    reason: str
+
+
+def missing_files(project: Project, scenes: Iterable[str] | None = None) -> list[str]:
+    """Return what is wrong with the files that a project names.
+
+    Parameters
+    ----------
+    project
+        The project.
+    scenes
+        The ids of the scenes to look at. Default: all.
+
+    Returns
+    -------
+    list of str
+        Problems for people, each with the place in the project file, the key, the file and its scene. Many files of
+        one key and directory make one problem of several lines. Notes follow: variables that are not set, the directory
+        that paths start from, and where the data come from. Empty if every file is there.
+    """
+    wanted = None if scenes is None else set(scenes)
+    found = list(_find(project, [scene for scene in project.scenes if wanted is None or scene.id in wanted]))
+    if not found:
+        return []
+    groups: dict[tuple[str, str, str], list[_Missing]] = {}
+    for item in found:
+        groups.setdefault((item.written.where, str(Path(item.path).parent), item.reason), []).append(item)
+    problems: list[str] = []
+    for (where, directory, reason), items in groups.items():
+        if len(items) > _FEW:
+            problems.append(_many(where, directory, reason, items))
+        else:
+            problems += [_one(project, item) for item in items]
+    return [*problems, *_notes(project, found)]
+
+
+def _find(project: Project, scenes: Iterable[Scene]) -> Iterator[_Missing]:
+    """Yield each file that cannot be used, once per scene and part."""
+    if project.train.weights is not None:
+        yield from _bad(project, [project.train.weights], "", "", "weights")
+    for scene in scenes:
+        yield from _bad(project, scene.image.files, scene.id, scene.split, "image")
+        yield from _bad(project, scene.labels.files if scene.labels else (), scene.id, scene.split, "labels")
+        yield from _bad(project, scene.aoi, scene.id, scene.split, "aoi")
+
+
+def _bad(project: Project, paths: Iterable[str], scene: str, split: str, part: str) -> Iterator[_Missing]:
+    """Yield the files of one part of a scene that cannot be used."""
+    for path, written in zip(paths, project.written[scene, part], strict=True):
+        reason = _reason(project.workspace / path)
+        if reason:
+            yield _Missing(path, scene, split, part, written, reason)
+
+
+def _reason(path: Path) -> str | None:
+    """Return why a file cannot be used, or None."""
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return _ABSENT
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    if stat.S_ISDIR(mode):
+        return "is a directory, not a file"
+    return None if os.access(path, os.R_OK) else "cannot be read (permission denied)"
+
+
+def _one(project: Project, item: _Missing) -> str:
+    """Return the message about one file."""
+    scene = f" (scene {item.scene})" if item.scene else ""
+    return f"{item.written.where}: {item.reason}: {item.path}{scene}{_hint(project, item)}"
+
+
+def _hint(project: Project, item: _Missing) -> str:
+    """Return what to do about one file: a similar name, or that a test scene needs no labels."""
+    path = project.workspace / item.path
+    if item.reason == _ABSENT and path.parent.is_dir():
+        declared = {project.workspace / file for scene in project.scenes for file in _files(scene)}
+        others = [other.name for other in path.parent.iterdir() if other not in declared]
+        if hint := nearest(path.name, others):
+            return hint
+    if item.part == "labels" and item.split == "test":
+        return f"; if this scene has no labels, set labels = false in [scenes.by_id.{show(item.scene)}]"
+    return ""
+
+
+def _files(scene: Scene) -> Iterator[str]:
+    """Yield all files of a scene."""
+    yield from scene.image.files
+    yield from scene.labels.files if scene.labels else ()
+    yield from scene.aoi
+
+
+def _many(where: str, directory: str, reason: str, items: list[_Missing]) -> str:
+    """Return the message about many files of one key in one directory."""
+    lines = [f"    {Path(item.path).name} (scene {item.scene})" for item in items]
+    what = "no such files" if reason == _ABSENT else reason
+    return "\n".join([f"{where}: {what}: {len(items)} in {directory}", *lines])
+
+
+def _notes(project: Project, found: list[_Missing]) -> Iterator[str]:
+    """Yield what helps to get the files."""
+    for name, text in {k: v for item in found for k, v in variables_of(item.written.text).items()}.items():
+        value = project.env.get(name)
+        if not value:
+            yield f"note: environment variable {name} is not set, so {text} stands for its default"
+        else:
+            yield f"note: environment variable {name} is {show(value)}"
+    if any(not Path(item.path).is_absolute() for item in found) and project.workspace != Path.cwd():
+        yield f"note: relative paths start from {shown(project.workspace)}"
+    if project.data_hint:
+        yield f"hint: {project.data_hint}"

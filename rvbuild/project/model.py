@@ -1,0 +1,177 @@
+"""A project as the rest of rvbuild sees it: checked, with every scene and every default filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from rvbuild.project.analyze import AnalyzeTable
+from rvbuild.project.bundle import BundleTable
+from rvbuild.project.chip import ChipTable
+from rvbuild.project.evaluation import EvalTable
+from rvbuild.project.labels import RasterLabelsTable, VectorLabelsTable
+from rvbuild.project.predict import PredictTable
+from rvbuild.project.train import TrainTable
+
+Split: TypeAlias = Literal["train", "validation", "test"]
+"""What a scene is for."""
+
+
+@dataclass(frozen=True)
+class ClassDef:
+    """A class.
+
+    Attributes
+    ----------
+    id
+        Its position among the classes, and its value in label rasters.
+    name
+        Its name.
+    color
+        Its colour, as `#rrggbb` in lower case.
+    """
+
+    id: int
+    name: str
+    color: str
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """The imagery of a scene.
+
+    Attributes
+    ----------
+    files
+        The files of the mosaic, expanded; relative ones are relative to the workspace.
+    nodata
+        The value without data, one per band, or None for what the files say.
+    """
+
+    files: tuple[str, ...]
+    nodata: float | tuple[float, ...] | None = None
+
+    def slice(self) -> dict[str, Any]:
+        """Return the settings, without the paths."""
+        return {"nodata": list(self.nodata) if isinstance(self.nodata, tuple) else self.nodata}
+
+
+@dataclass(frozen=True)
+class RasterLabels:
+    """Labels as rasters: the files, expanded, and how they are read."""
+
+    files: tuple[str, ...]
+    table: RasterLabelsTable
+
+    def slice(self) -> dict[str, Any]:
+        """Return the settings, without the paths."""
+        return self.table.slice()
+
+
+@dataclass(frozen=True)
+class VectorLabels:
+    """Labels as vectors: the files, expanded, and how they are read."""
+
+    files: tuple[str, ...]
+    table: VectorLabelsTable
+
+    def slice(self) -> dict[str, Any]:
+        """Return the settings, without the paths."""
+        return self.table.slice()
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One scene.
+
+    Attributes
+    ----------
+    id
+        Its id, usable as a file name.
+    split
+        What it is for.
+    image
+        Its imagery.
+    channels
+        The bands to use, from 0; None for all that are not alpha.
+    labels
+        Its labels; None only for test scenes.
+    aoi
+        The files of its area of interest; none for the whole image.
+    """
+
+    id: str
+    split: Split
+    image: ImageSource
+    channels: tuple[int, ...] | None
+    labels: RasterLabels | VectorLabels | None
+    aoi: tuple[str, ...]
+
+
+class Written(NamedTuple):
+    """Where and how the user has written a path.
+
+    Attributes
+    ----------
+    where
+        The place and the key: `projects/potsdam.toml:21: scene.image`.
+    text
+        The path before expansion.
+    """
+
+    where: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project, ready for the rules.
+
+    Attributes
+    ----------
+    path
+        The project file, absolute.
+    workspace
+        The directory that relative paths start from, absolute.
+    name, task, seed, null_class, strict, data_hint
+        What `[project]` says.
+    classes
+        The classes by id, with the null class.
+    null_id
+        The id of the null class.
+    scenes
+        The scenes: train, validation, test, each in the order of the file.
+    analyze, chip, train, predict, eval, bundle
+        The tables, with their defaults filled in; `slice()` gives a stage's settings.
+    env
+        The environment variables that were read, with their values, or None if unset.
+    written
+        Scene id (empty for the project) and part (`image`, `labels`, `aoi`, `weights`) → how its paths were written.
+    """
+
+    path: Path
+    workspace: Path
+    name: str
+    task: str
+    seed: int
+    null_class: str
+    strict: tuple[str, ...]
+    data_hint: str | None
+    classes: tuple[ClassDef, ...]
+    null_id: int
+    scenes: tuple[Scene, ...]
+    analyze: AnalyzeTable
+    chip: ChipTable
+    train: TrainTable
+    predict: PredictTable
+    eval: EvalTable
+    bundle: BundleTable
+    env: Mapping[str, str | None] = field(repr=False)
+    written: Mapping[tuple[str, str], tuple[Written, ...]] = field(repr=False, compare=False)
+
+    @property
+    def chip_px(self) -> int:
+        """The side of a chip, in pixels."""
+        return self.chip.size_px

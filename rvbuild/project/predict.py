@@ -1,0 +1,78 @@
+"""The `[predict]` table: how scenes are predicted, and what is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field, Strict
+
+from rvbuild.project.keys import show
+from rvbuild.project.table import Finding, Known, Pixels, Table, expected
+
+_DETECTION = "belongs to object_detection, which is not supported yet"
+
+
+def _scores(value: object) -> object:
+    """Reject numbers, which Python would take for booleans."""
+    return value if isinstance(value, str | bool) and value is not True else expected('false, "float32" or "uint8"')
+
+
+class VectorOutputTable(Table):
+    """Polygons of one class."""
+
+    class_: str = Field(alias="class", description="Class whose polygons are written.")
+    format: Literal["geojson", "gpkg"] = Field(
+        "geojson", description="geojson (longitude and latitude, RFC 7946) or gpkg (GeoPackage, the CRS of the scene)."
+    )
+    min_area_units: float = Field(0.0, ge=0, description="Polygons below this area are left out, in squared CRS units.")
+    simplify_px: float = Field(
+        0.0, ge=0, description="Tolerance of simplified borders, in pixels; neighbours stay tight."
+    )
+    denoise_px: int = Field(0, ge=0, description="Patches with fewer pixels are merged into their surroundings first.")
+
+
+class PredictTable(Table):
+    """How predictions are made and written. labels.tif is always written."""
+
+    later: ClassVar[dict[str, str]] = {"score_thresh": _DETECTION, "merge_thresh": _DETECTION}
+
+    stride_px: Pixels | None = Field(
+        None,
+        description="Distance between windows, in pixels; less than chip.size_px overlaps them. Default: chip.size_px.",
+    )
+    batch_size: int = Field(8, ge=1, description="Windows that are predicted together.")
+    blend: Literal["none", "mean", "cosine"] = Field(
+        "mean",
+        description="How overlapping windows are merged: none (the last wins), mean, or cosine (centres count more).",
+    )
+    scores: Annotated[Literal[False, "float32", "uint8"], BeforeValidator(_scores)] = Field(
+        False, description="Whether and how to write the score of every class to scores.tif."
+    )
+    rgb: bool = Field(False, description="Whether to write the classes in their colours to rgb.tif.")
+    vectors: Annotated[tuple[VectorOutputTable, ...], Strict(False)] = Field(
+        (), description="Classes to write as polygons, to CLASS.geojson or CLASS.gpkg."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where to predict; auto takes a GPU if there is one."
+    )
+
+    def check(self, known: Known) -> Iterator[Finding]:
+        """Find gaps between windows, unknown classes and outputs that overwrite each other."""
+        if self.stride_px is not None and known.chip_px is not None and self.stride_px > known.chip_px:
+            yield Finding(
+                ("stride_px",),
+                f"{self.stride_px} is more than chip.size_px = {known.chip_px}, which would leave gaps between windows",
+            )
+        outputs: list[tuple[str, str]] = []
+        for number, vector in enumerate(self.vectors):
+            problem = known.class_problem(vector.class_, null=False)
+            if problem:
+                yield Finding(("vectors", number, "class"), problem)
+            output = (vector.class_, vector.format)
+            if output in outputs:
+                first = outputs.index(output)
+                yield Finding(
+                    ("vectors", number), f"writes the same file as vectors[{first}]: {show('.'.join(output))}"
+                )
+            outputs.append(output)

@@ -1,0 +1,96 @@
+"""The problems of a project file: collected under their keys, printed with the place where the user wrote them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from rvbuild.project.keys import Key, dotted, is_under
+
+
+@dataclass(frozen=True)
+class Override:
+    """One `--set key=value` of the command line.
+
+    Attributes
+    ----------
+    text
+        The argument as it was given, for example `train.lr=1e-3`.
+    key
+        The key that it sets.
+    value
+        The value, as TOML would give it.
+    """
+
+    text: str
+    key: Key
+    value: object
+
+
+@dataclass
+class Places:
+    """Where each key was written: a line of the file, or an override.
+
+    Attributes
+    ----------
+    file
+        The project file as it is shown to the user.
+    lines
+        The line of each key of the file.
+    overrides
+        The overrides, in the order in which they were applied.
+    """
+
+    file: str
+    lines: dict[Key, int] = field(default_factory=dict)
+    overrides: list[Override] = field(default_factory=list)
+
+    def override(self, override: Override) -> None:
+        """Note that an override has replaced a key and all below it."""
+        self.lines = {key: line for key, line in self.lines.items() if not is_under(key, override.key)}
+        self.overrides = [o for o in self.overrides if not is_under(o.key, override.key)] + [override]
+
+    def find(self, key: Key) -> tuple[int, int, str]:
+        """Return where `key` stands, or else where the nearest table around it stands.
+
+        Returns
+        -------
+        group, line, text
+            A sort key (the file's lines, then the overrides) and the place, for example `projects/potsdam.toml:14`.
+        """
+        for length in range(len(key), 0, -1):
+            part = key[:length]
+            for number, override in enumerate(self.overrides):
+                if override.key == part or (part not in self.lines and is_under(override.key, part)):
+                    return 1, number, f"--set {override.text}"
+            if part in self.lines:
+                return 0, self.lines[part], f"{self.file}:{self.lines[part]}"
+        return 0, 0, self.file
+
+    def where(self, key: Key) -> str:
+        """Return the place and the key, for example `projects/potsdam.toml:14: chip.size_px`."""
+        place = self.find(key)[2]
+        return f"{place}: {dotted(key)}" if key else place
+
+
+class Problems:
+    """All that is wrong with one project file."""
+
+    def __init__(self, places: Places) -> None:
+        self.places = places
+        self._found: list[tuple[Key, str]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def add(self, key: Key, message: str) -> None:
+        """Add a problem of the value at `key`."""
+        self._found.append((key, message))
+
+    def touch(self, *key: str | int) -> bool:
+        """Tell whether something at, below or around `key` is wrong, so that conclusions from it would mislead."""
+        return any(is_under(found, key) or is_under(key, found) for found, _ in self._found if found)
+
+    def report(self) -> list[str]:
+        """Return one line per problem, in the order of the file, then of the overrides."""
+        rows = [(*self.places.find(key)[:2], f"{self.places.where(key)}: {message}") for key, message in self._found]
+        return [text for _, _, text in dict.fromkeys(sorted(rows, key=lambda row: row[:2]))]

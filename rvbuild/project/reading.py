@@ -1,0 +1,123 @@
+"""Reading a project file: from bytes to parsed TOML and its line index."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import tomli
+
+from rvbuild.errors import ProjectError, nearest
+from rvbuild.project.keys import Key
+from rvbuild.project.lines import line_index
+
+
+def shown(path: Path) -> str:
+    """Return a path as messages show it: relative if it lies below the current directory."""
+    if not path.is_absolute():
+        return str(path)
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith(os.pardir) else relative
+
+
+def find_workspace(path: Path) -> Path:
+    """Return the directory that holds the `projects/` in which a file lies, or else the file's own directory."""
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would leave a workspace of symbolic links
+    for parent in absolute.parents:
+        if parent.name == "projects":
+            return parent.parent
+    return absolute.parent
+
+
+def read(path: Path) -> tuple[dict[str, Any], dict[Key, int]]:
+    """Return the parsed file and the line of each of its keys.
+
+    Raises
+    ------
+    ProjectError
+        If the file cannot be read, is not UTF-8, or is not TOML.
+    """
+    text = _text(path)
+    try:
+        return tomli.loads(text), line_index(text)
+    except tomli.TOMLDecodeError as error:
+        raise ProjectError([_syntax_problem(path, text, error)]) from None
+    except RecursionError:
+        raise ProjectError([f"{shown(path)}: lists or tables are nested too deeply"]) from None
+
+
+def _text(path: Path) -> str:
+    """Return the text of a file, without a byte order mark."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ProjectError([f"{shown(path)}: no such project file{_nearest_file(path)}"]) from None
+    except IsADirectoryError:
+        raise ProjectError(
+            [f"{shown(path)}: is a directory; expected a project file (.toml){_projects_in(path)}"]
+        ) from None
+    except OSError as error:
+        raise ProjectError([f"{shown(path)}: cannot be read: {error.strerror or error}"]) from None
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise ProjectError([f"{shown(path)}: is UTF-16; TOML files are UTF-8: save it with that encoding"])
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - (data.rfind(b"\n", 0, error.start) + 1) + 1
+        byte = data[error.start]
+        problem = f"not UTF-8: byte 0x{byte:02x} at byte {column} of the line; save the file with the encoding UTF-8"
+        raise ProjectError([f"{shown(path)}:{line}: {problem}"]) from None
+
+
+def _nearest_file(path: Path) -> str:
+    """Return a hint at a project file with a similar name."""
+    places = [path.parent, path.parent / "projects"]
+    found = {file.name: file for place in places if place.is_dir() for file in place.glob("*.toml")}
+    hint = nearest(path.name, found) or (nearest(f"{path.name}.toml", found) if path.suffix != ".toml" else "")
+    if not hint:
+        return ""
+    return f'; did you mean "{shown(found[hint.split(chr(34))[1]])}"?'
+
+
+def _projects_in(path: Path) -> str:
+    """Return a hint at the project files in a directory."""
+    files = sorted(path.glob("*.toml"))
+    return f", for example {shown(files[0])}" if files else ""
+
+
+_REPEATED = re.compile(r"Cannot declare \((.*)\) twice")
+
+
+def _syntax_problem(path: Path, text: str, error: tomli.TOMLDecodeError) -> str:
+    """Return the message about a document that is not TOML."""
+    lines = text.replace("\r\n", "\n").split("\n")
+    line = min(error.lineno, len(lines))
+    content = lines[line - 1].strip()
+    message = error.msg
+    repeated = _REPEATED.fullmatch(message)
+    if repeated:
+        name = ".".join(re.findall(r"'([^']*)'", repeated[1]))
+        return f"{shown(path)}:{line}: the table [{name}] is there already; put its keys together"
+    if message == "Cannot overwrite a value":
+        message = "this key, or a part of it, has a value already"
+    quoted = f": {content[:77]}…" if len(content) > 78 else f": {content}" if content else ""
+    return f"{shown(path)}:{line}: not valid TOML: {message}, column {error.colno}{quoted}{_syntax_hint(content)}"
+
+
+def _syntax_hint(content: str) -> str:
+    """Return what the author of a line that is not TOML probably forgot."""
+    value = content.split("=", 1)[1].strip() if "=" in content else None
+    if value is None:
+        return "; TOML writes key = value" if ":" in content else ""
+    if re.match(r"(True|False)\b", value):
+        return "; write true or false in lower case"
+    if re.match(r"(None|null|nil)\b", value):
+        return "; TOML has no null: leave the key out"
+    if re.match(r"[A-Za-z_./~${]", value) and not re.match(r"(true|false|inf|nan)\b", value):
+        return "; write strings in quotes"
+    if re.match(r'"[^"]*\\', value):
+        return r"; write \\ for a backslash, or put the string in single quotes"
+    return ""

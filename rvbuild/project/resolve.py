@@ -1,0 +1,243 @@
+"""Resolving a validated file: every scene with its own settings, paths expanded, defaults filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from rvbuild.project.classes import null_color
+from rvbuild.project.keys import Key, dotted, show
+from rvbuild.project.labels import RasterLabelsTable, VectorLabelsTable
+from rvbuild.project.model import ClassDef, ImageSource, Project, RasterLabels, Scene, Split, VectorLabels, Written
+from rvbuild.project.names import RESERVED_PROJECTS, name_problem
+from rvbuild.project.paths import Environment, PathError, expand, uses_id
+from rvbuild.project.problems import Problems
+from rvbuild.project.scene import SceneTable
+from rvbuild.project.schema import ProjectFile
+from rvbuild.project.train import TrainTable
+
+_PURPOSE = {"train": "training", "validation": "validation"}
+
+
+class Resolver:
+    """Turns one validated file into a project, and reports what is wrong on the way.
+
+    Parameters
+    ----------
+    file
+        The validated file, without the parts that are wrong.
+    data
+        The parsed file, as it was written.
+    problems
+        What is wrong so far; more is added.
+    environment
+        Where variables are looked up.
+    """
+
+    def __init__(self, file: ProjectFile, data: dict[str, Any], problems: Problems, environment: Environment) -> None:
+        self.file = file
+        self.data = data
+        self.problems = problems
+        self.environment = environment
+        self.written: dict[tuple[str, str], tuple[Written, ...]] = {}
+
+    def project(self, path: Path, workspace: Path) -> Project | None:
+        """Return the project, or None if there are problems."""
+        name = self._name(path)
+        classes, null_id = self._classes()
+        scenes = self._scenes()
+        train = self._train([item.name for item in classes if item.id != null_id])
+        if self.problems:
+            return None
+        file, general = self.file, self.file.project
+        return Project(
+            path=path,
+            workspace=workspace,
+            name=name,
+            task=general.task,
+            seed=general.seed,
+            null_class=general.null_class,
+            strict=general.strict,
+            data_hint=general.data_hint,
+            classes=classes,
+            null_id=null_id,
+            scenes=scenes,
+            analyze=file.analyze,
+            chip=file.chip,
+            train=train,
+            predict=file.predict.model_copy(update={"stride_px": file.predict.stride_px or file.chip.size_px}),
+            eval=file.eval,
+            bundle=file.bundle,
+            env=dict(self.environment.read),
+            written=self.written,
+        )
+
+    def _name(self, path: Path) -> str:
+        """Return the project's name: as given, or the file's stem."""
+        name = self.file.project.name or path.stem
+        problem = name_problem(name, RESERVED_PROJECTS)
+        if problem and not self.problems.touch("project", "name"):
+            self.problems.add(("project", "name"), f"the file's name is not usable: {problem}; set project.name")
+        return name
+
+    def _classes(self) -> tuple[tuple[ClassDef, ...], int]:
+        """Return the classes by id, with the null class, and the id of the null class."""
+        colors = {name: table.color for name, table in self.file.classes.items()}
+        null = self.file.project.null_class
+        colors.setdefault(null, null_color(set(colors.values())))
+        classes = tuple(ClassDef(number, name, color) for number, (name, color) in enumerate(colors.items()))
+        return classes, list(colors).index(null)
+
+    def _train(self, trained: Sequence[str]) -> TrainTable:
+        """Return the training settings with the path of the weights expanded and every class weighed."""
+        train = self.file.train
+        update: dict[str, Any] = {}
+        if train.weights is not None:
+            paths = self._expand((train.weights,), ("train",), "pretrained", None)
+            self.written["", "weights"] = self._written((train.weights,), ("train",), "pretrained")
+            update["pretrained"] = paths[0]
+        if isinstance(train.class_weights, dict):
+            update["class_weights"] = {name: train.class_weights.get(name, 1.0) for name in trained}
+        return train.model_copy(update=update)
+
+    def _scenes(self) -> tuple[Scene, ...]:
+        """Return all scenes, and report what they lack."""
+        scenes = []
+        places: list[Key] = []
+        for split in get_args(Split):
+            for number, id_ in enumerate(getattr(self.file.scenes, split)):
+                scenes.append(self._scene(id_, split))
+                places.append(("scenes", split, number))
+        self._check_there_is_training()
+        self._check_images(scenes, places)
+        self._check_labels(scenes, places)
+        self._check_channels(scenes)
+        self._check_differ(scenes)
+        return tuple(scenes)
+
+    def _scene(self, id_: str, split: Split) -> Scene:
+        """Return one scene: what `[scene]` says, where `by_id` says nothing else."""
+        table, at = self._source(id_, "image")
+        image = table.image
+        files = self._files(id_, "image", image.files if image else (), at)
+        channels = self._source(id_, "channels")[0].channels
+        table, at = self._source(id_, "aoi")
+        aoi = self._files(id_, "aoi", table.aoi or (), at)
+        return Scene(
+            id=id_,
+            split=split,
+            image=ImageSource(files=files, nodata=image.nodata if image else None),
+            channels=channels,
+            labels=self._labels(id_),
+            aoi=aoi,
+        )
+
+    def _labels(self, id_: str) -> RasterLabels | VectorLabels | None:
+        """Return the labels of a scene, or None if it has none."""
+        table, at = self._source(id_, "labels")
+        labels = table.labels
+        if isinstance(labels, RasterLabelsTable):
+            return RasterLabels(self._files(id_, "labels", labels.raster, at), labels)
+        if isinstance(labels, VectorLabelsTable):
+            return VectorLabels(self._files(id_, "labels", labels.vector, at), labels)
+        return None
+
+    def _source(self, id_: str, field: str) -> tuple[SceneTable, Key]:
+        """Return the table that decides a field of a scene, and the key of that table."""
+        override = self.file.scenes.by_id.get(id_)
+        if override is not None and override.given(field):
+            return override, ("scenes", "by_id", id_)
+        return self.file.scene, ("scene",)
+
+    def _files(self, id_: str, part: str, texts: tuple[str, ...], at: Key) -> tuple[str, ...]:
+        """Return the expanded paths of one part of a scene, and note how they were written."""
+        self.written[id_, part] = self._written(texts, at, part)
+        return self._expand(texts, at, part, id_)
+
+    def _written(self, texts: tuple[str, ...], at: Key, part: str) -> tuple[Written, ...]:
+        """Return where and how some paths were written."""
+        places = self.problems.places
+        return tuple(Written(places.where(self._path_key(at, part, number)), text) for number, text in enumerate(texts))
+
+    def _expand(self, texts: tuple[str, ...], at: Key, part: str, id_: str | None) -> tuple[str, ...]:
+        """Return expanded paths; what is wrong with them is reported."""
+        paths = []
+        for number, text in enumerate(texts):
+            try:
+                paths.append(expand(text, self.environment, id_))
+            except PathError as error:
+                self.problems.add(self._path_key(at, part, number), str(error))
+                paths.append(text)
+        return tuple(paths)
+
+    def _path_key(self, at: Key, part: str, number: int) -> Key:
+        """Return the key of one path, in the form in which the user has written it."""
+        key = (*at, part)
+        value: Any = self.data
+        for step in key:
+            value = value[step]
+        if isinstance(value, dict):
+            name = next(name for name in ("files", "raster", "vector") if name in value)
+            key, value = (*key, name), value[name]
+        return (*key, number) if isinstance(value, list) and len(value) > 1 else key
+
+    def _check_there_is_training(self) -> None:
+        if not self.file.scenes.train and not self.problems.touch("scenes", "train"):
+            self.problems.add(("scenes", "train"), "no scenes; a model needs at least one to train on")
+
+    def _check_images(self, scenes: list[Scene], places: list[Key]) -> None:
+        """Report scenes without an image."""
+        lacking = [(scene, at) for scene, at in zip(scenes, places, strict=True) if not scene.image.files]
+        self._lacking(
+            "image", 'image = "data/{id}.tif"', scenes, [(scene, at, "has no image") for scene, at in lacking]
+        )
+
+    def _check_labels(self, scenes: list[Scene], places: list[Key]) -> None:
+        """Report scenes that need labels and have none."""
+        lacking = [
+            (scene, at, f"is for {_PURPOSE[scene.split]}, but has no labels")
+            for scene, at in zip(scenes, places, strict=True)
+            if scene.labels is None and scene.split in _PURPOSE
+        ]
+        needing = [scene for scene in scenes if scene.split in _PURPOSE]
+        self._lacking("labels", 'labels = { raster = "data/{id}_label.tif" }', needing, lacking)
+
+    def _lacking(self, part: str, example: str, scenes: list[Scene], lacking: list[tuple[Scene, Key, str]]) -> None:
+        """Report scenes that lack a part: once if none of them has it, else one by one."""
+        if not lacking or self.problems.touch("scene", part):
+            return
+        if len(lacking) == len(scenes) and not any(self._overrides(scene.id, part) for scene in scenes):
+            self.problems.add(("scene", part), f"missing; expected, for example: {example}")
+            return
+        for scene, at, message in lacking:
+            if not self.problems.touch("scenes", "by_id", scene.id):
+                own = dotted(("scenes", "by_id", scene.id, part))
+                self.problems.add(at, f"scene {show(scene.id)} {message}; set scene.{part} or {own}")
+
+    def _overrides(self, id_: str, part: str) -> bool:
+        """Tell whether a scene has a part of its own."""
+        return id_ in self.file.scenes.by_id and self.file.scenes.by_id[id_].given(part)
+
+    def _check_channels(self, scenes: Iterable[Scene]) -> None:
+        """Report scenes whose number of channels is not that of the others."""
+        numbers = {scene.id: len(scene.channels) for scene in scenes if scene.channels}
+        for id_, number in numbers.items():
+            first = next(iter(numbers))
+            if number != numbers[first]:
+                key = (*self._source(id_, "channels")[1], "channels")
+                message = f"scene {show(id_)} has {number} channels, but scene {show(first)} has {numbers[first]}"
+                self.problems.add(key, f"{message}; a model takes one number of channels")
+
+    def _check_differ(self, scenes: Iterable[Scene]) -> None:
+        """Report scenes that are one and the same area of one image, because `{id}` was forgotten."""
+        table = self.file.scene
+        texts = (table.image.files if table.image else ()) + (table.aoi or ())
+        same = [scene.id for scene in scenes if not any(self._overrides(scene.id, part) for part in ("image", "aoi"))]
+        same = list(dict.fromkeys(same))
+        if table.image and len(same) > 1 and not any(uses_id(text) for text in texts):
+            listed = ", ".join(show(id_) for id_ in same[:3]) + (" and more" if len(same) > 3 else "")
+            message = f"without {{id}} in its path, the scenes {listed} are the same image"
+            self.problems.add(
+                ("scene", "image"), f"{message}; put {{id}} where their files differ, or give each an aoi"
+            )

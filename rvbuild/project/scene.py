@@ -1,0 +1,36 @@
+"""The `[scene]` table: what every scene has; `[scenes.by_id]` holds the same keys for one scene."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from pydantic import Field, Strict
+
+from rvbuild.project.image import ImageTable
+from rvbuild.project.labels import AnyLabelsTable
+from rvbuild.project.table import Finding, Known, Paths, Table
+
+
+class SceneTable(Table):
+    """The imagery, labels and area of a scene. A path may hold {id}, ${NAME} and ${NAME:-default}."""
+
+    image: ImageTable | None = Field(None, description="The image: a path, a list of paths (one mosaic), or a table.")
+    channels: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Strict(False)] | None = Field(
+        None, description="Bands to use, counted from 0, in this order. Default: every band that is not alpha."
+    )
+    labels: AnyLabelsTable | None = Field(
+        None,
+        description="The labels: a table with raster or vector; false for a scene that has none. Training and "
+        "validation scenes need labels.",
+    )
+    aoi: Paths | None = Field(
+        None,
+        description="Area of interest: vector files of polygons; chips, predictions and scores keep to them. "
+        "An empty list means the whole image.",
+    )
+
+    def check(self, known: Known) -> Iterator[Finding]:
+        """Find an empty list of channels."""
+        if self.channels == ():
+            yield Finding(("channels",), "the list is empty; name at least one band, or leave the key out to use all")

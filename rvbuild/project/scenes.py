@@ -1,0 +1,67 @@
+"""The `[scenes]` table: which scenes there are, and what each is for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, TypeAlias
+
+from pydantic import BeforeValidator, Field, Strict
+
+from rvbuild.errors import nearest
+from rvbuild.project.keys import Key, show
+from rvbuild.project.names import RESERVED_SCENES, clashes, name_problem
+from rvbuild.project.scene import SceneTable
+from rvbuild.project.table import Finding, Known, Table, expected
+
+SPLITS = ("train", "validation", "test")
+
+
+def _ids(value: object) -> object:
+    return value if isinstance(value, list) else expected('a list of scene ids like ["a", "b"]')
+
+
+Ids: TypeAlias = Annotated[tuple[str, ...], Strict(False), BeforeValidator(_ids)]
+
+
+class ScenesTable(Table):
+    """The scenes by what they are for."""
+
+    train: Ids = Field((), description="Ids of the scenes to train on. A path may hold {id}.")
+    validation: Ids = Field((), description="Ids of the scenes that watch the training and are evaluated.")
+    test: Ids = Field((), description="Ids of the scenes that are only predicted, and evaluated if they have labels.")
+    by_id: dict[str, SceneTable] = Field(
+        default_factory=dict, description="Keys of [scene] that are different for one scene: by_id.ID.image = …"
+    )
+
+    def check(self, known: Known) -> Iterator[Finding]:
+        """Find ids that are used twice or cannot be file names, and overrides of scenes that do not exist."""
+        keys: list[Key] = []
+        ids: list[str] = []
+        for split in SPLITS:
+            members: tuple[str, ...] = getattr(self, split)
+            keys += [(split, number) for number in range(len(members))]
+            ids += members
+        first: dict[str, str] = {}
+        for key, scene in zip(keys, ids, strict=True):
+            split = str(key[0])
+            if problem := name_problem(scene, RESERVED_SCENES):
+                yield Finding(key, problem)
+            elif scene not in first:
+                first[scene] = split
+            elif first[scene] == split:
+                yield Finding(key, f"scene {show(scene)} is listed twice")
+            else:
+                both = f"in both {first[scene]} and {split}"
+                yield Finding(key, f"scene {show(scene)} is {both}; a scene is for one thing only")
+        for number, scene, earlier in clashes(ids):
+            yield Finding(
+                keys[number], f"scenes {show(scene)} and {show(earlier)} differ only in case, as do their files"
+            )
+        for scene in self.by_id:
+            if scene not in first:
+                hint = nearest(scene, ids) or "; add it there, or remove this override"
+                yield Finding(
+                    ("by_id", scene),
+                    f"no scene {show(scene)} in train, validation or test{hint}",
+                    tuple((split,) for split in SPLITS),
+                )

@@ -1,0 +1,98 @@
+"""The starter project that `rvbuild new` writes: commented, and valid as it is."""
+
+from __future__ import annotations
+
+from rvbuild.errors import UsageError
+from rvbuild.project.general import task_problem
+from rvbuild.project.names import RESERVED_PROJECTS, name_problem
+
+_SEGMENTATION = """\
+# {name}: a project of rvbuild. Check it with `rvbuild check`, build it with `rvbuild build`.
+# Paths are relative to the directory that holds projects/, or else to the directory of this file.
+# {{id}} is replaced by the scene's id; ${{NAME}} and ${{NAME:-default}} read the environment.
+# A key that is commented out shows its default, unless it says otherwise.
+
+[project]
+task = "{task}"
+# name = "{name}"                   # default: the name of this file
+# seed = 0                          # same seed and inputs, same bytes
+# data_hint = "make data"           # no default; shown when files are missing
+
+[classes]                           # order gives the class ids; a pixel without a label is "null", which is added
+background = "#808080"
+building   = "#ff0000"
+
+[scenes]
+train      = ["a", "b"]             # ids of your scenes
+validation = ["c"]
+test       = []                     # predicted, and evaluated if they have labels
+
+# [scenes.by_id."c"]                # any key of [scene], for one scene
+# image = "elsewhere/c.tif"
+
+[scene]                             # what every scene has
+image = "data/{{id}}.tif"             # a path, a list of paths (one mosaic), or {{ files = [...], nodata = 0 }}
+# channels = [0, 1, 2]              # default: every band that is not alpha
+
+# Labels: a raster of class ids (encoding = "id") or of class colours (encoding = "rgb") on the grid of the image …
+labels = {{ raster = "data/{{id}}_label.tif", encoding = "id" }}
+# … or a vector file, in any format and CRS:
+# labels = {{ vector = "data/{{id}}.geojson", class = "building", background = "background" }}
+
+# aoi = "data/{{id}}_aoi.geojson"     # polygons; chips, predictions and scores keep to them
+
+[chip]
+size_px = 300
+# stride_px = 300                   # default: size_px
+# method = "sliding"                # or "random", with per_scene = 100 and size_limits_px = [200, 400]
+# max_nodata = 1.0                  # drop a chip whose share of pixels without data reaches this
+# keep = {{ classes = ["building"], min_px = 1000, otherwise = 0.1 }}    # default: keep all chips
+
+[train]
+model      = "deeplabv3_resnet50"   # "unet" (with pretrained = false) trains from scratch in minutes
+epochs     = 10
+batch_size = 8
+lr         = 1e-4
+# pretrained = true                 # or false, or a path to weights
+# optimizer = "adam"                # or "adamw", "sgd"
+# schedule = "one_cycle"            # or "cosine", "step" (with step_epochs = [6, 9]), "constant"
+# class_weights = "none"            # or "balanced", or {{ building = 2.0 }}
+# augment = ["flip", "rotate90"]    # and "brightness", "contrast"
+# select = "last"                   # or "best", on the validation scenes
+# patience = 0                      # stop after so many epochs without a better score; 0 never stops early
+
+[predict]
+# stride_px = 150                   # overlaps the windows; default: chip.size_px
+# blend = "mean"                    # or "none", "cosine"
+# scores = false                    # or "float32", "uint8"
+vectors = [{{ class = "building" }}]  # polygons; format = "geojson" or "gpkg"
+
+# [eval]
+# splits = ["validation", "test"]
+"""
+
+_STARTERS = {"semantic_segmentation": _SEGMENTATION}
+
+
+def starter(name: str, task: str) -> str:
+    """Return the text of a new project file.
+
+    Parameters
+    ----------
+    name
+        The project's name.
+    task
+        Its task.
+
+    Raises
+    ------
+    UsageError
+        If the name cannot be a file name, or the task is not supported.
+    """
+    problem = name_problem(name, RESERVED_PROJECTS)
+    if problem:
+        raise UsageError(f"project name: {problem}")
+    problem = task_problem(task)
+    if problem:
+        raise UsageError(f"task: {problem}")
+    return _STARTERS[task].format(name=name, task=task)

@@ -1,0 +1,237 @@
+"""The `[train]` table: the model and how it is trained."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Strict, Tag
+
+from rvbuild.errors import nearest
+from rvbuild.project.keys import show
+from rvbuild.project.table import (
+    REFERENCE,
+    Finding,
+    Known,
+    PathText,
+    Table,
+    by_type,
+    duplicates,
+    expected,
+    json_problem,
+    no_effect,
+    wrong,
+)
+
+MODELS = (
+    "deeplabv3_resnet50",
+    "deeplabv3_resnet101",
+    "deeplabv3_mobilenet_v3_large",
+    "fcn_resnet50",
+    "lraspp_mobilenet_v3_large",
+    "unet",
+)
+"""The models that have a name."""
+
+SCRATCH_MODELS = ("unet",)
+"""The named models that have no pretrained weights."""
+
+AUGMENTATIONS = ("flip", "rotate90", "brightness", "contrast", "saturation", "hue")
+"""The augmentations that have a name."""
+
+LOSSES = ("cross_entropy",)
+"""The losses that have a name."""
+
+
+def _named(names: tuple[str, ...], what: str, reference: str) -> AfterValidator:
+    """Return a validator of a value that is one of `names` or a reference to the user's code."""
+
+    def check(value: str) -> str:
+        if value in names or REFERENCE.fullmatch(value):
+            return value
+        hint = nearest(value, names) or f"; known: {', '.join(names)}"
+        return wrong(f"unknown {what} {show(value)}{hint}" + ("" if "did you mean" in hint else f', or "{reference}"'))
+
+    return AfterValidator(check)
+
+
+def _amp(value: object) -> object:
+    """Reject numbers, which Python would take for booleans."""
+    return value if isinstance(value, str | bool) else expected('"auto", true or false')
+
+
+def _increasing(value: tuple[int, ...]) -> tuple[int, ...]:
+    if any(b <= a for a, b in itertools.pairwise(value)):
+        return wrong(f"expected epochs in increasing order, found {show(value)}")
+    return value
+
+
+Pretrained: TypeAlias = Annotated[
+    Annotated[bool, Tag("<switch>")] | Annotated[PathText, Tag("<file>")],
+    Discriminator(by_type({bool: "<switch>", str: "<file>"}, "true, false or a path to weights")),
+]
+ClassWeights: TypeAlias = Annotated[
+    Annotated[Literal["none", "balanced"], Tag("<named>")]
+    | Annotated[dict[str, Annotated[float, Field(ge=0)]], Tag("<weights>")],
+    Discriminator(by_type({str: "<named>", dict: "<weights>"}, '"none", "balanced" or a table { class = weight }')),
+]
+Augmentation: TypeAlias = Annotated[str, _named(AUGMENTATIONS, "augmentation", "package.module:function")]
+Device: TypeAlias = Literal["auto", "cpu", "cuda"]
+
+
+class TrainTable(Table):
+    """The model and how it is trained."""
+
+    later: ClassVar[dict[str, str]] = {"chips": "not supported yet; chips are cut from the scenes"}
+
+    model: Annotated[str, _named(MODELS, "model", "package.module:factory")] = Field(
+        "deeplabv3_resnet50",
+        description=f"The model: {', '.join(MODELS)}, or a factory of yours as package.module:name. "
+        "unet trains from scratch in minutes.",
+    )
+    model_args: dict[str, Any] = Field(
+        default_factory=dict, description="Arguments of the model, for example { width = 16, depth = 4 } for unet."
+    )
+    pretrained: Pretrained | None = Field(
+        None,
+        description="Weights to start from: true (torchvision's backbone), false (from scratch), or a path to a file. "
+        "Default: true for models that have such weights.",
+    )
+    epochs: int = Field(10, ge=1, description="How often every chip is seen.")
+    batch_size: int = Field(8, ge=1, description="Chips per step.")
+    optimizer: Literal["adam", "adamw", "sgd"] = Field("adam", description="The optimizer.")
+    weight_decay: float = Field(0.0, ge=0, description="Weight decay of the optimizer.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="With optimizer = sgd: its momentum.")
+    lr: float = Field(1e-4, gt=0, description="Learning rate; with schedule = one_cycle, the highest.")
+    schedule: Literal["one_cycle", "cosine", "step", "constant"] = Field(
+        "one_cycle",
+        description="How the learning rate changes: one_cycle, cosine, step (a tenth at step_epochs) or constant.",
+    )
+    step_epochs: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Strict(False), AfterValidator(_increasing)] = Field(
+        (), description="With schedule = step: the epochs after which the learning rate falls to a tenth."
+    )
+    class_weights: ClassWeights = Field(
+        "none",
+        description="Weight of each class in the loss: none, balanced (from the pixel counts), or { car = 2.0 }, where "
+        "classes that are not named weigh 1.",
+    )
+    loss: Annotated[str, _named(LOSSES, "loss", "package.module:factory")] = Field(
+        "cross_entropy",
+        description="The loss: cross_entropy, or a factory of yours as package.module:name, called with loss_args.",
+    )
+    loss_args: dict[str, Any] = Field(default_factory=dict, description="Arguments of the factory of the loss.")
+    augment: Annotated[tuple[Augmentation, ...], Strict(False)] = Field(
+        ("flip", "rotate90"),
+        description=f"Random changes of training chips: {', '.join(AUGMENTATIONS)}, or package.module:function.",
+    )
+    select: Literal["last", "best"] = Field(
+        "last", description="Which epoch's model is kept: the last, or the best on the validation scenes."
+    )
+    select_metric: Literal["mean_iou", "mean_f1"] = Field(
+        "mean_iou", description="What best means, for select = best and for patience."
+    )
+    patience: int = Field(
+        0,
+        ge=0,
+        description="Stop when the validation scores have not improved for this many epochs; 0 never stops early.",
+    )
+    max_stds: float = Field(
+        3.0, gt=0, description="Imagery other than 8-bit is clipped at this many standard deviations from the mean."
+    )
+    device: Device = Field("auto", description="Where to train; auto takes a GPU if there is one.")
+    amp: Annotated[Literal["auto", True, False], BeforeValidator(_amp)] = Field(
+        "auto", description="Whether to compute in mixed precision; auto does so on a GPU."
+    )
+    workers: int = Field(0, ge=0, description="Processes that read chips; does not change the result.")
+
+    def check(self, known: Known) -> Iterator[Finding]:
+        """Find unknown classes, keys without effect, and what needs validation scenes."""
+        yield from self._check_model()
+        yield from self._check_loss()
+        yield from self._check_schedule()
+        yield from self._check_selection(known)
+        yield from self._check_weights(known)
+        yield from duplicates(self.augment, "augment")
+        for field in ("model_args", "loss_args"):
+            yield from json_problem(getattr(self, field), (field,))
+
+    def _check_model(self) -> Iterator[Finding]:
+        if self.pretrained is True and self.model in SCRATCH_MODELS:
+            yield Finding(
+                ("pretrained",),
+                f"{show(self.model)} has no pretrained weights; give a path to a file, or remove the key",
+                (("model",),),
+            )
+
+    def _check_loss(self) -> Iterator[Finding]:
+        if self.loss in LOSSES and self.loss_args:
+            yield no_effect("loss_args", f"with loss = {show(self.loss)}, which takes no arguments", "loss")
+        if self.loss not in LOSSES and self.class_weights != "none":
+            message = f"loss = {show(self.loss)} must weigh classes itself; give it the weights in loss_args"
+            yield Finding(("class_weights",), message, (("loss",),))
+
+    def _check_schedule(self) -> Iterator[Finding]:
+        if self.given("momentum") and self.optimizer != "sgd":
+            yield no_effect("momentum", f"with optimizer = {show(self.optimizer)}", "optimizer")
+        if self.schedule != "step":
+            if self.given("step_epochs"):
+                yield no_effect(
+                    "step_epochs",
+                    f'with schedule = {show(self.schedule)}; set schedule = "step", or remove it',
+                    "schedule",
+                )
+        elif not self.step_epochs:
+            yield Finding(
+                ("step_epochs",),
+                'schedule = "step" needs the epochs of the steps, for example step_epochs = [6, 9]',
+                (("schedule",),),
+            )
+        elif self.step_epochs[-1] >= self.epochs:
+            yield Finding(
+                ("step_epochs",),
+                f"{self.step_epochs[-1]} is not before the end: training has {self.epochs} epochs",
+                (("epochs",),),
+            )
+
+    def _check_selection(self, known: Known) -> Iterator[Finding]:
+        if not known.has_validation:
+            if self.select == "best":
+                yield Finding(
+                    ("select",), '"best" needs validation scenes to choose by; add some, or set select = "last"'
+                )
+            if self.patience:
+                yield Finding(
+                    ("patience",), "early stopping needs validation scenes to watch; add some, or set patience = 0"
+                )
+        if self.given("select_metric") and self.select == "last" and not self.patience:
+            yield no_effect("select_metric", 'with select = "last" and patience = 0', "select", "patience")
+        if self.patience >= self.epochs:
+            yield Finding(
+                ("patience",),
+                f"{self.patience} can never be used up: training has {self.epochs} epochs",
+                (("epochs",),),
+            )
+
+    def _check_weights(self, known: Known) -> Iterator[Finding]:
+        if isinstance(self.class_weights, str):
+            return
+        for name in self.class_weights:
+            problem = known.class_problem(name, null=False)
+            if problem:
+                yield Finding(("class_weights", name), problem)
+        trained = [name for name in known.classes if name != known.null]
+        if trained and not any(self.class_weights.get(name, 1.0) for name in trained):
+            yield Finding(("class_weights",), "every class weighs 0, so nothing would be learnt")
+
+    @property
+    def weights(self) -> str | None:
+        """The path of the user's weights, or None. Expanded once the project is loaded."""
+        return self.pretrained if isinstance(self.pretrained, str) else None
+
+    def slice(self) -> dict[str, Any]:
+        """Return the settings; `pretrained` is true, false, or the path of the weights."""
+        settings = super().slice()
+        if self.pretrained is None:
+            settings["pretrained"] = self.model in MODELS and self.model not in SCRATCH_MODELS
+        return settings
