@@ -1,0 +1,1 @@
+"""Rasters, vectors and pixel grids: everything that touches GDAL."""

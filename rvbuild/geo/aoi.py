@@ -1,0 +1,86 @@
+"""The area of interest of a scene: polygons that say which pixels count."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from rvbuild.errors import DataError
+from rvbuild.geo.grid import Grid
+from rvbuild.geo.rasterize import Burner
+from rvbuild.geo.vectors import polygons, read_features, to_pixels
+from rvbuild.geo.windows import Window
+
+
+class Aoi:
+    """An area of interest on the pixel grid of a scene. Made by `open_aoi`.
+
+    A window is judged by its part inside the scene: what overhangs is padding and neither inside nor outside.
+    """
+
+    def __init__(self, shapes: Sequence[Any], grid: Grid) -> None:
+        self.grid = grid
+        self._union = shapely.union_all(list(shapes))
+        shapely.prepare(self._union)
+        self._burner = Burner(shapes, [1] * len(shapes), height=grid.height, width=grid.width, background=0)
+        x0, y0, x1, y1 = self._union.bounds
+        row, col = math.floor(y0), math.floor(x0)
+        around = Window(row, col, math.ceil(y1) - row, math.ceil(x1) - col)
+        self.bounds: Window = around.clip(grid.height, grid.width)
+        """The smallest window that holds the area, inside the scene; of height or width 0 if they share nothing."""
+
+    def contains(self, window: Window) -> bool:
+        """Tell whether the window's part inside the scene lies wholly in the area; False if there is no such part."""
+        box = self._box(window)
+        return box is not None and bool(shapely.covers(self._union, box))
+
+    def intersects(self, window: Window) -> bool:
+        """Tell whether the window's part inside the scene shares some area, not only an edge, with the area."""
+        box = self._box(window)
+        # Sharing only an edge touches, so that neighbours of the area do not count.
+        return box is not None and bool(shapely.intersects(self._union, box)) and not shapely.touches(self._union, box)
+
+    def mask(self, window: Window) -> NDArray[np.bool_]:
+        """Return whether the centre of each pixel lies in the area: (H, W) bool, False outside the scene."""
+        return self._burner.read(window, outside=0).astype(bool)
+
+    def _box(self, window: Window) -> Any | None:
+        part = window.clip(self.grid.height, self.grid.width)
+        if not (part.height and part.width):
+            return None
+        return shapely.box(part.col, part.row, part.col_stop, part.row_stop)
+
+
+def open_aoi(files: Sequence[Path], grid: Grid) -> Aoi | None:
+    """Open the area of interest of a scene: the polygons of all files together; None if there are no files.
+
+    Raises
+    ------
+    DataError
+        A file cannot be read or reprojected, holds no polygon, or holds something else than polygons.
+    """
+    if not files:
+        return None
+    shapes: list[Any] = []
+    for path in files:
+        features = read_features(path)
+        before = len(shapes)
+        for geometry, number in zip(to_pixels(features, grid), features.numbers, strict=True):
+            if geometry.geom_type not in ("Polygon", "MultiPolygon", "GeometryCollection"):
+                raise DataError(
+                    f"{path}: feature {number} (from 0) is a {geometry.geom_type}; an area of interest needs polygons"
+                )
+            area = polygons(geometry)
+            if not area.is_empty:
+                shapes.append(area)
+        if len(shapes) == before:
+            raise DataError(
+                f"{path}: holds no polygon; expected the area of interest. Leave out `aoi` to use all of it"
+            )
+    return Aoi(shapes, grid)

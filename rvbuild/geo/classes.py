@@ -1,0 +1,47 @@
+"""Classes as stages get them: `[{"id": 0, "name": "car", "color": "#ffff00"}, …]`, id = position."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rvbuild.errors import DataError, nearest
+
+Classes = Sequence[Mapping[str, Any]]
+
+NODATA = 255
+"""In a raster of class ids: no class was predicted here."""
+
+
+def names(classes: Classes) -> list[str]:
+    """Return the class names in id order."""
+    return [str(item["name"]) for item in classes]
+
+
+def id_of(classes: Classes, name: str, where: str) -> int:
+    """Return the id of a class name; `where` says in messages who asks, for example `labels.background`."""
+    known = names(classes)
+    if name not in known:
+        raise DataError(f'{where}: there is no class "{name}"{nearest(name, known)}. Classes: {", ".join(known)}')
+    return known.index(name)
+
+
+def rgb(color: str) -> tuple[int, int, int]:
+    """Return the (red, green, blue) bytes of `#rrggbb`.
+
+    >>> rgb("#00ff80")
+    (0, 255, 128)
+    """
+    value = int(color.removeprefix("#"), 16)
+    return value >> 16, value >> 8 & 255, value & 255
+
+
+def palette(classes: Classes) -> NDArray[np.uint8]:
+    """Return the colours by class id: (256, 3) uint8, black for ids that are no class."""
+    table = np.zeros((256, 3), dtype=np.uint8)
+    for index, item in enumerate(classes):
+        table[index] = rgb(str(item["color"]))
+    return table

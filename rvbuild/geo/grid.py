@@ -1,0 +1,106 @@
+"""The pixel grid of a scene: size, affine transform, CRS.
+
+Pixel (0, 0)'s *corner* lies at the transform's origin: the point (x, y) in pixel coordinates is column x, row y, and
+the centre of pixel (row, col) is (col + 0.5, row + 0.5).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+
+from rvbuild.geo.windows import Window
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The pixel grid of a scene.
+
+    An image without georeference has the identity transform and no CRS: its map coordinates are pixel coordinates.
+    """
+
+    height: int
+    """Rows."""
+    width: int
+    """Columns."""
+    transform: Affine
+    """From pixel coordinates (column, row) to map coordinates."""
+    crs: CRS | None
+    """Of the map coordinates; None if the image does not say."""
+
+    @property
+    def window(self) -> Window:
+        """The window of all pixels."""
+        return Window(0, 0, self.height, self.width)
+
+    def to_map(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+        """Return the map coordinates of the points (x = column, y = row) of shape (N,), in units of the CRS."""
+        a, b, c, d, e, f = self.transform[:6]
+        return a * x + b * y + c, d * x + e * y + f
+
+    def to_pixel(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+        """Return the pixel coordinates (column, row), sub-pixel, of the map coordinates (x, y) of shape (N,)."""
+        a, b, c, d, e, f = self.transform[:6]
+        # The origin goes first: a difference of large map coordinates is exact, a difference of large quotients is not.
+        x, y = x - c, y - f
+        if b == d == 0:
+            return x / a, y / e
+        determinant = a * e - b * d
+        return (e * x - b * y) / determinant, (a * y - d * x) / determinant
+
+    def bounds(self, window: Window) -> tuple[float, float, float, float]:
+        """Return (min x, min y, max x, max y) of a window in map coordinates."""
+        xs, ys = self.to_map(*_corners(window))
+        return float(xs.min()), float(ys.min()), float(xs.max()), float(ys.max())
+
+    def same_as(self, other: Grid, tolerance_px: float = 0.1) -> bool:
+        """Tell whether two grids have the same pixels: size, CRS, and each corner within `tolerance_px`."""
+        same_size = (self.height, self.width) == (other.height, other.width)
+        return same_size and same_crs(self.crs, other.crs) and self.offset_px(other) <= tolerance_px
+
+    def offset_px(self, other: Grid) -> float:
+        """Return how far the corners of this grid lie from where `other` has them, in pixels, at most; CRS ignored."""
+        x, y = _corners(self.window)
+        there_x, there_y = self.to_pixel(*other.to_map(x, y))
+        return float(max(np.abs(there_x - x).max(), np.abs(there_y - y).max()))
+
+    def describe(self) -> str:
+        """Return one line for messages: size, pixel size, origin, CRS."""
+        transform, size = self.transform, f"{self.width} x {self.height} px (width x height)"
+        if transform.is_identity:
+            where = "not georeferenced"
+        elif transform.b == transform.d == 0:
+            where = f"pixel {transform.a:.10g} x {transform.e:.10g}, origin {transform.c:.10g}, {transform.f:.10g}"
+        else:
+            where = "transform " + ", ".join(f"{value:.10g}" for value in transform[:6])
+        return f"{size}, {where}, {crs_name(self.crs)}"
+
+
+def same_crs(one: CRS | None, other: CRS | None) -> bool:
+    """Tell whether two CRS are the same; two unknown ones are."""
+    if one is None or other is None:
+        return one is other
+    return one == other or (one.to_epsg() is not None and one.to_epsg() == other.to_epsg())
+
+
+def crs_name(crs: CRS | None) -> str:
+    """Return a short name of a CRS for messages: `EPSG:32633`, or the name in its WKT."""
+    if crs is None:
+        return "no CRS"
+    epsg = crs.to_epsg()
+    if epsg is not None:
+        return f"EPSG:{epsg}"
+    wkt = str(crs.to_wkt())
+    return wkt.split('"')[1] if '"' in wkt else wkt[:40]
+
+
+def _corners(window: Window) -> tuple[Floats, Floats]:
+    x = np.array([window.col, window.col_stop, window.col_stop, window.col], dtype=np.float64)
+    y = np.array([window.row, window.row, window.row_stop, window.row_stop], dtype=np.float64)
+    return x, y

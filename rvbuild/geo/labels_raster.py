@@ -1,0 +1,291 @@
+"""Labels from rasters: class ids or colours, on the image's pixel grid or resampled to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import rasterio.warp
+from numpy.typing import NDArray
+
+from rvbuild.errors import DataError
+from rvbuild.geo.classes import Classes, id_of, names, rgb
+from rvbuild.geo.grid import Grid, same_crs
+from rvbuild.geo.raster import RasterSource, open_image
+from rvbuild.geo.rasterfile import Image, Mask, open_dataset
+from rvbuild.geo.windows import Window
+
+Labels = NDArray[np.uint8]
+
+_UNKNOWN = 255
+"""Marks a value that stands for no class; class ids end at 254."""
+
+_RGB_CODES = 1 << 24
+
+
+class RasterLabels:
+    """Class ids from rasters of ids (`encoding = "id"`) or of colours (`encoding = "rgb"`)."""
+
+    def __init__(
+        self, files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: Classes, null_id: int
+    ) -> None:
+        self.grid = grid
+        self._files = list(files)
+        self._null_id = null_id
+        self._other = _UNKNOWN
+        if settings.get("other", "error") != "error":
+            self._other = id_of(classes, settings["other"], "labels.other")
+        colors = settings["encoding"] == "rgb"
+        self._source = open_image(files, nodata=settings.get("nodata"))
+        nodata = self._source.nodata
+        if colors and self._source.count == 3:
+            # Nodata is a colour here, not a value of one band: black as nodata does not void the bands of pure red.
+            self._source = open_image(files, nodata=())
+        try:
+            self._resample = _must_resample(self._source, files, grid, settings.get("resample", "error"))
+            self._decoder: _IdDecoder | _RgbDecoder
+            if colors:
+                self._decoder = _RgbDecoder(self._source, classes, self._other, nodata, null_id)
+            else:
+                self._decoder = _IdDecoder(self._source, settings.get("map"), classes, self._other)
+        except BaseException:
+            self._source.close()
+            raise
+
+    def read(self, window: Window) -> Labels:
+        """Return the class ids in a window: (H, W) uint8.
+
+        Raises
+        ------
+        DataError
+            A pixel holds a value or a colour that stands for no class, and `labels.other` names no class for it.
+        """
+        if self._resample:
+            values, valid = self._read_nearest(window)
+        else:
+            values, valid = self._source.read(window)
+        known = valid.all(axis=0)
+        labels = self._decoder.decode(values)
+        if not known.all():
+            labels[~known] = self._null_id
+        if self._other == _UNKNOWN and (unknown := labels == _UNKNOWN).any():
+            raise DataError(self._decoder.complain(values, unknown, window, self._files))
+        return labels
+
+    def close(self) -> None:
+        """Close all files."""
+        self._source.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _read_nearest(self, window: Window) -> tuple[Image, Mask]:
+        """Read the label pixel under each pixel centre of the window; invalid outside image and labels."""
+        count, (height, width) = self._source.count, (window.height, window.width)
+        values = np.zeros((count, height, width), dtype=self._source.dtype)
+        valid = np.zeros(values.shape, dtype=bool)
+        part = window.clip(self.grid.height, self.grid.width)
+        if not (part.height and part.width):
+            return values, valid
+        rows, cols = self._label_pixels(part)
+        labels = self._source.grid
+        inside = (rows >= 0) & (rows < labels.height) & (cols >= 0) & (cols < labels.width)
+        if not inside.any():
+            return values, valid
+        row, col = int(rows[inside].min()), int(cols[inside].min())
+        needed = Window(row, col, int(rows[inside].max()) - row + 1, int(cols[inside].max()) - col + 1)
+        pixels, data = self._source.read(needed)
+        at = np.where(inside, rows - row, 0), np.where(inside, cols - col, 0)
+        to = (slice(None), *part.slices_in(window))
+        values[to], valid[to] = pixels[:, *at], data[:, *at] & inside
+        return values, valid
+
+    def _label_pixels(self, part: Window) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the (rows, columns) in the label raster under the pixel centres of `part`, each (H, W)."""
+        x, y = np.meshgrid(
+            np.arange(part.col, part.col_stop, dtype=np.float64) + 0.5,
+            np.arange(part.row, part.row_stop, dtype=np.float64) + 0.5,
+        )
+        labels = self._source.grid
+        map_x, map_y = self.grid.to_map(x.ravel(), y.ravel())
+        if labels.crs is not None and self.grid.crs is not None and not same_crs(labels.crs, self.grid.crs):
+            moved = rasterio.warp.transform(self.grid.crs, labels.crs, map_x, map_y)
+            map_x, map_y = np.asarray(moved[0]), np.asarray(moved[1])
+        col, row = labels.to_pixel(map_x, map_y)
+        outside = ~(np.isfinite(col) & np.isfinite(row))
+        col[outside] = row[outside] = -1
+        # A centre on the edge of two label pixels belongs to the right or lower one, whatever the last bit says.
+        shape = (part.height, part.width)
+        return (
+            np.floor(row + 1e-6).clip(-1, labels.height).astype(np.int64).reshape(shape),
+            np.floor(col + 1e-6).clip(-1, labels.width).astype(np.int64).reshape(shape),
+        )
+
+
+def _must_resample(source: RasterSource, files: Sequence[Path], grid: Grid, resample: str) -> bool:
+    """Tell whether labels lie on another grid than the image and are to be resampled.
+
+    Raises
+    ------
+    DataError
+        They do, but the project does not say so, or it cannot be known where they lie.
+    """
+    labels = source.grid
+    same_size = (labels.height, labels.width) == (grid.height, grid.width)
+    # Without a CRS and a transform of their own, labels of the image's size lie where the image lies.
+    unplaced = labels.crs is None and labels.transform.is_identity
+    if same_size and (unplaced or (same_crs(labels.crs or grid.crs, grid.crs) and labels.offset_px(grid) <= 0.1)):
+        return False
+    difference = f"labels: {labels.describe()}; image: {grid.describe()}"
+    if resample != "nearest":
+        raise DataError(
+            f"{files[0]}: expected labels on the pixel grid of the image, found another one ({difference}). Make them "
+            'on the grid of the image, or set `resample = "nearest"` in `labels`'
+        )
+    if grid.crs is not None and unplaced:
+        raise DataError(
+            f"{files[0]}: cannot be resampled to the image, because the labels are not georeferenced ({difference})"
+        )
+    if labels.crs is not None and grid.crs is None:
+        raise DataError(
+            f"{files[0]}: cannot be resampled to the image, because the image has no CRS ({difference}). Give it one, "
+            "for example with `gdal_edit.py -a_srs`"
+        )
+    return True
+
+
+class _IdDecoder:
+    """From pixel values to class ids, by a table where the dtype is small, else by the distinct values."""
+
+    def __init__(self, source: RasterSource, mapping: Mapping[str, str] | None, classes: Classes, other: int) -> None:
+        if source.count != 1:
+            raise DataError(
+                f"{source.files[0]}: expected one band of class ids, found {source.count}. If it holds colours, set "
+                '`encoding = "rgb"` in `labels`'
+            )
+        if mapping is None:
+            self._ids = {index: index for index in range(len(classes))}
+        else:
+            self._ids = {_pixel_value(key): id_of(classes, name, f"labels.map.{key}") for key, name in mapping.items()}
+        self._expected = "a class id" if mapping is None else "a key of `labels.map`"
+        self._names = names(classes)
+        self._other = other
+        dtype = source.dtype
+        self._table: Labels | None = None
+        self._lowest = 0
+        if dtype.kind in "iu" and dtype.itemsize <= 2:
+            limits = np.iinfo(dtype)
+            self._lowest = int(limits.min)
+            self._table = np.full(int(limits.max) - self._lowest + 1, other, dtype=np.uint8)
+            for value, class_id in self._ids.items():
+                if limits.min <= value <= limits.max:
+                    self._table[value - self._lowest] = class_id
+
+    def decode(self, values: Image) -> Labels:
+        """Return the class ids of (1, H, W) pixel values: (H, W) uint8."""
+        if self._table is not None:
+            pixels = values[0] if self._lowest == 0 else values[0].astype(np.int32) - self._lowest
+            known: Labels = self._table[pixels]
+            return known
+        found, inverse = np.unique(values[0], return_inverse=True)
+        table = np.array([self._ids.get(value, self._other) for value in found.tolist()], dtype=np.uint8)
+        labels: Labels = table[inverse.reshape(values[0].shape)]
+        return labels
+
+    def complain(self, values: Image, unknown: Mask, window: Window, files: Sequence[Path]) -> str:
+        """Return the message about the first value that stands for no class."""
+        row, col = (int(index) for index in np.argwhere(unknown)[0])
+        value = values[0, row, col]
+        count = int(np.count_nonzero(unknown & (values[0] == value)))
+        where = _where(files, count, window, row, col)
+        return (
+            f"{where} the label value {value}, expected {self._expected}: {', '.join(map(str, self._ids))} "
+            f'({", ".join(self._names)}). Map it with `map = {{ {value} = "class" }}`, call it nodata with '
+            f'`nodata = {value}`, or give all such values to a class with `other = "class"` in `labels`'
+        )
+
+
+class _RgbDecoder:
+    """From colours to class ids, by one table over all colours."""
+
+    def __init__(
+        self, source: RasterSource, classes: Classes, other: int, nodata: Sequence[float | None], null_id: int
+    ) -> None:
+        self._palette: NDArray[np.uint8] | None = None
+        if source.count == 1:
+            self._palette = _palette_of(source)
+        if source.dtype != np.uint8 or (source.count != 3 and self._palette is None):
+            raise DataError(
+                f"{source.files[0]}: expected three uint8 bands (red, green, blue), or one with a colour table; found "
+                f'{source.count} of {source.dtype}. If it holds class ids, set `encoding = "id"` in `labels`'
+            )
+        self._colors = {str(item["color"]): str(item["name"]) for item in classes}
+        self._table = np.full(_RGB_CODES, other, dtype=np.uint8)
+        for index, item in enumerate(classes):
+            red, green, blue = rgb(str(item["color"]))
+            self._table[red << 16 | green << 8 | blue] = index
+        if self._palette is None and None not in nodata:
+            red, green, blue = (int(value) for value in nodata if value is not None)
+            self._table[red << 16 | green << 8 | blue] = null_id
+
+    def decode(self, values: Image) -> Labels:
+        """Return the class ids of (3, H, W) colours or (1, H, W) palette indices: (H, W) uint8."""
+        labels: Labels = np.take(self._table, self._codes(values))
+        return labels
+
+    def complain(self, values: Image, unknown: Mask, window: Window, files: Sequence[Path]) -> str:
+        """Return the message about the first colour that stands for no class."""
+        row, col = (int(index) for index in np.argwhere(unknown)[0])
+        codes = self._codes(values)
+        code = int(codes[row, col])
+        count = int(np.count_nonzero(unknown & (codes == code)))
+        where = _where(files, count, window, row, col)
+        known = ", ".join(f"{color} ({name})" for color, name in self._colors.items())
+        return (
+            f"{where} the colour #{code:06x}, expected the colour of a class: {known}. "
+            'Give all such colours to a class with `other = "class"` in `labels`'
+        )
+
+    def _codes(self, values: Image) -> NDArray[np.intp]:
+        if self._palette is not None:
+            values = np.moveaxis(self._palette[values[0]], -1, 0)
+        codes: NDArray[np.intp] = values[0].astype(np.intp)
+        for band in (values[1], values[2]):
+            codes <<= 8
+            codes |= band
+        return codes
+
+
+def _palette_of(source: RasterSource) -> NDArray[np.uint8] | None:
+    """Return the colour table of a one-band raster, (256, 3) uint8, or None if it has none."""
+    with open_dataset(source.files[0]) as dataset:
+        try:
+            table = dataset.colormap(1)
+        except ValueError:
+            return None
+    colors = np.zeros((256, 3), dtype=np.uint8)
+    for index, color in table.items():
+        if index < 256:
+            colors[index] = color[:3]
+    return colors
+
+
+def _pixel_value(key: str) -> int:
+    try:
+        return int(key)
+    except ValueError:
+        raise DataError(f'labels.map: expected whole numbers as keys, found "{key}"') from None
+
+
+def _where(files: Sequence[Path], count: int, window: Window, row: int, col: int) -> str:
+    name = str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
+    pixels = "1 pixel has" if count == 1 else f"{count} pixels have"
+    return (
+        f"{name}: in the window at row {window.row}, column {window.col} ({window.height} x {window.width} px) "
+        f"{pixels}, first at row {window.row + row}, column {window.col + col},"
+    )

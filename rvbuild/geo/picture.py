@@ -1,0 +1,141 @@
+"""Small pictures for people: previews of imagery, class colours, sheets of chips."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from rvbuild.geo.classes import Classes, names, palette
+
+Picture = NDArray[np.uint8]
+"""(H, W, 3) red, green, blue."""
+
+_GAP_PX = 4
+_PAPER = (245, 245, 245)
+_INK = (20, 20, 20)
+
+
+def rgb_preview(image: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> Picture:
+    """Return a picture of the first three bands, or of the first as grey if there are fewer.
+
+    Parameters
+    ----------
+    image
+        (C, H, W) of any real dtype. uint8 is shown as it is; all else is stretched, band by band, from its 2nd to its
+        98th percentile.
+    valid
+        (C, H, W) bool; what is not valid is black and does not count for the stretch.
+    """
+    bands = [0, 1, 2] if image.shape[0] >= 3 else [0, 0, 0]
+    picture = np.zeros((*image.shape[1:], 3), dtype=np.uint8)
+    for channel, band in enumerate(bands):
+        values = image[band]
+        known = np.isfinite(values) if valid is None else valid[band] & np.isfinite(values)
+        if values.dtype == np.uint8:
+            picture[..., channel] = np.where(known, values, 0)
+        elif known.any():
+            low, high = np.percentile(values[known].astype(np.float64), (2, 98))
+            span = high - low if high > low else 1.0
+            scaled = (np.where(known, values, low).astype(np.float64) - low) / span
+            picture[..., channel] = np.rint(scaled.clip(0, 1) * 255) * known
+    return picture
+
+
+def colourize(labels: NDArray[np.uint8], classes: Classes) -> Picture:
+    """Return class ids (H, W) as the colours of the classes; what is no class is black."""
+    return palette(classes)[labels]
+
+
+def blend(picture: Picture, labels: NDArray[np.uint8], classes: Classes, share: float = 0.4) -> Picture:
+    """Return a picture with the class colours laid over it; `share` is the weight of the colours."""
+    mixed = picture * (1 - share) + colourize(labels, classes) * share
+    return np.rint(mixed).astype(np.uint8)
+
+
+def contact_sheet(
+    chips: Sequence[tuple[Picture, Picture]],
+    path: Path,
+    *,
+    classes: Classes | None = None,
+    tile_px: int = 128,
+    columns: int = 4,
+) -> None:
+    """Write a PNG of chips, each as a pair of pictures side by side, with the class colours below.
+
+    Parameters
+    ----------
+    chips
+        Pairs (image, labels) of pictures, of any sizes; see `rgb_preview` and `colourize`.
+    path
+        The PNG to write.
+    classes
+        For the legend; None: no legend.
+    tile_px
+        Side of each picture on the sheet.
+    columns
+        Pairs in a row.
+    """
+    columns = max(1, min(columns, len(chips)))
+    rows = -(-len(chips) // columns)
+    pair_px = 2 * tile_px + _GAP_PX
+    width = columns * (pair_px + 2 * _GAP_PX) + 2 * _GAP_PX
+    legend = _legend_rows(names(classes), width) if classes else []
+    height = rows * (tile_px + _GAP_PX) + _GAP_PX + _LINE_PX * len(legend)
+    sheet = Image.new("RGB", (width, max(height, 1)), _PAPER)
+    for index, pair in enumerate(chips):
+        top = _GAP_PX + (index // columns) * (tile_px + _GAP_PX)
+        left = 2 * _GAP_PX + (index % columns) * (pair_px + 2 * _GAP_PX)
+        for place, (picture, method) in enumerate(
+            zip(pair, (Image.Resampling.BOX, Image.Resampling.NEAREST), strict=True)
+        ):
+            tile = Image.fromarray(np.ascontiguousarray(picture)).resize((tile_px, tile_px), method)
+            sheet.paste(tile, (left + place * (tile_px + _GAP_PX), top))
+    if classes:
+        _draw_legend(sheet, legend, classes, height - _LINE_PX * len(legend))
+    sheet.save(path, format="PNG", optimize=False, compress_level=6)
+
+
+def write_png(path: Path, picture: Picture) -> None:
+    """Write a picture as PNG, with the same bytes each time."""
+    Image.fromarray(np.ascontiguousarray(picture)).save(path, format="PNG", optimize=False, compress_level=6)
+
+
+_LINE_PX = 18
+_SWATCH_PX = 12
+_CHARACTER_PX = 7
+
+
+def _legend_rows(labels: Sequence[str], width: int) -> list[list[int]]:
+    """Return which classes stand in which line of the legend."""
+    lines: list[list[int]] = [[]]
+    used = _GAP_PX
+    for index, label in enumerate(labels):
+        needed = _entry_px(label)
+        if lines[-1] and used + needed > width:
+            lines.append([])
+            used = _GAP_PX
+        lines[-1].append(index)
+        used += needed
+    return lines
+
+
+def _entry_px(label: str) -> int:
+    return _SWATCH_PX + 3 * _GAP_PX + _CHARACTER_PX * len(label)
+
+
+def _draw_legend(sheet: Image.Image, lines: Sequence[Sequence[int]], classes: Classes, top: int) -> None:
+    draw = ImageDraw.Draw(sheet)
+    labels, colors = names(classes), palette(classes)
+    for line in lines:
+        left = 2 * _GAP_PX
+        for index in line:
+            swatch = (left, top + 2, left + _SWATCH_PX, top + 2 + _SWATCH_PX)
+            draw.rectangle(swatch, fill=tuple(map(int, colors[index])), outline=_INK)
+            draw.text((left + _SWATCH_PX + _GAP_PX, top + 2), labels[index], fill=_INK)
+            left += _entry_px(labels[index])
+        top += _LINE_PX

@@ -1,0 +1,213 @@
+"""The imagery of a scene: one raster file, or several that are read as one mosaic."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from affine import Affine
+
+from rvbuild.errors import DataError
+from rvbuild.geo.grid import Grid, crs_name, same_crs
+from rvbuild.geo.rasterfile import (
+    Bands,
+    Image,
+    Mask,
+    Nodata,
+    NodataSetting,
+    grid_of,
+    open_dataset,
+    read_bands,
+    select_bands,
+)
+from rvbuild.geo.windows import Window
+
+MAX_OPEN_FILES = 32
+"""Files of a mosaic that are open at one time."""
+
+MOSAIC_TOLERANCE_PX = 0.1
+"""How far a file of a mosaic may lie off the pixel grid of the first. World files round their numbers."""
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """A file and its place in the scene."""
+
+    path: Path
+    window: Window
+    bands: Bands
+
+
+class RasterSource:
+    """The imagery of a scene, read window by window.
+
+    Made by `open_image`; a context manager. Not thread-safe: open one for each thread.
+    """
+
+    def __init__(self, grid: Grid, tiles: Sequence[_Tile]) -> None:
+        self.grid = grid
+        """The pixel grid of the scene."""
+        bands = tiles[0].bands
+        self.dtype: np.dtype[Any] = bands.dtype
+        """Of all bands."""
+        self.count = len(bands.indexes)
+        """Number of bands that `read` gives."""
+        self.nodata: tuple[Nodata, ...] = bands.nodata
+        """Per band that `read` gives; of the first file."""
+        self.descriptions: tuple[str, ...] = bands.descriptions
+        """What the first file calls the bands."""
+        self.files = tuple(tile.path for tile in tiles)
+        """In the order of reading: a later one lies over an earlier one."""
+        self._tiles = tuple(tiles)
+        self._open: OrderedDict[Path, Any] = OrderedDict()
+
+    def read(self, window: Window) -> tuple[Image, Mask]:
+        """Read a window; it may reach beyond the scene.
+
+        Returns
+        -------
+        image : (C, H, W) in `dtype`; 0 where it is not valid
+        valid : (C, H, W) bool, per band: False outside the scene and its files, at nodata, NaN or infinite values, and
+            where a mask band or alpha says so
+        """
+        if len(self._tiles) == 1 and window.inside(self.grid.height, self.grid.width):
+            tile = self._tiles[0]
+            image, valid = read_bands(tile.path, self._dataset(tile.path), tile.bands, window)
+            if valid is None:
+                return image, np.ones(image.shape, dtype=bool)
+            image[~valid] = 0
+            return image, np.array(valid)
+        return self._compose(window)
+
+    def close(self) -> None:
+        """Close all files."""
+        while self._open:
+            self._open.popitem()[1].close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _compose(self, window: Window) -> tuple[Image, Mask]:
+        """Read a window from the files that it touches; only valid pixels cover those of earlier files."""
+        shape = (self.count, window.height, window.width)
+        image, valid = np.zeros(shape, dtype=self.dtype), np.zeros(shape, dtype=bool)
+        for tile in self._tiles:
+            part = window.intersection(tile.window)
+            if not (part.height and part.width):
+                continue
+            inside = Window(part.row - tile.window.row, part.col - tile.window.col, part.height, part.width)
+            pixels, data = read_bands(tile.path, self._dataset(tile.path), tile.bands, inside)
+            rows, cols = part.slices_in(window)
+            if data is None:
+                image[:, rows, cols], valid[:, rows, cols] = pixels, True
+            else:
+                np.copyto(image[:, rows, cols], pixels, where=data)
+                valid[:, rows, cols] |= data
+        return image, valid
+
+    def _dataset(self, path: Path) -> Any:
+        dataset = self._open.get(path)
+        if dataset is None:
+            dataset = open_dataset(path)
+            self._open[path] = dataset
+            if len(self._open) > MAX_OPEN_FILES:
+                self._open.popitem(last=False)[1].close()
+        elif len(self._tiles) > 1:
+            self._open.move_to_end(path)
+        return dataset
+
+
+def open_image(
+    files: Sequence[Path], *, nodata: NodataSetting = None, channels: Sequence[int] | None = None
+) -> RasterSource:
+    """Open the imagery of a scene.
+
+    Parameters
+    ----------
+    files
+        One raster, or several that are read as one mosaic: later files cover earlier ones where they hold data.
+    nodata
+        Overrides the files' own nodata: one value, or one per band of the file (alpha may be left out).
+    channels
+        Bands to read, indices from 0, in this order; None: all that are not alpha. An alpha band that is not read says
+        which pixels are valid.
+
+    Raises
+    ------
+    DataError
+        A file cannot be opened, a channel does not exist, or the files of a mosaic differ in CRS, pixel size, number
+        of bands or dtype, or lie on no common pixel grid.
+    """
+    if not files:
+        raise DataError("expected at least one image file, found none")
+    tiles: list[_Tile] = []
+    first: Grid | None = None
+    for path in files:
+        with open_dataset(path) as dataset:
+            grid = grid_of(path, dataset)
+            bands = select_bands(path, dataset, channels, nodata)
+        if first is None:
+            first = grid
+            tiles.append(_Tile(path, grid.window, bands))
+        else:
+            _require_alike(tiles[0], first, path, grid, bands)
+            tiles.append(_Tile(path, _place(tiles[0].path, first, path, grid), bands))
+    assert first is not None
+    return RasterSource(*_union(first, tiles))
+
+
+def _union(first: Grid, tiles: list[_Tile]) -> tuple[Grid, list[_Tile]]:
+    """Return the grid of all tiles together, and the tiles with their places on it."""
+    row, col = min(tile.window.row for tile in tiles), min(tile.window.col for tile in tiles)
+    row_stop, col_stop = max(tile.window.row_stop for tile in tiles), max(tile.window.col_stop for tile in tiles)
+    transform = first.transform if row == col == 0 else first.transform * Affine.translation(col, row)
+    moved = [
+        _Tile(tile.path, tile.window._replace(row=tile.window.row - row, col=tile.window.col - col), tile.bands)
+        for tile in tiles
+    ]
+    return Grid(row_stop - row, col_stop - col, transform, first.crs), moved
+
+
+def _require_alike(tile: _Tile, first: Grid, path: Path, grid: Grid, bands: Bands) -> None:
+    """Raise a DataError that names both files if `path` cannot be in one mosaic with the first file."""
+    pairs: list[tuple[str, object, object]] = []
+    if not same_crs(first.crs, grid.crs):
+        pairs.append(("CRS", crs_name(first.crs), crs_name(grid.crs)))
+    if len(tile.bands.indexes) != len(bands.indexes):
+        pairs.append(("number of bands", len(tile.bands.indexes), len(bands.indexes)))
+    if tile.bands.dtype != bands.dtype:
+        pairs.append(("dtype", tile.bands.dtype, bands.dtype))
+    one, other = (np.array([t.a, t.b, t.d, t.e]) for t in (first.transform, grid.transform))
+    drift = np.abs(one - other).max() * max(grid.height, grid.width)
+    if drift > MOSAIC_TOLERANCE_PX * np.abs(one).max():
+        mine, theirs = (" x ".join(f"{value:.10g}" for value in linear[[0, 3]]) for linear in (one, other))
+        pairs.append(("pixel size", mine, theirs))
+    if pairs:
+        what = "; ".join(f"{name}: {a} in the first, {b} in the second" for name, a, b in pairs)
+        raise DataError(f"{tile.path} and {path} cannot be one mosaic: {what}. Make them alike, or two scenes of them")
+
+
+def _place(first_path: Path, first: Grid, path: Path, grid: Grid) -> Window:
+    """Return where `path` lies on the pixel grid of the first file."""
+    if first.transform.is_identity and grid.transform.is_identity:
+        raise DataError(
+            f"{first_path} and {path} cannot be one mosaic: neither is georeferenced, so both lie at (0, 0)"
+        )
+    x, y = (float(v[0]) for v in first.to_pixel(np.array([grid.transform.c]), np.array([grid.transform.f])))
+    col, row = round(x), round(y)
+    if max(abs(x - col), abs(y - row)) > MOSAIC_TOLERANCE_PX:
+        raise DataError(
+            f"{first_path} and {path} cannot be one mosaic: the second starts at column {x:.3f}, row {y:.3f} of the "
+            "first, not on a whole pixel. Warp it to the same grid, for example with `gdalwarp -tap`"
+        )
+    return Window(row, col, grid.height, grid.width)

@@ -1,0 +1,216 @@
+"""Statistics of bands in one pass: moments and histograms that merge to what one pass over everything gives.
+
+Integers of at most 16 bits are counted value by value: their sums are whole numbers and their moments exact, in any
+order. Wider integers and real numbers keep count, mean and sum of squared deviations, merged by the formula of Chan,
+Golub and LeVeque (1979, "Updating formulae and a pairwise algorithm for computing sample variances").
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+Counts = NDArray[np.int64]
+
+_BINS = 256
+"""Bins of the histogram of integers of at most 16 bits: equal widths over the range of the dtype."""
+
+_FIRST_OCTAVE, _OCTAVES, _PER_OCTAVE = -32, 96, 4
+_ZERO_BIN = _OCTAVES * _PER_OCTAVE
+_MANTISSA_SHIFT = 50
+"""A float64 shifted right by this keeps its exponent and the two bits that split an octave into four."""
+
+
+def _log_edges() -> list[float]:
+    octaves = range(_FIRST_OCTAVE, _FIRST_OCTAVE + _OCTAVES)
+    sizes = [2.0**octave * (1 + part / _PER_OCTAVE) for octave in octaves for part in range(_PER_OCTAVE)]
+    sizes.append(2.0 ** (_FIRST_OCTAVE + _OCTAVES))
+    return [-size for size in reversed(sizes)] + sizes
+
+
+_LOG_EDGES = _log_edges()
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How often values lie in bins that depend on the dtype alone, so that two of one dtype merge exactly.
+
+    For integers of at most 16 bits: 256 bins of equal width over the range of the dtype. For all others: by size, four
+    bins for each octave from 2^-32 to 2^64, on both sides of one bin around 0; the outermost hold what lies beyond.
+    """
+
+    start: int | None
+    """Lower edge of the first bin of equal width; None if the bins are by size."""
+    width: int
+    """Of a bin of equal width."""
+    counts: Counts
+    """(bins,) int64, all bins of the dtype."""
+
+    @classmethod
+    def empty(cls, dtype: np.dtype[Any]) -> Self:
+        """Return a histogram without values."""
+        if _counted(dtype):
+            limits = np.iinfo(dtype)
+            width = (int(limits.max) - int(limits.min) + 1) // _BINS
+            return cls(int(limits.min), width, np.zeros(_BINS, dtype=np.int64))
+        return cls(None, 0, np.zeros(2 * _ZERO_BIN + 1, dtype=np.int64))
+
+    def merge(self, other: Self) -> Self:
+        """Return the histogram of both."""
+        return replace(self, counts=self.counts + other.counts)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return `{"start", "width", "counts"}`, or `{"edges", "counts"}` from the first bin that holds something."""
+        if self.start is not None:
+            return {"start": self.start, "width": self.width, "counts": self.counts.tolist()}
+        used = np.flatnonzero(self.counts)
+        if len(used) == 0:
+            return {"edges": [], "counts": []}
+        first, stop = int(used[0]), int(used[-1]) + 1
+        return {"edges": _LOG_EDGES[first : stop + 1], "counts": self.counts[first:stop].tolist()}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Return the histogram that `to_json` wrote."""
+        given = np.array(value["counts"], dtype=np.int64)
+        if "edges" not in value:
+            return cls(int(value["start"]), int(value["width"]), given)
+        counts = np.zeros(2 * _ZERO_BIN + 1, dtype=np.int64)
+        if len(given):
+            first = _LOG_EDGES.index(float(value["edges"][0]))
+            counts[first : first + len(given)] = given
+        return cls(None, 0, counts)
+
+
+@dataclass(frozen=True)
+class BandStats:
+    """Statistics of the valid pixels of one band."""
+
+    count: int
+    """Valid pixels. Without any, the moments are 0 and there is no minimum or maximum."""
+    mean: float
+    m2: float
+    """Sum of the squared deviations from the mean."""
+    min: float | None
+    max: float | None
+    histogram: Histogram
+    sums: tuple[int, int] | None = None
+    """Exact sums of the values and of their squares, of integers of at most 16 bits."""
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the population: sqrt(m2 / count)."""
+        return math.sqrt(self.m2 / self.count) if self.count else 0.0
+
+    def merge(self, other: Self) -> Self:
+        """Return the statistics of the pixels of both; of the same dtype."""
+        if not self.count or not other.count:
+            return self if self.count else other
+        count, histogram = self.count + other.count, self.histogram.merge(other.histogram)
+        assert self.min is not None and other.min is not None and self.max is not None and other.max is not None
+        lowest, highest = min(self.min, other.min), max(self.max, other.max)
+        if self.sums is not None and other.sums is not None:
+            sums = (self.sums[0] + other.sums[0], self.sums[1] + other.sums[1])
+            mean, m2 = _moments(count, *sums)
+            return type(self)(count, mean, m2, lowest, highest, histogram, sums)
+        delta = other.mean - self.mean
+        mean = self.mean + delta * (other.count / count)
+        m2 = self.m2 + other.m2 + delta * delta * (self.count * other.count / count)
+        return type(self)(count, mean, m2, lowest, highest, histogram)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the statistics as plain JSON data; `sum` and `sum_squares` keep merging exact."""
+        value = {
+            "count": self.count,
+            "mean": self.mean,
+            "m2": self.m2,
+            "std": self.std,
+            "min": self.min,
+            "max": self.max,
+            "histogram": self.histogram.to_json(),
+        }
+        if self.sums is not None:
+            value["sum"], value["sum_squares"] = self.sums
+        return value
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Return the statistics that `to_json` wrote."""
+        sums = (int(value["sum"]), int(value["sum_squares"])) if "sum" in value else None
+        return cls(
+            int(value["count"]),
+            float(value["mean"]),
+            float(value["m2"]),
+            value["min"],
+            value["max"],
+            Histogram.from_json(value["histogram"]),
+            sums,
+        )
+
+
+class BandCounter:
+    """Gathers the statistics of one band, window by window."""
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self._dtype = dtype
+        self._counts: Counts | None = None
+        if _counted(dtype):
+            limits = np.iinfo(dtype)
+            self._lowest = int(limits.min)
+            self._counts = np.zeros(int(limits.max) - self._lowest + 1, dtype=np.int64)
+        empty = Histogram.empty(dtype)
+        self._stats = BandStats(0, 0.0, 0.0, None, None, empty, None if self._counts is None else (0, 0))
+
+    def add(self, values: NDArray[Any]) -> None:
+        """Take the valid pixels of a window: (N,) in the band's dtype, finite."""
+        if not values.size:
+            return
+        if self._counts is not None:
+            offsets = values if self._lowest == 0 else values.astype(np.int32) - self._lowest
+            self._counts += np.bincount(offsets, minlength=len(self._counts))
+            return
+        reals = values.astype(np.float64)
+        mean = float(reals.mean())
+        deviations = reals - mean
+        m2 = float(np.dot(deviations, deviations))
+        histogram = replace(self._stats.histogram, counts=_count_sizes(reals))
+        lowest, highest = values.min().item(), values.max().item()
+        self._stats = self._stats.merge(BandStats(len(reals), mean, m2, lowest, highest, histogram))
+
+    def result(self) -> BandStats:
+        """Return the statistics of all windows so far."""
+        if self._counts is None:
+            return self._stats
+        used = np.flatnonzero(self._counts)
+        if not len(used):
+            return self._stats
+        values, counts = (used + self._lowest).tolist(), self._counts[used].tolist()
+        count = sum(counts)
+        total = sum(value * times for value, times in zip(values, counts, strict=True))
+        squares = sum(value * value * times for value, times in zip(values, counts, strict=True))
+        bins = replace(self._stats.histogram, counts=self._counts.reshape(_BINS, -1).sum(axis=1))
+        return BandStats(count, *_moments(count, total, squares), values[0], values[-1], bins, (total, squares))
+
+
+def _counted(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind in "iu" and dtype.itemsize <= 2
+
+
+def _moments(count: int, total: int, squares: int) -> tuple[float, float]:
+    """Return (mean, m2), each the float nearest to the exact number."""
+    return float(Fraction(total, count)), float(squares - Fraction(total * total, count))
+
+
+def _count_sizes(values: NDArray[np.float64]) -> Counts:
+    """Return how many values lie in each bin by size: (bins,) int64."""
+    sizes = np.abs(values).view(np.int64) >> _MANTISSA_SHIFT
+    lowest = (1023 + _FIRST_OCTAVE) * _PER_OCTAVE
+    distance = (sizes - (lowest - 1)).clip(0, _ZERO_BIN)
+    bins = np.where(values < 0, _ZERO_BIN - distance, _ZERO_BIN + distance)
+    return np.bincount(bins, minlength=2 * _ZERO_BIN + 1)

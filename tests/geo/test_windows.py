@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import doctest
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rvbuild.geo import windows
+from rvbuild.geo.windows import Window, bands, sliding, starts
+
+small = st.integers(1, 40)
+
+
+@given(small, small, small, small)
+def test_sliding_windows_cover_every_pixel_and_none_lies_outside(
+    height: int, width: int, size: int, stride: int
+) -> None:
+    seen = np.zeros((height, width), dtype=int)
+    found = sliding(height, width, size, stride)
+    for window in found:
+        part = window.clip(height, width)
+        assert part.height and part.width
+        assert window.height == window.width == size
+        seen[part.slices_in(Window(0, 0, height, width))] += 1
+    if stride <= size:
+        assert seen.min() >= 1
+    if stride >= size:
+        assert seen.max() == 1
+    assert found == sorted(found)
+
+
+@given(small, small, small)
+def test_only_one_window_overhangs_along_an_axis(length: int, size: int, stride: int) -> None:
+    if stride > size:
+        return
+    found = list(starts(length, size, stride))
+    assert found[0] == 0
+    assert all(start + size < length for start in found[:-1])
+    assert found[-1] + size >= length
+
+
+def test_a_scene_smaller_than_a_window_gets_one_window() -> None:
+    assert sliding(5, 7, 300, 150) == [Window(0, 0, 300, 300)]
+
+
+def test_a_scene_of_exactly_one_window_gets_one_window() -> None:
+    assert sliding(300, 300, 300, 150) == [Window(0, 0, 300, 300)]
+
+
+@given(small, small, small)
+def test_bands_partition(height: int, width: int, rows: int) -> None:
+    found = bands(height, width, rows)
+    assert [row for band in found for row in range(band.row, band.row_stop)] == list(range(height))
+    assert {(band.col, band.width) for band in found} == {(0, width)}
+    assert max(band.height for band in found) <= rows
+
+
+def test_intersection_of_strangers_is_empty() -> None:
+    shared = Window(0, 0, 10, 10).intersection(Window(20, 3, 5, 5))
+    assert (shared.height, shared.width) == (0, 5)
+
+
+def test_inside() -> None:
+    assert Window(0, 0, 10, 20).inside(10, 20)
+    assert not Window(-1, 0, 10, 20).inside(10, 20)
+    assert not Window(0, 1, 10, 20).inside(10, 20)
+
+
+def test_sizes_must_be_positive() -> None:
+    with pytest.raises(ValueError, match="positive"):
+        sliding(10, 10, 0, 1)
+
+
+def test_doctests() -> None:
+    assert doctest.testmod(windows).failed == 0
