@@ -1,0 +1,1 @@
+"""Learning: chips as tensors, models, augmentation, the training loop, checkpoints."""

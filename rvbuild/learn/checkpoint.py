@@ -1,0 +1,155 @@
+"""A trained model on disk: `model.safetensors` holds the weights, `model.json` says what they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from rvbuild.errors import ModelError
+from rvbuild.learn import models
+from rvbuild.learn.device import place, select_device
+
+WEIGHTS = "model.safetensors"
+DESCRIPTION = "model.json"
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a `model.json` says: all that prediction needs to know beside the weights."""
+
+    task: str
+    """Name of the task, for example `"semantic_segmentation"`."""
+    model: str
+    """Name of the model, or `"package.module:factory"`."""
+    model_args: dict[str, Any]
+    bands: int
+    """Bands of the imagery, in the order of `channels`."""
+    dtype: str
+    """dtype of the imagery it was trained on, for example `"uint8"`."""
+    outputs: list[str]
+    """Class names in the order of the model's outputs: all classes but null."""
+    classes: list[dict[str, Any]]
+    """`[{"id": 0, "name": "car", "color": "#ffff00"}, ...]`, null included."""
+    null_id: int
+    chip_px: int
+    normalize: dict[str, Any]
+    """See `rvbuild.learn.normalize.Normalizer`."""
+    code: dict[str, str] | None = None
+    """Source text of the user's modules (by dotted name) that the model is made with; None for built-in models."""
+
+    @property
+    def output_ids(self) -> list[int]:
+        """The class id of each output."""
+        ids = {str(entry["name"]): int(entry["id"]) for entry in self.classes}
+        return [ids[name] for name in self.outputs]
+
+
+def read_info(path: Path) -> ModelInfo:
+    """Read a `model.json`.
+
+    Raises
+    ------
+    ModelError
+        The file is not JSON, an entry is missing, unknown, or of the wrong type.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise ModelError(f"{path}: cannot be read as JSON: {error}") from error
+    kinds: dict[str, type | tuple[type, ...]] = {
+        "task": str,
+        "model": str,
+        "model_args": dict,
+        "bands": int,
+        "dtype": str,
+        "outputs": list,
+        "classes": list,
+        "null_id": int,
+        "chip_px": int,
+        "normalize": dict,
+        "code": (dict, type(None)),
+    }
+    if not isinstance(content, dict) or set(content) != set(kinds):
+        found = ", ".join(sorted(content)) if isinstance(content, dict) else type(content).__name__
+        raise ModelError(f"{path}: expected the entries {', '.join(sorted(kinds))}; found {found}")
+    for name, kind in kinds.items():
+        if not isinstance(content[name], kind) or isinstance(content[name], bool):
+            raise ModelError(f"{path}: {name}: expected {kind}, found {content[name]!r}")
+    info = ModelInfo(**content)
+    names = [entry.get("name") for entry in info.classes if isinstance(entry, dict)]
+    if len(names) != len(info.classes) or not set(info.outputs) <= set(names):
+        raise ModelError(f"{path}: every output must be one of the classes; outputs {info.outputs}, classes {names}")
+    return info
+
+
+def write_info(path: Path, info: ModelInfo) -> None:
+    """Write a `model.json`."""
+    text = json.dumps(asdict(info), sort_keys=True, indent=2, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def save_model(folder: Path, state: Mapping[str, torch.Tensor], info: ModelInfo) -> None:
+    """Write `model.safetensors` and `model.json` into `folder`; equal weights give equal bytes."""
+    # Clones, because tied weights share memory, which safetensors refuses.
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
+    safetensors.torch.save_file(tensors, folder / WEIGHTS)
+    write_info(folder / DESCRIPTION, info)
+
+
+def load_model(
+    weights: Path, description: Path, device: str = "auto", *, run_embedded_code: bool = False
+) -> tuple[nn.Module, ModelInfo]:
+    """Load a trained model, ready to predict.
+
+    Parameters
+    ----------
+    weights, description
+        The `model.safetensors` and `model.json` of one training.
+    device
+        `"auto"`, `"cpu"` or `"cuda"`.
+    run_embedded_code
+        A model of the user's own is normally made by importing its module from the workspace. With True, the source
+        texts inside `model.json` are executed instead: only for files from a trusted origin.
+
+    Returns
+    -------
+    tuple[nn.Module, ModelInfo]
+        The model in eval mode, on the device, channels last; and its description.
+
+    Raises
+    ------
+    ModelError
+        A file is damaged, the weights do not fit the model, or the model's code cannot be imported.
+    """
+    info = read_info(description)
+    where = select_device(device)
+    model = models.build(
+        info.task,
+        info.model,
+        bands=info.bands,
+        outputs=len(info.outputs),
+        args=info.model_args,
+        code=info.code if run_embedded_code else None,
+    )
+    try:
+        state = safetensors.torch.load_file(weights)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ModelError(f"{weights}: cannot be read as safetensors: {error}") from error
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise ModelError(f'{weights}: the weights do not fit the model "{info.model}": {error}') from error
+    return place(model, where).eval(), info
+
+
+def info_fields() -> tuple[str, ...]:
+    """Return the names of the entries of a `model.json`."""
+    return tuple(field.name for field in fields(ModelInfo))

@@ -1,0 +1,144 @@
+"""The chips of several scenes as one sequence, read from their memory-mapped shards."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import json
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rvbuild.errors import DataError
+from rvbuild.learn.augment import Sample
+from rvbuild.learn.hooks import TargetOps
+from rvbuild.learn.shards import open_shard
+
+INDEX = "index.json"
+
+OPEN_SHARDS = 128
+"""Shards mapped at the same time: each map keeps a file descriptor or two."""
+
+
+@dataclass(frozen=True)
+class _Shard:
+    scene: str
+    images: Path
+    labels: Path
+    count: int
+
+
+class Chips:
+    """All chips of some scenes, in the order of the scenes' roles, then of their shards.
+
+    Parameters
+    ----------
+    scenes
+        The files of each scene's chips (`index.json` and shards) by role, for example `"chips/train/a"`.
+    ops
+        How the task's targets are read.
+
+    Raises
+    ------
+    DataError
+        The scenes' chips differ in bands, dtype, size or classes, or an index or shard is damaged.
+    """
+
+    def __init__(self, scenes: Mapping[str, Sequence[Path]], ops: TargetOps) -> None:
+        self._ops = ops
+        indices = {role: _read_index(scenes[role]) for role in sorted(scenes)}
+        self.scene_counts = {str(index["scene"]): int(index["count"]) for _, index in indices.values()}
+        """Number of chips by scene id."""
+        self._shards: list[_Shard] = []
+        for files, index in indices.values():
+            for entry in index["shards"]:
+                paths = [_named(files, entry[kind], str(index["scene"])) for kind in ("images", "labels")]
+                self._shards.append(_Shard(str(index["scene"]), paths[0], paths[1], int(entry["count"])))
+        self._ends = list(itertools.accumulate(shard.count for shard in self._shards))
+        self.count = self._ends[-1] if self._ends else 0
+        # A scene without chips may not even know its bands.
+        filled = [index for _, index in indices.values() if index["count"]]
+        self.bands = int(_same(filled, "bands", "number of bands", "choose the same number of `channels`", 0))
+        self.dtype = str(_same(filled, "dtype", "pixel type", "use imagery of one type", ""))
+        self.size_px = int(_same(filled, "size_px", "chip size", "build the chips again", 0))
+        self.classes = list(_same(filled, "classes", "classes", "build the chips again", []))
+        counts = [np.asarray(index["class_counts"], dtype=np.int64) for index in filled]
+        self.class_counts = np.sum(counts, axis=0) if counts else np.zeros(0, dtype=np.int64)
+        """(n_classes,) int64: occurrences of each class id in all chips."""
+        self._open: OrderedDict[int, tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Maps are opened anew in a loader process.
+        return {**self.__dict__, "_open": OrderedDict()}
+
+    def __getitem__(self, position: int) -> Sample:
+        """Return a chip as read-only views of its shard."""
+        number = bisect.bisect_right(self._ends, position)
+        shard = self._shards[number]
+        inside = position - (self._ends[number] - shard.count)
+        images, labels = self._map(number)
+        image = images["images"][inside]
+        valid = None
+        if "valid" in images:
+            valid = np.unpackbits(images["valid"][inside], axis=-1, count=image.shape[-1]).view(bool)
+        return Sample(image, valid, self._ops.unpack(labels, inside))
+
+    def _map(self, number: int) -> tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]:
+        if number in self._open:
+            self._open.move_to_end(number)
+            return self._open[number]
+        shard = self._shards[number]
+        images, labels = open_shard(shard.images), open_shard(shard.labels)
+        expected = (shard.count, self.bands, self.size_px, self.size_px)
+        found = images["images"].shape if "images" in images else None
+        if found != expected or images["images"].dtype != np.dtype(self.dtype):
+            raise DataError(
+                f"{shard.images}: expected images {expected} {self.dtype} for scene {shard.scene}, found {found}; "
+                f"build its chips again"
+            )
+        while len(self._open) >= OPEN_SHARDS:
+            self._open.popitem(last=False)
+        self._open[number] = images, labels
+        return images, labels
+
+
+def _read_index(files: Sequence[Path]) -> tuple[Mapping[str, Path], dict[str, Any]]:
+    """Return the files of a scene's chips by name, and the content of its index."""
+    named = {path.name: path for path in files}
+    path = _named(named, INDEX, "")
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+        missing = {"scene", "size_px", "dtype", "bands", "classes", "count", "shards", "class_counts"} - set(index)
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); build the chips again") from error
+    if missing:
+        raise DataError(f"{path}: lacks {', '.join(sorted(missing))}; build the chips again")
+    return named, index
+
+
+def _named(files: Mapping[str, Path], name: str, scene: str) -> Path:
+    if name not in files:
+        of = f" of scene {scene}" if scene else ""
+        raise DataError(f"the chips{of} have no file {name}, only {', '.join(sorted(files))}; build the chips again")
+    return files[name]
+
+
+def _same(indices: Sequence[Mapping[str, Any]], key: str, what: str, remedy: str, otherwise: Any) -> Any:
+    """Return the value that all scenes have in common."""
+    if not indices:
+        return otherwise
+    first = indices[0]
+    for index in indices:
+        if index[key] != first[key]:
+            raise DataError(
+                f"the {what} differs between scenes: {first[key]} in {first['scene']}, {index[key]} in "
+                f"{index['scene']}; {remedy}"
+            )
+    return first[key]

@@ -1,0 +1,132 @@
+"""The curves of a training as one SVG: losses on the left, IoU on the right. Equal logs give equal bytes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+from xml.sax.saxutils import escape
+
+Series = Sequence[tuple[int, float]]
+"""(epoch, value) pairs."""
+
+PANEL_WIDTH = 420
+PANEL_HEIGHT = 260
+LEFT, RIGHT, TOP, BOTTOM = 52, 16, 34, 36
+LEGEND_ROW = 16
+TRAIN_COLOUR, VALIDATION_COLOUR, MEAN_COLOUR = "#1f77b4", "#d62728", "#222222"
+CLASS_COLOURS = (
+    "#1f77b4",
+    "#ff7f0e",
+    "#2ca02c",
+    "#d62728",
+    "#9467bd",
+    "#8c564b",
+    "#e377c2",
+    "#7f7f7f",
+    "#bcbd22",
+    "#17becf",
+)
+
+
+def draw_curves(lines: Sequence[Mapping[str, Any]], kept_epoch: int) -> str:
+    """Return an SVG document.
+
+    Parameters
+    ----------
+    lines
+        The log of a training, one entry per epoch.
+    kept_epoch
+        The epoch whose weights are kept; a dashed line marks it.
+    """
+    losses = {
+        "training": (TRAIN_COLOUR, _series(lines, lambda line: line["train_loss"])),
+        "validation": (VALIDATION_COLOUR, _series(lines, lambda line: line["val_loss"])),
+    }
+    scores = {"mean": (MEAN_COLOUR, _series(lines, lambda line: (line["metrics"] or {}).get("mean_iou")))}
+    names = next((list(line["metrics"].get("iou", {})) for line in lines if line["metrics"]), [])
+    for number, name in enumerate(names):
+        colour = CLASS_COLOURS[number % len(CLASS_COLOURS)]
+        scores[name] = colour, _series(lines, lambda line, name=name: (line["metrics"] or {}).get("iou", {}).get(name))
+    epochs = len(lines)
+    panels = [_panel("Loss", losses, epochs, kept_epoch, None)]
+    if any(series for _, series in scores.values()):
+        panels.append(_panel("Validation IoU", scores, epochs, kept_epoch, (0.0, 1.0)))
+    rows = max(len(losses), len(scores) if len(panels) > 1 else 0)
+    width, height = PANEL_WIDTH * len(panels), PANEL_HEIGHT + LEGEND_ROW * rows + 8
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
+        'font-family="sans-serif" font-size="11" fill="#333333">',
+        f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
+    ]
+    for number, panel in enumerate(panels):
+        parts += [f'<g transform="translate({PANEL_WIDTH * number} 0)">', *panel, "</g>"]
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _series(lines: Sequence[Mapping[str, Any]], value: Any) -> list[tuple[int, float]]:
+    pairs = ((int(line["epoch"]), value(line)) for line in lines)
+    return [(epoch, float(number)) for epoch, number in pairs if number is not None]
+
+
+def _panel(
+    title: str,
+    curves: Mapping[str, tuple[str, Series]],
+    epochs: int,
+    kept_epoch: int,
+    limits: tuple[float, float] | None,
+) -> list[str]:
+    """Return the elements of one chart with its legend below."""
+    values = [value for _, series in curves.values() for _, value in series]
+    low, high, ticks = _axis(min(values, default=0.0), max(values, default=1.0)) if limits is None else _axis(*limits)
+    right, bottom = PANEL_WIDTH - RIGHT, PANEL_HEIGHT - BOTTOM
+
+    def x(epoch: float) -> float:
+        return LEFT + (right - LEFT) * ((epoch - 1) / (epochs - 1) if epochs > 1 else 0.5)
+
+    def y(value: float) -> float:
+        return bottom - (bottom - TOP) * (value - low) / (high - low)
+
+    parts = [f'<text x="{LEFT}" y="20" font-size="13" font-weight="bold">{escape(title)}</text>']
+    for tick in ticks:
+        parts.append(f'<line x1="{LEFT}" y1="{y(tick):.1f}" x2="{right}" y2="{y(tick):.1f}" stroke="#e5e5e5"/>')
+        parts.append(f'<text x="{LEFT - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:.6g}</text>')
+    for epoch in _epoch_ticks(epochs):
+        parts.append(f'<text x="{x(epoch):.1f}" y="{bottom + 16}" text-anchor="middle">{epoch}</text>')
+    parts.append(f'<text x="{(LEFT + right) / 2:.1f}" y="{bottom + 31}" text-anchor="middle">epoch</text>')
+    parts.append(
+        f'<line x1="{x(kept_epoch):.1f}" y1="{TOP}" x2="{x(kept_epoch):.1f}" y2="{bottom}" stroke="#999999" '
+        f'stroke-dasharray="4 3"><title>kept: epoch {kept_epoch}</title></line>'
+    )
+    parts.append(f'<path d="M{LEFT} {TOP}V{bottom}H{right}" fill="none" stroke="#333333"/>')
+    for row, (name, (colour, series)) in enumerate(curves.items()):
+        if not series:
+            continue
+        points = " ".join(f"{x(epoch):.1f},{y(value):.1f}" for epoch, value in series)
+        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
+        parts += [f'<circle cx="{x(e):.1f}" cy="{y(v):.1f}" r="2" fill="{colour}"/>' for e, v in series]
+        below = PANEL_HEIGHT + LEGEND_ROW * row
+        parts.append(f'<rect x="{LEFT}" y="{below}" width="12" height="3" fill="{colour}"/>')
+        parts.append(f'<text x="{LEFT + 18}" y="{below + 5}">{escape(name)}: {series[-1][1]:.4g}</text>')
+    return parts
+
+
+def _axis(low: float, high: float) -> tuple[float, float, list[float]]:
+    """Return round limits around [low, high], and the round values between."""
+    reach = high - low or abs(high) or 1.0
+    power = 10.0 ** math.floor(math.log10(reach / 4))
+    step = next(power * factor for factor in (1, 2, 5, 10) if reach / (power * factor) <= 5)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    last = max(last, first + 1)
+    return first * step, last * step, [number * step for number in range(first, last + 1)]
+
+
+def _epoch_ticks(epochs: int) -> list[int]:
+    """Return at most ten epochs to label, the first and the last among them."""
+    step = max(1, math.ceil(epochs / 9))
+    ticks = list(range(1, epochs + 1, step))
+    if ticks[-1] != epochs:
+        if epochs - ticks[-1] < step / 2:
+            ticks.pop()
+        ticks.append(epochs)
+    return ticks

@@ -1,0 +1,138 @@
+"""The device that computes: selection, threads, precision, layout, reproducibility."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+from collections.abc import Iterator
+from itertools import chain
+
+import numpy as np
+import torch
+from torch import nn
+
+from rvbuild.errors import ModelError, UsageError
+
+THREADS_VARIABLE = "RVBUILD_THREADS"
+
+
+def thread_count() -> int:
+    """Return the number of threads of one computation: `RVBUILD_THREADS`, or else every core.
+
+    It must not depend on how many artifacts are built at once, because sums over threads round differently.
+    """
+    text = os.environ.get(THREADS_VARIABLE, "").strip()
+    if not text:
+        return os.cpu_count() or 1
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"{THREADS_VARIABLE}: expected a whole number of at least 1, found {text!r}")
+    return int(text)
+
+
+def set_threads() -> int:
+    """Make torch use `thread_count()` threads, and return that number."""
+    threads = thread_count()
+    torch.set_num_threads(threads)
+    return threads
+
+
+def select_device(name: str = "auto", where: str = "device") -> torch.device:
+    """Return the device that `name` asks for.
+
+    Parameters
+    ----------
+    name
+        `"auto"` (CUDA where there is one), `"cpu"`, `"cuda"`, or one card: `"cuda:1"`.
+    where
+        The option to name in an error, for example `"train.device"`.
+    """
+    kind, _, card = name.partition(":")
+    if name not in ("auto", "cpu") and (kind != "cuda" or (card and not card.isdecimal())):
+        raise ModelError(f'{where}: expected "auto", "cpu", "cuda" or "cuda:0", found {name!r}')
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise ModelError(
+            f'{where}: "{name}" was asked for, but torch {torch.__version__} sees no CUDA device; '
+            f'check the driver with nvidia-smi, or use "auto" or "cpu"'
+        )
+    if card and int(card) >= torch.cuda.device_count():
+        raise ModelError(f'{where}: "{name}" was asked for, but there are {torch.cuda.device_count()} CUDA devices')
+    return torch.device("cuda", int(card or 0))
+
+
+def amp_dtype(amp: bool | str, device: torch.device) -> torch.dtype | None:
+    """Return the dtype of automatic mixed precision on `device`, or None for plain float32.
+
+    `"auto"` is bfloat16 on CUDA cards that have it, float16 on the others, and off on a CPU, where it is many times
+    slower.
+    """
+    if amp is False or (amp == "auto" and device.type != "cuda"):
+        return None
+    if device.type != "cuda":
+        raise ModelError('train.amp: true needs a CUDA device, the training runs on the CPU; use "auto" or false')
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+
+def place(model: nn.Module, device: torch.device) -> nn.Module:
+    """Move `model` to `device`, its 2D kernels in channels-last layout: faster on CPUs and on tensor cores."""
+    model.to(device)
+    for tensor in chain(model.parameters(), model.buffers()):
+        if tensor.dim() == 4:
+            tensor.data = tensor.data.to(memory_format=torch.channels_last)
+    return model
+
+
+def upload(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Return `tensor` on `device`; to CUDA through pinned memory, so that the copy overlaps with computing."""
+    if device.type != "cuda":
+        return tensor
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed torch (all devices), numpy and `random`, which a user's own model or loss may use."""
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+
+
+@contextlib.contextmanager
+def kept_random_state(device: torch.device | None = None) -> Iterator[None]:
+    """Run a block that may draw from, or seed, the global random generators; they are as before afterwards."""
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[device] if device is not None and device.type == "cuda" else []):
+        try:
+            yield
+        finally:
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)
+
+
+@contextlib.contextmanager
+def reproducible(seed: int, device: torch.device) -> Iterator[None]:
+    """Run a block with fixed seeds, threads and deterministic kernels; the process is as before afterwards.
+
+    Kernels without a deterministic form still run, and torch warns about each.
+    """
+    # cuBLAS reads it when its first handle is made.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    threads, enabled = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    benchmark = torch.backends.cudnn.benchmark
+    with kept_random_state(device):
+        try:
+            set_threads()
+            torch.use_deterministic_algorithms(True, warn_only=True)
+            # Filling every new tensor would cost time, and only hides reads of memory that was never written.
+            torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+            torch.backends.cudnn.benchmark = False
+            seed_everything(seed)
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
+            torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
+            torch.backends.cudnn.benchmark = benchmark

@@ -1,0 +1,52 @@
+"""What loading chips and training ask of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+Target = dict[str, np.ndarray]
+"""The target of one chip by name, for example `{"labels": (H, W) uint8}`."""
+
+Targets = dict[str, Any]
+"""The targets of a batch: tensors, or lists of tensors if sizes differ, for example `{"labels": (N, H, W) uint8}`."""
+
+
+@dataclass(frozen=True)
+class TargetOps:
+    """How chips' targets are read, turned and batched: module-level functions, so that processes can be sent them."""
+
+    unpack: Callable[[Mapping[str, np.ndarray], int], Target]
+    """The target of one chip, from the tensors of its labels shard and its position there."""
+    orient: Callable[[Target, bool, int, int], Target]
+    """A target mirrored left to right (or not), then turned by quarter turns counter-clockwise; chip size in pixels."""
+    collate: Callable[[Sequence[Target]], Targets]
+    """The targets of a batch."""
+
+
+class Objective(Protocol):
+    """What a training minimises and how it is scored."""
+
+    def loss(self, model: nn.Module, images: torch.Tensor, targets: Targets) -> torch.Tensor:
+        """Return the scalar loss of one batch.
+
+        Parameters
+        ----------
+        model
+            In training mode.
+        images
+            `(N, C, H, W)` float32, normalised, on the device.
+        targets
+            Of the same batch, on the device.
+        """
+
+    def validate(self, model: nn.Module, images: torch.Tensor, targets: Targets) -> torch.Tensor:
+        """Return the scalar loss of one validation batch, and count it for `scores`; the model is in eval mode."""
+
+    def scores(self) -> dict[str, Any]:
+        """Return the metrics of the batches validated since the last call, as JSON data, and start anew."""

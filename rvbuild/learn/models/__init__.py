@@ -1,0 +1,77 @@
+"""The models by name: one registry; each family is one file that exports `NAMES` and `build`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+from rvbuild.errors import ModelError, nearest
+from rvbuild.learn.models import torchvision_segmentation, unet, user
+
+FAMILIES: Mapping[str, tuple[ModuleType, ...]] = {"semantic_segmentation": (torchvision_segmentation, unet)}
+"""The families that can do each task; each has `build(name, *, bands, outputs, args, pretrained, note)`."""
+
+
+def _say_nothing(message: str) -> None:
+    pass
+
+
+def names(task: str) -> tuple[str, ...]:
+    """Return the names of the built-in models of a task."""
+    return tuple(name for family in FAMILIES.get(task, ()) for name in family.NAMES)
+
+
+def build(
+    task: str,
+    name: str,
+    *,
+    bands: int,
+    outputs: int,
+    args: Mapping[str, Any],
+    pretrained: bool | Path = False,
+    code: Mapping[str, str] | None = None,
+    note: Callable[[str], None] = _say_nothing,
+) -> nn.Module:
+    """Make a model.
+
+    Parameters
+    ----------
+    task
+        For example `"semantic_segmentation"`.
+    name
+        A name of `names(task)`, or `"package.module:factory"` of the workspace.
+    bands
+        Bands of the imagery: the model takes `(N, bands, H, W)` float32.
+    outputs
+        Number of classes without null; a segmentation model returns `(N, outputs, h, w)`.
+    args
+        `train.model_args`.
+    pretrained
+        False: random weights. True: torchvision's weights where the family has some. A path: weights from a file.
+    code
+        Source texts of the user's modules, to be executed instead of importing them.
+    note
+        Told what the user should know, for example that a model has no pretrained weights.
+
+    Raises
+    ------
+    ModelError
+        The name, an argument, the code or the weights cannot be used.
+    """
+    if ":" in name:
+        return user.build(name, bands=bands, outputs=outputs, args=args, pretrained=pretrained, note=note, code=code)
+    for family in FAMILIES.get(task, ()):
+        if name in family.NAMES:
+            model: nn.Module = family.build(
+                name, bands=bands, outputs=outputs, args=args, pretrained=pretrained, note=note
+            )
+            return model
+    valid = names(task)
+    raise ModelError(
+        f'train.model: there is no model "{name}" for {task}{nearest(name, valid)}; the models are {", ".join(valid)}, '
+        f'or a factory of your own as "package.module:factory"'
+    )

@@ -1,0 +1,26 @@
+"""Checks of `train.model_args` that the families share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rvbuild.errors import ModelError, nearest
+
+
+def check_names(model: str, args: Mapping[str, Any], valid: tuple[str, ...]) -> None:
+    """Raise a ModelError if `args` has a key that is not in `valid`."""
+    for key in args:
+        if key not in valid:
+            takes = f"it takes {', '.join(valid)}" if valid else "it takes no arguments"
+            raise ModelError(f'train.model_args: model "{model}" has no argument "{key}"{nearest(key, valid)}; {takes}')
+
+
+def whole_number(model: str, args: Mapping[str, Any], key: str, default: int, least: int, most: int) -> int:
+    """Return `args[key]`, a whole number between `least` and `most`, or else the default."""
+    value = args.get(key, default)
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise ModelError(
+            f'train.model_args.{key}: model "{model}" expects a whole number from {least} to {most}, found {value!r}'
+        )
+    return value

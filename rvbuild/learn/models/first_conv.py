@@ -1,0 +1,57 @@
+"""The first convolution of a network made for three bands, adapted to any number of bands."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from rvbuild.errors import ModelError
+
+
+def first_conv(model: nn.Module) -> tuple[str, nn.Conv2d]:
+    """Return the first 2D convolution of `model` and its dotted name."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d):
+            return name, module
+    raise ModelError(f"{type(model).__name__} has no 2D convolution that could take other bands")
+
+
+def adapt_bands(model: nn.Module, bands: int, *, trained: bool) -> None:
+    """Make the first convolution of `model` take `bands` bands, in place.
+
+    Raster Vision's rules. With trained weights and more bands, the further bands get a convolution of their own with
+    new weights, and its result is added; that sum is one convolution with both kernels side by side, and is stored as
+    such. With fewer bands, the first kernels are kept. Without trained weights the convolution is new.
+
+    Parameters
+    ----------
+    model
+        Takes some number of bands, usually 3.
+    bands
+        The number of bands wanted.
+    trained
+        Whether the first convolution holds trained weights that are worth keeping.
+    """
+    name, old = first_conv(model)
+    if old.in_channels == bands:
+        return
+    new = _conv_like(old, bands)
+    if trained:
+        kept = min(bands, old.in_channels)
+        with torch.no_grad():
+            if bands > kept:
+                # Weights of the extra bands as in a convolution of these alone: their scale depends on its fan-in.
+                new.weight[:, kept:] = _conv_like(old, bands - kept).weight
+            new.weight[:, :kept] = old.weight[:, :kept]
+            if old.bias is not None and new.bias is not None:
+                new.bias.copy_(old.bias)
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, new)
+
+
+def _conv_like(conv: nn.Conv2d, bands: int) -> nn.Conv2d:
+    new = nn.Conv2d(bands, conv.out_channels, 1, bias=conv.bias is not None, padding_mode=conv.padding_mode)
+    new.kernel_size, new.stride, new.padding, new.dilation = conv.kernel_size, conv.stride, conv.padding, conv.dilation
+    new.weight = nn.Parameter(conv.weight.new_empty((conv.out_channels, bands, *conv.kernel_size)))
+    new.reset_parameters()
+    return new

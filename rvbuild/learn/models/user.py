@@ -1,0 +1,42 @@
+"""Models of the user's own: `package.module:factory`, called with `(in_channels, num_classes, **model_args)`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from rvbuild.errors import ModelError
+from rvbuild.learn.models.weights import load_local, read_weights
+from rvbuild.learn.usercode import load_object
+
+
+def build(
+    name: str,
+    *,
+    bands: int,
+    outputs: int,
+    args: Mapping[str, Any],
+    pretrained: bool | Path,
+    note: Callable[[str], None],
+    code: Mapping[str, str] | None = None,
+) -> nn.Module:
+    """Make a model by a factory of the user's; see `rvbuild.learn.models.build`.
+
+    `pretrained = true` is the factory's own affair: it takes what it needs from `model_args`.
+    """
+    factory = load_object(name, "train.model", code)
+    try:
+        model = factory(bands, outputs, **args)
+    except Exception as error:
+        given = ", ".join([str(bands), str(outputs), *(f"{key}={value!r}" for key, value in args.items())])
+        raise ModelError(
+            f'train.model: "{name}" called with ({given}) failed: {type(error).__name__}: {error}'
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise ModelError(f'train.model: "{name}" returned {type(model).__name__}; expected a torch.nn.Module')
+    if isinstance(pretrained, Path):
+        load_local(model, read_weights(pretrained), pretrained, note)
+    return model

@@ -1,0 +1,127 @@
+"""Weights from elsewhere: torchvision's, downloaded once, and local files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from rvbuild.errors import ModelError
+
+State = dict[str, torch.Tensor]
+"""A state dict: tensors by parameter name."""
+
+_WRAPPERS = ("state_dict", "model_state_dict", "model")
+_SHOWN = 5
+
+
+def fetch(url: str, note: Callable[[str], None]) -> State:
+    """Return the weights at `url`, from torch's cache or downloaded into it.
+
+    Raises
+    ------
+    ModelError
+        The download failed; the message says where to put the file, and the other ways out.
+    """
+    name = url.rsplit("/", 1)[1]
+    path = Path(torch.hub.get_dir()) / "checkpoints" / name
+    if not path.exists():
+        note(f"downloading pretrained weights {url}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # torchvision names its files NAME-HASH.pth, and torch checks the hash. It writes beside, then renames.
+            hash_prefix = path.stem.rsplit("-", 1)[1]
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=hash_prefix, progress=False)
+        except (OSError, RuntimeError) as error:
+            raise ModelError(
+                f"train.pretrained: the weights {url} could not be downloaded ({error}); "
+                f"fetch that file by other means and put it at {path}, or name it: `pretrained = "
+                f'"path/to/{name}"`, or train from random weights: `pretrained = false`'
+            ) from error
+    return read_weights(path)
+
+
+def read_weights(path: Path) -> State:
+    """Read a state dict from a `.safetensors` file, or one that `torch.save` wrote; nothing in it is executed."""
+    try:
+        if path.suffix == ".safetensors":
+            content: Any = safetensors.torch.load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ModelError(
+            f"train.pretrained: {path} cannot be read as weights ({type(error).__name__}: {error}); expected a state "
+            f"dict in a .safetensors file, or in a .pth file that torch.load can read with weights_only=True"
+        ) from error
+    for key in _WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    tensors = isinstance(content, dict) and all(isinstance(value, torch.Tensor) for value in content.values())
+    if not tensors or not content:
+        raise ModelError(
+            f"train.pretrained: {path}: expected a state dict (tensors by name), found {type(content).__name__}"
+        )
+    return {key.removeprefix("module."): value for key, value in content.items()}
+
+
+def load_local(
+    model: nn.Module,
+    state: Mapping[str, torch.Tensor],
+    path: Path,
+    note: Callable[[str], None],
+    heads: Sequence[str] = (),
+) -> None:
+    """Load `state`: the weights of a whole model, or of a part of it under the same names.
+
+    Parameters
+    ----------
+    model
+        Changed in place.
+    state
+        What the file `path` holds.
+    path
+        To be named in messages.
+    note
+        Told about tensors that keep their random start.
+    heads
+        Names of the layers that give the outputs: they keep their random start if the file is for another number of
+        classes. Any other tensor that does not fit is a ModelError.
+    """
+    own = model.state_dict()
+    known = {name: value for name, value in state.items() if name in own}
+    if not known:
+        raise ModelError(
+            f"train.pretrained: {path} holds no tensor of this model; the model has {_some(own)}; the file has "
+            f"{_some(state)}"
+        )
+    wrong = [name for name in known if known[name].shape != own[name].shape]
+    new_heads = [
+        name for name in wrong if name.rsplit(".", 1)[0] in heads and known[name].shape[1:] == own[name].shape[1:]
+    ]
+    wrong = [name for name in wrong if name not in new_heads]
+    if wrong:
+        shapes = "; ".join(f"{n}: {_size(known[n])} in the file, {_size(own[n])} in the model" for n in wrong[:_SHOWN])
+        raise ModelError(
+            f"train.pretrained: {path}: {len(wrong)} tensors have another shape than in the model "
+            f"(another variant, or other model_args?): {shapes}"
+        )
+    model.load_state_dict({name: value for name, value in known.items() if name not in new_heads}, strict=False)
+    if new_heads:
+        note(f"{path}: {', '.join(new_heads)} are for another number of classes and start from random weights")
+    missing = [name for name in own if name not in known and not name.endswith("num_batches_tracked")]
+    if missing:
+        note(f"{path}: {len(missing)} of {len(own)} tensors are not in the file and start from random weights")
+
+
+def _some(state: Mapping[str, torch.Tensor]) -> str:
+    shown = list(state)[:_SHOWN]
+    return ", ".join(shown) + (", ..." if len(state) > _SHOWN else "")
+
+
+def _size(tensor: torch.Tensor) -> str:
+    return "×".join(str(length) for length in tensor.shape) or "one number"

@@ -1,0 +1,133 @@
+"""The state of a training after its last finished epoch, on disk: one file, replaced as a whole.
+
+`checkpoint.safetensors` holds the weights, the optimizer's state and the best weights so far; everything else is JSON
+in its metadata, with a digest of it all, so that a file that was cut off or has rotted is never used. There is no state
+of random generators: every epoch seeds them anew from (seed, epoch).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+import xxhash
+
+from rvbuild.learn.models.weights import State
+
+CHECKPOINT = "checkpoint.safetensors"
+FORMAT = 1
+
+_META = "rvbuild"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A training after an epoch."""
+
+    identity: str
+    """What decides the path of the training; a snapshot of another identity is not used."""
+    epoch: int
+    """Finished epochs."""
+    weights: State
+    optimizer: Mapping[int, Mapping[str, Any]]
+    """The optimizer's state by parameter number: tensors and plain numbers."""
+    scaler: Mapping[str, Any]
+    """The gradient scaler's state; empty without float16."""
+    best: State | None
+    """The weights of the best epoch so far, or None if nothing is validated."""
+    lines: list[dict[str, Any]]
+    """The log so far, one entry per epoch."""
+
+
+def save(folder: Path, snapshot: Snapshot) -> None:
+    """Write a snapshot in place of the last one; a kill at any time leaves one of the two."""
+    tensors, numbers = {f"weights/{name}": value for name, value in snapshot.weights.items()}, {}
+    for index, values in snapshot.optimizer.items():
+        for key, value in values.items():
+            if isinstance(value, torch.Tensor):
+                tensors[f"optimizer/{index}/{key}"] = value
+            else:
+                numbers[f"{index}/{key}"] = value
+    for name, value in (snapshot.best or {}).items():
+        tensors[f"best/{name}"] = value
+    # Clones, because tied weights share memory, which safetensors refuses.
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    content = {
+        "format": FORMAT,
+        "identity": snapshot.identity,
+        "epoch": snapshot.epoch,
+        "numbers": numbers,
+        "scaler": dict(snapshot.scaler),
+        "lines": snapshot.lines,
+    }
+    text = json.dumps({**content, "digest": _digest(tensors, content)}, sort_keys=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f"{CHECKPOINT}.part"
+    safetensors.torch.save_file(tensors, part, metadata={_META: text})
+    _sync(part)
+    part.replace(folder / CHECKPOINT)
+    _sync(folder)
+
+
+def load(folder: Path, identity: str, note: Callable[[str], None]) -> Snapshot | None:
+    """Return the last snapshot, or None if there is none that may be used; `note` is told why not."""
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return None
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            content = json.loads((file.metadata() or {})[_META])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        digest = content.pop("digest")
+    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+        note(f"the checkpoint {path} is damaged and is not used ({error}); the training starts again")
+        return None
+    if digest != _digest(tensors, content):
+        note(f"the checkpoint {path} is damaged and is not used (its digest differs); the training starts again")
+        return None
+    if content["format"] != FORMAT or content["identity"] != identity:
+        note(f"the checkpoint {path} is of another training and is not used; the training starts again")
+        return None
+    optimizer: dict[int, dict[str, Any]] = {}
+    for name, value in [*_part(tensors, "optimizer").items(), *content["numbers"].items()]:
+        index, key = name.split("/", 1)
+        optimizer.setdefault(int(index), {})[key] = value
+    return Snapshot(
+        identity=identity,
+        epoch=content["epoch"],
+        weights=_part(tensors, "weights"),
+        optimizer=optimizer,
+        scaler=content["scaler"],
+        best=_part(tensors, "best") or None,
+        lines=content["lines"],
+    )
+
+
+def _part(tensors: Mapping[str, torch.Tensor], kind: str) -> State:
+    prefix = f"{kind}/"
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _digest(tensors: Mapping[str, torch.Tensor], content: Mapping[str, Any]) -> str:
+    state = xxhash.xxh3_128(json.dumps(content, sort_keys=True).encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        state.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        state.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return str(state.hexdigest())
+
+
+def _sync(path: Path) -> None:
+    """Make the file or directory survive a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,71 @@
+"""safetensors files as memory-mapped numpy arrays: nothing is read before it is used, nothing is decoded."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from pathlib import Path
+
+import numpy as np
+
+from rvbuild.errors import DataError
+
+_DTYPES = {
+    "BOOL": "bool",
+    "U8": "uint8",
+    "I8": "int8",
+    "U16": "<u2",
+    "I16": "<i2",
+    "F16": "<f2",
+    "U32": "<u4",
+    "I32": "<i4",
+    "F32": "<f4",
+    "U64": "<u8",
+    "I64": "<i8",
+    "F64": "<f8",
+}
+_MAX_HEADER = 100_000_000
+
+
+def open_shard(path: Path) -> dict[str, np.ndarray]:
+    """Map the tensors of a safetensors file.
+
+    Parameters
+    ----------
+    path
+        The file. It must not change while it is mapped.
+
+    Returns
+    -------
+    dict[str, np.ndarray]
+        Read-only arrays by name, all over one map.
+
+    Raises
+    ------
+    DataError
+        The file is not safetensors, or is cut off.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > min(size - 8, _MAX_HEADER):
+                raise ValueError(f"its header of {length} bytes does not fit its {size} bytes")
+            header = json.loads(file.read(length))
+        header.pop("__metadata__", None)
+        data = (
+            np.memmap(path, dtype=np.uint8, mode="r", offset=8 + length) if size > 8 + length else np.empty(0, np.uint8)
+        )
+        return {name: _view(data, **entry) for name, entry in header.items()}
+    except (OSError, struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: cannot be read as a chip shard ({error}); build the chips again") from error
+
+
+def _view(data: np.ndarray, dtype: str, shape: list[int], data_offsets: list[int]) -> np.ndarray:
+    start, stop = data_offsets
+    kind = np.dtype(_DTYPES[dtype])
+    if not 0 <= start <= stop <= data.size or stop - start != math.prod(shape) * kind.itemsize:
+        raise ValueError(f"a tensor of shape {shape} at bytes {start} to {stop} of {data.size}")
+    # A plain array: memmap objects are slow to index.
+    return np.asarray(data[start:stop]).view(kind).reshape(shape)

@@ -1,0 +1,288 @@
+"""The training loop: epochs of batches, validation, choice of the best epoch, and continuation after a kill."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from rvbuild.errors import ModelError
+from rvbuild.learn import resume as snapshots
+from rvbuild.learn import selection
+from rvbuild.learn.batchnorm import allow_single_values, measured
+from rvbuild.learn.device import amp_dtype, place, seed_everything, upload
+from rvbuild.learn.hooks import Objective
+from rvbuild.learn.loader import Batch, Loader, epoch_requests, plain_requests
+from rvbuild.learn.models.weights import State
+from rvbuild.learn.normalize import Normalizer
+from rvbuild.learn.optim import learning_rate, make_optimizer
+from rvbuild.progress import Progress
+
+MEASURED_CHIPS = 128
+"""Training chips, as they are, that batch normalisation statistics are measured on."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a training reads."""
+
+    loader: Loader
+    count: int
+    """Training chips."""
+    validation_count: int
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The result of a training."""
+
+    weights: State
+    lines: list[dict[str, Any]]
+    """One entry per epoch: epoch (from 1), lr of its last step, train_loss, val_loss, metrics."""
+    kept_epoch: int
+
+
+class Training:
+    """Trains one model.
+
+    Parameters
+    ----------
+    model
+        Fresh; it is moved to the device.
+    data, objective, normalizer
+        Where batches come from, what is minimised, and how raw values become input.
+    train
+        The train settings.
+    seed
+        Decides order, augmentation, and whatever the model draws.
+    device
+        Where to compute.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Data,
+        objective: Objective,
+        normalizer: Normalizer,
+        train: Mapping[str, Any],
+        *,
+        seed: int,
+        device: torch.device,
+        progress: Progress,
+    ) -> None:
+        self.model = place(model, device)
+        allow_single_values(self.model)
+        self._data = data
+        self._objective = objective
+        self._normalizer = normalizer
+        self._train = train
+        self._seed = seed
+        self._device = device
+        self._progress = progress
+        self._amp = amp_dtype(train["amp"], device)
+        self._scaler = torch.amp.GradScaler(device.type, enabled=self._amp == torch.float16)
+        self._optimizer = make_optimizer(self.model.parameters(), train)
+        self._steps = len(epoch_requests(data.count, train["batch_size"], seed, 0))
+        self._rate = learning_rate(train, self._steps)
+        self._best: State | None = None
+        self._lines: list[dict[str, Any]] = []
+        rng = np.random.default_rng([seed, 0])
+        chosen = np.sort(rng.permutation(data.count)[:MEASURED_CHIPS])
+        self._measure_requests = plain_requests("train", chosen.tolist(), train["batch_size"])
+        self._validation_requests = plain_requests("validation", range(data.validation_count), train["batch_size"])
+
+    def run(self, resume: Path | None = None, identity: str = "") -> Trained:
+        """Train to the last epoch, or until `patience` is used up.
+
+        Parameters
+        ----------
+        resume
+            A directory for checkpoints, one after every epoch. If it holds one of the same identity, the training
+            continues from there and ends with the same bytes as if it had never stopped.
+        identity
+            What decides the path of this training.
+        """
+        if resume is not None:
+            self._restore(resume, identity)
+        epochs = int(self._train["epochs"])
+        while len(self._lines) < self._last_epoch():
+            epoch = len(self._lines) + 1
+            line = self._epoch(epoch, epochs)
+            self._lines.append(line)
+            if resume is not None:
+                snapshots.save(resume, self._snapshot(identity))
+            self._progress.note(_summary(line, epochs))
+        if len(self._lines) < epochs:
+            self._progress.note(
+                f"stopped after epoch {len(self._lines)}: no better {self._train['select_metric']} for "
+                f"{self._train['patience']} epochs"
+            )
+        if self._train["select"] == "best" and self._best is not None:
+            return Trained(self._best, self._lines, self._best_epoch())
+        with self._measured():
+            return Trained(_copy(self.model.state_dict()), self._lines, len(self._lines))
+
+    def _epoch(self, epoch: int, epochs: int) -> dict[str, Any]:
+        line: dict[str, Any] = {"epoch": epoch, "val_loss": None, "metrics": None}
+        line["train_loss"], line["lr"] = self._learn(epoch, epochs)
+        if not math.isfinite(line["train_loss"]):
+            raise ModelError(
+                f"the training loss is {line['train_loss']} in epoch {epoch}: the weights have diverged; "
+                f"lower train.lr (it is {self._train['lr']})"
+            )
+        if self._data.validation_count:
+            with self._measured():
+                self._progress.start(f"validation {epoch}/{epochs}", self._data.validation_count, "chips")
+                line["val_loss"], line["metrics"] = self._validate()
+                if self._best is None or selection.improves(line, self._lines, self._metric):
+                    self._best = _copy(self.model.state_dict())
+        return line
+
+    def _learn(self, epoch: int, epochs: int) -> tuple[float, float]:
+        """Return the mean loss per chip of one epoch of steps, and the last learning rate."""
+        requests = epoch_requests(self._data.count, self._train["batch_size"], self._seed, epoch)
+        self._progress.start(f"epoch {epoch}/{epochs}", sum(len(r.chips) for r in requests), "chips")
+        digest = hashlib.blake2b(f"{self._seed}/{epoch}".encode(), digest_size=8)
+        seed_everything(int.from_bytes(digest.digest(), "little"))
+        self.model.train()
+        total, chips, rate = torch.zeros((), dtype=torch.float64, device=self._device), 0, 0.0
+        with contextlib.closing(self._data.loader.batches(requests)) as batches:
+            for step, batch in enumerate(batches, start=(epoch - 1) * self._steps):
+                rate = self._rate(step)
+                for group in self._optimizer.param_groups:
+                    group["lr"] = rate
+                count = len(batch.images)
+                total += self._step(batch) * count
+                chips += count
+                self._progress.advance(count)
+        return float(total) / chips, rate
+
+    def _step(self, batch: Batch) -> torch.Tensor:
+        images, targets = self._on_device(batch)
+        self._optimizer.zero_grad(set_to_none=True)
+        with self._precision():
+            loss = self._objective.loss(self.model, images, targets)
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        return loss.detach().double()
+
+    def _validate(self) -> tuple[float, dict[str, Any]]:
+        """Return the mean loss per chip and the metrics of the validation chips."""
+        total = torch.zeros((), dtype=torch.float64, device=self._device)
+        with torch.inference_mode():
+            for batch in self._batches(self._validation_requests):
+                images, targets = self._on_device(batch)
+                with self._precision():
+                    total += self._objective.validate(self.model, images, targets).double() * len(images)
+                self._progress.advance(len(images))
+        return float(total) / self._data.validation_count, self._objective.scores()
+
+    @contextlib.contextmanager
+    def _measured(self) -> Iterator[None]:
+        def forward_all() -> None:
+            for batch in self._batches(self._measure_requests):
+                images, _ = self._on_device(batch)
+                with self._precision():
+                    self.model(images)
+
+        with measured(self.model, forward_all):
+            yield
+
+    def _batches(self, requests: Sequence[Any]) -> Iterator[Batch]:
+        with contextlib.closing(self._data.loader.batches(requests)) as batches:
+            yield from batches
+
+    def _on_device(self, batch: Batch) -> tuple[torch.Tensor, dict[str, Any]]:
+        targets = {
+            name: [upload(item, self._device) for item in value]
+            if isinstance(value, list)
+            else upload(value, self._device)
+            for name, value in batch.targets.items()
+        }
+        return self._normalizer(batch.images, batch.valid, self._device), targets
+
+    def _precision(self) -> contextlib.AbstractContextManager[Any]:
+        if self._amp is None:
+            return contextlib.nullcontext()
+        return torch.autocast(self._device.type, dtype=self._amp)
+
+    @property
+    def _metric(self) -> str:
+        return str(self._train["select_metric"])
+
+    def _last_epoch(self) -> int:
+        """Return the number of epochs after which this training ends, as far as the log tells."""
+        return selection.last_epoch(self._lines, int(self._train["epochs"]), int(self._train["patience"]), self._metric)
+
+    def _best_epoch(self) -> int:
+        return selection.best_epoch(self._lines, self._metric)
+
+    def _snapshot(self, identity: str) -> snapshots.Snapshot:
+        return snapshots.Snapshot(
+            identity=identity,
+            epoch=len(self._lines),
+            weights=self.model.state_dict(),
+            optimizer=self._optimizer.state_dict()["state"],
+            scaler=self._scaler.state_dict(),
+            best=self._best,
+            lines=self._lines,
+        )
+
+    def _restore(self, folder: Path, identity: str) -> None:
+        found = snapshots.load(folder, identity, self._progress.note)
+        if found is None:
+            return
+        self._lines = found.lines
+        if found.epoch > self._last_epoch():
+            self._progress.note(f"the last training went on to epoch {found.epoch}; a shorter one starts again")
+            self._lines = []
+            return
+        own = self.model.state_dict()
+        if {name: value.shape for name, value in own.items()} != {n: value.shape for n, value in found.weights.items()}:
+            self._progress.note("the checkpoint is of another model and is not used; the training starts again")
+            self._lines = []
+            return
+        self.model.load_state_dict(found.weights)
+        parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
+        state = {
+            index: {key: _like(value, parameters[index]) for key, value in values.items()}
+            for index, values in found.optimizer.items()
+        }
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": state, "param_groups": groups})
+        self._scaler.load_state_dict(dict(found.scaler))
+        self._best = found.best
+        self._progress.note(f"continues after epoch {found.epoch}")
+
+
+def _copy(state: Mapping[str, torch.Tensor]) -> State:
+    return {name: value.detach().cpu().clone() for name, value in state.items()}
+
+
+def _like(value: Any, parameter: torch.Tensor) -> Any:
+    """Return an optimizer's tensor in the memory layout of its parameter, so that sums round as they did before."""
+    if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+        return torch.empty_like(parameter).copy_(value)
+    return value
+
+
+def _summary(line: Mapping[str, Any], epochs: int) -> str:
+    """Return the line that tells the user how an epoch went."""
+    text = f"epoch {line['epoch']}/{epochs}: loss {line['train_loss']:.4f}"
+    if line["metrics"] is None:
+        return text
+    text += f", validation {line['val_loss']:.4f}"
+    iou = line["metrics"].get("iou", {})
+    mean = line["metrics"].get("mean_iou")
+    classes = ", ".join(f"{name} {value:.3f}" for name, value in iou.items() if value is not None)
+    return text if mean is None else f"{text}, mean IoU {mean:.3f} ({classes})"

@@ -1,0 +1,1 @@
+"""One module per stage: a function from input files and settings to output files."""

@@ -1,0 +1,71 @@
+"""Stage analyze, for one scene: exact statistics of every band over the scene's valid pixels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rvbuild.geo.raster import open_image
+from rvbuild.geo.stats import BandCounter, BandStats
+from rvbuild.geo.windows import Window
+from rvbuild.progress import Progress
+
+BLOCK_PX = 256
+"""Side of the blocks of which a sample takes some."""
+
+_BAND_COLS = 4096
+"""Columns that are read at once: with BLOCK_PX rows, what is in memory does not grow with the scene."""
+
+
+def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+    """Write `stats.json`: count, moments, range and histogram of each band.
+
+    Parameters
+    ----------
+    inputs
+        `image`: the files of the scene.
+    settings
+        `image`, `channels`, `sample` (share of the scene's blocks, in (0, 1]) and `seed`.
+
+    Notes
+    -----
+    A band without a valid pixel has count 0 here; the merged statistics refuse a band that no scene has.
+    """
+    with open_image(inputs["image"], nodata=settings["image"]["nodata"], channels=settings["channels"]) as source:
+        windows = blocks(source.grid.height, source.grid.width, settings["sample"], settings["seed"])
+        counters = [BandCounter(source.dtype) for _ in range(source.count)]
+        progress.start("analyze", len(windows), "windows")
+        for window in windows:
+            image, valid = source.read(window)
+            for counter, band, known in zip(counters, image, valid, strict=True):
+                counter.add(band.ravel() if known.all() else band[known])
+            progress.advance()
+        write_stats(outputs / "stats.json", [counter.result() for counter in counters], str(source.dtype))
+
+
+def blocks(height: int, width: int, sample: float, seed: int) -> list[Window]:
+    """Return the windows to read, row by row: all of the scene, or a seeded sample of at least one block."""
+    if sample >= 1:
+        return _partition(height, width, _BAND_COLS)
+    every = _partition(height, width, BLOCK_PX)
+    wanted = max(1, round(sample * len(every)))
+    chosen = np.random.default_rng(seed).choice(len(every), size=wanted, replace=False)
+    return [every[index] for index in sorted(chosen.tolist())]
+
+
+def write_stats(path: Path, bands: Sequence[BandStats], dtype: str) -> None:
+    """Write statistics as JSON: keys sorted, floats as short as they are exact."""
+    value = {"bands": [band.to_json() for band in bands], "dtype": dtype}
+    path.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _partition(height: int, width: int, cols: int) -> list[Window]:
+    return [
+        Window(row, col, min(BLOCK_PX, height - row), min(cols, width - col))
+        for row in range(0, height, BLOCK_PX)
+        for col in range(0, width, cols)
+    ]

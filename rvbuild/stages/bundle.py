@@ -1,0 +1,59 @@
+"""The bundle stage: a trained model with all that predicting with it needs, in one zip.
+
+Members: `model.safetensors`, `model.json`, `stats.json`, `project.json` (the settings of prediction), `manifest.json`
+(size and digest of each other member), and `code/….py` if the model is made by the user's own Python: the modules that
+`model.json` embeds, as files that a person can read before allowing them to run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rvbuild.learn.checkpoint import DESCRIPTION, WEIGHTS
+from rvbuild.progress import Progress
+from rvbuild.stages.bundle_zip import write_zip
+
+BUNDLE = "bundle.zip"
+PROJECT = "project.json"
+STATS = "stats.json"
+
+
+def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+    """Pack a bundle.
+
+    Parameters
+    ----------
+    inputs
+        `model`: `model.safetensors` and `model.json`; `stats`: `stats.json`; `code`: the user's Python, which
+        `model.json` embeds already.
+    settings
+        project, task, image, channels, classes, null_id, chip_px, predict.
+    outputs
+        Receives `bundle.zip`.
+    progress
+        Receives the members as they are packed.
+    """
+    model = {path.name: path for path in inputs["model"]}
+    (stats,) = inputs["stats"]
+    description = model[DESCRIPTION].read_bytes()
+    members: dict[str, Path | bytes] = {
+        WEIGHTS: model[WEIGHTS],
+        DESCRIPTION: description,
+        STATS: stats,
+        PROJECT: (json.dumps(settings, sort_keys=True, indent=2, ensure_ascii=False) + "\n").encode(),
+    }
+    members.update(code_members(json.loads(description).get("code")))
+    progress.start("bundle", len(members), "files")
+    write_zip(outputs / BUNDLE, members, progress.advance)
+
+
+def code_members(code: Mapping[str, str] | None) -> dict[str, bytes]:
+    """Return the members that hold a model's own Python, from its source texts by dotted module name.
+
+    >>> code_members({"nets.small": "x = 1"})
+    {'code/nets/small.py': b'x = 1'}
+    """
+    return {f"code/{name.replace('.', '/')}.py": text.encode() for name, text in (code or {}).items()}

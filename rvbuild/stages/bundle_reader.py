@@ -1,0 +1,192 @@
+"""Bundles used: opened with distrust, and applied to new imagery."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rvbuild.errors import DataError, ModelError
+from rvbuild.learn.checkpoint import DESCRIPTION, WEIGHTS, ModelInfo, load_model, read_info
+from rvbuild.progress import Progress
+from rvbuild.stages.bundle import PROJECT, STATS, code_members
+from rvbuild.stages.bundle_settings import check_settings, read_json
+from rvbuild.stages.bundle_zip import extract_zip
+from rvbuild.stages.predict import predict_scene
+
+MEMBERS = frozenset({WEIGHTS, DESCRIPTION, STATS, PROJECT})
+"""The members of every bundle, beside the manifest."""
+
+RESULT_SUFFIXES = frozenset({".tif", ".geojson", ".gpkg"})
+"""What a directory of results holds."""
+
+
+def open_bundle(path: Path, into: Path) -> dict[str, Any]:
+    """Extract a bundle and return its settings of prediction.
+
+    Nothing of a bundle is executed here.
+
+    Parameters
+    ----------
+    path
+        The zip.
+    into
+        An existing empty directory that receives the members.
+
+    Returns
+    -------
+    dict
+        `{"project", "task", "image", "channels", "classes", "null_id", "chip_px", "predict"}`, checked.
+
+    Raises
+    ------
+    DataError
+        The file is damaged, or is not what the bundle stage writes.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file; expected a bundle, as `rvbuild bundle` writes it")
+    names = extract_zip(path, into, MEMBERS)
+    settings = read_json(into / PROJECT, f"{path}: {PROJECT}")
+    check_settings(settings, f"{path}: {PROJECT}")
+    read_json(into / STATS, f"{path}: {STATS}")
+    try:
+        info = read_info(into / DESCRIPTION)
+    except ModelError as error:
+        raise DataError(f"{path}: {error}") from error
+    _require_agreement(path, settings, info)
+    code = code_members(info.code)
+    if {name for name in names if name not in MEMBERS} != set(code):
+        raise DataError(f"{path}: the files under code/ are not the modules that {DESCRIPTION} embeds")
+    for name, text in code.items():
+        # A person reads the file, Python runs the text: they must be the same.
+        if (into / name).read_bytes() != text:
+            raise DataError(f"{path}: {name} differs from the module that {DESCRIPTION} embeds")
+    return settings
+
+
+def predict_images(
+    bundle_path: Path,
+    images: Sequence[Path],
+    out: Path,
+    progress: Progress,
+    *,
+    allow_code: bool = False,
+    device: str | None = None,
+) -> list[Path]:
+    """Predict images with the model of a bundle.
+
+    Each image gives the files that the predict stage gives for it without an area of interest, byte for byte, in the
+    directory `out/<image's name without suffix>`. It appears when it is complete; an earlier result is replaced then.
+
+    Parameters
+    ----------
+    bundle_path
+        The zip.
+    images
+        Rasters with the bands and the dtype that the model was trained on.
+    out
+        Receives the directories; made if it does not exist.
+    progress
+        Receives the windows of each image as they are predicted.
+    allow_code
+        Whether Python in the bundle may run. A model of the user's own needs it; it can do all that you can.
+    device
+        Overrides the bundle's `predict.device`.
+
+    Returns
+    -------
+    list of Path
+        The directory of each image.
+
+    Raises
+    ------
+    DataError
+        The bundle is damaged, two images would share a directory, a directory holds something else than results, or an
+        image does not fit the model.
+    ModelError
+        The model cannot be loaded, or is made by Python that is not allowed to run.
+    """
+    targets = _targets(images, out)
+    with tempfile.TemporaryDirectory(prefix="rvbuild-bundle-") as name:
+        into = Path(name)
+        settings = open_bundle(bundle_path, into)
+        if device is not None:
+            settings["predict"]["device"] = device
+        _require_permission(bundle_path, read_info(into / DESCRIPTION), allow_code)
+        model, info = load_model(
+            into / WEIGHTS, into / DESCRIPTION, settings["predict"]["device"], run_embedded_code=allow_code
+        )
+        out.mkdir(parents=True, exist_ok=True)
+        for image, target in zip(images, targets, strict=True):
+            progress.note(f"{image} → {target}")
+            with tempfile.TemporaryDirectory(dir=out, prefix=f".{target.name}.") as hidden:
+                # One level deeper: what is published has the usual permissions, not those of a private directory.
+                staging = Path(hidden) / target.name
+                staging.mkdir()
+                predict_scene(model, info, [image], (), settings, staging, progress)
+                _replace(target, staging, Path(hidden) / "before")
+    return targets
+
+
+def _targets(images: Sequence[Path], out: Path) -> list[Path]:
+    """Return the directory of each image, after checking that nothing would be lost."""
+    seen: dict[str, Path] = {}
+    for image in images:
+        if not image.is_file():
+            raise DataError(f"{image}: there is no such file; expected an image")
+        # Some file systems take "A" and "a" for the same.
+        other = seen.setdefault(image.stem.casefold(), image)
+        if other is not image:
+            raise DataError(
+                f"{other} and {image}: both results would be written to {out / image.stem}; "
+                "rename one, or predict them into different directories"
+            )
+    targets = [out / image.stem for image in images]
+    for target in targets:
+        if target.is_symlink() or (target.exists() and not target.is_dir()):
+            raise DataError(f"{target}: is in the way; expected a directory of results, or nothing")
+        strangers = [path.name for path in target.iterdir() if not _is_result(path)] if target.exists() else []
+        if strangers:
+            raise DataError(
+                f"{target}: holds {strangers[0]}, no earlier result, which would be lost; choose another directory"
+            )
+    return targets
+
+
+def _is_result(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink() and path.suffix in RESULT_SUFFIXES
+
+
+def _replace(target: Path, complete: Path, before: Path) -> None:
+    """Put a complete directory in the place of an earlier one, which stays if that fails."""
+    if not target.exists():
+        complete.rename(target)
+        return
+    target.rename(before)
+    try:
+        complete.rename(target)
+    except OSError:
+        before.rename(target)
+        raise
+    shutil.rmtree(before)
+
+
+def _require_agreement(path: Path, settings: dict[str, Any], info: ModelInfo) -> None:
+    """Raise a DataError if settings and model are not of one training."""
+    for name in ("task", "classes", "null_id", "chip_px"):
+        if settings[name] != getattr(info, name):
+            raise DataError(f"{path}: {name} differs between {PROJECT} and {DESCRIPTION}")
+    trained = [item["name"] for item in settings["classes"] if item["id"] != settings["null_id"]]
+    if info.outputs != trained:
+        raise DataError(f"{path}: {DESCRIPTION}: outputs: expected the classes {trained}, found {info.outputs!r:.200}")
+
+
+def _require_permission(path: Path, info: ModelInfo, allow_code: bool) -> None:
+    """Raise a ModelError if the model is made by the user's own Python and that may not run."""
+    if (":" in info.model or info.code) and not allow_code:
+        raise ModelError(
+            f'{path}: the model "{info.model}" is made by Python code that comes with the bundle, and that code could '
+            "do anything that you can. Read it in the zip under code/; if you trust it, allow it with --allow-code"
+        )

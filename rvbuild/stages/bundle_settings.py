@@ -1,0 +1,132 @@
+"""What the JSON of a bundle must look like: it comes from strangers, and the stages trust their settings."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rvbuild import tasks
+from rvbuild.errors import DataError, UsageError
+
+MAX_PX = 1 << 16
+"""A window's side at most: far beyond any model, and small enough to be no attack on the memory."""
+
+Check = Callable[[Any], bool]
+
+
+def read_json(path: Path, where: str) -> dict[str, Any]:
+    """Read an object from a JSON file of a bundle; `where` names bundle and member in errors."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{where}: expected an object, found {type(content).__name__}")
+    return content
+
+
+def check_settings(settings: Mapping[str, Any], where: str) -> None:
+    """Raise a DataError unless settings are complete and of the right types; `where` names them in errors."""
+    _check(settings, _SETTINGS, where, "")
+    try:
+        tasks.get(settings["task"])
+    except UsageError as error:
+        raise DataError(f"{where}: {error}") from error
+    classes = settings["classes"]
+    for position, item in enumerate(classes):
+        _check(item, _CLASS, where, f"classes[{position}].")
+        if item["id"] != position:
+            raise DataError(f"{where}: classes[{position}].id: expected {position}, found {item['id']}")
+    class_names = {item["name"] for item in classes}
+    if len(class_names) != len(classes) or not settings["null_id"] < len(classes) <= 255:
+        raise DataError(f"{where}: classes: expected 2 to 255 classes of different names, one of which is null_id")
+    _check(settings["image"], _IMAGE, where, "image.")
+    _check(settings["predict"], _PREDICT, where, "predict.")
+    for position, vector in enumerate(settings["predict"]["vectors"]):
+        _check(vector, _VECTOR, where, f"predict.vectors[{position}].")
+        if vector["class"] not in class_names:
+            raise DataError(f"{where}: predict.vectors[{position}].class: there is no class {vector['class']!r}")
+
+
+def _check(content: Any, checks: Mapping[str, tuple[Check, str]], where: str, prefix: str) -> None:
+    if not isinstance(content, dict):
+        raise DataError(f"{where}: {prefix.rstrip('.')}: expected an object, found {content!r:.80}")
+    for key, (accepts, expected) in checks.items():
+        if key not in content:
+            raise DataError(f"{where}: {prefix}{key} is missing; expected {expected}")
+        if not accepts(content[key]):
+            raise DataError(f"{where}: {prefix}{key}: expected {expected}, found {content[key]!r:.80}")
+
+
+def _one_of(*values: Any) -> tuple[Check, str]:
+    # 0 == False in Python, so types count too.
+    accepts = lambda value: any(value == v and type(value) is type(v) for v in values)  # noqa: E731
+    return accepts, "one of " + ", ".join(json.dumps(v) for v in values)
+
+
+def _integer(low: int, high: int) -> tuple[Check, str]:
+    accepts = lambda value: type(value) is int and low <= value <= high  # noqa: E731
+    return accepts, f"a whole number from {low} to {high}"
+
+
+def _list_of(accepts: Check, expected: str, least: int = 0) -> tuple[Check, str]:
+    return lambda value: isinstance(value, list) and len(value) >= least and all(map(accepts, value)), expected
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+def _is_file_name(value: Any) -> bool:
+    """Class names become names of files."""
+    return isinstance(value, str) and 0 < len(value) <= 200 and not re.search(r'[/\\:*?"<>|\x00-\x1f]|^\.|^-', value)
+
+
+def _is_nodata(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(v is None or _is_number(v) for v in value)
+    return value is None or _is_number(value)
+
+
+_INDEX = _integer(0, MAX_PX)
+_NOT_NEGATIVE: tuple[Check, str] = (lambda value: _is_number(value) and value >= 0, "a number of at least 0")
+_TEXT: tuple[Check, str] = (lambda value: isinstance(value, str), "a text")
+_NAME: tuple[Check, str] = (_is_file_name, "a name without / and other signs that file names cannot have")
+_CHANNELS = _list_of(_INDEX[0], "null or a list of band indices from 0", least=1)
+_OBJECT: tuple[Check, str] = (lambda value: isinstance(value, dict), "an object")
+
+_SETTINGS: Mapping[str, tuple[Check, str]] = {
+    "project": _TEXT,
+    "task": _TEXT,
+    "image": _OBJECT,
+    "channels": (lambda value: value is None or _CHANNELS[0](value), _CHANNELS[1]),
+    "classes": _list_of(lambda value: isinstance(value, dict), "a list of at least two classes", least=2),
+    "null_id": _integer(0, 254),
+    "chip_px": _integer(1, MAX_PX),
+    "predict": _OBJECT,
+}
+_CLASS: Mapping[str, tuple[Check, str]] = {
+    "id": _integer(0, 254),
+    "name": _NAME,
+    "color": (lambda value: isinstance(value, str) and bool(re.fullmatch("#[0-9a-f]{6}", value)), "a colour, #rrggbb"),
+}
+_IMAGE: Mapping[str, tuple[Check, str]] = {"nodata": (_is_nodata, "null, a number, or a list of them, one per band")}
+_PREDICT: Mapping[str, tuple[Check, str]] = {
+    "stride_px": _integer(1, MAX_PX),
+    "batch_size": _integer(1, MAX_PX),
+    "blend": _one_of("none", "mean", "cosine"),
+    "scores": _one_of(False, "float32", "uint8"),
+    "rgb": _one_of(False, True),
+    "vectors": _list_of(lambda value: isinstance(value, dict), "a list of objects"),
+    "device": _TEXT,
+}
+_VECTOR: Mapping[str, tuple[Check, str]] = {
+    "class": _TEXT,
+    "format": _one_of("geojson", "gpkg"),
+    "min_area_units": _NOT_NEGATIVE,
+    "simplify_px": _NOT_NEGATIVE,
+    "denoise_px": _integer(0, 1 << 30),
+}

@@ -1,0 +1,167 @@
+"""Shards of chips: safetensors files that are written chip by chip, so that images never gather in memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rvbuild.geo.windows import Window
+
+Array = npt.NDArray[Any]
+Target = dict[str, Array]
+Pack = Callable[[list[Target]], dict[str, Array]]
+
+SHARD_BYTES = 128 << 20
+"""The bytes of images in a shard at most; labels gather in memory until their shard is complete."""
+
+PAGE = 4096
+
+_TYPE_NAMES = {
+    "bool": "BOOL", "uint8": "U8", "int8": "I8", "uint16": "U16", "int16": "I16", "uint32": "U32", "int32": "I32",
+    "uint64": "U64", "int64": "I64", "float16": "F16", "float32": "F32", "float64": "F64",
+}  # fmt: skip
+
+
+class ShardWriter:
+    """Writes chips into numbered pairs of files, `images-00000.safetensors` and `labels-00000.safetensors`.
+
+    An images file holds `windows` (n, 4) int64, `images` (n, C, H, W) in the source dtype and, if some value of the
+    shard is invalid, `valid` (n, C, H, ceil(W / 8)) uint8: the validity of each value, eight to a byte as
+    `numpy.packbits` packs them. Invalid values are 0 in `images`.
+    """
+
+    def __init__(self, outputs: Path, pack: Pack, shape: tuple[int, int, int], dtype: np.dtype[Any], most: int) -> None:
+        """Prepare to write into `outputs`.
+
+        Parameters
+        ----------
+        outputs
+            An existing directory.
+        pack
+            Turns the targets of a shard into the tensors of its labels file.
+        shape, dtype
+            (C, H, W) and the type of each image.
+        most
+            The number of chips that may come at most.
+        """
+        self.shards: list[dict[str, Any]] = []
+        self._outputs, self._pack, self._shape, self._dtype = outputs, pack, shape, dtype
+        self._capacity = max(1, min(SHARD_BYTES // (int(np.prod(shape)) * dtype.itemsize), most))
+        self._images: ImageFile | None = None
+        self._targets: list[Target] = []
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._finish_shard()
+        elif self._images is not None:
+            self._images.abandon()
+
+    def add(self, window: Window, image: Array, valid: npt.NDArray[np.bool_], target: Target) -> None:
+        """Append one chip: image and valid are (C, H, W); invalid values are written as 0."""
+        if self._images is None:
+            path = self._outputs / f"images-{len(self.shards):05d}.safetensors"
+            self._images = ImageFile(path, self._shape, self._dtype, self._capacity)
+        self._images.add(window, image, valid)
+        self._targets.append(target)
+        if len(self._targets) == self._capacity:
+            self._finish_shard()
+
+    def _finish_shard(self) -> None:
+        if self._images is None:
+            return
+        labels = self._outputs / f"labels-{len(self.shards):05d}.safetensors"
+        write_tensors(labels, self._pack(self._targets))
+        self._images.close()
+        self.shards.append({"images": self._images.path.name, "labels": labels.name, "count": len(self._targets)})
+        self._images, self._targets = None, []
+
+
+class ImageFile:
+    """One images file, streamed: pixels go to their final place at once, the header is written last.
+
+    The number of images is known only at the end, but a safetensors file begins with it. So room is left for the header
+    and the windows of as many images as may come; what remains of it pads the header with spaces, as the format allows.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, int, int], dtype: np.dtype[Any], capacity: int) -> None:
+        self.path = path
+        self._shape, self._dtype = shape, dtype
+        self._windows: list[Window] = []
+        self._valid: list[npt.NDArray[np.uint8]] = []
+        self._all_valid = True
+        windows_bytes = capacity * 4 * 8
+        # Images start at a page of the file: a reader can map them at any alignment that their type needs.
+        self._start = -(-(PAGE + windows_bytes) // PAGE) * PAGE
+        self._file: IO[bytes] = path.open("wb")
+        self._file.seek(self._start)
+
+    def add(self, window: Window, image: Array, valid: npt.NDArray[np.bool_]) -> None:
+        """Append one image (C, H, W)."""
+        if not valid.all():
+            self._all_valid = False
+            image = np.where(valid, image, self._dtype.type(0))
+        self._windows.append(window)
+        self._valid.append(np.packbits(valid, axis=-1))
+        self._file.write(_bytes(np.ascontiguousarray(image, dtype=self._dtype)))
+
+    def close(self) -> None:
+        """Write the rest of the file and close it."""
+        n = len(self._windows)
+        tensors: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
+            "windows": (np.dtype(np.int64), (n, 4)),
+            "images": (self._dtype, (n, *self._shape)),
+        }
+        if not self._all_valid:
+            valid = np.stack(self._valid)
+            tensors["valid"] = (valid.dtype, valid.shape)
+            self._file.write(_bytes(valid))
+        windows = np.array(self._windows, dtype="<i8")
+        self._file.seek(0)
+        self._file.write(_header(tensors, self._start - windows.nbytes))
+        self._file.write(_bytes(windows))
+        self._file.close()
+
+    def abandon(self) -> None:
+        """Close the file as it is: the stage has failed."""
+        self._file.close()
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Array]) -> None:
+    """Write a safetensors file without copying: tensors in order of item size (largest first), then name."""
+    ordered = dict(sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0])))
+    with path.open("wb") as file:
+        file.write(_header({name: (a.dtype, a.shape) for name, a in ordered.items()}))
+        for array in ordered.values():
+            file.write(_bytes(np.ascontiguousarray(array)))
+
+
+def _header(tensors: Mapping[str, tuple[np.dtype[Any], Sequence[int]]], length: int | None = None) -> bytes:
+    """Return the head of a safetensors file: the length of its JSON, and the JSON padded with spaces.
+
+    `length` is the whole length in bytes; None pads to a multiple of 8, so that tensors are aligned.
+    """
+    entries: dict[str, Any] = {}
+    end = 0
+    for name, (dtype, shape) in tensors.items():
+        begin, end = end, end + dtype.itemsize * int(np.prod(shape, dtype=np.int64))
+        entries[name] = {"dtype": _TYPE_NAMES[dtype.name], "shape": list(shape), "data_offsets": [begin, end]}
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    padded = -(-len(text) // 8) * 8 if length is None else length - 8
+    return padded.to_bytes(8, "little") + text.ljust(padded)
+
+
+def _bytes(array: Array) -> memoryview:
+    """Return the bytes of a C-contiguous array, little-endian, without a copy where the machine is."""
+    little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    return little.reshape(-1).view(np.uint8).data

@@ -1,0 +1,35 @@
+"""The eval stage over all scenes: their counts added up, as metrics in `eval.json` and `eval.md`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rvbuild import tasks
+from rvbuild.progress import Progress
+
+
+def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+    """Merge the counts of scenes.
+
+    Parameters
+    ----------
+    inputs
+        `eval/<scene id>`: the `eval.json` of the scene.
+    settings
+        task, classes, null_id.
+    outputs
+        Receives `eval.json` and `eval.md`; the task says what is in them.
+    progress
+        Is told nothing: the work is short.
+    """
+    per_scene: dict[str, Mapping[str, Any]] = {}
+    for role, files in inputs.items():
+        (path,) = files
+        per_scene[role.removeprefix("eval/")] = json.loads(path.read_text(encoding="utf-8"))
+    evaluation, table = tasks.get(settings["task"]).report(per_scene, settings["classes"], settings["null_id"])
+    text = json.dumps(evaluation, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+    (outputs / "eval.json").write_text(text + "\n", encoding="utf-8")
+    (outputs / "eval.md").write_text(table, encoding="utf-8")

@@ -1,0 +1,167 @@
+"""The train stage: chips in, a model with its log and curves out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rvbuild import tasks
+from rvbuild.errors import DataError
+from rvbuild.learn import models
+from rvbuild.learn.augment import Augmenter
+from rvbuild.learn.checkpoint import ModelInfo, save_model
+from rvbuild.learn.chips import Chips
+from rvbuild.learn.curves import draw_curves
+from rvbuild.learn.device import reproducible, select_device
+from rvbuild.learn.hooks import TargetOps
+from rvbuild.learn.loader import BatchMaker, Loader
+from rvbuild.learn.normalize import Normalizer, from_stats
+from rvbuild.learn.training import Data, Training
+from rvbuild.learn.trajectory import resume_ignores
+from rvbuild.learn.usercode import sources
+from rvbuild.progress import Progress
+
+
+def run(
+    inputs: Mapping[str, Sequence[Path]],
+    settings: Mapping[str, Any],
+    outputs: Path,
+    progress: Progress,
+    resume: Path | None = None,
+) -> None:
+    """Train a model.
+
+    Parameters
+    ----------
+    inputs
+        `chips/train/<id>` and `chips/validation/<id>`: a scene's chips, `index.json` and shards. `stats`: a
+        `stats.json`. `weights`: a file to start from, if one is given. `code`: the user's Python files.
+    settings
+        `task`, `classes`, `null_id`, `chip_px`, `channels`, `train`, `seed`.
+    outputs
+        Receives `model.safetensors`, `model.json`, `log.jsonl` and `curves.svg`.
+    progress
+        Is told epochs, chips and scores.
+    resume
+        A directory for checkpoints: a training that was killed continues there. It must belong to these inputs, and to
+        these settings but for what `rvbuild.learn.trajectory.resume_ignores` names.
+
+    Raises
+    ------
+    DataError
+        There are no training chips or labels, or the scenes' chips do not fit together.
+    ModelError
+        The model, the loss, an augmentation or the device cannot be used, or the training diverges.
+    """
+    train, seed = settings["train"], int(settings["seed"])
+    task = tasks.get(settings["task"])
+    ops = TargetOps(task.unpack, task.orient, task.collate)
+    chips = _training_chips(inputs, ops)
+    splits = {"train": chips}
+    validation = Chips(_scenes(inputs, "validation"), ops)
+    if validation.count:
+        Chips({**_scenes(inputs, "train"), **_scenes(inputs, "validation")}, ops)  # they must fit together
+        splits["validation"] = validation
+    elif train["select"] == "best" or train["patience"]:
+        option = 'select = "best"' if train["select"] == "best" else "patience"
+        raise DataError(
+            f"train.{option} needs validation chips, and there are none; see scenes.validation and the chip settings"
+        )
+    info = _describe(inputs, settings, chips)
+    augmenter = Augmenter(train["augment"], info.normalize, chips.dtype, chips.bands, ops)
+    device = select_device(train["device"], "train.device")
+    with reproducible(seed, device):
+        model = models.build(
+            info.task,
+            info.model,
+            bands=info.bands,
+            outputs=len(info.outputs),
+            args=info.model_args,
+            pretrained=_pretrained(inputs, train),
+            note=progress.note,
+        )
+        if ":" in info.model:
+            info = _with_code(info, inputs)
+        loader = Loader(BatchMaker(splits, ops, augmenter, seed), int(train["workers"]), ahead=not augmenter.own_code)
+        training = Training(
+            model,
+            Data(loader, chips.count, validation.count),
+            task.objective(train, info.outputs, info.output_ids, chips.class_counts),
+            Normalizer(info),
+            train,
+            seed=seed,
+            device=device,
+            progress=progress,
+        )
+        trained = training.run(resume, _identity(settings, chips, validation))
+    save_model(outputs, trained.weights, info)
+    log = "".join(json.dumps(line, sort_keys=True, ensure_ascii=False) + "\n" for line in trained.lines)
+    (outputs / "log.jsonl").write_text(log, encoding="utf-8")
+    (outputs / "curves.svg").write_text(draw_curves(trained.lines, trained.kept_epoch), encoding="utf-8")
+
+
+def _scenes(inputs: Mapping[str, Sequence[Path]], split: str) -> dict[str, Sequence[Path]]:
+    return {role: files for role, files in inputs.items() if role.startswith(f"chips/{split}/")}
+
+
+def _training_chips(inputs: Mapping[str, Sequence[Path]], ops: TargetOps) -> Chips:
+    chips = Chips(_scenes(inputs, "train"), ops)
+    if not chips.count:
+        scenes = ", ".join(chips.scene_counts) or "no scene at all"
+        raise DataError(
+            f"there are no training chips: none came from {scenes}; look at scenes.train, and at what drops chips: "
+            f"chip.size_px, chip.within_aoi, chip.max_nodata, chip.keep"
+        )
+    return chips
+
+
+def _describe(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], chips: Chips) -> ModelInfo:
+    """Return what the `model.json` will say, but for the user's code."""
+    train, classes, null_id = settings["train"], settings["classes"], int(settings["null_id"])
+    names = [str(entry["name"]) for entry in classes]
+    if chips.classes != names:
+        raise DataError(
+            f"the chips were made for the classes {chips.classes}, the project has {names}; build the chips again"
+        )
+    stats = {}
+    if chips.dtype != "uint8":
+        if not inputs.get("stats"):
+            raise DataError(
+                f"imagery of type {chips.dtype} needs the statistics of the analyze stage, and there are none"
+            )
+        stats = json.loads(inputs["stats"][0].read_text(encoding="utf-8"))
+    return ModelInfo(
+        task=settings["task"],
+        model=train["model"],
+        model_args=dict(train["model_args"]),
+        bands=chips.bands,
+        dtype=chips.dtype,
+        outputs=[name for number, name in enumerate(names) if number != null_id],
+        classes=[dict(entry) for entry in classes],
+        null_id=null_id,
+        chip_px=int(settings["chip_px"]),
+        normalize=from_stats(stats, chips.dtype, chips.bands, float(train["max_stds"])),
+    )
+
+
+def _with_code(info: ModelInfo, inputs: Mapping[str, Sequence[Path]]) -> ModelInfo:
+    return ModelInfo(**{**vars(info), "code": sources(info.model.partition(":")[0], inputs.get("code", ()))})
+
+
+def _pretrained(inputs: Mapping[str, Sequence[Path]], train: Mapping[str, Any]) -> bool | Path:
+    return inputs["weights"][0] if inputs.get("weights") else bool(train["pretrained"])
+
+
+def _identity(settings: Mapping[str, Any], chips: Chips, validation: Chips) -> str:
+    """Return what a checkpoint must have in common with this training: a second look, if directories are mixed up."""
+    ignored = resume_ignores(settings["train"])
+    path = {**settings, "train": {key: value for key, value in settings["train"].items() if key not in ignored}}
+    counts = [
+        chips.scene_counts,
+        chips.class_counts.tolist(),
+        validation.scene_counts,
+        validation.class_counts.tolist(),
+    ]
+    return json.dumps([path, counts], sort_keys=True, ensure_ascii=False)

@@ -1,0 +1,135 @@
+"""What a computer-vision task is: everything that stages ask, so that no stage knows a task by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from rvbuild.learn.hooks import Objective, Target, Targets
+from rvbuild.progress import Progress
+
+if TYPE_CHECKING:
+    from rvbuild.geo.aoi import Aoi
+    from rvbuild.geo.grid import Grid
+    from rvbuild.geo.labels import LabelSource
+    from rvbuild.geo.windows import Window
+
+ClassList = Sequence[Mapping[str, Any]]
+"""`[{"id": 0, "name": "car", "color": "#ffff00"}, ...]`: every class, null included, in id order."""
+
+
+class Merger(Protocol):
+    """Merges the predictions of windows into the predictions of a scene, block by block, in bounded memory."""
+
+    def add(self, window: Window, prediction: Any, valid: np.ndarray) -> None:
+        """Take the prediction of one window.
+
+        Parameters
+        ----------
+        window
+            May overhang the scene. Windows come in row-major order.
+        prediction
+            One element of what `Task.forward` returned; for segmentation `(K, H, W)` float32 probabilities.
+        valid
+            `(H, W)` bool: pixels with data, inside the scene and the area of interest.
+        """
+
+    def finish(self) -> None:
+        """Write what is left and close all files."""
+
+
+class Task(Protocol):
+    """One task. `rvbuild.tasks.get` returns a module whose functions are these."""
+
+    def labels(
+        self,
+        files: Sequence[Path],
+        settings: Mapping[str, Any],
+        grid: Grid,
+        classes: ClassList,
+        null_id: int,
+    ) -> LabelSource:
+        """Open a scene's labels (a context manager), given their files and their settings, on the image's grid."""
+
+    def target(self, source: LabelSource, window: Window) -> Target:
+        """Return the target of the chip at `window`."""
+
+    def mask(self, target: Target, keep: np.ndarray, null_id: int) -> Target:
+        """Return a target without what lies outside `keep`, `(H, W)` bool."""
+
+    def resize(self, target: Target, size_px: int) -> Target:
+        """Return a target for its chip resampled to `size_px` square."""
+
+    def draw(self, target: Target, classes: ClassList) -> np.ndarray:
+        """Return a picture of a target, `(H, W, 3)` uint8 in the colours of the classes."""
+
+    def class_counts(self, target: Target, n_classes: int) -> np.ndarray:
+        """Return `(n_classes,)` int64: how often each class id occurs in a chip's target (pixels, boxes or chips)."""
+
+    def pack(self, targets: Sequence[Target]) -> dict[str, np.ndarray]:
+        """Return the tensors of a labels shard that holds `targets` in order."""
+
+    def unpack(self, shard: Mapping[str, np.ndarray], index: int) -> Target:
+        """Return the target of chip `index` from a labels shard's tensors: the inverse of `pack`."""
+
+    def orient(self, target: Target, mirror: bool, quarter_turns: int, size_px: int) -> Target:
+        """Return a target mirrored left to right (or not), then turned counter-clockwise, as the chip's image is."""
+
+    def collate(self, targets: Sequence[Target]) -> Targets:
+        """Return the targets of a batch as tensors."""
+
+    def objective(
+        self, train: Mapping[str, Any], outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
+    ) -> Objective:
+        """Return what a training minimises.
+
+        Parameters
+        ----------
+        train
+            The train settings: loss, its arguments and class weights.
+        outputs, output_ids
+            Name and class id of each model output.
+        class_counts
+            `(n_classes,)` int64, over all training chips.
+        """
+
+    def forward(self, model: nn.Module, images: torch.Tensor) -> Any:
+        """Predict one batch.
+
+        Parameters
+        ----------
+        model
+            In eval mode.
+        images
+            `(N, C, H, W)` float32 on the model's device, from `rvbuild.learn.normalize.Normalizer`.
+
+        Returns
+        -------
+        Any
+            Something that has one element per image; for segmentation `(N, K, H, W)` float32 numpy: the softmax
+            probabilities of the outputs, at the size of the images.
+        """
+
+    def merger(self, grid: Grid, outputs: Path, settings: Mapping[str, Any]) -> Merger:
+        """Return a merger that writes a scene's predictions into `outputs`, by the predict stage's settings."""
+
+    def score(
+        self,
+        predictions: Path,
+        source: LabelSource,
+        aoi: Aoi | None,
+        classes: ClassList,
+        null_id: int,
+        progress: Progress,
+    ) -> dict[str, Any]:
+        """Compare a scene's predictions with its labels; returns counts that add up over scenes, as JSON data."""
+
+    def report(
+        self, counts: Mapping[str, Mapping[str, Any]], classes: ClassList, null_id: int
+    ) -> tuple[dict[str, Any], str]:
+        """Return the content of `eval.json` and `eval.md`, from the counts by scene id."""

@@ -1,0 +1,103 @@
+"""The predictions of a scene from those of its windows: `labels.tif`, and on request scores, colours and polygons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rvbuild.errors import ModelError
+from rvbuild.geo.classes import NODATA
+from rvbuild.geo.grid import Grid
+from rvbuild.geo.outputs import ClassRasterWriter, RgbRasterWriter, ScoreRasterWriter
+from rvbuild.geo.polygons import vectorize
+from rvbuild.geo.windows import Window
+from rvbuild.tasks.segmentation_blend import Blender
+
+LABELS = "labels.tif"
+SCORES = "scores.tif"
+COLORS = "rgb.tif"
+
+Floats = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.uint8]
+Bools = npt.NDArray[np.bool_]
+
+
+def merger(grid: Grid, outputs: Path, settings: Mapping[str, Any]) -> SegmentationMerger:
+    """Return a merger that writes into the directory `outputs`; `settings` are those of the predict stage."""
+    return SegmentationMerger(grid, outputs, settings)
+
+
+class SegmentationMerger:
+    """Blends the probabilities of windows and writes rows as they are finished.
+
+    The class of a pixel is the one of the highest blended probability, the first of several that are equally high.
+    """
+
+    def __init__(self, grid: Grid, outputs: Path, settings: Mapping[str, Any]) -> None:
+        self._predict, self._classes = settings["predict"], settings["classes"]
+        trained = [c for c in self._classes if c["id"] != settings["null_id"]]
+        self._class_ids = np.array([c["id"] for c in trained], dtype=np.uint8)
+        self._outputs = outputs
+        self._labels = ClassRasterWriter(outputs / LABELS, grid, self._classes, temp=outputs)
+        self._scores: ScoreRasterWriter | None = None
+        if self._predict["scores"]:
+            self._scores = ScoreRasterWriter(outputs / SCORES, grid, trained, self._predict["scores"], temp=outputs)
+        self._colors: RgbRasterWriter | None = None
+        if self._predict["rgb"]:
+            self._colors = RgbRasterWriter(outputs / COLORS, grid, self._classes, temp=outputs)
+        self._blender = Blender(
+            grid.height,
+            grid.width,
+            len(trained),
+            settings["chip_px"],
+            self._predict["stride_px"],
+            self._predict["blend"],
+            self._write,
+        )
+
+    def add(self, window: Window, prediction: Floats, valid: Bools) -> None:
+        """Take the probabilities (K, H, W) float32 of a window and which of its pixels (H, W) count.
+
+        Windows come in row-major order and may overhang the scene; a window of which no pixel counts may be left out.
+        """
+        self._blender.add(window, prediction, valid)
+
+    def finish(self) -> None:
+        """Write the remaining rows, close the rasters and make the polygons."""
+        self._blender.finish()
+        for writer in (self._labels, self._scores, self._colors):
+            if writer is not None:
+                writer.close()
+        if self._predict["vectors"]:
+            vectorize(self._outputs / LABELS, self._classes, NODATA, self._predict["vectors"], self._outputs)
+
+    def _write(self, row: int, scores: Floats, known: Bools) -> None:
+        best, output = most_likely(scores)
+        if not np.isfinite(best).all():
+            raise ModelError(
+                f"the model gave values that are not finite for rows {row} to {row + len(best) - 1}; "
+                "expected probabilities. Its weights have probably diverged: train with a lower lr"
+            )
+        labels = np.where(known, self._class_ids[output], np.uint8(NODATA))
+        self._labels.write(row, labels)
+        if self._scores is not None:
+            self._scores.write(row, scores, known)
+        if self._colors is not None:
+            self._colors.write(row, labels)
+
+
+def most_likely(scores: Floats) -> tuple[Floats, npt.NDArray[np.uint8]]:
+    """Return the highest score of each pixel (h, W), and which output has it (h, W) uint8: the first of equals.
+
+    `scores` is (K, h, W). The same as `max` and `argmax` along the first axis, but faster. A NaN anywhere makes the
+    highest score NaN.
+    """
+    best: Floats = scores.max(axis=0)
+    output = np.full(best.shape, len(scores) - 1, dtype=np.uint8)
+    for k in range(len(scores) - 2, -1, -1):
+        np.copyto(output, np.uint8(k), where=scores[k] == best)
+    return best, output

@@ -1,0 +1,271 @@
+"""Metrics of a segmentation from its confusion matrices: `eval.json` in Raster Vision's schema, and `eval.md`.
+
+The formulas are Raster Vision's (`ClassEvaluationItem`, `ClassificationEvaluation.compute_avg`), so that figures can be
+compared. For a matrix M (rows labels, columns predictions) and a class c: TP = M[c,c], FP = ΣM[:,c] - TP,
+FN = ΣM[c,:] - TP, TN = the rest; recall = sensitivity = TP / (TP + FN), precision = TP / (TP + FP),
+f1 = 2 P R / (P + R), specificity = TN / (TN + FP). 0 / 0 is null. The item "average" weights each metric with the share
+of a class in the labels, counts null as 0 and sums the counts. Scenes are merged by adding their matrices.
+
+Additions, beside Raster Vision's keys:
+
+* `metrics.iou` = TP / (TP + FP + FN) of each item; null for a class that no label has. The average weights it like the
+  others.
+* `summary`: `{"overall": S, "per_scene": {id: S}}` with S = `{"overall_accuracy", "mean_iou", "kappa", "labelled_px",
+  "not_predicted_px", "averages_without_null": {recall, precision, f1, sensitivity, specificity, iou, gt_count,
+  pred_count, count_error}}`. `mean_iou` is the plain mean over the classes that some label has, without the null class;
+  `kappa` is Cohen's; `averages_without_null` is the average as above over all classes but null.
+
+Only labelled pixels are in the matrices. The column of the null class holds pixels that have a label but no prediction.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Counts = npt.NDArray[np.int64]
+Json = dict[str, Any]
+
+METRICS = ("recall", "precision", "f1", "sensitivity", "specificity", "iou")
+
+
+def report(
+    per_scene: Mapping[str, Mapping[str, Any]], classes: Sequence[Mapping[str, Any]], null_id: int
+) -> tuple[Json, str]:
+    """Merge the counts of scenes and compute their metrics.
+
+    Parameters
+    ----------
+    per_scene
+        The counts of each scene as `segmentation_score.score` gives them, by scene id.
+    classes, null_id
+        The class list of the settings, and the id of its null class.
+
+    Returns
+    -------
+    eval_json
+        The object of `eval.json`, see the module.
+    eval_md
+        The same as Markdown tables, scenes in alphabetical order.
+    """
+    n = len(classes)
+    matrices = {
+        scene: np.array(per_scene[scene]["confusion"], dtype=np.int64).reshape(n, n) for scene in sorted(per_scene)
+    }
+    overall = sum(matrices.values(), start=np.zeros((n, n), dtype=np.int64))
+    evaluation = {
+        "overall": items(overall, classes),
+        "per_scene": {scene: items(matrix, classes) for scene, matrix in matrices.items()},
+        "summary": {
+            "overall": summary(overall, classes, null_id),
+            "per_scene": {scene: summary(matrix, classes, null_id) for scene, matrix in matrices.items()},
+        },
+    }
+    return _without_nan(evaluation), _markdown(evaluation, classes, null_id)
+
+
+def items(matrix: Counts, classes: Sequence[Mapping[str, Any]]) -> list[Json]:
+    """Return the item of each class and, last, their average.
+
+    Parameters
+    ----------
+    matrix
+        (n, n) int64, rows labels, columns predictions.
+    classes
+        The class list of the settings.
+    """
+    each = [_item(matrix, c["id"], c["name"]) for c in classes]
+    average = {
+        "class_name": "average",
+        **_average(each),
+        "conf_mat": matrix.tolist(),
+        "conf_mat_frac": _fractions(matrix),
+    }
+    return [*each, average]
+
+
+def summary(matrix: Counts, classes: Sequence[Mapping[str, Any]], null_id: int) -> Json:
+    """Return the figures that describe a whole matrix, see the module."""
+    each = [_item(matrix, c["id"], c["name"]) for c in classes if c["id"] != null_id]
+    total = int(matrix.sum())
+    agreement = _ratio(int(np.trace(matrix)), total)
+    # Python's integers: the product of two pixel counts does not always fit 64 bits.
+    by_chance = _ratio(
+        sum(int(a) * int(b) for a, b in zip(matrix.sum(axis=0), matrix.sum(axis=1), strict=True)), total**2
+    )
+    return {
+        "overall_accuracy": agreement,
+        "mean_iou": _mean(item["metrics"]["iou"] for item in each),
+        "kappa": _ratio(agreement - by_chance, 1.0 - by_chance),
+        "labelled_px": total,
+        "not_predicted_px": int(matrix[:, null_id].sum()),
+        "averages_without_null": _flat(_average(each)),
+    }
+
+
+def _item(matrix: Counts, class_id: int, name: str) -> Json:
+    """Return the item of one class against all others."""
+    tp = int(matrix[class_id, class_id])
+    fp = int(matrix[:, class_id].sum()) - tp
+    fn = int(matrix[class_id, :].sum()) - tp
+    tn = int(matrix.sum()) - tp - fp - fn
+    recall, precision = _ratio(tp, tp + fn), _ratio(tp, tp + fp)
+    binary = np.array([[tn, fp], [fn, tp]], dtype=np.int64)
+    fractions = _fractions(binary)
+    return {
+        "class_id": class_id,
+        "class_name": name,
+        "gt_count": tp + fn,
+        "pred_count": tp + fp,
+        "count_error": abs(fn - fp),
+        "relative_frequency": _ratio(tp + fn, tn + fp + fn + tp),
+        "metrics": {
+            "recall": recall,
+            "precision": precision,
+            "f1": _ratio(2 * precision * recall, precision + recall),
+            "sensitivity": recall,
+            "specificity": _ratio(tn, tn + fp),
+            "iou": _ratio(tp, tp + fp + fn) if tp + fn else math.nan,
+        },
+        "conf_mat": binary.tolist(),
+        "conf_mat_frac": fractions,
+        "conf_mat_dict": {"TN": tn, "FP": fp, "FN": fn, "TP": tp},
+        "conf_mat_frac_dict": {
+            "TN": fractions[0][0],
+            "FP": fractions[0][1],
+            "FN": fractions[1][0],
+            "TP": fractions[1][1],
+        },
+    }
+
+
+def _average(each: Sequence[Json]) -> Json:
+    """Return metrics weighted by labelled pixels (null counts as 0) and summed counts."""
+    total = sum(item["gt_count"] for item in each)
+
+    def weighted(metric: str) -> float:
+        terms = (item["metrics"][metric] * _ratio(item["gt_count"], total) for item in each)
+        return math.fsum(0.0 if math.isnan(term) else term for term in terms)
+
+    return {
+        "metrics": {metric: weighted(metric) for metric in METRICS},
+        "gt_count": total,
+        "pred_count": sum(item["pred_count"] for item in each),
+        "count_error": sum(item["count_error"] for item in each),
+    }
+
+
+def _flat(average: Json) -> Json:
+    """Return an average with its metrics and counts side by side."""
+    return {**average["metrics"], **{key: value for key, value in average.items() if key != "metrics"}}
+
+
+def _fractions(matrix: Counts) -> list[list[float]]:
+    total = int(matrix.sum())
+    return [[_ratio(int(value), total) for value in row] for row in matrix]
+
+
+def _ratio(part: float, whole: float) -> float:
+    """Return part / whole, NaN for 0 / 0 and for what is NaN already."""
+    return part / whole if whole else math.nan
+
+
+def _mean(values: Iterable[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return math.fsum(known) / len(known) if known else math.nan
+
+
+def _without_nan(value: Any) -> Any:
+    """Return JSON data in which NaN is null."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _markdown(evaluation: Json, classes: Sequence[Mapping[str, Any]], null_id: int) -> str:
+    """Return the tables of `eval.md`: all classes over all scenes, all scenes, then the classes of each scene."""
+    scenes = sorted(evaluation["per_scene"])
+    blocks = ["# Evaluation", _sentence(evaluation["summary"]["overall"], len(scenes)), "## Classes"]
+    blocks.append(_class_table(evaluation["overall"], evaluation["summary"]["overall"], null_id))
+    blocks.append("## Confusion\n\nRows are labels, columns predictions; share of the labelled pixels of a row.")
+    blocks.append(_confusion_table(evaluation["overall"][-1]["conf_mat"], classes, null_id))
+    if scenes:
+        blocks += ["## Scenes", _scene_table(evaluation["summary"]["per_scene"])]
+    for scene in scenes if len(scenes) > 1 else []:
+        table = _class_table(evaluation["per_scene"][scene], evaluation["summary"]["per_scene"][scene], null_id)
+        blocks += [f"### {_cell(scene)}", table]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _sentence(overall: Json, scenes: int) -> str:
+    text = (
+        f"Mean IoU {_figure(overall['mean_iou'])}, overall accuracy {_figure(overall['overall_accuracy'])}, "
+        f"kappa {_figure(overall['kappa'])} over {overall['labelled_px']:,} labelled pixels "
+        f"of {scenes} {'scene' if scenes == 1 else 'scenes'}."
+    )
+    if overall["not_predicted_px"]:
+        text += f" {overall['not_predicted_px']:,} of them have no prediction and count as errors."
+    return text
+
+
+def _class_table(each: Sequence[Json], figures: Json, null_id: int) -> str:
+    rows = []
+    for item in each[:-1]:
+        if item["class_id"] != null_id:
+            share = _figure(item["relative_frequency"])
+            rows.append([item["class_name"], *_metric_cells(item["metrics"]), share, f"{item['gt_count']:,}"])
+    average = figures["averages_without_null"]
+    rows.append(["**weighted average**", *_metric_cells(average), "", f"{average['gt_count']:,}"])
+    return _table(["class", "IoU", "F1", "precision", "recall", "share", "labelled px"], rows)
+
+
+def _metric_cells(metrics: Json) -> list[str]:
+    return [_figure(metrics[name]) for name in ("iou", "f1", "precision", "recall")]
+
+
+def _confusion_table(matrix: Sequence[Sequence[int]], classes: Sequence[Mapping[str, Any]], null_id: int) -> str:
+    kept = [c for c in classes if c["id"] != null_id]
+    columns = [*kept, *(c for c in classes if c["id"] == null_id and any(row[null_id] for row in matrix))]
+    names = ["not predicted" if c["id"] == null_id else c["name"] for c in columns]
+    rows = []
+    for c in kept:
+        counts = matrix[c["id"]]
+        rows.append([c["name"], *(_figure(_ratio(counts[column["id"]], sum(counts))) for column in columns)])
+    return _table(["label", *names], rows)
+
+
+def _scene_table(figures: Mapping[str, Json]) -> str:
+    rows = [
+        [scene, _figure(f["mean_iou"]), _figure(f["overall_accuracy"]), _figure(f["kappa"]), f"{f['labelled_px']:,}"]
+        for scene, f in sorted(figures.items())
+    ]
+    return _table(["scene", "mean IoU", "accuracy", "kappa", "labelled px"], rows)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table with aligned columns: the first to the left, figures to the right."""
+    lines = [[_cell(text) for text in row] for row in (head, *rows)]
+    widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(head))]
+
+    def line(cells: Sequence[str]) -> str:
+        first, *rest = cells
+        aligned = [first.ljust(widths[0]), *(text.rjust(width) for text, width in zip(rest, widths[1:], strict=True))]
+        return f"| {' | '.join(aligned)} |"
+
+    rule = [f"{'-' * widths[0]}", *(f"{'-' * (width - 1)}:" for width in widths[1:])]
+    return "\n".join([line(lines[0]), f"| {' | '.join(rule)} |", *(line(cells) for cells in lines[1:])])
+
+
+def _cell(text: str) -> str:
+    """Return text that cannot break a table or a heading."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _figure(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3f}"

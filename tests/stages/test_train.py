@@ -1,0 +1,364 @@
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from rvbuild.errors import DataError, ModelError
+from rvbuild.learn.checkpoint import load_model
+from rvbuild.learn.normalize import Normalizer
+from rvbuild.stages import train
+from rvbuild.tasks import semantic_segmentation as task
+from tests.learn.chipmaker import CLASSES, NULL_ID, Notes, chip_arrays, stats_of, train_settings, write_chips
+
+FILES = ["curves.svg", "log.jsonl", "model.json", "model.safetensors"]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch):
+    monkeypatch.setenv("RVBUILD_THREADS", "1")
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    found = {}
+    for seed, (split, scene, count) in enumerate([("train", "b", 6), ("train", "a", 7), ("validation", "c", 5)]):
+        images, labels = chip_arrays(count, seed=seed)
+        found[f"chips/{split}/{scene}"] = write_chips(tmp_path / "chips" / scene, scene, images, labels)
+    stats = tmp_path / "stats.json"
+    stats.write_text(json.dumps(stats_of(chip_arrays(13)[0])))
+    return {**found, "stats": [stats]}
+
+
+def settings(chip_px=16, seed=1, classes=CLASSES, **changes):
+    return {
+        "task": "semantic_segmentation",
+        "classes": classes,
+        "null_id": NULL_ID,
+        "chip_px": chip_px,
+        "channels": None,
+        "train": train_settings(**changes),
+        "seed": seed,
+    }
+
+
+def build(folder, inputs, resume=None, progress=None, **changes):
+    """Run the stage; return the digest of each file."""
+    folder.mkdir()
+    train.run(inputs, settings(**changes), folder, progress or Notes(), resume=resume)
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+
+
+def log(folder):
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_writes_the_four_files_and_tells_progress(tmp_path, inputs):
+    progress = Notes()
+    assert list(build(tmp_path / "out", inputs, progress=progress)) == FILES
+    # 13 chips in batches of 4: the last batch would have a single chip, and is left out.
+    assert progress.started == [
+        ("epoch 1/2", 12, "chips"),
+        ("validation 1/2", 5, "chips"),
+        ("epoch 2/2", 12, "chips"),
+        ("validation 2/2", 5, "chips"),
+    ]
+    assert progress.advanced == 2 * (12 + 5)
+    assert progress.notes[0].startswith("epoch 1/2: loss ") and "mean IoU" in progress.notes[0]
+    lines = log(tmp_path / "out")
+    assert [line["epoch"] for line in lines] == [1, 2]
+    assert set(lines[0]) == {"epoch", "lr", "train_loss", "val_loss", "metrics"}
+    assert set(lines[0]["metrics"]["iou"]) == {"car", "tree"}
+
+
+def test_learns_and_predicts_what_it_validated(tmp_path, inputs):
+    build(tmp_path / "out", inputs, epochs=12, lr=0.02)
+    lines = log(tmp_path / "out")
+    assert lines[-1]["metrics"]["mean_iou"] > 0.9 > lines[0]["metrics"]["mean_iou"]
+    model, info = load_model(tmp_path / "out/model.safetensors", tmp_path / "out/model.json", "cpu")
+    assert info.outputs == ["car", "tree"] and info.output_ids == [0, 2]
+    images, labels = chip_arrays(5, seed=2)
+    found = np.array(info.output_ids)[task.forward(model, Normalizer(info)(images)).argmax(axis=1)]
+    known = labels != NULL_ID
+    ious = []
+    for class_id in info.output_ids:
+        both = ((found == class_id) & (labels == class_id) & known).sum()
+        either = (((found == class_id) | (labels == class_id)) & known).sum()
+        ious.append(both / either)
+    assert np.mean(ious) == pytest.approx(lines[-1]["metrics"]["mean_iou"], abs=1e-12)
+
+
+def test_same_bytes_again_and_with_loader_processes(tmp_path, inputs):
+    changes = {"augment": ["flip", "rotate90", "brightness", "contrast"]}
+    first = build(tmp_path / "first", inputs, **changes)
+    torch.rand(3), np.random.rand(3)  # what a worker did before must not matter
+    assert build(tmp_path / "second", dict(reversed(inputs.items())), **changes) == first
+    assert build(tmp_path / "third", inputs, workers=2, **changes) == first
+    assert build(tmp_path / "fourth", inputs, seed=2, **changes) != first
+
+
+@pytest.mark.parametrize("select", ["last", "best"])
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_resumes_to_the_same_bytes(tmp_path, inputs, select, optimizer):
+    changes = {"epochs": 4, "select": select, "optimizer": optimizer, "schedule": "cosine"}
+    whole = build(tmp_path / "whole", inputs, **changes)
+
+    class Killed(BaseException):
+        pass
+
+    class Killer(Notes):
+        def start(self, what, total, unit):
+            if what == "epoch 3/4":
+                raise Killed
+
+    with pytest.raises(Killed):
+        build(tmp_path / "part", inputs, resume=tmp_path / "resume", progress=Killer(), **changes)
+    progress = Notes()
+    again = build(tmp_path / "again", inputs, resume=tmp_path / "resume", progress=progress, **changes)
+    assert again == whole
+    assert progress.notes[0] == "continues after epoch 2"
+    assert [what for what, _, _ in progress.started][0] == "epoch 3/4"
+    # Killed after the last epoch: nothing is trained again.
+    progress = Notes()
+    assert build(tmp_path / "end", inputs, resume=tmp_path / "resume", progress=progress, **changes) == whole
+    assert progress.started == []
+
+
+def test_survives_kill_9(tmp_path, inputs):
+    changes = {"epochs": 30, "batch_size": 2}
+    whole = build(tmp_path / "whole", inputs, **changes)
+    call = tmp_path / "call.json"
+    call.write_text(
+        json.dumps([{role: [str(p) for p in paths] for role, paths in inputs.items()}, settings(**changes)])
+    )
+    (tmp_path / "part").mkdir()
+    program = (
+        "import json, sys; from pathlib import Path; from rvbuild.progress import Silent; from rvbuild.stages import train\n"
+        "inputs, settings = json.loads(Path(sys.argv[1]).read_text())\n"
+        "inputs = {role: [Path(p) for p in paths] for role, paths in inputs.items()}\n"
+        "train.run(inputs, settings, Path(sys.argv[2]), Silent(), resume=Path(sys.argv[3]))\n"
+    )
+    resume = tmp_path / "resume"
+    process = subprocess.Popen([sys.executable, "-c", program, str(call), str(tmp_path / "part"), str(resume)])
+    checkpoint = resume / "checkpoint.safetensors"
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "the training ended before it could be killed"
+    assert not list((tmp_path / "part").iterdir())
+    progress = Notes()
+    assert build(tmp_path / "again", inputs, resume=resume, progress=progress, **changes) == whole
+    assert progress.notes[0].startswith("continues after epoch ")
+
+
+@pytest.mark.parametrize("schedule", ["constant", "step"])
+def test_more_epochs_continue_and_fewer_start_again(tmp_path, inputs, schedule):
+    changes = {"schedule": schedule, "step_epochs": [1], "select": "best"}
+    two = build(tmp_path / "two", inputs, epochs=2, **changes)
+    four = build(tmp_path / "four", inputs, epochs=4, **changes)
+    resume = tmp_path / "resume"
+    assert build(tmp_path / "2", inputs, resume=resume, epochs=2, **changes) == two
+    progress = Notes()
+    assert build(tmp_path / "4", inputs, resume=resume, progress=progress, epochs=4, **changes) == four
+    assert progress.notes[0] == "continues after epoch 2"
+    progress = Notes()
+    assert build(tmp_path / "2 again", inputs, resume=resume, progress=progress, epochs=2, **changes) == two
+    assert "a shorter one starts again" in progress.notes[0]
+
+
+def test_patience_stops_and_a_longer_patience_continues(tmp_path, inputs):
+    # A learning rate of almost zero: nothing improves after the first epoch.
+    changes = {"epochs": 6, "lr": 1e-12, "schedule": "constant", "augment": []}
+    progress, resume = Notes(), tmp_path / "resume"
+    build(tmp_path / "short", inputs, resume=resume, progress=progress, patience=2, select="best", **changes)
+    assert len(log(tmp_path / "short")) == 3
+    assert progress.notes[-1] == "stopped after epoch 3: no better mean_iou for 2 epochs"
+    whole = build(tmp_path / "whole", inputs, **changes)
+    assert build(tmp_path / "continued", inputs, resume=resume, **changes) == whole
+    # And back: the checkpoint is past the point where this training stops.
+    assert build(tmp_path / "back", inputs, resume=resume, patience=2, select="best", **changes) == {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted((tmp_path / "short").iterdir())
+    }
+
+
+def test_another_seed_does_not_resume(tmp_path, inputs):
+    resume = tmp_path / "resume"
+    build(tmp_path / "one", inputs, resume=resume)
+    progress = Notes()
+    assert build(tmp_path / "two", inputs, resume=resume, progress=progress, seed=9) == build(
+        tmp_path / "three", inputs, seed=9
+    )
+    assert "of another training" in progress.notes[0]
+
+
+def test_best_keeps_the_first_of_the_best_epochs(tmp_path, inputs):
+    # A learning rate that ruins the model after a while.
+    build(tmp_path / "best", inputs, epochs=6, lr=0.5, optimizer="sgd", schedule="constant", select="best")
+    lines = log(tmp_path / "best")
+    ious = [line["metrics"]["mean_iou"] for line in lines]
+    best = ious.index(max(ious))
+    build(tmp_path / "until", inputs, epochs=best + 1, lr=0.5, optimizer="sgd", schedule="constant")
+    read = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("best", "until")]
+    assert read[0] == read[1]
+
+
+def test_trains_on_a_single_chip_with_image_pooling(tmp_path):
+    images, labels = chip_arrays(1, size=32)
+    inputs = {"chips/train/a": write_chips(tmp_path / "chips", "a", images, labels)}
+    build(tmp_path / "out", inputs, model="deeplabv3_mobilenet_v3_large", model_args={}, epochs=1, chip_px=32)
+    assert log(tmp_path / "out")[0]["metrics"] is None
+
+
+def test_mobilenet_predicts_after_a_short_training(tmp_path):
+    images, labels = chip_arrays(8, size=32)
+    labels = np.where(images.mean(axis=(1, 2, 3))[:, None, None] > 100, 2, 0) * np.ones_like(labels)
+    images = np.where(labels[:, None] == 2, 200, 50).astype(np.uint8) * np.ones_like(images)
+    inputs = {
+        "chips/train/a": write_chips(tmp_path / "a", "a", images, labels),
+        "chips/validation/b": write_chips(tmp_path / "b", "b", images, labels),
+    }
+    changes = {"model": "lraspp_mobilenet_v3_large", "model_args": {}, "epochs": 6, "lr": 3e-3}
+    build(tmp_path / "out", inputs, chip_px=32, **changes)
+    assert log(tmp_path / "out")[-1]["metrics"]["mean_iou"] > 0.9
+
+
+def test_sixteen_bit_imagery_with_nodata(tmp_path):
+    images, labels = chip_arrays(8, bands=5, dtype="uint16")
+    valid = np.ones(images.shape, dtype=bool)
+    valid[:, :, :2] = False
+    images[~valid] = 0
+    stats = tmp_path / "stats.json"
+    stats.write_text(json.dumps(stats_of(images)))
+    inputs = {"chips/train/a": write_chips(tmp_path / "a", "a", images, labels, valid=valid), "stats": [stats]}
+    with_mask = build(tmp_path / "out", inputs, workers=1)
+    info = json.loads((tmp_path / "out/model.json").read_text())
+    assert info["normalize"]["kind"] == "zscore" and len(info["normalize"]["mean"]) == 5 and info["dtype"] == "uint16"
+    inputs["chips/train/a"] = write_chips(tmp_path / "b", "a", images, labels)
+    assert build(tmp_path / "out2", inputs)["model.safetensors"] != with_mask["model.safetensors"]
+
+
+def test_float_imagery_with_nan(tmp_path):
+    images, labels = chip_arrays(4, dtype="float32")
+    stats = tmp_path / "stats.json"
+    stats.write_text(json.dumps(stats_of(images)))
+    images[:, :, 3:5] = np.nan
+    inputs = {"chips/train/a": write_chips(tmp_path / "a", "a", images, labels), "stats": [stats]}
+    build(tmp_path / "out", inputs, augment=["flip", "brightness", "contrast"])
+    assert np.isfinite(log(tmp_path / "out")[-1]["train_loss"])
+
+
+def test_no_training_chips(tmp_path):
+    images, labels = chip_arrays(0)
+    inputs = {f"chips/train/{name}": write_chips(tmp_path / name, name, images, labels) for name in "ab"}
+    with pytest.raises(DataError, match="no training chips: none came from a, b"):
+        build(tmp_path / "out", inputs)
+
+
+def test_no_labelled_pixel(tmp_path):
+    images, labels = chip_arrays(3)
+    labels[:] = NULL_ID
+    inputs = {"chips/train/a": write_chips(tmp_path / "a", "a", images, labels)}
+    with pytest.raises(DataError, match="no pixel of the training chips has one of the classes car, tree"):
+        build(tmp_path / "out", inputs)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"bands": 4}, "number of bands differs between scenes: 3 in a, 4 in c"),
+        ({"dtype": "uint16"}, "pixel type differs"),
+    ],
+)
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_scenes_that_do_not_fit_together(tmp_path, inputs, change, message, split):
+    images, labels = chip_arrays(3, **change)
+    inputs.pop("chips/validation/c")
+    inputs[f"chips/{split}/c"] = write_chips(tmp_path / "other", "c", images, labels)
+    with pytest.raises(DataError, match=message):
+        build(tmp_path / "out", inputs)
+
+
+@pytest.mark.parametrize("changes", [{"select": "best"}, {"patience": 1}])
+def test_selection_needs_validation_chips(tmp_path, inputs, changes):
+    inputs.pop("chips/validation/c")
+    with pytest.raises(DataError, match="needs validation chips"):
+        build(tmp_path / "out", inputs, **changes)
+
+
+def test_missing_statistics(tmp_path):
+    images, labels = chip_arrays(3, dtype="uint16")
+    with pytest.raises(DataError, match="uint16 needs the statistics"):
+        build(tmp_path / "out", {"chips/train/a": write_chips(tmp_path / "a", "a", images, labels)})
+
+
+def test_divergence_is_an_error(tmp_path, inputs):
+    with pytest.raises(ModelError, match=r"loss is (nan|inf) in epoch \d: the weights have diverged; lower train.lr"):
+        build(tmp_path / "out", inputs, lr=1e30, optimizer="sgd", schedule="constant", epochs=5)
+
+
+def test_starts_from_a_weights_file(tmp_path, inputs):
+    build(tmp_path / "first", inputs)
+    inputs["weights"] = [tmp_path / "first/model.safetensors"]
+    build(tmp_path / "second", inputs, pretrained=True, lr=1e-9)
+    losses = [log(tmp_path / name)[0]["train_loss"] for name in ("first", "second")]
+    assert losses[1] < losses[0]
+
+
+def test_a_users_own_model_loss_and_augmentation(tmp_path, inputs, monkeypatch):
+    package = tmp_path / "workspace/mine"
+    package.mkdir(parents=True)
+    (package / "parts.py").write_text(
+        "from torch import nn\n\ndef conv(a, b):\n    return nn.Conv2d(a, b, 3, stride=2)\n"
+    )
+    (package / "net.py").write_text(
+        "from torch import nn\nfrom mine.parts import conv\n\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self, bands, outputs, width):\n"
+        "        super().__init__()\n"
+        "        self.layers = nn.Sequential(conv(bands, width), nn.Dropout(), nn.Conv2d(width, outputs, 1))\n"
+        "    def forward(self, x):\n"
+        "        return {'out': self.layers(x)}\n\n"
+        "def noise(sample, rng):\n"
+        "    import torch\n"
+        "    noise = torch.randint(0, 9, sample['image'].shape, dtype=torch.uint8)\n"
+        "    return {**sample, 'image': sample['image'] // 2 + noise}\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path / "workspace"))
+    changes = {
+        "model": "mine.net:Net",
+        "model_args": {"width": 4},
+        "loss": "torch.nn:CrossEntropyLoss",
+        "loss_args": {"label_smoothing": 0.1},
+        "augment": ["flip", "mine.net:noise"],
+    }
+    inputs["code"] = sorted(package.glob("*.py"))
+    whole = build(tmp_path / "out", inputs, **changes)
+    assert build(tmp_path / "again", inputs, workers=1, **changes) == whole
+    assert set(json.loads((tmp_path / "out/model.json").read_text())["code"]) == {"mine.net", "mine.parts"}
+    # Elsewhere the model is made from the code inside it, and only if that is allowed.
+    for name in [name for name in sys.modules if name.startswith("mine")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if "workspace" not in entry])
+    files = tmp_path / "out/model.safetensors", tmp_path / "out/model.json"
+    with pytest.raises(ModelError, match='there is no module "mine"'):
+        load_model(*files, "cpu")
+    model, info = load_model(*files, "cpu", run_embedded_code=True)
+    assert task.forward(model, torch.zeros(1, 3, 16, 16)).shape == (1, 2, 16, 16)
+    assert not [name for name in sys.modules if name.startswith("mine")]
+
+
+def test_a_model_with_the_wrong_output(tmp_path, inputs):
+    changes = {"model": "torchvision.models:resnet18", "model_args": {}}
+    with pytest.raises(ModelError, match=r'"torchvision.models:resnet18" called with \(3, 2\) failed'):
+        build(tmp_path / "out", inputs, **changes)
+    with pytest.raises(ModelError, match="expected an output .4, 2, height, width., one channel per class"):
+        build(
+            tmp_path / "out2", inputs, model="torch.nn:Conv2d", model_args={"kernel_size": 1, "padding": 0}, **{}
+        ) or (None)

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rvbuild.geo.windows import Window, sliding
+from rvbuild.tasks import segmentation_blend
+from rvbuild.tasks.segmentation_blend import Blender, cosine_weights, owned
+
+
+class Rows:
+    """A sink that puts rows together and insists on their order."""
+
+    def __init__(self, outputs: int, height: int, width: int) -> None:
+        self.scores = np.full((outputs, height, width), np.nan, dtype=np.float32)
+        self.known = np.zeros((height, width), dtype=bool)
+        self.next = 0
+
+    def __call__(self, row: int, scores: np.ndarray, known: np.ndarray) -> None:
+        assert row == self.next
+        self.next += known.shape[0]
+        self.scores[:, row : self.next], self.known[row : self.next] = scores, known
+
+
+def predictions(windows: list[Window], outputs: int, seed: int) -> dict[Window, tuple[np.ndarray, np.ndarray]]:
+    random = np.random.default_rng(seed)
+    made = {}
+    for window in windows:
+        scores = random.random((outputs, window.height, window.width), dtype=np.float32)
+        made[window] = (scores / scores.sum(axis=0), np.ones((window.height, window.width), dtype=bool))
+    return made
+
+
+def blend(height: int, width: int, size: int, stride: int, how: str, made: dict[Window, Any], outputs: int = 3) -> Rows:
+    rows = Rows(outputs, height, width)
+    blender = Blender(height, width, outputs, size, stride, how, rows)
+    for window, (scores, keep) in made.items():
+        blender.add(window, scores, keep)
+    blender.finish()
+    assert rows.next == height
+    return rows
+
+
+def by_hand(
+    height: int, width: int, size: int, how: str, made: dict[Window, Any], outputs: int = 3
+) -> tuple[np.ndarray, np.ndarray]:
+    """Blend pixel by pixel in float64."""
+    scores, known = np.zeros((outputs, height, width)), np.zeros((height, width), dtype=bool)
+    for row in range(height):
+        for col in range(width):
+            total, weights, nearest = np.zeros(outputs), 0.0, None
+            for window, (probabilities, keep) in made.items():
+                r, c = row - window.row, col - window.col
+                if not (0 <= r < size and 0 <= c < size):
+                    continue
+                value = probabilities[:, r, c].astype(np.float64)
+                if how == "none":
+                    distance = (2 * r + 1 - size) ** 2 + (2 * c + 1 - size) ** 2
+                    if nearest is None or distance < nearest:
+                        nearest, total, weights = distance, value, 1.0
+                        known[row, col] = keep[r, c]
+                    continue
+                line = [np.sin(np.pi * (i + 0.5) / size) ** 2 for i in (r, c)]
+                weight = line[0] * line[1] if how == "cosine" else 1.0
+                total, weights = total + weight * value, weights + weight
+                known[row, col] |= keep[r, c]
+            if known[row, col]:
+                scores[:, row, col] = total / weights
+    return scores, known
+
+
+@pytest.mark.parametrize("how", ["none", "mean", "cosine"])
+@pytest.mark.parametrize(
+    ("height", "width", "size", "stride"),
+    [(20, 23, 8, 4), (20, 23, 8, 3), (17, 9, 8, 8), (5, 30, 8, 5), (5, 6, 8, 8), (24, 16, 8, 8), (23, 19, 7, 6)],
+)
+def test_equals_blending_by_hand(how: str, height: int, width: int, size: int, stride: int) -> None:
+    made = predictions(sliding(height, width, size, stride), 3, seed=height)
+
+    found = blend(height, width, size, stride, how, made)
+
+    scores, known = by_hand(height, width, size, how, made)
+    assert known.all()
+    assert found.known.all()
+    np.testing.assert_allclose(found.scores, scores, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("how", ["none", "mean", "cosine"])
+def test_pixels_that_are_not_kept_are_not_predicted(how: str) -> None:
+    windows = sliding(20, 20, 8, 4)
+    inside = np.random.default_rng(3).random((32, 32)) > 0.4
+    made = {}
+    for window, (scores, _) in predictions(windows, 3, seed=1).items():
+        made[window] = scores, inside[window.row : window.row + 8, window.col : window.col + 8]
+
+    found = blend(20, 20, 8, 4, how, made)
+
+    assert (found.known == inside[:20, :20]).all()
+    assert (found.scores[:, ~found.known] == 0).all()
+    np.testing.assert_allclose(found.scores, by_hand(20, 20, 8, how, made)[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("how", ["none", "mean", "cosine"])
+def test_windows_may_be_left_out(how: str) -> None:
+    """Whole rows of windows, at the start, in the middle and at the end."""
+    windows = [w for w in sliding(60, 20, 8, 4) if w.row in (8, 12, 40) and w.col != 4]
+    made = predictions(windows, 3, seed=2)
+
+    found = blend(60, 20, 8, 4, how, made)
+
+    covered = np.zeros((60, 20), dtype=bool)
+    for window in windows:
+        covered[window.row : window.row + 8, window.col : window.col + 8] = True
+    if how == "none":
+        # Only pixels whose nearest centre, of the whole grid, is that of a window that was not left out.
+        assert (found.known & ~covered).sum() == 0
+        assert found.known[8:10].sum() == 0
+        assert found.known[12, 10:].all()
+    else:
+        assert (found.known == covered).all()
+        np.testing.assert_allclose(found.scores, by_hand(60, 20, 8, how, made)[0], rtol=1e-5, atol=1e-6)
+
+
+def test_without_any_window_all_rows_come_and_nothing_is_known() -> None:
+    found = blend(30, 10, 8, 8, "mean", {})
+    assert not found.known.any()
+    assert (found.scores == 0).all()
+
+
+def test_windows_out_of_order_are_refused() -> None:
+    blender = Blender(20, 20, 1, 8, 8, "mean", Rows(1, 20, 20))
+    one = np.ones((1, 8, 8), dtype=np.float32), np.ones((8, 8), dtype=bool)
+    blender.add(Window(8, 0, 8, 8), *one)
+    with pytest.raises(ValueError, match="row-major"):
+        blender.add(Window(0, 0, 8, 8), *one)
+
+
+def test_blocks_do_not_change_a_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = predictions(sliding(33, 21, 8, 4), 3, seed=5)
+    whole = blend(33, 21, 8, 4, "cosine", made)
+    monkeypatch.setattr(segmentation_blend, "BLOCK_PX", 21)
+    row_by_row = blend(33, 21, 8, 4, "cosine", made)
+    assert (whole.scores == row_by_row.scores).all()
+
+
+def test_the_caller_keeps_its_arrays() -> None:
+    made = predictions(sliding(8, 8, 8, 8), 3, seed=5)
+    before = {window: scores.copy() for window, (scores, _) in made.items()}
+    blend(8, 8, 8, 8, "none", made)
+    blend(8, 8, 8, 8, "cosine", made)
+    assert all((before[window] == scores).all() for window, (scores, _) in made.items())
+
+
+def test_cosine_weights_are_positive_and_symmetric() -> None:
+    weights = cosine_weights(300)
+    assert weights.dtype == np.float32
+    assert (weights > 0).all()
+    assert weights.max() <= 1
+    np.testing.assert_allclose(weights, weights[::-1, ::-1], rtol=1e-4)
+    np.testing.assert_allclose(weights, weights.T)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 40), st.integers(1, 12), st.data())
+def test_every_pixel_has_one_owner(length: int, size: int, data: st.DataObject) -> None:
+    """The nearest centre, counted pixel by pixel."""
+    stride = data.draw(st.integers(1, size))
+    starts = [window.col for window in sliding(1, length, size, stride)]
+    owners = np.full(length, -1)
+    for start in starts:
+        first, stop = owned(start, length, size, stride)
+        assert 0 <= first < stop <= size
+        assert (owners[start + first : start + stop] == -1).all()
+        owners[start + first : start + stop] = start
+    for pixel in range(length):
+        distances = [abs(2 * (pixel - start) + 1 - size) for start in starts]
+        assert owners[pixel] == starts[int(np.argmin(distances))]
+
+
+def test_a_stride_above_the_size_leaves_gaps() -> None:
+    made = predictions(sliding(16, 16, 4, 6), 2, seed=1)
+    found = blend(16, 16, 4, 6, "none", made, outputs=2)
+    assert found.known[:4, :4].all()
+    assert not found.known[4:6].any()
+    assert (found.scores[:, 6:10, 6:10] == made[Window(6, 6, 4, 4)][0]).all()

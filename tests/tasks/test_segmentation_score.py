@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from rvbuild.errors import DataError
+from rvbuild.geo.aoi import open_aoi
+from rvbuild.geo.raster import open_image
+from rvbuild.geo.windows import Window
+from rvbuild.progress import Silent
+from rvbuild.tasks import segmentation_score
+from rvbuild.tasks.segmentation_score import confusion_matrix, score
+from tests.stages.sample_scenes import CLASSES, NULL, write_aoi, write_raster
+
+
+class Array:
+    """A label source that holds everything."""
+
+    def __init__(self, labels: np.ndarray) -> None:
+        self.labels = labels
+
+    def read(self, window: Window) -> np.ndarray:
+        return self.labels[window.row : window.row_stop, window.col : window.col_stop]
+
+
+def naive(truth: np.ndarray, predicted: np.ndarray, n: int) -> np.ndarray:
+    matrix = np.zeros((n, n), dtype=np.int64)
+    for t, p in zip(truth.ravel().tolist(), predicted.ravel().tolist(), strict=True):
+        matrix[t, p] += 1
+    return matrix
+
+
+@given(st.integers(1, 40), st.data())
+def test_counts_pairs(n: int, data: st.DataObject) -> None:
+    shape = data.draw(arrays.array_shapes(min_dims=2, max_dims=2, max_side=12))
+    ids = st.integers(0, n - 1)
+    truth = data.draw(arrays.arrays(np.uint8, shape, elements=ids))
+    predicted = data.draw(arrays.arrays(np.uint8, shape, elements=ids))
+
+    found = confusion_matrix(truth, predicted, n)
+
+    assert found.dtype == np.int64
+    assert (found == naive(truth, predicted, n)).all()
+
+
+@pytest.mark.parametrize("n", [16, 17, 254])
+def test_codes_of_many_classes_do_not_overflow(n: int) -> None:
+    truth = np.full((3, 5), n - 1, dtype=np.uint8)
+    found = confusion_matrix(truth, truth, n)
+    assert found[n - 1, n - 1] == found.sum() == 15
+
+
+def test_chunks_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segmentation_score, "CHUNK_PX", 7)
+    random = np.random.default_rng(0)
+    truth, predicted = random.integers(0, 5, (2, 9, 11)).astype(np.uint8)
+    assert (confusion_matrix(truth, predicted, 5) == naive(truth, predicted, 5)).all()
+
+
+def scene(folder: Path, height: int, width: int) -> tuple[Path, np.ndarray, np.ndarray]:
+    random = np.random.default_rng(1)
+    truth = random.choice([0, 1, NULL], (height, width)).astype(np.uint8)
+    predicted = random.choice([0, 1, 255], (height, width)).astype(np.uint8)
+    return write_raster(folder / "labels.tif", predicted, nodata=255), truth, predicted
+
+
+def expected(truth: np.ndarray, predicted: np.ndarray, inside: np.ndarray) -> list[list[int]]:
+    counted = inside & (truth != NULL)
+    ids = np.where(predicted == 255, NULL, predicted)
+    matrix: list[list[int]] = naive(truth[counted], ids[counted], 3).tolist()
+    return matrix
+
+
+@pytest.mark.parametrize("rows", [1, 7, 512])
+def test_labelled_pixels_are_counted_whatever_the_bands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    monkeypatch.setattr(segmentation_score, "BAND_ROWS", rows)
+    path, truth, predicted = scene(tmp_path, 30, 20)
+
+    found = score(path, Array(truth), None, CLASSES, NULL, Silent())
+
+    matrix = found["confusion"]
+    assert matrix == expected(truth, predicted, np.ones((30, 20), dtype=bool))
+    assert matrix[NULL] == [0, 0, 0]
+    assert matrix[0][NULL] > 0  # labelled, not predicted
+    assert all(type(count) is int for row in matrix for count in row)
+
+
+def test_only_the_area_of_interest_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segmentation_score, "BAND_ROWS", 8)
+    path, truth, predicted = scene(tmp_path, 30, 20)
+    files = [write_aoi(tmp_path / "aoi.geojson", (10, 5, 20, 15), (22, 0, 24, 4))]
+    with open_image([path]) as source:
+        aoi = open_aoi(files, source.grid)
+
+    found = score(path, Array(truth), aoi, CLASSES, NULL, Silent())
+
+    inside = np.zeros((30, 20), dtype=bool)
+    inside[10:20, 5:15] = inside[22:24, 0:4] = True
+    assert found["confusion"] == expected(truth, predicted, inside)
+
+
+def test_wide_scenes_have_bands_of_fewer_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segmentation_score, "BAND_PX", 100)
+    path, truth, predicted = scene(tmp_path, 12, 30)
+    found = score(path, Array(truth), None, CLASSES, NULL, Silent())
+    assert found["confusion"] == expected(truth, predicted, np.ones((12, 30), dtype=bool))
+
+
+def test_a_value_that_is_no_class_is_an_error(tmp_path: Path) -> None:
+    path, truth, predicted = scene(tmp_path, 12, 9)
+    predicted[4, 6] = 77
+    write_raster(path, predicted, nodata=255)
+    with pytest.raises(
+        DataError, match=r"labels\.tif: value 77 at pixel \(row 4, column 6\) is no class id; expected 0 to 2"
+    ):
+        score(path, Array(truth), None, CLASSES, NULL, Silent())
+
+
+def test_a_raster_of_another_type_is_an_error(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "labels.tif", np.zeros((4, 4), dtype=np.float32))
+    with pytest.raises(DataError, match="expected class ids of type uint8, found float32"):
+        score(path, Array(np.zeros((4, 4), np.uint8)), None, CLASSES, NULL, Silent())
