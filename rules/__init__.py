@@ -1,0 +1,41 @@
+"""The rules: which artifacts a project has, from what and with which settings. One module per stage.
+
+A rule names its stage by dotted path and holds the stage's version, so that planning imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from . import analyze, bundle, chip, evaluate, predict, train
+from .common import Artifact, Project
+
+#: The stages in the order of the work, each with its rule.
+RULES: Mapping[str, Any] = {
+    "analyze": analyze,
+    "chip": chip,
+    "train": train,
+    "predict": predict,
+    "eval": evaluate,
+    "bundle": bundle,
+}
+
+#: What the `where` lines at the end of a run show first: the outputs that a person opens.
+SHOWN = ("labels.tif", "eval.md", "eval.json", "curves.svg", "contact.png", "stats.json")
+
+#: Variables that GDAL reads when it starts; they make its outputs reproducible.
+ENVIRONMENT = {"OGR_CURRENT_DATE": "1970-01-01T00:00:00Z"}
+
+
+def artifacts(project: Project, code: Mapping[str, str] | None = None) -> list[Artifact]:
+    """Return all artifacts of `project`, each after those that it needs.
+
+    Parameters
+    ----------
+    project : Project
+    code : mapping, optional
+        Stage -> digest of its code, for stages whose code differs from the released one; see `lock`.
+    """
+    tags = code or {}
+    return [artifact for stage, rule in RULES.items() for artifact in rule.artifacts(project, tags.get(stage, ""))]

@@ -1,0 +1,51 @@
+"""analyze: statistics of the bands, for each training scene and merged over all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .common import Artifact, Product, Project, folder, image, name, packages, seed
+
+VERSION = 1
+RUN = "rvbuild.stages.analyze:run"
+RUN_MERGE = "rvbuild.stages.analyze_merge:run"
+CODE = ("rvbuild.stages.analyze", "rvbuild.stages.analyze_merge")
+
+
+def artifacts(project: Project, code: str) -> Iterator[Artifact]:
+    """Yield the statistics of every training scene, then the merged ones."""
+    scenes = sorted((s for s in project.scenes if s.split == "train"), key=lambda s: s.id)
+    sample = project.analyze.slice()["sample"]
+    for scene in scenes:
+        yield Artifact(
+            name=name("analyze", project.name, scene.id),
+            project=project.name,
+            stage="analyze",
+            scene=scene.id,
+            run=RUN,
+            version=VERSION,
+            settings={
+                "image": scene.image.slice(),
+                "channels": scene.channels,
+                "sample": sample,
+                "seed": seed(project, f"analyze:{scene.id}") if sample < 1 else 0,
+            },
+            inputs=(image(project, scene),),
+            folder=folder(project, "analyze"),
+            rename={"stats.json": f"{scene.id}.json"},
+            code=code,
+            packages=packages(project),
+        )
+    yield Artifact(
+        name=name("analyze", project.name),
+        project=project.name,
+        stage="analyze",
+        scene=None,
+        run=RUN_MERGE,
+        version=VERSION,
+        settings={},
+        inputs=tuple(Product(f"stats/{s.id}", name("analyze", project.name, s.id)) for s in scenes),
+        folder=folder(project, "analyze"),
+        code=code,
+        packages=packages(project),
+    )

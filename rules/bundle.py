@@ -1,0 +1,40 @@
+"""bundle: everything that is needed to predict on new imagery, in one zip."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .common import Artifact, Product, Project, classes, folder, name, packages, user_code
+from .predict import model
+
+VERSION = 1
+RUN = "rvbuild.stages.bundle:run"
+CODE = ("rvbuild.stages.bundle",)
+
+
+def artifacts(project: Project, code: str) -> Iterator[Artifact]:
+    """Yield the bundle."""
+    first = min((s for s in project.scenes if s.split == "train"), key=lambda s: s.id)
+    yield Artifact(
+        name=name("bundle", project.name),
+        project=project.name,
+        stage="bundle",
+        scene=None,
+        run=RUN,
+        version=VERSION,
+        settings={
+            "project": project.name,
+            "task": project.task,
+            "image": first.image.slice(),
+            "channels": first.channels,
+            "classes": classes(project),
+            "null_id": project.null_id,
+            "chip_px": project.chip_px,
+            "predict": project.predict.slice(),
+        },
+        inputs=(model(project), Product("stats", name("analyze", project.name)), *user_code(project)),
+        folder=folder(project, "bundle"),
+        rename={"bundle.zip": f"{project.name}.zip"},
+        code=code,
+        packages=packages(project),
+    )

@@ -1,0 +1,44 @@
+"""chip: windows of imagery with their labels, for each training and validation scene."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .common import Artifact, Project, aoi, classes, folder, image, labels, name, packages, present, seed
+
+VERSION = 1
+RUN = "rvbuild.stages.chip:run"
+CODE = ("rvbuild.stages.chip", "rvbuild.tasks.{task}")
+
+
+def artifacts(project: Project, code: str) -> Iterator[Artifact]:
+    """Yield the chips of every training and validation scene."""
+    chip = project.chip.slice()
+    keep = chip["keep"]
+    random = chip["method"] == "random" or (keep is not None and 0 < keep["otherwise"] < 1)
+    for scene in sorted((s for s in project.scenes if s.split != "test"), key=lambda s: s.id):
+        if scene.labels is None:
+            continue
+        yield Artifact(
+            name=name("chip", project.name, scene.id),
+            project=project.name,
+            stage="chip",
+            scene=scene.id,
+            run=RUN,
+            version=VERSION,
+            settings={
+                "task": project.task,
+                "scene": scene.id,
+                "image": scene.image.slice(),
+                "channels": scene.channels,
+                "labels": scene.labels.slice(),
+                "classes": classes(project),
+                "null_id": project.null_id,
+                "chip": chip,
+                "seed": seed(project, f"chip:{scene.id}") if random else 0,
+            },
+            inputs=present(image(project, scene), labels(project, scene), aoi(project, scene)),
+            folder=folder(project, "chip", scene.id),
+            code=code,
+            packages=packages(project),
+        )

@@ -1,0 +1,175 @@
+"""What the rules share: names of artifacts, seeds, and the files that an input consists of."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+from xml.etree import ElementTree
+
+import xxhash
+
+from rvbuild.build import code
+from rvbuild.build.artifact import Artifact, Product, Source, View, canonical
+from rvbuild.errors import UsageError
+from rvbuild.project import Project, Scene
+
+__all__ = ["Artifact", "Product", "Project", "Scene", "Source"]
+
+_WORLD = (".tfw", ".tifw", ".tiffw", ".pgw", ".pngw", ".jgw", ".jpgw", ".jpegw", ".wld", ".prj")
+_RASTER_BESIDE = (".aux.xml", ".msk")
+_VECTOR_BESIDE = {
+    ".shp": (".dbf", ".shx", ".prj", ".cpg"),
+    ".tab": (".dat", ".map", ".id", ".ind"),
+    ".mif": (".mid",),
+    ".gml": (".gfs", ".xsd"),
+    ".csv": (".csvt", ".prj"),
+}
+_CODE = View("rvbuild.build.code:view")
+
+
+def name(stage: str, project: str, scene: str | None = None) -> str:
+    """Return the name of an artifact, which is the name of its doit task."""
+    parts = [stage, project] if scene is None else [stage, project, scene]
+    return ":".join(quote(part, safe=" !$&'()+,;@~#^`{}") for part in parts)
+
+
+def folder(project: Project, *parts: str) -> str:
+    """Return where outputs of `project` are shown, relative to the workspace."""
+    return "/".join(["cache", project.name, *parts])
+
+
+def seed(project: Project, artifact: str) -> int:
+    """Return the seed of an artifact, from the project's seed and `artifact`, a name without the project's."""
+    return xxhash.xxh3_64_intdigest(canonical([project.seed, artifact])) & 0x7FFFFFFF
+
+
+def classes(project: Project) -> list[dict[str, Any]]:
+    """Return the classes as stages are given them."""
+    return [{"id": c.id, "name": c.name, "color": c.color} for c in project.classes]
+
+
+def packages(project: Project) -> dict[str, str]:
+    """Return the versions of the packages that the project wants in its keys.
+
+    Raises
+    ------
+    UsageError
+        If one of them is not installed.
+    """
+    found = {}
+    for package in project.strict:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            raise UsageError(f"{project.path}: project.strict: {package!r} is not an installed package") from None
+    return found
+
+
+def image(project: Project, scene: Scene) -> Source:
+    """Return the imagery of `scene` as an input."""
+    return _rasters(project, "image", scene.image.files)
+
+
+def labels(project: Project, scene: Scene) -> Source | None:
+    """Return the labels of `scene` as an input: rasters by their bytes, vectors by what they mean."""
+    if scene.labels is None:
+        return None
+    settings = scene.labels.slice()
+    if settings["kind"] == "raster":
+        return _rasters(project, "labels", scene.labels.files)
+    return _vectors(project, "labels", scene.labels.files, settings)
+
+
+def aoi(project: Project, scene: Scene) -> Source | None:
+    """Return the area of interest of `scene` as an input."""
+    if not scene.aoi:
+        return None
+    return _vectors(project, "aoi", scene.aoi, {"class": "any"})
+
+
+def present(*sources: Source | Product | None) -> tuple[Source | Product, ...]:
+    """Return those inputs that there are."""
+    return tuple(s for s in sources if s is not None)
+
+
+def user_code(project: Project) -> tuple[Source, ...]:
+    """Return the files of the workspace that the project's models, losses and augmentations are written in."""
+    train = project.train.slice()
+    named = [train["model"], train["loss"], *train["augment"]]
+    modules = [n.partition(":")[0] for n in named if ":" in n]
+    files = sorted({f for m in modules for f in code.closure(project.workspace, m)})
+    return (Source("code", tuple(files), view=_CODE),) if files else ()
+
+
+def resolve(project: Project, path: str) -> Path:
+    """Return `path` made absolute from the workspace."""
+    return Path(os.path.normpath(project.workspace / path))
+
+
+def _rasters(project: Project, role: str, paths: tuple[str, ...]) -> Source:
+    files = tuple(resolve(project, p) for p in paths)
+    beside = tuple(_raster_companions(f) for f in files)
+    return Source(role, files, beside if any(beside) else ())
+
+
+def _vectors(project: Project, role: str, paths: tuple[str, ...], settings: Mapping[str, Any]) -> Source:
+    files = tuple(resolve(project, p) for p in paths)
+    if settings.get("class"):
+        attributes: list[str] = []
+    elif settings.get("class_attribute"):
+        attributes = [settings["class_attribute"]]
+    else:
+        attributes = ["class_id", "class_name", "label"]
+    args = canonical({"layer": settings.get("layer"), "attributes": attributes}).decode()
+    beside = tuple(_vector_companions(f) for f in files)
+    return Source(role, files, beside if any(beside) else (), View("rvbuild.geo.vectors:digest", args))
+
+
+@functools.lru_cache(maxsize=4096)
+def _listing(directory: Path, _mtime_ns: int) -> frozenset[str]:
+    return frozenset(entry.name for entry in directory.iterdir())
+
+
+def _siblings(path: Path) -> frozenset[str]:
+    try:
+        return _listing(path.parent, path.parent.stat().st_mtime_ns)
+    except (FileNotFoundError, NotADirectoryError):
+        return frozenset()
+
+
+def _raster_companions(path: Path) -> tuple[Path, ...]:
+    names = _siblings(path)
+    wanted = [path.name + suffix for suffix in _RASTER_BESIDE] + [path.stem + suffix for suffix in _WORLD]
+    found = [path.with_name(n) for w in wanted for n in (w, w.upper()) if n in names and n != path.name]
+    if path.suffix.lower() == ".vrt":
+        found += _vrt_sources(path)
+    return tuple(dict.fromkeys(found))
+
+
+def _vector_companions(path: Path) -> tuple[Path, ...]:
+    names = _siblings(path)
+    suffix = path.suffix.lower()
+    wanted = [path.stem + s for s in _VECTOR_BESIDE.get(suffix, ())]
+    if suffix in (".gpkg", ".sqlite"):
+        wanted.append(path.name + "-wal")  # edits that are not merged into the file yet
+    return tuple(path.with_name(n) for w in wanted for n in (w, w.upper()) if n in names)
+
+
+def _vrt_sources(path: Path) -> list[Path]:
+    """Return the files that the virtual raster at `path` is made of; an unreadable one is the stage's to report."""
+    try:
+        root = ElementTree.parse(path).getroot()
+    except (OSError, ElementTree.ParseError):
+        return []
+    found = []
+    for element in root.iter("SourceFilename"):
+        text = (element.text or "").strip()
+        if text and not text.startswith(("/vsi", "http:", "https:")):
+            relative = element.get("relativeToVRT") == "1"
+            found.append(path.parent / text if relative else Path(text).absolute())
+    return [Path(os.path.normpath(f)) for f in found]

@@ -1,0 +1,59 @@
+"""eval: predictions against labels, counted for each scene and summed over all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .common import Artifact, Product, Project, aoi, classes, folder, labels, name, packages, present
+
+VERSION = 1
+RUN = "rvbuild.stages.evaluate:run"
+RUN_MERGE = "rvbuild.stages.evaluate_merge:run"
+CODE = ("rvbuild.stages.evaluate", "rvbuild.stages.evaluate_merge", "rvbuild.tasks.{task}")
+
+
+def artifacts(project: Project, code: str) -> Iterator[Artifact]:
+    """Yield the counts of every labelled scene of the evaluated splits, then the evaluation."""
+    found = [s for s in project.scenes if s.split in project.eval.splits and s.labels is not None]
+    scenes = sorted(found, key=lambda s: s.id)
+    for scene in scenes:
+        assert scene.labels is not None
+        yield Artifact(
+            name=name("eval", project.name, scene.id),
+            project=project.name,
+            stage="eval",
+            scene=scene.id,
+            run=RUN,
+            version=VERSION,
+            settings={
+                "task": project.task,
+                "scene": scene.id,
+                "labels": scene.labels.slice(),
+                "classes": classes(project),
+                "null_id": project.null_id,
+                "eval": project.eval.slice(),
+            },
+            inputs=present(
+                Product("predictions", name("predict", project.name, scene.id), ("labels.tif",)),
+                labels(project, scene),
+                aoi(project, scene),
+            ),
+            folder=folder(project, "eval"),
+            rename={"eval.json": f"{scene.id}.json"},
+            code=code,
+            packages=packages(project),
+        )
+    if scenes:
+        yield Artifact(
+            name=name("eval", project.name),
+            project=project.name,
+            stage="eval",
+            scene=None,
+            run=RUN_MERGE,
+            version=VERSION,
+            settings={"task": project.task, "classes": classes(project), "null_id": project.null_id},
+            inputs=tuple(Product(f"eval/{s.id}", name("eval", project.name, s.id)) for s in scenes),
+            folder=folder(project, "eval"),
+            code=code,
+            packages=packages(project),
+        )

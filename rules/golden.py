@@ -1,0 +1,97 @@
+"""The golden project: every stage run once on tiny seeded data, its outputs digested.
+
+It tells a change of code that changes no result from one that does; see `lock`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from importlib import metadata
+from pathlib import Path
+
+from rvbuild.build.artifact import digest
+from rvbuild.build.fingerprint import hash_file
+
+TASKS = ("semantic_segmentation",)
+
+_PROJECT = """
+[project]
+task = "semantic_segmentation"
+[classes]
+car = "#ffff00"
+building = "#0000ff"
+low_vegetation = "#00ffff"
+tree = "#00ff00"
+impervious = "#ffffff"
+clutter = "#ff0000"
+[scenes]
+train = ["2_10", "2_11"]
+validation = ["2_12"]
+[scene]
+image = "data/4_Ortho_RGBIR/top_potsdam_{id}_RGBIR.tif"
+channels = [3, 0, 1]
+labels = { raster = "data/5_Labels_for_participants/top_potsdam_{id}_label.tif", encoding = "rgb" }
+[chip]
+size_px = 32
+stride_px = 24
+[train]
+model = "unet"
+model_args = { width = 4, depth = 2 }
+pretrained = false
+epochs = 2
+batch_size = 4
+augment = ["flip", "rotate90", "brightness", "contrast"]
+class_weights = "balanced"
+[predict]
+stride_px = 16
+blend = "cosine"
+scores = "uint8"
+rgb = true
+vectors = [{ class = "building", format = "gpkg", simplify_px = 1.0 }, { class = "tree" }]
+"""
+
+
+def machine() -> str:
+    """Return what golden outputs depend on besides code: the processor and the packages that compute."""
+    packages = ("numpy", "rasterio", "fiona", "shapely", "torch", "torchvision", "pillow")
+    versions = " ".join(f"{name}={metadata.version(name)}" for name in packages)
+    return f"{platform.machine()} {_processor()} {os.cpu_count()} cores {versions}"
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor()
+
+
+def outputs() -> dict[str, str]:
+    """Build the golden project in a new directory; return "stage/task" -> digest of all outputs of the stage."""
+    found: dict[str, str] = {}
+    for task in TASKS:
+        with tempfile.TemporaryDirectory(prefix="rvbuild-golden-") as directory:
+            root = Path(directory)
+            run = [sys.executable, "-m"]
+            data = [*run, "rvbuild.samples", "potsdam", str(root / "data"), "--size-px", "96"]
+            subprocess.run([*data, "--scenes", "2_10,2_11,2_12"], check=True, capture_output=True)
+            project = root / "golden.toml"
+            project.write_text(_PROJECT)
+            done = subprocess.run(
+                [*run, "rvbuild", "build", str(project), "--json", "-j", "1"], capture_output=True, text=True
+            )
+            if done.returncode:
+                raise SystemExit(f"the golden project does not build:\n{done.stdout}\n{done.stderr}")
+            digests: dict[str, list[list[str]]] = {}
+            for artifact in json.loads(done.stdout)["artifacts"]:
+                for shown in artifact["outputs"]:
+                    digests.setdefault(artifact["stage"], []).append([shown, hash_file(root / shown)])
+            found |= {f"{stage}/{task}": digest(sorted(pairs)) for stage, pairs in digests.items()}
+    return found

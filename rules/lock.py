@@ -1,0 +1,131 @@
+"""The lock of the stages' code: which version of a stage stands for which code.
+
+A key holds a stage's version, not its code, so that a release which changes no result rebuilds nothing. For this to
+be safe, `stage_lock.json` holds for every stage its version and the digest of the syntax trees it may execute inside
+rvbuild (comments, docstrings and formatting do not count). A checkout whose code differs from the lock adds the digest
+of its code to its keys: work on a stage never serves stale results. Before a release, `python -m rules.lock` renews the
+lock: a stage whose code changed needs a higher version, unless its outputs for the golden project are what they were.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from rvbuild.build import code
+from rvbuild.build.artifact import canonical, digest
+from rvbuild.build.fingerprint import signature
+from rvbuild.build.state import State
+
+LOCK = Path(__file__).with_name("stage_lock.json")
+#: The directory that holds the package `rvbuild`, wherever it is installed.
+ROOT = Path(code.__file__).resolve().parents[2]
+
+
+def _rules() -> Mapping[str, Any]:
+    from . import RULES
+
+    return RULES
+
+
+def code_digest(stage: str, task: str) -> str:
+    """Return the digest of all code of rvbuild that the stage may execute for the task.
+
+    The package's `__init__` is left out: it holds the release's version.
+    """
+    files: set[Path] = set()
+    for root in _rules()[stage].CODE:
+        module = root.format(task=task)
+        if module.endswith(".*"):
+            base = ROOT.joinpath(*module[:-2].split("."))
+            for path in base.rglob("*.py"):
+                dotted = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+                files |= set(code.closure(ROOT, dotted))
+        else:
+            files |= set(code.closure(ROOT, module))
+    files.discard(ROOT / "rvbuild" / "__init__.py")
+    return digest(sorted([f.relative_to(ROOT).as_posix(), code.tree_digest(f)] for f in files))
+
+
+def read() -> dict[str, Any]:
+    """Return the lock: `{"stages": {"chip/semantic_segmentation": {"version", "code"}}, "golden": {...}}`."""
+    try:
+        found: dict[str, Any] = json.loads(LOCK.read_text())
+    except (OSError, ValueError):
+        return {"stages": {}, "golden": {}}
+    return found
+
+
+def code_tags(task: str, state: State) -> dict[str, str]:
+    """Return stage -> digest of its code for the stages whose code or version differs from the lock.
+
+    The answer is kept in `state` for as long as no file of rvbuild changes.
+    """
+    files = sorted([*(ROOT / "rvbuild").rglob("*.py"), *LOCK.parent.glob("*.py"), LOCK])
+    seen = xxhash.xxh3_128_hexdigest(canonical([[str(f), list(signature(f) or ())] for f in files]))
+    known = state.view(seen, f"code tags {task}")
+    if known is None:
+        stages = read()["stages"]
+        tags = {}
+        for stage, rule in _rules().items():
+            now = code_digest(stage, task)
+            if stages.get(f"{stage}/{task}") != {"version": rule.VERSION, "code": now}:
+                tags[stage] = now
+        known = json.dumps(tags)
+        state.remember_view(seen, f"code tags {task}", known)
+    found: dict[str, str] = json.loads(known)
+    return found
+
+
+def changed(tasks: tuple[str, ...]) -> list[str]:
+    """Return a line for every stage whose code changed while its version did not, or that the lock does not know."""
+    stages = read()["stages"]
+    lines = []
+    for stage, rule in _rules().items():
+        for task in tasks:
+            name = f"{stage}/{task}"
+            locked = stages.get(name)
+            if locked is None:
+                lines.append(f"{name}: not in {LOCK.name}")
+            elif locked["version"] != rule.VERSION:
+                lines.append(f"{name}: version {locked['version']} → {rule.VERSION}")
+            elif locked["code"] != code_digest(stage, task):
+                lines.append(f"{name}: its code changed and its version ({rule.VERSION}) did not")
+    return lines
+
+
+def main() -> int:
+    """Renew the lock, if every stage whose code changed has a higher version or the outputs it had."""
+    from .golden import TASKS, machine, outputs
+
+    lock = read()
+    golden: dict[str, Any] = {"machine": machine(), "outputs": outputs()}
+    comparable = lock["golden"].get("machine") == golden["machine"]
+    refused = []
+    stages: dict[str, dict[str, Any]] = {}
+    for stage, rule in _rules().items():
+        for task in TASKS:
+            name = f"{stage}/{task}"
+            now = {"version": rule.VERSION, "code": code_digest(stage, task)}
+            was = lock["stages"].get(name)
+            if was is not None and was["version"] == now["version"] and was["code"] != now["code"]:
+                if not comparable:
+                    refused.append(f"{name}: its golden outputs were made on another kind of machine; raise VERSION")
+                elif lock["golden"]["outputs"].get(name) != golden["outputs"].get(name):
+                    refused.append(f"{name}: its outputs changed; raise VERSION in rules and list it in CHANGELOG.md")
+            stages[name] = now
+    if refused:
+        print("\n".join(refused), file=sys.stderr)
+        return 1
+    LOCK.write_text(json.dumps({"golden": golden, "stages": stages}, indent=1, sort_keys=True) + "\n")
+    print(f"{LOCK}: renewed")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

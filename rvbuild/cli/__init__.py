@@ -1,0 +1,66 @@
+"""The command `rvbuild`: parse, call, print.
+
+This module holds the shortest way out: a build whose seal holds is done before anything else is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from rvbuild.build import seal
+
+STAGES = ("analyze", "chip", "train", "predict", "eval", "bundle")
+BUILDING = (*STAGES, "build")
+
+
+def main() -> int:
+    """Run the command line `sys.argv` and return the exit status."""
+    words = sys.argv[1:]
+    lines = _sealed(words)
+    if lines is not None:
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
+        return 0
+    from rvbuild.cli.app import run
+
+    return run(words)
+
+
+def workspace_of(project: Path) -> Path:
+    """Return the workspace of a project file: the directory that holds `projects/`, or else the file's own."""
+    folder = Path(os.path.abspath(project)).parent  # noqa: PTH100 - keeps symbolic links as the user named them
+    return folder.parent if folder.name == "projects" else folder
+
+
+def every_project(directory: Path) -> list[str]:
+    """Return what a command without a project file means: every one in `projects/`, sorted."""
+    folder = directory / "projects"
+    return sorted(f"projects/{p.name}" for p in folder.glob("*.toml")) if folder.is_dir() else []
+
+
+def normal_words(words: list[str]) -> list[str] | None:
+    """Return the words of a building command that a seal may answer, with absolute paths; None for any other."""
+    if not words or words[0] not in BUILDING:
+        return None
+    rest = words[1:] if any(w.endswith(".toml") for w in words[1:]) else [*words[1:], *every_project(Path.cwd())]
+    projects = []
+    value = False
+    for word in rest:
+        if value:
+            value = False
+        elif word in ("-j", "--jobs"):
+            value = True
+        elif word.endswith(".toml"):
+            projects.append(os.path.abspath(word))  # noqa: PTH100 - as above
+        elif word not in ("-k", "--keep-going", "-v", "--verbose") and not (word[:2] == "-j" and word[2:].isdigit()):
+            return None
+    return [words[0], *projects] if projects else None
+
+
+def _sealed(words: list[str]) -> list[str] | None:
+    normal = normal_words(words)
+    if normal is None:
+        return None
+    first = next(w for w in normal if w.endswith(".toml"))
+    return seal.holds(seal.path_of(workspace_of(Path(first)) / "cache", normal), normal)

@@ -1,0 +1,192 @@
+"""The commands and their flags, in Make's letters. Each parses its words and calls one function elsewhere."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from rvbuild import __version__
+from rvbuild.cli import STAGES, normal_words
+from rvbuild.errors import RvbuildError
+
+_HELP = {
+    "analyze": "Statistics of the bands of the training scenes.",
+    "chip": "Chips of imagery with labels, for training and validation scenes.",
+    "train": "The model.",
+    "predict": "Predictions for validation and test scenes; or BUNDLE.zip IMAGE… -o DIR.",
+    "eval": "The evaluation of predictions against labels.",
+    "bundle": "A zip to predict with anywhere.",
+    "build": "Everything.",
+}
+
+_set = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key for this call.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+_quiet = click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+_verbose = click.option("-v", "--verbose", is_flag=True, help="Show fresh artifacts, too.")
+_words = click.argument("words", nargs=-1, metavar="[PROJECT.toml]…")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="rvbuild")
+def app() -> None:
+    """Make for geospatial deep learning.
+
+    A TOML project file declares scenes, classes and settings; each artifact is built only when something it depends on
+    has changed. With no PROJECT.toml, a command means every project in projects/.
+    """
+
+
+def _building(stage: str) -> Callable[..., int]:
+    @click.argument(
+        "words", nargs=-1, metavar="BUNDLE.zip IMAGE… | [PROJECT.toml]…" if stage == "predict" else "[PROJECT.toml]…"
+    )
+    @click.option("--scene", "scenes", multiple=True, metavar="ID", help="Only this scene (repeatable).")
+    @click.option("-j", "--jobs", type=click.IntRange(1), help="Artifacts built at once; default: the number of cores.")
+    @click.option("-n", "--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+    @click.option("-k", "--keep-going", is_flag=True, help="After a failure, finish all that does not need it.")
+    @click.option("-B", "--always-make", is_flag=True, help="Build even what is fresh.")
+    @click.option("--inline", is_flag=True, help="Run stages in this process, one at a time: for debugging.")
+    @_set
+    @_json
+    @_quiet
+    @_verbose
+    def command(words: tuple[str, ...], quiet: bool, verbose: bool, **flags: Any) -> int:
+        from rvbuild.cli import building
+
+        verbosity = -1 if quiet else 1 if verbose else 0
+        into, allow_code = flags.pop("into", None), flags.pop("allow_code", False)
+        if words and words[0].endswith(".zip"):
+            if stage != "predict":
+                raise click.UsageError(f"{words[0]}: a bundle is for `rvbuild predict`")
+            return building.predict_bundle(words, into, allow_code, verbosity, flags["inline"])
+        if into is not None or allow_code:
+            raise click.UsageError("-o and --allow-code go with a bundle: rvbuild predict BUNDLE.zip IMAGE… -o DIR")
+        for word in words:
+            if not word.endswith(".toml"):
+                raise click.UsageError(
+                    f"{word}: not a project file (.toml)" + (" or bundle (.zip)" if stage == "predict" else "")
+                )
+        return building.build(stage, words, building.Options(verbosity=verbosity, **flags), normal_words(sys.argv[1:]))
+
+    if stage == "predict":
+        command = click.option(
+            "-o", "into", type=click.Path(path_type=Path), metavar="DIR", help="Where predictions of a bundle go."
+        )(command)
+        command = click.option("--allow-code", is_flag=True, help="Let a bundle bring its own Python code.")(command)
+    return command
+
+
+for _stage in (*STAGES, "build"):
+    app.command(_stage, help=_HELP[_stage])(_building(_stage))
+
+
+@app.command()
+@_words
+@_set
+@_json
+@_quiet
+def status(words: tuple[str, ...], overrides: tuple[str, ...], as_json: bool, quiet: bool) -> int:
+    """Show each artifact's state, the reason, and the time it will take."""
+    from rvbuild.cli import asking
+
+    return asking.status(words, overrides, as_json, -1 if quiet else 0)
+
+
+@app.command()
+@click.argument("artifact", metavar="STAGE[:SCENE]")
+@_words
+@_set
+def why(artifact: str, words: tuple[str, ...], overrides: tuple[str, ...]) -> int:
+    """Show the chain of causes, down to the edited file or key."""
+    from rvbuild.cli import asking
+
+    return asking.why(artifact, words, overrides)
+
+
+@app.command()
+@_words
+@_set
+@click.option("--dot", is_flag=True, help="Graphviz instead of Mermaid.")
+def graph(words: tuple[str, ...], overrides: tuple[str, ...], dot: bool) -> int:
+    """Print the graph of artifacts, coloured by state."""
+    from rvbuild.cli import asking
+
+    return asking.graph(words, overrides, dot)
+
+
+@app.command()
+@click.argument("words", nargs=-1, metavar="[STAGE]… [PROJECT.toml]…")
+@_quiet
+@_verbose
+def clean(words: tuple[str, ...], quiet: bool, verbose: bool) -> int:
+    """Remove the artifacts of stages and forget them, so that they are built again."""
+    from rvbuild.cli import cleaning
+
+    return cleaning.clean(words, -1 if quiet else 1 if verbose else 0)
+
+
+@app.command()
+@_words
+@_set
+def check(words: tuple[str, ...], overrides: tuple[str, ...]) -> int:
+    """Find all that is wrong with projects before work starts."""
+    from rvbuild.cli import writing
+
+    return writing.check(words, overrides)
+
+
+@app.command()
+def schema() -> int:
+    """Print the JSON Schema of project files, for editors."""
+    from rvbuild.cli import writing
+
+    return writing.schema()
+
+
+@app.command()
+@click.argument("name")
+@click.option("--task", default="semantic_segmentation", show_default=True, help="What the project learns.")
+def new(name: str, task: str) -> int:
+    """Write a commented starter project to projects/NAME.toml."""
+    from rvbuild.cli import writing
+
+    return writing.new(name, task)
+
+
+def _terminate(_signum: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def run(words: list[str]) -> int:
+    """Run a command line; every error that a user can cause ends in one message and an exit status."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        status: int | None = app.main(args=words, prog_name="rvbuild", standalone_mode=False)
+        return status or 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return 2
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except click.exceptions.Abort:
+        return _interrupted()
+    except KeyboardInterrupt:
+        return _interrupted()
+    except RvbuildError as error:
+        click.echo(str(error), err=True)
+        return error.exit_status
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader has seen enough
+        return 1
+
+
+def _interrupted() -> int:
+    click.echo("interrupted: what was finished is kept, the rest is as before", err=True)
+    return 130

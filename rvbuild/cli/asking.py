@@ -1,0 +1,156 @@
+"""The commands that ask: `status`, `why`, `graph`. They plan with the same decisions as a build, and change nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from rvbuild.build import explain
+from rvbuild.build.artifact import Artifact
+from rvbuild.build.decide import State
+from rvbuild.build.execute import versions
+from rvbuild.cli.report import duration
+from rvbuild.cli.session import Session, load_all, project_paths, session
+from rvbuild.errors import UsageError
+
+_COLOURS = {
+    "fresh": "green",
+    "restorable": "cyan",
+    "stale": "yellow",
+    "waiting": "blue",
+    "missing": "magenta",
+    "failed": "red",
+}
+#: The fill colours of a graph's nodes.
+_FILLS = {
+    State.FRESH: "#b7e4c7",
+    State.RESTORABLE: "#a9def9",
+    State.STALE: "#ffe066",
+    State.WAITING: "#cdd7ff",
+    State.MISSING: "#e7c6ff",
+    State.FAILED: "#ff8fa3",
+}
+
+
+def row(now: Session, artifact: Artifact) -> dict[str, Any]:
+    """Return what `--json` says of one artifact."""
+    planned = now.plan[artifact.name]
+    record = planned.facts.record
+    outputs = [o.path for o in record.outputs.values()] if record else []
+    seconds = now.workspace.state.last_seconds(artifact.name)
+    return {
+        "project": artifact.project,
+        "stage": artifact.stage,
+        "scene": artifact.scene,
+        "state": planned.decision.state.value,
+        "reasons": [str(r) for r in planned.decision.reasons],
+        "outputs": outputs,
+        "key": planned.facts.key,
+        "seconds": None if seconds is None else round(seconds, 3),
+    }
+
+
+def document(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the object that `status --json` prints."""
+    return {"artifacts": list(rows), "summary": {s.value: sum(r["state"] == s.value for r in rows) for s in State}}
+
+
+def print_rows(rows: Sequence[dict[str, Any]], several: bool) -> None:
+    """Print a line for each artifact: state, name, reasons, and how long it took last time."""
+    names = [
+        (f"{r['project']} " if several else "") + (r["stage"] + (f":{r['scene']}" if r["scene"] else "")) for r in rows
+    ]
+    width = max(map(len, names), default=0)
+    for name, r in zip(names, rows, strict=True):
+        state = click.style(f"{r['state']:10}", fg=_COLOURS[r["state"]])
+        took = (
+            f"[{duration(r['seconds'])}] "
+            if r["seconds"] is not None and r["state"] not in ("fresh", "restorable")
+            else ""
+        )
+        click.echo(f"{state} {name:{width}}  {took}{'; '.join(r['reasons'])}".rstrip())
+
+
+def summary_line(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the counts by state and the time to expect."""
+    counts = document(rows)["summary"]
+    said = ", ".join(f"{n} {state}" for state, n in counts.items() if n) or "no artifacts"
+    due = [r for r in rows if r["state"] in ("stale", "missing", "failed", "waiting")]
+    known = [r["seconds"] for r in due if r["seconds"] is not None]
+    if known:
+        unknown = f", {len(due) - len(known)} never timed" if len(known) < len(due) else ""
+        said += f"; a run would take up to {duration(sum(known))}, by the last times{unknown}"
+    return said
+
+
+def status(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbosity: int) -> int:
+    """Print the state of every artifact."""
+    if not words:
+        try:
+            project_paths(words)
+        except UsageError as error:
+            click.echo(json.dumps(document([])) if as_json else str(error))
+            return 0
+    projects = load_all(project_paths(words), overrides)
+    with session(projects, say=lambda line: click.echo(line, err=True)) as now:
+        now.plan.look(now.artifacts)
+        rows = [row(now, a) for a in now.artifacts]
+        if as_json:
+            click.echo(json.dumps(document(rows), indent=1, ensure_ascii=False))
+        elif verbosity >= 0:
+            print_rows(rows, len(projects) > 1)
+            click.echo(summary_line(rows))
+    return 0
+
+
+def why(word: str, words: Sequence[str], overrides: Sequence[str]) -> int:
+    """Print the chain of causes of the artifacts that `word` names."""
+    projects = load_all(project_paths(words), overrides)
+    with session(projects, say=lambda line: click.echo(line, err=True)) as now:
+        asked = now.named(word)
+        now.plan.look(now.plan.closure(a.name for a in asked))
+        for artifact in asked:
+            for link in explain.chain(now.plan, artifact.name):
+                _print_link(link, len(projects) > 1)
+            for line in explain.drift(now.plan, artifact.name, versions()):
+                click.echo(f"  built with another version, not a reason to build again: {line}")
+    return 0
+
+
+def _print_link(link: explain.Link, several: bool) -> None:
+    indent = "  " * link.depth
+    name = (f"{link.artifact.project} " if several else "") + link.artifact.label()
+    state = click.style(explain.MEANING[link.state], fg=_COLOURS[link.state.value])
+    click.echo(f"{indent}{name} {state}" + (" (see above)" if link.seen else ""))
+    if not link.seen:
+        for reason in link.reasons:
+            click.echo(f"{indent}  because {reason}" if not str(reason).startswith("waits") else f"{indent}  {reason}")
+
+
+def graph(words: Sequence[str], overrides: Sequence[str], dot: bool) -> int:
+    """Print the graph of artifacts in Mermaid's or Graphviz' language, coloured by state."""
+    projects = load_all(project_paths(words), overrides)
+    with session(projects, say=lambda line: click.echo(line, err=True)) as now:
+        now.plan.look(now.artifacts)
+        ids = {a.name: f"n{i}" for i, a in enumerate(now.artifacts)}
+        lines = ["digraph rvbuild {", "  rankdir=LR; node [shape=box style=filled];"] if dot else ["graph LR"]
+        for artifact in now.artifacts:
+            state = now.plan[artifact.name].decision.state
+            text = f"{artifact.project} {artifact.label()}" if len(projects) > 1 else artifact.label()
+            if dot:
+                escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+                lines.append(
+                    f'  {ids[artifact.name]} [label="{escaped}" fillcolor="{_FILLS[state]}" tooltip="{state.value}"];'
+                )
+            else:
+                escaped = text.replace('"', "#quot;")
+                lines.append(f'  {ids[artifact.name]}["{escaped}"]:::{state.value}')
+        arrow = "->" if dot else "-->"
+        for artifact in now.artifacts:
+            lines += [f"  {ids[n]} {arrow} {ids[artifact.name]}{';' if dot else ''}" for n in artifact.needs()]
+        lines += ["}"] if dot else [f"  classDef {s.value} fill:{colour},stroke:#333" for s, colour in _FILLS.items()]
+        click.echo("\n".join(lines))
+    return 0

@@ -1,0 +1,240 @@
+"""The commands that build: every stage, and `build` for everything."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rvbuild.build import engine, seal
+from rvbuild.build.artifact import Artifact, Source
+from rvbuild.build.execute import Builder, Did, Outcome
+from rvbuild.build.fingerprint import signature
+from rvbuild.build.worker import Job
+from rvbuild.build.workers import Executor, Inline, Pool
+from rvbuild.build.workspace import locked
+from rvbuild.cli import asking, report
+from rvbuild.cli.session import Session, jobs_default, load_all, project_paths, rules, session
+from rvbuild.errors import ProjectError, UsageError
+from rvbuild.project import Project, missing_files
+
+
+@dataclass(frozen=True)
+class Options:
+    """The flags of a building command."""
+
+    jobs: int | None = None
+    dry_run: bool = False
+    keep_going: bool = False
+    always_make: bool = False
+    verbosity: int = 0
+    as_json: bool = False
+    overrides: tuple[str, ...] = ()
+    scenes: tuple[str, ...] = ()
+    inline: bool = False
+
+
+def build(stage: str, words: Sequence[str], options: Options, normal: list[str] | None) -> int:
+    """Bring `stage` of the projects that `words` name up to date; return the exit status."""
+    paths = project_paths(words)
+    before = {str(p.absolute()): s for p in [*paths, *_own_code()] if (s := signature(p)) is not None}
+    projects = load_all(paths, options.overrides)
+    reporter = report.make(len(projects) > 1, options.verbosity, options.as_json)
+
+    def forced(artifacts: list[Artifact]) -> frozenset[str]:
+        return _closure_names(artifacts, stage, options) if options.always_make else frozenset()
+
+    try:
+        with (
+            locked(projects[0].workspace, reporter.note),
+            session(projects, say=reporter.note, inline=options.inline, forced=forced) as now,
+        ):
+            wanted = now.wanted(stage, options.scenes)
+            closure = now.plan.closure(a.name for a in wanted)
+            _require_files(projects, closure)
+            now.workspace.sweep()
+            now.plan.look(closure)
+            if options.dry_run:
+                reporter.close()
+                return _dry_run(now, closure, options)
+            builder = Builder(now.plan, now.executor, reporter)
+            _run(now, wanted, builder, options)
+            outcomes = _outcomes(builder, closure)
+            lines = _last_lines(now, wanted, outcomes)
+            if normal is not None and not options.always_make and all(o.did in _DONE for o in outcomes):
+                _seal(now, normal, projects, closure, before, lines)
+    finally:
+        reporter.close()
+    if options.as_json:
+        click.echo(json.dumps(_json(outcomes), indent=1, ensure_ascii=False))
+    elif options.verbosity >= 0:
+        click.echo("\n".join(lines))
+    return 0 if all(o.did in _DONE for o in outcomes) else 1
+
+
+_DONE = (Did.BUILT, Did.RESTORED, Did.FRESH)
+
+
+def _run(now: Session, wanted: list[Artifact], builder: Builder, options: Options) -> None:
+    jobs = 1 if options.inline else options.jobs or jobs_default()
+    try:
+        engine.run(now.artifacts, [a.name for a in wanted], builder, jobs, options.keep_going)
+    except BaseException:
+        builder.interrupt()
+        raise
+
+
+def _closure_names(artifacts: list[Artifact], stage: str, options: Options) -> frozenset[str]:
+    by_name = {a.name: a for a in artifacts}
+    left = [
+        a.name for a in artifacts if stage in ("build", a.stage) and (not options.scenes or a.scene in options.scenes)
+    ]
+    found: set[str] = set()
+    while left:
+        name = left.pop()
+        if name not in found:
+            found.add(name)
+            left += by_name[name].needs()
+    return frozenset(found)
+
+
+def _require_files(projects: Sequence[Project], closure: Sequence[Artifact]) -> None:
+    problems: list[str] = []
+    for project in projects:
+        scenes = {a.scene for a in closure if a.project == project.name and a.scene is not None}
+        problems += missing_files(project, scenes)
+    if problems:
+        raise ProjectError(problems)
+
+
+def _dry_run(now: Session, closure: Sequence[Artifact], options: Options) -> int:
+    rows = [asking.row(now, a) for a in closure]
+    if options.as_json:
+        click.echo(json.dumps(asking.document(rows), indent=1, ensure_ascii=False))
+    else:
+        asking.print_rows([r for r in rows if r["state"] != "fresh" or options.verbosity > 0], len(now.projects) > 1)
+        click.echo(asking.summary_line(rows))
+    return 0
+
+
+def _outcomes(builder: Builder, closure: Sequence[Artifact]) -> list[Outcome]:
+    for artifact in closure:
+        builder.skip(artifact.name, "not reached: something failed before its turn")
+    return [builder.outcomes[a.name] for a in closure]
+
+
+def _last_lines(now: Session, wanted: Sequence[Artifact], outcomes: Sequence[Outcome]) -> list[str]:
+    counts = {did: sum(o.did is did for o in outcomes) for did in Did}
+    failed = [o for o in outcomes if o.did is Did.FAILED]
+    said = ", ".join(f"{n} {did.value}" for did, n in counts.items() if n)
+    lines = [_nothing(len(outcomes)) if counts[Did.FRESH] == len(outcomes) else said]
+    if failed:
+        lines += [click.style("failed:", fg="red"), *(f"  {o.artifact.label()}: {o.message}" for o in failed)]
+        lines += _tracebacks(now, failed)
+    names = {a.name for a in wanted}
+    shown = [path for o in outcomes if o.artifact.name in names for path in o.outputs]
+    return lines + report.where(now.workspace.root, shown, rules().SHOWN)
+
+
+def _nothing(count: int) -> str:
+    return f"nothing to do: {count} artifacts are fresh"
+
+
+def _tracebacks(now: Session, failed: Sequence[Outcome]) -> list[str]:
+    """Write the tracebacks of failures to a log and say where it is; they never go to the terminal."""
+    texts = [f"{o.artifact.name}\n{o.detail}" for o in failed if o.detail]
+    if not texts:
+        return []
+    log = now.workspace.cache / "log" / "failures.txt"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("\n".join(texts))
+    return [f"  (details: {now.workspace.show(log)})"]
+
+
+def _json(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    artifacts = [
+        {
+            "project": o.artifact.project,
+            "stage": o.artifact.stage,
+            "scene": o.artifact.scene,
+            "state": o.did.value,
+            "reasons": [o.message, *map(str, o.reasons)] if o.message else [str(r) for r in o.reasons],
+            "outputs": list(o.outputs),
+            "key": o.key,
+            "seconds": round(o.seconds, 3),
+        }
+        for o in outcomes
+    ]
+    return {"artifacts": artifacts, "summary": {did.value: sum(o.did is did for o in outcomes) for did in Did}}
+
+
+def _own_code() -> list[Path]:
+    package = Path(__file__).resolve().parents[1]
+    folder = Path(rules().__file__).parent
+    return [*package.rglob("*.py"), *folder.glob("*.py"), *folder.glob("*.json")]
+
+
+def _seal(
+    now: Session,
+    normal: list[str],
+    projects: Sequence[Project],
+    closure: Sequence[Artifact],
+    before: dict[str, Any],
+    lines: list[str],
+) -> None:
+    files: dict[str, Any] = dict(before)
+    directories = [str(projects[0].workspace / "projects")] if (projects[0].workspace / "projects").is_dir() else []
+    state = now.workspace.state
+    for artifact in closure:
+        for item in artifact.inputs:
+            if isinstance(item, Source):
+                for path in [*item.files, *(c for cs in item.companions for c in cs)]:
+                    known = state.file(str(path))
+                    if known is None:
+                        return
+                    files[str(path)] = known[0]
+                    directories.append(str(path.parent))
+        record = state.record(artifact.name)
+        for output in record.outputs.values() if record else ():
+            found = signature(now.workspace.root / output.path)
+            if found is None or not output.is_as_placed(found):
+                return
+            files[str(now.workspace.root / output.path)] = found
+    environment = {name: value for p in projects for name, value in p.env.items()}
+    lines = [_nothing(len(closure)), *lines[1:]]
+    path = seal.path_of(now.workspace.cache, normal)
+    seal.write(path, normal, files=files, directories=directories, environment=environment, lines=lines)
+
+
+def predict_bundle(words: Sequence[str], into: Path | None, allow_code: bool, verbosity: int, inline: bool) -> int:
+    """Predict images with a bundle: `words` are the bundle and the images."""
+    bundle, images = Path(words[0]), [Path(w).absolute() for w in words[1:]]
+    if not images:
+        raise UsageError(f"predict {bundle}: no image given; use `rvbuild predict {bundle} IMAGE… -o DIR`")
+    if into is None:
+        raise UsageError(f"predict {bundle}: say where the predictions go, with -o DIR")
+    missing = [str(p) for p in [bundle, *images] if not p.exists()]
+    if missing:
+        raise UsageError("no such file: " + ", ".join(missing))
+    reporter = report.make(False, verbosity, False)
+    environment = dict(rules().ENVIRONMENT)
+    kwargs = {"bundle": bundle.absolute(), "images": images, "out": into.absolute(), "allow_code": allow_code}
+    job = Job("rvbuild.stages.bundle_reader:predict_images", kwargs, "torch")
+    with tempfile.TemporaryDirectory(prefix="rvbuild-log-") as logs:
+        executor: Executor = Inline(environment) if inline else Pool(environment, Path(logs))
+        try:
+            made = executor.run(job, reporter.task(f"predict {bundle.name}"))
+        except BaseException:
+            executor.interrupt()
+            raise
+        finally:
+            executor.close()
+            reporter.close()
+    if verbosity >= 0:
+        click.echo("\n".join(str(p) for p in made))
+    return 0

@@ -1,0 +1,61 @@
+"""The tasks for plain `doit`: the projects of the current directory, planned and built as `rvbuild` does it."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rvbuild.build import engine
+from rvbuild.build.execute import Builder
+from rvbuild.build.workspace import locked
+from rvbuild.cli import cleaning, every_project
+from rvbuild.cli.report import Plain
+from rvbuild.cli.session import Session, load_all, session
+
+
+def config() -> dict[str, Any]:
+    """Return doit's settings; its database decides nothing, so it lies with the rest of what can be deleted."""
+    Path("cache").mkdir(exist_ok=True)
+    return {"backend": "sqlite3", "dep_file": "cache/doit.db", "verbosity": 0}
+
+
+@functools.cache
+def _session() -> Session:
+    projects = load_all([Path(p) for p in every_project(Path.cwd())], ())
+    stack = contextlib.ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(session(projects, say=lambda line: click.echo(line, err=True)))
+
+
+@functools.cache
+def _builder() -> Builder:
+    now = _session()
+    stack = contextlib.ExitStack()
+    atexit.register(stack.close)
+    stack.enter_context(locked(now.workspace.root, lambda line: click.echo(line, err=True)))
+    now.workspace.sweep()
+    return Builder(now.plan, now.executor, Plain(True, 0))
+
+
+def tasks() -> Iterator[dict[str, Any]]:
+    """Yield the doit tasks of all projects in `projects/` here."""
+    if not every_project(Path.cwd()):
+        return
+    now = _session()
+    records = now.workspace.state.records()
+    targets = {
+        name: [str(now.workspace.root / output.path) for output in record.outputs.values()]
+        for name, record in records.items()
+    }
+    yield from engine.task_dicts(now.artifacts, _builder, targets, _clean)
+
+
+def _clean(name: str) -> None:
+    _builder()
+    cleaning.forget(_session(), name)

@@ -1,0 +1,212 @@
+"""What a build says while it runs: plain lines in a pipe, bars on a terminal, nothing with --quiet."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rvbuild.build.artifact import Artifact
+from rvbuild.build.decide import Decision
+from rvbuild.build.execute import Did, Outcome
+from rvbuild.progress import Progress, Silent
+
+_COLOURS = {Did.BUILT: "green", Did.RESTORED: "cyan", Did.FRESH: "white", Did.FAILED: "red", Did.SKIPPED: "yellow"}
+
+
+def duration(seconds: float) -> str:
+    """Return a duration for people: `0.3 s`, `42 s`, `3 min 20 s`, `2 h 5 min`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+class Plain:
+    """One line per artifact on standard error or output; notes of stages in between.
+
+    Parameters
+    ----------
+    several : bool
+        Whether lines name the project too.
+    verbosity : int
+        -1 errors alone, 0 what was done, 1 also what was fresh.
+    stream : file
+    """
+
+    def __init__(self, several: bool, verbosity: int, stream: Any = None) -> None:
+        self._several = several
+        self._verbosity = verbosity
+        self._stream = stream or sys.stdout
+        self._lock = threading.Lock()
+
+    def label(self, artifact: Artifact) -> str:
+        """Return the artifact's name on a line."""
+        return f"{artifact.project} {artifact.label()}" if self._several else artifact.label()
+
+    def begins(self, artifact: Artifact, decision: Decision) -> Progress:
+        """Give the artifact's notes a prefix; nothing is said yet."""
+        return self.task(self.label(artifact))
+
+    def task(self, label: str) -> Progress:
+        """Return where the progress of something called `label` goes."""
+        return _Notes(self, label) if self._verbosity >= 0 else Silent()
+
+    def ended(self, outcome: Outcome) -> None:
+        """Print the artifact's line."""
+        if outcome.did is Did.FRESH and self._verbosity < 1:
+            return
+        if self._verbosity < 0 and outcome.did is not Did.FAILED:
+            return
+        text = click.style(f"{outcome.did.value:8}", fg=_COLOURS[outcome.did])
+        line = f"{text} {self.label(outcome.artifact)}"
+        if outcome.did in (Did.BUILT, Did.RESTORED):
+            line += f"  {duration(outcome.seconds)}"
+        if outcome.did is Did.FAILED or outcome.did is Did.SKIPPED:
+            line += f"  {outcome.message}"
+        elif outcome.reasons:
+            line += f"  ({_shorten([str(r) for r in outcome.reasons])})"
+        self.line(line)
+
+    def note(self, line: str) -> None:
+        """Print a remark about the run."""
+        if self._verbosity >= 0:
+            self.line(line)
+
+    def line(self, text: str) -> None:
+        """Print one line."""
+        with self._lock:
+            click.echo(text, file=self._stream)
+
+    def close(self) -> None:
+        """Do nothing: plain lines need no end."""
+
+
+def _shorten(reasons: list[str]) -> str:
+    return "; ".join(reasons) if len(reasons) <= 3 else "; ".join([*reasons[:3], f"and {len(reasons) - 3} more"])
+
+
+class _Notes:
+    def __init__(self, report: Plain, label: str) -> None:
+        self._report = report
+        self._label = label
+
+    def start(self, what: str, total: int, unit: str) -> None:
+        pass
+
+    def advance(self, n: int = 1) -> None:
+        pass
+
+    def note(self, message: str) -> None:
+        self._report.line(f"         {self._label}: {message}")
+
+
+class Bars(Plain):
+    """Lines as in `Plain`, above bars for what is being built now."""
+
+    def __init__(self, several: bool, verbosity: int) -> None:
+        super().__init__(several, verbosity)
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
+        self._console = Console()
+        self._progress = RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]} {task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+        )
+        self._tasks: dict[str, Any] = {}
+        self._progress.start()
+
+    def begins(self, artifact: Artifact, decision: Decision) -> Progress:
+        """Show a bar for the artifact."""
+        bar = self.task(self.label(artifact))
+        self._tasks[artifact.name] = bar.task
+        return bar
+
+    def task(self, label: str) -> _Bar:
+        """Show a bar called `label`."""
+        return _Bar(self, self._progress, self._progress.add_task(label, total=None, unit="", rate=""), label)
+
+    def ended(self, outcome: Outcome) -> None:
+        """Remove the bar and print the line."""
+        task = self._tasks.pop(outcome.artifact.name, None)
+        if task is not None:
+            self._progress.remove_task(task)
+        super().ended(outcome)
+
+    def line(self, text: str) -> None:
+        """Print one line above the bars."""
+        from rich.text import Text
+
+        self._console.print(Text.from_ansi(text), soft_wrap=True)
+
+    def close(self) -> None:
+        """Take the bars away."""
+        self._progress.stop()
+
+
+class _Bar:
+    def __init__(self, report: Bars, progress: Any, task: Any, label: str) -> None:
+        self._report, self._progress, self.task, self._label = report, progress, task, label
+
+    def start(self, what: str, total: int, unit: str) -> None:
+        text = f"{self._label} {what}"
+        self._progress.reset(self.task, description=text, total=total, unit=unit, rate="")
+
+    def advance(self, n: int = 1) -> None:
+        self._progress.advance(self.task, n)
+        speed = self._progress.tasks[self._progress.task_ids.index(self.task)].speed
+        if speed:
+            self._progress.update(self.task, rate=f"{speed:.3g}/s")
+
+    def note(self, message: str) -> None:
+        self._report.line(f"         {self._label}: {message}")
+
+
+def make(several: bool, verbosity: int, json: bool) -> Plain:
+    """Return the reporter for this call: plain on standard error with --json, bars on a terminal."""
+    if json:
+        return Plain(several, verbosity, sys.stderr)
+    if verbosity >= 0 and sys.stdout.isatty():
+        return Bars(several, verbosity)
+    return Plain(several, verbosity)
+
+
+def where(root: Path, outputs: Iterable[str], shown: tuple[str, ...]) -> list[str]:
+    """Return the lines that say where results are: outputs a person opens, as paths from here."""
+    best: dict[int, list[str]] = {}
+    for path in outputs:
+        name = Path(path).name
+        for rank, wanted in enumerate(shown):
+            if name == wanted:
+                best.setdefault(rank, []).append(path)
+        if Path(path).suffix in (".zip", ".geojson", ".gpkg"):
+            best.setdefault(-1, []).append(path)
+    lines = []
+    for rank in sorted(best):
+        paths = best[rank]
+        lines += [f"  {_from_here(root / p)}" for p in paths[:4]]
+        if len(paths) > 4:
+            lines.append(f"  … and {len(paths) - 4} more like it")
+    return lines
+
+
+def _from_here(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,160 @@
+"""What a command works on: projects loaded, rules applied, the workspace opened, a plan to ask."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rvbuild.build.artifact import Artifact
+from rvbuild.build.execute import view_runner
+from rvbuild.build.plan import Plan
+from rvbuild.build.workers import Executor, Inline, Pool
+from rvbuild.build.workspace import Workspace
+from rvbuild.cli import every_project
+from rvbuild.errors import ProjectError, UsageError, nearest
+from rvbuild.project import Project, load
+
+
+def rules() -> Any:
+    """Return the package of rules: inside `rvbuild` when installed, beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    if (package / "rules").is_dir():
+        return importlib.import_module("rvbuild.rules")
+    return _beside("rvbuild.rules", package.parent / "rules" / "__init__.py")
+
+
+def _beside(name: str, path: Path) -> Any:
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=[str(path.parent)])
+    if spec is None or spec.loader is None or not path.is_file():
+        raise UsageError(f"{path}: the rules are missing; install rvbuild again")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@dataclass
+class Session:
+    """Projects of one workspace, their artifacts, and a plan."""
+
+    workspace: Workspace
+    projects: list[Project]
+    artifacts: list[Artifact]
+    executor: Executor
+    plan: Plan
+
+    def named(self, word: str) -> list[Artifact]:
+        """Return the artifacts that `STAGE` or `STAGE:SCENE` names, in all projects.
+
+        Raises
+        ------
+        UsageError
+            If there is none.
+        """
+        stage, colon, scene = word.partition(":")
+        found = [a for a in self.artifacts if a.stage == stage and (not colon or a.scene == scene)]
+        if not found:
+            stages = sorted({a.stage for a in self.artifacts})
+            if stage not in stages:
+                raise UsageError(f"{word}: no stage {stage!r}{nearest(stage, stages)} (stages: {', '.join(stages)})")
+            scenes = sorted({a.scene for a in self.artifacts if a.stage == stage and a.scene is not None})
+            raise UsageError(f"{word}: {stage} has no scene {scene!r}{nearest(scene, scenes)} ({', '.join(scenes)})")
+        return found
+
+    def wanted(self, stage: str, scenes: Sequence[str]) -> list[Artifact]:
+        """Return what a building command asks for: a stage, or all for `build`, of some scenes if any are given."""
+        found = self.artifacts if stage == "build" else [a for a in self.artifacts if a.stage == stage]
+        if scenes:
+            known = sorted({a.scene for a in found if a.scene is not None})
+            for scene in scenes:
+                if scene not in known:
+                    have = ", ".join(known) or "no scenes"
+                    raise UsageError(f"--scene {scene}: {stage} has no such scene{nearest(scene, known)} ({have})")
+            found = [a for a in found if a.scene in scenes]
+        return found
+
+
+def project_paths(words: Sequence[str]) -> list[Path]:
+    """Return the project files that `words` name, or every one in `projects/` if there are none."""
+    if words:
+        return [Path(w) for w in words]
+    found = [Path(p) for p in every_project(Path.cwd())]
+    if not found:
+        raise UsageError("no project file given, and there is no projects/*.toml here; try `rvbuild new NAME`")
+    return found
+
+
+def load_all(paths: Sequence[Path], overrides: Sequence[str]) -> list[Project]:
+    """Load projects; the problems of all of them are reported at once."""
+    projects: list[Project] = []
+    problems: list[str] = []
+    for path in paths:
+        try:
+            projects.append(load(path, overrides))
+        except ProjectError as error:
+            problems += error.problems
+    if problems:
+        raise ProjectError(problems)
+    roots = {p.workspace for p in projects}
+    if len(roots) > 1:
+        raise UsageError(f"these projects are of {len(roots)} workspaces; build them one workspace at a time")
+    names: dict[str, Path] = {}
+    for project in projects:
+        if project.name in names:
+            raise UsageError(
+                f"{names[project.name]} and {project.path} are both named {project.name!r}: set project.name"
+            )
+        names[project.name] = project.path
+    return projects
+
+
+def make_executor(workspace: Workspace, inline: bool = False) -> Executor:
+    """Return where stages run."""
+    environment = {**rules().ENVIRONMENT, "RVBUILD_WORKSPACE": str(workspace.root)}
+    return Inline(environment) if inline else Pool(environment, workspace.cache / "log")
+
+
+@contextlib.contextmanager
+def session(
+    projects: Sequence[Project],
+    *,
+    say: Callable[[str], None],
+    inline: bool = False,
+    forced: Callable[[list[Artifact]], frozenset[str]] | None = None,
+) -> Iterator[Session]:
+    """Open the workspace of `projects` and plan them."""
+    workspace = Workspace(projects[0].workspace, say)
+    executor: Executor | None = None
+    try:
+        executor = make_executor(workspace, inline)
+        artifacts = all_artifacts(projects, workspace)
+        plan = Plan(workspace, artifacts, view_runner(executor), forced(artifacts) if forced else frozenset())
+        yield Session(workspace, list(projects), artifacts, executor, plan)
+    finally:
+        if executor is not None:
+            executor.close()
+        workspace.close()
+
+
+def all_artifacts(projects: Sequence[Project], workspace: Workspace) -> list[Artifact]:
+    """Return the artifacts of all `projects`."""
+    found: list[Artifact] = []
+    lock = importlib.import_module(f"{rules().__name__}.lock")
+    tags = {task: lock.code_tags(task, workspace.state) for task in sorted({p.task for p in projects})}
+    for project in projects:
+        found += rules().artifacts(project, tags[project.task])
+    return found
+
+
+def jobs_default() -> int:
+    """Return how many artifacts are built at once if `-j` does not say."""
+    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
