@@ -35,6 +35,8 @@ def task_dicts(
         Forgets the artifact of the given name.
     """
     names = {a.name for a in artifacts}
+    for stage in dict.fromkeys(a.stage for a in artifacts):
+        yield {"basename": stage, "name": None, "doc": f"{stage}: every project"}
     groups: dict[str, list[str]] = {}
     for artifact in artifacts:
         basename, _, rest = artifact.name.partition(":")

@@ -223,7 +223,7 @@ def predict_bundle(words: Sequence[str], into: Path | None, allow_code: bool, ve
         raise UsageError("no such file: " + ", ".join(missing))
     reporter = report.make(False, verbosity, False)
     environment = dict(rules().ENVIRONMENT)
-    kwargs = {"bundle": bundle.absolute(), "images": images, "out": into.absolute(), "allow_code": allow_code}
+    kwargs = {"bundle_path": bundle.absolute(), "images": images, "out": into.absolute(), "allow_code": allow_code}
     job = Job("rvbuild.stages.bundle_reader:predict_images", kwargs, "torch")
     with tempfile.TemporaryDirectory(prefix="rvbuild-log-") as logs:
         executor: Executor = Inline(environment) if inline else Pool(environment, Path(logs))

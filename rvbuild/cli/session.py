@@ -62,6 +62,8 @@ class Session:
         """
         stage, colon, scene = word.partition(":")
         found = [a for a in self.artifacts if a.stage == stage and (not colon or a.scene == scene)]
+        if not colon:  # the merged artifact speaks for its scenes
+            found = [a for a in found if a.scene is None] or found
         if not found:
             stages = sorted({a.stage for a in self.artifacts})
             if stage not in stages:

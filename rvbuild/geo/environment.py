@@ -1,7 +1,6 @@
-"""How rvbuild uses GDAL: environment of its processes, the one silenced warning, errors in its words.
+"""How rvbuild uses GDAL: the environment of its processes, and the one warning that means nothing here.
 
-GDAL reads some settings only once, when it starts, and fiona and rasterio bring a copy of GDAL each. So what must hold
-in both is put into the process environment before either is imported: a worker calls `set_environment` first.
+fiona and rasterio bring a copy of GDAL each, so what must hold in both is put into the process environment.
 """
 
 from __future__ import annotations
@@ -14,30 +13,19 @@ from contextlib import contextmanager
 
 DETERMINISTIC_ENVIRONMENT: Mapping[str, str] = {
     # A GeoPackage holds the time of its last change; without this its bytes differ at each writing.
-    "OGR_CURRENT_DATE": "2000-01-01T00:00:00.000Z",
-    # No .aux.xml beside what is written: statistics and names belong into the file itself.
-    "GDAL_PAM_ENABLED": "NO",
-}
-
-BOUNDED_ENVIRONMENT: Mapping[str, str] = {
-    # MB of decoded blocks. GDAL's own default is 5 % of the memory of the machine for each process.
-    "GDAL_CACHEMAX": "256",
+    "OGR_CURRENT_DATE": "1970-01-01T00:00:00Z",
 }
 
 _WARNINGS = threading.RLock()
 
 
 def deterministic_environment() -> dict[str, str]:
-    """Return the environment variables under which GDAL writes the same bytes twice, with bounded memory.
-
-    A variable that the user has set for memory (`GDAL_CACHEMAX`) is kept.
-    """
-    bounded = {name: os.environ.get(name, value) for name, value in BOUNDED_ENVIRONMENT.items()}
-    return {**DETERMINISTIC_ENVIRONMENT, **bounded}
+    """Return the environment variables under which GDAL writes the same bytes twice."""
+    return dict(DETERMINISTIC_ENVIRONMENT)
 
 
 def set_environment() -> None:
-    """Put `deterministic_environment()` into this process; call it before rasterio or fiona is imported."""
+    """Put `deterministic_environment()` into this process, best before rasterio or fiona is imported."""
     os.environ.update(deterministic_environment())
 
 

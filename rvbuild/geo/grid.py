@@ -12,7 +12,9 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
+from rasterio.warp import transform
 
+from rvbuild.errors import DataError
 from rvbuild.geo.windows import Window
 
 Floats = NDArray[np.float64]
@@ -59,6 +61,14 @@ class Grid:
         xs, ys = self.to_map(*_corners(window))
         return float(xs.min()), float(ys.min()), float(xs.max()), float(ys.max())
 
+    def transform_at(self, row: int, col: int) -> Affine:
+        """Return the transform of a grid that starts at pixel (row, col) of this one."""
+        if row == col == 0:
+            return self.transform
+        x, y = self.to_map(np.array([float(col)]), np.array([float(row)]))
+        a, b, _, d, e, _ = self.transform[:6]
+        return Affine(a, b, float(x[0]), d, e, float(y[0]))
+
     def same_as(self, other: Grid, tolerance_px: float = 0.1) -> bool:
         """Tell whether two grids have the same pixels: size, CRS, and each corner within `tolerance_px`."""
         same_size = (self.height, self.width) == (other.height, other.width)
@@ -72,13 +82,14 @@ class Grid:
 
     def describe(self) -> str:
         """Return one line for messages: size, pixel size, origin, CRS."""
-        transform, size = self.transform, f"{self.width} x {self.height} px (width x height)"
-        if transform.is_identity:
+        a, b, c, d, e, f = self.transform[:6]
+        size = f"{self.width} x {self.height} px (width x height)"
+        if self.transform.is_identity:
             where = "not georeferenced"
-        elif transform.b == transform.d == 0:
-            where = f"pixel {transform.a:.10g} x {transform.e:.10g}, origin {transform.c:.10g}, {transform.f:.10g}"
+        elif b == d == 0:
+            where = f"pixel {a:.10g} x {e:.10g}, origin {c:.10g}, {f:.10g}"
         else:
-            where = "transform " + ", ".join(f"{value:.10g}" for value in transform[:6])
+            where = "transform " + ", ".join(f"{value:.10g}" for value in (a, b, c, d, e, f))
         return f"{size}, {where}, {crs_name(self.crs)}"
 
 
@@ -98,6 +109,32 @@ def crs_name(crs: CRS | None) -> str:
         return f"EPSG:{epsg}"
     wkt = str(crs.to_wkt())
     return wkt.split('"')[1] if '"' in wkt else wkt[:40]
+
+
+def reproject(where: object, source: CRS, target: CRS, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Return the points (x, y) of shape (N,), of the CRS `source`, in the CRS `target`, each exactly.
+
+    Raises
+    ------
+    DataError
+        There are points that `target` cannot hold; `where`, for example a path, begins the message.
+    """
+    if len(x) == 0 or same_crs(source, target):
+        return x, y
+    problem = ""
+    try:
+        there_x, there_y = (np.asarray(values, dtype=np.float64) for values in transform(source, target, x, y))
+        bad = ~(np.isfinite(there_x) & np.isfinite(there_y))
+    except Exception as error:  # rasterio passes PROJ's errors on as private classes without a common public base.
+        problem, bad = f" ({error})", np.ones(len(x), dtype=bool)
+    if bad.any():
+        first = int(np.flatnonzero(bad)[0])
+        raise DataError(
+            f"{where}: points such as ({x[first]:.10g}, {y[first]:.10g}) cannot be reprojected from {crs_name(source)} "
+            f"to {crs_name(target)}{problem}. Is the first CRS right? A GeoJSON without a `crs` member is in "
+            "EPSG:4326: longitude, latitude"
+        )
+    return there_x, there_y
 
 
 def _corners(window: Window) -> tuple[Floats, Floats]:

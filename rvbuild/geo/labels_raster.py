@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import rasterio.warp
 from numpy.typing import NDArray
 
 from rvbuild.errors import DataError
 from rvbuild.geo.classes import Classes, id_of, names, rgb
-from rvbuild.geo.grid import Grid, same_crs
+from rvbuild.geo.grid import Grid, reproject, same_crs
 from rvbuild.geo.raster import RasterSource, open_image
 from rvbuild.geo.rasterfile import Image, Mask, open_dataset
 from rvbuild.geo.windows import Window
@@ -113,12 +112,9 @@ class RasterLabels:
         )
         labels = self._source.grid
         map_x, map_y = self.grid.to_map(x.ravel(), y.ravel())
-        if labels.crs is not None and self.grid.crs is not None and not same_crs(labels.crs, self.grid.crs):
-            moved = rasterio.warp.transform(self.grid.crs, labels.crs, map_x, map_y)
-            map_x, map_y = np.asarray(moved[0]), np.asarray(moved[1])
+        if labels.crs is not None and self.grid.crs is not None:
+            map_x, map_y = reproject(self._files[0], self.grid.crs, labels.crs, map_x, map_y)
         col, row = labels.to_pixel(map_x, map_y)
-        outside = ~(np.isfinite(col) & np.isfinite(row))
-        col[outside] = row[outside] = -1
         # A centre on the edge of two label pixels belongs to the right or lower one, whatever the last bit says.
         shape = (part.height, part.width)
         return (

@@ -129,7 +129,7 @@ class _CogWriter:
                 self._flush(self._held)
             if self._next_row != self.grid.height:
                 raise ValueError(f"{self.path.name}: {self._next_row} of {self.grid.height} rows were written")
-            with rasterio.Env(**self._env), not_georeferenced_is_fine():
+            with rasterio.Env(**self._env):
                 self._file.close()
                 rasterio.shutil.copy(self._temp, self.path, driver="COG", **self._options)
         finally:
@@ -138,7 +138,7 @@ class _CogWriter:
     def discard(self) -> None:
         """Give up: remove the temporary file; the final file is not made."""
         if not self._file.closed:
-            with rasterio.Env(**self._env), not_georeferenced_is_fine():
+            with rasterio.Env(**self._env):
                 self._file.close()
         self._temp.unlink(missing_ok=True)
 

@@ -11,7 +11,6 @@ from typing import Any
 import fiona
 import numpy as np
 import rasterio.features
-import rasterio.warp
 import shapely
 import shapely.geometry
 from numpy.typing import NDArray
@@ -20,7 +19,7 @@ from rasterio.crs import CRS
 from rvbuild.errors import DataError
 from rvbuild.geo.classes import Classes, id_of
 from rvbuild.geo.environment import DETERMINISTIC_ENVIRONMENT
-from rvbuild.geo.grid import Grid
+from rvbuild.geo.grid import Grid, reproject
 from rvbuild.geo.rasterfile import grid_of, open_dataset
 
 Labels = NDArray[np.uint8]
@@ -107,7 +106,10 @@ def _simplified(labels: Labels, nodata: int, tolerance_px: float) -> tuple[Geome
     geometries, ids = _regions(labels, labels != nodata)
     if not len(geometries):
         return geometries, ids
-    simple: Geometries = shapely.coverage_simplify(geometries, tolerance_px)
+    # A vertex at every pixel corner: where two regions meet along the straight side of a third, the third has none yet,
+    # and polygons share only those edges whose vertices are the same.
+    stepped = shapely.transform(shapely.segmentize(geometries, 1.0), np.rint)
+    simple: Geometries = shapely.coverage_simplify(stepped, tolerance_px)
     kept = ~shapely.is_empty(simple)
     return simple[kept], ids[kept]
 
@@ -116,8 +118,8 @@ def _to_map(geometries: Geometries, grid: Grid, crs: CRS | None) -> Geometries:
     """Return polygons in map coordinates, in `crs` if the grid has one, outer rings counter-clockwise."""
     points = shapely.get_coordinates(geometries)
     x, y = grid.to_map(points[:, 0], points[:, 1])
-    if len(points) and crs is not None and grid.crs is not None and crs != grid.crs:
-        x, y = (np.asarray(values) for values in rasterio.warp.transform(grid.crs, crs, x, y))
+    if crs is not None and grid.crs is not None:
+        x, y = reproject("predict.vectors", grid.crs, crs, x, y)
     moved = shapely.set_coordinates(geometries.copy(), np.stack([x, y], axis=1))
     oriented: Geometries = shapely.orient_polygons(moved)
     return oriented

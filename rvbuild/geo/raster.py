@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-from affine import Affine
 
 from rvbuild.errors import DataError
 from rvbuild.geo.grid import Grid, crs_name, same_crs
@@ -170,7 +169,7 @@ def _union(first: Grid, tiles: list[_Tile]) -> tuple[Grid, list[_Tile]]:
     """Return the grid of all tiles together, and the tiles with their places on it."""
     row, col = min(tile.window.row for tile in tiles), min(tile.window.col for tile in tiles)
     row_stop, col_stop = max(tile.window.row_stop for tile in tiles), max(tile.window.col_stop for tile in tiles)
-    transform = first.transform if row == col == 0 else first.transform * Affine.translation(col, row)
+    transform = first.transform_at(row, col)
     moved = [
         _Tile(tile.path, tile.window._replace(row=tile.window.row - row, col=tile.window.col - col), tile.bands)
         for tile in tiles
@@ -207,7 +206,12 @@ def _place(first_path: Path, first: Grid, path: Path, grid: Grid) -> Window:
     col, row = round(x), round(y)
     if max(abs(x - col), abs(y - row)) > MOSAIC_TOLERANCE_PX:
         raise DataError(
-            f"{first_path} and {path} cannot be one mosaic: the second starts at column {x:.3f}, row {y:.3f} of the "
-            "first, not on a whole pixel. Warp it to the same grid, for example with `gdalwarp -tap`"
+            f"{first_path} and {path} cannot be one mosaic: the second starts at column {_tidy(x)}, row {_tidy(y)} of "
+            "the first, not on a whole pixel. Warp it to the same grid, for example with `gdalwarp -tap`"
         )
     return Window(row, col, grid.height, grid.width)
+
+
+def _tidy(value: float) -> str:
+    """Return a place in pixels for messages, without a sign for a rounded zero."""
+    return f"{round(value, 3) + 0.0:.3f}"

@@ -176,9 +176,10 @@ class BandCounter:
             self._counts += np.bincount(offsets, minlength=len(self._counts))
             return
         reals = values.astype(np.float64)
-        mean = float(reals.mean())
-        deviations = reals - mean
-        m2 = float(np.dot(deviations, deviations))
+        # Not a dot product: BLAS sums in an order that depends on its threads. Huge values overflow to infinity.
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = float(reals.mean())
+            m2 = float(np.square(reals - mean).sum())
         histogram = replace(self._stats.histogram, counts=_count_sizes(reals))
         lowest, highest = values.min().item(), values.max().item()
         self._stats = self._stats.merge(BandStats(len(reals), mean, m2, lowest, highest, histogram))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,6 @@ from typing import Any
 import fiona
 import fiona.errors
 import numpy as np
-import rasterio.errors
-import rasterio.warp
 import shapely
 import shapely.geometry
 import xxhash
@@ -25,7 +23,7 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from rvbuild.errors import DataError, nearest
-from rvbuild.geo.grid import Grid, crs_name, same_crs
+from rvbuild.geo.grid import Grid, crs_name, reproject
 
 Geometries = NDArray[np.object_]
 
@@ -74,13 +72,13 @@ def read_features(path: Path, *, layer: str | None = None, attributes: Sequence[
         with fiona.open(path, layer=layer) as collection:
             crs = CRS.from_wkt(collection.crs.to_wkt()) if collection.crs else None
             implied = collection.driver == "GeoJSON" and crs is not None and crs.to_epsg() == 4326
-            for number, feature in enumerate(collection):
-                if feature.geometry is None:
+            for number, (geometry, properties) in enumerate(_records(path, collection)):
+                if geometry is None:
                     continue
-                geometries.append(shapely.geometry.shape(feature.geometry))
-                values.append({name: feature.properties.get(name) for name in attributes})
+                geometries.append(shapely.geometry.shape(geometry))
+                values.append({name: properties.get(name) for name in attributes})
                 numbers.append(number)
-    except (fiona.errors.FionaError, OSError, ValueError, shapely.errors.ShapelyError) as error:
+    except (fiona.errors.FionaError, OSError, ValueError, TypeError, shapely.errors.ShapelyError) as error:
         raise DataError(f"{path}: cannot be read as a vector file: {error}") from error
     array = np.empty(len(geometries), dtype=object)
     array[:] = geometries
@@ -100,6 +98,8 @@ def to_pixels(features: Features, grid: Grid) -> Geometries:
     """
     path, geometries = features.path, features.geometries
     points = shapely.get_coordinates(geometries)
+    if not np.isfinite(points).all():
+        raise DataError(f"{path}: has coordinates that are not finite numbers")
     x, y = points[:, 0], points[:, 1]
     if grid.crs is None:
         if features.crs is not None and not features.implied_crs:
@@ -112,9 +112,9 @@ def to_pixels(features: Features, grid: Grid) -> Geometries:
         raise DataError(
             f"{path}: has no CRS, but the image is in {crs_name(grid.crs)}. Save the vectors with their CRS"
         )
-    elif not same_crs(features.crs, grid.crs):
-        x, y = _reproject(features, x, y, grid.crs)
-    col, row = grid.to_pixel(np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64))
+    else:
+        x, y = reproject(path, features.crs, grid.crs, x, y)
+    col, row = grid.to_pixel(x, y)
     snapped = np.stack([np.rint(col * SNAP) / SNAP, np.rint(row * SNAP) / SNAP], axis=1)
     moved: Geometries = shapely.set_coordinates(geometries.copy(), snapped)
     return moved
@@ -163,28 +163,20 @@ def polygons(geometry: Any) -> Any:
     return shapely.union_all(parts) if parts else shapely.MultiPolygon()
 
 
-def _reproject(
-    features: Features, x: NDArray[np.float64], y: NDArray[np.float64], crs: CRS
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    if len(x) == 0:
-        return x, y
-    try:
-        moved = rasterio.warp.transform(features.crs, crs, x, y)
-        there = np.asarray(moved[0], dtype=np.float64), np.asarray(moved[1], dtype=np.float64)
-        bad = ~(np.isfinite(there[0]) & np.isfinite(there[1]))
-    except (rasterio.errors.RasterioError, ValueError) as error:
-        raise DataError(
-            f"{features.path}: cannot be reprojected from {crs_name(features.crs)} to the image's {crs_name(crs)}: "
-            f"{error}"
-        ) from error
-    if bad.any():
-        first = int(np.flatnonzero(bad)[0])
-        raise DataError(
-            f"{features.path}: the point ({x[first]:.10g}, {y[first]:.10g}) cannot be reprojected from "
-            f"{crs_name(features.crs)} to the image's {crs_name(crs)}. Is the CRS of the vectors right? A GeoJSON "
-            "without a `crs` member is in EPSG:4326: longitude, latitude"
-        )
-    return there
+def _records(path: Path, collection: Any) -> Iterator[tuple[Any, Mapping[str, Any]]]:
+    """Give the geometry and the properties of each feature.
+
+    A GeoJSON collection is read without OGR, which gives a property one type for the whole file: fiona fails on those
+    that hold texts in one feature and numbers in another.
+    """
+    if collection.driver == "GeoJSON":
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
+        if value.get("type") == "FeatureCollection":
+            for feature in value["features"]:
+                yield feature.get("geometry"), feature.get("properties") or {}
+            return
+    for feature in collection:
+        yield feature.geometry, feature.properties
 
 
 def _update(state: Any, texts: Iterable[str]) -> None:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Discriminator, Field, GetJsonSchemaHandler, Strict, Tag, model_validator
+from pydantic import Field, GetJsonSchemaHandler, Strict, Tag, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from rvbuild.project.table import SomePaths, Table, by_type, expected, wrong
 
-_NODATA = Discriminator(
-    by_type({int: "<number>", float: "<number>", list: "<bands>"}, "a number, or a list with one number per band")
-)
+_NODATA = by_type({int: "<number>", float: "<number>", list: "<bands>"}, "a number, or a list with one number per band")
 
 
 class ImageTable(Table):

@@ -18,6 +18,11 @@ _INTEGER = re.compile(r"[+-]?[0-9]+")
 class RasterLabelsTable(Table):
     """Labels as a raster on the grid of the image."""
 
+    later: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("class", "class_attribute", "class_map", "background"),
+        "is a key of vector labels; what the values of a raster mean is said by encoding, map and other",
+    )
+
     raster: SomePaths = Field(description="The label raster, or the rasters that make one mosaic.")
     encoding: Literal["id", "rgb"] = Field(
         "id", description="What a pixel holds: id, a class id (or a value of map); rgb, the colour of a class."
@@ -83,7 +88,8 @@ class VectorLabelsTable(Table):
     """Labels as polygons, lines or points."""
 
     later: ClassVar[dict[str, str]] = {
-        "where": "not supported yet; filter the file, or map unwanted values with class_map and unknown"
+        "where": "not supported yet; filter the file, or map unwanted values with class_map and unknown",
+        **dict.fromkeys(("encoding", "map", "other"), "is a key of raster labels; here it is class_map and unknown"),
     }
 
     vector: SomePaths = Field(description="The vector file, in any format and CRS; several files are read in order.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from rvbuild.errors import ProjectError
 from rvbuild.project import overrides as overriding
 from rvbuild.project.classes import check_classes
 from rvbuild.project.general import TASKS
-from rvbuild.project.keys import Key
+from rvbuild.project.keys import Key, is_under
 from rvbuild.project.messages import translate
 from rvbuild.project.model import Project
 from rvbuild.project.paths import Environment
@@ -78,35 +78,52 @@ def _apply(data: dict[str, Any], overrides: Sequence[str], places: Places) -> li
 def _validate(data: dict[str, Any], problems: Problems) -> ProjectFile:
     """Return the validated file; what is wrong with it is reported, left out, and replaced by defaults."""
     rest = _copy(data)
+    first = True
     while True:
         try:
             return ProjectFile.model_validate(rest)
         except ValidationError as error:
             found = list(translate(error, rest))
         for key, message in found:
-            problems.add(key, message)
-        # Later items of a list first, so that the positions of earlier ones stay right.
-        for key in sorted({key for key, _ in found}, key=_position, reverse=True):
+            if first and message is not None:  # later errors come from what has been left out
+                problems.add(key, message)
+        gone = _outermost({_removable(rest, key) for key, _ in found})
+        problems.leave_out(key for key in gone if isinstance(key[-1], int))
+        for key in gone:
             _remove(rest, key)
+        first = False
 
 
-def _position(key: Key) -> tuple[tuple[int, str], ...]:
-    """Return a sort key for keys of mixed text and numbers."""
-    return tuple((step, "") if isinstance(step, int) else (-1, step) for step in key)
+def _removable(data: Any, key: Key) -> Key:
+    """Return what to leave out because of an error at `key`: its value, or the table around it if it is missing."""
+    current = data
+    for length, step in enumerate(key):
+        if isinstance(current, dict) and step not in current and key not in _STAND_INS:
+            return key[:length]
+        current = current.get(step) if isinstance(current, dict) else current[step]
+    return key
+
+
+def _outermost(keys: Collection[Key]) -> list[Key]:
+    """Return the keys that are in no other; later items of a list first, so that earlier positions stay right."""
+    outermost = [key for key in keys if not any(is_under(key, other) and key != other for other in keys)]
+    return sorted(outermost, key=_position, reverse=True)
+
+
+def _position(key: Key) -> list[tuple[int, str]]:
+    """Return what keys, which mix numbers and text, can be sorted by."""
+    return [(step, "") if isinstance(step, int) else (-1, step) for step in key]
 
 
 def _remove(data: Any, key: Key) -> None:
-    """Remove the value at `key`; if it is missing, which is what is wrong, the table around it."""
-    current = data
-    for step in key[:-1]:
-        current = current[step]
-    last: Any = key[-1]
+    """Remove the value at `key`, or put its stand-in there."""
+    *around, last = key
+    for step in around:
+        data = data[step]
     if key in _STAND_INS:
-        current[last] = _copy(_STAND_INS[key])
-    elif isinstance(current, list) or last in current:
-        del current[last]
+        data[last] = _copy(_STAND_INS[key])
     else:
-        _remove(data, key[:-1])
+        del data[last]
 
 
 def _copy(value: Any) -> Any:

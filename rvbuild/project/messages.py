@@ -35,8 +35,8 @@ _BOUNDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
 }
 
 
-def translate(error: ValidationError, data: object) -> Iterator[tuple[Key, str]]:
-    """Yield `(key, message)` for every error.
+def translate(error: ValidationError, data: object) -> Iterator[tuple[Key, str | None]]:
+    """Yield the key and the message of every error; no message where another one says it already.
 
     Parameters
     ----------
@@ -48,9 +48,9 @@ def translate(error: ValidationError, data: object) -> Iterator[tuple[Key, str]]
     details = error.errors(include_url=False)
     unknown = [item for item in details if item["type"] == "extra_forbidden"]
     for item in details:
-        if item["type"] == "missing" and _is_misspelt(item, unknown):
-            continue  # `sise_px: unknown key; did you mean "size_px"?` says it already
-        yield written_key(item["loc"], data), _message(item)
+        # `sise_px: unknown key; did you mean "size_px"?` says that size_px is missing.
+        silent = item["type"] == "missing" and _is_misspelt(item, unknown)
+        yield written_key(item["loc"], data), None if silent else _message(item)
 
 
 def written_key(location: Sequence[str | int], data: object) -> Key:
@@ -84,9 +84,9 @@ def _message(item: ErrorDetails) -> str:
     """Return the message of one error."""
     kind, value, context = item["type"], item["input"], item.get("ctx", {})
     if kind == "wrong":
-        return str(context["text"])
+        return item["msg"]
     if kind == "expected":
-        return f"expected {context['text']}, found {show(value)}"
+        return f"expected {item['msg']}, found {show(value)}"
     if kind == "extra_forbidden":
         return _unknown_key(item)
     if kind == "missing":
@@ -109,6 +109,8 @@ def _type_hint(kind: str, value: object) -> str:
             return "; write it without quotes, in lower case"
         if kind == "tuple_type":
             return f"; write [{show(value)}]"
+    if kind == "model_type" and isinstance(value, list):
+        return "; its name stands in single brackets"
     if kind == "int_type" and isinstance(value, float) and value.is_integer():
         return f"; write {int(value)}"
     if kind == "string_type" and isinstance(value, int | float) and not isinstance(value, bool):
@@ -119,19 +121,21 @@ def _type_hint(kind: str, value: object) -> str:
 def _not_a_choice(value: object, choices: str) -> str:
     """Return the message about a value that is none of some words."""
     words = re.findall(r"'([^']*)'", choices)
-    listed = ", ".join(show(word) for word in words[:-1])
-    listed = f"{listed} or {show(words[-1])}" if listed else show(words[-1])
+    *some, last = [show(word) for word in words] + [word.lower() for word in re.findall(r"\b(?:True|False)\b", choices)]
+    listed = f"{', '.join(some)} or {last}" if some else last
     hint = nearest(value, words) if isinstance(value, str) else ""
     return f"expected {listed}, found {show(value)}{hint}"
 
 
 def _missing_key(item: ErrorDetails) -> str:
     """Return the message about a required key."""
-    *_, name = item["loc"]
+    *around, name = item["loc"]
     table = table_at(item["loc"])
     fields = {key_of(field, info): info for field, info in table.model_fields.items()} if table else {}
     description = fields[str(name)].description if str(name) in fields else None
-    return f"missing; expected: {description.rstrip('.')}" if description else "missing"
+    if not around and description:
+        return f"missing; expected a table [{name}]: {description[0].lower()}{description[1:].rstrip('.')}"
+    return f"missing ({description[0].lower()}{description[1:].rstrip('.')})" if description else "missing"
 
 
 def _unknown_key(item: ErrorDetails) -> str:

@@ -105,7 +105,10 @@ def _hint(project: Project, item: _Missing) -> str:
     path = project.workspace / item.path
     if item.reason == _ABSENT and path.parent.is_dir():
         declared = {project.workspace / file for scene in project.scenes for file in _files(scene)}
+        # Files of other scenes have similar names, too.
+        part = item.scene.casefold() if item.scene in path.name else ""
         others = [other.name for other in path.parent.iterdir() if other not in declared]
+        others = [name for name in others if part in name.casefold()]
         if hint := nearest(path.name, others):
             return hint
     if item.part == "labels" and item.split == "test":

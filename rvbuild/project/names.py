@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from rvbuild.project.keys import show
 
@@ -17,8 +17,8 @@ RESERVED_SCENES = {
 """Scene ids that would overwrite merged outputs → which; compared without regard to case."""
 
 RESERVED_PROJECTS = {
-    "store": "rvbuild keeps its artifacts in cache/store",
-    "state": "rvbuild keeps its state in cache/state",
+    name: f"rvbuild keeps files of its own in cache/{name}"
+    for name in ("doit.db", "lock", "log", "seals", "state.db", "store", "tmp")
 }
 """Project names that would overwrite rvbuild's own files → which; compared without regard to case."""
 
@@ -34,7 +34,7 @@ def folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def name_problem(name: str, reserved: dict[str, str]) -> str | None:
+def name_problem(name: str, reserved: Mapping[str, str]) -> str | None:
     """Return why a name cannot be a file name, or None.
 
     Parameters

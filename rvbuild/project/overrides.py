@@ -30,7 +30,7 @@ def parse(argument: str) -> Override:
     """
     try:
         parts, end = read_key(argument)
-    except (ValueError, tomli.TOMLDecodeError):
+    except ValueError:
         parts, end = (), 0
     if not parts or argument[end : end + 1] != "=":
         raise OverrideError("expected KEY=VALUE, for example --set train.lr=1e-3")
@@ -41,7 +41,7 @@ def _value(text: str) -> object:
     """Return the value of one TOML expression, or the text itself."""
     try:
         document = tomli.loads(f"value = {text}")
-    except (tomli.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return text
     return document["value"] if len(document) == 1 else text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from rvbuild.project.keys import Key, dotted, is_under
@@ -73,24 +74,48 @@ class Places:
 
 
 class Problems:
-    """All that is wrong with one project file."""
+    """All that is wrong with one project file.
+
+    Checks that follow see the file without its wrong list items, so the positions that they report are counted without
+    them; here they become positions in the file again.
+    """
 
     def __init__(self, places: Places) -> None:
         self.places = places
         self._found: list[tuple[Key, str]] = []
+        self._left_out: set[Key] = set()
 
     def __bool__(self) -> bool:
         return bool(self._found)
 
     def add(self, key: Key, message: str) -> None:
         """Add a problem of the value at `key`."""
-        self._found.append((key, message))
+        self._found.append((self._original(key), message))
+
+    def leave_out(self, keys: Iterable[Key]) -> None:
+        """Note that list items are left out from now on, so that the positions of later ones change."""
+        self._left_out |= {self._original(key) for key in keys}
 
     def touch(self, *key: str | int) -> bool:
         """Tell whether something at, below or around `key` is wrong, so that conclusions from it would mislead."""
-        return any(is_under(found, key) or is_under(key, found) for found, _ in self._found if found)
+        original = self._original(key)
+        return any(is_under(found, original) or is_under(original, found) for found, _ in self._found)
 
     def report(self) -> list[str]:
         """Return one line per problem, in the order of the file, then of the overrides."""
         rows = [(*self.places.find(key)[:2], f"{self.places.where(key)}: {message}") for key, message in self._found]
         return [text for _, _, text in dict.fromkeys(sorted(rows, key=lambda row: row[:2]))]
+
+    def _original(self, key: Key) -> Key:
+        """Return a key with positions counted among all items, from one counted without those left out."""
+        original: Key = ()
+        for step in key:
+            if isinstance(step, int):
+                position = -1
+                for _ in range(step + 1):
+                    position += 1
+                    while (*original, position) in self._left_out:
+                        position += 1
+                step = position
+            original = (*original, step)
+        return original

@@ -41,11 +41,14 @@ def read(path: Path) -> tuple[dict[str, Any], dict[Key, int]]:
     """
     text = _text(path)
     try:
-        return tomli.loads(text), line_index(text)
+        data = tomli.loads(text)
     except tomli.TOMLDecodeError as error:
         raise ProjectError([_syntax_problem(path, text, error)]) from None
     except RecursionError:
         raise ProjectError([f"{shown(path)}: lists or tables are nested too deeply"]) from None
+    except ValueError:  # Python's own, from a number of thousands of digits
+        raise ProjectError([f"{shown(path)}: a number has too many digits"]) from None
+    return data, line_index(text)
 
 
 def _text(path: Path) -> str:
@@ -104,12 +107,18 @@ def _syntax_problem(path: Path, text: str, error: tomli.TOMLDecodeError) -> str:
     if message == "Cannot overwrite a value":
         message = "this key, or a part of it, has a value already"
     quoted = f": {content[:77]}…" if len(content) > 78 else f": {content}" if content else ""
-    return f"{shown(path)}:{line}: not valid TOML: {message}, column {error.colno}{quoted}{_syntax_hint(content)}"
+    return (
+        f"{shown(path)}:{line}: not valid TOML: {message}, column {error.colno}{quoted}{_syntax_hint(content, message)}"
+    )
 
 
-def _syntax_hint(content: str) -> str:
+def _syntax_hint(content: str, message: str) -> str:
     """Return what the author of a line that is not TOML probably forgot."""
     value = content.split("=", 1)[1].strip() if "=" in content else None
+    if "Illegal character '\\n'" in message:
+        return "; the string has no closing quote in its line"
+    if not content:
+        return "; is a bracket or a quote missing above?"
     if value is None:
         return "; TOML writes key = value" if ":" in content else ""
     if re.match(r"(True|False)\b", value):

@@ -25,11 +25,11 @@ from rvbuild.project.train import TrainTable
 class ProjectFile(Table):
     """A project of rvbuild. Paths are relative to the directory that holds projects/, or else to this file's."""
 
-    project: ProjectTable = Field(description="What the project is.")
+    project: ProjectTable = Field(description="What the project is: at least its task.")
     classes: dict[str, ClassTable] = Field(
         description='The classes: name = colour, for example building = "#ff0000". The order gives the ids 0, 1, 2 …'
     )
-    scenes: ScenesTable = Field(description="The scenes by what they are for.")
+    scenes: ScenesTable = Field(description="Which scenes there are, and what each is for.")
     scene: SceneTable = Field(
         default_factory=lambda: SceneTable.model_validate({}), description="What every scene has."
     )
@@ -40,12 +40,14 @@ class ProjectFile(Table):
         default_factory=lambda: ChipTable.model_validate({}), description="How training chips are cut from scenes."
     )
     train: TrainTable = Field(
-        default_factory=lambda: TrainTable.model_validate({}), description="The model and how it is trained."
+        default_factory=lambda: TrainTable.model_validate({}), description="The model, and how it is trained."
     )
     predict: PredictTable = Field(
         default_factory=lambda: PredictTable.model_validate({}), description="How predictions are made and written."
     )
-    eval: EvalTable = Field(default_factory=lambda: EvalTable.model_validate({}), description="What is evaluated.")
+    eval: EvalTable = Field(
+        default_factory=lambda: EvalTable.model_validate({}), description="Which scenes are evaluated."
+    )
     bundle: BundleTable = Field(
         default_factory=lambda: BundleTable.model_validate({}), description="What is packed for use elsewhere."
     )

@@ -7,12 +7,22 @@ stage is given (`slice`).
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, NamedTuple, NoReturn, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Strict,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
 from rvbuild.errors import nearest
@@ -94,7 +104,7 @@ class Table(BaseModel):
     )
 
     later: ClassVar[Mapping[str, str]] = {}
-    """Keys that are not supported yet → what to do instead."""
+    """Keys that are not supported yet, or belong elsewhere → what to say about them."""
 
     def check(self, known: Known) -> Iterator[Finding]:
         """Yield what is wrong with this table alone and in the light of the others."""
@@ -130,12 +140,12 @@ def _tables_of(value: object, key: Key) -> Iterator[tuple[Key, Table]]:
 
 def expected(what: str) -> NoReturn:
     """Reject a value: the message becomes `expected <what>, found <value>`."""
-    raise PydanticCustomError("expected", "{text}", {"text": what})
+    raise PydanticCustomError("expected", what)
 
 
 def wrong(message: str) -> NoReturn:
     """Reject a value with a message of its own."""
-    raise PydanticCustomError("wrong", "{text}", {"text": message})
+    raise PydanticCustomError("wrong", message)
 
 
 def no_effect(key: str, because: str, *rests_on: str) -> Finding:
@@ -150,8 +160,8 @@ def duplicates(values: tuple[Any, ...], key: str) -> Iterator[Finding]:
             yield Finding((key, number), f"{show(value)} is listed twice")
 
 
-def by_type(kinds: Mapping[type, str], what: str) -> Callable[[object], str]:
-    """Return a function that picks the branch of a union by the exact type of the value.
+def by_type(kinds: Mapping[type, str], what: str) -> Discriminator:
+    """Return what picks the branch of a union by the exact type of the value.
 
     Parameters
     ----------
@@ -161,10 +171,10 @@ def by_type(kinds: Mapping[type, str], what: str) -> Callable[[object], str]:
         What is expected, for the message about all other types.
     """
 
-    def pick(value: object) -> str:
-        return kinds.get(type(value)) or expected(what)
+    def pick(value: object) -> str | None:
+        return kinds.get(type(value))
 
-    return pick
+    return Discriminator(pick, custom_error_type="expected", custom_error_message=what)
 
 
 def _path(value: str) -> str:
@@ -186,10 +196,6 @@ def _not_empty(value: tuple[Any, ...]) -> tuple[Any, ...]:
     return value or wrong("the list is empty")
 
 
-def _reference(value: str) -> str:
-    return value if REFERENCE.fullmatch(value) else expected('a reference like "package.module:name"')
-
-
 PathText: TypeAlias = Annotated[str, AfterValidator(_path)]
 """A path that may hold `{id}`, `${NAME}` and `${NAME:-default}`."""
 
@@ -203,9 +209,6 @@ Paths: TypeAlias = Annotated[
 
 SomePaths: TypeAlias = Annotated[Paths, AfterValidator(_not_empty)]
 """A path, or a list of at least one path."""
-
-Reference: TypeAlias = Annotated[str, AfterValidator(_reference)]
-"""A user's Python object, for example `my_models.unet:make`."""
 
 Pixels: TypeAlias = Annotated[int, Field(gt=0)]
 """A length in pixels, at least 1."""
@@ -222,7 +225,7 @@ def json_problem(value: object, key: Key = ()) -> Iterator[Finding]:
     elif isinstance(value, list | tuple):
         for number, item in enumerate(value):
             yield from json_problem(item, (*key, number))
-    elif isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+    elif isinstance(value, float) and (not math.isfinite(value)):
         yield Finding(key, f"expected a finite number, found {show(value)}")
     elif not isinstance(value, str | int | float | bool):
         yield Finding(key, f"expected a string, number, boolean, list or table, found the date or time {show(value)}")

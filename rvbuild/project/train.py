@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Strict, Tag
+from pydantic import AfterValidator, BeforeValidator, Field, Strict, Tag, WithJsonSchema
 
 from rvbuild.errors import nearest
 from rvbuild.project.keys import show
@@ -56,6 +56,11 @@ def _named(names: tuple[str, ...], what: str, reference: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _named_schema(names: tuple[str, ...]) -> WithJsonSchema:
+    """Return what offers the names to editors, and still allows a reference."""
+    return WithJsonSchema({"anyOf": [{"enum": list(names)}, {"type": "string", "pattern": f"^{REFERENCE.pattern}$"}]})
+
+
 def _amp(value: object) -> object:
     """Reject numbers, which Python would take for booleans."""
     return value if isinstance(value, str | bool) else expected('"auto", true or false')
@@ -69,14 +74,16 @@ def _increasing(value: tuple[int, ...]) -> tuple[int, ...]:
 
 Pretrained: TypeAlias = Annotated[
     Annotated[bool, Tag("<switch>")] | Annotated[PathText, Tag("<file>")],
-    Discriminator(by_type({bool: "<switch>", str: "<file>"}, "true, false or a path to weights")),
+    by_type({bool: "<switch>", str: "<file>"}, "true, false or a path to weights"),
 ]
 ClassWeights: TypeAlias = Annotated[
     Annotated[Literal["none", "balanced"], Tag("<named>")]
     | Annotated[dict[str, Annotated[float, Field(ge=0)]], Tag("<weights>")],
-    Discriminator(by_type({str: "<named>", dict: "<weights>"}, '"none", "balanced" or a table { class = weight }')),
+    by_type({str: "<named>", dict: "<weights>"}, '"none", "balanced" or a table { class = weight }'),
 ]
-Augmentation: TypeAlias = Annotated[str, _named(AUGMENTATIONS, "augmentation", "package.module:function")]
+Augmentation: TypeAlias = Annotated[
+    str, _named(AUGMENTATIONS, "augmentation", "package.module:function"), _named_schema(AUGMENTATIONS)
+]
 Device: TypeAlias = Literal["auto", "cpu", "cuda"]
 
 
@@ -85,7 +92,7 @@ class TrainTable(Table):
 
     later: ClassVar[dict[str, str]] = {"chips": "not supported yet; chips are cut from the scenes"}
 
-    model: Annotated[str, _named(MODELS, "model", "package.module:factory")] = Field(
+    model: Annotated[str, _named(MODELS, "model", "package.module:factory"), _named_schema(MODELS)] = Field(
         "deeplabv3_resnet50",
         description=f"The model: {', '.join(MODELS)}, or a factory of yours as package.module:name. "
         "unet trains from scratch in minutes.",
@@ -116,7 +123,7 @@ class TrainTable(Table):
         description="Weight of each class in the loss: none, balanced (from the pixel counts), or { car = 2.0 }, where "
         "classes that are not named weigh 1.",
     )
-    loss: Annotated[str, _named(LOSSES, "loss", "package.module:factory")] = Field(
+    loss: Annotated[str, _named(LOSSES, "loss", "package.module:factory"), _named_schema(LOSSES)] = Field(
         "cross_entropy",
         description="The loss: cross_entropy, or a factory of yours as package.module:name, called with loss_args.",
     )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import rasterio
 
+from rvbuild.errors import DataError
 from rvbuild.geo.raster import open_image
 from rvbuild.geo.stats import BandCounter, BandStats
 from rvbuild.geo.windows import Window
@@ -16,6 +19,9 @@ from rvbuild.progress import Progress
 
 BLOCK_PX = 256
 """Side of the blocks of which a sample takes some."""
+
+CACHE_BYTES = 64 << 20
+"""Decoded blocks that GDAL keeps."""
 
 _BAND_COLS = 4096
 """Columns that are read at once: with BLOCK_PX rows, what is in memory does not grow with the scene."""
@@ -35,7 +41,11 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     -----
     A band without a valid pixel has count 0 here; the merged statistics refuse a band that no scene has.
     """
-    with open_image(inputs["image"], nodata=settings["image"]["nodata"], channels=settings["channels"]) as source:
+    image_settings, channels = settings["image"], settings["channels"]
+    with (
+        rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES),
+        open_image(inputs["image"], nodata=image_settings["nodata"], channels=channels) as source,
+    ):
         windows = blocks(source.grid.height, source.grid.width, settings["sample"], settings["seed"])
         counters = [BandCounter(source.dtype) for _ in range(source.count)]
         progress.start("analyze", len(windows), "windows")
@@ -44,7 +54,14 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
             for counter, band, known in zip(counters, image, valid, strict=True):
                 counter.add(band.ravel() if known.all() else band[known])
             progress.advance()
-        write_stats(outputs / "stats.json", [counter.result() for counter in counters], str(source.dtype))
+        bands = [counter.result() for counter in counters]
+        for index, band in enumerate(bands):
+            if not (math.isfinite(band.mean) and math.isfinite(band.m2)):
+                raise DataError(
+                    f"{source.files[0]}: band {index} (in the order of `channels`) holds values from {band.min} to "
+                    f"{band.max}, too large for statistics. If they mean nodata, say so with `nodata` in `image`"
+                )
+        write_stats(outputs / "stats.json", bands, str(source.dtype))
 
 
 def blocks(height: int, width: int, sample: float, seed: int) -> list[Window]:

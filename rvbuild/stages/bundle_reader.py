@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from rvbuild.stages.predict import predict_scene
 MEMBERS = frozenset({WEIGHTS, DESCRIPTION, STATS, PROJECT})
 """The members of every bundle, beside the manifest."""
 
-RESULT_SUFFIXES = frozenset({".tif", ".geojson", ".gpkg"})
-"""What a directory of results holds."""
+RASTERS = frozenset({"labels.tif", "scores.tif", "rgb.tif"})
+VECTOR_SUFFIXES = frozenset({".geojson", ".gpkg"})
+"""What a directory of results may hold; vectors are named after a class."""
 
 
 def open_bundle(path: Path, into: Path) -> dict[str, Any]:
@@ -108,10 +109,10 @@ def predict_images(
     ModelError
         The model cannot be loaded, or is made by Python that is not allowed to run.
     """
-    targets = _targets(images, out)
     with tempfile.TemporaryDirectory(prefix="rvbuild-bundle-") as name:
         into = Path(name)
         settings = open_bundle(bundle_path, into)
+        targets = _targets(images, out, {item["name"] for item in settings["classes"]})
         if device is not None:
             settings["predict"]["device"] = device
         _require_permission(bundle_path, read_info(into / DESCRIPTION), allow_code)
@@ -130,10 +131,13 @@ def predict_images(
     return targets
 
 
-def _targets(images: Sequence[Path], out: Path) -> list[Path]:
+def _targets(images: Sequence[Path], out: Path, class_names: Set[str]) -> list[Path]:
     """Return the directory of each image, after checking that nothing would be lost."""
     seen: dict[str, Path] = {}
     for image in images:
+        # A result would hide or replace it.
+        if image.resolve().is_relative_to((out / image.stem).resolve()):
+            raise DataError(f"{image}: lies where its result would be written; choose another directory than {out}")
         if not image.is_file():
             raise DataError(f"{image}: there is no such file; expected an image")
         # Some file systems take "A" and "a" for the same.
@@ -147,7 +151,8 @@ def _targets(images: Sequence[Path], out: Path) -> list[Path]:
     for target in targets:
         if target.is_symlink() or (target.exists() and not target.is_dir()):
             raise DataError(f"{target}: is in the way; expected a directory of results, or nothing")
-        strangers = [path.name for path in target.iterdir() if not _is_result(path)] if target.exists() else []
+        found = sorted(target.iterdir()) if target.exists() else []
+        strangers = [path.name for path in found if not _is_result(path, class_names)]
         if strangers:
             raise DataError(
                 f"{target}: holds {strangers[0]}, no earlier result, which would be lost; choose another directory"
@@ -155,8 +160,9 @@ def _targets(images: Sequence[Path], out: Path) -> list[Path]:
     return targets
 
 
-def _is_result(path: Path) -> bool:
-    return path.is_file() and not path.is_symlink() and path.suffix in RESULT_SUFFIXES
+def _is_result(path: Path, class_names: Set[str]) -> bool:
+    named = path.name in RASTERS or (path.suffix in VECTOR_SUFFIXES and path.stem in class_names)
+    return named and path.is_file() and not path.is_symlink()
 
 
 def _replace(target: Path, complete: Path, before: Path) -> None:

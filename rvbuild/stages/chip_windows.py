@@ -14,8 +14,8 @@ from rvbuild.geo.windows import Window, sliding
 Span = tuple[int, int]
 """The first and the last place along one axis."""
 
-ATTEMPTS = 1000
-"""How often a place is drawn for one random window before the area of interest counts as too small for it."""
+ATTEMPTS = 10_000
+"""How often a place is drawn for one random window before the area of interest counts as too small for any more."""
 
 
 def candidates(grid: Grid, aoi: Aoi | None, chip: Mapping[str, Any], seed: int) -> list[Window]:
@@ -37,8 +37,13 @@ def candidates(grid: Grid, aoi: Aoi | None, chip: Mapping[str, Any], seed: int) 
     if chip["method"] == "sliding":
         windows = sliding(grid.height, grid.width, chip["size_px"], chip["stride_px"])
         return [window for window in windows if _allowed(window, aoi, chip["within_aoi"])]
-    drawn = (_random_window(i, grid, aoi, chip, seed) for i in range(chip["per_scene"]))
-    return [window for window in drawn if window is not None]
+    found: list[Window] = []
+    for number in range(chip["per_scene"]):
+        window = _random_window(number, grid, aoi, chip, seed)
+        if window is None:
+            break
+        found.append(window)
+    return found
 
 
 def survives(window: Window, seed: int, probability: float) -> bool:

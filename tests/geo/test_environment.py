@@ -10,7 +10,7 @@ import pytest
 from rasterio.errors import NotGeoreferencedWarning
 
 import rvbuild
-from rvbuild.geo.environment import deterministic_environment, not_georeferenced_is_fine
+from rvbuild.geo.environment import not_georeferenced_is_fine
 
 SCRIPT = """
     import sys
@@ -36,14 +36,6 @@ def test_a_geopackage_has_the_same_bytes_in_two_processes(tmp_path: Path) -> Non
         )
         written.append(path.read_bytes())
     assert written[0] == written[1]
-
-
-def test_a_memory_limit_of_the_user_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("GDAL_CACHEMAX", raising=False)
-    assert deterministic_environment()["GDAL_CACHEMAX"] == "256"
-    monkeypatch.setenv("GDAL_CACHEMAX", "64")
-    assert deterministic_environment()["GDAL_CACHEMAX"] == "64"
-    assert set(deterministic_environment()) == {"OGR_CURRENT_DATE", "GDAL_PAM_ENABLED", "GDAL_CACHEMAX"}
 
 
 def test_exactly_one_warning_is_silenced() -> None:

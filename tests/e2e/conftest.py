@@ -1,0 +1,210 @@
+"""A scratch workspace with tiny seeded imagery, and the command run in it as a user does."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.transform import from_origin
+
+#: Model and settings that train in a second.
+PROJECT = """\
+[project]
+task = "semantic_segmentation"
+
+[classes]
+building = "#ff0000"
+ground = "#00ff00"
+
+[scenes]
+train = ["a", "b"]
+validation = ["c"]
+
+[scene]
+image = "data/{id}.tif"
+labels = { vector = "data/{id}.geojson", class = "building", background = "ground" }
+
+[chip]
+size_px = 32
+stride_px = 24
+
+[train]
+model = "unet"
+model_args = { width = 2, depth = 1 }
+pretrained = false
+epochs = 2
+batch_size = 4
+lr = 1e-2
+
+[predict]
+stride_px = 16
+"""
+
+
+@dataclass
+class Result:
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    def did(self, what: str) -> set[str]:
+        """Return the labels of the artifacts with the state `what`, from --json."""
+        return {
+            a["stage"] + (f":{a['scene']}" if a["scene"] is not None else "")
+            for a in self.json["artifacts"]
+            if a["state"] == what
+        }
+
+    def reasons(self, label: str) -> list[str]:
+        stage, _, scene = label.partition(":")
+        for a in self.json["artifacts"]:
+            if a["stage"] == stage and (a["scene"] or "") == scene:
+                return list(a["reasons"])
+        raise KeyError(label)
+
+
+@dataclass
+class Space:
+    root: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.project = self.root / "projects" / "p.toml"
+
+    def rvbuild(self, *words: str) -> Result:
+        """Run the command in this process, stages inline."""
+        from rvbuild.cli import app
+
+        building = words[0] in ("analyze", "chip", "train", "predict", "eval", "bundle", "build")
+        out, err = io.StringIO(), io.StringIO()
+        before = Path.cwd()
+        os.chdir(self.root)
+        try:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                status = app.run([*words, *(["--inline"] if building else [])])
+        finally:
+            os.chdir(before)
+        return Result(status, out.getvalue(), err.getvalue())
+
+    def process(self, *words: str) -> Result:
+        """Run the command in a process of its own."""
+        run = subprocess.run(
+            [sys.executable, "-m", "rvbuild", *words],
+            cwd=self.root,
+            env={**os.environ, **self.environment},
+            capture_output=True,
+            text=True,
+        )
+        return Result(run.returncode, run.stdout, run.stderr)
+
+    def edit(self, old: str, new: str) -> None:
+        text = self.project.read_text()
+        assert old in text
+        self.project.write_text(text.replace(old, new))
+
+    def shown(self, project: str = "p") -> dict[str, bytes]:
+        base = self.root / "cache" / project
+        return {str(p.relative_to(base)): p.read_bytes() for p in sorted(base.rglob("*")) if p.is_file()}
+
+
+def write_labels(path: Path, boxes: list[tuple[float, float, float, float]], **dump: Any) -> None:
+    """Write boxes (col, row, col, row in pixels of a `write_image` scene) as polygons in its CRS."""
+    features = [
+        {
+            "type": "Feature",
+            "properties": {"note": f"n{i}"},
+            "geometry": {
+                "type": "Polygon",
+                "coordinates": [
+                    [
+                        [500000 + x * 0.5, 5800000 - y * 0.5]
+                        for x, y in [(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)]
+                    ]
+                ],
+            },
+        }
+        for i, (x0, y0, x1, y1) in enumerate(boxes)
+    ]
+    crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32633"}}
+    path.write_text(json.dumps({"type": "FeatureCollection", "crs": crs, "features": features}, **dump))
+
+
+def write_image(path: Path, boxes: list[tuple[float, float, float, float]], size: int = 64, seed: int = 0) -> None:
+    """Write a 3-band uint8 GeoTIFF, bright inside the boxes."""
+    random = np.random.default_rng(seed)
+    image = random.integers(20, 90, (3, size, size), dtype=np.uint8)
+    for x0, y0, x1, y1 in boxes:
+        image[:, int(y0) : int(y1), int(x0) : int(x1)] += 120
+    profile = {
+        "driver": "GTiff",
+        "height": size,
+        "width": size,
+        "count": 3,
+        "dtype": "uint8",
+        "crs": "EPSG:32633",
+        "transform": from_origin(500000, 5800000, 0.5, 0.5),
+    }
+    with rasterio.open(path, "w", **profile) as file:
+        file.write(image)
+
+
+BOXES = {
+    "a": [(5, 5, 25, 20), (35, 30, 60, 55)],
+    "b": [(10, 30, 30, 60), (40, 4, 60, 24)],
+    "c": [(8, 8, 30, 30), (36, 36, 58, 50)],
+}
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("template")
+    (root / "data").mkdir()
+    (root / "projects").mkdir()
+    (root / "projects" / "p.toml").write_text(PROJECT)
+    for i, (name, boxes) in enumerate(BOXES.items()):
+        write_image(root / "data" / f"{name}.tif", boxes, seed=i)
+        write_labels(root / "data" / f"{name}.geojson", boxes)
+    return root
+
+
+@pytest.fixture
+def space(template: Path, tmp_path: Path) -> Space:
+    root = tmp_path / "ws"
+    shutil.copytree(template, root)
+    return Space(root)
+
+
+@pytest.fixture(scope="session")
+def built_template(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("built") / "ws"
+    shutil.copytree(template, root)
+    result = Space(root).rvbuild("build")
+    assert result.status == 0, result.out + result.err
+    return root
+
+
+@pytest.fixture
+def built(built_template: Path, tmp_path: Path) -> Iterator[Space]:
+    """A workspace in which everything was built: copied, so that its outputs are restored or found fresh."""
+    root = tmp_path / "ws"
+    shutil.copytree(built_template, root)
+    space = Space(root)
+    result = space.rvbuild("build", "-q")
+    assert result.status == 0, result.out + result.err
+    yield space

@@ -1,0 +1,114 @@
+"""Kills and other faults, with the real command and the real stages."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from .conftest import Space, write_labels
+
+
+def start(space: Space, *words: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "rvbuild", *words],
+        cwd=space.root,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def wait_for(condition, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.01)
+
+
+def checkpoints(space: Space) -> list[Path]:
+    folder = space.root / "cache/store/resume"
+    return [p for p in folder.rglob("*") if p.is_file()] if folder.is_dir() else []
+
+
+def model(space: Space) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in sorted((space.root / "cache/p/train").iterdir())}
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_killed_training_resumes_and_ends_with_the_same_bytes(space, tmp_path, how):
+    space.edit("epochs = 2", "epochs = 12")
+    other = Space(tmp_path / "uninterrupted")
+    shutil.copytree(space.root, other.root)
+    process = start(space, "train")
+    wait_for(lambda: checkpoints(space), process)
+    os.kill(process.pid, how)
+    status = process.wait(30)
+    assert status == (-signal.SIGKILL if how == signal.SIGKILL else 130)
+    assert not (space.root / "cache/p/train").exists()
+    status_now = space.rvbuild("status", "--json")
+    assert status_now.did("missing") >= {"train"}
+    assert status_now.did("fresh") >= {"chip:a", "chip:b", "chip:c"}
+    again = space.process("train")
+    assert again.status == 0, again.out + again.err
+    assert "continues after epoch" in again.out
+    assert other.process("train").status == 0
+    assert model(space) == model(other)
+
+
+def test_a_full_disk_in_the_store_is_one_message(space):
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("needs root to mount a small file system")
+    cache = space.root / "cache"
+    cache.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(cache)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("cannot mount here")
+    try:
+        result = space.rvbuild("chip", "-k")
+        assert result.status == 1
+        assert "Traceback" not in result.out + result.err
+        assert "No space left on device" in result.out + result.err or "disk full" in (result.out + result.err).lower()
+    finally:
+        subprocess.run(["umount", str(cache)], check=True)
+    assert space.rvbuild("chip").status == 0
+
+
+def test_an_image_without_the_declared_band_fails_with_a_message(space):
+    space.edit("[scene]\n", "[scene]\nchannels = [0, 1, 7]\n")
+    result = space.process("analyze")
+    assert result.status == 1
+    assert "Traceback" not in result.out + result.err
+    assert "7" in result.out
+    assert "a.tif" in result.out
+
+
+def test_parallel_and_serial_builds_give_the_same_bytes(space, tmp_path):
+    other = Space(tmp_path / "other")
+    shutil.copytree(space.root, other.root)
+    assert space.process("build", "-j", "1").status == 0
+    assert other.process("build", "-j", "4").status == 0
+    assert space.shown() == other.shown()
+
+
+def test_a_label_edited_during_its_chip_stage_is_never_recorded(space):
+    """The edit lands while the worker holds the file: the stage fails, the next run is right."""
+    boxes = [(float(i % 60), float(i // 60), i % 60 + 0.5, i // 60 + 0.5) for i in range(3000)]
+    write_labels(space.root / "data/a.geojson", boxes)
+    process = start(space, "chip", "--scene", "a")
+    wait_for(lambda: any((space.root / "cache/store/tmp").glob("*")), process)
+    write_labels(space.root / "data/a.geojson", [(1, 1, 50, 50)])
+    process.wait(60)
+    result = space.process("chip", "--json")
+    assert result.status == 0
+    clean = Space(space.root.parent / "clean")
+    shutil.copytree(space.root, clean.root, ignore=shutil.ignore_patterns("cache"))
+    assert clean.process("chip").status == 0
+    assert space.shown() == clean.shown()

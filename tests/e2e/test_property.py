@@ -1,0 +1,96 @@
+"""The master property with the real stages: an incremental build gives byte for byte what a clean build gives."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from .conftest import Space, write_image, write_labels
+
+LABELS = [[(5, 5, 25, 20), (35, 30, 60, 55)], [(5, 5, 25, 30)], []]
+AREA = (
+    '{"type": "Polygon", "coordinates": [[[500002, 5799998], [500030, 5799998], [500030, 5799970], [500002, 5799970]]]}'
+)
+
+#: Settings that are put in place of a line of the project file.
+TABLES = {
+    "chip": ["size_px = 32\nstride_px = 24", 'size_px = 32\nmethod = "random"\nper_scene = 5', "size_px = 24"],
+    "train": [
+        "epochs = 2",
+        "epochs = 1",
+        'epochs = 2\nclass_weights = "balanced"',
+        'epochs = 2\nschedule = "constant"',
+    ],
+    "predict": ["stride_px = 16", 'stride_px = 16\nblend = "cosine"\nrgb = true', 'vectors = [{ class = "building" }]'],
+}
+
+
+def write(space: Space, state: dict[str, int]) -> None:
+    """Write the workspace that `state` describes."""
+    from .conftest import PROJECT
+
+    text = PROJECT
+    for table, choices in TABLES.items():
+        text = text.replace(choices[0], choices[state[table]])
+    if state["aoi"]:
+        text = text.replace("[chip]", '[scenes.by_id."c"]\naoi = "data/area.geojson"\n\n[chip]')
+    space.project.write_text(text)
+    crs = '"crs": {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32633"}}'
+    feature = f'{{"type": "Feature", "properties": {{}}, "geometry": {AREA}}}'
+    ring = feature.replace("[500002, 5799970]]]", "[500002, 5799970], [500002, 5799998]]]")
+    (space.root / "data/area.geojson").write_text(f'{{"type": "FeatureCollection", {crs}, "features": [{ring}]}}')
+    write_labels(space.root / "data/a.geojson", LABELS[state["labels"]], indent=state["indent"] or None)
+    write_image(space.root / "data/b.tif", LABELS[0], seed=state["image"])
+
+
+EDITS = st.lists(
+    st.tuples(
+        st.sampled_from(["chip", "train", "predict", "labels", "indent", "image", "aoi", "damage", "build"]),
+        st.integers(0, 3),
+    ),
+    min_size=2,
+    max_size=5,
+)
+
+
+@pytest.mark.timeout(600)
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@given(edits=EDITS)
+def test_incremental_equals_clean(template: Path, edits: list[tuple[str, int]]) -> None:
+    base = Path(tempfile.mkdtemp(prefix="rvbuild-e2e-"))
+    try:
+        space = Space(base / "ws")
+        shutil.copytree(template, space.root)
+        state = dict.fromkeys([*TABLES, "labels", "indent", "image", "aoi"], 0)
+        write(space, state)
+        assert space.rvbuild("build", "-q").status == 0
+        for what, value in edits:
+            if what == "damage":
+                shown = [p for p in sorted((space.root / "cache/p").rglob("*")) if p.is_file()]
+                shown[value * len(shown) // 4].write_bytes(b"damage")
+            elif what == "build":
+                assert space.rvbuild("predict", "-q").status == 0
+            else:
+                sizes = {**{t: len(c) for t, c in TABLES.items()}, "labels": len(LABELS), "aoi": 2}
+                state[what] = value % sizes.get(what, 4)
+                write(space, state)
+        foretold = space.rvbuild("status", "--json")
+        result = space.rvbuild("build", "--json")
+        assert result.status == 0, result.out
+        assert foretold.did("fresh") <= result.did("fresh")
+        assert foretold.did("restorable") == result.did("restored") - foretold.did("waiting") - foretold.did("stale")
+        assert result.did("built") <= foretold.did("stale") | foretold.did("waiting") | foretold.did("missing")
+        clean = Space(base / "clean")
+        shutil.copytree(space.root, clean.root, ignore=shutil.ignore_patterns("cache"))
+        assert clean.rvbuild("build", "-q").status == 0
+        assert space.shown() == clean.shown()
+        assert space.rvbuild("build", "--json").did("fresh") == {
+            label for what in ("built", "restored", "fresh") for label in result.did(what)
+        }
+    finally:
+        shutil.rmtree(base)

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.enums import ColorInterp, MaskFlags
+
+from rvbuild.geo.classes import NODATA, palette
+from rvbuild.geo.grid import Grid
+from rvbuild.geo.outputs import ClassRasterWriter, RgbRasterWriter, ScoreRasterWriter
+from rvbuild.geo.raster import open_image
+from rvbuild.geo.rasterfile import open_dataset
+from rvbuild.geo.windows import bands
+
+Classes = list[dict[str, Any]]
+
+HEIGHT, WIDTH = 610, 530
+
+
+@pytest.fixture(scope="module")
+def labels() -> np.ndarray:
+    coarse = np.random.default_rng(0).integers(0, 4, (61, 53))
+    made = np.kron(coarse, np.ones((10, 10))).astype(np.uint8)
+    made[:40, :] = NODATA
+    return made
+
+
+@pytest.fixture(scope="module")
+def scores() -> np.ndarray:
+    raw = np.random.default_rng(1).random((4, HEIGHT, WIDTH), dtype=np.float32)
+    return raw / raw.sum(axis=0)
+
+
+def write_all(folder: Path, grid: Grid, classes: Classes, labels: np.ndarray, scores: np.ndarray, rows: int) -> None:
+    """Write every kind of raster, `rows` rows at a time."""
+    folder.mkdir()
+    predicted = labels != NODATA
+    with (
+        ClassRasterWriter(folder / "labels.tif", grid, classes, temp=folder) as one,
+        RgbRasterWriter(folder / "rgb.tif", grid, classes, temp=folder / "pending.tif") as two,
+        ScoreRasterWriter(folder / "float.tif", grid, classes, "float32", temp=folder) as three,
+        ScoreRasterWriter(folder / "byte.tif", grid, classes, "uint8", temp=folder) as four,
+    ):
+        for band in bands(grid.height, grid.width, rows):
+            here = slice(band.row, band.row_stop)
+            one.write(band.row, labels[here])
+            two.write(band.row, labels[here])
+            three.write(band.row, scores[:, here], predicted[here])
+            four.write(band.row, np.where(predicted[here], scores[:, here], np.nan))
+
+
+def test_files_have_the_grid_and_the_values_and_the_same_bytes_each_time(
+    tmp_path: Path, classes: Classes, labels: np.ndarray, scores: np.ndarray, place: tuple[Affine, CRS | None]
+) -> None:
+    grid = Grid(HEIGHT, WIDTH, *place)
+    for folder, rows in (("one", 128), ("two", 77)):
+        write_all(tmp_path / folder, grid, classes, labels, scores, rows)
+    names = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert names == ["byte.tif", "float.tif", "labels.tif", "rgb.tif"], "nothing else remains"
+    for name in names:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
+        with open_image([tmp_path / "one" / name]) as source:
+            assert source.grid == grid
+            image, valid = source.read(grid.window)
+        np.testing.assert_array_equal(valid, np.broadcast_to(labels != NODATA, image.shape))
+        known = valid[0]
+        expected = {
+            "labels.tif": labels[np.newaxis],
+            "rgb.tif": np.moveaxis(palette(classes)[labels], -1, 0),
+            "float.tif": scores,
+            "byte.tif": np.rint(scores * 255).astype(np.uint8),
+        }[name]
+        np.testing.assert_array_equal(image[:, known], expected[:, known])
+
+
+def test_class_rasters_say_what_they_hold(tmp_path: Path, classes: Classes, labels: np.ndarray, grid: Grid) -> None:
+    grid = Grid(HEIGHT, WIDTH, grid.transform, grid.crs)
+    with ClassRasterWriter(tmp_path / "labels.tif", grid, classes, temp=tmp_path) as writer:
+        writer.write(0, labels)
+    with rasterio.open(tmp_path / "labels.tif") as file:
+        assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert file.profile["compress"] == "deflate"
+        assert file.profile["tiled"]
+        assert file.overviews(1) == [2]
+        assert file.nodata == NODATA
+        assert file.dtypes == ("uint8",)
+        assert file.colorinterp == (ColorInterp.palette,)
+        assert file.colormap(1)[1] == (0, 255, 0, 255)
+        assert file.tags(1) == {"class_0": "car", "class_1": "tree", "class_2": "ground", "class_3": "null"}
+        overview = file.read(1, out_shape=(HEIGHT // 2, WIDTH // 2))
+        assert set(np.unique(overview)) <= set(np.unique(labels)), "classes are not averaged"
+
+
+def test_score_rasters_say_what_they_hold(tmp_path: Path, classes: Classes, scores: np.ndarray, grid: Grid) -> None:
+    grid = Grid(HEIGHT, WIDTH, grid.transform, grid.crs)
+    for kind in ("float32", "uint8"):
+        with ScoreRasterWriter(tmp_path / f"{kind}.tif", grid, classes, kind, temp=tmp_path) as writer:
+            writer.write(0, scores)
+        with rasterio.open(tmp_path / f"{kind}.tif") as file:
+            assert file.descriptions == ("car", "tree", "ground", "null")
+            assert ColorInterp.alpha not in file.colorinterp
+            assert set(file.dtypes) == {kind}
+            if kind == "uint8":
+                assert file.scales == (1 / 255,) * 4
+                assert file.mask_flag_enums[0] == [MaskFlags.per_dataset]
+            else:
+                assert np.isnan(file.nodata)
+
+
+def test_a_tiny_scene(tmp_path: Path, classes: Classes) -> None:
+    grid = Grid(1, 3, Affine.identity(), None)
+    with ClassRasterWriter(tmp_path / "labels.tif", grid, classes, temp=tmp_path) as writer:
+        writer.write(0, np.array([[0, 1, NODATA]], np.uint8))
+    with open_dataset(tmp_path / "labels.tif") as file:
+        assert file.read(1).tolist() == [[0, 1, 255]]
+
+
+@pytest.mark.parametrize("fail", ["in between", "too few rows"])
+def test_a_failure_leaves_no_file(tmp_path: Path, classes: Classes, grid: Grid, fail: str) -> None:
+    rows = np.zeros((10, grid.width), np.uint8)
+    with (
+        pytest.raises(ValueError, match=r"stop|10 of 100 rows were written"),
+        ClassRasterWriter(tmp_path / "labels.tif", grid, classes, temp=tmp_path) as writer,
+    ):
+        writer.write(0, rows)
+        if fail == "in between":
+            raise ValueError("stop")
+    assert not list(tmp_path.iterdir())
+
+
+def test_rows_come_in_order(tmp_path: Path, classes: Classes, grid: Grid) -> None:
+    writer = ClassRasterWriter(tmp_path / "labels.tif", grid, classes, temp=tmp_path)
+    writer.write(0, np.zeros((10, grid.width), np.uint8))
+    with pytest.raises(ValueError, match="expected rows from 10"):
+        writer.write(20, np.zeros((10, grid.width), np.uint8))
+    with pytest.raises(ValueError, match="expected rows from 10"):
+        writer.write(10, np.zeros((10, grid.width + 1), np.uint8))
+    writer.discard()
+
+
+def test_closing_twice_is_harmless(tmp_path: Path, classes: Classes, grid: Grid) -> None:
+    with ClassRasterWriter(tmp_path / "labels.tif", grid, classes, temp=tmp_path) as writer:
+        writer.write(0, np.zeros((grid.height, grid.width), np.uint8))
+        writer.close()
+    writer.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["labels.tif"]
+
+
+def test_rows_are_held_in_bounded_bands(tmp_path: Path, classes: Classes, monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = Grid(1000, 20, Affine.identity(), None)
+    writer = ClassRasterWriter(tmp_path / "labels.tif", grid, classes, temp=tmp_path)
+    held = []
+    for row in range(0, 1000, 50):
+        writer.write(row, np.zeros((50, 20), np.uint8))
+        held.append(sum(rows.shape[1] for rows in writer._rows))
+    writer.close()
+    assert max(held) < 128

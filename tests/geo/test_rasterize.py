@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import rasterio.features
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rvbuild.geo import rasterize
+from rvbuild.geo.rasterize import Burner
+from rvbuild.geo.windows import Window, sliding
+
+HEIGHT, WIDTH = 90, 110
+
+
+def blobs(count: int, seed: int = 0, side: float = 30, corners: int = 7) -> list[shapely.Polygon]:
+    """Return overlapping star-shaped polygons, some beyond the scene."""
+    rng = np.random.default_rng(seed)
+    angles = np.linspace(0, 2 * np.pi, corners, endpoint=False)
+    made = []
+    for _ in range(count):
+        radii = rng.uniform(0.2, 1, corners) * side / 2
+        center = rng.uniform(-10, WIDTH + 10, 2)
+        ring = center + np.stack([np.cos(angles), np.sin(angles)], axis=1) * radii[:, np.newaxis]
+        made.append(shapely.Polygon(ring))
+    return made
+
+
+def whole(shapes: list[shapely.Polygon], values: list[int], all_touched: bool) -> np.ndarray:
+    return rasterio.features.rasterize(
+        zip(shapes, values, strict=True), out_shape=(HEIGHT, WIDTH), fill=9, all_touched=all_touched, dtype="uint8"
+    )
+
+
+@pytest.mark.parametrize("all_touched", [False, True])
+@pytest.mark.parametrize("tile_px", [32, 512])
+def test_windows_equal_the_burn_of_the_whole_scene(
+    monkeypatch: pytest.MonkeyPatch, all_touched: bool, tile_px: int
+) -> None:
+    monkeypatch.setattr(rasterize, "TILE_PX", tile_px)
+    shapes = blobs(200)
+    values = [index % 7 for index in range(200)]
+    expected = whole(shapes, values, all_touched)
+    burner = Burner(shapes, values, height=HEIGHT, width=WIDTH, background=9, all_touched=all_touched)
+    for window in sliding(HEIGHT, WIDTH, 17, 11):
+        found = burner.read(window, outside=8)
+        part = window.clip(HEIGHT, WIDTH)
+        np.testing.assert_array_equal(
+            found[part.slices_in(window)], expected[part.slices_in(Window(0, 0, HEIGHT, WIDTH))]
+        )
+        assert (found == 8).sum() == 17 * 17 - part.height * part.width
+
+
+halves = st.integers(-20, 2 * WIDTH + 20).map(lambda n: n / 2)
+triangles = st.lists(st.tuples(halves, halves), min_size=3, max_size=3, unique=True)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(triangles, min_size=1, max_size=4), st.booleans())
+def test_edges_through_pixel_centres_are_the_same_in_every_window(
+    corners: list[list[tuple[float, float]]], all_touched: bool
+) -> None:
+    shapes = [polygon for ring in corners if (polygon := shapely.Polygon(ring)).area > 0]
+    values = list(range(len(shapes)))
+    options = {"height": HEIGHT, "width": WIDTH, "background": 9, "all_touched": all_touched}
+    one = Burner(shapes, values, **options).read(Window(0, 0, HEIGHT, WIDTH), outside=8)
+    if not all_touched:
+        np.testing.assert_array_equal(one, whole(shapes, values, all_touched))
+    burner = Burner(shapes, values, **options)
+    for window in sliding(HEIGHT, WIDTH, 40, 23):
+        part = window.clip(HEIGHT, WIDTH)
+        np.testing.assert_array_equal(
+            burner.read(window, outside=8)[part.slices_in(window)], one[part.slices_in(Window(0, 0, HEIGHT, WIDTH))]
+        )
+
+
+def test_later_features_cover_earlier_ones() -> None:
+    shapes = [shapely.box(0, 0, 50, 50), shapely.box(10, 10, 20, 20), shapely.box(0, 0, 15, 15)]
+    burner = Burner(shapes, [1, 2, 3], height=HEIGHT, width=WIDTH, background=0)
+    labels = burner.read(Window(0, 0, 60, 60), outside=0)
+    assert (labels[0, 0], labels[16, 16], labels[12, 12], labels[30, 30], labels[55, 55]) == (3, 2, 3, 1, 0)
+
+
+def test_no_features_are_all_background() -> None:
+    burner = Burner([], [], height=HEIGHT, width=WIDTH, background=5)
+    assert (burner.read(Window(0, 0, 10, 10), outside=8) == 5).all()
+    assert (burner.read(Window(-20, 0, 10, 10), outside=8) == 8).all()
+
+
+def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rasterize, "TILE_PX", 16)
+    monkeypatch.setattr(rasterize, "CACHE_BYTES", 4 * 16 * 16)
+    shapes, values = blobs(20), [1] * 20
+    burner = Burner(shapes, values, height=HEIGHT, width=WIDTH, background=9)
+    np.testing.assert_array_equal(burner.read(Window(0, 0, HEIGHT, WIDTH), outside=8), whole(shapes, values, False))
+    assert len(burner._tiles) == 4

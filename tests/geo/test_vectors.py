@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import fiona
+import numpy as np
+import pytest
+import shapely
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.warp import transform as reproject
+
+from rvbuild.errors import DataError
+from rvbuild.geo.grid import Grid
+from rvbuild.geo.vectors import digest, polygons, read_features, to_pixels, used_attributes
+
+Write = Callable[..., Path]
+
+ARGS = {"layer": None, "attributes": ["kind"]}
+PIXELS = Grid(100, 100, Affine.identity(), None)
+
+
+@pytest.fixture
+def two(tmp_path: Path, write_geojson: Write, square: Callable[..., Any]) -> Path:
+    return write_geojson(
+        tmp_path / "two.geojson",
+        [(square(0.25, 0, 10, 10.125), {"kind": "car", "note": "a"}), (square(3, 3, 5, 5), {"kind": 7, "note": None})],
+    )
+
+
+def test_features_come_in_file_order_with_the_attributes_asked_for(two: Path) -> None:
+    features = read_features(two, attributes=["kind", "missing"])
+    assert [dict(values) for values in features.attributes] == [
+        {"kind": "car", "missing": None},
+        {"kind": 7, "missing": None},
+    ]
+    assert features.numbers == (0, 1)
+    assert features.geometries[0].bounds == (0.25, 0, 10, 10.125)
+    assert features.implied_crs
+
+
+def test_features_without_geometry_count_but_do_not_come(
+    tmp_path: Path, write_geojson: Write, square: Callable[..., Any]
+) -> None:
+    path = write_geojson(tmp_path / "some.geojson", [(None, {"kind": "x"}), (square(0, 0, 1, 1), {"kind": "y"})])
+    features = read_features(path, attributes=["kind"])
+    assert features.numbers == (1,)
+    assert features.attributes[0]["kind"] == "y"
+
+
+def test_an_empty_collection_has_no_features(tmp_path: Path, write_geojson: Write) -> None:
+    features = read_features(write_geojson(tmp_path / "none.geojson", []))
+    assert len(features.geometries) == 0
+    assert len(to_pixels(features, PIXELS)) == 0
+
+
+@pytest.mark.parametrize("driver", ["GPKG", "ESRI Shapefile", "FlatGeobuf", "GeoJSON"])
+def test_any_format(tmp_path: Path, driver: str) -> None:
+    suffix = {"GPKG": "gpkg", "ESRI Shapefile": "shp", "FlatGeobuf": "fgb", "GeoJSON": "geojson"}[driver]
+    path = tmp_path / f"trees.{suffix}"
+    schema = {"geometry": "Polygon", "properties": {"kind": "int32"}}
+    with fiona.open(path, "w", driver=driver, schema=schema, crs="EPSG:32633") as file:
+        for x in (0, 20):
+            geometry = shapely.geometry.mapping(shapely.box(x, 0, x + 10, 10))
+            file.write({"type": "Feature", "properties": {"kind": x}, "geometry": geometry})
+    features = read_features(path, attributes=["kind"])
+    assert sorted(values["kind"] for values in features.attributes) == [0, 20]
+    assert features.crs == CRS.from_epsg(32633)
+    assert not features.implied_crs
+
+
+def test_a_third_dimension_is_left_out(tmp_path: Path, write_geojson: Write) -> None:
+    point = {"type": "Point", "coordinates": [1, 2, 3]}
+    features = read_features(write_geojson(tmp_path / "high.geojson", [(point, {})]))
+    assert not shapely.has_z(features.geometries).any()
+
+
+def test_layers_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "many.gpkg"
+    schema = {"geometry": "Point", "properties": {}}
+    for layer in ("cars", "trees"):
+        with fiona.open(path, "w", driver="GPKG", layer=layer, schema=schema, crs="EPSG:4326") as file:
+            file.write({"type": "Feature", "properties": {}, "geometry": {"type": "Point", "coordinates": (1, 2)}})
+    assert len(read_features(path, layer="trees").numbers) == 1
+    with pytest.raises(DataError, match=r"has 2 layers; name one with `layer`: cars, trees"):
+        read_features(path)
+    with pytest.raises(DataError, match='no layer "tree"; did you mean "trees"'):
+        read_features(path, layer="tree")
+
+
+def test_what_is_no_vector_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "bad.geojson").write_text('{"type": "FeatureCollection", "features": [')
+    for name in ("bad.geojson", "missing.gpkg"):
+        with pytest.raises(DataError, match=f"{name}: cannot be read as a vector file"):
+            read_features(tmp_path / name)
+
+
+def test_coordinates_stay_sub_pixel(two: Path) -> None:
+    pixels = to_pixels(read_features(two), PIXELS)
+    assert pixels[0].bounds == (0.25, 0, 10, 10.125)
+
+
+def test_reprojection_is_exact_for_every_vertex(tmp_path: Path, write_geojson: Write) -> None:
+    grid = Grid(6000, 6000, Affine(0.05, 0, 366000, 0, -0.05, 5810000), CRS.from_epsg(32633))
+    x, y = np.random.default_rng(0).uniform(0, 6000, (2, 50))
+    longitude, latitude = reproject(grid.crs, "EPSG:4326", *grid.to_map(x, y))
+    points = [({"type": "Point", "coordinates": list(p)}, {}) for p in zip(longitude, latitude, strict=True)]
+    pixels = to_pixels(read_features(write_geojson(tmp_path / "points.geojson", points)), grid)
+    found = shapely.get_coordinates(pixels)
+    np.testing.assert_allclose(found, np.stack([x, y], axis=1), rtol=0, atol=2e-6)
+
+
+def test_pixel_corners_come_back_as_whole_numbers(tmp_path: Path, write_geojson: Write) -> None:
+    grid = Grid(6000, 6000, Affine(0.05, 0, 366000.123, 0, -0.05, 5810000 / 3), CRS.from_epsg(32633))
+    corners = np.random.default_rng(0).integers(0, 6000, (2, 50)).astype(float)
+    longitude, latitude = reproject(grid.crs, "EPSG:4326", *grid.to_map(*corners))
+    points = [({"type": "Point", "coordinates": list(p)}, {}) for p in zip(longitude, latitude, strict=True)]
+    pixels = to_pixels(read_features(write_geojson(tmp_path / "points.geojson", points)), grid)
+    np.testing.assert_array_equal(shapely.get_coordinates(pixels), corners.T)
+
+
+def test_without_a_crs_a_world_file_places_vectors(two: Path) -> None:
+    grid = Grid(100, 100, Affine(0.5, 0, 0, 0, -0.5, 20), None)
+    assert to_pixels(read_features(two), grid)[1].bounds == (6, 30, 10, 34)
+
+
+def test_a_crs_on_one_side_only_is_refused(
+    tmp_path: Path, write_geojson: Write, square: Callable[..., Any], grid: Grid
+) -> None:
+    named = write_geojson(tmp_path / "utm.geojson", [(square(0, 0, 1, 1), {})], crs="EPSG:32633")
+    with pytest.raises(DataError, match=r"is in EPSG:32633, but the image has no CRS.*gdal_edit\.py -a_srs"):
+        to_pixels(read_features(named), PIXELS)
+    nameless = tmp_path / "nameless.shp"
+    with fiona.open(nameless, "w", driver="ESRI Shapefile", schema={"geometry": "Polygon", "properties": {}}) as file:
+        file.write({"type": "Feature", "properties": {}, "geometry": square(0, 0, 1, 1)})
+    with pytest.raises(DataError, match="has no CRS, but the image is in EPSG:32633"):
+        to_pixels(read_features(nameless), grid)
+    assert to_pixels(read_features(nameless), PIXELS)[0].bounds == (0, 0, 1, 1)
+
+
+def test_coordinates_that_are_no_degrees_are_told(
+    tmp_path: Path, write_geojson: Write, square: Callable[..., Any], grid: Grid
+) -> None:
+    path = write_geojson(tmp_path / "utm.geojson", [(square(366000, 5809000, 366100, 5809100), {})])
+    with pytest.raises(DataError, match=r"utm\.geojson: .*EPSG:4326 to EPSG:32633"):
+        to_pixels(read_features(path), grid)
+
+
+def test_the_digest_is_of_what_the_file_means(tmp_path: Path, two: Path) -> None:
+    value = json.loads(two.read_text())
+    same = digest([two], ARGS)
+    assert len(same) == 32
+
+    def digest_of(value: Any, **format_: Any) -> str:
+        path = tmp_path / "again.json"
+        path.write_text(json.dumps(value, **format_))
+        return digest([path], ARGS)
+
+    assert digest_of(value) == same
+    assert digest_of(value, indent=4) == same
+    assert digest_of(value, sort_keys=True) == same
+    value["features"][0]["properties"]["note"] = "edited"
+    value["features"][1]["properties"]["more"] = 1
+    value["name"] = "something"
+    assert digest_of(value) == same
+    ring = value["features"][0]["geometry"]["coordinates"][0]
+    assert ring[0] == [0.25, 0]
+    ring[0] = ring[4] = [0.25, 0.0]
+    assert digest_of(value) == same
+
+
+def test_the_digest_follows_every_change_of_meaning(tmp_path: Path, two: Path) -> None:
+    found = {digest([two], ARGS)}
+
+    def add(edit: Callable[[Any], Any]) -> None:
+        value = json.loads(two.read_text())
+        value = edit(value) or value
+        path = tmp_path / "changed.json"
+        path.write_text(json.dumps(value))
+        found.add(digest([path], ARGS))
+
+    def move(value: Any) -> None:
+        value["features"][0]["geometry"]["coordinates"][0][1][0] += 1e-9
+
+    def rename(value: Any) -> None:
+        value["features"][0]["properties"]["kind"] = "cars"
+
+    def unset(value: Any) -> None:
+        value["features"][0]["properties"]["kind"] = None
+
+    def reorder(value: Any) -> None:
+        value["features"].reverse()
+
+    def project(value: Any) -> None:
+        value["crs"] = {"type": "name", "properties": {"name": "EPSG:32633"}}
+
+    def drop(value: Any) -> None:
+        value["features"].pop()
+
+    def retype(value: Any) -> None:
+        geometry = value["features"][1]["geometry"]
+        geometry["type"], geometry["coordinates"] = "MultiPolygon", [geometry["coordinates"]]
+
+    changes = [move, rename, unset, reorder, project, drop, retype]
+    for change in changes:
+        add(change)
+    assert len(found) == 1 + len(changes)
+    assert digest([two], {"layer": None, "attributes": []}) not in found
+    assert digest([two, two], ARGS) not in found
+
+
+def test_the_digest_of_geopackage_does_not_depend_on_its_dates(tmp_path: Path, square: Callable[..., Any]) -> None:
+    schema = {"geometry": "Polygon", "properties": {"kind": "str"}}
+    found = set()
+    for name in ("a.gpkg", "b.gpkg"):
+        with fiona.open(tmp_path / name, "w", driver="GPKG", layer="x", schema=schema, crs="EPSG:4326") as file:
+            file.write({"type": "Feature", "properties": {"kind": "car"}, "geometry": square(0, 0, 1, 1)})
+        found.add(digest([tmp_path / name], ARGS))
+    assert len(found) == 1
+
+
+def test_attributes_that_decide() -> None:
+    assert used_attributes({"class_attribute": "kind", "class": None}) == ["kind"]
+    assert used_attributes({"class_attribute": None, "class": "car"}) == []
+    assert used_attributes({}) == ["class_id", "class_name", "label"]
+
+
+def test_invalid_polygons_are_repaired() -> None:
+    bow_tie = shapely.Polygon([(0, 0), (10, 10), (10, 0), (0, 10)])
+    repaired = polygons(bow_tie)
+    assert repaired.is_valid
+    assert repaired.area == 50
+    valid = shapely.box(0, 0, 1, 1)
+    assert polygons(valid) is valid
+    assert polygons(shapely.LineString([(0, 0), (1, 1)])).is_empty
+    mixed = shapely.GeometryCollection([shapely.Point(0, 0), shapely.box(0, 0, 2, 2)])
+    assert polygons(mixed).area == 4

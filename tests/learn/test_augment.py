@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+
+from rvbuild.errors import ModelError
+from rvbuild.learn.augment import Augmenter, Sample, orient
+from tests.learn.chipmaker import OPS, chip_arrays
+
+SCALE = {"kind": "scale", "max": 255}
+
+
+def sample(**changes):
+    images, labels = chip_arrays(1, **changes)
+    return Sample(images[0], images[0] > images[0].mean(), {"labels": labels[0]})
+
+
+def augmenter(*names, dtype="uint8", bands=3, normalize=SCALE):
+    return Augmenter(names, normalize, dtype, bands, OPS)
+
+
+def seen(make, count=64, **changes):
+    one = sample(**changes)
+    return one, [make(one, (0, 1, n)) for n in range(count)]
+
+
+def test_the_same_seed_gives_the_same_sample():
+    make = augmenter("flip", "rotate90", "brightness", "contrast")
+    one = sample()
+    assert np.array_equal(make(one, (1, 2, 3)).image, make(one, (1, 2, 3)).image)
+    assert not np.array_equal(make(one, (1, 2, 3)).image, make(one, (1, 2, 4)).image)
+
+
+@pytest.mark.parametrize(("names", "count"), [(["flip"], 4), (["rotate90"], 4), (["flip", "rotate90"], 8)])
+def test_orientations_reach_all_of_their_group(names, count):
+    one, found = seen(augmenter(*names))
+    assert len({made.image.tobytes() for made in found}) == count
+    assert one.image.tobytes() in {made.image.tobytes() for made in found}
+    for made in found:
+        # Image, mask and labels stay together.
+        assert np.array_equal(made.valid, made.image > one.image.mean())
+        assert np.corrcoef(made.image.mean(axis=0).ravel(), made.target["labels"].ravel())[0, 1] > 0.9
+
+
+def test_orient_is_a_view_that_turns_counter_clockwise():
+    array = np.arange(6).reshape(2, 3)
+    assert np.array_equal(orient(array, False, 1), np.rot90(array))
+    assert np.array_equal(orient(array, True, 0), array[:, ::-1])
+    assert np.shares_memory(orient(array, True, 3), array)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("name", ["brightness", "contrast"])
+def test_radiometry_for_any_bands_and_dtype(dtype, name):
+    spread = {"uint8": 50.0, "uint16": 2000.0, "float32": 0.5}[dtype]
+    normalize = (
+        SCALE if dtype == "uint8" else {"kind": "zscore", "mean": [0.0] * 5, "std": [spread] * 5, "max_stds": 3.0}
+    )
+    one, found = seen(augmenter(name, dtype=dtype, bands=5, normalize=normalize), dtype=dtype, bands=5)
+    span = 255 if dtype == "uint8" else 6 * spread
+    changes = np.array(
+        [made.image.mean(axis=(1, 2), dtype=float) - one.image.mean(axis=(1, 2), dtype=float) for made in found]
+    )
+    assert all(made.image.dtype == dtype and made.image.shape == one.image.shape for made in found)
+    assert len({tuple(change) for change in changes}) > 60 and np.ptp(changes, axis=1).max() > 0
+    if name == "brightness":
+        assert abs(changes).max() <= 0.1 * span + 1 and abs(changes).max() > 0.05 * span
+    else:
+        ratios = [made.image.std(dtype=float) / one.image.std(dtype=float) for made in found]
+        assert 0.75 < min(ratios) < 0.95 and 1.05 < max(ratios) < 1.25
+
+
+def test_integers_are_clipped_not_wrapped():
+    one = Sample(np.array([[[0, 255]]], np.uint8).repeat(3, axis=0), None, {"labels": np.zeros((1, 2), np.uint8)})
+    make = augmenter("brightness", "contrast")
+    for n in range(64):
+        low, high = make(one, (n,)).image[0, 0]
+        assert low < 100 < high
+
+
+@pytest.mark.parametrize("name", ["saturation", "hue"])
+def test_colour_jitter(name):
+    one, found = seen(augmenter(name), count=8)
+    assert len({made.image.tobytes() for made in found}) > 4
+    assert all(made.image.dtype == np.uint8 and made.image.shape == one.image.shape for made in found)
+    with pytest.raises(ModelError, match=r"needs uint8 imagery of three bands .*found 4 bands of uint8"):
+        augmenter(name, bands=4)
+
+
+def test_unknown_name():
+    with pytest.raises(ModelError, match='no augmentation "rotate"; did you mean "rotate90"'):
+        augmenter("rotate")
+
+
+def test_own_function_must_keep_shape_and_dtype(tmp_path, monkeypatch):
+    (tmp_path / "own_augment.py").write_text(
+        "def invert(sample, rng):\n    return {**sample, 'image': 255 - sample['image']}\n"
+        "def halve(sample, rng):\n    return {**sample, 'image': sample['image'] / 2}\n"
+        "def lose(sample, rng):\n    return {'image': sample['image']}\n"
+        "def fail(sample, rng):\n    raise KeyError('x')\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    one = sample()
+    make = augmenter("flip", "own_augment:invert")
+    assert make.own_code
+    assert 255 - one.image.mean() == pytest.approx(make(one, (0,)).image.mean())
+    with pytest.raises(ModelError, match=r"must keep the image uint8 .* found float32"):
+        augmenter("own_augment:halve")(one, (0,))
+    with pytest.raises(ModelError, match="must return a dict with image, labels"):
+        augmenter("own_augment:lose")(one, (0,))
+    with pytest.raises(ModelError, match='"own_augment:fail" failed: KeyError'):
+        augmenter("own_augment:fail")(one, (0,))

@@ -1,0 +1,81 @@
+import json
+import pickle
+
+import numpy as np
+import pytest
+
+from rvbuild.errors import DataError
+from rvbuild.learn import chips as module
+from rvbuild.learn.chips import Chips
+from tests.learn.chipmaker import OPS, chip_arrays, write_chips
+
+
+@pytest.fixture
+def scenes(tmp_path):
+    made = {}
+    for seed, (name, count) in enumerate([("b", 7), ("a", 4), ("empty", 0)]):
+        images, labels = chip_arrays(count, seed=seed)
+        valid = images > 60 if name == "a" else None
+        made[f"chips/train/{name}"] = write_chips(tmp_path / name, name, images, labels, per_shard=3, valid=valid)
+    return made
+
+
+def test_scenes_follow_each_other_in_the_order_of_roles(scenes):
+    chips = Chips(scenes, OPS)
+    images, labels = (np.concatenate(part) for part in zip(chip_arrays(4, seed=1), chip_arrays(7, seed=0), strict=True))
+    assert len(chips) == 11 and (chips.bands, chips.dtype, chips.size_px) == (3, "uint8", 16)
+    assert chips.scene_counts == {"a": 4, "b": 7, "empty": 0}
+    assert chips.class_counts.tolist() == np.bincount(labels.ravel()).tolist()
+    for position in [10, 0, 3, 4, 7, 2]:
+        sample = chips[position]
+        assert np.array_equal(sample.image, images[position])
+        assert np.array_equal(sample.target["labels"], labels[position])
+        if position < 4:
+            assert np.array_equal(sample.valid, images[position] > 60)
+        else:
+            assert sample.valid is None
+
+
+def test_few_shards_stay_open(scenes, monkeypatch):
+    monkeypatch.setattr(module, "OPEN_SHARDS", 2)
+    chips = Chips(scenes, OPS)
+    first = [chips[n].image for n in range(len(chips))]
+    assert len(chips._open) == 2
+    assert all(np.array_equal(chips[n].image, image) for n, image in enumerate(first))
+
+
+def test_goes_to_another_process_without_its_maps(scenes):
+    chips = Chips(scenes, OPS)
+    image = chips[5].image
+    sent = pickle.dumps(chips)
+    assert len(sent) < 5000
+    assert np.array_equal(pickle.loads(sent)[5].image, image)
+
+
+def test_no_chips_at_all(tmp_path, scenes):
+    chips = Chips({}, OPS)
+    assert len(chips) == 0 and chips.class_counts.tolist() == []
+
+
+@pytest.mark.parametrize("change", [{"bands": 2}, {"dtype": "uint16"}, {"size": 24}])
+def test_scenes_that_differ(tmp_path, scenes, change):
+    scenes["chips/train/c"] = write_chips(tmp_path / "c", "c", *chip_arrays(2, **change))
+    with pytest.raises(DataError, match=r"differs between scenes: .* in a, .* in c; "):
+        Chips(scenes, OPS)
+
+
+def test_damaged_index(tmp_path, scenes):
+    index = tmp_path / "a/index.json"
+    content = json.loads(index.read_text())
+    index.write_text("{")
+    with pytest.raises(DataError, match=r"a/index.json: cannot be read"):
+        Chips(scenes, OPS)
+    index.write_text("{}")
+    with pytest.raises(DataError, match="lacks bands, class_counts, classes"):
+        Chips(scenes, OPS)
+    index.write_text(json.dumps({**content, "shards": [{**content["shards"][0], "images": "gone"}]}))
+    with pytest.raises(DataError, match=r"the chips of scene a have no file gone, only images-00000.safetensors"):
+        Chips(scenes, OPS)
+    index.write_text(json.dumps({**content, "shards": [{**content["shards"][0], "count": 2}]}))
+    with pytest.raises(DataError, match=r"expected images \(2, 3, 16, 16\) uint8 for scene a"):
+        Chips(scenes, OPS)[0]

@@ -1,0 +1,78 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from rvbuild.errors import DataError
+from rvbuild.learn.normalize import Normalizer, from_stats
+from tests.learn.chipmaker import stats_of
+
+
+def normalizer(**normalize):
+    return Normalizer(SimpleNamespace(normalize=normalize))
+
+
+def test_scale():
+    images = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16).repeat(3, axis=1)
+    found = normalizer(kind="scale", max=255)(images)
+    assert found.dtype == torch.float32 and found.is_contiguous(memory_format=torch.channels_last)
+    assert np.array_equal(found.numpy(), images.astype(np.float32) / 255)
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int16", "int32", "uint32", "float32", "float64"])
+def test_zscore_is_clipped_to_one(dtype):
+    images = np.random.default_rng(0).integers(0, 30000, (2, 2, 8, 8)).astype(dtype)
+    mean, std = [9000.0, 15000.0], [2500.0, 8000.0]
+    found = normalizer(kind="zscore", mean=mean, std=std, max_stds=2.0)(images).numpy()
+    z = (images - np.reshape(mean, (1, 2, 1, 1))) / np.reshape(std, (1, 2, 1, 1))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, np.clip(z, -2, 2) / 2, atol=1e-6)
+    assert found.min() == -1 and found.max() == 1
+
+
+def test_wide_values_keep_their_differences():
+    images = np.array([1e9, 1e9 + 1, 1e9 + 2, 1e9 + 3]).reshape(1, 1, 2, 2)
+    found = normalizer(kind="zscore", mean=[1e9 + 1.5], std=[1.0], max_stds=3.0)(images).numpy().ravel()
+    np.testing.assert_allclose(found, np.array([-1.5, -0.5, 0.5, 1.5]) / 3, atol=1e-6)
+
+
+def test_invalid_pixels_become_zero():
+    images = np.full((2, 2, 2, 2), 7.0, np.float32)
+    images[0, 1, 0, 0] = np.nan
+    make = normalizer(kind="zscore", mean=[3.0, 3.0], std=[2.0, 2.0], max_stds=4.0)
+    assert make(images)[0, 1, 0, 0] == 0 and make(images).sum() == pytest.approx(15 * 0.5)
+    per_band = np.ones(images.shape, dtype=bool)
+    per_band[1, 0] = False
+    assert make(images, per_band).sum() == pytest.approx(11 * 0.5)
+    assert make(images, per_band[:, 0]).sum() == pytest.approx((15 - 8) * 0.5)
+
+
+def test_the_raw_batch_is_not_changed():
+    images = np.full((1, 1, 2, 2), 7.0, np.float32)
+    images.flags.writeable = False
+    normalizer(kind="zscore", mean=[3.0], std=[2.0], max_stds=4.0)(images)
+    assert (images == 7).all()
+    given = torch.full((1, 1, 2, 2), 7.0).to(memory_format=torch.channels_last)
+    normalizer(kind="zscore", mean=[3.0], std=[2.0], max_stds=4.0)(given)
+    assert (given == 7).all()
+
+
+def test_choice_by_dtype():
+    images = np.random.default_rng(0).integers(0, 999, (3, 2, 8, 8)).astype(np.uint16)
+    assert from_stats({}, "uint8", 3, 3.0) == {"kind": "scale", "max": 255}
+    chosen = from_stats(stats_of(images), "uint16", 2, 2.5)
+    assert chosen["kind"] == "zscore" and chosen["max_stds"] == 2.5
+    assert chosen["std"][1] == pytest.approx(images[:, 1].std())
+
+
+def test_statistics_that_do_not_fit():
+    stats = {"dtype": "uint16", "bands": [{"mean": 1.0, "std": 1.0}, {"mean": 5.0, "std": 0.0}]}
+    with pytest.raises(DataError, match=r"band 1 of the training imagery cannot be normalised: mean 5.0"):
+        from_stats(stats, "uint16", 2, 3.0)
+    with pytest.raises(DataError, match="statistics have 2 bands, the training chips 3"):
+        from_stats(stats, "uint16", 3, 3.0)
+    with pytest.raises(DataError, match="statistics are of uint16 imagery, the training chips are float32"):
+        from_stats(stats, "float32", 2, 3.0)
+    with pytest.raises(DataError, match='expected "scale" or "zscore"'):
+        normalizer(kind="other")

@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from rvbuild.errors import DataError
+from rvbuild.learn.shards import open_shard
+
+
+@pytest.mark.parametrize(
+    "dtype", ["uint8", "int16", "uint16", "int32", "uint32", "float32", "float64", "int64", "bool"]
+)
+def test_reads_what_safetensors_wrote(tmp_path, dtype):
+    rng = np.random.default_rng(0)
+    tensors = {"a": rng.integers(0, 2, (3, 2, 5)).astype(dtype), "b": np.arange(7, dtype=np.uint8)}
+    safetensors.numpy.save_file(tensors, tmp_path / "s.safetensors", metadata={"note": "x"})
+    found = open_shard(tmp_path / "s.safetensors")
+    assert set(found) == {"a", "b"}
+    for name, values in tensors.items():
+        assert found[name].dtype == values.dtype and np.array_equal(found[name], values)
+        assert not found[name].flags.writeable
+
+
+def test_empty_tensors(tmp_path):
+    safetensors.numpy.save_file({"a": np.zeros((0, 3), np.uint8)}, tmp_path / "s.safetensors")
+    assert open_shard(tmp_path / "s.safetensors")["a"].shape == (0, 3)
+
+
+@pytest.mark.parametrize("content", [b"", b"abc", b"\xff" * 100, b"\x02\0\0\0\0\0\0\0{}x", b"\x02\0\0\0\0\0\0\0[]"])
+def test_not_a_shard(tmp_path, content):
+    (tmp_path / "s").write_bytes(content)
+    if content.endswith(b"{}x"):
+        assert open_shard(tmp_path / "s") == {}
+        return
+    with pytest.raises(DataError, match=r"cannot be read as a chip shard .*; build the chips again"):
+        open_shard(tmp_path / "s")
+
+
+def test_cut_off(tmp_path):
+    path = tmp_path / "s.safetensors"
+    safetensors.numpy.save_file({"a": np.arange(100)}, path)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DataError, match=r"a tensor of shape \[100\] at bytes 0 to 800 of 799"):
+        open_shard(path)

@@ -1,0 +1,95 @@
+"""Files that cannot be read as a project."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rvbuild.errors import ProjectError, UsageError
+from rvbuild.project import find_workspace, load
+from rvbuild.project.reading import shown
+
+
+def complain(path: Path) -> list[str]:
+    with pytest.raises(ProjectError) as caught:
+        load(path)
+    assert isinstance(caught.value, UsageError)
+    assert caught.value.exit_status == 2
+    return list(caught.value.problems)
+
+
+def test_no_such_file(workspace: Path) -> None:
+    (workspace / "projects" / "potsdam.toml").write_text("")
+    assert complain(Path("projects/potsdm.toml")) == [
+        'projects/potsdm.toml: no such project file; did you mean "projects/potsdam.toml"?'
+    ]
+    assert complain(Path("potsdam")) == ['potsdam: no such project file; did you mean "projects/potsdam.toml"?']
+    assert complain(Path("elsewhere/x.toml")) == ["elsewhere/x.toml: no such project file"]
+    assert complain(Path("projects/potsdam.toml/x.toml")) == [
+        "projects/potsdam.toml/x.toml: cannot be read: Not a directory"
+    ]
+
+
+def test_a_directory(workspace: Path) -> None:
+    assert complain(Path("projects")) == ["projects: is a directory; expected a project file (.toml)"]
+    (workspace / "projects" / "b.toml").write_text("")
+    (workspace / "projects" / "a.toml").write_text("")
+    assert complain(Path("projects")) == [
+        "projects: is a directory; expected a project file (.toml), for example projects/a.toml"
+    ]
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may read everything")
+def test_no_permission(workspace: Path) -> None:
+    path = workspace / "projects" / "p.toml"
+    path.write_text("")
+    path.chmod(0)
+    assert complain(path) == ["projects/p.toml: cannot be read: Permission denied"]
+
+
+def test_not_utf8(workspace: Path) -> None:
+    path = Path("projects/p.toml")
+    path.write_bytes("[project]\nname = 'Gebäude'\n".encode("latin-1"))
+    assert complain(path) == [
+        "projects/p.toml:2: not UTF-8: byte 0xe4 at byte 12 of the line; save the file with the encoding UTF-8"
+    ]
+    path.write_bytes("[project]\n".encode("utf-16"))
+    assert complain(path) == ["projects/p.toml: is UTF-16; TOML files are UTF-8: save it with that encoding"]
+
+
+def test_a_byte_order_mark_is_fine(problems: Callable[..., list[str]], base: str) -> None:
+    assert problems("\ufeff" + base) == []
+
+
+def test_windows_line_ends(problems: Callable[..., list[str]], base: str) -> None:
+    assert problems((base + "[chip]\nsise_px = 3\n").replace("\n", "\r\n")) == [
+        'projects/p.toml:17: chip.sise_px: unknown key; did you mean "size_px"?'
+    ]
+
+
+def test_absurd_documents(workspace: Path) -> None:
+    path = Path("projects/p.toml")
+    path.write_text("x = " + 5000 * "[" + 5000 * "]")
+    assert complain(path) == ["projects/p.toml: lists or tables are nested too deeply"]
+    path.write_text("x = " + 5000 * "1")
+    assert complain(path) == ["projects/p.toml: a number has too many digits"]
+    path.write_text("x = 1\0")
+    assert len(complain(path)) == 1
+    path.write_text("")
+    assert len(complain(path)) == 3
+
+
+def test_paths_are_shown_relative_below_the_current_directory(workspace: Path) -> None:
+    assert shown(workspace / "projects" / "p.toml") == "projects/p.toml"
+    assert shown(Path("projects/p.toml")) == "projects/p.toml"
+    assert shown(workspace.parent / "p.toml") == str(workspace.parent / "p.toml")
+
+
+def test_workspace(workspace: Path) -> None:
+    assert find_workspace(Path("projects/p.toml")) == workspace
+    assert find_workspace(Path("projects/2020/p.toml")) == workspace
+    assert find_workspace(Path("p.toml")) == workspace
+    assert find_workspace(workspace / "deep" / "p.toml") == workspace / "deep"

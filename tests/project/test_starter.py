@@ -1,0 +1,60 @@
+"""The starter project."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from rvbuild.errors import UsageError
+from rvbuild.project import load, starter
+
+
+def test_it_loads(workspace: Path) -> None:
+    path = Path("projects/parcels.toml")
+    path.write_text(starter("parcels", "semantic_segmentation"), encoding="utf-8")
+    project = load(path, environ={})
+    assert project.name == "parcels"
+    assert [scene.id for scene in project.scenes] == ["a", "b", "c"]
+    assert [c.name for c in project.classes] == ["background", "building", "null"]
+    assert project.env == {}
+
+
+def test_its_commented_defaults_are_the_defaults(workspace: Path) -> None:
+    text = starter("parcels", "semantic_segmentation")
+    plain, full = Path("projects/plain.toml"), Path("projects/full.toml")
+    plain.write_text(text, encoding="utf-8")
+    # The lines that show a default, without those that show an example.
+    shown = re.sub(
+        r"^# (?=(seed|stride_px = 300|method|max_nodata|pretrained|optimizer|schedule|class_weights|augment|select|"
+        r"patience|blend|scores|splits|\[eval\]))",
+        "",
+        text,
+        flags=re.MULTILINE,
+    )
+    assert shown.count("\n# ") < text.count("\n# ") - 12
+    full.write_text(shown, encoding="utf-8")
+    one, two = load(plain, environ={}), load(full, environ={})
+    for name in ("chip", "train", "predict", "eval"):
+        assert getattr(one, name).slice() == getattr(two, name).slice()
+    assert one.eval.splits == two.eval.splits
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "message"),
+    [
+        ("a/b", "semantic_segmentation", 'project name: cannot be used in a file name: "a/b" holds "/"'),
+        ("", "semantic_segmentation", "project name: cannot be used in a file name: the name is empty"),
+        ("x", "object_detection", 'task: "object_detection" is not supported yet; supported: "semantic_segmentation"'),
+        (
+            "x",
+            "segmentation",
+            'task: expected "semantic_segmentation", found "segmentation"; did you mean "semantic_segmentation"?',
+        ),
+    ],
+)
+def test_what_is_refused(name: str, task: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        starter(name, task)
+    assert str(caught.value) == message

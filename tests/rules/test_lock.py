@@ -1,0 +1,77 @@
+"""The lock of the stages' code: kept, and honest about what changed."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+
+from rvbuild.build.state import State
+from rvbuild.cli.session import rules
+
+
+@pytest.fixture
+def lock():
+    return importlib.import_module(f"{rules().__name__}.lock")
+
+
+def test_no_stage_changed_without_its_version(lock):
+    golden = importlib.import_module(f"{rules().__name__}.golden")
+    assert lock.changed(golden.TASKS) == [], "run `python -m rules.lock`; it refuses if a version must be raised"
+
+
+def test_code_that_is_locked_adds_nothing_to_keys(lock, tmp_path):
+    state = State(tmp_path / "state.db")
+    assert lock.code_tags("semantic_segmentation", state) == {}
+    state.close()
+
+
+def test_edited_code_is_tagged(lock, tmp_path, monkeypatch):
+    changed = json.loads(lock.LOCK.read_text())
+    changed["stages"]["chip/semantic_segmentation"]["code"] = "0" * 32
+    other = tmp_path / "stage_lock.json"
+    other.write_text(json.dumps(changed))
+    monkeypatch.setattr(lock, "LOCK", other)
+    state = State(tmp_path / "state.db")
+    assert set(lock.code_tags("semantic_segmentation", state)) == {"chip"}
+    state.close()
+    assert lock.changed(("semantic_segmentation",)) == [
+        "chip/semantic_segmentation: its code changed and its version (1) did not"
+    ]
+
+
+def test_comments_and_docstrings_do_not_count(tmp_path):
+    from rvbuild.build.code import tree_digest
+
+    one, two, three = (tmp_path / f"{n}.py" for n in "abc")
+    one.write_text('"""Doc."""\n\ndef f(x):\n    """More."""\n    return x + 1\n')
+    two.write_text('# remark\ndef f( x ):\n    """Other."""\n    return x+1  # same\n')
+    three.write_text("def f(x):\n    return x + 2\n")
+    assert tree_digest(one) == tree_digest(two) != tree_digest(three)
+
+
+def test_a_closure_follows_imports_inside_the_root(tmp_path):
+    from rvbuild.build.code import closure
+
+    (tmp_path / "pkg").mkdir()
+    (tmp_path / "pkg/__init__.py").write_text("")
+    (tmp_path / "pkg/a.py").write_text("from . import b\nimport json\n")
+    (tmp_path / "pkg/b.py").write_text("def f():\n    from pkg.c import g\n    return g\n")
+    (tmp_path / "pkg/c.py").write_text("g = 1\n")
+    (tmp_path / "pkg/d.py").write_text("unused = 1\n")
+    assert [p.name for p in closure(tmp_path, "pkg.a")] == ["__init__.py", "a.py", "b.py", "c.py"]
+    assert closure(tmp_path, "json") == []
+
+
+def test_every_rule_names_functions_that_exist():
+    from rvbuild.build.code import module_file
+
+    root = Path(importlib.import_module("rvbuild").__file__).parents[1]
+    for rule in rules().RULES.values():
+        for name in ("RUN", "RUN_MERGE"):
+            path = getattr(rule, name, None)
+            if path is not None:
+                module, _, function = path.partition(":")
+                assert f"def {function}(" in module_file(root, module).read_text()

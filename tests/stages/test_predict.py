@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+
+from rvbuild.errors import DataError, ModelError
+from rvbuild.geo.environment import not_georeferenced_is_fine
+from rvbuild.geo.windows import sliding
+from rvbuild.learn.checkpoint import load_model
+from rvbuild.learn.normalize import Normalizer
+from rvbuild.progress import Silent
+from rvbuild.stages import predict
+from rvbuild.tasks import semantic_segmentation as task
+from tests.stages.sample_scenes import (
+    digests,
+    empty,
+    image_array,
+    predict_settings,
+    write_aoi,
+    write_model,
+    write_raster,
+)
+
+HEIGHT, WIDTH = 45, 53
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("RVBUILD_THREADS", "1")
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+class Counter(Silent):
+    def __init__(self) -> None:
+        self.total = self.done = 0
+
+    def start(self, what: str, total: int, unit: str) -> None:
+        self.total = total
+
+    def advance(self, n: int = 1) -> None:
+        self.done += n
+
+
+class Scene:
+    """A scene's image, a model for it, and the stage on them."""
+
+    def __init__(self, folder: Path, image: np.ndarray, model: list[Path] | None = None, **raster: Any) -> None:
+        self.folder, self.image = folder, image
+        self.path = write_raster(folder / "image.tif", image, **raster)
+        self.model = model or write_model(folder / "model", bands=len(image), dtype=image.dtype.name)
+        self.aoi: list[Path] = []
+        self.runs = 0
+
+    def predict(self, progress: Silent | None = None, chip_px: int = 16, **settings: Any) -> Path:
+        self.runs += 1
+        outputs = empty(self.folder / f"run{self.runs}")
+        predict.run(
+            {"image": [self.path], "aoi": self.aoi, "model": self.model},
+            predict_settings(chip_px, **settings),
+            outputs,
+            progress or Silent(),
+        )
+        return outputs
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    return Scene(tmp_path, image_array(HEIGHT, WIDTH))
+
+
+def read(path: Path) -> np.ndarray:
+    with not_georeferenced_is_fine(), rasterio.open(path) as file:
+        pixels: np.ndarray = file.read()
+        return pixels
+
+
+def labels(folder: Path) -> np.ndarray:
+    return read(folder / "labels.tif")[0]
+
+
+def by_hand(scene: Scene, size: int, stride: int, valid: np.ndarray | None = None) -> np.ndarray:
+    """Return the mean probabilities (K, H, W) in float64, window by window."""
+    model, info = load_model(*scene.model, "cpu")
+    normalizer = Normalizer(info)
+    bands, height, width = scene.image.shape
+    known = np.ones((bands, height, width), dtype=bool) if valid is None else valid
+    image = np.pad(scene.image, ((0, 0), (0, size), (0, size)))
+    known = np.pad(known, ((0, 0), (0, size), (0, size)))
+    sums, counts = np.zeros((2, height + size, width + size)), np.zeros((height + size, width + size))
+    for row, col, _, _ in sliding(height, width, size, stride):
+        here = np.s_[:, row : row + size, col : col + size]
+        if known[here].any():
+            sums[here] += task.forward(model, normalizer(image[here][None], known[here][None]))[0]
+            counts[row : row + size, col : col + size] += 1
+    return sums[:, :height, :width] / np.maximum(counts[:height, :width], 1)
+
+
+def assert_agree(found: np.ndarray, scores: np.ndarray) -> None:
+    """Labels are those of the highest score; where scores are nearly equal either will do."""
+    differs = found != scores.argmax(axis=0)
+    assert (np.abs(scores[0] - scores[1])[differs] < 1e-5).all()
+    assert differs.mean() < 0.01
+
+
+@pytest.mark.parametrize("stride", [16, 8, 7])
+def test_equals_predicting_by_hand(scene: Scene, stride: int) -> None:
+    progress = Counter()
+    outputs = scene.predict(progress, stride_px=stride, scores="float32")
+
+    scores = by_hand(scene, 16, stride)
+    np.testing.assert_allclose(read(outputs / "scores.tif"), scores, atol=1e-5)
+    assert_agree(labels(outputs), scores)
+    assert set(np.unique(labels(outputs))) == {0, 1}
+    assert progress.total == progress.done == len(sliding(HEIGHT, WIDTH, 16, stride))
+
+
+@pytest.mark.parametrize("blend", ["none", "mean", "cosine"])
+def test_batches_do_not_matter(scene: Scene, blend: str) -> None:
+    one, three, many = (
+        read(scene.predict(batch_size=n, blend=blend, scores="float32") / "scores.tif") for n in (1, 3, 100)
+    )
+    np.testing.assert_allclose(one, three, atol=1e-5)
+    np.testing.assert_allclose(one, many, atol=1e-5)
+
+
+def test_reading_threads_do_not_change_a_bit(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = scene.predict(scores="float32")
+    monkeypatch.setattr(predict, "thread_count", lambda: 8)
+    assert digests(scene.predict(scores="float32")) == digests(one)
+
+
+def test_runs_are_equal_byte_for_byte_wherever_they_are(scene: Scene, tmp_path: Path) -> None:
+    vector = {"class": "car", "min_area_units": 0.0, "simplify_px": 0.5, "denoise_px": 0}
+    everything: dict[str, Any] = {
+        "scores": "uint8",
+        "rgb": True,
+        "vectors": [{**vector, "format": "geojson"}],
+        "blend": "cosine",
+    }
+    one = scene.predict(**everything)
+    assert sorted(digests(one)) == ["car.geojson", "labels.tif", "rgb.tif", "scores.tif"]
+    elsewhere = empty(tmp_path / "else" / "where")
+    moved = Scene(elsewhere, scene.image, [Path(shutil.copy(path, elsewhere)) for path in scene.model])
+    assert digests(moved.predict(**everything)) == digests(one)
+
+
+def test_the_grid_of_the_image_is_kept(scene: Scene) -> None:
+    with rasterio.open(scene.path) as image, rasterio.open(scene.predict() / "labels.tif") as found:
+        assert (found.shape, found.transform, found.crs) == (image.shape, image.transform, image.crs)
+
+
+def test_an_image_without_georeference(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, image_array(20, 30), crs=None)
+    assert_agree(labels(scene.predict(stride_px=8)), by_hand(scene, 16, 8))
+
+
+@pytest.mark.parametrize(("height", "width"), [(10, 12), (1, 40), (16, 16), (40, 3)])
+def test_a_scene_smaller_than_a_window(tmp_path: Path, height: int, width: int) -> None:
+    scene = Scene(tmp_path, image_array(height, width))
+    found = labels(scene.predict(stride_px=16))
+    assert found.shape == (height, width)
+    assert_agree(found, by_hand(scene, 16, 16))
+
+
+@pytest.mark.parametrize("blend", ["none", "mean", "cosine"])
+def test_every_pixel_of_the_area_is_predicted(scene: Scene, blend: str) -> None:
+    """Windows that lie in the area only in part count too."""
+    boxes = [(3, 5, 30, 33), (35, 40, 38, 43)]
+    inside = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    for row, col, row_stop, col_stop in boxes:
+        inside[row:row_stop, col:col_stop] = True
+    whole = scene.predict(blend=blend, scores="float32", stride_px=12)
+    scene.aoi = [write_aoi(scene.folder / "aoi.geojson", *boxes)]
+    part = scene.predict(blend=blend, scores="float32", stride_px=12)
+
+    assert (labels(part) == 255).tolist() == (~inside).tolist()
+    scores = read(part / "scores.tif")
+    assert np.isnan(scores[:, ~inside]).all()
+    np.testing.assert_allclose(scores[:, inside], read(whole / "scores.tif")[:, inside], atol=1e-5)
+
+
+def test_windows_beside_the_area_are_not_predicted(scene: Scene) -> None:
+    progress = Counter()
+    scene.aoi = [write_aoi(scene.folder / "aoi.geojson", (16, 16, 32, 32))]
+    scene.predict(progress, stride_px=16)
+    assert progress.total == progress.done == 1
+
+
+def test_nodata_is_not_predicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = image_array(HEIGHT, WIDTH)
+    image[:, :20, :36] = 0
+    image[1, 30:34, 30:34] = 0  # one band of three
+    scene = Scene(tmp_path, image, nodata=0)
+    images = 0
+
+    def count(model: torch.nn.Module, batch: torch.Tensor) -> np.ndarray:
+        nonlocal images
+        images += len(batch)
+        return task_forward(model, batch)
+
+    task_forward = task.forward
+    monkeypatch.setattr(task, "forward", count)
+    progress = Counter()
+    outputs = scene.predict(progress, stride_px=16, scores="float32")
+
+    assert images == 12 - 2  # two windows hold nothing
+    assert progress.done == progress.total == 12
+    nothing = (image == 0).all(axis=0)
+    assert ((labels(outputs) == 255) == nothing).all()
+    monkeypatch.undo()
+    scores = by_hand(scene, 16, 16, image != 0)
+    np.testing.assert_allclose(read(outputs / "scores.tif")[:, ~nothing], scores[:, ~nothing], atol=1e-5)
+
+
+def test_a_scene_of_nothing_but_nodata(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, np.zeros((3, 20, 20), dtype=np.uint8), nodata=0)
+    assert (labels(scene.predict()) == 255).all()
+
+
+def test_other_types_of_imagery(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, image_array(HEIGHT, WIDTH, bands=1, dtype="uint16"))
+    outputs = scene.predict(scores="float32")
+    np.testing.assert_allclose(read(outputs / "scores.tif"), by_hand(scene, 16, 8), atol=1e-5)
+
+
+def test_channels_are_chosen_and_ordered(scene: Scene, tmp_path: Path) -> None:
+    folder = empty(tmp_path / "four")
+    shuffled = Scene(folder, np.concatenate([scene.image[[1, 2]], scene.image[[1, 0]]]), scene.model)
+    outputs = empty(folder / "out")
+    settings = {**predict_settings(), "channels": [3, 0, 1]}
+    predict.run({"image": [shuffled.path], "aoi": [], "model": scene.model}, settings, outputs, Silent())
+    assert digests(outputs) == digests(scene.predict())
+
+
+def test_a_mosaic_equals_one_image(scene: Scene) -> None:
+    with rasterio.open(scene.path) as file:
+        profile, transform = file.profile, file.transform
+    pieces = []
+    for number, (row, col) in enumerate([(0, 0), (0, 30), (25, 0), (25, 30)]):
+        piece = scene.image[:, row : row + (25 if row == 0 else 20), col : col + (30 if col == 0 else 23)]
+        here = rasterio.Affine(0.5, 0, transform.c + 0.5 * col, 0, -0.5, transform.f - 0.5 * row)
+        path = scene.folder / f"piece{number}.tif"
+        shape = {"height": piece.shape[1], "width": piece.shape[2], "transform": here}
+        with rasterio.open(path, "w", **{**profile, **shape}) as out:
+            out.write(piece)
+        pieces.append(path)
+    outputs = empty(scene.folder / "mosaic")
+    predict.run({"image": pieces, "aoi": [], "model": scene.model}, predict_settings(), outputs, Silent())
+    assert digests(outputs) == digests(scene.predict())
+
+
+@pytest.mark.parametrize(
+    ("bands", "dtype", "found"),
+    [(5, "uint8", "found 5 of type uint8"), (3, "uint16", "found 3 of type uint16"), (1, "float32", "found 1 of type")],
+)
+def test_an_image_unlike_the_training_is_refused(tmp_path: Path, bands: int, dtype: str, found: str) -> None:
+    model = write_model(tmp_path / "model")
+    scene = Scene(tmp_path, image_array(20, 20, bands=bands, dtype=dtype), model)
+    expected = rf"image\.tif: expected 3 bands of type uint8, as the model was trained on; {found}.* with every band"
+    with pytest.raises(DataError, match=expected):
+        scene.predict()
+
+
+def test_a_damaged_model_is_an_error(scene: Scene) -> None:
+    weights = scene.model[0]
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ModelError, match=r"model\.safetensors"):
+        scene.predict()
+
+
+def test_nothing_but_results_is_left(scene: Scene) -> None:
+    assert sorted(digests(scene.predict(scores="uint8"))) == ["labels.tif", "scores.tif"]

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import rasterio.crs
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from rvbuild.errors import ModelError
+from rvbuild.geo.grid import Grid
+from rvbuild.geo.windows import sliding
+from rvbuild.tasks.segmentation_merge import merger, most_likely
+from tests.stages.sample_scenes import CRS, TRANSFORM, predict_settings
+
+GRID = Grid(20, 26, TRANSFORM, rasterio.crs.CRS.from_user_input(CRS))
+
+
+def merge(folder: Path, values: np.ndarray, keep: np.ndarray, **settings: Any) -> Path:
+    """Merge windows that were cut out of one scene's scores (K, H, W)."""
+    folder.mkdir(exist_ok=True)
+    padded = np.pad(values, ((0, 0), (0, 16), (0, 16)), mode="edge")
+    kept = np.pad(keep, ((0, 16), (0, 16)))
+    target = merger(GRID, folder, predict_settings(**settings))
+    for window in sliding(GRID.height, GRID.width, 16, settings.get("stride_px", 8)):
+        rows, cols = slice(window.row, window.row_stop), slice(window.col, window.col_stop)
+        target.add(window, np.ascontiguousarray(padded[:, rows, cols]), kept[rows, cols])
+    target.finish()
+    return folder
+
+
+@pytest.fixture
+def scores() -> np.ndarray:
+    values = np.random.default_rng(0).random((2, GRID.height, GRID.width), dtype=np.float32)
+    return values / values.sum(axis=0)
+
+
+def everything() -> np.ndarray:
+    return np.ones((GRID.height, GRID.width), dtype=bool)
+
+
+@pytest.mark.parametrize("blend", ["none", "mean", "cosine"])
+def test_labels_are_the_most_likely_classes(tmp_path: Path, scores: np.ndarray, blend: str) -> None:
+    keep = everything()
+    keep[3:5, 10:12] = False
+    merge(tmp_path, scores, keep, blend=blend, scores="float32", rgb=True)
+
+    with rasterio.open(tmp_path / "labels.tif") as file:
+        labels = file.read(1)
+        assert (file.transform, file.crs, file.nodata) == (TRANSFORM, CRS, 255)
+        assert file.tags(1)["class_1"] == "tree"
+    assert (labels == np.where(keep, scores.argmax(axis=0), 255)).all()
+    with rasterio.open(tmp_path / "scores.tif") as file:
+        assert file.descriptions == ("car", "tree")
+        found = file.read()
+    assert np.isnan(found[:, ~keep]).all()
+    np.testing.assert_allclose(found[:, keep], scores[:, keep], rtol=1e-5)
+    with rasterio.open(tmp_path / "rgb.tif") as file:
+        assert tuple(file.read()[:, 0, 0]) == ((255, 255, 0), (0, 255, 0))[labels[0, 0]]
+
+
+def test_only_labels_are_written_unless_more_is_asked_for(tmp_path: Path, scores: np.ndarray) -> None:
+    merge(tmp_path, scores, everything())
+    assert [path.name for path in tmp_path.iterdir()] == ["labels.tif"]
+
+
+def test_scores_agree_with_labels(tmp_path: Path, scores: np.ndarray) -> None:
+    noisy = np.random.default_rng(4)
+    target = merger(GRID, tmp_path, predict_settings(blend="cosine", scores="float32", stride_px=5))
+    for window in sliding(GRID.height, GRID.width, 16, 5):
+        target.add(window, noisy.random((2, 16, 16), dtype=np.float32), np.ones((16, 16), dtype=bool))
+    target.finish()
+    with rasterio.open(tmp_path / "labels.tif") as labels, rasterio.open(tmp_path / "scores.tif") as file:
+        assert (file.read().argmax(axis=0) == labels.read(1)).all()
+
+
+def test_null_in_the_middle_shifts_no_class(tmp_path: Path, scores: np.ndarray) -> None:
+    classes = [
+        {"id": 0, "name": "car", "color": "#ffff00"},
+        {"id": 1, "name": "null", "color": "#000000"},
+        {"id": 2, "name": "tree", "color": "#00ff00"},
+    ]
+    target = merger(GRID, tmp_path, {**predict_settings(stride_px=16), "classes": classes, "null_id": 1})
+    for window in sliding(GRID.height, GRID.width, 16, 16):
+        second = np.stack([np.zeros((16, 16), np.float32), np.ones((16, 16), np.float32)])
+        target.add(window, second, np.ones((16, 16), dtype=bool))
+    target.finish()
+    with rasterio.open(tmp_path / "labels.tif") as file:
+        assert (file.read(1) == 2).all()
+
+
+def test_polygons_lie_on_the_pixels(tmp_path: Path) -> None:
+    scores = np.zeros((2, GRID.height, GRID.width), dtype=np.float32)
+    scores[1] = 0.5
+    scores[0, 4:9, 3:11] = 1.0
+    spec = {"class": "car", "format": "gpkg", "min_area_units": 0.0, "simplify_px": 0.0, "denoise_px": 0}
+    merge(tmp_path, scores, everything(), vectors=[spec, {**spec, "format": "geojson"}], stride_px=16)
+    import fiona
+
+    with fiona.open(tmp_path / "car.gpkg") as file:
+        (feature,) = list(file)
+        assert fiona.bounds(feature) == (400_001.5, 5_799_995.5, 400_005.5, 5_799_998.0)
+    (feature,) = json.loads((tmp_path / "car.geojson").read_text())["features"]
+    assert feature["properties"]["class_name"] == "car"
+
+
+def test_scores_that_are_not_numbers_are_an_error(tmp_path: Path, scores: np.ndarray) -> None:
+    scores[1, 3, 3] = np.nan
+    with pytest.raises(ModelError, match="not finite for rows 0 to"):
+        merge(tmp_path, scores, everything())
+
+
+@given(arrays.arrays(np.float32, (4, 3, 5), elements=st.sampled_from([0.0, 0.25, 0.5, 1.0])))
+def test_most_likely_is_max_and_argmax(scores: np.ndarray) -> None:
+    best, output = most_likely(scores)
+    assert (best == scores.max(axis=0)).all()
+    assert (output == scores.argmax(axis=0)).all()
+
+
+def test_most_likely_shows_what_is_not_a_number() -> None:
+    for k in range(3):
+        scores = np.ones((3, 1, 2), dtype=np.float32)
+        scores[k, 0, 1] = np.nan
+        assert np.isnan(most_likely(scores)[0]).tolist() == [[False, True]]

@@ -1,0 +1,219 @@
+"""The house rules that no linter knows: who imports whom, what stays unloaded, how long a module may be."""
+
+import ast
+import importlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+HEAVY = {"numpy", "torch", "torchvision", "rasterio", "fiona"}
+PIXELS = HEAVY | {"shapely", "PIL", "safetensors", "affine", "pyproj"}
+
+# What a part may import of the others. Every part may use the leaves.
+MAY_IMPORT = {
+    "dodo": {"cli", "rules", "project", "build"},
+    "cli": {"cli", "rules", "project", "build", "stages", "samples"},
+    "rules": {"rules", "project", "build", "learn"},
+    "stages": {"stages", "tasks", "learn", "geo"},
+    "tasks": {"tasks", "learn", "geo"},
+    "learn": {"learn", "geo"},
+    "geo": {"geo"},
+    "project": {"project"},
+    "build": {"build"},
+    "data": {"data"},
+    "samples": {"samples", "geo"},
+    "__main__": {"cli"},
+}
+LEAVES = {"errors", "progress", "types"}
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """Yield dotted name and path of every module of ours."""
+    for package in ("rvbuild", "rules"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+    yield "dodo", ROOT / "dodo.py"
+
+
+MODULES = dict(modules())
+
+
+def part_of(module: str) -> str:
+    """Return the part of the house that a module belongs to; the package itself is `rvbuild`."""
+    parts = module.split(".")
+    if parts[0] == "rvbuild" and len(parts) > 1:
+        return parts[1]
+    return parts[0]
+
+
+def imports(module: str, path: Path) -> set[str]:
+    """Return every module that a module imports, at its top or inside a function."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            source = ".".join([*base, *([node.module] if node.module else [])])
+            for alias in node.names:
+                name = f"{source}.{alias.name}"
+                found.add(name if name in MODULES else source)
+    return found
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_imports_go_down(module):
+    part = part_of(module)
+    of_ours = {name for name in imports(module, MODULES[module]) if name.split(".")[0] in {"rvbuild", "rules", "dodo"}}
+    if part in LEAVES or module == "rvbuild":
+        assert of_ours == set()
+        return
+    allowed = MAY_IMPORT[part] | LEAVES | {"rvbuild"}
+    wrong = sorted(name for name in of_ours if part_of(name) not in allowed)
+    assert not wrong, f"{module} may import {sorted(allowed)}, but imports {wrong}"
+
+
+@pytest.mark.parametrize("module", sorted(name for name in MODULES if part_of(name) in {"project", "build", "rules"}))
+def test_the_declaring_and_the_building_part_know_no_pixels(module):
+    assert {name.split(".")[0] for name in imports(module, MODULES[module])} & PIXELS == set()
+
+
+def test_fiona_stays_behind_one_seam():
+    users = {module for module, path in MODULES.items() if "fiona" in {n.split(".")[0] for n in imports(module, path)}}
+    assert users <= {"rvbuild.geo.vectors"}
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_module_is_short_and_says_what_it_is(module):
+    text = MODULES[module].read_text(encoding="utf-8")
+    assert text.count("\n") <= 500
+    assert ast.get_docstring(ast.parse(text))
+
+
+@pytest.mark.parametrize("module", sorted(name for name in MODULES if not name.endswith("__main__")))
+def test_module_can_be_imported(module):
+    importlib.import_module(module)
+
+
+@pytest.mark.parametrize("module", sorted(n for n in MODULES if part_of(n) in {"stages", "tasks", "learn", "geo"}))
+def test_work_never_prints_nor_unpickles(module):
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    assert "print" not in {node.func.id for node in calls if isinstance(node.func, ast.Name)}
+    assert not {"pickle", "dill", "joblib"} & imports(module, MODULES[module])
+    for call in calls:
+        if ast.unparse(call.func) == "torch.load":
+            keywords = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+            assert keywords.get("weights_only") == "True"
+
+
+@pytest.mark.parametrize("module", sorted(name for name in MODULES if part_of(name) == "stages"))
+def test_stages_do_not_ask_which_task_it_is(module):
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    constants = {
+        constant.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Compare | ast.MatchValue)
+        for constant in ast.walk(node)
+        if isinstance(constant, ast.Constant)
+    }
+    assert constants & {"semantic_segmentation", "object_detection", "chip_classification"} == set()
+
+
+def loaded(code: str, *arguments: str, cwd: Path = ROOT) -> set[str]:
+    """Run code in a new process and return the heavy packages that it has loaded at its end."""
+    watch = "import atexit, sys\natexit.register(lambda: print('\\nloaded:', *sys.modules, file=sys.stderr))\n"
+    done = subprocess.run(
+        [sys.executable, "-c", watch + code, *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {name.split(".")[0] for name in re.findall(r"^loaded: (.*)$", done.stderr, re.MULTILINE)[-1].split()}
+
+
+RUN = "import sys\nfrom rvbuild.cli import main\nsys.argv[0] = 'rvbuild'\nsys.exit(main())\n"
+
+
+def test_importing_the_package_loads_nothing():
+    assert loaded("import rvbuild") & (PIXELS | {"doit", "pydantic", "click", "rich"}) == set()
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("build", "--help"), ("schema",)])
+def test_help_loads_no_pixels(arguments):
+    assert loaded(RUN, *arguments) & HEAVY == set()
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    """Return a workspace with one project whose imagery has two scenes of 64 pixels, as `analyze` needs it."""
+    import numpy as np
+    import rasterio
+    from affine import Affine
+
+    folder = tmp_path_factory.mktemp("workspace")
+    (folder / "projects").mkdir()
+    for scene in ("a", "b"):
+        rng = np.random.default_rng(ord(scene))
+        profile = {
+            "driver": "GTiff",
+            "width": 64,
+            "height": 64,
+            "dtype": "uint8",
+            "crs": "EPSG:32633",
+            "transform": Affine(1, 0, 500000, 0, -1, 5800000),
+        }
+        with rasterio.open(folder / f"{scene}.tif", "w", count=3, **profile) as image:
+            image.write(rng.integers(0, 256, (3, 64, 64), dtype=np.uint8))
+        with rasterio.open(folder / f"{scene}_label.tif", "w", count=1, **profile) as labels:
+            labels.write(rng.integers(0, 2, (1, 64, 64), dtype=np.uint8))
+    (folder / "projects" / "tiny.toml").write_text(
+        """
+[project]
+task = "semantic_segmentation"
+[classes]
+field = "#00ff00"
+road = "#808080"
+[scenes]
+train = ["a"]
+validation = ["b"]
+[scene]
+image = "{id}.tif"
+labels = { raster = "{id}_label.tif", encoding = "id" }
+[chip]
+size_px = 32
+""",
+    )
+    return folder
+
+
+def test_planning_and_a_run_with_nothing_to_do_load_no_pixels(workspace):
+    assert loaded(RUN, "status", cwd=workspace) & HEAVY == set()
+    assert loaded(RUN, "chip", "projects/tiny.toml", cwd=workspace)
+    for arguments in (
+        ("chip", "projects/tiny.toml"),
+        ("status", "projects/tiny.toml"),
+        ("why", "chip:a", "projects/tiny.toml"),
+        ("why", "train", "projects/tiny.toml"),
+        ("graph", "projects/tiny.toml"),
+        ("build", "--dry-run", "projects/tiny.toml"),
+        ("check", "projects/tiny.toml"),
+    ):
+        assert loaded(RUN, *arguments, cwd=workspace) & HEAVY == set(), arguments
+
+
+def test_a_sealed_run_loads_neither_doit_nor_pydantic(workspace):
+    loaded(RUN, "chip", "projects/tiny.toml", cwd=workspace)
+    assert loaded(RUN, "chip", "projects/tiny.toml", cwd=workspace) & (HEAVY | {"doit", "pydantic"}) == set()

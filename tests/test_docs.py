@@ -1,0 +1,47 @@
+"""The documentation says what the code does."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from rvbuild.cli.app import app
+from rvbuild.project import load
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
+
+
+def test_the_reference_of_the_project_file_is_up_to_date():
+    spec = importlib.util.spec_from_file_location("make_reference", ROOT / "docs" / "make_reference.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.PAGE.read_text(encoding="utf-8") == module.page(), "run: python docs/make_reference.py"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+
+
+def test_the_readme_names_every_command():
+    named = set(re.findall(r"^rvbuild ([a-z|]+)", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE))
+    assert {word for words in named for word in words.split("|")} == set(app.commands)
+    assert CliRunner().invoke(app, ["--help"]).exit_code == 0
+
+
+@pytest.mark.parametrize("project", sorted((ROOT / "projects").glob("*.toml")), ids=lambda path: path.stem)
+def test_example_projects_are_right(project):
+    loaded = load(project)
+    assert loaded.name == project.stem
+    assert {scene.split for scene in loaded.scenes} >= {"train", "validation"}
+
+
+def test_the_project_in_the_readme_is_right(tmp_path):
+    (text,) = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "potsdam.toml").write_text(text)
+    assert [c.name for c in load(tmp_path / "potsdam.toml").classes][:2] == ["car", "building"]
