@@ -26,7 +26,7 @@ from rvbuild.learn.normalize import Normalizer
 from rvbuild.learn.optim import learning_rate, make_optimizer
 from rvbuild.progress import Progress
 
-MEASURED_CHIPS = 128
+MEASURED_CHIPS = 64
 """Training chips, as they are, that batch normalisation statistics are measured on."""
 
 
