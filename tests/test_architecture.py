@@ -217,3 +217,13 @@ def test_planning_and_a_run_with_nothing_to_do_load_no_pixels(workspace):
 def test_a_sealed_run_loads_neither_doit_nor_pydantic(workspace):
     loaded(RUN, "chip", "projects/tiny.toml", cwd=workspace)
     assert loaded(RUN, "chip", "projects/tiny.toml", cwd=workspace) & (HEAVY | {"doit", "pydantic"}) == set()
+
+
+@pytest.mark.parametrize("stage", ["analyze", "analyze_merge", "chip", "evaluate", "evaluate_merge", "bundle"])
+def test_stages_that_do_not_compute_with_models_load_no_torch(stage: str) -> None:
+    script = (
+        f"import sys, rvbuild.stages.{stage}, rvbuild.tasks\n"
+        "rvbuild.tasks.get('semantic_segmentation')\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)

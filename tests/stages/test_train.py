@@ -372,3 +372,15 @@ def test_models_that_do_not_fit(tmp_path, inputs, monkeypatch):
         ModelError, match=r"expected an output \(4, 2, height, width\), one channel per class .* \(4, 9, 16"
     ):
         build(tmp_path / "two", inputs, model="odd_output:make", model_args={})
+
+
+def test_too_little_memory_names_the_option(tmp_path, inputs, monkeypatch):
+    (tmp_path / "greedy_x.py").write_text(
+        "import torch\nfrom torch import nn\n\n"
+        "class Net(nn.Conv2d):\n"
+        "    def __init__(self, bands, outputs):\n        super().__init__(bands, outputs, 1)\n"
+        "    def forward(self, x):\n        raise torch.OutOfMemoryError('of 8 GiB')\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ModelError, match=r"a batch of 4 chips; lower train\.batch_size .* \(of 8 GiB\)"):
+        build(tmp_path / "out", inputs, model="greedy_x:Net", model_args={})
