@@ -46,6 +46,13 @@ class Aoi:
         # Sharing only an edge touches, so that neighbours of the area do not count.
         return box is not None and bool(shapely.intersects(self._union, box)) and not shapely.touches(self._union, box)
 
+    def contains_centre(self, window: Window) -> bool:
+        """Tell whether the centre of the window's part inside the scene lies in the area, or on its border."""
+        part = window.clip(self.grid.height, self.grid.width)
+        if not (part.height and part.width):
+            return False
+        return bool(shapely.intersects_xy(self._union, part.col + part.width / 2, part.row + part.height / 2))
+
     def mask(self, window: Window) -> NDArray[np.bool_]:
         """Return whether the centre of each pixel lies in the area: (H, W) bool, False outside the scene."""
         return self._burner.read(window, outside=0).astype(bool)

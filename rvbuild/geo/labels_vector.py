@@ -34,18 +34,7 @@ class VectorLabels:
         self.grid = grid
         self._null_id = null_id
         background = settings.get("background")
-        shapes: list[Any] = []
-        values: list[int] = []
-        for path in files:
-            features = read_features(path, layer=settings.get("layer"), attributes=used_attributes(settings))
-            ids = _class_ids(features, settings, classes)
-            for geometry, class_id, number in zip(to_pixels(features, grid), ids, features.numbers, strict=True):
-                if class_id is None:
-                    continue
-                area = _area(geometry, settings.get("buffer_px") or {}, path, number)
-                if not area.is_empty:
-                    shapes.append(area)
-                    values.append(class_id)
+        shapes, values = read_areas(files, settings, grid, classes)
         self._burner = Burner(
             shapes,
             values,
@@ -67,6 +56,36 @@ class VectorLabels:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def read_areas(
+    files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: Classes
+) -> tuple[list[Any], list[int]]:
+    """Read the features of vector labels that have a class, in the order of the files.
+
+    Parameters
+    ----------
+    files, settings, grid, classes
+        As for `rvbuild.geo.labels.open_labels`.
+
+    Returns
+    -------
+    areas : list of shapely polygons and multipolygons, valid, not empty, in pixel coordinates (x = column, y = row)
+    class_ids : list of int, one for each area
+    """
+    shapes: list[Any] = []
+    values: list[int] = []
+    for path in files:
+        features = read_features(path, layer=settings.get("layer"), attributes=used_attributes(settings))
+        ids = _class_ids(features, settings, classes)
+        for geometry, class_id, number in zip(to_pixels(features, grid), ids, features.numbers, strict=True):
+            if class_id is None:
+                continue
+            area = _area(geometry, settings.get("buffer_px") or {}, path, number)
+            if not area.is_empty:
+                shapes.append(area)
+                values.append(class_id)
+    return shapes, values
 
 
 def _class_ids(features: Features, settings: Mapping[str, Any], classes: Classes) -> list[int | None]:
