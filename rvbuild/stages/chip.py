@@ -21,7 +21,6 @@ from rvbuild import tasks
 from rvbuild.errors import DataError
 from rvbuild.geo.aoi import Aoi, open_aoi
 from rvbuild.geo.classes import id_of, names
-from rvbuild.geo.labels import LabelSource
 from rvbuild.geo.raster import RasterSource, open_image
 from rvbuild.geo.windows import Window
 from rvbuild.progress import Progress
@@ -75,24 +74,28 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     with _open_image(inputs, settings) as source:
         grid, dtype, bands = source.grid, source.dtype, source.count
     aoi = open_aoi(inputs.get("aoi", ()), grid)
-    windows = candidates(grid, aoi, chip, seed)
+    prescribed = None
+    if chip["method"] == "sliding":
+        prescribed = task.chip_windows(inputs["labels"], settings["labels"], grid, classes, chip)
+    windows = candidates(grid, aoi, chip, seed, prescribed)
     if chip["method"] == "random" and len(windows) < chip["per_scene"]:
         progress.note(f"scene {scene}: the area of interest has room for {len(windows)} of {chip['per_scene']} windows")
 
     @contextmanager
-    def open_sources() -> Iterator[tuple[RasterSource, LabelSource]]:
+    def open_sources() -> Iterator[tuple[RasterSource, Any]]:
         with (
             _open_image(inputs, settings) as image,
             task.labels(inputs["labels"], settings["labels"], grid, classes, settings["null_id"]) as labels,
         ):
             yield image, labels
 
-    def cut(sources: tuple[RasterSource, LabelSource], window: Window) -> _Cut | None:
+    def cut(sources: tuple[RasterSource, Any], window: Window) -> _Cut | None:
         image, valid = sources[0].read(window)
         seen: npt.NDArray[np.bool_] = np.any(valid, axis=0)
         if 1 - np.count_nonzero(seen) / seen.size >= chip["max_nodata"]:
             return None
-        return _Cut(window, image, valid, seen, task.target(sources[1], window))
+        target = task.target(sources[1], window)
+        return None if target is None else _Cut(window, image, valid, seen, target)
 
     size = chip["size_px"]
     keep = _KeepRule(chip["keep"], classes, seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import xxhash
@@ -18,7 +18,9 @@ ATTEMPTS = 10_000
 """How often a place is drawn for one random window before the area of interest counts as too small for any more."""
 
 
-def candidates(grid: Grid, aoi: Aoi | None, chip: Mapping[str, Any], seed: int) -> list[Window]:
+def candidates(
+    grid: Grid, aoi: Aoi | None, chip: Mapping[str, Any], seed: int, prescribed: Sequence[Window] | None = None
+) -> list[Window]:
     """Return the windows that may become chips.
 
     Parameters
@@ -33,9 +35,13 @@ def candidates(grid: Grid, aoi: Aoi | None, chip: Mapping[str, Any], seed: int) 
         size and place that follow from the seed and its number alone, inside the scene if they fit.
     seed
         The seed of this artifact.
+    prescribed
+        With "sliding": windows to take instead of the grid's, or None.
     """
     if chip["method"] == "sliding":
-        windows = sliding(grid.height, grid.width, chip["size_px"], chip["stride_px"])
+        windows = prescribed
+        if windows is None:
+            windows = sliding(grid.height, grid.width, chip["size_px"], chip["stride_px"])
         return [window for window in windows if _allowed(window, aoi, chip["within_aoi"])]
     found: list[Window] = []
     for number in range(chip["per_scene"]):

@@ -12,7 +12,6 @@ import rasterio
 from rvbuild import tasks
 from rvbuild.errors import DataError
 from rvbuild.geo.aoi import open_aoi
-from rvbuild.geo.raster import open_image
 from rvbuild.progress import Progress
 
 CACHE_BYTES = 64 << 20
@@ -47,8 +46,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     task = tasks.get(settings["task"])
     (predictions,) = inputs["predictions"]
     with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
-        with open_image([predictions]) as source:
-            grid = source.grid
+        grid = task.scene_grid(predictions)
         aoi = open_aoi(inputs.get("aoi", ()), grid)
         with task.labels(inputs["labels"], settings["labels"], grid, classes, null_id) as labels:
             counts = task.score(predictions, labels, aoi, classes, null_id, progress)

@@ -1,16 +1,16 @@
 """The predict stage: a trained model over all windows of one scene, merged as it goes.
 
-Windows come from the global grid of `stride_px`. The last ones may overhang the scene, and a scene smaller than a
+The task says which windows, all of one global grid. The last ones may overhang the scene, and a scene smaller than a
 window has one that overhangs: what lies outside is padding that is 0 after normalisation, as nodata is, and as both are
-in training. Windows without any valid pixel, and those that do not intersect the area of interest, are not predicted.
-Every other window is, so each pixel of the area gets the prediction that it would get without one; pixels outside, and
-nodata pixels, get none.
+in training. Windows without any valid pixel, and those that have no pixel of the area of interest, are not predicted.
+Windows of another size than chips are resampled to it, as chips are.
 
 Windows are read ahead by threads, and batches are formed in the order of the windows: results depend on nothing else.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,12 +26,13 @@ from rvbuild.errors import DataError
 from rvbuild.geo.aoi import Aoi, open_aoi
 from rvbuild.geo.raster import RasterSource, open_image
 from rvbuild.geo.rasterfile import open_dataset
-from rvbuild.geo.windows import Window, sliding
+from rvbuild.geo.windows import Window
 from rvbuild.learn.checkpoint import ModelInfo, load_model
 from rvbuild.learn.device import reproducible, select_device, thread_count
 from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS
 from rvbuild.learn.normalize import Normalizer
 from rvbuild.progress import Progress
+from rvbuild.stages.chip_resample import resample
 from rvbuild.stages.read_ahead import read_ahead
 
 MIN_CACHE_BYTES, MAX_CACHE_BYTES = 16 << 20, 512 << 20
@@ -44,6 +45,9 @@ class _Read(NamedTuple):
     window: Window
     image: npt.NDArray[Any]
     valid: npt.NDArray[np.bool_]
+    """Both (C, chip_px, chip_px)."""
+    seen: npt.NDArray[np.bool_]
+    """(H, W) at the size of the window: where any band is valid."""
 
 
 class _Ready(NamedTuple):
@@ -102,15 +106,16 @@ def predict_scene(
         grid = source.grid
         # One is enough beside a model that computes on two cores; a GPU is faster than one thread reads.
         threads = max(1, min(4, thread_count() // 2))
-        cache_bytes = _cache_bytes(source, settings["chip_px"], threads)
-    aoi = open_aoi(aoi_files, grid)
-    windows = sliding(grid.height, grid.width, settings["chip_px"], predict["stride_px"])
-    windows = [window for window in windows if aoi is None or aoi.intersects(window)]
+        aoi = open_aoi(aoi_files, grid)
+        windows = task.windows(grid, aoi, settings)
+        tallest = max((window.height for window in windows), default=settings["chip_px"])
+        cache_bytes = _cache_bytes(source, tallest, threads)
     progress.start("predict", len(windows), "windows")
     with rasterio.Env(GDAL_CACHEMAX=cache_bytes), reproducible(0, device), torch.inference_mode():
         merger = task.merger(grid, outputs, settings)
         depth = 2 * predict["batch_size"]
-        reads = read_ahead(open_source, _read, windows, threads=threads, depth=depth)
+        read = functools.partial(_read, size_px=settings["chip_px"])
+        reads = read_ahead(open_source, read, windows, threads=threads, depth=depth)
         for batch in _batches(_to_predict(reads, aoi, progress), predict["batch_size"]):
             images = np.stack([ready.read.image for ready in batch])
             valid = np.stack([ready.read.valid for ready in batch])
@@ -121,16 +126,20 @@ def predict_scene(
         merger.finish()
 
 
-def _read(source: RasterSource, window: Window) -> _Read:
-    return _Read(window, *source.read(window))
+def _read(source: RasterSource, window: Window, size_px: int) -> _Read:
+    image, valid = source.read(window)
+    seen: npt.NDArray[np.bool_] = np.any(valid, axis=0)
+    if (window.height, window.width) != (size_px, size_px):
+        image, valid = resample(image, valid, size_px)
+    return _Read(window, image, valid, seen)
 
 
 def _to_predict(reads: Iterable[_Read], aoi: Aoi | None, progress: Progress) -> Iterator[_Ready]:
     """Yield the windows that have a pixel to predict."""
     for read in reads:
-        keep: npt.NDArray[np.bool_] = np.any(read.valid, axis=0)
+        keep = read.seen
         if aoi is not None and not aoi.contains(read.window):
-            keep &= aoi.mask(read.window)
+            keep = keep & aoi.mask(read.window)
         if keep.any():
             yield _Ready(read, keep)
         else:

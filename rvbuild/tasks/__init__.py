@@ -10,7 +10,7 @@ from rvbuild.errors import UsageError, nearest
 if TYPE_CHECKING:
     from rvbuild.tasks.protocol import Task
 
-NAMES = ("semantic_segmentation",)
+NAMES = ("chip_classification", "semantic_segmentation")
 
 
 def get(name: str) -> Task:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
@@ -17,11 +17,18 @@ if TYPE_CHECKING:
 
     from rvbuild.geo.aoi import Aoi
     from rvbuild.geo.grid import Grid
-    from rvbuild.geo.labels import LabelSource
     from rvbuild.geo.windows import Window
 
 ClassList = Sequence[Mapping[str, Any]]
 """`[{"id": 0, "name": "car", "color": "#ffff00"}, ...]`: every class, null included, in id order."""
+
+
+class Labels(Protocol):
+    """The labels of a scene, open for reading; what can be asked of them is between the functions of a task."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exception: object) -> None: ...
 
 
 class Merger(Protocol):
@@ -37,7 +44,7 @@ class Merger(Protocol):
         prediction
             One element of what `Task.forward` returned; for segmentation `(K, H, W)` float32 probabilities.
         valid
-            `(H, W)` bool: pixels with data, inside the scene and the area of interest.
+            `(H, W)` bool, at the size of the window: pixels with data, inside the scene and the area of interest.
         """
 
     def finish(self) -> None:
@@ -47,6 +54,9 @@ class Merger(Protocol):
 class Task(Protocol):
     """One task. `rvbuild.tasks.get` returns a module whose functions are these."""
 
+    PREDICT_SETTINGS: Sequence[str]
+    """What the task needs in the `predict` settings beside what every task has; a bundle without it is refused."""
+
     def labels(
         self,
         files: Sequence[Path],
@@ -54,11 +64,27 @@ class Task(Protocol):
         grid: Grid,
         classes: ClassList,
         null_id: int,
-    ) -> LabelSource:
+    ) -> Labels:
         """Open a scene's labels (a context manager), given their files and their settings, on the image's grid."""
 
-    def target(self, source: LabelSource, window: Window) -> Target:
-        """Return the target of the chip at `window`."""
+    def chip_windows(
+        self,
+        files: Sequence[Path],
+        settings: Mapping[str, Any],
+        grid: Grid,
+        classes: ClassList,
+        chip: Mapping[str, Any],
+    ) -> list[Window] | None:
+        """Return the windows that may become chips if the labels decide that, of any size; None: the sliding grid.
+
+        Asked for sliding windows only. The parameters are those of `labels`, and the chip settings.
+        """
+
+    def target(self, source: Any, window: Window) -> Target | None:
+        """Return the target of the chip at `window`; None if there is nothing to learn from it, so it is no chip.
+
+        `source` is what `labels` returned.
+        """
 
     def mask(self, target: Target, keep: np.ndarray, null_id: int) -> Target:
         """Return a target without what lies outside `keep`, `(H, W)` bool."""
@@ -99,6 +125,12 @@ class Task(Protocol):
             `(n_classes,)` int64, over all training chips.
         """
 
+    def windows(self, grid: Grid, aoi: Aoi | None, settings: Mapping[str, Any]) -> list[Window]:
+        """Return the windows of a scene to predict, in row-major order, by the predict stage's settings.
+
+        Those of another size than `chip_px` are resampled to it for the model, as chips are.
+        """
+
     def forward(self, model: nn.Module, images: torch.Tensor) -> Any:
         """Predict one batch.
 
@@ -119,10 +151,13 @@ class Task(Protocol):
     def merger(self, grid: Grid, outputs: Path, settings: Mapping[str, Any]) -> Merger:
         """Return a merger that writes a scene's predictions into `outputs`, by the predict stage's settings."""
 
+    def scene_grid(self, predictions: Path) -> Grid:
+        """Return the pixel grid of the scene that predictions were made for, from the file that `score` reads."""
+
     def score(
         self,
         predictions: Path,
-        source: LabelSource,
+        source: Any,
         aoi: Aoi | None,
         classes: ClassList,
         null_id: int,

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from rvbuild.geo.windows import Window
 
 __all__ = [
+    "PREDICT_SETTINGS",
+    "chip_windows",
     "class_counts",
     "collate",
     "draw",
@@ -38,10 +40,14 @@ __all__ = [
     "pack",
     "report",
     "resize",
+    "scene_grid",
     "score",
     "target",
     "unpack",
+    "windows",
 ]
+
+PREDICT_SETTINGS = ()
 
 _FEW_CLASSES = 16
 """Up to here a comparison per class is faster than a histogram."""
@@ -54,6 +60,12 @@ def labels(
     from rvbuild.geo.labels import open_labels  # rasterio: training does without
 
     return open_labels(files, settings, grid=grid, classes=classes, null_id=null_id)
+
+
+def chip_windows(
+    files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: ClassList, chip: Mapping[str, Any]
+) -> None:
+    """Return None: chips lie where the chip settings say."""
 
 
 def target(source: LabelSource, window: Window) -> Target:
@@ -103,6 +115,14 @@ def objective(
     return make(train, outputs, output_ids, class_counts)
 
 
+def windows(grid: Grid, aoi: Aoi | None, settings: Mapping[str, Any]) -> list[Window]:
+    """Return the windows of the sliding grid that share something with the area of interest."""
+    from rvbuild.geo.windows import sliding
+
+    found = sliding(grid.height, grid.width, settings["chip_px"], settings["predict"]["stride_px"])
+    return [window for window in found if aoi is None or aoi.intersects(window)]
+
+
 def forward(model: nn.Module, images: torch.Tensor) -> np.ndarray:
     """Return the probabilities of the outputs, `(N, K, H, W)` float32, at the size of `images`."""
     from rvbuild.tasks.segmentation_model import forward as compute
@@ -115,6 +135,14 @@ def merger(grid: Grid, outputs: Path, settings: Mapping[str, Any]) -> Merger:
     from rvbuild.tasks.segmentation_merge import merger as make
 
     return make(grid, outputs, settings)
+
+
+def scene_grid(predictions: Path) -> Grid:
+    """Return the grid of `labels.tif`, which is that of the scene."""
+    from rvbuild.geo.raster import open_image
+
+    with open_image([predictions]) as source:
+        return source.grid
 
 
 def score(

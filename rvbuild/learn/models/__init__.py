@@ -10,9 +10,12 @@ from typing import Any
 from torch import nn
 
 from rvbuild.errors import ModelError, nearest
-from rvbuild.learn.models import torchvision_segmentation, unet, user
+from rvbuild.learn.models import cnn, torchvision_classification, torchvision_segmentation, unet, user
 
-FAMILIES: Mapping[str, tuple[ModuleType, ...]] = {"semantic_segmentation": (torchvision_segmentation, unet)}
+FAMILIES: Mapping[str, tuple[ModuleType, ...]] = {
+    "chip_classification": (torchvision_classification, cnn),
+    "semantic_segmentation": (torchvision_segmentation, unet),
+}
 """The families that can do each task; each has `build(name, *, bands, outputs, args, pretrained, note)`."""
 
 
@@ -47,7 +50,7 @@ def build(
     bands
         Bands of the imagery: the model takes `(N, bands, H, W)` float32.
     outputs
-        Number of classes without null; a segmentation model returns `(N, outputs, h, w)`.
+        Number of classes without null; a segmentation model returns `(N, outputs, h, w)`, one of chips `(N, outputs)`.
     args
         `train.model_args`.
     pretrained

@@ -1,0 +1,166 @@
+"""torchvision's classification networks, from AlexNet to Swin and MaxViT, for any number of bands and classes.
+
+`model_args`: `vit_*` and `maxvit_t` take `image_size`, the side of the chips that they are made for (224), a multiple
+of the patch size, or of 32. Auxiliary outputs are left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from torchvision import models
+from torchvision.models.vision_transformer import interpolate_embeddings
+
+from rvbuild.errors import ModelError
+from rvbuild.learn.models.arguments import check_names, whole_number
+from rvbuild.learn.models.first_conv import adapt_bands, first_conv
+from rvbuild.learn.models.weights import State, fetch, load_local, read_weights
+
+_FAMILIES = {
+    "alexnet": ("",),
+    "convnext_": ("tiny", "small", "base", "large"),
+    "densenet": ("121", "161", "169", "201"),
+    "efficientnet_": ("b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7", "v2_s", "v2_m", "v2_l"),
+    "googlenet": ("",),
+    "inception_v3": ("",),
+    "maxvit_t": ("",),
+    "mnasnet": ("0_5", "0_75", "1_0", "1_3"),
+    "mobilenet_": ("v2", "v3_large", "v3_small"),
+    "regnet_x_": ("400mf", "800mf", "1_6gf", "3_2gf", "8gf", "16gf", "32gf"),
+    "regnet_y_": ("400mf", "800mf", "1_6gf", "3_2gf", "8gf", "16gf", "32gf", "128gf"),
+    "resnet": ("18", "34", "50", "101", "152"),
+    "resnext": ("50_32x4d", "101_32x8d", "101_64x4d"),
+    "shufflenet_v2_": ("x0_5", "x1_0", "x1_5", "x2_0"),
+    "squeezenet": ("1_0", "1_1"),
+    "swin_": ("t", "s", "b", "v2_t", "v2_s", "v2_b"),
+    "vgg": ("11", "11_bn", "13", "13_bn", "16", "16_bn", "19", "19_bn"),
+    "vit_": ("b_16", "b_32", "l_16", "l_32", "h_14"),
+    "wide_resnet": ("50_2", "101_2"),
+}
+
+NAMES = tuple(family + member for family, members in _FAMILIES.items() for member in members)
+
+_IMAGE_SIZE = 224
+"""The side that transformers of a fixed size are made for, and pretrained at."""
+
+_SECOND_WEIGHTS = frozenset(
+    ["efficientnet_b1", "mobilenet_v2", "mobilenet_v3_large", "resnet50", "resnet101", "resnet152"]
+    + ["resnext50_32x4d", "resnext101_32x8d", "wide_resnet50_2", "wide_resnet101_2"]
+    + [name for name in NAMES if name.startswith("regnet_")]
+)
+"""The networks of which torchvision has a second, better version of weights. A list, and not torchvision's newest, so
+that a new torchvision gives the same start."""
+
+_OTHER_WEIGHTS = {"regnet_y_128gf": "IMAGENET1K_SWAG_LINEAR_V1", "vit_h_14": "IMAGENET1K_SWAG_LINEAR_V1"}
+
+_OLD_DENSENET = re.compile(r"(.*denselayer\d+\.(?:norm|conv))\.([12]\..+)")
+"""How weights of 2017 name the layers of DenseNets: `norm.1` is now `norm1`."""
+
+
+def build(
+    name: str,
+    *,
+    bands: int,
+    outputs: int,
+    args: Mapping[str, Any],
+    pretrained: bool | Path,
+    note: Callable[[str], None],
+) -> nn.Module:
+    """Make one of torchvision's networks; see `rvbuild.learn.models.build`.
+
+    A weights file may hold the network for another number of classes: its last layer is then left out.
+    """
+    model, size_px = _make(name, outputs, args)
+    if pretrained is False:
+        adapt_bands(model, bands, trained=False)
+        return model
+    if isinstance(pretrained, Path):
+        state, path, tell = read_weights(pretrained), pretrained, note
+    else:
+        url = weights_url(name)
+        # torchvision's files have its own thousand classes: no need to say so at every training.
+        state, path, tell = fetch(url, note), Path(url), lambda _: None
+    state = _current_names(state)
+    if name.startswith("vit_"):
+        patch_px = first_conv(model)[1].kernel_size[0]
+        state = _resized(state, size_px, patch_px, path)
+    kernel = state.get(first_conv(model)[0] + ".weight")
+    if kernel is not None and kernel.dim() == 4:
+        # A file for other than three bands is loaded as it is; then its first convolution is adapted, if need be.
+        adapt_bands(model, kernel.shape[1], trained=False)
+    load_local(model, state, path, tell, heads=(last_layer(model),))
+    adapt_bands(model, bands, trained=True)
+    return model
+
+
+def last_layer(model: nn.Module) -> str:
+    """Return the dotted name of the layer that gives the outputs: the last linear or convolutional one."""
+    return [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
+
+
+def weights_url(name: str) -> str:
+    """Return where torchvision's weights of a network are."""
+    version = _OTHER_WEIGHTS.get(name, "IMAGENET1K_V2" if name in _SECOND_WEIGHTS else "IMAGENET1K_V1")
+    url: str = models.get_model_weights(name)[version].url
+    return url
+
+
+def _make(name: str, outputs: int, args: Mapping[str, Any]) -> tuple[nn.Module, int]:
+    """Return a network with random weights, and the side of the chips that it is made for if that is fixed."""
+    fixed = name.startswith(("vit_", "maxvit_"))
+    check_names(name, args, ("image_size",) if fixed else ())
+    options: dict[str, Any] = {"weights": None, "num_classes": outputs}
+    size_px = whole_number(name, args, "image_size", _IMAGE_SIZE, 1, 1 << 14)
+    if name in ("googlenet", "inception_v3"):
+        options |= {"aux_logits": False, "init_weights": True}
+    elif name.startswith("vit_"):
+        _require_multiple(name, size_px, int(name.rsplit("_", 1)[1]))
+        options["image_size"] = size_px
+    elif name == "maxvit_t":
+        _require_multiple(name, size_px, 32)
+        return _maxvit(size_px, outputs), size_px
+    model: nn.Module = models.get_model(name, **options)
+    return model, size_px
+
+
+def _maxvit(size_px: int, outputs: int) -> nn.Module:
+    """Return torchvision's `maxvit_t` for any image size.
+
+    There, windows are always 7 pixels of the features: a 32nd of 224, which is the paper's rule.
+    """
+    return models.MaxVit(
+        input_size=(size_px, size_px),
+        stem_channels=64,
+        partition_size=size_px // 32,
+        block_channels=[64, 128, 256, 512],
+        block_layers=[2, 2, 5, 2],
+        head_dim=32,
+        stochastic_depth_prob=0.2,
+        num_classes=outputs,
+    )
+
+
+def _require_multiple(name: str, size_px: int, step: int) -> None:
+    if size_px % step:
+        raise ModelError(
+            f'train.model_args.image_size: "{name}" needs a multiple of {step}, found {size_px}; the chips, '
+            "chip.size_px, must be of that size too"
+        )
+
+
+def _current_names(state: State) -> State:
+    return {_OLD_DENSENET.sub(r"\1\2", key): value for key, value in state.items()}
+
+
+def _resized(state: State, size_px: int, patch_px: int, path: Path) -> State:
+    """Return the weights of a vision transformer for another image size: its position embeddings interpolated."""
+    if "encoder.pos_embedding" not in state:
+        return state
+    try:
+        return dict(interpolate_embeddings(size_px, patch_px, state))
+    except ValueError as error:
+        raise ModelError(f"train.pretrained: {path}: its position embeddings cannot be resized: {error}") from error
