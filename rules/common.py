@@ -20,6 +20,9 @@ from rvbuild.project import Project, Scene
 
 __all__ = ["Artifact", "Product", "Project", "Scene", "Source"]
 
+PREDICTIONS = {"chip_classification": ("cells.json",)}
+"""The outputs of predict that eval reads, by task; `labels.tif` if not said otherwise."""
+
 _WORLD = (".tfw", ".tifw", ".tiffw", ".pgw", ".pngw", ".jgw", ".jpgw", ".jpegw", ".wld", ".prj")
 _RASTER_BESIDE = (".aux.xml", ".msk")
 _VECTOR_BESIDE = {
@@ -90,6 +93,12 @@ def aoi(project: Project, scene: Scene) -> Source | None:
     if not scene.aoi:
         return None
     return _vectors(project, "aoi", scene.aoi, {"class": "any"})
+
+
+def predictions(project: Project, scene: Scene) -> Product:
+    """Return what was predicted for `scene` and is evaluated, as an input."""
+    files = PREDICTIONS.get(project.task, ("labels.tif",))
+    return Product("predictions", name("predict", project.name, scene.id), files)
 
 
 def present(*sources: Source | Product | None) -> tuple[Source | Product, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .common import Artifact, Product, Project, aoi, classes, folder, labels, name, packages, present
+from .common import Artifact, Product, Project, aoi, classes, folder, labels, name, packages, predictions, present
 
 VERSION = 1
 RUN = "rvbuild.stages.evaluate:run"
@@ -34,7 +34,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
                 "eval": project.eval.slice(),
             },
             inputs=present(
-                Product("predictions", name("predict", project.name, scene.id), ("labels.tif",)),
+                predictions(project, scene),
                 labels(project, scene),
                 aoi(project, scene),
             ),

@@ -78,8 +78,8 @@ def vectorize(
             geometries = _regions(sieved[denoise], sieved[denoise] == class_id)[0]
         pixel_area = abs(grid.transform.determinant)
         geometries = geometries[shapely.area(geometries) * pixel_area >= float(spec.get("min_area_units", 0.0))]
-        properties = {"class_id": class_id, "class_name": name}
-        (_write_geojson if kind == "geojson" else _write_gpkg)(path, geometries, grid, properties)
+        properties = [{"class_id": class_id, "class_name": name}] * len(geometries)
+        write_features(path, geometries, grid, properties, {"class_id": int, "class_name": str})
         written.append(path)
     return written
 
@@ -124,22 +124,48 @@ def _to_map(geometries: Geometries, grid: Grid, crs: CRS | None) -> Geometries:
     return oriented
 
 
-def _write_geojson(path: Path, geometries: Geometries, grid: Grid, properties: Mapping[str, Any]) -> None:
+def write_features(
+    path: Path,
+    geometries: Geometries,
+    grid: Grid,
+    properties: Sequence[Mapping[str, Any]],
+    fields: Mapping[str, type],
+) -> None:
+    """Write polygons as GeoJSON or as a GeoPackage, by the suffix of the file.
+
+    Parameters
+    ----------
+    path
+        Ends in `.geojson` (RFC 7946: in EPSG:4326; in map or pixel coordinates if the grid has no CRS) or `.gpkg` (in
+        the CRS of the grid).
+    geometries
+        (N,) polygons in pixel coordinates.
+    grid
+        The pixels.
+    properties
+        Of each polygon.
+    fields
+        Name and type (int, float or str) of the properties.
+    """
+    if path.suffix == ".geojson":
+        _write_geojson(path, geometries, grid, properties)
+    else:
+        moved = _to_map(geometries, grid, grid.crs)
+        write_geopackage(path, moved, properties, fields, layer=path.stem, crs=grid.crs)
+
+
+def _write_geojson(path: Path, geometries: Geometries, grid: Grid, properties: Sequence[Mapping[str, Any]]) -> None:
     """Write a feature a line; fiona would round coordinates and add members that RFC 7946 has dropped."""
     lines = [
         json.dumps(
-            {"type": "Feature", "properties": properties, "geometry": shapely.geometry.mapping(geometry)},
+            {"type": "Feature", "properties": values, "geometry": shapely.geometry.mapping(geometry)},
             ensure_ascii=False,
             separators=(",", ":"),
         )
-        for geometry in _to_map(geometries, grid, _LON_LAT)
+        for geometry, values in zip(_to_map(geometries, grid, _LON_LAT), properties, strict=True)
     ]
     text = '{"type":"FeatureCollection","features":[\n' + ",\n".join(lines) + "\n]}\n"
     path.write_text(text, encoding="utf-8")
-
-
-def _write_gpkg(path: Path, geometries: Geometries, grid: Grid, properties: Mapping[str, Any]) -> None:
-    write_geopackage(path, _to_map(geometries, grid, grid.crs), properties, layer=path.stem, crs=grid.crs)
 
 
 def _file_stem(name: str) -> str:

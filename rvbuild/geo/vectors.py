@@ -35,6 +35,8 @@ so that a vertex on a pixel's corner lies exactly there and every window sees th
 INFERRED_ATTRIBUTES = ("class_id", "class_name", "label")
 """Where a feature's class is looked for, in this order, if a project names neither a class nor an attribute."""
 
+_FIELD_TYPES = {int: "int32", float: "float", str: "str"}
+
 
 @dataclass(frozen=True)
 class Features:
@@ -157,14 +159,19 @@ def used_attributes(settings_labels: Mapping[str, Any]) -> list[str]:
 
 
 def write_geopackage(
-    path: Path, geometries: Geometries, properties: Mapping[str, Any], *, layer: str, crs: CRS | None
+    path: Path,
+    geometries: Geometries,
+    properties: Sequence[Mapping[str, Any]],
+    fields: Mapping[str, type],
+    *,
+    layer: str,
+    crs: CRS | None,
 ) -> None:
-    """Write polygons that share their properties as a GeoPackage, with the same bytes each time."""
-    types = {name: "int32" if isinstance(value, int) else "str" for name, value in properties.items()}
-    schema = {"geometry": "Polygon", "properties": types}
+    """Write polygons, each with properties of the types in `fields`, as a GeoPackage, with the same bytes each time."""
+    schema = {"geometry": "Polygon", "properties": {name: _FIELD_TYPES[kind] for name, kind in fields.items()}}
     records = (
-        {"type": "Feature", "properties": properties, "geometry": shapely.geometry.mapping(geometry)}
-        for geometry in geometries
+        {"type": "Feature", "properties": dict(values), "geometry": shapely.geometry.mapping(geometry)}
+        for geometry, values in zip(geometries, properties, strict=True)
     )
     with (
         fiona.Env(**DETERMINISTIC_ENVIRONMENT),

@@ -1,4 +1,4 @@
-"""The curves of a training as one SVG: losses on the left, IoU on the right. Equal logs give equal bytes."""
+"""The curves of a training as one SVG: losses on the left, scores on the right. Equal logs give equal bytes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from xml.sax.saxutils import escape
 
 Series = Sequence[tuple[int, float]]
 """(epoch, value) pairs."""
+
+FIGURES = {"iou": "IoU", "f1": "F1"}
+"""What is shown of the metrics: the first that they have, by class and as `mean_<name>`."""
 
 PANEL_WIDTH = 420
 PANEL_HEIGHT = 260
@@ -43,15 +46,16 @@ def draw_curves(lines: Sequence[Mapping[str, Any]], kept_epoch: int) -> str:
         "training": (TRAIN_COLOUR, _series(lines, lambda line: line["train_loss"])),
         "validation": (VALIDATION_COLOUR, _series(lines, lambda line: line["val_loss"])),
     }
-    scores = {"mean": (MEAN_COLOUR, _series(lines, lambda line: (line["metrics"] or {}).get("mean_iou")))}
-    names = next((list(line["metrics"].get("iou", {})) for line in lines if line["metrics"]), [])
+    figure = shown_figure(next((line["metrics"] for line in lines if line["metrics"]), {}))
+    scores = {"mean": (MEAN_COLOUR, _series(lines, lambda line: (line["metrics"] or {}).get(f"mean_{figure}")))}
+    names = next((list(line["metrics"].get(figure, {})) for line in lines if line["metrics"]), [])
     for number, name in enumerate(names):
         colour = CLASS_COLOURS[number % len(CLASS_COLOURS)]
-        scores[name] = colour, _series(lines, lambda line, name=name: (line["metrics"] or {}).get("iou", {}).get(name))
+        scores[name] = colour, _series(lines, lambda line, name=name: (line["metrics"] or {}).get(figure, {}).get(name))
     epochs = len(lines)
     panels = [_panel("Loss", losses, epochs, kept_epoch, None)]
     if any(series for _, series in scores.values()):
-        panels.append(_panel("Validation IoU", scores, epochs, kept_epoch, (0.0, 1.0)))
+        panels.append(_panel(f"Validation {FIGURES[figure]}", scores, epochs, kept_epoch, (0.0, 1.0)))
     rows = max(len(losses), len(scores) if len(panels) > 1 else 0)
     width, height = PANEL_WIDTH * len(panels), PANEL_HEIGHT + LEGEND_ROW * rows + 8
     parts = [
@@ -62,6 +66,11 @@ def draw_curves(lines: Sequence[Mapping[str, Any]], kept_epoch: int) -> str:
     for number, panel in enumerate(panels):
         parts += [f'<g transform="translate({PANEL_WIDTH * number} 0)">', *panel, "</g>"]
     return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def shown_figure(metrics: Mapping[str, Any]) -> str:
+    """Return which of the metrics by class is shown, a key of `FIGURES`."""
+    return next((name for name in FIGURES if name in metrics), next(iter(FIGURES)))
 
 
 def _series(lines: Sequence[Mapping[str, Any]], value: Any) -> list[tuple[int, float]]:

@@ -18,6 +18,7 @@ from rvbuild.errors import ModelError
 from rvbuild.learn import resume as snapshots
 from rvbuild.learn import selection
 from rvbuild.learn.batchnorm import allow_single_values, measured
+from rvbuild.learn.curves import FIGURES, shown_figure
 from rvbuild.learn.device import amp_dtype, place, seed_everything, upload
 from rvbuild.learn.hooks import Objective
 from rvbuild.learn.loader import Batch, Loader, epoch_requests, plain_requests
@@ -291,7 +292,8 @@ def _summary(line: Mapping[str, Any], epochs: int) -> str:
     if line["metrics"] is None:
         return text
     text += f", validation {line['val_loss']:.4f}"
-    iou = line["metrics"].get("iou", {})
-    mean = line["metrics"].get("mean_iou")
-    classes = ", ".join(f"{name} {value:.3f}" for name, value in iou.items() if value is not None)
-    return text if mean is None else f"{text}, mean IoU {mean:.3f} ({classes})"
+    figure = shown_figure(line["metrics"])
+    by_class = line["metrics"].get(figure, {})
+    mean = line["metrics"].get(f"mean_{figure}")
+    classes = ", ".join(f"{name} {value:.3f}" for name, value in by_class.items() if value is not None)
+    return text if mean is None else f"{text}, mean {FIGURES[figure]} {mean:.3f} ({classes})"

@@ -20,7 +20,7 @@ from rvbuild.stages.predict import predict_scene
 MEMBERS = frozenset({WEIGHTS, DESCRIPTION, STATS, PROJECT})
 """The members of every bundle, beside the manifest."""
 
-RASTERS = frozenset({"labels.tif", "scores.tif", "rgb.tif"})
+NAMED = frozenset({"labels.tif", "scores.tif", "rgb.tif", "cells.json", "cells.geojson", "cells.gpkg"})
 VECTOR_SUFFIXES = frozenset({".geojson", ".gpkg"})
 """What a directory of results may hold; vectors are named after a class."""
 
@@ -162,7 +162,7 @@ def _targets(images: Sequence[Path], out: Path, class_names: Set[str]) -> list[P
 
 
 def _is_result(path: Path, class_names: Set[str]) -> bool:
-    named = path.name in RASTERS or (path.suffix in VECTOR_SUFFIXES and path.stem in class_names)
+    named = path.name in NAMED or (path.suffix in VECTOR_SUFFIXES and path.stem in class_names)
     return named and path.is_file() and not path.is_symlink()
 
 

@@ -32,7 +32,7 @@ def check_settings(settings: Mapping[str, Any], where: str) -> None:
     """Raise a DataError unless settings are complete and of the right types; `where` names them in errors."""
     _check(settings, _SETTINGS, where, "")
     try:
-        tasks.get(settings["task"])
+        task = tasks.get(settings["task"])
     except UsageError as error:
         raise DataError(f"{where}: {error}") from error
     classes = settings["classes"]
@@ -45,6 +45,7 @@ def check_settings(settings: Mapping[str, Any], where: str) -> None:
         raise DataError(f"{where}: classes: expected 2 to 255 classes of different names, one of which is null_id")
     _check(settings["image"], _IMAGE, where, "image.")
     _check(settings["predict"], _PREDICT, where, "predict.")
+    _check(settings["predict"], {name: _PREDICT_OF_SOME[name] for name in task.PREDICT_SETTINGS}, where, "predict.")
     for position, vector in enumerate(settings["predict"]["vectors"]):
         _check(vector, _VECTOR, where, f"predict.vectors[{position}].")
         if vector["class"] not in class_names:
@@ -123,6 +124,11 @@ _PREDICT: Mapping[str, tuple[Check, str]] = {
     "vectors": _list_of(lambda value: isinstance(value, dict), "a list of objects"),
     "device": _TEXT,
 }
+_PREDICT_OF_SOME: Mapping[str, tuple[Check, str]] = {
+    "cell_px": _integer(1, MAX_PX),
+    "cells": _one_of("geojson", "gpkg"),
+}
+"""What tasks ask for by `PREDICT_SETTINGS`."""
 _VECTOR: Mapping[str, tuple[Check, str]] = {
     "class": _TEXT,
     "format": _one_of("geojson", "gpkg"),

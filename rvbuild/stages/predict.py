@@ -178,5 +178,5 @@ def _cache_bytes(source: RasterSource, size: int, threads: int) -> int:
     with open_dataset(source.files[0]) as dataset:
         # GDAL decodes all bands of a block, chosen or not, if the file interleaves them by pixel.
         bands, block_rows = dataset.count, dataset.block_shapes[0][0]
-    needed = (size + 2 * block_rows) * source.grid.width * bands * source.dtype.itemsize * threads
+    needed: int = (size + 2 * block_rows) * source.grid.width * bands * source.dtype.itemsize * threads
     return max(MIN_CACHE_BYTES, min(MAX_CACHE_BYTES, needed))

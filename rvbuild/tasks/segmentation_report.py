@@ -21,11 +21,13 @@ Only labelled pixels are in the matrices. The column of the null class holds pix
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from rvbuild.tasks.tables import cell, figure, mean, ratio, table, without_nan
 
 Counts = npt.NDArray[np.int64]
 Json = dict[str, Any]
@@ -65,7 +67,7 @@ def report(
             "per_scene": {scene: summary(matrix, classes, null_id) for scene, matrix in matrices.items()},
         },
     }
-    return _without_nan(evaluation), _markdown(evaluation, classes, null_id)
+    return without_nan(evaluation), _markdown(evaluation, classes, null_id)
 
 
 def items(matrix: Counts, classes: Sequence[Mapping[str, Any]]) -> list[Json]:
@@ -92,15 +94,15 @@ def summary(matrix: Counts, classes: Sequence[Mapping[str, Any]], null_id: int) 
     """Return the figures that describe a whole matrix, see the module."""
     each = [_item(matrix, c["id"], c["name"]) for c in classes if c["id"] != null_id]
     total = int(matrix.sum())
-    agreement = _ratio(int(np.trace(matrix)), total)
+    agreement = ratio(int(np.trace(matrix)), total)
     # Python's integers: the product of two pixel counts does not always fit 64 bits.
-    by_chance = _ratio(
+    by_chance = ratio(
         sum(int(a) * int(b) for a, b in zip(matrix.sum(axis=0), matrix.sum(axis=1), strict=True)), total**2
     )
     return {
         "overall_accuracy": agreement,
-        "mean_iou": _mean(item["metrics"]["iou"] for item in each),
-        "kappa": _ratio(agreement - by_chance, 1.0 - by_chance),
+        "mean_iou": mean(item["metrics"]["iou"] for item in each),
+        "kappa": ratio(agreement - by_chance, 1.0 - by_chance),
         "labelled_px": total,
         "not_predicted_px": int(matrix[:, null_id].sum()),
         "averages_without_null": _flat(_average(each)),
@@ -113,7 +115,7 @@ def _item(matrix: Counts, class_id: int, name: str) -> Json:
     fp = int(matrix[:, class_id].sum()) - tp
     fn = int(matrix[class_id, :].sum()) - tp
     tn = int(matrix.sum()) - tp - fp - fn
-    recall, precision = _ratio(tp, tp + fn), _ratio(tp, tp + fp)
+    recall, precision = ratio(tp, tp + fn), ratio(tp, tp + fp)
     binary = np.array([[tn, fp], [fn, tp]], dtype=np.int64)
     fractions = _fractions(binary)
     return {
@@ -122,14 +124,14 @@ def _item(matrix: Counts, class_id: int, name: str) -> Json:
         "gt_count": tp + fn,
         "pred_count": tp + fp,
         "count_error": abs(fn - fp),
-        "relative_frequency": _ratio(tp + fn, tn + fp + fn + tp),
+        "relative_frequency": ratio(tp + fn, tn + fp + fn + tp),
         "metrics": {
             "recall": recall,
             "precision": precision,
-            "f1": _ratio(2 * precision * recall, precision + recall),
+            "f1": ratio(2 * precision * recall, precision + recall),
             "sensitivity": recall,
-            "specificity": _ratio(tn, tn + fp),
-            "iou": _ratio(tp, tp + fp + fn) if tp + fn else math.nan,
+            "specificity": ratio(tn, tn + fp),
+            "iou": ratio(tp, tp + fp + fn) if tp + fn else math.nan,
         },
         "conf_mat": binary.tolist(),
         "conf_mat_frac": fractions,
@@ -148,7 +150,7 @@ def _average(each: Sequence[Json]) -> Json:
     total = sum(item["gt_count"] for item in each)
 
     def weighted(metric: str) -> float:
-        terms = (item["metrics"][metric] * _ratio(item["gt_count"], total) for item in each)
+        terms = (item["metrics"][metric] * ratio(item["gt_count"], total) for item in each)
         return math.fsum(0.0 if math.isnan(term) else term for term in terms)
 
     return {
@@ -166,26 +168,7 @@ def _flat(average: Json) -> Json:
 
 def _fractions(matrix: Counts) -> list[list[float]]:
     total = int(matrix.sum())
-    return [[_ratio(int(value), total) for value in row] for row in matrix]
-
-
-def _ratio(part: float, whole: float) -> float:
-    """Return part / whole, NaN for 0 / 0 and for what is NaN already."""
-    return part / whole if whole else math.nan
-
-
-def _mean(values: Iterable[float]) -> float:
-    known = [value for value in values if not math.isnan(value)]
-    return math.fsum(known) / len(known) if known else math.nan
-
-
-def _without_nan(value: Any) -> Any:
-    """Return JSON data in which NaN is null."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return [[ratio(int(value), total) for value in row] for row in matrix]
 
 
 def _markdown(evaluation: Json, classes: Sequence[Mapping[str, Any]], null_id: int) -> str:
@@ -198,15 +181,15 @@ def _markdown(evaluation: Json, classes: Sequence[Mapping[str, Any]], null_id: i
     if scenes:
         blocks += ["## Scenes", _scene_table(evaluation["summary"]["per_scene"])]
     for scene in scenes if len(scenes) > 1 else []:
-        table = _class_table(evaluation["per_scene"][scene], evaluation["summary"]["per_scene"][scene], null_id)
-        blocks += [f"### {_cell(scene)}", table]
+        of_scene = _class_table(evaluation["per_scene"][scene], evaluation["summary"]["per_scene"][scene], null_id)
+        blocks += [f"### {cell(scene)}", of_scene]
     return "\n\n".join(blocks) + "\n"
 
 
 def _sentence(overall: Json, scenes: int) -> str:
     text = (
-        f"Mean IoU {_figure(overall['mean_iou'])}, overall accuracy {_figure(overall['overall_accuracy'])}, "
-        f"kappa {_figure(overall['kappa'])} over {overall['labelled_px']:,} labelled pixels "
+        f"Mean IoU {figure(overall['mean_iou'])}, overall accuracy {figure(overall['overall_accuracy'])}, "
+        f"kappa {figure(overall['kappa'])} over {overall['labelled_px']:,} labelled pixels "
         f"of {scenes} {'scene' if scenes == 1 else 'scenes'}."
     )
     if overall["not_predicted_px"]:
@@ -218,15 +201,15 @@ def _class_table(each: Sequence[Json], figures: Json, null_id: int) -> str:
     rows = []
     for item in each[:-1]:
         if item["class_id"] != null_id:
-            share = _figure(item["relative_frequency"])
+            share = figure(item["relative_frequency"])
             rows.append([item["class_name"], *_metric_cells(item["metrics"]), share, f"{item['gt_count']:,}"])
     average = figures["averages_without_null"]
     rows.append(["**weighted average**", *_metric_cells(average), "", f"{average['gt_count']:,}"])
-    return _table(["class", "IoU", "F1", "precision", "recall", "share", "labelled px"], rows)
+    return table(["class", "IoU", "F1", "precision", "recall", "share", "labelled px"], rows)
 
 
 def _metric_cells(metrics: Json) -> list[str]:
-    return [_figure(metrics[name]) for name in ("iou", "f1", "precision", "recall")]
+    return [figure(metrics[name]) for name in ("iou", "f1", "precision", "recall")]
 
 
 def _confusion_table(matrix: Sequence[Sequence[int]], classes: Sequence[Mapping[str, Any]], null_id: int) -> str:
@@ -236,36 +219,13 @@ def _confusion_table(matrix: Sequence[Sequence[int]], classes: Sequence[Mapping[
     rows = []
     for c in kept:
         counts = matrix[c["id"]]
-        rows.append([c["name"], *(_figure(_ratio(counts[column["id"]], sum(counts))) for column in columns)])
-    return _table(["label", *names], rows)
+        rows.append([c["name"], *(figure(ratio(counts[column["id"]], sum(counts))) for column in columns)])
+    return table(["label", *names], rows)
 
 
 def _scene_table(figures: Mapping[str, Json]) -> str:
     rows = [
-        [scene, _figure(f["mean_iou"]), _figure(f["overall_accuracy"]), _figure(f["kappa"]), f"{f['labelled_px']:,}"]
+        [scene, figure(f["mean_iou"]), figure(f["overall_accuracy"]), figure(f["kappa"]), f"{f['labelled_px']:,}"]
         for scene, f in sorted(figures.items())
     ]
-    return _table(["scene", "mean IoU", "accuracy", "kappa", "labelled px"], rows)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table with aligned columns: the first to the left, figures to the right."""
-    lines = [[_cell(text) for text in row] for row in (head, *rows)]
-    widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(head))]
-
-    def line(cells: Sequence[str]) -> str:
-        first, *rest = cells
-        aligned = [first.ljust(widths[0]), *(text.rjust(width) for text, width in zip(rest, widths[1:], strict=True))]
-        return f"| {' | '.join(aligned)} |"
-
-    rule = [f"{'-' * widths[0]}", *(f"{'-' * (width - 1)}:" for width in widths[1:])]
-    return "\n".join([line(lines[0]), f"| {' | '.join(rule)} |", *(line(cells) for cells in lines[1:])])
-
-
-def _cell(text: str) -> str:
-    """Return text that cannot break a table or a heading."""
-    return " ".join(text.split()).replace("|", "\\|")
-
-
-def _figure(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.3f}"
+    return table(["scene", "mean IoU", "accuracy", "kappa", "labelled px"], rows)

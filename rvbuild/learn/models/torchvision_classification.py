@@ -99,14 +99,14 @@ def build(
 
 def last_layer(model: nn.Module) -> str:
     """Return the dotted name of the layer that gives the outputs: the last linear or convolutional one."""
-    return [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
+    names: list[str] = [n for n, layer in model.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    return names[-1]
 
 
 def weights_url(name: str) -> str:
     """Return where torchvision's weights of a network are."""
     version = _OTHER_WEIGHTS.get(name, "IMAGENET1K_V2" if name in _SECOND_WEIGHTS else "IMAGENET1K_V1")
-    url: str = models.get_model_weights(name)[version].url
-    return url
+    return str(models.get_model_weights(name)[version].url)
 
 
 def _make(name: str, outputs: int, args: Mapping[str, Any]) -> tuple[nn.Module, int]:
@@ -132,7 +132,7 @@ def _maxvit(size_px: int, outputs: int) -> nn.Module:
 
     There, windows are always 7 pixels of the features: a 32nd of 224, which is the paper's rule.
     """
-    return models.MaxVit(
+    model: nn.Module = models.MaxVit(
         input_size=(size_px, size_px),
         stem_channels=64,
         partition_size=size_px // 32,
@@ -142,6 +142,7 @@ def _maxvit(size_px: int, outputs: int) -> nn.Module:
         stochastic_depth_prob=0.2,
         num_classes=outputs,
     )
+    return model
 
 
 def _require_multiple(name: str, size_px: int, step: int) -> None:

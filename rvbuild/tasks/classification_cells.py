@@ -1,0 +1,115 @@
+"""The predicted cells of a scene as one file, `cells.json`: what evaluation reads.
+
+`{"grid": {"height", "width", "transform": [a, b, c, d, e, f], "crs": WKT or null}, "cell_px", "outputs": [class ids],
+"cells": [[row, column, score, …], …]}`: the grid is that of the scene's pixels, rows and columns count cells, and there
+is a score for each output, as short as it is exact in float32. Cells without a prediction are left out.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from affine import Affine
+from rasterio.crs import CRS
+
+from rvbuild.errors import DataError
+from rvbuild.geo.grid import Grid
+from rvbuild.geo.windows import Window, starts
+
+CELLS = "cells.json"
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The cells of a scene."""
+
+    grid: Grid
+    """Of the scene's pixels."""
+    cell_px: int
+    output_ids: list[int]
+    """The class id of each score."""
+    scores: Floats
+    """(rows, columns, K) float32 probabilities; NaN in cells without a prediction."""
+
+    @property
+    def cell_grid(self) -> Grid:
+        """The grid whose pixels are the cells; its last row and column may overhang the scene."""
+        rows, columns = self.scores.shape[:2]
+        return Grid(rows, columns, self.grid.transform * Affine.scale(self.cell_px), self.grid.crs)
+
+    @property
+    def predicted(self) -> npt.NDArray[np.bool_]:
+        """(rows, columns) bool: which cells have a prediction."""
+        known: npt.NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(self.scores), axis=-1)
+        return known
+
+    def window(self, row: int, column: int) -> Window:
+        """Return the pixels of a cell."""
+        return Window(row * self.cell_px, column * self.cell_px, self.cell_px, self.cell_px)
+
+
+def no_cells(grid: Grid, cell_px: int, output_ids: list[int]) -> Cells:
+    """Return all cells of a scene, none of them predicted."""
+    rows, columns = len(starts(grid.height, cell_px, cell_px)), len(starts(grid.width, cell_px, cell_px))
+    return Cells(grid, cell_px, output_ids, np.full((rows, columns, len(output_ids)), np.nan, dtype=np.float32))
+
+
+def write_cells(path: Path, cells: Cells) -> None:
+    """Write `cells.json`, a cell a line."""
+    grid = cells.grid
+    head = {
+        "grid": {
+            "height": grid.height,
+            "width": grid.width,
+            "transform": list(grid.transform[:6]),
+            "crs": None if grid.crs is None else grid.crs.to_wkt(),
+        },
+        "cell_px": cells.cell_px,
+        "outputs": cells.output_ids,
+    }
+    places = np.argwhere(cells.predicted)
+    lines = [
+        json.dumps([*place, *scores])
+        for place, scores in zip(places.tolist(), shortest(cells.scores[cells.predicted]), strict=True)
+    ]
+    text = json.dumps(head)[:-1] + ', "cells": [\n' + ",\n".join(lines) + "\n]}\n"
+    path.write_text(text, encoding="utf-8")
+
+
+def read_cells(path: Path) -> Cells:
+    """Read a `cells.json`.
+
+    Raises
+    ------
+    DataError
+        The file is not what `write_cells` writes.
+    """
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        grid = content["grid"]
+        crs = None if grid["crs"] is None else CRS.from_wkt(grid["crs"])
+        cells = no_cells(
+            Grid(grid["height"], grid["width"], Affine(*grid["transform"]), crs), content["cell_px"], content["outputs"]
+        )
+        for row, column, *scores in content["cells"]:
+            cells.scores[row, column] = scores
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise DataError(f"{path}: cannot be read as predicted cells ({error}); predict the scene again") from error
+    return cells
+
+
+def shortest(scores: Floats) -> list[list[float]]:
+    """Return float32 scores as the shortest decimals that are the same in float32.
+
+    >>> shortest(np.array([[0.1, 0.9]], dtype=np.float32))
+    [[0.1, 0.9]]
+    """
+    decimals: list[list[float]] = scores.astype(str).astype(np.float64).tolist()
+    return decimals

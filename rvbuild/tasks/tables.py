@@ -1,0 +1,51 @@
+"""Figures of an evaluation as JSON and as Markdown tables: what the reports of all tasks share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+
+def ratio(part: float, whole: float) -> float:
+    """Return part / whole, NaN for 0 / 0 and for what is NaN already."""
+    return part / whole if whole else math.nan
+
+
+def mean(values: Iterable[float]) -> float:
+    """Return the mean of the values that are not NaN, NaN if there is none."""
+    known = [value for value in values if not math.isnan(value)]
+    return math.fsum(known) / len(known) if known else math.nan
+
+
+def without_nan(value: Any) -> Any:
+    """Return JSON data in which NaN is null."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table with aligned columns: the first to the left, figures to the right."""
+    lines = [[cell(text) for text in row] for row in (head, *rows)]
+    widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(head))]
+
+    def line(cells: Sequence[str]) -> str:
+        first, *rest = cells
+        aligned = [first.ljust(widths[0]), *(text.rjust(width) for text, width in zip(rest, widths[1:], strict=True))]
+        return f"| {' | '.join(aligned)} |"
+
+    rule = [f"{'-' * widths[0]}", *(f"{'-' * (width - 1)}:" for width in widths[1:])]
+    return "\n".join([line(lines[0]), f"| {' | '.join(rule)} |", *(line(cells) for cells in lines[1:])])
+
+
+def cell(text: str) -> str:
+    """Return text that cannot break a table or a heading."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def figure(value: float) -> str:
+    """Return a metric with three decimals, a dash for NaN."""
+    return "–" if math.isnan(value) else f"{value:.3f}"
