@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, Strict
 
+from rvbuild.project import cells
 from rvbuild.project.keys import show
 from rvbuild.project.table import Finding, Fraction, Known, Pixels, Table, duplicates, expected, no_effect, wrong
 
@@ -35,7 +36,10 @@ class KeepTable(Table):
             if problem:
                 yield Finding(("classes", number), problem)
         yield from duplicates(self.classes, "classes")
-        if known.chip_px is not None and self.min_px > known.chip_px**2:
+        if known.task == cells.TASK:
+            if self.given("min_px"):
+                yield no_effect("min_px", "on cells, which have one class each")
+        elif known.chip_px is not None and self.min_px > known.chip_px**2:
             yield Finding(
                 ("min_px",), f"{self.min_px} is more than a chip has: {known.chip_px}² = {known.chip_px**2} pixels"
             )

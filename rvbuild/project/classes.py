@@ -121,7 +121,7 @@ def check_classes(classes: Mapping[str, ClassTable], names: tuple[str, ...], nul
     if len(real) == 1:
         yield Finding(
             (),
-            f"only one class, {show(real[0])}; segmentation tells at least two apart: "
+            f"only one class, {show(real[0])}; a model tells at least two apart: "
             f'add one for the rest, for example background = "{_free_color(owners)}"',
         )
     if not real:

@@ -12,10 +12,10 @@ from rvbuild.project.keys import show
 from rvbuild.project.names import RESERVED_CLASSES, RESERVED_PROJECTS, name_problem
 from rvbuild.project.table import Finding, Known, Table, duplicates, wrong
 
-TASKS = ("semantic_segmentation",)
+TASKS = ("semantic_segmentation", "chip_classification")
 """The tasks that this release supports."""
 
-LATER_TASKS = ("object_detection", "chip_classification")
+LATER_TASKS = ("object_detection",)
 """The tasks that are known, but not supported yet."""
 
 
@@ -43,7 +43,8 @@ class ProjectTable(Table):
     """What the project is."""
 
     task: Annotated[str, AfterValidator(_task), WithJsonSchema({"type": "string", "enum": list(TASKS)})] = Field(
-        description="What to predict: semantic_segmentation gives each pixel a class."
+        description="What to predict: semantic_segmentation gives each pixel a class, chip_classification each cell of "
+        "a grid."
     )
     name: Annotated[str, AfterValidator(_name)] | None = Field(
         None, description="Name of the project and of its directory in cache/. Default: the file's name without .toml."

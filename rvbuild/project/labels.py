@@ -8,11 +8,14 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
+from rvbuild.project import cells
 from rvbuild.project.classes import parse_color
 from rvbuild.project.keys import show
-from rvbuild.project.table import Finding, Known, SomePaths, Table, expected, no_effect, wrong
+from rvbuild.project.table import Finding, Fraction, Known, Pixels, SomePaths, Table, expected, no_effect, wrong
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
+
+_CELL_PX = "For chip_classification: side of a cell, in pixels. Default: chip.size_px."
 
 
 class RasterLabelsTable(Table):
@@ -41,9 +44,11 @@ class RasterLabelsTable(Table):
     resample: Literal["error", "nearest"] = Field(
         "error", description="What to do if the raster is on another grid than the image: error, or take the nearest."
     )
+    cell_px: Pixels | None = Field(None, description=_CELL_PX + " A cell has the class of most of its pixels.")
 
     def check(self, known: Known) -> Iterator[Finding]:
         """Find unknown classes and values that cannot occur in a label raster."""
+        yield from cells.check_labels(self, known)
         yield from _class(("other",), self.other, known, also=("error",))
         if self.map is not None and self.encoding == "rgb":
             yield no_effect("map", 'with encoding = "rgb": a colour stands for the class that has it', "encoding")
@@ -61,7 +66,7 @@ class RasterLabelsTable(Table):
 
     def slice(self) -> dict[str, Any]:
         """Return the settings, without the paths."""
-        settings = self.model_dump(mode="json", exclude={"raster"})
+        settings = self.model_dump(mode="json", exclude={"raster", *cells.KEYS})
         if self.map is not None:
             settings["map"] = {_whole(value) or value: name for value, name in self.map.items()}
         return {"kind": "raster", **settings}
@@ -117,9 +122,32 @@ class VectorLabelsTable(Table):
         "error",
         description="What a feature means whose class is unknown: error, drop (leave it out), or the name of a class.",
     )
+    cell_px: Pixels | None = Field(None, description=_CELL_PX)
+    cells: Literal["grid", "polygons"] = Field(
+        "grid",
+        description="For chip_classification: what the cells are to train on and evaluate: grid, squares of cell_px; "
+        "polygons, the bounds of each feature. Predictions are always on the grid.",
+    )
+    rule: Literal["area", "ioa"] = Field(
+        "area",
+        description="For chip_classification: the class of a cell: area, what covers most of it; ioa, that of a "
+        "feature that shares enough with it.",
+    )
+    ioa_thresh: Fraction = Field(
+        0.5, description="With rule = ioa: the intersection over area that a feature must reach to count."
+    )
+    ioa_over: Literal["smaller", "cell", "polygon"] = Field(
+        "smaller", description="With rule = ioa: over which area: that of the cell, of the polygon, or the smaller one."
+    )
+    pick: Literal["max_ioa", "min_id"] = Field(
+        "max_ioa",
+        description="With rule = ioa: which of several classes a cell gets: of the feature with the largest share "
+        "(max_ioa), or the one with the smallest id (min_id).",
+    )
 
     def check(self, known: Known) -> Iterator[Finding]:
         """Find unknown classes and keys that exclude each other."""
+        yield from cells.check_labels(self, known)
         if self.class_ is not None:
             yield from _class(("class",), self.class_, known)
         if self.background is not None:
@@ -150,7 +178,7 @@ class VectorLabelsTable(Table):
 
     def slice(self) -> dict[str, Any]:
         """Return the settings, without the paths."""
-        return {"kind": "vector", **self.model_dump(mode="json", by_alias=True, exclude={"vector"})}
+        return {"kind": "vector", **self.model_dump(mode="json", by_alias=True, exclude={"vector", *cells.KEYS})}
 
 
 _UNKNOWN_HINT = 'for features with another value of the attribute, set unknown = "<class>"'
@@ -166,7 +194,6 @@ _LATER_KINDS = {
     "coco": "boxes belong to object_detection, which is not supported yet",
     "voc": "boxes belong to object_detection, which is not supported yet",
     "csv": "boxes belong to object_detection, which is not supported yet",
-    "cell_px": "cells belong to chip_classification, which is not supported yet",
 }
 _FORMS = '{ raster = "labels_{id}.tif" } or { vector = "labels_{id}.geojson", class = "…" }'
 

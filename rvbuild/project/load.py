@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from rvbuild.errors import ProjectError
+from rvbuild.project import cells
 from rvbuild.project import overrides as overriding
 from rvbuild.project.classes import check_classes
 from rvbuild.project.general import TASKS
@@ -139,11 +140,16 @@ def _check(file: ProjectFile, data: dict[str, Any], problems: Problems) -> None:
     names = tuple(classes) if isinstance(classes, dict) else ()
     null = file.project.null_class
     size_known = not problems.touch("chip", "size_px")
+    chip_px = file.chip.size_px
+    if file.project.task == cells.TASK and not file.chip.given("size_px"):
+        tables = (file.scene, *file.scenes.by_id.values())
+        chip_px = cells.cell_px_of(table.labels for table in tables) or chip_px
     known = Known(
         classes=names,
         null=null,
         has_validation=bool(file.scenes.validation) or problems.touch("scenes", "validation"),
-        chip_px=file.chip.size_px if size_known else None,
+        chip_px=chip_px if size_known else None,
+        task=file.project.task,
     )
     found = [(key, finding) for key, table in tables_in(file) for finding in table.check(known)]
     if isinstance(classes, dict):

@@ -60,26 +60,33 @@ class ImageSource:
 
 @dataclass(frozen=True)
 class RasterLabels:
-    """Labels as rasters: the files, expanded, and how they are read."""
+    """Labels as rasters: the files, expanded, how they are read, and what their cells are, if the task has cells."""
 
     files: tuple[str, ...]
     table: RasterLabelsTable
+    cells: Mapping[str, Any] | None = None
 
     def slice(self) -> dict[str, Any]:
         """Return the settings, without the paths."""
-        return self.table.slice()
+        return _with_cells(self.table.slice(), self.cells)
 
 
 @dataclass(frozen=True)
 class VectorLabels:
-    """Labels as vectors: the files, expanded, and how they are read."""
+    """Labels as vectors: the files, expanded, how they are read, and what their cells are, if the task has cells."""
 
     files: tuple[str, ...]
     table: VectorLabelsTable
+    cells: Mapping[str, Any] | None = None
 
     def slice(self) -> dict[str, Any]:
         """Return the settings, without the paths."""
-        return self.table.slice()
+        return _with_cells(self.table.slice(), self.cells)
+
+
+def _with_cells(settings: dict[str, Any], cells: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the settings of labels, with what is said of cells if the task is to classify them."""
+    return settings if cells is None else {**settings, "cells": dict(cells)}
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, Strict
 
+from rvbuild.project import cells
 from rvbuild.project.keys import show
 from rvbuild.project.table import Finding, Known, Pixels, Table, expected
 
@@ -53,12 +54,16 @@ class PredictTable(Table):
     vectors: Annotated[tuple[VectorOutputTable, ...], Strict(False)] = Field(
         (), description="Classes to write as polygons, to CLASS.geojson or CLASS.gpkg."
     )
+    cells: Literal["geojson", "gpkg"] | None = Field(
+        None, description="For chip_classification: the format of the cells that are written. Default: geojson."
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where to predict; auto takes a GPU if there is one."
     )
 
     def check(self, known: Known) -> Iterator[Finding]:
         """Find gaps between windows, unknown classes and outputs that overwrite each other."""
+        yield from cells.check_predict(self, known)
         if self.stride_px is not None and known.chip_px is not None and self.stride_px > known.chip_px:
             yield Finding(
                 ("stride_px",),
@@ -76,3 +81,23 @@ class PredictTable(Table):
                     ("vectors", number), f"writes the same file as vectors[{first}]: {show('.'.join(output))}"
                 )
             outputs.append(output)
+
+    def slice(self) -> dict[str, Any]:
+        """Return the settings, without what is about cells."""
+        return {key: value for key, value in super().slice().items() if key != "cells"}
+
+
+class CellPredictTable(PredictTable):
+    """How the cells of a project are predicted: the same table, with the size of a cell."""
+
+    cell_px: Pixels
+
+    def slice(self) -> dict[str, Any]:
+        """Return the settings, with what is said of cells."""
+        return {**super().slice(), "cells": self.cells or "geojson", "cell_px": self.cell_px}
+
+    @classmethod
+    def of(cls, table: PredictTable, cell_px: int) -> CellPredictTable:
+        """Return the table for cells of a size."""
+        fields = {name: getattr(table, name) for name in type(table).model_fields}
+        return cls.model_construct(**{**fields, "stride_px": cell_px, "cell_px": cell_px})

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
+from rvbuild.project import cells
+from rvbuild.project.chip import ChipTable
 from rvbuild.project.classes import null_color
 from rvbuild.project.keys import Key, dotted, show
 from rvbuild.project.labels import RasterLabelsTable, VectorLabelsTable
 from rvbuild.project.model import ClassDef, ImageSource, Project, RasterLabels, Scene, Split, VectorLabels, Written
 from rvbuild.project.names import RESERVED_PROJECTS, name_problem
 from rvbuild.project.paths import Environment, PathError, expand, uses_id
+from rvbuild.project.predict import CellPredictTable, PredictTable
 from rvbuild.project.problems import Problems
 from rvbuild.project.scene import SceneTable
 from rvbuild.project.schema import ProjectFile
-from rvbuild.project.train import TrainTable
+from rvbuild.project.train import METRICS, MODELS, TrainTable
 
 _PURPOSE = {"train": "training", "validation": "validation"}
 
@@ -47,6 +51,9 @@ class Resolver:
         name = self._name(path)
         classes, null_id = self._classes()
         scenes = self._scenes()
+        chip, predict = self.file.chip, self.file.predict
+        if self.file.project.task == cells.TASK:
+            scenes, chip, predict = self._cells(scenes)
         train = self._train([item.name for item in classes if item.id != null_id])
         if self.problems:
             return None
@@ -64,9 +71,9 @@ class Resolver:
             null_id=null_id,
             scenes=scenes,
             analyze=file.analyze,
-            chip=file.chip,
+            chip=chip,
             train=train,
-            predict=file.predict.model_copy(update={"stride_px": file.predict.stride_px or file.chip.size_px}),
+            predict=predict.model_copy(update={"stride_px": predict.stride_px or chip.size_px}),
             eval=file.eval,
             bundle=file.bundle,
             env=dict(self.environment.read),
@@ -91,8 +98,11 @@ class Resolver:
 
     def _train(self, trained: Sequence[str]) -> TrainTable:
         """Return the training settings with the path of the weights expanded and every class weighed."""
-        train = self.file.train
-        update: dict[str, Any] = {}
+        train, task = self.file.train, self.file.project.task
+        update: dict[str, Any] = {
+            "model": train.model or MODELS[task][0],
+            "select_metric": train.select_metric or METRICS[task][0],
+        }
         if train.weights is not None:
             paths = self._expand((train.weights,), ("train",), "pretrained", None)
             self.written["", "weights"] = self._written((train.weights,), ("train",), "pretrained")
@@ -100,6 +110,23 @@ class Resolver:
         if isinstance(train.class_weights, dict):
             update["class_weights"] = {name: train.class_weights.get(name, 1.0) for name in trained}
         return train.model_copy(update=update)
+
+    def _cells(self, scenes: tuple[Scene, ...]) -> tuple[tuple[Scene, ...], ChipTable, PredictTable]:
+        """Return scenes, chips and predictions of a project whose chips are cells: all of one size."""
+        sources = {scene.id: self._source(scene.id, "labels") for scene in scenes}
+        tables = {(*at, "labels"): table.labels for table, at in sources.values()}
+        given, chip = cells.cell_px_of(tables.values()), self.file.chip
+        cell_px = given or chip.size_px
+        for key, message in cells.different_sizes(tables, cell_px):
+            self.problems.add(key, message)
+        size_px = chip.size_px if chip.given("size_px") else cell_px
+        fitted = tuple(
+            replace(scene, labels=replace(scene.labels, cells=cells.cell_settings(scene.labels.table, cell_px)))
+            if scene.labels
+            else scene
+            for scene in scenes
+        )
+        return fitted, cells.fitted_chip(chip, cell_px, size_px), CellPredictTable.of(self.file.predict, cell_px)
 
     def _scenes(self) -> tuple[Scene, ...]:
         """Return all scenes, and report what they lack."""

@@ -71,7 +71,71 @@ vectors = [{{ class = "building" }}]  # polygons; format = "geojson" or "gpkg"
 # splits = ["validation", "test"]
 """
 
-_STARTERS = {"semantic_segmentation": _SEGMENTATION}
+_CLASSIFICATION = """\
+# {name}: a project of rvbuild. Check it with `rvbuild check`, build it with `rvbuild build`.
+# Paths are relative to the directory that holds projects/, or else to the directory of this file.
+# {{id}} is replaced by the scene's id; ${{NAME}} and ${{NAME:-default}} read the environment.
+# A key that is commented out shows its default, unless it says otherwise.
+
+[project]
+task = "{task}"      # a class for every cell of a grid
+# name = "{name}"                   # default: the name of this file
+# seed = 0                          # same seed and inputs, same bytes
+# data_hint = "make data"           # no default; shown when files are missing
+
+[classes]                           # order gives the class ids; a cell without a label is "null", which is added
+background = "#808080"
+building   = "#ff0000"
+
+[scenes]
+train      = ["a", "b"]             # ids of your scenes
+validation = ["c"]
+test       = []                     # predicted, and evaluated if they have labels
+
+# [scenes.by_id."c"]                # any key of [scene], for one scene
+# image = "elsewhere/c.tif"
+
+[scene]                             # what every scene has
+image = "data/{{id}}.tif"             # a path, a list of paths (one mosaic), or {{ files = [...], nodata = 0 }}
+# channels = [0, 1, 2]              # default: every band that is not alpha
+
+# Labels: a vector file, in any format and CRS. A cell has the class that covers most of it …
+labels = {{ vector = "data/{{id}}.geojson", class = "building", background = "background", cell_px = 200 }}
+# … or, with rule = "ioa" and ioa_thresh = 0.5, that of a feature of which enough lies in it. With cells = "polygons",
+# the bounds of each feature are a cell. Or a raster of class ids or colours; a cell has the class of most pixels:
+# labels = {{ raster = "data/{{id}}_label.tif", encoding = "id", cell_px = 200 }}
+
+# aoi = "data/{{id}}_aoi.geojson"     # polygons; training cells lie in them, others have their centre in them
+
+[chip]                              # size_px: what cells are resampled to; default: cell_px, as they are
+# stride_px = 200                   # less than cell_px overlaps the cells to train on; default: cell_px
+# method = "sliding"                # or "random", with per_scene = 100 and size_limits_px = [150, 250]
+# max_nodata = 1.0                  # drop a chip whose share of pixels without data reaches this
+# keep = {{ classes = ["building"], otherwise = 0.1 }}    # default: keep all chips
+
+[train]
+model      = "resnet18"             # any classifier of torchvision; "cnn" (with pretrained = false) trains in minutes
+epochs     = 10
+batch_size = 8
+lr         = 1e-4
+# pretrained = true                 # or false, or a path to weights
+# optimizer = "adam"                # or "adamw", "sgd"
+# schedule = "one_cycle"            # or "cosine", "step" (with step_epochs = [6, 9]), "constant"
+# class_weights = "none"            # or "balanced", or {{ building = 2.0 }}
+# augment = ["flip", "rotate90"]    # and "brightness", "contrast"
+# select = "last"                   # or "best", on the validation scenes, by select_metric = "accuracy" or "mean_f1"
+# patience = 0                      # stop after so many epochs without a better score; 0 never stops early
+
+[predict]
+# cells = "geojson"                 # or "gpkg": the cells with their classes and scores
+# scores = false                    # or "float32", "uint8": a raster too, a pixel for each cell
+# rgb = false
+
+# [eval]
+# splits = ["validation", "test"]
+"""
+
+_STARTERS = {"semantic_segmentation": _SEGMENTATION, "chip_classification": _CLASSIFICATION}
 
 
 def starter(name: str, task: str) -> str:

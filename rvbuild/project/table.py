@@ -66,12 +66,15 @@ class Known:
         Whether some scene is for validation.
     chip_px
         The side of a chip in pixels; None if it is not known because of another problem.
+    task
+        What the project predicts.
     """
 
     classes: tuple[str, ...]
     null: str
     has_validation: bool
     chip_px: int | None
+    task: str = "semantic_segmentation"
 
     def class_problem(self, name: str, *, null: bool = True, also: tuple[str, ...] = ()) -> str | None:
         """Return what is wrong with a class name in an option, or None.

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, Tag, WithJsonSchema
 
 from rvbuild.errors import nearest
+from rvbuild.project import classifiers
 from rvbuild.project.keys import show
 from rvbuild.project.table import (
     REFERENCE,
@@ -24,18 +25,28 @@ from rvbuild.project.table import (
     wrong,
 )
 
-MODELS = (
-    "deeplabv3_resnet50",
-    "deeplabv3_resnet101",
-    "deeplabv3_mobilenet_v3_large",
-    "fcn_resnet50",
-    "lraspp_mobilenet_v3_large",
-    "unet",
-)
-"""The models that have a name."""
+MODELS = {
+    "semantic_segmentation": (
+        "deeplabv3_resnet50",
+        "deeplabv3_resnet101",
+        "deeplabv3_mobilenet_v3_large",
+        "fcn_resnet50",
+        "lraspp_mobilenet_v3_large",
+        "unet",
+    ),
+    "chip_classification": (*classifiers.TORCHVISION, *classifiers.SCRATCH),
+}
+"""The models that have a name, by task; the first is the default."""
 
-SCRATCH_MODELS = ("unet",)
+ALL_MODELS = tuple(name for names in MODELS.values() for name in names)
+
+SCRATCH_MODELS = ("unet", *classifiers.SCRATCH)
 """The named models that have no pretrained weights."""
+
+_SHOWN_MODELS = 8
+
+METRICS = {"semantic_segmentation": ("mean_iou", "mean_f1"), "chip_classification": ("accuracy", "mean_f1")}
+"""What the best epoch can be chosen by, by task; the first is the default."""
 
 AUGMENTATIONS = ("flip", "rotate90", "brightness", "contrast", "saturation", "hue")
 """The augmentations that have a name."""
@@ -92,10 +103,12 @@ class TrainTable(Table):
 
     later: ClassVar[dict[str, str]] = {"chips": "not supported yet; chips are cut from the scenes"}
 
-    model: Annotated[str, _named(MODELS, "model", "package.module:factory"), _named_schema(MODELS)] = Field(
-        "deeplabv3_resnet50",
-        description=f"The model: {', '.join(MODELS)}, or a factory of yours as package.module:name. "
-        "unet trains from scratch in minutes.",
+    model: Annotated[str, _named_schema(ALL_MODELS)] | None = Field(
+        None,
+        description=f"The model: {', '.join(MODELS['semantic_segmentation'])}; for chip_classification one of "
+        "torchvision's classifiers, such as resnet18, efficientnet_b0 or swin_t, or cnn; or a factory of yours as "
+        "package.module:name. unet and cnn train from scratch in minutes. Default: deeplabv3_resnet50; for "
+        "chip_classification, resnet18.",
     )
     model_args: dict[str, Any] = Field(
         default_factory=dict, description="Arguments of the model, for example { width = 16, depth = 4 } for unet."
@@ -135,8 +148,10 @@ class TrainTable(Table):
     select: Literal["last", "best"] = Field(
         "last", description="Which epoch's model is kept: the last, or the best on the validation scenes."
     )
-    select_metric: Literal["mean_iou", "mean_f1"] = Field(
-        "mean_iou", description="What best means, for select = best and for patience."
+    select_metric: Literal["mean_iou", "mean_f1", "accuracy"] | None = Field(
+        None,
+        description="What best means, for select = best and for patience: mean_iou or mean_f1; for "
+        "chip_classification, accuracy or mean_f1. Default: the first of them.",
     )
     patience: int = Field(
         0,
@@ -154,7 +169,7 @@ class TrainTable(Table):
 
     def check(self, known: Known) -> Iterator[Finding]:
         """Find unknown classes, keys without effect, and what needs validation scenes."""
-        yield from self._check_model()
+        yield from self._check_model(known)
         yield from self._check_loss()
         yield from self._check_schedule()
         yield from self._check_selection(known)
@@ -163,7 +178,13 @@ class TrainTable(Table):
         for field in ("model_args", "loss_args"):
             yield from json_problem(getattr(self, field), (field,))
 
-    def _check_model(self) -> Iterator[Finding]:
+    def _check_model(self, known: Known) -> Iterator[Finding]:
+        model, names = self.model or MODELS[known.task][0], MODELS[known.task]
+        if model not in names and not REFERENCE.fullmatch(model):
+            yield Finding(("model",), _unknown_model(model, known.task))
+            return
+        if problem := classifiers.size_problem(model, self.model_args, known.chip_px):
+            yield Finding(("model",), f"{show(model)} {problem}", (("model_args",),))
         if self.pretrained is True and self.model in SCRATCH_MODELS:
             yield Finding(
                 ("pretrained",),
@@ -202,6 +223,10 @@ class TrainTable(Table):
             )
 
     def _check_selection(self, known: Known) -> Iterator[Finding]:
+        metrics = METRICS[known.task]
+        if self.select_metric is not None and self.select_metric not in metrics:
+            choice = " or ".join(show(name) for name in metrics)
+            yield Finding(("select_metric",), f"expected {choice} for {known.task}, found {show(self.select_metric)}")
         if not known.has_validation:
             if self.select == "best":
                 yield Finding(
@@ -240,5 +265,21 @@ class TrainTable(Table):
         """Return the settings; `pretrained` is true, false, or the path of the weights."""
         settings = super().slice()
         if self.pretrained is None:
-            settings["pretrained"] = self.model in MODELS and self.model not in SCRATCH_MODELS
+            settings["pretrained"] = self.model in ALL_MODELS and self.model not in SCRATCH_MODELS
         return settings
+
+
+def _unknown_model(model: str, task: str) -> str:
+    """Return what to say of a model that the task does not have."""
+    names = MODELS[task]
+    others = [other for other, known in MODELS.items() if model in known]
+    if others:
+        return f"{show(model)} is a model of {others[0]}; for {task}: {_some(names)}"
+    hint = nearest(model, names)
+    return f"unknown model {show(model)}{hint}" if hint else f"unknown model {show(model)}; known: {_some(names)}"
+
+
+def _some(names: tuple[str, ...]) -> str:
+    """Return the names of models as text; the whole list of classifiers is too long for a message."""
+    shown = names if len(names) <= _SHOWN_MODELS else (*names[: _SHOWN_MODELS - 1], "…", names[-1])
+    return f'{", ".join(shown)}, or "package.module:factory"'

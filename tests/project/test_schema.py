@@ -93,8 +93,9 @@ def test_keys_by_name() -> None:
 
 def test_names_are_those_that_training_knows() -> None:
     from rvbuild.learn import augment, models
-    from rvbuild.learn.models import unet
+    from rvbuild.learn.models import cnn, unet
 
-    assert sorted(MODELS) == sorted(models.names("semantic_segmentation"))
-    assert sorted(SCRATCH_MODELS) == sorted(unet.NAMES)
+    for task, names in MODELS.items():
+        assert sorted(names) == sorted(models.names(task))
+    assert sorted(SCRATCH_MODELS) == sorted([*unet.NAMES, *cnn.NAMES])
     assert sorted(AUGMENTATIONS) == sorted(augment.NAMES)

@@ -41,16 +41,40 @@ def test_its_commented_defaults_are_the_defaults(workspace: Path) -> None:
     assert one.eval.splits == two.eval.splits
 
 
+def test_the_one_for_cells(workspace: Path) -> None:
+    text = starter("parcels", "chip_classification")
+    plain, full = Path("projects/plain.toml"), Path("projects/full.toml")
+    plain.write_text(text, encoding="utf-8")
+    shown = re.sub(
+        r"^# (?=(seed|stride_px = 200|method|max_nodata|pretrained|optimizer|schedule|class_weights|augment|select|"
+        r"patience|cells|scores|rgb|splits|\[eval\]))",
+        "",
+        text,
+        flags=re.MULTILINE,
+    )
+    full.write_text(shown, encoding="utf-8")
+    one, two = load(plain, environ={}), load(full, environ={})
+    for name in ("chip", "train", "predict", "eval"):
+        assert getattr(one, name).slice() == getattr(two, name).slice()
+    assert one.chip_px == 200
+
+
 @pytest.mark.parametrize(
     ("name", "task", "message"),
     [
         ("a/b", "semantic_segmentation", 'project name: cannot be used in a file name: "a/b" holds "/"'),
         ("", "semantic_segmentation", "project name: cannot be used in a file name: the name is empty"),
-        ("x", "object_detection", 'task: "object_detection" is not supported yet; supported: "semantic_segmentation"'),
+        (
+            "x",
+            "object_detection",
+            'task: "object_detection" is not supported yet; supported: "semantic_segmentation" or '
+            '"chip_classification"',
+        ),
         (
             "x",
             "segmentation",
-            'task: expected "semantic_segmentation", found "segmentation"; did you mean "semantic_segmentation"?',
+            'task: expected "semantic_segmentation" or "chip_classification", found "segmentation"; did you mean '
+            '"semantic_segmentation"?',
         ),
     ],
 )
