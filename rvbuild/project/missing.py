@@ -75,7 +75,7 @@ def _find(project: Project, scenes: Iterable[Scene]) -> Iterator[_Missing]:
 
 def _bad(project: Project, paths: Iterable[str], scene: str, split: str, part: str) -> Iterator[_Missing]:
     """Yield the files of one part of a scene that cannot be used."""
-    for path, written in zip(paths, project.written[scene, part], strict=True):
+    for path, written in zip(paths, project.written.get((scene, part), ()), strict=True):
         reason = _reason(project.workspace / path)
         if reason:
             yield _Missing(path, scene, split, part, written, reason)
