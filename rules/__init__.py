@@ -24,7 +24,7 @@ RULES: Mapping[str, Any] = {
 }
 
 #: What the `where` lines at the end of a run show first: the outputs that a person opens.
-SHOWN = ("cells.geojson", "cells.gpkg", "labels.tif", "eval.md", "eval.json", "curves.svg", "contact.png", "stats.json")
+SHOWN = ("labels.tif", "eval.md", "eval.json", "curves.svg", "contact.png", "stats.json")
 
 #: Variables that libraries read when they start. Threads of torch that wait do not spin: on a busy machine spinning
 #: slows a training down many times over.

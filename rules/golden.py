@@ -1,4 +1,4 @@
-"""The golden project: every stage run once on tiny seeded data, its outputs digested.
+"""The golden projects, one for each task: every stage run once on tiny seeded data, its outputs digested.
 
 It tells a change of code that changes no result from one that does; see `lock`.
 """
@@ -17,11 +17,7 @@ from pathlib import Path
 from rvbuild.build.artifact import digest
 from rvbuild.build.fingerprint import hash_file
 
-TASKS = ("semantic_segmentation",)
-
-_PROJECT = """
-[project]
-task = "semantic_segmentation"
+_CLASSES = """
 [classes]
 car = "#ffff00"
 building = "#0000ff"
@@ -32,6 +28,9 @@ clutter = "#ff0000"
 [scenes]
 train = ["2_10", "2_11"]
 validation = ["2_12"]
+"""
+
+_SEGMENTATION = """
 [scene]
 image = "data/4_Ortho_RGBIR/top_potsdam_{id}_RGBIR.tif"
 channels = [3, 0, 1]
@@ -55,6 +54,34 @@ rgb = true
 vectors = [{ class = "building", format = "gpkg", simplify_px = 1.0 }, { class = "tree" }]
 """
 
+_CELLS = """
+[scene]
+image = "data/4_Ortho_RGBIR/top_potsdam_{id}_RGBIR.tif"
+channels = [3, 0, 1]
+[scene.labels]
+raster = "data/5_Labels_for_participants/top_potsdam_{id}_label.tif"
+encoding = "rgb"
+cell_px = 13
+[chip]
+size_px = 16
+stride_px = 7
+[train]
+model = "cnn"
+model_args = { width = 4, depth = 2 }
+epochs = 2
+batch_size = 4
+augment = ["flip", "rotate90", "brightness", "contrast"]
+class_weights = "balanced"
+[predict]
+scores = "float32"
+rgb = true
+cells = "gpkg"
+"""
+
+_PROJECTS = {"semantic_segmentation": _SEGMENTATION, "chip_classification": _CELLS}
+
+TASKS = tuple(_PROJECTS)
+
 
 def machine() -> str:
     """Return what golden outputs depend on besides code: the processor and the packages that compute."""
@@ -74,7 +101,7 @@ def _processor() -> str:
 
 
 def outputs() -> dict[str, str]:
-    """Build the golden project in a new directory; return "stage/task" -> digest of all outputs of the stage."""
+    """Build each golden project in a new directory; return "stage/task" -> digest of all outputs of the stage."""
     found: dict[str, str] = {}
     for task in TASKS:
         with tempfile.TemporaryDirectory(prefix="rvbuild-golden-") as directory:
@@ -83,12 +110,12 @@ def outputs() -> dict[str, str]:
             data = [*run, "rvbuild.samples", "potsdam", str(root / "data"), "--size-px", "96"]
             subprocess.run([*data, "--scenes", "2_10,2_11,2_12"], check=True, capture_output=True)
             project = root / "golden.toml"
-            project.write_text(_PROJECT)
+            project.write_text(f'[project]\ntask = "{task}"\n{_CLASSES}{_PROJECTS[task]}')
             done = subprocess.run(
                 [*run, "rvbuild", "build", str(project), "--json", "-j", "1"], capture_output=True, text=True
             )
             if done.returncode:
-                raise SystemExit(f"the golden project does not build:\n{done.stdout}\n{done.stderr}")
+                raise SystemExit(f"the golden project of {task} does not build:\n{done.stdout}\n{done.stderr}")
             digests: dict[str, list[list[str]]] = {}
             for artifact in json.loads(done.stdout)["artifacts"]:
                 for shown in artifact["outputs"]:

@@ -4,7 +4,7 @@ A key holds a stage's version, not its code, so that a release which changes no 
 be safe, `stage_lock.json` holds for every stage its version and the digest of the syntax trees it may execute inside
 rvbuild (comments, docstrings and formatting do not count). A checkout whose code differs from the lock adds the digest
 of its code to its keys: work on a stage never serves stale results. Before a release, `python -m rules.lock` renews the
-lock: a stage whose code changed needs a higher version, unless its outputs for the golden project are what they were.
+lock: a stage whose code changed needs a higher version, unless its outputs for the golden projects are what they were.
 """
 
 from __future__ import annotations
