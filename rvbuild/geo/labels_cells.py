@@ -222,6 +222,11 @@ class VectorCells:
         whole = np.minimum(wholes["cell"], wholes["polygon"]) if over == "smaller" else wholes[over]
         share = shared / whole
         enough = share >= self._cells["ioa_thresh"] - _SAME
+        known = enough & (self._ids[found] != self._null_id)
+        if enough.any() and not known.any():
+            # Features of the null class say that nothing is known here.
+            return self._null_id
+        enough = known
         if not enough.any():
             return self._otherwise
         ids = self._ids[found][enough]

@@ -116,6 +116,15 @@ def test_without_a_background_a_cell_of_nothing_is_unlabelled(cells_of: Open, sq
     assert below.classify(Window(0, 0, 20, 20)) == NULL
 
 
+@pytest.mark.parametrize("pick", ["max_ioa", "min_id"])
+def test_features_of_the_null_class_say_that_nothing_is_known(cells_of: Open, square: Square, pick: str) -> None:
+    unknown, known = (square(20, 20, 40, 40), of("null")), (square(20, 20, 30, 40), of("tree"))
+    rule = {**IOA, "pick": pick}
+    assert cells_of(unknown, cells=rule, background="ground").classify(CELL) == NULL
+    assert cells_of(unknown, known, cells=rule, background="ground").classify(CELL) == TREE
+    assert cells_of(unknown, background="null").classify(CELL) == NULL
+
+
 def test_touching_is_not_sharing(cells_of: Open, square: Square) -> None:
     assert cells_of((square(0, 20, 20, 40), of("car"))).classify(CELL) == NULL
 
