@@ -118,6 +118,8 @@ def predict_scene(
             for ready, prediction in zip(batch, predictions, strict=True):
                 merger.add(ready.read.window, prediction, ready.keep)
             progress.advance(len(batch))
+            # Not to be held while the next ones are made.
+            del images, valid, predictions
         merger.finish()
 
 
@@ -168,6 +170,6 @@ def _cache_bytes(source: RasterSource, size: int, threads: int) -> int:
     """
     with open_dataset(source.files[0]) as dataset:
         # GDAL decodes all bands of a block, chosen or not, if the file interleaves them by pixel.
-        bands, block_rows = dataset.count, dataset.block_shapes[0][0]
+        bands, block_rows = int(dataset.count), int(dataset.block_shapes[0][0])
     needed = (size + 2 * block_rows) * source.grid.width * bands * source.dtype.itemsize * threads
     return max(MIN_CACHE_BYTES, min(MAX_CACHE_BYTES, needed))
