@@ -7,16 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import rasterio
-
 from rvbuild import tasks
 from rvbuild.errors import DataError
 from rvbuild.geo.aoi import open_aoi
 from rvbuild.geo.raster import open_image
 from rvbuild.progress import Progress
-
-CACHE_BYTES = 64 << 20
-"""GDAL's cache of decoded blocks; a band of rows is read once."""
+from rvbuild.stages.block_cache import block_cache
 
 
 def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
@@ -46,9 +42,11 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
         )
     task = tasks.get(settings["task"])
     (predictions,) = inputs["predictions"]
-    with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
-        with open_image([predictions]) as source:
-            grid = source.grid
+    with open_image([predictions]) as source:
+        grid = source.grid
+        # Bands of rows do not overlap: the blocks at both ends of a band are enough.
+        cache = block_cache(source, 0, labels=True)
+    with cache:
         aoi = open_aoi(inputs.get("aoi", ()), grid)
         with task.labels(inputs["labels"], settings["labels"], grid, classes, null_id) as labels:
             counts = task.score(predictions, labels, aoi, classes, null_id, progress)
