@@ -13,6 +13,7 @@ import click
 
 from rvbuild import __version__
 from rvbuild.cli import STAGES, normal_words
+from rvbuild.cli.cache_app import cache
 from rvbuild.errors import RvbuildError
 
 _HELP = {
@@ -122,13 +123,14 @@ def graph(words: tuple[str, ...], overrides: tuple[str, ...], dot: bool) -> int:
 
 @app.command()
 @click.argument("words", nargs=-1, metavar="[STAGE]… [PROJECT.toml]…")
+@click.option("--keep-cache", is_flag=True, help="Only free the workspace: the next build restores what was removed.")
 @_quiet
 @_verbose
-def clean(words: tuple[str, ...], quiet: bool, verbose: bool) -> int:
+def clean(words: tuple[str, ...], keep_cache: bool, quiet: bool, verbose: bool) -> int:
     """Remove the artifacts of stages and forget them, so that they are built again."""
     from rvbuild.cli import cleaning
 
-    return cleaning.clean(words, -1 if quiet else 1 if verbose else 0)
+    return cleaning.clean(words, keep_cache, -1 if quiet else 1 if verbose else 0)
 
 
 @app.command()
@@ -157,6 +159,9 @@ def new(name: str, task: str) -> int:
     from rvbuild.cli import writing
 
     return writing.new(name, task)
+
+
+app.add_command(cache)
 
 
 def _terminate(_signum: int, _frame: FrameType | None) -> None:

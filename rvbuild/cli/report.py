@@ -30,6 +30,17 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def size_text(size: float) -> str:
+    """Return a number of bytes for people: `512 B`, `3.2 kB`, `41 MB`, `1.5 GB`."""
+    if size < 1000:
+        return f"{size:.0f} B"
+    for unit in ("kB", "MB", "GB"):
+        size /= 1000
+        if size < 999.5:
+            return f"{size:.1f} {unit}" if size < 9.95 else f"{size:.0f} {unit}"
+    return f"{size / 1000:.1f} TB"
+
+
 class Plain:
     """One line per artifact on standard error or output; notes of stages in between.
 
