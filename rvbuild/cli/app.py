@@ -161,6 +161,31 @@ def new(name: str, task: str) -> int:
     return writing.new(name, task)
 
 
+@app.command()
+@click.argument("words", nargs=-1, metavar="[STAGE[:SCENE]] [PROJECT.toml]")
+@click.option("-n", "count", type=click.IntRange(1), default=20, show_default=True, help="How many lines.")
+@_json
+def log(words: tuple[str, ...], count: int, as_json: bool) -> int:
+    """Show what ran, when, why and how long, the newest first."""
+    from rvbuild.cli import past
+
+    return past.log(words, count, as_json)
+
+
+@app.command()
+@click.argument("words", nargs=-1, metavar="A [B] [PROJECT.toml]", required=True)
+@_json
+def diff(words: tuple[str, ...], as_json: bool) -> int:
+    """Compare two builds of an artifact: what they were made from, and metrics side by side.
+
+    A and B are STAGE[:SCENE]@N, N = 0 the newest, 1 the one before it (`rvbuild log` shows them), or the beginnings of
+    keys. Without B, A is compared with the newest; STAGE[:SCENE] alone compares the last two.
+    """
+    from rvbuild.cli import past
+
+    return past.diff(words, as_json)
+
+
 app.add_command(cache)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from rvbuild.build.inventory import Inventory, Roots, find_roots, take_inventory
 from rvbuild.build.verify import verify as verify_store
 from rvbuild.build.workspace import Workspace, locked
 from rvbuild.cli import report
-from rvbuild.cli.report import duration, size_text
+from rvbuild.cli.report import duration, moment, size_text
 from rvbuild.errors import UsageError
 
 _SIZES: dict[str, int] = {"": 1, "B": 1} | {
@@ -136,8 +135,7 @@ def _list(drops: list[garbage.Drop], names: dict[str, str], found: Inventory) ->
         if drop.kind is garbage.Kind.ACTION:
             what = names.get(drop.name) or str(found.actions[drop.name][0].components.get("stage", "?"))
         took = "" if drop.seconds is None else duration(drop.seconds)
-        day = time.strftime("%Y-%m-%d %H:%M", time.localtime(drop.used))
-        click.echo(f"{what:28} {drop.name[:32]:32} {took:>12} {size_text(drop.size):>8}  last used {day}")
+        click.echo(f"{what:28} {drop.name[:32]:32} {took:>12} {size_text(drop.size):>8}  last used {moment(drop.used)}")
 
 
 def _sum_up(found: Inventory, roots: Roots, drops: list[garbage.Drop], max_size: int | None, dry_run: bool) -> None:
