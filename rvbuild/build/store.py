@@ -75,7 +75,7 @@ class Action:
             data = json.loads(text)
             outputs = {name: (str(d), int(size)) for name, (d, size) in data.pop("outputs").items()}
             found = cls(outputs=outputs, **data)
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             return None
         return found if found.key == key else None
 

@@ -40,3 +40,29 @@ def verify() -> int:
     from rvbuild.cli import caching
 
     return caching.verify()
+
+
+@cache.command()
+@click.argument("words", nargs=-1, metavar="[URL]")
+@click.option("--all", "everything", is_flag=True, help="Earlier results, too.")
+def push(words: tuple[str, ...], everything: bool) -> int:
+    """Send what the workspace shows to a store elsewhere: a directory, or an address such as s3://bucket/path.
+
+    Without URL, the environment variable RVBUILD_REMOTE says where.
+    """
+    from rvbuild.cli import sharing
+
+    return sharing.push(words, everything)
+
+
+@cache.command()
+@click.argument("words", nargs=-1, metavar="[URL] [PROJECT.toml]…")
+@click.option("--all", "everything", is_flag=True, help="All that is there, whether it is needed now or not.")
+def pull(words: tuple[str, ...], everything: bool) -> int:
+    """Fetch from a store elsewhere what the projects need now, so that the next build restores it.
+
+    Without URL, the environment variable RVBUILD_REMOTE says from where.
+    """
+    from rvbuild.cli import sharing
+
+    return sharing.pull(words, everything)

@@ -172,9 +172,13 @@ def test_sharers_hold_a_lock_together_and_keep_others_out(tmp_path):
     def give_up() -> None:
         raise _GaveUpError
 
-    with held(path, shared=True), held(path, shared=True, wait=give_up):
-        with pytest.raises(_GaveUpError), held(path, wait=give_up):
-            pass
+    with (
+        held(path, shared=True),
+        held(path, shared=True, wait=give_up),
+        pytest.raises(_GaveUpError),
+        held(path, wait=give_up),
+    ):
+        pass
     with held(path, wait=give_up), pytest.raises(_GaveUpError), held(path, shared=True, wait=give_up):
         pass
 
