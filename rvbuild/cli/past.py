@@ -39,14 +39,15 @@ def log(words: Sequence[str], count: int, as_json: bool) -> int:
         raise UsageError(f"log {' '.join(wanted)}: one STAGE[:SCENE] at a time")
     projects = load_all([Path(p) for p in paths], ()) if paths else []
     root = projects[0].workspace if projects else Path.cwd()
-    rows: list[dict[str, Any]] = []
+    entries: list[tuple[Entry, int | None]] = []
     if (root / "cache" / "state.db").exists():
         workspace = Workspace(root, _say)
         try:
-            matching = _matching(list(numbered(workspace.state.log())), wanted, {p.name for p in projects})
-            rows = [_row(entry, number) for entry, number in itertools.islice(matching, count)]
+            entries = list(numbered(workspace.state.log()))
         finally:
             workspace.close()
+    matching = _matching(entries, wanted, {p.name for p in projects})
+    rows = [_row(entry, number) for entry, number in itertools.islice(matching, count)]
     if as_json:
         click.echo(json.dumps({"log": rows}, indent=1, ensure_ascii=False))
     elif rows:

@@ -175,7 +175,7 @@ def test_what_a_killed_push_left_is_ignored(space, clone, tmp_path):
     for folder in ("objects/ab", "actions/ab"):
         (tmp_path / "remote" / folder).mkdir(exist_ok=True)
         (tmp_path / "remote" / folder / ".0123.tmp").write_text("half")
-    assert pull(clone, str(tmp_path / "remote")) == Moved(5, 5, 20)
+    assert pull(clone, str(tmp_path / "remote")) == Moved(5, 5, 14)
 
 
 def test_addresses_that_cannot_be_used_are_named(monkeypatch):
