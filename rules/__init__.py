@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rvbuild.geo.environment import DETERMINISTIC_ENVIRONMENT
+
 from . import analyze, bundle, chip, evaluate, predict, train
 from .common import Artifact, Project
 
@@ -24,8 +26,9 @@ RULES: Mapping[str, Any] = {
 #: What the `where` lines at the end of a run show first: the outputs that a person opens.
 SHOWN = ("labels.tif", "eval.md", "eval.json", "curves.svg", "contact.png", "stats.json")
 
-#: Variables that GDAL reads when it starts; they make its outputs reproducible.
-ENVIRONMENT = {"OGR_CURRENT_DATE": "1970-01-01T00:00:00Z"}
+#: Variables that libraries read when they start. Threads of torch that wait do not spin: on a busy machine spinning
+#: slows a training down many times over.
+ENVIRONMENT = {**DETERMINISTIC_ENVIRONMENT, "OMP_WAIT_POLICY": "PASSIVE"}
 
 
 def artifacts(project: Project, code: Mapping[str, str] | None = None) -> list[Artifact]:

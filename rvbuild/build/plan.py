@@ -140,8 +140,11 @@ class Plan:
         parts = components(artifact, roles)
         key = digest(parts) if complete else None
         record = self._records.get(artifact.name)
-        failure = self.workspace.state.failure(artifact.name) if key is not None else None
-        action = None if key is None else self.workspace.store.restorable(key)
+        damaged = self._damaged(artifact, record) if record is not None else ()
+        shown = record is not None and record.key == key and not damaged and not record.cleaned
+        # What is shown needs no look into the store, and has not failed since.
+        failure = None if key is None or shown else self.workspace.state.failure(artifact.name)
+        action = None if key is None or shown else self.workspace.store.restorable(key)
         facts = Facts(
             key=key,
             components=parts,
@@ -149,7 +152,7 @@ class Plan:
             products=products,
             waiting=tuple(dict.fromkeys(waiting)),
             record=record,
-            damaged=self._damaged(artifact, record) if record is not None else (),
+            damaged=damaged,
             stored=action is not None,
             failure=failure[1] if failure is not None and failure[0] == key else None,
             forced=artifact.name in self._forced,

@@ -78,7 +78,7 @@ def _class_ids(features: Features, settings: Mapping[str, Any], classes: Classes
         A feature has no class of the project, and `labels.unknown` is `error`.
     """
     count = len(features.numbers)
-    if settings.get("class_attribute") is None and settings.get("class") is not None:
+    if settings.get("class") is not None:
         return [id_of(classes, settings["class"], "labels.class")] * count
     unknown = settings.get("unknown", "error")
     substitute = None if unknown in ("error", "drop") else id_of(classes, unknown, "labels.unknown")

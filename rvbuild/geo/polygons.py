@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import fiona
 import numpy as np
 import rasterio.features
 import shapely
@@ -18,9 +17,9 @@ from rasterio.crs import CRS
 
 from rvbuild.errors import DataError
 from rvbuild.geo.classes import Classes, id_of
-from rvbuild.geo.environment import DETERMINISTIC_ENVIRONMENT
 from rvbuild.geo.grid import Grid, reproject
 from rvbuild.geo.rasterfile import grid_of, open_dataset
+from rvbuild.geo.vectors import write_geopackage
 
 Labels = NDArray[np.uint8]
 Geometries = NDArray[np.object_]
@@ -140,17 +139,7 @@ def _write_geojson(path: Path, geometries: Geometries, grid: Grid, properties: M
 
 
 def _write_gpkg(path: Path, geometries: Geometries, grid: Grid, properties: Mapping[str, Any]) -> None:
-    schema = {"geometry": "Polygon", "properties": {"class_id": "int32", "class_name": "str"}}
-    crs = None if grid.crs is None else grid.crs.to_wkt()
-    records = (
-        {"type": "Feature", "properties": properties, "geometry": shapely.geometry.mapping(geometry)}
-        for geometry in _to_map(geometries, grid, grid.crs)
-    )
-    with (
-        fiona.Env(**DETERMINISTIC_ENVIRONMENT),
-        fiona.open(path, "w", driver="GPKG", layer=path.stem, schema=schema, crs_wkt=crs) as collection,
-    ):
-        collection.writerecords(records)
+    write_geopackage(path, _to_map(geometries, grid, grid.crs), properties, layer=path.stem, crs=grid.crs)
 
 
 def _file_stem(name: str) -> str:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from rvbuild.errors import DataError, nearest
+from rvbuild.geo.environment import DETERMINISTIC_ENVIRONMENT
 from rvbuild.geo.grid import Grid, crs_name, reproject
 
 Geometries = NDArray[np.object_]
@@ -63,7 +64,8 @@ def read_features(path: Path, *, layer: str | None = None, attributes: Sequence[
     values: list[Mapping[str, Any]] = []
     numbers: list[int] = []
     try:
-        layers = fiona.listlayers(path)
+        # A GeoJSON has one layer; listing it would parse the whole file once more.
+        layers = [] if layer is None and path.suffix == ".geojson" else fiona.listlayers(path)
         if layer is None and len(layers) > 1:
             raise DataError(f"{path}: has {len(layers)} layers; name one with `layer`: {', '.join(layers)}")
         if layer is not None and layer not in layers:
@@ -148,9 +150,29 @@ def digest(paths: Sequence[Path], args: Mapping[str, Any]) -> str:
 
 def used_attributes(settings_labels: Mapping[str, Any]) -> list[str]:
     """Return the attributes that decide over the class of a feature under the labels slice of a project."""
-    if settings_labels.get("class_attribute") is not None:
-        return [settings_labels["class_attribute"]]
-    return [] if settings_labels.get("class") is not None else list(INFERRED_ATTRIBUTES)
+    if settings_labels.get("class") is not None:
+        return []
+    attribute = settings_labels.get("class_attribute")
+    return list(INFERRED_ATTRIBUTES) if attribute is None else [attribute]
+
+
+def write_geopackage(
+    path: Path, geometries: Geometries, properties: Mapping[str, Any], *, layer: str, crs: CRS | None
+) -> None:
+    """Write polygons that share their properties as a GeoPackage, with the same bytes each time."""
+    types = {name: "int32" if isinstance(value, int) else "str" for name, value in properties.items()}
+    schema = {"geometry": "Polygon", "properties": types}
+    records = (
+        {"type": "Feature", "properties": properties, "geometry": shapely.geometry.mapping(geometry)}
+        for geometry in geometries
+    )
+    with (
+        fiona.Env(**DETERMINISTIC_ENVIRONMENT),
+        fiona.open(
+            path, "w", driver="GPKG", layer=layer, schema=schema, crs_wkt=None if crs is None else crs.to_wkt()
+        ) as collection,
+    ):
+        collection.writerecords(records)
 
 
 def polygons(geometry: Any) -> Any:

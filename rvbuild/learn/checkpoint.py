@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,7 @@ from torch import nn
 from rvbuild.errors import ModelError
 from rvbuild.learn import models
 from rvbuild.learn.device import place, select_device
-
-WEIGHTS = "model.safetensors"
-DESCRIPTION = "model.json"
+from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -148,8 +146,3 @@ def load_model(
     except RuntimeError as error:
         raise ModelError(f'{weights}: the weights do not fit the model "{info.model}": {error}') from error
     return place(model, where).eval(), info
-
-
-def info_fields() -> tuple[str, ...]:
-    """Return the names of the entries of a `model.json`."""
-    return tuple(field.name for field in fields(ModelInfo))

@@ -26,7 +26,7 @@ from rvbuild.learn.normalize import Normalizer
 from rvbuild.learn.optim import learning_rate, make_optimizer
 from rvbuild.progress import Progress
 
-MEASURED_CHIPS = 128
+MEASURED_CHIPS = 64
 """Training chips, as they are, that batch normalisation statistics are measured on."""
 
 
@@ -116,7 +116,16 @@ class Training:
         epochs = int(self._train["epochs"])
         while len(self._lines) < self._last_epoch():
             epoch = len(self._lines) + 1
-            line = self._epoch(epoch, epochs)
+            try:
+                line = self._epoch(epoch, epochs)
+            except RuntimeError as error:
+                # torch has a class of its own for CUDA only.
+                if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+                    raise
+                raise ModelError(
+                    f"not enough memory for a batch of {self._train['batch_size']} chips; lower train.batch_size or "
+                    f"chip.size_px, or choose a smaller train.model ({error})"
+                ) from error
             self._lines.append(line)
             if resume is not None:
                 snapshots.save(resume, self._snapshot(identity))

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rvbuild.learn.checkpoint import DESCRIPTION, WEIGHTS
+from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS
 from rvbuild.progress import Progress
 from rvbuild.stages.bundle_zip import write_zip
 

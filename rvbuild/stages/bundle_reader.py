@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from rvbuild.errors import DataError, ModelError
-from rvbuild.learn.checkpoint import DESCRIPTION, WEIGHTS, ModelInfo, load_model, read_info
+from rvbuild.learn.checkpoint import ModelInfo, load_model, read_info
+from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS
 from rvbuild.progress import Progress
 from rvbuild.stages.bundle import PROJECT, STATS, code_members
 from rvbuild.stages.bundle_settings import check_settings, read_json

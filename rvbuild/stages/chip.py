@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,11 +25,14 @@ from rvbuild.geo.labels import LabelSource
 from rvbuild.geo.raster import RasterSource, open_image
 from rvbuild.geo.windows import Window
 from rvbuild.progress import Progress
-from rvbuild.stages.chip_contact import ContactSheet
+from rvbuild.stages.chip_contact import TILE_PX, ContactSheet
 from rvbuild.stages.chip_resample import resample
 from rvbuild.stages.chip_shards import ShardWriter, Target
 from rvbuild.stages.chip_windows import candidates, survives
 from rvbuild.stages.read_ahead import read_ahead
+
+THREADS = 2
+"""That read windows; reading is most of the work."""
 
 READ_AHEAD = 8
 """Windows that are read before they are needed."""
@@ -98,7 +100,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     counts: list[list[int]] = []
     progress.start(f"chip {scene}", len(windows), "windows")
     with ShardWriter(outputs, task.pack, (bands, size, size), dtype, len(windows)) as shards:
-        for found in read_ahead(open_sources, cut, windows, threads=1, depth=READ_AHEAD):
+        for found in read_ahead(open_sources, cut, windows, threads=THREADS, depth=READ_AHEAD):
             progress.advance()
             if found is None:
                 continue
@@ -114,8 +116,8 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
                 shards.add(window, image, valid, target)
                 counts.append(class_counts.tolist())
                 labelled = class_counts.sum() > class_counts[settings["null_id"]]
-                contact.offer(window, image, valid, bool(labelled), partial(task.draw, target, classes))
-    contact.write(outputs / "contact.png", classes)
+                contact.offer(window, image, valid, target, bool(labelled))
+    contact.write(outputs / "contact.png", classes, lambda target: task.draw(task.resize(target, TILE_PX), classes))
     index = {
         "scene": scene,
         "task": settings["task"],

@@ -98,8 +98,7 @@ class ImageFile:
         self.path = path
         self._shape, self._dtype = shape, dtype
         self._windows: list[Window] = []
-        self._valid: list[npt.NDArray[np.uint8]] = []
-        self._all_valid = True
+        self._valid: list[npt.NDArray[np.uint8] | None] = []
         windows_bytes = capacity * 4 * 8
         # Images start at a page of the file: a reader can map them at any alignment that their type needs.
         self._start = -(-(PAGE + windows_bytes) // PAGE) * PAGE
@@ -108,11 +107,11 @@ class ImageFile:
 
     def add(self, window: Window, image: Array, valid: npt.NDArray[np.bool_]) -> None:
         """Append one image (C, H, W)."""
-        if not valid.all():
-            self._all_valid = False
+        all_valid = bool(valid.all())
+        if not all_valid:
             image = np.where(valid, image, self._dtype.type(0))
         self._windows.append(window)
-        self._valid.append(np.packbits(valid, axis=-1))
+        self._valid.append(None if all_valid else np.packbits(valid, axis=-1))
         self._file.write(_bytes(np.ascontiguousarray(image, dtype=self._dtype)))
 
     def close(self) -> None:
@@ -122,10 +121,11 @@ class ImageFile:
             "windows": (np.dtype(np.int64), (n, 4)),
             "images": (self._dtype, (n, *self._shape)),
         }
-        if not self._all_valid:
-            valid = np.stack(self._valid)
-            tensors["valid"] = (valid.dtype, valid.shape)
-            self._file.write(_bytes(valid))
+        if any(valid is not None for valid in self._valid):
+            everything = np.packbits(np.ones(self._shape, dtype=bool), axis=-1)
+            tensors["valid"] = (everything.dtype, (n, *everything.shape))
+            for valid in self._valid:
+                self._file.write(_bytes(everything if valid is None else valid))
         windows = np.array(self._windows, dtype="<i8")
         self._file.seek(0)
         self._file.write(_header(tensors, self._start - windows.nbytes))

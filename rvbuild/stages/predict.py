@@ -25,14 +25,16 @@ from rvbuild import tasks
 from rvbuild.errors import DataError
 from rvbuild.geo.aoi import Aoi, open_aoi
 from rvbuild.geo.raster import RasterSource, open_image
+from rvbuild.geo.rasterfile import open_dataset
 from rvbuild.geo.windows import Window, sliding
-from rvbuild.learn.checkpoint import DESCRIPTION, WEIGHTS, ModelInfo, load_model
+from rvbuild.learn.checkpoint import ModelInfo, load_model
 from rvbuild.learn.device import reproducible, select_device, thread_count
+from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS
 from rvbuild.learn.normalize import Normalizer
 from rvbuild.progress import Progress
 from rvbuild.stages.read_ahead import read_ahead
 
-MIN_CACHE_BYTES, MAX_CACHE_BYTES = 32 << 20, 512 << 20
+MIN_CACHE_BYTES, MAX_CACHE_BYTES = 16 << 20, 512 << 20
 """Bounds of GDAL's cache of decoded blocks, which by default takes 5 % of the memory of the machine."""
 
 
@@ -116,6 +118,8 @@ def predict_scene(
             for ready, prediction in zip(batch, predictions, strict=True):
                 merger.add(ready.read.window, prediction, ready.keep)
             progress.advance(len(batch))
+            # Not to be held while the next ones are made.
+            del images, valid, predictions
         merger.finish()
 
 
@@ -164,6 +168,8 @@ def _cache_bytes(source: RasterSource, size: int, threads: int) -> int:
 
     With less, blocks that several windows share would be decoded for each of them.
     """
-    rows = size + 512
-    needed = 2 * rows * source.grid.width * source.count * source.dtype.itemsize * threads
+    with open_dataset(source.files[0]) as dataset:
+        # GDAL decodes all bands of a block, chosen or not, if the file interleaves them by pixel.
+        bands, block_rows = int(dataset.count), int(dataset.block_shapes[0][0])
+    needed = (size + 2 * block_rows) * source.grid.width * bands * source.dtype.itemsize * threads
     return max(MIN_CACHE_BYTES, min(MAX_CACHE_BYTES, needed))

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
-from torch import nn
 
 from rvbuild.learn.hooks import Objective, Target, Targets
 from rvbuild.progress import Progress
 
 if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
     from rvbuild.geo.aoi import Aoi
     from rvbuild.geo.grid import Grid
     from rvbuild.geo.labels import LabelSource

@@ -1,4 +1,7 @@
-"""Semantic segmentation: a class for every pixel."""
+"""Semantic segmentation: a class for every pixel.
+
+What needs torch or rasterio is imported where it is used: cutting chips needs no torch, and training no rasterio.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import nn
-from torch.nn import functional
 
-from rvbuild.errors import DataError, ModelError
-from rvbuild.learn import augment
 from rvbuild.learn.hooks import Objective, Target, Targets
-from rvbuild.learn.loss import IGNORE, Loss, class_weights, make_loss
-from rvbuild.learn.metrics import Confusion
 from rvbuild.progress import Progress
 from rvbuild.tasks.protocol import ClassList, Merger
 from rvbuild.tasks.segmentation_target import draw, mask, resize
 
 if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
     from rvbuild.geo.aoi import Aoi
     from rvbuild.geo.grid import Grid
     from rvbuild.geo.labels import LabelSource
@@ -44,6 +43,9 @@ __all__ = [
     "unpack",
 ]
 
+_FEW_CLASSES = 16
+"""Up to here a comparison per class is faster than a histogram."""
+
 
 def labels(
     files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: ClassList, null_id: int
@@ -61,7 +63,10 @@ def target(source: LabelSource, window: Window) -> Target:
 
 def class_counts(target: Target, n_classes: int) -> np.ndarray:
     """Return the pixels of each class id, `(n_classes,)` int64."""
-    counts: np.ndarray = np.bincount(target["labels"].ravel(), minlength=n_classes)
+    ids = target["labels"]
+    if n_classes <= _FEW_CLASSES:
+        return np.array([np.count_nonzero(ids == class_id) for class_id in range(n_classes)], dtype=np.int64)
+    counts: np.ndarray = np.bincount(ids.ravel(), minlength=n_classes)
     return counts.astype(np.int64)
 
 
@@ -77,114 +82,32 @@ def unpack(shard: Mapping[str, np.ndarray], index: int) -> Target:
 
 def orient(target: Target, mirror: bool, quarter_turns: int, size_px: int) -> Target:
     """Return a target mirrored and turned as its image, as a view."""
+    from rvbuild.learn import augment
+
     return {"labels": augment.orient(target["labels"], mirror, quarter_turns)}
 
 
 def collate(targets: Sequence[Target]) -> Targets:
     """Return `{"labels": (N, H, W) uint8 tensor}`."""
+    import torch
+
     return {"labels": torch.from_numpy(np.stack([one["labels"] for one in targets]))}
-
-
-class SegmentationObjective:
-    """Pixel-wise classification: the loss over labelled pixels, IoU and F1 of the most likely class.
-
-    Parameters
-    ----------
-    loss
-        Of logits and targets in output positions.
-    outputs, output_ids
-        Name and class id of each output. All other class ids are ignored.
-    """
-
-    def __init__(self, loss: Loss, outputs: Sequence[str], output_ids: Sequence[int]) -> None:
-        self._loss = loss
-        self._outputs = tuple(outputs)
-        # Position of a class id among the outputs.
-        self._positions = torch.full((256,), IGNORE, dtype=torch.int64)
-        self._positions[list(output_ids)] = torch.arange(len(outputs))
-        self._confusion = Confusion(outputs)
-
-    def loss(self, model: nn.Module, images: torch.Tensor, targets: Targets) -> torch.Tensor:
-        """Return the loss of one batch; see `rvbuild.learn.hooks.Objective`."""
-        return self._losses(logits(model, images, len(self._outputs)), self._wanted(targets))
-
-    def validate(self, model: nn.Module, images: torch.Tensor, targets: Targets) -> torch.Tensor:
-        """Return the loss of one validation batch, and count its pixels."""
-        found, wanted = logits(model, images, len(self._outputs)), self._wanted(targets)
-        self._confusion.add(wanted.cpu().numpy(), found.cpu().numpy().argmax(axis=1))
-        return self._losses(found, wanted)
-
-    def scores(self) -> dict[str, Any]:
-        """Return IoU and F1 since the last call."""
-        scores = self._confusion.scores()
-        self._confusion = Confusion(self._outputs)
-        return scores
-
-    def _wanted(self, targets: Targets) -> torch.Tensor:
-        """Return the targets as output positions, `(N, H, W)` int64, IGNORE where nothing is known."""
-        ids = targets["labels"]
-        self._positions = self._positions.to(ids.device)
-        return self._positions[ids.int()]
-
-    def _losses(self, found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-        value = self._loss(found, wanted)
-        if not isinstance(value, torch.Tensor) or value.numel() != 1:
-            raise ModelError(f"train.loss: expected the loss to return one number as a tensor, found {value!r:.200}")
-        return value.reshape(())
 
 
 def objective(
     train: Mapping[str, Any], outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
 ) -> Objective:
     """Return the objective of the train settings; see `rvbuild.tasks.protocol.Task.objective`."""
-    counts = class_counts[list(output_ids)]
-    if not counts.any():
-        raise DataError(
-            f"no pixel of the training chips has one of the classes {', '.join(outputs)}: there is nothing to learn "
-            f"from; look at the contact sheets of the chips, and at the labels' settings"
-        )
-    weights = class_weights(train["class_weights"], outputs, counts)
-    return SegmentationObjective(make_loss(train["loss"], train["loss_args"], weights), outputs, output_ids)
+    from rvbuild.tasks.segmentation_model import objective as make
+
+    return make(train, outputs, output_ids, class_counts)
 
 
 def forward(model: nn.Module, images: torch.Tensor) -> np.ndarray:
     """Return the probabilities of the outputs, `(N, K, H, W)` float32, at the size of `images`."""
-    with torch.inference_mode():
-        found = logits(model, images)
-        probabilities: np.ndarray = torch.softmax(found, dim=1).cpu().numpy()
-    return probabilities
+    from rvbuild.tasks.segmentation_model import forward as compute
 
-
-def logits(model: nn.Module, images: torch.Tensor, outputs: int | None = None) -> torch.Tensor:
-    """Return a model's logits at the size of its input.
-
-    Parameters
-    ----------
-    model
-        Returns a tensor, or a dict whose `"out"` is one: `(N, K, h, w)`. Smaller ones are resampled (bilinear).
-    images
-        `(N, C, H, W)` float32.
-    outputs
-        The K to expect; None: any.
-
-    Returns
-    -------
-    torch.Tensor
-        `(N, K, H, W)` float32.
-    """
-    found = model(images)
-    if isinstance(found, Mapping):
-        found = found.get("out")
-    shape = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
-    wanted = f"({len(images)}, {outputs or 'K'}, height, width)"
-    if not isinstance(found, torch.Tensor) or found.dim() != 4 or len(found) != len(images):
-        raise ModelError(f'train.model: expected an output {wanted}, or a dict with such an "out"; found {shape}')
-    if outputs is not None and found.shape[1] != outputs:
-        raise ModelError(f"train.model: expected an output {wanted}, one channel per class without null; found {shape}")
-    found = found.float()
-    if found.shape[-2:] != images.shape[-2:]:
-        found = functional.interpolate(found, size=images.shape[-2:], mode="bilinear", align_corners=False)
-    return found
+    return compute(model, images)
 
 
 def merger(grid: Grid, outputs: Path, settings: Mapping[str, Any]) -> Merger:

@@ -82,7 +82,7 @@ def children_in(root: Path) -> list[str]:
     found = []
     for pid in Path("/proc").glob("[0-9]*"):
         try:
-            if any(str(root) in os.readlink(fd) for fd in (pid / "fd").iterdir()):
+            if any(str(root) in str(fd.readlink()) for fd in (pid / "fd").iterdir()):
                 found.append(pid.name)
         except OSError:
             continue

@@ -103,11 +103,11 @@ def test_contains_and_intersects_agree_with_the_mask(row: int, col: int, size: i
     assert aoi.intersects(window) == bool(inside.any())
 
 
-def test_many_windows_are_judged_fast(benchmark_windows: int = 2000) -> None:
+def test_many_windows_are_judged_fast() -> None:
     rng = np.random.default_rng(0)
     shapes = [shapely.Point(*rng.uniform(0, 2000, 2)).buffer(40) for _ in range(300)]
     aoi = Aoi(shapes, Grid(2000, 2000, Affine.identity(), None))
-    judged = [(aoi.contains(w), aoi.intersects(w)) for w in sliding(2000, 2000, 45, 45)[:benchmark_windows]]
+    judged = [(aoi.contains(w), aoi.intersects(w)) for w in sliding(2000, 2000, 45, 45)]
     assert {(False, False), (False, True)} <= set(judged)
 
 

@@ -102,10 +102,16 @@ def test_same_bytes_again_and_with_loader_processes(tmp_path, inputs):
     assert build(tmp_path / "fourth", inputs, seed=2, **changes) != first
 
 
-@pytest.mark.parametrize("select", ["last", "best"])
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_resumes_to_the_same_bytes(tmp_path, inputs, select, optimizer):
-    changes = {"epochs": 4, "select": select, "optimizer": optimizer, "schedule": "cosine"}
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"select": "last", "optimizer": "adamw"},
+        {"select": "best", "optimizer": "sgd"},
+        {"select": "best", "optimizer": "adam", "model": "deeplabv3_mobilenet_v3_large", "model_args": {}},
+    ],
+)
+def test_resumes_to_the_same_bytes(tmp_path, inputs, changes):
+    changes = {"epochs": 4, "schedule": "cosine", **changes}
     whole = build(tmp_path / "whole", inputs, **changes)
 
     class Killed(BaseException):
@@ -366,3 +372,15 @@ def test_models_that_do_not_fit(tmp_path, inputs, monkeypatch):
         ModelError, match=r"expected an output \(4, 2, height, width\), one channel per class .* \(4, 9, 16"
     ):
         build(tmp_path / "two", inputs, model="odd_output:make", model_args={})
+
+
+def test_too_little_memory_names_the_option(tmp_path, inputs, monkeypatch):
+    (tmp_path / "greedy_x.py").write_text(
+        "import torch\nfrom torch import nn\n\n"
+        "class Net(nn.Conv2d):\n"
+        "    def __init__(self, bands, outputs):\n        super().__init__(bands, outputs, 1)\n"
+        "    def forward(self, x):\n        raise torch.OutOfMemoryError('of 8 GiB')\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ModelError, match=r"a batch of 4 chips; lower train\.batch_size .* \(of 8 GiB\)"):
+        build(tmp_path / "out", inputs, model="greedy_x:Net", model_args={})
