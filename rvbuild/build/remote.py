@@ -121,7 +121,8 @@ class Remote:
         StoreError
             If something cannot be written here; what was copied before is whole.
         """
-        actions = [a for a in map(store.restorable, dict.fromkeys(keys)) if a is not None]
+        keys = list(dict.fromkeys(keys))
+        actions = [a for a in map(store.restorable, keys) if a is not None]
         sizes = {d: size for a in actions for d, size in a.outputs.values()}
         missing = {d: size for d, size in sizes.items() if self._objects.get(d) != size}
         progress.start("sending contents", len(missing), "contents")
@@ -144,6 +145,11 @@ class Remote:
             _each(lambda a: self._put(store.action_file(a.key), self._action(a.key)), whole)
         self.keys |= {a.key for a in whole}
         problems = [f"content {d} is damaged here and was not sent; try `rvbuild cache verify`" for d in sorted(bad)]
+        if len(actions) < len(keys):
+            lost = len(keys) - len(actions)
+            problems.append(
+                f"{lost} results are not whole in {store.root} and were not sent; try `rvbuild cache verify`"
+            )
         sent = [size for d, size in missing.items() if d not in bad]
         return Moved(len(whole), len(sent), sum(sent), tuple(problems))
 
