@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -95,7 +97,11 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     contact = ContactSheet(seed)
     counts: list[list[int]] = []
     progress.start(f"chip {scene}", len(windows), "windows")
-    with cache, ShardWriter(outputs, task.pack, shape, dtype, len(windows)) as shards:
+    with (
+        cache,
+        ThreadPoolExecutor(max_workers=1) as beside,
+        ShardWriter(outputs, task.pack, shape, dtype, len(windows)) as shards,
+    ):
         groups = [windows[start : start + GROUP] for start in range(0, len(windows), GROUP)]
         for cuts in read_ahead(reader.open, reader.read, groups, threads=THREADS, depth=READ_AHEAD):
             for cut in filter(None, cuts):
@@ -107,7 +113,9 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
                     labelled = class_counts.sum() > class_counts[settings["null_id"]]
                     contact.offer(cut.window, image, valid, target, bool(labelled))
             progress.advance(len(cuts))
-    contact.write(outputs / "contact.png", classes, lambda target: task.draw(task.resize(target, TILE_PX), classes))
+        # While the last shard is written.
+        sheet = beside.submit(contact.write, outputs / "contact.png", classes, partial(_draw, task, classes))
+    sheet.result()
     index = {
         "scene": scene,
         "task": settings["task"],
@@ -170,6 +178,10 @@ def _chip(cut: _Cut, aoi: Aoi | None, task: Task, size: int, null_id: int) -> tu
         image, valid = resample(image, valid, size)
         target = task.resize(target, size)
     return image, valid, target
+
+
+def _draw(task: Task, classes: Sequence[Mapping[str, Any]], target: Target) -> npt.NDArray[np.uint8]:
+    return task.draw(task.resize(target, TILE_PX), classes)
 
 
 class _KeepRule:
