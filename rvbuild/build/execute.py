@@ -18,6 +18,7 @@ import json
 import os
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -142,6 +143,12 @@ class Builder:
         except OSError as error:
             message = f"{error.strerror or error}: {error.filename or self._workspace.cache}"
             self._fail(artifact, planned, message, "", time.monotonic() - began)
+            return False
+        except (
+            Exception
+        ) as error:  # of a stage that runs in this process, or a defect: said, and never swallowed by doit
+            detail = traceback.format_exc()
+            self._fail(artifact, planned, f"{type(error).__name__}: {error}", detail, time.monotonic() - began)
             return False
 
     def skip(self, name: str, why: str) -> None:
