@@ -24,7 +24,9 @@ def main(names: list[str]) -> int:
     for name in names or NAMES:
         print(f"{name} …", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory(prefix=f"rvbuild-bench-{name}-") as folder:
-            figures.extend(importlib.import_module(f"benchmarks.{name}").run(Path(folder) / name))
+            for figure in importlib.import_module(f"benchmarks.{name}").run(Path(folder) / name):
+                print(f"  {figure.what}: {figure.measured:.3g} {figure.unit}", file=sys.stderr, flush=True)
+                figures.append(figure)
     print(table(figures))
     print(f"\nPython {platform.python_version()}, {platform.machine()}, {time.perf_counter() - start:.0f} s in all")
     return 0 if all(figure.holds for figure in figures) else 1

@@ -18,8 +18,8 @@ NULL_ID = 2
 TILE_PX = 256
 
 
-def write_raster(path: Path, size_px: int, bands: int, levels: int, *, seed: int = 0) -> Path:
-    """Write a tiled, uncompressed uint8 GeoTIFF of noise with values below `levels`, 0.1 m in EPSG:32633."""
+def write_raster(path: Path, size_px: int, bands: int, levels: int, *, seed: int = 0, compress: str = "none") -> Path:
+    """Write a tiled uint8 GeoTIFF of noise with values below `levels`, 0.1 m in EPSG:32633; no band is alpha."""
     rng = np.random.default_rng(seed)
     block = rng.integers(0, levels, (bands, 2 * TILE_PX, size_px), dtype=np.uint8)
     profile = {
@@ -31,6 +31,9 @@ def write_raster(path: Path, size_px: int, bands: int, levels: int, *, seed: int
         "crs": "EPSG:32633",
         "transform": Affine(0.1, 0, 500000, 0, -0.1, 5800000),
         "tiled": size_px >= TILE_PX,
+        "photometric": "minisblack",
+        "alpha": "unspecified",
+        "compress": compress,
     }
     if profile["tiled"]:
         profile |= {"blockxsize": TILE_PX, "blockysize": TILE_PX}

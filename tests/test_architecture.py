@@ -19,7 +19,7 @@ PIXELS = HEAVY | {"shapely", "PIL", "safetensors", "affine", "pyproj"}
 MAY_IMPORT = {
     "dodo": {"cli", "rules", "project", "build"},
     "cli": {"cli", "rules", "project", "build", "stages", "samples"},
-    "rules": {"rules", "project", "build", "learn"},
+    "rules": {"rules", "project", "build"},
     "stages": {"stages", "tasks", "learn", "geo"},
     "tasks": {"tasks", "learn", "geo"},
     "learn": {"learn", "geo"},
@@ -31,6 +31,9 @@ MAY_IMPORT = {
     "__main__": {"cli"},
 }
 LEAVES = {"errors", "progress", "types"}
+
+# Modules of the parts below that planning uses: they import nothing heavy, which the tests of `loaded` hold them to.
+PLANNING = {"rules": {"rvbuild.learn.trajectory", "rvbuild.geo.environment"}}
 
 
 def modules() -> Iterator[tuple[str, Path]]:
@@ -78,7 +81,7 @@ def test_imports_go_down(module):
         assert of_ours == set()
         return
     allowed = MAY_IMPORT[part] | LEAVES | {"rvbuild"}
-    wrong = sorted(name for name in of_ours if part_of(name) not in allowed)
+    wrong = sorted(name for name in of_ours - PLANNING.get(part, set()) if part_of(name) not in allowed)
     assert not wrong, f"{module} may import {sorted(allowed)}, but imports {wrong}"
 
 

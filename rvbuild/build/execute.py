@@ -4,17 +4,22 @@ The order is the argument. A stage writes into a directory of its own. Its input
 one changed meanwhile, nothing is kept. Outputs move into the store by rename, then the action's record, then copies
 appear in the workspace by rename, then one transaction records the artifact. Killed before the action's record, the
 artifact is built again (training resumes); killed after it, the next run restores it.
+
+Workspaces may share a store: a key is built under its lock, and whoever had to wait for it restores what the other
+made. Locks are taken in one order (key, trajectory, then the turn for torch or the store's), so that nobody waits in a
+circle.
 """
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import json
 import os
-import shutil
 import threading
 import time
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
@@ -29,7 +34,7 @@ from rvbuild.build.state import Output, Record
 from rvbuild.build.store import Action
 from rvbuild.build.worker import Job
 from rvbuild.build.workers import Executor, Interrupted
-from rvbuild.errors import DataError, RvbuildError, StageError
+from rvbuild.errors import DataError, RvbuildError, StageError, StoreError
 from rvbuild.progress import Progress, Silent
 
 #: Packages whose versions are recorded with every artifact.
@@ -125,8 +130,9 @@ class Builder:
                     f"{artifact.label()}: the store's copy is damaged (kept in quarantine): built again"
                 )
                 self.plan.distrust(name)
-            record = self._build(artifact, planned, progress, began)
-            self._succeed(artifact, planned, record, Did.BUILT, record.seconds)
+            record, did = self._restore_or_build(artifact, planned, progress)
+            seconds = record.seconds if did is Did.BUILT else time.monotonic() - began
+            self._succeed(artifact, planned, record, did, seconds)
             return True
         except Interrupted:
             return False
@@ -137,6 +143,12 @@ class Builder:
         except OSError as error:
             message = f"{error.strerror or error}: {error.filename or self._workspace.cache}"
             self._fail(artifact, planned, message, "", time.monotonic() - began)
+            return False
+        except (
+            Exception
+        ) as error:  # of a stage that runs in this process, or a defect: said, and never swallowed by doit
+            detail = traceback.format_exc()
+            self._fail(artifact, planned, f"{type(error).__name__}: {error}", detail, time.monotonic() - began)
             return False
 
     def skip(self, name: str, why: str) -> None:
@@ -152,56 +164,80 @@ class Builder:
     # -- parts --------------------------------------------------------------------------------------------------------
 
     def _restore(self, artifact: Artifact, planned: Planned) -> Record | None:
-        assert planned.facts.key is not None
-        action = self._workspace.store.restorable(planned.facts.key)
-        if action is None:
-            return None
-        old = planned.facts.record
-        return self._show(artifact, planned, action, {} if old is None else old.outputs)
+        store, key = self._workspace.store, planned.facts.key
+        assert key is not None
+        with store.writing():
+            store.used(key)
+            action = store.restorable(key)
+            if action is None:
+                return None
+            old = planned.facts.record
+            return self._show(artifact, planned, action, {} if old is None else old.outputs)
 
-    def _build(self, artifact: Artifact, planned: Planned, progress: Progress, began: float) -> Record:
+    def _restore_or_build(self, artifact: Artifact, planned: Planned, progress: Progress) -> tuple[Record, Did]:
+        """Build under the key's lock, or restore what another process has built under it meanwhile."""
+        store, key = self._workspace.store, planned.facts.key
+        assert key is not None
+        with contextlib.ExitStack() as locks:
+            locks.enter_context(store.building(key, self._waiting(artifact)))
+            if not planned.facts.forced:
+                record = self._restore(artifact, planned)
+                if record is not None:
+                    return record, Did.RESTORED
+            path = None
+            if artifact.resume_ignores is not None:
+                path = trajectory(planned.facts.components, artifact.resume_ignores)
+                locks.enter_context(store.building(path, self._waiting(artifact)))
+            return self._build(artifact, planned, progress, path), Did.BUILT
+
+    def _waiting(self, artifact: Artifact) -> Callable[[], None]:
+        """Return what is called again and again while another process builds the key of `artifact`."""
+        said = False
+
+        def wait() -> None:
+            nonlocal said
+            if self._stopped.is_set():
+                raise Interrupted
+            if not said:
+                said = True
+                self._reporter.note(f"{artifact.label()}: waiting for another rvbuild that builds the same …")
+
+        return wait
+
+    def _build(self, artifact: Artifact, planned: Planned, progress: Progress, path: str | None) -> Record:
         store, key = self._workspace.store, planned.facts.key
         assert key is not None
         resume = None
-        if artifact.resume_ignores is not None:
-            path = trajectory(planned.facts.components, artifact.resume_ignores)
+        if path is not None:
             if planned.facts.forced:
                 store.forget_resume(path)
             resume = store.resume(path)
             resume.mkdir(parents=True, exist_ok=True)
         staging = store.staging()
         try:
-            used = self._inputs(artifact)
-            job = self._job(artifact, used, staging, resume)
-            if artifact.resource == "torch":
-                with self._torch:
-                    began = time.monotonic()
-                    self._run(job, progress)
-            else:
+            job = self._job(artifact, self._inputs(artifact), staging, resume)
+            with self._torch if artifact.resource == "torch" else contextlib.nullcontext():
+                began = time.monotonic()
                 self._run(job, progress)
             self._recheck(artifact, planned)
-            outputs = {}
-            for made in sorted(staging.iterdir()):
-                if not made.is_file() or made.is_symlink():
-                    raise StageError(f"the stage {artifact.stage} made {made.name}, which is not a plain file")
-                value = hash_file(made)
-                outputs[made.name] = (value, made.stat().st_size)
-                store.take(made, value)
-            if not outputs:
-                raise StageError(f"the stage {artifact.stage} made no output")
+            made = {file.name: (hash_file(file), file.stat().st_size) for file in _files(artifact, staging)}
+            with store.writing():
+                for name, (value, _) in made.items():
+                    store.take(staging / name, value)
+                before = store.action(key)
+                if before is not None and dict(before.outputs) != made:
+                    text = f"{artifact.label()}: the same inputs gave other bytes than before; the new ones are kept"
+                    self._reporter.note(text)
+                seconds = time.monotonic() - began
+                components = planned.facts.components
+                action = Action(key, components, made, seconds, time.time(), versions(), path)
+                store.record(action)
+                old = planned.facts.record
+                record = self._show(artifact, planned, action, {} if old is None else old.outputs)
         finally:
-            shutil.rmtree(staging, ignore_errors=True)
-        before = store.action(key)
-        if before is not None and dict(before.outputs) != outputs:
-            text = f"{artifact.label()}: the same inputs gave other bytes than before; the new ones are kept"
-            self._reporter.note(text)
-        seconds = time.monotonic() - began
-        action = Action(key, planned.facts.components, outputs, seconds, time.time(), versions())
-        store.record(action)
-        old = planned.facts.record
-        record = self._show(artifact, planned, action, {} if old is None else old.outputs)
+            store.release(staging)
         if record is None:
-            raise StageError(f"{store.root}: the store lost what was just written to it; is the disk failing?")
+            raise StoreError(f"{store.root}: the store lost what was just written to it; is the disk failing?")
         return record
 
     def _run(self, job: Job, progress: Progress) -> None:
@@ -289,6 +325,7 @@ class Builder:
             seconds=action.seconds,
             at=time.time(),
             packages=action.packages,
+            trajectory=action.trajectory,
         )
 
     def _is_damaged(self, artifact: Artifact, name: str, output: Output) -> bool:
@@ -297,7 +334,7 @@ class Builder:
 
     def _succeed(self, artifact: Artifact, planned: Planned, record: Record, did: Did, seconds: float) -> None:
         reasons = planned.decision.reasons
-        self._workspace.state.succeed(artifact.name, record, did.value, [str(r) for r in reasons])
+        self._workspace.state.succeed(artifact.name, record, did.value, [str(r) for r in reasons], seconds)
         self.plan.settle(artifact.name, record)
         shown = tuple(o.path for o in record.outputs.values())
         self._done(Outcome(artifact, did, reasons, seconds, record.key, shown))
@@ -313,6 +350,17 @@ class Builder:
     def _done(self, outcome: Outcome) -> None:
         self.outcomes[outcome.artifact.name] = outcome
         self._reporter.ended(outcome)
+
+
+def _files(artifact: Artifact, staging: Path) -> list[Path]:
+    """Return the files that the stage made, sorted; raise if there is none, or something else than plain files."""
+    found = sorted(staging.iterdir())
+    for made in found:
+        if not made.is_file() or made.is_symlink():
+            raise StageError(f"the stage {artifact.stage} made {made.name}, which is not a plain file")
+    if not found:
+        raise StageError(f"the stage {artifact.stage} made no output")
+    return found
 
 
 _known_versions: dict[str, str] = {}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rvbuild.build.artifact import Artifact
 from rvbuild.build.decide import Reason, State
 from rvbuild.build.plan import Plan
+from rvbuild.build.store import Action
 
 #: What a state means for the next run, in words.
 MEANING = {
@@ -29,6 +30,7 @@ class Link:
     reasons: tuple[Reason, ...]
     depth: int
     seen: bool = False  # explained further up already
+    action: Action | None = None  # what would be restored
 
 
 def chain(plan: Plan, name: str) -> Iterator[Link]:
@@ -38,7 +40,8 @@ def chain(plan: Plan, name: str) -> Iterator[Link]:
     def walk(name: str, depth: int) -> Iterator[Link]:
         artifact = plan.artifacts[name]
         decision = plan[name].decision
-        yield Link(artifact, decision.state, decision.reasons, depth, name in done)
+        action = plan[name].action if decision.state is State.RESTORABLE else None
+        yield Link(artifact, decision.state, decision.reasons, depth, name in done, action)
         if name in done:
             return
         done.add(name)

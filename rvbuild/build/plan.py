@@ -14,6 +14,7 @@ from rvbuild.build.artifact import Artifact, Product, Source, View, components, 
 from rvbuild.build.decide import Decision, Facts, State, decide
 from rvbuild.build.fingerprint import signature
 from rvbuild.build.state import Record
+from rvbuild.build.store import Action
 from rvbuild.build.workspace import Workspace
 
 #: Computes views of files: for each (files, view) the value, in order; None for a file that cannot be read.
@@ -27,6 +28,7 @@ class Planned:
     facts: Facts
     decision: Decision
     outputs: Mapping[str, tuple[str, int]] | None  # name -> (digest, size); None while not known
+    action: Action | None = None  # what the store has for the key
 
 
 class Plan:
@@ -105,6 +107,11 @@ class Plan:
             for waiting in [n for n, p in self._planned.items() if p.facts.key is None]:
                 del self._planned[waiting]
 
+    def look_again(self) -> None:
+        """Decide anew about all artifacts: the store may hold more than before."""
+        with self._lock:
+            self._planned.clear()
+
     def distrust(self, name: str) -> None:
         """Decide anew about `name`: what the store had of it turned out to be damaged."""
         with self._lock:
@@ -133,8 +140,11 @@ class Plan:
         parts = components(artifact, roles)
         key = digest(parts) if complete else None
         record = self._records.get(artifact.name)
-        failure = self.workspace.state.failure(artifact.name) if key is not None else None
-        action = None if key is None else self.workspace.store.restorable(key)
+        damaged = self._damaged(artifact, record) if record is not None else ()
+        shown = record is not None and record.key == key and not damaged and not record.cleaned
+        # What is shown needs no look into the store, and has not failed since.
+        failure = None if key is None or shown else self.workspace.state.failure(artifact.name)
+        action = None if key is None or shown else self.workspace.store.restorable(key)
         facts = Facts(
             key=key,
             components=parts,
@@ -142,7 +152,7 @@ class Plan:
             products=products,
             waiting=tuple(dict.fromkeys(waiting)),
             record=record,
-            damaged=self._damaged(artifact, record) if record is not None else (),
+            damaged=damaged,
             stored=action is not None,
             failure=failure[1] if failure is not None and failure[0] == key else None,
             forced=artifact.name in self._forced,
@@ -153,7 +163,7 @@ class Plan:
             outputs = {name: (o.digest, o.size) for name, o in self._records[artifact.name].outputs.items()}
         elif decision.state is State.RESTORABLE and action is not None:
             outputs = action.outputs
-        return Planned(facts, decision, outputs)
+        return Planned(facts, decision, outputs, action)
 
     def _content(self, source: Source, i: int) -> str | None:
         prints = self.workspace.prints
@@ -200,7 +210,7 @@ class Plan:
         outputs = self[item.artifact].outputs
         if outputs is None:
             return None
-        return digest(sorted([name, outputs[name][0]] for name in selected(item, outputs)))
+        return product_digest(item, outputs)
 
     def _damaged(self, artifact: Artifact, record: Record) -> tuple[str, ...]:
         """Return a phrase for each output that the workspace does not show as it was built; refresh touched ones."""
@@ -231,6 +241,11 @@ class Plan:
 def selected(item: Product, outputs: Iterable[str]) -> list[str]:
     """Return the names among `outputs` that `item` reads, sorted."""
     return sorted(name for name in outputs if any(fnmatch.fnmatchcase(name, pattern) for pattern in item.files))
+
+
+def product_digest(item: Product, outputs: Mapping[str, tuple[str, int]]) -> str:
+    """Return the digest of what `item` reads of the `outputs` of its artifact, name -> (digest, size)."""
+    return digest(sorted([name, outputs[name][0]] for name in selected(item, outputs)))
 
 
 def _companions(source: Source, i: int) -> tuple[Path, ...]:

@@ -8,7 +8,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +34,7 @@ create table if not exists failure (artifact text primary key, key text, message
 create table if not exists log (id integer primary key, at real, artifact text, key text, how text, seconds real,
                                 reasons text);
 create index if not exists log_artifact on log (artifact);
+create table if not exists origin (artifact text, key text, sources text, primary key (artifact, key)) without rowid;
 """
 _VERSION = 1
 
@@ -67,6 +68,18 @@ class Record:
     at: float
     packages: Mapping[str, str] = field(default_factory=dict)
     cleaned: bool = False
+    trajectory: str | None = None  # of its checkpoints, if it has any
+
+
+class Entry(NamedTuple):
+    """One line of the log; `how` is `built`, `restored`, `failed` or `cleaned`."""
+
+    at: float
+    artifact: str
+    key: str
+    how: str
+    seconds: float
+    reasons: tuple[str, ...]
 
 
 def _encode(record: Record) -> str:
@@ -82,6 +95,7 @@ def _encode(record: Record) -> str:
             "at": record.at,
             "packages": record.packages,
             "cleaned": record.cleaned,
+            "trajectory": record.trajectory,
         }
     )
 
@@ -205,15 +219,15 @@ class State:
             row = self._db.execute("select key, message from failure where artifact = ?", (artifact,)).fetchone()
         return (row[0], row[1]) if row else None
 
-    def succeed(self, artifact: str, record: Record, how: str, reasons: list[str]) -> None:
-        """Keep a new record of `artifact` and log it, in one transaction."""
+    def succeed(self, artifact: str, record: Record, how: str, reasons: Sequence[str], seconds: float) -> None:
+        """Keep a new record of `artifact` and log that this took `seconds`, in one transaction."""
         with self.transaction() as db:
             db.execute("insert or replace into record values (?, ?)", (artifact, _encode(record)))
-            db.execute("delete from failure where artifact = ?", (artifact,))
             db.execute(
-                "insert into log (at, artifact, key, how, seconds, reasons) values (?, ?, ?, ?, ?, ?)",
-                (record.at, artifact, record.key, how, record.seconds, json.dumps(reasons)),
+                "insert or replace into origin values (?, ?, ?)", (artifact, record.key, json.dumps(record.sources))
             )
+            db.execute("delete from failure where artifact = ?", (artifact,))
+            _log(db, Entry(record.at, artifact, record.key, how, seconds, tuple(reasons)))
 
     def refresh(self, artifact: str, record: Record) -> None:
         """Replace the record of `artifact` by one that says the same with newer signatures."""
@@ -224,23 +238,50 @@ class State:
         """Keep that building `artifact` failed."""
         with self.transaction() as db:
             db.execute("insert or replace into failure values (?, ?, ?)", (artifact, key, message))
-            db.execute(
-                "insert into log (at, artifact, key, how, seconds, reasons) values (?, ?, ?, ?, ?, ?)",
-                (time.time(), artifact, key, "failed", seconds, json.dumps([message])),
-            )
+            _log(db, Entry(time.time(), artifact, key, "failed", seconds, (message,)))
 
-    def clean(self, artifact: str) -> list[str]:
-        """Forget `artifact`; return every key under which it was ever built or restored here."""
+    def clean(self, artifact: str, why: str) -> None:
+        """Take note that `artifact` was removed on purpose, and that its failure does not count any more."""
+        record = self.record(artifact)
         with self.transaction() as db:
-            keys = [row[0] for row in db.execute("select distinct key from log where artifact = ?", (artifact,))]
-            record = self.record(artifact)
-            if record is not None:
+            if record is not None and not record.cleaned:
                 empty = Record(record.key, {}, {}, {}, record.seconds, time.time(), {}, cleaned=True)
                 db.execute("insert or replace into record values (?, ?)", (artifact, _encode(empty)))
-                keys.append(record.key)
+                _log(db, Entry(time.time(), artifact, record.key, "cleaned", 0.0, (why,)))
             db.execute("delete from failure where artifact = ?", (artifact,))
-            db.execute("delete from log where artifact = ?", (artifact,))
-        return sorted(set(keys))
+
+    # -- the past -----------------------------------------------------------------------------------------------------
+
+    def keys(self, artifact: str) -> list[str]:
+        """Return every key under which `artifact` was ever built or restored here."""
+        with self._lock:
+            rows = self._db.execute("select distinct key from log where artifact = ? and key <> ''", (artifact,))
+            found = {row[0] for row in rows}
+        record = self.record(artifact)
+        return sorted(found | ({record.key} if record is not None else set()))
+
+    def names(self) -> dict[str, str]:
+        """Return key -> name of the artifact that had it here last."""
+        with self._lock:
+            return dict(self._db.execute("select key, artifact from log where key <> '' order by id"))
+
+    def log(self, artifact: str | None = None) -> Iterator[Entry]:
+        """Yield what happened, of one artifact or of all, the newest first."""
+        where, values = ("", ()) if artifact is None else ("where artifact = ?", (artifact,))
+        with self._lock:
+            rows = self._db.execute(
+                f"select at, artifact, key, how, seconds, reasons from log {where} order by id desc", values
+            ).fetchall()
+        for at, name, key, how, seconds, reasons in rows:
+            yield Entry(at, name, key, how, seconds, tuple(json.loads(reasons)))
+
+    def sources(self, artifact: str, key: str) -> dict[str, Any]:
+        """Return the user's files that `artifact` was built from under `key`: role -> [[path, digest], ...]."""
+        with self._lock:
+            row = self._db.execute(
+                "select sources from origin where artifact = ? and key = ?", (artifact, key)
+            ).fetchone()
+        return dict(json.loads(row[0])) if row else {}
 
     def last_seconds(self, artifact: str) -> float | None:
         """Return how long the last building of `artifact` took, or None if it was never built here."""
@@ -249,6 +290,29 @@ class State:
                 "select seconds from log where artifact = ? and how = 'built' order by id desc limit 1", (artifact,)
             ).fetchone()
         return float(row[0]) if row else None
+
+
+def _log(db: sqlite3.Connection, entry: Entry) -> None:
+    values = (*entry[:-1], json.dumps(entry.reasons))
+    db.execute("insert into log (at, artifact, key, how, seconds, reasons) values (?, ?, ?, ?, ?, ?)", values)
+
+
+def records_of(path: Path) -> dict[str, Record]:
+    """Return the records of another workspace's state database at `path`, which is only read.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be read.
+    """
+    try:
+        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=60)
+        try:
+            return {name: _decode(text) for name, text in db.execute("select artifact, json from record")}
+        finally:
+            db.close()
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: cannot read what that workspace shows: {error}") from None
 
 
 def fsync_dir(path: Path) -> None:

@@ -5,6 +5,12 @@ actions/ab/<key>.json what a key gave: output names, digests, sizes; seconds; wh
 resume/<trajectory>/  checkpoints of unfinished or extendable work
 quarantine/           contents that no longer had their digest
 tmp/                  unfinished files; whatever is there belongs to a running or a killed process
+locks/                the keys that are being built now, and who writes to the store
+workspaces/           the workspaces that share a store, so that gc knows what they show
+
+Several workspaces may share a store. A key is built under its lock (`building`), so that the second workspace finds
+what the first one made. Contents and the record that refers to them are written under `writing`, which many may hold;
+gc holds `alone`, so that nothing that is about to be referred to is removed.
 """
 
 from __future__ import annotations
@@ -12,25 +18,34 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
+import re
 import shutil
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import xxhash
+
 from rvbuild.build.fingerprint import hash_file, signature
+from rvbuild.build.locks import held
 from rvbuild.build.state import Output, fsync_dir
 from rvbuild.errors import StoreError
 
 _FICLONE = 0x40049409
 _LINK_FROM = 1 << 20
+_HOST = re.sub(r"[^A-Za-z0-9.]", "_", platform.node()) or "host"
+#: What a process of another machine left in tmp is taken for dead after this long.
+_FOREIGN_S = 7 * 24 * 3600
+_ours: set[str] = set()  # names in tmp that this process uses
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What building a key gave; `outputs` maps names to (digest, size)."""
+    """What building a key gave; `outputs` maps names to (digest, size), `trajectory` names its checkpoints if any."""
 
     key: str
     components: Mapping[str, Any]
@@ -38,6 +53,31 @@ class Action:
     seconds: float
     at: float
     packages: Mapping[str, str] = field(default_factory=dict)
+    trajectory: str | None = None
+
+    def encoded(self) -> bytes:
+        """Return the action as JSON, as it is kept in the store."""
+        data = {
+            "key": self.key,
+            "components": self.components,
+            "outputs": {name: list(value) for name, value in self.outputs.items()},
+            "seconds": self.seconds,
+            "at": self.at,
+            "packages": dict(self.packages),
+            "trajectory": self.trajectory,
+        }
+        return json.dumps(data, indent=1, sort_keys=True).encode()
+
+    @classmethod
+    def decoded(cls, text: bytes, key: str) -> Action | None:
+        """Return the action of `key` from JSON, or None if it is something else or damaged."""
+        try:
+            data = json.loads(text)
+            outputs = {name: (str(d), int(size)) for name, (d, size) in data.pop("outputs").items()}
+            found = cls(outputs=outputs, **data)
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+            return None
+        return found if found.key == key else None
 
 
 class Store:
@@ -48,24 +88,72 @@ class Store:
 
     def prepare(self) -> None:
         """Make the store's directories."""
-        for name in ("objects", "actions", "resume", "quarantine", "tmp"):
+        for name in ("objects", "actions", "resume", "quarantine", "tmp", "locks", "workspaces"):
             (self.root / name).mkdir(parents=True, exist_ok=True)
+
+    # -- the workspaces that share it ---------------------------------------------------------------------------------
+
+    def register(self, root: Path) -> None:
+        """Take note that the workspace at `root` uses this store, so that gc keeps what it shows."""
+        said = json.dumps({"host": _HOST, "path": str(root)}).encode("utf-8", "surrogatepass")
+        target = self.root / "workspaces" / f"{xxhash.xxh3_64_hexdigest(said)}.json"
+        if not target.exists():
+            temporary = self.temporary()
+            temporary.write_bytes(said)
+            temporary.replace(target)
+            self.release(temporary)
+
+    def registered(self) -> Iterator[tuple[Path, Path | None]]:
+        """Yield (registration, root) of every workspace that uses this store; no root for another machine's."""
+        for file in sorted((self.root / "workspaces").glob("*.json")):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                said = json.loads(file.read_bytes())
+                yield file, Path(said["path"]) if said["host"] == _HOST else None
+
+    # -- unfinished files ---------------------------------------------------------------------------------------------
+
+    def temporary(self) -> Path:
+        """Return a new path in `tmp` that nobody else uses; `release` it when it is gone."""
+        name = f"{_HOST}-{os.getpid()}-{uuid.uuid4().hex}"
+        _ours.add(name)
+        return self.root / "tmp" / name
+
+    def release(self, path: Path) -> None:
+        """Remove what is left at `path`, which `temporary` or `staging` gave."""
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+        _ours.discard(path.name)
 
     def staging(self) -> Path:
         """Return a new empty directory that nobody else uses."""
-        path = self.root / "tmp" / f"{os.getpid()}-{uuid.uuid4().hex}"
+        path = self.temporary()
         path.mkdir(parents=True)
         return path
 
     def sweep(self) -> None:
-        """Remove what killed processes left in `tmp`; called while the workspace is locked."""
+        """Remove what killed processes left in `tmp`; never what a living one, here or elsewhere, may still use."""
         with contextlib.suppress(FileNotFoundError):
             for left in (self.root / "tmp").iterdir():
-                pid = left.name.partition("-")[0]
-                if pid.isdigit() and Path(f"/proc/{pid}").exists() and int(pid) != os.getpid():
-                    continue
-                shutil.rmtree(left, ignore_errors=True)
-                left.unlink(missing_ok=True)
+                if not _in_use(left):
+                    shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+
+    # -- locks --------------------------------------------------------------------------------------------------------
+
+    def building(self, key: str, wait: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
+        """Hold the lock of `key` (or of a trajectory); `wait` is called while another process builds it."""
+        return held(self.root / "locks" / key, wait=wait)
+
+    def writing(self) -> contextlib.AbstractContextManager[None]:
+        """Keep gc out while contents and the record that refers to them are written."""
+        return held(self.root / "locks" / "store", shared=True)
+
+    @contextlib.contextmanager
+    def alone(self, wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Keep all writers out; `wait` is called while there are some."""
+        with held(self.root / "locks" / "store", wait=wait):
+            yield
 
     # -- objects ------------------------------------------------------------------------------------------------------
 
@@ -91,6 +179,13 @@ class Store:
         found = signature(self.object(digest))
         return found is not None and found.size == size
 
+    def condemn(self, digest: str) -> None:
+        """Move the store's copy of `digest`, which is damaged, to quarantine."""
+        bad = self.root / "quarantine" / f"{digest}-{time.time_ns()}"
+        bad.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            self.object(digest).replace(bad)
+
     def place(self, digest: str, target: Path, shown: str, scratch: Path) -> Output | None:
         """Show the content `digest` at `target`, or return None if the store's copy is damaged or gone.
 
@@ -102,9 +197,7 @@ class Store:
         except FileNotFoundError:
             return None
         if not good:
-            bad = self.root / "quarantine" / f"{digest}-{time.time_ns()}"
-            bad.parent.mkdir(parents=True, exist_ok=True)
-            source.replace(bad)
+            self.condemn(digest)
             return None
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = scratch / uuid.uuid4().hex
@@ -117,18 +210,21 @@ class Store:
 
     # -- actions ------------------------------------------------------------------------------------------------------
 
-    def _action(self, key: str) -> Path:
+    def action_file(self, key: str) -> Path:
+        """Return where the record of `key` is, or would be."""
         return self.root / "actions" / key[:2] / f"{key}.json"
 
     def action(self, key: str) -> Action | None:
         """Return what `key` gave, or None if it was never built or its record cannot be read."""
         try:
-            data = json.loads(self._action(key).read_bytes())
-            outputs = {name: (str(d), int(size)) for name, (d, size) in data.pop("outputs").items()}
-            found = Action(outputs=outputs, **data)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return Action.decoded(self.action_file(key).read_bytes(), key)
+        except OSError:
             return None
-        return found if found.key == key else None
+
+    def used(self, key: str) -> None:
+        """Take note that what `key` gave is used now: gc keeps what was used lately."""
+        with contextlib.suppress(OSError):
+            os.utime(self.action_file(key))
 
     def restorable(self, key: str) -> Action | None:
         """Return what `key` gave if all of it is still here."""
@@ -139,27 +235,22 @@ class Store:
 
     def record(self, action: Action) -> None:
         """Write the record of an action, whose objects must be in the store already."""
-        target = self._action(action.key)
+        target = self.action_file(action.key)
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.root / "tmp" / f"{os.getpid()}-{uuid.uuid4().hex}"
-        data = {
-            "key": action.key,
-            "components": action.components,
-            "outputs": {name: list(value) for name, value in action.outputs.items()},
-            "seconds": action.seconds,
-            "at": action.at,
-            "packages": dict(action.packages),
-        }
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(data, file, indent=1, sort_keys=True)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
+        temporary = self.temporary()
+        try:
+            with temporary.open("wb") as file:
+                file.write(action.encoded())
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        finally:
+            self.release(temporary)
         fsync_dir(target.parent)
 
     def forget(self, key: str) -> None:
         """Forget what `key` gave, so that it is built again."""
-        self._action(key).unlink(missing_ok=True)
+        self.action_file(key).unlink(missing_ok=True)
 
     # -- checkpoints --------------------------------------------------------------------------------------------------
 
@@ -170,6 +261,26 @@ class Store:
     def forget_resume(self, trajectory: str) -> None:
         """Remove the checkpoints of `trajectory`."""
         shutil.rmtree(self.resume(trajectory), ignore_errors=True)
+
+
+def _in_use(left: Path) -> bool:
+    """Tell whether what is called `left` in `tmp` may belong to a living process."""
+    host, _, rest = left.name.rpartition("-")[0].rpartition("-")
+    if not host or not rest.isdigit():
+        return False
+    if host != _HOST:
+        with contextlib.suppress(FileNotFoundError):
+            return time.time() - left.stat().st_mtime < _FOREIGN_S
+        return False
+    if int(rest) == os.getpid():
+        return left.name in _ours
+    try:
+        os.kill(int(rest), 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # of another user
+    return True
 
 
 def _materialize(source: Path, target: Path) -> bool:

@@ -17,20 +17,31 @@ from rvbuild.errors import StoreError
 class Workspace:
     """Opens the state database and the store of the workspace at `root` (absolute).
 
-    `say` receives a line for the user when something about the cache is worth telling.
+    `say` receives a line for the user when something about the cache is worth telling. The store is the directory that
+    the environment variable RVBUILD_STORE names (relative to `root`), which other workspaces may use as well, or else
+    one in the cache.
     """
 
     def __init__(self, root: Path, say: Callable[[str], None] = lambda line: None) -> None:
         self.root = root
         self.cache = root / "cache"
-        self.store = Store(self.cache / "store")
+        shared = os.environ.get("RVBUILD_STORE", "")
+        self.store = Store(Path(os.path.abspath(root / Path(shared).expanduser())) if shared else self.cache / "store")  # noqa: PTH100 - keeps symbolic links as the user named them
         try:
             self.state = State(self.cache / "state.db")
-            self.store.prepare()
             (self.cache / "tmp").mkdir(exist_ok=True)
             self._ignore()
         except OSError as error:
             raise StoreError(f"{self.cache}: cannot write the cache: {error.strerror}; is it read-only?") from None
+        try:
+            self.store.prepare()
+            if shared:
+                self.store.register(root)
+        except OSError as error:
+            where = "RVBUILD_STORE" if shared else "the cache"
+            raise StoreError(
+                f"{self.store.root}: cannot write the store: {error.strerror}; is {where} right?"
+            ) from None
         self.prints = Fingerprints(self.state)
         if self.state.renewed is not None:
             say(f"the state database was damaged; moved to {self.state.renewed}, and begun again from the store")

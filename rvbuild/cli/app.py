@@ -13,6 +13,7 @@ import click
 
 from rvbuild import __version__
 from rvbuild.cli import STAGES, normal_words
+from rvbuild.cli.cache_app import cache
 from rvbuild.errors import RvbuildError
 
 _HELP = {
@@ -122,13 +123,14 @@ def graph(words: tuple[str, ...], overrides: tuple[str, ...], dot: bool) -> int:
 
 @app.command()
 @click.argument("words", nargs=-1, metavar="[STAGE]… [PROJECT.toml]…")
+@click.option("--keep-cache", is_flag=True, help="Only free the workspace: the next build restores what was removed.")
 @_quiet
 @_verbose
-def clean(words: tuple[str, ...], quiet: bool, verbose: bool) -> int:
+def clean(words: tuple[str, ...], keep_cache: bool, quiet: bool, verbose: bool) -> int:
     """Remove the artifacts of stages and forget them, so that they are built again."""
     from rvbuild.cli import cleaning
 
-    return cleaning.clean(words, -1 if quiet else 1 if verbose else 0)
+    return cleaning.clean(words, keep_cache, -1 if quiet else 1 if verbose else 0)
 
 
 @app.command()
@@ -157,6 +159,34 @@ def new(name: str, task: str) -> int:
     from rvbuild.cli import writing
 
     return writing.new(name, task)
+
+
+@app.command()
+@click.argument("words", nargs=-1, metavar="[STAGE[:SCENE]] [PROJECT.toml]")
+@click.option("-n", "count", type=click.IntRange(1), default=20, show_default=True, help="How many lines.")
+@_json
+def log(words: tuple[str, ...], count: int, as_json: bool) -> int:
+    """Show what ran, when, why and how long, the newest first."""
+    from rvbuild.cli import past
+
+    return past.log(words, count, as_json)
+
+
+@app.command()
+@click.argument("words", nargs=-1, metavar="A [B] [PROJECT.toml]", required=True)
+@_json
+def diff(words: tuple[str, ...], as_json: bool) -> int:
+    """Compare two builds of an artifact: what they were made from, and metrics side by side.
+
+    A and B are STAGE[:SCENE]@N, N = 0 the newest, 1 the one before it (`rvbuild log` shows them), or the beginnings of
+    keys. Without B, A is compared with the newest; STAGE[:SCENE] alone compares the last two.
+    """
+    from rvbuild.cli import past
+
+    return past.diff(words, as_json)
+
+
+app.add_command(cache)
 
 
 def _terminate(_signum: int, _frame: FrameType | None) -> None:

@@ -12,7 +12,7 @@ from rvbuild.build import explain
 from rvbuild.build.artifact import Artifact
 from rvbuild.build.decide import State
 from rvbuild.build.execute import versions
-from rvbuild.cli.report import duration
+from rvbuild.cli.report import duration, moment, size_text
 from rvbuild.cli.session import Session, load_all, project_paths, session
 from rvbuild.errors import UsageError
 
@@ -126,6 +126,11 @@ def _print_link(link: explain.Link, several: bool) -> None:
     state = click.style(explain.MEANING[link.state], fg=_COLOURS[link.state.value])
     click.echo(f"{indent}{name} {state}" + (" (see above)" if link.seen else ""))
     if not link.seen:
+        if link.action is not None:
+            size = sum(size for _, size in link.action.outputs.values())
+            files = f"{len(link.action.outputs)} file{'s' if len(link.action.outputs) > 1 else ''}"
+            built = f"built {moment(link.action.at)} in {duration(link.action.seconds)}"
+            click.echo(f"{indent}  {files}, {size_text(size)}, {built}")
         for reason in link.reasons:
             click.echo(f"{indent}  because {reason}" if not str(reason).startswith("waits") else f"{indent}  {reason}")
 

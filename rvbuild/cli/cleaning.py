@@ -9,12 +9,19 @@ import click
 from rvbuild.build.artifact import Artifact, trajectory
 from rvbuild.build.workspace import locked
 from rvbuild.cli import STAGES
+from rvbuild.cli.report import size_text
 from rvbuild.cli.session import Session, load_all, project_paths, session
 from rvbuild.errors import UsageError, nearest
 
+#: How many artifacts of a project are listed without --verbose.
+_LISTED = 20
 
-def clean(words: Sequence[str], verbosity: int) -> int:
-    """Clean the stages (all if none) of the projects (every one in `projects/` if none) among `words`."""
+
+def clean(words: Sequence[str], keep_cache: bool, verbosity: int) -> int:
+    """Clean the stages (all if none) of the projects (every one in `projects/` if none) among `words`.
+
+    With `keep_cache` the files go and the store keeps what they hold, so that the next build restores them.
+    """
     stages = [w for w in words if not w.endswith(".toml")]
     for stage in stages:
         if stage not in STAGES:
@@ -32,12 +39,28 @@ def clean(words: Sequence[str], verbosity: int) -> int:
                 for name in sorted({*now.plan.artifacts, *now.workspace.state.records()})
                 if _is_of(name, project.name, stages or STAGES)
             ]
-            removed = [path for name in names for path in forget(now, name)]
-            what = ", ".join(stages) or "everything"
-            say(f"{project.name}: {what} forgotten, {len(removed)} files removed")
-            if verbosity > 0:
-                say("\n".join(f"  {path}" for path in removed))
+            records = {name: now.workspace.state.record(name) for name in names}
+            removed = {name: forget(now, name, keep_cache) for name in names}
+            removed = {name: paths for name, paths in removed.items() if paths}
+            what = f"{', '.join(stages) or 'everything'} {'removed, kept in the store' if keep_cache else 'forgotten'}"
+            say(f"{project.name}: {what}, {sum(map(len, removed.values()))} files removed")
+            for i, (name, paths) in enumerate(removed.items()):
+                if verbosity > 0:
+                    say("\n".join(f"  {path}" for path in paths))
+                elif i < _LISTED:
+                    record = records[name]
+                    sizes = {o.path: o.size for o in record.outputs.values()} if record else {}
+                    say(f"  {_places(paths)}  ({size_text(sum(sizes.get(p, 0) for p in paths))})")
+            if verbosity == 0 and len(removed) > _LISTED:
+                say(f"  … and {len(removed) - _LISTED} more artifacts (-v lists all files)")
     return 0
+
+
+def _places(paths: Sequence[str]) -> str:
+    if len(paths) == 1:
+        return paths[0]
+    folder = paths[0].rpartition("/")[0]
+    return f"{folder}/{{{', '.join(p.rpartition('/')[2] for p in paths[:4])}{', …' if len(paths) > 4 else ''}}}"
 
 
 def _is_of(name: str, project: str, stages: Sequence[str]) -> bool:
@@ -45,13 +68,19 @@ def _is_of(name: str, project: str, stages: Sequence[str]) -> bool:
     return stage in stages and rest.partition(":")[0] == project
 
 
-def forget(now: Session, name: str) -> list[str]:
-    """Remove what the artifact `name` shows and forget how it was built; return the paths that were removed."""
+def forget(now: Session, name: str, keep_cache: bool = False) -> list[str]:
+    """Remove what the artifact `name` shows and forget how it was built; return the paths that were removed.
+
+    The store forgets first, then the files go, then the state says so: killed in between, cleaning again does the rest.
+    """
     state, store, root = now.workspace.state, now.workspace.store, now.workspace.root
     record = state.record(name)
     artifact = now.plan.artifacts.get(name)
-    if artifact is not None and artifact.resume_ignores is not None:
-        _forget_checkpoints(now, artifact)
+    if not keep_cache:
+        if artifact is not None and artifact.resume_ignores is not None:
+            _forget_checkpoints(now, artifact)
+        for key in state.keys(name):
+            store.forget(key)
     removed = []
     for output in record.outputs.values() if record else ():
         path = root / output.path
@@ -62,8 +91,7 @@ def forget(now: Session, name: str) -> list[str]:
         while folder != now.workspace.cache and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
             folder = folder.parent
-    for key in state.clean(name):
-        store.forget(key)
+    state.clean(name, "rvbuild clean --keep-cache" if keep_cache else "rvbuild clean")
     return removed
 
 

@@ -186,7 +186,7 @@ class _IdDecoder:
         """Return the class ids of (1, H, W) pixel values: (H, W) uint8."""
         if self._table is not None:
             pixels = values[0] if self._lowest == 0 else values[0].astype(np.int32) - self._lowest
-            known: Labels = self._table[pixels]
+            known: Labels = np.take(self._table, pixels)
             return known
         found, inverse = np.unique(values[0], return_inverse=True)
         table = np.array([self._ids.get(value, self._other) for value in found.tolist()], dtype=np.uint8)

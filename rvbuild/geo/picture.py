@@ -97,12 +97,12 @@ def contact_sheet(
             sheet.paste(tile, (left + place * (tile_px + _GAP_PX), top))
     if classes:
         _draw_legend(sheet, legend, classes, height - _LINE_PX * len(legend))
-    sheet.save(path, format="PNG", optimize=False, compress_level=6)
+    sheet.save(path, format="PNG", optimize=False, compress_level=1)
 
 
 def write_png(path: Path, picture: Picture) -> None:
     """Write a picture as PNG, with the same bytes each time."""
-    Image.fromarray(np.ascontiguousarray(picture)).save(path, format="PNG", optimize=False, compress_level=6)
+    Image.fromarray(np.ascontiguousarray(picture)).save(path, format="PNG", optimize=False, compress_level=1)
 
 
 _LINE_PX = 18

@@ -7,6 +7,7 @@ read, and neighbouring windows share the work.
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +19,7 @@ import shapely.geometry
 from affine import Affine
 from numpy.typing import NDArray
 
+from rvbuild.geo.environment import not_georeferenced_is_fine
 from rvbuild.geo.windows import Window
 
 TILE_PX = 512
@@ -95,9 +97,9 @@ class Burner:
         found = np.sort(self._tree.query(box))
         if len(found):
             shapes = [(self._shape(int(index)), self._values[int(index)]) for index in found]
-            rasterio.features.rasterize(
-                shapes, out=tile, transform=Affine.translation(place.col, place.row), all_touched=self._all_touched
-            )
+            transform = Affine.translation(place.col, place.row)
+            with not_georeferenced_is_fine() if transform.is_identity else contextlib.nullcontext():
+                rasterio.features.rasterize(shapes, out=tile, transform=transform, all_touched=self._all_touched)
         return tile
 
     def _shape(self, index: int) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Sequence, Set
@@ -13,7 +14,7 @@ from rvbuild.learn.checkpoint import ModelInfo, load_model, read_info
 from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS
 from rvbuild.progress import Progress
 from rvbuild.stages.bundle import PROJECT, STATS, code_members
-from rvbuild.stages.bundle_settings import check_settings, read_json
+from rvbuild.stages.bundle_settings import check_normalize, check_settings, read_json
 from rvbuild.stages.bundle_zip import extract_zip
 from rvbuild.stages.predict import predict_scene
 
@@ -162,8 +163,13 @@ def _targets(images: Sequence[Path], out: Path, class_names: Set[str]) -> list[P
 
 
 def _is_result(path: Path, class_names: Set[str]) -> bool:
-    named = path.name in NAMED or (path.suffix in VECTOR_SUFFIXES and path.stem in class_names)
-    return named and path.is_file() and not path.is_symlink()
+    vector = path.suffix in VECTOR_SUFFIXES and _letters(path.stem) in map(_letters, class_names)
+    return (path.name in NAMED or vector) and path.is_file() and not path.is_symlink()
+
+
+def _letters(name: str) -> str:
+    """Return a name with `_` for each sign, of which a file name may not have all that a class name has."""
+    return re.sub(r"\W", "_", name)
 
 
 def _replace(target: Path, complete: Path, before: Path) -> None:
@@ -186,6 +192,7 @@ def _require_agreement(path: Path, settings: dict[str, Any], info: ModelInfo) ->
         if settings[name] != getattr(info, name):
             raise DataError(f"{path}: {name} differs between {PROJECT} and {DESCRIPTION}")
     trained = [item["name"] for item in settings["classes"] if item["id"] != settings["null_id"]]
+    check_normalize(info.normalize, info.bands, f"{path}: {DESCRIPTION}")
     if info.outputs != trained:
         raise DataError(f"{path}: {DESCRIPTION}: outputs: expected the classes {trained}, found {info.outputs!r:.200}")
 

@@ -52,6 +52,17 @@ def check_settings(settings: Mapping[str, Any], where: str) -> None:
             raise DataError(f"{where}: predict.vectors[{position}].class: there is no class {vector['class']!r}")
 
 
+def check_normalize(normalize: Mapping[str, Any], bands: int, where: str) -> None:
+    """Raise a DataError unless `normalize` of a model.json says how to normalise images of `bands` bands."""
+    _check(normalize, {"kind": _one_of("scale", "zscore")}, where, "normalize.")
+    one_each = _list_of(_is_number, f"a list of {bands} numbers", least=bands)
+    scale = {"max": _POSITIVE}
+    zscore = {"mean": one_each, "std": one_each, "max_stds": _POSITIVE}
+    _check(normalize, scale if normalize["kind"] == "scale" else zscore, where, "normalize.")
+    if normalize["kind"] == "zscore" and not len(normalize["mean"]) == len(normalize["std"]) == bands:
+        raise DataError(f"{where}: normalize: expected a mean and a std for each of {bands} bands")
+
+
 def _check(content: Any, checks: Mapping[str, tuple[Check, str]], where: str, prefix: str) -> None:
     if not isinstance(content, dict):
         raise DataError(f"{where}: {prefix.rstrip('.')}: expected an object, found {content!r:.80}")
@@ -94,6 +105,7 @@ def _is_nodata(value: Any) -> bool:
 
 _INDEX = _integer(0, MAX_PX)
 _NOT_NEGATIVE: tuple[Check, str] = (lambda value: _is_number(value) and value >= 0, "a number of at least 0")
+_POSITIVE: tuple[Check, str] = (lambda value: _is_number(value) and value > 0, "a number above 0")
 _TEXT: tuple[Check, str] = (lambda value: isinstance(value, str), "a text")
 _NAME: tuple[Check, str] = (_is_file_name, "a name without / and other signs that file names cannot have")
 _CHANNELS = _list_of(_INDEX[0], "null or a list of band indices from 0", least=1)

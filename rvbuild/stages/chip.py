@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,29 +23,41 @@ from rvbuild import tasks
 from rvbuild.errors import DataError
 from rvbuild.geo.aoi import Aoi, open_aoi
 from rvbuild.geo.classes import id_of, names
+from rvbuild.geo.grid import Grid
 from rvbuild.geo.raster import RasterSource, open_image
 from rvbuild.geo.windows import Window
 from rvbuild.progress import Progress
+from rvbuild.stages.block_cache import block_cache
 from rvbuild.stages.chip_contact import TILE_PX, ContactSheet
 from rvbuild.stages.chip_resample import resample
 from rvbuild.stages.chip_shards import ShardWriter, Target
 from rvbuild.stages.chip_windows import candidates, survives
 from rvbuild.stages.read_ahead import read_ahead
 
+if TYPE_CHECKING:
+    from rvbuild.tasks.protocol import Task
+
 THREADS = 2
 """That read windows; reading is most of the work."""
 
-READ_AHEAD = 8
-"""Windows that are read before they are needed."""
+GROUP = 4
+"""Windows that a thread reads at a time."""
+
+READ_AHEAD = 4
+"""Groups that are read before they are needed."""
+
+Bools = npt.NDArray[np.bool_]
+Sources = tuple[RasterSource, Any]
+"""The image, and what the task reads labels from."""
 
 
 class _Cut(NamedTuple):
-    """A window that was read."""
+    """A window as it was read."""
 
     window: Window
     image: npt.NDArray[Any]
-    valid: npt.NDArray[np.bool_]
-    seen: npt.NDArray[np.bool_]
+    valid: Bools
+    seen: Bools
     """(H, W) where any band is valid."""
     target: Target
 
@@ -68,65 +82,49 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
         The image, the labels or the area of interest are not what the settings say.
     """
     scene, classes, chip, seed = settings["scene"], settings["classes"], settings["chip"], settings["seed"]
-    task = tasks.get(settings["task"])
+    size, task = chip["size_px"], tasks.get(settings["task"])
     if not inputs.get("labels"):
         raise DataError(f"scene {scene}: expected labels to cut chips with, found none; give the scene `labels`")
     with _open_image(inputs, settings) as source:
-        grid, dtype, bands = source.grid, source.dtype, source.count
-    aoi = open_aoi(inputs.get("aoi", ()), grid)
+        reader = _Reader(inputs, settings, task, source.grid)
+        shape, dtype = (source.count, size, size), source.dtype
+        cache = block_cache(source, size, readers=THREADS, labels=True)
+    grid, aoi = reader.grid, open_aoi(inputs.get("aoi", ()), reader.grid)
     prescribed = None
     if chip["method"] == "sliding":
         prescribed = task.chip_windows(inputs["labels"], settings["labels"], grid, classes, chip)
     windows = candidates(grid, aoi, chip, seed, prescribed)
     if chip["method"] == "random" and len(windows) < chip["per_scene"]:
         progress.note(f"scene {scene}: the area of interest has room for {len(windows)} of {chip['per_scene']} windows")
-
-    @contextmanager
-    def open_sources() -> Iterator[tuple[RasterSource, Any]]:
-        with (
-            _open_image(inputs, settings) as image,
-            task.labels(inputs["labels"], settings["labels"], grid, classes, settings["null_id"]) as labels,
-        ):
-            yield image, labels
-
-    def cut(sources: tuple[RasterSource, Any], window: Window) -> _Cut | None:
-        image, valid = sources[0].read(window)
-        seen: npt.NDArray[np.bool_] = np.any(valid, axis=0)
-        if 1 - np.count_nonzero(seen) / seen.size >= chip["max_nodata"]:
-            return None
-        target = task.target(sources[1], window)
-        return None if target is None else _Cut(window, image, valid, seen, target)
-
-    size = chip["size_px"]
     keep = _KeepRule(chip["keep"], classes, seed)
     contact = ContactSheet(seed)
     counts: list[list[int]] = []
     progress.start(f"chip {scene}", len(windows), "windows")
-    with ShardWriter(outputs, task.pack, (bands, size, size), dtype, len(windows)) as shards:
-        for found in read_ahead(open_sources, cut, windows, threads=THREADS, depth=READ_AHEAD):
-            progress.advance()
-            if found is None:
-                continue
-            window, image, valid, _, target = found
-            trainable = _trainable(found, aoi)
-            if not trainable.all():
-                target = task.mask(target, trainable, settings["null_id"])
-            if (window.height, window.width) != (size, size):
-                image, valid = resample(image, valid, size)
-                target = task.resize(target, size)
-            class_counts = task.class_counts(target, len(classes))
-            if keep(window, class_counts):
-                shards.add(window, image, valid, target)
-                counts.append(class_counts.tolist())
-                labelled = class_counts.sum() > class_counts[settings["null_id"]]
-                contact.offer(window, image, valid, target, bool(labelled))
-    contact.write(outputs / "contact.png", classes, lambda target: task.draw(task.resize(target, TILE_PX), classes))
+    with (
+        cache,
+        ThreadPoolExecutor(max_workers=1) as beside,
+        ShardWriter(outputs, task.pack, shape, dtype, len(windows)) as shards,
+    ):
+        groups = [windows[start : start + GROUP] for start in range(0, len(windows), GROUP)]
+        for cuts in read_ahead(reader.open, reader.read, groups, threads=THREADS, depth=READ_AHEAD):
+            for cut in filter(None, cuts):
+                image, valid, target = _chip(cut, aoi, task, size, settings["null_id"])
+                class_counts = task.class_counts(target, len(classes))
+                if keep(cut.window, class_counts):
+                    shards.add(cut.window, image, valid, target)
+                    counts.append(class_counts.tolist())
+                    labelled = class_counts.sum() > class_counts[settings["null_id"]]
+                    contact.offer(cut.window, image, valid, target, bool(labelled))
+            progress.advance(len(cuts))
+        # While the last shard is written.
+        sheet = beside.submit(contact.write, outputs / "contact.png", classes, partial(_draw, task, classes))
+    sheet.result()
     index = {
         "scene": scene,
         "task": settings["task"],
         "size_px": size,
         "dtype": dtype.name,
-        "bands": bands,
+        "bands": shape[0],
         "classes": names(classes),
         "count": len(counts),
         "shards": shards.shards,
@@ -136,15 +134,58 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     (outputs / "index.json").write_text(json.dumps(index, sort_keys=True) + "\n", encoding="utf-8")
 
 
+class _Reader:
+    """Reads windows of one scene's image and labels, in threads that open their own files."""
+
+    def __init__(
+        self, inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], task: Task, grid: Grid
+    ) -> None:
+        self._inputs, self._settings, self._task, self.grid = inputs, settings, task, grid
+
+    @contextmanager
+    def open(self) -> Iterator[Sources]:
+        """Open image and labels."""
+        files, how = self._inputs["labels"], self._settings["labels"]
+        classes, null_id = self._settings["classes"], self._settings["null_id"]
+        with (
+            _open_image(self._inputs, self._settings) as image,
+            self._task.labels(files, how, self.grid, classes, null_id) as labels,
+        ):
+            yield image, labels
+
+    def read(self, sources: Sources, windows: Sequence[Window]) -> list[_Cut | None]:
+        """Read windows; None for one that is no chip: too much nodata (its labels are not even read), or no target."""
+        return [self._read_one(sources, window) for window in windows]
+
+    def _read_one(self, sources: Sources, window: Window) -> _Cut | None:
+        image, labels = sources
+        pixels, valid = image.read(window)
+        seen: Bools = np.any(valid, axis=0)
+        if 1 - np.count_nonzero(seen) / seen.size >= self._settings["chip"]["max_nodata"]:
+            return None
+        target = self._task.target(labels, window)
+        return None if target is None else _Cut(window, pixels, valid, seen, target)
+
+
 def _open_image(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any]) -> RasterSource:
     return open_image(inputs["image"], nodata=settings["image"]["nodata"], channels=settings["channels"])
 
 
-def _trainable(cut: _Cut, aoi: Aoi | None) -> npt.NDArray[np.bool_]:
-    """Return the pixels (H, W) that may be trained on."""
-    if aoi is None or aoi.contains(cut.window):
-        return cut.seen
-    return cut.seen & aoi.mask(cut.window)
+def _chip(cut: _Cut, aoi: Aoi | None, task: Task, size: int, null_id: int) -> tuple[npt.NDArray[Any], Bools, Target]:
+    """Return image, validity and target of a chip of `size` pixels, the target without what is not trained on."""
+    image, valid, target, trainable = cut.image, cut.valid, cut.target, cut.seen
+    if aoi is not None and not aoi.contains(cut.window):
+        trainable = trainable & aoi.mask(cut.window)
+    if not trainable.all():
+        target = task.mask(target, trainable, null_id)
+    if (cut.window.height, cut.window.width) != (size, size):
+        image, valid = resample(image, valid, size)
+        target = task.resize(target, size)
+    return image, valid, target
+
+
+def _draw(task: Task, classes: Sequence[Mapping[str, Any]], target: Target) -> npt.NDArray[np.uint8]:
+    return task.draw(task.resize(target, TILE_PX), classes)
 
 
 class _KeepRule:

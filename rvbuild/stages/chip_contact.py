@@ -16,10 +16,10 @@ from rvbuild.geo.windows import Window
 from rvbuild.stages.chip_shards import Target
 from rvbuild.stages.chip_windows import uniform
 
-CHIPS = 16
+CHIPS = 12
 """On a sheet at most."""
 
-TILE_PX = 160
+TILE_PX = 144
 
 
 class _Chip(NamedTuple):

@@ -7,15 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import rasterio
-
 from rvbuild import tasks
 from rvbuild.errors import DataError
 from rvbuild.geo.aoi import open_aoi
 from rvbuild.progress import Progress
+from rvbuild.stages.block_cache import cache_of
 
-CACHE_BYTES = 64 << 20
-"""GDAL's cache of decoded blocks; a band of rows is read once."""
+CACHE_ROWS, CACHE_BYTES_PER_PX = 1024, 4
+"""The rows that GDAL's cache holds: two rows of blocks of predictions (a byte a pixel) and of coloured labels."""
 
 
 def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
@@ -45,8 +44,8 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
         )
     task = tasks.get(settings["task"])
     (predictions,) = inputs["predictions"]
-    with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
-        grid = task.scene_grid(predictions)
+    grid = task.scene_grid(predictions)
+    with cache_of(CACHE_ROWS * CACHE_BYTES_PER_PX * grid.width):
         aoi = open_aoi(inputs.get("aoi", ()), grid)
         with task.labels(inputs["labels"], settings["labels"], grid, classes, null_id) as labels:
             counts = task.score(predictions, labels, aoi, classes, null_id, progress)

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import rasterio
 import torch
 from torch import nn
 
@@ -25,18 +24,15 @@ from rvbuild import tasks
 from rvbuild.errors import DataError
 from rvbuild.geo.aoi import Aoi, open_aoi
 from rvbuild.geo.raster import RasterSource, open_image
-from rvbuild.geo.rasterfile import open_dataset
 from rvbuild.geo.windows import Window
 from rvbuild.learn.checkpoint import ModelInfo, load_model
 from rvbuild.learn.device import reproducible, select_device, thread_count
 from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS
 from rvbuild.learn.normalize import Normalizer
 from rvbuild.progress import Progress
+from rvbuild.stages.block_cache import block_cache
 from rvbuild.stages.chip_resample import resample
 from rvbuild.stages.read_ahead import read_ahead
-
-MIN_CACHE_BYTES, MAX_CACHE_BYTES = 16 << 20, 512 << 20
-"""Bounds of GDAL's cache of decoded blocks, which by default takes 5 % of the memory of the machine."""
 
 
 class _Read(NamedTuple):
@@ -109,9 +105,9 @@ def predict_scene(
         aoi = open_aoi(aoi_files, grid)
         windows = task.windows(grid, aoi, settings)
         tallest = max((window.height for window in windows), default=settings["chip_px"])
-        cache_bytes = _cache_bytes(source, tallest, threads)
+        cache = block_cache(source, tallest, readers=threads)
     progress.start("predict", len(windows), "windows")
-    with rasterio.Env(GDAL_CACHEMAX=cache_bytes), reproducible(0, device), torch.inference_mode():
+    with cache, reproducible(0, device), torch.inference_mode():
         merger = task.merger(grid, outputs, settings)
         depth = 2 * predict["batch_size"]
         read = functools.partial(_read, size_px=settings["chip_px"])
@@ -123,6 +119,8 @@ def predict_scene(
             for ready, prediction in zip(batch, predictions, strict=True):
                 merger.add(ready.read.window, prediction, ready.keep)
             progress.advance(len(batch))
+            # Not to be held while the next ones are made.
+            del images, valid, predictions
         merger.finish()
 
 
@@ -168,15 +166,3 @@ def _require_like_training(source: RasterSource, info: ModelInfo, channels: Sequ
         f"was trained on; found {source.count} of type {source.dtype.name} ({', '.join(source.descriptions)}), "
         f"with {chosen}"
     )
-
-
-def _cache_bytes(source: RasterSource, size: int, threads: int) -> int:
-    """Return what GDAL may cache: the blocks that one row of windows touches, for each thread's own dataset.
-
-    With less, blocks that several windows share would be decoded for each of them.
-    """
-    with open_dataset(source.files[0]) as dataset:
-        # GDAL decodes all bands of a block, chosen or not, if the file interleaves them by pixel.
-        bands, block_rows = dataset.count, dataset.block_shapes[0][0]
-    needed: int = (size + 2 * block_rows) * source.grid.width * bands * source.dtype.itemsize * threads
-    return max(MIN_CACHE_BYTES, min(MAX_CACHE_BYTES, needed))

@@ -20,7 +20,7 @@ from rvbuild.progress import Progress
 BAND_ROWS = 512
 """Rows of a band: one row of blocks of a cloud-optimized GeoTIFF."""
 
-BAND_PX = 1 << 23
+BAND_PX = 1 << 21
 """The pixels of a band at most, so that memory does not grow with the width of a scene."""
 
 CHUNK_PX = 1 << 18

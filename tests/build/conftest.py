@@ -119,6 +119,7 @@ class Space:
         sys.path_importer_cache.clear()
         if str(self.root) in sys.path:
             sys.path.remove(str(self.root))
+        sys.path.insert(0, str(self.root))
         workspace = Workspace(self.root)
         executor = Pool({}, self.root / "cache" / "log") if self.pool else Inline({})
         plan = Plan(workspace, self.artifacts(), view_runner(executor), forced)

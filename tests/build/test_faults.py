@@ -28,6 +28,14 @@ def test_a_killed_worker_is_a_failure_not_a_hang(new_space):
     assert space.run(jobs=2)["last"] == "built"
 
 
+def test_an_unexpected_error_is_a_failure_that_is_said(space):
+    space.settings["upper"] = {}  # the stage looks for a prefix
+    result = space.run(keep_going=True)
+    assert result["upper:a"] == "failed"
+    assert space.outcomes["upper:a"].message == "KeyError: 'prefix'"
+    assert "Traceback" in space.outcomes["upper:a"].detail
+
+
 def test_an_input_edited_while_its_stage_runs_is_never_recorded(new_space):
     space = new_space(pool=True)
     for name, text in {"a": "slow", "b": "b", "c": "c"}.items():
@@ -82,7 +90,7 @@ def children_in(root: Path) -> list[str]:
     found = []
     for pid in Path("/proc").glob("[0-9]*"):
         try:
-            if any(str(root) in os.readlink(fd) for fd in (pid / "fd").iterdir()):
+            if any(str(root) in str(fd.readlink()) for fd in (pid / "fd").iterdir()):
                 found.append(pid.name)
         except OSError:
             continue

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 sys.path.insert(0, str(Path(__file__).parent))
-from conftest import Space  # noqa: E402
+from conftest import Space
 
-from rvbuild.build.artifact import View  # noqa: E402
+from rvbuild.build.artifact import View
 
 NAMES = st.sampled_from("abc")
 TEXTS = st.sampled_from(["a", "A", "b", "c # remark", "c # other remark", "fail", "long text"])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -119,12 +122,9 @@ def test_a_sealed_run_loads_nothing(built):
     script = (
         "import sys; sys.argv = ['rvbuild', 'build', 'projects/p.toml']\n"
         "from rvbuild.cli import main; status = main()\n"
-        "heavy = {'numpy', 'torch', 'torchvision', 'rasterio', 'fiona', 'doit', 'pydantic', 'click'} & set(sys.modules)\n"
-        "print(status, sorted(heavy))"
+        "heavy = {'numpy', 'torch', 'torchvision', 'rasterio', 'fiona', 'doit', 'pydantic', 'click'}\n"
+        "print(status, sorted(heavy & set(sys.modules)))"
     )
-    import os
-    import subprocess
-
     assert built.process("build", "projects/p.toml").status == 0
     run = subprocess.run([sys.executable, "-c", script], cwd=built.root, capture_output=True, text=True, env=os.environ)
     assert run.stdout.startswith("nothing to do: 11 artifacts are fresh\n")
@@ -154,22 +154,14 @@ def test_the_seal_breaks_when_anything_changes(built, edit):
     elif edit == "world file":
         Path(built.root / "data/a.tfw").write_text("1\n0\n0\n-1\n0\n0\n")
     else:
-        import os
-
         os.environ["WHERE"] = "elsewhere"
     try:
         assert seal.holds(where, words) is None
     finally:
-        import os
-
         os.environ.pop("WHERE", None)
 
 
 def test_plain_doit_has_the_same_tasks_and_state(built):
-    import os
-    import shutil
-    import subprocess
-
     import rvbuild
 
     shutil.copy(Path(rvbuild.__file__).parents[1] / "dodo.py", built.root / "dodo.py")
@@ -203,7 +195,8 @@ def test_a_user_model_is_an_input(space):
     (space.root / "mymodels.py").write_text(
         "from torch import nn\n\n"
         "def tiny(in_channels, num_classes, width=4):\n"
-        "    return nn.Sequential(nn.Conv2d(in_channels, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, num_classes, 1))\n"
+        "    first = nn.Conv2d(in_channels, width, 3, padding=1)\n"
+        "    return nn.Sequential(first, nn.ReLU(), nn.Conv2d(width, num_classes, 1))\n"
     )
     space.edit('model = "unet"\nmodel_args = { width = 2, depth = 1 }', 'model = "mymodels:tiny"')
     assert space.process("predict").status == 0

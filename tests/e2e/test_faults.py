@@ -35,7 +35,7 @@ def wait_for(condition, process: subprocess.Popen[bytes]) -> None:
 
 def checkpoints(space: Space) -> list[Path]:
     folder = space.root / "cache/store/resume"
-    return [p for p in folder.rglob("*") if p.is_file()] if folder.is_dir() else []
+    return [p for p in folder.rglob("*") if p.is_file() and p.suffix != ".part"] if folder.is_dir() else []
 
 
 def model(space: Space) -> dict[str, bytes]:

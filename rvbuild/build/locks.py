@@ -1,0 +1,70 @@
+"""File locks: held through an open file, so that they die with their process, however it ends.
+
+flock(2) is used, which Linux also carries over NFS. A lock file is removed by whoever held it; the one who waited for
+it then finds that the path no longer leads to the file that it has locked, and begins again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from rvbuild.errors import StoreError
+
+_POLL_S = 0.05
+
+
+@contextlib.contextmanager
+def held(path: Path, *, shared: bool = False, wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold the lock file at `path`, alone or together with other sharers.
+
+    Parameters
+    ----------
+    path : Path
+        Made if need be. Removed at the end of an unshared lock.
+    shared : bool
+        Whether others may hold it at the same time, as long as they share it too.
+    wait : callable
+        Called again and again while somebody else holds the lock; may raise to give up.
+
+    Raises
+    ------
+    StoreError
+        If the file system has no locks or cannot be written.
+    """
+    handle = _acquire(path, shared, wait)
+    try:
+        yield
+    finally:
+        if not shared:
+            path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _acquire(path: Path, shared: bool, wait: Callable[[], None]) -> int:
+    import fcntl
+
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    while True:
+        handle = -1
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            fcntl.flock(handle, kind | fcntl.LOCK_NB)
+            with contextlib.suppress(FileNotFoundError):
+                ours, there = os.fstat(handle), os.stat(path)  # noqa: PTH116 - beside fstat
+                if (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino):
+                    return handle
+            os.close(handle)  # removed by its holder while we waited
+        except OSError as error:
+            if handle >= 0:
+                os.close(handle)
+            if error.errno not in (errno.EAGAIN, errno.EACCES) or handle < 0:
+                raise StoreError(
+                    f"{path}: cannot lock: {error.strerror}; the store must be writable and on a file system with locks"
+                ) from None
+            wait()
+            time.sleep(_POLL_S)

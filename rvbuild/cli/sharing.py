@@ -1,0 +1,95 @@
+"""`rvbuild cache push` and `pull`: earlier results to a store elsewhere, and from there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from rvbuild.build.decide import State
+from rvbuild.build.inventory import take_inventory
+from rvbuild.build.remote import Moved, Remote
+from rvbuild.build.workspace import locked
+from rvbuild.cli import every_project, report
+from rvbuild.cli.caching import opened
+from rvbuild.cli.report import size_text
+from rvbuild.cli.session import Session, load_all, project_paths, session
+from rvbuild.errors import UsageError
+
+
+def _split(command: str, words: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the address (from RVBUILD_REMOTE if no word gives it) and the projects among `words`."""
+    projects = [w for w in words if w.endswith(".toml")]
+    urls = [w for w in words if not w.endswith(".toml")] or [u for u in [os.environ.get("RVBUILD_REMOTE")] if u]
+    if len(urls) != 1:
+        raise UsageError(
+            f"cache {command}: give one address of a store (a directory, s3://bucket/path, …), or set RVBUILD_REMOTE"
+        )
+    return urls[0], projects
+
+
+def push(words: Sequence[str], everything: bool) -> int:
+    """Send what the workspace shows, or with `everything` all earlier results too; return the exit status."""
+    url, projects = _split("push", words)
+    if projects:
+        raise UsageError(f"cache push {projects[0]}: push sends what the whole workspace shows; leave the project out")
+    reporter = report.make(False, 0, False)
+    try:
+        with opened(lock=True) as workspace:
+            if everything:
+                keys = list(take_inventory(workspace.store).actions)
+            else:
+                keys = [r.key for r in workspace.state.records().values() if not r.cleaned]
+            remote = Remote(url)
+            there = sum(key in remote.keys for key in set(keys))
+            moved = remote.push(workspace.store, keys, reporter.task("push"))
+    finally:
+        reporter.close()
+    return _sum_up(moved, "sent", f"; {there} were there already" if there else "")
+
+
+def pull(words: Sequence[str], everything: bool) -> int:
+    """Fetch what the projects need now, or with `everything` all that is there; return the exit status.
+
+    A key is known once what it needs is known: records are fetched level by level, down the graph.
+    """
+    url, named = _split("pull", words)
+    remote = Remote(url)
+    reporter = report.make(False, 0, False)
+    try:
+        if everything or not (named or every_project(Path.cwd())):
+            with opened(lock=True) as workspace:
+                moved, rest = remote.pull(workspace.store, sorted(remote.keys), reporter.task("pull")), ""
+        else:
+            projects = load_all(project_paths(named), ())
+            with locked(projects[0].workspace, reporter.note), session(projects, say=reporter.note) as now:
+                moved, left = _pull_needed(remote, now, reporter)
+            rest = f"; {left} artifacts are still to be built" if left else "; `rvbuild build` restores them"
+    finally:
+        reporter.close()
+    return _sum_up(moved, "fetched", rest)
+
+
+def _pull_needed(remote: Remote, now: Session, reporter: report.Plain) -> tuple[Moved, int]:
+    """Fetch level by level; return what was done, and how many artifacts nobody has built yet."""
+    now.plan.look(now.artifacts)
+    total = Moved()
+    tried: set[str] = set()
+    while True:
+        planned = [now.plan[a.name] for a in now.artifacts]
+        lacking = {p.facts.key for p in planned if p.decision.state is not State.FRESH and not p.facts.stored}
+        wanted = sorted(key for key in lacking if key in remote.keys and key not in tried)
+        if not wanted:
+            return total, sum(p.decision.state not in (State.FRESH, State.RESTORABLE) for p in planned)
+        tried.update(wanted)
+        total += remote.pull(now.workspace.store, wanted, reporter.task("pull"))
+        now.plan.look_again()
+
+
+def _sum_up(moved: Moved, did: str, rest: str = "") -> int:
+    for problem in moved.problems:
+        click.echo(problem, err=True)
+    click.echo(f"{did} {moved.records} results, {moved.contents} files, {size_text(moved.size)}{rest}")
+    return 1 if moved.problems else 0

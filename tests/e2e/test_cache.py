@@ -1,0 +1,128 @@
+"""The store and the past, as a user meets them: cache, log, diff, clean, why."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from .conftest import Space
+
+ALL = {"analyze:a", "analyze:b", "analyze", "chip:a", "chip:b", "chip:c", "train"}
+ALL |= {"predict:c", "eval:c", "eval", "bundle"}
+
+
+def test_stats_gc_and_verify(built):
+    stats = json.loads(built.rvbuild("cache", "stats", "--json").out)
+    assert stats["shown"]["count"] == len(ALL)
+    assert stats["checkpoints"]["count"] == 1
+    assert stats["gc"] == {"size": 0, "most": 0}
+    assert "contents of artifacts" in built.rvbuild("cache", "stats").out
+    built.edit("stride_px = 16", "stride_px = 32")
+    assert built.rvbuild("build", "-q").status == 0
+    listed = built.rvbuild("cache", "gc", "-n", "--max-size", "0", "--grace", "0s").out
+    assert "predict:p:c" in listed
+    assert "would free" in listed
+    freed = built.rvbuild("cache", "gc", "--max-size", "0", "--grace", "0s").out
+    assert "freed" in freed
+    assert "more than 0 B" in freed
+    assert set(built.rvbuild("status", "--json").did("fresh")) == ALL
+    verified = built.rvbuild("cache", "verify")
+    assert (verified.status, "all good" in verified.out) == (0, True)
+    spoilt = max((built.root / "cache/store/objects").rglob("*"), key=lambda p: p.is_file() and p.stat().st_size)
+    spoilt.chmod(0o644)
+    spoilt.write_bytes(b"rotten")
+    verified = built.rvbuild("cache", "verify")
+    assert verified.status == 1
+    assert "damaged  content" in verified.out
+    assert "healed   content" in verified.out
+    assert built.rvbuild("cache", "verify").status == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["cache", "gc", "--max-size", "10 parsecs"], "is not a size"),
+        (["cache", "gc", "--older-than", "yesterday"], "is not an age"),
+        (["cache", "push"], "give one address"),
+        (["cache", "pull", "nothing://x"], "not an address of a store"),
+        (["diff", "chap"], 'did you mean "chip"'),
+        (["diff", "chip"], "there are several"),
+        (["diff", "train@3"], "it was never built here"),
+        (["diff", "abcdef0123"], "no build has such a key"),
+        (["log", "chap"], 'did you mean "chip"'),
+        (["log", "chip", "train"], "at a time"),
+    ],
+)
+def test_a_mistake_is_one_message_and_status_2(space, words, said, monkeypatch):
+    monkeypatch.delenv("RVBUILD_REMOTE", raising=False)
+    result = space.rvbuild(*words)
+    assert result.status == 2, result.out
+    assert said in result.err
+    assert "Traceback" not in result.err
+
+
+def test_log_and_diff(built):
+    assert built.rvbuild("diff", "train@1").status == 2
+    built.edit("lr = 1e-2", "lr = 2e-2")
+    assert built.rvbuild("build", "-q").status == 0
+    newest = built.rvbuild("log", "train", "--json").json["log"][0]
+    assert (newest["state"], newest["version"], newest["project"]) == ("built", 0, "p")
+    assert newest["reasons"] == ["train.lr: 0.01 → 0.02"]
+    assert "train@1" in built.rvbuild("log", "train", "projects/p.toml").out
+    assert len(built.rvbuild("log", "-n", "3").out.splitlines()) == 3
+    said = built.rvbuild("diff", "eval")
+    assert said.status == 0, said.err
+    assert "train.lr: 0.01 → 0.02" in said.out  # followed through predict to train
+    assert "mean_iou" in said.out
+    found = built.rvbuild("diff", "eval@1", "eval@0", "--json").json
+    assert len(found["metrics"]["mean_iou"]) == 2
+    assert built.rvbuild("diff", newest["key"][:10], "train").out.count("nothing differs") == 1
+    assert "builds of" in built.rvbuild("diff", "train@0", "eval@0").err
+
+
+def test_why_says_what_would_be_restored(built):
+    shutil.rmtree(built.root / "cache/p/train")
+    said = built.rvbuild("why", "train").out
+    assert "would be restored from the store" in said
+    assert "files, " in said
+    assert ", built 2" in said
+
+
+def test_clean_lists_what_it_removes_and_keep_cache_restores(built):
+    before = built.shown()
+    said = built.rvbuild("clean", "train", "--keep-cache").out
+    assert "p: train removed, kept in the store" in said
+    assert "cache/p/train/{" in said
+    assert built.rvbuild("status", "--json").did("restorable") == {"train"}
+    assert built.rvbuild("build", "--json").did("restored") == {"train"}
+    assert built.shown() == before
+    assert built.rvbuild("log", "train", "--json").json["log"][1]["state"] == "cleaned"
+    said = built.rvbuild("clean", "train").out
+    assert "p: train forgotten" in said
+    assert built.rvbuild("status", "--json").did("missing") == {"train"}
+
+
+def test_a_clone_pulls_what_it_needs(built, template, tmp_path, monkeypatch):
+    remote = tmp_path / "remote"
+    assert "sent 11 results" in built.rvbuild("cache", "push", str(remote)).out
+    assert "sent 0 results" in built.rvbuild("cache", "push", str(remote)).out
+    shutil.copytree(template, tmp_path / "clone")
+    clone = Space(tmp_path / "clone")
+    monkeypatch.setenv("RVBUILD_REMOTE", f"file://{remote}")
+    said = clone.rvbuild("cache", "pull")
+    assert (said.status, "fetched 11 results" in said.out) == (0, True), said.out + said.err
+    assert clone.rvbuild("build", "--json").did("restored") == ALL
+    assert clone.shown() == built.shown()
+    clone.edit("lr = 1e-2", "lr = 2e-2")
+    assert "artifacts are still to be built" in clone.rvbuild("cache", "pull").out
+    assert "fetched 0 results" in clone.rvbuild("cache", "pull", "--all").out
+
+
+def test_asking_about_the_past_of_nothing(tmp_path):
+    empty = Space(tmp_path)
+    assert "nothing was built here yet" in empty.rvbuild("log").out
+    assert empty.rvbuild("log", "--json").json == {"log": []}
+    assert not (tmp_path / "cache").exists()
+    assert empty.rvbuild("cache", "stats").status == 2

@@ -1,0 +1,80 @@
+"""Bundles made and spoiled, for the tests of bundles."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from rvbuild.errors import DataError
+from rvbuild.learn.checkpoint import read_info, write_info
+from rvbuild.progress import Silent
+from rvbuild.stages import bundle, bundle_zip
+from rvbuild.stages.bundle_reader import open_bundle
+from tests.stages.sample_scenes import empty, predict_settings, write_model
+
+CODE = """\
+import torch
+from torch import nn
+
+
+def small(in_channels, num_classes):
+    torch.manual_seed(0)
+    return nn.Conv2d(in_channels, num_classes, 3, padding=1)
+"""
+"""A model of the user's own."""
+
+MEMBERS = ["manifest.json", "model.json", "model.safetensors", "project.json", "stats.json"]
+
+
+def settings(**predict_: Any) -> dict[str, Any]:
+    return {"project": "demo", **predict_settings(**predict_)}
+
+
+def pack(folder: Path, model: list[Path], **predict_: Any) -> Path:
+    """Run the stage; return the zip."""
+    stats = folder / "stats.json"
+    stats.write_text('{"bands": [], "dtype": "uint8"}\n')
+    outputs = empty(folder / "packed")
+    bundle.run({"model": model, "stats": [stats], "code": []}, settings(**predict_), outputs, Silent())
+    return outputs / "bundle.zip"
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def rewrite(path: Path, members: dict[str, bytes], *, manifest: bool = True) -> Path:
+    """Write a bundle with other members; with a manifest that fits them, or the one that is among them."""
+    out = path.with_name("changed.zip")
+    if manifest:
+        bundle_zip.write_zip(out, {k: v for k, v in members.items() if k != "manifest.json"}, lambda: None)
+        return out
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return out
+
+
+def refuse(path: Path, into: Path, message: str) -> None:
+    into.mkdir(exist_ok=True)
+    before = set(into.parent.rglob("*")) | {into}
+    with pytest.raises(DataError, match=message) as caught:
+        open_bundle(path, into)
+    assert str(path) in str(caught.value)
+    assert {p for p in into.parent.rglob("*") if not p.is_relative_to(into)} <= before
+
+
+def with_code(folder: Path, code: dict[str, str] | None, name: str = "nets.small:small") -> list[Path]:
+    """Write a model that is made by the user's own Python."""
+    weights, description = write_model(folder)
+    info = replace(read_info(description), model=name, model_args={}, code=code)
+    write_info(description, info)
+    save_file({"weight": torch.ones(2, 3, 3, 3), "bias": torch.tensor([0.0, 1.0])}, weights)
+    return [weights, description]
