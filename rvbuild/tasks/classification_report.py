@@ -25,9 +25,12 @@ import numpy as np
 import numpy.typing as npt
 
 from rvbuild.tasks import segmentation_report
-from rvbuild.tasks.tables import cell, figure, mean, ratio, table, without_nan
+from rvbuild.tasks.tables import cell, class_table, figure, mean, ratio, table, without_nan
 
 Json = dict[str, Any]
+
+COLUMNS = {"F1": "f1", "precision": "precision", "recall": "recall", "AP": "average_precision"}
+"""The columns of the class table: heading and metric."""
 Scores = npt.NDArray[np.float64]
 """(N, 1 + K): class id and scores of the classes without null, a row for each cell with label and prediction."""
 
@@ -147,13 +150,15 @@ def _markdown(evaluation: Json, classes: Sequence[Mapping[str, Any]], null_id: i
     """Return the tables of `eval.md`: all classes over all scenes, all scenes, then the classes of each scene."""
     scenes, summary = sorted(evaluation["per_scene"]), evaluation["summary"]
     blocks = ["# Evaluation", _sentence(summary["overall"], len(scenes)), "## Classes"]
-    blocks.append(_class_table(evaluation["overall"], summary["overall"], null_id))
+    blocks.append(class_table(evaluation["overall"], summary["overall"], null_id, COLUMNS, "labelled cells"))
     blocks.append("## Confusion\n\nRows are labels, columns predictions; cells.")
     blocks.append(_confusion_table(evaluation["overall"][-1]["conf_mat"], classes, null_id))
     if scenes:
         blocks += ["## Scenes", _scene_table(summary["per_scene"])]
     for scene in scenes if len(scenes) > 1 else []:
-        of_scene = _class_table(evaluation["per_scene"][scene], summary["per_scene"][scene], null_id)
+        of_scene = class_table(
+            evaluation["per_scene"][scene], summary["per_scene"][scene], null_id, COLUMNS, "labelled cells"
+        )
         blocks += [f"### {cell(scene)}", of_scene]
     return "\n\n".join(blocks) + "\n"
 
@@ -168,21 +173,6 @@ def _sentence(overall: Json, scenes: int) -> str:
     if overall["not_predicted_cells"]:
         text += f" {overall['not_predicted_cells']:,} of them have no prediction and count as errors."
     return text
-
-
-def _class_table(items: Sequence[Json], figures: Json, null_id: int) -> str:
-    rows = []
-    for item in items[:-1]:
-        if item["class_id"] != null_id:
-            share = figure(item["relative_frequency"])
-            rows.append([item["class_name"], *_metric_cells(item["metrics"]), share, f"{item['gt_count']:,}"])
-    average = figures["averages_without_null"]
-    rows.append(["**weighted average**", *_metric_cells(average), "", f"{average['gt_count']:,}"])
-    return table(["class", "F1", "precision", "recall", "AP", "share", "labelled cells"], rows)
-
-
-def _metric_cells(metrics: Json) -> list[str]:
-    return [figure(metrics[name]) for name in ("f1", "precision", "recall", "average_precision")]
 
 
 def _confusion_table(matrix: Sequence[Sequence[int]], classes: Sequence[Mapping[str, Any]], null_id: int) -> str:

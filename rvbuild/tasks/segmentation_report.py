@@ -27,10 +27,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rvbuild.tasks.tables import cell, figure, mean, ratio, table, without_nan
+from rvbuild.tasks.tables import cell, class_table, figure, mean, ratio, table, without_nan
 
 Counts = npt.NDArray[np.int64]
 Json = dict[str, Any]
+
+COLUMNS = {"IoU": "iou", "F1": "f1", "precision": "precision", "recall": "recall"}
+"""The columns of the class table: heading and metric."""
 
 METRICS = ("recall", "precision", "f1", "sensitivity", "specificity", "iou")
 
@@ -175,13 +178,15 @@ def _markdown(evaluation: Json, classes: Sequence[Mapping[str, Any]], null_id: i
     """Return the tables of `eval.md`: all classes over all scenes, all scenes, then the classes of each scene."""
     scenes = sorted(evaluation["per_scene"])
     blocks = ["# Evaluation", _sentence(evaluation["summary"]["overall"], len(scenes)), "## Classes"]
-    blocks.append(_class_table(evaluation["overall"], evaluation["summary"]["overall"], null_id))
+    blocks.append(class_table(evaluation["overall"], evaluation["summary"]["overall"], null_id, COLUMNS, "labelled px"))
     blocks.append("## Confusion\n\nRows are labels, columns predictions; share of the labelled pixels of a row.")
     blocks.append(_confusion_table(evaluation["overall"][-1]["conf_mat"], classes, null_id))
     if scenes:
         blocks += ["## Scenes", _scene_table(evaluation["summary"]["per_scene"])]
     for scene in scenes if len(scenes) > 1 else []:
-        of_scene = _class_table(evaluation["per_scene"][scene], evaluation["summary"]["per_scene"][scene], null_id)
+        of_scene = class_table(
+            evaluation["per_scene"][scene], evaluation["summary"]["per_scene"][scene], null_id, COLUMNS, "labelled px"
+        )
         blocks += [f"### {cell(scene)}", of_scene]
     return "\n\n".join(blocks) + "\n"
 
@@ -195,21 +200,6 @@ def _sentence(overall: Json, scenes: int) -> str:
     if overall["not_predicted_px"]:
         text += f" {overall['not_predicted_px']:,} of them have no prediction and count as errors."
     return text
-
-
-def _class_table(each: Sequence[Json], figures: Json, null_id: int) -> str:
-    rows = []
-    for item in each[:-1]:
-        if item["class_id"] != null_id:
-            share = figure(item["relative_frequency"])
-            rows.append([item["class_name"], *_metric_cells(item["metrics"]), share, f"{item['gt_count']:,}"])
-    average = figures["averages_without_null"]
-    rows.append(["**weighted average**", *_metric_cells(average), "", f"{average['gt_count']:,}"])
-    return table(["class", "IoU", "F1", "precision", "recall", "share", "labelled px"], rows)
-
-
-def _metric_cells(metrics: Json) -> list[str]:
-    return [figure(metrics[name]) for name in ("iou", "f1", "precision", "recall")]
 
 
 def _confusion_table(matrix: Sequence[Sequence[int]], classes: Sequence[Mapping[str, Any]], null_id: int) -> str:

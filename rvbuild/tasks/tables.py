@@ -49,3 +49,31 @@ def cell(text: str) -> str:
 def figure(value: float) -> str:
     """Return a metric with three decimals, a dash for NaN."""
     return "–" if math.isnan(value) else f"{value:.3f}"
+
+
+def class_table(items: Sequence[Any], summary: Any, null_id: int, metrics: dict[str, str], counted: str) -> str:
+    """Return the Markdown table of the classes without null, and of their weighted average.
+
+    Parameters
+    ----------
+    items
+        The items of `eval.json`, the last of which is Raster Vision's average.
+    summary
+        The summary of the same pixels or cells, with its `averages_without_null`.
+    null_id
+        The id of the class that is left out.
+    metrics
+        Heading of a column -> name of its metric.
+    counted
+        Heading of the last column: what a class was counted in.
+    """
+    rows = []
+    for item in items[:-1]:
+        if item["class_id"] != null_id:
+            figures = [figure(item["metrics"][name]) for name in metrics.values()]
+            share = figure(item["relative_frequency"])
+            rows.append([item["class_name"], *figures, share, f"{item['gt_count']:,}"])
+    average = summary["averages_without_null"]
+    figures = [figure(average[name]) for name in metrics.values()]
+    rows.append(["**weighted average**", *figures, "", f"{average['gt_count']:,}"])
+    return table(["class", *metrics, "share", counted], rows)
