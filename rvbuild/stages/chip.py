@@ -24,7 +24,7 @@ from rvbuild.errors import DataError
 from rvbuild.geo.aoi import Aoi, open_aoi
 from rvbuild.geo.classes import id_of, names
 from rvbuild.geo.grid import Grid
-from rvbuild.geo.raster import RasterSource, open_image
+from rvbuild.geo.image import SceneImage, open_scene_image
 from rvbuild.geo.windows import Window
 from rvbuild.progress import Progress
 from rvbuild.stages.block_cache import block_cache
@@ -47,7 +47,7 @@ READ_AHEAD = 4
 """Groups that are read before they are needed."""
 
 Bools = npt.NDArray[np.bool_]
-Sources = tuple[RasterSource, Any]
+Sources = tuple[SceneImage, Any]
 """The image, and what the task reads labels from."""
 
 
@@ -85,7 +85,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     size, task = chip["size_px"], tasks.get(settings["task"])
     if not inputs.get("labels"):
         raise DataError(f"scene {scene}: expected labels to cut chips with, found none; give the scene `labels`")
-    with _open_image(inputs, settings) as source:
+    with open_scene_image(inputs["image"], settings) as source:
         reader = _Reader(inputs, settings, task, source.grid)
         shape, dtype = (source.count, size, size), source.dtype
         cache = block_cache(source, size, readers=THREADS, labels=True)
@@ -148,7 +148,7 @@ class _Reader:
         files, how = self._inputs["labels"], self._settings["labels"]
         classes, null_id = self._settings["classes"], self._settings["null_id"]
         with (
-            _open_image(self._inputs, self._settings) as image,
+            open_scene_image(self._inputs["image"], self._settings) as image,
             self._task.labels(files, how, self.grid, classes, null_id) as labels,
         ):
             yield image, labels
@@ -165,10 +165,6 @@ class _Reader:
             return None
         target = self._task.target(labels, window)
         return None if target is None else _Cut(window, pixels, valid, seen, target)
-
-
-def _open_image(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any]) -> RasterSource:
-    return open_image(inputs["image"], nodata=settings["image"]["nodata"], channels=settings["channels"])
 
 
 def _chip(cut: _Cut, aoi: Aoi | None, task: Task, size: int, null_id: int) -> tuple[npt.NDArray[Any], Bools, Target]:
