@@ -35,7 +35,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
                 "chip_px": project.chip_px,
                 "predict": project.predict.slice(),
             },
-            inputs=present(image(project, scene), aoi(project, scene), model(project), *user_code(project)),
+            inputs=present(image(project, scene), aoi(project, scene), model(project), *user_code(project, scene)),
             folder=folder(project, "predict", scene.id),
             code=code,
             packages=packages(project),

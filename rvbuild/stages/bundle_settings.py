@@ -54,13 +54,19 @@ def check_settings(settings: Mapping[str, Any], where: str) -> None:
 
 def check_normalize(normalize: Mapping[str, Any], bands: int, where: str) -> None:
     """Raise a DataError unless `normalize` of a model.json says how to normalise images of `bands` bands."""
-    _check(normalize, {"kind": _one_of("scale", "zscore")}, where, "normalize.")
     one_each = _list_of(_is_number, f"a list of {bands} numbers", least=bands)
-    scale = {"max": _POSITIVE}
-    zscore = {"mean": one_each, "std": one_each, "max_stds": _POSITIVE}
-    _check(normalize, scale if normalize["kind"] == "scale" else zscore, where, "normalize.")
-    if normalize["kind"] == "zscore" and not len(normalize["mean"]) == len(normalize["std"]) == bands:
-        raise DataError(f"{where}: normalize: expected a mean and a std for each of {bands} bands")
+    deviations = {"mean": one_each, "std": one_each, "max_stds": _POSITIVE}
+    kinds = {
+        "scale": {"max": _POSITIVE},
+        "zscore": deviations,
+        "stats": deviations,
+        "linear": {"low": one_each, "high": one_each},
+    }
+    _check(normalize, {"kind": _one_of(*kinds)}, where, "normalize.")
+    _check(normalize, kinds[normalize["kind"]], where, "normalize.")
+    for name in ("mean", "std", "low", "high"):
+        if name in normalize and len(normalize[name]) != bands:
+            raise DataError(f"{where}: normalize.{name}: expected one number for each of {bands} bands")
 
 
 def _check(content: Any, checks: Mapping[str, tuple[Check, str]], where: str, prefix: str) -> None:
