@@ -12,7 +12,7 @@ import numpy as np
 import rasterio
 
 from rvbuild.errors import DataError
-from rvbuild.geo.raster import open_image
+from rvbuild.geo.image import open_scene_image
 from rvbuild.geo.stats import BandCounter, BandStats
 from rvbuild.geo.windows import Window
 from rvbuild.progress import Progress
@@ -41,10 +41,9 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     -----
     A band without a valid pixel has count 0 here; the merged statistics refuse a band that no scene has.
     """
-    image_settings, channels = settings["image"], settings["channels"]
     with (
         rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES),
-        open_image(inputs["image"], nodata=image_settings["nodata"], channels=channels) as source,
+        open_scene_image(inputs["image"], settings) as source,
     ):
         windows = blocks(source.grid.height, source.grid.width, settings["sample"], settings["seed"])
         counters = [BandCounter(source.dtype) for _ in range(source.count)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import rasterio
 
-from rvbuild.geo.raster import RasterSource
+from rvbuild.geo.image import SceneImage
 from rvbuild.geo.rasterfile import open_dataset
 
 MIN_BYTES, MAX_BYTES = 16 << 20, 512 << 20
@@ -17,7 +17,7 @@ LABEL_BYTES = 3
 """Per pixel: coloured labels, the largest that are common."""
 
 
-def block_cache(source: RasterSource, rows: int, *, readers: int = 1, labels: bool = False) -> rasterio.Env:
+def block_cache(source: SceneImage, rows: int, *, readers: int = 1, labels: bool = False) -> rasterio.Env:
     """Return the rasterio environment in which to read windows of `rows` rows, from left to right and top to bottom.
 
     Parameters

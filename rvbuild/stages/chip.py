@@ -24,7 +24,7 @@ from rvbuild.errors import DataError
 from rvbuild.geo.aoi import Aoi, open_aoi
 from rvbuild.geo.classes import id_of, names
 from rvbuild.geo.grid import Grid
-from rvbuild.geo.raster import RasterSource, open_image
+from rvbuild.geo.image import SceneImage, open_scene_image
 from rvbuild.geo.windows import Window
 from rvbuild.progress import Progress
 from rvbuild.stages.block_cache import block_cache
@@ -47,7 +47,7 @@ READ_AHEAD = 4
 """Groups that are read before they are needed."""
 
 Bools = npt.NDArray[np.bool_]
-Sources = tuple[RasterSource, Any]
+Sources = tuple[SceneImage, Any]
 """The image, and what the task reads labels from."""
 
 
@@ -85,11 +85,11 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     size, task = chip["size_px"], tasks.get(settings["task"])
     if not inputs.get("labels"):
         raise DataError(f"scene {scene}: expected labels to cut chips with, found none; give the scene `labels`")
-    with _open_image(inputs, settings) as source:
+    with open_scene_image(inputs["image"], settings) as source:
         reader = _Reader(inputs, settings, task, source.grid)
         shape, dtype = (source.count, size, size), source.dtype
         cache = block_cache(source, size, readers=THREADS, labels=True)
-    grid, aoi = reader.grid, open_aoi(inputs.get("aoi", ()), reader.grid)
+    grid, aoi = reader.grid, open_aoi(inputs.get("aoi", ()), reader.grid, settings.get("area"))
     prescribed = None
     if chip["method"] == "sliding":
         prescribed = task.chip_windows(inputs["labels"], settings["labels"], grid, classes, chip)
@@ -116,6 +116,8 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
                     labelled = class_counts.sum() > class_counts[settings["null_id"]]
                     contact.offer(cut.window, image, valid, target, bool(labelled))
             progress.advance(len(cuts))
+        for note in reader.notes:
+            progress.note(note)
         # While the last shard is written.
         sheet = beside.submit(contact.write, outputs / "contact.png", classes, partial(_draw, task, classes))
     sheet.result()
@@ -141,6 +143,7 @@ class _Reader:
         self, inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], task: Task, grid: Grid
     ) -> None:
         self._inputs, self._settings, self._task, self.grid = inputs, settings, task, grid
+        self.notes: Sequence[str] = ()
 
     @contextmanager
     def open(self) -> Iterator[Sources]:
@@ -148,9 +151,10 @@ class _Reader:
         files, how = self._inputs["labels"], self._settings["labels"]
         classes, null_id = self._settings["classes"], self._settings["null_id"]
         with (
-            _open_image(self._inputs, self._settings) as image,
+            open_scene_image(self._inputs["image"], self._settings) as image,
             self._task.labels(files, how, self.grid, classes, null_id) as labels,
         ):
+            self.notes = labels.notes
             yield image, labels
 
     def read(self, sources: Sources, windows: Sequence[Window]) -> list[_Cut | None]:
@@ -165,10 +169,6 @@ class _Reader:
             return None
         target = self._task.target(labels, window)
         return None if target is None else _Cut(window, pixels, valid, seen, target)
-
-
-def _open_image(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any]) -> RasterSource:
-    return open_image(inputs["image"], nodata=settings["image"]["nodata"], channels=settings["channels"])
 
 
 def _chip(cut: _Cut, aoi: Aoi | None, task: Task, size: int, null_id: int) -> tuple[npt.NDArray[Any], Bools, Target]:

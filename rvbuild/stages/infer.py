@@ -23,7 +23,7 @@ from torch import nn
 from rvbuild import tasks
 from rvbuild.errors import DataError
 from rvbuild.geo.aoi import Aoi, open_aoi
-from rvbuild.geo.raster import RasterSource, open_image
+from rvbuild.geo.image import SceneImage, open_scene_image
 from rvbuild.geo.windows import Window
 from rvbuild.learn.checkpoint import ModelInfo, load_model
 from rvbuild.learn.device import reproducible, select_device, thread_count
@@ -94,15 +94,15 @@ def infer_scene(
     device = select_device(predict["device"], "predict.device")
     normalizer = Normalizer(info)
 
-    def open_source() -> RasterSource:
-        return open_image(image, nodata=settings["image"]["nodata"], channels=settings["channels"])
+    def open_source() -> SceneImage:
+        return open_scene_image(image, settings)
 
     with open_source() as source:
         _require_like_training(source, info, settings["channels"])
         grid = source.grid
         # One is enough beside a model that computes on two cores; a GPU is faster than one thread reads.
         threads = max(1, min(4, thread_count() // 2))
-        aoi = open_aoi(aoi_files, grid)
+        aoi = open_aoi(aoi_files, grid, settings.get("area"))
         windows = task.windows(grid, aoi, settings)
         tallest = max((window.height for window in windows), default=settings["chip_px"])
         cache = block_cache(source, tallest, readers=threads)
@@ -124,7 +124,7 @@ def infer_scene(
         merger.finish()
 
 
-def _read(source: RasterSource, window: Window, size_px: int) -> _Read:
+def _read(source: SceneImage, window: Window, size_px: int) -> _Read:
     image, valid = source.read(window)
     seen: npt.NDArray[np.bool_] = np.any(valid, axis=0)
     if (window.height, window.width) != (size_px, size_px):
@@ -155,7 +155,7 @@ def _batches(items: Iterable[_Ready], size: int) -> Iterator[list[_Ready]]:
         yield batch
 
 
-def _require_like_training(source: RasterSource, info: ModelInfo, channels: Sequence[int] | None) -> None:
+def _require_like_training(source: SceneImage, info: ModelInfo, channels: Sequence[int] | None) -> None:
     """Raise a DataError unless the image has the bands and the dtype that the model knows."""
     if (source.count, source.dtype.name) == (info.bands, info.dtype):
         return
