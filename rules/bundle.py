@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .common import Artifact, Product, Project, Scene, classes, folder, name, packages, user_code
-from .predict import model
+from .infer import model
 
 VERSION = 1
 RUN = "rvbuild.stages.bundle:run"

@@ -6,6 +6,7 @@ no part of this: chips hold the pixels as these here give them, and a model norm
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -234,7 +235,7 @@ def _band(name: str, before: _Before, where: str) -> int:
 def _function(settings: Mapping[str, Any], before: _Before) -> tuple[Step, tuple[str, ...]]:
     """A function of the user's: `function(image, valid, **args)`, which returns an image, or an image and its mask."""
     spec, args = settings["function"], settings["args"]
-    function = load_object(spec, before.where, before.code)
+    function = _load(spec, before.where, before.code)
 
     def step(pixels: Pixels) -> Pixels:
         image = pixels.image.copy()
@@ -247,6 +248,19 @@ def _function(settings: Mapping[str, Any], before: _Before) -> tuple[Step, tuple
         return _returned(returned, pixels, f"{before.where}: {spec}")
 
     return step, before.names
+
+
+def _load(spec: str, where: str, code: Mapping[str, str] | None) -> Callable[..., Any]:
+    """Import a function; source texts that take the place of modules are executed once, though several threads open."""
+    with _LOADING:
+        known = (spec, tuple(sorted((code or {}).items())))
+        if known not in _LOADED:
+            _LOADED[known] = load_object(spec, where, code)
+        return _LOADED[known]
+
+
+_LOADING = threading.Lock()
+_LOADED: dict[tuple[str, tuple[tuple[str, str], ...]], Callable[..., Any]] = {}
 
 
 def _returned(returned: Any, pixels: Pixels, where: str) -> Pixels:
