@@ -77,7 +77,7 @@ def read_areas(
     values: list[int] = []
     for path in files:
         features = read_features(path, layer=settings.get("layer"), attributes=used_attributes(settings))
-        ids = _class_ids(features, settings, classes)
+        ids = class_ids(features, settings, classes)
         for geometry, class_id, number in zip(to_pixels(features, grid), ids, features.numbers, strict=True):
             if class_id is None:
                 continue
@@ -88,7 +88,7 @@ def read_areas(
     return shapes, values
 
 
-def _class_ids(features: Features, settings: Mapping[str, Any], classes: Classes) -> list[int | None]:
+def class_ids(features: Features, settings: Mapping[str, Any], classes: Classes) -> list[int | None]:
     """Return the class id of each feature; None for one to drop.
 
     Raises

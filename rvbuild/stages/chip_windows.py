@@ -63,7 +63,9 @@ def uniform(seed: int, *parts: int | str) -> float:
     return float((digest >> 11) * 2.0**-53)
 
 
-def _random_window(number: int, grid: Grid, aoi: Aoi | None, chip: Mapping[str, Any], seed: int) -> Window | None:
+def _random_window(
+    number: int, grid: Grid, aoi: Aoi | None, chip: Mapping[str, Any], seed: int, aim: Aim | None
+) -> Window | None:
     """Draw sizes and places until one is allowed; None if there is none after many attempts."""
     smallest, largest = chip["size_limits_px"] or (chip["size_px"], chip["size_px"])
     for attempt in range(1 if aoi is None else ATTEMPTS):
