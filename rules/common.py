@@ -16,6 +16,7 @@ import xxhash
 from rvbuild.build import code
 from rvbuild.build.artifact import Artifact, Product, Source, View, canonical
 from rvbuild.errors import UsageError
+from rvbuild.geo.reading import readings
 from rvbuild.project import Project, Scene
 
 __all__ = ["Artifact", "Product", "Project", "Scene", "Source"]
@@ -92,7 +93,12 @@ def aoi(project: Project, scene: Scene) -> Source | None:
     """Return the area of interest of `scene` as an input."""
     if not scene.aoi:
         return None
-    return _vectors(project, "aoi", scene.aoi, {"class": "any"})
+    return _vectors(project, "aoi", scene.aoi, {"parts": scene.aoi_parts} if scene.aoi_parts else {}, classless=True)
+
+
+def area(scene: Scene) -> dict[str, Any]:
+    """Return the settings that say which part of a scene counts; none if all of it, or all of its files."""
+    return {"area": {"parts": list(scene.aoi_parts)}} if scene.aoi_parts else {}
 
 
 def predictions(project: Project, scene: Scene) -> Product:
@@ -126,17 +132,17 @@ def _rasters(project: Project, role: str, paths: tuple[str, ...]) -> Source:
     return Source(role, files, beside if any(beside) else ())
 
 
-def _vectors(project: Project, role: str, paths: tuple[str, ...], settings: Mapping[str, Any]) -> Source:
+def _vectors(
+    project: Project, role: str, paths: tuple[str, ...], settings: Mapping[str, Any], classless: bool = False
+) -> Source:
     files = tuple(resolve(project, p) for p in paths)
-    if settings.get("class"):
-        attributes: list[str] = []
-    elif settings.get("class_attribute"):
-        attributes = [settings["class_attribute"]]
-    else:
-        attributes = ["class_id", "class_name", "label"]
-    args = canonical({"layer": settings.get("layer"), "attributes": attributes}).decode()
     beside = tuple(_vector_companions(f) for f in files)
-    return Source(role, files, beside if any(beside) else (), View("rvbuild.geo.vectors:digest", args))
+    return Source(
+        role,
+        files,
+        beside if any(beside) else (),
+        View("rvbuild.geo.vectors:digest", canonical(readings(settings, classless=classless)).decode()),
+    )
 
 
 @functools.lru_cache(maxsize=4096)

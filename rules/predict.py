@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .common import Artifact, Product, Project, aoi, classes, folder, image, name, packages, present, user_code
+from .common import Artifact, Product, Project, aoi, area, classes, folder, image, name, packages, present, user_code
 
 VERSION = 1
 RUN = "rvbuild.stages.predict:run"
@@ -34,6 +34,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
                 "null_id": project.null_id,
                 "chip_px": project.chip_px,
                 "predict": project.predict.slice(),
+                **area(scene),
             },
             inputs=present(image(project, scene), aoi(project, scene), model(project), *user_code(project)),
             folder=folder(project, "predict", scene.id),

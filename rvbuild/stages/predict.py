@@ -102,7 +102,7 @@ def predict_scene(
         grid = source.grid
         # One is enough beside a model that computes on two cores; a GPU is faster than one thread reads.
         threads = max(1, min(4, thread_count() // 2))
-        aoi = open_aoi(aoi_files, grid)
+        aoi = open_aoi(aoi_files, grid, settings.get("area"))
         windows = task.windows(grid, aoi, settings)
         tallest = max((window.height for window in windows), default=settings["chip_px"])
         cache = block_cache(source, tallest, readers=threads)

@@ -59,6 +59,7 @@ class _Cells:
 
     def __init__(self, cells: CellLabels, null_id: int) -> None:
         self.cells, self.null_id = cells, null_id
+        self.notes = cells.notes
 
     def __enter__(self) -> _Cells:
         return self

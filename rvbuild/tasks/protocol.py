@@ -33,6 +33,9 @@ Draw = Callable[..., float]
 class Labels(Protocol):
     """The labels of a scene, open for reading; what can be asked of them is between the functions of a task."""
 
+    notes: Sequence[str]
+    """What was repaired or left out when they were read, a line each, for people."""
+
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *exception: object) -> None: ...

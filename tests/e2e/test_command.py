@@ -208,3 +208,17 @@ def test_a_user_model_is_an_input(space):
     assert "train" in states.did("stale")
     assert states.reasons("train") == ["code changed: mymodels.py"]
     assert space.process("predict").status == 0
+
+
+def test_a_start_script_without_a_guard_is_not_run_again_in_workers(space):
+    script = space.root / "start.py"
+    script.write_text("import sys\nfrom rvbuild.cli import main\nsys.exit(main())\n")
+    done = subprocess.run(
+        [sys.executable, str(script), "analyze", "projects/p.toml"],
+        cwd=space.root,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "3 built" in done.stdout
