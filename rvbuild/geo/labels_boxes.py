@@ -19,7 +19,7 @@ from rvbuild.geo import box_files
 from rvbuild.geo.boxes import Boxes, BoxTree, areas, clipped
 from rvbuild.geo.classes import Classes
 from rvbuild.geo.grid import Grid
-from rvbuild.geo.labels_vector import class_ids, read_areas
+from rvbuild.geo.labels_vector import class_ids, read_tables
 from rvbuild.geo.vectors import Features
 from rvbuild.geo.windows import Window
 
@@ -53,8 +53,11 @@ class BoxLabels:
         (N,) float64: how much of the whole box lies in the image.
     """
 
-    def __init__(self, boxes: Boxes, classes: NDArray[np.int64], grid: Grid) -> None:
+    def __init__(
+        self, boxes: Boxes, classes: NDArray[np.int64], grid: Grid, notes: Sequence[str] = ()
+    ) -> None:
         self.grid = grid
+        self.notes: Sequence[str] = tuple(notes)
         inside = clipped(boxes, grid.window)
         kept = (inside[:, 2:] - inside[:, :2] >= THINNEST_PX).all(axis=1)
         self.boxes, self.classes = inside[kept], classes[kept]
@@ -102,13 +105,17 @@ def open_boxes(
         The files do not fit the image or the classes.
     """
     if settings_labels["kind"] == "vector":
-        shapes, ids = read_areas(files, settings_labels, grid, classes)
-        boxes = shapely.bounds(np.array(shapes, dtype=object)).reshape(-1, 4)
+        tables = read_tables(files, settings_labels, grid, classes)
+        shapes = np.array([shape for table in tables for shape in table.shapes], dtype=object)
+        boxes = shapely.bounds(shapes).reshape(-1, 4)
+        ids = [class_id for table in tables for class_id in table.class_ids]
+        notes = [note for table in tables for note in table.notes]
     else:
         boxes, ids = _from_box_files(files, settings_labels, classes)
+        notes = []
     found = np.array(ids, dtype=np.int64)
     known = found != null_id
-    return BoxLabels(boxes[known], found[known], grid)
+    return BoxLabels(boxes[known], found[known], grid, notes)
 
 
 def _from_box_files(
@@ -126,6 +133,7 @@ def _from_box_files(
             numbers=tuple(found.numbers),
             crs=None,
             implied_crs=False,
+            passed=(None,) * len(found.labels),
         )
         of_file = class_ids(features, {**settings, "class_attribute": "label"}, classes)
         known = [class_id is not None for class_id in of_file]
