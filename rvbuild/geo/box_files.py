@@ -114,8 +114,8 @@ def _image(path: Path, images: Sequence[str], settings: Mapping[str, Any]) -> st
     if not images or (given is None and len(images) == 1):
         return None
     raise DataError(
-        f'{path}: has no image "{wanted}"{nearest(str(wanted), images)}; it is about {_some(images)}. Say how the image '
-        "is called there with `image` in `labels`"
+        f'{path}: has no image "{wanted}"{nearest(str(wanted), images)}; it is about {_some(images)}. Say how the '
+        "image is called there with `image` in `labels`"
     )
 
 

@@ -53,9 +53,7 @@ class BoxLabels:
         (N,) float64: how much of the whole box lies in the image.
     """
 
-    def __init__(
-        self, boxes: Boxes, classes: NDArray[np.int64], grid: Grid, notes: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, boxes: Boxes, classes: NDArray[np.int64], grid: Grid, notes: Sequence[str] = ()) -> None:
         self.grid = grid
         self.notes: Sequence[str] = tuple(notes)
         inside = clipped(boxes, grid.window)

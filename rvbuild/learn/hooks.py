@@ -51,7 +51,9 @@ class Objective(Protocol):
         """Return the mean of each part of the loss per chip since the last call; empty if it is one."""
 
     def validate(self, model: nn.Module, images: torch.Tensor, targets: Targets) -> torch.Tensor | None:
-        """Return the scalar loss of one validation batch, or None, and count it for `scores`; the model is in eval mode.
+        """Return the scalar loss of one validation batch, or None, and count it for `scores`; in eval mode.
+
+        All batches have a loss, or none has.
         """
 
     def scores(self) -> dict[str, Any]:

@@ -62,17 +62,16 @@ def match(boxes: Boxes, scores: NDArray[np.floating], labels: Boxes, ignored: Bo
         (G,) labels that do not count, or None.
     """
     order = np.argsort(-scores, kind="stable")
-    boxes, scores = boxes[order].astype(np.float64), scores[order].astype(np.float64)
-    labels = labels.astype(np.float64)
+    boxes, labels = boxes[order].astype(np.float64), labels.astype(np.float64)
     counts = _in_range(areas(labels))
     if ignored is not None:
         counts &= ~ignored
     found, idle = _assign(boxes, labels, _to_bits(counts))
     errors = ~found & _to_bits(_in_range(areas(boxes)))
-    return Matches(scores, found & ~idle, errors, counts.sum(axis=1))
+    return Matches(scores[order].astype(np.float64), found & ~idle, errors, counts.sum(axis=1))
 
 
-def _in_range(values: NDArray[np.float64]) -> Bools:
+def _in_range(values: NDArray[np.floating]) -> Bools:
     """Return which areas (N,) belong to each range of sizes, (A, N)."""
     limits = np.array(list(SIZES.values()))[:, :, np.newaxis]
     inside: Bools = (values >= limits[:, 0]) & (values <= limits[:, 1])

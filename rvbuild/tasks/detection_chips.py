@@ -68,7 +68,7 @@ class BoxAim:
 
     def _is_positive(self, number: int) -> bool:
         ratio = self._chip["neg_ratio"]
-        return self._draw("kind", number) >= ratio / (1 + ratio)
+        return bool(self._draw("kind", number) >= ratio / (1 + ratio))
 
     def _kind(self, window: Window) -> bool | None:
         """Return whether a window is positive (True), background (False), or neither."""
@@ -82,4 +82,3 @@ def _span(start: float, stop: float, size_px: int) -> Span:
     """Return where a window may start so that it holds what reaches from `start` to `stop`, or lies within."""
     ends = (math.ceil(stop) - size_px, math.floor(start))
     return min(ends), max(ends)
-

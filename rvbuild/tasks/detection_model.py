@@ -59,8 +59,8 @@ class DetectionObjective:
         right = isinstance(losses, Mapping) and losses and all(isinstance(v, torch.Tensor) for v in losses.values())
         if not right:
             raise ModelError(
-                "train.model: expected the model in training to return a dict of losses, as torchvision's detectors do; "
-                f"found {losses!r:.200}"
+                "train.model: expected the model in training to return a dict of losses, as torchvision's detectors "
+                f"do; found {losses!r:.200}"
             )
         for name, value in losses.items():
             part = value.detach().double().reshape(()) * len(images)

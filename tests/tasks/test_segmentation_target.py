@@ -33,5 +33,5 @@ def test_resize_takes_the_pixel_at_the_centre(old: int, new: int) -> None:
 
 
 def test_draw_has_the_colours_of_the_classes() -> None:
-    picture = draw({"labels": np.array([[0, 1, NULL]], dtype=np.uint8)}, CLASSES)
+    picture = draw({"labels": np.array([[0, 1, NULL]], dtype=np.uint8)}, np.zeros((1, 3, 3), dtype=np.uint8), CLASSES)
     assert picture.tolist() == [[[255, 255, 0], [0, 255, 0], [0, 0, 0]]]

@@ -63,6 +63,9 @@ NAMES = (
 )
 
 _LEVELS = 5
+_ROI_PX = 7
+"""The side that torchvision pools the features of a proposal to."""
+
 _PYRAMID_ARGS = ("anchor_px", "fpn_channels", "norm", "trainable_layers", "detections")
 _ARGS = {
     "fasterrcnn": (*_PYRAMID_ARGS, "aspect_ratios", "head_channels", "proposals", "rois"),
@@ -157,14 +160,13 @@ def _in_detector(conv: str, family: str) -> str:
 def _faster_rcnn(name: str, backbone: nn.Module, bands: int, outputs: int, args: Mapping[str, Any]) -> nn.Module:
     body = _pyramid(name, backbone, args, (1, 2, 3, 4), LastLevelMaxPool())
     head_channels = whole_number(name, args, "head_channels", 1024, 1, 1 << 14)
-    resolution = 7
     proposals = whole_number(name, args, "proposals", 100, 1, 1 << 14)
     model: nn.Module = detection.FasterRCNN(
         body,
         rpn_anchor_generator=_anchors(name, args, (32, 64, 128, 256, 512)),
         rpn_post_nms_top_n_test=proposals,
         rpn_pre_nms_top_n_test=max(1000, proposals),
-        box_head=TwoMLPHead(body.out_channels * resolution**2, head_channels),
+        box_head=TwoMLPHead(_fpn_channels(name, args) * _ROI_PX**2, head_channels),
         box_predictor=detection.faster_rcnn.FastRCNNPredictor(head_channels, outputs + 1),
         box_score_thresh=SCORE_FLOOR,
         box_nms_thresh=WINDOW_IOU,
@@ -207,8 +209,9 @@ def _fcos(name: str, backbone: nn.Module, bands: int, outputs: int, args: Mappin
 
 
 def _ssdlite(name: str, backbone: nn.Module, bands: int, outputs: int, args: Mapping[str, Any]) -> nn.Module:
-    blocks, norm = backbone.features, partial(nn.BatchNorm2d, eps=0.001, momentum=0.03)
-    strided = [i for i, block in enumerate(blocks) if getattr(block, "_is_cn", False)]  # type: ignore[arg-type]
+    whole: Any = backbone
+    blocks, norm = whole.features, partial(nn.BatchNorm2d, eps=0.001, momentum=0.03)
+    strided = [i for i, block in enumerate(blocks) if getattr(block, "_is_cn", False)]
     extractor = SSDLiteFeatureExtractorMobileNet(blocks, strided[-1], norm)
     anchors = DefaultBoxGenerator([[2, 3] for _ in range(6)], min_ratio=0.2, max_ratio=0.95)
     extractor.eval()
@@ -235,25 +238,26 @@ def _pyramid(
 ) -> nn.Module:
     """Return a feature pyramid over stages 1 to 4 of a backbone, whose strides are 4, 8, 16 and 32 pixels."""
     trainable = whole_number(name, args, "trainable_layers", 5, 0, 5)
+    body: Any = backbone
     if _MOBILENET in name:
-        body = backbone.features
-        strided = [i for i, block in enumerate(body) if getattr(block, "_is_cn", False)]  # type: ignore[arg-type]
+        body = body.features
+        strided = [i for i, block in enumerate(body) if getattr(block, "_is_cn", False)]
         # The last stage ends with the last block.
-        ends = [strided[0], strided[1], strided[2], len(body) - 1]  # type: ignore[arg-type]
-        layers, widths = [str(end) for end in ends], [body[end].out_channels for end in ends]  # type: ignore[index]
-        frozen = [str(i) for i in range([len(body), *reversed(strided), 0][trainable])]  # type: ignore[arg-type]
+        ends = [*strided[:3], len(body) - 1]
+        layers, widths = [str(end) for end in ends], [body[end].out_channels for end in ends]
+        frozen = [str(i) for i in range([len(body), *reversed(strided), 0][trainable])]
     else:
-        body = backbone
         layers = [f"layer{stage}" for stage in (1, 2, 3, 4)]
-        widths = [backbone.inplanes // 8 * 2**stage for stage in range(4)]  # type: ignore[operator]
+        widths = [body.inplanes // 8 * 2**stage for stage in range(4)]
         order = ["layer4", "layer3", "layer2", "layer1", "conv1", "bn1"]
         frozen = [] if trainable == 5 else order[trainable:]
     for part in frozen:
-        body.get_submodule(part).requires_grad_(False)  # type: ignore[union-attr, operator]
+        body.get_submodule(part).requires_grad_(False)
     chosen = {layers[stage - 1]: str(place) for place, stage in enumerate(stages)}
-    return BackboneWithFPN(  # type: ignore[no-any-return]
+    pyramid: nn.Module = BackboneWithFPN(
         body, chosen, [widths[stage - 1] for stage in stages], _fpn_channels(name, args), extra_blocks=extra
     )
+    return pyramid
 
 
 def _fpn_channels(name: str, args: Mapping[str, Any]) -> int:
