@@ -148,7 +148,9 @@ class Artifact:
 
 
 def components(artifact: Artifact, inputs: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Return all that decides the result of `artifact`, as JSON data: what the key digests and what `why` compares.
+    """Return all that decides the result of `artifact`: what the key digests and what `why` compares.
+
+    The settings are those of `artifact`, not a copy: there may be thousands of artifacts.
 
     Parameters
     ----------
@@ -159,7 +161,7 @@ def components(artifact: Artifact, inputs: Sequence[tuple[str, str]]) -> dict[st
         "schema": KEY_SCHEMA,
         "stage": artifact.stage,
         "version": artifact.version,
-        "settings": json.loads(canonical(artifact.settings)),
+        "settings": artifact.settings,
         "inputs": sorted([role, value] for role, value in inputs),
     }
     if artifact.code:
@@ -169,9 +171,14 @@ def components(artifact: Artifact, inputs: Sequence[tuple[str, str]]) -> dict[st
     return parts
 
 
+def plain(value: Any) -> Any:
+    """Return `value` as it is after it was written as JSON and read again: lists for tuples, and a copy."""
+    return json.loads(canonical(value))
+
+
 def trajectory(parts: Mapping[str, Any], ignores: Sequence[str]) -> str:
     """Return the key without the settings named by dotted paths in `ignores`: what identifies checkpoints."""
-    settings = json.loads(canonical(parts["settings"]))
+    settings = plain(parts["settings"])
     for dotted in ignores:
         *tables, last = dotted.split(".")
         place = settings

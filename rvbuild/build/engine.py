@@ -24,6 +24,8 @@ def task_dicts(
 ) -> Iterator[dict[str, Any]]:
     """Yield a doit task for every artifact, and a group task for every stage of a project that has only scenes.
 
+    What an artifact needs that is not among the `artifacts` is up to date.
+
     Parameters
     ----------
     artifacts : sequence of Artifact
@@ -44,7 +46,7 @@ def task_dicts(
         yield {
             "basename": basename,
             "name": rest,
-            "task_dep": list(artifact.needs()),
+            "task_dep": [need for need in artifact.needs() if need in names],
             "uptodate": [functools.partial(_is_fresh, builder, artifact.name)],
             "actions": [(_perform, [builder, artifact.name])],
             "targets": list(targets.get(artifact.name, ())),
@@ -127,27 +129,34 @@ class _Quiet:
         pass
 
 
-def run(artifacts: Sequence[Artifact], wanted: Iterable[str], builder: Builder, jobs: int, keep_going: bool) -> None:
+def run(wanted: Sequence[str], builder: Builder, jobs: int, keep_going: bool) -> None:
     """Let doit bring the `wanted` artifacts up to date; `builder.outcomes` tells what happened.
+
+    doit sees what there is to do and what rests on it. The rest is counted as fresh at once: dispatching thousands of
+    tasks that do nothing would take seconds.
 
     Raises
     ------
     KeyboardInterrupt
         When the user stops the run; workers are still to be stopped by `builder.interrupt`.
     """
+    to_do = builder.to_do(wanted)
+    if not to_do:
+        return
     from doit.cmd_base import ModuleTaskLoader
     from doit.doit_cmd import DoitMain
 
     reporter = type("_Reporter", (_Quiet,), {"builder": builder})
     module = {
-        "task_artifacts": lambda: task_dicts(artifacts, lambda: builder, {}, lambda name: None),
+        "task_artifacts": lambda: task_dicts(to_do, lambda: builder, {}, lambda name: None),
         "DOIT_CONFIG": {"reporter": reporter, "backend": "sqlite3", "dep_file": ":memory:", "verbosity": 0},
     }
     words = ["run", "--continue"] if keep_going else ["run"]
     if jobs > 1:
         words += ["-n", str(jobs), "-P", "thread"]
+    left = {artifact.name for artifact in to_do}
     complaints = io.StringIO()
     with contextlib.redirect_stderr(complaints):
-        status = DoitMain(ModuleTaskLoader(module), config_filenames=()).run([*words, *wanted])
+        status = DoitMain(ModuleTaskLoader(module), config_filenames=()).run([*words, *(n for n in wanted if n in left)])
     if status == 3:
         raise RuntimeError(f"doit could not run the tasks: {complaints.getvalue()}")

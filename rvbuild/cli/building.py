@@ -83,7 +83,7 @@ _DONE = (Did.BUILT, Did.RESTORED, Did.FRESH)
 def _run(now: Session, wanted: list[Artifact], builder: Builder, options: Options) -> None:
     jobs = 1 if options.inline else options.jobs or jobs_default()
     try:
-        engine.run(now.artifacts, [a.name for a in wanted], builder, jobs, options.keep_going)
+        engine.run([a.name for a in wanted], builder, jobs, options.keep_going)
     except BaseException:
         builder.interrupt()
         raise
@@ -199,7 +199,7 @@ def _seal(
                         return
                     files[str(path)] = known[0]
                     directories.append(str(path.parent))
-        record = state.record(artifact.name)
+        record = now.plan[artifact.name].facts.record
         for output in record.outputs.values() if record else ():
             found = signature(now.workspace.root / output.path)
             if found is None or not output.is_as_placed(found):
