@@ -12,6 +12,7 @@ import xxhash
 
 #: Part of every key: raised when the way of computing keys changes, which rebuilds everything.
 KEY_SCHEMA = 1
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def canonical(value: Any) -> bytes:
@@ -24,9 +25,7 @@ def canonical(value: Any) -> bytes:
     TypeError
         If `value` holds something that is not JSON data.
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode(
-        "utf-8", "surrogatepass"
-    )
+    return _ENCODER.encode(value).encode("utf-8", "surrogatepass")
 
 
 def digest(value: Any) -> str:

@@ -129,18 +129,17 @@ class _Quiet:
         pass
 
 
-def run(wanted: Sequence[str], builder: Builder, jobs: int, keep_going: bool) -> None:
-    """Let doit bring the `wanted` artifacts up to date; `builder.outcomes` tells what happened.
+def run(to_do: Sequence[Artifact], builder: Builder, jobs: int, keep_going: bool) -> None:
+    """Let doit bring artifacts up to date; `builder.outcomes` tells what happened.
 
-    doit sees what there is to do and what rests on it. The rest is counted as fresh at once: dispatching thousands of
-    tasks that do nothing would take seconds.
+    `to_do` is what `Builder.to_do` returned: doit sees what there is to do and what rests on it, because dispatching
+    thousands of tasks that do nothing would take seconds.
 
     Raises
     ------
     KeyboardInterrupt
         When the user stops the run; workers are still to be stopped by `builder.interrupt`.
     """
-    to_do = builder.to_do(wanted)
     if not to_do:
         return
     from doit.cmd_base import ModuleTaskLoader
@@ -154,9 +153,10 @@ def run(wanted: Sequence[str], builder: Builder, jobs: int, keep_going: bool) ->
     words = ["run", "--continue"] if keep_going else ["run"]
     if jobs > 1:
         words += ["-n", str(jobs), "-P", "thread"]
-    left = {artifact.name for artifact in to_do}
     complaints = io.StringIO()
     with contextlib.redirect_stderr(complaints):
-        status = DoitMain(ModuleTaskLoader(module), config_filenames=()).run([*words, *(n for n in wanted if n in left)])
+        status = DoitMain(ModuleTaskLoader(module), config_filenames=()).run(
+            [*words, *(artifact.name for artifact in to_do)]
+        )
     if status == 3:
         raise RuntimeError(f"doit could not run the tasks: {complaints.getvalue()}")

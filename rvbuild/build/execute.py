@@ -289,13 +289,13 @@ class Builder:
                         )
             else:
                 origin = self.plan.artifacts[item.artifact]
-                record = self._workspace.state.record(item.artifact)
+                record = self.plan[item.artifact].facts.record
                 outputs = record.outputs if record else {}
                 for name in selected(item, outputs):
                     self._recheck_output(artifact, origin, name, outputs[name])
 
     def _recheck_output(self, artifact: Artifact, origin: Artifact, name: str, output: Output) -> None:
-        path = self._workspace.root / output.path
+        path = f"{self._workspace.root}/{output.path}"
         now = signature(path)
         if now is None or not (output.is_as_placed(now) or hash_file(path) == output.digest):
             raise StageError(

@@ -60,6 +60,7 @@ class Plan:
         self._views = views
         self._forced = set(forced)
         self._planned: dict[str, Planned] = {}
+        self._waiting: set[str] = set()  # those of them whose key is not known yet
         self._records = workspace.state.records()
         self._lock = threading.RLock()
         self._unreadable: set[tuple[str, str]] = set()
@@ -98,6 +99,8 @@ class Plan:
         with self._lock:
             if name not in self._planned:
                 self._planned[name] = self._plan(self.artifacts[name])
+                if self._planned[name].facts.key is None:
+                    self._waiting.add(name)
             return self._planned[name]
 
     def settle(self, name: str, record: Record) -> None:
@@ -106,8 +109,9 @@ class Plan:
             self._records[name] = record
             self._forced.discard(name)
             self._planned.pop(name, None)
-            for waiting in [n for n, p in self._planned.items() if p.facts.key is None]:
-                del self._planned[waiting]
+            for waiting in self._waiting:
+                self._planned.pop(waiting, None)
+            self._waiting.clear()
 
     def look_again(self) -> None:
         """Decide anew about all artifacts: the store may hold more than before."""

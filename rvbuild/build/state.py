@@ -50,6 +50,10 @@ class Output:
     inode: int
     ctime_ns: int | None  # None for a hard link into the store: its sibling's links change it
 
+    def placed(self) -> Signature | None:
+        """Return the signature of the file as it was put in place, if all of it is known."""
+        return None if self.ctime_ns is None else Signature(self.size, self.mtime_ns, self.ctime_ns, self.inode)
+
     def is_as_placed(self, now: Signature) -> bool:
         """Tell whether the stat signature `now` is that of the file as it was put in place."""
         same = (now.size, now.mtime_ns, now.inode) == (self.size, self.mtime_ns, self.inode)

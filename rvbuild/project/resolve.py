@@ -45,6 +45,7 @@ class Resolver:
         self.problems = problems
         self.environment = environment
         self.written: dict[tuple[str, str], tuple[Written, ...]] = {}
+        self._placed: dict[tuple[tuple[str, ...], Key, str], tuple[Written, ...]] = {}
 
     def project(self, path: Path, workspace: Path) -> Project | None:
         """Return the project, or None if there are problems."""
@@ -183,9 +184,12 @@ class Resolver:
         return self._expand(texts, at, part, id_)
 
     def _written(self, texts: tuple[str, ...], at: Key, part: str) -> tuple[Written, ...]:
-        """Return where and how some paths were written."""
-        places = self.problems.places
-        return tuple(Written(places.where(self._path_key(at, part, number)), text) for number, text in enumerate(texts))
+        """Return where and how some paths were written: the same for all scenes without their own."""
+        key = (texts, at, part)
+        if key not in self._placed:
+            where = self.problems.places.where
+            self._placed[key] = tuple(Written(where(self._path_key(at, part, i)), text) for i, text in enumerate(texts))
+        return self._placed[key]
 
     def _expand(self, texts: tuple[str, ...], at: Key, part: str, id_: str | None) -> tuple[str, ...]:
         """Return expanded paths; what is wrong with them is reported."""
