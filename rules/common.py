@@ -16,12 +16,16 @@ import xxhash
 from rvbuild.build import code
 from rvbuild.build.artifact import Artifact, Product, Source, View, canonical
 from rvbuild.errors import UsageError
+from rvbuild.geo.reading import readings
 from rvbuild.project import Project, Scene
 
 __all__ = ["Artifact", "Product", "Project", "Scene", "Source"]
 
-PREDICTIONS = {"chip_classification": ("cells.json",)}
-"""The outputs of predict that eval reads, by task; `labels.tif` if not said otherwise."""
+RAW = {"chip_classification": ("cells.json",), "semantic_segmentation": ("labels.tif",)}
+"""The outputs of infer that predict reads, by task: what the task's module calls RAW."""
+
+PREDICTIONS = {task: ("infer", files) for task, files in RAW.items()}
+"""The outputs that eval reads, by task, and the stage that makes them."""
 
 _WORLD = (".tfw", ".tifw", ".tiffw", ".pgw", ".pngw", ".jgw", ".jpgw", ".jpegw", ".wld", ".prj")
 _RASTER_BESIDE = (".aux.xml", ".msk")
@@ -99,13 +103,23 @@ def aoi(project: Project, scene: Scene) -> Source | None:
     """Return the area of interest of `scene` as an input."""
     if not scene.aoi:
         return None
-    return _vectors(project, "aoi", scene.aoi, {"class": "any"})
+    return _vectors(project, "aoi", scene.aoi, {"parts": scene.aoi_parts} if scene.aoi_parts else {}, classless=True)
+
+
+def area(scene: Scene) -> dict[str, Any]:
+    """Return the settings that say which part of a scene counts; none if all of it, or all of its files."""
+    return {"area": {"parts": list(scene.aoi_parts)}} if scene.aoi_parts else {}
 
 
 def predictions(project: Project, scene: Scene) -> Product:
     """Return what was predicted for `scene` and is evaluated, as an input."""
-    files = PREDICTIONS.get(project.task, ("labels.tif",))
-    return Product("predictions", name("predict", project.name, scene.id), files)
+    stage, files = PREDICTIONS[project.task]
+    return Product("predictions", name(stage, project.name, scene.id), files)
+
+
+def raw_files(project: Project) -> tuple[str, ...]:
+    """Return the outputs of infer that predict derives all others from."""
+    return RAW[project.task]
 
 
 def present(*sources: Source | Product | None) -> tuple[Source | Product, ...]:
@@ -138,23 +152,23 @@ def _rasters(project: Project, role: str, paths: tuple[str, ...]) -> Source:
     return Source(role, files, beside if any(beside) else ())
 
 
-def _vectors(project: Project, role: str, paths: tuple[str, ...], settings: Mapping[str, Any]) -> Source:
+def _vectors(
+    project: Project, role: str, paths: tuple[str, ...], settings: Mapping[str, Any], classless: bool = False
+) -> Source:
     files = tuple(resolve(project, p) for p in paths)
-    if settings.get("class"):
-        attributes: list[str] = []
-    elif settings.get("class_attribute"):
-        attributes = [settings["class_attribute"]]
-    else:
-        attributes = ["class_id", "class_name", "label"]
-    args = canonical({"layer": settings.get("layer"), "attributes": attributes}).decode()
     beside = tuple(_vector_companions(f) for f in files)
-    return Source(role, files, beside if any(beside) else (), View("rvbuild.geo.vectors:digest", args))
+    return Source(
+        role,
+        files,
+        beside if any(beside) else (),
+        View("rvbuild.geo.vectors:digest", canonical(readings(settings, classless=classless)).decode()),
+    )
 
 
 @functools.lru_cache(maxsize=4096)
 def _listing(directory: str, _mtime_ns: int) -> frozenset[str]:
     """Return the names in `directory` that may be companions of other files."""
-    return frozenset(name for name in os.listdir(directory) if name.lower().endswith(_BESIDE))
+    return frozenset(entry.name for entry in os.scandir(directory) if entry.name.lower().endswith(_BESIDE))
 
 
 def _siblings(path: Path) -> frozenset[str]:

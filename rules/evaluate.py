@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .common import Artifact, Product, Project, aoi, classes, folder, labels, name, packages, predictions, present
+from .common import Artifact, Product, Project, aoi, area, classes, folder, labels, name, packages, predictions, present
 
 VERSION = 1
 RUN = "rvbuild.stages.evaluate:run"
@@ -32,6 +32,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
                 "classes": classes(project),
                 "null_id": project.null_id,
                 "eval": project.eval.slice(),
+                **area(scene),
             },
             inputs=present(
                 predictions(project, scene),

@@ -64,8 +64,8 @@ class Output:
 class Record:
     """What an artifact in the workspace was built from; `cleaned` marks one that was removed on purpose.
 
-    What explains a record (`components`, `sources`, `packages`) is large where there are thousands of artifacts, so it is
-    kept apart: `State.records` leaves it out, `State.record` has it.
+    What explains a record (`components`, `sources`, `packages`) is much where there are thousands of artifacts, so it
+    is kept apart: `State.records` leaves it out, `State.record` has it.
     """
 
     key: str

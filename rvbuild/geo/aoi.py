@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rvbuild.errors import DataError
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.rasterize import Burner
+from rvbuild.geo.reading import parts, reading
 from rvbuild.geo.vectors import polygons, read_features, to_pixels
 from rvbuild.geo.windows import Window
 
@@ -64,8 +65,17 @@ class Aoi:
         return shapely.box(part.col, part.row, part.col_stop, part.row_stop)
 
 
-def open_aoi(files: Sequence[Path], grid: Grid) -> Aoi | None:
+def open_aoi(files: Sequence[Path], grid: Grid, settings: Mapping[str, Any] | None = None) -> Aoi | None:
     """Open the area of interest of a scene: the polygons of all files together; None if there are no files.
+
+    Parameters
+    ----------
+    files
+        Of the area, in any CRS.
+    grid
+        Of the scene.
+    settings
+        The `area` settings of the scene, if it has some: `parts`, what to read of the files.
 
     Raises
     ------
@@ -75,8 +85,9 @@ def open_aoi(files: Sequence[Path], grid: Grid) -> Aoi | None:
     if not files:
         return None
     shapes: list[Any] = []
-    for path in files:
-        features = read_features(path)
+    how = [(path, reading(part, classless=True)) for paths, part in parts(files, settings or {}) for path in paths]
+    for path, read in how:
+        features = read_features(path, **read)
         before = len(shapes)
         for geometry, number in zip(to_pixels(features, grid), features.numbers, strict=True):
             if geometry.geom_type not in ("Polygon", "MultiPolygon", "GeometryCollection"):
@@ -87,7 +98,8 @@ def open_aoi(files: Sequence[Path], grid: Grid) -> Aoi | None:
             if not area.is_empty:
                 shapes.append(area)
         if len(shapes) == before:
+            which = " that passes `where`" if read.get("where") else ""
             raise DataError(
-                f"{path}: holds no polygon; expected the area of interest. Leave out `aoi` to use all of it"
+                f"{path}: holds no polygon{which}; expected the area of interest. Leave out `aoi` to use all of it"
             )
     return Aoi(shapes, grid)

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from rvbuild.geo.classes import Classes, id_of
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.labels import LabelSource, open_labels
-from rvbuild.geo.labels_vector import read_areas
+from rvbuild.geo.labels_vector import read_areas, read_tables
 from rvbuild.geo.windows import Window, sliding
 
 MATCH_IOU = 0.5
@@ -40,6 +40,8 @@ class CellLabels(Protocol):
     """The classes of cells of a scene; a context manager. Not thread-safe: open one for each thread."""
 
     grid: Grid
+    notes: Sequence[str]
+    """What was repaired or left out when the labels were read, a line each, for people."""
 
     def classify(self, window: Window) -> int:
         """Return the class id of a window as a chip: of the cell that is this window, or by the rule."""
@@ -77,11 +79,15 @@ def open_cells(
     if settings_labels["kind"] == "raster":
         pixels = open_labels(files, settings_labels, grid=grid, classes=classes, null_id=null_id)
         return RasterCells(pixels, len(classes), null_id)
-    shapes, ids = read_areas(files, settings_labels, grid, classes)
+    tables = read_tables(files, settings_labels, grid, classes)
+    shapes = [shape for table in tables for shape in table.shapes]
+    ids = [class_id for table in tables for class_id in table.class_ids]
     background = settings_labels.get("background")
     otherwise = null_id if background is None else id_of(classes, background, "labels.background")
     kind = PolygonCells if settings_labels["cells"]["cells"] == "polygons" else VectorCells
-    return kind(shapes, ids, settings_labels["cells"], grid, null_id, otherwise)
+    found = kind(shapes, ids, settings_labels["cells"], grid, null_id, otherwise)
+    found.notes = tuple(note for table in tables for note in table.notes)
+    return found
 
 
 def cell_windows(
@@ -112,6 +118,8 @@ def cell_windows(
 
 class RasterCells:
     """Cells by the class of most of their labelled pixels."""
+
+    notes: Sequence[str] = ()
 
     def __init__(self, pixels: LabelSource, classes: int, null_id: int) -> None:
         self.grid = pixels.grid
@@ -155,6 +163,8 @@ class VectorCells:
     null_id, otherwise
         The null class, and the class of cells without a feature: the background, or null if there is none.
     """
+
+    notes: Sequence[str] = ()
 
     def __init__(
         self,

@@ -27,6 +27,8 @@ _RGB_CODES = 1 << 24
 class RasterLabels:
     """Class ids from rasters of ids (`encoding = "id"`) or of colours (`encoding = "rgb"`)."""
 
+    notes: Sequence[str] = ()
+
     def __init__(
         self, files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: Classes, null_id: int
     ) -> None:

@@ -73,15 +73,36 @@ class RasterLabels:
 
 @dataclass(frozen=True)
 class VectorLabels:
-    """Labels as vectors: the files, expanded, how they are read, and what their cells are, if the task has cells."""
+    """Labels as vectors: the files, expanded, how they are read, and what their cells are, if the task has cells.
+
+    Attributes
+    ----------
+    files
+        All files, in the order in which they are read.
+    table
+        How they are read; of several tables, what they say of the scene.
+    classes
+        The names of all classes.
+    parts
+        Of several tables, each with the number of its files.
+    cells
+        What the cells are.
+    """
 
     files: tuple[str, ...]
     table: VectorLabelsTable
+    classes: tuple[str, ...]
+    parts: tuple[tuple[int, VectorLabelsTable], ...] = ()
     cells: Mapping[str, Any] | None = None
 
     def slice(self) -> dict[str, Any]:
         """Return the settings, without the paths."""
-        return _with_cells(self.table.slice(), self.cells)
+        if not self.parts:
+            return _with_cells(self.table.slice(self.classes), self.cells)
+        parts = [{"files": count, **table.slice(self.classes)} for count, table in self.parts]
+        for part in parts:
+            del part["kind"], part["background"]
+        return _with_cells({"kind": "vector", "background": self.table.background, "parts": parts}, self.cells)
 
 
 def _with_cells(settings: dict[str, Any], cells: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -107,6 +128,8 @@ class Scene:
         Its labels; None only for test scenes.
     aoi
         The files of its area of interest; none for the whole image.
+    aoi_parts
+        If its tables say what to read of them: each table's number of `files`, `layer` and `where`.
     """
 
     id: str
@@ -115,6 +138,7 @@ class Scene:
     channels: tuple[int, ...] | None
     labels: RasterLabels | VectorLabels | None
     aoi: tuple[str, ...]
+    aoi_parts: tuple[Mapping[str, Any], ...] = ()
 
 
 class Written(NamedTuple):

@@ -11,7 +11,7 @@ from rvbuild.project import cells
 from rvbuild.project.chip import ChipTable
 from rvbuild.project.classes import null_color
 from rvbuild.project.keys import Key, dotted, show
-from rvbuild.project.labels import RasterLabelsTable, VectorLabelsTable
+from rvbuild.project.labels import RasterLabelsTable, VectorLabelsTable, joined, speaker
 from rvbuild.project.model import ClassDef, ImageSource, Project, RasterLabels, Scene, Split, VectorLabels, Written
 from rvbuild.project.names import RESERVED_PROJECTS, name_problem
 from rvbuild.project.paths import Environment, PathError, expand, uses_id
@@ -20,6 +20,7 @@ from rvbuild.project.problems import Problems
 from rvbuild.project.scene import SceneTable
 from rvbuild.project.schema import ProjectFile
 from rvbuild.project.train import METRICS, MODELS, TrainTable
+from rvbuild.project.vectors import areas
 
 _PURPOSE = {"train": "training", "validation": "validation"}
 
@@ -46,11 +47,13 @@ class Resolver:
         self.environment = environment
         self.written: dict[tuple[str, str], tuple[Written, ...]] = {}
         self._placed: dict[tuple[tuple[str, ...], Key, str], tuple[Written, ...]] = {}
+        self.class_names: tuple[str, ...] = ()
 
     def project(self, path: Path, workspace: Path) -> Project | None:
         """Return the project, or None if there are problems."""
         name = self._name(path)
         classes, null_id = self._classes()
+        self.class_names = tuple(item.name for item in classes)
         scenes = self._scenes()
         chip, predict = self.file.chip, self.file.predict
         if self.file.project.task == cells.TASK:
@@ -115,7 +118,7 @@ class Resolver:
     def _cells(self, scenes: tuple[Scene, ...]) -> tuple[tuple[Scene, ...], ChipTable, PredictTable]:
         """Return scenes, chips and predictions of a project whose chips are cells: all of one size."""
         sources = {scene.id: self._source(scene.id, "labels") for scene in scenes}
-        tables = {(*at, "labels"): table.labels for table, at in sources.values()}
+        tables = {(*at, "labels"): speaker(table.labels) for table, at in sources.values()}
         given, chip = cells.cell_px_of(tables.values()), self.file.chip
         cell_px = given or chip.size_px
         for key, message in cells.different_sizes(tables, cell_px):
@@ -151,7 +154,8 @@ class Resolver:
         files = self._files(id_, "image", image.files if image else (), at)
         channels = self._source(id_, "channels")[0].channels
         table, at = self._source(id_, "aoi")
-        aoi = self._files(id_, "aoi", table.aoi or (), at)
+        aoi = self._files(id_, "aoi", tuple(text for area in areas(table.aoi) for text in area.vector), at)
+        aoi_parts = [{"files": len(area.vector), **area.settings()} for area in areas(table.aoi)]
         return Scene(
             id=id_,
             split=split,
@@ -159,6 +163,7 @@ class Resolver:
             channels=channels,
             labels=self._labels(id_),
             aoi=aoi,
+            aoi_parts=tuple(aoi_parts) if any(len(part) > 1 for part in aoi_parts) else (),
         )
 
     def _labels(self, id_: str) -> RasterLabels | VectorLabels | None:
@@ -168,7 +173,11 @@ class Resolver:
         if isinstance(labels, RasterLabelsTable):
             return RasterLabels(self._files(id_, "labels", labels.raster, at), labels)
         if isinstance(labels, VectorLabelsTable):
-            return VectorLabels(self._files(id_, "labels", labels.vector, at), labels)
+            return VectorLabels(self._files(id_, "labels", labels.vector, at), labels, self.class_names)
+        if isinstance(labels, tuple):
+            files = self._files(id_, "labels", tuple(text for part in labels for text in part.vector), at)
+            parts = tuple((len(part.vector), part) for part in labels)
+            return VectorLabels(files, joined(labels), self.class_names, parts)
         return None
 
     def _source(self, id_: str, field: str) -> tuple[SceneTable, Key]:
@@ -208,6 +217,15 @@ class Resolver:
         value: Any = self.data
         for step in key:
             value = value[step]
+        if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+            # A list of tables, each with a path or some.
+            for position, item in enumerate(value):
+                paths = item.get("vector") if isinstance(item, dict) else item
+                count = len(paths) if isinstance(paths, list) else 1
+                if number < count:
+                    key, value = (*key, position), item
+                    break
+                number -= count
         if isinstance(value, dict):
             name = next(name for name in ("files", "raster", "vector") if name in value)
             key, value = (*key, name), value[name]
@@ -263,7 +281,7 @@ class Resolver:
     def _check_differ(self, scenes: Iterable[Scene]) -> None:
         """Report scenes that are one and the same area of one image, because `{id}` was forgotten."""
         table = self.file.scene
-        texts = (table.image.files if table.image else ()) + (table.aoi or ())
+        texts = (table.image.files if table.image else ()) + tuple(t for area in areas(table.aoi) for t in area.vector)
         same = [scene.id for scene in scenes if not any(self._overrides(scene.id, part) for part in ("image", "aoi"))]
         same = list(dict.fromkeys(same))
         if table.image and len(same) > 1 and not any(uses_id(text) for text in texts):

@@ -89,7 +89,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
         reader = _Reader(inputs, settings, task, source.grid)
         shape, dtype = (source.count, size, size), source.dtype
         cache = block_cache(source, size, readers=THREADS, labels=True)
-    grid, aoi = reader.grid, open_aoi(inputs.get("aoi", ()), reader.grid)
+    grid, aoi = reader.grid, open_aoi(inputs.get("aoi", ()), reader.grid, settings.get("area"))
     prescribed = None
     if chip["method"] == "sliding":
         prescribed = task.chip_windows(inputs["labels"], settings["labels"], grid, classes, chip)
@@ -116,6 +116,8 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
                     labelled = class_counts.sum() > class_counts[settings["null_id"]]
                     contact.offer(cut.window, image, valid, target, bool(labelled))
             progress.advance(len(cuts))
+        for note in reader.notes:
+            progress.note(note)
         # While the last shard is written.
         sheet = beside.submit(contact.write, outputs / "contact.png", classes, partial(_draw, task, classes))
     sheet.result()
@@ -141,6 +143,7 @@ class _Reader:
         self, inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], task: Task, grid: Grid
     ) -> None:
         self._inputs, self._settings, self._task, self.grid = inputs, settings, task, grid
+        self.notes: Sequence[str] = ()
 
     @contextmanager
     def open(self) -> Iterator[Sources]:
@@ -151,6 +154,7 @@ class _Reader:
             open_scene_image(self._inputs["image"], self._settings) as image,
             self._task.labels(files, how, self.grid, classes, null_id) as labels,
         ):
+            self.notes = labels.notes
             yield image, labels
 
     def read(self, sources: Sources, windows: Sequence[Window]) -> list[_Cut | None]:
