@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from .common import Artifact, Product, Project, classes, folder, name, packages, user_code
 from .infer import model
 
-VERSION = 1
+VERSION = 2
 RUN = "rvbuild.stages.bundle:run"
 CODE = ("rvbuild.stages.bundle",)
 
@@ -23,7 +23,6 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         run=RUN,
         version=VERSION,
         settings={
-            "project": project.name,
             "task": project.task,
             "image": first.image.slice(),
             "channels": first.channels,

@@ -216,8 +216,8 @@ def _seal(
             files[path] = found
     environment = {name: value for p in projects for name, value in p.env.items()}
     lines = [_nothing(len(closure)), *lines[1:]]
-    path = seal.path_of(now.workspace.cache, normal)
-    seal.write(path, normal, files=files, directories=directories, environment=environment, lines=lines)
+    place = seal.path_of(now.workspace.cache, normal)
+    seal.write(place, normal, files=files, directories=directories, environment=environment, lines=lines)
 
 
 def predict_bundle(words: Sequence[str], into: Path | None, allow_code: bool, verbosity: int, inline: bool) -> int:
