@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -127,13 +127,25 @@ def present(*sources: Source | Product | None) -> tuple[Source | Product, ...]:
     return tuple(s for s in sources if s is not None)
 
 
-def user_code(project: Project) -> tuple[Source, ...]:
-    """Return the files of the workspace that the project's models, losses and augmentations are written in."""
+def user_code(project: Project, *scenes: Scene) -> tuple[Source, ...]:
+    """Return the files of the workspace that the project's models, losses and augmentations are written in.
+
+    With scenes, those that transform their pixels, too.
+    """
     train = project.train.slice()
     named = [train["model"], train["loss"], *train["augment"]]
-    modules = [n.partition(":")[0] for n in named if ":" in n]
-    files = sorted({f for m in modules for f in code.closure(project.workspace, m)})
-    return (Source("code", tuple(files), view=_CODE),) if files else ()
+    return _code(project, [n.partition(":")[0] for n in named if ":" in n], scenes)
+
+
+def image_code(project: Project, scene: Scene) -> tuple[Source, ...]:
+    """Return the files of the workspace with which the pixels of `scene` are transformed as they are read."""
+    return _code(project, [], (scene,))
+
+
+def normalize(project: Project) -> dict[str, Any]:
+    """Return the setting `normalize` if images have a transformer that needs statistics; it is the same for all."""
+    how = project.scenes[0].image.normalize()
+    return {} if how is None else {"normalize": how}
 
 
 def resolve(project: Project, path: str) -> Path:
@@ -144,6 +156,12 @@ def resolve(project: Project, path: str) -> Path:
 @functools.lru_cache(maxsize=1 << 17)
 def _resolve(workspace: str, path: str) -> Path:
     return Path(os.path.normpath(os.path.join(workspace, path)))  # noqa: PTH118 - for thousands of scenes
+
+
+def _code(project: Project, modules: Iterable[str], scenes: Iterable[Scene]) -> tuple[Source, ...]:
+    named = [*modules, *(module for scene in scenes for module in scene.image.modules())]
+    files = sorted({file for module in named for file in code.closure(project.workspace, module)})
+    return (Source("code", tuple(files), view=_CODE),) if files else ()
 
 
 def _rasters(project: Project, role: str, paths: tuple[str, ...]) -> Source:
