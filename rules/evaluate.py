@@ -32,7 +32,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
                 "classes": classes(project),
                 "null_id": project.null_id,
                 "eval": project.eval.slice(),
-                **area(scene),
+                **area(project, scene),
             },
             inputs=present(
                 predictions(project, scene),
