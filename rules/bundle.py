@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .common import Artifact, Product, Project, classes, folder, name, packages, user_code
-from .predict import model
+from .infer import model
 
 VERSION = 1
 RUN = "rvbuild.stages.bundle:run"

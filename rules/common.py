@@ -21,8 +21,11 @@ from rvbuild.project import Project, Scene
 
 __all__ = ["Artifact", "Product", "Project", "Scene", "Source"]
 
-PREDICTIONS = {"chip_classification": ("cells.json",)}
-"""The outputs of predict that eval reads, by task; `labels.tif` if not said otherwise."""
+RAW = {"chip_classification": ("cells.json",), "semantic_segmentation": ("labels.tif",)}
+"""The outputs of infer that predict reads, by task: what the task's module calls RAW."""
+
+PREDICTIONS = {task: ("infer", files) for task, files in RAW.items()}
+"""The outputs that eval reads, by task, and the stage that makes them."""
 
 _WORLD = (".tfw", ".tifw", ".tiffw", ".pgw", ".pngw", ".jgw", ".jpgw", ".jpegw", ".wld", ".prj")
 _RASTER_BESIDE = (".aux.xml", ".msk")
@@ -111,8 +114,13 @@ def area(project: Project, scene: Scene) -> dict[str, Any]:
 
 def predictions(project: Project, scene: Scene) -> Product:
     """Return what was predicted for `scene` and is evaluated, as an input."""
-    files = PREDICTIONS.get(project.task, ("labels.tif",))
-    return Product("predictions", name("predict", project.name, scene.id), files)
+    stage, files = PREDICTIONS[project.task]
+    return Product("predictions", name(stage, project.name, scene.id), files)
+
+
+def raw_files(project: Project) -> tuple[str, ...]:
+    """Return the outputs of infer that predict derives all others from."""
+    return RAW[project.task]
 
 
 def present(*sources: Source | Product | None) -> tuple[Source | Product, ...]:

@@ -312,10 +312,13 @@ class Builder:
             if output is None:
                 return None
             outputs[name] = output
-        kept = {o.path for o in outputs.values()}
-        for output in before.values():
-            if output.path not in kept:
-                (self._workspace.root / output.path).unlink(missing_ok=True)
+        gone = {o.path for o in before.values()} - {o.path for o in outputs.values()}
+        if gone:
+            # A file that has become another artifact's since.
+            records = self._workspace.state.records().items()
+            gone -= {o.path for name, record in records if name != artifact.name for o in record.outputs.values()}
+        for path in gone:
+            (self._workspace.root / path).unlink(missing_ok=True)
         facts = planned.facts
         return Record(
             key=action.key,

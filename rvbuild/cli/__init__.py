@@ -14,6 +14,9 @@ from rvbuild.build import seal
 STAGES = ("analyze", "chip", "train", "predict", "eval", "bundle")
 BUILDING = (*STAGES, "build")
 
+PARTS = {"predict": ("infer", "predict")}
+"""The stages that a command does together, where it is more than the one of its name."""
+
 
 def main() -> int:
     """Run the command line `sys.argv` and return the exit status."""
@@ -31,6 +34,15 @@ def workspace_of(project: Path) -> Path:
     """Return the workspace of a project file: the directory that holds `projects/`, or else the file's own."""
     folder = Path(os.path.abspath(project)).parent  # noqa: PTH100 - keeps symbolic links as the user named them
     return folder.parent if folder.name == "projects" else folder
+
+
+def stages_of(word: str) -> tuple[str, ...]:
+    """Return the stages of the artifacts that a command or the name of a stage means.
+
+    >>> stages_of("predict"), stages_of("infer"), stages_of("eval")
+    (('infer', 'predict'), ('infer',), ('eval',))
+    """
+    return PARTS.get(word, (word,))
 
 
 def every_project(directory: Path) -> list[str]:

@@ -18,7 +18,7 @@ from rvbuild.build.fingerprint import signature
 from rvbuild.build.worker import Job
 from rvbuild.build.workers import Executor, Inline, Pool
 from rvbuild.build.workspace import locked
-from rvbuild.cli import asking, report
+from rvbuild.cli import asking, report, stages_of
 from rvbuild.cli.session import Session, jobs_default, load_all, project_paths, rules, session
 from rvbuild.errors import ProjectError, UsageError
 from rvbuild.project import Project, missing_files
@@ -95,7 +95,11 @@ def _run(now: Session, wanted: list[Artifact], builder: Builder, options: Option
 
 def _closure_names(artifacts: list[Artifact], stage: str, scenes: Collection[str]) -> frozenset[str]:
     by_name = {a.name: a for a in artifacts}
-    left = [a.name for a in artifacts if stage in ("build", a.stage) and (not scenes or a.scene in scenes)]
+    left = [
+        a.name
+        for a in artifacts
+        if (stage == "build" or a.stage in stages_of(stage)) and (not scenes or a.scene in scenes)
+    ]
     found: set[str] = set()
     while left:
         name = left.pop()

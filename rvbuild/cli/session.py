@@ -17,7 +17,7 @@ from rvbuild.build.execute import view_runner
 from rvbuild.build.plan import Plan
 from rvbuild.build.workers import Executor, Inline, Pool
 from rvbuild.build.workspace import Workspace
-from rvbuild.cli import every_project
+from rvbuild.cli import every_project, stages_of
 from rvbuild.errors import ProjectError, UsageError, nearest
 from rvbuild.project import Project, load
 
@@ -75,7 +75,7 @@ class Session:
 
     def wanted(self, stage: str, scenes: Sequence[str]) -> list[Artifact]:
         """Return what a building command asks for: a stage, or all for `build`, of some scenes if any are given."""
-        found = self.artifacts if stage == "build" else [a for a in self.artifacts if a.stage == stage]
+        found = self.artifacts if stage == "build" else [a for a in self.artifacts if a.stage in stages_of(stage)]
         if scenes:
             known = sorted({a.scene for a in found if a.scene is not None})
             asked: set[str] = set()

@@ -6,7 +6,9 @@ the centre of pixel (row, col) is (col + 0.5, row + 0.5).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from affine import Affine
@@ -79,6 +81,27 @@ class Grid:
         x, y = _corners(self.window)
         there_x, there_y = self.to_pixel(*other.to_map(x, y))
         return float(max(np.abs(there_x - x).max(), np.abs(there_y - y).max()))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the grid as JSON data: `{"height", "width", "transform": [a, b, c, d, e, f], "crs": WKT or null}`."""
+        return {
+            "height": self.height,
+            "width": self.width,
+            "transform": list(self.transform[:6]),
+            "crs": None if self.crs is None else self.crs.to_wkt(),
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Grid:
+        """Return the grid that `as_json` described.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            The content is something else.
+        """
+        crs = None if content["crs"] is None else CRS.from_wkt(content["crs"])
+        return cls(content["height"], content["width"], Affine(*content["transform"]), crs)
 
     def describe(self) -> str:
         """Return one line for messages: size, pixel size, origin, CRS."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any
 
+from rvbuild import tasks
 from rvbuild.errors import DataError, ModelError
 from rvbuild.learn.checkpoint import ModelInfo, load_model, read_info
 from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS
@@ -16,13 +17,15 @@ from rvbuild.progress import Progress
 from rvbuild.stages.bundle import PROJECT, STATS, code_members
 from rvbuild.stages.bundle_settings import check_normalize, check_settings, read_json
 from rvbuild.stages.bundle_zip import extract_zip
-from rvbuild.stages.predict import predict_scene
+from rvbuild.stages.infer import infer_scene
 
 MEMBERS = frozenset({WEIGHTS, DESCRIPTION, STATS, PROJECT})
 """The members of every bundle, beside the manifest."""
 
-NAMED = frozenset({"labels.tif", "scores.tif", "rgb.tif", "cells.json", "cells.geojson", "cells.gpkg"})
-VECTOR_SUFFIXES = frozenset({".geojson", ".gpkg"})
+NAMED = frozenset(
+    {"labels.tif", "labels.qml", "scores.tif", "rgb.tif", "cells.json", "cells.geojson", "cells.gpkg", "cells.qml"}
+)
+VECTOR_SUFFIXES = frozenset({".geojson", ".gpkg", ".qml"})
 """What a directory of results may hold; vectors are named after a class."""
 
 
@@ -80,8 +83,9 @@ def predict_images(
 ) -> list[Path]:
     """Predict images with the model of a bundle.
 
-    Each image gives the files that the predict stage gives for it without an area of interest, byte for byte, in the
-    directory `out/<image's name without suffix>`. It appears when it is complete; an earlier result is replaced then.
+    Each image gives the files that the stages infer and predict give for it without an area of interest, byte for byte,
+    in the directory `out/<image's name without suffix>`. It appears when it is complete; an earlier result is replaced
+    then.
 
     Parameters
     ----------
@@ -128,7 +132,9 @@ def predict_images(
                 # One level deeper: what is published has the usual permissions, not those of a private directory.
                 staging = Path(hidden) / target.name
                 staging.mkdir()
-                predict_scene(model, info, [image], (), settings, staging, progress)
+                infer_scene(model, info, [image], (), settings, staging, progress)
+                task = tasks.get(settings["task"])
+                task.derive({name: staging / name for name in task.RAW}, settings, staging, progress)
                 _replace(target, staging, Path(hidden) / "before")
     return targets
 
@@ -163,8 +169,9 @@ def _targets(images: Sequence[Path], out: Path, class_names: Set[str]) -> list[P
 
 
 def _is_result(path: Path, class_names: Set[str]) -> bool:
-    vector = path.suffix in VECTOR_SUFFIXES and _letters(path.stem) in map(_letters, class_names)
-    return (path.name in NAMED or vector) and path.is_file() and not path.is_symlink()
+    stem = _letters(path.stem)
+    vector = path.suffix in VECTOR_SUFFIXES and {stem, stem.removesuffix("_")} & set(map(_letters, class_names))
+    return (path.name in NAMED or bool(vector)) and path.is_file() and not path.is_symlink()
 
 
 def _letters(name: str) -> str:

@@ -9,10 +9,18 @@ import pytest
 
 from rvbuild.errors import DataError, ModelError
 from rvbuild.progress import Silent
-from rvbuild.stages import bundle_reader, bundle_zip, predict
+from rvbuild.stages import bundle_reader, bundle_zip
 from rvbuild.stages.bundle_reader import open_bundle, predict_images
 from tests.stages.sample_bundles import CODE, MEMBERS, contents, pack, refuse, rewrite, settings, with_code
-from tests.stages.sample_scenes import digests, empty, image_array, predict_settings, write_model, write_raster
+from tests.stages.sample_scenes import (
+    digests,
+    empty,
+    image_array,
+    predict_scene,
+    predict_settings,
+    write_model,
+    write_raster,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -41,7 +49,7 @@ def test_predictions_equal_those_of_the_stage(tmp_path: Path, image: Path) -> No
     model = write_model(tmp_path / "model")
     how: dict[str, Any] = {"scores": "uint8", "rgb": True, "vectors": vectors, "blend": "cosine"}
     staged = empty(tmp_path / "staged")
-    predict.run({"image": [image], "aoi": [], "model": model}, predict_settings(**how), staged, Silent())
+    predict_scene({"image": [image], "aoi": [], "model": model}, predict_settings(**how), staged)
 
     found = predict_images(pack(tmp_path, model, **how), [image], tmp_path / "out", Silent())
 
@@ -55,7 +63,7 @@ def test_several_images(packed: Path, tmp_path: Path, image: Path) -> None:
     other = write_raster(empty(tmp_path / "elsewhere") / "other.tif", image_array(20, 20, seed=6))
     found = predict_images(packed, [image, other], tmp_path / "out", Silent())
     assert [path.name for path in found] == ["new", "other"]
-    assert all([file.name for file in path.iterdir()] == ["labels.tif"] for path in found)
+    assert all(list(digests(path)) == ["labels.qml", "labels.tif"] for path in found)
 
 
 def test_an_earlier_result_is_replaced(packed: Path, tmp_path: Path, image: Path) -> None:
