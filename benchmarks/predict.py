@@ -53,7 +53,7 @@ def _speed(folder: Path) -> Figure:
 
     def stage() -> float:
         inputs = {"image": [image], "model": model_files}
-        return seconds(lambda: run_stage("predict", inputs, predict_settings(CHIP_PX, CHIP_PX, "none"), folder / "out"))
+        return seconds(lambda: run_stage("infer", inputs, predict_settings(CHIP_PX, CHIP_PX, "none"), folder / "out"))
 
     bare, ours = interleaved(5, lambda: seconds(forward), stage)
     rates = [SPEED_PX**2 / spent / 1e6 for spent in (ours, bare)]
@@ -80,7 +80,7 @@ def _memory(folder: Path) -> Figure:
 
 def _main(scene: Path, *model_files: Path) -> None:
     inputs = {"image": [scene / "image.tif"], "model": list(model_files)}
-    run_stage("predict", inputs, predict_settings(TINY_CHIP_PX, TINY_CHIP_PX // 2, "mean"), scene / "out")
+    run_stage("infer", inputs, predict_settings(TINY_CHIP_PX, TINY_CHIP_PX // 2, "mean"), scene / "out")
     print(json.dumps({"rss_mb": peak_rss_mb()}))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from rvbuild.geo.environment import DETERMINISTIC_ENVIRONMENT
 
-from . import analyze, bundle, chip, evaluate, predict, train
+from . import analyze, bundle, chip, evaluate, infer, predict, train
 from .common import Artifact, Project
 
 #: The stages in the order of the work, each with its rule.
@@ -18,6 +18,7 @@ RULES: Mapping[str, Any] = {
     "analyze": analyze,
     "chip": chip,
     "train": train,
+    "infer": infer,
     "predict": predict,
     "eval": evaluate,
     "bundle": bundle,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, Strict
 
@@ -33,6 +33,9 @@ class VectorOutputTable(Table):
 
 class PredictTable(Table):
     """How predictions are made and written. labels.tif is always written."""
+
+    derived: ClassVar[frozenset[str]] = frozenset({"rgb", "vectors"})
+    """The keys that decide what is made of the raw result, and not the raw result."""
 
     stride_px: Pixels | None = Field(
         None,
@@ -92,14 +95,30 @@ class PredictTable(Table):
             outputs.append(output)
 
     def slice(self) -> dict[str, Any]:
-        """Return the settings, without what is about cells or boxes."""
+        """Return all settings, as a bundle holds them, without what is about cells or boxes."""
         return {key: value for key, value in super().slice().items() if key not in ("cells", *boxes.PREDICT_KEYS)}
+
+    def infer_slice(self) -> dict[str, Any]:
+        """Return the settings that what is inferred depends on."""
+        return {key: value for key, value in self.slice().items() if key not in self.derived}
+
+    def derive_slice(self) -> dict[str, Any]:
+        """Return the settings that only what is derived from it depends on: they never run the network."""
+        return {key: value for key, value in self.slice().items() if key in self.derived}
 
 
 class CellPredictTable(PredictTable):
     """How the cells of a project are predicted: the same table, with the size of a cell."""
 
+    derived: ClassVar[frozenset[str]] = frozenset({"rgb", "scores", "cells"})
+
     cell_px: Pixels
+
+    def infer_slice(self) -> dict[str, Any]:
+        """Return the settings that what is inferred depends on: cells have no strides and do not blend."""
+        return {
+            key: value for key, value in super().infer_slice().items() if key in ("cell_px", "batch_size", "device")
+        }
 
     def slice(self) -> dict[str, Any]:
         """Return the settings, with what is said of cells."""
@@ -114,6 +133,13 @@ class CellPredictTable(PredictTable):
 
 class BoxPredictTable(PredictTable):
     """How the boxes of a project are predicted: the same table, with what is said of boxes."""
+
+    derived: ClassVar[frozenset[str]] = frozenset(boxes.PREDICT_KEYS)
+
+    def infer_slice(self) -> dict[str, Any]:
+        """Return the settings that what is inferred depends on: boxes do not blend."""
+        own = ("stride_px", "batch_size", "device")
+        return {key: value for key, value in super().infer_slice().items() if key in own}
 
     def slice(self) -> dict[str, Any]:
         """Return the settings, with what is said of boxes."""

@@ -30,10 +30,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PREDICT_SETTINGS",
+    "RAW",
     "aim",
     "chip_windows",
     "class_counts",
     "collate",
+    "derive",
     "draw",
     "forward",
     "labels",
@@ -52,6 +54,8 @@ __all__ = [
 ]
 
 PREDICT_SETTINGS = ("cell_px", "cells")
+
+RAW = ("cells.json",)
 
 
 class _Cells:
@@ -164,10 +168,17 @@ def forward(model: nn.Module, images: torch.Tensor) -> np.ndarray:
 
 
 def merger(grid: Grid, outputs: Path, settings: Mapping[str, Any]) -> Merger:
-    """Return what gathers cells and writes them as vectors and rasters."""
-    from rvbuild.tasks.classification_merge import merger as make
+    """Return what gathers cells into `cells.json`."""
+    from rvbuild.tasks.classification_cells import merger as make
 
     return make(grid, outputs, settings)
+
+
+def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+    """Write the cells as vectors, and as rasters with a pixel for each cell."""
+    from rvbuild.tasks.classification_outputs import derive as write
+
+    write(raw, settings, outputs, progress)
 
 
 def scene_grid(predictions: Path) -> Grid:

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from rvbuild.geo.windows import Window
     from rvbuild.tasks.detection_model import Found
 
+PREDICT_SETTINGS = ("boxes", "score_thresh", "merge_thresh")
+
+RAW = ("raw.safetensors",)
+
 
 def labels(files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: ClassList, null_id: int) -> Labels:
     """Open a scene's labels; see `rvbuild.geo.labels_boxes.open_boxes`."""

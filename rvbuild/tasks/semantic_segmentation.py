@@ -27,10 +27,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PREDICT_SETTINGS",
+    "RAW",
     "aim",
     "chip_windows",
     "class_counts",
     "collate",
+    "derive",
     "draw",
     "forward",
     "labels",
@@ -49,6 +51,8 @@ __all__ = [
 ]
 
 PREDICT_SETTINGS = ()
+
+RAW = ("labels.tif",)
 
 _FEW_CLASSES = 16
 """Up to here a comparison per class is faster than a histogram."""
@@ -136,10 +140,17 @@ def forward(model: nn.Module, images: torch.Tensor) -> np.ndarray:
 
 
 def merger(grid: Grid, outputs: Path, settings: Mapping[str, Any]) -> Merger:
-    """Return what merges windows into `labels.tif` and its companions."""
+    """Return what merges windows into `labels.tif`, and on request `scores.tif`."""
     from rvbuild.tasks.segmentation_merge import merger as make
 
     return make(grid, outputs, settings)
+
+
+def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+    """Write the style of `labels.tif`, and on request colours and polygons."""
+    from rvbuild.tasks.segmentation_outputs import derive as write
+
+    write(raw, settings, outputs, progress)
 
 
 def scene_grid(predictions: Path) -> Grid:
