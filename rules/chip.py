@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .common import Artifact, Project, aoi, area, classes, folder, image, labels, name, packages, present, seed
+from .common import (
+    Artifact,
+    Project,
+    aoi,
+    area,
+    classes,
+    folder,
+    image,
+    image_code,
+    labels,
+    name,
+    packages,
+    present,
+    seed,
+)
 
 VERSION = 1
 RUN = "rvbuild.stages.chip:run"
@@ -38,7 +52,9 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
                 "seed": seed(project, f"chip:{scene.id}") if random else 0,
                 **area(scene),
             },
-            inputs=present(image(project, scene), labels(project, scene), aoi(project, scene)),
+            inputs=present(
+                image(project, scene), labels(project, scene), aoi(project, scene), *image_code(project, scene)
+            ),
             folder=folder(project, "chip", scene.id),
             code=code,
             packages=packages(project),

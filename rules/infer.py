@@ -40,7 +40,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
                 "predict": project.predict.infer_slice(),
                 **area(scene),
             },
-            inputs=present(image(project, scene), aoi(project, scene), model(project), *user_code(project)),
+            inputs=present(image(project, scene), aoi(project, scene), model(project), *user_code(project, scene)),
             folder=folder(project, "predict", scene.id),
             code=code,
             packages=packages(project),

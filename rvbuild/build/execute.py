@@ -19,7 +19,7 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
@@ -107,10 +107,18 @@ class Builder:
         planned = self.plan[name]
         if planned.decision.state is not State.FRESH:
             return False
-        record = self._workspace.state.record(name)
+        record = planned.facts.record
         shown = tuple(o.path for o in record.outputs.values()) if record else ()
         self._done(Outcome(self.plan.artifacts[name], Did.FRESH, (), 0.0, planned.facts.key, shown))
         return True
+
+    def to_do(self, names: Iterable[str]) -> list[Artifact]:
+        """Return what of `names` and all that they need is not fresh, or rests on such; count the others as fresh."""
+        left: dict[str, Artifact] = {}
+        for artifact in self.plan.closure(names):
+            if not left.keys().isdisjoint(artifact.needs()) or not self.is_fresh(artifact.name):
+                left[artifact.name] = artifact
+        return list(left.values())
 
     def perform(self, name: str) -> bool:
         """Restore or build `name`; return whether it is up to date now."""
@@ -281,13 +289,13 @@ class Builder:
                         )
             else:
                 origin = self.plan.artifacts[item.artifact]
-                record = self._workspace.state.record(item.artifact)
+                record = self.plan[item.artifact].facts.record
                 outputs = record.outputs if record else {}
                 for name in selected(item, outputs):
                     self._recheck_output(artifact, origin, name, outputs[name])
 
     def _recheck_output(self, artifact: Artifact, origin: Artifact, name: str, output: Output) -> None:
-        path = self._workspace.root / output.path
+        path = f"{self._workspace.root}/{output.path}"
         now = signature(path)
         if now is None or not (output.is_as_placed(now) or hash_file(path) == output.digest):
             raise StageError(

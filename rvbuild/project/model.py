@@ -11,6 +11,7 @@ from rvbuild.project.analyze import AnalyzeTable
 from rvbuild.project.bundle import BundleTable
 from rvbuild.project.chip import ChipTable
 from rvbuild.project.evaluation import EvalTable
+from rvbuild.project.image import ImageTable
 from rvbuild.project.labels import RasterLabelsTable, VectorLabelsTable
 from rvbuild.project.predict import PredictTable
 from rvbuild.project.train import TrainTable
@@ -45,17 +46,25 @@ class ImageSource:
     Attributes
     ----------
     files
-        The files of the mosaic, expanded; relative ones are relative to the workspace.
-    nodata
-        The value without data, one per band, or None for what the files say.
+        The files of the mosaic, or of all layers of a stack, expanded; relative ones are relative to the workspace.
+    table
+        How they are read; None if the scene has no image, which is an error.
     """
 
     files: tuple[str, ...]
-    nodata: float | tuple[float, ...] | None = None
+    table: ImageTable | None
 
     def slice(self) -> dict[str, Any]:
-        """Return the settings, without the paths."""
-        return {"nodata": list(self.nodata) if isinstance(self.nodata, tuple) else self.nodata}
+        """Return the settings that decide the pixels that are read, without the paths."""
+        return {"nodata": None} if self.table is None else self.table.slice()
+
+    def normalize(self) -> dict[str, Any] | None:
+        """Return the settings of the transformer that needs statistics, or None."""
+        return None if self.table is None else self.table.normalize()
+
+    def modules(self) -> list[str]:
+        """Return the user's Python modules that transform pixels."""
+        return [] if self.table is None else self.table.modules()
 
 
 @dataclass(frozen=True)

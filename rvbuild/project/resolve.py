@@ -46,6 +46,7 @@ class Resolver:
         self.problems = problems
         self.environment = environment
         self.written: dict[tuple[str, str], tuple[Written, ...]] = {}
+        self._placed: dict[tuple[tuple[str, ...], Key, str], tuple[Written, ...]] = {}
         self.class_names: tuple[str, ...] = ()
 
     def project(self, path: Path, workspace: Path) -> Project | None:
@@ -143,6 +144,7 @@ class Resolver:
         self._check_images(scenes, places)
         self._check_labels(scenes, places)
         self._check_channels(scenes)
+        self._check_normalize(scenes)
         self._check_differ(scenes)
         return tuple(scenes)
 
@@ -150,7 +152,7 @@ class Resolver:
         """Return one scene: what `[scene]` says, where `by_id` says nothing else."""
         table, at = self._source(id_, "image")
         image = table.image
-        files = self._files(id_, "image", image.files if image else (), at)
+        files = self._files(id_, "image", tuple(path for _, path in image.paths()) if image else (), at)
         channels = self._source(id_, "channels")[0].channels
         table, at = self._source(id_, "aoi")
         aoi = self._files(id_, "aoi", tuple(text for area in areas(table.aoi) for text in area.vector), at)
@@ -158,7 +160,7 @@ class Resolver:
         return Scene(
             id=id_,
             split=split,
-            image=ImageSource(files=files, nodata=image.nodata if image else None),
+            image=ImageSource(files, image),
             channels=channels,
             labels=self._labels(id_),
             aoi=aoi,
@@ -192,9 +194,12 @@ class Resolver:
         return self._expand(texts, at, part, id_)
 
     def _written(self, texts: tuple[str, ...], at: Key, part: str) -> tuple[Written, ...]:
-        """Return where and how some paths were written."""
-        places = self.problems.places
-        return tuple(Written(places.where(self._path_key(at, part, number)), text) for number, text in enumerate(texts))
+        """Return where and how some paths were written: the same for all scenes without their own."""
+        key = (texts, at, part)
+        if key not in self._placed:
+            where = self.problems.places.where
+            self._placed[key] = tuple(Written(where(self._path_key(at, part, i)), text) for i, text in enumerate(texts))
+        return self._placed[key]
 
     def _expand(self, texts: tuple[str, ...], at: Key, part: str, id_: str | None) -> tuple[str, ...]:
         """Return expanded paths; what is wrong with them is reported."""
@@ -225,6 +230,8 @@ class Resolver:
         if isinstance(value, dict):
             name = next(name for name in ("files", "raster", "vector") if name in value)
             key, value = (*key, name), value[name]
+        if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+            return _layer_keys(value, key)[number]
         return (*key, number) if isinstance(value, list) and len(value) > 1 else key
 
     def _check_there_is_training(self) -> None:
@@ -274,10 +281,27 @@ class Resolver:
                 message = f"scene {show(id_)} has {number} channels, but scene {show(first)} has {numbers[first]}"
                 self.problems.add(key, f"{message}; a model takes one number of channels")
 
+    def _check_normalize(self, scenes: Sequence[Scene]) -> None:
+        """Report scenes that end with another transformer of statistics: a model normalises in one way."""
+        for scene in scenes[1:]:
+            first, how = scenes[0].image.normalize(), scene.image.normalize()
+            if how != first and scene.image.files and scenes[0].image.files:
+                key = (*self._source(scene.id, "image")[1], "image")
+                names = [show(each["kind"]) if each else "no such transform" for each in (first, how)]
+                if names[0] == names[1]:
+                    names[1] += " with other settings"
+                message = f"scene {show(scenes[0].id)} has {names[0]} at the end, scene {show(scene.id)} {names[1]}"
+                self.problems.add((*key, "transform"), f"{message}; a model normalises all images in one way")
+        how = scenes[0].image.normalize() if scenes else None
+        if how and self.file.train.given("max_stds"):
+            message = f"has no effect with {show(how['kind'])} in the transform of the images"
+            self.problems.add(("train", "max_stds"), message)
+
     def _check_differ(self, scenes: Iterable[Scene]) -> None:
         """Report scenes that are one and the same area of one image, because `{id}` was forgotten."""
         table = self.file.scene
-        texts = (table.image.files if table.image else ()) + tuple(t for area in areas(table.aoi) for t in area.vector)
+        texts = [path for _, path in table.image.paths()] if table.image else []
+        texts += [text for area in areas(table.aoi) for text in area.vector]
         same = [scene.id for scene in scenes if not any(self._overrides(scene.id, part) for part in ("image", "aoi"))]
         same = list(dict.fromkeys(same))
         if table.image and len(same) > 1 and not any(uses_id(text) for text in texts):
@@ -286,3 +310,15 @@ class Resolver:
             self.problems.add(
                 ("scene", "image"), f"{message}; put {{id}} where their files differ, or give each an aoi"
             )
+
+
+def _layer_keys(layers: list[Any], key: Key) -> list[Key]:
+    """Return the key of each path of a stack, some of whose layers are tables."""
+    keys: list[Key] = []
+    for number, layer in enumerate(layers):
+        files = layer.get("files") if isinstance(layer, dict) else None
+        if isinstance(files, list):
+            keys += [(*key, number, "files", n) for n in range(len(files))]
+        else:
+            keys.append((*key, number, "files") if isinstance(layer, dict) else (*key, number))
+    return keys

@@ -137,7 +137,7 @@ class Space:
             workspace.sweep()
             names = wanted or ("last:p",)
             plan.look(plan.closure(names))
-            engine.run(list(plan.artifacts.values()), names, builder, jobs, keep_going)
+            engine.run(builder.to_do(names), builder, jobs, keep_going)
             for artifact in plan.closure(names):
                 builder.skip(artifact.name, "not reached")
             self.outcomes = {o.artifact.label(): o for o in builder.outcomes.values()}

@@ -120,7 +120,7 @@ def test_an_image_beside_its_result_is_never_replaced(packed: Path, tmp_path: Pa
     label = write_raster(empty(tmp_path / "out" / "labels") / "labels.tif", image_array(20, 20))
     for path in (image, label):
         before = path.read_bytes()
-        with pytest.raises(DataError, match=rf"{path.name}: lies where its result would be written"):
+        with pytest.raises(DataError, match=rf"{path.name}: lies where a result would be written"):
             predict_images(packed, [path], tmp_path / "out", Silent())
         assert path.read_bytes() == before
 
@@ -192,9 +192,9 @@ def test_code_that_differs_from_what_would_run(tmp_path: Path) -> None:
     harmless = {**members, "code/nets/small.py": b"def small(): ...\n"}
     refuse(rewrite(path, harmless), tmp_path / "into", r"code/nets/small\.py differs from the module")
     more = {**members, "code/more.py": b""}
-    refuse(rewrite(path, more), tmp_path / "into2", "not the modules that model.json embeds")
+    refuse(rewrite(path, more), tmp_path / "into2", "not the modules that model.json and project.json embed")
     del members["code/nets/small.py"]
-    refuse(rewrite(path, members), tmp_path / "into3", "not the modules that model.json embeds")
+    refuse(rewrite(path, members), tmp_path / "into3", "not the modules that model.json and project.json embed")
 
 
 def test_the_members_are_known_in_one_place() -> None:
