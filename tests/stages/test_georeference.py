@@ -14,6 +14,8 @@ import pytest
 import rasterio
 import rasterio.features
 import rasterio.warp
+import shapely
+import shapely.geometry
 import torch
 from affine import Affine
 from rasterio.crs import CRS
@@ -23,7 +25,7 @@ from rvbuild.geo.environment import not_georeferenced_is_fine
 from rvbuild.geo.image import open_scene_image
 from rvbuild.geo.labels import open_labels
 from rvbuild.progress import Silent
-from rvbuild.stages import chip, evaluate
+from rvbuild.stages import chip, evaluate, evaluate_merge
 from rvbuild.tasks import semantic_segmentation as task
 from tests.geo.conftest import PLACES
 from tests.stages.sample_scenes import (
@@ -167,6 +169,72 @@ def test_the_way_from_the_image_and_back_is_the_identity(
     evaluate.run(against, how, scored, Silent())
     confusion = np.array(json.loads((scored / "eval.json").read_text())["confusion"])
     assert np.trace(confusion) == confusion.sum() == (truth != NULL).sum()
+
+
+AREAS = [
+    # A hole, and borders off the pixels' borders.
+    shapely.Polygon(
+        [(5.3, 4.2), (40.7, 7.1), (33.4, 50.6), (9.2, 44.9)],
+        [[(15.1, 15.2), (25.4, 16.8), (22.9, 30.3), (14.6, 28.4)]],
+    ),
+    # Of two parts, smaller than a window, one beyond the edge of the image.
+    shapely.MultiPolygon([shapely.box(50.2, 20.4, 60.9, 27.6), shapely.box(70.3, 50.7, 95.1, 75.2)]),
+]
+"""In pixels of the whole image."""
+
+
+@pytest.mark.parametrize("place", ["north-up", "south-up", "rotated", "degrees", "rotated degrees", "world file"])
+def test_predictions_and_scores_are_those_of_the_area_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    transform, crs = MORE_PLACES[place]
+    scene = Scene(tmp_path, transform, crs, None)
+    size = {"out_shape": (HEIGHT, WIDTH)}
+    with not_georeferenced_is_fine():
+        inside = rasterio.features.rasterize(AREAS, **size).astype(bool) & (scene.labels != NULL)
+    lon_lat = CRS.from_epsg(4326) if crs else None
+    aoi = [
+        write_area(tmp_path / "one.geojson", AREAS[0], scene, lon_lat),
+        write_area(tmp_path / "two.gpkg", AREAS[1], scene, crs),
+    ]
+    monkeypatch.setattr(task, "forward", lambda model, images: see(model, images)[:, ::-1])
+    outputs = empty(tmp_path / "predicted")
+    inputs = {"image": [tmp_path / "image.tif"], "aoi": aoi, "model": write_model(tmp_path / "model")}
+    predict_scene(inputs, scene.settings(predict_settings(stride_px=16)), outputs)
+    with not_georeferenced_is_fine(), rasterio.open(outputs / "labels.tif") as file:
+        predicted = file.read(1)
+    np.testing.assert_array_equal(predicted != 255, inside)
+
+    labels = scene.polygons(tmp_path / "labels.gpkg", crs)
+    how = {"task": "semantic_segmentation", "labels": VECTORS, "classes": CLASSES, "null_id": NULL, "eval": {}}
+    scored, merged = empty(tmp_path / "scored"), empty(tmp_path / "merged")
+    against = {"predictions": [outputs / "labels.tif"], "labels": [labels], "aoi": aoi}
+    evaluate.run(against, {**how, "scene": "a"}, scored, Silent())
+    confusion = np.array(json.loads((scored / "eval.json").read_text())["confusion"])
+    assert confusion.sum() == inside.sum() > 0
+    assert np.trace(confusion) == 0
+    evaluate_merge.run({"eval/a": [scored / "eval.json"]}, how, merged, Silent())
+    average = json.loads((merged / "eval.json").read_text())["overall"][-1]
+    assert average["class_name"] == "average"
+    assert average["metrics"]["f1"] == 0, "what lies outside the area is no success"
+
+
+def write_area(path: Path, area: Any, scene: Scene, crs: CRS | None) -> Path:
+    """Write an area in pixels of the image as a vector file."""
+    x, y = shapely.get_coordinates(area).T
+    a, b, c, d, e, f = scene.transform[:6]
+    x, y = a * x + b * y + c, d * x + e * y + f
+    if crs is not None and crs != scene.crs:
+        x, y = rasterio.warp.transform(scene.crs, crs, x, y)
+    geometry = shapely.geometry.mapping(shapely.set_coordinates(area, np.stack([x, y], axis=1)))
+    driver = "GPKG" if path.suffix == ".gpkg" else "GeoJSON"
+    more = {} if driver == "GPKG" else {"COORDINATE_PRECISION": "15"}
+    schema = {"geometry": area.geom_type, "properties": {}}
+    with fiona.open(
+        path, "w", driver=driver, schema=schema, crs_wkt=None if crs is None else crs.to_wkt(), **more
+    ) as file:
+        file.write({"type": "Feature", "properties": {}, "geometry": geometry})
+    return path
 
 
 def check_chips(folder: Path, labels: np.ndarray, image: np.ndarray) -> None:
