@@ -50,7 +50,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
                 "null_id": project.null_id,
                 "chip": chip,
                 "seed": seed(project, f"chip:{scene.id}") if random else 0,
-                **area(scene),
+                **area(project, scene),
             },
             inputs=present(
                 image(project, scene), labels(project, scene), aoi(project, scene), *image_code(project, scene)

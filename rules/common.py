@@ -59,7 +59,11 @@ def folder(project: Project, *parts: str) -> str:
 
 def seed(project: Project, artifact: str) -> int:
     """Return the seed of an artifact, from the project's seed and `artifact`, a name without the project's."""
-    return xxhash.xxh3_64_intdigest(canonical([project.seed, artifact])) & 0x7FFFFFFF
+    return _seed(project.seed, artifact)
+
+
+def _seed(seed: int, what: str) -> int:
+    return xxhash.xxh3_64_intdigest(canonical([seed, what])) & 0x7FFFFFFF
 
 
 def classes(project: Project) -> list[dict[str, Any]]:
@@ -106,9 +110,13 @@ def aoi(project: Project, scene: Scene) -> Source | None:
     return _vectors(project, "aoi", scene.aoi, {"parts": scene.aoi_parts} if scene.aoi_parts else {}, classless=True)
 
 
-def area(scene: Scene) -> dict[str, Any]:
-    """Return the settings that say which part of a scene counts; none if all of it, or all of its files."""
-    return {"area": {"parts": list(scene.aoi_parts)}} if scene.aoi_parts else {}
+def area(project: Project, scene: Scene) -> dict[str, Any]:
+    """Return the settings that say which part of a scene counts; none if all of it, or all of its area's files."""
+    found: dict[str, Any] = {"parts": [dict(part) for part in scene.aoi_parts]} if scene.aoi_parts else {}
+    if scene.blocks is not None:
+        own = {"seed": _seed(scene.blocks["seed"], f"split:{scene.base}")}
+        found["blocks"] = {**scene.blocks, **own}
+    return {"area": found} if found else {}
 
 
 def predictions(project: Project, scene: Scene) -> Product:

@@ -20,7 +20,7 @@ from .common import (
     present,
 )
 
-VERSION = 1
+VERSION = 2
 RUN = "rvbuild.stages.evaluate:run"
 RUN_MERGE = "rvbuild.stages.evaluate_merge:run"
 CODE = ("rvbuild.stages.evaluate", "rvbuild.stages.evaluate_merge", "rvbuild.tasks.{task}")
@@ -45,7 +45,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
                 "classes": classes(project),
                 "null_id": project.null_id,
                 "eval": project.eval.slice(),
-                **area(scene),
+                **area(project, scene),
             },
             inputs=present(
                 predictions(project, scene),

@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "samples": {"samples", "geo"},
     "__main__": {"cli"},
 }
-LEAVES = {"errors", "expressions", "filters", "progress", "types", "usercode"}
+LEAVES = {"errors", "expressions", "filters", "progress", "shares", "types", "usercode"}
 
 # Modules of the parts below that planning uses: they import nothing heavy, which the tests of `loaded` hold them to.
 PLANNING = {"rules": {"rvbuild.learn.trajectory", "rvbuild.geo.environment", "rvbuild.geo.reading"}}

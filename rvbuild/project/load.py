@@ -62,7 +62,7 @@ def load(path: Path, overrides: Sequence[str] = (), environ: Mapping[str, str] |
     resolver = Resolver(file, data, problems, environment)
     project = resolver.project(Path(os.path.abspath(path)), find_workspace(path))  # noqa: PTH100 - keeps symbolic links
     if problems or refused or project is None:
-        raise ProjectError([*problems.report(), *refused])
+        raise ProjectError([*problems.report(), *dict.fromkeys(refused)])
     return project
 
 

@@ -120,6 +120,31 @@ def test_a_clone_pulls_what_it_needs(built, template, tmp_path, monkeypatch):
     assert "fetched 0 results" in clone.rvbuild("cache", "pull", "--all").out
 
 
+def test_a_clone_builds_from_a_store_elsewhere_without_a_pull(built, template, tmp_path, monkeypatch):
+    remote = tmp_path / "remote"
+    assert built.rvbuild("cache", "push", str(remote)).status == 0
+    shutil.copytree(template, tmp_path / "other name")
+    clone = Space(tmp_path / "other name")
+    clone.project = clone.project.rename(clone.project.with_name("q.toml"))
+    monkeypatch.setenv("RVBUILD_REMOTE", str(remote))
+    assert clone.rvbuild("status", "--json").did("restorable") == ALL - {"bundle"}  # which holds the project's name
+    assert not list((clone.root / "cache/store/objects").iterdir())
+    assert clone.rvbuild("build", "--json").did("restored") == ALL - {"bundle"}
+    shown, expected = clone.shown("q"), built.shown()
+    assert [shown.pop("bundle/q.zip"), expected.pop("bundle/p.zip")]
+    assert shown == expected
+    assert clone.rvbuild("clean", "eval").status == 0
+    assert clone.rvbuild("build", "--json").did("built") == {"eval:c", "eval"}
+    monkeypatch.setenv("RVBUILD_REMOTE_READ_ONLY", "1")
+    said = clone.rvbuild("cache", "push")
+    assert (said.status, "RVBUILD_REMOTE_READ_ONLY" in said.err) == (2, True)
+    monkeypatch.setenv("RVBUILD_REMOTE", "nothing://x")
+    assert clone.rvbuild("build").status == 0  # nothing is lacking, so nobody asks
+    clone.project.write_text(clone.project.read_text().replace("lr = 1e-2", "lr = 2e-2"))
+    said = clone.rvbuild("build")
+    assert (said.status, "nothing://x" in said.err) == (2, True)
+
+
 def test_asking_about_the_past_of_nothing(tmp_path):
     empty = Space(tmp_path)
     assert "nothing was built here yet" in empty.rvbuild("log").out
