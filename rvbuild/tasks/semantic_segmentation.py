@@ -40,6 +40,7 @@ __all__ = [
     "merger",
     "objective",
     "orient",
+    "overlay",
     "pack",
     "report",
     "resize",
@@ -159,6 +160,13 @@ def scene_grid(predictions: Path) -> Grid:
 
     with open_image([predictions]) as source:
         return source.grid
+
+
+def overlay(predictions: Path, grid: Grid, step: int, classes: ClassList) -> np.ndarray:
+    """Return the predicted classes in their colours; see `rvbuild.tasks.protocol.Task.overlay`."""
+    from rvbuild.tasks.segmentation_outputs import overlay as draw
+
+    return draw(predictions, grid, step, classes)
 
 
 def score(
