@@ -125,6 +125,12 @@ def predictions(project: Project, scene: Scene) -> Product:
     return Product("predictions", name(stage, project.name, scene.id), files)
 
 
+def evaluated(project: Project) -> list[Scene]:
+    """Return the scenes whose predictions are compared with labels, by id."""
+    found = (s for s in project.scenes if s.split in project.eval.splits and s.labels is not None)
+    return sorted(found, key=lambda s: s.id)
+
+
 def raw_files(project: Project) -> tuple[str, ...]:
     """Return the outputs of infer that predict derives all others from."""
     return RAW[project.task]

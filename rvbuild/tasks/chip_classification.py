@@ -42,6 +42,7 @@ __all__ = [
     "merger",
     "objective",
     "orient",
+    "overlay",
     "pack",
     "report",
     "resize",
@@ -181,6 +182,13 @@ def scene_grid(predictions: Path) -> Grid:
     from rvbuild.tasks.classification_cells import read_cells
 
     return read_cells(predictions).grid
+
+
+def overlay(predictions: Path, grid: Grid, step: int, classes: ClassList) -> np.ndarray:
+    """Return the predicted classes in their colours; see `rvbuild.tasks.protocol.Task.overlay`."""
+    from rvbuild.tasks.classification_outputs import overlay as draw
+
+    return draw(predictions, grid, step, classes)
 
 
 def score(

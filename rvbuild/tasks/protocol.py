@@ -191,6 +191,26 @@ class Task(Protocol):
         Which file that is, of infer or of predict, says `rules.common.PREDICTIONS`.
         """
 
+    def overlay(self, predictions: Path, grid: Grid, step: int, classes: ClassList) -> np.ndarray:
+        """Return a picture of predictions to lay over the image, for an overview of every `step`-th pixel.
+
+        Parameters
+        ----------
+        predictions
+            The file that `score` reads.
+        grid
+            Of the scene.
+        step
+            See `rvbuild.geo.overview`.
+        classes
+            For their colours.
+
+        Returns
+        -------
+        ndarray
+            (h, w, 4) uint8: red, green, blue and opacity; 0 where nothing was predicted.
+        """
+
     def score(
         self,
         predictions: Path,

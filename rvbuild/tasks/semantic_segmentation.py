@@ -39,6 +39,7 @@ __all__ = [
     "merger",
     "objective",
     "orient",
+    "overlay",
     "pack",
     "report",
     "resize",
@@ -154,6 +155,13 @@ def scene_grid(predictions: Path) -> Grid:
 
     with open_image([predictions]) as source:
         return source.grid
+
+
+def overlay(predictions: Path, grid: Grid, step: int, classes: ClassList) -> np.ndarray:
+    """Return the predicted classes in their colours; see `rvbuild.tasks.protocol.Task.overlay`."""
+    from rvbuild.tasks.segmentation_outputs import overlay as draw
+
+    return draw(predictions, grid, step, classes)
 
 
 def score(
