@@ -8,7 +8,7 @@ from typing import Any
 from .common import Artifact, Product, Project, Scene, classes, folder, name, packages, user_code
 from .infer import model
 
-VERSION = 1
+VERSION = 2
 RUN = "rvbuild.stages.bundle:run"
 CODE = ("rvbuild.stages.bundle",)
 
@@ -24,7 +24,6 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         run=RUN,
         version=VERSION,
         settings={
-            "project": project.name,
             "task": project.task,
             "image": _image(first),
             "channels": first.channels,

@@ -18,6 +18,7 @@ from rvbuild.build.artifact import Artifact, Product, Source, View, canonical
 from rvbuild.errors import UsageError
 from rvbuild.geo.reading import readings
 from rvbuild.project import Project, Scene
+from rvbuild.project.box_files import TABLES as BOX_FILES
 
 __all__ = ["Artifact", "Product", "Project", "Scene", "Source"]
 
@@ -36,13 +37,20 @@ _VECTOR_BESIDE = {
     ".gml": (".gfs", ".xsd"),
     ".csv": (".csvt", ".prj"),
 }
+#: How the names of all of these end.
+_BESIDE = (*_WORLD, *_RASTER_BESIDE, *(s for suffixes in _VECTOR_BESIDE.values() for s in suffixes), "-wal")
 _CODE = View("rvbuild.build.code:view")
 
 
 def name(stage: str, project: str, scene: str | None = None) -> str:
     """Return the name of an artifact, which is the name of its doit task."""
     parts = [stage, project] if scene is None else [stage, project, scene]
-    return ":".join(quote(part, safe=" !$&'()+,;@~#^`{}") for part in parts)
+    return ":".join(map(_quoted, parts))
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _quoted(part: str) -> str:
+    return quote(part, safe=" !$&'()+,;@~#^`{}")
 
 
 def folder(project: Project, *parts: str) -> str:
@@ -52,7 +60,11 @@ def folder(project: Project, *parts: str) -> str:
 
 def seed(project: Project, artifact: str) -> int:
     """Return the seed of an artifact, from the project's seed and `artifact`, a name without the project's."""
-    return xxhash.xxh3_64_intdigest(canonical([project.seed, artifact])) & 0x7FFFFFFF
+    return _seed(project.seed, artifact)
+
+
+def _seed(seed: int, what: str) -> int:
+    return xxhash.xxh3_64_intdigest(canonical([seed, what])) & 0x7FFFFFFF
 
 
 def classes(project: Project) -> list[dict[str, Any]]:
@@ -89,6 +101,11 @@ def labels(project: Project, scene: Scene) -> Source | None:
     settings = scene.labels.slice()
     if settings["kind"] == "raster":
         return _rasters(project, "labels", scene.labels.files)
+    if settings["kind"] in BOX_FILES:
+        files = tuple(resolve(project, p) for p in scene.labels.files)
+        used = {key: settings[key] for key in ("kind", "image", "scene_image")}
+        args = canonical({**used, "labels": settings["class"] is None}).decode()
+        return Source("labels", files, view=View("rvbuild.geo.box_files:digest", args))
     return _vectors(project, "labels", scene.labels.files, settings)
 
 
@@ -99,15 +116,25 @@ def aoi(project: Project, scene: Scene) -> Source | None:
     return _vectors(project, "aoi", scene.aoi, {"parts": scene.aoi_parts} if scene.aoi_parts else {}, classless=True)
 
 
-def area(scene: Scene) -> dict[str, Any]:
-    """Return the settings that say which part of a scene counts; none if all of it, or all of its files."""
-    return {"area": {"parts": list(scene.aoi_parts)}} if scene.aoi_parts else {}
+def area(project: Project, scene: Scene) -> dict[str, Any]:
+    """Return the settings that say which part of a scene counts; none if all of it, or all of its area's files."""
+    found: dict[str, Any] = {"parts": [dict(part) for part in scene.aoi_parts]} if scene.aoi_parts else {}
+    if scene.blocks is not None:
+        own = {"seed": _seed(scene.blocks["seed"], f"split:{scene.base}")}
+        found["blocks"] = {**scene.blocks, **own}
+    return {"area": found} if found else {}
 
 
 def predictions(project: Project, scene: Scene) -> Product:
     """Return what was predicted for `scene` and is evaluated, as an input."""
     stage, files = PREDICTIONS[project.task]
     return Product("predictions", name(stage, project.name, scene.id), files)
+
+
+def evaluated(project: Project) -> list[Scene]:
+    """Return the scenes whose predictions are compared with labels, by id."""
+    found = (s for s in project.scenes if s.split in project.eval.splits and s.labels is not None)
+    return sorted(found, key=lambda s: s.id)
 
 
 def raw_files(project: Project) -> tuple[str, ...]:
@@ -143,7 +170,12 @@ def normalize(project: Project) -> dict[str, Any]:
 
 def resolve(project: Project, path: str) -> Path:
     """Return `path` made absolute from the workspace."""
-    return Path(os.path.normpath(project.workspace / path))
+    return _resolve(str(project.workspace), path)
+
+
+@functools.lru_cache(maxsize=1 << 17)
+def _resolve(workspace: str, path: str) -> Path:
+    return Path(os.path.normpath(os.path.join(workspace, path)))  # noqa: PTH118 - for thousands of scenes
 
 
 def _code(project: Project, modules: Iterable[str], scenes: Iterable[Scene]) -> tuple[Source, ...]:
@@ -172,21 +204,24 @@ def _vectors(
 
 
 @functools.lru_cache(maxsize=4096)
-def _listing(directory: Path, _mtime_ns: int) -> frozenset[str]:
-    return frozenset(entry.name for entry in directory.iterdir())
+def _listing(directory: str, _mtime_ns: int) -> frozenset[str]:
+    """Return the names in `directory` that may be companions of other files."""
+    return frozenset(entry.name for entry in os.scandir(directory) if entry.name.lower().endswith(_BESIDE))
 
 
 def _siblings(path: Path) -> frozenset[str]:
+    directory = os.path.dirname(path)  # noqa: PTH120 - for thousands of scenes
     try:
-        return _listing(path.parent, path.parent.stat().st_mtime_ns)
+        return _listing(directory, os.stat(directory).st_mtime_ns)  # noqa: PTH116 - as above
     except (FileNotFoundError, NotADirectoryError):
         return frozenset()
 
 
 def _raster_companions(path: Path) -> tuple[Path, ...]:
-    names = _siblings(path)
-    wanted = [path.name + suffix for suffix in _RASTER_BESIDE] + [path.stem + suffix for suffix in _WORLD]
-    found = [path.with_name(n) for w in wanted for n in (w, w.upper()) if n in names and n != path.name]
+    found = []
+    if names := _siblings(path):
+        wanted = [path.name + suffix for suffix in _RASTER_BESIDE] + [path.stem + suffix for suffix in _WORLD]
+        found = [path.with_name(n) for w in wanted for n in (w, w.upper()) if n in names and n != path.name]
     if path.suffix.lower() == ".vrt":
         found += _vrt_sources(path)
     return tuple(dict.fromkeys(found))
@@ -194,6 +229,8 @@ def _raster_companions(path: Path) -> tuple[Path, ...]:
 
 def _vector_companions(path: Path) -> tuple[Path, ...]:
     names = _siblings(path)
+    if not names:
+        return ()
     suffix = path.suffix.lower()
     wanted = [path.stem + s for s in _VECTOR_BESIDE.get(suffix, ())]
     if suffix in (".gpkg", ".sqlite"):

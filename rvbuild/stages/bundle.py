@@ -32,7 +32,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
         `model`: `model.safetensors` and `model.json`; `stats`: `stats.json`; `code`: the user's Python, which
         `model.json` embeds already.
     settings
-        project, task, image, channels, classes, null_id, chip_px, predict.
+        task, image, channels, classes, null_id, chip_px, predict.
     outputs
         Receives `bundle.zip`.
     progress

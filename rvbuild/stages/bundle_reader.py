@@ -44,7 +44,7 @@ def open_bundle(path: Path, into: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        `{"project", "task", "image", "channels", "classes", "null_id", "chip_px", "predict"}`, checked.
+        `{"task", "image", "channels", "classes", "null_id", "chip_px", "predict"}`, checked.
 
     Raises
     ------

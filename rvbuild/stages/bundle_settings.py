@@ -147,7 +147,6 @@ _CHANNELS = _list_of(_INDEX[0], "null or a list of band indices from 0", least=1
 _OBJECT: tuple[Check, str] = (lambda value: isinstance(value, dict), "an object")
 
 _SETTINGS: Mapping[str, tuple[Check, str]] = {
-    "project": _TEXT,
     "task": _TEXT,
     "image": _OBJECT,
     "channels": (lambda value: value is None or _CHANNELS[0](value), _CHANNELS[1]),
