@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import xxhash
 
-from rvbuild.urls import Identity, Unreachable
+from rvbuild.urls import CONTENT, Identity, UnreachableError
 
 TIMEOUT_S = 20.0
 ATTEMPTS, PAUSE_S = 3, 0.3
@@ -35,14 +35,14 @@ _HEADERS = {"User-Agent": "rvbuild", "Accept-Encoding": "identity"}
 T = TypeVar("T")
 
 
-def identities(urls: Iterable[str]) -> dict[str, Identity | Unreachable | None]:
+def identities(urls: Iterable[str]) -> dict[str, Identity | UnreachableError | None]:
     """Return the identity of each file, as `identity` gives it, asked for at the same time."""
     wanted = list(dict.fromkeys(urls))
 
-    def ask(url: str) -> Identity | Unreachable | None:
+    def ask(url: str) -> Identity | UnreachableError | None:
         try:
             return identity(url)
-        except Unreachable as error:
+        except UnreachableError as error:
             return error
 
     if not wanted:
@@ -59,12 +59,12 @@ def identity(url: str) -> Identity | None:
 
     Raises
     ------
-    Unreachable
+    UnreachableError
         The server does not answer, or refuses.
     """
-    signed = _signed(url)
+    signed = _s3(url)
     if signed is not None:
-        return signed or None
+        return _signed(url, *signed)
     address = _http(url)
     found = _repeated(lambda: _head(address))
     if found is None:
@@ -82,7 +82,7 @@ def read(url: str) -> bytes | None:
 
     Raises
     ------
-    Unreachable
+    UnreachableError
         The server does not answer, or refuses, or the file has more than `MAX_TEXT_BYTES`.
     """
     signed = _s3(url)
@@ -95,7 +95,7 @@ def read(url: str) -> bytes | None:
         with _open(address, "GET") as answer:
             text: bytes = answer.read(MAX_TEXT_BYTES + 1)
         if len(text) > MAX_TEXT_BYTES:
-            raise Unreachable(f"has more than {MAX_TEXT_BYTES:,} bytes")
+            raise UnreachableError(f"has more than {MAX_TEXT_BYTES:,} bytes")
         return text
 
     return _repeated(get)
@@ -127,7 +127,7 @@ def _content(address: str) -> Identity:
     with _open(address, "GET") as answer:
         while chunk := answer.read(_CHUNK_BYTES):
             state.update(chunk)
-    return Identity("content", state.hexdigest())
+    return Identity(CONTENT, state.hexdigest())
 
 
 def _open(address: str, method: str, headers: dict[str, str] | None = None) -> Any:
@@ -146,27 +146,27 @@ def _repeated(ask: Callable[[], T | None]) -> T | None:
                 return None
             reason = f"the server answers {error.code} {error.reason}"
             if error.code in (401, 403):
-                raise Unreachable(f"{reason}; may you read it?") from None
+                raise UnreachableError(f"{reason}; may you read it?") from None
             if error.code < 500 and error.code != 429:
-                raise Unreachable(reason) from None
+                raise UnreachableError(reason) from None
         except urllib.error.URLError as error:
             cause = error.reason
             reason = (cause.strerror or str(cause)) if isinstance(cause, OSError) else str(cause)
             if isinstance(cause, socket.gaierror):
-                raise Unreachable(f"there is no such server ({reason})") from None
+                raise UnreachableError(f"there is no such server ({reason})") from None
             reason = f"{reason}; is the server up?"
         except (OSError, http.client.HTTPException) as error:
             reason = f"{str(error) or type(error).__name__}; is the server up?"
         if attempt + 1 < ATTEMPTS:
             time.sleep(PAUSE_S * 2**attempt)
-    raise Unreachable(reason)
+    raise UnreachableError(reason)
 
 
 # -- S3 ---------------------------------------------------------------------------------------------------------------
 
 
 def _http(url: str) -> str:
-    """Return the address of a file for plain requests: that of a public bucket for `s3://…`, by the variables of GDAL."""
+    """Return the address for plain requests: of `s3://…`, that of a public bucket by the variables of GDAL."""
     if not url.lower().startswith("s3://"):
         return urllib.parse.quote(url, safe=":/?#[]@!$&'()*+,;=%~")
     bucket, _, key = url[5:].partition("/")
@@ -189,7 +189,7 @@ def _s3(url: str) -> tuple[Any, str] | None:
     try:
         import s3fs
     except ImportError:
-        raise Unreachable(
+        raise UnreachableError(
             'the package s3fs is not installed, which signs requests: pip install "rvbuild[s3]"; for a public bucket, '
             "set AWS_NO_SIGN_REQUEST=YES"
         ) from None
@@ -198,15 +198,11 @@ def _s3(url: str) -> tuple[Any, str] | None:
     return s3fs.S3FileSystem(endpoint_url=f"{scheme}://{endpoint}" if endpoint else None), url[5:]
 
 
-def _signed(url: str) -> Identity | bool | None:
-    """Return the identity of a file in a bucket that needs a signature, False if it is not there; None for others."""
-    signed = _s3(url)
-    if signed is None:
-        return None
-    filesystem, key = signed
+def _signed(url: str, filesystem: Any, key: str) -> Identity | None:
+    """Return the identity of a file in a bucket that needs a signature, or None if it is not there."""
     info = _asked_s3(lambda: filesystem.info(key, refresh=True))
     if info is None:
-        return False
+        return None
     if etag := str(info.get("ETag") or ""):
         return _identity(url, "ETag", etag, str(info.get("size")))
     return _identity(url, "Last-Modified and size", str(info.get("LastModified")), "", str(info.get("size")))
@@ -218,4 +214,4 @@ def _asked_s3(ask: Callable[[], T]) -> T | None:
     except FileNotFoundError:
         return None
     except Exception as error:  # of botocore, whose classes have no common base that is public
-        raise Unreachable(f"{type(error).__name__}: {error}") from None
+        raise UnreachableError(f"{type(error).__name__}: {error}") from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import re
 from dataclasses import dataclass
 from pathlib import Path, PosixPath
@@ -28,8 +30,12 @@ def to_path(text: str) -> Path:
     return Url(text) if is_url(text) else Path(text)
 
 
-class Unreachable(Exception):
+class UnreachableError(Exception):
     """A server does not answer, or not with the file; the message says how."""
+
+
+CONTENT = "content"
+"""What `Identity.by` says of a file that had to be read."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +57,11 @@ class Identity:
 class Url(PosixPath):
     """The address of a file elsewhere, where the path of a file is expected.
 
-    Its text and its `name`, `stem` and `suffix` are those of the address; nothing of a path that looks at the file
-    system means anything.
+    Its text and its `name`, `stem` and `suffix` are those of the address. It can be opened to read a small file as a
+    whole; nothing else of a path that looks at the file system means anything.
     """
+
+    _url: str
 
     def __new__(cls, url: str) -> Self:
         """Make a path that keeps its text: a path would make one slash of two."""
@@ -80,6 +88,27 @@ class Url(PosixPath):
     def name(self) -> str:
         """The last part of the address, without a query."""
         return urlsplit(self._url).path.rpartition("/")[2]
+
+    def open(self, mode: str = "r", *_: Any, encoding: str | None = None, **__: Any) -> Any:
+        """Open the file for reading: all of it is fetched.
+
+        Raises
+        ------
+        OSError
+            The server does not answer, or not with the file.
+        """
+        from rvbuild.fetch import read  # what asks servers is loaded where there are some
+
+        if set(mode) - set("rbt"):
+            raise OSError(f"{self}: a file elsewhere cannot be written")
+        try:
+            content = read(self._url)
+        except UnreachableError as error:
+            raise OSError(f"{self}: {error}") from None
+        if content is None:
+            raise FileNotFoundError(errno.ENOENT, "not found on the server", self._url)
+        stream = io.BytesIO(content)
+        return stream if "b" in mode else io.TextIOWrapper(stream, encoding=encoding)
 
     def gdal(self) -> str:
         """Return the name by which GDAL opens the file.

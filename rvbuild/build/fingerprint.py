@@ -11,7 +11,7 @@ from pathlib import Path
 import xxhash
 
 from rvbuild.build.state import Signature, State
-from rvbuild.urls import Identity, Unreachable, is_url
+from rvbuild.urls import Identity, UnreachableError, is_url
 
 #: A file changed this short a time before it was hashed may change again within the same clock tick.
 RACY_NS = 20_000_000
@@ -50,7 +50,7 @@ class Fingerprints:
     def __init__(self, state: State) -> None:
         self._state = state
         self._known: dict[str, str | None] = {}
-        self._elsewhere: dict[str, Identity | Unreachable | None] = {}
+        self._elsewhere: dict[str, Identity | UnreachableError | None] = {}
         self.hashed = 0
 
     def digest(self, path: Path | str) -> str | None:
