@@ -215,26 +215,33 @@ def digest(paths: Sequence[Path], args: Mapping[str, Any]) -> str:
     return str(state.hexdigest())
 
 
-def write_geopackage(
+WRITTEN_BY = {".gpkg": "GPKG", ".fgb": "FlatGeobuf"}
+"""The driver of each kind of file that `write_layer` writes, by suffix."""
+
+
+def write_layer(
     path: Path,
     geometries: Geometries,
     properties: Sequence[Mapping[str, Any]],
     fields: Mapping[str, type],
     *,
-    layer: str,
+    geometry: str,
     crs: CRS | None,
 ) -> None:
-    """Write polygons, each with properties of the types in `fields`, as a GeoPackage, with the same bytes each time."""
-    schema = {"geometry": "Polygon", "properties": {name: _FIELD_TYPES[kind] for name, kind in fields.items()}}
+    """Write features as a GeoPackage or as FlatGeobuf, by the suffix of the file, with the same bytes each time.
+
+    All are of the type `geometry` (`Polygon` or `Point`), each with properties of the types in `fields`. The layer is
+    named after the file.
+    """
+    schema = {"geometry": geometry, "properties": {name: _FIELD_TYPES[kind] for name, kind in fields.items()}}
     records = (
-        {"type": "Feature", "properties": dict(values), "geometry": shapely.geometry.mapping(geometry)}
-        for geometry, values in zip(geometries, properties, strict=True)
+        {"type": "Feature", "properties": dict(values), "geometry": shapely.geometry.mapping(one)}
+        for one, values in zip(geometries, properties, strict=True)
     )
+    driver, wkt = WRITTEN_BY[path.suffix], None if crs is None else crs.to_wkt()
     with (
         fiona.Env(**DETERMINISTIC_ENVIRONMENT),
-        fiona.open(
-            path, "w", driver="GPKG", layer=layer, schema=schema, crs_wkt=None if crs is None else crs.to_wkt()
-        ) as collection,
+        fiona.open(path, "w", driver=driver, layer=path.stem, schema=schema, crs_wkt=wkt) as collection,
     ):
         collection.writerecords(records)
 
