@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import fiona
 import fiona.errors
@@ -28,6 +28,7 @@ from rvbuild.geo import antimeridian
 from rvbuild.geo.environment import DETERMINISTIC_ENVIRONMENT
 from rvbuild.geo.grid import Grid, crs_name, reproject
 from rvbuild.geo.reading import parts
+from rvbuild.geo.shapes import shapes_of
 
 Geometries = NDArray[np.object_]
 Floats = NDArray[np.float64]
@@ -46,6 +47,8 @@ SINGLE = {
     "MultiPolygon": "Polygon",
 }
 """Type of a geometry of several parts → type of the parts."""
+
+_UNREADABLE = (fiona.errors.FionaError, OSError, ValueError, TypeError, KeyError, AttributeError)
 
 _FIELD_TYPES = {int: "int32", float: "float", str: "str"}
 
@@ -112,15 +115,14 @@ def read_features(
             for number, record in enumerate(_records(path, collection)):
                 if record.geometry is None or not (where is None or filters.matches(where, record.get)):
                     continue
-                geometries.append(shapely.geometry.shape(record.geometry))
+                geometries.append(record.geometry)
                 values.append({name: record.get(name) for name in attributes})
                 numbers.append(number)
                 passed.append(next((n for n, test in enumerate(tests) if filters.matches(test, record.get)), None))
-    except (fiona.errors.FionaError, OSError, ValueError, TypeError, shapely.errors.ShapelyError) as error:
+            shapes = shapes_of(geometries)
+    except (*_UNREADABLE, shapely.errors.ShapelyError) as error:
         raise DataError(f"{path}: cannot be read as a vector file: {error}") from error
-    array = np.empty(len(geometries), dtype=object)
-    array[:] = geometries
-    return Features(path, shapely.force_2d(array), tuple(values), tuple(numbers), crs, implied, tuple(passed))
+    return Features(path, shapes, tuple(values), tuple(numbers), crs, implied, tuple(passed))
 
 
 def to_pixels(
@@ -256,8 +258,7 @@ def polygons(geometry: Any) -> Any:
     return shapely.union_all(parts) if parts else shapely.MultiPolygon()
 
 
-@dataclass(frozen=True)
-class _Record:
+class _Record(NamedTuple):
     """A feature as its file has it."""
 
     geometry: Any
