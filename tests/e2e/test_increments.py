@@ -174,7 +174,7 @@ def test_a_mosaic_of_all_predicted_scenes(built):
     with rasterio.open(built.root / "cache/p/predict/d/labels.tif") as file:
         assert (file.read() == mosaic).all()  # both scenes lie at one place, and the later one shows
     built.edit("mosaic = true", 'mosaic = "cog"')
-    assert built.rvbuild("build", "--json").did("built") == {"mosaic"}
+    assert built.rvbuild("predict", "--json").did("built") == {"mosaic"}
     assert "predict/labels.tif" in built.shown()
     assert "mosaic forgotten" in built.rvbuild("clean", "mosaic").out
     built.rvbuild("clean", "predict")
