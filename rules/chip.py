@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from .common import Artifact, Project, aoi, classes, folder, image, labels, name, packages, present, seed
 
-VERSION = 1
+VERSION = 2
 RUN = "rvbuild.stages.chip:run"
 CODE = ("rvbuild.stages.chip", "rvbuild.tasks.{task}")
 
@@ -40,5 +40,6 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             inputs=present(image(project, scene), labels(project, scene), aoi(project, scene)),
             folder=folder(project, "chip", scene.id),
             code=code,
+            previous_ignores=("labels",),
             packages=packages(project),
         )

@@ -35,6 +35,7 @@ __all__ = [
     "collate",
     "draw",
     "forward",
+    "label_digest",
     "labels",
     "mask",
     "merger",
@@ -86,6 +87,11 @@ def target(source: _Cells, window: Window) -> Target | None:
     """Return `{"classes": () uint8 class id}` of a window; None if it is unlabelled."""
     class_id = source.cells.classify(window)
     return None if class_id == source.null_id else {"classes": np.array(class_id, dtype=np.uint8)}
+
+
+def label_digest(source: _Cells, window: Window) -> str | None:
+    """Return a digest of the labels in a window; None for rasters."""
+    return source.cells.digest(window)
 
 
 def mask(target: Target, keep: np.ndarray, null_id: int) -> Target:

@@ -32,6 +32,7 @@ __all__ = [
     "collate",
     "draw",
     "forward",
+    "label_digest",
     "labels",
     "mask",
     "merger",
@@ -71,6 +72,11 @@ def chip_windows(
 def target(source: LabelSource, window: Window) -> Target:
     """Return `{"labels": (H, W) uint8 class ids}` of a window."""
     return {"labels": source.read(window)}
+
+
+def label_digest(source: LabelSource, window: Window) -> str | None:
+    """Return a digest of the labels in a window; None for rasters."""
+    return source.digest(window)
 
 
 def class_counts(target: Target, n_classes: int) -> np.ndarray:
