@@ -34,7 +34,7 @@ def run(folder: Path) -> list[Figure]:
 
 
 def _write_predictions(path: Path, size_px: int) -> None:
-    """Write predictions of large patches through the writer that the predict stage uses."""
+    """Write predictions of large patches through the writer that the infer stage uses."""
     from rvbuild.geo.grid import Grid
     from rvbuild.geo.outputs import ClassRasterWriter
 

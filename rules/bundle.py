@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
-from .common import Artifact, Product, Project, classes, folder, name, packages, user_code
-from .predict import model
+from .common import Artifact, Product, Project, Scene, classes, folder, name, packages, user_code
+from .infer import model
 
-VERSION = 1
+VERSION = 2
 RUN = "rvbuild.stages.bundle:run"
 CODE = ("rvbuild.stages.bundle",)
 
@@ -23,18 +24,25 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         run=RUN,
         version=VERSION,
         settings={
-            "project": project.name,
             "task": project.task,
-            "image": first.image.slice(),
+            "image": _image(first),
             "channels": first.channels,
             "classes": classes(project),
             "null_id": project.null_id,
             "chip_px": project.chip_px,
             "predict": project.predict.slice(),
         },
-        inputs=(model(project), Product("stats", name("analyze", project.name)), *user_code(project)),
+        inputs=(model(project), Product("stats", name("analyze", project.name)), *user_code(project, first)),
         folder=folder(project, "bundle"),
         rename={"bundle.zip": f"{project.name}.zip"},
         code=code,
         packages=packages(project),
     )
+
+
+def _image(scene: Scene) -> dict[str, Any]:
+    """Return how new images are read: as `scene` is, but whole, and with one file for each layer of a stack."""
+    settings = {key: value for key, value in scene.image.slice().items() if key != "bbox"}
+    if "layers" in settings:
+        settings["layers"] = [{**layer, "files": 1} for layer in settings["layers"]]
+    return settings

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .common import Artifact, Project, aoi, classes, folder, image, labels, name, packages, present, seed
+from .common import (
+    Artifact,
+    Project,
+    aoi,
+    area,
+    classes,
+    folder,
+    image,
+    image_code,
+    labels,
+    name,
+    packages,
+    present,
+    seed,
+)
 
 VERSION = 2
 RUN = "rvbuild.stages.chip:run"
@@ -36,8 +50,11 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
                 "null_id": project.null_id,
                 "chip": chip,
                 "seed": seed(project, f"chip:{scene.id}") if random else 0,
+                **area(project, scene),
             },
-            inputs=present(image(project, scene), labels(project, scene), aoi(project, scene)),
+            inputs=present(
+                image(project, scene), labels(project, scene), aoi(project, scene), *image_code(project, scene)
+            ),
             folder=folder(project, "chip", scene.id),
             code=code,
             previous_ignores=("labels",),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,16 @@ import xxhash
 from rvbuild.build import code
 from rvbuild.build.artifact import Artifact, Product, Source, View, canonical
 from rvbuild.errors import UsageError
+from rvbuild.geo.reading import readings
 from rvbuild.project import Project, Scene
 
 __all__ = ["Artifact", "Product", "Project", "Scene", "Source"]
 
-PREDICTIONS = {"chip_classification": ("cells.json",)}
-"""The outputs of predict that eval reads, by task; `labels.tif` if not said otherwise."""
+RAW = {"chip_classification": ("cells.json",), "semantic_segmentation": ("labels.tif",)}
+"""The outputs of infer that predict reads, by task: what the task's module calls RAW."""
+
+PREDICTIONS = {task: ("infer", files) for task, files in RAW.items()}
+"""The outputs that eval reads, by task, and the stage that makes them."""
 
 _WORLD = (".tfw", ".tifw", ".tiffw", ".pgw", ".pngw", ".jgw", ".jpgw", ".jpegw", ".wld", ".prj")
 _RASTER_BESIDE = (".aux.xml", ".msk")
@@ -32,13 +36,20 @@ _VECTOR_BESIDE = {
     ".gml": (".gfs", ".xsd"),
     ".csv": (".csvt", ".prj"),
 }
+#: How the names of all of these end.
+_BESIDE = (*_WORLD, *_RASTER_BESIDE, *(s for suffixes in _VECTOR_BESIDE.values() for s in suffixes), "-wal")
 _CODE = View("rvbuild.build.code:view")
 
 
 def name(stage: str, project: str, scene: str | None = None) -> str:
     """Return the name of an artifact, which is the name of its doit task."""
     parts = [stage, project] if scene is None else [stage, project, scene]
-    return ":".join(quote(part, safe=" !$&'()+,;@~#^`{}") for part in parts)
+    return ":".join(map(_quoted, parts))
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _quoted(part: str) -> str:
+    return quote(part, safe=" !$&'()+,;@~#^`{}")
 
 
 def folder(project: Project, *parts: str) -> str:
@@ -48,7 +59,11 @@ def folder(project: Project, *parts: str) -> str:
 
 def seed(project: Project, artifact: str) -> int:
     """Return the seed of an artifact, from the project's seed and `artifact`, a name without the project's."""
-    return xxhash.xxh3_64_intdigest(canonical([project.seed, artifact])) & 0x7FFFFFFF
+    return _seed(project.seed, artifact)
+
+
+def _seed(seed: int, what: str) -> int:
+    return xxhash.xxh3_64_intdigest(canonical([seed, what])) & 0x7FFFFFFF
 
 
 def classes(project: Project) -> list[dict[str, Any]]:
@@ -92,13 +107,33 @@ def aoi(project: Project, scene: Scene) -> Source | None:
     """Return the area of interest of `scene` as an input."""
     if not scene.aoi:
         return None
-    return _vectors(project, "aoi", scene.aoi, {"class": "any"})
+    return _vectors(project, "aoi", scene.aoi, {"parts": scene.aoi_parts} if scene.aoi_parts else {}, classless=True)
+
+
+def area(project: Project, scene: Scene) -> dict[str, Any]:
+    """Return the settings that say which part of a scene counts; none if all of it, or all of its area's files."""
+    found: dict[str, Any] = {"parts": [dict(part) for part in scene.aoi_parts]} if scene.aoi_parts else {}
+    if scene.blocks is not None:
+        own = {"seed": _seed(scene.blocks["seed"], f"split:{scene.base}")}
+        found["blocks"] = {**scene.blocks, **own}
+    return {"area": found} if found else {}
 
 
 def predictions(project: Project, scene: Scene) -> Product:
     """Return what was predicted for `scene` and is evaluated, as an input."""
-    files = PREDICTIONS.get(project.task, ("labels.tif",))
-    return Product("predictions", name("predict", project.name, scene.id), files)
+    stage, files = PREDICTIONS[project.task]
+    return Product("predictions", name(stage, project.name, scene.id), files)
+
+
+def evaluated(project: Project) -> list[Scene]:
+    """Return the scenes whose predictions are compared with labels, by id."""
+    found = (s for s in project.scenes if s.split in project.eval.splits and s.labels is not None)
+    return sorted(found, key=lambda s: s.id)
+
+
+def raw_files(project: Project) -> tuple[str, ...]:
+    """Return the outputs of infer that predict derives all others from."""
+    return RAW[project.task]
 
 
 def present(*sources: Source | Product | None) -> tuple[Source | Product, ...]:
@@ -106,18 +141,41 @@ def present(*sources: Source | Product | None) -> tuple[Source | Product, ...]:
     return tuple(s for s in sources if s is not None)
 
 
-def user_code(project: Project) -> tuple[Source, ...]:
-    """Return the files of the workspace that the project's models, losses and augmentations are written in."""
+def user_code(project: Project, *scenes: Scene) -> tuple[Source, ...]:
+    """Return the files of the workspace that the project's models, losses and augmentations are written in.
+
+    With scenes, those that transform their pixels, too.
+    """
     train = project.train.slice()
     named = [train["model"], train["loss"], *train["augment"]]
-    modules = [n.partition(":")[0] for n in named if ":" in n]
-    files = sorted({f for m in modules for f in code.closure(project.workspace, m)})
-    return (Source("code", tuple(files), view=_CODE),) if files else ()
+    return _code(project, [n.partition(":")[0] for n in named if ":" in n], scenes)
+
+
+def image_code(project: Project, scene: Scene) -> tuple[Source, ...]:
+    """Return the files of the workspace with which the pixels of `scene` are transformed as they are read."""
+    return _code(project, [], (scene,))
+
+
+def normalize(project: Project) -> dict[str, Any]:
+    """Return the setting `normalize` if images have a transformer that needs statistics; it is the same for all."""
+    how = project.scenes[0].image.normalize()
+    return {} if how is None else {"normalize": how}
 
 
 def resolve(project: Project, path: str) -> Path:
     """Return `path` made absolute from the workspace."""
-    return Path(os.path.normpath(project.workspace / path))
+    return _resolve(str(project.workspace), path)
+
+
+@functools.lru_cache(maxsize=1 << 17)
+def _resolve(workspace: str, path: str) -> Path:
+    return Path(os.path.normpath(os.path.join(workspace, path)))  # noqa: PTH118 - for thousands of scenes
+
+
+def _code(project: Project, modules: Iterable[str], scenes: Iterable[Scene]) -> tuple[Source, ...]:
+    named = [*modules, *(module for scene in scenes for module in scene.image.modules())]
+    files = sorted({file for module in named for file in code.closure(project.workspace, module)})
+    return (Source("code", tuple(files), view=_CODE),) if files else ()
 
 
 def _rasters(project: Project, role: str, paths: tuple[str, ...]) -> Source:
@@ -126,35 +184,38 @@ def _rasters(project: Project, role: str, paths: tuple[str, ...]) -> Source:
     return Source(role, files, beside if any(beside) else ())
 
 
-def _vectors(project: Project, role: str, paths: tuple[str, ...], settings: Mapping[str, Any]) -> Source:
+def _vectors(
+    project: Project, role: str, paths: tuple[str, ...], settings: Mapping[str, Any], classless: bool = False
+) -> Source:
     files = tuple(resolve(project, p) for p in paths)
-    if settings.get("class"):
-        attributes: list[str] = []
-    elif settings.get("class_attribute"):
-        attributes = [settings["class_attribute"]]
-    else:
-        attributes = ["class_id", "class_name", "label"]
-    args = canonical({"layer": settings.get("layer"), "attributes": attributes}).decode()
     beside = tuple(_vector_companions(f) for f in files)
-    return Source(role, files, beside if any(beside) else (), View("rvbuild.geo.vectors:digest", args))
+    return Source(
+        role,
+        files,
+        beside if any(beside) else (),
+        View("rvbuild.geo.vectors:digest", canonical(readings(settings, classless=classless)).decode()),
+    )
 
 
 @functools.lru_cache(maxsize=4096)
-def _listing(directory: Path, _mtime_ns: int) -> frozenset[str]:
-    return frozenset(entry.name for entry in directory.iterdir())
+def _listing(directory: str, _mtime_ns: int) -> frozenset[str]:
+    """Return the names in `directory` that may be companions of other files."""
+    return frozenset(entry.name for entry in os.scandir(directory) if entry.name.lower().endswith(_BESIDE))
 
 
 def _siblings(path: Path) -> frozenset[str]:
+    directory = os.path.dirname(path)  # noqa: PTH120 - for thousands of scenes
     try:
-        return _listing(path.parent, path.parent.stat().st_mtime_ns)
+        return _listing(directory, os.stat(directory).st_mtime_ns)  # noqa: PTH116 - as above
     except (FileNotFoundError, NotADirectoryError):
         return frozenset()
 
 
 def _raster_companions(path: Path) -> tuple[Path, ...]:
-    names = _siblings(path)
-    wanted = [path.name + suffix for suffix in _RASTER_BESIDE] + [path.stem + suffix for suffix in _WORLD]
-    found = [path.with_name(n) for w in wanted for n in (w, w.upper()) if n in names and n != path.name]
+    found = []
+    if names := _siblings(path):
+        wanted = [path.name + suffix for suffix in _RASTER_BESIDE] + [path.stem + suffix for suffix in _WORLD]
+        found = [path.with_name(n) for w in wanted for n in (w, w.upper()) if n in names and n != path.name]
     if path.suffix.lower() == ".vrt":
         found += _vrt_sources(path)
     return tuple(dict.fromkeys(found))
@@ -162,6 +223,8 @@ def _raster_companions(path: Path) -> tuple[Path, ...]:
 
 def _vector_companions(path: Path) -> tuple[Path, ...]:
     names = _siblings(path)
+    if not names:
+        return ()
     suffix = path.suffix.lower()
     wanted = [path.stem + s for s in _VECTOR_BESIDE.get(suffix, ())]
     if suffix in (".gpkg", ".sqlite"):

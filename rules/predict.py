@@ -1,19 +1,14 @@
-"""predict: the model over each validation and test scene."""
+"""predict: all files of a predicted scene that follow from what was inferred, without the network."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .common import Artifact, Product, Project, aoi, classes, folder, image, name, packages, present, user_code
+from .common import Artifact, Product, Project, classes, folder, name, packages, raw_files
 
-VERSION = 1
+VERSION = 2
 RUN = "rvbuild.stages.predict:run"
-CODE = ("rvbuild.stages.predict", "rvbuild.tasks.{task}", "rvbuild.learn.*")
-
-
-def model(project: Project) -> Product:
-    """Return the trained model as an input."""
-    return Product("model", name("train", project.name), ("model.safetensors", "model.json"))
+CODE = ("rvbuild.stages.predict", "rvbuild.tasks.{task}")
 
 
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
@@ -28,16 +23,12 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             version=VERSION,
             settings={
                 "task": project.task,
-                "image": scene.image.slice(),
-                "channels": scene.channels,
                 "classes": classes(project),
                 "null_id": project.null_id,
-                "chip_px": project.chip_px,
-                "predict": project.predict.slice(),
+                "predict": project.predict.derive_slice(),
             },
-            inputs=present(image(project, scene), aoi(project, scene), model(project), *user_code(project)),
+            inputs=(Product("raw", name("infer", project.name, scene.id), raw_files(project)),),
             folder=folder(project, "predict", scene.id),
             code=code,
             packages=packages(project),
-            resource="torch",
         )

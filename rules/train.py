@@ -6,7 +6,20 @@ from collections.abc import Iterator
 
 from rvbuild.learn.trajectory import resume_ignores
 
-from .common import Artifact, Product, Project, Source, classes, folder, name, packages, resolve, seed, user_code
+from .common import (
+    Artifact,
+    Product,
+    Project,
+    Source,
+    classes,
+    folder,
+    name,
+    normalize,
+    packages,
+    resolve,
+    seed,
+    user_code,
+)
 
 VERSION = 1
 RUN = "rvbuild.stages.train:run"
@@ -48,6 +61,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             "chip_px": project.chip_px,
             "train": train,
             "seed": seed(project, "train"),
+            **normalize(project),
         },
         inputs=(*chips, Product("stats", name("analyze", project.name)), *weights, *user_code(project)),
         folder=folder(project, "train"),

@@ -30,10 +30,10 @@ MAY_IMPORT = {
     "samples": {"samples", "geo"},
     "__main__": {"cli"},
 }
-LEAVES = {"errors", "progress", "types"}
+LEAVES = {"errors", "expressions", "filters", "progress", "shares", "types", "usercode"}
 
 # Modules of the parts below that planning uses: they import nothing heavy, which the tests of `loaded` hold them to.
-PLANNING = {"rules": {"rvbuild.learn.trajectory", "rvbuild.geo.environment"}}
+PLANNING = {"rules": {"rvbuild.learn.trajectory", "rvbuild.geo.environment", "rvbuild.geo.reading"}}
 
 
 def modules() -> Iterator[tuple[str, Path]]:
@@ -78,7 +78,7 @@ def test_imports_go_down(module):
     part = part_of(module)
     of_ours = {name for name in imports(module, MODULES[module]) if name.split(".")[0] in {"rvbuild", "rules", "dodo"}}
     if part in LEAVES or module == "rvbuild":
-        assert of_ours == set()
+        assert of_ours <= {"rvbuild.errors"}
         return
     allowed = MAY_IMPORT[part] | LEAVES | {"rvbuild"}
     wrong = sorted(name for name in of_ours - PLANNING.get(part, set()) if part_of(name) not in allowed)
@@ -222,7 +222,9 @@ def test_a_sealed_run_loads_neither_doit_nor_pydantic(workspace):
     assert loaded(RUN, "chip", "projects/tiny.toml", cwd=workspace) & (HEAVY | {"doit", "pydantic"}) == set()
 
 
-@pytest.mark.parametrize("stage", ["analyze", "analyze_merge", "chip", "evaluate", "evaluate_merge", "bundle"])
+@pytest.mark.parametrize(
+    "stage", ["analyze", "analyze_merge", "chip", "evaluate", "evaluate_merge", "bundle", "quicklook", "report"]
+)
 def test_stages_that_do_not_compute_with_models_load_no_torch(stage: str) -> None:
     script = (
         f"import sys, rvbuild.stages.{stage}, rvbuild.tasks\n"

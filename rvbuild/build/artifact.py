@@ -12,6 +12,7 @@ import xxhash
 
 #: Part of every key: raised when the way of computing keys changes, which rebuilds everything.
 KEY_SCHEMA = 1
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def canonical(value: Any) -> bytes:
@@ -24,9 +25,7 @@ def canonical(value: Any) -> bytes:
     TypeError
         If `value` holds something that is not JSON data.
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode(
-        "utf-8", "surrogatepass"
-    )
+    return _ENCODER.encode(value).encode("utf-8", "surrogatepass")
 
 
 def digest(value: Any) -> str:
@@ -151,7 +150,9 @@ class Artifact:
 
 
 def components(artifact: Artifact, inputs: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Return all that decides the result of `artifact`, as JSON data: what the key digests and what `why` compares.
+    """Return all that decides the result of `artifact`: what the key digests and what `why` compares.
+
+    The settings are those of `artifact`, not a copy: there may be thousands of artifacts.
 
     Parameters
     ----------
@@ -162,7 +163,7 @@ def components(artifact: Artifact, inputs: Sequence[tuple[str, str]]) -> dict[st
         "schema": KEY_SCHEMA,
         "stage": artifact.stage,
         "version": artifact.version,
-        "settings": json.loads(canonical(artifact.settings)),
+        "settings": artifact.settings,
         "inputs": sorted([role, value] for role, value in inputs),
     }
     if artifact.code:
@@ -172,9 +173,14 @@ def components(artifact: Artifact, inputs: Sequence[tuple[str, str]]) -> dict[st
     return parts
 
 
+def plain(value: Any) -> Any:
+    """Return `value` as it is after it was written as JSON and read again: lists for tuples, and a copy."""
+    return json.loads(canonical(value))
+
+
 def trajectory(parts: Mapping[str, Any], ignores: Sequence[str]) -> str:
     """Return the key without the settings named by dotted paths in `ignores`: what identifies checkpoints."""
-    settings = json.loads(canonical(parts["settings"]))
+    settings = plain(parts["settings"])
     for dotted in ignores:
         *tables, last = dotted.split(".")
         place = settings

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rvbuild.build.artifact import plain
 from rvbuild.build.state import Record
 
 
@@ -68,13 +69,13 @@ class Facts:
     components : mapping
         What the key digests; inputs that are not known yet are left out.
     sources : mapping
-        role -> [[path, digest or None], ...] of the user's files, for explanations.
+        role -> [[path, digest or None], ...] of the user's files, for explanations; not of a fresh artifact.
     products : mapping
         role -> name of the artifact that gives this input.
     waiting : sequence of str
         Labels of the artifacts whose content is not known yet.
     record : Record or None
-        What the workspace's outputs were built from.
+        What the workspace's outputs were built from; of a fresh artifact without what explains it.
     damaged : sequence of str
         One phrase for each output that is missing or was edited.
     stored : bool
@@ -177,7 +178,7 @@ def _show(value: Any) -> str:
 
 
 def _setting_differences(old: Mapping[str, Any], new: Mapping[str, Any], stage: str) -> list[Reason]:
-    before, after = _flatten(dict(old)), _flatten(dict(new))
+    before, after = _flatten(dict(old)), _flatten(plain(new))
     found = []
     for name in [*after, *(n for n in before if n not in after)]:
         was, now = before.get(name, _ABSENT), after.get(name, _ABSENT)

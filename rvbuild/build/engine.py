@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rvbuild.build.artifact import Artifact
@@ -23,6 +23,8 @@ def task_dicts(
     clean: Callable[[str], None],
 ) -> Iterator[dict[str, Any]]:
     """Yield a doit task for every artifact, and a group task for every stage of a project that has only scenes.
+
+    What an artifact needs that is not among the `artifacts` is up to date.
 
     Parameters
     ----------
@@ -44,7 +46,7 @@ def task_dicts(
         yield {
             "basename": basename,
             "name": rest,
-            "task_dep": list(artifact.needs()),
+            "task_dep": [need for need in artifact.needs() if need in names],
             "uptodate": [functools.partial(_is_fresh, builder, artifact.name)],
             "actions": [(_perform, [builder, artifact.name])],
             "targets": list(targets.get(artifact.name, ())),
@@ -127,20 +129,25 @@ class _Quiet:
         pass
 
 
-def run(artifacts: Sequence[Artifact], wanted: Iterable[str], builder: Builder, jobs: int, keep_going: bool) -> None:
-    """Let doit bring the `wanted` artifacts up to date; `builder.outcomes` tells what happened.
+def run(to_do: Sequence[Artifact], builder: Builder, jobs: int, keep_going: bool) -> None:
+    """Let doit bring artifacts up to date; `builder.outcomes` tells what happened.
+
+    `to_do` is what `Builder.to_do` returned: doit sees what there is to do and what rests on it, because dispatching
+    thousands of tasks that do nothing would take seconds.
 
     Raises
     ------
     KeyboardInterrupt
         When the user stops the run; workers are still to be stopped by `builder.interrupt`.
     """
+    if not to_do:
+        return
     from doit.cmd_base import ModuleTaskLoader
     from doit.doit_cmd import DoitMain
 
     reporter = type("_Reporter", (_Quiet,), {"builder": builder})
     module = {
-        "task_artifacts": lambda: task_dicts(artifacts, lambda: builder, {}, lambda name: None),
+        "task_artifacts": lambda: task_dicts(to_do, lambda: builder, {}, lambda name: None),
         "DOIT_CONFIG": {"reporter": reporter, "backend": "sqlite3", "dep_file": ":memory:", "verbosity": 0},
     }
     words = ["run", "--continue"] if keep_going else ["run"]
@@ -148,6 +155,8 @@ def run(artifacts: Sequence[Artifact], wanted: Iterable[str], builder: Builder, 
         words += ["-n", str(jobs), "-P", "thread"]
     complaints = io.StringIO()
     with contextlib.redirect_stderr(complaints):
-        status = DoitMain(ModuleTaskLoader(module), config_filenames=()).run([*words, *wanted])
+        status = DoitMain(ModuleTaskLoader(module), config_filenames=()).run(
+            [*words, *(artifact.name for artifact in to_do)]
+        )
     if status == 3:
         raise RuntimeError(f"doit could not run the tasks: {complaints.getvalue()}")

@@ -19,7 +19,7 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
@@ -108,10 +108,18 @@ class Builder:
         planned = self.plan[name]
         if planned.decision.state is not State.FRESH:
             return False
-        record = self._workspace.state.record(name)
+        record = planned.facts.record
         shown = tuple(o.path for o in record.outputs.values()) if record else ()
         self._done(Outcome(self.plan.artifacts[name], Did.FRESH, (), 0.0, planned.facts.key, shown))
         return True
+
+    def to_do(self, names: Iterable[str]) -> list[Artifact]:
+        """Return what of `names` and all that they need is not fresh, or rests on such; count the others as fresh."""
+        left: dict[str, Artifact] = {}
+        for artifact in self.plan.closure(names):
+            if not left.keys().isdisjoint(artifact.needs()) or not self.is_fresh(artifact.name):
+                left[artifact.name] = artifact
+        return list(left.values())
 
     def perform(self, name: str) -> bool:
         """Restore or build `name`; return whether it is up to date now."""
@@ -123,13 +131,13 @@ class Builder:
             if planned.facts.key is None:
                 raise StageError("; ".join(str(r) for r in planned.decision.reasons) or "an input is missing")
             if planned.decision.state is State.RESTORABLE:
-                record = self._restore(artifact, planned)
+                record = self._restore(artifact, planned, progress)
                 if record is not None:
                     self._succeed(artifact, planned, record, Did.RESTORED, time.monotonic() - began)
                     return True
-                self._reporter.note(
-                    f"{artifact.label()}: the store's copy is damaged (kept in quarantine): built again"
-                )
+                if self._workspace.store.action(planned.facts.key) is not None:
+                    text = "the store's copy is damaged (kept in quarantine): built again"
+                    self._reporter.note(f"{artifact.label()}: {text}")
                 self.plan.distrust(name)
             record, did = self._restore_or_build(artifact, planned, progress)
             seconds = record.seconds if did is Did.BUILT else time.monotonic() - began
@@ -164,7 +172,15 @@ class Builder:
 
     # -- parts --------------------------------------------------------------------------------------------------------
 
-    def _restore(self, artifact: Artifact, planned: Planned) -> Record | None:
+    def _restore(self, artifact: Artifact, planned: Planned, progress: Progress) -> Record | None:
+        """Show what the store has for the key, fetched from the store elsewhere if need be."""
+        record = self._show_stored(artifact, planned)
+        elsewhere, key = self._workspace.elsewhere, planned.facts.key
+        if record is None and elsewhere is not None and key is not None and elsewhere.fetch(key, progress):
+            record = self._show_stored(artifact, planned)
+        return record
+
+    def _show_stored(self, artifact: Artifact, planned: Planned) -> Record | None:
         store, key = self._workspace.store, planned.facts.key
         assert key is not None
         with store.writing():
@@ -182,7 +198,7 @@ class Builder:
         with contextlib.ExitStack() as locks:
             locks.enter_context(store.building(key, self._waiting(artifact)))
             if not planned.facts.forced:
-                record = self._restore(artifact, planned)
+                record = self._restore(artifact, planned, progress)
                 if record is not None:
                     return record, Did.RESTORED
             path = None
@@ -224,27 +240,47 @@ class Builder:
             self._recheck(artifact, planned)
             made = {file.name: (hash_file(file), file.stat().st_size) for file in _files(artifact, staging)}
             kept = previous.kept(artifact, said, offer, list(made), self._workspace.root)
+            staged = dict(made)
+            made |= {name: (offer[name].digest, offer[name].size) for name in kept}
+            components, seconds = planned.facts.components, time.monotonic() - began
+            action = Action(key, components, made, seconds, time.time(), versions(), path)
+            first = self._first_writer(artifact, planned, action, progress)
             with store.writing():
-                for name, (value, _) in made.items():
-                    store.take(staging / name, value)
-                for name in kept:
-                    previous.put_back(store, offer[name], self._workspace.root, staging / name)
-                made |= {name: (offer[name].digest, offer[name].size) for name in kept}
-                before = store.action(key)
-                if before is not None and dict(before.outputs) != made:
-                    text = f"{artifact.label()}: the same inputs gave other bytes than before; the new ones are kept"
-                    self._reporter.note(text)
-                seconds = time.monotonic() - began
-                components = planned.facts.components
-                action = Action(key, components, made, seconds, time.time(), versions(), path)
-                store.record(action)
+                if first is None:
+                    for name, (value, _) in staged.items():
+                        store.take(staging / name, value)
+                    for name in kept:
+                        previous.put_back(store, offer[name], self._workspace.root, staging / name)
+                    before = store.action(key)
+                    if before is not None and dict(before.outputs) != made:
+                        store.differ(key, action, before, "here")
+                        text = "the same inputs gave other bytes than before; the new ones are kept"
+                        self._reporter.note(f"{artifact.label()}: {text}")
+                    store.record(action)
                 old = planned.facts.record
-                record = self._show(artifact, planned, action, {} if old is None else old.outputs)
+                record = self._show(artifact, planned, first or action, {} if old is None else old.outputs)
         finally:
             store.release(staging)
         if record is None:
             raise StoreError(f"{store.root}: the store lost what was just written to it; is the disk failing?")
         return record
+
+    def _first_writer(self, artifact: Artifact, planned: Planned, made: Action, progress: Progress) -> Action | None:
+        """Return what another machine has put elsewhere for the key meanwhile, if it is not what was `made` here.
+
+        One key has one meaning, so that what rests on it has the same keys on all machines: the first writer wins.
+        A result that was asked for anew, by --always-make or after `rvbuild clean`, is kept here all the same.
+        """
+        elsewhere, store = self._workspace.elsewhere, self._workspace.store
+        if elsewhere is None or planned.facts.forced or store.is_forgotten(made.key):
+            return None
+        first = elsewhere.look_again(made.key)
+        if first is None or dict(first.outputs) == dict(made.outputs) or not elsewhere.fetch(made.key, progress):
+            return None
+        store.differ(made.key, first, made, elsewhere.url)
+        text = f"made with other bytes elsewhere meanwhile: those of {elsewhere.url} are taken (`rvbuild cache stats`)"
+        self._reporter.note(f"{artifact.label()}: {text}")
+        return first
 
     def _run(self, job: Job, progress: Progress) -> Any:
         if self._stopped.is_set():
@@ -296,13 +332,13 @@ class Builder:
                         )
             else:
                 origin = self.plan.artifacts[item.artifact]
-                record = self._workspace.state.record(item.artifact)
+                record = self.plan[item.artifact].facts.record
                 outputs = record.outputs if record else {}
                 for name in selected(item, outputs):
                     self._recheck_output(artifact, origin, name, outputs[name])
 
     def _recheck_output(self, artifact: Artifact, origin: Artifact, name: str, output: Output) -> None:
-        path = self._workspace.root / output.path
+        path = f"{self._workspace.root}/{output.path}"
         now = signature(path)
         if now is None or not (output.is_as_placed(now) or hash_file(path) == output.digest):
             raise StageError(
@@ -327,10 +363,13 @@ class Builder:
             if output is None:
                 return None
             outputs[name] = output
-        kept = {o.path for o in outputs.values()}
-        for output in before.values():
-            if output.path not in kept:
-                (self._workspace.root / output.path).unlink(missing_ok=True)
+        gone = {o.path for o in before.values()} - {o.path for o in outputs.values()}
+        if gone:
+            # A file that has become another artifact's since.
+            records = self._workspace.state.records().items()
+            gone -= {o.path for name, record in records if name != artifact.name for o in record.outputs.values()}
+        for path in gone:
+            (self._workspace.root / path).unlink(missing_ok=True)
         facts = planned.facts
         return Record(
             key=action.key,

@@ -54,7 +54,7 @@ def chain(plan: Plan, name: str) -> Iterator[Link]:
 
 def drift(plan: Plan, name: str, now: dict[str, str]) -> list[str]:
     """Return a line for each package whose version is not that with which the artifact `name` was built."""
-    record = plan[name].facts.record
+    record = plan.workspace.state.record(name)
     if record is None:
         return []
     return [

@@ -66,13 +66,17 @@ class Fingerprints:
         changed = []
         for path in fresh:
             found = signature(path)
-            if found is not None and self._remembered(path, found) is None:
+            known = None if found is None else self._remembered(path, found)
+            if found is None or known is not None:
+                self._known[path] = known
+            else:
                 changed.append(path)
         if len(changed) > 1:
             with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
                 list(pool.map(self.digest, changed))
-        for path in fresh:
-            self.digest(path)
+        else:
+            for path in changed:
+                self.digest(path)
 
     def _look_up(self, path: str) -> str | None:
         for _ in range(3):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import functools
+import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from typing import Any
 
 from rvbuild.build.artifact import Artifact, Product, Source, View, components, digest
 from rvbuild.build.decide import Decision, Facts, State, decide
+from rvbuild.build.elsewhere import Elsewhere
 from rvbuild.build.fingerprint import signature
 from rvbuild.build.state import Record
 from rvbuild.build.store import Action
@@ -54,12 +57,16 @@ class Plan:
     ) -> None:
         self.workspace = workspace
         self.artifacts = {a.name: a for a in artifacts}
+        self._order = {name: i for i, name in enumerate(self.artifacts)}
         self._views = views
         self._forced = set(forced)
         self._planned: dict[str, Planned] = {}
+        self._waiting: set[str] = set()  # those of them whose key is not known yet
         self._records = workspace.state.records()
         self._lock = threading.RLock()
         self._unreadable: set[tuple[str, str]] = set()
+        self._assumed: dict[str, Mapping[str, tuple[str, int]] | None] = {}  # outputs that turned out to be lost
+        self._asks = True  # whether a key that is lacking is asked for elsewhere at once
 
     def closure(self, names: Iterable[str]) -> list[Artifact]:
         """Return the named artifacts and all that they need, in graph order."""
@@ -70,18 +77,19 @@ class Plan:
             if name not in wanted:
                 wanted.add(name)
                 left += self.artifacts[name].needs()
-        return [a for a in self.artifacts.values() if a.name in wanted]
+        return [self.artifacts[name] for name in sorted(wanted, key=self._order.__getitem__)]
 
     def look(self, artifacts: Iterable[Artifact]) -> None:
-        """Hash all changed sources of `artifacts` and compute their unknown views, in parallel."""
+        """Hash all changed sources of `artifacts`, compute their unknown views, ask elsewhere for what is lacking."""
+        artifacts = list(artifacts)
         sources = [i for a in artifacts for i in a.inputs if isinstance(i, Source)]
         prints = self.workspace.prints
         prints.prefetch(p for s in sources for p in [*s.files, *(c for cs in s.companions for c in cs)])
         unknown: dict[tuple[str, str], tuple[tuple[Path, ...], View]] = {}
         for source in sources:
-            for i in range(len(source.files)):
+            view = source.view
+            for i in range(len(source.files)) if view is not None else ():
                 content = self._content(source, i)
-                view = source.view
                 if view is None or content is None or self.workspace.state.view(content, view.name()) is not None:
                     continue
                 unknown[content, view.name()] = ((source.files[i], *_companions(source, i)), view)
@@ -89,13 +97,41 @@ class Plan:
             values = self._views(list(unknown.values()))
             for (content, name), value in zip(unknown, values, strict=True):
                 self._keep_view(content, name, value)
+        if self.workspace.elsewhere is not None:
+            self._ask_elsewhere(artifacts, self.workspace.elsewhere)
+
+    def _ask_elsewhere(self, artifacts: Sequence[Artifact], elsewhere: Elsewhere) -> None:
+        """Ask the store elsewhere for what is lacking here, many keys at once, level by level down the graph."""
+        with self._lock:
+            self._asks = False
+            try:
+                while True:
+                    planned = [self[a.name] for a in artifacts]
+                    here = (State.FRESH, State.RESTORABLE)
+                    lacking = [p for p in planned if p.decision.state not in here and not p.facts.forced]
+                    if not elsewhere.ask(p.facts.key for p in lacking if p.facts.key is not None):
+                        return
+                    for artifact, found in zip(artifacts, planned, strict=True):
+                        if found.decision.state not in here:
+                            self._planned.pop(artifact.name, None)
+            finally:
+                self._asks = True
+
+    def _earlier(self, key: str) -> Action | None:
+        """Return what `key` gave, here or in the store elsewhere."""
+        found = self.workspace.store.restorable(key)
+        elsewhere = self.workspace.elsewhere
+        if found is None and elsewhere is not None:
+            found = elsewhere.action(key) if self._asks else elsewhere.known(key)
+        return found
 
     def __getitem__(self, name: str) -> Planned:
         """Return what is known of the artifact `name` now."""
         with self._lock:
-            for artifact in self.closure([name]) if name not in self._planned else ():
-                if artifact.name not in self._planned:
-                    self._planned[artifact.name] = self._plan(artifact)
+            if name not in self._planned:
+                self._planned[name] = self._plan(self.artifacts[name])
+                if self._planned[name].facts.key is None:
+                    self._waiting.add(name)
             return self._planned[name]
 
     def settle(self, name: str, record: Record) -> None:
@@ -103,9 +139,14 @@ class Plan:
         with self._lock:
             self._records[name] = record
             self._forced.discard(name)
-            self._planned.pop(name, None)
-            for waiting in [n for n, p in self._planned.items() if p.facts.key is None]:
-                del self._planned[waiting]
+            before = self._planned.pop(name, None)
+            for waiting in self._waiting:
+                self._planned.pop(waiting, None)
+            self._waiting.clear()
+            made = {output: (o.digest, o.size) for output, o in record.outputs.items()}
+            assumed = self._assumed.pop(name, None if before is None else before.outputs)
+            if assumed is not None and dict(assumed) != made:
+                self._planned.clear()  # what rests on it was planned with other contents
 
     def look_again(self) -> None:
         """Decide anew about all artifacts: the store may hold more than before."""
@@ -115,54 +156,63 @@ class Plan:
     def distrust(self, name: str) -> None:
         """Decide anew about `name`: what the store had of it turned out to be damaged."""
         with self._lock:
-            self._planned.pop(name, None)
+            planned = self._planned.pop(name, None)
+            self._assumed[name] = None if planned is None else planned.outputs
 
     # -- one artifact -------------------------------------------------------------------------------------------------
 
     def _plan(self, artifact: Artifact) -> Planned:
         roles: list[tuple[str, str]] = []
-        sources: dict[str, Any] = {}
-        products: dict[str, str] = {}
         waiting: list[str] = []
         complete = True
         for item in artifact.inputs:
-            if isinstance(item, Source):
-                value, sources[item.role] = self._source(item)
-            else:
-                value = self._product(item)
-                products[item.role] = self.artifacts[item.artifact].label()
-                if value is None:
-                    waiting.append(products[item.role])
-            if value is None:
-                complete = False
-            else:
+            value = self._source(item) if isinstance(item, Source) else self._product(item)
+            if value is not None:
                 roles.append((item.role, value))
+                continue
+            complete = False
+            if isinstance(item, Product):
+                waiting.append(self.artifacts[item.artifact].label())
         parts = components(artifact, roles)
         key = digest(parts) if complete else None
         record = self._records.get(artifact.name)
         damaged = self._damaged(artifact, record) if record is not None else ()
-        shown = record is not None and record.key == key and not damaged and not record.cleaned
-        # What is shown needs no look into the store, and has not failed since.
-        failure = None if key is None or shown else self.workspace.state.failure(artifact.name)
-        action = None if key is None or shown else self.workspace.store.restorable(key)
+        record = self._records.get(artifact.name)  # touched outputs have new signatures
+        forced = artifact.name in self._forced
+        if record is not None and record.key == key and not damaged and not record.cleaned and not forced:
+            outputs = {name: (o.digest, o.size) for name, o in record.outputs.items()}
+            facts = Facts(key=key, components=parts, record=record)
+            return Planned(facts, decide(facts), outputs)
+        return self._plan_work(artifact, parts, key, tuple(dict.fromkeys(waiting)), damaged, forced)
+
+    def _plan_work(
+        self,
+        artifact: Artifact,
+        parts: Mapping[str, Any],
+        key: str | None,
+        waiting: tuple[str, ...],
+        damaged: tuple[str, ...],
+        forced: bool,
+    ) -> Planned:
+        """Plan an artifact that is not fresh: with all that explains it."""
+        state = self.workspace.state
+        failure = None if key is None else state.failure(artifact.name)
+        action = None if key is None or forced else self._earlier(key)
+        products = [item for item in artifact.inputs if isinstance(item, Product)]
         facts = Facts(
             key=key,
             components=parts,
-            sources=sources,
-            products=products,
-            waiting=tuple(dict.fromkeys(waiting)),
-            record=record,
+            sources={i.role: self._shown(i) for i in artifact.inputs if isinstance(i, Source)},
+            products={item.role: self.artifacts[item.artifact].label() for item in products},
+            waiting=waiting,
+            record=state.record(artifact.name),
             damaged=damaged,
             stored=action is not None,
             failure=failure[1] if failure is not None and failure[0] == key else None,
-            forced=artifact.name in self._forced,
+            forced=forced,
         )
         decision = decide(facts)
-        outputs: Mapping[str, tuple[str, int]] | None = None
-        if decision.state is State.FRESH and record is not None:
-            outputs = {name: (o.digest, o.size) for name, o in self._records[artifact.name].outputs.items()}
-        elif decision.state is State.RESTORABLE and action is not None:
-            outputs = action.outputs
+        outputs = action.outputs if decision.state is State.RESTORABLE and action is not None else None
         return Planned(facts, decision, outputs, action)
 
     def _content(self, source: Source, i: int) -> str | None:
@@ -174,17 +224,19 @@ class Plan:
         stem = source.files[i].stem
         return digest([value, sorted([p.name.removeprefix(stem), prints.digest(p)] for p in beside)])
 
-    def _source(self, source: Source) -> tuple[str | None, list[list[str | None]]]:
+    def _source(self, source: Source) -> str | None:
+        """Return the digest of the files of `source`, or None if one is missing."""
         values: list[str] = []
-        shown: list[list[str | None]] = []
-        for i, path in enumerate(source.files):
+        for i in range(len(source.files)):
             content = self._content(source, i)
-            shown.append([self.workspace.show(path), content])
-            if content is not None and source.view is not None:
-                content = self._view(source, i, content)
-            if content is not None:
-                values.append(content)
-        return (digest(values) if len(values) == len(source.files) else None), shown
+            if content is None:
+                return None
+            values.append(content if source.view is None else self._view(source, i, content))
+        return digest(values)
+
+    def _shown(self, source: Source) -> list[list[str | None]]:
+        """Return [path, digest] of every file of `source`, for people."""
+        return [[self.workspace.show(path), self._content(source, i)] for i, path in enumerate(source.files)]
 
     def _view(self, source: Source, i: int, content: str) -> str:
         view = source.view
@@ -215,11 +267,12 @@ class Plan:
     def _damaged(self, artifact: Artifact, record: Record) -> tuple[str, ...]:
         """Return a phrase for each output that the workspace does not show as it was built; refresh touched ones."""
         phrases, touched = [], {}
+        root = str(self.workspace.root)
         for name, output in record.outputs.items():
-            path = self.workspace.root / output.path
             if output.path != artifact.shown(name):
                 phrases.append(f"{output.path} is now shown as {artifact.shown(name)}")
                 continue
+            path = f"{root}/{output.path}"
             now = signature(path)
             if now is None:
                 phrases.append(f"{output.path} is missing")
@@ -238,9 +291,14 @@ class Plan:
         return tuple(phrases)
 
 
+@functools.lru_cache(maxsize=64)
+def _matcher(patterns: tuple[str, ...]) -> Callable[[str], re.Match[str] | None]:
+    return re.compile("|".join(map(fnmatch.translate, patterns))).match
+
+
 def selected(item: Product, outputs: Iterable[str]) -> list[str]:
     """Return the names among `outputs` that `item` reads, sorted."""
-    return sorted(name for name in outputs if any(fnmatch.fnmatchcase(name, pattern) for pattern in item.files))
+    return sorted(filter(_matcher(item.files), outputs))
 
 
 def product_digest(item: Product, outputs: Mapping[str, tuple[str, int]]) -> str:

@@ -29,14 +29,14 @@ _SCHEMA = """
 create table if not exists file (path text primary key, size int, mtime int, ctime int, inode int, hashed_at int,
                                  digest text) without rowid;
 create table if not exists view (digest text, name text, value text, primary key (digest, name)) without rowid;
-create table if not exists record (artifact text primary key, json text) without rowid;
+create table if not exists record (artifact text primary key, json text, made text) without rowid;
 create table if not exists failure (artifact text primary key, key text, message text) without rowid;
 create table if not exists log (id integer primary key, at real, artifact text, key text, how text, seconds real,
                                 reasons text);
 create index if not exists log_artifact on log (artifact);
 create table if not exists origin (artifact text, key text, sources text, primary key (artifact, key)) without rowid;
 """
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,10 @@ class Output:
     inode: int
     ctime_ns: int | None  # None for a hard link into the store: its sibling's links change it
 
+    def placed(self) -> Signature | None:
+        """Return the signature of the file as it was put in place, if all of it is known."""
+        return None if self.ctime_ns is None else Signature(self.size, self.mtime_ns, self.ctime_ns, self.inode)
+
     def is_as_placed(self, now: Signature) -> bool:
         """Tell whether the stat signature `now` is that of the file as it was put in place."""
         same = (now.size, now.mtime_ns, now.inode) == (self.size, self.mtime_ns, self.inode)
@@ -58,7 +62,11 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What an artifact in the workspace was built from; `cleaned` marks one that was removed on purpose."""
+    """What an artifact in the workspace was built from; `cleaned` marks one that was removed on purpose.
+
+    What explains a record (`components`, `sources`, `packages`) is much where there are thousands of artifacts, so it
+    is kept apart: `State.records` leaves it out, `State.record` has it.
+    """
 
     key: str
     components: Mapping[str, Any]
@@ -82,27 +90,29 @@ class Entry(NamedTuple):
     reasons: tuple[str, ...]
 
 
-def _encode(record: Record) -> str:
-    return json.dumps(
-        {
-            "key": record.key,
-            "components": record.components,
-            "sources": record.sources,
-            "outputs": {
-                name: [o.path, o.digest, o.size, o.mtime_ns, o.inode, o.ctime_ns] for name, o in record.outputs.items()
-            },
-            "seconds": record.seconds,
-            "at": record.at,
-            "packages": record.packages,
-            "cleaned": record.cleaned,
-            "trajectory": record.trajectory,
-        }
-    )
+def _encode(record: Record) -> tuple[str, str]:
+    """Return the two parts in which a record is kept: what decisions need, and what explains it."""
+    made = json.dumps({"components": record.components, "sources": record.sources, "packages": record.packages})
+    return _encode_shown(record), made
 
 
-def _decode(text: str) -> Record:
-    data = json.loads(text)
+def _encode_shown(record: Record) -> str:
+    outputs = {name: [o.path, o.digest, o.size, o.mtime_ns, o.inode, o.ctime_ns] for name, o in record.outputs.items()}
+    shown = {
+        "key": record.key,
+        "outputs": outputs,
+        "seconds": record.seconds,
+        "at": record.at,
+        "cleaned": record.cleaned,
+        "trajectory": record.trajectory,
+    }
+    return json.dumps(shown)
+
+
+def _decode(shown: str, made: str | None = None) -> Record:
+    data = json.loads(shown)
     data["outputs"] = {name: Output(*values) for name, values in data["outputs"].items()}
+    data |= {"components": {}, "sources": {}} if made is None else json.loads(made)
     return Record(**data)
 
 
@@ -204,11 +214,11 @@ class State:
     def record(self, artifact: str) -> Record | None:
         """Return what `artifact` was built from, or None if it never was here."""
         with self._lock:
-            row = self._db.execute("select json from record where artifact = ?", (artifact,)).fetchone()
-        return _decode(row[0]) if row else None
+            row = self._db.execute("select json, made from record where artifact = ?", (artifact,)).fetchone()
+        return _decode(*row) if row else None
 
     def records(self) -> dict[str, Record]:
-        """Return all records by artifact."""
+        """Return all records by artifact, without what explains them."""
         with self._lock:
             rows = self._db.execute("select artifact, json from record").fetchall()
         return {name: _decode(text) for name, text in rows}
@@ -222,7 +232,7 @@ class State:
     def succeed(self, artifact: str, record: Record, how: str, reasons: Sequence[str], seconds: float) -> None:
         """Keep a new record of `artifact` and log that this took `seconds`, in one transaction."""
         with self.transaction() as db:
-            db.execute("insert or replace into record values (?, ?)", (artifact, _encode(record)))
+            db.execute("insert or replace into record values (?, ?, ?)", (artifact, *_encode(record)))
             db.execute(
                 "insert or replace into origin values (?, ?, ?)", (artifact, record.key, json.dumps(record.sources))
             )
@@ -230,9 +240,9 @@ class State:
             _log(db, Entry(record.at, artifact, record.key, how, seconds, tuple(reasons)))
 
     def refresh(self, artifact: str, record: Record) -> None:
-        """Replace the record of `artifact` by one that says the same with newer signatures."""
+        """Keep the outputs of `record`, which says the same of `artifact` with newer signatures."""
         with self.transaction() as db:
-            db.execute("insert or replace into record values (?, ?)", (artifact, _encode(record)))
+            db.execute("update record set json = ? where artifact = ?", (_encode_shown(record), artifact))
 
     def fail(self, artifact: str, key: str, message: str, seconds: float) -> None:
         """Keep that building `artifact` failed."""
@@ -246,7 +256,7 @@ class State:
         with self.transaction() as db:
             if record is not None and not record.cleaned:
                 empty = Record(record.key, {}, {}, {}, record.seconds, time.time(), {}, cleaned=True)
-                db.execute("insert or replace into record values (?, ?)", (artifact, _encode(empty)))
+                db.execute("insert or replace into record values (?, ?, ?)", (artifact, *_encode(empty)))
                 _log(db, Entry(time.time(), artifact, record.key, "cleaned", 0.0, (why,)))
             db.execute("delete from failure where artifact = ?", (artifact,))
 

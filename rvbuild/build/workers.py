@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable, Mapping
+import types
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -163,7 +166,8 @@ class Pool:
         log = self._logs / f"worker-{self._count}.log"
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=serve, args=(theirs, str(log), self._environment), name=log.stem)
-        process.start()
+        with _without_main():
+            process.start()
         theirs.close()
         return _Worker(process, ours, log)
 
@@ -204,6 +208,20 @@ class Pool:
             worker.process.join(2)
             if worker.process.is_alive():
                 _kill(worker)
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Hide the script that started this process from multiprocessing, which would run it again in every worker.
+
+    A start script without `if __name__ == "__main__"` would call rvbuild there, and wait for the workspace's lock.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _kill(worker: _Worker) -> None:

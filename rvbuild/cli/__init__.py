@@ -5,14 +5,18 @@ This module holds the shortest way out: a build whose seal holds is done before 
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
 
 from rvbuild.build import seal
 
-STAGES = ("analyze", "chip", "train", "predict", "eval", "bundle")
+STAGES = ("analyze", "chip", "train", "predict", "eval", "bundle", "report")
 BUILDING = (*STAGES, "build")
+
+PARTS = {"predict": ("infer", "predict")}
+"""The stages that a command does together, where it is more than the one of its name."""
 
 
 def main() -> int:
@@ -22,6 +26,8 @@ def main() -> int:
     if lines is not None:
         sys.stdout.write("".join(f"{line}\n" for line in lines))
         return 0
+    # Planning thousands of artifacts makes objects that stay: looking for garbage among them costs half of its time.
+    gc.disable()
     from rvbuild.cli.app import run
 
     return run(words)
@@ -31,6 +37,15 @@ def workspace_of(project: Path) -> Path:
     """Return the workspace of a project file: the directory that holds `projects/`, or else the file's own."""
     folder = Path(os.path.abspath(project)).parent  # noqa: PTH100 - keeps symbolic links as the user named them
     return folder.parent if folder.name == "projects" else folder
+
+
+def stages_of(word: str) -> tuple[str, ...]:
+    """Return the stages of the artifacts that a command or the name of a stage means.
+
+    >>> stages_of("predict"), stages_of("infer"), stages_of("eval")
+    (('infer', 'predict'), ('infer',), ('eval',))
+    """
+    return PARTS.get(word, (word,))
 
 
 def every_project(directory: Path) -> list[str]:

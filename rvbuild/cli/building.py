@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 import json
+import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +21,7 @@ from rvbuild.build.fingerprint import signature
 from rvbuild.build.worker import Job
 from rvbuild.build.workers import Executor, Inline, Pool
 from rvbuild.build.workspace import locked
-from rvbuild.cli import asking, report
+from rvbuild.cli import asking, report, stages_of
 from rvbuild.cli.session import Session, jobs_default, load_all, project_paths, rules, session
 from rvbuild.errors import ProjectError, UsageError
 from rvbuild.project import Project, missing_files
@@ -47,7 +50,11 @@ def build(stage: str, words: Sequence[str], options: Options, normal: list[str] 
     reporter = report.make(len(projects) > 1, options.verbosity, options.as_json)
 
     def forced(artifacts: list[Artifact]) -> frozenset[str]:
-        return _closure_names(artifacts, stage, options) if options.always_make else frozenset()
+        if not options.always_make:
+            return frozenset()
+        # A scene that several splits share stands for its parts.
+        scenes = {s.id for p in projects for s in p.scenes if s.base in options.scenes} | set(options.scenes)
+        return _closure_names(artifacts, stage, scenes)
 
     try:
         with (
@@ -83,16 +90,21 @@ _DONE = (Did.BUILT, Did.RESTORED, Did.FRESH)
 def _run(now: Session, wanted: list[Artifact], builder: Builder, options: Options) -> None:
     jobs = 1 if options.inline else options.jobs or jobs_default()
     try:
-        engine.run(now.artifacts, [a.name for a in wanted], builder, jobs, options.keep_going)
+        to_do = builder.to_do(a.name for a in wanted)
+        gc.freeze()  # the plan stays; see `main`
+        gc.enable()
+        engine.run(to_do, builder, jobs, options.keep_going)
     except BaseException:
         builder.interrupt()
         raise
 
 
-def _closure_names(artifacts: list[Artifact], stage: str, options: Options) -> frozenset[str]:
+def _closure_names(artifacts: list[Artifact], stage: str, scenes: Collection[str]) -> frozenset[str]:
     by_name = {a.name: a for a in artifacts}
     left = [
-        a.name for a in artifacts if stage in ("build", a.stage) and (not options.scenes or a.scene in options.scenes)
+        a.name
+        for a in artifacts
+        if (stage == "build" or a.stage in stages_of(stage)) and (not scenes or a.scene in scenes)
     ]
     found: set[str] = set()
     while left:
@@ -188,31 +200,33 @@ def _seal(
     lines: list[str],
 ) -> None:
     files: dict[str, Any] = dict(before)
-    directories = [str(projects[0].workspace / "projects")] if (projects[0].workspace / "projects").is_dir() else []
-    state = now.workspace.state
+    directories = {str(projects[0].workspace / "projects")} if (projects[0].workspace / "projects").is_dir() else set()
+    state, root = now.workspace.state, str(now.workspace.root)
     for artifact in closure:
         for item in artifact.inputs:
             if isinstance(item, Source):
-                for path in [*item.files, *(c for cs in item.companions for c in cs)]:
-                    known = state.file(str(path))
+                for path in map(str, [*item.files, *itertools.chain.from_iterable(item.companions)]):
+                    known = state.file(path)
                     if known is None:
                         return
-                    files[str(path)] = known[0]
-                    directories.append(str(path.parent))
-        record = state.record(artifact.name)
+                    files[path] = known[0]
+                    directories.add(os.path.dirname(path))  # noqa: PTH120 - thousands of files
+        record = now.plan[artifact.name].facts.record
         for output in record.outputs.values() if record else ():
-            found = signature(now.workspace.root / output.path)
+            path = f"{root}/{output.path}"
+            found = output.placed() or signature(path)
             if found is None or not output.is_as_placed(found):
                 return
-            files[str(now.workspace.root / output.path)] = found
+            files[path] = found
     environment = {name: value for p in projects for name, value in p.env.items()}
     lines = [_nothing(len(closure)), *lines[1:]]
-    path = seal.path_of(now.workspace.cache, normal)
-    seal.write(path, normal, files=files, directories=directories, environment=environment, lines=lines)
+    place = seal.path_of(now.workspace.cache, normal)
+    seal.write(place, normal, files=files, directories=directories, environment=environment, lines=lines)
 
 
 def predict_bundle(words: Sequence[str], into: Path | None, allow_code: bool, verbosity: int, inline: bool) -> int:
     """Predict images with a bundle: `words` are the bundle and the images."""
+    gc.enable()  # a stage may run here; see `main`
     bundle, images = Path(words[0]), [Path(w).absolute() for w in words[1:]]
     if not images:
         raise UsageError(f"predict {bundle}: no image given; use `rvbuild predict {bundle} IMAGE… -o DIR`")

@@ -17,7 +17,7 @@ from rvbuild.build.history import Name, numbered, versions
 from rvbuild.build.state import Entry
 from rvbuild.build.store import Store
 from rvbuild.build.workspace import Workspace
-from rvbuild.cli import STAGES
+from rvbuild.cli import STAGES, stages_of
 from rvbuild.cli.report import duration, moment
 from rvbuild.cli.session import Session, load_all, project_paths, session
 from rvbuild.errors import UsageError, nearest
@@ -68,7 +68,7 @@ def _matching(
         name = Name.of(entry.artifact)
         if projects and name.project not in projects:
             continue
-        if not wanted or (name.stage == stage and (not colon or name.scene == scene)):
+        if not wanted or (name.stage in stages_of(stage) and (not colon or name.scene == scene)):
             yield entry, number
 
 

@@ -14,7 +14,7 @@ import click
 from rvbuild.build import engine
 from rvbuild.build.execute import Builder
 from rvbuild.build.workspace import locked
-from rvbuild.cli import cleaning, every_project
+from rvbuild.cli import cleaning, every_project, stages_of
 from rvbuild.cli.report import Plain
 from rvbuild.cli.session import Session, load_all, session
 
@@ -58,4 +58,6 @@ def tasks() -> Iterator[dict[str, Any]]:
 
 def _clean(name: str) -> None:
     _builder()
-    cleaning.forget(_session(), name)
+    stage, _, rest = name.partition(":")
+    for part in stages_of(stage):
+        cleaning.forget(_session(), f"{part}:{rest}")

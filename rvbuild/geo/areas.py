@@ -19,7 +19,7 @@ bounds of a polygon that are a cell are rounded to whole pixels."""
 
 
 def digest_areas(
-    tree: shapely.STRtree, areas: Sequence[Any] | NDArray[np.object_], values: Sequence[int], window: Window
+    tree: shapely.STRtree, areas: Sequence[Any] | NDArray[np.object_], said: Sequence[tuple[int, ...]], window: Window
 ) -> str:
     """Return a digest of all areas that may touch a window, exactly and in their order, as 32 hexadecimal digits.
 
@@ -27,8 +27,8 @@ def digest_areas(
     ----------
     tree
         Of `areas`.
-    areas, values
-        (N,) polygons in pixel coordinates (x = column, y = row), and the class id of each.
+    areas, said
+        (N,) polygons in pixel coordinates (x = column, y = row), and what is said of each in whole numbers: its class.
     window
         Where they count: those whose bounds reach within `MARGIN_PX` of it.
     """
@@ -37,6 +37,6 @@ def digest_areas(
     state = xxhash.xxh3_128()
     found = np.sort(tree.query(box)).tolist()
     for index, shape in zip(found, shapely.to_wkb([areas[index] for index in found], byte_order=1), strict=True):
-        state.update(struct.pack("<qq", int(values[index]), len(shape)))
+        state.update(struct.pack(f"<{len(said[index])}qq", *said[index], len(shape)))
         state.update(shape)
     return str(state.hexdigest())

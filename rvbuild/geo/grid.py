@@ -6,7 +6,9 @@ the centre of pixel (row, col) is (col + 0.5, row + 0.5).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from affine import Affine
@@ -69,6 +71,23 @@ class Grid:
         a, b, _, d, e, _ = self.transform[:6]
         return Affine(a, b, float(x[0]), d, e, float(y[0]))
 
+    def crop(self, window: Window) -> Grid:
+        """Return the grid of the pixels in a window of this one."""
+        return Grid(window.height, window.width, self.transform_at(window.row, window.col), self.crs)
+
+    def place_of(self, other: Grid, tolerance_px: float = 0.1) -> Window | None:
+        """Return the window of this grid that `other` is, if its pixels are pixels of this one; CRS ignored.
+
+        The window may reach beyond this grid. None if a corner of `other` is further than `tolerance_px` from one of a
+        pixel of this grid, or the pixels differ in size or orientation.
+        """
+        x, y = self.to_pixel(*other.to_map(*_corners(other.window)))
+        row, col = round(float(y[0])), round(float(x[0]))
+        place = Window(row, col, other.height, other.width)
+        there_x, there_y = _corners(place)
+        off = max(np.abs(there_x - x).max(), np.abs(there_y - y).max())
+        return place if off <= tolerance_px else None
+
     def same_as(self, other: Grid, tolerance_px: float = 0.1) -> bool:
         """Tell whether two grids have the same pixels: size, CRS, and each corner within `tolerance_px`."""
         same_size = (self.height, self.width) == (other.height, other.width)
@@ -79,6 +98,27 @@ class Grid:
         x, y = _corners(self.window)
         there_x, there_y = self.to_pixel(*other.to_map(x, y))
         return float(max(np.abs(there_x - x).max(), np.abs(there_y - y).max()))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the grid as JSON data: `{"height", "width", "transform": [a, b, c, d, e, f], "crs": WKT or null}`."""
+        return {
+            "height": self.height,
+            "width": self.width,
+            "transform": list(self.transform[:6]),
+            "crs": None if self.crs is None else self.crs.to_wkt(),
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Grid:
+        """Return the grid that `as_json` described.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            The content is something else.
+        """
+        crs = None if content["crs"] is None else CRS.from_wkt(content["crs"])
+        return cls(content["height"], content["width"], Affine(*content["transform"]), crs)
 
     def describe(self) -> str:
         """Return one line for messages: size, pixel size, origin, CRS."""

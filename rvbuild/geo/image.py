@@ -4,58 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, TypeAlias
 
-import numpy as np
-
-from rvbuild.geo.grid import Grid
+from rvbuild.geo.cropped import Cropped, window_of
+from rvbuild.geo.layer import Layer
 from rvbuild.geo.raster import open_image
-from rvbuild.geo.rasterfile import Image, Mask, Nodata
-from rvbuild.geo.windows import Window
+from rvbuild.geo.stack import open_stack
+from rvbuild.geo.transform import Transformed
 
-
-class SceneImage(Protocol):
-    """The image of a scene, read window by window: a context manager. Not thread-safe: open one for each thread."""
-
-    @property
-    def grid(self) -> Grid:
-        """The pixel grid of the scene."""
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of all bands that `read` gives."""
-
-    @property
-    def count(self) -> int:
-        """Number of bands that `read` gives."""
-
-    @property
-    def nodata(self) -> tuple[Nodata, ...]:
-        """Per band that `read` gives; None: no value means nodata."""
-
-    @property
-    def descriptions(self) -> tuple[str, ...]:
-        """What the bands are called."""
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """What the image is read from."""
-
-    def read(self, window: Window) -> tuple[Image, Mask]:
-        """Read a window; it may reach beyond the scene.
-
-        Returns
-        -------
-        image : (C, H, W) in `dtype`; 0 where it is not valid
-        valid : (C, H, W) bool, per band: False where there are no data
-        """
-
-    def close(self) -> None:
-        """Close all files."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *exception: Any) -> None: ...
+SceneImage: TypeAlias = Layer
+"""The image of a scene."""
 
 
 def open_scene_image(files: Sequence[Path], settings: Mapping[str, Any]) -> SceneImage:
@@ -72,5 +30,26 @@ def open_scene_image(files: Sequence[Path], settings: Mapping[str, Any]) -> Scen
     ------
     DataError
         A file cannot be opened, or the files are not what the settings say.
+    ModelError
+        A function of the user's that transforms pixels cannot be imported.
+
+    Notes
+    -----
+    In this order: files as a mosaic (`nodata`) or a stack (`layers`, `primary`, `reduce`), `channels`, `bbox`,
+    `transform`. Settings that are not there change nothing.
     """
-    return open_image(files, nodata=settings["image"]["nodata"], channels=settings["channels"])
+    image = settings["image"]
+    source: Layer
+    if "layers" in image:
+        source = open_stack(files, image, settings["channels"])
+    else:
+        source = open_image(files, nodata=image["nodata"], channels=settings["channels"])
+    try:
+        if "bbox" in image:
+            source = Cropped(source, window_of(image["bbox"], source.grid, source.files))
+        if "transform" in image:
+            source = Transformed(source, image["transform"], image.get("code"))
+    except BaseException:
+        source.close()
+        raise
+    return source

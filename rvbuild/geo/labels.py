@@ -18,6 +18,8 @@ class LabelSource(Protocol):
     """Labels on the pixel grid of a scene; a context manager. Not thread-safe: open one for each thread."""
 
     grid: Grid
+    notes: Sequence[str]
+    """What was repaired or left out when the labels were read, a line each, for people."""
 
     def read(self, window: Window) -> NDArray[np.uint8]:
         """Return the class ids in a window: (H, W) uint8, the null class outside the scene and where nothing is."""

@@ -27,7 +27,7 @@ from rvbuild.geo.areas import digest_areas
 from rvbuild.geo.classes import Classes, id_of
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.labels import LabelSource, open_labels
-from rvbuild.geo.labels_vector import read_areas
+from rvbuild.geo.labels_vector import read_areas, read_tables
 from rvbuild.geo.windows import Window, sliding
 
 MATCH_IOU = 0.5
@@ -41,6 +41,8 @@ class CellLabels(Protocol):
     """The classes of cells of a scene; a context manager. Not thread-safe: open one for each thread."""
 
     grid: Grid
+    notes: Sequence[str]
+    """What was repaired or left out when the labels were read, a line each, for people."""
 
     def classify(self, window: Window) -> int:
         """Return the class id of a window as a chip: of the cell that is this window, or by the rule."""
@@ -81,11 +83,15 @@ def open_cells(
     if settings_labels["kind"] == "raster":
         pixels = open_labels(files, settings_labels, grid=grid, classes=classes, null_id=null_id)
         return RasterCells(pixels, len(classes), null_id)
-    shapes, ids = read_areas(files, settings_labels, grid, classes)
+    tables = read_tables(files, settings_labels, grid, classes)
+    shapes = [shape for table in tables for shape in table.shapes]
+    ids = [class_id for table in tables for class_id in table.class_ids]
     background = settings_labels.get("background")
     otherwise = null_id if background is None else id_of(classes, background, "labels.background")
     kind = PolygonCells if settings_labels["cells"]["cells"] == "polygons" else VectorCells
-    return kind(shapes, ids, settings_labels["cells"], grid, null_id, otherwise)
+    found = kind(shapes, ids, settings_labels["cells"], grid, null_id, otherwise)
+    found.notes = tuple(note for table in tables for note in table.notes)
+    return found
 
 
 def cell_windows(
@@ -116,6 +122,8 @@ def cell_windows(
 
 class RasterCells:
     """Cells by the class of most of their labelled pixels."""
+
+    notes: Sequence[str] = ()
 
     def __init__(self, pixels: LabelSource, classes: int, null_id: int) -> None:
         self.grid = pixels.grid
@@ -164,6 +172,8 @@ class VectorCells:
         The null class, and the class of cells without a feature: the background, or null if there is none.
     """
 
+    notes: Sequence[str] = ()
+
     def __init__(
         self,
         shapes: Sequence[Any],
@@ -203,7 +213,7 @@ class VectorCells:
 
     def digest(self, window: Window) -> str:
         """Return a digest of the features in and around a window: equal ones, equal classes of cells."""
-        return digest_areas(self._tree, self._shapes, self._ids.tolist(), window)
+        return digest_areas(self._tree, self._shapes, [(class_id,) for class_id in self._ids.tolist()], window)
 
     def close(self) -> None:
         """Do nothing: no file stays open."""

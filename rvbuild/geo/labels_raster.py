@@ -27,6 +27,8 @@ _RGB_CODES = 1 << 24
 class RasterLabels:
     """Class ids from rasters of ids (`encoding = "id"`) or of colours (`encoding = "rgb"`)."""
 
+    notes: Sequence[str] = ()
+
     def __init__(
         self, files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: Classes, null_id: int
     ) -> None:
@@ -43,7 +45,7 @@ class RasterLabels:
             # Nodata is a colour here, not a value of one band: black as nodata does not void the bands of pure red.
             self._source = open_image(files, nodata=())
         try:
-            self._resample = _must_resample(self._source, files, grid, settings.get("resample", "error"))
+            self._place = _place(self._source, files, grid, settings.get("resample", "error"))
             self._decoder: _IdDecoder | _RgbDecoder
             if colors:
                 self._decoder = _RgbDecoder(self._source, classes, self._other, nodata, null_id)
@@ -61,10 +63,10 @@ class RasterLabels:
         DataError
             A pixel holds a value or a colour that stands for no class, and `labels.other` names no class for it.
         """
-        if self._resample:
+        if self._place is None:
             values, valid = self._read_nearest(window)
         else:
-            values, valid = self._source.read(window)
+            values, valid = self._read_in_place(window, self._place)
         labels = self._decoder.decode(values)
         if not valid.all():
             labels[~valid.all(axis=0)] = self._null_id
@@ -84,6 +86,16 @@ class RasterLabels:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def _read_in_place(self, window: Window, place: Window) -> tuple[Image, Mask]:
+        """Read the labels of a window from where the scene lies in them; invalid outside the scene."""
+        here = Window(window.row + place.row, window.col + place.col, window.height, window.width)
+        values, valid = self._source.read(here)
+        if not window.inside(place.height, place.width):
+            inside = np.zeros(valid.shape[1:], dtype=bool)
+            inside[here.intersection(place).slices_in(here)] = True
+            valid = valid & inside
+        return values, valid
 
     def _read_nearest(self, window: Window) -> tuple[Image, Mask]:
         """Read the label pixel under each pixel centre of the window; invalid outside image and labels."""
@@ -125,8 +137,10 @@ class RasterLabels:
         )
 
 
-def _must_resample(source: RasterSource, files: Sequence[Path], grid: Grid, resample: str) -> bool:
-    """Tell whether labels lie on another grid than the image and are to be resampled.
+def _place(source: RasterSource, files: Sequence[Path], grid: Grid, resample: str) -> Window | None:
+    """Return where the scene lies in its labels, or None if they lie on another grid and are to be resampled.
+
+    The labels of a whole image fit a part of it (`bbox_px`, `bbox_units`), too.
 
     Raises
     ------
@@ -137,8 +151,12 @@ def _must_resample(source: RasterSource, files: Sequence[Path], grid: Grid, resa
     same_size = (labels.height, labels.width) == (grid.height, grid.width)
     # Without a CRS and a transform of their own, labels of the image's size lie where the image lies.
     unplaced = labels.crs is None and labels.transform.is_identity
-    if same_size and (unplaced or (same_crs(labels.crs or grid.crs, grid.crs) and labels.offset_px(grid) <= 0.1)):
-        return False
+    if same_size and unplaced:
+        return labels.window
+    if same_crs(labels.crs or grid.crs, grid.crs):
+        place = labels.place_of(grid)
+        if place is not None and place.inside(labels.height, labels.width):
+            return place
     difference = f"labels: {labels.describe()}; image: {grid.describe()}"
     if resample != "nearest":
         raise DataError(
@@ -154,7 +172,7 @@ def _must_resample(source: RasterSource, files: Sequence[Path], grid: Grid, resa
             f"{files[0]}: cannot be resampled to the image, because the image has no CRS ({difference}). Give it one, "
             "for example with `gdal_edit.py -a_srs`"
         )
-    return True
+    return None
 
 
 class _IdDecoder:

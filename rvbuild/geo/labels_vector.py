@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import shapely
@@ -14,19 +14,26 @@ from rvbuild.errors import DataError, nearest
 from rvbuild.geo.classes import Classes, id_of, names
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.rasterize import Burner
-from rvbuild.geo.vectors import Features, polygons, read_features, to_pixels, used_attributes
+from rvbuild.geo.reading import parts, reading
+from rvbuild.geo.vectors import SINGLE, Features, polygons, read_features, to_pixels
 from rvbuild.geo.windows import Window
 
-_SINGLE = {
-    "MultiPoint": "Point",
-    "MultiLineString": "LineString",
-    "LinearRing": "LineString",
-    "MultiPolygon": "Polygon",
-}
+
+class Areas(NamedTuple):
+    """What one table of labels has: the areas of its features, in pixel coordinates (x = column, y = row)."""
+
+    shapes: list[Any]
+    """Valid polygons and multipolygons, not empty, in the order of the files."""
+    class_ids: list[int]
+    """One for each shape."""
+    all_touched: bool
+    """Whether they burn every pixel that they touch."""
+    notes: list[str]
+    """What was repaired or left out, a line for each file and kind."""
 
 
 class VectorLabels:
-    """Class ids from features: of their class inside them, of the background elsewhere."""
+    """Class ids from features: of their class inside them, of the background elsewhere. Later ones cover earlier."""
 
     def __init__(
         self, files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: Classes, null_id: int
@@ -34,14 +41,15 @@ class VectorLabels:
         self.grid = grid
         self._null_id = null_id
         background = settings.get("background")
-        shapes, values = read_areas(files, settings, grid, classes)
+        tables = read_tables(files, settings, grid, classes)
+        self.notes: Sequence[str] = tuple(note for table in tables for note in table.notes)
         self._burner = Burner(
-            shapes,
-            values,
+            [shape for table in tables for shape in table.shapes],
+            [class_id for table in tables for class_id in table.class_ids],
             height=grid.height,
             width=grid.width,
             background=null_id if background is None else id_of(classes, background, "labels.background"),
-            all_touched=bool(settings.get("all_touched", False)),
+            all_touched=[table.all_touched for table in tables for _ in table.shapes],
         )
 
     def read(self, window: Window) -> NDArray[np.uint8]:
@@ -77,23 +85,53 @@ def read_areas(
     areas : list of shapely polygons and multipolygons, valid, not empty, in pixel coordinates (x = column, y = row)
     class_ids : list of int, one for each area
     """
-    shapes: list[Any] = []
-    values: list[int] = []
+    tables = read_tables(files, settings, grid, classes)
+    return [shape for t in tables for shape in t.shapes], [class_id for t in tables for class_id in t.class_ids]
+
+
+def read_tables(files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: Classes) -> list[Areas]:
+    """Read the features that have a class, of each table of vector labels."""
+    return [_read_table(paths, table, grid, classes) for paths, table in parts(files, settings)]
+
+
+def _read_table(files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: Classes) -> Areas:
+    areas = Areas([], [], bool(settings.get("all_touched", False)), [])
+    known, buffer_px = names(classes), settings.get("buffer_px") or {}
     for path in files:
-        features = read_features(path, layer=settings.get("layer"), attributes=used_attributes(settings))
-        ids = _class_ids(features, settings, classes)
-        for geometry, class_id, number in zip(to_pixels(features, grid), ids, features.numbers, strict=True):
+        features = read_features(path, **reading(settings))
+        ids = class_ids(features, settings, classes)
+        placed = to_pixels(features, grid, shift_m=settings.get("shift_m"), shift_px=settings.get("shift_px"))
+        valid = shapely.is_valid(placed)
+        invalid: list[int] = []
+        for index, class_id in enumerate(ids):
             if class_id is None:
                 continue
-            area = _area(geometry, settings.get("buffer_px") or {}, path, number)
+            if not valid[index]:
+                invalid.append(features.numbers[index])
+            area = _area(placed[index], buffer_px, known[class_id], path, features.numbers[index])
             if not area.is_empty:
-                shapes.append(area)
-                values.append(class_id)
-    return shapes, values
+                areas.shapes.append(area)
+                areas.class_ids.append(class_id)
+        if invalid:
+            areas.notes.append(f"{path}: {_count(invalid)} invalid geometry, which was repaired")
+        dropped = [number for number, class_id in zip(features.numbers, ids, strict=True) if class_id is None]
+        if dropped:
+            areas.notes.append(f"{path}: {_count(dropped)} no class of the project, and was left out")
+    return areas
 
 
-def _class_ids(features: Features, settings: Mapping[str, Any], classes: Classes) -> list[int | None]:
+def _count(numbers: Sequence[int]) -> str:
+    """Return the beginning of a note about some features."""
+    if len(numbers) == 1:
+        return f"feature {numbers[0]} (from 0) has"
+    return f"each of {len(numbers)} features, the first is {numbers[0]} (from 0), has"
+
+
+def class_ids(features: Features, settings: Mapping[str, Any], classes: Classes) -> list[int | None]:
     """Return the class id of each feature; None for one to drop.
+
+    The first that there is, of: `class`; what the attribute (`class_attribute`, or else `class_id`, `class_name` or
+    `label`, through `class_map`) names; the first of `class_where` that the feature passes; `unknown`.
 
     Raises
     ------
@@ -110,12 +148,17 @@ def _class_ids(features: Features, settings: Mapping[str, Any], classes: Classes
         key: id_of(classes, name, f"labels.class_map.{key}")
         for key, name in ({} if mapping is None else mapping).items()
     }
+    tests = [id_of(classes, name, "labels.class_where") for name, _ in settings.get("class_where") or ()]
     known = names(classes)
     ids: list[int | None] = []
     strangers: list[int] = []
     for index in range(count):
-        value = _first_value(features.attributes[index])
-        found = _lookup(value, known) if mapping is None else table.get(_text(value))
+        values = [value for value in features.attributes[index].values() if value is not None]
+        means = (_lookup(value, known) if mapping is None else table.get(_text(value)) for value in values)
+        found = next((class_id for class_id in means if class_id is not None), None)
+        passed = features.passed[index]
+        if found is None and passed is not None:
+            found = tests[passed]
         if found is None:
             strangers.append(index)
         ids.append(substitute if found is None else found)
@@ -146,9 +189,11 @@ def _text(value: Any) -> str:
 def _complain(
     features: Features, strangers: Sequence[int], settings: Mapping[str, Any], known: Sequence[str], keys: Sequence[str]
 ) -> str:
-    asked = used_attributes(settings)
+    asked = reading(settings)["attributes"]
     value = _first_value(features.attributes[strangers[0]])
     expected = f"a key of `class_map` ({', '.join(keys)})" if keys else f"a class ({', '.join(known)}) or its id"
+    if settings.get("class_where"):
+        expected += ", or a feature that passes one of `class_where`"
     where = f"{features.path}: feature {features.numbers[strangers[0]]} (from 0)"
     more = f"; {len(strangers)} features are so" if len(strangers) > 1 else ""
     if value is None:
@@ -162,13 +207,15 @@ def _complain(
     )
 
 
-def _area(geometry: Any, buffer_px: Mapping[str, float], path: Path, number: int) -> Any:
-    """Return the polygons of a feature; points and lines are widened by `buffer_px`, by geometry type."""
-    kind = _SINGLE.get(geometry.geom_type, geometry.geom_type)
+def _area(geometry: Any, buffer_px: Mapping[str, Any], class_name: str, path: Path, number: int) -> Any:
+    """Return the polygons of a feature, widened by `buffer_px`: geometry type → pixels, or class → pixels."""
+    kind = SINGLE.get(geometry.geom_type, geometry.geom_type)
     if kind == "GeometryCollection":
-        parts = [_area(part, buffer_px, path, number) for part in shapely.get_parts(geometry)]
-        return shapely.union_all(parts) if parts else geometry
+        found = [_area(part, buffer_px, class_name, path, number) for part in shapely.get_parts(geometry)]
+        return shapely.union_all(found) if found else geometry
     distance = buffer_px.get(kind)
+    if isinstance(distance, Mapping):
+        distance = distance.get(class_name)
     if kind == "Polygon":
         return polygons(geometry if not distance else polygons(geometry).buffer(distance))
     if not distance:

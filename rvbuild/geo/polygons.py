@@ -18,6 +18,7 @@ from rasterio.crs import CRS
 from rvbuild.errors import DataError
 from rvbuild.geo.classes import Classes, id_of
 from rvbuild.geo.grid import Grid, reproject
+from rvbuild.geo.qgis import write_vector_style
 from rvbuild.geo.rasterfile import grid_of, open_dataset
 from rvbuild.geo.vectors import write_geopackage
 
@@ -25,6 +26,7 @@ Labels = NDArray[np.uint8]
 Geometries = NDArray[np.object_]
 
 _SUFFIX = {"geojson": ".geojson", "gpkg": ".gpkg"}
+_RASTERS = ("labels", "scores", "rgb")
 _LON_LAT = CRS.from_epsg(4326)
 
 
@@ -52,7 +54,8 @@ def vectorize(
         `simplify_px`: tolerance; borders that classes share are simplified alike, so that no gaps open between them.
         `min_area_units`: smaller polygons are left out, in square units of the CRS (square pixels without one).
     out_dir
-        Where the files `<class>.geojson` and `<class>.gpkg` go.
+        Where the files `<class>.geojson` and `<class>.gpkg` go, and their styles `<class>.qml`. A class that is called
+        as a raster beside them gets a `_` at the end, because the rasters have styles too.
     """
     with open_dataset(labels_tif) as dataset:
         grid = grid_of(labels_tif, dataset)
@@ -80,6 +83,7 @@ def vectorize(
         geometries = geometries[shapely.area(geometries) * pixel_area >= float(spec.get("min_area_units", 0.0))]
         properties = [{"class_id": class_id, "class_name": name}] * len(geometries)
         write_features(path, geometries, grid, properties, {"class_id": int, "class_name": str})
+        write_vector_style(path, [classes[class_id]])
         written.append(path)
     return written
 
@@ -170,4 +174,5 @@ def _write_geojson(path: Path, geometries: Geometries, grid: Grid, properties: S
 
 def _file_stem(name: str) -> str:
     """Return a class name as the stem of a file: what could mean a path or a wildcard becomes `_`."""
-    return re.sub(r"[^\w.\- ]", "_", name).strip(". ") or "_"
+    stem = re.sub(r"[^\w.\- ]", "_", name).strip(". ") or "_"
+    return f"{stem}_" if stem.casefold() in _RASTERS else stem

@@ -6,18 +6,17 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from rvbuild.errors import DataError
 from rvbuild.geo.grid import Grid, crs_name, same_crs
+from rvbuild.geo.layer import Layer
 from rvbuild.geo.rasterfile import (
     Bands,
     Image,
     Mask,
-    Nodata,
     NodataSetting,
     grid_of,
     open_dataset,
@@ -42,59 +41,44 @@ class _Tile:
     bands: Bands
 
 
-class RasterSource:
+class RasterSource(Layer):
     """The imagery of a scene, read window by window.
 
-    Made by `open_image`; a context manager. Not thread-safe: open one for each thread.
+    Made by `open_image`; a context manager. Not thread-safe: open one for each thread. Dtype, nodata and what bands are
+    called are those of the first file; of the files, a later one lies over an earlier one.
     """
 
     def __init__(self, grid: Grid, tiles: Sequence[_Tile]) -> None:
-        self.grid = grid
-        """The pixel grid of the scene."""
         bands = tiles[0].bands
-        self.dtype: np.dtype[Any] = bands.dtype
-        """Of all bands."""
-        self.count = len(bands.indexes)
-        """Number of bands that `read` gives."""
-        self.nodata: tuple[Nodata, ...] = bands.nodata
-        """Per band that `read` gives; of the first file."""
-        self.descriptions: tuple[str, ...] = bands.descriptions
-        """What the first file calls the bands."""
-        self.files = tuple(tile.path for tile in tiles)
-        """In the order of reading: a later one lies over an earlier one."""
+        super().__init__(
+            grid,
+            dtype=bands.dtype,
+            nodata=bands.nodata,
+            descriptions=bands.descriptions,
+            files=tuple(tile.path for tile in tiles),
+        )
         self._tiles = tuple(tiles)
         self._open: OrderedDict[Path, Any] = OrderedDict()
 
-    def read(self, window: Window) -> tuple[Image, Mask]:
-        """Read a window; it may reach beyond the scene.
-
-        Returns
-        -------
-        image : (C, H, W) in `dtype`; 0 where it is not valid
-        valid : (C, H, W) bool, per band: False outside the scene and its files, at nodata, NaN or infinite values, and
-            where a mask band or alpha says so
-        """
+    def read_raw(self, window: Window) -> tuple[Image, Mask]:
+        """Read a window; see `Layer.read_raw`."""
         if len(self._tiles) == 1 and window.inside(self.grid.height, self.grid.width):
             tile = self._tiles[0]
             image, valid = read_bands(tile.path, self._dataset(tile.path), tile.bands, window)
-            if valid is None:
-                return image, np.ones(image.shape, dtype=bool)
-            image[~valid] = 0
-            return image, np.array(valid)
+            return image, np.ones(image.shape, dtype=bool) if valid is None else np.array(valid)
         return self._compose(window)
+
+    def cache_bytes(self, rows: int) -> int:
+        """Return the bytes of decoded blocks; see `Layer.cache_bytes`."""
+        dataset = self._dataset(self._tiles[0].path)
+        # GDAL decodes all bands of a block, chosen or not, if the file interleaves them by pixel.
+        pixel_bytes, block_rows = dataset.count * self.dtype.itemsize, dataset.block_shapes[0][0]
+        return int((rows + 2 * block_rows) * self.grid.width * pixel_bytes)
 
     def close(self) -> None:
         """Close all files."""
         while self._open:
             self._open.popitem()[1].close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _compose(self, window: Window) -> tuple[Image, Mask]:
         """Read a window from the files that it touches; only valid pixels cover those of earlier files."""
@@ -110,8 +94,11 @@ class RasterSource:
             if data is None:
                 image[:, rows, cols], valid[:, rows, cols] = pixels, True
             else:
-                np.copyto(image[:, rows, cols], pixels, where=data)
-                valid[:, rows, cols] |= data
+                there, known = image[:, rows, cols], valid[:, rows, cols]
+                if self.dtype.kind == "f":
+                    np.copyto(there, pixels, where=np.isnan(pixels) & ~known)
+                np.copyto(there, pixels, where=data)
+                known |= data
         return image, valid
 
     def _dataset(self, path: Path) -> Any:

@@ -8,6 +8,7 @@ read, and neighbouring windows share the work.
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
@@ -44,7 +45,7 @@ class Burner:
     background
         The value of pixels in no polygon.
     all_touched
-        Burn every pixel that a polygon touches, instead of those whose centre lies in it.
+        Burn every pixel that a polygon touches, instead of those whose centre lies in it; for all, or for each.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Burner:
         height: int,
         width: int,
         background: int,
-        all_touched: bool = False,
+        all_touched: bool | Sequence[bool] = False,
     ) -> None:
         self._geometries = geometries
         self._values = [int(value) for value in values]
@@ -63,7 +64,8 @@ class Burner:
         # rasterio takes geometries as GeoJSON; making it is half of the work, and large polygons lie in many tiles.
         self._shapes: dict[int, Any] = {}
         self._height, self._width = height, width
-        self._background, self._all_touched = background, all_touched
+        self._background = background
+        self._all_touched = [all_touched] * len(values) if isinstance(all_touched, bool) else list(all_touched)
         self._tiles: OrderedDict[tuple[int, int], NDArray[np.uint8]] = OrderedDict()
 
     def read(self, window: Window, outside: int) -> NDArray[np.uint8]:
@@ -81,7 +83,8 @@ class Burner:
 
     def digest(self, window: Window) -> str:
         """Return a digest of the polygons that a window is made of: equal ones give equal pixels."""
-        return digest_areas(self._tree, self._geometries, self._values, window)
+        burnt = list(zip(self._values, self._all_touched, strict=True))
+        return digest_areas(self._tree, self._geometries, burnt, window)
 
     def _tile(self, tile_row: int, tile_col: int) -> NDArray[np.uint8]:
         key = (tile_row, tile_col)
@@ -101,14 +104,22 @@ class Burner:
         box = shapely.box(place.col - 1, place.row - 1, place.col_stop + 1, place.row_stop + 1)
         found = np.sort(self._tree.query(box))
         if len(found):
-            shapes = [(self._shape(int(index)), self._values[int(index)]) for index in found]
             transform = Affine.translation(place.col, place.row)
             with not_georeferenced_is_fine() if transform.is_identity else contextlib.nullcontext():
-                rasterio.features.rasterize(shapes, out=tile, transform=transform, all_touched=self._all_touched)
+                for touched, same in itertools.groupby(found.tolist(), self._all_touched.__getitem__):
+                    shapes = [(self._shape(index), self._values[index]) for index in same]
+                    rasterio.features.rasterize(shapes, out=tile, transform=transform, all_touched=touched)
         return tile
 
     def _shape(self, index: int) -> Any:
         shape = self._shapes.get(index)
         if shape is None:
-            shape = self._shapes[index] = shapely.geometry.mapping(self._geometries[index])
+            shape = self._shapes[index] = _as_geojson(self._geometries[index])
         return shape
+
+
+def _as_geojson(geometry: Any) -> Any:
+    if geometry.geom_type == "Polygon" and not shapely.get_num_interior_rings(geometry):
+        # Five times as fast as `mapping`, and most polygons of most scenes are like this.
+        return {"type": "Polygon", "coordinates": [shapely.get_coordinates(geometry).tolist()]}
+    return shapely.geometry.mapping(geometry)

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 Counts = NDArray[np.int64]
 
-_BINS = 256
-"""Bins of the histogram of integers of at most 16 bits: equal widths over the range of the dtype."""
+_WIDTH_16_BIT = 16
+"""Of the bins of integers of 16 bits: imagery of 12 bits fills 256 of them."""
 
-_FIRST_OCTAVE, _OCTAVES, _PER_OCTAVE = -32, 96, 4
+_FIRST_OCTAVE, _OCTAVES, _PER_OCTAVE = -32, 96, 32
 _ZERO_BIN = _OCTAVES * _PER_OCTAVE
-_MANTISSA_SHIFT = 50
-"""A float64 shifted right by this keeps its exponent and the two bits that split an octave into four."""
+_MANTISSA_SHIFT = 47
+"""A float64 shifted right by this keeps its exponent and the five bits that split an octave into 32."""
 
 
 def _log_edges() -> list[float]:
@@ -41,8 +41,8 @@ _LOG_EDGES = _log_edges()
 class Histogram:
     """How often values lie in bins that depend on the dtype alone, so that two of one dtype merge exactly.
 
-    For integers of at most 16 bits: 256 bins of equal width over the range of the dtype. For all others: by size, four
-    bins for each octave from 2^-32 to 2^64, on both sides of one bin around 0; the outermost hold what lies beyond.
+    For integers of 8 bits, a bin for each value; of 16 bits, bins of 16 values. For all others: by size, 32 bins for
+    each octave from 2^-32 to 2^64, on both sides of one bin around 0; the outermost hold what lies beyond.
     """
 
     start: int | None
@@ -50,23 +50,66 @@ class Histogram:
     width: int
     """Of a bin of equal width."""
     counts: Counts
-    """(bins,) int64, all bins of the dtype."""
+    """(bins,) int64: of equal width from the first that holds something to the last; by size all of them."""
 
     @classmethod
     def empty(cls, dtype: np.dtype[Any]) -> Self:
         """Return a histogram without values."""
         if _counted(dtype):
-            limits = np.iinfo(dtype)
-            width = (int(limits.max) - int(limits.min) + 1) // _BINS
-            return cls(int(limits.min), width, np.zeros(_BINS, dtype=np.int64))
+            return cls(0, 1 if dtype.itemsize == 1 else _WIDTH_16_BIT, np.zeros(0, dtype=np.int64))
         return cls(None, 0, np.zeros(2 * _ZERO_BIN + 1, dtype=np.int64))
+
+    def of_values(self, lowest: int, counts: Counts) -> Self:
+        """Return the histogram of integers, `counts[i]` of which are `lowest + i`, over the whole range of a dtype."""
+        bins = counts.reshape(-1, self.width).sum(axis=1)
+        used = np.flatnonzero(bins)
+        if not len(used):
+            return self
+        first, stop = int(used[0]), int(used[-1]) + 1
+        return replace(self, start=lowest + first * self.width, counts=bins[first:stop])
 
     def merge(self, other: Self) -> Self:
         """Return the histogram of both."""
-        return replace(self, counts=self.counts + other.counts)
+        if self.start is None or other.start is None:
+            return replace(self, counts=self.counts + other.counts)
+        parts = [part for part in (self, other) if len(part.counts)]
+        if not parts:
+            return self
+        starts = [part.start or 0 for part in parts]
+        start = min(starts)
+        stop = max(at + len(part.counts) * self.width for at, part in zip(starts, parts, strict=True))
+        counts = np.zeros((stop - start) // self.width, dtype=np.int64)
+        for at, part in zip(starts, parts, strict=True):
+            first = (at - start) // self.width
+            counts[first : first + len(part.counts)] += part.counts
+        return replace(self, start=start, counts=counts)
+
+    def quantile(self, share: float, lowest: float, highest: float) -> float:
+        """Return the value below which `share` (0 to 1) of all values lie, interpolated inside its bin.
+
+        Parameters
+        ----------
+        share
+            0 gives `lowest`, 1 gives `highest`.
+        lowest, highest
+            The extremes of all values, which are known exactly.
+        """
+        ends = np.cumsum(self.counts)
+        wanted = share * int(ends[-1])
+        number = min(int(np.searchsorted(ends, wanted)), len(ends) - 1)
+        count = int(self.counts[number])
+        inside = (wanted - (int(ends[number]) - count)) / count if count else 0.0
+        if self.start is None:
+            # The first and the last bin have no outer edge.
+            low, high = ([-math.inf, *_LOG_EDGES[1:-1], math.inf][number + step] for step in (0, 1))
+        else:
+            low = self.start + number * self.width
+            high = low + self.width - 1
+        low, high = max(low, lowest), min(high, highest)
+        return float(low + inside * (high - low))
 
     def to_json(self) -> dict[str, Any]:
-        """Return `{"start", "width", "counts"}`, or `{"edges", "counts"}` from the first bin that holds something."""
+        """Return `{"start", "width", "counts"}` or `{"edges", "counts"}`, from the first bin that holds something."""
         if self.start is not None:
             return {"start": self.start, "width": self.width, "counts": self.counts.tolist()}
         used = np.flatnonzero(self.counts)
@@ -195,7 +238,7 @@ class BandCounter:
         count = sum(counts)
         total = sum(value * times for value, times in zip(values, counts, strict=True))
         squares = sum(value * value * times for value, times in zip(values, counts, strict=True))
-        bins = replace(self._stats.histogram, counts=self._counts.reshape(_BINS, -1).sum(axis=1))
+        bins = self._stats.histogram.of_values(self._lowest, self._counts)
         return BandStats(count, *_moments(count, total, squares), values[0], values[-1], bins, (total, squares))
 
 

@@ -22,25 +22,37 @@ import xxhash
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 
+from rvbuild import filters
 from rvbuild.errors import DataError, nearest
+from rvbuild.geo import antimeridian
 from rvbuild.geo.environment import DETERMINISTIC_ENVIRONMENT
 from rvbuild.geo.grid import Grid, crs_name, reproject
+from rvbuild.geo.reading import parts
 
 Geometries = NDArray[np.object_]
+Floats = NDArray[np.float64]
 
 SNAP = float(1 << 20)
 """Vertices come to multiples of 1 / SNAP pixel: far below what any label means, it takes off the noise of reprojection,
 so that a vertex on a pixel's corner lies exactly there and every window sees the same polygon."""
 
-INFERRED_ATTRIBUTES = ("class_id", "class_name", "label")
-"""Where a feature's class is looked for, in this order, if a project names neither a class nor an attribute."""
+METRES_PER_DEGREE = 111319.5
+"""Of latitude, and of longitude at the equator."""
+
+SINGLE = {
+    "MultiPoint": "Point",
+    "MultiLineString": "LineString",
+    "LinearRing": "LineString",
+    "MultiPolygon": "Polygon",
+}
+"""Type of a geometry of several parts → type of the parts."""
 
 _FIELD_TYPES = {int: "int32", float: "float", str: "str"}
 
 
 @dataclass(frozen=True)
 class Features:
-    """The features of one vector file that have a geometry, in file order."""
+    """The features of one vector file that were asked for and have a geometry, in file order."""
 
     path: Path
     geometries: Geometries
@@ -52,10 +64,30 @@ class Features:
     crs: CRS | None
     implied_crs: bool
     """The CRS is the one that every GeoJSON has unless it says otherwise, so it may mean nothing."""
+    passed: tuple[int | None, ...]
+    """Per feature, the place of the first of the `tests` that it passes, or None."""
 
 
-def read_features(path: Path, *, layer: str | None = None, attributes: Sequence[str] = ()) -> Features:
+def read_features(
+    path: Path,
+    *,
+    layer: str | None = None,
+    attributes: Sequence[str] = (),
+    where: Sequence[Any] | None = None,
+    tests: Sequence[Sequence[Any]] = (),
+) -> Features:
     """Read the features of a vector file in any format that fiona opens.
+
+    Parameters
+    ----------
+    path, layer
+        The file, and one of its layers; None for the only one.
+    attributes
+        The attributes to read.
+    where
+        Leave out features that do not pass this filter, see `rvbuild.filters`.
+    tests
+        Filters of which to say for each feature which it passes first.
 
     Raises
     ------
@@ -65,6 +97,7 @@ def read_features(path: Path, *, layer: str | None = None, attributes: Sequence[
     geometries: list[Any] = []
     values: list[Mapping[str, Any]] = []
     numbers: list[int] = []
+    passed: list[int | None] = []
     try:
         # A GeoJSON has one layer; listing it would parse the whole file once more.
         layers = [] if layer is None and path.suffix == ".geojson" else fiona.listlayers(path)
@@ -76,29 +109,46 @@ def read_features(path: Path, *, layer: str | None = None, attributes: Sequence[
         with fiona.open(path, layer=layer) as collection:
             crs = CRS.from_wkt(collection.crs.to_wkt()) if collection.crs else None
             implied = collection.driver == "GeoJSON" and crs is not None and crs.to_epsg() == 4326
-            for number, (geometry, properties) in enumerate(_records(path, collection)):
-                if geometry is None:
+            for number, record in enumerate(_records(path, collection)):
+                if record.geometry is None or not (where is None or filters.matches(where, record.get)):
                     continue
-                geometries.append(shapely.geometry.shape(geometry))
-                values.append({name: properties.get(name) for name in attributes})
+                geometries.append(shapely.geometry.shape(record.geometry))
+                values.append({name: record.get(name) for name in attributes})
                 numbers.append(number)
+                passed.append(next((n for n, test in enumerate(tests) if filters.matches(test, record.get)), None))
     except (fiona.errors.FionaError, OSError, ValueError, TypeError, shapely.errors.ShapelyError) as error:
         raise DataError(f"{path}: cannot be read as a vector file: {error}") from error
     array = np.empty(len(geometries), dtype=object)
     array[:] = geometries
-    return Features(path, shapely.force_2d(array), tuple(values), tuple(numbers), crs, implied)
+    return Features(path, shapely.force_2d(array), tuple(values), tuple(numbers), crs, implied, tuple(passed))
 
 
-def to_pixels(features: Features, grid: Grid) -> Geometries:
+def to_pixels(
+    features: Features,
+    grid: Grid,
+    *,
+    shift_m: Sequence[float] | None = None,
+    shift_px: Sequence[float] | None = None,
+) -> Geometries:
     """Return the geometries in pixel coordinates (x = column, y = row, sub-pixel), (N,), not yet repaired.
 
     An image without a CRS takes the coordinates through its transform as they are; without a transform too, they are
     pixel coordinates.
 
+    Parameters
+    ----------
+    features, grid
+        What to place, and where.
+    shift_m
+        Move all by (x, y) metres, along the axes of the image's CRS: east and north.
+    shift_px
+        Move all by (columns, rows) pixels: right and down.
+
     Raises
     ------
     DataError
-        One of image and vectors has a CRS and the other has none, or coordinates cannot be reprojected.
+        One of image and vectors has a CRS and the other has none, coordinates cannot be reprojected, an edge goes
+        around half the globe, or metres mean nothing in the CRS of the image.
     """
     path, geometries = features.path, features.geometries
     points = shapely.get_coordinates(geometries)
@@ -118,7 +168,17 @@ def to_pixels(features: Features, grid: Grid) -> Geometries:
         )
     else:
         x, y = reproject(path, features.crs, grid.crs, x, y)
+        if features.crs.is_geographic:
+            antimeridian.refuse_torn(path, geometries, features.crs, grid.crs)
+        elif grid.crs.is_geographic:
+            there = shapely.set_coordinates(geometries.copy(), np.stack([x, y], axis=1))
+            antimeridian.refuse_torn(path, there, grid.crs, grid.crs)
+        x = antimeridian.near(grid, geometries, x)
+    if shift_m is not None:
+        x, y = _moved(path, grid.crs, x, y, shift_m)
     col, row = grid.to_pixel(x, y)
+    if shift_px is not None:
+        col, row = col + shift_px[0], row + shift_px[1]
     snapped = np.stack([np.rint(col * SNAP) / SNAP, np.rint(row * SNAP) / SNAP], axis=1)
     moved: Geometries = shapely.set_coordinates(geometries.copy(), snapped)
     return moved
@@ -127,35 +187,32 @@ def to_pixels(features: Features, grid: Grid) -> Geometries:
 def digest(paths: Sequence[Path], args: Mapping[str, Any]) -> str:
     """Return what vector files mean, as 32 hexadecimal digits (xxh3_128).
 
-    Covers, in file order, the exact coordinates and types of the geometries, the attributes named, and the CRS. Does
-    not depend on paths, formatting, other attributes or a third dimension.
+    Covers, in file order, of the features that are read: the exact coordinates and types of their geometries, the
+    attributes named, which of the tests they pass first, and the CRS. Does not depend on paths, formatting, other
+    attributes, a third dimension, or features that are left out.
 
     Parameters
     ----------
     paths
         Vector files, in the order in which they are read.
     args
-        `{"layer": name or None, "attributes": [names]}`; see `used_attributes`.
+        What `rvbuild.geo.reading.reading` returns; or `{"parts": […]}` with the same for several tables, each with the
+        number of its `files`.
     """
     state = xxhash.xxh3_128()
-    names = sorted(args.get("attributes") or ())
-    state.update(json.dumps(names).encode())
-    for path in paths:
-        features = read_features(path, layer=args.get("layer"), attributes=names)
-        _update(state, [f"file:{len(features.numbers)}", _canonical_crs(features.crs), str(features.implied_crs)])
-        for shape, values in zip(shapely.to_wkb(features.geometries, byte_order=1), features.attributes, strict=True):
-            state.update(struct.pack("<q", len(shape)))
-            state.update(shape)
-            _update(state, [json.dumps([values[name] for name in names], default=str)])
+    for files, how in parts(paths, args):
+        names, tests = sorted(how.get("attributes") or ()), how.get("tests") or ()
+        state.update(json.dumps(names).encode())
+        for path in files:
+            read = read_features(path, layer=how.get("layer"), attributes=names, where=how.get("where"), tests=tests)
+            _update(state, [f"file:{len(read.numbers)}", _canonical_crs(read.crs), str(read.implied_crs)])
+            shapes = shapely.to_wkb(read.geometries, byte_order=1)
+            for shape, values, passed in zip(shapes, read.attributes, read.passed, strict=True):
+                state.update(struct.pack("<q", len(shape)))
+                state.update(shape)
+                said = [values[name] for name in names]
+                _update(state, [json.dumps([*said, passed] if tests else said, default=str)])
     return str(state.hexdigest())
-
-
-def used_attributes(settings_labels: Mapping[str, Any]) -> list[str]:
-    """Return the attributes that decide over the class of a feature under the labels slice of a project."""
-    if settings_labels.get("class") is not None:
-        return []
-    attribute = settings_labels.get("class_attribute")
-    return list(INFERRED_ATTRIBUTES) if attribute is None else [attribute]
 
 
 def write_geopackage(
@@ -192,8 +249,24 @@ def polygons(geometry: Any) -> Any:
     return shapely.union_all(parts) if parts else shapely.MultiPolygon()
 
 
-def _records(path: Path, collection: Any) -> Iterator[tuple[Any, Mapping[str, Any]]]:
-    """Give the geometry and the properties of each feature.
+@dataclass(frozen=True)
+class _Record:
+    """A feature as its file has it."""
+
+    geometry: Any
+    properties: Mapping[str, Any]
+    id: Any
+
+    def get(self, name: str) -> Any:
+        """Return an attribute, or `$type` or `$id`; None if there is none."""
+        if name == "$type":
+            kind = str(self.geometry["type"])
+            return SINGLE.get(kind, kind)
+        return self.id if name == "$id" else filters.lookup(self.properties, name)
+
+
+def _records(path: Path, collection: Any) -> Iterator[_Record]:
+    """Give each feature.
 
     A GeoJSON collection is read without OGR, which gives a property one type for the whole file: fiona fails on those
     that hold texts in one feature and numbers in another.
@@ -202,10 +275,23 @@ def _records(path: Path, collection: Any) -> Iterator[tuple[Any, Mapping[str, An
         value = json.loads(path.read_text(encoding="utf-8-sig"))
         if value.get("type") == "FeatureCollection":
             for feature in value["features"]:
-                yield feature.get("geometry"), feature.get("properties") or {}
+                yield _Record(feature.get("geometry"), feature.get("properties") or {}, feature.get("id"))
             return
     for feature in collection:
-        yield feature.geometry, feature.properties
+        yield _Record(feature.geometry, feature.properties, feature.id)
+
+
+def _moved(path: Path, crs: CRS | None, x: Floats, y: Floats, shift_m: Sequence[float]) -> tuple[Floats, Floats]:
+    """Return map coordinates moved by metres east and north; degrees as Raster Vision's ShiftTransformer takes them."""
+    east, north = shift_m
+    if crs is None:
+        raise DataError(
+            f"{path}: cannot be moved by `shift_m`, because the image has no CRS. Use `shift_px` in `labels`"
+        )
+    if crs.is_geographic:
+        return x + east / (METRES_PER_DEGREE * np.cos(np.radians(y))), y + north / METRES_PER_DEGREE
+    metres = crs.linear_units_factor[1]
+    return x + east / metres, y + north / metres
 
 
 def _update(state: Any, texts: Iterable[str]) -> None:

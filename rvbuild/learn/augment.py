@@ -8,7 +8,8 @@
 * `package.module:function`: called as `function(sample, rng)`, with `{"image": (C, H, W) tensor in the source dtype,
   "labels": ...}` (the task's targets) and a numpy Generator; returns the changed sample of the same shapes and dtypes.
 
-The value range is 255 for uint8, and else twice `max_stds` standard deviations of the band. Results are rounded and
+The value range is what normalisation spreads over its own: 255 for uint8, twice `max_stds` standard deviations of the
+band for z-scores, or from the lowest to the highest value of a stretch. Results are rounded and
 clipped to the source dtype.
 """
 
@@ -24,7 +25,7 @@ import torch
 from rvbuild.errors import ModelError, nearest
 from rvbuild.learn.device import seed_everything
 from rvbuild.learn.hooks import Target, TargetOps
-from rvbuild.learn.usercode import load_object
+from rvbuild.usercode import load_object
 
 GEOMETRIC = ("flip", "rotate90")
 RADIOMETRIC = ("brightness", "contrast")
@@ -151,6 +152,8 @@ def _spans(normalize: Mapping[str, Any], bands: int) -> np.ndarray:
     """Return the range of values of each band, `(C,)` float64."""
     if normalize["kind"] == "scale":
         return np.full(bands, float(normalize["max"]))
+    if normalize["kind"] == "linear":
+        return np.asarray(normalize["high"], dtype=np.float64) - np.asarray(normalize["low"], dtype=np.float64)
     return 2.0 * float(normalize["max_stds"]) * np.asarray(normalize["std"], dtype=np.float64)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from rvbuild.errors import DataError, ModelError, nearest
-from rvbuild.learn.usercode import load_object
+from rvbuild.usercode import load_object
 
 IGNORE = -100
 """The target of what does not count: torch's own default, so that its losses can be used as they are."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from rvbuild.errors import DataError
+from rvbuild.geo.stats import BandStats
 from rvbuild.learn.device import upload
 
 # Whole numbers beyond 2^24 and doubles lose digits as float32: they are centred in float64 first.
@@ -21,29 +22,41 @@ class Normalized(Protocol):
 
     @property
     def normalize(self) -> Mapping[str, Any]:
-        """`{"kind": "scale", "max": 255}` or `{"kind": "zscore", "mean": [...], "std": [...], "max_stds": 3.0}`."""
+        """`{"kind": "scale", "max": 255}`, `{"kind": "zscore" | "stats", "mean": [...], "std": [...], "max_stds": 3.0}`
+        or `{"kind": "linear", "low": [...], "high": [...]}`.
+        """
 
 
-def from_stats(stats: Mapping[str, Any], dtype: str, bands: int, max_stds: float) -> dict[str, Any]:
-    """Choose the normalisation for imagery: uint8 is scaled, everything else becomes z-scores.
+def from_stats(
+    stats: Mapping[str, Any], dtype: str, bands: int, max_stds: float, how: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Choose the normalisation for imagery; if nothing else is asked for, uint8 is scaled, all else becomes z-scores.
 
     Parameters
     ----------
     stats
-        A `stats.json`: per band of the chips `mean` and `std`, over all training scenes.
+        A `stats.json`: the statistics of each band of the chips, over all training scenes.
     dtype
         The dtype of the chips, for example `"uint16"`.
     bands
         How many bands the chips have.
     max_stds
         z-scores are clipped to this many standard deviations.
+    how
+        What the project asks for: `{"kind": "stats", "max_stds": 3.0}`, `{"kind": "min_max"}`,
+        `{"kind": "percentile", "low": 2.0, "high": 98.0}`, or None.
 
     Returns
     -------
     dict
         The `normalize` entry of a `model.json`.
+
+    Raises
+    ------
+    DataError
+        The statistics are not of such imagery, or a band has no range of values.
     """
-    if dtype == "uint8":
+    if how is None and dtype == "uint8":
         return {"kind": "scale", "max": 255}
     found = stats["bands"]
     if len(found) != bands:
@@ -52,24 +65,58 @@ def from_stats(stats: Mapping[str, Any], dtype: str, bands: int, max_stds: float
         )
     if str(stats.get("dtype", dtype)) != dtype:
         raise DataError(f"the statistics are of {stats['dtype']} imagery, the training chips are {dtype}")
-    for band, values in enumerate(found):
+    if how is None or how["kind"] == "stats":
+        return _deviations(found, "zscore" if how is None else "stats", max_stds if how is None else how["max_stds"])
+    every = [BandStats.from_json(band) for band in found]
+    if how["kind"] == "min_max":
+        low, high = ([_extreme(band.min) for band in every], [_extreme(band.max) for band in every])
+        what = "its lowest value is {low:g}, and its highest {high:g}, too"
+    else:
+        low, high = ([_percentile(band, how[end]) for band in every] for end in ("low", "high"))
+        what = f"percentile {how['low']:g} is {{low:g}}, and percentile {how['high']:g} is {{high:g}}, too"
+    for band, (lowest, highest) in enumerate(zip(low, high, strict=True)):
+        if not highest > lowest:
+            said = what.format(low=lowest, high=highest)
+            raise DataError(
+                f"image.transform: band {band} of the training imagery cannot be stretched by {how['kind']}: {said}. "
+                "Leave the band out with `channels`, or choose another transform"
+            )
+    return {"kind": "linear", "low": low, "high": high}
+
+
+def _deviations(bands: Sequence[Mapping[str, Any]], kind: str, max_stds: float) -> dict[str, Any]:
+    for band, values in enumerate(bands):
         if not (math.isfinite(values["mean"]) and math.isfinite(values["std"]) and values["std"] > 0):
             raise DataError(
                 f"band {band} of the training imagery cannot be normalised: mean {values['mean']}, standard deviation "
                 f"{values['std']}; every valid pixel has the same value. Leave the band out with `channels`"
             )
     return {
-        "kind": "zscore",
-        "mean": [float(values["mean"]) for values in found],
-        "std": [float(values["std"]) for values in found],
+        "kind": kind,
+        "mean": [float(values["mean"]) for values in bands],
+        "std": [float(values["std"]) for values in bands],
         "max_stds": float(max_stds),
     }
+
+
+def _extreme(value: float | None) -> float:
+    assert value is not None  # analyze refuses a band without valid pixels
+    return float(value)
+
+
+def _percentile(band: BandStats, percent: float) -> float:
+    return band.histogram.quantile(percent / 100, _extreme(band.min), _extreme(band.max))
 
 
 class Normalizer:
     """Turns raw batches into float32 model input.
 
-    scale: `x / max`. zscore: `clip((x - mean) / std, -max_stds, max_stds) / max_stds`: the result is in [-1, 1].
+    * scale: `x / max`.
+    * zscore: `clip((x - mean) / std, -max_stds, max_stds) / max_stds`: the result is in [-1, 1].
+    * stats: Raster Vision's StatsTransformer, whose chips are 8 bit: `z = clip((x - mean) / std, -max_stds, max_stds)`,
+      `floor((z + max_stds) / (2 max_stds) * 255) / 255`: the result is in [0, 1].
+    * linear: `clip((x - low) / (high - low), 0, 1)`.
+
     Pixels that are not valid, and NaN, become 0 after normalisation.
     """
 
@@ -78,12 +125,16 @@ class Normalizer:
         self.kind = str(how["kind"])
         if self.kind == "scale":
             self._max = float(how["max"])
-        elif self.kind == "zscore":
-            self._mean = torch.tensor(how["mean"], dtype=torch.float64).view(1, -1, 1, 1)
-            self._std = torch.tensor(how["std"], dtype=torch.float64).view(1, -1, 1, 1)
+        elif self.kind in ("zscore", "stats"):
+            self._shift, self._span = _per_band(how["mean"]), _per_band(how["std"])
             self._max_stds = float(how["max_stds"])
+        elif self.kind == "linear":
+            self._shift = _per_band(how["low"])
+            self._span = _per_band(how["high"]) - self._shift
         else:
-            raise DataError(f'model.json: normalize.kind: expected "scale" or "zscore", found {self.kind!r}')
+            raise DataError(
+                f'model.json: normalize.kind: expected "scale", "zscore", "stats" or "linear", found {self.kind!r}'
+            )
 
     def __call__(
         self,
@@ -109,14 +160,22 @@ class Normalizer:
         """
         device = device or torch.device("cpu")
         raw = upload(_tensor(images), device)
-        work = torch.float64 if self.kind == "zscore" and raw.dtype in _WIDE else torch.float32
+        # The steps of "stats" lie where they lie in float64.
+        wide = self.kind == "stats" or (self.kind != "scale" and raw.dtype in _WIDE)
+        work = torch.float64 if wide else torch.float32
         out = torch.empty(raw.shape, dtype=work, device=device, memory_format=torch.channels_last)
         out.copy_(raw)
         if self.kind == "scale":
             out.div_(self._max)
         else:
-            out.sub_(self._mean.to(device, work)).div_(self._std.to(device, work))
-            out.clamp_(-self._max_stds, self._max_stds).div_(self._max_stds)
+            out.sub_(self._shift.to(device, work)).div_(self._span.to(device, work))
+            if self.kind == "linear":
+                out.clamp_(0.0, 1.0)
+            elif self.kind == "zscore":
+                out.clamp_(-self._max_stds, self._max_stds).div_(self._max_stds)
+            else:
+                out.clamp_(-self._max_stds, self._max_stds).add_(self._max_stds).div_(2 * self._max_stds)
+                out.mul_(255).floor_().div_(255)
         out = out.to(torch.float32)
         if raw.dtype.is_floating_point:
             out.nan_to_num_(0.0)
@@ -132,3 +191,7 @@ def _tensor(array: np.ndarray | torch.Tensor) -> torch.Tensor:
     contiguous = np.ascontiguousarray(array)
     # torch wants memory that it may write; read-only maps are copied.
     return torch.from_numpy(contiguous if contiguous.flags.writeable else contiguous.copy())
+
+
+def _per_band(values: Sequence[float]) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float64).view(1, -1, 1, 1)

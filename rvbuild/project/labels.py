@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic import BeforeValidator, Discriminator, Field, Strict, Tag
 
 from rvbuild.project import cells
 from rvbuild.project.classes import parse_color
 from rvbuild.project.keys import show
 from rvbuild.project.table import Finding, Fraction, Known, Pixels, SomePaths, Table, expected, no_effect, wrong
+from rvbuild.project.vectors import BufferTable, FilterValue, Shift
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 
@@ -82,18 +83,10 @@ def _encoding_hint(value: str) -> str:
     return '; for colours, set encoding = "rgb" and leave map out' if parse_color(value) else ""
 
 
-class BufferTable(Table):
-    """How points and lines get an area."""
-
-    point: float = Field(1.0, alias="Point", gt=0, description="Radius of a point, in pixels.")
-    line: float = Field(1.0, alias="LineString", gt=0, description="Half the width of a line, in pixels.")
-
-
 class VectorLabelsTable(Table):
     """Labels as polygons, lines or points."""
 
     later: ClassVar[dict[str, str]] = {
-        "where": "not supported yet; filter the file, or map unwanted values with class_map and unknown",
         **dict.fromkeys(("encoding", "map", "other"), "is a key of raster labels; here it is class_map and unknown"),
     }
 
@@ -108,6 +101,16 @@ class VectorLabelsTable(Table):
     class_map: dict[str, str] | None = Field(
         None, description="Value of class_attribute → class name. Default: the values are class names."
     )
+    class_where: dict[str, FilterValue] | None = Field(
+        None,
+        description="Class → filter: a feature whose attributes name no class gets the first one whose filter it "
+        "passes.",
+    )
+    where: FilterValue | None = Field(
+        None,
+        description="Which features count: a filter such as \"height > 3 AND kind IN ('a', 'b')\" or "
+        '[">", "height", 3]. Default: all of them.',
+    )
     background: str | None = Field(
         None, description="Class of the pixels without a feature. Default: they are null and train nothing."
     )
@@ -116,8 +119,13 @@ class VectorLabelsTable(Table):
         description="Whether a feature covers every pixel that it touches, not only those whose centre is inside.",
     )
     buffer_px: BufferTable = Field(
-        default_factory=lambda: BufferTable.model_validate({}), description="Width of points and lines, in pixels."
+        default_factory=lambda: BufferTable.model_validate({}),
+        description="Width of points and lines, and growth of polygons, in pixels.",
     )
+    shift_m: Shift | None = Field(
+        None, description="Move all features by [x, y] metres, along the axes of the image's CRS: east and north."
+    )
+    shift_px: Shift | None = Field(None, description="Move all features by [columns, rows] pixels: right and down.")
     unknown: str = Field(
         "error",
         description="What a feature means whose class is unknown: error, drop (leave it out), or the name of a class.",
@@ -155,8 +163,13 @@ class VectorLabelsTable(Table):
         yield from _class(("unknown",), self.unknown, known, also=("error", "drop"))
         for value, name in (self.class_map or {}).items():
             yield from _class(("class_map", value), name, known)
-        if self.class_map == {}:
-            yield Finding(("class_map",), "the table is empty")
+        for name in self.class_where or ():
+            yield from _class(("class_where", name), name, known)
+        for field in ("class_map", "class_where"):
+            if getattr(self, field) == {}:
+                yield Finding((field,), "the table is empty")
+        if self.shift_m is not None and self.shift_px is not None:
+            yield Finding(("shift_px",), 'expected either "shift_m" or "shift_px", found both', (("shift_m",),))
         if self.class_ is not None and self.class_attribute is not None:
             yield Finding(
                 ("class_attribute",),
@@ -164,7 +177,7 @@ class VectorLabelsTable(Table):
                 (("class",),),
             )
         elif self.class_ is not None:
-            for field in ("class_map", "unknown"):
+            for field in ("class_map", "class_where", "unknown"):
                 if self.given(field):
                     yield no_effect(
                         field, 'with "class", which all features get; set "class_attribute" instead', "class"
@@ -176,9 +189,48 @@ class VectorLabelsTable(Table):
                 (("class",),),
             )
 
-    def slice(self) -> dict[str, Any]:
-        """Return the settings, without the paths."""
-        return {"kind": "vector", **self.model_dump(mode="json", by_alias=True, exclude={"vector", *cells.KEYS})}
+    def slice(self, classes: tuple[str, ...] = ()) -> dict[str, Any]:
+        """Return the settings, without the paths; those of later releases only if they are given.
+
+        Parameters
+        ----------
+        classes
+            All names of classes, for tables that give a value for some.
+        """
+        settings = self.model_dump(mode="json", by_alias=True, exclude={"vector", "buffer_px", *_IF_GIVEN, *cells.KEYS})
+        settings |= {key: getattr(self, key) for key in _IF_GIVEN if getattr(self, key)}
+        if self.class_where:
+            # A list: the order counts, and that of a table does not.
+            settings["class_where"] = [list(item) for item in self.class_where.items()]
+        return {"kind": "vector", **settings, "buffer_px": self.buffer_px.settings(classes)}
+
+
+_IF_GIVEN = ("class_where", "where", "shift_m", "shift_px")
+_COMMON = ("background", *cells.KEYS)
+"""What is said of a scene, not of one of its files."""
+
+
+def joined(tables: tuple[VectorLabelsTable, ...]) -> VectorLabelsTable:
+    """Return the first of several tables of labels with what any of them says of the scene."""
+    said = {key: getattr(table, key) for key in _COMMON for table in reversed(tables) if table.given(key)}
+    first = tables[0].model_copy(update=said)
+    first.model_fields_set.update(said)
+    return first
+
+
+def speaker(labels: object) -> object:
+    """Return the table that speaks for the labels of a scene: the only one, or what several say together."""
+    return joined(labels) if isinstance(labels, tuple) else labels
+
+
+def contradictions(tables: tuple[VectorLabelsTable, ...]) -> Iterator[Finding]:
+    """Yield what several tables of labels say of one scene that cannot all be true."""
+    for key in _COMMON:
+        first, *others = [number for number, table in enumerate(tables) if table.given(key)] or [0]
+        for number in others:
+            if getattr(tables[number], key) != getattr(tables[first], key):
+                said = f"{show(getattr(tables[first], key))} in the table before"
+                yield Finding((number, key), f"is about the scene, and is {said}; say it once", ((first, key),))
 
 
 _UNKNOWN_HINT = 'for features with another value of the attribute, set unknown = "<class>"'
@@ -202,8 +254,10 @@ def _pick(value: object) -> object:
     """Reject what is no table of labels, before its kind is looked at."""
     if value is False or isinstance(value, Table):
         return value
-    if isinstance(value, list) and all(isinstance(item, dict) for item in value):
-        return wrong("a list of label sources is not supported yet; give one table")
+    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        if all("vector" in item and "raster" not in item for item in value):
+            return value
+        return wrong("a list of labels can hold only tables with vector; several rasters are one: raster = [ … ]")
     if not isinstance(value, dict):
         return expected(f"a table such as {_FORMS}, or false")
     if "raster" in value and "vector" in value:
@@ -219,14 +273,18 @@ def _kind(value: object) -> str:
     """Return the tag of a table of labels."""
     if isinstance(value, RasterLabelsTable) or (isinstance(value, dict) and "raster" in value):
         return "<raster>"
+    if isinstance(value, list | tuple):
+        return "<vectors>"
     return "<none>" if value is False else "<vector>"
 
 
 AnyLabelsTable: TypeAlias = Annotated[
     Annotated[RasterLabelsTable, Tag("<raster>")]
     | Annotated[VectorLabelsTable, Tag("<vector>")]
+    | Annotated[tuple[VectorLabelsTable, ...], Strict(False), Tag("<vectors>")]
     | Annotated[Literal[False], Tag("<none>")],
     Discriminator(_kind),
     BeforeValidator(_pick),
 ]
-"""The labels of a scene; False means that it has none, although `[scene]` gives some."""
+"""The labels of a scene. A tuple has several vector files, each with settings of its own; False means that it has none,
+although `[scene]` gives some."""

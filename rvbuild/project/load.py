@@ -15,6 +15,7 @@ from rvbuild.project import overrides as overriding
 from rvbuild.project.classes import check_classes
 from rvbuild.project.general import TASKS
 from rvbuild.project.keys import Key, is_under
+from rvbuild.project.labels import speaker
 from rvbuild.project.messages import translate
 from rvbuild.project.model import Project
 from rvbuild.project.paths import Environment
@@ -61,7 +62,7 @@ def load(path: Path, overrides: Sequence[str] = (), environ: Mapping[str, str] |
     resolver = Resolver(file, data, problems, environment)
     project = resolver.project(Path(os.path.abspath(path)), find_workspace(path))  # noqa: PTH100 - keeps symbolic links
     if problems or refused or project is None:
-        raise ProjectError([*problems.report(), *refused])
+        raise ProjectError([*problems.report(), *dict.fromkeys(refused)])
     return project
 
 
@@ -143,7 +144,7 @@ def _check(file: ProjectFile, data: dict[str, Any], problems: Problems) -> None:
     chip_px = file.chip.size_px
     if file.project.task == cells.TASK and not file.chip.given("size_px"):
         tables = (file.scene, *file.scenes.by_id.values())
-        chip_px = cells.cell_px_of(table.labels for table in tables) or chip_px
+        chip_px = cells.cell_px_of(speaker(table.labels) for table in tables) or chip_px
     known = Known(
         classes=names,
         null=null,

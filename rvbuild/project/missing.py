@@ -67,24 +67,24 @@ def _find(project: Project, scenes: Iterable[Scene]) -> Iterator[_Missing]:
     """Yield each file that cannot be used, once per scene and part."""
     if project.train.weights is not None:
         yield from _bad(project, [project.train.weights], "", "", "weights")
-    for scene in scenes:
-        yield from _bad(project, scene.image.files, scene.id, scene.split, "image")
-        yield from _bad(project, scene.labels.files if scene.labels else (), scene.id, scene.split, "labels")
-        yield from _bad(project, scene.aoi, scene.id, scene.split, "aoi")
+    for scene in {scene.base: scene for scene in scenes}.values():
+        yield from _bad(project, scene.image.files, scene.base, scene.split, "image")
+        yield from _bad(project, scene.labels.files if scene.labels else (), scene.base, scene.split, "labels")
+        yield from _bad(project, scene.aoi, scene.base, scene.split, "aoi")
 
 
 def _bad(project: Project, paths: Iterable[str], scene: str, split: str, part: str) -> Iterator[_Missing]:
     """Yield the files of one part of a scene that cannot be used."""
     for path, written in zip(paths, project.written.get((scene, part), ()), strict=True):
-        reason = _reason(project.workspace / path)
+        reason = _reason(os.path.join(project.workspace, path))  # noqa: PTH118 - for thousands of scenes
         if reason:
             yield _Missing(path, scene, split, part, written, reason)
 
 
-def _reason(path: Path) -> str | None:
+def _reason(path: str) -> str | None:
     """Return why a file cannot be used, or None."""
     try:
-        mode = path.stat().st_mode
+        mode = os.stat(path).st_mode  # noqa: PTH116 - as above
     except (FileNotFoundError, NotADirectoryError):
         return _ABSENT
     except OSError as error:

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from rvbuild.project.analyze import AnalyzeTable
 from rvbuild.project.bundle import BundleTable
 from rvbuild.project.chip import ChipTable
 from rvbuild.project.evaluation import EvalTable
+from rvbuild.project.image import ImageTable
 from rvbuild.project.labels import RasterLabelsTable, VectorLabelsTable
 from rvbuild.project.predict import PredictTable
+from rvbuild.project.splits import Split
 from rvbuild.project.train import TrainTable
-
-Split: TypeAlias = Literal["train", "validation", "test"]
-"""What a scene is for."""
 
 
 @dataclass(frozen=True)
@@ -45,17 +44,25 @@ class ImageSource:
     Attributes
     ----------
     files
-        The files of the mosaic, expanded; relative ones are relative to the workspace.
-    nodata
-        The value without data, one per band, or None for what the files say.
+        The files of the mosaic, or of all layers of a stack, expanded; relative ones are relative to the workspace.
+    table
+        How they are read; None if the scene has no image, which is an error.
     """
 
     files: tuple[str, ...]
-    nodata: float | tuple[float, ...] | None = None
+    table: ImageTable | None
 
     def slice(self) -> dict[str, Any]:
-        """Return the settings, without the paths."""
-        return {"nodata": list(self.nodata) if isinstance(self.nodata, tuple) else self.nodata}
+        """Return the settings that decide the pixels that are read, without the paths."""
+        return {"nodata": None} if self.table is None else self.table.slice()
+
+    def normalize(self) -> dict[str, Any] | None:
+        """Return the settings of the transformer that needs statistics, or None."""
+        return None if self.table is None else self.table.normalize()
+
+    def modules(self) -> list[str]:
+        """Return the user's Python modules that transform pixels."""
+        return [] if self.table is None else self.table.modules()
 
 
 @dataclass(frozen=True)
@@ -73,15 +80,36 @@ class RasterLabels:
 
 @dataclass(frozen=True)
 class VectorLabels:
-    """Labels as vectors: the files, expanded, how they are read, and what their cells are, if the task has cells."""
+    """Labels as vectors: the files, expanded, how they are read, and what their cells are, if the task has cells.
+
+    Attributes
+    ----------
+    files
+        All files, in the order in which they are read.
+    table
+        How they are read; of several tables, what they say of the scene.
+    classes
+        The names of all classes.
+    parts
+        Of several tables, each with the number of its files.
+    cells
+        What the cells are.
+    """
 
     files: tuple[str, ...]
     table: VectorLabelsTable
+    classes: tuple[str, ...]
+    parts: tuple[tuple[int, VectorLabelsTable], ...] = ()
     cells: Mapping[str, Any] | None = None
 
     def slice(self) -> dict[str, Any]:
         """Return the settings, without the paths."""
-        return _with_cells(self.table.slice(), self.cells)
+        if not self.parts:
+            return _with_cells(self.table.slice(self.classes), self.cells)
+        parts = [{"files": count, **table.slice(self.classes)} for count, table in self.parts]
+        for part in parts:
+            del part["kind"], part["background"]
+        return _with_cells({"kind": "vector", "background": self.table.background, "parts": parts}, self.cells)
 
 
 def _with_cells(settings: dict[str, Any], cells: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -91,12 +119,12 @@ def _with_cells(settings: dict[str, Any], cells: Mapping[str, Any] | None) -> di
 
 @dataclass(frozen=True)
 class Scene:
-    """One scene.
+    """One scene, or the part of one that one split has.
 
     Attributes
     ----------
     id
-        Its id, usable as a file name.
+        Its id, usable as a file name; of a part `a.train`, `a.validation` or `a.test`, where `a` is the scene.
     split
         What it is for.
     image
@@ -107,6 +135,12 @@ class Scene:
         Its labels; None only for test scenes.
     aoi
         The files of its area of interest; none for the whole image.
+    aoi_parts
+        If its tables say what to read of them: each table's number of `files`, `layer` and `where`.
+    base
+        The id of the scene in the project file.
+    blocks
+        If the scene is shared by several splits: which of its blocks are this part; see `splits.Placed`.
     """
 
     id: str
@@ -115,6 +149,9 @@ class Scene:
     channels: tuple[int, ...] | None
     labels: RasterLabels | VectorLabels | None
     aoi: tuple[str, ...]
+    aoi_parts: tuple[Mapping[str, Any], ...]
+    base: str
+    blocks: Mapping[str, Any] | None
 
 
 class Written(NamedTuple):
@@ -155,7 +192,8 @@ class Project:
     env
         The environment variables that were read, with their values, or None if unset.
     written
-        Scene id (empty for the project) and part (`image`, `labels`, `aoi`, `weights`) → how its paths were written.
+        Scene id in the file (empty for the project) and part (`image`, `labels`, `aoi`, `weights`) → how its paths were
+        written.
     """
 
     path: Path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import TypeAlias
 from rvbuild.project.keys import show
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(:-)?")
+_PLAIN = re.compile(r"[^{}$]+")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -136,6 +138,7 @@ def _flat(parts: _Parts) -> Iterator[str | _SceneId | _Variable]:
             yield from _flat(part.default)
 
 
+@functools.lru_cache(maxsize=256)
 def _parse(text: str) -> _Parts:
     parts, end = _parts(text, 0, nested=False)
     assert end == len(text)
@@ -162,8 +165,10 @@ def _parts(text: str, start: int, *, nested: bool) -> tuple[_Parts, int]:
         elif text[position] == "}":
             raise PathError(f"a }} without {{ in {show(text)}; write }}}} for a brace in a file's name")
         else:
-            parts.append(text[position])
-            position += 1
+            plain = _PLAIN.match(text, position)
+            end = plain.end() if plain else position + 1
+            parts.append(text[position:end])
+            position = end
     return tuple(parts), position
 
 

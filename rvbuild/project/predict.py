@@ -37,6 +37,8 @@ class PredictTable(Table):
     """How predictions are made and written. labels.tif is always written."""
 
     later: ClassVar[dict[str, str]] = {"score_thresh": _DETECTION, "merge_thresh": _DETECTION}
+    derived: ClassVar[frozenset[str]] = frozenset({"rgb", "vectors"})
+    """The keys that decide what is made of the raw result, and not the raw result."""
 
     stride_px: Pixels | None = Field(
         None,
@@ -83,14 +85,30 @@ class PredictTable(Table):
             outputs.append(output)
 
     def slice(self) -> dict[str, Any]:
-        """Return the settings, without what is about cells."""
+        """Return all settings, as a bundle holds them, without what is about cells."""
         return {key: value for key, value in super().slice().items() if key != "cells"}
+
+    def infer_slice(self) -> dict[str, Any]:
+        """Return the settings that what is inferred depends on."""
+        return {key: value for key, value in self.slice().items() if key not in self.derived}
+
+    def derive_slice(self) -> dict[str, Any]:
+        """Return the settings that only what is derived from it depends on: they never run the network."""
+        return {key: value for key, value in self.slice().items() if key in self.derived}
 
 
 class CellPredictTable(PredictTable):
     """How the cells of a project are predicted: the same table, with the size of a cell."""
 
+    derived: ClassVar[frozenset[str]] = frozenset({"rgb", "scores", "cells"})
+
     cell_px: Pixels
+
+    def infer_slice(self) -> dict[str, Any]:
+        """Return the settings that what is inferred depends on: cells have no strides and do not blend."""
+        return {
+            key: value for key, value in super().infer_slice().items() if key in ("cell_px", "batch_size", "device")
+        }
 
     def slice(self) -> dict[str, Any]:
         """Return the settings, with what is said of cells."""

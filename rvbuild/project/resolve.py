@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from rvbuild.project import cells
 from rvbuild.project.chip import ChipTable
 from rvbuild.project.classes import null_color
 from rvbuild.project.keys import Key, dotted, show
-from rvbuild.project.labels import RasterLabelsTable, VectorLabelsTable
-from rvbuild.project.model import ClassDef, ImageSource, Project, RasterLabels, Scene, Split, VectorLabels, Written
+from rvbuild.project.labels import RasterLabelsTable, VectorLabelsTable, joined, speaker
+from rvbuild.project.model import ClassDef, ImageSource, Project, RasterLabels, Scene, VectorLabels, Written
 from rvbuild.project.names import RESERVED_PROJECTS, name_problem
 from rvbuild.project.paths import Environment, PathError, expand, uses_id
 from rvbuild.project.predict import CellPredictTable, PredictTable
 from rvbuild.project.problems import Problems
 from rvbuild.project.scene import SceneTable
 from rvbuild.project.schema import ProjectFile
+from rvbuild.project.splits import Placed, placed
 from rvbuild.project.train import METRICS, MODELS, TrainTable
+from rvbuild.project.vectors import areas
 
 _PURPOSE = {"train": "training", "validation": "validation"}
 
@@ -45,11 +47,14 @@ class Resolver:
         self.problems = problems
         self.environment = environment
         self.written: dict[tuple[str, str], tuple[Written, ...]] = {}
+        self._placed: dict[tuple[tuple[str, ...], Key, str], tuple[Written, ...]] = {}
+        self.class_names: tuple[str, ...] = ()
 
     def project(self, path: Path, workspace: Path) -> Project | None:
         """Return the project, or None if there are problems."""
         name = self._name(path)
         classes, null_id = self._classes()
+        self.class_names = tuple(item.name for item in classes)
         scenes = self._scenes()
         chip, predict = self.file.chip, self.file.predict
         if self.file.project.task == cells.TASK:
@@ -113,8 +118,8 @@ class Resolver:
 
     def _cells(self, scenes: tuple[Scene, ...]) -> tuple[tuple[Scene, ...], ChipTable, PredictTable]:
         """Return scenes, chips and predictions of a project whose chips are cells: all of one size."""
-        sources = {scene.id: self._source(scene.id, "labels") for scene in scenes}
-        tables = {(*at, "labels"): table.labels for table, at in sources.values()}
+        sources = {scene.base: self._source(scene.base, "labels") for scene in scenes}
+        tables = {(*at, "labels"): speaker(table.labels) for table, at in sources.values()}
         given, chip = cells.cell_px_of(tables.values()), self.file.chip
         cell_px = given or chip.size_px
         for key, message in cells.different_sizes(tables, cell_px):
@@ -130,34 +135,39 @@ class Resolver:
 
     def _scenes(self) -> tuple[Scene, ...]:
         """Return all scenes, and report what they lack."""
-        scenes = []
-        places: list[Key] = []
-        for split in get_args(Split):
-            for number, id_ in enumerate(getattr(self.file.scenes, split)):
-                scenes.append(self._scene(id_, split))
-                places.append(("scenes", split, number))
+        found = placed(self.file.scenes, self.file.project.seed)
+        scenes = [self._scene(item) for item in found]
+        # What is wrong with a scene is said once, not for each of its parts.
+        once = {item.key: scene for item, scene in reversed([*zip(found, scenes, strict=True)])}
+        places, whole = list(reversed(once)), list(reversed(once.values()))
         self._check_there_is_training()
-        self._check_images(scenes, places)
-        self._check_labels(scenes, places)
-        self._check_channels(scenes)
-        self._check_differ(scenes)
+        self._check_images(whole, places)
+        self._check_labels(whole, places)
+        self._check_channels(whole)
+        self._check_normalize(whole)
+        self._check_differ(whole)
         return tuple(scenes)
 
-    def _scene(self, id_: str, split: Split) -> Scene:
+    def _scene(self, item: Placed) -> Scene:
         """Return one scene: what `[scene]` says, where `by_id` says nothing else."""
+        id_ = item.base
         table, at = self._source(id_, "image")
         image = table.image
-        files = self._files(id_, "image", image.files if image else (), at)
+        files = self._files(id_, "image", tuple(path for _, path in image.paths()) if image else (), at)
         channels = self._source(id_, "channels")[0].channels
         table, at = self._source(id_, "aoi")
-        aoi = self._files(id_, "aoi", table.aoi or (), at)
+        aoi = self._files(id_, "aoi", tuple(text for area in areas(table.aoi) for text in area.vector), at)
+        aoi_parts = [{"files": len(area.vector), **area.settings()} for area in areas(table.aoi)]
         return Scene(
-            id=id_,
-            split=split,
-            image=ImageSource(files=files, nodata=image.nodata if image else None),
+            id=item.id,
+            split=item.split,
+            image=ImageSource(files, image),
             channels=channels,
             labels=self._labels(id_),
             aoi=aoi,
+            aoi_parts=tuple(aoi_parts) if any(len(part) > 1 for part in aoi_parts) else (),
+            base=id_,
+            blocks=item.blocks,
         )
 
     def _labels(self, id_: str) -> RasterLabels | VectorLabels | None:
@@ -167,7 +177,11 @@ class Resolver:
         if isinstance(labels, RasterLabelsTable):
             return RasterLabels(self._files(id_, "labels", labels.raster, at), labels)
         if isinstance(labels, VectorLabelsTable):
-            return VectorLabels(self._files(id_, "labels", labels.vector, at), labels)
+            return VectorLabels(self._files(id_, "labels", labels.vector, at), labels, self.class_names)
+        if isinstance(labels, tuple):
+            files = self._files(id_, "labels", tuple(text for part in labels for text in part.vector), at)
+            parts = tuple((len(part.vector), part) for part in labels)
+            return VectorLabels(files, joined(labels), self.class_names, parts)
         return None
 
     def _source(self, id_: str, field: str) -> tuple[SceneTable, Key]:
@@ -183,9 +197,12 @@ class Resolver:
         return self._expand(texts, at, part, id_)
 
     def _written(self, texts: tuple[str, ...], at: Key, part: str) -> tuple[Written, ...]:
-        """Return where and how some paths were written."""
-        places = self.problems.places
-        return tuple(Written(places.where(self._path_key(at, part, number)), text) for number, text in enumerate(texts))
+        """Return where and how some paths were written: the same for all scenes without their own."""
+        key = (texts, at, part)
+        if key not in self._placed:
+            where = self.problems.places.where
+            self._placed[key] = tuple(Written(where(self._path_key(at, part, i)), text) for i, text in enumerate(texts))
+        return self._placed[key]
 
     def _expand(self, texts: tuple[str, ...], at: Key, part: str, id_: str | None) -> tuple[str, ...]:
         """Return expanded paths; what is wrong with them is reported."""
@@ -204,9 +221,20 @@ class Resolver:
         value: Any = self.data
         for step in key:
             value = value[step]
+        if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+            # A list of tables, each with a path or some.
+            for position, item in enumerate(value):
+                paths = item.get("vector") if isinstance(item, dict) else item
+                count = len(paths) if isinstance(paths, list) else 1
+                if number < count:
+                    key, value = (*key, position), item
+                    break
+                number -= count
         if isinstance(value, dict):
             name = next(name for name in ("files", "raster", "vector") if name in value)
             key, value = (*key, name), value[name]
+        if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+            return _layer_keys(value, key)[number]
         return (*key, number) if isinstance(value, list) and len(value) > 1 else key
 
     def _check_there_is_training(self) -> None:
@@ -234,13 +262,13 @@ class Resolver:
         """Report scenes that lack a part: once if none of them has it, else one by one."""
         if not lacking or self.problems.touch("scene", part):
             return
-        if len(lacking) == len(scenes) and not any(self._overrides(scene.id, part) for scene in scenes):
+        if len(lacking) == len(scenes) and not any(self._overrides(scene.base, part) for scene in scenes):
             self.problems.add(("scene", part), f"missing; expected, for example: {example}")
             return
         for scene, at, message in lacking:
-            if not self.problems.touch("scenes", "by_id", scene.id):
-                own = dotted(("scenes", "by_id", scene.id, part))
-                self.problems.add(at, f"scene {show(scene.id)} {message}; set scene.{part} or {own}")
+            if not self.problems.touch("scenes", "by_id", scene.base):
+                own = dotted(("scenes", "by_id", scene.base, part))
+                self.problems.add(at, f"scene {show(scene.base)} {message}; set scene.{part} or {own}")
 
     def _overrides(self, id_: str, part: str) -> bool:
         """Tell whether a scene has a part of its own."""
@@ -248,7 +276,7 @@ class Resolver:
 
     def _check_channels(self, scenes: Iterable[Scene]) -> None:
         """Report scenes whose number of channels is not that of the others."""
-        numbers = {scene.id: len(scene.channels) for scene in scenes if scene.channels}
+        numbers = {scene.base: len(scene.channels) for scene in scenes if scene.channels}
         for id_, number in numbers.items():
             first = next(iter(numbers))
             if number != numbers[first]:
@@ -256,11 +284,30 @@ class Resolver:
                 message = f"scene {show(id_)} has {number} channels, but scene {show(first)} has {numbers[first]}"
                 self.problems.add(key, f"{message}; a model takes one number of channels")
 
+    def _check_normalize(self, scenes: Sequence[Scene]) -> None:
+        """Report scenes that end with another transformer of statistics: a model normalises in one way."""
+        for scene in scenes[1:]:
+            first, how = scenes[0].image.normalize(), scene.image.normalize()
+            if how != first and scene.image.files and scenes[0].image.files:
+                key = (*self._source(scene.base, "image")[1], "image")
+                names = [show(each["kind"]) if each else "no such transform" for each in (first, how)]
+                if names[0] == names[1]:
+                    names[1] += " with other settings"
+                message = f"scene {show(scenes[0].base)} has {names[0]} at the end, scene {show(scene.base)} {names[1]}"
+                self.problems.add((*key, "transform"), f"{message}; a model normalises all images in one way")
+        how = scenes[0].image.normalize() if scenes else None
+        if how and self.file.train.given("max_stds"):
+            message = f"has no effect with {show(how['kind'])} in the transform of the images"
+            self.problems.add(("train", "max_stds"), message)
+
     def _check_differ(self, scenes: Iterable[Scene]) -> None:
         """Report scenes that are one and the same area of one image, because `{id}` was forgotten."""
         table = self.file.scene
-        texts = (table.image.files if table.image else ()) + (table.aoi or ())
-        same = [scene.id for scene in scenes if not any(self._overrides(scene.id, part) for part in ("image", "aoi"))]
+        texts = [path for _, path in table.image.paths()] if table.image else []
+        texts += [text for area in areas(table.aoi) for text in area.vector]
+        same = [
+            scene.base for scene in scenes if not any(self._overrides(scene.base, part) for part in ("image", "aoi"))
+        ]
         same = list(dict.fromkeys(same))
         if table.image and len(same) > 1 and not any(uses_id(text) for text in texts):
             listed = ", ".join(show(id_) for id_ in same[:3]) + (" and more" if len(same) > 3 else "")
@@ -268,3 +315,15 @@ class Resolver:
             self.problems.add(
                 ("scene", "image"), f"{message}; put {{id}} where their files differ, or give each an aoi"
             )
+
+
+def _layer_keys(layers: list[Any], key: Key) -> list[Key]:
+    """Return the key of each path of a stack, some of whose layers are tables."""
+    keys: list[Key] = []
+    for number, layer in enumerate(layers):
+        files = layer.get("files") if isinstance(layer, dict) else None
+        if isinstance(files, list):
+            keys += [(*key, number, "files", n) for n in range(len(files))]
+        else:
+            keys.append((*key, number, "files") if isinstance(layer, dict) else (*key, number))
+    return keys

@@ -8,8 +8,9 @@ from typing import Annotated
 from pydantic import Field, Strict
 
 from rvbuild.project.image import ImageTable
-from rvbuild.project.labels import AnyLabelsTable
-from rvbuild.project.table import Finding, Known, Paths, Table
+from rvbuild.project.labels import AnyLabelsTable, contradictions
+from rvbuild.project.table import Finding, Known, Table
+from rvbuild.project.vectors import AnyAoiTable
 
 
 class SceneTable(Table):
@@ -21,16 +22,20 @@ class SceneTable(Table):
     )
     labels: AnyLabelsTable | None = Field(
         None,
-        description="The labels: a table with raster or vector; false for a scene that has none. Training and "
-        "validation scenes need labels.",
+        description="The labels: a table with raster or vector, or a list of tables with vector; false for a scene "
+        "that has none. Training and validation scenes need labels.",
     )
-    aoi: Paths | None = Field(
+    aoi: AnyAoiTable | None = Field(
         None,
         description="Area of interest: vector files of polygons; chips, predictions and scores keep to them. "
-        "An empty list means the whole image.",
+        "A path, a list of paths, a table, or a list of tables. An empty list means the whole image.",
     )
 
     def check(self, known: Known) -> Iterator[Finding]:
-        """Find an empty list of channels."""
+        """Find an empty list of channels, and labels that contradict one another."""
         if self.channels == ():
             yield Finding(("channels",), "the list is empty; name at least one band, or leave the key out to use all")
+        if isinstance(self.labels, tuple):
+            for finding in contradictions(self.labels):
+                rests_on = tuple(("labels", *key) for key in finding.rests_on)
+                yield Finding(("labels", *finding.key), finding.message, rests_on)

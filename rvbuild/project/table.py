@@ -20,10 +20,12 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    GetJsonSchemaHandler,
     Strict,
     WithJsonSchema,
 )
-from pydantic_core import PydanticCustomError
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from rvbuild.errors import nearest
 from rvbuild.project.keys import Key, show
@@ -178,6 +180,14 @@ def by_type(kinds: Mapping[type, str], what: str) -> Discriminator:
         return kinds.get(type(value))
 
     return Discriminator(pick, custom_error_type="expected", custom_error_message=what)
+
+
+class OrString:
+    """Part of an annotation: tells editors that a bare string may stand in the place of the value."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Return the schema of a string or the value."""
+        return {"anyOf": [{"type": "string"}, handler(schema)]}
 
 
 def _path(value: str) -> str:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import rasterio
 
 from rvbuild.geo.image import SceneImage
-from rvbuild.geo.rasterfile import open_dataset
 
 MIN_BYTES, MAX_BYTES = 16 << 20, 512 << 20
 
 LABEL_BYTES = 3
 """Per pixel: coloured labels, the largest that are common."""
+
+LABEL_BLOCK_ROWS = 2 * 256
+"""Rows of the two blocks of labels that a window ends in, as tiled files have them."""
 
 
 def block_cache(source: SceneImage, rows: int, *, readers: int = 1, labels: bool = False) -> rasterio.Env:
@@ -31,13 +33,10 @@ def block_cache(source: SceneImage, rows: int, *, readers: int = 1, labels: bool
     labels
         Whether labels of the scene are read as well.
     """
-    with open_dataset(source.files[0]) as dataset:
-        # GDAL decodes all bands of a block, chosen or not, if the file interleaves them by pixel.
-        pixel_bytes, block_rows = dataset.count * source.dtype.itemsize, dataset.block_shapes[0][0]
+    needed = source.cache_bytes(rows)
     if labels:
-        pixel_bytes += LABEL_BYTES
-    needed = (rows + 2 * block_rows) * source.grid.width * pixel_bytes * readers
-    return cache_of(needed)
+        needed += (rows + LABEL_BLOCK_ROWS) * source.grid.width * LABEL_BYTES
+    return cache_of(needed * readers)
 
 
 def cache_of(needed_bytes: int) -> rasterio.Env:

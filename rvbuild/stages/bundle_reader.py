@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
+from rvbuild import tasks
 from rvbuild.errors import DataError, ModelError
 from rvbuild.learn.checkpoint import ModelInfo, load_model, read_info
 from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS
@@ -16,13 +17,15 @@ from rvbuild.progress import Progress
 from rvbuild.stages.bundle import PROJECT, STATS, code_members
 from rvbuild.stages.bundle_settings import check_normalize, check_settings, read_json
 from rvbuild.stages.bundle_zip import extract_zip
-from rvbuild.stages.predict import predict_scene
+from rvbuild.stages.infer import infer_scene
 
 MEMBERS = frozenset({WEIGHTS, DESCRIPTION, STATS, PROJECT})
 """The members of every bundle, beside the manifest."""
 
-NAMED = frozenset({"labels.tif", "scores.tif", "rgb.tif", "cells.json", "cells.geojson", "cells.gpkg"})
-VECTOR_SUFFIXES = frozenset({".geojson", ".gpkg"})
+NAMED = frozenset(
+    {"labels.tif", "labels.qml", "scores.tif", "rgb.tif", "cells.json", "cells.geojson", "cells.gpkg", "cells.qml"}
+)
+VECTOR_SUFFIXES = frozenset({".geojson", ".gpkg", ".qml"})
 """What a directory of results may hold; vectors are named after a class."""
 
 
@@ -41,7 +44,7 @@ def open_bundle(path: Path, into: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        `{"project", "task", "image", "channels", "classes", "null_id", "chip_px", "predict"}`, checked.
+        `{"task", "image", "channels", "classes", "null_id", "chip_px", "predict"}`, checked.
 
     Raises
     ------
@@ -59,13 +62,14 @@ def open_bundle(path: Path, into: Path) -> dict[str, Any]:
     except ModelError as error:
         raise DataError(f"{path}: {error}") from error
     _require_agreement(path, settings, info)
-    code = code_members(info.code)
-    if {name for name in names if name not in MEMBERS} != set(code):
-        raise DataError(f"{path}: the files under code/ are not the modules that {DESCRIPTION} embeds")
-    for name, text in code.items():
-        # A person reads the file, Python runs the text: they must be the same.
-        if (into / name).read_bytes() != text:
-            raise DataError(f"{path}: {name} differs from the module that {DESCRIPTION} embeds")
+    embedded = {DESCRIPTION: code_members(info.code), PROJECT: code_members(settings["image"].get("code"))}
+    if {name for name in names if name not in MEMBERS} != {name for code in embedded.values() for name in code}:
+        raise DataError(f"{path}: the files under code/ are not the modules that {DESCRIPTION} and {PROJECT} embed")
+    for member, code in embedded.items():
+        for name, text in code.items():
+            # A person reads the file, Python runs the text: they must be the same.
+            if (into / name).read_bytes() != text:
+                raise DataError(f"{path}: {name} differs from the module that {member} embeds")
     return settings
 
 
@@ -80,15 +84,17 @@ def predict_images(
 ) -> list[Path]:
     """Predict images with the model of a bundle.
 
-    Each image gives the files that the predict stage gives for it without an area of interest, byte for byte, in the
-    directory `out/<image's name without suffix>`. It appears when it is complete; an earlier result is replaced then.
+    Each image gives the files that the stages infer and predict give for it without an area of interest, byte for byte,
+    in the directory `out/<image's name without suffix>`. It appears when it is complete; an earlier result is replaced
+    then.
 
     Parameters
     ----------
     bundle_path
         The zip.
     images
-        Rasters with the bands and the dtype that the model was trained on.
+        Rasters with the bands and the dtype that the model was trained on; of a stack, the files of each scene one
+        after another.
     out
         Receives the directories; made if it does not exist.
     progress
@@ -114,34 +120,50 @@ def predict_images(
     with tempfile.TemporaryDirectory(prefix="rvbuild-bundle-") as name:
         into = Path(name)
         settings = open_bundle(bundle_path, into)
-        targets = _targets(images, out, {item["name"] for item in settings["classes"]})
+        scenes = _scenes(images, settings["image"])
+        targets = _targets(scenes, out, {item["name"] for item in settings["classes"]})
         if device is not None:
             settings["predict"]["device"] = device
-        _require_permission(bundle_path, read_info(into / DESCRIPTION), allow_code)
+        _require_permission(bundle_path, read_info(into / DESCRIPTION), settings["image"], allow_code)
         model, info = load_model(
             into / WEIGHTS, into / DESCRIPTION, settings["predict"]["device"], run_embedded_code=allow_code
         )
         out.mkdir(parents=True, exist_ok=True)
-        for image, target in zip(images, targets, strict=True):
-            progress.note(f"{image} → {target}")
+        for files, target in zip(scenes, targets, strict=True):
+            progress.note(f"{', '.join(map(str, files))} → {target}")
             with tempfile.TemporaryDirectory(dir=out, prefix=f".{target.name}.") as hidden:
                 # One level deeper: what is published has the usual permissions, not those of a private directory.
                 staging = Path(hidden) / target.name
                 staging.mkdir()
-                predict_scene(model, info, [image], (), settings, staging, progress)
+                infer_scene(model, info, files, (), settings, staging, progress)
+                task = tasks.get(settings["task"])
+                task.derive({name: staging / name for name in task.RAW}, settings, staging, progress)
                 _replace(target, staging, Path(hidden) / "before")
     return targets
 
 
-def _targets(images: Sequence[Path], out: Path, class_names: Set[str]) -> list[Path]:
-    """Return the directory of each image, after checking that nothing would be lost."""
+def _scenes(images: Sequence[Path], settings: Mapping[str, Any]) -> list[Sequence[Path]]:
+    """Return the files of each scene: one, or those of the layers of a stack."""
+    layers = len(settings.get("layers", [None]))
+    if len(images) % layers:
+        raise DataError(
+            f"the model was trained on stacks of {layers} files: give {layers} for each scene, in the order of the "
+            f"project's layers; found {len(images)}"
+        )
+    return [images[start : start + layers] for start in range(0, len(images), layers)]
+
+
+def _targets(scenes: Sequence[Sequence[Path]], out: Path, class_names: Set[str]) -> list[Path]:
+    """Return the directory of each scene, called as its first file, after checking that nothing would be lost."""
     seen: dict[str, Path] = {}
-    for image in images:
+    images = [files[0] for files in scenes]
+    for image in (path for files in scenes for path in files):
         # A result would hide or replace it.
-        if image.resolve().is_relative_to((out / image.stem).resolve()):
-            raise DataError(f"{image}: lies where its result would be written; choose another directory than {out}")
+        if any(image.resolve().is_relative_to((out / first.stem).resolve()) for first in images):
+            raise DataError(f"{image}: lies where a result would be written; choose another directory than {out}")
         if not image.is_file():
             raise DataError(f"{image}: there is no such file; expected an image")
+    for image in images:
         # Some file systems take "A" and "a" for the same.
         other = seen.setdefault(image.stem.casefold(), image)
         if other is not image:
@@ -163,8 +185,9 @@ def _targets(images: Sequence[Path], out: Path, class_names: Set[str]) -> list[P
 
 
 def _is_result(path: Path, class_names: Set[str]) -> bool:
-    vector = path.suffix in VECTOR_SUFFIXES and _letters(path.stem) in map(_letters, class_names)
-    return (path.name in NAMED or vector) and path.is_file() and not path.is_symlink()
+    stem = _letters(path.stem)
+    vector = path.suffix in VECTOR_SUFFIXES and {stem, stem.removesuffix("_")} & set(map(_letters, class_names))
+    return (path.name in NAMED or bool(vector)) and path.is_file() and not path.is_symlink()
 
 
 def _letters(name: str) -> str:
@@ -197,10 +220,16 @@ def _require_agreement(path: Path, settings: dict[str, Any], info: ModelInfo) ->
         raise DataError(f"{path}: {DESCRIPTION}: outputs: expected the classes {trained}, found {info.outputs!r:.200}")
 
 
-def _require_permission(path: Path, info: ModelInfo, allow_code: bool) -> None:
-    """Raise a ModelError if the model is made by the user's own Python and that may not run."""
-    if (":" in info.model or info.code) and not allow_code:
+def _require_permission(path: Path, info: ModelInfo, image: Mapping[str, Any], allow_code: bool) -> None:
+    """Raise a ModelError if the user's own Python makes the model or transforms pixels, and may not run."""
+    if allow_code:
+        return
+    what = f'the model "{info.model}" is made' if ":" in info.model or info.code else ""
+    for step in image.get("transform", ()):
+        if step["kind"] == "function" and not what:
+            what = f'pixels are transformed ("{step["function"]}")'
+    if what:
         raise ModelError(
-            f'{path}: the model "{info.model}" is made by Python code that comes with the bundle, and that code could '
-            "do anything that you can. Read it in the zip under code/; if you trust it, allow it with --allow-code"
+            f"{path}: {what} by Python code that comes with the bundle, and that code could do anything that you can. "
+            "Read it in the zip under code/; if you trust it, allow it with --allow-code"
         )

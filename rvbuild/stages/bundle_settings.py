@@ -10,6 +10,8 @@ from typing import Any
 
 from rvbuild import tasks
 from rvbuild.errors import DataError, UsageError
+from rvbuild.expressions import ExpressionError, parse
+from rvbuild.geo.resampled import METHODS
 
 MAX_PX = 1 << 16
 """A window's side at most: far beyond any model, and small enough to be no attack on the memory."""
@@ -44,6 +46,7 @@ def check_settings(settings: Mapping[str, Any], where: str) -> None:
     if len(class_names) != len(classes) or not settings["null_id"] < len(classes) <= 255:
         raise DataError(f"{where}: classes: expected 2 to 255 classes of different names, one of which is null_id")
     _check(settings["image"], _IMAGE, where, "image.")
+    _check_image(settings["image"], where)
     _check(settings["predict"], _PREDICT, where, "predict.")
     _check(settings["predict"], {name: _PREDICT_OF_SOME[name] for name in task.PREDICT_SETTINGS}, where, "predict.")
     for position, vector in enumerate(settings["predict"]["vectors"]):
@@ -52,15 +55,36 @@ def check_settings(settings: Mapping[str, Any], where: str) -> None:
             raise DataError(f"{where}: predict.vectors[{position}].class: there is no class {vector['class']!r}")
 
 
+def _check_image(image: Mapping[str, Any], where: str) -> None:
+    """Raise a DataError unless a stack and transformers are such as project files declare."""
+    if "layers" in image:
+        _check(image, _STACK, where, "image.")
+        for position, layer in enumerate(image["layers"]):
+            _check(layer, _LAYER, where, f"image.layers[{position}].")
+        if image["primary"] >= len(image["layers"]):
+            raise DataError(f"{where}: image.primary: there is no layer {image['primary']}")
+    _check({"transform": [], "code": {}, **image}, _TRANSFORMS, where, "image.")
+    for position, step in enumerate(image.get("transform", ())):
+        prefix = f"image.transform[{position}]."
+        _check(step, {"kind": _one_of(*_STEPS)}, where, prefix)
+        _check(step, _STEPS[step["kind"]], where, prefix)
+
+
 def check_normalize(normalize: Mapping[str, Any], bands: int, where: str) -> None:
     """Raise a DataError unless `normalize` of a model.json says how to normalise images of `bands` bands."""
-    _check(normalize, {"kind": _one_of("scale", "zscore")}, where, "normalize.")
     one_each = _list_of(_is_number, f"a list of {bands} numbers", least=bands)
-    scale = {"max": _POSITIVE}
-    zscore = {"mean": one_each, "std": one_each, "max_stds": _POSITIVE}
-    _check(normalize, scale if normalize["kind"] == "scale" else zscore, where, "normalize.")
-    if normalize["kind"] == "zscore" and not len(normalize["mean"]) == len(normalize["std"]) == bands:
-        raise DataError(f"{where}: normalize: expected a mean and a std for each of {bands} bands")
+    deviations = {"mean": one_each, "std": one_each, "max_stds": _POSITIVE}
+    kinds = {
+        "scale": {"max": _POSITIVE},
+        "zscore": deviations,
+        "stats": deviations,
+        "linear": {"low": one_each, "high": one_each},
+    }
+    _check(normalize, {"kind": _one_of(*kinds)}, where, "normalize.")
+    _check(normalize, kinds[normalize["kind"]], where, "normalize.")
+    for name in ("mean", "std", "low", "high"):
+        if name in normalize and len(normalize[name]) != bands:
+            raise DataError(f"{where}: normalize.{name}: expected one number for each of {bands} bands")
 
 
 def _check(content: Any, checks: Mapping[str, tuple[Check, str]], where: str, prefix: str) -> None:
@@ -103,6 +127,17 @@ def _is_nodata(value: Any) -> bool:
     return value is None or _is_number(value)
 
 
+def _is_named_expression(value: Any) -> bool:
+    if not (isinstance(value, list) and len(value) == 2 and all(isinstance(text, str) for text in value)):
+        return False
+    try:
+        parse(value[1])
+    except ExpressionError:
+        return False
+    return True
+
+
+_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 _INDEX = _integer(0, MAX_PX)
 _NOT_NEGATIVE: tuple[Check, str] = (lambda value: _is_number(value) and value >= 0, "a number of at least 0")
 _POSITIVE: tuple[Check, str] = (lambda value: _is_number(value) and value > 0, "a number above 0")
@@ -112,7 +147,6 @@ _CHANNELS = _list_of(_INDEX[0], "null or a list of band indices from 0", least=1
 _OBJECT: tuple[Check, str] = (lambda value: isinstance(value, dict), "an object")
 
 _SETTINGS: Mapping[str, tuple[Check, str]] = {
-    "project": _TEXT,
     "task": _TEXT,
     "image": _OBJECT,
     "channels": (lambda value: value is None or _CHANNELS[0](value), _CHANNELS[1]),
@@ -127,6 +161,49 @@ _CLASS: Mapping[str, tuple[Check, str]] = {
     "color": (lambda value: isinstance(value, str) and bool(re.fullmatch("#[0-9a-f]{6}", value)), "a colour, #rrggbb"),
 }
 _IMAGE: Mapping[str, tuple[Check, str]] = {"nodata": (_is_nodata, "null, a number, or a list of them, one per band")}
+_STACK: Mapping[str, tuple[Check, str]] = {
+    "layers": _list_of(lambda value: isinstance(value, dict), "a list of at least one layer", least=1),
+    "primary": _INDEX,
+    "reduce": _one_of(None, "mean", "median", "bands"),
+}
+_LAYER: Mapping[str, tuple[Check, str]] = {
+    "files": _one_of(1),
+    "channels": (lambda value: value is None or _CHANNELS[0](value), _CHANNELS[1]),
+    "resample": _one_of(*METHODS),
+    **_IMAGE,
+}
+_TRANSFORMS: Mapping[str, tuple[Check, str]] = {
+    "transform": _list_of(lambda value: isinstance(value, dict), "a list of transformers"),
+    "code": (
+        lambda value: isinstance(value, dict) and all(isinstance(text, str) for text in value.values()),
+        "source texts by dotted module name",
+    ),
+}
+_NUMBER: tuple[Check, str] = (lambda value: _is_number(value) and abs(value) < 1e300, "a number")
+_STEPS: Mapping[str, Mapping[str, tuple[Check, str]]] = {
+    "cast": {"dtype": _one_of("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")},
+    "reclass": {
+        "map": (
+            lambda value: (
+                isinstance(value, dict) and all(_WHOLE.fullmatch(k) and type(v) is int for k, v in value.items())
+            ),
+            "whole numbers by whole numbers",
+        )
+    },
+    "nodata": {"value": _NUMBER},
+    "nan": {"value": _NUMBER},
+    "expression": {
+        "bands": _list_of(_is_named_expression, "a list of names with their expressions", least=1),
+        "keep": _one_of(False, True),
+    },
+    "function": {
+        "function": (
+            lambda value: isinstance(value, str) and bool(re.fullmatch(r"[\w.]+:\w+", value)),
+            "package.module:function",
+        ),
+        "args": _OBJECT,
+    },
+}
 _PREDICT: Mapping[str, tuple[Check, str]] = {
     "stride_px": _integer(1, MAX_PX),
     "batch_size": _integer(1, MAX_PX),

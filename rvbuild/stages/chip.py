@@ -12,6 +12,7 @@ import bisect
 import itertools
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +28,10 @@ from rvbuild.learn.shards import open_shard
 from rvbuild.progress import Progress
 from rvbuild.stages.block_cache import block_cache
 from rvbuild.stages.chip_blocks import Block, blocks, side_of
-from rvbuild.stages.chip_contact import TILE_PX, Drawn, choose, write_sheet
+from rvbuild.stages.chip_contact import TILE_PX, Shown, choose, write_sheet
 from rvbuild.stages.chip_cut import THREADS, Chips, Cutter
 from rvbuild.stages.chip_previous import digest_of, unchanged, write_blocks
-from rvbuild.stages.chip_windows import candidates
+from rvbuild.stages.chip_windows import candidates, uniform
 
 if TYPE_CHECKING:
     from rvbuild.tasks.protocol import Labels, Task
@@ -79,24 +80,28 @@ def run(
     with open_scene_image(inputs["image"], settings) as source:
         grid, bands, dtype = source.grid, source.count, source.dtype
         cache = block_cache(source, size, readers=THREADS, labels=True)
-    aoi = open_aoi(inputs.get("aoi", ()), grid)
+    aoi = open_aoi(inputs.get("aoi", ()), grid, settings.get("area"))
     prescribed = None
     if chip["method"] == "sliding":
         prescribed = task.chip_windows(inputs["labels"], settings["labels"], grid, classes, chip)
-    windows = candidates(grid, aoi, chip, seed, prescribed)
-    if chip["method"] == "random" and len(windows) < chip["per_scene"]:
-        progress.note(f"scene {scene}: the area of interest has room for {len(windows)} of {chip['per_scene']} windows")
     area = grid.window if aoi is None else aoi.bounds
     side_px = side_of(chip, bands * size * size * dtype.itemsize, area.height * area.width)
-    every = blocks(windows, grid, side_px)
     cutter = Cutter(inputs, settings, task, grid, aoi, outputs)
     with cache, task.labels(inputs["labels"], settings["labels"], grid, classes, settings["null_id"]) as labels:
+        aim = task.aim(labels, chip, partial(uniform, seed, "aim"))
+        windows = candidates(grid, aoi, chip, seed, prescribed, aim)
+        if chip["method"] == "random" and len(windows) < chip["per_scene"]:
+            where = "the area of interest" if aim is None else "the scene"
+            progress.note(f"scene {scene}: {where} has room for {len(windows)} of {chip['per_scene']} windows")
+        every = blocks(windows, grid, side_px)
         digests = _digests(every, task, labels)
         same = unchanged(previous, settings, digests) if previous else {}
         changed = [block for block in every if block.number not in same]
         progress.start(f"chip {scene}", sum(len(block.windows) for block in changed), "windows")
         cutter.lend(labels)
         cut = sorted([*same.values(), *cutter.cut(changed, progress.advance)], key=lambda chips: chips.number)
+        for note in labels.notes:
+            progress.note(note)
     if digests:
         write_blocks(outputs, settings, digests, cut)
     kept = {
@@ -138,7 +143,7 @@ def _write_sheet(
     outputs: Path, kept: Mapping[str, Path], cut: Sequence[Chips], settings: Mapping[str, Any], task: Task
 ) -> None:
     """Write `contact.png` from the shards, of which some are `kept` elsewhere."""
-    null_id = settings["null_id"]
+    null_id, size = settings["null_id"], settings["chip"]["size_px"]
     shown = choose(
         settings["seed"],
         (
@@ -150,7 +155,7 @@ def _write_sheet(
     shards = [shard for chips in cut for shard in chips.shards]
     ends = list(itertools.accumulate(shard["count"] for shard in shards))
 
-    def read(position: int) -> Drawn:
+    def read(position: int) -> Shown:
         number = bisect.bisect_right(ends, position)
         inside = position - (ends[number] - shards[number]["count"])
         names = [shards[number][kind] for kind in _KINDS]
@@ -158,6 +163,7 @@ def _write_sheet(
         image, valid = images["images"][inside], None
         if "valid" in images:
             valid = np.unpackbits(images["valid"][inside], axis=-1, count=image.shape[-1]).view(bool)
-        return image, valid, task.draw(task.resize(task.unpack(labels, inside), TILE_PX), settings["classes"])
+        target = task.resize(task.unpack(labels, inside), (size, size), TILE_PX)
+        return image, valid, lambda picture: task.draw(target, picture, settings["classes"])
 
     write_sheet(outputs / "contact.png", shown, settings["classes"], read)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rvbuild.geo.classes import Classes
-from rvbuild.geo.picture import Picture, contact_sheet, rgb_preview
+from rvbuild.geo.picture import Picture, contact_sheet, resized, rgb_preview
 from rvbuild.geo.windows import Window
 from rvbuild.stages.chip_windows import uniform
 
@@ -20,8 +20,9 @@ CHIPS = 12
 
 TILE_PX = 144
 
-Drawn = tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None, Picture]
-"""Image and validity (C, H, W), None if all is valid, and the picture of the target."""
+Shown = tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None, Callable[[Picture], Picture]]
+"""Image and validity (C, H, W), None if all is valid, and what pictures the target, given the image at
+`TILE_PX`."""
 
 
 def choose(seed: int, chips: Iterable[tuple[Window, bool]]) -> list[int]:
@@ -38,14 +39,17 @@ def choose(seed: int, chips: Iterable[tuple[Window, bool]]) -> list[int]:
     return sorted(position for _, position in heapq.nsmallest(CHIPS, ((r, i) for i, r in enumerate(ranks))))
 
 
-def write_sheet(path: Path, positions: Sequence[int], classes: Classes, read: Callable[[int], Drawn]) -> None:
+def write_sheet(path: Path, positions: Sequence[int], classes: Classes, read: Callable[[int], Shown]) -> None:
     """Write the chips at `positions`, which `read` gives one by one, as a PNG; nothing without chips."""
     if positions:
         contact_sheet([_pair(*read(position)) for position in positions], path, classes=classes, tile_px=TILE_PX)
 
 
-def _pair(image: npt.NDArray[Any], valid: npt.NDArray[np.bool_] | None, target: Picture) -> tuple[Picture, Picture]:
+def _pair(
+    image: npt.NDArray[Any], valid: npt.NDArray[np.bool_] | None, draw: Callable[[Picture], Picture]
+) -> tuple[Picture, Picture]:
     # What a tile will not show is not looked at: chips may be large.
     step = max(1, image.shape[-1] // (2 * TILE_PX))
     few = np.s_[:3, ::step, ::step]
-    return rgb_preview(image[few], None if valid is None else valid[few]), target
+    picture = resized(rgb_preview(image[few], None if valid is None else valid[few]), TILE_PX)
+    return picture, draw(picture)

@@ -158,7 +158,7 @@ class Cutter:
             trainable = np.logical_or.reduce(valid, axis=0)
             if 1 - np.count_nonzero(trainable) / trainable.size >= settings["chip"]["max_nodata"]:
                 return None
-        target = task.target(labels, window)
+        target = task.target(labels, window, settings["chip"])
         if target is None:
             return None
         if self._aoi is not None and not self._aoi.contains(window):
@@ -168,7 +168,7 @@ class Cutter:
             target = task.mask(target, trainable, null_id)
         if (window.height, window.width) != (size, size):
             pixels, valid = resample(pixels, valid, size)
-            target = task.resize(target, size)
+            target = task.resize(target, (window.height, window.width), size)
         class_counts = task.class_counts(target, len(settings["classes"]))
         return (pixels, valid, target, class_counts) if self._keep(window, class_counts) else None
 

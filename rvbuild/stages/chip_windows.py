@@ -105,4 +105,4 @@ def _integer(low: int, high: int, share: float) -> int:
 def _allowed(window: Window, aoi: Aoi | None, within: bool) -> bool:
     if aoi is None:
         return True
-    return aoi.contains(window) if within else aoi.intersects(window)
+    return aoi.allows(window, within)

@@ -46,8 +46,10 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     (predictions,) = inputs["predictions"]
     grid = task.scene_grid(predictions)
     with cache_of(CACHE_ROWS * CACHE_BYTES_PER_PX * grid.width):
-        aoi = open_aoi(inputs.get("aoi", ()), grid)
+        aoi = open_aoi(inputs.get("aoi", ()), grid, settings.get("area"))
         with task.labels(inputs["labels"], settings["labels"], grid, classes, null_id) as labels:
+            for note in labels.notes:
+                progress.note(note)
             counts = task.score(predictions, labels, aoi, classes, null_id, progress)
     text = json.dumps({"scene": settings["scene"], **counts}, sort_keys=True)
     (outputs / "eval.json").write_text(text + "\n", encoding="utf-8")

@@ -20,8 +20,8 @@ from rvbuild.learn.loader import BatchMaker, Loader
 from rvbuild.learn.normalize import Normalizer, from_stats
 from rvbuild.learn.training import Data, Training
 from rvbuild.learn.trajectory import resume_ignores
-from rvbuild.learn.usercode import sources
 from rvbuild.progress import Progress
+from rvbuild.usercode import sources
 
 
 def run(
@@ -39,7 +39,8 @@ def run(
         `chips/train/<id>` and `chips/validation/<id>`: a scene's chips, `index.json` and shards. `stats`: a
         `stats.json`. `weights`: a file to start from, if one is given. `code`: the user's Python files.
     settings
-        `task`, `classes`, `null_id`, `chip_px`, `channels`, `train`, `seed`.
+        `task`, `classes`, `null_id`, `chip_px`, `train`, `seed`; `normalize` if the images have a transformer that
+        needs statistics.
     outputs
         Receives `model.safetensors`, `model.json`, `log.jsonl` and `curves.svg`.
     progress
@@ -125,8 +126,8 @@ def _describe(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any],
         raise DataError(
             f"the chips were made for the classes {chips.classes}, the project has {names}; build the chips again"
         )
-    stats = {}
-    if chips.dtype != "uint8":
+    stats, how = {}, settings.get("normalize")
+    if chips.dtype != "uint8" or how is not None:
         if not inputs.get("stats"):
             raise DataError(
                 f"imagery of type {chips.dtype} needs the statistics of the analyze stage, and there are none"
@@ -142,7 +143,7 @@ def _describe(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any],
         classes=[dict(entry) for entry in classes],
         null_id=null_id,
         chip_px=int(settings["chip_px"]),
-        normalize=from_stats(stats, chips.dtype, chips.bands, float(train["max_stds"])),
+        normalize=from_stats(stats, chips.dtype, chips.bands, float(train["max_stds"]), how),
     )
 
 

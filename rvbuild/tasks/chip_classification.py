@@ -30,9 +30,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PREDICT_SETTINGS",
+    "RAW",
     "chip_windows",
     "class_counts",
     "collate",
+    "derive",
     "draw",
     "forward",
     "label_digest",
@@ -41,6 +43,7 @@ __all__ = [
     "merger",
     "objective",
     "orient",
+    "overlay",
     "pack",
     "report",
     "resize",
@@ -53,12 +56,15 @@ __all__ = [
 
 PREDICT_SETTINGS = ("cell_px", "cells")
 
+RAW = ("cells.json",)
+
 
 class _Cells:
     """Labels of cells, with the class that stands for none."""
 
     def __init__(self, cells: CellLabels, null_id: int) -> None:
         self.cells, self.null_id = cells, null_id
+        self.notes = cells.notes
 
     def __enter__(self) -> _Cells:
         return self
@@ -164,10 +170,17 @@ def forward(model: nn.Module, images: torch.Tensor) -> np.ndarray:
 
 
 def merger(grid: Grid, outputs: Path, settings: Mapping[str, Any]) -> Merger:
-    """Return what gathers cells and writes them as vectors and rasters."""
-    from rvbuild.tasks.classification_merge import merger as make
+    """Return what gathers cells into `cells.json`."""
+    from rvbuild.tasks.classification_cells import merger as make
 
     return make(grid, outputs, settings)
+
+
+def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+    """Write the cells as vectors, and as rasters with a pixel for each cell."""
+    from rvbuild.tasks.classification_outputs import derive as write
+
+    write(raw, settings, outputs, progress)
 
 
 def scene_grid(predictions: Path) -> Grid:
@@ -175,6 +188,13 @@ def scene_grid(predictions: Path) -> Grid:
     from rvbuild.tasks.classification_cells import read_cells
 
     return read_cells(predictions).grid
+
+
+def overlay(predictions: Path, grid: Grid, step: int, classes: ClassList) -> np.ndarray:
+    """Return the predicted classes in their colours; see `rvbuild.tasks.protocol.Task.overlay`."""
+    from rvbuild.tasks.classification_outputs import overlay as draw
+
+    return draw(predictions, grid, step, classes)
 
 
 def score(

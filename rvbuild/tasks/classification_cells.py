@@ -1,4 +1,4 @@
-"""The predicted cells of a scene as one file, `cells.json`: what evaluation reads.
+"""The predicted cells of a scene as one file, `cells.json`: the raw result, which evaluation reads too.
 
 `{"grid": {"height", "width", "transform": [a, b, c, d, e, f], "crs": WKT or null}, "cell_px", "outputs": [class ids],
 "cells": [[row, column, score, …], …]}`: the grid is that of the scene's pixels, rows and columns count cells, and there
@@ -8,6 +8,7 @@ is a score for each output, as short as it is exact in float32. Cells without a 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from affine import Affine
-from rasterio.crs import CRS
 
-from rvbuild.errors import DataError
+from rvbuild.errors import DataError, ModelError
+from rvbuild.geo.classes import NODATA
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.windows import Window, starts
 
@@ -61,16 +62,40 @@ def no_cells(grid: Grid, cell_px: int, output_ids: list[int]) -> Cells:
     return Cells(grid, cell_px, output_ids, np.full((rows, columns, len(output_ids)), np.nan, dtype=np.float32))
 
 
+def merger(grid: Grid, outputs: Path, settings: Mapping[str, Any]) -> CellMerger:
+    """Return a merger that writes into the directory `outputs`; `settings` are those of the infer stage."""
+    return CellMerger(grid, outputs, settings)
+
+
+class CellMerger:
+    """Gathers the probabilities of cells and writes them at the end.
+
+    Memory: 4 bytes for each cell and class.
+    """
+
+    def __init__(self, grid: Grid, outputs: Path, settings: Mapping[str, Any]) -> None:
+        output_ids = [c["id"] for c in settings["classes"] if c["id"] != settings["null_id"]]
+        self._cells = no_cells(grid, settings["predict"]["cell_px"], output_ids)
+        self._path = outputs / CELLS
+
+    def add(self, window: Window, prediction: Floats, valid: npt.NDArray[np.bool_]) -> None:
+        """Take the probabilities (K,) float32 of a cell; of which of its pixels are valid nothing depends."""
+        if not np.isfinite(prediction).all():
+            raise ModelError(
+                f"the model gave values that are not finite for the cell at row {window.row}, column {window.col}; "
+                "expected probabilities. Its weights have probably diverged: train with a lower lr"
+            )
+        self._cells.scores[window.row // self._cells.cell_px, window.col // self._cells.cell_px] = prediction
+
+    def finish(self) -> None:
+        """Write `cells.json`."""
+        write_cells(self._path, self._cells)
+
+
 def write_cells(path: Path, cells: Cells) -> None:
     """Write `cells.json`, a cell a line."""
-    grid = cells.grid
     head = {
-        "grid": {
-            "height": grid.height,
-            "width": grid.width,
-            "transform": list(grid.transform[:6]),
-            "crs": None if grid.crs is None else grid.crs.to_wkt(),
-        },
+        "grid": cells.grid.as_json(),
         "cell_px": cells.cell_px,
         "outputs": cells.output_ids,
     }
@@ -93,16 +118,21 @@ def read_cells(path: Path) -> Cells:
     """
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        grid = content["grid"]
-        crs = None if grid["crs"] is None else CRS.from_wkt(grid["crs"])
-        cells = no_cells(
-            Grid(grid["height"], grid["width"], Affine(*grid["transform"]), crs), content["cell_px"], content["outputs"]
-        )
+        cells = no_cells(Grid.from_json(content["grid"]), content["cell_px"], content["outputs"])
         for row, column, *scores in content["cells"]:
             cells.scores[row, column] = scores
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise DataError(f"{path}: cannot be read as predicted cells ({error}); predict the scene again") from error
     return cells
+
+
+def class_ids(cells: Cells) -> npt.NDArray[np.uint8]:
+    """Return the class of each cell, (rows, columns) uint8, 255 where there is no prediction.
+
+    It is the one of the highest probability, the first of several that are equally high.
+    """
+    ids = np.array(cells.output_ids, dtype=np.uint8)
+    return np.where(cells.predicted, ids[cells.scores.argmax(axis=-1)], np.uint8(NODATA))
 
 
 def shortest(scores: Floats) -> list[list[float]]:

@@ -12,8 +12,7 @@ from rvbuild.errors import DataError
 from rvbuild.geo.aoi import Aoi
 from rvbuild.geo.windows import Window
 from rvbuild.progress import Progress
-from rvbuild.tasks.classification_cells import read_cells, shortest
-from rvbuild.tasks.classification_merge import class_ids
+from rvbuild.tasks.classification_cells import class_ids, read_cells, shortest
 
 
 class CellReader(Protocol):

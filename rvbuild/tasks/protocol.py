@@ -26,13 +26,20 @@ ClassList = Sequence[Mapping[str, Any]]
 class Labels(Protocol):
     """The labels of a scene, open for reading; what can be asked of them is between the functions of a task."""
 
+    notes: Sequence[str]
+    """What was repaired or left out when they were read, a line each, for people."""
+
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *exception: object) -> None: ...
 
 
 class Merger(Protocol):
-    """Merges the predictions of windows into the predictions of a scene, block by block, in bounded memory."""
+    """Merges the predictions of windows into the raw result of a scene, block by block, in bounded memory.
+
+    The raw result is what costs a run of the network, and all else that is told of a scene can be derived from it: so
+    it holds every box, not those above a threshold.
+    """
 
     def add(self, window: Window, prediction: Any, valid: np.ndarray) -> None:
         """Take the prediction of one window.
@@ -48,7 +55,7 @@ class Merger(Protocol):
         """
 
     def finish(self) -> None:
-        """Write what is left and close all files."""
+        """Write what is left and close all files; those of `Task.RAW` exist then."""
 
 
 class Task(Protocol):
@@ -56,6 +63,13 @@ class Task(Protocol):
 
     PREDICT_SETTINGS: Sequence[str]
     """What the task needs in the `predict` settings beside what every task has; a bundle without it is refused."""
+
+    RAW: Sequence[str]
+    """The files of the merger that `derive` reads; one of them describes the scene's grid, for `scene_grid`. Those of
+    the merger that are no part of it, such as scores, are results themselves.
+
+    `rules.common.RAW` says the same, because rules import no task.
+    """
 
     def labels(
         self,
@@ -132,7 +146,7 @@ class Task(Protocol):
         """
 
     def windows(self, grid: Grid, aoi: Aoi | None, settings: Mapping[str, Any]) -> list[Window]:
-        """Return the windows of a scene to predict, in row-major order, by the predict stage's settings.
+        """Return the windows of a scene to predict, in row-major order, by the infer stage's settings.
 
         Those of another size than `chip_px` are resampled to it for the model, as chips are.
         """
@@ -155,10 +169,53 @@ class Task(Protocol):
         """
 
     def merger(self, grid: Grid, outputs: Path, settings: Mapping[str, Any]) -> Merger:
-        """Return a merger that writes a scene's predictions into `outputs`, by the predict stage's settings."""
+        """Return a merger that writes the raw result of a scene into `outputs`, by the infer stage's settings.
+
+        A setting that `derive` can take into account is none of these: see `derived` in `rvbuild.project.predict`.
+        """
+
+    def derive(self, raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+        """Write into `outputs` what is derived from the raw result of a scene: at least one file.
+
+        Results depend on the raw files and the settings alone. Nothing here runs the network or imports torch.
+
+        Parameters
+        ----------
+        raw
+            The files of `RAW`, by name. They tell the grid of the scene.
+        settings
+            task, classes, null_id, and of `predict` what derived files depend on (a bundle gives all of them).
+        outputs
+            An existing directory. Files of the merger are shown beside these: names must differ.
+        progress
+            Receives the files, or whatever takes the time.
+        """
 
     def scene_grid(self, predictions: Path) -> Grid:
-        """Return the pixel grid of the scene that predictions were made for, from the file that `score` reads."""
+        """Return the pixel grid of the scene that predictions were made for, from the file that `score` reads.
+
+        Which file that is, of infer or of predict, says `rules.common.PREDICTIONS`.
+        """
+
+    def overlay(self, predictions: Path, grid: Grid, step: int, classes: ClassList) -> np.ndarray:
+        """Return a picture of predictions to lay over the image, for an overview of every `step`-th pixel.
+
+        Parameters
+        ----------
+        predictions
+            The file that `score` reads.
+        grid
+            Of the scene.
+        step
+            See `rvbuild.geo.overview`.
+        classes
+            For their colours.
+
+        Returns
+        -------
+        ndarray
+            (h, w, 4) uint8: red, green, blue and opacity; 0 where nothing was predicted.
+        """
 
     def score(
         self,

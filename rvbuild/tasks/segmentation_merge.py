@@ -1,4 +1,4 @@
-"""The predictions of a scene from those of its windows: `labels.tif`, and on request scores, colours and polygons."""
+"""The raw result of a scene from the predictions of its windows: `labels.tif`, and on request `scores.tif`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,12 @@ import numpy.typing as npt
 from rvbuild.errors import ModelError
 from rvbuild.geo.classes import NODATA
 from rvbuild.geo.grid import Grid
-from rvbuild.geo.outputs import ClassRasterWriter, RgbRasterWriter, ScoreRasterWriter
-from rvbuild.geo.polygons import vectorize
+from rvbuild.geo.outputs import ClassRasterWriter, ScoreRasterWriter
 from rvbuild.geo.windows import Window
 from rvbuild.tasks.segmentation_blend import Blender
 
 LABELS = "labels.tif"
 SCORES = "scores.tif"
-COLORS = "rgb.tif"
 
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.uint8]
@@ -27,7 +25,7 @@ Bools = npt.NDArray[np.bool_]
 
 
 def merger(grid: Grid, outputs: Path, settings: Mapping[str, Any]) -> SegmentationMerger:
-    """Return a merger that writes into the directory `outputs`; `settings` are those of the predict stage."""
+    """Return a merger that writes into the directory `outputs`; `settings` are those of the infer stage."""
     return SegmentationMerger(grid, outputs, settings)
 
 
@@ -38,24 +36,20 @@ class SegmentationMerger:
     """
 
     def __init__(self, grid: Grid, outputs: Path, settings: Mapping[str, Any]) -> None:
-        self._predict, self._classes = settings["predict"], settings["classes"]
-        trained = [c for c in self._classes if c["id"] != settings["null_id"]]
+        predict, classes = settings["predict"], settings["classes"]
+        trained = [c for c in classes if c["id"] != settings["null_id"]]
         self._class_ids = np.array([c["id"] for c in trained], dtype=np.uint8)
-        self._outputs = outputs
-        self._labels = ClassRasterWriter(outputs / LABELS, grid, self._classes, temp=outputs)
+        self._labels = ClassRasterWriter(outputs / LABELS, grid, classes, temp=outputs)
         self._scores: ScoreRasterWriter | None = None
-        if self._predict["scores"]:
-            self._scores = ScoreRasterWriter(outputs / SCORES, grid, trained, self._predict["scores"], temp=outputs)
-        self._colors: RgbRasterWriter | None = None
-        if self._predict["rgb"]:
-            self._colors = RgbRasterWriter(outputs / COLORS, grid, self._classes, temp=outputs)
+        if predict["scores"]:
+            self._scores = ScoreRasterWriter(outputs / SCORES, grid, trained, predict["scores"], temp=outputs)
         self._blender = Blender(
             grid.height,
             grid.width,
             len(trained),
             settings["chip_px"],
-            self._predict["stride_px"],
-            self._predict["blend"],
+            predict["stride_px"],
+            predict["blend"],
             self._write,
         )
 
@@ -67,13 +61,11 @@ class SegmentationMerger:
         self._blender.add(window, prediction, valid)
 
     def finish(self) -> None:
-        """Write the remaining rows, close the rasters and make the polygons."""
+        """Write the remaining rows and close the rasters."""
         self._blender.finish()
-        for writer in (self._labels, self._scores, self._colors):
+        for writer in (self._labels, self._scores):
             if writer is not None:
                 writer.close()
-        if self._predict["vectors"]:
-            vectorize(self._outputs / LABELS, self._classes, NODATA, self._predict["vectors"], self._outputs)
 
     def _write(self, row: int, scores: Floats, known: Bools) -> None:
         best, output = most_likely(scores)
@@ -86,8 +78,6 @@ class SegmentationMerger:
         self._labels.write(row, labels)
         if self._scores is not None:
             self._scores.write(row, scores, known)
-        if self._colors is not None:
-            self._colors.write(row, labels)
 
 
 def most_likely(scores: Floats) -> tuple[Floats, npt.NDArray[np.uint8]]:

@@ -27,9 +27,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PREDICT_SETTINGS",
+    "RAW",
     "chip_windows",
     "class_counts",
     "collate",
+    "derive",
     "draw",
     "forward",
     "label_digest",
@@ -38,6 +40,7 @@ __all__ = [
     "merger",
     "objective",
     "orient",
+    "overlay",
     "pack",
     "report",
     "resize",
@@ -49,6 +52,8 @@ __all__ = [
 ]
 
 PREDICT_SETTINGS = ()
+
+RAW = ("labels.tif",)
 
 _FEW_CLASSES = 16
 """Up to here a comparison per class is faster than a histogram."""
@@ -137,10 +142,17 @@ def forward(model: nn.Module, images: torch.Tensor) -> np.ndarray:
 
 
 def merger(grid: Grid, outputs: Path, settings: Mapping[str, Any]) -> Merger:
-    """Return what merges windows into `labels.tif` and its companions."""
+    """Return what merges windows into `labels.tif`, and on request `scores.tif`."""
     from rvbuild.tasks.segmentation_merge import merger as make
 
     return make(grid, outputs, settings)
+
+
+def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+    """Write the style of `labels.tif`, and on request colours and polygons."""
+    from rvbuild.tasks.segmentation_outputs import derive as write
+
+    write(raw, settings, outputs, progress)
 
 
 def scene_grid(predictions: Path) -> Grid:
@@ -149,6 +161,13 @@ def scene_grid(predictions: Path) -> Grid:
 
     with open_image([predictions]) as source:
         return source.grid
+
+
+def overlay(predictions: Path, grid: Grid, step: int, classes: ClassList) -> np.ndarray:
+    """Return the predicted classes in their colours; see `rvbuild.tasks.protocol.Task.overlay`."""
+    from rvbuild.tasks.segmentation_outputs import overlay as draw
+
+    return draw(predictions, grid, step, classes)
 
 
 def score(

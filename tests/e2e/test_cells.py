@@ -45,8 +45,9 @@ lr = 1e-2
 """
 
 ALL = {
-    *("analyze:a", "analyze:b", "analyze", "chip:a", "chip:b", "chip:c", "train", "predict:c", "predict:t"),
-    *("eval:c", "eval", "bundle"),
+    *("analyze:a", "analyze:b", "analyze", "chip:a", "chip:b", "chip:c", "train"),
+    *("infer:c", "infer:t", "predict:c", "predict:t", "eval:c", "eval", "bundle"),
+    *("report:c", "report:t", "report"),
 }
 
 
@@ -83,9 +84,9 @@ def read_json(space: Space, path: str) -> dict:
 
 def test_everything_is_built_with_an_unlabelled_test_scene(cells: Space) -> None:
     assert cells.rvbuild("build", "--json").did("fresh") == ALL
-    assert cells.rvbuild("build").out.startswith("nothing to do: 12 artifacts are fresh\n")
+    assert cells.rvbuild("build").out.startswith("nothing to do: 17 artifacts are fresh\n")
     shown = {path.split("/")[-1] for path in cells.shown() if path.startswith("predict/t/")}
-    assert shown == {"cells.geojson", "cells.json", "labels.tif"}
+    assert shown == {"cells.geojson", "cells.json", "cells.qml", "labels.qml", "labels.tif"}
     evaluation = read_json(cells, "eval/eval.json")
     assert set(evaluation["per_scene"]) == {"c"}
     assert evaluation["summary"]["overall"]["labelled_cells"] == 25
@@ -132,13 +133,13 @@ def test_labels_of_a_validation_scene_are_evaluated_again(cells: Space) -> None:
     write_labels(cells.root / "data/c.geojson", [(0, 0, 64, 40)])
     result = cells.rvbuild("eval", "--json")
     assert {"chip:c", "eval:c", "eval"} <= result.did("built")
-    assert "predict:c" in result.did("fresh")
+    assert "infer:c" in result.did("fresh")
 
 
 def test_predict_settings_never_retrain(cells: Space) -> None:
     cells.project.write_text(PROJECT + '\n[predict]\ncells = "gpkg"\nscores = "float32"\n')
     result = cells.rvbuild("build", "--json")
-    # What evaluation reads is what it was. The test scene is the same image, so that one prediction serves both.
+    # Nothing is inferred again. The test scene is the same image, so that one prediction serves both.
     assert result.did("built") == {"predict:c", "bundle"}
     assert result.did("restored") == {"predict:t"}
     assert (cells.root / "cache/p/predict/c/cells.gpkg").exists()
@@ -147,7 +148,7 @@ def test_predict_settings_never_retrain(cells: Space) -> None:
 def test_a_bundle_predicts_the_same(cells: Space, tmp_path: Path) -> None:
     result = cells.rvbuild("predict", "cache/p/bundle/p.zip", "data/c.tif", "-o", str(tmp_path / "out"))
     assert result.status == 0, result.out + result.err
-    for name in ("cells.geojson", "cells.json", "labels.tif"):
+    for name in ("cells.geojson", "cells.json", "labels.qml", "labels.tif"):
         assert (tmp_path / "out/c" / name).read_bytes() == (cells.root / "cache/p/predict/c" / name).read_bytes()
     again = cells.rvbuild("predict", "cache/p/bundle/p.zip", "data/c.tif", "-o", str(tmp_path / "out"))
     assert again.status == 0, again.out + again.err

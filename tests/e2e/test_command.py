@@ -21,6 +21,7 @@ def test_every_command_has_help(space):
         "predict",
         "eval",
         "bundle",
+        "report",
         "build",
         "status",
         "why",
@@ -127,7 +128,7 @@ def test_a_sealed_run_loads_nothing(built):
     )
     assert built.process("build", "projects/p.toml").status == 0
     run = subprocess.run([sys.executable, "-c", script], cwd=built.root, capture_output=True, text=True, env=os.environ)
-    assert run.stdout.startswith("nothing to do: 11 artifacts are fresh\n")
+    assert run.stdout.startswith("nothing to do: 14 artifacts are fresh\n")
     assert run.stdout.splitlines()[-1] == "0 []"
 
 
@@ -174,6 +175,7 @@ def test_plain_doit_has_the_same_tasks_and_state(built):
         return run.stdout
 
     listed = doit("list", "--all", "--status")
+    assert "U infer:p:c" in listed
     assert "U predict:p:c" in listed
     assert "U train:p" in listed
     assert "up-to-date" in doit("info", "eval:p")
@@ -186,8 +188,8 @@ def test_plain_doit_has_the_same_tasks_and_state(built):
 def test_a_bundle_predicts_as_the_stage_does(built):
     result = built.process("predict", "cache/p/bundle/p.zip", "data/c.tif", "-o", "out")
     assert result.status == 0, result.err
-    stage = (built.root / "cache/p/predict/c/labels.tif").read_bytes()
-    assert (built.root / "out/c/labels.tif").read_bytes() == stage
+    stages = {p.removeprefix("predict/c/"): data for p, data in built.shown().items() if p.startswith("predict/c/")}
+    assert {p.name: p.read_bytes() for p in (built.root / "out/c").iterdir()} == stages
     assert not [p for p in (built.root / "out").iterdir() if p.name.startswith(".")]
 
 
@@ -208,3 +210,17 @@ def test_a_user_model_is_an_input(space):
     assert "train" in states.did("stale")
     assert states.reasons("train") == ["code changed: mymodels.py"]
     assert space.process("predict").status == 0
+
+
+def test_a_start_script_without_a_guard_is_not_run_again_in_workers(space):
+    script = space.root / "start.py"
+    script.write_text("import sys\nfrom rvbuild.cli import main\nsys.exit(main())\n")
+    done = subprocess.run(
+        [sys.executable, str(script), "analyze", "projects/p.toml"],
+        cwd=space.root,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "3 built" in done.stdout

@@ -18,17 +18,20 @@ ALL = {
     "chip:b",
     "chip:c",
     "train",
+    "infer:c",
     "predict:c",
     "eval:c",
     "eval",
     "bundle",
+    "report:c",
+    "report",
 }
 
 
 def test_a_second_build_does_nothing(built):
     assert built.rvbuild("build", "--json").did("fresh") == ALL
     result = built.rvbuild("build")
-    assert result.out.startswith("nothing to do: 11 artifacts are fresh\n")
+    assert result.out.startswith("nothing to do: 14 artifacts are fresh\n")
     assert "cache/p/predict/c/labels.tif" in result.out
 
 
@@ -36,7 +39,7 @@ def test_a_label_edit_in_a_training_scene_rechips_it_alone_then_trains(built):
     write_labels(built.root / "data/a.geojson", [(5, 5, 25, 30)])
     result = built.rvbuild("build", "--json")
     assert result.did("fresh") >= {"analyze:a", "analyze:b", "analyze", "chip:b", "chip:c"}
-    assert result.did("built") >= {"chip:a", "train", "predict:c"}
+    assert result.did("built") >= {"chip:a", "train", "infer:c", "predict:c"}
     assert result.reasons("chip:a") == ["labels changed: data/a.geojson"]
     assert result.reasons("train") == ["chips/train/a changed (chip:a)"]
 
@@ -50,7 +53,7 @@ def test_a_revert_restores_and_runs_nothing(built):
     assert built.rvbuild("status", "--json").did("stale") == set()
     result = built.rvbuild("build", "--json")
     assert result.did("built") == set()
-    assert result.did("restored") >= {"chip:a", "train", "predict:c"}
+    assert result.did("restored") >= {"chip:a", "train", "infer:c"}
 
 
 def test_a_label_edit_that_changes_no_chip_ends_there(built):
@@ -66,7 +69,7 @@ def test_labels_of_a_validation_scene_reach_its_chips_and_evaluation(built):
     assert states.did("stale") == {"chip:c", "eval:c"}
     result = built.rvbuild("eval", "--json")
     assert {"chip:c", "eval:c", "eval"} <= result.did("built")
-    assert "predict:c" in result.did("fresh")  # the last model is kept: validation chips do not choose it
+    assert "infer:c" in result.did("fresh")  # the last model is kept: validation chips do not choose it
 
 
 def test_an_image_edit_reaches_statistics_and_chips(built):
@@ -113,10 +116,11 @@ def test_a_geojson_saved_again_changes_nothing(built):
 
 def test_a_renamed_project_restores_everything(built):
     built.project.rename(built.project.with_name("q.toml"))
-    assert built.rvbuild("status", "--json").did("restorable") >= ALL - {"bundle"}
+    assert built.rvbuild("status", "--json").did("restorable") == ALL
     result = built.rvbuild("build", "--json")
-    assert result.did("built") <= {"bundle"}  # it holds the project's name
+    assert result.did("restored") == ALL
     assert (built.root / "cache/q/predict/c/labels.tif").exists()
+    assert (built.root / "cache/q/bundle/q.zip").exists()
 
 
 def test_a_moved_workspace_runs_nothing(built, tmp_path):
@@ -129,9 +133,47 @@ def test_a_moved_workspace_runs_nothing(built, tmp_path):
 def test_predict_settings_never_retrain(built):
     built.edit("stride_px = 16", "stride_px = 24")
     result = built.rvbuild("build", "--json")
-    assert result.did("built") >= {"predict:c", "bundle"}
+    assert result.did("built") >= {"infer:c", "bundle"}
     assert "train" in result.did("fresh")
-    assert result.reasons("predict:c") == ["predict.stride_px: 16 → 24"]
+    assert result.reasons("infer:c") == ["predict.stride_px: 16 → 24"]
+
+
+def test_settings_of_derived_outputs_never_run_the_network(built):
+    built.edit("stride_px = 16", 'stride_px = 16\nrgb = true\nvectors = [{ class = "building" }]')
+    result = built.rvbuild("build", "--json")
+    assert result.did("built") == {"predict:c", "bundle"}
+    assert {path.split("/")[-1] for path in built.shown() if path.startswith("predict/c/")} == {
+        "building.geojson",
+        "building.qml",
+        "labels.qml",
+        "labels.tif",
+        "rgb.tif",
+    }
+    built.edit('"building" }]', '"building", simplify_px = 1.0 }]')
+    assert built.rvbuild("predict", "--json").did("built") == {"predict:c"}
+    built.edit('vectors = [{ class = "building", simplify_px = 1.0 }]', "")
+    built.edit("rgb = true", "rgb = false")
+    assert built.rvbuild("build", "--json").did("built") == set()
+    assert {path for path in built.shown() if path.startswith("predict/c/")} == {
+        "predict/c/labels.qml",
+        "predict/c/labels.tif",
+    }
+
+
+def test_predict_means_its_inference_too(built):
+    before = built.shown()
+    result = built.rvbuild("clean", "predict")
+    assert not (built.root / "cache/p/predict").exists()
+    assert "cache/p/predict/c/labels.tif" in result.out
+    assert built.rvbuild("status", "--json").did("missing") == {"infer:c", "predict:c"}
+    result = built.rvbuild("predict", "--scene", "c")
+    assert result.out.splitlines()[-1] == "  cache/p/predict/c/labels.tif"
+    assert built.shown() == before
+    said = built.rvbuild("log", "predict").out
+    assert "infer:c@0" in said
+    assert "predict:c@0" in said
+    built.rvbuild("clean", "infer")
+    assert built.rvbuild("status", "--json").did("missing") == {"infer:c"}
 
 
 def test_adding_a_scene_computes_that_scene(built):
@@ -147,7 +189,7 @@ def test_set_overrides_for_one_call(built):
     result = built.rvbuild("status", "--set", "train.lr=0.5", "--json")
     assert result.did("stale") == {"train"}
     assert result.reasons("train") == ["train.lr: 0.01 → 0.5"]
-    assert result.did("waiting") >= {"predict:c", "bundle"}
+    assert result.did("waiting") >= {"infer:c", "predict:c", "bundle"}
     result = built.rvbuild("train", "--set", "train.lr=high")
     assert result.status == 2
     assert "--set train.lr=high" in result.err

@@ -111,6 +111,17 @@ def test_many_windows_are_judged_fast() -> None:
     assert {(False, False), (False, True)} <= set(judged)
 
 
+def test_polygons_of_an_area_are_chosen(tmp_path: Path, write_geojson: Write, square: Square) -> None:
+    features = [(square(0, 0, 10, 10), {"use": "train"}), (square(20, 0, 30, 10), {"use": "none"})]
+    path = write_geojson(tmp_path / "areas.geojson", features)
+    how = {"parts": [{"files": 1, "where": ["==", "use", "train"]}]}
+    aoi = open_aoi([path], PIXELS, how)
+    assert aoi is not None
+    assert aoi.bounds == Window(0, 0, 10, 10)
+    with pytest.raises(DataError, match="holds no polygon that passes `where`"):
+        open_aoi([path], PIXELS, {"parts": [{"files": 1, "where": ["has", "height"]}]})
+
+
 def test_an_area_of_interest_has_area(tmp_path: Path, write_geojson: Write) -> None:
     empty = write_geojson(tmp_path / "empty.geojson", [])
     with pytest.raises(DataError, match=r"empty\.geojson: holds no polygon"):

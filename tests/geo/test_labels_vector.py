@@ -209,3 +209,91 @@ def test_a_layer_is_chosen(tmp_path: Path, square: Square, classes: Classes) -> 
     settings = {"kind": "vector", "layer": "second"}
     with open_labels([path], settings, grid=PIXELS, classes=classes, null_id=NULL) as source:
         assert labels_of(source)[0, 0] == 1
+
+
+def test_filters_choose_features_and_classes(open_features: Open, square: Square) -> None:
+    features = [
+        (square(0, 0, 5, 5), {"kind": "house", "height": 9}),
+        (square(10, 0, 15, 5), {"kind": "road"}),
+        (square(20, 0, 25, 5), {"kind": "road", "class_name": "car"}),
+        (square(30, 0, 35, 5), {"kind": "ruin", "height": 9}),
+    ]
+    options = {
+        "where": ["!=", "kind", "ruin"],
+        "class_where": [["ground", [">", "height", 3]], ["tree", ["has", "kind"]]],
+    }
+    with open_features(*features, **options) as source:
+        assert labels_of(source)[0, [0, 10, 20, 30]].tolist() == [2, 1, 0, NULL], "an attribute goes before a filter"
+
+
+def test_what_passes_no_filter_is_unknown(open_features: Open, square: Square) -> None:
+    feature = (square(0, 0, 5, 5), {"kind": "road"})
+    options = {"class_where": [["ground", [">", "height", 3]]]}
+    with pytest.raises(DataError, match=r"or a feature that passes one of `class_where`"):
+        open_features(feature, **options)
+    with open_features(feature, unknown="tree", **options) as source:
+        assert labels_of(source)[0, 0] == 1
+
+
+def test_the_next_attribute_is_asked_if_one_names_no_class(open_features: Open, square: Square) -> None:
+    with open_features((square(0, 0, 5, 5), {"class_name": "elm", "label": "tree"})) as source:
+        assert labels_of(source)[0, 0] == 1
+
+
+def test_widths_differ_by_class(open_features: Open) -> None:
+    def line(row: int) -> dict[str, Any]:
+        return {"type": "LineString", "coordinates": [[0, row], [80, row]]}
+
+    widths = {"LineString": {"car": 1.0, "tree": 4.0, "ground": 1.0, "null": 1.0}}
+    features = [(line(10), {"label": "car"}), (line(30), {"label": "tree"})]
+    with open_features(*features, buffer_px=widths) as source:
+        labels = labels_of(source)
+    assert (labels == 0).sum() == 2 * 80
+    assert (labels == 1).sum() == 8 * 80
+
+
+def test_polygons_grow_and_shrink(open_features: Open, square: Square) -> None:
+    shape = (square(10, 10, 20, 20), {"label": "car"})
+    for change, side in ((2, 14), (-3, 4)):
+        with open_features(shape, buffer_px={"Polygon": change}) as source:
+            labels = labels_of(source)
+        assert (labels[15] == 0).sum() == side
+    with open_features(shape, buffer_px={"Polygon": -5}) as source:
+        assert (labels_of(source) == NULL).all(), "nothing is left of it"
+
+
+def test_features_are_moved(open_features: Open, square: Square) -> None:
+    with open_features((square(10, 10, 20, 20), {}), **{"class": "car", "shift_px": [3, -4]}) as source:
+        assert (labels_of(source)[6:16, 13:23] == 0).all()
+
+
+def test_tables_have_settings_of_their_own(
+    tmp_path: Path, write_geojson: Write, classes: Classes, square: Square
+) -> None:
+    line = {"type": "LineString", "coordinates": [[0.25, 10.25], [79.75, 10.25]]}
+    roads = write_geojson(tmp_path / "roads.geojson", [(line, {})])
+    houses = write_geojson(tmp_path / "houses.geojson", [(square(10.6, 5.6, 20.4, 20.4), {"kind": "house"})])
+    thin = {"Point": 1.0, "LineString": 0.1}
+    tables = [
+        {"files": 1, "class": "car", "buffer_px": thin, "all_touched": True},
+        {"files": 1, "class_where": [["tree", ["==", "kind", "house"]]], "all_touched": False},
+    ]
+    settings = {"kind": "vector", "background": "ground", "parts": tables}
+    with open_labels([roads, houses], settings, grid=PIXELS, classes=classes, null_id=NULL) as source:
+        labels = labels_of(source)
+    assert (labels[10] == 0).sum() == 80 - 9, "the second table lies over the first"
+    assert (labels[6:20, 11:20] == 1).all()
+    assert (labels == 1).sum() == 14 * 9, "only pixels whose centre is inside"
+    assert labels[0, 0] == 2
+
+
+def test_what_was_repaired_or_left_out_is_noted(open_features: Open, square: Square) -> None:
+    bow_tie = {"type": "Polygon", "coordinates": [[[0, 0], [10, 10], [10, 0], [0, 10], [0, 0]]]}
+    features = [(bow_tie, {"label": "car"}), (square(0, 0, 5, 5), {"label": "elm"}), (bow_tie, {"label": "car"})]
+    with open_features(*features, unknown="drop") as source:
+        invalid, dropped = source.notes
+        assert (labels_of(source) == 0).sum() == 50
+    assert invalid.endswith(
+        "labels.geojson: each of 2 features, the first is 0 (from 0), has invalid geometry, which was repaired"
+    )
+    assert dropped.endswith("feature 1 (from 0) has no class of the project, and was left out")

@@ -71,7 +71,7 @@ def test_the_same_bytes_each_time(tmp_path: Path, scene: tuple[Path, Grid], clas
         vectorize(scene[0], classes, NODATA, specs, tmp_path / name)
         found.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
     assert found[0] == found[1]
-    assert set(found[0]) == {"tree.gpkg", "car.geojson"}
+    assert set(found[0]) == {"tree.gpkg", "tree.qml", "car.geojson", "car.qml"}
 
 
 def test_geojson_is_as_rfc_7946_wants_it(tmp_path: Path, scene: tuple[Path, Grid], classes: Classes) -> None:

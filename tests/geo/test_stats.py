@@ -86,14 +86,39 @@ def test_nothing_is_neutral() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "start", "width"), [(np.uint8, 0, 1), (np.int8, -128, 1), (np.uint16, 0, 256), (np.int16, -32768, 256)]
+    ("dtype", "start", "width"), [(np.uint8, 0, 1), (np.int8, -128, 1), (np.uint16, 0, 16), (np.int16, -32768, 16)]
 )
-def test_small_integers_have_256_bins_of_equal_width(dtype: Any, start: int, width: int) -> None:
-    values = values_of(dtype)
+def test_small_integers_have_bins_of_equal_width(dtype: Any, start: int, width: int) -> None:
+    values = values_of(dtype, 200_000)
     histogram = stats_of(values).histogram.to_json()
-    assert (histogram["start"], histogram["width"], len(histogram["counts"])) == (start, width, 256)
-    expected = np.bincount((values.astype(int) - start) // width, minlength=256)
+    bins = (np.iinfo(dtype).max - start + 1) // width
+    assert (histogram["start"], histogram["width"], len(histogram["counts"])) == (start, width, bins)
+    expected = np.bincount((values.astype(int) - start) // width, minlength=bins)
     assert histogram["counts"] == expected.tolist()
+
+
+def test_bins_of_equal_width_go_from_the_first_to_the_last_value() -> None:
+    histogram = stats_of(np.array([100, 131, 100], np.int16)).histogram
+    assert histogram.to_json() == {"start": 96, "width": 16, "counts": [2, 0, 1]}
+    other = stats_of(np.array([-1], np.int16)).histogram
+    assert histogram.merge(other).to_json() == {"start": -16, "width": 16, "counts": [1, 0, 0, 0, 0, 0, 0, 2, 0, 1]}
+    assert histogram.merge(other).to_json() == other.merge(histogram).to_json()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_quantiles_are_near_those_of_numpy(dtype: Any) -> None:
+    values = (values_of(dtype, seed=3) // 7 if np.dtype(dtype).kind == "i" else values_of(dtype, seed=3)).astype(dtype)
+    stats = stats_of(*np.array_split(values, 3))
+    assert stats.min is not None and stats.max is not None
+    for share in (0.0, 0.02, 0.25, 0.5, 0.98, 1.0):
+        found = stats.histogram.quantile(share, stats.min, stats.max)
+        expected = float(np.quantile(values.astype(np.float64), share))
+        # Half a value, the width of a bin, or a 32nd of the value.
+        slack = 1 if values.itemsize == 1 else 20 if values.dtype.kind in "iu" and values.itemsize == 2 else 0
+        assert abs(found - expected) <= slack + abs(expected) / 25, (share, found, expected)
+        assert stats.min <= found <= stats.max
+    assert stats.histogram.quantile(0.0, stats.min, stats.max) == stats.min
+    assert stats.histogram.quantile(1.0, stats.min, stats.max) == stats.max
 
 
 @given(st.lists(st.floats(-(2.0**40), 2.0**40, width=32), min_size=1, max_size=50))

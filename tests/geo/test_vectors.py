@@ -15,7 +15,7 @@ from rasterio.warp import transform as reproject
 
 from rvbuild.errors import DataError
 from rvbuild.geo.grid import Grid
-from rvbuild.geo.vectors import digest, polygons, read_features, to_pixels, used_attributes
+from rvbuild.geo.vectors import digest, polygons, read_features, to_pixels
 
 Write = Callable[..., Path]
 
@@ -212,6 +212,90 @@ def test_the_digest_follows_every_change_of_meaning(tmp_path: Path, two: Path) -
     assert digest([two, two], ARGS) not in found
 
 
+def test_filters_leave_features_out_or_sort_them(two: Path) -> None:
+    features = read_features(two, where=["==", "kind", "car"], tests=[["has", "missing"], ["==", "$type", "Polygon"]])
+    assert features.numbers == (0,)
+    assert features.passed == (1,)
+    assert read_features(two).passed == (None, None)
+
+
+def test_the_id_of_a_feature_can_be_asked_for(tmp_path: Path, two: Path) -> None:
+    value = json.loads(two.read_text())
+    value["features"][1]["id"] = "x"
+    (tmp_path / "ids.geojson").write_text(json.dumps(value))
+    assert read_features(tmp_path / "ids.geojson", where=["==", "$id", "x"]).numbers == (1,)
+
+
+def test_the_digest_is_of_the_features_that_count_and_of_what_decides_over_them(tmp_path: Path, two: Path) -> None:
+    args = {"layer": None, "attributes": [], "where": ["has", "kind"], "tests": [[">", "kind", 5], ["has", "kind"]]}
+    value = json.loads(two.read_text())
+
+    def digest_of(edit: Callable[[Any], None]) -> str:
+        path = tmp_path / "edited.geojson"
+        copy = json.loads(json.dumps(value))
+        edit(copy["features"])
+        path.write_text(json.dumps(copy))
+        return digest([path], args)
+
+    same = digest_of(lambda features: None)
+    assert digest_of(lambda features: features[1]["properties"].update(kind=8)) == same, "it passes the same test"
+    assert digest_of(lambda features: features[1]["properties"].update(kind=4)) != same, "it passes another test"
+    out = {"type": "Feature", "properties": {"kind": None}, "geometry": features_geometry(value)}
+    assert digest_of(lambda features: features.append(out)) == same, "it is left out"
+    assert digest_of(lambda features: features[0]["properties"].update(kind=None)) != same
+
+
+def features_geometry(value: Any) -> Any:
+    return value["features"][0]["geometry"]
+
+
+def test_the_digest_of_several_tables_knows_whose_the_files_are(two: Path) -> None:
+    one = {"layer": None, "attributes": ["kind"]}
+    other = {"layer": None, "attributes": []}
+    found = {
+        digest([two, two, two], {"parts": [{"files": 2, **one}, {"files": 1, **other}]}),
+        digest([two, two, two], {"parts": [{"files": 1, **one}, {"files": 2, **other}]}),
+        digest([two, two, two], one),
+    }
+    assert len(found) == 3
+    assert digest([two], {"parts": [{"files": 1, **one}]}) == digest([two], one)
+
+
+def test_curves_come_as_lines(tmp_path: Path) -> None:
+    path = tmp_path / "curves.csv"
+    path.write_text(
+        'WKT,kind\n"CURVEPOLYGON(CIRCULARSTRING(0 0, 5 5, 10 0, 5 -5, 0 0))",disc\n'
+        '"COMPOUNDCURVE((0 0, 1 1), CIRCULARSTRING(1 1, 2 2, 3 1))",bend\n'
+    )
+    disc, bend = read_features(path).geometries
+    assert disc.geom_type == "Polygon"
+    assert abs(disc.area - np.pi * 25) < 0.1
+    assert bend.geom_type == "LineString"
+
+
+def test_a_shift_moves_features(two: Path, grid: Grid) -> None:
+    features = read_features(two)
+    still = shapely.get_coordinates(to_pixels(features, PIXELS))
+    moved = shapely.get_coordinates(to_pixels(features, PIXELS, shift_px=[2, -1.5]))
+    np.testing.assert_allclose(moved - still, np.broadcast_to([2, -1.5], still.shape))
+    with pytest.raises(DataError, match=r"cannot be moved by `shift_m`, because the image has no CRS\. Use `shift_px`"):
+        to_pixels(features, PIXELS, shift_m=[1, 1])
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32633", "EPSG:2263", "EPSG:4326"], ids=["metres", "US feet", "degrees"])
+def test_a_shift_in_metres(tmp_path: Path, write_geojson: Write, crs: str) -> None:
+    point = {"type": "Point", "coordinates": [10, 60]}
+    features = read_features(write_geojson(tmp_path / "point.geojson", [(point, {})], crs=crs))
+    grid = Grid(100, 100, Affine.identity(), CRS.from_user_input(crs))
+    expected = {
+        "EPSG:32633": (13, 56),
+        "EPSG:2263": (10 + 3 / 0.3048006096, 60 - 4 / 0.3048006096),
+        "EPSG:4326": (10 + 3 / 111319.5 / 0.5, 60 - 4 / 111319.5),
+    }[crs]
+    found = shapely.get_coordinates(to_pixels(features, grid, shift_m=[3, -4]))[0]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_the_digest_of_geopackage_does_not_depend_on_its_dates(tmp_path: Path, square: Callable[..., Any]) -> None:
     schema = {"geometry": "Polygon", "properties": {"kind": "str"}}
     found = set()
@@ -220,12 +304,6 @@ def test_the_digest_of_geopackage_does_not_depend_on_its_dates(tmp_path: Path, s
             file.write({"type": "Feature", "properties": {"kind": "car"}, "geometry": square(0, 0, 1, 1)})
         found.add(digest([tmp_path / name], ARGS))
     assert len(found) == 1
-
-
-def test_attributes_that_decide() -> None:
-    assert used_attributes({"class_attribute": "kind", "class": None}) == ["kind"]
-    assert used_attributes({"class_attribute": None, "class": "car"}) == []
-    assert used_attributes({}) == ["class_id", "class_name", "label"]
 
 
 def test_invalid_polygons_are_repaired() -> None:

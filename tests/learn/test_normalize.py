@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from rvbuild.errors import DataError
+from rvbuild.geo.stats import BandCounter
 from rvbuild.learn.normalize import Normalizer, from_stats
 from tests.learn.chipmaker import stats_of
 
@@ -74,5 +75,56 @@ def test_statistics_that_do_not_fit():
         from_stats(stats, "uint16", 3, 3.0)
     with pytest.raises(DataError, match="statistics are of uint16 imagery, the training chips are float32"):
         from_stats(stats, "float32", 2, 3.0)
-    with pytest.raises(DataError, match='expected "scale" or "zscore"'):
+    with pytest.raises(DataError, match='expected "scale", "zscore", "stats" or "linear", found'):
         normalizer(kind="other")
+
+
+def bands_of(*bands):
+    """Return a stats.json of some bands' values."""
+    counters = []
+    for values in bands:
+        counter = BandCounter(values.dtype)
+        counter.add(values)
+        counters.append(counter.result().to_json())
+    return {"bands": counters, "dtype": str(bands[0].dtype)}
+
+
+def test_stats_is_the_reference_formula():
+    rng = np.random.default_rng(0)
+    values = [rng.normal(900, 300, 5000).clip(0).astype(np.uint16), rng.integers(0, 60000, 5000).astype(np.uint16)]
+    how = from_stats(bands_of(*values), "uint16", 2, 3.0, {"kind": "stats", "max_stds": 2.0})
+    assert how["max_stds"] == 2.0
+    images = np.stack(values).reshape(1, 2, 50, 100)
+    found = normalizer(**how)(images).numpy()
+    for band, raw in enumerate(values):
+        z = np.clip((raw - raw.mean()) / raw.std(), -2, 2)
+        expected = ((z + 2) / 4 * 255).astype(np.uint8)
+        np.testing.assert_array_equal(np.rint(found[0, band].ravel() * 255).astype(np.uint8), expected)
+    assert found.min() == 0 and found.max() == 1
+
+
+def test_stats_on_8_bit_imagery_is_not_ignored():
+    values = np.arange(100, 140, dtype=np.uint8)
+    how = from_stats(bands_of(values), "uint8", 1, 3.0, {"kind": "stats", "max_stds": 3.0})
+    assert how["kind"] == "stats" and how["mean"] == [pytest.approx(119.5)]
+
+
+def test_min_max_and_percentiles_stretch():
+    values = np.arange(1000, 2000, dtype=np.uint16)
+    how = from_stats(bands_of(values, values * 2), "uint16", 2, 3.0, {"kind": "min_max"})
+    assert how == {"kind": "linear", "low": [1000.0, 2000.0], "high": [1999.0, 3998.0]}
+    images = np.array([[0, 1000, 1999, 65535], [2000, 2999, 3998, 1]], np.uint16).reshape(1, 2, 1, 4)
+    found = normalizer(**how)(images).numpy()
+    np.testing.assert_allclose(found.reshape(2, 4), [[0, 0, 1, 1], [0, 0.5, 1, 0]], atol=1e-6)
+    how = from_stats(bands_of(values), "uint16", 1, 3.0, {"kind": "percentile", "low": 10.0, "high": 75.0})
+    assert how["low"] == [pytest.approx(1100, abs=2)] and how["high"] == [pytest.approx(1750, abs=2)]
+
+
+def test_bands_without_a_range_are_refused():
+    constant, most = np.full(100, 7, np.uint16), np.array([3] * 99 + [9], np.uint8)
+    with pytest.raises(DataError, match=r"band 0 .* cannot be stretched by min_max: its lowest value is 2, and its"):
+        from_stats(bands_of(constant // 3, constant), "uint16", 2, 3.0, {"kind": "min_max"})
+    with pytest.raises(DataError, match=r"by percentile: percentile 2 is 3, and percentile 98 is 3, too"):
+        from_stats(bands_of(most), "uint8", 1, 3.0, {"kind": "percentile", "low": 2.0, "high": 98.0})
+    with pytest.raises(DataError, match="every valid pixel has the same value"):
+        from_stats(bands_of(constant), "uint16", 1, 3.0, {"kind": "stats", "max_stds": 3.0})

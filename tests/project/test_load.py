@@ -7,13 +7,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rvbuild.errors import ProjectError
-from rvbuild.project import Project, RasterLabels, VectorLabels, load, missing_files
+from rvbuild.project import Project, RasterLabels, Scene, VectorLabels, load, missing_files
 
 Loader = Callable[..., Project]
 
@@ -338,6 +339,11 @@ WORDS = st.text(min_size=1, max_size=4) | st.sampled_from(
             "scenes",
             "train",
             "validation",
+            "fraction",
+            "folds",
+            "where",
+            "class_where",
+            "shift_m",
             "by_id",
             "a",
             "b",
@@ -402,3 +408,64 @@ def test_every_unknown_key_is_named(workspace: Path, base: str, table: str, key:
     with pytest.raises(ProjectError) as caught:
         load(path, environ={})
     assert any(line.startswith(f"projects/p.toml:1: {table}.") for line in caught.value.problems)
+
+
+RASTER = '{ raster = "data/{id}_label.tif" }'
+
+
+def test_filters_have_one_form_and_their_order_counts(loaded: Loader, base: str) -> None:
+    def slice_of(where: str, class_where: str) -> dict[str, Any]:
+        text = base.replace(RASTER, f'{{ vector = "x", where = {where}, class_where = {class_where} }}')
+        labels = loaded(text).scenes[0].labels
+        assert labels is not None
+        return labels.slice()
+
+    one = slice_of('"height > 3"', """{ tree = "kind = 'a'", car = ["has", "kind"] }""")
+    assert one["where"] == [">", "height", 3]
+    assert one["class_where"] == [["tree", ["==", "kind", "a"]], ["car", ["has", "kind"]]]
+    assert slice_of('[">", "height", 3]', """{ tree = ["==", "kind", "a"], car = "kind IS NOT NULL" }""") == one
+    assert slice_of('"height > 3"', """{ car = "kind IS NOT NULL", tree = "kind = 'a'" }""") != one
+
+
+def test_widths_by_class_are_filled_in(loaded: Loader, base: str) -> None:
+    buffers = "{ LineString = { car = 4 }, Polygon = { tree = -1 } }"
+    labels = loaded(base.replace(RASTER, f'{{ vector = "x", buffer_px = {buffers} }}')).scenes[0].labels
+    assert labels is not None
+    assert labels.slice()["buffer_px"] == {
+        "Point": 1.0,
+        "LineString": {"car": 4.0, "tree": 1.0, "null": 1.0},
+        "Polygon": {"car": 0.0, "tree": -1.0, "null": 0.0},
+    }
+
+
+def test_labels_of_several_tables(loaded: Loader, base: str) -> None:
+    first = '{ vector = ["{id}_a.gpkg", "{id}_b.gpkg"], layer = "roads", class = "car" }'
+    second = '{ vector = "{id}_c.geojson", shift_m = [1, 0.5], background = "tree" }'
+    project = loaded(base.replace(RASTER, f"[{first}, {second}]"))
+    scene = project.scenes[0]
+    assert isinstance(scene.labels, VectorLabels)
+    assert scene.labels.files == ("a_a.gpkg", "a_b.gpkg", "a_c.geojson")
+    settings = scene.labels.slice()
+    assert (settings["kind"], settings["background"]) == ("vector", "tree")
+    assert [(part["files"], part["layer"], part["class"]) for part in settings["parts"]] == [
+        (2, "roads", "car"),
+        (1, None, None),
+    ]
+    assert settings["parts"][1]["shift_m"] == (1, 0.5)
+    assert [written.where for written in project.written["a", "labels"]] == [
+        "projects/p.toml:14: scene.labels[0].vector[0]",
+        "projects/p.toml:14: scene.labels[0].vector[1]",
+        "projects/p.toml:14: scene.labels[1].vector",
+    ]
+
+
+def test_an_area_of_interest_of_several_tables(loaded: Loader, base: str) -> None:
+    def scene(aoi: str) -> Scene:
+        return loaded(base + f"aoi = {aoi}\n").scenes[0]
+
+    assert (scene('["{id}.json", "b.json"]').aoi, scene('"{id}.json"').aoi) == (("a.json", "b.json"), ("a.json",))
+    assert scene('["{id}.json", "b.json"]').aoi_parts == ()
+    assert scene('{ vector = "{id}.json" }').aoi_parts == ()
+    several = scene("""["{id}.json", { vector = "b.gpkg", layer = "areas", where = "use = 'train'" }]""")
+    assert several.aoi == ("a.json", "b.gpkg")
+    assert several.aoi_parts == ({"files": 1}, {"files": 1, "layer": "areas", "where": ["==", "use", "train"]})

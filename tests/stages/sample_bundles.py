@@ -33,7 +33,7 @@ MEMBERS = ["manifest.json", "model.json", "model.safetensors", "project.json", "
 
 
 def settings(**predict_: Any) -> dict[str, Any]:
-    return {"project": "demo", **predict_settings(**predict_)}
+    return predict_settings(**predict_)
 
 
 def pack(folder: Path, model: list[Path], **predict_: Any) -> Path:

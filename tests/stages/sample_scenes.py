@@ -12,9 +12,12 @@ import rasterio
 import torch
 from affine import Affine
 
+from rvbuild import tasks
 from rvbuild.geo.environment import not_georeferenced_is_fine
 from rvbuild.learn import models
 from rvbuild.learn.checkpoint import ModelInfo, save_model
+from rvbuild.progress import Progress, Silent
+from rvbuild.stages import infer, predict
 
 CLASSES = [
     {"id": 0, "name": "car", "color": "#ffff00"},
@@ -106,7 +109,7 @@ def chip_settings(**chip: Any) -> dict[str, Any]:
 
 
 def predict_settings(chip_px: int = 16, **predict: Any) -> dict[str, Any]:
-    """Return settings of the predict stage; keywords change its `predict` table."""
+    """Return settings of the stages infer and predict; keywords change the `predict` table."""
     return {
         "task": "semantic_segmentation",
         "image": {"nodata": None},
@@ -116,6 +119,16 @@ def predict_settings(chip_px: int = 16, **predict: Any) -> dict[str, Any]:
         "chip_px": chip_px,
         "predict": {**PREDICT, **predict},
     }
+
+
+def predict_scene(
+    inputs: dict[str, list[Path]], settings: dict[str, Any], outputs: Path, progress: Progress | None = None
+) -> Path:
+    """Run the stages infer and predict into one directory, which shows what the two show; return it."""
+    infer.run(inputs, settings, outputs, progress or Silent())
+    raw = [outputs / name for name in tasks.get(settings["task"]).RAW]
+    predict.run({"raw": raw}, settings, outputs, Silent())
+    return outputs
 
 
 def write_model(folder: Path, *, bands: int = 3, dtype: str = "uint8", chip_px: int = 16, seed: int = 0) -> list[Path]:

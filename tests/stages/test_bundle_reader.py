@@ -9,10 +9,18 @@ import pytest
 
 from rvbuild.errors import DataError, ModelError
 from rvbuild.progress import Silent
-from rvbuild.stages import bundle_reader, bundle_zip, predict
+from rvbuild.stages import bundle_reader, bundle_zip
 from rvbuild.stages.bundle_reader import open_bundle, predict_images
 from tests.stages.sample_bundles import CODE, MEMBERS, contents, pack, refuse, rewrite, settings, with_code
-from tests.stages.sample_scenes import digests, empty, image_array, predict_settings, write_model, write_raster
+from tests.stages.sample_scenes import (
+    digests,
+    empty,
+    image_array,
+    predict_scene,
+    predict_settings,
+    write_model,
+    write_raster,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -41,7 +49,7 @@ def test_predictions_equal_those_of_the_stage(tmp_path: Path, image: Path) -> No
     model = write_model(tmp_path / "model")
     how: dict[str, Any] = {"scores": "uint8", "rgb": True, "vectors": vectors, "blend": "cosine"}
     staged = empty(tmp_path / "staged")
-    predict.run({"image": [image], "aoi": [], "model": model}, predict_settings(**how), staged, Silent())
+    predict_scene({"image": [image], "aoi": [], "model": model}, predict_settings(**how), staged)
 
     found = predict_images(pack(tmp_path, model, **how), [image], tmp_path / "out", Silent())
 
@@ -55,7 +63,7 @@ def test_several_images(packed: Path, tmp_path: Path, image: Path) -> None:
     other = write_raster(empty(tmp_path / "elsewhere") / "other.tif", image_array(20, 20, seed=6))
     found = predict_images(packed, [image, other], tmp_path / "out", Silent())
     assert [path.name for path in found] == ["new", "other"]
-    assert all([file.name for file in path.iterdir()] == ["labels.tif"] for path in found)
+    assert all(list(digests(path)) == ["labels.qml", "labels.tif"] for path in found)
 
 
 def test_an_earlier_result_is_replaced(packed: Path, tmp_path: Path, image: Path) -> None:
@@ -112,7 +120,7 @@ def test_an_image_beside_its_result_is_never_replaced(packed: Path, tmp_path: Pa
     label = write_raster(empty(tmp_path / "out" / "labels") / "labels.tif", image_array(20, 20))
     for path in (image, label):
         before = path.read_bytes()
-        with pytest.raises(DataError, match=rf"{path.name}: lies where its result would be written"):
+        with pytest.raises(DataError, match=rf"{path.name}: lies where a result would be written"):
             predict_images(packed, [path], tmp_path / "out", Silent())
         assert path.read_bytes() == before
 
@@ -184,9 +192,9 @@ def test_code_that_differs_from_what_would_run(tmp_path: Path) -> None:
     harmless = {**members, "code/nets/small.py": b"def small(): ...\n"}
     refuse(rewrite(path, harmless), tmp_path / "into", r"code/nets/small\.py differs from the module")
     more = {**members, "code/more.py": b""}
-    refuse(rewrite(path, more), tmp_path / "into2", "not the modules that model.json embeds")
+    refuse(rewrite(path, more), tmp_path / "into2", "not the modules that model.json and project.json embed")
     del members["code/nets/small.py"]
-    refuse(rewrite(path, members), tmp_path / "into3", "not the modules that model.json embeds")
+    refuse(rewrite(path, members), tmp_path / "into3", "not the modules that model.json and project.json embed")
 
 
 def test_the_members_are_known_in_one_place() -> None:

@@ -16,7 +16,7 @@ from rvbuild.learn import models
 from rvbuild.learn.checkpoint import ModelInfo, save_model
 from rvbuild.learn.shards import open_shard
 from rvbuild.progress import Silent
-from rvbuild.stages import chip, predict
+from rvbuild.stages import chip
 from rvbuild.stages.bundle_settings import check_settings
 from tests.stages.sample_scenes import (
     CLASSES,
@@ -27,6 +27,7 @@ from tests.stages.sample_scenes import (
     empty,
     image_array,
     label_array,
+    predict_scene,
     predict_settings,
     write_raster,
 )
@@ -71,8 +72,7 @@ def predict_cells(folder: Path, image: np.ndarray, *, chip_px: int = 15, out: st
         "image": [write_raster(folder / "i.tif", image, nodata=0)],
         "model": [model / "model.safetensors", model / "model.json"],
     }
-    predict.run(files, settings, empty(folder / out), Silent())
-    return folder / out
+    return predict_scene(files, settings, empty(folder / out))
 
 
 def test_chips_are_the_cells_with_their_classes(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +47,7 @@ def everything() -> np.ndarray:
 def test_labels_are_the_most_likely_classes(tmp_path: Path, scores: np.ndarray, blend: str) -> None:
     keep = everything()
     keep[3:5, 10:12] = False
-    merge(tmp_path, scores, keep, blend=blend, scores="float32", rgb=True)
+    merge(tmp_path, scores, keep, blend=blend, scores="float32")
 
     with rasterio.open(tmp_path / "labels.tif") as file:
         labels = file.read(1)
@@ -60,8 +59,6 @@ def test_labels_are_the_most_likely_classes(tmp_path: Path, scores: np.ndarray, 
         found = file.read()
     assert np.isnan(found[:, ~keep]).all()
     np.testing.assert_allclose(found[:, keep], scores[:, keep], rtol=1e-5)
-    with rasterio.open(tmp_path / "rgb.tif") as file:
-        assert tuple(file.read()[:, 0, 0]) == ((255, 255, 0), (0, 255, 0))[labels[0, 0]]
 
 
 def test_only_labels_are_written_unless_more_is_asked_for(tmp_path: Path, scores: np.ndarray) -> None:
@@ -92,21 +89,6 @@ def test_null_in_the_middle_shifts_no_class(tmp_path: Path, scores: np.ndarray) 
     target.finish()
     with rasterio.open(tmp_path / "labels.tif") as file:
         assert (file.read(1) == 2).all()
-
-
-def test_polygons_lie_on_the_pixels(tmp_path: Path) -> None:
-    scores = np.zeros((2, GRID.height, GRID.width), dtype=np.float32)
-    scores[1] = 0.5
-    scores[0, 4:9, 3:11] = 1.0
-    spec = {"class": "car", "format": "gpkg", "min_area_units": 0.0, "simplify_px": 0.0, "denoise_px": 0}
-    merge(tmp_path, scores, everything(), vectors=[spec, {**spec, "format": "geojson"}], stride_px=16)
-    import fiona
-
-    with fiona.open(tmp_path / "car.gpkg") as file:
-        (feature,) = list(file)
-        assert fiona.bounds(feature) == (400_001.5, 5_799_995.5, 400_005.5, 5_799_998.0)
-    (feature,) = json.loads((tmp_path / "car.geojson").read_text())["features"]
-    assert feature["properties"]["class_name"] == "car"
 
 
 def test_scores_that_are_not_numbers_are_an_error(tmp_path: Path, scores: np.ndarray) -> None:

@@ -10,7 +10,7 @@ from torch import nn
 
 from rvbuild.errors import ModelError
 from rvbuild.learn.models.weights import load_local, read_weights
-from rvbuild.learn.usercode import load_object
+from rvbuild.usercode import load_object
 
 
 def build(

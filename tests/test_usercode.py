@@ -3,7 +3,7 @@ import sys
 import pytest
 
 from rvbuild.errors import ModelError
-from rvbuild.learn.usercode import load_object, sources
+from rvbuild.usercode import load_object, sources
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ from rasterio.crs import CRS
 from rvbuild.errors import DataError, ModelError
 from rvbuild.geo.grid import Grid, reproject
 from rvbuild.geo.windows import sliding
-from rvbuild.tasks.classification_cells import no_cells, read_cells, write_cells
-from rvbuild.tasks.classification_merge import merger
+from rvbuild.progress import Silent
+from rvbuild.tasks.classification_cells import merger, no_cells, read_cells, write_cells
+from rvbuild.tasks.classification_outputs import derive
 
 CLASSES = [
     {"id": 0, "name": "car", "color": "#ffff00"},
@@ -43,6 +44,7 @@ def predict(folder, grid=PLACED, leave_out=(), **changes):
             merged.add(window, scores, np.ones((CELL, CELL), dtype=bool))
             given[window.row // CELL, window.col // CELL] = scores
     merged.finish()
+    derive({"cells.json": folder / "cells.json"}, settings, folder, Silent())
     return given
 
 
@@ -132,7 +134,7 @@ def test_same_predictions_same_bytes(tmp_path):
         (tmp_path / name).mkdir()
         predict(tmp_path / name, cells="gpkg", scores="uint8", rgb=True)
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
-    assert files == ["cells.gpkg", "cells.json", "labels.tif", "rgb.tif", "scores.tif"]
+    assert files == ["cells.gpkg", "cells.json", "cells.qml", "labels.qml", "labels.tif", "rgb.tif", "scores.tif"]
     for name in files:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 

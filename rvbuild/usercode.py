@@ -73,10 +73,24 @@ def sources(module_name: str, files: Iterable[Path]) -> dict[str, str] | None:
     """
     paths = {Path(file).resolve() for file in files}
     origin = Path(sys.modules[module_name].__file__ or "").resolve()
-    if origin not in paths:
-        return None
+    return _texts(module_name, origin, paths) if origin in paths else None
+
+
+def sources_by_name(module_name: str, files: Iterable[Path]) -> dict[str, str] | None:
+    """Return what `sources` does, of a module that is not imported: it is the file that is called as it."""
+    paths = {Path(file).resolve() for file in files}
     parts = module_name.split(".")
-    # The directory that the dotted names start at: a package is a directory higher than a module of the same name.
+    endings = [("__init__.py", *reversed(parts)), (f"{parts[-1]}.py", *reversed(parts[:-1]))]
+    for path in sorted(paths, key=lambda path: (len(path.parts), path)):
+        if any(path.parts[: -len(ending) - 1 : -1] == ending for ending in endings):
+            return _texts(module_name, path, paths)
+    return None
+
+
+def _texts(module_name: str, origin: Path, paths: Iterable[Path]) -> dict[str, str]:
+    """Return the texts of those files that lie below the directory where the dotted names start."""
+    parts = module_name.split(".")
+    # A package is a directory higher than a module of the same name.
     root = origin.parents[len(parts) if origin.name == "__init__.py" else len(parts) - 1]
     texts: dict[str, str] = {}
     for file in sorted(paths):

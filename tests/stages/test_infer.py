@@ -15,12 +15,13 @@ from rvbuild.geo.windows import sliding
 from rvbuild.learn.checkpoint import load_model
 from rvbuild.learn.normalize import Normalizer
 from rvbuild.progress import Silent
-from rvbuild.stages import predict
+from rvbuild.stages import infer
 from rvbuild.tasks import semantic_segmentation as task
 from tests.stages.sample_scenes import (
     digests,
     empty,
     image_array,
+    predict_scene,
     predict_settings,
     write_aoi,
     write_model,
@@ -57,13 +58,8 @@ class Scene:
     def predict(self, progress: Silent | None = None, chip_px: int = 16, **settings: Any) -> Path:
         self.runs += 1
         outputs = empty(self.folder / f"run{self.runs}")
-        predict.run(
-            {"image": [self.path], "aoi": self.aoi, "model": self.model},
-            predict_settings(chip_px, **settings),
-            outputs,
-            progress or Silent(),
-        )
-        return outputs
+        inputs = {"image": [self.path], "aoi": self.aoi, "model": self.model}
+        return predict_scene(inputs, predict_settings(chip_px, **settings), outputs, progress)
 
 
 @pytest.fixture
@@ -128,7 +124,7 @@ def test_batches_do_not_matter(scene: Scene, blend: str) -> None:
 
 def test_reading_threads_do_not_change_a_bit(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     one = scene.predict(scores="float32")
-    monkeypatch.setattr(predict, "thread_count", lambda: 8)
+    monkeypatch.setattr(infer, "thread_count", lambda: 8)
     assert digests(scene.predict(scores="float32")) == digests(one)
 
 
@@ -141,7 +137,7 @@ def test_runs_are_equal_byte_for_byte_wherever_they_are(scene: Scene, tmp_path: 
         "blend": "cosine",
     }
     one = scene.predict(**everything)
-    assert sorted(digests(one)) == ["car.geojson", "labels.tif", "rgb.tif", "scores.tif"]
+    assert sorted(digests(one)) == ["car.geojson", "car.qml", "labels.qml", "labels.tif", "rgb.tif", "scores.tif"]
     elsewhere = empty(tmp_path / "else" / "where")
     moved = Scene(elsewhere, scene.image, [Path(shutil.copy(path, elsewhere)) for path in scene.model])
     assert digests(moved.predict(**everything)) == digests(one)
@@ -231,7 +227,7 @@ def test_channels_are_chosen_and_ordered(scene: Scene, tmp_path: Path) -> None:
     shuffled = Scene(folder, np.concatenate([scene.image[[1, 2]], scene.image[[1, 0]]]), scene.model)
     outputs = empty(folder / "out")
     settings = {**predict_settings(), "channels": [3, 0, 1]}
-    predict.run({"image": [shuffled.path], "aoi": [], "model": scene.model}, settings, outputs, Silent())
+    predict_scene({"image": [shuffled.path], "aoi": [], "model": scene.model}, settings, outputs)
     assert digests(outputs) == digests(scene.predict())
 
 
@@ -248,7 +244,7 @@ def test_a_mosaic_equals_one_image(scene: Scene) -> None:
             out.write(piece)
         pieces.append(path)
     outputs = empty(scene.folder / "mosaic")
-    predict.run({"image": pieces, "aoi": [], "model": scene.model}, predict_settings(), outputs, Silent())
+    predict_scene({"image": pieces, "aoi": [], "model": scene.model}, predict_settings(), outputs)
     assert digests(outputs) == digests(scene.predict())
 
 
@@ -272,4 +268,4 @@ def test_a_damaged_model_is_an_error(scene: Scene) -> None:
 
 
 def test_nothing_but_results_is_left(scene: Scene) -> None:
-    assert sorted(digests(scene.predict(scores="uint8"))) == ["labels.tif", "scores.tif"]
+    assert sorted(digests(scene.predict(scores="uint8"))) == ["labels.qml", "labels.tif", "scores.tif"]

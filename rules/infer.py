@@ -1,0 +1,48 @@
+"""infer: the model over each validation and test scene.
+
+Its outputs are shown among those of predict, which derives the rest from them: one directory holds all that is known of
+a scene.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .common import Artifact, Product, Project, aoi, area, classes, folder, image, name, packages, present, user_code
+
+VERSION = 1
+RUN = "rvbuild.stages.infer:run"
+CODE = ("rvbuild.stages.infer", "rvbuild.tasks.{task}", "rvbuild.learn.*")
+
+
+def model(project: Project) -> Product:
+    """Return the trained model as an input."""
+    return Product("model", name("train", project.name), ("model.safetensors", "model.json"))
+
+
+def artifacts(project: Project, code: str) -> Iterator[Artifact]:
+    """Yield the raw predictions of every validation and test scene."""
+    for scene in sorted((s for s in project.scenes if s.split != "train"), key=lambda s: s.id):
+        yield Artifact(
+            name=name("infer", project.name, scene.id),
+            project=project.name,
+            stage="infer",
+            scene=scene.id,
+            run=RUN,
+            version=VERSION,
+            settings={
+                "task": project.task,
+                "image": scene.image.slice(),
+                "channels": scene.channels,
+                "classes": classes(project),
+                "null_id": project.null_id,
+                "chip_px": project.chip_px,
+                "predict": project.predict.infer_slice(),
+                **area(project, scene),
+            },
+            inputs=present(image(project, scene), aoi(project, scene), model(project), *user_code(project, scene)),
+            folder=folder(project, "predict", scene.id),
+            code=code,
+            packages=packages(project),
+            resource="torch",
+        )

@@ -1,0 +1,104 @@
+"""The antimeridian: longitude 180°, which is -180° too, and tears polygons that lie across it.
+
+RFC 7946 (section 3.1.9) wants geometries split there. One that is not has an edge from 179° to -179°, which reads as
+one around the whole globe. In a CRS that is continuous there (a UTM zone, a polar projection) such an edge comes out
+right; elsewhere it is refused. An image that itself reaches beyond 180° gets what lies on the other side moved to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+
+from rvbuild.errors import DataError
+from rvbuild.geo.grid import Grid, crs_name, reproject
+
+Floats = NDArray[np.float64]
+
+
+def refuse_torn(where: object, geometries: NDArray[np.object_], source: CRS, target: CRS) -> None:
+    """Raise a DataError if a geometry has an edge that goes around half the globe or more.
+
+    Edges of exactly 360° are borders of a map of the world, and fine.
+
+    Parameters
+    ----------
+    where
+        Begins the message, for example a path.
+    geometries
+        (N,) in `source`, which is geographic.
+    target
+        The CRS of the image, in which an edge may come out right.
+    """
+    for x0, y0, x1, y1 in _wide_edges(geometries):
+        if target.is_geographic or _is_torn(where, source, target, (x0, y0), (x1, y1)):
+            raise DataError(
+                f"{where}: has an edge from longitude {x0:.10g} to {x1:.10g}, which goes around more than half the "
+                "globe. If it crosses the antimeridian, split its geometry there, as RFC 7946 says (`ogr2ogr "
+                "-wrapdateline`); if it really is so long, add points on it. The image is in "
+                f"{crs_name(target)}"
+            )
+
+
+def near(grid: Grid, geometries: NDArray[np.object_], x: Floats) -> Floats:
+    """Return longitudes moved by whole turns to a scene that reaches beyond 180°; elsewhere as they are.
+
+    Parameters
+    ----------
+    grid
+        Of the scene.
+    geometries
+        (N,) whose points they are; each part of a geometry is moved as a whole.
+    x
+        (P,) longitudes in the CRS of the scene, of the points of all geometries.
+    """
+    if grid.crs is None or not grid.crs.is_geographic:
+        return x
+    west, _, east, _ = grid.bounds(grid.window)
+    if west >= -180 and east <= 180:
+        return x
+    moved = x.copy()
+    start = 0
+    for geometry in geometries:
+        for part in _parts(geometry):
+            stop = start + shapely.get_num_coordinates(part)
+            if stop > start:
+                middle = (x[start:stop].min() + x[start:stop].max()) / 2
+                moved[start:stop] += 360 * round(((west + east) / 2 - middle) / 360)
+            start = stop
+    return moved
+
+
+def _wide_edges(geometries: NDArray[np.object_]) -> Iterator[tuple[float, float, float, float]]:
+    """Yield the edges (x0, y0, x1, y1) over more than 180° of longitude, but those over 360°."""
+    bounds = shapely.bounds(geometries)
+    for index in np.flatnonzero(bounds[:, 2] - bounds[:, 0] > 180):
+        for part in _parts(geometries[index]):
+            for line in shapely.get_rings(part) if part.geom_type == "Polygon" else [part]:
+                points = shapely.get_coordinates(line)
+                span = np.abs(np.diff(points[:, 0]))
+                for at in np.flatnonzero((span > 180) & (span < 360 - 1e-6)):
+                    x0, y0, x1, y1 = (float(value) for value in points[at : at + 2].ravel())
+                    yield x0, y0, x1, y1
+
+
+def _is_torn(where: object, source: CRS, target: CRS, one: tuple[float, float], other: tuple[float, float]) -> bool:
+    """Tell whether the middle of the short way from `one` to `other` lies off the line between them in `target`."""
+    x0, x1 = one[0] % 360, other[0] % 360
+    x, y = np.array([x0, x1, (x0 + x1) / 2]), np.array([one[1], other[1], (one[1] + other[1]) / 2])
+    there_x, there_y = reproject(where, source, target, (x + 180) % 360 - 180, y)
+    length = np.hypot(there_x[1] - there_x[0], there_y[1] - there_y[0])
+    off = np.hypot(there_x[2] - there_x[:2].mean(), there_y[2] - there_y[:2].mean())
+    return bool(off > length / 4)
+
+
+def _parts(geometry: Any) -> list[Any]:
+    """Return the points, lines and polygons of a geometry, in the order of its coordinates."""
+    if geometry.geom_type.startswith("Multi") or geometry.geom_type == "GeometryCollection":
+        return [single for part in shapely.get_parts(geometry) for single in _parts(part)]
+    return [geometry]

@@ -1,0 +1,66 @@
+"""What is read of vector files: which layer, which features, which attributes.
+
+Planning uses it, for the digest of labels, so it imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+INFERRED_ATTRIBUTES = ("class_id", "class_name", "label")
+"""Where a feature's class is looked for, in this order, if a project names neither a class nor an attribute."""
+
+Path = TypeVar("Path")
+
+
+def reading(settings: Mapping[str, Any], *, classless: bool = False) -> dict[str, Any]:
+    """Return what is read of the files of one table of labels, or of an area of interest.
+
+    Parameters
+    ----------
+    settings
+        `layer`, `where`, `class`, `class_attribute`, `class_where`: the labels slice of a project, or parts of it.
+    classless
+        Features have no classes, as those of an area of interest.
+
+    Returns
+    -------
+    dict
+        `layer`; `attributes`, those that decide over the class of a feature; and, if there are any, `where`, the filter
+        that features must pass, and `tests`, the filters that decide over their class.
+    """
+    if classless or settings.get("class") is not None:
+        attributes: list[str] = []
+    elif settings.get("class_attribute") is not None:
+        attributes = [settings["class_attribute"]]
+    else:
+        attributes = list(INFERRED_ATTRIBUTES)
+    found: dict[str, Any] = {"layer": settings.get("layer"), "attributes": attributes}
+    if settings.get("where"):
+        found["where"] = settings["where"]
+    if settings.get("class_where"):
+        found["tests"] = [test for _, test in settings["class_where"]]
+    return found
+
+
+def readings(settings: Mapping[str, Any], *, classless: bool = False) -> dict[str, Any]:
+    """Return what is read of the files of one table, or of each of several: the arguments of a digest."""
+    if "parts" not in settings:
+        return reading(settings, classless=classless)
+    return {"parts": [{"files": part["files"], **reading(part, classless=classless)} for part in settings["parts"]]}
+
+
+def parts(files: Sequence[Path], settings: Mapping[str, Any]) -> list[tuple[Sequence[Path], Mapping[str, Any]]]:
+    """Return the files of each table with its settings: those of one table, or the `parts` of several.
+
+    >>> parts(["a", "b", "c"], {"parts": [{"files": 2, "class": "x"}, {"files": 1, "class": "y"}]})
+    [(['a', 'b'], {'files': 2, 'class': 'x'}), (['c'], {'files': 1, 'class': 'y'})]
+    """
+    if "parts" not in settings:
+        return [(files, settings)]
+    found, start = [], 0
+    for part in settings["parts"]:
+        found.append((files[start : start + part["files"]], part))
+        start += part["files"]
+    return found

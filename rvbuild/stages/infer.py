@@ -1,0 +1,176 @@
+"""The infer stage: a trained model over all windows of one scene, merged as it goes into what predictions derive from.
+
+The task says which windows, all of one global grid. The last ones may overhang the scene, and a scene smaller than a
+window has one that overhangs: what lies outside is padding that is 0 after normalisation, as nodata is, and as both are
+in training. Windows without any valid pixel, and those that have no pixel of the area of interest, are not predicted.
+Windows of another size than chips are resampled to it, as chips are.
+
+Windows are read ahead by threads and merged behind by another; batches are formed, and merged, in the order of the
+windows: results depend on nothing else.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from rvbuild import tasks
+from rvbuild.errors import DataError
+from rvbuild.geo.aoi import Aoi, open_aoi
+from rvbuild.geo.image import SceneImage, open_scene_image
+from rvbuild.geo.windows import Window
+from rvbuild.learn.checkpoint import ModelInfo, load_model
+from rvbuild.learn.device import reproducible, select_device, thread_count
+from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS
+from rvbuild.learn.normalize import Normalizer
+from rvbuild.progress import Progress
+from rvbuild.stages.block_cache import block_cache
+from rvbuild.stages.chip_resample import resample
+from rvbuild.stages.read_ahead import read_ahead
+from rvbuild.stages.write_behind import WriteBehind
+from rvbuild.tasks.protocol import Merger
+
+
+class _Read(NamedTuple):
+    """A window that was read."""
+
+    window: Window
+    image: npt.NDArray[Any]
+    valid: npt.NDArray[np.bool_]
+    """Both (C, chip_px, chip_px)."""
+    seen: npt.NDArray[np.bool_]
+    """(H, W) at the size of the window: where any band is valid."""
+
+
+class _Ready(NamedTuple):
+    """A window that is to be predicted."""
+
+    read: _Read
+    keep: npt.NDArray[np.bool_]
+    """(H, W) the pixels that get a prediction."""
+
+
+def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+    """Run the model over one scene.
+
+    Parameters
+    ----------
+    inputs
+        `image`: the files of the scene; `aoi`: none or more; `model`: `model.safetensors` and `model.json`.
+    settings
+        task, image, channels, classes, null_id, chip_px, and of `predict` what windows and their merging depend on.
+    outputs
+        Receives what the task's merger writes: for segmentation `labels.tif`, and `scores.tif` if it is asked for.
+    progress
+        Receives the windows as they are predicted.
+
+    Raises
+    ------
+    DataError
+        The image does not have the bands and the dtype that the model was trained on, or cannot be read.
+    ModelError
+        The model cannot be loaded.
+    """
+    files = {path.name: path for path in inputs["model"]}
+    model, info = load_model(files[WEIGHTS], files[DESCRIPTION], settings["predict"]["device"])
+    infer_scene(model, info, inputs["image"], inputs.get("aoi", ()), settings, outputs, progress)
+
+
+def infer_scene(
+    model: nn.Module,
+    info: ModelInfo,
+    image: Sequence[Path],
+    aoi_files: Sequence[Path],
+    settings: Mapping[str, Any],
+    outputs: Path,
+    progress: Progress,
+) -> None:
+    """Run a loaded model over one scene; see `run`."""
+    task, predict = tasks.get(settings["task"]), settings["predict"]
+    device = select_device(predict["device"], "predict.device")
+    normalizer = Normalizer(info)
+
+    def open_source() -> SceneImage:
+        return open_scene_image(image, settings)
+
+    with open_source() as source:
+        _require_like_training(source, info, settings["channels"])
+        grid = source.grid
+        # One is enough beside a model that computes on two cores; a GPU is faster than one thread reads.
+        threads = max(1, min(4, thread_count() // 2))
+        aoi = open_aoi(aoi_files, grid, settings.get("area"))
+        windows = task.windows(grid, aoi, settings)
+        tallest = max((window.height for window in windows), default=settings["chip_px"])
+        cache = block_cache(source, tallest, readers=threads)
+    progress.start("predict", len(windows), "windows")
+    # Merging takes little beside the model, but it runs on one core while most of a model runs on all.
+    merger = task.merger(grid, outputs, settings)
+    with cache, reproducible(0, device), torch.inference_mode(), WriteBehind(depth=1) as behind:
+        depth = 2 * predict["batch_size"]
+        read = functools.partial(_read, size_px=settings["chip_px"])
+        reads = read_ahead(open_source, read, windows, threads=threads, depth=depth)
+        for batch in _batches(_to_predict(reads, aoi, progress), predict["batch_size"]):
+            images = np.stack([ready.read.image for ready in batch])
+            valid = np.stack([ready.read.valid for ready in batch])
+            predictions = task.forward(model, normalizer(images, None if valid.all() else valid, device))
+            behind.call(_merge, merger, [(ready.read.window, ready.keep) for ready in batch], predictions)
+            progress.advance(len(batch))
+            # Not to be held while the next ones are made.
+            del batch, images, valid, predictions
+        behind.call(merger.finish)
+
+
+def _merge(merger: Merger, windows: Sequence[tuple[Window, npt.NDArray[np.bool_]]], predictions: Any) -> None:
+    for (window, keep), prediction in zip(windows, predictions, strict=True):
+        merger.add(window, prediction, keep)
+
+
+def _read(source: SceneImage, window: Window, size_px: int) -> _Read:
+    image, valid = source.read(window)
+    seen: npt.NDArray[np.bool_] = np.any(valid, axis=0)
+    if (window.height, window.width) != (size_px, size_px):
+        image, valid = resample(image, valid, size_px)
+    return _Read(window, image, valid, seen)
+
+
+def _to_predict(reads: Iterable[_Read], aoi: Aoi | None, progress: Progress) -> Iterator[_Ready]:
+    """Yield the windows that have a pixel to predict."""
+    for read in reads:
+        keep = read.seen
+        if aoi is not None and not aoi.contains(read.window):
+            keep = keep & aoi.mask(read.window)
+        if keep.any():
+            yield _Ready(read, keep)
+        else:
+            progress.advance()
+
+
+def _batches(items: Iterable[_Ready], size: int) -> Iterator[list[_Ready]]:
+    batch: list[_Ready] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _require_like_training(source: SceneImage, info: ModelInfo, channels: Sequence[int] | None) -> None:
+    """Raise a DataError unless the image has the bands and the dtype that the model knows."""
+    if (source.count, source.dtype.name) == (info.bands, info.dtype):
+        return
+    files = ", ".join(str(path) for path in source.files[:3]) + (", …" if len(source.files) > 3 else "")
+    chosen = "every band that is not alpha" if channels is None else f"the channels {list(channels)}"
+    raise DataError(
+        f"{files}: expected {info.bands} {'band' if info.bands == 1 else 'bands'} of type {info.dtype}, as the model "
+        f"was trained on; found {source.count} of type {source.dtype.name} ({', '.join(source.descriptions)}), "
+        f"with {chosen}"
+    )

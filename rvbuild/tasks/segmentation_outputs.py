@@ -1,0 +1,56 @@
+"""What is derived from `labels.tif`: its style, and on request colours and polygons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rvbuild.geo.classes import NODATA, Classes
+from rvbuild.geo.grid import Grid
+from rvbuild.geo.outputs import RgbRasterWriter
+from rvbuild.geo.overview import Overlay, class_overlay, overview
+from rvbuild.geo.polygons import vectorize
+from rvbuild.geo.qgis import write_raster_style
+from rvbuild.geo.raster import open_image
+from rvbuild.geo.rasterfile import grid_of, open_dataset
+from rvbuild.geo.windows import Window
+from rvbuild.progress import Progress
+from rvbuild.tasks.segmentation_merge import LABELS
+
+COLORS = "rgb.tif"
+
+_ROWS = 512
+
+
+def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+    """Write the files of one scene; see `rvbuild.tasks.protocol.Task.derive`."""
+    predict, classes, labels = settings["predict"], settings["classes"], raw[LABELS]
+    progress.start("derive", 1 + predict["rgb"] + len(predict["vectors"]), "files")
+    write_raster_style(outputs / LABELS, classes)
+    progress.advance()
+    if predict["rgb"]:
+        _write_colors(labels, classes, outputs / COLORS)
+        progress.advance()
+    if predict["vectors"]:
+        vectorize(labels, classes, NODATA, predict["vectors"], outputs)
+        progress.advance(len(predict["vectors"]))
+
+
+def overlay(predictions: Path, grid: Grid, step: int, classes: Classes) -> Overlay:
+    """Return the classes of an overview's pixels; see `rvbuild.tasks.protocol.Task.overlay`."""
+    with open_image([predictions]) as labels:
+        ids, known = overview(labels, step)
+    return class_overlay(np.where(known[0], ids[0], np.uint8(NODATA)), classes)
+
+
+def _write_colors(labels: Path, classes: Classes, path: Path) -> None:
+    """Write a raster of class ids as one of the colours of the classes."""
+    with open_dataset(labels) as dataset:
+        grid = grid_of(labels, dataset)
+        with RgbRasterWriter(path, grid, classes, temp=path.parent) as writer:
+            for row in range(0, grid.height, _ROWS):
+                rows = Window(row, 0, min(_ROWS, grid.height - row), grid.width)
+                writer.write(row, dataset.read(1, window=((rows.row, rows.row_stop), (0, grid.width))))

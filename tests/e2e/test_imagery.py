@@ -1,0 +1,103 @@
+"""Stacks, parts and transformers of images, from the project file to predictions and a bundle."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.features import rasterize
+from rasterio.transform import from_origin
+from rasterio.warp import transform_geom
+
+from tests.e2e.conftest import Space
+
+FUNCTION = """
+def halve(image, valid, by=2):
+    return image / by
+"""
+
+IMAGE = """image.files = ["data/{id}.tif", "data/{id}_nir.tif"]
+image.stack = "bands"
+image.bbox_px = [4, 8, 60, 56]
+image.transform = [
+    { kind = "expression", bands = { ndvi = "(B4 - B1) / (B4 + B1)" } },
+    { kind = "function", function = "own_pixels:halve", args = { by = 4 } },
+    { kind = "stats", max_stds = 2 },
+]"""
+
+
+@pytest.fixture
+def stacked(space: Space) -> Space:
+    for number, scene in enumerate("abc"):
+        nir = np.random.default_rng(number).integers(20, 200, (1, 32, 32), dtype=np.uint8)
+        place = {"crs": "EPSG:32633", "transform": from_origin(500000, 5800000, 1, 1)}
+        with rasterio.open(
+            space.root / f"data/{scene}_nir.tif",
+            "w",
+            driver="GTiff",
+            count=1,
+            height=32,
+            width=32,
+            dtype="uint8",
+            **place,
+        ) as file:
+            file.write(nir)
+    (space.root / "own_pixels.py").write_text(FUNCTION)
+    space.edit('image = "data/{id}.tif"', IMAGE)
+    space.edit("stride_px = 16\n", 'stride_px = 16\nvectors = [{ class = "ground" }]\n')
+    return space
+
+
+def outcome(result: object) -> str:
+    return f"{result.out}\n{result.err}"  # type: ignore[attr-defined]
+
+
+def test_from_the_project_to_the_bundle(stacked: Space) -> None:
+    result = stacked.rvbuild("build", "--json")
+    assert result.status == 0, outcome(result)
+    cache = stacked.root / "cache" / "p"
+    index = json.loads((cache / "chip/a/index.json").read_text())
+    assert (index["bands"], index["dtype"]) == (5, "float32")
+    model = json.loads((cache / "train/model.json").read_text())
+    assert model["normalize"]["kind"] == "stats" and model["normalize"]["max_stds"] == 2
+    with rasterio.open(cache / "predict/c/labels.tif") as labels:
+        assert labels.bounds == (500002, 5799972, 500030, 5799996), "the part, exactly where it lies"
+        predicted = labels.read(1)
+        polygons = [
+            transform_geom("EPSG:4326", labels.crs, feature["geometry"])
+            for feature in json.loads((cache / "predict/c/ground.geojson").read_text())["features"]
+        ]
+        assert polygons
+        burnt = rasterize(polygons, predicted.shape, transform=labels.transform)
+        np.testing.assert_array_equal(burnt == 1, predicted == 1)
+
+    # Statistics-dependent settings are the model's: nothing is chipped or analyzed again.
+    stacked.edit("max_stds = 2", "max_stds = 2.5")
+    result = stacked.rvbuild("build", "--json")
+    assert result.status == 0, outcome(result)
+    assert not {label for label in result.did("built") if label.startswith(("analyze", "chip"))}
+    assert "normalize.max_stds: 2.0 → 2.5" in result.reasons("train")
+    stacked.edit("max_stds = 2.5", "max_stds = 2")
+
+    # The user's code is an input of all that reads pixels.
+    (stacked.root / "own_pixels.py").write_text(FUNCTION.replace("image / by", "image / by + 1"))
+    status = stacked.rvbuild("status", "--json")
+    assert {"analyze:a", "chip:a", "chip:c"} <= status.did("stale")
+    (stacked.root / "own_pixels.py").write_text(FUNCTION + "# a comment counts for nothing\n")
+    assert stacked.rvbuild("build").status == 0
+
+    # A bundle takes the files of a stack one after another, and carries the user's code.
+    bundle, elsewhere = cache / "bundle/p.zip", stacked.root / "elsewhere"
+    elsewhere.mkdir()
+    (stacked.root / "own_pixels.py").unlink()
+    words = ["predict", str(bundle), "data/c.tif", "data/c_nir.tif", "-o", str(elsewhere)]
+    result = stacked.rvbuild(*words)
+    assert result.status == 1 and "own_pixels:halve" in result.err and "--allow-code" in result.err
+    result = stacked.rvbuild(*words, "--allow-code")
+    assert result.status == 0, outcome(result)
+    with rasterio.open(elsewhere / "c/labels.tif") as labels:
+        assert labels.shape == (64, 64), "a bundle predicts whole images"
+    result = stacked.rvbuild("predict", str(bundle), "data/c.tif", "-o", str(elsewhere), "--allow-code")
+    assert result.status == 1 and "stacks of 2 files" in result.err

@@ -1,0 +1,40 @@
+"""What infer, predict and eval hand to one another, by task."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+from rvbuild import tasks
+from rvbuild.cli.session import rules
+
+
+def test_rules_know_the_raw_files_of_each_task():
+    common = importlib.import_module(f"{rules().__name__}.common")
+    for task, files in common.RAW.items():
+        assert tuple(tasks.get(task).RAW) == files
+    assert set(common.PREDICTIONS) == set(common.RAW)
+
+
+@pytest.mark.parametrize("task", ["semantic_segmentation", "chip_classification"])
+def test_every_setting_is_in_one_slice_or_has_no_effect(task, tmp_path):
+    from rvbuild.project import load
+
+    cell = ", cell_px = 16" if task == "chip_classification" else ""
+    project = tmp_path / "p.toml"
+    project.write_text(
+        f'''project.task = "{task}"
+classes = {{ a = "#ff0000", b = "#00ff00" }}
+scenes = {{ train = ["t"], validation = ["v"] }}
+scene = {{ image = "{{id}}.tif", labels = {{ raster = "{{id}}_l.tif"{cell} }} }}
+train.model = "{"cnn" if cell else "unet"}"
+'''
+    )
+    table = load(project).predict
+    inferred, derived = table.infer_slice(), table.derive_slice()
+    assert not set(inferred) & set(derived)
+    without = {"stride_px", "blend", "vectors"} if cell else set()
+    assert set(inferred) | set(derived) | without == set(table.slice())
+    assert {"rgb"} <= set(derived)
+    assert {"batch_size", "device"} <= set(inferred)

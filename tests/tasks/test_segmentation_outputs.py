@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import fiona
+import numpy as np
+import pytest
+import rasterio
+import rasterio.crs
+
+from rvbuild.geo.grid import Grid
+from rvbuild.geo.outputs import ClassRasterWriter
+from rvbuild.progress import Silent
+from rvbuild.tasks.segmentation_outputs import derive
+from tests.stages.sample_scenes import CLASSES, CRS, TRANSFORM, predict_settings
+
+GRID = Grid(1030, 26, TRANSFORM, rasterio.crs.CRS.from_user_input(CRS))
+SPEC = {"class": "car", "format": "gpkg", "min_area_units": 0.0, "simplify_px": 0.0, "denoise_px": 0}
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> np.ndarray:
+    """Write `raw/labels.tif`: trees, one car, and a corner without a prediction; return its pixels."""
+    pixels = np.ones((GRID.height, GRID.width), dtype=np.uint8)
+    pixels[4:9, 3:11] = 0
+    pixels[1000:, 20:] = 255
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "out").mkdir()
+    with ClassRasterWriter(tmp_path / "raw/labels.tif", GRID, CLASSES, temp=tmp_path) as file:
+        file.write(0, pixels)
+    return pixels
+
+
+def outputs(tmp_path: Path, **settings: Any) -> Path:
+    """Derive what `settings` of the predict table ask for."""
+    raw = {"labels.tif": tmp_path / "raw/labels.tif"}
+    derive(raw, predict_settings(**settings), tmp_path / "out", Silent())
+    return tmp_path / "out"
+
+
+def test_a_style_alone_unless_more_is_asked_for(tmp_path: Path, labels: np.ndarray) -> None:
+    assert [path.name for path in outputs(tmp_path).iterdir()] == ["labels.qml"]
+
+
+def test_colours_are_those_of_the_classes(tmp_path: Path, labels: np.ndarray) -> None:
+    with rasterio.open(outputs(tmp_path, rgb=True) / "rgb.tif") as file:
+        assert (file.transform, file.crs) == (TRANSFORM, CRS)
+        colours, known = file.read(), file.dataset_mask()
+    assert ((known == 0) == (labels == 255)).all()
+    expected = np.array([[255, 255, 0], [0, 255, 0]], dtype=np.uint8)[np.minimum(labels, 1)]
+    assert (np.moveaxis(colours, 0, -1)[labels < 2] == expected[labels < 2]).all()
+
+
+def test_polygons_lie_on_the_pixels(tmp_path: Path, labels: np.ndarray) -> None:
+    folder = outputs(tmp_path, vectors=[SPEC, {**SPEC, "format": "geojson"}])
+    with fiona.open(folder / "car.gpkg") as file:
+        (feature,) = list(file)
+        assert fiona.bounds(feature) == (400_001.5, 5_799_995.5, 400_005.5, 5_799_998.0)
+    (feature,) = json.loads((folder / "car.geojson").read_text())["features"]
+    assert feature["properties"]["class_name"] == "car"
+
+
+def test_deriving_needs_no_torch() -> None:
+    code = (
+        "import sys, rvbuild.stages.predict\n"
+        "import rvbuild.tasks.segmentation_outputs, rvbuild.tasks.classification_outputs\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

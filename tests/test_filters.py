@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rvbuild.filters import FilterError, attributes, lookup, matches, parse
+
+HOUSE = {"kind": "house", "height": 4.5, "floors": 2, "old": True, "addr": {"street": "A"}, "a.b": 1, "none": None}
+
+
+def passes(filter_: object, properties: dict[str, Any] = HOUSE) -> bool:
+    known = {**properties, "$type": "Polygon", "$id": 7}
+    return matches(parse(filter_), lambda name: lookup(known, name))
+
+
+@pytest.mark.parametrize(
+    ("filter_", "expected"),
+    [
+        (["==", "kind", "house"], True),
+        (["==", "kind", "road"], False),
+        (["==", "floors", 2.0], True),
+        (["==", "floors", "2"], False),
+        (["==", "old", 1], False),
+        (["!=", "kind", "road"], True),
+        (["!=", "missing", "road"], True),
+        ([">", "height", 4], True),
+        ([">", "height", "4"], False),
+        ([">", "missing", 4], False),
+        (["<=", "missing", 4], False),
+        (["in", "kind", "road", "house"], True),
+        (["in", "kind"], False),
+        (["!in", "kind", "road"], True),
+        (["!in", "missing", "road"], True),
+        (["has", "kind"], True),
+        (["has", "none"], False),
+        (["!has", "missing"], True),
+        (["has", "addr.street"], True),
+        (["==", "addr.street", "A"], True),
+        (["==", "a.b", 1], True),
+        (["==", "kind.x.y", 1], False),
+        (["==", "$type", "Polygon"], True),
+        (["==", "$id", 7], True),
+        (["all"], True),
+        (["any"], False),
+        (["none"], True),
+        (["all", ["has", "kind"], [">=", "height", 4.5]], True),
+        (["any", ["has", "missing"], ["==", "old", True]], True),
+        (["none", ["has", "missing"], ["==", "old", True]], False),
+    ],
+    ids=repr,
+)
+def test_lists(filter_: list[Any], expected: bool) -> None:
+    assert passes(filter_) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("kind = 'house'", ["==", "kind", "house"]),
+        ("kind == 'it''s'", ["==", "kind", "it's"]),
+        ("\"addr:street\" = 'A'", ["==", "addr:street", "A"]),
+        ("height > -3.5e1", [">", "height", -35.0]),
+        ("old = TRUE or old=false", ["any", ["==", "old", True], ["==", "old", False]]),
+        ("a = 1 AND b = 2 OR c = 3", ["any", ["all", ["==", "a", 1], ["==", "b", 2]], ["==", "c", 3]]),
+        ("a = 1 AND (b = 2 OR c = 3)", ["all", ["==", "a", 1], ["any", ["==", "b", 2], ["==", "c", 3]]]),
+        ("not (a < 1 and b >= 2)", ["any", [">=", "a", 1], ["<", "b", 2]]),
+        ("a <> 1", ["all", ["has", "a"], ["!=", "a", 1]]),
+        ("kind IN ('a', 'b')", ["in", "kind", "a", "b"]),
+        ("kind NOT IN ('a')", ["all", ["has", "kind"], ["!in", "kind", "a"]]),
+        ("a IS NULL", ["!has", "a"]),
+        ("a IS NOT NULL", ["has", "a"]),
+        ("NOT a IS NULL", ["has", "a"]),
+        ("a BETWEEN 1 AND 2", ["all", [">=", "a", 1], ["<=", "a", 2]]),
+        ("$type = 'Point'", ["==", "$type", "Point"]),
+    ],
+)
+def test_text_becomes_a_list(text: str, expected: list[Any]) -> None:
+    assert parse(text) == expected
+
+
+def test_like() -> None:
+    assert passes("kind LIKE 'h_us%'")
+    assert not passes("kind LIKE 'H%'")
+    assert passes("kind ILIKE 'H%'")
+    assert passes("kind NOT LIKE 'r%'")
+    assert not passes("height LIKE '4%'")
+    assert not passes("kind LIKE 'h.use'"), "a dot is a dot"
+
+
+@pytest.mark.parametrize(
+    ("filter_", "message"),
+    [
+        ("", "expected the name of an attribute at character 1 of '', found its end"),
+        ("kind", r"expected a comparison of kind \(.*found its end"),
+        ("kind = house", "found 'house'; a text stands in single quotes: 'house'"),
+        ('kind = "house"', "a text stands in single quotes: 'house'"),
+        ("kind = NULL", "write kind IS NULL"),
+        ("kind = 'a' 'b'", "expected AND, OR or the end at character 12"),
+        ("(a = 1", r'expected "\)"'),
+        ("a IN 1", r'expected "\("'),
+        ("a ~ 1", "cannot read '~ 1'"),
+        ("__import__('os').system('x')", "cannot read"),
+        ("a = 1; DROP TABLE x", "cannot read '; DROP TABLE x'"),
+        ("$type = 'Pont'", "is one of Point, LineString, Polygon, found 'Pont'; did you mean \"Point\""),
+        ([], "begins with an operator"),
+        (["equals", "a", 1], "unknown operator 'equals'; expected one of =="),
+        (["==", "a"], "expected one value"),
+        (["==", "a", 1, 2], "expected one value"),
+        (["has", "a", 1], "expected no value"),
+        (["==", 1, "a"], "expected the name of an attribute"),
+        (["==", "a", None], "expected a text, number or boolean"),
+        (["all", "a"], 'expected lists after "all"'),
+        (3, "expected a filter such as"),
+    ],
+)
+def test_what_is_not_understood_is_told(filter_: object, message: str) -> None:
+    with pytest.raises(FilterError, match=message):
+        parse(filter_)
+
+
+def test_the_attributes_in_use() -> None:
+    assert attributes(parse("a = 1 AND NOT (b.c LIKE 'x' OR $id IN (1, 2))")) == {"a", "b.c", "$id"}
+
+
+NUMBERS, TEXTS = st.integers(-2, 2), st.sampled_from(["", "a", "ab", "b%"])
+
+
+def quoted(text: str) -> str:
+    return f"'{text}'"
+
+
+COMPARISONS = st.one_of(
+    st.builds("n {} {}".format, st.sampled_from(["=", "<>", "<", "<=", ">", ">="]), NUMBERS),
+    st.builds("t {} {}".format, st.sampled_from(["=", "!=", "<", ">="]), TEXTS.map(quoted)),
+    st.builds("t {} ({}, {})".format, st.sampled_from(["IN", "NOT IN"]), TEXTS.map(quoted), TEXTS.map(quoted)),
+    st.builds("n {} {} AND {}".format, st.sampled_from(["BETWEEN", "NOT BETWEEN"]), NUMBERS, NUMBERS),
+    st.sampled_from(["n IS NULL", "t IS NOT NULL", "t LIKE 'a%'", "t NOT LIKE '_b'"]),
+)
+EXPRESSIONS = st.recursive(
+    COMPARISONS,
+    lambda parts: st.one_of(
+        st.builds("NOT ({})".format, parts),
+        st.builds("({}) AND ({})".format, parts, parts),
+        st.builds("{} OR {}".format, parts, parts),
+    ),
+    max_leaves=6,
+)
+ROWS = [(n, t) for n in (None, -2, -1, 0, 1, 2) for t in (None, "", "a", "ab", "b%", "bb")]
+
+
+@settings(max_examples=200, deadline=None)
+@given(EXPRESSIONS)
+def test_text_selects_what_sql_selects(text: str) -> None:
+    database = sqlite3.connect(":memory:")
+    database.execute("CREATE TABLE rows (n INTEGER, t TEXT)")
+    database.executemany("INSERT INTO rows VALUES (?, ?)", ROWS)
+    selected = database.execute(f"SELECT rowid FROM rows WHERE {text} ORDER BY rowid").fetchall()
+    filter_ = parse(text)
+    ours = [at for at, (n, t) in enumerate(ROWS, 1) if matches(filter_, {"n": n, "t": t}.get)]
+    assert ours == [rowid for (rowid,) in selected]
+    assert parse(filter_) == filter_, "a list is its own form"
