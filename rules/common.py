@@ -18,6 +18,7 @@ from rvbuild.build.artifact import Artifact, Product, Source, View, canonical
 from rvbuild.errors import UsageError
 from rvbuild.geo.reading import readings
 from rvbuild.project import Project, Scene
+from rvbuild.project.box_files import TABLES as BOX_FILES
 
 __all__ = ["Artifact", "Product", "Project", "Scene", "Source"]
 
@@ -100,6 +101,11 @@ def labels(project: Project, scene: Scene) -> Source | None:
     settings = scene.labels.slice()
     if settings["kind"] == "raster":
         return _rasters(project, "labels", scene.labels.files)
+    if settings["kind"] in BOX_FILES:
+        files = tuple(resolve(project, p) for p in scene.labels.files)
+        used = {key: settings[key] for key in ("kind", "image", "scene_image")}
+        args = canonical({**used, "labels": settings["class"] is None}).decode()
+        return Source("labels", files, view=View("rvbuild.geo.box_files:digest", args))
     return _vectors(project, "labels", scene.labels.files, settings)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from rvbuild.learn.hooks import Objective, Target, Targets
 from rvbuild.progress import Progress
-from rvbuild.tasks.protocol import ClassList, Merger
+from rvbuild.tasks.protocol import ClassList, Draw, Merger
 from rvbuild.tasks.segmentation_target import draw, mask, resize
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PREDICT_SETTINGS",
     "RAW",
+    "aim",
     "chip_windows",
     "class_counts",
     "collate",
@@ -74,7 +75,11 @@ def chip_windows(
     """Return None: chips lie where the chip settings say."""
 
 
-def target(source: LabelSource, window: Window) -> Target:
+def aim(source: LabelSource, chip: Mapping[str, Any], draw: Draw) -> None:
+    """Return None: chips lie where the chip settings say."""
+
+
+def target(source: LabelSource, window: Window, chip: Mapping[str, Any]) -> Target:
     """Return `{"labels": (H, W) uint8 class ids}` of a window."""
     return {"labels": source.read(window)}
 

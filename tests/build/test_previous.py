@@ -99,7 +99,7 @@ def test_an_edited_file_is_not_offered(words):
     words.build("one two three")
     place = words.place("0.txt")
     place.unlink()
-    place.write_text("one")  # as it should be, but who knows
+    place.write_text("One")
     words.place("2.txt").unlink()
     assert words.build("one other three") == ("built", "1.txt count.txt")
     assert words.text() == "one other three"

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from rvbuild.geo.picture import Picture
 from rvbuild.geo.windows import Window
 from rvbuild.stages import chip_contact
-from rvbuild.stages.chip_contact import CHIPS, Drawn, choose, write_sheet
+from rvbuild.stages.chip_contact import CHIPS, TILE_PX, Shown, choose, write_sheet
 from tests.stages.sample_scenes import CLASSES
 
 
@@ -43,8 +44,12 @@ def test_the_same_window_twice_is_no_trouble() -> None:
     assert chosen([5] * 100) == list(range(CHIPS))
 
 
-def read(position: int) -> Drawn:
-    return np.full((3, 8, 8), position, dtype=np.uint8), None, np.zeros((8, 8, 3), dtype=np.uint8)
+def read(position: int) -> Shown:
+    def draw(picture: Picture) -> Picture:
+        assert picture.shape == (TILE_PX, TILE_PX, 3)
+        return picture // 2
+
+    return np.full((3, 8, 8), position, dtype=np.uint8), None, draw
 
 
 def test_the_sheet_shows_the_chips_in_order(tmp_path: Path) -> None:
@@ -52,6 +57,7 @@ def test_the_sheet_shows_the_chips_in_order(tmp_path: Path) -> None:
     with Image.open(tmp_path / "contact.png") as picture:
         assert picture.getpixel((100, 100)) == (4, 4, 4)
         assert picture.getpixel((410, 100)) == (90, 90, 90)
+        assert picture.getpixel((558, 100)) == (45, 45, 45)
 
 
 def test_what_is_not_valid_is_black(tmp_path: Path) -> None:
@@ -69,8 +75,8 @@ def test_nothing_to_show(tmp_path: Path) -> None:
 
 def test_large_chips_are_thinned_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shapes: list[tuple[int, ...]] = []
-    monkeypatch.setattr(chip_contact, "rgb_preview", lambda image, valid: shapes.append(image.shape))
-    monkeypatch.setattr(chip_contact, "contact_sheet", lambda *args, **kwargs: None)
+    preview = chip_contact.rgb_preview
+    monkeypatch.setattr(chip_contact, "rgb_preview", lambda i, v: (shapes.append(i.shape), preview(i, v))[1])
     large = np.zeros((8, 2000, 2000), dtype=np.uint8)
     write_sheet(tmp_path / "contact.png", [0], CLASSES, lambda _: (large, None, read(0)[2]))
     assert shapes == [(3, 334, 334)]

@@ -75,7 +75,12 @@ def described(name: str, aoi: Path, **table: Any) -> dict[str, Any]:
     """Return settings by the name of a kind of labels."""
     made = chip_settings(**table)
     made["labels"] = dict(VECTORS)
-    if name != "pixels":
+    if name == "boxes":
+        made["task"] = "object_detection"
+        made["chip"] |= {"ioa_thresh": 0.5, "clip": False, "neg_ratio": None, "neg_ioa_thresh": 0.2}
+        if made["chip"]["keep"] or made["chip"]["method"] == "random":
+            made["chip"]["neg_ratio"] = 1.0
+    elif name in ("area", "ioa", "polygons"):
         made["task"] = "chip_classification"
         made["labels"]["cells"] = dict(CELLS)
         made["labels"]["background"] = "tree" if name == "ioa" else None
@@ -127,7 +132,7 @@ TABLES: list[dict[str, Any]] = [
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     edits(),
-    st.sampled_from(["pixels", "touched", "area", "ioa", "polygons"]),
+    st.sampled_from(["pixels", "touched", "area", "ioa", "polygons", "boxes"]),
     st.sampled_from(TABLES),
     st.booleans(),
 )
