@@ -98,6 +98,7 @@ def _read_table(files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, 
     known, buffer_px = names(classes), settings.get("buffer_px") or {}
     for path in files:
         features = read_features(path, **reading(settings))
+        areas.notes.extend(features.notes)
         ids = class_ids(features, settings, classes)
         placed = to_pixels(features, grid, shift_m=settings.get("shift_m"), shift_px=settings.get("shift_px"))
         valid = shapely.is_valid(placed)
