@@ -31,6 +31,10 @@ CACHE_BYTES = 64 << 20
 """Burnt tiles that are kept."""
 
 
+KEPT_POINTS = 64
+"""A polygon of more points is kept as GeoJSON for other tiles; one of fewer is made anew."""
+
+
 class Burner:
     """Polygons in pixel coordinates, each with a value, as a raster that is made where it is read.
 
@@ -61,7 +65,7 @@ class Burner:
         self._geometries = geometries
         self._values = [int(value) for value in values]
         self._tree = shapely.STRtree(geometries)
-        # rasterio takes geometries as GeoJSON; making it is half of the work, and large polygons lie in many tiles.
+        # rasterio takes geometries as GeoJSON; making it is much of the work, and large polygons lie in many tiles.
         self._shapes: dict[int, Any] = {}
         self._height, self._width = height, width
         self._background = background
@@ -114,7 +118,9 @@ class Burner:
     def _shape(self, index: int) -> Any:
         shape = self._shapes.get(index)
         if shape is None:
-            shape = self._shapes[index] = _as_geojson(self._geometries[index])
+            shape = _as_geojson(self._geometries[index])
+            if shapely.get_num_coordinates(self._geometries[index]) > KEPT_POINTS:
+                self._shapes[index] = shape
         return shape
 
 
