@@ -59,6 +59,10 @@ class VectorLabels:
         """Return the class ids in a window: (H, W) uint8."""
         return self._burner.read(window, outside=self._null_id)
 
+    def digest(self, window: Window) -> str:
+        """Return a digest of the features in and around a window: equal ones, equal class ids."""
+        return self._burner.digest(window)
+
     def close(self) -> None:
         """Do nothing: no file stays open."""
 
@@ -98,6 +102,7 @@ def _read_table(files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, 
     known, buffer_px = names(classes), settings.get("buffer_px") or {}
     for path in files:
         features = read_features(path, **reading(settings))
+        areas.notes.extend(features.notes)
         ids = class_ids(features, settings, classes)
         placed = to_pixels(features, grid, shift_m=settings.get("shift_m"), shift_px=settings.get("shift_px"))
         valid = shapely.is_valid(placed)

@@ -69,6 +69,8 @@ class Features:
     """The CRS is the one that every GeoJSON has unless it says otherwise, so it may mean nothing."""
     passed: tuple[int | None, ...]
     """Per feature, the place of the first of the `tests` that it passes, or None."""
+    notes: tuple[str, ...] = ()
+    """What may not be meant, a line each."""
 
 
 def read_features(
@@ -95,8 +97,11 @@ def read_features(
     Raises
     ------
     DataError
-        The file cannot be read, `layer` does not exist, or there are several layers and none is named.
+        The file cannot be read, `layer` does not exist, or there are several layers and none is named; or a filter
+        compares an attribute that the layer does not have.
     """
+    asked = {name for test in (*tests, *([where] if where else ())) for name in filters.compared(test)}
+    left_out, names = 0, set[str]()
     geometries: list[Any] = []
     values: list[Mapping[str, Any]] = []
     numbers: list[int] = []
@@ -112,8 +117,19 @@ def read_features(
         with fiona.open(path, layer=layer) as collection:
             crs = CRS.from_wkt(collection.crs.to_wkt()) if collection.crs else None
             implied = collection.driver == "GeoJSON" and crs is not None and crs.to_epsg() == 4326
+            columns = [] if collection.driver == "GeoJSON" else list(collection.schema["properties"])
+            if columns and (absent := _absent(asked, columns)):
+                some = ", ".join(columns[:20]) + (", …" if len(columns) > 20 else "")
+                raise DataError(
+                    f"{path}: has no attribute {absent}, which `where` or `class_where` compares; there are {some}"
+                )
             for number, record in enumerate(_records(path, collection)):
-                if record.geometry is None or not (where is None or filters.matches(where, record.get)):
+                if record.geometry is None:
+                    continue
+                if asked:
+                    names.update(record.properties)
+                if where is not None and not filters.matches(where, record.get):
+                    left_out += 1
                     continue
                 geometries.append(record.geometry)
                 values.append({name: record.get(name) for name in attributes})
@@ -122,7 +138,12 @@ def read_features(
             shapes = shapes_of(geometries)
     except (*_UNREADABLE, shapely.errors.ShapelyError) as error:
         raise DataError(f"{path}: cannot be read as a vector file: {error}") from error
-    return Features(path, shapes, tuple(values), tuple(numbers), crs, implied, tuple(passed))
+    notes = []
+    if names and (absent := _absent(asked, names)):
+        notes.append(f"{path}: none of its features has an attribute {absent}")
+    if left_out and not numbers:
+        notes.append(f"{path}: none of its {left_out} features passes `where`")
+    return Features(path, shapes, tuple(values), tuple(numbers), crs, implied, tuple(passed), tuple(notes))
 
 
 def to_pixels(
@@ -256,6 +277,13 @@ def polygons(geometry: Any) -> Any:
         return geometry
     parts = [part for part in shapely.get_parts(geometry) if part.geom_type in ("Polygon", "MultiPolygon")]
     return shapely.union_all(parts) if parts else shapely.MultiPolygon()
+
+
+def _absent(asked: Iterable[str], names: Iterable[str]) -> str:
+    """Return which attributes of filters are not among those that there are, with the nearest of these."""
+    known = set(names)
+    absent = sorted(name for name in asked if not {name, name.split(".")[0]} & known)
+    return ", ".join(f"`{name}`{nearest(name, known)}" for name in absent)
 
 
 class _Record(NamedTuple):
