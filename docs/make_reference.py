@@ -53,6 +53,7 @@ TABLES = (
     ("labels = { raster = … }", "RasterLabelsTable", ""),
     ("labels = { vector = … }", "VectorLabelsTable", ""),
     ("buffer_px = { … }", "BufferTable", ""),
+    *((f"labels = {{ {kind} = … }}", f"{kind.title()}Table", "") for kind in ("coco", "voc", "csv")),
     ("aoi = { … }", "AoiTable", "A part of an area of interest; a path or a list of paths is enough for whole files."),
     ("[analyze]", "AnalyzeTable", ""),
     ("[chip]", "ChipTable", ""),

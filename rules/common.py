@@ -18,6 +18,7 @@ from rvbuild.build.artifact import Artifact, Product, Source, View, canonical
 from rvbuild.errors import UsageError
 from rvbuild.geo.reading import readings
 from rvbuild.project import Project, Scene
+from rvbuild.project.box_files import TABLES as BOX_FILES
 
 __all__ = ["Artifact", "Product", "Project", "Scene", "Source"]
 
@@ -100,6 +101,11 @@ def labels(project: Project, scene: Scene) -> Source | None:
     settings = scene.labels.slice()
     if settings["kind"] == "raster":
         return _rasters(project, "labels", scene.labels.files)
+    if settings["kind"] in BOX_FILES:
+        files = tuple(resolve(project, p) for p in scene.labels.files)
+        used = {key: settings[key] for key in ("kind", "image", "scene_image")}
+        args = canonical({**used, "labels": settings["class"] is None}).decode()
+        return Source("labels", files, view=View("rvbuild.geo.box_files:digest", args))
     return _vectors(project, "labels", scene.labels.files, settings)
 
 
@@ -123,6 +129,12 @@ def predictions(project: Project, scene: Scene) -> Product:
     """Return what was predicted for `scene` and is evaluated, as an input."""
     stage, files = PREDICTIONS[project.task]
     return Product("predictions", name(stage, project.name, scene.id), files)
+
+
+def evaluated(project: Project) -> list[Scene]:
+    """Return the scenes whose predictions are compared with labels, by id."""
+    found = (s for s in project.scenes if s.split in project.eval.splits and s.labels is not None)
+    return sorted(found, key=lambda s: s.id)
 
 
 def raw_files(project: Project) -> tuple[str, ...]:

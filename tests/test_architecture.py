@@ -222,7 +222,9 @@ def test_a_sealed_run_loads_neither_doit_nor_pydantic(workspace):
     assert loaded(RUN, "chip", "projects/tiny.toml", cwd=workspace) & (HEAVY | {"doit", "pydantic"}) == set()
 
 
-@pytest.mark.parametrize("stage", ["analyze", "analyze_merge", "chip", "evaluate", "evaluate_merge", "bundle"])
+@pytest.mark.parametrize(
+    "stage", ["analyze", "analyze_merge", "chip", "evaluate", "evaluate_merge", "bundle", "quicklook", "report"]
+)
 def test_stages_that_do_not_compute_with_models_load_no_torch(stage: str) -> None:
     script = (
         f"import sys, rvbuild.stages.{stage}, rvbuild.tasks\n"

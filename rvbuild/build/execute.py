@@ -26,6 +26,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
+from rvbuild.build import previous
 from rvbuild.build.artifact import Artifact, Product, Source, View, trajectory
 from rvbuild.build.decide import Decision, Reason, State
 from rvbuild.build.fingerprint import hash_file, signature
@@ -227,19 +228,25 @@ class Builder:
             resume.mkdir(parents=True, exist_ok=True)
         staging = store.staging()
         try:
-            job = self._job(artifact, self._inputs(artifact), staging, resume)
+            offer = previous.offered(artifact, planned.facts, versions(), self._workspace.root)
+            job = self._job(artifact, self._inputs(artifact), staging, resume, offer)
             with self._torch if artifact.resource == "torch" else contextlib.nullcontext():
                 began = time.monotonic()
-                self._run(job, progress)
+                said = self._run(job, progress)
             self._recheck(artifact, planned)
             made = {file.name: (hash_file(file), file.stat().st_size) for file in _files(artifact, staging)}
+            kept = previous.kept(artifact, said, offer, list(made), self._workspace.root)
+            staged = dict(made)
+            made |= {name: (offer[name].digest, offer[name].size) for name in kept}
             components, seconds = planned.facts.components, time.monotonic() - began
             action = Action(key, components, made, seconds, time.time(), versions(), path)
             first = self._first_writer(artifact, planned, action, progress)
             with store.writing():
                 if first is None:
-                    for name, (value, _) in made.items():
+                    for name, (value, _) in staged.items():
                         store.take(staging / name, value)
+                    for name in kept:
+                        previous.put_back(store, offer[name], self._workspace.root, staging / name)
                     before = store.action(key)
                     if before is not None and dict(before.outputs) != made:
                         store.differ(key, action, before, "here")
@@ -271,10 +278,10 @@ class Builder:
         self._reporter.note(f"{artifact.label()}: {text}")
         return first
 
-    def _run(self, job: Job, progress: Progress) -> None:
+    def _run(self, job: Job, progress: Progress) -> Any:
         if self._stopped.is_set():
             raise Interrupted
-        self._executor.run(job, progress)
+        return self._executor.run(job, progress)
 
     def _inputs(self, artifact: Artifact) -> dict[str, list[Path]]:
         """Return the paths that the stage reads, by role."""
@@ -288,13 +295,22 @@ class Builder:
                 found[item.role] = list(item.files)
         return found
 
-    def _job(self, artifact: Artifact, inputs: Mapping[str, list[Path]], staging: Path, resume: Path | None) -> Job:
+    def _job(
+        self,
+        artifact: Artifact,
+        inputs: Mapping[str, list[Path]],
+        staging: Path,
+        resume: Path | None,
+        offer: Mapping[str, Output],
+    ) -> Job:
         settings = dict(artifact.settings)
         for table, hints in artifact.hints.items():
             settings[table] = {**settings[table], **hints}
         kwargs: dict[str, Any] = {"inputs": inputs, "settings": settings, "outputs": staging}
         if resume is not None:
             kwargs["resume"] = resume
+        if offer:
+            kwargs["previous"] = {name: self._workspace.root / output.path for name, output in offer.items()}
         return Job(artifact.run, kwargs, artifact.resource, str(self._workspace.root))
 
     def _recheck(self, artifact: Artifact, planned: Planned) -> None:

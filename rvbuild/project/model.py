@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rvbuild.project.analyze import AnalyzeTable
+from rvbuild.project.box_files import BoxFileTable
 from rvbuild.project.bundle import BundleTable
 from rvbuild.project.chip import ChipTable
 from rvbuild.project.evaluation import EvalTable
@@ -112,6 +113,19 @@ class VectorLabels:
         return _with_cells({"kind": "vector", "background": self.table.background, "parts": parts}, self.cells)
 
 
+@dataclass(frozen=True)
+class BoxFileLabels:
+    """Labels as box files: the files, expanded, how they are read, and the name of the scene's image file."""
+
+    files: tuple[str, ...]
+    table: BoxFileTable
+    scene_image: str
+
+    def slice(self) -> dict[str, Any]:
+        """Return the settings, without the paths."""
+        return self.table.settings(self.scene_image)
+
+
 def _with_cells(settings: dict[str, Any], cells: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the settings of labels, with what is said of cells if the task is to classify them."""
     return settings if cells is None else {**settings, "cells": dict(cells)}
@@ -147,7 +161,7 @@ class Scene:
     split: Split
     image: ImageSource
     channels: tuple[int, ...] | None
-    labels: RasterLabels | VectorLabels | None
+    labels: RasterLabels | VectorLabels | BoxFileLabels | None
     aoi: tuple[str, ...]
     aoi_parts: tuple[Mapping[str, Any], ...]
     base: str

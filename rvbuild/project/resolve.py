@@ -7,15 +7,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rvbuild.project import cells
-from rvbuild.project.chip import ChipTable
+from rvbuild.project import boxes, cells
+from rvbuild.project.box_files import TABLES as BOX_FILES
+from rvbuild.project.box_files import BoxFileTable
+from rvbuild.project.chip import BoxChipTable, ChipTable
 from rvbuild.project.classes import null_color
+from rvbuild.project.evaluation import BoxEvalTable
 from rvbuild.project.keys import Key, dotted, show
 from rvbuild.project.labels import RasterLabelsTable, VectorLabelsTable, joined, speaker
-from rvbuild.project.model import ClassDef, ImageSource, Project, RasterLabels, Scene, VectorLabels, Written
+from rvbuild.project.model import (
+    BoxFileLabels,
+    ClassDef,
+    ImageSource,
+    Project,
+    RasterLabels,
+    Scene,
+    VectorLabels,
+    Written,
+)
 from rvbuild.project.names import RESERVED_PROJECTS, name_problem
 from rvbuild.project.paths import Environment, PathError, expand, uses_id
-from rvbuild.project.predict import CellPredictTable, PredictTable
+from rvbuild.project.predict import BoxPredictTable, CellPredictTable, PredictTable
 from rvbuild.project.problems import Problems
 from rvbuild.project.scene import SceneTable
 from rvbuild.project.schema import ProjectFile
@@ -59,6 +71,11 @@ class Resolver:
         chip, predict = self.file.chip, self.file.predict
         if self.file.project.task == cells.TASK:
             scenes, chip, predict = self._cells(scenes)
+        evaluation, stride_px = self.file.eval, chip.size_px
+        if self.file.project.task == boxes.TASK:
+            chip, predict = boxes.of_task(BoxChipTable, chip), boxes.of_task(BoxPredictTable, predict)
+            # By half a chip, each object up to that size is seen whole by some window.
+            evaluation, stride_px = boxes.of_task(BoxEvalTable, evaluation), max(1, chip.size_px // 2)
         train = self._train([item.name for item in classes if item.id != null_id])
         if self.problems:
             return None
@@ -78,8 +95,8 @@ class Resolver:
             analyze=file.analyze,
             chip=chip,
             train=train,
-            predict=predict.model_copy(update={"stride_px": predict.stride_px or chip.size_px}),
-            eval=file.eval,
+            predict=predict.model_copy(update={"stride_px": predict.stride_px or stride_px}),
+            eval=evaluation,
             bundle=file.bundle,
             env=dict(self.environment.read),
             written=self.written,
@@ -127,7 +144,7 @@ class Resolver:
         size_px = chip.size_px if chip.given("size_px") else cell_px
         fitted = tuple(
             replace(scene, labels=replace(scene.labels, cells=cells.cell_settings(scene.labels.table, cell_px)))
-            if scene.labels
+            if scene.labels and not isinstance(scene.labels, BoxFileLabels)
             else scene
             for scene in scenes
         )
@@ -163,19 +180,22 @@ class Resolver:
             split=item.split,
             image=ImageSource(files, image),
             channels=channels,
-            labels=self._labels(id_),
+            labels=self._labels(id_, files),
             aoi=aoi,
             aoi_parts=tuple(aoi_parts) if any(len(part) > 1 for part in aoi_parts) else (),
             base=id_,
             blocks=item.blocks,
         )
 
-    def _labels(self, id_: str) -> RasterLabels | VectorLabels | None:
+    def _labels(self, id_: str, image: tuple[str, ...]) -> RasterLabels | VectorLabels | BoxFileLabels | None:
         """Return the labels of a scene, or None if it has none."""
         table, at = self._source(id_, "labels")
         labels = table.labels
         if isinstance(labels, RasterLabelsTable):
             return RasterLabels(self._files(id_, "labels", labels.raster, at), labels)
+        if isinstance(labels, BoxFileTable):
+            files = self._files(id_, "labels", labels.paths, at)
+            return BoxFileLabels(files, labels, Path(image[0]).name if image else "")
         if isinstance(labels, VectorLabelsTable):
             return VectorLabels(self._files(id_, "labels", labels.vector, at), labels, self.class_names)
         if isinstance(labels, tuple):
@@ -231,7 +251,7 @@ class Resolver:
                     break
                 number -= count
         if isinstance(value, dict):
-            name = next(name for name in ("files", "raster", "vector") if name in value)
+            name = next(name for name in ("files", "raster", "vector", *BOX_FILES) if name in value)
             key, value = (*key, name), value[name]
         if isinstance(value, list) and any(isinstance(item, dict) for item in value):
             return _layer_keys(value, key)[number]

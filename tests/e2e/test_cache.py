@@ -10,7 +10,7 @@ import pytest
 from .conftest import Space
 
 ALL = {"analyze:a", "analyze:b", "analyze", "chip:a", "chip:b", "chip:c", "train"}
-ALL |= {"infer:c", "predict:c", "eval:c", "eval", "bundle"}
+ALL |= {"infer:c", "predict:c", "eval:c", "eval", "bundle", "report:c", "report"}
 
 
 def test_stats_gc_and_verify(built):
@@ -106,13 +106,13 @@ def test_clean_lists_what_it_removes_and_keep_cache_restores(built):
 
 def test_a_clone_pulls_what_it_needs(built, template, tmp_path, monkeypatch):
     remote = tmp_path / "remote"
-    assert "sent 12 results" in built.rvbuild("cache", "push", str(remote)).out
+    assert "sent 14 results" in built.rvbuild("cache", "push", str(remote)).out
     assert "sent 0 results" in built.rvbuild("cache", "push", str(remote)).out
     shutil.copytree(template, tmp_path / "clone")
     clone = Space(tmp_path / "clone")
     monkeypatch.setenv("RVBUILD_REMOTE", f"file://{remote}")
     said = clone.rvbuild("cache", "pull")
-    assert (said.status, "fetched 12 results" in said.out) == (0, True), said.out + said.err
+    assert (said.status, "fetched 14 results" in said.out) == (0, True), said.out + said.err
     assert clone.rvbuild("build", "--json").did("restored") == ALL
     assert clone.shown() == built.shown()
     clone.edit("lr = 1e-2", "lr = 2e-2")
