@@ -130,13 +130,13 @@ class Builder:
             if planned.facts.key is None:
                 raise StageError("; ".join(str(r) for r in planned.decision.reasons) or "an input is missing")
             if planned.decision.state is State.RESTORABLE:
-                record = self._restore(artifact, planned)
+                record = self._restore(artifact, planned, progress)
                 if record is not None:
                     self._succeed(artifact, planned, record, Did.RESTORED, time.monotonic() - began)
                     return True
-                self._reporter.note(
-                    f"{artifact.label()}: the store's copy is damaged (kept in quarantine): built again"
-                )
+                if self._workspace.store.action(planned.facts.key) is not None:
+                    text = "the store's copy is damaged (kept in quarantine): built again"
+                    self._reporter.note(f"{artifact.label()}: {text}")
                 self.plan.distrust(name)
             record, did = self._restore_or_build(artifact, planned, progress)
             seconds = record.seconds if did is Did.BUILT else time.monotonic() - began
@@ -171,7 +171,15 @@ class Builder:
 
     # -- parts --------------------------------------------------------------------------------------------------------
 
-    def _restore(self, artifact: Artifact, planned: Planned) -> Record | None:
+    def _restore(self, artifact: Artifact, planned: Planned, progress: Progress) -> Record | None:
+        """Show what the store has for the key, fetched from the store elsewhere if need be."""
+        record = self._show_stored(artifact, planned)
+        elsewhere, key = self._workspace.elsewhere, planned.facts.key
+        if record is None and elsewhere is not None and key is not None and elsewhere.fetch(key, progress):
+            record = self._show_stored(artifact, planned)
+        return record
+
+    def _show_stored(self, artifact: Artifact, planned: Planned) -> Record | None:
         store, key = self._workspace.store, planned.facts.key
         assert key is not None
         with store.writing():
@@ -189,7 +197,7 @@ class Builder:
         with contextlib.ExitStack() as locks:
             locks.enter_context(store.building(key, self._waiting(artifact)))
             if not planned.facts.forced:
-                record = self._restore(artifact, planned)
+                record = self._restore(artifact, planned, progress)
                 if record is not None:
                     return record, Did.RESTORED
             path = None
@@ -229,24 +237,43 @@ class Builder:
                 self._run(job, progress)
             self._recheck(artifact, planned)
             made = {file.name: (hash_file(file), file.stat().st_size) for file in _files(artifact, staging)}
+            components, seconds = planned.facts.components, time.monotonic() - began
+            action = Action(key, components, made, seconds, time.time(), versions(), path)
+            first = self._first_writer(artifact, planned, action, progress)
             with store.writing():
-                for name, (value, _) in made.items():
-                    store.take(staging / name, value)
-                before = store.action(key)
-                if before is not None and dict(before.outputs) != made:
-                    text = f"{artifact.label()}: the same inputs gave other bytes than before; the new ones are kept"
-                    self._reporter.note(text)
-                seconds = time.monotonic() - began
-                components = planned.facts.components
-                action = Action(key, components, made, seconds, time.time(), versions(), path)
-                store.record(action)
+                if first is None:
+                    for name, (value, _) in made.items():
+                        store.take(staging / name, value)
+                    before = store.action(key)
+                    if before is not None and dict(before.outputs) != made:
+                        store.differ(key, action, before, "here")
+                        text = "the same inputs gave other bytes than before; the new ones are kept"
+                        self._reporter.note(f"{artifact.label()}: {text}")
+                    store.record(action)
                 old = planned.facts.record
-                record = self._show(artifact, planned, action, {} if old is None else old.outputs)
+                record = self._show(artifact, planned, first or action, {} if old is None else old.outputs)
         finally:
             store.release(staging)
         if record is None:
             raise StoreError(f"{store.root}: the store lost what was just written to it; is the disk failing?")
         return record
+
+    def _first_writer(self, artifact: Artifact, planned: Planned, made: Action, progress: Progress) -> Action | None:
+        """Return what another machine has put elsewhere for the key meanwhile, if it is not what was `made` here.
+
+        One key has one meaning, so that what rests on it has the same keys on all machines: the first writer wins.
+        A result that was asked for anew, by --always-make or after `rvbuild clean`, is kept here all the same.
+        """
+        elsewhere, store = self._workspace.elsewhere, self._workspace.store
+        if elsewhere is None or planned.facts.forced or store.is_forgotten(made.key):
+            return None
+        first = elsewhere.look_again(made.key)
+        if first is None or dict(first.outputs) == dict(made.outputs) or not elsewhere.fetch(made.key, progress):
+            return None
+        store.differ(made.key, first, made, elsewhere.url)
+        text = f"made with other bytes elsewhere meanwhile: those of {elsewhere.url} are taken (`rvbuild cache stats`)"
+        self._reporter.note(f"{artifact.label()}: {text}")
+        return first
 
     def _run(self, job: Job, progress: Progress) -> None:
         if self._stopped.is_set():

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rvbuild.build import seal
 
-STAGES = ("analyze", "chip", "train", "predict", "eval", "bundle")
+STAGES = ("analyze", "chip", "train", "predict", "eval", "bundle", "report")
 BUILDING = (*STAGES, "build")
 
 PARTS = {"predict": ("infer", "predict")}

@@ -7,11 +7,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, Strict
 
-from rvbuild.project import cells
+from rvbuild.project import boxes, cells
 from rvbuild.project.keys import show
-from rvbuild.project.table import Finding, Known, Pixels, Table, expected
-
-_DETECTION = "belongs to object_detection, which is not supported yet"
+from rvbuild.project.table import Finding, Fraction, Known, Pixels, Table, expected
 
 
 def _scores(value: object) -> object:
@@ -36,13 +34,13 @@ class VectorOutputTable(Table):
 class PredictTable(Table):
     """How predictions are made and written. labels.tif is always written."""
 
-    later: ClassVar[dict[str, str]] = {"score_thresh": _DETECTION, "merge_thresh": _DETECTION}
     derived: ClassVar[frozenset[str]] = frozenset({"rgb", "vectors"})
     """The keys that decide what is made of the raw result, and not the raw result."""
 
     stride_px: Pixels | None = Field(
         None,
-        description="Distance between windows, in pixels; less than chip.size_px overlaps them. Default: chip.size_px.",
+        description="Distance between windows, in pixels; less than chip.size_px overlaps them. Default: chip.size_px; "
+        "for object_detection half of it, so that each object is seen whole.",
     )
     batch_size: int = Field(8, ge=1, description="Windows that are predicted together.")
     blend: Literal["none", "mean", "cosine"] = Field(
@@ -59,6 +57,17 @@ class PredictTable(Table):
     cells: Literal["geojson", "gpkg"] | None = Field(
         None, description="For chip_classification: the format of the cells that are written. Default: geojson."
     )
+    boxes: Literal["geojson", "gpkg"] | None = Field(
+        None, description="For object_detection: the format of the boxes that are written. Default: geojson."
+    )
+    score_thresh: Fraction = Field(
+        0.5, description="For object_detection: boxes with a lower score are left out. Changing it runs no model."
+    )
+    merge_thresh: Fraction = Field(
+        0.5,
+        description="For object_detection: of boxes of a class that overlap by more than this, intersection over "
+        "union, the best one stays. Changing it runs no model.",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where to predict; auto takes a GPU if there is one."
     )
@@ -66,6 +75,7 @@ class PredictTable(Table):
     def check(self, known: Known) -> Iterator[Finding]:
         """Find gaps between windows, unknown classes and outputs that overwrite each other."""
         yield from cells.check_predict(self, known)
+        yield from boxes.check_predict(self, known)
         if self.stride_px is not None and known.chip_px is not None and self.stride_px > known.chip_px:
             yield Finding(
                 ("stride_px",),
@@ -85,8 +95,8 @@ class PredictTable(Table):
             outputs.append(output)
 
     def slice(self) -> dict[str, Any]:
-        """Return all settings, as a bundle holds them, without what is about cells."""
-        return {key: value for key, value in super().slice().items() if key != "cells"}
+        """Return all settings, as a bundle holds them, without what is about cells or boxes."""
+        return {key: value for key, value in super().slice().items() if key not in ("cells", *boxes.PREDICT_KEYS)}
 
     def infer_slice(self) -> dict[str, Any]:
         """Return the settings that what is inferred depends on."""
@@ -119,3 +129,19 @@ class CellPredictTable(PredictTable):
         """Return the table for cells of a size."""
         fields = {name: getattr(table, name) for name in type(table).model_fields}
         return cls.model_construct(**{**fields, "stride_px": cell_px, "cell_px": cell_px})
+
+
+class BoxPredictTable(PredictTable):
+    """How the boxes of a project are predicted: the same table, with what is said of boxes."""
+
+    derived: ClassVar[frozenset[str]] = frozenset(boxes.PREDICT_KEYS)
+
+    def infer_slice(self) -> dict[str, Any]:
+        """Return the settings that what is inferred depends on: boxes do not blend."""
+        own = ("stride_px", "batch_size", "device")
+        return {key: value for key, value in super().infer_slice().items() if key in own}
+
+    def slice(self) -> dict[str, Any]:
+        """Return the settings, with what is said of boxes."""
+        own = {"boxes": self.boxes or "geojson", "score_thresh": self.score_thresh, "merge_thresh": self.merge_thresh}
+        return {**super().slice(), **own}

@@ -31,11 +31,11 @@ from rvbuild.stages.block_cache import block_cache
 from rvbuild.stages.chip_contact import TILE_PX, ContactSheet
 from rvbuild.stages.chip_resample import resample
 from rvbuild.stages.chip_shards import ShardWriter, Target
-from rvbuild.stages.chip_windows import candidates, survives
+from rvbuild.stages.chip_windows import candidates, survives, uniform
 from rvbuild.stages.read_ahead import read_ahead
 
 if TYPE_CHECKING:
-    from rvbuild.tasks.protocol import Task
+    from rvbuild.tasks.protocol import Labels, Task
 
 THREADS = 2
 """That read windows; reading is most of the work."""
@@ -93,9 +93,12 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     prescribed = None
     if chip["method"] == "sliding":
         prescribed = task.chip_windows(inputs["labels"], settings["labels"], grid, classes, chip)
-    windows = candidates(grid, aoi, chip, seed, prescribed)
+    with reader.open_labels() as labels:
+        aim = task.aim(labels, chip, partial(uniform, seed, "aim"))
+    windows = candidates(grid, aoi, chip, seed, prescribed, aim)
     if chip["method"] == "random" and len(windows) < chip["per_scene"]:
-        progress.note(f"scene {scene}: the area of interest has room for {len(windows)} of {chip['per_scene']} windows")
+        where = "the area of interest" if aim is None else "the scene"
+        progress.note(f"scene {scene}: {where} has room for {len(windows)} of {chip['per_scene']} windows")
     keep = _KeepRule(chip["keep"], classes, seed)
     contact = ContactSheet(seed)
     counts: list[list[int]] = []
@@ -119,7 +122,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
         for note in reader.notes:
             progress.note(note)
         # While the last shard is written.
-        sheet = beside.submit(contact.write, outputs / "contact.png", classes, partial(_draw, task, classes))
+        sheet = beside.submit(contact.write, outputs / "contact.png", classes, partial(_draw, task, classes, size))
     sheet.result()
     index = {
         "scene": scene,
@@ -148,14 +151,14 @@ class _Reader:
     @contextmanager
     def open(self) -> Iterator[Sources]:
         """Open image and labels."""
-        files, how = self._inputs["labels"], self._settings["labels"]
-        classes, null_id = self._settings["classes"], self._settings["null_id"]
-        with (
-            open_scene_image(self._inputs["image"], self._settings) as image,
-            self._task.labels(files, how, self.grid, classes, null_id) as labels,
-        ):
+        with open_scene_image(self._inputs["image"], self._settings) as image, self.open_labels() as labels:
             self.notes = labels.notes
             yield image, labels
+
+    def open_labels(self) -> Labels:
+        """Open the labels alone."""
+        files, how = self._inputs["labels"], self._settings["labels"]
+        return self._task.labels(files, how, self.grid, self._settings["classes"], self._settings["null_id"])
 
     def read(self, sources: Sources, windows: Sequence[Window]) -> list[_Cut | None]:
         """Read windows; None for one that is no chip: too much nodata (its labels are not even read), or no target."""
@@ -167,7 +170,7 @@ class _Reader:
         seen: Bools = np.any(valid, axis=0)
         if 1 - np.count_nonzero(seen) / seen.size >= self._settings["chip"]["max_nodata"]:
             return None
-        target = self._task.target(labels, window)
+        target = self._task.target(labels, window, self._settings["chip"])
         return None if target is None else _Cut(window, pixels, valid, seen, target)
 
 
@@ -180,12 +183,14 @@ def _chip(cut: _Cut, aoi: Aoi | None, task: Task, size: int, null_id: int) -> tu
         target = task.mask(target, trainable, null_id)
     if (cut.window.height, cut.window.width) != (size, size):
         image, valid = resample(image, valid, size)
-        target = task.resize(target, size)
+        target = task.resize(target, (cut.window.height, cut.window.width), size)
     return image, valid, target
 
 
-def _draw(task: Task, classes: Sequence[Mapping[str, Any]], target: Target) -> npt.NDArray[np.uint8]:
-    return task.draw(task.resize(target, TILE_PX), classes)
+def _draw(
+    task: Task, classes: Sequence[Mapping[str, Any]], size: int, target: Target, picture: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.uint8]:
+    return task.draw(task.resize(target, (size, size), TILE_PX), picture, classes)
 
 
 class _KeepRule:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rvbuild.geo.classes import Classes
-from rvbuild.geo.picture import Picture, contact_sheet, rgb_preview
+from rvbuild.geo.picture import Picture, contact_sheet, resized, rgb_preview
 from rvbuild.geo.windows import Window
 from rvbuild.stages.chip_shards import Target
 from rvbuild.stages.chip_windows import uniform
@@ -69,9 +69,13 @@ class ContactSheet:
         else:
             heapq.heapreplace(self._kept, chip)
 
-    def write(self, path: Path, classes: Classes, draw: Callable[[Target], Picture]) -> None:
-        """Write the chips as a PNG in the order they came, targets pictured by `draw`; nothing without chips."""
+    def write(self, path: Path, classes: Classes, draw: Callable[[Target, Picture], Picture]) -> None:
+        """Write the chips as a PNG in the order they came; nothing without chips.
+
+        `draw` makes a picture of a target, given that of its image at `TILE_PX`.
+        """
         kept = sorted(self._kept, key=lambda chip: chip.number)
-        chips = [(rgb_preview(chip.image, chip.valid), draw(chip.target)) for chip in kept]
+        images = [resized(rgb_preview(chip.image, chip.valid), TILE_PX) for chip in kept]
+        chips = [(image, draw(chip.target, image)) for chip, image in zip(kept, images, strict=True)]
         if chips:
             contact_sheet(chips, path, classes=classes, tile_px=TILE_PX)

@@ -11,7 +11,9 @@ import numpy.typing as npt
 import shapely
 
 from rvbuild.geo.classes import Classes
+from rvbuild.geo.grid import Grid
 from rvbuild.geo.outputs import ClassRasterWriter, RgbRasterWriter, ScoreRasterWriter
+from rvbuild.geo.overview import Overlay, class_overlay, shown_at
 from rvbuild.geo.polygons import write_features
 from rvbuild.geo.qgis import write_raster_style, write_vector_style
 from rvbuild.progress import Progress
@@ -51,6 +53,13 @@ def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, 
     write_features(path, squares, grid, _properties(cells, labels, places, trained), fields)
     write_vector_style(path, trained)
     progress.advance()
+
+
+def overlay(predictions: Path, grid: Grid, step: int, classes: Classes) -> Overlay:
+    """Return the class of the cell of each of an overview's pixels; see `rvbuild.tasks.protocol.Task.overlay`."""
+    cells = read_cells(predictions)
+    rows, cols = (shown_at(length, step) // cells.cell_px for length in (grid.height, grid.width))
+    return class_overlay(class_ids(cells)[np.ix_(rows, cols)], classes)
 
 
 def _properties(

@@ -120,10 +120,10 @@ class Space:
         if str(self.root) in sys.path:
             sys.path.remove(str(self.root))
         sys.path.insert(0, str(self.root))
-        workspace = Workspace(self.root)
+        recorder = Recorder()
+        workspace = Workspace(self.root, recorder.note)
         executor = Pool({}, self.root / "cache" / "log") if self.pool else Inline({})
         plan = Plan(workspace, self.artifacts(), view_runner(executor), forced)
-        recorder = Recorder()
         builder = Builder(plan, executor, recorder)
         return workspace, plan, builder, recorder
 
@@ -147,7 +147,7 @@ class Space:
             workspace.close()
 
     def states(self) -> dict[str, str]:
-        workspace, plan, builder, _ = self.opened()
+        workspace, plan, builder, self.recorder = self.opened()
         try:
             plan.look(plan.artifacts.values())
             self.reasons = {a.label(): [str(r) for r in plan[a.name].decision.reasons] for a in plan.artifacts.values()}
@@ -175,6 +175,40 @@ def space(tmp_path: Path) -> Space:
     for name in "abc":
         made.write(name, name)
     return made
+
+
+@pytest.fixture(scope="session")
+def bucket_server() -> Iterator[str]:
+    """Return the address of a server that speaks S3, in this process, with credentials that mean nothing."""
+    server_module = pytest.importorskip("moto.server")
+    pytest.importorskip("s3fs")
+    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(bucket_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """Return the address of an empty bucket, with an environment in which s3fs finds it."""
+    import s3fs
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.setenv(name, "testing")
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", bucket_server)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    s3fs.S3FileSystem.clear_instance_cache()
+    fs = s3fs.S3FileSystem()
+    fs.mkdir("bucket")
+    yield "s3://bucket"
+    fs.invalidate_cache()
+    fs.rm("bucket", recursive=True)
+    s3fs.S3FileSystem.clear_instance_cache()
 
 
 @pytest.fixture

@@ -23,13 +23,15 @@ ALL = {
     "eval:c",
     "eval",
     "bundle",
+    "report:c",
+    "report",
 }
 
 
 def test_a_second_build_does_nothing(built):
     assert built.rvbuild("build", "--json").did("fresh") == ALL
     result = built.rvbuild("build")
-    assert result.out.startswith("nothing to do: 12 artifacts are fresh\n")
+    assert result.out.startswith("nothing to do: 14 artifacts are fresh\n")
     assert "cache/p/predict/c/labels.tif" in result.out
 
 
