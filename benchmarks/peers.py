@@ -1,8 +1,8 @@
 """Other build tools on the same graph: nothing to do, and one label edited, beside rvbuild's figures of `scale`.
 
 For each scene statistics from its image, and chips from its image and labels; then one model from all of them. The
-other tools get stages that only write a line, so that what is measured is the tool. A tool that is not on PATH is said to be
-missing. Each runs with what makes it fastest that its manual names; the slow ones get fewer scenes, as noted.
+other tools get stages that only write a line, so that what is measured is the tool. A tool that is not on PATH is said
+to be missing. The slow ones get fewer scenes, as noted.
 """
 
 from __future__ import annotations

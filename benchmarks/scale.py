@@ -1,6 +1,6 @@
 """10 000 scenes: nothing to do with the seal and without, one label edited, and the memory of the parent process.
 
-The graph is that of a real project up to the model: statistics and chips of each scene, and one training on all of them.
+The graph is that of a real project up to the model: statistics and chips of each scene, one training on all of them.
 """
 
 from __future__ import annotations
