@@ -24,6 +24,7 @@ MEMBERS = frozenset({WEIGHTS, DESCRIPTION, STATS, PROJECT})
 
 NAMED = frozenset(
     {"labels.tif", "labels.qml", "scores.tif", "rgb.tif", "cells.json", "cells.geojson", "cells.gpkg", "cells.qml"}
+    | {"raw_boxes.safetensors", "detections.json", "boxes.geojson", "boxes.gpkg", "boxes.qml"}
 )
 VECTOR_SUFFIXES = frozenset({".geojson", ".gpkg", ".qml"})
 """What a directory of results may hold; vectors are named after a class."""
