@@ -287,7 +287,7 @@ def test_a_detector_of_the_users_learns_and_evaluation_finds_it_out(fresh: Space
         write_image(fresh.root / f"data/{scene}.tif", found, seed=number)
         write_labels(fresh.root / f"data/{scene}.geojson", found)
     use_tiny_detector(fresh)
-    fresh.edit("epochs = 1", 'epochs = 12\nselect = "best"')
+    fresh.edit("epochs = 1", 'epochs = 12\nschedule = "constant"\nselect = "best"')
     result = fresh.rvbuild("eval")
     assert result.status == 0, result.out + result.err
     overall = read_json(fresh, "eval/eval.json")["summary"]["overall"]
