@@ -13,14 +13,11 @@ from rvbuild.geo.classes import Classes
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.overview import Overlay, shown_at
 from rvbuild.geo.picture import draw_boxes
-from rvbuild.geo.polygons import write_features
+from rvbuild.geo.polygons import SUFFIXES, write_features
 from rvbuild.geo.qgis import write_vector_style
 from rvbuild.progress import Progress
 from rvbuild.tasks.detection_boxes import DETECTIONS, RAW_BOXES, read_detections, read_raw, write_detections
 from rvbuild.tasks.detection_merge import merge
-
-VECTORS = {"geojson": "boxes.geojson", "gpkg": "boxes.gpkg"}
-
 
 def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
     """Write the files of one scene; see `rvbuild.tasks.protocol.Task.derive`."""
@@ -35,7 +32,7 @@ def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, 
         {"class_id": class_id, "class_name": names[class_id], "score": score}
         for class_id, score in zip(found.classes[certain].tolist(), found.scores[certain].tolist(), strict=True)
     ]
-    path = outputs / VECTORS[predict["boxes"]]
+    path = outputs / f"boxes{SUFFIXES[predict['boxes']]}"
     fields = {"class_id": int, "class_name": str, "score": float}
     write_features(path, shapely.box(*found.boxes[certain].T), found.grid, properties, fields)
     write_vector_style(path, [item for item in classes if item["id"] != settings["null_id"]])

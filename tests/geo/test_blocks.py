@@ -17,6 +17,7 @@ from rvbuild.geo.blocks import choose, edges
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.windows import Window
 from rvbuild.stages.chip_windows import candidates
+from rvbuild.tasks import chip_classification
 
 Write = Callable[..., Path]
 Square = Callable[..., dict[str, Any]]
@@ -94,6 +95,21 @@ def test_splits_never_share_a_pixel(
         assert not (mask & ~part.blocks.mask(grid.window)).any()
     np.testing.assert_array_equal(seen, whole.astype(int), "each pixel of the area is in one split")
     assert chips.max() <= 1, "no pixel is in chips of two splits"
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(12, 30), st.integers(4, 12), st.integers(0, 5), AREAS)
+def test_cells_of_two_splits_never_share_a_pixel(block_px: int, cell_px: int, seed: int, shapes: Any) -> None:
+    grid = grid_of(90, 80)
+    aoi = None if shapes is None else Aoi(shapes, grid)
+    cells = np.zeros((90, 80), int)
+    for part in parts(grid, aoi, block_px, seed).values():
+        own = part.blocks.mask(grid.window)
+        for window in chip_classification.windows(grid, part, {"predict": {"cell_px": cell_px}}):
+            inside = window.clip(90, 80).slices_in(grid.window)
+            assert own[inside].all()
+            cells[inside] += 1
+    assert cells.max() <= 1
 
 
 @settings(deadline=None, max_examples=60)
