@@ -19,6 +19,7 @@ from rvbuild.progress import Progress
 from rvbuild.tasks.detection_boxes import DETECTIONS, RAW_BOXES, read_detections, read_raw, write_detections
 from rvbuild.tasks.detection_merge import merge
 
+
 def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
     """Write the files of one scene; see `rvbuild.tasks.protocol.Task.derive`."""
     predict, classes = settings["predict"], settings["classes"]
