@@ -8,7 +8,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -206,8 +206,12 @@ class State:
 
     def remember_view(self, digest: str, name: str, value: str) -> None:
         """Keep a view of a content."""
+        self.remember_views([(digest, name, value)])
+
+    def remember_views(self, views: Iterable[tuple[str, str, str]]) -> None:
+        """Keep several views, each (digest of the content, name, value)."""
         with self.transaction() as db:
-            db.execute("insert or replace into view values (?, ?, ?)", (digest, name, value))
+            db.executemany("insert or replace into view values (?, ?, ?)", views)
 
     # -- artifacts ----------------------------------------------------------------------------------------------------
 
