@@ -95,7 +95,7 @@ def train_settings(model: str, chip_px: int, **train: Any) -> dict[str, Any]:
     }
 
 
-def predict_settings(chip_px: int, stride_px: int, blend: str) -> dict[str, Any]:
+def predict_settings(chip_px: int, stride_px: int, blend: str, **predict: Any) -> dict[str, Any]:
     return {
         "task": TASK,
         "image": {"nodata": None},
@@ -111,6 +111,7 @@ def predict_settings(chip_px: int, stride_px: int, blend: str) -> dict[str, Any]
             "rgb": False,
             "vectors": [],
             "device": "cpu",
+            **predict,
         },
     }
 
@@ -147,6 +148,55 @@ def model_of(folder: Path, model: str, chip_px: int, **train: Any) -> list[Path]
     inputs = {"chips/train/bench": chips, "stats": [stats_of(folder / "stats", image)]}
     outputs = run_stage("train", inputs, train_settings(model, chip_px, **train), folder / "model")
     return [outputs / "model.safetensors", outputs / "model.json"]
+
+
+def classes(count: int) -> list[dict[str, Any]]:
+    """Return classes of which the last one is null."""
+    return [{"id": number, "name": f"class {number}", "color": f"#0000{number:02x}"} for number in range(count)]
+
+
+def random_model(
+    folder: Path, task: str, name: str, chip_px: int, args: Mapping[str, Any] | None = None, class_count: int = 3
+) -> list[Path]:
+    """Return the files of a model with random weights, for `classes(class_count)`."""
+    import torch
+
+    from rvbuild.learn import models
+    from rvbuild.learn.checkpoint import ModelInfo, save_model
+
+    folder.mkdir(parents=True)
+    torch.manual_seed(0)
+    known = classes(class_count)
+    model = models.build(task, name, bands=3, outputs=class_count - 1, args=args or {})
+    info = ModelInfo(
+        task=task,
+        model=name,
+        model_args=dict(args or {}),
+        bands=3,
+        dtype="uint8",
+        outputs=[item["name"] for item in known[:-1]],
+        classes=known,
+        null_id=class_count - 1,
+        chip_px=chip_px,
+        normalize={"kind": "scale", "max": 255},
+    )
+    save_model(folder, model.state_dict(), info)
+    return [folder / "model.safetensors", folder / "model.json"]
+
+
+def as_trained(model_files: Sequence[Path]) -> Any:
+    """Return a model as training left it: loaded, in eval mode, channels last, and nothing else done to it."""
+    import safetensors.torch
+    import torch
+
+    from rvbuild.learn import models
+    from rvbuild.learn.checkpoint import read_info
+    from rvbuild.learn.device import place
+
+    info = read_info(model_files[1])
+    model = models.build(info.task, info.model, bands=info.bands, outputs=len(info.outputs), args=dict(info.model_args))
+    model.load_state_dict(safetensors.torch.load_file(model_files[0]))
+    return place(model, torch.device("cpu")).eval()
 
 
 def stats_of(folder: Path, image: Path) -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 
 from rvbuild.geo.environment import DETERMINISTIC_ENVIRONMENT
 
-from . import analyze, bundle, chip, evaluate, infer, predict, train
+from . import analyze, bundle, chip, evaluate, infer, mosaic, predict, report, train
 from .common import Artifact, Project
 
 #: The stages in the order of the work, each with its rule.
@@ -20,12 +20,14 @@ RULES: Mapping[str, Any] = {
     "train": train,
     "infer": infer,
     "predict": predict,
+    "mosaic": mosaic,
     "eval": evaluate,
     "bundle": bundle,
+    "report": report,
 }
 
 #: What the `where` lines at the end of a run show first: the outputs that a person opens.
-SHOWN = ("labels.tif", "eval.md", "eval.json", "curves.svg", "contact.png", "stats.json")
+SHOWN = ("index.html", "labels.tif", "eval.md", "eval.json", "curves.svg", "contact.png", "stats.json")
 
 #: Variables that libraries read when they start. Threads of torch that wait do not spin: on a busy machine spinning
 #: slows a training down many times over.

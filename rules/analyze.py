@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .common import Artifact, Product, Project, folder, image, image_code, name, packages, seed
+from .common import Artifact, Product, Project, aoi, area, folder, image, image_code, name, packages, present, seed
 
 VERSION = 2
 RUN = "rvbuild.stages.analyze:run"
@@ -29,8 +29,11 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
                 "channels": scene.channels,
                 "sample": sample,
                 "seed": seed(project, f"analyze:{scene.id}") if sample < 1 else 0,
+                **(area(project, scene) if scene.blocks else {}),
             },
-            inputs=(image(project, scene), *image_code(project, scene)),
+            inputs=present(
+                image(project, scene), aoi(project, scene) if scene.blocks else None, *image_code(project, scene)
+            ),
             folder=folder(project, "analyze"),
             rename={"stats.json": f"{scene.id}.json"},
             code=code,

@@ -73,7 +73,7 @@ def _request(project: Project, scene: Scene, common: Mapping[str, Any]) -> Reque
             "image": scene.image.slice(),
             "channels": scene.channels,
             "labels": None if scene.labels is None else scene.labels.slice(),
-            **area(scene),
+            **area(project, scene),
         },
         rests_on=tuple(path for source in (*sources, *image_code(project, scene)) for path in _files(source)),
     )

@@ -20,7 +20,7 @@ from .common import (
     seed,
 )
 
-VERSION = 1
+VERSION = 2
 RUN = "rvbuild.stages.chip:run"
 CODE = ("rvbuild.stages.chip", "rvbuild.tasks.{task}")
 
@@ -29,7 +29,8 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     """Yield the chips of every training and validation scene."""
     chip = project.chip.slice()
     keep = chip["keep"]
-    random = chip["method"] == "random" or (keep is not None and 0 < keep["otherwise"] < 1)
+    random = chip["method"] == "random" or chip.get("neg_ratio") is not None
+    random = random or (keep is not None and 0 < keep["otherwise"] < 1)
     for scene in sorted((s for s in project.scenes if s.split != "test"), key=lambda s: s.id):
         if scene.labels is None:
             continue
@@ -50,12 +51,13 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
                 "null_id": project.null_id,
                 "chip": chip,
                 "seed": seed(project, f"chip:{scene.id}") if random else 0,
-                **area(scene),
+                **area(project, scene),
             },
             inputs=present(
                 image(project, scene), labels(project, scene), aoi(project, scene), *image_code(project, scene)
             ),
             folder=folder(project, "chip", scene.id),
             code=code,
+            previous_ignores=("labels",),
             packages=packages(project),
         )

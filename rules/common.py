@@ -18,6 +18,7 @@ from rvbuild.build.artifact import Artifact, Product, Source, View, canonical
 from rvbuild.errors import UsageError
 from rvbuild.geo.reading import readings
 from rvbuild.project import Project, Scene
+from rvbuild.project.box_files import TABLES as BOX_FILES
 
 __all__ = ["Artifact", "Product", "Project", "Scene", "Source"]
 
@@ -59,7 +60,11 @@ def folder(project: Project, *parts: str) -> str:
 
 def seed(project: Project, artifact: str) -> int:
     """Return the seed of an artifact, from the project's seed and `artifact`, a name without the project's."""
-    return xxhash.xxh3_64_intdigest(canonical([project.seed, artifact])) & 0x7FFFFFFF
+    return _seed(project.seed, artifact)
+
+
+def _seed(seed: int, what: str) -> int:
+    return xxhash.xxh3_64_intdigest(canonical([seed, what])) & 0x7FFFFFFF
 
 
 def classes(project: Project) -> list[dict[str, Any]]:
@@ -96,6 +101,11 @@ def labels(project: Project, scene: Scene) -> Source | None:
     settings = scene.labels.slice()
     if settings["kind"] == "raster":
         return _rasters(project, "labels", scene.labels.files)
+    if settings["kind"] in BOX_FILES:
+        files = tuple(resolve(project, p) for p in scene.labels.files)
+        used = {key: settings[key] for key in ("kind", "image", "scene_image")}
+        args = canonical({**used, "labels": settings["class"] is None}).decode()
+        return Source("labels", files, view=View("rvbuild.geo.box_files:digest", args))
     return _vectors(project, "labels", scene.labels.files, settings)
 
 
@@ -106,15 +116,25 @@ def aoi(project: Project, scene: Scene) -> Source | None:
     return _vectors(project, "aoi", scene.aoi, {"parts": scene.aoi_parts} if scene.aoi_parts else {}, classless=True)
 
 
-def area(scene: Scene) -> dict[str, Any]:
-    """Return the settings that say which part of a scene counts; none if all of it, or all of its files."""
-    return {"area": {"parts": list(scene.aoi_parts)}} if scene.aoi_parts else {}
+def area(project: Project, scene: Scene) -> dict[str, Any]:
+    """Return the settings that say which part of a scene counts; none if all of it, or all of its area's files."""
+    found: dict[str, Any] = {"parts": [dict(part) for part in scene.aoi_parts]} if scene.aoi_parts else {}
+    if scene.blocks is not None:
+        own = {"seed": _seed(scene.blocks["seed"], f"split:{scene.base}")}
+        found["blocks"] = {**scene.blocks, **own}
+    return {"area": found} if found else {}
 
 
 def predictions(project: Project, scene: Scene) -> Product:
     """Return what was predicted for `scene` and is evaluated, as an input."""
     stage, files = PREDICTIONS[project.task]
     return Product("predictions", name(stage, project.name, scene.id), files)
+
+
+def evaluated(project: Project) -> list[Scene]:
+    """Return the scenes whose predictions are compared with labels, by id."""
+    found = (s for s in project.scenes if s.split in project.eval.splits and s.labels is not None)
+    return sorted(found, key=lambda s: s.id)
 
 
 def raw_files(project: Project) -> tuple[str, ...]:

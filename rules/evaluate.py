@@ -4,9 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .common import Artifact, Product, Project, aoi, area, classes, folder, labels, name, packages, predictions, present
+from .common import (
+    Artifact,
+    Product,
+    Project,
+    aoi,
+    area,
+    classes,
+    evaluated,
+    folder,
+    labels,
+    name,
+    packages,
+    predictions,
+    present,
+)
 
-VERSION = 1
+VERSION = 2
 RUN = "rvbuild.stages.evaluate:run"
 RUN_MERGE = "rvbuild.stages.evaluate_merge:run"
 CODE = ("rvbuild.stages.evaluate", "rvbuild.stages.evaluate_merge", "rvbuild.tasks.{task}")
@@ -14,8 +28,7 @@ CODE = ("rvbuild.stages.evaluate", "rvbuild.stages.evaluate_merge", "rvbuild.tas
 
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     """Yield the counts of every labelled scene of the evaluated splits, then the evaluation."""
-    found = [s for s in project.scenes if s.split in project.eval.splits and s.labels is not None]
-    scenes = sorted(found, key=lambda s: s.id)
+    scenes = evaluated(project)
     for scene in scenes:
         assert scene.labels is not None
         yield Artifact(
@@ -32,7 +45,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
                 "classes": classes(project),
                 "null_id": project.null_id,
                 "eval": project.eval.slice(),
-                **area(scene),
+                **area(project, scene),
             },
             inputs=present(
                 predictions(project, scene),

@@ -38,7 +38,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
                 "null_id": project.null_id,
                 "chip_px": project.chip_px,
                 "predict": project.predict.infer_slice(),
-                **area(scene),
+                **area(project, scene),
             },
             inputs=present(image(project, scene), aoi(project, scene), model(project), *user_code(project, scene)),
             folder=folder(project, "predict", scene.id),

@@ -68,15 +68,17 @@ def parse(value: object) -> Filter:
     )
 
 
-def attributes(filter_: Sequence[Any]) -> set[str]:
-    """Return the names that a filter asks for, `$type` and `$id` among them.
+def compared(filter_: Sequence[Any]) -> set[str]:
+    """Return the attributes whose values a filter compares: features that have none of them are no good for it.
 
-    >>> sorted(attributes(["any", ["has", "height"], ["==", "$type", "Point"]]))
-    ['$type', 'height']
+    Not those of which it only asks whether they are there, `$type` and `$id`.
+
+    >>> sorted(compared(["any", ["has", "height"], ["==", "$type", "Point"], [">", "floors", 2]]))
+    ['floors']
     """
     if filter_[0] in _JOINING:
-        return {name for part in filter_[1:] for name in attributes(part)}
-    return {filter_[1]}
+        return {name for part in filter_[1:] for name in compared(part)}
+    return set() if filter_[0] in _EXISTING or filter_[1].startswith("$") else {filter_[1]}
 
 
 def matches(filter_: Sequence[Any], get: Callable[[str], Any]) -> bool:

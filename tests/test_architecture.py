@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "samples": {"samples", "geo"},
     "__main__": {"cli"},
 }
-LEAVES = {"errors", "expressions", "filters", "progress", "types", "usercode"}
+LEAVES = {"errors", "expressions", "filters", "progress", "shares", "types", "usercode"}
 
 # Modules of the parts below that planning uses: they import nothing heavy, which the tests of `loaded` hold them to.
 PLANNING = {"rules": {"rvbuild.learn.trajectory", "rvbuild.geo.environment", "rvbuild.geo.reading"}}
@@ -223,7 +223,9 @@ def test_a_sealed_run_loads_neither_doit_nor_pydantic(workspace):
     assert loaded(RUN, "chip", "projects/tiny.toml", cwd=workspace) & (HEAVY | {"doit", "pydantic"}) == set()
 
 
-@pytest.mark.parametrize("stage", ["analyze", "analyze_merge", "chip", "evaluate", "evaluate_merge", "bundle"])
+@pytest.mark.parametrize(
+    "stage", ["analyze", "analyze_merge", "chip", "evaluate", "evaluate_merge", "bundle", "quicklook", "report"]
+)
 def test_stages_that_do_not_compute_with_models_load_no_torch(stage: str) -> None:
     script = (
         f"import sys, rvbuild.stages.{stage}, rvbuild.tasks\n"

@@ -28,6 +28,17 @@ def test_links_lead_somewhere(page):
             assert (page.parent / target).exists(), target
 
 
+def test_every_test_named_in_the_comparison_exists():
+    text = (ROOT / "docs/comparison.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:tests|benchmarks)/[^`:]+)(?:::(\w+))?`", text)
+    assert len(named) > 100
+    for path, test in named:
+        assert (ROOT / path).is_file(), path
+        assert f"\ndef {test}(" in (ROOT / path).read_text(encoding="utf-8") or not test, f"{path}::{test}"
+    rows = [line for line in text.splitlines() if line.startswith("| ") and "shown by" not in line]
+    assert all("`tests/" in row or "`benchmarks/" in row for row in rows), "every row names its proof"
+
+
 def test_the_readme_names_every_command():
     named = set(re.findall(r"^rvbuild ([a-z|]+)", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE))
     assert {word for words in named for word in words.split("|")} == set(app.commands)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rvbuild.filters import FilterError, attributes, lookup, matches, parse
+from rvbuild.filters import FilterError, compared, lookup, matches, parse
 
 HOUSE = {"kind": "house", "height": 4.5, "floors": 2, "old": True, "addr": {"street": "A"}, "a.b": 1, "none": None}
 
@@ -122,8 +122,9 @@ def test_what_is_not_understood_is_told(filter_: object, message: str) -> None:
         parse(filter_)
 
 
-def test_the_attributes_in_use() -> None:
-    assert attributes(parse("a = 1 AND NOT (b.c LIKE 'x' OR $id IN (1, 2))")) == {"a", "b.c", "$id"}
+def test_the_attributes_that_are_compared() -> None:
+    filter_ = parse("a = 1 AND NOT (b.c LIKE 'x' OR $id IN (1, 2)) AND (d <> 1 OR e IS NULL)")
+    assert compared(filter_) == {"a", "b.c", "d"}
 
 
 NUMBERS, TEXTS = st.integers(-2, 2), st.sampled_from(["", "a", "ab", "b%"])

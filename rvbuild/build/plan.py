@@ -14,6 +14,7 @@ from typing import Any
 
 from rvbuild.build.artifact import Artifact, Product, Source, View, components, digest
 from rvbuild.build.decide import Decision, Facts, State, decide
+from rvbuild.build.elsewhere import Elsewhere
 from rvbuild.build.fingerprint import signature
 from rvbuild.build.state import Record
 from rvbuild.build.store import Action
@@ -64,6 +65,8 @@ class Plan:
         self._records = workspace.state.records()
         self._lock = threading.RLock()
         self._unreadable: set[tuple[str, str]] = set()
+        self._assumed: dict[str, Mapping[str, tuple[str, int]] | None] = {}  # outputs that turned out to be lost
+        self._asks = True  # whether a key that is lacking is asked for elsewhere at once
 
     def closure(self, names: Iterable[str]) -> list[Artifact]:
         """Return the named artifacts and all that they need, in graph order."""
@@ -77,7 +80,8 @@ class Plan:
         return [self.artifacts[name] for name in sorted(wanted, key=self._order.__getitem__)]
 
     def look(self, artifacts: Iterable[Artifact]) -> None:
-        """Hash all changed sources of `artifacts` and compute their unknown views, in parallel."""
+        """Hash all changed sources of `artifacts`, compute their unknown views, ask elsewhere for what is lacking."""
+        artifacts = list(artifacts)
         sources = [i for a in artifacts for i in a.inputs if isinstance(i, Source)]
         prints = self.workspace.prints
         prints.prefetch(p for s in sources for p in [*s.files, *(c for cs in s.companions for c in cs)])
@@ -93,6 +97,33 @@ class Plan:
             values = self._views(list(unknown.values()))
             for (content, name), value in zip(unknown, values, strict=True):
                 self._keep_view(content, name, value)
+        if self.workspace.elsewhere is not None:
+            self._ask_elsewhere(artifacts, self.workspace.elsewhere)
+
+    def _ask_elsewhere(self, artifacts: Sequence[Artifact], elsewhere: Elsewhere) -> None:
+        """Ask the store elsewhere for what is lacking here, many keys at once, level by level down the graph."""
+        with self._lock:
+            self._asks = False
+            try:
+                while True:
+                    planned = [self[a.name] for a in artifacts]
+                    here = (State.FRESH, State.RESTORABLE)
+                    lacking = [p for p in planned if p.decision.state not in here and not p.facts.forced]
+                    if not elsewhere.ask(p.facts.key for p in lacking if p.facts.key is not None):
+                        return
+                    for artifact, found in zip(artifacts, planned, strict=True):
+                        if found.decision.state not in here:
+                            self._planned.pop(artifact.name, None)
+            finally:
+                self._asks = True
+
+    def _earlier(self, key: str) -> Action | None:
+        """Return what `key` gave, here or in the store elsewhere."""
+        found = self.workspace.store.restorable(key)
+        elsewhere = self.workspace.elsewhere
+        if found is None and elsewhere is not None:
+            found = elsewhere.action(key) if self._asks else elsewhere.known(key)
+        return found
 
     def __getitem__(self, name: str) -> Planned:
         """Return what is known of the artifact `name` now."""
@@ -108,10 +139,30 @@ class Plan:
         with self._lock:
             self._records[name] = record
             self._forced.discard(name)
-            self._planned.pop(name, None)
+            before = self._planned.pop(name, None)
             for waiting in self._waiting:
                 self._planned.pop(waiting, None)
             self._waiting.clear()
+            made = {output: (o.digest, o.size) for output, o in record.outputs.items()}
+            assumed = self._assumed.pop(name, None if before is None else before.outputs)
+            if assumed is not None and dict(assumed) != made:
+                self._planned.clear()  # what rests on it was planned with other contents
+
+    def changed(self, source: Source, facts: Facts) -> Path | None:
+        """Return a file of `source` that is no longer what the key in `facts` says, looked at anew."""
+        for i, path in enumerate(source.files):
+            for file in (path, *_companions(source, i)):
+                self.workspace.prints.forget(file)
+        said = facts.sources.get(source.role, ())
+        for (_, before), (now, path) in zip(said, self._contents(source), strict=True):
+            if now != before:
+                return path
+        # What was said is for people; what counts is in the key.
+        expected = {role: value for role, value in facts.components["inputs"] if role == source.role}
+        return None if self._source(source) == expected.get(source.role) else source.files[0]
+
+    def _contents(self, source: Source) -> list[tuple[str | None, Path]]:
+        return [(self._content(source, i), path) for i, path in enumerate(source.files)]
 
     def look_again(self) -> None:
         """Decide anew about all artifacts: the store may hold more than before."""
@@ -121,7 +172,8 @@ class Plan:
     def distrust(self, name: str) -> None:
         """Decide anew about `name`: what the store had of it turned out to be damaged."""
         with self._lock:
-            self._planned.pop(name, None)
+            planned = self._planned.pop(name, None)
+            self._assumed[name] = None if planned is None else planned.outputs
 
     # -- one artifact -------------------------------------------------------------------------------------------------
 
@@ -159,9 +211,9 @@ class Plan:
         forced: bool,
     ) -> Planned:
         """Plan an artifact that is not fresh: with all that explains it."""
-        state, store = self.workspace.state, self.workspace.store
+        state = self.workspace.state
         failure = None if key is None else state.failure(artifact.name)
-        action = None if key is None else store.restorable(key)
+        action = None if key is None or forced else self._earlier(key)
         products = [item for item in artifact.inputs if isinstance(item, Product)]
         facts = Facts(
             key=key,
@@ -200,7 +252,7 @@ class Plan:
 
     def _shown(self, source: Source) -> list[list[str | None]]:
         """Return [path, digest] of every file of `source`, for people."""
-        return [[self.workspace.show(path), self._content(source, i)] for i, path in enumerate(source.files)]
+        return [[self.workspace.show(path), content] for content, path in self._contents(source)]
 
     def _view(self, source: Source, i: int, content: str) -> str:
         view = source.view

@@ -1,23 +1,29 @@
 """A store elsewhere: a directory, or any address that fsspec knows, with the layout of a store's objects and actions.
 
 Contents go there before the records that refer to them, and come from there before their record is written here: killed
-at any instant, neither side has a record without its contents. What is there already is found by listing once. Nothing
-that comes is trusted: a record's key must be the digest of its components, its names must be plain, and contents are
-hashed before they are taken. Records hold no paths, so that they mean the same to everybody.
+at any instant, neither side has a record without its contents. A push lists once what is there already; a pull asks
+for what it wants, so that it costs the same however large the store is. What is there stays: of two results of one key
+the first is the one that everybody gets. Nothing that comes is trusted: a record's key must be the digest of its
+components, its names must be plain, and contents are hashed before they are taken. Records hold no paths, so that they
+mean the same to everybody. Whatever may be a fault of the line is tried a few times before it counts.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
 import os
+import random
 import re
 import threading
+import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rvbuild.build.artifact import digest
 from rvbuild.build.fingerprint import hash_file
@@ -25,18 +31,40 @@ from rvbuild.build.store import Action, Store
 from rvbuild.errors import StoreError, UsageError
 from rvbuild.progress import Progress
 
-_AT_ONCE = 8
+_AT_ONCE = 16
+#: How long to wait before another try.
+_PAUSES_S = (0.1, 0.5, 2.0)
+#: What another try does not change.
+_FINAL = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError, ImportError, TypeError, ValueError)
+_FINAL_NUMBERS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.ENAMETOOLONG)
+_FINAL_NAMES = ("NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError")
+#: File systems of buckets, which have no directories to make.
+_BUCKETS = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss", "tos", "r2"}
 _HEX = re.compile(r"[0-9a-f]{32}")
+
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """What a push or pull did: records and contents that were moved, their bytes, and what was wrong, a line each."""
+    """What a push or pull did.
+
+    Attributes
+    ----------
+    records, contents, size : int
+        Records and contents that were moved, and the bytes of the contents.
+    problems : tuple of str
+        What was wrong, a line each.
+    differing : tuple of str
+        Keys that have another result there than here.
+    """
 
     records: int = 0
     contents: int = 0
     size: int = 0
     problems: tuple[str, ...] = ()
+    differing: tuple[str, ...] = ()
 
     def __add__(self, other: Moved) -> Moved:
         """Return what two of them did together."""
@@ -45,39 +73,50 @@ class Moved:
             self.contents + other.contents,
             self.size + other.size,
             self.problems + other.problems,
+            self.differing + other.differing,
         )
 
 
 class Remote:
-    """The store at `url`: an address of fsspec such as `s3://bucket/rvbuild`, or a directory.
+    """The store at `url`: an address of fsspec such as `s3://bucket/rvbuild`, or a directory (relative to `base`).
 
     Raises
     ------
     UsageError
         If the address is of an unknown kind, or needs a package that is not installed.
-    StoreError
-        If it cannot be listed.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, base: Path | None = None, pauses_s: Sequence[float] = _PAUSES_S) -> None:
         from fsspec.core import url_to_fs
 
         self.url = url
+        place = url if "://" in url or "::" in url else str((base or Path.cwd()) / Path(url).expanduser())
         try:
-            self._fs, root = url_to_fs(url if "://" in url or "::" in url else str(Path(url).expanduser().absolute()))
+            self._fs, root = url_to_fs(place)
         except ImportError as error:
             kind = url.partition("://")[0]
-            raise UsageError(f"{url}: addresses with {kind}:// need a package that is missing: {error}") from None
+            extra = "; `pip install 'rvbuild[s3]'`" if kind in ("s3", "s3a") else ""
+            raise UsageError(
+                f"{url}: addresses with {kind}:// need a package that is missing: {error}{extra}"
+            ) from None
         except ValueError as error:
             raise UsageError(f"{url}: not an address of a store: {error}") from None
         self._root = str(root).rstrip("/")
-        self._local = "file" in ((self._fs.protocol,) if isinstance(self._fs.protocol, str) else self._fs.protocol)
+        kinds = {self._fs.protocol} if isinstance(self._fs.protocol, str) else set(self._fs.protocol)
+        self._local = "file" in kinds
+        self._flat = bool(kinds & _BUCKETS)
+        self._pauses_s = tuple(pauses_s)
         self._made: set[str] = set()
         self._lock = threading.Lock()
-        with self._errors("list"):
-            self._fs.invalidate_cache()
-            self.keys = set(self._listed("actions"))
-            self._objects = self._listed("objects")
+
+    @functools.cached_property
+    def keys(self) -> dict[str, int]:
+        """The keys that have a record there, listed once, with the size of the record."""
+        return self._listed("actions")
+
+    @functools.cached_property
+    def _objects(self) -> dict[str, int]:
+        return self._listed("objects")
 
     @contextlib.contextmanager
     def _errors(self, what: str) -> Iterator[None]:
@@ -91,12 +130,25 @@ class Remote:
                 f"{self.url}: cannot {what} the store: {said}; is it reachable and are you allowed to?"
             ) from None
 
+    def _patiently(self, function: Callable[..., _T], *args: Any) -> _T:
+        """Call `function`, again after a pause if it fails in a way that may pass."""
+        for pause_s in self._pauses_s:
+            try:
+                return function(*args)
+            except Exception as error:  # every file system has errors of its own
+                if _is_final(error):
+                    raise
+                time.sleep(pause_s * random.uniform(0.5, 1.5))
+        return function(*args)
+
     def _listed(self, folder: str) -> dict[str, int]:
         """Return key or digest -> size of the files below `folder`; what a killed push left is not counted."""
-        try:
-            found = self._fs.find(f"{self._root}/{folder}", detail=True)
-        except FileNotFoundError:
-            return {}
+        with self._errors("list"):
+            self._fs.invalidate_cache()
+            try:
+                found = self._patiently(lambda: self._fs.find(f"{self._root}/{folder}", detail=True))
+            except FileNotFoundError:
+                return {}
         names = {}
         for path, info in found.items():
             parent, _, name = str(path).rpartition("/")
@@ -116,6 +168,8 @@ class Remote:
     def push(self, store: Store, keys: Iterable[str], progress: Progress) -> Moved:
         """Copy what `keys` gave from `store` to here, and contents that got lost here; none that is damaged there.
 
+        A key that has another result here than in `store` keeps it; the difference is counted in `store`.
+
         Raises
         ------
         StoreError
@@ -123,7 +177,15 @@ class Remote:
         """
         keys = list(dict.fromkeys(keys))
         actions = [a for a in map(store.restorable, keys) if a is not None]
-        sizes = {d: size for a in actions for d, size in a.outputs.values()}
+        there = self.look_up([a.key for a in actions if a.key in self.keys])
+        differing: set[str] = set()
+        for action in actions:
+            first = there.get(action.key)
+            if first is not None and dict(first.outputs) != dict(action.outputs):
+                differing.add(action.key)
+                store.differ(action.key, first, action, self.url)
+        ours = [a for a in actions if a.key not in differing]
+        sizes = {d: size for a in ours for d, size in a.outputs.values()}
         missing = {d: size for d, size in sizes.items() if self._objects.get(d) != size}
         progress.start("sending contents", len(missing), "contents")
 
@@ -133,17 +195,17 @@ class Remote:
             except FileNotFoundError:
                 good = False
             if good:
-                self._put(store.object(value), self._object(value))
+                self._patiently(self._put, store.object(value), self._object(value))
             progress.advance()
             return None if good else value
 
         with self._errors("write to"):
             bad = {value for value in _each(send, missing) if value is not None}
-            self._objects |= {d: size for d, size in missing.items() if d not in bad}
-            new = [a for a in actions if a.key not in self.keys]
+            self._objects.update({d: size for d, size in missing.items() if d not in bad})
+            new = [a for a in ours if there.get(a.key) is None]
             whole = [a for a in new if not any(d in bad for d, _ in a.outputs.values())]
-            _each(lambda a: self._put(store.action_file(a.key), self._action(a.key)), whole)
-        self.keys |= {a.key for a in whole}
+            _each(lambda a: self._patiently(self._put, store.action_file(a.key), self._action(a.key)), whole)
+        self.keys.update({a.key: 0 for a in whole})
         problems = [f"content {d} is damaged here and was not sent; try `rvbuild cache verify`" for d in sorted(bad)]
         if len(actions) < len(keys):
             lost = len(keys) - len(actions)
@@ -151,12 +213,12 @@ class Remote:
                 f"{lost} results are not whole in {store.root} and were not sent; try `rvbuild cache verify`"
             )
         sent = [size for d, size in missing.items() if d not in bad]
-        return Moved(len(whole), len(sent), sum(sent), tuple(problems))
+        return Moved(len(whole), len(sent), sum(sent), tuple(problems), tuple(sorted(differing)))
 
     def _put(self, source: Path, target: str) -> None:
         folder = target.rpartition("/")[0]
         with self._lock:
-            if folder not in self._made:
+            if folder not in self._made and not self._flat:
                 self._fs.makedirs(folder, exist_ok=True)
                 self._made.add(folder)
         if not self._local:
@@ -172,6 +234,31 @@ class Remote:
 
     # -- and back -----------------------------------------------------------------------------------------------------
 
+    def look_up(self, keys: Iterable[str]) -> dict[str, Action | None]:
+        """Return what those of `keys` gave that have a record here, None for a damaged one; no contents are read.
+
+        Raises
+        ------
+        StoreError
+            If this store cannot be read.
+        """
+        wanted = list(dict.fromkeys(keys))
+
+        def read(key: str) -> bytes | None:
+            try:
+                return bytes(self._patiently(self._fs.cat_file, self._action(key)))
+            except FileNotFoundError:
+                return None
+
+        with self._errors("read"):
+            texts = _each(read, wanted)
+        found: dict[str, Action | None] = {}
+        for key, text in zip(wanted, texts, strict=True):
+            if text is not None:
+                action = Action.decoded(text, key)
+                found[key] = action if action is not None and _is_sound(action) else None
+        return found
+
     def pull(self, store: Store, keys: Iterable[str], progress: Progress) -> Moved:
         """Copy what `keys` gave from here into `store`, verified; what does not verify is left out and reported.
 
@@ -180,16 +267,13 @@ class Remote:
         StoreError
             If something cannot be read here; what was copied before is whole.
         """
-        wanted = [key for key in dict.fromkeys(keys) if key in self.keys and store.restorable(key) is None]
-        problems: list[str] = []
-        actions: list[Action] = []
-        with self._errors("read"):
-            for key, text in zip(wanted, _each(lambda k: self._fs.cat_file(self._action(k)), wanted), strict=True):
-                action = Action.decoded(text, key)
-                if action is None or not _is_sound(action):
-                    problems.append(f"{self.url}: the record of {key} is damaged or forged; it was left out")
-                else:
-                    actions.append(action)
+        found = self.look_up(key for key in dict.fromkeys(keys) if store.restorable(key) is None)
+        actions = [action for action in found.values() if action is not None]
+        problems = [
+            f"{self.url}: the record of {key} is damaged or forged; it was left out"
+            for key, action in found.items()
+            if action is None
+        ]
         sizes = {d: size for a in actions for d, size in a.outputs.values()}
         missing = {d: size for d, size in sizes.items() if not store.has(d, size)}
         progress.start("fetching contents", len(missing), "contents")
@@ -197,9 +281,10 @@ class Remote:
         def fetch(value: str) -> str | None:
             copy = store.temporary()
             try:
-                if value not in self._objects:
+                try:
+                    self._patiently(self._fs.get_file, self._object(value), str(copy))
+                except FileNotFoundError:
                     return value
-                self._fs.get_file(self._object(value), str(copy))
                 if hash_file(copy) != value:
                     return value
                 store.take(copy, value)
@@ -216,6 +301,13 @@ class Remote:
         problems += [f"{self.url}: content {d} is missing or damaged; it was left out" for d in sorted(bad)]
         fetched = [size for d, size in missing.items() if d not in bad]
         return Moved(len(whole), len(fetched), sum(fetched), tuple(problems))
+
+
+def _is_final(error: Exception) -> bool:
+    """Tell whether another try would fail in the same way."""
+    if isinstance(error, _FINAL) or type(error).__name__ in _FINAL_NAMES:
+        return True
+    return isinstance(error, OSError) and error.errno in _FINAL_NUMBERS
 
 
 def _each(function: Callable[[Any], Any], items: Iterable[Any] | Mapping[str, int]) -> list[Any]:

@@ -3,6 +3,8 @@
 objects/ab/cdef…      one content, read-only, named by its xxh3_128
 actions/ab/<key>.json what a key gave: output names, digests, sizes; seconds; where it came from
 resume/<trajectory>/  checkpoints of unfinished or extendable work
+forgotten/            keys that were cleaned: they are built again even if a store elsewhere has them
+differences/          keys that gave other bytes at another time or on another machine
 quarantine/           contents that no longer had their digest
 tmp/                  unfinished files; whatever is there belongs to a running or a killed process
 locks/                the keys that are being built now, and who writes to the store
@@ -35,6 +37,7 @@ from rvbuild.build.locks import held
 from rvbuild.build.state import Output, fsync_dir
 from rvbuild.errors import StoreError
 
+_FOLDERS = ["objects", "actions", "resume", "forgotten", "differences", "quarantine", "tmp", "locks", "workspaces"]
 _FICLONE = 0x40049409
 _LINK_FROM = 1 << 20
 _HOST = re.sub(r"[^A-Za-z0-9.]", "_", platform.node()) or "host"
@@ -88,7 +91,7 @@ class Store:
 
     def prepare(self) -> None:
         """Make the store's directories."""
-        for name in ("objects", "actions", "resume", "quarantine", "tmp", "locks", "workspaces"):
+        for name in _FOLDERS:
             (self.root / name).mkdir(parents=True, exist_ok=True)
 
     # -- the workspaces that share it ---------------------------------------------------------------------------------
@@ -98,10 +101,7 @@ class Store:
         said = json.dumps({"host": _HOST, "path": str(root)}).encode("utf-8", "surrogatepass")
         target = self.root / "workspaces" / f"{xxhash.xxh3_64_hexdigest(said)}.json"
         if not target.exists():
-            temporary = self.temporary()
-            temporary.write_bytes(said)
-            temporary.replace(target)
-            self.release(temporary)
+            self._write(target, said)
 
     def registered(self) -> Iterator[tuple[Path, Path | None]]:
         """Yield (registration, root) of every workspace that uses this store; no root for another machine's."""
@@ -235,12 +235,16 @@ class Store:
 
     def record(self, action: Action) -> None:
         """Write the record of an action, whose objects must be in the store already."""
-        target = self.action_file(action.key)
+        self._write(self.action_file(action.key), action.encoded())
+        (self.root / "forgotten" / action.key).unlink(missing_ok=True)
+
+    def _write(self, target: Path, content: bytes) -> None:
+        """Write a small file that appears as a whole."""
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.temporary()
         try:
             with temporary.open("wb") as file:
-                file.write(action.encoded())
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(target)
@@ -249,8 +253,36 @@ class Store:
         fsync_dir(target.parent)
 
     def forget(self, key: str) -> None:
-        """Forget what `key` gave, so that it is built again."""
+        """Forget what `key` gave, so that it is built again and not fetched from elsewhere either."""
+        (self.root / "forgotten" / key).touch()
         self.action_file(key).unlink(missing_ok=True)
+
+    def is_forgotten(self, key: str) -> bool:
+        """Tell whether `key` was forgotten on purpose and not built since."""
+        return (self.root / "forgotten" / key).exists()
+
+    # -- one key, two results -----------------------------------------------------------------------------------------
+
+    def differ(self, key: str, kept: Action, other: Action, where: str) -> None:
+        """Take note that `key` gave `kept`, which counts, and also `other`; `where` names whose `kept` is."""
+        names = {*kept.outputs, *other.outputs}
+        both = {n: [kept.outputs.get(n), other.outputs.get(n)] for n in sorted(names)}
+        said = {
+            "key": key,
+            "stage": kept.components.get("stage"),
+            "where": where,
+            "at": time.time(),
+            "outputs": {name: values for name, values in both.items() if values[0] != values[1]},
+        }
+        self._write(self.root / "differences" / f"{key}.json", json.dumps(said, indent=1).encode())
+
+    def differences(self) -> dict[str, Mapping[str, Any]]:
+        """Return key -> what `differ` noted of it."""
+        found = {}
+        for file in sorted((self.root / "differences").glob("*.json")):
+            with contextlib.suppress(OSError, ValueError):
+                found[file.stem] = json.loads(file.read_bytes())
+        return found
 
     # -- checkpoints --------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from rvbuild.build.elsewhere import Elsewhere
 from rvbuild.build.fingerprint import Fingerprints
 from rvbuild.build.state import State
 from rvbuild.build.store import Store
@@ -19,7 +20,7 @@ class Workspace:
 
     `say` receives a line for the user when something about the cache is worth telling. The store is the directory that
     the environment variable RVBUILD_STORE names (relative to `root`), which other workspaces may use as well, or else
-    one in the cache.
+    one in the cache. RVBUILD_REMOTE names a store elsewhere, from which earlier results are taken.
     """
 
     def __init__(self, root: Path, say: Callable[[str], None] = lambda line: None) -> None:
@@ -28,7 +29,7 @@ class Workspace:
         shared = os.environ.get("RVBUILD_STORE", "")
         self.store = Store(Path(os.path.abspath(root / Path(shared).expanduser())) if shared else self.cache / "store")  # noqa: PTH100 - keeps symbolic links as the user named them
         try:
-            self.state = State(self.cache / "state.db")
+            self.state = State(self.cache / "state.db", say)
             (self.cache / "tmp").mkdir(exist_ok=True)
             self._ignore()
         except OSError as error:
@@ -43,8 +44,8 @@ class Workspace:
                 f"{self.store.root}: cannot write the store: {error.strerror}; is {where} right?"
             ) from None
         self.prints = Fingerprints(self.state)
-        if self.state.renewed is not None:
-            say(f"the state database was damaged; moved to {self.state.renewed}, and begun again from the store")
+        remote = os.environ.get("RVBUILD_REMOTE", "")
+        self.elsewhere = Elsewhere(remote, root, self.store, say) if remote else None
 
     def _ignore(self) -> None:
         ignore = self.cache / ".gitignore"

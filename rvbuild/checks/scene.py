@@ -118,7 +118,8 @@ class _Look:
     def _look_at_aoi(self) -> None:
         assert self._grid is not None
         self._aoi = open_aoi(self.inputs.get("aoi", ()), self._grid, self.settings.get("area"))
-        self._outside = self._aoi is not None and not (self._aoi.bounds.height and self._aoi.bounds.width)
+        empty = self._aoi is not None and not (self._aoi.bounds.height and self._aoi.bounds.width)
+        self._outside = empty and bool(self.inputs.get("aoi"))
         if self._outside:
             self._problem(
                 Level.ERROR,

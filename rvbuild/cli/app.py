@@ -23,6 +23,7 @@ _HELP = {
     "predict": "Predictions for validation and test scenes; or BUNDLE.zip IMAGE… -o DIR.",
     "eval": "The evaluation of predictions against labels.",
     "bundle": "A zip to predict with anywhere.",
+    "report": "One page on all of it: evaluation, curves, chips, and a picture of each predicted scene.",
     "build": "Everything.",
 }
 

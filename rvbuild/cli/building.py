@@ -7,7 +7,7 @@ import itertools
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,11 @@ def build(stage: str, words: Sequence[str], options: Options, normal: list[str] 
     reporter = report.make(len(projects) > 1, options.verbosity, options.as_json)
 
     def forced(artifacts: list[Artifact]) -> frozenset[str]:
-        return _closure_names(artifacts, stage, options) if options.always_make else frozenset()
+        if not options.always_make:
+            return frozenset()
+        # A scene that several splits share stands for its parts.
+        scenes = {s.id for p in projects for s in p.scenes if s.base in options.scenes} | set(options.scenes)
+        return _closure_names(artifacts, stage, scenes)
 
     try:
         with (
@@ -96,12 +100,12 @@ def _run(now: Session, wanted: list[Artifact], builder: Builder, options: Option
         raise
 
 
-def _closure_names(artifacts: list[Artifact], stage: str, options: Options) -> frozenset[str]:
+def _closure_names(artifacts: list[Artifact], stage: str, scenes: Collection[str]) -> frozenset[str]:
     by_name = {a.name: a for a in artifacts}
     left = [
         a.name
         for a in artifacts
-        if (stage == "build" or a.stage in stages_of(stage)) and (not options.scenes or a.scene in options.scenes)
+        if (stage == "build" or a.stage in stages_of(stage)) and (not scenes or a.scene in scenes)
     ]
     found: set[str] = set()
     while left:

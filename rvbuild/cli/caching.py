@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from rvbuild.build import garbage
-from rvbuild.build.inventory import Inventory, Roots, find_roots, take_inventory
+from rvbuild.build.inventory import Inventory, Roots, find_roots, require_records, take_inventory
 from rvbuild.build.verify import verify as verify_store
 from rvbuild.build.workspace import Workspace, locked
 from rvbuild.cli import report
@@ -69,6 +69,8 @@ def stats(as_json: bool) -> int:
         roots = find_roots(workspace.store, workspace.state.records())
         useless = garbage.choose(workspace.store, found, roots)
         most = garbage.choose(workspace.store, found, roots, max_size=0)
+        differences = workspace.store.differences()
+        names = workspace.state.names()
     data: dict[str, Any] = {
         "store": str(workspace.store.root),
         "objects": _count(k.size for k in found.objects.values()),
@@ -78,6 +80,7 @@ def stats(as_json: bool) -> int:
         "size": found.size(),
         "shown": {"count": roots.artifacts, "size": roots.size},
         "gc": {"size": sum(d.size for d in useless), "most": sum(d.size for d in most)},
+        "differences": {"count": len(differences), "keys": sorted(differences)},
     }
     if as_json:
         click.echo(json.dumps(data, indent=1, ensure_ascii=False))
@@ -92,6 +95,11 @@ def stats(as_json: bool) -> int:
         click.echo(f"{name:12} {data[name]['count']:>8}  {size_text(data[name]['size']):>8}  {what}")
     click.echo(f"{'in all':12} {'':8}  {size_text(found.size()):>8}")
     click.echo(f"{'shown':12} {roots.artifacts:>8}  {size_text(roots.size):>8}  artifacts that the workspace shows")
+    if differences:
+        count = len(differences)
+        click.echo(f"{'differences':12} {count:>8}  {'':8}  keys that gave other bytes at another time or place:")
+        for key, said in differences.items():
+            click.echo(f"{'':12} {names.get(key, said.get('stage'))}: {', '.join(said.get('outputs', ()))}")
     click.echo(f"`rvbuild cache gc` frees {size_text(data['gc']['size'])} that nobody can use;")
     click.echo(
         f"with --max-size or --older-than up to {size_text(data['gc']['most'])}: no earlier result is restored then"
@@ -115,6 +123,7 @@ def gc(max_size: str | None, older_than: str | None, dry_run: bool, grace: str |
     with opened(lock=True) as workspace, workspace.store.alone(_say_once("waiting for another rvbuild that writes …")):
         workspace.sweep()
         found = take_inventory(workspace.store)
+        require_records(workspace.root, workspace.state.records())
         roots = find_roots(workspace.store, workspace.state.records())
         drops = garbage.choose(workspace.store, found, roots, **limits)
         names = workspace.state.names()

@@ -61,7 +61,8 @@ class Session:
             If there is none.
         """
         stage, colon, scene = word.partition(":")
-        found = [a for a in self.artifacts if a.stage == stage and (not colon or a.scene == scene)]
+        ids = self._ids(scene)
+        found = [a for a in self.artifacts if a.stage == stage and (not colon or a.scene in ids)]
         if not colon:  # the merged artifact speaks for its scenes
             found = [a for a in found if a.scene is None] or found
         if not found:
@@ -77,12 +78,19 @@ class Session:
         found = self.artifacts if stage == "build" else [a for a in self.artifacts if a.stage in stages_of(stage)]
         if scenes:
             known = sorted({a.scene for a in found if a.scene is not None})
+            asked: set[str] = set()
             for scene in scenes:
-                if scene not in known:
+                ids = self._ids(scene) & set(known)
+                if not ids:
                     have = ", ".join(known) or "no scenes"
                     raise UsageError(f"--scene {scene}: {stage} has no such scene{nearest(scene, known)} ({have})")
-            found = [a for a in found if a.scene in scenes]
+                asked |= ids
+            found = [a for a in found if a.scene in asked]
         return found
+
+    def _ids(self, scene: str) -> set[str]:
+        """Return the id of a scene, and those of its parts if several splits share it."""
+        return {scene, *(s.id for p in self.projects for s in p.scenes if s.base == scene)}
 
 
 def project_paths(words: Sequence[str]) -> list[Path]:

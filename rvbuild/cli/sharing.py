@@ -33,6 +33,8 @@ def _split(command: str, words: Sequence[str]) -> tuple[str, list[str]]:
 def push(words: Sequence[str], everything: bool) -> int:
     """Send what the workspace shows, or with `everything` all earlier results too; return the exit status."""
     url, projects = _split("push", words)
+    if os.environ.get("RVBUILD_REMOTE_READ_ONLY", "") not in ("", "0"):
+        raise UsageError(f"cache push {url}: RVBUILD_REMOTE_READ_ONLY is set, so nothing is sent; unset it to send")
     if projects:
         raise UsageError(f"cache push {projects[0]}: push sends what the whole workspace shows; leave the project out")
     reporter = report.make(False, 0, False)
@@ -45,8 +47,13 @@ def push(words: Sequence[str], everything: bool) -> int:
             remote = Remote(url)
             there = sum(key in remote.keys for key in set(keys))
             moved = remote.push(workspace.store, keys, reporter.task("push"))
+            names = workspace.state.names()
     finally:
         reporter.close()
+    if moved.differing:
+        labels = ", ".join(sorted(names.get(key, key) for key in moved.differing))
+        said = f"{len(moved.differing)} have other bytes there, which stay, as the first writer wins: {labels}"
+        click.echo(f"{said}\nto take theirs: `rvbuild clean STAGE`, then `rvbuild cache pull`", err=True)
     return _sum_up(moved, "sent", f"; {there} were there already" if there else "")
 
 
@@ -65,6 +72,7 @@ def pull(words: Sequence[str], everything: bool) -> int:
         else:
             projects = load_all(project_paths(named), ())
             with locked(projects[0].workspace, reporter.note), session(projects, say=reporter.note) as now:
+                now.workspace.elsewhere = None  # what is there counts once it is here
                 moved, left = _pull_needed(remote, now, reporter)
             rest = f"; {left} artifacts are still to be built" if left else "; `rvbuild build` restores them"
     finally:
@@ -80,12 +88,14 @@ def _pull_needed(remote: Remote, now: Session, reporter: report.Plain) -> tuple[
     while True:
         planned = [now.plan[a.name] for a in now.artifacts]
         lacking = {p.facts.key for p in planned if p.decision.state is not State.FRESH and not p.facts.stored}
-        wanted = sorted(key for key in lacking if key in remote.keys and key not in tried)
+        wanted = sorted(key for key in lacking if key is not None and key not in tried)
         if not wanted:
             return total, sum(p.decision.state not in (State.FRESH, State.RESTORABLE) for p in planned)
         tried.update(wanted)
-        total += remote.pull(now.workspace.store, wanted, reporter.task("pull"))
-        now.plan.look_again()
+        moved = remote.pull(now.workspace.store, wanted, reporter.task("pull"))
+        total += moved
+        if moved.records:
+            now.plan.look_again()
 
 
 def _sum_up(moved: Moved, did: str, rest: str = "") -> int:

@@ -12,6 +12,7 @@ import shapely
 from numpy.typing import NDArray
 
 from rvbuild.errors import DataError
+from rvbuild.geo.blocks import Blocks, choose
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.rasterize import Burner
 from rvbuild.geo.reading import parts, reading
@@ -54,6 +55,10 @@ class Aoi:
             return False
         return bool(shapely.intersects_xy(self._union, part.col + part.width / 2, part.row + part.height / 2))
 
+    def allows(self, window: Window, within: bool) -> bool:
+        """Tell whether the window may be cut: it lies in the area wholly (`within`), or shares some of it."""
+        return self.contains(window) if within else self.intersects(window)
+
     def mask(self, window: Window) -> NDArray[np.bool_]:
         """Return whether the centre of each pixel lies in the area: (H, W) bool, False outside the scene."""
         return self._burner.read(window, outside=0).astype(bool)
@@ -65,27 +70,69 @@ class Aoi:
         return shapely.box(part.col, part.row, part.col_stop, part.row_stop)
 
 
+class Part(Aoi):
+    """What one split has of a scene: some blocks of it, and of an area of interest if there is one. Made by `open_aoi`.
+
+    Windows keep to the blocks wholly where a part of them would do for an area, so that no pixel is in two splits.
+    """
+
+    def __init__(self, blocks: Blocks, aoi: Aoi | None) -> None:
+        self.grid, self.blocks = blocks.grid, blocks
+        self._aoi = aoi
+        self.bounds = blocks.bounds if aoi is None else blocks.bounds.intersection(aoi.bounds)
+
+    def contains(self, window: Window) -> bool:
+        """Tell whether the window's part inside the scene lies wholly in the part; False if there is no such part."""
+        return self.blocks.contains(window) and (self._aoi is None or self._aoi.contains(window))
+
+    def intersects(self, window: Window) -> bool:
+        """Tell whether the window's part inside the scene shares some area with the part."""
+        found = self.blocks.windows(window)
+        return bool(found) if self._aoi is None else any(self._aoi.intersects(piece) for piece in found)
+
+    def contains_centre(self, window: Window) -> bool:
+        """Tell whether the window lies wholly in the blocks, and its centre in the area of interest."""
+        return self.blocks.contains(window) and (self._aoi is None or self._aoi.contains_centre(window))
+
+    def allows(self, window: Window, within: bool) -> bool:
+        """Tell whether the window may be cut: it lies wholly in the blocks, and the area of interest allows it."""
+        return self.blocks.contains(window) and (self._aoi is None or self._aoi.allows(window, within))
+
+    def mask(self, window: Window) -> NDArray[np.bool_]:
+        """Return whether the centre of each pixel lies in the part: (H, W) bool, False outside the scene."""
+        found = self.blocks.mask(window)
+        return found if self._aoi is None else found & self._aoi.mask(window)
+
+
 def open_aoi(files: Sequence[Path], grid: Grid, settings: Mapping[str, Any] | None = None) -> Aoi | None:
-    """Open the area of interest of a scene: the polygons of all files together; None if there are no files.
+    """Open the area of a scene that counts: all of its area of interest, or what a split has of it; None for all.
 
     Parameters
     ----------
     files
-        Of the area, in any CRS.
+        Of the area of interest, in any CRS: the polygons of all files together.
     grid
         Of the scene.
     settings
-        The `area` settings of the scene, if it has some: `parts`, what to read of the files.
+        The `area` settings of the scene, if it has some: `parts`, what to read of the files, and `blocks`, which
+        blocks of the scene its split has.
 
     Raises
     ------
     DataError
-        A file cannot be read or reprojected, holds no polygon, or holds something else than polygons.
+        A file cannot be read or reprojected, holds no polygon, or holds something else than polygons; or the area has
+        too few blocks for all splits.
     """
-    if not files:
-        return None
+    settings = settings or {}
+    aoi = _read_aoi(files, grid, settings) if files else None
+    if "blocks" not in settings:
+        return aoi
+    return Part(choose(grid, settings["blocks"], (lambda _: True) if aoi is None else aoi.intersects), aoi)
+
+
+def _read_aoi(files: Sequence[Path], grid: Grid, settings: Mapping[str, Any]) -> Aoi:
     shapes: list[Any] = []
-    how = [(path, reading(part, classless=True)) for paths, part in parts(files, settings or {}) for path in paths]
+    how = [(path, reading(part, classless=True)) for paths, part in parts(files, settings) for path in paths]
     for path, read in how:
         features = read_features(path, **read)
         before = len(shapes)

@@ -18,6 +18,9 @@ from rvbuild.geo.reading import parts, reading
 from rvbuild.geo.vectors import SINGLE, Features, polygons, read_features, to_pixels
 from rvbuild.geo.windows import Window
 
+_POLYGON = 3
+"""Of `shapely.get_type_id`."""
+
 
 class Areas(NamedTuple):
     """What one table of labels has: the areas of its features, in pixel coordinates (x = column, y = row)."""
@@ -55,6 +58,10 @@ class VectorLabels:
     def read(self, window: Window) -> NDArray[np.uint8]:
         """Return the class ids in a window: (H, W) uint8."""
         return self._burner.read(window, outside=self._null_id)
+
+    def digest(self, window: Window) -> str:
+        """Return a digest of the features in and around a window: equal ones, equal class ids."""
+        return self._burner.digest(window)
 
     def close(self) -> None:
         """Do nothing: no file stays open."""
@@ -95,17 +102,24 @@ def _read_table(files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, 
     known, buffer_px = names(classes), settings.get("buffer_px") or {}
     for path in files:
         features = read_features(path, **reading(settings))
+        areas.notes.extend(features.notes)
         ids = class_ids(features, settings, classes)
         placed = to_pixels(features, grid, shift_m=settings.get("shift_m"), shift_px=settings.get("shift_px"))
         valid = shapely.is_valid(placed)
+        # Most features are polygons that nothing is to be done to.
+        plain = valid & (shapely.get_type_id(placed) == _POLYGON) & ~shapely.is_empty(placed)
+        if "Polygon" in buffer_px:
+            plain[:] = False
         invalid: list[int] = []
         for index, class_id in enumerate(ids):
             if class_id is None:
                 continue
             if not valid[index]:
                 invalid.append(features.numbers[index])
-            area = _area(placed[index], buffer_px, known[class_id], path, features.numbers[index])
-            if not area.is_empty:
+            area = placed[index]
+            if not plain[index]:
+                area = _area(area, buffer_px, known[class_id], path, features.numbers[index])
+            if plain[index] or not area.is_empty:
                 areas.shapes.append(area)
                 areas.class_ids.append(class_id)
         if invalid:

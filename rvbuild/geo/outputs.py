@@ -6,6 +6,7 @@ with overviews. Peak memory is a band of rows, whatever the size of the scene.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -52,6 +53,8 @@ class _CogWriter:
             "bigtiff": "if_safer",
             # Pixels are copied, never warped; statistics would be an extra pass and a source of difference.
             "statistics": "no",
+            # The same bytes as with one.
+            "num_threads": str(os.cpu_count() or 1),
         }
         if predictor:
             self._options["predictor"] = "yes"

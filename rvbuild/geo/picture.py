@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,26 @@ def blend(picture: Picture, labels: NDArray[np.uint8], classes: Classes, share: 
     """Return a picture with the class colours laid over it; `share` is the weight of the colours."""
     mixed = picture * (1 - share) + colourize(labels, classes) * share
     return np.rint(mixed).astype(np.uint8)
+
+
+def resized(picture: Picture, size_px: int) -> Picture:
+    """Return a picture at `size_px` square, averaged where it shrinks."""
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    return np.asarray(image.resize((size_px, size_px), Image.Resampling.BOX))
+
+
+def draw_boxes(
+    picture: Picture, boxes: NDArray[np.floating], ids: NDArray[np.integer], classes: Classes, width_px: int = 1
+) -> Picture:
+    """Return a picture with boxes, (N, 4) x0, y0, x1, y1 in its pixels, in the colours of their class ids (N,)."""
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    pen, colors = ImageDraw.Draw(image), palette(classes)
+    for (x0, y0, x1, y1), class_id in zip(np.asarray(boxes).tolist(), np.asarray(ids).tolist(), strict=True):
+        left, top = math.floor(x0), math.floor(y0)
+        # The last pixel inside an edge is the one before it.
+        corners = (left, top, max(left, math.ceil(x1) - 1), max(top, math.ceil(y1) - 1))
+        pen.rectangle(corners, outline=tuple(map(int, colors[class_id])), width=width_px)
+    return np.asarray(image)
 
 
 def contact_sheet(

@@ -20,6 +20,7 @@ import shapely.geometry
 from affine import Affine
 from numpy.typing import NDArray
 
+from rvbuild.geo.areas import digest_areas
 from rvbuild.geo.environment import not_georeferenced_is_fine
 from rvbuild.geo.windows import Window
 
@@ -28,6 +29,10 @@ TILE_PX = 512
 
 CACHE_BYTES = 64 << 20
 """Burnt tiles that are kept."""
+
+
+KEPT_POINTS = 64
+"""A polygon of more points is kept as GeoJSON for other tiles; one of fewer is made anew."""
 
 
 class Burner:
@@ -60,7 +65,7 @@ class Burner:
         self._geometries = geometries
         self._values = [int(value) for value in values]
         self._tree = shapely.STRtree(geometries)
-        # rasterio takes geometries as GeoJSON; making it is half of the work, and large polygons lie in many tiles.
+        # rasterio takes geometries as GeoJSON; making it is much of the work, and large polygons lie in many tiles.
         self._shapes: dict[int, Any] = {}
         self._height, self._width = height, width
         self._background = background
@@ -79,6 +84,11 @@ class Burner:
                 shared = place.intersection(part)
                 pixels[shared.slices_in(window)] = self._tile(tile_row, tile_col)[shared.slices_in(place)]
         return pixels
+
+    def digest(self, window: Window) -> str:
+        """Return a digest of the polygons that a window is made of: equal ones give equal pixels."""
+        burnt = list(zip(self._values, self._all_touched, strict=True))
+        return digest_areas(self._tree, self._geometries, burnt, window)
 
     def _tile(self, tile_row: int, tile_col: int) -> NDArray[np.uint8]:
         key = (tile_row, tile_col)
@@ -108,7 +118,9 @@ class Burner:
     def _shape(self, index: int) -> Any:
         shape = self._shapes.get(index)
         if shape is None:
-            shape = self._shapes[index] = _as_geojson(self._geometries[index])
+            shape = _as_geojson(self._geometries[index])
+            if shapely.get_num_coordinates(self._geometries[index]) > KEPT_POINTS:
+                self._shapes[index] = shape
         return shape
 
 

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import fiona
 import fiona.errors
@@ -28,6 +28,7 @@ from rvbuild.geo import antimeridian
 from rvbuild.geo.environment import DETERMINISTIC_ENVIRONMENT
 from rvbuild.geo.grid import Grid, crs_name, reproject
 from rvbuild.geo.reading import parts
+from rvbuild.geo.shapes import shapes_of
 
 Geometries = NDArray[np.object_]
 Floats = NDArray[np.float64]
@@ -46,6 +47,8 @@ SINGLE = {
     "MultiPolygon": "Polygon",
 }
 """Type of a geometry of several parts → type of the parts."""
+
+_UNREADABLE = (fiona.errors.FionaError, OSError, ValueError, TypeError, KeyError, AttributeError)
 
 _FIELD_TYPES = {int: "int32", float: "float", str: "str"}
 
@@ -66,6 +69,8 @@ class Features:
     """The CRS is the one that every GeoJSON has unless it says otherwise, so it may mean nothing."""
     passed: tuple[int | None, ...]
     """Per feature, the place of the first of the `tests` that it passes, or None."""
+    notes: tuple[str, ...] = ()
+    """What may not be meant, a line each."""
 
 
 def read_features(
@@ -92,8 +97,11 @@ def read_features(
     Raises
     ------
     DataError
-        The file cannot be read, `layer` does not exist, or there are several layers and none is named.
+        The file cannot be read, `layer` does not exist, or there are several layers and none is named; or a filter
+        compares an attribute that the layer does not have.
     """
+    asked = {name for test in (*tests, *([where] if where else ())) for name in filters.compared(test)}
+    left_out, names = 0, set[str]()
     geometries: list[Any] = []
     values: list[Mapping[str, Any]] = []
     numbers: list[int] = []
@@ -109,18 +117,33 @@ def read_features(
         with fiona.open(path, layer=layer) as collection:
             crs = CRS.from_wkt(collection.crs.to_wkt()) if collection.crs else None
             implied = collection.driver == "GeoJSON" and crs is not None and crs.to_epsg() == 4326
+            columns = [] if collection.driver == "GeoJSON" else list(collection.schema["properties"])
+            if columns and (absent := _absent(asked, columns)):
+                some = ", ".join(columns[:20]) + (", …" if len(columns) > 20 else "")
+                raise DataError(
+                    f"{path}: has no attribute {absent}, which `where` or `class_where` compares; there are {some}"
+                )
             for number, record in enumerate(_records(path, collection)):
-                if record.geometry is None or not (where is None or filters.matches(where, record.get)):
+                if record.geometry is None:
                     continue
-                geometries.append(shapely.geometry.shape(record.geometry))
+                if asked:
+                    names.update(record.properties)
+                if where is not None and not filters.matches(where, record.get):
+                    left_out += 1
+                    continue
+                geometries.append(record.geometry)
                 values.append({name: record.get(name) for name in attributes})
                 numbers.append(number)
                 passed.append(next((n for n, test in enumerate(tests) if filters.matches(test, record.get)), None))
-    except (fiona.errors.FionaError, OSError, ValueError, TypeError, shapely.errors.ShapelyError) as error:
+            shapes = shapes_of(geometries)
+    except (*_UNREADABLE, shapely.errors.ShapelyError) as error:
         raise DataError(f"{path}: cannot be read as a vector file: {error}") from error
-    array = np.empty(len(geometries), dtype=object)
-    array[:] = geometries
-    return Features(path, shapely.force_2d(array), tuple(values), tuple(numbers), crs, implied, tuple(passed))
+    notes = []
+    if names and (absent := _absent(asked, names)):
+        notes.append(f"{path}: none of its features has an attribute {absent}")
+    if left_out and not numbers:
+        notes.append(f"{path}: none of its {left_out} features passes `where`")
+    return Features(path, shapes, tuple(values), tuple(numbers), crs, implied, tuple(passed), tuple(notes))
 
 
 def to_pixels(
@@ -215,26 +238,33 @@ def digest(paths: Sequence[Path], args: Mapping[str, Any]) -> str:
     return str(state.hexdigest())
 
 
-def write_geopackage(
+WRITTEN_BY = {".gpkg": "GPKG", ".fgb": "FlatGeobuf"}
+"""The driver of each kind of file that `write_layer` writes, by suffix."""
+
+
+def write_layer(
     path: Path,
     geometries: Geometries,
     properties: Sequence[Mapping[str, Any]],
     fields: Mapping[str, type],
     *,
-    layer: str,
+    geometry: str,
     crs: CRS | None,
 ) -> None:
-    """Write polygons, each with properties of the types in `fields`, as a GeoPackage, with the same bytes each time."""
-    schema = {"geometry": "Polygon", "properties": {name: _FIELD_TYPES[kind] for name, kind in fields.items()}}
+    """Write features as a GeoPackage or as FlatGeobuf, by the suffix of the file, with the same bytes each time.
+
+    All are of the type `geometry` (`Polygon` or `Point`), each with properties of the types in `fields`. The layer is
+    named after the file.
+    """
+    schema = {"geometry": geometry, "properties": {name: _FIELD_TYPES[kind] for name, kind in fields.items()}}
     records = (
-        {"type": "Feature", "properties": dict(values), "geometry": shapely.geometry.mapping(geometry)}
-        for geometry, values in zip(geometries, properties, strict=True)
+        {"type": "Feature", "properties": dict(values), "geometry": shapely.geometry.mapping(one)}
+        for one, values in zip(geometries, properties, strict=True)
     )
+    driver, wkt = WRITTEN_BY[path.suffix], None if crs is None else crs.to_wkt()
     with (
         fiona.Env(**DETERMINISTIC_ENVIRONMENT),
-        fiona.open(
-            path, "w", driver="GPKG", layer=layer, schema=schema, crs_wkt=None if crs is None else crs.to_wkt()
-        ) as collection,
+        fiona.open(path, "w", driver=driver, layer=path.stem, schema=schema, crs_wkt=wkt) as collection,
     ):
         collection.writerecords(records)
 
@@ -249,8 +279,14 @@ def polygons(geometry: Any) -> Any:
     return shapely.union_all(parts) if parts else shapely.MultiPolygon()
 
 
-@dataclass(frozen=True)
-class _Record:
+def _absent(asked: Iterable[str], names: Iterable[str]) -> str:
+    """Return which attributes of filters are not among those that there are, with the nearest of these."""
+    known = set(names)
+    absent = sorted(name for name in asked if not {name, name.split(".")[0]} & known)
+    return ", ".join(f"`{name}`{nearest(name, known)}" for name in absent)
+
+
+class _Record(NamedTuple):
     """A feature as its file has it."""
 
     geometry: Any

@@ -16,6 +16,7 @@ from torch import nn
 from rvbuild.errors import ModelError
 from rvbuild.learn import models
 from rvbuild.learn.device import place, select_device
+from rvbuild.learn.fold import fold_batchnorm
 from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS
 
 
@@ -120,7 +121,8 @@ def load_model(
     Returns
     -------
     tuple[nn.Module, ModelInfo]
-        The model in eval mode, on the device, channels last; and its description.
+        The model in eval mode, on the device, channels last, its batch normalisations folded unless it is the user's
+        own; and its description.
 
     Raises
     ------
@@ -145,4 +147,7 @@ def load_model(
         model.load_state_dict(state)
     except RuntimeError as error:
         raise ModelError(f'{weights}: the weights do not fit the model "{info.model}": {error}') from error
-    return place(model, where).eval(), info
+    model.eval()
+    if ":" not in info.model:
+        fold_batchnorm(model)
+    return place(model, where), info

@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape
 Series = Sequence[tuple[int, float]]
 """(epoch, value) pairs."""
 
-FIGURES = {"iou": "IoU", "f1": "F1"}
+FIGURES = {"iou": "IoU", "f1": "F1", "ap50": "AP50"}
 """What is shown of the metrics: the first that they have, by class and as `mean_<name>`."""
 
 PANEL_WIDTH = 420

@@ -67,7 +67,8 @@ def save(folder: Path, snapshot: Snapshot) -> None:
         "scaler": dict(snapshot.scaler),
         "lines": snapshot.lines,
     }
-    text = json.dumps({**content, "digest": _digest(tensors, content)}, sort_keys=True)
+    # Not sorted: classes keep their order, so that curves are drawn as without a break.
+    text = json.dumps({**content, "digest": _digest(tensors, content)})
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f"{CHECKPOINT}.part"
     safetensors.torch.save_file(tensors, part, metadata={_META: text})

@@ -47,7 +47,8 @@ class Trained:
 
     weights: State
     lines: list[dict[str, Any]]
-    """One entry per epoch: epoch (from 1), lr of its last step, train_loss, val_loss, metrics."""
+    """One entry per epoch: epoch (from 1), lr of its last step, train_loss, val_loss, metrics; and train_losses, if the
+    loss has parts."""
     kept_epoch: int
 
 
@@ -144,6 +145,8 @@ class Training:
     def _epoch(self, epoch: int, epochs: int) -> dict[str, Any]:
         line: dict[str, Any] = {"epoch": epoch, "val_loss": None, "metrics": None}
         line["train_loss"], line["lr"] = self._learn(epoch, epochs)
+        if parts := self._objective.parts():
+            line["train_losses"] = parts
         if not math.isfinite(line["train_loss"]):
             raise ModelError(
                 f"the training loss is {line['train_loss']} in epoch {epoch}: the weights have diverged; "
@@ -186,16 +189,18 @@ class Training:
         self._scaler.update()
         return loss.detach().double()
 
-    def _validate(self) -> tuple[float, dict[str, Any]]:
-        """Return the mean loss per chip and the metrics of the validation chips."""
-        total = torch.zeros((), dtype=torch.float64, device=self._device)
+    def _validate(self) -> tuple[float | None, dict[str, Any]]:
+        """Return the mean loss per chip, if there is one, and the metrics of the validation chips."""
+        total: torch.Tensor | None = torch.zeros((), dtype=torch.float64, device=self._device)
         with torch.inference_mode():
             for batch in self._batches(self._validation_requests):
                 images, targets = self._on_device(batch)
                 with self._precision():
-                    total += self._objective.validate(self.model, images, targets).double() * len(images)
+                    loss = self._objective.validate(self.model, images, targets)
+                total = None if loss is None or total is None else total + loss.double() * len(images)
                 self._progress.advance(len(images))
-        return float(total) / self._data.validation_count, self._objective.scores()
+        mean = None if total is None else float(total) / self._data.validation_count
+        return mean, self._objective.scores()
 
     @contextlib.contextmanager
     def _measured(self) -> Iterator[None]:
@@ -291,7 +296,8 @@ def _summary(line: Mapping[str, Any], epochs: int) -> str:
     text = f"epoch {line['epoch']}/{epochs}: loss {line['train_loss']:.4f}"
     if line["metrics"] is None:
         return text
-    text += f", validation {line['val_loss']:.4f}"
+    if line["val_loss"] is not None:
+        text += f", validation {line['val_loss']:.4f}"
     figure = shown_figure(line["metrics"])
     by_class = line["metrics"].get(figure, {})
     mean = line["metrics"].get(f"mean_{figure}")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, Strict
 
-from rvbuild.project import cells
+from rvbuild.project import boxes, cells
 from rvbuild.project.keys import show
 from rvbuild.project.table import Finding, Fraction, Known, Pixels, Table, duplicates, expected, no_effect, wrong
 
@@ -39,6 +39,9 @@ class KeepTable(Table):
         if known.task == cells.TASK:
             if self.given("min_px"):
                 yield no_effect("min_px", "on cells, which have one class each")
+        elif known.task == boxes.TASK:
+            if self.given("min_px"):
+                yield no_effect("min_px", "on boxes, of which one is enough")
         elif known.chip_px is not None and self.min_px > known.chip_px**2:
             yield Finding(
                 ("min_px",), f"{self.min_px} is more than a chip has: {known.chip_px}² = {known.chip_px**2} pixels"
@@ -65,8 +68,23 @@ class ChipTable(Table):
     )
     keep: KeepTable | None = Field(None, description="Keep chips by the classes in them. Default: keep all.")
 
+    ioa_thresh: Fraction = Field(
+        0.8, description="For object_detection: a box is a target of the chips that show at least this share of it."
+    )
+    clip: bool = Field(False, description="For object_detection: whether boxes end at the edge of their chip.")
+    neg_ratio: float | None = Field(
+        None,
+        ge=0,
+        description="For object_detection: how many chips without any box are cut for each that has one; chips that "
+        "have neither enough of a box nor too little are not cut. Default: all chips, whatever they show.",
+    )
+    neg_ioa_thresh: Fraction = Field(
+        0.2, description="With neg_ratio: a chip has no box if it shows less than this share of each."
+    )
+
     def check(self, known: Known) -> Iterator[Finding]:
-        """Find keys of the other method."""
+        """Find keys of the other method, and of other tasks."""
+        yield from boxes.check_chip(self, known)
         if self.method == "sliding":
             for field in ("per_scene", "size_limits_px"):
                 if self.given(field):
@@ -77,7 +95,19 @@ class ChipTable(Table):
             yield no_effect("stride_px", 'with method = "random"; set per_scene, or method = "sliding"', "method")
 
     def slice(self) -> dict[str, Any]:
-        """Return the settings, with the stride filled in."""
-        settings = super().slice()
+        """Return the settings, with the stride filled in, without what is about boxes."""
+        settings = {key: value for key, value in super().slice().items() if key not in boxes.CHIP_KEYS}
         settings["stride_px"] = self.stride_px or self.size_px
+        return settings
+
+
+class BoxChipTable(ChipTable):
+    """How the chips of a project with boxes are cut."""
+
+    def slice(self) -> dict[str, Any]:
+        """Return the settings, with what is about boxes."""
+        settings = {**super().slice(), **{key: getattr(self, key) for key in boxes.CHIP_KEYS}}
+        if self.keep is not None:
+            # One box is enough.
+            settings["keep"] = {**settings["keep"], "min_px": 1}
         return settings

@@ -86,7 +86,9 @@ class ClassTable(Table):
         return {"anyOf": [{"type": "string", "pattern": _COLOR_PATTERN}, handler(schema)]}
 
 
-def check_classes(classes: Mapping[str, ClassTable], names: tuple[str, ...], null: str) -> Iterator[Finding]:
+def check_classes(
+    classes: Mapping[str, ClassTable], names: tuple[str, ...], null: str, *, alone: bool = False
+) -> Iterator[Finding]:
     """Yield what is wrong with the classes together, with keys relative to `[classes]`.
 
     Parameters
@@ -97,6 +99,8 @@ def check_classes(classes: Mapping[str, ClassTable], names: tuple[str, ...], nul
         The names of all classes, right or wrong.
     null
         The name of the null class.
+    alone
+        Whether one class is enough.
     """
     for name in names:
         problem = name_problem(name, RESERVED_CLASSES)
@@ -118,7 +122,7 @@ def check_classes(classes: Mapping[str, ClassTable], names: tuple[str, ...], nul
         yield Finding(
             (), f"{len(real)} classes; at most {MOST_CLASSES - 1} besides {show(null)} fit into an 8-bit label raster"
         )
-    if len(real) == 1:
+    if len(real) == 1 and not alone:
         yield Finding(
             (),
             f"only one class, {show(real[0])}; a model tells at least two apart: "

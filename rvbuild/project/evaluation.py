@@ -3,26 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, Strict
 
+from rvbuild.project import boxes
 from rvbuild.project.table import Finding, Known, Table, duplicates
 
 
 class EvalTable(Table):
     """What is evaluated."""
 
-    later: ClassVar[dict[str, str]] = {"iou_thresh": "belongs to object_detection, which is not supported yet"}
-
     splits: Annotated[tuple[Literal["validation", "test"], ...], Strict(False)] = Field(
         ("validation", "test"), description="Which scenes are evaluated; those without labels are left out."
     )
 
+    iou_thresh: float = Field(
+        0.5,
+        gt=0,
+        lt=1,
+        description="For object_detection: a predicted box is right if it overlaps a label of its class by more than "
+        "this, intersection over union. The average precisions have thresholds of their own.",
+    )
+
     def check(self, known: Known) -> Iterator[Finding]:
-        """Find repeated splits."""
+        """Find repeated splits, and keys of other tasks."""
+        yield from boxes.check_eval(self, known)
         yield from duplicates(self.splits, "splits")
 
     def slice(self) -> dict[str, Any]:
         """Return the settings of the stage; which scenes are evaluated is not among them."""
         return {}
+
+
+class BoxEvalTable(EvalTable):
+    """How boxes are evaluated."""
+
+    def slice(self) -> dict[str, Any]:
+        """Return the settings, with what is about boxes."""
+        return {"iou_thresh": self.iou_thresh}

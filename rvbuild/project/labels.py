@@ -8,7 +8,9 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Discriminator, Field, Strict, Tag
 
-from rvbuild.project import cells
+from rvbuild.project import boxes, cells
+from rvbuild.project.box_files import TABLES as BOX_FILES
+from rvbuild.project.box_files import BoxFileTable, CocoTable, CsvTable, VocTable
 from rvbuild.project.classes import parse_color
 from rvbuild.project.keys import show
 from rvbuild.project.table import Finding, Fraction, Known, Pixels, SomePaths, Table, expected, no_effect, wrong
@@ -50,6 +52,7 @@ class RasterLabelsTable(Table):
     def check(self, known: Known) -> Iterator[Finding]:
         """Find unknown classes and values that cannot occur in a label raster."""
         yield from cells.check_labels(self, known)
+        yield from boxes.check_labels(self, known)
         yield from _class(("other",), self.other, known, also=("error",))
         if self.map is not None and self.encoding == "rgb":
             yield no_effect("map", 'with encoding = "rgb": a colour stands for the class that has it', "encoding")
@@ -156,6 +159,7 @@ class VectorLabelsTable(Table):
     def check(self, known: Known) -> Iterator[Finding]:
         """Find unknown classes and keys that exclude each other."""
         yield from cells.check_labels(self, known)
+        yield from boxes.check_labels(self, known)
         if self.class_ is not None:
             yield from _class(("class",), self.class_, known)
         if self.background is not None:
@@ -242,11 +246,7 @@ def _class(key: tuple[str, ...], name: str, known: Known, also: tuple[str, ...] 
         yield Finding(key, problem)
 
 
-_LATER_KINDS = {
-    "coco": "boxes belong to object_detection, which is not supported yet",
-    "voc": "boxes belong to object_detection, which is not supported yet",
-    "csv": "boxes belong to object_detection, which is not supported yet",
-}
+_KINDS = ("raster", "vector", *BOX_FILES)
 _FORMS = '{ raster = "labels_{id}.tif" } or { vector = "labels_{id}.geojson", class = "…" }'
 
 
@@ -260,11 +260,10 @@ def _pick(value: object) -> object:
         return wrong("a list of labels can hold only tables with vector; several rasters are one: raster = [ … ]")
     if not isinstance(value, dict):
         return expected(f"a table such as {_FORMS}, or false")
-    if "raster" in value and "vector" in value:
-        return wrong('expected either "raster" or "vector", found both')
-    if "raster" not in value and "vector" not in value:
-        for name in _LATER_KINDS.keys() & value.keys():
-            return wrong(f"{_LATER_KINDS[name]}; expected a table such as {_FORMS}")
+    kinds = [kind for kind in _KINDS if kind in value]
+    if len(kinds) > 1:
+        return wrong(f"expected either {' or '.join(map(show, kinds))}, found {'both' if len(kinds) == 2 else 'all'}")
+    if not kinds:
         return wrong(f'the table has neither "raster" nor "vector"; expected a table such as {_FORMS}')
     return value
 
@@ -275,11 +274,18 @@ def _kind(value: object) -> str:
         return "<raster>"
     if isinstance(value, list | tuple):
         return "<vectors>"
+    if isinstance(value, BoxFileTable):
+        return f"<{value.kind}>"
+    if isinstance(value, dict) and (kind := next((kind for kind in BOX_FILES if kind in value), None)):
+        return f"<{kind}>"
     return "<none>" if value is False else "<vector>"
 
 
 AnyLabelsTable: TypeAlias = Annotated[
     Annotated[RasterLabelsTable, Tag("<raster>")]
+    | Annotated[CocoTable, Tag("<coco>")]
+    | Annotated[VocTable, Tag("<voc>")]
+    | Annotated[CsvTable, Tag("<csv>")]
     | Annotated[VectorLabelsTable, Tag("<vector>")]
     | Annotated[tuple[VectorLabelsTable, ...], Strict(False), Tag("<vectors>")]
     | Annotated[Literal[False], Tag("<none>")],

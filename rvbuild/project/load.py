@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from rvbuild.errors import ProjectError
-from rvbuild.project import cells
+from rvbuild.project import boxes, cells
 from rvbuild.project import overrides as overriding
 from rvbuild.project.classes import check_classes
 from rvbuild.project.general import TASKS
@@ -62,7 +62,7 @@ def load(path: Path, overrides: Sequence[str] = (), environ: Mapping[str, str] |
     resolver = Resolver(file, data, problems, environment)
     project = resolver.project(Path(os.path.abspath(path)), find_workspace(path))  # noqa: PTH100 - keeps symbolic links
     if problems or refused or project is None:
-        raise ProjectError([*problems.report(), *refused])
+        raise ProjectError([*problems.report(), *dict.fromkeys(refused)])
     return project
 
 
@@ -152,9 +152,10 @@ def _check(file: ProjectFile, data: dict[str, Any], problems: Problems) -> None:
         chip_px=chip_px if size_known else None,
         task=file.project.task,
     )
+    alone = file.project.task == boxes.TASK  # an object is something else than what is around it
     found = [(key, finding) for key, table in tables_in(file) for finding in table.check(known)]
     if isinstance(classes, dict):
-        found += [(("classes",), finding) for finding in check_classes(file.classes, names, null)]
+        found += [(("classes",), finding) for finding in check_classes(file.classes, names, null, alone=alone)]
     doubtful = [
         (at, item) for at, item in found if any(problems.touch(*at, *key) for key in (item.key, *item.rests_on))
     ]

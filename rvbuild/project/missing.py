@@ -67,10 +67,10 @@ def _find(project: Project, scenes: Iterable[Scene]) -> Iterator[_Missing]:
     """Yield each file that cannot be used, once per scene and part."""
     if project.train.weights is not None:
         yield from _bad(project, [project.train.weights], "", "", "weights")
-    for scene in scenes:
-        yield from _bad(project, scene.image.files, scene.id, scene.split, "image")
-        yield from _bad(project, scene.labels.files if scene.labels else (), scene.id, scene.split, "labels")
-        yield from _bad(project, scene.aoi, scene.id, scene.split, "aoi")
+    for scene in {scene.base: scene for scene in scenes}.values():
+        yield from _bad(project, scene.image.files, scene.base, scene.split, "image")
+        yield from _bad(project, scene.labels.files if scene.labels else (), scene.base, scene.split, "labels")
+        yield from _bad(project, scene.aoi, scene.base, scene.split, "aoi")
 
 
 def _bad(project: Project, paths: Iterable[str], scene: str, split: str, part: str) -> Iterator[_Missing]:

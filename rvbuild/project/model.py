@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from rvbuild.project.analyze import AnalyzeTable
+from rvbuild.project.box_files import BoxFileTable
 from rvbuild.project.bundle import BundleTable
 from rvbuild.project.chip import ChipTable
 from rvbuild.project.evaluation import EvalTable
 from rvbuild.project.image import ImageTable
 from rvbuild.project.labels import RasterLabelsTable, VectorLabelsTable
 from rvbuild.project.predict import PredictTable
+from rvbuild.project.splits import Split
 from rvbuild.project.train import TrainTable
-
-Split: TypeAlias = Literal["train", "validation", "test"]
-"""What a scene is for."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +113,19 @@ class VectorLabels:
         return _with_cells({"kind": "vector", "background": self.table.background, "parts": parts}, self.cells)
 
 
+@dataclass(frozen=True)
+class BoxFileLabels:
+    """Labels as box files: the files, expanded, how they are read, and the name of the scene's image file."""
+
+    files: tuple[str, ...]
+    table: BoxFileTable
+    scene_image: str
+
+    def slice(self) -> dict[str, Any]:
+        """Return the settings, without the paths."""
+        return self.table.settings(self.scene_image)
+
+
 def _with_cells(settings: dict[str, Any], cells: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the settings of labels, with what is said of cells if the task is to classify them."""
     return settings if cells is None else {**settings, "cells": dict(cells)}
@@ -121,12 +133,12 @@ def _with_cells(settings: dict[str, Any], cells: Mapping[str, Any] | None) -> di
 
 @dataclass(frozen=True)
 class Scene:
-    """One scene.
+    """One scene, or the part of one that one split has.
 
     Attributes
     ----------
     id
-        Its id, usable as a file name.
+        Its id, usable as a file name; of a part `a.train`, `a.validation` or `a.test`, where `a` is the scene.
     split
         What it is for.
     image
@@ -139,15 +151,21 @@ class Scene:
         The files of its area of interest; none for the whole image.
     aoi_parts
         If its tables say what to read of them: each table's number of `files`, `layer` and `where`.
+    base
+        The id of the scene in the project file.
+    blocks
+        If the scene is shared by several splits: which of its blocks are this part; see `splits.Placed`.
     """
 
     id: str
     split: Split
     image: ImageSource
     channels: tuple[int, ...] | None
-    labels: RasterLabels | VectorLabels | None
+    labels: RasterLabels | VectorLabels | BoxFileLabels | None
     aoi: tuple[str, ...]
-    aoi_parts: tuple[Mapping[str, Any], ...] = ()
+    aoi_parts: tuple[Mapping[str, Any], ...]
+    base: str
+    blocks: Mapping[str, Any] | None
 
 
 class Written(NamedTuple):
@@ -188,7 +206,8 @@ class Project:
     env
         The environment variables that were read, with their values, or None if unset.
     written
-        Scene id (empty for the project) and part (`image`, `labels`, `aoi`, `weights`) → how its paths were written.
+        Scene id in the file (empty for the project) and part (`image`, `labels`, `aoi`, `weights`) → how its paths were
+        written.
     """
 
     path: Path

@@ -5,20 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from rvbuild.project import cells
-from rvbuild.project.chip import ChipTable
+from rvbuild.project import boxes, cells
+from rvbuild.project.box_files import TABLES as BOX_FILES
+from rvbuild.project.box_files import BoxFileTable
+from rvbuild.project.chip import BoxChipTable, ChipTable
 from rvbuild.project.classes import null_color
+from rvbuild.project.evaluation import BoxEvalTable
 from rvbuild.project.keys import Key, dotted, show
 from rvbuild.project.labels import RasterLabelsTable, VectorLabelsTable, joined, speaker
-from rvbuild.project.model import ClassDef, ImageSource, Project, RasterLabels, Scene, Split, VectorLabels, Written
+from rvbuild.project.model import (
+    BoxFileLabels,
+    ClassDef,
+    ImageSource,
+    Project,
+    RasterLabels,
+    Scene,
+    VectorLabels,
+    Written,
+)
 from rvbuild.project.names import RESERVED_PROJECTS, name_problem
 from rvbuild.project.paths import Environment, PathError, expand, uses_id
-from rvbuild.project.predict import CellPredictTable, PredictTable
+from rvbuild.project.predict import BoxPredictTable, CellPredictTable, PredictTable
 from rvbuild.project.problems import Problems
 from rvbuild.project.scene import SceneTable
 from rvbuild.project.schema import ProjectFile
+from rvbuild.project.splits import Placed, placed
 from rvbuild.project.train import METRICS, MODELS, TrainTable
 from rvbuild.project.vectors import areas
 
@@ -58,6 +71,11 @@ class Resolver:
         chip, predict = self.file.chip, self.file.predict
         if self.file.project.task == cells.TASK:
             scenes, chip, predict = self._cells(scenes)
+        evaluation, stride_px = self.file.eval, chip.size_px
+        if self.file.project.task == boxes.TASK:
+            chip, predict = boxes.of_task(BoxChipTable, chip), boxes.of_task(BoxPredictTable, predict)
+            # By half a chip, each object up to that size is seen whole by some window.
+            evaluation, stride_px = boxes.of_task(BoxEvalTable, evaluation), max(1, chip.size_px // 2)
         train = self._train([item.name for item in classes if item.id != null_id])
         if self.problems:
             return None
@@ -77,8 +95,8 @@ class Resolver:
             analyze=file.analyze,
             chip=chip,
             train=train,
-            predict=predict.model_copy(update={"stride_px": predict.stride_px or chip.size_px}),
-            eval=file.eval,
+            predict=predict.model_copy(update={"stride_px": predict.stride_px or stride_px}),
+            eval=evaluation,
             bundle=file.bundle,
             env=dict(self.environment.read),
             written=self.written,
@@ -117,7 +135,7 @@ class Resolver:
 
     def _cells(self, scenes: tuple[Scene, ...]) -> tuple[tuple[Scene, ...], ChipTable, PredictTable]:
         """Return scenes, chips and predictions of a project whose chips are cells: all of one size."""
-        sources = {scene.id: self._source(scene.id, "labels") for scene in scenes}
+        sources = {scene.base: self._source(scene.base, "labels") for scene in scenes}
         tables = {(*at, "labels"): speaker(table.labels) for table, at in sources.values()}
         given, chip = cells.cell_px_of(tables.values()), self.file.chip
         cell_px = given or chip.size_px
@@ -126,7 +144,7 @@ class Resolver:
         size_px = chip.size_px if chip.given("size_px") else cell_px
         fitted = tuple(
             replace(scene, labels=replace(scene.labels, cells=cells.cell_settings(scene.labels.table, cell_px)))
-            if scene.labels
+            if scene.labels and not isinstance(scene.labels, BoxFileLabels)
             else scene
             for scene in scenes
         )
@@ -134,22 +152,22 @@ class Resolver:
 
     def _scenes(self) -> tuple[Scene, ...]:
         """Return all scenes, and report what they lack."""
-        scenes = []
-        places: list[Key] = []
-        for split in get_args(Split):
-            for number, id_ in enumerate(getattr(self.file.scenes, split)):
-                scenes.append(self._scene(id_, split))
-                places.append(("scenes", split, number))
+        found = placed(self.file.scenes, self.file.project.seed)
+        scenes = [self._scene(item) for item in found]
+        # What is wrong with a scene is said once, not for each of its parts.
+        once = {item.key: scene for item, scene in reversed([*zip(found, scenes, strict=True)])}
+        places, whole = list(reversed(once)), list(reversed(once.values()))
         self._check_there_is_training()
-        self._check_images(scenes, places)
-        self._check_labels(scenes, places)
-        self._check_channels(scenes)
-        self._check_normalize(scenes)
-        self._check_differ(scenes)
+        self._check_images(whole, places)
+        self._check_labels(whole, places)
+        self._check_channels(whole)
+        self._check_normalize(whole)
+        self._check_differ(whole)
         return tuple(scenes)
 
-    def _scene(self, id_: str, split: Split) -> Scene:
+    def _scene(self, item: Placed) -> Scene:
         """Return one scene: what `[scene]` says, where `by_id` says nothing else."""
+        id_ = item.base
         table, at = self._source(id_, "image")
         image = table.image
         files = self._files(id_, "image", tuple(path for _, path in image.paths()) if image else (), at)
@@ -158,21 +176,26 @@ class Resolver:
         aoi = self._files(id_, "aoi", tuple(text for area in areas(table.aoi) for text in area.vector), at)
         aoi_parts = [{"files": len(area.vector), **area.settings()} for area in areas(table.aoi)]
         return Scene(
-            id=id_,
-            split=split,
+            id=item.id,
+            split=item.split,
             image=ImageSource(files, image),
             channels=channels,
-            labels=self._labels(id_),
+            labels=self._labels(id_, files),
             aoi=aoi,
             aoi_parts=tuple(aoi_parts) if any(len(part) > 1 for part in aoi_parts) else (),
+            base=id_,
+            blocks=item.blocks,
         )
 
-    def _labels(self, id_: str) -> RasterLabels | VectorLabels | None:
+    def _labels(self, id_: str, image: tuple[str, ...]) -> RasterLabels | VectorLabels | BoxFileLabels | None:
         """Return the labels of a scene, or None if it has none."""
         table, at = self._source(id_, "labels")
         labels = table.labels
         if isinstance(labels, RasterLabelsTable):
             return RasterLabels(self._files(id_, "labels", labels.raster, at), labels)
+        if isinstance(labels, BoxFileTable):
+            files = self._files(id_, "labels", labels.paths, at)
+            return BoxFileLabels(files, labels, Path(image[0]).name if image else "")
         if isinstance(labels, VectorLabelsTable):
             return VectorLabels(self._files(id_, "labels", labels.vector, at), labels, self.class_names)
         if isinstance(labels, tuple):
@@ -228,7 +251,7 @@ class Resolver:
                     break
                 number -= count
         if isinstance(value, dict):
-            name = next(name for name in ("files", "raster", "vector") if name in value)
+            name = next(name for name in ("files", "raster", "vector", *BOX_FILES) if name in value)
             key, value = (*key, name), value[name]
         if isinstance(value, list) and any(isinstance(item, dict) for item in value):
             return _layer_keys(value, key)[number]
@@ -259,13 +282,13 @@ class Resolver:
         """Report scenes that lack a part: once if none of them has it, else one by one."""
         if not lacking or self.problems.touch("scene", part):
             return
-        if len(lacking) == len(scenes) and not any(self._overrides(scene.id, part) for scene in scenes):
+        if len(lacking) == len(scenes) and not any(self._overrides(scene.base, part) for scene in scenes):
             self.problems.add(("scene", part), f"missing; expected, for example: {example}")
             return
         for scene, at, message in lacking:
-            if not self.problems.touch("scenes", "by_id", scene.id):
-                own = dotted(("scenes", "by_id", scene.id, part))
-                self.problems.add(at, f"scene {show(scene.id)} {message}; set scene.{part} or {own}")
+            if not self.problems.touch("scenes", "by_id", scene.base):
+                own = dotted(("scenes", "by_id", scene.base, part))
+                self.problems.add(at, f"scene {show(scene.base)} {message}; set scene.{part} or {own}")
 
     def _overrides(self, id_: str, part: str) -> bool:
         """Tell whether a scene has a part of its own."""
@@ -273,7 +296,7 @@ class Resolver:
 
     def _check_channels(self, scenes: Iterable[Scene]) -> None:
         """Report scenes whose number of channels is not that of the others."""
-        numbers = {scene.id: len(scene.channels) for scene in scenes if scene.channels}
+        numbers = {scene.base: len(scene.channels) for scene in scenes if scene.channels}
         for id_, number in numbers.items():
             first = next(iter(numbers))
             if number != numbers[first]:
@@ -286,11 +309,11 @@ class Resolver:
         for scene in scenes[1:]:
             first, how = scenes[0].image.normalize(), scene.image.normalize()
             if how != first and scene.image.files and scenes[0].image.files:
-                key = (*self._source(scene.id, "image")[1], "image")
+                key = (*self._source(scene.base, "image")[1], "image")
                 names = [show(each["kind"]) if each else "no such transform" for each in (first, how)]
                 if names[0] == names[1]:
                     names[1] += " with other settings"
-                message = f"scene {show(scenes[0].id)} has {names[0]} at the end, scene {show(scene.id)} {names[1]}"
+                message = f"scene {show(scenes[0].base)} has {names[0]} at the end, scene {show(scene.base)} {names[1]}"
                 self.problems.add((*key, "transform"), f"{message}; a model normalises all images in one way")
         how = scenes[0].image.normalize() if scenes else None
         if how and self.file.train.given("max_stds"):
@@ -302,7 +325,9 @@ class Resolver:
         table = self.file.scene
         texts = [path for _, path in table.image.paths()] if table.image else []
         texts += [text for area in areas(table.aoi) for text in area.vector]
-        same = [scene.id for scene in scenes if not any(self._overrides(scene.id, part) for part in ("image", "aoi"))]
+        same = [
+            scene.base for scene in scenes if not any(self._overrides(scene.base, part) for part in ("image", "aoi"))
+        ]
         same = list(dict.fromkeys(same))
         if table.image and len(same) > 1 and not any(uses_id(text) for text in texts):
             listed = ", ".join(show(id_) for id_ in same[:3]) + (" and more" if len(same) > 3 else "")

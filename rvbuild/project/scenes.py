@@ -8,9 +8,11 @@ from typing import Annotated, TypeAlias
 from pydantic import BeforeValidator, Field, Strict
 
 from rvbuild.errors import nearest
+from rvbuild.project import splits
 from rvbuild.project.keys import Key, show
 from rvbuild.project.names import RESERVED_SCENES, clashes, name_problem
 from rvbuild.project.scene import SceneTable
+from rvbuild.project.splits import SplitOrIds, SplitTable
 from rvbuild.project.table import Finding, Known, Table, expected
 
 SPLITS = ("train", "validation", "test")
@@ -27,8 +29,16 @@ class ScenesTable(Table):
     """The scenes by what they are for."""
 
     train: Ids = Field((), description="Ids of the scenes to train on. A path may hold {id}.")
-    validation: Ids = Field((), description="Ids of the scenes that watch the training and are evaluated.")
-    test: Ids = Field((), description="Ids of the scenes that are only predicted, and evaluated if they have labels.")
+    validation: SplitOrIds = Field(
+        (),
+        description="Ids of the scenes that watch the training and are evaluated; or a table that takes a part of the "
+        "training scenes.",
+    )
+    test: SplitOrIds = Field(
+        (),
+        description="Ids of the scenes that are only predicted, and evaluated if they have labels; or a table that "
+        "takes a part of the training scenes.",
+    )
     by_id: dict[str, SceneTable] = Field(
         default_factory=dict, description="Keys of [scene] that are different for one scene: by_id.ID.image = …"
     )
@@ -38,7 +48,9 @@ class ScenesTable(Table):
         keys: list[Key] = []
         ids: list[str] = []
         for split in SPLITS:
-            members: tuple[str, ...] = getattr(self, split)
+            members = getattr(self, split)
+            if isinstance(members, SplitTable):
+                continue
             keys += [(split, number) for number in range(len(members))]
             ids += members
         first: dict[str, str] = {}
@@ -57,6 +69,7 @@ class ScenesTable(Table):
             yield Finding(
                 keys[number], f"scenes {show(scene)} and {show(earlier)} differ only in case, as do their files"
             )
+        yield from splits.check(self)
         for scene in self.by_id:
             if scene not in first:
                 hint = nearest(scene, ids) or "; add it there, or remove this override"

@@ -26,6 +26,7 @@ building   = "#ff0000"
 train      = ["a", "b"]             # ids of your scenes
 validation = ["c"]
 test       = []                     # predicted, and evaluated if they have labels
+# validation = {{ fraction = 0.2, by = "block", block_px = 1200 }}       # instead: a fifth of each scene to train on
 
 # [scenes.by_id."c"]                # any key of [scene], for one scene
 # image = "elsewhere/c.tif"
@@ -37,7 +38,7 @@ image = "data/{{id}}.tif"             # a path, a list of paths (one mosaic), or
 # Labels: a raster of class ids (encoding = "id") or of class colours (encoding = "rgb") on the grid of the image …
 labels = {{ raster = "data/{{id}}_label.tif", encoding = "id" }}
 # … or a vector file, in any format and CRS:
-# labels = {{ vector = "data/{{id}}.geojson", class = "building", background = "background" }}
+# labels = {{ vector = "data/{{id}}.geojson", class = "building", background = "background", where = "height > 3" }}
 
 # aoi = "data/{{id}}_aoi.geojson"     # polygons; chips, predictions and scores keep to them
 
@@ -91,6 +92,7 @@ building   = "#ff0000"
 train      = ["a", "b"]             # ids of your scenes
 validation = ["c"]
 test       = []                     # predicted, and evaluated if they have labels
+# validation = {{ fraction = 0.2, by = "block", block_px = 1200 }}       # instead: a fifth of each scene to train on
 
 # [scenes.by_id."c"]                # any key of [scene], for one scene
 # image = "elsewhere/c.tif"

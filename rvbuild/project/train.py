@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, Tag, WithJsonSchema
 
 from rvbuild.errors import nearest
-from rvbuild.project import classifiers
+from rvbuild.project import boxes, classifiers
 from rvbuild.project.keys import show
 from rvbuild.project.table import (
     REFERENCE,
@@ -35,6 +35,7 @@ MODELS = {
         "unet",
     ),
     "chip_classification": (*classifiers.TORCHVISION, *classifiers.SCRATCH),
+    "object_detection": boxes.MODELS,
 }
 """The models that have a name, by task; the first is the default."""
 
@@ -45,7 +46,11 @@ SCRATCH_MODELS = ("unet", *classifiers.SCRATCH)
 
 _SHOWN_MODELS = 8
 
-METRICS = {"semantic_segmentation": ("mean_iou", "mean_f1"), "chip_classification": ("accuracy", "mean_f1")}
+METRICS = {
+    "semantic_segmentation": ("mean_iou", "mean_f1"),
+    "chip_classification": ("accuracy", "mean_f1"),
+    "object_detection": ("mean_ap50", "mean_ap"),
+}
 """What the best epoch can be chosen by, by task; the first is the default."""
 
 AUGMENTATIONS = ("flip", "rotate90", "brightness", "contrast", "saturation", "hue")
@@ -106,9 +111,11 @@ class TrainTable(Table):
     model: Annotated[str, _named_schema(ALL_MODELS)] | None = Field(
         None,
         description=f"The model: {', '.join(MODELS['semantic_segmentation'])}; for chip_classification one of "
-        "torchvision's classifiers, such as resnet18, efficientnet_b0 or swin_t, or cnn; or a factory of yours as "
+        "torchvision's classifiers, such as resnet18, efficientnet_b0 or swin_t, or cnn; for object_detection "
+        "fasterrcnn_, retinanet_ or fcos_ with resnet18_fpn, resnet34_fpn, resnet50_fpn or resnet101_fpn, "
+        "fasterrcnn_mobilenet_v3_large_fpn, or ssdlite_mobilenet_v3_large; or a factory of yours as "
         "package.module:name. unet and cnn train from scratch in minutes. Default: deeplabv3_resnet50; for "
-        "chip_classification, resnet18.",
+        "chip_classification, resnet18; for object_detection, fasterrcnn_resnet50_fpn.",
     )
     model_args: dict[str, Any] = Field(
         default_factory=dict, description="Arguments of the model, for example { width = 16, depth = 4 } for unet."
@@ -148,10 +155,11 @@ class TrainTable(Table):
     select: Literal["last", "best"] = Field(
         "last", description="Which epoch's model is kept: the last, or the best on the validation scenes."
     )
-    select_metric: Literal["mean_iou", "mean_f1", "accuracy"] | None = Field(
+    select_metric: Literal["mean_iou", "mean_f1", "accuracy", "mean_ap50", "mean_ap"] | None = Field(
         None,
         description="What best means, for select = best and for patience: mean_iou or mean_f1; for "
-        "chip_classification, accuracy or mean_f1. Default: the first of them.",
+        "chip_classification, accuracy or mean_f1; for object_detection, mean_ap50 or mean_ap. Default: the first of "
+        "them.",
     )
     patience: int = Field(
         0,
@@ -170,6 +178,7 @@ class TrainTable(Table):
     def check(self, known: Known) -> Iterator[Finding]:
         """Find unknown classes, keys without effect, and what needs validation scenes."""
         yield from self._check_model(known)
+        yield from boxes.check_train(self, known)
         yield from self._check_loss()
         yield from self._check_schedule()
         yield from self._check_selection(known)

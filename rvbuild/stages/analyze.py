@@ -12,6 +12,9 @@ import numpy as np
 import rasterio
 
 from rvbuild.errors import DataError
+from rvbuild.geo.aoi import Part, open_aoi
+from rvbuild.geo.blocks import Blocks
+from rvbuild.geo.grid import Grid
 from rvbuild.geo.image import open_scene_image
 from rvbuild.geo.stats import BandCounter, BandStats
 from rvbuild.geo.windows import Window
@@ -33,9 +36,10 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     Parameters
     ----------
     inputs
-        `image`: the files of the scene.
+        `image`: the files of the scene; `aoi`: none or more, if several splits share the scene.
     settings
-        `image`, `channels`, `sample` (share of the scene's blocks, in (0, 1]) and `seed`.
+        `image`, `channels`, `sample` (share of the scene's blocks, in (0, 1]), `seed`; and `area`, if several splits
+        share the scene: only pixels in the blocks of this one count.
 
     Notes
     -----
@@ -45,11 +49,14 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
         rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES),
         open_scene_image(inputs["image"], settings) as source,
     ):
-        windows = blocks(source.grid.height, source.grid.width, settings["sample"], settings["seed"])
+        part = _part(inputs, settings, source.grid)
+        windows = blocks(source.grid.height, source.grid.width, settings["sample"], settings["seed"], part)
         counters = [BandCounter(source.dtype) for _ in range(source.count)]
         progress.start("analyze", len(windows), "windows")
         for window in windows:
             image, valid = source.read(window)
+            if part is not None and not part.contains(window):
+                valid = valid & part.mask(window)
             for counter, band, known in zip(counters, image, valid, strict=True):
                 counter.add(band.ravel() if known.all() else band[known])
             progress.advance()
@@ -63,11 +70,13 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
         write_stats(outputs / "stats.json", bands, str(source.dtype))
 
 
-def blocks(height: int, width: int, sample: float, seed: int) -> list[Window]:
-    """Return the windows to read, row by row: all of the scene, or a seeded sample of at least one block."""
+def blocks(height: int, width: int, sample: float, seed: int, part: Blocks | None = None) -> list[Window]:
+    """Return the windows to read, row by row: all of the scene or part, or a seeded sample of at least one block."""
+    every = _partition(height, width, BLOCK_PX if sample < 1 else _BAND_COLS)
+    if part is not None:
+        every = [window for window in every if part.windows(window)]
     if sample >= 1:
-        return _partition(height, width, _BAND_COLS)
-    every = _partition(height, width, BLOCK_PX)
+        return every
     wanted = max(1, round(sample * len(every)))
     chosen = np.random.default_rng(seed).choice(len(every), size=wanted, replace=False)
     return [every[index] for index in sorted(chosen.tolist())]
@@ -77,6 +86,14 @@ def write_stats(path: Path, bands: Sequence[BandStats], dtype: str) -> None:
     """Write statistics as JSON: keys sorted, floats as short as they are exact."""
     value = {"bands": [band.to_json() for band in bands], "dtype": dtype}
     path.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _part(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], grid: Grid) -> Blocks | None:
+    """Return the blocks of the scene that count, or None for all of it."""
+    if "area" not in settings:
+        return None
+    part = open_aoi(inputs.get("aoi", ()), grid, settings["area"])
+    return part.blocks if isinstance(part, Part) else None
 
 
 def _partition(height: int, width: int, cols: int) -> list[Window]:

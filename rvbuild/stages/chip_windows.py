@@ -10,16 +10,22 @@ import xxhash
 from rvbuild.geo.aoi import Aoi
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.windows import Window, sliding
-
-Span = tuple[int, int]
-"""The first and the last place along one axis."""
+from rvbuild.tasks.protocol import Aim, Span
 
 ATTEMPTS = 10_000
 """How often a place is drawn for one random window before the area of interest counts as too small for any more."""
 
+AIMED_ATTEMPTS = 100
+"""How often a place is drawn for one window that is to show a box, or none."""
+
 
 def candidates(
-    grid: Grid, aoi: Aoi | None, chip: Mapping[str, Any], seed: int, prescribed: Sequence[Window] | None = None
+    grid: Grid,
+    aoi: Aoi | None,
+    chip: Mapping[str, Any],
+    seed: int,
+    prescribed: Sequence[Window] | None = None,
+    aim: Aim | None = None,
 ) -> list[Window]:
     """Return the windows that may become chips.
 
@@ -37,18 +43,23 @@ def candidates(
         The seed of this artifact.
     prescribed
         With "sliding": windows to take instead of the grid's, or None.
+    aim
+        What chooses among them, and where random ones go; a random window that finds no place in `AIMED_ATTEMPTS` is
+        left out.
     """
     if chip["method"] == "sliding":
         windows = prescribed
         if windows is None:
             windows = sliding(grid.height, grid.width, chip["size_px"], chip["stride_px"])
-        return [window for window in windows if _allowed(window, aoi, chip["within_aoi"])]
+        allowed = [window for window in windows if _allowed(window, aoi, chip["within_aoi"])]
+        return allowed if aim is None else aim.choose(allowed)
     found: list[Window] = []
     for number in range(chip["per_scene"]):
-        window = _random_window(number, grid, aoi, chip, seed)
-        if window is None:
+        window = _random_window(number, grid, aoi, chip, seed, aim)
+        if window is not None:
+            found.append(window)
+        elif aim is None:
             break
-        found.append(window)
     return found
 
 
@@ -63,20 +74,33 @@ def uniform(seed: int, *parts: int | str) -> float:
     return float((digest >> 11) * 2.0**-53)
 
 
-def _random_window(number: int, grid: Grid, aoi: Aoi | None, chip: Mapping[str, Any], seed: int) -> Window | None:
+def _random_window(
+    number: int, grid: Grid, aoi: Aoi | None, chip: Mapping[str, Any], seed: int, aim: Aim | None
+) -> Window | None:
     """Draw sizes and places until one is allowed; None if there is none after many attempts."""
     smallest, largest = chip["size_limits_px"] or (chip["size_px"], chip["size_px"])
-    for attempt in range(1 if aoi is None else ATTEMPTS):
+    for attempt in range(AIMED_ATTEMPTS if aim is not None else 1 if aoi is None else ATTEMPTS):
         size = _integer(smallest, largest, uniform(seed, "size", number, attempt))
         rows, cols = _places(size, grid, aoi, chip["within_aoi"])
+        aimed = None if aim is None else aim.spans(number, attempt, size)
+        if aimed is not None:
+            rows, cols = _both(rows, aimed[0]), _both(cols, aimed[1])
         if rows is None or cols is None:
             continue
         row = _integer(*rows, uniform(seed, "row", number, attempt))
         col = _integer(*cols, uniform(seed, "col", number, attempt))
         window = Window(row, col, size, size)
-        if _allowed(window, aoi, chip["within_aoi"]):
+        if _allowed(window, aoi, chip["within_aoi"]) and (aim is None or aim.accepts(number, window)):
             return window
     return None
+
+
+def _both(one: Span | None, other: Span) -> Span | None:
+    """Return the places that are in both."""
+    if one is None:
+        return None
+    low, high = max(one[0], other[0]), min(one[1], other[1])
+    return (low, high) if low <= high else None
 
 
 def _places(size: int, grid: Grid, aoi: Aoi | None, within: bool) -> tuple[Span | None, Span | None]:
@@ -105,4 +129,4 @@ def _integer(low: int, high: int, share: float) -> int:
 def _allowed(window: Window, aoi: Aoi | None, within: bool) -> bool:
     if aoi is None:
         return True
-    return aoi.contains(window) if within else aoi.intersects(window)
+    return aoi.allows(window, within)

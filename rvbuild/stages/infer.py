@@ -5,7 +5,8 @@ window has one that overhangs: what lies outside is padding that is 0 after norm
 in training. Windows without any valid pixel, and those that have no pixel of the area of interest, are not predicted.
 Windows of another size than chips are resampled to it, as chips are.
 
-Windows are read ahead by threads, and batches are formed in the order of the windows: results depend on nothing else.
+Windows are read ahead by threads and merged behind by another; batches are formed, and merged, in the order of the
+windows: results depend on nothing else.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from rvbuild.progress import Progress
 from rvbuild.stages.block_cache import block_cache
 from rvbuild.stages.chip_resample import resample
 from rvbuild.stages.read_ahead import read_ahead
+from rvbuild.stages.write_behind import WriteBehind
+from rvbuild.tasks.protocol import Merger
 
 
 class _Read(NamedTuple):
@@ -107,8 +110,9 @@ def infer_scene(
         tallest = max((window.height for window in windows), default=settings["chip_px"])
         cache = block_cache(source, tallest, readers=threads)
     progress.start("predict", len(windows), "windows")
-    with cache, reproducible(0, device), torch.inference_mode():
-        merger = task.merger(grid, outputs, settings)
+    # Merging takes little beside the model, but it runs on one core while most of a model runs on all.
+    merger = task.merger(grid, outputs, settings)
+    with cache, reproducible(0, device), torch.inference_mode(), WriteBehind(depth=1) as behind:
         depth = 2 * predict["batch_size"]
         read = functools.partial(_read, size_px=settings["chip_px"])
         reads = read_ahead(open_source, read, windows, threads=threads, depth=depth)
@@ -116,12 +120,16 @@ def infer_scene(
             images = np.stack([ready.read.image for ready in batch])
             valid = np.stack([ready.read.valid for ready in batch])
             predictions = task.forward(model, normalizer(images, None if valid.all() else valid, device))
-            for ready, prediction in zip(batch, predictions, strict=True):
-                merger.add(ready.read.window, prediction, ready.keep)
+            behind.call(_merge, merger, [(ready.read.window, ready.keep) for ready in batch], predictions)
             progress.advance(len(batch))
             # Not to be held while the next ones are made.
-            del images, valid, predictions
-        merger.finish()
+            del batch, images, valid, predictions
+        behind.call(merger.finish)
+
+
+def _merge(merger: Merger, windows: Sequence[tuple[Window, npt.NDArray[np.bool_]]], predictions: Any) -> None:
+    for (window, keep), prediction in zip(windows, predictions, strict=True):
+        merger.add(window, prediction, keep)
 
 
 def _read(source: SceneImage, window: Window, size_px: int) -> _Read:

@@ -10,7 +10,7 @@ from rvbuild.errors import UsageError, nearest
 if TYPE_CHECKING:
     from rvbuild.tasks.protocol import Task
 
-NAMES = ("chip_classification", "semantic_segmentation")
+NAMES = ("chip_classification", "object_detection", "semantic_segmentation")
 
 
 def get(name: str) -> Task:

@@ -17,7 +17,7 @@ import numpy as np
 
 from rvbuild.learn.hooks import Objective, Target, Targets
 from rvbuild.progress import Progress
-from rvbuild.tasks.protocol import ClassList, Labels, Merger
+from rvbuild.tasks.protocol import ClassList, Draw, Labels, Merger
 
 if TYPE_CHECKING:
     import torch
@@ -31,17 +31,20 @@ if TYPE_CHECKING:
 __all__ = [
     "PREDICT_SETTINGS",
     "RAW",
+    "aim",
     "chip_windows",
     "class_counts",
     "collate",
     "derive",
     "draw",
     "forward",
+    "label_digest",
     "labels",
     "mask",
     "merger",
     "objective",
     "orient",
+    "overlay",
     "pack",
     "report",
     "resize",
@@ -87,10 +90,19 @@ def chip_windows(
     return cell_windows(files, settings, grid=grid, classes=classes, stride_px=chip["stride_px"])
 
 
-def target(source: _Cells, window: Window) -> Target | None:
+def aim(source: _Cells, chip: Mapping[str, Any], draw: Draw) -> None:
+    """Return None: chips lie where the chip settings say."""
+
+
+def target(source: _Cells, window: Window, chip: Mapping[str, Any]) -> Target | None:
     """Return `{"classes": () uint8 class id}` of a window; None if it is unlabelled."""
     class_id = source.cells.classify(window)
     return None if class_id == source.null_id else {"classes": np.array(class_id, dtype=np.uint8)}
+
+
+def label_digest(source: _Cells, window: Window) -> str | None:
+    """Return a digest of the labels in a window; None for rasters."""
+    return source.cells.digest(window)
 
 
 def mask(target: Target, keep: np.ndarray, null_id: int) -> Target:
@@ -98,12 +110,12 @@ def mask(target: Target, keep: np.ndarray, null_id: int) -> Target:
     return target if keep.any() else {"classes": np.array(null_id, dtype=np.uint8)}
 
 
-def resize(target: Target, size_px: int) -> Target:
+def resize(target: Target, shape: tuple[int, int], size_px: int) -> Target:
     """Return the target: the class of a chip does not depend on its size."""
     return target
 
 
-def draw(target: Target, classes: ClassList) -> np.ndarray:
+def draw(target: Target, picture: np.ndarray, classes: ClassList) -> np.ndarray:
     """Return a pixel of the colour of the class, `(1, 1, 3)` uint8."""
     from rvbuild.geo.picture import colourize
 
@@ -181,6 +193,13 @@ def scene_grid(predictions: Path) -> Grid:
     from rvbuild.tasks.classification_cells import read_cells
 
     return read_cells(predictions).grid
+
+
+def overlay(predictions: Path, grid: Grid, step: int, classes: ClassList) -> np.ndarray:
+    """Return the predicted classes in their colours; see `rvbuild.tasks.protocol.Task.overlay`."""
+    from rvbuild.tasks.classification_outputs import overlay as draw
+
+    return draw(predictions, grid, step, classes)
 
 
 def score(

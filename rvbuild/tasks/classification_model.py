@@ -38,6 +38,10 @@ class ClassificationObjective:
         """Return the loss of one batch; see `rvbuild.learn.hooks.Objective`."""
         return self._losses(logits(model, images, len(self._outputs)), self._wanted(targets))
 
+    def parts(self) -> dict[str, float]:
+        """Return nothing: the loss is one."""
+        return {}
+
     def validate(self, model: nn.Module, images: torch.Tensor, targets: Targets) -> torch.Tensor:
         """Return the loss of one validation batch, and count its chips."""
         found, wanted = logits(model, images, len(self._outputs)), self._wanted(targets)

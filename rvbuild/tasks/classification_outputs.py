@@ -11,8 +11,10 @@ import numpy.typing as npt
 import shapely
 
 from rvbuild.geo.classes import Classes
+from rvbuild.geo.grid import Grid
 from rvbuild.geo.outputs import ClassRasterWriter, RgbRasterWriter, ScoreRasterWriter
-from rvbuild.geo.polygons import write_features
+from rvbuild.geo.overview import Overlay, class_overlay, shown_at
+from rvbuild.geo.polygons import SUFFIXES, write_features
 from rvbuild.geo.qgis import write_raster_style, write_vector_style
 from rvbuild.progress import Progress
 from rvbuild.tasks.classification_cells import CELLS, Cells, class_ids, read_cells, shortest
@@ -20,7 +22,6 @@ from rvbuild.tasks.classification_cells import CELLS, Cells, class_ids, read_cel
 LABELS = "labels.tif"
 SCORES = "scores.tif"
 COLORS = "rgb.tif"
-VECTORS = {"geojson": "cells.geojson", "gpkg": "cells.gpkg"}
 
 
 def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
@@ -47,10 +48,17 @@ def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, 
     squares = shapely.box(places[:, 1], places[:, 0], places[:, 1] + 1, places[:, 0] + 1)
     fields = {"class_id": int, "class_name": str, "score": float, "row": int, "column": int}
     fields |= {f"score_{item['name']}": float for item in trained}
-    path = outputs / VECTORS[predict["cells"]]
+    path = outputs / f"cells{SUFFIXES[predict['cells']]}"
     write_features(path, squares, grid, _properties(cells, labels, places, trained), fields)
     write_vector_style(path, trained)
     progress.advance()
+
+
+def overlay(predictions: Path, grid: Grid, step: int, classes: Classes) -> Overlay:
+    """Return the class of the cell of each of an overview's pixels; see `rvbuild.tasks.protocol.Task.overlay`."""
+    cells = read_cells(predictions)
+    rows, cols = (shown_at(length, step) // cells.cell_px for length in (grid.height, grid.width))
+    return class_overlay(class_ids(cells)[np.ix_(rows, cols)], classes)
 
 
 def _properties(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -23,6 +23,13 @@ ClassList = Sequence[Mapping[str, Any]]
 """`[{"id": 0, "name": "car", "color": "#ffff00"}, ...]`: every class, null included, in id order."""
 
 
+Span = tuple[int, int]
+"""The first and the last place that a window may start at, along one axis."""
+
+Draw = Callable[..., float]
+"""Returns a number in [0, 1) that follows from its arguments, whole numbers and texts, and from a seed."""
+
+
 class Labels(Protocol):
     """The labels of a scene, open for reading; what can be asked of them is between the functions of a task."""
 
@@ -32,6 +39,19 @@ class Labels(Protocol):
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *exception: object) -> None: ...
+
+
+class Aim(Protocol):
+    """Says which windows are worth cutting, from what the labels hold."""
+
+    def choose(self, windows: Sequence[Window]) -> list[Window]:
+        """Return those windows of the grid that may become chips, in the order they came."""
+
+    def spans(self, number: int, attempt: int, size_px: int) -> tuple[Span, Span] | None:
+        """Return the rows and columns that random window `number` may start at, at its `attempt`; None: any."""
+
+    def accepts(self, number: int, window: Window) -> bool:
+        """Tell whether random window `number` may be this one; otherwise another place is drawn."""
 
 
 class Merger(Protocol):
@@ -94,20 +114,35 @@ class Task(Protocol):
         Asked for sliding windows only. The parameters are those of `labels`, and the chip settings.
         """
 
-    def target(self, source: Any, window: Window) -> Target | None:
+    def aim(self, source: Any, chip: Mapping[str, Any], draw: Draw) -> Aim | None:
+        """Return what chooses windows by what the labels hold, or None if the chip settings ask for no such choice.
+
+        `source` is what `labels` returned; `draw` has the seed of the artifact.
+        """
+
+    def target(self, source: Any, window: Window, chip: Mapping[str, Any]) -> Target | None:
         """Return the target of the chip at `window`; None if there is nothing to learn from it, so it is no chip.
 
-        `source` is what `labels` returned.
+        `source` is what `labels` returned, `chip` the chip settings.
+        """
+
+    def label_digest(self, source: Any, window: Window) -> str | None:
+        """Return a digest of all that labels say in and around `window`; None if they cannot tell without being read.
+
+        Where it is equal for two states of the labels, `target` is, for every window that lies in `window`.
         """
 
     def mask(self, target: Target, keep: np.ndarray, null_id: int) -> Target:
         """Return a target without what lies outside `keep`, `(H, W)` bool."""
 
-    def resize(self, target: Target, size_px: int) -> Target:
-        """Return a target for its chip resampled to `size_px` square."""
+    def resize(self, target: Target, shape: tuple[int, int], size_px: int) -> Target:
+        """Return a target for its chip, of `shape` (H, W), resampled to `size_px` square."""
 
-    def draw(self, target: Target, classes: ClassList) -> np.ndarray:
-        """Return a picture of a target, `(H, W, 3)` uint8 in the colours of the classes."""
+    def draw(self, target: Target, picture: np.ndarray, classes: ClassList) -> np.ndarray:
+        """Return a picture of a target, uint8 in the colours of the classes.
+
+        `picture`, (H, W, 3) uint8, is that of the chip's image, at the size of the chip that the target is for.
+        """
 
     def class_counts(self, target: Target, n_classes: int) -> np.ndarray:
         """Return `(n_classes,)` int64: how often each class id occurs in a chip's target (pixels, boxes or chips)."""
@@ -189,6 +224,26 @@ class Task(Protocol):
         """Return the pixel grid of the scene that predictions were made for, from the file that `score` reads.
 
         Which file that is, of infer or of predict, says `rules.common.PREDICTIONS`.
+        """
+
+    def overlay(self, predictions: Path, grid: Grid, step: int, classes: ClassList) -> np.ndarray:
+        """Return a picture of predictions to lay over the image, for an overview of every `step`-th pixel.
+
+        Parameters
+        ----------
+        predictions
+            The file that `score` reads.
+        grid
+            Of the scene.
+        step
+            See `rvbuild.geo.overview`.
+        classes
+            For their colours.
+
+        Returns
+        -------
+        ndarray
+            (h, w, 4) uint8: red, green, blue and opacity; 0 where nothing was predicted.
         """
 
     def score(

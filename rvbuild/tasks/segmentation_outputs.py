@@ -6,10 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rvbuild.geo.classes import NODATA, Classes
+from rvbuild.geo.grid import Grid
 from rvbuild.geo.outputs import RgbRasterWriter
+from rvbuild.geo.overview import Overlay, class_overlay, overview
 from rvbuild.geo.polygons import vectorize
 from rvbuild.geo.qgis import write_raster_style
+from rvbuild.geo.raster import open_image
 from rvbuild.geo.rasterfile import grid_of, open_dataset
 from rvbuild.geo.windows import Window
 from rvbuild.progress import Progress
@@ -32,6 +37,13 @@ def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, 
     if predict["vectors"]:
         vectorize(labels, classes, NODATA, predict["vectors"], outputs)
         progress.advance(len(predict["vectors"]))
+
+
+def overlay(predictions: Path, grid: Grid, step: int, classes: Classes) -> Overlay:
+    """Return the classes of an overview's pixels; see `rvbuild.tasks.protocol.Task.overlay`."""
+    with open_image([predictions]) as labels:
+        ids, known = overview(labels, step)
+    return class_overlay(np.where(known[0], ids[0], np.uint8(NODATA)), classes)
 
 
 def _write_colors(labels: Path, classes: Classes, path: Path) -> None:

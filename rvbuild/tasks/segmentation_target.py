@@ -29,14 +29,14 @@ def mask(target: Mapping[str, npt.NDArray[Any]], keep: npt.NDArray[np.bool_], nu
     return {"labels": np.where(keep, target["labels"], np.uint8(null_id))}
 
 
-def resize(target: Mapping[str, npt.NDArray[Any]], size_px: int) -> Target:
+def resize(target: Mapping[str, npt.NDArray[Any]], shape: tuple[int, int], size_px: int) -> Target:
     """Return a target whose labels are `size_px` square: the class at the centre of each new pixel."""
     labels = target["labels"]
     rows, cols = (_nearest(length, size_px) for length in labels.shape)
     return {"labels": np.ascontiguousarray(labels[rows[:, None], cols[None, :]])}
 
 
-def draw(target: Mapping[str, npt.NDArray[Any]], classes: Classes) -> Picture:
+def draw(target: Mapping[str, npt.NDArray[Any]], picture: Picture, classes: Classes) -> Picture:
     """Return a target as a picture (H, W, 3) uint8 in the colours of the classes."""
     return colourize(target["labels"], classes)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from rvbuild.learn.hooks import Objective, Target, Targets
 from rvbuild.progress import Progress
-from rvbuild.tasks.protocol import ClassList, Merger
+from rvbuild.tasks.protocol import ClassList, Draw, Merger
 from rvbuild.tasks.segmentation_target import draw, mask, resize
 
 if TYPE_CHECKING:
@@ -28,17 +28,20 @@ if TYPE_CHECKING:
 __all__ = [
     "PREDICT_SETTINGS",
     "RAW",
+    "aim",
     "chip_windows",
     "class_counts",
     "collate",
     "derive",
     "draw",
     "forward",
+    "label_digest",
     "labels",
     "mask",
     "merger",
     "objective",
     "orient",
+    "overlay",
     "pack",
     "report",
     "resize",
@@ -72,9 +75,18 @@ def chip_windows(
     """Return None: chips lie where the chip settings say."""
 
 
-def target(source: LabelSource, window: Window) -> Target:
+def aim(source: LabelSource, chip: Mapping[str, Any], draw: Draw) -> None:
+    """Return None: chips lie where the chip settings say."""
+
+
+def target(source: LabelSource, window: Window, chip: Mapping[str, Any]) -> Target:
     """Return `{"labels": (H, W) uint8 class ids}` of a window."""
     return {"labels": source.read(window)}
+
+
+def label_digest(source: LabelSource, window: Window) -> str | None:
+    """Return a digest of the labels in a window; None for rasters."""
+    return source.digest(window)
 
 
 def class_counts(target: Target, n_classes: int) -> np.ndarray:
@@ -154,6 +166,13 @@ def scene_grid(predictions: Path) -> Grid:
 
     with open_image([predictions]) as source:
         return source.grid
+
+
+def overlay(predictions: Path, grid: Grid, step: int, classes: ClassList) -> np.ndarray:
+    """Return the predicted classes in their colours; see `rvbuild.tasks.protocol.Task.overlay`."""
+    from rvbuild.tasks.segmentation_outputs import overlay as draw
+
+    return draw(predictions, grid, step, classes)
 
 
 def score(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -36,6 +37,13 @@ STAGES = textwrap.dedent(
             raise DataError("the text says fail")
         if "CRASH" in text:
             os.kill(os.getpid(), signal.SIGKILL)
+        if "HUNGRY" in text:
+            import resource
+            resource.setrlimit(resource.RLIMIT_AS, (1 << 30, resource.RLIM_INFINITY))
+            try:
+                bytearray(4 << 30)
+            finally:
+                resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         if "SLOW" in text:
             progress.note("slow")
             time.sleep(settings.get("seconds", 1))
@@ -88,7 +96,7 @@ class Space:
     def artifacts(self) -> list[Artifact]:
         found = [
             Artifact(
-                f"upper:p:{s}",
+                f"upper:p:{quote(s)}",
                 "p",
                 "upper",
                 s,
@@ -100,7 +108,7 @@ class Space:
             )
             for s in self.scenes
         ]
-        parts = tuple(Product(f"part/{s}", f"upper:p:{s}", ("out.txt",)) for s in self.scenes)
+        parts = tuple(Product(f"part/{s}", f"upper:p:{quote(s)}", ("out.txt",)) for s in self.scenes)
         found.append(
             Artifact("join:p", "p", "join", None, "fakestages:join", 1, dict(self.settings["join"]), parts, "cache/p")
         )
@@ -120,10 +128,10 @@ class Space:
         if str(self.root) in sys.path:
             sys.path.remove(str(self.root))
         sys.path.insert(0, str(self.root))
-        workspace = Workspace(self.root)
+        recorder = Recorder()
+        workspace = Workspace(self.root, recorder.note)
         executor = Pool({}, self.root / "cache" / "log") if self.pool else Inline({})
         plan = Plan(workspace, self.artifacts(), view_runner(executor), forced)
-        recorder = Recorder()
         builder = Builder(plan, executor, recorder)
         return workspace, plan, builder, recorder
 
@@ -142,12 +150,15 @@ class Space:
                 builder.skip(artifact.name, "not reached")
             self.outcomes = {o.artifact.label(): o for o in builder.outcomes.values()}
             return {label: o.did.value for label, o in self.outcomes.items()}
+        except BaseException:
+            builder.interrupt()
+            raise
         finally:
             builder._executor.close()
             workspace.close()
 
     def states(self) -> dict[str, str]:
-        workspace, plan, builder, _ = self.opened()
+        workspace, plan, builder, self.recorder = self.opened()
         try:
             plan.look(plan.artifacts.values())
             self.reasons = {a.label(): [str(r) for r in plan[a.name].decision.reasons] for a in plan.artifacts.values()}
@@ -175,6 +186,40 @@ def space(tmp_path: Path) -> Space:
     for name in "abc":
         made.write(name, name)
     return made
+
+
+@pytest.fixture(scope="session")
+def bucket_server() -> Iterator[str]:
+    """Return the address of a server that speaks S3, in this process, with credentials that mean nothing."""
+    server_module = pytest.importorskip("moto.server")
+    pytest.importorskip("s3fs")
+    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(bucket_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """Return the address of an empty bucket, with an environment in which s3fs finds it."""
+    import s3fs
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.setenv(name, "testing")
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", bucket_server)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    s3fs.S3FileSystem.clear_instance_cache()
+    fs = s3fs.S3FileSystem()
+    fs.mkdir("bucket")
+    yield "s3://bucket"
+    fs.invalidate_cache()
+    fs.rm("bucket", recursive=True)
+    s3fs.S3FileSystem.clear_instance_cache()
 
 
 @pytest.fixture

@@ -16,9 +16,11 @@ from rvbuild.errors import StoreError, UsageError
 from rvbuild.progress import Silent
 
 
-@pytest.fixture(params=["directory", "file", "memory"])
+@pytest.fixture(params=["directory", "file", "memory", "s3"])
 def url(request, tmp_path):
-    if request.param == "memory":
+    if request.param == "s3":
+        yield f"{request.getfixturevalue('bucket')}/some where"
+    elif request.param == "memory":
         fs = fsspec.filesystem("memory")
         fs.store.clear()
         yield "memory://bucket/some where"
@@ -149,6 +151,7 @@ def test_contents_go_before_records(space, tmp_path, monkeypatch):
         put(source, target)
 
     monkeypatch.setattr(remote, "_put", fail_on_records)
+    monkeypatch.setattr(remote, "_pauses_s", ())
     workspace = Workspace(space.root)
     with pytest.raises(StoreError, match="cannot write to the store: the line is cut"):
         remote.push(workspace.store, take_inventory(workspace.store).actions, Silent())

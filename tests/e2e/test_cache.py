@@ -10,7 +10,7 @@ import pytest
 from .conftest import Space
 
 ALL = {"analyze:a", "analyze:b", "analyze", "chip:a", "chip:b", "chip:c", "train"}
-ALL |= {"infer:c", "predict:c", "eval:c", "eval", "bundle"}
+ALL |= {"infer:c", "predict:c", "eval:c", "eval", "bundle", "report:c", "report"}
 
 
 def test_stats_gc_and_verify(built):
@@ -106,18 +106,41 @@ def test_clean_lists_what_it_removes_and_keep_cache_restores(built):
 
 def test_a_clone_pulls_what_it_needs(built, template, tmp_path, monkeypatch):
     remote = tmp_path / "remote"
-    assert "sent 12 results" in built.rvbuild("cache", "push", str(remote)).out
+    assert "sent 14 results" in built.rvbuild("cache", "push", str(remote)).out
     assert "sent 0 results" in built.rvbuild("cache", "push", str(remote)).out
     shutil.copytree(template, tmp_path / "clone")
     clone = Space(tmp_path / "clone")
     monkeypatch.setenv("RVBUILD_REMOTE", f"file://{remote}")
     said = clone.rvbuild("cache", "pull")
-    assert (said.status, "fetched 12 results" in said.out) == (0, True), said.out + said.err
+    assert (said.status, "fetched 14 results" in said.out) == (0, True), said.out + said.err
     assert clone.rvbuild("build", "--json").did("restored") == ALL
     assert clone.shown() == built.shown()
     clone.edit("lr = 1e-2", "lr = 2e-2")
     assert "artifacts are still to be built" in clone.rvbuild("cache", "pull").out
     assert "fetched 0 results" in clone.rvbuild("cache", "pull", "--all").out
+
+
+def test_a_clone_builds_from_a_store_elsewhere_without_a_pull(built, template, tmp_path, monkeypatch):
+    remote = tmp_path / "remote"
+    assert built.rvbuild("cache", "push", str(remote)).status == 0
+    shutil.copytree(template, tmp_path / "other name")
+    clone = Space(tmp_path / "other name")
+    clone.project = clone.project.rename(clone.project.with_name("q.toml"))
+    monkeypatch.setenv("RVBUILD_REMOTE", str(remote))
+    assert clone.rvbuild("status", "--json").did("restorable") == ALL
+    assert not list((clone.root / "cache/store/objects").iterdir())
+    assert clone.rvbuild("build", "--json").did("restored") == ALL
+    assert {n.replace("q.zip", "p.zip"): b for n, b in clone.shown("q").items()} == built.shown()
+    assert clone.rvbuild("clean", "eval").status == 0
+    assert clone.rvbuild("build", "--json").did("built") == {"eval:c", "eval"}
+    monkeypatch.setenv("RVBUILD_REMOTE_READ_ONLY", "1")
+    said = clone.rvbuild("cache", "push")
+    assert (said.status, "RVBUILD_REMOTE_READ_ONLY" in said.err) == (2, True)
+    monkeypatch.setenv("RVBUILD_REMOTE", "nothing://x")
+    assert clone.rvbuild("build").status == 0  # nothing is lacking, so nobody asks
+    clone.project.write_text(clone.project.read_text().replace("lr = 1e-2", "lr = 2e-2"))
+    said = clone.rvbuild("build")
+    assert (said.status, "nothing://x" in said.err) == (2, True)
 
 
 def test_asking_about_the_past_of_nothing(tmp_path):

@@ -47,6 +47,7 @@ lr = 1e-2
 ALL = {
     *("analyze:a", "analyze:b", "analyze", "chip:a", "chip:b", "chip:c", "train"),
     *("infer:c", "infer:t", "predict:c", "predict:t", "eval:c", "eval", "bundle"),
+    *("report:c", "report:t", "report"),
 }
 
 
@@ -83,7 +84,7 @@ def read_json(space: Space, path: str) -> dict:
 
 def test_everything_is_built_with_an_unlabelled_test_scene(cells: Space) -> None:
     assert cells.rvbuild("build", "--json").did("fresh") == ALL
-    assert cells.rvbuild("build").out.startswith("nothing to do: 14 artifacts are fresh\n")
+    assert cells.rvbuild("build").out.startswith("nothing to do: 17 artifacts are fresh\n")
     shown = {path.split("/")[-1] for path in cells.shown() if path.startswith("predict/t/")}
     assert shown == {"cells.geojson", "cells.json", "cells.qml", "labels.qml", "labels.tif"}
     evaluation = read_json(cells, "eval/eval.json")

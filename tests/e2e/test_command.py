@@ -21,6 +21,7 @@ def test_every_command_has_help(space):
         "predict",
         "eval",
         "bundle",
+        "report",
         "build",
         "status",
         "why",
@@ -127,7 +128,7 @@ def test_a_sealed_run_loads_nothing(built):
     )
     assert built.process("build", "projects/p.toml").status == 0
     run = subprocess.run([sys.executable, "-c", script], cwd=built.root, capture_output=True, text=True, env=os.environ)
-    assert run.stdout.startswith("nothing to do: 12 artifacts are fresh\n")
+    assert run.stdout.startswith("nothing to do: 14 artifacts are fresh\n")
     assert run.stdout.splitlines()[-1] == "0 []"
 
 

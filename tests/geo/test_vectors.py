@@ -219,6 +219,23 @@ def test_filters_leave_features_out_or_sort_them(two: Path) -> None:
     assert read_features(two).passed == (None, None)
 
 
+def test_a_filter_for_an_attribute_that_is_not_there(tmp_path: Path, two: Path) -> None:
+    features = read_features(two, where=["==", "kinds", "car"])
+    assert features.notes == (
+        f'{two}: none of its features has an attribute `kinds`; did you mean "kind"?',
+        f"{two}: none of its 2 features passes `where`",
+    )
+    assert read_features(two, where=["all", ["==", "kind", "car"], ["!has", "height"]]).notes == ()
+    path = tmp_path / "trees.gpkg"
+    schema = {"geometry": "Point", "properties": {"kind": "str"}}
+    with fiona.open(path, "w", driver="GPKG", schema=schema, crs="EPSG:4326") as file:
+        geometry = {"type": "Point", "coordinates": (1, 2)}
+        file.write({"type": "Feature", "properties": {"kind": "elm"}, "geometry": geometry})
+    with pytest.raises(DataError, match='has no attribute `knd`; did you mean "kind"'):
+        read_features(path, tests=[["==", "knd", "elm"]])
+    assert read_features(path, where=["!has", "height"]).numbers == (0,)
+
+
 def test_the_id_of_a_feature_can_be_asked_for(tmp_path: Path, two: Path) -> None:
     value = json.loads(two.read_text())
     value["features"][1]["id"] = "x"

@@ -63,12 +63,12 @@ def test_shards_hold_what_was_packed():
 def test_a_chip_keeps_its_class_however_it_lies():
     one = target(2)
     assert task.orient(one, True, 3, 16) == one
-    assert task.resize(one, 7) == one
+    assert task.resize(one, (5, 5), 7) == one
     keep = np.zeros((4, 4), dtype=bool)
     assert int(task.mask(one, keep, NULL)["classes"]) == NULL
     keep[0, 0] = True
     assert int(task.mask(one, keep, NULL)["classes"]) == 2
-    assert task.draw(one, CLASSES).tolist() == [[[0, 255, 0]]]
+    assert task.draw(one, np.zeros((7, 7, 3), dtype=np.uint8), CLASSES).tolist() == [[[0, 255, 0]]]
 
 
 def test_unlabelled_chips_are_neither_learnt_nor_scored():

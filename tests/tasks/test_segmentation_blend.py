@@ -89,6 +89,14 @@ def test_equals_blending_by_hand(how: str, height: int, width: int, size: int, s
     np.testing.assert_allclose(found.scores, scores, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("how", ["mean", "cosine"])
+def test_hundreds_of_overlaps_are_no_trouble(how: str) -> None:
+    windows = sliding(36, 36, 18, 1)
+    scores = np.full((3, 18, 18), [[[0.2]], [[0.7]], [[0.1]]], dtype=np.float32)
+    found = blend(36, 36, 18, 1, how, {window: (scores, np.ones((18, 18), bool)) for window in windows})
+    np.testing.assert_allclose(found.scores, np.broadcast_to(scores[:, :1, :1], (3, 36, 36)), rtol=1e-5)
+
+
 @pytest.mark.parametrize("how", ["none", "mean", "cosine"])
 def test_pixels_that_are_not_kept_are_not_predicted(how: str) -> None:
     windows = sliding(20, 20, 8, 4)

@@ -18,20 +18,20 @@ def test_mask_hides_labels() -> None:
 
 def test_resize_doubles_and_halves() -> None:
     labels = np.arange(16, dtype=np.uint8).reshape(4, 4)
-    assert resize({"labels": labels[:2, :2]}, 4)["labels"].tolist() == [[0, 0, 1, 1]] * 2 + [[4, 4, 5, 5]] * 2
-    assert resize({"labels": labels}, 2)["labels"].tolist() == [[5, 7], [13, 15]]
-    assert (resize({"labels": labels}, 4)["labels"] == labels).all()
+    assert resize({"labels": labels[:2, :2]}, (2, 2), 4)["labels"].tolist() == [[0, 0, 1, 1]] * 2 + [[4, 4, 5, 5]] * 2
+    assert resize({"labels": labels}, labels.shape, 2)["labels"].tolist() == [[5, 7], [13, 15]]
+    assert (resize({"labels": labels}, labels.shape, 4)["labels"] == labels).all()
 
 
 @pytest.mark.parametrize(("old", "new"), [(7, 5), (5, 7), (300, 211), (1, 9), (9, 1)])
 def test_resize_takes_the_pixel_at_the_centre(old: int, new: int) -> None:
     labels = np.arange(old, dtype=np.uint8).repeat(old).reshape(old, old)
-    found = resize({"labels": labels}, new)["labels"]
+    found = resize({"labels": labels}, labels.shape, new)["labels"]
     assert found.shape == (new, new)
     for i in range(new):
         assert found[i, 0] == labels[int((i + 0.5) * old / new), 0]
 
 
 def test_draw_has_the_colours_of_the_classes() -> None:
-    picture = draw({"labels": np.array([[0, 1, NULL]], dtype=np.uint8)}, CLASSES)
+    picture = draw({"labels": np.array([[0, 1, NULL]], dtype=np.uint8)}, np.zeros((1, 3, 3), dtype=np.uint8), CLASSES)
     assert picture.tolist() == [[[255, 255, 0], [0, 255, 0], [0, 0, 0]]]

@@ -10,10 +10,18 @@ from typing import Any
 from torch import nn
 
 from rvbuild.errors import ModelError, nearest
-from rvbuild.learn.models import cnn, torchvision_classification, torchvision_segmentation, unet, user
+from rvbuild.learn.models import (
+    cnn,
+    torchvision_classification,
+    torchvision_detection,
+    torchvision_segmentation,
+    unet,
+    user,
+)
 
 FAMILIES: Mapping[str, tuple[ModuleType, ...]] = {
     "chip_classification": (torchvision_classification, cnn),
+    "object_detection": (torchvision_detection,),
     "semantic_segmentation": (torchvision_segmentation, unet),
 }
 """The families that can do each task; each has `build(name, *, bands, outputs, args, pretrained, note)`."""

@@ -1,0 +1,70 @@
+"""report: one page on a project, with a picture of each predicted scene."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .common import (
+    Artifact,
+    Product,
+    Project,
+    classes,
+    evaluated,
+    folder,
+    image,
+    name,
+    packages,
+    predictions,
+)
+
+VERSION = 1
+RUN = "rvbuild.stages.quicklook:run"
+RUN_MERGE = "rvbuild.stages.report:run"
+CODE = ("rvbuild.stages.quicklook", "rvbuild.stages.report", "rvbuild.tasks.{task}")
+
+
+def artifacts(project: Project, code: str) -> Iterator[Artifact]:
+    """Yield the picture of every predicted scene, then the page."""
+    predicted = sorted((s for s in project.scenes if s.split != "train"), key=lambda s: s.id)
+    cut = sorted((s for s in project.scenes if s.split != "test" and s.labels is not None), key=lambda s: s.id)
+    for scene in predicted:
+        yield Artifact(
+            name=name("report", project.name, scene.id),
+            project=project.name,
+            stage="report",
+            scene=scene.id,
+            run=RUN,
+            version=VERSION,
+            settings={
+                "task": project.task,
+                "image": scene.image.slice(),
+                "channels": scene.channels,
+                "classes": classes(project),
+            },
+            inputs=(image(project, scene), predictions(project, scene)),
+            folder=folder(project, "report"),
+            rename={"quicklook.jpg": f"{scene.id}.jpg"},
+            code=code,
+            packages=packages(project),
+        )
+    figures = [Product("stats", name("analyze", project.name))]
+    figures += [
+        Product(f"chips/{s.split}/{s.id}", name("chip", project.name, s.id), ("index.json", "contact.png")) for s in cut
+    ]
+    figures.append(Product("training", name("train", project.name), ("log.jsonl", "curves.svg", "model.json")))
+    figures += [Product(f"scenes/{s.id}", name("report", project.name, s.id)) for s in predicted]
+    if evaluated(project):
+        figures.append(Product("evaluation", name("eval", project.name), ("eval.md",)))
+    yield Artifact(
+        name=name("report", project.name),
+        project=project.name,
+        stage="report",
+        scene=None,
+        run=RUN_MERGE,
+        version=VERSION,
+        settings={"task": project.task, "classes": classes(project)},
+        inputs=tuple(figures),
+        folder=folder(project, "report"),
+        code=code,
+        packages=packages(project),
+    )

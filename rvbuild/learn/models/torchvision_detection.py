@@ -1,0 +1,303 @@
+"""torchvision's detectors: Faster R-CNN, RetinaNet, FCOS and SSDlite, for any number of bands, classes and chip size.
+
+A detector follows torchvision: `model(images, targets)` in training returns a dict of losses, `model(images)` in eval
+mode a list of `{"boxes": (n, 4) x0 y0 x1 y1, "scores": (n,), "labels": (n,)}`; `first_label` is the label of the first
+class. Unlike torchvision's, it works on chips as they are, neither resized nor normalised: the chip size is the
+project's, and the normalisation too. It gives boxes down to a score of `SCORE_FLOOR`, and leaves those that overlap by
+up to `WINDOW_IOU`: what is kept of a scene is decided later.
+
+`model_args`, of those that have such parts:
+
+* `anchor_px`: the side of the anchors at each of the five levels of the pyramid, [32, 64, 128, 256, 512] for Faster
+  R-CNN and RetinaNet; [8, 16, 32, 64, 128] for FCOS, where a level learns objects of 4 to 8 such sides. Smaller ones
+  find smaller objects.
+* `aspect_ratios`: height / width of the anchors, [0.5, 1.0, 2.0].
+* `fpn_channels` (256; of FCOS a multiple of 32), `head_channels` (1024, of Faster R-CNN): fewer are faster.
+* `norm`: "batch", or "group" normalisation, which does not mind batches of one chip.
+* `trainable_layers`: 5, all of the backbone; 0 to 4 leave the first ones as they are.
+* `proposals`: how many places in a chip Faster R-CNN looks at in prediction, 100. The time that it takes follows them.
+* `rois`: how many it learns from in a chip, 512.
+* `detections`: the boxes that a chip may have at most, 300.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torchvision import models as classifiers
+from torchvision.models import detection
+from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.models.detection.faster_rcnn import TwoMLPHead
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.ssdlite import SSDLiteFeatureExtractorMobileNet, SSDLiteHead
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
+
+from rvbuild.errors import ModelError
+from rvbuild.learn.models import torchvision_classification
+from rvbuild.learn.models.arguments import check_names, whole_number
+from rvbuild.learn.models.first_conv import adapt_bands, first_conv
+from rvbuild.learn.models.weights import State, fetch, load_local, read_weights
+
+SCORE_FLOOR = 0.05
+"""Boxes of a lower score are not given at all."""
+
+WINDOW_IOU = 0.7
+"""Of boxes of a class in one chip that overlap by more, only the best is given."""
+
+_RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
+_MOBILENET = "mobilenet_v3_large"
+_SSDLITE = f"ssdlite_{_MOBILENET}"
+
+NAMES = (
+    "fasterrcnn_resnet50_fpn",
+    *(f"fasterrcnn_{name}_fpn" for name in _RESNETS if name != "resnet50"),
+    f"fasterrcnn_{_MOBILENET}_fpn",
+    *(f"{family}_{name}_fpn" for family in ("retinanet", "fcos") for name in _RESNETS),
+    _SSDLITE,
+)
+
+_LEVELS = 5
+_ROI_PX = 7
+"""The side that torchvision pools the features of a proposal to."""
+
+_PYRAMID_ARGS = ("anchor_px", "fpn_channels", "norm", "trainable_layers", "detections")
+_ARGS = {
+    "fasterrcnn": (*_PYRAMID_ARGS, "aspect_ratios", "head_channels", "proposals", "rois"),
+    "retinanet": (*_PYRAMID_ARGS, "aspect_ratios"),
+    "fcos": _PYRAMID_ARGS,
+    "ssdlite": ("detections",),
+}
+_HEADS = (
+    "roi_heads.box_predictor.cls_score",
+    "roi_heads.box_predictor.bbox_pred",
+    "head.classification_head.cls_logits",
+    *(f"head.classification_head.module_list.{level}.1" for level in range(6)),
+)
+"""The layers whose size depends on the number of classes."""
+
+
+def build(
+    name: str,
+    *,
+    bands: int,
+    outputs: int,
+    args: Mapping[str, Any],
+    pretrained: bool | Path,
+    note: Callable[[str], None],
+) -> nn.Module:
+    """Make a detector; see `rvbuild.learn.models.build`.
+
+    Pretrained are the backbones. A weights file may hold the backbone alone, as torchvision's classification models are
+    saved, or the whole detector, also for other classes.
+    """
+    family = name.partition("_")[0]
+    check_names(name, args, _ARGS[family])
+    backbone_name = name.removeprefix(f"{family}_").removesuffix("_fpn")
+    options: dict[str, Any] = {"norm_layer": _norm(name, args)}
+    if family == "ssdlite":
+        options["norm_layer"] = partial(nn.BatchNorm2d, eps=0.001, momentum=0.03)
+    backbone: nn.Module = classifiers.get_model(backbone_name, weights=None, **options)
+    state, path = _state(pretrained, backbone_name, note)
+    whole = any(key.startswith("backbone.") for key in state)
+    kernel = state.get(_in_detector(first_conv(backbone)[0], family) if whole else first_conv(backbone)[0] + ".weight")
+    if kernel is not None and kernel.dim() == 4:
+        # A file for other than three bands is loaded as it is; then its first convolution is adapted, if need be.
+        adapt_bands(backbone, kernel.shape[1], trained=False)
+    if state and not whole:
+        # The classifier's last layer is not used at all: no need to speak of it.
+        tell = note if isinstance(pretrained, Path) else lambda _: None
+        load_local(backbone, state, path, tell, (torchvision_classification.last_layer(backbone),))
+        adapt_bands(backbone, bands, trained=True)
+        state = {}
+    elif not state:
+        adapt_bands(backbone, bands, trained=False)
+    make = {"fasterrcnn": _faster_rcnn, "retinanet": _retinanet, "fcos": _fcos, "ssdlite": _ssdlite}[family]
+    made_for = first_conv(backbone)[1].in_channels
+    model = make(name, backbone, made_for, outputs, args)
+    model.transform = _AsItIs()
+    if state:
+        load_local(model, state, path, note, _HEADS)
+        adapt_bands(model, bands, trained=True)
+    return model
+
+
+class _AsItIs(nn.Module):
+    """Stands for torchvision's transform: chips come in their size and normalised."""
+
+    def forward(self, images: Any, targets: Any = None) -> tuple[ImageList, Any]:
+        """Return a batch of images (C, H, W) of one size as torchvision's list of images."""
+        batch = images if isinstance(images, torch.Tensor) else torch.stack(list(images))
+        return ImageList(batch, [tuple(batch.shape[-2:])] * len(batch)), targets
+
+    def postprocess(self, result: Any, image_shapes: Any, original_image_sizes: Any) -> Any:
+        """Return boxes as they are."""
+        return result
+
+
+def _state(pretrained: bool | Path, backbone: str, note: Callable[[str], None]) -> tuple[State, Path]:
+    """Return weights to start from, none for random ones, and the file that they are from."""
+    if pretrained is False:
+        return {}, Path()
+    if isinstance(pretrained, Path):
+        return read_weights(pretrained), pretrained
+    url = torchvision_classification.weights_url(backbone)
+    return fetch(url, note), Path(url)
+
+
+def _in_detector(conv: str, family: str) -> str:
+    """Return the name that the weight of the backbone's first convolution has in a whole detector."""
+    if family == "ssdlite":
+        return "backbone.features.0.0.0.weight"
+    return f"backbone.body.{conv.removeprefix('features.')}.weight"
+
+
+def _faster_rcnn(name: str, backbone: nn.Module, bands: int, outputs: int, args: Mapping[str, Any]) -> nn.Module:
+    body = _pyramid(name, backbone, args, (1, 2, 3, 4), LastLevelMaxPool())
+    head_channels = whole_number(name, args, "head_channels", 1024, 1, 1 << 14)
+    proposals = whole_number(name, args, "proposals", 100, 1, 1 << 14)
+    model: nn.Module = detection.FasterRCNN(
+        body,
+        rpn_anchor_generator=_anchors(name, args, (32, 64, 128, 256, 512)),
+        rpn_post_nms_top_n_test=proposals,
+        rpn_pre_nms_top_n_test=max(1000, proposals),
+        box_head=TwoMLPHead(_fpn_channels(name, args) * _ROI_PX**2, head_channels),
+        box_predictor=detection.faster_rcnn.FastRCNNPredictor(head_channels, outputs + 1),
+        box_score_thresh=SCORE_FLOOR,
+        box_nms_thresh=WINDOW_IOU,
+        box_detections_per_img=_detections(name, args),
+        box_batch_size_per_image=whole_number(name, args, "rois", 512, 1, 1 << 14),
+    )
+    # Label 0 is the background.
+    model.first_label = 1  # type: ignore[assignment]
+    return model
+
+
+def _retinanet(name: str, backbone: nn.Module, bands: int, outputs: int, args: Mapping[str, Any]) -> nn.Module:
+    channels = _fpn_channels(name, args)
+    model: nn.Module = detection.RetinaNet(
+        _pyramid(name, backbone, args, (2, 3, 4), LastLevelP6P7(channels, channels)),
+        outputs,
+        anchor_generator=_anchors(name, args, (32, 64, 128, 256, 512), octaves=3),
+        score_thresh=SCORE_FLOOR,
+        nms_thresh=WINDOW_IOU,
+        detections_per_img=_detections(name, args),
+    )
+    model.first_label = 0  # type: ignore[assignment]
+    return model
+
+
+def _fcos(name: str, backbone: nn.Module, bands: int, outputs: int, args: Mapping[str, Any]) -> nn.Module:
+    channels = _fpn_channels(name, args)
+    if channels % 32:
+        raise ModelError(f'train.model_args.fpn_channels: model "{name}" expects a multiple of 32, found {channels}')
+    model: nn.Module = detection.FCOS(
+        _pyramid(name, backbone, args, (2, 3, 4), LastLevelP6P7(channels, channels)),
+        outputs,
+        anchor_generator=_anchors(name, {**args, "aspect_ratios": [1.0]}, (8, 16, 32, 64, 128)),
+        score_thresh=SCORE_FLOOR,
+        nms_thresh=WINDOW_IOU,
+        detections_per_img=_detections(name, args),
+    )
+    model.first_label = 0  # type: ignore[assignment]
+    return model
+
+
+def _ssdlite(name: str, backbone: nn.Module, bands: int, outputs: int, args: Mapping[str, Any]) -> nn.Module:
+    whole: Any = backbone
+    blocks, norm = whole.features, partial(nn.BatchNorm2d, eps=0.001, momentum=0.03)
+    strided = [i for i, block in enumerate(blocks) if getattr(block, "_is_cn", False)]
+    extractor = SSDLiteFeatureExtractorMobileNet(blocks, strided[-1], norm)
+    anchors = DefaultBoxGenerator([[2, 3] for _ in range(6)], min_ratio=0.2, max_ratio=0.95)
+    extractor.eval()
+    with torch.no_grad():
+        channels = [value.shape[1] for value in extractor(torch.zeros(1, bands, 64, 64)).values()]
+    extractor.train()
+    model: nn.Module = detection.ssd.SSD(
+        extractor,
+        anchors,
+        (320, 320),  # not used: boxes are relative to the size of the chip
+        outputs + 1,
+        head=SSDLiteHead(channels, anchors.num_anchors_per_location(), outputs + 1, norm),
+        score_thresh=SCORE_FLOOR,
+        nms_thresh=WINDOW_IOU,
+        detections_per_img=_detections(name, args),
+        topk_candidates=max(400, _detections(name, args)),
+    )
+    model.first_label = 1  # type: ignore[assignment]
+    return model
+
+
+def _pyramid(
+    name: str, backbone: nn.Module, args: Mapping[str, Any], stages: Sequence[int], extra: nn.Module
+) -> nn.Module:
+    """Return a feature pyramid over stages 1 to 4 of a backbone, whose strides are 4, 8, 16 and 32 pixels."""
+    trainable = whole_number(name, args, "trainable_layers", 5, 0, 5)
+    body: Any = backbone
+    if _MOBILENET in name:
+        body = body.features
+        strided = [i for i, block in enumerate(body) if getattr(block, "_is_cn", False)]
+        # The last stage ends with the last block.
+        ends = [*strided[:3], len(body) - 1]
+        layers, widths = [str(end) for end in ends], [body[end].out_channels for end in ends]
+        frozen = [str(i) for i in range([len(body), *reversed(strided), 0][trainable])]
+    else:
+        layers = [f"layer{stage}" for stage in (1, 2, 3, 4)]
+        widths = [body.inplanes // 8 * 2**stage for stage in range(4)]
+        order = ["layer4", "layer3", "layer2", "layer1", "conv1", "bn1"]
+        frozen = [] if trainable == 5 else order[trainable:]
+    for part in frozen:
+        body.get_submodule(part).requires_grad_(False)
+    chosen = {layers[stage - 1]: str(place) for place, stage in enumerate(stages)}
+    pyramid: nn.Module = BackboneWithFPN(
+        body, chosen, [widths[stage - 1] for stage in stages], _fpn_channels(name, args), extra_blocks=extra
+    )
+    return pyramid
+
+
+def _fpn_channels(name: str, args: Mapping[str, Any]) -> int:
+    return whole_number(name, args, "fpn_channels", 256, 1, 1 << 12)
+
+
+def _detections(name: str, args: Mapping[str, Any]) -> int:
+    return whole_number(name, args, "detections", 300, 1, 1 << 16)
+
+
+def _norm(name: str, args: Mapping[str, Any]) -> Callable[..., nn.Module]:
+    kind = args.get("norm", "batch")
+    if kind not in ("batch", "group"):
+        raise ModelError(f'train.model_args.norm: model "{name}" expects "batch" or "group", found {kind!r}')
+    return nn.BatchNorm2d if kind == "batch" else _group_norm
+
+
+def _group_norm(channels: int) -> nn.Module:
+    # Groups of 8 channels, as far as they go up.
+    return nn.GroupNorm(max(1, channels // 8) if channels % 8 == 0 else 1, channels)
+
+
+def _anchors(name: str, args: Mapping[str, Any], default: Sequence[float], octaves: int = 1) -> AnchorGenerator:
+    """Return anchors of the given sides, one for each level, in `octaves` sizes between a side and its double."""
+    sides = _numbers(name, args, "anchor_px", default, _LEVELS)
+    ratios = _numbers(name, args, "aspect_ratios", (0.5, 1.0, 2.0), None)
+    sizes = tuple(tuple(side * 2 ** (step / octaves) for step in range(octaves)) for side in sides)
+    return AnchorGenerator(sizes, (tuple(ratios),) * len(sizes))
+
+
+def _numbers(
+    name: str, args: Mapping[str, Any], key: str, default: Sequence[float], count: int | None
+) -> Sequence[float]:
+    """Return `args[key]`, a list of positive numbers, or else the default."""
+    value = args.get(key, default)
+    right = isinstance(value, list | tuple) and all(
+        isinstance(item, int | float) and not isinstance(item, bool) and item > 0 for item in value
+    )
+    if not right or not value or (count is not None and len(value) != count):
+        many = "positive numbers" if count is None else f"{count} positive numbers, one for each level"
+        raise ModelError(f'train.model_args.{key}: model "{name}" expects a list of {many}, found {value!r}')
+    found: Sequence[float] = value
+    return found

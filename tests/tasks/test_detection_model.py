@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from rvbuild.errors import DataError, ModelError
+from rvbuild.geo.windows import Window
+from rvbuild.stages import train
+from rvbuild.stages.chip_shards import ShardWriter
+from rvbuild.tasks import object_detection as task
+from rvbuild.tasks.detection_model import DetectionObjective, detect, objective
+from tests.learn.chipmaker import Notes, train_settings
+
+CLASSES = [
+    {"id": 0, "name": "tree", "color": "#00ff00"},
+    {"id": 1, "name": "null", "color": "#000000"},
+    {"id": 2, "name": "car", "color": "#ff0000"},
+]
+SIZE = 32
+ARGS = {"fpn_channels": 8, "head_channels": 8, "rois": 16, "anchor_px": [6, 12, 24, 48, 96], "proposals": 20}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RVBUILD_THREADS", "1")
+
+
+def write_chips(folder: Path, scene: str, count: int, seed: int) -> list[Path]:
+    """Write chips with bright squares, the odd ones with none, as the chip stage does; return the files."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True)
+    counts = np.zeros(3, dtype=np.int64)
+    valid = np.ones((3, SIZE, SIZE), dtype=bool)
+    shards = ShardWriter(folder, 0, task.pack, (3, SIZE, SIZE), np.dtype("uint8"), count)
+    for number in range(count):
+        image = rng.integers(0, 60, (3, SIZE, SIZE), dtype=np.uint8)
+        boxes = np.empty((0, 4), dtype=np.float32)
+        ids = np.empty(0, dtype=np.uint8)
+        if number % 2 == 0:
+            x, y, class_id = int(rng.integers(0, 20)), int(rng.integers(0, 20)), int(rng.choice([0, 2]))
+            image[class_id, y : y + 10, x : x + 10] = 250
+            boxes, ids = np.array([[x, y, x + 10, y + 10]], dtype=np.float32), np.array([class_id], dtype=np.uint8)
+        target = {"boxes": boxes, "classes": ids}
+        counts += task.class_counts(target, 3)
+        shards.add(Window(0, 0, SIZE, SIZE), image, valid, target)
+    shards.finish()
+    index = {
+        **{"scene": scene, "task": "object_detection", "size_px": SIZE, "dtype": "uint8", "bands": 3},
+        **{
+            "classes": ["tree", "null", "car"],
+            "count": count,
+            "shards": shards.shards,
+            "class_counts": counts.tolist(),
+        },
+    }
+    (folder / "index.json").write_text(json.dumps(index))
+    return sorted(folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
+    folder = tmp_path_factory.mktemp("chips")
+    return {
+        "chips/train/a": write_chips(folder / "a", "a", 6, 0),
+        "chips/validation/b": write_chips(folder / "b", "b", 3, 1),
+    }
+
+
+def build(
+    folder: Path, inputs: dict[str, list[Path]], resume: Path | None = None, notes: Any = None, **changes: Any
+) -> dict[str, bytes]:
+    folder.mkdir()
+    settings = {
+        "model": "fasterrcnn_resnet18_fpn",
+        "model_args": ARGS,
+        "select_metric": "mean_ap50",
+        "lr": 1e-3,
+        "augment": ["flip", "rotate90", "brightness"],
+        **changes,
+    }
+    whole = {"task": "object_detection", "classes": CLASSES, "null_id": 1, "chip_px": SIZE, "channels": None, "seed": 3}
+    train.run(inputs, {**whole, "train": train_settings(**settings)}, folder, notes or Notes(), resume=resume)
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_the_same_training_twice_and_resumed_gives_the_same_bytes(
+    tmp_path: Path, inputs: dict[str, list[Path]]
+) -> None:
+    whole = build(tmp_path / "whole", inputs)
+
+    class Killer(Notes):
+        def note(self, message: str) -> None:
+            super().note(message)
+            if message.startswith("epoch 1/"):
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build(tmp_path / "part", inputs, tmp_path / "resume", Killer())
+    notes = Notes()
+    assert build(tmp_path / "again", inputs, tmp_path / "resume", notes) == whole
+    assert "continues after epoch 1" in notes.notes
+    # Losses are logged one by one, and there is no loss of validation.
+    lines = [json.loads(line) for line in whole["log.jsonl"].splitlines()]
+    assert [set(line["train_losses"]) for line in lines] == [
+        {"loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg"}
+    ] * 2
+    for line in lines:
+        assert sum(line["train_losses"].values()) == pytest.approx(line["train_loss"], rel=1e-5)
+        assert line["val_loss"] is None
+        assert set(line["metrics"]) == {"ap50", "ap", "mean_ap50", "mean_ap"}
+    assert b"Validation AP50" in whole["curves.svg"] or lines[0]["metrics"]["mean_ap50"] is None
+    assert any("mean AP50" in note for note in notes.notes)
+
+
+def test_chips_without_any_box_of_a_class(tmp_path: Path, inputs: dict[str, list[Path]]) -> None:
+    empty = {"chips/train/a": write_chips(tmp_path / "a", "a", 0, 0), "chips/train/b": inputs["chips/train/a"]}
+    assert "model.json" in build(tmp_path / "out", empty, epochs=1)
+    with pytest.raises(DataError, match=r"no training chip has a box of one of the classes tree, car"):
+        objective({}, ["tree", "car"], [0, 2], np.array([0, 7, 0]))
+
+
+class Scripted(nn.Module):
+    """A user's detector that returns what it is told, with torchvision's labels from 1."""
+
+    def __init__(self, results: Any) -> None:
+        super().__init__()
+        self.results, self.targets = results, None
+
+    def forward(self, images: Any, targets: Any = None) -> Any:
+        assert isinstance(images, list)
+        self.targets = targets
+        return self.results
+
+
+def results(boxes: Any, scores: Any, labels: Any) -> dict[str, torch.Tensor]:
+    return {
+        "boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+        "scores": torch.tensor(scores, dtype=torch.float32),
+        "labels": torch.tensor(labels, dtype=torch.int64),
+    }
+
+
+IMAGES = torch.zeros(2, 3, 8, 8)
+TARGETS = {
+    "boxes": [torch.tensor([[0.0, 0, 4, 4], [1, 1, 5, 5], [2, 2, 8, 8]]), torch.zeros(0, 4)],
+    "classes": [torch.tensor([0, 1, 2], dtype=torch.uint8), torch.zeros(0, dtype=torch.uint8)],
+}
+
+
+def test_a_users_detector_counts_labels_from_one() -> None:
+    model = Scripted({"a": torch.tensor(2.0, requires_grad=True), "b": torch.tensor(1.0)})
+    goal = DetectionObjective(["tree", "car"], [0, 2])
+    loss = goal.loss(model, IMAGES, TARGETS)
+    assert loss.item() == 3 and loss.requires_grad
+    # The box of the null class is no target.
+    assert [wanted["labels"].tolist() for wanted in model.targets] == [[1, 2], []]
+    goal.loss(Scripted({"a": torch.tensor(4.0), "b": torch.tensor(1.0)}), IMAGES, TARGETS)
+    assert goal.parts() == {"a": 3, "b": 1} and goal.parts() == {}
+
+
+def test_validation_scores_merged_boxes_by_class() -> None:
+    found = results([[0, 0, 4, 4], [0, 0, 4, 3.9], [2, 2, 8, 8]], [0.9, 0.8, 0.7], [1, 1, 2])
+    goal = DetectionObjective(["tree", "car"], [0, 2])
+    assert goal.validate(Scripted([found, results([], [], [])]), IMAGES, TARGETS) is None
+    scores = goal.scores()
+    assert scores["ap50"] == pytest.approx({"tree": 1, "car": 1}) and scores["mean_ap"] == pytest.approx(1)
+    wrong = results([[0, 0, 4, 4]], [0.9], [2])
+    goal.validate(Scripted([wrong, results([], [], [])]), IMAGES, TARGETS)
+    assert goal.scores()["ap50"] == {"tree": 0, "car": 0}
+    assert goal.scores()["mean_ap50"] is None
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (torch.zeros(2), "a list with a dict of boxes, scores and labels"),
+        ([results([], [], [])], "a list with a dict of boxes"),
+        ([{"boxes": torch.zeros(0, 4)}] * 2, "a list with a dict of boxes"),
+        ([results([[0, 0, 1, 1]], [0.5, 0.5], [1])] * 2, r"expected boxes \(n, 4\)"),
+    ],
+)
+def test_models_that_are_no_detectors(result: Any, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        detect(Scripted(result), IMAGES)
+    with pytest.raises(ModelError, match="a dict of losses"):
+        DetectionObjective(["tree"], [0]).loss(Scripted(result), IMAGES, TARGETS)
+
+
+def test_what_a_model_cannot_work_on_is_said() -> None:
+    class Picky(nn.Module):
+        def forward(self, images: Any) -> Any:
+            raise ValueError("too small")
+
+    with pytest.raises(ModelError, match="cannot work on chips of 8 x 8 px with 3 bands: too small"):
+        detect(Picky(), IMAGES)
