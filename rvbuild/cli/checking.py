@@ -127,7 +127,8 @@ _LISTED = 8
 
 def _where(project: Project, finding: Finding) -> str:
     """Return the place in the project file of what a finding is about."""
-    written = project.written.get((finding.scene, finding.part), ())
+    base = next((scene.base for scene in project.scenes if scene.id == finding.scene), "")
+    written = project.written.get((base, finding.part), ()) if finding.part else ()
     return written[0].where if written else str(project.path).removeprefix(f"{project.workspace}/")
 
 
