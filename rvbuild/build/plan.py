@@ -137,7 +137,7 @@ class Plan:
     def settle(self, name: str, record: Record) -> None:
         """Take note that `name` has been built or restored as `record` says."""
         with self._lock:
-            self._records[name] = record
+            self._records[name] = dataclasses.replace(record, components={}, sources={}, packages={})
             self._forced.discard(name)
             before = self._planned.pop(name, None)
             for waiting in self._waiting:

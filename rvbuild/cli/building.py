@@ -52,9 +52,7 @@ def build(stage: str, words: Sequence[str], options: Options, normal: list[str] 
     def forced(artifacts: list[Artifact]) -> frozenset[str]:
         if not options.always_make:
             return frozenset()
-        # A scene that several splits share stands for its parts.
-        scenes = {s.id for p in projects for s in p.scenes if s.base in options.scenes} | set(options.scenes)
-        return _closure_names(artifacts, stage, scenes)
+        return closure_names(artifacts, stage, scenes_of(projects, options))
 
     try:
         with (
@@ -100,7 +98,13 @@ def _run(now: Session, wanted: list[Artifact], builder: Builder, options: Option
         raise
 
 
-def _closure_names(artifacts: list[Artifact], stage: str, scenes: Collection[str]) -> frozenset[str]:
+def scenes_of(projects: Sequence[Project], options: Options) -> frozenset[str]:
+    """Return the ids of the scenes that `--scene` names; a scene that several splits share stands for its parts."""
+    return frozenset({s.id for p in projects for s in p.scenes if s.base in options.scenes} | set(options.scenes))
+
+
+def closure_names(artifacts: Sequence[Artifact], stage: str, scenes: Collection[str]) -> frozenset[str]:
+    """Return the names of the artifacts of `stage`, of some scenes if any are given, and of all that they need."""
     by_name = {a.name: a for a in artifacts}
     left = [
         a.name
