@@ -20,7 +20,7 @@ from .common import (
     seed,
 )
 
-VERSION = 1
+VERSION = 2
 RUN = "rvbuild.stages.chip:run"
 CODE = ("rvbuild.stages.chip", "rvbuild.tasks.{task}")
 
@@ -58,5 +58,6 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             ),
             folder=folder(project, "chip", scene.id),
             code=code,
+            previous_ignores=("labels",),
             packages=packages(project),
         )

@@ -51,7 +51,20 @@ stride_px = 16
 blend = "cosine"
 scores = "uint8"
 rgb = true
-vectors = [{ class = "building", format = "gpkg", simplify_px = 1.0 }, { class = "tree" }]
+mosaic = "cog"
+[[predict.vectors]]
+class = "building"
+format = "gpkg"
+simplify_px = 1.0
+[[predict.vectors]]
+class = "tree"
+[[predict.vectors]]
+class = "building"
+kind = "buildings"
+file = "outlines.fgb"
+[[predict.vectors]]
+class = "car"
+kind = "points"
 """
 
 _CELLS = """

@@ -113,6 +113,8 @@ class Artifact:
         Settings that change the speed and not the result, by table; added to what the stage is given, not to the key.
     resource : str
         `cpu` or `torch`: jobs of the latter use all cores or the GPU, and run one at a time.
+    previous_ignores : tuple of str or None
+        None for a stage that makes no use of its previous result; else the roles of inputs that may have changed since.
     resume_ignores : tuple of str or None
         None for a stage that cannot resume; else the dotted settings that its trajectory does not depend on.
     """
@@ -131,6 +133,7 @@ class Artifact:
     packages: Mapping[str, str] = field(default_factory=dict)
     hints: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     resource: str = "cpu"
+    previous_ignores: tuple[str, ...] | None = None
     resume_ignores: tuple[str, ...] | None = None
 
     def shown(self, output: str) -> str:

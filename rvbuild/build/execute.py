@@ -26,13 +26,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
+from rvbuild.build import previous
 from rvbuild.build.artifact import Artifact, Product, Source, View, trajectory
 from rvbuild.build.decide import Decision, Reason, State
 from rvbuild.build.fingerprint import hash_file, signature
 from rvbuild.build.plan import Plan, Planned, ViewRunner, selected
 from rvbuild.build.state import Output, Record
 from rvbuild.build.store import Action
-from rvbuild.build.worker import Job
+from rvbuild.build.worker import Job, plain
 from rvbuild.build.workers import Executor, Interrupted
 from rvbuild.errors import DataError, RvbuildError, StageError, StoreError
 from rvbuild.progress import Progress, Silent
@@ -148,15 +149,11 @@ class Builder:
             detail = "\n".join(getattr(error, "__notes__", ()))
             self._fail(artifact, planned, str(error), detail, time.monotonic() - began)
             return False
-        except OSError as error:
-            message = f"{error.strerror or error}: {error.filename or self._workspace.cache}"
-            self._fail(artifact, planned, message, "", time.monotonic() - began)
-            return False
         except (
             Exception
         ) as error:  # of a stage that runs in this process, or a defect: said, and never swallowed by doit
-            detail = traceback.format_exc()
-            self._fail(artifact, planned, f"{type(error).__name__}: {error}", detail, time.monotonic() - began)
+            message = plain(error, self._workspace.store.root) or f"{type(error).__name__}: {error}"
+            self._fail(artifact, planned, message, traceback.format_exc(), time.monotonic() - began)
             return False
 
     def skip(self, name: str, why: str) -> None:
@@ -231,19 +228,25 @@ class Builder:
             resume.mkdir(parents=True, exist_ok=True)
         staging = store.staging()
         try:
-            job = self._job(artifact, self._inputs(artifact), staging, resume)
+            offer = previous.offered(artifact, planned.facts, versions(), self._workspace.root)
+            job = self._job(artifact, self._inputs(artifact), staging, resume, offer)
             with self._torch if artifact.resource == "torch" else contextlib.nullcontext():
                 began = time.monotonic()
-                self._run(job, progress)
+                said = self._run(job, progress)
             self._recheck(artifact, planned)
             made = {file.name: (hash_file(file), file.stat().st_size) for file in _files(artifact, staging)}
+            kept = previous.kept(artifact, said, offer, list(made), self._workspace.root)
+            staged = dict(made)
+            made |= {name: (offer[name].digest, offer[name].size) for name in kept}
             components, seconds = planned.facts.components, time.monotonic() - began
             action = Action(key, components, made, seconds, time.time(), versions(), path)
             first = self._first_writer(artifact, planned, action, progress)
             with store.writing():
                 if first is None:
-                    for name, (value, _) in made.items():
+                    for name, (value, _) in staged.items():
                         store.take(staging / name, value)
+                    for name in kept:
+                        previous.put_back(store, offer[name], self._workspace.root, staging / name)
                     before = store.action(key)
                     if before is not None and dict(before.outputs) != made:
                         store.differ(key, action, before, "here")
@@ -275,10 +278,10 @@ class Builder:
         self._reporter.note(f"{artifact.label()}: {text}")
         return first
 
-    def _run(self, job: Job, progress: Progress) -> None:
+    def _run(self, job: Job, progress: Progress) -> Any:
         if self._stopped.is_set():
             raise Interrupted
-        self._executor.run(job, progress)
+        return self._executor.run(job, progress)
 
     def _inputs(self, artifact: Artifact) -> dict[str, list[Path]]:
         """Return the paths that the stage reads, by role."""
@@ -292,28 +295,34 @@ class Builder:
                 found[item.role] = list(item.files)
         return found
 
-    def _job(self, artifact: Artifact, inputs: Mapping[str, list[Path]], staging: Path, resume: Path | None) -> Job:
+    def _job(
+        self,
+        artifact: Artifact,
+        inputs: Mapping[str, list[Path]],
+        staging: Path,
+        resume: Path | None,
+        offer: Mapping[str, Output],
+    ) -> Job:
         settings = dict(artifact.settings)
         for table, hints in artifact.hints.items():
             settings[table] = {**settings[table], **hints}
         kwargs: dict[str, Any] = {"inputs": inputs, "settings": settings, "outputs": staging}
         if resume is not None:
             kwargs["resume"] = resume
+        if offer:
+            kwargs["previous"] = {name: self._workspace.root / output.path for name, output in offer.items()}
         return Job(artifact.run, kwargs, artifact.resource, str(self._workspace.root))
 
     def _recheck(self, artifact: Artifact, planned: Planned) -> None:
         """Raise if an input is no longer what the key says."""
-        prints = self._workspace.prints
         for item in artifact.inputs:
             if isinstance(item, Source):
-                for path in [*item.files, *(c for cs in item.companions for c in cs)]:
-                    before = prints.digest(path)
-                    prints.forget(path)
-                    if prints.digest(path) != before:
-                        raise StageError(
-                            f"{self._workspace.show(path)} changed while {artifact.label()} was made from it: "
-                            "nothing was kept; run again"
-                        )
+                path = self.plan.changed(item, planned.facts)
+                if path is not None:
+                    raise StageError(
+                        f"{self._workspace.show(path)} changed while {artifact.label()} was made from it: "
+                        "nothing was kept; run again"
+                    )
             else:
                 origin = self.plan.artifacts[item.artifact]
                 record = self.plan[item.artifact].facts.record
@@ -380,7 +389,11 @@ class Builder:
     def _fail(self, artifact: Artifact, planned: Planned, message: str, detail: str, seconds: float) -> None:
         if self._stopped.is_set():
             return
-        self._workspace.state.fail(artifact.name, planned.facts.key or "", message, seconds)
+        try:
+            self._workspace.state.fail(artifact.name, planned.facts.key or "", message, seconds)
+        except StoreError as error:  # a full disk, say: the run goes on, and this failure is not remembered
+            if str(error) != message:
+                message += f"\n    {error}"
         self._done(
             Outcome(artifact, Did.FAILED, planned.decision.reasons, seconds, planned.facts.key, (), message, detail)
         )

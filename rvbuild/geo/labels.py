@@ -24,6 +24,9 @@ class LabelSource(Protocol):
     def read(self, window: Window) -> NDArray[np.uint8]:
         """Return the class ids in a window: (H, W) uint8, the null class outside the scene and where nothing is."""
 
+    def digest(self, window: Window) -> str | None:
+        """Return a digest of what there is in and around a window: equal ones, equal class ids; None if not known."""
+
     def close(self) -> None:
         """Close all files."""
 

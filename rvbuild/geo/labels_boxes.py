@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import shapely
+import xxhash
 from numpy.typing import NDArray
 
 from rvbuild.geo import box_files
@@ -71,6 +72,14 @@ class BoxLabels:
         near, part = near[solid], part[solid]
         origin = np.array([window.col, window.row] * 2, dtype=np.float64)
         return Seen(self.boxes[near] - origin, self.classes[near], areas(part) / self._areas[near])
+
+    def digest(self, window: Window) -> str:
+        """Return a digest of the boxes that touch a window, exactly and in label order: equal ones, equal `read`."""
+        near = self._tree.touching(window)
+        state = xxhash.xxh3_128(self.boxes[near].tobytes())
+        state.update(self.classes[near].tobytes())
+        state.update(self._areas[near].tobytes())
+        return str(state.hexdigest())
 
     def close(self) -> None:
         """Do nothing: no file stays open."""

@@ -23,6 +23,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from rvbuild.geo.areas import digest_areas
 from rvbuild.geo.classes import Classes, id_of
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.labels import LabelSource, open_labels
@@ -48,6 +49,9 @@ class CellLabels(Protocol):
 
     def cell(self, window: Window) -> int:
         """Return the class id of a cell of the grid, which may overhang the scene."""
+
+    def digest(self, window: Window) -> str | None:
+        """Return a digest of what is in and around a window: equal ones, equal classes; None if not known."""
 
     def close(self) -> None:
         """Close all files."""
@@ -138,6 +142,10 @@ class RasterCells:
         """Return the class id of a cell of the grid."""
         return self.classify(window)
 
+    def digest(self, window: Window) -> str | None:
+        """Return the digest of the pixels, if they have one."""
+        return self._pixels.digest(window)
+
     def close(self) -> None:
         """Close all files."""
         self._pixels.close()
@@ -202,6 +210,10 @@ class VectorCells:
     def cell(self, window: Window) -> int:
         """Return the class id of a cell of the grid."""
         return self.classify(window)
+
+    def digest(self, window: Window) -> str:
+        """Return a digest of the features in and around a window: equal ones, equal classes of cells."""
+        return digest_areas(self._tree, self._shapes, [(class_id,) for class_id in self._ids.tolist()], window)
 
     def close(self) -> None:
         """Do nothing: no file stays open."""

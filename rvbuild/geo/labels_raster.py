@@ -67,13 +67,15 @@ class RasterLabels:
             values, valid = self._read_nearest(window)
         else:
             values, valid = self._read_in_place(window, self._place)
-        known = valid.all(axis=0)
         labels = self._decoder.decode(values)
-        if not known.all():
-            labels[~known] = self._null_id
+        if not valid.all():
+            labels[~valid.all(axis=0)] = self._null_id
         if self._other == _UNKNOWN and (unknown := labels == _UNKNOWN).any():
             raise DataError(self._decoder.complain(values, unknown, window, self._files))
         return labels
+
+    def digest(self, window: Window) -> None:
+        """Return None: to know pixels is to read them."""
 
     def close(self) -> None:
         """Close all files."""

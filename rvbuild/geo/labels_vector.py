@@ -59,6 +59,10 @@ class VectorLabels:
         """Return the class ids in a window: (H, W) uint8."""
         return self._burner.read(window, outside=self._null_id)
 
+    def digest(self, window: Window) -> str:
+        """Return a digest of the features in and around a window: equal ones, equal class ids."""
+        return self._burner.digest(window)
+
     def close(self) -> None:
         """Do nothing: no file stays open."""
 

@@ -20,6 +20,7 @@ import shapely.geometry
 from affine import Affine
 from numpy.typing import NDArray
 
+from rvbuild.geo.areas import digest_areas
 from rvbuild.geo.environment import not_georeferenced_is_fine
 from rvbuild.geo.windows import Window
 
@@ -83,6 +84,11 @@ class Burner:
                 shared = place.intersection(part)
                 pixels[shared.slices_in(window)] = self._tile(tile_row, tile_col)[shared.slices_in(place)]
         return pixels
+
+    def digest(self, window: Window) -> str:
+        """Return a digest of the polygons that a window is made of: equal ones give equal pixels."""
+        burnt = list(zip(self._values, self._all_touched, strict=True))
+        return digest_areas(self._tree, self._geometries, burnt, window)
 
     def _tile(self, tile_row: int, tile_col: int) -> NDArray[np.uint8]:
         key = (tile_row, tile_col)

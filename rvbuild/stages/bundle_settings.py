@@ -50,7 +50,12 @@ def check_settings(settings: Mapping[str, Any], where: str) -> None:
     _check(settings["predict"], _PREDICT, where, "predict.")
     _check(settings["predict"], {name: _PREDICT_OF_SOME[name] for name in task.PREDICT_SETTINGS}, where, "predict.")
     for position, vector in enumerate(settings["predict"]["vectors"]):
-        _check(vector, _VECTOR, where, f"predict.vectors[{position}].")
+        prefix = f"predict.vectors[{position}]."
+        _check(vector, _VECTOR, where, prefix)
+        _check(vector, {"file": _VECTOR_FILE} if "file" in vector else _FORMAT, where, prefix)
+        if "kind" in vector:
+            _check(vector, _KIND, where, prefix)
+            _check(vector, _BUILDINGS if vector["kind"] == "buildings" else {}, where, prefix)
         if vector["class"] not in class_names:
             raise DataError(f"{where}: predict.vectors[{position}].class: there is no class {vector['class']!r}")
 
@@ -215,13 +220,23 @@ _PREDICT: Mapping[str, tuple[Check, str]] = {
 }
 _PREDICT_OF_SOME: Mapping[str, tuple[Check, str]] = {
     "cell_px": _integer(1, MAX_PX),
-    "cells": _one_of("geojson", "gpkg"),
+    "cells": _one_of("geojson", "gpkg", "fgb"),
 }
 """What tasks ask for by `PREDICT_SETTINGS`."""
 _VECTOR: Mapping[str, tuple[Check, str]] = {
     "class": _TEXT,
-    "format": _one_of("geojson", "gpkg"),
     "min_area_units": _NOT_NEGATIVE,
     "simplify_px": _NOT_NEGATIVE,
     "denoise_px": _integer(0, 1 << 30),
+}
+_KIND: Mapping[str, tuple[Check, str]] = {"kind": _one_of("polygons", "buildings", "points")}
+_FORMATS = ("geojson", "gpkg", "fgb")
+_FORMAT: Mapping[str, tuple[Check, str]] = {"format": _one_of(*_FORMATS)}
+_VECTOR_FILE: tuple[Check, str] = (
+    lambda value: _is_file_name(value) and value.rpartition(".")[2] in _FORMATS,
+    "the name of a .geojson, .gpkg or .fgb file",
+)
+_BUILDINGS: Mapping[str, tuple[Check, str]] = {
+    "split": (lambda value: _is_number(value) and 0 <= value <= 1, "a number from 0 to 1"),
+    "side_px": _POSITIVE,
 }

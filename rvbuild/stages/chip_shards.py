@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
 import numpy as np
@@ -18,7 +17,7 @@ Target = dict[str, Array]
 Pack = Callable[[list[Target]], dict[str, Array]]
 
 SHARD_BYTES = 128 << 20
-"""The bytes of images in a shard at most; labels gather in memory until their shard is complete."""
+"""The bytes of images in a shard at most: most blocks have less and are one shard."""
 
 PAGE = 4096
 
@@ -29,20 +28,25 @@ _TYPE_NAMES = {
 
 
 class ShardWriter:
-    """Writes chips into numbered pairs of files, `images-00000.safetensors` and `labels-00000.safetensors`.
+    """Writes the chips of a block as a pair of files, `images-00000.safetensors` and `labels-00000.safetensors`.
 
-    An images file holds `windows` (n, 4) int64, `images` (n, C, H, W) in the source dtype and, if some value of the
+    The number is that of the block; chips beyond what a shard holds go to `images-00000-1.safetensors` and so on. An
+    images file holds `windows` (n, 4) int64, `images` (n, C, H, W) in the source dtype and, if some value of the
     shard is invalid, `valid` (n, C, H, ceil(W / 8)) uint8: the validity of each value, eight to a byte as
     `numpy.packbits` packs them. Invalid values are 0 in `images`.
     """
 
-    def __init__(self, outputs: Path, pack: Pack, shape: tuple[int, int, int], dtype: np.dtype[Any], most: int) -> None:
+    def __init__(
+        self, outputs: Path, number: int, pack: Pack, shape: tuple[int, int, int], dtype: np.dtype[Any], most: int
+    ) -> None:
         """Prepare to write into `outputs`.
 
         Parameters
         ----------
         outputs
             An existing directory.
+        number
+            Of the block.
         pack
             Turns the targets of a shard into the tensors of its labels file.
         shape, dtype
@@ -51,40 +55,39 @@ class ShardWriter:
             The number of chips that may come at most.
         """
         self.shards: list[dict[str, Any]] = []
-        self._outputs, self._pack, self._shape, self._dtype = outputs, pack, shape, dtype
+        self._outputs, self._number = outputs, number
+        self._pack, self._shape, self._dtype = pack, shape, dtype
         self._capacity = max(1, min(SHARD_BYTES // (int(np.prod(shape)) * dtype.itemsize), most))
         self._images: ImageFile | None = None
         self._targets: list[Target] = []
 
-    def __enter__(self) -> ShardWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self._finish_shard()
-        elif self._images is not None:
-            self._images.abandon()
-
     def add(self, window: Window, image: Array, valid: npt.NDArray[np.bool_], target: Target) -> None:
         """Append one chip: image and valid are (C, H, W); invalid values are written as 0."""
         if self._images is None:
-            path = self._outputs / f"images-{len(self.shards):05d}.safetensors"
-            self._images = ImageFile(path, self._shape, self._dtype, self._capacity)
+            self._images = ImageFile(self._path("images"), self._shape, self._dtype, self._capacity)
         self._images.add(window, image, valid)
         self._targets.append(target)
         if len(self._targets) == self._capacity:
-            self._finish_shard()
+            self.finish()
 
-    def _finish_shard(self) -> None:
+    def finish(self) -> None:
+        """Complete the files of the chips that were added."""
         if self._images is None:
             return
-        labels = self._outputs / f"labels-{len(self.shards):05d}.safetensors"
+        labels = self._path("labels")
         write_tensors(labels, self._pack(self._targets))
         self._images.close()
         self.shards.append({"images": self._images.path.name, "labels": labels.name, "count": len(self._targets)})
         self._images, self._targets = None, []
+
+    def abandon(self) -> None:
+        """Close what is open as it is: the stage has failed."""
+        if self._images is not None:
+            self._images.abandon()
+
+    def _path(self, kind: str) -> Path:
+        part = f"-{len(self.shards)}" if self.shards else ""
+        return self._outputs / f"{kind}-{self._number:05d}{part}.safetensors"
 
 
 class ImageFile:

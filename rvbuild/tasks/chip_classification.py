@@ -38,6 +38,7 @@ __all__ = [
     "derive",
     "draw",
     "forward",
+    "label_digest",
     "labels",
     "mask",
     "merger",
@@ -97,6 +98,11 @@ def target(source: _Cells, window: Window, chip: Mapping[str, Any]) -> Target | 
     """Return `{"classes": () uint8 class id}` of a window; None if it is unlabelled."""
     class_id = source.cells.classify(window)
     return None if class_id == source.null_id else {"classes": np.array(class_id, dtype=np.uint8)}
+
+
+def label_digest(source: _Cells, window: Window) -> str | None:
+    """Return a digest of the labels in a window; None for rasters."""
+    return source.cells.digest(window)
 
 
 def mask(target: Target, keep: np.ndarray, null_id: int) -> Target:

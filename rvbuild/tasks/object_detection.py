@@ -59,6 +59,11 @@ def target(source: BoxLabels, window: Window, chip: Mapping[str, Any]) -> Target
     return find(source, window, chip)
 
 
+def label_digest(source: BoxLabels, window: Window) -> str:
+    """Return a digest of the boxes in a window."""
+    return source.digest(window)
+
+
 def mask(target: Target, keep: np.ndarray, null_id: int) -> Target:
     """Return a target without the boxes whose centre lies outside what is trained on."""
     boxes = target["boxes"]

@@ -126,6 +126,12 @@ class Task(Protocol):
         `source` is what `labels` returned, `chip` the chip settings.
         """
 
+    def label_digest(self, source: Any, window: Window) -> str | None:
+        """Return a digest of all that labels say in and around `window`; None if they cannot tell without being read.
+
+        Where it is equal for two states of the labels, `target` is, for every window that lies in `window`.
+        """
+
     def mask(self, target: Target, keep: np.ndarray, null_id: int) -> Target:
         """Return a target without what lies outside `keep`, `(H, W)` bool."""
 

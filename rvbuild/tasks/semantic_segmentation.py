@@ -35,6 +35,7 @@ __all__ = [
     "derive",
     "draw",
     "forward",
+    "label_digest",
     "labels",
     "mask",
     "merger",
@@ -81,6 +82,11 @@ def aim(source: LabelSource, chip: Mapping[str, Any], draw: Draw) -> None:
 def target(source: LabelSource, window: Window, chip: Mapping[str, Any]) -> Target:
     """Return `{"labels": (H, W) uint8 class ids}` of a window."""
     return {"labels": source.read(window)}
+
+
+def label_digest(source: LabelSource, window: Window) -> str | None:
+    """Return a digest of the labels in a window; None for rasters."""
+    return source.digest(window)
 
 
 def class_counts(target: Target, n_classes: int) -> np.ndarray:

@@ -37,18 +37,19 @@ def write_chips(folder: Path, scene: str, count: int, seed: int) -> list[Path]:
     folder.mkdir(parents=True)
     counts = np.zeros(3, dtype=np.int64)
     valid = np.ones((3, SIZE, SIZE), dtype=bool)
-    with ShardWriter(folder, task.pack, (3, SIZE, SIZE), np.dtype("uint8"), count) as shards:
-        for number in range(count):
-            image = rng.integers(0, 60, (3, SIZE, SIZE), dtype=np.uint8)
-            boxes = np.empty((0, 4), dtype=np.float32)
-            ids = np.empty(0, dtype=np.uint8)
-            if number % 2 == 0:
-                x, y, class_id = int(rng.integers(0, 20)), int(rng.integers(0, 20)), int(rng.choice([0, 2]))
-                image[class_id, y : y + 10, x : x + 10] = 250
-                boxes, ids = np.array([[x, y, x + 10, y + 10]], dtype=np.float32), np.array([class_id], dtype=np.uint8)
-            target = {"boxes": boxes, "classes": ids}
-            counts += task.class_counts(target, 3)
-            shards.add(Window(0, 0, SIZE, SIZE), image, valid, target)
+    shards = ShardWriter(folder, 0, task.pack, (3, SIZE, SIZE), np.dtype("uint8"), count)
+    for number in range(count):
+        image = rng.integers(0, 60, (3, SIZE, SIZE), dtype=np.uint8)
+        boxes = np.empty((0, 4), dtype=np.float32)
+        ids = np.empty(0, dtype=np.uint8)
+        if number % 2 == 0:
+            x, y, class_id = int(rng.integers(0, 20)), int(rng.integers(0, 20)), int(rng.choice([0, 2]))
+            image[class_id, y : y + 10, x : x + 10] = 250
+            boxes, ids = np.array([[x, y, x + 10, y + 10]], dtype=np.float32), np.array([class_id], dtype=np.uint8)
+        target = {"boxes": boxes, "classes": ids}
+        counts += task.class_counts(target, 3)
+        shards.add(Window(0, 0, SIZE, SIZE), image, valid, target)
+    shards.finish()
     index = {
         **{"scene": scene, "task": "object_detection", "size_px": SIZE, "dtype": "uint8", "bands": 3},
         **{

@@ -1,0 +1,96 @@
+"""One polygon edited among the labels of a huge scene, and what cutting its chips again takes, against all of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.bar import Figure, seconds
+from benchmarks.command import rvbuild
+from benchmarks.scenes import write_raster
+
+SIZE_PX, POLYGONS, EDITS = 20_000, 10_000, 3
+PROJECT = "projects/bench.toml"
+
+
+def run(folder: Path) -> list[Figure]:
+    project, labels = write(folder, SIZE_PX, POLYGONS)
+    full = seconds(lambda: rvbuild("chip", project, cwd=folder))
+    times = []
+    for number in range(EDITS):
+        edit(labels, number)
+        times.append(seconds(lambda: rvbuild("chip", project, cwd=folder)))
+    differing = _differing(folder, project)
+    spent = sorted(times)[EDITS // 2]
+    note = f"{spent:.2f} against {full:.1f} s, whole processes; {SIZE_PX} px square, {POLYGONS} polygons, 3 bands"
+    return [
+        Figure("one polygon edited in a huge scene, time over a full chip", spent / full, 0.05, "", True, note),
+        Figure("its files that differ from those of a full chip", differing, 0, "", True),
+    ]
+
+
+def write(folder: Path, size_px: int, polygons: int) -> tuple[str, Path]:
+    """Write a project of one scene, and return its path and that of the labels."""
+    for name in ("projects", "data"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    write_raster(folder / "data" / "a.tif", size_px, 3, 256, compress="deflate")
+    labels = folder / "data" / "a.geojson"
+    random = np.random.default_rng(0)
+    features = [_feature(random, size_px) for _ in range(polygons)]
+    crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32633"}}
+    labels.write_text(json.dumps({"type": "FeatureCollection", "crs": crs, "features": features}))
+    (folder / PROJECT).write_text(
+        """
+[project]
+task = "semantic_segmentation"
+[classes]
+field = "#00aa00"
+road = "#808080"
+[scenes]
+train = ["a"]
+[scene]
+image = "data/{id}.tif"
+labels = { vector = "data/{id}.geojson", class = "road", background = "field" }
+""",
+    )
+    return PROJECT, labels
+
+
+def edit(labels: Path, number: int) -> None:
+    """Move one polygon by a metre."""
+    content = json.loads(labels.read_text())
+    ring = content["features"][number]["geometry"]["coordinates"][0]
+    content["features"][number]["geometry"]["coordinates"][0] = [[x + 1.0, y] for x, y in ring]
+    labels.write_text(json.dumps(content))
+
+
+def _feature(random: np.random.Generator, size_px: int) -> dict[str, Any]:
+    row, col = random.uniform(0, size_px, 2)
+    angles = np.sort(random.uniform(0, 2 * np.pi, 12))
+    x = 500_000 + 0.1 * (col + 40 * np.cos(angles))
+    y = 5_800_000 - 0.1 * (row + 40 * np.sin(angles))
+    ring = np.stack([x, y], axis=1).tolist()
+    return {
+        "type": "Feature",
+        "properties": {},
+        "geometry": {"type": "Polygon", "coordinates": [[*ring, ring[0]]]},
+    }
+
+
+def _differing(folder: Path, project: str) -> int:
+    """Return how many files of the chips differ from those that are cut from nothing."""
+    chips = folder / "cache" / "bench" / "chip" / "a"
+    kept = folder / "kept"
+    shutil.move(chips, kept)
+    shutil.rmtree(folder / "cache")
+    rvbuild("chip", project, cwd=folder)
+    names = {path.name for place in (chips, kept) for path in place.iterdir()}
+    return sum(not _same(chips / name, kept / name) for name in names)
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()

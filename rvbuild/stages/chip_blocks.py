@@ -1,0 +1,94 @@
+"""The blocks of a scene's chips: squares of a fixed grid, each with the windows that start in it and shards of its own.
+
+Which block a window is in follows from its place alone. So an edit of the labels in one place changes the shards of the
+blocks there, and those of all other blocks stay as they are.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from rvbuild.geo.grid import Grid
+from rvbuild.geo.windows import Window
+
+BLOCK_BYTES = 16 << 20
+"""The bytes of images in a block, about. A block is rewritten as a whole; many small ones are many files."""
+
+MAX_PIECE = 16
+"""Blocks that are cut side by side, at most: their labels gather in memory."""
+
+
+class Block(NamedTuple):
+    """The windows that start in one square of the grid of blocks."""
+
+    number: int
+    """Its place in the grid of blocks, row-major: what its shards are called by."""
+    row: int
+    """Its row in the grid of blocks."""
+    windows: list[Window]
+    """Sorted by row and column."""
+
+    @property
+    def area(self) -> Window:
+        """The smallest window that holds all of the block's."""
+        row, col = min(w.row for w in self.windows), min(w.col for w in self.windows)
+        row_stop, col_stop = max(w.row_stop for w in self.windows), max(w.col_stop for w in self.windows)
+        return Window(row, col, row_stop - row, col_stop - col)
+
+
+def blocks(windows: Sequence[Window], grid: Grid, side_px: int) -> list[Block]:
+    """Return the windows of a scene by block, in the order of the blocks; blocks without a window are left out.
+
+    Parameters
+    ----------
+    windows
+        Of any size. One that starts outside the scene belongs to the nearest block.
+    grid
+        The pixel grid of the scene.
+    side_px
+        Of a block.
+    """
+    columns = -(-grid.width // side_px)
+    found: defaultdict[tuple[int, int], list[Window]] = defaultdict(list)
+    for window in windows:
+        row, col = min(max(window.row, 0), grid.height - 1), min(max(window.col, 0), grid.width - 1)
+        found[row // side_px, col // side_px].append(window)
+    return [Block(row * columns + col, row, sorted(found[row, col])) for row, col in sorted(found)]
+
+
+def side_of(chip: Mapping[str, Any], chip_bytes: int, area_px: int) -> int:
+    """Return the side of a block in pixels.
+
+    Parameters
+    ----------
+    chip
+        The `chip` settings.
+    chip_bytes
+        Of the image of one chip.
+    area_px
+        The pixels in which random windows may lie.
+    """
+    count = max(1, BLOCK_BYTES // chip_bytes)
+    if chip["method"] == "random":
+        return max(1, math.isqrt(area_px * count // chip["per_scene"]))
+    return int(chip["stride_px"]) * math.isqrt(count)
+
+
+def pieces(some: Sequence[Block], least: int) -> list[list[Block]]:
+    """Return blocks as pieces of work: neighbours in one row of blocks, so that they can be read from left to right.
+
+    There are at least `least` pieces, if there are as many blocks, so that threads get equal shares.
+    """
+    rows: defaultdict[int, list[Block]] = defaultdict(list)
+    for block in some:
+        rows[block.row].append(block)
+    found: list[list[Block]] = []
+    for row in rows.values():
+        parts = min(len(row), max(-(-least // len(rows)), -(-len(row) // MAX_PIECE)))
+        cuts = [len(row) * part // parts for part in range(parts + 1)]
+        found += [row[start:stop] for start, stop in itertools.pairwise(cuts)]
+    return found
