@@ -1,7 +1,7 @@
 """The golden keys: edits that mean nothing change no key, and what changes keys is changed on purpose.
 
-`golden_keys.json` holds, for each artifact of a fixed project, its key and all that the key is made of but the contents of
-files. If this test fails and the change is meant, renew the file and look at its difference:
+`golden_keys.json` holds, for each artifact of a fixed project, its key and all that the key is made of but the contents
+of files. If this test fails and the change is meant, renew the file and look at its difference:
 
     RVBUILD_RENEW_KEYS=1 python -m pytest tests/build/test_golden_keys.py
 """
@@ -125,10 +125,10 @@ def test_tables_and_keys_in_another_order_change_no_key(golden, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "stale"),
     [
-        ("channels = [2, 1, 0]", "channels = [0, 1, 2]", {"analyze", "chip", "bundle", "infer", "predict"}),
+        ("channels = [2, 1, 0]", "channels = [0, 1, 2]", {"analyze", "chip", "bundle", "infer", "predict", "report"}),
         ("size_px = 32", "size_px = 64", {"chip", "train", "bundle", "infer", "predict"}),
         ("epochs = 2", "epochs = 3", {"train"}),
-        ("#ff0000", "#ff0001", {"chip", "train", "predict", "eval", "bundle"}),
+        ("#ff0000", "#ff0001", {"chip", "infer", "predict", "eval", "bundle", "report"}),
         ('vectors = [{ class = "building" }]', "", {"predict", "bundle"}),
     ],
 )
