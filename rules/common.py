@@ -23,10 +23,17 @@ from rvbuild.urls import Url, is_url
 
 __all__ = ["Artifact", "Product", "Project", "Scene", "Source"]
 
-RAW = {"chip_classification": ("cells.json",), "semantic_segmentation": ("labels.tif",)}
+RAW = {
+    "chip_classification": ("cells.json",),
+    "object_detection": ("raw_boxes.safetensors",),
+    "semantic_segmentation": ("labels.tif",),
+}
 """The outputs of infer that predict reads, by task: what the task's module calls RAW."""
 
-PREDICTIONS = {task: ("infer", files) for task, files in RAW.items()}
+PREDICTIONS = {
+    **{task: ("infer", files) for task, files in RAW.items()},
+    "object_detection": ("predict", ("detections.json",)),
+}
 """The outputs that eval reads, by task, and the stage that makes them."""
 
 _WORLD = (".tfw", ".tifw", ".tiffw", ".pgw", ".pngw", ".jgw", ".jpgw", ".jpegw", ".wld", ".prj")

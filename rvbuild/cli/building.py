@@ -21,7 +21,7 @@ from rvbuild.build.fingerprint import signature
 from rvbuild.build.worker import Job
 from rvbuild.build.workers import Executor, Inline, Pool
 from rvbuild.build.workspace import locked
-from rvbuild.cli import asking, report, stages_of
+from rvbuild.cli import asking, checking, report, stages_of
 from rvbuild.cli.session import Session, jobs_default, load_all, project_paths, rules, session
 from rvbuild.errors import ProjectError, UsageError
 from rvbuild.project import Project, missing_files
@@ -68,6 +68,7 @@ def build(stage: str, words: Sequence[str], options: Options, normal: list[str] 
             if options.dry_run:
                 reporter.close()
                 return _dry_run(now, closure, options)
+            checking.before_build(now, closure, options.keep_going, reporter.note)
             builder = Builder(now.plan, now.executor, reporter)
             _run(now, wanted, builder, options)
             outcomes = _outcomes(builder, closure)

@@ -26,6 +26,8 @@ MEMBERS = frozenset({WEIGHTS, DESCRIPTION, STATS, PROJECT})
 NAMED = frozenset(
     {"labels.tif", "labels.qml", "scores.tif", "rgb.tif", "cells.json", "cells.qml"}
     | {f"cells{suffix}" for suffix in SUFFIXES.values()}
+    | {"raw_boxes.safetensors", "detections.json", "boxes.qml"}
+    | {f"boxes{suffix}" for suffix in SUFFIXES.values()}
 )
 VECTOR_SUFFIXES = frozenset({*SUFFIXES.values(), ".qml"})
 """What a directory of results may hold; vectors are named after a class, or as the project says."""

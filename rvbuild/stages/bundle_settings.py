@@ -145,6 +145,7 @@ def _is_named_expression(value: Any) -> bool:
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 _INDEX = _integer(0, MAX_PX)
 _NOT_NEGATIVE: tuple[Check, str] = (lambda value: _is_number(value) and value >= 0, "a number of at least 0")
+_SHARE: tuple[Check, str] = (lambda value: _is_number(value) and 0 <= value <= 1, "a number from 0 to 1")
 _POSITIVE: tuple[Check, str] = (lambda value: _is_number(value) and value > 0, "a number above 0")
 _TEXT: tuple[Check, str] = (lambda value: isinstance(value, str), "a text")
 _NAME: tuple[Check, str] = (_is_file_name, "a name without / and other signs that file names cannot have")
@@ -221,6 +222,9 @@ _PREDICT: Mapping[str, tuple[Check, str]] = {
 _PREDICT_OF_SOME: Mapping[str, tuple[Check, str]] = {
     "cell_px": _integer(1, MAX_PX),
     "cells": _one_of("geojson", "gpkg", "fgb"),
+    "boxes": _one_of("geojson", "gpkg", "fgb"),
+    "score_thresh": _SHARE,
+    "merge_thresh": _SHARE,
 }
 """What tasks ask for by `PREDICT_SETTINGS`."""
 _VECTOR: Mapping[str, tuple[Check, str]] = {
