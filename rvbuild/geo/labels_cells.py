@@ -95,7 +95,12 @@ def open_cells(
 
 
 def cell_windows(
-    files: Sequence[Path], settings_labels: Mapping[str, Any], *, grid: Grid, classes: Classes, stride_px: int
+    files: Sequence[Path],
+    settings_labels: Mapping[str, Any],
+    *,
+    grid: Grid,
+    classes: Classes,
+    stride_px: int | Sequence[int],
 ) -> list[Window]:
     """Return the cells of a scene that may become chips.
 

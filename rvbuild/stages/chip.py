@@ -29,7 +29,7 @@ from rvbuild.stages.chip_blocks import Block, blocks, side_of
 from rvbuild.stages.chip_contact import SHEET, TILE_PX, Shown, choose, write_sheet
 from rvbuild.stages.chip_cut import THREADS, Chips, Cutter
 from rvbuild.stages.chip_previous import Known, digest_of, known, write_blocks
-from rvbuild.stages.chip_windows import candidates, uniform
+from rvbuild.stages.chip_windows import candidates, uniform, why_none
 
 if TYPE_CHECKING:
     from rvbuild.tasks.protocol import Labels, Task
@@ -88,6 +88,8 @@ def run(
         if chip["method"] == "random" and len(windows) < chip["per_scene"]:
             where = "the area of interest" if aim is None else "the scene"
             progress.note(f"scene {scene}: {where} has room for {len(windows)} of {chip['per_scene']} windows")
+        if not windows:
+            progress.note(f"scene {scene}: {why_none(grid, aoi, chip)}")
         every = blocks(windows, grid, side_px)
         digests = _digests(every, task, labels)
         before = known(previous, settings, digests) if previous else Known({}, None)
