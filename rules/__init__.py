@@ -10,7 +10,7 @@ from typing import Any
 
 from rvbuild.geo.environment import DETERMINISTIC_ENVIRONMENT
 
-from . import analyze, bundle, chip, evaluate, infer, predict, report, train
+from . import analyze, bundle, chip, evaluate, infer, mosaic, predict, report, train
 from .common import Artifact, Project
 
 #: The stages in the order of the work, each with its rule.
@@ -20,6 +20,7 @@ RULES: Mapping[str, Any] = {
     "train": train,
     "infer": infer,
     "predict": predict,
+    "mosaic": mosaic,
     "eval": evaluate,
     "bundle": bundle,
     "report": report,

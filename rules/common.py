@@ -19,13 +19,21 @@ from rvbuild.errors import UsageError
 from rvbuild.geo.reading import readings
 from rvbuild.project import Project, Scene
 from rvbuild.project.box_files import TABLES as BOX_FILES
+from rvbuild.urls import Url, is_url
 
 __all__ = ["Artifact", "Product", "Project", "Scene", "Source"]
 
-RAW = {"chip_classification": ("cells.json",), "semantic_segmentation": ("labels.tif",)}
+RAW = {
+    "chip_classification": ("cells.json",),
+    "object_detection": ("raw_boxes.safetensors",),
+    "semantic_segmentation": ("labels.tif",),
+}
 """The outputs of infer that predict reads, by task: what the task's module calls RAW."""
 
-PREDICTIONS = {task: ("infer", files) for task, files in RAW.items()}
+PREDICTIONS = {
+    **{task: ("infer", files) for task, files in RAW.items()},
+    "object_detection": ("predict", ("detections.json",)),
+}
 """The outputs that eval reads, by task, and the stage that makes them."""
 
 _WORLD = (".tfw", ".tifw", ".tiffw", ".pgw", ".pngw", ".jgw", ".jpgw", ".jpegw", ".wld", ".prj")
@@ -70,6 +78,11 @@ def _seed(seed: int, what: str) -> int:
 def classes(project: Project) -> list[dict[str, Any]]:
     """Return the classes as stages are given them."""
     return [{"id": c.id, "name": c.name, "color": c.color} for c in project.classes]
+
+
+def class_names(project: Project) -> list[dict[str, Any]]:
+    """Return the classes without colours, so that another colour trains no model again."""
+    return [{"id": c.id, "name": c.name} for c in project.classes]
 
 
 def packages(project: Project) -> dict[str, str]:
@@ -169,8 +182,8 @@ def normalize(project: Project) -> dict[str, Any]:
 
 
 def resolve(project: Project, path: str) -> Path:
-    """Return `path` made absolute from the workspace."""
-    return _resolve(str(project.workspace), path)
+    """Return `path` made absolute from the workspace; an address stays what it is."""
+    return Url(path) if is_url(path) else _resolve(str(project.workspace), path)
 
 
 @functools.lru_cache(maxsize=1 << 17)
@@ -218,7 +231,9 @@ def _siblings(path: Path) -> frozenset[str]:
 
 
 def _raster_companions(path: Path) -> tuple[Path, ...]:
-    found = []
+    if isinstance(path, Url):
+        return ()  # GDAL is told not to look for any
+    found: list[Path] = []
     if names := _siblings(path):
         wanted = [path.name + suffix for suffix in _RASTER_BESIDE] + [path.stem + suffix for suffix in _WORLD]
         found = [path.with_name(n) for w in wanted for n in (w, w.upper()) if n in names and n != path.name]
@@ -228,6 +243,8 @@ def _raster_companions(path: Path) -> tuple[Path, ...]:
 
 
 def _vector_companions(path: Path) -> tuple[Path, ...]:
+    if isinstance(path, Url):
+        return ()
     names = _siblings(path)
     if not names:
         return ()
@@ -244,10 +261,13 @@ def _vrt_sources(path: Path) -> list[Path]:
         root = ElementTree.parse(path).getroot()
     except (OSError, ElementTree.ParseError):
         return []
-    found = []
+    found: list[Path] = []
     for element in root.iter("SourceFilename"):
         text = (element.text or "").strip()
-        if text and not text.startswith(("/vsi", "http:", "https:")):
+        text = f"s3://{text[7:]}" if text.startswith("/vsis3/") else text.removeprefix("/vsicurl/")
+        if is_url(text):
+            found.append(Url(text))
+        elif text and not text.startswith("/vsi"):
             relative = element.get("relativeToVRT") == "1"
-            found.append(path.parent / text if relative else Path(text).absolute())
-    return [Path(os.path.normpath(f)) for f in found]
+            found.append(Path(os.path.normpath(path.parent / text if relative else Path(text).absolute())))
+    return found

@@ -33,7 +33,7 @@ from rvbuild.build.fingerprint import hash_file, signature
 from rvbuild.build.plan import Plan, Planned, ViewRunner, selected
 from rvbuild.build.state import Output, Record
 from rvbuild.build.store import Action
-from rvbuild.build.worker import Job
+from rvbuild.build.worker import Job, plain
 from rvbuild.build.workers import Executor, Interrupted
 from rvbuild.errors import DataError, RvbuildError, StageError, StoreError
 from rvbuild.progress import Progress, Silent
@@ -149,15 +149,11 @@ class Builder:
             detail = "\n".join(getattr(error, "__notes__", ()))
             self._fail(artifact, planned, str(error), detail, time.monotonic() - began)
             return False
-        except OSError as error:
-            message = f"{error.strerror or error}: {error.filename or self._workspace.cache}"
-            self._fail(artifact, planned, message, "", time.monotonic() - began)
-            return False
         except (
             Exception
         ) as error:  # of a stage that runs in this process, or a defect: said, and never swallowed by doit
-            detail = traceback.format_exc()
-            self._fail(artifact, planned, f"{type(error).__name__}: {error}", detail, time.monotonic() - began)
+            message = plain(error, self._workspace.store.root) or f"{type(error).__name__}: {error}"
+            self._fail(artifact, planned, message, traceback.format_exc(), time.monotonic() - began)
             return False
 
     def skip(self, name: str, why: str) -> None:
@@ -319,17 +315,14 @@ class Builder:
 
     def _recheck(self, artifact: Artifact, planned: Planned) -> None:
         """Raise if an input is no longer what the key says."""
-        prints = self._workspace.prints
         for item in artifact.inputs:
             if isinstance(item, Source):
-                for path in [*item.files, *(c for cs in item.companions for c in cs)]:
-                    before = prints.digest(path)
-                    prints.forget(path)
-                    if prints.digest(path) != before:
-                        raise StageError(
-                            f"{self._workspace.show(path)} changed while {artifact.label()} was made from it: "
-                            "nothing was kept; run again"
-                        )
+                path = self.plan.changed(item, planned.facts)
+                if path is not None:
+                    raise StageError(
+                        f"{self._workspace.show(path)} changed while {artifact.label()} was made from it: "
+                        "nothing was kept; run again"
+                    )
             else:
                 origin = self.plan.artifacts[item.artifact]
                 record = self.plan[item.artifact].facts.record
@@ -396,7 +389,11 @@ class Builder:
     def _fail(self, artifact: Artifact, planned: Planned, message: str, detail: str, seconds: float) -> None:
         if self._stopped.is_set():
             return
-        self._workspace.state.fail(artifact.name, planned.facts.key or "", message, seconds)
+        try:
+            self._workspace.state.fail(artifact.name, planned.facts.key or "", message, seconds)
+        except StoreError as error:  # a full disk, say: the run goes on, and this failure is not remembered
+            if str(error) != message:
+                message += f"\n    {error}"
         self._done(
             Outcome(artifact, Did.FAILED, planned.decision.reasons, seconds, planned.facts.key, (), message, detail)
         )

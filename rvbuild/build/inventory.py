@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rvbuild.build.state import Record, records_of
 from rvbuild.build.store import Action, Store
+from rvbuild.errors import StoreError
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,9 @@ def find_roots(store: Store, records: Mapping[str, Record]) -> Roots:
         elif not (root / "cache" / "state.db").exists():
             gone.append(registration)
         else:
-            found += records_of(root / "cache" / "state.db").values()
+            theirs = records_of(root / "cache" / "state.db")
+            require_records(root, theirs)
+            found += theirs.values()
     shown = [r for r in found if not r.cleaned]
     return Roots(
         frozenset(r.key for r in shown),
@@ -137,6 +140,22 @@ def find_roots(store: Store, records: Mapping[str, Record]) -> Roots:
         tuple(gone),
         elsewhere,
     )
+
+
+def require_records(root: Path, records: Mapping[str, Record]) -> None:
+    """Refuse to call useless what the workspace at `root` may show: if it shows something, it must have records.
+
+    Raises
+    ------
+    StoreError
+        If there is something, and the state database, which may have been lost, knows of nothing.
+    """
+    folders = [f for f in _entries(root / "cache") if f.is_dir() and f.name not in ("store", "tmp", "log", "seals")]
+    if not records and any(f.is_file() for folder in folders for f in folder.rglob("*")):
+        raise StoreError(
+            f"{root / 'cache'}: shows artifacts, but the state database has no record of them (was it lost?); "
+            "run `rvbuild build` there first, which finds them again, so that gc knows what to keep"
+        )
 
 
 def _entries(folder: Path) -> list[Path]:

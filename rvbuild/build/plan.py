@@ -137,7 +137,7 @@ class Plan:
     def settle(self, name: str, record: Record) -> None:
         """Take note that `name` has been built or restored as `record` says."""
         with self._lock:
-            self._records[name] = record
+            self._records[name] = dataclasses.replace(record, components={}, sources={}, packages={})
             self._forced.discard(name)
             before = self._planned.pop(name, None)
             for waiting in self._waiting:
@@ -147,6 +147,22 @@ class Plan:
             assumed = self._assumed.pop(name, None if before is None else before.outputs)
             if assumed is not None and dict(assumed) != made:
                 self._planned.clear()  # what rests on it was planned with other contents
+
+    def changed(self, source: Source, facts: Facts) -> Path | None:
+        """Return a file of `source` that is no longer what the key in `facts` says, looked at anew."""
+        for i, path in enumerate(source.files):
+            for file in (path, *_companions(source, i)):
+                self.workspace.prints.forget(file)
+        said = facts.sources.get(source.role, ())
+        for (_, before), (now, path) in zip(said, self._contents(source), strict=True):
+            if now != before:
+                return path
+        # What was said is for people; what counts is in the key.
+        expected = {role: value for role, value in facts.components["inputs"] if role == source.role}
+        return None if self._source(source) == expected.get(source.role) else source.files[0]
+
+    def _contents(self, source: Source) -> list[tuple[str | None, Path]]:
+        return [(self._content(source, i), path) for i, path in enumerate(source.files)]
 
     def look_again(self) -> None:
         """Decide anew about all artifacts: the store may hold more than before."""
@@ -210,10 +226,21 @@ class Plan:
             stored=action is not None,
             failure=failure[1] if failure is not None and failure[0] == key else None,
             forced=forced,
+            notes=self.notes(artifact),
         )
         decision = decide(facts)
         outputs = action.outputs if decision.state is State.RESTORABLE and action is not None else None
         return Planned(facts, decision, outputs, action)
+
+    def notes(self, artifact: Artifact) -> dict[str, str]:
+        """Return how the state of each source of `artifact` that is elsewhere is known, or why it is not."""
+        prints = self.workspace.prints
+        found: dict[str, str] = {}
+        for item in artifact.inputs:
+            for path in item.files if isinstance(item, Source) else ():
+                if note := prints.note(path):
+                    found[self.workspace.show(path)] = note
+        return found
 
     def _content(self, source: Source, i: int) -> str | None:
         prints = self.workspace.prints
@@ -236,7 +263,7 @@ class Plan:
 
     def _shown(self, source: Source) -> list[list[str | None]]:
         """Return [path, digest] of every file of `source`, for people."""
-        return [[self.workspace.show(path), self._content(source, i)] for i, path in enumerate(source.files)]
+        return [[self.workspace.show(path), content] for content, path in self._contents(source)]
 
     def _view(self, source: Source, i: int, content: str) -> str:
         view = source.view

@@ -8,10 +8,10 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from rvbuild.errors import StoreError
 
@@ -37,6 +37,18 @@ create index if not exists log_artifact on log (artifact);
 create table if not exists origin (artifact text, key text, sources text, primary key (artifact, key)) without rowid;
 """
 _VERSION = 2
+#: What SQLite says of a file that cannot be used, other than of one that is damaged.
+_UNUSABLE = {
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PROTOCOL,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +121,20 @@ def _encode_shown(record: Record) -> str:
     return json.dumps(shown)
 
 
-def _decode(shown: str, made: str | None = None) -> Record:
-    data = json.loads(shown)
-    data["outputs"] = {name: Output(*values) for name, values in data["outputs"].items()}
-    data |= {"components": {}, "sources": {}} if made is None else json.loads(made)
-    return Record(**data)
+def _decode(shown: str, made: str | None = None) -> Record | None:
+    """Return a record, or None if it is damaged: then its artifact counts as never built here."""
+    try:
+        data = json.loads(shown)
+        data["outputs"] = {name: Output(*values) for name, values in data["outputs"].items()}
+        data |= {"components": {}, "sources": {}} if made is None else json.loads(made)
+        return Record(**data)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def _decode_all(rows: Iterable[tuple[str, str]]) -> dict[str, Record]:
+    decoded = ((name, _decode(text)) for name, text in rows)
+    return {name: record for name, record in decoded if record is not None}
 
 
 class State:
@@ -122,26 +143,51 @@ class State:
     Parameters
     ----------
     path : Path
-        Where the database is, or will be. A damaged one is moved aside and begun again: what it held is found again
-        by digests and in the store.
+        Where the database is, or will be. A damaged one is moved aside and begun again, at whatever moment that shows:
+        what it held is found again by digests and in the store.
+    say : callable
+        Receives a line for the user when that happens.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, say: Callable[[str], None] = lambda line: None) -> None:
         self.path = path
-        self.renewed: Path | None = None
+        self._say = say
         self._lock = threading.RLock()
         self._files: dict[str, tuple[Signature, int, str]] | None = None
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._db = self._open()
         except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError) and "unable to open" in str(error):
-                raise StoreError(f"{path}: cannot open the state database: {error}; is the cache writable?") from None
-            self.renewed = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
-            path.replace(self.renewed)
-            for suffix in ("-wal", "-shm"):
-                path.with_name(path.name + suffix).unlink(missing_ok=True)
-            self._db = self._open()
+            self._renew(error)
+
+    def _renew(self, error: sqlite3.Error) -> None:
+        """Move a damaged database aside and begin again; raise if `error` does not say that it is damaged."""
+        # The low byte is the primary code; an error of our own, about the version, has none.
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+        if code in _UNUSABLE:
+            raise StoreError(
+                f"{self.path}: cannot use the state database: {error}; is the disk full or the cache read-only?"
+            ) from None
+        aside = self.path.with_name(f"{self.path.name}.damaged-{time.time_ns()}")
+        self.path.replace(aside)
+        for suffix in ("-wal", "-shm"):
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        self._files = None
+        self._db = self._open()
+        self._say(
+            f"the state database could not be read ({error}); moved to {aside}, and begun again: "
+            "what was built is found again in the store"
+        )
+
+    def _rows(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
+        """Return the rows that `query` selects; of a damaged database those of the new one, which has none."""
+        with self._lock:
+            try:
+                return self._db.execute(query, values).fetchall()
+            except sqlite3.DatabaseError as error:
+                self._db.close()
+                self._renew(error)
+                return self._db.execute(query, values).fetchall()
 
     def _open(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, timeout=60, check_same_thread=False, isolation_level=None)
@@ -173,11 +219,19 @@ class State:
                 yield self._db
                 self._db.execute("commit")
             except BaseException as error:
-                if self._db.in_transaction:
-                    self._db.execute("rollback")
+                with contextlib.suppress(sqlite3.Error):  # SQLite has rolled back already when a disk is full
+                    if self._db.in_transaction:
+                        self._db.execute("rollback")
                 if isinstance(error, sqlite3.Error):
-                    raise StoreError(f"{self.path}: {error}; is the disk full or the cache read-only?") from error
+                    self._db_failed(error)
                 raise
+
+    def _db_failed(self, error: sqlite3.Error) -> NoReturn:
+        """Say what became of a change; a damaged database is begun again, so that the next change succeeds."""
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _UNUSABLE:
+            self._db.close()
+        self._renew(error)
+        raise StoreError(f"{self.path}: was damaged, and is begun again; run again, nothing that was built is lost")
 
     # -- digests ------------------------------------------------------------------------------------------------------
 
@@ -185,7 +239,7 @@ class State:
         """Return (signature, time of hashing in ns, digest) of a file as last hashed."""
         with self._lock:
             if self._files is None:
-                rows = self._db.execute("select path, size, mtime, ctime, inode, hashed_at, digest from file")
+                rows = self._rows("select path, size, mtime, ctime, inode, hashed_at, digest from file")
                 self._files = {row[0]: (Signature(*row[1:5]), row[5], row[6]) for row in rows}
             return self._files.get(path)
 
@@ -200,34 +254,33 @@ class State:
 
     def view(self, digest: str, name: str) -> str | None:
         """Return the view `name` of content `digest`, if it is known."""
-        with self._lock:
-            row = self._db.execute("select value from view where digest = ? and name = ?", (digest, name)).fetchone()
-        return row[0] if row else None
+        rows = self._rows("select value from view where digest = ? and name = ?", (digest, name))
+        return rows[0][0] if rows else None
 
     def remember_view(self, digest: str, name: str, value: str) -> None:
         """Keep a view of a content."""
+        self.remember_views([(digest, name, value)])
+
+    def remember_views(self, views: Iterable[tuple[str, str, str]]) -> None:
+        """Keep several views, each (digest of the content, name, value)."""
         with self.transaction() as db:
-            db.execute("insert or replace into view values (?, ?, ?)", (digest, name, value))
+            db.executemany("insert or replace into view values (?, ?, ?)", views)
 
     # -- artifacts ----------------------------------------------------------------------------------------------------
 
     def record(self, artifact: str) -> Record | None:
         """Return what `artifact` was built from, or None if it never was here."""
-        with self._lock:
-            row = self._db.execute("select json, made from record where artifact = ?", (artifact,)).fetchone()
-        return _decode(*row) if row else None
+        rows = self._rows("select json, made from record where artifact = ?", (artifact,))
+        return _decode(*rows[0]) if rows else None
 
     def records(self) -> dict[str, Record]:
         """Return all records by artifact, without what explains them."""
-        with self._lock:
-            rows = self._db.execute("select artifact, json from record").fetchall()
-        return {name: _decode(text) for name, text in rows}
+        return _decode_all(self._rows("select artifact, json from record"))
 
     def failure(self, artifact: str) -> tuple[str, str] | None:
         """Return (key, message) of the last failure of `artifact`, if it has not been built since."""
-        with self._lock:
-            row = self._db.execute("select key, message from failure where artifact = ?", (artifact,)).fetchone()
-        return (row[0], row[1]) if row else None
+        rows = self._rows("select key, message from failure where artifact = ?", (artifact,))
+        return (rows[0][0], rows[0][1]) if rows else None
 
     def succeed(self, artifact: str, record: Record, how: str, reasons: Sequence[str], seconds: float) -> None:
         """Keep a new record of `artifact` and log that this took `seconds`, in one transaction."""
@@ -264,42 +317,32 @@ class State:
 
     def keys(self, artifact: str) -> list[str]:
         """Return every key under which `artifact` was ever built or restored here."""
-        with self._lock:
-            rows = self._db.execute("select distinct key from log where artifact = ? and key <> ''", (artifact,))
-            found = {row[0] for row in rows}
+        rows = self._rows("select distinct key from log where artifact = ? and key <> ''", (artifact,))
+        found = {row[0] for row in rows}
         record = self.record(artifact)
         return sorted(found | ({record.key} if record is not None else set()))
 
     def names(self) -> dict[str, str]:
         """Return key -> name of the artifact that had it here last."""
-        with self._lock:
-            return dict(self._db.execute("select key, artifact from log where key <> '' order by id"))
+        return dict(self._rows("select key, artifact from log where key <> '' order by id"))
 
     def log(self, artifact: str | None = None) -> Iterator[Entry]:
         """Yield what happened, of one artifact or of all, the newest first."""
         where, values = ("", ()) if artifact is None else ("where artifact = ?", (artifact,))
-        with self._lock:
-            rows = self._db.execute(
-                f"select at, artifact, key, how, seconds, reasons from log {where} order by id desc", values
-            ).fetchall()
+        rows = self._rows(f"select at, artifact, key, how, seconds, reasons from log {where} order by id desc", values)
         for at, name, key, how, seconds, reasons in rows:
             yield Entry(at, name, key, how, seconds, tuple(json.loads(reasons)))
 
     def sources(self, artifact: str, key: str) -> dict[str, Any]:
         """Return the user's files that `artifact` was built from under `key`: role -> [[path, digest], ...]."""
-        with self._lock:
-            row = self._db.execute(
-                "select sources from origin where artifact = ? and key = ?", (artifact, key)
-            ).fetchone()
-        return dict(json.loads(row[0])) if row else {}
+        rows = self._rows("select sources from origin where artifact = ? and key = ?", (artifact, key))
+        return dict(json.loads(rows[0][0])) if rows else {}
 
     def last_seconds(self, artifact: str) -> float | None:
         """Return how long the last building of `artifact` took, or None if it was never built here."""
-        with self._lock:
-            row = self._db.execute(
-                "select seconds from log where artifact = ? and how = 'built' order by id desc limit 1", (artifact,)
-            ).fetchone()
-        return float(row[0]) if row else None
+        query = "select seconds from log where artifact = ? and how = 'built' order by id desc limit 1"
+        rows = self._rows(query, (artifact,))
+        return float(rows[0][0]) if rows else None
 
 
 def _log(db: sqlite3.Connection, entry: Entry) -> None:
@@ -318,11 +361,13 @@ def records_of(path: Path) -> dict[str, Record]:
     try:
         db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=60)
         try:
-            return {name: _decode(text) for name, text in db.execute("select artifact, json from record")}
+            return _decode_all(db.execute("select artifact, json from record"))
         finally:
             db.close()
     except sqlite3.Error as error:
-        raise StoreError(f"{path}: cannot read what that workspace shows: {error}") from None
+        raise StoreError(
+            f"{path}: cannot read what that workspace shows: {error}; run `rvbuild status` there, or remove it"
+        ) from None
 
 
 def fsync_dir(path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
 import os
 import queue
@@ -50,6 +52,26 @@ def call(job: Job, progress: Progress) -> Any:
     return function(**job.kwargs, progress=progress) if job.reports else function(**job.kwargs)
 
 
+def plain(error: BaseException, place: object = None) -> str | None:
+    """Return what happened and what to do, for errors of the machine; None for any other, which is a defect.
+
+    `place` is where it happened if the error does not say.
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        said = f" ({error})" if str(error) else ""
+        return f"ran out of memory{said}; `-j 1`, a smaller batch or smaller windows need less"
+    if not isinstance(error, OSError):
+        return None
+    where = f": {error.filename or place}" if error.filename or place else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full{where} ({error.strerror}); free space (`rvbuild cache gc` may help) and run again"
+    if error.errno == errno.EROFS:
+        return f"cannot be written{where} ({error.strerror}); make it writable and run again"
+    if error.errno == errno.EXDEV:
+        return f"cannot move a file from one file system to another{where}; link the whole of cache/, not a part of it"
+    return f"{error.strerror or error}{where}"
+
+
 def serve(pipe: Connection, log: str, environment: Mapping[str, str]) -> None:
     """Do the jobs that come through `pipe` until it is closed; then, or if the parent dies, leave at once."""
     os.setsid()
@@ -71,9 +93,14 @@ def serve(pipe: Connection, log: str, environment: Mapping[str, str]) -> None:
             result = Failed(kind, str(error), traceback.format_exc())
         except BaseException as error:
             text = traceback.format_exc()
-            sys.stderr.write(text)
-            sys.stderr.flush()
-            result = Failed(None, f"{type(error).__name__}: {error} (traceback in {log})", text)
+            with contextlib.suppress(OSError):
+                sys.stderr.write(text)
+                sys.stderr.flush()
+            result = Failed(
+                None,
+                plain(error, job.kwargs.get("outputs")) or f"{type(error).__name__}: {error} (traceback in {log})",
+                text,
+            )
         progress.flush()
         pipe.send(("done", result))
 

@@ -29,7 +29,7 @@ class Workspace:
         shared = os.environ.get("RVBUILD_STORE", "")
         self.store = Store(Path(os.path.abspath(root / Path(shared).expanduser())) if shared else self.cache / "store")  # noqa: PTH100 - keeps symbolic links as the user named them
         try:
-            self.state = State(self.cache / "state.db")
+            self.state = State(self.cache / "state.db", say)
             (self.cache / "tmp").mkdir(exist_ok=True)
             self._ignore()
         except OSError as error:
@@ -46,8 +46,6 @@ class Workspace:
         self.prints = Fingerprints(self.state)
         remote = os.environ.get("RVBUILD_REMOTE", "")
         self.elsewhere = Elsewhere(remote, root, self.store, say) if remote else None
-        if self.state.renewed is not None:
-            say(f"the state database was damaged; moved to {self.state.renewed}, and begun again from the store")
 
     def _ignore(self) -> None:
         ignore = self.cache / ".gitignore"

@@ -15,7 +15,7 @@ from rvbuild.build import seal
 STAGES = ("analyze", "chip", "train", "predict", "eval", "bundle", "report")
 BUILDING = (*STAGES, "build")
 
-PARTS = {"predict": ("infer", "predict")}
+PARTS = {"predict": ("infer", "predict", "mosaic")}
 """The stages that a command does together, where it is more than the one of its name."""
 
 
@@ -43,7 +43,7 @@ def stages_of(word: str) -> tuple[str, ...]:
     """Return the stages of the artifacts that a command or the name of a stage means.
 
     >>> stages_of("predict"), stages_of("infer"), stages_of("eval")
-    (('infer', 'predict'), ('infer',), ('eval',))
+    (('infer', 'predict', 'mosaic'), ('infer',), ('eval',))
     """
     return PARTS.get(word, (word,))
 

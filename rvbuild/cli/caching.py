@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from rvbuild.build import garbage
-from rvbuild.build.inventory import Inventory, Roots, find_roots, take_inventory
+from rvbuild.build.inventory import Inventory, Roots, find_roots, require_records, take_inventory
 from rvbuild.build.verify import verify as verify_store
 from rvbuild.build.workspace import Workspace, locked
 from rvbuild.cli import report
@@ -123,6 +123,7 @@ def gc(max_size: str | None, older_than: str | None, dry_run: bool, grace: str |
     with opened(lock=True) as workspace, workspace.store.alone(_say_once("waiting for another rvbuild that writes …")):
         workspace.sweep()
         found = take_inventory(workspace.store)
+        require_records(workspace.root, workspace.state.records())
         roots = find_roots(workspace.store, workspace.state.records())
         drops = garbage.choose(workspace.store, found, roots, **limits)
         names = workspace.state.names()

@@ -59,5 +59,5 @@ def tasks() -> Iterator[dict[str, Any]]:
 def _clean(name: str) -> None:
     _builder()
     stage, _, rest = name.partition(":")
-    for part in stages_of(stage):
+    for part in stages_of(stage):  # of a part that there is not, there is nothing to forget
         cleaning.forget(_session(), f"{part}:{rest}")

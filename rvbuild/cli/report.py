@@ -211,7 +211,7 @@ def where(root: Path, outputs: Iterable[str], shown: tuple[str, ...]) -> list[st
         for rank, wanted in enumerate(shown):
             if name == wanted:
                 best.setdefault(rank, []).append(path)
-        if Path(path).suffix in (".zip", ".geojson", ".gpkg"):
+        if Path(path).suffix in (".zip", ".geojson", ".gpkg", ".fgb", ".vrt"):
             best.setdefault(-1, []).append(path)
     lines = []
     for rank in sorted(best):

@@ -1,4 +1,4 @@
-"""Polygons of classes, from a raster of class ids to GeoJSON or GeoPackage."""
+"""Vectors of classes, from a raster of class ids to polygons, buildings or points in a file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import rasterio.features
@@ -16,27 +16,32 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from rvbuild.errors import DataError
+from rvbuild.geo.buildings import outlines
 from rvbuild.geo.classes import Classes, id_of
 from rvbuild.geo.grid import Grid, reproject
 from rvbuild.geo.qgis import write_vector_style
 from rvbuild.geo.rasterfile import grid_of, open_dataset
-from rvbuild.geo.vectors import write_geopackage
+from rvbuild.geo.vectors import write_layer
 
 Labels = NDArray[np.uint8]
 Geometries = NDArray[np.object_]
 
-_SUFFIX = {"geojson": ".geojson", "gpkg": ".gpkg"}
+SUFFIXES = {"geojson": ".geojson", "gpkg": ".gpkg", "fgb": ".fgb"}
+"""Of the files of each format. GeoJSON is RFC 7946: in EPSG:4326, or in map or pixel coordinates without a CRS; the
+others are in the CRS of the scene."""
+
 _RASTERS = ("labels", "scores", "rgb")
 _LON_LAT = CRS.from_epsg(4326)
+_FIELDS = {"class_id": int, "class_name": str}
 
 
 def vectorize(
     labels_tif: Path, classes: Classes, nodata: int, specs: Sequence[Mapping[str, Any]], out_dir: Path
 ) -> list[Path]:
-    """Write the polygons of classes, one file for each entry of `predict.vectors`, and return the files.
+    """Write the vectors of classes, one file for each entry of `predict.vectors`, and return the files.
 
     Borders run along the edges of pixels, holes are kept, and regions that touch only at a corner are two polygons.
-    Each polygon has the properties `class_id` and `class_name`.
+    Each feature has the properties `class_id` and `class_name`.
 
     Parameters
     ----------
@@ -45,47 +50,73 @@ def vectorize(
     classes
         All classes in id order.
     nodata
-        The value of pixels that belong to no polygon of any class.
+        The value of pixels that belong to no feature of any class.
     specs
-        Each with `class` and `format`: `geojson` (RFC 7946: in EPSG:4326; in map or pixel coordinates if the raster has
-        no CRS) or `gpkg` (in the CRS of the raster); and with, applied in this order:
+        Each with `class`, and `file` or `format` (see `SUFFIXES`); with, applied in this order:
 
         `denoise_px`: patches of fewer than denoise_px x denoise_px pixels, of any class, go to their largest neighbour.
         `simplify_px`: tolerance; borders that classes share are simplified alike, so that no gaps open between them.
+        `kind`: `polygons`; `buildings`, by `split` and `side_px` (see `rvbuild.geo.buildings.outlines`); or `points`,
+        one in each polygon: its centre of mass, or if that lies outside, a point inside.
         `min_area_units`: smaller polygons are left out, in square units of the CRS (square pixels without one).
     out_dir
-        Where the files `<class>.geojson` and `<class>.gpkg` go, and their styles `<class>.qml`. A class that is called
-        as a raster beside them gets a `_` at the end, because the rasters have styles too.
+        Where the files go, and their styles, `.qml`. Without `file` they are called as the class. A class that is
+        called as a raster beside them gets a `_` at the end, because the rasters have styles too.
     """
     with open_dataset(labels_tif) as dataset:
         grid = grid_of(labels_tif, dataset)
         labels: Labels = dataset.read(1)
+    polygons_of = _Polygons(labels, nodata)
+    pixel_area = abs(grid.transform.determinant)
     written: list[Path] = []
-    sieved: dict[int, Labels] = {0: labels}
-    coverages: dict[tuple[int, float], tuple[Geometries, NDArray[np.int64]]] = {}
     for spec in specs:
-        name, kind = str(spec["class"]), str(spec.get("format", "geojson"))
+        name, kind = str(spec["class"]), str(spec.get("kind", "polygons"))
         class_id = id_of(classes, name, "predict.vectors")
-        path = out_dir / f"{_file_stem(name)}{_SUFFIX[kind]}"
+        path = out_dir / str(spec.get("file") or _file_stem(name) + SUFFIXES[str(spec.get("format", "geojson"))])
         if path in written:
-            raise DataError(f"predict.vectors: two entries would write {path.name}; give each class and format once")
-        denoise, simplify = int(spec.get("denoise_px", 0)), float(spec.get("simplify_px", 0.0))
-        if denoise not in sieved:
-            sieved[denoise] = _sieve(labels, nodata, denoise)
-        if simplify > 0:
-            key = (denoise, simplify)
-            if key not in coverages:
-                coverages[key] = _simplified(sieved[denoise], nodata, simplify)
-            geometries = coverages[key][0][coverages[key][1] == class_id]
-        else:
-            geometries = _regions(sieved[denoise], sieved[denoise] == class_id)[0]
-        pixel_area = abs(grid.transform.determinant)
-        geometries = geometries[shapely.area(geometries) * pixel_area >= float(spec.get("min_area_units", 0.0))]
-        properties = [{"class_id": class_id, "class_name": name}] * len(geometries)
-        write_features(path, geometries, grid, properties, {"class_id": int, "class_name": str})
-        write_vector_style(path, [classes[class_id]])
+            raise DataError(f"predict.vectors: two entries would write {path.name}; give one of them another `file`")
+        found = polygons_of.of(class_id, int(spec.get("denoise_px", 0)), float(spec.get("simplify_px", 0.0)))
+        if kind == "buildings":
+            found = outlines(found, float(spec["split"]), float(spec["side_px"]))
+        found = found[shapely.area(found) * pixel_area >= float(spec.get("min_area_units", 0.0))]
+        if kind == "points":
+            found = _centres(found)
+        properties = [{"class_id": class_id, "class_name": name}] * len(found)
+        geometry: Literal["Point", "Polygon"] = "Point" if kind == "points" else "Polygon"
+        write_features(path, found, grid, properties, _FIELDS, geometry)
+        write_vector_style(path, [classes[class_id]], "point" if kind == "points" else "polygon")
         written.append(path)
     return written
+
+
+class _Polygons:
+    """The polygons of a raster of class ids, in pixel coordinates; what several classes share is made once."""
+
+    def __init__(self, labels: Labels, nodata: int) -> None:
+        self._nodata = nodata
+        self._sieved: dict[int, Labels] = {0: labels}
+        self._simplified: dict[tuple[int, float], tuple[Geometries, NDArray[np.int64]]] = {}
+
+    def of(self, class_id: int, denoise_px: int, simplify_px: float) -> Geometries:
+        """Return the polygons (N,) of a class."""
+        if denoise_px not in self._sieved:
+            self._sieved[denoise_px] = _sieve(self._sieved[0], self._nodata, denoise_px)
+        labels = self._sieved[denoise_px]
+        if simplify_px == 0:
+            return _regions(labels, labels == class_id)[0]
+        key = (denoise_px, simplify_px)
+        if key not in self._simplified:
+            self._simplified[key] = _simplified(labels, self._nodata, simplify_px)
+        geometries, ids = self._simplified[key]
+        found: Geometries = geometries[ids == class_id]
+        return found
+
+
+def _centres(geometries: Geometries) -> Geometries:
+    """Return a point (N,) in each polygon: its centre of mass if that lies inside."""
+    centres = shapely.centroid(geometries)
+    found: Geometries = np.where(shapely.contains(geometries, centres), centres, shapely.point_on_surface(geometries))
+    return found
 
 
 def _sieve(labels: Labels, nodata: int, side: int) -> Labels:
@@ -118,7 +149,7 @@ def _simplified(labels: Labels, nodata: int, tolerance_px: float) -> tuple[Geome
 
 
 def _to_map(geometries: Geometries, grid: Grid, crs: CRS | None) -> Geometries:
-    """Return polygons in map coordinates, in `crs` if the grid has one, outer rings counter-clockwise."""
+    """Return geometries in map coordinates, in `crs` if the grid has one, outer rings counter-clockwise."""
     points = shapely.get_coordinates(geometries)
     x, y = grid.to_map(points[:, 0], points[:, 1])
     if crs is not None and grid.crs is not None:
@@ -134,28 +165,30 @@ def write_features(
     grid: Grid,
     properties: Sequence[Mapping[str, Any]],
     fields: Mapping[str, type],
+    geometry: Literal["Point", "Polygon"] = "Polygon",
 ) -> None:
-    """Write polygons as GeoJSON or as a GeoPackage, by the suffix of the file.
+    """Write features as GeoJSON, as a GeoPackage or as FlatGeobuf, by the suffix of the file.
 
     Parameters
     ----------
     path
-        Ends in `.geojson` (RFC 7946: in EPSG:4326; in map or pixel coordinates if the grid has no CRS) or `.gpkg` (in
-        the CRS of the grid).
+        Ends in one of `SUFFIXES`.
     geometries
-        (N,) polygons in pixel coordinates.
+        (N,) polygons or points in pixel coordinates.
     grid
         The pixels.
     properties
-        Of each polygon.
+        Of each feature.
     fields
         Name and type (int, float or str) of the properties.
+    geometry
+        What the geometries are.
     """
     if path.suffix == ".geojson":
         _write_geojson(path, geometries, grid, properties)
     else:
         moved = _to_map(geometries, grid, grid.crs)
-        write_geopackage(path, moved, properties, fields, layer=path.stem, crs=grid.crs)
+        write_layer(path, moved, properties, fields, geometry=geometry, crs=grid.crs)
 
 
 def _write_geojson(path: Path, geometries: Geometries, grid: Grid, properties: Sequence[Mapping[str, Any]]) -> None:

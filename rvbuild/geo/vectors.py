@@ -30,6 +30,7 @@ from rvbuild.geo.environment import DETERMINISTIC_ENVIRONMENT
 from rvbuild.geo.grid import Grid, crs_name, reproject
 from rvbuild.geo.reading import parts
 from rvbuild.geo.shapes import shapes_of
+from rvbuild.urls import Url
 
 Geometries = NDArray[np.object_]
 Floats = NDArray[np.float64]
@@ -44,6 +45,9 @@ SNAP = float(1 << 20)
 """Vertices come to multiples of 1 / SNAP pixel: far below what any label means, it takes off the noise of reprojection,
 so that a vertex on a pixel's corner lies exactly there and every window sees the same polygon."""
 
+LARGEST = 1e15
+"""No map has coordinates beyond it."""
+
 METRES_PER_DEGREE = 111319.5
 """Of latitude, and of longitude at the equator."""
 
@@ -55,7 +59,7 @@ SINGLE = {
 }
 """Type of a geometry of several parts → type of the parts."""
 
-_UNREADABLE = (fiona.errors.FionaError, OSError, ValueError, TypeError, KeyError, AttributeError)
+_UNREADABLE = (fiona.errors.FionaError, OSError, ValueError, TypeError, LookupError, AttributeError)
 
 _FIELD_TYPES = {int: "int32", float: "float", str: "str"}
 
@@ -157,13 +161,14 @@ def _read(
     passed: list[int | None] = []
     try:
         # A GeoJSON has one layer; listing it would parse the whole file once more.
-        layers = [] if layer is None and path.suffix == ".geojson" else fiona.listlayers(path)
+        name = path.gdal() if isinstance(path, Url) else path
+        layers = [] if layer is None and path.suffix == ".geojson" else fiona.listlayers(name)
         if layer is None and len(layers) > 1:
             raise DataError(f"{path}: has {len(layers)} layers; name one with `layer`: {', '.join(layers)}")
         if layer is not None and layer not in layers:
             hint = nearest(layer, layers)
             raise DataError(f'{path}: there is no layer "{layer}"{hint}; its layers are {", ".join(layers)}')
-        with fiona.open(path, layer=layer) as collection:
+        with fiona.open(name, layer=layer) as collection:
             crs = CRS.from_wkt(collection.crs.to_wkt()) if collection.crs else None
             implied = collection.driver == "GeoJSON" and crs is not None and crs.to_epsg() == 4326
             columns = [] if collection.driver == "GeoJSON" else list(collection.schema["properties"])
@@ -224,8 +229,8 @@ def to_pixels(
     """
     path, geometries = features.path, features.geometries
     points = shapely.get_coordinates(geometries)
-    if not np.isfinite(points).all():
-        raise DataError(f"{path}: has coordinates that are not finite numbers")
+    if not (np.abs(points) <= LARGEST).all():
+        raise DataError(f"{path}: has coordinates that are not finite numbers, or beyond {LARGEST:g}")
     x, y = points[:, 0], points[:, 1]
     if grid.crs is None:
         if features.crs is not None and not features.implied_crs:
@@ -287,26 +292,33 @@ def digest(paths: Sequence[Path], args: Mapping[str, Any]) -> str:
     return str(state.hexdigest())
 
 
-def write_geopackage(
+WRITTEN_BY = {".gpkg": "GPKG", ".fgb": "FlatGeobuf"}
+"""The driver of each kind of file that `write_layer` writes, by suffix."""
+
+
+def write_layer(
     path: Path,
     geometries: Geometries,
     properties: Sequence[Mapping[str, Any]],
     fields: Mapping[str, type],
     *,
-    layer: str,
+    geometry: str,
     crs: CRS | None,
 ) -> None:
-    """Write polygons, each with properties of the types in `fields`, as a GeoPackage, with the same bytes each time."""
-    schema = {"geometry": "Polygon", "properties": {name: _FIELD_TYPES[kind] for name, kind in fields.items()}}
+    """Write features as a GeoPackage or as FlatGeobuf, by the suffix of the file, with the same bytes each time.
+
+    All are of the type `geometry` (`Polygon` or `Point`), each with properties of the types in `fields`. The layer is
+    named after the file.
+    """
+    schema = {"geometry": geometry, "properties": {name: _FIELD_TYPES[kind] for name, kind in fields.items()}}
     records = (
-        {"type": "Feature", "properties": dict(values), "geometry": shapely.geometry.mapping(geometry)}
-        for geometry, values in zip(geometries, properties, strict=True)
+        {"type": "Feature", "properties": dict(values), "geometry": shapely.geometry.mapping(one)}
+        for one, values in zip(geometries, properties, strict=True)
     )
+    driver, wkt = WRITTEN_BY[path.suffix], None if crs is None else crs.to_wkt()
     with (
         fiona.Env(**DETERMINISTIC_ENVIRONMENT),
-        fiona.open(
-            path, "w", driver="GPKG", layer=layer, schema=schema, crs_wkt=None if crs is None else crs.to_wkt()
-        ) as collection,
+        fiona.open(path, "w", driver=driver, layer=path.stem, schema=schema, crs_wkt=wkt) as collection,
     ):
         collection.writerecords(records)
 

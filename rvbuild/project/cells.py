@@ -47,7 +47,9 @@ def check_predict(table: PredictTable, known: Known) -> Iterator[Finding]:
     if table.given("blend"):
         yield no_effect("blend", "on cells, which do not overlap")
     if table.given("vectors"):
-        yield no_effect("vectors", 'on cells, which are always written as polygons; see cells = "geojson" or "gpkg"')
+        yield no_effect(
+            "vectors", 'on cells, which are always written as polygons; see cells = "geojson", "gpkg" or "fgb"'
+        )
 
 
 def cell_settings(table: RasterLabelsTable | VectorLabelsTable, cell_px: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from rvbuild import tasks
 from rvbuild.errors import DataError, ModelError
+from rvbuild.geo.polygons import SUFFIXES
 from rvbuild.learn.checkpoint import ModelInfo, load_model, read_info
 from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS
 from rvbuild.progress import Progress
@@ -23,10 +24,13 @@ MEMBERS = frozenset({WEIGHTS, DESCRIPTION, STATS, PROJECT})
 """The members of every bundle, beside the manifest."""
 
 NAMED = frozenset(
-    {"labels.tif", "labels.qml", "scores.tif", "rgb.tif", "cells.json", "cells.geojson", "cells.gpkg", "cells.qml"}
+    {"labels.tif", "labels.qml", "scores.tif", "rgb.tif", "cells.json", "cells.qml"}
+    | {f"cells{suffix}" for suffix in SUFFIXES.values()}
+    | {"raw_boxes.safetensors", "detections.json", "boxes.qml"}
+    | {f"boxes{suffix}" for suffix in SUFFIXES.values()}
 )
-VECTOR_SUFFIXES = frozenset({".geojson", ".gpkg", ".qml"})
-"""What a directory of results may hold; vectors are named after a class."""
+VECTOR_SUFFIXES = frozenset({*SUFFIXES.values(), ".qml"})
+"""What a directory of results may hold; vectors are named after a class, or as the project says."""
 
 
 def open_bundle(path: Path, into: Path) -> dict[str, Any]:
@@ -121,7 +125,9 @@ def predict_images(
         into = Path(name)
         settings = open_bundle(bundle_path, into)
         scenes = _scenes(images, settings["image"])
-        targets = _targets(scenes, out, {item["name"] for item in settings["classes"]})
+        vectors = {item["name"] for item in settings["classes"]}
+        vectors |= {Path(vector["file"]).stem for vector in settings["predict"]["vectors"] if "file" in vector}
+        targets = _targets(scenes, out, vectors)
         if device is not None:
             settings["predict"]["device"] = device
         _require_permission(bundle_path, read_info(into / DESCRIPTION), settings["image"], allow_code)
@@ -144,7 +150,7 @@ def predict_images(
 
 def _scenes(images: Sequence[Path], settings: Mapping[str, Any]) -> list[Sequence[Path]]:
     """Return the files of each scene: one, or those of the layers of a stack."""
-    layers = len(settings.get("layers", [None]))
+    layers = sum(layer["files"] for layer in settings.get("layers", [{"files": 1}]))
     if len(images) % layers:
         raise DataError(
             f"the model was trained on stacks of {layers} files: give {layers} for each scene, in the order of the "
@@ -153,7 +159,7 @@ def _scenes(images: Sequence[Path], settings: Mapping[str, Any]) -> list[Sequenc
     return [images[start : start + layers] for start in range(0, len(images), layers)]
 
 
-def _targets(scenes: Sequence[Sequence[Path]], out: Path, class_names: Set[str]) -> list[Path]:
+def _targets(scenes: Sequence[Sequence[Path]], out: Path, vectors: Set[str]) -> list[Path]:
     """Return the directory of each scene, called as its first file, after checking that nothing would be lost."""
     seen: dict[str, Path] = {}
     images = [files[0] for files in scenes]
@@ -176,7 +182,7 @@ def _targets(scenes: Sequence[Sequence[Path]], out: Path, class_names: Set[str])
         if target.is_symlink() or (target.exists() and not target.is_dir()):
             raise DataError(f"{target}: is in the way; expected a directory of results, or nothing")
         found = sorted(target.iterdir()) if target.exists() else []
-        strangers = [path.name for path in found if not _is_result(path, class_names)]
+        strangers = [path.name for path in found if not _is_result(path, vectors)]
         if strangers:
             raise DataError(
                 f"{target}: holds {strangers[0]}, no earlier result, which would be lost; choose another directory"
@@ -184,9 +190,9 @@ def _targets(scenes: Sequence[Sequence[Path]], out: Path, class_names: Set[str])
     return targets
 
 
-def _is_result(path: Path, class_names: Set[str]) -> bool:
+def _is_result(path: Path, vectors: Set[str]) -> bool:
     stem = _letters(path.stem)
-    vector = path.suffix in VECTOR_SUFFIXES and {stem, stem.removesuffix("_")} & set(map(_letters, class_names))
+    vector = path.suffix in VECTOR_SUFFIXES and {stem, stem.removesuffix("_")} & set(map(_letters, vectors))
     return (path.name in NAMED or bool(vector)) and path.is_file() and not path.is_symlink()
 
 

@@ -50,7 +50,12 @@ def check_settings(settings: Mapping[str, Any], where: str) -> None:
     _check(settings["predict"], _PREDICT, where, "predict.")
     _check(settings["predict"], {name: _PREDICT_OF_SOME[name] for name in task.PREDICT_SETTINGS}, where, "predict.")
     for position, vector in enumerate(settings["predict"]["vectors"]):
-        _check(vector, _VECTOR, where, f"predict.vectors[{position}].")
+        prefix = f"predict.vectors[{position}]."
+        _check(vector, _VECTOR, where, prefix)
+        _check(vector, {"file": _VECTOR_FILE} if "file" in vector else _FORMAT, where, prefix)
+        if "kind" in vector:
+            _check(vector, _KIND, where, prefix)
+            _check(vector, _BUILDINGS if vector["kind"] == "buildings" else {}, where, prefix)
         if vector["class"] not in class_names:
             raise DataError(f"{where}: predict.vectors[{position}].class: there is no class {vector['class']!r}")
 
@@ -59,15 +64,26 @@ def _check_image(image: Mapping[str, Any], where: str) -> None:
     """Raise a DataError unless a stack and transformers are such as project files declare."""
     if "layers" in image:
         _check(image, _STACK, where, "image.")
-        for position, layer in enumerate(image["layers"]):
-            _check(layer, _LAYER, where, f"image.layers[{position}].")
-        if image["primary"] >= len(image["layers"]):
-            raise DataError(f"{where}: image.primary: there is no layer {image['primary']}")
+        _check_layers(image, where, "image.")
     _check({"transform": [], "code": {}, **image}, _TRANSFORMS, where, "image.")
     for position, step in enumerate(image.get("transform", ())):
         prefix = f"image.transform[{position}]."
         _check(step, {"kind": _one_of(*_STEPS)}, where, prefix)
         _check(step, _STEPS[step["kind"]], where, prefix)
+
+
+def _check_layers(stack: Mapping[str, Any], where: str, prefix: str, times: bool = True) -> None:
+    """Check the layers of a stack, which may be times that are stacks of bands."""
+    if stack["primary"] >= len(stack["layers"]):
+        raise DataError(f"{where}: {prefix}primary: there is no layer {stack['primary']}")
+    for position, layer in enumerate(stack["layers"]):
+        here = f"{prefix}layers[{position}]."
+        _check({"name": "", **layer}, _LAYER, where, here)
+        if "layers" in layer and times:
+            _check({"reduce": None, **layer}, _STACK, where, here)
+            _check_layers(layer, where, here, times=False)
+        if layer["files"] != (len(layer["layers"]) if "layers" in layer else 1):
+            raise DataError(f"{where}: {here}files: expected one file for each layer, found {layer['files']}")
 
 
 def check_normalize(normalize: Mapping[str, Any], bands: int, where: str) -> None:
@@ -140,6 +156,7 @@ def _is_named_expression(value: Any) -> bool:
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 _INDEX = _integer(0, MAX_PX)
 _NOT_NEGATIVE: tuple[Check, str] = (lambda value: _is_number(value) and value >= 0, "a number of at least 0")
+_SHARE: tuple[Check, str] = (lambda value: _is_number(value) and 0 <= value <= 1, "a number from 0 to 1")
 _POSITIVE: tuple[Check, str] = (lambda value: _is_number(value) and value > 0, "a number above 0")
 _TEXT: tuple[Check, str] = (lambda value: isinstance(value, str), "a text")
 _NAME: tuple[Check, str] = (_is_file_name, "a name without / and other signs that file names cannot have")
@@ -167,7 +184,8 @@ _STACK: Mapping[str, tuple[Check, str]] = {
     "reduce": _one_of(None, "mean", "median", "bands"),
 }
 _LAYER: Mapping[str, tuple[Check, str]] = {
-    "files": _one_of(1),
+    "files": _integer(1, MAX_PX),
+    "name": _TEXT,
     "channels": (lambda value: value is None or _CHANNELS[0](value), _CHANNELS[1]),
     "resample": _one_of(*METHODS),
     **_IMAGE,
@@ -215,13 +233,26 @@ _PREDICT: Mapping[str, tuple[Check, str]] = {
 }
 _PREDICT_OF_SOME: Mapping[str, tuple[Check, str]] = {
     "cell_px": _integer(1, MAX_PX),
-    "cells": _one_of("geojson", "gpkg"),
+    "cells": _one_of("geojson", "gpkg", "fgb"),
+    "boxes": _one_of("geojson", "gpkg", "fgb"),
+    "score_thresh": _SHARE,
+    "merge_thresh": _SHARE,
 }
 """What tasks ask for by `PREDICT_SETTINGS`."""
 _VECTOR: Mapping[str, tuple[Check, str]] = {
     "class": _TEXT,
-    "format": _one_of("geojson", "gpkg"),
     "min_area_units": _NOT_NEGATIVE,
     "simplify_px": _NOT_NEGATIVE,
     "denoise_px": _integer(0, 1 << 30),
+}
+_KIND: Mapping[str, tuple[Check, str]] = {"kind": _one_of("polygons", "buildings", "points")}
+_FORMATS = ("geojson", "gpkg", "fgb")
+_FORMAT: Mapping[str, tuple[Check, str]] = {"format": _one_of(*_FORMATS)}
+_VECTOR_FILE: tuple[Check, str] = (
+    lambda value: _is_file_name(value) and value.rpartition(".")[2] in _FORMATS,
+    "the name of a .geojson, .gpkg or .fgb file",
+)
+_BUILDINGS: Mapping[str, tuple[Check, str]] = {
+    "split": (lambda value: _is_number(value) and 0 <= value <= 1, "a number from 0 to 1"),
+    "side_px": _POSITIVE,
 }

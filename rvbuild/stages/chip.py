@@ -85,11 +85,11 @@ def run(
     with cache, task.labels(inputs["labels"], settings["labels"], grid, classes, settings["null_id"]) as labels:
         aim = task.aim(labels, chip, partial(uniform, seed, "aim"))
         windows = candidates(grid, aoi, chip, seed, prescribed, aim)
-        if chip["method"] == "random" and len(windows) < chip["per_scene"]:
-            where = "the area of interest" if aim is None else "the scene"
-            progress.note(f"scene {scene}: {where} has room for {len(windows)} of {chip['per_scene']} windows")
         if not windows:
             progress.note(f"scene {scene}: {why_none(grid, aoi, chip)}")
+        elif chip["method"] == "random" and len(windows) < chip["per_scene"]:
+            where = "the area of interest" if aim is None else "the scene"
+            progress.note(f"scene {scene}: {where} has room for {len(windows)} of {chip['per_scene']} windows")
         every = blocks(windows, grid, side_px)
         digests = _digests(every, task, labels)
         before = known(previous, settings, digests) if previous else Known({}, None)

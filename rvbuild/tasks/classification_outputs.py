@@ -14,7 +14,7 @@ from rvbuild.geo.classes import Classes
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.outputs import ClassRasterWriter, RgbRasterWriter, ScoreRasterWriter
 from rvbuild.geo.overview import Overlay, class_overlay, shown_at
-from rvbuild.geo.polygons import write_features
+from rvbuild.geo.polygons import SUFFIXES, write_features
 from rvbuild.geo.qgis import write_raster_style, write_vector_style
 from rvbuild.progress import Progress
 from rvbuild.tasks.classification_cells import CELLS, Cells, class_ids, read_cells, shortest
@@ -22,7 +22,6 @@ from rvbuild.tasks.classification_cells import CELLS, Cells, class_ids, read_cel
 LABELS = "labels.tif"
 SCORES = "scores.tif"
 COLORS = "rgb.tif"
-VECTORS = {"geojson": "cells.geojson", "gpkg": "cells.gpkg"}
 
 
 def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
@@ -49,7 +48,7 @@ def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, 
     squares = shapely.box(places[:, 1], places[:, 0], places[:, 1] + 1, places[:, 0] + 1)
     fields = {"class_id": int, "class_name": str, "score": float, "row": int, "column": int}
     fields |= {f"score_{item['name']}": float for item in trained}
-    path = outputs / VECTORS[predict["cells"]]
+    path = outputs / f"cells{SUFFIXES[predict['cells']]}"
     write_features(path, squares, grid, _properties(cells, labels, places, trained), fields)
     write_vector_style(path, trained)
     progress.advance()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -36,6 +37,13 @@ STAGES = textwrap.dedent(
             raise DataError("the text says fail")
         if "CRASH" in text:
             os.kill(os.getpid(), signal.SIGKILL)
+        if "HUNGRY" in text:
+            import resource
+            resource.setrlimit(resource.RLIMIT_AS, (1 << 30, resource.RLIM_INFINITY))
+            try:
+                bytearray(4 << 30)
+            finally:
+                resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         if "SLOW" in text:
             progress.note("slow")
             time.sleep(settings.get("seconds", 1))
@@ -88,7 +96,7 @@ class Space:
     def artifacts(self) -> list[Artifact]:
         found = [
             Artifact(
-                f"upper:p:{s}",
+                f"upper:p:{quote(s)}",
                 "p",
                 "upper",
                 s,
@@ -100,7 +108,7 @@ class Space:
             )
             for s in self.scenes
         ]
-        parts = tuple(Product(f"part/{s}", f"upper:p:{s}", ("out.txt",)) for s in self.scenes)
+        parts = tuple(Product(f"part/{s}", f"upper:p:{quote(s)}", ("out.txt",)) for s in self.scenes)
         found.append(
             Artifact("join:p", "p", "join", None, "fakestages:join", 1, dict(self.settings["join"]), parts, "cache/p")
         )
@@ -142,6 +150,9 @@ class Space:
                 builder.skip(artifact.name, "not reached")
             self.outcomes = {o.artifact.label(): o for o in builder.outcomes.values()}
             return {label: o.did.value for label, o in self.outcomes.items()}
+        except BaseException:
+            builder.interrupt()
+            raise
         finally:
             builder._executor.close()
             workspace.close()
@@ -150,6 +161,7 @@ class Space:
         workspace, plan, builder, self.recorder = self.opened()
         try:
             plan.look(plan.artifacts.values())
+            self.keys = {a.label(): plan[a.name].facts.key for a in plan.artifacts.values()}
             self.reasons = {a.label(): [str(r) for r in plan[a.name].decision.reasons] for a in plan.artifacts.values()}
             return {a.label(): plan[a.name].decision.state.value for a in plan.artifacts.values()}
         finally:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from rvbuild.build.workspace import locked
+sys.path.insert(0, str(Path(__file__).parent))
+from conftest import STAGES
+
+from rvbuild.build.inventory import take_inventory
+from rvbuild.build.remote import Remote
+from rvbuild.build.workspace import Workspace, locked
+from rvbuild.progress import Silent
 
 
 def test_a_killed_worker_is_a_failure_not_a_hang(new_space):
@@ -64,17 +72,23 @@ RUN = textwrap.dedent(
     sys.path.insert(0, {tests!r})
     from pathlib import Path
     from conftest import Space
+    from rvbuild.build.workspace import locked
 
     if __name__ == "__main__":
+        import signal
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         space = Space(Path({root!r}), pool=True)
-        space.run(jobs=2)
+        space.settings["upper"]["seconds"] = {seconds!r}
+        with locked(space.root, print):
+            space.run(jobs=2)
     """
 )
 
 
 def start(space) -> subprocess.Popen[bytes]:
     script = space.root / "run.py"
-    script.write_text(RUN.format(tests=str(Path(__file__).parent), root=str(space.root)))
+    seconds = space.settings["upper"].get("seconds", 1)
+    script.write_text(RUN.format(tests=str(Path(__file__).parent), root=str(space.root), seconds=seconds))
     return subprocess.Popen([sys.executable, str(script)], start_new_session=True)
 
 
@@ -135,3 +149,170 @@ def test_two_runs_on_one_workspace_wait_for_each_other(tmp_path):
     thread.join()
     assert order == ["first", "second"]
     assert "waiting for another rvbuild" in said[0]
+
+
+def test_two_processes_on_one_workspace_build_everything_once(new_space):
+    space = new_space(pool=True)
+    for name, text in {"a": "slow", "b": "b", "c": "c"}.items():
+        space.write(name, text)
+    runs = [start(space), start(space)]
+    assert [run.wait(60) for run in runs] == [0, 0]
+    assert sorted(space.calls()) == ["join", "join", "upper", "upper", "upper"]
+    assert (space.root / "cache/p/last/joined.txt").read_text() == "SLOW|B|C!"
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_run_keeps_what_was_finished(new_space, how):
+    space = new_space(pool=True)
+    space.settings["upper"]["seconds"] = 30
+    for name, text in {"a": "slow", "b": "b", "c": "c"}.items():
+        space.write(name, text)
+    process = start(space)
+    deadline = time.monotonic() + 30
+    while not (space.root / "cache/p/upper/c/out.txt").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(process.pid, how)
+    process.wait(20)
+    assert children_in(space.root) == []
+    space.write("a", "a")
+    result = space.run()
+    assert (result["upper:a"], result["upper:b"], result["upper:c"]) == ("built", "fresh", "fresh")
+    assert not list((space.root / "cache/store/tmp").iterdir())
+
+
+def test_an_edit_of_equal_size_with_the_time_put_back_is_seen(space):
+    space.run()
+    path = space.root / "a.txt"
+    before = path.stat()
+    time.sleep(0.03)
+    path.write_text("z")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_mtime_ns == before.st_mtime_ns
+    assert space.run()["upper:a"] == "built"
+    assert (space.root / "cache/p/last/joined.txt").read_text() == "Z|B|C!"
+    output = space.root / "cache/p/joined.txt"
+    before = output.stat()
+    output.write_text("X|B|C")
+    os.utime(output, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert space.run()["join"] == "restored"
+    assert output.read_text() == "Z|B|C"
+
+
+@pytest.mark.parametrize("days", [-400, 400])
+def test_a_clock_that_was_moved(space, monkeypatch, days):
+    """Digests, records and temporary files are from another time; nothing is missed, nothing hangs, nothing is lost."""
+    offset = days * 86400
+    real, real_ns = time.time, time.time_ns
+    with monkeypatch.context() as moved:
+        moved.setattr(time, "time", lambda: real() + offset)
+        moved.setattr(time, "time_ns", lambda: real_ns() + offset * 10**9)
+        space.run()
+        space.write("a", "x")
+        assert space.run()["upper:a"] == "built"
+        assert set(space.run().values()) == {"fresh"}
+    space.write("a", "y")
+    assert space.run()["upper:a"] == "built"
+    assert set(space.run().values()) == {"fresh"}
+    os.utime(space.root / "b.txt", (real() + offset, real() + offset))  # an input from the future, or from the past
+    assert set(space.run().values()) == {"fresh"}
+    space.write("b", "z")
+    os.utime(space.root / "b.txt", (real() + offset, real() + offset))
+    assert space.run()["upper:b"] == "built"
+    assert (space.root / "cache/p/last/joined.txt").read_text() == "Y|Z|C!"
+
+
+def test_an_input_of_two_artifacts_edited_while_both_run(new_space, monkeypatch):
+    """The first one that ends finds the edit; the second must not take the new content for what it was planned with."""
+    space = new_space(pool=True)
+    for name in "abc":
+        space.write(name, "slow")
+    space.settings["upper"]["seconds"] = 0.6
+    artifacts = space.artifacts()
+    shared = dataclasses.replace(artifacts[1], inputs=(dataclasses.replace(artifacts[1].inputs[0]),))
+    source = dataclasses.replace(shared.inputs[0], files=artifacts[0].inputs[0].files)
+    late = {**shared.settings, "seconds": 1.2}
+    artifacts[1] = dataclasses.replace(shared, inputs=(source,), settings=late)
+    monkeypatch.setattr(space, "artifacts", lambda: artifacts)
+
+    def edit() -> None:
+        while (
+            len((space.root / "calls.txt").read_text().splitlines() if (space.root / "calls.txt").exists() else ()) < 2
+        ):
+            time.sleep(0.01)
+        time.sleep(0.2)
+        space.write("a", "edited")
+
+    thread = threading.Thread(target=edit)
+    thread.start()
+    result = space.run("upper:p:a", "upper:p:b", jobs=2, keep_going=True)
+    thread.join()
+    assert result == {"upper:a": "failed", "upper:b": "failed"}
+    assert all("a.txt changed while" in o.message for o in space.outcomes.values())
+
+
+NAMES = ["with space", "it's", 'say "x"', "größe-北", "line\nbreak", "-n", "#", "a;b&c|d", "*?[x]", "%s{id}", "~"]
+
+
+def test_names_of_every_kind(new_space, tmp_path):
+    """Files, folders and scenes whose names mean something to shells, patterns, URLs and terminals."""
+    space = new_space(pool=True)
+    space.root = tmp_path / 'work space\'s "ü"\n*'
+    space.root.mkdir()
+    (space.root / "fakestages.py").write_text(STAGES)
+    space.scenes = NAMES
+    for name in NAMES:
+        space.write(name, name.strip())
+    result = space.run(jobs=2)
+    assert set(result.values()) == {"built"}, [o.message for o in space.outcomes.values() if o.message]
+    for name in NAMES:
+        expected = name.strip().upper().split("#")[0].strip()
+        assert (space.root / f"cache/p/upper/{name}/out.txt").read_text() == expected
+    assert set(space.run().values()) == {"fresh"}
+    shutil.rmtree(space.root / "cache/p")
+    assert set(space.run().values()) == {"restored"}
+    elsewhere = tmp_path / 'else where\'s "ö"#?%20'
+    workspace = Workspace(space.root)
+    moved = Remote(str(elsewhere)).push(workspace.store, take_inventory(workspace.store).actions, Silent())
+    workspace.close()
+    assert (moved.records, moved.problems) == (len(NAMES) + 2, ())
+    other = new_space(pool=True)
+    other.scenes = NAMES
+    for name in NAMES:
+        other.write(name, name.strip())
+    workspace = Workspace(other.root)
+    remote = Remote(str(elsewhere))
+    remote.pull(workspace.store, sorted(remote.keys), Silent())
+    workspace.close()
+    assert set(other.run().values()) == {"restored"}
+
+
+def test_a_worker_that_runs_out_of_memory_says_so(new_space):
+    space = new_space(pool=True)
+    for name, text in {"a": "hungry", "b": "b", "c": "c"}.items():
+        space.write(name, text)
+    result = space.run(jobs=2, keep_going=True)
+    assert (result["upper:a"], result["upper:b"], result["join"]) == ("failed", "built", "skipped")
+    assert "ran out of memory" in space.outcomes["upper:a"].message
+    space.write("a", "a")
+    assert space.run()["last"] == "built"
+
+
+def test_keep_going_does_all_that_can_be_done(new_space):
+    space = new_space(pool=True)
+    for name, text in {"a": "fail", "b": "crash", "c": "c"}.items():
+        space.write(name, text)
+    result = space.run(jobs=2, keep_going=True)
+    assert result == {
+        "upper:a": "failed",
+        "upper:b": "failed",
+        "upper:c": "built",
+        "join": "skipped",
+        "last": "skipped",
+    }
+    assert space.outcomes["upper:a"].message == "the text says fail"
+    assert "killed (out of memory?" in space.outcomes["upper:b"].message
+    for name in "ab":
+        space.write(name, name)
+    again = space.run(jobs=2)
+    assert (again["upper:c"], again["last"]) == ("fresh", "built")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import textwrap
 import threading
 import time
@@ -86,24 +84,6 @@ def test_the_second_builds_when_the_first_is_killed(pair, tmp_path):
     first.wait()
     assert second.wait(60) == 0
     assert (two.root / "cache/p/last/joined.txt").read_text() == "SLOW|B|C!"
-
-
-def test_a_store_on_another_file_system(space, monkeypatch):
-    shm = Path("/dev/shm")
-    if not shm.is_dir() or shm.stat().st_dev == space.root.stat().st_dev:
-        pytest.skip("no second file system here")
-    store = Path(tempfile.mkdtemp(dir=shm))
-    try:
-        monkeypatch.setenv("RVBUILD_STORE", str(store))
-        assert set(space.run().values()) == {"built"}
-        shutil.rmtree(space.root / "cache")
-        assert set(space.run().values()) == {"restored"}
-        assert set(space.run().values()) == {"fresh"}
-        assert (space.root / "cache/p/last/joined.txt").read_text() == "A|B|C!"
-        assert not list((space.root / "cache/tmp").iterdir())
-        assert not (space.root / "cache/store").exists()
-    finally:
-        shutil.rmtree(store)
 
 
 def test_the_store_is_relative_to_the_workspace(space, monkeypatch):

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import rasterio
 
 from .conftest import BOXES, write_image, write_labels
 
@@ -158,6 +159,26 @@ def test_settings_of_derived_outputs_never_run_the_network(built):
         "predict/c/labels.qml",
         "predict/c/labels.tif",
     }
+
+
+def test_a_mosaic_of_all_predicted_scenes(built):
+    write_image(built.root / "data/d.tif", BOXES["c"], seed=7)
+    built.edit('validation = ["c"]', 'validation = ["c"]\ntest = ["d"]\nby_id.d.labels = false')
+    built.edit("stride_px = 16", "stride_px = 16\nmosaic = true")
+    result = built.rvbuild("predict", "--json")
+    assert result.did("built") == {"infer:d", "predict:d", "mosaic"}
+    shown = {path for path in built.shown() if path.startswith("predict/labels")}
+    assert shown == {"predict/labels.qml", "predict/labels.vrt"}
+    with rasterio.open(built.root / "cache/p/predict/labels.vrt") as file:
+        mosaic = file.read()
+    with rasterio.open(built.root / "cache/p/predict/d/labels.tif") as file:
+        assert (file.read() == mosaic).all()  # both scenes lie at one place, and the later one shows
+    built.edit("mosaic = true", 'mosaic = "cog"')
+    assert built.rvbuild("predict", "--json").did("built") == {"mosaic"}
+    assert "predict/labels.tif" in built.shown()
+    assert "mosaic forgotten" in built.rvbuild("clean", "mosaic").out
+    built.rvbuild("clean", "predict")
+    assert not (built.root / "cache/p/predict").exists()
 
 
 def test_predict_means_its_inference_too(built):

@@ -181,3 +181,56 @@ def test_polygons_are_valid(tmp_path: Path, classes: Classes, scene: tuple[Path,
     (path,) = vectorize(scene[0], classes, NODATA, [{"class": "ground", "format": "gpkg"}], tmp_path)
     geometries = read_features(path).geometries
     assert all(polygons(geometry) is geometry for geometry in geometries)
+
+
+def test_points_lie_in_their_polygons(tmp_path: Path, classes: Classes, grid: Grid) -> None:
+    labels = np.full((40, 40), 2, np.uint8)
+    labels[5:15, 5:15] = 0
+    labels[20:38, 20:38] = 0
+    labels[20:34, 24:38] = 2  # an L: its centre of mass is not in it
+    write(tmp_path / "labels.tif", labels, classes, grid.transform, grid.crs)
+    specs = [{"class": "car", "kind": "points", "file": f"cars.{suffix}"} for suffix in ("geojson", "gpkg", "fgb")]
+    for path in vectorize(tmp_path / "labels.tif", classes, NODATA, specs, tmp_path):
+        points = to_pixels(read_features(path), Grid(40, 40, grid.transform, grid.crs))
+        coordinates = sorted(map(tuple, shapely.get_coordinates(points).tolist()))
+        assert coordinates[0] == pytest.approx((10, 10), abs=1e-3)
+        assert all(labels[int(y), int(x)] == 0 for x, y in coordinates)
+        assert len(coordinates) == 2
+    assert 'class="SimpleMarker"' in (tmp_path / "cars.qml").read_text()
+
+
+def test_buildings_and_polygons_of_one_class(tmp_path: Path, classes: Classes, grid: Grid) -> None:
+    labels = np.full((60, 60), 2, np.uint8)
+    labels[5:25, 5:35] = 0
+    labels[25, 8:20] = 0  # a bump
+    labels[40:42, 40:42] = 0
+    write(tmp_path / "labels.tif", labels, classes, grid.transform, grid.crs)
+    small = 100 * abs(grid.transform.determinant)
+    buildings = {"class": "car", "kind": "buildings", "split": 0.5, "side_px": 5.0, "min_area_units": small}
+    specs = [{"class": "car", "format": "fgb"}, {**buildings, "file": "outlines.fgb"}]
+    exact, found = (
+        to_pixels(read_features(path), Grid(60, 60, grid.transform, grid.crs))
+        for path in vectorize(tmp_path / "labels.tif", classes, NODATA, specs, tmp_path)
+    )
+    assert sorted(shapely.area(exact).round()) == [4, 612]
+    (outline,) = found
+    assert len(outline.exterior.coords) == 5
+    assert outline.intersection(shapely.box(5, 5, 35, 25)).area > 0.95 * 600
+
+
+def test_flatgeobuf_is_in_the_crs_of_the_scene_with_the_same_bytes(
+    tmp_path: Path, scene: tuple[Path, Grid], classes: Classes
+) -> None:
+    spec = {"class": "tree", "format": "fgb"}
+    found = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (path,) = vectorize(scene[0], classes, NODATA, [spec], tmp_path / name)
+        found.append(path.read_bytes())
+        with fiona.open(path) as collection:
+            assert collection.driver == "FlatGeobuf" and collection.crs.to_epsg() == 32633
+            assert dict(collection.schema["properties"]) == {"class_id": "int32", "class_name": "str"}
+            assert len(collection) > 10
+    assert found[0] == found[1]
+    (path,) = vectorize(scene[0], classes, NODATA, [{**spec, "min_area_units": 1e9}], tmp_path)
+    assert read_features(path).numbers == ()

@@ -31,7 +31,7 @@ def change_settings(packed: Path, change: Callable[[dict[str, Any]], None]) -> P
         ("predict.stride_px", 0, r"predict\.stride_px: expected a whole number"),
         ("predict.blend", "max", r"predict\.blend: expected one of"),
         ("predict.scores", 0, r"predict\.scores: expected one of"),
-        ("predict.vectors", [{"class": "car"}], r"predict\.vectors\[0\]\.format is missing"),
+        ("predict.vectors", [{"class": "car"}], r"predict\.vectors\[0\]\.min_area_units is missing"),
         ("predict.device", None, r"predict\.device: expected a text"),
         ("null_id", 9, "one of which is null_id"),
         ("classes", [], "at least two classes"),

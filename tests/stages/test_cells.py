@@ -127,7 +127,7 @@ def test_cells_without_data_are_not_predicted(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"cell_px": None}, "predict.cell_px: expected a whole number from 1 to 65536, found None"),
-        ({"cells": "kml"}, 'predict.cells: expected one of "geojson", "gpkg", found \'kml\''),
+        ({"cells": "kml"}, 'predict.cells: expected one of "geojson", "gpkg", "fgb", found \'kml\''),
     ],
 )
 def test_settings_of_strangers_are_checked(changes: dict[str, Any], message: str) -> None:

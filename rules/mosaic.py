@@ -1,0 +1,35 @@
+"""mosaic: the predicted classes of all scenes of a project as one raster, if it asks for that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .common import Artifact, Product, Project, classes, folder, name, packages
+
+VERSION = 1
+RUN = "rvbuild.stages.mosaic:run"
+CODE = ("rvbuild.stages.mosaic",)
+
+#: The stage whose `labels.tif` are joined, by task.
+STAGES = {"semantic_segmentation": "infer", "chip_classification": "predict"}
+
+
+def artifacts(project: Project, code: str) -> Iterator[Artifact]:
+    """Yield the mosaic, if the project asks for one and predicts anything."""
+    scenes = sorted(scene.id for scene in project.scenes if scene.split != "train")
+    if not project.predict.mosaic or not scenes:
+        return
+    stage = STAGES[project.task]
+    yield Artifact(
+        name=name("mosaic", project.name),
+        project=project.name,
+        stage="mosaic",
+        scene=None,
+        run=RUN,
+        version=VERSION,
+        settings={"classes": classes(project), "scenes": scenes, "cog": project.predict.mosaic == "cog"},
+        inputs=tuple(Product(f"labels/{scene}", name(stage, project.name, scene), ("labels.tif",)) for scene in scenes),
+        folder=folder(project, "predict"),
+        code=code,
+        packages=packages(project),
+    )

@@ -1,0 +1,42 @@
+"""The mosaic stage: the predicted classes of all scenes as one raster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rvbuild.geo.mosaic import arrange, write_cog, write_vrt
+from rvbuild.geo.qgis import write_raster_style
+from rvbuild.progress import Progress
+
+VIRTUAL, ONE = "labels.vrt", "labels.tif"
+
+
+def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+    """Join the scenes of a project.
+
+    Parameters
+    ----------
+    inputs
+        `labels/SCENE`: its `labels.tif`, for each scene.
+    settings
+        classes, scenes (ids in the order in which they are drawn), cog.
+    outputs
+        Receives `labels.vrt`, which finds the scenes in directories beside it by their ids; its style; and if `cog` is
+        true, `labels.tif` with all pixels.
+    progress
+        Receives the bands of rows of `labels.tif`.
+
+    Raises
+    ------
+    DataError
+        The scenes differ in CRS or pixels.
+    """
+    rasters = {scene: inputs[f"labels/{scene}"][0] for scene in settings["scenes"]}
+    grid, placed = arrange(rasters)
+    where = {scene: f"{scene}/{path.name}" for scene, path in rasters.items()}
+    write_vrt(outputs / VIRTUAL, grid, placed, settings["classes"], where)
+    write_raster_style(outputs / VIRTUAL, settings["classes"])
+    if settings["cog"]:
+        write_cog(outputs / ONE, grid, placed, settings["classes"], progress)

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import shapely
+import shapely.affinity
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rvbuild.geo.buildings import outlines
+
+
+def of(*patches: shapely.Polygon, split: float = 0.5, side_px: float = 4.0) -> list[shapely.Polygon]:
+    array = np.empty(len(patches), dtype=object)
+    array[:] = patches
+    return list(outlines(array, split, side_px))
+
+
+def ragged(polygon: shapely.Polygon, seed: int = 0) -> shapely.Polygon:
+    """Return a polygon as a network predicts it: by pixels, and with bites and bumps of a pixel."""
+    left, top, right, bottom = map(round, polygon.bounds)
+    col, row = np.meshgrid(np.arange(left - 2, right + 2), np.arange(top - 2, bottom + 2))
+    rng = np.random.default_rng(seed)
+    x, y = (axis + 0.5 + rng.uniform(-0.9, 0.9, axis.shape) for axis in (col, row))
+    inside = shapely.contains_xy(polygon, x, y)
+    cells = shapely.union_all(shapely.box(col, row, col + 1, row + 1)[inside])
+    return max(shapely.get_parts(cells), key=shapely.area)
+
+
+def iou(one: shapely.Geometry, other: shapely.Geometry) -> float:
+    return one.intersection(other).area / one.union(other).area
+
+
+def right_angled(polygon: shapely.Polygon) -> bool:
+    sides = np.diff(shapely.get_coordinates(polygon.exterior), axis=0)
+    cross = (sides * np.roll(sides, -1, axis=0)).sum(axis=1)
+    return bool(np.abs(cross / np.linalg.norm(sides, axis=1) ** 2).max() < 1e-6)
+
+
+@pytest.mark.parametrize("angle", [0, 17, 45, 80])
+def test_a_ragged_rectangle_becomes_one(angle: float) -> None:
+    true = shapely.affinity.rotate(shapely.box(100, 200, 140, 225), angle)
+    (found,) = of(ragged(true))
+    assert len(found.exterior.coords) == 5 and right_angled(found)
+    assert iou(found, true) > 0.88
+
+
+def test_an_l_keeps_its_corner() -> None:
+    true = shapely.Polygon([(0, 0), (60, 0), (60, 20), (25, 20), (25, 50), (0, 50)])
+    turned = shapely.affinity.rotate(true, 30)
+    (found,) = of(ragged(turned), split=0.2)
+    assert right_angled(found)
+    assert len(found.exterior.coords) <= 9
+    assert iou(found, turned) > 0.88
+
+
+def test_buildings_that_touch_come_apart() -> None:
+    row = shapely.union_all([shapely.box(0, 0, 30, 20), shapely.box(40, 0, 66, 20), shapely.box(30, 6, 40, 14)])
+    first, second = sorted(of(row), key=lambda one: one.centroid.x)
+    assert iou(first, shapely.box(0, 0, 30, 20)) > 0.85
+    assert iou(second, shapely.box(40, 0, 66, 20)) > 0.85
+    assert iou(of(row, split=0.2)[0], row) == pytest.approx(1)
+    assert len(of(shapely.box(0, 0, 30, 20))) == 1
+
+
+def test_a_court_stays_open() -> None:
+    true = shapely.Polygon(shapely.box(0, 0, 60, 60).exterior, [shapely.box(20, 20, 40, 40).exterior])
+    (found,) = of(true, split=0)
+    assert len(found.interiors) == 1
+    assert found.area == pytest.approx(true.area)
+
+
+def test_what_is_smaller_than_a_side_is_a_rectangle() -> None:
+    (found,) = of(shapely.box(3, 4, 5, 5))
+    assert found.equals(shapely.box(3, 4, 5, 5))
+    assert of() == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(*[st.integers(0, 25)] * 2, *[st.integers(1, 12)] * 2), min_size=1, max_size=6))
+def test_outlines_are_valid_and_near_their_patch(boxes: list[tuple[int, int, int, int]]) -> None:
+    merged = shapely.union_all([shapely.box(x, y, x + width, y + height) for x, y, width, height in boxes])
+    patches = list(shapely.get_parts(merged))
+    found = of(*patches)
+    assert found
+    for outline in found:
+        assert outline.geom_type == "Polygon" and outline.is_valid and outline.area > 0
+        assert right_angled(outline)
+        assert outline.distance(merged) == 0
