@@ -34,8 +34,7 @@ def wait_for(condition, process: subprocess.Popen[bytes]) -> None:
 
 
 def checkpoints(space: Space) -> list[Path]:
-    folder = space.root / "cache/store/resume"
-    return [p for p in folder.rglob("*") if p.is_file() and p.suffix != ".part"] if folder.is_dir() else []
+    return list((space.root / "cache/store/resume").rglob("checkpoint.safetensors"))
 
 
 def model(space: Space) -> dict[str, bytes]:
