@@ -11,7 +11,19 @@ from pathlib import Path
 
 from benchmarks.bar import Figure, table
 
-NAMES = ("nothing_to_do", "edits", "chip", "rechip", "train", "predict", "evaluate", "vectors")
+NAMES = (
+    "nothing_to_do",
+    "scale",
+    "peers",
+    "hashing",
+    "edits",
+    "chip",
+    "rechip",
+    "train",
+    "predict",
+    "evaluate",
+    "vectors",
+)
 
 
 def main(names: list[str]) -> int:

@@ -19,6 +19,7 @@ from rvbuild.errors import UsageError
 from rvbuild.geo.reading import readings
 from rvbuild.project import Project, Scene
 from rvbuild.project.box_files import TABLES as BOX_FILES
+from rvbuild.urls import Url, is_url
 
 __all__ = ["Artifact", "Product", "Project", "Scene", "Source"]
 
@@ -169,8 +170,8 @@ def normalize(project: Project) -> dict[str, Any]:
 
 
 def resolve(project: Project, path: str) -> Path:
-    """Return `path` made absolute from the workspace."""
-    return _resolve(str(project.workspace), path)
+    """Return `path` made absolute from the workspace; an address stays what it is."""
+    return Url(path) if is_url(path) else _resolve(str(project.workspace), path)
 
 
 @functools.lru_cache(maxsize=1 << 17)
@@ -218,7 +219,9 @@ def _siblings(path: Path) -> frozenset[str]:
 
 
 def _raster_companions(path: Path) -> tuple[Path, ...]:
-    found = []
+    if isinstance(path, Url):
+        return ()  # GDAL is told not to look for any
+    found: list[Path] = []
     if names := _siblings(path):
         wanted = [path.name + suffix for suffix in _RASTER_BESIDE] + [path.stem + suffix for suffix in _WORLD]
         found = [path.with_name(n) for w in wanted for n in (w, w.upper()) if n in names and n != path.name]
@@ -228,6 +231,8 @@ def _raster_companions(path: Path) -> tuple[Path, ...]:
 
 
 def _vector_companions(path: Path) -> tuple[Path, ...]:
+    if isinstance(path, Url):
+        return ()
     names = _siblings(path)
     if not names:
         return ()
@@ -244,10 +249,13 @@ def _vrt_sources(path: Path) -> list[Path]:
         root = ElementTree.parse(path).getroot()
     except (OSError, ElementTree.ParseError):
         return []
-    found = []
+    found: list[Path] = []
     for element in root.iter("SourceFilename"):
         text = (element.text or "").strip()
-        if text and not text.startswith(("/vsi", "http:", "https:")):
+        text = f"s3://{text[7:]}" if text.startswith("/vsis3/") else text.removeprefix("/vsicurl/")
+        if is_url(text):
+            found.append(Url(text))
+        elif text and not text.startswith("/vsi"):
             relative = element.get("relativeToVRT") == "1"
-            found.append(path.parent / text if relative else Path(text).absolute())
-    return [Path(os.path.normpath(f)) for f in found]
+            found.append(Path(os.path.normpath(path.parent / text if relative else Path(text).absolute())))
+    return found

@@ -84,6 +84,8 @@ class Facts:
         The message with which this key failed last.
     forced : bool
         Whether the user asked to build it in any case.
+    notes : mapping
+        Path -> how the state of a source elsewhere is known, or why it is not.
     """
 
     key: str | None
@@ -96,6 +98,7 @@ class Facts:
     stored: bool = False
     failure: str | None = None
     forced: bool = False
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,9 @@ def decide(facts: Facts) -> Decision:
         reasons = [Reason(Cause.CLEANED, "removed by `rvbuild clean`")]
     else:
         reasons = [Reason(Cause.NEVER_BUILT, "never built here")]
+    if record is None:
+        for role in sorted(facts.sources):
+            reasons += _missing_sources(role, facts.sources[role], facts.notes)
     waits = [Reason(Cause.UPSTREAM, f"waits for {label}", label) for label in facts.waiting]
     if facts.key is None:
         if record is None:
@@ -200,7 +206,7 @@ def _input_differences(record: Record, facts: Facts) -> list[Reason]:
             text = f"{role} changed" if role in before and role in after else f"{role} {_added(role, before)}"
             found.append(Reason(Cause.UPSTREAM, f"{text} ({label})" if label else text, label))
         else:
-            found += _source_differences(role, record.sources.get(role, []), facts.sources.get(role, []))
+            found += _source_differences(role, record.sources.get(role, []), facts.sources.get(role, []), facts.notes)
     return found
 
 
@@ -208,13 +214,28 @@ def _added(role: str, before: Mapping[str, str]) -> str:
     return "is no longer needed" if role in before else "was added"
 
 
-def _source_differences(role: str, before: Sequence[Any], after: Sequence[Any]) -> list[Reason]:
+def _missing_sources(role: str, sources: Sequence[Any], notes: Mapping[str, str]) -> list[Reason]:
+    missing = [path for path, value in sources if value is None]
+    return [Reason(Cause.SOURCE, f"{role} is missing: {_noted(path, notes)}", role) for path in missing]
+
+
+def _noted(path: str, notes: Mapping[str, str]) -> str:
+    return f"{path} ({notes[path]})" if path in notes else path
+
+
+def _source_differences(
+    role: str, before: Sequence[Any], after: Sequence[Any], notes: Mapping[str, str]
+) -> list[Reason]:
     was, now = {p: d for p, d in before}, {p: d for p, d in after}
     gone = [p for p in was if p not in now]
     new = [p for p in now if p not in was]
     changed = [p for p in now if p in was and was[p] != now[p]]
-    found = [Reason(Cause.SOURCE, f"{role} changed: {path}", role) for path in changed if now[path] is not None]
-    found += [Reason(Cause.SOURCE, f"{role} is missing: {path}", role) for path in now if now[path] is None]
+    found = [
+        Reason(Cause.SOURCE, f"{role} changed: {_noted(path, notes)}", role)
+        for path in changed
+        if now[path] is not None
+    ]
+    found += _missing_sources(role, after, notes)
     if len(gone) == len(new) == 1:
         return [*found, Reason(Cause.SOURCE, f"{role} is another file: {gone[0]} → {new[0]}", role)]
     found += [Reason(Cause.SOURCE, f"{role} no longer read: {path}", role) for path in gone]

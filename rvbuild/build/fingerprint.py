@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import xxhash
 
 from rvbuild.build.state import Signature, State
+from rvbuild.urls import Identity, UnreachableError, is_url
 
 #: A file changed this short a time before it was hashed may change again within the same clock tick.
 RACY_NS = 20_000_000
-_BLOCK = 1 << 20
+_BLOCK = 1 << 18  # stays in the processor's cache between reading and hashing
 
 
 def signature(path: Path | str) -> Signature | None:
@@ -40,6 +41,8 @@ def hash_file(path: Path | str) -> str:
 class Fingerprints:
     """Digests of files, kept in the state database from one run to the next.
 
+    Files elsewhere are asked for once in every run: their servers say which state they have, and nothing is kept.
+
     A signature that has not changed stands for its content, unless the file was modified within 20 ms of its hashing
     (git's "racily clean"). Within one run a file is looked at once, until `forget` is called for it.
     """
@@ -47,14 +50,30 @@ class Fingerprints:
     def __init__(self, state: State) -> None:
         self._state = state
         self._known: dict[str, str | None] = {}
+        self._elsewhere: dict[str, Identity | UnreachableError | None] = {}
         self.hashed = 0
 
     def digest(self, path: Path | str) -> str | None:
         """Return the digest of the file at `path`, or None if it does not exist."""
         name = str(path)
         if name not in self._known:
-            self._known[name] = self._look_up(name)
+            self._known[name] = self._ask([name]) if is_url(name) else self._look_up(name)
         return self._known[name]
+
+    def identity(self, path: Path | str) -> Identity | None:
+        """Return what tells the state of a file elsewhere, or None if it is not known; after `digest`."""
+        found = self._elsewhere.get(str(path))
+        return found if isinstance(found, Identity) else None
+
+    def note(self, path: Path | str) -> str:
+        """Return how the state of a file elsewhere is known, or why not; empty for other files. After `digest`."""
+        name = str(path)
+        if name not in self._elsewhere:
+            return ""
+        found = self._elsewhere[name]
+        if isinstance(found, Identity):
+            return f"known by its {found.by}"
+        return "not found on the server" if found is None else f"cannot be reached: {found}"
 
     def forget(self, path: Path | str) -> None:
         """Look at `path` again when it is asked for next."""
@@ -63,6 +82,10 @@ class Fingerprints:
     def prefetch(self, paths: Iterable[Path | str]) -> None:
         """Hash all changed files among `paths` in threads."""
         fresh = [p for p in dict.fromkeys(map(str, paths)) if p not in self._known]
+        elsewhere = [p for p in fresh if is_url(p)]
+        if elsewhere:
+            self._ask(elsewhere)
+            fresh = [p for p in fresh if p not in self._known]
         changed = []
         for path in fresh:
             found = signature(path)
@@ -77,6 +100,16 @@ class Fingerprints:
         else:
             for path in changed:
                 self.digest(path)
+
+    def _ask(self, urls: Sequence[str]) -> str | None:
+        """Ask servers for the state of files; return the digest of the last."""
+        from rvbuild.fetch import identities  # what asks servers is loaded where there are some
+
+        value = None
+        for url, found in identities(urls).items():
+            self._elsewhere[url] = found
+            value = self._known[url] = found.digest if isinstance(found, Identity) else None
+        return value
 
     def _look_up(self, path: str) -> str | None:
         for _ in range(3):

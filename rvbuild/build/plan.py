@@ -137,7 +137,7 @@ class Plan:
     def settle(self, name: str, record: Record) -> None:
         """Take note that `name` has been built or restored as `record` says."""
         with self._lock:
-            self._records[name] = record
+            self._records[name] = dataclasses.replace(record, components={}, sources={}, packages={})
             self._forced.discard(name)
             before = self._planned.pop(name, None)
             for waiting in self._waiting:
@@ -226,10 +226,21 @@ class Plan:
             stored=action is not None,
             failure=failure[1] if failure is not None and failure[0] == key else None,
             forced=forced,
+            notes=self.notes(artifact),
         )
         decision = decide(facts)
         outputs = action.outputs if decision.state is State.RESTORABLE and action is not None else None
         return Planned(facts, decision, outputs, action)
+
+    def notes(self, artifact: Artifact) -> dict[str, str]:
+        """Return how the state of each source of `artifact` that is elsewhere is known, or why it is not."""
+        prints = self.workspace.prints
+        found: dict[str, str] = {}
+        for item in artifact.inputs:
+            for path in item.files if isinstance(item, Source) else ():
+                if note := prints.note(path):
+                    found[self.workspace.show(path)] = note
+        return found
 
     def _content(self, source: Source, i: int) -> str | None:
         prints = self.workspace.prints

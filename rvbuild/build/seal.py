@@ -3,6 +3,8 @@
 After a complete build of a target a small file lists every file it rests on, with its stat signature: sources, outputs,
 the project files, rvbuild's own code; and the environment variables that the project read. A run with the same words
 whose seal still holds is done, without planning anything. Only the standard library is used here.
+
+The servers of files elsewhere are asked, each time, whether they still have what they had.
 """
 
 from __future__ import annotations
@@ -37,11 +39,22 @@ def holds(path: Path, words: Sequence[str]) -> list[str] | None:
             s = stat(name)
             if s.st_size != size or s.st_mtime_ns != mtime_ns or s.st_ino != inode or s.st_ctime_ns != ctime_ns:
                 return None
+        if not _same_elsewhere(seal.get("elsewhere", {})):
+            return None
         if any(stat(name).st_mtime_ns != mtime_ns for name, mtime_ns in seal["directories"]):
             return None
         return list(seal["lines"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _same_elsewhere(known: Mapping[str, str]) -> bool:
+    """Ask servers whether files elsewhere are what they were."""
+    if not known:
+        return True
+    from rvbuild.fetch import identities  # what asks servers is loaded where there are some
+
+    return all(getattr(found, "digest", None) == known[url] for url, found in identities(known).items())
 
 
 def write(
@@ -51,6 +64,7 @@ def write(
     files: Mapping[str, tuple[int, int, int, int]],
     directories: Iterable[str],
     environment: Mapping[str, str | None],
+    elsewhere: Mapping[str, str],
     lines: Sequence[str],
 ) -> None:
     """Write a seal, unless something it would rest on is not as it was seen.
@@ -66,6 +80,8 @@ def write(
         Where new files would matter: a world file beside an image, another project file.
     environment : mapping
         The environment variables that the projects read; None for one that was not set.
+    elsewhere : mapping
+        Address -> digest of the identity of each file elsewhere, for which its server is asked each time.
     lines : sequence of str
         What a run that has nothing to do says.
     """
@@ -84,6 +100,7 @@ def write(
             "environment": dict(environment),
             "files": [[name, *values] for name, values in files.items()],
             "directories": [[name, Path(name).stat().st_mtime_ns] for name in dict.fromkeys(directories)],
+            "elsewhere": dict(elsewhere),
             "lines": list(lines),
         }
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -12,9 +12,9 @@ from typing import Any
 import click
 
 from rvbuild import __version__
-from rvbuild.cli import STAGES, normal_words
+from rvbuild.cli import BUILDING, STAGES, normal_words
 from rvbuild.cli.cache_app import cache
-from rvbuild.errors import RvbuildError
+from rvbuild.errors import RvbuildError, nearest
 
 _HELP = {
     "analyze": "Statistics of the bands of the training scenes.",
@@ -185,6 +185,29 @@ def diff(words: tuple[str, ...], as_json: bool) -> int:
     from rvbuild.cli import past
 
     return past.diff(words, as_json)
+
+
+@app.command()
+@click.argument("stage", metavar="STAGE")
+@_words
+@click.option("--scene", "scenes", multiple=True, metavar="ID", help="Only this scene (repeatable).")
+@click.option("-j", "--jobs", type=click.IntRange(1), help="Artifacts built at once; default: the number of cores.")
+@click.option("-k", "--keep-going", is_flag=True, help="After a failure, finish all that does not need it.")
+@click.option("--inline", is_flag=True, help="Run stages in this process, one at a time: for debugging.")
+@_set
+@_quiet
+@_verbose
+def watch(stage: str, words: tuple[str, ...], quiet: bool, verbose: bool, **flags: Any) -> int:
+    """Build STAGE now, and again whenever an input or the project file is saved.
+
+    Ctrl-C ends it. Needs the package watchfiles: pip install 'rvbuild[watch]'.
+    """
+    from rvbuild.cli import building, watching
+
+    if stage not in BUILDING:
+        valid = ", ".join(BUILDING)
+        raise click.UsageError(f"watch {stage}: no such stage{nearest(stage, BUILDING)} (stages: {valid})")
+    return watching.watch(stage, words, building.Options(verbosity=-1 if quiet else 1 if verbose else 0, **flags))
 
 
 app.add_command(cache)

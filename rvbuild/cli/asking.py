@@ -115,6 +115,8 @@ def why(word: str, words: Sequence[str], overrides: Sequence[str]) -> int:
         for artifact in asked:
             for link in explain.chain(now.plan, artifact.name):
                 _print_link(link, len(projects) > 1)
+            for path, note in now.plan.notes(artifact).items():
+                click.echo(f"  {path} is {note}")
             for line in explain.drift(now.plan, artifact.name, versions()):
                 click.echo(f"  built with another version, not a reason to build again: {line}")
     return 0

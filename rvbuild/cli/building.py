@@ -25,6 +25,7 @@ from rvbuild.cli import asking, report, stages_of
 from rvbuild.cli.session import Session, jobs_default, load_all, project_paths, rules, session
 from rvbuild.errors import ProjectError, UsageError
 from rvbuild.project import Project, missing_files
+from rvbuild.urls import CONTENT, is_url
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,7 @@ def build(stage: str, words: Sequence[str], options: Options, normal: list[str] 
     def forced(artifacts: list[Artifact]) -> frozenset[str]:
         if not options.always_make:
             return frozenset()
-        # A scene that several splits share stands for its parts.
-        scenes = {s.id for p in projects for s in p.scenes if s.base in options.scenes} | set(options.scenes)
-        return _closure_names(artifacts, stage, scenes)
+        return closure_names(artifacts, stage, scenes_of(projects, options))
 
     try:
         with (
@@ -99,7 +98,13 @@ def _run(now: Session, wanted: list[Artifact], builder: Builder, options: Option
         raise
 
 
-def _closure_names(artifacts: list[Artifact], stage: str, scenes: Collection[str]) -> frozenset[str]:
+def scenes_of(projects: Sequence[Project], options: Options) -> frozenset[str]:
+    """Return the ids of the scenes that `--scene` names; a scene that several splits share stands for its parts."""
+    return frozenset({s.id for p in projects for s in p.scenes if s.base in options.scenes} | set(options.scenes))
+
+
+def closure_names(artifacts: Sequence[Artifact], stage: str, scenes: Collection[str]) -> frozenset[str]:
+    """Return the names of the artifacts of `stage`, of some scenes if any are given, and of all that they need."""
     by_name = {a.name: a for a in artifacts}
     left = [
         a.name
@@ -201,11 +206,18 @@ def _seal(
 ) -> None:
     files: dict[str, Any] = dict(before)
     directories = {str(projects[0].workspace / "projects")} if (projects[0].workspace / "projects").is_dir() else set()
+    elsewhere: dict[str, str] = {}
     state, root = now.workspace.state, str(now.workspace.root)
     for artifact in closure:
         for item in artifact.inputs:
             if isinstance(item, Source):
                 for path in map(str, [*item.files, *itertools.chain.from_iterable(item.companions)]):
+                    if is_url(path):
+                        identity = now.workspace.prints.identity(path)
+                        if identity is None or identity.by == CONTENT:
+                            return
+                        elsewhere[path] = identity.digest
+                        continue
                     known = state.file(path)
                     if known is None:
                         return
@@ -221,7 +233,9 @@ def _seal(
     environment = {name: value for p in projects for name, value in p.env.items()}
     lines = [_nothing(len(closure)), *lines[1:]]
     place = seal.path_of(now.workspace.cache, normal)
-    seal.write(place, normal, files=files, directories=directories, environment=environment, lines=lines)
+    seal.write(
+        place, normal, files=files, directories=directories, environment=environment, elsewhere=elsewhere, lines=lines
+    )
 
 
 def predict_bundle(words: Sequence[str], into: Path | None, allow_code: bool, verbosity: int, inline: bool) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from rvbuild.errors import DataError
 from rvbuild.geo.environment import not_georeferenced_is_fine
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.windows import Window
+from rvbuild.urls import Url
 
 Image = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -44,6 +46,18 @@ class Bands:
     """Whether the file has masks of its own (a mask band or a `.msk` file)."""
 
 
+ELSEWHERE: Mapping[str, str] = {
+    # Files beside one that is elsewhere do not count: their state is not known.
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    # What a server had at an earlier opening is not what it has now.
+    "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/",
+    "GDAL_HTTP_MAX_RETRY": "3",
+    "GDAL_HTTP_RETRY_DELAY": "0.5",
+    "GDAL_HTTP_CONNECTTIMEOUT": "20",
+}
+"""How GDAL opens files elsewhere."""
+
+
 def open_dataset(path: Path) -> Any:
     """Open a raster with rasterio for reading.
 
@@ -52,9 +66,10 @@ def open_dataset(path: Path) -> Any:
     DataError
         GDAL cannot open the file, or it holds sub-datasets instead of bands.
     """
+    away = isinstance(path, Url)
     try:
-        with not_georeferenced_is_fine():
-            dataset = rasterio.open(path)
+        with not_georeferenced_is_fine(), rasterio.Env(**ELSEWHERE) if away else nullcontext():
+            dataset = rasterio.open(path.gdal() if isinstance(path, Url) else path)
     except rasterio.errors.RasterioIOError as error:
         raise DataError(f"{path}: cannot be opened as a raster: {error}") from error
     if dataset.count == 0:

@@ -29,6 +29,7 @@ from rvbuild.geo.environment import DETERMINISTIC_ENVIRONMENT
 from rvbuild.geo.grid import Grid, crs_name, reproject
 from rvbuild.geo.reading import parts
 from rvbuild.geo.shapes import shapes_of
+from rvbuild.urls import Url
 
 Geometries = NDArray[np.object_]
 Floats = NDArray[np.float64]
@@ -108,13 +109,14 @@ def read_features(
     passed: list[int | None] = []
     try:
         # A GeoJSON has one layer; listing it would parse the whole file once more.
-        layers = [] if layer is None and path.suffix == ".geojson" else fiona.listlayers(path)
+        name = path.gdal() if isinstance(path, Url) else path
+        layers = [] if layer is None and path.suffix == ".geojson" else fiona.listlayers(name)
         if layer is None and len(layers) > 1:
             raise DataError(f"{path}: has {len(layers)} layers; name one with `layer`: {', '.join(layers)}")
         if layer is not None and layer not in layers:
             hint = nearest(layer, layers)
             raise DataError(f'{path}: there is no layer "{layer}"{hint}; its layers are {", ".join(layers)}')
-        with fiona.open(path, layer=layer) as collection:
+        with fiona.open(name, layer=layer) as collection:
             crs = CRS.from_wkt(collection.crs.to_wkt()) if collection.crs else None
             implied = collection.driver == "GeoJSON" and crs is not None and crs.to_epsg() == 4326
             columns = [] if collection.driver == "GeoJSON" else list(collection.schema["properties"])

@@ -16,8 +16,8 @@ from rvbuild.project.table import (
     Finding,
     Known,
     OrString,
-    PathText,
     SomePaths,
+    SourceText,
     Table,
     by_type,
     expected,
@@ -63,7 +63,7 @@ def _one_or_more(value: object) -> object:
 
 
 File: TypeAlias = Annotated[
-    Annotated[PathText, Tag("<path>")] | Annotated[LayerTable, Tag("<layer>")],
+    Annotated[SourceText, Tag("<path>")] | Annotated[LayerTable, Tag("<layer>")],
     by_type({str: "<path>", dict: "<layer>", LayerTable: "<layer>"}, "a path, or a table { files = … } in a stack"),
 ]
 Files: TypeAlias = Annotated[

@@ -13,6 +13,7 @@ from rvbuild.project.keys import show
 from rvbuild.project.model import Project, Scene, Written
 from rvbuild.project.paths import variables_of
 from rvbuild.project.reading import shown
+from rvbuild.urls import is_url
 
 _ABSENT = "no such file"
 _FEW = 3  # up to so many files of one key and directory get a line of their own
@@ -76,7 +77,7 @@ def _find(project: Project, scenes: Iterable[Scene]) -> Iterator[_Missing]:
 def _bad(project: Project, paths: Iterable[str], scene: str, split: str, part: str) -> Iterator[_Missing]:
     """Yield the files of one part of a scene that cannot be used."""
     for path, written in zip(paths, project.written.get((scene, part), ()), strict=True):
-        reason = _reason(os.path.join(project.workspace, path))  # noqa: PTH118 - for thousands of scenes
+        reason = None if is_url(path) else _reason(os.path.join(project.workspace, path))  # noqa: PTH118 - for thousands of scenes
         if reason:
             yield _Missing(path, scene, split, part, written, reason)
 

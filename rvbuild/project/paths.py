@@ -9,10 +9,14 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from rvbuild.project.keys import show
+from rvbuild.urls import SCHEMES, is_url
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(:-)?")
 _PLAIN = re.compile(r"[^{}$]+")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_OR_ADDRESS = f", or an address that begins with {', '.join(f'{scheme}://' for scheme in SCHEMES)}"
+_URL_SUFFIX = re.compile(r"(\.(?:vrt|shp|tab|mif))(?:$|[?#])", re.IGNORECASE)
+"""Of files that GDAL reads together with others."""
 
 
 class PathError(ValueError):
@@ -57,14 +61,31 @@ class _Variable:
 _Parts: TypeAlias = tuple[str | _Variable | _SceneId, ...]
 
 
-def path_problem(text: str) -> str | None:
-    """Return what is wrong with a path as it is written, or None. Nothing is read."""
+def path_problem(text: str, elsewhere: bool = False) -> str | None:
+    """Return what is wrong with a path as it is written, or None. Nothing is read.
+
+    Parameters
+    ----------
+    text
+        The path.
+    elsewhere
+        Whether it may be the address of a file elsewhere.
+    """
     if not text.strip():
         return "the path is empty"
     if text.startswith("~"):
         return f'"~" is not expanded; write ${{HOME}}{text[1:] if text.startswith("~/") else "/…"}'
-    if _URL.match(text) or text.startswith("/vsi"):
-        return f"remote and virtual files are not supported yet; expected a path of the file system, found {show(text)}"
+    if text.startswith("/vsi"):
+        return f"GDAL's names are not used here; expected a path{_OR_ADDRESS if elsewhere else ''}, found {show(text)}"
+    if _URL.match(text):
+        if not elsewhere or not is_url(text):
+            known = f"a path{_OR_ADDRESS}" if elsewhere else "a path of the file system: this file cannot be elsewhere"
+            return f"expected {known}, found {show(text)}"
+        if suffix := _URL_SUFFIX.search(text):
+            return (
+                f"a {suffix[1].lower()} elsewhere rests on other files, whose state is not known; expected a format "
+                f"of one file, such as .tif, .geojson or .gpkg, found {show(text)}"
+            )
     if any(ord(letter) < 32 for letter in text):
         return f"a path cannot hold a control character: {show(text)}"
     try:

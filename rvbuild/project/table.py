@@ -195,6 +195,11 @@ def _path(value: str) -> str:
     return wrong(problem) if problem else value
 
 
+def _source(value: str) -> str:
+    problem = path_problem(value, elsewhere=True)
+    return wrong(problem) if problem else value
+
+
 def _one_or_more(value: object) -> object:
     if isinstance(value, str):
         return (value,)
@@ -212,8 +217,11 @@ def _not_empty(value: tuple[Any, ...]) -> tuple[Any, ...]:
 PathText: TypeAlias = Annotated[str, AfterValidator(_path)]
 """A path that may hold `{id}`, `${NAME}` and `${NAME:-default}`."""
 
+SourceText: TypeAlias = Annotated[str, AfterValidator(_source)]
+"""The same, or the address of a file elsewhere."""
+
 Paths: TypeAlias = Annotated[
-    tuple[PathText, ...],
+    tuple[SourceText, ...],
     Strict(False),
     BeforeValidator(_one_or_more),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),

@@ -1,0 +1,47 @@
+"""Hashing new inputs that are in the page cache, against `cat` of the same files to nowhere."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+from benchmarks.bar import Figure, interleaved, seconds
+from rvbuild.build.fingerprint import Fingerprints
+from rvbuild.build.state import State
+
+FILES, FILE_MB = 20, 200
+REPETITIONS = 5
+
+
+def run(folder: Path) -> list[Figure]:
+    folder.mkdir()
+    many = [_write(folder / f"{number}.bin", FILE_MB) for number in range(FILES)]
+    (one,) = [_write(folder / "one.bin", FILES * FILE_MB // 4)]
+    return [_against_cat(folder, many, 0.6), _against_cat(folder, [one], 0.4)]
+
+
+def _write(path: Path, size_mb: int) -> Path:
+    block = os.urandom(1 << 20)
+    with path.open("wb") as file:
+        for _ in range(size_mb):
+            file.write(block)
+    return path
+
+
+def _against_cat(folder: Path, files: list[Path], bar: float) -> Figure:
+    def cat() -> float:
+        with Path(os.devnull).open("wb") as nowhere:
+            return seconds(lambda: subprocess.run(["cat", *map(str, files)], stdout=nowhere, check=True))
+
+    def hashed() -> float:
+        with tempfile.TemporaryDirectory(dir=folder) as new:
+            prints = Fingerprints(State(Path(new) / "state.db"))
+            return seconds(lambda: prints.prefetch(files))
+
+    reading, hashing = interleaved(REPETITIONS, cat, hashed)
+    size = sum(file.stat().st_size for file in files)
+    what = f"hashing {len(files)} file{'s' if len(files) > 1 else ''}, {size / 1e9:.1f} GB in the page cache, by `cat`"
+    note = f"{size / hashing / 1e9:.1f} GB/s against {size / reading / 1e9:.1f}"
+    return Figure(what, reading / hashing, bar, "", False, note)

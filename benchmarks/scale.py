@@ -1,0 +1,90 @@
+"""10 000 scenes: nothing to do with the seal and without, one label edited, and the memory of the parent process.
+
+The graph is that of a real project up to the model: statistics and chips of each scene, one training on all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.bar import Figure
+from benchmarks.command import RVBUILD
+from benchmarks.scenes import write_project, write_raster
+
+SCENES = 10_000
+REPETITIONS = 5
+
+
+def run(folder: Path) -> list[Figure]:
+    project = str(write_project(folder, SCENES, 32, validation=SCENES // 8).relative_to(folder))
+    first = _call(folder, "train", project, "-q")
+    files = sum(1 for path in folder.rglob("*") if path.is_file() and "store" not in path.parts)
+    sealed = [_call(folder, "train", project) for _ in range(REPETITIONS)]
+    unsealed = []
+    for _ in range(REPETITIONS):
+        shutil.rmtree(folder / "cache" / "seals")
+        unsealed.append(_call(folder, "train", project))
+    write_raster(folder / "data" / f"s{SCENES - 1:04}_label.tif", 32, 1, 2, seed=SCENES + 1)
+    chip, train = _edited(folder, "chip", project), _edited(folder, "train", project)
+    peak = max(first, chip.call, train.call, *unsealed, key=lambda call: call.peak_mb)
+    built = f"built in {first.seconds:.0f} s"
+    return [
+        _middle(f"nothing to do, {SCENES} scenes, sealed", sealed, 0.5, f"{files} files; {built}"),
+        _middle(f"nothing to do, {SCENES} scenes, seal removed", unsealed, 3.0, f"{files} files"),
+        Figure("one label edit among them, `rvbuild chip`", chip.overhead, 3.0, "s", True, chip.note),
+        Figure("the same edit, then `rvbuild train`", train.overhead, 3.0, "s", True, train.note),
+        Figure("memory of the parent process", peak.peak_mb, 400, "MB", True, f"{SCENES} scenes, {built}"),
+    ]
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A finished process: what it printed, how long it took, and its peak resident memory without its workers'."""
+
+    out: str
+    seconds: float
+    peak_mb: float
+
+
+@dataclass(frozen=True)
+class _Edit:
+    call: _Call
+    overhead: float
+    note: str
+
+
+def _call(folder: Path, *words: str) -> _Call:
+    began = time.perf_counter()
+    process = subprocess.Popen([RVBUILD, *words], cwd=folder, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    out = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - began
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"rvbuild {' '.join(words)}: exit status {process.returncode}\n{out}")
+    return _Call(out, seconds, usage.ru_maxrss / 1024)
+
+
+def _middle(what: str, calls: list[_Call], bar: float, note: str) -> Figure:
+    times = [call.seconds for call in calls]
+    note = f"median of {len(times)}, fastest {min(times):.2f} s; {note}"
+    return Figure(what, statistics.median(times), bar, "s", True, note)
+
+
+def _edited(folder: Path, stage: str, project: str) -> _Edit:
+    """Build after the edit: the time beside that of the stages that ran."""
+    call = _call(folder, stage, project, "--json")
+    artifacts: list[dict[str, Any]] = json.loads(call.out)["artifacts"]
+    built = [a for a in artifacts if a["state"] == "built"]
+    ran = sum(a["seconds"] for a in built)
+    names = ", ".join(a["stage"] + (f":{a['scene']}" if a["scene"] else "") for a in built)
+    return _Edit(call, call.seconds - ran, f"besides the {ran:.1f} s of {names}, with --json")

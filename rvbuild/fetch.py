@@ -1,0 +1,217 @@
+"""What is asked of servers: which state of a file they have, and small files.
+
+Only the standard library is used, and `s3fs` for buckets that need a signature.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import xxhash
+
+from rvbuild.urls import CONTENT, Identity, UnreachableError
+
+TIMEOUT_S = 20.0
+ATTEMPTS, PAUSE_S = 3, 0.3
+"""A request that fails for a reason that may pass is repeated, each time after a pause twice as long."""
+
+THREADS = 16
+"""Requests at one time."""
+
+MAX_TEXT_BYTES = 64 << 20
+
+_CHUNK_BYTES = 1 << 20
+_HEADERS = {"User-Agent": "rvbuild", "Accept-Encoding": "identity"}
+
+T = TypeVar("T")
+
+
+def identities(urls: Iterable[str]) -> dict[str, Identity | UnreachableError | None]:
+    """Return the identity of each file, as `identity` gives it, asked for at the same time."""
+    wanted = list(dict.fromkeys(urls))
+
+    def ask(url: str) -> Identity | UnreachableError | None:
+        try:
+            return identity(url)
+        except UnreachableError as error:
+            return error
+
+    if not wanted:
+        return {}
+    with ThreadPoolExecutor(max_workers=min(THREADS, len(wanted))) as pool:
+        return dict(zip(wanted, pool.map(ask, wanted), strict=True))
+
+
+def identity(url: str) -> Identity | None:
+    """Return what tells the state of a file; None if the server says that there is none.
+
+    A strong ETag stands for the content, or else the time of the last change, with a weak ETag if there is one, and the
+    size; without either, the file is read to its end.
+
+    Raises
+    ------
+    UnreachableError
+        The server does not answer, or refuses.
+    """
+    signed = _s3(url)
+    if signed is not None:
+        return _signed(url, *signed)
+    address = _http(url)
+    found = _repeated(lambda: _head(address))
+    if found is None:
+        return None
+    etag, changed, size = found
+    if etag and not etag.startswith("W/"):
+        return _identity(url, "ETag", etag, size)
+    if changed and size:
+        return _identity(url, "Last-Modified and size", changed, etag, size)
+    return _repeated(lambda: _content(address))
+
+
+def read(url: str) -> bytes | None:
+    """Return the content of a small file; None if the server says that there is none.
+
+    Raises
+    ------
+    UnreachableError
+        The server does not answer, or refuses, or the file has more than `MAX_TEXT_BYTES`.
+    """
+    signed = _s3(url)
+    if signed is not None:
+        filesystem, key = signed
+        return _asked_s3(lambda: bytes(filesystem.cat_file(key)))
+    address = _http(url)
+
+    def get() -> bytes | None:
+        with _open(address, "GET") as answer:
+            text: bytes = answer.read(MAX_TEXT_BYTES + 1)
+        if len(text) > MAX_TEXT_BYTES:
+            raise UnreachableError(f"has more than {MAX_TEXT_BYTES:,} bytes")
+        return text
+
+    return _repeated(get)
+
+
+def _identity(url: str, by: str, *facts: str) -> Identity:
+    return Identity(by, xxhash.xxh3_128_hexdigest("\n".join([url, by, *facts]).encode("utf-8", "surrogatepass")))
+
+
+def _head(address: str) -> tuple[str, str, str] | None:
+    """Return ETag, time of the last change and size, each empty if the server does not say."""
+    try:
+        answer = _open(address, "HEAD")
+    except urllib.error.HTTPError as error:
+        if error.code in (404, 410):
+            return None
+        # Some servers sign addresses for GET alone, or know nothing else.
+        answer = _open(address, "GET", {"Range": "bytes=0-0"})
+    with answer:
+        headers = answer.headers
+        size = headers.get("Content-Length", "")
+        if answer.status == 206:
+            size = headers.get("Content-Range", "").rpartition("/")[2]
+        return headers.get("ETag", "").strip(), headers.get("Last-Modified", "").strip(), size.strip("* ")
+
+
+def _content(address: str) -> Identity:
+    state = xxhash.xxh3_128()
+    with _open(address, "GET") as answer:
+        while chunk := answer.read(_CHUNK_BYTES):
+            state.update(chunk)
+    return Identity(CONTENT, state.hexdigest())
+
+
+def _open(address: str, method: str, headers: dict[str, str] | None = None) -> Any:
+    request = urllib.request.Request(address, headers={**_HEADERS, **(headers or {})}, method=method)
+    return urllib.request.urlopen(request, timeout=TIMEOUT_S)
+
+
+def _repeated(ask: Callable[[], T | None]) -> T | None:
+    """Return what a request gives, after some attempts if need be; None for a file that is not there."""
+    for attempt in range(ATTEMPTS):
+        try:
+            return ask()
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code in (404, 410):
+                return None
+            reason = f"the server answers {error.code} {error.reason}"
+            if error.code in (401, 403):
+                raise UnreachableError(f"{reason}; may you read it?") from None
+            if error.code < 500 and error.code != 429:
+                raise UnreachableError(reason) from None
+        except urllib.error.URLError as error:
+            cause = error.reason
+            reason = (cause.strerror or str(cause)) if isinstance(cause, OSError) else str(cause)
+            if isinstance(cause, socket.gaierror):
+                raise UnreachableError(f"there is no such server ({reason})") from None
+            reason = f"{reason}; is the server up?"
+        except (OSError, http.client.HTTPException) as error:
+            reason = f"{str(error) or type(error).__name__}; is the server up?"
+        if attempt + 1 < ATTEMPTS:
+            time.sleep(PAUSE_S * 2**attempt)
+    raise UnreachableError(reason)
+
+
+# -- S3 ---------------------------------------------------------------------------------------------------------------
+
+
+def _http(url: str) -> str:
+    """Return the address for plain requests: of `s3://…`, that of a public bucket by the variables of GDAL."""
+    if not url.lower().startswith("s3://"):
+        return urllib.parse.quote(url, safe=":/?#[]@!$&'()*+,;=%~")
+    bucket, _, key = url[5:].partition("/")
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    host = os.environ.get("AWS_S3_ENDPOINT") or (f"s3.{region}.amazonaws.com" if region else "s3.amazonaws.com")
+    scheme = "http" if os.environ.get("AWS_HTTPS", "YES").upper() in _NO else "https"
+    key = urllib.parse.quote(key)
+    if os.environ.get("AWS_VIRTUAL_HOSTING", "TRUE").upper() in _NO:
+        return f"{scheme}://{host}/{bucket}/{key}"
+    return f"{scheme}://{bucket}.{host}/{key}"
+
+
+_NO = ("NO", "FALSE", "OFF", "0")
+
+
+def _s3(url: str) -> tuple[Any, str] | None:
+    """Return the file system of a bucket that needs a signature, and the key in it; None for anything else."""
+    if not url.lower().startswith("s3://") or os.environ.get("AWS_NO_SIGN_REQUEST", "NO").upper() not in _NO:
+        return None
+    try:
+        import s3fs
+    except ImportError:
+        raise UnreachableError(
+            'the package s3fs is not installed, which signs requests: pip install "rvbuild[s3]"; for a public bucket, '
+            "set AWS_NO_SIGN_REQUEST=YES"
+        ) from None
+    endpoint = os.environ.get("AWS_S3_ENDPOINT")
+    scheme = "http" if os.environ.get("AWS_HTTPS", "YES").upper() in _NO else "https"
+    return s3fs.S3FileSystem(endpoint_url=f"{scheme}://{endpoint}" if endpoint else None), url[5:]
+
+
+def _signed(url: str, filesystem: Any, key: str) -> Identity | None:
+    """Return the identity of a file in a bucket that needs a signature, or None if it is not there."""
+    info = _asked_s3(lambda: filesystem.info(key, refresh=True))
+    if info is None:
+        return None
+    if etag := str(info.get("ETag") or ""):
+        return _identity(url, "ETag", etag, str(info.get("size")))
+    return _identity(url, "Last-Modified and size", str(info.get("LastModified")), "", str(info.get("size")))
+
+
+def _asked_s3(ask: Callable[[], T]) -> T | None:
+    try:
+        return ask()
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # of botocore, whose classes have no common base that is public
+        raise UnreachableError(f"{type(error).__name__}: {error}") from None

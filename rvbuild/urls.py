@@ -1,0 +1,121 @@
+"""Files elsewhere as paths: `https://…` and `s3://…`."""
+
+from __future__ import annotations
+
+import errno
+import io
+import re
+from dataclasses import dataclass
+from pathlib import Path, PosixPath
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+SCHEMES = ("https", "http", "s3")
+"""What a file elsewhere can begin with."""
+
+_URL = re.compile(rf"(?:{'|'.join(SCHEMES)})://", re.IGNORECASE)
+
+
+def is_url(text: str) -> bool:
+    """Tell whether a path that a user wrote is that of a file elsewhere.
+
+    >>> is_url("https://x.org/a.tif"), is_url("data/a.tif")
+    (True, False)
+    """
+    return _URL.match(text) is not None
+
+
+def to_path(text: str) -> Path:
+    """Return a local path, or the `Url` of a file elsewhere."""
+    return Url(text) if is_url(text) else Path(text)
+
+
+class UnreachableError(Exception):
+    """A server does not answer, or not with the file; the message says how."""
+
+
+CONTENT = "content"
+"""What `Identity.by` says of a file that had to be read."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What tells one state of a file from another.
+
+    Attributes
+    ----------
+    by : str
+        `ETag`, `Last-Modified and size`, or `content`.
+    digest : str
+        32 hex digits; of the content, or of address, size and what the server says.
+    """
+
+    by: str
+    digest: str
+
+
+class Url(PosixPath):
+    """The address of a file elsewhere, where the path of a file is expected.
+
+    Its text and its `name`, `stem` and `suffix` are those of the address. It can be opened to read a small file as a
+    whole; nothing else of a path that looks at the file system means anything.
+    """
+
+    _url: str
+
+    def __new__(cls, url: str) -> Self:
+        """Make a path that keeps its text: a path would make one slash of two."""
+        self = super().__new__(cls, url)
+        self._url = url
+        return self
+
+    def __str__(self) -> str:
+        return self._url
+
+    def __fspath__(self) -> str:
+        return self._url
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Url, (self._url,))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Url) and self._url == other._url
+
+    def __hash__(self) -> int:
+        return hash(self._url)
+
+    @property
+    def name(self) -> str:
+        """The last part of the address, without a query."""
+        return urlsplit(self._url).path.rpartition("/")[2]
+
+    def open(self, mode: str = "r", *_: Any, encoding: str | None = None, **__: Any) -> Any:
+        """Open the file for reading: all of it is fetched.
+
+        Raises
+        ------
+        OSError
+            The server does not answer, or not with the file.
+        """
+        from rvbuild.fetch import read  # what asks servers is loaded where there are some
+
+        if set(mode) - set("rbt"):
+            raise OSError(f"{self}: a file elsewhere cannot be written")
+        try:
+            content = read(self._url)
+        except UnreachableError as error:
+            raise OSError(f"{self}: {error}") from None
+        if content is None:
+            raise FileNotFoundError(errno.ENOENT, "not found on the server", self._url)
+        stream = io.BytesIO(content)
+        return stream if "b" in mode else io.TextIOWrapper(stream, encoding=encoding)
+
+    def gdal(self) -> str:
+        """Return the name by which GDAL opens the file.
+
+        >>> Url("s3://bucket/a.tif").gdal()
+        '/vsis3/bucket/a.tif'
+        """
+        if self._url.lower().startswith("s3://"):
+            return "/vsis3/" + self._url[5:]
+        return "/vsicurl/" + self._url

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import xxhash
+
+from rvbuild import fetch
+from rvbuild.urls import Identity, UnreachableError, Url, to_path
+from tests.range_server import RangeServer, serving
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RangeServer]:
+    monkeypatch.setattr(fetch, "PAUSE_S", 0.01)
+    (tmp_path / "a b.tif").write_bytes(b"abc")
+    with serving(tmp_path) as server:
+        yield server
+
+
+def identity(server: RangeServer, name: str = "a b.tif") -> Identity:
+    found = fetch.identity(f"{server.url}/{name}")
+    assert found is not None
+    return found
+
+
+def edit(path: Path, content: bytes, seconds: int = 10) -> None:
+    before = path.stat()
+    path.write_bytes(content)
+    os.utime(path, (before.st_atime, before.st_mtime + seconds))
+
+
+def test_a_strong_etag_stands_for_the_content(server: RangeServer) -> None:
+    one = identity(server)
+    assert one.by == "ETag" and {method for method, _, _ in server.log} == {"HEAD"}
+    os.utime(server.root / "a b.tif", (0, 0))
+    assert identity(server) == one, "the time does not count then"
+    edit(server.root / "a b.tif", b"abd")
+    assert identity(server) != one
+    (server.root / "b.tif").write_bytes(b"abc")
+    assert identity(server, "b.tif") != one, "an ETag means something at one address only"
+
+
+@pytest.mark.parametrize("says", [{"changed"}, {"changed", "weak"}])
+def test_else_the_time_of_the_last_change_and_the_size(server: RangeServer, says: set[str]) -> None:
+    server.tell(says)
+    one = identity(server)
+    assert one.by == "Last-Modified and size" and {method for method, _, _ in server.log} == {"HEAD"}
+    edit(server.root / "a b.tif", b"abd")
+    two = identity(server)
+    edit(server.root / "a b.tif", b"abde", seconds=0)
+    assert len({one, two, identity(server)}) == 3
+
+
+@pytest.mark.parametrize("says", [set(), {"weak"}])
+def test_else_the_content(server: RangeServer, says: set[str]) -> None:
+    server.tell(says)
+    assert identity(server) == Identity("content", xxhash.xxh3_128_hexdigest(b"abc"))
+
+
+def test_a_server_that_knows_get_alone(server: RangeServer) -> None:
+    by_head = identity(server)
+    server.tell(["etag"], {"HEAD": 403})
+    assert identity(server) == by_head
+    assert server.log[-1] == ("GET", "/a b.tif", "bytes=0-0")
+
+
+def test_a_file_that_is_not_there(server: RangeServer) -> None:
+    assert fetch.identity(f"{server.url}/nothing.tif") is None
+    assert fetch.read(f"{server.url}/nothing.tif") is None
+    assert fetch.read(f"{server.url}/a b.tif?x=1") == b"abc"
+
+
+def test_servers_that_do_not_answer_are_told(server: RangeServer) -> None:
+    server.tell([], {"HEAD": 500, "GET": 503})
+    with pytest.raises(UnreachableError, match="the server answers 503 Service Unavailable"):
+        fetch.identity(f"{server.url}/a b.tif")
+    assert len(server.log) == 2 * fetch.ATTEMPTS, "it may pass, so it is tried again"
+    server.tell([], {"HEAD": 401, "GET": 401})
+    with pytest.raises(UnreachableError, match="401 Unauthorized; may you read it"):
+        fetch.read(f"{server.url}/a b.tif")
+    server.close()
+    found = fetch.identities([f"{server.url}/a.tif", f"{server.url}/b.tif"])
+    assert len(found) == 2 and all("Connection refused; is the server up?" in str(error) for error in found.values())
+
+
+def test_public_buckets_are_asked_without_a_signature(server: RangeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    public_bucket(monkeypatch, server)
+    (server.root / "bucket").mkdir()
+    (server.root / "bucket" / "a.tif").write_bytes(b"abc")
+    found = fetch.identity("s3://bucket/a.tif")
+    assert found is not None and found.by == "ETag" and server.log == [("HEAD", "/bucket/a.tif", "")]
+    assert fetch.identity("s3://bucket/b.tif") is None
+    monkeypatch.delenv("AWS_VIRTUAL_HOSTING")
+    assert fetch._http("s3://bucket/a b.tif") == f"http://bucket.127.0.0.1:{server.port}/a%20b.tif"
+
+
+def public_bucket(monkeypatch: pytest.MonkeyPatch, server: RangeServer) -> None:
+    """Let this machine's server be S3, for GDAL as well."""
+    monkeypatch.setenv("AWS_NO_SIGN_REQUEST", "YES")
+    monkeypatch.setenv("AWS_S3_ENDPOINT", f"127.0.0.1:{server.port}")
+    monkeypatch.setenv("AWS_HTTPS", "NO")
+    monkeypatch.setenv("AWS_VIRTUAL_HOSTING", "FALSE")
+
+
+def test_addresses_are_paths_that_keep_their_text() -> None:
+    url = to_path("https://x.org//a/b.tif?sig=1//2")
+    assert isinstance(url, Url)
+    assert str(url) == os.fspath(url) == f"{url}" == "https://x.org//a/b.tif?sig=1//2"
+    assert (url.name, url.stem, url.suffix) == ("b.tif", "b", ".tif")
+    assert url.gdal() == "/vsicurl/https://x.org//a/b.tif?sig=1//2"
+    assert Url("s3://bucket/a.tif").gdal() == "/vsis3/bucket/a.tif"
+    again = pickle.loads(pickle.dumps(url))
+    assert again == url and hash(again) == hash(url) and str(again) == str(url)
+    assert url != Path("https:/x.org/a/b.tif?sig=1/2")
+    assert to_path("data/a.tif") == Path("data/a.tif")
+
+
+def test_small_files_can_be_opened(server: RangeServer) -> None:
+    url = Url(f"{server.url}/a b.tif")
+    assert (url.read_bytes(), url.read_text(encoding="utf-8")) == (b"abc", "abc")
+    with pytest.raises(FileNotFoundError, match="not found on the server"):
+        Url(f"{server.url}/b.tif").read_bytes()
+    with pytest.raises(OSError, match="cannot be written"):
+        url.write_bytes(b"")
+    server.close()
+    with pytest.raises(OSError, match="Connection refused"):
+        url.read_text(encoding="utf-8")
