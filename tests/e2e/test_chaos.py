@@ -91,7 +91,7 @@ def test_random_kills_of_every_stage(forks, built_template, template, tmp_path):
             after_s = luck.uniform(0, usual_s if luck.random() < 0.5 else usual_s / 4)
             status, did = run.kill(after_s, luck, "build")
             rounds += 1
-            assert status in (0, 130, -9), run.said()
+            assert status in (0, 130, -9, -15), run.said()  # -15: before the command could listen
             assert "Traceback" not in run.said(), run.said()
             shown = {p.partition("/")[0] for p in space.shown()}
             counts["done before" if status == 0 else f"killed with {len(shown)} stages shown"] += 1
