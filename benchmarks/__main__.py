@@ -23,6 +23,7 @@ NAMES = (
     "predict",
     "evaluate",
     "vectors",
+    "check",
 )
 
 

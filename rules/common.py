@@ -23,10 +23,17 @@ from rvbuild.urls import Url, is_url
 
 __all__ = ["Artifact", "Product", "Project", "Scene", "Source"]
 
-RAW = {"chip_classification": ("cells.json",), "semantic_segmentation": ("labels.tif",)}
+RAW = {
+    "chip_classification": ("cells.json",),
+    "object_detection": ("raw_boxes.safetensors",),
+    "semantic_segmentation": ("labels.tif",),
+}
 """The outputs of infer that predict reads, by task: what the task's module calls RAW."""
 
-PREDICTIONS = {task: ("infer", files) for task, files in RAW.items()}
+PREDICTIONS = {
+    **{task: ("infer", files) for task, files in RAW.items()},
+    "object_detection": ("predict", ("detections.json",)),
+}
 """The outputs that eval reads, by task, and the stage that makes them."""
 
 _WORLD = (".tfw", ".tifw", ".tiffw", ".pgw", ".pngw", ".jgw", ".jpgw", ".jpegw", ".wld", ".prj")
@@ -71,6 +78,11 @@ def _seed(seed: int, what: str) -> int:
 def classes(project: Project) -> list[dict[str, Any]]:
     """Return the classes as stages are given them."""
     return [{"id": c.id, "name": c.name, "color": c.color} for c in project.classes]
+
+
+def class_names(project: Project) -> list[dict[str, Any]]:
+    """Return the classes without colours, so that another colour trains no model again."""
+    return [{"id": c.id, "name": c.name} for c in project.classes]
 
 
 def packages(project: Project) -> dict[str, str]:

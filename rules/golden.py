@@ -91,7 +91,36 @@ rgb = true
 cells = "gpkg"
 """
 
-_PROJECTS = {"semantic_segmentation": _SEGMENTATION, "chip_classification": _CELLS}
+_BOXES = """
+[scene]
+image = "data/4_Ortho_RGBIR/top_potsdam_{id}_RGBIR.tif"
+channels = [3, 0, 1]
+labels = { csv = "boxes.csv", class_map = { Car = "car", House = "building" } }
+[chip]
+size_px = 48
+stride_px = 24
+ioa_thresh = 0.6
+clip = true
+neg_ratio = 0.5
+[train]
+model = "fasterrcnn_resnet18_fpn"
+model_args = { fpn_channels = 8, head_channels = 8, rois = 16, proposals = 20, anchor_px = [6, 12, 24, 48, 96] }
+pretrained = false
+epochs = 2
+batch_size = 4
+augment = ["flip", "rotate90", "brightness", "contrast"]
+[predict]
+score_thresh = 0.2
+boxes = "gpkg"
+"""
+
+_BOXES_CSV = "image_path,xmin,ymin,xmax,ymax,label\n" + "".join(
+    f"top_potsdam_2_{scene}_RGBIR.tif,{x},{y},{x + 11.5},{y + side},{label}\n"
+    for scene in (10, 11, 12)
+    for x, y, side, label in ((3, 5, 9, "Car"), (30.25, 20, 17, "House"), (60, 71, 12, "Car"), (88, 40, 14, "House"))
+)
+
+_PROJECTS = {"semantic_segmentation": _SEGMENTATION, "chip_classification": _CELLS, "object_detection": _BOXES}
 
 TASKS = tuple(_PROJECTS)
 
@@ -122,6 +151,7 @@ def outputs() -> dict[str, str]:
             run = [sys.executable, "-m"]
             data = [*run, "rvbuild.samples", "potsdam", str(root / "data"), "--size-px", "96"]
             subprocess.run([*data, "--scenes", "2_10,2_11,2_12"], check=True, capture_output=True)
+            (root / "boxes.csv").write_text(_BOXES_CSV)
             project = root / "golden.toml"
             project.write_text(f'[project]\ntask = "{task}"\n{_CLASSES}{_PROJECTS[task]}')
             done = subprocess.run(

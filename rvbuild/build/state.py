@@ -261,8 +261,12 @@ class State:
 
     def remember_view(self, digest: str, name: str, value: str) -> None:
         """Keep a view of a content."""
+        self.remember_views([(digest, name, value)])
+
+    def remember_views(self, views: Iterable[tuple[str, str, str]]) -> None:
+        """Keep several views, each (digest of the content, name, value)."""
         with self.transaction() as db:
-            db.execute("insert or replace into view values (?, ?, ?)", (digest, name, value))
+            db.executemany("insert or replace into view values (?, ?, ?)", views)
 
     # -- artifacts ----------------------------------------------------------------------------------------------------
 

@@ -139,9 +139,9 @@ def clean(words: tuple[str, ...], keep_cache: bool, quiet: bool, verbose: bool) 
 @_set
 def check(words: tuple[str, ...], overrides: tuple[str, ...]) -> int:
     """Find all that is wrong with projects before work starts."""
-    from rvbuild.cli import writing
+    from rvbuild.cli import checking
 
-    return writing.check(words, overrides)
+    return checking.check(words, overrides)
 
 
 @app.command()

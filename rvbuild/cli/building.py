@@ -21,7 +21,7 @@ from rvbuild.build.fingerprint import signature
 from rvbuild.build.worker import Job
 from rvbuild.build.workers import Executor, Inline, Pool
 from rvbuild.build.workspace import locked
-from rvbuild.cli import asking, report, stages_of
+from rvbuild.cli import asking, checking, report, stages_of
 from rvbuild.cli.session import Session, jobs_default, load_all, project_paths, rules, session
 from rvbuild.errors import ProjectError, UsageError
 from rvbuild.project import Project, missing_files
@@ -68,6 +68,7 @@ def build(stage: str, words: Sequence[str], options: Options, normal: list[str] 
             if options.dry_run:
                 reporter.close()
                 return _dry_run(now, closure, options)
+            checking.before_build(now, closure, options.keep_going, reporter.note)
             builder = Builder(now.plan, now.executor, reporter)
             _run(now, wanted, builder, options)
             outcomes = _outcomes(builder, closure)
@@ -207,6 +208,13 @@ def _seal(
     files: dict[str, Any] = dict(before)
     directories = {str(projects[0].workspace / "projects")} if (projects[0].workspace / "projects").is_dir() else set()
     elsewhere: dict[str, str] = {}
+    for path, found in ((p, s) for project in projects for p, s in project.reads.items()):
+        if found is None:
+            return
+        if isinstance(found, str):
+            elsewhere[path] = found
+        else:
+            files[path] = found
     state, root = now.workspace.state, str(now.workspace.root)
     for artifact in closure:
         for item in artifact.inputs:

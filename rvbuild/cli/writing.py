@@ -1,29 +1,14 @@
-"""The commands about project files: `check`, `schema`, `new`."""
+"""The commands that write what concerns project files: `schema`, `new`."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from rvbuild.cli.session import load_all, project_paths
-from rvbuild.errors import ProjectError, UsageError
-from rvbuild.project import json_schema, missing_files, starter
-
-
-def check(words: Sequence[str], overrides: Sequence[str]) -> int:
-    """Load the projects and look for all files they name; raise with every problem."""
-    projects = load_all(project_paths(words), overrides)
-    problems = [problem for project in projects for problem in missing_files(project)]
-    if problems:
-        raise ProjectError(problems)
-    for project in projects:
-        counts = {split: sum(s.split == split for s in project.scenes) for split in ("train", "validation", "test")}
-        said = ", ".join(f"{n} {split}" for split, n in counts.items() if n)
-        click.echo(f"{project.path}: good ({project.task}; scenes: {said}; {len(project.classes)} classes)")
-    return 0
+from rvbuild.errors import UsageError
+from rvbuild.project import json_schema, starter
 
 
 def schema() -> int:

@@ -59,6 +59,11 @@ class Aoi:
         """Tell whether the window may be cut: it lies in the area wholly (`within`), or shares some of it."""
         return self.contains(window) if within else self.intersects(window)
 
+    def contains_points(self, x: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.bool_]:
+        """Tell of points in pixel coordinates, (N,) each, whether they lie in the area, or on its border."""
+        found: NDArray[np.bool_] = shapely.intersects_xy(self._union, x, y)
+        return found
+
     def mask(self, window: Window) -> NDArray[np.bool_]:
         """Return whether the centre of each pixel lies in the area: (H, W) bool, False outside the scene."""
         return self._burner.read(window, outside=0).astype(bool)
@@ -97,6 +102,11 @@ class Part(Aoi):
     def allows(self, window: Window, within: bool) -> bool:
         """Tell whether the window may be cut: it lies wholly in the blocks, and the area of interest allows it."""
         return self.blocks.contains(window) and (self._aoi is None or self._aoi.allows(window, within))
+
+    def contains_points(self, x: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.bool_]:
+        """Tell of points in pixel coordinates, (N,) each, whether they lie in the part."""
+        found = self.blocks.contains_points(x, y)
+        return found if self._aoi is None else found & self._aoi.contains_points(x, y)
 
     def mask(self, window: Window) -> NDArray[np.bool_]:
         """Return whether the centre of each pixel lies in the part: (H, W) bool, False outside the scene."""

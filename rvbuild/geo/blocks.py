@@ -60,6 +60,15 @@ class Blocks:
             if self._chosen[row, col]
         ]
 
+    def contains_points(self, x: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.bool_]:
+        """Tell of points in pixel coordinates, (N,) each, whether they lie in them."""
+        rows = np.searchsorted(self._rows, y, side="right") - 1
+        cols = np.searchsorted(self._cols, x, side="right") - 1
+        height, width = self._chosen.shape
+        there = (rows >= 0) & (rows < height) & (cols >= 0) & (cols < width)
+        found: NDArray[np.bool_] = there & self._chosen[np.clip(rows, 0, height - 1), np.clip(cols, 0, width - 1)]
+        return found
+
     def mask(self, window: Window) -> NDArray[np.bool_]:
         """Return which pixels lie in them: (H, W) bool, False outside the scene."""
         found = np.zeros((window.height, window.width), dtype=bool)

@@ -6,6 +6,8 @@ thousands.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import shapely
 from numpy.typing import NDArray
@@ -76,11 +78,8 @@ def overlapping(one: Boxes, other: Boxes, least: float) -> tuple[Indices, Indice
     mine, theirs : (P,) positions in `one` and in `other`
     iou : (P,) of each pair, as `iou` gives it
     """
-    tree = BoxTree(other)
     parts = []
-    for start in range(0, len(one), _AT_ONCE):
-        mine, theirs = tree.query(one[start : start + _AT_ONCE])
-        mine = mine + start
+    for mine, theirs in overlapping_pairs(one, other):
         values = iou(one[mine], other[theirs])
         # Compared as doubles, as torchvision does.
         enough = values.astype(np.float64) > least
@@ -91,6 +90,14 @@ def overlapping(one: Boxes, other: Boxes, least: float) -> tuple[Indices, Indice
     mine, theirs, values = (np.concatenate(part) for part in zip(*parts, strict=True))
     order = np.lexsort((theirs, mine))
     return mine[order], theirs[order], values[order]
+
+
+def overlapping_pairs(one: Boxes, other: Boxes) -> Iterator[tuple[Indices, Indices]]:
+    """Yield the pairs whose bounds meet, positions in `one` and `other`; all of one box in one piece."""
+    tree = BoxTree(other)
+    for start in range(0, len(one), _AT_ONCE):
+        mine, theirs = tree.query(one[start : start + _AT_ONCE])
+        yield mine + start, theirs
 
 
 def nms(boxes: Boxes, scores: NDArray[np.floating], classes: NDArray[np.integer], iou_thresh: float) -> Indices:

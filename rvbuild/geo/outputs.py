@@ -244,11 +244,17 @@ class ScoreRasterWriter(_CogWriter):
         """
         if predicted is None:
             predicted = ~np.isnan(scores).any(axis=0)
+        self.write_encoded(row0, self.encode(scores, predicted), predicted)
+
+    def encode(self, scores: NDArray[np.floating[Any]], predicted: NDArray[np.bool_]) -> NDArray[Any]:
+        """Return scores (K, h, w) as the file holds them; of any part of its rows."""
         if self.kind == "uint8":
-            values = np.rint(np.where(predicted, scores, 0.0) * 255.0).clip(0, 255).astype(np.uint8)
-            self._append(row0, values, predicted)
-        else:
-            self._append(row0, np.where(predicted, scores, np.nan).astype(np.float32), None)
+            return np.rint(np.where(predicted, scores, 0.0) * 255.0).clip(0, 255).astype(np.uint8)
+        return np.where(predicted, scores, np.nan).astype(np.float32)
+
+    def write_encoded(self, row0: int, values: NDArray[Any], predicted: NDArray[np.bool_]) -> None:
+        """Write the next rows, which `encode` made."""
+        self._append(row0, values, predicted if self.kind == "uint8" else None)
 
 
 class RgbRasterWriter(_CogWriter):

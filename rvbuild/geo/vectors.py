@@ -38,6 +38,9 @@ SNAP = float(1 << 20)
 """Vertices come to multiples of 1 / SNAP pixel: far below what any label means, it takes off the noise of reprojection,
 so that a vertex on a pixel's corner lies exactly there and every window sees the same polygon."""
 
+LARGEST = 1e15
+"""No map has coordinates beyond it."""
+
 METRES_PER_DEGREE = 111319.5
 """Of latitude, and of longitude at the equator."""
 
@@ -49,7 +52,7 @@ SINGLE = {
 }
 """Type of a geometry of several parts → type of the parts."""
 
-_UNREADABLE = (fiona.errors.FionaError, OSError, ValueError, TypeError, KeyError, AttributeError)
+_UNREADABLE = (fiona.errors.FionaError, OSError, ValueError, TypeError, LookupError, AttributeError)
 
 _FIELD_TYPES = {int: "int32", float: "float", str: "str"}
 
@@ -177,8 +180,8 @@ def to_pixels(
     """
     path, geometries = features.path, features.geometries
     points = shapely.get_coordinates(geometries)
-    if not np.isfinite(points).all():
-        raise DataError(f"{path}: has coordinates that are not finite numbers")
+    if not (np.abs(points) <= LARGEST).all():
+        raise DataError(f"{path}: has coordinates that are not finite numbers, or beyond {LARGEST:g}")
     x, y = points[:, 0], points[:, 1]
     if grid.crs is None:
         if features.crs is not None and not features.implied_crs:

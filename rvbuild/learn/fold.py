@@ -22,6 +22,9 @@ def fold_batchnorm(model: nn.Module) -> nn.Module:
     never executed. Of a model that cannot be traced, such as a detector, the parts that can be are folded. Parts must
     call their layers as modules, and not read their weights: true of torchvision's models and ours, unknown of others.
     """
+    if not any(isinstance(layer, _BatchNorm) for layer in model.modules()):
+        # Not even traced: torchvision's RoI pooling would remember what it was shown.
+        return model
     try:
         graph = fx.Tracer().trace(model)
     except Exception:  # what an unknown forward raises when it is given a placeholder

@@ -70,6 +70,8 @@ def save(folder: Path, snapshot: Snapshot) -> None:
     # Not sorted: classes keep their order, so that curves are drawn as without a break.
     text = json.dumps({**content, "digest": _digest(tensors, content)})
     folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(".tmp*"):  # safetensors writes under such a name first; a kill leaves it behind
+        left.unlink(missing_ok=True)
     part = folder / f"{CHECKPOINT}.part"
     safetensors.torch.save_file(tensors, part, metadata={_META: text})
     _sync(part)

@@ -93,7 +93,8 @@ def check_predict(table: PredictTable, known: Known) -> Iterator[Finding]:
         if table.given(key):
             yield no_effect(key, "on boxes, which are no raster")
     if table.given("vectors"):
-        yield no_effect("vectors", 'on boxes, which are always written as polygons; see boxes = "geojson" or "gpkg"')
+        why = 'on boxes, which are always written as polygons; see boxes = "geojson", "gpkg" or "fgb"'
+        yield no_effect("vectors", why)
     if table.merge_thresh > MOST_MERGE:
         yield Finding(
             ("merge_thresh",),

@@ -12,21 +12,16 @@ from rvbuild.project.keys import show
 from rvbuild.project.names import RESERVED_CLASSES, RESERVED_PROJECTS, name_problem
 from rvbuild.project.table import Finding, Known, Table, duplicates, wrong
 
-TASKS = ("semantic_segmentation", "chip_classification")
-"""The tasks that this release supports."""
-
-LATER_TASKS = ("object_detection",)
-"""The tasks that are known, but not supported yet."""
+TASKS = ("semantic_segmentation", "chip_classification", "object_detection")
+"""The tasks, as they are named."""
 
 
 def task_problem(task: str) -> str | None:
     """Return why a task cannot be used, or None."""
     if task in TASKS:
         return None
-    supported = " or ".join(show(name) for name in TASKS)
-    if task in LATER_TASKS:
-        return f"{show(task)} is not supported yet; supported: {supported}"
-    return f"expected {supported}, found {show(task)}{nearest(task, (*TASKS, *LATER_TASKS))}"
+    first, second, last = map(show, TASKS)
+    return f"expected {first}, {second} or {last}, found {show(task)}{nearest(task, TASKS)}"
 
 
 def _task(value: str) -> str:
@@ -44,7 +39,7 @@ class ProjectTable(Table):
 
     task: Annotated[str, AfterValidator(_task), WithJsonSchema({"type": "string", "enum": list(TASKS)})] = Field(
         description="What to predict: semantic_segmentation gives each pixel a class, chip_classification each cell of "
-        "a grid."
+        "a grid, object_detection finds objects and draws a box around each."
     )
     name: Annotated[str, AfterValidator(_name)] | None = Field(
         None, description="Name of the project and of its directory in cache/. Default: the file's name without .toml."

@@ -118,7 +118,7 @@ class PredictTable(Table):
     cells: Literal["geojson", "gpkg", "fgb"] | None = Field(
         None, description="For chip_classification: the format of the cells that are written. Default: geojson."
     )
-    boxes: Literal["geojson", "gpkg"] | None = Field(
+    boxes: Literal["geojson", "gpkg", "fgb"] | None = Field(
         None, description="For object_detection: the format of the boxes that are written. Default: geojson."
     )
     score_thresh: Fraction = Field(

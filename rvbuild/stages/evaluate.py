@@ -50,6 +50,6 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
         with task.labels(inputs["labels"], settings["labels"], grid, classes, null_id) as labels:
             for note in labels.notes:
                 progress.note(note)
-            counts = task.score(predictions, labels, aoi, classes, null_id, progress)
+            counts = task.score(predictions, labels, aoi, classes, null_id, progress, settings["eval"])
     text = json.dumps({"scene": settings["scene"], **counts}, sort_keys=True)
     (outputs / "eval.json").write_text(text + "\n", encoding="utf-8")

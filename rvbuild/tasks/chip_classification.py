@@ -209,6 +209,7 @@ def score(
     classes: ClassList,
     null_id: int,
     progress: Progress,
+    options: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return the confusion matrix and the scores of the labelled cells of a scene as JSON data."""
     from rvbuild.tasks.classification_score import score as count

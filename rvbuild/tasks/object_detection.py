@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rvbuild.learn.hooks import Objective, Target, Targets
-from rvbuild.tasks.protocol import Aim, ClassList, Draw, Labels
+from rvbuild.progress import Progress
+from rvbuild.tasks.protocol import Aim, ClassList, Draw, Labels, Merger
 
 if TYPE_CHECKING:
     import torch
@@ -27,9 +28,35 @@ if TYPE_CHECKING:
     from rvbuild.geo.windows import Window
     from rvbuild.tasks.detection_model import Found
 
+__all__ = [
+    "PREDICT_SETTINGS",
+    "RAW",
+    "aim",
+    "chip_windows",
+    "class_counts",
+    "collate",
+    "derive",
+    "draw",
+    "forward",
+    "labels",
+    "mask",
+    "merger",
+    "objective",
+    "orient",
+    "overlay",
+    "pack",
+    "report",
+    "resize",
+    "scene_grid",
+    "score",
+    "target",
+    "unpack",
+    "windows",
+]
+
 PREDICT_SETTINGS = ("boxes", "score_thresh", "merge_thresh")
 
-RAW = ("raw.safetensors",)
+RAW = ("raw_boxes.safetensors",)
 
 
 def labels(files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: ClassList, null_id: int) -> Labels:
@@ -150,3 +177,53 @@ def forward(model: nn.Module, images: torch.Tensor) -> list[Found]:
     from rvbuild.tasks.detection_model import detect
 
     return detect(model, images)
+
+
+def merger(grid: Grid, outputs: Path, settings: Mapping[str, Any]) -> Merger:
+    """Return what gathers the boxes of windows into `raw_boxes.safetensors`."""
+    from rvbuild.tasks.detection_boxes import BoxMerger
+
+    return BoxMerger(grid, outputs, settings)
+
+
+def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+    """Merge the boxes of windows and write what is left."""
+    from rvbuild.tasks.detection_outputs import derive as write
+
+    write(raw, settings, outputs, progress)
+
+
+def scene_grid(predictions: Path) -> Grid:
+    """Return the grid of the scene, as `detections.json` describes it."""
+    from rvbuild.tasks.detection_boxes import read_detections
+
+    return read_detections(predictions).grid
+
+
+def overlay(predictions: Path, grid: Grid, step: int, classes: ClassList) -> np.ndarray:
+    """Return the outlines of the boxes in their colours; see `rvbuild.tasks.protocol.Task.overlay`."""
+    from rvbuild.tasks.detection_outputs import overlay as draw
+
+    return draw(predictions, grid, step, classes)
+
+
+def score(
+    predictions: Path,
+    source: BoxLabels,
+    aoi: Aoi | None,
+    classes: ClassList,
+    null_id: int,
+    progress: Progress,
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the matches of a scene as JSON data."""
+    from rvbuild.tasks.detection_score import score as count
+
+    return count(predictions, source, aoi, classes, null_id, progress, options)
+
+
+def report(counts: Mapping[str, Mapping[str, Any]], classes: ClassList, null_id: int) -> tuple[dict[str, Any], str]:
+    """Return the content of `eval.json` and `eval.md`."""
+    from rvbuild.tasks.detection_report import report as make
+
+    return make(counts, classes, null_id)

@@ -254,8 +254,12 @@ class Task(Protocol):
         classes: ClassList,
         null_id: int,
         progress: Progress,
+        options: Mapping[str, Any],
     ) -> dict[str, Any]:
-        """Compare a scene's predictions with its labels; returns counts that add up over scenes, as JSON data."""
+        """Compare a scene's predictions with its labels; returns counts that add up over scenes, as JSON data.
+
+        `options` are the eval settings.
+        """
 
     def report(
         self, counts: Mapping[str, Mapping[str, Any]], classes: ClassList, null_id: int

@@ -1,4 +1,4 @@
-"""Class probabilities of overlapping windows blended into rows of a scene, one band of rows at a time."""
+"""Class probabilities of overlapping windows blended into a scene, block by block."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from rvbuild.geo.windows import Window
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
-Sink = Callable[[int, Floats, Bools], None]
+Sink = Callable[[int, int, Floats, Bools], None]
 
 BLOCK_PX = 1 << 18
-"""The pixels that are finished at once: the copies that this needs stay small beside the band."""
+"""The pixels that are finished at once between windows: the copies that this needs stay small."""
 
 
 class Blender:
@@ -29,7 +29,10 @@ class Blender:
       positive everywhere.
 
     The sums of a pixel are made in the order of the windows, so the result does not depend on how windows are batched.
-    Memory: (K + 1) x size x width float32, whatever the height of the scene.
+
+    A row of windows is one pass from left to right. What lies left of the window at hand and above the next row of
+    windows is finished, and goes; what lies below is carried to the next pass. Memory: (K + 1) x (size - stride) x
+    width float32, whatever the height of the scene.
     """
 
     def __init__(self, height: int, width: int, outputs: int, size: int, stride: int, blend: str, sink: Sink) -> None:
@@ -46,17 +49,19 @@ class Blender:
         blend
             "none", "mean" or "cosine".
         sink
-            Receives finished rows from top to bottom, each once: the first row, probabilities (K, h, width) float32,
-            and which pixels are predicted (h, width) bool. Probabilities where nothing is predicted are 0. The arrays
-            are valid during the call.
+            Receives finished blocks, each pixel once: first row and column, probabilities (K, h, w) float32, and which
+            pixels are predicted (h, w) bool. Probabilities where nothing is predicted are 0. Blocks come in bands of
+            the same rows, from left to right, bands from top to bottom. The arrays are valid during the call.
         """
         self._height, self._width, self._size, self._stride, self._sink = height, width, size, stride, sink
-        rows = min(size, height)
-        self._sums = np.zeros((outputs, rows, width), dtype=np.float32)
-        self._known = np.zeros((rows, width), dtype=bool)
-        self._weights = None if blend == "none" else np.zeros((rows, width), dtype=np.float32)
         self._kernel = cosine_weights(size) if blend == "cosine" else None
-        self._row = 0
+        rows, cols = min(size, height), min(size, width)
+        weighted = blend != "none"
+        # Rows from `_row`: of the window at hand, from column `_col`; and under all windows, from the earlier passes
+        # right of it, for the next pass left of it.
+        self._work = _Sums(outputs, rows, cols, weighted)
+        self._carry = _Sums(outputs, max(0, rows - stride), width, weighted)
+        self._row = self._col = 0
 
     def add(self, window: Window, probabilities: Floats, keep: Bools) -> None:
         """Blend one window in.
@@ -70,55 +75,123 @@ class Blender:
         keep
             (size, size) bool: the pixels that are to be predicted.
         """
-        if window.row < self._row:
-            raise ValueError(f"windows must come in row-major order, got {window} after row {self._row}")
+        if (window.row, window.col) < (self._row, self._col):
+            raise ValueError(
+                f"windows must come in row-major order, got {window} after row {self._row}, column {self._col}"
+            )
         if window.row > self._row:
-            self._finish_rows(window.row)
+            self._end_pass(window.row)
+        self._advance(window.col)
         row_stop, col_stop = min(self._size, self._height - window.row), min(self._size, self._width - window.col)
         row = col = 0
-        if self._weights is None:
+        if self._work.weights is None:
             row, row_stop = owned(window.row, self._height, self._size, self._stride)
             col, col_stop = owned(window.col, self._width, self._size, self._stride)
         here = np.s_[row:row_stop, col:col_stop]
-        there = np.s_[row:row_stop, window.col + col : window.col + col_stop]
-        part, sums = probabilities[:, *here], self._sums[:, *there]
-        if self._weights is None:
+        part, sums, weights = probabilities[:, *here], self._work.sums[:, *here], self._work.weights
+        if weights is None:
             sums[...] = part
         elif self._kernel is None:
             sums += part
-            self._weights[there] += 1
+            weights[here] += 1
         else:
             sums += part * self._kernel[here]
-            self._weights[there] += self._kernel[here]
-        self._known[there] |= keep[here]
+            weights[here] += self._kernel[here]
+        self._work.known[here] |= keep[here]
 
     def finish(self) -> None:
-        """Give the remaining rows to the sink."""
-        self._finish_rows(self._height)
+        """Give all that is left to the sink."""
+        self._end_pass(self._height)
 
-    def _finish_rows(self, stop: int) -> None:
-        """Give all rows above `stop` to the sink and move the band down to it."""
-        rows = min(stop - self._row, len(self._known))
+    def _advance(self, col: int) -> None:
+        """Move the window at hand to a column: what it leaves is finished, or carried to the next pass."""
+        wide, rows = self._work.known.shape[1], min(self._stride, self._size, self._height - self._row)
+        while self._col < col:
+            step = min(col - self._col, wide)
+            there = slice(self._col, min(self._col + step, self._width))
+            left = slice(0, there.stop - there.start)
+            self._give(self._row, self._col, self._work, np.s_[:rows, left])
+            self._carry.put(np.s_[:, there], self._work, np.s_[self._stride :, left])
+            self._work.shift(step)
+            self._col += step
+            self._load(self._col + wide - step, step)
+
+    def _load(self, col: int, count: int) -> None:
+        """Take what is carried, in `count` columns from `col`, into the last columns of the window at hand."""
+        stop = min(col + count, self._width)
+        if stop > col:
+            wide = self._work.known.shape[1]
+            there = np.s_[: len(self._carry.known), wide - count : wide - count + stop - col]
+            self._work.put(there, self._carry, np.s_[:, col:stop])
+
+    def _end_pass(self, row: int) -> None:
+        """Finish all rows above `row`, and begin the pass of the windows there."""
+        self._advance(self._width)
+        done = min(self._row + min(self._stride, self._size), self._height)
+        # Rows that no row of windows begins in: at the end, or where windows were left out.
         block = max(1, BLOCK_PX // self._width)
-        for start in range(0, rows, block):
-            here = slice(start, min(start + block, rows))
-            sums, known = self._sums[:, here], self._known[here]
-            if self._weights is not None:
-                weights = self._weights[here]
-                np.divide(sums, weights, out=sums, where=weights > 0)
-            self._sink(self._row + start, np.where(known, sums, np.float32(0)), known)
-        self._shift(rows)
-        # Rows between two rows of windows: with a stride above the size, or where windows were left out.
-        for row in range(self._row + rows, stop, block):
-            known = np.zeros((min(block, stop - row), self._width), dtype=bool)
-            self._sink(row, np.zeros((len(self._sums), *known.shape), dtype=np.float32), known)
-        self._row = stop
+        carried, nothing = len(self._carry.known), None
+        for first in range(done, row, block):
+            count = min(block, row - first)
+            within = min(max(0, done + carried - first), count)
+            if within:
+                self._give(first, 0, self._carry, np.s_[first - done : first - done + within, :])
+            if within < count:
+                if nothing is None:
+                    nothing = _Sums(len(self._carry.sums), block, self._width, False)
+                self._give(first + within, 0, nothing, np.s_[: count - within, :])
+        self._carry.shift_up(row - done)
+        self._row, self._col = row, 0
+        self._work.clear()
+        self._load(0, self._work.known.shape[1])
 
-    def _shift(self, rows: int) -> None:
-        """Move the band up by `rows`, with empty rows below."""
-        for plane in (*self._sums, self._known, *([] if self._weights is None else [self._weights])):
-            plane[: len(plane) - rows] = plane[rows:]
-            plane[len(plane) - rows :] = 0
+    def _give(self, row: int, col: int, source: _Sums, where: tuple[slice, slice]) -> None:
+        """Give the finished pixels of `source` at `where` to the sink."""
+        sums, known = source.sums[:, *where], source.known[where]
+        if not known.size:
+            return
+        if source.weights is not None:
+            weights = source.weights[where]
+            sums = np.divide(sums, weights, out=sums.copy(), where=weights > 0)
+        self._sink(row, col, np.where(known, sums, np.float32(0)), known)
+
+
+class _Sums:
+    """Sums of probabilities (K, h, w), of weights (h, w) unless they are all 1, and what is predicted (h, w)."""
+
+    def __init__(self, outputs: int, height: int, width: int, weighted: bool) -> None:
+        self.sums = np.zeros((outputs, height, width), dtype=np.float32)
+        self.known = np.zeros((height, width), dtype=bool)
+        self.weights = np.zeros((height, width), dtype=np.float32) if weighted else None
+
+    def planes(self) -> list[npt.NDArray[np.generic]]:
+        """Return all planes (h, w)."""
+        return [*self.sums, self.known, *([] if self.weights is None else [self.weights])]
+
+    def put(self, where: tuple[slice, slice], source: _Sums, there: tuple[slice, slice]) -> None:
+        """Replace what is at `where` by what `source` has `there`."""
+        self.sums[:, *where] = source.sums[:, *there]
+        self.known[where] = source.known[there]
+        if self.weights is not None and source.weights is not None:
+            self.weights[where] = source.weights[there]
+
+    def shift(self, cols: int) -> None:
+        """Move everything to the left, with empty columns on the right."""
+        for plane in self.planes():
+            plane[:, : plane.shape[1] - cols] = plane[:, cols:]
+            plane[:, plane.shape[1] - cols :] = 0
+
+    def shift_up(self, rows: int) -> None:
+        """Move everything up, with empty rows below."""
+        for plane in self.planes() if rows > 0 else ():
+            kept = max(0, len(plane) - rows)
+            plane[:kept] = plane[len(plane) - kept :]
+            plane[kept:] = 0
+
+    def clear(self) -> None:
+        """Make everything empty."""
+        for plane in self.planes():
+            plane[...] = 0
 
 
 def cosine_weights(size: int) -> Floats:

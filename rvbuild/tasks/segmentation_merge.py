@@ -43,6 +43,10 @@ class SegmentationMerger:
         self._scores: ScoreRasterWriter | None = None
         if predict["scores"]:
             self._scores = ScoreRasterWriter(outputs / SCORES, grid, trained, predict["scores"], temp=outputs)
+        self._width = grid.width
+        self._rows: list[Labels] = []
+        self._score_rows: list[npt.NDArray[np.generic]] = []
+        """The finished blocks of rows that are not complete."""
         self._blender = Blender(
             grid.height,
             grid.width,
@@ -67,7 +71,8 @@ class SegmentationMerger:
             if writer is not None:
                 writer.close()
 
-    def _write(self, row: int, scores: Floats, known: Bools) -> None:
+    def _write(self, row: int, col: int, scores: Floats, known: Bools) -> None:
+        """Take a finished block, and write its rows when they are complete."""
         best, output = most_likely(scores)
         if not np.isfinite(best).all():
             raise ModelError(
@@ -75,9 +80,17 @@ class SegmentationMerger:
                 "expected probabilities. Its weights have probably diverged: train with a lower lr"
             )
         labels = np.where(known, self._class_ids[output], np.uint8(NODATA))
-        self._labels.write(row, labels)
+        self._rows.append(labels)
         if self._scores is not None:
-            self._scores.write(row, scores, known)
+            self._score_rows.append(self._scores.encode(scores, known))
+        if col + known.shape[1] < self._width:
+            return
+        labels = np.concatenate(self._rows, axis=1)
+        self._labels.write(row, labels)
+        self._rows.clear()
+        if self._scores is not None:
+            self._scores.write_encoded(row, np.concatenate(self._score_rows, axis=2), labels != NODATA)
+            self._score_rows.clear()
 
 
 def most_likely(scores: Floats) -> tuple[Floats, npt.NDArray[np.uint8]]:

@@ -182,6 +182,7 @@ def score(
     classes: ClassList,
     null_id: int,
     progress: Progress,
+    options: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return the confusion matrix of a scene as JSON data."""
     from rvbuild.tasks.segmentation_score import score as count

@@ -172,6 +172,7 @@ class Space:
         workspace, plan, builder, self.recorder = self.opened()
         try:
             plan.look(plan.artifacts.values())
+            self.keys = {a.label(): plan[a.name].facts.key for a in plan.artifacts.values()}
             self.reasons = {a.label(): [str(r) for r in plan[a.name].decision.reasons] for a in plan.artifacts.values()}
             return {a.label(): plan[a.name].decision.state.value for a in plan.artifacts.values()}
         finally:

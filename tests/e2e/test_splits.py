@@ -66,7 +66,7 @@ def test_an_edit_of_validation_blocks_leaves_the_training_chips(split: Space) ->
     row, col = np.argwhere(cut(split, "a.validation"))[0].tolist()
     write_labels(split.root / "data/a.geojson", [*BOXES["a"], (col + 1, row + 1, col + 9, row + 9)])
     result = split.rvbuild("build", "--json")
-    assert result.did("built") == {"chip:a.train", "chip:a.validation", "train", "eval:a.validation", "eval"}
+    assert result.did("built") == {"chip:a.train", "chip:a.validation", "train", "eval:a.validation", "eval", "report"}
     assert result.reasons("train") == ["chips/validation/a.validation changed (chip:a.validation)"]
 
 

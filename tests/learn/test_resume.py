@@ -77,6 +77,12 @@ def test_a_failed_write_leaves_the_last_one(tmp_path, snapshot, monkeypatch):
     assert load(tmp_path, "x", pytest.fail).epoch == 2
 
 
+def test_what_a_kill_left_behind_goes(tmp_path, snapshot):
+    (tmp_path / ".tmpAbCdEf").write_bytes(b"half a checkpoint")
+    save(tmp_path, snapshot)
+    assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
+
+
 def test_tied_weights(tmp_path, snapshot):
     weight = torch.ones(2, 2)
     save(tmp_path, replace(snapshot, weights={"a": weight, "b": weight, "c": weight.t()}))

@@ -59,6 +59,24 @@ def test_the_one_for_cells(workspace: Path) -> None:
     assert one.chip_px == 200
 
 
+def test_the_one_for_boxes(workspace: Path) -> None:
+    text = starter("parcels", "object_detection")
+    plain, full = Path("projects/plain.toml"), Path("projects/full.toml")
+    plain.write_text(text, encoding="utf-8")
+    shown = re.sub(
+        r"^# (?=(seed|stride_px|method|ioa_thresh|clip|max_nodata|pretrained|optimizer|schedule|augment|select|"
+        r"patience|score_thresh|merge_thresh|boxes|iou_thresh|splits|\[eval\]))",
+        "",
+        text,
+        flags=re.MULTILINE,
+    )
+    full.write_text(shown, encoding="utf-8")
+    one, two = load(plain, environ={}), load(full, environ={})
+    for name in ("chip", "train", "predict", "eval"):
+        assert getattr(one, name).slice() == getattr(two, name).slice()
+    assert one.predict.slice()["stride_px"] == 150
+
+
 @pytest.mark.parametrize(
     ("name", "task", "message"),
     [
@@ -66,15 +84,9 @@ def test_the_one_for_cells(workspace: Path) -> None:
         ("", "semantic_segmentation", "project name: cannot be used in a file name: the name is empty"),
         (
             "x",
-            "object_detection",
-            'task: "object_detection" is not supported yet; supported: "semantic_segmentation" or '
-            '"chip_classification"',
-        ),
-        (
-            "x",
             "segmentation",
-            'task: expected "semantic_segmentation" or "chip_classification", found "segmentation"; did you mean '
-            '"semantic_segmentation"?',
+            'task: expected "semantic_segmentation", "chip_classification" or "object_detection", found '
+            '"segmentation"; did you mean "semantic_segmentation"?',
         ),
     ],
 )

@@ -17,24 +17,27 @@ def test_rules_know_the_raw_files_of_each_task():
     assert set(common.PREDICTIONS) == set(common.RAW)
 
 
-@pytest.mark.parametrize("task", ["semantic_segmentation", "chip_classification"])
+@pytest.mark.parametrize("task", ["semantic_segmentation", "chip_classification", "object_detection"])
 def test_every_setting_is_in_one_slice_or_has_no_effect(task, tmp_path):
     from rvbuild.project import load
 
     cell = ", cell_px = 16" if task == "chip_classification" else ""
+    boxes = task == "object_detection"
+    labels = '{ voc = "{id}.xml" }' if boxes else f'{{ raster = "{{id}}_l.tif"{cell} }}'
+    model = "fcos_resnet18_fpn" if boxes else "cnn" if cell else "unet"
     project = tmp_path / "p.toml"
     project.write_text(
         f'''project.task = "{task}"
 classes = {{ a = "#ff0000", b = "#00ff00" }}
 scenes = {{ train = ["t"], validation = ["v"] }}
-scene = {{ image = "{{id}}.tif", labels = {{ raster = "{{id}}_l.tif"{cell} }} }}
-train.model = "{"cnn" if cell else "unet"}"
+scene = {{ image = "{{id}}.tif", labels = {labels} }}
+train.model = "{model}"
 '''
     )
     table = load(project).predict
     inferred, derived = table.infer_slice(), table.derive_slice()
     assert not set(inferred) & set(derived)
-    without = {"stride_px", "blend", "vectors"} if cell else set()
+    without = {"stride_px", "blend", "vectors"} if cell else {"blend", "vectors", "scores", "rgb"} if boxes else set()
     assert set(inferred) | set(derived) | without == set(table.slice())
-    assert {"rgb"} <= set(derived)
+    assert {"score_thresh", "merge_thresh", "boxes"} == set(derived) if boxes else {"rgb"} <= set(derived)
     assert {"batch_size", "device"} <= set(inferred)

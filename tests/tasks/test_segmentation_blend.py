@@ -12,18 +12,24 @@ from rvbuild.tasks import segmentation_blend
 from rvbuild.tasks.segmentation_blend import Blender, cosine_weights, owned
 
 
-class Rows:
-    """A sink that puts rows together and insists on their order."""
+class Blocks:
+    """A sink that puts blocks together and insists on their order."""
 
     def __init__(self, outputs: int, height: int, width: int) -> None:
         self.scores = np.full((outputs, height, width), np.nan, dtype=np.float32)
         self.known = np.zeros((height, width), dtype=bool)
-        self.next = 0
+        self.next, self.col, self.rows = 0, 0, 0
 
-    def __call__(self, row: int, scores: np.ndarray, known: np.ndarray) -> None:
-        assert row == self.next
-        self.next += known.shape[0]
-        self.scores[:, row : self.next], self.known[row : self.next] = scores, known
+    def __call__(self, row: int, col: int, scores: np.ndarray, known: np.ndarray) -> None:
+        assert (row, col) == (self.next, self.col)
+        height, width = known.shape
+        assert col == 0 or height == self.rows
+        here = np.s_[row : row + height, col : col + width]
+        assert np.isnan(self.scores[:, *here]).all()
+        self.scores[:, *here], self.known[here] = scores, known
+        self.rows, self.col = height, col + width
+        if self.col == self.known.shape[1]:
+            self.next, self.col = row + height, 0
 
 
 def predictions(windows: list[Window], outputs: int, seed: int) -> dict[Window, tuple[np.ndarray, np.ndarray]]:
@@ -35,8 +41,10 @@ def predictions(windows: list[Window], outputs: int, seed: int) -> dict[Window, 
     return made
 
 
-def blend(height: int, width: int, size: int, stride: int, how: str, made: dict[Window, Any], outputs: int = 3) -> Rows:
-    rows = Rows(outputs, height, width)
+def blend(
+    height: int, width: int, size: int, stride: int, how: str, made: dict[Window, Any], outputs: int = 3
+) -> Blocks:
+    rows = Blocks(outputs, height, width)
     blender = Blender(height, width, outputs, size, stride, how, rows)
     for window, (scores, keep) in made.items():
         blender.add(window, scores, keep)
@@ -140,7 +148,7 @@ def test_without_any_window_all_rows_come_and_nothing_is_known() -> None:
 
 
 def test_windows_out_of_order_are_refused() -> None:
-    blender = Blender(20, 20, 1, 8, 8, "mean", Rows(1, 20, 20))
+    blender = Blender(20, 20, 1, 8, 8, "mean", Blocks(1, 20, 20))
     one = np.ones((1, 8, 8), dtype=np.float32), np.ones((8, 8), dtype=bool)
     blender.add(Window(8, 0, 8, 8), *one)
     with pytest.raises(ValueError, match="row-major"):

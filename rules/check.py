@@ -1,0 +1,83 @@
+"""check: what is looked at of each scene before work starts.
+
+Nothing is built: answers are kept for as long as the files have the size and the times that they had.
+A request is what a worker is given; `key` says what its answer rests on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rvbuild.build.artifact import digest
+from rvbuild.build.fingerprint import signature
+
+from .common import Project, Scene, Source, aoi, area, classes, image, image_code, labels
+
+VERSION = 1
+RUN = "rvbuild.checks.scene:look_at_all"
+NAME = f"{RUN} {VERSION}"
+"""Under which answers are kept; raised when other things are found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A look at one scene.
+
+    Attributes
+    ----------
+    scene
+        Its id.
+    inputs
+        The files by role.
+    settings
+        As the chip stage has them, and `split`.
+    rests_on
+        All files that the answer rests on.
+    """
+
+    scene: str
+    inputs: Mapping[str, tuple[Path, ...]]
+    settings: Mapping[str, Any]
+    rests_on: tuple[Path, ...]
+
+    def key(self) -> str:
+        """Return a digest of the settings, and of the files' paths, sizes and times."""
+        signatures = [[str(path), signature(path)] for path in self.rests_on]
+        return digest([self.settings, {role: [*map(str, files)] for role, files in self.inputs.items()}, signatures])
+
+
+def requests(project: Project, scenes: Collection[str] | None = None) -> Iterator[Request]:
+    """Yield what is to be looked at: all scenes, or those with the ids given."""
+    common = {
+        "task": project.task,
+        "classes": classes(project),
+        "null_id": project.null_id,
+        "chip": project.chip.slice(),
+    }
+    for scene in project.scenes:
+        if scenes is None or scene.id in scenes:
+            yield _request(project, scene, common)
+
+
+def _request(project: Project, scene: Scene, common: Mapping[str, Any]) -> Request:
+    sources = [s for s in (image(project, scene), labels(project, scene), aoi(project, scene)) if s is not None]
+    return Request(
+        scene=scene.id,
+        inputs={source.role: source.files for source in sources},
+        settings={
+            **common,
+            "split": scene.split,
+            "image": scene.image.slice(),
+            "channels": scene.channels,
+            "labels": None if scene.labels is None else scene.labels.slice(),
+            **area(project, scene),
+        },
+        rests_on=tuple(path for source in (*sources, *image_code(project, scene)) for path in _files(source)),
+    )
+
+
+def _files(source: Source) -> list[Path]:
+    return [*source.files, *(path for beside in source.companions for path in beside)]

@@ -1,0 +1,121 @@
+"""A project as its scenes make it up: what they contradict each other in, and what none of them has."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from statistics import median
+from typing import Any
+
+from rvbuild.checks.findings import Finding, Level
+from rvbuild.project import Project, Scene
+
+SAME_RES = 1.1
+"""Pixel sizes that differ by no more than this factor are the same to a model."""
+
+Facts = Mapping[str, Any]
+
+
+def findings(project: Project, facts: Mapping[str, Facts]) -> Iterator[Finding]:
+    """Yield all that is wrong or doubtful with the scenes of a project.
+
+    Parameters
+    ----------
+    project
+        The project.
+    facts
+        Scene id → what `rvbuild.checks.scene.look` has found; scenes that are not there are left alone.
+    """
+    scenes = [scene for scene in project.scenes if scene.id in facts]
+    for scene in scenes:
+        for level, part, kind, text in facts[scene.id]["problems"]:
+            yield Finding(Level(level), kind, text, scene.id, part)
+    images = {scene.id: facts[scene.id]["image"] for scene in scenes if "image" in facts[scene.id]}
+    yield from _different_images(images)
+    yield from _different_places(images)
+    yield from _nothing_to_train_on(scenes, facts)
+    yield from _never_labelled(project, scenes, facts)
+    yield from _without_effect(project, scenes, images)
+
+
+def _different_images(images: Mapping[str, Facts]) -> Iterator[Finding]:
+    """Report scenes whose number of bands or dtype is not that of most: a model takes one of each."""
+    for key, what, remedy in (
+        ("bands", "{} bands", "Choose the same bands in all scenes with `channels`"),
+        ("dtype", "pixels of type {}", "Convert the image, or cast it with `transform`"),
+    ):
+        common = Counter(image[key] for image in images.values()).most_common(1)
+        for id_, image in images.items():
+            if image[key] != common[0][0]:
+                other = next(i for i, one in images.items() if one[key] == common[0][0])
+                found, expected = what.format(image[key]), what.format(common[0][0])
+                text = f"has {found}, but scene {other} has {expected}; a model takes one kind of image. {remedy}"
+                yield Finding(Level.ERROR, f"different {key}", text, id_, "image")
+
+
+def _different_places(images: Mapping[str, Facts]) -> Iterator[Finding]:
+    """Report scenes without a CRS among some with one, several CRSs, and pixels of different size."""
+    by_crs: dict[str | None, list[str]] = {}
+    for id_, image in images.items():
+        by_crs.setdefault(image["crs"], []).append(id_)
+    named = [crs for crs in by_crs if crs is not None]
+    if named and None in by_crs:
+        for id_ in by_crs[None]:
+            text = f"the image has no CRS, but scene {by_crs[named[0]][0]} is in {named[0]}. Give it its CRS, for "
+            yield Finding(Level.WARNING, "no CRS", text + "example with `gdal_edit.py -a_srs`", id_, "image")
+    if len(named) > 1:
+        said = "; ".join(f"{crs}: {', '.join(by_crs[crs][:3])}{', …' if len(by_crs[crs]) > 3 else ''}" for crs in named)
+        text = f"the scenes are in {len(named)} CRSs ({said}). That is fine if each is right; predictions keep them"
+        yield Finding(Level.WARNING, "several CRSs", text)
+    sizes = {id_: image["res_m"] for id_, image in images.items() if image["res_m"]}
+    common = median(sizes.values()) if sizes else 0.0
+    for id_, size in sizes.items():
+        if not common / SAME_RES <= size <= common * SAME_RES:
+            text = f"a pixel is {size:.3g} m wide, in most scenes {common:.3g} m: things look larger or smaller to the "
+            yield Finding(Level.WARNING, "different pixel size", text + "model than it has learnt", id_, "image")
+
+
+def _nothing_to_train_on(scenes: list[Scene], facts: Mapping[str, Facts]) -> Iterator[Finding]:
+    """Report it if no training scene gives a chip, or none has a label on its image."""
+    train = [facts[scene.id] for scene in scenes if scene.split == "train"]
+    if train and all(one.get("chips") == 0 for one in train):
+        text = "no training scene gives a chip; see chip.size_px, chip.within_aoi and the areas of interest"
+        yield Finding(Level.ERROR, "no chips at all", text)
+    elif train and all("labels" in one and not sum(one["labels"]["features"]) for one in train):
+        text = "no training scene has a label on its image, so there is nothing to learn; see scene.labels"
+        yield Finding(Level.ERROR, "no labels at all", text)
+
+
+def _never_labelled(project: Project, scenes: list[Scene], facts: Mapping[str, Facts]) -> Iterator[Finding]:
+    """Report classes that no feature of a split has; label rasters are not read, and say nothing."""
+    for split in ("train", "validation"):
+        of_split = [scene for scene in scenes if scene.split == split]
+        counts = [facts[scene.id]["labels"]["features"] for scene in of_split if "labels" in facts[scene.id]]
+        if not counts or len(counts) < len(of_split) or not any(map(sum, counts)):
+            continue
+        backgrounds = {scene.labels.slice().get("background") for scene in of_split if scene.labels}
+        never = [
+            item.name
+            for item, *found in zip(project.classes, *counts, strict=True)
+            if item.id != project.null_id and not any(found) and item.name not in backgrounds
+        ]
+        if never:
+            what = "is not learnt" if split == "train" else "is not evaluated"
+            text = f"no {split} scene has a label of class {', '.join(never)}, which {what}"
+            yield Finding(Level.WARNING, f"never labelled in {split}", text)
+
+
+def _without_effect(project: Project, scenes: list[Scene], images: Mapping[str, Facts]) -> Iterator[Finding]:
+    """Report options that change nothing with these scenes."""
+    if project.chip.given("within_aoi") and not any(scene.aoi for scene in scenes if scene.split != "test"):
+        yield _no_effect("chip.within_aoi", "no scene to train on or validate with has an area of interest")
+    dtypes = {image["dtype"] for image in images.values()}
+    if dtypes == {"uint8"} and not any(scene.image.normalize() for scene in scenes):
+        if project.train.given("max_stds"):
+            yield _no_effect("train.max_stds", "8-bit imagery is not normalised by statistics")
+        if project.analyze.given("sample"):
+            yield _no_effect("analyze.sample", "8-bit imagery is not normalised by statistics", " on the model")
+
+
+def _no_effect(key: str, why: str, on: str = "") -> Finding:
+    return Finding(Level.WARNING, f"no effect of {key}", f"{key}: has no effect{on}: {why}. Remove it")

@@ -1,0 +1,264 @@
+"""A look at one scene: its files are opened as the stages open them, and no pixel is read.
+
+What is found is JSON data, so that it can be kept for as long as the files stay as they are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+
+from rvbuild import tasks
+from rvbuild.checks.findings import Level
+from rvbuild.errors import RvbuildError
+from rvbuild.geo.aoi import Aoi, open_aoi
+from rvbuild.geo.grid import Grid, crs_name, reproject
+from rvbuild.geo.image import SceneImage, open_scene_image
+from rvbuild.geo.labels_vector import read_tables
+from rvbuild.geo.raster import open_image
+from rvbuild.geo.vectors import METRES_PER_DEGREE
+from rvbuild.stages.block_cache import MAX_BYTES
+from rvbuild.stages.chip_windows import candidates
+
+MAX_VECTOR_BYTES = 50_000_000
+"""Vector labels that are larger are not read: only opening them shows what is wrong with them."""
+
+MAX_WINDOWS = 50_000
+"""Scenes with more windows are not searched for those inside the area of interest."""
+
+Facts = dict[str, Any]
+
+
+def look_at_all(scenes: Sequence[Mapping[str, Any]]) -> list[Facts]:
+    """Look at several scenes: the job of a worker."""
+    return [look(scene["inputs"], scene["settings"]) for scene in scenes]
+
+
+def look(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any]) -> Facts:
+    """Look at one scene.
+
+    Parameters
+    ----------
+    inputs
+        `image`, `labels` and `aoi`: existing files of the scene; none, if it has none.
+    settings
+        What the chip stage is given: task, image, channels, labels, classes, null_id, chip, area; and `split`.
+
+    Returns
+    -------
+    dict
+        `problems`: [level, part, kind, text] of each. `image`: its size, bands, dtype, CRS and pixel size. `labels`:
+        the features of each class that lie on the image, where they are features. `chips`: how many windows may become
+        chips. What is not known is left out.
+    """
+    return _Look(inputs, settings).facts
+
+
+class _Look:
+    """Gathers what is found of one scene, part by part; a part that cannot be read ends what rests on it."""
+
+    def __init__(self, inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any]) -> None:
+        self.inputs, self.settings = inputs, settings
+        self.facts: Facts = {"problems": []}
+        self._not_empty = {part: self._require_content(part) for part in ("image", "labels", "aoi")}
+        self._aoi: Aoi | None = None
+        self._outside = False
+        self._grid: Grid | None = None
+        known = self._try("image", self._look_at_image) and self._try("aoi", self._look_at_aoi)
+        if inputs.get("labels") and self._try("labels", self._look_at_labels) and known:
+            self._try("labels", self._count_chips)
+
+    def _try(self, part: str, look: Any) -> bool:
+        """Look at one part of the scene; tell whether it could be read."""
+        if not self._not_empty[part] or (part != "image" and self._grid is None):
+            return False
+        try:
+            look()
+        except RvbuildError as error:
+            self._problem(Level.ERROR, part, _kind_of(error, self.inputs.get(part, ())), str(error))
+            return False
+        except Exception as error:  # of a library, for a file that is not what its name says
+            names = ", ".join(map(str, self.inputs[part][:1]))
+            self._problem(Level.ERROR, part, "unreadable", f"{names}: cannot be read ({type(error).__name__}: {error})")
+            return False
+        return True
+
+    def _problem(self, level: Level, part: str, kind: str, text: str) -> None:
+        self.facts["problems"].append([level.value, part, kind, text])
+
+    def _require_content(self, part: str) -> bool:
+        """Report files of 0 bytes; tell whether there are none."""
+        empty = [path for path in self.inputs.get(part, ()) if path.exists() and path.stat().st_size == 0]
+        for path in empty:
+            self._problem(
+                Level.ERROR, part, "empty", f"{path}: is empty (0 bytes); copy it once more, or leave the scene out"
+            )
+        return not empty
+
+    def _look_at_image(self) -> None:
+        with open_scene_image(self.inputs["image"], self.settings) as image:
+            self._grid = image.grid
+            self.facts["image"] = _describe(image)
+            size_px = self.settings["chip"]["size_px"]
+            if (needed := image.cache_bytes(size_px)) > 4 * MAX_BYTES:
+                self._problem(
+                    Level.WARNING,
+                    "image",
+                    "blocks",
+                    f"{self.inputs['image'][0]}: windows of {size_px} rows lie in blocks that decode to "
+                    f"{needed / 1e9:.1f} GB, so that reading will be slow. Tile the file, for example with "
+                    "`gdal_translate -of COG`",
+                )
+
+    def _look_at_aoi(self) -> None:
+        assert self._grid is not None
+        self._aoi = open_aoi(self.inputs.get("aoi", ()), self._grid, self.settings.get("area"))
+        empty = self._aoi is not None and not (self._aoi.bounds.height and self._aoi.bounds.width)
+        self._outside = empty and bool(self.inputs.get("aoi"))
+        if self._outside:
+            self._problem(
+                Level.ERROR,
+                "aoi",
+                "aoi outside",
+                f"{self.inputs['aoi'][0]}: the area of interest lies outside the image ({self._grid.describe()}), so "
+                "that nothing of the scene counts. Is it the right file, and is its CRS right?",
+            )
+
+    def _look_at_labels(self) -> None:
+        assert self._grid is not None
+        files, how = self.inputs["labels"], self.settings["labels"]
+        classes, null_id = self.settings["classes"], self.settings["null_id"]
+        if how["kind"] == "vector" and sum(path.stat().st_size for path in files) > MAX_VECTOR_BYTES:
+            return
+        with tasks.get(self.settings["task"]).labels(files, how, self._grid, classes, null_id) as labels:
+            for note in labels.notes:
+                self._problem(Level.WARNING, "labels", "repaired", note)
+        if how["kind"] == "vector":
+            self._count_features(files, how, self._grid)
+        elif how["kind"] == "raster" and how.get("resample") == "nearest":
+            self._require_overlap(files[0], _box_on(self._grid, files))
+
+    def _count_features(self, files: Sequence[Path], how: Mapping[str, Any], grid: Grid) -> None:
+        """Note how many features of each class lie on the image; report it if there are none."""
+        tables = read_tables(files, how, grid, self.settings["classes"])
+        shapes = [shape for table in tables for shape in table.shapes]
+        ids = np.array([class_id for table in tables for class_id in table.class_ids], dtype=np.int64)
+        boxes = shapely.bounds(np.array(shapes, dtype=object)).reshape(-1, 4)
+        on_image = _share(boxes, grid)
+        self.facts["labels"] = {
+            "features": np.bincount(ids[on_image], minlength=len(self.settings["classes"])).tolist(),
+            "all": len(shapes),
+        }
+        if not shapes:
+            self._problem(
+                Level.WARNING,
+                "labels",
+                "no features",
+                f"{files[0]}: has no feature with an area, so nothing is labelled",
+            )
+        elif not on_image.any():
+            around = [boxes[:, 0].min(), boxes[:, 1].min(), boxes[:, 2].max(), boxes[:, 3].max()]
+            self._require_overlap(files[0], around)
+
+    def _require_overlap(self, path: Path, box: Iterable[float]) -> None:
+        """Report labels that share nothing with the image; `box` is theirs in pixels of the image."""
+        assert self._grid is not None
+        x0, y0, x1, y1 = box
+        if _share(np.array([[x0, y0, x1, y1]]), self._grid).any():
+            return
+        self._problem(
+            Level.WARNING,
+            "labels",
+            "no overlap",
+            f"{path}: no label lies on the image, which has columns 0 to {self._grid.width} and rows 0 to "
+            f"{self._grid.height}; the labels have columns {x0:.0f} to {x1:.0f} and rows {y0:.0f} to {y1:.0f}. Is it "
+            "the file of this scene, and are both CRSs right?",
+        )
+
+    def _count_chips(self) -> None:
+        """Note how many windows may become chips; report a scene that has none, or is smaller than one."""
+        assert self._grid is not None
+        grid, chip = self._grid, self.settings["chip"]
+        if self.settings["split"] == "test":
+            return
+        size = chip["size_px"]
+        if chip["method"] != "sliding":
+            self.facts["chips"] = chip["per_scene"]
+            size = min(chip["size_limits_px"] or (size,))
+        elif grid.height * grid.width / chip["stride_px"] ** 2 <= MAX_WINDOWS:
+            task, files = tasks.get(self.settings["task"]), self.inputs["labels"]
+            windows = task.chip_windows(files, self.settings["labels"], grid, self.settings["classes"], chip)
+            self.facts["chips"] = len(candidates(grid, self._aoi, chip, 0, windows))
+        if self.facts.get("chips") == 0 and not self._outside:
+            inside = "in the area of interest" if self._aoi is not None and chip["within_aoi"] else "on the scene"
+            self._problem(
+                Level.WARNING,
+                "",
+                "no chips",
+                f"no window of {size} px lies {inside}, so that the scene gives no chip. Make chip.size_px smaller, or "
+                "set chip.within_aoi = false",
+            )
+        elif size > min(grid.height, grid.width):
+            share = 1 - min(size, grid.height) * min(size, grid.width) / size**2
+            self._problem(
+                Level.WARNING,
+                "image",
+                "small scene",
+                f"a chip of {size} px is larger than the image of {grid.width} x {grid.height} px (width x height): "
+                f"{share:.0%} of it is padding. Make chip.size_px smaller",
+            )
+
+
+def _describe(image: SceneImage) -> Facts:
+    grid = image.grid
+    a, b, _, d, e, _ = grid.transform[:6]
+    side = math.sqrt(abs(a * e - b * d))
+    res_m: float | None = side
+    if grid.crs is None:
+        res_m = None
+    elif grid.crs.is_geographic:
+        _, south, _, north = grid.bounds(grid.window)
+        res_m = side * METRES_PER_DEGREE * math.sqrt(max(0.0, math.cos(math.radians((south + north) / 2))))
+    else:
+        res_m = side * float(grid.crs.linear_units_factor[1])
+    return {
+        "height": grid.height,
+        "width": grid.width,
+        "crs": None if grid.crs is None else crs_name(grid.crs),
+        "placed": not grid.transform.is_identity,
+        "res_m": res_m if res_m is not None and math.isfinite(res_m) else None,
+        "bands": image.count,
+        "dtype": str(image.dtype),
+        "itemsize": int(image.dtype.itemsize),
+    }
+
+
+def _kind_of(error: Exception, files: Sequence[Path]) -> str:
+    """Return what kind of error this is: its message without what differs from scene to scene."""
+    text = str(error)
+    for path in files:
+        text = text.replace(str(path), "")
+    return "".join(c for c in text if not c.isdigit())[:60]
+
+
+def _share(boxes: Any, grid: Grid) -> Any:
+    """Tell of each box (x0, y0, x1, y1), in pixels, whether it shares some area with the image: (N,) bool."""
+    return (boxes[:, 0] < grid.width) & (boxes[:, 1] < grid.height) & (boxes[:, 2] > 0) & (boxes[:, 3] > 0)
+
+
+def _box_on(grid: Grid, files: Sequence[Path]) -> list[float]:
+    """Return (x0, y0, x1, y1) of label rasters in pixels of the image."""
+    with open_image(files) as labels:
+        there = labels.grid
+    x = np.array([0.0, there.width, there.width, 0.0])
+    y = np.array([0.0, 0.0, there.height, there.height])
+    map_x, map_y = there.to_map(x, y)
+    if there.crs is not None and grid.crs is not None:
+        map_x, map_y = reproject(files[0], there.crs, grid.crs, map_x, map_y)
+    col, row = grid.to_pixel(map_x, map_y)
+    return [float(col.min()), float(row.min()), float(col.max()), float(row.max())]

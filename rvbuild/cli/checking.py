@@ -1,0 +1,181 @@
+"""Checks before work: the command `check`, and what every build looks at before it begins."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import click
+
+from rvbuild.build.artifact import Artifact, Source
+from rvbuild.build.decide import State
+from rvbuild.build.worker import Job
+from rvbuild.build.workers import Executor
+from rvbuild.build.workspace import Workspace
+from rvbuild.checks import project as across
+from rvbuild.checks import resources
+from rvbuild.checks.findings import Finding, Level
+from rvbuild.cli.session import Session, jobs_default, load_all, make_executor, project_paths, rules
+from rvbuild.errors import ProjectError
+from rvbuild.progress import Silent
+from rvbuild.project import Project, missing_files
+
+_BATCH = 25
+"""Scenes that a worker looks at in one job."""
+
+_DONE = (State.FRESH, State.RESTORABLE)
+
+
+def check(words: Sequence[str], overrides: Sequence[str]) -> int:
+    """Look for all that is wrong with projects and their files; raise with every error."""
+    projects = load_all(project_paths(words), overrides)
+    problems = [problem for project in projects for problem in missing_files(project)]
+    if problems:
+        raise ProjectError(problems)
+    workspace = Workspace(projects[0].workspace, lambda line: click.echo(line, err=True))
+    executor = make_executor(workspace)
+    try:
+        found = {project.name: _look(project, workspace, executor, None) for project in projects}
+    finally:
+        executor.close()
+        workspace.close()
+    errors = [line for project in projects for line in tell(project, _of(found[project.name], Level.ERROR))]
+    warnings = [line for project in projects for line in tell(project, _of(found[project.name], Level.WARNING))]
+    for line in warnings:
+        click.echo(line)
+    if errors:
+        raise ProjectError(errors)
+    for project in projects:
+        counts = {split: sum(s.split == split for s in project.scenes) for split in ("train", "validation", "test")}
+        said = ", ".join(f"{n} {split}" for split, n in counts.items() if n)
+        doubts = len(_of(found[project.name], Level.WARNING))
+        but = f", with {doubts} warning{'s' if doubts > 1 else ''}" if doubts else ""
+        click.echo(f"{project.path}: good{but} ({project.task}; scenes: {said}; {len(project.classes)} classes)")
+    return 0
+
+
+def before_build(now: Session, closure: Sequence[Artifact], keep_going: bool, say: Callable[[str], None]) -> None:
+    """Look at the scenes that artifacts are going to be made of; nothing is opened if none is.
+
+    Parameters
+    ----------
+    now, closure
+        The session, and the artifacts that the command brings up to date.
+    keep_going
+        Errors are said and not raised: what they do not concern is built.
+    say
+        Receives warnings.
+
+    Raises
+    ------
+    ProjectError
+        With all errors.
+    """
+    pending = [a for a in closure if now.plan[a.name].decision.state not in _DONE]
+    errors: list[str] = []
+    for project in now.projects:
+        of_project = [a for a in pending if a.project == project.name]
+        if not of_project:
+            continue
+        roles: dict[str, set[str]] = {}
+        for artifact in of_project:
+            if artifact.scene is not None:
+                roles.setdefault(artifact.scene, set()).update(i.role for i in artifact.inputs if isinstance(i, Source))
+        scenes = {a.scene for a in closure if a.project == project.name and a.scene is not None}
+        stages = {a.stage for a in of_project}
+        findings = [
+            finding
+            for finding in _look(project, now.workspace, now.executor, scenes)
+            if _concerns(finding, roles, stages)
+        ]
+        for line in tell(project, _of(findings, Level.WARNING)):
+            say(line)
+        errors += tell(project, _of(findings, Level.ERROR))
+    if errors and not keep_going:
+        raise ProjectError(errors)
+    for line in errors:
+        say(line)
+
+
+def tell(project: Project, findings: Iterable[Finding]) -> list[str]:
+    """Return findings for people, each with its place in the project file; many of one kind together."""
+    groups: dict[tuple[str, str], list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault((_where(project, finding), finding.kind), []).append(finding)
+    lines = []
+    for (where, _), members in groups.items():
+        several = len(members) > _SHOWN
+        for member in members[: 1 if several else _SHOWN]:
+            doubt = "warning: " if member.level is Level.WARNING else ""
+            lines.append(f"{where}: {doubt}{_text(project, member)}")
+        if several:
+            others = [member.scene for member in members[1:]]
+            named = ", ".join(others[:_LISTED]) + (", …" if len(others) > _LISTED else "")
+            lines[-1] += f"\n    and so {len(others)} more scenes: {named}"
+    return lines
+
+
+_SHOWN = 3
+"""Findings of one kind up to which all are told in full."""
+
+_LISTED = 8
+"""Scenes that are named when many share a finding."""
+
+
+def _where(project: Project, finding: Finding) -> str:
+    """Return the place in the project file of what a finding is about."""
+    base = next((scene.base for scene in project.scenes if scene.id == finding.scene), "")
+    written = project.written.get((base, finding.part), ()) if finding.part else ()
+    return written[0].where if written else str(project.path).removeprefix(f"{project.workspace}/")
+
+
+def _text(project: Project, finding: Finding) -> str:
+    text = finding.text.replace(f"{project.workspace}/", "")
+    return f"scene {finding.scene}: {text}" if finding.scene else text
+
+
+def _of(findings: Iterable[Finding], level: Level) -> list[Finding]:
+    return [finding for finding in findings if finding.level is level]
+
+
+def _concerns(finding: Finding, roles: Mapping[str, set[str]], stages: Collection[str]) -> bool:
+    """Tell whether a finding is about something that the artifacts to be built read."""
+    if finding.scene:
+        return finding.scene in roles and (not finding.part or finding.part in roles[finding.scene])
+    return "chip" in stages or "train" in stages
+
+
+def _look(project: Project, workspace: Workspace, executor: Executor, scenes: Collection[str] | None) -> list[Finding]:
+    """Return all findings about a project, looking only at scenes whose answer is not kept."""
+    requests = list(_rule().requests(project, scenes))
+    keys = {request.scene: request.key() for request in requests}
+    kept = {id_: workspace.state.view(key, _rule().NAME) for id_, key in keys.items()}
+    facts = {id_: json.loads(text) for id_, text in kept.items() if text is not None}
+    new = [request for request in requests if request.scene not in facts]
+    if new:
+        for request, answer in zip(new, _ask(new, workspace, executor), strict=True):
+            facts[request.scene] = answer
+        unchanged = [r for r in new if r.key() == keys[r.scene]]
+        workspace.state.remember_views((keys[r.scene], _rule().NAME, json.dumps(facts[r.scene])) for r in unchanged)
+    records = workspace.state.records()
+    cut = {a.scene for a in rules().chip.artifacts(project, "") if a.name in records and not records[a.name].cleaned}
+    return [*across.findings(project, facts), *resources.findings(project, facts, facts.keys() - cut)]
+
+
+def _ask(requests: Sequence[Any], workspace: Workspace, executor: Executor) -> list[dict[str, Any]]:
+    batches = [requests[start : start + _BATCH] for start in range(0, len(requests), _BATCH)]
+
+    def one(batch: Sequence[Any]) -> list[dict[str, Any]]:
+        scenes = [{"inputs": dict(r.inputs), "settings": dict(r.settings)} for r in batch]
+        job = Job(_rule().RUN, {"scenes": scenes}, path=str(workspace.root), reports=False)
+        return list(executor.run(job, Silent()))
+
+    with ThreadPoolExecutor(max_workers=min(len(batches), jobs_default())) as pool:
+        return [answer for answers in pool.map(one, batches) for answer in answers]
+
+
+def _rule() -> Any:
+    return importlib.import_module(f"{rules().__name__}.check")

@@ -1,0 +1,195 @@
+"""A look at one scene: facts, problems, and no crash whatever the files hold."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rvbuild.checks.scene import look
+
+CLASSES = [
+    {"id": 0, "name": "house", "color": "#ff0000"},
+    {"id": 1, "name": "ground", "color": "#00ff00"},
+    {"id": 2, "name": "null", "color": "#000000"},
+]
+CHIP = {
+    "size_px": 16,
+    "stride_px": 16,
+    "method": "sliding",
+    "per_scene": 10,
+    "size_limits_px": None,
+    "within_aoi": True,
+    "max_nodata": 1.0,
+    "keep": None,
+}
+VECTOR = {"kind": "vector", "layer": None, "class": "house", "background": "ground", "buffer_px": {}}
+RASTER = {"kind": "raster", "encoding": "id", "map": None, "other": "error", "nodata": None, "resample": "error"}
+NUMBERS = [0, 1, -1, 0.5, 1e-9, 1e300, -1e18, float("nan"), 500000, 5800000]
+NORTH = Affine(0.5, 0, 500000, 0, -0.5, 5800000)
+
+
+def write_image(path: Path, **changes: Any) -> Path:
+    profile = {"driver": "GTiff", "width": 64, "height": 48, "count": 3, "dtype": "uint8", "crs": "EPSG:32633"}
+    with rasterio.open(path, "w", **{**profile, "transform": NORTH, **changes}):
+        pass
+    return path
+
+
+def write_boxes(path: Path, boxes: list[tuple[float, float, float, float]], epsg: int = 32633) -> Path:
+    """Write boxes in pixels of the image."""
+    rings = [[NORTH * c for c in ((x, y), (u, y), (u, v), (x, v), (x, y))] for x, y, u, v in boxes]
+    features = [
+        {"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [r]}} for r in rings
+    ]
+    crs = {"type": "name", "properties": {"name": f"urn:ogc:def:crs:EPSG::{epsg}"}}
+    path.write_text(json.dumps({"type": "FeatureCollection", "crs": crs, "features": features}))
+    return path
+
+
+def seen(inputs: dict[str, list[Path]], labels: dict[str, Any] | None = VECTOR, **changes: Any) -> dict[str, Any]:
+    how = {
+        "task": "semantic_segmentation",
+        "split": "train",
+        "image": {"nodata": None},
+        "channels": None,
+        "labels": labels,
+        "classes": CLASSES,
+        "null_id": 2,
+        "chip": CHIP,
+    }
+    return look(inputs, {**how, **changes})
+
+
+def kinds(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(level, part) for level, part, _, _ in facts["problems"]]
+
+
+def test_a_good_scene(tmp_path: Path) -> None:
+    image = write_image(tmp_path / "a.tif")
+    labels = write_boxes(tmp_path / "a.geojson", [(2, 2, 9, 9), (70, 2, 90, 9)])
+    facts = seen({"image": [image], "labels": [labels]})
+    assert facts["problems"] == []
+    assert facts["image"] | {"crs": 0} == {
+        "height": 48,
+        "width": 64,
+        "crs": 0,
+        "placed": True,
+        "res_m": 0.5,
+        "bands": 3,
+        "dtype": "uint8",
+        "itemsize": 1,
+    }
+    assert facts["labels"] == {"features": [1, 0, 0], "all": 2}
+    assert facts["chips"] == 12
+
+
+def test_pixels_in_degrees_are_measured_in_metres(tmp_path: Path) -> None:
+    image = write_image(tmp_path / "a.tif", crs="EPSG:4326", transform=Affine(1e-5, 0, 13, 0, -1e-5, 60))
+    assert seen({"image": [image]}, None)["image"]["res_m"] == pytest.approx(1.113 * 0.5**0.5, rel=1e-3)
+
+
+@pytest.mark.parametrize(("box", "level"), [((100, 100, 120, 120), ("warning", "labels")), ((60, 40, 120, 120), None)])
+def test_labels_beside_the_image(tmp_path: Path, box: Any, level: Any) -> None:
+    labels = write_boxes(tmp_path / "a.geojson", [box])
+    facts = seen({"image": [write_image(tmp_path / "a.tif")], "labels": [labels]})
+    assert kinds(facts) == ([level] if level else [])
+    if level:
+        assert "columns 100 to 120 and rows 100 to 120" in facts["problems"][0][3]
+
+
+def test_an_area_beside_the_image_and_one_without_room(tmp_path: Path) -> None:
+    image, labels = write_image(tmp_path / "a.tif"), write_boxes(tmp_path / "a.geojson", [(2, 2, 9, 9)])
+    far = write_boxes(tmp_path / "far.geojson", [(100, 100, 120, 120)])
+    facts = seen({"image": [image], "labels": [labels], "aoi": [far]})
+    assert ("error", "aoi") in kinds(facts) and facts["chips"] == 0
+    narrow = write_boxes(tmp_path / "narrow.geojson", [(0, 0, 10, 48)])
+    facts = seen({"image": [image], "labels": [labels], "aoi": [narrow]})
+    assert kinds(facts) == [("warning", "")]
+    assert "no window of 16 px lies in the area of interest" in facts["problems"][0][3]
+
+
+def test_a_scene_smaller_than_a_chip(tmp_path: Path) -> None:
+    image, labels = write_image(tmp_path / "a.tif"), write_boxes(tmp_path / "a.geojson", [(2, 2, 9, 9)])
+    facts = seen({"image": [image], "labels": [labels]}, chip={**CHIP, "size_px": 64, "stride_px": 64})
+    assert "25% of it is padding" in facts["problems"][0][3]
+
+
+def test_each_part_reports_and_the_others_are_still_looked_at(tmp_path: Path) -> None:
+    image = write_image(tmp_path / "a.tif")
+    labels = write_image(tmp_path / "l.tif", count=1, width=32)
+    (tmp_path / "aoi.geojson").touch()
+    facts = seen({"image": [image], "labels": [labels], "aoi": [tmp_path / "aoi.geojson"]}, RASTER)
+    assert kinds(facts) == [("error", "aoi"), ("error", "labels")]
+    assert "is empty (0 bytes)" in facts["problems"][0][3]
+    assert "expected labels on the pixel grid of the image" in facts["problems"][1][3]
+
+
+def test_resampled_labels_must_lie_on_the_image(tmp_path: Path) -> None:
+    image = write_image(tmp_path / "a.tif")
+    labels = write_image(tmp_path / "l.tif", count=1, transform=Affine(0.5, 0, 700000, 0, -0.5, 5800000))
+    facts = seen({"image": [image], "labels": [labels]}, {**RASTER, "resample": "nearest"})
+    assert kinds(facts) == [("warning", "labels")] and "no label lies on the image" in facts["problems"][0][3]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    data=st.binary(max_size=60),
+    size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    bands=st.integers(1, 5),
+    dtype=st.sampled_from(["uint8", "int16", "uint16", "float32", "float64", "complex64"]),
+    crs=st.sampled_from([None, "EPSG:32633", "EPSG:4326"]),
+    values=st.lists(st.sampled_from(NUMBERS), min_size=6, max_size=6),
+    points=st.lists(st.tuples(st.floats(), st.floats()), max_size=5),
+    kind=st.sampled_from(["Point", "LineString", "Polygon", "Nonsense"]),
+    garbled=st.sampled_from(["", "image", "labels", "aoi"]),
+    task=st.sampled_from(["semantic_segmentation", "chip_classification"]),
+    encoding=st.sampled_from(["vector", "id", "rgb"]),
+)  # fmt: skip
+def test_nothing_crashes_it(
+    tmp_path_factory: pytest.TempPathFactory,
+    data: bytes,
+    size: tuple[int, int],
+    bands: int,
+    dtype: str,
+    crs: str | None,
+    values: list[float],
+    points: list[tuple[float, float]],
+    kind: str,
+    garbled: str,
+    task: str,
+    encoding: str,
+) -> None:
+    folder = tmp_path_factory.mktemp("random")
+    image = folder / "a.tif"
+    try:
+        write_image(image, width=size[0], height=size[1], count=bands, dtype=dtype, crs=crs, transform=Affine(*values))
+    except Exception:
+        image.write_bytes(data)
+    shape: Any = points[0] if kind == "Point" and points else [points] if kind == "Polygon" else points
+    content = {"type": "Feature", "properties": {}, "geometry": {"type": kind, "coordinates": shape}}
+    vector = folder / "a.geojson"
+    vector.write_text(json.dumps({"type": "FeatureCollection", "features": [content]}))
+    labels = vector if encoding == "vector" else image
+    inputs = {"image": [image], "labels": [labels], "aoi": [vector]}
+    if garbled:
+        broken = folder / f"broken{inputs[garbled][0].suffix}"
+        broken.write_bytes(data)
+        inputs[garbled] = [broken]
+    how: dict[str, Any] = (
+        {**VECTOR, "buffer_px": {"Point": 2}} if encoding == "vector" else {**RASTER, "encoding": encoding}
+    )
+    if task == "chip_classification":
+        how["cells"] = {"cell_px": 16, "cells": "grid", "rule": "area"}
+    with np.errstate(all="ignore"):
+        facts = seen(inputs, how, task=task)
+    json.dumps(facts)
+    assert all(level in ("error", "warning") and text for level, _, _, text in facts["problems"])
+    assert "image" in facts or ("error", "image") in kinds(facts)
