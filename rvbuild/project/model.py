@@ -158,6 +158,8 @@ class Scene:
         The id of the scene in the project file.
     blocks
         If the scene is shared by several splits: which of its blocks are this part; see `splits.Placed`.
+    chip
+        How its chips are cut, if not as the project says.
     """
 
     id: str
@@ -169,6 +171,7 @@ class Scene:
     aoi_parts: tuple[Mapping[str, Any], ...]
     base: str
     blocks: Mapping[str, Any] | None
+    chip: ChipTable | None = None
 
 
 class Written(NamedTuple):

@@ -74,11 +74,16 @@ class Resolver:
         self.class_names = tuple(item.name for item in classes)
         scenes = self._scenes()
         chip, predict = self.file.chip, self.file.predict
+        if self.file.scene.given("chip"):
+            self.problems.add(
+                ("scene", "chip"), "belongs in [chip]; scenes.by_id.ID.chip says what one scene differs in"
+            )
         if self.file.project.task == cells.TASK:
             scenes, chip, predict = self._cells(scenes)
         evaluation, stride_px = self.file.eval, chip.size_px
         if self.file.project.task == boxes.TASK:
             chip, predict = boxes.of_task(BoxChipTable, chip), boxes.of_task(BoxPredictTable, predict)
+            scenes = tuple(replace(s, chip=s.chip and boxes.of_task(BoxChipTable, s.chip)) for s in scenes)
             # By half a chip, each object up to that size is seen whole by some window.
             evaluation, stride_px = boxes.of_task(BoxEvalTable, evaluation), max(1, chip.size_px // 2)
         train = self._train([item.name for item in classes if item.id != null_id])
@@ -148,6 +153,7 @@ class Resolver:
         for key, message in cells.different_sizes(tables, cell_px):
             self.problems.add(key, message)
         size_px = chip.size_px if chip.given("size_px") else cell_px
+        scenes = tuple(replace(s, chip=s.chip and cells.fitted_chip(s.chip, cell_px, size_px)) for s in scenes)
         fitted = tuple(
             replace(scene, labels=replace(scene.labels, cells=cells.cell_settings(scene.labels.table, cell_px)))
             if scene.labels and not isinstance(scene.labels, BoxFileLabels)
@@ -189,7 +195,13 @@ class Resolver:
             aoi_parts=tuple(aoi_parts) if any(len(part) > 1 for part in aoi_parts) else (),
             base=id_,
             blocks=item.blocks,
+            chip=self._chip(id_),
         )
+
+    def _chip(self, id_: str) -> ChipTable | None:
+        """Return how the chips of a scene are cut, if it has settings of its own."""
+        own = self.file.scenes.by_id.get(id_)
+        return None if own is None or own.chip is None else own.chip.laid_over(self.file.chip)
 
     def _image(self, id_: str) -> ImageSource:
         """Return the imagery of a scene; STAC items are read, because they decide what its files are."""
