@@ -55,7 +55,6 @@ def requests(project: Project, scenes: Collection[str] | None = None) -> Iterato
         "task": project.task,
         "classes": classes(project),
         "null_id": project.null_id,
-        "chip": project.chip.slice(),
     }
     for scene in project.scenes:
         if scenes is None or scene.id in scenes:
@@ -70,6 +69,7 @@ def _request(project: Project, scene: Scene, common: Mapping[str, Any]) -> Reque
         settings={
             **common,
             "split": scene.split,
+            "chip": (scene.chip or project.chip).slice(),
             "image": scene.image.slice(),
             "channels": scene.channels,
             "labels": None if scene.labels is None else scene.labels.slice(),
