@@ -59,6 +59,7 @@ TABLES = (
     ("[chip]", "ChipTable", ""),
     ("keep = { … }", "KeepTable", ""),
     ("[train]", "TrainTable", ""),
+    ("chips = { … }", "ChipsTable", "A folder of chips with labels, in place of scenes to train on."),
     ("[predict]", "PredictTable", ""),
     ("vectors = [{ … }]", "VectorOutputTable", ""),
     ("[eval]", "EvalTable", ""),

@@ -5,6 +5,7 @@ What is found is JSON data, so that it can be kept for as long as the files stay
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -188,7 +189,7 @@ class _Look:
         if chip["method"] != "sliding":
             self.facts["chips"] = chip["per_scene"]
             size = min(chip["size_limits_px"] or (size,))
-        elif grid.height * grid.width / chip["stride_px"] ** 2 <= MAX_WINDOWS:
+        elif grid.height * grid.width <= MAX_WINDOWS * _each(chip["stride_px"]):
             task, files = tasks.get(self.settings["task"]), self.inputs["labels"]
             windows = task.chip_windows(files, self.settings["labels"], grid, self.settings["classes"], chip)
             self.facts["chips"] = len(candidates(grid, self._aoi, chip, 0, windows))
@@ -210,6 +211,11 @@ class _Look:
                 f"a chip of {size} px is larger than the image of {grid.width} x {grid.height} px (width x height): "
                 f"{share:.0%} of it is padding. Make chip.size_px smaller",
             )
+
+
+def _each(stride_px: int | Sequence[int]) -> int:
+    """Return the pixels that windows of a stride, one number or (rows, columns), have each for themselves."""
+    return stride_px**2 if isinstance(stride_px, int) else math.prod(stride_px)
 
 
 def _kind_of(error: Exception, files: Sequence[Path]) -> str:

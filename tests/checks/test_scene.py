@@ -89,6 +89,8 @@ def test_a_good_scene(tmp_path: Path) -> None:
     }
     assert facts["labels"] == {"features": [1, 0, 0], "all": 2}
     assert facts["chips"] == 12
+    half = seen({"image": [image], "labels": [labels]}, chip={**CHIP, "stride_px": [8, 16]})
+    assert half["chips"] > 12 and half["problems"] == []
 
 
 def test_pixels_in_degrees_are_measured_in_metres(tmp_path: Path) -> None:
