@@ -1,4 +1,4 @@
-"""The same inputs give the same bytes: in another process and directory, with any number of jobs, trained on or anew."""
+"""The same inputs give the same bytes: in another process and place, with any number of jobs, trained on or anew."""
 
 from __future__ import annotations
 
