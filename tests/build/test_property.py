@@ -63,7 +63,7 @@ class Edits(RuleBasedStateMachine):
 
     @rule(name=NAMES)
     def touch(self, name: str) -> None:
-        (self.space.root / f"{name}.txt").touch()
+        self.space.source(name).touch()
 
     @rule(prefix=st.sampled_from(["", "x"]))
     def set_prefix(self, prefix: str) -> None:
@@ -160,7 +160,7 @@ class Edits(RuleBasedStateMachine):
         clean.settings, clean.version = self.space.settings, self.space.version
         clean.view, clean.scenes = self.space.view, self.space.scenes
         for name in "abc":
-            clean.write(name, (self.space.root / f"{name}.txt").read_text())
+            clean.write(name, self.space.source(name).read_text())
         expected = clean.run(keep_going=True)
         assert {k for k, v in expected.items() if v == "failed"} == {k for k, v in result.items() if v == "failed"}
         for label, done in result.items():
