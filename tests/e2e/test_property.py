@@ -10,35 +10,69 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from .conftest import Space, write_image, write_labels
+from .conftest import PROJECT, Space, write_image, write_labels
+from .test_boxes import PROJECT as BOXES
+from .test_boxes import use_tiny_detector
+from .test_cells import PROJECT as CELLS
 
 LABELS = [[(5, 5, 25, 20), (35, 30, 60, 55)], [(5, 5, 25, 30)], []]
 AREA = (
     '{"type": "Polygon", "coordinates": [[[500002, 5799998], [500030, 5799998], [500030, 5799970], [500002, 5799970]]]}'
 )
 
-#: Settings that are put in place of a line of the project file.
+#: By task: settings that are put in place of the first of them in the project file.
 TABLES = {
-    "chip": ["size_px = 32\nstride_px = 24", 'size_px = 32\nmethod = "random"\nper_scene = 5', "size_px = 24"],
-    "train": [
-        "epochs = 2",
-        "epochs = 1",
-        'epochs = 2\nclass_weights = "balanced"',
-        'epochs = 2\nschedule = "constant"',
-    ],
-    "predict": ["stride_px = 16", 'stride_px = 16\nblend = "cosine"\nrgb = true', 'vectors = [{ class = "building" }]'],
+    "segmentation": {
+        "chip": ["size_px = 32\nstride_px = 24", 'size_px = 32\nmethod = "random"\nper_scene = 5', "size_px = 24"],
+        "train": [
+            "epochs = 2",
+            "epochs = 1",
+            'epochs = 2\nclass_weights = "balanced"',
+            'epochs = 2\nschedule = "constant"',
+        ],
+        "predict": [
+            "stride_px = 16",
+            'stride_px = 16\nblend = "cosine"\nrgb = true',
+            'vectors = [{ class = "building" }]',
+        ],
+    },
+    "cells": {
+        "chip": ["cell_px = 15 }", 'cell_px = 15, rule = "ioa" }', "cell_px = 20 }"],
+        "train": ["epochs = 2", "epochs = 1", 'epochs = 2\nclass_weights = "balanced"'],
+        "predict": [
+            "lr = 1e-2",
+            'lr = 1e-2\n[predict]\nscores = "uint8"\nrgb = true',
+            'lr = 1e-2\n[predict]\ncells = "gpkg"',
+        ],
+    },
+    "boxes": {
+        "chip": [
+            "size_px = 32\nstride_px = 16",
+            "size_px = 32\nstride_px = 16\nneg_ratio = 0.5\nioa_thresh = 0.5\nclip = true",
+            'size_px = 32\nmethod = "random"\nper_scene = 6\nneg_ratio = 1.0',
+        ],
+        "train": ["epochs = 1", 'epochs = 2\nschedule = "constant"', "epochs = 1\naugment = []"],
+        "predict": [
+            "score_thresh = 0.1",
+            "score_thresh = 0.4",
+            'score_thresh = 0.1\nmerge_thresh = 0.2\nboxes = "gpkg"',
+        ],
+    },
 }
+PROJECTS = {"segmentation": PROJECT, "cells": CELLS, "boxes": BOXES}
 
 
-def write(space: Space, state: dict[str, int]) -> None:
+def write(space: Space, task: str, state: dict[str, int]) -> None:
     """Write the workspace that `state` describes."""
-    from .conftest import PROJECT
-
-    text = PROJECT
-    for table, choices in TABLES.items():
+    space.project.write_text(PROJECTS[task])
+    if task == "boxes":
+        use_tiny_detector(space)
+    text = space.project.read_text()
+    for table, choices in TABLES[task].items():
+        assert choices[0] in text
         text = text.replace(choices[0], choices[state[table]])
     if state["aoi"]:
-        text = text.replace("[chip]", '[scenes.by_id."c"]\naoi = "data/area.geojson"\n\n[chip]')
+        text = text.replace("[train]", '[scenes.by_id."c"]\naoi = "data/area.geojson"\n\n[train]')
     space.project.write_text(text)
     crs = '"crs": {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32633"}}'
     feature = f'{{"type": "Feature", "properties": {{}}, "geometry": {AREA}}}'
@@ -59,15 +93,17 @@ EDITS = st.lists(
 
 
 @pytest.mark.timeout(600)
-@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.parametrize("task", list(PROJECTS))
+@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
 @given(edits=EDITS)
-def test_incremental_equals_clean(template: Path, edits: list[tuple[str, int]]) -> None:
+def test_incremental_equals_clean(template: Path, task: str, edits: list[tuple[str, int]]) -> None:
+    tables = TABLES[task]
     base = Path(tempfile.mkdtemp(prefix="rvbuild-e2e-"))
     try:
         space = Space(base / "ws")
         shutil.copytree(template, space.root)
-        state = dict.fromkeys([*TABLES, "labels", "indent", "image", "aoi"], 0)
-        write(space, state)
+        state = dict.fromkeys([*tables, "labels", "indent", "image", "aoi"], 0)
+        write(space, task, state)
         assert space.rvbuild("build", "-q").status == 0
         for what, value in edits:
             if what == "damage":
@@ -76,9 +112,9 @@ def test_incremental_equals_clean(template: Path, edits: list[tuple[str, int]]) 
             elif what == "build":
                 assert space.rvbuild("predict", "-q").status == 0
             else:
-                sizes = {**{t: len(c) for t, c in TABLES.items()}, "labels": len(LABELS), "aoi": 2}
+                sizes = {**{t: len(c) for t, c in tables.items()}, "labels": len(LABELS), "aoi": 2}
                 state[what] = value % sizes.get(what, 4)
-                write(space, state)
+                write(space, task, state)
         foretold = space.rvbuild("status", "--json")
         result = space.rvbuild("build", "--json")
         assert result.status == 0, result.out
