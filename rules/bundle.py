@@ -44,5 +44,13 @@ def _image(scene: Scene) -> dict[str, Any]:
     """Return how new images are read: as `scene` is, but whole, and with one file for each layer of a stack."""
     settings = {key: value for key, value in scene.image.slice().items() if key != "bbox"}
     if "layers" in settings:
-        settings["layers"] = [{**layer, "files": 1} for layer in settings["layers"]]
+        settings["layers"] = _one_file_each(settings["layers"])
     return settings
+
+
+def _one_file_each(layers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return layers of one file, and times of one file for each of their bands."""
+    return [
+        {**layer, "layers": _one_file_each(layer["layers"])} if "layers" in layer else {**layer, "files": 1}
+        for layer in layers
+    ]

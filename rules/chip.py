@@ -27,13 +27,13 @@ CODE = ("rvbuild.stages.chip", "rvbuild.tasks.{task}")
 
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     """Yield the chips of every training and validation scene."""
-    chip = project.chip.slice()
-    keep = chip["keep"]
-    random = chip["method"] == "random" or chip.get("neg_ratio") is not None
-    random = random or (keep is not None and 0 < keep["otherwise"] < 1)
     for scene in sorted((s for s in project.scenes if s.split != "test"), key=lambda s: s.id):
         if scene.labels is None:
             continue
+        chip = (scene.chip or project.chip).slice()
+        keep = chip["keep"]
+        random = chip["method"] == "random" or chip.get("neg_ratio") is not None
+        random = random or (keep is not None and 0 < keep["otherwise"] < 1)
         yield Artifact(
             name=name("chip", project.name, scene.id),
             project=project.name,

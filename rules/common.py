@@ -80,6 +80,11 @@ def classes(project: Project) -> list[dict[str, Any]]:
     return [{"id": c.id, "name": c.name, "color": c.color} for c in project.classes]
 
 
+def class_names(project: Project) -> list[dict[str, Any]]:
+    """Return the classes without colours, so that another colour trains no model again."""
+    return [{"id": c.id, "name": c.name} for c in project.classes]
+
+
 def packages(project: Project) -> dict[str, str]:
     """Return the versions of the packages that the project wants in its keys.
 

@@ -11,7 +11,7 @@ from .common import (
     Product,
     Project,
     Source,
-    classes,
+    class_names,
     folder,
     name,
     normalize,
@@ -56,7 +56,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         version=VERSION,
         settings={
             "task": project.task,
-            "classes": classes(project),
+            "classes": class_names(project),
             "null_id": project.null_id,
             "chip_px": project.chip_px,
             "train": train,

@@ -28,6 +28,19 @@ def test_links_lead_somewhere(page):
             assert (page.parent / target).exists(), target
 
 
+LABELS = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/labels.md").read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("number", range(len(LABELS)))
+def test_examples_of_labels_are_right(tmp_path, number):
+    text = '[project]\ntask = "semantic_segmentation"\n[classes]\nroad = "#888"\nbuilding = "#f00"\nground = "#0f0"\n'
+    scene = '[scene]\nimage = "{id}.tif"\nlabels = { raster = "{id}_label.tif" }\n'
+    text += LABELS[number]
+    text += scene if "[scene]" not in text else '[scenes]\ntrain = ["a"]\n'
+    (tmp_path / "p.toml").write_text(text)
+    assert load(tmp_path / "p.toml").scenes
+
+
 def test_every_test_named_in_the_comparison_exists():
     text = (ROOT / "docs/comparison.md").read_text(encoding="utf-8")
     named = re.findall(r"`((?:tests|benchmarks)/[^`:]+)(?:::(\w+))?`", text)

@@ -48,6 +48,9 @@ _UNUSABLE = {
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_ABORT,
+    sqlite3.SQLITE_INTERRUPT,
+    sqlite3.SQLITE_MISUSE,
 }
 
 
@@ -162,9 +165,7 @@ class State:
 
     def _renew(self, error: sqlite3.Error) -> None:
         """Move a damaged database aside and begin again; raise if `error` does not say that it is damaged."""
-        # The low byte is the primary code; an error of our own, about the version, has none.
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
-        if code in _UNUSABLE:
+        if not _is_damage(error):
             raise StoreError(
                 f"{self.path}: cannot use the state database: {error}; is the disk full or the cache read-only?"
             ) from None
@@ -185,7 +186,8 @@ class State:
             try:
                 return self._db.execute(query, values).fetchall()
             except sqlite3.DatabaseError as error:
-                self._db.close()
+                if _is_damage(error):
+                    self._db.close()
                 self._renew(error)
                 return self._db.execute(query, values).fetchall()
 
@@ -228,7 +230,7 @@ class State:
 
     def _db_failed(self, error: sqlite3.Error) -> NoReturn:
         """Say what became of a change; a damaged database is begun again, so that the next change succeeds."""
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _UNUSABLE:
+        if _is_damage(error):
             self._db.close()
         self._renew(error)
         raise StoreError(f"{self.path}: was damaged, and is begun again; run again, nothing that was built is lost")
@@ -343,6 +345,17 @@ class State:
         query = "select seconds from log where artifact = ? and how = 'built' order by id desc limit 1"
         rows = self._rows(query, (artifact,))
         return float(rows[0][0]) if rows else None
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    """Tell whether `error` says that the file is damaged or of another version, and not that it cannot be used now.
+
+    A database that was closed is no damage: a thread may ask for something while an interrupted run ends.
+    """
+    if isinstance(error, sqlite3.ProgrammingError | sqlite3.InterfaceError):
+        return False
+    # The low byte is the primary code; an error of our own, about the version, has none.
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF not in _UNUSABLE
 
 
 def _log(db: sqlite3.Connection, entry: Entry) -> None:

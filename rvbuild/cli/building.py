@@ -208,6 +208,13 @@ def _seal(
     files: dict[str, Any] = dict(before)
     directories = {str(projects[0].workspace / "projects")} if (projects[0].workspace / "projects").is_dir() else set()
     elsewhere: dict[str, str] = {}
+    for path, found in ((p, s) for project in projects for p, s in project.reads.items()):
+        if found is None:
+            return
+        if isinstance(found, str):
+            elsewhere[path] = found
+        else:
+            files[path] = found
     state, root = now.workspace.state, str(now.workspace.root)
     for artifact in closure:
         for item in artifact.inputs:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import click
 
 from rvbuild.build.artifact import Artifact, trajectory
+from rvbuild.build.history import Name
 from rvbuild.build.workspace import locked
 from rvbuild.cli import STAGES, stages_of
 from rvbuild.cli.report import size_text
@@ -66,8 +67,8 @@ def _places(paths: Sequence[str]) -> str:
 
 
 def _is_of(name: str, project: str, stages: Sequence[str]) -> bool:
-    stage, _, rest = name.partition(":")
-    return stage in stages and rest.partition(":")[0] == project
+    parts = Name.of(name)
+    return parts.stage in stages and parts.project == project
 
 
 def forget(now: Session, name: str, keep_cache: bool = False) -> list[str]:

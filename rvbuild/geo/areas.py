@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 import shapely
 import xxhash
@@ -18,25 +14,23 @@ MARGIN_PX = 2
 bounds of a polygon that are a cell are rounded to whole pixels."""
 
 
-def digest_areas(
-    tree: shapely.STRtree, areas: Sequence[Any] | NDArray[np.object_], said: Sequence[tuple[int, ...]], window: Window
-) -> str:
+def digest_areas(tree: shapely.STRtree, said: NDArray[np.int64], window: Window) -> str:
     """Return a digest of all areas that may touch a window, exactly and in their order, as 32 hexadecimal digits.
 
     Parameters
     ----------
     tree
-        Of `areas`.
-    areas, said
-        (N,) polygons in pixel coordinates (x = column, y = row), and what is said of each in whole numbers: its class.
+        Of (N,) polygons in pixel coordinates (x = column, y = row).
+    said
+        (N, k) what is said of each, its class before all.
     window
         Where they count: those whose bounds reach within `MARGIN_PX` of it.
     """
     row, col, row_stop, col_stop = window.row, window.col, window.row_stop, window.col_stop
     box = shapely.box(col - MARGIN_PX, row - MARGIN_PX, col_stop + MARGIN_PX, row_stop + MARGIN_PX)
-    state = xxhash.xxh3_128()
-    found = np.sort(tree.query(box)).tolist()
-    for index, shape in zip(found, shapely.to_wkb([areas[index] for index in found], byte_order=1), strict=True):
-        state.update(struct.pack(f"<{len(said[index])}qq", *said[index], len(shape)))
+    found = np.sort(tree.query(box))
+    state = xxhash.xxh3_128(said[found].astype("<i8").tobytes())
+    for shape in shapely.to_wkb(tree.geometries[found], byte_order=1):
+        # A shape begins with its type and its number of parts: there is one way to cut the bytes into shapes.
         state.update(shape)
     return str(state.hexdigest())

@@ -95,7 +95,12 @@ def open_cells(
 
 
 def cell_windows(
-    files: Sequence[Path], settings_labels: Mapping[str, Any], *, grid: Grid, classes: Classes, stride_px: int
+    files: Sequence[Path],
+    settings_labels: Mapping[str, Any],
+    *,
+    grid: Grid,
+    classes: Classes,
+    stride_px: int | Sequence[int],
 ) -> list[Window]:
     """Return the cells of a scene that may become chips.
 
@@ -213,7 +218,7 @@ class VectorCells:
 
     def digest(self, window: Window) -> str:
         """Return a digest of the features in and around a window: equal ones, equal classes of cells."""
-        return digest_areas(self._tree, self._shapes, [(class_id,) for class_id in self._ids.tolist()], window)
+        return digest_areas(self._tree, self._ids[:, None], window)
 
     def close(self) -> None:
         """Do nothing: no file stays open."""

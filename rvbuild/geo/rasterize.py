@@ -70,6 +70,7 @@ class Burner:
         self._height, self._width = height, width
         self._background = background
         self._all_touched = [all_touched] * len(values) if isinstance(all_touched, bool) else list(all_touched)
+        self._burnt = np.array([self._values, self._all_touched], dtype=np.int64).T
         self._tiles: OrderedDict[tuple[int, int], NDArray[np.uint8]] = OrderedDict()
 
     def read(self, window: Window, outside: int) -> NDArray[np.uint8]:
@@ -87,8 +88,7 @@ class Burner:
 
     def digest(self, window: Window) -> str:
         """Return a digest of the polygons that a window is made of: equal ones give equal pixels."""
-        burnt = list(zip(self._values, self._all_touched, strict=True))
-        return digest_areas(self._tree, self._geometries, burnt, window)
+        return digest_areas(self._tree, self._burnt, window)
 
     def _tile(self, tile_row: int, tile_col: int) -> NDArray[np.uint8]:
         key = (tile_row, tile_col)

@@ -26,7 +26,8 @@ def open_stack(files: Sequence[Path], image: Mapping[str, Any], channels: Sequen
     files
         Of all layers, one layer after another.
     image
-        `layers`: for each `{"files": how many, "nodata", "channels", "resample"}`; `primary`: whose grid counts;
+        `layers`: for each `{"files": how many, "nodata", "channels", "resample"}`, of STAC items also `name`, and for a
+        time of several assets `layers` and `primary` of its own; `primary`: whose grid counts;
         `reduce`: None for bands one after another; for layers that are times, `"mean"`, `"median"`, or `"bands"`: one
         time after another.
     channels
@@ -47,7 +48,7 @@ def open_stack(files: Sequence[Path], image: Mapping[str, Any], channels: Sequen
         for layer in layers:
             own = channels if reduce and channels is not None else layer["channels"]
             paths = files[first : first + layer["files"]]
-            opened.append(open_image(paths, nodata=layer["nodata"], channels=own))
+            opened.append(_open_layer(paths, layer, own))
             first += layer["files"]
         grid = opened[primary].grid
         aligned = [on_grid(source, grid, layer["resample"]) for source, layer in zip(opened, layers, strict=True)]
@@ -59,6 +60,17 @@ def open_stack(files: Sequence[Path], image: Mapping[str, Any], channels: Sequen
         for source in opened:
             source.close()
         raise
+
+
+def _open_layer(files: Sequence[Path], layer: Mapping[str, Any], channels: Sequence[int] | None) -> Layer:
+    """Open one layer: a mosaic, or a stack of bands in a stack of times."""
+    if "layers" in layer:
+        return open_stack(files, {**layer, "reduce": None}, channels)
+    source = open_image(files, nodata=layer["nodata"], channels=channels)
+    if "name" in layer:
+        name = layer["name"]
+        source.descriptions = (name,) if source.count == 1 else tuple(f"{name}_{n + 1}" for n in range(source.count))
+    return source
 
 
 class _Stack(Layer):
@@ -157,7 +169,7 @@ def _median(images: Reals, valid: Mask, counts: NDArray[np.int64]) -> Reals:
     """Return the median over the first axis of (T, C, H, W), of what is valid; anything where nothing is."""
     ordered = np.sort(np.where(valid, images, np.inf), axis=0)
     low = np.take_along_axis(ordered, np.maximum(counts - 1, 0)[np.newaxis] // 2, axis=0)[0]
-    high = np.take_along_axis(ordered, np.minimum(counts, len(images) - 1)[np.newaxis] // 2, axis=0)[0]
+    high = np.take_along_axis(ordered, counts[np.newaxis] // 2, axis=0)[0]
     with np.errstate(invalid="ignore"):
         median: Reals = low + (high - low) / 2
     return median

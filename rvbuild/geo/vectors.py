@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,12 @@ from rvbuild.urls import Url
 
 Geometries = NDArray[np.object_]
 Floats = NDArray[np.float64]
+
+RACY_NS = 1_000_000_000
+"""What was changed so lately may change again without looking changed."""
+
+REMEMBERED_BYTES = 64 << 20
+"""Of a file whose features are remembered, at most."""
 
 SNAP = float(1 << 20)
 """Vertices come to multiples of 1 / SNAP pixel: far below what any label means, it takes off the noise of reprojection,
@@ -104,6 +111,48 @@ def read_features(
         The file cannot be read, `layer` does not exist, or there are several layers and none is named; or a filter
         compares an attribute that the layer does not have.
     """
+    global _last
+    asked_for = (layer, tuple(attributes), repr(where), repr(tests))
+    state = _settled(path)
+    if state is not None and _last is not None and _last[:3] == (path, state, asked_for):
+        return _last[3]
+    features = _read(path, layer, attributes, where, tests)
+    if state is not None and state == _settled(path):
+        features.geometries.flags.writeable = False
+        _last = path, state, asked_for, features
+    return features
+
+
+_last: tuple[Path, tuple[int, ...], Any, Features] | None = None
+"""What was read last: labels are read for their digest and then, often by the same process, to be cut."""
+
+
+def _settled(path: Path) -> tuple[int, ...] | None:
+    """Return what changes with a file, or None if that cannot be told: of files that others belong to, and young ones.
+
+    A file may change twice within one tick of its file system's clock.
+    """
+    if path.suffix != ".geojson":
+        return None
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    young = time.time_ns() - max(found.st_mtime_ns, found.st_ctime_ns) < RACY_NS
+    return (
+        None
+        if young or found.st_size > REMEMBERED_BYTES
+        else (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+    )
+
+
+def _read(
+    path: Path,
+    layer: str | None,
+    attributes: Sequence[str],
+    where: Sequence[Any] | None,
+    tests: Sequence[Sequence[Any]],
+) -> Features:
     asked = {name for test in (*tests, *([where] if where else ())) for name in filters.compared(test)}
     left_out, names = 0, set[str]()
     geometries: list[Any] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -47,19 +48,20 @@ class Window(NamedTuple):
         return slice(row, row + self.height), slice(col, col + self.width)
 
 
-def sliding(height: int, width: int, size: int, stride: int) -> list[Window]:
+def sliding(height: int, width: int, size: int, stride: int | Sequence[int]) -> list[Window]:
     """Return the square windows that cover an image of `height` x `width` pixels, in row-major order.
 
-    The windows start at (0, 0) and lie `stride` pixels apart, so their places depend on nothing but size and stride.
-    The last ones may overhang to the right and below; an image smaller than a window gets one window. With a stride
-    above the size there are gaps, but no window lies wholly outside.
+    The windows start at (0, 0) and lie `stride` pixels, or (rows, columns), apart, so their places depend on nothing
+    but size and stride. The last ones may overhang to the right and below; an image smaller than a window gets one
+    window. With a stride above the size there are gaps, but no window lies wholly outside.
 
     >>> [tuple(w) for w in sliding(4, 6, 4, 4)]
     [(0, 0, 4, 4), (0, 4, 4, 4)]
     """
-    if min(height, width, size, stride) < 1:
+    down, right = (stride, stride) if isinstance(stride, int) else stride
+    if min(height, width, size, down, right) < 1:
         raise ValueError(f"sliding windows need positive sizes, got {height} x {width}, size {size}, stride {stride}")
-    return [Window(row, col, size, size) for row in starts(height, size, stride) for col in starts(width, size, stride)]
+    return [Window(row, col, size, size) for row in starts(height, size, down) for col in starts(width, size, right)]
 
 
 def starts(length: int, size: int, stride: int) -> range:

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, Field, Strict
+from pydantic import AfterValidator, Field, Strict, Tag
 
 from rvbuild.project import boxes, cells
 from rvbuild.project.keys import show
-from rvbuild.project.table import Finding, Fraction, Known, Pixels, Table, duplicates, expected, no_effect, wrong
+from rvbuild.project.table import (
+    Finding,
+    Fraction,
+    Known,
+    Pixels,
+    Table,
+    by_type,
+    duplicates,
+    expected,
+    no_effect,
+    wrong,
+)
+
+_RANDOM = ("per_scene", "size_limits_px", "height_limits_px", "width_limits_px", "max_attempts")
+"""What is about random chips alone."""
+
+_RARE = ("height_limits_px", "width_limits_px", "max_attempts", "padding_px", "pad_direction")
+"""What stages are given only if it is not the default."""
 
 
 def _limits(value: tuple[int, ...]) -> tuple[int, ...]:
@@ -18,6 +35,30 @@ def _limits(value: tuple[int, ...]) -> tuple[int, ...]:
     if value[0] > value[1]:
         return wrong(f"the minimum {value[0]} is above the maximum {value[1]}")
     return value
+
+
+def _pair(value: tuple[int, ...]) -> tuple[int, ...]:
+    return value if len(value) == 2 else expected("a length, or [rows, columns]")
+
+
+_BOTH = by_type(
+    {int: "<length>", float: "<length>", str: "<length>", list: "<pair>", tuple: "<pair>"},
+    "a length, or [rows, columns]",
+)
+Length: TypeAlias = Annotated[int, Field(ge=0)]
+Stride: TypeAlias = Annotated[
+    Annotated[Pixels, Tag("<length>")]
+    | Annotated[tuple[Pixels, ...], Strict(False), AfterValidator(_pair), Tag("<pair>")],
+    _BOTH,
+]
+"""At least one pixel down and to the right."""
+Padding: TypeAlias = Annotated[
+    Annotated[Length, Tag("<length>")]
+    | Annotated[tuple[Length, ...], Strict(False), AfterValidator(_pair), Tag("<pair>")],
+    _BOTH,
+]
+Limits: TypeAlias = Annotated[tuple[Pixels, ...], Strict(False), AfterValidator(_limits)]
+"""The smallest and the largest length."""
 
 
 class KeepTable(Table):
@@ -52,13 +93,37 @@ class ChipTable(Table):
     """How chips are cut."""
 
     size_px: Pixels = Field(300, description="Side of a chip, in pixels.")
-    stride_px: Pixels | None = Field(None, description="Distance between chips, in pixels. Default: size_px.")
+    stride_px: Stride | None = Field(
+        None, description="Distance between chips, in pixels, or [rows, columns]. Default: size_px."
+    )
     method: Literal["sliding", "random"] = Field(
         "sliding", description="Where chips are: sliding, on a regular grid; random, at seeded random places."
     )
     per_scene: int = Field(100, ge=1, description="With method = random: how many chips each scene gives.")
-    size_limits_px: Annotated[tuple[Pixels, ...], Strict(False), AfterValidator(_limits)] | None = Field(
+    size_limits_px: Limits | None = Field(
         None, description="With method = random: [min, max] of the side that is cut, then resampled to size_px."
+    )
+    height_limits_px: Limits | None = Field(
+        None, description="With method = random: [min, max] of the rows that are cut, whatever the columns are."
+    )
+    width_limits_px: Limits | None = Field(
+        None, description="With method = random: [min, max] of the columns that are cut, whatever the rows are."
+    )
+    max_attempts: int | None = Field(
+        None,
+        ge=1,
+        description="With method = random: how often a place is drawn for a chip before it is given up. Default: "
+        "10000, and 100 with neg_ratio.",
+    )
+    padding_px: Padding | None = Field(
+        None,
+        description="How far chips may reach beyond the scene, in pixels, or [rows, columns]. Default: as far as it "
+        "takes to cover the scene; with method = random, 0.",
+    )
+    pad_direction: Literal["end", "start", "both"] = Field(
+        "end",
+        description="With method = sliding: where chips reach beyond the scene: below and to the right, above and to "
+        "the left, or on both sides.",
     )
     within_aoi: bool = Field(
         True, description="Whether a chip must lie in the area of interest, or only touch it. No effect without one."
@@ -85,19 +150,36 @@ class ChipTable(Table):
     def check(self, known: Known) -> Iterator[Finding]:
         """Find keys of the other method, and of other tasks."""
         yield from boxes.check_chip(self, known)
+        if self.height_limits_px or self.width_limits_px:
+            at = "height_limits_px" if self.height_limits_px else "width_limits_px"
+            if self.size_limits_px is not None:
+                yield Finding((at,), "size_limits_px, of squares, is set too; keep one of them", (("size_limits_px",),))
+            if known.task == boxes.TASK:
+                yield Finding((at,), f"is not for {boxes.TASK}: its random chips are squares; set size_limits_px")
+        if known.task == cells.TASK:
+            for field in ("padding_px", "pad_direction"):
+                if self.given(field) and self.method == "sliding":
+                    yield no_effect(field, "on cells, whose grid begins with the scene")
         if self.method == "sliding":
-            for field in ("per_scene", "size_limits_px"):
+            for field in _RANDOM:
                 if self.given(field):
                     yield no_effect(
                         field, f'with method = "sliding"; set method = {show("random")}, or remove it', "method"
                     )
-        elif self.given("stride_px"):
-            yield no_effect("stride_px", 'with method = "random"; set per_scene, or method = "sliding"', "method")
+        else:
+            for field, instead in (("stride_px", "per_scene"), ("pad_direction", "padding_px, which is for all sides")):
+                if self.given(field):
+                    because = f'with method = "random"; set {instead}, or method = "sliding"'
+                    yield no_effect(field, because, "method")
 
     def slice(self) -> dict[str, Any]:
         """Return the settings, with the stride filled in, without what is about boxes."""
         settings = {key: value for key, value in super().slice().items() if key not in boxes.CHIP_KEYS}
-        settings["stride_px"] = self.stride_px or self.size_px
+        for field in _RARE:
+            if getattr(self, field) == type(self).model_fields[field].default:
+                # As if there were no such key: no chip has another for it.
+                del settings[field]
+        settings["stride_px"] = settings["stride_px"] or self.size_px
         return settings
 
 
@@ -111,3 +193,16 @@ class BoxChipTable(ChipTable):
             # One box is enough.
             settings["keep"] = {**settings["keep"], "min_px": 1}
         return settings
+
+
+class SceneChipTable(ChipTable):
+    """How the chips of one scene are cut, where that differs from the others."""
+
+    def check(self, known: Known) -> Iterator[Finding]:
+        """Find what all scenes have in common; the rest is checked together with [chip]."""
+        if self.given("size_px"):
+            yield Finding(("size_px",), "all chips of a project have one size; set chip.size_px")
+
+    def laid_over(self, chip: ChipTable) -> ChipTable:
+        """Return the settings of [chip] with those of this table in their place."""
+        return chip.model_copy(update={field: getattr(self, field) for field in self.model_fields_set})

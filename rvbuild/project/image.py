@@ -20,6 +20,7 @@ from rvbuild.project.table import (
     SourceText,
     Table,
     by_type,
+    duplicates,
     expected,
     no_effect,
     wrong,
@@ -80,6 +81,9 @@ def _four(value: object) -> object:
     return value if isinstance(value, list) else expected("four numbers [x min, y min, x max, y max]")
 
 
+_WHAT = ("files", "stac")
+
+
 class ImageTable(Table):
     """The imagery of a scene."""
 
@@ -91,6 +95,16 @@ class ImageTable(Table):
         None,
         description="The image, or the images that make one mosaic; with stack, its layers, each a path or a table "
         "{ files, channels, nodata, resample }.",
+    )
+    stac: SourceText | None = Field(
+        None,
+        description="Instead of files: a STAC item, or an item collection, whose items are parts of one mosaic, or "
+        "times with stack = time. Links in it may be relative.",
+    )
+    assets: Annotated[tuple[str, ...], Strict(False)] | None = Field(
+        None,
+        description="With stac: the assets whose bands are used, one after another. Default: those with the role data, "
+        "or else all rasters.",
     )
     stack: Literal["bands", "time"] | None = Field(
         None,
@@ -137,8 +151,8 @@ class ImageTable(Table):
             )
         if isinstance(value, str | list):
             return {"files": value}
-        if isinstance(value, dict) and "files" not in value and not any(nearest(key, ["files"]) for key in value):
-            return wrong('the table has no "files" (the image, the images that make one mosaic, or a stack)')
+        if isinstance(value, dict) and not any(key in _WHAT or nearest(key, _WHAT) for key in value):
+            return wrong('the table has no "files" (an image, images that make one mosaic, or a stack), and no "stac"')
         return value if isinstance(value, dict) else expected("a path, a list of paths or a table")
 
     @classmethod
@@ -149,12 +163,31 @@ class ImageTable(Table):
 
     def check(self, known: Known) -> Iterator[Finding]:
         """Find keys that do not go together."""
+        yield from self._check_stac()
         yield from self._check_stack()
         yield from self._check_box()
         yield from transforms.check_order(self.transform)
-        yield from transforms.check_names(self.transform, ())
+        if self.stac is None or self.assets is not None:
+            yield from transforms.check_names(self.transform, self.assets or ())
+
+    def _check_stac(self) -> Iterator[Finding]:
+        if self.files is not None and self.stac is not None:
+            yield Finding(("stac",), 'expected either "files" or "stac", found both', (("files",),))
+        if self.stac is None:
+            if self.assets is not None:
+                yield no_effect("assets", 'without "stac"', "stac")
+            return
+        if self.assets == ():
+            yield Finding(("assets",), "the list is empty; name at least one asset, or leave the key out")
+        yield from duplicates(self.assets or (), "assets")
+        if self.assets and self.primary >= len(self.assets):
+            message = f"there is no asset {self.primary}; the assets are 0 to {len(self.assets) - 1}"
+            yield Finding(("primary",), message, (("assets",),))
 
     def _check_stack(self) -> Iterator[Finding]:
+        if self.stac is not None:
+            yield from self._check_reduce()
+            return
         layers = len(self.files or ())
         if self.stack is None:
             for key in ("reduce", "resample", "primary"):
@@ -171,12 +204,15 @@ class ImageTable(Table):
         elif self.files is not None and self.primary >= layers:
             message = f"there is no layer {self.primary}; the layers are 0 to {layers - 1}"
             yield Finding(("primary",), message, (("files",),))
+        yield from self._check_reduce()
+
+    def _check_reduce(self) -> Iterator[Finding]:
         if self.stack == "time" and self.reduce is None:
             yield Finding(
                 ("reduce",), 'missing; with stack = "time", expected "median", "mean" or "bands"', (("stack",),)
             )
-        if self.stack == "bands" and self.reduce is not None:
-            yield no_effect("reduce", 'with stack = "bands"', "stack")
+        if self.stack != "time" and self.reduce is not None:
+            yield no_effect("reduce", 'with stack = "bands"' if self.stack else 'without stack = "time"', "stack")
 
     def _check_box(self) -> Iterator[Finding]:
         if self.bbox_px is not None and self.bbox_units is not None:
@@ -200,10 +236,17 @@ class ImageTable(Table):
                 found.append((("files", number), file))
         return found
 
+    def layer(self) -> dict[str, Any]:
+        """Return the settings that every layer has unless it says otherwise."""
+        return {"nodata": _json(self.nodata), "resample": self.resample}
+
     def slice(self) -> dict[str, Any]:
-        """Return the settings that decide the pixels that are read, without the paths; what is not set is left out."""
+        """Return the settings that decide the pixels that are read, without the paths; what is not set is left out.
+
+        How the assets of STAC items are put together is not among them: it follows from the items.
+        """
         settings: dict[str, Any] = {"nodata": _json(self.nodata)}
-        if self.stack is not None:
+        if self.stack is not None and self.stac is None:
             settings |= {"layers": self._layers(), "primary": self.primary, "reduce": self.reduce}
         if self.bbox_px is not None:
             settings["bbox"] = {"px": list(self.bbox_px)}

@@ -154,6 +154,12 @@ def _check(file: ProjectFile, data: dict[str, Any], problems: Problems) -> None:
     )
     alone = file.project.task == boxes.TASK  # an object is something else than what is around it
     found = [(key, finding) for key, table in tables_in(file) for finding in table.check(known)]
+    for id_, table in file.scenes.by_id.items():
+        if table.chip is not None:
+            # What [chip] says alone is reported there.
+            own = table.chip.model_fields_set
+            merged = table.chip.laid_over(file.chip)
+            found += [(("scenes", "by_id", id_, "chip"), item) for item in merged.check(known) if item.key[0] in own]
     if isinstance(classes, dict):
         found += [(("classes",), finding) for finding in check_classes(file.classes, names, null, alone=alone)]
     doubtful = [

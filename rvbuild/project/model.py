@@ -48,14 +48,17 @@ class ImageSource:
         The files of the mosaic, or of all layers of a stack, expanded; relative ones are relative to the workspace.
     table
         How they are read; None if the scene has no image, which is an error.
+    layout
+        How the files of STAC items are put together; empty for other files.
     """
 
     files: tuple[str, ...]
     table: ImageTable | None
+    layout: Mapping[str, Any] = field(default_factory=dict)
 
     def slice(self) -> dict[str, Any]:
         """Return the settings that decide the pixels that are read, without the paths."""
-        return {"nodata": None} if self.table is None else self.table.slice()
+        return {"nodata": None} if self.table is None else {**self.table.slice(), **self.layout}
 
     def normalize(self) -> dict[str, Any] | None:
         """Return the settings of the transformer that needs statistics, or None."""
@@ -155,6 +158,8 @@ class Scene:
         The id of the scene in the project file.
     blocks
         If the scene is shared by several splits: which of its blocks are this part; see `splits.Placed`.
+    chip
+        How its chips are cut, if not as the project says.
     """
 
     id: str
@@ -166,6 +171,7 @@ class Scene:
     aoi_parts: tuple[Mapping[str, Any], ...]
     base: str
     blocks: Mapping[str, Any] | None
+    chip: ChipTable | None = None
 
 
 class Written(NamedTuple):
@@ -205,6 +211,9 @@ class Project:
         The tables, with their defaults filled in; `slice()` gives a stage's settings.
     env
         The environment variables that were read, with their values, or None if unset.
+    reads
+        What was read beside the project file: path -> (size, mtime_ns, ctime_ns, inode) as it was before; address ->
+        digest of what its server said before, or None if it said nothing.
     written
         Scene id in the file (empty for the project) and part (`image`, `labels`, `aoi`, `weights`) → how its paths were
         written.
@@ -229,6 +238,7 @@ class Project:
     bundle: BundleTable
     env: Mapping[str, str | None] = field(repr=False)
     written: Mapping[tuple[str, str], tuple[Written, ...]] = field(repr=False, compare=False)
+    reads: Mapping[str, tuple[int, int, int, int] | str | None] = field(repr=False, compare=False)
 
     @property
     def chip_px(self) -> int:

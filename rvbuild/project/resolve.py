@@ -32,6 +32,7 @@ from rvbuild.project.problems import Problems
 from rvbuild.project.scene import SceneTable
 from rvbuild.project.schema import ProjectFile
 from rvbuild.project.splits import Placed, placed
+from rvbuild.project.stac import AssetError, StacError, StacReader, layout
 from rvbuild.project.train import METRICS, MODELS, TrainTable
 from rvbuild.project.vectors import areas
 
@@ -58,22 +59,31 @@ class Resolver:
         self.data = data
         self.problems = problems
         self.environment = environment
+        self.stac = StacReader()
+        self.workspace = Path()
+        self._unreadable: dict[Key, bool] = {}
         self.written: dict[tuple[str, str], tuple[Written, ...]] = {}
         self._placed: dict[tuple[tuple[str, ...], Key, str], tuple[Written, ...]] = {}
         self.class_names: tuple[str, ...] = ()
 
     def project(self, path: Path, workspace: Path) -> Project | None:
         """Return the project, or None if there are problems."""
+        self.workspace = workspace
         name = self._name(path)
         classes, null_id = self._classes()
         self.class_names = tuple(item.name for item in classes)
         scenes = self._scenes()
         chip, predict = self.file.chip, self.file.predict
+        if self.file.scene.given("chip"):
+            self.problems.add(
+                ("scene", "chip"), "belongs in [chip]; scenes.by_id.ID.chip says what one scene differs in"
+            )
         if self.file.project.task == cells.TASK:
             scenes, chip, predict = self._cells(scenes)
         evaluation, stride_px = self.file.eval, chip.size_px
         if self.file.project.task == boxes.TASK:
             chip, predict = boxes.of_task(BoxChipTable, chip), boxes.of_task(BoxPredictTable, predict)
+            scenes = tuple(replace(s, chip=s.chip and boxes.of_task(BoxChipTable, s.chip)) for s in scenes)
             # By half a chip, each object up to that size is seen whole by some window.
             evaluation, stride_px = boxes.of_task(BoxEvalTable, evaluation), max(1, chip.size_px // 2)
         train = self._train([item.name for item in classes if item.id != null_id])
@@ -100,6 +110,7 @@ class Resolver:
             bundle=file.bundle,
             env=dict(self.environment.read),
             written=self.written,
+            reads=self.stac.reads,
         )
 
     def _name(self, path: Path) -> str:
@@ -142,6 +153,7 @@ class Resolver:
         for key, message in cells.different_sizes(tables, cell_px):
             self.problems.add(key, message)
         size_px = chip.size_px if chip.given("size_px") else cell_px
+        scenes = tuple(replace(s, chip=s.chip and cells.fitted_chip(s.chip, cell_px, size_px)) for s in scenes)
         fitted = tuple(
             replace(scene, labels=replace(scene.labels, cells=cells.cell_settings(scene.labels.table, cell_px)))
             if scene.labels and not isinstance(scene.labels, BoxFileLabels)
@@ -168,9 +180,7 @@ class Resolver:
     def _scene(self, item: Placed) -> Scene:
         """Return one scene: what `[scene]` says, where `by_id` says nothing else."""
         id_ = item.base
-        table, at = self._source(id_, "image")
-        image = table.image
-        files = self._files(id_, "image", tuple(path for _, path in image.paths()) if image else (), at)
+        image = self._image(id_)
         channels = self._source(id_, "channels")[0].channels
         table, at = self._source(id_, "aoi")
         aoi = self._files(id_, "aoi", tuple(text for area in areas(table.aoi) for text in area.vector), at)
@@ -178,14 +188,44 @@ class Resolver:
         return Scene(
             id=item.id,
             split=item.split,
-            image=ImageSource(files, image),
+            image=image,
             channels=channels,
-            labels=self._labels(id_, files),
+            labels=self._labels(id_, image.files),
             aoi=aoi,
             aoi_parts=tuple(aoi_parts) if any(len(part) > 1 for part in aoi_parts) else (),
             base=id_,
             blocks=item.blocks,
+            chip=self._chip(id_),
         )
+
+    def _chip(self, id_: str) -> ChipTable | None:
+        """Return how the chips of a scene are cut, if it has settings of its own."""
+        own = self.file.scenes.by_id.get(id_)
+        return None if own is None or own.chip is None else own.chip.laid_over(self.file.chip)
+
+    def _image(self, id_: str) -> ImageSource:
+        """Return the imagery of a scene; STAC items are read, because they decide what its files are."""
+        table, at = self._source(id_, "image")
+        image = table.image
+        if image is None or image.stac is None:
+            return ImageSource(
+                self._files(id_, "image", tuple(p for _, p in image.paths()) if image else (), at), image
+            )
+        (path,) = self._expand((image.stac,), at, "image", id_)
+        key: Key = (*at, "image", "stac")
+        # Whatever is wrong with the items of one scene, those of the next are read.
+        if self._unreadable.setdefault(key, self.problems.touch(*key)):
+            return ImageSource((path,), image)
+        try:
+            items = self.stac.items(self.workspace, path, image.assets)
+        except StacError as error:
+            if isinstance(error, AssetError) and image.assets is not None:
+                key = (*at, "image", "assets")
+            self.problems.add(key, f"{path}: {error}")
+            return ImageSource((path,), image)
+        files, how = layout(items, {"reduce": image.reduce, "primary": image.primary}, image.layer())
+        self.written[id_, "image"] = (Written(self.problems.places.where(key), image.stac),) * len(files)
+        return ImageSource(files, image, how)
 
     def _labels(self, id_: str, image: tuple[str, ...]) -> RasterLabels | VectorLabels | BoxFileLabels | None:
         """Return the labels of a scene, or None if it has none."""
@@ -251,7 +291,7 @@ class Resolver:
                     break
                 number -= count
         if isinstance(value, dict):
-            name = next(name for name in ("files", "raster", "vector", *BOX_FILES) if name in value)
+            name = next(name for name in ("files", "stac", "raster", "vector", *BOX_FILES) if name in value)
             key, value = (*key, name), value[name]
         if isinstance(value, list) and any(isinstance(item, dict) for item in value):
             return _layer_keys(value, key)[number]
@@ -323,7 +363,7 @@ class Resolver:
     def _check_differ(self, scenes: Iterable[Scene]) -> None:
         """Report scenes that are one and the same area of one image, because `{id}` was forgotten."""
         table = self.file.scene
-        texts = [path for _, path in table.image.paths()] if table.image else []
+        texts = [table.image.stac or "", *(path for _, path in table.image.paths())] if table.image else []
         texts += [text for area in areas(table.aoi) for text in area.vector]
         same = [
             scene.base for scene in scenes if not any(self._overrides(scene.base, part) for part in ("image", "aoi"))

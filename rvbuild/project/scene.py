@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, Strict
 
+from rvbuild.project.chip import SceneChipTable
 from rvbuild.project.image import ImageTable
 from rvbuild.project.labels import AnyLabelsTable, contradictions
 from rvbuild.project.table import Finding, Known, Table
@@ -29,6 +30,10 @@ class SceneTable(Table):
         None,
         description="Area of interest: vector files of polygons; chips, predictions and scores keep to them. "
         "A path, a list of paths, a table, or a list of tables. An empty list means the whole image.",
+    )
+
+    chip: SceneChipTable | None = Field(
+        None, description="In [scenes.by_id.ID] only: keys of [chip] that are different for this scene."
     )
 
     def check(self, known: Known) -> Iterator[Finding]:

@@ -150,7 +150,7 @@ def predict_images(
 
 def _scenes(images: Sequence[Path], settings: Mapping[str, Any]) -> list[Sequence[Path]]:
     """Return the files of each scene: one, or those of the layers of a stack."""
-    layers = len(settings.get("layers", [None]))
+    layers = sum(layer["files"] for layer in settings.get("layers", [{"files": 1}]))
     if len(images) % layers:
         raise DataError(
             f"the model was trained on stacks of {layers} files: give {layers} for each scene, in the order of the "

@@ -64,15 +64,26 @@ def _check_image(image: Mapping[str, Any], where: str) -> None:
     """Raise a DataError unless a stack and transformers are such as project files declare."""
     if "layers" in image:
         _check(image, _STACK, where, "image.")
-        for position, layer in enumerate(image["layers"]):
-            _check(layer, _LAYER, where, f"image.layers[{position}].")
-        if image["primary"] >= len(image["layers"]):
-            raise DataError(f"{where}: image.primary: there is no layer {image['primary']}")
+        _check_layers(image, where, "image.")
     _check({"transform": [], "code": {}, **image}, _TRANSFORMS, where, "image.")
     for position, step in enumerate(image.get("transform", ())):
         prefix = f"image.transform[{position}]."
         _check(step, {"kind": _one_of(*_STEPS)}, where, prefix)
         _check(step, _STEPS[step["kind"]], where, prefix)
+
+
+def _check_layers(stack: Mapping[str, Any], where: str, prefix: str, times: bool = True) -> None:
+    """Check the layers of a stack, which may be times that are stacks of bands."""
+    if stack["primary"] >= len(stack["layers"]):
+        raise DataError(f"{where}: {prefix}primary: there is no layer {stack['primary']}")
+    for position, layer in enumerate(stack["layers"]):
+        here = f"{prefix}layers[{position}]."
+        _check({"name": "", **layer}, _LAYER, where, here)
+        if "layers" in layer and times:
+            _check({"reduce": None, **layer}, _STACK, where, here)
+            _check_layers(layer, where, here, times=False)
+        if layer["files"] != (len(layer["layers"]) if "layers" in layer else 1):
+            raise DataError(f"{where}: {here}files: expected one file for each layer, found {layer['files']}")
 
 
 def check_normalize(normalize: Mapping[str, Any], bands: int, where: str) -> None:
@@ -173,7 +184,8 @@ _STACK: Mapping[str, tuple[Check, str]] = {
     "reduce": _one_of(None, "mean", "median", "bands"),
 }
 _LAYER: Mapping[str, tuple[Check, str]] = {
-    "files": _one_of(1),
+    "files": _integer(1, MAX_PX),
+    "name": _TEXT,
     "channels": (lambda value: value is None or _CHANNELS[0](value), _CHANNELS[1]),
     "resample": _one_of(*METHODS),
     **_IMAGE,

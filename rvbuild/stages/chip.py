@@ -8,8 +8,6 @@ of interest and nodata pixels.
 
 from __future__ import annotations
 
-import bisect
-import itertools
 import json
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -28,16 +26,13 @@ from rvbuild.learn.shards import open_shard
 from rvbuild.progress import Progress
 from rvbuild.stages.block_cache import block_cache
 from rvbuild.stages.chip_blocks import Block, blocks, side_of
-from rvbuild.stages.chip_contact import TILE_PX, Shown, choose, write_sheet
+from rvbuild.stages.chip_contact import SHEET, TILE_PX, Shown, choose, write_sheet
 from rvbuild.stages.chip_cut import THREADS, Chips, Cutter
-from rvbuild.stages.chip_previous import digest_of, unchanged, write_blocks
-from rvbuild.stages.chip_windows import candidates, uniform
+from rvbuild.stages.chip_previous import Known, digest_of, known, write_blocks
+from rvbuild.stages.chip_windows import candidates, uniform, why_none
 
 if TYPE_CHECKING:
     from rvbuild.tasks.protocol import Labels, Task
-
-_KINDS = ("images", "labels")
-"""Of the files of a shard."""
 
 
 def run(
@@ -90,27 +85,27 @@ def run(
     with cache, task.labels(inputs["labels"], settings["labels"], grid, classes, settings["null_id"]) as labels:
         aim = task.aim(labels, chip, partial(uniform, seed, "aim"))
         windows = candidates(grid, aoi, chip, seed, prescribed, aim)
-        if chip["method"] == "random" and len(windows) < chip["per_scene"]:
+        if not windows:
+            progress.note(f"scene {scene}: {why_none(grid, aoi, chip)}")
+        elif chip["method"] == "random" and len(windows) < chip["per_scene"]:
             where = "the area of interest" if aim is None else "the scene"
             progress.note(f"scene {scene}: {where} has room for {len(windows)} of {chip['per_scene']} windows")
         every = blocks(windows, grid, side_px)
         digests = _digests(every, task, labels)
-        same = unchanged(previous, settings, digests) if previous else {}
-        changed = [block for block in every if block.number not in same]
+        before = known(previous, settings, digests) if previous else Known({}, None)
+        changed = [block for block in every if block.number not in before.blocks]
         progress.start(f"chip {scene}", sum(len(block.windows) for block in changed), "windows")
         cutter.lend(labels)
-        cut = sorted([*same.values(), *cutter.cut(changed, progress.advance)], key=lambda chips: chips.number)
+        cut = sorted([*before.blocks.values(), *cutter.cut(changed, progress.advance)], key=lambda chips: chips.number)
         for note in labels.notes:
             progress.note(note)
+    kept = {name: (previous or {})[name] for chips in before.blocks.values() for name in chips.files}
+    sheet = _choose(cut, settings)
+    stays = sheet == before.sheet and all(number in before.blocks for number, _ in sheet)
+    if not stays:
+        _write_sheet(outputs, kept, cut, sheet, settings, task)
     if digests:
-        write_blocks(outputs, settings, digests, cut)
-    kept = {
-        shard[kind]: (previous or {})[shard[kind]]
-        for chips in same.values()
-        for shard in chips.shards
-        for kind in _KINDS
-    }
-    _write_sheet(outputs, kept, cut, settings, task)
+        write_blocks(outputs, settings, digests, cut, sheet)
     class_counts = [counts for chips in cut for counts in chips.class_counts]
     index = {
         "scene": scene,
@@ -125,7 +120,7 @@ def run(
         "chip_class_counts": class_counts,
     }
     (outputs / "index.json").write_text(json.dumps(index, sort_keys=True) + "\n", encoding="utf-8")
-    return sorted(kept)
+    return [*sorted(kept), *([SHEET] if stays else [])]
 
 
 def _digests(every: Sequence[Block], task: Task, labels: Labels) -> dict[int, str]:
@@ -139,31 +134,40 @@ def _digests(every: Sequence[Block], task: Task, labels: Labels) -> dict[int, st
     return found
 
 
+def _choose(cut: Sequence[Chips], settings: Mapping[str, Any]) -> list[list[int]]:
+    """Return the chips to show: the number of the block and the place in it of each."""
+    null_id = settings["null_id"]
+    places = [[chips.number, place] for chips in cut for place in range(len(chips.windows))]
+    chips_seen = (
+        (Window(*window), sum(counts) > counts[null_id])
+        for chips in cut
+        for window, counts in zip(chips.windows, chips.class_counts, strict=True)
+    )
+    return [places[position] for position in choose(settings["seed"], chips_seen)]
+
+
 def _write_sheet(
-    outputs: Path, kept: Mapping[str, Path], cut: Sequence[Chips], settings: Mapping[str, Any], task: Task
+    outputs: Path,
+    kept: Mapping[str, Path],
+    cut: Sequence[Chips],
+    sheet: Sequence[Sequence[int]],
+    settings: Mapping[str, Any],
+    task: Task,
 ) -> None:
     """Write `contact.png` from the shards, of which some are `kept` elsewhere."""
-    null_id, size = settings["null_id"], settings["chip"]["size_px"]
-    shown = choose(
-        settings["seed"],
-        (
-            (Window(*window), sum(counts) > counts[null_id])
-            for chips in cut
-            for window, counts in zip(chips.windows, chips.class_counts, strict=True)
-        ),
-    )
-    shards = [shard for chips in cut for shard in chips.shards]
-    ends = list(itertools.accumulate(shard["count"] for shard in shards))
+    size, by_number = settings["chip"]["size_px"], {chips.number: chips for chips in cut}
 
     def read(position: int) -> Shown:
-        number = bisect.bisect_right(ends, position)
-        inside = position - (ends[number] - shards[number]["count"])
-        names = [shards[number][kind] for kind in _KINDS]
-        images, labels = (open_shard(kept.get(name, outputs / name)) for name in names)
-        image, valid = images["images"][inside], None
+        number, place = sheet[position]
+        for shard in by_number[number].shards:
+            if place < shard["count"]:
+                break
+            place -= shard["count"]
+        images, labels = (open_shard(kept.get(shard[kind], outputs / shard[kind])) for kind in ("images", "labels"))
+        image, valid = images["images"][place], None
         if "valid" in images:
-            valid = np.unpackbits(images["valid"][inside], axis=-1, count=image.shape[-1]).view(bool)
-        target = task.resize(task.unpack(labels, inside), (size, size), TILE_PX)
+            valid = np.unpackbits(images["valid"][place], axis=-1, count=image.shape[-1]).view(bool)
+        target = task.resize(task.unpack(labels, place), (size, size), TILE_PX)
         return image, valid, lambda picture: task.draw(target, picture, settings["classes"])
 
-    write_sheet(outputs / "contact.png", shown, settings["classes"], read)
+    write_sheet(outputs / SHEET, range(len(sheet)), settings["classes"], read)

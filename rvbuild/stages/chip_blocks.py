@@ -75,7 +75,8 @@ def side_of(chip: Mapping[str, Any], chip_bytes: int, area_px: int) -> int:
     count = max(1, BLOCK_BYTES // chip_bytes)
     if chip["method"] == "random":
         return max(1, math.isqrt(area_px * count // chip["per_scene"]))
-    return int(chip["stride_px"]) * math.isqrt(count)
+    stride = chip["stride_px"]
+    return (stride if isinstance(stride, int) else max(stride)) * math.isqrt(count)
 
 
 def pieces(some: Sequence[Block], least: int) -> list[list[Block]]:

@@ -18,6 +18,8 @@ from rvbuild.stages.chip_windows import uniform
 CHIPS = 12
 """On a sheet at most."""
 
+SHEET = "contact.png"
+
 TILE_PX = 144
 
 Shown = tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None, Callable[[Picture], Picture]]

@@ -48,6 +48,11 @@ class Chips(NamedTuple):
     class_counts: list[list[int]]
     """Both one for each chip, in the order of the shards."""
 
+    @property
+    def files(self) -> list[str]:
+        """The names of all files."""
+        return [shard[kind] for shard in self.shards for kind in ("images", "labels")]
+
 
 class Cutter:
     """Cuts windows of one scene.

@@ -11,6 +11,7 @@ import pytest
 
 from rvbuild.build import engine
 from rvbuild.build.artifact import Artifact, Product, Source, View
+from rvbuild.build.elsewhere import Elsewhere
 from rvbuild.build.execute import Builder, view_runner
 from rvbuild.build.plan import Plan
 from rvbuild.build.workers import Inline, Pool
@@ -44,6 +45,9 @@ STAGES = textwrap.dedent(
                 bytearray(4 << 30)
             finally:
                 resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        if "GREEDY" in text:
+            Path(settings["group"], "cgroup.procs").write_text(str(os.getpid()))
+            bytearray(400 << 20)
         if "SLOW" in text:
             progress.note("slow")
             time.sleep(settings.get("seconds", 1))
@@ -89,9 +93,14 @@ class Space:
         self.version = 1
         self.view: View | None = None
         self.scenes = ["a", "b", "c"]
+        self.folder = ""  # of the sources
+        self.remote: str | None = None  # a store elsewhere, if not the one of the environment
+
+    def source(self, name: str) -> Path:
+        return self.root / self.folder / f"{name}.txt"
 
     def write(self, name: str, text: str) -> None:
-        (self.root / f"{name}.txt").write_text(text)
+        self.source(name).write_text(text)
 
     def artifacts(self) -> list[Artifact]:
         found = [
@@ -103,7 +112,7 @@ class Space:
                 "fakestages:upper",
                 self.version,
                 dict(self.settings["upper"]),
-                (Source("text", (self.root / f"{s}.txt",), view=self.view),),
+                (Source("text", (self.source(s),), view=self.view),),
                 f"cache/p/upper/{s}",
             )
             for s in self.scenes
@@ -130,6 +139,8 @@ class Space:
         sys.path.insert(0, str(self.root))
         recorder = Recorder()
         workspace = Workspace(self.root, recorder.note)
+        if self.remote is not None:
+            workspace.elsewhere = Elsewhere(self.remote, self.root, workspace.store, recorder.note)
         executor = Pool({}, self.root / "cache" / "log") if self.pool else Inline({})
         plan = Plan(workspace, self.artifacts(), view_runner(executor), forced)
         builder = Builder(plan, executor, recorder)
@@ -161,6 +172,7 @@ class Space:
         workspace, plan, builder, self.recorder = self.opened()
         try:
             plan.look(plan.artifacts.values())
+            self.keys = {a.label(): plan[a.name].facts.key for a in plan.artifacts.values()}
             self.reasons = {a.label(): [str(r) for r in plan[a.name].decision.reasons] for a in plan.artifacts.values()}
             return {a.label(): plan[a.name].decision.state.value for a in plan.artifacts.values()}
         finally:

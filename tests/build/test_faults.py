@@ -298,6 +298,41 @@ def test_a_worker_that_runs_out_of_memory_says_so(new_space):
     assert space.run()["last"] == "built"
 
 
+@pytest.fixture
+def small_group():
+    """A control group whose processes may use 80 MB together, or no test."""
+    limits = {"memory/": "memory.limit_in_bytes", "": "memory.max"}
+    for folder, limit in limits.items():
+        group = Path("/sys/fs/cgroup", folder, f"rvbuild-test-{os.getpid()}")
+        if not (group.parent / limit.replace(".max", ".stat")).exists():
+            continue
+        try:
+            group.mkdir()
+        except OSError:
+            continue
+        try:
+            (group / limit).write_text(str(80 << 20))
+            yield group
+            return
+        except OSError:
+            continue
+        finally:
+            group.rmdir()
+    pytest.skip("cannot make a control group with a memory limit here")
+
+
+def test_a_worker_that_the_kernel_kills_for_memory_is_a_failure(new_space, small_group):
+    space = new_space(pool=True)
+    space.settings["upper"]["group"] = str(small_group)
+    for name, text in {"a": "greedy", "b": "b", "c": "c"}.items():
+        space.write(name, text)
+    result = space.run(jobs=2, keep_going=True)
+    assert (result["upper:a"], result["upper:b"], result["upper:c"]) == ("failed", "built", "built")
+    assert "was killed (out of memory? `-j 1` or a smaller batch needs less)" in space.outcomes["upper:a"].message
+    space.write("a", "a")
+    assert space.run()["last"] == "built"
+
+
 def test_keep_going_does_all_that_can_be_done(new_space):
     space = new_space(pool=True)
     for name, text in {"a": "fail", "b": "crash", "c": "c"}.items():

@@ -5,7 +5,11 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -15,17 +19,27 @@ sys.path.insert(0, str(Path(__file__).parent))
 from conftest import Space
 
 from rvbuild.build.artifact import View
+from rvbuild.build.state import State
+from rvbuild.build.store import Store
+from rvbuild.cli.cleaning import forget
 
 NAMES = st.sampled_from("abc")
 TEXTS = st.sampled_from(["a", "A", "b", "c # remark", "c # other remark", "fail", "long text"])
+#: State → what a run may do: with a known key exactly that, and anything that status leaves open without one.
 FORETOLD = {
     "fresh": {"fresh"},
     "restorable": {"restored"},
-    "stale": {"built", "failed", "restored"},
-    "missing": {"built", "failed", "restored"},
-    "failed": {"failed", "built"},
-    "waiting": {"fresh", "restored", "built", "failed"},
+    "stale": {"built", "failed"},
+    "missing": {"built", "failed"},
+    "failed": {"failed"},
 }
+OPEN = {"fresh", "restored", "built", "failed"}
+#: The steps at which a run is stopped: after each, other things are on disk.
+STEPS = ["Store.take", "Store.record", "Store.place", "State.succeed", "State.fail"]
+
+
+class Killed(BaseException):
+    """A run that ends here and now."""
 
 
 class Edits(RuleBasedStateMachine):
@@ -49,7 +63,7 @@ class Edits(RuleBasedStateMachine):
 
     @rule(name=NAMES)
     def touch(self, name: str) -> None:
-        (self.space.root / f"{name}.txt").touch()
+        self.space.source(name).touch()
 
     @rule(prefix=st.sampled_from(["", "x"]))
     def set_prefix(self, prefix: str) -> None:
@@ -109,21 +123,44 @@ class Edits(RuleBasedStateMachine):
         if scene in self.space.scenes:
             self.space.run(f"upper:p:{scene}", keep_going=True)
 
+    @rule(artifact=st.sampled_from(["upper:p:a", "join:p", "last:p"]), keep_cache=st.booleans())
+    def clean(self, artifact: str, keep_cache: bool) -> None:
+        workspace, plan, builder, _ = self.space.opened()
+        now: Any = SimpleNamespace(workspace=workspace, plan=plan)
+        forget(now, artifact, keep_cache)
+        assert workspace.state.record(artifact) is None or workspace.state.record(artifact).cleaned
+        builder._executor.close()
+        workspace.close()
+
+    @rule(step=st.sampled_from(STEPS), count=st.integers(0, 4), after=st.booleans())
+    def a_killed_run(self, step: str, count: int, after: bool) -> None:
+        """Build, and end before or after the `count`th call of a step."""
+        kind, _, method = step.partition(".")
+        real = getattr({"Store": Store, "State": State}[kind], method)
+        left = iter(range(count))
+
+        def step_or_end(*args: Any, **kwargs: Any) -> Any:
+            last = next(left, None) is None
+            if last and not after:
+                raise Killed
+            result = real(*args, **kwargs)
+            if last:
+                raise Killed
+            return result
+
+        with mock.patch.object({"Store": Store, "State": State}[kind], method, step_or_end), suppress(Killed):
+            self.space.run(keep_going=True)
+
     @rule(jobs=st.sampled_from([1, 3]))
     def build(self, jobs: int) -> None:
-        foretold = self.space.states()
+        foretold, keys = self.space.states(), self.space.keys
         result = self.space.run(jobs=jobs, keep_going=True)
-        failed = "failed" in result.values()
-        for label, done in result.items():
-            allowed = FORETOLD[foretold[label]] | ({"skipped"} if failed else set())
-            if any("quarantine" in line for line in self.space.recorder.lines):
-                allowed |= {"built", "restored"}
-            assert done in allowed, (label, foretold[label], done)
+        self.check_foretold(foretold, keys, result)
         clean = Space(self.base / "clean")
         clean.settings, clean.version = self.space.settings, self.space.version
         clean.view, clean.scenes = self.space.view, self.space.scenes
         for name in "abc":
-            clean.write(name, (self.space.root / f"{name}.txt").read_text())
+            clean.write(name, self.space.source(name).read_text())
         expected = clean.run(keep_going=True)
         assert {k for k, v in expected.items() if v == "failed"} == {k for k, v in result.items() if v == "failed"}
         for label, done in result.items():
@@ -135,6 +172,20 @@ class Edits(RuleBasedStateMachine):
         again = self.space.run(jobs=jobs, keep_going=True)
         for label, done in result.items():
             assert again[label] == ("fresh" if done not in ("failed", "skipped") else done), (label, done)
+
+    def check_foretold(self, foretold: dict[str, str], keys: dict[str, str | None], result: dict[str, str]) -> None:
+        """Check that each artifact was treated as its state said; a rotten object and a failure excuse what follows."""
+        rotten = any("quarantine" in line for line in self.space.recorder.lines)
+        failed = "failed" in result.values()
+        built = [self.space.outcomes[label].key for label, done in result.items() if done == "built"]
+        for label, done in result.items():
+            key = keys[label]
+            allowed = OPEN if key is None or rotten else set(FORETOLD[foretold[label]])
+            if failed and (key is None or rotten):
+                allowed = allowed | {"skipped"}
+            if done == "restored" and key in built:
+                continue  # another artifact with the same key came first
+            assert done in allowed, (label, foretold[label], done)
 
     @invariant()
     def nothing_temporary_is_left(self) -> None:

@@ -59,6 +59,26 @@ class EditsAndStore(Edits):
             workspace.state.clean(name, "freed")
         workspace.close()
 
+    @rule(folder=st.sampled_from(["", "renamed", "größe 'x'"]))
+    def rename_the_inputs(self, folder: str) -> None:
+        """Names of files and folders are no part of any key."""
+        texts = {name: self.space.source(name).read_text() for name in "abc"}
+        for name in "abc":
+            self.space.source(name).unlink()
+        self.space.folder = folder
+        (self.space.root / folder).mkdir(exist_ok=True)
+        for name, text in texts.items():
+            self.space.write(name, text)
+
+    @rule(on=st.booleans())
+    def use_a_store_elsewhere(self, on: bool) -> None:
+        """Have builds take what is lacking from where `push_and_pull` sends it."""
+        self.space.remote = str(self.base / "remote") if on else None
+
+    @rule()
+    def lose_the_store(self) -> None:
+        shutil.rmtree(self.space.root / "cache" / "store", ignore_errors=True)
+
     @rule()
     def push_and_pull(self) -> None:
         workspace = Workspace(self.space.root)

@@ -88,6 +88,18 @@ def test_damage_during_a_run_is_noticed_and_mended(built):
     assert_mended(built, said=False)
 
 
+def test_a_closed_database_is_not_a_damaged_one(built):
+    """A thread of an interrupted run may ask for something after the end: that must not cost the database."""
+    state = State(built.root / "cache/state.db")
+    state.close()
+    with pytest.raises(StoreError):
+        state.record("join:p")
+    with pytest.raises(StoreError):
+        state.fail("x", "k", "m", 0.0)
+    assert set(built.run().values()) == {"fresh"}
+    assert not list((built.root / "cache").glob("*.damaged*"))
+
+
 def test_a_damaged_record_counts_as_never_built(built):
     with sqlite3.connect(built.root / "cache/state.db") as db:
         db.execute("update record set json = '{\"key\": 1' where artifact = 'join:p'")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -41,16 +42,14 @@ def model(space: Space) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in sorted((space.root / "cache/p/train").iterdir())}
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_killed_training_resumes_and_ends_with_the_same_bytes(space, tmp_path, how):
+def test_a_killed_training_resumes_and_ends_with_the_same_bytes(space, tmp_path):
     space.edit("epochs = 2", "epochs = 12")
     other = Space(tmp_path / "uninterrupted")
     shutil.copytree(space.root, other.root)
     process = start(space, "train")
     wait_for(lambda: checkpoints(space), process)
-    os.kill(process.pid, how)
-    status = process.wait(30)
-    assert status == (-signal.SIGKILL if how == signal.SIGKILL else 130)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait(30) == -signal.SIGKILL
     assert not (space.root / "cache/p/train").exists()
     status_now = space.rvbuild("status", "--json")
     assert status_now.did("missing") >= {"train"}
@@ -113,3 +112,43 @@ def test_a_label_edited_during_its_chip_stage_is_never_recorded(space):
     shutil.copytree(space.root, clean.root, ignore=shutil.ignore_patterns("cache"))
     assert clean.process("chip").status == 0
     assert space.shown() == clean.shown()
+
+
+def test_keep_going_finishes_what_it_can_and_sums_up_the_failures(space):
+    image = space.root / "data/a.tif"
+    image.write_bytes(image.read_bytes()[:2000])
+    (space.root / "data/c.geojson").write_text('{"type": "FeatureCollection", "features": [')
+    result = space.rvbuild("build", "-k")
+    assert result.status == 1
+    assert "Traceback" not in result.out + result.err
+    summary = result.out[result.out.index("failed:") :]
+    for label, file in {"analyze:a": "a.tif", "chip:a": "a.tif", "chip:c": "c.geojson"}.items():
+        assert any(f"  {label}: " in line and file in line for line in summary.splitlines()), result.out
+    assert space.rvbuild("status", "--json").did("fresh") == {"analyze:b", "chip:b"}
+    again = space.rvbuild("build", "-k", "--json")
+    assert again.did("failed") == {"analyze:a", "chip:a", "chip:c"}
+    assert again.did("skipped") >= {"train", "eval", "bundle"}
+
+
+def test_names_that_mean_something_to_shells_and_patterns(template, tmp_path):
+    """Scenes, files, the project and its directory have spaces, quotes, other letters, and one a newline."""
+    space = Space(tmp_path / 'it\'s a "größe"\n*[x]')
+    shutil.copytree(template, space.root)
+    names = {"a": "a b", "b": "it's b #1", "c": "größe-北 %7B$HOME"}
+    for old, new in names.items():
+        for suffix in (".tif", ".geojson"):
+            (space.root / "data" / f"{old}{suffix}").rename(space.root / "data" / f"{new}{suffix}")
+        space.edit(f'"{old}"', json.dumps(new, ensure_ascii=False))
+    space.project = space.project.rename(space.project.with_name("pro jekt 'ü'.toml"))
+    result = space.rvbuild("build", "--json")
+    assert result.status == 0, result.out + result.err
+    assert result.did("failed") == set()
+    assert (space.root / "cache/pro jekt 'ü'/predict" / names["c"] / "labels.tif").is_file()
+    remote = tmp_path / 'else where\'s "ö"#?%20'
+    sent = len(result.json["artifacts"])
+    assert f"sent {sent} results" in space.rvbuild("cache", "push", str(remote)).out
+    shutil.rmtree(space.root / "cache")
+    assert space.rvbuild("cache", "pull", str(remote)).status == 0
+    assert space.rvbuild("build", "--json").did("built") == set()
+    assert space.rvbuild("clean", "chip").status == 0
+    assert space.rvbuild("build", "--json").did("built") == {f"chip:{name}" for name in names.values()}

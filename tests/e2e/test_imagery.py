@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from rasterio.transform import from_origin
 from rasterio.warp import transform_geom
 
 from tests.e2e.conftest import Space
+from tests.range_server import serving
 
 FUNCTION = """
 def halve(image, valid, by=2):
@@ -101,3 +103,43 @@ def test_from_the_project_to_the_bundle(stacked: Space) -> None:
         assert labels.shape == (64, 64), "a bundle predicts whole images"
     result = stacked.rvbuild("predict", str(bundle), "data/c.tif", "-o", str(elsewhere), "--allow-code")
     assert result.status == 1 and "stacks of 2 files" in result.err
+
+
+def write_items(folder: Path, scene: str, hrefs: dict[str, str], **more: object) -> None:
+    assets = {name: {"href": href, "roles": ["data"]} for name, href in hrefs.items()}
+    item = {"type": "Feature", "stac_version": "1.0.0", "id": scene, "geometry": None, "assets": assets, **more}
+    (folder / f"{scene}.json").write_text(json.dumps(item))
+
+
+def test_stac_items_of_this_machine_and_of_a_server(stacked: Space) -> None:
+    data = stacked.root / "data"
+    for scene in "abc":
+        write_items(data, scene, {"rgb": f"./{scene}.tif", "nir": f"{scene}_nir.tif"}, properties={})
+    text = stacked.project.read_text()
+    start, stop = text.index("image.files"), text.index('    { kind = "function"')
+    image = 'image.stac = "data/{id}.json"\nimage.bbox_px = [4, 8, 60, 56]\nimage.transform = [\n'
+    ndvi = '    { kind = "expression", bands = { ndvi = "(nir - rgb_1) / (nir + rgb_1)" } },\n'
+    stacked.project.write_text(text[:start] + image + ndvi + text[stop:])
+    words = ("chip", "projects/p.toml", "--json")
+    result = stacked.rvbuild(*words)
+    assert result.did("built") == {"chip:a", "chip:b", "chip:c"}, outcome(result)
+    index = json.loads((stacked.root / "cache/p/chip/a/index.json").read_text())
+    assert (index["bands"], index["dtype"]) == (5, "float32")
+
+    # An item counts by what it means; a change of an asset is seen, and so is a link that leads elsewhere.
+    write_items(data, "a", {"rgb": "./a.tif", "nir": "a_nir.tif"}, properties={"title": "the same"})
+    assert stacked.rvbuild(*words).did("built") == set()
+    write_items(data, "a", {"rgb": "./a.tif", "nir": "b_nir.tif"})
+    assert stacked.rvbuild(*words).did("built") == {"chip:a"}
+
+    # The same items on a server, whose relative links lead to it.
+    with serving(data) as server:
+        stacked.edit('"data/{id}.json"', f'"{server.url}/{{id}}.json"')
+        result = stacked.rvbuild(*words)
+        assert result.did("built") == {"chip:a", "chip:b", "chip:c"}, outcome(result)
+        assert f"image added: {server.url}/c.tif" in result.reasons("chip:c")
+        (data / "b.json").unlink()
+        result = stacked.rvbuild(*words)
+        assert result.status == 2 and f"scene.image.stac: {server.url}/b.json: not found on the server" in result.err
+    result = stacked.rvbuild(*words)
+    assert result.status == 2 and f"{server.url}/a.json: cannot be reached: Connection refused" in result.err

@@ -252,6 +252,27 @@ def test_overrides_of_one_scene(loaded: Loader, base: str) -> None:
     assert (d.split, d.labels, d.image.slice()) == ("test", None, {"nodata": 0.0})
 
 
+def test_chips_of_one_scene_are_cut_in_their_own_way(loaded: Loader, base: str) -> None:
+    project = loaded(
+        base
+        + '[chip]\nsize_px = 40\nkeep = { classes = ["car"], otherwise = 0.5 }\n'
+        + '[scenes.by_id.b]\nchip = { method = "random", per_scene = 7, padding_px = [3, 0] }\n'
+        + "[scenes.by_id.c]\nchip.stride_px = [20, 10]\nchip.pad_direction = 'both'\n"
+    )
+    a, b, c = project.scenes
+    assert a.chip is None
+    assert b.chip is not None
+    assert c.chip is not None
+    plain = project.chip.slice()
+    assert b.chip.slice() == {**plain, "method": "random", "per_scene": 7, "padding_px": [3, 0]}
+    assert c.chip.slice() == {**plain, "stride_px": [20, 10], "pad_direction": "both"}
+
+
+def test_a_default_written_out_is_no_other_setting(loaded: Loader, base: str) -> None:
+    text = "[chip]\npad_direction = 'end'\nstride_px = 300\nwithin_aoi = true\n"
+    assert loaded(base + text).chip.slice() == loaded(base).chip.slice()
+
+
 def test_no_value_may_be_nodata(loaded: Loader, base: str) -> None:
     project = loaded(base.replace('"data/{id}.tif"', '{ files = "{id}.tif", nodata = [] }'))
     assert project.scenes[0].image.slice() == {"nodata": []}

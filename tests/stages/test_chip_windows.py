@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import rasterio.crs
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rvbuild.geo.aoi import Aoi, open_aoi
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.windows import Window, sliding
-from rvbuild.stages.chip_windows import candidates, survives, uniform
+from rvbuild.stages.chip_windows import candidates, survives, uniform, why_none
 from tests.stages.sample_scenes import CHIP, CRS, TRANSFORM, write_aoi
 
 GRID = Grid(100, 120, TRANSFORM, rasterio.crs.CRS.from_user_input(CRS))
@@ -113,3 +117,105 @@ def test_uniform_never_changes() -> None:
     """The chips of every project hang on these numbers."""
     assert uniform(0, "row", 1, 2) == 0.8052936117017302
     assert uniform(7, "keep", 0, 0, 16, 16) == 0.1779984731221056
+
+
+LENGTHS = st.tuples(st.integers(1, 60), st.integers(1, 60))
+
+
+@settings(max_examples=300, deadline=None)
+@given(LENGTHS, st.integers(1, 30), LENGTHS, st.sampled_from(["end", "start", "both"]))
+def test_windows_without_a_set_padding_cover_the_scene(
+    shape: tuple[int, int], size: int, stride: tuple[int, int], direction: str
+) -> None:
+    grid = Grid(*shape, TRANSFORM, None)
+    stride = (min(stride[0], size), min(stride[1], size))
+    chip = {**CHIP, "size_px": size, "stride_px": list(stride), "pad_direction": direction}
+    found = candidates(grid, None, chip, 0)
+    seen = np.zeros(shape, dtype=bool)
+    for window in found:
+        part = window.clip(*shape)
+        assert part.height
+        assert part.width
+        seen[part.slices_in(grid.window)] = True
+    assert seen.all()
+    rows = sorted({window.row for window in found})
+    assert set(np.diff(rows)) <= {stride[0]}
+    # As few as can cover it, with nothing beyond the side that is not padded.
+    assert len(rows) == max(0, -(-(shape[0] - size) // stride[0])) + 1
+    if direction == "end":
+        assert rows[0] == 0
+    elif direction == "start":
+        assert rows[-1] + size == shape[0] or shape[0] <= size
+    else:
+        assert abs(-rows[0] - (rows[-1] + size - shape[0])) <= 1
+
+
+@settings(max_examples=300, deadline=None)
+@given(LENGTHS, st.integers(1, 30), LENGTHS, LENGTHS, st.sampled_from(["end", "start", "both"]))
+def test_windows_with_a_set_padding_are_all_of_the_grid_that_fit(
+    shape: tuple[int, int], size: int, stride: tuple[int, int], padding: tuple[int, int], direction: str
+) -> None:
+    grid = Grid(*shape, TRANSFORM, None)
+    chip = {**CHIP, "size_px": size, "stride_px": stride, "padding_px": padding, "pad_direction": direction}
+    found = [(window.row, window.col) for window in candidates(grid, None, chip, 0)]
+
+    def places(axis: int) -> list[int]:
+        before, after = (0 if direction == no else padding[axis] for no in ("end", "start"))
+        fitting = range(-before, shape[axis] + after - size + 1, stride[axis])
+        return [start for start in fitting if start + size > 0 and start < shape[axis]]
+
+    assert found == [(row, col) for row in places(0) for col in places(1)]
+
+
+@settings(max_examples=200, deadline=None)
+@given(LENGTHS, st.integers(1, 40), st.integers(0, 20), st.integers(0, 20), st.integers(0, 40), st.integers(0, 100))
+def test_random_windows_have_sizes_within_the_limits_and_lie_in_scene_and_padding(
+    shape: tuple[int, int], height: int, more: int, less: int, padding: int, seed: int
+) -> None:
+    limits = {"height_limits_px": [height, height + more], "width_limits_px": [height + less, height + less]}
+    chip = {**CHIP, "method": "random", "per_scene": 8, "padding_px": padding, **limits}
+    found = candidates(Grid(*shape, TRANSFORM, None), None, chip, seed)
+    assert len(found) == 8
+    for window in found:
+        assert height <= window.height <= height + more
+        assert window.width == height + less
+        assert window.clip(*shape).height
+        for start, size, length in ((window.row, window.height, shape[0]), (window.col, window.width, shape[1])):
+            if size <= length + 2 * padding:
+                assert -padding <= start <= length + padding - size
+            else:
+                assert start == 0
+
+
+def test_random_windows_take_all_places_of_the_padding() -> None:
+    found = windows(method="random", per_scene=4000, padding_px=[10, 0])
+    assert {window.row for window in found} == set(range(-10, 100 + 10 - 16 + 1))
+    assert {window.col for window in found} == set(range(120 - 16 + 1))
+
+
+def test_padding_is_beyond_an_area_only_where_that_ends_with_the_scene(tmp_path: Path) -> None:
+    aoi = area(tmp_path, (0, 50, 40, 120))
+    found = windows(aoi, method="random", per_scene=1500, padding_px=8)
+    assert all(aoi.contains(window) for window in found)
+    assert {window.row for window in found} == set(range(-8, 40 - 16 + 1))
+    assert {window.col for window in found} == set(range(50, 120 + 8 - 16 + 1))
+
+
+def test_the_number_of_attempts(tmp_path: Path) -> None:
+    aoi = area(tmp_path, (0, 0, 16, 16), (80, 100, 96, 116))  # two places of 8 000
+    assert len(windows(aoi, method="random", per_scene=5, max_attempts=1)) < 5
+    assert windows(aoi, method="random", per_scene=5, max_attempts=10**6) != []
+
+
+@pytest.mark.parametrize(
+    ("box", "chip", "message"),
+    [
+        ((200, 200, 210, 210), {}, "the area of interest shares nothing with the image"),
+        ((40, 40, 50, 52), {}, r"no window lies in the area .*12 x 10 px .*size_px = 16.*chip.within_aoi = false"),
+        (None, {"size_px": 200, "padding_px": 3}, r"200 px do not fit into the image of 120 x 100 px.*chip.padding_px"),
+    ],
+)
+def test_why_there_is_no_window(tmp_path: Path, box: Any, chip: dict[str, Any], message: str) -> None:
+    aoi = None if box is None else area(tmp_path, box)
+    assert windows(aoi, **chip) == []
+    assert re.search(message, why_none(GRID, aoi, {**CHIP, **chip}))
