@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -123,6 +124,7 @@ def test_incremental_equals_clean(template: Path, task: str, edits: list[tuple[s
         assert result.did("built") <= foretold.did("stale") | foretold.did("waiting") | foretold.did("missing")
         clean = Space(base / "clean")
         shutil.copytree(space.root, clean.root, ignore=shutil.ignore_patterns("cache"))
+        sys.modules.pop("detector", None)  # of the other workspace
         assert clean.rvbuild("build", "-q").status == 0
         assert space.shown() == clean.shown()
         assert space.rvbuild("build", "--json").did("fresh") == {
