@@ -23,6 +23,7 @@ NAMES = (
     "predict",
     "evaluate",
     "detection",
+    "mosaic",
     "vectors",
     "check",
 )

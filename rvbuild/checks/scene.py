@@ -5,7 +5,6 @@ What is found is JSON data, so that it can be kept for as long as the files stay
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,10 @@ from rvbuild import tasks
 from rvbuild.checks.findings import Level
 from rvbuild.errors import RvbuildError
 from rvbuild.geo.aoi import Aoi, open_aoi
-from rvbuild.geo.grid import Grid, crs_name, reproject
-from rvbuild.geo.image import SceneImage, open_scene_image
+from rvbuild.geo.grid import Grid, reproject
+from rvbuild.geo.image import describe, open_scene_image
 from rvbuild.geo.labels_vector import read_tables
 from rvbuild.geo.raster import open_image
-from rvbuild.geo.vectors import METRES_PER_DEGREE
 from rvbuild.stages.block_cache import MAX_BYTES
 from rvbuild.stages.chip_windows import candidates
 
@@ -103,7 +101,7 @@ class _Look:
     def _look_at_image(self) -> None:
         with open_scene_image(self.inputs["image"], self.settings) as image:
             self._grid = image.grid
-            self.facts["image"] = _describe(image)
+            self.facts["image"] = describe(image)
             size_px = self.settings["chip"]["size_px"]
             if (needed := image.cache_bytes(size_px)) > 4 * MAX_BYTES:
                 self._problem(
@@ -212,30 +210,6 @@ class _Look:
                 f"a chip of {size} px is larger than the image of {grid.width} x {grid.height} px (width x height): "
                 f"{share:.0%} of it is padding. Make chip.size_px smaller",
             )
-
-
-def _describe(image: SceneImage) -> Facts:
-    grid = image.grid
-    a, b, _, d, e, _ = grid.transform[:6]
-    side = math.sqrt(abs(a * e - b * d))
-    res_m: float | None = side
-    if grid.crs is None:
-        res_m = None
-    elif grid.crs.is_geographic:
-        _, south, _, north = grid.bounds(grid.window)
-        res_m = side * METRES_PER_DEGREE * math.sqrt(max(0.0, math.cos(math.radians((south + north) / 2))))
-    else:
-        res_m = side * float(grid.crs.linear_units_factor[1])
-    return {
-        "height": grid.height,
-        "width": grid.width,
-        "crs": None if grid.crs is None else crs_name(grid.crs),
-        "placed": not grid.transform.is_identity,
-        "res_m": res_m if res_m is not None and math.isfinite(res_m) else None,
-        "bands": image.count,
-        "dtype": str(image.dtype),
-        "itemsize": int(image.dtype.itemsize),
-    }
 
 
 def _kind_of(error: Exception, files: Sequence[Path]) -> str:

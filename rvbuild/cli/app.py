@@ -137,11 +137,25 @@ def clean(words: tuple[str, ...], keep_cache: bool, quiet: bool, verbose: bool) 
 @app.command()
 @_words
 @_set
-def check(words: tuple[str, ...], overrides: tuple[str, ...]) -> int:
+@_json
+@_quiet
+@_verbose
+def data(words: tuple[str, ...], overrides: tuple[str, ...], as_json: bool, quiet: bool, verbose: bool) -> int:
+    """Show what projects hold: scenes, sizes, classes; as a table, and as a page with pictures."""
+    from rvbuild.cli import showing
+
+    return showing.data(words, overrides, as_json, -1 if quiet else 1 if verbose else 0)
+
+
+@app.command()
+@_words
+@_set
+@click.option("--deep", is_flag=True, help="Read every pixel of imagery and labels, too; kept until a file changes.")
+def check(words: tuple[str, ...], overrides: tuple[str, ...], deep: bool) -> int:
     """Find all that is wrong with projects before work starts."""
     from rvbuild.cli import checking
 
-    return checking.check(words, overrides)
+    return checking.check(words, overrides, deep)
 
 
 @app.command()
