@@ -169,8 +169,11 @@ def _tracebacks(now: Session, failed: Sequence[Outcome]) -> list[str]:
     if not texts:
         return []
     log = now.workspace.cache / "log" / "failures.txt"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    log.write_text("\n".join(texts))
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text("\n".join(texts))
+    except OSError:  # the disk that the failures speak of is full
+        return []
     return [f"  (details: {now.workspace.show(log)})"]
 
 

@@ -27,6 +27,9 @@ _BAND_ROWS = 128
 """Rows that are gathered before they are written, and the height of a tile of the temporary file: whole tiles are
 written once, never read back and compressed again."""
 
+_COPY_CACHE_BYTES = 16 << 20
+"""Of GDAL's cache of blocks while the final file is made: each block is read once, so that more is of no use."""
+
 
 class _CogWriter:
     """Streams rows of a raster into a temporary GeoTIFF and makes a COG of it."""
@@ -132,7 +135,7 @@ class _CogWriter:
                 self._flush(self._held)
             if self._next_row != self.grid.height:
                 raise ValueError(f"{self.path.name}: {self._next_row} of {self.grid.height} rows were written")
-            with rasterio.Env(**self._env):
+            with rasterio.Env(**self._env, GDAL_CACHEMAX=_COPY_CACHE_BYTES):
                 self._file.close()
                 rasterio.shutil.copy(self._temp, self.path, driver="COG", **self._options)
         finally:

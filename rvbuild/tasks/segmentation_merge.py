@@ -67,6 +67,8 @@ class SegmentationMerger:
     def finish(self) -> None:
         """Write the remaining rows and close the rasters."""
         self._blender.finish()
+        # Making the final files takes memory, too.
+        del self._blender
         for writer in (self._labels, self._scores):
             if writer is not None:
                 writer.close()

@@ -99,6 +99,7 @@ def test_polygons_lie_on_the_buildings(workspace):
 
 def test_rasters_have_the_grid_of_the_image(workspace):
     folder = workspace / "cache" / "atlanta_buildings" / "predict" / "east"
+    assert (folder / "outlines.gpkg").exists() and (folder / "outlines.qml").exists()
     with rasterio.open(folder / "labels.tif") as file:
         labels = file.read(1)
         assert file.transform == TRANSFORM

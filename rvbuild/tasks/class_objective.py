@@ -1,0 +1,99 @@
+"""What a training on classes minimises, of pixels as of chips: the loss of logits over what has a label."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from rvbuild.errors import DataError, ModelError
+from rvbuild.learn.hooks import Targets
+from rvbuild.learn.loss import IGNORE, Loss, class_weights, make_loss
+from rvbuild.learn.metrics import Confusion
+
+
+class Logits(Protocol):
+    """The logits `(N, K, ...)` float32 of a model; K is checked if it is given."""
+
+    def __call__(self, model: nn.Module, images: torch.Tensor, outputs: int | None = None) -> torch.Tensor:
+        """Return them."""
+
+
+class ClassObjective:
+    """Classification: the loss over what has a label, and the confusion of the most likely class.
+
+    Parameters
+    ----------
+    loss
+        Of logits `(N, K, ...)` and targets `(N, ...)` in output positions.
+    outputs, output_ids
+        Name and class id of each output. All other class ids are ignored.
+    logits
+        Of the model.
+    target
+        The name of the target that holds class ids, `(N, ...)` uint8.
+    """
+
+    def __init__(
+        self, loss: Loss, outputs: Sequence[str], output_ids: Sequence[int], logits: Logits, target: str
+    ) -> None:
+        self._loss, self._logits, self._target = loss, logits, target
+        self._outputs = tuple(outputs)
+        # Position of a class id among the outputs.
+        self._positions = torch.full((256,), IGNORE, dtype=torch.int64)
+        self._positions[list(output_ids)] = torch.arange(len(outputs))
+        self._confusion = Confusion(outputs)
+
+    def loss(self, model: nn.Module, images: torch.Tensor, targets: Targets) -> torch.Tensor:
+        """Return the loss of one batch; see `rvbuild.learn.hooks.Objective`."""
+        return self._losses(self._logits(model, images, len(self._outputs)), self._wanted(targets))
+
+    def parts(self) -> dict[str, float]:
+        """Return nothing: the loss is one."""
+        return {}
+
+    def validate(self, model: nn.Module, images: torch.Tensor, targets: Targets) -> torch.Tensor:
+        """Return the loss of one validation batch, and count it."""
+        found, wanted = self._logits(model, images, len(self._outputs)), self._wanted(targets)
+        self._confusion.add(wanted.cpu().numpy(), found.cpu().numpy().argmax(axis=1))
+        return self._losses(found, wanted)
+
+    def scores(self) -> dict[str, Any]:
+        """Return IoU and F1 since the last call."""
+        return self.counted().scores()
+
+    def counted(self) -> Confusion:
+        """Return what was counted since the last call."""
+        counted, self._confusion = self._confusion, Confusion(self._outputs)
+        return counted
+
+    def _wanted(self, targets: Targets) -> torch.Tensor:
+        """Return the targets as output positions, int64, IGNORE where nothing is known."""
+        ids = targets[self._target]
+        self._positions = self._positions.to(ids.device)
+        return self._positions[ids.int()]
+
+    def _losses(self, found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        value = self._loss(found, wanted)
+        if not isinstance(value, torch.Tensor) or value.numel() != 1:
+            raise ModelError(f"train.loss: expected the loss to return one number as a tensor, found {value!r:.200}")
+        return value.reshape(())
+
+
+def loss_of(
+    train: Mapping[str, Any], outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray, nothing: str
+) -> Loss:
+    """Return the loss of the train settings, or raise a DataError that begins with `nothing` if there are no labels.
+
+    The parameters are those of `rvbuild.tasks.protocol.Task.objective`.
+    """
+    counts = class_counts[list(output_ids)]
+    if not counts.any():
+        raise DataError(
+            f"{nothing} has one of the classes {', '.join(outputs)}: there is nothing to learn from; look at the "
+            "contact sheets of the chips, and at the labels' settings"
+        )
+    return make_loss(train["loss"], train["loss_args"], class_weights(train["class_weights"], outputs, counts))
