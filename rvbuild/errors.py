@@ -5,6 +5,7 @@ RvbuildError                 base: one message a user can act on, never a traceb
 │   └── ProjectError         every problem of a project file, at once
 ├── StageError               a stage cannot give its result (exit status 1)
 │   ├── DataError            imagery, labels or areas are not what the project says
+│   │   └── LabelValueError  pixels of labels hold values that stand for no class
 │   └── ModelError           a model, its weights or its code cannot be used
 └── StoreError               the store or the state database cannot be used (exit status 1)
 
@@ -14,7 +15,7 @@ A message says where, what was expected, what was found, the nearest valid name,
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 class RvbuildError(Exception):
@@ -43,6 +44,14 @@ class StageError(RvbuildError):
 
 class DataError(StageError):
     """Imagery, labels or areas are not what the project says."""
+
+
+class LabelValueError(DataError):
+    """Pixels of labels hold values that stand for no class; `values` says how many hold which."""
+
+    def __init__(self, message: str, values: Mapping[str, int]) -> None:
+        self.values = dict(values)
+        super().__init__(message)
 
 
 class ModelError(StageError):

@@ -38,6 +38,41 @@ def findings(project: Project, facts: Mapping[str, Facts]) -> Iterator[Finding]:
     yield from _without_effect(project, scenes, images)
 
 
+def with_surveys(
+    facts: Mapping[str, Facts], surveys: Mapping[str, Facts], labels: Mapping[str, str]
+) -> dict[str, Facts]:
+    """Return facts to which surveys of all pixels add theirs.
+
+    Parameters
+    ----------
+    facts
+        As for `findings`.
+    surveys
+        Scene id → what the data stage has found of it.
+    labels
+        Scene id → the path of its labels, for messages.
+    """
+    found: dict[str, Facts] = {}
+    for id_, one in facts.items():
+        survey = surveys.get(id_)
+        if survey is None:
+            found[id_] = one
+            continue
+        problems = [*one["problems"]]
+        if not survey["valid"]:
+            text = "no pixel has data: see the nodata value, masks and alpha of the image, and its area of interest"
+            problems.append([Level.ERROR.value, "image", "no data", text])
+        if survey.get("unknown"):
+            values = ", ".join(f"{value} ({count:,} pixels)" for value, count in survey["unknown"].items())
+            text = f"{labels[id_]}: values that stand for no class: {values}. Give them a class with `map` or `other`"
+            problems.append(
+                [Level.ERROR.value, "labels", "unknown values", f"{text}, or call one `nodata`, in `labels`"]
+            )
+        counted = "counts" in survey and not survey["unknown"]
+        found[id_] = {**one, "problems": problems, **({"labels": {"features": survey["counts"]}} if counted else {})}
+    return found
+
+
 def _different_images(images: Mapping[str, Facts]) -> Iterator[Finding]:
     """Report scenes whose number of bands or dtype is not that of most: a model takes one of each."""
     for key, what, remedy in (

@@ -17,13 +17,12 @@ from rvbuild import tasks
 from rvbuild.checks.findings import Level
 from rvbuild.errors import RvbuildError
 from rvbuild.geo.aoi import Aoi, open_aoi
-from rvbuild.geo.grid import Grid, crs_name, reproject
-from rvbuild.geo.image import SceneImage, open_scene_image
+from rvbuild.geo.grid import Grid, reproject
+from rvbuild.geo.image import describe, open_scene_image
 from rvbuild.geo.labels_vector import read_tables
 from rvbuild.geo.raster import open_image
-from rvbuild.geo.vectors import METRES_PER_DEGREE
 from rvbuild.stages.block_cache import MAX_BYTES
-from rvbuild.stages.chip_windows import candidates
+from rvbuild.stages.chip_windows import LIMITS, both_ways, candidates, why_none
 
 MAX_VECTOR_BYTES = 50_000_000
 """Vector labels that are larger are not read: only opening them shows what is wrong with them."""
@@ -103,7 +102,7 @@ class _Look:
     def _look_at_image(self) -> None:
         with open_scene_image(self.inputs["image"], self.settings) as image:
             self._grid = image.grid
-            self.facts["image"] = _describe(image)
+            self.facts["image"] = describe(image)
             size_px = self.settings["chip"]["size_px"]
             if (needed := image.cache_bytes(size_px)) > 4 * MAX_BYTES:
                 self._problem(
@@ -189,12 +188,15 @@ class _Look:
         size = chip["size_px"]
         if chip["method"] != "sliding":
             self.facts["chips"] = chip["per_scene"]
-            size = min(chip["size_limits_px"] or (size,))
-        elif grid.height * grid.width / chip["stride_px"] ** 2 <= MAX_WINDOWS:
+            smallest = [min(chip[key]) for key in LIMITS if chip.get(key)]
+            size = max(smallest) if smallest else size
+        elif grid.height * grid.width / math.prod(both_ways(chip["stride_px"])) <= MAX_WINDOWS:
             task, files = tasks.get(self.settings["task"]), self.inputs["labels"]
             windows = task.chip_windows(files, self.settings["labels"], grid, self.settings["classes"], chip)
             self.facts["chips"] = len(candidates(grid, self._aoi, chip, 0, windows))
-        if self.facts.get("chips") == 0 and not self._outside:
+        if self.facts.get("chips") == 0 and chip.get("padding_px") is not None and not self._outside:
+            self._problem(Level.WARNING, "", "no chips", why_none(grid, self._aoi, chip))
+        elif self.facts.get("chips") == 0 and not self._outside:
             inside = "in the area of interest" if self._aoi is not None and chip["within_aoi"] else "on the scene"
             self._problem(
                 Level.WARNING,
@@ -212,30 +214,6 @@ class _Look:
                 f"a chip of {size} px is larger than the image of {grid.width} x {grid.height} px (width x height): "
                 f"{share:.0%} of it is padding. Make chip.size_px smaller",
             )
-
-
-def _describe(image: SceneImage) -> Facts:
-    grid = image.grid
-    a, b, _, d, e, _ = grid.transform[:6]
-    side = math.sqrt(abs(a * e - b * d))
-    res_m: float | None = side
-    if grid.crs is None:
-        res_m = None
-    elif grid.crs.is_geographic:
-        _, south, _, north = grid.bounds(grid.window)
-        res_m = side * METRES_PER_DEGREE * math.sqrt(max(0.0, math.cos(math.radians((south + north) / 2))))
-    else:
-        res_m = side * float(grid.crs.linear_units_factor[1])
-    return {
-        "height": grid.height,
-        "width": grid.width,
-        "crs": None if grid.crs is None else crs_name(grid.crs),
-        "placed": not grid.transform.is_identity,
-        "res_m": res_m if res_m is not None and math.isfinite(res_m) else None,
-        "bands": image.count,
-        "dtype": str(image.dtype),
-        "itemsize": int(image.dtype.itemsize),
-    }
 
 
 def _kind_of(error: Exception, files: Sequence[Path]) -> str:

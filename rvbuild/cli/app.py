@@ -93,11 +93,12 @@ for _stage in (*STAGES, "build"):
 @_set
 @_json
 @_quiet
-def status(words: tuple[str, ...], overrides: tuple[str, ...], as_json: bool, quiet: bool) -> int:
-    """Show each artifact's state, the reason, and the time it will take."""
+@_verbose
+def status(words: tuple[str, ...], overrides: tuple[str, ...], as_json: bool, quiet: bool, verbose: bool) -> int:
+    """Show the states of each stage, why artifacts are not fresh, and the time a run will take."""
     from rvbuild.cli import asking
 
-    return asking.status(words, overrides, as_json, -1 if quiet else 0)
+    return asking.status(words, overrides, as_json, -1 if quiet else 1 if verbose else 0)
 
 
 @app.command()
@@ -137,11 +138,25 @@ def clean(words: tuple[str, ...], keep_cache: bool, quiet: bool, verbose: bool) 
 @app.command()
 @_words
 @_set
-def check(words: tuple[str, ...], overrides: tuple[str, ...]) -> int:
+@_json
+@_quiet
+@_verbose
+def data(words: tuple[str, ...], overrides: tuple[str, ...], as_json: bool, quiet: bool, verbose: bool) -> int:
+    """Show what projects hold: scenes, sizes, classes; as a table, and as a page with pictures."""
+    from rvbuild.cli import showing
+
+    return showing.data(words, overrides, as_json, -1 if quiet else 1 if verbose else 0)
+
+
+@app.command()
+@_words
+@_set
+@click.option("--deep", is_flag=True, help="Read every pixel of imagery and labels, too; kept until a file changes.")
+def check(words: tuple[str, ...], overrides: tuple[str, ...], deep: bool) -> int:
     """Find all that is wrong with projects before work starts."""
     from rvbuild.cli import checking
 
-    return checking.check(words, overrides)
+    return checking.check(words, overrides, deep)
 
 
 @app.command()

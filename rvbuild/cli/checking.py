@@ -6,18 +6,21 @@ import importlib
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import click
 
 from rvbuild.build.artifact import Artifact, Source
 from rvbuild.build.decide import State
+from rvbuild.build.execute import Did
 from rvbuild.build.worker import Job
 from rvbuild.build.workers import Executor
-from rvbuild.build.workspace import Workspace
+from rvbuild.build.workspace import Workspace, locked
 from rvbuild.checks import project as across
 from rvbuild.checks import resources
 from rvbuild.checks.findings import Finding, Level
+from rvbuild.cli import report, showing
 from rvbuild.cli.session import Session, jobs_default, load_all, make_executor, project_paths, rules
 from rvbuild.errors import ProjectError
 from rvbuild.progress import Silent
@@ -29,8 +32,8 @@ _BATCH = 25
 _DONE = (State.FRESH, State.RESTORABLE)
 
 
-def check(words: Sequence[str], overrides: Sequence[str]) -> int:
-    """Look for all that is wrong with projects and their files; raise with every error."""
+def check(words: Sequence[str], overrides: Sequence[str], deep: bool = False) -> int:
+    """Look for all that is wrong with projects and their files, with `deep` in all pixels; raise with every error."""
     projects = load_all(project_paths(words), overrides)
     problems = [problem for project in projects for problem in missing_files(project)]
     if problems:
@@ -38,10 +41,14 @@ def check(words: Sequence[str], overrides: Sequence[str]) -> int:
     workspace = Workspace(projects[0].workspace, lambda line: click.echo(line, err=True))
     executor = make_executor(workspace)
     try:
-        found = {project.name: _look(project, workspace, executor, None) for project in projects}
+        facts = {project.name: _facts(project, workspace, executor, None) for project in projects}
+        cut = {project.name: _cut(project, workspace) for project in projects}
     finally:
         executor.close()
         workspace.close()
+    if deep:
+        facts = {project.name: _surveyed(project, facts[project.name]) for project in projects}
+    found = {project.name: _findings(project, facts[project.name], cut[project.name]) for project in projects}
     errors = [line for project in projects for line in tell(project, _of(found[project.name], Level.ERROR))]
     warnings = [line for project in projects for line in tell(project, _of(found[project.name], Level.WARNING))]
     for line in warnings:
@@ -88,7 +95,9 @@ def before_build(now: Session, closure: Sequence[Artifact], keep_going: bool, sa
         stages = {a.stage for a in of_project}
         findings = [
             finding
-            for finding in _look(project, now.workspace, now.executor, scenes)
+            for finding in _findings(
+                project, _facts(project, now.workspace, now.executor, scenes), _cut(project, now.workspace)
+            )
             if _concerns(finding, roles, stages)
         ]
         for line in tell(project, _of(findings, Level.WARNING)):
@@ -148,8 +157,38 @@ def _concerns(finding: Finding, roles: Mapping[str, set[str]], stages: Collectio
     return "chip" in stages or "train" in stages
 
 
-def _look(project: Project, workspace: Workspace, executor: Executor, scenes: Collection[str] | None) -> list[Finding]:
-    """Return all findings about a project, looking only at scenes whose answer is not kept."""
+def _findings(project: Project, facts: Mapping[str, Any], cut: Collection[str]) -> list[Finding]:
+    """Return all findings about a project; `cut` are the scenes that have chips."""
+    to_cut = [id_ for id_ in facts if id_ not in cut]
+    return [*across.findings(project, facts), *resources.findings(project, facts, to_cut)]
+
+
+def _surveyed(project: Project, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return facts to which all pixels of the scenes that could be opened have been added."""
+    broken = {id_ for id_, one in facts.items() if any(p[0] == Level.ERROR.value for p in one["problems"])}
+    whole = replace(project, scenes=tuple(scene for scene in project.scenes if scene.id not in broken))
+    reporter = report.make(False, 0, False)
+    try:
+        with locked(project.workspace, reporter.note), showing.surveys([whole], reporter) as (now, outcomes):
+            folder = now.workspace.cache / project.name / "data"
+            done = {o.artifact.scene for o in outcomes if o.did in showing.DONE and o.artifact.scene is not None}
+            surveys = {id_: json.loads((folder / f"{id_}.json").read_text(encoding="utf-8")) for id_ in done}
+            failed = {o.artifact.scene: o.message for o in outcomes if o.did is Did.FAILED}
+    finally:
+        reporter.close()
+    labels = {scene.id: scene.labels.files[0] for scene in project.scenes if scene.labels}
+    found = across.with_surveys(facts, surveys, labels)
+    for id_, message in failed.items():
+        if id_ is not None:
+            problem = [Level.ERROR.value, "", "unreadable", message]
+            found[id_] = {**found[id_], "problems": [*found[id_]["problems"], problem]}
+    return found
+
+
+def _facts(
+    project: Project, workspace: Workspace, executor: Executor, scenes: Collection[str] | None
+) -> dict[str, Any]:
+    """Return what is known of scenes, looking only at those whose answer is not kept."""
     requests = list(_rule().requests(project, scenes))
     keys = {request.scene: request.key() for request in requests}
     kept = {id_: workspace.state.view(key, _rule().NAME) for id_, key in keys.items()}
@@ -160,9 +199,14 @@ def _look(project: Project, workspace: Workspace, executor: Executor, scenes: Co
             facts[request.scene] = answer
         unchanged = [r for r in new if r.key() == keys[r.scene]]
         workspace.state.remember_views((keys[r.scene], _rule().NAME, json.dumps(facts[r.scene])) for r in unchanged)
+    return facts
+
+
+def _cut(project: Project, workspace: Workspace) -> set[str]:
+    """Return the scenes that have chips."""
     records = workspace.state.records()
-    cut = {a.scene for a in rules().chip.artifacts(project, "") if a.name in records and not records[a.name].cleaned}
-    return [*across.findings(project, facts), *resources.findings(project, facts, facts.keys() - cut)]
+    names = {a.scene: a.name for a in rules().chip.artifacts(project, "") if a.scene is not None}
+    return {scene for scene, name in names.items() if name in records and not records[name].cleaned}
 
 
 def _ask(requests: Sequence[Any], workspace: Workspace, executor: Executor) -> list[dict[str, Any]]:

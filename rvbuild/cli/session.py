@@ -140,13 +140,14 @@ def session(
     say: Callable[[str], None],
     inline: bool = False,
     forced: Callable[[list[Artifact]], frozenset[str]] | None = None,
+    artifacts: list[Artifact] | None = None,
 ) -> Iterator[Session]:
-    """Open the workspace of `projects` and plan them."""
+    """Open the workspace of `projects` and plan them: all their artifacts, or those given."""
     workspace = Workspace(projects[0].workspace, say)
     executor: Executor | None = None
     try:
         executor = make_executor(workspace, inline)
-        artifacts = all_artifacts(projects, workspace)
+        artifacts = all_artifacts(projects, workspace) if artifacts is None else artifacts
         plan = Plan(workspace, artifacts, view_runner(executor), forced(artifacts) if forced else frozenset())
         yield Session(workspace, list(projects), artifacts, executor, plan)
     finally:

@@ -21,6 +21,9 @@ from rvbuild.geo.windows import Window
 
 Floats = NDArray[np.float64]
 
+METRES_PER_DEGREE = 111319.5
+"""Of latitude, and of longitude at the equator."""
+
 
 @dataclass(frozen=True)
 class Grid:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from rvbuild.geo.cropped import Cropped, window_of
+from rvbuild.geo.grid import METRES_PER_DEGREE, crs_name
 from rvbuild.geo.layer import Layer
 from rvbuild.geo.raster import open_image
 from rvbuild.geo.stack import open_stack
@@ -53,3 +55,28 @@ def open_scene_image(files: Sequence[Path], settings: Mapping[str, Any]) -> Scen
         source.close()
         raise
     return source
+
+
+def describe(image: SceneImage) -> dict[str, Any]:
+    """Return what an image is, as JSON data: size, CRS, pixel size in metres if that is known, bands and dtype."""
+    grid = image.grid
+    a, b, _, d, e, _ = grid.transform[:6]
+    side = math.sqrt(abs(a * e - b * d))
+    res_m: float | None = None
+    if grid.crs is None:
+        pass
+    elif grid.crs.is_geographic:
+        _, south, _, north = grid.bounds(grid.window)
+        res_m = side * METRES_PER_DEGREE * math.sqrt(max(0.0, math.cos(math.radians((south + north) / 2))))
+    else:
+        res_m = side * float(grid.crs.linear_units_factor[1])
+    return {
+        "height": grid.height,
+        "width": grid.width,
+        "crs": None if grid.crs is None else crs_name(grid.crs),
+        "placed": not grid.transform.is_identity,
+        "res_m": res_m if res_m is not None and math.isfinite(res_m) else None,
+        "bands": image.count,
+        "dtype": str(image.dtype),
+        "itemsize": int(image.dtype.itemsize),
+    }

@@ -102,7 +102,8 @@ def open_boxes(
         As for `rvbuild.geo.labels.open_labels`.
     settings_labels
         The labels slice of the project: of kind `vector`; or `coco`, `voc` or `csv` with `class`, `class_map`,
-        `unknown`, and `image` or `scene_image`, see `rvbuild.geo.box_files.read_box_file`.
+        `unknown`, and `image` or `scene_image`, see `rvbuild.geo.box_files.read_box_file`; `origin_px`, the column
+        and row at which the scene begins in the image whose pixels they count, if it is a part of it.
     null_id
         Boxes of the null class are left out.
 
@@ -146,4 +147,5 @@ def _from_box_files(
         known = [class_id is not None for class_id in of_file]
         parts.append(found.boxes[known])
         ids += [class_id for class_id in of_file if class_id is not None]
-    return np.concatenate(parts), ids
+    x, y = settings.get("origin_px", (0, 0))
+    return np.concatenate(parts) - np.array([x, y, x, y], dtype=np.float64), ids

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from rvbuild.errors import DataError
+from rvbuild.errors import DataError, LabelValueError
 from rvbuild.geo.classes import Classes, id_of, names, rgb
 from rvbuild.geo.grid import Grid, reproject, same_crs
 from rvbuild.geo.raster import RasterSource, open_image
@@ -71,7 +71,8 @@ class RasterLabels:
         if not valid.all():
             labels[~valid.all(axis=0)] = self._null_id
         if self._other == _UNKNOWN and (unknown := labels == _UNKNOWN).any():
-            raise DataError(self._decoder.complain(values, unknown, window, self._files))
+            message = self._decoder.complain(values, unknown, window, self._files)
+            raise LabelValueError(message, self._decoder.count(values, unknown))
         return labels
 
     def digest(self, window: Window) -> None:
@@ -225,6 +226,11 @@ class _IdDecoder:
             f'`nodata = {value}`, or give all such values to a class with `other = "class"` in `labels`'
         )
 
+    def count(self, values: Image, unknown: Mask) -> dict[str, int]:
+        """Return how many pixels hold each value that stands for no class."""
+        found, counts = np.unique(values[0][unknown], return_counts=True)
+        return {str(value): int(count) for value, count in zip(found, counts, strict=True)}
+
 
 class _RgbDecoder:
     """From colours to class ids, by one table over all colours."""
@@ -266,6 +272,11 @@ class _RgbDecoder:
             f"{where} the colour #{code:06x}, expected the colour of a class: {known}. "
             'Give all such colours to a class with `other = "class"` in `labels`'
         )
+
+    def count(self, values: Image, unknown: Mask) -> dict[str, int]:
+        """Return how many pixels have each colour that stands for no class."""
+        found, counts = np.unique(self._codes(values)[unknown], return_counts=True)
+        return {f"#{code:06x}": int(count) for code, count in zip(found, counts, strict=True)}
 
     def _codes(self, values: Image) -> NDArray[np.intp]:
         if self._palette is not None:

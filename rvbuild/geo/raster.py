@@ -58,15 +58,17 @@ class RasterSource(Layer):
             files=tuple(tile.path for tile in tiles),
         )
         self._tiles = tuple(tiles)
+        places = [tile.window for tile in tiles]
+        self._bounds = np.array([(w.row, w.col, w.row_stop, w.col_stop) for w in places], dtype=np.int64).T
         self._open: OrderedDict[Path, Any] = OrderedDict()
 
     def read_raw(self, window: Window) -> tuple[Image, Mask]:
         """Read a window; see `Layer.read_raw`."""
-        if len(self._tiles) == 1 and window.inside(self.grid.height, self.grid.width):
-            tile = self._tiles[0]
-            image, valid = read_bands(tile.path, self._dataset(tile.path), tile.bands, window)
+        tiles = self._touched(window)
+        if len(tiles) == 1 and window.intersection(tiles[0].window) == window:
+            image, valid = self._read_tile(tiles[0], window)
             return image, np.ones(image.shape, dtype=bool) if valid is None else np.array(valid)
-        return self._compose(window)
+        return self._compose(window, tiles)
 
     def cache_bytes(self, rows: int) -> int:
         """Return the bytes of decoded blocks; see `Layer.cache_bytes`."""
@@ -80,16 +82,25 @@ class RasterSource(Layer):
         while self._open:
             self._open.popitem()[1].close()
 
-    def _compose(self, window: Window) -> tuple[Image, Mask]:
+    def _touched(self, window: Window) -> list[_Tile]:
+        """Return the files that share pixels with a window, in order."""
+        row, col, row_stop, col_stop = self._bounds
+        touched = (row < window.row_stop) & (row_stop > window.row) & (col < window.col_stop) & (col_stop > window.col)
+        return [self._tiles[index] for index in np.flatnonzero(touched)]
+
+    def _read_tile(self, tile: _Tile, window: Window) -> tuple[Image, Mask | None]:
+        """Read a window of the scene that lies inside a file."""
+        row, col = window.row - tile.window.row, window.col - tile.window.col
+        inside = Window(row, col, window.height, window.width)
+        return read_bands(tile.path, self._dataset(tile.path), tile.bands, inside)
+
+    def _compose(self, window: Window, tiles: Sequence[_Tile]) -> tuple[Image, Mask]:
         """Read a window from the files that it touches; only valid pixels cover those of earlier files."""
         shape = (self.count, window.height, window.width)
         image, valid = np.zeros(shape, dtype=self.dtype), np.zeros(shape, dtype=bool)
-        for tile in self._tiles:
+        for tile in tiles:
             part = window.intersection(tile.window)
-            if not (part.height and part.width):
-                continue
-            inside = Window(part.row - tile.window.row, part.col - tile.window.col, part.height, part.width)
-            pixels, data = read_bands(tile.path, self._dataset(tile.path), tile.bands, inside)
+            pixels, data = self._read_tile(tile, part)
             rows, cols = part.slices_in(window)
             if data is None:
                 image[:, rows, cols], valid[:, rows, cols] = pixels, True

@@ -27,7 +27,7 @@ from rvbuild import filters
 from rvbuild.errors import DataError, nearest
 from rvbuild.geo import antimeridian
 from rvbuild.geo.environment import DETERMINISTIC_ENVIRONMENT
-from rvbuild.geo.grid import Grid, crs_name, reproject
+from rvbuild.geo.grid import METRES_PER_DEGREE, Grid, crs_name, reproject
 from rvbuild.geo.reading import parts
 from rvbuild.geo.shapes import shapes_of
 from rvbuild.urls import Url
@@ -47,9 +47,6 @@ so that a vertex on a pixel's corner lies exactly there and every window sees th
 
 LARGEST = 1e15
 """No map has coordinates beyond it."""
-
-METRES_PER_DEGREE = 111319.5
-"""Of latitude, and of longitude at the equator."""
 
 SINGLE = {
     "MultiPoint": "Point",

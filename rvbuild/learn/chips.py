@@ -69,6 +69,9 @@ class Chips:
         counts = [np.asarray(index["class_counts"], dtype=np.int64) for index in filled]
         self.class_counts = np.sum(counts, axis=0) if counts else np.zeros(0, dtype=np.int64)
         """(n_classes,) int64: occurrences of each class id in all chips."""
+        by_chip = [row for index in filled for row in index.get("chip_class_counts", ())]
+        self.chip_class_counts = np.array(by_chip, dtype=np.int64).reshape(len(by_chip), len(self.classes))
+        """(n, n_classes) int64: occurrences in each chip, if all indices tell them."""
         self._open: OrderedDict[int, tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]] = OrderedDict()
 
     def __len__(self) -> int:

@@ -148,12 +148,16 @@ def _same(batch: Any) -> Any:
     return batch
 
 
-def epoch_requests(count: int, batch_size: int, seed: int, epoch: int) -> list[Request]:
+def epoch_requests(
+    count: int, batch_size: int, seed: int, epoch: int, chances: np.ndarray | None = None
+) -> list[Request]:
     """Return the batches of one training epoch, in an order that (seed, epoch) decides.
 
+    Each of `count` chips comes once; or, with `chances`, `(count,)` probabilities, as many are drawn, some repeatedly.
     A last batch of a single chip is left out if there are others: batch normalisation cannot learn from one value.
     """
-    order = np.random.default_rng([seed, epoch]).permutation(count).tolist()
+    rng = np.random.default_rng([seed, epoch])
+    order = (rng.permutation(count) if chances is None else rng.choice(count, count, p=chances)).tolist()
     batches = [order[start : start + batch_size] for start in range(0, count, batch_size)]
     if len(batches) > 1 and batch_size > 1 and len(batches[-1]) == 1:
         batches.pop()

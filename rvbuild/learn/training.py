@@ -39,6 +39,8 @@ class Data:
     count: int
     """Training chips."""
     validation_count: int
+    chances: np.ndarray | None = None
+    """`(count,)` with which probability each is drawn; None: each comes once in an epoch."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,8 @@ class Training:
 
     def _learn(self, epoch: int, epochs: int) -> tuple[float, float]:
         """Return the mean loss per chip of one epoch of steps, and the last learning rate."""
-        requests = epoch_requests(self._data.count, self._train["batch_size"], self._seed, epoch)
+        data = self._data
+        requests = epoch_requests(data.count, self._train["batch_size"], self._seed, epoch, data.chances)
         self._progress.start(f"epoch {epoch}/{epochs}", sum(len(r.chips) for r in requests), "chips")
         digest = hashlib.blake2b(f"{self._seed}/{epoch}".encode(), digest_size=8)
         seed_everything(int.from_bytes(digest.digest(), "little"))

@@ -118,15 +118,20 @@ class VectorLabels:
 
 @dataclass(frozen=True)
 class BoxFileLabels:
-    """Labels as box files: the files, expanded, how they are read, and the name of the scene's image file."""
+    """Labels as box files: the files, expanded, how they are read, and the name of the scene's image file.
+
+    With `origin_px`, the scene is a part of the image that begins at this column and row: boxes count from the image's.
+    """
 
     files: tuple[str, ...]
     table: BoxFileTable
     scene_image: str
+    origin_px: tuple[int, int] | None = None
 
     def slice(self) -> dict[str, Any]:
         """Return the settings, without the paths."""
-        return self.table.settings(self.scene_image)
+        origin = {} if self.origin_px is None else {"origin_px": list(self.origin_px)}
+        return {**self.table.settings(self.scene_image), **origin}
 
 
 def _with_cells(settings: dict[str, Any], cells: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from rvbuild.project.splits import Placed, placed
 from rvbuild.project.stac import AssetError, StacError, StacReader, layout
 from rvbuild.project.train import METRICS, MODELS, TrainTable
 from rvbuild.project.vectors import areas
+from rvbuild.urls import to_path
 
 _PURPOSE = {"train": "training", "validation": "validation"}
 
@@ -245,7 +246,7 @@ class Resolver:
             return RasterLabels(self._files(id_, "labels", labels.raster, at), labels)
         if isinstance(labels, BoxFileTable):
             files = self._files(id_, "labels", labels.paths, at)
-            return BoxFileLabels(files, labels, Path(image[0]).name if image else "")
+            return BoxFileLabels(files, labels, to_path(image[0]).name if image else "", self._origin(id_))
         if isinstance(labels, VectorLabelsTable):
             return VectorLabels(self._files(id_, "labels", labels.vector, at), labels, self.class_names)
         if isinstance(labels, tuple):
@@ -253,6 +254,18 @@ class Resolver:
             parts = tuple((len(part.vector), part) for part in labels)
             return VectorLabels(files, joined(labels), self.class_names, parts)
         return None
+
+    def _origin(self, id_: str) -> tuple[int, int] | None:
+        """Return where a scene begins in its image, for labels that count the pixels of the whole image."""
+        table, at = self._source(id_, "image")
+        if table.image is None or table.image.bbox_px is None:
+            if table.image is not None and table.image.bbox_units is not None:
+                message = (
+                    'the labels count the pixels of the whole image; say with "bbox_px" which of them are the scene'
+                )
+                self.problems.add((*at, "image", "bbox_units"), message)
+            return None
+        return table.image.bbox_px[:2]
 
     def _source(self, id_: str, field: str) -> tuple[SceneTable, Key]:
         """Return the table that decides a field of a scene, and the key of that table."""

@@ -97,6 +97,11 @@ ClassWeights: TypeAlias = Annotated[
     | Annotated[dict[str, Annotated[float, Field(ge=0)]], Tag("<weights>")],
     by_type({str: "<named>", dict: "<weights>"}, '"none", "balanced" or a table { class = weight }'),
 ]
+Sampling: TypeAlias = Annotated[
+    Annotated[Literal["all", "balanced"], Tag("<named>")]
+    | Annotated[dict[str, Annotated[float, Field(ge=0)]], Tag("<weights>")],
+    by_type({str: "<named>", dict: "<weights>"}, '"all", "balanced" or a table { class = weight }'),
+]
 Augmentation: TypeAlias = Annotated[
     str, _named(AUGMENTATIONS, "augmentation", "package.module:function"), _named_schema(AUGMENTATIONS)
 ]
@@ -142,6 +147,12 @@ class TrainTable(Table):
         "none",
         description="Weight of each class in the loss: none, balanced (from the pixel counts), or { car = 2.0 }, where "
         "classes that are not named weigh 1.",
+    )
+    sampling: Sampling = Field(
+        "all",
+        description="Which training chips an epoch has: all, each once; balanced, as many, drawn so that each class "
+        "comes as often as the others; or { car = 4.0 }, where a chip full of cars is drawn four times as often as "
+        "others.",
     )
     loss: Annotated[str, _named(LOSSES, "loss", "package.module:factory"), _named_schema(LOSSES)] = Field(
         "cross_entropy",
@@ -256,15 +267,19 @@ class TrainTable(Table):
             )
 
     def _check_weights(self, known: Known) -> Iterator[Finding]:
-        if isinstance(self.class_weights, str):
-            return
-        for name in self.class_weights:
-            problem = known.class_problem(name, null=False)
-            if problem:
-                yield Finding(("class_weights", name), problem)
         trained = [name for name in known.classes if name != known.null]
-        if trained and not any(self.class_weights.get(name, 1.0) for name in trained):
-            yield Finding(("class_weights",), "every class weighs 0, so nothing would be learnt")
+        for key, weights, none in (
+            ("class_weights", self.class_weights, "nothing would be learnt"),
+            ("sampling", self.sampling, "no chip would be drawn"),
+        ):
+            if isinstance(weights, str):
+                continue
+            for name in weights:
+                problem = known.class_problem(name, null=False)
+                if problem:
+                    yield Finding((key, name), problem)
+            if trained and not any(weights.get(name, 1.0) for name in trained):
+                yield Finding((key,), f"every class weighs 0, so {none}")
 
     @property
     def weights(self) -> str | None:
@@ -276,6 +291,9 @@ class TrainTable(Table):
         settings = super().slice()
         if self.pretrained is None:
             settings["pretrained"] = self.model in ALL_MODELS and self.model not in SCRATCH_MODELS
+        if self.sampling == "all":
+            # As if there were no such key: no model is another for it.
+            del settings["sampling"]
         return settings
 
 

@@ -218,7 +218,11 @@ def _replace(target: Path, complete: Path, before: Path) -> None:
 def _require_agreement(path: Path, settings: dict[str, Any], info: ModelInfo) -> None:
     """Raise a DataError if settings and model are not of one training."""
     for name in ("task", "classes", "null_id", "chip_px"):
-        if settings[name] != getattr(info, name):
+        mine, theirs = settings[name], getattr(info, name)
+        if name == "classes":
+            # A model knows no colours, so that another one trains none again.
+            mine, theirs = ([(item.get("id"), item.get("name")) for item in each] for each in (mine, theirs))
+        if mine != theirs:
             raise DataError(f"{path}: {name} differs between {PROJECT} and {DESCRIPTION}")
     trained = [item["name"] for item in settings["classes"] if item["id"] != settings["null_id"]]
     check_normalize(info.normalize, info.bands, f"{path}: {DESCRIPTION}")

@@ -75,7 +75,7 @@ def _scenes(inputs: Mapping[str, Sequence[Path]]) -> list[dict[str, Any]]:
         (role.removeprefix("scenes/"), files[0]) for role, files in inputs.items() if role.startswith("scenes/")
     )
     return [
-        {"id": scene, "picture": _embedded(path) if number < MOST_PICTURES else None}
+        {"id": scene, "picture": embedded(path) if number < MOST_PICTURES else None}
         for number, (scene, path) in enumerate(found)
     ]
 
@@ -101,7 +101,7 @@ def _chips(named: Mapping[str, Mapping[str, Path]], classes: Sequence[str]) -> l
                 "split": split,
                 "count": index["count"],
                 "shares": shares,
-                "sheet": None if sheet is None else _embedded(sheet),
+                "sheet": None if sheet is None else embedded(sheet),
             }
         )
     return found
@@ -136,6 +136,6 @@ def _histogram(value: Mapping[str, Any]) -> Markup:
     return Markup(f'<svg width="{width}" height="{_HEIGHT_PX}" fill="#4a6a8a">{bars}</svg>')
 
 
-def _embedded(path: Path) -> str:
+def embedded(path: Path) -> str:
     """Return the address of a picture that holds the picture itself."""
     return f"data:{_TYPES[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rvbuild import tasks
 from rvbuild.errors import DataError
 from rvbuild.learn import models
@@ -18,6 +20,7 @@ from rvbuild.learn.device import reproducible, select_device
 from rvbuild.learn.hooks import TargetOps
 from rvbuild.learn.loader import BatchMaker, Loader
 from rvbuild.learn.normalize import Normalizer, from_stats
+from rvbuild.learn.sampling import chances
 from rvbuild.learn.training import Data, Training
 from rvbuild.learn.trajectory import resume_ignores
 from rvbuild.progress import Progress
@@ -88,7 +91,7 @@ def run(
         loader = Loader(BatchMaker(splits, ops, augmenter, seed), int(train["workers"]), ahead=not augmenter.own_code)
         training = Training(
             model,
-            Data(loader, chips.count, validation.count),
+            Data(loader, chips.count, validation.count, _chances(settings, chips)),
             task.objective(train, info.outputs, info.output_ids, chips.class_counts),
             Normalizer(info),
             train,
@@ -116,6 +119,16 @@ def _training_chips(inputs: Mapping[str, Sequence[Path]], ops: TargetOps) -> Chi
             f"chip.size_px, chip.within_aoi, chip.max_nodata, chip.keep"
         )
     return chips
+
+
+def _chances(settings: Mapping[str, Any], chips: Chips) -> np.ndarray | None:
+    """Return with which probability each training chip is drawn; None if each comes once in an epoch."""
+    sampling = settings["train"].get("sampling", "all")
+    if sampling == "all":
+        return None
+    if len(chips.chip_class_counts) != chips.count:
+        raise DataError("train.sampling needs the classes of each chip, and the chips do not tell; build them again")
+    return chances(chips.chip_class_counts, chips.classes, int(settings["null_id"]), sampling)
 
 
 def _describe(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], chips: Chips) -> ModelInfo:

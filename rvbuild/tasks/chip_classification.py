@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from rvbuild.geo.windows import Window
 
 __all__ = [
+    "COUNTED",
     "PREDICT_SETTINGS",
     "RAW",
     "aim",
@@ -50,10 +51,13 @@ __all__ = [
     "resize",
     "scene_grid",
     "score",
+    "survey",
     "target",
     "unpack",
     "windows",
 ]
+
+COUNTED = "cells"
 
 PREDICT_SETTINGS = ("cell_px", "cells")
 
@@ -222,3 +226,12 @@ def report(counts: Mapping[str, Mapping[str, Any]], classes: ClassList, null_id:
     from rvbuild.tasks.classification_report import report as make
 
     return make(counts, classes, null_id)
+
+
+def survey(
+    source: _Cells, windows: Sequence[Window] | None, aoi: Aoi | None, step: int, classes: ClassList
+) -> tuple[np.ndarray, np.ndarray, Mapping[str, int]]:
+    """Return the labels of a scene counted and drawn; see `rvbuild.tasks.protocol.Task.survey`."""
+    from rvbuild.tasks.classification_survey import survey as count
+
+    return count(source.cells, windows, aoi, step, classes)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from rvbuild.tasks.detection_model import Found
 
 __all__ = [
+    "COUNTED",
     "PREDICT_SETTINGS",
     "RAW",
     "aim",
@@ -49,10 +50,13 @@ __all__ = [
     "resize",
     "scene_grid",
     "score",
+    "survey",
     "target",
     "unpack",
     "windows",
 ]
+
+COUNTED = "boxes"
 
 PREDICT_SETTINGS = ("boxes", "score_thresh", "merge_thresh")
 
@@ -227,3 +231,12 @@ def report(counts: Mapping[str, Mapping[str, Any]], classes: ClassList, null_id:
     from rvbuild.tasks.detection_report import report as make
 
     return make(counts, classes, null_id)
+
+
+def survey(
+    source: BoxLabels, windows: Sequence[Window] | None, aoi: Aoi | None, step: int, classes: ClassList
+) -> tuple[np.ndarray, np.ndarray, Mapping[str, int]]:
+    """Return the labels of a scene counted and drawn; see `rvbuild.tasks.protocol.Task.survey`."""
+    from rvbuild.tasks.detection_survey import survey as count
+
+    return count(source, windows, aoi, step, classes)

@@ -81,6 +81,9 @@ class Merger(Protocol):
 class Task(Protocol):
     """One task. `rvbuild.tasks.get` returns a module whose functions are these."""
 
+    COUNTED: str
+    """What is counted of a class in the labels of a scene: pixels, boxes or cells."""
+
     PREDICT_SETTINGS: Sequence[str]
     """What the task needs in the `predict` settings beside what every task has; a bundle without it is refused."""
 
@@ -244,6 +247,31 @@ class Task(Protocol):
         -------
         ndarray
             (h, w, 4) uint8: red, green, blue and opacity; 0 where nothing was predicted.
+        """
+
+    def survey(
+        self, source: Any, windows: Sequence[Window] | None, aoi: Aoi | None, step: int, classes: ClassList
+    ) -> tuple[np.ndarray, np.ndarray, Mapping[str, int]]:
+        """Count all labels of a scene, and draw them for an overview of every `step`-th pixel.
+
+        Parameters
+        ----------
+        source
+            What `labels` returned.
+        windows
+            What `chip_windows` returned for chips that lie side by side.
+        aoi
+            Only what lies in the area counts.
+        step
+            See `rvbuild.geo.overview`.
+        classes
+            For their colours.
+
+        Returns
+        -------
+        counts : (n_classes,) int64: pixels, boxes or cells of each class
+        overlay : (h, w, 4) uint8: red, green, blue and opacity
+        unknown : values that stand for no class, each with its number of pixels
         """
 
     def score(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rvbuild.geo.windows import Window
 
 __all__ = [
+    "COUNTED",
     "PREDICT_SETTINGS",
     "RAW",
     "aim",
@@ -47,10 +48,13 @@ __all__ = [
     "resize",
     "scene_grid",
     "score",
+    "survey",
     "target",
     "unpack",
     "windows",
 ]
+
+COUNTED = "pixels"
 
 PREDICT_SETTINGS = ()
 
@@ -195,3 +199,12 @@ def report(counts: Mapping[str, Mapping[str, Any]], classes: ClassList, null_id:
     from rvbuild.tasks.segmentation_report import report as make
 
     return make(counts, classes, null_id)
+
+
+def survey(
+    source: LabelSource, windows: Sequence[Window] | None, aoi: Aoi | None, step: int, classes: ClassList
+) -> tuple[np.ndarray, np.ndarray, Mapping[str, int]]:
+    """Return the labels of a scene counted and drawn; see `rvbuild.tasks.protocol.Task.survey`."""
+    from rvbuild.tasks.segmentation_survey import survey as count
+
+    return count(source, windows, aoi, step, classes)

@@ -62,6 +62,8 @@ AREAS = st.sampled_from(
     stride=st.integers(3, 12),
     method=st.sampled_from(["sliding", "random"]),
     within=st.booleans(),
+    padding=st.sampled_from([None, 0, 7, [3, 11]]),
+    direction=st.sampled_from(["end", "start", "both"]),
     shapes=AREAS,
     seed=st.integers(0, 5),
 )
@@ -73,12 +75,15 @@ def test_splits_never_share_a_pixel(
     stride: int,
     method: str,
     within: bool,
+    padding: Any,
+    direction: str,
     shapes: Any,
     seed: int,
 ) -> None:
     grid = grid_of(height, width)
     aoi = None if shapes is None else Aoi(shapes, grid)
     chip = {**CHIP, "method": method, "size_px": size, "stride_px": stride, "within_aoi": within}
+    chip |= {"padding_px": padding, "pad_direction": direction}
     whole = np.ones((height, width), bool) if aoi is None else aoi.mask(grid.window)
     seen = np.zeros((height, width), int)
     chips = np.zeros((height, width), int)

@@ -117,3 +117,19 @@ def test_no_boxes_at_all(tmp_path: Path, name: str) -> None:
     how = {} if name == "a.geojson" else {"kind": "csv", "image": None, "scene_image": "a"}
     labels = opened([path], **how)
     assert labels.boxes.shape == (0, 4) and labels.read(Window(0, 0, 9, 9)).boxes.shape == (0, 4)
+
+
+def test_boxes_of_a_part_count_from_the_whole_image(tmp_path: Path) -> None:
+    path = tmp_path / "boxes.csv"
+    path.write_text("xmin,ymin,xmax,ymax,label\n10,20,30,40,tree\n0,0,5,5,car\n")
+    settings = {
+        "kind": "csv",
+        "class": None,
+        "class_map": None,
+        "unknown": "error",
+        "image": None,
+        "scene_image": "a.tif",
+    }
+    part = Grid(50, 40, GRID.transform_at(15, 8), GRID.crs)
+    labels = open_boxes([path], {**settings, "origin_px": [8, 15]}, grid=part, classes=CLASSES, null_id=NULL)
+    np.testing.assert_array_equal(labels.boxes, [[2, 5, 22, 25]])

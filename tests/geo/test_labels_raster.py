@@ -349,3 +349,23 @@ def test_a_mistake_closes_the_files(tmp_path: Path, write_raster: Write, open_on
     path = write_raster(tmp_path / "labels.tif", ids)
     with pytest.raises(DataError, match=r"labels\.other"):
         open_one(path, other="nothing")
+
+
+@pytest.mark.parametrize("georeferenced", [True, False])
+def test_labels_of_the_whole_image_fit_a_part_of_it(
+    tmp_path: Path, write_raster: Any, classes: list[dict[str, Any]], grid: Grid, georeferenced: bool
+) -> None:
+    ids = np.random.default_rng(0).integers(0, 3, (grid.height, grid.width), dtype=np.uint8)
+    where = {"transform": grid.transform, "crs": grid.crs} if georeferenced else {}
+    image = grid if georeferenced else Grid(grid.height, grid.width, Affine.identity(), None)
+    path = write_raster(tmp_path / "labels.tif", ids, **where)
+    place = Window(20, 30, 50, 60)
+    settings = {"kind": "raster", "encoding": "id", "map": None, "other": "error", "nodata": None, "resample": "error"}
+    with open_labels([path], settings, grid=image.crop(place), classes=classes, null_id=3) as labels:
+        np.testing.assert_array_equal(labels.read(Window(0, 0, 50, 60)), ids[20:70, 30:90])
+        # Beyond the part there are labels, but no scene.
+        beyond = labels.read(Window(45, 55, 10, 10))
+    assert (beyond[:5, :5] == ids[65:70, 85:90]).all()
+    assert (beyond[5:] == 3).all() and (beyond[:, 5:] == 3).all()
+    with pytest.raises(DataError, match="expected labels on the pixel grid of the image"):
+        open_labels([path], settings, grid=image.crop(Window(60, 80, 50, 60)), classes=classes, null_id=3)

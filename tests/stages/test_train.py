@@ -106,7 +106,7 @@ def test_same_bytes_again_and_with_loader_processes(tmp_path, inputs):
     "changes",
     [
         {"select": "last", "optimizer": "adamw"},
-        {"select": "best", "optimizer": "sgd"},
+        {"select": "best", "optimizer": "sgd", "sampling": "balanced"},
         {"select": "best", "optimizer": "adam", "model": "deeplabv3_mobilenet_v3_large", "model_args": {}},
     ],
 )
@@ -259,6 +259,18 @@ def test_float_imagery_with_nan(tmp_path):
     inputs = {"chips/train/a": write_chips(tmp_path / "a", "a", images, labels), "stats": [stats]}
     build(tmp_path / "out", inputs, augment=["flip", "brightness", "contrast"])
     assert np.isfinite(log(tmp_path / "out")[-1]["train_loss"])
+
+
+def test_chips_drawn_by_class(tmp_path, inputs):
+    plain = build(tmp_path / "plain", inputs)
+    assert build(tmp_path / "drawn", inputs, sampling={"car": 9.0}) != plain
+    index = next(path for path in inputs["chips/train/a"] if path.name == "index.json")
+    content = json.loads(index.read_text())
+    del content["chip_class_counts"]
+    index.write_text(json.dumps(content))
+    assert build(tmp_path / "again", inputs) == plain
+    with pytest.raises(DataError, match=r"train\.sampling needs the classes of each chip"):
+        build(tmp_path / "wrong", inputs, sampling="balanced")
 
 
 def test_no_training_chips(tmp_path):

@@ -1,0 +1,77 @@
+"""data: what a project holds, scene by scene, and a page that shows it.
+
+Built by `rvbuild data` and `rvbuild check --deep` alone, not by `rvbuild build`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .common import (
+    Artifact,
+    Product,
+    Project,
+    aoi,
+    area,
+    classes,
+    folder,
+    image,
+    image_code,
+    labels,
+    name,
+    packages,
+    present,
+)
+
+VERSION = 1
+RUN = "rvbuild.stages.survey:run"
+RUN_MERGE = "rvbuild.stages.survey_page:run"
+CODE = ("rvbuild.stages.survey", "rvbuild.stages.survey_page", "rvbuild.tasks.{task}")
+
+
+def artifacts(project: Project, code: str) -> Iterator[Artifact]:
+    """Yield the survey of every scene, then the page."""
+    for scene in project.scenes:
+        yield Artifact(
+            name=name("data", project.name, scene.id),
+            project=project.name,
+            stage="data",
+            scene=scene.id,
+            run=RUN,
+            version=VERSION,
+            settings={
+                "task": project.task,
+                "image": scene.image.slice(),
+                "channels": scene.channels,
+                "labels": None if scene.labels is None else scene.labels.slice(),
+                "classes": classes(project),
+                "null_id": project.null_id,
+                "chip": project.chip.slice(),
+                **area(project, scene),
+            },
+            inputs=present(
+                image(project, scene), labels(project, scene), aoi(project, scene), *image_code(project, scene)
+            ),
+            folder=folder(project, "data"),
+            rename={"survey.json": f"{scene.id}.json", "picture.jpg": f"{scene.id}.jpg"},
+            code=code,
+            packages=packages(project),
+        )
+    yield Artifact(
+        name=name("data", project.name),
+        project=project.name,
+        stage="data",
+        scene=None,
+        run=RUN_MERGE,
+        version=VERSION,
+        settings={
+            "task": project.task,
+            "classes": classes(project),
+            "null_id": project.null_id,
+            "scenes": [[scene.id, scene.split] for scene in project.scenes],
+        },
+        inputs=tuple(Product(f"scenes/{s.id}", name("data", project.name, s.id)) for s in project.scenes),
+        folder=folder(project, "data"),
+        code=code,
+        packages=packages(project),
+    )

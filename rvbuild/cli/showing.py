@@ -1,0 +1,116 @@
+"""The command `data`: what projects hold, as a table and as a page; and the surveys that a deep check rests on."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from rvbuild.build import engine
+from rvbuild.build.execute import Builder, Did, Outcome
+from rvbuild.build.workspace import locked
+from rvbuild.cli import report
+from rvbuild.cli.session import Session, jobs_default, load_all, project_paths, rules, session
+from rvbuild.errors import ProjectError
+from rvbuild.project import Project, missing_files
+
+DONE = (Did.BUILT, Did.RESTORED, Did.FRESH)
+
+
+def data(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbosity: int) -> int:
+    """Survey all scenes of projects, and print what they hold; return the exit status."""
+    projects = load_all(project_paths(words), overrides)
+    problems = [problem for project in projects for problem in missing_files(project)]
+    if problems:
+        raise ProjectError(problems)
+    reporter = report.make(len(projects) > 1, -1 if as_json else verbosity, as_json)
+    try:
+        with locked(projects[0].workspace, reporter.note), surveys(projects, reporter) as (now, outcomes):
+            failed = [outcome for outcome in outcomes if outcome.did not in DONE]
+            found = {} if failed else {project.name: _read(now, project) for project in projects}
+    finally:
+        reporter.close()
+    if as_json:
+        click.echo(json.dumps(found, indent=1, ensure_ascii=False))
+    elif verbosity >= 0:
+        for project in projects if found else ():
+            click.echo("\n".join([*_table(found[project.name]), f"  cache/{project.name}/data/index.html"]))
+    for outcome in failed:
+        if outcome.did is Did.FAILED:
+            click.echo(f"{outcome.artifact.label()}: {outcome.message}", err=True)
+    return 1 if failed else 0
+
+
+class surveys:  # noqa: N801 - used as a function: a context manager
+    """Brings the surveys of projects up to date; gives the session and what became of each."""
+
+    def __init__(self, projects: Sequence[Project], reporter: Any) -> None:
+        rule = importlib.import_module(f"{rules().__name__}.data")
+        self._artifacts = [artifact for project in projects for artifact in rule.artifacts(project, "")]
+        self._session = session(projects, say=reporter.note, artifacts=self._artifacts)
+        self._reporter = reporter
+
+    def __enter__(self) -> tuple[Session, list[Outcome]]:
+        now = self._session.__enter__()
+        now.plan.look(self._artifacts)
+        builder = Builder(now.plan, now.executor, self._reporter)
+        try:
+            to_do = builder.to_do(a.name for a in self._artifacts)
+            engine.run(to_do, builder, jobs_default(), True)
+        except BaseException:
+            builder.interrupt()
+            raise
+        for artifact in self._artifacts:
+            builder.skip(artifact.name, "not reached")
+        return now, [builder.outcomes[a.name] for a in self._artifacts]
+
+    def __exit__(self, *exception: Any) -> None:
+        self._session.__exit__(*exception)
+
+
+def _read(now: Session, project: Project) -> dict[str, Any]:
+    path = now.workspace.cache / project.name / "data" / "data.json"
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _table(found: dict[str, Any]) -> list[str]:
+    """Return a table of scenes, and one of classes by split."""
+    rows = [("scene", "split", "size", "bands", "pixel", "CRS", found["unit"])]
+    for scene in found["scenes"]:
+        image = scene["image"]
+        labelled = "no labels" if "counts" not in scene else f"{_labelled(found, scene['counts']):,}"
+        rows.append(
+            (
+                scene["scene"],
+                scene["split"],
+                f"{image['width']} x {image['height']}",
+                f"{image['bands']} {image['dtype']}",
+                f"{image['res_m']:.3g} m" if image["res_m"] else "",
+                image["crs"] or "",
+                labelled,
+            )
+        )
+    classes = [("class", *(split["split"] for split in found["splits"]))]
+    for number, name in enumerate(found["classes"]):
+        if number == found["null_id"] and not any(split["counts"][number] for split in found["splits"]):
+            continue
+        classes.append((name, *(_count(split["counts"], number) for split in found["splits"])))
+    return [*_aligned(rows), "", *_aligned(classes)]
+
+
+def _labelled(found: dict[str, Any], counts: Sequence[int]) -> int:
+    return sum(count for number, count in enumerate(counts) if number != found["null_id"])
+
+
+def _count(counts: Sequence[int], number: int) -> str:
+    share = counts[number] / sum(counts) if sum(counts) else 0.0
+    return f"{counts[number]:,} ({share:.1%})"
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

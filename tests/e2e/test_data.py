@@ -1,0 +1,80 @@
+"""`rvbuild data` and `rvbuild check --deep`: all pixels counted, and looked at once."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import rasterio
+
+from .conftest import BOXES, Space, write_labels
+
+
+@pytest.fixture
+def inline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run workers' jobs in this process: a pool takes a second to start."""
+    from rvbuild.cli import session
+
+    make = session.make_executor
+    monkeypatch.setattr(session, "make_executor", lambda workspace, inline=False: make(workspace, True))
+
+
+def test_what_a_project_holds(space: Space, inline: None) -> None:
+    space.edit('validation = ["c"]', 'validation = ["c"]\ntest = ["t"]')
+    space.edit("[chip]", '[scenes.by_id.t]\nimage = "data/c.tif"\nlabels = false\n\n[chip]')
+    result = space.rvbuild("data", "-q")
+    assert (result.status, result.out) == (0, "")
+    found = json.loads((space.root / "cache/p/data/data.json").read_text())
+    area = {scene: sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in boxes) for scene, boxes in BOXES.items()}
+    train = area["a"] + area["b"]
+    counts = {split["split"]: split["counts"] for split in found["splits"]}
+    assert counts["train"] == [train, 2 * 64 * 64 - train, 0]
+    assert counts["validation"] == [area["c"], 64 * 64 - area["c"], 0]
+    assert [split["labelled"] for split in found["splits"]] == [2, 1, 0]
+    assert found["splits"][0]["area_m2"] == 2 * 32 * 32
+    page = (space.root / "cache/p/data/index.html").read_text()
+    assert page.count("data:image/jpeg;base64,") == 4 and f"{train:,} pixels" in page
+    assert "http" not in page
+    again = space.rvbuild("data")
+    assert "built" not in again.out and f"building  {train:,}" in again.out
+    assert json.loads(space.rvbuild("data", "--json").out)["p"] == found
+    # It is no part of a build, and an edit looks at one scene again.
+    assert "data" not in {a["stage"] for a in space.rvbuild("status", "--json").json["artifacts"]}
+    write_labels(space.root / "data/a.geojson", [(0, 0, 64, 64)])
+    assert [line.split()[1] for line in space.rvbuild("data").out.splitlines() if line.startswith("built")] == [
+        "data:a",
+        "data",
+    ]
+
+
+def test_a_deep_check_finds_every_value_that_is_no_class(space: Space, inline: None) -> None:
+    for scene in "abc":
+        with rasterio.open(space.root / f"data/{scene}.tif") as image:
+            profile = {**image.profile, "count": 1}
+        ids = np.zeros((1, 64, 64), dtype=np.uint8)
+        if scene == "b":
+            ids[0, 10:12, 10:13], ids[0, 40, 40] = 7, 9
+        with rasterio.open(space.root / f"data/{scene}_label.tif", "w", **profile) as file:
+            file.write(ids)
+    space.edit(
+        '{ vector = "data/{id}.geojson", class = "building", background = "ground" }',
+        '{ raster = "data/{id}_label.tif" }',
+    )
+    assert space.rvbuild("check").status == 0  # pixels are not read
+    result = space.rvbuild("check", "--deep")
+    assert result.status == 2
+    assert "scene b: data/b_label.tif: values that stand for no class: 7 (6 pixels), 9 (1 pixels)" in result.err
+    assert len(result.err.splitlines()) == 1
+    space.edit('"data/{id}_label.tif"', '"data/{id}_label.tif", other = "building"')
+    result = space.rvbuild("check", "--deep")
+    assert result.status == 0
+    assert "no train scene has a label of class ground, which is not learnt" in result.out
+
+
+def test_a_deep_check_finds_an_image_without_data(space: Space, inline: None) -> None:
+    with rasterio.open(space.root / "data/c.tif", "r+") as file:
+        file.nodata = 0
+        file.write(np.zeros((3, 64, 64), dtype=np.uint8))
+    result = space.rvbuild("check", "--deep")
+    assert result.status == 2 and "scene c: no pixel has data" in result.err
