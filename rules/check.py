@@ -55,7 +55,6 @@ def requests(project: Project, scenes: Collection[str] | None = None) -> Iterato
         "task": project.task,
         "classes": classes(project),
         "null_id": project.null_id,
-        "chip": project.chip.slice(),
     }
     for scene in project.scenes:
         if scenes is None or scene.id in scenes:
@@ -69,6 +68,7 @@ def _request(project: Project, scene: Scene, common: Mapping[str, Any]) -> Reque
         inputs={source.role: source.files for source in sources},
         settings={
             **common,
+            "chip": (scene.chip or project.chip).slice(),
             "split": scene.split,
             "image": scene.image.slice(),
             "channels": scene.channels,
