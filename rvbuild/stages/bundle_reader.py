@@ -19,6 +19,7 @@ from rvbuild.stages.bundle import PROJECT, STATS, code_members
 from rvbuild.stages.bundle_settings import check_normalize, check_settings, read_json
 from rvbuild.stages.bundle_zip import extract_zip
 from rvbuild.stages.infer import infer_scene
+from rvbuild.urls import Url
 
 MEMBERS = frozenset({WEIGHTS, DESCRIPTION, STATS, PROJECT})
 """The members of every bundle, beside the manifest."""
@@ -164,6 +165,8 @@ def _targets(scenes: Sequence[Sequence[Path]], out: Path, vectors: Set[str]) -> 
     seen: dict[str, Path] = {}
     images = [files[0] for files in scenes]
     for image in (path for files in scenes for path in files):
+        if isinstance(image, Url):
+            continue
         # A result would hide or replace it.
         if any(image.resolve().is_relative_to((out / first.stem).resolve()) for first in images):
             raise DataError(f"{image}: lies where a result would be written; choose another directory than {out}")
