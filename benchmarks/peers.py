@@ -40,7 +40,7 @@ def _measure(folder: Path, peer: Peer) -> Iterator[Figure]:
     what = f"{peer.program}, {peer.scenes} scenes"
     path = shutil.which(peer.program)
     if path is None:
-        yield Figure(f"{what}: nothing to do", float("nan"), float("inf"), "s", True, "not installed")
+        yield Figure(f"{what}: nothing to do", float("inf"), float("inf"), "s", True, "not installed")
         return
     scenes = [f"s{number:05}" for number in range(peer.scenes)]
     (folder / "data").mkdir(parents=True)
@@ -138,14 +138,12 @@ rule model:
 rule stats:
     input: "data/{s}.tif"
     output: "out/{s}.stats"
-    run:
-        open(output[0], "w").write("done")
+    shell: "echo done > {output}"
 
 rule chip:
     input: "data/{s}.tif", "data/{s}_label.tif"
     output: "out/{s}.chip"
-    run:
-        open(output[0], "w").write("done")
+    shell: "echo done > {output}"
 """
     )
 
@@ -154,6 +152,6 @@ PEERS = (
     Peer("ninja", _write_ninja, ()),
     Peer("make", _write_make, ("-s", "-j2")),
     Peer("doit", _write_doit, ("run",)),
-    Peer("snakemake", _write_snakemake, ("-q", "all", "--cores", "2"), scenes=300),
-    Peer("dvc", _write_dvc, ("repro", "-q"), scenes=100),
+    Peer("snakemake", _write_snakemake, ("-q", "all", "--cores", "2"), scenes=50),
+    Peer("dvc", _write_dvc, ("repro", "-q"), scenes=50),
 )

@@ -68,8 +68,8 @@ def _request(project: Project, scene: Scene, common: Mapping[str, Any]) -> Reque
         inputs={source.role: source.files for source in sources},
         settings={
             **common,
-            "split": scene.split,
             "chip": (scene.chip or project.chip).slice(),
+            "split": scene.split,
             "image": scene.image.slice(),
             "channels": scene.channels,
             "labels": None if scene.labels is None else scene.labels.slice(),

@@ -39,10 +39,10 @@ class Workspace:
             if shared:
                 self.store.register(root)
         except OSError as error:
-            where = "RVBUILD_STORE" if shared else "the cache"
-            raise StoreError(
-                f"{self.store.root}: cannot write the store: {error.strerror}; is {where} right?"
-            ) from None
+            hint = (
+                "is RVBUILD_STORE right? (RVBUILD_REMOTE names one to be only read)" if shared else "is it read-only?"
+            )
+            raise StoreError(f"{self.store.root}: cannot write the store: {error.strerror}; {hint}") from None
         self.prints = Fingerprints(self.state)
         remote = os.environ.get("RVBUILD_REMOTE", "")
         self.elsewhere = Elsewhere(remote, root, self.store, say) if remote else None

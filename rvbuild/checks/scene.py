@@ -22,7 +22,7 @@ from rvbuild.geo.image import describe, open_scene_image
 from rvbuild.geo.labels_vector import read_tables
 from rvbuild.geo.raster import open_image
 from rvbuild.stages.block_cache import MAX_BYTES
-from rvbuild.stages.chip_windows import candidates
+from rvbuild.stages.chip_windows import LIMITS, both_ways, candidates, why_none
 
 MAX_VECTOR_BYTES = 50_000_000
 """Vector labels that are larger are not read: only opening them shows what is wrong with them."""
@@ -188,12 +188,15 @@ class _Look:
         size = chip["size_px"]
         if chip["method"] != "sliding":
             self.facts["chips"] = chip["per_scene"]
-            size = min(chip["size_limits_px"] or (size,))
-        elif grid.height * grid.width <= MAX_WINDOWS * _each(chip["stride_px"]):
+            smallest = [min(chip[key]) for key in LIMITS if chip.get(key)]
+            size = max(smallest) if smallest else size
+        elif grid.height * grid.width / math.prod(both_ways(chip["stride_px"])) <= MAX_WINDOWS:
             task, files = tasks.get(self.settings["task"]), self.inputs["labels"]
             windows = task.chip_windows(files, self.settings["labels"], grid, self.settings["classes"], chip)
             self.facts["chips"] = len(candidates(grid, self._aoi, chip, 0, windows))
-        if self.facts.get("chips") == 0 and not self._outside:
+        if self.facts.get("chips") == 0 and chip.get("padding_px") is not None and not self._outside:
+            self._problem(Level.WARNING, "", "no chips", why_none(grid, self._aoi, chip))
+        elif self.facts.get("chips") == 0 and not self._outside:
             inside = "in the area of interest" if self._aoi is not None and chip["within_aoi"] else "on the scene"
             self._problem(
                 Level.WARNING,
@@ -211,11 +214,6 @@ class _Look:
                 f"a chip of {size} px is larger than the image of {grid.width} x {grid.height} px (width x height): "
                 f"{share:.0%} of it is padding. Make chip.size_px smaller",
             )
-
-
-def _each(stride_px: int | Sequence[int]) -> int:
-    """Return the pixels that windows of a stride, one number or (rows, columns), have each for themselves."""
-    return stride_px**2 if isinstance(stride_px, int) else math.prod(stride_px)
 
 
 def _kind_of(error: Exception, files: Sequence[Path]) -> str:

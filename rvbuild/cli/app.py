@@ -93,11 +93,12 @@ for _stage in (*STAGES, "build"):
 @_set
 @_json
 @_quiet
-def status(words: tuple[str, ...], overrides: tuple[str, ...], as_json: bool, quiet: bool) -> int:
-    """Show each artifact's state, the reason, and the time it will take."""
+@_verbose
+def status(words: tuple[str, ...], overrides: tuple[str, ...], as_json: bool, quiet: bool, verbose: bool) -> int:
+    """Show the states of each stage, why artifacts are not fresh, and the time a run will take."""
     from rvbuild.cli import asking
 
-    return asking.status(words, overrides, as_json, -1 if quiet else 0)
+    return asking.status(words, overrides, as_json, -1 if quiet else 1 if verbose else 0)
 
 
 @app.command()

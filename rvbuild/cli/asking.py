@@ -24,6 +24,10 @@ _COLOURS = {
     "missing": "magenta",
     "failed": "red",
 }
+#: The states in which a stage may run.
+_DUE = ("stale", "missing", "failed", "waiting")
+#: `status` lists so many artifacts that are not fresh, without --verbose.
+_LISTED = 40
 #: The fill colours of a graph's nodes.
 _FILLS = {
     State.FRESH: "#b7e4c7",
@@ -74,11 +78,25 @@ def print_rows(rows: Sequence[dict[str, Any]], several: bool) -> None:
         click.echo(f"{state} {name:{width}}  {took}{'; '.join(r['reasons'])}".rstrip())
 
 
+def print_table(rows: Sequence[dict[str, Any]], several: bool) -> None:
+    """Print a line for each stage: how many of its artifacts are in each state, and how long the due ones took."""
+    stages: dict[str, list[dict[str, Any]]] = {}
+    for r in rows:
+        stages.setdefault((f"{r['project']} " if several else "") + r["stage"], []).append(r)
+    width = max(map(len, stages), default=0)
+    click.echo(" " * width + "".join(f"{s.value:>12}" for s in State) + "   last time")
+    for stage, found in stages.items():
+        counts = {s.value: sum(r["state"] == s.value for r in found) for s in State}
+        cells = [click.style(f"{n or '·':>12}", fg=_COLOURS[state] if n else None) for state, n in counts.items()]
+        known = [r["seconds"] for r in found if r["state"] in _DUE and r["seconds"] is not None]
+        click.echo(f"{stage:{width}}{''.join(cells)}   {duration(sum(known)) if known else ''}".rstrip())
+
+
 def summary_line(rows: Sequence[dict[str, Any]]) -> str:
     """Return the counts by state and the time to expect."""
     counts = document(rows)["summary"]
     said = ", ".join(f"{n} {state}" for state, n in counts.items() if n) or "no artifacts"
-    due = [r for r in rows if r["state"] in ("stale", "missing", "failed", "waiting")]
+    due = [r for r in rows if r["state"] in _DUE]
     known = [r["seconds"] for r in due if r["seconds"] is not None]
     if known:
         unknown = f", {len(due) - len(known)} never timed" if len(known) < len(due) else ""
@@ -87,7 +105,7 @@ def summary_line(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def status(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbosity: int) -> int:
-    """Print the state of every artifact."""
+    """Print how many artifacts of each stage are in which state, those that are not fresh, and the time to expect."""
     if not words:
         try:
             project_paths(words)
@@ -101,8 +119,15 @@ def status(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbos
         if as_json:
             click.echo(json.dumps(document(rows), indent=1, ensure_ascii=False))
         elif verbosity >= 0:
-            print_rows(rows, len(projects) > 1)
-            click.echo(summary_line(rows))
+            several = len(projects) > 1
+            print_table(rows, several)
+            listed = [r for r in rows if verbosity > 0 or r["state"] != "fresh"]
+            if listed:
+                click.echo()
+            print_rows(listed if verbosity > 0 else listed[:_LISTED], several)
+            if verbosity <= 0 and len(listed) > _LISTED:
+                click.echo(f"… and {len(listed) - _LISTED} more artifacts that are not fresh (-v lists all)")
+            click.echo("\n" + summary_line(rows))
     return 0
 
 

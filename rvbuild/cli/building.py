@@ -25,7 +25,7 @@ from rvbuild.cli import asking, checking, report, stages_of
 from rvbuild.cli.session import Session, jobs_default, load_all, project_paths, rules, session
 from rvbuild.errors import ProjectError, UsageError
 from rvbuild.project import Project, missing_files
-from rvbuild.urls import CONTENT, is_url
+from rvbuild.urls import CONTENT, Url, is_url
 
 
 @dataclass(frozen=True)
@@ -253,12 +253,12 @@ def _seal(
 def predict_bundle(words: Sequence[str], into: Path | None, allow_code: bool, verbosity: int, inline: bool) -> int:
     """Predict images with a bundle: `words` are the bundle and the images."""
     gc.enable()  # a stage may run here; see `main`
-    bundle, images = Path(words[0]), [Path(w).absolute() for w in words[1:]]
+    bundle, images = Path(words[0]), [Url(w) if is_url(w) else Path(w).absolute() for w in words[1:]]
     if not images:
         raise UsageError(f"predict {bundle}: no image given; use `rvbuild predict {bundle} IMAGE… -o DIR`")
     if into is None:
         raise UsageError(f"predict {bundle}: say where the predictions go, with -o DIR")
-    missing = [str(p) for p in [bundle, *images] if not p.exists()]
+    missing = [str(p) for p in [bundle, *images] if not isinstance(p, Url) and not p.exists()]
     if missing:
         raise UsageError("no such file: " + ", ".join(missing))
     reporter = report.make(False, verbosity, False)

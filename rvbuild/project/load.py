@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from rvbuild.errors import ProjectError
-from rvbuild.project import boxes, cells
+from rvbuild.project import boxes, cells, found
 from rvbuild.project import overrides as overriding
 from rvbuild.project.classes import check_classes
 from rvbuild.project.general import TASKS
@@ -59,10 +59,11 @@ def load(path: Path, overrides: Sequence[str] = (), environ: Mapping[str, str] |
     if isinstance(train, dict) and "chips" in train:
         data.setdefault("scenes", {})  # what learns from chips needs none
     problems = Problems(places)
+    environment = Environment(os.environ if environ is None else environ)
+    reads = found.find(data, find_workspace(path), environment, problems)
     file = _validate(data, problems)
     _check(file, data, problems)
-    environment = Environment(os.environ if environ is None else environ)
-    resolver = Resolver(file, data, problems, environment)
+    resolver = Resolver(file, data, problems, environment, reads)
     project = resolver.project(Path(os.path.abspath(path)), find_workspace(path))  # noqa: PTH100 - keeps symbolic links
     if problems or refused or project is None:
         raise ProjectError([*problems.report(), *dict.fromkeys(refused)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,13 +53,23 @@ class Resolver:
         What is wrong so far; more is added.
     environment
         Where variables are looked up.
+    reads
+        What was read beside the file, see `Project.reads`.
     """
 
-    def __init__(self, file: ProjectFile, data: dict[str, Any], problems: Problems, environment: Environment) -> None:
+    def __init__(
+        self,
+        file: ProjectFile,
+        data: dict[str, Any],
+        problems: Problems,
+        environment: Environment,
+        reads: Mapping[str, tuple[int, int, int, int]],
+    ) -> None:
         self.file = file
         self.data = data
         self.problems = problems
         self.environment = environment
+        self.reads = reads
         self.stac = StacReader()
         self.workspace = Path()
         self._unreadable: dict[Key, bool] = {}
@@ -111,7 +121,7 @@ class Resolver:
             bundle=file.bundle,
             env=dict(self.environment.read),
             written=self.written,
-            reads=self.stac.reads,
+            reads={**self.reads, **self.stac.reads},
         )
 
     def _name(self, path: Path) -> str:
@@ -316,10 +326,10 @@ class Resolver:
 
     def _check_there_is_training(self) -> None:
         if self.file.train.chips is not None:
-            if self.file.scenes.train:
+            if self.file.scenes.training:
                 message = "a model learns from scenes or from train.chips, not from both; leave the list empty"
                 self.problems.add(("scenes", "train"), message)
-        elif not self.file.scenes.train and not self.problems.touch("scenes", "train"):
+        elif not self.file.scenes.training and not self.problems.touch("scenes", "train"):
             self.problems.add(("scenes", "train"), "no scenes; a model needs at least one to train on")
 
     def _check_images(self, scenes: list[Scene], places: list[Key]) -> None:

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, TypeAlias
 
-from pydantic import BeforeValidator, Field, Strict
+from pydantic import Field
 
 from rvbuild.errors import nearest
 from rvbuild.project import splits
+from rvbuild.project.found import FoundOrIds, FoundTable
 from rvbuild.project.keys import Key, show
 from rvbuild.project.names import RESERVED_SCENES, clashes, name_problem
 from rvbuild.project.scene import SceneTable
 from rvbuild.project.splits import SplitOrIds, SplitTable
-from rvbuild.project.table import Finding, Known, Table, expected
+from rvbuild.project.table import Finding, Known, Table
 
 SPLITS = ("train", "validation", "test")
-
-
-def _ids(value: object) -> object:
-    return value if isinstance(value, list) else expected('a list of scene ids like ["a", "b"]')
-
-
-Ids: TypeAlias = Annotated[tuple[str, ...], Strict(False), BeforeValidator(_ids)]
 
 
 class ScenesTable(Table):
     """The scenes by what they are for."""
 
-    train: Ids = Field((), description="Ids of the scenes to train on. A path may hold {id}.")
+    train: FoundOrIds = Field(
+        (),
+        description="Ids of the scenes to train on, which a path may hold as {id}; or a table that says by which files "
+        "they are found.",
+    )
     validation: SplitOrIds = Field(
         (),
         description="Ids of the scenes that watch the training and are evaluated; or a table that takes a part of the "
@@ -43,13 +40,18 @@ class ScenesTable(Table):
         default_factory=dict, description="Keys of [scene] that are different for one scene: by_id.ID.image = …"
     )
 
+    @property
+    def training(self) -> tuple[str, ...]:
+        """The ids of the training scenes; `rvbuild.project.found` has put them in place of a table."""
+        return () if isinstance(self.train, FoundTable) else self.train
+
     def check(self, known: Known) -> Iterator[Finding]:
         """Find ids that are used twice or cannot be file names, and overrides of scenes that do not exist."""
         keys: list[Key] = []
         ids: list[str] = []
         for split in SPLITS:
             members = getattr(self, split)
-            if isinstance(members, SplitTable):
+            if isinstance(members, SplitTable | FoundTable):
                 continue
             keys += [(split, number) for number in range(len(members))]
             ids += members

@@ -103,7 +103,7 @@ def placed(scenes: ScenesTable, seed: int) -> list[Placed]:
     """Return what each scene, or part of one, is for: training, validation, test, each in the order of the file."""
     found: dict[Split, list[Placed]] = {"train": [], "validation": [], "test": []}
     blocks = _blocks(scenes, seed)
-    for number, (id_, split) in enumerate(zip(scenes.train, _whole(scenes, seed), strict=True)):
+    for number, (id_, split) in enumerate(zip(scenes.training, _whole(scenes, seed), strict=True)):
         key: Key = ("scenes", "train", number)
         if split != "train" or not blocks:
             found[split].append(Placed(id_, id_, split, key, None))
@@ -145,16 +145,20 @@ def check(scenes: ScenesTable) -> Iterator[Finding]:
                 yield Finding(
                     ("test", "fraction"), "together with that of validation, nothing is left for training", both
                 )
-        if by == "scene" and some and scenes.train:
+        if by == "scene" and some and scenes.training:
             try:
-                shares.shared(len(scenes.train), *_shares(some))
+                shares.shared(len(scenes.training), *_shares(some))
             except shares.TooFewError as error:
                 yield Finding(
-                    (next(iter(some)),), f'by = "scene" shares the {len(scenes.train)} scenes of train: {error}', both
+                    (next(iter(some)),),
+                    f'by = "scene" shares the {len(scenes.training)} scenes of train: {error}',
+                    both,
                 )
     if automatic(scenes, "block"):
-        ids = set(scenes.train) | {id_ for split in AUTOMATIC if split not in tables for id_ in getattr(scenes, split)}
-        for number, id_ in enumerate(scenes.train):
+        ids = set(scenes.training) | {
+            id_ for split in AUTOMATIC if split not in tables for id_ in getattr(scenes, split)
+        }
+        for number, id_ in enumerate(scenes.training):
             for split in ("train", *automatic(scenes, "block")):
                 if part_id(id_, split) in ids:
                     part = show(part_id(id_, split))
@@ -166,11 +170,11 @@ def check(scenes: ScenesTable) -> Iterator[Finding]:
 def _whole(scenes: ScenesTable, seed: int) -> list[Split]:
     """Return what each training scene is for after whole scenes are taken."""
     some = automatic(scenes, "scene")
-    found: list[Split] = ["train"] * len(scenes.train)
+    found: list[Split] = ["train"] * len(scenes.training)
     if not some:
         return found
     own = next(iter(some.values())).seed
-    places = shares.order(scenes.train, seed if own is None else own)
+    places = shares.order(scenes.training, seed if own is None else own)
     try:
         shared = shares.shared(len(places), *_shares(some))
     except shares.TooFewError:

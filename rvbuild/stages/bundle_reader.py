@@ -19,6 +19,7 @@ from rvbuild.stages.bundle import PROJECT, STATS, code_members
 from rvbuild.stages.bundle_settings import check_normalize, check_settings, read_json
 from rvbuild.stages.bundle_zip import extract_zip
 from rvbuild.stages.infer import infer_scene
+from rvbuild.urls import Url
 
 MEMBERS = frozenset({WEIGHTS, DESCRIPTION, STATS, PROJECT})
 """The members of every bundle, beside the manifest."""
@@ -164,6 +165,8 @@ def _targets(scenes: Sequence[Sequence[Path]], out: Path, vectors: Set[str]) -> 
     seen: dict[str, Path] = {}
     images = [files[0] for files in scenes]
     for image in (path for files in scenes for path in files):
+        if isinstance(image, Url):
+            continue
         # A result would hide or replace it.
         if any(image.resolve().is_relative_to((out / first.stem).resolve()) for first in images):
             raise DataError(f"{image}: lies where a result would be written; choose another directory than {out}")
@@ -217,15 +220,13 @@ def _replace(target: Path, complete: Path, before: Path) -> None:
 
 def _require_agreement(path: Path, settings: dict[str, Any], info: ModelInfo) -> None:
     """Raise a DataError if settings and model are not of one training."""
-    for name in ("task", "null_id", "chip_px"):
-        if settings[name] != getattr(info, name):
+    for name in ("task", "classes", "null_id", "chip_px"):
+        mine, theirs = settings[name], getattr(info, name)
+        if name == "classes":
+            # A model knows no colours, so that another one trains none again.
+            mine, theirs = ([(item.get("id"), item.get("name")) for item in each] for each in (mine, theirs))
+        if mine != theirs:
             raise DataError(f"{path}: {name} differs between {PROJECT} and {DESCRIPTION}")
-    # A model knows no colours.
-    ours, theirs = (
-        [(item.get("id"), item.get("name")) for item in each] for each in (settings["classes"], info.classes)
-    )
-    if ours != theirs:
-        raise DataError(f"{path}: classes differs between {PROJECT} and {DESCRIPTION}")
     trained = [item["name"] for item in settings["classes"] if item["id"] != settings["null_id"]]
     check_normalize(info.normalize, info.bands, f"{path}: {DESCRIPTION}")
     if info.outputs != trained:

@@ -16,6 +16,9 @@ ATTEMPTS = 10_000
 """How often a place is drawn for one random window before the area of interest counts as too small for any more, if the
 settings do not say."""
 
+LIMITS = ("size_limits_px", "height_limits_px", "width_limits_px")
+"""The settings that say how large random windows are."""
+
 AIMED_ATTEMPTS = 100
 """How often a place is drawn for one window that is to show a box, or none."""
 
@@ -97,8 +100,8 @@ def uniform(seed: int, *parts: int | str) -> float:
 
 def _sliding(grid: Grid, chip: Mapping[str, Any]) -> list[Window]:
     """Return the grid of windows; without those that share nothing with the scene."""
-    size, strides = chip["size_px"], _both_ways(chip["stride_px"])
-    paddings = _both_ways(chip.get("padding_px"))
+    size, strides = chip["size_px"], both_ways(chip["stride_px"])
+    paddings = both_ways(chip.get("padding_px"))
     direction = chip.get("pad_direction", "end")
     rows, cols = (
         _starts(length, size, stride, padding, direction)
@@ -124,7 +127,7 @@ def _starts(length: int, size: int, stride: int, padding: int | None, direction:
     return range(first, min(length + after - size + 1, length), stride)
 
 
-def _both_ways(value: int | Sequence[int] | None) -> Sequence[Any]:
+def both_ways(value: int | Sequence[int] | None) -> Sequence[Any]:
     """Return a length down and to the right: one for both, or a pair."""
     return (value, value) if value is None or isinstance(value, int) else value
 
@@ -137,7 +140,7 @@ def _random_window(
     for attempt in range(1 if aim is None and aoi is None else attempts):
         height, width = _size(number, attempt, chip, seed)
         rows, cols = _places(height, width, grid, aoi, chip)
-        aimed = None if aim is None else aim.spans(number, attempt, height)
+        aimed = None if aim is None else aim.spans(number, attempt, (height, width))
         if aimed is not None:
             rows, cols = _both(rows, aimed[0]), _both(cols, aimed[1])
         if rows is None or cols is None:
@@ -176,7 +179,7 @@ def _places(
 ) -> tuple[Span | None, Span | None]:
     """Return the rows and the columns that a window may start at so that it lies in the scene and may be allowed."""
     area = grid.window if aoi is None else aoi.bounds
-    down, right = (padding or 0 for padding in _both_ways(chip.get("padding_px")))
+    down, right = (padding or 0 for padding in both_ways(chip.get("padding_px")))
     rows = _span(height, grid.height, area.row, area.row_stop, chip["within_aoi"], down)
     cols = _span(width, grid.width, area.col, area.col_stop, chip["within_aoi"], right)
     return rows, cols

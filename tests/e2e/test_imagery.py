@@ -101,6 +101,11 @@ def test_from_the_project_to_the_bundle(stacked: Space) -> None:
     assert result.status == 0, outcome(result)
     with rasterio.open(elsewhere / "c/labels.tif") as labels:
         assert labels.shape == (64, 64), "a bundle predicts whole images"
+    with serving(stacked.root / "data") as server:
+        urls = [f"{server.url}/c.tif", f"{server.url}/c_nir.tif"]
+        there = stacked.rvbuild("predict", str(bundle), *urls, "-o", str(elsewhere / "there"), "--allow-code")
+    assert there.status == 0, outcome(there)
+    assert (elsewhere / "there/c/labels.tif").read_bytes() == (elsewhere / "c/labels.tif").read_bytes()
     result = stacked.rvbuild("predict", str(bundle), "data/c.tif", "-o", str(elsewhere), "--allow-code")
     assert result.status == 1 and "stacks of 2 files" in result.err
 

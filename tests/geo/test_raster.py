@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
+import rasterio.vrt
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -424,3 +426,18 @@ def test_alpha_of_another_place_than_the_last(tmp_path: Path) -> None:
     assert pixels.shape[0] == 2
     assert not valid[:, 0, 0].any()
     assert valid.sum() == 2 * 35
+
+
+def test_jpeg_2000_and_virtual_rasters_are_read(tmp_path: Path, write_raster: Write) -> None:
+    image = noise(3, 40, 60)
+    place = {"transform": NORTH_UP, **UTM}
+    jp2 = write_raster(tmp_path / "a.jp2", image, driver="JP2OpenJPEG", QUALITY="100", REVERSIBLE="YES", **place)
+    tif = write_raster(tmp_path / "a.tif", image, **place)
+    with rasterio.open(tif) as source, rasterio.vrt.WarpedVRT(source) as vrt:
+        rasterio.shutil.copy(vrt, tmp_path / "a.vrt", driver="VRT")
+    for path in (jp2, tmp_path / "a.vrt"):
+        with open_image([path]) as source:
+            pixels, valid = source.read(Window(10, 20, 16, 16))
+            assert source.grid.transform == NORTH_UP
+        np.testing.assert_array_equal(pixels, image[:, 10:26, 20:36])
+        assert valid.all()

@@ -1,0 +1,46 @@
+"""The same inputs give the same bytes: in another process and place, with any number of jobs, trained on or anew."""
+
+from __future__ import annotations
+
+import re
+import shutil
+
+import pytest
+
+from .conftest import Space
+
+
+def epochs(out: str) -> list[int]:
+    """Return the epochs that a training went through, from what it says."""
+    return [int(n) for n in re.findall(r"epoch (\d+)/", out)]
+
+
+@pytest.mark.timeout(600)
+def test_one_and_four_jobs_give_the_same_digests(template, tmp_path):
+    found = []
+    for folder, jobs in (("one", "1"), ("an other/four", "4")):
+        space = Space(tmp_path / folder)
+        shutil.copytree(template, space.root)
+        space.edit("stride_px = 16", 'stride_px = 16\nscores = "uint8"\nrgb = true\nvectors = [{ class = "building" }]')
+        space.edit("epochs = 2", "epochs = 1")
+        result = space.process("build", "--json", "-j", jobs)
+        assert result.status == 0, result.out + result.err
+        keys = {(a["stage"], a["scene"]): a["key"] for a in result.json["artifacts"]}
+        found.append((keys, space.shown()))
+    assert found[0][0] == found[1][0]
+    assert found[0][1].keys() == found[1][1].keys()
+    assert [path for path in found[0][1] if found[0][1][path] != found[1][1][path]] == []
+
+
+@pytest.mark.parametrize(("schedule", "goes_on"), [("constant", True), ("one_cycle", False)])
+def test_more_epochs(template, tmp_path, schedule, goes_on):
+    extended, scratch = Space(tmp_path / "extended"), Space(tmp_path / "scratch")
+    for space, first in ((extended, 2), (scratch, 4)):
+        shutil.copytree(template, space.root)
+        space.edit("epochs = 2", f'epochs = {first}\nschedule = "{schedule}"')
+        assert epochs(space.rvbuild("train").out) == list(range(1, first + 1))
+    extended.edit("epochs = 2", "epochs = 4")
+    assert epochs(extended.rvbuild("train").out) == ([3, 4] if goes_on else [1, 2, 3, 4])
+    assert extended.shown() == scratch.shown()
+    extended.edit("epochs = 4", "epochs = 2")
+    assert extended.rvbuild("train", "--json").did("restored") == {"train"}
