@@ -22,6 +22,7 @@ NAMES = (
     "train",
     "predict",
     "evaluate",
+    "detection",
     "mosaic",
     "vectors",
     "check",

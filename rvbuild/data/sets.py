@@ -124,10 +124,20 @@ SETS: Mapping[str, DataSet] = MappingProxyType(
                         "2019_YELL_2_541000_4977000_image_crop.xml",
                         "cefe4b96888bacbf8af1674f000082e549aa707aa6590d545effb23e43f26631",
                     ),
+                    Member(
+                        "deepforest/data/OSBS_029.png",
+                        "OSBS_029.png",
+                        "d9477c6a00e4902c7bee487d4c5582c3b8b9a2f77f3908a29628b816b291e6ee",
+                    ),
+                    Member(
+                        "deepforest/data/OSBS_029.csv",
+                        "OSBS_029.csv",
+                        "83ecd1fb6339eb0997c5a543300295fdd6e0d23c943f50429eb82d149905adba",
+                    ),
                 ),
             ),
             draw=_draw_yellowstone,
-            about="tree crowns in two aerial images of Yellowstone (NEON imagery, annotations of DeepForest, MIT)",
+            about="trees in two aerial images of Yellowstone and one of Florida (NEON imagery, annotations of DeepForest, MIT)",
         ),
         "atlanta": DataSet(
             wheel=Wheel(

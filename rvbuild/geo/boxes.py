@@ -93,10 +93,11 @@ def overlapping(one: Boxes, other: Boxes, least: float) -> tuple[Indices, Indice
 
 
 def overlapping_pairs(one: Boxes, other: Boxes) -> Iterator[tuple[Indices, Indices]]:
-    """Yield the pairs whose bounds meet, positions in `one` and `other`; all of one box in one piece."""
-    tree = BoxTree(other)
+    """Yield the pairs whose bounds meet, positions in `one`, in order, and in `other`; all of one box in one piece."""
+    lines = _diagonals(other)
+    asking, tree = lines if one is other else _diagonals(one), shapely.STRtree(lines)
     for start in range(0, len(one), _AT_ONCE):
-        mine, theirs = tree.query(one[start : start + _AT_ONCE])
+        mine, theirs = tree.query(asking[start : start + _AT_ONCE])
         yield mine + start, theirs
 
 
@@ -128,19 +129,14 @@ def nms(boxes: Boxes, scores: NDArray[np.floating], classes: NDArray[np.integer]
 
 def _sweep(boxes: Boxes, iou_thresh: float) -> NDArray[np.bool_]:
     """Return which boxes of one class stay, (N,) bool; they come by rank."""
-    stays = np.ones(len(boxes), dtype=bool)
-    stronger, weaker, _ = overlapping(boxes, boxes, iou_thresh)
-    below = stronger < weaker
-    stronger, weaker = stronger[below], weaker[below]
-    if not len(stronger):
-        return stays
-    starts = np.flatnonzero(np.append(True, stronger[1:] != stronger[:-1]))
-    ends = [*starts[1:].tolist(), len(stronger)]
-    alive = bytearray(stays)
-    weak = weaker.tolist()
-    for box, start, end in zip(stronger[starts].tolist(), starts.tolist(), ends, strict=True):
-        if alive[box]:
-            for other in weak[start:end]:
+    alive = bytearray(np.ones(len(boxes), dtype=bool))
+    for stronger, weaker in overlapping_pairs(boxes, boxes):
+        below = stronger < weaker
+        stronger, weaker = stronger[below], weaker[below]
+        enough = iou(boxes[stronger], boxes[weaker]).astype(np.float64) > iou_thresh
+        # By rank: whether a box stays is known before it is its turn to suppress others.
+        for box, other in zip(stronger[enough].tolist(), weaker[enough].tolist(), strict=True):
+            if alive[box]:
                 alive[other] = 0
     return np.frombuffer(alive, dtype=bool).copy()
 

@@ -140,7 +140,7 @@ def _random_window(
     for attempt in range(1 if aim is None and aoi is None else attempts):
         height, width = _size(number, attempt, chip, seed)
         rows, cols = _places(height, width, grid, aoi, chip)
-        aimed = None if aim is None else aim.spans(number, attempt, height)
+        aimed = None if aim is None else aim.spans(number, attempt, (height, width))
         if aimed is not None:
             rows, cols = _both(rows, aimed[0]), _both(cols, aimed[1])
         if rows is None or cols is None:

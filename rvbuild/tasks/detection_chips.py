@@ -51,7 +51,7 @@ class BoxAim:
         chosen = set(background[:most])
         return [window for place, window in enumerate(windows) if kinds[place] or place in chosen]
 
-    def spans(self, number: int, attempt: int, size_px: int) -> tuple[Span, Span] | None:
+    def spans(self, number: int, attempt: int, shape: tuple[int, int]) -> tuple[Span, Span] | None:
         """Return the rows and columns at which a window shows all of a box, if this one is to be positive.
 
         A box that is larger than the window fills it.
@@ -60,7 +60,7 @@ class BoxAim:
             return None
         chosen = int(self._draw("box", number, attempt) * len(self._labels.boxes))
         x0, y0, x1, y1 = self._labels.boxes[chosen]
-        return _span(y0, y1, size_px), _span(x0, x1, size_px)
+        return _span(y0, y1, shape[0]), _span(x0, x1, shape[1])
 
     def accepts(self, number: int, window: Window) -> bool:
         """Tell whether a random window is what it is to be."""

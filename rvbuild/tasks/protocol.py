@@ -47,8 +47,8 @@ class Aim(Protocol):
     def choose(self, windows: Sequence[Window]) -> list[Window]:
         """Return those windows of the grid that may become chips, in the order they came."""
 
-    def spans(self, number: int, attempt: int, size_px: int) -> tuple[Span, Span] | None:
-        """Return the rows and columns that random window `number` may start at, at its `attempt`; None: any."""
+    def spans(self, number: int, attempt: int, shape: tuple[int, int]) -> tuple[Span, Span] | None:
+        """Return the rows and columns that random window `number`, of `shape`, may start at; None: any."""
 
     def accepts(self, number: int, window: Window) -> bool:
         """Tell whether random window `number` may be this one; otherwise another place is drawn."""

@@ -193,3 +193,15 @@ def test_nothing_crashes_it(
     json.dumps(facts)
     assert all(level in ("error", "warning") and text for level, _, _, text in facts["problems"])
     assert "image" in facts or ("error", "image") in kinds(facts)
+
+
+def test_windows_of_unequal_strides_and_padding_are_counted(tmp_path: Path) -> None:
+    inputs = {
+        "image": [write_image(tmp_path / "i.tif")],
+        "labels": [write_boxes(tmp_path / "l.geojson", [(1, 1, 9, 9)])],
+    }
+    assert seen(inputs, chip={**CHIP, "stride_px": [16, 8]})["chips"] == 3 * 7
+    facts = seen(inputs, chip={**CHIP, "size_px": 90, "padding_px": 2})
+    assert facts["chips"] == 0
+    (problem,) = facts["problems"]
+    assert "windows of 90 px do not fit into the image of 64 x 48 px and its padding" in problem[3]

@@ -100,6 +100,10 @@ class Space:
                 status = app.run([*words, *(["--inline"] if building else [])])
         finally:
             os.chdir(before)
+            # A worker would know nothing of another workspace.
+            for name, module in list(sys.modules.items()):
+                if (getattr(module, "__file__", None) or "").startswith(str(self.root)):
+                    del sys.modules[name]
         return Result(status, out.getvalue(), err.getvalue())
 
     def process(self, *words: str) -> Result:

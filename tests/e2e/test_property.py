@@ -10,37 +10,72 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from .conftest import Result, Space, write_image, write_labels
+from .conftest import PROJECT, Result, Space, write_image, write_labels
+from .test_boxes import PROJECT as BOXES
+from .test_boxes import use_tiny_detector
+from .test_cells import PROJECT as CELLS
 
 LABELS = [[(5, 5, 25, 20), (35, 30, 60, 55)], [(5, 5, 25, 30)], []]
 AREA = (
     '{"type": "Polygon", "coordinates": [[[500002, 5799998], [500030, 5799998], [500030, 5799970], [500002, 5799970]]]}'
 )
 
-#: Settings that are put in place of a line of the project file.
+#: By task: settings that are put in place of the first of them in the project file.
 TABLES = {
-    "chip": ["size_px = 32\nstride_px = 24", 'size_px = 32\nmethod = "random"\nper_scene = 5', "size_px = 24"],
-    "train": [
-        "epochs = 2",
-        "epochs = 1",
-        'epochs = 2\nclass_weights = "balanced"',
-        'epochs = 2\nschedule = "constant"',
-    ],
-    "predict": ["stride_px = 16", 'stride_px = 16\nblend = "cosine"\nrgb = true', 'vectors = [{ class = "building" }]'],
+    "segmentation": {
+        "chip": ["size_px = 32\nstride_px = 24", 'size_px = 32\nmethod = "random"\nper_scene = 5', "size_px = 24"],
+        "train": [
+            "epochs = 2",
+            "epochs = 1",
+            'epochs = 2\nclass_weights = "balanced"',
+            'epochs = 2\nschedule = "constant"',
+        ],
+        "predict": [
+            "stride_px = 16",
+            'stride_px = 16\nblend = "cosine"\nrgb = true',
+            'vectors = [{ class = "building" }]',
+        ],
+    },
+    "cells": {
+        "chip": ["cell_px = 15 }", 'cell_px = 15, rule = "ioa" }', "cell_px = 20 }"],
+        "train": ["epochs = 2", "epochs = 1", 'epochs = 2\nclass_weights = "balanced"'],
+        "predict": [
+            "lr = 1e-2",
+            'lr = 1e-2\n[predict]\nscores = "uint8"\nrgb = true',
+            'lr = 1e-2\n[predict]\ncells = "gpkg"',
+        ],
+    },
+    "boxes": {
+        "chip": [
+            "size_px = 32\nstride_px = 16",
+            "size_px = 32\nstride_px = 16\nneg_ratio = 0.5\nioa_thresh = 0.5\nclip = true",
+            'size_px = 32\nmethod = "random"\nper_scene = 6\nneg_ratio = 1.0',
+        ],
+        "train": ["epochs = 1", 'epochs = 2\nschedule = "constant"', "epochs = 1\naugment = []"],
+        "predict": [
+            "score_thresh = 0.1",
+            "score_thresh = 0.4",
+            'score_thresh = 0.1\nmerge_thresh = 0.2\nboxes = "gpkg"',
+        ],
+    },
 }
+PROJECTS = {"segmentation": PROJECT, "cells": CELLS, "boxes": BOXES}
 
 
-def write(space: Space, state: dict[str, int]) -> None:
+def write(space: Space, task: str, state: dict[str, int]) -> None:
     """Write the workspace that `state` describes."""
-    from .conftest import PROJECT
-
-    text = PROJECT
-    for table, choices in TABLES.items():
-        text = text.replace(choices[0], choices[state[table]])
-    if state["aoi"]:
-        text = text.replace("[chip]", '[scenes.by_id."c"]\naoi = "data/area.geojson"\n\n[chip]')
     for path in space.project.parent.glob("*.toml"):
         path.unlink()
+    space.project.write_text(PROJECTS[task])
+    if task == "boxes":
+        use_tiny_detector(space)
+    text = space.project.read_text()
+    space.project.unlink()
+    for table, choices in TABLES[task].items():
+        assert choices[0] in text
+        text = text.replace(choices[0], choices[state[table]])
+    if state["aoi"]:
+        text = text.replace("[train]", '[scenes.by_id."c"]\naoi = "data/area.geojson"\n\n[train]')
     (space.project.parent / ("p.toml", "other.toml")[state["name"]]).write_text(text)
     crs = '"crs": {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32633"}}'
     feature = f'{{"type": "Feature", "properties": {{}}, "geometry": {AREA}}}'
@@ -51,7 +86,7 @@ def write(space: Space, state: dict[str, int]) -> None:
 
 
 #: What `write` writes the workspace from.
-STATES = [*TABLES, "labels", "indent", "image", "aoi", "name"]
+STATES = ["chip", "train", "predict", "labels", "indent", "image", "aoi", "name"]
 
 EDITS = st.lists(
     st.tuples(
@@ -72,15 +107,16 @@ def check_foretold(foretold: Result, result: Result) -> None:
 
 
 @pytest.mark.timeout(600)
-@settings(max_examples=4, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@pytest.mark.parametrize("task", list(PROJECTS))
+@settings(max_examples=2, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 @given(edits=EDITS)
-def test_incremental_equals_clean(template: Path, edits: list[tuple[str, int]]) -> None:
+def test_incremental_equals_clean(template: Path, task: str, edits: list[tuple[str, int]]) -> None:
     base = Path(tempfile.mkdtemp(prefix="rvbuild-e2e-"))
     try:
         space = Space(base / "ws")
         shutil.copytree(template, space.root)
         state = dict.fromkeys(STATES, 0)
-        write(space, state)
+        write(space, task, state)
         assert space.rvbuild("build", "-q").status == 0
         rot = False
         for what, value in edits:
@@ -104,9 +140,9 @@ def test_incremental_equals_clean(template: Path, edits: list[tuple[str, int]]) 
                 for path in (space.root / "data").iterdir():
                     path.touch()
             else:
-                sizes = {**{t: len(c) for t, c in TABLES.items()}, "labels": len(LABELS), "aoi": 2, "name": 2}
+                sizes = {**{t: len(c) for t, c in TABLES[task].items()}, "labels": len(LABELS), "aoi": 2, "name": 2}
                 state[what] = value % sizes.get(what, 4)
-                write(space, state)
+                write(space, task, state)
         foretold = space.rvbuild("status", "--json")
         result = space.rvbuild("build", "--json")
         assert result.status == 0, result.out
