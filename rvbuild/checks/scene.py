@@ -23,6 +23,7 @@ from rvbuild.geo.labels_vector import read_tables
 from rvbuild.geo.raster import open_image
 from rvbuild.stages.block_cache import MAX_BYTES
 from rvbuild.stages.chip_windows import LIMITS, both_ways, candidates, why_none
+from rvbuild.urls import is_url
 
 MAX_VECTOR_BYTES = 50_000_000
 """Vector labels that are larger are not read: only opening them shows what is wrong with them."""
@@ -132,7 +133,8 @@ class _Look:
         assert self._grid is not None
         files, how = self.inputs["labels"], self.settings["labels"]
         classes, null_id = self.settings["classes"], self.settings["null_id"]
-        if how["kind"] == "vector" and sum(path.stat().st_size for path in files) > MAX_VECTOR_BYTES:
+        here = [path for path in files if not is_url(str(path))]
+        if how["kind"] == "vector" and sum(path.stat().st_size for path in here) > MAX_VECTOR_BYTES:
             return
         with tasks.get(self.settings["task"]).labels(files, how, self._grid, classes, null_id) as labels:
             for note in labels.notes:
