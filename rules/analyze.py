@@ -9,11 +9,27 @@ from .common import Artifact, Product, Project, aoi, area, folder, image, image_
 VERSION = 2
 RUN = "rvbuild.stages.analyze:run"
 RUN_MERGE = "rvbuild.stages.analyze_merge:run"
-CODE = ("rvbuild.stages.analyze", "rvbuild.stages.analyze_merge")
+RUN_CHIPS = "rvbuild.stages.analyze_chips:run"
+CODE = ("rvbuild.stages.analyze", "rvbuild.stages.analyze_merge", "rvbuild.stages.analyze_chips")
 
 
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     """Yield the statistics of every training scene, then the merged ones."""
+    if project.train.chips is not None:
+        yield Artifact(
+            name=name("analyze", project.name),
+            project=project.name,
+            stage="analyze",
+            scene=None,
+            run=RUN_CHIPS,
+            version=VERSION,
+            settings={},
+            inputs=(Product("chips", name("chip", project.name, "train"), ("images-*",)),),
+            folder=folder(project, "analyze"),
+            code=code,
+            packages=packages(project),
+        )
+        return
     scenes = sorted((s for s in project.scenes if s.split == "train"), key=lambda s: s.id)
     sample = project.analyze.slice()["sample"]
     for scene in scenes:

@@ -15,7 +15,9 @@ CODE = ("rvbuild.stages.bundle",)
 
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     """Yield the bundle."""
-    first = min((s for s in project.scenes if s.split == "train"), key=lambda s: s.id)
+    chips = project.train.chips
+    scenes = [s for s in project.scenes if s.split == "train" or chips is not None]
+    first = min(scenes, key=lambda s: s.id, default=None)
     yield Artifact(
         name=name("bundle", project.name),
         project=project.name,
@@ -25,14 +27,18 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         version=VERSION,
         settings={
             "task": project.task,
-            "image": _image(first),
-            "channels": first.channels,
+            "image": {"nodata": None} if first is None else _image(first),
+            "channels": first.channels if first else chips.channels if chips else None,
             "classes": classes(project),
             "null_id": project.null_id,
             "chip_px": project.chip_px,
             "predict": project.predict.slice(),
         },
-        inputs=(model(project), Product("stats", name("analyze", project.name)), *user_code(project, first)),
+        inputs=(
+            model(project),
+            Product("stats", name("analyze", project.name)),
+            *user_code(project, *([first] if first else [])),
+        ),
         folder=folder(project, "bundle"),
         rename={"bundle.zip": f"{project.name}.zip"},
         code=code,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from . import own_chips
 from .common import (
     Artifact,
     Project,
@@ -22,11 +23,14 @@ from .common import (
 
 VERSION = 2
 RUN = "rvbuild.stages.chip:run"
-CODE = ("rvbuild.stages.chip", "rvbuild.tasks.{task}")
+CODE = ("rvbuild.stages.chip", "rvbuild.stages.chip_folder", "rvbuild.tasks.{task}")
 
 
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     """Yield the chips of every training and validation scene."""
+    if project.train.chips is not None:
+        yield from own_chips.artifacts(project, code, VERSION)
+        return
     for scene in sorted((s for s in project.scenes if s.split != "test"), key=lambda s: s.id):
         if scene.labels is None:
             continue

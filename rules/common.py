@@ -177,7 +177,7 @@ def image_code(project: Project, scene: Scene) -> tuple[Source, ...]:
 
 def normalize(project: Project) -> dict[str, Any]:
     """Return the setting `normalize` if images have a transformer that needs statistics; it is the same for all."""
-    how = project.scenes[0].image.normalize()
+    how = project.scenes[0].image.normalize() if project.scenes else None
     return {} if how is None else {"normalize": how}
 
 

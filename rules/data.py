@@ -46,7 +46,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
                 "labels": None if scene.labels is None else scene.labels.slice(),
                 "classes": classes(project),
                 "null_id": project.null_id,
-                "chip": project.chip.slice(),
+                "chip": (scene.chip or project.chip).slice(),
                 **area(project, scene),
             },
             inputs=present(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from . import own_chips
 from .common import (
     Artifact,
     Product,
@@ -52,6 +53,8 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     figures += [
         Product(f"chips/{s.split}/{s.id}", name("chip", project.name, s.id), ("index.json", "contact.png")) for s in cut
     ]
+    if project.train.chips is not None:
+        figures = [figures[0], *own_chips.products(project, "index.json", "contact.png")]
     figures.append(Product("training", name("train", project.name), ("log.jsonl", "curves.svg", "model.json")))
     figures += [Product(f"scenes/{s.id}", name("report", project.name, s.id)) for s in predicted]
     if evaluated(project):

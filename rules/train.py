@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from rvbuild.learn.trajectory import resume_ignores
 
+from . import own_chips
 from .common import (
     Artifact,
     Product,
@@ -47,6 +48,8 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         for scene in scenes
         if scene.labels is not None
     ]
+    if project.train.chips is not None:
+        chips = own_chips.products(project, "index.json", "images-*", "labels-*")
     yield Artifact(
         name=name("train", project.name),
         project=project.name,

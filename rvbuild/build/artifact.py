@@ -63,6 +63,8 @@ class Source:
         For each file, the existing files beside it that change its meaning (a world file, the parts of a shapefile).
     view : View or None
         How files are digested; by their bytes when None.
+    folders : tuple of Path
+        Directories in which a new file would be an input, too: nothing is read from them.
     passed : bool
         Whether the stage is given the paths; user code is only part of the key.
     """
@@ -72,6 +74,7 @@ class Source:
     companions: tuple[tuple[Path, ...], ...] = ()
     view: View | None = None
     passed: bool = True
+    folders: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

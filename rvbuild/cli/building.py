@@ -222,6 +222,7 @@ def _seal(
     for artifact in closure:
         for item in artifact.inputs:
             if isinstance(item, Source):
+                directories |= set(map(str, item.folders))
                 for path in map(str, [*item.files, *itertools.chain.from_iterable(item.companions)]):
                     if is_url(path):
                         identity = now.workspace.prints.identity(path)

@@ -57,7 +57,7 @@ def check(words: Sequence[str], overrides: Sequence[str], deep: bool = False) ->
         raise ProjectError(errors)
     for project in projects:
         counts = {split: sum(s.split == split for s in project.scenes) for split in ("train", "validation", "test")}
-        said = ", ".join(f"{n} {split}" for split, n in counts.items() if n)
+        said = ", ".join(f"{n} {split}" for split, n in counts.items() if n) or "none"
         doubts = len(_of(found[project.name], Level.WARNING))
         but = f", with {doubts} warning{'s' if doubts > 1 else ''}" if doubts else ""
         click.echo(f"{project.path}: good{but} ({project.task}; scenes: {said}; {len(project.classes)} classes)")

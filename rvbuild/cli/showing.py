@@ -79,6 +79,8 @@ def _read(now: Session, project: Project) -> dict[str, Any]:
 
 def _table(found: dict[str, Any]) -> list[str]:
     """Return a table of scenes, and one of classes by split."""
+    if not found["scenes"]:
+        return ["no scenes"]
     rows = [("scene", "split", "size", "bands", "pixel", "CRS", found["unit"])]
     for scene in found["scenes"]:
         image = scene["image"]

@@ -66,7 +66,7 @@ def read_box_file(path: Path, settings: Mapping[str, Any]) -> FileBoxes:
     """
     kind = settings["kind"]
     try:
-        images, rows = {"coco": _coco, "voc": _voc, "csv": _csv}[kind](path)
+        images, rows = {"coco": coco_rows, "voc": _voc, "csv": _csv}[kind](path)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
     wanted = _image(path, images, settings)
@@ -129,7 +129,8 @@ def _name(text: str) -> str:
     return text.replace("\\", "/").rsplit("/", 1)[-1]
 
 
-def _coco(path: Path) -> tuple[list[str], list[_Row]]:
+def coco_rows(path: Path) -> tuple[list[str], list[_Row]]:
+    """Return the images that a COCO file lists, and its boxes: image, (x0, y0, x1, y1) and class of each."""
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
         images = {entry["id"]: _name(str(entry["file_name"])) for entry in content["images"]}

@@ -94,4 +94,7 @@ def fitted_chip(chip: ChipTable, cell_px: int, size_px: int) -> ChipTable:
     if chip.keep is not None:
         # A chip has one class, and counts once.
         update["keep"] = chip.keep.model_copy(update={"min_px": 1})
-    return chip.model_copy(update=update)
+    fitted = chip.model_copy(update=update)
+    if not chip.given("size_px"):
+        fitted.model_fields_set.discard("size_px")
+    return fitted

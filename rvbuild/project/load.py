@@ -55,6 +55,9 @@ def load(path: Path, overrides: Sequence[str] = (), environ: Mapping[str, str] |
     data, lines = read(path)
     places = Places(shown(path), lines)
     refused = _apply(data, overrides, places)
+    train = data.get("train")
+    if isinstance(train, dict) and "chips" in train:
+        data.setdefault("scenes", {})  # what learns from chips needs none
     problems = Problems(places)
     environment = Environment(os.environ if environ is None else environ)
     reads = found.find(data, find_workspace(path), environment, problems)
@@ -149,7 +152,7 @@ def _check(file: ProjectFile, data: dict[str, Any], problems: Problems) -> None:
     known = Known(
         classes=names,
         null=null,
-        has_validation=bool(file.scenes.validation) or problems.touch("scenes", "validation"),
+        has_validation=bool(file.scenes.validation or file.train.chips) or problems.touch("scenes", "validation"),
         chip_px=chip_px if size_known else None,
         task=file.project.task,
     )

@@ -68,6 +68,10 @@ def _find(project: Project, scenes: Iterable[Scene]) -> Iterator[_Missing]:
     """Yield each file that cannot be used, once per scene and part."""
     if project.train.weights is not None:
         yield from _bad(project, [project.train.weights], "", "", "weights")
+    if project.train.chips is not None:
+        path, (written,) = project.train.chips.folder, project.written["", "chips"]
+        if not (project.workspace / path / "train").is_dir():
+            yield _Missing(f"{path}/train", "", "", "chips", written, "no such folder")
     for scene in {scene.base: scene for scene in scenes}.values():
         yield from _bad(project, scene.image.files, scene.base, scene.split, "image")
         yield from _bad(project, scene.labels.files if scene.labels else (), scene.base, scene.split, "labels")

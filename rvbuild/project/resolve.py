@@ -151,6 +151,10 @@ class Resolver:
             paths = self._expand((train.weights,), ("train",), "pretrained", None)
             self.written["", "weights"] = self._written((train.weights,), ("train",), "pretrained")
             update["pretrained"] = paths[0]
+        if train.chips is not None:
+            (path,) = self._expand((train.chips.folder,), ("train", "chips"), "folder", None)
+            self.written["", "chips"] = self._written((train.chips.folder,), ("train", "chips"), "folder")
+            update["chips"] = train.chips.model_copy(update={"folder": path})
         if isinstance(train.class_weights, dict):
             update["class_weights"] = {name: train.class_weights.get(name, 1.0) for name in trained}
         return train.model_copy(update=update)
@@ -321,7 +325,11 @@ class Resolver:
         return (*key, number) if isinstance(value, list) and len(value) > 1 else key
 
     def _check_there_is_training(self) -> None:
-        if not self.file.scenes.training and not self.problems.touch("scenes", "train"):
+        if self.file.train.chips is not None:
+            if self.file.scenes.training:
+                message = "a model learns from scenes or from train.chips, not from both; leave the list empty"
+                self.problems.add(("scenes", "train"), message)
+        elif not self.file.scenes.training and not self.problems.touch("scenes", "train"):
             self.problems.add(("scenes", "train"), "no scenes; a model needs at least one to train on")
 
     def _check_images(self, scenes: list[Scene], places: list[Key]) -> None:

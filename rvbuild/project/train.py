@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, Tag, WithJsonSchema
 
@@ -108,11 +108,24 @@ Augmentation: TypeAlias = Annotated[
 Device: TypeAlias = Literal["auto", "cpu", "cuda"]
 
 
+class ChipsTable(Table):
+    """A user's own chips."""
+
+    folder: PathText = Field(
+        description="Folder with train/ and perhaps valid/: images in a folder for each class (chip_classification), "
+        "img/ and labels/ with class ids (semantic_segmentation), or img/ and a COCO labels.json (object_detection)."
+    )
+    channels: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Strict(False)] | None = Field(
+        None, description="Bands to use, from 0. Default: every band that is not alpha."
+    )
+
+
 class TrainTable(Table):
     """The model and how it is trained."""
 
-    later: ClassVar[dict[str, str]] = {"chips": "not supported yet; chips are cut from the scenes"}
-
+    chips: ChipsTable | None = Field(
+        None, description="Train on chips of your own, not on scenes; then scenes.train is empty."
+    )
     model: Annotated[str, _named_schema(ALL_MODELS)] | None = Field(
         None,
         description=f"The model: {', '.join(MODELS['semantic_segmentation'])}; for chip_classification one of "
@@ -289,6 +302,7 @@ class TrainTable(Table):
     def slice(self) -> dict[str, Any]:
         """Return the settings; `pretrained` is true, false, or the path of the weights."""
         settings = super().slice()
+        del settings["chips"]  # the files are an input
         if self.pretrained is None:
             settings["pretrained"] = self.model in ALL_MODELS and self.model not in SCRATCH_MODELS
         if self.sampling == "all":

@@ -9,7 +9,7 @@ What needs torch or rasterio is imported where it is used: cutting chips needs n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,7 @@ __all__ = [
     "objective",
     "orient",
     "overlay",
+    "own_chips",
     "pack",
     "report",
     "resize",
@@ -235,3 +236,12 @@ def survey(
     from rvbuild.tasks.classification_survey import survey as count
 
     return count(source.cells, windows, aoi, step, classes)
+
+
+def own_chips(
+    relative: Sequence[str], files: Sequence[Path], classes: ClassList, null_id: int
+) -> list[tuple[Path, Callable[[tuple[int, int]], Target]]]:
+    """Return the chips in a user's files; see `rvbuild.tasks.own_chips.by_class_folder`."""
+    from rvbuild.tasks.own_chips import by_class_folder
+
+    return by_class_folder(relative, files, classes, null_id)

@@ -8,7 +8,7 @@ What needs torch or rasterio is imported where it is used: cutting chips needs n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,7 @@ __all__ = [
     "objective",
     "orient",
     "overlay",
+    "own_chips",
     "pack",
     "report",
     "resize",
@@ -240,3 +241,12 @@ def survey(
     from rvbuild.tasks.detection_survey import survey as count
 
     return count(source, windows, aoi, step, classes)
+
+
+def own_chips(
+    relative: Sequence[str], files: Sequence[Path], classes: ClassList, null_id: int
+) -> list[tuple[Path, Callable[[tuple[int, int]], Target]]]:
+    """Return the chips in a user's files; see `rvbuild.tasks.own_chips.by_coco`."""
+    from rvbuild.tasks.own_chips import by_coco
+
+    return by_coco(relative, files, classes, null_id)

@@ -274,6 +274,14 @@ class Task(Protocol):
         unknown : values that stand for no class, each with its number of pixels
         """
 
+    def own_chips(
+        self, relative: Sequence[str], files: Sequence[Path], classes: ClassList, null_id: int
+    ) -> list[tuple[Path, Callable[[tuple[int, int]], Target]]]:
+        """Return the chips in a user's files, given their paths relative to the folder of the split.
+
+        Each is the file of an image, and what gives the target when it is told the image's (height, width).
+        """
+
     def score(
         self,
         predictions: Path,

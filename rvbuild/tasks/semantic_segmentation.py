@@ -5,7 +5,7 @@ What needs torch or rasterio is imported where it is used: cutting chips needs n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,7 @@ __all__ = [
     "objective",
     "orient",
     "overlay",
+    "own_chips",
     "pack",
     "report",
     "resize",
@@ -208,3 +209,12 @@ def survey(
     from rvbuild.tasks.segmentation_survey import survey as count
 
     return count(source, windows, aoi, step, classes)
+
+
+def own_chips(
+    relative: Sequence[str], files: Sequence[Path], classes: ClassList, null_id: int
+) -> list[tuple[Path, Callable[[tuple[int, int]], Target]]]:
+    """Return the chips in a user's files; see `rvbuild.tasks.own_chips.by_label_image`."""
+    from rvbuild.tasks.own_chips import by_label_image
+
+    return by_label_image(relative, files, classes, null_id)

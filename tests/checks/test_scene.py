@@ -89,6 +89,8 @@ def test_a_good_scene(tmp_path: Path) -> None:
     }
     assert facts["labels"] == {"features": [1, 0, 0], "all": 2}
     assert facts["chips"] == 12
+    half = seen({"image": [image], "labels": [labels]}, chip={**CHIP, "stride_px": [8, 16]})
+    assert half["chips"] > 12 and half["problems"] == []
 
 
 def test_pixels_in_degrees_are_measured_in_metres(tmp_path: Path) -> None:
@@ -193,3 +195,15 @@ def test_nothing_crashes_it(
     json.dumps(facts)
     assert all(level in ("error", "warning") and text for level, _, _, text in facts["problems"])
     assert "image" in facts or ("error", "image") in kinds(facts)
+
+
+def test_windows_of_unequal_strides_and_padding_are_counted(tmp_path: Path) -> None:
+    inputs = {
+        "image": [write_image(tmp_path / "i.tif")],
+        "labels": [write_boxes(tmp_path / "l.geojson", [(1, 1, 9, 9)])],
+    }
+    assert seen(inputs, chip={**CHIP, "stride_px": [16, 8]})["chips"] == 3 * 7
+    facts = seen(inputs, chip={**CHIP, "size_px": 90, "padding_px": 2})
+    assert facts["chips"] == 0
+    (problem,) = facts["problems"]
+    assert "windows of 90 px do not fit into the image of 64 x 48 px and its padding" in problem[3]

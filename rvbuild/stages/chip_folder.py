@@ -1,0 +1,123 @@
+"""The chip stage for a user's own chips: the files of one split of a folder as shards to train on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rvbuild import tasks
+from rvbuild.errors import DataError
+from rvbuild.geo.classes import names
+from rvbuild.geo.raster import open_image
+from rvbuild.geo.rasterfile import Image, Mask
+from rvbuild.geo.windows import Window
+from rvbuild.progress import Progress
+from rvbuild.stages.chip_contact import TILE_PX, Shown, choose, write_sheet
+from rvbuild.stages.chip_resample import resample
+from rvbuild.stages.chip_shards import ShardWriter
+
+
+def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+    """Write the chips of one split.
+
+    Parameters
+    ----------
+    inputs
+        `files`: all files of the split.
+    settings
+        task, split, classes, null_id, size_px, channels; `relative`, the path of each file in the folder of the split;
+        `resize`, whether chips of another size are resampled; seed.
+    outputs
+        Receives what the chip stage writes of a scene.
+    progress
+        Receives the chips.
+
+    Raises
+    ------
+    DataError
+        The files are not laid out as the task needs, or an image or a label is not what it should be.
+    """
+    if not inputs["files"]:
+        raise DataError(f"train.chips.folder: there are no files for {settings['split']}")
+    task, classes, size = tasks.get(settings["task"]), settings["classes"], settings["size_px"]
+    chips = task.own_chips(settings["relative"], inputs["files"], classes, settings["null_id"])
+
+    def load(position: int) -> tuple[Image, Mask, Any]:
+        path, target_of = chips[position]
+        image, valid = _read(path, settings["channels"])
+        shape = (image.shape[1], image.shape[2])
+        target = target_of(shape)
+        if shape != (size, size):
+            if not settings["resize"]:
+                raise DataError(
+                    f"{path}: has {shape[1]} x {shape[0]} px, but chip.size_px is {size} by default; set chip.size_px: "
+                    "chips of another size are resampled to it"
+                )
+            image, valid = resample(image, valid, size)
+            target = task.resize(target, shape, size)
+        return image, valid, target
+
+    progress.start(f"chips of {settings['split']}", len(chips), "chips")
+    first, _, _ = load(0)
+    writer = ShardWriter(outputs, 0, task.pack, first.shape, first.dtype, len(chips))
+    counts = []
+    try:
+        for position in range(len(chips)):
+            image, valid, target = load(position)
+            if (image.shape, image.dtype) != (first.shape, first.dtype):
+                raise DataError(
+                    f"{chips[position][0]}: has {image.shape[0]} bands of {image.dtype}, but {chips[0][0]} has "
+                    f"{first.shape[0]} of {first.dtype}; a model takes one kind of image"
+                )
+            writer.add(Window(0, 0, size, size), image, valid, target)
+            counts.append(task.class_counts(target, len(classes)).tolist())
+            progress.advance()
+        writer.finish()
+    except BaseException:
+        writer.abandon()
+        raise
+    index = {
+        "scene": settings["split"],
+        "task": settings["task"],
+        "size_px": size,
+        "dtype": first.dtype.name,
+        "bands": first.shape[0],
+        "classes": names(classes),
+        "count": len(counts),
+        "shards": writer.shards,
+        "class_counts": np.array(counts, dtype=np.int64).sum(axis=0).tolist(),
+        "chip_class_counts": counts,
+    }
+    (outputs / "index.json").write_text(json.dumps(index, sort_keys=True) + "\n", encoding="utf-8")
+
+    def show(position: int) -> Shown:
+        image, valid, target = load(position)
+        small = task.resize(target, (size, size), TILE_PX)
+        return image, valid, lambda picture: task.draw(small, picture, classes)
+
+    seen = ((Window(position, 0, size, size), True) for position in range(len(chips)))
+    write_sheet(outputs / "contact.png", choose(settings["seed"], seen), classes, show)
+
+
+def _read(path: Path, channels: Sequence[int] | None) -> tuple[Image, Mask]:
+    """Return an image (C, H, W) and its validity; `.npy` files hold (H, W, C) or (H, W)."""
+    if path.suffix.lower() != ".npy":
+        with open_image([path], channels=channels) as source:
+            return source.read(source.grid.window)
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as a NumPy array: {error}") from error
+    if array.ndim not in (2, 3) or array.dtype.kind not in "iuf":
+        raise DataError(f"{path}: expected an image (height, width, bands), found {array.shape} of {array.dtype}")
+    image = np.moveaxis(np.atleast_3d(array), -1, 0)
+    if channels is not None:
+        if max(channels) >= len(image):
+            raise DataError(f"{path}: there is no band {max(channels)}; it has {len(image)}")
+        image = image[list(channels)]
+    valid = np.isfinite(image)
+    return np.where(valid, image, 0).astype(array.dtype), valid

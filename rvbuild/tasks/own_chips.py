@@ -1,0 +1,108 @@
+"""A user's own chips: how the files of a folder, or of one split of it, become images with targets, for each task.
+
+The layouts are those that Raster Vision writes and reads: `<class>/<n>.png` for classification, `img/<n>.png` beside
+`labels/<n>.png` for segmentation, and `img/<n>.png` beside a COCO `labels.json` for detection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from rvbuild.errors import DataError, nearest
+from rvbuild.geo.box_files import coco_rows
+from rvbuild.geo.classes import Classes, names
+from rvbuild.geo.raster import open_image
+from rvbuild.learn.hooks import Target
+
+Shape = tuple[int, int]
+
+Chip = tuple[Path, Callable[[Shape], Target]]
+"""The file of an image, and what gives its target when it is told the image's (height, width)."""
+
+
+def by_class_folder(relative: Sequence[str], files: Sequence[Path], classes: Classes, null_id: int) -> list[Chip]:
+    """Return chips of `<class>/<n>.png`."""
+    known = names(classes)
+    chips: list[Chip] = []
+    for name, path in zip(relative, files, strict=True):
+        parts = PurePosixPath(name).parts
+        if len(parts) != 2:
+            raise DataError(f"{path}: expected <class>/<image>, found {name}; put images into a folder for each class")
+        if parts[0] not in known or known.index(parts[0]) == null_id:
+            trained = [other for index, other in enumerate(known) if index != null_id]
+            raise DataError(
+                f"{path}: {parts[0]!r} is no class{nearest(parts[0], trained)}; the classes are {', '.join(trained)}"
+            )
+        target = {"classes": np.array(known.index(parts[0]), dtype=np.uint8)}
+        chips.append((path, partial(_same, target)))
+    return chips
+
+
+def by_label_image(relative: Sequence[str], files: Sequence[Path], classes: Classes, null_id: int) -> list[Chip]:
+    """Return chips of `img/<n>.*` with class ids in `labels/<n>.png`."""
+    images, labels = _under("img", relative, files), _under("labels", relative, files)
+    for stem, other, folder in (*((s, labels, "labels") for s in images), *((s, images, "img") for s in labels)):
+        if stem not in other:
+            path = (images if other is labels else labels)[stem]
+            raise DataError(f"{path}: there is no file {stem}.* in {folder}/; images and labels have the same names")
+    return [(images[stem], partial(_label_image, labels[stem], len(classes))) for stem in sorted(images)]
+
+
+def by_coco(relative: Sequence[str], files: Sequence[Path], classes: Classes, null_id: int) -> list[Chip]:
+    """Return chips of `img/<n>.*` with boxes in `labels.json`; images without a box are background."""
+    images = _under("img", relative, files, whole=True)
+    described = [path for name, path in zip(relative, files, strict=True) if name == "labels.json"]
+    if not described:
+        raise DataError(f"{files[0]}: expected a COCO file labels.json beside the folder img/, found none")
+    listed, rows = coco_rows(described[0])
+    known = names(classes)
+    boxes: dict[str, list[tuple[float, ...]]] = {name: [] for name in listed}
+    ids: dict[str, list[int]] = {name: [] for name in listed}
+    for image, box, label in rows:
+        if image is None or label not in known or known.index(label) == null_id:
+            raise DataError(f"{described[0]}: {label!r} is no class{nearest(str(label), known)}; see [classes]")
+        boxes[image].append(box)
+        ids[image].append(known.index(label))
+    if missing := [name for name in listed if name not in images]:
+        raise DataError(f"{described[0]}: lists {len(missing)} images that are not in img/, for example {missing[0]}")
+    return [(images[name], partial(_boxes, boxes[name], ids[name])) for name in sorted(set(listed))]
+
+
+def _under(folder: str, relative: Sequence[str], files: Sequence[Path], whole: bool = False) -> dict[str, Path]:
+    """Return the files right in a folder, by stem or, if `whole`, by name."""
+    found = {}
+    for name, path in zip(relative, files, strict=True):
+        parts = PurePosixPath(name)
+        if parts.parts[:-1] == (folder,):
+            found[parts.name if whole else parts.stem] = path
+    if not found:
+        raise DataError(f"{files[0]}: expected files in {folder}/, found none; see [train] chips in the reference")
+    return found
+
+
+def _same(target: Target, shape: Shape) -> Target:
+    return target
+
+
+def _label_image(path: Path, n_classes: int, shape: Shape) -> Target:
+    with open_image([path], nodata=()) as source:
+        pixels, _ = source.read(source.grid.window)
+    if pixels.shape != (1, *shape):
+        raise DataError(
+            f"{path}: expected one band of {shape[1]} x {shape[0]} px, as the image has, found {pixels.shape}"
+        )
+    if pixels.max() >= n_classes or pixels.min() < 0:
+        value = int(pixels.max() if pixels.max() >= n_classes else pixels.min())
+        raise DataError(f"{path}: holds the value {value}, expected class ids from 0 to {n_classes - 1}")
+    return {"labels": pixels[0].astype(np.uint8)}
+
+
+def _boxes(boxes: Sequence[Sequence[float]], ids: Sequence[int], shape: Shape) -> Target:
+    height, width = shape
+    found = np.array(boxes, dtype=np.float32).reshape(-1, 4).clip(0, [width, height, width, height])
+    wide = ((found[:, 2:] - found[:, :2]) > 0).all(axis=1)
+    return {"boxes": found[wide].astype(np.float32), "classes": np.array(ids, dtype=np.uint8)[wide]}

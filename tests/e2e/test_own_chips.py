@@ -1,0 +1,146 @@
+"""Projects that learn from chips of the user's own, without scenes: built, bundled, and as incremental as others."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from .conftest import Space
+
+PROJECT = """\
+[project]
+task = "{task}"
+
+[classes]
+house = "#ff0000"
+ground = "#00ff00"
+
+[chip]
+size_px = 32
+
+[train]
+chips = {{ folder = "chips" }}
+model = "{model}"
+model_args = {args}
+pretrained = false
+epochs = 1
+batch_size = 4
+"""
+
+MODELS = {
+    "chip_classification": ("cnn", "{ width = 2, depth = 1 }"),
+    "semantic_segmentation": ("unet", "{ width = 2, depth = 1 }"),
+    "object_detection": ("ssdlite_mobilenet_v3_large", "{}"),
+}
+
+
+def picture(seed: int, px: int = 32) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 255, (px, px, 3), dtype=np.uint8)
+
+
+def save(path: Path, pixels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def write_chips(root: Path, task: str) -> None:
+    for split, count in (("train", 6), ("valid", 2)):
+        folder = root / "chips" / split
+        content: dict = {"images": [], "annotations": [], "categories": [{"id": 5, "name": "house"}]}
+        for n in range(count):
+            name = f"{n}.png"
+            if task == "chip_classification":
+                save(folder / ("house" if n % 2 else "ground") / name, picture(n))
+                continue
+            save(folder / "img" / name, picture(n))
+            if task == "semantic_segmentation":
+                save(folder / "labels" / name, (picture(n)[..., 0] > 128).astype(np.uint8))
+            content["images"].append({"id": n, "file_name": name, "height": 32, "width": 32})
+            content["annotations"].append({"id": n, "image_id": n, "category_id": 5, "bbox": [4, 5, 10, 12]})
+        if task == "object_detection":
+            (folder / "labels.json").write_text(json.dumps(content))
+
+
+@pytest.fixture
+def own(tmp_path: Path, request: pytest.FixtureRequest) -> Space:
+    task = getattr(request, "param", "chip_classification")
+    root = tmp_path / "ws"
+    (root / "projects").mkdir(parents=True)
+    model, args = MODELS[task]
+    (root / "projects/p.toml").write_text(PROJECT.format(task=task, model=model, args=args))
+    write_chips(root, task)
+    return Space(root)
+
+
+@pytest.mark.parametrize("own", MODELS, indirect=True)
+def test_each_layout_becomes_chips(own: Space) -> None:
+    result = own.rvbuild("analyze")
+    assert result.status == 0, result.out + result.err
+    assert own.rvbuild("chip").status == 0
+    index = json.loads((own.root / "cache/p/chip/train/index.json").read_text())
+    expected = {"chip_classification": [3, 3, 0], "object_detection": [6, 0, 0]}
+    task = json.loads((own.root / "cache/p/chip/validation/index.json").read_text())["task"]
+    assert index["count"] == 6 and index["size_px"] == 32 and index["bands"] == 3
+    if task in expected:
+        assert index["class_counts"] == expected[task]
+    else:
+        assert sum(index["class_counts"]) == 6 * 32 * 32
+    assert (own.root / "cache/p/chip/train/contact.png").exists()
+    stats = json.loads((own.root / "cache/p/analyze/stats.json").read_text())
+    assert stats["bands"][0]["mean"] == pytest.approx(np.mean([picture(n)[..., 0] for n in range(6)]))
+
+
+def test_build_and_increments(own: Space) -> None:
+    result = own.rvbuild("build", "--json")
+    assert result.status == 0, result.out + result.err
+    assert result.did("built") == {"analyze", "chip:train", "chip:validation", "train", "bundle", "report"}
+    assert own.rvbuild("build").out.startswith("nothing to do: 6 artifacts are fresh")
+    assert "good (chip_classification; scenes: none; 3 classes)" in own.rvbuild("check").out
+    path = own.root / "chips/train/house/1.png"
+    path.touch()
+    assert own.rvbuild("build", "--json").did("fresh") == {*result.did("built")}
+    save(path, picture(77))
+    assert own.rvbuild("build", "--json").did("built") == {"analyze", "chip:train", "train", "bundle", "report"}
+    assert own.rvbuild("build").status == 0
+    save(own.root / "chips/train/ground/99.png", picture(99))  # a new file is seen, and a new folder
+    assert "chip:train" in own.rvbuild("build", "--json").did("built")
+    save(own.root / "chips/train/horse/1.png", picture(5))
+    result = own.rvbuild("build")
+    assert result.status == 1 and "'horse' is no class; did you mean \"house\"?" in result.out
+    # The result is that of a clean build.
+    shutil.rmtree(own.root / "chips/train/horse")
+    assert own.rvbuild("build").status == 0
+    clean = Space(own.root.parent / "clean")
+    shutil.copytree(own.root, clean.root, ignore=shutil.ignore_patterns("cache"))
+    assert clean.rvbuild("build").status == 0
+    assert own.shown() == clean.shown()
+    predicted = own.rvbuild("predict", "cache/p/bundle/p.zip", "chips/valid/house/1.png", "-o", "out")
+    assert predicted.status == 0, predicted.out + predicted.err
+
+
+def test_mistakes(own: Space) -> None:
+    own.edit('folder = "chips"', 'folder = "chops"')
+    result = own.rvbuild("build")
+    assert result.status == 2 and "train.chips.folder: no such folder: chops/train" in result.err
+    own.edit('folder = "chops"', 'folder = "chips"')
+    own.edit("[chip]\nsize_px = 32\n", "")
+    result = own.rvbuild("chip")
+    assert result.status == 1 and "has 32 x 32 px, but chip.size_px is 300 by default" in result.out
+    own.edit("[train]", '[scenes]\ntrain = ["a"]\n\n[train]')
+    result = own.rvbuild("check")
+    assert result.status == 2 and "from scenes or from train.chips, not from both" in result.err
+
+
+@pytest.mark.parametrize("own", ["semantic_segmentation"], indirect=True)
+def test_labels_that_do_not_fit(own: Space) -> None:
+    save(own.root / "chips/train/labels/0.png", np.full((32, 32), 7, dtype=np.uint8))
+    result = own.rvbuild("chip")
+    assert result.status == 1 and "holds the value 7, expected class ids from 0 to 2" in result.out
+    (own.root / "chips/train/labels/0.png").unlink()
+    result = own.rvbuild("chip")
+    assert "0.png: there is no file 0.* in labels/" in result.out
