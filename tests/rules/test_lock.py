@@ -38,7 +38,7 @@ def test_edited_code_is_tagged(lock, tmp_path, monkeypatch):
     assert set(lock.code_tags("semantic_segmentation", state)) == {"chip"}
     state.close()
     assert lock.changed(("semantic_segmentation",)) == [
-        "chip/semantic_segmentation: its code changed and its version (1) did not"
+        "chip/semantic_segmentation: its code changed and its version (2) did not"
     ]
 
 
