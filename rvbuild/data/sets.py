@@ -137,7 +137,7 @@ SETS: Mapping[str, DataSet] = MappingProxyType(
                 ),
             ),
             draw=_draw_yellowstone,
-            about="trees in two aerial images of Yellowstone and one of Florida (NEON imagery, annotations of DeepForest, MIT)",
+            about="trees in aerial images of Yellowstone and Florida (NEON imagery, annotations of DeepForest, MIT)",
         ),
         "atlanta": DataSet(
             wheel=Wheel(
