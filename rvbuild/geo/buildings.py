@@ -55,7 +55,8 @@ def _nearest(cores: list[shapely.Polygon], patch: shapely.Polygon) -> list[shape
     """Return for each core the region around a patch that lies nearer to it than to the others."""
     along = [shapely.segmentize(core.exterior, 1.0) for core in cores]
     points = shapely.multipoints(np.concatenate([shapely.get_coordinates(line) for line in along]))
-    regions = shapely.get_parts(shapely.voronoi_polygons(points, extend_to=patch))
+    # Points that nearly lie on a circle can make a region cross itself.
+    regions = np.array([polygons(one) for one in shapely.get_parts(shapely.voronoi_polygons(points, extend_to=patch))])
     inside = shapely.STRtree(along).nearest(shapely.centroid(regions))
     return [shapely.union_all(regions[inside == number]) for number in range(len(cores))]
 

@@ -111,21 +111,21 @@ def test_an_interrupted_training_resumes_and_ends_with_the_same_bytes(forks, spa
     shutil.copytree(space.root, other.root)
     run = Run(forks, space)
     resume = space.root / "cache/store/resume"
-    seen: set[str] = set()
+
+    def checkpoint() -> list[int]:
+        """Return what a checkpoint, whose name stays, has anew each time it is written."""
+        return [path.stat().st_ino for path in resume.rglob("checkpoint.safetensors")]
+
+    seen: list[int] = []
     for how in (15, 2):
         pid = forks.start(*run.words("train"), output=space.root / "said.txt")
         deadline = time.monotonic() + 120
-        while True:
-            now = (
-                {p.name for p in resume.rglob("*") if p.is_file() and p.suffix != ".part"} if resume.exists() else set()
-            )
-            if now - seen:
-                break
+        while checkpoint() in ([], seen):
             assert time.monotonic() < deadline
             time.sleep(0.005)
-        seen = now
         os.kill(pid, how)
         assert forks.wait() == 130
+        seen = checkpoint()
         assert "interrupted: what was finished is kept" in run.said()
         assert not (space.root / "cache/p/train").exists()
     assert run("train") == 0
