@@ -1,8 +1,12 @@
-"""How hypothesis runs here: how busy a machine is decides no test."""
+"""How hypothesis runs here: how busy a machine is decides no test, and chance none of a machine that checks changes."""
 
 from __future__ import annotations
 
+import os
+
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("rvbuild", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "rvbuild", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ
+)
 settings.load_profile("rvbuild")
