@@ -14,7 +14,7 @@ from typing import Any
 from rvbuild.build.artifact import digest
 from rvbuild.build.fingerprint import signature
 
-from .common import Project, Scene, Source, aoi, area, classes, image, image_code, labels
+from .common import Project, Scene, Source, aoi, area, chip_table, classes, image, image_code, labels
 
 VERSION = 1
 RUN = "rvbuild.checks.scene:look_at_all"
@@ -68,7 +68,7 @@ def _request(project: Project, scene: Scene, common: Mapping[str, Any]) -> Reque
         inputs={source.role: source.files for source in sources},
         settings={
             **common,
-            "chip": (scene.chip or project.chip).slice(),
+            "chip": chip_table(project, scene).slice(),
             "split": scene.split,
             "image": scene.image.slice(),
             "channels": scene.channels,

@@ -10,6 +10,7 @@ from .common import (
     Project,
     aoi,
     area,
+    chip_table,
     classes,
     folder,
     image,
@@ -21,7 +22,7 @@ from .common import (
     seed,
 )
 
-VERSION = 2
+VERSION = 3
 RUN = "rvbuild.stages.chip:run"
 CODE = ("rvbuild.stages.chip", "rvbuild.stages.chip_folder", "rvbuild.tasks.{task}")
 
@@ -34,7 +35,8 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     for scene in sorted((s for s in project.scenes if s.split != "test"), key=lambda s: s.id):
         if scene.labels is None:
             continue
-        chip = (scene.chip or project.chip).slice()
+        table = chip_table(project, scene)
+        chip = table.slice()
         keep = chip["keep"]
         random = chip["method"] == "random" or chip.get("neg_ratio") is not None
         random = random or (keep is not None and 0 < keep["otherwise"] < 1)
@@ -55,6 +57,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
                 "null_id": project.null_id,
                 "chip": chip,
                 "seed": seed(project, f"chip:{scene.id}") if random else 0,
+                **({} if table.store else {"store": False}),
                 **area(project, scene),
             },
             inputs=present(

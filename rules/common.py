@@ -19,6 +19,7 @@ from rvbuild.errors import UsageError
 from rvbuild.geo.reading import readings
 from rvbuild.project import Project, Scene
 from rvbuild.project.box_files import TABLES as BOX_FILES
+from rvbuild.project.chip import ChipTable
 from rvbuild.urls import Url, is_url
 
 __all__ = ["Artifact", "Product", "Project", "Scene", "Source"]
@@ -78,6 +79,11 @@ def _seed(seed: int, what: str) -> int:
 def classes(project: Project) -> list[dict[str, Any]]:
     """Return the classes as stages are given them."""
     return [{"id": c.id, "name": c.name, "color": c.color} for c in project.classes]
+
+
+def chip_table(project: Project, scene: Scene) -> ChipTable:
+    """Return how the chips of `scene` are cut."""
+    return scene.chip or project.chip
 
 
 def class_names(project: Project) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from .common import (
     Project,
     aoi,
     area,
+    chip_table,
     classes,
     folder,
     image,
@@ -46,7 +47,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
                 "labels": None if scene.labels is None else scene.labels.slice(),
                 "classes": classes(project),
                 "null_id": project.null_id,
-                "chip": (scene.chip or project.chip).slice(),
+                "chip": chip_table(project, scene).slice(),
                 **area(project, scene),
             },
             inputs=present(

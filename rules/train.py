@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 from rvbuild.learn.trajectory import resume_ignores
 
@@ -12,8 +14,10 @@ from .common import (
     Product,
     Project,
     Source,
+    chip_table,
     class_names,
     folder,
+    image,
     name,
     normalize,
     packages,
@@ -29,6 +33,10 @@ CODE = ("rvbuild.stages.train", "rvbuild.tasks.{task}", "rvbuild.learn.*")
 #: Settings that change how fast a training runs and not what comes out.
 HINTS = ("workers",)
 
+KEYED, IMAGES = ("index.json", "labels-*"), ("images-*",)
+"""What a model learns from is in the labels of chips, with the digests of their pixels: these are the same wherever
+pixels are read from."""
+
 
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     """Yield the model."""
@@ -37,19 +45,24 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     if isinstance(train["pretrained"], str):
         weights = (Source("weights", (resolve(project, train["pretrained"]),)),)
         train["pretrained"] = "file"
-    hints = {"train": {hint: train.pop(hint) for hint in HINTS}}
+    hints: dict[str, dict[str, Any]] = {"train": {hint: train.pop(hint) for hint in HINTS}}
     scenes = sorted((s for s in project.scenes if s.split != "test"), key=lambda s: s.id)
-    chips = [
-        Product(
-            f"chips/{scene.split}/{scene.id}",
-            name("chip", project.name, scene.id),
-            ("index.json", "images-*", "labels-*"),
-        )
-        for scene in scenes
-        if scene.labels is not None
-    ]
+    chips: list[Source | Product] = []
+    pixels: dict[str, dict[str, Any]] = {}
+    for scene in scenes:
+        if scene.labels is None:
+            continue
+        part, made = f"{scene.split}/{scene.id}", name("chip", project.name, scene.id)
+        if chip_table(project, scene).store:
+            chips.append(Product(f"chips/{part}", made, KEYED, IMAGES))
+            continue
+        chips.append(Product(f"chips/{part}", made, KEYED))
+        chips.append(replace(image(project, scene), role=f"pixels/{part}", in_key=False))
+        pixels[part] = {"image": scene.image.slice(), "channels": scene.channels}
     if project.train.chips is not None:
-        chips = own_chips.products(project, "index.json", "images-*", "labels-*")
+        chips += own_chips.products(project, *KEYED, beside=IMAGES)
+    if pixels:
+        hints["pixels"] = pixels
     yield Artifact(
         name=name("train", project.name),
         project=project.name,

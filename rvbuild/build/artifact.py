@@ -67,6 +67,9 @@ class Source:
         Directories in which a new file would be an input, too: nothing is read from them.
     passed : bool
         Whether the stage is given the paths; user code is only part of the key.
+    in_key : bool
+        Whether the content is part of the key. If not, what the stage needs of it is in the key by another input, and
+        the stage holds it against that; a change while the stage runs is found all the same.
     """
 
     role: str
@@ -75,15 +78,30 @@ class Source:
     view: View | None = None
     passed: bool = True
     folders: tuple[Path, ...] = ()
+    in_key: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """Outputs of another artifact that a stage reads under one role; `files` are names or `*` patterns."""
+    """Outputs of another artifact that a stage reads under one role.
+
+    Attributes
+    ----------
+    role : str
+        What the outputs are for the stage.
+    artifact : str
+        The name of the artifact that makes them.
+    files : tuple of str
+        Names or `*` patterns.
+    beside : tuple of str
+        Names or patterns of outputs that the stage reads too, but that are no part of the key: `files` have the digest
+        of what the stage needs of them.
+    """
 
     role: str
     artifact: str
     files: tuple[str, ...] = ("*",)
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +131,8 @@ class Artifact:
     packages : mapping
         Versions of packages that the project wants in its keys (`[project] strict`).
     hints : mapping
-        Settings that change the speed and not the result, by table; added to what the stage is given, not to the key.
+        Settings that do not change the result, because it follows from the inputs or only the speed depends on them, by
+        table; added to what the stage is given, not to the key.
     resource : str
         `cpu` or `torch`: jobs of the latter use all cores or the GPU, and run one at a time.
     previous_ignores : tuple of str or None

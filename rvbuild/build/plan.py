@@ -157,6 +157,8 @@ class Plan:
         for (_, before), (now, path) in zip(said, self._contents(source), strict=True):
             if now != before:
                 return path
+        if not source.in_key:
+            return None
         # What was said is for people; what counts is in the key.
         expected = {role: value for role, value in facts.components["inputs"] if role == source.role}
         return None if self._source(source) == expected.get(source.role) else source.files[0]
@@ -182,6 +184,8 @@ class Plan:
         waiting: list[str] = []
         complete = True
         for item in artifact.inputs:
+            if isinstance(item, Source) and not item.in_key:
+                continue
             value = self._source(item) if isinstance(item, Source) else self._product(item)
             if value is not None:
                 roles.append((item.role, value))
@@ -325,12 +329,12 @@ def _matcher(patterns: tuple[str, ...]) -> Callable[[str], re.Match[str] | None]
 
 def selected(item: Product, outputs: Iterable[str]) -> list[str]:
     """Return the names among `outputs` that `item` reads, sorted."""
-    return sorted(filter(_matcher(item.files), outputs))
+    return sorted(filter(_matcher((*item.files, *item.beside)), outputs))
 
 
 def product_digest(item: Product, outputs: Mapping[str, tuple[str, int]]) -> str:
-    """Return the digest of what `item` reads of the `outputs` of its artifact, name -> (digest, size)."""
-    return digest(sorted([name, outputs[name][0]] for name in selected(item, outputs)))
+    """Return the digest of what counts for `item` of the `outputs` of its artifact, name -> (digest, size)."""
+    return digest(sorted([name, outputs[name][0]] for name in filter(_matcher(item.files), outputs)))
 
 
 def _companions(source: Source, i: int) -> tuple[Path, ...]:

@@ -329,6 +329,9 @@ class Resolver:
             if self.file.scenes.training:
                 message = "a model learns from scenes or from train.chips, not from both; leave the list empty"
                 self.problems.add(("scenes", "train"), message)
+            if not self.file.chip.store:
+                message = "has no effect on train.chips: only chips of scenes can be read where they are"
+                self.problems.add(("chip", "store"), message)
         elif not self.file.scenes.training and not self.problems.touch("scenes", "train"):
             self.problems.add(("scenes", "train"), "no scenes; a model needs at least one to train on")
 
