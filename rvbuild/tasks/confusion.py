@@ -84,7 +84,9 @@ class Confusion:
             f'viewBox="0 0 {width:.0f} {height:.0f}" font-family="sans-serif" font-size="{_FONT_PX}" fill="#333333">',
             # Pages and viewers may be dark.
             f'<rect width="{width:.0f}" height="{height:.0f}" fill="#ffffff"/>',
-            f'<text x="{left:.1f}" y="18" font-size="13" font-weight="bold">Labels (rows) and predictions (columns)</text>',
+            _text(
+                left, 18, "Labels (rows) and predictions (columns)", "start", more='font-size="13" font-weight="bold"'
+            ),
         ]
         for column, name in enumerate(self.predictions):
             x, y = left + side * (column + 0.5), top - _GAP
