@@ -36,7 +36,8 @@ def found(*scenes: dict[str, Any]) -> list[tuple[str, str, list[str], float]]:
 
 
 @pytest.mark.parametrize(
-    ("dx", "share"), [(0, 1.0), (25, 0.49), (40, 0.18), (50, None), (49.9, None), (50.2, None), (-50, None), (500, None)]
+    ("dx", "share"),
+    [(0, 1.0), (25, 0.49), (40, 0.18), (50, None), (49.9, None), (50.2, None), (-50, None), (500, None)],
 )
 def test_neighbours_share_nothing_and_others_what_they_do(dx: float, share: float | None) -> None:
     got = found(scene("a", "train", grid()), scene("c", "validation", grid(500_000 + dx)))
