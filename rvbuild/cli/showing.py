@@ -10,10 +10,11 @@ from typing import Any
 import click
 
 from rvbuild.build import engine
+from rvbuild.build.artifact import Artifact
 from rvbuild.build.execute import Builder, Did, Outcome
-from rvbuild.build.workspace import locked
+from rvbuild.build.workspace import Workspace, locked
 from rvbuild.cli import report
-from rvbuild.cli.session import Session, jobs_default, load_all, project_paths, rules, session
+from rvbuild.cli.session import Session, code_of, jobs_default, load_all, project_paths, rules, session
 from rvbuild.errors import ProjectError
 from rvbuild.project import Project, missing_files
 
@@ -48,27 +49,31 @@ class surveys:  # noqa: N801 - used as a function: a context manager
     """Brings the surveys of projects up to date; gives the session and what became of each."""
 
     def __init__(self, projects: Sequence[Project], reporter: Any) -> None:
-        rule = importlib.import_module(f"{rules().__name__}.data")
-        self._artifacts = [artifact for project in projects for artifact in rule.artifacts(project, "")]
-        self._session = session(projects, say=reporter.note, artifacts=self._artifacts)
+        self._session = session(projects, say=reporter.note, artifacts=_artifacts)
         self._reporter = reporter
 
     def __enter__(self) -> tuple[Session, list[Outcome]]:
         now = self._session.__enter__()
-        now.plan.look(self._artifacts)
+        now.plan.look(now.artifacts)
         builder = Builder(now.plan, now.executor, self._reporter)
         try:
-            to_do = builder.to_do(a.name for a in self._artifacts)
+            to_do = builder.to_do(a.name for a in now.artifacts)
             engine.run(to_do, builder, jobs_default(), True)
         except BaseException:
             builder.interrupt()
             raise
-        for artifact in self._artifacts:
+        for artifact in now.artifacts:
             builder.skip(artifact.name, "not reached")
-        return now, [builder.outcomes[a.name] for a in self._artifacts]
+        return now, [builder.outcomes[a.name] for a in now.artifacts]
 
     def __exit__(self, *exception: Any) -> None:
         self._session.__exit__(*exception)
+
+
+def _artifacts(projects: Sequence[Project], workspace: Workspace) -> list[Artifact]:
+    """Return the surveys of projects."""
+    rule = importlib.import_module(f"{rules().__name__}.data")
+    return [a for project in projects for a in rule.artifacts(project, code_of(rule, project, workspace))]
 
 
 def _read(now: Session, project: Project) -> dict[str, Any]:
