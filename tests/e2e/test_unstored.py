@@ -9,12 +9,9 @@ import numpy as np
 import pytest
 import rasterio
 
-from .conftest import PROJECT, Space, write_image, write_labels
-from .test_boxes import PROJECT as BOXES
+from .conftest import Space, write_image, write_labels
 from .test_boxes import use_tiny_detector
-from .test_cells import PROJECT as CELLS
-
-PROJECTS = {"segmentation": PROJECT, "cells": CELLS, "boxes": BOXES}
+from .test_property import PROJECTS, unstored
 
 
 def model(space: Space) -> dict[str, bytes]:
@@ -36,7 +33,7 @@ def rewrite(path: Path, change: int, **profile: object) -> None:
 
 
 @pytest.fixture
-def unstored(space: Space) -> Space:
+def away(space: Space) -> Space:
     space.edit("[chip]\n", "[chip]\nstore = false\n")
     result = space.rvbuild("train", "-q")
     assert result.status == 0, result.err
@@ -56,12 +53,7 @@ def test_the_model_is_the_same_to_the_byte(space: Space, task: str) -> None:
         space.edit(f"size_px = 32\nstride_px = {24 if task == 'segmentation' else 16}", limits)
     assert space.rvbuild("train", "-q").status == 0
     stored, before = model(space), chips(space)
-    text = space.project.read_text()
-    space.project.write_text(
-        text.replace("[chip]\n", "[chip]\nstore = false\n")
-        if "[chip]" in text
-        else text.replace("[train]\n", "[chip]\nstore = false\n\n[train]\n")
-    )
+    space.project.write_text(unstored(space.project.read_text()))
 
     # Nothing is trained, because the pixels are the same.
     result = space.rvbuild("train", "--json")
@@ -84,8 +76,8 @@ def test_the_model_is_the_same_to_the_byte(space: Space, task: str) -> None:
     assert objects and not any(b'"images":{"dtype"' in content for content in objects)
 
 
-def test_edits_train_again_if_they_change_what_is_learnt(unstored: Space) -> None:
-    space, first = unstored, model(unstored)
+def test_edits_train_again_if_they_change_what_is_learnt(away: Space) -> None:
+    space, first = away, model(away)
     write_labels(space.root / "data/a.geojson", [(5, 5, 25, 30)])
     result = space.rvbuild("train", "--json")
     assert result.did("built") == {"chip:a", "train"}
@@ -109,8 +101,8 @@ def test_edits_train_again_if_they_change_what_is_learnt(unstored: Space) -> Non
     assert space.rvbuild("status", "--json").did("fresh") >= {"train", "chip:a", "chip:b", "chip:c"}
 
 
-def test_an_image_that_changes_while_a_model_is_trained(unstored: Space) -> None:
-    (unstored.root / "meddle.py").write_text(
+def test_an_image_that_changes_while_a_model_is_trained(away: Space) -> None:
+    (away.root / "meddle.py").write_text(
         "from pathlib import Path\n"
         "def meddle(sample, rng):\n"
         "    path = Path('data/b.tif')\n"
@@ -119,11 +111,11 @@ def test_an_image_that_changes_while_a_model_is_trained(unstored: Space) -> None
         "        path.write_bytes(Path('data/c.tif').read_bytes())\n"
         "    return sample\n"
     )
-    unstored.edit("epochs = 2\n", 'epochs = 2\naugment = ["meddle:meddle"]\n')
-    result = unstored.rvbuild("train")
+    away.edit("epochs = 2\n", 'epochs = 2\naugment = ["meddle:meddle"]\n')
+    result = away.rvbuild("train")
     assert result.status == 1
     assert "data/b.tif" in result.out and "Traceback" not in result.out + result.err
-    result = unstored.rvbuild("train", "--json")
+    result = away.rvbuild("train", "--json")
     assert result.status == 0 and result.did("built") >= {"chip:b", "train"}
 
 
