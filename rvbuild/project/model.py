@@ -222,6 +222,8 @@ class Project:
     written
         Scene id in the file (empty for the project) and part (`image`, `labels`, `aoi`, `weights`) → how its paths were
         written.
+    memo
+        What the rules have worked out of this project, so that it is done once for thousands of scenes.
     """
 
     path: Path
@@ -244,6 +246,7 @@ class Project:
     env: Mapping[str, str | None] = field(repr=False)
     written: Mapping[tuple[str, str], tuple[Written, ...]] = field(repr=False, compare=False)
     reads: Mapping[str, tuple[int, int, int, int] | str | None] = field(repr=False, compare=False)
+    memo: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def chip_px(self) -> int:
