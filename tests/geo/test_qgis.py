@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree import ElementTree
 
-from rvbuild.geo.qgis import write_raster_style, write_vector_style
+from rvbuild.geo.qgis import write_raster_style, write_score_style, write_vector_style
 
 CLASSES = [
     {"id": 0, "name": 'car "<fast>" & more', "color": "#ffff00"},
@@ -32,6 +32,21 @@ def test_a_raster_is_paletted(tmp_path: Path) -> None:
         {"value": "0", "color": "#ffff00", "label": 'car "<fast>" & more', "alpha": "255"},
         {"value": "1", "color": "#0000ff", "label": "bâtiment", "alpha": "255"},
     ]
+
+
+def test_a_class_that_is_never_predicted_is_not_in_the_legend(tmp_path: Path) -> None:
+    root = parse(write_raster_style(tmp_path / "labels.tif", CLASSES[1:]), "labels.qml")
+    assert [entry.get("value") for entry in root.findall("pipe/rasterrenderer/colorPalette/paletteEntry")] == ["1"]
+
+
+def test_scores_are_grey_from_0_to_1(tmp_path: Path) -> None:
+    for kind, alpha in (("uint8", "4"), ("float32", "-1")):
+        root = parse(write_score_style(tmp_path / "scores.tif", 3, kind), "scores.qml")
+        renderer = root.find("pipe/rasterrenderer")
+        assert renderer is not None
+        assert (renderer.get("type"), renderer.get("grayBand")) == ("singlebandgray", "1")
+        assert renderer.get("alphaBand") == alpha
+        assert [element.text for element in renderer.findall("contrastEnhancement/*")][:2] == ["0", "1"]
 
 
 def test_a_vector_is_categorized_by_class(tmp_path: Path) -> None:
