@@ -80,4 +80,5 @@ def _request(project: Project, scene: Scene, common: Mapping[str, Any]) -> Reque
 
 
 def _files(source: Source) -> list[Path]:
-    return [*source.files, *(path for beside in source.companions for path in beside)]
+    beside = (path for each in source.companions for path in each)
+    return [*source.files, *beside, *(path for path, _ in source.unread)]

@@ -223,6 +223,7 @@ def _seal(
         for item in artifact.inputs:
             if isinstance(item, Source):
                 directories |= set(map(str, item.folders))
+                files |= {str(path): seen for path, seen in item.unread}
                 for path in map(str, [*item.files, *itertools.chain.from_iterable(item.companions)]):
                     if is_url(path):
                         identity = now.workspace.prints.identity(path)

@@ -18,7 +18,8 @@ _VERSION = "3.22.0"
 _FILL_ALPHA = 96
 """Of 255: the imagery below stays visible."""
 
-Geometry = Literal["polygon", "point"]
+Geometry = Literal["polygon", "box", "point"]
+"""Boxes are not filled: they overlap."""
 
 
 def style_path(file: Path) -> Path:
@@ -104,18 +105,19 @@ def _symbol(name: str, color: Sequence[int], geometry: Geometry) -> Element:
     opaque, faint = (",".join(map(str, (*color, alpha))) for alpha in (255, _FILL_ALPHA))
     symbol = Element(
         "symbol",
-        type="fill" if geometry == "polygon" else "marker",
+        type="marker" if geometry == "point" else "fill",
         name=name,
         alpha="1",
         force_rhr="0",
         clip_to_extent="1",
     )
-    if geometry == "polygon":
+    if geometry != "point":
         layer, options = "SimpleFill", {"color": faint, "outline_color": opaque, "outline_width": "0.4"}
+        options["style"] = "solid" if geometry == "polygon" else "no"
     else:
         layer, options = "SimpleMarker", {"name": "circle", "color": opaque, "outline_color": "35,35,35,255"}
         options |= {"outline_width": "0.2", "size": "2", "size_unit": "MM"}
-    options |= {"style" if geometry == "polygon" else "outline_style": "solid", "outline_width_unit": "MM"}
+    options |= {"outline_style": "solid", "outline_width_unit": "MM"}
     table = SubElement(
         SubElement(symbol, "layer", {"class": layer, "enabled": "1", "locked": "0", "pass": "0"}), "Option", type="Map"
     )

@@ -50,7 +50,8 @@ def test_scores_are_grey_from_0_to_1(tmp_path: Path) -> None:
 
 
 def test_a_vector_is_categorized_by_class(tmp_path: Path) -> None:
-    for geometry, kind, layer in (("polygon", "fill", "SimpleFill"), ("point", "marker", "SimpleMarker")):
+    fills = [("polygon", "fill", "SimpleFill"), ("box", "fill", "SimpleFill")]
+    for geometry, kind, layer in (*fills, ("point", "marker", "SimpleMarker")):
         root = parse(write_vector_style(tmp_path / "a.b.geojson", CLASSES, geometry), "a.b.qml")
         renderer = root.find("renderer-v2")
         assert renderer is not None
@@ -65,3 +66,4 @@ def test_a_vector_is_categorized_by_class(tmp_path: Path) -> None:
             assert drawn.get("class") == layer
             options = {option.get("name"): option.get("value") for option in drawn.findall("Option/Option")}
             assert options["color"].rpartition(",")[0] == color
+            assert options.get("style") == {"polygon": "solid", "box": "no"}.get(geometry)
