@@ -1,6 +1,7 @@
 """check: what is looked at of each scene before work starts.
 
-Nothing is built: answers are kept for as long as the files have the size and the times that they had.
+Nothing is built: answers are kept for as long as the files have the size and the times that they had, and the code that
+looks at them is the same.
 A request is what a worker is given; `key` says what its answer rests on.
 """
 
@@ -16,10 +17,9 @@ from rvbuild.build.fingerprint import signature
 
 from .common import Project, Scene, Source, aoi, area, classes, image, image_code, labels
 
-VERSION = 1
 RUN = "rvbuild.checks.scene:look_at_all"
-NAME = f"{RUN} {VERSION}"
-"""Under which answers are kept; raised when other things are found."""
+RUN_SHARED = "rvbuild.checks.ground:shared"
+CODE = ("rvbuild.checks.scene", "rvbuild.checks.ground", "rvbuild.tasks.{task}")
 
 
 @dataclass(frozen=True, slots=True)
