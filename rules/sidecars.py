@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from xml.etree import ElementTree
 
-from rvbuild.build.fingerprint import Signature, signature
+from rvbuild.build.fingerprint import signature
+from rvbuild.build.state import Signature
 
 ENDING = ".aux.xml"
 _STRUCTURE = {"INTERLEAVE", "COMPRESSION"}
