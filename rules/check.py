@@ -1,6 +1,7 @@
 """check: what is looked at of each scene before work starts.
 
-Nothing is built: answers are kept for as long as the files have the size and the times that they had.
+Nothing is built: answers are kept for as long as the files have the size and the times that they had, and the code that
+looks at them is the same.
 A request is what a worker is given; `keys` says what its answer rests on.
 """
 
@@ -29,10 +30,9 @@ from .common import (
     labels,
 )
 
-VERSION = 1
 RUN = "rvbuild.checks.scene:look_at_all"
-NAME = f"{RUN} {VERSION}"
-"""Under which answers are kept; raised when other things are found."""
+RUN_SHARED = "rvbuild.checks.ground:shared"
+CODE = ("rvbuild.checks.scene", "rvbuild.checks.ground", "rvbuild.tasks.{task}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,4 +98,5 @@ def _request(project: Project, scene: Scene, common: Mapping[str, Any]) -> Reque
 
 
 def _files(source: Source) -> list[Path]:
-    return [*source.files, *(path for beside in source.companions for path in beside)]
+    beside = (path for each in source.companions for path in each)
+    return [*source.files, *beside, *(path for path, _ in source.unread)]

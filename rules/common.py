@@ -22,6 +22,8 @@ from rvbuild.project.box_files import TABLES as BOX_FILES
 from rvbuild.project.model import BoxFileLabels, VectorLabels
 from rvbuild.urls import Url, is_url
 
+from . import sidecars
+
 __all__ = ["Artifact", "Product", "Project", "Scene", "Source"]
 
 T = TypeVar("T")
@@ -244,8 +246,10 @@ def _code(project: Project, modules: Iterable[str], scenes: Iterable[Scene]) -> 
 
 def _rasters(project: Project, role: str, paths: tuple[str, ...]) -> Source:
     files = tuple(resolve(project, p) for p in paths)
-    beside = tuple(_raster_companions(f, _siblings(f, project.memo)) for f in files)
-    return Source(role, files, beside if any(beside) else ())
+    sorted_out = [sidecars.sort(_raster_companions(f, _siblings(f, project.memo))) for f in files]
+    beside = tuple(counted for counted, _ in sorted_out)
+    unread = tuple(other for _, others in sorted_out for other in others)
+    return Source(role, files, beside if any(beside) else (), unread=unread)
 
 
 def _vectors(

@@ -20,7 +20,7 @@ from .common import (
     predictions,
 )
 
-VERSION = 1
+VERSION = 2
 RUN = "rvbuild.stages.quicklook:run"
 RUN_MERGE = "rvbuild.stages.report:run"
 CODE = ("rvbuild.stages.quicklook", "rvbuild.stages.report", "rvbuild.tasks.{task}")
@@ -59,7 +59,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     figures.append(Product("training", name("train", project.name), ("log.jsonl", "curves.svg", "model.json")))
     figures += [Product(f"scenes/{s.id}", name("report", project.name, s.id)) for s in predicted]
     if evaluated(project):
-        figures.append(Product("evaluation", name("eval", project.name), ("eval.md",)))
+        figures.append(Product("evaluation", name("eval", project.name), ("eval.md", "*.svg")))
     yield Artifact(
         name=name("report", project.name),
         project=project.name,

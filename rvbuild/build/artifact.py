@@ -12,6 +12,8 @@ from typing import Any
 
 import xxhash
 
+from rvbuild.build.state import Signature
+
 #: Part of every key: raised when the way of computing keys changes, which rebuilds everything.
 KEY_SCHEMA = 1
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -112,6 +114,8 @@ class Source:
         How files are digested; by their bytes when None.
     folders : tuple of Path
         Directories in which a new file would be an input, too: nothing is read from them.
+    unread : tuple of (Path, Signature)
+        Files beside them that were found not to change their meaning, as they were then.
     passed : bool
         Whether the stage is given the paths; user code is only part of the key.
     """
@@ -122,6 +126,7 @@ class Source:
     view: View | None = None
     passed: bool = True
     folders: tuple[Path, ...] = ()
+    unread: tuple[tuple[Path, Signature], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,6 +159,9 @@ class Plan:
         for i, path in enumerate(source.files):
             for file in (path, *_companions(source, i)):
                 self.workspace.prints.forget(file)
+        for path, seen in source.unread:
+            if signature(path) != seen:
+                return path
         said = facts.sources.get(source.role, ())
         for (_, before), (now, path) in zip(said, self._contents(source), strict=True):
             if now != before:

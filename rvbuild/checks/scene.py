@@ -15,6 +15,7 @@ import shapely
 
 from rvbuild import tasks
 from rvbuild.checks.findings import Level
+from rvbuild.checks.ground import ground_of
 from rvbuild.errors import RvbuildError
 from rvbuild.geo.aoi import Aoi, open_aoi
 from rvbuild.geo.grid import Grid, reproject
@@ -30,6 +31,8 @@ MAX_VECTOR_BYTES = 50_000_000
 
 MAX_WINDOWS = 50_000
 """Scenes with more windows are not searched for those inside the area of interest."""
+
+_CHIP = ("chip", "size_px")
 
 Facts = dict[str, Any]
 
@@ -52,9 +55,9 @@ def look(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any]) -> F
     Returns
     -------
     dict
-        `problems`: [level, part, kind, text] of each. `image`: its size, bands, dtype, CRS and pixel size. `labels`:
-        the features of each class that lie on the image, where they are features. `chips`: how many windows may become
-        chips. What is not known is left out.
+        `problems`: [level, part, kind, text, key] of each. `image`: its size, bands, dtype, CRS and pixel size.
+        `ground`: where it is, see `rvbuild.checks.ground`. `labels`: the features of each class that lie on the image,
+        where they are features. `chips`: how many windows may become chips. What is not known is left out.
     """
     return _Look(inputs, settings).facts
 
@@ -70,6 +73,8 @@ class _Look:
         self._outside = False
         self._grid: Grid | None = None
         known = self._try("image", self._look_at_image) and self._try("aoi", self._look_at_aoi)
+        if known and not self._outside:
+            self._try("image", self._find_ground)
         if inputs.get("labels") and self._try("labels", self._look_at_labels) and known:
             self._try("labels", self._count_chips)
 
@@ -88,8 +93,8 @@ class _Look:
             return False
         return True
 
-    def _problem(self, level: Level, part: str, kind: str, text: str) -> None:
-        self.facts["problems"].append([level.value, part, kind, text])
+    def _problem(self, level: Level, part: str, kind: str, text: str, key: Sequence[str] = ()) -> None:
+        self.facts["problems"].append([level.value, part, kind, text, list(key)])
 
     def _require_content(self, part: str) -> bool:
         """Report files of 0 bytes; tell whether there are none."""
@@ -128,6 +133,16 @@ class _Look:
                 f"{self.inputs['aoi'][0]}: the area of interest lies outside the image ({self._grid.describe()}), so "
                 "that nothing of the scene counts. Is it the right file, and is its CRS right?",
             )
+
+    def _find_ground(self) -> None:
+        """Note where the scene is; chips to train on may reach beyond its area of interest."""
+        assert self._grid is not None
+        chip = self.settings["chip"]
+        beyond = self.settings["split"] == "train" and not chip["within_aoi"]
+        reach_px = max([chip["size_px"], *(px for key in LIMITS for px in chip.get(key) or ())]) if beyond else 0
+        ground = ground_of(self._grid, self._aoi, self.inputs["image"], reach_px)
+        if ground is not None:
+            self.facts["ground"] = ground
 
     def _look_at_labels(self) -> None:
         assert self._grid is not None
@@ -197,7 +212,7 @@ class _Look:
             windows = task.chip_windows(files, self.settings["labels"], grid, self.settings["classes"], chip)
             self.facts["chips"] = len(candidates(grid, self._aoi, chip, 0, windows))
         if self.facts.get("chips") == 0 and chip.get("padding_px") is not None and not self._outside:
-            self._problem(Level.WARNING, "", "no chips", why_none(grid, self._aoi, chip))
+            self._problem(Level.WARNING, "", "no chips", why_none(grid, self._aoi, chip), _CHIP)
         elif self.facts.get("chips") == 0 and not self._outside:
             inside = "in the area of interest" if self._aoi is not None and chip["within_aoi"] else "on the scene"
             self._problem(
@@ -206,6 +221,7 @@ class _Look:
                 "no chips",
                 f"no window of {size} px lies {inside}, so that the scene gives no chip. Make chip.size_px smaller, or "
                 "set chip.within_aoi = false",
+                _CHIP,
             )
         elif size > min(grid.height, grid.width):
             share = 1 - min(size, grid.height) * min(size, grid.width) / size**2
@@ -215,6 +231,7 @@ class _Look:
                 "small scene",
                 f"a chip of {size} px is larger than the image of {grid.width} x {grid.height} px (width x height): "
                 f"{share:.0%} of it is padding. Make chip.size_px smaller",
+                _CHIP,
             )
 
 

@@ -227,6 +227,7 @@ def _seal(
         for item in artifact.inputs:
             if isinstance(item, Source):
                 directories.update(dict.fromkeys(map(str, item.folders)))
+                files |= {str(path): seen for path, seen in item.unread}
                 for path in map(str, itertools.chain(item.files, *item.companions)):
                     if is_url(path):
                         identity = now.workspace.prints.identity(path)

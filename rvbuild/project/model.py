@@ -13,8 +13,10 @@ from rvbuild.project.bundle import BundleTable
 from rvbuild.project.chip import ChipTable
 from rvbuild.project.evaluation import EvalTable
 from rvbuild.project.image import ImageTable
+from rvbuild.project.keys import Key
 from rvbuild.project.labels import RasterLabelsTable, VectorLabelsTable
 from rvbuild.project.predict import PredictTable
+from rvbuild.project.problems import Places
 from rvbuild.project.splits import Split
 from rvbuild.project.train import TrainTable
 
@@ -165,6 +167,8 @@ class Scene:
         If the scene is shared by several splits: which of its blocks are this part; see `splits.Placed`.
     chip
         How its chips are cut, if not as the project says.
+    key
+        Where its id stands in the project file.
     """
 
     id: str
@@ -177,6 +181,7 @@ class Scene:
     base: str
     blocks: Mapping[str, Any] | None
     chip: ChipTable | None = None
+    key: Key = ()
 
 
 class Written(NamedTuple):
@@ -222,6 +227,8 @@ class Project:
     written
         Scene id in the file (empty for the project) and part (`image`, `labels`, `aoi`, `weights`) → how its paths were
         written.
+    places
+        Where each key was written.
     memo
         What the rules have worked out of this project, so that it is done once for thousands of scenes.
     """
@@ -246,9 +253,23 @@ class Project:
     env: Mapping[str, str | None] = field(repr=False)
     written: Mapping[tuple[str, str], tuple[Written, ...]] = field(repr=False, compare=False)
     reads: Mapping[str, tuple[int, int, int, int] | str | None] = field(repr=False, compare=False)
+    places: Places = field(repr=False, compare=False)
     memo: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def chip_px(self) -> int:
         """The side of a chip, in pixels."""
         return self.chip.size_px
+
+    def where(self, key: Key, scene: str = "") -> str:
+        """Return where a key was written, and the key, for example `projects/potsdam.toml:14: chip.size_px`.
+
+        Parameters
+        ----------
+        key
+            The key; one that was not written has the place of the table around it.
+        scene
+            The id in the file of a scene that may have the key for itself, in `[scenes.by_id]`.
+        """
+        own: Key = ("scenes", "by_id", scene, *(key[1:] if key[:1] == ("scene",) else key))
+        return self.places.where(own if scene and self.places.has(own) else key)

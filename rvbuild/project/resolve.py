@@ -122,6 +122,7 @@ class Resolver:
             env=dict(self.environment.read),
             written=self.written,
             reads={**self.reads, **self.stac.reads},
+            places=self.problems.places,
         )
 
     def _name(self, path: Path) -> str:
@@ -211,6 +212,7 @@ class Resolver:
             base=id_,
             blocks=item.blocks,
             chip=self._chip(id_),
+            key=item.key,
         )
 
     def _chip(self, id_: str) -> ChipTable | None:

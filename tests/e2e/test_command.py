@@ -132,10 +132,12 @@ def test_a_sealed_run_loads_nothing(built):
     assert run.stdout.splitlines()[-1] == "0 []"
 
 
-@pytest.mark.parametrize("edit", ["source", "output", "project", "world file", "environment"])
+@pytest.mark.parametrize("edit", ["source", "output", "project", "world file", "sidecar", "environment"])
 def test_the_seal_breaks_when_anything_changes(built, edit):
     text = built.project.read_text()
     built.project.write_text(text.replace("data/{id}.tif", "${WHERE:-data}/{id}.tif"))
+    beside = built.root / "data/a.tif.aux.xml"
+    beside.write_text("<PAMDataset><Metadata/></PAMDataset>")
     assert built.process("chip", "projects/p.toml").status == 0
     assert built.process("chip", "projects/p.toml").out.startswith("nothing to do")
     seals = list((built.root / "cache/seals").iterdir())
@@ -152,6 +154,9 @@ def test_the_seal_breaks_when_anything_changes(built, edit):
         (built.root / "cache/p/chip/a/index.json").unlink()
     elif edit == "project":
         path.write_text(path.read_text() + "\n")
+    elif edit == "sidecar":
+        with beside.open("w") as file:  # in place, so that the folder stays as it is
+            file.write("<PAMDataset><GeoTransform>0, 1, 0, 0, 0, -1</GeoTransform></PAMDataset>")
     elif edit == "world file":
         Path(built.root / "data/a.tfw").write_text("1\n0\n0\n-1\n0\n0\n")
     else:
