@@ -14,15 +14,16 @@ from .common import (
     Product,
     Project,
     Source,
-    chip_table,
     class_names,
     folder,
     image,
+    image_settings,
     name,
     normalize,
     packages,
     resolve,
     seed,
+    stores_images,
     user_code,
 )
 
@@ -53,12 +54,12 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         if scene.labels is None:
             continue
         part, made = f"{scene.split}/{scene.id}", name("chip", project.name, scene.id)
-        if chip_table(project, scene).store:
+        if stores_images(project, scene):
             chips.append(Product(f"chips/{part}", made, KEYED, IMAGES))
             continue
         chips.append(Product(f"chips/{part}", made, KEYED))
         chips.append(replace(image(project, scene), role=f"pixels/{part}", in_key=False))
-        pixels[part] = {"image": scene.image.slice(), "channels": scene.channels}
+        pixels[part] = {"image": image_settings(project, scene), "channels": scene.channels}
     if project.train.chips is not None:
         chips += own_chips.products(project, *KEYED, beside=IMAGES)
     if pixels:
