@@ -28,9 +28,9 @@ ROOT = Path(code.__file__).resolve().parents[2]
 
 
 def _rules() -> Mapping[str, Any]:
-    from . import RULES
+    from . import ASIDE, RULES
 
-    return RULES
+    return {**RULES, **ASIDE}
 
 
 def code_digest(stage: str, task: str) -> str:
@@ -83,7 +83,7 @@ def code_tags(task: str, state: State) -> dict[str, str]:
 
 
 def code_of(rule: Any, task: str, state: State) -> str:
-    """Return the digest of the code of a rule that is not locked: of what no build makes, and no release serves on."""
+    """Return the digest of the code of a rule that is not locked: of answers that no release serves on."""
     return _kept(state, f"code of {rule.__name__} {task}", lambda: closure_digest(rule.CODE, task))
 
 

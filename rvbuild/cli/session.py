@@ -159,15 +159,21 @@ def session(
 def all_artifacts(projects: Sequence[Project], workspace: Workspace) -> list[Artifact]:
     """Return the artifacts of all `projects`."""
     found: list[Artifact] = []
-    lock = importlib.import_module(f"{rules().__name__}.lock")
-    tags = {task: lock.code_tags(task, workspace.state) for task in sorted({p.task for p in projects})}
+    tags = {task: code_tags(task, workspace) for task in sorted({p.task for p in projects})}
     for project in projects:
         found += rules().artifacts(project, tags[project.task])
     return found
 
 
+def code_tags(task: str, workspace: Workspace) -> dict[str, str]:
+    """Return stage -> digest of its code, for stages whose code differs from the released one."""
+    lock = importlib.import_module(f"{rules().__name__}.lock")
+    found: dict[str, str] = lock.code_tags(task, workspace.state)
+    return found
+
+
 def code_of(rule: Any, project: Project, workspace: Workspace) -> str:
-    """Return the digest of the code of a rule that no build uses."""
+    """Return the digest of the code of a rule that is not locked."""
     lock = importlib.import_module(f"{rules().__name__}.lock")
     return str(lock.code_of(rule, project.task, workspace.state))
 

@@ -260,6 +260,8 @@ class Project:
         written.
     places
         Where each key was written.
+    memo
+        What the rules have worked out of this project, so that it is done once for thousands of scenes.
     """
 
     path: Path
@@ -283,6 +285,7 @@ class Project:
     written: Mapping[tuple[str, str], tuple[Written, ...]] = field(repr=False, compare=False)
     reads: Mapping[str, tuple[int, int, int, int] | str | None] = field(repr=False, compare=False)
     places: Places = field(repr=False, compare=False)
+    memo: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def chip_px(self) -> int:
