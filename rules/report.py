@@ -14,12 +14,13 @@ from .common import (
     folder,
     image,
     image_code,
+    image_settings,
     name,
     packages,
     predictions,
 )
 
-VERSION = 1
+VERSION = 2
 RUN = "rvbuild.stages.quicklook:run"
 RUN_MERGE = "rvbuild.stages.report:run"
 CODE = ("rvbuild.stages.quicklook", "rvbuild.stages.report", "rvbuild.tasks.{task}")
@@ -39,7 +40,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             version=VERSION,
             settings={
                 "task": project.task,
-                "image": scene.image.slice(),
+                "image": image_settings(project, scene),
                 "channels": scene.channels,
                 "classes": classes(project),
             },
@@ -58,7 +59,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     figures.append(Product("training", name("train", project.name), ("log.jsonl", "curves.svg", "model.json")))
     figures += [Product(f"scenes/{s.id}", name("report", project.name, s.id)) for s in predicted]
     if evaluated(project):
-        figures.append(Product("evaluation", name("eval", project.name), ("eval.md",)))
+        figures.append(Product("evaluation", name("eval", project.name), ("eval.md", "*.svg")))
     yield Artifact(
         name=name("report", project.name),
         project=project.name,

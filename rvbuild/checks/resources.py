@@ -48,7 +48,7 @@ def _disk(project: Project, facts: Mapping[str, Mapping[str, Any]], to_cut: Coll
         f"{free / 1e9:.1f} GB left. Cut fewer chips (chip.stride_px, chip.keep, chip.per_scene), free some "
         "(`rvbuild cache gc`), or let RVBUILD_STORE name a larger disk"
     )
-    yield Finding(Level.ERROR if all_kept else Level.WARNING, "disk", text)
+    yield Finding(Level.ERROR if all_kept else Level.WARNING, "disk", text, key=("chip",))
 
 
 def _memory(project: Project, facts: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:

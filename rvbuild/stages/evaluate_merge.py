@@ -1,4 +1,4 @@
-"""The eval stage over all scenes: their counts added up, as metrics in `eval.json` and `eval.md`."""
+"""The eval stage over all scenes: their counts added up, as metrics in `eval.json`, as tables and as pictures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     settings
         task, classes, null_id.
     outputs
-        Receives `eval.json` and `eval.md`; the task says what is in them.
+        Receives `eval.json`, `eval.md` and pictures; the task says what is in them.
     progress
         Is told nothing: the work is short.
     """
@@ -29,7 +29,8 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     for role, files in inputs.items():
         (path,) = files
         per_scene[role.removeprefix("eval/")] = json.loads(path.read_text(encoding="utf-8"))
-    evaluation, table = tasks.get(settings["task"]).report(per_scene, settings["classes"], settings["null_id"])
+    evaluation, texts = tasks.get(settings["task"]).report(per_scene, settings["classes"], settings["null_id"])
     text = json.dumps(evaluation, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
     (outputs / "eval.json").write_text(text + "\n", encoding="utf-8")
-    (outputs / "eval.md").write_text(table, encoding="utf-8")
+    for name, content in texts.items():
+        (outputs / name).write_text(content, encoding="utf-8")

@@ -34,7 +34,8 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     ----------
     inputs
         `stats`: `stats.json`; `chips/<split>/<scene>`: `index.json` and perhaps `contact.png`; `training`: `log.jsonl`,
-        `curves.svg` and `model.json`; `scenes/<scene>`: `quicklook.jpg`; `evaluation`: `eval.md`, if there is one.
+        `curves.svg` and `model.json`; `scenes/<scene>`: `quicklook.jpg`; `evaluation`: `eval.md` and the pictures that
+        it shows, if there is one.
     settings
         task, classes. Not the name of the project, so that a renamed one keeps its page: the page reads it from its
         own address.
@@ -45,14 +46,14 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     """
     named = {role: {path.name: path for path in files} for role, files in inputs.items()}
     training = named["training"]
-    evaluation = inputs.get("evaluation")
+    evaluation = named.get("evaluation")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         task=settings["task"].replace("_", " "),
         classes=settings["classes"],
-        evaluation=_html(evaluation[0].read_text(encoding="utf-8")) if evaluation else None,
+        evaluation=_evaluation(evaluation) if evaluation else None,
         scenes=_scenes(inputs),
         most=MOST_PICTURES,
         model=json.loads(training["model.json"].read_text(encoding="utf-8")),
@@ -64,9 +65,15 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     (outputs / PAGE).write_text(page, encoding="utf-8")
 
 
-def _html(markdown: str) -> Markup:
-    """Return Markdown with tables as HTML; HTML in it is shown as text."""
-    return Markup(markdown_it.MarkdownIt("js-default").render(markdown))
+def _evaluation(files: Mapping[str, Path]) -> Markup:
+    """Return `eval.md` as HTML that holds its pictures; HTML in it is shown as text."""
+    parser = markdown_it.MarkdownIt("js-default")
+
+    def picture(renderer: Any, tokens: Sequence[Any], place: int, options: Any, environment: Any) -> str:
+        return files[tokens[place].attrGet("src")].read_text(encoding="utf-8")
+
+    parser.add_render_rule("image", picture)
+    return Markup(parser.render(files["eval.md"].read_text(encoding="utf-8")))
 
 
 def _scenes(inputs: Mapping[str, Sequence[Path]]) -> list[dict[str, Any]]:

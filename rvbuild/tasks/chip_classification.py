@@ -222,8 +222,10 @@ def score(
     return count(predictions, source.cells, aoi, classes, null_id, progress)
 
 
-def report(counts: Mapping[str, Mapping[str, Any]], classes: ClassList, null_id: int) -> tuple[dict[str, Any], str]:
-    """Return the content of `eval.json` and `eval.md`."""
+def report(
+    counts: Mapping[str, Mapping[str, Any]], classes: ClassList, null_id: int
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the content of `eval.json`, and of the files beside it by name."""
     from rvbuild.tasks.classification_report import report as make
 
     return make(counts, classes, null_id)

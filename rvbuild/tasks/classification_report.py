@@ -1,4 +1,4 @@
-"""Metrics of classified cells: `eval.json` in Raster Vision's schema, and `eval.md`.
+"""Metrics of classified cells: `eval.json` in Raster Vision's schema, `eval.md`, and a picture.
 
 The items of classes and their average are those of `rvbuild.tasks.segmentation_report`, with cells for pixels. Beside
 Raster Vision's keys there are:
@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rvbuild.tasks import segmentation_report
+from rvbuild.tasks.confusion import PICTURE, Confusion
 from rvbuild.tasks.tables import cell, class_table, figure, mean, ratio, table, without_nan
 
 Json = dict[str, Any]
@@ -40,7 +41,7 @@ TOP = (1, 2, 3, 5)
 
 def report(
     per_scene: Mapping[str, Mapping[str, Any]], classes: Sequence[Mapping[str, Any]], null_id: int
-) -> tuple[Json, str]:
+) -> tuple[Json, dict[str, str]]:
     """Merge the counts of scenes and compute their metrics.
 
     Parameters
@@ -54,8 +55,8 @@ def report(
     -------
     eval_json
         The object of `eval.json`, see the module.
-    eval_md
-        The same as Markdown tables, scenes in alphabetical order.
+    files
+        `eval.md`: the same as Markdown tables, scenes in alphabetical order; and `confusion.svg`, over all scenes.
     """
     n = len(classes)
     parts = {}
@@ -75,7 +76,9 @@ def report(
         "per_scene": {scene: items for scene, (items, _) in parts.items()},
         "summary": {"overall": whole[1], "per_scene": {scene: figures for scene, (_, figures) in parts.items()}},
     }
-    return without_nan(evaluation), _markdown(evaluation, classes, null_id)
+    confusion = Confusion.of(whole[0][-1]["conf_mat"], classes, null_id)
+    files = {"eval.md": _markdown(evaluation, confusion, null_id), PICTURE: confusion.picture("cells")}
+    return without_nan(evaluation), files
 
 
 def average_precision(positive: npt.NDArray[np.bool_], scores: npt.NDArray[np.floating[Any]], missed: int = 0) -> float:
@@ -146,13 +149,13 @@ def _figures(
     }
 
 
-def _markdown(evaluation: Json, classes: Sequence[Mapping[str, Any]], null_id: int) -> str:
+def _markdown(evaluation: Json, confusion: Confusion, null_id: int) -> str:
     """Return the tables of `eval.md`: all classes over all scenes, all scenes, then the classes of each scene."""
     scenes, summary = sorted(evaluation["per_scene"]), evaluation["summary"]
     blocks = ["# Evaluation", _sentence(summary["overall"], len(scenes)), "## Classes"]
     blocks.append(class_table(evaluation["overall"], summary["overall"], null_id, COLUMNS, "labelled cells"))
     blocks.append("## Confusion\n\nRows are labels, columns predictions; cells.")
-    blocks.append(_confusion_table(evaluation["overall"][-1]["conf_mat"], classes, null_id))
+    blocks += [confusion.table(shares=False), f"![labels and predictions]({PICTURE})"]
     if scenes:
         blocks += ["## Scenes", _scene_table(summary["per_scene"])]
     for scene in scenes if len(scenes) > 1 else []:
@@ -173,14 +176,6 @@ def _sentence(overall: Json, scenes: int) -> str:
     if overall["not_predicted_cells"]:
         text += f" {overall['not_predicted_cells']:,} of them have no prediction and count as errors."
     return text
-
-
-def _confusion_table(matrix: Sequence[Sequence[int]], classes: Sequence[Mapping[str, Any]], null_id: int) -> str:
-    kept = [c for c in classes if c["id"] != null_id]
-    columns = [*kept, *(c for c in classes if c["id"] == null_id and any(row[null_id] for row in matrix))]
-    names = ["not predicted" if c["id"] == null_id else c["name"] for c in columns]
-    rows = [[c["name"], *(f"{matrix[c['id']][column['id']]:,}" for column in columns)] for c in kept]
-    return table(["label", *names], rows)
 
 
 def _scene_table(figures: Mapping[str, Json]) -> str:

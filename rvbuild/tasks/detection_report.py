@@ -34,7 +34,7 @@ _AVERAGES = ("ap50", "ap", "ap75", *(f"ap_{size}" for size in SIZES if size != "
 
 def report(
     per_scene: Mapping[str, Mapping[str, Any]], classes: Sequence[Mapping[str, Any]], null_id: int
-) -> tuple[Json, str]:
+) -> tuple[Json, dict[str, str]]:
     """Merge the counts of scenes and compute their metrics.
 
     Parameters
@@ -48,8 +48,8 @@ def report(
     -------
     eval_json
         The object of `eval.json`, see the module.
-    eval_md
-        The same as Markdown tables, scenes in alphabetical order.
+    files
+        `eval.md`: the same as Markdown tables, scenes in alphabetical order.
     """
     known = [item for item in classes if item["id"] != null_id]
     scenes = sorted(per_scene)
@@ -66,7 +66,7 @@ def report(
             },
         },
     }
-    return without_nan(evaluation), _markdown(evaluation)
+    return without_nan(evaluation), {"eval.md": _markdown(evaluation)}
 
 
 def _figures(counts: Sequence[Mapping[str, Any]], classes: Sequence[Mapping[str, Any]]) -> tuple[list[Json], Json]:

@@ -299,5 +299,8 @@ class Task(Protocol):
 
     def report(
         self, counts: Mapping[str, Mapping[str, Any]], classes: ClassList, null_id: int
-    ) -> tuple[dict[str, Any], str]:
-        """Return the content of `eval.json` and `eval.md`, from the counts by scene id."""
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """Return the content of `eval.json`, and of the files beside it by name, from the counts by scene id.
+
+        `eval.md` is one of the files; pictures that it shows (`.svg`) are others.
+        """

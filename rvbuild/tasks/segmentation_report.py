@@ -1,4 +1,4 @@
-"""Metrics of a segmentation from its confusion matrices: `eval.json` in Raster Vision's schema, and `eval.md`.
+"""Metrics of a segmentation from its confusion matrices: `eval.json` in Raster Vision's schema, `eval.md`, a picture.
 
 The formulas are Raster Vision's (`ClassEvaluationItem`, `ClassificationEvaluation.compute_avg`), so that figures can be
 compared. For a matrix M (rows labels, columns predictions) and a class c: TP = M[c,c], FP = ΣM[:,c] - TP,
@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rvbuild.tasks.confusion import PICTURE, Confusion
 from rvbuild.tasks.tables import cell, class_table, figure, mean, ratio, table, without_nan
 
 Counts = npt.NDArray[np.int64]
@@ -40,7 +41,7 @@ METRICS = ("recall", "precision", "f1", "sensitivity", "specificity", "iou")
 
 def report(
     per_scene: Mapping[str, Mapping[str, Any]], classes: Sequence[Mapping[str, Any]], null_id: int
-) -> tuple[Json, str]:
+) -> tuple[Json, dict[str, str]]:
     """Merge the counts of scenes and compute their metrics.
 
     Parameters
@@ -54,8 +55,8 @@ def report(
     -------
     eval_json
         The object of `eval.json`, see the module.
-    eval_md
-        The same as Markdown tables, scenes in alphabetical order.
+    files
+        `eval.md`: the same as Markdown tables, scenes in alphabetical order; and `confusion.svg`, over all scenes.
     """
     n = len(classes)
     matrices = {
@@ -70,7 +71,9 @@ def report(
             "per_scene": {scene: summary(matrix, classes, null_id) for scene, matrix in matrices.items()},
         },
     }
-    return without_nan(evaluation), _markdown(evaluation, classes, null_id)
+    confusion = Confusion.of(overall.tolist(), classes, null_id)
+    files = {"eval.md": _markdown(evaluation, confusion, null_id), PICTURE: confusion.picture("pixels")}
+    return without_nan(evaluation), files
 
 
 def items(matrix: Counts, classes: Sequence[Mapping[str, Any]]) -> list[Json]:
@@ -174,13 +177,13 @@ def _fractions(matrix: Counts) -> list[list[float]]:
     return [[ratio(int(value), total) for value in row] for row in matrix]
 
 
-def _markdown(evaluation: Json, classes: Sequence[Mapping[str, Any]], null_id: int) -> str:
+def _markdown(evaluation: Json, confusion: Confusion, null_id: int) -> str:
     """Return the tables of `eval.md`: all classes over all scenes, all scenes, then the classes of each scene."""
     scenes = sorted(evaluation["per_scene"])
     blocks = ["# Evaluation", _sentence(evaluation["summary"]["overall"], len(scenes)), "## Classes"]
     blocks.append(class_table(evaluation["overall"], evaluation["summary"]["overall"], null_id, COLUMNS, "labelled px"))
     blocks.append("## Confusion\n\nRows are labels, columns predictions; share of the labelled pixels of a row.")
-    blocks.append(_confusion_table(evaluation["overall"][-1]["conf_mat"], classes, null_id))
+    blocks += [confusion.table(shares=True), f"![labels and predictions]({PICTURE})"]
     if scenes:
         blocks += ["## Scenes", _scene_table(evaluation["summary"]["per_scene"])]
     for scene in scenes if len(scenes) > 1 else []:
@@ -200,17 +203,6 @@ def _sentence(overall: Json, scenes: int) -> str:
     if overall["not_predicted_px"]:
         text += f" {overall['not_predicted_px']:,} of them have no prediction and count as errors."
     return text
-
-
-def _confusion_table(matrix: Sequence[Sequence[int]], classes: Sequence[Mapping[str, Any]], null_id: int) -> str:
-    kept = [c for c in classes if c["id"] != null_id]
-    columns = [*kept, *(c for c in classes if c["id"] == null_id and any(row[null_id] for row in matrix))]
-    names = ["not predicted" if c["id"] == null_id else c["name"] for c in columns]
-    rows = []
-    for c in kept:
-        counts = matrix[c["id"]]
-        rows.append([c["name"], *(figure(ratio(counts[column["id"]], sum(counts))) for column in columns)])
-    return table(["label", *names], rows)
 
 
 def _scene_table(figures: Mapping[str, Json]) -> str:

@@ -82,7 +82,7 @@ def test_nothing_to_train_on(project: Project) -> None:
 
 
 def test_a_scene_that_could_not_be_read_says_only_so(project: Project) -> None:
-    broken = {"problems": [["error", "image", "x", "cannot be read"]]}
+    broken = {"problems": [["error", "image", "x", "cannot be read", []]]}
     assert kinds(project, a=broken) == [("x", "a")]
 
 

@@ -33,6 +33,7 @@ def test_the_page_holds_figures_pictures_and_no_link(built):
     evaluation = (built.root / "cache/p/eval/eval.md").read_text()
     (iou,) = re.findall(r"Mean IoU ([0-9.]+)", evaluation)
     assert f"Mean IoU {iou}" in page.text
+    assert (built.root / "cache/p/eval/confusion.svg").read_text() in text
     for word in ("building", "ground", "model unet", "2 epochs"):
         assert word in page.text
 

@@ -34,6 +34,8 @@ def test_scenes_are_merged(tmp_path: Path) -> None:
     text = (outputs / "eval.md").read_text()
     assert "### a" in text
     assert text.endswith("|\n")
+    assert "](confusion.svg)" in text
+    assert f"{total[0, 1]:,} of {total[0].sum():,} pixels" in (outputs / "confusion.svg").read_text()
 
 
 def test_the_order_of_scenes_does_not_matter(tmp_path: Path) -> None:
@@ -41,7 +43,7 @@ def test_the_order_of_scenes_does_not_matter(tmp_path: Path) -> None:
     one = merge(tmp_path / "one", {f"eval/{name}": [paths[name]] for name in "ab"})
     other = merge(tmp_path / "other", {f"eval/{name}": [paths[name]] for name in "ba"})
     assert digests(one) == digests(other)
-    assert sorted(digests(one)) == ["eval.json", "eval.md"]
+    assert sorted(digests(one)) == ["confusion.svg", "eval.json", "eval.md"]
 
 
 def test_merging_equals_one_pass(tmp_path: Path) -> None:

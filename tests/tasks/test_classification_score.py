@@ -97,7 +97,8 @@ def test_the_figures_of_merged_scenes_are_those_of_all_their_cells(tmp_path):
     for seed in (0, 1):
         path, _, truth = scene(tmp_path, seed, unpredicted=[(0, 0)])
         counts[f"s{seed}"] = count(path, truth)
-    evaluation, text = report(counts, CLASSES, NULL)
+    evaluation, files = report(counts, CLASSES, NULL)
+    text = files["eval.md"]
     whole = {
         "confusion": np.add(*(counts[s]["confusion"] for s in counts)).tolist(),
         "scores": [line for s in counts for line in counts[s]["scores"]],
@@ -163,8 +164,8 @@ def test_top_k_counts_equals_by_their_order():
 
 def test_nothing_labelled(tmp_path):
     path, _, truth = scene(tmp_path)
-    evaluation, text = report({"a": count(path, np.full_like(truth, NULL))}, CLASSES, NULL)
+    evaluation, files = report({"a": count(path, np.full_like(truth, NULL))}, CLASSES, NULL)
     overall = evaluation["summary"]["overall"]
     assert overall["accuracy"] is None and overall["labelled_cells"] == 0
-    assert "–" in text
+    assert "–" in files["eval.md"]
     assert report({}, CLASSES, NULL)[0]["per_scene"] == {}

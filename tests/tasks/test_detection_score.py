@@ -94,7 +94,8 @@ def test_the_schema_is_raster_visions_with_average_precision(tmp_path: Path) -> 
     boxes = [(0, 0, 10, 10, 0, 0.9), (50, 50, 60, 60, 0, 0.8), (20, 0, 30, 10, 0, 0.7)]
     first = counts(tmp_path, boxes, [(0, 0, 10, 10, 0), (20, 0, 30, 10, 0), (70, 70, 80, 80, 0), (70, 0, 80, 9, 2)])
     second = counts(tmp_path, [], [])
-    data, text = report({"b": second, "a": first}, CLASSES, 1)
+    data, files = report({"b": second, "a": first}, CLASSES, 1)
+    text = files["eval.md"]
     tree, car, average = data["overall"]
     assert set(tree) == {
         *(
@@ -149,5 +150,6 @@ def test_scenes_add_up(tmp_path: Path) -> None:
 
 
 def test_no_scenes() -> None:
-    data, text = report({}, CLASSES, 1)
+    data, files = report({}, CLASSES, 1)
+    text = files["eval.md"]
     assert data["overall"][0]["gt_count"] == 0 and "0 labelled objects" in text

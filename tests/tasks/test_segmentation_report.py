@@ -20,7 +20,10 @@ B = [[3, 0, 0], [1, 7, 2], [0, 0, 0]]
 
 
 def evaluate(**scenes: list[list[int]]) -> tuple[dict[str, Any], str]:
-    return report({name: {"scene": name, "confusion": matrix} for name, matrix in scenes.items()}, CLASSES, NULL)
+    evaluation, files = report(
+        {name: {"scene": name, "confusion": matrix} for name, matrix in scenes.items()}, CLASSES, NULL
+    )
+    return evaluation, files["eval.md"]
 
 
 def naive_items(matrix: list[list[int]]) -> list[dict[str, Any]]:
@@ -161,10 +164,10 @@ def test_no_labels_at_all() -> None:
 
 
 def test_no_scenes() -> None:
-    evaluation, text = report({}, CLASSES, NULL)
+    evaluation, files = report({}, CLASSES, NULL)
     assert evaluation["per_scene"] == {}
     assert len(evaluation["overall"]) == 4
-    assert "0 scenes" in text
+    assert "0 scenes" in files["eval.md"]
 
 
 def test_kappa_of_large_counts_does_not_overflow() -> None:
@@ -189,5 +192,5 @@ def test_markdown() -> None:
 
 def test_markdown_of_awkward_names() -> None:
     classes = [{"id": 0, "name": "a|b", "color": "#000000"}, {"id": 1, "name": "null", "color": "#000000"}]
-    _, text = report({"s": {"confusion": [[1, 0], [0, 0]]}}, classes, 1)
-    assert "| a\\|b " in text
+    _, files = report({"s": {"confusion": [[1, 0], [0, 0]]}}, classes, 1)
+    assert "| a\\|b " in files["eval.md"]
