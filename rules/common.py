@@ -16,10 +16,10 @@ import xxhash
 from rvbuild.build import code
 from rvbuild.build.artifact import Artifact, Product, Source, View, canonical
 from rvbuild.errors import UsageError
-from rvbuild.geo.reading import readings
+from rvbuild.geo.reading import parts, reading
 from rvbuild.project import Project, Scene
 from rvbuild.project.box_files import TABLES as BOX_FILES
-from rvbuild.project.model import BoxFileLabels, VectorLabels
+from rvbuild.project.model import BoxFileLabels
 from rvbuild.urls import Url, is_url
 
 from . import sidecars
@@ -112,10 +112,10 @@ def label_settings(project: Project, scene: Scene) -> dict[str, Any]:
     """Return how the labels of `scene`, which has some, are read, as stages are given it."""
     found = scene.labels
     assert found is not None
-    if isinstance(found, BoxFileLabels) or found.cells is not None:
+    if isinstance(found, BoxFileLabels) or getattr(found, "cells", None) is not None:
         return found.slice()
-    parts = tuple((count, id(table)) for count, table in found.parts) if isinstance(found, VectorLabels) else ()
-    return once(project, ("labels", () if parts else id(found.table), parts), found.slice)
+    parts = tuple((count, id(table)) for count, table in getattr(found, "parts", ()))
+    return once(project, ("labels", parts or id(getattr(found, "table", None))), found.slice)
 
 
 def chip_settings(project: Project, scene: Scene) -> dict[str, Any]:
@@ -170,7 +170,9 @@ def _labels(project: Project, scene: Scene) -> Source | None:
         files = tuple(resolve(project, p) for p in scene.labels.files)
         used = {key: settings[key] for key in ("kind", "image", "scene_image")}
         args = canonical({**used, "labels": settings["class"] is None}).decode()
-        return Source("labels", files, view=View("rvbuild.geo.box_files:digest", args))
+        return Source("labels", files, views=(View("rvbuild.geo.box_files:digest", args),) * len(files))
+    if settings["kind"] == "layers":
+        return _layers(project, "labels", scene.labels.files, settings)
     return _vectors(project, "labels", scene.labels.files, settings)
 
 
@@ -246,7 +248,7 @@ def _resolve(workspace: str, path: str) -> Path:
 def _code(project: Project, modules: Iterable[str], scenes: Iterable[Scene]) -> tuple[Source, ...]:
     named = [*modules, *(module for scene in scenes for module in scene.image.modules())]
     files = sorted({file for module in named for file in code.closure(project.workspace, module)})
-    return (Source("code", tuple(files), view=_CODE),) if files else ()
+    return (Source("code", tuple(files), views=(_CODE,) * len(files)),) if files else ()
 
 
 def _rasters(project: Project, role: str, paths: tuple[str, ...]) -> Source:
@@ -262,11 +264,25 @@ def _vectors(
 ) -> Source:
     files = tuple(resolve(project, p) for p in paths)
     beside = tuple(_vector_companions(f, _siblings(f, project.memo)) for f in files)
+    views: list[View | None] = []
+    for some, how in parts(files, settings):
+        args = canonical(reading(how, classless=classless)).decode()
+        views += [View("rvbuild.geo.vectors:digest", args)] * len(some)
+    return Source(role, files, beside if any(beside) else (), tuple(views))
+
+
+def _layers(project: Project, role: str, paths: tuple[str, ...], settings: Mapping[str, Any]) -> Source:
+    """Return rasters and vectors together, each digested as it would be alone."""
+    found = [
+        _rasters(project, role, tuple(some)) if how["kind"] == "raster" else _vectors(project, role, tuple(some), how)
+        for some, how in parts(paths, settings)
+    ]
     return Source(
         role,
-        files,
-        beside if any(beside) else (),
-        View("rvbuild.geo.vectors:digest", canonical(readings(settings, classless=classless)).decode()),
+        tuple(file for one in found for file in one.files),
+        tuple(beside for one in found for beside in one.companions or ((),) * len(one.files)),
+        tuple(view for one in found for view in one.views or (None,) * len(one.files)),
+        unread=tuple(path for one in found for path in one.unread),
     )
 
 

@@ -110,8 +110,8 @@ class Source:
         Absolute paths, in the order that the stage gets them.
     companions : tuple of tuple of Path
         For each file, the existing files beside it that change its meaning (a world file, the parts of a shapefile).
-    view : View or None
-        How files are digested; by their bytes when None.
+    views : tuple of View or None
+        For each file, how it is digested; by its bytes when None. Empty if all are digested by their bytes.
     folders : tuple of Path
         Directories in which a new file would be an input, too: nothing is read from them.
     unread : tuple of (Path, Signature)
@@ -126,7 +126,7 @@ class Source:
     role: str
     files: tuple[Path, ...]
     companions: tuple[tuple[Path, ...], ...] = ()
-    view: View | None = None
+    views: tuple[View | None, ...] = ()
     passed: bool = True
     folders: tuple[Path, ...] = ()
     unread: tuple[tuple[Path, Signature], ...] = ()

@@ -88,8 +88,7 @@ class Plan:
         prints.prefetch(p for s in sources for p in [*s.files, *(c for cs in s.companions for c in cs)])
         unknown: dict[tuple[str, str], tuple[tuple[Path, ...], View]] = {}
         for source in sources:
-            view = source.view
-            for i in range(len(source.files)) if view is not None else ():
+            for i, view in enumerate(source.views):
                 content = self._content(source, i)
                 if view is None or content is None or self.workspace.state.view(content, view.name()) is not None:
                     continue
@@ -271,16 +270,15 @@ class Plan:
             content = self._content(source, i)
             if content is None:
                 return None
-            values.append(content if source.view is None else self._view(source, i, content))
+            view = source.views[i] if source.views else None
+            values.append(content if view is None else self._view(source, i, view, content))
         return digest_texts(values)
 
     def _shown(self, source: Source) -> list[list[str | None]]:
         """Return [path, digest] of every file of `source`, for people."""
         return [[self.workspace.show(path), content] for content, path in self._contents(source)]
 
-    def _view(self, source: Source, i: int, content: str) -> str:
-        view = source.view
-        assert view is not None
+    def _view(self, source: Source, i: int, view: View, content: str) -> str:
         name = view.name()
         if (content, name) in self._unreadable:
             return f"unreadable {content}"

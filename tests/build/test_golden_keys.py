@@ -82,7 +82,7 @@ def parts(artifact: Artifact) -> dict[str, Any]:
         if isinstance(item, Source) and not item.in_key:
             continue
         if isinstance(item, Source):
-            how = "bytes" if item.view is None else item.view.name()
+            how = item.views[0].name() if item.views and item.views[0] else "bytes"
             inputs.append((item.role, f"{len(item.files)} by {how}"))
         else:
             inputs.append((item.role, f"{', '.join(item.files)} of {item.artifact.split(':')[0]}"))
