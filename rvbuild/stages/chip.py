@@ -114,6 +114,9 @@ def run(
     if digests:
         write_blocks(outputs, settings, digests, cut, sheet)
     class_counts = [counts for chips in cut for counts in chips.class_counts]
+    if windows and not class_counts:
+        each = "its window was" if len(windows) == 1 else f"all of its {len(windows)} windows were"
+        progress.note(f"scene {scene}: no chips, because {each} dropped; see chip.keep and chip.max_nodata")
     index = {
         "scene": scene,
         "task": settings["task"],
