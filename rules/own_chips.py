@@ -52,9 +52,11 @@ class _Part:
         return {"relative": [path.relative_to(self.path).as_posix() for path in files]}
 
 
-def products(project: Project, *files: str) -> list[Product]:
+def products(project: Project, *files: str, beside: tuple[str, ...] = ()) -> list[Product]:
     """Return the chips of each split as inputs."""
-    return [Product(f"chips/{split}/{split}", name("chip", project.name, split), files) for split in _parts(project)]
+    return [
+        Product(f"chips/{split}/{split}", name("chip", project.name, split), files, beside) for split in _parts(project)
+    ]
 
 
 def artifacts(project: Project, code: str, version: int) -> Iterator[Artifact]:

@@ -14,6 +14,8 @@ from rvbuild.build import seal
 
 STAGES = ("analyze", "chip", "train", "predict", "eval", "bundle", "report")
 BUILDING = (*STAGES, "build")
+CLEANED = (*STAGES, "data")
+"""What `clean` knows: what builds make, and what is made when it is asked for."""
 
 PARTS = {"predict": ("infer", "predict", "mosaic")}
 """The stages that a command does together, where it is more than the one of its name."""
