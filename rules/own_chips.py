@@ -16,9 +16,12 @@ SPLITS = {"train": ("train",), "validation": ("valid", "val", "validation")}
 """Split → what its folder may be called."""
 
 
-def products(project: Project, *files: str) -> list[Product]:
+def products(project: Project, *files: str, beside: tuple[str, ...] = ()) -> list[Product]:
     """Return the chips of each split as inputs."""
-    return [Product(f"chips/{split}/{split}", name("chip", project.name, split), files) for split in _folders(project)]
+    return [
+        Product(f"chips/{split}/{split}", name("chip", project.name, split), files, beside)
+        for split in _folders(project)
+    ]
 
 
 def artifacts(project: Project, code: str, version: int) -> Iterator[Artifact]:

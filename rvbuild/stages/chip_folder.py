@@ -14,10 +14,10 @@ from rvbuild.errors import DataError
 from rvbuild.geo.classes import names
 from rvbuild.geo.raster import open_image
 from rvbuild.geo.rasterfile import Image, Mask
+from rvbuild.geo.resample import resample
 from rvbuild.geo.windows import Window
 from rvbuild.progress import Progress
 from rvbuild.stages.chip_contact import TILE_PX, Shown, choose, write_sheet
-from rvbuild.stages.chip_resample import resample
 from rvbuild.stages.chip_shards import ShardWriter
 
 

@@ -167,6 +167,25 @@ def test_the_seal_breaks_when_anything_changes(built, edit):
         os.environ.pop("WHERE", None)
 
 
+def test_a_world_file_that_appears_while_a_run_ends_breaks_its_seal(built, monkeypatch):
+    from rvbuild.build import seal
+    from rvbuild.cli import building
+
+    write, words = seal.write, ["chip", str(built.root / "projects/p.toml")]
+    (built.root / "data/a.tfw").unlink(missing_ok=True)
+
+    def too_late(*arguments, **more):
+        (built.root / "data/a.tfw").write_text("1\n0\n0\n-1\n0\n0\n")
+        write(*arguments, **more)
+
+    monkeypatch.setattr(seal, "write", too_late)
+    monkeypatch.chdir(built.root)
+    assert building.build("chip", words[1:], building.Options(verbosity=-1, inline=True), words) == 0
+    where = seal.path_of(built.root / "cache", words)
+    assert where.exists()
+    assert seal.holds(where, words) is None
+
+
 def test_plain_doit_has_the_same_tasks_and_state(built):
     import rvbuild
 

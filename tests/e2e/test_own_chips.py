@@ -123,6 +123,42 @@ def test_build_and_increments(own: Space) -> None:
     assert predicted.status == 0, predicted.out + predicted.err
 
 
+@pytest.mark.parametrize("own", ["object_detection"], indirect=True)
+def test_a_detector_learns_from_a_coco_folder_again_when_a_box_is_edited(own: Space) -> None:
+    result = own.rvbuild("build", "--json")
+    assert result.status == 0, result.out + result.err
+    everything = {"analyze", "chip:train", "chip:validation", "train", "bundle", "report"}
+    assert result.did("built") == everything
+    line = json.loads((own.root / "cache/p/train/log.jsonl").read_text())
+    assert set(line["train_losses"]) == set(line["val_losses"]) == {"bbox_regression", "classification"}
+    assert set(line["metrics"]["ap50"]) == {"house", "ground"}
+    labels = own.root / "chips/train/labels.json"
+    content = json.loads(labels.read_text())
+    content["info"] = {"contributor": "somebody"}
+    content["categories"].append({"id": 9, "name": "unused"})
+    labels.write_text(json.dumps(content, indent=2))
+    # The chips are looked at again, and are the same.
+    result = own.rvbuild("build", "--json")
+    assert result.did("built") <= {"chip:train"} and result.did("fresh") >= everything - {"chip:train"}
+    content["annotations"][3]["bbox"][2] += 1
+    content["annotations"].pop()  # an image without a box is background
+    labels.write_text(json.dumps(content))
+    result = own.rvbuild("build", "--json")
+    assert result.did("built") == {"chip:train", "train", "bundle", "report"}
+    assert result.did("fresh") == {"analyze", "chip:validation"}
+    index = json.loads((own.root / "cache/p/chip/train/index.json").read_text())
+    assert index["count"] == 6 and index["class_counts"] == [5, 0, 0]
+    # A box of validation: scores are new, and in `select = "last"` the model is the same.
+    model = (own.root / "cache/p/train/model.safetensors").read_bytes()
+    valid = own.root / "chips/valid/labels.json"
+    valid.write_text(valid.read_text().replace("[4, 5, 10, 12]", "[9, 9, 20, 20]"))
+    assert own.rvbuild("train", "--json").did("built") == {"chip:validation", "train"}
+    assert (own.root / "cache/p/train/model.safetensors").read_bytes() == model
+    predicted = own.rvbuild("predict", "cache/p/bundle/p.zip", "chips/valid/img/1.png", "-o", "out")
+    assert predicted.status == 0, predicted.out + predicted.err
+    assert (own.root / "out/1/boxes.geojson").exists()
+
+
 def test_mistakes(own: Space) -> None:
     own.edit('folder = "chips"', 'folder = "chops"')
     result = own.rvbuild("build")
