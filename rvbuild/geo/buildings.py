@@ -18,8 +18,8 @@ from rvbuild.geo.vectors import polygons
 Geometries = NDArray[np.object_]
 
 _STEP_PX, _GROWTH = 0.5, 1.3
-"""Patches are eroded by this much, then by more each time. The result is that of one step, but ragged borders lose their
-detail on the way: one step of 40 pixels takes a minute for a patch of 10 000 vertices."""
+"""Patches are eroded by this much, then by more each time. The result is that of one step, but ragged borders lose
+their detail on the way: one step of 40 pixels takes a minute for a patch of 10 000 vertices."""
 _GRID_PX = 1 / 64
 
 

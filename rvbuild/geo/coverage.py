@@ -1,4 +1,4 @@
-"""How much of each cell of a grid a polygon covers: exact, and in one pass over its edges, however many cells there are.
+"""How much of each cell of a grid a polygon covers: exact, in one pass over its edges, however many cells there are.
 
 The area of a polygon inside a cell is the integral, along its border, of the height above the bottom of the cell, cut
 off at its top. Fonts are drawn by the same sum.
