@@ -305,7 +305,7 @@ class Builder:
     ) -> Job:
         settings = dict(artifact.settings)
         for table, hints in artifact.hints.items():
-            settings[table] = {**settings[table], **hints}
+            settings[table] = {**settings.get(table, {}), **hints}
         kwargs: dict[str, Any] = {"inputs": inputs, "settings": settings, "outputs": staging}
         if resume is not None:
             kwargs["resume"] = resume

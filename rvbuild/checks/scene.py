@@ -22,6 +22,7 @@ from rvbuild.geo.grid import Grid, reproject
 from rvbuild.geo.image import describe, open_scene_image
 from rvbuild.geo.labels_vector import read_tables
 from rvbuild.geo.raster import open_image
+from rvbuild.geo.reading import parts
 from rvbuild.stages.block_cache import MAX_BYTES
 from rvbuild.stages.chip_windows import LIMITS, both_ways, candidates, why_none
 from rvbuild.urls import is_url
@@ -148,28 +149,28 @@ class _Look:
         assert self._grid is not None
         files, how = self.inputs["labels"], self.settings["labels"]
         classes, null_id = self.settings["classes"], self.settings["null_id"]
-        here = [path for path in files if not is_url(str(path))]
-        if how["kind"] == "vector" and sum(path.stat().st_size for path in here) > MAX_VECTOR_BYTES:
+        layers = parts(files, how) if how["kind"] == "layers" else [(files, how)]
+        vectors = [path for some, one in layers if one["kind"] == "vector" for path in some if not is_url(str(path))]
+        if sum(path.stat().st_size for path in vectors) > MAX_VECTOR_BYTES:
             return
         with tasks.get(self.settings["task"]).labels(files, how, self._grid, classes, null_id) as labels:
             for note in labels.notes:
                 self._problem(Level.WARNING, "labels", "repaired", note)
-        if how["kind"] == "vector":
-            self._count_features(files, how, self._grid)
-        elif how["kind"] == "raster" and how.get("resample") == "nearest":
-            self._require_overlap(files[0], _box_on(self._grid, files))
+        for some, one in layers:
+            if one["kind"] == "vector":
+                counted = self._count_features(some, one, self._grid)
+                if how["kind"] == "vector":
+                    self.facts["labels"] = counted
+            elif one["kind"] == "raster" and one.get("resample") == "nearest":
+                self._require_overlap(some[0], _box_on(self._grid, some))
 
-    def _count_features(self, files: Sequence[Path], how: Mapping[str, Any], grid: Grid) -> None:
-        """Note how many features of each class lie on the image; report it if there are none."""
+    def _count_features(self, files: Sequence[Path], how: Mapping[str, Any], grid: Grid) -> Facts:
+        """Return how many features of each class lie on the image, and how many there are; report it if none does."""
         tables = read_tables(files, how, grid, self.settings["classes"])
         shapes = [shape for table in tables for shape in table.shapes]
         ids = np.array([class_id for table in tables for class_id in table.class_ids], dtype=np.int64)
         boxes = shapely.bounds(np.array(shapes, dtype=object)).reshape(-1, 4)
         on_image = _share(boxes, grid)
-        self.facts["labels"] = {
-            "features": np.bincount(ids[on_image], minlength=len(self.settings["classes"])).tolist(),
-            "all": len(shapes),
-        }
         if not shapes:
             self._problem(
                 Level.WARNING,
@@ -180,6 +181,8 @@ class _Look:
         elif not on_image.any():
             around = [boxes[:, 0].min(), boxes[:, 1].min(), boxes[:, 2].max(), boxes[:, 3].max()]
             self._require_overlap(files[0], around)
+        counts = np.bincount(ids[on_image], minlength=len(self.settings["classes"])).tolist()
+        return {"features": counts, "all": len(shapes)}
 
     def _require_overlap(self, path: Path, box: Iterable[float]) -> None:
         """Report labels that share nothing with the image; `box` is theirs in pixels of the image."""

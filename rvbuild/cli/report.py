@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import json
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,13 @@ def size_text(size: float) -> str:
         if size < 999.5:
             return f"{size:.1f} {unit}" if size < 9.95 else f"{size:.0f} {unit}"
     return f"{size / 1000:.1f} TB"
+
+
+def one_a_line(document: Mapping[str, Any]) -> str:
+    """Return an object as JSON, with each artifact on a line of its own: there may be thousands."""
+    artifacts = ",\n  ".join(json.dumps(item, ensure_ascii=False) for item in document["artifacts"])
+    rest = "".join(f',\n "{k}": {json.dumps(v, ensure_ascii=False)}' for k, v in document.items() if k != "artifacts")
+    return f'{{"artifacts": [\n  {artifacts}\n ]{rest}}}' if artifacts else f'{{"artifacts": []{rest}}}'
 
 
 class Plain:
@@ -200,9 +208,9 @@ class _Bar:
         self._report.line(f"         {self._label}: {message}")
 
 
-def make(several: bool, verbosity: int, json: bool) -> Plain:
+def make(several: bool, verbosity: int, as_json: bool) -> Plain:
     """Return the reporter for this call: plain on standard error with --json, bars on a terminal."""
-    if json:
+    if as_json:
         return Plain(several, verbosity, sys.stderr)
     if verbosity >= 0 and sys.stdout.isatty():
         return Bars(several, verbosity)
@@ -212,12 +220,12 @@ def make(several: bool, verbosity: int, json: bool) -> Plain:
 def where(root: Path, outputs: Iterable[str], shown: tuple[str, ...]) -> list[str]:
     """Return the lines that say where results are: outputs a person opens, as paths from here."""
     best: dict[int, list[str]] = {}
+    ranks = {name: rank for rank, name in enumerate(shown)}
     for path in outputs:
-        name = Path(path).name
-        for rank, wanted in enumerate(shown):
-            if name == wanted:
-                best.setdefault(rank, []).append(path)
-        if Path(path).suffix in (".zip", ".geojson", ".gpkg", ".fgb", ".vrt"):
+        rank = ranks.get(path.rpartition("/")[2])
+        if rank is not None:
+            best.setdefault(rank, []).append(path)
+        if path.endswith((".zip", ".geojson", ".gpkg", ".fgb", ".vrt")):
             best.setdefault(-1, []).append(path)
     lines = []
     for rank in sorted(best):

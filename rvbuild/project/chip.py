@@ -131,6 +131,11 @@ class ChipTable(Table):
     max_nodata: float = Field(
         1.0, gt=0, le=1, description="A chip is dropped if its share of pixels without data reaches this."
     )
+    store: bool = Field(
+        True,
+        description="Whether the images of chips are written. If not, training reads them from the scenes, and gives "
+        "the same model.",
+    )
     keep: KeepTable | None = Field(None, description="Keep chips by the classes in them. Default: keep all.")
 
     ioa_thresh: Fraction = Field(
@@ -173,8 +178,9 @@ class ChipTable(Table):
                     yield no_effect(field, because, "method")
 
     def slice(self) -> dict[str, Any]:
-        """Return the settings, with the stride filled in, without what is about boxes."""
-        settings = {key: value for key, value in super().slice().items() if key not in boxes.CHIP_KEYS}
+        """Return the settings, with the stride filled in, without what is about boxes or about storage."""
+        left_out = (*boxes.CHIP_KEYS, "store")
+        settings = {key: value for key, value in super().slice().items() if key not in left_out}
         for field in _RARE:
             if getattr(self, field) == type(self).model_fields[field].default:
                 # As if there were no such key: no chip has another for it.

@@ -119,6 +119,37 @@ class VectorLabels:
 
 
 @dataclass(frozen=True)
+class LayeredLabels:
+    """Labels as rasters and vectors laid over each other: the files, expanded, and how they are read.
+
+    Attributes
+    ----------
+    files
+        All files, in the order in which they are laid over each other.
+    parts
+        Each table with the number of its files.
+    background
+        What is where no table says anything; None for the null class.
+    classes
+        The names of all classes.
+    """
+
+    files: tuple[str, ...]
+    parts: tuple[tuple[int, RasterLabelsTable | VectorLabelsTable], ...]
+    background: str | None
+    classes: tuple[str, ...]
+
+    def slice(self) -> dict[str, Any]:
+        """Return the settings, without the paths."""
+        parts = []
+        for count, table in self.parts:
+            how = table.slice() if isinstance(table, RasterLabelsTable) else table.slice(self.classes)
+            how.pop("background", None)
+            parts.append({"files": count, **how})
+        return {"kind": "layers", "background": self.background, "parts": parts}
+
+
+@dataclass(frozen=True)
 class BoxFileLabels:
     """Labels as box files: the files, expanded, how they are read, and the name of the scene's image file.
 
@@ -175,7 +206,7 @@ class Scene:
     split: Split
     image: ImageSource
     channels: tuple[int, ...] | None
-    labels: RasterLabels | VectorLabels | BoxFileLabels | None
+    labels: RasterLabels | VectorLabels | LayeredLabels | BoxFileLabels | None
     aoi: tuple[str, ...]
     aoi_parts: tuple[Mapping[str, Any], ...]
     base: str
@@ -229,6 +260,8 @@ class Project:
         written.
     places
         Where each key was written.
+    memo
+        What the rules have worked out of this project, so that it is done once for thousands of scenes.
     """
 
     path: Path
@@ -252,6 +285,7 @@ class Project:
     written: Mapping[tuple[str, str], tuple[Written, ...]] = field(repr=False, compare=False)
     reads: Mapping[str, tuple[int, int, int, int] | str | None] = field(repr=False, compare=False)
     places: Places = field(repr=False, compare=False)
+    memo: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def chip_px(self) -> int:

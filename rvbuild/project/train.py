@@ -16,6 +16,7 @@ from rvbuild.project.table import (
     Finding,
     Known,
     PathText,
+    SomeLocalPaths,
     Table,
     by_type,
     duplicates,
@@ -108,12 +109,17 @@ Augmentation: TypeAlias = Annotated[
 Device: TypeAlias = Literal["auto", "cpu", "cuda"]
 
 
+CHIP_SPLITS = {"train": ("train",), "validation": ("valid", "val", "validation")}
+"""Split → what its folder of a user's own chips may be called."""
+
+
 class ChipsTable(Table):
     """A user's own chips."""
 
-    folder: PathText = Field(
+    folder: SomeLocalPaths = Field(
         description="Folder with train/ and perhaps valid/: images in a folder for each class (chip_classification), "
-        "img/ and labels/ with class ids (semantic_segmentation), or img/ and a COCO labels.json (object_detection)."
+        "img/ and labels/ with class ids (semantic_segmentation), or img/ and a COCO labels.json (object_detection). "
+        "Or a zip of that, a folder of zips, or a list of folders and zips."
     )
     channels: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Strict(False)] | None = Field(
         None, description="Bands to use, from 0. Default: every band that is not alpha."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,8 @@ def test_disk_and_memory(project: Project, monkeypatch: pytest.MonkeyPatch) -> N
     (finding,) = resources.findings(project, scenes, scenes)
     assert finding.level is Level.ERROR and "the chips need 0.0 GB" in finding.text
     assert list(resources.findings(project, scenes, {"a"})) == []  # the others are there already
+    unstored = dataclasses.replace(project, chip=project.chip.model_copy(update={"store": False}))
+    assert list(resources.findings(unstored, scenes, scenes)) == []
     monkeypatch.setattr(resources, "memory_bytes", lambda: 500_000)
     kinds = [finding.kind for finding in resources.findings(project, scenes, {"a"})]
     assert kinds == ["train.batch_size", "predict.batch_size"]
