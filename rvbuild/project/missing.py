@@ -13,7 +13,9 @@ from rvbuild.project.keys import show
 from rvbuild.project.model import Project, Scene, Written
 from rvbuild.project.paths import variables_of
 from rvbuild.project.reading import shown
+from rvbuild.project.train import CHIP_SPLITS
 from rvbuild.urls import is_url
+from rvbuild.zipped import is_zip
 
 _ABSENT = "no such file"
 _FEW = 3  # up to so many files of one key and directory get a line of their own
@@ -73,9 +75,8 @@ def _find(project: Project, scenes: Iterable[Scene], known: Callable[[str], bool
     if project.train.weights is not None:
         yield from _bad(project, [project.train.weights], "", "", "weights", known)
     if project.train.chips is not None:
-        path, (written,) = project.train.chips.folder, project.written["", "chips"]
-        if not (project.workspace / path / "train").is_dir():
-            yield _Missing(f"{path}/train", "", "", "chips", written, "no such folder")
+        for path, written in zip(project.train.chips.folder, project.written["", "chips"], strict=True):
+            yield from _bad_chips(project, path, written)
     for scene in {scene.base: scene for scene in scenes}.values():
         yield from _bad(project, scene.image.files, scene.base, scene.split, "image", known)
         yield from _bad(project, scene.labels.files if scene.labels else (), scene.base, scene.split, "labels", known)
@@ -92,6 +93,18 @@ def _bad(
         reason = None if is_url(path) or known(where) else _reason(where)
         if reason:
             yield _Missing(path, scene, split, part, written, reason)
+
+
+def _bad_chips(project: Project, path: str, written: Written) -> Iterator[_Missing]:
+    """Yield a user's own chips if there are none."""
+    root = project.workspace / path
+    if is_zip(root):
+        if reason := _reason(str(root)):
+            yield _Missing(path, "", "", "chips", written, reason)
+    elif not any((root / name).is_dir() for names in CHIP_SPLITS.values() for name in names) and not any(
+        is_zip(one) for one in (root.iterdir() if root.is_dir() else ())
+    ):
+        yield _Missing(f"{path}/train", "", "", "chips", written, "no such folder")
 
 
 def _reason(path: str) -> str | None:

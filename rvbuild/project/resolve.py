@@ -154,9 +154,9 @@ class Resolver:
             self.written["", "weights"] = self._written((train.weights,), ("train",), "pretrained")
             update["pretrained"] = paths[0]
         if train.chips is not None:
-            (path,) = self._expand((train.chips.folder,), ("train", "chips"), "folder", None)
-            self.written["", "chips"] = self._written((train.chips.folder,), ("train", "chips"), "folder")
-            update["chips"] = train.chips.model_copy(update={"folder": path})
+            paths = self._expand(train.chips.folder, ("train", "chips"), "folder", None)
+            self.written["", "chips"] = self._written(train.chips.folder, ("train", "chips"), "folder")
+            update["chips"] = train.chips.model_copy(update={"folder": paths})
         if isinstance(train.class_weights, dict):
             update["class_weights"] = {name: train.class_weights.get(name, 1.0) for name in trained}
         return train.model_copy(update=update)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -180,3 +181,90 @@ def test_labels_that_do_not_fit(own: Space) -> None:
     (own.root / "chips/train/labels/0.png").unlink()
     result = own.rvbuild("chip")
     assert "0.png: there is no file 0.* in labels/" in result.out
+
+
+def zip_folder(folder: Path, archive: Path, inside: str = "") -> None:
+    """Write the files of a folder into a zip, below a folder `inside` of it."""
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        for path in sorted(folder.rglob("*.*")):
+            file.write(path, f"{inside}{path.relative_to(folder).as_posix()}")
+
+
+@pytest.mark.parametrize("own", MODELS, indirect=True)
+def test_zips_hold_what_folders_hold(own: Space) -> None:
+    assert own.rvbuild("analyze").status == 0 and own.rvbuild("chip").status == 0
+    shown = own.shown()
+    zip_folder(own.root / "chips", own.root / "chips.zip")
+    zip_folder(own.root / "chips", own.root / "wrapped.zip", "some chips/")
+    (own.root / "zips").mkdir()
+    shutil.copy(own.root / "chips.zip", own.root / "zips/one.ZIP")
+    shutil.rmtree(own.root / "chips")
+    folder = "chips"
+    for other in ("chips.zip", "wrapped.zip", "zips"):
+        own.edit(f'"{folder}"', f'"{other}"')
+        folder = other
+        result = own.rvbuild("analyze", "--json")
+        assert result.status == 0, result.out + result.err
+        # A key does not depend on what a zip is called.
+        assert result.did("restored" if other == "zips" else "built") == {"chip:train"}
+        assert result.did("fresh") == {"analyze"}
+        assert own.rvbuild("chip").status == 0
+        assert own.shown() == shown
+
+
+def test_several_folders_and_zips_are_one_set(own: Space) -> None:
+    zip_folder(own.root / "chips", own.root / "more.zip")
+    own.edit('folder = "chips"', 'folder = ["chips", "more.zip", "last"]')
+    save(own.root / "last/train/house/1.png", picture(11))
+    result = own.rvbuild("chip", "--json")
+    assert result.did("built") == {"chip:train", "chip:validation"}, result.out + result.err
+    index = json.loads((own.root / "cache/p/chip/train/index.json").read_text())
+    assert index["count"] == 6 + 6 + 1 and index["class_counts"] == [7, 6, 0]
+    assert own.rvbuild("build").status == 0
+    # An edit of training images in a zip reaches training alone; the same images in another zip reach nothing.
+    zip_folder(own.root / "chips", own.root / "more.zip", "chips/")
+    result = own.rvbuild("build", "--json")
+    assert result.did("built") == {"chip:train", "chip:validation"}
+    save(own.root / "chips/train/house/1.png", picture(77))
+    zip_folder(own.root / "chips", own.root / "more.zip")
+    result = own.rvbuild("build", "--json")
+    assert {"chip:train", "train"} <= result.did("built")
+    assert json.loads((own.root / "cache/p/chip/validation/index.json").read_text())["count"] == 2 + 2
+
+
+def test_a_new_zip_in_a_folder_of_zips_is_seen(own: Space) -> None:
+    (own.root / "zips").mkdir()
+    zip_folder(own.root / "chips", own.root / "zips/a.zip")
+    own.edit('folder = "chips"', 'folder = "zips"')
+    assert own.rvbuild("chip").status == 0
+    assert own.rvbuild("chip").out.startswith("nothing to do")
+    shutil.copy(own.root / "zips/a.zip", own.root / "zips/b.zip")
+    assert own.rvbuild("chip", "--json").did("built") == {"chip:train", "chip:validation"}
+
+
+def test_mistakes_in_zips(own: Space) -> None:
+    own.edit('folder = "chips"', 'folder = "chops.zip"')
+    result = own.rvbuild("build")
+    assert result.status == 2 and "train.chips.folder: no such file: chops.zip" in result.err
+    archive = own.root / "chops.zip"
+    archive.write_text("no zip")
+    result = own.rvbuild("chip")
+    assert result.status == 2 and "chops.zip: cannot be read as a zip: File is not a zip file" in result.err
+    zip_folder(own.root / "chips/train", archive, "trains/")
+    result = own.rvbuild("status")
+    assert result.status == 2 and "chops.zip: expected a folder train/ in the zip, found trains/ground/0" in result.err
+    zip_folder(own.root / "chips/train", archive, "train/hose/")
+    result = own.rvbuild("chip")
+    assert result.status == 1
+    assert "chops.zip/train/hose/ground/0.png: expected <class>/<image>, found hose/ground/0.png" in result.out
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("train/house/0.png", b"no image")
+    result = own.rvbuild("chip")
+    assert result.status == 1 and "chops.zip/train/house/0.png: cannot be opened as a raster" in result.out
+
+
+def test_an_image_that_is_no_chip_is_not_read(own: Space) -> None:
+    Image.new("1", (9000, 9000)).save(own.root / "chips/train/house/1.png")
+    assert (own.root / "chips/train/house/1.png").stat().st_size < 20_000
+    result = own.rvbuild("chip")
+    assert result.status == 1 and "1.png: has 9000 x 9000 px, more than a chip can have" in result.out
