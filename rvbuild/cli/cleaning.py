@@ -56,6 +56,7 @@ def clean(words: Sequence[str], keep_cache: bool, verbosity: int) -> int:
                     say(f"  {_places(paths)}  ({size_text(sum(sizes.get(p, 0) for p in paths))})")
             if verbosity == 0 and len(removed) > _LISTED:
                 say(f"  … and {len(removed) - _LISTED} more artifacts (-v lists all files)")
+        now.workspace.renew_lease()
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import sys
 import threading
@@ -35,6 +36,11 @@ def duration(seconds: float) -> str:
 def moment(at: float) -> str:
     """Return a time, in seconds since the epoch, as local date and time."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+
+
+def utc(at: float) -> str:
+    """Return a time, in seconds since the epoch, as ISO 8601 in UTC."""
+    return datetime.datetime.fromtimestamp(at, datetime.UTC).isoformat(timespec="seconds")
 
 
 def size_text(size: float) -> str:

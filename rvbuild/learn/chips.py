@@ -88,6 +88,24 @@ class Chips:
         """(n, n_classes) int64: occurrences in each chip, if all indices tell them."""
         self._open: OrderedDict[int, tuple[Mapping[str, np.ndarray] | None, Mapping[str, np.ndarray]]] = OrderedDict()
         self._scene_images = SceneImages(away, self.bands, self.dtype, self.size_px)
+        self._chosen: np.ndarray | None = None
+
+    def choose(self, most: int, seed: int) -> None:
+        """Keep at most so many chips, drawn by the seed, in the order they have. Fewer of them are among more.
+
+        Raises
+        ------
+        DataError
+            An index does not tell the classes of each chip.
+        """
+        if len(self.chip_class_counts) != self.count:
+            raise DataError(
+                "train.max_chips needs the classes of each chip, which the chips do not tell; build them again"
+            )
+        self._chosen = np.sort(np.random.default_rng(seed).permutation(self.count)[:most])
+        self.count = most
+        self.chip_class_counts = self.chip_class_counts[self._chosen]
+        self.class_counts = self.chip_class_counts.sum(axis=0)
 
     def __len__(self) -> int:
         return self.count
@@ -98,6 +116,8 @@ class Chips:
 
     def __getitem__(self, position: int) -> Sample:
         """Return a chip; what is stored, as read-only views of its shard."""
+        if self._chosen is not None:
+            position = int(self._chosen[position])
         number = bisect.bisect_right(self._ends, position)
         shard = self._shards[number]
         inside = position - (self._ends[number] - shard.count)
