@@ -201,13 +201,21 @@ class _Look:
         x0, y0, x1, y1 = box
         if _share(np.array([[x0, y0, x1, y1]]), self._grid).any():
             return
+        mirrored = _share(np.array([[x0, -y1, x1, -y0]]), self._grid).any()
+        if self._grid.crs is None and self._grid.transform.is_identity and mirrored:
+            advice = (
+                "QGIS draws an image without a georeference below y = 0: a world file beside the image, with the lines "
+                "1, 0, 0, -1, 0.5 and -0.5, gives it the coordinates of such labels"
+            )
+        else:
+            advice = "Is it the file of this scene, and are both CRSs right?"
         self._problem(
             Level.WARNING,
             "labels",
             "no overlap",
             f"{path}: no label lies on the image, which has columns 0 to {self._grid.width} and rows 0 to "
-            f"{self._grid.height}; the labels have columns {x0:.0f} to {x1:.0f} and rows {y0:.0f} to {y1:.0f}. Is it "
-            "the file of this scene, and are both CRSs right?",
+            f"{self._grid.height}; the labels have columns {x0:.0f} to {x1:.0f} and rows {y0:.0f} to {y1:.0f}. "
+            f"{advice}",
         )
 
     def _count_chips(self) -> None:
