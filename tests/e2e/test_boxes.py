@@ -255,11 +255,14 @@ def test_one_csv_for_all_scenes_is_read_scene_by_scene(fresh: Space) -> None:
     assert "Traceback" not in result.out + result.err
 
 
-def test_a_scene_with_an_empty_label_file_and_background(fresh: Space) -> None:
+def test_scenes_with_an_empty_label_file_and_background(fresh: Space) -> None:
     write_labels(fresh.root / "data/b.geojson", [])
+    write_labels(fresh.root / "data/c.geojson", [])
     fresh.edit("stride_px = 16", "stride_px = 16\nneg_ratio = 1.0\nioa_thresh = 0.5\nclip = true")
-    result = fresh.rvbuild("train")
+    result = fresh.rvbuild("eval")
     assert result.status == 0, result.out + result.err
+    overall = read_json(fresh, "eval/eval.json")["summary"]["overall"]
+    assert overall["labels"] == 0 and overall["mean_ap50"] is None and overall["recall"] is None
     assert read_json(fresh, "chip/b/index.json")["class_counts"] == [0, 0]
     assert read_json(fresh, "chip/b/index.json")["count"] == 1
     assert read_json(fresh, "chip/a/index.json")["class_counts"][0] > 2
