@@ -134,6 +134,8 @@ def test_everything_is_built_with_one_class_and_an_unlabelled_test_scene(boxes: 
     assert evaluation["summary"]["overall"]["labels"] == 2
     assert [item["class_name"] for item in evaluation["overall"]] == ["building", "average"]
     assert (boxes.root / "cache/p/chip/a/contact.png").exists() and (boxes.root / "cache/p/report/c.jpg").exists()
+    picture = (boxes.root / "cache/p/eval/precision_recall.svg").read_text()
+    assert picture in (boxes.root / "cache/p/report/index.html").read_text()
     log = (boxes.root / "cache/p/train/log.jsonl").read_text()
     assert set(json.loads(log)["train_losses"]) == {
         *("loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg")
