@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import itertools
-import json
 import os
 import tempfile
 from collections.abc import Collection, Sequence
@@ -78,7 +77,7 @@ def build(stage: str, words: Sequence[str], options: Options, normal: list[str] 
     finally:
         reporter.close()
     if options.as_json:
-        click.echo(json.dumps(_json(outcomes), indent=1, ensure_ascii=False))
+        report.print_json(_json(outcomes))
     elif options.verbosity >= 0:
         click.echo("\n".join(lines))
     return 0 if all(o.did in _DONE for o in outcomes) else 1
@@ -133,7 +132,7 @@ def _require_files(projects: Sequence[Project], closure: Sequence[Artifact]) -> 
 def _dry_run(now: Session, closure: Sequence[Artifact], options: Options) -> int:
     rows = [asking.row(now, a) for a in closure]
     if options.as_json:
-        click.echo(json.dumps(asking.document(rows), indent=1, ensure_ascii=False))
+        report.print_json(asking.document(rows))
     else:
         asking.print_rows([r for r in rows if r["state"] != "fresh" or options.verbosity > 0], len(now.projects) > 1)
         click.echo(asking.summary_line(rows))
@@ -152,7 +151,7 @@ def _last_lines(now: Session, wanted: Sequence[Artifact], outcomes: Sequence[Out
     said = ", ".join(f"{n} {did.value}" for did, n in counts.items() if n)
     lines = [_nothing(len(outcomes)) if counts[Did.FRESH] == len(outcomes) else said]
     if failed:
-        lines += [click.style("failed:", fg="red"), *(f"  {o.artifact.label()}: {o.message}" for o in failed)]
+        lines += [report.styled("failed:", "red"), *(f"  {o.artifact.label()}: {o.message}" for o in failed)]
         lines += _tracebacks(now, failed)
     names = {a.name for a in wanted}
     shown = [path for o in outcomes if o.artifact.name in names for path in o.outputs]

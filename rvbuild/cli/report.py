@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 import threading
 import time
@@ -34,6 +36,22 @@ def duration(seconds: float) -> str:
 def moment(at: float) -> str:
     """Return a time, in seconds since the epoch, as local date and time."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+
+
+def styled(text: str, colour: str | None) -> str:
+    """Return a text in a colour, unless the user wants none (https://no-color.org) or the terminal has none."""
+    plain = colour is None or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return text if plain else click.style(text, fg=colour)
+
+
+def print_json(value: Any, indent: int = 1) -> None:
+    """Print JSON for programs: letters as they are where standard output can hold them, else escaped."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=indent)
+    click.echo(text)
 
 
 def size_text(size: float) -> str:
@@ -83,7 +101,7 @@ class Plain:
             return
         if self._verbosity < 0 and outcome.did is not Did.FAILED:
             return
-        text = click.style(f"{outcome.did.value:8}", fg=_COLOURS[outcome.did])
+        text = styled(f"{outcome.did.value:8}", _COLOURS[outcome.did])
         line = f"{text} {self.label(outcome.artifact)}"
         if outcome.did in (Did.BUILT, Did.RESTORED):
             line += f"  {duration(outcome.seconds)}"
@@ -137,10 +155,11 @@ class Bars(Plain):
 
         self._console = Console()
         self._progress = RichProgress(
-            TextColumn("{task.description}"),
+            # Names of scenes may look like markup.
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]} {task.fields[rate]}"),
+            TextColumn("{task.fields[unit]} {task.fields[rate]}", markup=False),
             TimeRemainingColumn(),
             console=self._console,
             transient=True,
@@ -194,9 +213,9 @@ class _Bar:
         self._report.line(f"         {self._label}: {message}")
 
 
-def make(several: bool, verbosity: int, json: bool) -> Plain:
+def make(several: bool, verbosity: int, as_json: bool) -> Plain:
     """Return the reporter for this call: plain on standard error with --json, bars on a terminal."""
-    if json:
+    if as_json:
         return Plain(several, verbosity, sys.stderr)
     if verbosity >= 0 and sys.stdout.isatty():
         return Bars(several, verbosity)

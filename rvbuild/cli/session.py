@@ -70,6 +70,8 @@ class Session:
             if stage not in stages:
                 raise UsageError(f"{word}: no stage {stage!r}{nearest(stage, stages)} (stages: {', '.join(stages)})")
             scenes = sorted({a.scene for a in self.artifacts if a.stage == stage and a.scene is not None})
+            if not scenes:
+                raise UsageError(f"{word}: {stage} is one for all scenes; leave out {colon}{scene}")
             raise UsageError(f"{word}: {stage} has no scene {scene!r}{nearest(scene, scenes)} ({', '.join(scenes)})")
         return found
 
@@ -96,7 +98,8 @@ class Session:
 def project_paths(words: Sequence[str]) -> list[Path]:
     """Return the project files that `words` name, or every one in `projects/` if there are none."""
     if words:
-        return [Path(w) for w in words]
+        # One that is named twice is one.
+        return list({os.path.abspath(w): Path(w) for w in words}.values())  # noqa: PTH100 - keeps symbolic links
     found = [Path(p) for p in every_project(Path.cwd())]
     if not found:
         raise UsageError("no project file given, and there is no projects/*.toml here; try `rvbuild new NAME`")

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from rvbuild.errors import ProjectError, UsageError
-from rvbuild.project import find_workspace, load
+from rvbuild.project import load
+from rvbuild.workspaces import find_workspace
 from rvbuild.project.reading import shown
 
 
