@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -68,7 +69,7 @@ def test_json_is_whole_in_any_encoding(encoding, tmp_path):
 
 
 def test_names_of_scenes_are_no_markup_in_bars(monkeypatch):
-    console = rich.console.Console(force_terminal=True, width=100, record=True, file=open(os.devnull, "w"))
+    console = rich.console.Console(force_terminal=True, width=100, record=True, file=io.StringIO())
     monkeypatch.setattr("rich.console.Console", lambda: console)
     bars = report.Bars(several=False, verbosity=0)
     try:
@@ -78,7 +79,6 @@ def test_names_of_scenes_are_no_markup_in_bars(monkeypatch):
         bars._progress.refresh()
     finally:
         bars.close()
-        console.file.close()
     assert "chip:a[/b] [red]c" in console.export_text()
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from rvbuild.errors import ProjectError, UsageError
 from rvbuild.project import load
-from rvbuild.workspaces import find_workspace
 from rvbuild.project.reading import shown
+from rvbuild.workspaces import find_workspace
 
 
 def complain(path: Path) -> list[str]:
