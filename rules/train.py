@@ -22,7 +22,7 @@ from .common import (
     user_code,
 )
 
-VERSION = 2
+VERSION = 3
 RUN = "rvbuild.stages.train:run"
 CODE = ("rvbuild.stages.train", "rvbuild.tasks.{task}", "rvbuild.learn.*")
 

@@ -61,7 +61,7 @@ def read_info(path: Path) -> ModelInfo:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path}: cannot be read as JSON: {error}") from error
     kinds: dict[str, type | tuple[type, ...]] = {
         "task": str,
@@ -83,8 +83,10 @@ def read_info(path: Path) -> ModelInfo:
         if not isinstance(content[name], kind) or isinstance(content[name], bool):
             raise ModelError(f"{path}: {name}: expected {kind}, found {content[name]!r}")
     info = ModelInfo(**content)
-    names = [entry.get("name") for entry in info.classes if isinstance(entry, dict)]
-    if len(names) != len(info.classes) or not set(info.outputs) <= set(names):
+    names = [
+        entry.get("name") for entry in info.classes if isinstance(entry, dict) and isinstance(entry.get("id"), int)
+    ]
+    if len(names) != len(info.classes) or not all(name in names for name in info.outputs):
         raise ModelError(f"{path}: every output must be one of the classes; outputs {info.outputs}, classes {names}")
     return info
 
