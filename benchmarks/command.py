@@ -11,10 +11,13 @@ from typing import Any
 
 RVBUILD = Path(sys.executable).parent / "rvbuild"
 
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+"""That of a user, whose Python keeps what it has compiled."""
+
 
 def rvbuild(*arguments: str, cwd: Path) -> str:
     """Run `rvbuild` and return its standard output; a failure is an error that shows what it said."""
-    done = subprocess.run([RVBUILD, *arguments], cwd=cwd, capture_output=True, text=True, check=False)
+    done = subprocess.run([RVBUILD, *arguments], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"rvbuild {' '.join(arguments)}: exit status {done.returncode}\n{done.stdout}{done.stderr}")
     return done.stdout
@@ -28,7 +31,7 @@ def rvbuild_json(*arguments: str, cwd: Path) -> dict[str, Any]:
 
 def in_child(module: str, *arguments: str) -> dict[str, float]:
     """Run `python -m module` and return the JSON object on the last line of its output."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    environment = {**ENVIRONMENT, "PYTHONPATH": str(Path(__file__).parent.parent)}
     done = subprocess.run(
         [sys.executable, "-m", module, *arguments],
         env=environment,

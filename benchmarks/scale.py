@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.bar import Figure
-from benchmarks.command import RVBUILD
+from benchmarks.command import ENVIRONMENT, RVBUILD
 from benchmarks.scenes import write_project, write_raster
 
 SCENES = 10_000
@@ -63,7 +63,7 @@ class _Edit:
 
 def _call(folder: Path, *words: str) -> _Call:
     began = time.perf_counter()
-    process = subprocess.Popen([RVBUILD, *words], cwd=folder, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([RVBUILD, *words], cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     out = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
@@ -82,9 +82,15 @@ def _middle(what: str, calls: list[_Call], bar: float, note: str) -> Figure:
 
 def _edited(folder: Path, stage: str, project: str) -> _Edit:
     """Build after the edit: the time beside that of the stages that ran."""
-    call = _call(folder, stage, project, "--json")
-    artifacts: list[dict[str, Any]] = json.loads(call.out)["artifacts"]
-    built = [a for a in artifacts if a["state"] == "built"]
-    ran = sum(a["seconds"] for a in built)
-    names = ", ".join(a["stage"] + (f":{a['scene']}" if a["scene"] else "") for a in built)
-    return _Edit(call, call.seconds - ran, f"besides the {ran:.1f} s of {names}, with --json")
+    before = _log(folder)
+    call = _call(folder, stage, project)
+    built = [entry for entry in _log(folder) if entry["state"] == "built" and entry not in before]
+    ran = sum(entry["seconds"] for entry in built)
+    names = ", ".join(entry["stage"] + (f":{entry['scene']}" if entry["scene"] else "") for entry in built)
+    return _Edit(call, call.seconds - ran, f"besides the {ran:.1f} s of {names}")
+
+
+def _log(folder: Path) -> list[dict[str, Any]]:
+    """Return what was done last, as `rvbuild log` has it, without what changes as more is done."""
+    entries: list[dict[str, Any]] = json.loads(_call(folder, "log", "-n", "50", "--json").out)["log"]
+    return [{name: value for name, value in entry.items() if name != "version"} for entry in entries]

@@ -131,9 +131,13 @@ def analyze_settings() -> dict[str, Any]:
     return {"image": {"nodata": None}, "channels": None, "sample": 1.0, "seed": 0}
 
 
-def chips_of(folder: Path, image: Path, labels: Path, size_px: int, stride_px: int) -> list[Path]:
+def chips_of(
+    folder: Path, image: Path, labels: Path, size_px: int, stride_px: int, *, store: bool = True
+) -> list[Path]:
     """Return the files of a chip artifact."""
-    outputs = run_stage("chip", {"image": [image], "labels": [labels]}, chip_settings(size_px, stride_px), folder)
+    settings = chip_settings(size_px, stride_px)
+    settings["chip"]["store"] = store
+    outputs = run_stage("chip", {"image": [image], "labels": [labels]}, settings, folder)
     return sorted(path for path in outputs.iterdir() if path.suffix in {".json", ".safetensors"})
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from rvbuild.geo.environment import DETERMINISTIC_ENVIRONMENT
 
-from . import analyze, bundle, chip, evaluate, infer, mosaic, predict, report, train
+from . import analyze, bundle, chip, data, evaluate, infer, mosaic, predict, report, train
 from .common import Artifact, Project
 
 #: The stages in the order of the work, each with its rule.
@@ -25,6 +25,9 @@ RULES: Mapping[str, Any] = {
     "bundle": bundle,
     "report": report,
 }
+
+#: What is made when it is asked for by its own command, and by no build.
+ASIDE: Mapping[str, Any] = {"data": data}
 
 #: What the `where` lines at the end of a run show first: the outputs that a person opens.
 SHOWN = ("index.html", "labels.tif", "eval.md", "eval.json", "curves.svg", "contact.png", "stats.json")

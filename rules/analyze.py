@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .common import Artifact, Product, Project, aoi, area, folder, image, image_code, name, packages, present, seed
+from .common import (
+    Artifact,
+    Product,
+    Project,
+    aoi,
+    area,
+    folder,
+    image,
+    image_code,
+    image_settings,
+    name,
+    packages,
+    present,
+    seed,
+)
 
 VERSION = 2
 RUN = "rvbuild.stages.analyze:run"
@@ -41,7 +55,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             run=RUN,
             version=VERSION,
             settings={
-                "image": scene.image.slice(),
+                "image": image_settings(project, scene),
                 "channels": scene.channels,
                 "sample": sample,
                 "seed": seed(project, f"analyze:{scene.id}") if sample < 1 else 0,

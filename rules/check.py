@@ -1,25 +1,38 @@
 """check: what is looked at of each scene before work starts.
 
-Nothing is built: answers are kept for as long as the files have the size and the times that they had.
-A request is what a worker is given; `key` says what its answer rests on.
+Nothing is built: answers are kept for as long as the files have the size and the times that they had, and the code that
+looks at them is the same.
+A request is what a worker is given; `keys` says what its answer rests on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rvbuild.build.artifact import digest
+from rvbuild.build.artifact import KeyDigester
 from rvbuild.build.fingerprint import signature
 
-from .common import Project, Scene, Source, aoi, area, classes, image, image_code, labels
+from .common import (
+    Project,
+    Scene,
+    Source,
+    aoi,
+    area,
+    chip_settings,
+    classes,
+    image,
+    image_code,
+    image_settings,
+    label_settings,
+    labels,
+)
 
-VERSION = 1
 RUN = "rvbuild.checks.scene:look_at_all"
-NAME = f"{RUN} {VERSION}"
-"""Under which answers are kept; raised when other things are found."""
+RUN_SHARED = "rvbuild.checks.ground:shared"
+CODE = ("rvbuild.checks.scene", "rvbuild.checks.ground", "rvbuild.tasks.{task}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +56,15 @@ class Request:
     settings: Mapping[str, Any]
     rests_on: tuple[Path, ...]
 
-    def key(self) -> str:
-        """Return a digest of the settings, and of the files' paths, sizes and times."""
-        signatures = [[str(path), signature(path)] for path in self.rests_on]
-        return digest([self.settings, {role: [*map(str, files)] for role, files in self.inputs.items()}, signatures])
+
+def keys(requests: Iterable[Request]) -> dict[str, str]:
+    """Return for each scene a digest of the settings, and of the files' paths, sizes and times."""
+    digester, found = KeyDigester(), {}
+    for request in requests:
+        files = {role: [*map(str, files)] for role, files in request.inputs.items()}
+        signatures = [[str(path), signature(path)] for path in request.rests_on]
+        found[request.scene] = digester.key({"settings": request.settings, "files": files, "signatures": signatures})
+    return found
 
 
 def requests(project: Project, scenes: Collection[str] | None = None) -> Iterator[Request]:
@@ -68,11 +86,11 @@ def _request(project: Project, scene: Scene, common: Mapping[str, Any]) -> Reque
         inputs={source.role: source.files for source in sources},
         settings={
             **common,
-            "chip": (scene.chip or project.chip).slice(),
+            "chip": chip_settings(project, scene),
             "split": scene.split,
-            "image": scene.image.slice(),
+            "image": image_settings(project, scene),
             "channels": scene.channels,
-            "labels": None if scene.labels is None else scene.labels.slice(),
+            "labels": None if scene.labels is None else label_settings(project, scene),
             **area(project, scene),
         },
         rests_on=tuple(path for source in (*sources, *image_code(project, scene)) for path in _files(source)),
@@ -80,4 +98,5 @@ def _request(project: Project, scene: Scene, common: Mapping[str, Any]) -> Reque
 
 
 def _files(source: Source) -> list[Path]:
-    return [*source.files, *(path for beside in source.companions for path in beside)]
+    beside = (path for each in source.companions for path in each)
+    return [*source.files, *beside, *(path for path, _ in source.unread)]

@@ -10,18 +10,22 @@ from .common import (
     Project,
     aoi,
     area,
+    chip_settings,
     classes,
     folder,
     image,
     image_code,
+    image_settings,
+    label_settings,
     labels,
     name,
     packages,
     present,
     seed,
+    stores_images,
 )
 
-VERSION = 2
+VERSION = 3
 RUN = "rvbuild.stages.chip:run"
 CODE = ("rvbuild.stages.chip", "rvbuild.stages.chip_folder", "rvbuild.tasks.{task}")
 
@@ -34,7 +38,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     for scene in sorted((s for s in project.scenes if s.split != "test"), key=lambda s: s.id):
         if scene.labels is None:
             continue
-        chip = (scene.chip or project.chip).slice()
+        chip = chip_settings(project, scene)
         keep = chip["keep"]
         random = chip["method"] == "random" or chip.get("neg_ratio") is not None
         random = random or (keep is not None and 0 < keep["otherwise"] < 1)
@@ -48,12 +52,12 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             settings={
                 "task": project.task,
                 "scene": scene.id,
-                "image": scene.image.slice(),
+                "image": image_settings(project, scene),
                 "channels": scene.channels,
-                "labels": scene.labels.slice(),
+                "labels": label_settings(project, scene),
                 "classes": classes(project),
                 "null_id": project.null_id,
-                "chip": chip,
+                "chip": chip if stores_images(project, scene) else {**chip, "store": False},
                 "seed": seed(project, f"chip:{scene.id}") if random else 0,
                 **area(project, scene),
             },

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 from xml.etree import ElementTree
 
@@ -16,12 +16,17 @@ import xxhash
 from rvbuild.build import code
 from rvbuild.build.artifact import Artifact, Product, Source, View, canonical
 from rvbuild.errors import UsageError
-from rvbuild.geo.reading import readings
+from rvbuild.geo.reading import parts, reading
 from rvbuild.project import Project, Scene
 from rvbuild.project.box_files import TABLES as BOX_FILES
+from rvbuild.project.model import BoxFileLabels
 from rvbuild.urls import Url, is_url
 
+from . import sidecars
+
 __all__ = ["Artifact", "Product", "Project", "Scene", "Source"]
+
+T = TypeVar("T")
 
 RAW = {
     "chip_classification": ("cells.json",),
@@ -77,12 +82,51 @@ def _seed(seed: int, what: str) -> int:
 
 def classes(project: Project) -> list[dict[str, Any]]:
     """Return the classes as stages are given them."""
-    return [{"id": c.id, "name": c.name, "color": c.color} for c in project.classes]
+    return once(project, "classes", lambda: [{"id": c.id, "name": c.name, "color": c.color} for c in project.classes])
 
 
 def class_names(project: Project) -> list[dict[str, Any]]:
     """Return the classes without colours, so that another colour trains no model again."""
-    return [{"id": c.id, "name": c.name} for c in project.classes]
+    return once(project, "class names", lambda: [{"id": c.id, "name": c.name} for c in project.classes])
+
+
+def once(project: Project, what: Any, make: Callable[[], T]) -> T:
+    """Return what `make` gives, called once for each `what` of a project: there may be thousands of scenes.
+
+    Artifacts share the result, and nobody changes it.
+    """
+    memo = project.memo
+    if what not in memo:
+        memo[what] = make()
+    found: T = memo[what]
+    return found
+
+
+def image_settings(project: Project, scene: Scene) -> dict[str, Any]:
+    """Return how the imagery of `scene` is read, as stages are given it."""
+    found = scene.image
+    return found.slice() if found.layout else once(project, ("image", id(found.table)), found.slice)
+
+
+def label_settings(project: Project, scene: Scene) -> dict[str, Any]:
+    """Return how the labels of `scene`, which has some, are read, as stages are given it."""
+    found = scene.labels
+    assert found is not None
+    if isinstance(found, BoxFileLabels) or getattr(found, "cells", None) is not None:
+        return found.slice()
+    parts = tuple((count, id(table)) for count, table in getattr(found, "parts", ()))
+    return once(project, ("labels", parts or id(getattr(found, "table", None))), found.slice)
+
+
+def chip_settings(project: Project, scene: Scene) -> dict[str, Any]:
+    """Return how the chips of `scene` are cut, as stages are given it."""
+    table = scene.chip or project.chip
+    return once(project, ("chip", id(table)), table.slice)
+
+
+def stores_images(project: Project, scene: Scene) -> bool:
+    """Tell whether the images of the chips of `scene` are stored."""
+    return (scene.chip or project.chip).store
 
 
 def packages(project: Project) -> dict[str, str]:
@@ -93,6 +137,10 @@ def packages(project: Project) -> dict[str, str]:
     UsageError
         If one of them is not installed.
     """
+    return once(project, "packages", lambda: _packages(project))
+
+
+def _packages(project: Project) -> dict[str, str]:
     found = {}
     for package in project.strict:
         try:
@@ -104,21 +152,27 @@ def packages(project: Project) -> dict[str, str]:
 
 def image(project: Project, scene: Scene) -> Source:
     """Return the imagery of `scene` as an input."""
-    return _rasters(project, "image", scene.image.files)
+    return once(project, ("image of", scene.base), lambda: _rasters(project, "image", scene.image.files))
 
 
 def labels(project: Project, scene: Scene) -> Source | None:
     """Return the labels of `scene` as an input: rasters by their bytes, vectors by what they mean."""
+    return once(project, ("labels of", scene.base), lambda: _labels(project, scene))
+
+
+def _labels(project: Project, scene: Scene) -> Source | None:
     if scene.labels is None:
         return None
-    settings = scene.labels.slice()
+    settings = label_settings(project, scene)
     if settings["kind"] == "raster":
         return _rasters(project, "labels", scene.labels.files)
     if settings["kind"] in BOX_FILES:
         files = tuple(resolve(project, p) for p in scene.labels.files)
         used = {key: settings[key] for key in ("kind", "image", "scene_image")}
         args = canonical({**used, "labels": settings["class"] is None}).decode()
-        return Source("labels", files, view=View("rvbuild.geo.box_files:digest", args))
+        return Source("labels", files, views=(View("rvbuild.geo.box_files:digest", args),) * len(files))
+    if settings["kind"] == "layers":
+        return _layers(project, "labels", scene.labels.files, settings)
     return _vectors(project, "labels", scene.labels.files, settings)
 
 
@@ -194,47 +248,75 @@ def _resolve(workspace: str, path: str) -> Path:
 def _code(project: Project, modules: Iterable[str], scenes: Iterable[Scene]) -> tuple[Source, ...]:
     named = [*modules, *(module for scene in scenes for module in scene.image.modules())]
     files = sorted({file for module in named for file in code.closure(project.workspace, module)})
-    return (Source("code", tuple(files), view=_CODE),) if files else ()
+    return (Source("code", tuple(files), views=(_CODE,) * len(files)),) if files else ()
 
 
 def _rasters(project: Project, role: str, paths: tuple[str, ...]) -> Source:
     files = tuple(resolve(project, p) for p in paths)
-    beside = tuple(_raster_companions(f) for f in files)
-    return Source(role, files, beside if any(beside) else ())
+    sorted_out = [sidecars.sort(_raster_companions(f, _siblings(f, project.memo))) for f in files]
+    beside = tuple(counted for counted, _ in sorted_out)
+    unread = tuple(other for _, others in sorted_out for other in others)
+    return Source(role, files, beside if any(beside) else (), unread=unread)
 
 
 def _vectors(
     project: Project, role: str, paths: tuple[str, ...], settings: Mapping[str, Any], classless: bool = False
 ) -> Source:
     files = tuple(resolve(project, p) for p in paths)
-    beside = tuple(_vector_companions(f) for f in files)
+    beside = tuple(_vector_companions(f, _siblings(f, project.memo)) for f in files)
+    views: list[View | None] = []
+    for some, how in parts(files, settings):
+        args = canonical(reading(how, classless=classless)).decode()
+        views += [View("rvbuild.geo.vectors:digest", args)] * len(some)
+    return Source(role, files, beside if any(beside) else (), tuple(views))
+
+
+def _layers(project: Project, role: str, paths: tuple[str, ...], settings: Mapping[str, Any]) -> Source:
+    """Return rasters and vectors together, each digested as it would be alone."""
+    found = [
+        _rasters(project, role, tuple(some)) if how["kind"] == "raster" else _vectors(project, role, tuple(some), how)
+        for some, how in parts(paths, settings)
+    ]
     return Source(
         role,
-        files,
-        beside if any(beside) else (),
-        View("rvbuild.geo.vectors:digest", canonical(readings(settings, classless=classless)).decode()),
+        tuple(file for one in found for file in one.files),
+        tuple(beside for one in found for beside in one.companions or ((),) * len(one.files)),
+        tuple(view for one in found for view in one.views or (None,) * len(one.files)),
+        unread=tuple(path for one in found for path in one.unread),
     )
 
 
-@functools.lru_cache(maxsize=4096)
-def _listing(directory: str, _mtime_ns: int) -> frozenset[str]:
-    """Return the names in `directory` that may be companions of other files."""
-    return frozenset(entry.name for entry in os.scandir(directory) if entry.name.lower().endswith(_BESIDE))
+def listed(project: Project) -> dict[str, int]:
+    """Return the directories in which companions of files were looked for, with their mtime_ns before that."""
+    return {key.path: found[0] for key, found in project.memo.items() if isinstance(key, _Directory)}
 
 
-def _siblings(path: Path) -> frozenset[str]:
-    directory = os.path.dirname(path)  # noqa: PTH120 - for thousands of scenes
-    try:
-        return _listing(directory, os.stat(directory).st_mtime_ns)  # noqa: PTH116 - as above
-    except (FileNotFoundError, NotADirectoryError):
+class _Directory(NamedTuple):
+    path: str
+
+
+def _siblings(path: Path, memo: dict[Any, Any]) -> frozenset[str]:
+    """Return the names in the directory of `path` that may be companions of other files; it is read once."""
+    if isinstance(path, Url):
         return frozenset()
+    directory = _Directory(os.path.dirname(path))  # noqa: PTH120 - for thousands of scenes
+    known = memo.get(directory)
+    if known is None:
+        try:
+            mtime_ns = os.stat(directory.path).st_mtime_ns  # noqa: PTH116 - as above
+            names = frozenset(e.name for e in os.scandir(directory.path) if e.name.lower().endswith(_BESIDE))
+        except (FileNotFoundError, NotADirectoryError):
+            return frozenset()
+        known = memo[directory] = mtime_ns, names
+    found: frozenset[str] = known[1]
+    return found
 
 
-def _raster_companions(path: Path) -> tuple[Path, ...]:
+def _raster_companions(path: Path, names: Collection[str]) -> tuple[Path, ...]:
     if isinstance(path, Url):
         return ()  # GDAL is told not to look for any
     found: list[Path] = []
-    if names := _siblings(path):
+    if names:
         wanted = [path.name + suffix for suffix in _RASTER_BESIDE] + [path.stem + suffix for suffix in _WORLD]
         found = [path.with_name(n) for w in wanted for n in (w, w.upper()) if n in names and n != path.name]
     if path.suffix.lower() == ".vrt":
@@ -242,11 +324,8 @@ def _raster_companions(path: Path) -> tuple[Path, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _vector_companions(path: Path) -> tuple[Path, ...]:
-    if isinstance(path, Url):
-        return ()
-    names = _siblings(path)
-    if not names:
+def _vector_companions(path: Path, names: Collection[str]) -> tuple[Path, ...]:
+    if isinstance(path, Url) or not names:
         return ()
     suffix = path.suffix.lower()
     wanted = [path.stem + s for s in _VECTOR_BESIDE.get(suffix, ())]

@@ -13,6 +13,7 @@ from .common import (
     classes,
     evaluated,
     folder,
+    label_settings,
     labels,
     name,
     packages,
@@ -41,7 +42,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             settings={
                 "task": project.task,
                 "scene": scene.id,
-                "labels": scene.labels.slice(),
+                "labels": label_settings(project, scene),
                 "classes": classes(project),
                 "null_id": project.null_id,
                 "eval": project.eval.slice(),

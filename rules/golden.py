@@ -163,5 +163,8 @@ def outputs() -> dict[str, str]:
             for artifact in json.loads(done.stdout)["artifacts"]:
                 for shown in artifact["outputs"]:
                     digests.setdefault(artifact["stage"], []).append([shown, hash_file(root / shown)])
+            subprocess.run([*run, "rvbuild", "data", str(project), "-q"], check=True, capture_output=True)
+            for path in (root / "cache/golden/data").iterdir():
+                digests.setdefault("data", []).append([path.relative_to(root).as_posix(), hash_file(path)])
             found |= {f"{stage}/{task}": digest(sorted(pairs)) for stage, pairs in digests.items()}
     return found

@@ -8,7 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .common import Artifact, Product, Project, aoi, area, classes, folder, image, name, packages, present, user_code
+from .common import (
+    Artifact,
+    Product,
+    Project,
+    aoi,
+    area,
+    classes,
+    folder,
+    image,
+    image_settings,
+    name,
+    packages,
+    present,
+    user_code,
+)
 
 VERSION = 1
 RUN = "rvbuild.stages.infer:run"
@@ -32,7 +46,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             version=VERSION,
             settings={
                 "task": project.task,
-                "image": scene.image.slice(),
+                "image": image_settings(project, scene),
                 "channels": scene.channels,
                 "classes": classes(project),
                 "null_id": project.null_id,

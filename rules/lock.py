@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +28,23 @@ ROOT = Path(code.__file__).resolve().parents[2]
 
 
 def _rules() -> Mapping[str, Any]:
-    from . import RULES
+    from . import ASIDE, RULES
 
-    return RULES
+    return {**RULES, **ASIDE}
 
 
 def code_digest(stage: str, task: str) -> str:
-    """Return the digest of all code of rvbuild that the stage may execute for the task.
+    """Return the digest of all code of rvbuild that the stage may execute for the task."""
+    return closure_digest(_rules()[stage].CODE, task)
+
+
+def closure_digest(roots: Sequence[str], task: str) -> str:
+    """Return the digest of all code of rvbuild that the modules `roots`, some with a `{task}`, may execute.
 
     The package's `__init__` is left out: it holds the release's version.
     """
     files: set[Path] = set()
-    for root in _rules()[stage].CODE:
+    for root in roots:
         module = root.format(task=task)
         if module.endswith(".*"):
             base = ROOT.joinpath(*module[:-2].split("."))
@@ -62,24 +67,35 @@ def read() -> dict[str, Any]:
 
 
 def code_tags(task: str, state: State) -> dict[str, str]:
-    """Return stage -> digest of its code for the stages whose code or version differs from the lock.
+    """Return stage -> digest of its code for the stages whose code or version differs from the lock."""
 
-    The answer is kept in `state` for as long as no file of rvbuild changes.
-    """
-    files = sorted([*(ROOT / "rvbuild").rglob("*.py"), *LOCK.parent.glob("*.py"), LOCK])
-    seen = xxhash.xxh3_128_hexdigest(canonical([[str(f), list(signature(f) or ())] for f in files]))
-    known = state.view(seen, f"code tags {task}")
-    if known is None:
+    def differing() -> str:
         stages = read()["stages"]
         tags = {}
         for stage, rule in _rules().items():
             now = code_digest(stage, task)
             if stages.get(f"{stage}/{task}") != {"version": rule.VERSION, "code": now}:
                 tags[stage] = now
-        known = json.dumps(tags)
-        state.remember_view(seen, f"code tags {task}", known)
-    found: dict[str, str] = json.loads(known)
+        return json.dumps(tags)
+
+    found: dict[str, str] = json.loads(_kept(state, f"code tags {task}", differing))
     return found
+
+
+def code_of(rule: Any, task: str, state: State) -> str:
+    """Return the digest of the code of a rule that is not locked: of answers that no release serves on."""
+    return _kept(state, f"code of {rule.__name__} {task}", lambda: closure_digest(rule.CODE, task))
+
+
+def _kept(state: State, what: str, find: Callable[[], str]) -> str:
+    """Return an answer about the code of rvbuild, kept in `state` for as long as no file of it changes."""
+    files = sorted([*(ROOT / "rvbuild").rglob("*.py"), *LOCK.parent.glob("*.py"), LOCK])
+    seen = xxhash.xxh3_128_hexdigest(canonical([[str(f), list(signature(f) or ())] for f in files]))
+    known = state.view(seen, what)
+    if known is None:
+        known = find()
+        state.remember_view(seen, what, known)
+    return known
 
 
 def changed(tasks: tuple[str, ...]) -> list[str]:

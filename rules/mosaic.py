@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from .common import Artifact, Product, Project, classes, folder, name, packages
 
-VERSION = 1
+VERSION = 2
 RUN = "rvbuild.stages.mosaic:run"
 CODE = ("rvbuild.stages.mosaic",)
 
@@ -27,7 +27,12 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         scene=None,
         run=RUN,
         version=VERSION,
-        settings={"classes": classes(project), "scenes": scenes, "cog": project.predict.mosaic == "cog"},
+        settings={
+            "classes": classes(project),
+            "null_id": project.null_id,
+            "scenes": scenes,
+            "cog": project.predict.mosaic == "cog",
+        },
         inputs=tuple(Product(f"labels/{scene}", name(stage, project.name, scene), ("labels.tif",)) for scene in scenes),
         folder=folder(project, "predict"),
         code=code,

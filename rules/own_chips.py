@@ -1,10 +1,16 @@
-"""A user's own chips as inputs: the files of each split of the folder that `[train] chips` names."""
+"""A user's own chips as inputs: the files of each split of the folders and zips that `[train] chips` names."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from rvbuild.errors import DataError, UsageError
+from rvbuild.project.train import CHIP_SPLITS
+from rvbuild.zipped import is_zip, members, root_of
 
 from .common import Artifact, Product, Project, classes, folder, name, packages, resolve, seed
 from .common import Source as Files
@@ -12,21 +18,53 @@ from .common import Source as Files
 RUN = "rvbuild.stages.chip_folder:run"
 CODE = ("rvbuild.stages.chip_folder", "rvbuild.stages.analyze_chips")
 
-SPLITS = {"train": ("train",), "validation": ("valid", "val", "validation")}
-"""Split → what its folder may be called."""
+
+@dataclass(frozen=True)
+class _Part:
+    """The chips of one split in one folder or zip.
+
+    Attributes
+    ----------
+    path
+        The folder of the split, or the zip.
+    inside
+        None for a folder; else the folder of the split in the zip, with a slash.
+    watched
+        Folders in which a new file would be an input, too, beside those in `path`.
+    """
+
+    path: Path
+    inside: str | None = None
+    watched: tuple[Path, ...] = ()
+
+    def files(self) -> list[Path]:
+        """Return the files that are read."""
+        return sorted(_files(self.path)) if self.inside is None else [self.path]
+
+    def folders(self) -> tuple[Path, ...]:
+        """Return the folders in which a new file would be an input, too."""
+        return (*self.watched, *(_directories(self.path) if self.inside is None else ()))
+
+    def settings(self, files: list[Path]) -> dict[str, Any]:
+        """Return what the stage is told of the part: the place of each file, or of all of them in the zip."""
+        if self.inside is not None:
+            return {"inside": self.inside}
+        return {"relative": [path.relative_to(self.path).as_posix() for path in files]}
 
 
-def products(project: Project, *files: str) -> list[Product]:
+def products(project: Project, *files: str, beside: tuple[str, ...] = ()) -> list[Product]:
     """Return the chips of each split as inputs."""
-    return [Product(f"chips/{split}/{split}", name("chip", project.name, split), files) for split in _folders(project)]
+    return [
+        Product(f"chips/{split}/{split}", name("chip", project.name, split), files, beside) for split in _parts(project)
+    ]
 
 
 def artifacts(project: Project, code: str, version: int) -> Iterator[Artifact]:
     """Yield the chips of each split."""
     chips = project.train.chips
     assert chips is not None
-    for split, base in _folders(project).items():
-        files = sorted(_files(base))
+    for split, parts in _parts(project).items():
+        files = [part.files() for part in parts]
         yield Artifact(
             name=name("chip", project.name, split),
             project=project.name,
@@ -42,28 +80,72 @@ def artifacts(project: Project, code: str, version: int) -> Iterator[Artifact]:
                 "size_px": project.chip_px,
                 "resize": project.chip.given("size_px"),
                 "channels": None if chips.channels is None else list(chips.channels),
-                "relative": [path.relative_to(base).as_posix() for path in files],
+                "parts": [part.settings(found) for part, found in zip(parts, files, strict=True)],
                 "seed": seed(project, f"chip:{split}"),
             },
-            inputs=(Files("files", tuple(files), folders=tuple(sorted(_directories(base)))),),
+            inputs=tuple(
+                Files(f"files/{number}", tuple(found), folders=tuple(sorted(part.folders())))
+                for number, (part, found) in enumerate(zip(parts, files, strict=True))
+            ),
             folder=folder(project, "chip", split),
             code=code,
             packages=packages(project),
         )
 
 
-def _folders(project: Project) -> dict[str, Path]:
-    """Return the folder of each split that holds a file; that of training in any case."""
+def _parts(project: Project) -> dict[str, list[_Part]]:
+    """Return where the chips of each split are that has some; those of training in any case."""
     chips = project.train.chips
     assert chips is not None
-    root = resolve(project, chips.folder)
-    found = {"train": root / "train"}
-    for split, called in SPLITS.items():
+    found: dict[str, list[_Part]] = {"train": []}
+    for path in chips.folder:
+        root = resolve(project, path)
+        try:
+            own = list(_of_zip(root) if is_zip(root) else _of_folder(root))
+        except DataError as error:
+            raise UsageError(f"{project.path}: train.chips.folder: {error}") from None
+        for split, part in own:
+            found.setdefault(split, []).append(part)
+    return found
+
+
+def _of_folder(root: Path) -> Iterator[tuple[str, _Part]]:
+    """Yield the parts of a folder of splits, or of zips."""
+    found = False
+    for split, called in CHIP_SPLITS.items():
         for base in (root / one for one in called):
             if any(True for _ in _files(base)):
-                found[split] = base
+                yield split, _Part(base, watched=(root,))
+                found = True
                 break
-    return found
+    zips = sorted(one for one in root.glob("*") if is_zip(one)) if not found else []
+    for one in zips:
+        for split, part in _of_zip(one):
+            yield split, _Part(one, part.inside, watched=(root,))
+    if not found and not zips:
+        yield "train", _Part(root / "train", watched=(root,))
+
+
+def _of_zip(path: Path) -> Iterator[tuple[str, _Part]]:
+    """Yield the parts of a zip."""
+    if not path.exists():
+        yield "train", _Part(path, "train/")  # a message of its own says that it is missing
+        return
+    names = members(path)
+    root = root_of(names, [one for called in CHIP_SPLITS.values() for one in called])
+    found = False
+    for split, called in CHIP_SPLITS.items():
+        for inside in (f"{root}{one}/" for one in called):
+            if any(one.startswith(inside) for one in names):
+                yield split, _Part(path, inside)
+                found = True
+                break
+    if not found:
+        raise DataError(f"{path}: expected a folder train/ in the zip, found {_some(names)}")
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:3]) + (" …" if names[3:] else "") if names else "no file"
 
 
 def _files(base: Path) -> Iterator[Path]:
@@ -74,8 +156,7 @@ def _files(base: Path) -> Iterator[Path]:
 
 
 def _directories(base: Path) -> Iterator[Path]:
-    """Yield the folders in which a new file would be an input, too."""
-    yield base.parent
+    """Yield a folder and those below it."""
     for directory, folders, _ in os.walk(base):
         folders[:] = [one for one in folders if not one.startswith(".")]
         yield Path(directory)

@@ -14,6 +14,7 @@ from .common import (
     folder,
     image,
     image_code,
+    image_settings,
     name,
     packages,
     predictions,
@@ -39,7 +40,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             version=VERSION,
             settings={
                 "task": project.task,
-                "image": scene.image.slice(),
+                "image": image_settings(project, scene),
                 "channels": scene.channels,
                 "classes": classes(project),
             },

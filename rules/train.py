@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 from rvbuild.learn.trajectory import resume_ignores
 
@@ -14,20 +16,27 @@ from .common import (
     Source,
     class_names,
     folder,
+    image,
+    image_settings,
     name,
     normalize,
     packages,
     resolve,
     seed,
+    stores_images,
     user_code,
 )
 
-VERSION = 3
+VERSION = 4
 RUN = "rvbuild.stages.train:run"
 CODE = ("rvbuild.stages.train", "rvbuild.tasks.{task}", "rvbuild.learn.*")
 
 #: Settings that change how fast a training runs and not what comes out.
 HINTS = ("workers",)
+
+KEYED, IMAGES = ("index.json", "labels-*"), ("images-*",)
+"""What a model learns from is in the labels of chips, with the digests of their pixels: these are the same wherever
+pixels are read from."""
 
 
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
@@ -37,19 +46,24 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     if isinstance(train["pretrained"], str):
         weights = (Source("weights", (resolve(project, train["pretrained"]),)),)
         train["pretrained"] = "file"
-    hints = {"train": {hint: train.pop(hint) for hint in HINTS}}
+    hints: dict[str, dict[str, Any]] = {"train": {hint: train.pop(hint) for hint in HINTS}}
     scenes = sorted((s for s in project.scenes if s.split != "test"), key=lambda s: s.id)
-    chips = [
-        Product(
-            f"chips/{scene.split}/{scene.id}",
-            name("chip", project.name, scene.id),
-            ("index.json", "images-*", "labels-*"),
-        )
-        for scene in scenes
-        if scene.labels is not None
-    ]
+    chips: list[Source | Product] = []
+    pixels: dict[str, dict[str, Any]] = {}
+    for scene in scenes:
+        if scene.labels is None:
+            continue
+        part, made = f"{scene.split}/{scene.id}", name("chip", project.name, scene.id)
+        if stores_images(project, scene):
+            chips.append(Product(f"chips/{part}", made, KEYED, IMAGES))
+            continue
+        chips.append(Product(f"chips/{part}", made, KEYED))
+        chips.append(replace(image(project, scene), role=f"pixels/{part}", in_key=False))
+        pixels[part] = {"image": image_settings(project, scene), "channels": scene.channels}
     if project.train.chips is not None:
-        chips = own_chips.products(project, "index.json", "images-*", "labels-*")
+        chips += own_chips.products(project, *KEYED, beside=IMAGES)
+    if pixels:
+        hints["pixels"] = pixels
     yield Artifact(
         name=name("train", project.name),
         project=project.name,

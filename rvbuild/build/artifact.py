@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Any
 
 import xxhash
+
+from rvbuild.build.state import Signature
 
 #: Part of every key: raised when the way of computing keys changes, which rebuilds everything.
 KEY_SCHEMA = 1
@@ -31,6 +35,51 @@ def canonical(value: Any) -> bytes:
 def digest(value: Any) -> str:
     """Return the xxh3_128 of the canonical JSON of `value`, 32 hex digits."""
     return xxhash.xxh3_128_hexdigest(canonical(value))
+
+
+class KeyDigester:
+    """Digests the components of keys as `digest` does; what thousands of artifacts share is encoded once."""
+
+    def __init__(self) -> None:
+        self._encoded: dict[int, tuple[Any, str]] = {}
+
+    def key(self, parts: Mapping[str, Any]) -> str:
+        """Return `digest(parts)`; nobody changes what is in the settings of `parts` from then on."""
+        fields = {name: _encode(value) for name, value in parts.items() if name != "settings"}
+        fields["settings"] = _object({name: self._shared(value) for name, value in parts["settings"].items()})
+        return xxhash.xxh3_128_hexdigest(_object(fields).encode("utf-8", "surrogatepass"))
+
+    def _shared(self, value: Any) -> str:
+        if not isinstance(value, dict | list):
+            return _encode(value)
+        known = self._encoded.get(id(value))
+        if known is None:
+            # The value is kept with its text: another one cannot get its id.
+            known = self._encoded[id(value)] = value, _ENCODER.encode(value)
+        return known[1]
+
+
+def _object(fields: Mapping[str, str]) -> str:
+    """Return a JSON object of values that are encoded."""
+    return "{" + ",".join([f"{_text(name)}:{fields[name]}" for name in sorted(fields)]) + "}"
+
+
+_text = functools.lru_cache(maxsize=1 << 10)(encode_basestring)
+
+
+def _encode(value: Any) -> str:
+    """Return the canonical JSON of a value, faster for the plain ones."""
+    if type(value) is str:
+        return encode_basestring(value)
+    return int.__repr__(value) if type(value) is int else _ENCODER.encode(value)
+
+
+def digest_texts(values: Sequence[str]) -> str:
+    """Return `digest(values)`, faster where they are plain words, as digests are."""
+    if not all(value.isascii() and value.isalnum() for value in values):
+        return digest(list(values))
+    quoted = ",".join(f'"{value}"' for value in values)
+    return xxhash.xxh3_128_hexdigest(f"[{quoted}]".encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,29 +110,50 @@ class Source:
         Absolute paths, in the order that the stage gets them.
     companions : tuple of tuple of Path
         For each file, the existing files beside it that change its meaning (a world file, the parts of a shapefile).
-    view : View or None
-        How files are digested; by their bytes when None.
+    views : tuple of View or None
+        For each file, how it is digested; by its bytes when None. Empty if all are digested by their bytes.
     folders : tuple of Path
         Directories in which a new file would be an input, too: nothing is read from them.
+    unread : tuple of (Path, Signature)
+        Files beside them that were found not to change their meaning, as they were then.
     passed : bool
         Whether the stage is given the paths; user code is only part of the key.
+    in_key : bool
+        Whether the content is part of the key. If not, what the stage needs of it is in the key by another input, and
+        the stage holds it against that; a change while the stage runs is found all the same.
     """
 
     role: str
     files: tuple[Path, ...]
     companions: tuple[tuple[Path, ...], ...] = ()
-    view: View | None = None
+    views: tuple[View | None, ...] = ()
     passed: bool = True
     folders: tuple[Path, ...] = ()
+    unread: tuple[tuple[Path, Signature], ...] = ()
+    in_key: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """Outputs of another artifact that a stage reads under one role; `files` are names or `*` patterns."""
+    """Outputs of another artifact that a stage reads under one role.
+
+    Attributes
+    ----------
+    role : str
+        What the outputs are for the stage.
+    artifact : str
+        The name of the artifact that makes them.
+    files : tuple of str
+        Names or `*` patterns.
+    beside : tuple of str
+        Names or patterns of outputs that the stage reads too, but that are no part of the key: `files` have the digest
+        of what the stage needs of them.
+    """
 
     role: str
     artifact: str
     files: tuple[str, ...] = ("*",)
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +183,8 @@ class Artifact:
     packages : mapping
         Versions of packages that the project wants in its keys (`[project] strict`).
     hints : mapping
-        Settings that change the speed and not the result, by table; added to what the stage is given, not to the key.
+        Settings that do not change the result, because it follows from the inputs or only the speed depends on them, by
+        table; added to what the stage is given, not to the key.
     resource : str
         `cpu` or `torch`: jobs of the latter use all cores or the GPU, and run one at a time.
     previous_ignores : tuple of str or None

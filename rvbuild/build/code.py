@@ -3,11 +3,35 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import xxhash
+
+RACY_NS = 1_000_000_000
+"""What was changed so lately may change again without looking changed."""
+
+
+class _Import(NamedTuple):
+    """One statement: `from base import parts`, from so many packages up; the empty part is the base itself."""
+
+    level: int
+    base: str
+    parts: tuple[str, ...]
+
+    def names(self, package: str) -> Iterator[str]:
+        """Yield what it may import into a module of `package`, as dotted names."""
+        base = self.base
+        if self.level:
+            around = package.split(".") if package else []
+            around = around[: len(around) - self.level + 1]
+            base = ".".join([*around, base] if base else around)
+        for part in self.parts:
+            yield f"{base}.{part}" if base and part else base or part
 
 
 def tree_digest(path: Path) -> str:
@@ -15,11 +39,29 @@ def tree_digest(path: Path) -> str:
 
     A file that does not parse counts by its bytes.
     """
+    return _parsed(path)[0]
+
+
+def _parsed(path: Path) -> tuple[str, tuple[_Import, ...]]:
+    """Return the digest of the file's syntax tree and what it imports; kept, for all stages rest on the same files."""
+    now = path.stat()
+    if time.time_ns() - max(now.st_mtime_ns, now.st_ctime_ns) < RACY_NS:
+        return _parse(path)
+    return _parse_once(path, (now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino))
+
+
+@functools.lru_cache(maxsize=4096)
+def _parse_once(path: Path, _: tuple[int, ...]) -> tuple[str, tuple[_Import, ...]]:
+    return _parse(path)
+
+
+def _parse(path: Path) -> tuple[str, tuple[_Import, ...]]:
     source = path.read_bytes()
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):
-        return hashlib.blake2b(source, digest_size=16).hexdigest()
+        return hashlib.blake2b(source, digest_size=16).hexdigest(), ()
+    imports = tuple(_imports(tree))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             body = node.body
@@ -30,7 +72,7 @@ def tree_digest(path: Path) -> str:
                 and isinstance(first.value.value, str)
             ):
                 node.body = body[1:]
-    return xxhash.xxh3_128_hexdigest(ast.dump(tree).encode("utf-8", "surrogatepass"))
+    return xxhash.xxh3_128_hexdigest(ast.dump(tree).encode("utf-8", "surrogatepass")), imports
 
 
 def view(paths: list[Path], args: dict[str, str]) -> str:
@@ -57,7 +99,8 @@ def closure(root: Path, module: str) -> list[Path]:
         if "." in name:
             left.append(name.rpartition(".")[0])
         found[path] = None
-        left += _imports(path, name if path.name == "__init__.py" else name.rpartition(".")[0])
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        left += [dotted for imported in _parsed(path)[1] for dotted in imported.names(package)]
     return sorted(found)
 
 
@@ -70,21 +113,9 @@ def module_file(root: Path, module: str) -> Path | None:
     return None
 
 
-def _imports(path: Path, package: str) -> Iterator[str]:
-    try:
-        tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError):
-        return
+def _imports(tree: ast.AST) -> Iterator[_Import]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield alias.name
+            yield _Import(0, "", tuple(alias.name for alias in node.names))
         elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parts = package.split(".") if package else []
-                parts = parts[: len(parts) - node.level + 1]
-                base = ".".join([*parts, base] if base else parts)
-            yield base
-            for alias in node.names:
-                yield f"{base}.{alias.name}" if base else alias.name
+            yield _Import(node.level, node.module or "", ("", *(alias.name for alias in node.names)))

@@ -305,7 +305,7 @@ class Builder:
     ) -> Job:
         settings = dict(artifact.settings)
         for table, hints in artifact.hints.items():
-            settings[table] = {**settings[table], **hints}
+            settings[table] = {**settings.get(table, {}), **hints}
         kwargs: dict[str, Any] = {"inputs": inputs, "settings": settings, "outputs": staging}
         if resume is not None:
             kwargs["resume"] = resume
@@ -342,7 +342,7 @@ class Builder:
     def _show(
         self, artifact: Artifact, planned: Planned, action: Action, before: Mapping[str, Output]
     ) -> Record | None:
-        """Put all outputs of `action` in place and remove those that are no longer made."""
+        """Put all outputs of `action` in place and remove those that are no longer made; `writing` is held."""
         outputs: dict[str, Output] = {}
         intact = {n: o for n, o in before.items() if not self._is_damaged(artifact, n, o)}
         for name, (value, _) in action.outputs.items():
@@ -364,7 +364,7 @@ class Builder:
         for path in gone:
             (self._workspace.root / path).unlink(missing_ok=True)
         facts = planned.facts
-        return Record(
+        record = Record(
             key=action.key,
             components=facts.components,
             sources=facts.sources,
@@ -374,6 +374,9 @@ class Builder:
             packages=action.packages,
             trajectory=action.trajectory,
         )
+        if self._workspace.lease is not None:
+            self._workspace.lease.add(artifact.name, record)
+        return record
 
     def _is_damaged(self, artifact: Artifact, name: str, output: Output) -> bool:
         now = signature(self._workspace.root / output.path)

@@ -27,6 +27,11 @@ def signature(path: Path | str) -> Signature | None:
     return Signature(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
 
 
+def is_racy(found: Signature, hashed_at: int) -> bool:
+    """Tell whether a file may have changed after it was hashed at that time (in ns) and look as it did."""
+    return max(found.mtime_ns, found.ctime_ns) > hashed_at - RACY_NS
+
+
 def hash_file(path: Path | str) -> str:
     """Return the xxh3_128 of the file's bytes, 32 hex digits; the GIL is free meanwhile."""
     state = xxhash.xxh3_128()
@@ -74,6 +79,17 @@ class Fingerprints:
         if isinstance(found, Identity):
             return f"known by its {found.by}"
         return "not found on the server" if found is None else f"cannot be reached: {found}"
+
+    def is_known(self, path: Path | str) -> bool:
+        """Tell whether a file is as it was when it was hashed last: then it is there, and can be read."""
+        name = str(path)
+        if name not in self._known:
+            found = signature(name)
+            value = None if found is None else self._remembered(name, found)
+            if value is None:
+                return False
+            self._known[name] = value
+        return self._known[name] is not None
 
     def forget(self, path: Path | str) -> None:
         """Look at `path` again when it is asked for next."""
@@ -137,6 +153,4 @@ class Fingerprints:
         known, hashed_at, value = row
         if known != now:
             return None
-        if max(now.mtime_ns, now.ctime_ns) > hashed_at - RACY_NS:
-            return None
-        return value
+        return None if is_racy(now, hashed_at) else value

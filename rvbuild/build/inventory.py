@@ -8,8 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rvbuild.build.leases import Lease, leases
 from rvbuild.build.state import Record, records_of
 from rvbuild.build.store import Action, Store
+from rvbuild.build.workspace import Workspace
 from rvbuild.errors import StoreError
 
 
@@ -31,10 +33,8 @@ class Roots:
         Of all current records.
     artifacts, size : int
         How many artifacts they show, and the bytes of their outputs.
-    gone : tuple of Path
-        Registrations of workspaces that are no longer there.
-    elsewhere : int
-        How many workspaces of other machines use the store; what they show is not known.
+    others : tuple of Lease
+        Of the other workspaces that use the store, also those that no longer count.
     """
 
     keys: frozenset[str] = frozenset()
@@ -42,8 +42,7 @@ class Roots:
     trajectories: frozenset[str] = frozenset()
     artifacts: int = 0
     size: int = 0
-    gone: tuple[Path, ...] = ()
-    elsewhere: int = 0
+    others: tuple[Lease, ...] = ()
 
 
 @dataclass(slots=True)
@@ -111,34 +110,35 @@ def take_inventory(store: Store) -> Inventory:
     return found
 
 
-def find_roots(store: Store, records: Mapping[str, Record]) -> Roots:
-    """Return what the workspace with `records` shows, and every other one that is registered with `store`.
+def find_roots(workspace: Workspace, now: float | None = None) -> Roots:
+    """Return what `workspace` shows, and every other one that uses its store, at the time `now` of the store.
 
     Raises
     ------
     StoreError
-        If a workspace is there and what it shows cannot be read.
+        If what another workspace shows cannot be read.
     """
+    now = workspace.store.now() if now is None else now
+    records = workspace.state.records()
     found = list(records.values())
-    gone, elsewhere = [], 0
-    for registration, root in store.registered():
-        if root is None:
-            elsewhere += 1
-        elif not (root / "cache" / "state.db").exists():
-            gone.append(registration)
-        else:
-            theirs = records_of(root / "cache" / "state.db")
-            require_records(root, theirs)
-            found += theirs.values()
+    host = workspace.store.root.parent  # the cache of another workspace, which needs no lease for its own store?
+    if workspace.store.root.name == "store" and host.name == "cache" and not host.samefile(workspace.cache):
+        theirs = records_of(host / "state.db") if (host / "state.db").exists() else {}
+        require_records(host.parent, theirs)
+        found += theirs.values()
+    ours = None if workspace.lease is None else workspace.lease.file
+    others = tuple(lease for lease in leases(workspace.store) if lease.file != ours)
+    counting = [lease for lease in others if lease.counts(now)]
     shown = [r for r in found if not r.cleaned]
     return Roots(
-        frozenset(r.key for r in shown),
-        frozenset(o.digest for r in shown for o in r.outputs.values()),
-        frozenset(r.trajectory for r in shown if r.trajectory is not None),
+        frozenset(r.key for r in shown).union(*(lease.keys for lease in counting)),
+        frozenset(o.digest for r in shown for o in r.outputs.values()).union(*(lease.digests for lease in counting)),
+        frozenset(r.trajectory for r in shown if r.trajectory is not None).union(
+            *(lease.trajectories for lease in counting)
+        ),
         sum(not r.cleaned for r in records.values()),
         sum(o.size for r in records.values() for o in r.outputs.values()),
-        tuple(gone),
-        elsewhere,
+        others,
     )
 
 

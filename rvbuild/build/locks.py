@@ -36,7 +36,7 @@ def held(path: Path, *, shared: bool = False, wait: Callable[[], None] = lambda:
     StoreError
         If the file system has no locks or cannot be written.
     """
-    handle = _acquire(path, shared, wait)
+    handle = acquire(path, shared=shared, wait=wait)
     try:
         yield
     finally:
@@ -45,7 +45,8 @@ def held(path: Path, *, shared: bool = False, wait: Callable[[], None] = lambda:
         os.close(handle)
 
 
-def _acquire(path: Path, shared: bool, wait: Callable[[], None]) -> int:
+def acquire(path: Path, *, shared: bool = False, wait: Callable[[], None] = lambda: None) -> int:
+    """Return the open file that holds the lock at `path`, which whoever closes it removes before; see `held`."""
     import fcntl
 
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX

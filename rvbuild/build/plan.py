@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rvbuild.build.artifact import Artifact, Product, Source, View, components, digest
+from rvbuild.build.artifact import Artifact, KeyDigester, Product, Source, View, components, digest, digest_texts
 from rvbuild.build.decide import Decision, Facts, State, decide
 from rvbuild.build.elsewhere import Elsewhere
 from rvbuild.build.fingerprint import signature
@@ -64,6 +64,7 @@ class Plan:
         self._waiting: set[str] = set()  # those of them whose key is not known yet
         self._records = workspace.state.records()
         self._lock = threading.RLock()
+        self._digester = KeyDigester()
         self._unreadable: set[tuple[str, str]] = set()
         self._assumed: dict[str, Mapping[str, tuple[str, int]] | None] = {}  # outputs that turned out to be lost
         self._asks = True  # whether a key that is lacking is asked for elsewhere at once
@@ -87,8 +88,7 @@ class Plan:
         prints.prefetch(p for s in sources for p in [*s.files, *(c for cs in s.companions for c in cs)])
         unknown: dict[tuple[str, str], tuple[tuple[Path, ...], View]] = {}
         for source in sources:
-            view = source.view
-            for i in range(len(source.files)) if view is not None else ():
+            for i, view in enumerate(source.views):
                 content = self._content(source, i)
                 if view is None or content is None or self.workspace.state.view(content, view.name()) is not None:
                     continue
@@ -134,6 +134,11 @@ class Plan:
                     self._waiting.add(name)
             return self._planned[name]
 
+    def is_shown(self, name: str) -> bool:
+        """Tell whether the workspace shows a result of the artifact `name`, fresh or not."""
+        record = self._records.get(name)
+        return record is not None and not record.cleaned
+
     def settle(self, name: str, record: Record) -> None:
         """Take note that `name` has been built or restored as `record` says."""
         with self._lock:
@@ -153,10 +158,15 @@ class Plan:
         for i, path in enumerate(source.files):
             for file in (path, *_companions(source, i)):
                 self.workspace.prints.forget(file)
+        for path, seen in source.unread:
+            if signature(path) != seen:
+                return path
         said = facts.sources.get(source.role, ())
         for (_, before), (now, path) in zip(said, self._contents(source), strict=True):
             if now != before:
                 return path
+        if not source.in_key:
+            return None
         # What was said is for people; what counts is in the key.
         expected = {role: value for role, value in facts.components["inputs"] if role == source.role}
         return None if self._source(source) == expected.get(source.role) else source.files[0]
@@ -182,6 +192,8 @@ class Plan:
         waiting: list[str] = []
         complete = True
         for item in artifact.inputs:
+            if isinstance(item, Source) and not item.in_key:
+                continue
             value = self._source(item) if isinstance(item, Source) else self._product(item)
             if value is not None:
                 roles.append((item.role, value))
@@ -190,7 +202,7 @@ class Plan:
             if isinstance(item, Product):
                 waiting.append(self.artifacts[item.artifact].label())
         parts = components(artifact, roles)
-        key = digest(parts) if complete else None
+        key = self._digester.key(parts) if complete else None
         record = self._records.get(artifact.name)
         damaged = self._damaged(artifact, record) if record is not None else ()
         record = self._records.get(artifact.name)  # touched outputs have new signatures
@@ -218,7 +230,7 @@ class Plan:
         facts = Facts(
             key=key,
             components=parts,
-            sources={i.role: self._shown(i) for i in artifact.inputs if isinstance(i, Source)},
+            sources=self._sources(artifact),
             products={item.role: self.artifacts[item.artifact].label() for item in products},
             waiting=waiting,
             record=state.record(artifact.name),
@@ -258,16 +270,20 @@ class Plan:
             content = self._content(source, i)
             if content is None:
                 return None
-            values.append(content if source.view is None else self._view(source, i, content))
-        return digest(values)
+            view = source.views[i] if source.views else None
+            values.append(content if view is None else self._view(source, i, view, content))
+        return digest_texts(values)
+
+    def _sources(self, artifact: Artifact) -> dict[str, list[list[str | None]]]:
+        """Return the files of every source by role; that one is missing, an artifact says whose key it is in."""
+        shown = {i.role: (i, self._shown(i)) for i in artifact.inputs if isinstance(i, Source)}
+        return {role: files for role, (i, files) in shown.items() if i.in_key or all(value for _, value in files)}
 
     def _shown(self, source: Source) -> list[list[str | None]]:
         """Return [path, digest] of every file of `source`, for people."""
         return [[self.workspace.show(path), content] for content, path in self._contents(source)]
 
-    def _view(self, source: Source, i: int, content: str) -> str:
-        view = source.view
-        assert view is not None
+    def _view(self, source: Source, i: int, view: View, content: str) -> str:
         name = view.name()
         if (content, name) in self._unreadable:
             return f"unreadable {content}"
@@ -325,12 +341,12 @@ def _matcher(patterns: tuple[str, ...]) -> Callable[[str], re.Match[str] | None]
 
 def selected(item: Product, outputs: Iterable[str]) -> list[str]:
     """Return the names among `outputs` that `item` reads, sorted."""
-    return sorted(filter(_matcher(item.files), outputs))
+    return sorted(filter(_matcher((*item.files, *item.beside)), outputs))
 
 
 def product_digest(item: Product, outputs: Mapping[str, tuple[str, int]]) -> str:
-    """Return the digest of what `item` reads of the `outputs` of its artifact, name -> (digest, size)."""
-    return digest(sorted([name, outputs[name][0]] for name in selected(item, outputs)))
+    """Return the digest of what counts for `item` of the `outputs` of its artifact, name -> (digest, size)."""
+    return digest(sorted([name, outputs[name][0]] for name in filter(_matcher(item.files), outputs)))
 
 
 def _companions(source: Source, i: int) -> tuple[Path, ...]:

@@ -14,7 +14,7 @@ import os
 import sys
 import time
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _RACY_NS = 20_000_000
@@ -62,12 +62,12 @@ def write(
     words: Sequence[str],
     *,
     files: Mapping[str, tuple[int, int, int, int]],
-    directories: Iterable[str],
+    directories: Mapping[str, int | None],
     environment: Mapping[str, str | None],
     elsewhere: Mapping[str, str],
     lines: Sequence[str],
 ) -> None:
-    """Write a seal, unless something it would rest on is not as it was seen.
+    """Write a seal of what was seen; whatever is not so any more breaks it.
 
     Parameters
     ----------
@@ -76,8 +76,9 @@ def write(
         The command line, normalised.
     files : mapping
         Absolute path -> (size, mtime_ns, ctime_ns, inode) as it was when the build relied on it.
-    directories : iterable of str
-        Where new files would matter: a world file beside an image, another project file.
+    directories : mapping
+        Where new files would matter, a world file beside an image or another project file: path -> mtime_ns as it was
+        before it was looked for them; None if that was not noted, and now has to do.
     environment : mapping
         The environment variables that the projects read; None for one that was not set.
     elsewhere : mapping
@@ -86,20 +87,19 @@ def write(
         What a run that has nothing to do says.
     """
     path.unlink(missing_ok=True)
+    # Who edits an output as soon as this process has ended must not get the time that it was made at.
     newest = max((max(f[1], f[2]) for f in files.values()), default=0)
     time.sleep(max(0, min(_RACY_NS, newest + _RACY_NS - time.time_ns())) / 1e9)
     try:
-        for name, expected in files.items():
-            s = os.stat(name)  # noqa: PTH116 - thousands of files
-            if (s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino) != tuple(expected):
-                return
         seal = {
             "schema": _SCHEMA,
             "words": list(words),
             "python": sys.version,
             "environment": dict(environment),
             "files": [[name, *values] for name, values in files.items()],
-            "directories": [[name, Path(name).stat().st_mtime_ns] for name in dict.fromkeys(directories)],
+            "directories": [
+                [name, Path(name).stat().st_mtime_ns if at is None else at] for name, at in directories.items()
+            ],
             "elsewhere": dict(elsewhere),
             "lines": list(lines),
         }

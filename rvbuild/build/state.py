@@ -136,8 +136,21 @@ def _decode(shown: str, made: str | None = None) -> Record | None:
 
 
 def _decode_all(rows: Iterable[tuple[str, str]]) -> dict[str, Record]:
+    rows = list(rows)
+    try:  # as one document: thousands are read faster
+        shown = [_record(data) for data in json.loads(f"[{','.join(text for _, text in rows)}]")]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        shown = []
+    if len(shown) == len(rows):
+        return {name: record for (name, _), record in zip(rows, shown, strict=True)}
     decoded = ((name, _decode(text)) for name, text in rows)
     return {name: record for name, record in decoded if record is not None}
+
+
+def _record(data: dict[str, Any]) -> Record:
+    """Return a record without what explains it."""
+    outputs = {name: Output(*values) for name, values in data["outputs"].items()}
+    return Record(data["key"], {}, {}, outputs, data["seconds"], data["at"], {}, data["cleaned"], data["trajectory"])
 
 
 class State:
@@ -259,6 +272,15 @@ class State:
         rows = self._rows("select value from view where digest = ? and name = ?", (digest, name))
         return rows[0][0] if rows else None
 
+    def views(self, digests: Iterable[str], name: str) -> dict[str, str]:
+        """Return digest -> view `name`, of those contents of which it is known."""
+        found: dict[str, str] = {}
+        for some in _chunks(list(digests)):
+            marks = ",".join("?" * len(some))
+            rows = self._rows(f"select digest, value from view where name = ? and digest in ({marks})", (name, *some))
+            found.update(rows)
+        return found
+
     def remember_view(self, digest: str, name: str, value: str) -> None:
         """Keep a view of a content."""
         self.remember_views([(digest, name, value)])
@@ -340,11 +362,16 @@ class State:
         rows = self._rows("select sources from origin where artifact = ? and key = ?", (artifact, key))
         return dict(json.loads(rows[0][0])) if rows else {}
 
-    def last_seconds(self, artifact: str) -> float | None:
-        """Return how long the last building of `artifact` took, or None if it was never built here."""
-        query = "select seconds from log where artifact = ? and how = 'built' order by id desc limit 1"
-        rows = self._rows(query, (artifact,))
-        return float(rows[0][0]) if rows else None
+    def last_seconds(self) -> dict[str, float]:
+        """Return artifact -> how long its last building took, of all that were built here."""
+        rows = self._rows("select artifact, seconds, max(id) from log where how = 'built' group by artifact")
+        return {row[0]: float(row[1]) for row in rows}
+
+
+def _chunks(values: Sequence[str], size: int = 500) -> Iterator[Sequence[str]]:
+    """Yield `values` as parts that SQLite takes in one query."""
+    for start in range(0, len(values), size):
+        yield values[start : start + size]
 
 
 def _is_damage(error: sqlite3.Error) -> bool:

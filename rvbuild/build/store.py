@@ -7,8 +7,8 @@ forgotten/            keys that were cleaned: they are built again even if a sto
 differences/          keys that gave other bytes at another time or on another machine
 quarantine/           contents that no longer had their digest
 tmp/                  unfinished files; whatever is there belongs to a running or a killed process
-locks/                the keys that are being built now, and who writes to the store
-workspaces/           the workspaces that share a store, so that gc knows what they show
+locks/                the keys that are being built now, who writes to the store, and who has unfinished files
+workspaces/           the workspaces that share a store, so that gc knows what they show; see `leases`
 
 Several workspaces may share a store. A key is built under its lock (`building`), so that the second workspace finds
 what the first one made. Contents and the record that refers to them are written under `writing`, which many may hold;
@@ -20,30 +20,26 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import platform
-import re
 import shutil
+import threading
 import time
 import uuid
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import xxhash
-
 from rvbuild.build.fingerprint import hash_file, signature
-from rvbuild.build.locks import held
+from rvbuild.build.locks import acquire, held
 from rvbuild.build.state import Output, fsync_dir
 from rvbuild.errors import StoreError
 
 _FOLDERS = ["objects", "actions", "resume", "forgotten", "differences", "quarantine", "tmp", "locks", "workspaces"]
 _FICLONE = 0x40049409
 _LINK_FROM = 1 << 20
-_HOST = re.sub(r"[^A-Za-z0-9.]", "_", platform.node()) or "host"
-#: What a process of another machine left in tmp is taken for dead after this long.
-_FOREIGN_S = 7 * 24 * 3600
-_ours: set[str] = set()  # names in tmp that this process uses
+#: What the lock of a process that has unfinished files is called, with what their names begin with.
+_ALIVE = "alive-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,35 +84,20 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._owner = ""
+        self._end: weakref.finalize[..., Store] | None = None
+        self._starting = threading.Lock()
 
     def prepare(self) -> None:
         """Make the store's directories."""
         for name in _FOLDERS:
             (self.root / name).mkdir(parents=True, exist_ok=True)
 
-    # -- the workspaces that share it ---------------------------------------------------------------------------------
-
-    def register(self, root: Path) -> None:
-        """Take note that the workspace at `root` uses this store, so that gc keeps what it shows."""
-        said = json.dumps({"host": _HOST, "path": str(root)}).encode("utf-8", "surrogatepass")
-        target = self.root / "workspaces" / f"{xxhash.xxh3_64_hexdigest(said)}.json"
-        if not target.exists():
-            self._write(target, said)
-
-    def registered(self) -> Iterator[tuple[Path, Path | None]]:
-        """Yield (registration, root) of every workspace that uses this store; no root for another machine's."""
-        for file in sorted((self.root / "workspaces").glob("*.json")):
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                said = json.loads(file.read_bytes())
-                yield file, Path(said["path"]) if said["host"] == _HOST else None
-
     # -- unfinished files ---------------------------------------------------------------------------------------------
 
     def temporary(self) -> Path:
         """Return a new path in `tmp` that nobody else uses; `release` it when it is gone."""
-        name = f"{_HOST}-{os.getpid()}-{uuid.uuid4().hex}"
-        _ours.add(name)
-        return self.root / "tmp" / name
+        return self.root / "tmp" / f"{self._alive()}-{uuid.uuid4().hex}"
 
     def release(self, path: Path) -> None:
         """Remove what is left at `path`, which `temporary` or `staging` gave."""
@@ -124,7 +105,6 @@ class Store:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-        _ours.discard(path.name)
 
     def staging(self) -> Path:
         """Return a new empty directory that nobody else uses."""
@@ -133,11 +113,54 @@ class Store:
         return path
 
     def sweep(self) -> None:
-        """Remove what killed processes left in `tmp`; never what a living one, here or elsewhere, may still use."""
-        with contextlib.suppress(FileNotFoundError):
-            for left in (self.root / "tmp").iterdir():
-                if not _in_use(left):
-                    shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+        """Remove what killed processes left in `tmp`; never what a living one, on whatever machine, may still use."""
+        dead: dict[str, bool] = {}
+        left = [path for path in (self.root / "tmp").glob("*")]
+        owners = [path.name.removeprefix(_ALIVE) for path in (self.root / "locks").glob(f"{_ALIVE}*")]
+        for owner in {*owners, *(path.name.partition("-")[0] for path in left)}:
+            dead[owner] = self._is_dead(owner)
+        for path in left:
+            if dead[path.name.partition("-")[0]]:
+                self.release(path)
+
+    def close(self) -> None:
+        """Say that no unfinished file of this is in use any more."""
+        if self._end is not None:
+            self._end()
+
+    def now(self) -> float:
+        """Return the time of the file system that the store is on, which may be another machine's."""
+        probe = self.temporary()
+        try:
+            probe.touch()
+            return probe.stat().st_mtime
+        finally:
+            self.release(probe)
+
+    def _alive(self) -> str:
+        """Return what the names of our unfinished files begin with, and hold the lock that says that we live.
+
+        A lock shows this to other machines and to other containers of this one; the number of a process does not.
+        """
+        with self._starting:
+            if self._end is None or not self._end.alive:
+                self._owner = uuid.uuid4().hex
+                path = self.root / "locks" / f"{_ALIVE}{self._owner}"
+                self._end = weakref.finalize(self, _let_go, path, acquire(path), os.getpid())
+            return self._owner
+
+    def _is_dead(self, owner: str) -> bool:
+        """Tell whether nobody holds the lock of `owner`, and remove that."""
+        path = self.root / "locks" / f"{_ALIVE}{owner}"
+        if owner == self._owner:
+            return False
+        if not path.exists():
+            return True
+        try:
+            with held(path, wait=_give_up):
+                return True
+        except (_HeldError, StoreError):  # or of a user whose files are not ours to touch
+            return False
 
     # -- locks --------------------------------------------------------------------------------------------------------
 
@@ -235,10 +258,10 @@ class Store:
 
     def record(self, action: Action) -> None:
         """Write the record of an action, whose objects must be in the store already."""
-        self._write(self.action_file(action.key), action.encoded())
+        self.write(self.action_file(action.key), action.encoded())
         (self.root / "forgotten" / action.key).unlink(missing_ok=True)
 
-    def _write(self, target: Path, content: bytes) -> None:
+    def write(self, target: Path, content: bytes) -> None:
         """Write a small file that appears as a whole."""
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.temporary()
@@ -274,7 +297,7 @@ class Store:
             "at": time.time(),
             "outputs": {name: values for name, values in both.items() if values[0] != values[1]},
         }
-        self._write(self.root / "differences" / f"{key}.json", json.dumps(said, indent=1).encode())
+        self.write(self.root / "differences" / f"{key}.json", json.dumps(said, indent=1).encode())
 
     def differences(self) -> dict[str, Mapping[str, Any]]:
         """Return key -> what `differ` noted of it."""
@@ -295,24 +318,18 @@ class Store:
         shutil.rmtree(self.resume(trajectory), ignore_errors=True)
 
 
-def _in_use(left: Path) -> bool:
-    """Tell whether what is called `left` in `tmp` may belong to a living process."""
-    host, _, rest = left.name.rpartition("-")[0].rpartition("-")
-    if not host or not rest.isdigit():
-        return False
-    if host != _HOST:
-        with contextlib.suppress(FileNotFoundError):
-            return time.time() - left.stat().st_mtime < _FOREIGN_S
-        return False
-    if int(rest) == os.getpid():
-        return left.name in _ours
-    try:
-        os.kill(int(rest), 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True  # of another user
-    return True
+class _HeldError(Exception):
+    pass
+
+
+def _give_up() -> None:
+    raise _HeldError
+
+
+def _let_go(path: Path, handle: int, pid: int) -> None:
+    if os.getpid() == pid:  # and not a fork of whoever holds it
+        path.unlink(missing_ok=True)
+        os.close(handle)
 
 
 def _materialize(source: Path, target: Path) -> bool:

@@ -12,6 +12,7 @@ import threading
 import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,7 +21,7 @@ from rvbuild.build.worker import Failed, Job, call, serve
 from rvbuild.errors import RvbuildError, StageError
 from rvbuild.progress import Progress
 
-_PRELOAD = ["numpy", "rasterio", "rvbuild.build.worker"]
+_PRELOAD = ["numpy", "rasterio", "shapely", "fiona", "rvbuild.build.worker"]
 
 
 class Interrupted(BaseException):
@@ -39,6 +40,9 @@ class Executor(Protocol):
             What the function raised for the user, or that the worker was killed.
         """
 
+    def prepare(self) -> None:
+        """Begin with what takes time, because jobs will come; does not wait for it."""
+
     def interrupt(self) -> None:
         """Stop all jobs at once; their `run` raises `Interrupted`."""
 
@@ -55,6 +59,9 @@ class Inline:
     def run(self, job: Job, progress: Progress) -> Any:
         """Run `job` here and now."""
         return call(job, progress)
+
+    def prepare(self) -> None:
+        """Do nothing: what a job needs is imported when it runs."""
 
     def interrupt(self) -> None:
         """Do nothing: the interrupt itself stops the job."""
@@ -74,8 +81,8 @@ class _Worker:
 class Pool:
     """Worker processes, started when they are needed and kept; each runs one job at a time.
 
-    A forkserver that has imported numpy and rasterio once starts a worker in some 20 ms. A worker that dies fails its
-    job and is replaced; workers end with this process, however it ends.
+    A forkserver that has imported numpy, rasterio and the like once starts a worker in some 20 ms. A worker that dies
+    fails its job and is replaced; workers end with this process, however it ends.
 
     Parameters
     ----------
@@ -113,6 +120,12 @@ class Pool:
         if isinstance(result, Failed):
             raise _error(result)
         return result
+
+    def prepare(self) -> None:
+        """Start the forkserver, which then imports what workers need beside this process."""
+        with self._lock, _without_main():
+            if not self._stopped:
+                forkserver.ensure_running()
 
     def _await(self, worker: _Worker, progress: Progress) -> Any:
         while True:

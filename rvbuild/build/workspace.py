@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rvbuild.build.elsewhere import Elsewhere
 from rvbuild.build.fingerprint import Fingerprints
+from rvbuild.build.leases import OwnLease
 from rvbuild.build.state import State
 from rvbuild.build.store import Store
 from rvbuild.errors import StoreError
@@ -36,13 +37,13 @@ class Workspace:
             raise StoreError(f"{self.cache}: cannot write the cache: {error.strerror}; is it read-only?") from None
         try:
             self.store.prepare()
-            if shared:
-                self.store.register(root)
         except OSError as error:
             hint = (
                 "is RVBUILD_STORE right? (RVBUILD_REMOTE names one to be only read)" if shared else "is it read-only?"
             )
             raise StoreError(f"{self.store.root}: cannot write the store: {error.strerror}; {hint}") from None
+        #: What the others that use the store are told of what is shown here, if there may be others.
+        self.lease = OwnLease(self.store, root) if shared else None
         self.prints = Fingerprints(self.state)
         remote = os.environ.get("RVBUILD_REMOTE", "")
         self.elsewhere = Elsewhere(remote, root, self.store, say) if remote else None
@@ -53,8 +54,9 @@ class Workspace:
             ignore.write_text("*\n!.gitignore\n!README.md\n")
 
     def close(self) -> None:
-        """Close the state database."""
+        """Close the state database and the store."""
         self.state.close()
+        self.store.close()
 
     def show(self, path: Path | str) -> str:
         """Return `path` relative to the workspace if it is inside, for people."""
@@ -63,10 +65,16 @@ class Workspace:
         return str(path)
 
     def sweep(self) -> None:
-        """Remove what killed runs left behind; call it while the workspace is locked."""
+        """Remove what killed runs left behind, and renew the lease; call it while the workspace is locked."""
         self.store.sweep()
+        self.renew_lease()
         for left in (self.cache / "tmp").iterdir():
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+
+    def renew_lease(self) -> None:
+        """Have the lease, if there is one, say what is shown; call it while the workspace is locked."""
+        if self.lease is not None:
+            self.lease.renew(self.state.records())
 
 
 @contextlib.contextmanager

@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from rvbuild.project.keys import Key
+
 
 class Level(enum.Enum):
     """How bad it is."""
@@ -30,7 +32,9 @@ class Finding:
     scene
         The id of the scene; empty for the whole project.
     part
-        `image`, `labels` or `aoi`; empty for the whole scene or project.
+        `image`, `labels` or `aoi`, if it is about these files.
+    key
+        Of the setting that causes it, if it is not the path of these files. A scene may have its own.
     """
 
     level: Level
@@ -38,3 +42,4 @@ class Finding:
     text: str
     scene: str = ""
     part: str = ""
+    key: Key = ()

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from statistics import median
 from typing import Any
 
 from rvbuild.checks.findings import Finding, Level
 from rvbuild.project import Project, Scene
+from rvbuild.project.keys import Key
 
 SAME_RES = 1.1
 """Pixel sizes that differ by no more than this factor are the same to a model."""
 
+_NAMED = 5
+"""Scenes that are named, of those that show the same ground."""
+
+_FEW = 3
+"""Classes without a label up to which each is told at its own line."""
+
 Facts = Mapping[str, Any]
 
 
-def findings(project: Project, facts: Mapping[str, Facts]) -> Iterator[Finding]:
+def findings(
+    project: Project, facts: Mapping[str, Facts], shared: Iterable[Mapping[str, Any]] = ()
+) -> Iterator[Finding]:
     """Yield all that is wrong or doubtful with the scenes of a project.
 
     Parameters
@@ -25,14 +34,17 @@ def findings(project: Project, facts: Mapping[str, Facts]) -> Iterator[Finding]:
         The project.
     facts
         Scene id → what `rvbuild.checks.scene.look` has found; scenes that are not there are left alone.
+    shared
+        What scenes of different splits show both; see `rvbuild.checks.ground.shared`.
     """
     scenes = [scene for scene in project.scenes if scene.id in facts]
     for scene in scenes:
-        for level, part, kind, text in facts[scene.id]["problems"]:
-            yield Finding(Level(level), kind, text, scene.id, part)
+        for level, part, kind, text, key in facts[scene.id]["problems"]:
+            yield Finding(Level(level), kind, text, scene.id, part, tuple(key))
     images = {scene.id: facts[scene.id]["image"] for scene in scenes if "image" in facts[scene.id]}
     yield from _different_images(images)
     yield from _different_places(images)
+    yield from _same_ground(project, shared)
     yield from _nothing_to_train_on(scenes, facts)
     yield from _never_labelled(project, scenes, facts)
     yield from _without_effect(project, scenes, images)
@@ -61,12 +73,12 @@ def with_surveys(
         problems = [*one["problems"]]
         if not survey["valid"]:
             text = "no pixel has data: see the nodata value, masks and alpha of the image, and its area of interest"
-            problems.append([Level.ERROR.value, "image", "no data", text])
+            problems.append([Level.ERROR.value, "image", "no data", text, []])
         if survey.get("unknown"):
             values = ", ".join(f"{value} ({count:,} pixels)" for value, count in survey["unknown"].items())
             text = f"{labels[id_]}: values that stand for no class: {values}. Give them a class with `map` or `other`"
             problems.append(
-                [Level.ERROR.value, "labels", "unknown values", f"{text}, or call one `nodata`, in `labels`"]
+                [Level.ERROR.value, "labels", "unknown values", f"{text}, or call one `nodata`, in `labels`", []]
             )
         counted = "counts" in survey and not survey["unknown"]
         found[id_] = {**one, "problems": problems, **({"labels": {"features": survey["counts"]}} if counted else {})}
@@ -85,7 +97,8 @@ def _different_images(images: Mapping[str, Facts]) -> Iterator[Finding]:
                 other = next(i for i, one in images.items() if one[key] == common[0][0])
                 found, expected = what.format(image[key]), what.format(common[0][0])
                 text = f"has {found}, but scene {other} has {expected}; a model takes one kind of image. {remedy}"
-                yield Finding(Level.ERROR, f"different {key}", text, id_, "image")
+                at = ("scene", "channels") if key == "bands" else ("scene", "image")
+                yield Finding(Level.ERROR, f"different {key}", text, id_, "image", at)
 
 
 def _different_places(images: Mapping[str, Facts]) -> Iterator[Finding]:
@@ -101,7 +114,7 @@ def _different_places(images: Mapping[str, Facts]) -> Iterator[Finding]:
     if len(named) > 1:
         said = "; ".join(f"{crs}: {', '.join(by_crs[crs][:3])}{', …' if len(by_crs[crs]) > 3 else ''}" for crs in named)
         text = f"the scenes are in {len(named)} CRSs ({said}). That is fine if each is right; predictions keep them"
-        yield Finding(Level.WARNING, "several CRSs", text)
+        yield Finding(Level.WARNING, "several CRSs", text, key=("scene", "image"))
     sizes = {id_: image["res_m"] for id_, image in images.items() if image["res_m"]}
     common = median(sizes.values()) if sizes else 0.0
     for id_, size in sizes.items():
@@ -110,15 +123,34 @@ def _different_places(images: Mapping[str, Facts]) -> Iterator[Finding]:
             yield Finding(Level.WARNING, "different pixel size", text + "model than it has learnt", id_, "image")
 
 
+def _same_ground(project: Project, shared: Iterable[Mapping[str, Any]]) -> Iterator[Finding]:
+    """Report scenes that show what scenes of an earlier split show, too."""
+    scenes = {scene.id: scene for scene in project.scenes}
+    for one in shared:
+        scene, others = scenes[one["scene"]], one["others"]
+        share = one["share"]
+        much = "all" if share > 0.995 else f"{share:.0%}" if share >= 0.01 else "less than 1%"
+        named = f"scene{'s' if len(others) > 1 else ''} {', '.join(others[:_NAMED])}"
+        named += ", …" if len(others) > _NAMED else ""
+        same = next((i for i in others if scenes[i].image.files == scene.image.files), None)
+        file = "" if same is None else f" (the image is the same as that of {same}: {scene.image.files[0]})"
+        text = (
+            f"{much} of the ground of this {scene.split} scene is also that of {one['split']} {named}{file}, so that "
+            "its scores say little about ground that the model has not seen. Give each scene an `aoi` of its own, put "
+            'all into one split, or let rvbuild share their blocks: validation = { fraction = 0.2, by = "block" }'
+        )
+        yield Finding(Level.WARNING, f"ground of {one['split']} in {scene.split}", text, scene.id)
+
+
 def _nothing_to_train_on(scenes: list[Scene], facts: Mapping[str, Facts]) -> Iterator[Finding]:
     """Report it if no training scene gives a chip, or none has a label on its image."""
     train = [facts[scene.id] for scene in scenes if scene.split == "train"]
     if train and all(one.get("chips") == 0 for one in train):
         text = "no training scene gives a chip; see chip.size_px, chip.within_aoi and the areas of interest"
-        yield Finding(Level.ERROR, "no chips at all", text)
+        yield Finding(Level.ERROR, "no chips at all", text, key=("chip", "size_px"))
     elif train and all("labels" in one and not sum(one["labels"]["features"]) for one in train):
         text = "no training scene has a label on its image, so there is nothing to learn; see scene.labels"
-        yield Finding(Level.ERROR, "no labels at all", text)
+        yield Finding(Level.ERROR, "no labels at all", text, key=("scene", "labels"))
 
 
 def _never_labelled(project: Project, scenes: list[Scene], facts: Mapping[str, Facts]) -> Iterator[Finding]:
@@ -134,23 +166,24 @@ def _never_labelled(project: Project, scenes: list[Scene], facts: Mapping[str, F
             for item, *found in zip(project.classes, *counts, strict=True)
             if item.id != project.null_id and not any(found) and item.name not in backgrounds
         ]
-        if never:
-            what = "is not learnt" if split == "train" else "is not evaluated"
-            text = f"no {split} scene has a label of class {', '.join(never)}, which {what}"
-            yield Finding(Level.WARNING, f"never labelled in {split}", text)
+        what = "is not learnt" if split == "train" else "is not evaluated"
+        for names in [[name] for name in never] if len(never) <= _FEW else [never]:
+            text = f"no {split} scene has a label of class {', '.join(names)}, which {what}"
+            key = ("classes", *(names if len(names) == 1 else ()))
+            yield Finding(Level.WARNING, f"never labelled in {split}", text, key=key)
 
 
 def _without_effect(project: Project, scenes: list[Scene], images: Mapping[str, Facts]) -> Iterator[Finding]:
     """Report options that change nothing with these scenes."""
     if project.chip.given("within_aoi") and not any(scene.aoi for scene in scenes if scene.split != "test"):
-        yield _no_effect("chip.within_aoi", "no scene to train on or validate with has an area of interest")
+        yield _no_effect(("chip", "within_aoi"), "no scene to train on or validate with has an area of interest")
     dtypes = {image["dtype"] for image in images.values()}
     if dtypes == {"uint8"} and not any(scene.image.normalize() for scene in scenes):
         if project.train.given("max_stds"):
-            yield _no_effect("train.max_stds", "8-bit imagery is not normalised by statistics")
+            yield _no_effect(("train", "max_stds"), "8-bit imagery is not normalised by statistics")
         if project.analyze.given("sample"):
-            yield _no_effect("analyze.sample", "8-bit imagery is not normalised by statistics", " on the model")
+            yield _no_effect(("analyze", "sample"), "8-bit imagery is not normalised by statistics", " on the model")
 
 
-def _no_effect(key: str, why: str, on: str = "") -> Finding:
-    return Finding(Level.WARNING, f"no effect of {key}", f"{key}: has no effect{on}: {why}. Remove it")
+def _no_effect(key: Key, why: str, on: str = "") -> Finding:
+    return Finding(Level.WARNING, "no effect", f"has no effect{on}: {why}. Remove it", key=key)

@@ -29,7 +29,7 @@ def findings(project: Project, facts: Mapping[str, Mapping[str, Any]], to_cut: C
 
 
 def chip_bytes(project: Project, facts: Mapping[str, Any]) -> int | None:
-    """Return the bytes of the chips of a scene, if all are kept; None if that is not known."""
+    """Return the bytes of the images of a scene's chips, if all are kept; None if that is not known."""
     image, chips = facts.get("image"), facts.get("chips")
     if image is None or chips is None:
         return None
@@ -37,7 +37,8 @@ def chip_bytes(project: Project, facts: Mapping[str, Any]) -> int | None:
 
 
 def _disk(project: Project, facts: Mapping[str, Mapping[str, Any]], to_cut: Collection[str]) -> Iterator[Finding]:
-    needed = sum(chip_bytes(project, facts[id_]) or 0 for id_ in to_cut if id_ in facts)
+    unstored = {scene.id for scene in project.scenes if not (scene.chip or project.chip).store}
+    needed = sum(chip_bytes(project, facts[id_]) or 0 for id_ in to_cut if id_ in facts and id_ not in unstored)
     folder = project.workspace / "cache"
     free = shutil.disk_usage(folder if folder.is_dir() else project.workspace).free
     if needed <= free:
@@ -45,10 +46,11 @@ def _disk(project: Project, facts: Mapping[str, Mapping[str, Any]], to_cut: Coll
     all_kept = project.chip.keep is None and project.chip.max_nodata >= 1
     text = (
         f"the chips need {'' if all_kept else 'up to '}{needed / 1e9:.1f} GB, and the disk of {folder} has "
-        f"{free / 1e9:.1f} GB left. Cut fewer chips (chip.stride_px, chip.keep, chip.per_scene), free some "
-        "(`rvbuild cache gc`), or let RVBUILD_STORE name a larger disk"
+        f"{free / 1e9:.1f} GB left. Train without stored chips (chip.store = false), cut fewer "
+        "(chip.stride_px, chip.keep, chip.per_scene), free some (`rvbuild cache gc`), or let RVBUILD_STORE name a "
+        "larger disk"
     )
-    yield Finding(Level.ERROR if all_kept else Level.WARNING, "disk", text)
+    yield Finding(Level.ERROR if all_kept else Level.WARNING, "disk", text, key=("chip",))
 
 
 def _memory(project: Project, facts: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:

@@ -15,12 +15,14 @@ import shapely
 
 from rvbuild import tasks
 from rvbuild.checks.findings import Level
+from rvbuild.checks.ground import ground_of
 from rvbuild.errors import RvbuildError
 from rvbuild.geo.aoi import Aoi, open_aoi
 from rvbuild.geo.grid import Grid, reproject
 from rvbuild.geo.image import describe, open_scene_image
 from rvbuild.geo.labels_vector import read_tables
 from rvbuild.geo.raster import open_image
+from rvbuild.geo.reading import parts
 from rvbuild.stages.block_cache import MAX_BYTES
 from rvbuild.stages.chip_windows import LIMITS, both_ways, candidates, why_none
 from rvbuild.urls import is_url
@@ -30,6 +32,8 @@ MAX_VECTOR_BYTES = 50_000_000
 
 MAX_WINDOWS = 50_000
 """Scenes with more windows are not searched for those inside the area of interest."""
+
+_CHIP = ("chip", "size_px")
 
 Facts = dict[str, Any]
 
@@ -52,9 +56,9 @@ def look(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any]) -> F
     Returns
     -------
     dict
-        `problems`: [level, part, kind, text] of each. `image`: its size, bands, dtype, CRS and pixel size. `labels`:
-        the features of each class that lie on the image, where they are features. `chips`: how many windows may become
-        chips. What is not known is left out.
+        `problems`: [level, part, kind, text, key] of each. `image`: its size, bands, dtype, CRS and pixel size.
+        `ground`: where it is, see `rvbuild.checks.ground`. `labels`: the features of each class that lie on the image,
+        where they are features. `chips`: how many windows may become chips. What is not known is left out.
     """
     return _Look(inputs, settings).facts
 
@@ -70,6 +74,8 @@ class _Look:
         self._outside = False
         self._grid: Grid | None = None
         known = self._try("image", self._look_at_image) and self._try("aoi", self._look_at_aoi)
+        if known and not self._outside:
+            self._try("image", self._find_ground)
         if inputs.get("labels") and self._try("labels", self._look_at_labels) and known:
             self._try("labels", self._count_chips)
 
@@ -88,8 +94,8 @@ class _Look:
             return False
         return True
 
-    def _problem(self, level: Level, part: str, kind: str, text: str) -> None:
-        self.facts["problems"].append([level.value, part, kind, text])
+    def _problem(self, level: Level, part: str, kind: str, text: str, key: Sequence[str] = ()) -> None:
+        self.facts["problems"].append([level.value, part, kind, text, list(key)])
 
     def _require_content(self, part: str) -> bool:
         """Report files of 0 bytes; tell whether there are none."""
@@ -129,32 +135,42 @@ class _Look:
                 "that nothing of the scene counts. Is it the right file, and is its CRS right?",
             )
 
+    def _find_ground(self) -> None:
+        """Note where the scene is; chips to train on may reach beyond its area of interest."""
+        assert self._grid is not None
+        chip = self.settings["chip"]
+        beyond = self.settings["split"] == "train" and not chip["within_aoi"]
+        reach_px = max([chip["size_px"], *(px for key in LIMITS for px in chip.get(key) or ())]) if beyond else 0
+        ground = ground_of(self._grid, self._aoi, self.inputs["image"], reach_px)
+        if ground is not None:
+            self.facts["ground"] = ground
+
     def _look_at_labels(self) -> None:
         assert self._grid is not None
         files, how = self.inputs["labels"], self.settings["labels"]
         classes, null_id = self.settings["classes"], self.settings["null_id"]
-        here = [path for path in files if not is_url(str(path))]
-        if how["kind"] == "vector" and sum(path.stat().st_size for path in here) > MAX_VECTOR_BYTES:
+        layers = parts(files, how) if how["kind"] == "layers" else [(files, how)]
+        vectors = [path for some, one in layers if one["kind"] == "vector" for path in some if not is_url(str(path))]
+        if sum(path.stat().st_size for path in vectors) > MAX_VECTOR_BYTES:
             return
         with tasks.get(self.settings["task"]).labels(files, how, self._grid, classes, null_id) as labels:
             for note in labels.notes:
                 self._problem(Level.WARNING, "labels", "repaired", note)
-        if how["kind"] == "vector":
-            self._count_features(files, how, self._grid)
-        elif how["kind"] == "raster" and how.get("resample") == "nearest":
-            self._require_overlap(files[0], _box_on(self._grid, files))
+        for some, one in layers:
+            if one["kind"] == "vector":
+                counted = self._count_features(some, one, self._grid)
+                if how["kind"] == "vector":
+                    self.facts["labels"] = counted
+            elif one["kind"] == "raster" and one.get("resample") == "nearest":
+                self._require_overlap(some[0], _box_on(self._grid, some))
 
-    def _count_features(self, files: Sequence[Path], how: Mapping[str, Any], grid: Grid) -> None:
-        """Note how many features of each class lie on the image; report it if there are none."""
+    def _count_features(self, files: Sequence[Path], how: Mapping[str, Any], grid: Grid) -> Facts:
+        """Return how many features of each class lie on the image, and how many there are; report it if none does."""
         tables = read_tables(files, how, grid, self.settings["classes"])
         shapes = [shape for table in tables for shape in table.shapes]
         ids = np.array([class_id for table in tables for class_id in table.class_ids], dtype=np.int64)
         boxes = shapely.bounds(np.array(shapes, dtype=object)).reshape(-1, 4)
         on_image = _share(boxes, grid)
-        self.facts["labels"] = {
-            "features": np.bincount(ids[on_image], minlength=len(self.settings["classes"])).tolist(),
-            "all": len(shapes),
-        }
         if not shapes:
             self._problem(
                 Level.WARNING,
@@ -165,6 +181,8 @@ class _Look:
         elif not on_image.any():
             around = [boxes[:, 0].min(), boxes[:, 1].min(), boxes[:, 2].max(), boxes[:, 3].max()]
             self._require_overlap(files[0], around)
+        counts = np.bincount(ids[on_image], minlength=len(self.settings["classes"])).tolist()
+        return {"features": counts, "all": len(shapes)}
 
     def _require_overlap(self, path: Path, box: Iterable[float]) -> None:
         """Report labels that share nothing with the image; `box` is theirs in pixels of the image."""
@@ -197,7 +215,7 @@ class _Look:
             windows = task.chip_windows(files, self.settings["labels"], grid, self.settings["classes"], chip)
             self.facts["chips"] = len(candidates(grid, self._aoi, chip, 0, windows))
         if self.facts.get("chips") == 0 and chip.get("padding_px") is not None and not self._outside:
-            self._problem(Level.WARNING, "", "no chips", why_none(grid, self._aoi, chip))
+            self._problem(Level.WARNING, "", "no chips", why_none(grid, self._aoi, chip), _CHIP)
         elif self.facts.get("chips") == 0 and not self._outside:
             inside = "in the area of interest" if self._aoi is not None and chip["within_aoi"] else "on the scene"
             self._problem(
@@ -206,6 +224,7 @@ class _Look:
                 "no chips",
                 f"no window of {size} px lies {inside}, so that the scene gives no chip. Make chip.size_px smaller, or "
                 "set chip.within_aoi = false",
+                _CHIP,
             )
         elif size > min(grid.height, grid.width):
             share = 1 - min(size, grid.height) * min(size, grid.width) / size**2
@@ -215,6 +234,7 @@ class _Look:
                 "small scene",
                 f"a chip of {size} px is larger than the image of {grid.width} x {grid.height} px (width x height): "
                 f"{share:.0%} of it is padding. Make chip.size_px smaller",
+                _CHIP,
             )
 
 

@@ -17,6 +17,8 @@ from rvbuild.workspaces import find_workspace
 
 STAGES = ("analyze", "chip", "train", "predict", "eval", "bundle", "report")
 BUILDING = (*STAGES, "build")
+CLEANED = (*STAGES, "data")
+"""What `clean` knows: what builds make, and what is made when it is asked for."""
 
 PARTS = {"predict": ("infer", "predict", "mosaic")}
 """The stages that a command does together, where it is more than the one of its name."""

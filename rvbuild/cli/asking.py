@@ -11,7 +11,7 @@ from rvbuild.build import explain
 from rvbuild.build.artifact import Artifact
 from rvbuild.build.decide import State
 from rvbuild.build.execute import versions
-from rvbuild.cli.report import duration, moment, print_json, size_text, styled
+from rvbuild.cli.report import duration, moment, one_a_line, print_json, size_text, styled
 from rvbuild.cli.session import Session, load_all, project_paths, session
 from rvbuild.errors import UsageError
 
@@ -38,12 +38,16 @@ _FILLS = {
 }
 
 
-def row(now: Session, artifact: Artifact) -> dict[str, Any]:
-    """Return what `--json` says of one artifact."""
+def rows(now: Session, artifacts: Sequence[Artifact]) -> list[dict[str, Any]]:
+    """Return what `--json` says of each artifact."""
+    seconds = now.workspace.state.last_seconds()
+    return [_row(now, artifact, seconds.get(artifact.name)) for artifact in artifacts]
+
+
+def _row(now: Session, artifact: Artifact, seconds: float | None) -> dict[str, Any]:
     planned = now.plan[artifact.name]
     record = planned.facts.record
     outputs = [o.path for o in record.outputs.values()] if record else []
-    seconds = now.workspace.state.last_seconds(artifact.name)
     return {
         "project": artifact.project,
         "stage": artifact.stage,
@@ -110,26 +114,26 @@ def status(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbos
             project_paths(words)
         except UsageError as error:
             if as_json:
-                print_json(document([]))
+                print_json(document([]), one_a_line)
             else:
                 click.echo(str(error))
             return 0
     projects = load_all(project_paths(words), overrides)
     with session(projects, say=lambda line: click.echo(line, err=True)) as now:
         now.plan.look(now.artifacts)
-        rows = [row(now, a) for a in now.artifacts]
+        found = rows(now, now.artifacts)
         if as_json:
-            print_json(document(rows))
+            print_json(document(found), one_a_line)
         elif verbosity >= 0:
             several = len(projects) > 1
-            print_table(rows, several)
-            listed = [r for r in rows if verbosity > 0 or r["state"] != "fresh"]
+            print_table(found, several)
+            listed = [r for r in found if verbosity > 0 or r["state"] != "fresh"]
             if listed:
                 click.echo()
             print_rows(listed if verbosity > 0 else listed[:_LISTED], several)
             if verbosity <= 0 and len(listed) > _LISTED:
                 click.echo(f"… and {len(listed) - _LISTED} more artifacts that are not fresh (-v lists all)")
-            click.echo("\n" + summary_line(rows))
+            click.echo("\n" + summary_line(found))
     return 0
 
 

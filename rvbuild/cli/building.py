@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import itertools
-import os
 import tempfile
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ import click
 from rvbuild.build import engine, seal
 from rvbuild.build.artifact import Artifact, Source
 from rvbuild.build.execute import Builder, Did, Outcome
-from rvbuild.build.fingerprint import signature
+from rvbuild.build.fingerprint import is_racy, signature
 from rvbuild.build.worker import Job
 from rvbuild.build.workers import Executor, Inline, Pool
 from rvbuild.build.workspace import locked
@@ -61,9 +61,11 @@ def build(stage: str, words: Sequence[str], options: Options, normal: list[str] 
         ):
             wanted = now.wanted(stage, options.scenes)
             closure = now.plan.closure(a.name for a in wanted)
-            _require_files(projects, closure)
+            _require_files(now, closure)
             now.workspace.sweep()
             now.plan.look(closure)
+            if now.workspace.prints.hashed and not options.dry_run:
+                now.executor.prepare()  # it imports while decisions are made
             if options.dry_run:
                 reporter.close()
                 return _dry_run(now, closure, options)
@@ -77,7 +79,7 @@ def build(stage: str, words: Sequence[str], options: Options, normal: list[str] 
     finally:
         reporter.close()
     if options.as_json:
-        report.print_json(_json(outcomes))
+        report.print_json(_json(outcomes), report.one_a_line)
     elif options.verbosity >= 0:
         click.echo("\n".join(lines))
     return 0 if all(o.did in _DONE for o in outcomes) else 1
@@ -120,19 +122,19 @@ def closure_names(artifacts: Sequence[Artifact], stage: str, scenes: Collection[
     return frozenset(found)
 
 
-def _require_files(projects: Sequence[Project], closure: Sequence[Artifact]) -> None:
+def _require_files(now: Session, closure: Sequence[Artifact]) -> None:
     problems: list[str] = []
-    for project in projects:
+    for project in now.projects:
         scenes = {a.scene for a in closure if a.project == project.name and a.scene is not None}
-        problems += missing_files(project, scenes)
+        problems += missing_files(project, scenes, now.workspace.prints.is_known)
     if problems:
         raise ProjectError(problems)
 
 
 def _dry_run(now: Session, closure: Sequence[Artifact], options: Options) -> int:
-    rows = [asking.row(now, a) for a in closure]
+    rows = asking.rows(now, closure)
     if options.as_json:
-        report.print_json(asking.document(rows))
+        report.print_json(asking.document(rows), report.one_a_line)
     else:
         asking.print_rows([r for r in rows if r["state"] != "fresh" or options.verbosity > 0], len(now.projects) > 1)
         click.echo(asking.summary_line(rows))
@@ -208,8 +210,11 @@ def _seal(
     lines: list[str],
 ) -> None:
     files: dict[str, Any] = dict(before)
-    directories = {str(projects[0].workspace / "projects")} if (projects[0].workspace / "projects").is_dir() else set()
+    directories: dict[str, int | None] = {}
+    if (projects[0].workspace / "projects").is_dir():
+        directories[str(projects[0].workspace / "projects")] = None
     elsewhere: dict[str, str] = {}
+    common = importlib.import_module(f"{rules().__name__}.common")
     for path, found in ((p, s) for project in projects for p, s in project.reads.items()):
         if found is None:
             return
@@ -221,19 +226,22 @@ def _seal(
     for artifact in closure:
         for item in artifact.inputs:
             if isinstance(item, Source):
-                directories |= set(map(str, item.folders))
-                for path in map(str, [*item.files, *itertools.chain.from_iterable(item.companions)]):
+                directories.update(dict.fromkeys(map(str, item.folders)))
+                files |= {str(path): seen for path, seen in item.unread}
+                for path in map(str, itertools.chain(item.files, *item.companions)):
                     if is_url(path):
                         identity = now.workspace.prints.identity(path)
                         if identity is None or identity.by == CONTENT:
                             return
                         elsewhere[path] = identity.digest
                         continue
+                    if path in files:
+                        continue
                     known = state.file(path)
-                    if known is None:
+                    if known is None or is_racy(*known[:2]):
                         return
                     files[path] = known[0]
-                    directories.add(os.path.dirname(path))  # noqa: PTH120 - thousands of files
+                    directories[path.rpartition("/")[0] or "/"] = None
         record = now.plan[artifact.name].facts.record
         for output in record.outputs.values() if record else ():
             path = f"{root}/{output.path}"
@@ -241,6 +249,8 @@ def _seal(
             if found is None or not output.is_as_placed(found):
                 return
             files[path] = found
+    for project in projects:
+        directories |= common.listed(project)
     environment = {name: value for p in projects for name, value in p.env.items()}
     lines = [_nothing(len(closure)), *lines[1:]]
     place = seal.path_of(now.workspace.cache, normal)

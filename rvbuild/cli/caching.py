@@ -11,11 +11,12 @@ from typing import Any
 import click
 
 from rvbuild.build import garbage
-from rvbuild.build.inventory import Inventory, Roots, find_roots, require_records, take_inventory
+from rvbuild.build.inventory import Inventory, find_roots, require_records, take_inventory
+from rvbuild.build.leases import LEASE_S, Lease, Standing
 from rvbuild.build.verify import verify as verify_store
 from rvbuild.build.workspace import Workspace, locked
 from rvbuild.cli import report
-from rvbuild.cli.report import duration, moment, size_text
+from rvbuild.cli.report import duration, moment, size_text, utc
 from rvbuild.errors import UsageError
 
 _SIZES: dict[str, int] = {"": 1, "B": 1} | {
@@ -65,9 +66,10 @@ def stats(as_json: bool) -> int:
     """Print what the store holds, what the workspace shows, and what gc could free."""
     with opened(lock=False) as workspace:
         found = take_inventory(workspace.store)
-        roots = find_roots(workspace.store, workspace.state.records())
-        useless = garbage.choose(workspace.store, found, roots)
-        most = garbage.choose(workspace.store, found, roots, max_size=0)
+        now = workspace.store.now()
+        roots = find_roots(workspace, now)
+        useless = garbage.choose(workspace.store, found, roots, now=now)
+        most = garbage.choose(workspace.store, found, roots, max_size=0, now=now)
         differences = workspace.store.differences()
         names = workspace.state.names()
     data: dict[str, Any] = {
@@ -80,6 +82,16 @@ def stats(as_json: bool) -> int:
         "shown": {"count": roots.artifacts, "size": roots.size},
         "gc": {"size": sum(d.size for d in useless), "most": sum(d.size for d in most)},
         "differences": {"count": len(differences), "keys": sorted(differences)},
+        "workspaces": [
+            {
+                "host": lease.host,
+                "path": lease.path,
+                "standing": lease.standing(now).value,
+                "artifacts": len(lease.keys),
+                "used": utc(lease.used),
+            }
+            for lease in roots.others
+        ],
     }
     if as_json:
         report.print_json(data)
@@ -94,6 +106,8 @@ def stats(as_json: bool) -> int:
         click.echo(f"{name:12} {data[name]['count']:>8}  {size_text(data[name]['size']):>8}  {what}")
     click.echo(f"{'in all':12} {'':8}  {size_text(found.size()):>8}")
     click.echo(f"{'shown':12} {roots.artifacts:>8}  {size_text(roots.size):>8}  artifacts that the workspace shows")
+    for lease in roots.others:
+        click.echo(_of_another(lease, now))
     if differences:
         count = len(differences)
         click.echo(f"{'differences':12} {count:>8}  {'':8}  keys that gave other bytes at another time or place:")
@@ -123,16 +137,20 @@ def gc(max_size: str | None, older_than: str | None, dry_run: bool, grace: str |
         workspace.sweep()
         found = take_inventory(workspace.store)
         require_records(workspace.root, workspace.state.records())
-        roots = find_roots(workspace.store, workspace.state.records())
-        drops = garbage.choose(workspace.store, found, roots, **limits)
+        now = workspace.store.now()
+        roots = find_roots(workspace, now)
+        drops = garbage.choose(workspace.store, found, roots, now=now, **limits)
         names = workspace.state.names()
         if dry_run:
             _list(drops, names, found)
         else:
-            for registration in roots.gone:
-                registration.unlink(missing_ok=True)
             drops = list(garbage.remove(workspace.store, drops))
-    _sum_up(found, roots, drops, limits["max_size"], dry_run)
+            for lease in roots.others:
+                if not lease.counts(now):
+                    lease.file.unlink(missing_ok=True)
+    _sum_up(found, drops, limits["max_size"], dry_run)
+    for lease in roots.others:
+        click.echo(_of_another(lease, now))
     return 0
 
 
@@ -146,7 +164,22 @@ def _list(drops: list[garbage.Drop], names: dict[str, str], found: Inventory) ->
         click.echo(f"{what:28} {drop.name[:32]:32} {took:>12} {size_text(drop.size):>8}  last used {moment(drop.used)}")
 
 
-def _sum_up(found: Inventory, roots: Roots, drops: list[garbage.Drop], max_size: int | None, dry_run: bool) -> None:
+_STANDINGS = {
+    Standing.HERE: "what it shows stays",
+    Standing.AWAY: f"what it shows stays until it was not used for {LEASE_S / 86400:.0f} days",
+    Standing.GONE: "is there no more: what it showed does not count",
+    Standing.EXPIRED: f"was not used for {LEASE_S / 86400:.0f} days: what it shows does not count",
+}
+
+
+def _of_another(lease: Lease, now: float) -> str:
+    """Return a line about another workspace that uses the store."""
+    standing = lease.standing(now)
+    where = lease.path if standing is Standing.HERE else f"{lease.host}:{lease.path}"
+    return f"workspace {where} ({len(lease.keys)} artifacts, last used {moment(lease.used)}): {_STANDINGS[standing]}"
+
+
+def _sum_up(found: Inventory, drops: list[garbage.Drop], max_size: int | None, dry_run: bool) -> None:
     freed = sum(d.size for d in drops)
     left = found.size() - freed
     actions = [d for d in drops if d.kind is garbage.Kind.ACTION]
@@ -156,11 +189,6 @@ def _sum_up(found: Inventory, roots: Roots, drops: list[garbage.Drop], max_size:
     if max_size is not None and left > max_size:
         click.echo(
             f"more than {size_text(max_size)}: what workspaces show, and what was used in the last minutes, stays"
-        )
-    if roots.elsewhere:
-        click.echo(
-            f"{roots.elsewhere} workspaces of other machines use this store: what they show is not protected",
-            err=True,
         )
 
 

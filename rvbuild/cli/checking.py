@@ -11,9 +11,10 @@ from typing import Any
 
 import click
 
-from rvbuild.build.artifact import Artifact, Source
+from rvbuild.build.artifact import Artifact, Source, digest
 from rvbuild.build.decide import State
 from rvbuild.build.execute import Did
+from rvbuild.build.plan import Plan
 from rvbuild.build.worker import Job
 from rvbuild.build.workers import Executor
 from rvbuild.build.workspace import Workspace, locked
@@ -21,10 +22,10 @@ from rvbuild.checks import project as across
 from rvbuild.checks import resources
 from rvbuild.checks.findings import Finding, Level
 from rvbuild.cli import report, showing
-from rvbuild.cli.session import Session, jobs_default, load_all, make_executor, project_paths, rules
+from rvbuild.cli.session import Session, code_of, jobs_default, load_all, make_executor, project_paths, rules
 from rvbuild.errors import ProjectError
 from rvbuild.progress import Silent
-from rvbuild.project import Project, missing_files
+from rvbuild.project import Project, Scene, missing_files
 
 _BATCH = 25
 """Scenes that a worker looks at in one job."""
@@ -42,13 +43,16 @@ def check(words: Sequence[str], overrides: Sequence[str], deep: bool = False) ->
     executor = make_executor(workspace)
     try:
         facts = {project.name: _facts(project, workspace, executor, None) for project in projects}
-        cut = {project.name: _cut(project, workspace) for project in projects}
+        shared = {project.name: _shared(project, facts[project.name], workspace, executor) for project in projects}
+        artifacts = [a for project in projects for a in rules().chip.artifacts(project, "")]
+        plan = Plan(workspace, artifacts, lambda views: [None] * len(views))
+        cut = {project.name: _cut(plan, project) for project in projects}
     finally:
         executor.close()
         workspace.close()
     if deep:
         facts = {project.name: _surveyed(project, facts[project.name]) for project in projects}
-    found = {project.name: _findings(project, facts[project.name], cut[project.name]) for project in projects}
+    found = {p.name: _findings(p, facts[p.name], shared[p.name], cut[p.name]) for p in projects}
     errors = [line for project in projects for line in tell(project, _of(found[project.name], Level.ERROR))]
     warnings = [line for project in projects for line in tell(project, _of(found[project.name], Level.WARNING))]
     for line in warnings:
@@ -82,6 +86,8 @@ def before_build(now: Session, closure: Sequence[Artifact], keep_going: bool, sa
         With all errors.
     """
     pending = [a for a in closure if now.plan[a.name].decision.state not in _DONE]
+    if pending:
+        now.executor.prepare()
     errors: list[str] = []
     for project in now.projects:
         of_project = [a for a in pending if a.project == project.name]
@@ -93,13 +99,10 @@ def before_build(now: Session, closure: Sequence[Artifact], keep_going: bool, sa
                 roles.setdefault(artifact.scene, set()).update(i.role for i in artifact.inputs if isinstance(i, Source))
         scenes = {a.scene for a in closure if a.project == project.name and a.scene is not None}
         stages = {a.stage for a in of_project}
-        findings = [
-            finding
-            for finding in _findings(
-                project, _facts(project, now.workspace, now.executor, scenes), _cut(project, now.workspace)
-            )
-            if _concerns(finding, roles, stages)
-        ]
+        facts = _facts(project, now.workspace, now.executor, scenes)
+        shared = _shared(project, facts, now.workspace, now.executor)
+        every = _findings(project, facts, shared, _cut(now.plan, project))
+        findings = [finding for finding in every if _concerns(finding, roles, stages)]
         for line in tell(project, _of(findings, Level.WARNING)):
             say(line)
         errors += tell(project, _of(findings, Level.ERROR))
@@ -112,8 +115,9 @@ def before_build(now: Session, closure: Sequence[Artifact], keep_going: bool, sa
 def tell(project: Project, findings: Iterable[Finding]) -> list[str]:
     """Return findings for people, each with its place in the project file; many of one kind together."""
     groups: dict[tuple[str, str], list[Finding]] = {}
+    scenes = {scene.id: scene for scene in project.scenes}
     for finding in findings:
-        groups.setdefault((_where(project, finding), finding.kind), []).append(finding)
+        groups.setdefault((_where(project, finding, scenes), finding.kind), []).append(finding)
     lines = []
     for (where, _), members in groups.items():
         several = len(members) > _SHOWN
@@ -134,11 +138,24 @@ _LISTED = 8
 """Scenes that are named when many share a finding."""
 
 
-def _where(project: Project, finding: Finding) -> str:
+def _where(project: Project, finding: Finding, scenes: Mapping[str, Scene]) -> str:
     """Return the place in the project file of what a finding is about."""
-    base = next((scene.base for scene in project.scenes if scene.id == finding.scene), "")
-    written = project.written.get((base, finding.part), ()) if finding.part else ()
-    return written[0].where if written else str(project.path).removeprefix(f"{project.workspace}/")
+    scene = scenes.get(finding.scene)
+    base = scene.base if scene is not None else ""
+    if finding.key:
+        return project.where(finding.key, base)
+    if written := project.written.get((base, finding.part), ()):
+        named = (at for at, path in zip(written, _files(scene, finding.part), strict=True) if path in finding.text)
+        return next(named, written[0]).where
+    return project.where(scene.key if scene is not None else ())
+
+
+def _files(scene: Scene | None, part: str) -> Sequence[str]:
+    """Return the files of one part of a scene."""
+    if scene is None:
+        return ()
+    labels = scene.labels.files if scene.labels else ()
+    return {"image": scene.image.files, "labels": labels, "aoi": scene.aoi}[part]
 
 
 def _text(project: Project, finding: Finding) -> str:
@@ -157,15 +174,17 @@ def _concerns(finding: Finding, roles: Mapping[str, set[str]], stages: Collectio
     return "chip" in stages or "train" in stages
 
 
-def _findings(project: Project, facts: Mapping[str, Any], cut: Collection[str]) -> list[Finding]:
+def _findings(
+    project: Project, facts: Mapping[str, Any], shared: Iterable[Mapping[str, Any]], cut: Collection[str]
+) -> list[Finding]:
     """Return all findings about a project; `cut` are the scenes that have chips."""
     to_cut = [id_ for id_ in facts if id_ not in cut]
-    return [*across.findings(project, facts), *resources.findings(project, facts, to_cut)]
+    return [*across.findings(project, facts, shared), *resources.findings(project, facts, to_cut)]
 
 
 def _surveyed(project: Project, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return facts to which all pixels of the scenes that could be opened have been added."""
-    broken = {id_ for id_, one in facts.items() if any(p[0] == Level.ERROR.value for p in one["problems"])}
+    broken = {id_ for id_, one in facts.items() if _broken(one)}
     whole = replace(project, scenes=tuple(scene for scene in project.scenes if scene.id not in broken))
     reporter = report.make(False, 0, False)
     try:
@@ -180,7 +199,7 @@ def _surveyed(project: Project, facts: Mapping[str, Any]) -> dict[str, Any]:
     found = across.with_surveys(facts, surveys, labels)
     for id_, message in failed.items():
         if id_ is not None:
-            problem = [Level.ERROR.value, "", "unreadable", message]
+            problem = [Level.ERROR.value, "", "unreadable", message, []]
             found[id_] = {**found[id_], "problems": [*found[id_]["problems"], problem]}
     return found
 
@@ -189,24 +208,59 @@ def _facts(
     project: Project, workspace: Workspace, executor: Executor, scenes: Collection[str] | None
 ) -> dict[str, Any]:
     """Return what is known of scenes, looking only at those whose answer is not kept."""
-    requests = list(_rule().requests(project, scenes))
-    keys = {request.scene: request.key() for request in requests}
-    kept = {id_: workspace.state.view(key, _rule().NAME) for id_, key in keys.items()}
-    facts = {id_: json.loads(text) for id_, text in kept.items() if text is not None}
+    rule, state = _rule(), workspace.state
+    requests = list(rule.requests(project, scenes))
+    keys, name = rule.keys(requests), _name(rule.RUN, project, workspace)
+    kept = state.views(keys.values(), name)
+    known = [(id_, kept[key]) for id_, key in keys.items() if key in kept]
+    # As one document: thousands are read faster.
+    facts = dict(zip((id_ for id_, _ in known), json.loads(f"[{','.join(text for _, text in known)}]"), strict=True))
     new = [request for request in requests if request.scene not in facts]
     if new:
         for request, answer in zip(new, _ask(new, workspace, executor), strict=True):
             facts[request.scene] = answer
-        unchanged = [r for r in new if r.key() == keys[r.scene]]
-        workspace.state.remember_views((keys[r.scene], _rule().NAME, json.dumps(facts[r.scene])) for r in unchanged)
+        # What cannot be read may be readable next time, whatever it was that was in the way.
+        again = rule.keys(request for request in new if not _broken(facts[request.scene]))
+        good = [id_ for id_, key in again.items() if key == keys[id_]]
+        state.remember_views((keys[id_], name, json.dumps(facts[id_])) for id_ in good)
     return facts
 
 
-def _cut(project: Project, workspace: Workspace) -> set[str]:
+def _name(run: str, project: Project, workspace: Workspace) -> str:
+    """Return the name under which answers are kept: that of the code that gives them."""
+    return f"{run} {code_of(_rule(), project, workspace)}"
+
+
+def _broken(facts: Mapping[str, Any]) -> bool:
+    """Tell whether a scene has an error."""
+    return any(level == Level.ERROR.value for level, *_ in facts["problems"])
+
+
+def _shared(
+    project: Project, facts: Mapping[str, Any], workspace: Workspace, executor: Executor
+) -> list[dict[str, Any]]:
+    """Return which scenes show ground that is in an earlier split, too; kept for as long as the scenes stay there."""
+    scenes = [
+        {"id": scene.id, "base": scene.base, "split": scene.split, "ground": facts[scene.id]["ground"]}
+        for scene in project.scenes
+        # Of a scene without labels nothing is learnt, and nothing is evaluated.
+        if scene.labels is not None and "ground" in facts.get(scene.id, ())
+    ]
+    if len({scene["split"] for scene in scenes}) < 2:
+        return []
+    key, name = digest(scenes), _name(_rule().RUN_SHARED, project, workspace)
+    kept = workspace.state.view(key, name)
+    if kept is None:
+        kept = json.dumps(executor.run(Job(_rule().RUN_SHARED, {"scenes": scenes}, reports=False), Silent()))
+        workspace.state.remember_views([(key, name, kept)])
+    found: list[dict[str, Any]] = json.loads(kept)
+    return found
+
+
+def _cut(plan: Plan, project: Project) -> set[str]:
     """Return the scenes that have chips."""
-    records = workspace.state.records()
-    names = {a.scene: a.name for a in rules().chip.artifacts(project, "") if a.scene is not None}
-    return {scene for scene, name in names.items() if name in records and not records[name].cleaned}
+    chips = (a for a in plan.artifacts.values() if a.project == project.name and a.stage == "chip")
+    return {a.scene for a in chips if a.scene is not None and plan.is_shown(a.name)}
 
 
 def _ask(requests: Sequence[Any], workspace: Workspace, executor: Executor) -> list[dict[str, Any]]:

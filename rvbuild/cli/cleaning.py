@@ -9,7 +9,7 @@ import click
 from rvbuild.build.artifact import Artifact, trajectory
 from rvbuild.build.history import Name
 from rvbuild.build.workspace import locked
-from rvbuild.cli import STAGES, stages_of
+from rvbuild.cli import CLEANED, stages_of
 from rvbuild.cli.report import size_text
 from rvbuild.cli.session import Session, load_all, project_paths, session
 from rvbuild.errors import UsageError, nearest
@@ -24,11 +24,11 @@ def clean(words: Sequence[str], keep_cache: bool, verbosity: int) -> int:
     With `keep_cache` the files go and the store keeps what they hold, so that the next build restores them.
     """
     stages = [w for w in words if not w.endswith(".toml")]
-    known = list(dict.fromkeys(s for stage in STAGES for s in stages_of(stage)))
+    known = list(dict.fromkeys(s for stage in CLEANED for s in stages_of(stage)))
     for stage in stages:
         if stage not in known:
             raise UsageError(f"clean {stage}: no such stage{nearest(stage, known)} (stages: {', '.join(known)})")
-    meant = [s for stage in stages or STAGES for s in stages_of(stage)]
+    meant = [s for stage in stages or CLEANED for s in stages_of(stage)]
     projects = load_all(project_paths([w for w in words if w.endswith(".toml")]), ())
 
     def say(line: str) -> None:
@@ -56,6 +56,7 @@ def clean(words: Sequence[str], keep_cache: bool, verbosity: int) -> int:
                     say(f"  {_places(paths)}  ({size_text(sum(sizes.get(p, 0) for p in paths))})")
             if verbosity == 0 and len(removed) > _LISTED:
                 say(f"  … and {len(removed) - _LISTED} more artifacts (-v lists all files)")
+        now.workspace.renew_lease()
     return 0
 
 

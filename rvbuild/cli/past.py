@@ -18,7 +18,7 @@ from rvbuild.build.state import Entry
 from rvbuild.build.store import Store
 from rvbuild.build.workspace import Workspace
 from rvbuild.cli import STAGES, stages_of
-from rvbuild.cli.report import duration, moment, print_json, styled
+from rvbuild.cli.report import duration, moment, print_json, styled, utc
 from rvbuild.cli.session import Session, load_all, project_paths, session
 from rvbuild.errors import UsageError, nearest
 
@@ -75,7 +75,7 @@ def _matching(
 def _row(entry: Entry, number: int | None) -> dict[str, Any]:
     name = Name.of(entry.artifact)
     return {
-        "at": datetime.datetime.fromtimestamp(entry.at, datetime.UTC).isoformat(timespec="seconds"),
+        "at": utc(entry.at),
         "project": name.project,
         "stage": name.stage,
         "scene": name.scene,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,20 +39,32 @@ def moment(at: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
 
 
+def utc(at: float) -> str:
+    """Return a time, in seconds since the epoch, as ISO 8601 in UTC."""
+    return datetime.datetime.fromtimestamp(at, datetime.UTC).isoformat(timespec="seconds")
+
+
 def styled(text: str, colour: str | None) -> str:
     """Return a text in a colour, unless the user wants none (https://no-color.org) or the terminal has none."""
     plain = colour is None or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     return text if plain else click.style(text, fg=colour)
 
 
-def print_json(value: Any, indent: int = 1) -> None:
-    """Print JSON for programs: letters as they are where standard output can hold them, else escaped."""
-    text = json.dumps(value, indent=indent, ensure_ascii=False)
+def print_json(value: Any, form: Callable[[Any, bool], str] | None = None, indent: int = 1) -> None:
+    """Print JSON for programs: letters as they are where standard output can hold them, else escaped.
+
+    `form` makes the text of a value, given whether letters must be escaped; without, it is indented.
+    """
+
+    def text(escaped: bool) -> str:
+        return json.dumps(value, indent=indent, ensure_ascii=escaped) if form is None else form(value, escaped)
+
+    plain = text(False)
     try:
-        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+        plain.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:
-        text = json.dumps(value, indent=indent)
-    click.echo(text)
+        plain = text(True)
+    click.echo(plain)
 
 
 def size_text(size: float) -> str:
@@ -63,6 +76,13 @@ def size_text(size: float) -> str:
         if size < 999.5:
             return f"{size:.1f} {unit}" if size < 9.95 else f"{size:.0f} {unit}"
     return f"{size / 1000:.1f} TB"
+
+
+def one_a_line(document: Mapping[str, Any], escaped: bool) -> str:
+    """Return an object as JSON, with each artifact on a line of its own: there may be thousands."""
+    artifacts = ",\n  ".join(json.dumps(item, ensure_ascii=escaped) for item in document["artifacts"])
+    rest = "".join(f',\n "{k}": {json.dumps(v, ensure_ascii=escaped)}' for k, v in document.items() if k != "artifacts")
+    return f'{{"artifacts": [\n  {artifacts}\n ]{rest}}}' if artifacts else f'{{"artifacts": []{rest}}}'
 
 
 class Plain:
@@ -225,12 +245,12 @@ def make(several: bool, verbosity: int, as_json: bool) -> Plain:
 def where(root: Path, outputs: Iterable[str], shown: tuple[str, ...]) -> list[str]:
     """Return the lines that say where results are: outputs a person opens, as paths from here."""
     best: dict[int, list[str]] = {}
+    ranks = {name: rank for rank, name in enumerate(shown)}
     for path in outputs:
-        name = Path(path).name
-        for rank, wanted in enumerate(shown):
-            if name == wanted:
-                best.setdefault(rank, []).append(path)
-        if Path(path).suffix in (".zip", ".geojson", ".gpkg", ".fgb", ".vrt"):
+        rank = ranks.get(path.rpartition("/")[2])
+        if rank is not None:
+            best.setdefault(rank, []).append(path)
+        if path.endswith((".zip", ".geojson", ".gpkg", ".fgb", ".vrt")):
             best.setdefault(-1, []).append(path)
     lines = []
     for rank in sorted(best):

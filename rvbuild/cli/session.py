@@ -143,16 +143,16 @@ def session(
     say: Callable[[str], None],
     inline: bool = False,
     forced: Callable[[list[Artifact]], frozenset[str]] | None = None,
-    artifacts: list[Artifact] | None = None,
+    artifacts: Callable[[Sequence[Project], Workspace], list[Artifact]] | None = None,
 ) -> Iterator[Session]:
-    """Open the workspace of `projects` and plan them: all their artifacts, or those given."""
+    """Open the workspace of `projects` and plan what `artifacts` returns; by default all that they build."""
     workspace = Workspace(projects[0].workspace, say)
     executor: Executor | None = None
     try:
         executor = make_executor(workspace, inline)
-        artifacts = all_artifacts(projects, workspace) if artifacts is None else artifacts
-        plan = Plan(workspace, artifacts, view_runner(executor), forced(artifacts) if forced else frozenset())
-        yield Session(workspace, list(projects), artifacts, executor, plan)
+        every = (artifacts or all_artifacts)(projects, workspace)
+        plan = Plan(workspace, every, view_runner(executor), forced(every) if forced else frozenset())
+        yield Session(workspace, list(projects), every, executor, plan)
     finally:
         if executor is not None:
             executor.close()
@@ -162,11 +162,23 @@ def session(
 def all_artifacts(projects: Sequence[Project], workspace: Workspace) -> list[Artifact]:
     """Return the artifacts of all `projects`."""
     found: list[Artifact] = []
-    lock = importlib.import_module(f"{rules().__name__}.lock")
-    tags = {task: lock.code_tags(task, workspace.state) for task in sorted({p.task for p in projects})}
+    tags = {task: code_tags(task, workspace) for task in sorted({p.task for p in projects})}
     for project in projects:
         found += rules().artifacts(project, tags[project.task])
     return found
+
+
+def code_tags(task: str, workspace: Workspace) -> dict[str, str]:
+    """Return stage -> digest of its code, for stages whose code differs from the released one."""
+    lock = importlib.import_module(f"{rules().__name__}.lock")
+    found: dict[str, str] = lock.code_tags(task, workspace.state)
+    return found
+
+
+def code_of(rule: Any, project: Project, workspace: Workspace) -> str:
+    """Return the digest of the code of a rule that is not locked."""
+    lock = importlib.import_module(f"{rules().__name__}.lock")
+    return str(lock.code_of(rule, project.task, workspace.state))
 
 
 def jobs_default() -> int:

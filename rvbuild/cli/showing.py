@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
 
 from rvbuild.build import engine
+from rvbuild.build.artifact import Artifact
 from rvbuild.build.execute import Builder, Did, Outcome
-from rvbuild.build.workspace import locked
+from rvbuild.build.workspace import Workspace, locked
 from rvbuild.cli import report
-from rvbuild.cli.session import Session, jobs_default, load_all, project_paths, rules, session
+from rvbuild.cli.session import Session, code_tags, jobs_default, load_all, project_paths, rules, session
 from rvbuild.errors import ProjectError
 from rvbuild.project import Project, missing_files
 
@@ -44,31 +45,29 @@ def data(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbosit
     return 1 if failed else 0
 
 
-class surveys:  # noqa: N801 - used as a function: a context manager
-    """Brings the surveys of projects up to date; gives the session and what became of each."""
-
-    def __init__(self, projects: Sequence[Project], reporter: Any) -> None:
-        rule = importlib.import_module(f"{rules().__name__}.data")
-        self._artifacts = [artifact for project in projects for artifact in rule.artifacts(project, "")]
-        self._session = session(projects, say=reporter.note, artifacts=self._artifacts)
-        self._reporter = reporter
-
-    def __enter__(self) -> tuple[Session, list[Outcome]]:
-        now = self._session.__enter__()
-        now.plan.look(self._artifacts)
-        builder = Builder(now.plan, now.executor, self._reporter)
+@contextlib.contextmanager
+def surveys(projects: Sequence[Project], reporter: Any) -> Iterator[tuple[Session, list[Outcome]]]:
+    """Bring the surveys of projects up to date; give the session and what became of each. The workspace is locked."""
+    with session(projects, say=reporter.note, artifacts=_artifacts) as now:
+        now.workspace.sweep()
+        now.plan.look(now.artifacts)
+        builder = Builder(now.plan, now.executor, reporter)
         try:
-            to_do = builder.to_do(a.name for a in self._artifacts)
+            to_do = builder.to_do(a.name for a in now.artifacts)
             engine.run(to_do, builder, jobs_default(), True)
         except BaseException:
             builder.interrupt()
             raise
-        for artifact in self._artifacts:
+        for artifact in now.artifacts:
             builder.skip(artifact.name, "not reached")
-        return now, [builder.outcomes[a.name] for a in self._artifacts]
+        yield now, [builder.outcomes[a.name] for a in now.artifacts]
 
-    def __exit__(self, *exception: Any) -> None:
-        self._session.__exit__(*exception)
+
+def _artifacts(projects: Sequence[Project], workspace: Workspace) -> list[Artifact]:
+    """Return the surveys of projects."""
+    tags = {task: code_tags(task, workspace) for task in sorted({p.task for p in projects})}
+    rule = rules().ASIDE["data"]
+    return [a for project in projects for a in rule.artifacts(project, tags[project.task].get("data", ""))]
 
 
 def _read(now: Session, project: Project) -> dict[str, Any]:

@@ -88,6 +88,7 @@ def _rests_on(stage: str, words: Sequence[str], options: building.Options, befor
                     if isinstance(item, Source):
                         paths.update(map(str, item.files))
                         paths.update(str(path) for beside in item.companions for path in beside)
+                        paths.update(str(path) for path, _ in item.unread)
     return {path: signature(path) for path in paths}
 
 

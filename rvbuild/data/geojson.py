@@ -44,7 +44,7 @@ def collection(features: Iterable[tuple[Ring, dict[str, Any]]], *, crs: str | No
         Pairs of a ring and the feature's properties.
     crs
         An URN such as `urn:ogc:def:crs:EPSG::32616`. RFC 7946 knows only longitude and latitude, but GDAL reads
-        and writes this older member. Without it the coordinates are pixels (column, row).
+        and writes this older member. Without it they are whatever the images have.
     """
     lines = [
         json.dumps(

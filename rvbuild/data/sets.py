@@ -41,7 +41,8 @@ def fetch(name: str, root: Path, *, wheels: Path | None = None, say: Say = lambd
     return written
 
 
-# Yellowstone: two aerial images of forest with a box around every tree. No georeference: coordinates are pixels.
+# Yellowstone: two aerial images of forest with a box around every tree. They have no georeference. World files give them
+# coordinates: x is the column, y minus the row. So does QGIS by itself, in which the y axis points up.
 # The boundary is a multiple of 128 px next to 70 % of the width, so that chips fit on both sides without waste.
 _YELLOWSTONE = {
     "528": ("2019_YELL_2_528000_4978000_image_crop2.xml", 1664),  # id: annotation, column of the boundary
@@ -49,14 +50,20 @@ _YELLOWSTONE = {
 }
 
 
+_PIXELS_WORLD = "1\n0\n0\n-1\n0.5\n-0.5\n"
+"""A world file: pixels of 1 x 1, and the centre of the first."""
+
+
 def _draw_yellowstone(folder: Path) -> dict[str, str]:
     files = {}
     for name, (annotation, split_px) in _YELLOWSTONE.items():
         width, height, boxes = read_voc(folder / annotation)
-        files[f"{name}_crowns.geojson"] = collection((ellipse(*box), {"class": "crown"}) for box in boxes)
-        files[f"{name}_west.geojson"] = collection([(rectangle(0, 0, split_px, height), {})])
-        files[f"{name}_east.geojson"] = collection([(rectangle(split_px, 0, width, height), {})])
-    return files
+        upright = ((x0, -y1, x1, -y0) for x0, y0, x1, y1 in boxes)
+        files[f"{name}_crowns.geojson"] = collection((ellipse(*box), {"class": "crown"}) for box in upright)
+        files[f"{name}_west.geojson"] = collection([(rectangle(0, -height, split_px, 0), {})])
+        files[f"{name}_east.geojson"] = collection([(rectangle(split_px, -height, width, 0), {})])
+        files[str(Path(annotation).with_suffix(".pgw"))] = _PIXELS_WORLD
+    return {**files, "OSBS_029.pgw": _PIXELS_WORLD}
 
 
 def read_voc(path: Path) -> tuple[int, int, list[tuple[float, float, float, float]]]:

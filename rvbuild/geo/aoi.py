@@ -68,6 +68,10 @@ class Aoi:
         """Return whether the centre of each pixel lies in the area: (H, W) bool, False outside the scene."""
         return self._burner.read(window, outside=0).astype(bool)
 
+    def outline(self) -> Any:
+        """Return the area as a polygon or several, in pixel coordinates (x = column, y = row)."""
+        return self._union
+
     def _box(self, window: Window) -> Any | None:
         part = window.clip(self.grid.height, self.grid.width)
         if not (part.height and part.width):
@@ -107,6 +111,12 @@ class Part(Aoi):
         """Tell of points in pixel coordinates, (N,) each, whether they lie in the part."""
         found = self.blocks.contains_points(x, y)
         return found if self._aoi is None else found & self._aoi.contains_points(x, y)
+
+    def outline(self) -> Any:
+        """Return the part as a polygon or several, in pixel coordinates (x = column, y = row)."""
+        boxes = [shapely.box(w.col, w.row, w.col_stop, w.row_stop) for w in self.blocks.windows(self.bounds)]
+        found = shapely.union_all(boxes)
+        return found if self._aoi is None else shapely.intersection(found, self._aoi.outline())
 
     def mask(self, window: Window) -> NDArray[np.bool_]:
         """Return whether the centre of each pixel lies in the part: (H, W) bool, False outside the scene."""

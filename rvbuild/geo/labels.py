@@ -45,7 +45,7 @@ def open_labels(
     files
         Rasters (one, or several as a mosaic) or vector files (read one after the other).
     settings_labels
-        The labels slice of the project; its `kind` is `raster` or `vector`.
+        The labels slice of the project; its `kind` is `raster`, `vector`, or `layers` of both.
     grid
         Of the scene's image. Labels come on this grid.
     classes, null_id
@@ -65,4 +65,8 @@ def open_labels(
         from rvbuild.geo.labels_vector import VectorLabels
 
         return VectorLabels(files, settings_labels, grid, classes, null_id)
+    if kind == "layers":
+        from rvbuild.geo.labels_layers import LayeredLabels
+
+        return LayeredLabels(files, settings_labels, grid, classes, null_id)
     raise ValueError(f"labels of unknown kind {kind!r}")

@@ -56,24 +56,32 @@ class RasterLabels:
             raise
 
     def read(self, window: Window) -> Labels:
-        """Return the class ids in a window: (H, W) uint8.
+        """Return the class ids in a window: (H, W) uint8, the null class where there is no data.
 
         Raises
         ------
         DataError
             A pixel holds a value or a colour that stands for no class, and `labels.other` names no class for it.
         """
+        return self.read_said(window)[0]
+
+    def read_said(self, window: Window) -> tuple[Labels, Mask]:
+        """Return the class ids in a window as `read` does, and where there is data: (H, W) bool."""
         if self._place is None:
             values, valid = self._read_nearest(window)
         else:
             values, valid = self._read_in_place(window, self._place)
         labels = self._decoder.decode(values)
-        if not valid.all():
-            labels[~valid.all(axis=0)] = self._null_id
+        said: Mask = np.all(valid, axis=0)
+        nothing = self._decoder.nothing(values)
+        if nothing is not None:
+            said = said & ~nothing
+        if not said.all():
+            labels[~said] = self._null_id
         if self._other == _UNKNOWN and (unknown := labels == _UNKNOWN).any():
             message = self._decoder.complain(values, unknown, window, self._files)
             raise LabelValueError(message, self._decoder.count(values, unknown))
-        return labels
+        return labels, said
 
     def digest(self, window: Window) -> None:
         """Return None: to know pixels is to read them."""
@@ -214,6 +222,9 @@ class _IdDecoder:
         labels: Labels = table[inverse.reshape(values[0].shape)]
         return labels
 
+    def nothing(self, values: Image) -> None:
+        """Return None: only pixels without data say nothing."""
+
     def complain(self, values: Image, unknown: Mask, window: Window, files: Sequence[Path]) -> str:
         """Return the message about the first value that stands for no class."""
         row, col = (int(index) for index in np.argwhere(unknown)[0])
@@ -238,6 +249,7 @@ class _RgbDecoder:
     def __init__(
         self, source: RasterSource, classes: Classes, other: int, nodata: Sequence[float | None], null_id: int
     ) -> None:
+        self._nothing: int | None = None
         self._palette: NDArray[np.uint8] | None = None
         if source.count == 1:
             self._palette = _palette_of(source)
@@ -253,12 +265,17 @@ class _RgbDecoder:
             self._table[red << 16 | green << 8 | blue] = index
         if self._palette is None and None not in nodata:
             red, green, blue = (int(value) for value in nodata if value is not None)
-            self._table[red << 16 | green << 8 | blue] = null_id
+            self._nothing = red << 16 | green << 8 | blue
+            self._table[self._nothing] = null_id
 
     def decode(self, values: Image) -> Labels:
         """Return the class ids of (3, H, W) colours or (1, H, W) palette indices: (H, W) uint8."""
         labels: Labels = np.take(self._table, self._codes(values))
         return labels
+
+    def nothing(self, values: Image) -> Mask | None:
+        """Return which pixels say nothing beside those without data: those of the colour of nodata, if there is one."""
+        return None if self._nothing is None else self._codes(values) == self._nothing
 
     def complain(self, values: Image, unknown: Mask, window: Window, files: Sequence[Path]) -> str:
         """Return the message about the first colour that stands for no class."""

@@ -18,7 +18,8 @@ _VERSION = "3.22.0"
 _FILL_ALPHA = 96
 """Of 255: the imagery below stays visible."""
 
-Geometry = Literal["polygon", "point"]
+Geometry = Literal["polygon", "box", "point"]
+"""Boxes are not filled: they overlap."""
 
 
 def style_path(file: Path) -> Path:
@@ -27,7 +28,7 @@ def style_path(file: Path) -> Path:
 
 
 def write_raster_style(file: Path, classes: Classes) -> Path:
-    """Write the style of a raster of class ids: the colours and names of the classes; return its path."""
+    """Write the style of a raster of class ids: colours and names of the classes that are given; return its path."""
     root = _root()
     pipe = SubElement(root, "pipe")
     renderer = SubElement(
@@ -35,11 +36,11 @@ def write_raster_style(file: Path, classes: Classes) -> Path:
     )
     SubElement(renderer, "rasterTransparency")
     entries = SubElement(renderer, "colorPalette")
-    for index, item in enumerate(classes):
+    for item in classes:
         SubElement(
             entries,
             "paletteEntry",
-            value=str(index),
+            value=str(item["id"]),
             color=str(item["color"]),
             label=str(item["name"]),
             alpha="255",
@@ -48,6 +49,33 @@ def write_raster_style(file: Path, classes: Classes) -> Path:
     SubElement(pipe, "huesaturation", saturation="0", grayscaleMode="0")
     # Classes are never blended into one another.
     SubElement(pipe, "rasterresampler", maxOversampling="1")
+    SubElement(root, "blendMode").text = "0"
+    return _write(root, file)
+
+
+def write_score_style(file: Path, count: int, kind: Literal["float32", "uint8"]) -> Path:
+    """Write the style of a raster of `count` scores: the first in greys from 0 to 1; return its path.
+
+    By itself QGIS would take the scores of three classes for red, green and blue.
+    """
+    root = _root()
+    pipe = SubElement(root, "pipe")
+    renderer = SubElement(
+        pipe,
+        "rasterrenderer",
+        type="singlebandgray",
+        grayBand="1",
+        gradient="BlackToWhite",
+        opacity="1",
+        # The mask of the file comes as one more band.
+        alphaBand=str(count + 1) if kind == "uint8" else "-1",
+        nodataColor="",
+    )
+    SubElement(SubElement(renderer, "minMaxOrigin"), "limits").text = "None"
+    # QGIS applies the scale of the file: bytes, too, are 0 to 1.
+    stretch = SubElement(renderer, "contrastEnhancement")
+    for key, value in {"minValue": "0", "maxValue": "1", "algorithm": "StretchToMinimumMaximum"}.items():
+        SubElement(stretch, key).text = value
     SubElement(root, "blendMode").text = "0"
     return _write(root, file)
 
@@ -77,18 +105,19 @@ def _symbol(name: str, color: Sequence[int], geometry: Geometry) -> Element:
     opaque, faint = (",".join(map(str, (*color, alpha))) for alpha in (255, _FILL_ALPHA))
     symbol = Element(
         "symbol",
-        type="fill" if geometry == "polygon" else "marker",
+        type="marker" if geometry == "point" else "fill",
         name=name,
         alpha="1",
         force_rhr="0",
         clip_to_extent="1",
     )
-    if geometry == "polygon":
+    if geometry != "point":
         layer, options = "SimpleFill", {"color": faint, "outline_color": opaque, "outline_width": "0.4"}
+        options["style"] = "solid" if geometry == "polygon" else "no"
     else:
         layer, options = "SimpleMarker", {"name": "circle", "color": opaque, "outline_color": "35,35,35,255"}
         options |= {"outline_width": "0.2", "size": "2", "size_unit": "MM"}
-    options |= {"style" if geometry == "polygon" else "outline_style": "solid", "outline_width_unit": "MM"}
+    options |= {"outline_style": "solid", "outline_width_unit": "MM"}
     table = SubElement(
         SubElement(symbol, "layer", {"class": layer, "enabled": "1", "locked": "0", "pass": "0"}), "Option", type="Map"
     )

@@ -21,6 +21,7 @@ from rvbuild.geo.environment import not_georeferenced_is_fine
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.windows import Window
 from rvbuild.urls import Url
+from rvbuild.zipped import Zipped
 
 Image = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -69,7 +70,8 @@ def open_dataset(path: Path) -> Any:
     away = isinstance(path, Url)
     try:
         with not_georeferenced_is_fine(), rasterio.Env(**ELSEWHERE) if away else nullcontext():
-            dataset = rasterio.open(path.gdal() if isinstance(path, Url) else path)
+            opened = path.gdal() if isinstance(path, Url) else path.open("rb") if isinstance(path, Zipped) else path
+            dataset = rasterio.open(opened)
     except rasterio.errors.RasterioIOError as error:
         raise DataError(f"{path}: cannot be opened as a raster: {error}") from error
     if dataset.count == 0:

@@ -44,13 +44,6 @@ def reading(settings: Mapping[str, Any], *, classless: bool = False) -> dict[str
     return found
 
 
-def readings(settings: Mapping[str, Any], *, classless: bool = False) -> dict[str, Any]:
-    """Return what is read of the files of one table, or of each of several: the arguments of a digest."""
-    if "parts" not in settings:
-        return reading(settings, classless=classless)
-    return {"parts": [{"files": part["files"], **reading(part, classless=classless)} for part in settings["parts"]]}
-
-
 def parts(files: Sequence[Path], settings: Mapping[str, Any]) -> list[tuple[Sequence[Path], Mapping[str, Any]]]:
     """Return the files of each table with its settings: those of one table, or the `parts` of several.
 

@@ -28,7 +28,6 @@ from rvbuild.errors import DataError, nearest
 from rvbuild.geo import antimeridian
 from rvbuild.geo.environment import DETERMINISTIC_ENVIRONMENT
 from rvbuild.geo.grid import METRES_PER_DEGREE, Grid, crs_name, reproject
-from rvbuild.geo.reading import parts
 from rvbuild.geo.shapes import shapes_of
 from rvbuild.urls import Url
 
@@ -259,7 +258,7 @@ def to_pixels(
 
 
 def digest(paths: Sequence[Path], args: Mapping[str, Any]) -> str:
-    """Return what vector files mean, as 32 hexadecimal digits (xxh3_128).
+    """Return what a vector file means, as 32 hexadecimal digits (xxh3_128).
 
     Covers, in file order, of the features that are read: the exact coordinates and types of their geometries, the
     attributes named, which of the tests they pass first, and the CRS. Does not depend on paths, formatting, other
@@ -268,24 +267,21 @@ def digest(paths: Sequence[Path], args: Mapping[str, Any]) -> str:
     Parameters
     ----------
     paths
-        Vector files, in the order in which they are read.
+        The file, and after it those beside it that belong to it.
     args
-        What `rvbuild.geo.reading.reading` returns; or `{"parts": […]}` with the same for several tables, each with the
-        number of its `files`.
+        What `rvbuild.geo.reading.reading` returns.
     """
     state = xxhash.xxh3_128()
-    for files, how in parts(paths, args):
-        names, tests = sorted(how.get("attributes") or ()), how.get("tests") or ()
-        state.update(json.dumps(names).encode())
-        for path in files:
-            read = read_features(path, layer=how.get("layer"), attributes=names, where=how.get("where"), tests=tests)
-            _update(state, [f"file:{len(read.numbers)}", _canonical_crs(read.crs), str(read.implied_crs)])
-            shapes = shapely.to_wkb(read.geometries, byte_order=1)
-            for shape, values, passed in zip(shapes, read.attributes, read.passed, strict=True):
-                state.update(struct.pack("<q", len(shape)))
-                state.update(shape)
-                said = [values[name] for name in names]
-                _update(state, [json.dumps([*said, passed] if tests else said, default=str)])
+    names, tests = sorted(args.get("attributes") or ()), args.get("tests") or ()
+    state.update(json.dumps(names).encode())
+    read = read_features(paths[0], layer=args.get("layer"), attributes=names, where=args.get("where"), tests=tests)
+    _update(state, [f"file:{len(read.numbers)}", _canonical_crs(read.crs), str(read.implied_crs)])
+    shapes = shapely.to_wkb(read.geometries, byte_order=1)
+    for shape, values, passed in zip(shapes, read.attributes, read.passed, strict=True):
+        state.update(struct.pack("<q", len(shape)))
+        state.update(shape)
+        said = [values[name] for name in names]
+        _update(state, [json.dumps([*said, passed] if tests else said, default=str)])
     return str(state.hexdigest())
 
 

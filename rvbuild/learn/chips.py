@@ -1,4 +1,7 @@
-"""The chips of several scenes as one sequence, read from their memory-mapped shards."""
+"""The chips of several scenes as one sequence, read from their memory-mapped shards.
+
+Images that are not stored are read from the imagery of their scene.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,11 @@ from typing import Any
 import numpy as np
 
 from rvbuild.errors import DataError
+from rvbuild.geo.windows import Window
 from rvbuild.learn.augment import Sample
 from rvbuild.learn.hooks import TargetOps
-from rvbuild.learn.shards import open_shard
+from rvbuild.learn.scene_images import Imagery, SceneImages
+from rvbuild.learn.shards import open_shard, unpack_image
 
 INDEX = "index.json"
 
@@ -27,7 +32,8 @@ OPEN_SHARDS = 128
 @dataclass(frozen=True)
 class _Shard:
     scene: str
-    images: Path
+    images: Path | None
+    """None: the images are not stored."""
     labels: Path
     count: int
 
@@ -41,6 +47,8 @@ class Chips:
         The files of each scene's chips (`index.json` and shards) by role, for example `"chips/train/a"`.
     ops
         How the task's targets are read.
+    imagery
+        That of the scenes whose chips have no images, by role.
 
     Raises
     ------
@@ -48,16 +56,22 @@ class Chips:
         The scenes' chips differ in bands, dtype, size or classes, or an index or shard is damaged.
     """
 
-    def __init__(self, scenes: Mapping[str, Sequence[Path]], ops: TargetOps) -> None:
+    def __init__(
+        self, scenes: Mapping[str, Sequence[Path]], ops: TargetOps, imagery: Mapping[str, Imagery] | None = None
+    ) -> None:
         self._ops = ops
         indices = {role: _read_index(scenes[role]) for role in sorted(scenes)}
         self.scene_counts = {str(index["scene"]): int(index["count"]) for _, index in indices.values()}
         """Number of chips by scene id."""
         self._shards: list[_Shard] = []
-        for files, index in indices.values():
+        away: dict[str, Imagery] = {}
+        for role, (files, index) in indices.items():
+            scene = str(index["scene"])
+            if imagery is not None and role in imagery:
+                away[scene] = imagery[role]
             for entry in index["shards"]:
-                paths = [_named(files, entry[kind], str(index["scene"])) for kind in ("images", "labels")]
-                self._shards.append(_Shard(str(index["scene"]), paths[0], paths[1], int(entry["count"])))
+                images = None if scene in away else _named(files, entry["images"], scene)
+                self._shards.append(_Shard(scene, images, _named(files, entry["labels"], scene), int(entry["count"])))
         self._ends = list(itertools.accumulate(shard.count for shard in self._shards))
         self.count = self._ends[-1] if self._ends else 0
         # A scene without chips may not even know its bands.
@@ -72,7 +86,26 @@ class Chips:
         by_chip = [row for index in filled for row in index.get("chip_class_counts", ())]
         self.chip_class_counts = np.array(by_chip, dtype=np.int64).reshape(len(by_chip), len(self.classes))
         """(n, n_classes) int64: occurrences in each chip, if all indices tell them."""
-        self._open: OrderedDict[int, tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]] = OrderedDict()
+        self._open: OrderedDict[int, tuple[Mapping[str, np.ndarray] | None, Mapping[str, np.ndarray]]] = OrderedDict()
+        self._scene_images = SceneImages(away, self.bands, self.dtype, self.size_px)
+        self._chosen: np.ndarray | None = None
+
+    def choose(self, most: int, seed: int) -> None:
+        """Keep at most so many chips, drawn by the seed, in the order they have. Fewer of them are among more.
+
+        Raises
+        ------
+        DataError
+            An index does not tell the classes of each chip.
+        """
+        if len(self.chip_class_counts) != self.count:
+            raise DataError(
+                "train.max_chips needs the classes of each chip, which the chips do not tell; build them again"
+            )
+        self._chosen = np.sort(np.random.default_rng(seed).permutation(self.count)[:most])
+        self.count = most
+        self.chip_class_counts = self.chip_class_counts[self._chosen]
+        self.class_counts = self.chip_class_counts.sum(axis=0)
 
     def __len__(self) -> int:
         return self.count
@@ -82,30 +115,38 @@ class Chips:
         return {**self.__dict__, "_open": OrderedDict()}
 
     def __getitem__(self, position: int) -> Sample:
-        """Return a chip as read-only views of its shard."""
+        """Return a chip; what is stored, as read-only views of its shard."""
+        if self._chosen is not None:
+            position = int(self._chosen[position])
         number = bisect.bisect_right(self._ends, position)
         shard = self._shards[number]
         inside = position - (self._ends[number] - shard.count)
         images, labels = self._map(number)
-        image = images["images"][inside]
-        valid = None
-        if "valid" in images:
-            valid = np.unpackbits(images["valid"][inside], axis=-1, count=image.shape[-1]).view(bool)
+        if images is None:
+            window = Window(*labels["windows"][inside].tolist())
+            image, valid = self._scene_images.read(shard.scene, window, labels["digests"][inside])
+        else:
+            image, valid = unpack_image(images, inside)
         return Sample(image, valid, self._ops.unpack(labels, inside))
 
-    def _map(self, number: int) -> tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]:
+    def close(self) -> None:
+        """Close the files of scenes."""
+        self._scene_images.close()
+
+    def _map(self, number: int) -> tuple[Mapping[str, np.ndarray] | None, Mapping[str, np.ndarray]]:
         if number in self._open:
             self._open.move_to_end(number)
             return self._open[number]
         shard = self._shards[number]
-        images, labels = open_shard(shard.images), open_shard(shard.labels)
-        expected = (shard.count, self.bands, self.size_px, self.size_px)
-        found = images["images"].shape if "images" in images else None
-        if found != expected or images["images"].dtype != np.dtype(self.dtype):
-            raise DataError(
-                f"{shard.images}: expected images {expected} {self.dtype} for scene {shard.scene}, found {found}; "
-                f"build its chips again"
-            )
+        images, labels = None if shard.images is None else open_shard(shard.images), open_shard(shard.labels)
+        if images is not None:
+            expected = (shard.count, self.bands, self.size_px, self.size_px)
+            found = images["images"].shape if "images" in images else None
+            if found != expected or images["images"].dtype != np.dtype(self.dtype):
+                raise DataError(
+                    f"{shard.images}: expected images {expected} {self.dtype} for scene {shard.scene}, found {found}; "
+                    f"build its chips again"
+                )
         while len(self._open) >= OPEN_SHARDS:
             self._open.popitem(last=False)
         self._open[number] = images, labels

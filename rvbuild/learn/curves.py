@@ -1,14 +1,23 @@
-"""The curves of a training as one SVG: losses on the left, scores on the right. Equal logs give equal bytes."""
+"""The curves of a training as one SVG: the loss, its parts if it has some, and scores. Equal logs give equal bytes."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
 
 Series = Sequence[tuple[int, float]]
 """(epoch, value) pairs."""
+
+
+class Curve(NamedTuple):
+    """One line of a chart."""
+
+    colour: str
+    series: Series
+    dashed: bool = False
+
 
 FIGURES = {"iou": "IoU", "f1": "F1", "ap50": "AP50"}
 """What is shown of the metrics: the first that they have, by class and as `mean_<name>`."""
@@ -43,34 +52,52 @@ def draw_curves(lines: Sequence[Mapping[str, Any]], kept_epoch: int) -> str:
         The epoch whose weights are kept; a dashed line marks it.
     """
     losses = {
-        "training": (TRAIN_COLOUR, _series(lines, lambda line: line["train_loss"])),
-        "validation": (VALIDATION_COLOUR, _series(lines, lambda line: line["val_loss"])),
+        "training": Curve(TRAIN_COLOUR, _series(lines, lambda line: line["train_loss"])),
+        "validation": Curve(VALIDATION_COLOUR, _series(lines, lambda line: line["val_loss"])),
     }
     figure = shown_figure(next((line["metrics"] for line in lines if line["metrics"]), {}))
-    scores = {"mean": (MEAN_COLOUR, _series(lines, lambda line: (line["metrics"] or {}).get(f"mean_{figure}")))}
+    scores = {"mean": Curve(MEAN_COLOUR, _series(lines, lambda line: (line["metrics"] or {}).get(f"mean_{figure}")))}
     names = next((list(line["metrics"].get(figure, {})) for line in lines if line["metrics"]), [])
     for number, name in enumerate(names):
-        colour = CLASS_COLOURS[number % len(CLASS_COLOURS)]
-        scores[name] = colour, _series(lines, lambda line, name=name: (line["metrics"] or {}).get(figure, {}).get(name))
+        series = _series(lines, lambda line, name=name: (line["metrics"] or {}).get(figure, {}).get(name))
+        scores[name] = Curve(_class_colour(number), series)
     epochs = len(lines)
-    panels = [_panel("Loss", losses, epochs, kept_epoch, None)]
-    if any(series for _, series in scores.values()):
-        panels.append(_panel(f"Validation {FIGURES[figure]}", scores, epochs, kept_epoch, (0.0, 1.0)))
-    rows = max(len(losses), len(scores) if len(panels) > 1 else 0)
+    charts: list[tuple[str, dict[str, Curve], tuple[float, float] | None]] = [
+        ("Loss", losses, None),
+        ("Parts of the loss", _parts(lines), None),
+        (f"Validation {FIGURES[figure]}", scores, (0.0, 1.0)),
+    ]
+    charts = [chart for chart in charts if any(curve.series for curve in chart[1].values())]
+    panels = [_panel(title, curves, epochs, kept_epoch, limits) for title, curves, limits in charts]
+    rows = max(len(curves) for _, curves, _ in charts)
     width, height = PANEL_WIDTH * len(panels), PANEL_HEIGHT + LEGEND_ROW * rows + 8
-    parts = [
+    elements = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
         'font-family="sans-serif" font-size="11" fill="#333333">',
         f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
     ]
     for number, panel in enumerate(panels):
-        parts += [f'<g transform="translate({PANEL_WIDTH * number} 0)">', *panel, "</g>"]
-    return "\n".join([*parts, "</svg>"]) + "\n"
+        elements += [f'<g transform="translate({PANEL_WIDTH * number} 0)">', *panel, "</g>"]
+    return "\n".join([*elements, "</svg>"]) + "\n"
 
 
 def shown_figure(metrics: Mapping[str, Any]) -> str:
     """Return which of the metrics by class is shown, a key of `FIGURES`."""
     return next((name for name in FIGURES if name in metrics), next(iter(FIGURES)))
+
+
+def _parts(lines: Sequence[Mapping[str, Any]]) -> dict[str, Curve]:
+    """Return the curves of the parts of the loss, in alphabetical order; those of validation are dashed."""
+    curves = {}
+    for number, name in enumerate(sorted({name for line in lines for name in line.get("train_losses", {})})):
+        for key, title in (("train_losses", name), ("val_losses", f"{name}, validation")):
+            series = _series(lines, lambda line, key=key, name=name: line.get(key, {}).get(name))
+            curves[title] = Curve(_class_colour(number), series, dashed=key == "val_losses")
+    return curves
+
+
+def _class_colour(number: int) -> str:
+    return CLASS_COLOURS[number % len(CLASS_COLOURS)]
 
 
 def _series(lines: Sequence[Mapping[str, Any]], value: Any) -> list[tuple[int, float]]:
@@ -80,13 +107,13 @@ def _series(lines: Sequence[Mapping[str, Any]], value: Any) -> list[tuple[int, f
 
 def _panel(
     title: str,
-    curves: Mapping[str, tuple[str, Series]],
+    curves: Mapping[str, Curve],
     epochs: int,
     kept_epoch: int,
     limits: tuple[float, float] | None,
 ) -> list[str]:
     """Return the elements of one chart with its legend below."""
-    values = [value for _, series in curves.values() for _, value in series]
+    values = [value for curve in curves.values() for _, value in curve.series]
     low, high, ticks = _axis(min(values, default=0.0), max(values, default=1.0)) if limits is None else _axis(*limits)
     right, bottom = PANEL_WIDTH - RIGHT, PANEL_HEIGHT - BOTTOM
 
@@ -108,14 +135,15 @@ def _panel(
         f'stroke-dasharray="4 3"><title>kept: epoch {kept_epoch}</title></line>'
     )
     parts.append(f'<path d="M{LEFT} {TOP}V{bottom}H{right}" fill="none" stroke="#333333"/>')
-    for row, (name, (colour, series)) in enumerate(curves.items()):
+    for row, (name, (colour, series, dashed)) in enumerate(curves.items()):
         if not series:
             continue
+        dash = ' stroke-dasharray="3 2"' if dashed else ""
         points = " ".join(f"{x(epoch):.1f},{y(value):.1f}" for epoch, value in series)
-        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
+        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.5"{dash}/>')
         parts += [f'<circle cx="{x(e):.1f}" cy="{y(v):.1f}" r="2" fill="{colour}"/>' for e, v in series]
         below = PANEL_HEIGHT + LEGEND_ROW * row
-        parts.append(f'<rect x="{LEFT}" y="{below}" width="12" height="3" fill="{colour}"/>')
+        parts.append(f'<path d="M{LEFT} {below + 1.5}h12" stroke="{colour}" stroke-width="3"{dash}/>')
         parts.append(f'<text x="{LEFT + 18}" y="{below + 5}">{escape(name)}: {series[-1][1]:.4g}</text>')
     return parts
 

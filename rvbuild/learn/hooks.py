@@ -50,11 +50,8 @@ class Objective(Protocol):
     def parts(self) -> dict[str, float]:
         """Return the mean of each part of the loss per chip since the last call; empty if it is one."""
 
-    def validate(self, model: nn.Module, images: torch.Tensor, targets: Targets) -> torch.Tensor | None:
-        """Return the scalar loss of one validation batch, or None, and count it for `scores`; in eval mode.
-
-        All batches have a loss, or none has.
-        """
+    def validate(self, model: nn.Module, images: torch.Tensor, targets: Targets) -> torch.Tensor:
+        """Return the scalar loss of one validation batch, and count it for `scores`; in eval mode."""
 
     def scores(self) -> dict[str, Any]:
         """Return the metrics of the batches validated since the last call, as JSON data, and start anew."""

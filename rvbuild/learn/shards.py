@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import xxhash
 
 from rvbuild.errors import DataError
 
@@ -26,6 +28,33 @@ _DTYPES = {
     "F64": "<f8",
 }
 _MAX_HEADER = 100_000_000
+
+DIGEST_BYTES = 16
+
+
+def digest_of(image: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
+    """Return the digest of the pixels of a chip, `(DIGEST_BYTES,)` uint8: the same on every machine.
+
+    Parameters
+    ----------
+    image
+        (C, H, W), 0 where it is not valid.
+    valid
+        (C, H, W) bool, or None if every value is.
+    """
+    little = np.ascontiguousarray(image, dtype=image.dtype.newbyteorder("<"))
+    hasher = xxhash.xxh3_128(little.reshape(-1).view(np.uint8).data)
+    if valid is not None and not valid.all():
+        hasher.update(np.packbits(valid, axis=-1).data)
+    return np.frombuffer(hasher.digest(), dtype=np.uint8)
+
+
+def unpack_image(shard: Mapping[str, np.ndarray], place: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return an image (C, H, W) of an images shard, as a view, and which of its values are valid; None: all are."""
+    image = shard["images"][place]
+    if "valid" not in shard:
+        return image, None
+    return image, np.unpackbits(shard["valid"][place], axis=-1, count=image.shape[-1]).view(bool)
 
 
 def open_shard(path: Path) -> dict[str, np.ndarray]:

@@ -49,8 +49,8 @@ class Trained:
 
     weights: State
     lines: list[dict[str, Any]]
-    """One entry per epoch: epoch (from 1), lr of its last step, train_loss, val_loss, metrics; and train_losses, if the
-    loss has parts."""
+    """One entry per epoch: epoch (from 1), lr of its last step, train_loss, val_loss, metrics; and train_losses and
+    val_losses, if the loss has parts."""
     kept_epoch: int
 
 
@@ -156,6 +156,8 @@ class Training:
                 line["val_loss"], line["metrics"] = self._validate()
                 # The last step of an epoch can be the one that diverges.
                 self._require_finite("validation", line["val_loss"], epoch)
+                if parts := self._objective.parts():
+                    line["val_losses"] = parts
                 if self._best is None or selection.improves(line, self._lines, self._metric):
                     self._best = _copy(self.model.state_dict())
         return line
@@ -197,18 +199,17 @@ class Training:
         self._scaler.update()
         return loss.detach().double()
 
-    def _validate(self) -> tuple[float | None, dict[str, Any]]:
-        """Return the mean loss per chip, if there is one, and the metrics of the validation chips."""
-        total: torch.Tensor | None = torch.zeros((), dtype=torch.float64, device=self._device)
+    def _validate(self) -> tuple[float, dict[str, Any]]:
+        """Return the mean loss per chip and the metrics of the validation chips."""
+        total = torch.zeros((), dtype=torch.float64, device=self._device)
         with torch.inference_mode():
             for batch in self._batches(self._validation_requests):
                 images, targets = self._on_device(batch)
                 with self._precision():
                     loss = self._objective.validate(self.model, images, targets)
-                total = None if loss is None or total is None else total + loss.double() * len(images)
+                total += loss.double() * len(images)
                 self._progress.advance(len(images))
-        mean = None if total is None else float(total) / self._data.validation_count
-        return mean, self._objective.scores()
+        return float(total) / self._data.validation_count, self._objective.scores()
 
     @contextlib.contextmanager
     def _measured(self) -> Iterator[None]:
@@ -305,8 +306,7 @@ def _summary(line: Mapping[str, Any], epochs: int) -> str:
     text = f"epoch {line['epoch']}/{epochs}: loss {line['train_loss']:.4f}"
     if line["metrics"] is None:
         return text
-    if line["val_loss"] is not None:
-        text += f", validation {line['val_loss']:.4f}"
+    text += f", validation {line['val_loss']:.4f}"
     figure = shown_figure(line["metrics"])
     by_class = line["metrics"].get(figure, {})
     mean = line["metrics"].get(f"mean_{figure}")

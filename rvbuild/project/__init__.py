@@ -6,7 +6,7 @@ package imports neither numpy nor torch nor rasterio, and no file is looked for 
 
 from rvbuild.project.load import load
 from rvbuild.project.missing import missing_files
-from rvbuild.project.model import ClassDef, ImageSource, Project, RasterLabels, Scene, VectorLabels
+from rvbuild.project.model import ClassDef, ImageSource, LayeredLabels, Project, RasterLabels, Scene, VectorLabels
 from rvbuild.project.schema import json_schema
 from rvbuild.project.splits import Split
 from rvbuild.project.starter import starter
@@ -14,6 +14,7 @@ from rvbuild.project.starter import starter
 __all__ = [
     "ClassDef",
     "ImageSource",
+    "LayeredLabels",
     "Project",
     "RasterLabels",
     "Scene",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, Field, Strict, Tag
+from pydantic import AfterValidator, BeforeValidator, Field, Strict, Tag
 
 from rvbuild.project import boxes, cells
 from rvbuild.project.keys import show
@@ -34,6 +34,16 @@ def _limits(value: tuple[int, ...]) -> tuple[int, ...]:
         return expected("two sizes, [min, max]")
     if value[0] > value[1]:
         return wrong(f"the minimum {value[0]} is above the maximum {value[1]}")
+    return value
+
+
+def _side(value: object) -> object:
+    if isinstance(value, list) and len(value) == 2:
+        return wrong(
+            f"expected one number, found {show(value)}: chips, which are turned by quarters, and the windows of "
+            "predictions are squares. Rectangles can be cut at random and resampled to a square, by height_limits_px "
+            "and width_limits_px"
+        )
     return value
 
 
@@ -92,7 +102,7 @@ class KeepTable(Table):
 class ChipTable(Table):
     """How chips are cut."""
 
-    size_px: Pixels = Field(300, description="Side of a chip, in pixels.")
+    size_px: Annotated[Pixels, BeforeValidator(_side)] = Field(300, description="Side of a chip, in pixels.")
     stride_px: Stride | None = Field(
         None, description="Distance between chips, in pixels, or [rows, columns]. Default: size_px."
     )
@@ -130,6 +140,11 @@ class ChipTable(Table):
     )
     max_nodata: float = Field(
         1.0, gt=0, le=1, description="A chip is dropped if its share of pixels without data reaches this."
+    )
+    store: bool = Field(
+        True,
+        description="Whether the images of chips are written. If not, training reads them from the scenes, and gives "
+        "the same model.",
     )
     keep: KeepTable | None = Field(None, description="Keep chips by the classes in them. Default: keep all.")
 
@@ -173,8 +188,9 @@ class ChipTable(Table):
                     yield no_effect(field, because, "method")
 
     def slice(self) -> dict[str, Any]:
-        """Return the settings, with the stride filled in, without what is about boxes."""
-        settings = {key: value for key, value in super().slice().items() if key not in boxes.CHIP_KEYS}
+        """Return the settings, with the stride filled in, without what is about boxes or about storage."""
+        left_out = (*boxes.CHIP_KEYS, "store")
+        settings = {key: value for key, value in super().slice().items() if key not in left_out}
         for field in _RARE:
             if getattr(self, field) == type(self).model_fields[field].default:
                 # As if there were no such key: no chip has another for it.

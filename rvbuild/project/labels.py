@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar
 
 from pydantic import BeforeValidator, Discriminator, Field, Strict, Tag
 
@@ -48,6 +48,11 @@ class RasterLabelsTable(Table):
         "error", description="What to do if the raster is on another grid than the image: error, or take the nearest."
     )
     cell_px: Pixels | None = Field(None, description=_CELL_PX + " A cell has the class of most of its pixels.")
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The files, as they are written."""
+        return self.raster
 
     def check(self, known: Known) -> Iterator[Finding]:
         """Find unknown classes and values that cannot occur in a label raster."""
@@ -156,6 +161,11 @@ class VectorLabelsTable(Table):
         "(max_ioa), or the one with the smallest id (min_id).",
     )
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The files, as they are written."""
+        return self.vector
+
     def check(self, known: Known) -> Iterator[Finding]:
         """Find unknown classes and keys that exclude each other."""
         yield from cells.check_labels(self, known)
@@ -214,7 +224,12 @@ _COMMON = ("background", *cells.KEYS)
 """What is said of a scene, not of one of its files."""
 
 
-def joined(tables: tuple[VectorLabelsTable, ...]) -> VectorLabelsTable:
+def background(tables: tuple[AnyLayer, ...]) -> str | None:
+    """Return the class of what no table says anything of; None if it is the null class."""
+    return next((found for table in tables if (found := getattr(table, "background", None)) is not None), None)
+
+
+def joined(tables: tuple[Layer, ...]) -> Layer:
     """Return the first of several tables of labels with what any of them says of the scene."""
     said = {key: getattr(table, key) for key in _COMMON for table in reversed(tables) if table.given(key)}
     first = tables[0].model_copy(update=said)
@@ -227,8 +242,14 @@ def speaker(labels: object) -> object:
     return joined(labels) if isinstance(labels, tuple) else labels
 
 
-def contradictions(tables: tuple[VectorLabelsTable, ...]) -> Iterator[Finding]:
-    """Yield what several tables of labels say of one scene that cannot all be true."""
+def check_layers(tables: tuple[AnyLayer, ...], known: Known) -> Iterator[Finding]:
+    """Yield what several tables of labels cannot say of one scene."""
+    rasters = [number for number, table in enumerate(tables) if isinstance(table, RasterLabelsTable)]
+    if rasters and known.task == cells.TASK:
+        why = (
+            f"{cells.TASK} takes the class of a cell from one raster, or from vectors; found a raster in a list. Make "
+        )
+        yield Finding((rasters[0],), why + "one raster of all, or one vector layer")
     for key in _COMMON:
         first, *others = [number for number, table in enumerate(tables) if table.given(key)] or [0]
         for number in others:
@@ -236,6 +257,11 @@ def contradictions(tables: tuple[VectorLabelsTable, ...]) -> Iterator[Finding]:
                 said = f"{show(getattr(tables[first], key))} in the table before"
                 yield Finding((number, key), f"is about the scene, and is {said}; say it once", ((first, key),))
 
+
+AnyLayer: TypeAlias = RasterLabelsTable | VectorLabelsTable
+"""One of several tables of labels of a scene."""
+
+Layer = TypeVar("Layer", RasterLabelsTable, VectorLabelsTable)
 
 _UNKNOWN_HINT = 'for features with another value of the attribute, set unknown = "<class>"'
 
@@ -255,9 +281,9 @@ def _pick(value: object) -> object:
     if value is False or isinstance(value, Table):
         return value
     if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
-        if all("vector" in item and "raster" not in item for item in value):
+        if all(("vector" in item) != ("raster" in item) for item in value):
             return value
-        return wrong("a list of labels can hold only tables with vector; several rasters are one: raster = [ … ]")
+        return wrong("a list of labels can hold only tables with raster or vector; later ones cover earlier ones")
     if not isinstance(value, dict):
         return expected(f"a table such as {_FORMS}, or false")
     kinds = [kind for kind in _KINDS if kind in value]
@@ -273,7 +299,7 @@ def _kind(value: object) -> str:
     if isinstance(value, RasterLabelsTable) or (isinstance(value, dict) and "raster" in value):
         return "<raster>"
     if isinstance(value, list | tuple):
-        return "<vectors>"
+        return "<layers>"
     if isinstance(value, BoxFileTable):
         return f"<{value.kind}>"
     if isinstance(value, dict) and (kind := next((kind for kind in BOX_FILES if kind in value), None)):
@@ -287,10 +313,20 @@ AnyLabelsTable: TypeAlias = Annotated[
     | Annotated[VocTable, Tag("<voc>")]
     | Annotated[CsvTable, Tag("<csv>")]
     | Annotated[VectorLabelsTable, Tag("<vector>")]
-    | Annotated[tuple[VectorLabelsTable, ...], Strict(False), Tag("<vectors>")]
+    | Annotated[
+        tuple[
+            Annotated[
+                Annotated[RasterLabelsTable, Tag("<raster>")] | Annotated[VectorLabelsTable, Tag("<vector>")],
+                Discriminator(_kind),
+            ],
+            ...,
+        ],
+        Strict(False),
+        Tag("<layers>"),
+    ]
     | Annotated[Literal[False], Tag("<none>")],
     Discriminator(_kind),
     BeforeValidator(_pick),
 ]
-"""The labels of a scene. A tuple has several vector files, each with settings of its own; False means that it has none,
-although `[scene]` gives some."""
+"""The labels of a scene. A tuple has several rasters or vector files that are laid over each other, each with settings
+of its own; False means that it has none, although `[scene]` gives some."""

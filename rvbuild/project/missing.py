@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,9 @@ from rvbuild.project.keys import show
 from rvbuild.project.model import Project, Scene, Written
 from rvbuild.project.paths import variables_of
 from rvbuild.project.reading import shown
+from rvbuild.project.train import CHIP_SPLITS
 from rvbuild.urls import is_url
+from rvbuild.zipped import is_zip
 
 _ABSENT = "no such file"
 _FEW = 3  # up to so many files of one key and directory get a line of their own
@@ -31,7 +33,9 @@ class _Missing:
     reason: str
 
 
-def missing_files(project: Project, scenes: Iterable[str] | None = None) -> list[str]:
+def missing_files(
+    project: Project, scenes: Iterable[str] | None = None, known: Callable[[str], bool] = lambda path: False
+) -> list[str]:
     """Return what is wrong with the files that a project names.
 
     Parameters
@@ -40,6 +44,8 @@ def missing_files(project: Project, scenes: Iterable[str] | None = None) -> list
         The project.
     scenes
         The ids of the scenes to look at. Default: all.
+    known
+        Tells of an absolute path whether it is known that this file can be read.
 
     Returns
     -------
@@ -49,7 +55,7 @@ def missing_files(project: Project, scenes: Iterable[str] | None = None) -> list
         that paths start from, and where the data come from. Empty if every file is there.
     """
     wanted = None if scenes is None else set(scenes)
-    found = list(_find(project, [scene for scene in project.scenes if wanted is None or scene.id in wanted]))
+    found = list(_find(project, [scene for scene in project.scenes if wanted is None or scene.id in wanted], known))
     if not found:
         return []
     groups: dict[tuple[str, str, str], list[_Missing]] = {}
@@ -64,32 +70,47 @@ def missing_files(project: Project, scenes: Iterable[str] | None = None) -> list
     return [*problems, *_notes(project, found)]
 
 
-def _find(project: Project, scenes: Iterable[Scene]) -> Iterator[_Missing]:
+def _find(project: Project, scenes: Iterable[Scene], known: Callable[[str], bool]) -> Iterator[_Missing]:
     """Yield each file that cannot be used, once per scene and part."""
     if project.train.weights is not None:
-        yield from _bad(project, [project.train.weights], "", "", "weights")
+        yield from _bad(project, [project.train.weights], "", "", "weights", known)
     if project.train.chips is not None:
-        path, (written,) = project.train.chips.folder, project.written["", "chips"]
-        if not (project.workspace / path / "train").is_dir():
-            yield _Missing(f"{path}/train", "", "", "chips", written, "no such folder")
+        for path, written in zip(project.train.chips.folder, project.written["", "chips"], strict=True):
+            yield from _bad_chips(project, path, written)
     for scene in {scene.base: scene for scene in scenes}.values():
-        yield from _bad(project, scene.image.files, scene.base, scene.split, "image")
-        yield from _bad(project, scene.labels.files if scene.labels else (), scene.base, scene.split, "labels")
-        yield from _bad(project, scene.aoi, scene.base, scene.split, "aoi")
+        yield from _bad(project, scene.image.files, scene.base, scene.split, "image", known)
+        yield from _bad(project, scene.labels.files if scene.labels else (), scene.base, scene.split, "labels", known)
+        yield from _bad(project, scene.aoi, scene.base, scene.split, "aoi", known)
 
 
-def _bad(project: Project, paths: Iterable[str], scene: str, split: str, part: str) -> Iterator[_Missing]:
+def _bad(
+    project: Project, paths: Iterable[str], scene: str, split: str, part: str, known: Callable[[str], bool]
+) -> Iterator[_Missing]:
     """Yield the files of one part of a scene that cannot be used."""
+    root = str(project.workspace)
     for path, written in zip(paths, project.written.get((scene, part), ()), strict=True):
-        reason = None if is_url(path) else _reason(os.path.join(project.workspace, path))  # noqa: PTH118 - for thousands of scenes
+        where = path if path.startswith("/") else f"{root}/{path}"
+        reason = None if is_url(path) or known(where) else _reason(where)
         if reason:
             yield _Missing(path, scene, split, part, written, reason)
+
+
+def _bad_chips(project: Project, path: str, written: Written) -> Iterator[_Missing]:
+    """Yield a user's own chips if there are none."""
+    root = project.workspace / path
+    if is_zip(root):
+        if reason := _reason(str(root)):
+            yield _Missing(path, "", "", "chips", written, reason)
+    elif not any((root / name).is_dir() for names in CHIP_SPLITS.values() for name in names) and not any(
+        is_zip(one) for one in (root.iterdir() if root.is_dir() else ())
+    ):
+        yield _Missing(f"{path}/train", "", "", "chips", written, "no such folder")
 
 
 def _reason(path: str) -> str | None:
     """Return why a file cannot be used, or None."""
     try:
-        mode = os.stat(path).st_mode  # noqa: PTH116 - as above
+        mode = os.stat(path).st_mode  # noqa: PTH116 - for thousands of scenes
     except (FileNotFoundError, NotADirectoryError):
         return _ABSENT
     except OSError as error:

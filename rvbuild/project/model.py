@@ -13,8 +13,10 @@ from rvbuild.project.bundle import BundleTable
 from rvbuild.project.chip import ChipTable
 from rvbuild.project.evaluation import EvalTable
 from rvbuild.project.image import ImageTable
+from rvbuild.project.keys import Key
 from rvbuild.project.labels import RasterLabelsTable, VectorLabelsTable
 from rvbuild.project.predict import PredictTable
+from rvbuild.project.problems import Places
 from rvbuild.project.splits import Split
 from rvbuild.project.train import TrainTable
 
@@ -117,6 +119,37 @@ class VectorLabels:
 
 
 @dataclass(frozen=True)
+class LayeredLabels:
+    """Labels as rasters and vectors laid over each other: the files, expanded, and how they are read.
+
+    Attributes
+    ----------
+    files
+        All files, in the order in which they are laid over each other.
+    parts
+        Each table with the number of its files.
+    background
+        What is where no table says anything; None for the null class.
+    classes
+        The names of all classes.
+    """
+
+    files: tuple[str, ...]
+    parts: tuple[tuple[int, RasterLabelsTable | VectorLabelsTable], ...]
+    background: str | None
+    classes: tuple[str, ...]
+
+    def slice(self) -> dict[str, Any]:
+        """Return the settings, without the paths."""
+        parts = []
+        for count, table in self.parts:
+            how = table.slice() if isinstance(table, RasterLabelsTable) else table.slice(self.classes)
+            how.pop("background", None)
+            parts.append({"files": count, **how})
+        return {"kind": "layers", "background": self.background, "parts": parts}
+
+
+@dataclass(frozen=True)
 class BoxFileLabels:
     """Labels as box files: the files, expanded, how they are read, and the name of the scene's image file.
 
@@ -165,18 +198,21 @@ class Scene:
         If the scene is shared by several splits: which of its blocks are this part; see `splits.Placed`.
     chip
         How its chips are cut, if not as the project says.
+    key
+        Where its id stands in the project file.
     """
 
     id: str
     split: Split
     image: ImageSource
     channels: tuple[int, ...] | None
-    labels: RasterLabels | VectorLabels | BoxFileLabels | None
+    labels: RasterLabels | VectorLabels | LayeredLabels | BoxFileLabels | None
     aoi: tuple[str, ...]
     aoi_parts: tuple[Mapping[str, Any], ...]
     base: str
     blocks: Mapping[str, Any] | None
     chip: ChipTable | None = None
+    key: Key = ()
 
 
 class Written(NamedTuple):
@@ -222,6 +258,10 @@ class Project:
     written
         Scene id in the file (empty for the project) and part (`image`, `labels`, `aoi`, `weights`) → how its paths were
         written.
+    places
+        Where each key was written.
+    memo
+        What the rules have worked out of this project, so that it is done once for thousands of scenes.
     """
 
     path: Path
@@ -244,8 +284,23 @@ class Project:
     env: Mapping[str, str | None] = field(repr=False)
     written: Mapping[tuple[str, str], tuple[Written, ...]] = field(repr=False, compare=False)
     reads: Mapping[str, tuple[int, int, int, int] | str | None] = field(repr=False, compare=False)
+    places: Places = field(repr=False, compare=False)
+    memo: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def chip_px(self) -> int:
         """The side of a chip, in pixels."""
         return self.chip.size_px
+
+    def where(self, key: Key, scene: str = "") -> str:
+        """Return where a key was written, and the key, for example `projects/potsdam.toml:14: chip.size_px`.
+
+        Parameters
+        ----------
+        key
+            The key; one that was not written has the place of the table around it.
+        scene
+            The id in the file of a scene that may have the key for itself, in `[scenes.by_id]`.
+        """
+        own: Key = ("scenes", "by_id", scene, *(key[1:] if key[:1] == ("scene",) else key))
+        return self.places.where(own if scene and self.places.has(own) else key)

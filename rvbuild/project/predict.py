@@ -92,6 +92,8 @@ class PredictTable(Table):
 
     derived: ClassVar[frozenset[str]] = frozenset({"rgb", "vectors"})
     """The keys that decide what is made of the raw result, and not the raw result."""
+    styled: ClassVar[frozenset[str]] = frozenset({"scores"})
+    """The keys that decide over the raw result, of which a style is made."""
 
     stride_px: Pixels | None = Field(
         None,
@@ -177,8 +179,8 @@ class PredictTable(Table):
         return {key: value for key, value in self.slice().items() if key not in self.derived}
 
     def derive_slice(self) -> dict[str, Any]:
-        """Return the settings that only what is derived from it depends on: they never run the network."""
-        return {key: value for key, value in self.slice().items() if key in self.derived}
+        """Return the settings that what is derived from it depends on."""
+        return {key: value for key, value in self.slice().items() if key in self.derived | self.styled}
 
 
 class CellPredictTable(PredictTable):
@@ -209,6 +211,7 @@ class BoxPredictTable(PredictTable):
     """How the boxes of a project are predicted: the same table, with what is said of boxes."""
 
     derived: ClassVar[frozenset[str]] = frozenset(boxes.PREDICT_KEYS)
+    styled: ClassVar[frozenset[str]] = frozenset()
 
     def infer_slice(self) -> dict[str, Any]:
         """Return the settings that what is inferred depends on: boxes do not blend."""

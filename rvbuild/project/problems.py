@@ -67,6 +67,10 @@ class Places:
                 return 0, self.lines[part], f"{self.file}:{self.lines[part]}"
         return 0, 0, self.file
 
+    def has(self, key: Key) -> bool:
+        """Tell whether `key` was written."""
+        return key in self.lines or any(is_under(key, o.key) or is_under(o.key, key) for o in self.overrides)
+
     def where(self, key: Key) -> str:
         """Return the place and the key, for example `projects/potsdam.toml:14: chip.size_px`."""
         place = self.find(key)[2]

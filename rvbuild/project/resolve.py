@@ -14,11 +14,12 @@ from rvbuild.project.chip import BoxChipTable, ChipTable
 from rvbuild.project.classes import null_color
 from rvbuild.project.evaluation import BoxEvalTable
 from rvbuild.project.keys import Key, dotted, show
-from rvbuild.project.labels import RasterLabelsTable, VectorLabelsTable, joined, speaker
+from rvbuild.project.labels import RasterLabelsTable, VectorLabelsTable, background, joined, speaker
 from rvbuild.project.model import (
     BoxFileLabels,
     ClassDef,
     ImageSource,
+    LayeredLabels,
     Project,
     RasterLabels,
     Scene,
@@ -122,6 +123,7 @@ class Resolver:
             env=dict(self.environment.read),
             written=self.written,
             reads={**self.reads, **self.stac.reads},
+            places=self.problems.places,
         )
 
     def _name(self, path: Path) -> str:
@@ -152,9 +154,9 @@ class Resolver:
             self.written["", "weights"] = self._written((train.weights,), ("train",), "pretrained")
             update["pretrained"] = paths[0]
         if train.chips is not None:
-            (path,) = self._expand((train.chips.folder,), ("train", "chips"), "folder", None)
-            self.written["", "chips"] = self._written((train.chips.folder,), ("train", "chips"), "folder")
-            update["chips"] = train.chips.model_copy(update={"folder": path})
+            paths = self._expand(train.chips.folder, ("train", "chips"), "folder", None)
+            self.written["", "chips"] = self._written(train.chips.folder, ("train", "chips"), "folder")
+            update["chips"] = train.chips.model_copy(update={"folder": paths})
         if isinstance(train.class_weights, dict):
             update["class_weights"] = {name: train.class_weights.get(name, 1.0) for name in trained}
         return train.model_copy(update=update)
@@ -171,7 +173,7 @@ class Resolver:
         scenes = tuple(replace(s, chip=s.chip and cells.fitted_chip(s.chip, cell_px, size_px)) for s in scenes)
         fitted = tuple(
             replace(scene, labels=replace(scene.labels, cells=cells.cell_settings(scene.labels.table, cell_px)))
-            if scene.labels and not isinstance(scene.labels, BoxFileLabels)
+            if isinstance(scene.labels, RasterLabels | VectorLabels)
             else scene
             for scene in scenes
         )
@@ -211,6 +213,7 @@ class Resolver:
             base=id_,
             blocks=item.blocks,
             chip=self._chip(id_),
+            key=item.key,
         )
 
     def _chip(self, id_: str) -> ChipTable | None:
@@ -242,7 +245,9 @@ class Resolver:
         self.written[id_, "image"] = (Written(self.problems.places.where(key), image.stac),) * len(files)
         return ImageSource(files, image, how)
 
-    def _labels(self, id_: str, image: tuple[str, ...]) -> RasterLabels | VectorLabels | BoxFileLabels | None:
+    def _labels(
+        self, id_: str, image: tuple[str, ...]
+    ) -> RasterLabels | VectorLabels | LayeredLabels | BoxFileLabels | None:
         """Return the labels of a scene, or None if it has none."""
         table, at = self._source(id_, "labels")
         labels = table.labels
@@ -254,9 +259,14 @@ class Resolver:
         if isinstance(labels, VectorLabelsTable):
             return VectorLabels(self._files(id_, "labels", labels.vector, at), labels, self.class_names)
         if isinstance(labels, tuple):
-            files = self._files(id_, "labels", tuple(text for part in labels for text in part.vector), at)
-            parts = tuple((len(part.vector), part) for part in labels)
-            return VectorLabels(files, joined(labels), self.class_names, parts)
+            files = self._files(id_, "labels", tuple(text for part in labels for text in part.paths), at)
+            vectors = tuple(part for part in labels if isinstance(part, VectorLabelsTable))
+            if len(vectors) == len(labels):
+                return VectorLabels(
+                    files, joined(vectors), self.class_names, tuple((len(part.vector), part) for part in vectors)
+                )
+            parts = tuple((len(part.paths), part) for part in labels)
+            return LayeredLabels(files, parts, background(labels), self.class_names)
         return None
 
     def _origin(self, id_: str) -> tuple[int, int] | None:
@@ -311,7 +321,7 @@ class Resolver:
         if isinstance(value, list) and any(isinstance(item, dict) for item in value):
             # A list of tables, each with a path or some.
             for position, item in enumerate(value):
-                paths = item.get("vector") if isinstance(item, dict) else item
+                paths = item.get("vector", item.get("raster")) if isinstance(item, dict) else item
                 count = len(paths) if isinstance(paths, list) else 1
                 if number < count:
                     key, value = (*key, position), item
@@ -329,6 +339,9 @@ class Resolver:
             if self.file.scenes.training:
                 message = "a model learns from scenes or from train.chips, not from both; leave the list empty"
                 self.problems.add(("scenes", "train"), message)
+            if not self.file.chip.store:
+                message = "has no effect on train.chips: only chips of scenes can be read where they are"
+                self.problems.add(("chip", "store"), message)
         elif not self.file.scenes.training and not self.problems.touch("scenes", "train"):
             self.problems.add(("scenes", "train"), "no scenes; a model needs at least one to train on")
 

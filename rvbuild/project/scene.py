@@ -9,7 +9,7 @@ from pydantic import Field, Strict
 
 from rvbuild.project.chip import SceneChipTable
 from rvbuild.project.image import ImageTable
-from rvbuild.project.labels import AnyLabelsTable, contradictions
+from rvbuild.project.labels import AnyLabelsTable, check_layers
 from rvbuild.project.table import Finding, Known, Table
 from rvbuild.project.vectors import AnyAoiTable
 
@@ -23,8 +23,9 @@ class SceneTable(Table):
     )
     labels: AnyLabelsTable | None = Field(
         None,
-        description="The labels: a table with raster or vector, or a list of tables with vector; false for a scene "
-        "that has none. Training and validation scenes need labels.",
+        description="The labels: a table with raster or vector, or a list of such tables, of which later ones cover "
+        "earlier ones where they say something; false for a scene that has none. Training and validation scenes need "
+        "labels.",
     )
     aoi: AnyAoiTable | None = Field(
         None,
@@ -41,6 +42,6 @@ class SceneTable(Table):
         if self.channels == ():
             yield Finding(("channels",), "the list is empty; name at least one band, or leave the key out to use all")
         if isinstance(self.labels, tuple):
-            for finding in contradictions(self.labels):
+            for finding in check_layers(self.labels, known):
                 rests_on = tuple(("labels", *key) for key in finding.rests_on)
                 yield Finding(("labels", *finding.key), finding.message, rests_on)

@@ -231,6 +231,15 @@ Paths: TypeAlias = Annotated[
 SomePaths: TypeAlias = Annotated[Paths, AfterValidator(_not_empty)]
 """A path, or a list of at least one path."""
 
+SomeLocalPaths: TypeAlias = Annotated[
+    tuple[PathText, ...],
+    Strict(False),
+    BeforeValidator(_one_or_more),
+    AfterValidator(_not_empty),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+]
+"""The same, none of them elsewhere."""
+
 Pixels: TypeAlias = Annotated[int, Field(gt=0)]
 """A length in pixels, at least 1."""
 

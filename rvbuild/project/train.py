@@ -16,6 +16,7 @@ from rvbuild.project.table import (
     Finding,
     Known,
     PathText,
+    SomeLocalPaths,
     Table,
     by_type,
     duplicates,
@@ -108,12 +109,17 @@ Augmentation: TypeAlias = Annotated[
 Device: TypeAlias = Literal["auto", "cpu", "cuda"]
 
 
+CHIP_SPLITS = {"train": ("train",), "validation": ("valid", "val", "validation")}
+"""Split → what its folder of a user's own chips may be called."""
+
+
 class ChipsTable(Table):
     """A user's own chips."""
 
-    folder: PathText = Field(
+    folder: SomeLocalPaths = Field(
         description="Folder with train/ and perhaps valid/: images in a folder for each class (chip_classification), "
-        "img/ and labels/ with class ids (semantic_segmentation), or img/ and a COCO labels.json (object_detection)."
+        "img/ and labels/ with class ids (semantic_segmentation), or img/ and a COCO labels.json (object_detection). "
+        "Or a zip of that, a folder of zips, or a list of folders and zips."
     )
     channels: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Strict(False)] | None = Field(
         None, description="Bands to use, from 0. Default: every band that is not alpha."
@@ -125,6 +131,12 @@ class TrainTable(Table):
 
     chips: ChipsTable | None = Field(
         None, description="Train on chips of your own, not on scenes; then scenes.train is empty."
+    )
+    max_chips: int | None = Field(
+        None,
+        ge=1,
+        description="Train on at most so many chips, drawn by the seed from all scenes; fewer of them are among more. "
+        "Default: all.",
     )
     model: Annotated[str, _named_schema(ALL_MODELS)] | None = Field(
         None,
@@ -305,9 +317,11 @@ class TrainTable(Table):
         del settings["chips"]  # the files are an input
         if self.pretrained is None:
             settings["pretrained"] = self.model in ALL_MODELS and self.model not in SCRATCH_MODELS
+        # As if there were no such keys: no model is another for them.
         if self.sampling == "all":
-            # As if there were no such key: no model is another for it.
             del settings["sampling"]
+        if self.max_chips is None:
+            del settings["max_chips"]
         return settings
 
 

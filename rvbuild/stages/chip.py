@@ -4,30 +4,35 @@ A window is dropped if its share of nodata pixels (no valid band; beyond the edg
 `max_nodata`, and by the `keep` rule: with fewer than `min_px` pixels of `classes` it is kept with the probability
 `otherwise`, decided by the seed and the window alone. Targets hide what must not be trained on: pixels outside the area
 of interest and nodata pixels.
+
+With `chip.store = false` the images of chips are looked at and not written: a training reads them from the scene again.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from rvbuild import tasks
 from rvbuild.errors import DataError
 from rvbuild.geo.aoi import open_aoi
 from rvbuild.geo.classes import names
-from rvbuild.geo.image import open_scene_image
+from rvbuild.geo.image import SceneImage, open_scene_image
+from rvbuild.geo.resample import read_resampled
 from rvbuild.geo.windows import Window
-from rvbuild.learn.shards import open_shard
+from rvbuild.learn.shards import open_shard, unpack_image
 from rvbuild.progress import Progress
 from rvbuild.stages.block_cache import block_cache
 from rvbuild.stages.chip_blocks import Block, blocks, side_of
 from rvbuild.stages.chip_contact import SHEET, TILE_PX, Shown, choose, write_sheet
-from rvbuild.stages.chip_cut import THREADS, Chips, Cutter
+from rvbuild.stages.chip_cut import THREADS, Chips, Cutter, stores
 from rvbuild.stages.chip_previous import Known, digest_of, known, write_blocks
 from rvbuild.stages.chip_windows import candidates, uniform, why_none
 
@@ -99,14 +104,19 @@ def run(
         cut = sorted([*before.blocks.values(), *cutter.cut(changed, progress.advance)], key=lambda chips: chips.number)
         for note in labels.notes:
             progress.note(note)
-    kept = {name: (previous or {})[name] for chips in before.blocks.values() for name in chips.files}
+    kept = {name: (previous or {})[name] for chips in before.blocks.values() for name in chips.files(stores(settings))}
     sheet = _choose(cut, settings)
     stays = sheet == before.sheet and all(number in before.blocks for number, _ in sheet)
     if not stays:
-        _write_sheet(outputs, kept, cut, sheet, settings, task)
+        with ExitStack() as opened:
+            image = None if stores(settings) else opened.enter_context(open_scene_image(inputs["image"], settings))
+            _write_sheet(outputs, kept, cut, sheet, settings, task, image)
     if digests:
         write_blocks(outputs, settings, digests, cut, sheet)
     class_counts = [counts for chips in cut for counts in chips.class_counts]
+    if windows and not class_counts:
+        each = "its window was" if len(windows) == 1 else f"all of its {len(windows)} windows were"
+        progress.note(f"scene {scene}: no chips, because {each} dropped; see chip.keep and chip.max_nodata")
     index = {
         "scene": scene,
         "task": settings["task"],
@@ -153,8 +163,9 @@ def _write_sheet(
     sheet: Sequence[Sequence[int]],
     settings: Mapping[str, Any],
     task: Task,
+    scene_image: SceneImage | None,
 ) -> None:
-    """Write `contact.png` from the shards, of which some are `kept` elsewhere."""
+    """Write `contact.png` from the shards, of which some are `kept` elsewhere, and from the image if they have none."""
     size, by_number = settings["chip"]["size_px"], {chips.number: chips for chips in cut}
 
     def read(position: int) -> Shown:
@@ -163,10 +174,12 @@ def _write_sheet(
             if place < shard["count"]:
                 break
             place -= shard["count"]
-        images, labels = (open_shard(kept.get(shard[kind], outputs / shard[kind])) for kind in ("images", "labels"))
-        image, valid = images["images"][place], None
-        if "valid" in images:
-            valid = np.unpackbits(images["valid"][place], axis=-1, count=image.shape[-1]).view(bool)
+        labels = open_shard(kept.get(shard["labels"], outputs / shard["labels"]))
+        valid: npt.NDArray[np.bool_] | None
+        if scene_image is not None:
+            image, valid = read_resampled(scene_image, Window(*labels["windows"][place].tolist()), size)
+        else:
+            image, valid = unpack_image(open_shard(kept.get(shard["images"], outputs / shard["images"])), place)
         target = task.resize(task.unpack(labels, place), (size, size), TILE_PX)
         return image, valid, lambda picture: task.draw(target, picture, settings["classes"])
 

@@ -15,9 +15,9 @@ from rvbuild.geo.aoi import Aoi
 from rvbuild.geo.classes import id_of
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.image import SceneImage, open_scene_image
+from rvbuild.geo.resample import resample
 from rvbuild.geo.windows import Window
 from rvbuild.stages.chip_blocks import Block, pieces
-from rvbuild.stages.chip_resample import resample
 from rvbuild.stages.chip_shards import ShardWriter, Target
 from rvbuild.stages.chip_windows import survives
 from rvbuild.stages.read_ahead import read_ahead
@@ -43,15 +43,19 @@ class Chips(NamedTuple):
     number: int
     """Of the block."""
     shards: list[dict[str, Any]]
-    """The files of each shard, and how many chips it has."""
+    """What the files of each shard are called, and how many chips it has."""
     windows: list[list[int]]
     class_counts: list[list[int]]
     """Both one for each chip, in the order of the shards."""
 
-    @property
-    def files(self) -> list[str]:
-        """The names of all files."""
-        return [shard[kind] for shard in self.shards for kind in ("images", "labels")]
+    def files(self, store: bool) -> list[str]:
+        """Return the names of all files; without those of the images if these are not stored."""
+        return [shard[kind] for shard in self.shards for kind in (("images", "labels") if store else ("labels",))]
+
+
+def stores(settings: Mapping[str, Any]) -> bool:
+    """Tell whether the images of chips are stored, by the settings of the stage."""
+    return bool(settings["chip"].get("store", True))
 
 
 class Cutter:
@@ -77,6 +81,7 @@ class Cutter:
         self._keep = _KeepRule(settings)
         self._labels: list[Labels] = []
         self._failed = threading.Event()
+        self._store = stores(settings)
 
     def lend(self, labels: Labels) -> None:
         """Take labels that are open already, for one of the threads; the caller closes them."""
@@ -125,7 +130,15 @@ class Cutter:
         shape = (image.count, size, size)
         found = [Chips(block.number, [], [], []) for block in piece]
         writers = [
-            ShardWriter(self._outputs, block.number, self._task.pack, shape, image.dtype, len(block.windows))
+            ShardWriter(
+                self._outputs,
+                block.number,
+                self._task.pack,
+                shape,
+                image.dtype,
+                len(block.windows),
+                store=self._store,
+            )
             for block in piece
         ]
         try:

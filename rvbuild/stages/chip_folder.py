@@ -1,9 +1,9 @@
-"""The chip stage for a user's own chips: the files of one split of a folder as shards to train on."""
+"""The chip stage for a user's own chips: the files of one split, in folders and zips, as shards to train on."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,16 @@ from rvbuild.errors import DataError
 from rvbuild.geo.classes import names
 from rvbuild.geo.raster import open_image
 from rvbuild.geo.rasterfile import Image, Mask
+from rvbuild.geo.resample import resample
 from rvbuild.geo.windows import Window
 from rvbuild.progress import Progress
 from rvbuild.stages.chip_contact import TILE_PX, Shown, choose, write_sheet
-from rvbuild.stages.chip_resample import resample
 from rvbuild.stages.chip_shards import ShardWriter
+from rvbuild.tasks.protocol import ClassList, Task
+from rvbuild.zipped import Zipped, members
+
+MOST_PX = 1 << 26
+"""The most pixels of an image that is a chip."""
 
 
 def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
@@ -27,10 +32,11 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     Parameters
     ----------
     inputs
-        `files`: all files of the split.
+        `files/<n>`: all files of the split in the nth folder, or the nth zip.
     settings
-        task, split, classes, null_id, size_px, channels; `relative`, the path of each file in the folder of the split;
-        `resize`, whether chips of another size are resampled; seed.
+        task, split, classes, null_id, size_px, channels; `parts`, for each of the inputs `relative`, the path of each
+        file in the folder of the split, or `inside`, that folder in the zip; `resize`, whether chips of another size
+        are resampled; seed.
     outputs
         Receives what the chip stage writes of a scene.
     progress
@@ -41,10 +47,14 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     DataError
         The files are not laid out as the task needs, or an image or a label is not what it should be.
     """
-    if not inputs["files"]:
-        raise DataError(f"train.chips.folder: there are no files for {settings['split']}")
     task, classes, size = tasks.get(settings["task"]), settings["classes"], settings["size_px"]
-    chips = task.own_chips(settings["relative"], inputs["files"], classes, settings["null_id"])
+    chips = [
+        chip
+        for number, part in enumerate(settings["parts"])
+        for chip in _chips(task, part, inputs.get(f"files/{number}", ()), classes, settings["null_id"])
+    ]
+    if not chips:
+        raise DataError(f"train.chips.folder: there are no files for {settings['split']}")
 
     def load(position: int) -> tuple[Image, Mask, Any]:
         path, target_of = chips[position]
@@ -103,13 +113,33 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     write_sheet(outputs / "contact.png", choose(settings["seed"], seen), classes, show)
 
 
+def _chips(
+    task: Task, part: Mapping[str, Any], files: Sequence[Path], classes: ClassList, null_id: int
+) -> list[tuple[Path, Callable[[tuple[int, int]], Any]]]:
+    """Return the chips of one folder or zip."""
+    relative = part.get("relative")
+    if relative is None:
+        (archive,), inside = files, part["inside"]
+        names = [name for name in members(archive) if name.startswith(inside)]
+        relative, files = [name.removeprefix(inside) for name in names], [Zipped(archive, name) for name in names]
+    return task.own_chips(relative, files, classes, null_id) if files else []
+
+
 def _read(path: Path, channels: Sequence[int] | None) -> tuple[Image, Mask]:
     """Return an image (C, H, W) and its validity; `.npy` files hold (H, W, C) or (H, W)."""
     if path.suffix.lower() != ".npy":
         with open_image([path], channels=channels) as source:
-            return source.read(source.grid.window)
+            grid = source.grid
+            # The bytes of an image say little of what it takes: those of one colour are small.
+            if grid.height * grid.width > MOST_PX:
+                raise DataError(
+                    f"{path}: has {grid.width} x {grid.height} px, more than a chip can have; cut it, or make it a "
+                    "scene"
+                )
+            return source.read(grid.window)
     try:
-        array = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            array = np.load(file, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as a NumPy array: {error}") from error
     if array.ndim not in (2, 3) or array.dtype.kind not in "iuf":

@@ -17,7 +17,7 @@ import xxhash
 
 from rvbuild.stages.chip_blocks import Block
 from rvbuild.stages.chip_contact import SHEET
-from rvbuild.stages.chip_cut import Chips
+from rvbuild.stages.chip_cut import Chips, stores
 
 BLOCKS = "blocks.json"
 
@@ -62,6 +62,7 @@ def known(previous: Mapping[str, Path], settings: Mapping[str, Any], digests: Ma
         Of the blocks as they are now, by number.
     """
     found: dict[int, Chips] = {}
+    store = stores(settings)
     try:
         content = json.loads(previous[BLOCKS].read_text(encoding="utf-8"))
         if content["settings"] != _digest(settings):
@@ -70,7 +71,7 @@ def known(previous: Mapping[str, Path], settings: Mapping[str, Any], digests: Ma
         for entry in content["blocks"]:
             digest = entry.pop("digest")
             chips = Chips(**entry)
-            if digests.get(chips.number) == digest and all(name in previous for name in chips.files):
+            if digests.get(chips.number) == digest and all(name in previous for name in chips.files(store)):
                 found[chips.number] = chips
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         # Another version's, or nothing of ours: everything is cut.

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rvbuild.geo.windows import Window
+from rvbuild.learn.shards import digest_of
 
 Array = npt.NDArray[Any]
 Target = dict[str, Array]
@@ -33,11 +34,22 @@ class ShardWriter:
     The number is that of the block; chips beyond what a shard holds go to `images-00000-1.safetensors` and so on. An
     images file holds `windows` (n, 4) int64, `images` (n, C, H, W) in the source dtype and, if some value of the
     shard is invalid, `valid` (n, C, H, ceil(W / 8)) uint8: the validity of each value, eight to a byte as
-    `numpy.packbits` packs them. Invalid values are 0 in `images`.
+    `numpy.packbits` packs them. Invalid values are 0 in `images`. It is left out if images are not to be stored.
+
+    A labels file holds what the task packs, `windows`, and `digests` (n, 16) uint8: those of the pixels. So it says
+    all of what a model learns from a chip, whether or not its image is stored.
     """
 
     def __init__(
-        self, outputs: Path, number: int, pack: Pack, shape: tuple[int, int, int], dtype: np.dtype[Any], most: int
+        self,
+        outputs: Path,
+        number: int,
+        pack: Pack,
+        shape: tuple[int, int, int],
+        dtype: np.dtype[Any],
+        most: int,
+        *,
+        store: bool = True,
     ) -> None:
         """Prepare to write into `outputs`.
 
@@ -53,32 +65,44 @@ class ShardWriter:
             (C, H, W) and the type of each image.
         most
             The number of chips that may come at most.
+        store
+            Whether images are written, too.
         """
         self.shards: list[dict[str, Any]] = []
         self._outputs, self._number = outputs, number
         self._pack, self._shape, self._dtype = pack, shape, dtype
         self._capacity = max(1, min(SHARD_BYTES // (int(np.prod(shape)) * dtype.itemsize), most))
+        self._store = store
         self._images: ImageFile | None = None
+        self._windows: list[Window] = []
+        self._digests: list[Array] = []
         self._targets: list[Target] = []
 
     def add(self, window: Window, image: Array, valid: npt.NDArray[np.bool_], target: Target) -> None:
         """Append one chip: image and valid are (C, H, W); invalid values are written as 0."""
-        if self._images is None:
-            self._images = ImageFile(self._path("images"), self._shape, self._dtype, self._capacity)
-        self._images.add(window, image, valid)
+        if not valid.all():
+            image = np.where(valid, image, self._dtype.type(0))
+        if self._store:
+            if self._images is None:
+                self._images = ImageFile(self._path("images"), self._shape, self._dtype, self._capacity)
+            self._images.add(window, image, valid)
+        self._windows.append(window)
+        self._digests.append(digest_of(image, valid))
         self._targets.append(target)
         if len(self._targets) == self._capacity:
             self.finish()
 
     def finish(self) -> None:
         """Complete the files of the chips that were added."""
-        if self._images is None:
+        if not self._targets:
             return
-        labels = self._path("labels")
-        write_tensors(labels, self._pack(self._targets))
-        self._images.close()
-        self.shards.append({"images": self._images.path.name, "labels": labels.name, "count": len(self._targets)})
-        self._images, self._targets = None, []
+        images, labels = self._path("images"), self._path("labels")
+        known = {"windows": np.array(self._windows, dtype=np.int64), "digests": np.stack(self._digests)}
+        write_tensors(labels, {**self._pack(self._targets), **known})
+        if self._images is not None:
+            self._images.close()
+        self.shards.append({"images": images.name, "labels": labels.name, "count": len(self._targets)})
+        self._images, self._windows, self._digests, self._targets = None, [], [], []
 
     def abandon(self) -> None:
         """Close what is open as it is: the stage has failed."""
@@ -109,12 +133,9 @@ class ImageFile:
         self._file.seek(self._start)
 
     def add(self, window: Window, image: Array, valid: npt.NDArray[np.bool_]) -> None:
-        """Append one image (C, H, W)."""
-        all_valid = bool(valid.all())
-        if not all_valid:
-            image = np.where(valid, image, self._dtype.type(0))
+        """Append one image (C, H, W), 0 where it is not valid."""
         self._windows.append(window)
-        self._valid.append(None if all_valid else np.packbits(valid, axis=-1))
+        self._valid.append(None if valid.all() else np.packbits(valid, axis=-1))
         self._file.write(_bytes(np.ascontiguousarray(image, dtype=self._dtype)))
 
     def close(self) -> None:

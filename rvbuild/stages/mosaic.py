@@ -21,7 +21,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     inputs
         `labels/SCENE`: its `labels.tif`, for each scene.
     settings
-        classes, scenes (ids in the order in which they are drawn), cog.
+        classes, null_id, scenes (ids in the order in which they are drawn), cog.
     outputs
         Receives `labels.vrt`, which finds the scenes in directories beside it by their ids; its style; and if `cog` is
         true, `labels.tif` with all pixels.
@@ -37,6 +37,6 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     grid, placed = arrange(rasters)
     where = {scene: f"{scene}/{path.name}" for scene, path in rasters.items()}
     write_vrt(outputs / VIRTUAL, grid, placed, settings["classes"], where)
-    write_raster_style(outputs / VIRTUAL, settings["classes"])
+    write_raster_style(outputs / VIRTUAL, [c for c in settings["classes"] if c["id"] != settings["null_id"]])
     if settings["cog"]:
         write_cog(outputs / ONE, grid, placed, settings["classes"], progress)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from rvbuild.learn.hooks import TargetOps
 from rvbuild.learn.loader import BatchMaker, Loader
 from rvbuild.learn.normalize import Normalizer, from_stats
 from rvbuild.learn.sampling import chances
+from rvbuild.learn.scene_images import Imagery
 from rvbuild.learn.training import Data, Training
 from rvbuild.learn.trajectory import resume_ignores
 from rvbuild.progress import Progress
@@ -39,11 +41,12 @@ def run(
     Parameters
     ----------
     inputs
-        `chips/train/<id>` and `chips/validation/<id>`: a scene's chips, `index.json` and shards. `stats`: a
-        `stats.json`. `weights`: a file to start from, if one is given. `code`: the user's Python files.
+        `chips/train/<id>` and `chips/validation/<id>`: a scene's chips, `index.json` and shards. `pixels/train/<id>`
+        and so on: the image of a scene whose chips have none. `stats`: a `stats.json`. `weights`: a file to start
+        from, if one is given. `code`: the user's Python files.
     settings
         `task`, `classes`, `null_id`, `chip_px`, `train`, `seed`; `normalize` if the images have a transformer that
-        needs statistics.
+        needs statistics; `pixels`, what opens the image of a scene whose chips have none, by `train/<id>`.
     outputs
         Receives `model.safetensors`, `model.json`, `log.jsonl` and `curves.svg`.
     progress
@@ -62,11 +65,16 @@ def run(
     train, seed = settings["train"], int(settings["seed"])
     task = tasks.get(settings["task"])
     ops = TargetOps(task.unpack, task.orient, task.collate)
-    chips = _training_chips(inputs, ops)
+    imagery = _imagery(inputs, settings)
+    chips = _training_chips(inputs, ops, imagery)
+    most = train.get("max_chips") or chips.count
+    if most < chips.count:
+        progress.note(f"{most:,} of {chips.count:,} training chips are used")
+        chips.choose(most, seed)
     splits = {"train": chips}
-    validation = Chips(_scenes(inputs, "validation"), ops)
+    validation = Chips(_scenes(inputs, "validation"), ops, imagery)
     if validation.count:
-        Chips({**_scenes(inputs, "train"), **_scenes(inputs, "validation")}, ops)  # they must fit together
+        Chips({**_scenes(inputs, "train"), **_scenes(inputs, "validation")}, ops, imagery)  # they must fit together
         splits["validation"] = validation
     elif train["select"] == "best" or train["patience"]:
         option = 'select = "best"' if train["select"] == "best" else "patience"
@@ -76,7 +84,7 @@ def run(
     info = _describe(inputs, settings, chips)
     augmenter = Augmenter(train["augment"], info.normalize, chips.dtype, chips.bands, ops)
     device = select_device(train["device"], "train.device")
-    with reproducible(seed, device):
+    with reproducible(seed, device), closing(chips), closing(validation):
         model = models.build(
             info.task,
             info.model,
@@ -110,8 +118,17 @@ def _scenes(inputs: Mapping[str, Sequence[Path]], split: str) -> dict[str, Seque
     return {role: files for role, files in inputs.items() if role.startswith(f"chips/{split}/")}
 
 
-def _training_chips(inputs: Mapping[str, Sequence[Path]], ops: TargetOps) -> Chips:
-    chips = Chips(_scenes(inputs, "train"), ops)
+def _imagery(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any]) -> dict[str, Imagery]:
+    """Return the imagery of the scenes whose chips have no images, by the role of their chips."""
+    return {
+        f"chips/{scene}": Imagery(inputs[f"pixels/{scene}"], how) for scene, how in settings.get("pixels", {}).items()
+    }
+
+
+def _training_chips(
+    inputs: Mapping[str, Sequence[Path]], ops: TargetOps, imagery: Mapping[str, Imagery] | None = None
+) -> Chips:
+    chips = Chips(_scenes(inputs, "train"), ops, imagery)
     if not chips.count:
         scenes = ", ".join(chips.scene_counts) or "no scene at all"
         raise DataError(
@@ -171,7 +188,9 @@ def _pretrained(inputs: Mapping[str, Sequence[Path]], train: Mapping[str, Any]) 
 def _identity(settings: Mapping[str, Any], chips: Chips, validation: Chips) -> str:
     """Return what a checkpoint must have in common with this training: a second look, if directories are mixed up."""
     ignored = resume_ignores(settings["train"])
-    path = {**settings, "train": {key: value for key, value in settings["train"].items() if key not in ignored}}
+    # Where pixels are read from does not matter: chips know what they were.
+    path = {key: value for key, value in settings.items() if key != "pixels"}
+    path = {**path, "train": {key: value for key, value in settings["train"].items() if key not in ignored}}
     counts = [
         chips.scene_counts,
         chips.class_counts.tolist(),

@@ -15,7 +15,7 @@ from rvbuild.geo.grid import Grid
 from rvbuild.geo.outputs import ClassRasterWriter, RgbRasterWriter, ScoreRasterWriter
 from rvbuild.geo.overview import Overlay, class_overlay, shown_at
 from rvbuild.geo.polygons import SUFFIXES, write_features
-from rvbuild.geo.qgis import write_raster_style, write_vector_style
+from rvbuild.geo.qgis import write_raster_style, write_score_style, write_vector_style
 from rvbuild.progress import Progress
 from rvbuild.tasks.classification_cells import CELLS, Cells, class_ids, read_cells, shortest
 
@@ -33,11 +33,12 @@ def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, 
     grid, labels = cells.cell_grid, class_ids(cells)
     with ClassRasterWriter(outputs / LABELS, grid, classes, temp=outputs) as raster:
         raster.write(0, labels)
-    write_raster_style(outputs / LABELS, classes)
+    write_raster_style(outputs / LABELS, trained)
     progress.advance()
     if predict["scores"]:
         with ScoreRasterWriter(outputs / SCORES, grid, trained, predict["scores"], temp=outputs) as raster:
             raster.write(0, np.moveaxis(cells.scores, -1, 0), cells.predicted)
+        write_score_style(outputs / SCORES, len(trained), predict["scores"])
         progress.advance()
     if predict["rgb"]:
         with RgbRasterWriter(outputs / COLORS, grid, classes, temp=outputs) as raster:

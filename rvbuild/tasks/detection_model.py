@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import nn
 from torchvision.ops import batched_nms
 
 from rvbuild.errors import DataError, ModelError
+from rvbuild.learn.device import kept_random_state, seed_everything
 from rvbuild.learn.hooks import Objective, Targets
 from rvbuild.tasks.detection_ap import Matches, average, match, precision
 from rvbuild.tasks.tables import mean
@@ -30,10 +32,12 @@ class Found(NamedTuple):
     """(n,) int64: which output each belongs to."""
 
 
-class DetectionObjective:
-    """Detection: the sum of the losses that a detector gives in training, and the average precision in validation.
+Chips = list[tuple[torch.Tensor, torch.Tensor]]
+"""The boxes of each chip, (n, 4), and the outputs that they belong to, (n,) int64."""
 
-    A validation batch has no loss: detectors give none for the boxes that they would predict.
+
+class DetectionObjective:
+    """Detection: the sum of the losses that a detector gives, and in validation the average precision as well.
 
     Parameters
     ----------
@@ -51,22 +55,7 @@ class DetectionObjective:
 
     def loss(self, model: nn.Module, images: torch.Tensor, targets: Targets) -> torch.Tensor:
         """Return the loss of one batch; see `rvbuild.learn.hooks.Objective`."""
-        first = first_label(model)
-        wanted = []
-        for boxes, outputs in self._wanted(targets):
-            wanted.append({"boxes": boxes, "labels": outputs + first})
-        losses = _call(model, images, wanted)
-        right = isinstance(losses, Mapping) and losses and all(isinstance(v, torch.Tensor) for v in losses.values())
-        if not right:
-            raise ModelError(
-                "train.model: expected the model in training to return a dict of losses, as torchvision's detectors "
-                f"do; found {losses!r:.200}"
-            )
-        for name, value in losses.items():
-            part = value.detach().double().reshape(()) * len(images)
-            self._parts[str(name)] = self._parts.get(str(name), torch.zeros_like(part)) + part
-        self._chips += len(images)
-        return torch.stack([value.reshape(()) for value in losses.values()]).sum()
+        return self._loss(model, images, self._wanted(targets))
 
     def parts(self) -> dict[str, float]:
         """Return the mean of each loss per chip since the last call."""
@@ -74,10 +63,17 @@ class DetectionObjective:
         self._parts, self._chips = {}, 0
         return found
 
-    def validate(self, model: nn.Module, images: torch.Tensor, targets: Targets) -> None:
-        """Compare the boxes that are found in one validation batch with those that are wanted."""
-        found = detect(model, images)
-        for chip, (boxes, outputs) in zip(found, self._wanted(targets), strict=True):
+    def validate(self, model: nn.Module, images: torch.Tensor, targets: Targets) -> torch.Tensor:
+        """Return the loss of one validation batch, and compare the boxes that are found with those that are wanted.
+
+        A detector gives losses in training mode alone, so it runs twice. Whatever it draws for the losses, such as the
+        proposals that Faster R-CNN learns from, it draws alike in every epoch.
+        """
+        chips = self._wanted(targets)
+        with _gives_losses(model), kept_random_state(images.device):
+            seed_everything(self._chips)
+            loss = self._loss(model, images, chips)
+        for chip, (boxes, outputs) in zip(detect(model, images), chips, strict=True):
             numbers = batched_nms(
                 torch.from_numpy(chip.boxes),
                 torch.from_numpy(chip.scores),
@@ -88,6 +84,7 @@ class DetectionObjective:
             for output, matches in enumerate(self._matches):
                 own = numbers[chip.outputs[numbers] == output]
                 matches.append(match(chip.boxes[own], chip.scores[own], wanted[ids == output]))
+        return loss
 
     def scores(self) -> dict[str, Any]:
         """Return the average precisions since the last call; None where no label was."""
@@ -102,7 +99,23 @@ class DetectionObjective:
             "mean_ap": _known(mean(whole.values())),
         }
 
-    def _wanted(self, targets: Targets) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    def _loss(self, model: nn.Module, images: torch.Tensor, chips: Chips) -> torch.Tensor:
+        """Return the sum of the losses of one batch, and count each."""
+        first = first_label(model)
+        losses = _call(model, images, [{"boxes": boxes, "labels": outputs + first} for boxes, outputs in chips])
+        right = isinstance(losses, Mapping) and losses and all(isinstance(v, torch.Tensor) for v in losses.values())
+        if not right:
+            raise ModelError(
+                "train.model: expected the model in training to return a dict of losses, as torchvision's detectors "
+                f"do; found {losses!r:.200}"
+            )
+        for name, value in losses.items():
+            part = value.detach().double().reshape(()) * len(images)
+            self._parts[str(name)] = self._parts.get(str(name), torch.zeros_like(part)) + part
+        self._chips += len(images)
+        return torch.stack([value.reshape(()) for value in losses.values()]).sum()
+
+    def _wanted(self, targets: Targets) -> Chips:
         """Return the boxes of each chip and the outputs that they belong to."""
         result = []
         for boxes, classes in zip(targets["boxes"], targets["classes"], strict=True):
@@ -122,6 +135,23 @@ def objective(
             "look at the contact sheets of the chips, and at the labels' settings"
         )
     return DetectionObjective(outputs, output_ids)
+
+
+@contextlib.contextmanager
+def _gives_losses(model: nn.Module) -> Iterator[None]:
+    """Put a detector in eval mode into training mode for the length of a block, but not its layers.
+
+    Modules without parts stay as they are: batch normalisations keep their statistics, and dropout drops nothing.
+    """
+    changed = [module for module in model.modules() if module is model or any(True for _ in module.children())]
+    modes = [module.training for module in changed]
+    for module in changed:
+        module.training = True
+    try:
+        yield
+    finally:
+        for module, mode in zip(changed, modes, strict=True):
+            module.training = mode
 
 
 def first_label(model: nn.Module) -> int:

@@ -36,7 +36,7 @@ def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, 
     path = outputs / f"boxes{SUFFIXES[predict['boxes']]}"
     fields = {"class_id": int, "class_name": str, "score": float}
     write_features(path, shapely.box(*found.boxes[certain].T), found.grid, properties, fields)
-    write_vector_style(path, [item for item in classes if item["id"] != settings["null_id"]])
+    write_vector_style(path, [item for item in classes if item["id"] != settings["null_id"]], "box")
     progress.advance()
 
 

@@ -90,11 +90,10 @@ def _same(target: Target, shape: Shape) -> Target:
 
 def _label_image(path: Path, n_classes: int, shape: Shape) -> Target:
     with open_image([path], nodata=()) as source:
+        found = (source.count, source.grid.height, source.grid.width)
+        if found != (1, *shape):
+            raise DataError(f"{path}: expected one band of {shape[1]} x {shape[0]} px, as the image has, found {found}")
         pixels, _ = source.read(source.grid.window)
-    if pixels.shape != (1, *shape):
-        raise DataError(
-            f"{path}: expected one band of {shape[1]} x {shape[0]} px, as the image has, found {pixels.shape}"
-        )
     if pixels.max() >= n_classes or pixels.min() < 0:
         value = int(pixels.max() if pixels.max() >= n_classes else pixels.min())
         raise DataError(f"{path}: holds the value {value}, expected class ids from 0 to {n_classes - 1}")

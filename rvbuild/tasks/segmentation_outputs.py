@@ -1,4 +1,4 @@
-"""What is derived from `labels.tif`: its style, and on request colours and polygons."""
+"""What is derived from `labels.tif`: styles, and on request colours and polygons."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from rvbuild.geo.grid import Grid
 from rvbuild.geo.outputs import RgbRasterWriter
 from rvbuild.geo.overview import Overlay, class_overlay, overview
 from rvbuild.geo.polygons import vectorize
-from rvbuild.geo.qgis import write_raster_style
+from rvbuild.geo.qgis import write_raster_style, write_score_style
 from rvbuild.geo.raster import open_image
 from rvbuild.geo.rasterfile import grid_of, open_dataset
 from rvbuild.geo.windows import Window
 from rvbuild.progress import Progress
-from rvbuild.tasks.segmentation_merge import LABELS
+from rvbuild.tasks.segmentation_merge import LABELS, SCORES
 
 COLORS = "rgb.tif"
 
@@ -29,7 +29,10 @@ def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, 
     """Write the files of one scene; see `rvbuild.tasks.protocol.Task.derive`."""
     predict, classes, labels = settings["predict"], settings["classes"], raw[LABELS]
     progress.start("derive", 1 + predict["rgb"] + len(predict["vectors"]), "files")
-    write_raster_style(outputs / LABELS, classes)
+    trained = [c for c in classes if c["id"] != settings["null_id"]]
+    write_raster_style(outputs / LABELS, trained)
+    if predict["scores"]:
+        write_score_style(outputs / SCORES, len(trained), predict["scores"])
     progress.advance()
     if predict["rgb"]:
         _write_colors(labels, classes, outputs / COLORS)

@@ -53,7 +53,7 @@ def _gc(root: Path, said: dict) -> int:
     workspace = Workspace(root)
     with workspace.store.alone():
         workspace.sweep()
-        roots = find_roots(workspace.store, workspace.state.records())
+        roots = find_roots(workspace)
         found = take_inventory(workspace.store)
         list(garbage.remove(workspace.store, garbage.choose(workspace.store, found, roots, grace=-1.0, max_size=0)))
     workspace.close()

@@ -112,7 +112,7 @@ class Space:
                 "fakestages:upper",
                 self.version,
                 dict(self.settings["upper"]),
-                (Source("text", (self.source(s),), view=self.view),),
+                (Source("text", (self.source(s),), views=(self.view,)),),
                 f"cache/p/upper/{s}",
             )
             for s in self.scenes

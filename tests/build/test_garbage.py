@@ -42,7 +42,7 @@ def chosen(workspace, **limits) -> list[Drop]:
     limits.setdefault("grace", 0.0)
     limits.setdefault("now", time.time() + 1)
     found = take_inventory(workspace.store)
-    return choose(workspace.store, found, find_roots(workspace.store, workspace.state.records()), **limits)
+    return choose(workspace.store, found, find_roots(workspace), **limits)
 
 
 def test_without_a_limit_only_what_nobody_can_use_goes(workspace):

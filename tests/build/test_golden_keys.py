@@ -79,8 +79,10 @@ def parts(artifact: Artifact) -> dict[str, Any]:
     """Return what the key of `artifact` is made of, with each input named by how it is digested."""
     inputs = []
     for item in artifact.inputs:
+        if isinstance(item, Source) and not item.in_key:
+            continue
         if isinstance(item, Source):
-            how = "bytes" if item.view is None else item.view.name()
+            how = item.views[0].name() if item.views and item.views[0] else "bytes"
             inputs.append((item.role, f"{len(item.files)} by {how}"))
         else:
             inputs.append((item.role, f"{', '.join(item.files)} of {item.artifact.split(':')[0]}"))
@@ -127,6 +129,7 @@ def test_tables_and_keys_in_another_order_change_no_key(golden, tmp_path):
     [
         ("channels = [2, 1, 0]", "channels = [0, 1, 2]", {"analyze", "chip", "bundle", "infer", "predict", "report"}),
         ("size_px = 32", "size_px = 64", {"chip", "train", "bundle", "infer", "predict"}),
+        ("size_px = 32", "size_px = 32\nstore = false", {"chip"}),
         ("epochs = 2", "epochs = 3", {"train"}),
         ("#ff0000", "#ff0001", {"chip", "infer", "predict", "eval", "bundle", "report"}),
         ('vectors = [{ class = "building" }]', "", {"predict", "bundle"}),

@@ -28,7 +28,7 @@ class EditsAndStore(Edits):
         workspace = Workspace(self.space.root)
         store = workspace.store
         before = take_inventory(store)
-        roots = find_roots(store, workspace.state.records())
+        roots = find_roots(workspace)
         drops = choose(store, before, roots, max_size=max_size, grace=-1.0)
         assert not {d.name for d in drops} & (roots.keys | roots.digests)
         if stop < 6:

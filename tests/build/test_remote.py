@@ -143,15 +143,11 @@ def test_a_forged_record_is_left_out(space, clone, change, tmp_path):
 def test_contents_go_before_records(space, tmp_path, monkeypatch):
     space.run()
     remote = Remote(str(tmp_path / "remote"))
-    put = remote._put
 
-    def fail_on_records(source, target):
-        if "/actions/" in target:
-            raise OSError("the line is cut")
-        put(source, target)
+    def fail(path, text):
+        raise OSError("the line is cut")
 
-    monkeypatch.setattr(remote, "_put", fail_on_records)
-    monkeypatch.setattr(remote, "_pauses_s", ())
+    monkeypatch.setattr(remote._medium, "create", fail)
     workspace = Workspace(space.root)
     with pytest.raises(StoreError, match="cannot write to the store: the line is cut"):
         remote.push(workspace.store, take_inventory(workspace.store).actions, Silent())

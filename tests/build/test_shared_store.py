@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from rvbuild.build.execute import Did
+from rvbuild.build.leases import Standing, leases
 from rvbuild.build.locks import held
 from rvbuild.build.store import Store
 from rvbuild.build.workspace import Workspace
@@ -90,8 +91,8 @@ def test_the_store_is_relative_to_the_workspace(space, monkeypatch):
     monkeypatch.setenv("RVBUILD_STORE", "../shared store")
     space.run()
     assert (space.root.parent / "shared store/actions").is_dir()
-    (registered,) = Workspace(space.root).store.registered()
-    assert registered[1] == space.root
+    (lease,) = leases(Workspace(space.root).store)
+    assert (lease.path, lease.standing(time.time())) == (str(space.root), Standing.HERE)
 
 
 def test_a_store_that_cannot_be_written_is_named(space, monkeypatch):
@@ -101,27 +102,48 @@ def test_a_store_that_cannot_be_written_is_named(space, monkeypatch):
         Workspace(space.root)
 
 
+LIVE = textwrap.dedent(
+    """
+    import sys
+    from pathlib import Path
+    from rvbuild.build.store import Store
+
+    store = Store(Path(sys.argv[1]))
+    (store.staging() / "weights").write_text("")
+    print("ready", flush=True)
+    sys.stdin.readline()
+    """
+)
+
+
 def test_sweep_takes_what_the_dead_left_and_nothing_else(tmp_path):
+    """A process is known to live by its lock: neither its number nor the name of its machine says so in a container."""
     store = Store(tmp_path)
     store.prepare()
     ours = store.staging()
-    host = ours.name.rsplit("-", 2)[0]
-    dead = subprocess.Popen(["true"])
-    dead.wait()
-    names = {
-        "living": f"{host}-{os.getppid()}-x",
-        "dead": f"{host}-{dead.pid}-x",
-        "foreign": "elsewhere-1-x",
-        "foreign and old": "elsewhere-2-x",
-        "unknown": "what",
-    }
-    for name in names.values():
-        (tmp_path / "tmp" / name).write_text("")
-    os.utime(tmp_path / "tmp" / "elsewhere-2-x", (0, 0))
+    other = Store(tmp_path)  # of the same process
+    theirs = other.staging()
+    words = [sys.executable, "-c", LIVE, str(tmp_path)]
+    living = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert living.stdout.readline() == b"ready\n"
+    (tmp_path / "tmp" / "what").write_text("")
+    left = {p.name for p in (tmp_path / "tmp").iterdir()}
+    os.utime(ours, (0, 0))  # a training of many days writes nothing there meanwhile
     store.sweep()
-    assert {p.name for p in (tmp_path / "tmp").iterdir()} == {ours.name, names["living"], names["foreign"]}
+    assert {p.name for p in (tmp_path / "tmp").iterdir()} == left - {"what"}
+    living.kill()
+    living.wait()
+    living.stdin.close()
+    living.stdout.close()
+    store.sweep()
+    assert {p.name for p in (tmp_path / "tmp").iterdir()} == {ours.name, theirs.name}
+    assert len(list((tmp_path / "locks").iterdir())) == 2
+    other.close()
+    store.sweep()
+    assert {p.name for p in (tmp_path / "tmp").iterdir()} == {ours.name}
     store.release(ours)
-    assert not ours.exists()
+    store.close()
+    assert not list((tmp_path / "locks").iterdir())
 
 
 def test_a_lock_is_handed_on_and_its_file_removed(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def test_nothing_to_train_on(project: Project) -> None:
 
 
 def test_a_scene_that_could_not_be_read_says_only_so(project: Project) -> None:
-    broken = {"problems": [["error", "image", "x", "cannot be read"]]}
+    broken = {"problems": [["error", "image", "x", "cannot be read", []]]}
     assert kinds(project, a=broken) == [("x", "a")]
 
 
@@ -95,6 +96,8 @@ def test_disk_and_memory(project: Project, monkeypatch: pytest.MonkeyPatch) -> N
     (finding,) = resources.findings(project, scenes, scenes)
     assert finding.level is Level.ERROR and "the chips need 0.0 GB" in finding.text
     assert list(resources.findings(project, scenes, {"a"})) == []  # the others are there already
+    unstored = dataclasses.replace(project, chip=project.chip.model_copy(update={"store": False}))
+    assert list(resources.findings(unstored, scenes, scenes)) == []
     monkeypatch.setattr(resources, "memory_bytes", lambda: 500_000)
     kinds = [finding.kind for finding in resources.findings(project, scenes, {"a"})]
     assert kinds == ["train.batch_size", "predict.batch_size"]

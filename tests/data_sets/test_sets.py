@@ -73,8 +73,8 @@ def test_yellowstone_areas_tile_the_image(size, tmp_path):
     files = sets.SETS["yellowstone"].draw(tmp_path)
     scene = "528" if width == 2299 else "541"
     west, east = (rectangle_of(files[f"{scene}_{side}.geojson"]) for side in ("west", "east"))
-    assert west[:2] == (0, 0)
-    assert east[2:] == (width, height)
+    assert west[:2] == (0, -height)
+    assert east[2:] == (width, 0)
     assert west[2] == east[0]
     assert 0.68 < west[2] / width < 0.75
     assert west[2] % 128 == 0

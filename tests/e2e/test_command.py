@@ -132,10 +132,12 @@ def test_a_sealed_run_loads_nothing(built):
     assert run.stdout.splitlines()[-1] == "0 []"
 
 
-@pytest.mark.parametrize("edit", ["source", "output", "project", "world file", "environment"])
+@pytest.mark.parametrize("edit", ["source", "output", "project", "world file", "sidecar", "environment"])
 def test_the_seal_breaks_when_anything_changes(built, edit):
     text = built.project.read_text()
     built.project.write_text(text.replace("data/{id}.tif", "${WHERE:-data}/{id}.tif"))
+    beside = built.root / "data/a.tif.aux.xml"
+    beside.write_text("<PAMDataset><Metadata/></PAMDataset>")
     assert built.process("chip", "projects/p.toml").status == 0
     assert built.process("chip", "projects/p.toml").out.startswith("nothing to do")
     seals = list((built.root / "cache/seals").iterdir())
@@ -152,6 +154,9 @@ def test_the_seal_breaks_when_anything_changes(built, edit):
         (built.root / "cache/p/chip/a/index.json").unlink()
     elif edit == "project":
         path.write_text(path.read_text() + "\n")
+    elif edit == "sidecar":
+        with beside.open("w") as file:  # in place, so that the folder stays as it is
+            file.write("<PAMDataset><GeoTransform>0, 1, 0, 0, 0, -1</GeoTransform></PAMDataset>")
     elif edit == "world file":
         Path(built.root / "data/a.tfw").write_text("1\n0\n0\n-1\n0\n0\n")
     else:
@@ -160,6 +165,25 @@ def test_the_seal_breaks_when_anything_changes(built, edit):
         assert seal.holds(where, words) is None
     finally:
         os.environ.pop("WHERE", None)
+
+
+def test_a_world_file_that_appears_while_a_run_ends_breaks_its_seal(built, monkeypatch):
+    from rvbuild.build import seal
+    from rvbuild.cli import building
+
+    write, words = seal.write, ["chip", str(built.root / "projects/p.toml")]
+    (built.root / "data/a.tfw").unlink(missing_ok=True)
+
+    def too_late(*arguments, **more):
+        (built.root / "data/a.tfw").write_text("1\n0\n0\n-1\n0\n0\n")
+        write(*arguments, **more)
+
+    monkeypatch.setattr(seal, "write", too_late)
+    monkeypatch.chdir(built.root)
+    assert building.build("chip", words[1:], building.Options(verbosity=-1, inline=True), words) == 0
+    where = seal.path_of(built.root / "cache", words)
+    assert where.exists()
+    assert seal.holds(where, words) is None
 
 
 def test_plain_doit_has_the_same_tasks_and_state(built):

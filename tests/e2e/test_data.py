@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 
 import numpy as np
 import pytest
 import rasterio
+
+from rvbuild.cli import session
 
 from .conftest import BOXES, Space, write_labels
 
@@ -14,8 +17,6 @@ from .conftest import BOXES, Space, write_labels
 @pytest.fixture
 def inline(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run workers' jobs in this process: a pool takes a second to start."""
-    from rvbuild.cli import session
-
     make = session.make_executor
     monkeypatch.setattr(session, "make_executor", lambda workspace, inline=False: make(workspace, True))
 
@@ -46,6 +47,45 @@ def test_what_a_project_holds(space: Space, inline: None) -> None:
         "data:a",
         "data",
     ]
+
+
+def test_clean_knows_what_data_made(space: Space, inline: None) -> None:
+    made = ("data:a", "data:b", "data:c", "data")
+
+    def built() -> list[str]:
+        return [line.split()[1] for line in space.rvbuild("data").out.splitlines() if line.startswith("built")]
+
+    assert sorted(built()) == sorted(made)
+    shown = space.shown()
+    said = space.rvbuild("clean", "data").out
+    assert "p: data forgotten, " in said and "cache/p/data/{a." in said
+    assert space.shown() == {}
+    assert space.rvbuild("status", "--json").did("missing")  # of a build, which knows nothing of it
+    assert sorted(built()) == sorted(made)  # forgotten, so that it is really made again
+    assert space.shown() == shown
+    assert "removed, kept in the store" in space.rvbuild("clean", "data", "--keep-cache").out
+    assert built() == [] and space.shown() == shown
+    assert space.rvbuild("log", "data", "--json").json["log"][4]["state"] == "cleaned"
+    assert f"{len(shown)} files removed" in space.rvbuild("clean").out
+    assert 'no such stage; did you mean "data"' in space.rvbuild("clean", "dat").err
+
+
+def test_the_lock_of_stages_knows_surveys(space: Space, inline: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code that is as it was released is in no key of a survey; code that was edited is."""
+    lock = importlib.import_module(f"{session.rules().__name__}.lock")
+    name, version = "data/semantic_segmentation", session.rules().ASIDE["data"].VERSION
+    code = lock.code_digest("data", "semantic_segmentation")
+    keys = {}
+    for locked in (code, "0" * 32):
+        stages = {name: {"version": version, "code": locked}}
+        monkeypatch.setattr(lock, "read", lambda stages=stages: {"stages": stages, "golden": {}})
+        said = [line for line in lock.changed(("semantic_segmentation",)) if line.startswith(name)]
+        assert bool(said) == (locked != code)
+        for path in (space.root / "cache").glob("state.db*"):
+            path.unlink()  # it keeps what was found of the code
+        assert space.rvbuild("data", "-q").status == 0
+        keys[locked] = space.rvbuild("log", "data", "--json").json["log"][0]["key"]
+    assert keys[code] != keys["0" * 32]
 
 
 def test_a_deep_check_finds_every_value_that_is_no_class(space: Space, inline: None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,42 @@ def test_build_and_increments(own: Space) -> None:
     assert predicted.status == 0, predicted.out + predicted.err
 
 
+@pytest.mark.parametrize("own", ["object_detection"], indirect=True)
+def test_a_detector_learns_from_a_coco_folder_again_when_a_box_is_edited(own: Space) -> None:
+    result = own.rvbuild("build", "--json")
+    assert result.status == 0, result.out + result.err
+    everything = {"analyze", "chip:train", "chip:validation", "train", "bundle", "report"}
+    assert result.did("built") == everything
+    line = json.loads((own.root / "cache/p/train/log.jsonl").read_text())
+    assert set(line["train_losses"]) == set(line["val_losses"]) == {"bbox_regression", "classification"}
+    assert set(line["metrics"]["ap50"]) == {"house", "ground"}
+    labels = own.root / "chips/train/labels.json"
+    content = json.loads(labels.read_text())
+    content["info"] = {"contributor": "somebody"}
+    content["categories"].append({"id": 9, "name": "unused"})
+    labels.write_text(json.dumps(content, indent=2))
+    # The chips are looked at again, and are the same.
+    result = own.rvbuild("build", "--json")
+    assert result.did("built") <= {"chip:train"} and result.did("fresh") >= everything - {"chip:train"}
+    content["annotations"][3]["bbox"][2] += 1
+    content["annotations"].pop()  # an image without a box is background
+    labels.write_text(json.dumps(content))
+    result = own.rvbuild("build", "--json")
+    assert result.did("built") == {"chip:train", "train", "bundle", "report"}
+    assert result.did("fresh") == {"analyze", "chip:validation"}
+    index = json.loads((own.root / "cache/p/chip/train/index.json").read_text())
+    assert index["count"] == 6 and index["class_counts"] == [5, 0, 0]
+    # A box of validation: scores are new, and in `select = "last"` the model is the same.
+    model = (own.root / "cache/p/train/model.safetensors").read_bytes()
+    valid = own.root / "chips/valid/labels.json"
+    valid.write_text(valid.read_text().replace("[4, 5, 10, 12]", "[9, 9, 20, 20]"))
+    assert own.rvbuild("train", "--json").did("built") == {"chip:validation", "train"}
+    assert (own.root / "cache/p/train/model.safetensors").read_bytes() == model
+    predicted = own.rvbuild("predict", "cache/p/bundle/p.zip", "chips/valid/img/1.png", "-o", "out")
+    assert predicted.status == 0, predicted.out + predicted.err
+    assert (own.root / "out/1/boxes.geojson").exists()
+
+
 def test_mistakes(own: Space) -> None:
     own.edit('folder = "chips"', 'folder = "chops"')
     result = own.rvbuild("build")
@@ -144,3 +181,90 @@ def test_labels_that_do_not_fit(own: Space) -> None:
     (own.root / "chips/train/labels/0.png").unlink()
     result = own.rvbuild("chip")
     assert "0.png: there is no file 0.* in labels/" in result.out
+
+
+def zip_folder(folder: Path, archive: Path, inside: str = "") -> None:
+    """Write the files of a folder into a zip, below a folder `inside` of it."""
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        for path in sorted(folder.rglob("*.*")):
+            file.write(path, f"{inside}{path.relative_to(folder).as_posix()}")
+
+
+@pytest.mark.parametrize("own", MODELS, indirect=True)
+def test_zips_hold_what_folders_hold(own: Space) -> None:
+    assert own.rvbuild("analyze").status == 0 and own.rvbuild("chip").status == 0
+    shown = own.shown()
+    zip_folder(own.root / "chips", own.root / "chips.zip")
+    zip_folder(own.root / "chips", own.root / "wrapped.zip", "some chips/")
+    (own.root / "zips").mkdir()
+    shutil.copy(own.root / "chips.zip", own.root / "zips/one.ZIP")
+    shutil.rmtree(own.root / "chips")
+    folder = "chips"
+    for other in ("chips.zip", "wrapped.zip", "zips"):
+        own.edit(f'"{folder}"', f'"{other}"')
+        folder = other
+        result = own.rvbuild("analyze", "--json")
+        assert result.status == 0, result.out + result.err
+        # A key does not depend on what a zip is called.
+        assert result.did("restored" if other == "zips" else "built") == {"chip:train"}
+        assert result.did("fresh") == {"analyze"}
+        assert own.rvbuild("chip").status == 0
+        assert own.shown() == shown
+
+
+def test_several_folders_and_zips_are_one_set(own: Space) -> None:
+    zip_folder(own.root / "chips", own.root / "more.zip")
+    own.edit('folder = "chips"', 'folder = ["chips", "more.zip", "last"]')
+    save(own.root / "last/train/house/1.png", picture(11))
+    result = own.rvbuild("chip", "--json")
+    assert result.did("built") == {"chip:train", "chip:validation"}, result.out + result.err
+    index = json.loads((own.root / "cache/p/chip/train/index.json").read_text())
+    assert index["count"] == 6 + 6 + 1 and index["class_counts"] == [7, 6, 0]
+    assert own.rvbuild("build").status == 0
+    # An edit of training images in a zip reaches training alone; the same images in another zip reach nothing.
+    zip_folder(own.root / "chips", own.root / "more.zip", "chips/")
+    result = own.rvbuild("build", "--json")
+    assert result.did("built") == {"chip:train", "chip:validation"}
+    save(own.root / "chips/train/house/1.png", picture(77))
+    zip_folder(own.root / "chips", own.root / "more.zip")
+    result = own.rvbuild("build", "--json")
+    assert {"chip:train", "train"} <= result.did("built")
+    assert json.loads((own.root / "cache/p/chip/validation/index.json").read_text())["count"] == 2 + 2
+
+
+def test_a_new_zip_in_a_folder_of_zips_is_seen(own: Space) -> None:
+    (own.root / "zips").mkdir()
+    zip_folder(own.root / "chips", own.root / "zips/a.zip")
+    own.edit('folder = "chips"', 'folder = "zips"')
+    assert own.rvbuild("chip").status == 0
+    assert own.rvbuild("chip").out.startswith("nothing to do")
+    shutil.copy(own.root / "zips/a.zip", own.root / "zips/b.zip")
+    assert own.rvbuild("chip", "--json").did("built") == {"chip:train", "chip:validation"}
+
+
+def test_mistakes_in_zips(own: Space) -> None:
+    own.edit('folder = "chips"', 'folder = "chops.zip"')
+    result = own.rvbuild("build")
+    assert result.status == 2 and "train.chips.folder: no such file: chops.zip" in result.err
+    archive = own.root / "chops.zip"
+    archive.write_text("no zip")
+    result = own.rvbuild("chip")
+    assert result.status == 2 and "chops.zip: cannot be read as a zip: File is not a zip file" in result.err
+    zip_folder(own.root / "chips/train", archive, "trains/")
+    result = own.rvbuild("status")
+    assert result.status == 2 and "chops.zip: expected a folder train/ in the zip, found trains/ground/0" in result.err
+    zip_folder(own.root / "chips/train", archive, "train/hose/")
+    result = own.rvbuild("chip")
+    assert result.status == 1
+    assert "chops.zip/train/hose/ground/0.png: expected <class>/<image>, found hose/ground/0.png" in result.out
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("train/house/0.png", b"no image")
+    result = own.rvbuild("chip")
+    assert result.status == 1 and "chops.zip/train/house/0.png: cannot be opened as a raster" in result.out
+
+
+def test_an_image_that_is_no_chip_is_not_read(own: Space) -> None:
+    Image.new("1", (9000, 9000)).save(own.root / "chips/train/house/1.png")
+    assert (own.root / "chips/train/house/1.png").stat().st_size < 20_000
+    result = own.rvbuild("chip")
+    assert result.status == 1 and "1.png: has 9000 x 9000 px, more than a chip can have" in result.out

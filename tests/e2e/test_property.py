@@ -62,6 +62,13 @@ TABLES = {
 PROJECTS = {"segmentation": PROJECT, "cells": CELLS, "boxes": BOXES}
 
 
+def unstored(text: str) -> str:
+    """Return a project file that trains without stored chips."""
+    if "[chip]\n" not in text:
+        text = text.replace("[train]\n", "[chip]\n\n[train]\n")
+    return text.replace("[chip]\n", "[chip]\nstore = false\n")
+
+
 def write(space: Space, task: str, state: dict[str, int]) -> None:
     """Write the workspace that `state` describes."""
     for path in space.project.parent.glob("*.toml"):
@@ -74,6 +81,8 @@ def write(space: Space, task: str, state: dict[str, int]) -> None:
     for table, choices in TABLES[task].items():
         assert choices[0] in text
         text = text.replace(choices[0], choices[state[table]])
+    if state["store"]:
+        text = unstored(text)
     if state["aoi"]:
         text = text.replace("[train]", '[scenes.by_id."c"]\naoi = "data/area.geojson"\n\n[train]')
     (space.project.parent / ("p.toml", "other.toml")[state["name"]]).write_text(text)
@@ -86,7 +95,7 @@ def write(space: Space, task: str, state: dict[str, int]) -> None:
 
 
 #: What `write` writes the workspace from.
-STATES = ["chip", "train", "predict", "labels", "indent", "image", "aoi", "name"]
+STATES = ["chip", "train", "predict", "labels", "indent", "image", "aoi", "name", "store"]
 
 EDITS = st.lists(
     st.tuples(
@@ -109,13 +118,13 @@ def check_foretold(foretold: Result, result: Result) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("task", list(PROJECTS))
 @settings(max_examples=2, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
-@given(edits=EDITS)
-def test_incremental_equals_clean(template: Path, task: str, edits: list[tuple[str, int]]) -> None:
+@given(first=st.integers(0, 1), edits=EDITS)
+def test_incremental_equals_clean(template: Path, task: str, first: int, edits: list[tuple[str, int]]) -> None:
     base = Path(tempfile.mkdtemp(prefix="rvbuild-e2e-"))
     try:
         space = Space(base / "ws")
         shutil.copytree(template, space.root)
-        state = dict.fromkeys(STATES, 0)
+        state = {**dict.fromkeys(STATES, 0), "store": first}
         write(space, task, state)
         assert space.rvbuild("build", "-q").status == 0
         rot = False
@@ -140,7 +149,13 @@ def test_incremental_equals_clean(template: Path, task: str, edits: list[tuple[s
                 for path in (space.root / "data").iterdir():
                     path.touch()
             else:
-                sizes = {**{t: len(c) for t, c in TABLES[task].items()}, "labels": len(LABELS), "aoi": 2, "name": 2}
+                sizes = {
+                    **{t: len(c) for t, c in TABLES[task].items()},
+                    "labels": len(LABELS),
+                    "aoi": 2,
+                    "name": 2,
+                    "store": 2,
+                }
                 state[what] = value % sizes.get(what, 4)
                 write(space, task, state)
         foretold = space.rvbuild("status", "--json")

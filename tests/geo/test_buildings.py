@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 import shapely
@@ -7,6 +9,7 @@ import shapely.affinity
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from rvbuild.geo import buildings
 from rvbuild.geo.buildings import outlines
 
 
@@ -88,3 +91,30 @@ def test_outlines_are_valid_and_near_their_patch(boxes: list[tuple[int, int, int
         assert outline.geom_type == "Polygon" and outline.is_valid and outline.area > 0
         assert right_angled(outline)
         assert outline.distance(merged) == 0
+
+
+@pytest.mark.parametrize("angle", [0, 11, 35])
+def test_what_comes_apart_is_the_patch_and_nothing_twice(angle: float) -> None:
+    rng, apart = np.random.default_rng(0), 0
+    for _ in range(100):
+        corners = rng.integers([0, 0, 1, 1], [25, 15, 25, 25], size=(4, 4))
+        joined = shapely.union_all([shapely.box(x, y, x + width, y + height) for x, y, width, height in corners])
+        for patch in shapely.get_parts(shapely.affinity.rotate(joined, angle)):
+            parts = buildings._apart(patch, 0.6)
+            apart += len(parts) > 1
+            assert sum(part.area for part in parts) == pytest.approx(patch.area, abs=1e-6)
+            assert shapely.union_all(parts).area == pytest.approx(patch.area, abs=1e-6)
+    assert apart > 5
+
+
+def test_a_ragged_patch_of_the_size_of_a_scene_is_no_trouble() -> None:
+    """An untrained model predicts such."""
+    rng = np.random.default_rng(0)
+    noise = np.kron(rng.normal(size=(30, 30)), np.ones((8, 8))) + 0.3 * rng.normal(size=(240, 240))
+    row, col = np.nonzero(noise < 0.6)
+    patch = max(shapely.get_parts(shapely.union_all(shapely.box(col, row, col + 1, row + 1))), key=shapely.area)
+    assert shapely.get_num_coordinates(patch) > 3000
+    start = time.process_time()
+    found = shapely.union_all(of(patch, split=0.3))
+    assert time.process_time() - start < 5, "one erosion by 40 pixels takes a minute"
+    assert iou(found, patch) > 0.7

@@ -33,7 +33,7 @@ def write(path: Path, labels: np.ndarray, transform: Affine, crs: CRS | None = U
 
 def join(folder: Path, rasters: dict[str, Path], cog: bool = True) -> Path:
     inputs = {f"labels/{name}": [path] for name, path in rasters.items()}
-    mosaic.run(inputs, {"classes": CLASSES, "scenes": sorted(rasters), "cog": cog}, folder, Silent())
+    mosaic.run(inputs, {"classes": CLASSES, "null_id": None, "scenes": sorted(rasters), "cog": cog}, folder, Silent())
     return folder
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree import ElementTree
 
-from rvbuild.geo.qgis import write_raster_style, write_vector_style
+from rvbuild.geo.qgis import write_raster_style, write_score_style, write_vector_style
 
 CLASSES = [
     {"id": 0, "name": 'car "<fast>" & more', "color": "#ffff00"},
@@ -34,8 +34,24 @@ def test_a_raster_is_paletted(tmp_path: Path) -> None:
     ]
 
 
+def test_a_class_that_is_never_predicted_is_not_in_the_legend(tmp_path: Path) -> None:
+    root = parse(write_raster_style(tmp_path / "labels.tif", CLASSES[1:]), "labels.qml")
+    assert [entry.get("value") for entry in root.findall("pipe/rasterrenderer/colorPalette/paletteEntry")] == ["1"]
+
+
+def test_scores_are_grey_from_0_to_1(tmp_path: Path) -> None:
+    for kind, alpha in (("uint8", "4"), ("float32", "-1")):
+        root = parse(write_score_style(tmp_path / "scores.tif", 3, kind), "scores.qml")
+        renderer = root.find("pipe/rasterrenderer")
+        assert renderer is not None
+        assert (renderer.get("type"), renderer.get("grayBand")) == ("singlebandgray", "1")
+        assert renderer.get("alphaBand") == alpha
+        assert [element.text for element in renderer.findall("contrastEnhancement/*")][:2] == ["0", "1"]
+
+
 def test_a_vector_is_categorized_by_class(tmp_path: Path) -> None:
-    for geometry, kind, layer in (("polygon", "fill", "SimpleFill"), ("point", "marker", "SimpleMarker")):
+    fills = [("polygon", "fill", "SimpleFill"), ("box", "fill", "SimpleFill")]
+    for geometry, kind, layer in (*fills, ("point", "marker", "SimpleMarker")):
         root = parse(write_vector_style(tmp_path / "a.b.geojson", CLASSES, geometry), "a.b.qml")
         renderer = root.find("renderer-v2")
         assert renderer is not None
@@ -50,3 +66,4 @@ def test_a_vector_is_categorized_by_class(tmp_path: Path) -> None:
             assert drawn.get("class") == layer
             options = {option.get("name"): option.get("value") for option in drawn.findall("Option/Option")}
             assert options["color"].rpartition(",")[0] == color
+            assert options.get("style") == {"polygon": "solid", "box": "no"}.get(geometry)

@@ -209,7 +209,6 @@ def test_the_digest_follows_every_change_of_meaning(tmp_path: Path, two: Path) -
         add(change)
     assert len(found) == 1 + len(changes)
     assert digest([two], {"layer": None, "attributes": []}) not in found
-    assert digest([two, two], ARGS) not in found
 
 
 def test_filters_leave_features_out_or_sort_them(two: Path) -> None:
@@ -266,16 +265,15 @@ def features_geometry(value: Any) -> Any:
     return value["features"][0]["geometry"]
 
 
-def test_the_digest_of_several_tables_knows_whose_the_files_are(two: Path) -> None:
-    one = {"layer": None, "attributes": ["kind"]}
-    other = {"layer": None, "attributes": []}
-    found = {
-        digest([two, two, two], {"parts": [{"files": 2, **one}, {"files": 1, **other}]}),
-        digest([two, two, two], {"parts": [{"files": 1, **one}, {"files": 2, **other}]}),
-        digest([two, two, two], one),
-    }
-    assert len(found) == 3
-    assert digest([two], {"parts": [{"files": 1, **one}]}) == digest([two], one)
+def test_files_beside_it_are_read_with_a_file_and_not_by_themselves(two: Path, tmp_path: Path) -> None:
+    shape = tmp_path / "two.shp"
+    schema = {"geometry": "Polygon", "properties": {"kind": "str"}}
+    with fiona.open(shape, "w", driver="ESRI Shapefile", schema=schema) as target:
+        ring = [(0, 0), (0, 1), (1, 1), (0, 0)]
+        geometry = {"type": "Polygon", "coordinates": [ring]}
+        target.write({"type": "Feature", "geometry": geometry, "properties": {"kind": "a"}})
+    beside = [shape.with_suffix(suffix) for suffix in (".dbf", ".shx", ".cpg")]
+    assert digest([shape, *beside], ARGS) == digest([shape], ARGS)
 
 
 def test_curves_come_as_lines(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_every_rule_names_functions_that_exist():
     from rvbuild.build.code import module_file
 
     root = Path(importlib.import_module("rvbuild").__file__).parents[1]
-    for rule in rules().RULES.values():
+    for rule in {**rules().RULES, **rules().ASIDE}.values():
         for name in ("RUN", "RUN_MERGE"):
             path = getattr(rule, name, None)
             if path is not None:

@@ -36,7 +36,7 @@ train.model = "{model}"
     )
     table = load(project).predict
     inferred, derived = table.infer_slice(), table.derive_slice()
-    assert not set(inferred) & set(derived)
+    assert set(inferred) & set(derived) == table.styled - table.derived
     without = {"stride_px", "blend", "vectors"} if cell else {"blend", "vectors", "scores", "rgb"} if boxes else set()
     assert set(inferred) | set(derived) | without == set(table.slice())
     assert {"score_thresh", "merge_thresh", "boxes"} == set(derived) if boxes else {"rgb"} <= set(derived)

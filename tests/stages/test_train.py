@@ -274,6 +274,14 @@ def test_chips_drawn_by_class(tmp_path, inputs):
         build(tmp_path / "wrong", inputs, sampling="balanced")
 
 
+def test_as_many_chips_as_wanted_are_trained_on(tmp_path, inputs):
+    progress = Notes()
+    few = build(tmp_path / "few", inputs, progress=progress, max_chips=8)
+    assert progress.started[0] == ("epoch 1/2", 8, "chips") and "8 of 13 training chips are used" in progress.notes
+    assert few == build(tmp_path / "again", inputs, max_chips=8)
+    assert build(tmp_path / "many", inputs, max_chips=13) == build(tmp_path / "all", inputs) != few
+
+
 def test_no_training_chips(tmp_path):
     images, labels = chip_arrays(0)
     inputs = {f"chips/train/{name}": write_chips(tmp_path / name, name, images, labels) for name in "ab"}

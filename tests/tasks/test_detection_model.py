@@ -11,6 +11,7 @@ from torch import nn
 
 from rvbuild.errors import DataError, ModelError
 from rvbuild.geo.windows import Window
+from rvbuild.learn import models
 from rvbuild.stages import train
 from rvbuild.stages.chip_shards import ShardWriter
 from rvbuild.tasks import object_detection as task
@@ -105,15 +106,15 @@ def test_the_same_training_twice_and_resumed_gives_the_same_bytes(
     notes = Notes()
     assert build(tmp_path / "again", inputs, tmp_path / "resume", notes) == whole
     assert "continues after epoch 1" in notes.notes
-    # Losses are logged one by one, and there is no loss of validation.
+    # Losses are logged one by one.
     lines = [json.loads(line) for line in whole["log.jsonl"].splitlines()]
-    assert [set(line["train_losses"]) for line in lines] == [
-        {"loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg"}
-    ] * 2
+    names = {"loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg"}
     for line in lines:
-        assert sum(line["train_losses"].values()) == pytest.approx(line["train_loss"], rel=1e-5)
-        assert line["val_loss"] is None
+        for split in ("train", "val"):
+            assert set(line[f"{split}_losses"]) == names
+            assert sum(line[f"{split}_losses"].values()) == pytest.approx(line[f"{split}_loss"], rel=1e-5)
         assert set(line["metrics"]) == {"ap50", "ap", "mean_ap50", "mean_ap"}
+    assert b"loss_objectness, validation: " in whole["curves.svg"]
     assert b"Validation AP50" in whole["curves.svg"] or lines[0]["metrics"]["mean_ap50"] is None
     assert any("mean AP50" in note for note in notes.notes)
 
@@ -128,14 +129,14 @@ def test_chips_without_any_box_of_a_class(tmp_path: Path, inputs: dict[str, list
 class Scripted(nn.Module):
     """A user's detector that returns what it is told, with torchvision's labels from 1."""
 
-    def __init__(self, results: Any) -> None:
+    def __init__(self, results: Any, losses: Any = None) -> None:
         super().__init__()
-        self.results, self.targets = results, None
+        self.results, self.losses, self.targets = results, losses, None
 
     def forward(self, images: Any, targets: Any = None) -> Any:
-        assert isinstance(images, list)
+        assert isinstance(images, list) and (targets is not None) == self.training
         self.targets = targets
-        return self.results
+        return self.losses if self.training else self.results
 
 
 def results(boxes: Any, scores: Any, labels: Any) -> dict[str, torch.Tensor]:
@@ -154,26 +155,54 @@ TARGETS = {
 
 
 def test_a_users_detector_counts_labels_from_one() -> None:
-    model = Scripted({"a": torch.tensor(2.0, requires_grad=True), "b": torch.tensor(1.0)})
+    model = Scripted(None, {"a": torch.tensor(2.0, requires_grad=True), "b": torch.tensor(1.0)})
     goal = DetectionObjective(["tree", "car"], [0, 2])
     loss = goal.loss(model, IMAGES, TARGETS)
     assert loss.item() == 3 and loss.requires_grad
     # The box of the null class is no target.
     assert [wanted["labels"].tolist() for wanted in model.targets] == [[1, 2], []]
-    goal.loss(Scripted({"a": torch.tensor(4.0), "b": torch.tensor(1.0)}), IMAGES, TARGETS)
+    goal.loss(Scripted(None, {"a": torch.tensor(4.0), "b": torch.tensor(1.0)}), IMAGES, TARGETS)
     assert goal.parts() == {"a": 3, "b": 1} and goal.parts() == {}
 
 
 def test_validation_scores_merged_boxes_by_class() -> None:
     found = results([[0, 0, 4, 4], [0, 0, 4, 3.9], [2, 2, 8, 8]], [0.9, 0.8, 0.7], [1, 1, 2])
     goal = DetectionObjective(["tree", "car"], [0, 2])
-    assert goal.validate(Scripted([found, results([], [], [])]), IMAGES, TARGETS) is None
+    losses = {"a": torch.tensor(0.5), "b": torch.tensor(0.25)}
+    model = Scripted([found, results([], [], [])], losses).eval()
+    assert goal.validate(model, IMAGES, TARGETS).item() == 0.75 and not model.training
+    assert goal.parts() == {"a": 0.5, "b": 0.25}
     scores = goal.scores()
     assert scores["ap50"] == pytest.approx({"tree": 1, "car": 1}) and scores["mean_ap"] == pytest.approx(1)
     wrong = results([[0, 0, 4, 4]], [0.9], [2])
-    goal.validate(Scripted([wrong, results([], [], [])]), IMAGES, TARGETS)
+    goal.validate(Scripted([wrong, results([], [], [])], losses).eval(), IMAGES, TARGETS)
     assert goal.scores()["ap50"] == {"tree": 0, "car": 0}
     assert goal.scores()["mean_ap50"] is None
+
+
+def test_losses_of_validation_change_nothing_and_are_drawn_alike(inputs: dict[str, list[Path]]) -> None:
+    torch.manual_seed(0)
+    args = {**ARGS, "rois": 4}  # so few that which ones are drawn decides the loss
+    model = models.build("object_detection", "fasterrcnn_resnet18_fpn", bands=3, outputs=2, args=args,
+                         pretrained=False, note=pytest.fail)  # fmt: skip
+    model.roi_heads.box_head.fc6 = nn.Sequential(model.roi_heads.box_head.fc6, nn.Dropout(0.5))
+    model.eval()
+    images = torch.rand(2, 3, SIZE, SIZE)
+    targets = {
+        "boxes": [torch.tensor([[2.0, 3, 12, 14]]), torch.tensor([[8.0, 8, 30, 28], [1, 1, 9, 9]])],
+        "classes": [torch.tensor([0], dtype=torch.uint8), torch.tensor([2, 0], dtype=torch.uint8)],
+    }
+    goal = DetectionObjective(["tree", "car"], [0, 2])
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    torch.manual_seed(5)
+    first, drawn = goal.validate(model, images, targets), torch.rand(1)
+    goal.parts()
+    torch.manual_seed(6)
+    assert goal.validate(model, images, targets) == first
+    torch.manual_seed(5)
+    assert torch.rand(1) == drawn
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert not any(module.training for module in model.modules())
 
 
 @pytest.mark.parametrize(
@@ -187,9 +216,9 @@ def test_validation_scores_merged_boxes_by_class() -> None:
 )
 def test_models_that_are_no_detectors(result: Any, message: str) -> None:
     with pytest.raises(ModelError, match=message):
-        detect(Scripted(result), IMAGES)
+        detect(Scripted(result).eval(), IMAGES)
     with pytest.raises(ModelError, match="a dict of losses"):
-        DetectionObjective(["tree"], [0]).loss(Scripted(result), IMAGES, TARGETS)
+        DetectionObjective(["tree"], [0]).loss(Scripted(None, result), IMAGES, TARGETS)
 
 
 def test_what_a_model_cannot_work_on_is_said() -> None:

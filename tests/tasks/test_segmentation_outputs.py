@@ -42,8 +42,11 @@ def outputs(tmp_path: Path, **settings: Any) -> Path:
     return tmp_path / "out"
 
 
-def test_a_style_alone_unless_more_is_asked_for(tmp_path: Path, labels: np.ndarray) -> None:
+def test_styles_alone_unless_more_is_asked_for(tmp_path: Path, labels: np.ndarray) -> None:
     assert [path.name for path in outputs(tmp_path).iterdir()] == ["labels.qml"]
+    assert {path.name for path in outputs(tmp_path, scores="uint8").iterdir()} == {"labels.qml", "scores.qml"}
+    text = (tmp_path / "out/labels.qml").read_text()
+    assert 'label="tree"' in text and 'label="null"' not in text, "what is never predicted needs no legend"
 
 
 def test_colours_are_those_of_the_classes(tmp_path: Path, labels: np.ndarray) -> None:

@@ -4,7 +4,9 @@ A detector follows torchvision: `model(images, targets)` in training returns a d
 mode a list of `{"boxes": (n, 4) x0 y0 x1 y1, "scores": (n,), "labels": (n,)}`; `first_label` is the label of the first
 class. Unlike torchvision's, it works on chips as they are, neither resized nor normalised: the chip size is the
 project's, and the normalisation too. It gives boxes down to a score of `SCORE_FLOOR`, and leaves those that overlap by
-up to `WINDOW_IOU`: what is kept of a scene is decided later.
+up to `WINDOW_IOU`: what is kept of a scene is decided later. The heads of RetinaNet have group normalisation, as
+torchvision's `retinanet_resnet50_fpn_v2`: without, their four layers of weights of 0.01 pass hardly anything on when
+channels are few, and from random weights they learn nothing.
 
 `model_args`, of those that have such parts:
 
@@ -39,6 +41,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBo
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.models.detection.ssdlite import SSDLiteFeatureExtractorMobileNet, SSDLiteHead
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
@@ -237,10 +240,12 @@ def _faster_rcnn(name: str, backbone: nn.Module, bands: int, outputs: int, args:
 
 def _retinanet(name: str, backbone: nn.Module, bands: int, outputs: int, args: Mapping[str, Any]) -> nn.Module:
     channels = _fpn_channels(name, args)
+    anchors = _anchors(name, args, (32, 64, 128, 256, 512), octaves=3)
     model: nn.Module = detection.RetinaNet(
         _pyramid(name, backbone, args, (2, 3, 4), LastLevelP6P7(channels, channels)),
         outputs,
-        anchor_generator=_anchors(name, args, (32, 64, 128, 256, 512), octaves=3),
+        anchor_generator=anchors,
+        head=RetinaNetHead(channels, anchors.num_anchors_per_location()[0], outputs, norm_layer=_group_norm),
         score_thresh=SCORE_FLOOR,
         nms_thresh=WINDOW_IOU,
         detections_per_img=_detections(name, args),

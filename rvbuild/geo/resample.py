@@ -1,4 +1,4 @@
-"""Resampling of a chip that was cut at another size than it is stored in."""
+"""Resampling of a window that is cut at another size than it is used in."""
 
 from __future__ import annotations
 
@@ -7,8 +7,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rvbuild.geo.layer import Layer
+from rvbuild.geo.windows import Window
+
 Array = npt.NDArray[Any]
 Bools = npt.NDArray[np.bool_]
+
+
+def read_resampled(source: Layer, window: Window, size_px: int) -> tuple[Array, Bools]:
+    """Return a window of an image, resampled to `size_px` square if it is of another size; see `resample`."""
+    image, valid = source.read(window)
+    if (window.height, window.width) != (size_px, size_px):
+        return resample(image, valid, size_px)
+    return image, valid
 
 
 def resample(image: Array, valid: Bools, size_px: int) -> tuple[Array, Bools]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from rvbuild.stages.chip_resample import resample
+from rvbuild.geo.resample import resample
 
 
 def all_valid(image: np.ndarray) -> np.ndarray:

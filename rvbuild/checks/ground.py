@@ -1,0 +1,133 @@
+"""The ground that scenes show, and which of it scenes of different splits share.
+
+Whatever a model has seen in training tells nothing of it in validation or test.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+from rasterio.crs import CRS
+
+from rvbuild.errors import DataError
+from rvbuild.geo.aoi import Aoi
+from rvbuild.geo.grid import Grid, crs_name, reproject
+
+Ground = dict[str, Any]
+
+MARGIN_PX = 1.0
+"""What is left out along the border, so that neighbours share nothing whatever the last bits of their places say."""
+
+LEAST = 0.001
+"""The share of the smaller of two scenes from which on they share ground."""
+
+MOST = 20
+"""Scenes whose common part with another is measured; if there are more, the largest of them."""
+
+_PIECES = 8
+"""Into which an edge as long as the scene is cut: straight lines on one map are none on another."""
+
+_COMMON = CRS.from_epsg(4326)
+
+
+def ground_of(grid: Grid, aoi: Aoi | None, files: Sequence[Path], reach_px: float = 0.0) -> Ground | None:
+    """Return the ground that a scene shows, as JSON data; None if that is not known, or nothing.
+
+    Parameters
+    ----------
+    grid, aoi
+        The scene, and what counts of it.
+    files
+        Of its image. Without any georeference, only scenes of the same files can share something.
+    reach_px
+        How far chips reach beyond the area of interest.
+
+    Returns
+    -------
+    dict
+        `space`: what the coordinates count in; `shape`: a polygon or several, as hexadecimal WKB.
+    """
+    scene = shapely.box(0, 0, grid.width, grid.height)
+    shape = scene
+    if aoi is not None:
+        shape = shapely.intersection(shapely.simplify(aoi.outline(), MARGIN_PX / 4), scene)
+        if reach_px:
+            shape = shapely.intersection(shapely.buffer(shape, reach_px, join_style="mitre"), scene)
+    shape = shapely.buffer(shape, -MARGIN_PX, join_style="mitre")
+    if shape.is_empty:
+        return None
+    shape = shapely.segmentize(shape, max(grid.height, grid.width) / _PIECES)
+    x, y = grid.to_map(*shapely.get_coordinates(shape).T)
+    space = crs_name(grid.crs)
+    if grid.crs is None and (abs(grid.transform.a), abs(grid.transform.e)) == (1, 1):
+        space = f"pixels of {', '.join(map(str, files))}"
+    elif grid.crs is not None:
+        try:
+            x, y = reproject(files[0], grid.crs, _COMMON, x, y)
+            space = "degrees"
+        except DataError:
+            pass  # of a local CRS, in which others can be
+        if space == "degrees" and np.ptp(x) > 180:
+            x = np.where(x < 0, x + 360, x)
+    placed = shapely.set_coordinates(shape, np.stack([x, y], axis=1))
+    return {"space": space, "shape": shapely.to_wkb(placed, hex=True)} if np.isfinite([x, y]).all() else None
+
+
+def shared(scenes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return what scenes of a later split share with those of an earlier one: the job of a worker.
+
+    Parameters
+    ----------
+    scenes
+        `id`, `base`, `split` and `ground` of each. Parts of one scene share nothing, so they are not compared.
+
+    Returns
+    -------
+    list of dict
+        `scene`, `split`: one scene of validation or test, and the earlier split; `others`: the ids of its scenes, the
+        one that shares most first; `share`: how much of the scene they have, between 0 and 1.
+    """
+    by_space: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for scene in scenes:
+        by_space[scene["ground"]["space"]].append(scene)
+    found: list[dict[str, Any]] = []
+    for some in by_space.values():
+        shapes = shapely.make_valid(shapely.from_wkb([scene["ground"]["shape"] for scene in some]))
+        for earlier, later in (("train", "validation"), ("train", "test"), ("validation", "test")):
+            found += _shared(some, shapes, earlier, later)
+    return found
+
+
+def _shared(scenes: Sequence[Mapping[str, Any]], shapes: Any, earlier: str, later: str) -> Iterator[dict[str, Any]]:
+    """Yield what each scene of one split shares with those of another."""
+    before = np.flatnonzero([scene["split"] == earlier for scene in scenes])
+    after = np.flatnonzero([scene["split"] == later for scene in scenes])
+    if not len(before) or not len(after):
+        return
+    pairs = shapely.STRtree(shapes[before]).query(shapes[after], predicate="intersects")
+    others: defaultdict[int, list[int]] = defaultdict(list)
+    for one, other in zip(after[pairs[0]].tolist(), before[pairs[1]].tolist(), strict=True):
+        if scenes[one]["base"] != scenes[other]["base"]:
+            others[one].append(other)
+    for one, candidates in sorted(others.items()):
+        some = np.array(candidates)
+        if len(some) > MOST:
+            some = some[np.argsort(-shapely.area(shapes[some]), kind="stable")[:MOST]]
+        common = shapely.intersection(shapes[one], shapes[some])
+        areas = shapely.area(common)
+        enough = areas >= LEAST * np.minimum(shapely.area(shapes[some]), shapely.area(shapes[one]))
+        if not enough.any():
+            continue
+        order = np.argsort(-areas[enough], kind="stable")
+        share = shapely.area(shapely.union_all(common[enough])) / shapely.area(shapes[one])
+        yield {
+            "scene": scenes[one]["id"],
+            "split": earlier,
+            "others": [scenes[index]["id"] for index in some[enough][order].tolist()],
+            "share": min(1.0, float(share)),
+        }
