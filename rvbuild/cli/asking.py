@@ -12,7 +12,7 @@ from rvbuild.build.artifact import Artifact
 from rvbuild.build.decide import State
 from rvbuild.build.execute import versions
 from rvbuild.cli.report import duration, moment, one_a_line, print_json, size_text, styled
-from rvbuild.cli.session import Session, load_all, project_paths, session
+from rvbuild.cli.session import Session, load_known, project_paths, session
 from rvbuild.errors import UsageError
 
 _COLOURS = {
@@ -36,6 +36,10 @@ _FILLS = {
     State.MISSING: "#e7c6ff",
     State.FAILED: "#ff8fa3",
 }
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
 
 
 def rows(now: Session, artifacts: Sequence[Artifact]) -> list[dict[str, Any]]:
@@ -118,8 +122,8 @@ def status(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbos
             else:
                 click.echo(str(error))
             return 0
-    projects = load_all(project_paths(words), overrides)
-    with session(projects, say=lambda line: click.echo(line, err=True)) as now:
+    projects = load_known(words, overrides, _say)
+    with session(projects, say=_say) as now:
         now.plan.look(now.artifacts)
         found = rows(now, now.artifacts)
         if as_json:
@@ -139,8 +143,8 @@ def status(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbos
 
 def why(word: str, words: Sequence[str], overrides: Sequence[str]) -> int:
     """Print the chain of causes of the artifacts that `word` names."""
-    projects = load_all(project_paths(words), overrides)
-    with session(projects, say=lambda line: click.echo(line, err=True)) as now:
+    projects = load_known(words, overrides, _say)
+    with session(projects, say=_say) as now:
         asked = now.named(word)
         now.plan.look(now.plan.closure(a.name for a in asked))
         for artifact in asked:
@@ -170,8 +174,8 @@ def _print_link(link: explain.Link, several: bool) -> None:
 
 def graph(words: Sequence[str], overrides: Sequence[str], dot: bool) -> int:
     """Print the graph of artifacts in Mermaid's or Graphviz' language, coloured by state."""
-    projects = load_all(project_paths(words), overrides)
-    with session(projects, say=lambda line: click.echo(line, err=True)) as now:
+    projects = load_known(words, overrides, _say)
+    with session(projects, say=_say) as now:
         now.plan.look(now.artifacts)
         ids = {a.name: f"n{i}" for i, a in enumerate(now.artifacts)}
         lines = ["digraph rvbuild {", "  rankdir=LR; node [shape=box style=filled];"] if dot else ["graph LR"]

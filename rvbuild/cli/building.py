@@ -69,7 +69,7 @@ def build(stage: str, words: Sequence[str], options: Options, normal: list[str] 
             if options.dry_run:
                 reporter.close()
                 return _dry_run(now, closure, options)
-            checking.before_build(now, closure, options.keep_going, reporter.note)
+            checking.before_build(now, closure, options.keep_going, _jobs(options), reporter.note)
             builder = Builder(now.plan, now.executor, reporter)
             _run(now, wanted, builder, options)
             outcomes = _outcomes(builder, closure)
@@ -88,8 +88,12 @@ def build(stage: str, words: Sequence[str], options: Options, normal: list[str] 
 _DONE = (Did.BUILT, Did.RESTORED, Did.FRESH)
 
 
+def _jobs(options: Options) -> int:
+    return 1 if options.inline else options.jobs or jobs_default()
+
+
 def _run(now: Session, wanted: list[Artifact], builder: Builder, options: Options) -> None:
-    jobs = 1 if options.inline else options.jobs or jobs_default()
+    jobs = _jobs(options)
     try:
         to_do = builder.to_do(a.name for a in wanted)
         gc.freeze()  # the plan stays; see `main`

@@ -19,7 +19,7 @@ from rvbuild.build.store import Store
 from rvbuild.build.workspace import Workspace
 from rvbuild.cli import STAGES, stages_of
 from rvbuild.cli.report import duration, moment, print_json, styled, utc
-from rvbuild.cli.session import Session, load_all, project_paths, session
+from rvbuild.cli.session import Session, load_all, load_known, session
 from rvbuild.errors import UsageError, nearest
 
 _COLOURS = {"built": "green", "restored": "cyan", "failed": "red", "cleaned": "yellow"}
@@ -109,7 +109,7 @@ def diff(words: Sequence[str], as_json: bool) -> int:
     named = [w for w in words if not w.endswith(".toml")]
     if not 1 <= len(named) <= 2:
         raise UsageError("diff: give one build or two: rvbuild diff A [B] [PROJECT.toml]")
-    projects = load_all(project_paths([w for w in words if w.endswith(".toml")]), ())
+    projects = load_known([w for w in words if w.endswith(".toml")], (), _say)
     with session(projects, say=_say) as now:
         name, old = _build(now, named[0])
         if len(named) == 2:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from rvbuild.errors import ProjectError
+from rvbuild.errors import NoScenesError, ProjectError
 from rvbuild.project import boxes, cells, found
 from rvbuild.project import overrides as overriding
 from rvbuild.project.classes import check_classes
@@ -49,6 +49,8 @@ def load(path: Path, overrides: Sequence[str] = (), environ: Mapping[str, str] |
 
     Raises
     ------
+    NoScenesError
+        If scenes are found by their files and there is none, and all else is right.
     ProjectError
         With all problems of the file, one line each.
     """
@@ -66,6 +68,8 @@ def load(path: Path, overrides: Sequence[str] = (), environ: Mapping[str, str] |
     _check(file, data, problems)
     resolver = Resolver(file, data, problems, environment, reads)
     project = resolver.project(Path(os.path.abspath(path)), find_workspace(path))  # noqa: PTH100 - keeps symbolic links
+    if problems.are_missing_scenes() and not refused:
+        raise NoScenesError(problems.report())
     if problems or refused or project is None:
         raise ProjectError([*problems.report(), *dict.fromkeys(refused)])
     return project
