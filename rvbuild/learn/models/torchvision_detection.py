@@ -26,7 +26,11 @@ they learn nothing. There are 32 groups, as in torchvision, but of two channels 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import os
+import shutil
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,6 +46,7 @@ from torchvision.models.detection.fcos import FCOSClassificationHead, FCOSHead, 
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.models.detection.ssdlite import SSDLiteFeatureExtractorMobileNet, SSDLiteHead
+from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
 from rvbuild.errors import ModelError
@@ -127,10 +132,61 @@ def build(
     made_for = first_conv(backbone)[1].in_channels
     model = make(name, backbone, made_for, outputs, args)
     model.transform = _AsItIs()
+    _place_in_float32(model)
     if state:
         load_local(model, state, path, note, _HEADS)
         adapt_bands(model, bands, trained=True)
     return model
+
+
+def _place_in_float32(model: nn.Module) -> None:
+    """Let a detector reckon with anchors and boxes in float32 though its layers compute in mixed precision.
+
+    torchvision gives them the dtype of the layers' outputs, and bfloat16 has steps of 2 pixels from 256 on.
+    """
+    for name in ("backbone", "head", "rpn.head", "roi_heads.box_predictor"):
+        with contextlib.suppress(AttributeError):
+            model.get_submodule(name).register_forward_hook(_as_float32)
+
+
+def _as_float32(layer: nn.Module, inputs: Any, output: Any) -> Any:
+    if isinstance(output, torch.Tensor):
+        return output.float()
+    if isinstance(output, Mapping):
+        return OrderedDict((key, _as_float32(layer, inputs, value)) for key, value in output.items())
+    return type(output)(_as_float32(layer, inputs, value) for value in output)
+
+
+class _RoiPool(MultiScaleRoIAlign):  # type: ignore[misc]
+    """torchvision's pooling of proposals, on GPUs by its own kernel where the gradient need not be deterministic.
+
+    Among deterministic algorithms torchvision compiles another, whose gradient is: for nothing in prediction, and
+    impossible without a C compiler.
+    """
+
+    def forward(self, features: Mapping[str, torch.Tensor], *where: Any) -> torch.Tensor:
+        """Return the features of all proposals, (n, channels, px, px)."""
+        compiler = any(map(shutil.which, (os.environ.get("CC", ""), "gcc", "clang")))
+        own = not _on_gpu(features) or (self.training and compiler)
+        with contextlib.nullcontext() if own else _any_kernels():
+            pooled: torch.Tensor = super().forward(features, *where)
+        return pooled
+
+
+def _on_gpu(features: Mapping[str, torch.Tensor]) -> bool:
+    return any(level.is_cuda for level in features.values())
+
+
+@contextlib.contextmanager
+def _any_kernels() -> Iterator[None]:
+    """Allow algorithms that are not deterministic for the length of a block."""
+    enabled = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
 
 
 class _AsItIs(nn.Module):
@@ -172,6 +228,7 @@ def _faster_rcnn(name: str, backbone: nn.Module, bands: int, outputs: int, args:
         rpn_anchor_generator=_anchors(name, args, (32, 64, 128, 256, 512)),
         rpn_post_nms_top_n_test=proposals,
         rpn_pre_nms_top_n_test=max(1000, proposals),
+        box_roi_pool=_RoiPool([str(level) for level in range(4)], _ROI_PX, sampling_ratio=2),
         box_head=TwoMLPHead(_fpn_channels(name, args) * _ROI_PX**2, head_channels),
         box_predictor=detection.faster_rcnn.FastRCNNPredictor(head_channels, outputs + 1),
         box_score_thresh=SCORE_FLOOR,
