@@ -5,7 +5,7 @@ A window is dropped if its share of nodata pixels (no valid band; beyond the edg
 `otherwise`, decided by the seed and the window alone. Targets hide what must not be trained on: pixels outside the area
 of interest and nodata pixels.
 
-With `store = false` the images of chips are looked at and not written: a training reads them from the scene again.
+With `chip.store = false` the images of chips are looked at and not written: a training reads them from the scene again.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def run(
     inputs
         `image` and `labels`: the files of the scene; `aoi`: none or more.
     settings
-        task, scene, image, channels, labels, classes, null_id, chip, seed; `store`, False if images are not stored.
+        task, scene, image, channels, labels, classes, null_id, chip, seed.
     outputs
         Receives `index.json`, the shards, `contact.png` if there is a chip, and `blocks.json` if the labels are such
         that it can save work.
@@ -114,6 +114,9 @@ def run(
     if digests:
         write_blocks(outputs, settings, digests, cut, sheet)
     class_counts = [counts for chips in cut for counts in chips.class_counts]
+    if windows and not class_counts:
+        each = "its window was" if len(windows) == 1 else f"all of its {len(windows)} windows were"
+        progress.note(f"scene {scene}: no chips, because {each} dropped; see chip.keep and chip.max_nodata")
     index = {
         "scene": scene,
         "task": settings["task"],

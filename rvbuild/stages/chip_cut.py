@@ -62,7 +62,7 @@ class Chips(NamedTuple):
 
 def stores(settings: Mapping[str, Any]) -> bool:
     """Tell whether the images of chips are stored, by the settings of the stage."""
-    return bool(settings.get("store", True))
+    return bool(settings["chip"].get("store", True))
 
 
 class Cutter:
