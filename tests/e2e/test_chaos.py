@@ -1,7 +1,7 @@
 """Kills at random instants of every real stage: the build ends with the bytes of one that nobody disturbed.
 
-`RVBUILD_CHAOS=200 pytest tests/e2e/test_chaos.py -s` kills more often and prints figures; RVBUILD_CHAOS_S=300 ends after
-so many seconds, and RVBUILD_CHAOS_SEED chooses other instants and, in turn, another task.
+`RVBUILD_CHAOS=200 pytest tests/e2e/test_chaos.py -s` kills more often and prints figures, RVBUILD_CHAOS_S=300
+ends after so many seconds, and RVBUILD_CHAOS_SEED chooses other instants and, in turn, another task.
 """
 
 from __future__ import annotations
