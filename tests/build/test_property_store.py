@@ -13,7 +13,7 @@ from hypothesis.stateful import initialize, precondition, rule
 
 sys.path.insert(0, str(Path(__file__).parent))
 from conftest import Space
-from test_property import NAMES, TEXTS, WISHED, Edits
+from test_property import NAMES, TEXTS, WISHED, Edits, mended
 
 from rvbuild.build.garbage import choose, remove
 from rvbuild.build.inventory import find_roots, take_inventory
@@ -89,8 +89,9 @@ class EditsAndStore(Edits):
     def free_the_workspace(self) -> None:
         workspace = Workspace(self.space.root)
         shutil.rmtree(self.space.root / "cache" / "p", ignore_errors=True)
-        for name in workspace.state.records():
-            workspace.state.clean(name, "freed")
+        with mended():
+            for name in workspace.state.records():
+                workspace.state.clean(name, "freed")
         workspace.close()
 
     @rule(folder=st.sampled_from(["", "renamed", "größe 'x'"]))
