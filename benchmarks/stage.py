@@ -135,7 +135,8 @@ def chips_of(
     folder: Path, image: Path, labels: Path, size_px: int, stride_px: int, *, store: bool = True
 ) -> list[Path]:
     """Return the files of a chip artifact."""
-    settings = {**chip_settings(size_px, stride_px), "store": store}
+    settings = chip_settings(size_px, stride_px)
+    settings["chip"]["store"] = store
     outputs = run_stage("chip", {"image": [image], "labels": [labels]}, settings, folder)
     return sorted(path for path in outputs.iterdir() if path.suffix in {".json", ".safetensors"})
 

@@ -32,7 +32,8 @@ from .common import (
 
 RUN = "rvbuild.checks.scene:look_at_all"
 RUN_SHARED = "rvbuild.checks.ground:shared"
-CODE = ("rvbuild.checks.scene", "rvbuild.checks.ground", "rvbuild.tasks.{task}")
+RUN_MEMORY = "rvbuild.checks.memory:measure"
+CODE = ("rvbuild.checks.scene", "rvbuild.checks.ground", "rvbuild.checks.memory", "rvbuild.tasks.{task}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,9 +57,8 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
                 "labels": label_settings(project, scene),
                 "classes": classes(project),
                 "null_id": project.null_id,
-                "chip": chip,
+                "chip": chip if stores_images(project, scene) else {**chip, "store": False},
                 "seed": seed(project, f"chip:{scene.id}") if random else 0,
-                **({} if stores_images(project, scene) else {"store": False}),
                 **area(project, scene),
             },
             inputs=present(

@@ -3,6 +3,7 @@
 RvbuildError                 base: one message a user can act on, never a traceback
 ├── UsageError               the command line or the project file is wrong (exit status 2)
 │   └── ProjectError         every problem of a project file, at once
+│       └── NoScenesError    nothing but that no file is there of those that give a project its scenes
 ├── StageError               a stage cannot give its result (exit status 1)
 │   ├── DataError            imagery, labels or areas are not what the project says
 │   │   └── LabelValueError  pixels of labels hold values that stand for no class
@@ -36,6 +37,10 @@ class ProjectError(UsageError):
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(self.problems))
+
+
+class NoScenesError(ProjectError):
+    """No file is there of those that give a project its scenes: its data are elsewhere."""
 
 
 class StageError(RvbuildError):

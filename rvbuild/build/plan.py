@@ -230,7 +230,7 @@ class Plan:
         facts = Facts(
             key=key,
             components=parts,
-            sources={i.role: self._shown(i) for i in artifact.inputs if isinstance(i, Source)},
+            sources=self._sources(artifact),
             products={item.role: self.artifacts[item.artifact].label() for item in products},
             waiting=waiting,
             record=state.record(artifact.name),
@@ -273,6 +273,11 @@ class Plan:
             view = source.views[i] if source.views else None
             values.append(content if view is None else self._view(source, i, view, content))
         return digest_texts(values)
+
+    def _sources(self, artifact: Artifact) -> dict[str, list[list[str | None]]]:
+        """Return the files of every source by role; that one is missing, an artifact says whose key it is in."""
+        shown = {i.role: (i, self._shown(i)) for i in artifact.inputs if isinstance(i, Source)}
+        return {role: files for role, (i, files) in shown.items() if i.in_key or all(value for _, value in files)}
 
     def _shown(self, source: Source) -> list[list[str | None]]:
         """Return [path, digest] of every file of `source`, for people."""

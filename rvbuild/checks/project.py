@@ -14,6 +14,9 @@ from rvbuild.project.keys import Key
 SAME_RES = 1.1
 """Pixel sizes that differ by no more than this factor are the same to a model."""
 
+NOT_READ = "not read"
+"""The kind of the finding that labels are too large to be read before work."""
+
 _NAMED = 5
 """Scenes that are named, of those that show the same ground."""
 
@@ -70,7 +73,7 @@ def with_surveys(
         if survey is None:
             found[id_] = one
             continue
-        problems = [*one["problems"]]
+        problems = [problem for problem in one["problems"] if problem[2] != NOT_READ]
         if not survey["valid"]:
             text = "no pixel has data: see the nodata value, masks and alpha of the image, and its area of interest"
             problems.append([Level.ERROR.value, "image", "no data", text, []])

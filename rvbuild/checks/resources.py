@@ -1,4 +1,4 @@
-"""Resources: the disk and the memory that a build needs at least, against what there is."""
+"""Resources: the disk and the memory that a build needs, against what there is."""
 
 from __future__ import annotations
 
@@ -13,61 +13,166 @@ from rvbuild.project import Project
 
 _FLOAT_BYTES = 4
 
+SURE_BYTES = 32_000
+"""That no named model takes for each pixel of a batch in training: what fits with it is not measured."""
 
-def findings(project: Project, facts: Mapping[str, Mapping[str, Any]], to_cut: Collection[str]) -> Iterator[Finding]:
+PROCESS_BYTES = 500 << 20
+"""Of a process that has torch, before it has a model."""
+
+WORKER_BYTES = 150 << 20
+"""Of a worker that reads imagery."""
+
+VECTOR_TIMES = 10
+"""How much larger the features of a vector file are in memory, about."""
+
+Facts = Mapping[str, Mapping[str, Any]]
+
+
+def findings(
+    project: Project,
+    facts: Facts,
+    to_cut: Collection[str],
+    to_predict: Collection[str],
+    model: Mapping[str, int] | None,
+    jobs: int,
+) -> Iterator[Finding]:
     """Yield what the project needs more of than there is.
 
     Parameters
     ----------
     project, facts
         As for `rvbuild.checks.project.findings`.
-    to_cut
-        The ids of the scenes whose chips are still to be cut.
+    to_cut, to_predict
+        The ids of the scenes whose chips are still to be cut, and of those that are still to be predicted.
+    model
+        What the model takes, see `rvbuild.checks.memory.measure`; None if that is not known.
+    jobs
+        How many scenes are worked on at once.
     """
-    yield from _disk(project, facts, to_cut)
-    yield from _memory(project, facts)
+    yield from _disk(project, facts, to_cut, to_predict)
+    there = memory_bytes()
+    if there is not None:
+        yield from _cutting(facts, to_cut, jobs, there)
+        yield from _batches(project, facts, model, there)
 
 
 def chip_bytes(project: Project, facts: Mapping[str, Any]) -> int | None:
-    """Return the bytes of the images of a scene's chips, if all are kept; None if that is not known."""
+    """Return the bytes of the chips of a scene, if all are kept; None if that is not known."""
     image, chips = facts.get("image"), facts.get("chips")
     if image is None or chips is None:
         return None
     return int(chips * image["bands"] * image["itemsize"] * project.chip_px**2)
 
 
-def _disk(project: Project, facts: Mapping[str, Mapping[str, Any]], to_cut: Collection[str]) -> Iterator[Finding]:
-    unstored = {scene.id for scene in project.scenes if not (scene.chip or project.chip).store}
-    needed = sum(chip_bytes(project, facts[id_]) or 0 for id_ in to_cut if id_ in facts and id_ not in unstored)
+def needs_measuring(project: Project, facts: Facts) -> bool:
+    """Tell whether a batch may be more than the memory holds, so that the model is worth a closer look."""
+    there = memory_bytes()
+    batch = max(project.train.batch_size, project.predict.batch_size)
+    sure = batch * project.chip_px**2 * SURE_BYTES + PROCESS_BYTES
+    return there is not None and bands_of(facts) > 0 and sure > there
+
+
+def bands_of(facts: Facts) -> int:
+    """Return the number of bands of the imagery; 0 if no image could be read."""
+    return max((one["image"]["bands"] for one in facts.values() if "image" in one), default=0)
+
+
+def _disk(project: Project, facts: Facts, to_cut: Collection[str], to_predict: Collection[str]) -> Iterator[Finding]:
+    """Report chips, and rasters of scores, that the disk cannot hold."""
     folder = project.workspace / "cache"
+    stored = to_cut if project.chip.store else ()
+    chips = sum(chip_bytes(project, facts[id_]) or 0 for id_ in stored if id_ in facts)
+    scores = sum(_score_bytes(project, facts[id_]) for id_ in to_predict if id_ in facts)
     free = shutil.disk_usage(folder if folder.is_dir() else project.workspace).free
-    if needed <= free:
+    # The store keeps what is shown once more where links would be unsafe, unless the file system shares blocks.
+    times = 2 if os.geteuid() == 0 else 1
+    if times * (chips + scores) <= free:
         return
     all_kept = project.chip.keep is None and project.chip.max_nodata >= 1
+    parts = [f"{'' if all_kept else 'up to '}{_size(chips)} of chips"] if chips else []
+    remedies = ["cut fewer chips (chip.stride_px, chip.keep), or store none (chip.store = false)"] if chips else []
+    if scores:
+        parts.append(f"up to {_size(scores)} of scores")
+        remedies.append('leave predict.scores out, or make them "uint8"' if project.predict.scores else "")
+    copies = ", up to twice that with what the store keeps," if times > 1 else ""
     text = (
-        f"the chips need {'' if all_kept else 'up to '}{needed / 1e9:.1f} GB, and the disk of {folder} has "
-        f"{free / 1e9:.1f} GB left. Train without stored chips (chip.store = false), cut fewer "
-        "(chip.stride_px, chip.keep, chip.per_scene), free some (`rvbuild cache gc`), or let RVBUILD_STORE name a "
-        "larger disk"
+        f"the build writes {' and '.join(parts)}{copies} and the disk of {folder} has {_size(free)} left. Free some "
+        f"(`rvbuild cache gc`), let RVBUILD_STORE name a larger disk, or {', or '.join(filter(None, remedies))}"
     )
-    yield Finding(Level.ERROR if all_kept else Level.WARNING, "disk", text, key=("chip",))
+    certain = all_kept and chips > free
+    key = ("chip",) if times * chips > free or not scores else ("predict", "scores")
+    yield Finding(Level.ERROR if certain else Level.WARNING, "disk", text, key=key)
 
 
-def _memory(project: Project, facts: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
-    """Report batches that cannot be held: images and outputs alone, without what the network needs between them."""
-    bands = max((one["image"]["bands"] for one in facts.values() if "image" in one), default=0)
-    there = memory_bytes()
-    for key, batch in (
-        ("train.batch_size", project.train.batch_size),
-        ("predict.batch_size", project.predict.batch_size),
+def _score_bytes(project: Project, facts: Mapping[str, Any]) -> int:
+    """Return the bytes of the scores of a scene, not compressed; 0 if none are written."""
+    if not project.predict.scores or "image" not in facts:
+        return 0
+    classes = len(project.classes) - 1
+    pixels = int(facts["image"]["height"] * facts["image"]["width"])
+    return classes * pixels * (1 if project.predict.scores == "uint8" else _FLOAT_BYTES)
+
+
+def _cutting(facts: Facts, to_cut: Collection[str], jobs: int, there: int) -> Iterator[Finding]:
+    """Report scenes that cannot be cut side by side: what workers hold of files that they read."""
+    each = sorted((_worker_bytes(facts[id_]) for id_ in to_cut if id_ in facts), reverse=True)[:jobs]
+    if sum(each) <= there:
+        return
+    text = (
+        f"{len(each)} scenes that are cut at once take about {_size(sum(each))} (blocks of imagery and features of "
+        f"labels), and there are {_size(there)} of memory. Work on fewer at once, for example with -j "
+        f"{max(1, _fitting(each, there))}"
+    )
+    yield Finding(Level.WARNING, "memory", text, key=("scene", "labels"))
+
+
+def _worker_bytes(facts: Mapping[str, Any]) -> int:
+    """Return what a worker holds while it cuts a scene, about."""
+    return WORKER_BYTES + int(facts.get("cache", 0)) + VECTOR_TIMES * int(facts.get("vector_bytes", 0))
+
+
+def _fitting(each: list[int], there: int) -> int:
+    """Return how many of the largest fit."""
+    return next((n for n in range(len(each), 0, -1) if sum(each[:n]) <= there), 0)
+
+
+def _batches(project: Project, facts: Facts, model: Mapping[str, int] | None, there: int) -> Iterator[Finding]:
+    """Report batches that cannot be held: images alone, or with what the model makes of them if that is known."""
+    bands, px = bands_of(facts), project.chip_px
+    optimizer = 1 if project.train.optimizer == "sgd" else 2
+    waiting = project.train.workers * WORKER_BYTES + 3 * bands * px**2
+    for table, batch, kind, copies, also in (
+        ("train", project.train.batch_size, "train", 2 + optimizer, waiting),
+        ("predict", project.predict.batch_size, "predict", 1, _merged_bytes(project, facts)),
     ):
-        needed = batch * bands * project.chip_px**2 * _FLOAT_BYTES
-        if there is not None and needed > there:
-            text = (
-                f"{key}: {batch} chips of {project.chip_px} px and {bands} bands take {needed / 1e9:.1f} GB, and the "
-                f"machine has {there / 1e9:.1f} GB of memory. Make it smaller"
-            )
-            yield Finding(Level.ERROR, key, text)
+        images = batch * bands * px**2 * _FLOAT_BYTES
+        chips = f"{batch} chips of {px} px and {bands} band{'s' if bands > 1 else ''}"
+        if images > there:
+            text = f"{chips} take {_size(images)}, and there are {_size(there)} of memory. Make the batch smaller"
+            yield Finding(Level.ERROR, f"{table}.batch_size", text, key=(table, "batch_size"))
+        elif model is not None:
+            fixed = PROCESS_BYTES + copies * model["weights"] + also
+            needed = fixed + images + batch * model[kind]
+            if needed > there:
+                fits = (there - fixed) // max(1, model[kind] + images // batch)
+                advice = f"{table}.batch_size = {fits} fits" if fits >= 1 else "Make chip.size_px smaller"
+                text = (
+                    f"{chips} take about {_size(needed)} with what {project.train.model} makes of them, and there are "
+                )
+                text += f"{_size(there)} of memory. {advice}, or choose a smaller train.model"
+                yield Finding(Level.WARNING, f"{table}.batch_size", text, key=(table, "batch_size"))
+
+
+def _merged_bytes(project: Project, facts: Facts) -> int:
+    """Return what is held of overlapping windows while the widest scene is predicted, as for segmentation."""
+    widest = max((one["image"]["width"] for one in facts.values() if "image" in one), default=0)
+    overlap = max(0, project.chip_px - (project.predict.stride_px or project.chip_px))
+    return len(project.classes) * overlap * widest * _FLOAT_BYTES
+
+
+def _size(count: float) -> str:
+    """Return a number of bytes for people."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 def memory_bytes() -> int | None:
@@ -76,8 +181,25 @@ def memory_bytes() -> int | None:
         found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return None
+    return min([found, *_limits(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))])
+
+
+def _limits(own: Path, groups: Path) -> Iterator[int]:
+    """Yield the limits of memory of this process's control groups and of those around them, of either version."""
     try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+        lines = own.read_text(encoding="utf-8").splitlines()
     except OSError:
-        return found
-    return min(found, int(limit)) if limit.isdigit() else found
+        lines = []
+    for line in ["0::/", *lines]:
+        _, kinds, path = line.split(":", 2)
+        if kinds not in ("", "memory"):
+            continue
+        root, name = (groups, "memory.max") if not kinds else (groups / "memory", "memory.limit_in_bytes")
+        group = Path(path.lstrip("/"))
+        for one in (group, *group.parents):
+            try:
+                text = (root / one / name).read_text(encoding="ascii").strip()
+            except OSError:
+                continue
+            if text.isdecimal():
+                yield int(text)

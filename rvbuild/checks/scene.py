@@ -16,6 +16,7 @@ import shapely
 from rvbuild import tasks
 from rvbuild.checks.findings import Level
 from rvbuild.checks.ground import ground_of
+from rvbuild.checks.project import NOT_READ
 from rvbuild.errors import RvbuildError
 from rvbuild.geo.aoi import Aoi, open_aoi
 from rvbuild.geo.grid import Grid, reproject
@@ -24,6 +25,7 @@ from rvbuild.geo.labels_vector import read_tables
 from rvbuild.geo.raster import open_image
 from rvbuild.geo.reading import parts
 from rvbuild.stages.block_cache import MAX_BYTES
+from rvbuild.stages.chip_cut import THREADS
 from rvbuild.stages.chip_windows import LIMITS, both_ways, candidates, why_none
 from rvbuild.urls import is_url
 
@@ -111,6 +113,7 @@ class _Look:
             self._grid = image.grid
             self.facts["image"] = describe(image)
             size_px = self.settings["chip"]["size_px"]
+            self.facts["cache"] = min(MAX_BYTES, THREADS * image.cache_bytes(size_px))
             if (needed := image.cache_bytes(size_px)) > 4 * MAX_BYTES:
                 self._problem(
                     Level.WARNING,
@@ -151,7 +154,15 @@ class _Look:
         classes, null_id = self.settings["classes"], self.settings["null_id"]
         layers = parts(files, how) if how["kind"] == "layers" else [(files, how)]
         vectors = [path for some, one in layers if one["kind"] == "vector" for path in some if not is_url(str(path))]
-        if sum(path.stat().st_size for path in vectors) > MAX_VECTOR_BYTES:
+        self.facts["vector_bytes"] = sum(path.stat().st_size for path in vectors)
+        if self.facts["vector_bytes"] > MAX_VECTOR_BYTES:
+            self._problem(
+                Level.WARNING,
+                "labels",
+                NOT_READ,
+                f"{vectors[0]}: labels of {self.facts['vector_bytes'] / 1e6:.0f} MB are not read here; "
+                "`rvbuild check --deep` reads them",
+            )
             return
         with tasks.get(self.settings["task"]).labels(files, how, self._grid, classes, null_id) as labels:
             for note in labels.notes:
@@ -190,13 +201,21 @@ class _Look:
         x0, y0, x1, y1 = box
         if _share(np.array([[x0, y0, x1, y1]]), self._grid).any():
             return
+        mirrored = _share(np.array([[x0, -y1, x1, -y0]]), self._grid).any()
+        if self._grid.crs is None and self._grid.transform.is_identity and mirrored:
+            advice = (
+                "QGIS draws an image without a georeference below y = 0: a world file beside the image, with the lines "
+                "1, 0, 0, -1, 0.5 and -0.5, gives it the coordinates of such labels"
+            )
+        else:
+            advice = "Is it the file of this scene, and are both CRSs right?"
         self._problem(
             Level.WARNING,
             "labels",
             "no overlap",
             f"{path}: no label lies on the image, which has columns 0 to {self._grid.width} and rows 0 to "
-            f"{self._grid.height}; the labels have columns {x0:.0f} to {x1:.0f} and rows {y0:.0f} to {y1:.0f}. Is it "
-            "the file of this scene, and are both CRSs right?",
+            f"{self._grid.height}; the labels have columns {x0:.0f} to {x1:.0f} and rows {y0:.0f} to {y1:.0f}. "
+            f"{advice}",
         )
 
     def _count_chips(self) -> None:

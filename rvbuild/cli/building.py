@@ -69,7 +69,7 @@ def build(stage: str, words: Sequence[str], options: Options, normal: list[str] 
             if options.dry_run:
                 reporter.close()
                 return _dry_run(now, closure, options)
-            checking.before_build(now, closure, options.keep_going, reporter.note)
+            checking.before_build(now, closure, options.keep_going, _jobs(options), reporter.note)
             builder = Builder(now.plan, now.executor, reporter)
             _run(now, wanted, builder, options)
             outcomes = _outcomes(builder, closure)
@@ -79,7 +79,7 @@ def build(stage: str, words: Sequence[str], options: Options, normal: list[str] 
     finally:
         reporter.close()
     if options.as_json:
-        click.echo(report.one_a_line(_json(outcomes)))
+        report.print_json(_json(outcomes), report.one_a_line)
     elif options.verbosity >= 0:
         click.echo("\n".join(lines))
     return 0 if all(o.did in _DONE for o in outcomes) else 1
@@ -88,8 +88,12 @@ def build(stage: str, words: Sequence[str], options: Options, normal: list[str] 
 _DONE = (Did.BUILT, Did.RESTORED, Did.FRESH)
 
 
+def _jobs(options: Options) -> int:
+    return 1 if options.inline else options.jobs or jobs_default()
+
+
 def _run(now: Session, wanted: list[Artifact], builder: Builder, options: Options) -> None:
-    jobs = 1 if options.inline else options.jobs or jobs_default()
+    jobs = _jobs(options)
     try:
         to_do = builder.to_do(a.name for a in wanted)
         gc.freeze()  # the plan stays; see `main`
@@ -134,7 +138,7 @@ def _require_files(now: Session, closure: Sequence[Artifact]) -> None:
 def _dry_run(now: Session, closure: Sequence[Artifact], options: Options) -> int:
     rows = asking.rows(now, closure)
     if options.as_json:
-        click.echo(report.one_a_line(asking.document(rows)))
+        report.print_json(asking.document(rows), report.one_a_line)
     else:
         asking.print_rows([r for r in rows if r["state"] != "fresh" or options.verbosity > 0], len(now.projects) > 1)
         click.echo(asking.summary_line(rows))
@@ -153,7 +157,7 @@ def _last_lines(now: Session, wanted: Sequence[Artifact], outcomes: Sequence[Out
     said = ", ".join(f"{n} {did.value}" for did, n in counts.items() if n)
     lines = [_nothing(len(outcomes)) if counts[Did.FRESH] == len(outcomes) else said]
     if failed:
-        lines += [click.style("failed:", fg="red"), *(f"  {o.artifact.label()}: {o.message}" for o in failed)]
+        lines += [report.styled("failed:", "red"), *(f"  {o.artifact.label()}: {o.message}" for o in failed)]
         lines += _tracebacks(now, failed)
     names = {a.name for a in wanted}
     shown = [path for o in outcomes if o.artifact.name in names for path in o.outputs]

@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
-from rvbuild.build.artifact import Artifact, Source, digest
+from rvbuild.build.artifact import Artifact, Source
 from rvbuild.build.decide import State
 from rvbuild.build.execute import Did
 from rvbuild.build.plan import Plan
-from rvbuild.build.worker import Job
 from rvbuild.build.workers import Executor
 from rvbuild.build.workspace import Workspace, locked
 from rvbuild.checks import project as across
 from rvbuild.checks import resources
 from rvbuild.checks.findings import Finding, Level
-from rvbuild.cli import report, showing
-from rvbuild.cli.session import Session, code_of, jobs_default, load_all, make_executor, project_paths, rules
+from rvbuild.cli import looking, report, showing
+from rvbuild.cli.session import Session, jobs_default, load_all, make_executor, project_paths, rules
 from rvbuild.errors import ProjectError
-from rvbuild.progress import Silent
 from rvbuild.project import Project, Scene, missing_files
-
-_BATCH = 25
-"""Scenes that a worker looks at in one job."""
 
 _DONE = (State.FRESH, State.RESTORABLE)
 
@@ -42,17 +35,18 @@ def check(words: Sequence[str], overrides: Sequence[str], deep: bool = False) ->
     workspace = Workspace(projects[0].workspace, lambda line: click.echo(line, err=True))
     executor = make_executor(workspace)
     try:
-        facts = {project.name: _facts(project, workspace, executor, None) for project in projects}
-        shared = {project.name: _shared(project, facts[project.name], workspace, executor) for project in projects}
-        artifacts = [a for project in projects for a in rules().chip.artifacts(project, "")]
-        plan = Plan(workspace, artifacts, lambda views: [None] * len(views))
-        cut = {project.name: _cut(plan, project) for project in projects}
+        known = {
+            p.name: _known(p, looking.facts_of(p, workspace, executor, None), workspace, executor) for p in projects
+        }
+        # What was predicted is asked for where predictions are large.
+        every = [rules().artifacts(p) if p.predict.scores else rules().chip.artifacts(p, "") for p in projects]
+        plan = Plan(workspace, [a for some in every for a in some], lambda views: [None] * len(views))
     finally:
         executor.close()
         workspace.close()
     if deep:
-        facts = {project.name: _surveyed(project, facts[project.name]) for project in projects}
-    found = {p.name: _findings(p, facts[p.name], shared[p.name], cut[p.name]) for p in projects}
+        known = {p.name: known[p.name]._replace(facts=_surveyed(p, known[p.name].facts)) for p in projects}
+    found = {p.name: _findings(p, known[p.name], plan, jobs_default()) for p in projects}
     errors = [line for project in projects for line in tell(project, _of(found[project.name], Level.ERROR))]
     warnings = [line for project in projects for line in tell(project, _of(found[project.name], Level.WARNING))]
     for line in warnings:
@@ -68,13 +62,17 @@ def check(words: Sequence[str], overrides: Sequence[str], deep: bool = False) ->
     return 0
 
 
-def before_build(now: Session, closure: Sequence[Artifact], keep_going: bool, say: Callable[[str], None]) -> None:
+def before_build(
+    now: Session, closure: Sequence[Artifact], keep_going: bool, jobs: int, say: Callable[[str], None]
+) -> None:
     """Look at the scenes that artifacts are going to be made of; nothing is opened if none is.
 
     Parameters
     ----------
     now, closure
         The session, and the artifacts that the command brings up to date.
+    jobs
+        How many artifacts are built at once.
     keep_going
         Errors are said and not raised: what they do not concern is built.
     say
@@ -99,9 +97,9 @@ def before_build(now: Session, closure: Sequence[Artifact], keep_going: bool, sa
                 roles.setdefault(artifact.scene, set()).update(i.role for i in artifact.inputs if isinstance(i, Source))
         scenes = {a.scene for a in closure if a.project == project.name and a.scene is not None}
         stages = {a.stage for a in of_project}
-        facts = _facts(project, now.workspace, now.executor, scenes)
-        shared = _shared(project, facts, now.workspace, now.executor)
-        every = _findings(project, facts, shared, _cut(now.plan, project))
+        facts = looking.facts_of(project, now.workspace, now.executor, scenes)
+        known = _known(project, facts, now.workspace, now.executor, bool(stages & {"train", "infer"}))
+        every = _findings(project, known, now.plan, jobs)
         findings = [finding for finding in every if _concerns(finding, roles, stages)]
         for line in tell(project, _of(findings, Level.WARNING)):
             say(line)
@@ -169,22 +167,41 @@ def _of(findings: Iterable[Finding], level: Level) -> list[Finding]:
 
 def _concerns(finding: Finding, roles: Mapping[str, set[str]], stages: Collection[str]) -> bool:
     """Tell whether a finding is about something that the artifacts to be built read."""
+    if finding.kind == across.NOT_READ:
+        return False  # the stages are going to read them
     if finding.scene:
         return finding.scene in roles and (not finding.part or finding.part in roles[finding.scene])
     return "chip" in stages or "train" in stages
 
 
-def _findings(
-    project: Project, facts: Mapping[str, Any], shared: Iterable[Mapping[str, Any]], cut: Collection[str]
-) -> list[Finding]:
-    """Return all findings about a project; `cut` are the scenes that have chips."""
-    to_cut = [id_ for id_ in facts if id_ not in cut]
-    return [*across.findings(project, facts, shared), *resources.findings(project, facts, to_cut)]
+class _Known(NamedTuple):
+    """What is known of a project: see `looking`."""
+
+    facts: Mapping[str, Any]
+    shared: Sequence[Mapping[str, Any]]
+    model: Mapping[str, int] | None
+
+
+def _known(
+    project: Project, facts: Mapping[str, Any], workspace: Workspace, executor: Executor, model: bool = True
+) -> _Known:
+    shared = looking.shared_ground(project, facts, workspace, executor)
+    return _Known(facts, shared, looking.model_memory(project, facts, workspace, executor) if model else None)
+
+
+def _findings(project: Project, known: _Known, plan: Plan, jobs: int) -> list[Finding]:
+    """Return all findings about a project."""
+    done = {stage: looking.made(plan, project, stage) for stage in ("chip", "infer")}
+    split = {scene.id: scene.split for scene in project.scenes}
+    to_cut = [id_ for id_ in known.facts if id_ not in done["chip"] and split[id_] != "test"]
+    to_predict = [id_ for id_ in known.facts if id_ not in done["infer"] and split[id_] != "train"]
+    needs = resources.findings(project, known.facts, to_cut, to_predict, known.model, jobs)
+    return [*across.findings(project, known.facts, known.shared), *needs]
 
 
 def _surveyed(project: Project, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return facts to which all pixels of the scenes that could be opened have been added."""
-    broken = {id_ for id_, one in facts.items() if _broken(one)}
+    broken = {id_ for id_, one in facts.items() if looking.broken(one)}
     whole = replace(project, scenes=tuple(scene for scene in project.scenes if scene.id not in broken))
     reporter = report.make(False, 0, False)
     try:
@@ -202,78 +219,3 @@ def _surveyed(project: Project, facts: Mapping[str, Any]) -> dict[str, Any]:
             problem = [Level.ERROR.value, "", "unreadable", message, []]
             found[id_] = {**found[id_], "problems": [*found[id_]["problems"], problem]}
     return found
-
-
-def _facts(
-    project: Project, workspace: Workspace, executor: Executor, scenes: Collection[str] | None
-) -> dict[str, Any]:
-    """Return what is known of scenes, looking only at those whose answer is not kept."""
-    rule, state = _rule(), workspace.state
-    requests = list(rule.requests(project, scenes))
-    keys, name = rule.keys(requests), _name(rule.RUN, project, workspace)
-    kept = state.views(keys.values(), name)
-    known = [(id_, kept[key]) for id_, key in keys.items() if key in kept]
-    # As one document: thousands are read faster.
-    facts = dict(zip((id_ for id_, _ in known), json.loads(f"[{','.join(text for _, text in known)}]"), strict=True))
-    new = [request for request in requests if request.scene not in facts]
-    if new:
-        for request, answer in zip(new, _ask(new, workspace, executor), strict=True):
-            facts[request.scene] = answer
-        # What cannot be read may be readable next time, whatever it was that was in the way.
-        again = rule.keys(request for request in new if not _broken(facts[request.scene]))
-        good = [id_ for id_, key in again.items() if key == keys[id_]]
-        state.remember_views((keys[id_], name, json.dumps(facts[id_])) for id_ in good)
-    return facts
-
-
-def _name(run: str, project: Project, workspace: Workspace) -> str:
-    """Return the name under which answers are kept: that of the code that gives them."""
-    return f"{run} {code_of(_rule(), project, workspace)}"
-
-
-def _broken(facts: Mapping[str, Any]) -> bool:
-    """Tell whether a scene has an error."""
-    return any(level == Level.ERROR.value for level, *_ in facts["problems"])
-
-
-def _shared(
-    project: Project, facts: Mapping[str, Any], workspace: Workspace, executor: Executor
-) -> list[dict[str, Any]]:
-    """Return which scenes show ground that is in an earlier split, too; kept for as long as the scenes stay there."""
-    scenes = [
-        {"id": scene.id, "base": scene.base, "split": scene.split, "ground": facts[scene.id]["ground"]}
-        for scene in project.scenes
-        # Of a scene without labels nothing is learnt, and nothing is evaluated.
-        if scene.labels is not None and "ground" in facts.get(scene.id, ())
-    ]
-    if len({scene["split"] for scene in scenes}) < 2:
-        return []
-    key, name = digest(scenes), _name(_rule().RUN_SHARED, project, workspace)
-    kept = workspace.state.view(key, name)
-    if kept is None:
-        kept = json.dumps(executor.run(Job(_rule().RUN_SHARED, {"scenes": scenes}, reports=False), Silent()))
-        workspace.state.remember_views([(key, name, kept)])
-    found: list[dict[str, Any]] = json.loads(kept)
-    return found
-
-
-def _cut(plan: Plan, project: Project) -> set[str]:
-    """Return the scenes that have chips."""
-    chips = (a for a in plan.artifacts.values() if a.project == project.name and a.stage == "chip")
-    return {a.scene for a in chips if a.scene is not None and plan.is_shown(a.name)}
-
-
-def _ask(requests: Sequence[Any], workspace: Workspace, executor: Executor) -> list[dict[str, Any]]:
-    batches = [requests[start : start + _BATCH] for start in range(0, len(requests), _BATCH)]
-
-    def one(batch: Sequence[Any]) -> list[dict[str, Any]]:
-        scenes = [{"inputs": dict(r.inputs), "settings": dict(r.settings)} for r in batch]
-        job = Job(_rule().RUN, {"scenes": scenes}, path=str(workspace.root), reports=False)
-        return list(executor.run(job, Silent()))
-
-    with ThreadPoolExecutor(max_workers=min(len(batches), jobs_default())) as pool:
-        return [answer for answers in pool.map(one, batches) for answer in answers]
-
-
-def _rule() -> Any:
-    return importlib.import_module(f"{rules().__name__}.check")

@@ -11,7 +11,7 @@ from rvbuild.build.history import Name
 from rvbuild.build.workspace import locked
 from rvbuild.cli import CLEANED, stages_of
 from rvbuild.cli.report import size_text
-from rvbuild.cli.session import Session, load_all, project_paths, session
+from rvbuild.cli.session import Session, load_known, session
 from rvbuild.errors import UsageError, nearest
 
 #: How many artifacts of a project are listed without --verbose.
@@ -29,12 +29,12 @@ def clean(words: Sequence[str], keep_cache: bool, verbosity: int) -> int:
         if stage not in known:
             raise UsageError(f"clean {stage}: no such stage{nearest(stage, known)} (stages: {', '.join(known)})")
     meant = [s for stage in stages or CLEANED for s in stages_of(stage)]
-    projects = load_all(project_paths([w for w in words if w.endswith(".toml")]), ())
 
     def say(line: str) -> None:
         if verbosity >= 0:
             click.echo(line)
 
+    projects = load_known([w for w in words if w.endswith(".toml")], (), say)
     with locked(projects[0].workspace, say), session(projects, say=say) as now:
         for project in projects:
             names = [

@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import click
+from doit.exceptions import InvalidDodoFile
 
 from rvbuild.build import engine
 from rvbuild.build.execute import Builder
 from rvbuild.build.workspace import locked
 from rvbuild.cli import cleaning, every_project, stages_of
 from rvbuild.cli.report import Plain
-from rvbuild.cli.session import Session, load_all, session
+from rvbuild.cli.session import Session, load_known, session
+from rvbuild.errors import RvbuildError
 
 
 def config() -> dict[str, Any]:
@@ -27,10 +29,17 @@ def config() -> dict[str, Any]:
 
 @functools.cache
 def _session() -> Session:
-    projects = load_all([Path(p) for p in every_project(Path.cwd())], ())
+    try:
+        projects = load_known((), (), _say)
+    except RvbuildError as error:
+        raise InvalidDodoFile(str(error)) from None
     stack = contextlib.ExitStack()
     atexit.register(stack.close)
-    return stack.enter_context(session(projects, say=lambda line: click.echo(line, err=True)))
+    return stack.enter_context(session(projects, say=_say))
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
 
 
 @functools.cache
@@ -38,7 +47,7 @@ def _builder() -> Builder:
     now = _session()
     stack = contextlib.ExitStack()
     atexit.register(stack.close)
-    stack.enter_context(locked(now.workspace.root, lambda line: click.echo(line, err=True)))
+    stack.enter_context(locked(now.workspace.root, _say))
     now.workspace.sweep()
     return Builder(now.plan, now.executor, Plain(True, 0))
 

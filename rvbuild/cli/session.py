@@ -18,7 +18,7 @@ from rvbuild.build.plan import Plan
 from rvbuild.build.workers import Executor, Inline, Pool
 from rvbuild.build.workspace import Workspace
 from rvbuild.cli import every_project, stages_of
-from rvbuild.errors import ProjectError, UsageError, nearest
+from rvbuild.errors import NoScenesError, ProjectError, UsageError, nearest
 from rvbuild.project import Project, load
 
 
@@ -70,6 +70,8 @@ class Session:
             if stage not in stages:
                 raise UsageError(f"{word}: no stage {stage!r}{nearest(stage, stages)} (stages: {', '.join(stages)})")
             scenes = sorted({a.scene for a in self.artifacts if a.stage == stage and a.scene is not None})
+            if not scenes:
+                raise UsageError(f"{word}: {stage} is one artifact of all scenes; ask for {stage!r}")
             raise UsageError(f"{word}: {stage} has no scene {scene!r}{nearest(scene, scenes)} ({', '.join(scenes)})")
         return found
 
@@ -96,24 +98,42 @@ class Session:
 def project_paths(words: Sequence[str]) -> list[Path]:
     """Return the project files that `words` name, or every one in `projects/` if there are none."""
     if words:
-        return [Path(w) for w in words]
+        # One that is named twice is one.
+        return list({os.path.abspath(w): Path(w) for w in words}.values())  # noqa: PTH100 - keeps symbolic links
     found = [Path(p) for p in every_project(Path.cwd())]
     if not found:
         raise UsageError("no project file given, and there is no projects/*.toml here; try `rvbuild new NAME`")
     return found
 
 
-def load_all(paths: Sequence[Path], overrides: Sequence[str]) -> list[Project]:
-    """Load projects; the problems of all of them are reported at once."""
+def load_known(words: Sequence[str], overrides: Sequence[str], say: Callable[[str], None]) -> list[Project]:
+    """Load the projects that `words` name; if there are none, every one in `projects/` whose scenes can be found.
+
+    The data of a project that was not asked for by name may be elsewhere: that is said, and it is left out.
+    """
+    absent: list[str] = []
+    projects = load_all(project_paths(words), overrides, None if words else absent)
+    for line in absent:
+        say(f"left out: {line}")
+    return projects
+
+
+def load_all(paths: Sequence[Path], overrides: Sequence[str], absent: list[str] | None = None) -> list[Project]:
+    """Load projects; the problems of all of them are reported at once.
+
+    With `absent`, projects without scenes are left out, and what they lack is added to it; unless all are.
+    """
     projects: list[Project] = []
     problems: list[str] = []
     for path in paths:
         try:
             projects.append(load(path, overrides))
+        except NoScenesError as error:
+            (problems if absent is None else absent).extend(error.problems)
         except ProjectError as error:
             problems += error.problems
-    if problems:
-        raise ProjectError(problems)
+    if problems or not projects:
+        raise ProjectError(problems or absent or [])
     roots = {p.workspace for p in projects}
     if len(roots) > 1:
         raise UsageError(f"these projects are of {len(roots)} workspaces; build them one workspace at a time")
@@ -130,7 +150,7 @@ def load_all(paths: Sequence[Path], overrides: Sequence[str]) -> list[Project]:
 def make_executor(workspace: Workspace, inline: bool = False) -> Executor:
     """Return where stages run."""
     environment = {**rules().ENVIRONMENT, "RVBUILD_WORKSPACE": str(workspace.root)}
-    return Inline(environment) if inline else Pool(environment, workspace.cache / "log")
+    return Inline(environment) if inline else Pool(environment, workspace.cache / "log", rules().PRELOAD)
 
 
 @contextlib.contextmanager

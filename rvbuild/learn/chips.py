@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,8 +20,10 @@ from rvbuild.errors import DataError
 from rvbuild.geo.windows import Window
 from rvbuild.learn.augment import Sample
 from rvbuild.learn.hooks import TargetOps
-from rvbuild.learn.scene_images import Imagery, SceneImages
 from rvbuild.learn.shards import open_shard, unpack_image
+
+if TYPE_CHECKING:
+    from rvbuild.learn.scene_images import Imagery, SceneImages
 
 INDEX = "index.json"
 
@@ -87,7 +89,25 @@ class Chips:
         self.chip_class_counts = np.array(by_chip, dtype=np.int64).reshape(len(by_chip), len(self.classes))
         """(n, n_classes) int64: occurrences in each chip, if all indices tell them."""
         self._open: OrderedDict[int, tuple[Mapping[str, np.ndarray] | None, Mapping[str, np.ndarray]]] = OrderedDict()
-        self._scene_images = SceneImages(away, self.bands, self.dtype, self.size_px)
+        self._scene_images = self._read_from(away) if away else None
+        self._chosen: np.ndarray | None = None
+
+    def choose(self, most: int, seed: int) -> None:
+        """Keep at most so many chips, drawn by the seed, in the order they have. Fewer of them are among more.
+
+        Raises
+        ------
+        DataError
+            An index does not tell the classes of each chip.
+        """
+        if len(self.chip_class_counts) != self.count:
+            raise DataError(
+                "train.max_chips needs the classes of each chip, which the chips do not tell; build them again"
+            )
+        self._chosen = np.sort(np.random.default_rng(seed).permutation(self.count)[:most])
+        self.count = most
+        self.chip_class_counts = self.chip_class_counts[self._chosen]
+        self.class_counts = self.chip_class_counts.sum(axis=0)
 
     def __len__(self) -> int:
         return self.count
@@ -98,11 +118,14 @@ class Chips:
 
     def __getitem__(self, position: int) -> Sample:
         """Return a chip; what is stored, as read-only views of its shard."""
+        if self._chosen is not None:
+            position = int(self._chosen[position])
         number = bisect.bisect_right(self._ends, position)
         shard = self._shards[number]
         inside = position - (self._ends[number] - shard.count)
         images, labels = self._map(number)
         if images is None:
+            assert self._scene_images is not None
             window = Window(*labels["windows"][inside].tolist())
             image, valid = self._scene_images.read(shard.scene, window, labels["digests"][inside])
         else:
@@ -111,7 +134,13 @@ class Chips:
 
     def close(self) -> None:
         """Close the files of scenes."""
-        self._scene_images.close()
+        if self._scene_images is not None:
+            self._scene_images.close()
+
+    def _read_from(self, imagery: Mapping[str, Imagery]) -> SceneImages:
+        from rvbuild.learn.scene_images import SceneImages  # it imports rasterio, and loader processes start often
+
+        return SceneImages(imagery, self.bands, self.dtype, self.size_px)
 
     def _map(self, number: int) -> tuple[Mapping[str, np.ndarray] | None, Mapping[str, np.ndarray]]:
         if number in self._open:

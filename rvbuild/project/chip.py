@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, Field, Strict, Tag
+from pydantic import AfterValidator, BeforeValidator, Field, Strict, Tag
 
 from rvbuild.project import boxes, cells
 from rvbuild.project.keys import show
@@ -34,6 +34,16 @@ def _limits(value: tuple[int, ...]) -> tuple[int, ...]:
         return expected("two sizes, [min, max]")
     if value[0] > value[1]:
         return wrong(f"the minimum {value[0]} is above the maximum {value[1]}")
+    return value
+
+
+def _side(value: object) -> object:
+    if isinstance(value, list) and len(value) == 2:
+        return wrong(
+            f"expected one number, found {show(value)}: chips, which are turned by quarters, and the windows of "
+            "predictions are squares. Rectangles can be cut at random and resampled to a square, by height_limits_px "
+            "and width_limits_px"
+        )
     return value
 
 
@@ -92,7 +102,7 @@ class KeepTable(Table):
 class ChipTable(Table):
     """How chips are cut."""
 
-    size_px: Pixels = Field(300, description="Side of a chip, in pixels.")
+    size_px: Annotated[Pixels, BeforeValidator(_side)] = Field(300, description="Side of a chip, in pixels.")
     stride_px: Stride | None = Field(
         None, description="Distance between chips, in pixels, or [rows, columns]. Default: size_px."
     )

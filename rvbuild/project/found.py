@@ -96,7 +96,7 @@ def find(
         hint = data.get("project", {}).get("data_hint")
         hint = f"; {hint}" if isinstance(hint, str) else ""
         like = os.path.relpath(pattern, workspace) if pattern.is_relative_to(workspace) else str(pattern)
-        problems.add(at, f"no file is like {like.replace(_MARK, '*')}{hint}")
+        problems.add_missing_scenes(at, f"no file is like {like.replace(_MARK, '*')}{hint}")
     for number, one in enumerate(table.without):
         if ids and one not in ids:
             problems.add((*KEY, "without", number), f"no file gives a scene {show(one)}")

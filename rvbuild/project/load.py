@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from rvbuild.errors import ProjectError
+from rvbuild.errors import NoScenesError, ProjectError
 from rvbuild.project import boxes, cells, found
 from rvbuild.project import overrides as overriding
 from rvbuild.project.classes import check_classes
@@ -20,10 +20,11 @@ from rvbuild.project.messages import translate
 from rvbuild.project.model import Project
 from rvbuild.project.paths import Environment
 from rvbuild.project.problems import Places, Problems
-from rvbuild.project.reading import find_workspace, read, shown
+from rvbuild.project.reading import read, shown
 from rvbuild.project.resolve import Resolver
 from rvbuild.project.schema import ProjectFile
 from rvbuild.project.table import Known, tables_in
+from rvbuild.workspaces import find_workspace
 
 _STAND_INS: dict[Key, Any] = {
     ("project",): {"task": TASKS[0]},
@@ -48,6 +49,8 @@ def load(path: Path, overrides: Sequence[str] = (), environ: Mapping[str, str] |
 
     Raises
     ------
+    NoScenesError
+        If scenes are found by their files and there is none, and all else is right.
     ProjectError
         With all problems of the file, one line each.
     """
@@ -65,6 +68,8 @@ def load(path: Path, overrides: Sequence[str] = (), environ: Mapping[str, str] |
     _check(file, data, problems)
     resolver = Resolver(file, data, problems, environment, reads)
     project = resolver.project(Path(os.path.abspath(path)), find_workspace(path))  # noqa: PTH100 - keeps symbolic links
+    if problems.are_missing_scenes() and not refused:
+        raise NoScenesError(problems.report())
     if problems or refused or project is None:
         raise ProjectError([*problems.report(), *dict.fromkeys(refused)])
     return project

@@ -87,6 +87,7 @@ class Problems:
     def __init__(self, places: Places) -> None:
         self.places = places
         self._found: list[tuple[Key, str]] = []
+        self._missing: list[tuple[Key, str]] = []
         self._left_out: set[Key] = set()
 
     def __bool__(self) -> bool:
@@ -96,9 +97,18 @@ class Problems:
         """Add a problem of the value at `key`."""
         self._found.append((self._original(key), message))
 
+    def add_missing_scenes(self, key: Key, message: str) -> None:
+        """Add that no file is there by which scenes are found."""
+        self.add(key, message)
+        self._missing.append(self._found[-1])
+
     def leave_out(self, keys: Iterable[Key]) -> None:
         """Note that list items are left out from now on, so that the positions of later ones change."""
         self._left_out |= {self._original(key) for key in keys}
+
+    def are_missing_scenes(self) -> bool:
+        """Tell whether nothing is wrong but that no file is there by which scenes are found."""
+        return bool(self._found) and all(problem in self._missing for problem in self._found)
 
     def touch(self, *key: str | int) -> bool:
         """Tell whether something at, below or around `key` is wrong, so that conclusions from it would mislead."""

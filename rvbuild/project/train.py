@@ -132,6 +132,12 @@ class TrainTable(Table):
     chips: ChipsTable | None = Field(
         None, description="Train on chips of your own, not on scenes; then scenes.train is empty."
     )
+    max_chips: int | None = Field(
+        None,
+        ge=1,
+        description="Train on at most so many chips, drawn by the seed from all scenes; fewer of them are among more. "
+        "Default: all.",
+    )
     model: Annotated[str, _named_schema(ALL_MODELS)] | None = Field(
         None,
         description=f"The model: {', '.join(MODELS['semantic_segmentation'])}; for chip_classification one of "
@@ -311,9 +317,11 @@ class TrainTable(Table):
         del settings["chips"]  # the files are an input
         if self.pretrained is None:
             settings["pretrained"] = self.model in ALL_MODELS and self.model not in SCRATCH_MODELS
+        # As if there were no such keys: no model is another for them.
         if self.sampling == "all":
-            # As if there were no such key: no model is another for it.
             del settings["sampling"]
+        if self.max_chips is None:
+            del settings["max_chips"]
         return settings
 
 

@@ -67,6 +67,10 @@ def run(
     ops = TargetOps(task.unpack, task.orient, task.collate)
     imagery = _imagery(inputs, settings)
     chips = _training_chips(inputs, ops, imagery)
+    most = train.get("max_chips") or chips.count
+    if most < chips.count:
+        progress.note(f"{most:,} of {chips.count:,} training chips are used")
+        chips.choose(most, seed)
     splits = {"train": chips}
     validation = Chips(_scenes(inputs, "validation"), ops, imagery)
     if validation.count:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -87,20 +86,97 @@ def test_a_scene_that_could_not_be_read_says_only_so(project: Project) -> None:
     assert kinds(project, a=broken) == [("x", "a")]
 
 
-def test_disk_and_memory(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    scenes = {"a": facts(), "b": facts(), "c": facts()}
-    assert resources.chip_bytes(project, scenes["a"]) == 9 * 3 * 2 * 100 * 100
-    assert list(resources.findings(project, scenes, scenes)) == []
-    usage = type("Usage", (), {"free": 1_000_000})
-    monkeypatch.setattr(resources.shutil, "disk_usage", lambda _: usage)
-    (finding,) = resources.findings(project, scenes, scenes)
-    assert finding.level is Level.ERROR and "the chips need 0.0 GB" in finding.text
-    assert list(resources.findings(project, scenes, {"a"})) == []  # the others are there already
-    unstored = dataclasses.replace(project, chip=project.chip.model_copy(update={"store": False}))
-    assert list(resources.findings(unstored, scenes, scenes)) == []
-    monkeypatch.setattr(resources, "memory_bytes", lambda: 500_000)
-    kinds = [finding.kind for finding in resources.findings(project, scenes, {"a"})]
-    assert kinds == ["train.batch_size", "predict.batch_size"]
+GIGA = 1_000_000_000
+
+
+def needs(project: Project, to_cut: Any = (), to_predict: Any = (), model: Any = None, jobs: int = 2) -> Any:
+    scenes = {"a": facts(), "b": facts(), "c": facts(cache=300_000_000, vector_bytes=80_000_000)}
+    return [
+        (f.level, f.kind, f.text, f.key) for f in resources.findings(project, scenes, to_cut, to_predict, model, jobs)
+    ]
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def has(free: int = 100 * GIGA, memory: int = 100 * GIGA, root: bool = False) -> None:
+        monkeypatch.setattr(resources.shutil, "disk_usage", lambda _: type("Usage", (), {"free": free}))
+        monkeypatch.setattr(resources, "memory_bytes", lambda: memory)
+        monkeypatch.setattr(resources.os, "geteuid", lambda: 0 if root else 1000)
+
+    return has
+
+
+def changed(project: Project, old: str, new: str) -> Project:
+    project.path.write_text(TEXT.replace(old, new))
+    return load(project.path)
+
+
+def test_disk_for_chips(project: Project, machine: Any) -> None:
+    assert resources.chip_bytes(project, facts()) == 9 * 3 * 2 * 100 * 100
+    machine(free=1_700_000)
+    assert needs(project, "abc") == []
+    ((level, _, text, key),) = (machine(free=1_000_000), needs(project, "abc"))[1]
+    assert (level, key) == (Level.ERROR, ("chip",))
+    assert "the build writes 2 MB of chips and the disk of" in text and "has 1 MB left" in text
+    assert needs(project, "a") == []  # the others are there already
+    machine(free=1_700_000, root=True)  # what the workspace shows is a copy
+    ((level, _, text, _),) = needs(project, "abc")
+    assert level is Level.WARNING and "up to twice that" in text
+
+
+def test_disk_for_scores(project: Project, machine: Any) -> None:
+    scored = changed(project, "[chip]", '[predict]\nscores = "float32"\n[chip]')
+    machine(free=600_000)
+    ((level, _, text, key),) = needs(scored, (), "c")
+    assert (level, key) == (Level.WARNING, ("predict", "scores")) and "up to 1 MB of scores" in text
+    assert needs(scored, (), "") == [] and needs(project, (), "c") == []
+
+
+def test_memory_for_batches(project: Project, machine: Any) -> None:
+    machine(memory=500_000)
+    assert [(level, kind) for level, kind, *_ in needs(project)] == [
+        (Level.ERROR, "train.batch_size"),
+        (Level.ERROR, "predict.batch_size"),
+    ]
+    model = {"weights": 100_000_000, "train": GIGA, "predict": 50_000_000}
+    machine(memory=10 * GIGA)
+    assert needs(project, model=model) == []
+    machine(memory=5 * GIGA)
+    ((level, _, text, key),) = needs(project, model=model)
+    assert (level, key) == (Level.WARNING, ("train", "batch_size"))
+    assert "8 chips of 100 px and 3 bands take about 8.9 GB" in text and "train.batch_size = 4 fits" in text
+    machine(memory=GIGA)
+    assert "Make chip.size_px smaller" in needs(project, model=model)[0][2]
+
+
+def test_memory_for_scenes_that_are_cut_at_once(project: Project, machine: Any) -> None:
+    machine(memory=int(1.3 * GIGA))
+    ((level, kind, text, _),) = needs(project, "abc", jobs=3)
+    assert (level, kind) == (Level.WARNING, "memory") and "with -j 1" in text
+    machine(memory=2 * GIGA)
+    assert needs(project, "abc", jobs=3) == []
+
+
+def test_what_surely_fits_is_not_measured(project: Project, machine: Any) -> None:
+    machine()
+    assert not resources.needs_measuring(project, {"a": facts()})
+    machine(memory=2 * GIGA)
+    assert resources.needs_measuring(project, {"a": facts()}) and not resources.needs_measuring(project, {})
+
+
+def test_limits_of_containers_count(tmp_path: Path) -> None:
+    own, groups = tmp_path / "cgroup", tmp_path / "groups"
+    (groups / "user/job").mkdir(parents=True)
+    (groups / "memory").mkdir()
+    (groups / "memory.max").write_text("max\n")
+    (groups / "user/memory.max").write_text("2000\n")
+    (groups / "user/job/memory.max").write_text("max\n")
+    (groups / "memory/memory.limit_in_bytes").write_text("3000\n")
+    own.write_text("0::/user/job\n")
+    assert list(resources._limits(own, groups)) == [2000]
+    own.write_text("5:cpu,cpuacct:/\n4:memory:/gone\n")
+    assert list(resources._limits(own, groups)) == [3000]
+    assert list(resources._limits(tmp_path / "none", tmp_path)) == []
 
 
 def test_the_memory_of_the_machine_is_known() -> None:

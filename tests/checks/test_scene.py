@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rvbuild.checks.scene import look
+from rvbuild.geo.environment import not_georeferenced_is_fine
 
 CLASSES = [
     {"id": 0, "name": "house", "color": "#ff0000"},
@@ -139,6 +140,17 @@ def test_resampled_labels_must_lie_on_the_image(tmp_path: Path) -> None:
     labels = write_image(tmp_path / "l.tif", count=1, transform=Affine(0.5, 0, 700000, 0, -0.5, 5800000))
     facts = seen({"image": [image], "labels": [labels]}, {**RASTER, "resample": "nearest"})
     assert kinds(facts) == [("warning", "labels")] and "no label lies on the image" in facts["problems"][0][3]
+
+
+def test_labels_drawn_in_qgis_over_an_image_without_a_georeference(tmp_path: Path) -> None:
+    with not_georeferenced_is_fine():
+        image = write_image(tmp_path / "a.tif", crs=None, transform=Affine.identity())
+    shape = {"type": "Polygon", "coordinates": [[[2, -2], [9, -2], [9, -9], [2, -9], [2, -2]]]}
+    features = [{"type": "Feature", "properties": {}, "geometry": shape}]
+    (tmp_path / "a.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    facts = seen({"image": [image], "labels": [tmp_path / "a.geojson"]})
+    assert kinds(facts) == [("warning", "labels")]
+    assert "a world file beside the image" in facts["problems"][0][3]
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))

@@ -115,6 +115,20 @@ def test_cells_lie_on_their_pixels(cells: Space) -> None:
         assert [min(xs), max(xs), min(ys), max(ys)] == pytest.approx([left, left + 7.5, top - 7.5, top], abs=1e-6)
 
 
+def test_predicted_cells_are_labels_that_agree_with_them(cells: Space) -> None:
+    """Odd cells, some of which overhang, on the way out to longitude and latitude and back."""
+    shutil.copy(cells.root / "cache/p/predict/c/cells.geojson", cells.root / "data/found.geojson")
+    cells.edit(
+        "[scenes.by_id.t]",
+        '[scenes.by_id.c]\nlabels = { vector = "data/found.geojson", class_attribute = "class_name", cell_px = 15, '
+        'cells = "polygons" }\n\n[scenes.by_id.t]',
+    )
+    result = cells.rvbuild("eval", "--json")
+    assert result.status == 0, result.out + result.err
+    summary = read_json(cells, "eval/eval.json")["summary"]["overall"]
+    assert (summary["labelled_cells"], summary["accuracy"]) == (25, 1)
+
+
 def test_a_label_edit_in_a_training_scene_rechips_it_alone_then_trains(cells: Space) -> None:
     write_labels(cells.root / "data/a.geojson", [(0, 0, 64, 64)])
     result = cells.rvbuild("build", "--json")

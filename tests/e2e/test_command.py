@@ -209,6 +209,28 @@ def test_plain_doit_has_the_same_tasks_and_state(built):
     assert built.rvbuild("build", "--json").did("built") == set()
 
 
+def test_a_project_whose_data_are_elsewhere_is_left_out_of_what_is_asked_of_all(built):
+    import rvbuild
+
+    text = built.project.read_text().replace('train = ["a", "b"]', 'train = { files = "far/{id}.tif" }')
+    assert "far" in text
+    other = built.root / "projects/q.toml"
+    other.write_text(text)
+    result = built.rvbuild("status")
+    assert result.status == 0 and "left out: projects/q.toml:" in result.err
+    assert "no file is like far/*.tif" in result.err and "14 fresh" in result.out
+    assert built.rvbuild("status", "projects/q.toml").status == 2
+    assert built.rvbuild("build").status == 2, "what is built is said by name or complete"
+    shutil.copy(Path(rvbuild.__file__).parents[1] / "dodo.py", built.root / "dodo.py")
+    doit = [sys.executable, "-m", "doit", "list"]
+    run = subprocess.run(doit, cwd=built.root, capture_output=True, text=True, env=os.environ)
+    assert run.returncode == 0 and "train" in run.stdout
+    other.write_text("[project]\n")
+    run = subprocess.run(doit, cwd=built.root, capture_output=True, text=True, env=os.environ)
+    assert run.returncode != 0 and "projects/q.toml: scenes: missing" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
 def test_a_bundle_predicts_as_the_stage_does(built):
     result = built.process("predict", "cache/p/bundle/p.zip", "data/c.tif", "-o", "out")
     assert result.status == 0, result.err

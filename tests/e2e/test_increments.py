@@ -161,6 +161,16 @@ def test_settings_of_derived_outputs_never_run_the_network(built):
     }
 
 
+def test_a_test_scene_without_labels_is_predicted_and_not_evaluated(built):
+    evaluation = built.shown()["eval/eval.json"]
+    write_image(built.root / "data/t.tif", BOXES["c"], seed=7)
+    built.edit('validation = ["c"]', 'validation = ["c"]\ntest = ["t"]\nby_id.t.labels = false')
+    result = built.rvbuild("build", "--json")
+    assert result.status == 0, result.out + result.err
+    assert result.did("built") == {"infer:t", "predict:t", "report:t", "report"}
+    assert built.shown()["eval/eval.json"] == evaluation
+
+
 def test_a_mosaic_of_all_predicted_scenes(built):
     write_image(built.root / "data/d.tif", BOXES["c"], seed=7)
     built.edit('validation = ["c"]', 'validation = ["c"]\ntest = ["d"]\nby_id.d.labels = false')

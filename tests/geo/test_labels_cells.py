@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import shapely
 from affine import Affine
 
 from rvbuild.geo.grid import Grid
@@ -191,3 +192,16 @@ def test_the_majority_of_labelled_pixels(tmp_path: Path, write_raster: Write, cl
         assert labels.classify(Window(40, 60, 20, 20)) == CAR
         assert labels.classify(Window(60, 60, 20, 20)) == NULL
     assert len(cell_windows([path], settings, grid=PIXELS, classes=classes, stride_px=20)) == 12
+
+
+@pytest.mark.parametrize("cells", [AREA, IOA, {**AREA, "cells": "polygons"}], ids=["area", "ioa", "polygons"])
+def test_a_cell_looks_at_the_features_around_it_alone(
+    cells_of: Open, square: Square, monkeypatch: pytest.MonkeyPatch, cells: dict[str, Any]
+) -> None:
+    features = [(square(col, row, col + 5, row + 5), of("car")) for row in range(0, 50, 5) for col in range(0, 70, 5)]
+    labels, looked = cells_of(*features, cells=cells), []
+    plain = shapely.intersection
+    monkeypatch.setattr(shapely, "intersection", lambda one, other: looked.append(np.size(one)) or plain(one, other))
+    assert labels.classify(CELL) == CAR
+    assert labels.cell(Window(20, 20, 5, 5)) == CAR
+    assert 0 < sum(looked) <= 36 + 2 * 9 < len(features) == 140

@@ -95,3 +95,14 @@ def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     burner = Burner(shapes, values, height=HEIGHT, width=WIDTH, background=9)
     np.testing.assert_array_equal(burner.read(Window(0, 0, HEIGHT, WIDTH), outside=8), whole(shapes, values, False))
     assert len(burner._tiles) == 4
+
+
+def test_a_window_looks_at_the_features_around_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    burnt: list[shapely.Geometry] = []
+    plain = rasterize._as_geojson
+    monkeypatch.setattr(rasterize, "TILE_PX", 64)
+    monkeypatch.setattr(rasterize, "_as_geojson", lambda geometry: burnt.append(geometry) or plain(geometry))
+    shapes = [shapely.box(col, row, col + 8, row + 8) for row in range(0, 1600, 16) for col in range(0, 1600, 16)]
+    burner = Burner(shapes, [1] * len(shapes), height=1600, width=1600, background=0)
+    assert burner.read(Window(704, 704, 64, 64), outside=0).sum() == 16 * 64
+    assert len(burnt) <= 25 < len(shapes) == 10_000

@@ -94,6 +94,7 @@ def train_settings(**changes):
         "step_epochs": [],
         "class_weights": "none",
         "sampling": "all",
+        "max_chips": None,
         "loss": "cross_entropy",
         "loss_args": {},
         "augment": ["flip", "rotate90"],

@@ -80,8 +80,9 @@ def test_a_band_that_is_nodata_in_a_window_is_no_trouble(tmp_path: Path, run: An
 
 @pytest.mark.parametrize("shape", [(2, 1, 1), (2, 300, 300), (2, 256, 700)])
 def test_scenes_of_any_size(tmp_path: Path, run: Analyze, shape: tuple[int, int, int]) -> None:
-    value = run([write(tmp_path / "image.tif", noise(*shape))])
-    assert value["bands"][0]["count"] == shape[1] * shape[2]
+    path = write(tmp_path / "image.tif", noise(*shape))
+    assert run([path])["bands"][0]["count"] == shape[1] * shape[2]
+    assert 0 < run([path], "sampled", sample=0.4)["bands"][0]["count"] <= shape[1] * shape[2]
 
 
 def test_channels_and_nodata_of_the_project_count(tmp_path: Path, run: Analyze) -> None:

@@ -244,6 +244,15 @@ def test_a_scene_without_chips_is_legal(scene: Scene) -> None:
     assert "scene a: no chips, because no window lies in the area of interest wholly (5 x 5 px around it" in note
 
 
+def test_a_scene_whose_chips_are_all_dropped_says_so(scene: Scene) -> None:
+    progress = Notes()
+    cut = scene.cut(progress, keep={"classes": ["car"], "min_px": 999, "otherwise": 0.0})
+    assert cut.index["count"] == 0
+    assert progress.notes == [
+        "scene a: no chips, because all of its 30 windows were dropped; see chip.keep and chip.max_nodata"
+    ]
+
+
 def test_channels_and_types(tmp_path: Path) -> None:
     scene = Scene(tmp_path, image_array(32, 32, bands=4, dtype="uint16"), label_array(32, 32))
     cut = scene.cut(extra={"channels": [3, 0]})

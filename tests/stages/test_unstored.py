@@ -47,7 +47,7 @@ def cut(folder: Path, store: bool, dtype: str = "uint8") -> dict[str, list[Path]
         labels = write_raster(base / "labels.tif", label_array(40, 50, seed))
         settings = {**chip_settings(method="random", size_limits_px=[12, 20], per_scene=7, max_nodata=0.5), **HOW}
         if not store:
-            settings["store"] = False
+            settings["chip"] = {**settings["chip"], "store": False}
         chip.run({"image": [image], "labels": [labels]}, {**settings, "scene": part[-1]}, empty(base / "out"), Silent())
         inputs[f"chips/{part}"] = sorted((base / "out").iterdir())
         if not store:

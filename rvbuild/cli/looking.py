@@ -1,0 +1,122 @@
+"""What is looked at before work starts: asked of workers, and kept for as long as it holds."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from rvbuild.build.artifact import digest
+from rvbuild.build.plan import Plan
+from rvbuild.build.worker import Job
+from rvbuild.build.workers import Executor
+from rvbuild.build.workspace import Workspace
+from rvbuild.checks import resources
+from rvbuild.checks.findings import Level
+from rvbuild.cli.session import code_of, jobs_default, rules
+from rvbuild.progress import Silent
+from rvbuild.project import Project
+
+_BATCH = 25
+"""Scenes that a worker looks at in one job."""
+
+
+def facts_of(
+    project: Project, workspace: Workspace, executor: Executor, scenes: Collection[str] | None
+) -> dict[str, Any]:
+    """Return what is known of scenes, looking only at those whose answer is not kept."""
+    rule, state = _rule(), workspace.state
+    requests = list(rule.requests(project, scenes))
+    keys, name = rule.keys(requests), _name(rule.RUN, project, workspace)
+    kept = state.views(keys.values(), name)
+    known = [(id_, kept[key]) for id_, key in keys.items() if key in kept]
+    # As one document: thousands are read faster.
+    facts = dict(zip((id_ for id_, _ in known), json.loads(f"[{','.join(text for _, text in known)}]"), strict=True))
+    new = [request for request in requests if request.scene not in facts]
+    if new:
+        for request, answer in zip(new, _ask(new, workspace, executor), strict=True):
+            facts[request.scene] = answer
+        # What cannot be read may be readable next time, whatever it was that was in the way.
+        again = rule.keys(request for request in new if not broken(facts[request.scene]))
+        good = [id_ for id_, key in again.items() if key == keys[id_]]
+        state.remember_views((keys[id_], name, json.dumps(facts[id_])) for id_ in good)
+    return facts
+
+
+def _name(run: str, project: Project, workspace: Workspace) -> str:
+    """Return the name under which answers are kept: that of the code that gives them."""
+    return f"{run} {code_of(_rule(), project, workspace)}"
+
+
+def broken(facts: Mapping[str, Any]) -> bool:
+    """Tell whether a scene has an error."""
+    return any(level == Level.ERROR.value for level, *_ in facts["problems"])
+
+
+def shared_ground(
+    project: Project, facts: Mapping[str, Any], workspace: Workspace, executor: Executor
+) -> list[dict[str, Any]]:
+    """Return which scenes show ground that is in an earlier split, too; kept for as long as the scenes stay there."""
+    scenes = [
+        {"id": scene.id, "base": scene.base, "split": scene.split, "ground": facts[scene.id]["ground"]}
+        for scene in project.scenes
+        # Of a scene without labels nothing is learnt, and nothing is evaluated.
+        if scene.labels is not None and "ground" in facts.get(scene.id, ())
+    ]
+    if len({scene["split"] for scene in scenes}) < 2:
+        return []
+    key, name = digest(scenes), _name(_rule().RUN_SHARED, project, workspace)
+    kept = workspace.state.view(key, name)
+    if kept is None:
+        kept = json.dumps(executor.run(Job(_rule().RUN_SHARED, {"scenes": scenes}, reports=False), Silent()))
+        workspace.state.remember_views([(key, name, kept)])
+    found: list[dict[str, Any]] = json.loads(kept)
+    return found
+
+
+def made(plan: Plan, project: Project, stage: str) -> set[str]:
+    """Return the scenes of which a stage has made what it makes."""
+    some = (a for a in plan.artifacts.values() if a.project == project.name and a.stage == stage)
+    return {a.scene for a in some if a.scene is not None and plan.is_shown(a.name)}
+
+
+def model_memory(
+    project: Project, facts: Mapping[str, Any], workspace: Workspace, executor: Executor
+) -> dict[str, int] | None:
+    """Return what the model takes of memory, if that is worth a look: torch is loaded for it, once."""
+    if not resources.needs_measuring(project, facts):
+        return None
+    how = {
+        "task": project.task,
+        "model": project.train.model,
+        "args": project.train.slice()["model_args"],
+        "bands": resources.bands_of(facts),
+        "outputs": len(project.classes) - 1,
+        "chip_px": project.chip_px,
+        "device": project.train.device,
+    }
+    key, name = digest(how), _name(_rule().RUN_MEMORY, project, workspace)
+    kept = workspace.state.view(key, name)
+    if kept is None:
+        kept = json.dumps(executor.run(Job(_rule().RUN_MEMORY, how, "torch", reports=False), Silent()))
+        workspace.state.remember_views([(key, name, kept)])
+    found: dict[str, int] | None = json.loads(kept)
+    return found
+
+
+def _ask(requests: Sequence[Any], workspace: Workspace, executor: Executor) -> list[dict[str, Any]]:
+    batches = [requests[start : start + _BATCH] for start in range(0, len(requests), _BATCH)]
+
+    def one(batch: Sequence[Any]) -> list[dict[str, Any]]:
+        scenes = [{"inputs": dict(r.inputs), "settings": dict(r.settings)} for r in batch]
+        job = Job(_rule().RUN, {"scenes": scenes}, path=str(workspace.root), reports=False)
+        return list(executor.run(job, Silent()))
+
+    with ThreadPoolExecutor(max_workers=min(len(batches), jobs_default())) as pool:
+        return [answer for answers in pool.map(one, batches) for answer in answers]
+
+
+def _rule() -> Any:
+    return importlib.import_module(f"{rules().__name__}.check")

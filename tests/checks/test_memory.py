@@ -1,0 +1,32 @@
+"""What models take of memory."""
+
+from __future__ import annotations
+
+import pytest
+
+from rvbuild.checks.memory import measure
+
+UNET = ("semantic_segmentation", "unet", {"width": 4, "depth": 2}, 3, 2)
+
+
+def test_chips_take_more_the_larger_they_are() -> None:
+    small, large = measure(*UNET, 64, "cpu"), measure(*UNET, 256, "cpu")
+    assert small is not None and large is not None
+    assert small["weights"] == large["weights"] > 0
+    assert 10 < large["train"] / small["train"] < 20
+    # Of 4 channels at full size some six tensors are kept for the gradients, and the scores.
+    assert 4 * 4 * 256**2 * 4 < large["train"] < 4 * 4 * 256**2 * 30
+    assert 0 < large["predict"] < large["train"]
+
+
+@pytest.mark.parametrize(
+    ("task", "model"), [("chip_classification", "cnn"), ("object_detection", "fasterrcnn_mobilenet_v3_large_fpn")]
+)
+def test_other_tasks(task: str, model: str) -> None:
+    found = measure(task, model, {}, 4, 3, 64, "auto")
+    assert found is not None and found["train"] > found["predict"] > 0
+
+
+def test_what_cannot_be_known() -> None:
+    assert measure("semantic_segmentation", "mine.models:make", {}, 3, 2, 64, "cpu") is None
+    assert measure("semantic_segmentation", "unet", {"no": 1}, 3, 2, 64, "cpu") is None
