@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
@@ -20,8 +20,6 @@ from typing import Any, Protocol
 from rvbuild.build.worker import Failed, Job, call, serve
 from rvbuild.errors import RvbuildError, StageError
 from rvbuild.progress import Progress
-
-_PRELOAD = ["numpy", "rasterio", "shapely", "fiona", "rvbuild.build.worker"]
 
 
 class Interrupted(BaseException):
@@ -81,8 +79,8 @@ class _Worker:
 class Pool:
     """Worker processes, started when they are needed and kept; each runs one job at a time.
 
-    A forkserver that has imported numpy, rasterio and the like once starts a worker in some 20 ms. A worker that dies
-    fails its job and is replaced; workers end with this process, however it ends.
+    A forkserver that has imported what most jobs need starts a worker in some 20 ms. A worker that dies fails its job
+    and is replaced; workers end with this process, however it ends.
 
     Parameters
     ----------
@@ -90,14 +88,16 @@ class Pool:
         Environment variables that workers have from their very start.
     logs : Path
         Directory for what workers print.
+    preload : sequence of str
+        The modules that the forkserver imports.
     """
 
-    def __init__(self, environment: Mapping[str, str], logs: Path) -> None:
+    def __init__(self, environment: Mapping[str, str], logs: Path, preload: Sequence[str] = ()) -> None:
         os.environ.update(environment)
         self._environment = dict(environment)
         self._logs = logs
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(_PRELOAD)
+        self._context.set_forkserver_preload([*preload, "rvbuild.build.worker"])
         self._idle: list[_Worker] = []
         self._busy: list[_Worker] = []
         self._lock = threading.Lock()

@@ -4,9 +4,11 @@ A detector follows torchvision: `model(images, targets)` in training returns a d
 mode a list of `{"boxes": (n, 4) x0 y0 x1 y1, "scores": (n,), "labels": (n,)}`; `first_label` is the label of the first
 class. Unlike torchvision's, it works on chips as they are, neither resized nor normalised: the chip size is the
 project's, and the normalisation too. It gives boxes down to a score of `SCORE_FLOOR`, and leaves those that overlap by
-up to `WINDOW_IOU`: what is kept of a scene is decided later. The heads of RetinaNet have group normalisation, as
-torchvision's `retinanet_resnet50_fpn_v2`: without, their four layers of weights of 0.01 pass hardly anything on when
-channels are few, and from random weights they learn nothing.
+up to `WINDOW_IOU`: what is kept of a scene is decided later.
+
+The heads of RetinaNet have group normalisation, as those of FCOS and of torchvision's `retinanet_resnet50_fpn_v2`:
+without, their four layers of weights of 0.01 pass hardly anything on when channels are few, and from random weights
+they learn nothing. There are 32 groups, as in torchvision, but of two channels at least.
 
 `model_args`, of those that have such parts:
 
@@ -14,7 +16,7 @@ channels are few, and from random weights they learn nothing.
   R-CNN and RetinaNet; [8, 16, 32, 64, 128] for FCOS, where a level learns objects of 4 to 8 such sides. Smaller ones
   find smaller objects.
 * `aspect_ratios`: height / width of the anchors, [0.5, 1.0, 2.0].
-* `fpn_channels` (256; of FCOS a multiple of 32), `head_channels` (1024, of Faster R-CNN): fewer are faster.
+* `fpn_channels` (256), `head_channels` (1024, of Faster R-CNN): fewer are faster.
 * `norm`: "batch", or "group" normalisation, which does not mind batches of one chip.
 * `trainable_layers`: 5, all of the backbone; 0 to 4 leave the first ones as they are.
 * `proposals`: how many places in a chip Faster R-CNN looks at in prediction, 100. The time that it takes follows them.
@@ -40,6 +42,7 @@ from torchvision.models import detection
 from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.faster_rcnn import TwoMLPHead
+from torchvision.models.detection.fcos import FCOSClassificationHead, FCOSHead, FCOSRegressionHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.models.detection.ssdlite import SSDLiteFeatureExtractorMobileNet, SSDLiteHead
@@ -245,7 +248,7 @@ def _retinanet(name: str, backbone: nn.Module, bands: int, outputs: int, args: M
         _pyramid(name, backbone, args, (2, 3, 4), LastLevelP6P7(channels, channels)),
         outputs,
         anchor_generator=anchors,
-        head=RetinaNetHead(channels, anchors.num_anchors_per_location()[0], outputs, norm_layer=_group_norm),
+        head=RetinaNetHead(channels, anchors.num_anchors_per_location()[0], outputs, norm_layer=_head_norm),
         score_thresh=SCORE_FLOOR,
         nms_thresh=WINDOW_IOU,
         detections_per_img=_detections(name, args),
@@ -256,12 +259,15 @@ def _retinanet(name: str, backbone: nn.Module, bands: int, outputs: int, args: M
 
 def _fcos(name: str, backbone: nn.Module, bands: int, outputs: int, args: Mapping[str, Any]) -> nn.Module:
     channels = _fpn_channels(name, args)
-    if channels % 32:
-        raise ModelError(f'train.model_args.fpn_channels: model "{name}" expects a multiple of 32, found {channels}')
+    head = FCOSHead(32, 1, outputs)
+    # With the normalisation of torchvision's, a level of one pixel cannot be trained on when there are 32 channels.
+    head.classification_head = FCOSClassificationHead(channels, 1, outputs, norm_layer=_head_norm)
+    head.regression_head = FCOSRegressionHead(channels, 1, norm_layer=_head_norm)
     model: nn.Module = detection.FCOS(
         _pyramid(name, backbone, args, (2, 3, 4), LastLevelP6P7(channels, channels)),
         outputs,
         anchor_generator=_anchors(name, {**args, "aspect_ratios": [1.0]}, (8, 16, 32, 64, 128)),
+        head=head,
         score_thresh=SCORE_FLOOR,
         nms_thresh=WINDOW_IOU,
         detections_per_img=_detections(name, args),
@@ -323,7 +329,7 @@ def _pyramid(
 
 
 def _fpn_channels(name: str, args: Mapping[str, Any]) -> int:
-    return whole_number(name, args, "fpn_channels", 256, 1, 1 << 12)
+    return whole_number(name, args, "fpn_channels", 256, 2, 1 << 12)
 
 
 def _detections(name: str, args: Mapping[str, Any]) -> int:
@@ -340,6 +346,11 @@ def _norm(name: str, args: Mapping[str, Any]) -> Callable[..., nn.Module]:
 def _group_norm(channels: int) -> nn.Module:
     # Groups of 8 channels, as far as they go up.
     return nn.GroupNorm(max(1, channels // 8) if channels % 8 == 0 else 1, channels)
+
+
+def _head_norm(channels: int) -> nn.Module:
+    most = min(32, max(1, channels // 2))
+    return nn.GroupNorm(next(groups for groups in range(most, 0, -1) if channels % groups == 0), channels)
 
 
 def _anchors(name: str, args: Mapping[str, Any], default: Sequence[float], octaves: int = 1) -> AnchorGenerator:

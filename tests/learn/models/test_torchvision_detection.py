@@ -105,6 +105,17 @@ def test_chips_are_neither_resized_nor_normalised(quick_start: None) -> None:
     assert torch.equal(seen[0], images)
 
 
+@pytest.mark.parametrize("name", ["retinanet_resnet18_fpn", "fcos_resnet18_fpn"])
+@pytest.mark.parametrize(("channels", "groups"), [(256, 32), (32, 16), (20, 10), (7, 1), (2, 1)])
+def test_heads_are_normalised_in_groups(name: str, channels: int, groups: int, quick_start: None) -> None:
+    model = build(name, outputs=3, fpn_channels=channels)
+    norms = [layer for layer in model.head.modules() if isinstance(layer, nn.GroupNorm)]
+    assert len(norms) == 8 and {(layer.num_channels, layer.num_groups) for layer in norms} == {(channels, groups)}
+    # One chip whose smallest levels are one pixel.
+    losses = model(torch.rand(1, 3, 64, 64), targets(model)[:1])
+    assert all(torch.isfinite(value) for value in losses.values())
+
+
 def test_arguments_of_the_detectors(quick_start: None) -> None:
     args = {"anchor_px": [4, 8, 16, 32, 64], "aspect_ratios": [1.0], "proposals": 7, "detections": 3}
     model = build("fasterrcnn_resnet18_fpn", norm="group", trainable_layers=2, **args, **small("fasterrcnn"))
@@ -125,7 +136,7 @@ def test_arguments_of_the_detectors(quick_start: None) -> None:
     [
         ("fasterrcnn_resnet18_fpn", {"anchor_px": [8, 16]}, "5 positive numbers, one for each level"),
         ("retinanet_resnet18_fpn", {"aspect_ratios": [0]}, "a list of positive numbers, found"),
-        ("fcos_resnet18_fpn", {"fpn_channels": 40}, "a multiple of 32"),
+        ("fcos_resnet18_fpn", {"fpn_channels": 1}, "a whole number from 2"),
         ("fcos_resnet18_fpn", {"aspect_ratios": [1.0]}, 'no argument "aspect_ratios"'),
         ("ssdlite_mobilenet_v3_large", {"proposals": 10}, 'no argument "proposals"'),
         ("fasterrcnn_resnet18_fpn", {"norm": "layer"}, '"batch" or "group", found'),
