@@ -18,6 +18,7 @@ from rvbuild.build.plan import Plan
 from rvbuild.build.workers import Executor, Inline, Pool
 from rvbuild.build.workspace import Workspace
 from rvbuild.cli import every_project, stages_of
+from rvbuild.cores import cores
 from rvbuild.errors import NoScenesError, ProjectError, UsageError, nearest
 from rvbuild.project import Project, load
 
@@ -98,7 +99,8 @@ class Session:
 def project_paths(words: Sequence[str]) -> list[Path]:
     """Return the project files that `words` name, or every one in `projects/` if there are none."""
     if words:
-        return [Path(w) for w in words]
+        # One that is named twice is one.
+        return list({os.path.abspath(w): Path(w) for w in words}.values())  # noqa: PTH100 - keeps symbolic links
     found = [Path(p) for p in every_project(Path.cwd())]
     if not found:
         raise UsageError("no project file given, and there is no projects/*.toml here; try `rvbuild new NAME`")
@@ -149,7 +151,7 @@ def load_all(paths: Sequence[Path], overrides: Sequence[str], absent: list[str] 
 def make_executor(workspace: Workspace, inline: bool = False) -> Executor:
     """Return where stages run."""
     environment = {**rules().ENVIRONMENT, "RVBUILD_WORKSPACE": str(workspace.root)}
-    return Inline(environment) if inline else Pool(environment, workspace.cache / "log")
+    return Inline(environment) if inline else Pool(environment, workspace.cache / "log", rules().PRELOAD)
 
 
 @contextlib.contextmanager
@@ -199,4 +201,4 @@ def code_of(rule: Any, project: Project, workspace: Workspace) -> str:
 
 def jobs_default() -> int:
     """Return how many artifacts are built at once if `-j` does not say."""
-    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return cores()

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,8 +20,10 @@ from rvbuild.errors import DataError
 from rvbuild.geo.windows import Window
 from rvbuild.learn.augment import Sample
 from rvbuild.learn.hooks import TargetOps
-from rvbuild.learn.scene_images import Imagery, SceneImages
 from rvbuild.learn.shards import open_shard, unpack_image
+
+if TYPE_CHECKING:
+    from rvbuild.learn.scene_images import Imagery, SceneImages
 
 INDEX = "index.json"
 
@@ -87,7 +89,7 @@ class Chips:
         self.chip_class_counts = np.array(by_chip, dtype=np.int64).reshape(len(by_chip), len(self.classes))
         """(n, n_classes) int64: occurrences in each chip, if all indices tell them."""
         self._open: OrderedDict[int, tuple[Mapping[str, np.ndarray] | None, Mapping[str, np.ndarray]]] = OrderedDict()
-        self._scene_images = SceneImages(away, self.bands, self.dtype, self.size_px)
+        self._scene_images = self._read_from(away) if away else None
         self._chosen: np.ndarray | None = None
 
     def choose(self, most: int, seed: int) -> None:
@@ -123,6 +125,7 @@ class Chips:
         inside = position - (self._ends[number] - shard.count)
         images, labels = self._map(number)
         if images is None:
+            assert self._scene_images is not None
             window = Window(*labels["windows"][inside].tolist())
             image, valid = self._scene_images.read(shard.scene, window, labels["digests"][inside])
         else:
@@ -131,7 +134,13 @@ class Chips:
 
     def close(self) -> None:
         """Close the files of scenes."""
-        self._scene_images.close()
+        if self._scene_images is not None:
+            self._scene_images.close()
+
+    def _read_from(self, imagery: Mapping[str, Imagery]) -> SceneImages:
+        from rvbuild.learn.scene_images import SceneImages  # it imports rasterio, and loader processes start often
+
+        return SceneImages(imagery, self.bands, self.dtype, self.size_px)
 
     def _map(self, number: int) -> tuple[Mapping[str, np.ndarray] | None, Mapping[str, np.ndarray]]:
         if number in self._open:

@@ -12,19 +12,20 @@ import numpy as np
 import torch
 from torch import nn
 
+from rvbuild.cores import cores
 from rvbuild.errors import ModelError, UsageError
 
 THREADS_VARIABLE = "RVBUILD_THREADS"
 
 
 def thread_count() -> int:
-    """Return the number of threads of one computation: `RVBUILD_THREADS`, or else every core.
+    """Return the number of threads of one computation: `RVBUILD_THREADS`, or else every core that this process may use.
 
     It must not depend on how many artifacts are built at once, because sums over threads round differently.
     """
     text = os.environ.get(THREADS_VARIABLE, "").strip()
     if not text:
-        return os.cpu_count() or 1
+        return cores()
     if not text.isdecimal() or int(text) < 1:
         raise UsageError(f"{THREADS_VARIABLE}: expected a whole number of at least 1, found {text!r}")
     return int(text)
@@ -72,7 +73,9 @@ def amp_dtype(amp: bool | str, device: torch.device) -> torch.dtype | None:
         return None
     if device.type != "cuda":
         raise ModelError('train.amp: true needs a CUDA device, the training runs on the CPU; use "auto" or false')
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    with torch.cuda.device(device):
+        # What only emulates bfloat16 is slower with it than with float32.
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
 def place(model: nn.Module, device: torch.device) -> nn.Module:
@@ -94,6 +97,16 @@ def upload(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
 def seed_everything(seed: int) -> None:
     """Seed torch (all devices), numpy and `random`, which a user's own model or loss may use."""
     torch.manual_seed(seed)
+    _seed_numpy_and_python(seed)
+
+
+def seed_cpu(seed: int) -> None:
+    """Seed what `seed_everything` does but for GPUs: what a model draws there must not depend on who makes batches."""
+    torch.default_generator.manual_seed(seed)
+    _seed_numpy_and_python(seed)
+
+
+def _seed_numpy_and_python(seed: int) -> None:
     np.random.seed(seed % 2**32)
     random.seed(seed)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import rasterio
 
 from rvbuild.errors import DataError
 from rvbuild.geo.image import SceneImage, open_scene_image
@@ -21,6 +22,9 @@ from rvbuild.learn.shards import digest_of
 
 OPEN_FILES = 256
 """Files of imagery that are open at the same time, about."""
+
+CACHE_BYTES = 512 << 20
+"""What GDAL may keep of decoded blocks in each process. By default it takes 5 % of the memory, times the processes."""
 
 
 class Imagery(NamedTuple):
@@ -57,17 +61,18 @@ class SceneImages:
         DataError
             Its pixels are not those that the chip was made of, or cannot be read.
         """
-        source = self._source(scene)
-        if (source.count, source.dtype.name) == (self._bands, self._dtype):
-            image, valid = read_resampled(source, window, self._size_px)
-            if np.array_equal(digest_of(image, valid), digest):
-                return image, None if valid.all() else valid
+        with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
+            source = self._source(scene)
+            if (source.count, source.dtype.name) == (self._bands, self._dtype):
+                image, valid = read_resampled(source, window, self._size_px)
+                if np.array_equal(digest_of(image, valid), digest):
+                    return image, None if valid.all() else valid
         files = ", ".join(str(path) for path in source.files[:3]) + (", …" if len(source.files) > 3 else "")
         raise DataError(
             f"{files}: the pixels at row {window.row}, column {window.col} ({window.width} x {window.height} px) are "
-            f"not those that scene {scene} had when its chips were cut. If the image was edited meanwhile, run again; "
-            "else another GDAL decodes it, or a function of yours transforms it, in another way each time: "
-            f"`rvbuild chip --scene {scene} --always-make` cuts its chips again"
+            f"not those that scene {scene} had when its chips were cut. If the image was edited meanwhile, run again. "
+            f"If another GDAL decodes it here, `rvbuild chip --scene {scene} --always-make` cuts its chips again. A "
+            "function of yours that transforms pixels must give the same for the same"
         )
 
     def close(self) -> None:

@@ -61,3 +61,12 @@ def test_remote_images_and_labels(space: Space, server: RangeServer) -> None:
     assert result.status == 1
     assert f"{server.url}/a.tif (cannot be reached: Connection refused; is the server up?)" in result.out
     assert "Traceback" not in result.out + result.err
+
+
+def test_training_from_remote_scenes(space: Space, server: RangeServer) -> None:
+    space.edit("[chip]\n", "[chip]\nstore = false\n")
+    words = ("train", "projects/p.toml", "--json")
+    assert "train" in space.rvbuild(*words).did("built")
+    write_image(server.root / "a.tif", [(5, 5, 25, 20)], seed=9)
+    result = space.rvbuild(*words)
+    assert result.did("built") == {"analyze:a", "analyze", "chip:a", "train"}, result.out

@@ -148,3 +148,14 @@ def test_stac_items_of_this_machine_and_of_a_server(stacked: Space) -> None:
         assert result.status == 2 and f"scene.image.stac: {server.url}/b.json: not found on the server" in result.err
     result = stacked.rvbuild(*words)
     assert result.status == 2 and f"{server.url}/a.json: cannot be reached: Connection refused" in result.err
+
+
+def test_training_reads_what_chips_would_hold(stacked: Space) -> None:
+    model = stacked.root / "cache/p/train/model.safetensors"
+    assert stacked.rvbuild("train", "-q").status == 0
+    before = model.read_bytes()
+    stacked.edit("[chip]\n", "[chip]\nstore = false\n")
+    assert stacked.rvbuild("clean", "train", "-q").status == 0
+    result = stacked.rvbuild("train", "--json", "--set", "train.workers=1")  # which imports the function anew
+    assert "train" in result.did("built"), outcome(result)
+    assert model.read_bytes() == before
