@@ -26,7 +26,8 @@ from rvbuild.build.inventory import take_inventory
 from rvbuild.build.store import Store
 
 from .conftest import Space
-from .test_property import PROJECTS, TABLES, write
+from .projects import PROJECTS
+from .test_property import TABLES, write
 
 ROUNDS = int(os.environ.get("RVBUILD_CHAOS", "6"))
 SEED = int(os.environ.get("RVBUILD_CHAOS_SEED", "1"))
