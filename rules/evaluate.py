@@ -21,7 +21,7 @@ from .common import (
     present,
 )
 
-VERSION = 3
+VERSION = 4
 RUN = "rvbuild.stages.evaluate:run"
 RUN_MERGE = "rvbuild.stages.evaluate_merge:run"
 CODE = ("rvbuild.stages.evaluate", "rvbuild.stages.evaluate_merge", "rvbuild.tasks.{task}")

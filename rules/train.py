@@ -27,7 +27,7 @@ from .common import (
     user_code,
 )
 
-VERSION = 3
+VERSION = 4
 RUN = "rvbuild.stages.train:run"
 CODE = ("rvbuild.stages.train", "rvbuild.tasks.{task}", "rvbuild.learn.*")
 

@@ -59,10 +59,13 @@ def parse(value: object) -> Filter:
     FilterError
         It is neither, or has an error.
     """
-    if isinstance(value, str):
-        return _Text(value).filter()
-    if isinstance(value, list | tuple):
-        return _checked(value)
+    try:
+        if isinstance(value, str):
+            return _Text(value).filter()
+        if isinstance(value, list | tuple):
+            return _checked(value)
+    except RecursionError:
+        raise FilterError("the filter is nested too deeply") from None
     raise FilterError(
         f'expected a filter such as "height > 3 AND kind = \'house\'" or ["==", "kind", "house"], found {value!r}'
     )
@@ -205,7 +208,8 @@ def _tokens(text: str) -> Iterator[_Token]:
         kind, raw = found.lastgroup, found[found.lastgroup]
         value: Any = raw
         if kind == "number":
-            value = float(raw) if re.search(r"[.eE]", raw) else int(raw)
+            # Python reads no whole number of thousands of digits.
+            value = float(raw) if re.search(r"[.eE]", raw) or len(raw) > 1000 else int(raw)
         elif kind in ("text", "name"):
             value = raw[1:-1].replace(raw[0] * 2, raw[0])
         yield _Token(kind, value, found.start(kind))

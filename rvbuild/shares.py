@@ -37,19 +37,38 @@ def shared(count: int, validation: Share | None, test: Share | None) -> dict[str
             continue
         taken = _taken(places, share, count, from_end=split == "test")
         found[split] = taken
-        places = [place for place in places if place not in set(taken)]
+        gone = set(taken)
+        places = [place for place in places if place not in gone]
     found["train"] = places
-    if not places or any(not found[split] for split, share in (("test", test), ("validation", validation)) if share):
-        raise TooFewError(f"{count} are too few: at least {least(validation, test)} are needed")
+    if not _is_enough(count, validation, test):
+        raise TooFewError(f"{count} are too few: at least {least(validation, test, count)} are needed")
     return found
 
 
-def least(validation: Share | None, test: Share | None) -> int:
-    """Return how many things there must be at least."""
+def least(validation: Share | None, test: Share | None, more_than: int = 0) -> int:
+    """Return the smallest number of things, above `more_than`, of which every split gets some, in each of its folds.
+
+    >>> least({"folds": 5, "fold": 0}, None), least({"fraction": 0.75}, {"fraction": 0.05}, 5)
+    (5, 7)
+    """
     folds = [int(share["folds"]) for share in (validation, test) if share and "folds" in share]
-    needed = 1 + (validation is not None) + (test is not None)
+    needed = (validation is not None) + (test is not None) - 1
     # With one fold of a few, the others train.
-    return max([needed, *(count + needed - 2 for count in folds)])
+    count = max([more_than + 1, *(number + needed for number in folds)])
+    while not _is_enough(count, validation, test) and count < _MOST:
+        count += 1
+    return count
+
+
+_MOST = 100_000
+"""No shares are so large that so many things are not enough."""
+
+
+def _is_enough(count: int, validation: Share | None, test: Share | None) -> bool:
+    """Tell whether every split, training too, gets some of `count` things."""
+    tested = _size(count, test, count) if test else 0
+    validated = _size(count - tested, validation, count) if validation else 0
+    return tested + validated < count and (not test or tested > 0) and (not validation or validated > 0)
 
 
 def order(names: Sequence[Any], seed: int) -> list[int]:
@@ -60,9 +79,16 @@ def order(names: Sequence[Any], seed: int) -> list[int]:
 
 def _taken(places: list[int], share: Share, total: int, *, from_end: bool) -> list[int]:
     """Return the places that a share takes of those that are left of `total`."""
-    count = len(places)
+    size = _size(len(places), share, total)
     if "folds" in share:
-        start, stop = (count * fold // share["folds"] for fold in (share["fold"], share["fold"] + 1))
-        return places[start:stop]
-    some = min(count, max(1, int(share["fraction"] * total + 0.5)))
-    return places[count - some :] if from_end else places[:some]
+        start = len(places) * share["fold"] // share["folds"]
+        return places[start : start + size]
+    return places[len(places) - size :] if from_end else places[:size]
+
+
+def _size(left: int, share: Share, total: int) -> int:
+    """Return how many of the things that are left of `total` a share takes."""
+    if "folds" in share:
+        start, stop = (left * fold // share["folds"] for fold in (share["fold"], share["fold"] + 1))
+        return int(stop - start)
+    return min(left, max(1, int(share["fraction"] * total + 0.5)))

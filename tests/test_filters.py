@@ -164,3 +164,10 @@ def test_text_selects_what_sql_selects(text: str) -> None:
     ours = [at for at, (n, t) in enumerate(ROWS, 1) if matches(filter_, {"n": n, "t": t}.get)]
     assert ours == [rowid for (rowid,) in selected]
     assert parse(filter_) == filter_, "a list is its own form"
+
+
+@pytest.mark.parametrize("text", ["(" * 5000 + "a = 1" + ")" * 5000, "NOT " * 5000 + "a = 1"])
+def test_nesting_without_end_is_an_error(text):
+    with pytest.raises(FilterError, match="nested too deeply"):
+        parse(text)
+    assert parse("a < " + "9" * 5000) == ["<", "a", float("inf")]

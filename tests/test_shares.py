@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from rvbuild.shares import TooFewError, least, order, shared
@@ -15,11 +15,17 @@ SHARES = st.none() | FRACTIONS | FOLDS
 
 @given(st.integers(0, 40), SHARES, SHARES)
 def test_every_thing_is_in_one_split_or_there_are_too_few(count: int, validation: Any, test: Any) -> None:
+    # A project whose fractions leave nothing is refused.
+    assume(
+        sum(1 / share["folds"] if "folds" in share else share["fraction"] for share in (validation, test) if share)
+        < 0.95
+    )
     try:
         found = shared(count, validation, test)
-    except TooFewError:
-        fractions = sum(share["fraction"] for share in (validation, test) if share and "fraction" in share)
-        assert count < least(validation, test) or fractions > 0.5 or count < 12
+    except TooFewError as error:
+        enough = least(validation, test, count)
+        assert str(error) == f"{count} are too few: at least {enough} are needed"
+        assert enough > count and shared(enough, validation, test)["train"]
         return
     assert sorted(found["train"] + found["validation"] + found["test"]) == list(range(count))
     assert found["train"]
@@ -37,7 +43,7 @@ def test_folds_share_out_what_test_leaves(count: int, folds: int, test: Any) -> 
     assert all(found["test"] == each[0]["test"] for found in each)
 
 
-@given(st.integers(5, 60), st.floats(0.05, 0.6), st.floats(0, 0.3))
+@given(st.integers(20, 60), st.floats(0.05, 0.6), st.floats(0, 0.3))
 def test_a_larger_fraction_takes_more_and_gives_nothing_back(count: int, fraction: float, more: float) -> None:
     small = shared(count, {"fraction": fraction}, {"fraction": 0.05})
     large = shared(count, {"fraction": fraction + more}, {"fraction": 0.05})
@@ -50,6 +56,8 @@ def test_what_is_not_enough_is_told() -> None:
         shared(2, {"fraction": 0.2}, {"fraction": 0.2})
     with pytest.raises(TooFewError, match="4 are too few: at least 5 are needed"):
         shared(4, {"folds": 5, "fold": 0}, None)
+    with pytest.raises(TooFewError, match="5 are too few: at least 7 are needed"):
+        shared(5, {"fraction": 0.75}, {"fraction": 0.05})
     assert shared(5, {"folds": 5, "fold": 0}, None)["validation"] == [0]
 
 

@@ -5,12 +5,15 @@ This module holds the shortest way out: a build whose seal holds is done before 
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import io
 import os
 import sys
 from pathlib import Path
 
 from rvbuild.build import seal
+from rvbuild.workspaces import find_workspace
 
 STAGES = ("analyze", "chip", "train", "predict", "eval", "bundle", "report")
 BUILDING = (*STAGES, "build")
@@ -23,10 +26,18 @@ PARTS = {"predict": ("infer", "predict", "mosaic")}
 
 def main() -> int:
     """Run the command line `sys.argv` and return the exit status."""
+    _require_streams()
     words = sys.argv[1:]
     lines = _sealed(words)
     if lines is not None:
-        sys.stdout.write("".join(f"{line}\n" for line in lines))
+        try:
+            sys.stdout.write("".join(f"{line}\n" for line in lines))
+            sys.stdout.flush()
+        except BrokenPipeError:
+            return silenced()
+        except OSError as error:
+            sys.stderr.write(f"standard output: {error.strerror}\n")
+            return silenced()
         return 0
     # Planning thousands of artifacts makes objects that stay: looking for garbage among them costs half of its time.
     gc.disable()
@@ -35,10 +46,25 @@ def main() -> int:
     return run(words)
 
 
-def workspace_of(project: Path) -> Path:
-    """Return the workspace of a project file: the directory that holds `projects/`, or else the file's own."""
-    folder = Path(os.path.abspath(project)).parent  # noqa: PTH100 - keeps symbolic links as the user named them
-    return folder.parent if folder.name == "projects" else folder
+def _require_streams() -> None:
+    """Open what the shell has closed: a database that took the number of standard output would get what is printed."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            file = os.open(os.devnull, os.O_RDWR)
+            if file != number:
+                os.dup2(file, number)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
+    # What an encoding lacks is shown as "?": no reason to stop.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")
+
+
+def silenced() -> int:
+    """Let what is still to be printed go nowhere, and return the exit status: the reader has seen enough."""
+    with contextlib.suppress(OSError, ValueError):  # a stream that is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
 
 
 def stages_of(word: str) -> tuple[str, ...]:
@@ -65,14 +91,20 @@ def normal_words(words: list[str]) -> list[str] | None:
     value = False
     for word in rest:
         if value:
+            if not _is_count(word):
+                return None
             value = False
         elif word in ("-j", "--jobs"):
             value = True
         elif word.endswith(".toml"):
             projects.append(os.path.abspath(word))  # noqa: PTH100 - as above
-        elif word not in ("-k", "--keep-going", "-v", "--verbose") and not (word[:2] == "-j" and word[2:].isdigit()):
+        elif word not in ("-k", "--keep-going", "-v", "--verbose") and not (word[:2] == "-j" and _is_count(word[2:])):
             return None
     return [words[0], *projects] if projects else None
+
+
+def _is_count(text: str) -> bool:
+    return text.isdecimal() and int(text) > 0
 
 
 def _sealed(words: list[str]) -> list[str] | None:
@@ -80,4 +112,4 @@ def _sealed(words: list[str]) -> list[str] | None:
     if normal is None:
         return None
     first = next(w for w in normal if w.endswith(".toml"))
-    return seal.holds(seal.path_of(workspace_of(Path(first)) / "cache", normal), normal)
+    return seal.holds(seal.path_of(find_workspace(Path(first)) / "cache", normal), normal)

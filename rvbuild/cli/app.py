@@ -12,7 +12,8 @@ from typing import Any
 import click
 
 from rvbuild import __version__
-from rvbuild.cli import BUILDING, STAGES, normal_words
+from rvbuild.build.worker import plain
+from rvbuild.cli import BUILDING, STAGES, normal_words, silenced
 from rvbuild.cli.cache_app import cache
 from rvbuild.errors import RvbuildError, nearest
 
@@ -26,6 +27,17 @@ _HELP = {
     "report": "One page on all of it: evaluation, curves, chips, and a picture of each predicted scene.",
     "build": "Everything.",
 }
+
+_OPTIONS = {
+    "scenes": "--scene",
+    "jobs": "-j",
+    "dry_run": "-n",
+    "keep_going": "-k",
+    "always_make": "-B",
+    "overrides": "--set",
+    "as_json": "--json",
+}
+"""The options of building commands that mean nothing for a bundle."""
 
 _set = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key for this call.")
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -66,6 +78,8 @@ def _building(stage: str) -> Callable[..., int]:
         if words and words[0].endswith(".zip"):
             if stage != "predict":
                 raise click.UsageError(f"{words[0]}: a bundle is for `rvbuild predict`")
+            if unused := [name for name, value in flags.items() if value and name != "inline"]:
+                raise click.UsageError(f"{_OPTIONS[unused[0]]} goes with project files; for a bundle it means nothing")
             return building.predict_bundle(words, into, allow_code, verbosity, flags["inline"])
         if into is not None or allow_code:
             raise click.UsageError("-o and --allow-code go with a bundle: rvbuild predict BUNDLE.zip IMAGE… -o DIR")
@@ -235,6 +249,18 @@ def _terminate(_signum: int, _frame: FrameType | None) -> None:
 def run(words: list[str]) -> int:
     """Run a command line; every error that a user can cause ends in one message and an exit status."""
     signal.signal(signal.SIGTERM, _terminate)
+    status = _run(words)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return silenced()
+    except OSError as error:
+        click.echo(f"standard output: {plain(error)}", err=True)
+        return silenced()
+    return status
+
+
+def _run(words: list[str]) -> int:
     try:
         status: int | None = app.main(args=words, prog_name="rvbuild", standalone_mode=False)
         return status or 0
@@ -252,7 +278,9 @@ def run(words: list[str]) -> int:
         click.echo(str(error), err=True)
         return error.exit_status
     except BrokenPipeError:
-        sys.stderr.close()  # the reader has seen enough
+        return silenced()
+    except OSError as error:  # a full or read-only disk, a file that may not be read
+        click.echo(plain(error), err=True)
         return 1
 
 

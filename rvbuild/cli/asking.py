@@ -11,7 +11,7 @@ from rvbuild.build import explain
 from rvbuild.build.artifact import Artifact
 from rvbuild.build.decide import State
 from rvbuild.build.execute import versions
-from rvbuild.cli.report import duration, moment, one_a_line, size_text
+from rvbuild.cli.report import duration, moment, one_a_line, print_json, size_text, styled
 from rvbuild.cli.session import Session, load_known, project_paths, session
 from rvbuild.errors import UsageError
 
@@ -76,7 +76,7 @@ def print_rows(rows: Sequence[dict[str, Any]], several: bool) -> None:
     ]
     width = max(map(len, names), default=0)
     for name, r in zip(names, rows, strict=True):
-        state = click.style(f"{r['state']:10}", fg=_COLOURS[r["state"]])
+        state = styled(f"{r['state']:10}", _COLOURS[r["state"]])
         took = (
             f"[{duration(r['seconds'])}] "
             if r["seconds"] is not None and r["state"] not in ("fresh", "restorable")
@@ -94,7 +94,7 @@ def print_table(rows: Sequence[dict[str, Any]], several: bool) -> None:
     click.echo(" " * width + "".join(f"{s.value:>12}" for s in State) + "   last time")
     for stage, found in stages.items():
         counts = {s.value: sum(r["state"] == s.value for r in found) for s in State}
-        cells = [click.style(f"{n or '·':>12}", fg=_COLOURS[state] if n else None) for state, n in counts.items()]
+        cells = [styled(f"{n or '·':>12}", _COLOURS[state] if n else None) for state, n in counts.items()]
         known = [r["seconds"] for r in found if r["state"] in _DUE and r["seconds"] is not None]
         click.echo(f"{stage:{width}}{''.join(cells)}   {duration(sum(known)) if known else ''}".rstrip())
 
@@ -117,14 +117,17 @@ def status(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbos
         try:
             project_paths(words)
         except UsageError as error:
-            click.echo(one_a_line(document([])) if as_json else str(error))
+            if as_json:
+                print_json(document([]), one_a_line)
+            else:
+                click.echo(str(error))
             return 0
     projects = load_known(words, overrides, _say)
     with session(projects, say=_say) as now:
         now.plan.look(now.artifacts)
         found = rows(now, now.artifacts)
         if as_json:
-            click.echo(one_a_line(document(found)))
+            print_json(document(found), one_a_line)
         elif verbosity >= 0:
             several = len(projects) > 1
             print_table(found, several)
@@ -157,7 +160,7 @@ def why(word: str, words: Sequence[str], overrides: Sequence[str]) -> int:
 def _print_link(link: explain.Link, several: bool) -> None:
     indent = "  " * link.depth
     name = (f"{link.artifact.project} " if several else "") + link.artifact.label()
-    state = click.style(explain.MEANING[link.state], fg=_COLOURS[link.state.value])
+    state = styled(explain.MEANING[link.state], _COLOURS[link.state.value])
     click.echo(f"{indent}{name} {state}" + (" (see above)" if link.seen else ""))
     if not link.seen:
         if link.action is not None:
@@ -180,16 +183,35 @@ def graph(words: Sequence[str], overrides: Sequence[str], dot: bool) -> int:
             state = now.plan[artifact.name].decision.state
             text = f"{artifact.project} {artifact.label()}" if len(projects) > 1 else artifact.label()
             if dot:
-                escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+                label = _dot_text(text)
                 lines.append(
-                    f'  {ids[artifact.name]} [label="{escaped}" fillcolor="{_FILLS[state]}" tooltip="{state.value}"];'
+                    f'  {ids[artifact.name]} [label="{label}" fillcolor="{_FILLS[state]}" tooltip="{state.value}"];'
                 )
             else:
-                escaped = text.replace('"', "#quot;")
-                lines.append(f'  {ids[artifact.name]}["{escaped}"]:::{state.value}')
+                lines.append(f'  {ids[artifact.name]}["{_mermaid_text(text)}"]:::{state.value}')
         arrow = "->" if dot else "-->"
         for artifact in now.artifacts:
             lines += [f"  {ids[n]} {arrow} {ids[artifact.name]}{';' if dot else ''}" for n in artifact.needs()]
         lines += ["}"] if dot else [f"  classDef {s.value} fill:{colour},stroke:#333" for s, colour in _FILLS.items()]
         click.echo("\n".join(lines))
     return 0
+
+
+def _dot_text(text: str) -> str:
+    """Return a text for double quotes in Graphviz' language, which also reads HTML entities there.
+
+    >>> _dot_text("chip:a&amp;b")
+    'chip:a&amp;amp;b'
+    """
+    return text.replace("&", "&amp;").replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _mermaid_text(text: str) -> str:
+    """Return a text for double quotes in Mermaid's language, which reads HTML there, and `#quot;` as a quote.
+
+    >>> _mermaid_text('chip:plot #1; "<b>"')
+    'chip:plot #35;1; #quot;#lt;b#gt;#quot;'
+    """
+    for letter, name in (("#", "#35;"), ("&", "#amp;"), ("<", "#lt;"), (">", "#gt;"), ('"', "#quot;")):
+        text = text.replace(letter, name)
+    return text

@@ -79,7 +79,7 @@ def build(stage: str, words: Sequence[str], options: Options, normal: list[str] 
     finally:
         reporter.close()
     if options.as_json:
-        click.echo(report.one_a_line(_json(outcomes)))
+        report.print_json(_json(outcomes), report.one_a_line)
     elif options.verbosity >= 0:
         click.echo("\n".join(lines))
     return 0 if all(o.did in _DONE for o in outcomes) else 1
@@ -138,7 +138,7 @@ def _require_files(now: Session, closure: Sequence[Artifact]) -> None:
 def _dry_run(now: Session, closure: Sequence[Artifact], options: Options) -> int:
     rows = asking.rows(now, closure)
     if options.as_json:
-        click.echo(report.one_a_line(asking.document(rows)))
+        report.print_json(asking.document(rows), report.one_a_line)
     else:
         asking.print_rows([r for r in rows if r["state"] != "fresh" or options.verbosity > 0], len(now.projects) > 1)
         click.echo(asking.summary_line(rows))
@@ -157,7 +157,7 @@ def _last_lines(now: Session, wanted: Sequence[Artifact], outcomes: Sequence[Out
     said = ", ".join(f"{n} {did.value}" for did, n in counts.items() if n)
     lines = [_nothing(len(outcomes)) if counts[Did.FRESH] == len(outcomes) else said]
     if failed:
-        lines += [click.style("failed:", fg="red"), *(f"  {o.artifact.label()}: {o.message}" for o in failed)]
+        lines += [report.styled("failed:", "red"), *(f"  {o.artifact.label()}: {o.message}" for o in failed)]
         lines += _tracebacks(now, failed)
     names = {a.name for a in wanted}
     shown = [path for o in outcomes if o.artifact.name in names for path in o.outputs]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,7 +94,7 @@ def stats(as_json: bool) -> int:
         ],
     }
     if as_json:
-        click.echo(json.dumps(data, indent=1, ensure_ascii=False))
+        report.print_json(data)
         return 0
     click.echo(f"store        {data['store']}")
     for name, what in (

@@ -18,7 +18,7 @@ from rvbuild.build.state import Entry
 from rvbuild.build.store import Store
 from rvbuild.build.workspace import Workspace
 from rvbuild.cli import STAGES, stages_of
-from rvbuild.cli.report import duration, moment, utc
+from rvbuild.cli.report import duration, moment, print_json, styled, utc
 from rvbuild.cli.session import Session, load_all, load_known, session
 from rvbuild.errors import UsageError, nearest
 
@@ -49,7 +49,7 @@ def log(words: Sequence[str], count: int, as_json: bool) -> int:
     matching = _matching(entries, wanted, {p.name for p in projects})
     rows = [_row(entry, number) for entry, number in itertools.islice(matching, count)]
     if as_json:
-        click.echo(json.dumps({"log": rows}, indent=1, ensure_ascii=False))
+        print_json({"log": rows})
     elif rows:
         _print_log(rows)
     else:
@@ -98,7 +98,7 @@ def _print_log(rows: Sequence[Mapping[str, Any]]) -> None:
     width = max(map(len, names))
     for name, r in zip(names, rows, strict=True):
         at = moment(datetime.datetime.fromisoformat(r["at"]).timestamp())
-        how = click.style(f"{r['state']:8}", fg=_COLOURS.get(r["state"]))
+        how = styled(f"{r['state']:8}", _COLOURS.get(r["state"]))
         took = "" if r["state"] == "cleaned" else duration(r["seconds"])
         reasons = "; ".join(r["reasons"][:_SHOWN]) + ("; …" if len(r["reasons"]) > _SHOWN else "")
         click.echo(f"{at}  {how}  {name:{width}}  {took:>11}  {reasons}".rstrip())
@@ -127,7 +127,7 @@ def diff(words: Sequence[str], as_json: bool) -> int:
         rows = [[m, sides[0].get(m), sides[1].get(m)] for m in dict.fromkeys([*sides[0], *sides[1]])]
         if as_json:
             said = {**_json(found), "metrics": {m: [a, b] for m, a, b in rows}}
-            click.echo(json.dumps(said, indent=1, ensure_ascii=False))
+            print_json(said)
             return 0
         for key, sign in ((old, "-"), (new, "+")):
             action = store.action(key)

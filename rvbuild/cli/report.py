@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,29 @@ def utc(at: float) -> str:
     return datetime.datetime.fromtimestamp(at, datetime.UTC).isoformat(timespec="seconds")
 
 
+def styled(text: str, colour: str | None) -> str:
+    """Return a text in a colour, unless the user wants none (https://no-color.org) or the terminal has none."""
+    plain = colour is None or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return text if plain else click.style(text, fg=colour)
+
+
+def print_json(value: Any, form: Callable[[Any, bool], str] | None = None, indent: int = 1) -> None:
+    """Print JSON for programs: letters as they are where standard output can hold them, else escaped.
+
+    `form` makes the text of a value, given whether letters must be escaped; without, it is indented.
+    """
+
+    def text(escaped: bool) -> str:
+        return json.dumps(value, indent=indent, ensure_ascii=escaped) if form is None else form(value, escaped)
+
+    plain = text(False)
+    try:
+        plain.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        plain = text(True)
+    click.echo(plain)
+
+
 def size_text(size: float) -> str:
     """Return a number of bytes for people: `512 B`, `3.2 kB`, `41 MB`, `1.5 GB`."""
     if size < 1000:
@@ -54,10 +78,10 @@ def size_text(size: float) -> str:
     return f"{size / 1000:.1f} TB"
 
 
-def one_a_line(document: Mapping[str, Any]) -> str:
+def one_a_line(document: Mapping[str, Any], escaped: bool) -> str:
     """Return an object as JSON, with each artifact on a line of its own: there may be thousands."""
-    artifacts = ",\n  ".join(json.dumps(item, ensure_ascii=False) for item in document["artifacts"])
-    rest = "".join(f',\n "{k}": {json.dumps(v, ensure_ascii=False)}' for k, v in document.items() if k != "artifacts")
+    artifacts = ",\n  ".join(json.dumps(item, ensure_ascii=escaped) for item in document["artifacts"])
+    rest = "".join(f',\n "{k}": {json.dumps(v, ensure_ascii=escaped)}' for k, v in document.items() if k != "artifacts")
     return f'{{"artifacts": [\n  {artifacts}\n ]{rest}}}' if artifacts else f'{{"artifacts": []{rest}}}'
 
 
@@ -97,7 +121,7 @@ class Plain:
             return
         if self._verbosity < 0 and outcome.did is not Did.FAILED:
             return
-        text = click.style(f"{outcome.did.value:8}", fg=_COLOURS[outcome.did])
+        text = styled(f"{outcome.did.value:8}", _COLOURS[outcome.did])
         line = f"{text} {self.label(outcome.artifact)}"
         if outcome.did in (Did.BUILT, Did.RESTORED):
             line += f"  {duration(outcome.seconds)}"
@@ -151,10 +175,11 @@ class Bars(Plain):
 
         self._console = Console()
         self._progress = RichProgress(
-            TextColumn("{task.description}"),
+            # Names of scenes may look like markup.
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]} {task.fields[rate]}"),
+            TextColumn("{task.fields[unit]} {task.fields[rate]}", markup=False),
             TimeRemainingColumn(),
             console=self._console,
             transient=True,

@@ -98,7 +98,8 @@ class Session:
 def project_paths(words: Sequence[str]) -> list[Path]:
     """Return the project files that `words` name, or every one in `projects/` if there are none."""
     if words:
-        return [Path(w) for w in words]
+        # One that is named twice is one.
+        return list({os.path.abspath(w): Path(w) for w in words}.values())  # noqa: PTH100 - keeps symbolic links
     found = [Path(p) for p in every_project(Path.cwd())]
     if not found:
         raise UsageError("no project file given, and there is no projects/*.toml here; try `rvbuild new NAME`")
@@ -149,7 +150,7 @@ def load_all(paths: Sequence[Path], overrides: Sequence[str], absent: list[str] 
 def make_executor(workspace: Workspace, inline: bool = False) -> Executor:
     """Return where stages run."""
     environment = {**rules().ENVIRONMENT, "RVBUILD_WORKSPACE": str(workspace.root)}
-    return Inline(environment) if inline else Pool(environment, workspace.cache / "log")
+    return Inline(environment) if inline else Pool(environment, workspace.cache / "log", rules().PRELOAD)
 
 
 @contextlib.contextmanager

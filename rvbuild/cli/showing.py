@@ -35,7 +35,7 @@ def data(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbosit
     finally:
         reporter.close()
     if as_json:
-        click.echo(json.dumps(found, indent=1, ensure_ascii=False))
+        report.print_json(found)
     elif verbosity >= 0:
         for project in projects if found else ():
             click.echo("\n".join([*_table(found[project.name]), f"  cache/{project.name}/data/index.html"]))

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from rvbuild.errors import UsageError
+from rvbuild.cli.report import print_json
+from rvbuild.errors import RvbuildError, UsageError
 from rvbuild.project import json_schema, starter
 
 
 def schema() -> int:
     """Print the JSON Schema of project files."""
-    click.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+    print_json(json_schema(), indent=2)
     return 0
 
 
@@ -24,11 +24,13 @@ def new(name: str, task: str) -> int:
         raise UsageError(f"new {name}: a project's name is a file name without folders, such as `rvbuild new parcels`")
     path = Path("projects") / f"{stem}.toml"
     text = starter(stem, task)
-    path.parent.mkdir(exist_ok=True)
     try:
+        path.parent.mkdir(exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
-    except FileExistsError:
-        raise UsageError(f"{path} is there already; choose another name, or remove it first") from None
+    except FileExistsError as error:
+        raise UsageError(f"{error.filename} is there already; choose another name, or remove it first") from None
+    except OSError as error:
+        raise RvbuildError(f"{path}: cannot be written: {error.strerror or error}") from None
     click.echo(f"{path}: written; set the paths of your imagery and labels in it, then `rvbuild check {path}`")
     return 0

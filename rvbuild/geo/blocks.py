@@ -19,6 +19,9 @@ from rvbuild.errors import DataError
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.windows import Window
 
+MOST_TRIED = 20_000
+"""Blocks that a scene is cut into, at most, to find out which size would do."""
+
 
 class Blocks:
     """Some blocks of a scene.
@@ -127,7 +130,7 @@ def choose(grid: Grid, settings: Mapping[str, Any], counts: Callable[[Window], b
     try:
         shared = shares.shared(len(places), validation, test)
     except shares.TooFewError:
-        needed = shares.least(validation, test)
+        needed = shares.least(validation, test, len(places))
         raise DataError(
             f"expected at least {needed} blocks of {block_px} px to share among training, validation and test, found "
             f"{len(places)} in the area of a scene of {grid.width} x {grid.height} px (width x height). "
@@ -153,9 +156,11 @@ def _places(grid: Grid, block_px: int, counts: Callable[[Window], bool]) -> Sequ
 
 
 def _smaller(grid: Grid, block_px: int, needed: int, counts: Callable[[Window], bool]) -> str:
-    """Return what to set `block_px` to so that there are enough blocks."""
+    """Return how there would be enough blocks: of a smaller `block_px`, if one that is not tiny is enough."""
     while block_px > 1:
         block_px = max(1, block_px * 3 // 4)
-        if len(_places(grid, block_px, counts)) >= needed:
+        if (len(edges(grid.height, block_px)) - 1) * (len(edges(grid.width, block_px)) - 1) > MOST_TRIED:
             break
-    return f"Set `block_px` to {block_px} or less,"
+        if len(_places(grid, block_px, counts)) >= needed:
+            return f"Set `block_px` to {block_px} or less,"
+    return "Make the area of interest larger,"

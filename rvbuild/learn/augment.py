@@ -3,7 +3,8 @@
 * `flip`: mirrored left to right, and top to bottom, each with probability 1/2.
 * `rotate90`: turned by 0, 1, 2 or 3 quarter turns. Both are views: nothing is computed, the batch copies turned pixels.
 * `brightness`: every value plus an offset of up to ±10 % of the value range, a fifth of it drawn for each band alone.
-* `contrast`: each band's distance from its mean times a gain of up to 1 ± 0.2, a fifth of it drawn for each band alone.
+* `contrast`: each band's distance from the mean of its valid values times a gain of up to 1 ± 0.2, a fifth of it drawn
+  for each band alone.
 * `saturation`, `hue`: factor 1 ± 0.3, and shift ± 0.05 of the colour circle; for three-band uint8 imagery only, slow.
 * `package.module:function`: called as `function(sample, rng)`, with `{"image": (C, H, W) tensor in the source dtype,
   "labels": ...}` (the task's targets) and a numpy Generator; returns the changed sample of the same shapes and dtypes.
@@ -23,7 +24,7 @@ import numpy as np
 import torch
 
 from rvbuild.errors import ModelError, nearest
-from rvbuild.learn.device import seed_everything
+from rvbuild.learn.device import seed_cpu
 from rvbuild.learn.hooks import Target, TargetOps
 from rvbuild.usercode import load_object
 
@@ -85,7 +86,7 @@ class Augmenter:
         """Return a changed sample; `seed` decides everything."""
         rng = np.random.default_rng(list(seed))
         if self.own_code:
-            seed_everything(int(rng.integers(2**63)))
+            seed_cpu(int(rng.integers(2**63)))
         for step in self._steps:
             sample = step(sample, rng)
         return sample
@@ -137,8 +138,7 @@ class Augmenter:
 
     def _contrast(self, sample: Sample, rng: np.random.Generator) -> Sample:
         gains = 1.0 + GAIN * _draw(rng, len(self._spans))
-        means = np.nan_to_num(sample.image.mean(axis=(1, 2), dtype=np.float64))
-        return replace(sample, image=_linear(sample.image, gains, means * (1.0 - gains)))
+        return replace(sample, image=_linear(sample.image, gains, _means(sample) * (1.0 - gains)))
 
 
 def orient(array: np.ndarray, mirror: bool, quarter_turns: int) -> np.ndarray:
@@ -161,6 +161,14 @@ def _draw(rng: np.random.Generator, bands: int) -> np.ndarray:
     """Return a number in [-1, 1] per band, most of it common to all."""
     common, own = rng.uniform(-1, 1), rng.uniform(-1, 1, size=bands)
     return (1 - BAND_SHARE) * common + BAND_SHARE * np.asarray(own)
+
+
+def _means(sample: Sample) -> np.ndarray:
+    """Return the mean of the valid values of each band, `(C,)` float64; 0 of a band without any."""
+    if sample.valid is None:
+        return np.asarray(np.nan_to_num(sample.image.mean(axis=(1, 2), dtype=np.float64)))
+    total = np.sum(sample.image, axis=(1, 2), dtype=np.float64, where=sample.valid)
+    return np.asarray(total / np.maximum(sample.valid.sum(axis=(1, 2)), 1))
 
 
 def _linear(image: np.ndarray, gains: np.ndarray, offsets: np.ndarray) -> np.ndarray:

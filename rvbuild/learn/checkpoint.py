@@ -61,7 +61,7 @@ def read_info(path: Path) -> ModelInfo:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path}: cannot be read as JSON: {error}") from error
     kinds: dict[str, type | tuple[type, ...]] = {
         "task": str,
@@ -81,10 +81,16 @@ def read_info(path: Path) -> ModelInfo:
         raise ModelError(f"{path}: expected the entries {', '.join(sorted(kinds))}; found {found}")
     for name, kind in kinds.items():
         if not isinstance(content[name], kind) or isinstance(content[name], bool):
-            raise ModelError(f"{path}: {name}: expected {kind}, found {content[name]!r}")
+            raise ModelError(f"{path}: {name}: expected {kind}, found {content[name]!r:.200}")
+    if not 0 < content["bands"] < 1 << 16:
+        raise ModelError(f"{path}: bands: expected a number from 1 to 65535, found {content['bands']!r:.200}")
+    if not all(isinstance(text, str) for text in (content["code"] or {}).values()):
+        raise ModelError(f"{path}: code: expected source texts by the names of modules")
     info = ModelInfo(**content)
-    names = [entry.get("name") for entry in info.classes if isinstance(entry, dict)]
-    if len(names) != len(info.classes) or not set(info.outputs) <= set(names):
+    names = [
+        entry.get("name") for entry in info.classes if isinstance(entry, dict) and isinstance(entry.get("id"), int)
+    ]
+    if len(names) != len(info.classes) or not all(name in names for name in info.outputs):
         raise ModelError(f"{path}: every output must be one of the classes; outputs {info.outputs}, classes {names}")
     return info
 
@@ -131,18 +137,13 @@ def load_model(
     """
     info = read_info(description)
     where = select_device(device)
-    model = models.build(
-        info.task,
-        info.model,
-        bands=info.bands,
-        outputs=len(info.outputs),
-        args=info.model_args,
-        code=info.code if run_embedded_code else None,
-    )
     try:
         state = safetensors.torch.load_file(weights)
     except (OSError, safetensors.SafetensorError) as error:
         raise ModelError(f"{weights}: cannot be read as safetensors: {error}") from error
+    if info.model_args and ":" not in info.model:
+        _require_size(weights, state, info)
+    model = _build(info, info.code if run_embedded_code else None)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
@@ -151,3 +152,24 @@ def load_model(
     if ":" not in info.model:
         fold_batchnorm(model)
     return place(model, where), info
+
+
+def _build(info: ModelInfo, code: Mapping[str, str] | None = None) -> nn.Module:
+    return models.build(
+        info.task, info.model, bands=info.bands, outputs=len(info.outputs), args=info.model_args, code=code
+    )
+
+
+def _require_size(weights: Path, state: Mapping[str, torch.Tensor], info: ModelInfo) -> None:
+    """Raise a ModelError if a model with arguments is larger than its weights, before it takes memory.
+
+    A file of strangers could ask for any amount.
+    """
+    with torch.device("meta"):
+        wanted = sum(value.numel() for value in _build(info).state_dict().values())
+    found = sum(value.numel() for value in state.values())
+    if wanted > found:
+        raise ModelError(
+            f'{weights}: the weights do not fit the model "{info.model}" with {info.model_args}: they are {found:,} '
+            f"numbers, the model has {wanted:,}"
+        )

@@ -72,7 +72,9 @@ def amp_dtype(amp: bool | str, device: torch.device) -> torch.dtype | None:
         return None
     if device.type != "cuda":
         raise ModelError('train.amp: true needs a CUDA device, the training runs on the CPU; use "auto" or false')
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    with torch.cuda.device(device):
+        # What only emulates bfloat16 is slower with it than with float32.
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
 def place(model: nn.Module, device: torch.device) -> nn.Module:
@@ -94,6 +96,16 @@ def upload(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
 def seed_everything(seed: int) -> None:
     """Seed torch (all devices), numpy and `random`, which a user's own model or loss may use."""
     torch.manual_seed(seed)
+    _seed_numpy_and_python(seed)
+
+
+def seed_cpu(seed: int) -> None:
+    """Seed what `seed_everything` does but for GPUs: what a model draws there must not depend on who makes batches."""
+    torch.default_generator.manual_seed(seed)
+    _seed_numpy_and_python(seed)
+
+
+def _seed_numpy_and_python(seed: int) -> None:
     np.random.seed(seed % 2**32)
     random.seed(seed)
 

@@ -26,10 +26,13 @@ def last_epoch(lines: Sequence[Mapping[str, Any]], epochs: int, patience: int, m
     >>> last_epoch(scores, 10, 2, "mean_iou")
     4
     """
-    if patience:
-        for count in range(1, len(lines) + 1):
-            if count - best_epoch(lines[:count], metric) >= patience:
-                return min(count, epochs)
+    best, found = -math.inf, 0
+    for count, line in enumerate(lines if patience else (), start=1):
+        score = _score(line, metric)
+        if found == 0 or score > best:
+            best, found = score, count
+        if count - found >= patience:
+            return min(count, epochs)
     return epochs
 
 

@@ -149,20 +149,25 @@ class Training:
         line["train_loss"], line["lr"] = self._learn(epoch, epochs)
         if parts := self._objective.parts():
             line["train_losses"] = parts
-        if not math.isfinite(line["train_loss"]):
-            raise ModelError(
-                f"the training loss is {line['train_loss']} in epoch {epoch}: the weights have diverged; "
-                f"lower train.lr (it is {self._train['lr']})"
-            )
+        self._require_finite("training", line["train_loss"], epoch)
         if self._data.validation_count:
             with self._measured():
                 self._progress.start(f"validation {epoch}/{epochs}", self._data.validation_count, "chips")
                 line["val_loss"], line["metrics"] = self._validate()
+                # The last step of an epoch can be the one that diverges.
+                self._require_finite("validation", line["val_loss"], epoch)
                 if parts := self._objective.parts():
                     line["val_losses"] = parts
                 if self._best is None or selection.improves(line, self._lines, self._metric):
                     self._best = _copy(self.model.state_dict())
         return line
+
+    def _require_finite(self, what: str, loss: float | None, epoch: int) -> None:
+        if loss is not None and not math.isfinite(loss):
+            raise ModelError(
+                f"the {what} loss is {loss} in epoch {epoch}: the weights have diverged; lower train.lr (it is "
+                f"{self._train['lr']})"
+            )
 
     def _learn(self, epoch: int, epochs: int) -> tuple[float, float]:
         """Return the mean loss per chip of one epoch of steps, and the last learning rate."""
@@ -279,7 +284,8 @@ class Training:
         }
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": state, "param_groups": groups})
-        self._scaler.load_state_dict(dict(found.scaler))
+        if found.scaler:  # there is none of an epoch that another device computed without float16
+            self._scaler.load_state_dict(dict(found.scaler))
         self._best = found.best
         self._progress.note(f"continues after epoch {found.epoch}")
 

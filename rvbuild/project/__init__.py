@@ -7,7 +7,6 @@ package imports neither numpy nor torch nor rasterio, and no file is looked for 
 from rvbuild.project.load import load
 from rvbuild.project.missing import missing_files
 from rvbuild.project.model import ClassDef, ImageSource, LayeredLabels, Project, RasterLabels, Scene, VectorLabels
-from rvbuild.project.reading import find_workspace
 from rvbuild.project.schema import json_schema
 from rvbuild.project.splits import Split
 from rvbuild.project.starter import starter
@@ -21,7 +20,6 @@ __all__ = [
     "Scene",
     "Split",
     "VectorLabels",
-    "find_workspace",
     "json_schema",
     "load",
     "missing_files",

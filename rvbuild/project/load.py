@@ -20,10 +20,11 @@ from rvbuild.project.messages import translate
 from rvbuild.project.model import Project
 from rvbuild.project.paths import Environment
 from rvbuild.project.problems import Places, Problems
-from rvbuild.project.reading import find_workspace, read, shown
+from rvbuild.project.reading import read, shown
 from rvbuild.project.resolve import Resolver
 from rvbuild.project.schema import ProjectFile
 from rvbuild.project.table import Known, tables_in
+from rvbuild.workspaces import find_workspace
 
 _STAND_INS: dict[Key, Any] = {
     ("project",): {"task": TASKS[0]},

@@ -22,15 +22,6 @@ def shown(path: Path) -> str:
     return str(path) if relative.startswith(os.pardir) else relative
 
 
-def find_workspace(path: Path) -> Path:
-    """Return the directory that holds the `projects/` in which a file lies, or else the file's own directory."""
-    absolute = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would leave a workspace of symbolic links
-    for parent in absolute.parents:
-        if parent.name == "projects":
-            return parent.parent
-    return absolute.parent
-
-
 def read(path: Path) -> tuple[dict[str, Any], dict[Key, int]]:
     """Return the parsed file and the line of each of its keys.
 

@@ -141,10 +141,11 @@ def check(scenes: ScenesTable) -> Iterator[Finding]:
                     said = ["not set" if value is None else show(value) for value in (other, one)]
                     message = f"is {said[0]}, but {said[1]} for validation; both are taken from the same {what}"
                     yield Finding(("test", key), message, both)
-            if sum(table.fraction or 0 for table in some.values()) >= 1:
-                yield Finding(
-                    ("test", "fraction"), "together with that of validation, nothing is left for training", both
-                )
+            test, validation = some["test"], some["validation"]
+            tested = test.fraction or (1 / test.folds if test.folds else 0.0)
+            if tested + (validation.fraction or 0.0) >= 1:
+                key = "fraction" if test.fraction else "folds"
+                yield Finding(("test", key), "together with that of validation, nothing is left for training", both)
         if by == "scene" and some and scenes.training:
             try:
                 shares.shared(len(scenes.training), *_shares(some))

@@ -11,6 +11,7 @@ Formulas: pycocotools' `COCOeval`, which this equals to rounding.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rvbuild.geo.boxes import Boxes, areas, overlapping
+from rvbuild.tasks.tables import ratio
 
 IOUS = np.linspace(0.5, 0.95, 10)
 """(T,) the thresholds."""
@@ -146,6 +148,41 @@ def precision(parts: Sequence[Matches]) -> NDArray[np.float64]:
             result[size, level] = 0.0
             result[size, level, reached] = best[size, level, places[reached]]
     return result
+
+
+def rates(parts: Sequence[Matches], score_thresh: float) -> tuple[float, float]:
+    """Return recall and precision of the boxes that reach a score, at the first threshold; NaN for 0 / 0."""
+    scores, hits, errors, labels = _ranked(parts)
+    shown = int(np.count_nonzero(scores >= score_thresh))
+    right, wrong = (int(values[shown - 1]) if shown else 0 for values in (hits, errors))
+    return ratio(right, labels), ratio(right, right + wrong)
+
+
+def best_score(parts: Sequence[Matches]) -> tuple[float, float]:
+    """Return the score from which on boxes are to be shown for the highest F1 at the first threshold, and that F1.
+
+    The highest of equal scores; NaN if no label counts or no box is right.
+    """
+    scores, hits, errors, labels = _ranked(parts)
+    if not labels or not len(hits) or not hits[-1]:
+        return math.nan, math.nan
+    f1 = 2 * hits / (hits + errors + labels)
+    # Boxes of one score are shown or left out together.
+    f1[:-1][scores[1:] == scores[:-1]] = 0
+    best = int(np.argmax(f1))
+    return float(scores[best]), float(f1[best])
+
+
+def _ranked(parts: Sequence[Matches]) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64], int]:
+    """Return falling scores, hits and errors so far, each (D,), and how many labels; any size, IoU 0.5."""
+    first = np.uint64(1)
+    scores = np.concatenate([np.empty(0), *(part.scores for part in parts)])
+    order = np.argsort(-scores, kind="stable")
+    hits, errors = (
+        np.cumsum((np.concatenate([np.empty(0, np.uint64), *bits]) & first).astype(np.int64)[order])
+        for bits in ([part.hits for part in parts], [part.errors for part in parts])
+    )
+    return scores[order], hits, errors, int(sum(part.labels[0] for part in parts))
 
 
 def average(values: NDArray[np.float64], size: str = "all", iou: float | None = None) -> float:

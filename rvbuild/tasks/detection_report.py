@@ -8,9 +8,11 @@ weights the metrics of the classes by their labels, with what is not known as 0.
 Beside Raster Vision's keys there are, in `metrics`, COCO's average precisions: `ap` over ten thresholds of intersection
 over union from 0.5 to 0.95, `ap50`, `ap75`, and `ap_small`, `ap_medium`, `ap_large` by the area of boxes: below 32²
 pixels, up to 96², and above. And `summary`: `{"overall": S, "per_scene": {id: S}}` with S = `{"mean_ap50", "mean_ap",
-"mean_ap75", "mean_ap_small", …, "precision", "recall", "f1", "labels", "boxes", "iou_thresh"}`: means over the classes
-that have labels, precision and recall over all boxes; and of all scenes together `curves`: by class the precision at
-each `recall`, at an intersection over union of 0.5.
+"mean_ap75", "mean_ap_small", …, "precision", "recall", "f1", "labels", "boxes", "iou_thresh", "score_thresh",
+"best_score_thresh", "best_f1"}`: means over the classes that have labels, precision and recall over all boxes that
+reach `score_thresh`, and the threshold for which F1 would be highest, by COCO's matching at an intersection over union
+of 0.5; and of all scenes together `curves`: by class the precision at each `recall`, at 0.5 too, which
+`precision_recall.svg` shows.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from rvbuild.tasks.detection_ap import RECALLS, SIZES, Matches, average, precision
+from rvbuild.tasks.detection_ap import IOUS, RECALLS, SIZES, Matches, average, best_score, precision, rates
+from rvbuild.tasks.precision_recall import PICTURE, Curve, picture
 from rvbuild.tasks.tables import cell, figure, mean, ratio, table, without_nan
 
 Json = dict[str, Any]
@@ -49,7 +52,7 @@ def report(
     eval_json
         The object of `eval.json`, see the module.
     files
-        `eval.md`: the same as Markdown tables, scenes in alphabetical order.
+        `eval.md`: the same as Markdown tables, scenes in alphabetical order; and `precision_recall.svg`, the curves.
     """
     known = [item for item in classes if item["id"] != null_id]
     scenes = sorted(per_scene)
@@ -66,15 +69,21 @@ def report(
             },
         },
     }
-    return without_nan(evaluation), {"eval.md": _markdown(evaluation)}
+    files = {
+        "eval.md": _markdown(evaluation),
+        PICTURE: _picture(known, [per_scene[scene] for scene in scenes], evaluation),
+    }
+    return without_nan(evaluation), files
 
 
 def _figures(counts: Sequence[Mapping[str, Any]], classes: Sequence[Mapping[str, Any]]) -> tuple[list[Json], Json]:
     """Return the items of the classes with their average, and the figures that describe the whole."""
     items, curves = [], {}
+    every: list[Matches] = []
     for item in classes:
         own = [scene["classes"][str(item["id"])] for scene in counts]
-        values = precision([_matches(part) for part in own])
+        matches = [_matches(part) for part in own]
+        values, every = precision(matches), [*every, *matches]
         right, wrong, missed = (sum(part["found"][place] for part in own) for place in range(3))
         aps = {"ap50": average(values, iou=0.5), "ap": average(values), "ap75": average(values, iou=0.75)}
         aps |= {f"ap_{size}": average(values, size) for size in SIZES if size != "all"}
@@ -84,7 +93,9 @@ def _figures(counts: Sequence[Mapping[str, Any]], classes: Sequence[Mapping[str,
     right, wrong, missed = (sum(item[key] for item in items) for key in ("true_pos", "false_pos", "false_neg"))
     summary |= _rates(right, wrong, missed)
     summary |= {"labels": right + missed, "boxes": right + wrong}
-    summary["iou_thresh"] = counts[0]["iou_thresh"] if counts else math.nan
+    for name in ("iou_thresh", "score_thresh"):
+        summary[name] = counts[0][name] if counts else math.nan
+    summary["best_score_thresh"], summary["best_f1"] = best_score(every)
     summary["curves"] = {"recall": RECALLS.tolist(), "precision": curves}
     return [*items, _average(items)], summary
 
@@ -137,11 +148,23 @@ def _average(items: Sequence[Json]) -> Json:
     return {"class_name": "average", "metrics": weighted, **counted}
 
 
+def _picture(classes: Sequence[Mapping[str, Any]], counts: Sequence[Mapping[str, Any]], evaluation: Json) -> str:
+    """Return the curves of all scenes together, a point on each for the boxes that are shown."""
+    summary = evaluation["summary"]["overall"]
+    curves = []
+    for item, figures in zip(classes, evaluation["overall"][:-1], strict=True):
+        own = [_matches(scene["classes"][str(item["id"])]) for scene in counts]
+        values = summary["curves"]["precision"][item["name"]]
+        point = rates(own, summary["score_thresh"])
+        curves.append(Curve(str(item["name"]), str(item["color"]), values, figures["metrics"]["ap50"], point))
+    return picture(RECALLS.tolist(), curves, float(IOUS[0]), summary["score_thresh"])
+
+
 def _markdown(evaluation: Json) -> str:
     """Return the tables of `eval.md`: all classes over all scenes, all scenes, then the classes of each scene."""
     scenes, summary = sorted(evaluation["per_scene"]), evaluation["summary"]
     blocks = ["# Evaluation", _sentence(summary["overall"], len(scenes)), "## Classes"]
-    blocks.append(_class_table(evaluation["overall"]))
+    blocks += [_class_table(evaluation["overall"]), f"![Precision and recall]({PICTURE})"]
     blocks += ["## Average precision by size", _size_table(evaluation["overall"][:-1])]
     if scenes:
         blocks += ["## Scenes", _scene_table(summary["per_scene"])]
@@ -155,7 +178,18 @@ def _sentence(overall: Json, scenes: int) -> str:
         f"Mean average precision {figure(overall['mean_ap50'])} at an overlap (IoU) of 0.5, "
         f"{figure(overall['mean_ap'])} over 0.5 to 0.95. Of {overall['labels']:,} labelled objects in {scenes} "
         f"{'scene' if scenes == 1 else 'scenes'}, {figure(overall['recall'])} are found; of {overall['boxes']:,} "
-        f"boxes, {figure(overall['precision'])} are right: they overlap a label by more than {overall['iou_thresh']:g}."
+        f"boxes, {figure(overall['precision'])} are right: they overlap a label by more than "
+        f"{overall['iou_thresh']:g}. Boxes count if their score is at least {overall['score_thresh']:g}."
+    ) + _advice(overall)
+
+
+def _advice(overall: Json) -> str:
+    """Return what another threshold would do; rounded down, so that the box with that very score is shown too."""
+    best = overall["best_score_thresh"]
+    if math.isnan(best):
+        return ""
+    return (
+        f" F1 would be highest, {figure(overall['best_f1'])}, with `score_thresh` = {math.floor(best * 100) / 100:g}."
     )
 
 

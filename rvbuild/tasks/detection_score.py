@@ -60,9 +60,9 @@ def score(
     Returns
     -------
     dict
-        `{"iou_thresh", "classes": {id: {"found": [TP, FP, FN], "labels": [count by size], "boxes": [[score, hits,
-        errors], …]}}}`: matches at the threshold of boxes that reach the score threshold, see `found`; and of all boxes
-        what `rvbuild.tasks.detection_ap.Matches` holds.
+        `{"iou_thresh", "score_thresh", "classes": {id: {"found": [TP, FP, FN], "labels": [count by size], "boxes":
+        [[score, hits, errors], …]}}}`: matches at `iou_thresh` of boxes that reach the score threshold, see `found`;
+        and of all boxes what `rvbuild.tasks.detection_ap.Matches` holds.
     """
     detections = read_detections(predictions)
     certain = detections.certain()
@@ -84,7 +84,8 @@ def score(
             "boxes": [list(row) for row in rows],
         }
         progress.advance()
-    return {"iou_thresh": options["iou_thresh"], "classes": counts}
+    thresholds = {"iou_thresh": options["iou_thresh"], "score_thresh": detections.score_thresh}
+    return {**thresholds, "classes": counts}
 
 
 def found(boxes: Boxes, labels: Boxes, idle: NDArray[np.bool_], iou_thresh: float) -> list[int]:

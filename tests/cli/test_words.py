@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rvbuild.cli import normal_words, workspace_of
+from rvbuild.cli import normal_words
 from rvbuild.cli.report import duration, where
 
 
@@ -16,6 +16,9 @@ from rvbuild.cli.report import duration, where
         (["predict", "-j4", "-k", "q.toml", "p.toml"], ["predict", "/w/q.toml", "/w/p.toml"]),
         (["predict", "x.zip", "a.tif", "-o", "out"], None),
         (["build", "-B", "p.toml"], None),
+        (["build", "-j", "0", "p.toml"], None),
+        (["build", "-j", "many", "p.toml"], None),
+        (["build", "-j0", "p.toml"], None),
         (["build", "-n", "p.toml"], None),
         (["build", "--json", "p.toml"], None),
         (["build", "--set", "train.lr=1", "p.toml"], None),
@@ -37,11 +40,6 @@ def test_no_project_means_every_project(tmp_path, monkeypatch):
         (tmp_path / f"projects/{name}.toml").write_text("")
     monkeypatch.chdir(tmp_path)
     assert normal_words(["train"]) == ["train", f"{tmp_path}/projects/a.toml", f"{tmp_path}/projects/b.toml"]
-
-
-def test_the_workspace_holds_projects_or_the_file(tmp_path):
-    assert workspace_of(tmp_path / "projects" / "p.toml") == tmp_path
-    assert workspace_of(tmp_path / "p.toml") == tmp_path
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,8 @@ def test_everything_is_built_with_one_class_and_an_unlabelled_test_scene(boxes: 
     assert evaluation["summary"]["overall"]["labels"] == 2
     assert [item["class_name"] for item in evaluation["overall"]] == ["building", "average"]
     assert (boxes.root / "cache/p/chip/a/contact.png").exists() and (boxes.root / "cache/p/report/c.jpg").exists()
+    picture = (boxes.root / "cache/p/eval/precision_recall.svg").read_text()
+    assert picture in (boxes.root / "cache/p/report/index.html").read_text()
     log = (boxes.root / "cache/p/train/log.jsonl").read_text()
     assert set(json.loads(log)["train_losses"]) == {
         *("loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg")
@@ -121,11 +123,14 @@ def test_one_csv_for_all_scenes_is_read_scene_by_scene(fresh: Space) -> None:
     assert "Traceback" not in result.out + result.err
 
 
-def test_a_scene_with_an_empty_label_file_and_background(fresh: Space) -> None:
+def test_scenes_with_an_empty_label_file_and_background(fresh: Space) -> None:
     write_labels(fresh.root / "data/b.geojson", [])
+    write_labels(fresh.root / "data/c.geojson", [])
     fresh.edit("stride_px = 16", "stride_px = 16\nneg_ratio = 1.0\nioa_thresh = 0.5\nclip = true")
-    result = fresh.rvbuild("train")
+    result = fresh.rvbuild("eval")
     assert result.status == 0, result.out + result.err
+    overall = fresh.read("eval/eval.json")["summary"]["overall"]
+    assert overall["labels"] == 0 and overall["mean_ap50"] is None and overall["recall"] is None
     assert fresh.read("chip/b/index.json")["class_counts"] == [0, 0]
     assert fresh.read("chip/b/index.json")["count"] == 1
     assert fresh.read("chip/a/index.json")["class_counts"][0] > 2

@@ -187,3 +187,16 @@ def test_too_few_blocks_are_told() -> None:
     assert open_aoi([], grid, split_settings("train", advised, test=None)) is not None
     with pytest.raises(DataError, match=r"at least 5 blocks of 400 px .* found 2"):
         open_aoi([], grid, split_settings("validation", 400, test=None, validation={"folds": 5, "fold": 1}))
+
+
+def test_an_area_too_small_for_any_blocks_is_told_soon() -> None:
+    asked = 0
+
+    def counts(window: Window) -> bool:
+        nonlocal asked
+        asked += 1
+        return window.row == window.col == 0
+
+    with pytest.raises(DataError, match=r"found 1 in the area .* Make the area of interest larger, or share whole"):
+        choose(grid_of(30_000, 30_000), split_settings("train", 4096)["blocks"], counts)
+    assert asked < 100_000

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from rvbuild.errors import ModelError
 from rvbuild.learn.augment import Augmenter, Sample, orient
@@ -68,6 +69,21 @@ def test_radiometry_for_any_bands_and_dtype(dtype, name):
         assert 0.75 < min(ratios) < 0.95 and 1.05 < max(ratios) < 1.25
 
 
+@pytest.mark.parametrize("hole", [0, np.nan])
+def test_contrast_turns_around_the_mean_of_what_is_valid(hole):
+    image = np.random.default_rng(0).normal(500, 20, (2, 16, 16)).astype(np.float32)
+    valid = np.ones(image.shape, dtype=bool)
+    valid[0, :, 4:] = valid[1] = False
+    one = Sample(np.where(valid, image, np.float32(hole)), valid, {"labels": np.zeros((16, 16), np.uint8)})
+    normalize = {"kind": "zscore", "mean": [500.0] * 2, "std": [20.0] * 2, "max_stds": 3.0}
+    make = augmenter("contrast", dtype="float32", bands=2, normalize=normalize)
+    kept = image[0, :, :4]
+    for n in range(16):
+        changed = make(one, (n,)).image[0, :, :4]
+        assert changed.mean() == pytest.approx(kept.mean(), rel=1e-4)
+        assert changed.std() != pytest.approx(kept.std(), rel=1e-4)
+
+
 def test_integers_are_clipped_not_wrapped():
     one = Sample(np.array([[[0, 255]]], np.uint8).repeat(3, axis=0), None, {"labels": np.zeros((1, 2), np.uint8)})
     make = augmenter("brightness", "contrast")
@@ -88,6 +104,19 @@ def test_colour_jitter(name):
 def test_unknown_name():
     with pytest.raises(ModelError, match='no augmentation "rotate"; did you mean "rotate90"'):
         augmenter("rotate")
+
+
+def test_what_the_user_draws_leaves_the_generators_of_gpus_alone(tmp_path, monkeypatch):
+    (tmp_path / "own_draw.py").write_text(
+        "import torch\n\ndef noise(sample, rng):\n"
+        "    return {**sample, 'image': torch.randint_like(sample['image'], 9)}\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    make, one = augmenter("own_draw:noise"), sample()
+    # A loader's process has generators of its own: what this process draws on a GPU must be the same with and without.
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("a GPU was seeded"))
+    assert np.array_equal(make(one, (0,)).image, make(one, (0,)).image)
+    assert not np.array_equal(make(one, (0,)).image, make(one, (1,)).image)
 
 
 def test_own_function_must_keep_shape_and_dtype(tmp_path, monkeypatch):

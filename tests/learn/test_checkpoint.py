@@ -67,6 +67,12 @@ def test_damaged_files(saved):
     [
         ({"bands": "4"}, "bands: expected"),
         ({"bands": True}, "bands: expected"),
+        ({"bands": -1}, "bands: expected a number from 1 to 65535"),
+        ({"bands": 1 << 62}, "bands: expected a number from 1 to 65535"),
+        ({"code": {"net": 1}}, "code: expected source texts"),
+        ({"outputs": [["car"]]}, "every output must be one of the classes"),
+        ({"classes": [{"name": "car"}]}, "every output must be one of the classes"),
+        ({"model_args": {"width": 1024, "depth": 8}}, r"they are 1,\d+ numbers, the model has \d+,\d+,\d+,\d+"),
         ({"extra": 1}, "expected the entries"),
         ({"outputs": ["car", "bush"]}, "every output must be one of the classes"),
         ({"classes": [1]}, "every output must be one of the classes"),
@@ -82,7 +88,7 @@ def test_strange_descriptions(saved, change, message):
         load_model(weights, description, "cpu")
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]"])
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]", b"[" * 100_000])
 def test_not_a_description(tmp_path, content):
     (tmp_path / "model.json").write_bytes(content)
     with pytest.raises(ModelError, match=r"model\.json: "):

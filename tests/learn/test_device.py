@@ -1,3 +1,4 @@
+import contextlib
 import random
 
 import numpy as np
@@ -40,10 +41,17 @@ def test_precision(monkeypatch):
     with pytest.raises(ModelError, match=r"train\.amp: true needs a CUDA device"):
         amp_dtype(True, CPU)
     cuda = torch.device("cuda", 0)
+    asked = []
+    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext(asked.append(device)))
     for has_bfloat16, dtype in [(True, torch.bfloat16), (False, torch.float16)]:
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda has=has_bfloat16: has)
+        # Cards before Ampere emulate it, slowly, and torch calls that supported.
+        has = {True: True, False: has_bfloat16}
+        monkeypatch.setattr(
+            torch.cuda, "is_bf16_supported", lambda including_emulation=True, has=has: has[including_emulation]
+        )
         assert amp_dtype("auto", cuda) == amp_dtype(True, cuda) == dtype
     assert amp_dtype(False, cuda) is None
+    assert asked == [cuda] * 4
 
 
 def test_place_makes_2d_kernels_channels_last():

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from rvbuild.errors import ProjectError, UsageError
-from rvbuild.project import find_workspace, load
+from rvbuild.project import load
 from rvbuild.project.reading import shown
+from rvbuild.workspaces import find_workspace
 
 
 def complain(path: Path) -> list[str]:

@@ -12,6 +12,7 @@ import torch
 from rvbuild.errors import DataError, ModelError
 from rvbuild.learn.checkpoint import load_model
 from rvbuild.learn.normalize import Normalizer
+from rvbuild.learn.training import Training
 from rvbuild.stages import train
 from rvbuild.tasks import semantic_segmentation as task
 from tests.learn.chipmaker import CLASSES, NULL_ID, Notes, chip_arrays, stats_of, train_settings, write_chips
@@ -328,6 +329,29 @@ def test_missing_statistics(tmp_path):
 def test_divergence_is_an_error(tmp_path, inputs):
     with pytest.raises(ModelError, match=r"loss is (nan|inf) in epoch \d: the weights have diverged; lower train.lr"):
         build(tmp_path / "out", inputs, lr=1e30, optimizer="sgd", schedule="constant", epochs=5)
+
+
+def test_divergence_in_the_last_step_of_all_is_an_error(tmp_path, inputs, monkeypatch):
+    monkeypatch.setattr(Training, "_validate", lambda self: (float("nan"), {"mean_iou": 0.0}))
+    with pytest.raises(ModelError, match=r"the validation loss is nan in epoch 1: the weights have diverged"):
+        build(tmp_path / "out", inputs, epochs=1)
+
+
+def test_half_precision_resumes_with_its_scaler_or_begins_one(tmp_path, inputs, monkeypatch):
+    """The steps of a GPU without bfloat16, taken on the CPU."""
+    changes = {"schedule": "constant", "select": "best"}
+    monkeypatch.setattr("rvbuild.learn.training.amp_dtype", lambda amp, device: torch.float16)
+    whole = build(tmp_path / "whole", inputs, epochs=2, **changes)
+    build(tmp_path / "part", inputs, resume=tmp_path / "resume", epochs=1, **changes)
+    assert build(tmp_path / "rest", inputs, resume=tmp_path / "resume", epochs=2, **changes) == whole
+    # An epoch that a CPU computed has no scaler.
+    monkeypatch.undo()
+    monkeypatch.setenv("RVBUILD_THREADS", "1")
+    build(tmp_path / "cpu", inputs, resume=tmp_path / "other", epochs=1, **changes)
+    monkeypatch.setattr("rvbuild.learn.training.amp_dtype", lambda amp, device: torch.float16)
+    progress = Notes()
+    build(tmp_path / "gpu", inputs, resume=tmp_path / "other", progress=progress, epochs=2, **changes)
+    assert progress.notes[0] == "continues after epoch 1"
 
 
 def test_starts_from_a_weights_file(tmp_path, inputs):

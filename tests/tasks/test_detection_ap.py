@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from rvbuild.tasks.detection_ap import IOUS, RECALLS, SIZES, Matches, average, match, precision
+from rvbuild.tasks.detection_ap import IOUS, RECALLS, SIZES, Matches, average, best_score, match, precision, rates
 
 Image = tuple[NDArray, NDArray, NDArray]
 """Boxes, scores and labels of one class."""
@@ -131,3 +131,28 @@ def test_without_labels_or_boxes() -> None:
     missed = precision([match(none, np.empty(0), np.array([[0, 0, 5, 5.0]]))])
     assert average(missed) == 0 and average(missed, "small") == 0 and np.isnan(average(missed, "large"))
     assert isinstance(match(none, np.empty(0), none), Matches)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_best_threshold_is_the_best_of_all(seed: int) -> None:
+    cases = images(seed, 3, 20, 60, noise=6, whole=seed == 1)
+    parts = [match(*case) for case in cases]
+    every = np.unique(np.concatenate([part.scores for part in parts]))
+    pairs = [rates(parts, score) for score in every]
+    f1 = [2 * r * p / (r + p) if r + p else 0 for r, p in pairs]
+    score, best = best_score(parts)
+    assert best == pytest.approx(max(f1)) and f1[every.tolist().index(score)] == pytest.approx(best)
+    # Recall as the labels that boxes of that score and above find, by the definition.
+    shown = [(boxes[scores >= score], scores[scores >= score], labels) for boxes, scores, labels in cases]
+    found = sum(int((match(*case).hits & np.uint64(1)).sum()) for case in shown)
+    assert rates(parts, score)[0] == found / 60
+    assert rates(parts, score)[1] == found / sum(len(case[0]) for case in shown)
+
+
+def test_the_best_threshold_of_nothing() -> None:
+    none = np.empty((0, 4))
+    assert np.isnan(best_score([])).all() and np.isnan(rates([], 0.5)).all()
+    assert np.isnan(best_score([match(none, np.empty(0), none)])).all()
+    missed = match(np.array([[0.0, 0, 9, 9]]), np.array([0.5]), np.array([[50.0, 50, 60, 60]]))
+    assert np.isnan(best_score([missed])).all() and rates([missed], 0.4) == (0, 0)
+    assert rates([missed], 0.6)[0] == 0 and np.isnan(rates([missed], 0.6)[1])

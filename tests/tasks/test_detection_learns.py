@@ -79,7 +79,7 @@ ANCHORS = {"anchor_px": [8, 14, 28, 56, 112], "aspect_ratios": [1.0], "fpn_chann
     [
         ("fasterrcnn_resnet18_fpn", {**ANCHORS, "head_channels": 64, "rois": 32}, 16, 3e-3),
         ("retinanet_resnet18_fpn", ANCHORS, 15, 2e-3),
-        ("fcos_resnet18_fpn", {"fpn_channels": 32}, 12, 2e-3),
+        ("fcos_resnet18_fpn", {"fpn_channels": 32}, 14, 2e-3),
         ("ssdlite_mobilenet_v3_large", {}, 24, 5e-3),
     ],
 )

@@ -71,6 +71,25 @@ def test_raw_boxes_come_back(tmp_path: Path) -> None:
         read_raw(path)
 
 
+def test_boxes_are_copied_once_however_many_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Raster Vision joins all boxes so far with those of each window: what it copies grows with the windows' square.
+    copied = []
+    whole = np.concatenate
+
+    def concatenate(arrays: Any, *args: Any, **options: Any) -> np.ndarray:
+        joined = whole(arrays, *args, **options)
+        copied.append(len(joined))
+        return joined
+
+    monkeypatch.setattr(np, "concatenate", concatenate)
+    windows = {
+        Window(row, col, SIZE, SIZE): [(col, row, col + 9, row + 9, 0, 0.5)] for row in range(20) for col in range(20)
+    }
+    path = raw(tmp_path, windows)
+    assert sum(copied) == 4 * len(windows)  # boxes, scores, classes, inside
+    assert len(read_raw(path).boxes) == len(windows)
+
+
 def test_no_windows_and_no_boxes(tmp_path: Path) -> None:
     assert merged(tmp_path, {}) == []
     assert merged(tmp_path, {LEFT: [], RIGHT: []}) == []

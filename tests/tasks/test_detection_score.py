@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -135,6 +136,29 @@ def test_the_schema_is_raster_visions_with_average_precision(tmp_path: Path) -> 
         assert word in text
 
 
+def test_curves_are_drawn_with_a_point_where_boxes_are_shown(tmp_path: Path) -> None:
+    boxes = [(0, 0, 10, 10, 0, 0.9), (50, 50, 60, 60, 0, 0.8), (20, 0, 30, 10, 0, 0.4)]
+    labels = [(0, 0, 10, 10, 0), (20, 0, 30, 10, 0), (70, 70, 80, 80, 0)]
+    classes = [{**CLASSES[0], "name": "tree <of> a name that is long & odd"}, *CLASSES[1:]]
+    part = counts(tmp_path, boxes, labels)
+    data, files = report({"a": part, "b": part}, classes, 1)
+    root = ElementTree.fromstring(files["precision_recall.svg"])
+    assert "![Precision and recall](precision_recall.svg)" in files["eval.md"]
+    svg = "{http://www.w3.org/2000/svg}"
+    (point,) = root.iter(f"{svg}circle")
+    # Of three labels one is found by two boxes that are shown, in both scenes.
+    assert (float(point.get("cx", "")), float(point.get("cy", ""))) == pytest.approx((56 + 360 / 3, 40 + 360 / 2))
+    assert [e.text for e in root.iter(f"{svg}title")].count(classes[0]["name"]) == 3
+    curve = next(root.iter(f"{svg}polyline")).get("points", "").split()
+    assert curve[0] == "56.0,40.0" and len(curve) == 67  # recalls up to two thirds
+    words = ["".join(e.itertext()) for e in root.iter(f"{svg}text")]
+    assert "average precision; points: score from 0.5" in words and "carcar: –" in words
+    summary = data["summary"]["overall"]
+    assert summary["score_thresh"] == 0.5 and summary["f1"] == pytest.approx(0.4)
+    assert summary["best_score_thresh"] == 0.4 and summary["best_f1"] == pytest.approx(2 / 3)
+    assert "F1 would be highest, 0.667, with `score_thresh` = 0.4." in files["eval.md"]
+
+
 def test_scenes_add_up(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     parts = {}
@@ -152,4 +176,6 @@ def test_scenes_add_up(tmp_path: Path) -> None:
 def test_no_scenes() -> None:
     data, files = report({}, CLASSES, 1)
     text = files["eval.md"]
+    assert data["summary"]["overall"]["best_score_thresh"] is None and "highest" not in files["eval.md"]
+    ElementTree.fromstring(files["precision_recall.svg"])
     assert data["overall"][0]["gt_count"] == 0 and "0 labelled objects" in text

@@ -4,9 +4,11 @@ A detector follows torchvision: `model(images, targets)` in training returns a d
 mode a list of `{"boxes": (n, 4) x0 y0 x1 y1, "scores": (n,), "labels": (n,)}`; `first_label` is the label of the first
 class. Unlike torchvision's, it works on chips as they are, neither resized nor normalised: the chip size is the
 project's, and the normalisation too. It gives boxes down to a score of `SCORE_FLOOR`, and leaves those that overlap by
-up to `WINDOW_IOU`: what is kept of a scene is decided later. The heads of RetinaNet have group normalisation, as
-torchvision's `retinanet_resnet50_fpn_v2`: without, their four layers of weights of 0.01 pass hardly anything on when
-channels are few, and from random weights they learn nothing.
+up to `WINDOW_IOU`: what is kept of a scene is decided later.
+
+The heads of RetinaNet have group normalisation, as those of FCOS and of torchvision's `retinanet_resnet50_fpn_v2`:
+without, their four layers of weights of 0.01 pass hardly anything on when channels are few, and from random weights
+they learn nothing. There are 32 groups, as in torchvision, but of two channels at least.
 
 `model_args`, of those that have such parts:
 
@@ -14,7 +16,7 @@ channels are few, and from random weights they learn nothing.
   R-CNN and RetinaNet; [8, 16, 32, 64, 128] for FCOS, where a level learns objects of 4 to 8 such sides. Smaller ones
   find smaller objects.
 * `aspect_ratios`: height / width of the anchors, [0.5, 1.0, 2.0].
-* `fpn_channels` (256; of FCOS a multiple of 32), `head_channels` (1024, of Faster R-CNN): fewer are faster.
+* `fpn_channels` (256), `head_channels` (1024, of Faster R-CNN): fewer are faster.
 * `norm`: "batch", or "group" normalisation, which does not mind batches of one chip.
 * `trainable_layers`: 5, all of the backbone; 0 to 4 leave the first ones as they are.
 * `proposals`: how many places in a chip Faster R-CNN looks at in prediction, 100. The time that it takes follows them.
@@ -24,7 +26,11 @@ channels are few, and from random weights they learn nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import os
+import shutil
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,9 +42,11 @@ from torchvision.models import detection
 from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.faster_rcnn import TwoMLPHead
+from torchvision.models.detection.fcos import FCOSClassificationHead, FCOSHead, FCOSRegressionHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.models.detection.ssdlite import SSDLiteFeatureExtractorMobileNet, SSDLiteHead
+from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
 from rvbuild.errors import ModelError
@@ -124,10 +132,61 @@ def build(
     made_for = first_conv(backbone)[1].in_channels
     model = make(name, backbone, made_for, outputs, args)
     model.transform = _AsItIs()
+    _place_in_float32(model)
     if state:
         load_local(model, state, path, note, _HEADS)
         adapt_bands(model, bands, trained=True)
     return model
+
+
+def _place_in_float32(model: nn.Module) -> None:
+    """Let a detector reckon with anchors and boxes in float32 though its layers compute in mixed precision.
+
+    torchvision gives them the dtype of the layers' outputs, and bfloat16 has steps of 2 pixels from 256 on.
+    """
+    for name in ("backbone", "head", "rpn.head", "roi_heads.box_predictor"):
+        with contextlib.suppress(AttributeError):
+            model.get_submodule(name).register_forward_hook(_as_float32)
+
+
+def _as_float32(layer: nn.Module, inputs: Any, output: Any) -> Any:
+    if isinstance(output, torch.Tensor):
+        return output.float()
+    if isinstance(output, Mapping):
+        return OrderedDict((key, _as_float32(layer, inputs, value)) for key, value in output.items())
+    return type(output)(_as_float32(layer, inputs, value) for value in output)
+
+
+class _RoiPool(MultiScaleRoIAlign):  # type: ignore[misc]
+    """torchvision's pooling of proposals, on GPUs by its own kernel where the gradient need not be deterministic.
+
+    Among deterministic algorithms torchvision compiles another, whose gradient is: for nothing in prediction, and
+    impossible without a C compiler.
+    """
+
+    def forward(self, features: Mapping[str, torch.Tensor], *where: Any) -> torch.Tensor:
+        """Return the features of all proposals, (n, channels, px, px)."""
+        compiler = any(map(shutil.which, (os.environ.get("CC", ""), "gcc", "clang")))
+        own = not _on_gpu(features) or (self.training and compiler)
+        with contextlib.nullcontext() if own else _any_kernels():
+            pooled: torch.Tensor = super().forward(features, *where)
+        return pooled
+
+
+def _on_gpu(features: Mapping[str, torch.Tensor]) -> bool:
+    return any(level.is_cuda for level in features.values())
+
+
+@contextlib.contextmanager
+def _any_kernels() -> Iterator[None]:
+    """Allow algorithms that are not deterministic for the length of a block."""
+    enabled = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
 
 
 class _AsItIs(nn.Module):
@@ -169,6 +228,7 @@ def _faster_rcnn(name: str, backbone: nn.Module, bands: int, outputs: int, args:
         rpn_anchor_generator=_anchors(name, args, (32, 64, 128, 256, 512)),
         rpn_post_nms_top_n_test=proposals,
         rpn_pre_nms_top_n_test=max(1000, proposals),
+        box_roi_pool=_RoiPool([str(level) for level in range(4)], _ROI_PX, sampling_ratio=2),
         box_head=TwoMLPHead(_fpn_channels(name, args) * _ROI_PX**2, head_channels),
         box_predictor=detection.faster_rcnn.FastRCNNPredictor(head_channels, outputs + 1),
         box_score_thresh=SCORE_FLOOR,
@@ -188,7 +248,7 @@ def _retinanet(name: str, backbone: nn.Module, bands: int, outputs: int, args: M
         _pyramid(name, backbone, args, (2, 3, 4), LastLevelP6P7(channels, channels)),
         outputs,
         anchor_generator=anchors,
-        head=RetinaNetHead(channels, anchors.num_anchors_per_location()[0], outputs, norm_layer=_group_norm),
+        head=RetinaNetHead(channels, anchors.num_anchors_per_location()[0], outputs, norm_layer=_head_norm),
         score_thresh=SCORE_FLOOR,
         nms_thresh=WINDOW_IOU,
         detections_per_img=_detections(name, args),
@@ -199,12 +259,15 @@ def _retinanet(name: str, backbone: nn.Module, bands: int, outputs: int, args: M
 
 def _fcos(name: str, backbone: nn.Module, bands: int, outputs: int, args: Mapping[str, Any]) -> nn.Module:
     channels = _fpn_channels(name, args)
-    if channels % 32:
-        raise ModelError(f'train.model_args.fpn_channels: model "{name}" expects a multiple of 32, found {channels}')
+    head = FCOSHead(32, 1, outputs)
+    # With the normalisation of torchvision's, a level of one pixel cannot be trained on when there are 32 channels.
+    head.classification_head = FCOSClassificationHead(channels, 1, outputs, norm_layer=_head_norm)
+    head.regression_head = FCOSRegressionHead(channels, 1, norm_layer=_head_norm)
     model: nn.Module = detection.FCOS(
         _pyramid(name, backbone, args, (2, 3, 4), LastLevelP6P7(channels, channels)),
         outputs,
         anchor_generator=_anchors(name, {**args, "aspect_ratios": [1.0]}, (8, 16, 32, 64, 128)),
+        head=head,
         score_thresh=SCORE_FLOOR,
         nms_thresh=WINDOW_IOU,
         detections_per_img=_detections(name, args),
@@ -266,7 +329,7 @@ def _pyramid(
 
 
 def _fpn_channels(name: str, args: Mapping[str, Any]) -> int:
-    return whole_number(name, args, "fpn_channels", 256, 1, 1 << 12)
+    return whole_number(name, args, "fpn_channels", 256, 2, 1 << 12)
 
 
 def _detections(name: str, args: Mapping[str, Any]) -> int:
@@ -283,6 +346,11 @@ def _norm(name: str, args: Mapping[str, Any]) -> Callable[..., nn.Module]:
 def _group_norm(channels: int) -> nn.Module:
     # Groups of 8 channels, as far as they go up.
     return nn.GroupNorm(max(1, channels // 8) if channels % 8 == 0 else 1, channels)
+
+
+def _head_norm(channels: int) -> nn.Module:
+    most = min(32, max(1, channels // 2))
+    return nn.GroupNorm(next(groups for groups in range(most, 0, -1) if channels % groups == 0), channels)
 
 
 def _anchors(name: str, args: Mapping[str, Any], default: Sequence[float], octaves: int = 1) -> AnchorGenerator:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,17 @@ def test_chips_are_neither_resized_nor_normalised(quick_start: None) -> None:
     assert torch.equal(seen[0], images)
 
 
+@pytest.mark.parametrize("name", ["retinanet_resnet18_fpn", "fcos_resnet18_fpn"])
+@pytest.mark.parametrize(("channels", "groups"), [(256, 32), (32, 16), (20, 10), (7, 1), (2, 1)])
+def test_heads_are_normalised_in_groups(name: str, channels: int, groups: int, quick_start: None) -> None:
+    model = build(name, outputs=3, fpn_channels=channels)
+    norms = [layer for layer in model.head.modules() if isinstance(layer, nn.GroupNorm)]
+    assert len(norms) == 8 and {(layer.num_channels, layer.num_groups) for layer in norms} == {(channels, groups)}
+    # One chip whose smallest levels are one pixel.
+    losses = model(torch.rand(1, 3, 64, 64), targets(model)[:1])
+    assert all(torch.isfinite(value) for value in losses.values())
+
+
 def test_arguments_of_the_detectors(quick_start: None) -> None:
     args = {"anchor_px": [4, 8, 16, 32, 64], "aspect_ratios": [1.0], "proposals": 7, "detections": 3}
     model = build("fasterrcnn_resnet18_fpn", norm="group", trainable_layers=2, **args, **small("fasterrcnn"))
@@ -124,7 +136,7 @@ def test_arguments_of_the_detectors(quick_start: None) -> None:
     [
         ("fasterrcnn_resnet18_fpn", {"anchor_px": [8, 16]}, "5 positive numbers, one for each level"),
         ("retinanet_resnet18_fpn", {"aspect_ratios": [0]}, "a list of positive numbers, found"),
-        ("fcos_resnet18_fpn", {"fpn_channels": 40}, "a multiple of 32"),
+        ("fcos_resnet18_fpn", {"fpn_channels": 1}, "a whole number from 2"),
         ("fcos_resnet18_fpn", {"aspect_ratios": [1.0]}, 'no argument "aspect_ratios"'),
         ("ssdlite_mobilenet_v3_large", {"proposals": 10}, 'no argument "proposals"'),
         ("fasterrcnn_resnet18_fpn", {"norm": "layer"}, '"batch" or "group", found'),
@@ -178,3 +190,50 @@ def test_pretrained_takes_the_backbone_of_torchvision(monkeypatch: pytest.Monkey
     monkeypatch.setattr(family, "fetch", fetch)
     build("retinanet_resnet18_fpn", pretrained=True, **SMALL)
     assert asked == [torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url]
+
+
+@pytest.mark.parametrize(
+    "name", ["fasterrcnn_resnet18_fpn", "retinanet_resnet18_fpn", "fcos_resnet18_fpn", "ssdlite_mobilenet_v3_large"]
+)
+def test_boxes_keep_their_place_in_mixed_precision(name: str, quick_start: None) -> None:
+    model = build(name, outputs=3, **small(name))
+    seen: list[torch.dtype] = []
+    generator = model.rpn.anchor_generator if name.startswith("fasterrcnn") else model.anchor_generator
+    generator.register_forward_hook(lambda _, inputs, output: seen.extend(one.dtype for one in output))
+    images = torch.rand(2, 3, 64, 64)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = model(list(images), targets(model))
+        assert {loss.dtype for loss in losses.values()} == {torch.float32}
+        model.eval()
+        with torch.inference_mode():
+            boxes = [found["boxes"] for found in model(list(images))]
+    assert seen and {one.dtype for one in boxes} | set(seen) == {torch.float32}
+
+
+def test_proposals_are_pooled_deterministically_only_for_gradients(
+    quick_start: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = build("fasterrcnn_resnet18_fpn", outputs=3, **small("fasterrcnn"))
+    monkeypatch.setattr(family, "_on_gpu", lambda features: True)
+    seen: list[bool] = []
+    plain = family.MultiScaleRoIAlign.forward
+
+    def forward(self: Any, *inputs: Any) -> torch.Tensor:
+        seen.append(torch.are_deterministic_algorithms_enabled())
+        return plain(self, *inputs)
+
+    monkeypatch.setattr(family.MultiScaleRoIAlign, "forward", forward)
+    monkeypatch.setenv("CC", sys.executable)  # some program
+    images = list(torch.rand(2, 3, 64, 64))
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        model(images, targets(model))
+        monkeypatch.setenv("PATH", "")
+        monkeypatch.delenv("CC")
+        model(images, targets(model))
+        with torch.inference_mode():
+            model.eval()(images)
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert seen == [True, False, False]
