@@ -29,6 +29,9 @@ RULES: Mapping[str, Any] = {
 #: What is made when it is asked for by its own command, and by no build.
 ASIDE: Mapping[str, Any] = {"data": data}
 
+#: What most stages and checks need, and takes a while to import; nothing of torch.
+PRELOAD = ("numpy", "rasterio", "shapely", "fiona", "rvbuild.checks.scene", "rvbuild.stages.chip")
+
 #: What the `where` lines at the end of a run show first: the outputs that a person opens.
 SHOWN = ("index.html", "labels.tif", "eval.md", "eval.json", "curves.svg", "contact.png", "stats.json")
 

@@ -379,7 +379,7 @@ class Builder:
         return record
 
     def _is_damaged(self, artifact: Artifact, name: str, output: Output) -> bool:
-        now = signature(self._workspace.root / output.path)
+        now = signature(f"{self._workspace.root}/{output.path}")
         return now is None or output.path != artifact.shown(name) or not output.is_as_placed(now)
 
     def _succeed(self, artifact: Artifact, planned: Planned, record: Record, did: Did, seconds: float) -> None:

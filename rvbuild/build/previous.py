@@ -82,5 +82,5 @@ def _without(parts: Mapping[str, Any], roles: Sequence[str]) -> Any:
 
 
 def _is_intact(artifact: Artifact, name: str, output: Output, root: Path) -> bool:
-    now = signature(root / output.path)
+    now = signature(f"{root}/{output.path}")  # of thousands
     return now is not None and output.path == artifact.shown(name) and output.is_as_placed(now)

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
@@ -21,7 +21,8 @@ from rvbuild.build.worker import Failed, Job, call, serve
 from rvbuild.errors import RvbuildError, StageError
 from rvbuild.progress import Progress
 
-_PRELOAD = ["numpy", "rasterio", "shapely", "fiona", "rvbuild.build.worker"]
+#: What multiprocessing says of a process that the forkserver, which has died, can say nothing of.
+_LOST = 255
 
 
 class Interrupted(BaseException):
@@ -81,8 +82,8 @@ class _Worker:
 class Pool:
     """Worker processes, started when they are needed and kept; each runs one job at a time.
 
-    A forkserver that has imported numpy, rasterio and the like once starts a worker in some 20 ms. A worker that dies
-    fails its job and is replaced; workers end with this process, however it ends.
+    A forkserver that has imported what most jobs need starts a worker in some 20 ms. A worker that dies fails its job
+    and is replaced; workers end with this process, however it ends.
 
     Parameters
     ----------
@@ -90,14 +91,16 @@ class Pool:
         Environment variables that workers have from their very start.
     logs : Path
         Directory for what workers print.
+    preload : sequence of str
+        The modules that the forkserver imports.
     """
 
-    def __init__(self, environment: Mapping[str, str], logs: Path) -> None:
+    def __init__(self, environment: Mapping[str, str], logs: Path, preload: Sequence[str] = ()) -> None:
         os.environ.update(environment)
         self._environment = dict(environment)
         self._logs = logs
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(_PRELOAD)
+        self._context.set_forkserver_preload([*preload, "rvbuild.build.worker"])
         self._idle: list[_Worker] = []
         self._busy: list[_Worker] = []
         self._lock = threading.Lock()
@@ -177,11 +180,23 @@ class Pool:
         self._count += 1
         self._logs.mkdir(parents=True, exist_ok=True)
         log = self._logs / f"worker-{self._count}.log"
+        try:
+            return self._fork(log)
+        except (EOFError, OSError):  # the process that starts workers was killed just now; there will be another
+            try:
+                return self._fork(log)
+            except (EOFError, OSError) as error:
+                said = str(error) or type(error).__name__
+                raise StageError(f"cannot start a worker process: {said}; out of memory or of processes?") from None
+
+    def _fork(self, log: Path) -> _Worker:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=serve, args=(theirs, str(log), self._environment), name=log.stem)
-        with _without_main():
-            process.start()
-        theirs.close()
+        try:
+            with _without_main():
+                process.start()
+        finally:
+            theirs.close()
         return _Worker(process, ours, log)
 
     def _death(self, worker: _Worker) -> str:
@@ -197,6 +212,8 @@ class Pool:
             why = "was killed (out of memory? `-j 1` or a smaller batch needs less)"
         elif code is not None and code < 0:
             why = f"died of {signal.Signals(-code).name}"
+        elif code == _LOST:
+            why = "was lost with the process that starts workers, which was killed (out of memory?)"
         else:
             why = f"ended unexpectedly with status {code}"
         return f"the worker process {why}; what it printed is in {worker.log}{tail}"

@@ -150,7 +150,7 @@ def load_all(paths: Sequence[Path], overrides: Sequence[str], absent: list[str] 
 def make_executor(workspace: Workspace, inline: bool = False) -> Executor:
     """Return where stages run."""
     environment = {**rules().ENVIRONMENT, "RVBUILD_WORKSPACE": str(workspace.root)}
-    return Inline(environment) if inline else Pool(environment, workspace.cache / "log")
+    return Inline(environment) if inline else Pool(environment, workspace.cache / "log", rules().PRELOAD)
 
 
 @contextlib.contextmanager

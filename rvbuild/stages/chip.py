@@ -31,7 +31,7 @@ from rvbuild.learn.shards import open_shard, unpack_image
 from rvbuild.progress import Progress
 from rvbuild.stages.block_cache import block_cache
 from rvbuild.stages.chip_blocks import Block, blocks, side_of
-from rvbuild.stages.chip_contact import SHEET, TILE_PX, Shown, choose, write_sheet
+from rvbuild.stages.chip_contact import CHIPS, SHEET, TILE_PX, Shown, choose, write_sheet
 from rvbuild.stages.chip_cut import THREADS, Chips, Cutter, stores
 from rvbuild.stages.chip_previous import Known, digest_of, known, write_blocks
 from rvbuild.stages.chip_windows import candidates, uniform, why_none
@@ -105,7 +105,7 @@ def run(
         for note in labels.notes:
             progress.note(note)
     kept = {name: (previous or {})[name] for chips in before.blocks.values() for name in chips.files(stores(settings))}
-    sheet = _choose(cut, settings)
+    sheet = _choose(cut, settings, before)
     stays = sheet == before.sheet and all(number in before.blocks for number, _ in sheet)
     if not stays:
         with ExitStack() as opened:
@@ -144,15 +144,15 @@ def _digests(every: Sequence[Block], task: Task, labels: Labels) -> dict[int, st
     return found
 
 
-def _choose(cut: Sequence[Chips], settings: Mapping[str, Any]) -> list[list[int]]:
+def _choose(cut: Sequence[Chips], settings: Mapping[str, Any], before: Known) -> list[list[int]]:
     """Return the chips to show: the number of the block and the place in it of each."""
-    null_id = settings["null_id"]
+    null_id, by_number = settings["null_id"], {chips.number: chips for chips in cut}
     places = [[chips.number, place] for chips in cut for place in range(len(chips.windows))]
-    chips_seen = (
-        (Window(*window), sum(counts) > counts[null_id])
-        for chips in cut
-        for window, counts in zip(chips.windows, chips.class_counts, strict=True)
-    )
+    if before.sheet is not None and len(before.sheet) == CHIPS and all(n in before.blocks for n, _ in before.sheet):
+        # Every chip that stays and was not on the sheet comes after those that were, and these stay.
+        places = sorted([*before.sheet, *(place for place in places if place[0] not in before.blocks)])
+    seen = ((by_number[number].windows[place], by_number[number].class_counts[place]) for number, place in places)
+    chips_seen = ((Window(*window), sum(counts) > counts[null_id]) for window, counts in seen)
     return [places[position] for position in choose(settings["seed"], chips_seen)]
 
 

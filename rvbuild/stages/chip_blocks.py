@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -35,8 +36,9 @@ class Block(NamedTuple):
     @property
     def area(self) -> Window:
         """The smallest window that holds all of the block's."""
-        row, col = min(w.row for w in self.windows), min(w.col for w in self.windows)
-        row_stop, col_stop = max(w.row_stop for w in self.windows), max(w.col_stop for w in self.windows)
+        rows, cols, heights, widths = zip(*self.windows, strict=True)
+        row, col = min(rows), min(cols)
+        row_stop, col_stop = max(map(operator.add, rows, heights)), max(map(operator.add, cols, widths))
         return Window(row, col, row_stop - row, col_stop - col)
 
 

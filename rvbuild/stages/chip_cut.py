@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,10 +32,16 @@ THREADS = 2
 PIECES = 4
 """Pieces of work for each thread, at least: the larger the pieces, the fewer blocks of the files are decoded twice."""
 
+FEW = 4
+"""Blocks that are cut with the labels that are open already: to open them once more takes longer."""
+
 Bools = npt.NDArray[np.bool_]
 Inputs = Mapping[str, Sequence[Path]]
 Sources = tuple[SceneImage, "Labels"]
 """The image, and what the task reads labels from."""
+
+Chip = tuple[npt.NDArray[Any], Bools, Target, npt.NDArray[np.int64]]
+"""Image, validity, target and class counts."""
 
 
 class Chips(NamedTuple):
@@ -97,6 +104,8 @@ class Cutter:
         advance
             Is told how many windows are done, by any thread.
         """
+        if self._labels and len(blocks) <= FEW:
+            return self._cut_few(self._labels.pop(), blocks, advance)
         work = pieces(blocks, THREADS * PIECES)
         found: list[Chips] = []
 
@@ -124,35 +133,51 @@ class Cutter:
                 with self._task.labels(self._inputs["labels"], how, self._grid, classes, null_id) as labels:
                     yield image, labels
 
+    def _cut_few(self, labels: Labels, blocks: Sequence[Block], advance: Callable[[int], None]) -> list[Chips]:
+        """Cut a few blocks: threads read the image, each a band of a block; all else is done here."""
+        found: list[Chips] = []
+        bands = [(block, part) for block in blocks for part in _bands(block.windows)]
+        reads = read_ahead(
+            lambda: open_scene_image(self._inputs["image"], self._settings),
+            lambda image, windows: [image.read(window) for window in windows],
+            [windows for _, windows in bands],
+            threads=max(1, min(THREADS, len(bands))),
+            depth=THREADS,
+        )
+        size, writer = int(self._settings["chip"]["size_px"]), None
+        try:
+            for (block, windows), images in zip(bands, reads, strict=True):
+                if writer is None or found[-1].number != block.number:
+                    _complete(found, writer)
+                    shape, dtype = (images[0][0].shape[0], size, size), images[0][0].dtype
+                    found.append(Chips(block.number, [], [], []))
+                    writer = self._writer(block, shape, dtype)
+                for window, (pixels, valid) in zip(windows, images, strict=True):
+                    _add(found[-1], writer, window, self._chip(labels, window, pixels, valid))
+                    advance(1)
+            _complete(found, writer)
+        finally:
+            if writer is not None:
+                writer.abandon()
+        return found
+
+    def _writer(self, block: Block, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> ShardWriter:
+        pack, most = self._task.pack, len(block.windows)
+        return ShardWriter(self._outputs, block.number, pack, shape, dtype, most, store=self._store)
+
     def _cut(self, sources: Sources, piece: Sequence[Block], advance: Callable[[int], None]) -> list[Chips]:
         """Cut blocks side by side: a row of windows through all of them, then the next, as the files are stored."""
-        image, size = sources[0], int(self._settings["chip"]["size_px"])
+        (image, labels), size = sources, int(self._settings["chip"]["size_px"])
         shape = (image.count, size, size)
         found = [Chips(block.number, [], [], []) for block in piece]
-        writers = [
-            ShardWriter(
-                self._outputs,
-                block.number,
-                self._task.pack,
-                shape,
-                image.dtype,
-                len(block.windows),
-                store=self._store,
-            )
-            for block in piece
-        ]
+        writers = [self._writer(block, shape, image.dtype) for block in piece]
         try:
             for window, place in sorted(
                 (window, place) for place, block in enumerate(piece) for window in block.windows
             ):
                 if self._failed.is_set():
                     break
-                chip = self._chip(sources, window)
-                if chip is not None:
-                    pixels, valid, target, class_counts = chip
-                    writers[place].add(window, pixels, valid, target)
-                    found[place].windows.append(list(window))
-                    found[place].class_counts.append(class_counts.tolist())
+                _add(found[place], writers[place], window, self._chip(labels, window, *image.read(window)))
                 advance(1)
             for chips, writer in zip(found, writers, strict=True):
                 writer.finish()
@@ -162,14 +187,10 @@ class Cutter:
                 writer.abandon()
         return found
 
-    def _chip(
-        self, sources: Sources, window: Window
-    ) -> tuple[npt.NDArray[Any], Bools, Target, npt.NDArray[np.int64]] | None:
-        """Return image, validity, target and class counts of a chip; None for a window that is none."""
-        image, labels = sources
+    def _chip(self, labels: Labels, window: Window, pixels: npt.NDArray[Any], valid: Bools) -> Chip | None:
+        """Return the chip at a window, of which the image has been read; None for a window that is none."""
         settings, task = self._settings, self._task
         size, null_id = settings["chip"]["size_px"], settings["null_id"]
-        pixels, valid = image.read(window)
         trainable: Bools | None = None
         # Most windows have data everywhere, and then there is nothing to mask.
         if not valid.all():
@@ -189,6 +210,29 @@ class Cutter:
             target = task.resize(target, (window.height, window.width), size)
         class_counts = task.class_counts(target, len(settings["classes"]))
         return (pixels, valid, target, class_counts) if self._keep(window, class_counts) else None
+
+
+def _add(chips: Chips, writer: ShardWriter, window: Window, chip: Chip | None) -> None:
+    """Take a chip into those of its block, and into the files of the block."""
+    if chip is None:
+        return
+    pixels, valid, target, class_counts = chip
+    writer.add(window, pixels, valid, target)
+    chips.windows.append(list(window))
+    chips.class_counts.append(class_counts.tolist())
+
+
+def _complete(found: Sequence[Chips], writer: ShardWriter | None) -> None:
+    """Complete the files of the block that was begun last, if there is one."""
+    if writer is not None:
+        writer.finish()
+        found[-1].shards.extend(writer.shards)
+
+
+def _bands(windows: Sequence[Window]) -> list[Sequence[Window]]:
+    """Return the windows of a block as one part for each thread, from top to bottom; a small block is one part."""
+    cuts = [len(windows) * part // THREADS for part in range(THREADS + 1)]
+    return [windows[start:stop] for start, stop in itertools.pairwise(cuts) if start < stop]
 
 
 class _KeepRule:
