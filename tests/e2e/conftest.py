@@ -20,6 +20,8 @@ import pytest
 import rasterio
 from rasterio.transform import from_origin
 
+from rvbuild.usercode import forget_modules
+
 from .projects import write_project
 
 
@@ -71,9 +73,7 @@ class Space:
         finally:
             os.chdir(before)
             # A worker would know nothing of another workspace.
-            for name, module in list(sys.modules.items()):
-                if (getattr(module, "__file__", None) or "").startswith(str(self.root)):
-                    del sys.modules[name]
+            forget_modules(self.root)
         return Result(status, out.getvalue(), err.getvalue())
 
     def process(self, *words: str) -> Result:
