@@ -226,9 +226,11 @@ def read_bands(path: Path, dataset: Any, bands: Bands, window: Window) -> tuple[
         if bands.masked:
             valid = _merge(valid, dataset.read_masks(list(bands.indexes), window=where) != 0)
     except rasterio.errors.RasterioIOError as error:
+        # Rasterio's own text only points to GDAL's.
+        said = str(error.__cause__ or error).rstrip(".")
         raise DataError(
             f"{path}: cannot read rows {window.row} to {window.row_stop - 1}, columns {window.col} to "
-            f"{window.col_stop - 1}: {error}. Is the file complete?"
+            f"{window.col_stop - 1}: {said}. Is the file complete?"
         ) from error
     if bands.dtype.kind == "f":
         valid = _merge(valid, np.isfinite(image))
