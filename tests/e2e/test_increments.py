@@ -33,7 +33,7 @@ def test_a_second_build_does_nothing(built):
     assert built.rvbuild("build", "--json").did("fresh") == ALL
     result = built.rvbuild("build")
     assert result.out.startswith("nothing to do: 14 artifacts are fresh\n")
-    assert "cache/p/predict/c/labels.tif" in result.out
+    assert "cache/p/predict/c/raw_labels.tif" in result.out and "labels.qml, labels.tif" in result.out
 
 
 def test_a_label_edit_in_a_training_scene_rechips_it_alone_then_trains(built):
@@ -148,6 +148,7 @@ def test_settings_of_derived_outputs_never_run_the_network(built):
         "building.qml",
         "labels.qml",
         "labels.tif",
+        "raw_labels.tif",
         "rgb.tif",
     }
     built.edit('"building" }]', '"building", simplify_px = 1.0 }]')
@@ -158,7 +159,18 @@ def test_settings_of_derived_outputs_never_run_the_network(built):
     assert {path for path in built.shown() if path.startswith("predict/c/")} == {
         "predict/c/labels.qml",
         "predict/c/labels.tif",
+        "predict/c/raw_labels.tif",
     }
+
+
+def test_another_colour_neither_trains_nor_runs_the_network(built):
+    built.edit("#ff0000", "#0000ff")
+    result = built.rvbuild("build", "--json")
+    drawn = {"chip:a", "chip:b", "chip:c", "predict:c", "eval", "bundle", "report:c", "report"}
+    assert result.did("built") == drawn
+    assert result.did("fresh") == ALL - drawn
+    with rasterio.open(built.root / "cache/p/predict/c/labels.tif") as file:
+        assert file.colormap(1)[0] == (0, 0, 255, 255)
 
 
 def test_a_test_scene_without_labels_is_predicted_and_not_evaluated(built):
@@ -195,7 +207,7 @@ def test_predict_means_its_inference_too(built):
     before = built.shown()
     result = built.rvbuild("clean", "predict")
     assert not (built.root / "cache/p/predict").exists()
-    assert "cache/p/predict/c/labels.tif" in result.out
+    assert "cache/p/predict/c/raw_labels.tif" in result.out and "labels.qml, labels.tif" in result.out
     assert built.rvbuild("status", "--json").did("missing") == {"infer:c", "predict:c"}
     result = built.rvbuild("predict", "--scene", "c")
     assert result.out.splitlines()[-1] == "  cache/p/predict/c/labels.tif"
