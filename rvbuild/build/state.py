@@ -178,6 +178,10 @@ class State:
 
     def _renew(self, error: sqlite3.Error) -> None:
         """Move a damaged database aside and begin again; raise if `error` does not say that it is damaged."""
+        if _code(error) == sqlite3.SQLITE_FULL:
+            raise StoreError(
+                f"the disk is full: {self.path} ({error}); free space (`rvbuild cache gc` may help) and run again"
+            ) from None
         if not _is_damage(error):
             raise StoreError(
                 f"{self.path}: cannot use the state database: {error}; is the disk full or the cache read-only?"
@@ -205,6 +209,30 @@ class State:
                 return self._db.execute(query, values).fetchall()
 
     def _open(self) -> sqlite3.Connection:
+        try:
+            return self._connect()
+        except sqlite3.Error as error:
+            if _code(error) not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+                raise
+            try:
+                return self._connect_without_space()
+            except sqlite3.Error:
+                raise error from None
+
+    def _connect_without_space(self) -> sqlite3.Connection:
+        """Return a connection to an old database that writes nothing: on a full disk gc needs one to make space."""
+        db = sqlite3.connect(self.path, timeout=60, check_same_thread=False, isolation_level=None)
+        try:
+            db.execute("pragma locking_mode = exclusive")  # needs no file of memory that is shared
+            if db.execute("pragma user_version").fetchone()[0] != _VERSION:
+                raise sqlite3.OperationalError("of another version")
+            db.execute("select count(*) from record").fetchone()
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, timeout=60, check_same_thread=False, isolation_level=None)
         try:
             db.execute("pragma journal_mode = wal")
@@ -381,8 +409,12 @@ def _is_damage(error: sqlite3.Error) -> bool:
     """
     if isinstance(error, sqlite3.ProgrammingError | sqlite3.InterfaceError):
         return False
-    # The low byte is the primary code; an error of our own, about the version, has none.
-    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF not in _UNUSABLE
+    return _code(error) not in _UNUSABLE
+
+
+def _code(error: sqlite3.Error) -> int:
+    """Return the primary code of an error, its low byte; an error of our own, about the version, has none."""
+    return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)) & 0xFF
 
 
 def _log(db: sqlite3.Connection, entry: Entry) -> None:

@@ -21,6 +21,9 @@ from rvbuild.build.worker import Failed, Job, call, serve
 from rvbuild.errors import RvbuildError, StageError
 from rvbuild.progress import Progress
 
+#: What multiprocessing says of a process that the forkserver, which has died, can say nothing of.
+_LOST = 255
+
 
 class Interrupted(BaseException):
     """The run is being stopped; whatever a worker was doing is void."""
@@ -177,11 +180,23 @@ class Pool:
         self._count += 1
         self._logs.mkdir(parents=True, exist_ok=True)
         log = self._logs / f"worker-{self._count}.log"
+        try:
+            return self._fork(log)
+        except (EOFError, OSError):  # the process that starts workers was killed just now; there will be another
+            try:
+                return self._fork(log)
+            except (EOFError, OSError) as error:
+                said = str(error) or type(error).__name__
+                raise StageError(f"cannot start a worker process: {said}; out of memory or of processes?") from None
+
+    def _fork(self, log: Path) -> _Worker:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=serve, args=(theirs, str(log), self._environment), name=log.stem)
-        with _without_main():
-            process.start()
-        theirs.close()
+        try:
+            with _without_main():
+                process.start()
+        finally:
+            theirs.close()
         return _Worker(process, ours, log)
 
     def _death(self, worker: _Worker) -> str:
@@ -197,6 +212,8 @@ class Pool:
             why = "was killed (out of memory? `-j 1` or a smaller batch needs less)"
         elif code is not None and code < 0:
             why = f"died of {signal.Signals(-code).name}"
+        elif code == _LOST:
+            why = "was lost with the process that starts workers, which was killed (out of memory?)"
         else:
             why = f"ended unexpectedly with status {code}"
         return f"the worker process {why}; what it printed is in {worker.log}{tail}"

@@ -80,8 +80,8 @@ def bands_of(facts: Facts) -> int:
 def _disk(project: Project, facts: Facts, to_cut: Collection[str], to_predict: Collection[str]) -> Iterator[Finding]:
     """Report chips, and rasters of scores, that the disk cannot hold."""
     folder = project.workspace / "cache"
-    stored = to_cut if project.chip.store else ()
-    chips = sum(chip_bytes(project, facts[id_]) or 0 for id_ in stored if id_ in facts)
+    stored = {scene.id for scene in project.scenes if (scene.chip or project.chip).store}
+    chips = sum(chip_bytes(project, facts[id_]) or 0 for id_ in stored.intersection(to_cut, facts))
     scores = sum(_score_bytes(project, facts[id_]) for id_ in to_predict if id_ in facts)
     free = shutil.disk_usage(folder if folder.is_dir() else project.workspace).free
     # The store keeps what is shown once more where links would be unsafe, unless the file system shares blocks.

@@ -70,9 +70,9 @@ class SceneImages:
         files = ", ".join(str(path) for path in source.files[:3]) + (", …" if len(source.files) > 3 else "")
         raise DataError(
             f"{files}: the pixels at row {window.row}, column {window.col} ({window.width} x {window.height} px) are "
-            f"not those that scene {scene} had when its chips were cut. If the image was edited meanwhile, run again; "
-            "else another GDAL decodes it, or a function of yours transforms it, in another way each time: "
-            f"`rvbuild chip --scene {scene} --always-make` cuts its chips again"
+            f"not those that scene {scene} had when its chips were cut. If the image was edited meanwhile, run again. "
+            f"If another GDAL decodes it here, `rvbuild chip --scene {scene} --always-make` cuts its chips again. A "
+            "function of yours that transforms pixels must give the same for the same"
         )
 
     def close(self) -> None:

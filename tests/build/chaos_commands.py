@@ -13,14 +13,12 @@ import fsspec.implementations.local  # noqa: F401
 from conftest import Space
 from doit import doit_cmd  # noqa: F401
 
-from rvbuild.build import garbage, workers
+from rvbuild.build import garbage
 from rvbuild.build.inventory import find_roots, take_inventory
 from rvbuild.build.remote import Remote
 from rvbuild.build.verify import verify
 from rvbuild.build.workspace import Workspace, locked
 from rvbuild.progress import Silent
-
-workers._PRELOAD = ["rvbuild.build.worker"]  # fake stages need nothing else
 
 
 def _interrupt(_signum, _frame) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
+import sqlite3
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from rvbuild.build.garbage import choose, remove
+from rvbuild.build.inventory import find_roots, take_inventory
 from rvbuild.build.workspace import Workspace, locked
 from rvbuild.errors import StoreError
 
@@ -105,10 +108,7 @@ def test_a_disk_that_is_full_for_the_database(space, monkeypatch, tmp_path):
     monkeypatch.setenv("RVBUILD_STORE", str(tmp_path / "store"))
     with small_disk(space.root / "cache", "1m"):
         assert space.run("upper:p:a") == {"upper:a": "built"}
-        filler = space.root / "cache/filler"
-        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-            while True:
-                file.write(b"x" * 1024)
+        filler = fill(space.root / "cache")
         space.write("a", "b2")
         try:
             result = space.run(keep_going=True)
@@ -123,6 +123,48 @@ def test_a_disk_that_is_full_for_the_database(space, monkeypatch, tmp_path):
         assert space.run()["last"] in ("built", "restored")
         assert not list((space.root / "cache").glob("*.damaged*"))
         assert set(space.run().values()) == {"fresh"}
+
+
+def fill(disk: Path) -> Path:
+    """Leave not a byte on the disk that `disk` is the root of."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file:
+        for size in (4096, 1):
+            with contextlib.suppress(OSError):
+                while True:
+                    file.write(b"x" * size)
+    return filler
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_gc_makes_space_on_a_disk_that_is_full(space, killed):
+    """It opens the database without a byte to write, also after a run that was killed and left a journal."""
+    with small_disk(space.root / "cache", "6m"):
+        space.write("a", "a" * 300_000)
+        space.run()
+        space.write("a", "b" * 300_000)
+        space.run()
+        if killed:
+            with sqlite3.connect(space.root / "cache/state.db") as db:
+                db.execute("pragma journal_mode = wal")
+                db.execute("delete from view")
+                db.execute("insert into view values ('x', 'y', 'z')")
+                db.commit()
+                left = (space.root / "cache/state.db-wal").read_bytes()
+            db.close()
+            (space.root / "cache/state.db-wal").write_bytes(left)
+        fill(space.root / "cache")
+        workspace = Workspace(space.root)
+        with workspace.store.alone():
+            found = take_inventory(workspace.store)
+            drops = choose(workspace.store, found, find_roots(workspace), max_size=0, grace=-1.0)
+            list(remove(workspace.store, drops))
+        workspace.close()
+        assert sum(d.size for d in drops) > 900_000
+        assert set(space.run().values()) == {"fresh"}
+        space.write("b", "other")
+        assert space.run("upper:p:b") == {"upper:b": "built"}
+        assert not list((space.root / "cache").glob("*damaged*"))
 
 
 def test_a_cache_that_can_only_be_read(space):

@@ -20,6 +20,7 @@ from conftest import STAGES
 
 from rvbuild.build.inventory import take_inventory
 from rvbuild.build.remote import Remote
+from rvbuild.build.workers import Pool
 from rvbuild.build.workspace import Workspace, locked
 from rvbuild.progress import Silent
 
@@ -34,6 +35,55 @@ def test_a_killed_worker_is_a_failure_not_a_hang(new_space):
     assert result["upper:a"] == result["upper:c"] == "built"
     space.write("b", "b")
     assert space.run(jobs=2)["last"] == "built"
+
+
+def the_forkserver() -> int:
+    from multiprocessing import forkserver
+
+    return int(forkserver._forkserver._forkserver_pid)
+
+
+def test_a_killed_server_of_workers_is_a_failure_and_the_run_goes_on(new_space):
+    """The process that starts workers is a process like others to a kernel that lacks memory."""
+    space = new_space(pool=True)
+    for name, text in {"a": "slow", "b": "b", "c": "c"}.items():
+        space.write(name, text)
+    space.settings["upper"]["seconds"] = 20
+
+    def kill() -> None:
+        wait_for_call(space)
+        os.kill(the_forkserver(), signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    result = space.run(keep_going=True)
+    thread.join()
+    assert result["upper:a"] == "failed"
+    assert "was lost with the process that starts workers" in space.outcomes["upper:a"].message
+    assert (result["upper:b"], result["upper:c"]) == ("built", "built")
+    assert children_in(space.root) == []
+    os.kill(the_forkserver(), signal.SIGKILL)  # and between two runs
+    space.write("a", "a")
+    assert space.run(jobs=2)["last"] == "built"
+
+
+def test_workers_that_cannot_be_started_are_a_failure(new_space, monkeypatch):
+    space = new_space(pool=True)
+    for name in "abc":
+        space.write(name, name)
+    forked = Pool._fork
+    left = iter([EOFError(), None, EOFError(), BlockingIOError(11, "Resource temporarily unavailable")])
+
+    def fork(pool, log):
+        error = next(left, None)
+        if error is not None:
+            raise error
+        return forked(pool, log)
+
+    monkeypatch.setattr(Pool, "_fork", fork)
+    assert space.run("upper:p:a") == {"upper:a": "built"}
+    assert space.run("upper:p:b") == {"upper:b": "failed"}
+    assert "cannot start a worker process: [Errno 11] Resource temporarily" in space.outcomes["upper:b"].message
 
 
 def test_an_unexpected_error_is_a_failure_that_is_said(space):

@@ -1,11 +1,16 @@
-"""The master property: after any sequence of edits an incremental build equals a clean one, and status foretold it."""
+"""The master property: after any sequence of edits an incremental build equals a clean one, and status foretold it.
+
+`RVBUILD_PROPERTY=1000 pytest tests/build/test_property*.py` tries that many, longer sequences.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,9 +24,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 from conftest import Space
 
 from rvbuild.build.artifact import View
+from rvbuild.build.execute import Builder
 from rvbuild.build.state import State
 from rvbuild.build.store import Store
 from rvbuild.cli.cleaning import forget
+from rvbuild.errors import StoreError
 
 NAMES = st.sampled_from("abc")
 TEXTS = st.sampled_from(["a", "A", "b", "c # remark", "c # other remark", "fail", "long text"])
@@ -34,12 +41,23 @@ FORETOLD = {
     "failed": {"failed"},
 }
 OPEN = {"fresh", "restored", "built", "failed"}
+#: How many sequences are tried, if it was asked for, and how long they are.
+WISHED = int(os.environ.get("RVBUILD_PROPERTY", "0"))
 #: The steps at which a run is stopped: after each, other things are on disk.
 STEPS = ["Store.take", "Store.record", "Store.place", "State.succeed", "State.fail"]
 
 
 class Killed(BaseException):
     """A run that ends here and now."""
+
+
+@contextmanager
+def mended() -> Iterator[None]:
+    """Let a command end that has found the state database damaged while it changed it: the next one succeeds."""
+    try:
+        yield
+    except StoreError as error:
+        assert "was damaged, and is begun again; run again" in str(error)
 
 
 class Edits(RuleBasedStateMachine):
@@ -50,7 +68,12 @@ class Edits(RuleBasedStateMachine):
         self.built = False
 
     def teardown(self) -> None:
+        os.environ.pop("RVBUILD_STORE", None)
         shutil.rmtree(self.base)
+
+    @property
+    def store(self) -> Path:
+        return Path(os.environ.get("RVBUILD_STORE") or self.space.root / "cache/store")
 
     @initialize()
     def begin(self) -> None:
@@ -63,7 +86,21 @@ class Edits(RuleBasedStateMachine):
 
     @rule(name=NAMES)
     def touch(self, name: str) -> None:
-        self.space.source(name).touch()
+        if self.space.source(name).exists():
+            self.space.source(name).touch()
+
+    @rule(name=NAMES, letter=st.sampled_from("xy"))
+    def edit_and_put_the_time_back(self, name: str, letter: str) -> None:
+        """Edit a file so that its size and its time stay."""
+        path = self.space.source(name)
+        if path.exists():
+            before = path.stat()
+            path.write_text(letter * before.st_size)
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    @rule(name=NAMES)
+    def lose_an_input(self, name: str) -> None:
+        self.space.source(name).unlink(missing_ok=True)
 
     @rule(prefix=st.sampled_from(["", "x"]))
     def set_prefix(self, prefix: str) -> None:
@@ -98,7 +135,7 @@ class Edits(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def damage_an_object(self, data: st.DataObject) -> None:
-        objects = [p for p in sorted((self.space.root / "cache/store/objects").rglob("*")) if p.is_file()]
+        objects = [p for p in sorted((self.store / "objects").rglob("*")) if p.is_file()]
         if objects:
             path = data.draw(st.sampled_from(objects))
             if data.draw(st.booleans()):
@@ -106,6 +143,23 @@ class Edits(RuleBasedStateMachine):
             else:
                 path.chmod(0o644)
                 path.write_bytes(b"x" * path.stat().st_size)
+
+    @rule(data=st.data())
+    def damage_a_record(self, data: st.DataObject) -> None:
+        records = sorted((self.store / "actions").rglob("*.json"))
+        if records:
+            path = data.draw(st.sampled_from(records))
+            data.draw(
+                st.sampled_from([path.unlink, lambda: path.write_bytes(b"{"), lambda: path.write_bytes(b"[1]")])
+            )()
+
+    @rule(at=st.floats(0, 1), length=st.sampled_from([1, 5000]))
+    def damage_the_state(self, at: float, length: int) -> None:
+        path = self.space.root / "cache/state.db"
+        if path.exists():
+            with path.open("r+b") as file:
+                file.seek(int(at * path.stat().st_size))
+                file.write(b"\xa5" * length)
 
     @rule()
     def lose_the_state(self) -> None:
@@ -121,16 +175,40 @@ class Edits(RuleBasedStateMachine):
     @rule(scene=NAMES)
     def build_a_part(self, scene: str) -> None:
         if scene in self.space.scenes:
-            self.space.run(f"upper:p:{scene}", keep_going=True)
+            with mended():
+                self.space.run(f"upper:p:{scene}", keep_going=True)
 
     @rule(artifact=st.sampled_from(["upper:p:a", "join:p", "last:p"]), keep_cache=st.booleans())
     def clean(self, artifact: str, keep_cache: bool) -> None:
         workspace, plan, builder, _ = self.space.opened()
         now: Any = SimpleNamespace(workspace=workspace, plan=plan)
-        forget(now, artifact, keep_cache)
+        with mended():
+            forget(now, artifact, keep_cache)
         assert workspace.state.record(artifact) is None or workspace.state.record(artifact).cleaned
         builder._executor.close()
         workspace.close()
+
+    @rule(artifact=st.sampled_from(["upper:p:a", "join:p", "last:p"]))
+    def always_make(self, artifact: str) -> None:
+        if artifact not in {a.name for a in self.space.artifacts()}:
+            return
+        with mended():
+            result = self.space.run(artifact, forced=frozenset([artifact]), keep_going=True)
+            assert result[artifact.removesuffix(":p").replace(":p:", ":")] in ("built", "failed", "skipped")
+
+    @rule(edited=NAMES, text=TEXTS, count=st.integers(0, 4))
+    def an_edit_during_a_run(self, edited: str, text: str, count: int) -> None:
+        """Edit an input after the `count`th stage has run, before its inputs are looked at again."""
+        real = Builder._recheck
+        left = iter(range(count))
+
+        def edit_and_look(builder: Builder, artifact: Any, planned: Any) -> None:
+            if next(left, None) is None:
+                self.space.write(edited, text)
+            real(builder, artifact, planned)
+
+        with mock.patch.object(Builder, "_recheck", edit_and_look), mended():
+            self.space.run(keep_going=True)
 
     @rule(step=st.sampled_from(STEPS), count=st.integers(0, 4), after=st.booleans())
     def a_killed_run(self, step: str, count: int, after: bool) -> None:
@@ -148,20 +226,30 @@ class Edits(RuleBasedStateMachine):
                 raise Killed
             return result
 
-        with mock.patch.object({"Store": Store, "State": State}[kind], method, step_or_end), suppress(Killed):
+        with mock.patch.object({"Store": Store, "State": State}[kind], method, step_or_end), suppress(Killed), mended():
             self.space.run(keep_going=True)
 
     @rule(jobs=st.sampled_from([1, 3]))
     def build(self, jobs: int) -> None:
-        foretold, keys = self.space.states(), self.space.keys
-        result = self.space.run(jobs=jobs, keep_going=True)
+        with mended():
+            self.space.states()
+        for _ in range(2):
+            foretold, keys = self.space.states(), self.space.keys
+            result = {}
+            with mended():
+                result = self.space.run(jobs=jobs, keep_going=True)
+            if result and not any("was damaged, and is begun again" in o.message for o in self.space.outcomes.values()):
+                break
         self.check_foretold(foretold, keys, result)
         clean = Space(self.base / "clean")
         clean.settings, clean.version = self.space.settings, self.space.version
         clean.view, clean.scenes = self.space.view, self.space.scenes
         for name in "abc":
-            clean.write(name, self.space.source(name).read_text())
-        expected = clean.run(keep_going=True)
+            if self.space.source(name).exists():
+                clean.write(name, self.space.source(name).read_text())
+        with mock.patch.dict(os.environ):
+            os.environ.pop("RVBUILD_STORE", None)
+            expected = clean.run(keep_going=True)
         assert {k for k, v in expected.items() if v == "failed"} == {k for k, v in result.items() if v == "failed"}
         for label, done in result.items():
             if done in ("failed", "skipped"):
@@ -189,12 +277,14 @@ class Edits(RuleBasedStateMachine):
 
     @invariant()
     def nothing_temporary_is_left(self) -> None:
-        for folder in ("cache/tmp", "cache/store/tmp"):
-            path = self.space.root / folder
+        for path in (self.space.root / "cache/tmp", self.store / "tmp"):
             assert not path.exists() or not list(path.iterdir())
 
 
 Edits.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=14, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=WISHED or 25,
+    stateful_step_count=30 if WISHED else 14,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
 )
 TestEdits = Edits.TestCase
