@@ -180,6 +180,34 @@ def test_cells_belong_to_an_area_by_their_centre(fresh: Space) -> None:
     assert fresh.read("chip/c/index.json")["count"] == 5
 
 
+#: A classifier of the user's.
+NETWORK = """\
+from torch import nn
+
+
+def make(in_channels, num_classes, width=4):
+    body = nn.Conv2d(in_channels, width, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    return nn.Sequential(*body, nn.Linear(width, num_classes))
+"""
+
+
+def test_a_network_of_the_users_is_trained_bundled_and_part_of_the_key(fresh: Space, tmp_path: Path) -> None:
+    path = fresh.root / "network.py"
+    path.write_text(NETWORK)
+    fresh.edit(
+        'model = "cnn"\nmodel_args = { width = 4, depth = 2 }', 'model = "network:make"\nmodel_args = { width = 6 }'
+    )
+    result = fresh.rvbuild("build")
+    assert result.status == 0, result.out + result.err
+    words = ("predict", "cache/p/bundle/p.zip", "data/c.tif", "-o", str(tmp_path / "out"))
+    assert "allow it with --allow-code" in fresh.rvbuild(*words).err
+    result = fresh.rvbuild(*words, "--allow-code")
+    assert result.status == 0, result.out + result.err
+    assert (tmp_path / "out/c/cells.json").read_bytes() == (fresh.root / "cache/p/predict/c/cells.json").read_bytes()
+    path.write_text(NETWORK.replace("nn.ReLU()", "nn.SiLU()"))
+    assert "train" in fresh.rvbuild("build", "-n", "--json").did("stale")
+
+
 def test_the_best_epoch_is_chosen_by_accuracy(fresh: Space) -> None:
     fresh.edit("epochs = 2", 'epochs = 3\nselect = "best"\nselect_metric = "accuracy"')
     result = fresh.rvbuild("train")
