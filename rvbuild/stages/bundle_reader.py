@@ -25,7 +25,7 @@ MEMBERS = frozenset({WEIGHTS, DESCRIPTION, STATS, PROJECT})
 """The members of every bundle, beside the manifest."""
 
 NAMED = frozenset(
-    {"labels.tif", "labels.qml", "scores.tif", "rgb.tif", "cells.json", "cells.qml"}
+    {"labels.tif", "labels.qml", "scores.tif", "scores.qml", "rgb.tif", "cells.json", "cells.qml"}
     | {f"cells{suffix}" for suffix in SUFFIXES.values()}
     | {"raw_boxes.safetensors", "detections.json", "boxes.qml"}
     | {f"boxes{suffix}" for suffix in SUFFIXES.values()}

@@ -58,6 +58,9 @@ def test_predictions_equal_those_of_the_stage(tmp_path: Path, image: Path) -> No
     assert digests(found[0]) == digests(staged)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["new"]
     assert stat.S_IMODE(found[0].stat().st_mode) == stat.S_IMODE(staged.stat().st_mode)
+    # All of it is known as a result, which the next one replaces.
+    predict_images(pack(empty(tmp_path / "once more"), model, **how), [image], tmp_path / "out", Silent())
+    assert digests(found[0]) == digests(staged)
 
 
 def test_several_images(packed: Path, tmp_path: Path, image: Path) -> None:
