@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from rvbuild.progress import Progress
 
 #: What multiprocessing says of a process that the forkserver, which has died, can say nothing of.
 _LOST = 255
+#: How long to wait before another try to start a worker.
+_PAUSES_S = (0.05, 0.2, 1.0)
 
 
 class Interrupted(BaseException):
@@ -180,14 +183,16 @@ class Pool:
         self._count += 1
         self._logs.mkdir(parents=True, exist_ok=True)
         log = self._logs / f"worker-{self._count}.log"
-        try:
-            return self._fork(log)
-        except (EOFError, OSError):  # the process that starts workers was killed just now; there will be another
+        for pause_s in _PAUSES_S:
             try:
                 return self._fork(log)
-            except (EOFError, OSError) as error:
-                said = str(error) or type(error).__name__
-                raise StageError(f"cannot start a worker process: {said}; out of memory or of processes?") from None
+            except (EOFError, OSError):  # the process that starts workers was killed just now; there will be another
+                time.sleep(pause_s)
+        try:
+            return self._fork(log)
+        except (EOFError, OSError) as error:
+            said = str(error) or type(error).__name__
+            raise StageError(f"cannot start a worker process: {said}; out of memory or of processes?") from None
 
     def _fork(self, log: Path) -> _Worker:
         ours, theirs = self._context.Pipe()

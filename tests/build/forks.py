@@ -52,7 +52,7 @@ class Forks:
 
     def close(self) -> None:
         self._server.stdin.close()
-        self._server.wait(10)
+        self._server.wait(60)  # it has much to let go, and others may have the processor
         self._server.stdout.close()
 
 
