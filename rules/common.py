@@ -343,7 +343,9 @@ def _vrt_sources(path: Path) -> list[Path]:
     found: list[Path] = []
     for element in root.iter("SourceFilename"):
         text = (element.text or "").strip()
-        text = f"s3://{text[7:]}" if text.startswith("/vsis3/") else text.removeprefix("/vsicurl/")
+        for virtual, scheme in (("/vsicurl/", ""), ("/vsis3/", "s3://"), ("/vsigs/", "gs://")):
+            if text.startswith(virtual):
+                text = scheme + text.removeprefix(virtual)
         if is_url(text):
             found.append(Url(text))
         elif text and not text.startswith("/vsi"):

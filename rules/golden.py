@@ -6,7 +6,6 @@ It tells a change of code that changes no result from one that does; see `lock`.
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from rvbuild.build.artifact import digest
 from rvbuild.build.fingerprint import hash_file
+from rvbuild.cores import cores
 
 _CLASSES = """
 [classes]
@@ -129,7 +129,7 @@ def machine() -> str:
     """Return what golden outputs depend on besides code: the processor and the packages that compute."""
     packages = ("numpy", "rasterio", "fiona", "shapely", "torch", "torchvision", "pillow")
     versions = " ".join(f"{name}={metadata.version(name)}" for name in packages)
-    return f"{platform.machine()} {_processor()} {os.cpu_count()} cores {versions}"
+    return f"{platform.machine()} {_processor()} {cores()} cores {versions}"
 
 
 def _processor() -> str:

@@ -20,7 +20,7 @@ from .common import (
     predictions,
 )
 
-VERSION = 2
+VERSION = 3
 RUN = "rvbuild.stages.quicklook:run"
 RUN_MERGE = "rvbuild.stages.report:run"
 CODE = ("rvbuild.stages.quicklook", "rvbuild.stages.report", "rvbuild.tasks.{task}")

@@ -52,10 +52,13 @@ class DataError(StageError):
 
 
 class LabelValueError(DataError):
-    """Pixels of labels hold values that stand for no class; `values` says how many hold which."""
+    """Pixels of labels hold values that stand for no class; `values` says how many hold which.
 
-    def __init__(self, message: str, values: Mapping[str, int]) -> None:
-        self.values = dict(values)
+    An error that comes from a worker has its message alone.
+    """
+
+    def __init__(self, message: str, values: Mapping[str, int] | None = None) -> None:
+        self.values = dict(values or {})
         super().__init__(message)
 
 

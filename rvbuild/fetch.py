@@ -62,7 +62,7 @@ def identity(url: str) -> Identity | None:
     UnreachableError
         The server does not answer, or refuses.
     """
-    signed = _s3(url)
+    signed = _bucket(url)
     if signed is not None:
         return _signed(url, *signed)
     address = _http(url)
@@ -85,10 +85,10 @@ def read(url: str) -> bytes | None:
     UnreachableError
         The server does not answer, or refuses, or the file has more than `MAX_TEXT_BYTES`.
     """
-    signed = _s3(url)
+    signed = _bucket(url)
     if signed is not None:
         filesystem, key = signed
-        return _asked_s3(lambda: bytes(filesystem.cat_file(key)))
+        return _asked_bucket(lambda: bytes(filesystem.cat_file(key)))
     address = _http(url)
 
     def get() -> bytes | None:
@@ -162,11 +162,13 @@ def _repeated(ask: Callable[[], T | None]) -> T | None:
     raise UnreachableError(reason)
 
 
-# -- S3 ---------------------------------------------------------------------------------------------------------------
+# -- Buckets ----------------------------------------------------------------------------------------------------------
 
 
 def _http(url: str) -> str:
-    """Return the address for plain requests: of `s3://…`, that of a public bucket by the variables of GDAL."""
+    """Return the address for plain requests: of `s3://…` and `gs://…`, that of a public bucket by GDAL's variables."""
+    if url.lower().startswith("gs://"):
+        return f"{_gs_endpoint()}/{urllib.parse.quote(url[5:])}"
     if not url.lower().startswith("s3://"):
         return urllib.parse.quote(url, safe=":/?#[]@!$&'()*+,;=%~")
     bucket, _, key = url[5:].partition("/")
@@ -182,25 +184,43 @@ def _http(url: str) -> str:
 _NO = ("NO", "FALSE", "OFF", "0")
 
 
-def _s3(url: str) -> tuple[Any, str] | None:
+def _gs_endpoint() -> str:
+    return os.environ.get("CPL_GS_ENDPOINT", "https://storage.googleapis.com").rstrip("/")
+
+
+def _bucket(url: str) -> tuple[Any, str] | None:
     """Return the file system of a bucket that needs a signature, and the key in it; None for anything else."""
-    if not url.lower().startswith("s3://") or os.environ.get("AWS_NO_SIGN_REQUEST", "NO").upper() not in _NO:
+    scheme = url.partition("://")[0].lower()
+    public = {"s3": "AWS_NO_SIGN_REQUEST", "gs": "GS_NO_SIGN_REQUEST"}.get(scheme)
+    if public is None or os.environ.get(public, "NO").upper() not in _NO:
         return None
+    how: dict[str, Any]
+    if scheme == "gs":
+        # Google Cloud Storage answers signed requests as S3 does.
+        key, secret = os.environ.get("GS_ACCESS_KEY_ID"), os.environ.get("GS_SECRET_ACCESS_KEY")
+        if not (key and secret):
+            raise UnreachableError(
+                "no credentials: set GS_ACCESS_KEY_ID and GS_SECRET_ACCESS_KEY to an HMAC key of the bucket (Cloud "
+                "Storage, Settings, Interoperability), or, for a public bucket, GS_NO_SIGN_REQUEST=YES"
+            )
+        how = {"key": key, "secret": secret, "endpoint_url": _gs_endpoint()}
+    else:
+        endpoint = os.environ.get("AWS_S3_ENDPOINT")
+        protocol = "http" if os.environ.get("AWS_HTTPS", "YES").upper() in _NO else "https"
+        how = {"endpoint_url": f"{protocol}://{endpoint}" if endpoint else None}
     try:
         import s3fs
     except ImportError:
         raise UnreachableError(
             'the package s3fs is not installed, which signs requests: pip install "rvbuild[s3]"; for a public bucket, '
-            "set AWS_NO_SIGN_REQUEST=YES"
+            f"set {public}=YES"
         ) from None
-    endpoint = os.environ.get("AWS_S3_ENDPOINT")
-    scheme = "http" if os.environ.get("AWS_HTTPS", "YES").upper() in _NO else "https"
-    return s3fs.S3FileSystem(endpoint_url=f"{scheme}://{endpoint}" if endpoint else None), url[5:]
+    return s3fs.S3FileSystem(**how), url[5:]
 
 
 def _signed(url: str, filesystem: Any, key: str) -> Identity | None:
     """Return the identity of a file in a bucket that needs a signature, or None if it is not there."""
-    info = _asked_s3(lambda: filesystem.info(key, refresh=True))
+    info = _asked_bucket(lambda: filesystem.info(key, refresh=True))
     if info is None:
         return None
     if etag := str(info.get("ETag") or ""):
@@ -208,7 +228,7 @@ def _signed(url: str, filesystem: Any, key: str) -> Identity | None:
     return _identity(url, "Last-Modified and size", str(info.get("LastModified")), "", str(info.get("size")))
 
 
-def _asked_s3(ask: Callable[[], T]) -> T | None:
+def _asked_bucket(ask: Callable[[], T]) -> T | None:
     try:
         return ask()
     except FileNotFoundError:

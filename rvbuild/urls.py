@@ -1,4 +1,4 @@
-"""Files elsewhere as paths: `https://…` and `s3://…`."""
+"""Files elsewhere as paths: `https://…`, `s3://…` and `gs://…`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path, PosixPath
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-SCHEMES = ("https", "http", "s3")
+SCHEMES = ("https", "http", "s3", "gs")
 """What a file elsewhere can begin with."""
 
 _URL = re.compile(rf"(?:{'|'.join(SCHEMES)})://", re.IGNORECASE)
@@ -116,6 +116,6 @@ class Url(PosixPath):
         >>> Url("s3://bucket/a.tif").gdal()
         '/vsis3/bucket/a.tif'
         """
-        if self._url.lower().startswith("s3://"):
-            return "/vsis3/" + self._url[5:]
-        return "/vsicurl/" + self._url
+        scheme, _, rest = self._url.partition("://")
+        bucket = {"s3": "/vsis3/", "gs": "/vsigs/"}.get(scheme.lower())
+        return f"/vsicurl/{self._url}" if bucket is None else bucket + rest

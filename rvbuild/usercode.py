@@ -56,6 +56,20 @@ def load_object(spec: str, where: str, code: Mapping[str, str] | None = None) ->
     return function
 
 
+def forget_modules(folder: Path) -> None:
+    """Let the modules of a workspace be imported anew, because their files may have changed."""
+    for name in [name for name, module in sys.modules.items() if _lies_in(module, folder)]:
+        del sys.modules[name]
+    importlib.invalidate_caches()
+
+
+def _lies_in(module: types.ModuleType, folder: Path) -> bool:
+    """Tell whether a module is of a folder, and not of an environment in it; a package can have no file of its own."""
+    file = getattr(module, "__file__", None)
+    places = [file] if file else list(getattr(module, "__path__", ()))
+    return any(Path(place).is_relative_to(folder) and not Path(place).is_relative_to(sys.prefix) for place in places)
+
+
 def sources(module_name: str, files: Iterable[Path]) -> dict[str, str] | None:
     """Return the text of the user's modules by dotted name.
 

@@ -4,6 +4,7 @@ import os
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import xxhash
@@ -98,6 +99,43 @@ def test_public_buckets_are_asked_without_a_signature(server: RangeServer, monke
     assert fetch._http("s3://bucket/a b.tif") == f"http://bucket.127.0.0.1:{server.port}/a%20b.tif"
 
 
+def test_public_buckets_of_google_are_asked_without_a_signature(
+    server: RangeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (server.root / "bucket").mkdir()
+    (server.root / "bucket" / "a.tif").write_bytes(b"abc")
+    monkeypatch.setenv("CPL_GS_ENDPOINT", f"{server.url}/")
+    monkeypatch.delenv("GS_ACCESS_KEY_ID", raising=False)
+    with pytest.raises(UnreachableError, match=r"no credentials: set GS_ACCESS_KEY_ID .* GS_NO_SIGN_REQUEST=YES"):
+        fetch.identity("gs://bucket/a.tif")
+    monkeypatch.setenv("GS_NO_SIGN_REQUEST", "YES")
+    found = fetch.identity("gs://bucket/a.tif")
+    assert found is not None and found.by == "ETag" and server.log == [("HEAD", "/bucket/a.tif", "")]
+    assert fetch.read("gs://bucket/a.tif") == b"abc" and fetch.identity("gs://bucket/b.tif") is None
+    monkeypatch.delenv("CPL_GS_ENDPOINT")
+    assert fetch._http("gs://bucket/a b.tif") == "https://storage.googleapis.com/bucket/a%20b.tif"
+
+
+def test_buckets_of_google_are_asked_with_an_hmac_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    s3fs = pytest.importorskip("s3fs")
+    made: list[dict[str, Any]] = []
+
+    class Bucket:
+        def __init__(self, **how: Any) -> None:
+            made.append(how)
+
+        def info(self, key: str, refresh: bool) -> dict[str, Any]:
+            return {"ETag": '"e"', "size": 3, "key": key}
+
+    monkeypatch.setattr(s3fs, "S3FileSystem", Bucket)
+    monkeypatch.delenv("CPL_GS_ENDPOINT", raising=False)
+    monkeypatch.setenv("GS_ACCESS_KEY_ID", "k")
+    monkeypatch.setenv("GS_SECRET_ACCESS_KEY", "s")
+    found = fetch.identity("gs://bucket/a.tif")
+    assert found is not None and found.by == "ETag"
+    assert made == [{"key": "k", "secret": "s", "endpoint_url": "https://storage.googleapis.com"}]
+
+
 def public_bucket(monkeypatch: pytest.MonkeyPatch, server: RangeServer) -> None:
     """Let this machine's server be S3, for GDAL as well."""
     monkeypatch.setenv("AWS_NO_SIGN_REQUEST", "YES")
@@ -113,6 +151,7 @@ def test_addresses_are_paths_that_keep_their_text() -> None:
     assert (url.name, url.stem, url.suffix) == ("b.tif", "b", ".tif")
     assert url.gdal() == "/vsicurl/https://x.org//a/b.tif?sig=1//2"
     assert Url("s3://bucket/a.tif").gdal() == "/vsis3/bucket/a.tif"
+    assert Url("gs://bucket/a.tif").gdal() == "/vsigs/bucket/a.tif"
     again = pickle.loads(pickle.dumps(url))
     assert again == url and hash(again) == hash(url) and str(again) == str(url)
     assert url != Path("https:/x.org/a/b.tif?sig=1/2")

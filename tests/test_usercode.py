@@ -3,7 +3,7 @@ import sys
 import pytest
 
 from rvbuild.errors import ModelError
-from rvbuild.usercode import load_object, sources
+from rvbuild.usercode import forget_modules, load_object, sources
 
 
 @pytest.fixture
@@ -23,6 +23,15 @@ def workspace(tmp_path, monkeypatch):
 def test_loads(workspace):
     assert load_object("ours_x.deep.net:make", "train.model")() == "top"
     assert load_object("single_x:make", "train.model")() == 1
+
+
+def test_what_was_edited_is_imported_anew_once_it_is_forgotten(workspace):
+    assert load_object("ours_x.deep.net:make", "train.model")() == "top"
+    (workspace / "ours_x/__init__.py").write_text("def top(): return 'edited'\n")
+    assert load_object("ours_x.deep.net:make", "train.model")() == "top"
+    forget_modules(workspace)
+    assert load_object("ours_x.deep.net:make", "train.model")() == "edited"
+    assert "pytest" in sys.modules
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,9 @@ SAME_RES = 1.1
 NOT_READ = "not read"
 """The kind of the finding that labels are too large to be read before work."""
 
+SAMPLED = "sampled values"
+"""The kind of the finding that some pixels of labels hold values that stand for no class."""
+
 _NAMED = 5
 """Scenes that are named, of those that show the same ground."""
 
@@ -73,16 +76,16 @@ def with_surveys(
         if survey is None:
             found[id_] = one
             continue
-        problems = [problem for problem in one["problems"] if problem[2] != NOT_READ]
+        problems = [problem for problem in one["problems"] if problem[2] not in (NOT_READ, SAMPLED)]
         if not survey["valid"]:
             text = "no pixel has data: see the nodata value, masks and alpha of the image, and its area of interest"
             problems.append([Level.ERROR.value, "image", "no data", text, []])
         if survey.get("unknown"):
             values = ", ".join(f"{value} ({count:,} pixels)" for value, count in survey["unknown"].items())
-            text = f"{labels[id_]}: values that stand for no class: {values}. Give them a class with `map` or `other`"
-            problems.append(
-                [Level.ERROR.value, "labels", "unknown values", f"{text}, or call one `nodata`, in `labels`", []]
-            )
+            colours = all(value.startswith("#") for value in survey["unknown"])
+            text = f"{labels[id_]}: {'colours' if colours else 'values'} that stand for no class: {values}. Give them "
+            text += "a class with `other`" if colours else "a class with `map` or `other`, or call one `nodata`,"
+            problems.append([Level.ERROR.value, "labels", "unknown values", f"{text} in `labels`", []])
         counted = "counts" in survey and not survey["unknown"]
         found[id_] = {**one, "problems": problems, **({"labels": {"features": survey["counts"]}} if counted else {})}
     return found

@@ -6,6 +6,7 @@ What is found is JSON data, so that it can be kept for as long as the files stay
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,17 @@ import shapely
 from rvbuild import tasks
 from rvbuild.checks.findings import Level
 from rvbuild.checks.ground import ground_of
-from rvbuild.checks.project import NOT_READ
-from rvbuild.errors import RvbuildError
+from rvbuild.checks.project import NOT_READ, SAMPLED
+from rvbuild.errors import LabelValueError, RvbuildError
 from rvbuild.geo.aoi import Aoi, open_aoi
 from rvbuild.geo.grid import Grid, reproject
 from rvbuild.geo.image import describe, open_scene_image
+from rvbuild.geo.labels import open_labels
 from rvbuild.geo.labels_vector import read_tables
 from rvbuild.geo.raster import open_image
+from rvbuild.geo.rasterfile import require_complete
 from rvbuild.geo.reading import parts
+from rvbuild.geo.windows import Window
 from rvbuild.stages.block_cache import MAX_BYTES
 from rvbuild.stages.chip_cut import THREADS
 from rvbuild.stages.chip_windows import LIMITS, both_ways, candidates, why_none
@@ -35,7 +39,16 @@ MAX_VECTOR_BYTES = 50_000_000
 MAX_WINDOWS = 50_000
 """Scenes with more windows are not searched for those inside the area of interest."""
 
+SAMPLE_PX = 64
+"""Side of the window of a label raster that is read."""
+
 _CHIP = ("chip", "size_px")
+
+_CULPRIT = re.compile(r": (channels|nodata|bbox_px|bbox_units)(?:: | = )")
+"""The key that the message of an error about an image names."""
+
+_IN_ORDER = (".tif", ".tiff")
+"""Of files of which one pixel is read without those before it."""
 
 Facts = dict[str, Any]
 
@@ -88,7 +101,9 @@ class _Look:
         try:
             look()
         except RvbuildError as error:
-            self._problem(Level.ERROR, part, _kind_of(error, self.inputs.get(part, ())), str(error))
+            found = _CULPRIT.search(str(error)) if part == "image" else None
+            key = () if found is None else ("scene", *(("channels",) if found[1] == "channels" else (part, found[1])))
+            self._problem(Level.ERROR, part, _kind_of(error, self.inputs.get(part, ())), str(error), key)
             return False
         except Exception as error:  # of a library, for a file that is not what its name says
             names = ", ".join(map(str, self.inputs[part][:1]))
@@ -109,6 +124,9 @@ class _Look:
         return not empty
 
     def _look_at_image(self) -> None:
+        for path in self.inputs["image"]:
+            if path.suffix.lower() in _IN_ORDER and not is_url(str(path)):
+                require_complete(path)
         with open_scene_image(self.inputs["image"], self.settings) as image:
             self._grid = image.grid
             self.facts["image"] = describe(image)
@@ -167,6 +185,8 @@ class _Look:
         with tasks.get(self.settings["task"]).labels(files, how, self._grid, classes, null_id) as labels:
             for note in labels.notes:
                 self._problem(Level.WARNING, "labels", "repaired", note)
+        if how["kind"] in ("raster", "layers"):
+            self._sample(self._grid)
         for some, one in layers:
             if one["kind"] == "vector":
                 counted = self._count_features(some, one, self._grid)
@@ -174,6 +194,16 @@ class _Look:
                     self.facts["labels"] = counted
             elif one["kind"] == "raster" and one.get("resample") == "nearest":
                 self._require_overlap(some[0], _box_on(self._grid, some))
+
+    def _sample(self, grid: Grid) -> None:
+        """Read some labels in the middle: values that stand for no class are most often everywhere."""
+        files, how = self.inputs["labels"], self.settings["labels"]
+        classes, null_id = self.settings["classes"], self.settings["null_id"]
+        with open_labels(files, how, grid=grid, classes=classes, null_id=null_id) as labels:
+            try:
+                labels.read(Window(grid.height // 2, grid.width // 2, SAMPLE_PX, SAMPLE_PX))
+            except LabelValueError as error:
+                self._problem(Level.ERROR, "labels", SAMPLED, str(error))
 
     def _count_features(self, files: Sequence[Path], how: Mapping[str, Any], grid: Grid) -> Facts:
         """Return how many features of each class lie on the image, and how many there are; report it if none does."""

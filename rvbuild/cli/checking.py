@@ -21,7 +21,7 @@ from rvbuild.checks.findings import Finding, Level
 from rvbuild.cli import looking, report, showing
 from rvbuild.cli.session import Session, jobs_default, load_all, make_executor, project_paths, rules
 from rvbuild.errors import ProjectError
-from rvbuild.project import Project, Scene, missing_files
+from rvbuild.project import LayeredLabels, Project, RasterLabels, Scene, missing_files
 
 _DONE = (State.FRESH, State.RESTORABLE)
 
@@ -59,6 +59,8 @@ def check(words: Sequence[str], overrides: Sequence[str], deep: bool = False) ->
         doubts = len(_of(found[project.name], Level.WARNING))
         but = f", with {doubts} warning{'s' if doubts > 1 else ''}" if doubts else ""
         click.echo(f"{project.path}: good{but} ({project.task}; scenes: {said}; {len(project.classes)} classes)")
+        if not deep and any(isinstance(s.labels, RasterLabels | LayeredLabels) for s in project.scenes):
+            click.echo("  of label rasters only some pixels were read; `rvbuild check --deep` reads them all")
     return 0
 
 
@@ -201,7 +203,7 @@ def _findings(project: Project, known: _Known, plan: Plan, jobs: int) -> list[Fi
 
 def _surveyed(project: Project, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return facts to which all pixels of the scenes that could be opened have been added."""
-    broken = {id_ for id_, one in facts.items() if looking.broken(one)}
+    broken = {id_ for id_, one in facts.items() if looking.broken(one, across.SAMPLED)}
     whole = replace(project, scenes=tuple(scene for scene in project.scenes if scene.id not in broken))
     reporter = report.make(False, 0, False)
     try:

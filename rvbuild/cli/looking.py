@@ -50,9 +50,9 @@ def _name(run: str, project: Project, workspace: Workspace) -> str:
     return f"{run} {code_of(_rule(), project, workspace)}"
 
 
-def broken(facts: Mapping[str, Any]) -> bool:
-    """Tell whether a scene has an error."""
-    return any(level == Level.ERROR.value for level, *_ in facts["problems"])
+def broken(facts: Mapping[str, Any], but: str = "") -> bool:
+    """Tell whether a scene has an error, of another kind than `but`."""
+    return any(level == Level.ERROR.value and kind != but for level, _, kind, *_ in facts["problems"])
 
 
 def shared_ground(

@@ -18,6 +18,7 @@ from rvbuild.build.plan import Plan
 from rvbuild.build.workers import Executor, Inline, Pool
 from rvbuild.build.workspace import Workspace
 from rvbuild.cli import every_project, stages_of
+from rvbuild.cores import cores
 from rvbuild.errors import NoScenesError, ProjectError, UsageError, nearest
 from rvbuild.project import Project, load
 
@@ -200,4 +201,4 @@ def code_of(rule: Any, project: Project, workspace: Workspace) -> str:
 
 def jobs_default() -> int:
     """Return how many artifacts are built at once if `-j` does not say."""
-    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return cores()

@@ -5,7 +5,6 @@ fiona and rasterio bring a copy of GDAL each, so what must hold in both is put i
 
 from __future__ import annotations
 
-import os
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
@@ -17,16 +16,6 @@ DETERMINISTIC_ENVIRONMENT: Mapping[str, str] = {
 }
 
 _WARNINGS = threading.RLock()
-
-
-def deterministic_environment() -> dict[str, str]:
-    """Return the environment variables under which GDAL writes the same bytes twice."""
-    return dict(DETERMINISTIC_ENVIRONMENT)
-
-
-def set_environment() -> None:
-    """Put `deterministic_environment()` into this process, best before rasterio or fiona is imported."""
-    os.environ.update(deterministic_environment())
 
 
 @contextmanager

@@ -91,17 +91,6 @@ class Grid:
         off = max(np.abs(there_x - x).max(), np.abs(there_y - y).max())
         return place if off <= tolerance_px else None
 
-    def same_as(self, other: Grid, tolerance_px: float = 0.1) -> bool:
-        """Tell whether two grids have the same pixels: size, CRS, and each corner within `tolerance_px`."""
-        same_size = (self.height, self.width) == (other.height, other.width)
-        return same_size and same_crs(self.crs, other.crs) and self.offset_px(other) <= tolerance_px
-
-    def offset_px(self, other: Grid) -> float:
-        """Return how far the corners of this grid lie from where `other` has them, in pixels, at most; CRS ignored."""
-        x, y = _corners(self.window)
-        there_x, there_y = self.to_pixel(*other.to_map(x, y))
-        return float(max(np.abs(there_x - x).max(), np.abs(there_y - y).max()))
-
     def as_json(self) -> dict[str, Any]:
         """Return the grid as JSON data: `{"height", "width", "transform": [a, b, c, d, e, f], "crs": WKT or null}`."""
         return {

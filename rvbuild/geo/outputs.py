@@ -6,7 +6,6 @@ with overviews. Peak memory is a band of rows, whatever the size of the scene.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +17,7 @@ import rasterio.shutil
 from numpy.typing import NDArray
 from rasterio.windows import Window as RasterioWindow
 
+from rvbuild.cores import cores
 from rvbuild.geo.classes import NODATA, Classes, names, palette
 from rvbuild.geo.environment import not_georeferenced_is_fine
 from rvbuild.geo.grid import Grid
@@ -57,7 +57,7 @@ class _CogWriter:
             # Pixels are copied, never warped; statistics would be an extra pass and a source of difference.
             "statistics": "no",
             # The same bytes as with one.
-            "num_threads": str(os.cpu_count() or 1),
+            "num_threads": str(cores()),
         }
         if predictor:
             self._options["predictor"] = "yes"

@@ -121,11 +121,6 @@ def contact_sheet(
     sheet.save(path, format="PNG", optimize=False, compress_level=1)
 
 
-def write_png(path: Path, picture: Picture) -> None:
-    """Write a picture as PNG, with the same bytes each time."""
-    Image.fromarray(np.ascontiguousarray(picture)).save(path, format="PNG", optimize=False, compress_level=1)
-
-
 _LINE_PX = 18
 _SWATCH_PX = 12
 _CHARACTER_PX = 7

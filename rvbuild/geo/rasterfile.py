@@ -20,7 +20,7 @@ from rvbuild.errors import DataError
 from rvbuild.geo.environment import not_georeferenced_is_fine
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.windows import Window
-from rvbuild.urls import Url
+from rvbuild.urls import UnreachableError, Url
 from rvbuild.zipped import Zipped
 
 Image = NDArray[Any]
@@ -51,12 +51,25 @@ ELSEWHERE: Mapping[str, str] = {
     # Files beside one that is elsewhere do not count: their state is not known.
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     # What a server had at an earlier opening is not what it has now.
-    "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/",
+    "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/:/vsigs/",
     "GDAL_HTTP_MAX_RETRY": "3",
     "GDAL_HTTP_RETRY_DELAY": "0.5",
     "GDAL_HTTP_CONNECTTIMEOUT": "20",
 }
 """How GDAL opens files elsewhere."""
+
+
+DRIVERS: Mapping[str, str] = {
+    ".ecw": "ECW",
+    ".sid": "MrSID",
+    ".jp2": "JP2OpenJPEG",
+    ".j2k": "JP2OpenJPEG",
+    ".nc": "netCDF",
+    ".hdf": "HDF4",
+    ".h5": "HDF5",
+    ".kea": "KEA",
+}
+"""Drivers that a GDAL may lack, by the suffix of files."""
 
 
 def open_dataset(path: Path) -> Any:
@@ -73,12 +86,57 @@ def open_dataset(path: Path) -> Any:
             opened = path.gdal() if isinstance(path, Url) else path.open("rb") if isinstance(path, Zipped) else path
             dataset = rasterio.open(opened)
     except rasterio.errors.RasterioIOError as error:
-        raise DataError(f"{path}: cannot be opened as a raster: {error}") from error
+        why = lacking_driver(path) or f"cannot be opened as a raster: {_refused(path) or error}"
+        raise DataError(f"{path}: {why}") from error
     if dataset.count == 0:
         names = ", ".join(dataset.subdatasets[:5])
         dataset.close()
         raise DataError(f"{path}: has no bands of its own{f'; open one of its sub-datasets: {names}' if names else ''}")
     return dataset
+
+
+def _refused(path: Path) -> str:
+    """Return why a server does not give a file; empty if it would, or if the file is here."""
+    if not isinstance(path, Url):
+        return ""
+    from rvbuild.fetch import identity  # what asks servers is loaded where there are some
+
+    try:
+        identity(str(path))
+    except UnreachableError as error:
+        return str(error)
+    return ""
+
+
+def require_complete(path: Path) -> None:
+    """Read the last pixel of a raster: what was cut short while it was copied often lacks its end.
+
+    Raises
+    ------
+    DataError
+        It cannot be read.
+    """
+    with open_dataset(path) as dataset:
+        try:
+            dataset.read(window=RasterioWindow(dataset.width - 1, dataset.height - 1, 1, 1))
+        except rasterio.errors.RasterioIOError as error:
+            raise DataError(
+                f"{path}: its last pixel cannot be read, so that the file is incomplete or damaged ({error}). Copy it "
+                "once more"
+            ) from error
+
+
+def lacking_driver(path: Path) -> str:
+    """Return what to do if this GDAL cannot read files that are called like this one; empty if it can."""
+    name = DRIVERS.get(path.suffix.lower())
+    with rasterio.Env() as environment:
+        if name is None or name in environment.drivers():
+            return ""
+    return (
+        f"needs GDAL's driver {name}, which rasterio's GDAL {rasterio.__gdal_version__} does not have here. Convert "
+        f"the file where there is one (`gdal_translate -of COG {path.name} {path.stem}.tif`), or let GDAL_DRIVER_PATH "
+        "name the directory of a plugin for this version of GDAL"
+    )
 
 
 def grid_of(path: Path, dataset: Any) -> Grid:

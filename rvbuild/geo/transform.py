@@ -252,8 +252,10 @@ def _function(settings: Mapping[str, Any], before: _Before) -> tuple[Step, tuple
 
 def _load(spec: str, where: str, code: Mapping[str, str] | None) -> Callable[..., Any]:
     """Import a function; source texts that take the place of modules are executed once, though several threads open."""
+    if not code:
+        return load_object(spec, where)
     with _LOADING:
-        known = (spec, tuple(sorted((code or {}).items())))
+        known = (spec, tuple(sorted(code.items())))
         if known not in _LOADED:
             _LOADED[known] = load_object(spec, where, code)
         return _LOADED[known]

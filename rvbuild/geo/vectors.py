@@ -187,13 +187,26 @@ def _read(
                 passed.append(next((n for n, test in enumerate(tests) if filters.matches(test, record.get)), None))
             shapes = shapes_of(geometries)
     except (*_UNREADABLE, shapely.errors.ShapelyError) as error:
-        raise DataError(f"{path}: cannot be read as a vector file: {error}") from error
+        raise DataError(f"{path}: cannot be read as a vector file: {_no_json(path) or error}") from error
     notes = []
     if names and (absent := _absent(asked, names)):
         notes.append(f"{path}: none of its features has an attribute {absent}")
     if left_out and not numbers:
         notes.append(f"{path}: none of its {left_out} features passes `where`")
     return Features(path, shapes, tuple(values), tuple(numbers), crs, implied, tuple(passed), tuple(notes))
+
+
+def _no_json(path: Path) -> str:
+    """Return where a file that should be JSON is none; empty if it is, or should not be."""
+    if path.suffix.lower() not in (".geojson", ".json") or isinstance(path, Url):
+        return ""
+    try:
+        json.loads(path.read_text(encoding="utf-8-sig"))
+    except json.JSONDecodeError as error:
+        return f"it is not JSON, at line {error.lineno}, column {error.colno}: {error.msg}. Is the file complete?"
+    except (ValueError, OSError, RecursionError) as error:
+        return str(error)
+    return ""
 
 
 def to_pixels(

@@ -12,19 +12,20 @@ import numpy as np
 import torch
 from torch import nn
 
+from rvbuild.cores import cores
 from rvbuild.errors import ModelError, UsageError
 
 THREADS_VARIABLE = "RVBUILD_THREADS"
 
 
 def thread_count() -> int:
-    """Return the number of threads of one computation: `RVBUILD_THREADS`, or else every core.
+    """Return the number of threads of one computation: `RVBUILD_THREADS`, or else every core that this process may use.
 
     It must not depend on how many artifacts are built at once, because sums over threads round differently.
     """
     text = os.environ.get(THREADS_VARIABLE, "").strip()
     if not text:
-        return os.cpu_count() or 1
+        return cores()
     if not text.isdecimal() or int(text) < 1:
         raise UsageError(f"{THREADS_VARIABLE}: expected a whole number of at least 1, found {text!r}")
     return int(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from rvbuild.errors import nearest
 from rvbuild.project.keys import show
 from rvbuild.project.table import Finding, Known, Table, no_effect
 
@@ -33,6 +34,15 @@ MODELS = (
     "ssdlite_mobilenet_v3_large",
 )
 """The models that find boxes; the first is the default."""
+
+_PYRAMID_ARGS = ("anchor_px", "fpn_channels", "norm", "trainable_layers", "detections")
+MODEL_ARGS = {
+    "fasterrcnn": (*_PYRAMID_ARGS, "aspect_ratios", "head_channels", "proposals", "rois"),
+    "retinanet": (*_PYRAMID_ARGS, "aspect_ratios"),
+    "fcos": _PYRAMID_ARGS,
+    "ssdlite": ("detections",),
+}
+"""The keys of `model_args`, by the first word of a model's name."""
 
 AnyTable = TypeVar("AnyTable", bound=Table)
 
@@ -82,6 +92,14 @@ def check_train(table: TrainTable, known: Known) -> Iterator[Finding]:
     for key in ("loss", "loss_args", "class_weights"):
         if table.given(key):
             yield no_effect(key, f"on {TASK}, whose models bring their own losses")
+    model = table.model or MODELS[0]
+    if model not in MODELS:
+        return
+    valid = MODEL_ARGS[model.partition("_")[0]]
+    for key in table.model_args:
+        if key not in valid:
+            hint = nearest(key, valid) or f"; it takes {', '.join(valid)}"
+            yield Finding(("model_args", key), f"{show(model)} has no such argument{hint}", (("model",),))
 
 
 def check_predict(table: PredictTable, known: Known) -> Iterator[Finding]:

@@ -105,7 +105,7 @@ def _href(item: Mapping[str, Any], name: str, where: str) -> str:
     href = assets[name].get("href")
     if not isinstance(href, str) or not href:
         raise StacError(f"item {show(item.get('id', '?'))}: asset {show(name)} has no href")
-    for virtual, scheme in (("/vsicurl/", ""), ("/vsis3/", "s3://")):
+    for virtual, scheme in (("/vsicurl/", ""), ("/vsis3/", "s3://"), ("/vsigs/", "gs://")):
         if href.startswith(virtual):
             href = scheme + href.removeprefix(virtual)
     if is_url(href):

@@ -47,6 +47,7 @@ size_px = 300
 # stride_px = 300                   # default: size_px
 # method = "sliding"                # or "random", with per_scene = 100 and size_limits_px = [200, 400]
 # max_nodata = 1.0                  # drop a chip whose share of pixels without data reaches this
+# store = true                      # false: no pixel is copied, training reads the scenes; the model is the same
 # keep = {{ classes = ["building"], min_px = 1000, otherwise = 0.1 }}    # default: keep all chips
 
 [train]
@@ -113,6 +114,7 @@ labels = {{ vector = "data/{{id}}.geojson", class = "building", background = "ba
 # stride_px = 200                   # less than cell_px overlaps the cells to train on; default: cell_px
 # method = "sliding"                # or "random", with per_scene = 100 and size_limits_px = [150, 250]
 # max_nodata = 1.0                  # drop a chip whose share of pixels without data reaches this
+# store = true                      # false: no pixel is copied, training reads the scenes; the model is the same
 # keep = {{ classes = ["building"], otherwise = 0.1 }}    # default: keep all chips
 
 [train]
@@ -182,6 +184,7 @@ size_px = 300                       # at least twice the size of an object
 # clip = false                      # whether boxes end at the edge of their chip
 # neg_ratio = 1.0                   # chips without a box for each one with; default: all chips
 # max_nodata = 1.0                  # drop a chip whose share of pixels without data reaches this
+# store = true                      # false: no pixel is copied, training reads the scenes; the model is the same
 
 [train]
 model      = "fasterrcnn_resnet50_fpn"  # or with resnet18, or retinanet_…, fcos_…, ssdlite_mobilenet_v3_large

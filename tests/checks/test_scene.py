@@ -153,6 +153,44 @@ def test_labels_drawn_in_qgis_over_an_image_without_a_georeference(tmp_path: Pat
     assert "a world file beside the image" in facts["problems"][0][3]
 
 
+def test_an_image_that_was_cut_short(tmp_path: Path) -> None:
+    image = tmp_path / "a.tif"
+    profile = {"driver": "GTiff", "width": 64, "height": 48, "count": 3, "dtype": "uint8", "crs": "EPSG:32633"}
+    with rasterio.open(image, "w", **profile, transform=NORTH) as file:
+        file.write(np.ones((3, 48, 64), dtype=np.uint8))
+    image.write_bytes(image.read_bytes()[:-500])
+    facts = seen({"image": [image]}, None)
+    assert kinds(facts) == [("error", "image")] and "its last pixel cannot be read" in facts["problems"][0][3]
+
+
+def test_some_values_of_a_label_raster_are_read(tmp_path: Path) -> None:
+    image, labels = write_image(tmp_path / "a.tif"), write_image(tmp_path / "l.tif", count=1)
+    with rasterio.open(labels, "r+") as file:
+        file.write(np.full((1, 48, 64), 9, dtype=np.uint8))
+    for layers in (RASTER, {"kind": "layers", "background": None, "parts": [{"files": 1, **RASTER}]}):
+        facts = seen({"image": [image], "labels": [labels]}, layers)
+        assert kinds(facts) == [("error", "labels")] and "the label value 9" in facts["problems"][0][3]
+
+
+def test_the_key_that_an_image_contradicts_is_named(tmp_path: Path) -> None:
+    image = write_image(tmp_path / "a.tif")
+    for changes, key in (
+        ({"channels": [5]}, ["scene", "channels"]),
+        ({"image": {"nodata": 999}}, ["scene", "image", "nodata"]),
+        ({"image": {"nodata": None, "bbox": {"px": [0, 0, 99, 99]}}}, ["scene", "image", "bbox_px"]),
+    ):
+        ((_, _, _, text, found),) = seen({"image": [image]}, None, **changes)["problems"]
+        assert found == key, text
+
+
+def test_layers_of_labels_are_looked_at_one_by_one(tmp_path: Path) -> None:
+    image, land = write_image(tmp_path / "a.tif"), write_image(tmp_path / "l.tif", count=1)
+    far = write_boxes(tmp_path / "far.geojson", [(500, 500, 600, 600)])
+    how = {"kind": "layers", "background": None, "parts": [{"files": 1, **RASTER}, {"files": 1, **VECTOR}]}
+    facts = seen({"image": [image], "labels": [land, far]}, how)
+    assert kinds(facts) == [("warning", "labels")] and "no label lies on the image" in facts["problems"][0][3]
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     data=st.binary(max_size=60),

@@ -19,6 +19,8 @@ import pytest
 import rasterio
 from rasterio.transform import from_origin
 
+from rvbuild.usercode import forget_modules
+
 #: Model and settings that train in a second.
 PROJECT = """\
 [project]
@@ -101,9 +103,7 @@ class Space:
         finally:
             os.chdir(before)
             # A worker would know nothing of another workspace.
-            for name, module in list(sys.modules.items()):
-                if (getattr(module, "__file__", None) or "").startswith(str(self.root)):
-                    del sys.modules[name]
+            forget_modules(self.root)
         return Result(status, out.getvalue(), err.getvalue())
 
     def process(self, *words: str) -> Result:

@@ -94,14 +94,14 @@ def test_a_deep_check_finds_every_value_that_is_no_class(space: Space, inline: N
             profile = {**image.profile, "count": 1}
         ids = np.zeros((1, 64, 64), dtype=np.uint8)
         if scene == "b":
-            ids[0, 10:12, 10:13], ids[0, 40, 40] = 7, 9
+            ids[0, 10:12, 10:13], ids[0, 5, 40] = 7, 9
         with rasterio.open(space.root / f"data/{scene}_label.tif", "w", **profile) as file:
             file.write(ids)
     space.edit(
         '{ vector = "data/{id}.geojson", class = "building", background = "ground" }',
         '{ raster = "data/{id}_label.tif" }',
     )
-    assert space.rvbuild("check").status == 0  # pixels are not read
+    assert space.rvbuild("check").status == 0  # these pixels are not read
     result = space.rvbuild("check", "--deep")
     assert result.status == 2
     assert "scene b: data/b_label.tif: values that stand for no class: 7 (6 pixels), 9 (1 pixels)" in result.err

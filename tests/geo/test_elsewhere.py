@@ -61,6 +61,27 @@ def test_a_bucket(tmp_path: Path, write_raster: Write, server: RangeServer, monk
     np.testing.assert_array_equal(found, image[:, :10, :10])
 
 
+def test_a_bucket_of_google(
+    tmp_path: Path,
+    write_raster: Write,
+    write_geojson: Callable[..., Path],
+    square: Any,
+    server: RangeServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CPL_GS_ENDPOINT", f"{server.url}/")
+    monkeypatch.setenv("GS_NO_SIGN_REQUEST", "YES")
+    (tmp_path / "bucket").mkdir()
+    for seed in (0, 1):  # an earlier opening is not remembered
+        image = write(tmp_path / "bucket" / "a.tif", write_raster, seed)
+        with open_image([Url("gs://bucket/a.tif")]) as source:
+            found, _ = source.read(Window(0, 0, 10, 10))
+        np.testing.assert_array_equal(found, image[:, :10, :10])
+    write_geojson(tmp_path / "bucket" / "a.geojson", [(square(0, 0, 1, 1), {"label": "x"})])
+    features = read_features(Url("gs://bucket/a.geojson"), attributes=["label"])
+    assert features.attributes[0]["label"] == "x"
+
+
 def test_what_is_not_there_is_said(server: RangeServer) -> None:
     with pytest.raises(DataError, match=r"http://127\.0\.0\.1:\d+/a\.tif: cannot be opened as a raster: .*404"):
         open_image([Url(f"{server.url}/a.tif")])

@@ -13,10 +13,11 @@ import rvbuild
 from rvbuild.geo.environment import not_georeferenced_is_fine
 
 SCRIPT = """
+    import os
     import sys
     from pathlib import Path
-    from rvbuild.geo.environment import set_environment
-    set_environment()
+    from rvbuild.geo.environment import DETERMINISTIC_ENVIRONMENT
+    os.environ.update(DETERMINISTIC_ENVIRONMENT)
     import fiona
     schema = {"geometry": "Point", "properties": {"class_id": "int32"}}
     with fiona.open(sys.argv[1], "w", driver="GPKG", layer="trees", schema=schema, crs="EPSG:32633") as file:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from affine import Affine
 from rasterio.crs import CRS
 
@@ -24,25 +23,19 @@ def test_the_corner_of_the_first_pixel_lies_at_the_origin() -> None:
     assert grid.window == Window(0, 0, 10, 20)
 
 
-def test_same_as_forgives_rounded_numbers_and_nothing_more() -> None:
-    grid = Grid(1000, 1000, Affine(0.05, 0, 366000, 0, -0.05, 5810000), CRS.from_epsg(32633))
+def test_a_place_forgives_rounded_numbers_and_nothing_more() -> None:
+    def grid(x: float, pixel: float = 0.05) -> Grid:
+        return Grid(1000, 1000, Affine(pixel, 0, 366000 + x, 0, -0.05, 5810000), CRS.from_epsg(32633))
 
-    def moved(x: float, height: int = 1000, crs: int | None = 32633) -> Grid:
-        transform = Affine(0.05, 0, 366000 + x, 0, -0.05, 5810000)
-        return Grid(height, 1000, transform, crs and CRS.from_epsg(crs))
-
-    assert grid.same_as(moved(0.004))
-    assert not grid.same_as(moved(0.05))
-    assert not grid.same_as(moved(0, height=999))
-    assert not grid.same_as(moved(0, crs=32632))
-    assert not grid.same_as(moved(0, crs=None))
-    assert grid.offset_px(moved(0.05)) == pytest.approx(1, abs=1e-6)
+    assert grid(0).place_of(grid(0.004)) == Window(0, 0, 1000, 1000)
+    assert grid(0).place_of(grid(0.05)) == Window(0, 1, 1000, 1000)
+    assert grid(0).place_of(grid(0.02)) is None
+    assert grid(0).place_of(grid(0, pixel=0.0501)) is None
 
 
-def test_a_rotated_grid_is_not_the_same() -> None:
+def test_a_rotated_grid_has_no_place() -> None:
     one = Grid(100, 100, Affine(0.05, 0, 0, 0, -0.05, 0), None)
-    other = Grid(100, 100, Affine(0.05, 0.001, 0, 0.001, -0.05, 0), None)
-    assert not one.same_as(other)
+    assert one.place_of(Grid(100, 100, Affine(0.05, 0.001, 0, 0.001, -0.05, 0), None)) is None
 
 
 def test_crs_are_the_same_by_code_too() -> None:

@@ -294,7 +294,8 @@ def test_a_mosaic_equals_one_big_image(
                 paths.append(write_raster(Path(folder, f"{i}_{j}.tif"), part, transform=place, nodata=9, **UTM))
         big = write_raster(Path(folder, "big.tif"), image, transform=NORTH_UP, nodata=9, **UTM)
         with open_image([paths[index] for index in order]) as mosaic, open_image([big]) as one:
-            assert mosaic.grid.same_as(one.grid, 1e-6)
+            assert mosaic.grid.place_of(one.grid, 1e-6) == one.grid.window == mosaic.grid.window
+            assert mosaic.grid.crs == one.grid.crs
             for window in (Window(row, col, size, size), one.grid.window):
                 for found, expected in zip(mosaic.read(window), one.read(window), strict=True):
                     np.testing.assert_array_equal(found, expected)
@@ -441,3 +442,15 @@ def test_jpeg_2000_and_virtual_rasters_are_read(tmp_path: Path, write_raster: Wr
             assert source.grid.transform == NORTH_UP
         np.testing.assert_array_equal(pixels, image[:, 10:26, 20:36])
         assert valid.all()
+
+
+def test_a_driver_that_gdal_lacks_is_named(tmp_path: Path) -> None:
+    with rasterio.Env() as environment:
+        if "ECW" in environment.drivers():
+            pytest.skip("this GDAL has the driver")
+    (tmp_path / "a.ecw").write_bytes(b"ecw")
+    with pytest.raises(DataError, match=r"a\.ecw: needs GDAL's driver ECW, .*`gdal_translate -of COG a\.ecw a\.tif`"):
+        open_image([tmp_path / "a.ecw"])
+    (tmp_path / "a.jp2").write_bytes(b"jp2")
+    with pytest.raises(DataError, match=r"a\.jp2: cannot be opened as a raster"):
+        open_image([tmp_path / "a.jp2"])

@@ -64,7 +64,7 @@ def test_assets_are_those_with_data_or_else_rasters() -> None:
         (text({"type": "FeatureCollection", "features": []}), "is an item collection without items"),
         (text({"type": "FeatureCollection", "features": [3]}), "is no STAC item"),
         (text(item(red={"title": "x"})), 'asset "red" has no href'),
-        (text(item(red="gs://bucket/a.tif")), 'asset "red" lies where nothing can be read: "gs://bucket/a.tif"'),
+        (text(item(red="az://bucket/a.tif")), 'asset "red" lies where nothing can be read: "az://bucket/a.tif"'),
         (text(item(rad="a.tif")), 'item "s2" has no asset "red"; did you mean "rad"?'),
         (text(item(red="a.tif"), item("s3", nir="b.tif")), 'item "s3" has no asset "red"; its assets are nir'),
     ],

@@ -57,6 +57,7 @@ def targets(model: Any) -> list[dict[str, torch.Tensor]]:
 def test_the_names_are_those_of_projects() -> None:
     assert models.names(TASK) == boxes.MODELS
     assert family.WINDOW_IOU == boxes.MOST_MERGE
+    assert boxes.MODEL_ARGS == family._ARGS
 
 
 @pytest.mark.parametrize("name", family.NAMES)

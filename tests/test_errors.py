@@ -1,0 +1,32 @@
+"""Errors: those for users cross from a worker by their message alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+import rvbuild.errors
+from rvbuild.build.worker import Failed
+from rvbuild.build.workers import _error
+from rvbuild.errors import ProjectError, RvbuildError
+
+
+def kinds(kind: type[RvbuildError] = RvbuildError) -> Iterator[type[RvbuildError]]:
+    yield kind
+    for one in kind.__subclasses__():
+        yield from kinds(one)
+
+
+STAGES = [
+    one
+    for one in kinds()
+    # Project files are read by the main process alone.
+    if one.__module__ == rvbuild.errors.__name__ and not issubclass(one, ProjectError)
+]
+
+
+@pytest.mark.parametrize("kind", STAGES)
+def test_an_error_of_a_worker_arrives_as_it_was(kind: type[RvbuildError]) -> None:
+    error = _error(Failed(f"{kind.__module__}:{kind.__qualname__}", "what happened", ""))
+    assert type(error) is kind and str(error) == "what happened"
