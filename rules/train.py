@@ -51,7 +51,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     chips: list[Source | Product] = []
     pixels: dict[str, dict[str, Any]] = {}
     for scene in scenes:
-        if scene.labels is None:
+        if scene.labels is None or (scene.split == "validation" and not project.train.validation):
             continue
         part, made = f"{scene.split}/{scene.id}", name("chip", project.name, scene.id)
         if stores_images(project, scene):
@@ -61,7 +61,8 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         chips.append(replace(image(project, scene), role=f"pixels/{part}", in_key=False))
         pixels[part] = {"image": image_settings(project, scene), "channels": scene.channels}
     if project.train.chips is not None:
-        chips += own_chips.products(project, *KEYED, beside=IMAGES)
+        own = own_chips.products(project, *KEYED, beside=IMAGES)
+        chips += [one for one in own if project.train.validation or one.role.startswith("chips/train/")]
     if pixels:
         hints["pixels"] = pixels
     yield Artifact(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.abc
+import os
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -58,16 +59,17 @@ def load_object(spec: str, where: str, code: Mapping[str, str] | None = None) ->
 
 def forget_modules(folder: Path) -> None:
     """Let the modules of a workspace be imported anew, because their files may have changed."""
-    for name in [name for name, module in sys.modules.items() if _lies_in(module, folder)]:
+    inside, environment = f"{folder}{os.sep}", f"{sys.prefix}{os.sep}"
+    own = []
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        # A package can have no file of its own. As text: there are thousands of modules.
+        places = [file] if file else list(getattr(module, "__path__", ()))
+        if any(place.startswith(inside) and not place.startswith(environment) for place in places):
+            own.append(name)
+    for name in own:  # when all are known: the path of a package is that of the one around it
         del sys.modules[name]
     importlib.invalidate_caches()
-
-
-def _lies_in(module: types.ModuleType, folder: Path) -> bool:
-    """Tell whether a module is of a folder, and not of an environment in it; a package can have no file of its own."""
-    file = getattr(module, "__file__", None)
-    places = [file] if file else list(getattr(module, "__path__", ()))
-    return any(Path(place).is_relative_to(folder) and not Path(place).is_relative_to(sys.prefix) for place in places)
 
 
 def sources(module_name: str, files: Iterable[Path]) -> dict[str, str] | None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 
+# Threads of torch that wait for each other sleep, as in worker processes: cores are shared with those.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(

@@ -31,7 +31,19 @@ MAY_IMPORT = {
     "samples": {"samples", "geo"},
     "__main__": {"cli"},
 }
-LEAVES = {"cores", "errors", "expressions", "fetch", "filters", "progress", "shares", "types", "urls", "usercode"}
+LEAVES = {
+    "areas",
+    "cores",
+    "errors",
+    "expressions",
+    "fetch",
+    "filters",
+    "progress",
+    "shares",
+    "types",
+    "urls",
+    "usercode",
+}
 LEAVES |= {"workspaces", "zipped"}
 
 # Modules of the parts below that planning uses: they import nothing heavy, which the tests of `loaded` hold them to.

@@ -52,6 +52,11 @@ def test_every_test_named_in_the_comparison_exists():
     assert all("`tests/" in row or "`benchmarks/" in row for row in rows), "every row names its proof"
 
 
+def test_the_readme_names_every_page():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert all(f"](docs/{page.name})" in text for page in (ROOT / "docs").glob("*.md"))
+
+
 def test_the_readme_names_every_command():
     named = set(re.findall(r"^rvbuild ([a-z|]+)", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE))
     assert {word for words in named for word in words.split("|")} == set(app.commands)

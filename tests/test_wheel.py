@@ -3,9 +3,9 @@
 import os
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
+import click
 import pytest
 
 import rvbuild
@@ -48,7 +48,8 @@ def test_the_whole_package_is_in_the_wheel(target):
 
 def test_the_installed_command_works_in_an_empty_directory(target, tmp_path):
     # -S: without site-packages' .pth files, one of which leads back into the checkout.
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(target), sysconfig.get_path("purelib")])}
+    packages = str(Path(click.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(target), packages])}
     environment.pop("VIRTUAL_ENV", None)
 
     def rvbuild_command(*arguments):
@@ -59,3 +60,5 @@ def test_the_installed_command_works_in_an_empty_directory(target, tmp_path):
     assert Path(where.strip()).is_relative_to(target)
     assert rvbuild.__version__ in rvbuild_command("--version")
     rvbuild_command("status")
+    rvbuild_command("new", "parcels")
+    assert "14 missing" in rvbuild_command("status", "projects/parcels.toml"), "by the rules inside the wheel"

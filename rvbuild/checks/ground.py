@@ -75,7 +75,8 @@ def ground_of(grid: Grid, aoi: Aoi | None, files: Sequence[Path], reach_px: floa
         if space == "degrees" and np.ptp(x) > 180:
             x = np.where(x < 0, x + 360, x)
     placed = shapely.set_coordinates(shape, np.stack([x, y], axis=1))
-    return {"space": space, "shape": shapely.to_wkb(placed, hex=True)} if np.isfinite([x, y]).all() else None
+    area = shapely.area(placed)
+    return {"space": space, "shape": shapely.to_wkb(placed, hex=True)} if 0 < area < np.inf else None
 
 
 def shared(scenes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

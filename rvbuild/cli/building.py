@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import click
@@ -268,7 +269,7 @@ def predict_bundle(words: Sequence[str], into: Path | None, allow_code: bool, ve
     gc.enable()  # a stage may run here; see `main`
     bundle, images = Path(words[0]), [Url(w) if is_url(w) else Path(w).absolute() for w in words[1:]]
     if not images:
-        raise UsageError(f"predict {bundle}: no image given; use `rvbuild predict {bundle} IMAGE… -o DIR`")
+        raise UsageError(f"predict {bundle}: no image given; use `rvbuild predict {quote(str(bundle))} IMAGE… -o DIR`")
     if into is None:
         raise UsageError(f"predict {bundle}: say where the predictions go, with -o DIR")
     missing = [str(p) for p in [bundle, *images] if not isinstance(p, Url) and not p.exists()]

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from rvbuild.areas import area_text
 from rvbuild.build import engine
 from rvbuild.build.artifact import Artifact
 from rvbuild.build.execute import Builder, Did, Outcome
@@ -80,7 +81,7 @@ def _table(found: dict[str, Any]) -> list[str]:
     """Return a table of scenes, and one of classes by split."""
     if not found["scenes"]:
         return ["no scenes"]
-    rows = [("scene", "split", "size", "bands", "pixel", "CRS", found["unit"])]
+    rows = [("scene", "split", "size", "bands", "pixel", "CRS", "area", found["unit"])]
     for scene in found["scenes"]:
         image = scene["image"]
         labelled = "no labels" if "counts" not in scene else f"{_labelled(found, scene['counts']):,}"
@@ -92,6 +93,7 @@ def _table(found: dict[str, Any]) -> list[str]:
                 f"{image['bands']} {image['dtype']}",
                 f"{image['res_m']:.3g} m" if image["res_m"] else "",
                 image["crs"] or "",
+                area_text(scene["area_m2"]) or f"{scene['pixels']:,} px",
                 labelled,
             )
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 
 import click
 
@@ -32,5 +33,6 @@ def new(name: str, task: str) -> int:
         raise UsageError(f"{error.filename} is there already; choose another name, or remove it first") from None
     except OSError as error:
         raise RvbuildError(f"{path}: cannot be written: {error.strerror or error}") from None
-    click.echo(f"{path}: written; set the paths of your imagery and labels in it, then `rvbuild check {path}`")
+    then = f"rvbuild check {quote(str(path))}"
+    click.echo(f"{path}: written; set the paths of your imagery and labels in it, then `{then}`")
     return 0

@@ -63,8 +63,8 @@ def describe(image: SceneImage) -> dict[str, Any]:
     a, b, _, d, e, _ = grid.transform[:6]
     side = math.sqrt(abs(a * e - b * d))
     res_m: float | None = None
-    if grid.crs is None:
-        pass
+    if grid.crs is None or not (grid.crs.is_geographic or grid.crs.is_projected):
+        pass  # what a unit is, a local CRS need not say
     elif grid.crs.is_geographic:
         _, south, _, north = grid.bounds(grid.window)
         res_m = side * METRES_PER_DEGREE * math.sqrt(max(0.0, math.cos(math.radians((south + north) / 2))))

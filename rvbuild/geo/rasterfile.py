@@ -145,13 +145,20 @@ def grid_of(path: Path, dataset: Any) -> Grid:
     Raises
     ------
     DataError
-        The file is placed by ground control points only, so that no affine transform describes it.
+        The file is placed by ground control points only, so that no affine transform describes it, or its transform
+        gives pixels no area.
     """
     transform = dataset.transform
     if transform.is_identity and dataset.gcps[0]:
         raise DataError(
             f"{path}: is georeferenced by ground control points only; expected an affine transform. "
             "Warp it first, for example with `gdalwarp`"
+        )
+    a, b, c, d, e, f = transform[:6]
+    if not all(map(math.isfinite, (a, b, c, d, e, f))) or a * e - b * d == 0:
+        raise DataError(
+            f"{path}: its transform ({', '.join(f'{value:g}' for value in (a, b, c, d, e, f))}) gives pixels no area "
+            "on the map. Write the right one, for example with `gdal_edit.py -a_ullr`"
         )
     return Grid(dataset.height, dataset.width, transform, dataset.crs)
 
@@ -183,9 +190,12 @@ def select_bands(path: Path, dataset: Any, channels: Sequence[int] | None, nodat
     if len(set(dtypes.values())) > 1:
         found = ", ".join(f"band {index - 1} is {dtype}" for index, dtype in dtypes.items())
         raise DataError(f"{path}: expected bands of one dtype, found: {found}. Select bands with `channels`")
+    if dtypes[indexes[0]].startswith("complex"):  # numpy knows some of them, GDAL has more
+        raise DataError(
+            f"{path}: expected integer or real pixels, found {dtypes[indexes[0]]}. Write their magnitude, for example "
+            "with `gdal_translate -ot Float32` or `gdal_calc.py`"
+        )
     dtype = np.dtype(dtypes[indexes[0]])
-    if dtype.kind not in "iuf":
-        raise DataError(f"{path}: expected integer or real pixels, found {dtype}")
     unused_alphas = [index for index in alphas if index not in indexes]
     flags = [dataset.mask_flag_enums[index - 1] for index in indexes]
     own_masks = [not enums or (MaskFlags.per_dataset in enums and MaskFlags.alpha not in enums) for enums in flags]
@@ -216,9 +226,11 @@ def read_bands(path: Path, dataset: Any, bands: Bands, window: Window) -> tuple[
         if bands.masked:
             valid = _merge(valid, dataset.read_masks(list(bands.indexes), window=where) != 0)
     except rasterio.errors.RasterioIOError as error:
+        # Rasterio's own text only points to GDAL's.
+        said = str(error.__cause__ or error).rstrip(".")
         raise DataError(
             f"{path}: cannot read rows {window.row} to {window.row_stop - 1}, columns {window.col} to "
-            f"{window.col_stop - 1}: {error}. Is the file complete?"
+            f"{window.col_stop - 1}: {said}. Is the file complete?"
         ) from error
     if bands.dtype.kind == "f":
         valid = _merge(valid, np.isfinite(image))

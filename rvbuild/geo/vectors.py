@@ -386,6 +386,11 @@ def _moved(path: Path, crs: CRS | None, x: Floats, y: Floats, shift_m: Sequence[
         )
     if crs.is_geographic:
         return x + east / (METRES_PER_DEGREE * np.cos(np.radians(y))), y + north / METRES_PER_DEGREE
+    if not crs.is_projected:
+        raise DataError(
+            f"{path}: cannot be moved by `shift_m`, because {crs_name(crs)}, the CRS of the image, has no known unit. "
+            "Use `shift_px` in `labels`"
+        )
     metres = crs.linear_units_factor[1]
     return x + east / metres, y + north / metres
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -71,8 +72,8 @@ class SceneImages:
         raise DataError(
             f"{files}: the pixels at row {window.row}, column {window.col} ({window.width} x {window.height} px) are "
             f"not those that scene {scene} had when its chips were cut. If the image was edited meanwhile, run again. "
-            f"If another GDAL decodes it here, `rvbuild chip --scene {scene} --always-make` cuts its chips again. A "
-            "function of yours that transforms pixels must give the same for the same"
+            f"If another GDAL decodes it here, `rvbuild chip --scene {quote(scene)} --always-make` cuts its chips "
+            "again. A function of yours that transforms pixels must give the same for the same"
         )
 
     def close(self) -> None:

@@ -197,6 +197,11 @@ class TrainTable(Table):
         "chip_classification, accuracy or mean_f1; for object_detection, mean_ap50 or mean_ap. Default: the first of "
         "them.",
     )
+    validation: bool = Field(
+        True,
+        description="Whether each epoch is scored on the validation chips; false: an edit of their labels never trains "
+        "again.",
+    )
     patience: int = Field(
         0,
         ge=0,
@@ -282,6 +287,13 @@ class TrainTable(Table):
                 yield Finding(
                     ("patience",), "early stopping needs validation scenes to watch; add some, or set patience = 0"
                 )
+        elif not self.validation:
+            for key in ("select", "patience"):
+                if self.given(key) and getattr(self, key) not in ("last", 0):
+                    message = (
+                        f"{show(getattr(self, key))} looks at the scores of epochs, and validation = false scores none"
+                    )
+                    yield Finding((key,), message, (("validation",),))
         if self.given("select_metric") and self.select == "last" and not self.patience:
             yield no_effect("select_metric", 'with select = "last" and patience = 0', "select", "patience")
         if self.patience >= self.epochs:
@@ -322,6 +334,7 @@ class TrainTable(Table):
             del settings["sampling"]
         if self.max_chips is None:
             del settings["max_chips"]
+        del settings["validation"]  # the chips are an input
         return settings
 
 

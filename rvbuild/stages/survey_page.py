@@ -10,6 +10,7 @@ from typing import Any
 import jinja2
 
 from rvbuild import tasks
+from rvbuild.areas import area_text
 from rvbuild.progress import Progress
 from rvbuild.stages.report import embedded
 
@@ -38,6 +39,8 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
         {"scene": scene, "split": split, **json.loads(files[scene][".json"].read_text(encoding="utf-8"))}
         for scene, split in settings["scenes"]
     ]
+    for scene in scenes:
+        scene["area_m2"] = area_m2(scene)
     found = {
         "task": settings["task"],
         "unit": tasks.get(settings["task"]).COUNTED,
@@ -65,7 +68,7 @@ def _splits(scenes: Sequence[Mapping[str, Any]], n_classes: int) -> list[dict[st
         if not members:
             continue
         counts = [scene["counts"] for scene in members if "counts" in scene]
-        areas = [area_m2(scene) for scene in members]
+        areas = [scene["area_m2"] for scene in members]
         found.append(
             {
                 "split": split,
@@ -83,14 +86,3 @@ def area_m2(scene: Mapping[str, Any]) -> float | None:
     """Return the area of a scene that counts, in square metres; None if the size of a pixel is not known."""
     res = scene["image"]["res_m"]
     return None if res is None else scene["pixels"] * res**2
-
-
-def area_text(area: float | None) -> str:
-    """Return an area for people.
-
-    >>> area_text(2_500_000.0), area_text(40_000.0), area_text(None)
-    ('2.5 km²', '4 ha', '')
-    """
-    if area is None:
-        return ""
-    return f"{area / 1e6:.3g} km²" if area >= 1e6 else f"{area / 1e4:.3g} ha"

@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from rvbuild.checks.scene import look
 from rvbuild.geo.environment import not_georeferenced_is_fine
@@ -33,7 +31,6 @@ CHIP = {
 }
 VECTOR = {"kind": "vector", "layer": None, "class": "house", "background": "ground", "buffer_px": {}}
 RASTER = {"kind": "raster", "encoding": "id", "map": None, "other": "error", "nodata": None, "resample": "error"}
-NUMBERS = [0, 1, -1, 0.5, 1e-9, 1e300, -1e18, float("nan"), 500000, 5800000]
 NORTH = Affine(0.5, 0, 500000, 0, -0.5, 5800000)
 
 
@@ -189,62 +186,6 @@ def test_layers_of_labels_are_looked_at_one_by_one(tmp_path: Path) -> None:
     how = {"kind": "layers", "background": None, "parts": [{"files": 1, **RASTER}, {"files": 1, **VECTOR}]}
     facts = seen({"image": [image], "labels": [land, far]}, how)
     assert kinds(facts) == [("warning", "labels")] and "no label lies on the image" in facts["problems"][0][3]
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
-    data=st.binary(max_size=60),
-    size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
-    bands=st.integers(1, 5),
-    dtype=st.sampled_from(["uint8", "int16", "uint16", "float32", "float64", "complex64"]),
-    crs=st.sampled_from([None, "EPSG:32633", "EPSG:4326"]),
-    values=st.lists(st.sampled_from(NUMBERS), min_size=6, max_size=6),
-    points=st.lists(st.tuples(st.floats(), st.floats()), max_size=5),
-    kind=st.sampled_from(["Point", "LineString", "Polygon", "Nonsense"]),
-    garbled=st.sampled_from(["", "image", "labels", "aoi"]),
-    task=st.sampled_from(["semantic_segmentation", "chip_classification"]),
-    encoding=st.sampled_from(["vector", "id", "rgb"]),
-)  # fmt: skip
-def test_nothing_crashes_it(
-    tmp_path_factory: pytest.TempPathFactory,
-    data: bytes,
-    size: tuple[int, int],
-    bands: int,
-    dtype: str,
-    crs: str | None,
-    values: list[float],
-    points: list[tuple[float, float]],
-    kind: str,
-    garbled: str,
-    task: str,
-    encoding: str,
-) -> None:
-    folder = tmp_path_factory.mktemp("random")
-    image = folder / "a.tif"
-    try:
-        write_image(image, width=size[0], height=size[1], count=bands, dtype=dtype, crs=crs, transform=Affine(*values))
-    except Exception:
-        image.write_bytes(data)
-    shape: Any = points[0] if kind == "Point" and points else [points] if kind == "Polygon" else points
-    content = {"type": "Feature", "properties": {}, "geometry": {"type": kind, "coordinates": shape}}
-    vector = folder / "a.geojson"
-    vector.write_text(json.dumps({"type": "FeatureCollection", "features": [content]}))
-    labels = vector if encoding == "vector" else image
-    inputs = {"image": [image], "labels": [labels], "aoi": [vector]}
-    if garbled:
-        broken = folder / f"broken{inputs[garbled][0].suffix}"
-        broken.write_bytes(data)
-        inputs[garbled] = [broken]
-    how: dict[str, Any] = (
-        {**VECTOR, "buffer_px": {"Point": 2}} if encoding == "vector" else {**RASTER, "encoding": encoding}
-    )
-    if task == "chip_classification":
-        how["cells"] = {"cell_px": 16, "cells": "grid", "rule": "area"}
-    with np.errstate(all="ignore"):
-        facts = seen(inputs, how, task=task)
-    json.dumps(facts)
-    assert all(level in ("error", "warning") and text for level, _, _, text, _ in facts["problems"])
-    assert "image" in facts or ("error", "image") in kinds(facts)
 
 
 def test_windows_of_unequal_strides_and_padding_are_counted(tmp_path: Path) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,38 +22,7 @@ from rasterio.transform import from_origin
 
 from rvbuild.usercode import forget_modules
 
-#: Model and settings that train in a second.
-PROJECT = """\
-[project]
-task = "semantic_segmentation"
-
-[classes]
-building = "#ff0000"
-ground = "#00ff00"
-
-[scenes]
-train = ["a", "b"]
-validation = ["c"]
-
-[scene]
-image = "data/{id}.tif"
-labels = { vector = "data/{id}.geojson", class = "building", background = "ground" }
-
-[chip]
-size_px = 32
-stride_px = 24
-
-[train]
-model = "unet"
-model_args = { width = 2, depth = 1 }
-pretrained = false
-epochs = 2
-batch_size = 4
-lr = 1e-2
-
-[predict]
-stride_px = 16
-"""
+from .projects import write_project
 
 
 @dataclass
@@ -122,6 +92,10 @@ class Space:
         assert old in text
         self.project.write_text(text.replace(old, new))
 
+    def read(self, path: str) -> Any:
+        """Return the content of a JSON file that the project shows."""
+        return json.loads((self.root / "cache/p" / path).read_text())
+
     def shown(self, project: str = "p") -> dict[str, bytes]:
         base = self.root / "cache" / project
         return {str(p.relative_to(base)): p.read_bytes() for p in sorted(base.rglob("*")) if p.is_file()}
@@ -180,7 +154,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("template")
     (root / "data").mkdir()
     (root / "projects").mkdir()
-    (root / "projects" / "p.toml").write_text(PROJECT)
+    write_project(root, "segmentation")
     for i, (name, boxes) in enumerate(BOXES.items()):
         write_image(root / "data" / f"{name}.tif", boxes, seed=i)
         write_labels(root / "data" / f"{name}.geojson", boxes)
@@ -195,20 +169,46 @@ def space(template: Path, tmp_path: Path) -> Space:
 
 
 @pytest.fixture(scope="session")
-def built_template(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("built") / "ws"
-    shutil.copytree(template, root)
-    result = Space(root).rvbuild("build")
-    assert result.status == 0, result.out + result.err
-    return root
+def built_templates(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return what gives a workspace in which the project of a task was built."""
+
+    @functools.cache
+    def build(task: str) -> Path:
+        root = tmp_path_factory.mktemp(task) / "ws"
+        shutil.copytree(template, root)
+        write_project(root, task)
+        result = Space(root).rvbuild("build")
+        assert result.status == 0, result.out + result.err
+        return root
+
+    return build
 
 
 @pytest.fixture
-def built(built_template: Path, tmp_path: Path) -> Iterator[Space]:
-    """A workspace in which everything was built: copied, so that its outputs are restored or found fresh."""
-    root = tmp_path / "ws"
-    shutil.copytree(built_template, root)
-    space = Space(root)
-    result = space.rvbuild("build", "-q")
-    assert result.status == 0, result.out + result.err
-    yield space
+def built_of(built_templates: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Space]:
+    """Return what gives a workspace of a task in which everything was built, or found fresh."""
+
+    def copy(task: str) -> Space:
+        root = tmp_path / "ws"
+        shutil.copytree(built_templates(task), root)
+        space = Space(root)
+        result = space.rvbuild("build", "-q")
+        assert result.status == 0, result.out + result.err
+        return space
+
+    return copy
+
+
+@pytest.fixture
+def built(built_of: Callable[[str], Space]) -> Space:
+    return built_of("segmentation")
+
+
+@pytest.fixture
+def cells(built_of: Callable[[str], Space]) -> Space:
+    return built_of("cells")
+
+
+@pytest.fixture
+def boxes(built_of: Callable[[str], Space]) -> Space:
+    return built_of("boxes")

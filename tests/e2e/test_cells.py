@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,36 +12,7 @@ import rasterio
 from rasterio.warp import transform_geom
 
 from .conftest import Space, write_image, write_labels
-
-#: Odd cells, on scenes of 64 px: the last ones overhang.
-PROJECT = """\
-[project]
-task = "chip_classification"
-
-[classes]
-building = "#ff0000"
-ground = "#00ff00"
-
-[scenes]
-train = ["a", "b"]
-validation = ["c"]
-test = ["t"]
-
-[scene]
-image = "data/{id}.tif"
-labels = { vector = "data/{id}.geojson", class = "building", background = "ground", cell_px = 15 }
-
-[scenes.by_id.t]
-image = "data/c.tif"
-labels = false
-
-[train]
-model = "cnn"
-model_args = { width = 4, depth = 2 }
-epochs = 2
-batch_size = 4
-lr = 1e-2
-"""
+from .projects import CELLS, write_project
 
 ALL = {
     *("analyze:a", "analyze:b", "analyze", "chip:a", "chip:b", "chip:c", "train"),
@@ -51,35 +21,10 @@ ALL = {
 }
 
 
-@pytest.fixture(scope="session")
-def cells_template(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("cells") / "ws"
-    shutil.copytree(template, root)
-    (root / "projects/p.toml").write_text(PROJECT)
-    result = Space(root).rvbuild("build")
-    assert result.status == 0, result.out + result.err
-    return root
-
-
 @pytest.fixture
-def cells(cells_template: Path, tmp_path: Path) -> Iterator[Space]:
-    root = tmp_path / "ws"
-    shutil.copytree(cells_template, root)
-    space = Space(root)
-    assert space.rvbuild("build", "-q").status == 0
-    yield space
-
-
-@pytest.fixture
-def fresh(template: Path, tmp_path: Path) -> Space:
-    root = tmp_path / "ws"
-    shutil.copytree(template, root)
-    (root / "projects/p.toml").write_text(PROJECT)
-    return Space(root)
-
-
-def read_json(space: Space, path: str) -> dict:
-    return json.loads((space.root / "cache/p" / path).read_text())
+def fresh(space: Space) -> Space:
+    write_project(space.root, "cells")
+    return space
 
 
 def test_everything_is_built_with_an_unlabelled_test_scene(cells: Space) -> None:
@@ -87,11 +32,11 @@ def test_everything_is_built_with_an_unlabelled_test_scene(cells: Space) -> None
     assert cells.rvbuild("build").out.startswith("nothing to do: 17 artifacts are fresh\n")
     shown = {path.split("/")[-1] for path in cells.shown() if path.startswith("predict/t/")}
     assert shown == {"cells.geojson", "cells.json", "cells.qml", "labels.qml", "labels.tif"}
-    evaluation = read_json(cells, "eval/eval.json")
+    evaluation = cells.read("eval/eval.json")
     assert set(evaluation["per_scene"]) == {"c"}
     assert evaluation["summary"]["overall"]["labelled_cells"] == 25
     assert evaluation["summary"]["overall"]["not_predicted_cells"] == 0
-    index = read_json(cells, "chip/a/index.json")
+    index = cells.read("chip/a/index.json")
     assert index["count"] == 25 and index["size_px"] == 15
     assert sum(index["class_counts"]) == 25 and index["class_counts"][2] == 0
     assert (cells.root / "cache/p/chip/a/contact.png").exists()
@@ -125,33 +70,12 @@ def test_predicted_cells_are_labels_that_agree_with_them(cells: Space) -> None:
     )
     result = cells.rvbuild("eval", "--json")
     assert result.status == 0, result.out + result.err
-    summary = read_json(cells, "eval/eval.json")["summary"]["overall"]
+    summary = cells.read("eval/eval.json")["summary"]["overall"]
     assert (summary["labelled_cells"], summary["accuracy"]) == (25, 1)
 
 
-def test_a_label_edit_in_a_training_scene_rechips_it_alone_then_trains(cells: Space) -> None:
-    write_labels(cells.root / "data/a.geojson", [(0, 0, 64, 64)])
-    result = cells.rvbuild("build", "--json")
-    assert result.did("built") >= {"chip:a", "train"}
-    assert {"chip:b", "chip:c", "analyze"} <= result.did("fresh")
-
-
-def test_a_label_edit_that_changes_no_cell_ends_there(cells: Space) -> None:
-    write_labels(cells.root / "data/a.geojson", [(5, 5, 25.5, 20), (35, 30, 60, 55)])
-    result = cells.rvbuild("build", "--json")
-    assert result.did("built") == {"chip:a"}
-    assert result.did("fresh") == ALL - {"chip:a"}
-
-
-def test_labels_of_a_validation_scene_are_evaluated_again(cells: Space) -> None:
-    write_labels(cells.root / "data/c.geojson", [(0, 0, 64, 40)])
-    result = cells.rvbuild("eval", "--json")
-    assert {"chip:c", "eval:c", "eval"} <= result.did("built")
-    assert "infer:c" in result.did("fresh")
-
-
 def test_predict_settings_never_retrain(cells: Space) -> None:
-    cells.project.write_text(PROJECT + '\n[predict]\ncells = "gpkg"\nscores = "float32"\n')
+    cells.project.write_text(CELLS + '\n[predict]\ncells = "gpkg"\nscores = "float32"\n')
     result = cells.rvbuild("build", "--json")
     # Nothing is inferred again. The test scene is the same image, so that one prediction serves both.
     assert result.did("built") == {"predict:c", "bundle"}
@@ -178,7 +102,7 @@ def test_it_learns_and_evaluation_finds_it_out(fresh: Space) -> None:
     fresh.edit("epochs = 2", "epochs = 15")
     result = fresh.rvbuild("eval")
     assert result.status == 0, result.out + result.err
-    overall = read_json(fresh, "eval/eval.json")["summary"]["overall"]
+    overall = fresh.read("eval/eval.json")["summary"]["overall"]
     assert overall["accuracy"] == overall["mean_average_precision"] == 1
     assert "Accuracy 1.000" in (fresh.root / "cache/p/eval/eval.md").read_text()
     log = (fresh.root / "cache/p/train/log.jsonl").read_text().splitlines()
@@ -190,7 +114,7 @@ def test_a_scene_with_an_empty_label_file(fresh: Space) -> None:
     write_labels(fresh.root / "data/b.geojson", [])
     result = fresh.rvbuild("build")
     assert result.status == 0, result.out + result.err
-    assert read_json(fresh, "chip/b/index.json")["class_counts"] == [0, 25, 0]
+    assert fresh.read("chip/b/index.json")["class_counts"] == [0, 25, 0]
 
 
 def test_without_a_background_unlabelled_cells_are_left_out(fresh: Space) -> None:
@@ -207,8 +131,8 @@ def test_without_a_background_unlabelled_cells_are_left_out(fresh: Space) -> Non
         path.write_text(json.dumps(data))
     result = fresh.rvbuild("build")
     assert result.status == 0, result.out + result.err
-    assert read_json(fresh, "chip/a/index.json")["count"] == 2
-    evaluation = read_json(fresh, "eval/eval.json")
+    assert fresh.read("chip/a/index.json")["count"] == 2
+    evaluation = fresh.read("eval/eval.json")
     assert evaluation["summary"]["overall"]["labelled_cells"] == 2
     assert sum(evaluation["overall"][0]["conf_mat_dict"].values()) == 2
 
@@ -219,8 +143,8 @@ def test_polygons_that_are_cells(fresh: Space) -> None:
         write_labels(fresh.root / f"data/{scene}.geojson", [(15, 0, 30, 15), (30, 30, 45, 45), (60, 60, 75, 75)])
     result = fresh.rvbuild("build")
     assert result.status == 0, result.out + result.err
-    assert read_json(fresh, "chip/a/index.json")["class_counts"] == [3, 0, 0]
-    assert read_json(fresh, "eval/eval.json")["summary"]["overall"]["labelled_cells"] == 3
+    assert fresh.read("chip/a/index.json")["class_counts"] == [3, 0, 0]
+    assert fresh.read("eval/eval.json")["summary"]["overall"]["labelled_cells"] == 3
 
 
 def test_label_rasters_random_windows_and_resampled_cells(fresh: Space) -> None:
@@ -237,8 +161,8 @@ def test_label_rasters_random_windows_and_resampled_cells(fresh: Space) -> None:
     fresh.edit("[train]", '[chip]\nsize_px = 24\nmethod = "random"\nper_scene = 7\n\n[train]')
     result = fresh.rvbuild("build")
     assert result.status == 0, result.out + result.err
-    assert read_json(fresh, "chip/a/index.json")["count"] == 7
-    cells = read_json(fresh, "predict/c/cells.json")
+    assert fresh.read("chip/a/index.json")["count"] == 7
+    cells = fresh.read("predict/c/cells.json")
     assert cells["cell_px"] == 20 and len(cells["cells"]) == 16
 
 
@@ -248,12 +172,40 @@ def test_cells_belong_to_an_area_by_their_centre(fresh: Space) -> None:
     fresh.edit("[scenes.by_id.t]", '[scenes.by_id.c]\naoi = "data/area.geojson"\n\n[scenes.by_id.t]')
     result = fresh.rvbuild("build")
     assert result.status == 0, result.out + result.err
-    places = {tuple(cell[:2]) for cell in read_json(fresh, "predict/c/cells.json")["cells"]}
+    places = {tuple(cell[:2]) for cell in fresh.read("predict/c/cells.json")["cells"]}
     assert places == {(row, column) for row in range(5) for column in (0, 1)}
-    overall = read_json(fresh, "eval/eval.json")["summary"]["overall"]
+    overall = fresh.read("eval/eval.json")["summary"]["overall"]
     assert (overall["labelled_cells"], overall["not_predicted_cells"]) == (10, 0)
     # To train on, cells lie in the area wholly.
-    assert read_json(fresh, "chip/c/index.json")["count"] == 5
+    assert fresh.read("chip/c/index.json")["count"] == 5
+
+
+#: A classifier of the user's.
+NETWORK = """\
+from torch import nn
+
+
+def make(in_channels, num_classes, width=4):
+    body = nn.Conv2d(in_channels, width, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    return nn.Sequential(*body, nn.Linear(width, num_classes))
+"""
+
+
+def test_a_network_of_the_users_is_trained_bundled_and_part_of_the_key(fresh: Space, tmp_path: Path) -> None:
+    path = fresh.root / "network.py"
+    path.write_text(NETWORK)
+    fresh.edit(
+        'model = "cnn"\nmodel_args = { width = 4, depth = 2 }', 'model = "network:make"\nmodel_args = { width = 6 }'
+    )
+    result = fresh.rvbuild("build")
+    assert result.status == 0, result.out + result.err
+    words = ("predict", "cache/p/bundle/p.zip", "data/c.tif", "-o", str(tmp_path / "out"))
+    assert "allow it with --allow-code" in fresh.rvbuild(*words).err
+    result = fresh.rvbuild(*words, "--allow-code")
+    assert result.status == 0, result.out + result.err
+    assert (tmp_path / "out/c/cells.json").read_bytes() == (fresh.root / "cache/p/predict/c/cells.json").read_bytes()
+    path.write_text(NETWORK.replace("nn.ReLU()", "nn.SiLU()"))
+    assert "train" in fresh.rvbuild("build", "-n", "--json").did("stale")
 
 
 def test_the_best_epoch_is_chosen_by_accuracy(fresh: Space) -> None:

@@ -27,7 +27,8 @@ from rvbuild.build.inventory import take_inventory
 from rvbuild.build.store import Store
 
 from .conftest import Space
-from .test_property import PROJECTS, STATES, write
+from .projects import PROJECTS
+from .test_property import STATES, write
 
 ROUNDS = int(os.environ.get("RVBUILD_CHAOS", "0"))
 SEED = int(os.environ.get("RVBUILD_CHAOS_SEED", "1"))

@@ -97,6 +97,14 @@ def test_new_writes_a_project_that_loads(space):
     )
 
 
+def test_new_suggests_a_command_that_a_shell_reads(tmp_path, monkeypatch, capsys):
+    from rvbuild.cli import writing
+
+    monkeypatch.chdir(tmp_path)
+    assert writing.new("my $fields", "chip_classification") == 0
+    assert capsys.readouterr().out.endswith("then `rvbuild check 'projects/my $fields.toml'`\n")
+
+
 def test_schema_is_json(space):
     schema = json.loads(space.rvbuild("schema").out)
     assert "chip" in schema["properties"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -45,25 +44,6 @@ def test_a_label_edit_in_a_training_scene_rechips_it_alone_then_trains(built):
     assert result.reasons("train") == ["chips/train/a changed (chip:a)"]
 
 
-def test_a_revert_restores_and_runs_nothing(built):
-    path = built.root / "data/a.geojson"
-    before = path.read_text()
-    write_labels(path, [(5, 5, 25, 30)])
-    built.rvbuild("build", "-q")
-    path.write_text(before)
-    assert built.rvbuild("status", "--json").did("stale") == set()
-    result = built.rvbuild("build", "--json")
-    assert result.did("built") == set()
-    assert result.did("restored") >= {"chip:a", "train", "infer:c"}
-
-
-def test_a_label_edit_that_changes_no_chip_ends_there(built):
-    write_labels(built.root / "data/a.geojson", [(5.0001, 5, 25, 20), (35, 30, 60, 55)])
-    result = built.rvbuild("build", "--json")
-    assert result.did("built") == {"chip:a"}
-    assert result.did("fresh") == ALL - {"chip:a"}
-
-
 def test_labels_of_a_validation_scene_reach_its_chips_and_evaluation(built):
     write_labels(built.root / "data/c.geojson", [(8, 8, 30, 34)])
     states = built.rvbuild("status", "--json")
@@ -71,13 +51,6 @@ def test_labels_of_a_validation_scene_reach_its_chips_and_evaluation(built):
     result = built.rvbuild("eval", "--json")
     assert {"chip:c", "eval:c", "eval"} <= result.did("built")
     assert "infer:c" in result.did("fresh")  # the last model is kept: validation chips do not choose it
-
-
-def test_an_image_edit_reaches_statistics_and_chips(built):
-    write_image(built.root / "data/a.tif", BOXES["a"], seed=9)
-    result = built.rvbuild("chip", "--json")
-    assert result.did("built") == {"chip:a"}
-    assert built.rvbuild("analyze", "--json").did("built") == {"analyze:a", "analyze"}
 
 
 @pytest.mark.parametrize(
@@ -106,15 +79,6 @@ def test_tables_in_another_order_change_nothing(built):
     assert built.rvbuild("build", "--json").did("fresh") == ALL
 
 
-def test_a_geojson_saved_again_changes_nothing(built):
-    path = built.root / "data/a.geojson"
-    data = json.loads(path.read_text())
-    for feature in data["features"]:
-        feature["properties"]["note"] = "edited, and not used"
-    path.write_text(json.dumps(data, indent=4))
-    assert built.rvbuild("build", "--json").did("fresh") == ALL
-
-
 def test_a_renamed_project_restores_everything(built):
     built.project.rename(built.project.with_name("q.toml"))
     assert built.rvbuild("status", "--json").did("restorable") == ALL
@@ -129,14 +93,6 @@ def test_a_moved_workspace_runs_nothing(built, tmp_path):
     built.root.rename(target)
     built.root = target
     assert built.rvbuild("build", "--json").did("built") == set()
-
-
-def test_predict_settings_never_retrain(built):
-    built.edit("stride_px = 16", "stride_px = 24")
-    result = built.rvbuild("build", "--json")
-    assert result.did("built") >= {"infer:c", "bundle"}
-    assert "train" in result.did("fresh")
-    assert result.reasons("infer:c") == ["predict.stride_px: 16 → 24"]
 
 
 def test_settings_of_derived_outputs_never_run_the_network(built):
@@ -159,16 +115,6 @@ def test_settings_of_derived_outputs_never_run_the_network(built):
         "predict/c/labels.qml",
         "predict/c/labels.tif",
     }
-
-
-def test_a_test_scene_without_labels_is_predicted_and_not_evaluated(built):
-    evaluation = built.shown()["eval/eval.json"]
-    write_image(built.root / "data/t.tif", BOXES["c"], seed=7)
-    built.edit('validation = ["c"]', 'validation = ["c"]\ntest = ["t"]\nby_id.t.labels = false')
-    result = built.rvbuild("build", "--json")
-    assert result.status == 0, result.out + result.err
-    assert result.did("built") == {"infer:t", "predict:t", "report:t", "report"}
-    assert built.shown()["eval/eval.json"] == evaluation
 
 
 def test_a_mosaic_of_all_predicted_scenes(built):

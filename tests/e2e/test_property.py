@@ -21,10 +21,8 @@ from hypothesis import strategies as st
 from rvbuild.build.state import State
 from rvbuild.build.store import Store
 
-from .conftest import PROJECT, Result, Space, write_image, write_labels
-from .test_boxes import PROJECT as BOXES
-from .test_boxes import use_tiny_detector
-from .test_cells import PROJECT as CELLS
+from .conftest import Result, Space, write_image, write_labels
+from .projects import PROJECTS, write_project
 
 LABELS = [[(5, 5, 25, 20), (35, 30, 60, 55)], [(5, 5, 25, 30)], []]
 AREA = (
@@ -65,12 +63,11 @@ TABLES = {
         "train": ["epochs = 1", 'epochs = 2\nschedule = "constant"', "epochs = 1\naugment = []"],
         "predict": [
             "score_thresh = 0.1",
-            "score_thresh = 0.4",
+            "score_thresh = 0.27",
             'score_thresh = 0.1\nmerge_thresh = 0.2\nboxes = "gpkg"',
         ],
     },
 }
-PROJECTS = {"segmentation": PROJECT, "cells": CELLS, "boxes": BOXES}
 
 
 def unstored(text: str) -> str:
@@ -84,9 +81,7 @@ def write(space: Space, task: str, state: dict[str, int]) -> None:
     """Write the workspace that `state` describes."""
     for path in space.project.parent.glob("*.toml"):
         path.unlink()
-    space.project.write_text(PROJECTS[task])
-    if task == "boxes":
-        use_tiny_detector(space)
+    write_project(space.root, task)
     text = space.project.read_text()
     space.project.unlink()
     for table, choices in TABLES[task].items():

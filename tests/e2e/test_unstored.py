@@ -10,8 +10,8 @@ import pytest
 import rasterio
 
 from .conftest import Space, write_image, write_labels
-from .test_boxes import use_tiny_detector
-from .test_property import PROJECTS, unstored
+from .projects import PROJECTS, write_project
+from .test_property import unstored
 
 
 def model(space: Space) -> dict[str, bytes]:
@@ -42,9 +42,7 @@ def away(space: Space) -> Space:
 
 @pytest.mark.parametrize("task", list(PROJECTS))
 def test_the_model_is_the_same_to_the_byte(space: Space, task: str) -> None:
-    space.project.write_text(PROJECTS[task])
-    if task == "boxes":
-        use_tiny_detector(space)
+    write_project(space.root, task)
     # Chips of other sizes than they are cut at, and chips without data in places.
     for scene in "ab":
         rewrite(space.root / f"data/{scene}.tif", 0, nodata=25, compress="deflate")

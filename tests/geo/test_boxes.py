@@ -36,12 +36,12 @@ def test_nms_keeps_what_torchvision_keeps(seed: int, thresh: float) -> None:
 
 
 def test_many_boxes_are_no_trouble() -> None:
-    # Raster Vision compares each box with all others in Python: half a second for 3000, half a minute for these.
-    boxes, scores, classes = random_boxes(20_000, 0, spread=4000.0)
+    # Raster Vision compares each box that stays with all others: half a second for 3000, minutes for these.
+    boxes, scores, _ = random_boxes(60_000, 0, spread=7000.0)
     began = time.process_time()
-    kept = nms(boxes, scores, classes, 0.5)
+    kept = nms(boxes, scores, np.zeros(len(boxes), dtype=np.int64), 0.5)
     assert time.process_time() - began < 3
-    assert 5000 < len(kept) < 20_000
+    assert 15_000 < len(kept) < 60_000
 
 
 @settings(max_examples=60, deadline=None)

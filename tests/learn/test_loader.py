@@ -1,3 +1,5 @@
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -58,7 +60,9 @@ def test_an_error_in_the_thread_reaches_the_caller(maker):
 def test_leaving_early_stops_the_thread(maker):
     batches = Loader(maker, 0).batches(plain_requests("train", range(9), 1))
     next(batches)
+    assert any(thread.name.startswith("rvbuild-chips") for thread in threading.enumerate())
     batches.close()
+    assert not any(thread.name.startswith("rvbuild-chips") for thread in threading.enumerate())
 
 
 def test_epochs_are_permutations_that_differ():

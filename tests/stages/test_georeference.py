@@ -162,6 +162,8 @@ def test_the_way_from_the_image_and_back_is_the_identity(
     for form in ("geojson", "gpkg"):
         found = scene.read([outputs / f"car.{form}", outputs / f"tree.{form}"], named)
         np.testing.assert_array_equal(found, truth)
+        for name in ("car", "tree"):
+            assert off_the_corners(outputs / f"{name}.{form}", scene) < 1e-5
 
     scored = empty(tmp_path / "scored")
     how = {"task": cut["task"], "scene": "a", "labels": VECTORS, "classes": CLASSES, "null_id": NULL, "eval": {}}
@@ -169,6 +171,19 @@ def test_the_way_from_the_image_and_back_is_the_identity(
     evaluate.run(against, how, scored, Silent())
     confusion = np.array(json.loads((scored / "eval.json").read_text())["confusion"])
     assert np.trace(confusion) == confusion.sum() == (truth != NULL).sum()
+
+
+def off_the_corners(path: Path, scene: Scene) -> float:
+    """Return how far vertices lie from corners of pixels of the image, in pixels, at most; by rasterio alone."""
+    with fiona.open(path) as file:
+        crs = CRS.from_wkt(file.crs_wkt) if file.crs_wkt and scene.crs else None
+        shapes = [shapely.geometry.shape(feature.geometry) for feature in file]
+    x, y = shapely.get_coordinates(shapes).T
+    if crs is not None and crs != scene.crs:
+        x, y = map(np.array, rasterio.warp.transform(crs, scene.crs, x, y))
+    there = np.stack(~scene.transform * (x, y))
+    assert len(shapes) > 1
+    return float(np.abs(there - np.rint(there)).max())
 
 
 AREAS = [
