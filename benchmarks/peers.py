@@ -2,7 +2,8 @@
 
 For each scene statistics from its image, and chips from its image and labels; then one model from all of them. The
 other tools get stages that only write a line, so that what is measured is the tool. A tool that is not on PATH is said
-to be missing. The slow ones get fewer scenes, as noted.
+to be missing. The slow ones get fewer scenes, more and more until a first build takes minutes: what they would take
+for thousands follows from how that grows.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import shutil
 import statistics
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from pathlib import Path
 from benchmarks.bar import Figure, seconds
 
 REPETITIONS = 3
+PATIENCE_S = 120
 
 
 @dataclass(frozen=True)
@@ -28,21 +31,30 @@ class Peer:
     program: str
     write: Callable[[Path, list[str]], None]
     words: tuple[str, ...]
-    scenes: int = 10_000
+    scenes: tuple[int, ...] = (10_000,)
     first: tuple[str, ...] | None = None  # how the first build is called, if otherwise
 
 
-def run(folder: Path) -> list[Figure]:
-    return [figure for peer in PEERS for figure in _measure(folder / peer.program, peer)]
+def run(folder: Path) -> Iterator[Figure]:
+    for peer in PEERS:
+        yield from _sizes(folder / peer.program, peer)
 
 
-def _measure(folder: Path, peer: Peer) -> Iterator[Figure]:
-    what = f"{peer.program}, {peer.scenes} scenes"
+def _sizes(folder: Path, peer: Peer) -> Iterator[Figure]:
     path = shutil.which(peer.program)
     if path is None:
-        yield Figure(f"{what}: nothing to do", float("inf"), float("inf"), "s", True, "not installed")
+        yield Figure(f"{peer.program}: nothing to do", float("inf"), float("inf"), "s", True, "not installed")
         return
-    scenes = [f"s{number:05}" for number in range(peer.scenes)]
+    for count in peer.scenes:
+        began = time.perf_counter()
+        yield from _measure(folder / str(count), peer, path, count)
+        if time.perf_counter() - began > PATIENCE_S:
+            return
+
+
+def _measure(folder: Path, peer: Peer, path: str, count: int) -> Iterator[Figure]:
+    what = f"{peer.program}, {count} scenes"
+    scenes = [f"s{number:05}" for number in range(count)]
     (folder / "data").mkdir(parents=True)
     (folder / "out").mkdir()
     for scene in scenes:
@@ -152,6 +164,6 @@ PEERS = (
     Peer("ninja", _write_ninja, ()),
     Peer("make", _write_make, ("-s", "-j2")),
     Peer("doit", _write_doit, ("run",)),
-    Peer("snakemake", _write_snakemake, ("-q", "all", "--cores", "2"), scenes=50),
-    Peer("dvc", _write_dvc, ("repro", "-q"), scenes=50),
+    Peer("snakemake", _write_snakemake, ("-q", "all", "--cores", "2"), scenes=(50, 200, 800)),
+    Peer("dvc", _write_dvc, ("repro", "-q"), scenes=(50, 200, 800)),
 )

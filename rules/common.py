@@ -31,7 +31,7 @@ T = TypeVar("T")
 RAW = {
     "chip_classification": ("cells.json",),
     "object_detection": ("raw_boxes.safetensors",),
-    "semantic_segmentation": ("labels.tif",),
+    "semantic_segmentation": ("raw_labels.tif",),
 }
 """The outputs of infer that predict reads, by task: what the task's module calls RAW."""
 
@@ -90,6 +90,11 @@ def class_names(project: Project) -> list[dict[str, Any]]:
     return once(project, "class names", lambda: [{"id": c.id, "name": c.name} for c in project.classes])
 
 
+def class_ids(project: Project) -> list[dict[str, Any]]:
+    """Return the classes without names and colours, for what writes neither."""
+    return once(project, "class ids", lambda: [{"id": c.id} for c in project.classes])
+
+
 def once(project: Project, what: Any, make: Callable[[], T]) -> T:
     """Return what `make` gives, called once for each `what` of a project: there may be thousands of scenes.
 
@@ -116,6 +121,11 @@ def label_settings(project: Project, scene: Scene) -> dict[str, Any]:
         return found.slice()
     parts = tuple((count, id(table)) for count, table in getattr(found, "parts", ()))
     return once(project, ("labels", parts or id(getattr(found, "table", None))), found.slice)
+
+
+def label_classes(project: Project, scene: Scene) -> list[dict[str, Any]]:
+    """Return the classes as labels are read with them: with colours only where these stand for classes in a file."""
+    return classes(project) if label_settings(project, scene).get("encoding") == "rgb" else class_names(project)
 
 
 def chip_settings(project: Project, scene: Scene) -> dict[str, Any]:

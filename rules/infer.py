@@ -14,7 +14,8 @@ from .common import (
     Project,
     aoi,
     area,
-    classes,
+    class_ids,
+    class_names,
     folder,
     image,
     image_settings,
@@ -24,7 +25,7 @@ from .common import (
     user_code,
 )
 
-VERSION = 1
+VERSION = 2
 RUN = "rvbuild.stages.infer:run"
 CODE = ("rvbuild.stages.infer", "rvbuild.tasks.{task}", "rvbuild.learn.*")
 
@@ -36,6 +37,7 @@ def model(project: Project) -> Product:
 
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     """Yield the raw predictions of every validation and test scene."""
+    predict = project.predict.infer_slice()
     for scene in sorted((s for s in project.scenes if s.split != "train"), key=lambda s: s.id):
         yield Artifact(
             name=name("infer", project.name, scene.id),
@@ -48,10 +50,10 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
                 "task": project.task,
                 "image": image_settings(project, scene),
                 "channels": scene.channels,
-                "classes": classes(project),
+                "classes": class_names(project) if predict.get("scores") else class_ids(project),
                 "null_id": project.null_id,
                 "chip_px": project.chip_px,
-                "predict": project.predict.infer_slice(),
+                "predict": predict,
                 **area(project, scene),
             },
             inputs=present(image(project, scene), aoi(project, scene), model(project), *user_code(project, scene)),

@@ -10,16 +10,12 @@ VERSION = 2
 RUN = "rvbuild.stages.mosaic:run"
 CODE = ("rvbuild.stages.mosaic",)
 
-#: The stage whose `labels.tif` are joined, by task.
-STAGES = {"semantic_segmentation": "infer", "chip_classification": "predict"}
-
 
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     """Yield the mosaic, if the project asks for one and predicts anything."""
     scenes = sorted(scene.id for scene in project.scenes if scene.split != "train")
     if not project.predict.mosaic or not scenes:
         return
-    stage = STAGES[project.task]
     yield Artifact(
         name=name("mosaic", project.name),
         project=project.name,
@@ -33,7 +29,9 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             "scenes": scenes,
             "cog": project.predict.mosaic == "cog",
         },
-        inputs=tuple(Product(f"labels/{scene}", name(stage, project.name, scene), ("labels.tif",)) for scene in scenes),
+        inputs=tuple(
+            Product(f"labels/{scene}", name("predict", project.name, scene), ("labels.tif",)) for scene in scenes
+        ),
         folder=folder(project, "predict"),
         code=code,
         packages=packages(project),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from .common import Artifact, Product, Project, classes, folder, name, packages, raw_files
 
-VERSION = 3
+VERSION = 4
 RUN = "rvbuild.stages.predict:run"
 CODE = ("rvbuild.stages.predict", "rvbuild.tasks.{task}")
 

@@ -31,6 +31,23 @@ _COPY_CACHE_BYTES = 16 << 20
 """Of GDAL's cache of blocks while the final file is made: each block is read once, so that more is of no use."""
 
 
+_ENV = {"GDAL_TIFF_INTERNAL_MASK": "YES", "GDAL_PAM_ENABLED": "NO"}
+
+
+def _cog_options(resampling: str) -> dict[str, Any]:
+    """Return the options of GDAL's COG driver, without a predictor."""
+    return {
+        "blocksize": _BLOCK_PX,
+        "compress": "deflate",
+        "overview_resampling": resampling,
+        "bigtiff": "if_safer",
+        # Pixels are copied, never warped; statistics would be an extra pass and a source of difference.
+        "statistics": "no",
+        # The same bytes as with one.
+        "num_threads": str(cores()),
+    }
+
+
 class _CogWriter:
     """Streams rows of a raster into a temporary GeoTIFF and makes a COG of it."""
 
@@ -49,16 +66,7 @@ class _CogWriter:
     ) -> None:
         self.path, self.grid = path, grid
         self._temp = temp / f"{path.name}.tmp" if temp.is_dir() else temp
-        self._options: dict[str, Any] = {
-            "blocksize": _BLOCK_PX,
-            "compress": "deflate",
-            "overview_resampling": resampling,
-            "bigtiff": "if_safer",
-            # Pixels are copied, never warped; statistics would be an extra pass and a source of difference.
-            "statistics": "no",
-            # The same bytes as with one.
-            "num_threads": str(cores()),
-        }
+        self._options = _cog_options(resampling)
         if predictor:
             self._options["predictor"] = "yes"
         self._masked = masked
@@ -84,7 +92,7 @@ class _CogWriter:
             profile["transform"] = grid.transform
         if count > 1 or masked:
             profile["photometric"] = "rgb" if masked and count == 3 and dtype == "uint8" else "minisblack"
-        self._env = {"GDAL_TIFF_INTERNAL_MASK": "YES", "GDAL_PAM_ENABLED": "NO"}
+        self._env = _ENV
         with rasterio.Env(**self._env), not_georeferenced_is_fine():
             self._file = rasterio.open(self._temp, "w", **profile)
         self._next_row = 0
@@ -137,9 +145,13 @@ class _CogWriter:
                 raise ValueError(f"{self.path.name}: {self._next_row} of {self.grid.height} rows were written")
             with rasterio.Env(**self._env, GDAL_CACHEMAX=_COPY_CACHE_BYTES):
                 self._file.close()
-                rasterio.shutil.copy(self._temp, self.path, driver="COG", **self._options)
+                self._publish()
         finally:
             self.discard()
+
+    def _publish(self) -> None:
+        """Make the final file of the complete temporary one."""
+        rasterio.shutil.copy(self._temp, self.path, driver="COG", **self._options)
 
     def discard(self) -> None:
         """Give up: remove the temporary file; the final file is not made."""
@@ -160,8 +172,8 @@ class _CogWriter:
             self.discard()
 
 
-class ClassRasterWriter(_CogWriter):
-    """Writes class ids: one uint8 band, nodata 255, with the colours and names of the classes.
+class IdRasterWriter(_CogWriter):
+    """Writes class ids as they are: one uint8 band, nodata 255, tiled and compressed, without colours and overviews.
 
     Parameters
     ----------
@@ -169,13 +181,11 @@ class ClassRasterWriter(_CogWriter):
         The file to make.
     grid
         Of the scene; the file has exactly this grid.
-    classes
-        All classes in id order; their names become the tags `class_0`, `class_1`, … of the band.
     temp
-        Path of the temporary file, or a directory for it. It is removed by `close`.
+        Path of the temporary file, or a directory for it. It is gone after `close`.
     """
 
-    def __init__(self, path: Path, grid: Grid, classes: Classes, *, temp: Path) -> None:
+    def __init__(self, path: Path, grid: Grid, *, temp: Path) -> None:
         super().__init__(
             path,
             grid,
@@ -187,13 +197,50 @@ class ClassRasterWriter(_CogWriter):
             resampling="mode",
             predictor=False,
         )
-        colors = palette(classes)
-        self._file.write_colormap(1, {index: (*map(int, colors[index]), 255) for index in range(256)})
-        self._file.update_tags(1, **{f"class_{index}": name for index, name in enumerate(names(classes))})
+
+    def _publish(self) -> None:
+        self._temp.replace(self.path)
 
     def write(self, row0: int, labels: NDArray[np.uint8]) -> None:
         """Write the next rows: (h, W) uint8 class ids, 255 where nothing was predicted; `row0` is their first row."""
         self._append(row0, labels[np.newaxis], None)
+
+
+class ClassRasterWriter(IdRasterWriter):
+    """Writes class ids as `IdRasterWriter` does, with overviews and the colours and names of the classes.
+
+    All classes are given in id order; their names become the tags `class_0`, `class_1`, … of the band.
+    """
+
+    def __init__(self, path: Path, grid: Grid, classes: Classes, *, temp: Path) -> None:
+        super().__init__(path, grid, temp=temp)
+        _describe(self._file, classes)
+
+    def _publish(self) -> None:
+        _CogWriter._publish(self)
+
+
+def colour_ids(ids: Path, path: Path, classes: Classes, *, temp: Path) -> None:
+    """Write what an `IdRasterWriter` has written to `ids` as a `ClassRasterWriter` would have, to `path`.
+
+    `temp` is a directory for a temporary file.
+    """
+    described = temp / f"{path.name}.vrt"
+    try:
+        with rasterio.Env(**_ENV, GDAL_CACHEMAX=_COPY_CACHE_BYTES), not_georeferenced_is_fine():
+            rasterio.shutil.copy(ids, described, driver="VRT")
+            with rasterio.open(described, "r+") as file:
+                _describe(file, classes)
+            rasterio.shutil.copy(described, path, driver="COG", **_cog_options("mode"))
+    finally:
+        described.unlink(missing_ok=True)
+
+
+def _describe(file: Any, classes: Classes) -> None:
+    """Give the one band of a raster the colours and names of classes."""
+    colors = palette(classes)
+    file.write_colormap(1, {index: (*map(int, colors[index]), 255) for index in range(256)})
+    file.update_tags(1, **{f"class_{index}": name for index, name in enumerate(names(classes))})
 
 
 class ScoreRasterWriter(_CogWriter):

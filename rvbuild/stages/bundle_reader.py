@@ -145,6 +145,8 @@ def predict_images(
                 infer_scene(model, info, files, (), settings, staging, progress)
                 task = tasks.get(settings["task"])
                 task.derive({name: staging / name for name in task.RAW}, settings, staging, progress)
+                for name in set(task.RAW) - NAMED:
+                    (staging / name).unlink()
                 _replace(target, staging, Path(hidden) / "before")
     return targets
 

@@ -67,7 +67,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     settings
         task, image, channels, classes, null_id, chip_px, and of `predict` what windows and their merging depend on.
     outputs
-        Receives what the task's merger writes: for segmentation `labels.tif`, and `scores.tif` if it is asked for.
+        Receives what the task's merger writes: for segmentation `raw_labels.tif`, and `scores.tif` if it is asked for.
     progress
         Receives the windows as they are predicted.
 

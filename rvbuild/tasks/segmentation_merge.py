@@ -1,4 +1,4 @@
-"""The raw result of a scene from the predictions of its windows: `labels.tif`, and on request `scores.tif`."""
+"""The raw result of a scene from the predictions of its windows: `raw_labels.tif`, and on request `scores.tif`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ import numpy.typing as npt
 from rvbuild.errors import ModelError
 from rvbuild.geo.classes import NODATA
 from rvbuild.geo.grid import Grid
-from rvbuild.geo.outputs import ClassRasterWriter, ScoreRasterWriter
+from rvbuild.geo.outputs import IdRasterWriter, ScoreRasterWriter
 from rvbuild.geo.windows import Window
 from rvbuild.tasks.segmentation_blend import Blender
 
-LABELS = "labels.tif"
+RAW_LABELS = "raw_labels.tif"
+"""Class ids alone: without the names and colours that `labels.tif` has."""
 SCORES = "scores.tif"
 
 Floats = npt.NDArray[np.float32]
@@ -39,7 +40,7 @@ class SegmentationMerger:
         predict, classes = settings["predict"], settings["classes"]
         trained = [c for c in classes if c["id"] != settings["null_id"]]
         self._class_ids = np.array([c["id"] for c in trained], dtype=np.uint8)
-        self._labels = ClassRasterWriter(outputs / LABELS, grid, classes, temp=outputs)
+        self._labels = IdRasterWriter(outputs / RAW_LABELS, grid, temp=outputs)
         self._scores: ScoreRasterWriter | None = None
         if predict["scores"]:
             self._scores = ScoreRasterWriter(outputs / SCORES, grid, trained, predict["scores"], temp=outputs)

@@ -1,4 +1,4 @@
-"""What is derived from `labels.tif`: styles, and on request colours and polygons."""
+"""What is derived from `raw_labels.tif`: `labels.tif` with names and colours, styles, and on request more."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from rvbuild.geo.classes import NODATA, Classes
 from rvbuild.geo.grid import Grid
-from rvbuild.geo.outputs import RgbRasterWriter
+from rvbuild.geo.outputs import RgbRasterWriter, colour_ids
 from rvbuild.geo.overview import Overlay, class_overlay, overview
 from rvbuild.geo.polygons import vectorize
 from rvbuild.geo.qgis import write_raster_style, write_score_style
@@ -18,8 +18,9 @@ from rvbuild.geo.raster import open_image
 from rvbuild.geo.rasterfile import grid_of, open_dataset
 from rvbuild.geo.windows import Window
 from rvbuild.progress import Progress
-from rvbuild.tasks.segmentation_merge import LABELS, SCORES
+from rvbuild.tasks.segmentation_merge import RAW_LABELS, SCORES
 
+LABELS = "labels.tif"
 COLORS = "rgb.tif"
 
 _ROWS = 512
@@ -27,9 +28,11 @@ _ROWS = 512
 
 def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
     """Write the files of one scene; see `rvbuild.tasks.protocol.Task.derive`."""
-    predict, classes, labels = settings["predict"], settings["classes"], raw[LABELS]
-    progress.start("derive", 1 + predict["rgb"] + len(predict["vectors"]), "files")
+    predict, classes, labels = settings["predict"], settings["classes"], raw[RAW_LABELS]
+    progress.start("derive", 2 + predict["rgb"] + len(predict["vectors"]), "files")
     trained = [c for c in classes if c["id"] != settings["null_id"]]
+    colour_ids(labels, outputs / LABELS, classes, temp=outputs)
+    progress.advance()
     write_raster_style(outputs / LABELS, trained)
     if predict["scores"]:
         write_score_style(outputs / SCORES, len(trained), predict["scores"])

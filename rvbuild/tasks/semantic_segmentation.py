@@ -59,7 +59,7 @@ COUNTED = "pixels"
 
 PREDICT_SETTINGS = ()
 
-RAW = ("labels.tif",)
+RAW = ("raw_labels.tif",)
 
 _FEW_CLASSES = 16
 """Up to here a comparison per class is faster than a histogram."""
@@ -152,21 +152,21 @@ def forward(model: nn.Module, images: torch.Tensor) -> np.ndarray:
 
 
 def merger(grid: Grid, outputs: Path, settings: Mapping[str, Any]) -> Merger:
-    """Return what merges windows into `labels.tif`, and on request `scores.tif`."""
+    """Return what merges windows into `raw_labels.tif`, and on request `scores.tif`."""
     from rvbuild.tasks.segmentation_merge import merger as make
 
     return make(grid, outputs, settings)
 
 
 def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
-    """Write the style of `labels.tif`, and on request colours and polygons."""
+    """Write `labels.tif` with its style, and on request colours and polygons."""
     from rvbuild.tasks.segmentation_outputs import derive as write
 
     write(raw, settings, outputs, progress)
 
 
 def scene_grid(predictions: Path) -> Grid:
-    """Return the grid of `labels.tif`, which is that of the scene."""
+    """Return the grid of `raw_labels.tif`, which is that of the scene."""
     from rvbuild.geo.raster import open_image
 
     with open_image([predictions]) as source:

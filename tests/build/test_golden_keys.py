@@ -131,7 +131,7 @@ def test_tables_and_keys_in_another_order_change_no_key(golden, tmp_path):
         ("size_px = 32", "size_px = 64", {"chip", "train", "bundle", "infer", "predict"}),
         ("size_px = 32", "size_px = 32\nstore = false", {"chip"}),
         ("epochs = 2", "epochs = 3", {"train"}),
-        ("#ff0000", "#ff0001", {"chip", "infer", "predict", "eval", "bundle", "report"}),
+        ("#ff0000", "#ff0001", {"chip", "predict", "eval", "bundle", "report"}),
         ('vectors = [{ class = "building" }]', "", {"predict", "bundle"}),
     ],
 )

@@ -11,6 +11,7 @@ import pytest
 import rasterio
 from affine import Affine
 
+from rvbuild.checks.project import NOT_READ, with_surveys
 from rvbuild.checks.scene import look
 from rvbuild.geo.environment import not_georeferenced_is_fine
 
@@ -198,3 +199,15 @@ def test_windows_of_unequal_strides_and_padding_are_counted(tmp_path: Path) -> N
     assert facts["chips"] == 0
     (problem,) = facts["problems"]
     assert "windows of 90 px do not fit into the image of 64 x 48 px and its padding" in problem[3]
+
+
+def test_large_vector_labels_are_left_to_a_deep_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image, labels = write_image(tmp_path / "a.tif"), write_boxes(tmp_path / "a.geojson", [(2, 2, 9, 9)])
+    monkeypatch.setattr("rvbuild.checks.scene.MAX_VECTOR_BYTES", 10)
+    facts = seen({"image": [image], "labels": [labels]})
+    ((level, part, kind, text, _),) = facts["problems"]
+    assert (level, part) == ("warning", "labels") and "`rvbuild check --deep` reads them" in text
+    assert facts["vector_bytes"] == labels.stat().st_size and "labels" not in facts
+    survey = {"a": {"valid": 5, "unknown": {}, "counts": [4, 1, 0]}}
+    deep = with_surveys({"a": facts}, survey, {"a": "a.geojson"})["a"]
+    assert kind == NOT_READ and deep["problems"] == [] and deep["labels"] == {"features": [4, 1, 0]}

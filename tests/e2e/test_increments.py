@@ -32,7 +32,7 @@ def test_a_second_build_does_nothing(built):
     assert built.rvbuild("build", "--json").did("fresh") == ALL
     result = built.rvbuild("build")
     assert result.out.startswith("nothing to do: 14 artifacts are fresh\n")
-    assert "cache/p/predict/c/labels.tif" in result.out
+    assert "cache/p/predict/c/raw_labels.tif" in result.out and "labels.qml, labels.tif" in result.out
 
 
 def test_a_label_edit_in_a_training_scene_rechips_it_alone_then_trains(built):
@@ -104,6 +104,7 @@ def test_settings_of_derived_outputs_never_run_the_network(built):
         "building.qml",
         "labels.qml",
         "labels.tif",
+        "raw_labels.tif",
         "rgb.tif",
     }
     built.edit('"building" }]', '"building", simplify_px = 1.0 }]')
@@ -114,6 +115,7 @@ def test_settings_of_derived_outputs_never_run_the_network(built):
     assert {path for path in built.shown() if path.startswith("predict/c/")} == {
         "predict/c/labels.qml",
         "predict/c/labels.tif",
+        "predict/c/raw_labels.tif",
     }
 
 
@@ -141,7 +143,7 @@ def test_predict_means_its_inference_too(built):
     before = built.shown()
     result = built.rvbuild("clean", "predict")
     assert not (built.root / "cache/p/predict").exists()
-    assert "cache/p/predict/c/labels.tif" in result.out
+    assert "cache/p/predict/c/raw_labels.tif" in result.out and "labels.qml, labels.tif" in result.out
     assert built.rvbuild("status", "--json").did("missing") == {"infer:c", "predict:c"}
     result = built.rvbuild("predict", "--scene", "c")
     assert result.out.splitlines()[-1] == "  cache/p/predict/c/labels.tif"

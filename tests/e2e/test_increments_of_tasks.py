@@ -122,7 +122,9 @@ def test_a_scene_to_predict_is_computed_alone(built: Space) -> None:
     assert built.shown()["eval/eval.json"] == before["eval/eval.json"]
 
 
-def test_another_colour_trains_nothing_again(built: Space) -> None:
+def test_another_colour_trains_nothing_and_runs_no_network(built: Space) -> None:
     built.edit('building = "#ff0000"', 'building = "#ff0001"')
     ran, kept = build(built)
-    assert "predict:c" in ran and {"train", "analyze"} <= kept
+    drawn = {"chip:a", "chip:b", "chip:c", "predict:c", "predict:t", "eval"}
+    assert "predict:c" in ran and ran - SHOWN <= drawn
+    assert {"train", "analyze", "infer:c", "eval:c"} <= kept

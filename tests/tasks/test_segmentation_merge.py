@@ -49,10 +49,10 @@ def test_labels_are_the_most_likely_classes(tmp_path: Path, scores: np.ndarray, 
     keep[3:5, 10:12] = False
     merge(tmp_path, scores, keep, blend=blend, scores="float32")
 
-    with rasterio.open(tmp_path / "labels.tif") as file:
+    with rasterio.open(tmp_path / "raw_labels.tif") as file:
         labels = file.read(1)
         assert (file.transform, file.crs, file.nodata) == (TRANSFORM, CRS, 255)
-        assert file.tags(1)["class_1"] == "tree"
+        assert not file.overviews(1)
     assert (labels == np.where(keep, scores.argmax(axis=0), 255)).all()
     with rasterio.open(tmp_path / "scores.tif") as file:
         assert file.descriptions == ("car", "tree")
@@ -63,7 +63,7 @@ def test_labels_are_the_most_likely_classes(tmp_path: Path, scores: np.ndarray, 
 
 def test_only_labels_are_written_unless_more_is_asked_for(tmp_path: Path, scores: np.ndarray) -> None:
     merge(tmp_path, scores, everything())
-    assert [path.name for path in tmp_path.iterdir()] == ["labels.tif"]
+    assert [path.name for path in tmp_path.iterdir()] == ["raw_labels.tif"]
 
 
 def test_scores_agree_with_labels(tmp_path: Path, scores: np.ndarray) -> None:
@@ -72,7 +72,7 @@ def test_scores_agree_with_labels(tmp_path: Path, scores: np.ndarray) -> None:
     for window in sliding(GRID.height, GRID.width, 16, 5):
         target.add(window, noisy.random((2, 16, 16), dtype=np.float32), np.ones((16, 16), dtype=bool))
     target.finish()
-    with rasterio.open(tmp_path / "labels.tif") as labels, rasterio.open(tmp_path / "scores.tif") as file:
+    with rasterio.open(tmp_path / "raw_labels.tif") as labels, rasterio.open(tmp_path / "scores.tif") as file:
         assert (file.read().argmax(axis=0) == labels.read(1)).all()
 
 
@@ -87,7 +87,7 @@ def test_null_in_the_middle_shifts_no_class(tmp_path: Path, scores: np.ndarray) 
         second = np.stack([np.zeros((16, 16), np.float32), np.ones((16, 16), np.float32)])
         target.add(window, second, np.ones((16, 16), dtype=bool))
     target.finish()
-    with rasterio.open(tmp_path / "labels.tif") as file:
+    with rasterio.open(tmp_path / "raw_labels.tif") as file:
         assert (file.read(1) == 2).all()
 
 

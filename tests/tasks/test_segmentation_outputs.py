@@ -13,7 +13,7 @@ import rasterio
 import rasterio.crs
 
 from rvbuild.geo.grid import Grid
-from rvbuild.geo.outputs import ClassRasterWriter
+from rvbuild.geo.outputs import ClassRasterWriter, IdRasterWriter
 from rvbuild.progress import Silent
 from rvbuild.tasks.segmentation_outputs import derive
 from tests.stages.sample_scenes import CLASSES, CRS, TRANSFORM, predict_settings
@@ -24,29 +24,41 @@ SPEC = {"class": "car", "format": "gpkg", "min_area_units": 0.0, "simplify_px": 
 
 @pytest.fixture
 def labels(tmp_path: Path) -> np.ndarray:
-    """Write `raw/labels.tif`: trees, one car, and a corner without a prediction; return its pixels."""
+    """Write `raw/raw_labels.tif`: trees, one car, and a corner without a prediction; return its pixels."""
     pixels = np.ones((GRID.height, GRID.width), dtype=np.uint8)
     pixels[4:9, 3:11] = 0
     pixels[1000:, 20:] = 255
     (tmp_path / "raw").mkdir()
     (tmp_path / "out").mkdir()
-    with ClassRasterWriter(tmp_path / "raw/labels.tif", GRID, CLASSES, temp=tmp_path) as file:
+    with IdRasterWriter(tmp_path / "raw/raw_labels.tif", GRID, temp=tmp_path) as file:
         file.write(0, pixels)
     return pixels
 
 
 def outputs(tmp_path: Path, **settings: Any) -> Path:
     """Derive what `settings` of the predict table ask for."""
-    raw = {"labels.tif": tmp_path / "raw/labels.tif"}
+    raw = {"raw_labels.tif": tmp_path / "raw/raw_labels.tif"}
     derive(raw, predict_settings(**settings), tmp_path / "out", Silent())
     return tmp_path / "out"
 
 
-def test_styles_alone_unless_more_is_asked_for(tmp_path: Path, labels: np.ndarray) -> None:
-    assert [path.name for path in outputs(tmp_path).iterdir()] == ["labels.qml"]
-    assert {path.name for path in outputs(tmp_path, scores="uint8").iterdir()} == {"labels.qml", "scores.qml"}
+def test_labels_with_styles_unless_more_is_asked_for(tmp_path: Path, labels: np.ndarray) -> None:
+    assert {path.name for path in outputs(tmp_path).iterdir()} == {"labels.tif", "labels.qml"}
+    more = outputs(tmp_path, scores="uint8")
+    assert {path.name for path in more.iterdir()} == {"labels.tif", "labels.qml", "scores.qml"}
     text = (tmp_path / "out/labels.qml").read_text()
     assert 'label="tree"' in text and 'label="null"' not in text, "what is never predicted needs no legend"
+
+
+def test_labels_are_those_that_were_inferred_in_the_colours_of_the_classes(tmp_path: Path, labels: np.ndarray) -> None:
+    with ClassRasterWriter(tmp_path / "at_once.tif", GRID, CLASSES, temp=tmp_path) as file:
+        file.write(0, labels)
+    found = outputs(tmp_path) / "labels.tif"
+    assert found.read_bytes() == (tmp_path / "at_once.tif").read_bytes()
+    with rasterio.open(found) as file:
+        assert (file.read(1) == labels).all()
+        assert file.colormap(1)[0] == (255, 255, 0, 255)
+        assert file.tags(1)["class_1"] == "tree"
 
 
 def test_colours_are_those_of_the_classes(tmp_path: Path, labels: np.ndarray) -> None:
