@@ -9,10 +9,11 @@ import os
 import signal
 import sys
 import threading
+import time
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +24,8 @@ from rvbuild.progress import Progress
 
 #: What multiprocessing says of a process that the forkserver, which has died, can say nothing of.
 _LOST = 255
+#: How long to wait before another try to start a worker.
+_PAUSES_S = (0.05, 0.2, 1.0)
 
 
 class Interrupted(BaseException):
@@ -126,7 +129,7 @@ class Pool:
 
     def prepare(self) -> None:
         """Start the forkserver, which then imports what workers need beside this process."""
-        with self._lock, _without_main():
+        with self._lock, _apart():
             if not self._stopped:
                 forkserver.ensure_running()
 
@@ -180,20 +183,22 @@ class Pool:
         self._count += 1
         self._logs.mkdir(parents=True, exist_ok=True)
         log = self._logs / f"worker-{self._count}.log"
-        try:
-            return self._fork(log)
-        except (EOFError, OSError):  # the process that starts workers was killed just now; there will be another
+        for pause_s in _PAUSES_S:
             try:
                 return self._fork(log)
-            except (EOFError, OSError) as error:
-                said = str(error) or type(error).__name__
-                raise StageError(f"cannot start a worker process: {said}; out of memory or of processes?") from None
+            except (EOFError, OSError):  # the process that starts workers was killed just now; there will be another
+                time.sleep(pause_s)
+        try:
+            return self._fork(log)
+        except (EOFError, OSError) as error:
+            said = str(error) or type(error).__name__
+            raise StageError(f"cannot start a worker process: {said}; out of memory or of processes?") from None
 
     def _fork(self, log: Path) -> _Worker:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=serve, args=(theirs, str(log), self._environment), name=log.stem)
         try:
-            with _without_main():
+            with _apart():
                 process.start()
         finally:
             theirs.close()
@@ -241,17 +246,22 @@ class Pool:
 
 
 @contextlib.contextmanager
-def _without_main() -> Iterator[None]:
-    """Hide the script that started this process from multiprocessing, which would run it again in every worker.
+def _apart() -> Iterator[None]:
+    """Hide from the processes that are started what is this one's own: its start script, and the user's Ctrl-C.
 
-    A start script without `if __name__ == "__main__"` would call rvbuild there, and wait for the workspace's lock.
+    multiprocessing would run the script again in every worker: without `if __name__ == "__main__"` it would call
+    rvbuild there, and wait for the workspace's lock. Ctrl-C goes to all processes of the terminal: the forkserver,
+    which takes a second to import what it needs, would end with a traceback. What is blocked when it starts stays so.
     """
+    resource_tracker.ensure_running()  # which unblocks all signals once it has been started
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     main = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")
     try:
         yield
     finally:
         sys.modules["__main__"] = main
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _kill(worker: _Worker) -> None:

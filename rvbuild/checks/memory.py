@@ -10,7 +10,6 @@ from torch import nn
 from torch.nn import functional
 from torch.utils._pytree import tree_leaves
 
-from rvbuild.errors import RvbuildError
 from rvbuild.learn import models
 from rvbuild.learn.batchnorm import allow_single_values
 from rvbuild.learn.device import kept_random_state, select_device
@@ -39,31 +38,35 @@ def measure(
         `weights`: of all parameters. `train`: for each chip of a batch, what is kept of it for the gradients.
         `predict`: for each chip of a batch, what is held of it at once when it is predicted.
     """
-    if ":" in model or select_device(device, "train.device").type != "cpu":
+    try:
+        if ":" in model or select_device(device, "train.device").type != "cpu":
+            return None
+        with kept_random_state():
+            made = models.build(task, model, bands=bands, outputs=outputs, args=args)
+            return _measure(made, task, bands, chip_px)
+    except Exception:  # whatever a model cannot do is of the stage to say
         return None
+
+
+def _measure(model: nn.Module, task: str, bands: int, chip_px: int) -> dict[str, int]:
     side = min(SIDE_PX, chip_px)
     scale = (chip_px / side) ** 2
-    with kept_random_state():
-        try:
-            made = models.build(task, model, bands=bands, outputs=outputs, args=args)
-        except RvbuildError:
-            return None  # of the stage to say
-        allow_single_values(made)
-        weights = sum(p.numel() * p.element_size() for p in made.parameters())
-        images = torch.rand((1, bands, side, side))
-        own = {p.untyped_storage().data_ptr() for p in made.parameters()}
-        saved: dict[int, int] = {}
+    allow_single_values(model)
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    images = torch.rand((1, bands, side, side))
+    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    saved: dict[int, int] = {}
 
-        def keep(tensor: torch.Tensor) -> torch.Tensor:
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in own:
-                saved[storage.data_ptr()] = storage.nbytes()
-            return tensor
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
 
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            loss = _loss(made.train(), images, task)  # held, so that what it keeps has addresses of its own
-        del loss
-        largest = _largest(made.eval(), images)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = _loss(model.train(), images, task)  # held, so that what it keeps has addresses of its own
+    del loss
+    largest = _largest(model.eval(), images)
     train = sum(saved.values()) + largest
     return {"weights": weights, "train": round(train * scale), "predict": round(2 * largest * scale)}
 

@@ -20,12 +20,22 @@ BUILDING = (*STAGES, "build")
 CLEANED = (*STAGES, "data")
 """What `clean` knows: what builds make, and what is made when it is asked for."""
 
+INTERRUPTED = "interrupted: what was finished is kept, the rest is as before"
+
 PARTS = {"predict": ("infer", "predict", "mosaic")}
 """The stages that a command does together, where it is more than the one of its name."""
 
 
 def main() -> int:
     """Run the command line `sys.argv` and return the exit status."""
+    try:
+        return _main()
+    except KeyboardInterrupt:  # before or after there is anything that could say more
+        sys.stderr.write(f"{INTERRUPTED}\n")
+        return 130
+
+
+def _main() -> int:
     _require_streams()
     words = sys.argv[1:]
     lines = _sealed(words)

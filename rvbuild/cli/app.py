@@ -13,7 +13,7 @@ import click
 
 from rvbuild import __version__
 from rvbuild.build.worker import plain
-from rvbuild.cli import BUILDING, STAGES, normal_words, silenced
+from rvbuild.cli import BUILDING, INTERRUPTED, STAGES, normal_words, silenced
 from rvbuild.cli.cache_app import cache
 from rvbuild.errors import RvbuildError, nearest
 
@@ -285,5 +285,5 @@ def _run(words: list[str]) -> int:
 
 
 def _interrupted() -> int:
-    click.echo("interrupted: what was finished is kept, the rest is as before", err=True)
+    click.echo(INTERRUPTED, err=True)
     return 130

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ class Forks:
 
     def close(self) -> None:
         self._server.stdin.close()
-        self._server.wait(10)
+        self._server.wait(60)  # it has much to let go, and others may have the processor
         self._server.stdout.close()
 
 
@@ -90,7 +91,8 @@ def disturb(pid: int, after_s: float, luck: random.Random, workers: bool) -> str
         victim = luck.choice([pid, *descendants(pid)])
     how = signal.SIGKILL if victim != pid else luck.choice(SIGNALS)
     with contextlib.suppress(ProcessLookupError):
-        os.kill(victim, how)
+        # Ctrl-C is for all processes of the terminal.
+        os.killpg(victim, how) if how == signal.SIGINT else os.kill(victim, how)
     return f"{how.name} to {'the command' if victim == pid else 'a worker'} after {after_s:.3f} s"
 
 
@@ -126,12 +128,9 @@ def _become(do: Any, words: list[str], output: str, environment: dict[str, str])
         os.dup2(handle, 2)
         os.environ.update(environment)
         status = do(words)
-    except KeyboardInterrupt:
-        status = 130
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
+    except BaseException as error:
+        status = 130 if isinstance(error, KeyboardInterrupt) else 99
+        traceback.print_exc(file=sys.__stderr__)
     finally:
         with contextlib.suppress(BaseException):
             sys.stdout.flush()

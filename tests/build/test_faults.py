@@ -72,7 +72,8 @@ def test_workers_that_cannot_be_started_are_a_failure(new_space, monkeypatch):
     for name in "abc":
         space.write(name, name)
     forked = Pool._fork
-    left = iter([EOFError(), None, EOFError(), BlockingIOError(11, "Resource temporarily unavailable")])
+    left = iter([EOFError(), None, *[BlockingIOError(11, "Resource temporarily unavailable")] * 4])
+    monkeypatch.setattr("rvbuild.build.workers._PAUSES_S", (0.0, 0.0, 0.0))
 
     def fork(pool, log):
         error = next(left, None)

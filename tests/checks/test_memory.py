@@ -30,3 +30,5 @@ def test_other_tasks(task: str, model: str) -> None:
 def test_what_cannot_be_known() -> None:
     assert measure("semantic_segmentation", "mine.models:make", {}, 3, 2, 64, "cpu") is None
     assert measure("semantic_segmentation", "unet", {"no": 1}, 3, 2, 64, "cpu") is None
+    assert measure("chip_classification", "vit_b_16", {}, 3, 2, 64, "cpu") is None, "it takes images of one size"
+    assert measure("semantic_segmentation", "unet", {}, 3, 2, 64, "cuda:99") is None

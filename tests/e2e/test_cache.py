@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import pytest
@@ -102,6 +103,35 @@ def test_clean_lists_what_it_removes_and_keep_cache_restores(built):
     said = built.rvbuild("clean", "train").out
     assert "p: train forgotten" in said
     assert built.rvbuild("status", "--json").did("missing") == {"train"}
+
+
+def test_clean_without_a_project_lists_what_it_removes_of_each(built):
+    shutil.copy(built.project, built.project.with_name("q.toml"))
+    assert built.rvbuild("build", "projects/q.toml", "--json").did("built") == set()
+    lines = built.rvbuild("clean", "chip", "eval").out.splitlines()
+    heads = [line for line in lines if not line.startswith("  ")]
+    assert [re.sub(r"\d+ files", "some files", line) for line in heads] == [
+        f"{name}: chip, eval forgotten, some files removed" for name in "pq"
+    ]
+    assert sum("cache/q/chip/" in line for line in lines) == 3
+    assert not list((built.root / "cache").glob("[pq]/chip"))
+
+
+def test_a_rotten_object_is_put_aside_and_built_again(built):
+    shown = built.shown()
+    (chips,) = (p for p in (built.root / "cache/p/chip/a").iterdir() if p.name.startswith("images"))
+    rotten = [p for p in (built.root / "cache/store/objects").rglob("*") if p.is_file()]
+    rotten = [p for p in rotten if p.read_bytes() == chips.read_bytes()]
+    rotten[0].chmod(0o644)
+    rotten[0].write_bytes(b"x" * rotten[0].stat().st_size)
+    assert set(built.rvbuild("status", "--json").did("fresh")) == ALL  # nobody needs it now
+    shutil.rmtree(built.root / "cache/p/chip")
+    result = built.rvbuild("build", "--json")
+    assert result.did("built") == {"chip:a"}
+    assert result.did("restored") == {"chip:b", "chip:c"}
+    assert "chip:a: the store's copy is damaged (kept in quarantine): built again" in result.err
+    assert len(list((built.root / "cache/store/quarantine").iterdir())) == 1
+    assert built.shown() == shown
 
 
 def test_a_clone_pulls_what_it_needs(built, template, tmp_path, monkeypatch):

@@ -100,7 +100,7 @@ class Chaos:
         self.stages = [s for s in STAGES if any(path.startswith(f"{s}/") for path in self.expected)]
         self.luck.shuffle(self.stages)
         #: How long each stage is taken to run; learned from kills that came too early or too late.
-        self.usual_s = dict.fromkeys(self.stages, 1.0)
+        self.usual_s = dict.fromkeys(self.stages, 0.5)
 
     def round(self, number: int) -> None:
         stage = self.stages[number % len(self.stages)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -12,6 +13,9 @@ import time
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "build"))
+from forks import descendants
 
 from .conftest import Space, write_labels
 
@@ -59,6 +63,33 @@ def test_a_killed_training_resumes_and_ends_with_the_same_bytes(space, tmp_path)
     assert "continues after epoch" in again.out
     assert other.process("train").status == 0
     assert model(space) == model(other)
+
+
+def test_ctrl_c_while_workers_are_being_started_is_one_message(space):
+    """A terminal sends it to all processes of the command, also to the one that imports what workers need."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rvbuild", "analyze"],
+        cwd=space.root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    wait_for(lambda: any("forkserver" in line for line in command_lines(process.pid)), process)
+    time.sleep(0.1)  # in the midst of it
+    os.killpg(process.pid, signal.SIGINT)
+    out = process.communicate(timeout=60)[0]
+    assert process.returncode == 130
+    assert "Traceback" not in out
+    assert out.strip().splitlines()[-1] == "interrupted: what was finished is kept, the rest is as before"
+
+
+def command_lines(pid: int) -> list[str]:
+    found = []
+    for child in descendants(pid):
+        with contextlib.suppress(OSError):
+            found.append(Path(f"/proc/{child}/cmdline").read_text())
+    return found
 
 
 def test_a_full_disk_in_the_store_is_one_message(space):

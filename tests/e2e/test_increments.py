@@ -241,3 +241,12 @@ def test_json_of_a_build_is_one_object_with_the_documented_keys(space):
         assert set(artifact) == {"project", "stage", "scene", "state", "reasons", "outputs", "key", "seconds"}
     assert result.json["summary"] == {"built": 3, "restored": 0, "fresh": 0, "failed": 0, "skipped": 0}
     assert Path(space.root / result.json["artifacts"][0]["outputs"][0]).exists()
+
+
+def test_statistics_beside_an_image_are_no_edit_of_it(built):
+    beside = built.root / "data/a.tif.aux.xml"
+    band = '<PAMDataset><PAMRasterBand band="1">{}</PAMRasterBand></PAMDataset>'
+    beside.write_text(band.format('<Metadata><MDI key="STATISTICS_MEAN">9.5</MDI></Metadata>'))
+    assert built.rvbuild("build", "--json").did("built") == set()
+    beside.write_text(band.format("<NoDataValue>7</NoDataValue>"))
+    assert {"analyze:a", "chip:a"} <= built.rvbuild("status", "--json").did("stale")
