@@ -69,6 +69,10 @@ class Medium:
         self._made: set[str] = set()
         self._lock = threading.Lock()
 
+    def is_missing(self) -> bool:
+        """Tell whether this is a directory that is not there; an address elsewhere may always get its first file."""
+        return self._local and not self._fs.isdir(self._root)
+
     @contextlib.contextmanager
     def errors(self, what: str) -> Iterator[None]:
         """Say of whatever goes wrong meanwhile that one cannot `what` the store.

@@ -72,6 +72,10 @@ class Remote:
         self.url = url
         self._medium = Medium(url, base, pauses_s)
 
+    def is_missing(self) -> bool:
+        """Tell whether the store is a directory that is not there: nobody has sent anything yet, or it is misspelt."""
+        return self._medium.is_missing()
+
     @functools.cached_property
     def keys(self) -> dict[str, int]:
         """The keys that have a record there, listed once, with the size of the record."""

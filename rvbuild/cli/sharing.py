@@ -64,6 +64,8 @@ def pull(words: Sequence[str], everything: bool) -> int:
     """
     url, named = _split("pull", words)
     remote = Remote(url)
+    if remote.is_missing():
+        raise UsageError(f"cache pull {url}: there is no such directory; `rvbuild cache push {url}` makes it")
     reporter = report.make(False, 0, False)
     try:
         if everything or not (named or every_project(Path.cwd())):
