@@ -30,7 +30,8 @@ def test_code_that_is_locked_adds_nothing_to_keys(lock, tmp_path):
 
 def test_edited_code_is_tagged(lock, tmp_path, monkeypatch):
     changed = json.loads(lock.LOCK.read_text())
-    changed["stages"]["chip/semantic_segmentation"]["code"] = "0" * 32
+    entry = changed["stages"]["chip/semantic_segmentation"]
+    entry["code"] = "0" * 32
     other = tmp_path / "stage_lock.json"
     other.write_text(json.dumps(changed))
     monkeypatch.setattr(lock, "LOCK", other)
@@ -38,7 +39,7 @@ def test_edited_code_is_tagged(lock, tmp_path, monkeypatch):
     assert set(lock.code_tags("semantic_segmentation", state)) == {"chip"}
     state.close()
     assert lock.changed(("semantic_segmentation",)) == [
-        "chip/semantic_segmentation: its code changed and its version (2) did not"
+        f"chip/semantic_segmentation: its code changed and its version ({entry['version']}) did not"
     ]
 
 
