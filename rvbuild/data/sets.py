@@ -41,7 +41,7 @@ def fetch(name: str, root: Path, *, wheels: Path | None = None, say: Say = lambd
     return written
 
 
-# Yellowstone: two aerial images of forest with a box around every tree. They have no georeference. World files give them
+# Yellowstone: two aerial images of forest with a box around every tree, without a georeference. World files give them
 # coordinates: x is the column, y minus the row. So does QGIS by itself, in which the y axis points up.
 # The boundary is a multiple of 128 px next to 70 % of the width, so that chips fit on both sides without waste.
 _YELLOWSTONE = {

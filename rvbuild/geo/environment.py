@@ -5,27 +5,21 @@ fiona and rasterio bring a copy of GDAL each, so what must hold in both is put i
 
 from __future__ import annotations
 
-import threading
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 DETERMINISTIC_ENVIRONMENT: Mapping[str, str] = {
     # A GeoPackage holds the time of its last change; without this its bytes differ at each writing.
     "OGR_CURRENT_DATE": "1970-01-01T00:00:00Z",
 }
 
-_WARNINGS = threading.RLock()
 
-
-@contextmanager
-def not_georeferenced_is_fine() -> Iterator[None]:
+def not_georeferenced_is_fine() -> None:
     """Silence exactly rasterio's NotGeoreferencedWarning: an image in pixel coordinates is a normal image here.
 
-    Python's warning filters belong to the whole process, so threads take turns.
+    For the whole process and for good, by the modules that open rasters: Python's warning filters belong to no thread,
+    so a filter for a while would end whenever another thread restores those that it found.
     """
     from rasterio.errors import NotGeoreferencedWarning
 
-    with _WARNINGS, warnings.catch_warnings():
-        warnings.simplefilter("ignore", category=NotGeoreferencedWarning)
-        yield
+    warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)

@@ -22,6 +22,8 @@ from rvbuild.geo.classes import NODATA, Classes, names, palette
 from rvbuild.geo.environment import not_georeferenced_is_fine
 from rvbuild.geo.grid import Grid
 
+not_georeferenced_is_fine()
+
 _BLOCK_PX = 512
 _BAND_ROWS = 128
 """Rows that are gathered before they are written, and the height of a tile of the temporary file: whole tiles are
@@ -93,7 +95,7 @@ class _CogWriter:
         if count > 1 or masked:
             profile["photometric"] = "rgb" if masked and count == 3 and dtype == "uint8" else "minisblack"
         self._env = _ENV
-        with rasterio.Env(**self._env), not_georeferenced_is_fine():
+        with rasterio.Env(**self._env):
             self._file = rasterio.open(self._temp, "w", **profile)
         self._next_row = 0
         self._rows: list[NDArray[Any]] = []
@@ -227,7 +229,7 @@ def colour_ids(ids: Path, path: Path, classes: Classes, *, temp: Path) -> None:
     """
     described = temp / f"{path.name}.vrt"
     try:
-        with rasterio.Env(**_ENV, GDAL_CACHEMAX=_COPY_CACHE_BYTES), not_georeferenced_is_fine():
+        with rasterio.Env(**_ENV, GDAL_CACHEMAX=_COPY_CACHE_BYTES):
             rasterio.shutil.copy(ids, described, driver="VRT")
             with rasterio.open(described, "r+") as file:
                 _describe(file, classes)

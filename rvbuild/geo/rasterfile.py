@@ -23,6 +23,8 @@ from rvbuild.geo.windows import Window
 from rvbuild.urls import UnreachableError, Url
 from rvbuild.zipped import Zipped
 
+not_georeferenced_is_fine()
+
 Image = NDArray[Any]
 Mask = NDArray[np.bool_]
 Nodata = float | None
@@ -82,7 +84,7 @@ def open_dataset(path: Path) -> Any:
     """
     away = isinstance(path, Url)
     try:
-        with not_georeferenced_is_fine(), rasterio.Env(**ELSEWHERE) if away else nullcontext():
+        with rasterio.Env(**ELSEWHERE) if away else nullcontext():
             opened = path.gdal() if isinstance(path, Url) else path.open("rb") if isinstance(path, Zipped) else path
             dataset = rasterio.open(opened)
     except rasterio.errors.RasterioIOError as error:

@@ -7,7 +7,6 @@ read, and neighbouring windows share the work.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -23,6 +22,8 @@ from numpy.typing import NDArray
 from rvbuild.geo.areas import digest_areas
 from rvbuild.geo.environment import not_georeferenced_is_fine
 from rvbuild.geo.windows import Window
+
+not_georeferenced_is_fine()
 
 TILE_PX = 512
 """Side of the tiles that are burnt at once."""
@@ -109,10 +110,9 @@ class Burner:
         found = np.sort(self._tree.query(box))
         if len(found):
             transform = Affine.translation(place.col, place.row)
-            with not_georeferenced_is_fine() if transform.is_identity else contextlib.nullcontext():
-                for touched, same in itertools.groupby(found.tolist(), self._all_touched.__getitem__):
-                    shapes = [(self._shape(index), self._values[index]) for index in same]
-                    rasterio.features.rasterize(shapes, out=tile, transform=transform, all_touched=touched)
+            for touched, same in itertools.groupby(found.tolist(), self._all_touched.__getitem__):
+                shapes = [(self._shape(index), self._values[index]) for index in same]
+                rasterio.features.rasterize(shapes, out=tile, transform=transform, all_touched=touched)
         return tile
 
     def _shape(self, index: int) -> Any:

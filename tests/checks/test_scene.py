@@ -13,7 +13,6 @@ from affine import Affine
 
 from rvbuild.checks.project import NOT_READ, with_surveys
 from rvbuild.checks.scene import look
-from rvbuild.geo.environment import not_georeferenced_is_fine
 
 CLASSES = [
     {"id": 0, "name": "house", "color": "#ff0000"},
@@ -141,8 +140,7 @@ def test_resampled_labels_must_lie_on_the_image(tmp_path: Path) -> None:
 
 
 def test_labels_drawn_in_qgis_over_an_image_without_a_georeference(tmp_path: Path) -> None:
-    with not_georeferenced_is_fine():
-        image = write_image(tmp_path / "a.tif", crs=None, transform=Affine.identity())
+    image = write_image(tmp_path / "a.tif", crs=None, transform=Affine.identity())
     shape = {"type": "Polygon", "coordinates": [[[2, -2], [9, -2], [9, -9], [2, -9], [2, -2]]]}
     features = [{"type": "Feature", "properties": {}, "geometry": shape}]
     (tmp_path / "a.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))

@@ -32,7 +32,7 @@ def test_a_second_build_does_nothing(built):
     assert built.rvbuild("build", "--json").did("fresh") == ALL
     result = built.rvbuild("build")
     assert result.out.startswith("nothing to do: 14 artifacts are fresh\n")
-    assert "cache/p/predict/c/raw_labels.tif" in result.out and "labels.qml, labels.tif" in result.out
+    assert "cache/p/predict/c/labels.tif" in result.out and "raw_labels.tif" not in result.out
 
 
 def test_a_label_edit_in_a_training_scene_rechips_it_alone_then_trains(built):

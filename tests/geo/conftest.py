@@ -13,7 +13,6 @@ import rasterio
 from affine import Affine
 from rasterio.crs import CRS
 
-from rvbuild.geo.environment import not_georeferenced_is_fine
 from rvbuild.geo.grid import Grid
 
 UTM = CRS.from_epsg(32633)
@@ -58,7 +57,6 @@ def write_raster() -> Callable[..., Path]:
         colormap = profile.pop("colormap", None)
         with (
             rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True, GDAL_PAM_ENABLED=False),
-            not_georeferenced_is_fine(),
             rasterio.open(path, "w", **{"driver": "GTiff", **shape, **profile}) as file,
         ):
             file.write(image)

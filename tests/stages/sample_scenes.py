@@ -13,7 +13,6 @@ import torch
 from affine import Affine
 
 from rvbuild import tasks
-from rvbuild.geo.environment import not_georeferenced_is_fine
 from rvbuild.learn import models
 from rvbuild.learn.checkpoint import ModelInfo, save_model
 from rvbuild.progress import Progress, Silent
@@ -56,7 +55,6 @@ def write_raster(path: Path, array: np.ndarray, *, crs: str | None = CRS, **prof
     where = {} if crs is None else {"crs": crs, "transform": TRANSFORM}
     count, height, width = bands.shape
     with (
-        not_georeferenced_is_fine(),
         rasterio.open(
             path, "w", driver="GTiff", count=count, height=height, width=width, dtype=bands.dtype, **where, **profile
         ) as file,

@@ -10,7 +10,6 @@ import pytest
 import rasterio
 
 from rvbuild.errors import DataError
-from rvbuild.geo.environment import not_georeferenced_is_fine
 from rvbuild.progress import Silent
 from rvbuild.stages import analyze, analyze_merge
 
@@ -21,7 +20,7 @@ Analyze = Callable[..., dict[str, Any]]
 
 def write(path: Path, image: np.ndarray, **profile: Any) -> Path:
     shape = {"count": image.shape[0], "height": image.shape[1], "width": image.shape[2], "dtype": image.dtype}
-    with not_georeferenced_is_fine(), rasterio.open(path, "w", driver="GTiff", **shape, **profile) as file:
+    with rasterio.open(path, "w", driver="GTiff", **shape, **profile) as file:
         file.write(image)
     return path
 

@@ -15,7 +15,6 @@ import torch
 from safetensors.numpy import load_file
 from torch import nn
 
-from rvbuild.geo.environment import not_georeferenced_is_fine
 from rvbuild.geo.image import open_scene_image
 from rvbuild.geo.labels_boxes import open_boxes
 from rvbuild.geo.polygons import write_features
@@ -75,7 +74,6 @@ def test_the_way_from_the_image_and_back_is_the_identity(
     where = {} if transform.is_identity else {"transform": transform}
     shape = {"count": 3, "height": pixels.shape[1], "width": pixels.shape[2]}
     with (
-        not_georeferenced_is_fine(),
         rasterio.open(image, "w", "GTiff", dtype="uint8", crs=crs, **shape, **where) as file,
     ):
         file.write(pixels)

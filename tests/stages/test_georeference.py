@@ -21,7 +21,6 @@ from affine import Affine
 from rasterio.crs import CRS
 from safetensors.numpy import load_file
 
-from rvbuild.geo.environment import not_georeferenced_is_fine
 from rvbuild.geo.image import open_scene_image
 from rvbuild.geo.labels import open_labels
 from rvbuild.progress import Silent
@@ -80,14 +79,13 @@ class Scene:
             self.image_settings["bbox"] = {"px": list(bbox)}
         place = {} if crs is None and transform.is_identity else {"transform": transform}
         profile = {"driver": "GTiff", "height": HEIGHT, "width": WIDTH, "count": 3, "dtype": "uint8", "nodata": 0}
-        with not_georeferenced_is_fine(), rasterio.open(folder / "image.tif", "w", crs=crs, **place, **profile) as file:
+        with rasterio.open(folder / "image.tif", "w", crs=crs, **place, **profile) as file:
             file.write(np.stack([self.image] * 3))
 
     def polygons(self, path: Path, crs: CRS | None) -> Path:
         """Write the labels as polygons."""
         schema = {"geometry": "Polygon", "properties": {"kind": "str"}}
-        with not_georeferenced_is_fine():
-            found = list(rasterio.features.shapes(self.labels, mask=self.labels != NULL, transform=self.transform))
+        found = list(rasterio.features.shapes(self.labels, mask=self.labels != NULL, transform=self.transform))
         driver = "GPKG" if path.suffix == ".gpkg" else "GeoJSON"
         more = {} if driver == "GPKG" else {"COORDINATE_PRECISION": "15"}
         wkt = None if crs is None else crs.to_wkt()
@@ -110,7 +108,7 @@ class Scene:
     @contextmanager
     def open(self) -> Iterator[Any]:
         settings = self.settings({"channels": None})
-        with not_georeferenced_is_fine(), open_scene_image([self.folder / "image.tif"], settings) as image:
+        with open_scene_image([self.folder / "image.tif"], settings) as image:
             yield image
 
 
@@ -152,7 +150,7 @@ def test_the_way_from_the_image_and_back_is_the_identity(
     ]
     inputs["model"] = write_model(tmp_path / "model")
     predict_scene(inputs, scene.settings(predict_settings(vectors=vectors)), outputs)
-    with not_georeferenced_is_fine(), rasterio.open(outputs / "labels.tif") as file, scene.open() as image:
+    with rasterio.open(outputs / "labels.tif") as file, scene.open() as image:
         np.testing.assert_array_equal(file.read(1), np.where(truth == NULL, 255, truth))
         assert (file.transform, file.crs) == (image.grid.transform, image.grid.crs)
 
@@ -205,8 +203,7 @@ def test_predictions_and_scores_are_those_of_the_area_alone(
     transform, crs = MORE_PLACES[place]
     scene = Scene(tmp_path, transform, crs, None)
     size = {"out_shape": (HEIGHT, WIDTH)}
-    with not_georeferenced_is_fine():
-        inside = rasterio.features.rasterize(AREAS, **size).astype(bool) & (scene.labels != NULL)
+    inside = rasterio.features.rasterize(AREAS, **size).astype(bool) & (scene.labels != NULL)
     lon_lat = CRS.from_epsg(4326) if crs else None
     aoi = [
         write_area(tmp_path / "one.geojson", AREAS[0], scene, lon_lat),
@@ -216,7 +213,7 @@ def test_predictions_and_scores_are_those_of_the_area_alone(
     outputs = empty(tmp_path / "predicted")
     inputs = {"image": [tmp_path / "image.tif"], "aoi": aoi, "model": write_model(tmp_path / "model")}
     predict_scene(inputs, scene.settings(predict_settings(stride_px=16)), outputs)
-    with not_georeferenced_is_fine(), rasterio.open(outputs / "labels.tif") as file:
+    with rasterio.open(outputs / "labels.tif") as file:
         predicted = file.read(1)
     np.testing.assert_array_equal(predicted != 255, inside)
 

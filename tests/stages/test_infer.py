@@ -10,7 +10,6 @@ import rasterio
 import torch
 
 from rvbuild.errors import DataError, ModelError
-from rvbuild.geo.environment import not_georeferenced_is_fine
 from rvbuild.geo.windows import sliding
 from rvbuild.learn.checkpoint import load_model
 from rvbuild.learn.normalize import Normalizer
@@ -68,7 +67,7 @@ def scene(tmp_path: Path) -> Scene:
 
 
 def read(path: Path) -> np.ndarray:
-    with not_georeferenced_is_fine(), rasterio.open(path) as file:
+    with rasterio.open(path) as file:
         pixels: np.ndarray = file.read()
         return pixels
 
