@@ -10,16 +10,23 @@ from pathlib import Path
 from benchmarks.bar import Figure, interleaved, seconds
 from rvbuild.build.fingerprint import Fingerprints
 from rvbuild.build.state import State
+from rvbuild.checks.resources import memory_bytes
 
-FILES, FILE_MB = 20, 200
+FILES, FILE_MB = 50, 200
 REPETITIONS = 5
+ONE_MB = 1000
 
 
 def run(folder: Path) -> list[Figure]:
     folder.mkdir()
-    many = [_write(folder / f"{number}.bin", FILE_MB) for number in range(FILES)]
-    (one,) = [_write(folder / "one.bin", FILES * FILE_MB // 4)]
+    many = [_write(folder / f"{number}.bin", FILE_MB) for number in range(_files())]
+    one = _write(folder / "one.bin", ONE_MB)
     return [_against_cat(folder, many, 0.6), _against_cat(folder, [one], 0.4)]
+
+
+def _files() -> int:
+    """Return how many files fit into half of the memory, so that they stay there."""
+    return max(1, min(FILES, (memory_bytes() or 1 << 33) // 2 // (FILE_MB << 20)))
 
 
 def _write(path: Path, size_mb: int) -> Path:

@@ -6,10 +6,10 @@ The graph is that of a real project up to the model: statistics and chips of eac
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import statistics
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,15 +63,28 @@ class _Edit:
 
 def _call(folder: Path, *words: str) -> _Call:
     began = time.perf_counter()
-    process = subprocess.Popen([RVBUILD, *words], cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    out = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
+    peak_mb = 0.0
+    with tempfile.TemporaryFile("w+") as printed:
+        process = subprocess.Popen([RVBUILD, *words], cwd=folder, env=ENVIRONMENT, stdout=printed)
+        while process.poll() is None:
+            peak_mb = max(peak_mb, _peak_mb(process.pid))
+            time.sleep(0.005)
+        seconds = time.perf_counter() - began
+        printed.seek(0)
+        out = printed.read()
     if process.returncode:
         raise RuntimeError(f"rvbuild {' '.join(words)}: exit status {process.returncode}\n{out}")
-    return _Call(out, seconds, usage.ru_maxrss / 1024)
+    return _Call(out, seconds, peak_mb)
+
+
+def _peak_mb(process: int) -> float:
+    """Return the peak of a process that lives; what the system says at its end counts those that it waited for."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return 0.0
+    lines = [line.split() for line in status.splitlines() if line.startswith("VmHWM")]
+    return float(lines[0][1]) / 1024 if lines else 0.0
 
 
 def _middle(what: str, calls: list[_Call], bar: float, note: str) -> Figure:
