@@ -67,12 +67,8 @@ def shared_ground(
     ]
     if len({scene["split"] for scene in scenes}) < 2:
         return []
-    key, name = digest(scenes), _name(_rule().RUN_SHARED, project, workspace)
-    kept = workspace.state.view(key, name)
-    if kept is None:
-        kept = json.dumps(executor.run(Job(_rule().RUN_SHARED, {"scenes": scenes}, reports=False), Silent()))
-        workspace.state.remember_views([(key, name, kept)])
-    found: list[dict[str, Any]] = json.loads(kept)
+    job = Job(_rule().RUN_SHARED, {"scenes": scenes}, reports=False)
+    found: list[dict[str, Any]] = _answer(job, scenes, project, workspace, executor)
     return found
 
 
@@ -97,13 +93,19 @@ def model_memory(
         "chip_px": project.chip_px,
         "device": project.train.device,
     }
-    key, name = digest(how), _name(_rule().RUN_MEMORY, project, workspace)
+    job = Job(_rule().RUN_MEMORY, how, "torch", reports=False)
+    found: dict[str, int] | None = _answer(job, how, project, workspace, executor)
+    return found
+
+
+def _answer(job: Job, question: Any, project: Project, workspace: Workspace, executor: Executor) -> Any:
+    """Return what `job` answers, as JSON data; kept for as long as the question and the code are the same."""
+    key, name = digest(question), _name(job.function, project, workspace)
     kept = workspace.state.view(key, name)
     if kept is None:
-        kept = json.dumps(executor.run(Job(_rule().RUN_MEMORY, how, "torch", reports=False), Silent()))
-        workspace.state.remember_views([(key, name, kept)])
-    found: dict[str, int] | None = json.loads(kept)
-    return found
+        kept = json.dumps(executor.run(job, Silent()))
+        workspace.state.remember_view(key, name, kept)
+    return json.loads(kept)
 
 
 def _ask(requests: Sequence[Any], workspace: Workspace, executor: Executor) -> list[dict[str, Any]]:
