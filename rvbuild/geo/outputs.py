@@ -174,8 +174,8 @@ class _CogWriter:
             self.discard()
 
 
-class IdRasterWriter(_CogWriter):
-    """Writes class ids as they are: one uint8 band, nodata 255, tiled and compressed, without colours and overviews.
+class _ClassIdWriter(_CogWriter):
+    """Writes class ids: one uint8 band, nodata 255, tiled and compressed.
 
     Parameters
     ----------
@@ -200,16 +200,20 @@ class IdRasterWriter(_CogWriter):
             predictor=False,
         )
 
-    def _publish(self) -> None:
-        self._temp.replace(self.path)
-
     def write(self, row0: int, labels: NDArray[np.uint8]) -> None:
         """Write the next rows: (h, W) uint8 class ids, 255 where nothing was predicted; `row0` is their first row."""
         self._append(row0, labels[np.newaxis], None)
 
 
-class ClassRasterWriter(IdRasterWriter):
-    """Writes class ids as `IdRasterWriter` does, with overviews and the colours and names of the classes.
+class IdRasterWriter(_ClassIdWriter):
+    """Writes class ids as they are, without colours and overviews: the temporary file is the final one."""
+
+    def _publish(self) -> None:
+        self._temp.replace(self.path)
+
+
+class ClassRasterWriter(_ClassIdWriter):
+    """Writes class ids with overviews and the colours and names of the classes.
 
     All classes are given in id order; their names become the tags `class_0`, `class_1`, … of the band.
     """
@@ -217,9 +221,6 @@ class ClassRasterWriter(IdRasterWriter):
     def __init__(self, path: Path, grid: Grid, classes: Classes, *, temp: Path) -> None:
         super().__init__(path, grid, temp=temp)
         _describe(self._file, classes)
-
-    def _publish(self) -> None:
-        _CogWriter._publish(self)
 
 
 def colour_ids(ids: Path, path: Path, classes: Classes, *, temp: Path) -> None:
