@@ -29,7 +29,12 @@ from .common import (
 VERSION = 2
 RUN = "rvbuild.stages.survey:run"
 RUN_MERGE = "rvbuild.stages.survey_page:run"
-CODE = ("rvbuild.stages.survey", "rvbuild.stages.survey_page", "rvbuild.tasks.{task}")
+CODE = (
+    "rvbuild.stages.survey",
+    "rvbuild.stages.survey_page",
+    "rvbuild/stages/survey.html",
+    "rvbuild.tasks.{task}",
+)
 
 
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:

@@ -141,19 +141,18 @@ def test_a_sealed_run_loads_nothing(built):
 
 
 @pytest.mark.parametrize("edit", ["source", "output", "project", "world file", "sidecar", "environment"])
-def test_the_seal_breaks_when_anything_changes(built, edit):
+def test_the_seal_breaks_when_anything_changes(built, edit, monkeypatch):
     text = built.project.read_text()
     built.project.write_text(text.replace("data/{id}.tif", "${WHERE:-data}/{id}.tif"))
     beside = built.root / "data/a.tif.aux.xml"
     beside.write_text("<PAMDataset><Metadata/></PAMDataset>")
-    assert built.process("chip", "projects/p.toml").status == 0
-    assert built.process("chip", "projects/p.toml").out.startswith("nothing to do")
-    seals = list((built.root / "cache/seals").iterdir())
-    assert seals
     from rvbuild.build import seal
+    from rvbuild.cli import building
 
     path = built.root / "projects/p.toml"
     words = ["chip", str(path)]
+    monkeypatch.chdir(built.root)
+    assert building.build("chip", words[1:], building.Options(verbosity=-1, inline=True), words) == 0
     where = seal.path_of(built.root / "cache", words)
     assert seal.holds(where, words)
     if edit == "source":
