@@ -27,6 +27,7 @@ from rvbuild import filters
 from rvbuild.errors import DataError, nearest
 from rvbuild.geo.environment import DETERMINISTIC_ENVIRONMENT
 from rvbuild.geo.shapes import NoGeometryError, shapes_of
+from rvbuild.readers import reading
 from rvbuild.urls import Url
 
 Geometries = NDArray[np.object_]
@@ -110,7 +111,8 @@ def read_features(
     state = _settled(path)
     if state is not None and _last is not None and _last[:3] == (path, state, asked_for):
         return _last[3]
-    features = _read(path, layer, attributes, where, tests, encoding)
+    with reading(path, "as a vector file"):
+        features = _read(path, layer, attributes, where, tests, encoding)
     if state is not None and state == _settled(path):
         features.geometries.flags.writeable = False
         _last = path, state, asked_for, features
