@@ -52,7 +52,7 @@ _VECTOR_BESIDE = {
 }
 #: How the names of all of these end.
 _BESIDE = (*_WORLD, *_RASTER_BESIDE, *(s for suffixes in _VECTOR_BESIDE.values() for s in suffixes), "-wal")
-_CODE = View("rvbuild.build.code:view")
+_CODE = View("rvbuild.build.code:view", '{"syntax":2}')
 
 
 def name(stage: str, project: str, scene: str | None = None) -> str:

@@ -26,7 +26,7 @@ from .common import (
     user_code,
 )
 
-VERSION = 2
+VERSION = 3
 RUN = "rvbuild.stages.infer:run"
 CODE = ("rvbuild.stages.infer", "rvbuild.tasks.{task}", "rvbuild.learn.*")
 

@@ -37,7 +37,7 @@ from rvbuild.build.state import Output, Record
 from rvbuild.build.store import Action
 from rvbuild.build.worker import Job, plain
 from rvbuild.build.workers import Executor, Interrupted
-from rvbuild.errors import DataError, RvbuildError, StageError, StoreError
+from rvbuild.errors import DataError, RvbuildError, StageError, StoreError, WorkerDiedError
 from rvbuild.progress import Progress, Silent
 
 #: Packages whose versions are recorded with every artifact.
@@ -460,8 +460,8 @@ def view_runner(executor: Executor) -> ViewRunner:
         job = Job(view.function, {"paths": list(files), "args": json.loads(view.args)}, reports=False)
         try:
             return str(executor.run(job, Silent()))
-        except DataError:
-            return None
+        except (DataError, WorkerDiedError):
+            return None  # the stage is going to say why
 
     def compute(wanted: Sequence[tuple[tuple[Path, ...], View]]) -> list[str | None]:
         with ThreadPoolExecutor(max_workers=min(len(wanted), os.cpu_count() or 1)) as pool:

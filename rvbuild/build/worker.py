@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
+from rvbuild.build import watched
 from rvbuild.errors import RvbuildError
 from rvbuild.progress import Progress
 
@@ -100,6 +101,7 @@ def serve(pipe: Connection, log: str, environment: Mapping[str, str]) -> None:
     with open(log, "ab", buffering=0) as file:  # noqa: PTH123 - file descriptors are what is meant
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    watched.begin(log)
     jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(pipe, jobs), daemon=True).start()
     while True:

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from rvbuild.build import engine, seal
+from rvbuild.build import engine, installed, seal
 from rvbuild.build.artifact import Artifact, Source
 from rvbuild.build.execute import Builder, Did, Outcome
 from rvbuild.build.fingerprint import is_racy, signature
@@ -48,7 +48,7 @@ class Options:
 def build(stage: str, words: Sequence[str], options: Options, normal: list[str] | None) -> int:
     """Bring `stage` of the projects that `words` name up to date; return the exit status."""
     paths = project_paths(words)
-    before = {str(p.absolute()): s for p in [*paths, *_own_code()] if (s := signature(p)) is not None}
+    before = {str(p.absolute()): s for p in [*paths, *installed.on_disk()] if (s := signature(p)) is not None}
     projects = load_all(paths, options.overrides)
     reporter = report.make(len(projects) > 1, options.verbosity, options.as_json)
 
@@ -202,12 +202,6 @@ def _json(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     return {"artifacts": artifacts, "summary": {did.value: sum(o.did is did for o in outcomes) for did in Did}}
 
 
-def _own_code() -> list[Path]:
-    package = Path(__file__).resolve().parents[1]
-    folder = Path(rules().__file__).parent
-    return [*package.rglob("*.py"), *folder.glob("*.py"), *folder.glob("*.json")]
-
-
 def _seal(
     now: Session,
     normal: list[str],
@@ -259,10 +253,15 @@ def _seal(
     for project in projects:
         directories |= common.listed(project)
     environment = {name: value for p in projects for name, value in p.env.items()}
-    lines = [_nothing(len(closure)), *lines[1:]]
-    place = seal.path_of(now.workspace.cache, normal)
     seal.write(
-        place, normal, files=files, directories=directories, environment=environment, elsewhere=elsewhere, lines=lines
+        seal.path_of(now.workspace.cache, normal),
+        normal,
+        files=files,
+        directories=directories,
+        environment=environment,
+        packages={name: version for artifact in closure for name, version in artifact.packages.items()},
+        elsewhere=elsewhere,
+        lines=[_nothing(len(closure)), *lines[1:]],
     )
 
 

@@ -16,6 +16,7 @@ from rvbuild.build.workspace import Workspace
 from rvbuild.checks import resources
 from rvbuild.checks.findings import Level
 from rvbuild.cli.session import code_of, jobs_default, rules
+from rvbuild.errors import WorkerDiedError
 from rvbuild.progress import Silent
 from rvbuild.project import Project
 
@@ -117,10 +118,21 @@ def _ask(requests: Sequence[Any], workspace: Workspace, executor: Executor) -> l
     def one(batch: Sequence[Any]) -> list[dict[str, Any]]:
         scenes = [{"inputs": dict(r.inputs), "settings": dict(r.settings)} for r in batch]
         job = Job(_rule().RUN, {"scenes": scenes}, path=str(workspace.root), reports=False)
-        return list(executor.run(job, Silent()))
+        try:
+            return list(executor.run(job, Silent()))
+        except WorkerDiedError as error:
+            if len(batch) > 1:  # the others are fine, perhaps
+                return [answer for request in batch for answer in one([request])]
+            return [_deadly(batch[0], error)]
 
     with ThreadPoolExecutor(max_workers=min(len(batches), jobs_default())) as pool:
         return [answer for answers in pool.map(one, batches) for answer in answers]
+
+
+def _deadly(request: Any, error: WorkerDiedError) -> dict[str, Any]:
+    """Return the facts of a scene that ended the process that looked at it."""
+    parts = (part for part, files in request.inputs.items() if set(map(str, files)) & set(error.files))
+    return {"problems": [[Level.ERROR.value, next(parts, "image"), "deadly", str(error), []]]}
 
 
 def _rule() -> Any:

@@ -29,6 +29,7 @@ from rvbuild.geo import antimeridian
 from rvbuild.geo.environment import DETERMINISTIC_ENVIRONMENT
 from rvbuild.geo.grid import METRES_PER_DEGREE, Grid, crs_name, reproject
 from rvbuild.geo.shapes import shapes_of
+from rvbuild.readers import reading
 from rvbuild.urls import Url
 
 Geometries = NDArray[np.object_]
@@ -112,7 +113,8 @@ def read_features(
     state = _settled(path)
     if state is not None and _last is not None and _last[:3] == (path, state, asked_for):
         return _last[3]
-    features = _read(path, layer, attributes, where, tests)
+    with reading(path, "as a vector file"):
+        features = _read(path, layer, attributes, where, tests)
     if state is not None and state == _settled(path):
         features.geometries.flags.writeable = False
         _last = path, state, asked_for, features
