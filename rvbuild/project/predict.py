@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, Strict
 
 from rvbuild.project import boxes, cells
+from rvbuild.project.device import Device
 from rvbuild.project.keys import show
 from rvbuild.project.table import Finding, Fraction, Known, Pixels, Table, expected, no_effect, wrong
 
@@ -132,8 +133,10 @@ class PredictTable(Table):
         description="For object_detection: of boxes of a class that overlap by more than this, intersection over "
         "union, the best one stays. Changing it runs no model.",
     )
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="Where to predict; auto takes a GPU if there is one."
+    device: Device = Field(
+        "auto",
+        description="Where to predict: cpu, cuda (any free GPU), one GPU such as cuda:1; auto takes a GPU if there is "
+        "one.",
     )
 
     def check(self, known: Known) -> Iterator[Finding]:
