@@ -28,6 +28,7 @@ from .common import (
 VERSION = 2
 RUN = "rvbuild.stages.infer:run"
 CODE = ("rvbuild.stages.infer", "rvbuild.tasks.{task}", "rvbuild.learn.*")
+WRITES = ("raw_*", "cells.json", "scores.tif")
 
 
 def model(project: Project) -> Product:
@@ -60,5 +61,6 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             folder=folder(project, "predict", scene.id),
             code=code,
             packages=packages(project),
+            writes=WRITES,
             resource="torch",
         )

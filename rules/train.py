@@ -30,6 +30,7 @@ from .common import (
 VERSION = 4
 RUN = "rvbuild.stages.train:run"
 CODE = ("rvbuild.stages.train", "rvbuild.tasks.{task}", "rvbuild.learn.*")
+WRITES = ("model.safetensors", "model.json", "log.jsonl", "curves.svg")
 
 #: Settings that change how fast a training runs and not what comes out.
 HINTS = ("workers",)
@@ -85,6 +86,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         folder=folder(project, "train"),
         code=code,
         packages=packages(project),
+        writes=WRITES,
         hints=hints,
         resource="torch",
         resume_ignores=tuple(f"train.{key}" for key in resume_ignores(train)),

@@ -183,6 +183,8 @@ class Pool:
         self._count += 1
         self._logs.mkdir(parents=True, exist_ok=True)
         log = self._logs / f"worker-{self._count}.log"
+        if log.is_symlink() or log.is_fifo():
+            log.unlink()
         for pause_s in _PAUSES_S:
             try:
                 return self._fork(log)
