@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import xxhash
 
 from rvbuild.build import code
-from rvbuild.build.artifact import Artifact, Product, Source, View, canonical
+from rvbuild.build.artifact import Artifact, Demand, Product, Source, View, canonical
 from rvbuild.errors import UsageError
 from rvbuild.geo.reading import parts, reading
 from rvbuild.project import Project, Scene
@@ -24,7 +24,7 @@ from rvbuild.urls import Url, is_url
 
 from . import sidecars
 
-__all__ = ["Artifact", "Product", "Project", "Scene", "Source"]
+__all__ = ["Artifact", "Demand", "Product", "Project", "Scene", "Source"]
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ _VECTOR_BESIDE = {
 }
 #: How the names of all of these end.
 _BESIDE = (*_WORLD, *_RASTER_BESIDE, *(s for suffixes in _VECTOR_BESIDE.values() for s in suffixes), "-wal")
-_CODE = View("rvbuild.build.code:view")
+_CODE = View("rvbuild.build.code:view", '{"syntax":2}')
 
 
 def name(stage: str, project: str, scene: str | None = None) -> str:

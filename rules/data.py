@@ -26,10 +26,15 @@ from .common import (
     present,
 )
 
-VERSION = 1
+VERSION = 2
 RUN = "rvbuild.stages.survey:run"
 RUN_MERGE = "rvbuild.stages.survey_page:run"
-CODE = ("rvbuild.stages.survey", "rvbuild.stages.survey_page", "rvbuild.tasks.{task}")
+CODE = (
+    "rvbuild.stages.survey",
+    "rvbuild.stages.survey_page",
+    "rvbuild/stages/survey.html",
+    "rvbuild.tasks.{task}",
+)
 
 
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:

@@ -15,16 +15,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import xxhash
-
-from rvbuild.build import code
-from rvbuild.build.artifact import canonical, digest
+from rvbuild.build import installed
+from rvbuild.build.artifact import digest
 from rvbuild.build.fingerprint import signature
 from rvbuild.build.state import State
 
-LOCK = Path(__file__).with_name("stage_lock.json")
-#: The directory that holds the package `rvbuild`, wherever it is installed.
-ROOT = Path(code.__file__).resolve().parents[2]
+LOCK = installed.shipped("rules").joinpath("stage_lock.json")
 
 
 def _rules() -> Mapping[str, Any]:
@@ -41,20 +37,17 @@ def code_digest(stage: str, task: str) -> str:
 def closure_digest(roots: Sequence[str], task: str) -> str:
     """Return the digest of all code of rvbuild that the modules `roots`, some with a `{task}`, may execute.
 
-    The package's `__init__` is left out: it holds the release's version.
+    A root with a slash is a file that a stage reads, such as the template of a page. The package's `__init__` is left
+    out: it holds the release's version.
     """
-    files: set[Path] = set()
+    names: set[str] = set()
     for root in roots:
-        module = root.format(task=task)
-        if module.endswith(".*"):
-            base = ROOT.joinpath(*module[:-2].split("."))
-            for path in base.rglob("*.py"):
-                dotted = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-                files |= set(code.closure(ROOT, dotted))
-        else:
-            files |= set(code.closure(ROOT, module))
-    files.discard(ROOT / "rvbuild" / "__init__.py")
-    return digest(sorted([f.relative_to(ROOT).as_posix(), code.tree_digest(f)] for f in files))
+        part = root.format(task=task)
+        if "/" in part:
+            names.add(part)
+        for module in installed.modules(part[:-2]) if part.endswith(".*") else [part]:
+            names |= set(installed.closure(module))
+    return digest([[name, installed.digest_of(name)] for name in sorted(installed.without_release(names))])
 
 
 def read() -> dict[str, Any]:
@@ -89,8 +82,7 @@ def code_of(rule: Any, task: str, state: State) -> str:
 
 def _kept(state: State, what: str, find: Callable[[], str]) -> str:
     """Return an answer about the code of rvbuild, kept in `state` for as long as no file of it changes."""
-    files = sorted([*(ROOT / "rvbuild").rglob("*.py"), *LOCK.parent.glob("*.py"), LOCK])
-    seen = xxhash.xxh3_128_hexdigest(canonical([[str(f), list(signature(f) or ())] for f in files]))
+    seen = digest(sorted([str(file), list(signature(file) or ())] for file in installed.on_disk()))
     known = state.view(seen, what)
     if known is None:
         known = find()
@@ -138,7 +130,7 @@ def main() -> int:
     if refused:
         print("\n".join(refused), file=sys.stderr)
         return 1
-    LOCK.write_text(json.dumps({"golden": golden, "stages": stages}, indent=1, sort_keys=True) + "\n")
+    Path(str(LOCK)).write_text(json.dumps({"golden": golden, "stages": stages}, indent=1, sort_keys=True) + "\n")
     print(f"{LOCK}: renewed")
     return 0
 

@@ -23,7 +23,7 @@ from .common import (
 VERSION = 3
 RUN = "rvbuild.stages.quicklook:run"
 RUN_MERGE = "rvbuild.stages.report:run"
-CODE = ("rvbuild.stages.quicklook", "rvbuild.stages.report", "rvbuild.tasks.{task}")
+CODE = ("rvbuild.stages.quicklook", "rvbuild.stages.report", "rvbuild/stages/report.html", "rvbuild.tasks.{task}")
 
 
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:

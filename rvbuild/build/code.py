@@ -12,11 +12,13 @@ from typing import NamedTuple
 
 import xxhash
 
+from rvbuild.build.syntax import tree_text
+
 RACY_NS = 1_000_000_000
 """What was changed so lately may change again without looking changed."""
 
 
-class _Import(NamedTuple):
+class Import(NamedTuple):
     """One statement: `from base import parts`, from so many packages up; the empty part is the base itself."""
 
     level: int
@@ -42,7 +44,7 @@ def tree_digest(path: Path) -> str:
     return _parsed(path)[0]
 
 
-def _parsed(path: Path) -> tuple[str, tuple[_Import, ...]]:
+def _parsed(path: Path) -> tuple[str, tuple[Import, ...]]:
     """Return the digest of the file's syntax tree and what it imports; kept, for all stages rest on the same files."""
     now = path.stat()
     if time.time_ns() - max(now.st_mtime_ns, now.st_ctime_ns) < RACY_NS:
@@ -51,28 +53,27 @@ def _parsed(path: Path) -> tuple[str, tuple[_Import, ...]]:
 
 
 @functools.lru_cache(maxsize=4096)
-def _parse_once(path: Path, _: tuple[int, ...]) -> tuple[str, tuple[_Import, ...]]:
+def _parse_once(path: Path, _: tuple[int, ...]) -> tuple[str, tuple[Import, ...]]:
     return _parse(path)
 
 
-def _parse(path: Path) -> tuple[str, tuple[_Import, ...]]:
-    source = path.read_bytes()
+def _parse(path: Path) -> tuple[str, tuple[Import, ...]]:
+    return parse(path.read_bytes())
+
+
+def parse(source: bytes, is_code: bool = True) -> tuple[str, tuple[Import, ...]]:
+    """Return the digest of the syntax tree of `source`, and what it imports.
+
+    What does not parse, or is no code, counts by its bytes and imports nothing.
+    """
     try:
-        tree = ast.parse(source)
+        tree = ast.parse(source) if is_code else None
     except (SyntaxError, ValueError):
+        tree = None
+    if tree is None:
         return hashlib.blake2b(source, digest_size=16).hexdigest(), ()
     imports = tuple(_imports(tree))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            body = node.body
-            first = body[0] if body else None
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                node.body = body[1:]
-    return xxhash.xxh3_128_hexdigest(ast.dump(tree).encode("utf-8", "surrogatepass")), imports
+    return xxhash.xxh3_128_hexdigest(tree_text(tree).encode("utf-8", "surrogatepass")), imports
 
 
 def view(paths: list[Path], args: dict[str, str]) -> str:
@@ -113,9 +114,9 @@ def module_file(root: Path, module: str) -> Path | None:
     return None
 
 
-def _imports(tree: ast.AST) -> Iterator[_Import]:
+def _imports(tree: ast.AST) -> Iterator[Import]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield _Import(0, "", tuple(alias.name for alias in node.names))
+            yield Import(0, "", tuple(alias.name for alias in node.names))
         elif isinstance(node, ast.ImportFrom):
-            yield _Import(node.level, node.module or "", ("", *(alias.name for alias in node.names)))
+            yield Import(node.level, node.module or "", ("", *(alias.name for alias in node.names)))

@@ -1,8 +1,9 @@
 """The seal: the shortest way to "nothing to do".
 
 After a complete build of a target a small file lists every file it rests on, with its stat signature: sources, outputs,
-the project files, rvbuild's own code; and the environment variables that the project read. A run with the same words
-whose seal still holds is done, without planning anything. Only the standard library is used here.
+the project files, rvbuild's own code; where modules are imported from, the versions of packages that are in keys, and
+the environment variables that the project read. A run with the same words whose seal still holds is done, without
+planning anything. Only the standard library is used here.
 
 The servers of files elsewhere are asked, each time, whether they still have what they had.
 """
@@ -18,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _RACY_NS = 20_000_000
-_SCHEMA = 1
+_SCHEMA = 2
 
 
 def path_of(cache: Path, words: Sequence[str]) -> Path:
@@ -31,6 +32,8 @@ def holds(path: Path, words: Sequence[str]) -> list[str] | None:
     try:
         seal = json.loads(path.read_bytes())
         if seal["schema"] != _SCHEMA or seal["words"] != list(words) or seal["python"] != sys.version:
+            return None
+        if seal["path"] != _import_path() or not _same_packages(seal["packages"]):
             return None
         if any(os.environ.get(name) != value for name, value in seal["environment"].items()):
             return None
@@ -46,6 +49,24 @@ def holds(path: Path, words: Sequence[str]) -> list[str] | None:
         return list(seal["lines"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _import_path() -> list[str]:
+    """Return where modules come from, without the directory that Python adds for the script that was started."""
+    own = {"", os.getcwd(), os.path.dirname(os.path.abspath(sys.argv[0]))}  # noqa: PTH100, PTH109, PTH120 - without pathlib
+    return [os.environ.get("PYTHONPATH", ""), *(entry for entry in sys.path if entry not in own)]
+
+
+def _same_packages(known: Mapping[str, str]) -> bool:
+    """Tell whether the packages whose versions are in keys are those that were there."""
+    if not known:
+        return True
+    from importlib import metadata  # which takes as long as all the rest
+
+    try:
+        return all(metadata.version(name) == version for name, version in known.items())
+    except metadata.PackageNotFoundError:
+        return False
 
 
 def _same_elsewhere(known: Mapping[str, str]) -> bool:
@@ -64,6 +85,7 @@ def write(
     files: Mapping[str, tuple[int, int, int, int]],
     directories: Mapping[str, int | None],
     environment: Mapping[str, str | None],
+    packages: Mapping[str, str],
     elsewhere: Mapping[str, str],
     lines: Sequence[str],
 ) -> None:
@@ -81,6 +103,8 @@ def write(
         before it was looked for them; None if that was not noted, and now has to do.
     environment : mapping
         The environment variables that the projects read; None for one that was not set.
+    packages : mapping
+        The versions of the packages that are in keys.
     elsewhere : mapping
         Address -> digest of the identity of each file elsewhere, for which its server is asked each time.
     lines : sequence of str
@@ -95,6 +119,8 @@ def write(
             "schema": _SCHEMA,
             "words": list(words),
             "python": sys.version,
+            "path": _import_path(),
+            "packages": dict(packages),
             "environment": dict(environment),
             "files": [[name, *values] for name, values in files.items()],
             "directories": [

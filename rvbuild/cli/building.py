@@ -14,13 +14,15 @@ from typing import Any
 
 import click
 
-from rvbuild.build import engine, seal
+from rvbuild.build import engine, installed, seal
 from rvbuild.build.artifact import Artifact, Source
 from rvbuild.build.execute import Builder, Did, Outcome
 from rvbuild.build.fingerprint import is_racy, signature
+from rvbuild.build.machine import this_machine
 from rvbuild.build.worker import Job
 from rvbuild.build.workers import Executor, Inline, Pool
 from rvbuild.build.workspace import locked
+from rvbuild.checks.resources import memory_bytes
 from rvbuild.cli import asking, checking, report, stages_of
 from rvbuild.cli.session import Session, jobs_default, load_all, project_paths, rules, session
 from rvbuild.errors import ProjectError, UsageError
@@ -46,7 +48,7 @@ class Options:
 def build(stage: str, words: Sequence[str], options: Options, normal: list[str] | None) -> int:
     """Bring `stage` of the projects that `words` name up to date; return the exit status."""
     paths = project_paths(words)
-    before = {str(p.absolute()): s for p in [*paths, *_own_code()] if (s := signature(p)) is not None}
+    before = {str(p.absolute()): s for p in [*paths, *installed.on_disk()] if (s := signature(p)) is not None}
     projects = load_all(paths, options.overrides)
     reporter = report.make(len(projects) > 1, options.verbosity, options.as_json)
 
@@ -70,8 +72,8 @@ def build(stage: str, words: Sequence[str], options: Options, normal: list[str] 
             if options.dry_run:
                 reporter.close()
                 return _dry_run(now, closure, options)
-            checking.before_build(now, closure, options.keep_going, _jobs(options), reporter.note)
-            builder = Builder(now.plan, now.executor, reporter)
+            memory = checking.before_build(now, closure, options.keep_going, _jobs(options), reporter.note)
+            builder = Builder(now.plan, now.executor, reporter, this_machine(memory_bytes()), memory)
             _run(now, wanted, builder, options)
             outcomes = _outcomes(builder, closure)
             lines = _last_lines(now, wanted, outcomes)
@@ -200,12 +202,6 @@ def _json(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     return {"artifacts": artifacts, "summary": {did.value: sum(o.did is did for o in outcomes) for did in Did}}
 
 
-def _own_code() -> list[Path]:
-    package = Path(__file__).resolve().parents[1]
-    folder = Path(rules().__file__).parent
-    return [*package.rglob("*.py"), *folder.glob("*.py"), *folder.glob("*.json")]
-
-
 def _seal(
     now: Session,
     normal: list[str],
@@ -257,10 +253,15 @@ def _seal(
     for project in projects:
         directories |= common.listed(project)
     environment = {name: value for p in projects for name, value in p.env.items()}
-    lines = [_nothing(len(closure)), *lines[1:]]
-    place = seal.path_of(now.workspace.cache, normal)
     seal.write(
-        place, normal, files=files, directories=directories, environment=environment, elsewhere=elsewhere, lines=lines
+        seal.path_of(now.workspace.cache, normal),
+        normal,
+        files=files,
+        directories=directories,
+        environment=environment,
+        packages={name: version for artifact in closure for name, version in artifact.packages.items()},
+        elsewhere=elsewhere,
+        lines=[_nothing(len(closure)), *lines[1:]],
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rvbuild.build import installed
 from rvbuild.build.artifact import Artifact
 from rvbuild.build.execute import view_runner
 from rvbuild.build.plan import Plan
@@ -25,10 +26,9 @@ from rvbuild.project import Project, load
 
 def rules() -> Any:
     """Return the package of rules: inside `rvbuild` when installed, beside it in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    if (package / "rules").is_dir():
+    if installed.rules_are_inside():
         return importlib.import_module("rvbuild.rules")
-    return _beside("rvbuild.rules", package.parent / "rules" / "__init__.py")
+    return _beside("rvbuild.rules", Path(str(installed.shipped("rules"))) / "__init__.py")
 
 
 def _beside(name: str, path: Path) -> Any:

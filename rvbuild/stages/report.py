@@ -6,6 +6,7 @@ import base64
 import json
 import math
 from collections.abc import Mapping, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from rvbuild.geo.stats import BandStats
 from rvbuild.progress import Progress
 
 PAGE = "index.html"
-TEMPLATE = Path(__file__).with_name("report.html")
 
 MOST_PICTURES = 24
 """Scenes and contact sheets that the page holds; it names the others."""
@@ -25,6 +25,11 @@ MOST_PICTURES = 24
 _BARS, _BAR_PX, _HEIGHT_PX = 64, 3, 36
 
 _TYPES = {".png": "image/png", ".jpg": "image/jpeg"}
+
+
+def template(name: str) -> str:
+    """Return the text of a template of this package, which may be in a zip archive."""
+    return resources.files("rvbuild.stages").joinpath(name).read_text(encoding="utf-8")
 
 
 def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
@@ -50,7 +55,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    page = environment.from_string(template("report.html")).render(
         task=settings["task"].replace("_", " "),
         classes=settings["classes"],
         evaluation=_evaluation(evaluation) if evaluation else None,

@@ -12,9 +12,7 @@ import jinja2
 from rvbuild import tasks
 from rvbuild.areas import area_text
 from rvbuild.progress import Progress
-from rvbuild.stages.report import embedded
-
-TEMPLATE = Path(__file__).with_name("survey.html")
+from rvbuild.stages.report import embedded, template
 
 MOST_PICTURES = 120
 """Scenes whose picture the page holds; it names the others."""
@@ -54,7 +52,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     pictures = [embedded(files[scene["scene"]][".jpg"]) for scene in scenes[:MOST_PICTURES]]
-    page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    page = environment.from_string(template("survey.html")).render(
         data=found, classes=settings["classes"], pictures=pictures, area=area_text
     )
     (outputs / "index.html").write_text(page, encoding="utf-8")
