@@ -104,7 +104,8 @@ class PredictTable(Table):
     batch_size: int = Field(8, ge=1, description="Windows that are predicted together.")
     blend: Literal["none", "mean", "cosine"] = Field(
         "mean",
-        description="How overlapping windows are merged: none (the last wins), mean, or cosine (centres count more).",
+        description="How overlapping windows are merged: none (each pixel is that of the window whose centre is "
+        "nearest), mean, or cosine (centres count more).",
     )
     scores: Annotated[Literal[False, "float32", "uint8"], BeforeValidator(_scores)] = Field(
         False, description="Whether and how to write the score of every class to scores.tif."
