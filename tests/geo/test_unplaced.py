@@ -16,7 +16,8 @@ from rvbuild.errors import DataError
 from rvbuild.geo.aoi import open_aoi
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.raster import open_image
-from rvbuild.geo.vectors import read_features, to_pixels
+from rvbuild.geo.placing import to_pixels
+from rvbuild.geo.vectors import read_features
 
 Write = Callable[..., Path]
 
