@@ -15,8 +15,8 @@ from rasterio.rpc import RPC
 from rvbuild.errors import DataError
 from rvbuild.geo.aoi import open_aoi
 from rvbuild.geo.grid import Grid
-from rvbuild.geo.raster import open_image
 from rvbuild.geo.placing import to_pixels
+from rvbuild.geo.raster import open_image
 from rvbuild.geo.vectors import read_features
 
 Write = Callable[..., Path]
