@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from .common import (
     Artifact,
+    Demand,
     Product,
     Project,
     aoi,
@@ -61,4 +62,5 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             code=code,
             packages=packages(project),
             resource="torch",
+            demand=Demand(cores=None, device=project.predict.device),
         )

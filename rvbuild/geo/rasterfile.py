@@ -22,6 +22,7 @@ from rvbuild.geo.grid import Grid
 from rvbuild.geo.nodata import Nodata, NodataSetting, per_band, ranges
 from rvbuild.geo.tags import STORED, Apply, Palette, alphas_of, palette_of, scaling_of
 from rvbuild.geo.windows import Window
+from rvbuild.readers import reading
 from rvbuild.urls import UnreachableError, Url
 from rvbuild.zipped import Zipped
 
@@ -90,6 +91,11 @@ def open_dataset(path: Path) -> Any:
     DataError
         GDAL cannot open the file, or it holds sub-datasets instead of bands.
     """
+    with reading(path, "as a raster"):
+        return _open(path)
+
+
+def _open(path: Path) -> Any:
     away = isinstance(path, Url)
     try:
         with rasterio.Env(**ELSEWHERE) if away else nullcontext():
@@ -127,7 +133,7 @@ def require_complete(path: Path) -> None:
     DataError
         It cannot be read.
     """
-    with open_dataset(path) as dataset:
+    with open_dataset(path) as dataset, reading(path, "as a raster"):
         try:
             dataset.read(window=RasterioWindow(dataset.width - 1, dataset.height - 1, 1, 1))
         except rasterio.errors.RasterioIOError as error:
@@ -266,6 +272,11 @@ def read_bands(path: Path, dataset: Any, bands: Bands, window: Window) -> tuple[
     image : (C, H, W) in `bands.dtype`; invalid pixels keep what the file holds
     valid : (C, H, W) bool, or None if every pixel of the window is data
     """
+    with reading(path, "as a raster"):
+        return _read_bands(path, dataset, bands, window)
+
+
+def _read_bands(path: Path, dataset: Any, bands: Bands, window: Window) -> tuple[Image, Mask | None]:
     where = RasterioWindow(window.col, window.row, window.width, window.height)
     try:
         image: Image = dataset.read(list(bands.indexes), window=where)
