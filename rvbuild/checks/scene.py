@@ -342,5 +342,6 @@ def _box_on(grid: Grid, files: Sequence[Path]) -> list[float]:
     map_x, map_y = there.to_map(x, y)
     if there.crs is not None and grid.crs is not None:
         map_x, map_y = reproject(files[0], there.crs, grid.crs, map_x, map_y)
+        map_x = map_x + grid.turns(map_x.mean(keepdims=True))
     col, row = grid.to_pixel(map_x, map_y)
     return [float(col.min()), float(row.min()), float(col.max()), float(row.max())]

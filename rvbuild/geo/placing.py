@@ -14,6 +14,7 @@ from rasterio.crs import CRS
 from rvbuild.errors import DataError
 from rvbuild.geo import antimeridian
 from rvbuild.geo.grid import METRES_PER_DEGREE, Grid, crs_name, reproject
+from rvbuild.geo.unplaced import refuse_without_crs
 from rvbuild.geo.vectors import Features, Geometries
 
 Floats = NDArray[np.float64]
@@ -93,12 +94,7 @@ def _placed(
         raise DataError(f"{path}: has coordinates that are not finite numbers, or beyond {LARGEST:g}")
     x, y = points[:, 0], points[:, 1]
     if grid.crs is None:
-        if features.crs is not None and not features.implied_crs:
-            raise DataError(
-                f"{path}: is in {crs_name(features.crs)}, but the image has no CRS, so that the two cannot be laid "
-                "over each other. Give the image its CRS (`gdal_edit.py -a_srs`), or save the vectors in pixel "
-                "coordinates (x = column, y = row) without a CRS"
-            )
+        refuse_without_crs(path, grid, geometries, features.crs, features.implied_crs)
     elif features.crs is None:
         raise DataError(
             f"{path}: has no CRS, but the image is in {crs_name(grid.crs)}. Save the vectors with their CRS"
