@@ -9,10 +9,10 @@ that an image has none: both are left out.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import struct
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,8 +21,10 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from rvbuild.budget import whole
 from rvbuild.errors import DataError, nearest
-from rvbuild.readers import reading
+from rvbuild.plain_xml import parse
+from rvbuild.readers import reading, reason
 
 _NAMES = {"coco": "COCO JSON", "voc": "Pascal VOC XML", "csv": "a CSV of boxes"}
 KINDS = tuple(_NAMES)
@@ -132,7 +134,7 @@ def _name(text: str) -> str:
 def coco_rows(path: Path) -> tuple[list[str], list[_Row]]:
     """Return the images that a COCO file lists, and its boxes: image, (x0, y0, x1, y1) and class of each."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = json.loads(whole(path).decode("utf-8-sig"))
         images = {entry["id"]: _name(str(entry["file_name"])) for entry in content["images"]}
         names = {entry["id"]: str(entry["name"]) for entry in content.get("categories", [])}
         rows = []
@@ -145,9 +147,9 @@ def coco_rows(path: Path) -> tuple[list[str], list[_Row]]:
                                 ", which is not listed in `images`")  # fmt: skip
             label = names.get(entry["category_id"], str(entry["category_id"]))
             rows.append(_Row(images[entry["image_id"]], (x, y, x + width, y + height), label))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
         raise DataError(
-            f"{path}: cannot be read as COCO JSON ({type(error).__name__}: {error}); expected `images` with id and "
+            f"{path}: cannot be read as COCO JSON ({reason(error)}); expected `images` with id and "
             "file_name, `categories` with id and name, `annotations` with image_id, category_id and bbox "
             "[x, y, width, height]"
         ) from error
@@ -156,7 +158,7 @@ def coco_rows(path: Path) -> tuple[list[str], list[_Row]]:
 
 def _voc(path: Path) -> tuple[list[str], list[_Row]]:
     try:
-        root = ElementTree.parse(path).getroot()
+        root = parse(whole(path))
         rows = []
         for entry in root.iterfind("object"):
             corners = [entry.findtext(f"bndbox/{key}") for key in _CSV_COLUMNS]
@@ -164,7 +166,7 @@ def _voc(path: Path) -> tuple[list[str], list[_Row]]:
             rows.append(_Row(None, (x0, y0, x1, y1), (entry.findtext("name") or "").strip() or None))
         if root.tag != "annotation":
             raise ValueError(f"its root is <{root.tag}>")
-    except (ElementTree.ParseError, ValueError) as error:
+    except ValueError as error:
         raise DataError(
             f"{path}: cannot be read as Pascal VOC XML ({error}); expected <annotation> with an <object> for each box, "
             "which has a <name> and a <bndbox> of <xmin>, <ymin>, <xmax>, <ymax>"
@@ -173,7 +175,8 @@ def _voc(path: Path) -> tuple[list[str], list[_Row]]:
 
 
 def _csv(path: Path) -> tuple[list[str], list[_Row]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    content = whole(path).decode("utf-8-sig")
+    with io.StringIO(content, newline="") as file:
         reader = csv.DictReader(file)
         columns = [name.strip() for name in reader.fieldnames or ()]
         reader.fieldnames = columns
