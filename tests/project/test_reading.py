@@ -74,9 +74,33 @@ def test_windows_line_ends(problems: Callable[..., list[str]], base: str) -> Non
 def test_absurd_documents(workspace: Path) -> None:
     path = Path("projects/p.toml")
     path.write_text("x = " + 5000 * "[" + 5000 * "]")
-    assert complain(path) == ["projects/p.toml: lists or tables are nested too deeply"]
+    (line,) = complain(path)
+    assert line.startswith("projects/p.toml: lists or tables are nested too deeply")
+    for text in (
+        "[a" + ".a" * 100_000 + "]",
+        "x = 1\n'a'" + " . b" * 100_000 + " = 2",
+        "x" + ".x" * 70 + " = 1",
+        "x = " + "[" * 70 + "]" * 70,
+    ):
+        path.write_text(text)
+        (line,) = complain(path)
+        assert "lists or tables are nested too deeply" in line or "not valid TOML" in line
+    path.write_text("x = '" + "a." * 500 + "a'\n" + "y = '" + "../" * 500 + "'\n")
+    assert [line.split(": ")[2] for line in complain(path)][-2:] == ["unknown key; valid", "unknown key; valid"]
     path.write_text("x = " + 5000 * "1")
     assert complain(path) == ["projects/p.toml: a number has too many digits"]
+    path.write_text("[chip]\nsize_px = 0x" + 5000 * "f" + "\nstride_px = -9223372036854775809\n")
+    assert complain(path) == [
+        f"projects/p.toml:{line}: chip.{key}: expected a whole number of at most 64 bits"
+        for line, key in ((3, "stride_px"), (2, "size_px"))
+    ]
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    assert complain(path) == ["projects/p.toml: is larger than 16 MiB; is it a project file?"]
+    path.unlink()
+    os.mkfifo(path)
+    assert complain(path) == ["projects/p.toml: is no plain file; expected a project file (.toml)"]
+    path.unlink()
     path.write_text("x = 1\0")
     assert len(complain(path)) == 1
     path.write_text("")
