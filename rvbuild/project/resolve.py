@@ -74,6 +74,7 @@ class Resolver:
         self.stac = StacReader()
         self.workspace = Path()
         self._unreadable: dict[Key, bool] = {}
+        self._tables: dict[int, bool] = {}
         self.written: dict[tuple[str, str], tuple[Written, ...]] = {}
         self._placed: dict[tuple[tuple[str, ...], Key, str], tuple[Written, ...]] = {}
         self.class_names: tuple[str, ...] = ()
@@ -318,7 +319,7 @@ class Resolver:
         value: Any = self.data
         for step in key:
             value = value[step]
-        if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        if isinstance(value, list) and self._holds_tables(value):
             # A list of tables, each with a path or some.
             for position, item in enumerate(value):
                 paths = item.get("vector", item.get("raster")) if isinstance(item, dict) else item
@@ -330,9 +331,15 @@ class Resolver:
         if isinstance(value, dict):
             name = next(name for name in ("files", "stac", "raster", "vector", *BOX_FILES) if name in value)
             key, value = (*key, name), value[name]
-        if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        if isinstance(value, list) and self._holds_tables(value):
             return _layer_keys(value, key)[number]
         return (*key, number) if isinstance(value, list) and len(value) > 1 else key
+
+    def _holds_tables(self, value: list[Any]) -> bool:
+        """Tell whether a list of the file has tables in it; it is asked once for each of thousands of paths."""
+        if id(value) not in self._tables:
+            self._tables[id(value)] = any(isinstance(item, dict) for item in value)
+        return self._tables[id(value)]
 
     def _check_there_is_training(self) -> None:
         if self.file.train.chips is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -118,3 +120,32 @@ def test_workspace(workspace: Path) -> None:
     assert find_workspace(Path("projects/2020/p.toml")) == workspace
     assert find_workspace(Path("p.toml")) == workspace
     assert find_workspace(workspace / "deep" / "p.toml") == workspace / "deep"
+
+
+@pytest.mark.parametrize(
+    ("scenes", "more", "line"),
+    [
+        ([*range(5000)], "", "scenes.train[0]: expected a string, found 0"),
+        (["x"] * 5000, "", 'scenes.train[1]: scene "x" is listed twice'),
+        (
+            [f"a{i}" for i in range(5000)],
+            "".join(f"[scenes.by_id.b{i}]\nimage='x.tif'\n" for i in range(5000)),
+            'scenes.by_id.b0: no scene "b0"',
+        ),
+        (["a"], "[chip]\n" + "".join(f"k{i} = 1\n" for i in range(5000)), "chip.k0: unknown key"),
+    ],
+    ids=["types", "twice", "by_id", "keys"],
+)
+def test_thousands_of_problems_are_found_in_seconds_and_told_in_part(
+    problems: Callable[..., list[str]], base: str, scenes: list[object], more: str, line: str
+) -> None:
+    start = time.monotonic()
+    lines = problems(re.sub(r"train *= .*", f"train = {scenes}", base, count=1) + more)
+    assert any(line in one for one in lines)
+    assert len(lines) == 501 and lines[-1].endswith(" more problems")
+    assert time.monotonic() - start < 10
+
+
+def test_too_many_classes_near_black(problems: Callable[..., list[str]], base: str) -> None:
+    many = "".join(f'c{i} = "#{i:06x}"\n' for i in range(300))
+    assert any("at most 254 besides" in line for line in problems(base.replace("[classes]\n", f"[classes]\n{many}")))
