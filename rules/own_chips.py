@@ -19,6 +19,7 @@ from .common import Source as Files
 
 RUN = "rvbuild.stages.chip_folder:run"
 CODE = ("rvbuild.stages.chip_folder", "rvbuild.stages.analyze_chips")
+WRITES = ("index.json", "blocks.json", "contact.png", "images-*.safetensors", "labels-*.safetensors")
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ def artifacts(project: Project, code: str, version: int) -> Iterator[Artifact]:
             folder=folder(project, "chip", split),
             code=code,
             packages=packages(project),
+            writes=WRITES,
         )
 
 

@@ -26,7 +26,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
-from rvbuild.build import previous
+from rvbuild.build import inside, previous
+from rvbuild.build.action import Action
 from rvbuild.build.artifact import Artifact, Product, View, trajectory
 from rvbuild.build.decide import Decision, Reason, State
 from rvbuild.build.fingerprint import hash_file, signature
@@ -34,9 +35,9 @@ from rvbuild.build.inputs import Inputs
 from rvbuild.build.machine import Machine, Share, this_machine
 from rvbuild.build.plan import Plan, Planned, ViewRunner, selected
 from rvbuild.build.state import Output, Record
-from rvbuild.build.store import Action
 from rvbuild.build.worker import Job, plain
 from rvbuild.build.workers import Executor, Interrupted
+from rvbuild.build.workspace import is_output_path
 from rvbuild.cores import cores
 from rvbuild.errors import DataError, RvbuildError, StageError, StoreError, WorkerDiedError
 from rvbuild.progress import Progress, Silent
@@ -243,7 +244,8 @@ class Builder:
             if planned.facts.forced:
                 store.forget_resume(path)
             resume = store.resume(path)
-            resume.mkdir(parents=True, exist_ok=True)
+            with inside.folder(store.root, f"resume/{path}", make=True):
+                pass
         staging = store.staging()
         try:
             offer = previous.offered(artifact, planned.facts, versions(), self._workspace.root)
@@ -343,6 +345,8 @@ class Builder:
         self, artifact: Artifact, planned: Planned, action: Action, before: Mapping[str, Output]
     ) -> Record | None:
         """Put all outputs of `action` in place and remove those that are no longer made; `writing` is held."""
+        if artifact.undeclared(action.outputs):
+            return None
         outputs: dict[str, Output] = {}
         intact = {n: o for n, o in before.items() if not self._is_damaged(artifact, n, o)}
         for name, (value, _) in action.outputs.items():
@@ -350,9 +354,8 @@ class Builder:
                 outputs[name] = intact[name]
                 continue
             shown = artifact.shown(name)
-            output = self._workspace.store.place(
-                value, self._workspace.root / shown, shown, self._workspace.cache / "tmp"
-            )
+            cache = self._workspace.cache
+            output = self._workspace.store.place(value, cache, self._workspace.placed(shown), cache / "tmp")
             if output is None:
                 return None
             outputs[name] = output
@@ -361,8 +364,8 @@ class Builder:
             # A file that has become another artifact's since.
             records = self._workspace.state.records().items()
             gone -= {o.path for name, record in records if name != artifact.name for o in record.outputs.values()}
-        for path in gone:
-            (self._workspace.root / path).unlink(missing_ok=True)
+        for path in filter(is_output_path, gone):
+            inside.remove(self._workspace.cache, self._workspace.placed(path))
         facts = planned.facts
         record = Record(
             key=action.key,
@@ -412,6 +415,8 @@ def _files(artifact: Artifact, staging: Path) -> list[Path]:
     for made in found:
         if not made.is_file() or made.is_symlink():
             raise StageError(f"the stage {artifact.stage} made {made.name}, which is not a plain file")
+    if undeclared := artifact.undeclared(made.name for made in found):
+        raise StageError(f"the stage {artifact.stage} made {', '.join(undeclared)}, which its rule does not declare")
     if not found:
         raise StageError(f"the stage {artifact.stage} made no output")
     return found

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-import fnmatch
-import functools
-import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rvbuild.build.artifact import Artifact, KeyDigester, Product, Source, View, components, digest, digest_texts
+from rvbuild.build.action import Action
+from rvbuild.build.artifact import (
+    Artifact,
+    KeyDigester,
+    Product,
+    Source,
+    View,
+    components,
+    digest,
+    digest_texts,
+    matcher,
+)
 from rvbuild.build.decide import Decision, Facts, State, decide
 from rvbuild.build.elsewhere import Elsewhere
 from rvbuild.build.fingerprint import Stamp, signature
 from rvbuild.build.state import Record
-from rvbuild.build.store import Action
 from rvbuild.build.workspace import Workspace
 
 #: Computes views of files: for each (files, view) the value, in order; None for a file that cannot be read.
@@ -121,13 +128,13 @@ class Plan:
             finally:
                 self._asks = True
 
-    def _earlier(self, key: str) -> Action | None:
-        """Return what `key` gave, here or in the store elsewhere."""
+    def _earlier(self, artifact: Artifact, key: str) -> Action | None:
+        """Return what `key` gave, here or in the store elsewhere, if that is what the stage may make."""
         found = self.workspace.store.restorable(key)
         elsewhere = self.workspace.elsewhere
-        if found is None and elsewhere is not None:
+        if (found is None or artifact.undeclared(found.outputs)) and elsewhere is not None:
             found = elsewhere.action(key) if self._asks else elsewhere.known(key)
-        return found
+        return None if found is None or artifact.undeclared(found.outputs) else found
 
     def __getitem__(self, name: str) -> Planned:
         """Return what is known of the artifact `name` now."""
@@ -234,7 +241,7 @@ class Plan:
         """Plan an artifact that is not fresh: with all that explains it."""
         state = self.workspace.state
         failure = None if key is None else state.failure(artifact.name)
-        action = None if key is None or forced else self._earlier(key)
+        action = None if key is None or forced else self._earlier(artifact, key)
         products = [item for item in artifact.inputs if isinstance(item, Product)]
         facts = Facts(
             key=key,
@@ -363,19 +370,14 @@ class Plan:
         return tuple(phrases)
 
 
-@functools.lru_cache(maxsize=64)
-def _matcher(patterns: tuple[str, ...]) -> Callable[[str], re.Match[str] | None]:
-    return re.compile("|".join(map(fnmatch.translate, patterns))).match
-
-
 def selected(item: Product, outputs: Iterable[str]) -> list[str]:
     """Return the names among `outputs` that `item` reads, sorted."""
-    return sorted(filter(_matcher((*item.files, *item.beside)), outputs))
+    return sorted(filter(matcher((*item.files, *item.beside)), outputs))
 
 
 def product_digest(item: Product, outputs: Mapping[str, tuple[str, int]]) -> str:
     """Return the digest of what counts for `item` of the `outputs` of its artifact, name -> (digest, size)."""
-    return digest(sorted([name, outputs[name][0]] for name in filter(_matcher(item.files), outputs)))
+    return digest(sorted([name, outputs[name][0]] for name in filter(matcher(item.files), outputs)))
 
 
 def files_of(source: Source, i: int) -> tuple[Path, ...]:
