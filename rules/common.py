@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import xxhash
 
 from rvbuild.build import code
-from rvbuild.build.artifact import Artifact, Product, Source, View, canonical
+from rvbuild.build.artifact import Artifact, Demand, Product, Source, View, canonical
 from rvbuild.errors import UsageError
 from rvbuild.geo.reading import parts, reading
 from rvbuild.project import Project, Scene
@@ -24,7 +24,7 @@ from rvbuild.urls import Url, is_url
 
 from . import sidecars
 
-__all__ = ["Artifact", "Product", "Project", "Scene", "Source"]
+__all__ = ["Artifact", "Demand", "Product", "Project", "Scene", "Source"]
 
 T = TypeVar("T")
 

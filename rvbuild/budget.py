@@ -35,7 +35,7 @@ def require(needed: float, what: str, remedy: str) -> None:
         raise DataError(f"{what} takes about {size_text(needed)} of memory, and there are {size_text(there)}. {remedy}")
 
 
-def whole(path: Path, times: float = PARSED_TIMES) -> bytes:
+def content_of(path: Path, times: float = PARSED_TIMES) -> bytes:
     """Return the content of a file that is read as a whole and parsed.
 
     Raises

@@ -33,13 +33,13 @@ def test_what_takes_more_than_there_is_is_refused(tmp_path: Path, monkeypatch: p
     path = tmp_path / "a.json"
     path.write_bytes(bytes(1000))
     monkeypatch.setattr(budget, "memory_bytes", lambda: 12_000)
-    assert budget.whole(path) == bytes(1000)
+    assert budget.content_of(path) == bytes(1000)
     monkeypatch.setattr(budget, "memory_bytes", lambda: 2_000_000)
     budget.require(2e6, "it", "Less")
     with pytest.raises(DataError, match=r"^it takes about 3 MB of memory, and there are 2 MB\. Less$"):
         budget.require(3e6, "it", "Less")
     monkeypatch.setattr(budget, "memory_bytes", lambda: 11_999)
     with pytest.raises(DataError, match=r"a\.json: what is read of it takes about .* Make several files of it"):
-        budget.whole(path)
+        budget.content_of(path)
     monkeypatch.setattr(budget, "memory_bytes", lambda: None)
-    assert budget.whole(path) == bytes(1000)
+    assert budget.content_of(path) == bytes(1000)

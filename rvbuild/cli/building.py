@@ -14,10 +14,12 @@ from typing import Any
 
 import click
 
-from rvbuild.build import engine, installed, seal
+from rvbuild.budget import memory_bytes
+from rvbuild.build import engine, inside, installed, seal
 from rvbuild.build.artifact import Artifact, Source
 from rvbuild.build.execute import Builder, Did, Outcome
 from rvbuild.build.fingerprint import is_racy, signature
+from rvbuild.build.machine import this_machine
 from rvbuild.build.worker import Job
 from rvbuild.build.workers import Executor, Inline, Pool
 from rvbuild.build.workspace import locked
@@ -70,8 +72,8 @@ def build(stage: str, words: Sequence[str], options: Options, normal: list[str] 
             if options.dry_run:
                 reporter.close()
                 return _dry_run(now, closure, options)
-            checking.before_build(now, closure, options.keep_going, _jobs(options), reporter.note)
-            builder = Builder(now.plan, now.executor, reporter)
+            memory = checking.before_build(now, closure, options.keep_going, _jobs(options), reporter.note)
+            builder = Builder(now.plan, now.executor, reporter, this_machine(memory_bytes()), memory)
             _run(now, wanted, builder, options)
             outcomes = _outcomes(builder, closure)
             lines = _last_lines(now, wanted, outcomes)
@@ -176,8 +178,7 @@ def _tracebacks(now: Session, failed: Sequence[Outcome]) -> list[str]:
         return []
     log = now.workspace.cache / "log" / "failures.txt"
     try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text("\n".join(texts))
+        inside.write(now.workspace.cache, "log/failures.txt", "\n".join(texts).encode("utf-8", "surrogateescape"))
     except OSError:  # the disk that the failures speak of is full
         return []
     return [f"  (details: {now.workspace.show(log)})"]

@@ -80,10 +80,13 @@ def made(plan: Plan, project: Project, stage: str) -> set[str]:
 
 
 def model_memory(
-    project: Project, facts: Mapping[str, Any], workspace: Workspace, executor: Executor
+    project: Project, facts: Mapping[str, Any], workspace: Workspace, executor: Executor, at_once: int = 1
 ) -> dict[str, int] | None:
-    """Return what the model takes of memory, if that is worth a look: torch is loaded for it, once."""
-    if not resources.needs_measuring(project, facts):
+    """Return what the model takes of memory, if that is worth a look: torch is loaded for it, once.
+
+    It is if so many that compute at once might not fit.
+    """
+    if not resources.needs_measuring(project, facts, at_once):
         return None
     how = {
         "task": project.task,
