@@ -33,8 +33,13 @@ def is_racy(found: Signature, hashed_at: int) -> bool:
 
 
 def hash_file(path: Path | str) -> str:
-    """Return the xxh3_128 of the file's bytes, 32 hex digits; the GIL is free meanwhile."""
+    """Return the xxh3_128 of the file's bytes, 32 hex digits; the GIL is free meanwhile.
+
+    A directory has no bytes: what is in it are files of their own.
+    """
     state = xxhash.xxh3_128()
+    if os.path.isdir(path):  # noqa: PTH112 - thousands of files
+        return state.hexdigest()
     buffer = bytearray(_BLOCK)
     view = memoryview(buffer)
     with Path(path).open("rb", buffering=0) as file:

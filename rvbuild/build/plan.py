@@ -7,7 +7,7 @@ import fnmatch
 import functools
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -260,8 +260,8 @@ class Plan:
         beside = _companions(source, i)
         if value is None or not beside:
             return value
-        stem = source.files[i].stem
-        return digest([value, sorted([p.name.removeprefix(stem), prints.digest(p)] for p in beside)])
+        path = source.files[i]
+        return digest([value, sorted([label, prints.digest(p)] for label, p in _labelled(path, beside))])
 
     def _source(self, source: Source) -> str | None:
         """Return the digest of the files of `source`, or None if one is missing."""
@@ -347,6 +347,15 @@ def selected(item: Product, outputs: Iterable[str]) -> list[str]:
 def product_digest(item: Product, outputs: Mapping[str, tuple[str, int]]) -> str:
     """Return the digest of what counts for `item` of the `outputs` of its artifact, name -> (digest, size)."""
     return digest(sorted([name, outputs[name][0]] for name in filter(_matcher(item.files), outputs)))
+
+
+def _labelled(path: Path, companions: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+    """Yield companions with what tells them apart, wherever the workspace is: place in the list, if not their name."""
+    for number, companion in enumerate(companions):
+        if companion.parent == path.parent:
+            yield companion.name.removeprefix(path.stem), companion
+        else:
+            yield f"{number}/{companion.name}", companion
 
 
 def _companions(source: Source, i: int) -> tuple[Path, ...]:

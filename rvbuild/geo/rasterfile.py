@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,16 @@ import rasterio
 import rasterio.errors
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.env import ensure_env_with_credentials
+from rasterio.io import DatasetReader, MemoryFile
 from rasterio.windows import Window as RasterioWindow
 
 from rvbuild.errors import DataError
+from rvbuild.geo import admission
+from rvbuild.geo.drivers import RASTERS_BY_SUFFIX, raster_drivers
 from rvbuild.geo.environment import not_georeferenced_is_fine
 from rvbuild.geo.grid import Grid
+from rvbuild.geo.quiet import undisturbed
 from rvbuild.geo.windows import Window
 from rvbuild.urls import UnreachableError, Url
 from rvbuild.zipped import Zipped
@@ -74,27 +80,54 @@ DRIVERS: Mapping[str, str] = {
 """Drivers that a GDAL may lack, by the suffix of files."""
 
 
+RASTERS_BY_NAMES = frozenset(driver for drivers in RASTERS_BY_SUFFIX.values() for driver in drivers)
+"""Drivers of rasters that name other files."""
+
+
 def open_dataset(path: Path) -> Any:
     """Open a raster with rasterio for reading.
 
     Raises
     ------
     DataError
-        GDAL cannot open the file, or it holds sub-datasets instead of bands.
+        GDAL cannot open the file, it leads where nothing may be read, or it holds sub-datasets instead of bands.
     """
-    away = isinstance(path, Url)
+    admission.require(path)
+    allowed = raster_drivers(path.suffix)
     try:
-        with rasterio.Env(**ELSEWHERE) if away else nullcontext():
-            opened = path.gdal() if isinstance(path, Url) else path.open("rb") if isinstance(path, Zipped) else path
-            dataset = rasterio.open(opened)
+        with rasterio.Env(**ELSEWHERE) if isinstance(path, Url) else nullcontext(), undisturbed(path) as place:
+            dataset = _open(place, allowed)
     except rasterio.errors.RasterioIOError as error:
         why = lacking_driver(path) or f"cannot be opened as a raster: {_refused(path) or error}"
         raise DataError(f"{path}: {why}") from error
+    if dataset.driver in RASTERS_BY_NAMES:
+        try:
+            admission.require_files(path, dataset.files)
+        except DataError:
+            dataset.close()
+            raise
     if dataset.count == 0:
         names = ", ".join(dataset.subdatasets[:5])
         dataset.close()
         raise DataError(f"{path}: has no bands of its own{f'; open one of its sub-datasets: {names}' if names else ''}")
     return dataset
+
+
+def _open(path: Path, allowed: list[str]) -> Any:
+    if isinstance(path, Zipped):
+        with path.open("rb") as stream, ExitStack() as stack:
+            memory = stack.enter_context(MemoryFile(stream.read()))
+            dataset = memory.open(driver=allowed)
+            dataset._env.enter_context(stack.pop_all())
+            return dataset
+    name = path.gdal() if isinstance(path, Url) else os.fspath(path)
+    return _open_by_name(name, allowed)
+
+
+@ensure_env_with_credentials  # type: ignore[untyped-decorator]
+def _open_by_name(name: str, allowed: list[str]) -> Any:
+    """Open a file with some drivers alone, which `rasterio.open` cannot be told."""
+    return DatasetReader(name, driver=allowed)
 
 
 def _refused(path: Path) -> str:

@@ -25,9 +25,11 @@ from rasterio.crs import CRS
 
 from rvbuild import filters
 from rvbuild.errors import DataError, nearest
-from rvbuild.geo import antimeridian
+from rvbuild.geo import admission, antimeridian, quiet
+from rvbuild.geo.drivers import vector_drivers
 from rvbuild.geo.environment import DETERMINISTIC_ENVIRONMENT
 from rvbuild.geo.grid import METRES_PER_DEGREE, Grid, crs_name, reproject
+from rvbuild.geo.references import VIRTUAL
 from rvbuild.geo.shapes import shapes_of
 from rvbuild.urls import Url
 
@@ -104,15 +106,17 @@ def read_features(
     Raises
     ------
     DataError
-        The file cannot be read, `layer` does not exist, or there are several layers and none is named; or a filter
-        compares an attribute that the layer does not have.
+        The file cannot be read, or leads where nothing may be read; `layer` does not exist, or there are several layers
+        and none is named; or a filter compares an attribute that the layer does not have.
     """
     global _last
     asked_for = (layer, tuple(attributes), repr(where), repr(tests))
     state = _settled(path)
     if state is not None and _last is not None and _last[:3] == (path, state, asked_for):
         return _last[3]
-    features = _read(path, layer, attributes, where, tests)
+    admission.require(path)
+    with quiet.undisturbed(path) as place:
+        features = _read(path, place, layer, attributes, where, tests)
     if state is not None and state == _settled(path):
         features.geometries.flags.writeable = False
         _last = path, state, asked_for, features
@@ -144,6 +148,7 @@ def _settled(path: Path) -> tuple[int, ...] | None:
 
 def _read(
     path: Path,
+    place: Path,
     layer: str | None,
     attributes: Sequence[str],
     where: Sequence[Any] | None,
@@ -157,14 +162,17 @@ def _read(
     passed: list[int | None] = []
     try:
         # A GeoJSON has one layer; listing it would parse the whole file once more.
-        name = path.gdal() if isinstance(path, Url) else path
-        layers = [] if layer is None and path.suffix == ".geojson" else fiona.listlayers(name)
+        name, options = place.gdal() if isinstance(place, Url) else place, quiet.options(path)
+        layers = [] if layer is None and path.suffix == ".geojson" else fiona.listlayers(name, **options)
         if layer is None and len(layers) > 1:
             raise DataError(f"{path}: has {len(layers)} layers; name one with `layer`: {', '.join(layers)}")
         if layer is not None and layer not in layers:
             hint = nearest(layer, layers)
             raise DataError(f'{path}: there is no layer "{layer}"{hint}; its layers are {", ".join(layers)}')
-        with fiona.open(name, layer=layer) as collection:
+        drivers, virtual = vector_drivers(path.suffix), path.suffix.lower() == VIRTUAL
+        with fiona.open(
+            name, layer=layer, enabled_drivers=drivers, allow_unsupported_drivers=virtual, **options
+        ) as collection:
             crs = CRS.from_wkt(collection.crs.to_wkt()) if collection.crs else None
             implied = collection.driver == "GeoJSON" and crs is not None and crs.to_epsg() == 4326
             columns = [] if collection.driver == "GeoJSON" else list(collection.schema["properties"])
