@@ -20,7 +20,7 @@ from .common import (
     seed,
 )
 
-VERSION = 2
+VERSION = 3
 RUN = "rvbuild.stages.analyze:run"
 RUN_MERGE = "rvbuild.stages.analyze_merge:run"
 RUN_CHIPS = "rvbuild.stages.analyze_chips:run"

@@ -25,7 +25,7 @@ from .common import (
     stores_images,
 )
 
-VERSION = 3
+VERSION = 4
 RUN = "rvbuild.stages.chip:run"
 CODE = ("rvbuild.stages.chip", "rvbuild.stages.chip_folder", "rvbuild.tasks.{task}")
 

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import xxhash
 
 from rvbuild.build import code
-from rvbuild.build.artifact import Artifact, Product, Source, View, canonical
+from rvbuild.build.artifact import Artifact, Demand, Product, Source, View, canonical
 from rvbuild.build.state import State
 from rvbuild.errors import UsageError
 from rvbuild.geo import admission
@@ -27,7 +27,7 @@ from rvbuild.urls import Url, is_url
 from . import sidecars
 from .companions import Ask, Companions, Question
 
-__all__ = ["Artifact", "Product", "Project", "Scene", "Source"]
+__all__ = ["Artifact", "Demand", "Product", "Project", "Scene", "Source"]
 
 T = TypeVar("T")
 

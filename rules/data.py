@@ -26,7 +26,7 @@ from .common import (
     present,
 )
 
-VERSION = 1
+VERSION = 2
 RUN = "rvbuild.stages.survey:run"
 RUN_MERGE = "rvbuild.stages.survey_page:run"
 CODE = (

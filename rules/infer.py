@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from .common import (
     Artifact,
+    Demand,
     Product,
     Project,
     aoi,
@@ -25,7 +26,7 @@ from .common import (
     user_code,
 )
 
-VERSION = 2
+VERSION = 3
 RUN = "rvbuild.stages.infer:run"
 CODE = ("rvbuild.stages.infer", "rvbuild.tasks.{task}", "rvbuild.learn.*")
 
@@ -61,4 +62,5 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             code=code,
             packages=packages(project),
             resource="torch",
+            demand=Demand(cores=None, device=project.predict.device),
         )

@@ -11,6 +11,7 @@ from rvbuild.learn.trajectory import resume_ignores
 from . import own_chips
 from .common import (
     Artifact,
+    Demand,
     Product,
     Project,
     Source,
@@ -87,5 +88,6 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         packages=packages(project),
         hints=hints,
         resource="torch",
+        demand=Demand(cores=project.train.threads, device=project.train.device),
         resume_ignores=tuple(f"train.{key}" for key in resume_ignores(train)),
     )

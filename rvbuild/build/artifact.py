@@ -157,6 +157,29 @@ class Product:
 
 
 @dataclass(frozen=True, slots=True)
+class Demand:
+    """What a stage takes of the machine while it runs, beside its place among those that `-j` allows.
+
+    It changes when a stage runs, and not what it makes.
+
+    Attributes
+    ----------
+    cores : int or None
+        How many it computes on; None for as many as RVBUILD_THREADS says, or else all. 0, for a stage that computes in
+        one thread, is not counted.
+    memory : int
+        Bytes; 0 is not counted.
+    device : str
+        `cpu`; `auto` or `cuda` for any graphics card that is free, and then neither cores nor memory are counted; or
+        one card, such as `cuda:1`.
+    """
+
+    cores: int | None = 0
+    memory: int = 0
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, slots=True)
 class Artifact:
     """One thing to build, as a rule declares it.
 
@@ -186,7 +209,9 @@ class Artifact:
         Settings that do not change the result, because it follows from the inputs or only the speed depends on them, by
         table; added to what the stage is given, not to the key.
     resource : str
-        `cpu` or `torch`: jobs of the latter use all cores or the GPU, and run one at a time.
+        `cpu` or `torch`: which imports a worker process should have done.
+    demand : Demand
+        What the stage takes of the machine.
     previous_ignores : tuple of str or None
         None for a stage that makes no use of its previous result; else the roles of inputs that may have changed since.
     resume_ignores : tuple of str or None
@@ -207,6 +232,7 @@ class Artifact:
     packages: Mapping[str, str] = field(default_factory=dict)
     hints: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     resource: str = "cpu"
+    demand: Demand = Demand()
     previous_ignores: tuple[str, ...] | None = None
     resume_ignores: tuple[str, ...] | None = None
 

@@ -6,13 +6,14 @@ appear in the workspace by rename, then one transaction records the artifact. Ki
 artifact is built again (training resumes); killed after it, the next run restores it.
 
 Workspaces may share a store: a key is built under its lock, and whoever had to wait for it restores what the other
-made. Locks are taken in one order (key, trajectory, then the turn for torch or the store's), so that nobody waits in a
-circle.
+made. Locks are taken in one order (key, trajectory, then a share of the machine or the store's), so that nobody waits
+in a circle.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import enum
 import json
 import os
@@ -30,13 +31,14 @@ from rvbuild.build import previous
 from rvbuild.build.artifact import Artifact, Product, Source, View, trajectory
 from rvbuild.build.decide import Decision, Reason, State
 from rvbuild.build.fingerprint import hash_file, signature
+from rvbuild.build.machine import Machine, Share, this_machine
 from rvbuild.build.plan import Plan, Planned, ViewRunner, selected
 from rvbuild.build.state import Output, Record
 from rvbuild.build.store import Action
 from rvbuild.build.worker import Job, plain
 from rvbuild.build.workers import Executor, Interrupted
 from rvbuild.cores import cores
-from rvbuild.errors import DataError, RvbuildError, StageError, StoreError
+from rvbuild.errors import DataError, RvbuildError, StageError, StoreError, WorkerDiedError
 from rvbuild.progress import Progress, Silent
 
 #: Packages whose versions are recorded with every artifact.
@@ -93,15 +95,27 @@ class Builder:
     plan : Plan
     executor : Executor
     reporter : Reporter
+    machine : Machine, optional
+        What stages share while they run. Default: the cores and the graphics cards that this process may use.
+    memory : mapping, optional
+        Artifact name -> bytes that its stage takes, where that is known and its demand does not say.
     """
 
-    def __init__(self, plan: Plan, executor: Executor, reporter: Reporter) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        executor: Executor,
+        reporter: Reporter,
+        machine: Machine | None = None,
+        memory: Mapping[str, int] | None = None,
+    ) -> None:
         self.plan = plan
         self.outcomes: dict[str, Outcome] = {}
         self._workspace = plan.workspace
         self._executor = executor
         self._reporter = reporter
-        self._torch = threading.Semaphore(1)
+        self._machine = machine or this_machine()
+        self._memory = memory or {}
         self._stopped = threading.Event()
 
     def is_fresh(self, name: str) -> bool:
@@ -231,9 +245,9 @@ class Builder:
         try:
             offer = previous.offered(artifact, planned.facts, versions(), self._workspace.root)
             job = self._job(artifact, self._inputs(artifact), staging, resume, offer)
-            with self._torch if artifact.resource == "torch" else contextlib.nullcontext():
+            with self._share(artifact) as share:
                 began = time.monotonic()
-                said = self._run(job, progress)
+                said = self._run(dataclasses.replace(job, environment=share.environment()), progress)
             self._recheck(artifact, planned)
             made = {file.name: (hash_file(file), file.stat().st_size) for file in _files(artifact, staging)}
             kept = previous.kept(artifact, said, offer, list(made), self._workspace.root)
@@ -278,6 +292,13 @@ class Builder:
         text = f"made with other bytes elsewhere meanwhile: those of {elsewhere.url} are taken (`rvbuild cache stats`)"
         self._reporter.note(f"{artifact.label()}: {text}")
         return first
+
+    def _share(self, artifact: Artifact) -> contextlib.AbstractContextManager[Share]:
+        """Hold what the stage of `artifact` takes of the machine."""
+        demand = artifact.demand
+        if not demand.memory:
+            demand = dataclasses.replace(demand, memory=self._memory.get(artifact.name, 0))
+        return self._machine.taking(demand, self._stopped.is_set)
 
     def _run(self, job: Job, progress: Progress) -> Any:
         if self._stopped.is_set():
@@ -440,8 +461,8 @@ def view_runner(executor: Executor) -> ViewRunner:
         job = Job(view.function, {"paths": list(files), "args": json.loads(view.args)}, reports=False)
         try:
             return str(executor.run(job, Silent()))
-        except DataError:
-            return None
+        except (DataError, WorkerDiedError):
+            return None  # the stage is going to say why
 
     def compute(wanted: Sequence[tuple[tuple[Path, ...], View]]) -> list[str | None]:
         with ThreadPoolExecutor(max_workers=min(len(wanted), os.cpu_count() or 1)) as pool:

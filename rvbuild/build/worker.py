@@ -12,11 +12,12 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
+from rvbuild.build import watched
 from rvbuild.errors import RvbuildError
 from rvbuild.progress import Progress
 
@@ -25,13 +26,17 @@ _REPORT_EVERY_S = 0.1
 
 @dataclass(frozen=True)
 class Job:
-    """A call of the function at a dotted path; with `reports`, it gets a `progress` argument too."""
+    """A call of the function at a dotted path; with `reports`, it gets a `progress` argument too.
+
+    `environment` holds variables that are set while it runs.
+    """
 
     function: str
     kwargs: Mapping[str, Any]
     resource: str = "cpu"
     path: str | None = None  # a directory to import the user's modules from
     reports: bool = True
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,22 @@ def call(job: Job, progress: Progress) -> Any:
         sys.path.insert(0, job.path)
     module, _, name = job.function.partition(":")
     function = getattr(importlib.import_module(module), name)
-    return function(**job.kwargs, progress=progress) if job.reports else function(**job.kwargs)
+    with _environment(job.environment):
+        return function(**job.kwargs, progress=progress) if job.reports else function(**job.kwargs)
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def plain(error: BaseException, place: object = None) -> str | None:
@@ -81,6 +101,7 @@ def serve(pipe: Connection, log: str, environment: Mapping[str, str]) -> None:
     with open(log, "ab", buffering=0) as file:  # noqa: PTH123 - file descriptors are what is meant
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    watched.begin(log)
     jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(pipe, jobs), daemon=True).start()
     while True:

@@ -182,12 +182,17 @@ def schema() -> int:
 
 
 @app.command()
-@click.argument("name")
+@click.argument("name", required=False)
 @click.option("--task", default="semantic_segmentation", show_default=True, help="What the project learns.")
-def new(name: str, task: str) -> int:
-    """Write a commented starter project to projects/NAME.toml."""
+@click.option("--example", is_flag=True, help="Copy the example project NAME; without NAME, list them.")
+def new(name: str | None, task: str, example: bool) -> int:
+    """Write a commented starter project to projects/NAME.toml, and a dodo.py for plain doit."""
     from rvbuild.cli import writing
 
+    if example:
+        return writing.new_example(name)
+    if name is None:
+        raise click.UsageError("new: name the project, as in `rvbuild new parcels`")
     return writing.new(name, task)
 
 

@@ -18,9 +18,11 @@ from rvbuild.build import engine, installed, seal
 from rvbuild.build.artifact import Artifact, Source
 from rvbuild.build.execute import Builder, Did, Outcome
 from rvbuild.build.fingerprint import is_racy, signature
+from rvbuild.build.machine import this_machine
 from rvbuild.build.worker import Job
 from rvbuild.build.workers import Executor, Inline, Pool
 from rvbuild.build.workspace import locked
+from rvbuild.checks.resources import memory_bytes
 from rvbuild.cli import asking, checking, report, stages_of
 from rvbuild.cli.session import Session, jobs_default, load_all, project_paths, rules, session
 from rvbuild.errors import ProjectError, UsageError
@@ -70,8 +72,8 @@ def build(stage: str, words: Sequence[str], options: Options, normal: list[str] 
             if options.dry_run:
                 reporter.close()
                 return _dry_run(now, closure, options)
-            checking.before_build(now, closure, options.keep_going, _jobs(options), reporter.note)
-            builder = Builder(now.plan, now.executor, reporter)
+            memory = checking.before_build(now, closure, options.keep_going, _jobs(options), reporter.note)
+            builder = Builder(now.plan, now.executor, reporter, this_machine(memory_bytes()), memory)
             _run(now, wanted, builder, options)
             outcomes = _outcomes(builder, closure)
             lines = _last_lines(now, wanted, outcomes)

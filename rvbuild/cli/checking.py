@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -20,6 +21,7 @@ from rvbuild.checks import resources
 from rvbuild.checks.findings import Finding, Level
 from rvbuild.cli import looking, report, showing
 from rvbuild.cli.session import Session, find_companions, jobs_default, load_all, make_executor, project_paths, rules
+from rvbuild.cores import cores, thread_count
 from rvbuild.errors import ProjectError
 from rvbuild.project import LayeredLabels, Project, RasterLabels, Scene, missing_files
 
@@ -67,7 +69,7 @@ def check(words: Sequence[str], overrides: Sequence[str], deep: bool = False) ->
 
 def before_build(
     now: Session, closure: Sequence[Artifact], keep_going: bool, jobs: int, say: Callable[[str], None]
-) -> None:
+) -> dict[str, int]:
     """Look at the scenes that artifacts are going to be made of; nothing is opened if none is.
 
     Parameters
@@ -81,6 +83,12 @@ def before_build(
     say
         Receives warnings.
 
+    Returns
+    -------
+    dict
+        Artifact name → the bytes of memory that its stage takes, for those that compute on a model, if some may run
+        side by side.
+
     Raises
     ------
     ProjectError
@@ -90,6 +98,8 @@ def before_build(
     if pending:
         now.executor.prepare()
     errors: list[str] = []
+    memory: dict[str, int] = {}
+    at_once = _computing_at_once(pending, jobs)
     for project in now.projects:
         of_project = [a for a in pending if a.project == project.name]
         if not of_project:
@@ -101,7 +111,11 @@ def before_build(
         scenes = {a.scene for a in closure if a.project == project.name and a.scene is not None}
         stages = {a.stage for a in of_project}
         facts = looking.facts_of(project, now.workspace, now.executor, scenes)
-        known = _known(project, facts, now.workspace, now.executor, bool(stages & {"train", "infer"}))
+        computing = [a for a in of_project if a.stage in ("train", "infer")]
+        known = _known(project, facts, now.workspace, now.executor, at_once if computing else 0)
+        if at_once > 1:
+            takes = resources.computing_bytes(project, facts, known.model)
+            memory |= {a.name: takes[a.stage] for a in computing}
         every = _findings(project, known, now.plan, jobs)
         findings = [finding for finding in every if _concerns(finding, roles, stages)]
         for line in tell(project, _of(findings, Level.WARNING)):
@@ -111,6 +125,16 @@ def before_build(
         raise ProjectError(errors)
     for line in errors:
         say(line)
+    return memory
+
+
+def _computing_at_once(pending: Sequence[Artifact], jobs: int) -> int:
+    """Return how many of the artifacts that compute on a model may run side by side, as far as cores go."""
+    takes = sorted(
+        thread_count() if a.demand.cores is None else a.demand.cores for a in pending if a.resource == "torch"
+    )
+    count = sum(total <= cores() for total in itertools.accumulate(takes))
+    return max(1, min(jobs, count))
 
 
 def tell(project: Project, findings: Iterable[Finding]) -> list[str]:
@@ -186,10 +210,12 @@ class _Known(NamedTuple):
 
 
 def _known(
-    project: Project, facts: Mapping[str, Any], workspace: Workspace, executor: Executor, model: bool = True
+    project: Project, facts: Mapping[str, Any], workspace: Workspace, executor: Executor, at_once: int = 1
 ) -> _Known:
+    """Return what is known of a project; of the model's memory, if so many compute at once."""
     shared = looking.shared_ground(project, facts, workspace, executor)
-    return _Known(facts, shared, looking.model_memory(project, facts, workspace, executor) if model else None)
+    model = looking.model_memory(project, facts, workspace, executor, at_once) if at_once else None
+    return _Known(facts, shared, model)
 
 
 def _findings(project: Project, known: _Known, plan: Plan, jobs: int) -> list[Finding]:

@@ -22,8 +22,10 @@ import xxhash
 from numpy.typing import NDArray
 
 from rvbuild.errors import DataError, nearest
+from rvbuild.readers import reading
 
-KINDS = ("coco", "voc", "csv")
+_NAMES = {"coco": "COCO JSON", "voc": "Pascal VOC XML", "csv": "a CSV of boxes"}
+KINDS = tuple(_NAMES)
 
 _CSV_COLUMNS = ("xmin", "ymin", "xmax", "ymax")
 _CSV_IMAGE = "image_path"
@@ -65,10 +67,8 @@ def read_box_file(path: Path, settings: Mapping[str, Any]) -> FileBoxes:
         The file is not of its kind, a box is none, or the image is not in the file.
     """
     kind = settings["kind"]
-    try:
+    with reading(path, f"as {_NAMES[kind]}"):
         images, rows = {"coco": coco_rows, "voc": _voc, "csv": _csv}[kind](path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
     wanted = _image(path, images, settings)
     numbers = [n for n, row in enumerate(rows) if wanted is None or row.image == wanted]
     for number in numbers:

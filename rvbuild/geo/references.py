@@ -112,9 +112,7 @@ def _named(path: Path, data: bytes) -> Iterator[Path]:
     except (ElementTree.ParseError, ValueError) as error:
         raise DataError(f"{path}: is not well-formed XML: {error}") from error
     for element in root.iter():
-        if element.tag in (ElementTree.Comment, ElementTree.PI):
-            continue
-        tag = str(element.tag).rpartition("}")[2].lower()
+        tag = str(element.tag).rpartition("}")[2].lower()  # of a comment, nothing that is looked for
         attributes = {name.lower(): value for name, value in element.items()}
         if tag == "pixelfunctionlanguage" and (element.text or "").strip().lower() == "python":
             raise DataError(

@@ -16,6 +16,7 @@ from rvbuild.errors import DataError, nearest
 from rvbuild.geo.box_files import coco_rows
 from rvbuild.geo.classes import Classes, names
 from rvbuild.geo.raster import open_image
+from rvbuild.geo.tags import Apply
 from rvbuild.learn.hooks import Target
 
 Shape = tuple[int, int]
@@ -89,7 +90,7 @@ def _same(target: Target, shape: Shape) -> Target:
 
 
 def _label_image(path: Path, n_classes: int, shape: Shape) -> Target:
-    with open_image([path], nodata=()) as source:
+    with open_image([path], nodata=(), apply=Apply(alpha=True)) as source:
         found = (source.count, source.grid.height, source.grid.width)
         if found != (1, *shape):
             raise DataError(f"{path}: expected one band of {shape[1]} x {shape[0]} px, as the image has, found {found}")

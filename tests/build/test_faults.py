@@ -20,8 +20,10 @@ from conftest import STAGES
 
 from rvbuild.build.inventory import take_inventory
 from rvbuild.build.remote import Remote
+from rvbuild.build.worker import Job
 from rvbuild.build.workers import Pool
 from rvbuild.build.workspace import Workspace, locked
+from rvbuild.errors import WorkerDiedError
 from rvbuild.progress import Silent
 
 
@@ -35,6 +37,39 @@ def test_a_killed_worker_is_a_failure_not_a_hang(new_space):
     assert result["upper:a"] == result["upper:c"] == "built"
     space.write("b", "b")
     assert space.run(jobs=2)["last"] == "built"
+
+
+def test_a_dead_worker_says_what_it_was_reading(tmp_path):
+    (tmp_path / "reads_and_dies.py").write_text(
+        textwrap.dedent("""
+            import os, signal
+            from rvbuild.readers import reading
+
+            def run(paths, number):
+                with reading(paths[0], "as a raster"):
+                    pass
+                with reading(paths[1], "as a vector file"):
+                    os.kill(os.getpid(), number)
+        """)
+    )
+    pool = Pool({}, tmp_path / "log")
+    job = {"paths": ["good.tif", "bad.gpkg"], "number": signal.SIGABRT}
+    try:
+        with pytest.raises(
+            WorkerDiedError, match=r"died of SIGABRT while it read bad.gpkg; is the file damaged\?"
+        ) as died:
+            pool.run(Job("reads_and_dies:run", job, path=str(tmp_path), reports=False), Silent())
+        assert died.value.files == ("bad.gpkg",)
+        with pytest.raises(WorkerDiedError, match=r"was killed \(out of memory\?.*\) while it read bad.gpkg; what"):
+            pool.run(
+                Job("reads_and_dies:run", {**job, "number": signal.SIGKILL}, path=str(tmp_path), reports=False),
+                Silent(),
+            )
+        with pytest.raises(WorkerDiedError, match=r"died of SIGABRT; what it printed") as died:
+            pool.run(Job("os:abort", {}, reports=False), Silent())
+        assert died.value.files == ()
+    finally:
+        pool.close()
 
 
 def the_forkserver() -> int:

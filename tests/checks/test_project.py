@@ -111,6 +111,20 @@ def changed(project: Project, old: str, new: str) -> Project:
     return load(project.path)
 
 
+def test_memory_of_what_computes(project: Project, machine: Any) -> None:
+    scenes = {"a": facts()}
+    model = {"weights": 1_000_000, "train": 10_000_000, "predict": 2_000_000}
+    images = 8 * 3 * 100 * 100 * 4
+    takes = resources.computing_bytes(project, scenes, model)
+    assert takes["train"] == resources.PROCESS_BYTES + 4 * 1_000_000 + 3 * 3 * 100 * 100 + images + 8 * 10_000_000
+    assert resources.PROCESS_BYTES < takes["infer"] < takes["train"]
+    sure = resources.computing_bytes(project, scenes, None)
+    assert sure["train"] == resources.PROCESS_BYTES + 8 * 100 * 100 * resources.SURE_BYTES > takes["train"]
+    machine(memory=2 * sure["train"])
+    assert not resources.needs_measuring(project, scenes, 2)
+    assert resources.needs_measuring(project, scenes, 3)
+
+
 def test_disk_for_chips(project: Project, machine: Any) -> None:
     assert resources.chip_bytes(project, facts()) == 9 * 3 * 2 * 100 * 100
     machine(free=1_700_000)

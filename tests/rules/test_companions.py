@@ -25,7 +25,7 @@ from rvbuild.build.state import State
 from rvbuild.cli.session import rules
 from rvbuild.geo.files import ask
 
-CORNERS = [(500000, 5800000), (500008, 5800000), (500008, 5800008), (500000, 5800000)]
+CORNERS = [(10, 50), (11, 50), (11, 51), (10, 50)]
 SQUARE = {"type": "Polygon", "coordinates": [CORNERS]}
 
 
@@ -76,7 +76,7 @@ def vrt(path: Path, *sources: str) -> Path:
 
 def vector(path: Path, driver: str) -> Path:
     schema = {"geometry": "Polygon", "properties": {"kind": "str"}}
-    crs = None if driver == "CSV" else "EPSG:32633"
+    crs = None if driver == "CSV" else "EPSG:4326"
     with fiona.open(path, "w", driver=driver, crs=crs, schema=schema) as file:
         file.write({"type": "Feature", "properties": {"kind": "a"}, "geometry": SQUARE})
     return path
