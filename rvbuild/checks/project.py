@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from statistics import median
 from typing import Any
 
+from rvbuild.checks.box_files import taken_twice
 from rvbuild.checks.findings import Finding, Level
 from rvbuild.project import Project, Scene
 from rvbuild.project.keys import Key
@@ -51,6 +52,7 @@ def findings(
     yield from _different_images(images)
     yield from _different_places(images)
     yield from _same_ground(project, shared)
+    yield from taken_twice(scenes, facts)
     yield from _nothing_to_train_on(scenes, facts)
     yield from _never_labelled(project, scenes, facts)
     yield from _without_effect(project, scenes, images)
