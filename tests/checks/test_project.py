@@ -37,7 +37,7 @@ def project(tmp_path: Path) -> Project:
 
 def facts(**changes: Any) -> dict[str, Any]:
     image = {"height": 300, "width": 300, "crs": "EPSG:32633", "placed": True, "res_m": 0.5, "bands": 3}
-    image |= {"dtype": "uint16", "itemsize": 2}
+    image |= {"dtype": "uint16", "itemsize": 2, "tags": {}}
     labels = {"features": [1, 1, 0], "all": 2}
     found = {"problems": [], "image": image, "labels": labels, "chips": 9}
     for key, value in changes.items():
