@@ -276,7 +276,8 @@ def predict_bundle(words: Sequence[str], into: Path | None, allow_code: bool, ve
     if missing:
         raise UsageError("no such file: " + ", ".join(missing))
     reporter = report.make(False, verbosity, False)
-    environment = dict(rules().ENVIRONMENT)
+    # Where it leads, an image has no say here: its own directory is all.
+    environment = {**rules().ENVIRONMENT, **rules().places(None, ())}
     kwargs = {"bundle_path": bundle.absolute(), "images": images, "out": into.absolute(), "allow_code": allow_code}
     job = Job("rvbuild.stages.bundle_reader:predict_images", kwargs, "torch")
     with tempfile.TemporaryDirectory(prefix="rvbuild-log-") as logs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +37,7 @@ from rvbuild.project.splits import Placed, placed
 from rvbuild.project.stac import AssetError, StacError, StacReader, layout
 from rvbuild.project.train import METRICS, MODELS, TrainTable
 from rvbuild.project.vectors import areas
+from rvbuild.urls import is_url
 
 _PURPOSE = {"train": "training", "validation": "validation"}
 
@@ -99,6 +101,8 @@ class Resolver:
             # By half a chip, each object up to that size is seen whole by some window.
             evaluation, stride_px = boxes.of_task(BoxEvalTable, evaluation), max(1, chip.size_px // 2)
         train = self._train([item.name for item in classes if item.id != null_id])
+        allow = self._expand(self.file.project.allow, ("project",), "allow", None)
+        allow = tuple(place if is_url(place) else os.path.join(workspace, place) for place in allow)  # noqa: PTH118
         if self.problems:
             return None
         file, general = self.file, self.file.project
@@ -110,6 +114,7 @@ class Resolver:
             seed=general.seed,
             null_class=general.null_class,
             strict=general.strict,
+            allow=allow,
             data_hint=general.data_hint,
             classes=classes,
             null_id=null_id,
