@@ -27,6 +27,7 @@ from rvbuild.geo.image import describe, open_scene_image
 from rvbuild.geo.labels import open_labels
 from rvbuild.geo.labels_boxes import BoxLabels
 from rvbuild.geo.labels_vector import read_tables
+from rvbuild.geo.meaning import meaning
 from rvbuild.geo.placing import SWAPPED, on_image, swapped_on
 from rvbuild.geo.raster import open_image
 from rvbuild.geo.rasterfile import require_complete
@@ -76,7 +77,7 @@ def look(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any]) -> F
     Returns
     -------
     dict
-        `problems`: [level, part, kind, text, key] of each. `image`: its size, bands, dtype, CRS and pixel size.
+        `problems`: [level, part, kind, text, key] of each. `image`: its size, bands, dtype, CRS, pixel size and tags.
         `ground`: where it is, see `rvbuild.checks.ground`. `labels`: the features of each class that lie on the image,
         where they are features or boxes. `boxes_of`: of which images box files say that they are. `chips`: how many
         windows may become chips. What is not known is left out.
@@ -135,7 +136,7 @@ class _Look:
                 require_complete(path)
         with open_scene_image(self.inputs["image"], self.settings) as image:
             self._grid = image.grid
-            self.facts["image"] = describe(image)
+            self.facts["image"] = {**describe(image), "tags": meaning(self.inputs["image"], self.settings)}
             size_px = self.settings["chip"]["size_px"]
             self.facts["cache"] = min(MAX_BYTES, THREADS * image.cache_bytes(size_px))
             if (needed := image.cache_bytes(size_px)) > 4 * MAX_BYTES:

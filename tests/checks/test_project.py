@@ -37,7 +37,7 @@ def project(tmp_path: Path) -> Project:
 
 def facts(**changes: Any) -> dict[str, Any]:
     image = {"height": 300, "width": 300, "crs": "EPSG:32633", "placed": True, "res_m": 0.5, "bands": 3}
-    image |= {"dtype": "uint16", "itemsize": 2}
+    image |= {"dtype": "uint16", "itemsize": 2, "tags": {}}
     labels = {"features": [1, 1, 0], "all": 2}
     found = {"problems": [], "image": image, "labels": labels, "chips": 9}
     for key, value in changes.items():
@@ -176,21 +176,6 @@ def test_what_surely_fits_is_not_measured(project: Project, machine: Any) -> Non
     assert not resources.needs_measuring(project, {"a": facts()})
     machine(memory=2 * GIGA)
     assert resources.needs_measuring(project, {"a": facts()}) and not resources.needs_measuring(project, {})
-
-
-def test_limits_of_containers_count(tmp_path: Path) -> None:
-    own, groups = tmp_path / "cgroup", tmp_path / "groups"
-    (groups / "user/job").mkdir(parents=True)
-    (groups / "memory").mkdir()
-    (groups / "memory.max").write_text("max\n")
-    (groups / "user/memory.max").write_text("2000\n")
-    (groups / "user/job/memory.max").write_text("max\n")
-    (groups / "memory/memory.limit_in_bytes").write_text("3000\n")
-    own.write_text("0::/user/job\n")
-    assert list(resources._limits(own, groups)) == [2000]
-    own.write_text("5:cpu,cpuacct:/\n4:memory:/gone\n")
-    assert list(resources._limits(own, groups)) == [3000]
-    assert list(resources._limits(tmp_path / "none", tmp_path)) == []
 
 
 def test_the_memory_of_the_machine_is_known() -> None:

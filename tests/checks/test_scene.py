@@ -85,6 +85,7 @@ def test_a_good_scene(tmp_path: Path) -> None:
         "bands": 3,
         "dtype": "uint8",
         "itemsize": 1,
+        "tags": {"colors": ["red", "green", "blue"]},
     }
     assert facts["labels"] == {"features": [1, 0, 0], "all": 2}
     assert facts["chips"] == 12
