@@ -11,6 +11,7 @@ from .infer import model
 VERSION = 3
 RUN = "rvbuild.stages.bundle:run"
 CODE = ("rvbuild.stages.bundle",)
+WRITES = ("bundle.zip",)
 
 
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
@@ -43,6 +44,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         rename={"bundle.zip": f"{project.name}.zip"},
         code=code,
         packages=packages(project),
+        writes=WRITES,
     )
 
 

@@ -28,6 +28,7 @@ from .common import (
 VERSION = 4
 RUN = "rvbuild.stages.chip:run"
 CODE = ("rvbuild.stages.chip", "rvbuild.stages.chip_folder", "rvbuild.tasks.{task}")
+WRITES = own_chips.WRITES
 
 
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
@@ -68,4 +69,5 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             code=code,
             previous_ignores=("labels",),
             packages=packages(project),
+            writes=WRITES,
         )

@@ -35,6 +35,8 @@ CODE = (
     "rvbuild/stages/survey.html",
     "rvbuild.tasks.{task}",
 )
+WRITES = ("survey.json", "picture.jpg")
+WRITES_MERGE = ("data.json", "index.html")
 
 
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
@@ -64,6 +66,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             rename={"survey.json": f"{scene.id}.json", "picture.jpg": f"{scene.id}.jpg"},
             code=code,
             packages=packages(project),
+            writes=WRITES,
         )
     yield Artifact(
         name=name("data", project.name),
@@ -82,4 +85,5 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         folder=folder(project, "data"),
         code=code,
         packages=packages(project),
+        writes=WRITES_MERGE,
     )

@@ -29,6 +29,7 @@ from .common import (
 VERSION = 3
 RUN = "rvbuild.stages.infer:run"
 CODE = ("rvbuild.stages.infer", "rvbuild.tasks.{task}", "rvbuild.learn.*")
+WRITES = ("raw_*", "cells.json", "scores.tif")
 
 
 def model(project: Project) -> Product:
@@ -61,6 +62,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             folder=folder(project, "predict", scene.id),
             code=code,
             packages=packages(project),
+            writes=WRITES,
             resource="torch",
             demand=Demand(cores=None, device=project.predict.device),
         )

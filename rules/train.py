@@ -31,6 +31,7 @@ from .common import (
 VERSION = 4
 RUN = "rvbuild.stages.train:run"
 CODE = ("rvbuild.stages.train", "rvbuild.tasks.{task}", "rvbuild.learn.*")
+WRITES = ("model.safetensors", "model.json", "log.jsonl", "curves.svg")
 
 #: Settings that change how fast a training runs and not what comes out.
 HINTS = ("workers",)
@@ -95,6 +96,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         rename=_checkpoints(project),
         code=code,
         packages=packages(project),
+        writes=WRITES,
         hints=hints,
         resource="torch",
         demand=Demand(cores=project.train.threads, device=project.train.device),

@@ -46,7 +46,7 @@ LEAVES = {
     "urls",
     "usercode",
 }
-LEAVES |= {"workspaces", "zipped"}
+LEAVES |= {"leftovers", "workspaces", "zipped"}
 
 # Modules of the parts below that planning uses: they import nothing heavy, which the tests of `loaded` hold them to.
 PLANNING = {"rules": {"rvbuild.learn.trajectory", "rvbuild.geo.environment", "rvbuild.geo.reading"}}

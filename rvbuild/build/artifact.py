@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fnmatch
 import functools
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from json.encoder import encode_basestring
 from pathlib import Path
@@ -80,6 +82,12 @@ def digest_texts(values: Sequence[str]) -> str:
         return digest(list(values))
     quoted = ",".join(f'"{value}"' for value in values)
     return xxhash.xxh3_128_hexdigest(f"[{quoted}]".encode())
+
+
+@functools.lru_cache(maxsize=64)
+def matcher(patterns: tuple[str, ...]) -> Callable[[str], re.Match[str] | None]:
+    """Return what matches the names of outputs that are among `patterns`."""
+    return re.compile("|".join(map(fnmatch.translate, patterns))).match
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +224,8 @@ class Artifact:
         None for a stage that makes no use of its previous result; else the roles of inputs that may have changed since.
     resume_ignores : tuple of str or None
         None for a stage that cannot resume; else the dotted settings that its trajectory does not depend on.
+    writes : tuple of str
+        Names or patterns of all files that the stage may make: a result with any other is none of it.
     """
 
     name: str
@@ -235,6 +245,12 @@ class Artifact:
     demand: Demand = Demand()
     previous_ignores: tuple[str, ...] | None = None
     resume_ignores: tuple[str, ...] | None = None
+    writes: tuple[str, ...] = ("*",)
+
+    def undeclared(self, outputs: Iterable[str]) -> list[str]:
+        """Return which of the names `outputs` are of no file that the stage may make."""
+        match = matcher(self.writes)
+        return [name for name in outputs if not match(name)]
 
     def shown(self, output: str) -> str:
         """Return where the stage's file `output` is shown, relative to the workspace."""

@@ -98,9 +98,10 @@ def serve(pipe: Connection, log: str, environment: Mapping[str, str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.environ.update(environment)
-    with open(log, "ab", buffering=0) as file:  # noqa: PTH123 - file descriptors are what is meant
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+    file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
     watched.begin(log)
     jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(pipe, jobs), daemon=True).start()

@@ -188,6 +188,9 @@ class Pool:
         self._count += 1
         self._logs.mkdir(parents=True, exist_ok=True)
         log = self._logs / f"worker-{self._count}.log"
+        for path in (log, log.with_suffix(".reading")):
+            if path.is_symlink() or not path.is_file():  # nothing is written behind a link
+                path.unlink(missing_ok=True)
         for pause_s in _PAUSES_S:
             try:
                 return self._fork(log)

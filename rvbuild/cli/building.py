@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from rvbuild.build import engine, installed, seal
+from rvbuild.build import engine, inside, installed, seal
 from rvbuild.build.artifact import Artifact, Source
 from rvbuild.build.execute import Builder, Did, Outcome
 from rvbuild.build.fingerprint import is_racy, signature
@@ -178,8 +178,7 @@ def _tracebacks(now: Session, failed: Sequence[Outcome]) -> list[str]:
         return []
     log = now.workspace.cache / "log" / "failures.txt"
     try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text("\n".join(texts))
+        inside.write(now.workspace.cache, "log/failures.txt", "\n".join(texts).encode("utf-8", "surrogateescape"))
     except OSError:  # the disk that the failures speak of is full
         return []
     return [f"  (details: {now.workspace.show(log)})"]

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 
 import click
 
+from rvbuild.build import inside
 from rvbuild.build.artifact import Artifact, trajectory
 from rvbuild.build.history import Name
 from rvbuild.build.state import Record
-from rvbuild.build.workspace import Workspace, locked
+from rvbuild.build.workspace import Workspace, is_output_path, locked
 from rvbuild.cli import CLEANED, stages_of
 from rvbuild.cli.report import duration, size_text
 from rvbuild.cli.session import Session, load_known, session
@@ -122,24 +123,19 @@ def forget(now: Session, name: str, keep_cache: bool = False) -> list[str]:
 
     The store forgets first, then the files go, then the state says so: killed in between, cleaning again does the rest.
     """
-    state, store, root = now.workspace.state, now.workspace.store, now.workspace.root
+    workspace = now.workspace
+    state, store, cache = workspace.state, workspace.store, workspace.cache
     record = state.record(name)
     artifact = now.plan.artifacts.get(name)
     if not keep_cache:
         if artifact is not None and artifact.resume_ignores is not None:
             _forget_checkpoints(now, artifact)
-        for key in state.keys(name):
+        for key in filter(inside.is_plain, state.keys(name)):
             store.forget(key)
     removed = []
     for output in record.outputs.values() if record else ():
-        path = root / output.path
-        if path.exists():
-            path.unlink()
+        if is_output_path(output.path) and inside.remove(cache, workspace.placed(output.path), folders=True):
             removed.append(output.path)
-        folder = path.parent
-        while folder != now.workspace.cache and folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
-            folder = folder.parent
     state.clean(name, "rvbuild clean --keep-cache" if keep_cache else "rvbuild clean")
     return removed
 

@@ -141,6 +141,7 @@ class RasterLabels:
         map_x, map_y = self.grid.to_map(x.ravel(), y.ravel())
         if labels.crs is not None and self.grid.crs is not None:
             map_x, map_y = reproject(self._files[0], self.grid.crs, labels.crs, map_x, map_y)
+            map_x = map_x + labels.turns(map_x)
         col, row = labels.to_pixel(map_x, map_y)
         # A centre on the edge of two label pixels belongs to the right or lower one, whatever the last bit says.
         shape = (part.height, part.width)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from rasterio.crs import CRS
 from rvbuild.errors import DataError
 from rvbuild.geo import antimeridian
 from rvbuild.geo.grid import METRES_PER_DEGREE, Grid, crs_name, reproject
+from rvbuild.geo.unplaced import refuse_without_crs
 from rvbuild.geo.vectors import Features, Geometries
 
 Floats = NDArray[np.float64]
@@ -52,18 +54,47 @@ def to_pixels(
         One of image and vectors has a CRS and the other has none, coordinates cannot be reprojected, an edge goes
         around half the globe, or metres mean nothing in the CRS of the image.
     """
+    try:
+        return _placed(features, grid, shift_m, shift_px)
+    except DataError as error:
+        if swapped_on(features, grid):
+            raise DataError(f"{error}. {SWAPPED}") from error
+        raise
+
+
+SWAPPED = (
+    "With x and y swapped they would lie on the image: the file seems to hold latitude before longitude. Write "
+    "longitude first, as GeoJSON and most formats want it"
+)
+"""What is said of features that `swapped_on` recognises."""
+
+
+def swapped_on(features: Features, grid: Grid) -> bool:
+    """Tell whether some feature would lie on the image if x and y were swapped."""
+    turned = shapely.transform(features.geometries, lambda points: points[:, ::-1])
+    try:
+        placed = _placed(replace(features, geometries=turned), grid, None, None)
+    except DataError:
+        return False
+    return bool(on_image(shapely.bounds(placed).reshape(-1, 4), grid).any())
+
+
+def on_image(boxes: NDArray[np.floating], grid: Grid) -> NDArray[np.bool_]:
+    """Tell of boxes (x0, y0, x1, y1) in pixels, (N, 4), whether they share some area with the image: (N,) bool."""
+    inside = (boxes[:, 0] < grid.width) & (boxes[:, 1] < grid.height) & (boxes[:, 2] > 0) & (boxes[:, 3] > 0)
+    return np.asarray(inside, dtype=np.bool_)
+
+
+def _placed(
+    features: Features, grid: Grid, shift_m: Sequence[float] | None, shift_px: Sequence[float] | None
+) -> Geometries:
     path, geometries = features.path, features.geometries
     points = shapely.get_coordinates(geometries)
     if not (np.abs(points) <= LARGEST).all():
         raise DataError(f"{path}: has coordinates that are not finite numbers, or beyond {LARGEST:g}")
     x, y = points[:, 0], points[:, 1]
     if grid.crs is None:
-        if features.crs is not None and not features.implied_crs:
-            raise DataError(
-                f"{path}: is in {crs_name(features.crs)}, but the image has no CRS, so that the two cannot be laid "
-                "over each other. Give the image its CRS (`gdal_edit.py -a_srs`), or save the vectors in pixel "
-                "coordinates (x = column, y = row) without a CRS"
-            )
+        refuse_without_crs(path, grid, geometries, features.crs, features.implied_crs)
     elif features.crs is None:
         raise DataError(
             f"{path}: has no CRS, but the image is in {crs_name(grid.crs)}. Save the vectors with their CRS"

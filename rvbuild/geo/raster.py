@@ -175,7 +175,7 @@ def _union(first: Grid, tiles: list[_Tile]) -> tuple[Grid, list[_Tile]]:
         _Tile(tile.path, tile.window._replace(row=tile.window.row - row, col=tile.window.col - col), tile.bands)
         for tile in tiles
     ]
-    return Grid(row_stop - row, col_stop - col, transform, first.crs), moved
+    return Grid(row_stop - row, col_stop - col, transform, first.crs, first.placed_by), moved
 
 
 def _require_alike(tile: _Tile, first: Grid, path: Path, grid: Grid, bands: Bands) -> None:

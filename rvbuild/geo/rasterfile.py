@@ -165,7 +165,7 @@ def grid_of(path: Path, dataset: Any) -> Grid:
         The file is placed by ground control points only, so that no affine transform describes it, or its transform
         gives pixels no area.
     """
-    transform = dataset.transform
+    transform, placed_by = dataset.transform, ""
     if transform.is_identity and dataset.gcps[0]:
         raise DataError(
             f"{path}: is georeferenced by ground control points only; expected an affine transform. "
@@ -177,7 +177,9 @@ def grid_of(path: Path, dataset: Any) -> Grid:
             f"{path}: its transform ({', '.join(f'{value:g}' for value in (a, b, c, d, e, f))}) gives pixels no area "
             "on the map. Write the right one, for example with `gdal_edit.py -a_ullr`"
         )
-    return Grid(dataset.height, dataset.width, transform, dataset.crs)
+    if transform.is_identity:
+        placed_by = "RPCs" if dataset.rpcs else "geolocation arrays" if dataset.tags(ns="GEOLOCATION") else ""
+    return Grid(dataset.height, dataset.width, transform, dataset.crs, placed_by)
 
 
 def select_bands(

@@ -250,11 +250,11 @@ def _refuse_undecoded(path: Path, name: Any, layer: str | None, wanted: Iterable
                     )
 
 
-def features_have(numbers: Sequence[int]) -> str:
+def features_have(numbers: Sequence[int], what: str = "feature") -> str:
     """Return the beginning of a note about some features, by their places in the file."""
     if len(numbers) == 1:
-        return f"feature {numbers[0]} (from 0) has"
-    return f"each of {len(numbers)} features, the first is {numbers[0]} (from 0), has"
+        return f"{what} {numbers[0]} (from 0) has"
+    return f"each of {len(numbers)} {'boxes' if what == 'box' else f'{what}s'}, the first is {numbers[0]} (from 0), has"
 
 
 def some(columns: Sequence[str]) -> str:
