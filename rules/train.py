@@ -42,9 +42,7 @@ pixels are read from."""
 
 
 def _checkpoints(project: Project) -> dict[str, str]:
-    """Return where the models of single epochs are shown, if they are kept."""
-    if not project.train.checkpoints:
-        return {}
+    """Return where the models of single epochs are shown."""
     names = (f"epoch-{epoch:03}.safetensors" for epoch in range(1, project.train.epochs + 1))
     return {name: f"checkpoints/{name}" for name in names}
 
@@ -75,6 +73,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         chips += [one for one in own if project.train.validation or one.role.startswith("chips/train/")]
     if pixels:
         hints["pixels"] = pixels
+    checkpoints = _checkpoints(project)
     yield Artifact(
         name=name("train", project.name),
         project=project.name,
@@ -93,10 +92,10 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         },
         inputs=(*chips, Product("stats", name("analyze", project.name)), *weights, *user_code(project)),
         folder=folder(project, "train"),
-        rename=_checkpoints(project),
+        rename=checkpoints,
         code=code,
         packages=packages(project),
-        writes=WRITES,
+        writes=(*WRITES, *checkpoints) if project.train.checkpoints else WRITES,
         hints=hints,
         resource="torch",
         demand=Demand(cores=project.train.threads, device=project.train.device),

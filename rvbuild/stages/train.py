@@ -118,8 +118,9 @@ def run(
         keep = (resume or outputs) if train.get("checkpoints") else None
         trained = training.run(resume, _identity(settings, chips, validation), keep)
     save_model(outputs, trained.weights, info)
-    for name in trained.epochs if resume is not None else ():
-        shutil.copyfile(resume / name, outputs / name)
+    if resume is not None:
+        for name in trained.epochs:
+            shutil.copyfile(resume / name, outputs / name)
     log = "".join(json.dumps(line, sort_keys=True, ensure_ascii=False) + "\n" for line in trained.lines)
     (outputs / "log.jsonl").write_text(log, encoding="utf-8")
     (outputs / "curves.svg").write_text(draw_curves(trained.lines, trained.kept_epoch), encoding="utf-8")

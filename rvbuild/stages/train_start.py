@@ -85,9 +85,10 @@ def build_from(start: Start, info: ModelInfo, note: Callable[[str], None]) -> nn
     own = ":" in info.model
     bands = info.bands if own else start.info.bands
     model = models.build(info.task, info.model, bands=bands, outputs=len(info.outputs), args=info.model_args)
-    state = model.state_dict()
+    # Counters of batches mean nothing elsewhere.
+    state = {name: value for name, value in model.state_dict().items() if value.is_floating_point()}
     taken = {n: v for n, v in start.weights.items() if n in state and v.shape == state[n].shape}
-    if not any(value.is_floating_point() for value in taken.values()):
+    if not taken:
         raise ModelError(
             f'train.pretrained: {start.path} holds the weights of "{start.info.model}" {start.info.model_args or ""}, '
             f'none of which has the name and the shape of one of "{info.model}" {info.model_args or ""}; choose that '
