@@ -196,21 +196,6 @@ def test_what_surely_fits_is_not_measured(project: Project, machine: Any) -> Non
     assert resources.needs_measuring(project, {"a": facts()}) and not resources.needs_measuring(project, {})
 
 
-def test_limits_of_containers_count(tmp_path: Path) -> None:
-    own, groups = tmp_path / "cgroup", tmp_path / "groups"
-    (groups / "user/job").mkdir(parents=True)
-    (groups / "memory").mkdir()
-    (groups / "memory.max").write_text("max\n")
-    (groups / "user/memory.max").write_text("2000\n")
-    (groups / "user/job/memory.max").write_text("max\n")
-    (groups / "memory/memory.limit_in_bytes").write_text("3000\n")
-    own.write_text("0::/user/job\n")
-    assert list(resources._limits(own, groups)) == [2000]
-    own.write_text("5:cpu,cpuacct:/\n4:memory:/gone\n")
-    assert list(resources._limits(own, groups)) == [3000]
-    assert list(resources._limits(tmp_path / "none", tmp_path)) == []
-
-
 def test_the_memory_of_the_machine_is_known() -> None:
     found = resources.memory_bytes()
     assert found is not None and found > 100_000_000
