@@ -33,12 +33,14 @@ MAY_IMPORT = {
 }
 LEAVES = {
     "areas",
+    "budget",
     "cores",
     "errors",
     "expressions",
     "fetch",
     "filter_text",
     "filters",
+    "plain_xml",
     "progress",
     "readers",
     "shares",

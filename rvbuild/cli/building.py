@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from rvbuild.budget import memory_bytes
 from rvbuild.build import engine, inside, installed, seal
 from rvbuild.build.artifact import Artifact, Source
 from rvbuild.build.execute import Builder, Did, Outcome
@@ -22,7 +23,6 @@ from rvbuild.build.machine import this_machine
 from rvbuild.build.worker import Job
 from rvbuild.build.workers import Executor, Inline, Pool
 from rvbuild.build.workspace import locked
-from rvbuild.checks.resources import memory_bytes
 from rvbuild.cli import asking, checking, report, stages_of
 from rvbuild.cli.session import Session, jobs_default, load_all, project_paths, rules, session
 from rvbuild.errors import ProjectError, UsageError
@@ -298,7 +298,7 @@ def predict_bundle(words: Sequence[str], into: Path | None, allow_code: bool, ve
 
 def sign_bundle(word: str) -> int:
     """Write the signature of a bundle."""
-    from rvbuild.stages.bundle_reader import MEMBERS
+    from rvbuild.stages.bundle import MEMBERS
     from rvbuild.stages.bundle_signature import sign
 
     if not Path(word).is_file():

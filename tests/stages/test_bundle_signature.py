@@ -10,7 +10,8 @@ import pytest
 import xxhash
 
 from rvbuild.errors import DataError, UsageError
-from rvbuild.stages.bundle_reader import MEMBERS, open_bundle
+from rvbuild.stages.bundle import MEMBERS
+from rvbuild.stages.bundle_reader import open_bundle
 from rvbuild.stages.bundle_signature import VARIABLE, sign, signature_file
 from tests.stages.sample_bundles import contents, refuse, rewrite
 from tests.stages.sample_scenes import empty
