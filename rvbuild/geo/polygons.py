@@ -123,7 +123,9 @@ def _sieve(labels: Labels, nodata: int, side: int) -> Labels:
     """Return labels whose patches of fewer than side x side pixels have gone to their largest neighbour."""
     if side <= 1:
         return labels
-    sieved: Labels = rasterio.features.sieve(labels, size=side * side, mask=labels != nodata, connectivity=4)
+    # No patch has more pixels than there are, and GDAL counts with 32 bits.
+    size = min(side * side, labels.size, (1 << 31) - 1)
+    sieved: Labels = rasterio.features.sieve(labels, size=size, mask=labels != nodata, connectivity=4)
     # GDAL leaves masked pixels undefined.
     return np.where(labels == nodata, np.uint8(nodata), sieved)
 
