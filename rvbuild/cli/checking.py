@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -38,9 +39,11 @@ def check(words: Sequence[str], overrides: Sequence[str], deep: bool = False) ->
     executor = make_executor(workspace, projects)
     try:
         find_companions(workspace, projects, executor)
-        known = {
-            p.name: _known(p, looking.facts_of(p, workspace, executor, None), workspace, executor) for p in projects
-        }
+        known = {}
+        for project in projects:
+            facts = looking.facts_of(project, workspace, executor, None)
+            problem = looking.model_problem(project, facts, workspace, executor, None)
+            known[project.name] = _known(project, facts, workspace, executor)._replace(problem=problem)
         # What was predicted is asked for where predictions are large.
         every = [rules().artifacts(p) if p.predict.scores else rules().chip.artifacts(p, "") for p in projects]
         plan = Plan(workspace, [a for some in every for a in some], lambda views: [None] * len(views))
@@ -116,6 +119,9 @@ def before_build(
         facts = looking.facts_of(project, now.workspace, now.executor, scenes)
         computing = [a for a in of_project if a.stage in ("train", "infer")]
         known = _known(project, facts, now.workspace, now.executor, at_once if computing else 0)
+        if "train" in stages:
+            problem = looking.model_problem(project, facts, now.workspace, now.executor, say)
+            known = known._replace(problem=problem)
         if at_once > 1:
             takes = resources.computing_bytes(project, facts, known.model)
             memory |= {a.name: takes[a.stage] for a in computing}
@@ -210,6 +216,8 @@ class _Known(NamedTuple):
     facts: Mapping[str, Any]
     shared: Sequence[Mapping[str, Any]]
     model: Mapping[str, int] | None
+    problem: str = ""
+    """Why the model cannot be trained."""
 
 
 def _known(
@@ -221,6 +229,14 @@ def _known(
     return _Known(facts, shared, model)
 
 
+def _model(problem: str) -> Finding:
+    """Return what is wrong with the model, at the key that the message begins with."""
+    key = re.match(r"train\.([a-z_]+)(?:\.[a-z_]+)?: ", problem)
+    return Finding(
+        Level.ERROR, "model", problem[key.end() :] if key else problem, key=("train", key[1]) if key else ("train",)
+    )
+
+
 def _findings(project: Project, known: _Known, plan: Plan, jobs: int) -> list[Finding]:
     """Return all findings about a project."""
     done = {stage: looking.made(plan, project, stage) for stage in ("chip", "infer")}
@@ -228,7 +244,8 @@ def _findings(project: Project, known: _Known, plan: Plan, jobs: int) -> list[Fi
     to_cut = [id_ for id_ in known.facts if id_ not in done["chip"] and split[id_] != "test"]
     to_predict = [id_ for id_ in known.facts if id_ not in done["infer"] and split[id_] != "train"]
     needs = resources.findings(project, known.facts, to_cut, to_predict, known.model, jobs)
-    return [*across.findings(project, known.facts, known.shared), *needs]
+    model = [_model(known.problem)] if known.problem else []
+    return [*across.findings(project, known.facts, known.shared), *needs, *model]
 
 
 def _surveyed(project: Project, facts: Mapping[str, Any]) -> dict[str, Any]:
