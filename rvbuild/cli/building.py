@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import itertools
+import os
 import tempfile
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 
 import click
 
+from rvbuild import variables
 from rvbuild.build import engine, inside, installed, seal
 from rvbuild.build.artifact import Artifact, Source
 from rvbuild.build.execute import Builder, Did, Outcome
@@ -276,7 +278,9 @@ def predict_bundle(words: Sequence[str], into: Path | None, allow_code: bool, ve
     if missing:
         raise UsageError("no such file: " + ", ".join(missing))
     reporter = report.make(False, verbosity, False)
-    environment = dict(rules().ENVIRONMENT)
+    environment = variables.for_workers(os.environ)
+    for line in variables.problems(os.environ):
+        reporter.note(line)
     kwargs = {"bundle_path": bundle.absolute(), "images": images, "out": into.absolute(), "allow_code": allow_code}
     job = Job("rvbuild.stages.bundle_reader:predict_images", kwargs, "torch")
     with tempfile.TemporaryDirectory(prefix="rvbuild-log-") as logs:

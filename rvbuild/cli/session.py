@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rvbuild import variables
 from rvbuild.build import installed
 from rvbuild.build.artifact import Artifact
 from rvbuild.build.execute import view_runner
@@ -150,7 +151,7 @@ def load_all(paths: Sequence[Path], overrides: Sequence[str], absent: list[str] 
 
 def make_executor(workspace: Workspace, inline: bool = False) -> Executor:
     """Return where stages run."""
-    environment = {**rules().ENVIRONMENT, "RVBUILD_WORKSPACE": str(workspace.root)}
+    environment = {**variables.for_workers(os.environ), "RVBUILD_WORKSPACE": str(workspace.root)}
     return Inline(environment) if inline else Pool(environment, workspace.cache / "log", rules().PRELOAD)
 
 
@@ -167,6 +168,8 @@ def session(
     workspace = Workspace(projects[0].workspace, say)
     executor: Executor | None = None
     try:
+        for line in variables.problems(os.environ):
+            say(line)
         executor = make_executor(workspace, inline)
         every = (artifacts or all_artifacts)(projects, workspace)
         plan = Plan(workspace, every, view_runner(executor), forced(every) if forced else frozenset())
