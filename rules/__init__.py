@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import analyze, bundle, chip, data, evaluate, infer, mosaic, predict, report, train
-from .common import Artifact, Project
+from .common import Artifact, Project, places, prepare
+
+__all__ = ["Artifact", "Project", "artifacts", "places", "prepare"]
 
 #: The stages in the order of the work, each with its rule.
 RULES: Mapping[str, Any] = {

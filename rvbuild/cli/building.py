@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from rvbuild import variables
+from rvbuild.budget import memory_bytes
 from rvbuild.build import engine, inside, installed, seal
 from rvbuild.build.artifact import Artifact, Source
 from rvbuild.build.execute import Builder, Did, Outcome
@@ -24,7 +25,6 @@ from rvbuild.build.machine import this_machine
 from rvbuild.build.worker import Job
 from rvbuild.build.workers import Executor, Inline, Pool
 from rvbuild.build.workspace import locked
-from rvbuild.checks.resources import memory_bytes
 from rvbuild.cli import asking, checking, report, stages_of
 from rvbuild.cli.session import Session, jobs_default, load_all, project_paths, rules, session
 from rvbuild.errors import ProjectError, UsageError
@@ -278,7 +278,8 @@ def predict_bundle(words: Sequence[str], into: Path | None, allow_code: bool, ve
     if missing:
         raise UsageError("no such file: " + ", ".join(missing))
     reporter = report.make(False, verbosity, False)
-    environment = variables.for_workers(os.environ)
+    # Where it leads, an image has no say here: its own directory is all.
+    environment = {**variables.for_workers(os.environ), **rules().places(None, ())}
     for line in variables.problems(os.environ):
         reporter.note(line)
     kwargs = {"bundle_path": bundle.absolute(), "images": images, "out": into.absolute(), "allow_code": allow_code}

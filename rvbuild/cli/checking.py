@@ -17,10 +17,10 @@ from rvbuild.build.plan import Plan
 from rvbuild.build.workers import Executor
 from rvbuild.build.workspace import Workspace, locked
 from rvbuild.checks import project as across
-from rvbuild.checks import resources
+from rvbuild.checks import resources, tags
 from rvbuild.checks.findings import Finding, Level
 from rvbuild.cli import looking, report, showing
-from rvbuild.cli.session import Session, jobs_default, load_all, make_executor, project_paths, rules
+from rvbuild.cli.session import Session, find_companions, jobs_default, load_all, make_executor, project_paths, rules
 from rvbuild.cores import cores, thread_count
 from rvbuild.errors import ProjectError
 from rvbuild.project import LayeredLabels, Project, RasterLabels, Scene, missing_files
@@ -35,8 +35,9 @@ def check(words: Sequence[str], overrides: Sequence[str], deep: bool = False) ->
     if problems:
         raise ProjectError(problems)
     workspace = Workspace(projects[0].workspace, lambda line: click.echo(line, err=True))
-    executor = make_executor(workspace)
+    executor = make_executor(workspace, projects)
     try:
+        find_companions(workspace, projects, executor)
         known = {
             p.name: _known(p, looking.facts_of(p, workspace, executor, None), workspace, executor) for p in projects
         }
@@ -63,6 +64,9 @@ def check(words: Sequence[str], overrides: Sequence[str], deep: bool = False) ->
         click.echo(f"{project.path}: good{but} ({project.task}; scenes: {said}; {len(project.classes)} classes)")
         if not deep and any(isinstance(s.labels, RasterLabels | LayeredLabels) for s in project.scenes):
             click.echo("  of label rasters only some pixels were read; `rvbuild check --deep` reads them all")
+        images = {id_: one["image"] for id_, one in known[project.name].facts.items() if "image" in one}
+        for line in tags.notes(images):
+            click.echo(f"  {line}")
     return 0
 
 

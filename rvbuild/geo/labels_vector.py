@@ -195,18 +195,17 @@ def _complain(
     features: Features, strangers: Sequence[int], settings: Mapping[str, Any], known: Sequence[str], keys: Sequence[str]
 ) -> str:
     """Return the message about features that have no class: the first of them, what there is, and what to do."""
+    is_vector = settings.get("kind", "vector") == "vector"
     asked, values = reading(settings)["attributes"], features.attributes[strangers[0]]
     expected = f"a key of `class_map` ({', '.join(keys)})" if keys else f"a class ({', '.join(known)})"
-    if not keys and {"class_id", settings.get("class_attribute")} & set(asked):
+    if not keys and is_vector and {"class_id", settings.get("class_attribute")} & set(asked):
         expected += " or its id"
     if settings.get("class_where"):
         expected += ", or a feature that passes one of `class_where`"
-    where = f"{features.path}: feature {features.numbers[strangers[0]]} (from 0)"
-    more = f"; {len(strangers)} features are so" if len(strangers) > 1 else ""
-    advice = (
-        "Name the attribute with `class_attribute`, say what its values mean with `class_map`, give all features one "
-        'class with `class`, or set `unknown = "drop"` or a class in `labels`'
-    )
+    where = f"{features.path}: {'feature' if is_vector else 'box'} {features.numbers[strangers[0]]} (from 0)"
+    more = f"; {len(strangers)} {'features' if is_vector else 'boxes'} are so" if len(strangers) > 1 else ""
+    advice = "Name the attribute with `class_attribute`, say what its values mean" if is_vector else "Say what it means"
+    advice += ' with `class_map`, give all one class with `class`, or set `unknown = "drop"` or a class, in `labels`'
     name, value = next(((name, value) for name, value in values.items() if value is not None), ("", None))
     if value is not None:
         found = f"has `{name}` = {value!r}{nearest(_text(value), keys or known)}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,8 @@ from rasterio.crs import CRS
 
 from rvbuild.errors import DataError
 from rvbuild.geo import antimeridian
-from rvbuild.geo.grid import METRES_PER_DEGREE, Grid, crs_name, reproject
+from rvbuild.geo.bending import bend
+from rvbuild.geo.grid import METRES_PER_DEGREE, Grid, crs_name, reproject, same_crs
 from rvbuild.geo.unplaced import refuse_without_crs
 from rvbuild.geo.vectors import Features, Geometries
 
@@ -53,6 +56,40 @@ def to_pixels(
         One of image and vectors has a CRS and the other has none, coordinates cannot be reprojected, an edge goes
         around half the globe, or metres mean nothing in the CRS of the image.
     """
+    try:
+        return _placed(features, grid, shift_m, shift_px)
+    except DataError as error:
+        if swapped_on(features, grid):
+            raise DataError(f"{error}. {SWAPPED}") from error
+        raise
+
+
+SWAPPED = (
+    "With x and y swapped they would lie on the image: the file seems to hold latitude before longitude. Write "
+    "longitude first, as GeoJSON and most formats want it"
+)
+"""What is said of features that `swapped_on` recognises."""
+
+
+def swapped_on(features: Features, grid: Grid) -> bool:
+    """Tell whether some feature would lie on the image if x and y were swapped."""
+    turned = shapely.transform(features.geometries, lambda points: points[:, ::-1])
+    try:
+        placed = _placed(replace(features, geometries=turned), grid, None, None)
+    except DataError:
+        return False
+    return bool(on_image(shapely.bounds(placed).reshape(-1, 4), grid).any())
+
+
+def on_image(boxes: NDArray[np.floating], grid: Grid) -> NDArray[np.bool_]:
+    """Tell of boxes (x0, y0, x1, y1) in pixels, (N, 4), whether they share some area with the image: (N,) bool."""
+    inside = (boxes[:, 0] < grid.width) & (boxes[:, 1] < grid.height) & (boxes[:, 2] > 0) & (boxes[:, 3] > 0)
+    return np.asarray(inside, dtype=np.bool_)
+
+
+def _placed(
+    features: Features, grid: Grid, shift_m: Sequence[float] | None, shift_px: Sequence[float] | None
+) -> Geometries:
     path, geometries = features.path, features.geometries
     points = shapely.get_coordinates(geometries)
     if not (np.abs(points) <= LARGEST).all():
@@ -66,11 +103,15 @@ def to_pixels(
         )
     else:
         x, y = reproject(path, features.crs, grid.crs, x, y)
+        there = shapely.set_coordinates(geometries.copy(), np.stack([x, y], axis=1))
         if features.crs.is_geographic:
             antimeridian.refuse_torn(path, geometries, features.crs, grid.crs)
         elif grid.crs.is_geographic:
-            there = shapely.set_coordinates(geometries.copy(), np.stack([x, y], axis=1))
             antimeridian.refuse_torn(path, there, grid.crs, grid.crs)
+        if not same_crs(features.crs, grid.crs):
+            project = partial(_projected, path, features.crs, grid.crs)
+            geometries = bend(path, geometries, there, project, grid, degrees=features.crs.is_geographic)
+            x, y = shapely.get_coordinates(geometries).T
         x = antimeridian.near(grid, geometries, x)
     if shift_m is not None:
         x, y = _moved(path, grid.crs, x, y, shift_m)
@@ -80,6 +121,11 @@ def to_pixels(
     snapped = np.stack([np.rint(col * SNAP) / SNAP, np.rint(row * SNAP) / SNAP], axis=1)
     moved: Geometries = shapely.set_coordinates(geometries.copy(), snapped)
     return moved
+
+
+def _projected(path: Path, source: CRS, target: CRS, points: Floats) -> Floats:
+    """Return points (P, 2) of one CRS in another."""
+    return np.stack(reproject(path, source, target, points[:, 0], points[:, 1]), axis=1)
 
 
 def _moved(path: Path, crs: CRS | None, x: Floats, y: Floats, shift_m: Sequence[float]) -> tuple[Floats, Floats]:

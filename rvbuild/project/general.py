@@ -10,7 +10,9 @@ from pydantic import AfterValidator, Field, Strict, WithJsonSchema
 from rvbuild.errors import nearest
 from rvbuild.project.keys import show
 from rvbuild.project.names import RESERVED_CLASSES, RESERVED_PROJECTS, name_problem
+from rvbuild.project.paths import path_problem
 from rvbuild.project.table import Finding, Known, Table, duplicates, wrong
+from rvbuild.urls import is_url
 
 TASKS = ("semantic_segmentation", "chip_classification", "object_detection")
 """The tasks, as they are named."""
@@ -53,6 +55,11 @@ class ProjectTable(Table):
     strict: Annotated[tuple[str, ...], Strict(False)] = Field(
         (), description='Python packages whose version is part of every artifact\'s key, for example ["torch"].'
     )
+    allow: Annotated[tuple[str, ...], Strict(False)] = Field(
+        (),
+        description="Where virtual files (.vrt) may lead beside the workspace and the directory of the file itself: "
+        'directories, and addresses that begin so, for example ["/data/tiles", "https://example.org/tiles/"].',
+    )
     data_hint: str | None = Field(
         None, description="How to get the data; shown when files are missing, for example: make data"
     )
@@ -62,6 +69,13 @@ class ProjectTable(Table):
         problem = name_problem(self.null_class, RESERVED_CLASSES)
         if problem:
             yield Finding(("null_class",), problem)
+        yield from duplicates(self.allow, "allow")
+        for number, place in enumerate(self.allow):
+            problem = path_problem(place, elsewhere=True)
+            if problem is None and is_url(place) and not place.endswith("/"):
+                problem = f'expected an address that ends with "/", found {show(place)}'
+            if problem:
+                yield Finding(("allow", number), problem)
         yield from duplicates(self.strict, "strict")
         for number, package in enumerate(self.strict):
             if not package.strip():

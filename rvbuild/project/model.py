@@ -151,7 +151,7 @@ class LayeredLabels:
 
 @dataclass(frozen=True)
 class BoxFileLabels:
-    """Labels as box files: the files, expanded, how they are read, and the name of the scene's image file.
+    """Labels as box files: the files, expanded, how they are read, and the path of the scene's image file as written.
 
     With `origin_px`, the scene is a part of the image that begins at this column and row: boxes count from the image's.
     """
@@ -242,6 +242,8 @@ class Project:
         The directory that relative paths start from, absolute.
     name, task, seed, null_class, strict, data_hint
         What `[project]` says.
+    allow
+        Directories, and beginnings of addresses, to which virtual files may lead; absolute.
     classes
         The classes by id, with the null class.
     null_id
@@ -271,6 +273,7 @@ class Project:
     seed: int
     null_class: str
     strict: tuple[str, ...]
+    allow: tuple[str, ...]
     data_hint: str | None
     classes: tuple[ClassDef, ...]
     null_id: int

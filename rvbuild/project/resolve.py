@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +37,7 @@ from rvbuild.project.splits import Placed, placed
 from rvbuild.project.stac import AssetError, StacError, StacReader, layout
 from rvbuild.project.train import METRICS, MODELS, TrainTable
 from rvbuild.project.vectors import areas
-from rvbuild.urls import to_path
+from rvbuild.urls import is_url
 
 _PURPOSE = {"train": "training", "validation": "validation"}
 
@@ -74,6 +75,7 @@ class Resolver:
         self.stac = StacReader()
         self.workspace = Path()
         self._unreadable: dict[Key, bool] = {}
+        self._tables: dict[int, bool] = {}
         self.written: dict[tuple[str, str], tuple[Written, ...]] = {}
         self._placed: dict[tuple[tuple[str, ...], Key, str], tuple[Written, ...]] = {}
         self.class_names: tuple[str, ...] = ()
@@ -99,6 +101,8 @@ class Resolver:
             # By half a chip, each object up to that size is seen whole by some window.
             evaluation, stride_px = boxes.of_task(BoxEvalTable, evaluation), max(1, chip.size_px // 2)
         train = self._train([item.name for item in classes if item.id != null_id])
+        allow = self._expand(self.file.project.allow, ("project",), "allow", None)
+        allow = tuple(place if is_url(place) else os.path.join(workspace, place) for place in allow)  # noqa: PTH118
         if self.problems:
             return None
         file, general = self.file, self.file.project
@@ -110,6 +114,7 @@ class Resolver:
             seed=general.seed,
             null_class=general.null_class,
             strict=general.strict,
+            allow=allow,
             data_hint=general.data_hint,
             classes=classes,
             null_id=null_id,
@@ -255,7 +260,7 @@ class Resolver:
             return RasterLabels(self._files(id_, "labels", labels.raster, at), labels)
         if isinstance(labels, BoxFileTable):
             files = self._files(id_, "labels", labels.paths, at)
-            return BoxFileLabels(files, labels, to_path(image[0]).name if image else "", self._origin(id_))
+            return BoxFileLabels(files, labels, image[0] if image else "", self._origin(id_))
         if isinstance(labels, VectorLabelsTable):
             return VectorLabels(self._files(id_, "labels", labels.vector, at), labels, self.class_names)
         if isinstance(labels, tuple):
@@ -318,7 +323,7 @@ class Resolver:
         value: Any = self.data
         for step in key:
             value = value[step]
-        if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        if isinstance(value, list) and self._holds_tables(value):
             # A list of tables, each with a path or some.
             for position, item in enumerate(value):
                 paths = item.get("vector", item.get("raster")) if isinstance(item, dict) else item
@@ -330,9 +335,15 @@ class Resolver:
         if isinstance(value, dict):
             name = next(name for name in ("files", "stac", "raster", "vector", *BOX_FILES) if name in value)
             key, value = (*key, name), value[name]
-        if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        if isinstance(value, list) and self._holds_tables(value):
             return _layer_keys(value, key)[number]
         return (*key, number) if isinstance(value, list) and len(value) > 1 else key
+
+    def _holds_tables(self, value: list[Any]) -> bool:
+        """Tell whether a list of the file has tables in it; it is asked once for each of thousands of paths."""
+        if id(value) not in self._tables:
+            self._tables[id(value)] = any(isinstance(item, dict) for item in value)
+        return self._tables[id(value)]
 
     def _check_there_is_training(self) -> None:
         if self.file.train.chips is not None:

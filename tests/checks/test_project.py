@@ -37,7 +37,7 @@ def project(tmp_path: Path) -> Project:
 
 def facts(**changes: Any) -> dict[str, Any]:
     image = {"height": 300, "width": 300, "crs": "EPSG:32633", "placed": True, "res_m": 0.5, "bands": 3}
-    image |= {"dtype": "uint16", "itemsize": 2}
+    image |= {"dtype": "uint16", "itemsize": 2, "tags": {}}
     labels = {"features": [1, 1, 0], "all": 2}
     found = {"problems": [], "image": image, "labels": labels, "chips": 9}
     for key, value in changes.items():
@@ -178,21 +178,24 @@ def test_what_surely_fits_is_not_measured(project: Project, machine: Any) -> Non
     assert resources.needs_measuring(project, {"a": facts()}) and not resources.needs_measuring(project, {})
 
 
-def test_limits_of_containers_count(tmp_path: Path) -> None:
-    own, groups = tmp_path / "cgroup", tmp_path / "groups"
-    (groups / "user/job").mkdir(parents=True)
-    (groups / "memory").mkdir()
-    (groups / "memory.max").write_text("max\n")
-    (groups / "user/memory.max").write_text("2000\n")
-    (groups / "user/job/memory.max").write_text("max\n")
-    (groups / "memory/memory.limit_in_bytes").write_text("3000\n")
-    own.write_text("0::/user/job\n")
-    assert list(resources._limits(own, groups)) == [2000]
-    own.write_text("5:cpu,cpuacct:/\n4:memory:/gone\n")
-    assert list(resources._limits(own, groups)) == [3000]
-    assert list(resources._limits(tmp_path / "none", tmp_path)) == []
-
-
 def test_the_memory_of_the_machine_is_known() -> None:
     found = resources.memory_bytes()
     assert found is not None and found > 100_000_000
+
+
+@pytest.mark.parametrize(
+    ("images", "boxes", "expected"),
+    [
+        ("{id}/i.tif", {"a": "a/i.tif", "b": "b/i.tif"}, {}),
+        ("{id}/i.tif", {"a": "a/i.tif", "b": "a/i.tif"}, {"b": "The folders say that they are of the latter"}),
+        ("{id}/i.tif", {"a": "b/i.tif", "b": "b/i.tif"}, {"a": "The folders say that they are of the latter"}),
+        ("{id}/i.tif", {"a": "i.tif", "b": "i.tif", "c": "i.tif"}, {"b": "Name the image", "c": "Name the image"}),
+    ],
+)
+def test_boxes_of_one_image_are_not_taken_for_two(tmp_path: Path, images: str, boxes: Any, expected: Any) -> None:
+    (tmp_path / "p.toml").write_text(TEXT.replace("{id}.tif", images))
+    project = load(tmp_path / "p.toml")
+    found = across.findings(project, {i: facts(boxes_of=[["l.json", n]]) for i, n in boxes.items()})
+    said = {finding.scene: finding.text for finding in found if finding.kind == "boxes of another image"}
+    assert said.keys() == expected.keys()
+    assert all(text in said[scene] for scene, text in expected.items())
