@@ -302,5 +302,5 @@ def sign_bundle(word: str) -> int:
 
     if not Path(word).is_file():
         raise UsageError(f"no such file: {word}")
-    click.echo(str(sign(Path(word), MEMBERS)))
+    echo(str(sign(Path(word), MEMBERS)))
     return 0
