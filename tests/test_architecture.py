@@ -49,7 +49,7 @@ LEAVES = {
     "usercode",
     "variables",
 }
-LEAVES |= {"leftovers", "workspaces", "zipped"}
+LEAVES |= {"leftovers", "signing", "workspaces", "zipped"}
 
 # Modules of the parts below that planning uses: they import nothing heavy, which the tests of `loaded` hold them to.
 PLANNING = {
