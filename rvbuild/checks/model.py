@@ -36,8 +36,10 @@ def try_out(
     path: str | None,
     download: bool,
     progress: Progress,
-) -> str:
-    """Return why a model cannot be trained; empty if nothing speaks against it.
+) -> tuple[str, bool]:
+    """Return why a model cannot be trained, empty if nothing speaks against it, and whether that is certain.
+
+    That a server cannot be reached is not: the training may run later, or elsewhere.
 
     Parameters
     ----------
@@ -57,8 +59,8 @@ def try_out(
     """
     try:
         with kept_random_state():
-            if start == "torchvision":
-                _require_weights(model, download, progress)
+            if start == "torchvision" and download:
+                _fetch(model, progress)
             elif start == "bundle" and path is not None:
                 open_start(Path(path))
             pretrained = Path(path) if start == "file" and path is not None else False
@@ -68,18 +70,18 @@ def try_out(
             if bands and ":" not in model:
                 _run(made, task, model, bands, chip_px)
     except RvbuildError as error:
-        return str(error)
-    return ""
+        return str(error), True
+    try:
+        if start == "torchvision" and not download and (entry := weights_of(model)) is not None:
+            require_reachable(entry.url)
+    except ModelError as error:
+        return str(error), False
+    return "", True
 
 
-def _require_weights(model: str, download: bool, progress: Progress) -> None:
-    entry = weights_of(model)
-    if entry is None:
-        return
-    if download:
+def _fetch(model: str, progress: Progress) -> None:
+    if (entry := weights_of(model)) is not None:
         fetch(entry.url, progress.note)
-    else:
-        require_reachable(entry.url)
 
 
 def _run(made: nn.Module, task: str, model: str, bands: int, chip_px: int) -> None:

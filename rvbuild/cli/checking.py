@@ -215,8 +215,8 @@ class _Known(NamedTuple):
     facts: Mapping[str, Any]
     shared: Sequence[Mapping[str, Any]]
     model: Mapping[str, int] | None
-    problem: str = ""
-    """Why the model cannot be trained."""
+    problem: tuple[str, bool] = ("", True)
+    """Why the model cannot be trained, and whether that is certain."""
 
 
 def _known(
@@ -228,12 +228,12 @@ def _known(
     return _Known(facts, shared, model)
 
 
-def _model(problem: str) -> Finding:
+def _model(problem: str, certain: bool) -> Finding:
     """Return what is wrong with the model, at the key that the message begins with."""
     key = re.match(r"train\.([a-z_]+)(?:\.[a-z_]+)?: ", problem)
-    return Finding(
-        Level.ERROR, "model", problem[key.end() :] if key else problem, key=("train", key[1]) if key else ("train",)
-    )
+    level = Level.ERROR if certain else Level.WARNING
+    text, at = (problem[key.end() :], ("train", key[1])) if key else (problem, ("train",))
+    return Finding(level, "model", text, key=at)
 
 
 def _findings(project: Project, known: _Known, plan: Plan, jobs: int) -> list[Finding]:
@@ -243,7 +243,7 @@ def _findings(project: Project, known: _Known, plan: Plan, jobs: int) -> list[Fi
     to_cut = [id_ for id_ in known.facts if id_ not in done["chip"] and split[id_] != "test"]
     to_predict = [id_ for id_ in known.facts if id_ not in done["infer"] and split[id_] != "train"]
     needs = resources.findings(project, known.facts, to_cut, to_predict, known.model, jobs)
-    model = [_model(known.problem)] if known.problem else []
+    model = [_model(*known.problem)] if known.problem[0] else []
     return [*across.findings(project, known.facts, known.shared), *needs, *model]
 
 

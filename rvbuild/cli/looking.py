@@ -113,8 +113,10 @@ def model_problem(
     workspace: Workspace,
     executor: Executor,
     say: Callable[[str], None] | None,
-) -> str:
-    """Return why the model cannot be trained; empty if nothing speaks against it. That is kept, and a problem is not.
+) -> tuple[str, bool]:
+    """Return why the model cannot be trained, and whether that is certain; empty if nothing speaks against it.
+
+    That is kept, and a problem is not.
 
     With `say`, which is told of a download, weights are downloaded, and models of the user's own are made: something is
     about to be built. Without it, their code does not run.
@@ -123,17 +125,17 @@ def model_problem(
     own = ":" in how["model"]
     sure = how["start"] == "random" and not how["args"] and how["chip_px"] >= _SURE_PX
     if say is None if own else sure:
-        return ""
+        return "", True
     path: str | None = how["path"]
     seen = None if path is None else signature(path)
     key, name = digest([how, seen, say is None]), _name(_rule().RUN_MODEL, project, workspace)
     if not own and workspace.state.view(key, name) is not None:
-        return ""
+        return "", True
     job = Job(_rule().RUN_MODEL, {**how, "download": say is not None}, "torch", str(workspace.root))
-    problem = str(executor.run(job, _Told(say)))
+    problem, certain = executor.run(job, _Told(say))
     if not problem and not own:
         workspace.state.remember_view(key, name, json.dumps(""))
-    return problem
+    return problem, certain
 
 
 class _Told(Silent):
