@@ -47,6 +47,7 @@ LEAVES = {
     "types",
     "urls",
     "usercode",
+    "variables",
 }
 LEAVES |= {"leftovers", "signing", "workspaces", "zipped"}
 
@@ -54,7 +55,7 @@ LEAVES |= {"leftovers", "signing", "workspaces", "zipped"}
 PLANNING = {
     "rules": {
         "rvbuild.learn.trajectory",
-        *(f"rvbuild.geo.{name}" for name in ("admission", "drivers", "environment", "files", "quiet", "reading")),
+        *(f"rvbuild.geo.{name}" for name in ("admission", "drivers", "files", "quiet", "reading")),
     }
 }
 

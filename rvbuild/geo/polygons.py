@@ -18,7 +18,7 @@ from rasterio.crs import CRS
 from rvbuild.errors import DataError
 from rvbuild.geo.buildings import outlines
 from rvbuild.geo.classes import Classes, id_of
-from rvbuild.geo.grid import Grid, reproject
+from rvbuild.geo.grid import Grid, is_local, reproject
 from rvbuild.geo.qgis import write_vector_style
 from rvbuild.geo.rasterfile import grid_of, open_dataset
 from rvbuild.geo.vectors import write_layer
@@ -27,8 +27,8 @@ Labels = NDArray[np.uint8]
 Geometries = NDArray[np.object_]
 
 SUFFIXES = {"geojson": ".geojson", "gpkg": ".gpkg", "fgb": ".fgb"}
-"""Of the files of each format. GeoJSON is RFC 7946: in EPSG:4326, or in map or pixel coordinates without a CRS; the
-others are in the CRS of the scene."""
+"""Of the files of each format. GeoJSON is RFC 7946: in EPSG:4326, or in map or pixel coordinates where the scene has no
+CRS, or a local one; the others are in the CRS of the scene."""
 
 _RASTERS = ("labels", "scores", "rgb")
 _LON_LAT = CRS.from_epsg(4326)
@@ -195,13 +195,14 @@ def write_features(
 
 def _write_geojson(path: Path, geometries: Geometries, grid: Grid, properties: Sequence[Mapping[str, Any]]) -> None:
     """Write a feature a line; fiona would round coordinates and add members that RFC 7946 has dropped."""
+    crs = grid.crs if is_local(grid.crs) else _LON_LAT
     lines = [
         json.dumps(
             {"type": "Feature", "properties": values, "geometry": shapely.geometry.mapping(geometry)},
             ensure_ascii=False,
             separators=(",", ":"),
         )
-        for geometry, values in zip(_to_map(geometries, grid, _LON_LAT), properties, strict=True)
+        for geometry, values in zip(_to_map(geometries, grid, crs), properties, strict=True)
     ]
     text = '{"type":"FeatureCollection","features":[\n' + ",\n".join(lines) + "\n]}\n"
     path.write_text(text, encoding="utf-8")
