@@ -33,26 +33,29 @@ MAY_IMPORT = {
 }
 LEAVES = {
     "areas",
+    "budget",
     "cores",
     "errors",
     "expressions",
     "fetch",
     "filter_text",
     "filters",
+    "plain_xml",
     "progress",
     "readers",
     "shares",
     "types",
     "urls",
     "usercode",
+    "variables",
 }
-LEAVES |= {"leftovers", "workspaces", "zipped"}
+LEAVES |= {"leftovers", "signing", "workspaces", "zipped"}
 
 # Modules of the parts below that planning uses: they import nothing heavy, which the tests of `loaded` hold them to.
 PLANNING = {
     "rules": {
         "rvbuild.learn.trajectory",
-        *(f"rvbuild.geo.{name}" for name in ("admission", "drivers", "environment", "files", "quiet", "reading")),
+        *(f"rvbuild.geo.{name}" for name in ("admission", "drivers", "files", "quiet", "reading")),
     }
 }
 
@@ -218,6 +221,8 @@ image = "{id}.tif"
 labels = { raster = "{id}_label.tif", encoding = "id" }
 [chip]
 size_px = 32
+[train]
+pretrained = false
 """,
     )
     return folder

@@ -7,8 +7,6 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import click
-
 from rvbuild.areas import area_text
 from rvbuild.build import engine
 from rvbuild.build.artifact import Artifact
@@ -16,6 +14,7 @@ from rvbuild.build.execute import Builder, Did, Outcome
 from rvbuild.build.workspace import Workspace, locked
 from rvbuild.cli import report
 from rvbuild.cli.session import Session, code_tags, jobs_default, load_all, project_paths, rules, session
+from rvbuild.cli.terminal import echo
 from rvbuild.errors import ProjectError
 from rvbuild.project import Project, missing_files
 
@@ -39,10 +38,10 @@ def data(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbosit
         report.print_json(found)
     elif verbosity >= 0:
         for project in projects if found else ():
-            click.echo("\n".join([*_table(found[project.name]), f"  cache/{project.name}/data/index.html"]))
+            echo("\n".join([*_table(found[project.name]), f"  cache/{project.name}/data/index.html"]))
     for outcome in failed:
         if outcome.did is Did.FAILED:
-            click.echo(f"{outcome.artifact.label()}: {outcome.message}", err=True)
+            echo(f"{outcome.artifact.label()}: {outcome.message}", err=True)
     return 1 if failed else 0
 
 

@@ -177,6 +177,19 @@ def require_complete(path: Path) -> None:
             ) from error
 
 
+def read_overview(path: Path, most_px: int) -> Image | None:
+    """Return all pixels (C, h, w) of the finest overview of a raster that has at most `most_px`; None without one."""
+    with open_dataset(path) as dataset:
+        factors = dataset.overviews(1)
+        pixels = dataset.width * dataset.height
+    level = next((level for level, factor in enumerate(factors) if pixels / factor**2 <= most_px), None)
+    if level is None:
+        return None
+    with reading(path, "as a raster"), rasterio.open(path, OVERVIEW_LEVEL=level) as dataset:
+        found: Image = dataset.read()
+    return found
+
+
 def lacking_driver(path: Path) -> str:
     """Return what to do if this GDAL cannot read files that are called like this one; empty if it can."""
     name = DRIVERS.get(path.suffix.lower())
