@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from statistics import median
 from typing import Any
 
-from rvbuild.checks import tags
+from rvbuild.checks import mosaic, tags
 from rvbuild.checks.box_files import taken_twice
 from rvbuild.checks.findings import Finding, Level
 from rvbuild.project import Project, Scene
@@ -58,6 +58,7 @@ def findings(
     yield from _nothing_to_train_on(scenes, facts)
     yield from _never_labelled(project, scenes, facts)
     yield from _without_effect(project, scenes, images)
+    yield from mosaic.findings(project, facts)
     yield from _figures(project, scenes, images)
 
 
