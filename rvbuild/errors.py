@@ -7,7 +7,8 @@ RvbuildError                 base: one message a user can act on, never a traceb
 ├── StageError               a stage cannot give its result (exit status 1)
 │   ├── DataError            imagery, labels or areas are not what the project says
 │   │   └── LabelValueError  pixels of labels hold values that stand for no class
-│   └── ModelError           a model, its weights or its code cannot be used
+│   ├── ModelError           a model, its weights or its code cannot be used
+│   └── CodeError            code of the user's reads or imports what no key holds
 └── StoreError               the store or the state database cannot be used (exit status 1)
 
 A message says where, what was expected, what was found, the nearest valid name, and what to do next.
@@ -64,6 +65,10 @@ class LabelValueError(DataError):
 
 class ModelError(StageError):
     """A model, its weights or its code cannot be used."""
+
+
+class CodeError(StageError):
+    """Code of the user's reads or imports what no key holds."""
 
 
 class StoreError(RvbuildError):

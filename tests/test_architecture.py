@@ -39,10 +39,12 @@ LEAVES = {
     "fetch",
     "filters",
     "progress",
+    "safe_path",
     "shares",
     "types",
     "urls",
     "usercode",
+    "userfiles",
 }
 LEAVES |= {"workspaces", "zipped"}
 

@@ -37,6 +37,7 @@ from rvbuild.build.worker import Job, plain
 from rvbuild.build.workers import Executor, Interrupted
 from rvbuild.errors import DataError, RvbuildError, StageError, StoreError
 from rvbuild.progress import Progress, Silent
+from rvbuild.usercode import Code
 
 #: Packages whose versions are recorded with every artifact.
 RECORDED = ("numpy", "torch", "torchvision", "rasterio", "fiona", "shapely", "safetensors")
@@ -311,7 +312,7 @@ class Builder:
             kwargs["resume"] = resume
         if offer:
             kwargs["previous"] = {name: self._workspace.root / output.path for name, output in offer.items()}
-        return Job(artifact.run, kwargs, artifact.resource, str(self._workspace.root))
+        return Job(artifact.run, kwargs, artifact.resource, code_of(artifact.code_of_users(), self._workspace.root))
 
     def _recheck(self, artifact: Artifact, planned: Planned) -> None:
         """Raise if an input is no longer what the key says."""
@@ -418,6 +419,16 @@ def _files(artifact: Artifact, staging: Path) -> list[Path]:
 
 
 _known_versions: dict[str, str] = {}
+
+
+def code_of(sources: Iterable[Source], workspace: Path) -> Code | None:
+    """Return what a job may import of the user's code, which is an input of it; None if there is none."""
+    sources = list(sources)
+    if not sources:
+        return None
+    served = {name: path for source in sources for name, path in source.modules.items()}
+    files = dict.fromkeys(str(path) for source in sources for path in source.files)
+    return Code(str(workspace), served, tuple(path for path in files if path not in served.values()))
 
 
 def versions() -> dict[str, str]:

@@ -12,13 +12,15 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
-from rvbuild.errors import RvbuildError
+from rvbuild.errors import CodeError, RvbuildError
 from rvbuild.progress import Progress
+from rvbuild.usercode import Code, serve_code
 
 _REPORT_EVERY_S = 0.1
 
@@ -30,7 +32,7 @@ class Job:
     function: str
     kwargs: Mapping[str, Any]
     resource: str = "cpu"
-    path: str | None = None  # a directory to import the user's modules from
+    code: Code | None = None  # the user's modules that it may import
     reports: bool = True
 
 
@@ -44,12 +46,34 @@ class Failed:
 
 
 def call(job: Job, progress: Progress) -> Any:
-    """Import the function of `job` and call it."""
-    if job.path is not None and job.path not in sys.path:
-        sys.path.insert(0, job.path)
+    """Import the function of `job` and call it, with the user's modules that it may import.
+
+    Raises
+    ------
+    CodeError
+        Code of the user's has read a file that is in no key, whatever it made of the refusal.
+    """
+    watch = serve_code(job.code, _given(job.kwargs))
     module, _, name = job.function.partition(":")
     function = getattr(importlib.import_module(module), name)
-    return function(**job.kwargs, progress=progress) if job.reports else function(**job.kwargs)
+    result = function(**job.kwargs, progress=progress) if job.reports else function(**job.kwargs)
+    if watch is not None:
+        if watch.refused:
+            raise CodeError(watch.refused[0])
+        for path in watch.outside:
+            progress.note(f"warning: your code reads {path}, which is in no key: name it in `depends` of [project]")
+    return result
+
+
+def _given(kwargs: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the files and directories among the arguments of a stage."""
+    for value in kwargs.values():
+        if isinstance(value, Path):
+            yield str(value)
+        elif isinstance(value, Mapping):
+            yield from _given(value)
+        elif isinstance(value, list | tuple):
+            yield from (str(item) for item in value if isinstance(item, Path))
 
 
 def plain(error: BaseException, place: object = None) -> str | None:

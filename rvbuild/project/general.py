@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, Strict, WithJsonSchema
 from rvbuild.errors import nearest
 from rvbuild.project.keys import show
 from rvbuild.project.names import RESERVED_CLASSES, RESERVED_PROJECTS, name_problem
+from rvbuild.project.paths import path_problem
 from rvbuild.project.table import Finding, Known, Table, duplicates, wrong
 
 TASKS = ("semantic_segmentation", "chip_classification", "object_detection")
@@ -53,6 +54,11 @@ class ProjectTable(Table):
     strict: Annotated[tuple[str, ...], Strict(False)] = Field(
         (), description='Python packages whose version is part of every artifact\'s key, for example ["torch"].'
     )
+    depends: Annotated[tuple[str, ...], Strict(False)] = Field(
+        (),
+        description="Files that your own code reads, or imports in a way that its source does not show, for example "
+        '["params.json", "tables/*.csv"]: they are part of the keys of what runs your code.',
+    )
     data_hint: str | None = Field(
         None, description="How to get the data; shown when files are missing, for example: make data"
     )
@@ -63,6 +69,10 @@ class ProjectTable(Table):
         if problem:
             yield Finding(("null_class",), problem)
         yield from duplicates(self.strict, "strict")
+        yield from duplicates(self.depends, "depends")
+        for number, path in enumerate(self.depends):
+            if problem := path_problem(path):
+                yield Finding(("depends", number), problem)
         for number, package in enumerate(self.strict):
             if not package.strip():
                 yield Finding(("strict", number), "expected the name of a Python package, found an empty string")

@@ -240,7 +240,7 @@ class Project:
         The project file, absolute.
     workspace
         The directory that relative paths start from, absolute.
-    name, task, seed, null_class, strict, data_hint
+    name, task, seed, null_class, strict, depends, data_hint
         What `[project]` says.
     classes
         The classes by id, with the null class.
@@ -271,6 +271,7 @@ class Project:
     seed: int
     null_class: str
     strict: tuple[str, ...]
+    depends: tuple[str, ...]
     data_hint: str | None
     classes: tuple[ClassDef, ...]
     null_id: int

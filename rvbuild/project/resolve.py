@@ -99,6 +99,7 @@ class Resolver:
             # By half a chip, each object up to that size is seen whole by some window.
             evaluation, stride_px = boxes.of_task(BoxEvalTable, evaluation), max(1, chip.size_px // 2)
         train = self._train([item.name for item in classes if item.id != null_id])
+        depends = self._expand(self.file.project.depends, ("project",), "depends", None)
         if self.problems:
             return None
         file, general = self.file, self.file.project
@@ -110,6 +111,7 @@ class Resolver:
             seed=general.seed,
             null_class=general.null_class,
             strict=general.strict,
+            depends=depends,
             data_hint=general.data_hint,
             classes=classes,
             null_id=null_id,

@@ -26,7 +26,6 @@ from rvbuild.learn.scene_images import Imagery
 from rvbuild.learn.training import Data, Training
 from rvbuild.learn.trajectory import resume_ignores
 from rvbuild.progress import Progress
-from rvbuild.usercode import sources
 
 
 def run(
@@ -94,8 +93,6 @@ def run(
             pretrained=_pretrained(inputs, train),
             note=progress.note,
         )
-        if ":" in info.model:
-            info = _with_code(info, inputs)
         loader = Loader(BatchMaker(splits, ops, augmenter, seed), int(train["workers"]), ahead=not augmenter.own_code)
         training = Training(
             model,
@@ -175,10 +172,6 @@ def _describe(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any],
         chip_px=int(settings["chip_px"]),
         normalize=from_stats(stats, chips.dtype, chips.bands, float(train["max_stds"]), how),
     )
-
-
-def _with_code(info: ModelInfo, inputs: Mapping[str, Sequence[Path]]) -> ModelInfo:
-    return ModelInfo(**{**vars(info), "code": sources(info.model.partition(":")[0], inputs.get("code", ()))})
 
 
 def _pretrained(inputs: Mapping[str, Sequence[Path]], train: Mapping[str, Any]) -> bool | Path:
