@@ -9,7 +9,7 @@ CODE := rvbuild rules dodo.py tests benchmarks
 DEMO := projects/yellowstone_crowns.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo data test check bench clean-env
+.PHONY: help demo data test test-lowest check bench lock release-files clean-env
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,11 @@ demo: data ## train, predict, evaluate and bundle tree crowns; then show that a 
 test: $(READY) ## run all tests
 	$(BIN)/python -m pytest
 
+test-lowest: ## run all tests with the lowest versions that pyproject.toml admits, in an environment of their own
+	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --constraint constraints/lowest.txt --editable '.[test,dev]'
+	.venv-lowest/bin/python -m pytest
+
 check: $(READY) ## check format, style and types
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
@@ -40,6 +45,20 @@ check: $(READY) ## check format, style and types
 
 bench: $(READY) ## measure speed and memory against the bars
 	$(BIN)/python -m benchmarks
+
+lock: ## write constraints/locked.txt: every package that an install brings, with hashes (needs uv)
+	uv pip compile pyproject.toml --extra s3 --extra watch --universal --python-version 3.11 --generate-hashes \
+	    --no-header --no-annotate --quiet --output-file constraints/locked.txt
+
+release-files: $(READY) ## build wheel and source archive, and the list of what an install brings, into dist/
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	$(PYTHON) -m venv dist/environment
+	dist/environment/bin/python -m pip install --quiet --require-hashes --requirement constraints/locked.txt
+	$(BIN)/python -m pip install --quiet cyclonedx-bom pip-audit
+	$(BIN)/cyclonedx-py environment dist/environment --pyproject pyproject.toml --output-reproducible --output-file dist/sbom.json
+	$(BIN)/pip-audit --path dist/environment/lib/python3.*/site-packages
+	rm -rf dist/environment
 
 clean-env: ## remove the virtual environment
 	rm -rf $(VENV)

@@ -13,6 +13,7 @@ from benchmarks.bar import Figure, table
 
 NAMES = (
     "nothing_to_do",
+    "first_status",
     "scale",
     "peers",
     "hashing",

@@ -74,8 +74,8 @@ def _merge_main() -> None:
 
 
 def _predict(folder: Path) -> Figure:
+    from rvbuild.cores import thread_count
     from rvbuild.learn.checkpoint import load_model
-    from rvbuild.learn.device import set_threads
 
     folder.mkdir(parents=True)
     files = random_model(folder / "model", TASK, MODEL, CHIP_PX)
@@ -96,7 +96,7 @@ def _predict(folder: Path) -> Figure:
     ]
     # The model as the stage has it, so that only what the stage adds is measured.
     model, _ = load_model(*files, device="cpu")
-    set_threads()
+    torch.set_num_threads(thread_count())
 
     def forward() -> None:
         with torch.inference_mode():

@@ -68,8 +68,8 @@ def _speed(
 
     Bare is what a script would do that has all windows in memory, normalised: channels last, in inference mode.
     """
+    from rvbuild.cores import thread_count
     from rvbuild.learn.checkpoint import load_model
-    from rvbuild.learn.device import set_threads
 
     image = write_raster(folder / "image.tif", size_px, 3, 256)
     with rasterio.open(image) as file:
@@ -90,7 +90,7 @@ def _speed(
     folded, _ = load_model(*model_files, device="cpu")
 
     def forward(model: torch.nn.Module) -> float:
-        set_threads()
+        torch.set_num_threads(thread_count())
         with torch.inference_mode():
             return seconds(lambda: [model(batch) for batch in batches])
 

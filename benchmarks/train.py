@@ -102,10 +102,11 @@ def _reading(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any]) 
 
 def _bare() -> float:
     """Return the seconds of one step."""
+    from rvbuild.cores import thread_count
     from rvbuild.learn import models
-    from rvbuild.learn.device import place, set_threads
+    from rvbuild.learn.device import place
 
-    set_threads()
+    torch.set_num_threads(thread_count())
     torch.manual_seed(0)
     model = place(models.build(TASK, MODEL, bands=3, outputs=2, args={}), torch.device("cpu")).train()
     images = torch.rand(BATCH, 3, CHIP_PX, CHIP_PX).contiguous(memory_format=torch.channels_last)

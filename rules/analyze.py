@@ -20,11 +20,12 @@ from .common import (
     seed,
 )
 
-VERSION = 2
+VERSION = 3
 RUN = "rvbuild.stages.analyze:run"
 RUN_MERGE = "rvbuild.stages.analyze_merge:run"
 RUN_CHIPS = "rvbuild.stages.analyze_chips:run"
 CODE = ("rvbuild.stages.analyze", "rvbuild.stages.analyze_merge", "rvbuild.stages.analyze_chips")
+WRITES = ("stats.json",)
 
 
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
@@ -42,6 +43,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             folder=folder(project, "analyze"),
             code=code,
             packages=packages(project),
+            writes=WRITES,
         )
         return
     scenes = sorted((s for s in project.scenes if s.split == "train"), key=lambda s: s.id)
@@ -68,6 +70,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             rename={"stats.json": f"{scene.id}.json"},
             code=code,
             packages=packages(project),
+            writes=WRITES,
         )
     yield Artifact(
         name=name("analyze", project.name),
@@ -81,4 +84,5 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         folder=folder(project, "analyze"),
         code=code,
         packages=packages(project),
+        writes=WRITES,
     )

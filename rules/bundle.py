@@ -12,6 +12,7 @@ from .infer import model, trained
 VERSION = 3
 RUN = "rvbuild.stages.bundle:run"
 CODE = ("rvbuild.stages.bundle",)
+WRITES = ("bundle.zip",)
 
 
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
@@ -45,7 +46,11 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         rename={"bundle.zip": f"{project.name}.zip"},
         code=code,
         packages=packages(project),
+<<<<<<< HEAD
         hints={"trained": trained(project)},
+=======
+        writes=WRITES,
+>>>>>>> main
     )
 
 

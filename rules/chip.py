@@ -25,9 +25,10 @@ from .common import (
     stores_images,
 )
 
-VERSION = 3
+VERSION = 4
 RUN = "rvbuild.stages.chip:run"
 CODE = ("rvbuild.stages.chip", "rvbuild.stages.chip_folder", "rvbuild.tasks.{task}")
+WRITES = own_chips.WRITES
 
 
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
@@ -68,4 +69,5 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             code=code,
             previous_ignores=("labels",),
             packages=packages(project),
+            writes=WRITES,
         )

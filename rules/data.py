@@ -27,7 +27,7 @@ from .common import (
     without_code,
 )
 
-VERSION = 1
+VERSION = 2
 RUN = "rvbuild.stages.survey:run"
 RUN_MERGE = "rvbuild.stages.survey_page:run"
 CODE = (
@@ -36,6 +36,8 @@ CODE = (
     "rvbuild/stages/survey.html",
     "rvbuild.tasks.{task}",
 )
+WRITES = ("survey.json", "picture.jpg")
+WRITES_MERGE = ("data.json", "index.html")
 
 
 def artifacts(project: Project, code: str, runs_code: bool = True) -> Iterator[Artifact]:
@@ -71,6 +73,7 @@ def artifacts(project: Project, code: str, runs_code: bool = True) -> Iterator[A
             rename={"survey.json": f"{scene.id}.json", "picture.jpg": f"{scene.id}.jpg"},
             code=code,
             packages=packages(project),
+            writes=WRITES,
         )
     yield Artifact(
         name=name("data", project.name),
@@ -89,4 +92,5 @@ def artifacts(project: Project, code: str, runs_code: bool = True) -> Iterator[A
         folder=folder(project, "data"),
         code=code,
         packages=packages(project),
+        writes=WRITES_MERGE,
     )

@@ -26,6 +26,8 @@ VERSION = 4
 RUN = "rvbuild.stages.evaluate:run"
 RUN_MERGE = "rvbuild.stages.evaluate_merge:run"
 CODE = ("rvbuild.stages.evaluate", "rvbuild.stages.evaluate_merge", "rvbuild.tasks.{task}")
+WRITES = ("eval.json",)
+WRITES_MERGE = ("eval.json", "eval.md", "*.svg", "*.csv")
 
 
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
@@ -58,6 +60,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             rename={"eval.json": f"{scene.id}.json"},
             code=code,
             packages=packages(project),
+            writes=WRITES,
         )
     if scenes:
         yield Artifact(
@@ -72,4 +75,5 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             folder=folder(project, "eval"),
             code=code,
             packages=packages(project),
+            writes=WRITES_MERGE,
         )

@@ -11,6 +11,7 @@ from typing import Any
 
 from .common import (
     Artifact,
+    Demand,
     Product,
     Project,
     aoi,
@@ -26,9 +27,10 @@ from .common import (
     user_code,
 )
 
-VERSION = 2
+VERSION = 3
 RUN = "rvbuild.stages.infer:run"
 CODE = ("rvbuild.stages.infer", "rvbuild.tasks.{task}", "rvbuild.learn.*")
+WRITES = ("raw_*", "cells.json", "scores.tif")
 
 
 def model(project: Project) -> Product:
@@ -67,6 +69,11 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             folder=folder(project, "predict", scene.id),
             code=code,
             packages=packages(project),
+<<<<<<< HEAD
             hints={"trained": trained(project)},
+=======
+            writes=WRITES,
+>>>>>>> main
             resource="torch",
+            demand=Demand(cores=None, device=project.predict.device),
         )

@@ -20,7 +20,7 @@ from rvbuild.build.artifact import digest
 from rvbuild.build.fingerprint import signature
 from rvbuild.build.state import State
 
-LOCK = installed.rules_folder().joinpath("stage_lock.json")
+LOCK = installed.shipped("rules").joinpath("stage_lock.json")
 
 
 def _rules() -> Mapping[str, Any]:

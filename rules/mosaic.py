@@ -9,6 +9,7 @@ from .common import Artifact, Product, Project, classes, folder, name, packages
 VERSION = 2
 RUN = "rvbuild.stages.mosaic:run"
 CODE = ("rvbuild.stages.mosaic",)
+WRITES = ("labels.vrt", "labels.tif", "labels.qml")
 
 
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
@@ -35,4 +36,5 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         folder=folder(project, "predict"),
         code=code,
         packages=packages(project),
+        writes=WRITES,
     )

@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from rvbuild.errors import DataError, UsageError
+from rvbuild.leftovers import is_leftover
 from rvbuild.project.train import CHIP_SPLITS
 from rvbuild.zipped import is_zip, members, root_of
 
+from . import sidecars
 from .common import Artifact, Product, Project, classes, folder, name, packages, resolve, seed
 from .common import Source as Files
 
 RUN = "rvbuild.stages.chip_folder:run"
 CODE = ("rvbuild.stages.chip_folder", "rvbuild.stages.analyze_chips")
+WRITES = ("index.json", "blocks.json", "contact.png", "images-*.safetensors", "labels-*.safetensors")
 
 
 @dataclass(frozen=True)
@@ -84,13 +87,36 @@ def artifacts(project: Project, code: str, version: int) -> Iterator[Artifact]:
                 "seed": seed(project, f"chip:{split}"),
             },
             inputs=tuple(
-                Files(f"files/{number}", tuple(found), folders=tuple(sorted(part.folders())))
+                _source(f"files/{number}", part, found)
                 for number, (part, found) in enumerate(zip(parts, files, strict=True))
             ),
             folder=folder(project, "chip", split),
             code=code,
             packages=packages(project),
+            writes=WRITES,
         )
+
+
+def _source(role: str, part: _Part, files: list[Path]) -> Files:
+    """Return files of a part as an input, with what GDAL reads beside them."""
+    folders = tuple(sorted(part.folders()))
+    if part.inside is not None:
+        return Files(role, tuple(files), folders=folders)
+    there = {path for path in _all_files(part.path) if path.name.lower().endswith(_BESIDE)}
+    beside = [[path.with_name(path.name + ending) for ending in _BESIDE] for path in files] if there else []
+    sorted_out = [sidecars.sort(path for path in some if path in there) for some in beside]
+    counted = tuple(some for some, _ in sorted_out)
+    return Files(
+        role,
+        tuple(files),
+        counted if any(counted) else (),
+        folders=folders,
+        unread=tuple(other for _, others in sorted_out for other in others),
+    )
+
+
+_BESIDE = (".aux.xml", ".msk")
+"""How the names of files end that change what GDAL reads of the file before."""
 
 
 def _parts(project: Project) -> dict[str, list[_Part]]:
@@ -149,6 +175,11 @@ def _some(names: tuple[str, ...]) -> str:
 
 
 def _files(base: Path) -> Iterator[Path]:
+    """Yield all files below a folder but those that tools leave there."""
+    return (path for path in _all_files(base) if not is_leftover(path.relative_to(base).as_posix()))
+
+
+def _all_files(base: Path) -> Iterator[Path]:
     """Yield all files below a folder that are not hidden."""
     for directory, folders, names in os.walk(base):
         folders[:] = [one for one in folders if not one.startswith(".")]

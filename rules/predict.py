@@ -9,6 +9,7 @@ from .common import Artifact, Product, Project, classes, folder, name, packages,
 VERSION = 4
 RUN = "rvbuild.stages.predict:run"
 CODE = ("rvbuild.stages.predict", "rvbuild.tasks.{task}")
+WRITES = ("*.tif", "*.json", "*.geojson", "*.gpkg", "*.fgb", "*.qml")
 
 
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
@@ -31,4 +32,5 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             folder=folder(project, "predict", scene.id),
             code=code,
             packages=packages(project),
+            writes=WRITES,
         )

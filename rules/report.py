@@ -24,6 +24,8 @@ VERSION = 3
 RUN = "rvbuild.stages.quicklook:run"
 RUN_MERGE = "rvbuild.stages.report:run"
 CODE = ("rvbuild.stages.quicklook", "rvbuild.stages.report", "rvbuild/stages/report.html", "rvbuild.tasks.{task}")
+WRITES = ("quicklook.jpg",)
+WRITES_MERGE = ("index.html",)
 
 
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
@@ -49,6 +51,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             rename={"quicklook.jpg": f"{scene.id}.jpg"},
             code=code,
             packages=packages(project),
+            writes=WRITES,
         )
     figures = [Product("stats", name("analyze", project.name))]
     figures += [
@@ -72,4 +75,5 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         folder=folder(project, "report"),
         code=code,
         packages=packages(project),
+        writes=WRITES_MERGE,
     )

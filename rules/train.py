@@ -11,6 +11,7 @@ from rvbuild.learn.trajectory import resume_ignores
 from . import own_chips
 from .common import (
     Artifact,
+    Demand,
     Product,
     Project,
     Scene,
@@ -32,6 +33,7 @@ from .common import (
 VERSION = 4
 RUN = "rvbuild.stages.train:run"
 CODE = ("rvbuild.stages.train", "rvbuild.tasks.{task}", "rvbuild.learn.*")
+WRITES = ("model.safetensors", "model.json", "log.jsonl", "curves.svg")
 
 #: Settings that change how fast a training runs and not what comes out.
 HINTS = ("workers",)
@@ -93,7 +95,9 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         folder=folder(project, "train"),
         code=code,
         packages=packages(project),
+        writes=WRITES,
         hints=hints,
         resource="torch",
+        demand=Demand(cores=project.train.threads, device=project.train.device),
         resume_ignores=tuple(f"train.{key}" for key in resume_ignores(train)),
     )

@@ -1,10 +1,30 @@
-"""How many cores there are for us."""
+"""How many cores there are for us, and on how many a computation runs."""
 
 from __future__ import annotations
 
 import os
 
+from rvbuild.errors import UsageError
+
+THREADS_VARIABLE = "RVBUILD_THREADS"
+
+CARD_VARIABLE = "RVBUILD_CARD"
+"""Tells a job which graphics card is its own, numbered as CUDA numbers those that the process may see."""
+
 
 def cores() -> int:
     """Return how many cores this process may use: not all of the machine in a container or a batch job."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def thread_count() -> int:
+    """Return the number of threads of one computation: `RVBUILD_THREADS`, or else every core that this process may use.
+
+    It must not depend on how many artifacts are built at once, because sums over threads round differently.
+    """
+    text = os.environ.get(THREADS_VARIABLE, "").strip()
+    if not text:
+        return cores()
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"{THREADS_VARIABLE}: expected a whole number of at least 1, found {text!r}")
+    return int(text)

@@ -160,6 +160,11 @@ def _check(node: ast.expr, text: str, names: dict[str, None], depth: int) -> Non
             hint = nearest(name, FUNCTIONS) or f"; known: {', '.join(FUNCTIONS)}"
             raise ExpressionError(f'there is no function "{name}"{hint}')
         case _:
-            raise ExpressionError(f'"{ast.unparse(node)}" is not allowed in an expression; allowed: {_ALLOWED}')
+            raise ExpressionError(f'"{_written(node, text)}" is not allowed in an expression; allowed: {_ALLOWED}')
     for part in parts:
         _check(part, text, names, depth + 1)
+
+
+def _written(node: ast.expr, text: str) -> str:
+    """Return a part of an expression as it is written."""
+    return ast.get_source_segment(text.strip(), node) or text

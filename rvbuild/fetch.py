@@ -69,11 +69,12 @@ def identity(url: str) -> Identity | None:
     found = _repeated(lambda: _head(address))
     if found is None:
         return None
-    etag, changed, size = found
+    etag, changed, size, asked = found
+    times = {"changed": changed, "asked": asked}
     if etag and not etag.startswith("W/"):
-        return _identity(url, "ETag", etag, size)
+        return _identity(url, "ETag", etag, size, **times)
     if changed and size:
-        return _identity(url, "Last-Modified and size", changed, etag, size)
+        return _identity(url, "Last-Modified and size", changed, etag, size, **times)
     return _repeated(lambda: _content(address))
 
 
@@ -101,12 +102,13 @@ def read(url: str) -> bytes | None:
     return _repeated(get)
 
 
-def _identity(url: str, by: str, *facts: str) -> Identity:
-    return Identity(by, xxhash.xxh3_128_hexdigest("\n".join([url, by, *facts]).encode("utf-8", "surrogatepass")))
+def _identity(url: str, by: str, *facts: str, **times: str) -> Identity:
+    text = "\n".join([url, by, *facts])
+    return Identity(by, xxhash.xxh3_128_hexdigest(text.encode("utf-8", "surrogatepass")), **times)
 
 
-def _head(address: str) -> tuple[str, str, str] | None:
-    """Return ETag, time of the last change and size, each empty if the server does not say."""
+def _head(address: str) -> tuple[str, str, str, str] | None:
+    """Return ETag, time of the last change, size and the server's time, each empty if the server does not say."""
     try:
         answer = _open(address, "HEAD")
     except urllib.error.HTTPError as error:
@@ -119,7 +121,8 @@ def _head(address: str) -> tuple[str, str, str] | None:
         size = headers.get("Content-Length", "")
         if answer.status == 206:
             size = headers.get("Content-Range", "").rpartition("/")[2]
-        return headers.get("ETag", "").strip(), headers.get("Last-Modified", "").strip(), size.strip("* ")
+        etag, changed, now = (headers.get(name, "").strip() for name in ("ETag", "Last-Modified", "Date"))
+        return etag, changed, size.strip("* "), now
 
 
 def _content(address: str) -> Identity:
@@ -223,9 +226,10 @@ def _signed(url: str, filesystem: Any, key: str) -> Identity | None:
     info = _asked_bucket(lambda: filesystem.info(key, refresh=True))
     if info is None:
         return None
+    changed, size = str(info.get("LastModified")), str(info.get("size"))
     if etag := str(info.get("ETag") or ""):
-        return _identity(url, "ETag", etag, str(info.get("size")))
-    return _identity(url, "Last-Modified and size", str(info.get("LastModified")), "", str(info.get("size")))
+        return _identity(url, "ETag", etag, size, changed=changed)
+    return _identity(url, "Last-Modified and size", changed, "", size, changed=changed)
 
 
 def _asked_bucket(ask: Callable[[], T]) -> T | None:

@@ -6,18 +6,18 @@ import functools
 import io
 import os
 import zipfile
-import zlib
 from collections.abc import Collection, Sequence
 from pathlib import Path, PosixPath, PurePosixPath
 from typing import Any, Self
 
 from rvbuild.errors import DataError
+from rvbuild.readers import reading
 
 MOST_BYTES = 1 << 30
 """The largest file that is read from a zip: a few bytes in a zip can stand for any number of them."""
 
-_FAILURES = (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError)
-"""What `zipfile` raises of a damaged zip, of one with a password, and of a way to compress that it does not know."""
+MOST_MEMBERS = 2_000_000
+"""The most files of a zip; each takes some hundred bytes of memory."""
 
 
 class Zipped(PosixPath):
@@ -49,7 +49,7 @@ class Zipped(PosixPath):
         """
         if set(mode) - set("rbt"):
             raise OSError(f"{self}: a file in a zip cannot be written")
-        try:
+        with reading(self, "from the zip"):
             archive = _opened(*_state(self._archive))
             size = archive.getinfo(self._member).file_size
             if size > MOST_BYTES:
@@ -58,8 +58,6 @@ class Zipped(PosixPath):
                     "are read; unpack it, and name the folder"
                 )
             stream = io.BytesIO(archive.read(self._member))
-        except (*_FAILURES, KeyError) as error:
-            raise DataError(f"{self}: cannot be read from the zip: {error}") from error
         return stream if "b" in mode else io.TextIOWrapper(stream, encoding=encoding)
 
 
@@ -74,12 +72,10 @@ def members(archive: Path) -> tuple[str, ...]:
     Raises
     ------
     DataError
-        The file is not there, or no zip, or a name leads out of it.
+        The file is not there, or no zip, or a name leads out of it or is that of no file.
     """
-    try:
+    with reading(archive, "as a zip"):
         return _members(*_state(archive))
-    except _FAILURES as error:
-        raise DataError(f"{archive}: cannot be read as a zip: {error}") from error
 
 
 def root_of(names: Sequence[str], wanted: Collection[str]) -> str:
@@ -106,12 +102,16 @@ def _opened(archive: str, _mtime_ns: int, _size: int) -> zipfile.ZipFile:
 @functools.lru_cache(maxsize=64)
 def _members(archive: str, _mtime_ns: int, _size: int) -> tuple[str, ...]:
     with zipfile.ZipFile(archive) as file:
-        names = [item.filename for item in file.infolist() if not item.is_dir()]
+        names = [item.filename for item in file.infolist() if not item.filename.endswith("/")]
+    if len(names) > MOST_MEMBERS:
+        raise DataError(f"{archive}: has {len(names):,} files, more than {MOST_MEMBERS:,}; make several zips of it")
     found = []
     for name in names:
         parts = PurePosixPath(name).parts
         if ".." in parts or name.startswith("/"):
             raise DataError(f"{archive}: the name {name!r} leads out of the zip; make the zip again")
+        if not parts:
+            raise DataError(f"{archive}: the name {name!r} is that of no file; make the zip again")
         if parts[0] != "__MACOSX" and not any(part.startswith(".") for part in parts):
             found.append(name)
     return tuple(sorted(found))

@@ -37,16 +37,18 @@ LEAVES = {
     "errors",
     "expressions",
     "fetch",
+    "filter_text",
     "filters",
     "progress",
     "safe_path",
+    "readers",
     "shares",
     "types",
     "urls",
     "usercode",
     "userfiles",
 }
-LEAVES |= {"workspaces", "zipped"}
+LEAVES |= {"leftovers", "workspaces", "zipped"}
 
 # Modules of the parts below that planning uses: they import nothing heavy, which the tests of `loaded` hold them to.
 PLANNING = {"rules": {"rvbuild.learn.trajectory", "rvbuild.geo.environment", "rvbuild.geo.reading"}}

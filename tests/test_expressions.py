@@ -60,6 +60,8 @@ def test_value(text: str, expected: float) -> None:
         ("1e999 * B1", "1e999 is too large"),
         ("9" * 400 + " * B1", "is too large"),
         ("B1 and B2", '"B1 and B2" is not allowed'),
+        (" B1 + [" + "not " * 200 + "B1]", "is not allowed"),
+        ("[" * 180 + "B1" + "]" * 180, "is not allowed"),
         ("B1 < B2 < B3", "is not allowed"),
         ("B1 // 2", "is not allowed"),
         ("B1 @ B2", "is not allowed"),

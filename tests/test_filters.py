@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import re
 import sqlite3
+import time
 from typing import Any
 
 import pytest
@@ -166,8 +168,57 @@ def test_text_selects_what_sql_selects(text: str) -> None:
     assert parse(filter_) == filter_, "a list is its own form"
 
 
-@pytest.mark.parametrize("text", ["(" * 5000 + "a = 1" + ")" * 5000, "NOT " * 5000 + "a = 1"])
-def test_nesting_without_end_is_an_error(text):
-    with pytest.raises(FilterError, match="nested too deeply"):
-        parse(text)
-    assert parse("a < " + "9" * 5000) == ["<", "a", float("inf")]
+def deep(count: int) -> list[Any]:
+    filter_: list[Any] = ["has", "a"]
+    for _ in range(count):
+        filter_ = ["all", filter_]
+    return filter_
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("(" * 5000 + "a = 1" + ")" * 5000, "nested too deeply"),
+        ("(" * 5000, "nested too deeply"),
+        (deep(5000), "nested too deeply"),
+        (["in", "a", *range(1_000_000)], "at most 100000 operators"),
+        ("a = " + "1" * 2_000_000, "at most 1000000 characters"),
+        ("a < " + "9" * 5000, "a finite number"),
+        (["<", "a", float("inf")], "a finite number"),
+        (["<", "a", float("nan")], "a finite number"),
+        ("a LIKE '" + "x" * 1001 + "'", "at most 1000 characters"),
+        ("a = '" + "x" * 500_000, "cannot read"),
+        ("a = " + "1" * 500_000 + "x", "cannot read"),
+        (" " * 500_000 + "?", "cannot read"),
+    ],
+    ids=range(12),
+)
+def test_what_is_absurd_is_refused_at_once_and_shown_shortened(value: object, message: str) -> None:
+    start = time.monotonic()
+    with pytest.raises(FilterError, match=message) as caught:
+        parse(value)
+    assert time.monotonic() - start < 2
+    assert len(str(caught.value)) < 500
+
+
+def test_any_number_of_negations() -> None:
+    assert parse("NOT " * 5001 + "a = 1") == ["all", ["has", "a"], ["!=", "a", 1]]
+
+
+@pytest.mark.parametrize("operator", ["like", "ilike"])
+def test_no_pattern_takes_long(operator: str) -> None:
+    start = time.monotonic()
+    assert not passes([operator, "t", "%a" * 200 + "%b"], {"t": "a" * 5000})
+    assert not passes([operator, "t", "%_a%_a" * 100 + "b"], {"t": "ab" * 5000 + "a"})
+    assert time.monotonic() - start < 1
+
+
+LETTERS = st.text("ab%_.\n\\", max_size=8)
+
+
+@given(LETTERS, LETTERS)
+def test_like_is_the_expression_that_tries_everything(like: str, text: str) -> None:
+    parts = {"%": ".*", "_": "."}
+    expression = "".join(parts.get(letter, re.escape(letter)) for letter in like)
+    expected = re.fullmatch(expression, text, re.DOTALL) is not None
+    assert passes(["like", "t", like], {"t": text}) is expected

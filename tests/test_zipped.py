@@ -55,6 +55,30 @@ def test_folders_hidden_files_and_those_of_macos_are_left_out(tmp_path):
     assert members(write(tmp_path / "a.zip", **dict.fromkeys(names, b""))) == ("a.png", "b/a.png")
 
 
+@pytest.mark.parametrize("name", [".", "./."])
+def test_a_name_of_no_file_is_refused(tmp_path, name):
+    with pytest.raises(DataError, match=r"a\.zip: the name '\.(/\.)?' is that of no file"):
+        members(write(tmp_path / "a.zip", **{name: b"", "a.png": b""}))
+
+
+def test_an_empty_name_is_none(tmp_path):
+    content = bytearray(write(tmp_path / "a.zip", zipfile.ZIP_STORED, X=b"x").read_bytes())
+    listed = content.index(b"PK\1\2")
+    content[listed + 28], content[listed + 30] = 0, 1  # no letter of the name, and one of something else instead
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.zip: the name '' is that of no file"):
+        members(tmp_path / "a.zip")
+
+
+def test_a_damaged_stream_is_a_message(tmp_path):
+    archive = write(tmp_path / "a.zip", zipfile.ZIP_LZMA, a=bytes(range(256)) * 9)
+    content = bytearray(archive.read_bytes())
+    content[45:80] = b"\xff" * 35
+    archive.write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.zip/a: cannot be read from the zip: "):
+        Zipped(archive, "a").read_bytes()
+
+
 @pytest.mark.parametrize("name", ["../evil.png", "train/../../evil.png", "/etc/evil.png"])
 def test_a_name_that_leads_out_is_refused(tmp_path, name):
     archive = write(tmp_path / "a.zip", **{"train/a.png": b"", name: b"evil"})

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fnmatch
 import functools
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from json.encoder import encode_basestring
 from pathlib import Path
@@ -80,6 +82,12 @@ def digest_texts(values: Sequence[str]) -> str:
         return digest(list(values))
     quoted = ",".join(f'"{value}"' for value in values)
     return xxhash.xxh3_128_hexdigest(f"[{quoted}]".encode())
+
+
+@functools.lru_cache(maxsize=64)
+def matcher(patterns: tuple[str, ...]) -> Callable[[str], re.Match[str] | None]:
+    """Return what matches the names of outputs that are among `patterns`."""
+    return re.compile("|".join(map(fnmatch.translate, patterns))).match
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +171,29 @@ class Product:
 
 
 @dataclass(frozen=True, slots=True)
+class Demand:
+    """What a stage takes of the machine while it runs, beside its place among those that `-j` allows.
+
+    It changes when a stage runs, and not what it makes.
+
+    Attributes
+    ----------
+    cores : int or None
+        How many it computes on; None for as many as RVBUILD_THREADS says, or else all. 0, for a stage that computes in
+        one thread, is not counted.
+    memory : int
+        Bytes; 0 is not counted.
+    device : str
+        `cpu`; `auto` or `cuda` for any graphics card that is free, and then neither cores nor memory are counted; or
+        one card, such as `cuda:1`.
+    """
+
+    cores: int | None = 0
+    memory: int = 0
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, slots=True)
 class Artifact:
     """One thing to build, as a rule declares it.
 
@@ -192,11 +223,15 @@ class Artifact:
         Settings that do not change the result, because it follows from the inputs or only the speed depends on them, by
         table; added to what the stage is given, not to the key.
     resource : str
-        `cpu` or `torch`: jobs of the latter use all cores or the GPU, and run one at a time.
+        `cpu` or `torch`: which imports a worker process should have done.
+    demand : Demand
+        What the stage takes of the machine.
     previous_ignores : tuple of str or None
         None for a stage that makes no use of its previous result; else the roles of inputs that may have changed since.
     resume_ignores : tuple of str or None
         None for a stage that cannot resume; else the dotted settings that its trajectory does not depend on.
+    writes : tuple of str
+        Names or patterns of all files that the stage may make: a result with any other is none of it.
     """
 
     name: str
@@ -213,8 +248,15 @@ class Artifact:
     packages: Mapping[str, str] = field(default_factory=dict)
     hints: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     resource: str = "cpu"
+    demand: Demand = Demand()
     previous_ignores: tuple[str, ...] | None = None
     resume_ignores: tuple[str, ...] | None = None
+    writes: tuple[str, ...] = ("*",)
+
+    def undeclared(self, outputs: Iterable[str]) -> list[str]:
+        """Return which of the names `outputs` are of no file that the stage may make."""
+        match = matcher(self.writes)
+        return [name for name in outputs if not match(name)]
 
     def shown(self, output: str) -> str:
         """Return where the stage's file `output` is shown, relative to the workspace."""

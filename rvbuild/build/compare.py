@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from rvbuild.build.action import Action
 from rvbuild.build.artifact import Artifact, Product
 from rvbuild.build.decide import Facts, Reason, differences
 from rvbuild.build.plan import product_digest
 from rvbuild.build.state import Record, State
-from rvbuild.build.store import Action, Store
+from rvbuild.build.store import Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,8 +189,37 @@ def _setting_differences(old: Mapping[str, Any], new: Mapping[str, Any], stage: 
     for name in [*after, *(n for n in before if n not in after)]:
         was, now = before.get(name, _ABSENT), after.get(name, _ABSENT)
         if was is _ABSENT or now is _ABSENT or was != now or type(was) is not type(now):
-            found.append(Reason(Cause.SETTING, f"{name}: {_show(was)} → {_show(now)}", name))
+            text = _named_differences(name, was, now) or f"{name}: {_show(was)} → {_show(now)}"
+            found.append(Reason(Cause.SETTING, text, name))
     return found
+
+
+def _named_differences(name: str, was: Any, now: Any) -> str:
+    """Return in words how two lists of things with names or ids differ; empty if they are other lists."""
+    before, after = _by_name(was), _by_name(now)
+    if before is None or after is None:
+        return ""
+    one = name.removesuffix("es") if name.endswith("sses") else name.removesuffix("s")
+    phrases = [f"{one} added: {key}" for key in after if key not in before]
+    phrases += [f"{one} removed: {key}" for key in before if key not in after]
+    common = [key for key in after if key in before]
+    for key in common:
+        for inner in [*after[key], *(n for n in before[key] if n not in after[key])]:
+            old, new = before[key].get(inner, _ABSENT), after[key].get(inner, _ABSENT)
+            # What moved up or down has another number, and nothing else is said of that than what was added or removed.
+            if old != new and inner != "id":
+                phrases.append(f"{inner} of {one} {key}: {_show(old)} → {_show(new)}")
+    if common != [key for key in before if key in after]:
+        phrases.append(f"order of {name}: {', '.join(before)} → {', '.join(after)}")
+    return "; ".join(phrases)
+
+
+def _by_name(value: Any) -> dict[str, Mapping[str, Any]] | None:
+    """Return a list of things by the name, or else the id, of each; None if it is none, or has one of them twice."""
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        return None
+    found = {str(item.get("name", item.get("id"))): item for item in value if {"name", "id"} & item.keys()}
+    return found if value and len(found) == len(value) else None
 
 
 def _input_differences(record: Record, facts: Facts) -> list[Reason]:

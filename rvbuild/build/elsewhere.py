@@ -11,8 +11,9 @@ import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from rvbuild.build.action import Action
 from rvbuild.build.remote import Remote
-from rvbuild.build.store import Action, Store
+from rvbuild.build.store import Store
 from rvbuild.errors import StoreError
 from rvbuild.progress import Progress
 

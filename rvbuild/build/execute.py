@@ -1,21 +1,21 @@
 """Builds one artifact at a time, crash-safe: staged, checked, stored, shown, and only then recorded.
 
-The order is the argument. A stage writes into a directory of its own. Its inputs are digested again when it returns: if
-one changed meanwhile, nothing is kept. Outputs move into the store by rename, then the action's record, then copies
-appear in the workspace by rename, then one transaction records the artifact. Killed before the action's record, the
-artifact is built again (training resumes); killed after it, the next run restores it.
+The order is the argument. A stage writes into a directory of its own. Its inputs are looked at before it begins and
+when it returns: if one changed meanwhile, even to and fro, nothing is kept. Outputs move into the store by rename, then
+the action's record, then copies appear in the workspace by rename, then one transaction records the artifact. Killed
+before the action's record, the artifact is built again (training resumes); killed after it, the next run restores it.
 
 Workspaces may share a store: a key is built under its lock, and whoever had to wait for it restores what the other
-made. Locks are taken in one order (key, trajectory, then the turn for torch or the store's), so that nobody waits in a
-circle.
+made. Locks are taken in one order (key, trajectory, then a share of the machine or the store's), so that nobody waits
+in a circle.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import enum
 import json
-import os
 import threading
 import time
 import traceback
@@ -26,16 +26,20 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
-from rvbuild.build import previous
-from rvbuild.build.artifact import Artifact, Product, Source, View, trajectory
+from rvbuild.build import inside, previous
+from rvbuild.build.action import Action
+from rvbuild.build.artifact import Artifact, Product, View, trajectory
 from rvbuild.build.decide import Decision, Reason, State
 from rvbuild.build.fingerprint import hash_file, signature
+from rvbuild.build.inputs import Inputs
+from rvbuild.build.machine import Machine, Share, this_machine
 from rvbuild.build.plan import Plan, Planned, ViewRunner, selected
 from rvbuild.build.state import Output, Record
-from rvbuild.build.store import Action
 from rvbuild.build.worker import Job, plain
 from rvbuild.build.workers import Executor, Interrupted
-from rvbuild.errors import DataError, RvbuildError, StageError, StoreError
+from rvbuild.build.workspace import is_output_path
+from rvbuild.cores import cores
+from rvbuild.errors import DataError, RvbuildError, StageError, StoreError, WorkerDiedError
 from rvbuild.progress import Progress, Silent
 from rvbuild.usercode import Code
 
@@ -93,15 +97,27 @@ class Builder:
     plan : Plan
     executor : Executor
     reporter : Reporter
+    machine : Machine, optional
+        What stages share while they run. Default: the cores and the graphics cards that this process may use.
+    memory : mapping, optional
+        Artifact name -> bytes that its stage takes, where that is known and its demand does not say.
     """
 
-    def __init__(self, plan: Plan, executor: Executor, reporter: Reporter) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        executor: Executor,
+        reporter: Reporter,
+        machine: Machine | None = None,
+        memory: Mapping[str, int] | None = None,
+    ) -> None:
         self.plan = plan
         self.outcomes: dict[str, Outcome] = {}
         self._workspace = plan.workspace
         self._executor = executor
         self._reporter = reporter
-        self._torch = threading.Semaphore(1)
+        self._machine = machine or this_machine()
+        self._memory = memory or {}
         self._stopped = threading.Event()
 
     def is_fresh(self, name: str) -> bool:
@@ -125,8 +141,11 @@ class Builder:
     def perform(self, name: str) -> bool:
         """Restore or build `name`; return whether it is up to date now."""
         artifact = self.plan.artifacts[name]
-        planned = self.plan[name]
         began = time.monotonic()
+        self.plan.renew(name)
+        if self.is_fresh(name):
+            return True
+        planned = self.plan[name]
         progress = self._reporter.begins(artifact, planned.decision)
         try:
             if planned.facts.key is None:
@@ -226,15 +245,17 @@ class Builder:
             if planned.facts.forced:
                 store.forget_resume(path)
             resume = store.resume(path)
-            resume.mkdir(parents=True, exist_ok=True)
+            with inside.folder(store.root, f"resume/{path}", make=True):
+                pass
         staging = store.staging()
         try:
             offer = previous.offered(artifact, planned.facts, versions(), self._workspace.root)
             job = self._job(artifact, self._inputs(artifact), staging, resume, offer)
-            with self._torch if artifact.resource == "torch" else contextlib.nullcontext():
+            with self._share(artifact) as share:
+                inputs = Inputs(self.plan, artifact, planned.facts)
                 began = time.monotonic()
-                said = self._run(job, progress)
-            self._recheck(artifact, planned)
+                said = self._run(dataclasses.replace(job, environment=share.environment()), progress)
+            inputs.check()
             made = {file.name: (hash_file(file), file.stat().st_size) for file in _files(artifact, staging)}
             kept = previous.kept(artifact, said, offer, list(made), self._workspace.root)
             staged = dict(made)
@@ -279,6 +300,13 @@ class Builder:
         self._reporter.note(f"{artifact.label()}: {text}")
         return first
 
+    def _share(self, artifact: Artifact) -> contextlib.AbstractContextManager[Share]:
+        """Hold what the stage of `artifact` takes of the machine."""
+        demand = artifact.demand
+        if not demand.memory:
+            demand = dataclasses.replace(demand, memory=self._memory.get(artifact.name, 0))
+        return self._machine.taking(demand, self._stopped.is_set)
+
     def _run(self, job: Job, progress: Progress) -> Any:
         if self._stopped.is_set():
             raise Interrupted
@@ -314,36 +342,12 @@ class Builder:
             kwargs["previous"] = {name: self._workspace.root / output.path for name, output in offer.items()}
         return Job(artifact.run, kwargs, artifact.resource, code_of(artifact.code_of_users(), self._workspace.root))
 
-    def _recheck(self, artifact: Artifact, planned: Planned) -> None:
-        """Raise if an input is no longer what the key says."""
-        for item in artifact.inputs:
-            if isinstance(item, Source):
-                path = self.plan.changed(item, planned.facts)
-                if path is not None:
-                    raise StageError(
-                        f"{self._workspace.show(path)} changed while {artifact.label()} was made from it: "
-                        "nothing was kept; run again"
-                    )
-            else:
-                origin = self.plan.artifacts[item.artifact]
-                record = self.plan[item.artifact].facts.record
-                outputs = record.outputs if record else {}
-                for name in selected(item, outputs):
-                    self._recheck_output(artifact, origin, name, outputs[name])
-
-    def _recheck_output(self, artifact: Artifact, origin: Artifact, name: str, output: Output) -> None:
-        path = f"{self._workspace.root}/{output.path}"
-        now = signature(path)
-        if now is None or not (output.is_as_placed(now) or hash_file(path) == output.digest):
-            raise StageError(
-                f"{output.path}, made by {origin.label()}, changed while {artifact.label()} read it: "
-                "nothing was kept; run again"
-            )
-
     def _show(
         self, artifact: Artifact, planned: Planned, action: Action, before: Mapping[str, Output]
     ) -> Record | None:
         """Put all outputs of `action` in place and remove those that are no longer made; `writing` is held."""
+        if artifact.undeclared(action.outputs):
+            return None
         outputs: dict[str, Output] = {}
         intact = {n: o for n, o in before.items() if not self._is_damaged(artifact, n, o)}
         for name, (value, _) in action.outputs.items():
@@ -351,9 +355,8 @@ class Builder:
                 outputs[name] = intact[name]
                 continue
             shown = artifact.shown(name)
-            output = self._workspace.store.place(
-                value, self._workspace.root / shown, shown, self._workspace.cache / "tmp"
-            )
+            cache = self._workspace.cache
+            output = self._workspace.store.place(value, cache, self._workspace.placed(shown), cache / "tmp")
             if output is None:
                 return None
             outputs[name] = output
@@ -362,8 +365,8 @@ class Builder:
             # A file that has become another artifact's since.
             records = self._workspace.state.records().items()
             gone -= {o.path for name, record in records if name != artifact.name for o in record.outputs.values()}
-        for path in gone:
-            (self._workspace.root / path).unlink(missing_ok=True)
+        for path in filter(is_output_path, gone):
+            inside.remove(self._workspace.cache, self._workspace.placed(path))
         facts = planned.facts
         record = Record(
             key=action.key,
@@ -413,6 +416,8 @@ def _files(artifact: Artifact, staging: Path) -> list[Path]:
     for made in found:
         if not made.is_file() or made.is_symlink():
             raise StageError(f"the stage {artifact.stage} made {made.name}, which is not a plain file")
+    if undeclared := artifact.undeclared(made.name for made in found):
+        raise StageError(f"the stage {artifact.stage} made {', '.join(undeclared)}, which its rule does not declare")
     if not found:
         raise StageError(f"the stage {artifact.stage} made no output")
     return found
@@ -450,11 +455,11 @@ def view_runner(executor: Executor) -> ViewRunner:
         job = Job(view.function, {"paths": list(files), "args": json.loads(view.args)}, reports=False)
         try:
             return str(executor.run(job, Silent()))
-        except DataError:
-            return None
+        except (DataError, WorkerDiedError):
+            return None  # the stage is going to say why
 
     def compute(wanted: Sequence[tuple[tuple[Path, ...], View]]) -> list[str | None]:
-        with ThreadPoolExecutor(max_workers=min(len(wanted), os.cpu_count() or 1)) as pool:
+        with ThreadPoolExecutor(max_workers=min(len(wanted), cores())) as pool:
             return list(pool.map(one, wanted))
 
     return compute

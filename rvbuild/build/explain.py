@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from rvbuild.build.action import Action
 from rvbuild.build.artifact import Artifact
 from rvbuild.build.decide import Reason, State
 from rvbuild.build.plan import Plan
-from rvbuild.build.store import Action
 
 #: What a state means for the next run, in words.
 MEANING = {

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import xxhash
 
 from rvbuild.build.state import Signature, State
+from rvbuild.cores import cores
 from rvbuild.urls import Identity, UnreachableError, is_url
 
 #: A file changed this short a time before it was hashed may change again within the same clock tick.
 RACY_NS = 20_000_000
+#: The same where a file system keeps whole seconds, as FAT and old servers of files do: its ticks are of two.
+_COARSE_NS = 2_000_000_000
+_SECOND_NS = 1_000_000_000
+#: How often a file is looked at that changes all the time.
+_LOOKS = 3
 _BLOCK = 1 << 18  # stays in the processor's cache between reading and hashing
 
 
@@ -29,18 +36,44 @@ def signature(path: Path | str) -> Signature | None:
 
 def is_racy(found: Signature, hashed_at: int) -> bool:
     """Tell whether a file may have changed after it was hashed at that time (in ns) and look as it did."""
-    return max(found.mtime_ns, found.ctime_ns) > hashed_at - RACY_NS
+    return max(found.mtime_ns, found.ctime_ns) > hashed_at - _tick(found)
+
+
+def _tick(found: Signature) -> int:
+    """Return for how long (in ns) after its last change a file may change without looking changed."""
+    is_coarse = found.mtime_ns % _SECOND_NS == 0 and found.ctime_ns % _SECOND_NS == 0
+    return RACY_NS + (_COARSE_NS if is_coarse else 0)
 
 
 def hash_file(path: Path | str) -> str:
     """Return the xxh3_128 of the file's bytes, 32 hex digits; the GIL is free meanwhile."""
+    with Path(path).open("rb", buffering=0) as file:
+        return hash_open(file.fileno())
+
+
+def hash_open(file: int) -> str:
+    """Return the xxh3_128 of the bytes of an open file from where it is, 32 hex digits."""
     state = xxhash.xxh3_128()
     buffer = bytearray(_BLOCK)
     view = memoryview(buffer)
-    with Path(path).open("rb", buffering=0) as file:
-        while n := file.readinto(buffer):
-            state.update(view[:n])
+    while n := os.readv(file, [buffer]):
+        state.update(view[:n])
     return state.hexdigest()
+
+
+class Stamp(NamedTuple):
+    """What shows later whether a file has changed, even if it was put back: see `Fingerprints.stamp`.
+
+    Attributes
+    ----------
+    state : Signature, Identity, UnreachableError or None
+        How the file looked, or what its server said; None for a file that is not there.
+    digest : str or None
+        What the file must hold besides, where the signature alone is no proof: the clock of its file system is ahead.
+    """
+
+    state: Signature | Identity | UnreachableError | None
+    digest: str | None = None
 
 
 class Fingerprints:
@@ -55,6 +88,8 @@ class Fingerprints:
     def __init__(self, state: State) -> None:
         self._state = state
         self._known: dict[str, str | None] = {}
+        self._seen: dict[str, tuple[Signature, int]] = {}  # how a file looked when it was hashed, and when that was
+        self._first: dict[str, Signature] = {}  # the same when it was looked at first
         self._elsewhere: dict[str, Identity | UnreachableError | None] = {}
         self.hashed = 0
 
@@ -95,6 +130,55 @@ class Fingerprints:
         """Look at `path` again when it is asked for next."""
         self._known.pop(str(path), None)
 
+    def stamp(self, path: Path | str) -> Stamp:
+        """Return what shows from now on whether a file has changed since `digest` was taken of it.
+
+        A file that looks otherwise by now is digested anew. So is one that was modified in the very tick of the clock
+        in which it was digested, once that is over: what is written in one tick looks the same.
+        """
+        name = str(path)
+        if is_url(name):
+            self.digest(name)
+            return Stamp(self._elsewhere.get(name))
+        for _ in range(_LOOKS):
+            value = self.digest(name)
+            now = signature(name)
+            if now is None and value is None:
+                return Stamp(None)
+            seen = self._seen.get(name)
+            if now is not None and seen is not None and seen[0] == now:
+                if not is_racy(*seen):
+                    return Stamp(now)
+                left = max(now.mtime_ns, now.ctime_ns) + _tick(now) - time.time_ns()
+                if left > _tick(now):  # a time to come: there is no waiting for it
+                    return Stamp(now, value)
+                time.sleep(max(0, left + 1) / 1e9)
+            self.forget(name)
+        return Stamp(now, self.digest(name))
+
+    def changed(self, stamps: Mapping[str, Stamp]) -> list[str]:
+        """Return the paths among `stamps` of files that have changed since, even if they are again what they were."""
+        elsewhere = [path for path in stamps if is_url(path)]
+        for path in elsewhere:
+            self.forget(path)
+        self.prefetch(elsewhere)
+        return [path for path, stamp in stamps.items() if self._has_changed(path, stamp)]
+
+    def _has_changed(self, path: str, stamp: Stamp) -> bool:
+        if is_url(path):
+            before, now = stamp.state, self._elsewhere.get(path)
+            if isinstance(before, Identity) and isinstance(now, Identity):
+                return now.is_other_than(before)
+            return not (before is None and now is None)
+        if signature(path) != stamp.state:
+            return True
+        return stamp.digest is not None and hash_file(path) != stamp.digest
+
+    def has_moved_on(self, path: Path | str) -> bool:
+        """Tell whether a local file looked otherwise when it was looked at first."""
+        seen = self._seen.get(str(path))
+        return seen is not None and seen[0] != self._first[str(path)]
+
     def prefetch(self, paths: Iterable[Path | str]) -> None:
         """Hash all changed files among `paths` in threads."""
         fresh = [p for p in dict.fromkeys(map(str, paths)) if p not in self._known]
@@ -111,7 +195,7 @@ class Fingerprints:
             else:
                 changed.append(path)
         if len(changed) > 1:
-            with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+            with ThreadPoolExecutor(max_workers=min(8, cores(), len(changed))) as pool:
                 list(pool.map(self.digest, changed))
         else:
             for path in changed:
@@ -128,7 +212,7 @@ class Fingerprints:
         return value
 
     def _look_up(self, path: str) -> str | None:
-        for _ in range(3):
+        for _ in range(_LOOKS):
             before = signature(path)
             if before is None:
                 return None
@@ -141,6 +225,7 @@ class Fingerprints:
             except FileNotFoundError:
                 return None
             self.hashed += 1
+            self._saw(path, before, hashed_at)
             if signature(path) == before:
                 self._state.remember_file(path, before, hashed_at, value)
                 return value
@@ -151,6 +236,11 @@ class Fingerprints:
         if row is None:
             return None
         known, hashed_at, value = row
-        if known != now:
+        if known != now or is_racy(now, hashed_at):
             return None
-        return None if is_racy(now, hashed_at) else value
+        self._saw(path, now, hashed_at)
+        return value
+
+    def _saw(self, path: str, how: Signature, hashed_at: int) -> None:
+        self._seen[path] = (how, hashed_at)
+        self._first.setdefault(path, how)

@@ -23,8 +23,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from rvbuild.build.action import Action
 from rvbuild.build.inventory import Inventory, Kept, Roots
-from rvbuild.build.store import Action, Store
+from rvbuild.build.store import Store
 
 #: Whatever is younger stays, in seconds.
 GRACE_S = 600.0

@@ -27,7 +27,7 @@ def files() -> Mapping[str, Traversable]:
     named = dict(_walk(_package(), _PACKAGE))
     inside = f"{_PACKAGE}/rules/"
     named = {name: file for name, file in named.items() if not name.startswith(inside)}
-    return {**named, **dict(_walk(rules_folder(), "rules"))}
+    return {**named, **dict(_walk(shipped("rules"), "rules"))}
 
 
 def rules_are_inside() -> bool:
@@ -35,10 +35,11 @@ def rules_are_inside() -> bool:
     return _package().joinpath("rules").is_dir()
 
 
-def rules_folder() -> Traversable:
-    """Return the directory of the rules."""
+def shipped(name: str) -> Traversable:
+    """Return what a wheel has inside of the package and a checkout beside it: `rules`, `projects`, `dodo.py`."""
     package = _package()
-    return package.joinpath("rules") if rules_are_inside() else Path(str(package)).parent / "rules"
+    inside = package.joinpath(name)
+    return Path(str(package)).parent / name if not (inside.is_dir() or inside.is_file()) else inside
 
 
 def _package() -> Traversable:

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rvbuild.build.action import Action
 from rvbuild.build.leases import Lease, leases
 from rvbuild.build.state import Record, records_of
-from rvbuild.build.store import Action, Store
+from rvbuild.build.store import Store
 from rvbuild.build.workspace import Workspace
 from rvbuild.errors import StoreError
 
@@ -150,7 +151,11 @@ def require_records(root: Path, records: Mapping[str, Record]) -> None:
     StoreError
         If there is something, and the state database, which may have been lost, knows of nothing.
     """
-    folders = [f for f in _entries(root / "cache") if f.is_dir() and f.name not in ("store", "tmp", "log", "seals")]
+    folders = [
+        f
+        for f in _entries(root / "cache")
+        if f.is_dir() and f.name not in ("store", "tmp", "log", "seals") and f.name[0] != "."
+    ]
     if not records and any(f.is_file() for folder in folders for f in folder.rglob("*")):
         raise StoreError(
             f"{root / 'cache'}: shows artifacts, but the state database has no record of them (was it lost?); "

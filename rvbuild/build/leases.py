@@ -25,12 +25,16 @@ from typing import Any
 
 import xxhash
 
+from rvbuild.build import inside
+from rvbuild.build.action import is_digest
 from rvbuild.build.state import Record
 from rvbuild.build.store import Store
 from rvbuild.errors import StoreError
 
 #: For how long a lease lasts whose workspace cannot be seen from here, in seconds.
 LEASE_S = 90 * 24 * 3600.0
+_FOLDER = "workspaces"
+_MOST_BYTES = 1 << 28
 _HOST = re.sub(r"[^A-Za-z0-9.]", "_", platform.node()) or "host"
 
 
@@ -97,38 +101,45 @@ def leases(store: Store) -> Iterator[Lease]:
     StoreError
         If one cannot be read.
     """
-    for file in sorted((store.root / "workspaces").glob("*.jsonl")):
+    for file in sorted((store.root / _FOLDER).glob("*.jsonl")):
         with contextlib.suppress(FileNotFoundError):
             try:
-                yield _read(file)
+                yield _read(store.root, file)
             except FileNotFoundError:
                 raise
-            except (OSError, ValueError, KeyError, TypeError) as error:
+            except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
                 raise StoreError(
                     f"{file}: cannot read what a workspace shows: {error}; build something in each workspace that "
                     "uses this store, or remove the file"
                 ) from None
 
 
-def _read(file: Path) -> Lease:
-    head, *lines = file.read_bytes().decode("utf-8", "surrogatepass").split("\n")
+def _read(root: Path, file: Path) -> Lease:
+    path = f"{_FOLDER}/{file.name}"
+    text = inside.read(root, path, _MOST_BYTES)
+    head, *lines = text.decode("utf-8", "surrogatepass").split("\n")
     said = json.loads(head)
     shown: dict[str, list[Any]] = {}
     for line in lines:
         # A line that a kill or a full disk has cut off is of an artifact that was not finished.
-        with contextlib.suppress(ValueError, TypeError):
+        with contextlib.suppress(ValueError, TypeError, RecursionError):
             name, *rest = json.loads(line)
             shown[name] = rest
-    found = [rest for rest in shown.values() if len(rest) == 3]
+    found = [rest for rest in shown.values() if len(rest) == 3 and isinstance(rest[2], list)]
+    looked = inside.look(root, path)
+    if looked is None:
+        raise FileNotFoundError(file)
+    if not isinstance(said["path"], str) or not said["path"].startswith("/") or "\0" in said["path"]:
+        raise ValueError(f"{said['path']!r:.80} is no workspace")
     return Lease(
         file,
         str(said["host"]),
-        str(said["path"]),
+        said["path"],
         int(said["device"]),
-        file.stat().st_mtime,
-        frozenset(key for key, _, _ in found),
-        frozenset(digest for _, _, digests in found for digest in digests),
-        frozenset(trajectory for _, trajectory, _ in found if trajectory is not None),
+        looked.st_mtime,
+        frozenset(key for key, _, _ in found if inside.is_plain(key)),
+        frozenset(digest for _, _, digests in found for digest in digests if is_digest(digest)),
+        frozenset(trajectory for _, trajectory, _ in found if inside.is_plain(trajectory)),
     )
 
 
@@ -139,7 +150,8 @@ class OwnLease:
         self._store = store
         self._head = {"host": _HOST, "path": str(root), "device": _device(root)}
         named = f"{_HOST}:{root}".encode("utf-8", "surrogatepass")
-        self.file = store.root / "workspaces" / f"{xxhash.xxh3_64_hexdigest(named)}.jsonl"
+        self._path = f"{_FOLDER}/{xxhash.xxh3_64_hexdigest(named)}.jsonl"
+        self.file = store.root / self._path
         self._lines: dict[str, str] = {}
         self._lock = threading.Lock()
 
@@ -149,13 +161,13 @@ class OwnLease:
             self._lines = {name: _line(name, record) for name, record in records.items() if not record.cleaned}
             text = self._text()
             try:
-                same = self.file.read_bytes() == text
-            except FileNotFoundError:
+                same = inside.read(self._store.root, self._path, _MOST_BYTES) == text
+            except (FileNotFoundError, ValueError):
                 same = False
             if same:
-                os.utime(self.file)
+                os.utime(self.file, follow_symlinks=False)
             else:
-                self._store.write(self.file, text)
+                self._store.write(self._path, text)
 
     def add(self, artifact: str, record: Record) -> None:
         """Say that `artifact` shows what `record` says; call it before the store's lock for writing is let go."""
@@ -165,9 +177,9 @@ class OwnLease:
                 return
             self._lines[artifact] = line
             try:
-                handle = os.open(self.file, os.O_WRONLY | os.O_APPEND)
+                handle = os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
             except FileNotFoundError:  # taken for expired, by a gc on a machine with another clock
-                self._store.write(self.file, self._text())
+                self._store.write(self._path, self._text())
                 return
             try:
                 os.write(handle, f"\n{line}\n".encode("utf-8", "surrogatepass"))

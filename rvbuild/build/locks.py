@@ -53,7 +53,7 @@ def acquire(path: Path, *, shared: bool = False, wait: Callable[[], None] = lamb
     while True:
         handle = -1
         try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
             fcntl.flock(handle, kind | fcntl.LOCK_NB)
             with contextlib.suppress(FileNotFoundError):
                 ours, there = os.fstat(handle), os.stat(path)  # noqa: PTH116 - beside fstat

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-import fnmatch
-import functools
-import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rvbuild.build.artifact import Artifact, KeyDigester, Product, Source, View, components, digest, digest_texts
+from rvbuild.build.action import Action
+from rvbuild.build.artifact import (
+    Artifact,
+    KeyDigester,
+    Product,
+    Source,
+    View,
+    components,
+    digest,
+    digest_texts,
+    matcher,
+)
 from rvbuild.build.decide import Decision, Facts, State, decide
 from rvbuild.build.elsewhere import Elsewhere
-from rvbuild.build.fingerprint import signature
+from rvbuild.build.fingerprint import Stamp, signature
 from rvbuild.build.state import Record
-from rvbuild.build.store import Action
 from rvbuild.build.workspace import Workspace
 
 #: Computes views of files: for each (files, view) the value, in order; None for a file that cannot be read.
 ViewRunner = Callable[[Sequence[tuple[tuple[Path, ...], View]]], Sequence[str | None]]
+#: How often the view of a file is computed that changes meanwhile.
+_LOOKS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +101,13 @@ class Plan:
                 content = self._content(source, i)
                 if view is None or content is None or self.workspace.state.view(content, view.name()) is not None:
                     continue
-                unknown[content, view.name()] = ((source.files[i], *_companions(source, i)), view)
+                unknown[content, view.name()] = (files_of(source, i), view)
         if unknown:
+            stamps = [self._stamps(files) for files, _ in unknown.values()]
             values = self._views(list(unknown.values()))
-            for (content, name), value in zip(unknown, values, strict=True):
-                self._keep_view(content, name, value)
+            for (content, name), value, before in zip(unknown, values, stamps, strict=True):
+                if not self._have_changed(before):  # or else it may be of another content
+                    self._keep_view(content, name, value)
         if self.workspace.elsewhere is not None:
             self._ask_elsewhere(artifacts, self.workspace.elsewhere)
 
@@ -117,13 +128,13 @@ class Plan:
             finally:
                 self._asks = True
 
-    def _earlier(self, key: str) -> Action | None:
-        """Return what `key` gave, here or in the store elsewhere."""
+    def _earlier(self, artifact: Artifact, key: str) -> Action | None:
+        """Return what `key` gave, here or in the store elsewhere, if that is what the stage may make."""
         found = self.workspace.store.restorable(key)
         elsewhere = self.workspace.elsewhere
-        if found is None and elsewhere is not None:
+        if (found is None or artifact.undeclared(found.outputs)) and elsewhere is not None:
             found = elsewhere.action(key) if self._asks else elsewhere.known(key)
-        return found
+        return None if found is None or artifact.undeclared(found.outputs) else found
 
     def __getitem__(self, name: str) -> Planned:
         """Return what is known of the artifact `name` now."""
@@ -153,23 +164,28 @@ class Plan:
             if assumed is not None and dict(assumed) != made:
                 self._planned.clear()  # what rests on it was planned with other contents
 
-    def changed(self, source: Source, facts: Facts) -> Path | None:
-        """Return a file of `source` that is no longer what the key in `facts` says, looked at anew."""
-        for i, path in enumerate(source.files):
-            for file in (path, *_companions(source, i)):
-                self.workspace.prints.forget(file)
-        for path, seen in source.unread:
-            if signature(path) != seen:
-                return path
-        said = facts.sources.get(source.role, ())
-        for (_, before), (now, path) in zip(said, self._contents(source), strict=True):
+    def renew(self, name: str) -> None:
+        """Decide anew about `name` if a file that its stage is given is not what it was: its turn may come late."""
+        facts = self[name].facts
+        for source in (i for i in self.artifacts[name].inputs if isinstance(i, Source) and i.passed):
+            for i in range(len(source.files)):
+                for file in files_of(source, i):
+                    self.workspace.prints.stamp(file)
+            if self.differing(source, facts) is not None:
+                self.distrust(name)
+                return
+
+    def differing(self, source: Source, facts: Facts) -> Path | None:
+        """Return a file of `source` whose content is not what the key in `facts` says, or None."""
+        expected = facts.sources.get(source.role, ())
+        for (_, before), (now, path) in zip(expected, self._contents(source), strict=True):
             if now != before:
                 return path
         if not source.in_key:
             return None
-        # What was said is for people; what counts is in the key.
-        expected = {role: value for role, value in facts.components["inputs"] if role == source.role}
-        return None if self._source(source) == expected.get(source.role) else source.files[0]
+        # What is in `facts.sources` is for people; what counts is in the key.
+        values = {role: value for role, value in facts.components["inputs"] if role == source.role}
+        return None if self._source(source) == values.get(source.role) else source.files[0]
 
     def _contents(self, source: Source) -> list[tuple[str | None, Path]]:
         return [(self._content(source, i), path) for i, path in enumerate(source.files)]
@@ -180,7 +196,7 @@ class Plan:
             self._planned.clear()
 
     def distrust(self, name: str) -> None:
-        """Decide anew about `name`: what the store had of it turned out to be damaged."""
+        """Decide anew about `name`: what was known of it turned out to be otherwise, or damaged."""
         with self._lock:
             planned = self._planned.pop(name, None)
             self._assumed[name] = None if planned is None else planned.outputs
@@ -225,7 +241,7 @@ class Plan:
         """Plan an artifact that is not fresh: with all that explains it."""
         state = self.workspace.state
         failure = None if key is None else state.failure(artifact.name)
-        action = None if key is None or forced else self._earlier(key)
+        action = None if key is None or forced else self._earlier(artifact, key)
         products = [item for item in artifact.inputs if isinstance(item, Product)]
         facts = Facts(
             key=key,
@@ -284,14 +300,34 @@ class Plan:
         return [[self.workspace.show(path), content] for content, path in self._contents(source)]
 
     def _view(self, source: Source, i: int, view: View, content: str) -> str:
-        name = view.name()
-        if (content, name) in self._unreadable:
-            return f"unreadable {content}"
-        value = self.workspace.state.view(content, name)
-        if value is not None:
-            return value
-        (value,) = self._views([((source.files[i], *_companions(source, i)), view)])
-        return self._keep_view(content, name, value)
+        name, files = view.name(), files_of(source, i)
+        for _ in range(_LOOKS):
+            if (content, name) in self._unreadable:
+                return f"unreadable {content}"
+            value = self.workspace.state.view(content, name)
+            if value is not None:
+                return value
+            stamps = self._stamps(files)
+            now = self._content(source, i)
+            if now == content:
+                (value,) = self._views([(files, view)])
+                if not self._have_changed(stamps):
+                    return self._keep_view(content, name, value)
+                now = self._content(source, i)
+            if now is None:
+                break
+            content = now
+        return f"unreadable {content}"  # a file that never rests: its stage runs, and finds it changed
+
+    def _stamps(self, files: Iterable[Path]) -> dict[str, Stamp]:
+        return {str(file): self.workspace.prints.stamp(file) for file in files}
+
+    def _have_changed(self, stamps: Mapping[str, Stamp]) -> bool:
+        """Tell whether a file has changed since, and look anew at those that have."""
+        changed = self.workspace.prints.changed(stamps)
+        for path in changed:
+            self.workspace.prints.forget(path)
+        return bool(changed)
 
     def _keep_view(self, content: str, name: str, value: str | None) -> str:
         """Remember a view; a file that cannot be read counts by its bytes, so that its stage runs and says why."""
@@ -334,19 +370,19 @@ class Plan:
         return tuple(phrases)
 
 
-@functools.lru_cache(maxsize=64)
-def _matcher(patterns: tuple[str, ...]) -> Callable[[str], re.Match[str] | None]:
-    return re.compile("|".join(map(fnmatch.translate, patterns))).match
-
-
 def selected(item: Product, outputs: Iterable[str]) -> list[str]:
     """Return the names among `outputs` that `item` reads, sorted."""
-    return sorted(filter(_matcher((*item.files, *item.beside)), outputs))
+    return sorted(filter(matcher((*item.files, *item.beside)), outputs))
 
 
 def product_digest(item: Product, outputs: Mapping[str, tuple[str, int]]) -> str:
     """Return the digest of what counts for `item` of the `outputs` of its artifact, name -> (digest, size)."""
-    return digest(sorted([name, outputs[name][0]] for name in filter(_matcher(item.files), outputs)))
+    return digest(sorted([name, outputs[name][0]] for name in filter(matcher(item.files), outputs)))
+
+
+def files_of(source: Source, i: int) -> tuple[Path, ...]:
+    """Return the `i`-th file of `source` and those beside it that count."""
+    return (source.files[i], *_companions(source, i))
 
 
 def _companions(source: Source, i: int) -> tuple[Path, ...]:

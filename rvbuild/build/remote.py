@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rvbuild.build.action import Action
 from rvbuild.build.artifact import digest
 from rvbuild.build.fingerprint import hash_file
 from rvbuild.build.medium import PAUSES_S, Medium
-from rvbuild.build.store import Action, Store
+from rvbuild.build.store import Store
 from rvbuild.progress import Progress
 
 _AT_ONCE = 16

@@ -3,7 +3,7 @@
 After a complete build of a target a small file lists every file it rests on, with its stat signature: sources, outputs,
 the project files, rvbuild's own code; where modules are imported from, the versions of packages that are in keys, and
 the environment variables that the project read. A run with the same words whose seal still holds is done, without
-planning anything. Only the standard library is used here.
+planning anything. A seal speaks of the cache that it was made in alone. Only the standard library is used here.
 
 The servers of files elsewhere are asked, each time, whether they still have what they had.
 """
@@ -17,9 +17,12 @@ import time
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from stat import S_ISREG
 
 _RACY_NS = 20_000_000
-_SCHEMA = 2
+_SCHEMA = 3
+#: In the cache; see `ownership`, which takes longer to import.
+_STAMP = ".stamp"
 
 
 def path_of(cache: Path, words: Sequence[str]) -> Path:
@@ -37,6 +40,10 @@ def holds(path: Path, words: Sequence[str]) -> list[str] | None:
             return None
         if any(os.environ.get(name) != value for name, value in seal["environment"].items()):
             return None
+        # Only who made it here can know how the stamp of the cache looks: a seal of another place says nothing.
+        stamp = os.lstat(path.parent.parent / _STAMP)
+        if seal["stamp"] != [stamp.st_ino, stamp.st_ctime_ns] or not S_ISREG(stamp.st_mode) or stamp.st_nlink != 1:
+            return None
         stat = os.stat
         for name, size, mtime_ns, ctime_ns, inode in seal["files"]:
             s = stat(name)
@@ -47,7 +54,7 @@ def holds(path: Path, words: Sequence[str]) -> list[str] | None:
         if any(stat(name).st_mtime_ns != mtime_ns for name, mtime_ns in seal["directories"]):
             return None
         return list(seal["lines"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
 
@@ -115,8 +122,10 @@ def write(
     newest = max((max(f[1], f[2]) for f in files.values()), default=0)
     time.sleep(max(0, min(_RACY_NS, newest + _RACY_NS - time.time_ns())) / 1e9)
     try:
+        stamp = os.lstat(path.parent.parent / _STAMP)
         seal = {
             "schema": _SCHEMA,
+            "stamp": [stamp.st_ino, stamp.st_ctime_ns],
             "words": list(words),
             "python": sys.version,
             "path": _import_path(),

@@ -8,21 +8,14 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+from rvbuild.build.record import Output, Record, Signature, decode, decode_all, encode, encode_shown
 from rvbuild.errors import StoreError
 
-
-class Signature(NamedTuple):
-    """What a stat tells about a file's content: any edit changes one of these, a touch does too."""
-
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    inode: int
+__all__ = ["Entry", "Output", "Record", "Signature", "State", "fsync_dir", "records_of"]
 
 
 _SCHEMA = """
@@ -54,46 +47,6 @@ _UNUSABLE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
-    """A file that an artifact shows in the workspace."""
-
-    path: str  # relative to the workspace
-    digest: str
-    size: int
-    mtime_ns: int
-    inode: int
-    ctime_ns: int | None  # None for a hard link into the store: its sibling's links change it
-
-    def placed(self) -> Signature | None:
-        """Return the signature of the file as it was put in place, if all of it is known."""
-        return None if self.ctime_ns is None else Signature(self.size, self.mtime_ns, self.ctime_ns, self.inode)
-
-    def is_as_placed(self, now: Signature) -> bool:
-        """Tell whether the stat signature `now` is that of the file as it was put in place."""
-        same = (now.size, now.mtime_ns, now.inode) == (self.size, self.mtime_ns, self.inode)
-        return same and self.ctime_ns in (None, now.ctime_ns)
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What an artifact in the workspace was built from; `cleaned` marks one that was removed on purpose.
-
-    What explains a record (`components`, `sources`, `packages`) is much where there are thousands of artifacts, so it
-    is kept apart: `State.records` leaves it out, `State.record` has it.
-    """
-
-    key: str
-    components: Mapping[str, Any]
-    sources: Mapping[str, Any]  # role -> [[path, digest], ...], for explanations
-    outputs: Mapping[str, Output]
-    seconds: float
-    at: float
-    packages: Mapping[str, str] = field(default_factory=dict)
-    cleaned: bool = False
-    trajectory: str | None = None  # of its checkpoints, if it has any
-
-
 class Entry(NamedTuple):
     """One line of the log; `how` is `built`, `restored`, `failed` or `cleaned`."""
 
@@ -103,54 +56,6 @@ class Entry(NamedTuple):
     how: str
     seconds: float
     reasons: tuple[str, ...]
-
-
-def _encode(record: Record) -> tuple[str, str]:
-    """Return the two parts in which a record is kept: what decisions need, and what explains it."""
-    made = json.dumps({"components": record.components, "sources": record.sources, "packages": record.packages})
-    return _encode_shown(record), made
-
-
-def _encode_shown(record: Record) -> str:
-    outputs = {name: [o.path, o.digest, o.size, o.mtime_ns, o.inode, o.ctime_ns] for name, o in record.outputs.items()}
-    shown = {
-        "key": record.key,
-        "outputs": outputs,
-        "seconds": record.seconds,
-        "at": record.at,
-        "cleaned": record.cleaned,
-        "trajectory": record.trajectory,
-    }
-    return json.dumps(shown)
-
-
-def _decode(shown: str, made: str | None = None) -> Record | None:
-    """Return a record, or None if it is damaged: then its artifact counts as never built here."""
-    try:
-        data = json.loads(shown)
-        data["outputs"] = {name: Output(*values) for name, values in data["outputs"].items()}
-        data |= {"components": {}, "sources": {}} if made is None else json.loads(made)
-        return Record(**data)
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return None
-
-
-def _decode_all(rows: Iterable[tuple[str, str]]) -> dict[str, Record]:
-    rows = list(rows)
-    try:  # as one document: thousands are read faster
-        shown = [_record(data) for data in json.loads(f"[{','.join(text for _, text in rows)}]")]
-    except (ValueError, TypeError, KeyError, AttributeError):
-        shown = []
-    if len(shown) == len(rows):
-        return {name: record for (name, _), record in zip(rows, shown, strict=True)}
-    decoded = ((name, _decode(text)) for name, text in rows)
-    return {name: record for name, record in decoded if record is not None}
-
-
-def _record(data: dict[str, Any]) -> Record:
-    """Return a record without what explains it."""
-    outputs = {name: Output(*values) for name, values in data["outputs"].items()}
-    return Record(data["key"], {}, {}, outputs, data["seconds"], data["at"], {}, data["cleaned"], data["trajectory"])
 
 
 class State:
@@ -323,11 +228,11 @@ class State:
     def record(self, artifact: str) -> Record | None:
         """Return what `artifact` was built from, or None if it never was here."""
         rows = self._rows("select json, made from record where artifact = ?", (artifact,))
-        return _decode(*rows[0]) if rows else None
+        return decode(*rows[0]) if rows else None
 
     def records(self) -> dict[str, Record]:
         """Return all records by artifact, without what explains them."""
-        return _decode_all(self._rows("select artifact, json from record"))
+        return decode_all(self._rows("select artifact, json from record"))
 
     def failure(self, artifact: str) -> tuple[str, str] | None:
         """Return (key, message) of the last failure of `artifact`, if it has not been built since."""
@@ -337,7 +242,7 @@ class State:
     def succeed(self, artifact: str, record: Record, how: str, reasons: Sequence[str], seconds: float) -> None:
         """Keep a new record of `artifact` and log that this took `seconds`, in one transaction."""
         with self.transaction() as db:
-            db.execute("insert or replace into record values (?, ?, ?)", (artifact, *_encode(record)))
+            db.execute("insert or replace into record values (?, ?, ?)", (artifact, *encode(record)))
             db.execute(
                 "insert or replace into origin values (?, ?, ?)", (artifact, record.key, json.dumps(record.sources))
             )
@@ -347,7 +252,7 @@ class State:
     def refresh(self, artifact: str, record: Record) -> None:
         """Keep the outputs of `record`, which says the same of `artifact` with newer signatures."""
         with self.transaction() as db:
-            db.execute("update record set json = ? where artifact = ?", (_encode_shown(record), artifact))
+            db.execute("update record set json = ? where artifact = ?", (encode_shown(record), artifact))
 
     def fail(self, artifact: str, key: str, message: str, seconds: float) -> None:
         """Keep that building `artifact` failed."""
@@ -361,9 +266,14 @@ class State:
         with self.transaction() as db:
             if record is not None and not record.cleaned:
                 empty = Record(record.key, {}, {}, {}, record.seconds, time.time(), {}, cleaned=True)
-                db.execute("insert or replace into record values (?, ?, ?)", (artifact, *_encode(empty)))
+                db.execute("insert or replace into record values (?, ?, ?)", (artifact, *encode(empty)))
                 _log(db, Entry(time.time(), artifact, record.key, "cleaned", 0.0, (why,)))
             db.execute("delete from failure where artifact = ?", (artifact,))
+
+    def forget(self, artifacts: Iterable[str]) -> None:
+        """Forget what artifacts were built from, as if they never were here."""
+        with self.transaction() as db:
+            db.executemany("delete from record where artifact = ?", [(name,) for name in artifacts])
 
     # -- the past -----------------------------------------------------------------------------------------------------
 
@@ -383,12 +293,18 @@ class State:
         where, values = ("", ()) if artifact is None else ("where artifact = ?", (artifact,))
         rows = self._rows(f"select at, artifact, key, how, seconds, reasons from log {where} order by id desc", values)
         for at, name, key, how, seconds, reasons in rows:
-            yield Entry(at, name, key, how, seconds, tuple(json.loads(reasons)))
+            with contextlib.suppress(ValueError, TypeError, RecursionError):  # of one that is damaged nothing is known
+                yield Entry(
+                    float(at), str(name), str(key), str(how), float(seconds), tuple(map(str, json.loads(reasons)))
+                )
 
     def sources(self, artifact: str, key: str) -> dict[str, Any]:
         """Return the user's files that `artifact` was built from under `key`: role -> [[path, digest], ...]."""
         rows = self._rows("select sources from origin where artifact = ? and key = ?", (artifact, key))
-        return dict(json.loads(rows[0][0])) if rows else {}
+        try:
+            return dict(json.loads(rows[0][0])) if rows else {}
+        except (ValueError, TypeError, RecursionError):
+            return {}
 
     def last_seconds(self) -> dict[str, float]:
         """Return artifact -> how long its last building took, of all that were built here."""
@@ -433,7 +349,7 @@ def records_of(path: Path) -> dict[str, Record]:
     try:
         db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=60)
         try:
-            return _decode_all(db.execute("select artifact, json from record"))
+            return decode_all(db.execute("select artifact, json from record"))
         finally:
             db.close()
     except sqlite3.Error as error:

@@ -26,72 +26,54 @@ import time
 import uuid
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rvbuild.build.fingerprint import hash_file, signature
+from rvbuild.build import inside
+from rvbuild.build.action import MOST_RECORD_BYTES, Action
+from rvbuild.build.fingerprint import hash_open, signature
 from rvbuild.build.locks import acquire, held
 from rvbuild.build.state import Output, fsync_dir
 from rvbuild.errors import StoreError
 
-_FOLDERS = ["objects", "actions", "resume", "forgotten", "differences", "quarantine", "tmp", "locks", "workspaces"]
+_FOLDERS = ("objects", "actions", "resume", "forgotten", "differences", "quarantine", "tmp", "locks", "workspaces")
 _FICLONE = 0x40049409
 _LINK_FROM = 1 << 20
 #: What the lock of a process that has unfinished files is called, with what their names begin with.
 _ALIVE = "alive-"
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
-    """What building a key gave; `outputs` maps names to (digest, size), `trajectory` names its checkpoints if any."""
-
-    key: str
-    components: Mapping[str, Any]
-    outputs: Mapping[str, tuple[str, int]]
-    seconds: float
-    at: float
-    packages: Mapping[str, str] = field(default_factory=dict)
-    trajectory: str | None = None
-
-    def encoded(self) -> bytes:
-        """Return the action as JSON, as it is kept in the store."""
-        data = {
-            "key": self.key,
-            "components": self.components,
-            "outputs": {name: list(value) for name, value in self.outputs.items()},
-            "seconds": self.seconds,
-            "at": self.at,
-            "packages": dict(self.packages),
-            "trajectory": self.trajectory,
-        }
-        return json.dumps(data, indent=1, sort_keys=True).encode()
-
-    @classmethod
-    def decoded(cls, text: bytes, key: str) -> Action | None:
-        """Return the action of `key` from JSON, or None if it is something else or damaged."""
-        try:
-            data = json.loads(text)
-            outputs = {name: (str(d), int(size)) for name, (d, size) in data.pop("outputs").items()}
-            found = cls(outputs=outputs, **data)
-        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
-            return None
-        return found if found.key == key else None
-
-
 class Store:
-    """Contents by digest, in one directory on one file system."""
+    """Contents by digest, in one directory on one file system.
 
-    def __init__(self, root: Path) -> None:
+    Parameters
+    ----------
+    root : Path
+        The directory, or a link to it.
+    key : bytes, optional
+        What records are signed with. Several users may share a store; then there is none.
+    """
+
+    def __init__(self, root: Path, key: Callable[[], bytes | None] | None = None) -> None:
         self.root = root
+        self.signs = key is not None
+        self._key = key
         self._owner = ""
         self._end: weakref.finalize[..., Store] | None = None
         self._starting = threading.Lock()
 
     def prepare(self) -> None:
-        """Make the store's directories."""
+        """Make the store's directories.
+
+        Raises
+        ------
+        StoreError
+            If one of them is something else: nothing is written or removed behind a link.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        inside.require_own(self.root, _FOLDERS, ())
         for name in _FOLDERS:
-            (self.root / name).mkdir(parents=True, exist_ok=True)
+            (self.root / name).mkdir(exist_ok=True)
 
     # -- unfinished files ---------------------------------------------------------------------------------------------
 
@@ -101,7 +83,7 @@ class Store:
 
     def release(self, path: Path) -> None:
         """Remove what is left at `path`, which `temporary` or `staging` gave."""
-        if path.is_dir():
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
@@ -182,20 +164,26 @@ class Store:
 
     def object(self, digest: str) -> Path:
         """Return where the content `digest` is, or would be."""
-        return self.root / "objects" / digest[:2] / digest[2:]
+        return self.root / _object(digest)
 
     def take(self, staged: Path, digest: str) -> None:
         """Move the file `staged`, whose digest is `digest`, into the store."""
-        target = self.object(digest)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists() and target.stat().st_size == staged.stat().st_size and hash_file(target) == digest:
-            staged.unlink()
-            return
         with staged.open("rb") as file:
+            if self._holds(digest, os.fstat(file.fileno()).st_size):
+                staged.unlink()
+                return
             os.fsync(file.fileno())
         staged.chmod(0o444)
-        staged.replace(target)
-        fsync_dir(target.parent)
+        inside.move(staged, self.root, _object(digest))
+        fsync_dir(self.object(digest).parent)
+
+    def _holds(self, digest: str, size: int) -> bool:
+        """Tell whether the store holds `digest`, judged by its content."""
+        try:
+            with inside.reading(self.root, _object(digest)) as file:
+                return os.fstat(file).st_size == size and hash_open(file) == digest
+        except FileNotFoundError:
+            return False
 
     def has(self, digest: str, size: int) -> bool:
         """Tell whether the store holds `digest`, judged by its size alone; `place` looks at the content."""
@@ -204,50 +192,72 @@ class Store:
 
     def condemn(self, digest: str) -> None:
         """Move the store's copy of `digest`, which is damaged, to quarantine."""
-        bad = self.root / "quarantine" / f"{digest}-{time.time_ns()}"
-        bad.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            self.object(digest).replace(bad)
+        above, _, name = _object(digest).rpartition("/")
+        bad = f"{digest}-{time.time_ns()}"
+        with contextlib.suppress(FileNotFoundError), inside.folder(self.root, above) as source:
+            os.stat(name, dir_fd=source, follow_symlinks=False)
+            with inside.folder(self.root, "quarantine", make=True) as target:
+                os.replace(name, bad, src_dir_fd=source, dst_dir_fd=target)
 
-    def place(self, digest: str, target: Path, shown: str, scratch: Path) -> Output | None:
-        """Show the content `digest` at `target`, or return None if the store's copy is damaged or gone.
+    def place(self, digest: str, cache: Path, path: str, scratch: Path) -> Output | None:
+        """Show the content `digest` in a cache, or return None if the store's copy is damaged or gone.
 
         A damaged object is moved to quarantine. The file appears by a rename, so it is whole whenever it is there.
+
+        Parameters
+        ----------
+        digest : str
+        cache : Path
+            The directory that `path`, plain names with slashes between them, is in.
+        path : str
+        scratch : Path
+            A directory for unfinished files, on the same file system.
+
+        Raises
+        ------
+        StoreError
+            If `path` leads elsewhere, or there is a symbolic link on the way.
         """
-        source = self.object(digest)
+        temporary = scratch / uuid.uuid4().hex
         try:
-            good = hash_file(source) == digest
+            with inside.reading(self.root, _object(digest)) as file:
+                if hash_open(file) == digest:
+                    linked = _materialize(self.object(digest), file, temporary)
+                else:
+                    self.condemn(digest)
+                    return None
         except FileNotFoundError:
             return None
-        if not good:
-            self.condemn(digest)
-            return None
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = scratch / uuid.uuid4().hex
-        linked = _materialize(source, temporary)
-        temporary.replace(target)
-        found = signature(target)
+        try:
+            inside.move(temporary, cache, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        found = inside.look(cache, path)
         if found is None:
-            raise StoreError(f"{target}: vanished while it was put in place; is another program cleaning the cache?")
-        return Output(shown, digest, found.size, found.mtime_ns, found.inode, None if linked else found.ctime_ns)
+            raise StoreError(
+                f"{cache / path}: vanished while it was put in place; is another program cleaning the cache?"
+            )
+        ctime_ns = None if linked else found.st_ctime_ns
+        return Output(f"cache/{path}", digest, found.st_size, found.st_mtime_ns, found.st_ino, ctime_ns)
 
     # -- actions ------------------------------------------------------------------------------------------------------
 
     def action_file(self, key: str) -> Path:
         """Return where the record of `key` is, or would be."""
-        return self.root / "actions" / key[:2] / f"{key}.json"
+        return self.root / _action(key)
 
     def action(self, key: str) -> Action | None:
         """Return what `key` gave, or None if it was never built or its record cannot be read."""
         try:
-            return Action.decoded(self.action_file(key).read_bytes(), key)
-        except OSError:
+            return Action.decoded(inside.read(self.root, _action(key), MOST_RECORD_BYTES), key)
+        except (OSError, ValueError, StoreError):
             return None
 
     def used(self, key: str) -> None:
         """Take note that what `key` gave is used now: gc keeps what was used lately."""
         with contextlib.suppress(OSError):
-            os.utime(self.action_file(key))
+            os.utime(self.action_file(key), follow_symlinks=False)
 
     def restorable(self, key: str) -> Action | None:
         """Return what `key` gave if all of it is still here."""
@@ -258,27 +268,26 @@ class Store:
 
     def record(self, action: Action) -> None:
         """Write the record of an action, whose objects must be in the store already."""
-        self.write(self.action_file(action.key), action.encoded())
-        (self.root / "forgotten" / action.key).unlink(missing_ok=True)
+        self.write(_action(action.key), action.encoded(self._key() if self._key is not None else None))
+        inside.remove(self.root, f"forgotten/{action.key}")
 
-    def write(self, target: Path, content: bytes) -> None:
-        """Write a small file that appears as a whole."""
-        target.parent.mkdir(parents=True, exist_ok=True)
+    def write(self, path: str, content: bytes) -> None:
+        """Write the small file at `path` in the store, which appears as a whole."""
         temporary = self.temporary()
         try:
-            with temporary.open("wb") as file:
+            with temporary.open("xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.replace(target)
+            inside.move(temporary, self.root, path)
         finally:
             self.release(temporary)
-        fsync_dir(target.parent)
+        fsync_dir((self.root / path).parent)
 
     def forget(self, key: str) -> None:
         """Forget what `key` gave, so that it is built again and not fetched from elsewhere either."""
-        (self.root / "forgotten" / key).touch()
-        self.action_file(key).unlink(missing_ok=True)
+        inside.write(self.root, f"forgotten/{key}", b"")
+        inside.remove(self.root, _action(key))
 
     def is_forgotten(self, key: str) -> bool:
         """Tell whether `key` was forgotten on purpose and not built since."""
@@ -297,14 +306,16 @@ class Store:
             "at": time.time(),
             "outputs": {name: values for name, values in both.items() if values[0] != values[1]},
         }
-        self.write(self.root / "differences" / f"{key}.json", json.dumps(said, indent=1).encode())
+        self.write(f"differences/{key}.json", json.dumps(said, indent=1).encode())
 
     def differences(self) -> dict[str, Mapping[str, Any]]:
         """Return key -> what `differ` noted of it."""
-        found = {}
+        found: dict[str, Mapping[str, Any]] = {}
         for file in sorted((self.root / "differences").glob("*.json")):
-            with contextlib.suppress(OSError, ValueError):
-                found[file.stem] = json.loads(file.read_bytes())
+            with contextlib.suppress(OSError, ValueError, RecursionError):
+                said = json.loads(inside.read(self.root, f"differences/{file.name}", MOST_RECORD_BYTES))
+                if isinstance(said, dict) and isinstance(said.get("outputs"), dict):
+                    found[file.stem] = said
         return found
 
     # -- checkpoints --------------------------------------------------------------------------------------------------
@@ -332,32 +343,40 @@ def _let_go(path: Path, handle: int, pid: int) -> None:
         os.close(handle)
 
 
-def _materialize(source: Path, target: Path) -> bool:
-    """Make `target` hold what `source` holds: a reflink, else a hard link or a copy; True for a hard link.
+def _object(digest: str) -> str:
+    return f"objects/{digest[:2]}/{digest[2:]}"
+
+
+def _action(key: str) -> str:
+    return f"actions/{key[:2]}/{key}.json"
+
+
+def _materialize(source: Path, file: int, target: Path) -> bool:
+    """Make `target` hold what `source`, open as `file`, holds: a reflink, a hard link or a copy; True for a hard link.
 
     A hard link is made only of large files, and only where the file's mode protects it: root writes to read-only files.
     """
-    if _reflink(source, target):
+    if _reflink(file, target):
         return False
-    if os.geteuid() != 0 and source.stat().st_size >= _LINK_FROM:
+    if os.geteuid() != 0 and os.fstat(file).st_size >= _LINK_FROM:
         try:
-            os.link(source, target)
+            os.link(source, target, follow_symlinks=False)
         except OSError:
             pass
         else:
             return True
-    shutil.copyfile(source, target)
+    inside.copy_open(file, target)
     return False
 
 
-def _reflink(source: Path, target: Path) -> bool:
+def _reflink(file: int, target: Path) -> bool:
     try:
         import fcntl
     except ImportError:  # not a Unix
         return False
     try:
-        with source.open("rb") as old, target.open("xb") as new:
-            fcntl.ioctl(new.fileno(), _FICLONE, old.fileno())
+        with target.open("xb") as new:
+            fcntl.ioctl(new.fileno(), _FICLONE, file)
     except OSError:
         target.unlink(missing_ok=True)
         return False

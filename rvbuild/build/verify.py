@@ -7,16 +7,18 @@ that is put into the store. Nothing is removed. Killed at any instant, the store
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from rvbuild.build import inside
 from rvbuild.build.fingerprint import hash_file
 from rvbuild.build.inventory import take_inventory
 from rvbuild.build.state import Record
 from rvbuild.build.store import Store
+from rvbuild.build.workspace import is_output_path
+from rvbuild.errors import StoreError
 from rvbuild.progress import Progress
 
 
@@ -92,17 +94,18 @@ def _heal(store: Store, root: Path, records: Iterable[Record], missing: set[str]
     """Put back those `missing` contents that the workspace at `root` shows undamaged."""
     healed = []
     for output in [o for record in records for o in record.outputs.values()]:
-        if output.digest not in missing:
+        if output.digest not in missing or not is_output_path(output.path):
             continue
         copy = store.temporary()
         try:
             with store.writing():
-                shutil.copyfile(root / output.path, copy)
+                with inside.reading(root / "cache", output.path.partition("/")[2]) as file:
+                    inside.copy_open(file, copy)
                 if hash_file(copy) == output.digest:
                     store.take(copy, output.digest)
                     missing.discard(output.digest)
                     healed.append(output.digest)
-        except FileNotFoundError:
+        except (FileNotFoundError, StoreError):
             continue
         finally:
             store.release(copy)

@@ -13,12 +13,21 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping
+<<<<<<< HEAD
 from dataclasses import dataclass
+=======
+from dataclasses import dataclass, field
+>>>>>>> main
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+<<<<<<< HEAD
 from rvbuild.errors import CodeError, RvbuildError
+=======
+from rvbuild.build import watched
+from rvbuild.errors import RvbuildError
+>>>>>>> main
 from rvbuild.progress import Progress
 from rvbuild.usercode import Code, serve_code
 
@@ -27,13 +36,17 @@ _REPORT_EVERY_S = 0.1
 
 @dataclass(frozen=True)
 class Job:
-    """A call of the function at a dotted path; with `reports`, it gets a `progress` argument too."""
+    """A call of the function at a dotted path; with `reports`, it gets a `progress` argument too.
+
+    `environment` holds variables that are set while it runs.
+    """
 
     function: str
     kwargs: Mapping[str, Any]
     resource: str = "cpu"
     code: Code | None = None  # the user's modules that it may import
     reports: bool = True
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,6 +69,7 @@ def call(job: Job, progress: Progress) -> Any:
     watch = serve_code(job.code, _given(job.kwargs))
     module, _, name = job.function.partition(":")
     function = getattr(importlib.import_module(module), name)
+<<<<<<< HEAD
     result = function(**job.kwargs, progress=progress) if job.reports else function(**job.kwargs)
     if watch is not None:
         if watch.refused:
@@ -74,6 +88,24 @@ def _given(kwargs: Mapping[str, Any]) -> Iterator[str]:
             yield from _given(value)
         elif isinstance(value, list | tuple):
             yield from (str(item) for item in value if isinstance(item, Path))
+=======
+    with _environment(job.environment):
+        return function(**job.kwargs, progress=progress) if job.reports else function(**job.kwargs)
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+>>>>>>> main
 
 
 def plain(error: BaseException, place: object = None) -> str | None:
@@ -102,9 +134,11 @@ def serve(pipe: Connection, log: str, environment: Mapping[str, str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.environ.update(environment)
-    with open(log, "ab", buffering=0) as file:  # noqa: PTH123 - file descriptors are what is meant
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+    file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
+    watched.begin(log)
     jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(pipe, jobs), daemon=True).start()
     while True:

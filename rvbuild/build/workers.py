@@ -18,12 +18,17 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Protocol
 
+from rvbuild.build import watched
 from rvbuild.build.worker import Failed, Job, call, serve
-from rvbuild.errors import RvbuildError, StageError
+from rvbuild.errors import RvbuildError, StageError, WorkerDiedError
 from rvbuild.progress import Progress
 
 #: What multiprocessing says of a process that the forkserver, which has died, can say nothing of.
 _LOST = 255
+#: How a process ends in which a library has gone wrong.
+_CRASHES = tuple(-number for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL))
+#: Files that a message about a dead worker names.
+_SHOWN = 4
 #: How long to wait before another try to start a worker.
 _PAUSES_S = (0.05, 0.2, 1.0)
 
@@ -118,7 +123,7 @@ class Pool:
             try:
                 worker.pipe.send(job)
             except (BrokenPipeError, ConnectionResetError):
-                raise StageError(self._death(worker)) from None
+                raise self._death(worker) from None
             result = self._await(worker, progress)
             done = True
         finally:
@@ -139,12 +144,12 @@ class Pool:
             if self._stopped:
                 raise Interrupted
             if worker.pipe not in ready:
-                raise StageError(self._death(worker))
+                raise self._death(worker)
             try:
                 kind, value = worker.pipe.recv()
             except (EOFError, ConnectionResetError):
                 worker.process.join(5)
-                raise (Interrupted() if self._stopped else StageError(self._death(worker))) from None
+                raise (Interrupted() if self._stopped else self._death(worker)) from None
             if kind == "start":
                 progress.start(*value)
             elif kind == "advance":
@@ -183,6 +188,9 @@ class Pool:
         self._count += 1
         self._logs.mkdir(parents=True, exist_ok=True)
         log = self._logs / f"worker-{self._count}.log"
+        for path in (log, log.with_suffix(".reading")):
+            if path.is_symlink() or not path.is_file():  # nothing is written behind a link
+                path.unlink(missing_ok=True)
         for pause_s in _PAUSES_S:
             try:
                 return self._fork(log)
@@ -204,7 +212,7 @@ class Pool:
             theirs.close()
         return _Worker(process, ours, log)
 
-    def _death(self, worker: _Worker) -> str:
+    def _death(self, worker: _Worker) -> WorkerDiedError:
         worker.process.join(5)
         code = worker.process.exitcode
         tail = ""
@@ -221,7 +229,13 @@ class Pool:
             why = "was lost with the process that starts workers, which was killed (out of memory?)"
         else:
             why = f"ended unexpectedly with status {code}"
-        return f"the worker process {why}; what it printed is in {worker.log}{tail}"
+        files = watched.last(worker.log)
+        if files:
+            why += f" while it read {', '.join(files[:_SHOWN])}{', …' if len(files) > _SHOWN else ''}"
+        if files and code in _CRASHES:  # what a library printed at last is not for people
+            why, tail = f"{why}; is the file damaged?", ""
+        message = f"the worker process {why}; what it printed is in {worker.log}{tail}"
+        return WorkerDiedError(message, files)
 
     def interrupt(self) -> None:
         """Kill all workers and whatever they have started."""

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from statistics import median
 from typing import Any
 
+from rvbuild.checks import tags
+from rvbuild.checks.box_files import taken_twice
 from rvbuild.checks.findings import Finding, Level
 from rvbuild.project import Project, Scene
 from rvbuild.project.keys import Key
@@ -50,7 +52,9 @@ def findings(
     images = {scene.id: facts[scene.id]["image"] for scene in scenes if "image" in facts[scene.id]}
     yield from _different_images(images)
     yield from _different_places(images)
+    yield from tags.findings(project, images)
     yield from _same_ground(project, shared)
+    yield from taken_twice(scenes, facts)
     yield from _nothing_to_train_on(scenes, facts)
     yield from _never_labelled(project, scenes, facts)
     yield from _without_effect(project, scenes, images)

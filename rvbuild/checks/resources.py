@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rvbuild.checks.findings import Finding, Level
 from rvbuild.project import Project
@@ -53,7 +53,7 @@ def findings(
     there = memory_bytes()
     if there is not None:
         yield from _cutting(facts, to_cut, jobs, there)
-        yield from _batches(project, facts, model, there)
+        yield from _computing(project, facts, model, there)
 
 
 def chip_bytes(project: Project, facts: Mapping[str, Any]) -> int | None:
@@ -64,12 +64,32 @@ def chip_bytes(project: Project, facts: Mapping[str, Any]) -> int | None:
     return int(chips * image["bands"] * image["itemsize"] * project.chip_px**2)
 
 
-def needs_measuring(project: Project, facts: Facts) -> bool:
-    """Tell whether a batch may be more than the memory holds, so that the model is worth a closer look."""
+def needs_measuring(project: Project, facts: Facts, at_once: int = 1) -> bool:
+    """Tell whether so many batches may be more than the memory holds, so that the model is worth a closer look."""
     there = memory_bytes()
     batch = max(project.train.batch_size, project.predict.batch_size)
-    sure = batch * project.chip_px**2 * SURE_BYTES + PROCESS_BYTES
-    return there is not None and bands_of(facts) > 0 and sure > there
+    return there is not None and bands_of(facts) > 0 and at_once * _sure_bytes(project, batch) > there
+
+
+def _sure_bytes(project: Project, batch: int) -> int:
+    """Return what no process takes that trains a named model on batches of so many chips."""
+    return batch * project.chip_px**2 * SURE_BYTES + PROCESS_BYTES
+
+
+def computing_bytes(project: Project, facts: Facts, model: Mapping[str, int] | None) -> dict[str, int]:
+    """Return what a process takes that trains, and one that predicts, by stage; about, or rather more.
+
+    Parameters
+    ----------
+    project, facts, model
+        As for `findings`. What a model takes that was not measured is what no named model exceeds.
+    """
+    return {
+        "infer" if one.table == "predict" else "train": _sure_bytes(project, one.batch)
+        if model is None
+        else one.fixed + one.images + one.batch * model[one.table]
+        for one in _batches(project, facts, model)
+    }
 
 
 def bands_of(facts: Facts) -> int:
@@ -136,25 +156,39 @@ def _fitting(each: list[int], there: int) -> int:
     return next((n for n in range(len(each), 0, -1) if sum(each[:n]) <= there), 0)
 
 
-def _batches(project: Project, facts: Facts, model: Mapping[str, int] | None, there: int) -> Iterator[Finding]:
-    """Report batches that cannot be held: images alone, or with what the model makes of them if that is known."""
+class _Batch(NamedTuple):
+    """The bytes of one batch of chips as images, and what there is besides, however large the batch is."""
+
+    table: str
+    batch: int
+    images: int
+    fixed: int
+
+
+def _batches(project: Project, facts: Facts, model: Mapping[str, int] | None) -> Iterator[_Batch]:
     bands, px = bands_of(facts), project.chip_px
     optimizer = 1 if project.train.optimizer == "sgd" else 2
     waiting = project.train.workers * WORKER_BYTES + 3 * bands * px**2
-    for table, batch, kind, copies, also in (
-        ("train", project.train.batch_size, "train", 2 + optimizer, waiting),
-        ("predict", project.predict.batch_size, "predict", 1, _merged_bytes(project, facts)),
+    for table, batch, copies, also in (
+        ("train", project.train.batch_size, 2 + optimizer, waiting),
+        ("predict", project.predict.batch_size, 1, _merged_bytes(project, facts)),
     ):
-        images = batch * bands * px**2 * _FLOAT_BYTES
+        weights = 0 if model is None else model["weights"]
+        yield _Batch(table, batch, batch * bands * px**2 * _FLOAT_BYTES, PROCESS_BYTES + copies * weights + also)
+
+
+def _computing(project: Project, facts: Facts, model: Mapping[str, int] | None, there: int) -> Iterator[Finding]:
+    """Report batches that cannot be held: images alone, or with what the model makes of them if that is known."""
+    bands, px = bands_of(facts), project.chip_px
+    for table, batch, images, fixed in _batches(project, facts, model):
         chips = f"{batch} chips of {px} px and {bands} band{'s' if bands > 1 else ''}"
         if images > there:
             text = f"{chips} take {_size(images)}, and there are {_size(there)} of memory. Make the batch smaller"
             yield Finding(Level.ERROR, f"{table}.batch_size", text, key=(table, "batch_size"))
         elif model is not None:
-            fixed = PROCESS_BYTES + copies * model["weights"] + also
-            needed = fixed + images + batch * model[kind]
+            needed = fixed + images + batch * model[table]
             if needed > there:
-                fits = (there - fixed) // max(1, model[kind] + images // batch)
+                fits = (there - fixed) // max(1, model[table] + images // batch)
                 advice = f"{table}.batch_size = {fits} fits" if fits >= 1 else "Make chip.size_px smaller"
                 text = (
                     f"{chips} take about {_size(needed)} with what {project.train.model} makes of them, and there are "

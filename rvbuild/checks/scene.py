@@ -15,18 +15,24 @@ import numpy as np
 import shapely
 
 from rvbuild import tasks
+from rvbuild.checks.box_files import made_for_another
 from rvbuild.checks.findings import Level
 from rvbuild.checks.ground import ground_of
 from rvbuild.checks.project import NOT_READ, SAMPLED
 from rvbuild.errors import LabelValueError, RvbuildError
+from rvbuild.geo import box_files
 from rvbuild.geo.aoi import Aoi, open_aoi
-from rvbuild.geo.grid import Grid, reproject
+from rvbuild.geo.grid import Grid, crs_name, reproject
 from rvbuild.geo.image import describe, open_scene_image
 from rvbuild.geo.labels import open_labels
+from rvbuild.geo.labels_boxes import BoxLabels
 from rvbuild.geo.labels_vector import read_tables
+from rvbuild.geo.meaning import meaning
+from rvbuild.geo.placing import SWAPPED, on_image, swapped_on
 from rvbuild.geo.raster import open_image
 from rvbuild.geo.rasterfile import require_complete
-from rvbuild.geo.reading import parts
+from rvbuild.geo.reading import parts, reading
+from rvbuild.geo.vectors import read_features
 from rvbuild.geo.windows import Window
 from rvbuild.stages.block_cache import MAX_BYTES
 from rvbuild.stages.chip_cut import THREADS
@@ -71,9 +77,10 @@ def look(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any]) -> F
     Returns
     -------
     dict
-        `problems`: [level, part, kind, text, key] of each. `image`: its size, bands, dtype, CRS and pixel size.
+        `problems`: [level, part, kind, text, key] of each. `image`: its size, bands, dtype, CRS, pixel size and tags.
         `ground`: where it is, see `rvbuild.checks.ground`. `labels`: the features of each class that lie on the image,
-        where they are features. `chips`: how many windows may become chips. What is not known is left out.
+        where they are features or boxes. `boxes_of`: of which images box files say that they are. `chips`: how many
+        windows may become chips. What is not known is left out.
     """
     return _Look(inputs, settings).facts
 
@@ -129,7 +136,7 @@ class _Look:
                 require_complete(path)
         with open_scene_image(self.inputs["image"], self.settings) as image:
             self._grid = image.grid
-            self.facts["image"] = describe(image)
+            self.facts["image"] = {**describe(image), "tags": meaning(self.inputs["image"], self.settings)}
             size_px = self.settings["chip"]["size_px"]
             self.facts["cache"] = min(MAX_BYTES, THREADS * image.cache_bytes(size_px))
             if (needed := image.cache_bytes(size_px)) > 4 * MAX_BYTES:
@@ -153,8 +160,16 @@ class _Look:
                 "aoi",
                 "aoi outside",
                 f"{self.inputs['aoi'][0]}: the area of interest lies outside the image ({self._grid.describe()}), so "
-                "that nothing of the scene counts. Is it the right file, and is its CRS right?",
+                f"that nothing of the scene counts. {self._advice_on_aoi(self._grid)}",
             )
+
+    def _advice_on_aoi(self, grid: Grid) -> str:
+        """Return what to do about an area of interest that lies outside the image."""
+        each = parts(self.inputs["aoi"], self.settings.get("area", {}))
+        read = [(path, reading(table, classless=True)) for some, table in each for path in some]
+        if any(swapped_on(read_features(path, **how), grid) for path, how in read):
+            return SWAPPED
+        return "Is it the right file, and is its CRS right?"
 
     def _find_ground(self) -> None:
         """Note where the scene is; chips to train on may reach beyond its area of interest."""
@@ -185,6 +200,8 @@ class _Look:
         with tasks.get(self.settings["task"]).labels(files, how, self._grid, classes, null_id) as labels:
             for note in labels.notes:
                 self._problem(Level.WARNING, "labels", "repaired", note)
+            if how["kind"] in box_files.KINDS and isinstance(labels, BoxLabels):
+                self._look_at_boxes(labels)
         if how["kind"] in ("raster", "layers"):
             self._sample(self._grid)
         for some, one in layers:
@@ -194,6 +211,16 @@ class _Look:
                     self.facts["labels"] = counted
             elif one["kind"] == "raster" and one.get("resample") == "nearest":
                 self._require_overlap(some[0], _box_on(self._grid, some))
+
+    def _look_at_boxes(self, labels: BoxLabels) -> None:
+        """Note the boxes of each class on the image, and of which image box files say that they are."""
+        how = self.settings["labels"]
+        counts = np.bincount(labels.classes, minlength=len(self.settings["classes"])).tolist()
+        self.facts["labels"] = {"features": counts, "all": sum(counts)}
+        for text in made_for_another(labels.images, how, self.inputs["image"]):
+            self._problem(Level.WARNING, "labels", "another image", text)
+        if not how.get("image"):
+            self.facts["boxes_of"] = [[str(path), said.name] for path, said in labels.images if said.name]
 
     def _sample(self, grid: Grid) -> None:
         """Read some labels in the middle: values that stand for no class are most often everywhere."""
@@ -211,7 +238,7 @@ class _Look:
         shapes = [shape for table in tables for shape in table.shapes]
         ids = np.array([class_id for table in tables for class_id in table.class_ids], dtype=np.int64)
         boxes = shapely.bounds(np.array(shapes, dtype=object)).reshape(-1, 4)
-        on_image = _share(boxes, grid)
+        on = on_image(boxes, grid)
         if not shapes:
             self._problem(
                 Level.WARNING,
@@ -219,33 +246,34 @@ class _Look:
                 "no features",
                 f"{files[0]}: has no feature with an area, so nothing is labelled",
             )
-        elif not on_image.any():
+        elif not on.any():
             around = [boxes[:, 0].min(), boxes[:, 1].min(), boxes[:, 2].max(), boxes[:, 3].max()]
-            self._require_overlap(files[0], around)
-        counts = np.bincount(ids[on_image], minlength=len(self.settings["classes"])).tolist()
+            each = [(path, reading(table)) for some, table in parts(files, how) for path in some]
+            swapped = any(swapped_on(read_features(path, **read), grid) for path, read in each)
+            self._require_overlap(files[0], around, SWAPPED if swapped else "")
+        counts = np.bincount(ids[on], minlength=len(self.settings["classes"])).tolist()
         return {"features": counts, "all": len(shapes)}
 
-    def _require_overlap(self, path: Path, box: Iterable[float]) -> None:
+    def _require_overlap(self, path: Path, box: Iterable[float], advice: str = "") -> None:
         """Report labels that share nothing with the image; `box` is theirs in pixels of the image."""
         assert self._grid is not None
         x0, y0, x1, y1 = box
-        if _share(np.array([[x0, y0, x1, y1]]), self._grid).any():
+        if on_image(np.array([[x0, y0, x1, y1]]), self._grid).any():
             return
-        mirrored = _share(np.array([[x0, -y1, x1, -y0]]), self._grid).any()
-        if self._grid.crs is None and self._grid.transform.is_identity and mirrored:
+        mirrored = on_image(np.array([[x0, -y1, x1, -y0]]), self._grid).any()
+        if not advice and self._grid.crs is None and self._grid.transform.is_identity and mirrored:
             advice = (
                 "QGIS draws an image without a georeference below y = 0: a world file beside the image, with the lines "
                 "1, 0, 0, -1, 0.5 and -0.5, gives it the coordinates of such labels"
             )
-        else:
-            advice = "Is it the file of this scene, and are both CRSs right?"
+        advice = advice or "Is it the file of this scene, and are both CRSs right?"
+        whole = _span(self._grid, 0, 0, self._grid.width, self._grid.height)
         self._problem(
             Level.WARNING,
             "labels",
             "no overlap",
-            f"{path}: no label lies on the image, which has columns 0 to {self._grid.width} and rows 0 to "
-            f"{self._grid.height}; the labels have columns {x0:.0f} to {x1:.0f} and rows {y0:.0f} to {y1:.0f}. "
-            f"{advice}",
+            f"{path}: no label lies on the image, which has {whole}; the labels have "
+            f"{_span(self._grid, x0, y0, x1, y1)}. {advice}",
         )
 
     def _count_chips(self) -> None:
@@ -295,9 +323,15 @@ def _kind_of(error: Exception, files: Sequence[Path]) -> str:
     return "".join(c for c in text if not c.isdigit())[:60]
 
 
-def _share(boxes: Any, grid: Grid) -> Any:
-    """Tell of each box (x0, y0, x1, y1), in pixels, whether it shares some area with the image: (N,) bool."""
-    return (boxes[:, 0] < grid.width) & (boxes[:, 1] < grid.height) & (boxes[:, 2] > 0) & (boxes[:, 3] > 0)
+def _span(grid: Grid, x0: float, y0: float, x1: float, y1: float) -> str:
+    """Return where a box in pixels lies, for messages: in coordinates of the CRS if there is one."""
+    if grid.crs is None:
+        return f"columns {x0:.0f} to {x1:.0f} and rows {y0:.0f} to {y1:.0f}"
+    x, y = grid.to_map(np.array([x0, x1, x1, x0], dtype=np.float64), np.array([y0, y0, y1, y1], dtype=np.float64))
+    names = ("longitudes", "latitudes") if grid.crs.is_geographic else ("x", "y")
+    digits = 6 if grid.crs.is_geographic else 1
+    said = (f"{name} {v.min():.{digits}f} to {v.max():.{digits}f}" for name, v in zip(names, (x, y), strict=True))
+    return f"{' and '.join(said)} in {crs_name(grid.crs)}"
 
 
 def _box_on(grid: Grid, files: Sequence[Path]) -> list[float]:
@@ -309,5 +343,6 @@ def _box_on(grid: Grid, files: Sequence[Path]) -> list[float]:
     map_x, map_y = there.to_map(x, y)
     if there.crs is not None and grid.crs is not None:
         map_x, map_y = reproject(files[0], there.crs, grid.crs, map_x, map_y)
+        map_x = map_x + grid.turns(map_x.mean(keepdims=True))
     col, row = grid.to_pixel(map_x, map_y)
     return [float(col.min()), float(row.min()), float(col.max()), float(row.max())]

@@ -143,13 +143,17 @@ def graph(words: tuple[str, ...], overrides: tuple[str, ...], dot: bool) -> int:
 @app.command()
 @click.argument("words", nargs=-1, metavar="[STAGE]… [PROJECT.toml]…")
 @click.option("--keep-cache", is_flag=True, help="Only free the workspace: the next build restores what was removed.")
+@click.option("-y", "--yes", is_flag=True, help="Forget without asking, in all projects.")
 @_quiet
 @_verbose
-def clean(words: tuple[str, ...], keep_cache: bool, quiet: bool, verbose: bool) -> int:
-    """Remove the artifacts of stages and forget them, so that they are built again."""
+def clean(words: tuple[str, ...], keep_cache: bool, yes: bool, quiet: bool, verbose: bool) -> int:
+    """Remove the artifacts of stages and forget them, so that they are built again.
+
+    Without a project, and if several have something to forget, it asks before; in a script it needs --yes.
+    """
     from rvbuild.cli import cleaning
 
-    return cleaning.clean(words, keep_cache, -1 if quiet else 1 if verbose else 0)
+    return cleaning.clean(words, keep_cache, yes, -1 if quiet else 1 if verbose else 0)
 
 
 @app.command()
@@ -187,12 +191,17 @@ def schema() -> int:
 
 
 @app.command()
-@click.argument("name")
+@click.argument("name", required=False)
 @click.option("--task", default="semantic_segmentation", show_default=True, help="What the project learns.")
-def new(name: str, task: str) -> int:
-    """Write a commented starter project to projects/NAME.toml."""
+@click.option("--example", is_flag=True, help="Copy the example project NAME; without NAME, list them.")
+def new(name: str | None, task: str, example: bool) -> int:
+    """Write a commented starter project to projects/NAME.toml, and a dodo.py for plain doit."""
     from rvbuild.cli import writing
 
+    if example:
+        return writing.new_example(name)
+    if name is None:
+        raise click.UsageError("new: name the project, as in `rvbuild new parcels`")
     return writing.new(name, task)
 
 

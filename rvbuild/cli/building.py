@@ -14,15 +14,21 @@ from typing import Any
 
 import click
 
-from rvbuild.build import engine, installed, seal
+from rvbuild.build import engine, inside, installed, seal
 from rvbuild.build.artifact import Artifact, Source
 from rvbuild.build.decide import State
 from rvbuild.build.execute import Builder, Did, Outcome
 from rvbuild.build.fingerprint import is_racy, signature
+from rvbuild.build.machine import this_machine
 from rvbuild.build.worker import Job
 from rvbuild.build.workers import Executor, Inline, Pool
 from rvbuild.build.workspace import locked
+<<<<<<< HEAD
 from rvbuild.cli import asking, checking, report, stages_of, trusting
+=======
+from rvbuild.checks.resources import memory_bytes
+from rvbuild.cli import asking, checking, report, stages_of
+>>>>>>> main
 from rvbuild.cli.session import Session, jobs_default, load_all, project_paths, rules, session
 from rvbuild.errors import ProjectError, UsageError
 from rvbuild.project import Project, missing_files
@@ -72,10 +78,15 @@ def build(stage: str, words: Sequence[str], options: Options, normal: list[str] 
             if options.dry_run:
                 reporter.close()
                 return _dry_run(now, closure, options)
+<<<<<<< HEAD
             pending = [a for a in closure if now.plan[a.name].decision.state not in (State.FRESH, State.RESTORABLE)]
             trusting.require(now.workspace.root, pending, options.trust, reporter.note, ask=not options.as_json)
             checking.before_build(now, closure, options.keep_going, _jobs(options), reporter.note)
             builder = Builder(now.plan, now.executor, reporter)
+=======
+            memory = checking.before_build(now, closure, options.keep_going, _jobs(options), reporter.note)
+            builder = Builder(now.plan, now.executor, reporter, this_machine(memory_bytes()), memory)
+>>>>>>> main
             _run(now, wanted, builder, options)
             outcomes = _outcomes(builder, closure)
             lines = _last_lines(now, wanted, outcomes)
@@ -180,8 +191,7 @@ def _tracebacks(now: Session, failed: Sequence[Outcome]) -> list[str]:
         return []
     log = now.workspace.cache / "log" / "failures.txt"
     try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text("\n".join(texts))
+        inside.write(now.workspace.cache, "log/failures.txt", "\n".join(texts).encode("utf-8", "surrogateescape"))
     except OSError:  # the disk that the failures speak of is full
         return []
     return [f"  (details: {now.workspace.show(log)})"]

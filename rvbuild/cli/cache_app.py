@@ -66,3 +66,14 @@ def pull(words: tuple[str, ...], everything: bool) -> int:
     from rvbuild.cli import sharing
 
     return sharing.pull(words, everything)
+
+
+@cache.command()
+def adopt() -> int:
+    """Take a cache that was made elsewhere, or by an earlier rvbuild, with all results in its store.
+
+    Only for a cache that you made yourself, or whose maker you trust: nobody checks what its results were made from.
+    """
+    from rvbuild.cli import caching
+
+    return caching.adopt()

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from rvbuild.build import garbage
+from rvbuild.build import garbage, ownership
 from rvbuild.build.inventory import Inventory, find_roots, require_records, take_inventory
 from rvbuild.build.leases import LEASE_S, Lease, Standing
 from rvbuild.build.verify import verify as verify_store
@@ -190,6 +190,17 @@ def _sum_up(found: Inventory, drops: list[garbage.Drop], max_size: int | None, d
         click.echo(
             f"more than {size_text(max_size)}: what workspaces show, and what was used in the last minutes, stays"
         )
+
+
+def adopt() -> int:
+    """Take the cache of the current directory as our own."""
+    root = Path.cwd()
+    if not (root / "cache").is_dir():
+        raise UsageError(f"{root}: there is no cache/ here to adopt")
+    with locked(root, lambda line: click.echo(line, err=True)):
+        count = ownership.adopt(root / "cache")
+    click.echo(f"{root / 'cache'} is yours now, with {count} results in its store; `rvbuild build` restores them")
+    return 0
 
 
 def _say_once(text: str) -> Any:

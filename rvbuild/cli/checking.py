@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -16,10 +17,11 @@ from rvbuild.build.plan import Plan
 from rvbuild.build.workers import Executor
 from rvbuild.build.workspace import Workspace, locked
 from rvbuild.checks import project as across
-from rvbuild.checks import resources
+from rvbuild.checks import resources, tags
 from rvbuild.checks.findings import Finding, Level
 from rvbuild.cli import looking, report, showing, trusting
 from rvbuild.cli.session import Session, jobs_default, load_all, make_executor, project_paths, rules
+from rvbuild.cores import cores, thread_count
 from rvbuild.errors import ProjectError
 from rvbuild.project import LayeredLabels, Project, RasterLabels, Scene, missing_files
 
@@ -66,12 +68,15 @@ def check(words: Sequence[str], overrides: Sequence[str], deep: bool = False, tr
         click.echo(f"{project.path}: good{but} ({project.task}; scenes: {said}; {len(project.classes)} classes)")
         if not deep and any(isinstance(s.labels, RasterLabels | LayeredLabels) for s in project.scenes):
             click.echo("  of label rasters only some pixels were read; `rvbuild check --deep` reads them all")
+        images = {id_: one["image"] for id_, one in known[project.name].facts.items() if "image" in one}
+        for line in tags.notes(images):
+            click.echo(f"  {line}")
     return 0
 
 
 def before_build(
     now: Session, closure: Sequence[Artifact], keep_going: bool, jobs: int, say: Callable[[str], None]
-) -> None:
+) -> dict[str, int]:
     """Look at the scenes that artifacts are going to be made of; nothing is opened if none is.
 
     Parameters
@@ -85,6 +90,12 @@ def before_build(
     say
         Receives warnings.
 
+    Returns
+    -------
+    dict
+        Artifact name → the bytes of memory that its stage takes, for those that compute on a model, if some may run
+        side by side.
+
     Raises
     ------
     ProjectError
@@ -94,6 +105,8 @@ def before_build(
     if pending:
         now.executor.prepare()
     errors: list[str] = []
+    memory: dict[str, int] = {}
+    at_once = _computing_at_once(pending, jobs)
     for project in now.projects:
         of_project = [a for a in pending if a.project == project.name]
         if not of_project:
@@ -104,8 +117,17 @@ def before_build(
                 roles.setdefault(artifact.scene, set()).update(i.role for i in artifact.inputs if isinstance(i, Source))
         scenes = {a.scene for a in closure if a.project == project.name and a.scene is not None}
         stages = {a.stage for a in of_project}
+<<<<<<< HEAD
         facts = looking.facts_of(project, now.workspace, now.executor, scenes, True)
         known = _known(project, facts, now.workspace, now.executor, bool(stages & {"train", "infer"}))
+=======
+        facts = looking.facts_of(project, now.workspace, now.executor, scenes)
+        computing = [a for a in of_project if a.stage in ("train", "infer")]
+        known = _known(project, facts, now.workspace, now.executor, at_once if computing else 0)
+        if at_once > 1:
+            takes = resources.computing_bytes(project, facts, known.model)
+            memory |= {a.name: takes[a.stage] for a in computing}
+>>>>>>> main
         every = _findings(project, known, now.plan, jobs)
         findings = [finding for finding in every if _concerns(finding, roles, stages)]
         for line in tell(project, _of(findings, Level.WARNING)):
@@ -115,6 +137,16 @@ def before_build(
         raise ProjectError(errors)
     for line in errors:
         say(line)
+    return memory
+
+
+def _computing_at_once(pending: Sequence[Artifact], jobs: int) -> int:
+    """Return how many of the artifacts that compute on a model may run side by side, as far as cores go."""
+    takes = sorted(
+        thread_count() if a.demand.cores is None else a.demand.cores for a in pending if a.resource == "torch"
+    )
+    count = sum(total <= cores() for total in itertools.accumulate(takes))
+    return max(1, min(jobs, count))
 
 
 def tell(project: Project, findings: Iterable[Finding]) -> list[str]:
@@ -190,10 +222,12 @@ class _Known(NamedTuple):
 
 
 def _known(
-    project: Project, facts: Mapping[str, Any], workspace: Workspace, executor: Executor, model: bool = True
+    project: Project, facts: Mapping[str, Any], workspace: Workspace, executor: Executor, at_once: int = 1
 ) -> _Known:
+    """Return what is known of a project; of the model's memory, if so many compute at once."""
     shared = looking.shared_ground(project, facts, workspace, executor)
-    return _Known(facts, shared, looking.model_memory(project, facts, workspace, executor) if model else None)
+    model = looking.model_memory(project, facts, workspace, executor, at_once) if at_once else None
+    return _Known(facts, shared, model)
 
 
 def _findings(project: Project, known: _Known, plan: Plan, jobs: int) -> list[Finding]:

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 
 import click
 
+from rvbuild.build import inside
 from rvbuild.build.artifact import Artifact, trajectory
 from rvbuild.build.history import Name
-from rvbuild.build.workspace import locked
+from rvbuild.build.state import Record
+from rvbuild.build.workspace import Workspace, is_output_path, locked
 from rvbuild.cli import CLEANED, stages_of
-from rvbuild.cli.report import size_text
+from rvbuild.cli.report import duration, size_text
 from rvbuild.cli.session import Session, load_known, session
 from rvbuild.errors import UsageError, nearest
+from rvbuild.project import Project
 
 #: How many artifacts of a project are listed without --verbose.
 _LISTED = 20
 
 
-def clean(words: Sequence[str], keep_cache: bool, verbosity: int) -> int:
+def clean(words: Sequence[str], keep_cache: bool, yes: bool, verbosity: int) -> int:
     """Clean the stages (all if none) of the projects (every one in `projects/` if none) among `words`.
 
-    With `keep_cache` the files go and the store keeps what they hold, so that the next build restores them.
+    With `keep_cache` the files go and the store keeps what they hold, so that the next build restores them. Without, if
+    no project is named and several have something to forget, the user is asked, but for `yes`.
     """
     stages = [w for w in words if not w.endswith(".toml")]
     known = list(dict.fromkeys(s for stage in CLEANED for s in stages_of(stage)))
@@ -34,7 +39,11 @@ def clean(words: Sequence[str], keep_cache: bool, verbosity: int) -> int:
         if verbosity >= 0:
             click.echo(line)
 
-    projects = load_known([w for w in words if w.endswith(".toml")], (), say)
+    named = [w for w in words if w.endswith(".toml")]
+    projects = load_known(named, (), say)
+    if not (named or keep_cache or yes) and not _agreed(projects, stages, meant):
+        click.echo("nothing was removed", err=True)
+        return 1
     with locked(projects[0].workspace, say), session(projects, say=say) as now:
         for project in projects:
             names = [
@@ -46,7 +55,9 @@ def clean(words: Sequence[str], keep_cache: bool, verbosity: int) -> int:
             removed = {name: forget(now, name, keep_cache) for name in names}
             removed = {name: paths for name, paths in removed.items() if paths}
             what = f"{', '.join(stages) or 'everything'} {'removed, kept in the store' if keep_cache else 'forgotten'}"
-            say(f"{project.name}: {what}, {sum(map(len, removed.values()))} files removed")
+            lost = [record for name in removed if (record := records[name]) is not None]
+            cost = f"; to build them again: {_work(lost)}" if lost and not keep_cache else ""
+            say(f"{project.name}: {what}, {sum(map(len, removed.values()))} files removed{cost}")
             for i, (name, paths) in enumerate(removed.items()):
                 if verbosity > 0:
                     say("\n".join(f"  {path}" for path in paths))
@@ -58,6 +69,41 @@ def clean(words: Sequence[str], keep_cache: bool, verbosity: int) -> int:
                 say(f"  … and {len(removed) - _LISTED} more artifacts (-v lists all files)")
         now.workspace.renew_lease()
     return 0
+
+
+def _agreed(projects: Sequence[Project], stages: Sequence[str], meant: Sequence[str]) -> bool:
+    """Tell whether the user wants all of `projects` cleaned; asked if several have something to forget.
+
+    Raises
+    ------
+    UsageError
+        If there is nobody to be asked.
+    """
+    workspace = Workspace(projects[0].workspace)
+    try:
+        shown = {name: record for name, record in workspace.state.records().items() if not record.cleaned}
+    finally:
+        workspace.close()
+    lines = []
+    for project in projects:
+        concerned = [record for name, record in shown.items() if _is_of(name, project.name, meant)]
+        if concerned:
+            several = "s" if len(concerned) > 1 else ""
+            lines.append(f"  {project.name}: {len(concerned)} artifact{several}, {_work(concerned)}")
+    if len(lines) < 2:
+        return True
+    said = f"this forgets {', '.join(stages) or 'everything'} in {len(lines)} projects, with all earlier results:"
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        example = " ".join(["rvbuild clean", *stages, "projects/PROJECT.toml"])
+        lines += [f"name those that you mean (`{example}`), or add --yes"]
+        raise UsageError("\n".join([f"clean: {said}", *lines]))
+    click.echo("\n".join([said, *lines]), err=True)
+    return click.confirm("forget them all?", default=False, err=True)
+
+
+def _work(records: Iterable[Record]) -> str:
+    """Return how long it took to build what some records show."""
+    return f"about {duration(sum(record.seconds for record in records))} of work"
 
 
 def _places(paths: Sequence[str]) -> str:
@@ -77,24 +123,19 @@ def forget(now: Session, name: str, keep_cache: bool = False) -> list[str]:
 
     The store forgets first, then the files go, then the state says so: killed in between, cleaning again does the rest.
     """
-    state, store, root = now.workspace.state, now.workspace.store, now.workspace.root
+    workspace = now.workspace
+    state, store, cache = workspace.state, workspace.store, workspace.cache
     record = state.record(name)
     artifact = now.plan.artifacts.get(name)
     if not keep_cache:
         if artifact is not None and artifact.resume_ignores is not None:
             _forget_checkpoints(now, artifact)
-        for key in state.keys(name):
+        for key in filter(inside.is_plain, state.keys(name)):
             store.forget(key)
     removed = []
     for output in record.outputs.values() if record else ():
-        path = root / output.path
-        if path.exists():
-            path.unlink()
+        if is_output_path(output.path) and inside.remove(cache, workspace.placed(output.path), folders=True):
             removed.append(output.path)
-        folder = path.parent
-        while folder != now.workspace.cache and folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
-            folder = folder.parent
     state.clean(name, "rvbuild clean --keep-cache" if keep_cache else "rvbuild clean")
     return removed
 

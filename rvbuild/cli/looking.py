@@ -17,6 +17,7 @@ from rvbuild.build.workspace import Workspace
 from rvbuild.checks import resources
 from rvbuild.checks.findings import Level
 from rvbuild.cli.session import code_of, jobs_default, rules
+from rvbuild.errors import WorkerDiedError
 from rvbuild.progress import Silent
 from rvbuild.project import Project
 
@@ -83,10 +84,13 @@ def made(plan: Plan, project: Project, stage: str) -> set[str]:
 
 
 def model_memory(
-    project: Project, facts: Mapping[str, Any], workspace: Workspace, executor: Executor
+    project: Project, facts: Mapping[str, Any], workspace: Workspace, executor: Executor, at_once: int = 1
 ) -> dict[str, int] | None:
-    """Return what the model takes of memory, if that is worth a look: torch is loaded for it, once."""
-    if not resources.needs_measuring(project, facts):
+    """Return what the model takes of memory, if that is worth a look: torch is loaded for it, once.
+
+    It is if so many that compute at once might not fit.
+    """
+    if not resources.needs_measuring(project, facts, at_once):
         return None
     how = {
         "task": project.task,
@@ -117,12 +121,28 @@ def _ask(requests: Sequence[Any], workspace: Workspace, executor: Executor) -> l
 
     def one(batch: Sequence[Any]) -> list[dict[str, Any]]:
         scenes = [{"inputs": dict(r.inputs), "settings": dict(r.settings)} for r in batch]
+<<<<<<< HEAD
         code = served_code([source for request in batch for source in request.code], workspace.root)
         job = Job(_rule().RUN, {"scenes": scenes}, code=code, reports=False)
         return list(executor.run(job, Silent()))
+=======
+        job = Job(_rule().RUN, {"scenes": scenes}, path=str(workspace.root), reports=False)
+        try:
+            return list(executor.run(job, Silent()))
+        except WorkerDiedError as error:
+            if len(batch) > 1:  # the others are fine, perhaps
+                return [answer for request in batch for answer in one([request])]
+            return [_deadly(batch[0], error)]
+>>>>>>> main
 
     with ThreadPoolExecutor(max_workers=min(len(batches), jobs_default())) as pool:
         return [answer for answers in pool.map(one, batches) for answer in answers]
+
+
+def _deadly(request: Any, error: WorkerDiedError) -> dict[str, Any]:
+    """Return the facts of a scene that ended the process that looked at it."""
+    parts = (part for part, files in request.inputs.items() if set(map(str, files)) & set(error.files))
+    return {"problems": [[Level.ERROR.value, next(parts, "image"), "deadly", str(error), []]]}
 
 
 def _rule() -> Any:

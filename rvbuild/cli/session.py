@@ -28,7 +28,7 @@ def rules() -> Any:
     """Return the package of rules: inside `rvbuild` when installed, beside it in a checkout."""
     if installed.rules_are_inside():
         return importlib.import_module("rvbuild.rules")
-    return _beside("rvbuild.rules", Path(str(installed.rules_folder())) / "__init__.py")
+    return _beside("rvbuild.rules", Path(str(installed.shipped("rules"))) / "__init__.py")
 
 
 def _beside(name: str, path: Path) -> Any:

@@ -97,7 +97,7 @@ def _table(found: dict[str, Any]) -> list[str]:
                 scene["scene"],
                 scene["split"],
                 f"{image['width']} x {image['height']}",
-                f"{image['bands']} {image['dtype']}",
+                f"{image['bands']} {image['dtype']}{_dropped(image)}",
                 f"{image['res_m']:.3g} m" if image["res_m"] else "",
                 image["crs"] or "",
                 area_text(scene["area_m2"]) or f"{scene['pixels']:,} px",
@@ -110,6 +110,11 @@ def _table(found: dict[str, Any]) -> list[str]:
             continue
         classes.append((name, *(_count(split["counts"], number) for split in found["splits"])))
     return [*_aligned(rows), "", *_aligned(classes)]
+
+
+def _dropped(image: dict[str, Any]) -> str:
+    """Return what is said of a band that is read as a mask."""
+    return " + alpha" if image["tags"].get("alpha", {}).get("mask") else ""
 
 
 def _labelled(found: dict[str, Any], counts: Sequence[int]) -> int:

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from rvbuild.errors import DataError
 from rvbuild.geo.blocks import Blocks, choose
 from rvbuild.geo.grid import Grid
+from rvbuild.geo.placing import to_pixels
 from rvbuild.geo.rasterize import Burner
 from rvbuild.geo.reading import parts, reading
-from rvbuild.geo.vectors import polygons, read_features, to_pixels
+from rvbuild.geo.shapes import polygons
+from rvbuild.geo.vectors import read_features
 from rvbuild.geo.windows import Window
 
 

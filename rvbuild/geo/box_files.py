@@ -2,8 +2,8 @@
 
 Coordinates are edges, sub-pixel: x from the left edge of the first column, y from the upper edge of the first row. VOC
 files count pixels from 0 here, as nearly all tools do today. A COCO file or a CSV may be about many images; the boxes
-of one are read. Crowds of COCO (`iscrowd`) are no objects, and rows of a CSV whose coordinates are all 0 or missing say
-that an image has none: both are left out.
+of one are read, see `rvbuild.geo.box_images`. Crowds of COCO (`iscrowd`) are no objects, and rows of a CSV whose
+coordinates are all 0 or missing say that an image has none: both are left out.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import math
 import struct
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,9 +21,12 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from rvbuild.errors import DataError, nearest
+from rvbuild.errors import DataError
+from rvbuild.geo.box_images import Listed, choose
+from rvbuild.readers import reading
 
-KINDS = ("coco", "voc", "csv")
+_NAMES = {"coco": "COCO JSON", "voc": "Pascal VOC XML", "csv": "a CSV of boxes"}
+KINDS = tuple(_NAMES)
 
 _CSV_COLUMNS = ("xmin", "ymin", "xmax", "ymax")
 _CSV_IMAGE = "image_path"
@@ -40,12 +43,23 @@ class FileBoxes(NamedTuple):
     """What the file calls each; None where it does not say."""
     numbers: list[int]
     """The place of each in the file, from 0."""
+    ids: list[str | None]
+    """The id of a category that the file does not name, of each box; None of boxes with a label."""
+    image: Listed | None
+    """What the file says of the image; None if it says nothing."""
 
 
-class _Row(NamedTuple):
-    image: str | None
+class Row(NamedTuple):
+    """One box of a box file."""
+
+    image: int | None
+    """The place of its image among those that the file lists."""
     box: tuple[float, float, float, float]
+    """x0, y0, x1, y1."""
     label: str | None
+    """What the file calls it."""
+    id: str | None = None
+    """Of its category, if this has no name."""
 
 
 def read_box_file(path: Path, settings: Mapping[str, Any]) -> FileBoxes:
@@ -56,8 +70,7 @@ def read_box_file(path: Path, settings: Mapping[str, Any]) -> FileBoxes:
     path
         The file.
     settings
-        `kind`: coco, voc or csv. `image`: the name of the image in the file, or None for `scene_image`, the name of the
-        scene's image file, or whatever it is called if the file is about one image alone. Folders do not count.
+        `kind`: coco, voc or csv. `image` and `scene_image`: see `rvbuild.geo.box_images.choose`.
 
     Raises
     ------
@@ -65,12 +78,12 @@ def read_box_file(path: Path, settings: Mapping[str, Any]) -> FileBoxes:
         The file is not of its kind, a box is none, or the image is not in the file.
     """
     kind = settings["kind"]
-    try:
+    with reading(path, f"as {_NAMES[kind]}"):
         images, rows = {"coco": coco_rows, "voc": _voc, "csv": _csv}[kind](path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
-    wanted = _image(path, images, settings)
-    numbers = [n for n, row in enumerate(rows) if wanted is None or row.image == wanted]
+    wanted = choose(path, images, settings)
+    # Rows that do not say of which image they are belong to the only one.
+    mine = {wanted, None} if len(images) == 1 else {wanted}
+    numbers = [n for n, row in enumerate(rows) if wanted is None or row.image in mine]
     for number in numbers:
         x0, y0, x1, y1 = rows[number].box
         if not all(map(math.isfinite, rows[number].box)) or x1 < x0 or y1 < y0:
@@ -79,7 +92,9 @@ def read_box_file(path: Path, settings: Mapping[str, Any]) -> FileBoxes:
                 f"{x1:g}, {y1:g}"
             )
     boxes = np.array([rows[number].box for number in numbers], dtype=np.float64).reshape(-1, 4)
-    return FileBoxes(path, boxes, [rows[number].label for number in numbers], numbers)
+    labels, ids = [rows[number].label for number in numbers], [rows[number].id for number in numbers]
+    listed = images[0 if wanted is None else wanted] if wanted is not None or len(images) == 1 else None
+    return FileBoxes(path, boxes, labels, numbers, ids, listed)
 
 
 def digest(paths: Sequence[Path], args: Mapping[str, Any]) -> str:
@@ -101,67 +116,73 @@ def digest(paths: Sequence[Path], args: Mapping[str, Any]) -> str:
         state.update(struct.pack("<q", len(found.boxes)))
         state.update(np.ascontiguousarray(found.boxes, dtype="<f8").tobytes())
         if args["labels"]:
-            state.update(json.dumps(found.labels).encode())
+            said = [label if id_ is None else {"id": id_} for label, id_ in zip(found.labels, found.ids, strict=True)]
+            state.update(json.dumps(said).encode())
     return str(state.hexdigest())
 
 
-def _image(path: Path, images: Sequence[str], settings: Mapping[str, Any]) -> str | None:
-    """Return the name of the image whose boxes are wanted; None for all that there are."""
-    given = settings.get("image")
-    wanted = given or settings.get("scene_image")
-    if wanted in images:
-        return str(wanted)
-    if not images or (given is None and len(images) == 1):
-        return None
-    raise DataError(
-        f'{path}: has no image "{wanted}"{nearest(str(wanted), images)}; it is about {_some(images)}. Say how the '
-        "image is called there with `image` in `labels`"
-    )
-
-
-def _some(images: Sequence[str]) -> str:
-    shown = ", ".join(images[:3])
-    return f"{shown}, … ({len(images)} images)" if len(images) > 3 else shown
-
-
-def _name(text: str) -> str:
-    """Return the last part of a path that Windows or another system wrote."""
-    return text.replace("\\", "/").rsplit("/", 1)[-1]
-
-
-def coco_rows(path: Path) -> tuple[list[str], list[_Row]]:
-    """Return the images that a COCO file lists, and its boxes: image, (x0, y0, x1, y1) and class of each."""
+def coco_rows(path: Path) -> tuple[list[Listed], list[Row]]:
+    """Return the images that a COCO file lists, and its boxes."""
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
-        images = {entry["id"]: _name(str(entry["file_name"])) for entry in content["images"]}
-        names = {entry["id"]: str(entry["name"]) for entry in content.get("categories", [])}
+        images = [Listed(str(entry["file_name"]), _size(entry.get)) for entry in content["images"]]
+        places = {entry["id"]: place for place, entry in enumerate(content["images"])}
+        if len(places) < len(images):
+            raise ValueError("two of its images have one id")
+        names = _categories(path, content.get("categories") or [])
         rows = []
         for number, entry in enumerate(content.get("annotations", [])):
             if entry.get("iscrowd"):
                 continue
             x, y, width, height = (float(value) for value in entry["bbox"])
-            if entry["image_id"] not in images:
+            if entry["image_id"] not in places:
                 raise DataError(f"{path}: annotation {number} (from 0) is of an image with the id {entry['image_id']!r}"
                                 ", which is not listed in `images`")  # fmt: skip
-            label = names.get(entry["category_id"], str(entry["category_id"]))
-            rows.append(_Row(images[entry["image_id"]], (x, y, x + width, y + height), label))
+            category = entry.get("category_id")
+            label = names.get(category)
+            unnamed = str(category) if label is None and category is not None else None
+            rows.append(Row(places[entry["image_id"]], (x, y, x + width, y + height), label, unnamed))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(
             f"{path}: cannot be read as COCO JSON ({type(error).__name__}: {error}); expected `images` with id and "
             "file_name, `categories` with id and name, `annotations` with image_id, category_id and bbox "
             "[x, y, width, height]"
         ) from error
-    return list(images.values()), rows
+    return images, rows
 
 
-def _voc(path: Path) -> tuple[list[str], list[_Row]]:
+def _categories(path: Path, entries: Sequence[Mapping[str, Any]]) -> dict[Any, str]:
+    """Return the names of COCO categories by id, of those that have one."""
+    names: dict[Any, str] = {}
+    for entry in entries:
+        name = entry.get("name")
+        if name is None or not str(name).strip():
+            continue
+        if names.setdefault(entry["id"], str(name)) != str(name):
+            raise DataError(
+                f"{path}: the category {entry['id']!r} is called {names[entry['id']]!r} and {str(name)!r}; give every "
+                "category an id of its own"
+            )
+    return names
+
+
+def _size(get: Callable[[str], Any]) -> tuple[int, int] | None:
+    """Return the width and height of an image, if they are said and positive."""
+    try:
+        width, height = int(get("width")), int(get("height"))
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return (width, height) if width > 0 and height > 0 else None
+
+
+def _voc(path: Path) -> tuple[list[Listed], list[Row]]:
     try:
         root = ElementTree.parse(path).getroot()
         rows = []
         for entry in root.iterfind("object"):
             corners = [entry.findtext(f"bndbox/{key}") for key in _CSV_COLUMNS]
             x0, y0, x1, y1 = (float(text or "nothing") for text in corners)
-            rows.append(_Row(None, (x0, y0, x1, y1), (entry.findtext("name") or "").strip() or None))
+            rows.append(Row(None, (x0, y0, x1, y1), (entry.findtext("name") or "").strip() or None))
         if root.tag != "annotation":
             raise ValueError(f"its root is <{root.tag}>")
     except (ElementTree.ParseError, ValueError) as error:
@@ -169,10 +190,13 @@ def _voc(path: Path) -> tuple[list[str], list[_Row]]:
             f"{path}: cannot be read as Pascal VOC XML ({error}); expected <annotation> with an <object> for each box, "
             "which has a <name> and a <bndbox> of <xmin>, <ymin>, <xmax>, <ymax>"
         ) from error
-    return [], rows
+    folder, name = ((root.findtext(tag) or "").strip() for tag in ("folder", "filename"))
+    size = _size(lambda key: root.findtext(f"size/{key}"))
+    whole = "/".join(part for part in (folder, name) if part) if name else (root.findtext("path") or "").strip()
+    return [Listed(whole, size)], rows
 
 
-def _csv(path: Path) -> tuple[list[str], list[_Row]]:
+def _csv(path: Path) -> tuple[list[Listed], list[Row]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
         columns = [name.strip() for name in reader.fieldnames or ()]
@@ -184,17 +208,16 @@ def _csv(path: Path) -> tuple[list[str], list[_Row]]:
                 f"{path}: expected the columns {_CSV_IMAGE}, {', '.join(_CSV_COLUMNS)} and {_CSV_LABEL}; "
                 f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing, found {', '.join(columns)}"
             )
-        images: dict[str, None] = {}
+        places: dict[str, int] = {}
         rows = []
         for number, record in enumerate(reader):
-            image = _name((record.get(_CSV_IMAGE) or "").strip()) or None
-            if image is not None:
-                images[image] = None
+            name = (record.get(_CSV_IMAGE) or "").strip()
+            image = places.setdefault(name, len(places)) if name else None
             texts = [(record[name] or "").strip() for name in _CSV_COLUMNS]
             try:
                 x0, y0, x1, y1 = (float(text or 0) for text in texts)
             except ValueError as error:
                 raise DataError(f"{path}: row {number} (from 0): expected numbers, found {', '.join(texts)}") from error
             if any((x0, y0, x1, y1)):
-                rows.append(_Row(image, (x0, y0, x1, y1), (record.get(_CSV_LABEL) or "").strip() or None))
-    return list(images), rows
+                rows.append(Row(image, (x0, y0, x1, y1), (record.get(_CSV_LABEL) or "").strip() or None))
+    return [Listed(name) for name in places], rows

@@ -13,7 +13,7 @@ import shapely
 from numpy.typing import NDArray
 
 from rvbuild.geo.coverage import coverage
-from rvbuild.geo.vectors import polygons
+from rvbuild.geo.shapes import polygons
 
 Geometries = NDArray[np.object_]
 

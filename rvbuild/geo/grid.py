@@ -7,7 +7,7 @@ the centre of pixel (row, col) is (col + 0.5, row + 0.5).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,8 @@ class Grid:
     """From pixel coordinates (column, row) to map coordinates."""
     crs: CRS | None
     """Of the map coordinates; None if the image does not say."""
+    placed_by: str = field(default="", compare=False)
+    """What places an image that has no transform, if there is something: `RPCs`, for example."""
 
     @property
     def window(self) -> Window:
@@ -66,6 +68,17 @@ class Grid:
         xs, ys = self.to_map(*_corners(window))
         return float(xs.min()), float(ys.min()), float(xs.max()), float(ys.max())
 
+    def turns(self, x: Floats) -> Floats:
+        """Return by how many degrees, whole turns, to move longitudes to those of this grid; 0 on a plane map.
+
+        Longitudes are counted from -180 to 180, or from 0 to 360.
+        """
+        if self.crs is None or not self.crs.is_geographic:
+            return np.zeros_like(x)
+        west, _, east, _ = self.bounds(self.window)
+        degrees: Floats = 360 * np.round(((west + east) / 2 - x) / 360)
+        return degrees
+
     def transform_at(self, row: int, col: int) -> Affine:
         """Return the transform of a grid that starts at pixel (row, col) of this one."""
         if row == col == 0:
@@ -76,7 +89,8 @@ class Grid:
 
     def crop(self, window: Window) -> Grid:
         """Return the grid of the pixels in a window of this one."""
-        return Grid(window.height, window.width, self.transform_at(window.row, window.col), self.crs)
+        transform = self.transform_at(window.row, window.col)
+        return Grid(window.height, window.width, transform, self.crs, self.placed_by)
 
     def place_of(self, other: Grid, tolerance_px: float = 0.1) -> Window | None:
         """Return the window of this grid that `other` is, if its pixels are pixels of this one; CRS ignored.
@@ -117,7 +131,7 @@ class Grid:
         a, b, c, d, e, f = self.transform[:6]
         size = f"{self.width} x {self.height} px (width x height)"
         if self.transform.is_identity:
-            where = "not georeferenced"
+            where = "not georeferenced" + (f" but by {self.placed_by}" if self.placed_by else "")
         elif b == d == 0:
             where = f"pixel {a:.10g} x {e:.10g}, origin {c:.10g}, {f:.10g}"
         else:

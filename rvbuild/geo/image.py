@@ -12,6 +12,7 @@ from rvbuild.geo.grid import METRES_PER_DEGREE, crs_name
 from rvbuild.geo.layer import Layer
 from rvbuild.geo.raster import open_image
 from rvbuild.geo.stack import open_stack
+from rvbuild.geo.tags import Apply
 from rvbuild.geo.transform import Transformed
 
 SceneImage: TypeAlias = Layer
@@ -37,15 +38,15 @@ def open_scene_image(files: Sequence[Path], settings: Mapping[str, Any]) -> Scen
 
     Notes
     -----
-    In this order: files as a mosaic (`nodata`) or a stack (`layers`, `primary`, `reduce`), `channels`, `bbox`,
-    `transform`. Settings that are not there change nothing.
+    In this order: files as a mosaic (`nodata`, and `alpha`, `palette` and `scale` for what tags say) or a stack of
+    them (`layers`, `primary`, `reduce`), `channels`, `bbox`, `transform`. Settings that are not there change nothing.
     """
     image = settings["image"]
     source: Layer
     if "layers" in image:
         source = open_stack(files, image, settings["channels"])
     else:
-        source = open_image(files, nodata=image["nodata"], channels=settings["channels"])
+        source = open_image(files, nodata=image["nodata"], channels=settings["channels"], apply=Apply.of(image))
     try:
         if "bbox" in image:
             source = Cropped(source, window_of(image["bbox"], source.grid, source.files))

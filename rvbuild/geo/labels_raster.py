@@ -14,6 +14,7 @@ from rvbuild.geo.classes import Classes, id_of, names, rgb
 from rvbuild.geo.grid import Grid, reproject, same_crs
 from rvbuild.geo.raster import RasterSource, open_image
 from rvbuild.geo.rasterfile import Image, Mask, open_dataset
+from rvbuild.geo.tags import Apply, palette_of
 from rvbuild.geo.windows import Window
 
 Labels = NDArray[np.uint8]
@@ -22,6 +23,9 @@ _UNKNOWN = 255
 """Marks a value that stands for no class; class ids end at 254."""
 
 _RGB_CODES = 1 << 24
+
+_AS_TAGGED = Apply(alpha=True)
+"""Labels have no fourth colour: what is called alpha is a mask."""
 
 
 class RasterLabels:
@@ -39,11 +43,11 @@ class RasterLabels:
         if settings.get("other", "error") != "error":
             self._other = id_of(classes, settings["other"], "labels.other")
         colors = settings["encoding"] == "rgb"
-        self._source = open_image(files, nodata=settings.get("nodata"))
+        self._source = open_image(files, nodata=settings.get("nodata"), apply=_AS_TAGGED)
         nodata = self._source.nodata
         if colors and self._source.count == 3:
             # Nodata is a colour here, not a value of one band: black as nodata does not void the bands of pure red.
-            self._source = open_image(files, nodata=())
+            self._source = open_image(files, nodata=(), apply=_AS_TAGGED)
         try:
             self._place = _place(self._source, files, grid, settings.get("resample", "error"))
             self._decoder: _IdDecoder | _RgbDecoder
@@ -137,6 +141,7 @@ class RasterLabels:
         map_x, map_y = self.grid.to_map(x.ravel(), y.ravel())
         if labels.crs is not None and self.grid.crs is not None:
             map_x, map_y = reproject(self._files[0], self.grid.crs, labels.crs, map_x, map_y)
+            map_x = map_x + labels.turns(map_x)
         col, row = labels.to_pixel(map_x, map_y)
         # A centre on the edge of two label pixels belongs to the right or lower one, whatever the last bit says.
         shape = (part.height, part.width)
@@ -252,7 +257,9 @@ class _RgbDecoder:
         self._nothing: int | None = None
         self._palette: NDArray[np.uint8] | None = None
         if source.count == 1:
-            self._palette = _palette_of(source)
+            with open_dataset(source.files[0]) as dataset:
+                table = palette_of(dataset)
+            self._palette = None if table is None else table[:, :3]
         if source.dtype != np.uint8 or (source.count != 3 and self._palette is None):
             raise DataError(
                 f"{source.files[0]}: expected three uint8 bands (red, green, blue), or one with a colour table; found "
@@ -303,20 +310,6 @@ class _RgbDecoder:
             codes <<= 8
             codes |= band
         return codes
-
-
-def _palette_of(source: RasterSource) -> NDArray[np.uint8] | None:
-    """Return the colour table of a one-band raster, (256, 3) uint8, or None if it has none."""
-    with open_dataset(source.files[0]) as dataset:
-        try:
-            table = dataset.colormap(1)
-        except ValueError:
-            return None
-    colors = np.zeros((256, 3), dtype=np.uint8)
-    for index, color in table.items():
-        if index < 256:
-            colors[index] = color[:3]
-    return colors
 
 
 def _pixel_value(key: str) -> int:

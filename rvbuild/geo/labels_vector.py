@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from rvbuild.errors import DataError, nearest
 from rvbuild.geo.classes import Classes, id_of, names
 from rvbuild.geo.grid import Grid
+from rvbuild.geo.placing import to_pixels
 from rvbuild.geo.rasterize import Burner
 from rvbuild.geo.reading import parts, reading
-from rvbuild.geo.vectors import SINGLE, Features, polygons, read_features, to_pixels
+from rvbuild.geo.shapes import polygons
+from rvbuild.geo.vectors import SINGLE, Features, features_have, read_features, some
 from rvbuild.geo.windows import Window
 
 _POLYGON = 3
@@ -123,25 +125,19 @@ def _read_table(files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, 
                 areas.shapes.append(area)
                 areas.class_ids.append(class_id)
         if invalid:
-            areas.notes.append(f"{path}: {_count(invalid)} invalid geometry, which was repaired")
+            areas.notes.append(f"{path}: {features_have(invalid)} invalid geometry, which was repaired")
         dropped = [number for number, class_id in zip(features.numbers, ids, strict=True) if class_id is None]
         if dropped:
-            areas.notes.append(f"{path}: {_count(dropped)} no class of the project, and was left out")
+            areas.notes.append(f"{path}: {features_have(dropped)} no class of the project, and was left out")
     return areas
-
-
-def _count(numbers: Sequence[int]) -> str:
-    """Return the beginning of a note about some features."""
-    if len(numbers) == 1:
-        return f"feature {numbers[0]} (from 0) has"
-    return f"each of {len(numbers)} features, the first is {numbers[0]} (from 0), has"
 
 
 def class_ids(features: Features, settings: Mapping[str, Any], classes: Classes) -> list[int | None]:
     """Return the class id of each feature; None for one to drop.
 
     The first that there is, of: `class`; what the attribute (`class_attribute`, or else `class_id`, `class_name` or
-    `label`, through `class_map`) names; the first of `class_where` that the feature passes; `unknown`.
+    `label`, through `class_map`) names; the first of `class_where` that the feature passes; `unknown`. A number is the
+    id of a class only in `class_id` or in `class_attribute`: elsewhere it is a number of the file's own.
 
     Raises
     ------
@@ -159,12 +155,15 @@ def class_ids(features: Features, settings: Mapping[str, Any], classes: Classes)
         for key, name in ({} if mapping is None else mapping).items()
     }
     tests = [id_of(classes, name, "labels.class_where") for name, _ in settings.get("class_where") or ()]
-    known = names(classes)
+    known, numbered = names(classes), {"class_id", settings.get("class_attribute")}
     ids: list[int | None] = []
     strangers: list[int] = []
     for index in range(count):
-        values = [value for value in features.attributes[index].values() if value is not None]
-        means = (_lookup(value, known) if mapping is None else table.get(_text(value)) for value in values)
+        values = [(name, value) for name, value in features.attributes[index].items() if value is not None]
+        means = (
+            _lookup(value, known, name in numbered) if mapping is None else table.get(_text(value))
+            for name, value in values
+        )
         found = next((class_id for class_id in means if class_id is not None), None)
         passed = features.passed[index]
         if found is None and passed is not None:
@@ -177,16 +176,12 @@ def class_ids(features: Features, settings: Mapping[str, Any], classes: Classes)
     return ids
 
 
-def _first_value(attributes: Mapping[str, Any]) -> Any:
-    return next((value for value in attributes.values() if value is not None), None)
-
-
-def _lookup(value: Any, known: Sequence[str]) -> int | None:
-    """Return the class id that an attribute's value means: a class name, or else a class id."""
+def _lookup(value: Any, known: Sequence[str], numbered: bool) -> int | None:
+    """Return the class id that an attribute's value means: a class name, or else, if it may be a number, a class id."""
     text = _text(value)
     if text in known:
         return known.index(text)
-    return int(text) if text.isascii() and text.isdigit() and int(text) < len(known) else None
+    return int(text) if numbered and text.isascii() and text.isdigit() and int(text) < len(known) else None
 
 
 def _text(value: Any) -> str:
@@ -199,22 +194,49 @@ def _text(value: Any) -> str:
 def _complain(
     features: Features, strangers: Sequence[int], settings: Mapping[str, Any], known: Sequence[str], keys: Sequence[str]
 ) -> str:
-    asked = reading(settings)["attributes"]
-    value = _first_value(features.attributes[strangers[0]])
-    expected = f"a key of `class_map` ({', '.join(keys)})" if keys else f"a class ({', '.join(known)}) or its id"
+    """Return the message about features that have no class: the first of them, what there is, and what to do."""
+    is_vector = settings.get("kind", "vector") == "vector"
+    asked, values = reading(settings)["attributes"], features.attributes[strangers[0]]
+    expected = f"a key of `class_map` ({', '.join(keys)})" if keys else f"a class ({', '.join(known)})"
+    if not keys and is_vector and {"class_id", settings.get("class_attribute")} & set(asked):
+        expected += " or its id"
     if settings.get("class_where"):
         expected += ", or a feature that passes one of `class_where`"
-    where = f"{features.path}: feature {features.numbers[strangers[0]]} (from 0)"
-    more = f"; {len(strangers)} features are so" if len(strangers) > 1 else ""
-    if value is None:
-        found = f"has no value in {' or '.join(f'`{name}`' for name in asked)}"
-    else:
-        name = next(name for name in asked if features.attributes[strangers[0]][name] is not None)
+    where = f"{features.path}: {'feature' if is_vector else 'box'} {features.numbers[strangers[0]]} (from 0)"
+    more = f"; {len(strangers)} {'features' if is_vector else 'boxes'} are so" if len(strangers) > 1 else ""
+    advice = "Name the attribute with `class_attribute`, say what its values mean" if is_vector else "Say what it means"
+    advice += ' with `class_map`, give all one class with `class`, or set `unknown = "drop"` or a class, in `labels`'
+    name, value = next(((name, value) for name, value in values.items() if value is not None), ("", None))
+    if value is not None:
         found = f"has `{name}` = {value!r}{nearest(_text(value), keys or known)}"
-    return (
-        f"{where} {found}, expected {expected}{more}. Name the attribute with `class_attribute`, give all features one "
-        'class with `class`, or set `unknown = "drop"` or a class in `labels`'
-    )
+        advice = _in_another_encoding(value, keys or known) or advice
+    elif features.columns and not set(asked) & set(features.columns):
+        hint = nearest(asked[0], features.columns) if len(asked) == 1 else ""
+        found = f"has no attribute {' or '.join(f'`{name}`' for name in asked)}{hint} (there are "
+        found += f"{some(features.columns)})"
+    else:
+        found = f"has no value in {' or '.join(f'`{name}`' for name in asked)}"
+    return f"{where} {found}, expected {expected}{more}. {advice}"
+
+
+_ENCODINGS = ("UTF-8", "windows-1252", "windows-1250", "windows-1251", "CP850", "CP437", "CP866")
+"""Encodings that are tried where a text makes no sense."""
+
+
+def _in_another_encoding(value: Any, known: Sequence[str]) -> str:
+    """Return the advice to name the encoding of a file in which a text is one of those that are known, if there is one.
+
+    A shapefile without a `.cpg` file is read as ISO-8859-1, in which every byte is a letter.
+    """
+    for read_as in ("ISO-8859-1", "windows-1252"):
+        for encoding in _ENCODINGS:
+            try:
+                text = _text(value).encode(read_as).decode(encoding)
+            except UnicodeError:
+                continue
+            if text in known:
+                return f'In {encoding} that is {text!r}: say `encoding = "{encoding}"` in `labels`, or write `.cpg`'
+    return ""
 
 
 def _area(geometry: Any, buffer_px: Mapping[str, Any], class_name: str, path: Path, number: int) -> Any:

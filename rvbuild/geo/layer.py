@@ -11,7 +11,8 @@ from typing import Any, Self
 import numpy as np
 
 from rvbuild.geo.grid import Grid
-from rvbuild.geo.rasterfile import Image, Mask, Nodata
+from rvbuild.geo.nodata import Nodata
+from rvbuild.geo.rasterfile import Image, Mask
 from rvbuild.geo.windows import Window
 
 

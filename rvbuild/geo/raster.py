@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,9 @@ import numpy as np
 from rvbuild.errors import DataError
 from rvbuild.geo.grid import Grid, crs_name, same_crs
 from rvbuild.geo.layer import Layer
-from rvbuild.geo.rasterfile import (
-    Bands,
-    Image,
-    Mask,
-    NodataSetting,
-    grid_of,
-    open_dataset,
-    read_bands,
-    select_bands,
-)
+from rvbuild.geo.nodata import NodataSetting
+from rvbuild.geo.rasterfile import Bands, Image, Mask, grid_of, open_dataset, read_bands, select_bands
+from rvbuild.geo.tags import STORED, Apply, alphas_of, looks_like_alpha
 from rvbuild.geo.windows import Window
 
 MAX_OPEN_FILES = 32
@@ -72,9 +65,10 @@ class RasterSource(Layer):
 
     def cache_bytes(self, rows: int) -> int:
         """Return the bytes of decoded blocks; see `Layer.cache_bytes`."""
-        dataset = self._dataset(self._tiles[0].path)
+        tile = self._tiles[0]
+        dataset = self._dataset(tile.path)
         # GDAL decodes all bands of a block, chosen or not, if the file interleaves them by pixel.
-        pixel_bytes, block_rows = dataset.count * self.dtype.itemsize, dataset.block_shapes[0][0]
+        pixel_bytes, block_rows = dataset.count * tile.bands.stored.itemsize, dataset.block_shapes[0][0]
         return int((rows + 2 * block_rows) * self.grid.width * pixel_bytes)
 
     def close(self) -> None:
@@ -125,7 +119,11 @@ class RasterSource(Layer):
 
 
 def open_image(
-    files: Sequence[Path], *, nodata: NodataSetting = None, channels: Sequence[int] | None = None
+    files: Sequence[Path],
+    *,
+    nodata: NodataSetting = None,
+    channels: Sequence[int] | None = None,
+    apply: Apply = STORED,
 ) -> RasterSource:
     """Open the imagery of a scene.
 
@@ -138,6 +136,9 @@ def open_image(
     channels
         Bands to read, indices from 0, in this order; None: all that are not alpha. An alpha band that is not read says
         which pixels are valid.
+    apply
+        What is done with what tags say of the values. A band that is called alpha and does not look like it is no
+        alpha, unless this says so.
 
     Raises
     ------
@@ -152,7 +153,9 @@ def open_image(
     for path in files:
         with open_dataset(path) as dataset:
             grid = grid_of(path, dataset)
-            bands = select_bands(path, dataset, channels, nodata)
+            if apply.alpha is None and set(alphas_of(dataset)).difference(channel + 1 for channel in channels or ()):
+                apply = replace(apply, alpha=looks_like_alpha(files, open_dataset))
+            bands = select_bands(path, dataset, channels, nodata, apply)
         if first is None:
             first = grid
             tiles.append(_Tile(path, grid.window, bands))
@@ -172,7 +175,7 @@ def _union(first: Grid, tiles: list[_Tile]) -> tuple[Grid, list[_Tile]]:
         _Tile(tile.path, tile.window._replace(row=tile.window.row - row, col=tile.window.col - col), tile.bands)
         for tile in tiles
     ]
-    return Grid(row_stop - row, col_stop - col, transform, first.crs), moved
+    return Grid(row_stop - row, col_stop - col, transform, first.crs, first.placed_by), moved
 
 
 def _require_alike(tile: _Tile, first: Grid, path: Path, grid: Grid, bands: Bands) -> None:
@@ -180,8 +183,8 @@ def _require_alike(tile: _Tile, first: Grid, path: Path, grid: Grid, bands: Band
     pairs: list[tuple[str, object, object]] = []
     if not same_crs(first.crs, grid.crs):
         pairs.append(("CRS", crs_name(first.crs), crs_name(grid.crs)))
-    if len(tile.bands.indexes) != len(bands.indexes):
-        pairs.append(("number of bands", len(tile.bands.indexes), len(bands.indexes)))
+    if len(tile.bands.descriptions) != len(bands.descriptions):
+        pairs.append(("number of bands", len(tile.bands.descriptions), len(bands.descriptions)))
     if tile.bands.dtype != bands.dtype:
         pairs.append(("dtype", tile.bands.dtype, bands.dtype))
     one, other = (np.array([t.a, t.b, t.d, t.e]) for t in (first.transform, grid.transform))

@@ -13,13 +13,16 @@ import numpy as np
 import rasterio
 import rasterio.errors
 from numpy.typing import NDArray
-from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.enums import MaskFlags
 from rasterio.windows import Window as RasterioWindow
 
 from rvbuild.errors import DataError
 from rvbuild.geo.environment import not_georeferenced_is_fine
 from rvbuild.geo.grid import Grid
+from rvbuild.geo.nodata import Nodata, NodataSetting, per_band, ranges
+from rvbuild.geo.tags import STORED, Apply, Palette, alphas_of, palette_of, scaling_of
 from rvbuild.geo.windows import Window
+from rvbuild.readers import reading
 from rvbuild.urls import UnreachableError, Url
 from rvbuild.zipped import Zipped
 
@@ -27,10 +30,6 @@ not_georeferenced_is_fine()
 
 Image = NDArray[Any]
 Mask = NDArray[np.bool_]
-Nodata = float | None
-NodataSetting = float | Sequence[float | None] | None
-"""What a project says of nodata: nothing (the file's own value counts), one value, or one value per band; an empty
-sequence says that no value means nodata, whatever the file says."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +39,23 @@ class Bands:
     indexes: tuple[int, ...]
     """Bands as GDAL counts them, from 1."""
     dtype: np.dtype[Any]
+    """Of what `read_bands` returns."""
+    stored: np.dtype[Any]
+    """Of the pixels in the file."""
     nodata: tuple[Nodata, ...]
     """Per band that is read; None: no value means nodata."""
     descriptions: tuple[str, ...]
+    """Of the bands that `read_bands` returns."""
     alpha: int | None
     """The alpha band, from 1, if there is one and it is not read as data."""
     masked: bool
-    """Whether the file has masks of its own (a mask band or a `.msk` file)."""
+    """Whether GDAL's masks are read: the file has its own (a mask band or a `.msk` file), or they alone are exact."""
+    palette: Palette | None = None
+    """Of one band of indices, if they become colours: (256, C) of those of red, green and blue that are read."""
+    opacity: NDArray[np.uint8] | None = None
+    """Of the indices, (256,), if some of them are transparent."""
+    scaling: tuple[tuple[float, float], ...] | None = None
+    """The scale and the offset per band that is returned, if they are applied."""
 
 
 ELSEWHERE: Mapping[str, str] = {
@@ -82,11 +91,17 @@ def open_dataset(path: Path) -> Any:
     DataError
         GDAL cannot open the file, or it holds sub-datasets instead of bands.
     """
+    with reading(path, "as a raster"):
+        return _open(path)
+
+
+def _open(path: Path) -> Any:
     away = isinstance(path, Url)
     try:
         with rasterio.Env(**ELSEWHERE) if away else nullcontext():
             opened = path.gdal() if isinstance(path, Url) else path.open("rb") if isinstance(path, Zipped) else path
-            dataset = rasterio.open(opened)
+            with np.errstate(over="ignore"):  # rasterio compares nodata with the limits of the dtype
+                dataset = rasterio.open(opened)
     except rasterio.errors.RasterioIOError as error:
         why = lacking_driver(path) or f"cannot be opened as a raster: {_refused(path) or error}"
         raise DataError(f"{path}: {why}") from error
@@ -118,7 +133,7 @@ def require_complete(path: Path) -> None:
     DataError
         It cannot be read.
     """
-    with open_dataset(path) as dataset:
+    with open_dataset(path) as dataset, reading(path, "as a raster"):
         try:
             dataset.read(window=RasterioWindow(dataset.width - 1, dataset.height - 1, 1, 1))
         except rasterio.errors.RasterioIOError as error:
@@ -150,7 +165,7 @@ def grid_of(path: Path, dataset: Any) -> Grid:
         The file is placed by ground control points only, so that no affine transform describes it, or its transform
         gives pixels no area.
     """
-    transform = dataset.transform
+    transform, placed_by = dataset.transform, ""
     if transform.is_identity and dataset.gcps[0]:
         raise DataError(
             f"{path}: is georeferenced by ground control points only; expected an affine transform. "
@@ -162,53 +177,93 @@ def grid_of(path: Path, dataset: Any) -> Grid:
             f"{path}: its transform ({', '.join(f'{value:g}' for value in (a, b, c, d, e, f))}) gives pixels no area "
             "on the map. Write the right one, for example with `gdal_edit.py -a_ullr`"
         )
-    return Grid(dataset.height, dataset.width, transform, dataset.crs)
+    if transform.is_identity:
+        placed_by = "RPCs" if dataset.rpcs else "geolocation arrays" if dataset.tags(ns="GEOLOCATION") else ""
+    return Grid(dataset.height, dataset.width, transform, dataset.crs, placed_by)
 
 
-def select_bands(path: Path, dataset: Any, channels: Sequence[int] | None, nodata: NodataSetting) -> Bands:
+def select_bands(
+    path: Path, dataset: Any, channels: Sequence[int] | None, nodata: NodataSetting, apply: Apply = STORED
+) -> Bands:
     """Return the bands that `channels` (indices from 0) names, or all that are not alpha if it is None.
 
-    A band that `channels` names is data, even if the file calls it alpha. `nodata` overrides the file's own values.
+    A band that `channels` names is data, even if the file calls it alpha; with `apply.alpha` false, all bands are.
+    `nodata` overrides the file's own values. Where indices become colours, `channels` counts red, green and blue.
 
     Raises
     ------
     DataError
         A channel does not exist, the bands differ in dtype, or `nodata` does not fit them.
     """
-    alphas = [index for index, kind in enumerate(dataset.colorinterp, start=1) if kind == ColorInterp.alpha]
-    plain = [index for index in dataset.indexes if index not in alphas]
+    alphas = [] if apply.alpha is False else alphas_of(dataset)
+    plain = [index for index in dataset.indexes if index not in alphas] or list(dataset.indexes)
+    table = palette_of(dataset) if apply.palette else None
+    names = _COLORS if table is not None else _names(dataset)
     if channels is None:
-        indexes = plain or list(dataset.indexes)
+        chosen = list(range(3)) if table is not None else [index - 1 for index in plain]
     else:
+        listed = ", ".join(f"{number} ({name})" for number, name in enumerate(names))
         for channel in channels:
-            if not 0 <= channel < dataset.count:
-                raise DataError(f"{path}: channels: there is no band {channel}; its bands are {_band_list(dataset)}")
-        indexes = [channel + 1 for channel in channels]
-    if not indexes:
-        raise DataError(
-            f"{path}: channels: expected at least one band, found none; its bands are {_band_list(dataset)}"
-        )
+            if not 0 <= channel < len(names):
+                raise DataError(f"{path}: channels: there is no band {channel}; its bands are {listed}")
+        if not channels:
+            raise DataError(f"{path}: channels: expected at least one band, found none; its bands are {listed}")
+        chosen = list(channels)
+    indexes = [1] if table is not None else [channel + 1 for channel in chosen]
+    stored = _dtype_of(path, dataset, indexes)
+    unread = [index for index in alphas if index not in indexes]
+    return Bands(
+        indexes=tuple(indexes),
+        dtype=_scaled_dtype(stored) if apply.scale else stored,
+        stored=stored,
+        nodata=per_band(path, dataset, indexes, plain, stored, nodata),
+        descriptions=tuple(names[channel] for channel in chosen),
+        alpha=unread[0] if unread else None,
+        masked=any(_reads_mask(dataset, index, stored, nodata) for index in indexes),
+        palette=None if table is None else table[:, chosen],
+        opacity=None if table is None or table[:, 3].min() == 255 else table[:, 3],
+        scaling=_scaling(dataset, indexes, len(chosen)) if apply.scale else None,
+    )
+
+
+_COLORS = ("red", "green", "blue")
+
+
+def _names(dataset: Any) -> Sequence[str]:
+    """Return what the bands of a dataset are called."""
+    return [text or f"band {number}" for number, text in enumerate(dataset.descriptions)]
+
+
+def _dtype_of(path: Path, dataset: Any, indexes: Sequence[int]) -> np.dtype[Any]:
+    """Return the dtype of some bands."""
     dtypes = {index: dataset.dtypes[index - 1] for index in indexes}
     if len(set(dtypes.values())) > 1:
         found = ", ".join(f"band {index - 1} is {dtype}" for index, dtype in dtypes.items())
         raise DataError(f"{path}: expected bands of one dtype, found: {found}. Select bands with `channels`")
-    if dtypes[indexes[0]].startswith("complex"):  # numpy knows some of them, GDAL has more
+    first: str = dtypes[indexes[0]]
+    if first.startswith("complex"):  # numpy knows some of them, GDAL has more
         raise DataError(
-            f"{path}: expected integer or real pixels, found {dtypes[indexes[0]]}. Write their magnitude, for example "
+            f"{path}: expected integer or real pixels, found {first}. Write their magnitude, for example "
             "with `gdal_translate -ot Float32` or `gdal_calc.py`"
         )
-    dtype = np.dtype(dtypes[indexes[0]])
-    unused_alphas = [index for index in alphas if index not in indexes]
-    flags = [dataset.mask_flag_enums[index - 1] for index in indexes]
-    own_masks = [not enums or (MaskFlags.per_dataset in enums and MaskFlags.alpha not in enums) for enums in flags]
-    return Bands(
-        indexes=tuple(indexes),
-        dtype=dtype,
-        nodata=_nodata_per_band(path, dataset, indexes, alphas, dtype, nodata),
-        descriptions=tuple(dataset.descriptions[index - 1] or f"band {index - 1}" for index in indexes),
-        alpha=unused_alphas[0] if unused_alphas else None,
-        masked=any(own_masks),
-    )
+    return np.dtype(first)
+
+
+def _reads_mask(dataset: Any, index: int, dtype: np.dtype[Any], nodata: NodataSetting) -> bool:
+    """Tell whether a band's mask must be read, because its values alone do not tell what is nodata."""
+    flags = dataset.mask_flag_enums[index - 1]
+    # Rasterio has nodata as a float, which is no exact number of 64 bits.
+    inexact = nodata is None and dtype.kind in "iu" and dtype.itemsize == 8 and MaskFlags.nodata in flags
+    return inexact or not flags or (MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags)
+
+
+def _scaled_dtype(stored: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the dtype of scaled values: float32 where it holds the stored ones exactly."""
+    return np.dtype(np.float32 if stored.itemsize <= 2 or stored == np.float32 else np.float64)
+
+
+def _scaling(dataset: Any, indexes: Sequence[int], count: int) -> tuple[tuple[float, float], ...]:
+    return scaling_of(dataset, indexes) if len(indexes) == count else ((1.0, 0.0),) * count
 
 
 def read_bands(path: Path, dataset: Any, bands: Bands, window: Window) -> tuple[Image, Mask | None]:
@@ -216,9 +271,14 @@ def read_bands(path: Path, dataset: Any, bands: Bands, window: Window) -> tuple[
 
     Returns
     -------
-    image : (C, H, W) in the file's dtype; invalid pixels keep what the file holds
+    image : (C, H, W) in `bands.dtype`; invalid pixels keep what the file holds
     valid : (C, H, W) bool, or None if every pixel of the window is data
     """
+    with reading(path, "as a raster"):
+        return _read_bands(path, dataset, bands, window)
+
+
+def _read_bands(path: Path, dataset: Any, bands: Bands, window: Window) -> tuple[Image, Mask | None]:
     where = RasterioWindow(window.col, window.row, window.width, window.height)
     try:
         image: Image = dataset.read(list(bands.indexes), window=where)
@@ -234,56 +294,33 @@ def read_bands(path: Path, dataset: Any, bands: Bands, window: Window) -> tuple[
             f"{path}: cannot read rows {window.row} to {window.row_stop - 1}, columns {window.col} to "
             f"{window.col_stop - 1}: {said}. Is the file complete?"
         ) from error
-    if bands.dtype.kind == "f":
+    if bands.stored.kind == "f":
         valid = _merge(valid, np.isfinite(image))
     for band, value in enumerate(bands.nodata):
         if value is None or math.isnan(value):
             continue
         if valid is None or not valid.flags.writeable:
             valid = np.ones(image.shape, dtype=bool) if valid is None else valid.copy()
-        valid[band] &= image[band] != bands.dtype.type(value)
+        for low, high in ranges(value, bands.stored):
+            valid[band] &= image[band] != low if low == high else (image[band] < low) | (image[band] > high)
+    return _meant(image, valid, bands)
+
+
+def _meant(image: Image, valid: Mask | None, bands: Bands) -> tuple[Image, Mask | None]:
+    """Return what stored pixels mean by the tags that are applied."""
+    if bands.palette is not None:
+        indices = image[0]
+        if bands.opacity is not None:
+            opaque = bands.opacity[indices] != 0
+            valid = opaque[np.newaxis] if valid is None else valid & opaque
+        image = np.ascontiguousarray(np.moveaxis(bands.palette[indices], -1, 0))
+        valid = None if valid is None else np.repeat(valid, len(image), axis=0)
+    if bands.scaling is not None:
+        factors, offsets = (np.array(each)[:, np.newaxis, np.newaxis] for each in zip(*bands.scaling, strict=True))
+        with np.errstate(over="ignore", invalid="ignore"):
+            image = (image.astype(np.float64) * factors + offsets).astype(bands.dtype)
     return image, valid
 
 
 def _merge(valid: Mask | None, more: Mask) -> Mask:
     return more if valid is None else valid & more
-
-
-def _nodata_per_band(
-    path: Path, dataset: Any, indexes: list[int], alphas: list[int], dtype: np.dtype[Any], setting: NodataSetting
-) -> tuple[Nodata, ...]:
-    if setting is None:
-        return tuple(_representable(dataset.nodatavals[index - 1], dtype) for index in indexes)
-    if isinstance(setting, int | float):
-        values: dict[int, Nodata] = dict.fromkeys(indexes, setting)
-    elif not setting:
-        values = {}
-    else:
-        plain = [index for index in dataset.indexes if index not in alphas]
-        named = plain if len(setting) == len(plain) else list(dataset.indexes)
-        if len(setting) != len(named):
-            raise DataError(
-                f"{path}: nodata: expected one value or one per band, {dataset.count} for the bands "
-                f"{_band_list(dataset)}; found {len(setting)}"
-            )
-        values = dict(zip(named, setting, strict=True))
-    for index in indexes:
-        value = values.get(index)
-        if value is not None and _representable(value, dtype) is None:
-            raise DataError(f"{path}: nodata: {value:g} cannot occur in {dtype} pixels (band {index - 1})")
-    return tuple(values.get(index) for index in indexes)
-
-
-def _representable(value: float | None, dtype: np.dtype[Any]) -> Nodata:
-    """Return `value` if a pixel of this dtype can hold it, or None: what cannot occur masks nothing."""
-    if value is None or dtype.kind == "f":
-        return value
-    if not math.isfinite(value) or value != int(value):
-        return None
-    limits = np.iinfo(dtype)
-    return value if limits.min <= value <= limits.max else None
-
-
-def _band_list(dataset: Any) -> str:
-    names = zip(dataset.descriptions, dataset.colorinterp, strict=True)
-    return ", ".join(f"{index} ({text or kind.name})" for index, (text, kind) in enumerate(names))

@@ -20,15 +20,16 @@ def reading(settings: Mapping[str, Any], *, classless: bool = False) -> dict[str
     Parameters
     ----------
     settings
-        `layer`, `where`, `class`, `class_attribute`, `class_where`: the labels slice of a project, or parts of it.
+        `layer`, `encoding`, `where`, `class`, `class_attribute`, `class_where`: the labels slice of a project, or
+        parts of it.
     classless
         Features have no classes, as those of an area of interest.
 
     Returns
     -------
     dict
-        `layer`; `attributes`, those that decide over the class of a feature; and, if there are any, `where`, the filter
-        that features must pass, and `tests`, the filters that decide over their class.
+        `layer`; `attributes`, those that decide over the class of a feature; and, if there are any, `encoding`, that of
+        texts, `where`, the filter that features must pass, and `tests`, the filters that decide over their class.
     """
     if classless or settings.get("class") is not None:
         attributes: list[str] = []
@@ -39,6 +40,8 @@ def reading(settings: Mapping[str, Any], *, classless: bool = False) -> dict[str
     found: dict[str, Any] = {"layer": settings.get("layer"), "attributes": attributes}
     if settings.get("where"):
         found["where"] = settings["where"]
+    if settings.get("encoding"):
+        found["encoding"] = settings["encoding"]
     if settings.get("class_where"):
         found["tests"] = [test for _, test in settings["class_where"]]
     return found

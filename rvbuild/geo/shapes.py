@@ -1,4 +1,4 @@
-"""Geometries from GeoJSON objects, many at once: polygons without holes, which most are, together."""
+"""Geometries from GeoJSON objects, many at once: polygons without holes, which most are, together; and valid ones."""
 
 from __future__ import annotations
 
@@ -11,6 +11,19 @@ import shapely
 import shapely.geometry
 from numpy.typing import NDArray
 
+_TYPES = (
+    *("Point", "LineString", "Polygon", "MultiPoint", "MultiLineString", "MultiPolygon"),
+    *("GeometryCollection", "LinearRing"),
+)
+
+
+class NoGeometryError(ValueError):
+    """An object that should be a geometry is none: `at` is its place, the message says what it is."""
+
+    def __init__(self, at: int, text: str) -> None:
+        super().__init__(text)
+        self.at = at
+
 
 def shapes_of(geometries: Sequence[Any]) -> NDArray[np.object_]:
     """Return the geometries, two-dimensional, as shapely has them.
@@ -22,7 +35,7 @@ def shapes_of(geometries: Sequence[Any]) -> NDArray[np.object_]:
 
     Raises
     ------
-    ValueError, TypeError, shapely.errors.ShapelyError
+    NoGeometryError
         One of them is no geometry.
     """
     found = np.empty(len(geometries), dtype=object)
@@ -33,8 +46,43 @@ def shapes_of(geometries: Sequence[Any]) -> NDArray[np.object_]:
     together = set() if made is None else set(simple)
     for at, geometry in enumerate(geometries):
         if at not in together:
-            found[at] = shapely.force_2d(shapely.geometry.shape(geometry))
+            found[at] = _shape(at, geometry)
     return found
+
+
+def polygons(geometry: Any) -> Any:
+    """Return a valid Polygon or MultiPolygon with the area of a polygonal geometry; empty if it has none."""
+    if not geometry.is_valid:
+        geometry = shapely.make_valid(geometry, method="structure", keep_collapsed=False)
+    if geometry.geom_type in ("Polygon", "MultiPolygon"):
+        return geometry
+    parts = [part for part in shapely.get_parts(geometry) if part.geom_type in ("Polygon", "MultiPolygon")]
+    return shapely.union_all(parts) if parts else shapely.MultiPolygon()
+
+
+def _shape(at: int, geometry: Any) -> Any:
+    """Return one geometry; a third dimension may be there at some of its points alone."""
+    kind = _kind(geometry)
+    if kind not in _TYPES:
+        raise NoGeometryError(at, f"has a geometry of the type {kind!r}; expected one of {', '.join(_TYPES)}")
+    try:
+        try:
+            return shapely.force_2d(shapely.geometry.shape(geometry))
+        except ValueError:
+            return shapely.geometry.shape({"type": kind, "coordinates": _flat(_coordinates(geometry))})
+    except (ValueError, TypeError, LookupError, AttributeError, shapely.errors.ShapelyError) as error:
+        raise NoGeometryError(
+            at,
+            f"has a {kind} that is none ({error}). Repair the file, for example with `ogr2ogr -makevalid`, or remove "
+            "the feature",
+        ) from error
+
+
+def _flat(coordinates: Any) -> Any:
+    """Return nested coordinates whose points have two numbers each."""
+    if coordinates and not isinstance(coordinates[0], list | tuple):
+        return coordinates[:2]
+    return [_flat(part) for part in coordinates]
 
 
 def _polygons(rings: Sequence[Sequence[Any]]) -> NDArray[np.object_] | None:
@@ -53,7 +101,7 @@ def _polygons(rings: Sequence[Sequence[Any]]) -> NDArray[np.object_] | None:
 
 
 def _kind(geometry: Any) -> Any:
-    return geometry.get("type") if isinstance(geometry, dict) else geometry.type
+    return geometry.get("type") if isinstance(geometry, dict) else getattr(geometry, "type", geometry)
 
 
 def _coordinates(geometry: Any) -> Any:

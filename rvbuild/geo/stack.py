@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from rvbuild.geo.layer import Layer
 from rvbuild.geo.raster import open_image
 from rvbuild.geo.rasterfile import Image, Mask
 from rvbuild.geo.resampled import on_grid
+from rvbuild.geo.tags import Apply
 from rvbuild.geo.windows import Window
 
 
@@ -29,7 +31,7 @@ def open_stack(files: Sequence[Path], image: Mapping[str, Any], channels: Sequen
         `layers`: for each `{"files": how many, "nodata", "channels", "resample"}`, of STAC items also `name`, and for a
         time of several assets `layers` and `primary` of its own; `primary`: whose grid counts;
         `reduce`: None for bands one after another; for layers that are times, `"mean"`, `"median"`, or `"bands"`: one
-        time after another.
+        time after another; `alpha`, `palette` and `scale`, if given, for the tags of all files.
     channels
         Which of the bands, from 0, in this order: of all layers together, or of each time.
 
@@ -48,7 +50,7 @@ def open_stack(files: Sequence[Path], image: Mapping[str, Any], channels: Sequen
         for layer in layers:
             own = channels if reduce and channels is not None else layer["channels"]
             paths = files[first : first + layer["files"]]
-            opened.append(_open_layer(paths, layer, own))
+            opened.append(_open_layer(paths, layer, own, Apply.of(image)))
             first += layer["files"]
         grid = opened[primary].grid
         aligned = [on_grid(source, grid, layer["resample"]) for source, layer in zip(opened, layers, strict=True)]
@@ -62,11 +64,11 @@ def open_stack(files: Sequence[Path], image: Mapping[str, Any], channels: Sequen
         raise
 
 
-def _open_layer(files: Sequence[Path], layer: Mapping[str, Any], channels: Sequence[int] | None) -> Layer:
+def _open_layer(files: Sequence[Path], layer: Mapping[str, Any], channels: Sequence[int] | None, apply: Apply) -> Layer:
     """Open one layer: a mosaic, or a stack of bands in a stack of times."""
     if "layers" in layer:
-        return open_stack(files, {**layer, "reduce": None}, channels)
-    source = open_image(files, nodata=layer["nodata"], channels=channels)
+        return open_stack(files, {**layer, "reduce": None, **asdict(apply)}, channels)
+    source = open_image(files, nodata=layer["nodata"], channels=channels, apply=apply)
     if "name" in layer:
         name = layer["name"]
         source.descriptions = (name,) if source.count == 1 else tuple(f"{name}_{n + 1}" for n in range(source.count))

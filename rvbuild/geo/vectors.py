@@ -25,27 +25,18 @@ from rasterio.crs import CRS
 
 from rvbuild import filters
 from rvbuild.errors import DataError, nearest
-from rvbuild.geo import antimeridian
 from rvbuild.geo.environment import DETERMINISTIC_ENVIRONMENT
-from rvbuild.geo.grid import METRES_PER_DEGREE, Grid, crs_name, reproject
-from rvbuild.geo.shapes import shapes_of
+from rvbuild.geo.shapes import NoGeometryError, shapes_of
+from rvbuild.readers import reading
 from rvbuild.urls import Url
 
 Geometries = NDArray[np.object_]
-Floats = NDArray[np.float64]
 
 RACY_NS = 1_000_000_000
 """What was changed so lately may change again without looking changed."""
 
 REMEMBERED_BYTES = 64 << 20
 """Of a file whose features are remembered, at most."""
-
-SNAP = float(1 << 20)
-"""Vertices come to multiples of 1 / SNAP pixel: far below what any label means, it takes off the noise of reprojection,
-so that a vertex on a pixel's corner lies exactly there and every window sees the same polygon."""
-
-LARGEST = 1e15
-"""No map has coordinates beyond it."""
 
 SINGLE = {
     "MultiPoint": "Point",
@@ -56,6 +47,9 @@ SINGLE = {
 """Type of a geometry of several parts → type of the parts."""
 
 _UNREADABLE = (fiona.errors.FionaError, OSError, ValueError, TypeError, LookupError, AttributeError)
+
+_ANY_BYTES = "ISO-8859-1"
+"""An encoding that any bytes are a text in."""
 
 _FIELD_TYPES = {int: "int32", float: "float", str: "str"}
 
@@ -78,6 +72,8 @@ class Features:
     """Per feature, the place of the first of the `tests` that it passes, or None."""
     notes: tuple[str, ...] = ()
     """What may not be meant, a line each."""
+    columns: tuple[str, ...] = ()
+    """The attributes that the features of the file have, if attributes were asked for."""
 
 
 def read_features(
@@ -87,32 +83,36 @@ def read_features(
     attributes: Sequence[str] = (),
     where: Sequence[Any] | None = None,
     tests: Sequence[Sequence[Any]] = (),
+    encoding: str | None = None,
 ) -> Features:
     """Read the features of a vector file in any format that fiona opens.
 
     Parameters
     ----------
     path, layer
-        The file, and one of its layers; None for the only one.
+        The file, and one of its layers; None for the only one that has geometries.
     attributes
         The attributes to read.
     where
         Leave out features that do not pass this filter, see `rvbuild.filters`.
     tests
         Filters of which to say for each feature which it passes first.
+    encoding
+        Of the texts in the file; None for what the file says, or else its format.
 
     Raises
     ------
     DataError
-        The file cannot be read, `layer` does not exist, or there are several layers and none is named; or a filter
-        compares an attribute that the layer does not have.
+        The file cannot be read, `layer` does not exist, or there are several layers and none is named; a geometry is
+        none; a text is not in the encoding; or a filter compares an attribute that the layer does not have.
     """
     global _last
-    asked_for = (layer, tuple(attributes), repr(where), repr(tests))
+    asked_for = (layer, tuple(attributes), repr(where), repr(tests), encoding)
     state = _settled(path)
     if state is not None and _last is not None and _last[:3] == (path, state, asked_for):
         return _last[3]
-    features = _read(path, layer, attributes, where, tests)
+    with reading(path, "as a vector file"):
+        features = _read(path, layer, attributes, where, tests, encoding)
     if state is not None and state == _settled(path):
         features.geometries.flags.writeable = False
         _last = path, state, asked_for, features
@@ -148,36 +148,41 @@ def _read(
     attributes: Sequence[str],
     where: Sequence[Any] | None,
     tests: Sequence[Sequence[Any]],
+    encoding: str | None,
 ) -> Features:
     asked = {name for test in (*tests, *([where] if where else ())) for name in filters.compared(test)}
-    left_out, names = 0, set[str]()
+    wanted = {*asked, *attributes}
+    left_out, unknown, names = 0, False, dict[str, None]()
     geometries: list[Any] = []
     values: list[Mapping[str, Any]] = []
     numbers: list[int] = []
+    nowhere: list[int] = []
     passed: list[int | None] = []
     try:
-        # A GeoJSON has one layer; listing it would parse the whole file once more.
         name = path.gdal() if isinstance(path, Url) else path
-        layers = [] if layer is None and path.suffix == ".geojson" else fiona.listlayers(name)
-        if layer is None and len(layers) > 1:
-            raise DataError(f"{path}: has {len(layers)} layers; name one with `layer`: {', '.join(layers)}")
-        if layer is not None and layer not in layers:
-            hint = nearest(layer, layers)
-            raise DataError(f'{path}: there is no layer "{layer}"{hint}; its layers are {", ".join(layers)}')
-        with fiona.open(name, layer=layer) as collection:
+        layer = _layer(path, name, layer)
+        with fiona.open(name, layer=layer, encoding=encoding) as collection:
             crs = CRS.from_wkt(collection.crs.to_wkt()) if collection.crs else None
-            implied = collection.driver == "GeoJSON" and crs is not None and crs.to_epsg() == 4326
-            columns = [] if collection.driver == "GeoJSON" else list(collection.schema["properties"])
+            is_geojson = collection.driver == "GeoJSON"
+            implied = is_geojson and crs is not None and crs.to_epsg() == 4326
+            if is_geojson and encoding is not None:
+                raise DataError(f"{path}: is GeoJSON, whose texts are in UTF-8; remove `encoding`")
+            if collection.schema["geometry"] == "None" and not is_geojson:
+                raise DataError(f"{path}: is a table without geometries, so that nothing has a place")
+            columns = [] if is_geojson else list(collection.schema["properties"])
             if columns and (absent := _absent(asked, columns)):
-                some = ", ".join(columns[:20]) + (", …" if len(columns) > 20 else "")
                 raise DataError(
-                    f"{path}: has no attribute {absent}, which `where` or `class_where` compares; there are {some}"
+                    f"{path}: has no attribute {absent}, which `where` or `class_where` compares; there are "
+                    f"{some(columns)}"
                 )
             for number, record in enumerate(_records(path, collection)):
                 if record.geometry is None:
+                    nowhere.append(number)
                     continue
-                if asked:
-                    names.update(record.properties)
+                if wanted and is_geojson:
+                    names.update(dict.fromkeys(record.properties))
+                elif not unknown:
+                    unknown = any(record.get(name) is None for name in wanted)
                 if where is not None and not filters.matches(where, record.get):
                     left_out += 1
                     continue
@@ -186,14 +191,75 @@ def _read(
                 numbers.append(number)
                 passed.append(next((n for n, test in enumerate(tests) if filters.matches(test, record.get)), None))
             shapes = shapes_of(geometries)
+        if unknown:
+            _refuse_undecoded(path, name, layer, wanted & set(columns))
+    except NoGeometryError as error:
+        raise DataError(f"{path}: feature {numbers[error.at]} (from 0) {error}") from error
     except (*_UNREADABLE, shapely.errors.ShapelyError) as error:
         raise DataError(f"{path}: cannot be read as a vector file: {_no_json(path) or error}") from error
     notes = []
-    if names and (absent := _absent(asked, names)):
+    if nowhere:
+        notes.append(f"{path}: {features_have(nowhere)} no geometry, and was left out")
+    if asked and names and (absent := _absent(asked, names)):
         notes.append(f"{path}: none of its features has an attribute {absent}")
     if left_out and not numbers:
         notes.append(f"{path}: none of its {left_out} features passes `where`")
-    return Features(path, shapes, tuple(values), tuple(numbers), crs, implied, tuple(passed), tuple(notes))
+    return Features(
+        path, shapes, tuple(values), tuple(numbers), crs, implied, tuple(passed), tuple(notes), tuple(columns or names)
+    )
+
+
+def _layer(path: Path, name: Any, layer: str | None) -> str | None:
+    """Return the layer to read: the one that is named, or the only one that has geometries; None for the only one.
+
+    Others can hold what programs keep for themselves, such as the `layer_styles` of QGIS.
+    """
+    if layer is None and path.suffix == ".geojson":
+        return None  # It has one layer; listing it would parse the whole file once more.
+    layers = fiona.listlayers(name)
+    if len(layers) == 1 and layer in (None, *layers):
+        return layer
+    placed = [one for one in layers if _has_geometry(name, one)]
+    if layer is None and len(placed) == 1:
+        return str(placed[0])
+    if not placed:
+        raise DataError(f"{path}: has no layer with geometries; it holds the tables {some(layers)}")
+    if layer is None:
+        raise DataError(f"{path}: has {len(placed)} layers; name one with `layer`: {some(placed)}")
+    if layer not in placed:
+        what = f'the layer "{layer}" has no geometries' if layer in layers else f'there is no layer "{layer}"'
+        raise DataError(f"{path}: {what}{nearest(layer, placed)}; its layers are {some(placed)}")
+    return layer
+
+
+def _has_geometry(name: Any, layer: str) -> bool:
+    with fiona.open(name, layer=layer) as collection:
+        return bool(collection.schema["geometry"] != "None")
+
+
+def _refuse_undecoded(path: Path, name: Any, layer: str | None, wanted: Iterable[str]) -> None:
+    """Raise a DataError if an attribute is missing only because its text is not in the encoding of the file."""
+    with fiona.open(name, layer=layer) as said, fiona.open(name, layer=layer, encoding=_ANY_BYTES) as read:
+        for number, (one, other) in enumerate(zip(said, read, strict=True)):
+            for column in sorted(wanted):
+                if one.properties.get(column) is None and other.properties.get(column) is not None:
+                    raise DataError(
+                        f"{path}: feature {number} (from 0): its `{column}` is not in the encoding that the file is "
+                        f"said to have; in {_ANY_BYTES} it reads {other.properties[column]!r}. Name the encoding, for "
+                        f'example `encoding = "{_ANY_BYTES}"`, beside `vector`'
+                    )
+
+
+def features_have(numbers: Sequence[int], what: str = "feature") -> str:
+    """Return the beginning of a note about some features, by their places in the file."""
+    if len(numbers) == 1:
+        return f"{what} {numbers[0]} (from 0) has"
+    return f"each of {len(numbers)} {'boxes' if what == 'box' else f'{what}s'}, the first is {numbers[0]} (from 0), has"
+
+
+def some(columns: Sequence[str]) -> str:
+    """Return the first of many names, for messages."""
+    return ", ".join(columns[:20]) + (", …" if len(columns) > 20 else "")
 
 
 def _no_json(path: Path) -> str:
@@ -207,67 +273,6 @@ def _no_json(path: Path) -> str:
     except (ValueError, OSError, RecursionError) as error:
         return str(error)
     return ""
-
-
-def to_pixels(
-    features: Features,
-    grid: Grid,
-    *,
-    shift_m: Sequence[float] | None = None,
-    shift_px: Sequence[float] | None = None,
-) -> Geometries:
-    """Return the geometries in pixel coordinates (x = column, y = row, sub-pixel), (N,), not yet repaired.
-
-    An image without a CRS takes the coordinates through its transform as they are; without a transform too, they are
-    pixel coordinates.
-
-    Parameters
-    ----------
-    features, grid
-        What to place, and where.
-    shift_m
-        Move all by (x, y) metres, along the axes of the image's CRS: east and north.
-    shift_px
-        Move all by (columns, rows) pixels: right and down.
-
-    Raises
-    ------
-    DataError
-        One of image and vectors has a CRS and the other has none, coordinates cannot be reprojected, an edge goes
-        around half the globe, or metres mean nothing in the CRS of the image.
-    """
-    path, geometries = features.path, features.geometries
-    points = shapely.get_coordinates(geometries)
-    if not (np.abs(points) <= LARGEST).all():
-        raise DataError(f"{path}: has coordinates that are not finite numbers, or beyond {LARGEST:g}")
-    x, y = points[:, 0], points[:, 1]
-    if grid.crs is None:
-        if features.crs is not None and not features.implied_crs:
-            raise DataError(
-                f"{path}: is in {crs_name(features.crs)}, but the image has no CRS, so that the two cannot be laid "
-                "over each other. Give the image its CRS (`gdal_edit.py -a_srs`), or save the vectors in pixel "
-                "coordinates (x = column, y = row) without a CRS"
-            )
-    elif features.crs is None:
-        raise DataError(
-            f"{path}: has no CRS, but the image is in {crs_name(grid.crs)}. Save the vectors with their CRS"
-        )
-    else:
-        x, y = reproject(path, features.crs, grid.crs, x, y)
-        if features.crs.is_geographic:
-            antimeridian.refuse_torn(path, geometries, features.crs, grid.crs)
-        elif grid.crs.is_geographic:
-            there = shapely.set_coordinates(geometries.copy(), np.stack([x, y], axis=1))
-            antimeridian.refuse_torn(path, there, grid.crs, grid.crs)
-        x = antimeridian.near(grid, geometries, x)
-    if shift_m is not None:
-        x, y = _moved(path, grid.crs, x, y, shift_m)
-    col, row = grid.to_pixel(x, y)
-    if shift_px is not None:
-        col, row = col + shift_px[0], row + shift_px[1]
-    snapped = np.stack([np.rint(col * SNAP) / SNAP, np.rint(row * SNAP) / SNAP], axis=1)
-    moved: Geometries = shapely.set_coordinates(geometries.copy(), snapped)
-    return moved
 
 
 def digest(paths: Sequence[Path], args: Mapping[str, Any]) -> str:
@@ -287,7 +292,14 @@ def digest(paths: Sequence[Path], args: Mapping[str, Any]) -> str:
     state = xxhash.xxh3_128()
     names, tests = sorted(args.get("attributes") or ()), args.get("tests") or ()
     state.update(json.dumps(names).encode())
-    read = read_features(paths[0], layer=args.get("layer"), attributes=names, where=args.get("where"), tests=tests)
+    read = read_features(
+        paths[0],
+        layer=args.get("layer"),
+        attributes=names,
+        where=args.get("where"),
+        tests=tests,
+        encoding=args.get("encoding"),
+    )
     _update(state, [f"file:{len(read.numbers)}", _canonical_crs(read.crs), str(read.implied_crs)])
     shapes = shapely.to_wkb(read.geometries, byte_order=1)
     for shape, values, passed in zip(shapes, read.attributes, read.passed, strict=True):
@@ -329,16 +341,6 @@ def write_layer(
         collection.writerecords(records)
 
 
-def polygons(geometry: Any) -> Any:
-    """Return a valid Polygon or MultiPolygon with the area of a polygonal geometry; empty if it has none."""
-    if not geometry.is_valid:
-        geometry = shapely.make_valid(geometry, method="structure", keep_collapsed=False)
-    if geometry.geom_type in ("Polygon", "MultiPolygon"):
-        return geometry
-    parts = [part for part in shapely.get_parts(geometry) if part.geom_type in ("Polygon", "MultiPolygon")]
-    return shapely.union_all(parts) if parts else shapely.MultiPolygon()
-
-
 def _absent(asked: Iterable[str], names: Iterable[str]) -> str:
     """Return which attributes of filters are not among those that there are, with the nearest of these."""
     known = set(names)
@@ -375,24 +377,6 @@ def _records(path: Path, collection: Any) -> Iterator[_Record]:
             return
     for feature in collection:
         yield _Record(feature.geometry, feature.properties, feature.id)
-
-
-def _moved(path: Path, crs: CRS | None, x: Floats, y: Floats, shift_m: Sequence[float]) -> tuple[Floats, Floats]:
-    """Return map coordinates moved by metres east and north; degrees as Raster Vision's ShiftTransformer takes them."""
-    east, north = shift_m
-    if crs is None:
-        raise DataError(
-            f"{path}: cannot be moved by `shift_m`, because the image has no CRS. Use `shift_px` in `labels`"
-        )
-    if crs.is_geographic:
-        return x + east / (METRES_PER_DEGREE * np.cos(np.radians(y))), y + north / METRES_PER_DEGREE
-    if not crs.is_projected:
-        raise DataError(
-            f"{path}: cannot be moved by `shift_m`, because {crs_name(crs)}, the CRS of the image, has no known unit. "
-            "Use `shift_px` in `labels`"
-        )
-    metres = crs.linear_units_factor[1]
-    return x + east / metres, y + north / metres
 
 
 def _update(state: Any, texts: Iterable[str]) -> None:

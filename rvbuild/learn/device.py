@@ -12,30 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from rvbuild.cores import cores
-from rvbuild.errors import ModelError, UsageError
-
-THREADS_VARIABLE = "RVBUILD_THREADS"
-
-
-def thread_count() -> int:
-    """Return the number of threads of one computation: `RVBUILD_THREADS`, or else every core that this process may use.
-
-    It must not depend on how many artifacts are built at once, because sums over threads round differently.
-    """
-    text = os.environ.get(THREADS_VARIABLE, "").strip()
-    if not text:
-        return cores()
-    if not text.isdecimal() or int(text) < 1:
-        raise UsageError(f"{THREADS_VARIABLE}: expected a whole number of at least 1, found {text!r}")
-    return int(text)
-
-
-def set_threads() -> int:
-    """Make torch use `thread_count()` threads, and return that number."""
-    threads = thread_count()
-    torch.set_num_threads(threads)
-    return threads
+from rvbuild.cores import CARD_VARIABLE, thread_count
+from rvbuild.errors import ModelError
 
 
 def select_device(name: str = "auto", where: str = "device") -> torch.device:
@@ -44,7 +22,8 @@ def select_device(name: str = "auto", where: str = "device") -> torch.device:
     Parameters
     ----------
     name
-        `"auto"` (CUDA where there is one), `"cpu"`, `"cuda"`, or one card: `"cuda:1"`.
+        `"auto"` (CUDA where there is one), `"cpu"`, `"cuda"`, or one card: `"cuda:1"`. Without a number it is the
+        card that the run has given to this job, or else the first.
     where
         The option to name in an error, for example `"train.device"`.
     """
@@ -58,9 +37,12 @@ def select_device(name: str = "auto", where: str = "device") -> torch.device:
             f'{where}: "{name}" was asked for, but torch {torch.__version__} sees no CUDA device; '
             f'check the driver with nvidia-smi, or use "auto" or "cpu"'
         )
-    if card and int(card) >= torch.cuda.device_count():
-        raise ModelError(f'{where}: "{name}" was asked for, but there are {torch.cuda.device_count()} CUDA devices')
-    return torch.device("cuda", int(card or 0))
+    number = int(card or os.environ.get(CARD_VARIABLE) or 0)
+    if number >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        there = "there is 1 CUDA device" if count == 1 else f"there are {count} CUDA devices"
+        raise ModelError(f'{where}: "cuda:{number}" was asked for, but {there}; they count from 0')
+    return torch.device("cuda", number)
 
 
 def amp_dtype(amp: bool | str, device: torch.device) -> torch.dtype | None:
@@ -124,20 +106,23 @@ def kept_random_state(device: torch.device | None = None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def reproducible(seed: int, device: torch.device) -> Iterator[None]:
+def reproducible(seed: int, device: torch.device, threads: int | None = None) -> Iterator[None]:
     """Run a block with fixed seeds, threads and deterministic kernels; the process is as before afterwards.
 
-    Kernels without a deterministic form still run, and torch warns about each.
+    Kernels without a deterministic form still run, and torch warns about each. The number of threads is `threads`, or
+    else `thread_count()`.
     """
     # cuBLAS reads it when its first handle is made.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    threads, enabled = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    before, enabled = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     benchmark = torch.backends.cudnn.benchmark
-    with kept_random_state(device):
+    # What a user's own model calls "cuda" is the same card.
+    card = torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
+    with card, kept_random_state(device):
         try:
-            set_threads()
+            torch.set_num_threads(threads or thread_count())
             torch.use_deterministic_algorithms(True, warn_only=True)
             # Filling every new tensor would cost time, and only hides reads of memory that was never written.
             torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -145,7 +130,7 @@ def reproducible(seed: int, device: torch.device) -> Iterator[None]:
             seed_everything(seed)
             yield
         finally:
-            torch.set_num_threads(threads)
+            torch.set_num_threads(before)
             torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
             torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
             torch.backends.cudnn.benchmark = benchmark

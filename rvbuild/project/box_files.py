@@ -18,7 +18,9 @@ class BoxFileTable(Table):
 
     class_: str | None = Field(None, alias="class", description="Class of all boxes, whatever the file calls them.")
     class_map: dict[str, str] | None = Field(
-        None, description="Name in the file → class name. Default: the file has the names of the classes, or their ids."
+        None,
+        description="Name in the file, or the id of a category without one → class name. Default: the file has the "
+        "names of the classes.",
     )
     unknown: str = Field(
         "error",
@@ -54,7 +56,7 @@ class BoxFileTable(Table):
         Parameters
         ----------
         scene_image
-            The name of the scene's image file, which tells its boxes from others if no name is given.
+            The path of the scene's image file, which tells its boxes from others if no name is given.
         """
         settings = self.model_dump(mode="json", by_alias=True, exclude={self.kind, "image"})
         return {"kind": self.kind, **settings, **self._which(scene_image)}
@@ -65,7 +67,8 @@ class BoxFileTable(Table):
 
 
 _IMAGE = (
-    "Name of the image in the file, which may be about many. Default: that of the scene's image file, or the only one."
+    "Name of the image in the file, which may be about many, with the folders that tell it from others. Default: that "
+    "of the scene's image file, or the only one."
 )
 
 

@@ -135,6 +135,21 @@ class ImageTable(Table):
         description="Value of pixels without data, or one value per band; [] if every value is data, whatever the file "
         "says. Default: what the file says. NaN is always without data.",
     )
+    alpha: bool | None = Field(
+        None,
+        description="Whether a band that the file calls alpha is no band but says which pixels are valid. Default: if "
+        "its values are nearly all transparent or opaque; any other band of such a name is a band.",
+    )
+    palette: bool | None = Field(
+        None,
+        description="Whether the values of a file with a colour table become their colours: three bands, red, green "
+        "and blue. Default: values as they are stored, with a warning.",
+    )
+    scale: bool | None = Field(
+        None,
+        description="Whether values become value × scale + offset, of the tags of the file, as real numbers. Default: "
+        "values as they are stored, with a warning where scenes differ.",
+    )
     transform: Annotated[tuple[transforms.Transform, ...], Strict(False)] = Field(
         (),
         description="What is done with the pixels, in order: tables with kind = "
@@ -252,6 +267,9 @@ class ImageTable(Table):
             settings["bbox"] = {"px": list(self.bbox_px)}
         elif self.bbox_units is not None:
             settings["bbox"] = {"units": list(self.bbox_units)}
+        if self.alpha is not None:
+            settings["alpha"] = self.alpha
+        settings |= {key: True for key in ("palette", "scale") if getattr(self, key)}
         if steps := transforms.at_reading(self.transform):
             settings["transform"] = steps
         return settings

@@ -14,7 +14,7 @@ from rvbuild.project.box_files import BoxFileTable, CocoTable, CsvTable, VocTabl
 from rvbuild.project.classes import parse_color
 from rvbuild.project.keys import show
 from rvbuild.project.table import Finding, Fraction, Known, Pixels, SomePaths, Table, expected, no_effect, wrong
-from rvbuild.project.vectors import BufferTable, FilterValue, Shift
+from rvbuild.project.vectors import ENCODING, BufferTable, Encoding, FilterValue, Shift
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 
@@ -95,19 +95,20 @@ class VectorLabelsTable(Table):
     """Labels as polygons, lines or points."""
 
     later: ClassVar[dict[str, str]] = {
-        **dict.fromkeys(("encoding", "map", "other"), "is a key of raster labels; here it is class_map and unknown"),
+        **dict.fromkeys(("map", "other"), "is a key of raster labels; here it is class_map and unknown"),
     }
 
     vector: SomePaths = Field(description="The vector file, in any format and CRS; several files are read in order.")
     layer: str | None = Field(None, description="Layer of the file. Default: its only layer.")
+    encoding: Encoding | None = Field(None, description=ENCODING)
     class_: str | None = Field(None, alias="class", description="Class of all features.")
     class_attribute: str | None = Field(
         None,
         description="Attribute that holds the class of a feature: its name, its id, or a key of class_map. Default, "
-        "without class: class_id, class_name or label.",
+        "without class: class_id, or the name in class_name or label.",
     )
     class_map: dict[str, str] | None = Field(
-        None, description="Value of class_attribute → class name. Default: the values are class names."
+        None, description="Value of the attribute → class name. Default: the values are class names, or ids."
     )
     class_where: dict[str, FilterValue] | None = Field(
         None,
@@ -219,7 +220,7 @@ class VectorLabelsTable(Table):
         return {"kind": "vector", **settings, "buffer_px": self.buffer_px.settings(classes)}
 
 
-_IF_GIVEN = ("class_where", "where", "shift_m", "shift_px")
+_IF_GIVEN = ("encoding", "class_where", "where", "shift_m", "shift_px")
 _COMMON = ("background", *cells.KEYS)
 """What is said of a scene, not of one of its files."""
 

@@ -151,7 +151,7 @@ class LayeredLabels:
 
 @dataclass(frozen=True)
 class BoxFileLabels:
-    """Labels as box files: the files, expanded, how they are read, and the name of the scene's image file.
+    """Labels as box files: the files, expanded, how they are read, and the path of the scene's image file as written.
 
     With `origin_px`, the scene is a part of the image that begins at this column and row: boxes count from the image's.
     """

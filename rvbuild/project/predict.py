@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, Strict
 
 from rvbuild.project import boxes, cells
+from rvbuild.project.device import Device
 from rvbuild.project.keys import show
 from rvbuild.project.table import Finding, Fraction, Known, Pixels, Table, expected, no_effect, wrong
 
@@ -103,7 +104,8 @@ class PredictTable(Table):
     batch_size: int = Field(8, ge=1, description="Windows that are predicted together.")
     blend: Literal["none", "mean", "cosine"] = Field(
         "mean",
-        description="How overlapping windows are merged: none (the last wins), mean, or cosine (centres count more).",
+        description="How overlapping windows are merged: none (each pixel is that of the window whose centre is "
+        "nearest), mean, or cosine (centres count more).",
     )
     scores: Annotated[Literal[False, "float32", "uint8"], BeforeValidator(_scores)] = Field(
         False, description="Whether and how to write the score of every class to scores.tif."
@@ -131,8 +133,10 @@ class PredictTable(Table):
         description="For object_detection: of boxes of a class that overlap by more than this, intersection over "
         "union, the best one stays. Changing it runs no model.",
     )
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="Where to predict; auto takes a GPU if there is one."
+    device: Device = Field(
+        "auto",
+        description="Where to predict: cpu, cuda (any free GPU), one GPU such as cuda:1; auto takes a GPU if there is "
+        "one.",
     )
 
     def check(self, known: Known) -> Iterator[Finding]:

@@ -36,7 +36,6 @@ from rvbuild.project.splits import Placed, placed
 from rvbuild.project.stac import AssetError, StacError, StacReader, layout
 from rvbuild.project.train import METRICS, MODELS, TrainTable
 from rvbuild.project.vectors import areas
-from rvbuild.urls import to_path
 
 _PURPOSE = {"train": "training", "validation": "validation"}
 
@@ -257,7 +256,7 @@ class Resolver:
             return RasterLabels(self._files(id_, "labels", labels.raster, at), labels)
         if isinstance(labels, BoxFileTable):
             files = self._files(id_, "labels", labels.paths, at)
-            return BoxFileLabels(files, labels, to_path(image[0]).name if image else "", self._origin(id_))
+            return BoxFileLabels(files, labels, image[0] if image else "", self._origin(id_))
         if isinstance(labels, VectorLabelsTable):
             return VectorLabels(self._files(id_, "labels", labels.vector, at), labels, self.class_names)
         if isinstance(labels, tuple):

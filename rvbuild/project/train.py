@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, Strict, Tag, WithJs
 
 from rvbuild.errors import nearest
 from rvbuild.project import boxes, classifiers
+from rvbuild.project.device import Device
 from rvbuild.project.keys import show
 from rvbuild.project.table import (
     REFERENCE,
@@ -106,8 +107,6 @@ Sampling: TypeAlias = Annotated[
 Augmentation: TypeAlias = Annotated[
     str, _named(AUGMENTATIONS, "augmentation", "package.module:function"), _named_schema(AUGMENTATIONS)
 ]
-Device: TypeAlias = Literal["auto", "cpu", "cuda"]
-
 
 CHIP_SPLITS = {"train": ("train",), "validation": ("valid", "val", "validation")}
 """Split → what its folder of a user's own chips may be called."""
@@ -210,7 +209,18 @@ class TrainTable(Table):
     max_stds: float = Field(
         3.0, gt=0, description="Imagery other than 8-bit is clipped at this many standard deviations from the mean."
     )
-    device: Device = Field("auto", description="Where to train; auto takes a GPU if there is one.")
+    device: Device = Field(
+        "auto",
+        description="Where to train: cpu, cuda (any free GPU), one GPU such as cuda:1; auto takes a GPU if there is "
+        "one.",
+    )
+    threads: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="Threads that a training on a CPU computes with; trainings of fewer than there are cores run side "
+        "by side. It shows in the last digits of the model. Default: RVBUILD_THREADS, or else every core.",
+    )
     amp: Annotated[Literal["auto", True, False], BeforeValidator(_amp)] = Field(
         "auto", description="Whether to compute in mixed precision; auto does so on a GPU."
     )
@@ -332,8 +342,9 @@ class TrainTable(Table):
         # As if there were no such keys: no model is another for them.
         if self.sampling == "all":
             del settings["sampling"]
-        if self.max_chips is None:
-            del settings["max_chips"]
+        for key in ("max_chips", "threads"):
+            if settings[key] is None:
+                del settings[key]
         del settings["validation"]  # the chips are an input
         return settings
 

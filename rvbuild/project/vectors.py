@@ -20,6 +20,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from rvbuild import filters
+from rvbuild.project.keys import show
 from rvbuild.project.table import Finding, Known, Paths, Table, by_type, expected, wrong
 
 
@@ -45,6 +46,20 @@ Width: TypeAlias = Annotated[
 Change: TypeAlias = Annotated[
     Annotated[float, Tag("<number>")] | Annotated[dict[str, float], Tag("<classes>")], _PER_CLASS
 ]
+
+
+def _codec(value: str) -> str:
+    try:
+        "".encode(value)
+    except (LookupError, ValueError):
+        return wrong(f'expected the encoding of texts, such as "UTF-8" or "windows-1252", found {show(value)}')
+    return value
+
+
+Encoding: TypeAlias = Annotated[str, AfterValidator(_codec)]
+"""The encoding of the texts in a file."""
+
+ENCODING = 'Encoding of the texts in the file, such as "UTF-8". Default: what the file says (a shapefile in `.cpg`).'
 
 
 def _two(value: tuple[float, ...]) -> tuple[float, ...]:
@@ -93,6 +108,7 @@ class AoiTable(Table):
 
     vector: Paths = Field(description="The vector file, or several, in any format and CRS.")
     layer: str | None = Field(None, description="Layer of the file. Default: its only layer.")
+    encoding: Encoding | None = Field(None, description=ENCODING)
     where: FilterValue | None = Field(
         None, description="Which polygons count: a filter, as in labels. Default: all of them."
     )

@@ -62,6 +62,7 @@ def check_settings(settings: Mapping[str, Any], where: str) -> None:
 
 def _check_image(image: Mapping[str, Any], where: str) -> None:
     """Raise a DataError unless a stack and transformers are such as project files declare."""
+    _check(image, {key: _TAGS[key] for key in _TAGS if key in image}, where, "image.")
     if "layers" in image:
         _check(image, _STACK, where, "image.")
         _check_layers(image, where, "image.")
@@ -178,6 +179,8 @@ _CLASS: Mapping[str, tuple[Check, str]] = {
     "color": (lambda value: isinstance(value, str) and bool(re.fullmatch("#[0-9a-f]{6}", value)), "a colour, #rrggbb"),
 }
 _IMAGE: Mapping[str, tuple[Check, str]] = {"nodata": (_is_nodata, "null, a number, or a list of them, one per band")}
+_TAGS: Mapping[str, tuple[Check, str]] = {key: _one_of(False, True) for key in ("alpha", "palette", "scale")}
+"""What is done with tags of images; each may be left out."""
 _STACK: Mapping[str, tuple[Check, str]] = {
     "layers": _list_of(lambda value: isinstance(value, dict), "a list of at least one layer", least=1),
     "primary": _INDEX,

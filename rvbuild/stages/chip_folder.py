@@ -13,14 +13,18 @@ from rvbuild import tasks
 from rvbuild.errors import DataError
 from rvbuild.geo.classes import names
 from rvbuild.geo.raster import open_image
-from rvbuild.geo.rasterfile import Image, Mask
+from rvbuild.geo.rasterfile import Image, Mask, open_dataset
 from rvbuild.geo.resample import resample
+from rvbuild.geo.tags import Apply, looks_like_alpha
 from rvbuild.geo.windows import Window
+from rvbuild.leftovers import is_leftover
 from rvbuild.progress import Progress
 from rvbuild.stages.chip_contact import TILE_PX, Shown, choose, write_sheet
 from rvbuild.stages.chip_shards import ShardWriter
 from rvbuild.tasks.protocol import ClassList, Task
 from rvbuild.zipped import Zipped, members
+
+_ARRAYS = ".npy"
 
 MOST_PX = 1 << 26
 """The most pixels of an image that is a chip."""
@@ -55,10 +59,13 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     ]
     if not chips:
         raise DataError(f"train.chips.folder: there are no files for {settings['split']}")
+    images = [path for path, _ in chips if path.suffix.lower() != _ARRAYS]
+    # All are read alike: a single dark chip would look like anything.
+    apply = Apply(alpha=not images or looks_like_alpha(images, open_dataset))
 
     def load(position: int) -> tuple[Image, Mask, Any]:
         path, target_of = chips[position]
-        image, valid = _read(path, settings["channels"])
+        image, valid = _read(path, settings["channels"], apply)
         shape = (image.shape[1], image.shape[2])
         target = target_of(shape)
         if shape != (size, size):
@@ -121,14 +128,15 @@ def _chips(
     if relative is None:
         (archive,), inside = files, part["inside"]
         names = [name for name in members(archive) if name.startswith(inside)]
+        names = [name for name in names if not is_leftover(name.removeprefix(inside))]
         relative, files = [name.removeprefix(inside) for name in names], [Zipped(archive, name) for name in names]
     return task.own_chips(relative, files, classes, null_id) if files else []
 
 
-def _read(path: Path, channels: Sequence[int] | None) -> tuple[Image, Mask]:
+def _read(path: Path, channels: Sequence[int] | None, apply: Apply) -> tuple[Image, Mask]:
     """Return an image (C, H, W) and its validity; `.npy` files hold (H, W, C) or (H, W)."""
-    if path.suffix.lower() != ".npy":
-        with open_image([path], channels=channels) as source:
+    if path.suffix.lower() != _ARRAYS:
+        with open_image([path], channels=channels, apply=apply) as source:
             grid = source.grid
             # The bytes of an image say little of what it takes: those of one colour are small.
             if grid.height * grid.width > MOST_PX:

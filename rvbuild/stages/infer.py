@@ -22,13 +22,14 @@ import torch
 from torch import nn
 
 from rvbuild import tasks
+from rvbuild.cores import thread_count
 from rvbuild.errors import DataError
 from rvbuild.geo.aoi import Aoi, open_aoi
 from rvbuild.geo.image import SceneImage, open_scene_image
 from rvbuild.geo.resample import resample
 from rvbuild.geo.windows import Window
 from rvbuild.learn.checkpoint import ModelInfo, load_model
-from rvbuild.learn.device import reproducible, select_device, thread_count
+from rvbuild.learn.device import reproducible, select_device
 from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS
 from rvbuild.learn.normalize import Normalizer
 from rvbuild.progress import Progress

@@ -12,6 +12,7 @@ import numpy as np
 from rvbuild import tasks
 from rvbuild.geo.aoi import open_aoi
 from rvbuild.geo.image import describe, open_scene_image
+from rvbuild.geo.meaning import meaning
 from rvbuild.geo.overview import lay_over, overview, step_of, write_jpeg
 from rvbuild.geo.picture import rgb_preview
 from rvbuild.geo.windows import sliding
@@ -42,7 +43,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     classes, chip, task = settings["classes"], settings["chip"], tasks.get(settings["task"])
     found: dict[str, Any] = {}
     with open_scene_image(inputs["image"], settings) as image, block_cache(image, BLOCK_PX):
-        grid, found = image.grid, {"image": describe(image)}
+        grid, found = image.grid, {"image": {**describe(image), "tags": meaning(inputs["image"], settings)}}
         aoi = open_aoi(inputs.get("aoi", ()), grid, settings.get("area"))
         step = step_of(grid, SIDE_PX)
         picture = rgb_preview(*overview(image, step))

@@ -83,7 +83,7 @@ def run(
     info = _describe(inputs, settings, chips)
     augmenter = Augmenter(train["augment"], info.normalize, chips.dtype, chips.bands, ops)
     device = select_device(train["device"], "train.device")
-    with reproducible(seed, device), closing(chips), closing(validation):
+    with reproducible(seed, device, train.get("threads")), closing(chips), closing(validation):
         model = models.build(
             info.task,
             info.model,

@@ -6,6 +6,7 @@ The layouts are those that Raster Vision writes and reads: `<class>/<n>.png` for
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -14,8 +15,10 @@ import numpy as np
 
 from rvbuild.errors import DataError, nearest
 from rvbuild.geo.box_files import coco_rows
+from rvbuild.geo.box_images import parts_of
 from rvbuild.geo.classes import Classes, names
 from rvbuild.geo.raster import open_image
+from rvbuild.geo.tags import Apply
 from rvbuild.learn.hooks import Target
 
 Shape = tuple[int, int]
@@ -58,15 +61,21 @@ def by_coco(relative: Sequence[str], files: Sequence[Path], classes: Classes, nu
     described = [path for name, path in zip(relative, files, strict=True) if name == "labels.json"]
     if not described:
         raise DataError(f"{files[0]}: expected a COCO file labels.json beside the folder img/, found none")
-    listed, rows = coco_rows(described[0])
+    images_listed, rows = coco_rows(described[0])
+    listed = [parts_of(image.name)[-1] for image in images_listed]
+    if twice := [name for name, count in Counter(listed).items() if count > 1]:
+        raise DataError(f"{described[0]}: lists {twice[0]} more than once; the images in img/ have one name each")
     known = names(classes)
     boxes: dict[str, list[tuple[float, ...]]] = {name: [] for name in listed}
     ids: dict[str, list[int]] = {name: [] for name in listed}
-    for image, box, label in rows:
-        if image is None or label not in known or known.index(label) == null_id:
-            raise DataError(f"{described[0]}: {label!r} is no class{nearest(str(label), known)}; see [classes]")
-        boxes[image].append(box)
-        ids[image].append(known.index(label))
+    for row in rows:
+        if row.label is None:
+            what = "an annotation has no category" if row.id is None else f"the category {row.id} has no name"
+            raise DataError(f"{described[0]}: {what}; expected the name of a class in `categories`")
+        if row.image is None or row.label not in known or known.index(row.label) == null_id:
+            raise DataError(f"{described[0]}: {row.label!r} is no class{nearest(row.label, known)}; see [classes]")
+        boxes[listed[row.image]].append(row.box)
+        ids[listed[row.image]].append(known.index(row.label))
     if missing := [name for name in listed if name not in images]:
         raise DataError(f"{described[0]}: lists {len(missing)} images that are not in img/, for example {missing[0]}")
     return [(images[name], partial(_boxes, boxes[name], ids[name])) for name in sorted(set(listed))]
@@ -89,7 +98,7 @@ def _same(target: Target, shape: Shape) -> Target:
 
 
 def _label_image(path: Path, n_classes: int, shape: Shape) -> Target:
-    with open_image([path], nodata=()) as source:
+    with open_image([path], nodata=(), apply=Apply(alpha=True)) as source:
         found = (source.count, source.grid.height, source.grid.width)
         if found != (1, *shape):
             raise DataError(f"{path}: expected one band of {shape[1]} x {shape[0]} px, as the image has, found {found}")

@@ -18,10 +18,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from conftest import STAGES
 
+from rvbuild.build.artifact import Source, View
 from rvbuild.build.inventory import take_inventory
 from rvbuild.build.remote import Remote
-from rvbuild.build.workers import Pool
+from rvbuild.build.worker import Job
+from rvbuild.build.workers import Inline, Pool
 from rvbuild.build.workspace import Workspace, locked
+from rvbuild.errors import WorkerDiedError
 from rvbuild.progress import Silent
 
 
@@ -35,6 +38,39 @@ def test_a_killed_worker_is_a_failure_not_a_hang(new_space):
     assert result["upper:a"] == result["upper:c"] == "built"
     space.write("b", "b")
     assert space.run(jobs=2)["last"] == "built"
+
+
+def test_a_dead_worker_says_what_it_was_reading(tmp_path):
+    (tmp_path / "reads_and_dies.py").write_text(
+        textwrap.dedent("""
+            import os, signal
+            from rvbuild.readers import reading
+
+            def run(paths, number):
+                with reading(paths[0], "as a raster"):
+                    pass
+                with reading(paths[1], "as a vector file"):
+                    os.kill(os.getpid(), number)
+        """)
+    )
+    pool = Pool({}, tmp_path / "log")
+    job = {"paths": ["good.tif", "bad.gpkg"], "number": signal.SIGABRT}
+    try:
+        with pytest.raises(
+            WorkerDiedError, match=r"died of SIGABRT while it read bad.gpkg; is the file damaged\?"
+        ) as died:
+            pool.run(Job("reads_and_dies:run", job, path=str(tmp_path), reports=False), Silent())
+        assert died.value.files == ("bad.gpkg",)
+        with pytest.raises(WorkerDiedError, match=r"was killed \(out of memory\?.*\) while it read bad.gpkg; what"):
+            pool.run(
+                Job("reads_and_dies:run", {**job, "number": signal.SIGKILL}, path=str(tmp_path), reports=False),
+                Silent(),
+            )
+        with pytest.raises(WorkerDiedError, match=r"died of SIGABRT; what it printed") as died:
+            pool.run(Job("os:abort", {}, reports=False), Silent())
+        assert died.value.files == ()
+    finally:
+        pool.close()
 
 
 def the_forkserver() -> int:
@@ -115,6 +151,138 @@ def test_an_input_edited_while_its_stage_runs_is_never_recorded(new_space):
     assert not (space.root / "cache/p/upper/a/out.txt").exists()
     assert space.run("upper:p:a")["upper:a"] == "built"
     assert (space.root / "cache/p/upper/a/out.txt").read_text() == "EDITED"
+
+
+def test_an_input_edited_and_put_back_during_a_run_is_never_recorded(space, monkeypatch):
+    """As a checkout of another branch and back does, while one stage after the other runs."""
+    real, text = Inline.run, space.source("b").read_text()
+
+    def run(executor, job, progress):
+        if "b.txt" in str(job.kwargs.get("inputs")):
+            space.write("b", "x")  # of the same size
+            made = real(executor, job, progress)
+            space.write("b", text)
+            return made
+        return real(executor, job, progress)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Inline, "run", run)
+        assert space.run("upper:p:b") == {"upper:b": "failed"}
+    assert "b.txt changed while upper:b was made from it" in space.outcomes["upper:b"].message
+    assert space.run()["upper:b"] == "built"
+    assert (space.root / "cache/p/upper/b/out.txt").read_text() == "B"
+
+
+def test_an_input_edited_before_its_stage_begins_is_planned_anew(space, monkeypatch):
+    space.run()
+    space.write("b", "x")
+    space.run()
+    for name in "ab":
+        space.write(name, "y")
+    space.calls()
+    real, texts = Inline.run, iter(["b", "z"])
+
+    def run(executor, job, progress):
+        if "a.txt" in str(job.kwargs.get("inputs")):
+            space.write("b", next(texts))
+        return real(executor, job, progress)
+
+    def build():
+        result = space.run("upper:p:a", "upper:p:b", "join:p", forced=frozenset(["upper:p:a"]))
+        return result, space.calls(), (space.root / "cache/p/joined.txt").read_text()
+
+    monkeypatch.setattr(Inline, "run", run)
+    result, calls, text = build()
+    assert (result["upper:b"], result["join"], calls, text) == ("restored", "built", ["upper", "join"], "Y|B|C")
+    space.write("b", "q")
+    result, calls, text = build()
+    assert (result["upper:b"], calls, text) == ("built", ["upper", "upper", "join"], "Y|Z|C")
+
+
+def test_a_touch_before_a_stage_is_no_change_and_during_it_one(space, monkeypatch):
+    real = Inline.run
+
+    def run(executor, job, progress):
+        for name in "bc":
+            os.utime(space.source(name))
+        return real(executor, job, progress)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Inline, "run", run)
+        result = space.run("upper:p:a", "upper:p:b", "upper:p:c", keep_going=True)
+    assert result == {"upper:a": "built", "upper:b": "failed", "upper:c": "failed"}
+    assert set(space.run().values()) == {"built", "fresh"}
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_code_that_changes_during_a_run_may_be_any_that_a_worker_has_imported(space, monkeypatch, back):
+    code = space.root / "own.py"
+    code.write_text("A = 1")
+    artifacts = [
+        dataclasses.replace(a, inputs=(*a.inputs, Source("code", (code,), passed=False))) for a in space.artifacts()
+    ]
+    monkeypatch.setattr(space, "artifacts", lambda: artifacts)
+    real = Inline.run
+
+    def run(executor, job, progress):
+        if back:
+            code.write_text("A = 2")
+            code.write_text("A = 1")
+        return real(executor, job, progress)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Inline, "run", run)
+        result = space.run("upper:p:a", "upper:p:b", keep_going=True)
+    assert set(result.values()) == {"failed" if back else "built"}
+    if back:
+        assert "own.py changed while upper:a was made from it" in space.outcomes["upper:a"].message
+        assert "own.py changed after this run began" in space.outcomes["upper:b"].message
+
+
+def test_an_output_edited_and_put_back_while_another_stage_reads_it(space, monkeypatch):
+    real, path = Inline.run, space.root / "cache/p/upper/b/out.txt"
+
+    def run(executor, job, progress):
+        if job.function.endswith("join") and path.exists():
+            text = path.read_text()
+            path.chmod(0o644)
+            path.write_text("x")
+            made = real(executor, job, progress)
+            path.write_text(text)
+            return made
+        return real(executor, job, progress)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Inline, "run", run)
+        assert space.run("join:p")["join"] == "failed"
+    assert "out.txt, made by upper:b, changed while join read it" in space.outcomes["join"].message
+    assert space.run("join:p")["join"] == "built"
+    assert (space.root / "cache/p/joined.txt").read_text() == "A|B|C"
+
+
+def test_a_view_of_a_file_that_changes_meanwhile_is_not_kept_for_what_it_was(space, monkeypatch):
+    """Labels put back while they are digested: what was digested are others."""
+    space.view = View("fakestages:view")
+    space.write("b", "b")
+    real = Inline.run
+    left = iter(range(2))
+
+    def run(executor, job, progress):
+        if job.function.endswith("view") and "b.txt" in str(job.kwargs) and next(left, None) is not None:
+            space.write("b", "x")
+            made = real(executor, job, progress)
+            space.write("b", "b")
+            return made
+        return real(executor, job, progress)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Inline, "run", run)
+        assert space.run("upper:p:b") == {"upper:b": "built"}
+    assert (space.root / "cache/p/upper/b/out.txt").read_text() == "B"
+    space.write("b", "x")
+    assert space.run("upper:p:b") == {"upper:b": "built"}
+    space.write("b", "b # remark")
+    assert space.run("upper:p:b") == {"upper:b": "restored"}
 
 
 RUN = textwrap.dedent(

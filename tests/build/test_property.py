@@ -24,9 +24,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from conftest import Space
 
 from rvbuild.build.artifact import View
-from rvbuild.build.execute import Builder
+from rvbuild.build.inputs import Inputs
 from rvbuild.build.state import State
 from rvbuild.build.store import Store
+from rvbuild.build.workers import Inline
 from rvbuild.cli.cleaning import forget
 from rvbuild.errors import StoreError
 
@@ -199,15 +200,43 @@ class Edits(RuleBasedStateMachine):
     @rule(edited=NAMES, text=TEXTS, count=st.integers(0, 4))
     def an_edit_during_a_run(self, edited: str, text: str, count: int) -> None:
         """Edit an input after the `count`th stage has run, before its inputs are looked at again."""
-        real = Builder._recheck
+        real = Inputs.check
         left = iter(range(count))
 
-        def edit_and_look(builder: Builder, artifact: Any, planned: Any) -> None:
+        def edit_and_look(inputs: Inputs) -> None:
             if next(left, None) is None:
                 self.space.write(edited, text)
-            real(builder, artifact, planned)
+            real(inputs)
 
-        with mock.patch.object(Builder, "_recheck", edit_and_look), mended():
+        with mock.patch.object(Inputs, "check", edit_and_look), mended():
+            self.space.run(keep_going=True)
+
+    @rule(edited=NAMES, text=TEXTS, first=st.integers(0, 6), last=st.integers(0, 6))
+    def an_edit_that_is_put_back_during_a_run(self, edited: str, text: str, first: int, last: int) -> None:
+        """Edit an input before or after one stage, and put it back before or after another."""
+        path = self.space.source(edited)
+        before = path.read_text() if path.exists() else None
+        moments = iter(range(1000))
+
+        def moment() -> None:
+            now = next(moments)
+            if now == first:
+                self.space.write(edited, text)
+            if now == max(first, last):
+                self.space.write(edited, before or "") if before is not None else path.unlink(missing_ok=True)
+
+        real, run = Inputs.check, Inline.run
+
+        def edit_and_run(inline: Inline, job: Any, progress: Any) -> Any:
+            moment()
+            return run(inline, job, progress)
+
+        def edit_and_look(inputs: Inputs) -> None:
+            moment()
+            real(inputs)
+
+        patches = mock.patch.object(Inline, "run", edit_and_run), mock.patch.object(Inputs, "check", edit_and_look)
+        with patches[0], patches[1], mended():
             self.space.run(keep_going=True)
 
     @rule(step=st.sampled_from(STEPS), count=st.integers(0, 4), after=st.booleans())

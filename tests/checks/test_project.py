@@ -37,7 +37,7 @@ def project(tmp_path: Path) -> Project:
 
 def facts(**changes: Any) -> dict[str, Any]:
     image = {"height": 300, "width": 300, "crs": "EPSG:32633", "placed": True, "res_m": 0.5, "bands": 3}
-    image |= {"dtype": "uint16", "itemsize": 2}
+    image |= {"dtype": "uint16", "itemsize": 2, "tags": {}}
     labels = {"features": [1, 1, 0], "all": 2}
     found = {"problems": [], "image": image, "labels": labels, "chips": 9}
     for key, value in changes.items():
@@ -111,6 +111,20 @@ def changed(project: Project, old: str, new: str) -> Project:
     return load(project.path)
 
 
+def test_memory_of_what_computes(project: Project, machine: Any) -> None:
+    scenes = {"a": facts()}
+    model = {"weights": 1_000_000, "train": 10_000_000, "predict": 2_000_000}
+    images = 8 * 3 * 100 * 100 * 4
+    takes = resources.computing_bytes(project, scenes, model)
+    assert takes["train"] == resources.PROCESS_BYTES + 4 * 1_000_000 + 3 * 3 * 100 * 100 + images + 8 * 10_000_000
+    assert resources.PROCESS_BYTES < takes["infer"] < takes["train"]
+    sure = resources.computing_bytes(project, scenes, None)
+    assert sure["train"] == resources.PROCESS_BYTES + 8 * 100 * 100 * resources.SURE_BYTES > takes["train"]
+    machine(memory=2 * sure["train"])
+    assert not resources.needs_measuring(project, scenes, 2)
+    assert resources.needs_measuring(project, scenes, 3)
+
+
 def test_disk_for_chips(project: Project, machine: Any) -> None:
     assert resources.chip_bytes(project, facts()) == 9 * 3 * 2 * 100 * 100
     machine(free=1_700_000)
@@ -182,3 +196,21 @@ def test_limits_of_containers_count(tmp_path: Path) -> None:
 def test_the_memory_of_the_machine_is_known() -> None:
     found = resources.memory_bytes()
     assert found is not None and found > 100_000_000
+
+
+@pytest.mark.parametrize(
+    ("images", "boxes", "expected"),
+    [
+        ("{id}/i.tif", {"a": "a/i.tif", "b": "b/i.tif"}, {}),
+        ("{id}/i.tif", {"a": "a/i.tif", "b": "a/i.tif"}, {"b": "The folders say that they are of the latter"}),
+        ("{id}/i.tif", {"a": "b/i.tif", "b": "b/i.tif"}, {"a": "The folders say that they are of the latter"}),
+        ("{id}/i.tif", {"a": "i.tif", "b": "i.tif", "c": "i.tif"}, {"b": "Name the image", "c": "Name the image"}),
+    ],
+)
+def test_boxes_of_one_image_are_not_taken_for_two(tmp_path: Path, images: str, boxes: Any, expected: Any) -> None:
+    (tmp_path / "p.toml").write_text(TEXT.replace("{id}.tif", images))
+    project = load(tmp_path / "p.toml")
+    found = across.findings(project, {i: facts(boxes_of=[["l.json", n]]) for i, n in boxes.items()})
+    said = {finding.scene: finding.text for finding in found if finding.kind == "boxes of another image"}
+    assert said.keys() == expected.keys()
+    assert all(text in said[scene] for scene, text in expected.items())

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from rasterio.warp import transform as warp
 
 from rvbuild.checks.project import NOT_READ, with_surveys
 from rvbuild.checks.scene import look
@@ -84,6 +85,7 @@ def test_a_good_scene(tmp_path: Path) -> None:
         "bands": 3,
         "dtype": "uint8",
         "itemsize": 1,
+        "tags": {"colors": ["red", "green", "blue"]},
     }
     assert facts["labels"] == {"features": [1, 0, 0], "all": 2}
     assert facts["chips"] == 12
@@ -102,7 +104,7 @@ def test_labels_beside_the_image(tmp_path: Path, box: Any, level: Any) -> None:
     facts = seen({"image": [write_image(tmp_path / "a.tif")], "labels": [labels]})
     assert kinds(facts) == ([level] if level else [])
     if level:
-        assert "columns 100 to 120 and rows 100 to 120" in facts["problems"][0][3]
+        assert "the labels have x 500050.0 to 500060.0 and y 5799940.0 to 5799950.0" in facts["problems"][0][3]
 
 
 def test_an_area_beside_the_image_and_one_without_room(tmp_path: Path) -> None:
@@ -209,3 +211,49 @@ def test_large_vector_labels_are_left_to_a_deep_check(tmp_path: Path, monkeypatc
     survey = {"a": {"valid": 5, "unknown": {}, "counts": [4, 1, 0]}}
     deep = with_surveys({"a": facts}, survey, {"a": "a.geojson"})["a"]
     assert kind == NOT_READ and deep["problems"] == [] and deep["labels"] == {"features": [4, 1, 0]}
+
+
+BOXES = {"kind": "voc", "class": "house", "class_map": None, "unknown": "error", "image": None, "scene_image": None}
+
+
+@pytest.mark.parametrize(("name", "said"), [("a.jpg", False), ("A.TIF", False), ("b.tif", True), ("", False)])
+def test_a_box_file_of_another_image_is_said(tmp_path: Path, name: str, said: bool) -> None:
+    box = "<object><bndbox><xmin>1</xmin><ymin>2</ymin><xmax>3</xmax><ymax>4</ymax></bndbox></object>"
+    path = tmp_path / "a.xml"
+    path.write_text(f"<annotation><folder>x</folder><filename>{name}</filename>{box}</annotation>")
+    inputs = {"image": [write_image(tmp_path / "a.tif")], "labels": [path]}
+    facts = seen(inputs, BOXES, task="object_detection", chip={**CHIP, "neg_ratio": None})
+    assert facts["labels"] == {"features": [1, 0, 0], "all": 1}
+    assert facts["boxes_of"] == ([[str(path), f"x/{name}"]] if name else [])
+    assert [text for *_, text, _ in facts["problems"] if f'is about the image "x/{name}"' in text] == (
+        [facts["problems"][0][3]] if said else []
+    )
+
+
+@pytest.mark.parametrize("epsg", [4326, 32633])
+def test_swapped_coordinates_are_recognised(tmp_path: Path, epsg: int) -> None:
+    image = write_image(tmp_path / "a.tif")
+    labels = write_boxes(tmp_path / "a.geojson", [(2, 2, 9, 9)])
+    content = json.loads(labels.read_text())
+    ((ring,),) = (feature["geometry"]["coordinates"] for feature in content["features"])
+    if epsg == 4326:
+        ring = list(zip(*warp("EPSG:32633", "EPSG:4326", *zip(*ring, strict=True)), strict=True))
+        del content["crs"]
+    content["features"][0]["geometry"]["coordinates"] = [[[y, x] for x, y in ring]]
+    labels.write_text(json.dumps(content))
+    for part in ("labels", "aoi"):
+        found = seen({"image": [image], part: [labels]}, VECTOR if part == "labels" else None)
+        assert any("With x and y swapped they would lie on the image" in text for *_, text, _ in found["problems"])
+
+
+def test_latitudes_beyond_90_are_told_as_swapped(tmp_path: Path) -> None:
+    image = write_image(tmp_path / "a.tif", crs="EPSG:32650", transform=Affine(0.5, 0, 500000, 0, -0.5, 4000000))
+    labels = tmp_path / "a.geojson"
+    (x,), (y,) = warp("EPSG:32650", "EPSG:4326", [500010], [3999990])
+    point = {"type": "Feature", "properties": {}, "geometry": {"type": "Point", "coordinates": [y, x]}}
+    labels.write_text(json.dumps({"type": "FeatureCollection", "features": [point]}))
+    ((level, part, _, text, _),) = seen({"image": [image], "labels": [labels]}, {**VECTOR, "buffer_px": {"Point": 2}})[
+        "problems"
+    ]
+    assert (level, part) == ("error", "labels")
+    assert "With x and y swapped they would lie on the image" in text

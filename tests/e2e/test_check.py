@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import lzma
+from pathlib import Path
+
 import numpy as np
 import rasterio
 
@@ -35,6 +38,24 @@ def test_everything_wrong_with_the_files_at_once(space: Space) -> None:
     assert (built.status, built.err.splitlines()) == (2, lines)
     assert "built" not in built.out
     assert space.shown() == {}
+
+
+def test_a_file_of_which_the_process_dies_is_a_finding(space: Space) -> None:
+    """GDAL, or fiona, ends with a segmentation fault; versions of them that do not have a message of their own."""
+    damaged = Path(__file__).parents[1] / "fuzz/corpus/ends-the-process.gpkg.xz"
+    (space.root / "data/b.gpkg").write_bytes(lzma.decompress(damaged.read_bytes()))
+    space.edit("[scene]", '[scenes.by_id.b]\nlabels = { vector = "data/b.gpkg", class = "building" }\n\n[scene]')
+    result = space.process("check")
+    assert result.status == 2
+    (line,) = [line for line in result.err.splitlines() if "warning" not in line]
+    assert "scenes.by_id.b.labels" in line and "scene b: " in line and "data/b.gpkg" in line
+    assert "Traceback" not in result.err
+    surveyed = space.process("data")
+    assert surveyed.status == 1 and "data:b: " in surveyed.err and "data/b.gpkg" in surveyed.err
+    assert "built    data:a" in surveyed.out
+    built = space.process("chip", "--keep-going", "--json")
+    assert built.status == 1 and built.did("failed") == {"chip:b"}
+    assert built.did("built") == {"chip:a", "chip:c"}
 
 
 def test_a_build_asks_only_about_what_it_builds(space: Space) -> None:

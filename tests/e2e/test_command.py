@@ -48,6 +48,9 @@ def test_every_command_has_help(space):
         (["chip", "--set", "chip.size_px=big"], "chip.size_px"),
         (["new", "a/b"], "a project's name is a file name"),
         (["new", "p"], "is there already"),
+        (["new"], "rvbuild new parcels"),
+        (["new", "--example"], "examples: atlanta_buildings, "),
+        (["new", "--example", "yellowstone_crown"], 'did you mean "yellowstone_crowns"?'),
     ],
 )
 def test_a_mistake_is_one_message_and_status_2(space, words, said):
@@ -95,6 +98,12 @@ def test_new_writes_a_project_that_loads(space):
     assert all(
         "no such file" in line or ":" not in line[:30] or line.startswith(" ") for line in checked.err.splitlines()
     )
+
+
+def test_new_leaves_a_dodo_file_alone(space):
+    (space.root / "dodo.py").write_text("# mine\n")
+    assert space.rvbuild("new", "parcels").status == 0
+    assert (space.root / "dodo.py").read_text() == "# mine\n"
 
 
 def test_new_suggests_a_command_that_a_shell_reads(tmp_path, monkeypatch, capsys):

@@ -268,3 +268,39 @@ def test_an_image_that_is_no_chip_is_not_read(own: Space) -> None:
     assert (own.root / "chips/train/house/1.png").stat().st_size < 20_000
     result = own.rvbuild("chip")
     assert result.status == 1 and "1.png: has 9000 x 9000 px, more than a chip can have" in result.out
+
+
+@pytest.mark.parametrize("own", ["chip_classification", "semantic_segmentation"], indirect=True)
+def test_what_tools_leave_beside_chips_does_not_count(own: Space) -> None:
+    assert own.rvbuild("chip").status == 0
+    train = own.root / "chips/train"
+    image = next(train.rglob("1.png"))
+    for name in ("Thumbs.db", ".DS_Store", "desktop.ini", "1.pgw", "1.png.ovr"):
+        (image.parent / name).write_bytes(b"1")
+    shutil.copytree(image.parent, image.parent / ".ipynb_checkpoints")
+    (train / "Thumbs.db").write_bytes(b"1")
+    (image.parent / "1.png.aux.xml").write_text("<PAMDataset/>")
+    assert own.rvbuild("chip", "--json").did("built") == set()
+    # What changes pixels is no leftover, though it is no chip.
+    nodata = '<PAMRasterBand band="1"><NoDataValue>9</NoDataValue></PAMRasterBand>'
+    (image.parent / "1.png.aux.xml").write_text(f"<PAMDataset>{nodata}</PAMDataset>")
+    assert own.rvbuild("chip", "--json").did("built") == {"chip:train"}
+    index = json.loads((own.root / "cache/p/chip/train/index.json").read_text())
+    assert index["count"] == 6
+    # Nor does it in a zip.
+    with zipfile.ZipFile(own.root / "chips.zip", "w") as file:
+        for path in (own.root / "chips").rglob("*"):
+            file.write(path, path.relative_to(own.root))
+    project = own.root / "projects/p.toml"
+    project.write_text(project.read_text().replace('"chips"', '"chips.zip"'))
+    assert own.rvbuild("chip").status == 0
+    assert json.loads((own.root / "cache/p/chip/train/index.json").read_text())["count"] == 6
+
+
+def test_a_fourth_band_of_chips_is_read_as_one_of_all(own: Space) -> None:
+    for number, path in enumerate(sorted((own.root / "chips").rglob("*.png"))):
+        fourth = np.full((32, 32, 1), 255) if number == 2 else picture(number)[..., :1]
+        save(path, np.concatenate([picture(number), fourth], axis=2).astype(np.uint8))
+    result = own.rvbuild("chip")
+    assert result.status == 0, result.out
+    assert json.loads((own.root / "cache/p/chip/train/index.json").read_text())["bands"] == 4

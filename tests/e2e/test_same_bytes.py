@@ -32,6 +32,25 @@ def test_one_and_four_jobs_give_the_same_digests(template, tmp_path):
     assert [path for path in found[0][1] if found[0][1][path] != found[1][1][path]] == []
 
 
+@pytest.mark.timeout(600)
+def test_two_trainings_at_once_give_what_they_give_one_by_one(template, tmp_path):
+    """A training has the threads that its project gives it, however many there are at once."""
+    found = []
+    for folder, jobs in (("one", "1"), ("four", "4")):
+        space = Space(tmp_path / folder)
+        shutil.copytree(template, space.root)
+        space.edit("epochs = 2", "epochs = 1\nthreads = 1")
+        text = space.project.read_text()
+        other = space.project.with_name("q.toml")
+        other.write_text(text.replace("[classes]", "seed = 7\n[classes]", 1))
+        result = space.process("train", "--json", "-j", jobs)
+        assert result.status == 0, result.out + result.err
+        shown = {name: space.shown(name)["train/model.safetensors"] for name in ("p", "q")}
+        assert shown["p"] != shown["q"]
+        found.append(shown)
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize(("schedule", "goes_on"), [("constant", True), ("one_cycle", False)])
 def test_more_epochs(template, tmp_path, schedule, goes_on):
     extended, scratch = Space(tmp_path / "extended"), Space(tmp_path / "scratch")

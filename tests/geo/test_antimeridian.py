@@ -12,7 +12,8 @@ from rasterio.crs import CRS
 
 from rvbuild.errors import DataError
 from rvbuild.geo.grid import Grid
-from rvbuild.geo.vectors import Geometries, read_features, to_pixels
+from rvbuild.geo.placing import to_pixels
+from rvbuild.geo.vectors import Geometries, read_features
 
 Write = Callable[..., Path]
 

@@ -124,3 +124,33 @@ def test_coco_and_voc_are_digested_by_what_they_say(tmp_path: Path) -> None:
     before = digest([voc], settings("voc"))
     voc.write_text(VOC.replace("\n", " ").replace("<name>", "<pose>Left</pose><name>"))
     assert digest([voc], settings("voc")) == before
+
+
+def test_images_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    images = [{"id": 1, "file_name": "a/i.tif"}, {"id": 2, "file_name": "b/i.tif"}]
+    entries = [{"image_id": n, "category_id": 1, "bbox": [n, n, 1, 1]} for n in (1, 2)]
+    content = {"images": images, "categories": [{"id": 1, "name": "Tree"}], "annotations": entries}
+    coco = written(tmp_path, "coco", json.dumps(content))
+    rows = "a/i.tif,1,1,2,2,Tree\nb/i.tif,2,2,3,3,Tree\n"
+    csv = written(tmp_path, "csv", f"image_path,xmin,ymin,xmax,ymax,label\n{rows}")
+    for path, kind in ((coco, "coco"), (csv, "csv")):
+        for at, folder in enumerate("ab", start=1):
+            for how in ({"scene_image": f"data/{folder}/i.tif"}, {"image": f"{folder}/i.tif", "scene_image": None}):
+                found = read_box_file(path, settings(kind, **how))
+                assert found.boxes.tolist() == [[at, at, at + 1, at + 1]]
+                assert found.image is not None and found.image.name == f"{folder}/i.tif"
+        with pytest.raises(DataError, match=r'2 of its images could be "data/i\.tif"'):
+            read_box_file(path, settings(kind, scene_image="data/i.tif"))
+
+
+def test_categories_have_one_name_each(tmp_path: Path) -> None:
+    content = {**COCO, "categories": [*COCO["categories"], {"id": 1, "name": "Bush"}]}
+    with pytest.raises(DataError, match="the category 1 is called 'Tree' and 'Bush'"):
+        read_box_file(written(tmp_path, "coco", json.dumps(content)), settings("coco"))
+
+
+def test_the_id_of_a_category_without_a_name_is_digested(tmp_path: Path) -> None:
+    content = {**COCO, "categories": []}
+    one = digest([written(tmp_path, "coco", json.dumps(content))], settings("coco"))
+    entries = [{**entry, "category_id": 2} for entry in COCO["annotations"]]
+    assert digest([written(tmp_path, "coco", json.dumps({**content, "annotations": entries}))], settings("coco")) != one

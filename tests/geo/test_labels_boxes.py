@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -133,3 +134,76 @@ def test_boxes_of_a_part_count_from_the_whole_image(tmp_path: Path) -> None:
     part = Grid(50, 40, GRID.transform_at(15, 8), GRID.crs)
     labels = open_boxes([path], {**settings, "origin_px": [8, 15]}, grid=part, classes=CLASSES, null_id=NULL)
     np.testing.assert_array_equal(labels.boxes, [[2, 5, 22, 25]])
+
+
+def coco(path: Path, *boxes: tuple[float, float, float, float], name: str | None = "tree", **image: Any) -> Path:
+    """Write the boxes of one image; their category has no name if that is None."""
+    categories = [] if name is None else [{"id": 1, "name": name}]
+    entries = [
+        {"id": n, "image_id": 7, "category_id": 1, "bbox": [x0, y0, x1 - x0, y1 - y0]}
+        for n, (x0, y0, x1, y1) in enumerate(boxes)
+    ]
+    images = [{"id": 7, "file_name": "a.tif", **image}]
+    path.write_text(json.dumps({"images": images, "categories": categories, "annotations": entries}))
+    return path
+
+
+COCO = {"kind": "coco", "image": None, "scene_image": "data/a.tif"}
+BOX = (1, 2, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "image", "note"),
+    [
+        ([BOX], {}, ""),
+        ([BOX, (-5, 2, 3, 4)], {"width": 80, "height": 100}, ""),
+        ([BOX], {"width": 0, "height": "?"}, ""),
+        ([BOX], {"width": 40, "height": 50}, r"drawn on an image of 40 x 50 px .* has 80 x 100 px, 2 times as many"),
+        ([BOX], {"width": 100, "height": 80}, r"drawn on an image of 100 x 80 px .* has 80 x 100 px\."),
+        ([BOX, (90, 2, 99, 4)], {}, "1 of 2 boxes lie outside the image, .* columns 90 to 99 and rows 2 to 4"),
+        ([(90, 2, 99, 4)], {}, "no box lies on the image, .* are its coordinates pixels"),
+        ([(500_001, 5_799_990, 500_003, 5_799_995)], {}, "As map coordinates in EPSG:32633 they would lie on it"),
+    ],
+)
+def test_boxes_of_another_image_or_grid_are_said(tmp_path: Path, boxes: Any, image: Any, note: str) -> None:
+    (path,) = [coco(tmp_path / "a.json", *boxes, **image)]
+    notes = opened([path], **COCO).notes
+    assert len(notes) == bool(note)
+    assert not note or re.search(note, notes[0])
+    # A part knows nothing of what lies beside it.
+    part = opened([path], **COCO, origin_px=[0, 0]).notes
+    assert len(part) == (note.startswith("no box") or "map coordinates" in note or "40 x 50" in note or "100 x" in note)
+
+
+def test_the_size_in_a_voc_file_counts_too(tmp_path: Path) -> None:
+    path = tmp_path / "a.xml"
+    path.write_text(
+        "<annotation><size><width>160</width><height>200</height></size><object><name>tree</name><bndbox><xmin>1</xmin>"
+        "<ymin>2</ymin><xmax>3</xmax><ymax>4</ymax></bndbox></object></annotation>"
+    )
+    (note,) = opened([path], kind="voc", image=None, scene_image=None).notes
+    assert "drawn on an image of 160 x 200 px" in note and "0.5 times" in note
+
+
+def test_a_category_without_a_name_is_no_class_id(tmp_path: Path) -> None:
+    path = coco(tmp_path / "a.json", BOX, name=None)
+    with pytest.raises(DataError, match=r"box 0 \(from 0\) is of the category 1, which has no name in `categories`"):
+        opened([path], **COCO)
+    assert opened([path], **COCO, class_map={"1": "tree"}).classes.tolist() == [0]
+    assert opened([path], **COCO, **{"class": "tree"}).classes.tolist() == [0]
+    assert opened([path], **COCO, unknown="drop").classes.tolist() == []
+
+
+def test_a_number_for_a_label_is_no_class_id(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    how = {"kind": "csv", "image": None, "scene_image": "a"}
+    path.write_text("xmin,ymin,xmax,ymax,label\n1,2,3,4,1\n")
+    with pytest.raises(
+        DataError, match=r"box 0 \(from 0\) has `label` = '1', expected a class \(tree, car, null\)\. Say"
+    ):
+        opened([path], **how)
+    assert opened([path], **how, class_map={"1": "tree"}).classes.tolist() == [0]
+    path.write_text("xmin,ymin,xmax,ymax\n1,2,3,4\n")
+    with pytest.raises(DataError, match=r"box 0 \(from 0\) has no `label`, so that its class is not known"):
+        opened([path], **how)
+    assert opened([path], **how, **{"class": "car"}).classes.tolist() == [1]

@@ -369,3 +369,26 @@ def test_labels_of_the_whole_image_fit_a_part_of_it(
     assert (beyond[5:] == 3).all() and (beyond[:, 5:] == 3).all()
     with pytest.raises(DataError, match="expected labels on the pixel grid of the image"):
         open_labels([path], settings, grid=image.crop(Window(60, 80, 50, 60)), classes=classes, null_id=3)
+
+
+@pytest.mark.parametrize("west", [190.0, -170.0], ids=["image to 360", "labels to 360"])
+def test_labels_that_count_longitudes_otherwise(
+    tmp_path: Path, write_raster: Write, open_one: Open, ids: np.ndarray, west: float
+) -> None:
+    crs, other = CRS.from_epsg(4326), west - 360 if west > 0 else west + 360
+    path = write_raster(tmp_path / "labels.tif", ids, crs=crs, transform=Affine(0.01, 0, other, 0, -0.01, 5))
+    on = Grid(50, 60, Affine(0.01, 0, west + 0.1, 0, -0.01, 5), crs)
+    with open_one(path, on=on, resample="nearest") as source:
+        np.testing.assert_array_equal(source.read(Window(0, 0, 50, 60)), ids[:50, 10:70])
+
+
+def test_a_rounded_nodata_of_real_labels(
+    tmp_path: Path, write_raster: Write, open_one: Open, ids: np.ndarray, georeference: dict[str, Any]
+) -> None:
+    values = ids.astype(np.float32)
+    values[:10] = np.finfo(np.float32).min
+    path = write_raster(tmp_path / "labels.tif", values, nodata=-3.4e38, **georeference)
+    with open_one(path) as source:
+        labels = source.read(Window(0, 0, 100, 120))
+    assert (labels[:10] == NULL).all()
+    np.testing.assert_array_equal(labels[10:], ids[10:])

@@ -94,8 +94,10 @@ def test_what_is_unknown_is_told(open_features: Open, square: Square) -> None:
     message = str(caught.value)
     assert "labels.geojson: feature 1 (from 0) has `kind` = 'tre'; did you mean \"tree\"?" in message
     assert "expected a class (car, tree, ground, null) or its id; 2 features are so" in message
-    with pytest.raises(DataError, match=r"feature 0 \(from 0\) has no value in `class_id` or `class_name` or `label`"):
+    with pytest.raises(DataError, match=r"no attribute `class_id` or `class_name` or `label` \(there are kind\)"):
         open_features(*features)
+    with pytest.raises(DataError, match=r"no attribute `knd`; did you mean \"kind\"\? \(there are kind\)"):
+        open_features(*features, class_attribute="knd")
     with pytest.raises(DataError, match=r"a key of `class_map` \(automobile\)"):
         open_features(*features, class_attribute="kind", class_map={"automobile": "car"})
     with open_features(*features, class_attribute="kind", unknown="drop") as source:
@@ -110,6 +112,23 @@ def test_an_id_beyond_the_classes_is_unknown(open_features: Open, square: Square
     for value in (4, -1, 1.5):
         with pytest.raises(DataError, match="expected a class"):
             open_features((square(0, 0, 5, 5), {"class_id": value}))
+
+
+@pytest.mark.parametrize("name", ["label", "class_name"])
+def test_numbers_are_class_ids_only_where_that_is_said(open_features: Open, square: Square, name: str) -> None:
+    feature = (square(0, 0, 5, 5), {name: 1})
+    with pytest.raises(DataError, match=rf"`{name}` = 1, expected a class .* what its values mean with `class_map`"):
+        open_features(feature)
+    for said in ({"class_map": {"1": "tree"}}, {"class_attribute": name}):
+        with open_features(feature, **said) as source:
+            assert labels_of(source)[0, 0] == 1
+
+
+def test_a_class_in_another_encoding_is_recognised(open_features: Open, square: Square, classes: Classes) -> None:
+    classes[0]["name"] = "Gebäude"
+    for value, encoding in (("GebÃ¤ude", "UTF-8"), ("Geb\x84ude", "CP850")):
+        with pytest.raises(DataError, match=rf"In {encoding} that is 'Gebäude': say `encoding = \"{encoding}\"`"):
+            open_features((square(0, 0, 5, 5), {"kind": value}), class_attribute="kind")
 
 
 def test_options_name_classes(open_features: Open, square: Square) -> None:

@@ -16,8 +16,10 @@ from rvbuild.geo.classes import NODATA
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.labels import open_labels
 from rvbuild.geo.outputs import ClassRasterWriter
+from rvbuild.geo.placing import to_pixels
 from rvbuild.geo.polygons import vectorize
-from rvbuild.geo.vectors import polygons, read_features, to_pixels
+from rvbuild.geo.shapes import polygons
+from rvbuild.geo.vectors import read_features
 
 Classes = list[dict[str, Any]]
 

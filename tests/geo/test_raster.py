@@ -419,6 +419,7 @@ def test_world_file_without_crs(tmp_path: Path, write_raster: Write) -> None:
 def test_alpha_of_another_place_than_the_last(tmp_path: Path) -> None:
     path = tmp_path / "image.tif"
     image = noise(3, 6, 6)
+    image[0] = 255
     image[0, 0, 0] = 0
     profile = {"driver": "GTiff", "count": 3, "height": 6, "width": 6, "dtype": "uint8", "transform": NORTH_UP}
     with rasterio.open(path, "w", photometric="minisblack", crs=CRS.from_epsg(32633), **profile) as file:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,9 @@ from rasterio.warp import transform as reproject
 
 from rvbuild.errors import DataError
 from rvbuild.geo.grid import Grid
-from rvbuild.geo.vectors import digest, polygons, read_features, to_pixels
+from rvbuild.geo.placing import to_pixels
+from rvbuild.geo.shapes import polygons
+from rvbuild.geo.vectors import digest, read_features
 
 Write = Callable[..., Path]
 
@@ -89,6 +93,104 @@ def test_layers_are_named(tmp_path: Path) -> None:
         read_features(path)
     with pytest.raises(DataError, match='no layer "tree"; did you mean "trees"'):
         read_features(path, layer="tree")
+
+
+def _attributes_table(path: Path, name: str) -> None:
+    """Add a table without geometries, as QGIS does for styles that it saves in the file."""
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute(f"CREATE TABLE {name} (id INTEGER PRIMARY KEY, f_table_name TEXT)")
+        database.execute(
+            "INSERT INTO gpkg_contents (table_name, data_type, identifier) VALUES (?, 'attributes', ?)", [name, name]
+        )
+
+
+def test_tables_without_geometries_are_no_layers(tmp_path: Path) -> None:
+    path = tmp_path / "styled.gpkg"
+    schema = {"geometry": "Point", "properties": {}}
+    point = {"type": "Feature", "properties": {}, "geometry": {"type": "Point", "coordinates": (1, 2)}}
+    with fiona.open(path, "w", driver="GPKG", layer="trees", schema=schema, crs="EPSG:4326") as file:
+        file.write(point)
+    before = digest([path], ARGS)
+    for table in ("layer_styles", "notes"):
+        _attributes_table(path, table)
+    assert len(read_features(path).numbers) == 1
+    assert digest([path], ARGS) == before
+    with pytest.raises(DataError, match='the layer "layer_styles" has no geometries; its layers are trees'):
+        read_features(path, layer="layer_styles")
+    with fiona.open(path, "w", driver="GPKG", layer="cars", schema=schema, crs="EPSG:4326") as file:
+        file.write(point)
+    with pytest.raises(DataError, match=r"has 2 layers; name one with `layer`: trees, cars$"):
+        read_features(path)
+
+
+def test_a_file_of_tables_alone_has_nothing_to_show(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("id,name\n1,x\n")
+    with pytest.raises(DataError, match="is a table without geometries"):
+        read_features(tmp_path / "table.csv")
+
+
+def _shapefile(path: Path, text: bytes, cpg: str = "") -> Path:
+    """Write a shapefile of one square whose `kind` is `text`; it says of its encoding what `cpg` is."""
+    schema = {"geometry": "Polygon", "properties": {"kind": "str:8"}}
+    with fiona.open(path, "w", driver="ESRI Shapefile", schema=schema, crs="EPSG:32633", encoding="utf-8") as file:
+        geometry = shapely.geometry.mapping(shapely.box(0, 0, 9, 9))
+        file.write({"type": "Feature", "properties": {"kind": "XXXXXXXX"}, "geometry": geometry})
+    table = path.with_suffix(".dbf")
+    content = table.read_bytes().replace(b"X" * 8, text.ljust(8))
+    table.write_bytes(content[:29] + b"\0" + content[30:])
+    path.with_suffix(".cpg").unlink(missing_ok=True)
+    if cpg:
+        path.with_suffix(".cpg").write_text(cpg)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("encoding", "cpg", "given"),
+    [("latin-1", "", None), ("utf-8", "UTF-8", None), ("utf-8", "", "UTF-8"), ("cp1250", "UTF-8", "windows-1250")],
+)
+def test_texts_in_any_encoding(tmp_path: Path, encoding: str, cpg: str, given: str | None) -> None:
+    path = _shapefile(tmp_path / "a.shp", "Gebäude".encode(encoding), cpg)
+    features = read_features(path, attributes=["kind"], encoding=given)
+    assert features.attributes == ({"kind": "Gebäude"},)
+    args = {"attributes": ["kind"], **({"encoding": given} if given else {})}
+    plain = _shapefile(tmp_path / "b.shp", "Gebäude".encode(), "UTF-8")
+    assert digest([path], args) == digest([plain], {"attributes": ["kind"]})
+
+
+def test_texts_that_are_not_in_the_encoding_are_told(tmp_path: Path, two: Path) -> None:
+    path = _shapefile(tmp_path / "a.shp", "Gebäude".encode("cp1250"), "UTF-8")
+    with pytest.raises(DataError, match=r"feature 0 \(from 0\): its `kind` is not in the encoding .* 'Gebäude'"):
+        read_features(path, attributes=["kind"])
+    read_features(path)
+    with pytest.raises(DataError, match="is GeoJSON, whose texts are in UTF-8"):
+        read_features(two, encoding="UTF-8")
+
+
+def test_what_has_no_geometry_is_told(tmp_path: Path, write_geojson: Write, square: Callable[..., Any]) -> None:
+    path = write_geojson(tmp_path / "a.geojson", [(None, {}), (square(0, 0, 9, 9), {}), (None, {})])
+    assert read_features(path).notes == (
+        f"{path}: each of 2 features, the first is 0 (from 0), has no geometry, and was left out",
+    )
+
+
+@pytest.mark.parametrize(
+    ("geometry", "message"),
+    [
+        ({"type": "Polygon", "coordinates": [[[0, 0], [1, 1]]]}, "has a Polygon that is none .* or remove the feature"),
+        ({"type": "Polygon"}, "has a Polygon that is none"),
+        (
+            {"type": "CurvePolygon", "coordinates": []},
+            "has a geometry of the type 'CurvePolygon'; expected one",
+        ),
+        ("POINT (0 0)", r"has a geometry of the type 'POINT \(0 0\)'"),
+    ],
+)
+def test_what_is_no_geometry_is_told_with_its_feature(
+    tmp_path: Path, write_geojson: Write, square: Callable[..., Any], geometry: Any, message: str
+) -> None:
+    path = write_geojson(tmp_path / "a.geojson", [(None, {}), (square(0, 0, 9, 9), {}), (geometry, {})])
+    with pytest.raises(DataError, match=rf"a\.geojson: feature 2 \(from 0\) {message}"):
+        read_features(path)
 
 
 def test_what_is_no_vector_file_is_told(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from rvbuild.cores import thread_count
 from rvbuild.errors import ModelError, UsageError
-from rvbuild.learn.device import amp_dtype, place, reproducible, select_device, thread_count
+from rvbuild.learn.device import amp_dtype, place, reproducible, select_device
 
 CPU = torch.device("cpu")
 
@@ -32,8 +33,13 @@ def test_selection(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert select_device("auto") == torch.device("cuda", 0) and select_device("cuda:1").index == 1
-    with pytest.raises(ModelError, match="there are 2 CUDA devices"):
+    with pytest.raises(ModelError, match='"cuda:2" was asked for, but there are 2 CUDA devices; they count from 0'):
         select_device("cuda:2")
+    monkeypatch.setenv("RVBUILD_CARD", "1")  # what the run gives to a job
+    assert select_device("auto").index == select_device("cuda").index == 1 and select_device("cuda:0").index == 0
+    monkeypatch.setenv("RVBUILD_CARD", "5")
+    with pytest.raises(ModelError, match=r'train.device: "cuda:5" was asked for, but there are 2'):
+        select_device("cuda", "train.device")
 
 
 def test_precision(monkeypatch):
@@ -65,6 +71,8 @@ def test_reproducible_blocks_leave_the_process_as_it_was(monkeypatch):
     before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
     drawn = []
     for _ in range(2):
+        with reproducible(5, CPU, 2):
+            assert torch.get_num_threads() == 2
         with reproducible(5, CPU):
             assert torch.get_num_threads() == 1 and torch.are_deterministic_algorithms_enabled()
             drawn.append((random.random(), np.random.rand(), float(torch.rand(1))))

@@ -146,6 +146,14 @@ def test_slices_hold_all_defaults(loaded: Loader, base: str) -> None:
     assert project.bundle.slice() == {}
 
 
+def test_the_card_is_in_no_key_and_threads_are_where_they_are_given(loaded: Loader, base: str) -> None:
+    project = loaded(base + '[train]\ndevice = "cuda:1"\nthreads = 2\n[predict]\ndevice = "cuda:0"\n')
+    assert project.train.device == "cuda:1" and project.train.slice()["device"] == "cuda"
+    assert project.predict.device == "cuda:0" and project.predict.infer_slice()["device"] == "cuda"
+    assert project.train.slice()["threads"] == 2
+    assert "threads" not in loaded(base).train.slice()
+
+
 def test_slices_of_what_is_given(loaded: Loader, base: str) -> None:
     labels = (
         '{ vector = ["a.gpkg", "{id}.gpkg"], class_attribute = "kind", class_map = { x = "car" }, unknown = "null", '

@@ -1,0 +1,91 @@
+"""The inputs of an artifact while its stage runs: what they were before it began, and whether they still are.
+
+That a file holds afterwards what it held before proves nothing: it may have been edited and put back in between, by a
+checkout of another branch, and the stage may have read the other content. So what is compared is how files look: any
+write changes that, a touch does too.
+"""
+
+from __future__ import annotations
+
+from rvbuild.build.artifact import Artifact, Product, Source
+from rvbuild.build.decide import Facts
+from rvbuild.build.fingerprint import Stamp, signature
+from rvbuild.build.plan import Plan, files_of, selected
+from rvbuild.build.state import Output
+from rvbuild.errors import StageError
+
+
+class Inputs:
+    """The inputs of `artifact`, seen before its stage begins.
+
+    Raises
+    ------
+    StageError
+        If one is not what the key in `facts` says, that is, what it was when the run was planned.
+    """
+
+    def __init__(self, plan: Plan, artifact: Artifact, facts: Facts) -> None:
+        self._plan = plan
+        self._label = artifact.label()
+        self._prints = plan.workspace.prints
+        self._stamps: dict[str, Stamp] = {}
+        self._outputs: list[tuple[str, Output, str]] = []  # as they were placed: path, output, label of its artifact
+        for item in artifact.inputs:
+            if isinstance(item, Source):
+                self._see_source(item, facts)
+            else:
+                self._see_product(item)
+
+    def check(self) -> None:
+        """Raise if an input has changed since.
+
+        Raises
+        ------
+        StageError
+        """
+        for path in self._prints.changed(self._stamps):
+            self._prints.forget(path)
+            raise StageError(
+                f"{self._plan.workspace.show(path)} changed while {self._label} was made from it{self._why(path)}: "
+                "nothing was kept; run again"
+            )
+        for path, output, origin in self._outputs:
+            now = signature(path)
+            if now is None or not output.is_as_placed(now):
+                raise StageError(
+                    f"{output.path}, made by {origin}, changed while {self._label} read it: nothing was kept; run again"
+                )
+
+    def _why(self, path: str) -> str:
+        note = self._prints.note(path)
+        return f" ({note})" if note else ""
+
+    def _see_source(self, source: Source, facts: Facts) -> None:
+        prints = self._prints
+        paths = [str(path) for i in range(len(source.files)) for path in files_of(source, i)]
+        self._stamps |= {path: prints.stamp(path) for path in paths}
+        self._stamps |= {str(path): Stamp(seen) for path, seen in source.unread}
+        changed: object = self._plan.differing(source, facts)
+        if changed is None and not source.passed:
+            # Code is not read by this stage alone: workers keep what they have imported at any time since the start.
+            changed = next((path for path in paths if prints.has_moved_on(path)), None)
+        if changed is not None:
+            shown = self._plan.workspace.show(str(changed))
+            raise StageError(f"{shown} changed after this run began, before {self._label} was made from it: run again")
+
+    def _see_product(self, product: Product) -> None:
+        origin = self._plan.artifacts[product.artifact]
+        record = self._plan[product.artifact].facts.record
+        outputs = record.outputs if record else {}
+        for name in selected(product, outputs):
+            output = outputs[name]
+            path = f"{self._plan.workspace.root}/{output.path}"
+            now = signature(path)
+            if now is not None and output.is_as_placed(now):
+                self._outputs.append((path, output, origin.label()))
+                continue
+            self._stamps[path] = self._prints.stamp(path)
+            if self._prints.digest(path) != output.digest:
+                raise StageError(
+                    f"{output.path}, made by {origin.label()}, changed before {self._label} was made from it: run again"
+                )

@@ -1,0 +1,252 @@
+"""The gate for every path that comes from data: plain names, inside a directory, and no symbolic link on the way.
+
+Records, databases, leases, indexes and stores elsewhere name files. Whoever wrote them, a name is one part of a path,
+and a path is names with slashes between them. Directories are opened one inside the other, and none that is a symbolic
+link; a file is then used relative to its open directory, so that nothing can be put in between. The directory that all
+this is inside may be a link itself: the user's own. Only the standard library is used here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import stat
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from rvbuild.errors import StoreError
+
+_MOST_BYTES = 255
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+def is_plain(name: Any) -> TypeGuard[str]:
+    r"""Tell whether `name` is the name of a file: one part of a path, which leads nowhere else.
+
+    >>> [is_plain(name) for name in ("labels.tif", "..", "a/b", "a\\b", "", 1)]
+    [True, False, False, False, False, False]
+    """
+    if not isinstance(name, str) or name in ("", ".", "..") or not {"/", "\\", "\0"}.isdisjoint(name):
+        return False
+    return len(name.encode("utf-8", "surrogatepass")) <= _MOST_BYTES
+
+
+def is_path(path: Any) -> TypeGuard[str]:
+    """Tell whether `path` is plain names with slashes between them.
+
+    >>> is_path("cache/p/chip/index.json"), is_path("cache/../x"), is_path("/etc/passwd"), is_path("a//b")
+    (True, False, False, False)
+    """
+    return isinstance(path, str) and all(map(is_plain, path.split("/")))
+
+
+@contextlib.contextmanager
+def folder(root: Path, path: str, *, make: bool = False) -> Iterator[int]:
+    """Open the directory at `path` below `root`; all that is opened is closed at the end.
+
+    Parameters
+    ----------
+    root : Path
+        An existing directory, or a link to one.
+    path : str
+        Plain names with slashes between them; empty for `root` itself.
+    make : bool
+        Whether directories that are not there are made.
+
+    Raises
+    ------
+    StoreError
+        If the path is not plain, or a part of it is a symbolic link or no directory.
+    FileNotFoundError
+        If it is not there.
+    """
+    names = path.split("/") if path else []
+    if not all(map(is_plain, names)):
+        raise StoreError(f"{path!r} is no path inside {root}: it was not used")
+    handle = os.open(root, _FOLDER)
+    try:
+        for i, name in enumerate(names):
+            if make:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(name, dir_fd=handle)
+            try:
+                inner = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=handle)
+            except OSError as error:
+                if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+                    raise
+                raise StoreError(_in_the_way(root.joinpath(*names[: i + 1]))) from None
+            os.close(handle)
+            handle = inner
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _in_the_way(path: Path) -> str:
+    if path.is_symlink():
+        return (
+            f"{path}: is a symbolic link, and nothing is written or removed behind one; remove the link "
+            "(the whole of cache/ may be one, and RVBUILD_STORE may name a directory elsewhere)"
+        )
+    return f"{path}: is in the way, where a directory should be; remove it"
+
+
+def look(root: Path, path: str) -> os.stat_result | None:
+    """Return the stat of the plain file at `path` below `root`, or None if there is none."""
+    if not is_path(path):
+        return None
+    above, _, name = path.rpartition("/")
+    try:
+        with folder(root, above) as handle:
+            found = os.stat(name, dir_fd=handle, follow_symlinks=False)
+    except (FileNotFoundError, StoreError):
+        return None
+    return found if stat.S_ISREG(found.st_mode) else None
+
+
+@contextlib.contextmanager
+def reading(root: Path, path: str) -> Iterator[int]:
+    """Open the plain file at `path` below `root` for reading.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none, or something else.
+    StoreError
+        If its directory cannot be entered; see `folder`.
+    """
+    above, name = _split(root, path)
+    with folder(root, above) as handle:
+        try:
+            # Without waiting for whoever writes to it: it might be a pipe.
+            file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=handle)
+        except OSError as error:
+            if error.errno not in (errno.ELOOP, errno.ENXIO):
+                raise
+            raise FileNotFoundError(errno.ENOENT, "is no plain file", str(root / path)) from None
+    try:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise FileNotFoundError(errno.ENOENT, "is no plain file", str(root / path))
+        yield file
+    finally:
+        os.close(file)
+
+
+def read(root: Path, path: str, most: int | None = None) -> bytes:
+    """Return what is in the plain file at `path` below `root`; see `reading`.
+
+    Raises
+    ------
+    ValueError
+        If it has more than `most` bytes.
+    """
+    with reading(root, path) as file:
+        size = os.fstat(file).st_size
+        if most is not None and size > most:
+            raise ValueError(f"{root / path}: has {size:,} bytes, expected at most {most:,}")
+        with os.fdopen(os.dup(file), "rb") as stream:
+            return stream.read(size if most is None else most + 1)
+
+
+def copy_open(file: int, target: Path) -> None:
+    """Copy an open file, from its beginning, to `target`, which must not be there."""
+    os.lseek(file, 0, os.SEEK_SET)
+    with os.fdopen(os.dup(file), "rb") as old, target.open("xb") as new:
+        shutil.copyfileobj(old, new, 1 << 20)
+
+
+def move(source: Path, root: Path, path: str) -> None:
+    """Move the file `source`, whose directory is ours, to `path` below `root`; what is there is replaced."""
+    above, name = _split(root, path)
+    with folder(root, above, make=True) as handle:
+        os.replace(source, name, dst_dir_fd=handle)
+
+
+def write(root: Path, path: str, content: bytes) -> None:
+    """Write the small file at `path` below `root`, which appears as a whole and replaces what is there."""
+    above, name = _split(root, path)
+    temporary = f".{uuid.uuid4().hex}.tmp"
+    with folder(root, above, make=True) as handle:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        file = os.open(temporary, flags, 0o666, dir_fd=handle)
+        try:
+            with os.fdopen(file, "wb") as stream:
+                stream.write(content)
+            os.replace(temporary, name, src_dir_fd=handle, dst_dir_fd=handle)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary, dir_fd=handle)
+            raise
+
+
+def remove(root: Path, path: str, *, folders: bool = False) -> bool:
+    """Remove the file at `path` below `root`; tell whether there was one. Of a link the link is removed.
+
+    With `folders`, the directories above it go too that are empty then, up to `root`, which stays.
+
+    Raises
+    ------
+    StoreError
+        If its directory cannot be entered; see `folder`.
+    """
+    above, name = _split(root, path)
+    there = False
+    with contextlib.suppress(FileNotFoundError), folder(root, above) as handle:
+        there = True
+        try:
+            os.unlink(name, dir_fd=handle)
+        except IsADirectoryError:
+            raise StoreError(f"{root / path}: is a directory, where a file should be; remove it") from None
+    while folders and above:
+        outer, _, inner = above.rpartition("/")
+        try:
+            with folder(root, outer) as handle:
+                os.rmdir(inner, dir_fd=handle)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            break
+        above = outer
+    return there
+
+
+def require_own(root: Path, folders: tuple[str, ...], files: tuple[str, ...]) -> None:
+    """Refuse a directory in which one of our own names stands for something else.
+
+    Parameters
+    ----------
+    root : Path
+        The directory, or a link to it.
+    folders, files : tuple of str
+        Names in it, each of which is a directory or a plain file, or is not there.
+
+    Raises
+    ------
+    StoreError
+    """
+    for name in folders:
+        kind = _kind(root / name)
+        if kind is not None and not stat.S_ISDIR(kind):
+            raise StoreError(_in_the_way(root / name))
+    for name in files:
+        kind = _kind(root / name)
+        if kind is not None and not stat.S_ISREG(kind):
+            raise StoreError(f"{root / name}: is no plain file (a link, a directory, a pipe?); remove it")
+
+
+def _kind(path: Path) -> int | None:
+    try:
+        return path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _split(root: Path, path: str) -> tuple[str, str]:
+    above, _, name = path.rpartition("/")
+    if not is_path(path):
+        raise StoreError(f"{path!r} is no path inside {root}: it was not used")
+    return above, name

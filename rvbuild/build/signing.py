@@ -1,0 +1,92 @@
+"""Signatures of JSON data: HMAC-SHA256 with a key that only those have who are believed.
+
+Two keys are used: one of the user, made when it is first needed and kept outside of all workspaces, which tells the
+caches that the user made from those of others; and one that those share who share a store elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import stat
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+SIGNATURE = "signature"
+_KEY_BYTES = 32
+
+
+def signed(data: Mapping[str, Any], key: bytes) -> dict[str, Any]:
+    """Return `data` with a signature, in the place of one that it may have."""
+    return {**data, SIGNATURE: _signature(data, key)}
+
+
+def is_signed(data: Mapping[str, Any], key: bytes) -> bool:
+    """Tell whether `data` has the signature that `key` gives it."""
+    import hmac
+
+    found = data.get(SIGNATURE)
+    try:
+        return isinstance(found, str) and hmac.compare_digest(found.encode(), _signature(data, key).encode())
+    except (ValueError, TypeError, RecursionError):
+        return False
+
+
+def _signature(data: Mapping[str, Any], key: bytes) -> str:
+    import hashlib  # what has nothing to sign, which is most runs, does not load it
+    import hmac
+
+    rest = {name: value for name, value in data.items() if name != SIGNATURE}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()
+    return "hmac-sha256:" + hmac.new(key, text, hashlib.sha256).hexdigest()
+
+
+def user_key() -> bytes | None:
+    """Return the key of the user, made now if there is none; None where none can be kept."""
+    path = _key_file()
+    if path is None:
+        return None
+    with contextlib.suppress(OSError):
+        return _read(path) or _make(path)
+    return None
+
+
+def _key_file() -> Path | None:
+    named = os.environ.get("XDG_STATE_HOME", "")
+    if Path(named).is_absolute():
+        return Path(named, "rvbuild", "key")
+    try:
+        return Path.home() / ".local" / "state" / "rvbuild" / "key"
+    except RuntimeError:  # of a user without a home
+        return None
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    with os.fdopen(handle, "rb") as file:
+        found = os.fstat(handle)
+        key = file.read(_KEY_BYTES + 1) if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() else b""
+    return key if len(key) == _KEY_BYTES else None
+
+
+def _make(path: Path) -> bytes | None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(secrets.token_bytes(_KEY_BYTES))
+            file.flush()
+            os.fsync(handle)
+        with contextlib.suppress(FileExistsError):  # of another process that was faster: its key counts
+            os.link(temporary, path)
+    finally:
+        temporary.unlink()
+    return _read(path)

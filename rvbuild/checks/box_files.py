@@ -1,0 +1,73 @@
+"""What box files say of the images that they were made for, compared with the images of their scenes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from rvbuild.checks.findings import Finding, Level
+from rvbuild.geo.box_images import Listed, common_parts, parts_of
+from rvbuild.project import Scene
+
+
+def made_for_another(
+    said: Sequence[tuple[Path, Listed]], how: Mapping[str, Any], images: Sequence[Path]
+) -> Iterator[str]:
+    """Yield a text for each box file that is about an image with another name than that of the scene.
+
+    Parameters
+    ----------
+    said
+        Each box file, and the image that its boxes are of.
+    how
+        The settings of the labels: an `image` that they name is meant, whatever it is called.
+    images
+        The files of the scene's image; suffixes do not count.
+    """
+    stems = {path.stem.casefold() for path in images}
+    for path, listed in said:
+        name = parts_of(listed.name)[-1]
+        if listed.name and not how.get("image") and Path(name).stem.casefold() not in stems:
+            yield (
+                f'{path}: is about the image "{listed.name}", but that of the scene is {images[0]}. Is it the file of '
+                "this scene?"
+            )
+
+
+def taken_twice(scenes: Sequence[Scene], facts: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
+    """Yield a finding for each scene whose boxes are also taken for those of another image.
+
+    Parameters
+    ----------
+    scenes
+        Of the project.
+    facts
+        Scene id → what was found of it: `boxes_of`, [box file, name of the image in it] of each box file that does not
+        name the image in the project.
+    """
+    users: defaultdict[tuple[str, str], dict[tuple[str, ...], Scene]] = defaultdict(dict)
+    for scene in scenes:
+        for path, name in facts[scene.id].get("boxes_of", ()):
+            # Parts of one scene, and scenes of one image, have the same boxes.
+            users[path, name].setdefault(scene.image.files, scene)
+    for (path, name), by_image in users.items():
+        told: set[str] = set()
+        for one, other in combinations(by_image.values(), 2):
+            near, far = sorted((one, other), key=lambda scene: -_known(scene, name))
+            if far.id in told:
+                continue
+            told.add(far.id)
+            text = f'{path}: the boxes of "{name}" are taken for this scene ({far.image.files[0]}) and for scene '
+            text += f"{near.id} ({near.image.files[0]}). "
+            if _known(near, name) > _known(far, name):
+                text += "The folders say that they are of the latter. "
+            advice = "Name the image of each scene with `image` in `labels`, as the file calls it"
+            yield Finding(Level.ERROR, "boxes of another image", text + advice, far.id, "labels")
+
+
+def _known(scene: Scene, name: str) -> int:
+    """Return how many of the last parts of its path a scene's image shares with a name."""
+    return common_parts(scene.image.files[0], name)

@@ -1,0 +1,131 @@
+"""What tags of the imagery say of its values: what is not applied, and what scenes differ in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from rvbuild.checks.findings import Finding, Level
+from rvbuild.project import Project, Scene
+
+Images = Mapping[str, Mapping[str, Any]]
+"""Scene id → what `rvbuild.geo.image.describe` says of its image, with its `tags`."""
+
+_IMAGE = ("scene", "image")
+
+
+def findings(project: Project, images: Images) -> Iterator[Finding]:
+    """Yield what values may mean that they are not taken for.
+
+    What a project decides (`alpha`, `palette`, `scale`) is not asked again.
+    """
+    scenes = {scene.id: scene for scene in project.scenes}
+    for id_, image in images.items():
+        for kind, text in _of_scene(scenes[id_], image["tags"]):
+            yield Finding(Level.WARNING, kind, text, id_, "image", _IMAGE)
+    for kind, value_of, what in (
+        ("alpha differs", _alpha, "alpha"),
+        ("different colours", _colors, "colours"),
+        ("different scales", _scaling, "scale"),
+        ("different units", _units, "units"),
+        ("different bits", _bits, "bits"),
+    ):
+        undecided = {id_: image for id_, image in images.items() if not _decides(scenes[id_], what)}
+        yield from _different(kind, value_of, undecided)
+
+
+def notes(images: Images) -> list[str]:
+    """Return what is read in a way that people may want to know of, and is no cause for doubt; a line each."""
+    lines = []
+    masks = [image["tags"]["alpha"]["band"] for image in images.values() if _alpha(image["tags"]) == "a mask"]
+    if masks:
+        lines.append(f"band {masks[0]}, called alpha, says which pixels are valid, and is no band of {_many(masks)}")
+    scaled = [image["tags"]["scaling"] for image in images.values() if "scaling" in image["tags"]]
+    if scaled:
+        lines.append(
+            f"the tags of {_many(scaled)} give a scale and an offset ({_formula(scaled[0][0])}), which are not "
+            "applied; `scale = true` in `image` applies them"
+        )
+    return lines
+
+
+def _of_scene(scene: Scene, tags: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what is doubtful of one image."""
+    name = scene.image.files[0]
+    if _alpha(tags) == "a band" and not _decides(scene, "alpha"):
+        yield (
+            "alpha",
+            f"{name}: band {tags['alpha']['band']} is called alpha, but its values are not those of a mask, so that it "
+            "is read as a band. If that is right, set `alpha = false` in `image`; if it says which pixels are valid, "
+            "`alpha = true`",
+        )
+    if tags.get("palette") and not _decides(scene, "palette"):
+        yield (
+            "palette",
+            f"{name}: has a colour table: its values are indices, not grey values. Set `palette = true` in `image` to "
+            "read the colours, or `palette = false` if indices are meant",
+        )
+    if tags.get("inverted"):
+        yield "inverted", f"{name}: the lowest values are the brightest, as its tags say, and are read as the lowest"
+    if tags.get("signed"):
+        yield "signed", f"{name}: its bytes are tagged as signed, but are read as 0 to 255; write them as Int8"
+
+
+def _decides(scene: Scene, key: str) -> bool:
+    """Tell whether a scene has the key that says what its tags mean."""
+    return getattr(scene.image.table, key, None) is not None
+
+
+def _different(kind: str, value_of: Callable[[Mapping[str, Any]], str], images: Images) -> Iterator[Finding]:
+    """Report images of which something is not as in most, where it is known."""
+    values = {id_: value for id_, image in images.items() if (value := value_of(image["tags"]))}
+    if len(set(values.values())) < 2:
+        return
+    common = Counter(values.values()).most_common(1)[0][0]
+    other = next(id_ for id_, value in values.items() if value == common)
+    for id_, value in values.items():
+        if value != common:
+            text = _TEXTS[kind].format(value, f"scene {other}", common)
+            yield Finding(Level.WARNING, kind, text, id_, "image", _IMAGE)
+
+
+_TEXTS = {
+    "alpha differs": "the band called alpha is read as {}, that of {} as {}. Set `alpha` in `image`, so that all "
+    "scenes have the same bands",
+    "different colours": "the bands are {}, those of {} are {}. Put them into one order with `channels`",
+    "different scales": "the tags give the scale {}, those of {} the scale {}, so that equal values do not mean the "
+    "same. Set `scale = true` in `image` to apply them, or `scale = false` if they mean nothing",
+    "different units": "the tags give the unit {}, those of {} the unit {}. Convert the images, or make their values "
+    "alike with `transform`",
+    "different bits": "the values have {} by the tags, those of {} {}. Make them alike with `transform`",
+}
+
+
+def _alpha(tags: Mapping[str, Any]) -> str:
+    return "" if "alpha" not in tags else "a mask" if tags["alpha"]["mask"] else "a band"
+
+
+def _colors(tags: Mapping[str, Any]) -> str:
+    return ", ".join(tags.get("colors", ()))
+
+
+def _scaling(tags: Mapping[str, Any]) -> str:
+    return ", ".join(map(_formula, tags.get("scaling", [[1.0, 0.0]])))
+
+
+def _units(tags: Mapping[str, Any]) -> str:
+    return ", ".join(tags.get("units", ()))
+
+
+def _bits(tags: Mapping[str, Any]) -> str:
+    return f"{tags['bits']} bits" if "bits" in tags else ""
+
+
+def _formula(pair: tuple[float, float]) -> str:
+    scale, offset = pair
+    return f"value × {scale:g} {'-' if offset < 0 else '+'} {abs(offset):g}"
+
+
+def _many(some: list[Any]) -> str:
+    return "1 scene" if len(some) == 1 else f"{len(some)} scenes"
