@@ -46,11 +46,8 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         rename={"bundle.zip": f"{project.name}.zip"},
         code=code,
         packages=packages(project),
-<<<<<<< HEAD
         hints={"trained": trained(project)},
-=======
         writes=WRITES,
->>>>>>> main
     )
 
 

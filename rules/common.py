@@ -13,12 +13,7 @@ from xml.etree import ElementTree
 
 import xxhash
 
-<<<<<<< HEAD
-from rvbuild.build.artifact import Artifact, Product, Source, View, canonical
-=======
-from rvbuild.build import code
 from rvbuild.build.artifact import Artifact, Demand, Product, Source, View, canonical
->>>>>>> main
 from rvbuild.errors import UsageError
 from rvbuild.geo.reading import parts, reading
 from rvbuild.project import Project, Scene
@@ -29,9 +24,9 @@ from rvbuild.urls import Url, is_url
 from . import sidecars
 from .own_code import image_code, images_code, user_code, without_code
 
-<<<<<<< HEAD
 __all__ = [
     "Artifact",
+    "Demand",
     "Product",
     "Project",
     "Scene",
@@ -41,9 +36,6 @@ __all__ = [
     "user_code",
     "without_code",
 ]
-=======
-__all__ = ["Artifact", "Demand", "Product", "Project", "Scene", "Source"]
->>>>>>> main
 
 T = TypeVar("T")
 

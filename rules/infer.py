@@ -69,11 +69,8 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             folder=folder(project, "predict", scene.id),
             code=code,
             packages=packages(project),
-<<<<<<< HEAD
             hints={"trained": trained(project)},
-=======
             writes=WRITES,
->>>>>>> main
             resource="torch",
             demand=Demand(cores=None, device=project.predict.device),
         )

@@ -8,11 +8,8 @@ RvbuildError                 base: one message a user can act on, never a traceb
 │   ├── DataError            imagery, labels or areas are not what the project says
 │   │   └── LabelValueError  pixels of labels hold values that stand for no class
 │   ├── ModelError           a model, its weights or its code cannot be used
-<<<<<<< HEAD
-│   └── CodeError            code of the user's reads or imports what no key holds
-=======
+│   ├── CodeError            code of the user's reads or imports what no key holds
 │   └── WorkerDiedError      the process that worked on it is dead
->>>>>>> main
 └── StoreError               the store or the state database cannot be used (exit status 1)
 
 A message says where, what was expected, what was found, the nearest valid name, and what to do next.
@@ -71,17 +68,16 @@ class ModelError(StageError):
     """A model, its weights or its code cannot be used."""
 
 
-<<<<<<< HEAD
 class CodeError(StageError):
     """Code of the user's reads or imports what no key holds."""
-=======
+
+
 class WorkerDiedError(StageError):
     """The process that worked on it is dead; `files` holds what it was reading."""
 
     def __init__(self, message: str, files: Iterable[str] = ()) -> None:
         self.files = tuple(files)
         super().__init__(message)
->>>>>>> main
 
 
 class StoreError(RvbuildError):

@@ -28,7 +28,7 @@ from typing import Any, Protocol
 
 from rvbuild.build import inside, previous
 from rvbuild.build.action import Action
-from rvbuild.build.artifact import Artifact, Product, View, trajectory
+from rvbuild.build.artifact import Artifact, Product, Source, View, trajectory
 from rvbuild.build.decide import Decision, Reason, State
 from rvbuild.build.fingerprint import hash_file, signature
 from rvbuild.build.inputs import Inputs

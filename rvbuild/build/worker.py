@@ -13,21 +13,13 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-<<<<<<< HEAD
-from dataclasses import dataclass
-=======
 from dataclasses import dataclass, field
->>>>>>> main
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-<<<<<<< HEAD
-from rvbuild.errors import CodeError, RvbuildError
-=======
 from rvbuild.build import watched
-from rvbuild.errors import RvbuildError
->>>>>>> main
+from rvbuild.errors import CodeError, RvbuildError
 from rvbuild.progress import Progress
 from rvbuild.usercode import Code, serve_code
 
@@ -69,8 +61,8 @@ def call(job: Job, progress: Progress) -> Any:
     watch = serve_code(job.code, _given(job.kwargs))
     module, _, name = job.function.partition(":")
     function = getattr(importlib.import_module(module), name)
-<<<<<<< HEAD
-    result = function(**job.kwargs, progress=progress) if job.reports else function(**job.kwargs)
+    with _environment(job.environment):
+        result = function(**job.kwargs, progress=progress) if job.reports else function(**job.kwargs)
     if watch is not None:
         if watch.refused:
             raise CodeError(watch.refused[0])
@@ -79,18 +71,16 @@ def call(job: Job, progress: Progress) -> Any:
     return result
 
 
-def _given(kwargs: Mapping[str, Any]) -> Iterator[str]:
+def _given(value: Any) -> Iterator[str]:
     """Yield the files and directories among the arguments of a stage."""
-    for value in kwargs.values():
-        if isinstance(value, Path):
-            yield str(value)
-        elif isinstance(value, Mapping):
-            yield from _given(value)
-        elif isinstance(value, list | tuple):
-            yield from (str(item) for item in value if isinstance(item, Path))
-=======
-    with _environment(job.environment):
-        return function(**job.kwargs, progress=progress) if job.reports else function(**job.kwargs)
+    if isinstance(value, Path):
+        yield str(value)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _given(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _given(item)
 
 
 @contextlib.contextmanager
@@ -105,7 +95,6 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
->>>>>>> main
 
 
 def plain(error: BaseException, place: object = None) -> str | None:

@@ -23,12 +23,8 @@ from rvbuild.build.machine import this_machine
 from rvbuild.build.worker import Job
 from rvbuild.build.workers import Executor, Inline, Pool
 from rvbuild.build.workspace import locked
-<<<<<<< HEAD
-from rvbuild.cli import asking, checking, report, stages_of, trusting
-=======
 from rvbuild.checks.resources import memory_bytes
-from rvbuild.cli import asking, checking, report, stages_of
->>>>>>> main
+from rvbuild.cli import asking, checking, report, stages_of, trusting
 from rvbuild.cli.session import Session, jobs_default, load_all, project_paths, rules, session
 from rvbuild.errors import ProjectError, UsageError
 from rvbuild.project import Project, missing_files
@@ -78,15 +74,10 @@ def build(stage: str, words: Sequence[str], options: Options, normal: list[str] 
             if options.dry_run:
                 reporter.close()
                 return _dry_run(now, closure, options)
-<<<<<<< HEAD
             pending = [a for a in closure if now.plan[a.name].decision.state not in (State.FRESH, State.RESTORABLE)]
             trusting.require(now.workspace.root, pending, options.trust, reporter.note, ask=not options.as_json)
-            checking.before_build(now, closure, options.keep_going, _jobs(options), reporter.note)
-            builder = Builder(now.plan, now.executor, reporter)
-=======
             memory = checking.before_build(now, closure, options.keep_going, _jobs(options), reporter.note)
             builder = Builder(now.plan, now.executor, reporter, this_machine(memory_bytes()), memory)
->>>>>>> main
             _run(now, wanted, builder, options)
             outcomes = _outcomes(builder, closure)
             lines = _last_lines(now, wanted, outcomes)

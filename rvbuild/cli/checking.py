@@ -117,17 +117,12 @@ def before_build(
                 roles.setdefault(artifact.scene, set()).update(i.role for i in artifact.inputs if isinstance(i, Source))
         scenes = {a.scene for a in closure if a.project == project.name and a.scene is not None}
         stages = {a.stage for a in of_project}
-<<<<<<< HEAD
         facts = looking.facts_of(project, now.workspace, now.executor, scenes, True)
-        known = _known(project, facts, now.workspace, now.executor, bool(stages & {"train", "infer"}))
-=======
-        facts = looking.facts_of(project, now.workspace, now.executor, scenes)
         computing = [a for a in of_project if a.stage in ("train", "infer")]
         known = _known(project, facts, now.workspace, now.executor, at_once if computing else 0)
         if at_once > 1:
             takes = resources.computing_bytes(project, facts, known.model)
             memory |= {a.name: takes[a.stage] for a in computing}
->>>>>>> main
         every = _findings(project, known, now.plan, jobs)
         findings = [finding for finding in every if _concerns(finding, roles, stages)]
         for line in tell(project, _of(findings, Level.WARNING)):

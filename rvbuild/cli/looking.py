@@ -121,19 +121,14 @@ def _ask(requests: Sequence[Any], workspace: Workspace, executor: Executor) -> l
 
     def one(batch: Sequence[Any]) -> list[dict[str, Any]]:
         scenes = [{"inputs": dict(r.inputs), "settings": dict(r.settings)} for r in batch]
-<<<<<<< HEAD
         code = served_code([source for request in batch for source in request.code], workspace.root)
         job = Job(_rule().RUN, {"scenes": scenes}, code=code, reports=False)
-        return list(executor.run(job, Silent()))
-=======
-        job = Job(_rule().RUN, {"scenes": scenes}, path=str(workspace.root), reports=False)
         try:
             return list(executor.run(job, Silent()))
         except WorkerDiedError as error:
             if len(batch) > 1:  # the others are fine, perhaps
                 return [answer for request in batch for answer in one([request])]
             return [_deadly(batch[0], error)]
->>>>>>> main
 
     with ThreadPoolExecutor(max_workers=min(len(batches), jobs_default())) as pool:
         return [answer for answers in pool.map(one, batches) for answer in answers]
