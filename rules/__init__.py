@@ -11,7 +11,9 @@ from typing import Any
 from rvbuild.geo.environment import DETERMINISTIC_ENVIRONMENT
 
 from . import analyze, bundle, chip, data, evaluate, infer, mosaic, predict, report, train
-from .common import Artifact, Project
+from .common import Artifact, Project, places, prepare
+
+__all__ = ["Artifact", "Project", "artifacts", "places", "prepare"]
 
 #: The stages in the order of the work, each with its rule.
 RULES: Mapping[str, Any] = {

@@ -81,6 +81,7 @@ def requests(project: Project, scenes: Collection[str] | None = None, runs_code:
         "task": project.task,
         "classes": classes(project),
         "null_id": project.null_id,
+        **({"allow": sorted(project.allow)} if project.allow else {}),
     }
     for scene in project.scenes:
         if scenes is None or scene.id in scenes:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
-from xml.etree import ElementTree
 
 import xxhash
 
 from rvbuild.build.artifact import Artifact, Demand, Product, Source, View, canonical
+from rvbuild.build.state import State
 from rvbuild.errors import UsageError
+from rvbuild.geo import admission
+from rvbuild.geo.files import RASTER, VECTOR
 from rvbuild.geo.reading import parts, reading
 from rvbuild.project import Project, Scene
 from rvbuild.project.box_files import TABLES as BOX_FILES
@@ -22,6 +24,7 @@ from rvbuild.project.model import BoxFileLabels
 from rvbuild.urls import Url, is_url
 
 from . import sidecars
+from .companions import Ask, Companions, Question
 from .own_code import image_code, images_code, user_code, without_code
 
 __all__ = [
@@ -51,18 +54,6 @@ PREDICTIONS = {
     "object_detection": ("predict", ("detections.json",)),
 }
 """The outputs that eval reads, by task, and the stage that makes them."""
-
-_WORLD = (".tfw", ".tifw", ".tiffw", ".pgw", ".pngw", ".jgw", ".jpgw", ".jpegw", ".wld", ".prj")
-_RASTER_BESIDE = (".aux.xml", ".msk")
-_VECTOR_BESIDE = {
-    ".shp": (".dbf", ".shx", ".prj", ".cpg"),
-    ".tab": (".dat", ".map", ".id", ".ind"),
-    ".mif": (".mid",),
-    ".gml": (".gfs", ".xsd"),
-    ".csv": (".csvt", ".prj"),
-}
-#: How the names of all of these end.
-_BESIDE = (*_WORLD, *_RASTER_BESIDE, *(s for suffixes in _VECTOR_BESIDE.values() for s in suffixes), "-wal")
 
 
 def name(stage: str, project: str, scene: str | None = None) -> str:
@@ -252,7 +243,8 @@ def _resolve(workspace: str, path: str) -> Path:
 
 def _rasters(project: Project, role: str, paths: tuple[str, ...]) -> Source:
     files = tuple(resolve(project, p) for p in paths)
-    sorted_out = [sidecars.sort(_raster_companions(f, _siblings(f, project.memo))) for f in files]
+    companions = _companions(project)
+    sorted_out = [sidecars.sort(companions.of_raster(f)) for f in files]
     beside = tuple(counted for counted, _ in sorted_out)
     unread = tuple(other for _, others in sorted_out for other in others)
     return Source(role, files, beside if any(beside) else (), unread=unread)
@@ -262,12 +254,15 @@ def _vectors(
     project: Project, role: str, paths: tuple[str, ...], settings: Mapping[str, Any], classless: bool = False
 ) -> Source:
     files = tuple(resolve(project, p) for p in paths)
-    beside = tuple(_vector_companions(f, _siblings(f, project.memo)) for f in files)
+    companions = _companions(project)
+    sorted_out = [sidecars.sort(companions.of_vector(f)) for f in files]
+    beside = tuple(counted for counted, _ in sorted_out)
+    unread = tuple(other for _, others in sorted_out for other in others)
     views: list[View | None] = []
     for some, how in parts(files, settings):
         args = canonical(reading(how, classless=classless)).decode()
         views += [View("rvbuild.geo.vectors:digest", args)] * len(some)
-    return Source(role, files, beside if any(beside) else (), tuple(views))
+    return Source(role, files, beside if any(beside) else (), tuple(views), unread=unread)
 
 
 def _layers(project: Project, role: str, paths: tuple[str, ...], settings: Mapping[str, Any]) -> Source:
@@ -287,67 +282,49 @@ def _layers(project: Project, role: str, paths: tuple[str, ...], settings: Mappi
 
 def listed(project: Project) -> dict[str, int]:
     """Return the directories in which companions of files were looked for, with their mtime_ns before that."""
-    return {key.path: found[0] for key, found in project.memo.items() if isinstance(key, _Directory)}
+    return _companions(project).listed()
 
 
-class _Directory(NamedTuple):
-    path: str
+def places(workspace: Path | None, projects: Iterable[Project]) -> dict[str, str]:
+    """Return the environment variables that tell workers where the files of projects may lead."""
+    return admission.environment(workspace, (place for project in projects for place in project.allow))
 
 
-def _siblings(path: Path, memo: dict[Any, Any]) -> frozenset[str]:
-    """Return the names in the directory of `path` that may be companions of other files; it is read once."""
-    if isinstance(path, Url):
-        return frozenset()
-    directory = _Directory(os.path.dirname(path))  # noqa: PTH120 - for thousands of scenes
-    known = memo.get(directory)
-    if known is None:
-        try:
-            mtime_ns = os.stat(directory.path).st_mtime_ns  # noqa: PTH116 - as above
-            names = frozenset(e.name for e in os.scandir(directory.path) if e.name.lower().endswith(_BESIDE))
-        except (FileNotFoundError, NotADirectoryError):
-            return frozenset()
-        known = memo[directory] = mtime_ns, names
-    found: frozenset[str] = known[1]
+def prepare(projects: Sequence[Project], ask: Ask, state: State, workspace: Path) -> None:
+    """Find out what belongs to the files of projects: asked of GDAL, where no answer is kept in `state`."""
+    companions = Companions(ask, state, canonical(places(workspace, projects)).decode())
+    questions: dict[Question, None] = {}
+    for project in projects:
+        project.memo[Companions] = companions
+        for scene in {scene.base: scene for scene in project.scenes}.values():
+            for kind, paths in _inputs(project, scene):
+                questions.update(((kind, resolve(project, path)), None) for path in paths)
+    companions.learn(questions)
+
+
+def _inputs(project: Project, scene: Scene) -> Iterator[tuple[str, Sequence[str]]]:
+    """Yield the files of a scene that others may belong to, with how they are read."""
+    yield RASTER, scene.image.files
+    yield VECTOR, scene.aoi
+    if scene.labels is None:
+        return
+    settings = label_settings(project, scene)
+    if settings["kind"] == "layers":
+        yield from ((how["kind"], some) for some, how in parts(scene.labels.files, settings))
+    elif settings["kind"] not in BOX_FILES:
+        yield settings["kind"], scene.labels.files
+
+
+def _companions(project: Project) -> Companions:
+    """Return what tells which files belong to inputs; asked in this process unless `prepare` said otherwise."""
+    found = project.memo.get(Companions)
+    if found is None:
+        found = project.memo[Companions] = Companions(_ask_here)
+    assert isinstance(found, Companions)
     return found
 
 
-def _raster_companions(path: Path, names: Collection[str]) -> tuple[Path, ...]:
-    if isinstance(path, Url):
-        return ()  # GDAL is told not to look for any
-    found: list[Path] = []
-    if names:
-        wanted = [path.name + suffix for suffix in _RASTER_BESIDE] + [path.stem + suffix for suffix in _WORLD]
-        found = [path.with_name(n) for w in wanted for n in (w, w.upper()) if n in names and n != path.name]
-    if path.suffix.lower() == ".vrt":
-        found += _vrt_sources(path)
-    return tuple(dict.fromkeys(found))
+def _ask_here(questions: Sequence[Question]) -> list[dict[str, Any]]:
+    from rvbuild.geo.files import ask
 
-
-def _vector_companions(path: Path, names: Collection[str]) -> tuple[Path, ...]:
-    if isinstance(path, Url) or not names:
-        return ()
-    suffix = path.suffix.lower()
-    wanted = [path.stem + s for s in _VECTOR_BESIDE.get(suffix, ())]
-    if suffix in (".gpkg", ".sqlite"):
-        wanted.append(path.name + "-wal")  # edits that are not merged into the file yet
-    return tuple(path.with_name(n) for w in wanted for n in (w, w.upper()) if n in names)
-
-
-def _vrt_sources(path: Path) -> list[Path]:
-    """Return the files that the virtual raster at `path` is made of; an unreadable one is the stage's to report."""
-    try:
-        root = ElementTree.parse(path).getroot()
-    except (OSError, ElementTree.ParseError):
-        return []
-    found: list[Path] = []
-    for element in root.iter("SourceFilename"):
-        text = (element.text or "").strip()
-        for virtual, scheme in (("/vsicurl/", ""), ("/vsis3/", "s3://"), ("/vsigs/", "gs://")):
-            if text.startswith(virtual):
-                text = scheme + text.removeprefix(virtual)
-        if is_url(text):
-            found.append(Url(text))
-        elif text and not text.startswith("/vsi"):
-            relative = element.get("relativeToVRT") == "1"
-            found.append(Path(os.path.normpath(path.parent / text if relative else Path(text).absolute())))
-    return found
+    return ask([(kind, str(path)) for kind, path in questions])

@@ -22,7 +22,7 @@ from .common import (
     present,
 )
 
-VERSION = 4
+VERSION = 5
 RUN = "rvbuild.stages.evaluate:run"
 RUN_MERGE = "rvbuild.stages.evaluate_merge:run"
 CODE = ("rvbuild.stages.evaluate", "rvbuild.stages.evaluate_merge", "rvbuild.tasks.{task}")

@@ -1,6 +1,7 @@
 """What GDAL writes beside a raster, `NAME.aux.xml`, and whether any of it changes what the raster means.
 
-QGIS and gdalinfo leave statistics there when they show a raster. That is no edit of the imagery.
+QGIS and gdalinfo leave statistics there when they show a raster. That is no edit of the imagery. Neither is an empty
+journal beside a database, which a program has that shows it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from xml.etree import ElementTree
 
 from rvbuild.build.fingerprint import signature
 from rvbuild.build.state import Signature
+from rvbuild.geo.quiet import JOURNALS
 
 ENDING = ".aux.xml"
 _STRUCTURE = {"INTERLEAVE", "COMPRESSION"}
@@ -23,8 +25,9 @@ def sort(beside: Iterable[Path]) -> tuple[tuple[Path, ...], tuple[tuple[Path, Si
     counted: list[Path] = []
     others: list[tuple[Path, Signature]] = []
     for path in beside:
-        seen = signature(path) if path.name.lower().endswith(ENDING) else None
-        if seen is not None and _says_nothing(path, seen):
+        name = path.name.lower()
+        seen = signature(path) if name.endswith((ENDING, *JOURNALS)) else None
+        if seen is not None and (_says_nothing(path, seen) if name.endswith(ENDING) else not seen.size):
             others.append((path, seen))
         else:
             counted.append(path)

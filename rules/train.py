@@ -43,13 +43,19 @@ KEYED, IMAGES = ("index.json", "labels-*"), ("images-*",)
 pixels are read from."""
 
 
+def _checkpoints(project: Project) -> dict[str, str]:
+    """Return where the models of single epochs are shown."""
+    names = (f"epoch-{epoch:03}.safetensors" for epoch in range(1, project.train.epochs + 1))
+    return {name: f"checkpoints/{name}" for name in names}
+
+
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     """Yield the model."""
     train = project.train.slice()
     weights: tuple[Source, ...] = ()
     if isinstance(train["pretrained"], str):
         weights = (Source("weights", (resolve(project, train["pretrained"]),)),)
-        train["pretrained"] = "file"
+        train["pretrained"] = "bundle" if project.train.bundle is not None else "file"
     hints: dict[str, dict[str, Any]] = {"train": {hint: train.pop(hint) for hint in HINTS}}
     scenes = sorted((s for s in project.scenes if s.split != "test"), key=lambda s: s.id)
     chips: list[Source | Product] = []
@@ -75,6 +81,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         chips += [
             replace(code, role="code/pixels", in_key=False, passed=False) for code in images_code(project, unread)
         ]
+    checkpoints = _checkpoints(project)
     yield Artifact(
         name=name("train", project.name),
         project=project.name,
@@ -93,9 +100,10 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         },
         inputs=(*chips, Product("stats", name("analyze", project.name)), *weights, *user_code(project)),
         folder=folder(project, "train"),
+        rename=checkpoints,
         code=code,
         packages=packages(project),
-        writes=WRITES,
+        writes=(*WRITES, *checkpoints) if project.train.checkpoints else WRITES,
         hints=hints,
         resource="torch",
         demand=Demand(cores=project.train.threads, device=project.train.device),

@@ -33,12 +33,14 @@ MAY_IMPORT = {
 }
 LEAVES = {
     "areas",
+    "budget",
     "cores",
     "errors",
     "expressions",
     "fetch",
     "filter_text",
     "filters",
+    "plain_xml",
     "progress",
     "safe_path",
     "readers",
@@ -51,7 +53,12 @@ LEAVES = {
 LEAVES |= {"leftovers", "workspaces", "zipped"}
 
 # Modules of the parts below that planning uses: they import nothing heavy, which the tests of `loaded` hold them to.
-PLANNING = {"rules": {"rvbuild.learn.trajectory", "rvbuild.geo.environment", "rvbuild.geo.reading"}}
+PLANNING = {
+    "rules": {
+        "rvbuild.learn.trajectory",
+        *(f"rvbuild.geo.{name}" for name in ("admission", "drivers", "environment", "files", "quiet", "reading")),
+    }
+}
 
 
 def modules() -> Iterator[tuple[str, Path]]:

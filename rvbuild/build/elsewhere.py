@@ -42,6 +42,7 @@ class Elsewhere:
         self._remote: Remote | None = None
         self._known: dict[str, Action | None] = {}
         self._down = False
+        self._refused = False  # whether a result was, and that was said
         self._lock = threading.Lock()
 
     def known(self, key: str) -> Action | None:
@@ -59,12 +60,20 @@ class Elsewhere:
         if not wanted:
             return False
         try:
-            found = self._open().look_up(wanted)
+            remote = self._open()
+            found = remote.look_up(wanted)
         except StoreError as error:
             self._give_up(error)
             return False
         with self._lock:
+            first = bool(remote.unsigned) and not self._refused
+            self._refused |= bool(remote.unsigned)
             self._known |= dict.fromkeys(wanted) | found
+        if first:
+            self._say(
+                f"{self.url}: results that are not signed with RVBUILD_REMOTE_KEY are refused, and built here "
+                f"(such as {min(remote.unsigned)})"
+            )
         return any(action is not None for action in found.values())
 
     def action(self, key: str) -> Action | None:

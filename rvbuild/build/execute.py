@@ -463,3 +463,23 @@ def view_runner(executor: Executor) -> ViewRunner:
             return list(pool.map(one, wanted))
 
     return compute
+
+
+def files_asker(executor: Executor) -> Callable[[Sequence[tuple[str, Path]]], list[Any]]:
+    """Return a function that asks on `executor` what belongs to files, (how it is read, path) of each."""
+
+    def some(questions: Sequence[tuple[str, Path]]) -> list[Any]:
+        plain_questions = [(kind, str(path)) for kind, path in questions]
+        job = Job("rvbuild.geo.files:ask", {"questions": plain_questions}, reports=False)
+        return list(executor.run(job, Silent()))
+
+    def ask(questions: Sequence[tuple[str, Path]]) -> list[Any]:
+        batches = [questions[i : i + _QUESTIONS] for i in range(0, len(questions), _QUESTIONS)]
+        with ThreadPoolExecutor(max_workers=min(len(batches), cores())) as pool:
+            return [answer for answers in pool.map(some, batches) for answer in answers]
+
+    return ask
+
+
+_QUESTIONS = 100
+"""Files of which a worker is asked in one job."""

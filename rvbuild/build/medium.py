@@ -12,6 +12,7 @@ import contextlib
 import errno
 import os
 import random
+import stat
 import threading
 import time
 import uuid
@@ -19,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from rvbuild.build.action import MOST_RECORD_BYTES
 from rvbuild.errors import StoreError, UsageError
 
 #: How long to wait before another try.
@@ -35,6 +37,28 @@ _NO_CONDITIONS = (errno.ENOSYS, errno.EINVAL)
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 _T = TypeVar("_T")
+
+
+class _LargerError(ValueError):
+    """A file has more bytes than it should have."""
+
+
+def _bound(most: int) -> Any:
+    """Return what is told how many bytes have come, and ends a transfer of more than `most`."""
+    from fsspec.callbacks import Callback  # loaded where there is a store elsewhere
+
+    class Bound(Callback):  # type: ignore[misc]  # fsspec has no types
+        def set_size(self, size: int | None) -> None:
+            if size is not None and size > most:
+                raise _LargerError(f"{size} bytes")
+            super().set_size(size)
+
+        def relative_update(self, inc: int = 1) -> None:
+            super().relative_update(inc)
+            if self.value > most:
+                raise _LargerError(f"{self.value} bytes")
+
+    return Bound()
 
 
 class Medium:
@@ -114,20 +138,48 @@ class Medium:
             return {}
         return {str(path).removeprefix(base).lstrip("/"): int(info["size"]) for path, info in found.items()}
 
-    def read(self, path: str) -> bytes | None:
-        """Return what is in the file `path`, or None if there is none."""
+    def read(self, path: str, most: int = MOST_RECORD_BYTES) -> bytes | None:
+        """Return what is in the file `path`, or None if there is none; of a larger one than `most` bytes a part."""
+        place = f"{self._root}/{path}"
+        if not self._may_open(place):
+            return None
         try:
-            return bytes(self._patiently(self._fs.cat_file, f"{self._root}/{path}"))
+            return bytes(self._patiently(self._cat, place, most + 1))
         except FileNotFoundError:
             return None
 
-    def fetch(self, path: str, target: Path) -> bool:
-        """Copy the file `path` to `target`; tell whether there is one."""
+    def _cat(self, place: str, most: int) -> bytes:
         try:
-            self._patiently(self._fs.get_file, f"{self._root}/{path}", str(target))
-        except FileNotFoundError:
+            return bytes(self._fs.cat_file(place, start=0, end=most))
+        except (OSError, ValueError) as error:
+            # An empty file has no range that could be asked for.
+            if isinstance(error, _FINAL) or self._local or self._fs.size(place) != 0:
+                raise
+            return b""
+
+    def fetch(self, path: str, target: Path, size: int) -> bool:
+        """Copy the file `path` of `size` bytes to `target`; tell whether there is such a one.
+
+        One that turns out to be larger is left where that shows.
+        """
+        place = f"{self._root}/{path}"
+        if not self._may_open(place, size):
+            return False
+        try:
+            self._patiently(lambda: self._fs.get_file(place, str(target), callback=_bound(size)))
+        except (FileNotFoundError, _LargerError):
             return False
         return True
+
+    def _may_open(self, place: str, most: int | None = None) -> bool:
+        """Tell whether a local file is a plain one of at most so many bytes: whoever opens a pipe may wait for ever."""
+        if not self._local:
+            return True
+        try:
+            found = os.stat(place)  # noqa: PTH116 - paths of fsspec
+        except OSError:
+            return True  # says so when it is opened
+        return stat.S_ISREG(found.st_mode) and (most is None or found.st_size <= most)
 
     # -- writing ------------------------------------------------------------------------------------------------------
 

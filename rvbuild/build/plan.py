@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -276,8 +276,8 @@ class Plan:
         beside = _companions(source, i)
         if value is None or not beside:
             return value
-        stem = source.files[i].stem
-        return digest([value, sorted([p.name.removeprefix(stem), prints.digest(p)] for p in beside)])
+        path = source.files[i]
+        return digest([value, sorted([label, prints.digest(p)] for label, p in _labelled(path, beside))])
 
     def _source(self, source: Source) -> str | None:
         """Return the digest of the files of `source`, or None if one is missing."""
@@ -383,6 +383,15 @@ def product_digest(item: Product, outputs: Mapping[str, tuple[str, int]]) -> str
 def files_of(source: Source, i: int) -> tuple[Path, ...]:
     """Return the `i`-th file of `source` and those beside it that count."""
     return (source.files[i], *_companions(source, i))
+
+
+def _labelled(path: Path, companions: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+    """Yield companions with what tells them apart, wherever the workspace is: place in the list, if not their name."""
+    for number, companion in enumerate(companions):
+        if companion.parent == path.parent:
+            yield companion.name.removeprefix(path.stem), companion
+        else:
+            yield f"{number}/{companion.name}", companion
 
 
 def _companions(source: Source, i: int) -> tuple[Path, ...]:

@@ -16,8 +16,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rvbuild.errors import UsageError
+
 SIGNATURE = "signature"
 _KEY_BYTES = 32
+_LEAST_LETTERS = 16
 
 
 def signed(data: Mapping[str, Any], key: bytes) -> dict[str, Any]:
@@ -43,6 +46,23 @@ def _signature(data: Mapping[str, Any], key: bytes) -> str:
     rest = {name: value for name, value in data.items() if name != SIGNATURE}
     text = json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()
     return "hmac-sha256:" + hmac.new(key, text, hashlib.sha256).hexdigest()
+
+
+def shared_key(variable: str) -> bytes | None:
+    """Return the key that the environment variable holds, or None without it.
+
+    Raises
+    ------
+    UsageError
+        If it is so short that it can be guessed.
+    """
+    text = os.environ.get(variable, "")
+    if 0 < len(text) < _LEAST_LETTERS:
+        raise UsageError(
+            f"{variable}: expected a secret of at least {_LEAST_LETTERS} letters, found {len(text)}; "
+            "make one with `openssl rand -hex 32`"
+        )
+    return os.fsencode(text) or None
 
 
 def user_key() -> bytes | None:

@@ -22,6 +22,7 @@ _SCHEMA = """
 create table if not exists file (path text primary key, size int, mtime int, ctime int, inode int, hashed_at int,
                                  digest text) without rowid;
 create table if not exists view (digest text, name text, value text, primary key (digest, name)) without rowid;
+create table if not exists companions (kind text, path text, answer text, primary key (kind, path)) without rowid;
 create table if not exists record (artifact text primary key, json text, made text) without rowid;
 create table if not exists failure (artifact text primary key, key text, message text) without rowid;
 create table if not exists log (id integer primary key, at real, artifact text, key text, how text, seconds real,
@@ -222,6 +223,15 @@ class State:
         """Keep several views, each (digest of the content, name, value)."""
         with self.transaction() as db:
             db.executemany("insert or replace into view values (?, ?, ?)", views)
+
+    def companions(self) -> list[tuple[str, str, str]]:
+        """Return all that is kept of what belongs to files: (how it is read, path, answer) of each."""
+        return [tuple(row) for row in self._rows("select kind, path, answer from companions")]
+
+    def remember_companions(self, rows: Iterable[tuple[str, str, str]]) -> None:
+        """Keep what belongs to files: (how it is read, path, answer) of each."""
+        with self.transaction() as db:
+            db.executemany("insert or replace into companions values (?, ?, ?)", rows)
 
     # -- artifacts ----------------------------------------------------------------------------------------------------
 

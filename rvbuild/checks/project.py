@@ -58,6 +58,7 @@ def findings(
     yield from _nothing_to_train_on(scenes, facts)
     yield from _never_labelled(project, scenes, facts)
     yield from _without_effect(project, scenes, images)
+    yield from _figures(project, scenes, images)
 
 
 def with_surveys(
@@ -193,6 +194,24 @@ def _without_effect(project: Project, scenes: list[Scene], images: Mapping[str, 
             yield _no_effect(("train", "max_stds"), "8-bit imagery is not normalised by statistics")
         if project.analyze.given("sample"):
             yield _no_effect(("analyze", "sample"), "8-bit imagery is not normalised by statistics", " on the model")
+
+
+def _figures(project: Project, scenes: list[Scene], images: Mapping[str, Facts]) -> Iterator[Finding]:
+    """Report figures for values from 0 to 1 where it is not known what 0 and 1 are, or of another number of bands."""
+    train, key = project.train, ("train", "normalize")
+    if train.normalize == "auto" or (train.normalize == "pretrained" and train.bundle is not None):
+        return
+    others = sorted({image["dtype"] for image in images.values()} - {"uint8"})
+    if others and not all(scene.image.normalize() for scene in scenes):
+        text = (
+            f"is about values from 0 to 1, and {' and '.join(others)} imagery has no such range by itself; say what is "
+            '0 and what is 1 with image.transform = [{ kind = "min_max" }] or "percentile", or remove the key'
+        )
+        yield Finding(Level.ERROR, "train.normalize", text, key=key)
+    bands = sorted({image["bands"] for image in images.values()})
+    if not isinstance(train.normalize, str) and bands not in ([], [len(train.normalize.mean)]):
+        text = f"has figures of {len(train.normalize.mean)} bands, and the imagery has {bands[0]}"
+        yield Finding(Level.ERROR, "train.normalize", text, key=key)
 
 
 def _no_effect(key: Key, why: str, on: str = "") -> Finding:

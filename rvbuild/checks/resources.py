@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
+from rvbuild.budget import memory_bytes, size_text
 from rvbuild.checks.findings import Finding, Level
 from rvbuild.project import Project
 
@@ -109,15 +109,15 @@ def _disk(project: Project, facts: Facts, to_cut: Collection[str], to_predict: C
     if times * (chips + scores) <= free:
         return
     all_kept = project.chip.keep is None and project.chip.max_nodata >= 1
-    parts = [f"{'' if all_kept else 'up to '}{_size(chips)} of chips"] if chips else []
+    parts = [f"{'' if all_kept else 'up to '}{size_text(chips)} of chips"] if chips else []
     remedies = ["cut fewer chips (chip.stride_px, chip.keep), or store none (chip.store = false)"] if chips else []
     if scores:
-        parts.append(f"up to {_size(scores)} of scores")
+        parts.append(f"up to {size_text(scores)} of scores")
         remedies.append('leave predict.scores out, or make them "uint8"' if project.predict.scores else "")
     copies = ", up to twice that with what the store keeps," if times > 1 else ""
     text = (
-        f"the build writes {' and '.join(parts)}{copies} and the disk of {folder} has {_size(free)} left. Free some "
-        f"(`rvbuild cache gc`), let RVBUILD_STORE name a larger disk, or {', or '.join(filter(None, remedies))}"
+        f"the build writes {' and '.join(parts)}{copies} and the disk of {folder} has {size_text(free)} left. Free "
+        f"some (`rvbuild cache gc`), let RVBUILD_STORE name a larger disk, or {', or '.join(filter(None, remedies))}"
     )
     certain = all_kept and chips > free
     key = ("chip",) if times * chips > free or not scores else ("predict", "scores")
@@ -139,8 +139,8 @@ def _cutting(facts: Facts, to_cut: Collection[str], jobs: int, there: int) -> It
     if sum(each) <= there:
         return
     text = (
-        f"{len(each)} scenes that are cut at once take about {_size(sum(each))} (blocks of imagery and features of "
-        f"labels), and there are {_size(there)} of memory. Work on fewer at once, for example with -j "
+        f"{len(each)} scenes that are cut at once take about {size_text(sum(each))} (blocks of imagery and features of "
+        f"labels), and there are {size_text(there)} of memory. Work on fewer at once, for example with -j "
         f"{max(1, _fitting(each, there))}"
     )
     yield Finding(Level.WARNING, "memory", text, key=("scene", "labels"))
@@ -183,7 +183,9 @@ def _computing(project: Project, facts: Facts, model: Mapping[str, int] | None, 
     for table, batch, images, fixed in _batches(project, facts, model):
         chips = f"{batch} chips of {px} px and {bands} band{'s' if bands > 1 else ''}"
         if images > there:
-            text = f"{chips} take {_size(images)}, and there are {_size(there)} of memory. Make the batch smaller"
+            text = (
+                f"{chips} take {size_text(images)}, and there are {size_text(there)} of memory. Make the batch smaller"
+            )
             yield Finding(Level.ERROR, f"{table}.batch_size", text, key=(table, "batch_size"))
         elif model is not None:
             needed = fixed + images + batch * model[table]
@@ -191,9 +193,9 @@ def _computing(project: Project, facts: Facts, model: Mapping[str, int] | None, 
                 fits = (there - fixed) // max(1, model[table] + images // batch)
                 advice = f"{table}.batch_size = {fits} fits" if fits >= 1 else "Make chip.size_px smaller"
                 text = (
-                    f"{chips} take about {_size(needed)} with what {project.train.model} makes of them, and there are "
+                    f"{chips} take about {size_text(needed)} with what {project.train.model} makes of them, and there "
                 )
-                text += f"{_size(there)} of memory. {advice}, or choose a smaller train.model"
+                text += f"are {size_text(there)} of memory. {advice}, or choose a smaller train.model"
                 yield Finding(Level.WARNING, f"{table}.batch_size", text, key=(table, "batch_size"))
 
 
@@ -202,38 +204,3 @@ def _merged_bytes(project: Project, facts: Facts) -> int:
     widest = max((one["image"]["width"] for one in facts.values() if "image" in one), default=0)
     overlap = max(0, project.chip_px - (project.predict.stride_px or project.chip_px))
     return len(project.classes) * overlap * widest * _FLOAT_BYTES
-
-
-def _size(count: float) -> str:
-    """Return a number of bytes for people."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
-
-
-def memory_bytes() -> int | None:
-    """Return the memory of the machine, or of the container that this process is in; None if it is not known."""
-    try:
-        found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return None
-    return min([found, *_limits(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))])
-
-
-def _limits(own: Path, groups: Path) -> Iterator[int]:
-    """Yield the limits of memory of this process's control groups and of those around them, of either version."""
-    try:
-        lines = own.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    for line in ["0::/", *lines]:
-        _, kinds, path = line.split(":", 2)
-        if kinds not in ("", "memory"):
-            continue
-        root, name = (groups, "memory.max") if not kinds else (groups / "memory", "memory.limit_in_bytes")
-        group = Path(path.lstrip("/"))
-        for one in (group, *group.parents):
-            try:
-                text = (root / one / name).read_text(encoding="ascii").strip()
-            except OSError:
-                continue
-            if text.isdecimal():
-                yield int(text)

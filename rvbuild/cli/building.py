@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from rvbuild.budget import memory_bytes
 from rvbuild.build import engine, inside, installed, seal
 from rvbuild.build.artifact import Artifact, Source
 from rvbuild.build.decide import State
@@ -23,7 +24,6 @@ from rvbuild.build.machine import this_machine
 from rvbuild.build.worker import Job
 from rvbuild.build.workers import Executor, Inline, Pool
 from rvbuild.build.workspace import locked
-from rvbuild.checks.resources import memory_bytes
 from rvbuild.cli import asking, checking, report, stages_of, trusting
 from rvbuild.cli.session import Session, jobs_default, load_all, project_paths, rules, session
 from rvbuild.errors import ProjectError, UsageError
@@ -280,7 +280,8 @@ def predict_bundle(words: Sequence[str], into: Path | None, allow_code: bool, ve
     if missing:
         raise UsageError("no such file: " + ", ".join(missing))
     reporter = report.make(False, verbosity, False)
-    environment = dict(rules().ENVIRONMENT)
+    # Where it leads, an image has no say here: its own directory is all.
+    environment = {**rules().ENVIRONMENT, **rules().places(None, ())}
     kwargs = {"bundle_path": bundle.absolute(), "images": images, "out": into.absolute(), "allow_code": allow_code}
     job = Job("rvbuild.stages.bundle_reader:predict_images", kwargs, "torch")
     with tempfile.TemporaryDirectory(prefix="rvbuild-log-") as logs:

@@ -20,7 +20,7 @@ from rvbuild.checks import project as across
 from rvbuild.checks import resources, tags
 from rvbuild.checks.findings import Finding, Level
 from rvbuild.cli import looking, report, showing, trusting
-from rvbuild.cli.session import Session, jobs_default, load_all, make_executor, project_paths, rules
+from rvbuild.cli.session import Session, find_companions, jobs_default, load_all, make_executor, project_paths, rules
 from rvbuild.cores import cores, thread_count
 from rvbuild.errors import ProjectError
 from rvbuild.project import LayeredLabels, Project, RasterLabels, Scene, missing_files
@@ -39,8 +39,9 @@ def check(words: Sequence[str], overrides: Sequence[str], deep: bool = False, tr
         raise ProjectError(problems)
     runs_code = trusting.may_look(projects[0].workspace, trust)
     workspace = Workspace(projects[0].workspace, lambda line: click.echo(line, err=True))
-    executor = make_executor(workspace)
+    executor = make_executor(workspace, projects)
     try:
+        find_companions(workspace, projects, executor)
         known = {
             p.name: _known(p, looking.facts_of(p, workspace, executor, None, runs_code), workspace, executor)
             for p in projects

@@ -14,7 +14,7 @@ from typing import Any
 
 from rvbuild.build import installed
 from rvbuild.build.artifact import Artifact
-from rvbuild.build.execute import view_runner
+from rvbuild.build.execute import files_asker, view_runner
 from rvbuild.build.plan import Plan
 from rvbuild.build.workers import Executor, Inline, Pool
 from rvbuild.build.workspace import Workspace
@@ -148,10 +148,15 @@ def load_all(paths: Sequence[Path], overrides: Sequence[str], absent: list[str] 
     return projects
 
 
-def make_executor(workspace: Workspace, inline: bool = False) -> Executor:
-    """Return where stages run."""
-    environment = {**rules().ENVIRONMENT, "RVBUILD_WORKSPACE": str(workspace.root)}
+def make_executor(workspace: Workspace, projects: Sequence[Project], inline: bool = False) -> Executor:
+    """Return where the stages of projects run."""
+    environment = {**rules().ENVIRONMENT, **rules().places(workspace.root, projects)}
     return Inline(environment) if inline else Pool(environment, workspace.cache / "log", rules().PRELOAD)
+
+
+def find_companions(workspace: Workspace, projects: Sequence[Project], executor: Executor) -> None:
+    """Find out what belongs to the files of projects; their rules rely on it."""
+    rules().prepare(projects, files_asker(executor), workspace.state, workspace.root)
 
 
 @contextlib.contextmanager
@@ -167,7 +172,8 @@ def session(
     workspace = Workspace(projects[0].workspace, say)
     executor: Executor | None = None
     try:
-        executor = make_executor(workspace, inline)
+        executor = make_executor(workspace, projects, inline)
+        find_companions(workspace, projects, executor)
         every = (artifacts or all_artifacts)(projects, workspace)
         plan = Plan(workspace, every, view_runner(executor), forced(every) if forced else frozenset())
         yield Session(workspace, list(projects), every, executor, plan)

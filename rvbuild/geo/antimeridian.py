@@ -20,6 +20,11 @@ from rvbuild.geo.grid import Grid, crs_name, reproject
 
 Floats = NDArray[np.float64]
 
+TURN = 360.0
+"""Degrees of longitude once around the globe."""
+WIDE = 180.0
+"""Degrees that no edge spans on the short way."""
+
 
 def refuse_torn(where: object, geometries: NDArray[np.object_], source: CRS, target: CRS) -> None:
     """Raise a DataError if a geometry has an edge that goes around half the globe or more.

@@ -9,10 +9,10 @@ coordinates are all 0 or missing say that an image has none: both are left out.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import struct
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,9 +21,11 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from rvbuild.budget import content_of
 from rvbuild.errors import DataError
 from rvbuild.geo.box_images import Listed, choose
-from rvbuild.readers import reading
+from rvbuild.plain_xml import parse
+from rvbuild.readers import reading, reason
 
 _NAMES = {"coco": "COCO JSON", "voc": "Pascal VOC XML", "csv": "a CSV of boxes"}
 KINDS = tuple(_NAMES)
@@ -124,7 +126,7 @@ def digest(paths: Sequence[Path], args: Mapping[str, Any]) -> str:
 def coco_rows(path: Path) -> tuple[list[Listed], list[Row]]:
     """Return the images that a COCO file lists, and its boxes."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = json.loads(content_of(path).decode("utf-8-sig"))
         images = [Listed(str(entry["file_name"]), _size(entry.get)) for entry in content["images"]]
         places = {entry["id"]: place for place, entry in enumerate(content["images"])}
         if len(places) < len(images):
@@ -142,9 +144,9 @@ def coco_rows(path: Path) -> tuple[list[Listed], list[Row]]:
             label = names.get(category)
             unnamed = str(category) if label is None and category is not None else None
             rows.append(Row(places[entry["image_id"]], (x, y, x + width, y + height), label, unnamed))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
         raise DataError(
-            f"{path}: cannot be read as COCO JSON ({type(error).__name__}: {error}); expected `images` with id and "
+            f"{path}: cannot be read as COCO JSON ({reason(error)}); expected `images` with id and "
             "file_name, `categories` with id and name, `annotations` with image_id, category_id and bbox "
             "[x, y, width, height]"
         ) from error
@@ -177,7 +179,7 @@ def _size(get: Callable[[str], Any]) -> tuple[int, int] | None:
 
 def _voc(path: Path) -> tuple[list[Listed], list[Row]]:
     try:
-        root = ElementTree.parse(path).getroot()
+        root = parse(content_of(path))
         rows = []
         for entry in root.iterfind("object"):
             corners = [entry.findtext(f"bndbox/{key}") for key in _CSV_COLUMNS]
@@ -185,7 +187,7 @@ def _voc(path: Path) -> tuple[list[Listed], list[Row]]:
             rows.append(Row(None, (x0, y0, x1, y1), (entry.findtext("name") or "").strip() or None))
         if root.tag != "annotation":
             raise ValueError(f"its root is <{root.tag}>")
-    except (ElementTree.ParseError, ValueError) as error:
+    except ValueError as error:
         raise DataError(
             f"{path}: cannot be read as Pascal VOC XML ({error}); expected <annotation> with an <object> for each box, "
             "which has a <name> and a <bndbox> of <xmin>, <ymin>, <xmax>, <ymax>"
@@ -197,7 +199,7 @@ def _voc(path: Path) -> tuple[list[Listed], list[Row]]:
 
 
 def _csv(path: Path) -> tuple[list[Listed], list[Row]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with io.StringIO(content_of(path).decode("utf-8-sig"), newline="") as file:
         reader = csv.DictReader(file)
         columns = [name.strip() for name in reader.fieldnames or ()]
         reader.fieldnames = columns

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from rasterio.crs import CRS
 
 from rvbuild.errors import DataError
 from rvbuild.geo import antimeridian
-from rvbuild.geo.grid import METRES_PER_DEGREE, Grid, crs_name, reproject
+from rvbuild.geo.bending import bend
+from rvbuild.geo.grid import METRES_PER_DEGREE, Grid, crs_name, reproject, same_crs
 from rvbuild.geo.unplaced import refuse_without_crs
 from rvbuild.geo.vectors import Features, Geometries
 
@@ -101,11 +103,15 @@ def _placed(
         )
     else:
         x, y = reproject(path, features.crs, grid.crs, x, y)
+        there = shapely.set_coordinates(geometries.copy(), np.stack([x, y], axis=1))
         if features.crs.is_geographic:
             antimeridian.refuse_torn(path, geometries, features.crs, grid.crs)
         elif grid.crs.is_geographic:
-            there = shapely.set_coordinates(geometries.copy(), np.stack([x, y], axis=1))
             antimeridian.refuse_torn(path, there, grid.crs, grid.crs)
+        if not same_crs(features.crs, grid.crs):
+            project = partial(_projected, path, features.crs, grid.crs)
+            geometries = bend(path, geometries, there, project, grid, degrees=features.crs.is_geographic)
+            x, y = shapely.get_coordinates(geometries).T
         x = antimeridian.near(grid, geometries, x)
     if shift_m is not None:
         x, y = _moved(path, grid.crs, x, y, shift_m)
@@ -115,6 +121,11 @@ def _placed(
     snapped = np.stack([np.rint(col * SNAP) / SNAP, np.rint(row * SNAP) / SNAP], axis=1)
     moved: Geometries = shapely.set_coordinates(geometries.copy(), snapped)
     return moved
+
+
+def _projected(path: Path, source: CRS, target: CRS, points: Floats) -> Floats:
+    """Return points (P, 2) of one CRS in another."""
+    return np.stack(reproject(path, source, target, points[:, 0], points[:, 1]), axis=1)
 
 
 def _moved(path: Path, crs: CRS | None, x: Floats, y: Floats, shift_m: Sequence[float]) -> tuple[Floats, Floats]:

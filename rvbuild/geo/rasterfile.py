@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,17 @@ import rasterio
 import rasterio.errors
 from numpy.typing import NDArray
 from rasterio.enums import MaskFlags
+from rasterio.env import ensure_env_with_credentials
+from rasterio.io import DatasetReader, MemoryFile
 from rasterio.windows import Window as RasterioWindow
 
 from rvbuild.errors import DataError
+from rvbuild.geo import admission
+from rvbuild.geo.drivers import RASTERS_BY_SUFFIX, raster_drivers
 from rvbuild.geo.environment import not_georeferenced_is_fine
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.nodata import Nodata, NodataSetting, per_band, ranges
+from rvbuild.geo.quiet import undisturbed
 from rvbuild.geo.tags import STORED, Apply, Palette, alphas_of, palette_of, scaling_of
 from rvbuild.geo.windows import Window
 from rvbuild.readers import reading
@@ -83,33 +89,61 @@ DRIVERS: Mapping[str, str] = {
 """Drivers that a GDAL may lack, by the suffix of files."""
 
 
+_LEADING = frozenset(driver for drivers in RASTERS_BY_SUFFIX.values() for driver in drivers)
+"""Drivers of rasters that name other files."""
+
+
 def open_dataset(path: Path) -> Any:
     """Open a raster with rasterio for reading.
 
     Raises
     ------
     DataError
-        GDAL cannot open the file, or it holds sub-datasets instead of bands.
+        GDAL cannot open the file, it leads where nothing may be read, or it holds sub-datasets instead of bands.
     """
     with reading(path, "as a raster"):
         return _open(path)
 
 
 def _open(path: Path) -> Any:
-    away = isinstance(path, Url)
+    admission.require(path)
+    allowed = raster_drivers(path.suffix)
     try:
-        with rasterio.Env(**ELSEWHERE) if away else nullcontext():
-            opened = path.gdal() if isinstance(path, Url) else path.open("rb") if isinstance(path, Zipped) else path
-            with np.errstate(over="ignore"):  # rasterio compares nodata with the limits of the dtype
-                dataset = rasterio.open(opened)
+        # rasterio compares nodata with the limits of the dtype
+        numbers, how = np.errstate(over="ignore"), rasterio.Env(**ELSEWHERE) if isinstance(path, Url) else nullcontext()
+        with numbers, how, undisturbed(path) as place:
+            dataset = _open_with(place, allowed)
     except rasterio.errors.RasterioIOError as error:
         why = lacking_driver(path) or f"cannot be opened as a raster: {_refused(path) or error}"
         raise DataError(f"{path}: {why}") from error
+    if dataset.driver in _LEADING:
+        try:
+            admission.require_files(path, dataset.files)
+        except DataError:
+            dataset.close()
+            raise
     if dataset.count == 0:
         names = ", ".join(dataset.subdatasets[:5])
         dataset.close()
         raise DataError(f"{path}: has no bands of its own{f'; open one of its sub-datasets: {names}' if names else ''}")
     return dataset
+
+
+def _open_with(path: Path, drivers: list[str]) -> Any:
+    """Open a raster with some drivers alone."""
+    if isinstance(path, Zipped):
+        with path.open("rb") as stream, ExitStack() as stack:
+            memory = stack.enter_context(MemoryFile(stream.read()))
+            dataset = memory.open(driver=drivers)
+            dataset._env.enter_context(stack.pop_all())
+            return dataset
+    return _open_by_name(path.gdal() if isinstance(path, Url) else os.fspath(path), drivers)
+
+
+@ensure_env_with_credentials  # type: ignore[untyped-decorator]
+def _open_by_name(name: str, drivers: list[str]) -> Any:
+    """Open a raster as `rasterio.open` does, which takes one driver or all."""
+    return DatasetReader(name, driver=drivers)
 
 
 def _refused(path: Path) -> str:
@@ -141,6 +175,19 @@ def require_complete(path: Path) -> None:
                 f"{path}: its last pixel cannot be read, so that the file is incomplete or damaged ({error}). Copy it "
                 "once more"
             ) from error
+
+
+def read_overview(path: Path, most_px: int) -> Image | None:
+    """Return all pixels (C, h, w) of the finest overview of a raster that has at most `most_px`; None without one."""
+    with open_dataset(path) as dataset:
+        factors = dataset.overviews(1)
+        pixels = dataset.width * dataset.height
+    level = next((level for level, factor in enumerate(factors) if pixels / factor**2 <= most_px), None)
+    if level is None:
+        return None
+    with reading(path, "as a raster"), rasterio.open(path, OVERVIEW_LEVEL=level) as dataset:
+        found: Image = dataset.read()
+    return found
 
 
 def lacking_driver(path: Path) -> str:

@@ -6,6 +6,7 @@ whether two files mean the same, whatever their formatting.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import struct
 import time
@@ -25,7 +26,10 @@ from rasterio.crs import CRS
 
 from rvbuild import filters
 from rvbuild.errors import DataError, nearest
+from rvbuild.geo import admission, quiet
+from rvbuild.geo.drivers import vector_drivers
 from rvbuild.geo.environment import DETERMINISTIC_ENVIRONMENT
+from rvbuild.geo.references import VIRTUAL
 from rvbuild.geo.shapes import NoGeometryError, shapes_of
 from rvbuild.readers import reading
 from rvbuild.urls import Url
@@ -103,16 +107,17 @@ def read_features(
     Raises
     ------
     DataError
-        The file cannot be read, `layer` does not exist, or there are several layers and none is named; a geometry is
-        none; a text is not in the encoding; or a filter compares an attribute that the layer does not have.
+        The file cannot be read, or leads where nothing may be read; `layer` does not exist, or there are several layers
+        and none is named; a geometry is none; a text is not in the encoding; or a filter compares an attribute that the
+        layer does not have.
     """
     global _last
     asked_for = (layer, tuple(attributes), repr(where), repr(tests), encoding)
     state = _settled(path)
     if state is not None and _last is not None and _last[:3] == (path, state, asked_for):
         return _last[3]
-    with reading(path, "as a vector file"):
-        features = _read(path, layer, attributes, where, tests, encoding)
+    with reading(path, "as a vector file"), _placed(path) as place:
+        features = _read(path, place, layer, attributes, where, tests, encoding)
     if state is not None and state == _settled(path):
         features.geometries.flags.writeable = False
         _last = path, state, asked_for, features
@@ -142,8 +147,36 @@ def _settled(path: Path) -> tuple[int, ...] | None:
     )
 
 
+class _Place(NamedTuple):
+    """How GDAL opens a file: with some drivers alone, and without a trace."""
+
+    name: Any
+    drivers: list[str]
+    virtual: bool
+    options: Mapping[str, str]
+
+    def open(self, **how: Any) -> Any:
+        """Open a layer with fiona, which knows of virtual files only that it does not support them."""
+        return fiona.open(
+            self.name, enabled_drivers=self.drivers, allow_unsupported_drivers=self.virtual, **self.options, **how
+        )
+
+    def layers(self) -> list[str]:
+        """Return the names of the layers."""
+        return list(fiona.listlayers(self.name, **self.options))
+
+
+@contextlib.contextmanager
+def _placed(path: Path) -> Iterator[_Place]:
+    admission.require(path)
+    with quiet.undisturbed(path) as there:
+        name = there.gdal() if isinstance(there, Url) else there
+        yield _Place(name, vector_drivers(path.suffix), path.suffix.lower() == VIRTUAL, quiet.options(path))
+
+
 def _read(
     path: Path,
+    place: _Place,
     layer: str | None,
     attributes: Sequence[str],
     where: Sequence[Any] | None,
@@ -159,9 +192,8 @@ def _read(
     nowhere: list[int] = []
     passed: list[int | None] = []
     try:
-        name = path.gdal() if isinstance(path, Url) else path
-        layer = _layer(path, name, layer)
-        with fiona.open(name, layer=layer, encoding=encoding) as collection:
+        layer = _layer(path, place, layer)
+        with place.open(layer=layer, encoding=encoding) as collection:
             crs = CRS.from_wkt(collection.crs.to_wkt()) if collection.crs else None
             is_geojson = collection.driver == "GeoJSON"
             implied = is_geojson and crs is not None and crs.to_epsg() == 4326
@@ -192,7 +224,7 @@ def _read(
                 passed.append(next((n for n, test in enumerate(tests) if filters.matches(test, record.get)), None))
             shapes = shapes_of(geometries)
         if unknown:
-            _refuse_undecoded(path, name, layer, wanted & set(columns))
+            _refuse_undecoded(path, place, layer, wanted & set(columns))
     except NoGeometryError as error:
         raise DataError(f"{path}: feature {numbers[error.at]} (from 0) {error}") from error
     except (*_UNREADABLE, shapely.errors.ShapelyError) as error:
@@ -209,17 +241,17 @@ def _read(
     )
 
 
-def _layer(path: Path, name: Any, layer: str | None) -> str | None:
+def _layer(path: Path, place: _Place, layer: str | None) -> str | None:
     """Return the layer to read: the one that is named, or the only one that has geometries; None for the only one.
 
     Others can hold what programs keep for themselves, such as the `layer_styles` of QGIS.
     """
     if layer is None and path.suffix == ".geojson":
         return None  # It has one layer; listing it would parse the whole file once more.
-    layers = fiona.listlayers(name)
+    layers = place.layers()
     if len(layers) == 1 and layer in (None, *layers):
         return layer
-    placed = [one for one in layers if _has_geometry(name, one)]
+    placed = [one for one in layers if _has_geometry(place, one)]
     if layer is None and len(placed) == 1:
         return str(placed[0])
     if not placed:
@@ -232,14 +264,14 @@ def _layer(path: Path, name: Any, layer: str | None) -> str | None:
     return layer
 
 
-def _has_geometry(name: Any, layer: str) -> bool:
-    with fiona.open(name, layer=layer) as collection:
+def _has_geometry(place: _Place, layer: str) -> bool:
+    with place.open(layer=layer) as collection:
         return bool(collection.schema["geometry"] != "None")
 
 
-def _refuse_undecoded(path: Path, name: Any, layer: str | None, wanted: Iterable[str]) -> None:
+def _refuse_undecoded(path: Path, place: _Place, layer: str | None, wanted: Iterable[str]) -> None:
     """Raise a DataError if an attribute is missing only because its text is not in the encoding of the file."""
-    with fiona.open(name, layer=layer) as said, fiona.open(name, layer=layer, encoding=_ANY_BYTES) as read:
+    with place.open(layer=layer) as said, place.open(layer=layer, encoding=_ANY_BYTES) as read:
         for number, (one, other) in enumerate(zip(said, read, strict=True)):
             for column in sorted(wanted):
                 if one.properties.get(column) is None and other.properties.get(column) is not None:

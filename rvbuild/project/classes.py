@@ -139,4 +139,5 @@ def _free_color(taken: Mapping[str, str]) -> str:
 
 def null_color(taken: set[str]) -> str:
     """Return the colour of an added null class: black, or the nearest to black that no class has."""
-    return next(color for color in (f"#{number:06x}" for number in range(MOST_CLASSES + 1)) if color not in taken)
+    colors = (f"#{number:06x}" for number in range(MOST_CLASSES + 1))
+    return next((color for color in colors if color not in taken), "#000000")  # that there are too many has been said

@@ -93,7 +93,8 @@ def find(
     seen = pattern.parent.stat() if pattern.parent.is_dir() else None
     ids = _ids(pattern) if seen else []
     if not ids:
-        hint = data.get("project", {}).get("data_hint")
+        general = data.get("project")
+        hint = general.get("data_hint") if isinstance(general, dict) else None
         hint = f"; {hint}" if isinstance(hint, str) else ""
         like = os.path.relpath(pattern, workspace) if pattern.is_relative_to(workspace) else str(pattern)
         problems.add_missing_scenes(at, f"no file is like {like.replace(_MARK, '*')}{hint}")

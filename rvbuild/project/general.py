@@ -12,6 +12,7 @@ from rvbuild.project.keys import show
 from rvbuild.project.names import RESERVED_CLASSES, RESERVED_PROJECTS, name_problem
 from rvbuild.project.paths import path_problem
 from rvbuild.project.table import Finding, Known, Table, duplicates, wrong
+from rvbuild.urls import is_url
 
 TASKS = ("semantic_segmentation", "chip_classification", "object_detection")
 """The tasks, as they are named."""
@@ -59,6 +60,11 @@ class ProjectTable(Table):
         description="Files that your own code reads, or imports in a way that its source does not show, for example "
         '["params.json", "tables/*.csv"]: they are part of the keys of what runs your code.',
     )
+    allow: Annotated[tuple[str, ...], Strict(False)] = Field(
+        (),
+        description="Where virtual files (.vrt) may lead beside the workspace and the directory of the file itself: "
+        'directories, and addresses that begin so, for example ["/data/tiles", "https://example.org/tiles/"].',
+    )
     data_hint: str | None = Field(
         None, description="How to get the data; shown when files are missing, for example: make data"
     )
@@ -68,6 +74,13 @@ class ProjectTable(Table):
         problem = name_problem(self.null_class, RESERVED_CLASSES)
         if problem:
             yield Finding(("null_class",), problem)
+        yield from duplicates(self.allow, "allow")
+        for number, place in enumerate(self.allow):
+            problem = path_problem(place, elsewhere=True)
+            if problem is None and is_url(place) and not place.endswith("/"):
+                problem = f'expected an address that ends with "/", found {show(place)}'
+            if problem:
+                yield Finding(("allow", number), problem)
         yield from duplicates(self.strict, "strict")
         yield from duplicates(self.depends, "depends")
         for number, path in enumerate(self.depends):

@@ -36,7 +36,7 @@ def is_under(key: Key, parent: Key) -> bool:
     return key[: len(parent)] == parent
 
 
-def show(value: object, limit: int = 60) -> str:
+def show(value: object, limit: int = 60, depth: int = 3) -> str:
     """Return a value as TOML writes it, shortened to a description when it is long.
 
     >>> show(True), show("a"), show([1, 2]), show({"a": 1})
@@ -50,7 +50,9 @@ def show(value: object, limit: int = 60) -> str:
     if isinstance(value, dict):
         return "a table" if value else "an empty table"
     if isinstance(value, list | tuple):
-        text = "[" + ", ".join(show(item, limit) for item in value[: limit // 2]) + "]"
+        if depth == 0:
+            return "[…]" if value else "[]"
+        text = "[" + ", ".join(show(item, limit, depth - 1) for item in value[: limit // 2]) + "]"
         return text if len(text) <= limit else f"a list of {len(value)}"
-    text = str(value)
+    text = hex(value) if isinstance(value, int) and abs(value) >> 200 else str(value)  # Python prints none of thousands
     return text if len(text) <= limit else text[: limit - 1] + "…"

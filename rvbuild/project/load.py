@@ -14,7 +14,7 @@ from rvbuild.project import boxes, cells, found
 from rvbuild.project import overrides as overriding
 from rvbuild.project.classes import check_classes
 from rvbuild.project.general import TASKS
-from rvbuild.project.keys import Key, is_under
+from rvbuild.project.keys import Key
 from rvbuild.project.labels import speaker
 from rvbuild.project.messages import translate
 from rvbuild.project.model import Project
@@ -117,7 +117,8 @@ def _removable(data: Any, key: Key) -> Key:
 
 def _outermost(keys: Collection[Key]) -> list[Key]:
     """Return the keys that are in no other; later items of a list first, so that earlier positions stay right."""
-    outermost = [key for key in keys if not any(is_under(key, other) and key != other for other in keys)]
+    found = set(keys)
+    outermost = [key for key in keys if not any(key[:length] in found for length in range(len(key)))]
     return sorted(outermost, key=_position, reverse=True)
 
 

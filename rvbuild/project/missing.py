@@ -17,6 +17,9 @@ from rvbuild.project.train import CHIP_SPLITS
 from rvbuild.urls import is_url
 from rvbuild.zipped import is_zip
 
+DIRECTORIES = (".gdb", ".zarr")
+"""How the names of inputs end that are directories."""
+
 _ABSENT = "no such file"
 _FEW = 3  # up to so many files of one key and directory get a line of their own
 
@@ -115,7 +118,7 @@ def _reason(path: str) -> str | None:
         return _ABSENT
     except OSError as error:
         return f"cannot be read ({error.strerror})"
-    if stat.S_ISDIR(mode):
+    if stat.S_ISDIR(mode) and not path.lower().endswith(DIRECTORIES):
         return "is a directory, not a file"
     return None if os.access(path, os.R_OK) else "cannot be read (permission denied)"
 

@@ -242,6 +242,8 @@ class Project:
         The directory that relative paths start from, absolute.
     name, task, seed, null_class, strict, depends, data_hint
         What `[project]` says.
+    allow
+        Directories, and beginnings of addresses, to which virtual files may lead; absolute.
     classes
         The classes by id, with the null class.
     null_id
@@ -272,6 +274,7 @@ class Project:
     null_class: str
     strict: tuple[str, ...]
     depends: tuple[str, ...]
+    allow: tuple[str, ...]
     data_hint: str | None
     classes: tuple[ClassDef, ...]
     null_id: int

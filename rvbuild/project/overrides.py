@@ -9,6 +9,7 @@ import tomli
 from rvbuild.project.keys import Key, dotted, show
 from rvbuild.project.lines import read_key
 from rvbuild.project.problems import Override
+from rvbuild.project.reading import MAX_DEPTH, unusable
 
 
 class OverrideError(ValueError):
@@ -34,7 +35,12 @@ def parse(argument: str) -> Override:
         parts, end = (), 0
     if not parts or argument[end : end + 1] != "=":
         raise OverrideError("expected KEY=VALUE, for example --set train.lr=1e-3")
-    return Override(text=argument, key=parts, value=_value(argument[end + 1 :]))
+    value = _value(argument[end + 1 :])
+    for _, problem in unusable(value):
+        raise OverrideError(problem)
+    if len(parts) > MAX_DEPTH:
+        raise OverrideError(f"expected a key of at most {MAX_DEPTH} parts, found {len(parts)}")
+    return Override(text=argument, key=parts, value=value)
 
 
 def _value(text: str) -> object:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from rvbuild.project.keys import Key, dotted, is_under
+
+MOST_SHOWN = 500
+"""Problems that are told one by one."""
 
 
 @dataclass(frozen=True)
@@ -88,14 +92,19 @@ class Problems:
         self.places = places
         self._found: list[tuple[Key, str]] = []
         self._missing: list[tuple[Key, str]] = []
-        self._left_out: set[Key] = set()
+        self._wrong: set[Key] = set()
+        self._around: set[Key] = set()  # the keys of what is wrong, and of all that it is in
+        self._left_out: dict[Key, list[int]] = {}  # by list: how many items stay before each that is left out
 
     def __bool__(self) -> bool:
         return bool(self._found)
 
     def add(self, key: Key, message: str) -> None:
         """Add a problem of the value at `key`."""
-        self._found.append((self._original(key), message))
+        original = self._original(key)
+        self._found.append((original, message))
+        self._wrong.add(original)
+        self._around.update(original[:length] for length in range(len(original) + 1))
 
     def add_missing_scenes(self, key: Key, message: str) -> None:
         """Add that no file is there by which scenes are found."""
@@ -104,7 +113,15 @@ class Problems:
 
     def leave_out(self, keys: Iterable[Key]) -> None:
         """Note that list items are left out from now on, so that the positions of later ones change."""
-        self._left_out |= {self._original(key) for key in keys}
+        positions: dict[Key, set[int]] = {
+            around: {number + stay for number, stay in enumerate(before)} for around, before in self._left_out.items()
+        }
+        for *around, last in [self._original(key) for key in keys]:
+            positions.setdefault(tuple(around), set()).add(int(last))
+        self._left_out = {
+            around: [position - number for number, position in enumerate(sorted(some))]
+            for around, some in positions.items()
+        }
 
     def are_missing_scenes(self) -> bool:
         """Tell whether nothing is wrong but that no file is there by which scenes are found."""
@@ -113,23 +130,20 @@ class Problems:
     def touch(self, *key: str | int) -> bool:
         """Tell whether something at, below or around `key` is wrong, so that conclusions from it would mislead."""
         original = self._original(key)
-        return any(is_under(found, original) or is_under(original, found) for found, _ in self._found)
+        return original in self._around or any(original[:length] in self._wrong for length in range(len(original)))
 
     def report(self) -> list[str]:
         """Return one line per problem, in the order of the file, then of the overrides."""
         rows = [(*self.places.find(key)[:2], f"{self.places.where(key)}: {message}") for key, message in self._found]
-        return [text for _, _, text in dict.fromkeys(sorted(rows, key=lambda row: row[:2]))]
+        lines = [text for _, _, text in dict.fromkeys(sorted(rows, key=lambda row: row[:2]))]
+        more = len(lines) - MOST_SHOWN
+        return lines if more <= 0 else [*lines[:MOST_SHOWN], f"… and {more} more problems"]
 
     def _original(self, key: Key) -> Key:
         """Return a key with positions counted among all items, from one counted without those left out."""
         original: Key = ()
         for step in key:
             if isinstance(step, int):
-                position = -1
-                for _ in range(step + 1):
-                    position += 1
-                    while (*original, position) in self._left_out:
-                        position += 1
-                step = position
+                step += bisect.bisect_right(self._left_out.get(original, ()), step)
             original = (*original, step)
         return original

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import tomli
 
 from rvbuild.errors import ProjectError, nearest
-from rvbuild.project.keys import Key
+from rvbuild.project.keys import Key, dotted
 from rvbuild.project.lines import line_index
 
 
@@ -31,21 +33,58 @@ def read(path: Path) -> tuple[dict[str, Any], dict[Key, int]]:
         If the file cannot be read, is not UTF-8, or is not TOML.
     """
     text = _text(path)
+    if too_deep := _DEEP_KEY.search(text):
+        raise ProjectError([f"{shown(path)}:{text.count(chr(10), 0, too_deep.start()) + 1}: {_TOO_DEEP}"])
     try:
         data = tomli.loads(text)
     except tomli.TOMLDecodeError as error:
         raise ProjectError([_syntax_problem(path, text, error)]) from None
     except RecursionError:
-        raise ProjectError([f"{shown(path)}: lists or tables are nested too deeply"]) from None
+        raise ProjectError([f"{shown(path)}: {_TOO_DEEP}"]) from None
     except ValueError:  # Python's own, from a number of thousands of digits
         raise ProjectError([f"{shown(path)}: a number has too many digits"]) from None
-    return data, line_index(text)
+    if any(len(key) > MAX_DEPTH for key, _ in unusable(data)):
+        raise ProjectError([f"{shown(path)}: {_TOO_DEEP}"])
+    lines = line_index(text)
+    problems = [f"{shown(path)}:{lines.get(key, 1)}: {dotted(key)}: {problem}" for key, problem in unusable(data)]
+    if problems:
+        raise ProjectError(problems)
+    return data, lines
+
+
+MAX_BYTES, MAX_DEPTH = 16 << 20, 64
+"""Of a project file, and of tables and lists inside one another."""
+
+_TOO_DEEP = f"lists or tables are nested too deeply; expected at most {MAX_DEPTH} inside one another"
+
+_WORD = r"""(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')"""
+_DEEP_KEY = re.compile(rf"(?<![A-Za-z0-9_-]){_WORD}(?:[ \t]*+\.[ \t]*+{_WORD}){{{MAX_DEPTH},}}+[ \t]*+[=\]]")
+"""A dotted key of so many parts that a parser would take hours."""
+
+
+def unusable(data: object) -> Iterator[tuple[Key, str]]:
+    """Yield values that are nested too deeply, and numbers that TOML does not have, each with its key."""
+    left: list[tuple[Key, object]] = [((), data)]
+    while left:
+        key, value = left.pop()
+        if isinstance(value, dict | list) and len(key) > MAX_DEPTH:
+            yield key, _TOO_DEEP
+        elif isinstance(value, dict):
+            left += [((*key, name), item) for name, item in value.items()]
+        elif isinstance(value, list):
+            left += [((*key, number), item) for number, item in enumerate(value)]
+        elif isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+            yield key, "expected a whole number of at most 64 bits"
 
 
 def _text(path: Path) -> str:
     """Return the text of a file, without a byte order mark."""
     try:
-        data = path.read_bytes()
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise ProjectError([f"{shown(path)}: is no plain file; expected a project file (.toml)"])
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise ProjectError([f"{shown(path)}: no such project file{_nearest_file(path)}"]) from None
     except IsADirectoryError:
@@ -54,6 +93,8 @@ def _text(path: Path) -> str:
         ) from None
     except OSError as error:
         raise ProjectError([f"{shown(path)}: cannot be read: {error.strerror or error}"]) from None
+    if len(data) > MAX_BYTES:
+        raise ProjectError([f"{shown(path)}: is larger than {MAX_BYTES >> 20} MiB; is it a project file?"])
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise ProjectError([f"{shown(path)}: is UTF-16; TOML files are UTF-8: save it with that encoding"])
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +37,7 @@ from rvbuild.project.splits import Placed, placed
 from rvbuild.project.stac import AssetError, StacError, StacReader, layout
 from rvbuild.project.train import METRICS, MODELS, TrainTable
 from rvbuild.project.vectors import areas
+from rvbuild.urls import is_url
 
 _PURPOSE = {"train": "training", "validation": "validation"}
 
@@ -73,6 +75,7 @@ class Resolver:
         self.stac = StacReader()
         self.workspace = Path()
         self._unreadable: dict[Key, bool] = {}
+        self._tables: dict[int, bool] = {}
         self.written: dict[tuple[str, str], tuple[Written, ...]] = {}
         self._placed: dict[tuple[tuple[str, ...], Key, str], tuple[Written, ...]] = {}
         self.class_names: tuple[str, ...] = ()
@@ -97,8 +100,10 @@ class Resolver:
             scenes = tuple(replace(s, chip=s.chip and boxes.of_task(BoxChipTable, s.chip)) for s in scenes)
             # By half a chip, each object up to that size is seen whole by some window.
             evaluation, stride_px = boxes.of_task(BoxEvalTable, evaluation), max(1, chip.size_px // 2)
-        train = self._train([item.name for item in classes if item.id != null_id])
+        train = self._train(name, [item.name for item in classes if item.id != null_id])
         depends = self._expand(self.file.project.depends, ("project",), "depends", None)
+        allow = self._expand(self.file.project.allow, ("project",), "allow", None)
+        allow = tuple(place if is_url(place) else os.path.join(workspace, place) for place in allow)  # noqa: PTH118
         if self.problems:
             return None
         file, general = self.file, self.file.project
@@ -111,6 +116,7 @@ class Resolver:
             null_class=general.null_class,
             strict=general.strict,
             depends=depends,
+            allow=allow,
             data_hint=general.data_hint,
             classes=classes,
             null_id=null_id,
@@ -143,7 +149,7 @@ class Resolver:
         classes = tuple(ClassDef(number, name, color) for number, (name, color) in enumerate(colors.items()))
         return classes, list(colors).index(null)
 
-    def _train(self, trained: Sequence[str]) -> TrainTable:
+    def _train(self, name: str, trained: Sequence[str]) -> TrainTable:
         """Return the training settings with the path of the weights expanded and every class weighed."""
         train, task = self.file.train, self.file.project.task
         update: dict[str, Any] = {
@@ -154,6 +160,11 @@ class Resolver:
             paths = self._expand((train.weights,), ("train",), "pretrained", None)
             self.written["", "weights"] = self._written((train.weights,), ("train",), "pretrained")
             update["pretrained"] = paths[0]
+            if relative_to_workspace(self.workspace, paths[0]).startswith(f"cache/{name}/"):
+                message = (
+                    "is made from this training itself, so that it would never end; copy the file to another place"
+                )
+                self.problems.add(("train", "pretrained"), message)
         if train.chips is not None:
             paths = self._expand(train.chips.folder, ("train", "chips"), "folder", None)
             self.written["", "chips"] = self._written(train.chips.folder, ("train", "chips"), "folder")
@@ -319,7 +330,7 @@ class Resolver:
         value: Any = self.data
         for step in key:
             value = value[step]
-        if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        if isinstance(value, list) and self._holds_tables(value):
             # A list of tables, each with a path or some.
             for position, item in enumerate(value):
                 paths = item.get("vector", item.get("raster")) if isinstance(item, dict) else item
@@ -331,9 +342,15 @@ class Resolver:
         if isinstance(value, dict):
             name = next(name for name in ("files", "stac", "raster", "vector", *BOX_FILES) if name in value)
             key, value = (*key, name), value[name]
-        if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        if isinstance(value, list) and self._holds_tables(value):
             return _layer_keys(value, key)[number]
         return (*key, number) if isinstance(value, list) and len(value) > 1 else key
+
+    def _holds_tables(self, value: list[Any]) -> bool:
+        """Tell whether a list of the file has tables in it; it is asked once for each of thousands of paths."""
+        if id(value) not in self._tables:
+            self._tables[id(value)] = any(isinstance(item, dict) for item in value)
+        return self._tables[id(value)]
 
     def _check_there_is_training(self) -> None:
         if self.file.train.chips is not None:
@@ -404,6 +421,11 @@ class Resolver:
         if how and self.file.train.given("max_stds"):
             message = f"has no effect with {show(how['kind'])} in the transform of the images"
             self.problems.add(("train", "max_stds"), message)
+        if how and self.file.train.normalize == "pretrained" and self.file.train.bundle is not None:
+            message = (
+                f"the bundle says how images are normalised, and their transform, {show(how['kind'])}, does so, too"
+            )
+            self.problems.add(("train", "normalize"), f"{message}; remove one of them")
 
     def _check_differ(self, scenes: Iterable[Scene]) -> None:
         """Report scenes that are one and the same area of one image, because `{id}` was forgotten."""
@@ -420,6 +442,11 @@ class Resolver:
             self.problems.add(
                 ("scene", "image"), f"{message}; put {{id}} where their files differ, or give each an aoi"
             )
+
+
+def relative_to_workspace(workspace: Path, path: str) -> str:
+    """Return a path from the workspace; one outside begins with `..`."""
+    return Path(os.path.relpath(workspace / path, workspace)).as_posix()
 
 
 def _layer_keys(layers: list[Any], key: Key) -> list[Key]:

@@ -15,6 +15,9 @@ from rvbuild.project.scene import SceneTable
 from rvbuild.project.splits import SplitOrIds, SplitTable
 from rvbuild.project.table import Finding, Known, Table
 
+_HINTED = 20
+"""Unknown ids for which the nearest is looked for: among thousands, that takes long."""
+
 SPLITS = ("train", "validation", "test")
 
 
@@ -72,11 +75,11 @@ class ScenesTable(Table):
                 keys[number], f"scenes {show(scene)} and {show(earlier)} differ only in case, as do their files"
             )
         yield from splits.check(self)
-        for scene in self.by_id:
-            if scene not in first:
-                hint = nearest(scene, ids) or "; add it there, or remove this override"
-                yield Finding(
-                    ("by_id", scene),
-                    f"no scene {show(scene)} in train, validation or test{hint}",
-                    tuple((split,) for split in SPLITS),
-                )
+        strangers = [scene for scene in self.by_id if scene not in first]
+        for number, scene in enumerate(strangers):
+            hint = (nearest(scene, ids) if number < _HINTED else "") or "; add it there, or remove this override"
+            yield Finding(
+                ("by_id", scene),
+                f"no scene {show(scene)} in train, validation or test{hint}",
+                tuple((split,) for split in SPLITS),
+            )

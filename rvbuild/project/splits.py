@@ -146,7 +146,7 @@ def check(scenes: ScenesTable) -> Iterator[Finding]:
             if tested + (validation.fraction or 0.0) >= 1:
                 key = "fraction" if test.fraction else "folds"
                 yield Finding(("test", key), "together with that of validation, nothing is left for training", both)
-        if by == "scene" and some and scenes.training:
+        if by == "scene" and some and scenes.training and all(map(_is_sized, some.values())):
             try:
                 shares.shared(len(scenes.training), *_shares(some))
             except shares.TooFewError as error:
@@ -168,11 +168,18 @@ def check(scenes: ScenesTable) -> Iterator[Finding]:
                     )
 
 
+def _is_sized(table: SplitTable) -> bool:
+    """Tell whether a split says how much it takes; `check` has said it of one that does not."""
+    if table.folds is None:
+        return table.fraction is not None
+    return table.fraction is None and table.fold < table.folds
+
+
 def _whole(scenes: ScenesTable, seed: int) -> list[Split]:
     """Return what each training scene is for after whole scenes are taken."""
     some = automatic(scenes, "scene")
     found: list[Split] = ["train"] * len(scenes.training)
-    if not some:
+    if not some or not all(map(_is_sized, some.values())):
         return found
     own = next(iter(some.values())).seed
     places = shares.order(scenes.training, seed if own is None else own)
@@ -189,7 +196,7 @@ def _whole(scenes: ScenesTable, seed: int) -> list[Split]:
 def _blocks(scenes: ScenesTable, seed: int) -> dict[Split, dict[str, Any]]:
     """Return for each part of a scene which blocks it has; only with the shares that decide over it."""
     some = automatic(scenes, "block")
-    if not some:
+    if not some or not all(map(_is_sized, some.values())):
         return {}
     table = next(iter(some.values()))
     common = {"block_px": table.block_px, "seed": seed if table.seed is None else table.seed}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import posixpath
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,14 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 from rvbuild.errors import nearest
 from rvbuild.project.keys import show
+from rvbuild.readers import reason
 from rvbuild.urls import CONTENT, UnreachableError, is_url
 
 _RASTERS = ("image/tiff", "image/jp2", "image/vnd.stac.geotiff")
 """How the media types of rasters begin."""
+
+MAX_BYTES = 64 << 20
+"""Of a file of items; of one elsewhere, see `rvbuild.fetch`."""
 
 
 class StacError(ValueError):
@@ -64,7 +70,7 @@ def parse(content: bytes, where: str, assets: Sequence[str] | None = None) -> It
     try:
         value = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise StacError(f"is not JSON: {error}") from None
+        raise StacError(f"is not JSON: {reason(error)}") from None
     kind = value.get("type") if isinstance(value, dict) else None
     if kind in ("Catalog", "Collection"):
         raise StacError(f"is a STAC {kind}; expected an item or an item collection: name one of its items")
@@ -74,7 +80,7 @@ def parse(content: bytes, where: str, assets: Sequence[str] | None = None) -> It
     if not features:
         raise StacError("is an item collection without items")
     names = tuple(assets) if assets is not None else _default(features[0])
-    return Items(names, tuple(tuple(_href(item, name, where) for name in names) for item in features))
+    return Items(names, tuple(_hrefs(item, names, where) for item in features))
 
 
 def _assets(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,38 +90,73 @@ def _assets(item: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _roles(asset: Mapping[str, Any]) -> Sequence[Any]:
+    """Return the roles of an asset; a list of texts by the specification."""
+    found = asset.get("roles")
+    return found if isinstance(found, list) else ()
+
+
 def _default(item: Mapping[str, Any]) -> tuple[str, ...]:
     assets = _assets(item)
-    data = [name for name, asset in assets.items() if "data" in (asset.get("roles") or ())]
+    data = [name for name, asset in assets.items() if "data" in _roles(asset)]
     rasters = [name for name, asset in assets.items() if str(asset.get("type", "")).lower().startswith(_RASTERS)]
     if not (found := data or rasters):
         raise AssetError(
             f"item {show(item.get('id', '?'))} has no asset with the role data, and none that says "
-            f"that it is a raster; name some of {', '.join(assets) or 'none'}"
+            f"that it is a raster; name some of {_some(assets)}"
         )
     return tuple(found)
 
 
-def _href(item: Mapping[str, Any], name: str, where: str) -> str:
-    """Return the file of an asset."""
-    assets = _assets(item)
-    if name not in assets:
-        hint = nearest(name, assets) or f"; its assets are {', '.join(assets) or 'none'}"
-        raise AssetError(f"item {show(item.get('id', '?'))} has no asset {show(name)}{hint}")
-    href = assets[name].get("href")
-    if not isinstance(href, str) or not href:
-        raise StacError(f"item {show(item.get('id', '?'))}: asset {show(name)} has no href")
+def _some(names: Iterable[str]) -> str:
+    first = list(itertools.islice(names, _NAMED + 1))
+    return ", ".join(first[:_NAMED]) + (", …" if len(first) > _NAMED else "") or "none"
+
+
+_NAMED = 20
+"""Assets that a message names."""
+
+
+def _hrefs(item: Mapping[str, Any], names: Iterable[str], where: str) -> tuple[str, ...]:
+    """Return the files of assets."""
+    assets, id_ = _assets(item), item.get("id", "?")
+    found = []
+    for name in names:
+        if name not in assets:
+            hint = nearest(name, itertools.islice(assets, _COMPARED)) or f"; its assets are {_some(assets)}"
+            raise AssetError(f"item {show(id_)} has no asset {show(name)}{hint}")
+        href = assets[name].get("href")
+        if not isinstance(href, str) or not href.strip():
+            raise StacError(f"item {show(id_)}: asset {show(name)} has no href")
+        try:
+            found.append(_resolved(href, where))
+        except ValueError:
+            raise StacError(
+                f"item {show(id_)}: asset {show(name)} lies where nothing can be read: {show(href)}"
+            ) from None
+    return tuple(found)
+
+
+_COMPARED = 1000
+"""Assets among which the nearest name is looked for."""
+
+
+def _resolved(href: str, where: str) -> str:
+    """Return the file that a link of an item leads to; raise a ValueError if it cannot be one."""
+    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in href):
+        raise ValueError
     for virtual, scheme in (("/vsicurl/", ""), ("/vsis3/", "s3://"), ("/vsigs/", "gs://")):
         if href.startswith(virtual):
             href = scheme + href.removeprefix(virtual)
     if is_url(href):
         return href
-    if href.startswith("file://"):
-        return unquote(urlsplit(href).path)
-    if "://" in href:
-        raise StacError(
-            f"item {show(item.get('id', '?'))}: asset {show(name)} lies where nothing can be read: {show(href)}"
-        )
+    if href.startswith("file://") and not is_url(where):
+        path = unquote(urlsplit(href).path)
+        if not path.startswith("/") or "\0" in path:
+            raise ValueError
+        return path
+    if "://" in href or href.startswith("/vsi"):
+        raise ValueError
     if is_url(where):
         return _joined(where, href)
     return posixpath.normpath(posixpath.join(posixpath.dirname(where), href))
@@ -184,6 +225,8 @@ class StacReader:
         try:
             found = path.stat()
             self.reads[str(path)] = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+            if found.st_size > MAX_BYTES:
+                raise StacError(f"is larger than {MAX_BYTES >> 20} MiB; make several files of it")
             return path.read_bytes()
         except FileNotFoundError:
             raise StacError("no such file") from None

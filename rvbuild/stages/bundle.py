@@ -23,6 +23,9 @@ BUNDLE = "bundle.zip"
 PROJECT = "project.json"
 STATS = "stats.json"
 
+MEMBERS = frozenset({WEIGHTS, DESCRIPTION, STATS, PROJECT})
+"""The members of every bundle, beside the manifest."""
+
 
 def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
     """Pack a bundle.

@@ -15,14 +15,11 @@ from rvbuild.geo.polygons import SUFFIXES
 from rvbuild.learn.checkpoint import ModelInfo, load_model, read_info
 from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS
 from rvbuild.progress import Progress
-from rvbuild.stages.bundle import PROJECT, STATS, code_members
+from rvbuild.stages.bundle import MEMBERS, PROJECT, STATS, code_members
 from rvbuild.stages.bundle_settings import check_normalize, check_settings, read_json
 from rvbuild.stages.bundle_zip import extract_zip
 from rvbuild.stages.infer import infer_scene
 from rvbuild.urls import Url
-
-MEMBERS = frozenset({WEIGHTS, DESCRIPTION, STATS, PROJECT})
-"""The members of every bundle, beside the manifest."""
 
 NAMED = frozenset(
     {"labels.tif", "labels.qml", "scores.tif", "scores.qml", "rgb.tif", "cells.json", "cells.qml"}

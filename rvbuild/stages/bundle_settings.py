@@ -99,9 +99,14 @@ def check_normalize(normalize: Mapping[str, Any], bands: int, where: str) -> Non
     }
     _check(normalize, {"kind": _one_of(*kinds)}, where, "normalize.")
     _check(normalize, kinds[normalize["kind"]], where, "normalize.")
-    for name in ("mean", "std", "low", "high"):
-        if name in normalize and len(normalize[name]) != bands:
-            raise DataError(f"{where}: normalize.{name}: expected one number for each of {bands} bands")
+    tables = [("normalize.", normalize)]
+    if "standard" in normalize:
+        _check(normalize["standard"], {"mean": one_each, "std": one_each}, where, "normalize.standard.")
+        tables.append(("normalize.standard.", normalize["standard"]))
+    for prefix, table in tables:
+        for name in ("mean", "std", "low", "high"):
+            if name in table and len(table[name]) != bands:
+                raise DataError(f"{where}: {prefix}{name}: expected one number for each of {bands} bands")
 
 
 def _check(content: Any, checks: Mapping[str, tuple[Check, str]], where: str, prefix: str) -> None:

@@ -111,6 +111,24 @@ def changed(project: Project, old: str, new: str) -> Project:
     return load(project.path)
 
 
+@pytest.mark.parametrize(
+    ("train", "of_all", "expected"),
+    [
+        ('normalize = "pretrained"', {"dtype": "uint8"}, []),
+        ('normalize = "pretrained"', {}, ["is about values from 0 to 1, and uint16 imagery has no such range"]),
+        ('normalize = "pretrained"\npretrained = "b.zip"', {}, []),
+        ("normalize = { mean = [0.5, 0.5], std = [0.2, 0.2] }", {"dtype": "uint8"}, ["has figures of 2 bands, and"]),
+        ("normalize = { mean = [0.5, 0.5, 0.5], std = [0.2, 0.2, 0.2] }", {"dtype": "uint8"}, []),
+    ],
+)
+def test_figures_need_a_range_and_as_many_bands(project: Project, train: str, of_all: Any, expected: Any) -> None:
+    asked = changed(project, "[chip]", f"[train]\n{train}\n[chip]")
+    scenes = {id_: facts(**of_all) for id_ in "abc"}
+    found = [f for f in across.findings(asked, scenes) if f.kind == "train.normalize"]
+    assert [f.level for f in found] == [Level.ERROR] * len(expected)
+    assert all(text in f.text for f, text in zip(found, expected, strict=True))
+
+
 def test_memory_of_what_computes(project: Project, machine: Any) -> None:
     scenes = {"a": facts()}
     model = {"weights": 1_000_000, "train": 10_000_000, "predict": 2_000_000}
@@ -176,21 +194,6 @@ def test_what_surely_fits_is_not_measured(project: Project, machine: Any) -> Non
     assert not resources.needs_measuring(project, {"a": facts()})
     machine(memory=2 * GIGA)
     assert resources.needs_measuring(project, {"a": facts()}) and not resources.needs_measuring(project, {})
-
-
-def test_limits_of_containers_count(tmp_path: Path) -> None:
-    own, groups = tmp_path / "cgroup", tmp_path / "groups"
-    (groups / "user/job").mkdir(parents=True)
-    (groups / "memory").mkdir()
-    (groups / "memory.max").write_text("max\n")
-    (groups / "user/memory.max").write_text("2000\n")
-    (groups / "user/job/memory.max").write_text("max\n")
-    (groups / "memory/memory.limit_in_bytes").write_text("3000\n")
-    own.write_text("0::/user/job\n")
-    assert list(resources._limits(own, groups)) == [2000]
-    own.write_text("5:cpu,cpuacct:/\n4:memory:/gone\n")
-    assert list(resources._limits(own, groups)) == [3000]
-    assert list(resources._limits(tmp_path / "none", tmp_path)) == []
 
 
 def test_the_memory_of_the_machine_is_known() -> None:

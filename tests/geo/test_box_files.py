@@ -38,6 +38,14 @@ def written(folder: Path, kind: str, text: str | None = None) -> Path:
     return path
 
 
+def big(number: str) -> str:
+    """Return a COCO file with this number in a box."""
+    return (
+        '{"images": [{"id": 1, "file_name": "a.tif"}], "annotations": [{"image_id": 1, "category_id": 1, '
+        f'"bbox": [1, 2, 3, {number}]}}]}}'
+    )
+
+
 @pytest.mark.parametrize("kind", ["voc", "csv", "coco"])
 def test_the_boxes_of_one_image_are_read(tmp_path: Path, kind: str) -> None:
     found = read_box_file(written(tmp_path, kind), settings(kind))
@@ -94,6 +102,23 @@ def test_a_file_without_boxes_is_fine(tmp_path: Path, kind: str, text: str) -> N
             "id 1, which",
         ),
         ("coco", '{"images": [], "annotations": [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3]}]}', "COCO"),
+        ("coco", '{"images": [' + "[" * 100_000, r"cannot be read as COCO JSON \(it is nested too deeply\)"),
+        ("coco", big("1" * 400), r"cannot be read as COCO JSON \(OverflowError: int too large"),
+        ("coco", big("1" * 5000), r"cannot be read as COCO JSON \(a number in it has too many digits\)"),
+        ("coco", big("1e999"), "expected finite"),
+        ("coco", '{"images": [{"id": [1], "file_name": 2}]}', "COCO JSON"),
+        (
+            "voc",
+            "<!DOCTYPE a [<!ENTITY b 'c'>]><annotation>&b;</annotation>",
+            r"Pascal VOC XML \(it has a document type",
+        ),
+        (
+            "voc",
+            "<?xml version='1.0' encoding='x-y'?><annotation/>",
+            r"\(its encoding is not known here: unknown .* x-y",
+        ),
+        ("voc", "<annotation>" + "<a>" * 100_000, r"\(more than 100 elements stand inside"),
+        ("csv", CSV + "x" * 200_000 + ",1,2,3,4,a\n", "as a CSV of boxes: field larger than field limit"),
     ],
 )
 def test_what_is_no_such_file_is_said(tmp_path: Path, kind: str, text: str, message: str) -> None:

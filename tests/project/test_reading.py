@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,9 +76,33 @@ def test_windows_line_ends(problems: Callable[..., list[str]], base: str) -> Non
 def test_absurd_documents(workspace: Path) -> None:
     path = Path("projects/p.toml")
     path.write_text("x = " + 5000 * "[" + 5000 * "]")
-    assert complain(path) == ["projects/p.toml: lists or tables are nested too deeply"]
+    (line,) = complain(path)
+    assert line.startswith("projects/p.toml: lists or tables are nested too deeply")
+    for text in (
+        "[a" + ".a" * 100_000 + "]",
+        "x = 1\n'a'" + " . b" * 100_000 + " = 2",
+        "x" + ".x" * 70 + " = 1",
+        "x = " + "[" * 70 + "]" * 70,
+    ):
+        path.write_text(text)
+        (line,) = complain(path)
+        assert "lists or tables are nested too deeply" in line or "not valid TOML" in line
+    path.write_text("x = '" + "a." * 500 + "a'\n" + "y = '" + "../" * 500 + "'\n")
+    assert [line.split(": ")[2] for line in complain(path)][-2:] == ["unknown key; valid", "unknown key; valid"]
     path.write_text("x = " + 5000 * "1")
     assert complain(path) == ["projects/p.toml: a number has too many digits"]
+    path.write_text("[chip]\nsize_px = 0x" + 5000 * "f" + "\nstride_px = -9223372036854775809\n")
+    assert complain(path) == [
+        f"projects/p.toml:{line}: chip.{key}: expected a whole number of at most 64 bits"
+        for line, key in ((3, "stride_px"), (2, "size_px"))
+    ]
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    assert complain(path) == ["projects/p.toml: is larger than 16 MiB; is it a project file?"]
+    path.unlink()
+    os.mkfifo(path)
+    assert complain(path) == ["projects/p.toml: is no plain file; expected a project file (.toml)"]
+    path.unlink()
     path.write_text("x = 1\0")
     assert len(complain(path)) == 1
     path.write_text("")
@@ -94,3 +120,32 @@ def test_workspace(workspace: Path) -> None:
     assert find_workspace(Path("projects/2020/p.toml")) == workspace
     assert find_workspace(Path("p.toml")) == workspace
     assert find_workspace(workspace / "deep" / "p.toml") == workspace / "deep"
+
+
+@pytest.mark.parametrize(
+    ("scenes", "more", "line"),
+    [
+        ([*range(5000)], "", "scenes.train[0]: expected a string, found 0"),
+        (["x"] * 5000, "", 'scenes.train[1]: scene "x" is listed twice'),
+        (
+            [f"a{i}" for i in range(5000)],
+            "".join(f"[scenes.by_id.b{i}]\nimage='x.tif'\n" for i in range(5000)),
+            'scenes.by_id.b0: no scene "b0"',
+        ),
+        (["a"], "[chip]\n" + "".join(f"k{i} = 1\n" for i in range(5000)), "chip.k0: unknown key"),
+    ],
+    ids=["types", "twice", "by_id", "keys"],
+)
+def test_thousands_of_problems_are_found_in_seconds_and_told_in_part(
+    problems: Callable[..., list[str]], base: str, scenes: list[object], more: str, line: str
+) -> None:
+    start = time.monotonic()
+    lines = problems(re.sub(r"train *= .*", f"train = {scenes}", base, count=1) + more)
+    assert any(line in one for one in lines)
+    assert len(lines) == 501 and lines[-1].endswith(" more problems")
+    assert time.monotonic() - start < 10
+
+
+def test_too_many_classes_near_black(problems: Callable[..., list[str]], base: str) -> None:
+    many = "".join(f'c{i} = "#{i:06x}"\n' for i in range(300))
+    assert any("at most 254 besides" in line for line in problems(base.replace("[classes]\n", f"[classes]\n{many}")))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rvbuild.project import Project
-from rvbuild.project.stac import AssetError, Items, StacError, layout, parse
+from rvbuild.project.stac import AssetError, Items, StacError, StacReader, layout, parse
 
 
 def item(name: str = "s2", **assets: Any) -> dict[str, Any]:
@@ -38,10 +38,18 @@ def text(*items: Any) -> bytes:
         ("https://x.org/a/item.json?key=1", "/red.tif", "https://x.org/red.tif"),
         ("s3://bucket/a/item.json", "../red.tif", "s3://bucket/red.tif"),
         ("s3://bucket/a/item.json", "s3://other/red.tif", "s3://other/red.tif"),
+        ("data/item.json", "a:b?c#d [é].tif", "data/a:b?c#d [é].tif"),
     ],
 )
 def test_links_start_from_the_file_of_the_item(where: str, href: str, expected: str) -> None:
     assert parse(text(item(red=href)), where, ["red"]).hrefs == ((expected,),)
+
+
+def test_roles_are_a_list_of_texts() -> None:
+    odd = [3, True, "metadata", {"data": 1}, [["data"]], None, "data"]
+    items = item(**{f"a{i}": {"href": "a.tif", "roles": roles, "type": i} for i, roles in enumerate(odd)})
+    with pytest.raises(AssetError, match="has no asset with the role data"):
+        parse(text(items), "i.json")
 
 
 def test_assets_are_those_with_data_or_else_rasters() -> None:
@@ -66,12 +74,37 @@ def test_assets_are_those_with_data_or_else_rasters() -> None:
         (text(item(red={"title": "x"})), 'asset "red" has no href'),
         (text(item(red="az://bucket/a.tif")), 'asset "red" lies where nothing can be read: "az://bucket/a.tif"'),
         (text(item(rad="a.tif")), 'item "s2" has no asset "red"; did you mean "rad"?'),
+        (text(item(red="file://[a.tif")), 'asset "red" lies where nothing can be read: "file://[a.tif"'),
+        (text(item(red="file://host")), 'asset "red" lies where nothing can be read'),
+        (text(item(red="file:///a%00b.tif")), 'asset "red" lies where nothing can be read'),
+        (text(item(red="a\0b.tif")), 'asset "red" lies where nothing can be read'),
+        (text(item(red="a\x1b[2Jb.tif")), 'asset "red" lies where nothing can be read'),
+        (b'{"type": "Feature", "id": 1, "assets": {"red": {"href": "\\ud800.tif"}}}', "lies where nothing can be read"),
+        (text(item(red="/vsizip//a.zip/b.tif")), 'asset "red" lies where nothing can be read: "/vsizip'),
+        (text(item(red=" ")), 'asset "red" has no href'),
+        (text(item(red={"href": ["a.tif"]})), 'asset "red" has no href'),
+        (b"[" * 100_000, "is not JSON: it is nested too deeply"),
+        (b'{"type": 1' + b"0" * 5000 + b"}", "is not JSON: a number in it has too many digits"),
+        (b'{"type": "Feature", "id": ' + b"[" * 300 + b"]" * 300 + b"}", r"item \[\[\[\[…\]\]\]\] has no assets"),
+        (text(item(**{f"a{i}": "x.tif" for i in range(100_000)})), "its assets are a0, a1, .*, a19, …$"),
         (text(item(red="a.tif"), item("s3", nir="b.tif")), 'item "s3" has no asset "red"; its assets are nir'),
     ],
 )
 def test_what_is_wrong_is_said(content: bytes, message: str) -> None:
-    with pytest.raises(StacError, match=message.replace("?", r"\?")):
+    with pytest.raises(StacError, match=message.replace("?", r"\?").replace("[a.tif", r"\[a.tif")):
         parse(content, "i.json", ["red"])
+
+
+def test_an_item_elsewhere_names_no_files_here() -> None:
+    with pytest.raises(StacError, match="lies where nothing can be read"):
+        parse(text(item(red="file:///etc/passwd")), "https://x.org/i.json", ["red"])
+
+
+def test_a_huge_file_of_items_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "i.json").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(StacError, match="is larger than 64 MiB"):
+        StacReader().items(tmp_path, "i.json", None)
 
 
 def test_layouts() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from rvbuild.errors import DataError, ModelError
 from rvbuild.progress import Silent
-from rvbuild.stages import bundle_reader, bundle_zip
+from rvbuild.stages import bundle, bundle_zip
 from rvbuild.stages.bundle_reader import open_bundle, predict_images
 from tests.stages.sample_bundles import CODE, MEMBERS, contents, pack, refuse, rewrite, settings, with_code
 from tests.stages.sample_scenes import (
@@ -202,4 +202,4 @@ def test_code_that_differs_from_what_would_run(tmp_path: Path) -> None:
 
 
 def test_the_members_are_known_in_one_place() -> None:
-    assert sorted({*bundle_reader.MEMBERS, bundle_zip.MANIFEST}) == MEMBERS
+    assert sorted({*bundle.MEMBERS, bundle_zip.MANIFEST}) == MEMBERS

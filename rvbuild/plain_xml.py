@@ -1,0 +1,58 @@
+"""XML without document types: files of data need none, and with their entities a few bytes can stand for gigabytes."""
+
+from __future__ import annotations
+
+from xml.etree.ElementTree import Element, TreeBuilder
+from xml.parsers import expat
+
+MAX_DEPTH = 100
+"""Of elements inside one another."""
+
+
+class XmlError(ValueError):
+    """The text is no XML that is read here; the message says why."""
+
+
+def parse(content: bytes) -> Element:
+    """Return the root of a document.
+
+    Raises
+    ------
+    XmlError
+        It is not well-formed, has a document type or an unknown encoding, or is nested too deeply.
+
+    >>> parse(b"<a><b>c</b></a>").findtext("b")
+    'c'
+    """
+    builder, parser, depth = TreeBuilder(), expat.ParserCreate(), 0
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal depth
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise XmlError(f"more than {MAX_DEPTH} elements stand inside one another")
+        builder.start(tag, attributes)
+
+    def end(tag: str) -> None:
+        nonlocal depth
+        depth -= 1
+        builder.end(tag)
+
+    def document_type(*_: object) -> None:
+        raise XmlError("it has a document type (<!DOCTYPE …>), which files of data do not need; remove it")
+
+    parser.buffer_text = True
+    parser.StartElementHandler, parser.EndElementHandler = start, end
+    parser.CharacterDataHandler = builder.data
+    parser.StartDoctypeDeclHandler = document_type
+    try:
+        parser.Parse(content, True)
+    except expat.ExpatError as error:
+        raise XmlError(str(error)) from None
+    except (LookupError, UnicodeError) as error:
+        raise XmlError(f"its encoding is not known here: {error}; save it as UTF-8") from None
+    except XmlError:
+        raise
+    except ValueError as error:  # of encodings that expat cannot read
+        raise XmlError(f"{error}; save it as UTF-8") from None
+    return builder.close()

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import time
+from xml.etree import ElementTree
+
+import pytest
+
+from rvbuild.plain_xml import XmlError, parse
+
+BOMB = b"""<?xml version="1.0"?><!DOCTYPE lolz [<!ENTITY a "aaaaaaaaaa">
+<!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;"><!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;&b;&b;">]>
+<annotation>&c;</annotation>"""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"<a/>",
+        b"\xef\xbb\xbf<?xml version='1.0' encoding='utf-8'?>\n<a b='1'>x<c>y</c>z<!-- w --><![CDATA[<&]]></a>",
+        "<?xml version='1.0' encoding='iso-8859-1'?><a>é&#233;&amp;</a>".encode("latin-1"),
+        "<?xml version='1.0' encoding='utf-16'?><a>é</a>".encode("utf-16"),
+        b"<?xml version='1.0' encoding='windows-1252'?><a>\x80</a>",
+    ],
+)
+def test_plain_documents_are_those_of_the_standard_library(text: bytes) -> None:
+    expected = ElementTree.fromstring(text)
+    assert ElementTree.tostring(parse(text), "unicode") == ElementTree.tostring(expected, "unicode")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (BOMB, "has a document type"),
+        (BOMB.decode().encode("utf-16"), "has a document type"),
+        (b"<!DOCTYPE a SYSTEM 'file:///etc/passwd'><a/>", "has a document type"),
+        (b"<a>" * 200_000 + b"</a>" * 200_000, "more than 100 elements"),
+        (b"<?xml version='1.0' encoding='klingon'?><a/>", "unknown encoding: klingon; save it as UTF-8"),
+        (b"<?xml version='1.0' encoding='utf-7'?><a/>", "save it as UTF-8"),
+        (b"<?xml version='1.0' encoding='gb18030'?><a/>", "save it as UTF-8"),
+        (b"<?xml version='1.0' encoding='rot13'?><a/>", "save it as UTF-8"),
+        (b"", "no element found"),
+        (b"<a>", "no element found"),
+        (b"<a></b>", "mismatched tag"),
+        (b"<a>&b;</a>", "undefined entity"),
+        (b"<a>\xff</a>", "not well-formed"),
+    ],
+    ids=range(13),
+)
+def test_anything_else_is_refused_at_once(text: bytes, message: str) -> None:
+    start = time.monotonic()
+    with pytest.raises(XmlError, match=message):
+        parse(text)
+    assert time.monotonic() - start < 2
