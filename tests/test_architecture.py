@@ -49,14 +49,15 @@ LEAVES = {
     "urls",
     "usercode",
     "userfiles",
+    "variables",
 }
-LEAVES |= {"leftovers", "workspaces", "zipped"}
+LEAVES |= {"leftovers", "signing", "workspaces", "zipped"}
 
 # Modules of the parts below that planning uses: they import nothing heavy, which the tests of `loaded` hold them to.
 PLANNING = {
     "rules": {
         "rvbuild.learn.trajectory",
-        *(f"rvbuild.geo.{name}" for name in ("admission", "drivers", "environment", "files", "quiet", "reading")),
+        *(f"rvbuild.geo.{name}" for name in ("admission", "drivers", "files", "quiet", "reading")),
     }
 }
 
