@@ -223,6 +223,8 @@ image = "{id}.tif"
 labels = { raster = "{id}_label.tif", encoding = "id" }
 [chip]
 size_px = 32
+[train]
+pretrained = false
 """,
     )
     return folder

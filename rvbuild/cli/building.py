@@ -286,7 +286,6 @@ def predict_bundle(words: Sequence[str], into: Path | None, allow_code: bool, ve
     for line in variables.problems(os.environ):
         reporter.note(line)
     kwargs = {"bundle_path": bundle.absolute(), "images": images, "out": into.absolute(), "allow_code": allow_code}
-    kwargs["memory"] = memory_bytes()
     job = Job("rvbuild.stages.bundle_reader:predict_images", kwargs, "torch")
     with tempfile.TemporaryDirectory(prefix="rvbuild-log-") as logs:
         executor: Executor = Inline(environment) if inline else Pool(environment, Path(logs))

@@ -97,6 +97,8 @@ class _Places:
 
 def _follow(path: Path, places: _Places, above: tuple[Path, ...]) -> None:
     """Check a file, and all that it leads to."""
+    if above and references.is_archive(path):
+        return  # what is read of it was looked at where it is named
     beginning = references.head(path)
     kind = references.kind_of(beginning)
     named = path.suffix.lower() == references.VIRTUAL
