@@ -44,6 +44,7 @@ LEAVES = {
     "progress",
     "readers",
     "shares",
+    "threads",
     "types",
     "urls",
     "usercode",
