@@ -45,6 +45,7 @@ LEAVES = {
     "safe_path",
     "readers",
     "shares",
+    "threads",
     "types",
     "urls",
     "usercode",

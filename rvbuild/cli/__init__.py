@@ -31,10 +31,17 @@ def main() -> int:
     """Run the command line `sys.argv` and return the exit status."""
     protect()
     try:
-        return _main()
+        status = _main()
     except KeyboardInterrupt:  # before or after there is anything that could say more
         sys.stderr.write(f"{INTERRUPTED}\n")
-        return 130
+        status = 130
+    if status == 130:
+        # All is put away. Python would wait for threads, and libraries for servers that say nothing.
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(status)
+    return status
 
 
 def _main() -> int:

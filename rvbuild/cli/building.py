@@ -63,7 +63,7 @@ def build(stage: str, words: Sequence[str], options: Options, normal: list[str] 
     try:
         with (
             locked(projects[0].workspace, reporter.note),
-            session(projects, say=reporter.note, inline=options.inline, forced=forced) as now,
+            session(projects, say=reporter.note, inline=options.inline, jobs=options.jobs, forced=forced) as now,
         ):
             wanted = now.wanted(stage, options.scenes)
             closure = now.plan.closure(a.name for a in wanted)

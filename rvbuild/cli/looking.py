@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from rvbuild.build.artifact import digest
@@ -21,6 +20,7 @@ from rvbuild.cli.session import code_of, jobs_default, rules
 from rvbuild.errors import WorkerDiedError
 from rvbuild.progress import Silent
 from rvbuild.project import Project
+from rvbuild.threads import each
 
 _BATCH = 25
 """Scenes that a worker looks at in one job."""
@@ -179,8 +179,7 @@ def _ask(requests: Sequence[Any], workspace: Workspace, executor: Executor) -> l
                 return [answer for request in batch for answer in one([request])]
             return [_deadly(batch[0], error)]
 
-    with ThreadPoolExecutor(max_workers=min(len(batches), jobs_default())) as pool:
-        return [answer for answers in pool.map(one, batches) for answer in answers]
+    return [answer for answers in each(one, batches, jobs_default()) for answer in answers]
 
 
 def _deadly(request: Any, error: WorkerDiedError) -> dict[str, Any]:
