@@ -61,6 +61,7 @@ TABLES = (
     ("keep = { … }", "KeepTable", ""),
     ("[train]", "TrainTable", ""),
     ("chips = { … }", "ChipsTable", "A folder of chips with labels, in place of scenes to train on."),
+    ("normalize = { … }", "FiguresTable", "What the weights expect of their input."),
     ("[predict]", "PredictTable", ""),
     ("vectors = [{ … }]", "VectorOutputTable", ""),
     ("[eval]", "EvalTable", ""),

@@ -14,11 +14,13 @@ from .common import (
     Demand,
     Product,
     Project,
+    Scene,
     Source,
     class_names,
     folder,
     image,
     image_settings,
+    images_code,
     name,
     normalize,
     packages,
@@ -41,17 +43,24 @@ KEYED, IMAGES = ("index.json", "labels-*"), ("images-*",)
 pixels are read from."""
 
 
+def _checkpoints(project: Project) -> dict[str, str]:
+    """Return where the models of single epochs are shown."""
+    names = (f"epoch-{epoch:03}.safetensors" for epoch in range(1, project.train.epochs + 1))
+    return {name: f"checkpoints/{name}" for name in names}
+
+
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     """Yield the model."""
     train = project.train.slice()
     weights: tuple[Source, ...] = ()
     if isinstance(train["pretrained"], str):
         weights = (Source("weights", (resolve(project, train["pretrained"]),)),)
-        train["pretrained"] = "file"
+        train["pretrained"] = "bundle" if project.train.bundle is not None else "file"
     hints: dict[str, dict[str, Any]] = {"train": {hint: train.pop(hint) for hint in HINTS}}
     scenes = sorted((s for s in project.scenes if s.split != "test"), key=lambda s: s.id)
     chips: list[Source | Product] = []
     pixels: dict[str, dict[str, Any]] = {}
+    unread: list[Scene] = []
     for scene in scenes:
         if scene.labels is None or (scene.split == "validation" and not project.train.validation):
             continue
@@ -61,12 +70,18 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             continue
         chips.append(Product(f"chips/{part}", made, KEYED))
         chips.append(replace(image(project, scene), role=f"pixels/{part}", in_key=False))
+        unread += [scene]
         pixels[part] = {"image": image_settings(project, scene), "channels": scene.channels}
     if project.train.chips is not None:
         own = own_chips.products(project, *KEYED, beside=IMAGES)
         chips += [one for one in own if project.train.validation or one.role.startswith("chips/train/")]
     if pixels:
         hints["pixels"] = pixels
+        # Pixels that are no part of the key are transformed by what is none, either.
+        chips += [
+            replace(code, role="code/pixels", in_key=False, passed=False) for code in images_code(project, unread)
+        ]
+    checkpoints = _checkpoints(project)
     yield Artifact(
         name=name("train", project.name),
         project=project.name,
@@ -85,9 +100,10 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         },
         inputs=(*chips, Product("stats", name("analyze", project.name)), *weights, *user_code(project)),
         folder=folder(project, "train"),
+        rename=checkpoints,
         code=code,
         packages=packages(project),
-        writes=WRITES,
+        writes=(*WRITES, *checkpoints) if project.train.checkpoints else WRITES,
         hints=hints,
         resource="torch",
         demand=Demand(cores=project.train.threads, device=project.train.device),

@@ -42,19 +42,23 @@ LEAVES = {
     "filters",
     "plain_xml",
     "progress",
+    "safe_path",
     "readers",
     "shares",
+    "threads",
     "types",
     "urls",
     "usercode",
+    "userfiles",
+    "variables",
 }
-LEAVES |= {"leftovers", "workspaces", "zipped"}
+LEAVES |= {"leftovers", "signing", "workspaces", "zipped"}
 
 # Modules of the parts below that planning uses: they import nothing heavy, which the tests of `loaded` hold them to.
 PLANNING = {
     "rules": {
         "rvbuild.learn.trajectory",
-        *(f"rvbuild.geo.{name}" for name in ("admission", "drivers", "environment", "files", "quiet", "reading")),
+        *(f"rvbuild.geo.{name}" for name in ("admission", "drivers", "files", "quiet", "reading")),
     }
 }
 
@@ -220,6 +224,8 @@ image = "{id}.tif"
 labels = { raster = "{id}_label.tif", encoding = "id" }
 [chip]
 size_px = 32
+[train]
+pretrained = false
 """,
     )
     return folder

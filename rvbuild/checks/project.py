@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from statistics import median
 from typing import Any
 
-from rvbuild.checks import tags
+from rvbuild.checks import mosaic, tags
 from rvbuild.checks.box_files import taken_twice
 from rvbuild.checks.findings import Finding, Level
 from rvbuild.project import Project, Scene
@@ -55,9 +55,11 @@ def findings(
     yield from tags.findings(project, images)
     yield from _same_ground(project, shared)
     yield from taken_twice(scenes, facts)
-    yield from _nothing_to_train_on(scenes, facts)
+    yield from _nothing_to_train_on(project, scenes, facts)
     yield from _never_labelled(project, scenes, facts)
     yield from _without_effect(project, scenes, images)
+    yield from mosaic.findings(project, facts)
+    yield from _figures(project, scenes, images)
 
 
 def with_surveys(
@@ -152,8 +154,8 @@ def _same_ground(project: Project, shared: Iterable[Mapping[str, Any]]) -> Itera
         yield Finding(Level.WARNING, f"ground of {one['split']} in {scene.split}", text, scene.id)
 
 
-def _nothing_to_train_on(scenes: list[Scene], facts: Mapping[str, Facts]) -> Iterator[Finding]:
-    """Report it if no training scene gives a chip, or none has a label on its image."""
+def _nothing_to_train_on(project: Project, scenes: list[Scene], facts: Mapping[str, Facts]) -> Iterator[Finding]:
+    """Report it if no training scene gives a chip, none has a label on its image, or no chip validates."""
     train = [facts[scene.id] for scene in scenes if scene.split == "train"]
     if train and all(one.get("chips") == 0 for one in train):
         text = "no training scene gives a chip; see chip.size_px, chip.within_aoi and the areas of interest"
@@ -161,6 +163,12 @@ def _nothing_to_train_on(scenes: list[Scene], facts: Mapping[str, Facts]) -> Ite
     elif train and all("labels" in one and not sum(one["labels"]["features"]) for one in train):
         text = "no training scene has a label on its image, so there is nothing to learn; see scene.labels"
         yield Finding(Level.ERROR, "no labels at all", text, key=("scene", "labels"))
+    validation = [facts[scene.id] for scene in scenes if scene.split == "validation"]
+    if validation and project.train.validation and all(one.get("chips") == 0 for one in validation):
+        for key in ("select", "patience"):
+            if project.train.slice()[key] not in (None, 0, "last"):
+                text = "needs validation chips, and no validation scene gives one; see the areas of interest and [chip]"
+                yield Finding(Level.ERROR, "no chips to validate", text, key=("train", key))
 
 
 def _never_labelled(project: Project, scenes: list[Scene], facts: Mapping[str, Facts]) -> Iterator[Finding]:
@@ -193,6 +201,24 @@ def _without_effect(project: Project, scenes: list[Scene], images: Mapping[str, 
             yield _no_effect(("train", "max_stds"), "8-bit imagery is not normalised by statistics")
         if project.analyze.given("sample"):
             yield _no_effect(("analyze", "sample"), "8-bit imagery is not normalised by statistics", " on the model")
+
+
+def _figures(project: Project, scenes: list[Scene], images: Mapping[str, Facts]) -> Iterator[Finding]:
+    """Report figures for values from 0 to 1 where it is not known what 0 and 1 are, or of another number of bands."""
+    train, key = project.train, ("train", "normalize")
+    if train.normalize == "auto" or (train.normalize == "pretrained" and train.bundle is not None):
+        return
+    others = sorted({image["dtype"] for image in images.values()} - {"uint8"})
+    if others and not all(scene.image.normalize() for scene in scenes):
+        text = (
+            f"is about values from 0 to 1, and {' and '.join(others)} imagery has no such range by itself; say what is "
+            '0 and what is 1 with image.transform = [{ kind = "min_max" }] or "percentile", or remove the key'
+        )
+        yield Finding(Level.ERROR, "train.normalize", text, key=key)
+    bands = sorted({image["bands"] for image in images.values()})
+    if not isinstance(train.normalize, str) and bands not in ([], [len(train.normalize.mean)]):
+        text = f"has figures of {len(train.normalize.mean)} bands, and the imagery has {bands[0]}"
+        yield Finding(Level.ERROR, "train.normalize", text, key=key)
 
 
 def _no_effect(key: Key, why: str, on: str = "") -> Finding:

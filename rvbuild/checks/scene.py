@@ -15,16 +15,16 @@ import numpy as np
 import shapely
 
 from rvbuild import tasks
+from rvbuild.checks import label_rasters
 from rvbuild.checks.box_files import made_for_another
 from rvbuild.checks.findings import Level
 from rvbuild.checks.ground import ground_of
-from rvbuild.checks.project import NOT_READ, SAMPLED
-from rvbuild.errors import LabelValueError, RvbuildError
+from rvbuild.checks.project import NOT_READ
+from rvbuild.errors import RvbuildError
 from rvbuild.geo import box_files
 from rvbuild.geo.aoi import Aoi, open_aoi
 from rvbuild.geo.grid import Grid, crs_name, reproject
-from rvbuild.geo.image import describe, open_scene_image
-from rvbuild.geo.labels import open_labels
+from rvbuild.geo.image import SceneImage, describe, open_scene_image
 from rvbuild.geo.labels_boxes import BoxLabels
 from rvbuild.geo.labels_vector import read_tables
 from rvbuild.geo.meaning import meaning
@@ -32,6 +32,7 @@ from rvbuild.geo.placing import SWAPPED, on_image, swapped_on
 from rvbuild.geo.raster import open_image
 from rvbuild.geo.rasterfile import require_complete
 from rvbuild.geo.reading import parts, reading
+from rvbuild.geo.tags import scattered
 from rvbuild.geo.vectors import read_features
 from rvbuild.geo.windows import Window
 from rvbuild.stages.block_cache import MAX_BYTES
@@ -45,8 +46,11 @@ MAX_VECTOR_BYTES = 50_000_000
 MAX_WINDOWS = 50_000
 """Scenes with more windows are not searched for those inside the area of interest."""
 
-SAMPLE_PX = 64
-"""Side of the window of a label raster that is read."""
+FILL_SAMPLES, FILL_PX = 9, 16
+"""Windows in which reals are looked at that are too large for any, spread over the image, and their side."""
+
+LARGEST_VALUE = 1e19
+"""Nothing that is measured from above is larger."""
 
 _CHIP = ("chip", "size_px")
 
@@ -137,6 +141,10 @@ class _Look:
         with open_scene_image(self.inputs["image"], self.settings) as image:
             self._grid = image.grid
             self.facts["image"] = {**describe(image), "tags": meaning(self.inputs["image"], self.settings)}
+            self.facts["transform"] = list(image.grid.transform[:6])
+            stored = not {"transform", "scale"} & set(self.settings["image"])
+            if stored and image.dtype.kind == "f" and not is_url(str(self.inputs["image"][0])):
+                self._look_for_fill(image)
             size_px = self.settings["chip"]["size_px"]
             self.facts["cache"] = min(MAX_BYTES, THREADS * image.cache_bytes(size_px))
             if (needed := image.cache_bytes(size_px)) > 4 * MAX_BYTES:
@@ -148,6 +156,22 @@ class _Look:
                     f"{needed / 1e9:.1f} GB, so that reading will be slow. Tile the file, for example with "
                     "`gdal_translate -of COG`",
                 )
+
+    def _look_for_fill(self, image: SceneImage) -> None:
+        """Report values that are no measurement: nodata of which the file does not say so, or not in words of GDAL."""
+        grid = image.grid
+        for row, col, height, width in scattered(grid.height, grid.width, FILL_SAMPLES, FILL_PX):
+            pixels, valid = image.read(Window(row, col, height, width))
+            strange = pixels[valid & (np.abs(pixels) > LARGEST_VALUE)]
+            if strange.size:
+                self._problem(
+                    Level.WARNING,
+                    "image",
+                    "fill values",
+                    f"{self.inputs['image'][0]}: holds the value {strange[0]:.9g}, which looks like nodata, and counts "
+                    f"as data, because the tags of the file do not say so. Set `nodata = {strange[0]:.9g}` in `image`",
+                )
+                return
 
     def _look_at_aoi(self) -> None:
         assert self._grid is not None
@@ -202,15 +226,16 @@ class _Look:
                 self._problem(Level.WARNING, "labels", "repaired", note)
             if how["kind"] in box_files.KINDS and isinstance(labels, BoxLabels):
                 self._look_at_boxes(labels)
-        if how["kind"] in ("raster", "layers"):
-            self._sample(self._grid)
         for some, one in layers:
             if one["kind"] == "vector":
                 counted = self._count_features(some, one, self._grid)
                 if how["kind"] == "vector":
                     self.facts["labels"] = counted
-            elif one["kind"] == "raster" and one.get("resample") == "nearest":
-                self._require_overlap(some[0], _box_on(self._grid, some))
+            elif one["kind"] == "raster":
+                for level, kind, text in label_rasters.problems(some, one, self._grid, classes, null_id):
+                    self._problem(level, "labels", kind, text)
+                if one.get("resample") == "nearest":
+                    self._require_overlap(some[0], _box_on(self._grid, some))
 
     def _look_at_boxes(self, labels: BoxLabels) -> None:
         """Note the boxes of each class on the image, and of which image box files say that they are."""
@@ -221,16 +246,6 @@ class _Look:
             self._problem(Level.WARNING, "labels", "another image", text)
         if not how.get("image"):
             self.facts["boxes_of"] = [[str(path), said.name] for path, said in labels.images if said.name]
-
-    def _sample(self, grid: Grid) -> None:
-        """Read some labels in the middle: values that stand for no class are most often everywhere."""
-        files, how = self.inputs["labels"], self.settings["labels"]
-        classes, null_id = self.settings["classes"], self.settings["null_id"]
-        with open_labels(files, how, grid=grid, classes=classes, null_id=null_id) as labels:
-            try:
-                labels.read(Window(grid.height // 2, grid.width // 2, SAMPLE_PX, SAMPLE_PX))
-            except LabelValueError as error:
-                self._problem(Level.ERROR, "labels", SAMPLED, str(error))
 
     def _count_features(self, files: Sequence[Path], how: Mapping[str, Any], grid: Grid) -> Facts:
         """Return how many features of each class lie on the image, and how many there are; report it if none does."""

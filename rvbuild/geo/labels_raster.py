@@ -32,6 +32,8 @@ class RasterLabels:
     """Class ids from rasters of ids (`encoding = "id"`) or of colours (`encoding = "rgb"`)."""
 
     notes: Sequence[str] = ()
+    voided: tuple[str, str] | None
+    """A value, or a colour, that stands for a class, and that class: the file's own nodata, of which nobody spoke."""
 
     def __init__(
         self, files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: Classes, null_id: int
@@ -55,6 +57,9 @@ class RasterLabels:
                 self._decoder = _RgbDecoder(self._source, classes, self._other, nodata, null_id)
             else:
                 self._decoder = _IdDecoder(self._source, settings.get("map"), classes, self._other)
+            self.voided = (
+                None if settings.get("nodata") is not None else _voided(self._decoder, nodata, classes, null_id)
+            )
         except BaseException:
             self._source.close()
             raise
@@ -86,6 +91,26 @@ class RasterLabels:
             message = self._decoder.complain(values, unknown, window, self._files)
             raise LabelValueError(message, self._decoder.count(values, unknown))
         return labels, said
+
+    @property
+    def source_grid(self) -> Grid:
+        """The pixel grid of the rasters."""
+        return self._source.grid
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the pixels of the rasters are those of the scene, all of them."""
+        return self._place is not None and self._place == self._source.grid.window
+
+    def unknown(self, values: Image) -> Mask:
+        """Tell of pixels (C, H, W), as the rasters hold them, whether they stand for no class: (H, W) bool."""
+        if len(values) != self._source.count:
+            return np.zeros(values.shape[1:], dtype=bool)  # one of them is alpha
+        unknown: Mask = self._decoder.decode(values) == _UNKNOWN
+        for band, nodata in zip(values, self._source.nodata, strict=True):
+            if nodata is not None:
+                unknown &= band != nodata
+        return unknown & np.isfinite(values).all(axis=0)
 
     def digest(self, window: Window) -> None:
         """Return None: to know pixels is to read them."""
@@ -189,6 +214,16 @@ def _place(source: RasterSource, files: Sequence[Path], grid: Grid, resample: st
     return None
 
 
+def _voided(
+    decoder: _IdDecoder | _RgbDecoder, nodata: Sequence[float | None], classes: Classes, null_id: int
+) -> tuple[str, str] | None:
+    """Return the value that means nodata and the class that it stands for; None if it stands for none."""
+    if None in nodata:
+        return None
+    value, class_id = decoder.class_of([float(each) for each in nodata if each is not None])
+    return None if class_id in (None, null_id) else (value, names(classes)[class_id])
+
+
 class _IdDecoder:
     """From pixel values to class ids, by a table where the dtype is small, else by the distinct values."""
 
@@ -226,6 +261,10 @@ class _IdDecoder:
         table = np.array([self._ids.get(value, self._other) for value in found.tolist()], dtype=np.uint8)
         labels: Labels = table[inverse.reshape(values[0].shape)]
         return labels
+
+    def class_of(self, value: Sequence[float]) -> tuple[str, int | None]:
+        """Return a pixel for messages, and its class, None if it has none."""
+        return f"{value[0]:g}", self._ids.get(int(value[0])) if value[0] == int(value[0]) else None
 
     def nothing(self, values: Image) -> None:
         """Return None: only pixels without data say nothing."""
@@ -279,6 +318,13 @@ class _RgbDecoder:
         """Return the class ids of (3, H, W) colours or (1, H, W) palette indices: (H, W) uint8."""
         labels: Labels = np.take(self._table, self._codes(values))
         return labels
+
+    def class_of(self, value: Sequence[float]) -> tuple[str, int | None]:
+        """Return a pixel for messages, and its class, None if it has none."""
+        red, green, blue = (int(each) for each in (value if self._palette is None else self._palette[int(value[0])]))
+        color = f"#{red:02x}{green:02x}{blue:02x}"
+        shown = color if self._palette is None else f"{value[0]:g}"
+        return shown, next((index for index, known in enumerate(self._colors) if known == color), None)
 
     def nothing(self, values: Image) -> Mask | None:
         """Return which pixels say nothing beside those without data: those of the colour of nodata, if there is one."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rvbuild.errors import DataError
 from rvbuild.geo.buildings import outlines
 from rvbuild.geo.classes import Classes, id_of
-from rvbuild.geo.grid import Grid
+from rvbuild.geo.grid import Grid, is_local
 from rvbuild.geo.lonlat import to_lon_lat
 from rvbuild.geo.qgis import write_vector_style
 from rvbuild.geo.rasterfile import grid_of, open_dataset
@@ -27,8 +27,8 @@ Labels = NDArray[np.uint8]
 Geometries = NDArray[np.object_]
 
 SUFFIXES = {"geojson": ".geojson", "gpkg": ".gpkg", "fgb": ".fgb"}
-"""Of the files of each format. GeoJSON is RFC 7946: in EPSG:4326, or in map or pixel coordinates without a CRS; the
-others are in the CRS of the scene."""
+"""Of the files of each format. GeoJSON is RFC 7946: in EPSG:4326, or in map or pixel coordinates where the scene has no
+CRS, or a local one; the others are in the CRS of the scene."""
 
 _RASTERS = ("labels", "scores", "rgb")
 _FIELDS = {"class_id": int, "class_name": str}
@@ -122,7 +122,9 @@ def _sieve(labels: Labels, nodata: int, side: int) -> Labels:
     """Return labels whose patches of fewer than side x side pixels have gone to their largest neighbour."""
     if side <= 1:
         return labels
-    sieved: Labels = rasterio.features.sieve(labels, size=side * side, mask=labels != nodata, connectivity=4)
+    # No patch has more pixels than there are, and GDAL counts with 32 bits.
+    size = min(side * side, labels.size, (1 << 31) - 1)
+    sieved: Labels = rasterio.features.sieve(labels, size=size, mask=labels != nodata, connectivity=4)
     # GDAL leaves masked pixels undefined.
     return np.where(labels == nodata, np.uint8(nodata), sieved)
 
@@ -190,7 +192,8 @@ def write_features(
 
 def _write_geojson(path: Path, geometries: Geometries, grid: Grid, properties: Sequence[Mapping[str, Any]]) -> None:
     """Write a feature a line; fiona would round coordinates and add members that RFC 7946 has dropped."""
-    placed = _to_map(geometries, grid) if grid.crs is None else to_lon_lat("predict.vectors", geometries, grid)
+    stays = grid.crs is None or is_local(grid.crs)
+    placed = _to_map(geometries, grid) if stays else to_lon_lat("predict.vectors", geometries, grid)
     lines = [
         json.dumps(
             {"type": "Feature", "properties": values, "geometry": shapely.geometry.mapping(geometry)},

@@ -72,6 +72,9 @@ ELSEWHERE: Mapping[str, str] = {
     "GDAL_HTTP_MAX_RETRY": "3",
     "GDAL_HTTP_RETRY_DELAY": "0.5",
     "GDAL_HTTP_CONNECTTIMEOUT": "20",
+    # A server that says nothing for so many seconds says nothing more.
+    "GDAL_HTTP_LOW_SPEED_TIME": "60",
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
 }
 """How GDAL opens files elsewhere."""
 
@@ -175,6 +178,19 @@ def require_complete(path: Path) -> None:
                 f"{path}: its last pixel cannot be read, so that the file is incomplete or damaged ({error}). Copy it "
                 "once more"
             ) from error
+
+
+def read_overview(path: Path, most_px: int) -> Image | None:
+    """Return all pixels (C, h, w) of the finest overview of a raster that has at most `most_px`; None without one."""
+    with open_dataset(path) as dataset:
+        factors = dataset.overviews(1)
+        pixels = dataset.width * dataset.height
+    level = next((level for level, factor in enumerate(factors) if pixels / factor**2 <= most_px), None)
+    if level is None:
+        return None
+    with reading(path, "as a raster"), rasterio.open(path, OVERVIEW_LEVEL=level) as dataset:
+        found: Image = dataset.read()
+    return found
 
 
 def lacking_driver(path: Path) -> str:

@@ -23,7 +23,8 @@ class Normalized(Protocol):
     @property
     def normalize(self) -> Mapping[str, Any]:
         """`{"kind": "scale", "max": 255}`, `{"kind": "zscore" | "stats", "mean": [...], "std": [...], "max_stds": 3.0}`
-        or `{"kind": "linear", "low": [...], "high": [...]}`.
+        or `{"kind": "linear", "low": [...], "high": [...]}`; all but the z-scores perhaps with
+        `"standard": {"mean": [...], "std": [...]}`.
         """
 
 
@@ -84,8 +85,60 @@ def from_stats(
     return {"kind": "linear", "low": low, "high": high}
 
 
-def _deviations(bands: Sequence[Mapping[str, Any]], kind: str, max_stds: float) -> dict[str, Any]:
-    for band, values in enumerate(bands):
+def standardized(
+    normalize: Mapping[str, Any], mean: Sequence[float], std: Sequence[float], stats: Mapping[str, Any], bands: int
+) -> dict[str, Any]:
+    """Return a normalisation to which the mean and the standard deviation that weights expect have been added.
+
+    Parameters
+    ----------
+    normalize
+        What `from_stats` returned.
+    mean, std
+        Of each band, of values from 0 to 1. Of more bands than there are, the first ones count. If there are fewer, the
+        others have those of the training imagery: they are bands that the weights have never seen.
+    stats
+        A `stats.json`; it may be empty if no band needs it.
+    bands
+        How many bands the chips have.
+
+    Raises
+    ------
+    DataError
+        The imagery has no range that could be called 0 to 1, or a band has one value alone.
+    """
+    if normalize["kind"] == "zscore":
+        raise DataError(
+            "train.normalize: is about values from 0 to 1, and such a range is known of 8-bit imagery alone; say what "
+            'is 0 and what is 1 with image.transform = [{ kind = "min_max" }] or "percentile", or remove the key'
+        )
+    means, stds = [float(value) for value in mean[:bands]], [float(value) for value in std[:bands]]
+    if len(means) < bands:
+        if len(stats["bands"]) != bands:
+            raise DataError(
+                f"the statistics have {len(stats['bands'])} bands, the training chips {bands}; analyze and chip the "
+                "same channels"
+            )
+        own = _deviations(stats["bands"][len(means) :], "zscore", 1.0, first=len(means))
+        low, span = _range(normalize, bands)
+        for band, (center, spread) in enumerate(zip(own["mean"], own["std"], strict=True), start=len(means)):
+            means.append((center - low[band]) / span[band])
+            stds.append(spread / span[band])
+    return {**normalize, "standard": {"mean": means, "std": stds}}
+
+
+def _range(normalize: Mapping[str, Any], bands: int) -> tuple[Sequence[float], Sequence[float]]:
+    """Return the raw value that becomes 0, and how much more becomes 1, of each band."""
+    if normalize["kind"] == "scale":
+        return [0.0] * bands, [float(normalize["max"])] * bands
+    if normalize["kind"] == "linear":
+        return normalize["low"], [high - low for low, high in zip(normalize["low"], normalize["high"], strict=True)]
+    spans = [2 * normalize["max_stds"] * std for std in normalize["std"]]
+    return [mean - span / 2 for mean, span in zip(normalize["mean"], spans, strict=True)], spans
+
+
+def _deviations(bands: Sequence[Mapping[str, Any]], kind: str, max_stds: float, first: int = 0) -> dict[str, Any]:
+    for band, values in enumerate(bands, start=first):
         if not (math.isfinite(values["mean"]) and math.isfinite(values["std"]) and values["std"] > 0):
             raise DataError(
                 f"band {band} of the training imagery cannot be normalised: mean {values['mean']}, standard deviation "
@@ -117,6 +170,8 @@ class Normalizer:
       `floor((z + max_stds) / (2 max_stds) * 255) / 255`: the result is in [0, 1].
     * linear: `clip((x - low) / (high - low), 0, 1)`.
 
+    With `standard`, `(y - mean) / std` of each band follows, where y is what the above gives, from 0 to 1.
+
     Pixels that are not valid, and NaN, become 0 after normalisation.
     """
 
@@ -135,6 +190,8 @@ class Normalizer:
             raise DataError(
                 f'model.json: normalize.kind: expected "scale", "zscore", "stats" or "linear", found {self.kind!r}'
             )
+        standard = how.get("standard")
+        self._standard = None if standard is None else (_per_band(standard["mean"]), _per_band(standard["std"]))
 
     def __call__(
         self,
@@ -176,6 +233,9 @@ class Normalizer:
             else:
                 out.clamp_(-self._max_stds, self._max_stds).add_(self._max_stds).div_(2 * self._max_stds)
                 out.mul_(255).floor_().div_(255)
+        if self._standard is not None:
+            mean, std = self._standard
+            out.sub_(mean.to(device, work)).div_(std.to(device, work))
         out = out.to(torch.float32)
         if raw.dtype.is_floating_point:
             out.nan_to_num_(0.0)

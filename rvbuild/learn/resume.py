@@ -2,7 +2,8 @@
 
 `checkpoint.safetensors` holds the weights, the optimizer's state and the best weights so far; everything else is JSON
 in its metadata, with a digest of it all, so that a file that was cut off or has rotted is never used. There is no state
-of random generators: every epoch seeds them anew from (seed, epoch).
+of random generators: every epoch seeds them anew from (seed, epoch). Where the model after each epoch is kept, its file
+lies beside it, and its digest is in the JSON.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ class Snapshot:
     """The weights of the best epoch so far, or None if nothing is validated."""
     lines: list[dict[str, Any]]
     """The log so far, one entry per epoch."""
+    epochs: Mapping[str, str] = field(default_factory=dict)
+    """The files beside it that hold the models after single epochs, with their digests; none if they are not kept."""
 
 
 def save(folder: Path, snapshot: Snapshot) -> None:
@@ -67,6 +70,8 @@ def save(folder: Path, snapshot: Snapshot) -> None:
         "scaler": dict(snapshot.scaler),
         "lines": snapshot.lines,
     }
+    if snapshot.epochs:
+        content["epochs"] = dict(snapshot.epochs)
     # Not sorted: classes keep their order, so that curves are drawn as without a break.
     text = json.dumps({**content, "digest": _digest(tensors, content)})
     folder.mkdir(parents=True, exist_ok=True)
@@ -98,6 +103,10 @@ def load(folder: Path, identity: str, note: Callable[[str], None]) -> Snapshot |
     if content["format"] != FORMAT or content["identity"] != identity:
         note(f"the checkpoint {path} is of another training and is not used; the training starts again")
         return None
+    epochs = content.get("epochs", {})
+    if not all(_is_as_written(folder / name, value) for name, value in epochs.items()):
+        note(f"a model of an epoch is missing or damaged beside {path}; the training starts again")
+        return None
     optimizer: dict[int, dict[str, Any]] = {}
     for name, value in [*_part(tensors, "optimizer").items(), *content["numbers"].items()]:
         index, key = name.split("/", 1)
@@ -110,7 +119,35 @@ def load(folder: Path, identity: str, note: Callable[[str], None]) -> Snapshot |
         scaler=content["scaler"],
         best=_part(tensors, "best") or None,
         lines=content["lines"],
+        epochs=epochs,
     )
+
+
+def save_epoch(folder: Path, epoch: int, state: Mapping[str, torch.Tensor]) -> tuple[str, str]:
+    """Write the model after an epoch, and return the name of the file and its digest; equal weights, equal bytes."""
+    name = f"epoch-{epoch:03}.safetensors"
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f"{name}.part"
+    safetensors.torch.save_file({key: value.contiguous().clone() for key, value in state.items()}, part)
+    _sync(part)
+    part.replace(folder / name)
+    return name, file_digest(folder / name)
+
+
+def file_digest(path: Path) -> str:
+    """Return the digest of a file."""
+    state = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            state.update(chunk)
+    return str(state.hexdigest())
+
+
+def _is_as_written(path: Path, digest: str) -> bool:
+    try:
+        return file_digest(path) == digest
+    except OSError:
+        return False
 
 
 def _part(tensors: Mapping[str, torch.Tensor], kind: str) -> State:

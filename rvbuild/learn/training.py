@@ -52,6 +52,8 @@ class Trained:
     """One entry per epoch: epoch (from 1), lr of its last step, train_loss, val_loss, metrics; and train_losses and
     val_losses, if the loss has parts."""
     kept_epoch: int
+    epochs: Sequence[str] = ()
+    """The names of the files of the models after each epoch, if they are kept."""
 
 
 class Training:
@@ -99,12 +101,14 @@ class Training:
         self._rate = learning_rate(train, self._steps)
         self._best: State | None = None
         self._lines: list[dict[str, Any]] = []
+        self._keep: Path | None = None
+        self._kept: dict[str, str] = {}
         rng = np.random.default_rng([seed, 0])
         chosen = np.sort(rng.permutation(data.count)[:MEASURED_CHIPS])
         self._measure_requests = plain_requests("train", chosen.tolist(), train["batch_size"])
         self._validation_requests = plain_requests("validation", range(data.validation_count), train["batch_size"])
 
-    def run(self, resume: Path | None = None, identity: str = "") -> Trained:
+    def run(self, resume: Path | None = None, identity: str = "", keep: Path | None = None) -> Trained:
         """Train to the last epoch, or until `patience` is used up.
 
         Parameters
@@ -114,7 +118,10 @@ class Training:
             continues from there and ends with the same bytes as if it had never stopped.
         identity
             What decides the path of this training.
+        keep
+            A directory for the models after each epoch, if they are kept: with `resume`, the same.
         """
+        self._keep = keep
         if resume is not None:
             self._restore(resume, identity)
         epochs = int(self._train["epochs"])
@@ -140,9 +147,9 @@ class Training:
                 f"{self._train['patience']} epochs"
             )
         if self._train["select"] == "best" and self._best is not None:
-            return Trained(self._best, self._lines, self._best_epoch())
+            return Trained(self._best, self._lines, self._best_epoch(), [*self._kept])
         with self._measured():
-            return Trained(_copy(self.model.state_dict()), self._lines, len(self._lines))
+            return Trained(_copy(self.model.state_dict()), self._lines, len(self._lines), [*self._kept])
 
     def _epoch(self, epoch: int, epochs: int) -> dict[str, Any]:
         line: dict[str, Any] = {"epoch": epoch, "val_loss": None, "metrics": None}
@@ -160,7 +167,17 @@ class Training:
                     line["val_losses"] = parts
                 if self._best is None or selection.improves(line, self._lines, self._metric):
                     self._best = _copy(self.model.state_dict())
+                self._keep_epoch(epoch)
+        elif self._keep is not None:
+            with self._measured():
+                self._keep_epoch(epoch)
         return line
+
+    def _keep_epoch(self, epoch: int) -> None:
+        """Write the model as it would be if the training ended now, if the models of all epochs are kept."""
+        if self._keep is not None:
+            name, digest = snapshots.save_epoch(self._keep, epoch, _copy(self.model.state_dict()))
+            self._kept[name] = digest
 
     def _require_finite(self, what: str, loss: float | None, epoch: int) -> None:
         if loss is not None and not math.isfinite(loss):
@@ -260,6 +277,7 @@ class Training:
             scaler=self._scaler.state_dict(),
             best=self._best,
             lines=self._lines,
+            epochs=self._kept,
         )
 
     def _restore(self, folder: Path, identity: str) -> None:
@@ -287,6 +305,7 @@ class Training:
         if found.scaler:  # there is none of an epoch that another device computed without float16
             self._scaler.load_state_dict(dict(found.scaler))
         self._best = found.best
+        self._kept = dict(found.epochs)
         self._progress.note(f"continues after epoch {found.epoch}")
 
 

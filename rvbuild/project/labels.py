@@ -13,10 +13,29 @@ from rvbuild.project.box_files import TABLES as BOX_FILES
 from rvbuild.project.box_files import BoxFileTable, CocoTable, CsvTable, VocTable
 from rvbuild.project.classes import parse_color
 from rvbuild.project.keys import show
-from rvbuild.project.table import Finding, Fraction, Known, Pixels, SomePaths, Table, expected, no_effect, wrong
+from rvbuild.project.table import (
+    Finding,
+    Fraction,
+    Known,
+    Pixels,
+    SomePaths,
+    Table,
+    expected,
+    no_effect,
+    wrong,
+)
 from rvbuild.project.vectors import ENCODING, BufferTable, Encoding, FilterValue, Shift
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
+
+
+def _number_or_none(value: object) -> object:
+    if value is None or type(value) is int or value == ():
+        return value
+    return () if value == [] else expected("a whole number, or [] for none")
+
+
+Nodata: TypeAlias = Annotated[int | tuple[()] | None, BeforeValidator(_number_or_none)]
 
 _CELL_PX = "For chip_classification: side of a cell, in pixels. Default: chip.size_px."
 
@@ -41,8 +60,10 @@ class RasterLabelsTable(Table):
     other: str = Field(
         "error", description="What a value means that is no class: error, or the name of the class it stands for."
     )
-    nodata: int | None = Field(
-        None, description="Value of pixels without a label. Default: what the file says. They become null."
+    nodata: Nodata = Field(
+        None,
+        description="Value of pixels without a label; [] if every value is a label, whatever the file says. Default: "
+        "what the file says. They become null.",
     )
     resample: Literal["error", "nearest"] = Field(
         "error", description="What to do if the raster is on another grid than the image: error, or take the nearest."

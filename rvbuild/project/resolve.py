@@ -100,7 +100,8 @@ class Resolver:
             scenes = tuple(replace(s, chip=s.chip and boxes.of_task(BoxChipTable, s.chip)) for s in scenes)
             # By half a chip, each object up to that size is seen whole by some window.
             evaluation, stride_px = boxes.of_task(BoxEvalTable, evaluation), max(1, chip.size_px // 2)
-        train = self._train([item.name for item in classes if item.id != null_id])
+        train = self._train(name, [item.name for item in classes if item.id != null_id])
+        depends = self._expand(self.file.project.depends, ("project",), "depends", None)
         allow = self._expand(self.file.project.allow, ("project",), "allow", None)
         allow = tuple(place if is_url(place) else os.path.join(workspace, place) for place in allow)  # noqa: PTH118
         if self.problems:
@@ -114,6 +115,7 @@ class Resolver:
             seed=general.seed,
             null_class=general.null_class,
             strict=general.strict,
+            depends=depends,
             allow=allow,
             data_hint=general.data_hint,
             classes=classes,
@@ -147,7 +149,7 @@ class Resolver:
         classes = tuple(ClassDef(number, name, color) for number, (name, color) in enumerate(colors.items()))
         return classes, list(colors).index(null)
 
-    def _train(self, trained: Sequence[str]) -> TrainTable:
+    def _train(self, name: str, trained: Sequence[str]) -> TrainTable:
         """Return the training settings with the path of the weights expanded and every class weighed."""
         train, task = self.file.train, self.file.project.task
         update: dict[str, Any] = {
@@ -158,6 +160,11 @@ class Resolver:
             paths = self._expand((train.weights,), ("train",), "pretrained", None)
             self.written["", "weights"] = self._written((train.weights,), ("train",), "pretrained")
             update["pretrained"] = paths[0]
+            if relative_to_workspace(self.workspace, paths[0]).startswith(f"cache/{name}/"):
+                message = (
+                    "is made from this training itself, so that it would never end; copy the file to another place"
+                )
+                self.problems.add(("train", "pretrained"), message)
         if train.chips is not None:
             paths = self._expand(train.chips.folder, ("train", "chips"), "folder", None)
             self.written["", "chips"] = self._written(train.chips.folder, ("train", "chips"), "folder")
@@ -414,6 +421,11 @@ class Resolver:
         if how and self.file.train.given("max_stds"):
             message = f"has no effect with {show(how['kind'])} in the transform of the images"
             self.problems.add(("train", "max_stds"), message)
+        if how and self.file.train.normalize == "pretrained" and self.file.train.bundle is not None:
+            message = (
+                f"the bundle says how images are normalised, and their transform, {show(how['kind'])}, does so, too"
+            )
+            self.problems.add(("train", "normalize"), f"{message}; remove one of them")
 
     def _check_differ(self, scenes: Iterable[Scene]) -> None:
         """Report scenes that are one and the same area of one image, because `{id}` was forgotten."""
@@ -430,6 +442,11 @@ class Resolver:
             self.problems.add(
                 ("scene", "image"), f"{message}; put {{id}} where their files differ, or give each an aoi"
             )
+
+
+def relative_to_workspace(workspace: Path, path: str) -> str:
+    """Return a path from the workspace; one outside begins with `..`."""
+    return Path(os.path.relpath(workspace / path, workspace)).as_posix()
 
 
 def _layer_keys(layers: list[Any], key: Key) -> list[Key]:

@@ -94,6 +94,26 @@ Pretrained: TypeAlias = Annotated[
     Annotated[bool, Tag("<switch>")] | Annotated[PathText, Tag("<file>")],
     by_type({bool: "<switch>", str: "<file>"}, "true, false or a path to weights"),
 ]
+
+
+class FiguresTable(Table):
+    """What weights expect of their input."""
+
+    mean: Annotated[tuple[float, ...], Strict(False)] = Field(description="Mean of each band, of values from 0 to 1.")
+    std: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Strict(False)] = Field(
+        description="Standard deviation of each band, of values from 0 to 1."
+    )
+
+    def check(self, known: Known) -> Iterator[Finding]:
+        """Find lists that are not of the same bands."""
+        if len(self.mean) != len(self.std) or not self.mean:
+            yield Finding((), f"expected as many means as deviations, found {len(self.mean)} and {len(self.std)}")
+
+
+Normalize: TypeAlias = Annotated[
+    Annotated[Literal["auto", "pretrained"], Tag("<named>")] | Annotated[FiguresTable, Tag("<figures>")],
+    by_type({str: "<named>", dict: "<figures>"}, '"auto", "pretrained" or a table { mean = [...], std = [...] }'),
+]
 ClassWeights: TypeAlias = Annotated[
     Annotated[Literal["none", "balanced"], Tag("<named>")]
     | Annotated[dict[str, Annotated[float, Field(ge=0)]], Tag("<weights>")],
@@ -123,6 +143,10 @@ class ChipsTable(Table):
     channels: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Strict(False)] | None = Field(
         None, description="Bands to use, from 0. Default: every band that is not alpha."
     )
+    palette: bool | None = Field(
+        None,
+        description="As palette of an image: whether the values of files with a colour table become their colours.",
+    )
 
 
 class TrainTable(Table):
@@ -151,8 +175,9 @@ class TrainTable(Table):
     )
     pretrained: Pretrained | None = Field(
         None,
-        description="Weights to start from: true (torchvision's backbone), false (from scratch), or a path to a file. "
-        "Default: true for models that have such weights.",
+        description="Weights to start from: true (torchvision's backbone), false (from scratch), a path to a file, or "
+        "to a bundle of rvbuild (.zip), of which every tensor of the same name and shape is taken. Default: true for "
+        "models that have such weights.",
     )
     epochs: int = Field(10, ge=1, description="How often every chip is seen.")
     batch_size: int = Field(8, ge=1, description="Chips per step.")
@@ -206,8 +231,18 @@ class TrainTable(Table):
         ge=0,
         description="Stop when the validation scores have not improved for this many epochs; 0 never stops early.",
     )
+    normalize: Normalize = Field(
+        "auto",
+        description="How values become input. auto: 8-bit imagery from 0 to 1, all other by its statistics, or as the "
+        "transform of the images says. pretrained: then also by the mean and the standard deviation that the weights "
+        "were trained with (ImageNet's for most of torchvision's), or all as in the bundle that is started from; bands "
+        "after the third by those of the training scenes. Or { mean = [...], std = [...] } of values from 0 to 1.",
+    )
     max_stds: float = Field(
         3.0, gt=0, description="Imagery other than 8-bit is clipped at this many standard deviations from the mean."
+    )
+    checkpoints: bool = Field(
+        False, description="Whether the model after each epoch is kept, too: train/checkpoints/epoch-001.safetensors …"
     )
     device: Device = Field(
         "auto",
@@ -246,12 +281,24 @@ class TrainTable(Table):
             return
         if problem := classifiers.size_problem(model, self.model_args, known.chip_px):
             yield Finding(("model",), f"{show(model)} {problem}", (("model_args",),))
+        yield from self._check_normalize(model)
         if self.pretrained is True and self.model in SCRATCH_MODELS:
             yield Finding(
                 ("pretrained",),
                 f"{show(self.model)} has no pretrained weights; give a path to a file, or remove the key",
                 (("model",),),
             )
+
+    def _check_normalize(self, model: str) -> Iterator[Finding]:
+        if self.normalize != "pretrained" or self.bundle is not None:
+            return
+        figures = "give it as { mean = [...], std = [...] }, of values from 0 to 1"
+        if self.pretrained is False or (self.pretrained is None and (model in SCRATCH_MODELS or ":" in model)):
+            message = '"pretrained" has no weights to follow: the model starts from random ones; remove it, or '
+            yield Finding(("normalize",), message + figures, (("pretrained",), ("model",)))
+        elif model in SCRATCH_MODELS or ":" in model:
+            message = f"it is not known what weights of {show(model)} were trained with; {figures}"
+            yield Finding(("normalize",), message, (("pretrained",), ("model",)))
 
     def _check_loss(self) -> Iterator[Finding]:
         if self.loss in LOSSES and self.loss_args:
@@ -333,6 +380,12 @@ class TrainTable(Table):
         """The path of the user's weights, or None. Expanded once the project is loaded."""
         return self.pretrained if isinstance(self.pretrained, str) else None
 
+    @property
+    def bundle(self) -> str | None:
+        """The path of the bundle that the model starts from, or None."""
+        weights = self.weights
+        return weights if weights is not None and weights.lower().endswith(".zip") else None
+
     def slice(self) -> dict[str, Any]:
         """Return the settings; `pretrained` is true, false, or the path of the weights."""
         settings = super().slice()
@@ -342,6 +395,10 @@ class TrainTable(Table):
         # As if there were no such keys: no model is another for them.
         if self.sampling == "all":
             del settings["sampling"]
+        if self.normalize == "auto":
+            del settings["normalize"]
+        if not self.checkpoints:
+            del settings["checkpoints"]
         for key in ("max_chips", "threads"):
             if settings[key] is None:
                 del settings[key]

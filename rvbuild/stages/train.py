@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -20,13 +21,14 @@ from rvbuild.learn.curves import draw_curves
 from rvbuild.learn.device import reproducible, select_device
 from rvbuild.learn.hooks import TargetOps
 from rvbuild.learn.loader import BatchMaker, Loader
-from rvbuild.learn.normalize import Normalizer, from_stats
+from rvbuild.learn.models.expected import expected
+from rvbuild.learn.normalize import Normalizer, from_stats, standardized
 from rvbuild.learn.sampling import chances
 from rvbuild.learn.scene_images import Imagery
 from rvbuild.learn.training import Data, Training
 from rvbuild.learn.trajectory import resume_ignores
 from rvbuild.progress import Progress
-from rvbuild.usercode import sources
+from rvbuild.stages.train_start import Start, build_from, open_start
 
 
 def run(
@@ -42,13 +44,14 @@ def run(
     ----------
     inputs
         `chips/train/<id>` and `chips/validation/<id>`: a scene's chips, `index.json` and shards. `pixels/train/<id>`
-        and so on: the image of a scene whose chips have none. `stats`: a `stats.json`. `weights`: a file to start
-        from, if one is given. `code`: the user's Python files.
+        and so on: the image of a scene whose chips have none. `stats`: a `stats.json`. `weights`: a file or a
+        bundle to start from, if one is given. `code`: the user's Python files.
     settings
         `task`, `classes`, `null_id`, `chip_px`, `train`, `seed`; `normalize` if the images have a transformer that
         needs statistics; `pixels`, what opens the image of a scene whose chips have none, by `train/<id>`.
     outputs
-        Receives `model.safetensors`, `model.json`, `log.jsonl` and `curves.svg`.
+        Receives `model.safetensors`, `model.json`, `log.jsonl` and `curves.svg`; with `train.checkpoints`, also
+        `epoch-001.safetensors` and so on, the model as it would be if the training had ended there.
     progress
         Is told epochs, chips and scores.
     resume
@@ -81,21 +84,23 @@ def run(
         raise DataError(
             f"train.{option} needs validation chips, and there are none; see scenes.validation and the chip settings"
         )
-    info = _describe(inputs, settings, chips)
+    start = open_start(inputs["weights"][0]) if train["pretrained"] == "bundle" else None
+    info = _describe(inputs, settings, chips, start)
     augmenter = Augmenter(train["augment"], info.normalize, chips.dtype, chips.bands, ops)
     device = select_device(train["device"], "train.device")
     with reproducible(seed, device, train.get("threads")), closing(chips), closing(validation):
-        model = models.build(
-            info.task,
-            info.model,
-            bands=info.bands,
-            outputs=len(info.outputs),
-            args=info.model_args,
-            pretrained=_pretrained(inputs, train),
-            note=progress.note,
-        )
-        if ":" in info.model:
-            info = _with_code(info, inputs)
+        if start is not None:
+            model = build_from(start, info, progress.note)
+        else:
+            model = models.build(
+                info.task,
+                info.model,
+                bands=info.bands,
+                outputs=len(info.outputs),
+                args=info.model_args,
+                pretrained=_pretrained(inputs, train),
+                note=progress.note,
+            )
         loader = Loader(BatchMaker(splits, ops, augmenter, seed), int(train["workers"]), ahead=not augmenter.own_code)
         training = Training(
             model,
@@ -107,8 +112,12 @@ def run(
             device=device,
             progress=progress,
         )
-        trained = training.run(resume, _identity(settings, chips, validation))
+        keep = (resume or outputs) if train.get("checkpoints") else None
+        trained = training.run(resume, _identity(settings, chips, validation), keep)
     save_model(outputs, trained.weights, info)
+    if resume is not None:
+        for name in trained.epochs:
+            shutil.copyfile(resume / name, outputs / name)
     log = "".join(json.dumps(line, sort_keys=True, ensure_ascii=False) + "\n" for line in trained.lines)
     (outputs / "log.jsonl").write_text(log, encoding="utf-8")
     (outputs / "curves.svg").write_text(draw_curves(trained.lines, trained.kept_epoch), encoding="utf-8")
@@ -148,7 +157,9 @@ def _chances(settings: Mapping[str, Any], chips: Chips) -> np.ndarray | None:
     return chances(chips.chip_class_counts, chips.classes, int(settings["null_id"]), sampling)
 
 
-def _describe(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], chips: Chips) -> ModelInfo:
+def _describe(
+    inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], chips: Chips, start: Start | None = None
+) -> ModelInfo:
     """Return what the `model.json` will say, but for the user's code."""
     train, classes, null_id = settings["train"], settings["classes"], int(settings["null_id"])
     names = [str(entry["name"]) for entry in classes]
@@ -156,13 +167,6 @@ def _describe(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any],
         raise DataError(
             f"the chips were made for the classes {chips.classes}, the project has {names}; build the chips again"
         )
-    stats, how = {}, settings.get("normalize")
-    if chips.dtype != "uint8" or how is not None:
-        if not inputs.get("stats"):
-            raise DataError(
-                f"imagery of type {chips.dtype} needs the statistics of the analyze stage, and there are none"
-            )
-        stats = json.loads(inputs["stats"][0].read_text(encoding="utf-8"))
     return ModelInfo(
         task=settings["task"],
         model=train["model"],
@@ -173,12 +177,43 @@ def _describe(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any],
         classes=[dict(entry) for entry in classes],
         null_id=null_id,
         chip_px=int(settings["chip_px"]),
-        normalize=from_stats(stats, chips.dtype, chips.bands, float(train["max_stds"]), how),
+        normalize=_normalization(inputs, settings, chips, start),
     )
 
 
-def _with_code(info: ModelInfo, inputs: Mapping[str, Sequence[Path]]) -> ModelInfo:
-    return ModelInfo(**{**vars(info), "code": sources(info.model.partition(":")[0], inputs.get("code", ()))})
+def _normalization(
+    inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], chips: Chips, start: Start | None
+) -> dict[str, Any]:
+    """Return the `normalize` entry of the model."""
+    train, how = settings["train"], settings.get("normalize")
+    asked = train.get("normalize", "auto")
+    if asked == "pretrained" and start is not None:
+        return start.normalization(chips.bands, chips.dtype)
+    mean, std = _figures(asked, train["model"])
+    stats = {}
+    if chips.dtype != "uint8" or how is not None or 0 < len(mean) < chips.bands:
+        if not inputs.get("stats"):
+            raise DataError(
+                f"imagery of type {chips.dtype} needs the statistics of the analyze stage, and there are none"
+            )
+        stats = json.loads(inputs["stats"][0].read_text(encoding="utf-8"))
+    found = from_stats(stats, chips.dtype, chips.bands, float(train["max_stds"]), how)
+    if asked == "auto":
+        return found
+    if asked != "pretrained" and len(mean) != chips.bands:
+        raise DataError(
+            f"train.normalize: expected figures of {chips.bands} bands, as the chips have; found {len(mean)}"
+        )
+    return standardized(found, mean, std, stats, chips.bands)
+
+
+def _figures(asked: str | Mapping[str, Any], model: str) -> tuple[Sequence[float], Sequence[float]]:
+    """Return the mean and the standard deviation of each band that `train.normalize` asks for; none for `auto`."""
+    if asked == "auto":
+        return (), ()
+    if isinstance(asked, str):
+        return expected(model)
+    return asked["mean"], asked["std"]
 
 
 def _pretrained(inputs: Mapping[str, Sequence[Path]], train: Mapping[str, Any]) -> bool | Path:

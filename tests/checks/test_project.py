@@ -111,6 +111,24 @@ def changed(project: Project, old: str, new: str) -> Project:
     return load(project.path)
 
 
+@pytest.mark.parametrize(
+    ("train", "of_all", "expected"),
+    [
+        ('normalize = "pretrained"', {"dtype": "uint8"}, []),
+        ('normalize = "pretrained"', {}, ["is about values from 0 to 1, and uint16 imagery has no such range"]),
+        ('normalize = "pretrained"\npretrained = "b.zip"', {}, []),
+        ("normalize = { mean = [0.5, 0.5], std = [0.2, 0.2] }", {"dtype": "uint8"}, ["has figures of 2 bands, and"]),
+        ("normalize = { mean = [0.5, 0.5, 0.5], std = [0.2, 0.2, 0.2] }", {"dtype": "uint8"}, []),
+    ],
+)
+def test_figures_need_a_range_and_as_many_bands(project: Project, train: str, of_all: Any, expected: Any) -> None:
+    asked = changed(project, "[chip]", f"[train]\n{train}\n[chip]")
+    scenes = {id_: facts(**of_all) for id_ in "abc"}
+    found = [f for f in across.findings(asked, scenes) if f.kind == "train.normalize"]
+    assert [f.level for f in found] == [Level.ERROR] * len(expected)
+    assert all(text in f.text for f, text in zip(found, expected, strict=True))
+
+
 def test_memory_of_what_computes(project: Project, machine: Any) -> None:
     scenes = {"a": facts()}
     model = {"weights": 1_000_000, "train": 10_000_000, "predict": 2_000_000}
@@ -199,3 +217,10 @@ def test_boxes_of_one_image_are_not_taken_for_two(tmp_path: Path, images: str, b
     said = {finding.scene: finding.text for finding in found if finding.kind == "boxes of another image"}
     assert said.keys() == expected.keys()
     assert all(text in said[scene] for scene, text in expected.items())
+
+
+def test_nothing_to_validate_on(tmp_path: Path) -> None:
+    none = facts(chips=0)
+    for key, kinds_found in (('select = "best"', [("no chips to validate", "")]), ("epochs = 2", [])):
+        (tmp_path / "p.toml").write_text(f"{TEXT}[train]\n{key}\n")
+        assert kinds(load(tmp_path / "p.toml"), c=none) == kinds_found

@@ -105,6 +105,8 @@ def train_settings(**changes):
         "device": "cpu",
         "amp": "auto",
         "workers": 0,
+        "normalize": "auto",
+        "checkpoints": False,
     }
     assert set(changes) <= set(train), changes
     return {**train, **changes}

@@ -6,7 +6,7 @@ import torch
 
 from rvbuild.errors import DataError
 from rvbuild.geo.stats import BandCounter
-from rvbuild.learn.normalize import Normalizer, from_stats
+from rvbuild.learn.normalize import Normalizer, from_stats, standardized
 from tests.learn.chipmaker import stats_of
 
 
@@ -128,3 +128,49 @@ def test_bands_without_a_range_are_refused():
         from_stats(bands_of(most), "uint8", 1, 3.0, {"kind": "percentile", "low": 2.0, "high": 98.0})
     with pytest.raises(DataError, match="every valid pixel has the same value"):
         from_stats(bands_of(constant), "uint16", 1, 3.0, {"kind": "stats", "max_stds": 3.0})
+
+
+STATS4 = {
+    "dtype": "uint8",
+    "bands": [{"mean": mean, "std": std} for mean, std in ((100.0, 40.0), (90.0, 30.0), (80.0, 20.0), (51.0, 25.5))],
+}
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def test_what_pretrained_weights_expect():
+    """The figure of torchvision's own transforms, of 8-bit images."""
+    from torchvision.transforms.v2 import functional
+
+    images = np.random.default_rng(0).integers(0, 256, (2, 3, 8, 8)).astype(np.uint8)
+    how = standardized(from_stats({}, "uint8", 3, 3.0), *IMAGENET, {}, 3)
+    theirs = functional.normalize(torch.from_numpy(images).float() / 255, *map(list, IMAGENET))
+    torch.testing.assert_close(normalizer(**how)(images), theirs, atol=1e-6, rtol=1e-6)
+    valid = np.ones((2, 8, 8), bool)
+    valid[:, 0] = False
+    assert (normalizer(**how)(images, valid)[:, :, 0] == 0).all()
+
+
+def test_further_bands_have_the_statistics_of_the_imagery_and_fewer_the_first_figures():
+    how = standardized(from_stats({}, "uint8", 4, 3.0), *IMAGENET, STATS4, 4)
+    assert how["standard"] == {"mean": [*IMAGENET[0], 0.2], "std": [*IMAGENET[1], 0.1]}
+    assert standardized({"kind": "scale", "max": 255}, *IMAGENET, {}, 2)["standard"]["mean"] == [0.485, 0.456]
+    # Whatever makes 0 to 1 of values, the further band comes out with mean 0 and deviation 1.
+    for how in (
+        {"kind": "linear", "low": [0.0, 0, 0, 26.0], "high": [1.0, 1, 1, 76.0]},
+        {"kind": "stats", "mean": [0.0, 0, 0, 51.0], "std": [1.0, 1, 1, 25.5], "max_stds": 3.0},
+        {"kind": "scale", "max": 255},
+    ):
+        full = standardized(how, *IMAGENET, STATS4, 4)
+        image = np.full((1, 4, 1, 2), 51.0, np.float32)
+        image[..., 1] = 51.0 + 25.5 / 2
+        found = normalizer(**full)(image)[0, 3, 0].numpy()
+        np.testing.assert_allclose(found, [0.0, 0.5], atol=0.02)  # of "stats" in steps of a 255th
+
+
+def test_values_without_a_range_cannot_have_figures_of_0_to_1():
+    how = {"kind": "zscore", "mean": [1.0] * 3, "std": [1.0] * 3, "max_stds": 3.0}
+    with pytest.raises(DataError, match=r"train.normalize: is about values from 0 to 1"):
+        standardized(how, *IMAGENET, {}, 3)
+    flat = {**STATS4, "bands": [*STATS4["bands"][:3], {"mean": 5.0, "std": 0.0}]}
+    with pytest.raises(DataError, match="band 3 of the training imagery cannot be normalised"):
+        standardized({"kind": "scale", "max": 255}, *IMAGENET, flat, 4)

@@ -9,7 +9,7 @@ import pytest
 
 from rvbuild.errors import DataError, ModelError
 from rvbuild.progress import Silent
-from rvbuild.stages import bundle_reader, bundle_zip
+from rvbuild.stages import bundle, bundle_zip
 from rvbuild.stages.bundle_reader import open_bundle, predict_images
 from tests.stages.sample_bundles import CODE, MEMBERS, contents, pack, refuse, rewrite, settings, with_code
 from tests.stages.sample_scenes import (
@@ -188,6 +188,8 @@ def test_an_installed_factory_is_code_too(tmp_path: Path, image: Path) -> None:
     path = pack(tmp_path, with_code(tmp_path / "model", None, "os:system"))
     with pytest.raises(ModelError, match="is made by Python code"):
         predict_images(path, [image], tmp_path / "out", Silent())
+    with pytest.raises(ModelError, match="os is a module of Python itself"):
+        predict_images(path, [image], tmp_path / "out", Silent(), allow_code=True)
 
 
 def test_code_that_differs_from_what_would_run(tmp_path: Path) -> None:
@@ -202,4 +204,4 @@ def test_code_that_differs_from_what_would_run(tmp_path: Path) -> None:
 
 
 def test_the_members_are_known_in_one_place() -> None:
-    assert sorted({*bundle_reader.MEMBERS, bundle_zip.MANIFEST}) == MEMBERS
+    assert sorted({*bundle.MEMBERS, bundle_zip.MANIFEST}) == MEMBERS

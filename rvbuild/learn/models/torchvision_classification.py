@@ -103,10 +103,15 @@ def last_layer(model: nn.Module) -> str:
     return names[-1]
 
 
+def weights(name: str) -> Any:
+    """Return torchvision's weights entry of a network."""
+    version = _OTHER_WEIGHTS.get(name, "IMAGENET1K_V2" if name in _SECOND_WEIGHTS else "IMAGENET1K_V1")
+    return models.get_model_weights(name)[version]
+
+
 def weights_url(name: str) -> str:
     """Return where torchvision's weights of a network are."""
-    version = _OTHER_WEIGHTS.get(name, "IMAGENET1K_V2" if name in _SECOND_WEIGHTS else "IMAGENET1K_V1")
-    return str(models.get_model_weights(name)[version].url)
+    return str(weights(name).url)
 
 
 def _make(name: str, outputs: int, args: Mapping[str, Any]) -> tuple[nn.Module, int]:

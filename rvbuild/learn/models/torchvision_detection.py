@@ -109,12 +109,12 @@ def build(
     """
     family = name.partition("_")[0]
     check_names(name, args, _ARGS[family])
-    backbone_name = name.removeprefix(f"{family}_").removesuffix("_fpn")
+    backbone_of = backbone_name(name)
     options: dict[str, Any] = {"norm_layer": _norm(name, args)}
     if family == "ssdlite":
         options["norm_layer"] = partial(nn.BatchNorm2d, eps=0.001, momentum=0.03)
-    backbone: nn.Module = classifiers.get_model(backbone_name, weights=None, **options)
-    state, path = _state(pretrained, backbone_name, note)
+    backbone: nn.Module = classifiers.get_model(backbone_of, weights=None, **options)
+    state, path = _state(pretrained, backbone_of, note)
     whole = any(key.startswith("backbone.") for key in state)
     kernel = state.get(_in_detector(first_conv(backbone)[0], family) if whole else first_conv(backbone)[0] + ".weight")
     if kernel is not None and kernel.dim() == 4:
@@ -137,6 +137,15 @@ def build(
         load_local(model, state, path, note, _HEADS)
         adapt_bands(model, bands, trained=True)
     return model
+
+
+def backbone_name(name: str) -> str:
+    """Return the name of the classification network that is the backbone of a detector.
+
+    >>> backbone_name("fcos_resnet18_fpn")
+    'resnet18'
+    """
+    return name.partition("_")[2].removesuffix("_fpn")
 
 
 def _place_in_float32(model: nn.Module) -> None:

@@ -80,6 +80,11 @@ def build(
     return model
 
 
+def backbone_weights(name: str) -> Any:
+    """Return torchvision's weights entry of the backbone of a network."""
+    return _NETWORKS[name].backbone
+
+
 def _as_backbone(state: State) -> State:
     """Return a classification network's tensors under the names that a segmentation network gives to its backbone."""
     return {f"backbone.{name.removeprefix('features.')}": value for name, value in state.items()}

@@ -1,0 +1,120 @@
+"""What is wrong or doubtful with label rasters: values of no class, nodata that is a class, and their extent."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rvbuild.checks.findings import Level
+from rvbuild.checks.project import SAMPLED
+from rvbuild.errors import LabelValueError
+from rvbuild.geo.classes import Classes
+from rvbuild.geo.grid import Grid, reproject
+from rvbuild.geo.labels_raster import RasterLabels
+from rvbuild.geo.rasterfile import read_overview
+from rvbuild.geo.tags import scattered
+from rvbuild.geo.windows import Window
+from rvbuild.urls import is_url
+
+SAMPLES, SAMPLE_PX = 16, 64
+"""Windows that are read of a raster, spread over all of it, and their side."""
+
+ALL_PX = 1 << 20
+"""Rasters with no more pixels are read as a whole, and no more of an overview is read."""
+
+SUSPECTS = 4
+"""Windows that are read where an overview holds a value of no class: resampling may have made that up."""
+
+LEAST_COVERED = 0.95
+"""Of the image by labels on another grid: less is said."""
+
+Problem = tuple[Level, str, str]
+"""Level, kind and text."""
+
+
+def problems(
+    files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: Classes, null_id: int
+) -> Iterator[Problem]:
+    """Yield what is wrong with label rasters; arguments as for `rvbuild.geo.labels.open_labels`."""
+    with RasterLabels(files, settings, grid, classes, null_id) as labels:
+        if labels.voided is not None:
+            value, name = labels.voided
+            yield (
+                Level.WARNING,
+                "nodata is a class",
+                f"{files[0]}: is tagged with nodata = {value}, which stands for class {name}: its pixels count as "
+                f"unlabelled, so that nothing of {name} is learnt from them. If they are {name}, set `nodata = []` in "
+                f"`labels`; if they are not, set `nodata = {value}`",
+            )
+        yield from _values(labels, files, grid)
+        if settings.get("resample") == "nearest":
+            yield from _extent(files, labels.source_grid, grid)
+
+
+def _values(labels: RasterLabels, files: Sequence[Path], grid: Grid) -> Iterator[Problem]:
+    """Yield an error if some of the pixels hold a value that stands for no class."""
+    found, message = Counter[str](), ""
+    for window in _windows(labels, files, grid):
+        try:
+            labels.read(window)
+        except LabelValueError as error:
+            found.update(error.values)
+            message = message or str(error)
+    if len(found) > 1:
+        some = ", ".join(value for value, _ in found.most_common(10)) + (", …" if len(found) > 10 else "")
+        message += f". Of no class are, in the windows that were read, {some}"
+    if message:
+        yield Level.ERROR, SAMPLED, message
+
+
+def _windows(labels: RasterLabels, files: Sequence[Path], grid: Grid) -> Iterator[Window]:
+    """Yield the windows to read: all of a small raster, else some of it, and those where an overview is suspicious."""
+    if grid.height * grid.width <= ALL_PX:
+        yield grid.window
+        return
+    for row, col, height, width in scattered(grid.height, grid.width, SAMPLES, SAMPLE_PX):
+        yield Window(row, col, height, width)
+    if labels.in_place and len(files) == 1 and not is_url(str(files[0])):
+        yield from _suspects(labels, files[0], grid)
+
+
+def _suspects(labels: RasterLabels, path: Path, grid: Grid) -> Iterator[Window]:
+    """Yield windows around pixels of an overview whose value stands for no class, one for each value."""
+    values = read_overview(path, ALL_PX)
+    if values is None:
+        return
+    strange = labels.unknown(values)
+    places = np.argwhere(strange)
+    _, first = np.unique(values[:, strange], axis=1, return_index=True)
+    for row, col in places[np.sort(first)[:SUSPECTS]].tolist():
+        y, x = (
+            int((at + 0.5) * whole / shown)
+            for at, whole, shown in zip((row, col), (grid.height, grid.width), strange.shape, strict=True)
+        )
+        yield Window(y - SAMPLE_PX // 2, x - SAMPLE_PX // 2, SAMPLE_PX, SAMPLE_PX).clip(grid.height, grid.width)
+
+
+def _extent(files: Sequence[Path], labels: Grid, grid: Grid) -> Iterator[Problem]:
+    """Yield a warning if labels on another grid leave some of the image without a label."""
+    ticks = np.linspace(0, 1, 33)
+    x, y = np.meshgrid(ticks * grid.width, ticks * grid.height)
+    map_x, map_y = grid.to_map(x.ravel(), y.ravel())
+    if labels.crs is not None and grid.crs is not None:
+        map_x, map_y = reproject(files[0], grid.crs, labels.crs, map_x, map_y)
+        map_x = map_x + labels.turns(map_x)
+    col, row = labels.to_pixel(map_x, map_y)
+    # Half a pixel of what is coarser is no cause for doubt.
+    near = 0.5 * max(1.0, float(np.ptp(col)) / grid.width)
+    inside = (col > -near) & (row > -near) & (col < labels.width + near) & (row < labels.height + near)
+    share = float(inside.mean())
+    if 0 < share < LEAST_COVERED:
+        yield (
+            Level.WARNING,
+            "labels cover a part",
+            f"{files[0]}: covers {share:.0%} of the image (labels: {labels.describe()}; image: {grid.describe()}); "
+            "the rest counts as unlabelled. Is it the file of this scene?",
+        )

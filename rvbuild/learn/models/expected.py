@@ -1,0 +1,49 @@
+"""What pretrained weights expect of their input: the mean and the standard deviation of the images of their training.
+
+Images are three bands (red, green, blue) from 0 to 1.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rvbuild.errors import ModelError
+from rvbuild.learn.models import torchvision_classification, torchvision_detection, torchvision_segmentation
+
+Figures = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and standard deviation of each band."""
+
+_HALF: Figures = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+_FROM_TENSORFLOW = ("googlenet", "inception_v3")
+"""Weights of TensorFlow, for values from -1 to 1: torchvision turns ImageNet's normalisation into that inside these two
+networks, and here they are without that step."""
+
+
+def expected(name: str) -> Figures:
+    """Return the figures of torchvision's weights that a named model starts from.
+
+    Raises
+    ------
+    ModelError
+        There are no such weights.
+    """
+    entry = weights_of(name)
+    if entry is None:
+        raise ModelError(
+            f'train.normalize: it is not known what weights of the model "{name}" were trained with; give it as '
+            "{ mean = [...], std = [...] }, of values from 0 to 1"
+        )
+    if name in _FROM_TENSORFLOW:
+        return _HALF
+    found = entry.transforms()
+    return tuple(found.mean), tuple(found.std)
+
+
+def weights_of(name: str) -> Any:
+    """Return torchvision's entry of the weights that a named model starts from; None if there are none."""
+    if name in torchvision_segmentation.NAMES:
+        return torchvision_segmentation.backbone_weights(name)
+    if name in torchvision_detection.NAMES:
+        name = torchvision_detection.backbone_name(name)
+    return torchvision_classification.weights(name) if name in torchvision_classification.NAMES else None
