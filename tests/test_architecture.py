@@ -42,11 +42,15 @@ LEAVES = {
     "filters",
     "plain_xml",
     "progress",
+    "safe_path",
     "readers",
     "shares",
+    "threads",
     "types",
     "urls",
     "usercode",
+    "userfiles",
+    "variables",
 }
 LEAVES |= {"leftovers", "signing", "workspaces", "zipped"}
 
@@ -54,7 +58,7 @@ LEAVES |= {"leftovers", "signing", "workspaces", "zipped"}
 PLANNING = {
     "rules": {
         "rvbuild.learn.trajectory",
-        *(f"rvbuild.geo.{name}" for name in ("admission", "drivers", "environment", "files", "quiet", "reading")),
+        *(f"rvbuild.geo.{name}" for name in ("admission", "drivers", "files", "quiet", "reading")),
     }
 }
 
@@ -220,6 +224,8 @@ image = "{id}.tif"
 labels = { raster = "{id}_label.tif", encoding = "id" }
 [chip]
 size_px = 32
+[train]
+pretrained = false
 """,
     )
     return folder

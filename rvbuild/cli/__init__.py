@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from rvbuild.build import seal
+from rvbuild.safe_path import protect
 from rvbuild.workspaces import find_workspace
 
 STAGES = ("analyze", "chip", "train", "predict", "eval", "bundle", "report")
@@ -28,11 +29,19 @@ PARTS = {"predict": ("infer", "predict", "mosaic")}
 
 def main() -> int:
     """Run the command line `sys.argv` and return the exit status."""
+    protect()
     try:
-        return _main()
+        status = _main()
     except KeyboardInterrupt:  # before or after there is anything that could say more
         sys.stderr.write(f"{INTERRUPTED}\n")
-        return 130
+        status = 130
+    if status == 130:
+        # All is put away. Python would wait for threads, and libraries for servers that say nothing.
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(status)
+    return status
 
 
 def _main() -> int:
@@ -40,6 +49,10 @@ def _main() -> int:
     words = sys.argv[1:]
     lines = _sealed(words)
     if lines is not None:
+        if not all(map(str.isprintable, lines)):  # of files that are called so
+            from rvbuild.cli.terminal import printable
+
+            lines = [printable(line) for line in lines]
         try:
             sys.stdout.write("".join(f"{line}\n" for line in lines))
             sys.stdout.flush()

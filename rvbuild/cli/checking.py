@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
-
-import click
 
 from rvbuild.build.artifact import Artifact, Source
 from rvbuild.build.decide import State
@@ -19,8 +18,9 @@ from rvbuild.build.workspace import Workspace, locked
 from rvbuild.checks import project as across
 from rvbuild.checks import resources, tags
 from rvbuild.checks.findings import Finding, Level
-from rvbuild.cli import looking, report, showing
+from rvbuild.cli import looking, report, showing, trusting
 from rvbuild.cli.session import Session, find_companions, jobs_default, load_all, make_executor, project_paths, rules
+from rvbuild.cli.terminal import echo
 from rvbuild.cores import cores, thread_count
 from rvbuild.errors import ProjectError
 from rvbuild.project import LayeredLabels, Project, RasterLabels, Scene, missing_files
@@ -28,19 +28,25 @@ from rvbuild.project import LayeredLabels, Project, RasterLabels, Scene, missing
 _DONE = (State.FRESH, State.RESTORABLE)
 
 
-def check(words: Sequence[str], overrides: Sequence[str], deep: bool = False) -> int:
-    """Look for all that is wrong with projects and their files, with `deep` in all pixels; raise with every error."""
+def check(words: Sequence[str], overrides: Sequence[str], deep: bool = False, trust: bool = False) -> int:
+    """Look for all that is wrong with projects and their files, with `deep` in all pixels; raise with every error.
+
+    With `trust`, or in a workspace that the user has trusted before, the user's code may transform pixels.
+    """
     projects = load_all(project_paths(words), overrides)
     problems = [problem for project in projects for problem in missing_files(project)]
     if problems:
         raise ProjectError(problems)
-    workspace = Workspace(projects[0].workspace, lambda line: click.echo(line, err=True))
+    runs_code = trusting.may_look(projects[0].workspace, trust)
+    workspace = Workspace(projects[0].workspace, lambda line: echo(line, err=True))
     executor = make_executor(workspace, projects)
     try:
         find_companions(workspace, projects, executor)
-        known = {
-            p.name: _known(p, looking.facts_of(p, workspace, executor, None), workspace, executor) for p in projects
-        }
+        known = {}
+        for project in projects:
+            facts = looking.facts_of(project, workspace, executor, None, runs_code)
+            problem = looking.model_problem(project, facts, workspace, executor, None)
+            known[project.name] = _known(project, facts, workspace, executor)._replace(problem=problem)
         # What was predicted is asked for where predictions are large.
         every = [rules().artifacts(p) if p.predict.scores else rules().chip.artifacts(p, "") for p in projects]
         plan = Plan(workspace, [a for some in every for a in some], lambda views: [None] * len(views))
@@ -48,12 +54,12 @@ def check(words: Sequence[str], overrides: Sequence[str], deep: bool = False) ->
         executor.close()
         workspace.close()
     if deep:
-        known = {p.name: known[p.name]._replace(facts=_surveyed(p, known[p.name].facts)) for p in projects}
+        known = {p.name: known[p.name]._replace(facts=_surveyed(p, known[p.name].facts, runs_code)) for p in projects}
     found = {p.name: _findings(p, known[p.name], plan, jobs_default()) for p in projects}
     errors = [line for project in projects for line in tell(project, _of(found[project.name], Level.ERROR))]
     warnings = [line for project in projects for line in tell(project, _of(found[project.name], Level.WARNING))]
-    for line in warnings:
-        click.echo(line)
+    for line in [*warnings, *trusting.left_out(projects, "check", runs_code)]:
+        echo(line)
     if errors:
         raise ProjectError(errors)
     for project in projects:
@@ -61,12 +67,12 @@ def check(words: Sequence[str], overrides: Sequence[str], deep: bool = False) ->
         said = ", ".join(f"{n} {split}" for split, n in counts.items() if n) or "none"
         doubts = len(_of(found[project.name], Level.WARNING))
         but = f", with {doubts} warning{'s' if doubts > 1 else ''}" if doubts else ""
-        click.echo(f"{project.path}: good{but} ({project.task}; scenes: {said}; {len(project.classes)} classes)")
+        echo(f"{project.path}: good{but} ({project.task}; scenes: {said}; {len(project.classes)} classes)")
         if not deep and any(isinstance(s.labels, RasterLabels | LayeredLabels) for s in project.scenes):
-            click.echo("  of label rasters only some pixels were read; `rvbuild check --deep` reads them all")
+            echo("  of label rasters only some pixels were read; `rvbuild check --deep` reads them all")
         images = {id_: one["image"] for id_, one in known[project.name].facts.items() if "image" in one}
         for line in tags.notes(images):
-            click.echo(f"  {line}")
+            echo(f"  {line}")
     return 0
 
 
@@ -113,9 +119,14 @@ def before_build(
                 roles.setdefault(artifact.scene, set()).update(i.role for i in artifact.inputs if isinstance(i, Source))
         scenes = {a.scene for a in closure if a.project == project.name and a.scene is not None}
         stages = {a.stage for a in of_project}
-        facts = looking.facts_of(project, now.workspace, now.executor, scenes)
+        facts = looking.facts_of(project, now.workspace, now.executor, scenes, True)
         computing = [a for a in of_project if a.stage in ("train", "infer")]
         known = _known(project, facts, now.workspace, now.executor, at_once if computing else 0)
+        if "train" in stages:
+            # The store elsewhere may have the model: then nothing is trained, and no weights are needed.
+            trains = now.workspace.elsewhere is None
+            problem = looking.model_problem(project, facts, now.workspace, now.executor, say if trains else None)
+            known = known._replace(problem=problem)
         if at_once > 1:
             takes = resources.computing_bytes(project, facts, known.model)
             memory |= {a.name: takes[a.stage] for a in computing}
@@ -210,6 +221,8 @@ class _Known(NamedTuple):
     facts: Mapping[str, Any]
     shared: Sequence[Mapping[str, Any]]
     model: Mapping[str, int] | None
+    problem: tuple[str, bool] = ("", True)
+    """Why the model cannot be trained, and whether that is certain."""
 
 
 def _known(
@@ -221,6 +234,14 @@ def _known(
     return _Known(facts, shared, model)
 
 
+def _model(problem: str, certain: bool) -> Finding:
+    """Return what is wrong with the model, at the key that the message begins with."""
+    key = re.match(r"train\.([a-z_]+)(?:\.[a-z_]+)?: ", problem)
+    level = Level.ERROR if certain else Level.WARNING
+    text, at = (problem[key.end() :], ("train", key[1])) if key else (problem, ("train",))
+    return Finding(level, "model", text, key=at)
+
+
 def _findings(project: Project, known: _Known, plan: Plan, jobs: int) -> list[Finding]:
     """Return all findings about a project."""
     done = {stage: looking.made(plan, project, stage) for stage in ("chip", "infer")}
@@ -228,16 +249,17 @@ def _findings(project: Project, known: _Known, plan: Plan, jobs: int) -> list[Fi
     to_cut = [id_ for id_ in known.facts if id_ not in done["chip"] and split[id_] != "test"]
     to_predict = [id_ for id_ in known.facts if id_ not in done["infer"] and split[id_] != "train"]
     needs = resources.findings(project, known.facts, to_cut, to_predict, known.model, jobs)
-    return [*across.findings(project, known.facts, known.shared), *needs]
+    model = [_model(*known.problem)] if known.problem[0] else []
+    return [*across.findings(project, known.facts, known.shared), *needs, *model]
 
 
-def _surveyed(project: Project, facts: Mapping[str, Any]) -> dict[str, Any]:
+def _surveyed(project: Project, facts: Mapping[str, Any], runs_code: bool) -> dict[str, Any]:
     """Return facts to which all pixels of the scenes that could be opened have been added."""
     broken = {id_ for id_, one in facts.items() if looking.broken(one, across.SAMPLED)}
     whole = replace(project, scenes=tuple(scene for scene in project.scenes if scene.id not in broken))
     reporter = report.make(False, 0, False)
     try:
-        with locked(project.workspace, reporter.note), showing.surveys([whole], reporter) as (now, outcomes):
+        with locked(project.workspace, reporter.note), showing.surveys([whole], reporter, runs_code) as (now, outcomes):
             folder = now.workspace.cache / project.name / "data"
             done = {o.artifact.scene for o in outcomes if o.did in showing.DONE and o.artifact.scene is not None}
             surveys = {id_: json.loads((folder / f"{id_}.json").read_text(encoding="utf-8")) for id_ in done}

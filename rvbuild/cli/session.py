@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rvbuild import variables
 from rvbuild.build import installed
 from rvbuild.build.artifact import Artifact
 from rvbuild.build.execute import files_asker, view_runner
@@ -148,10 +149,14 @@ def load_all(paths: Sequence[Path], overrides: Sequence[str], absent: list[str] 
     return projects
 
 
-def make_executor(workspace: Workspace, projects: Sequence[Project], inline: bool = False) -> Executor:
-    """Return where the stages of projects run."""
-    environment = {**rules().ENVIRONMENT, **rules().places(workspace.root, projects)}
-    return Inline(environment) if inline else Pool(environment, workspace.cache / "log", rules().PRELOAD)
+def make_executor(
+    workspace: Workspace, projects: Sequence[Project], inline: bool = False, jobs: int | None = None
+) -> Executor:
+    """Return where the stages of projects run, and so many jobs at once, by default one for each core."""
+    environment = {**variables.for_workers(os.environ), **rules().places(workspace.root, projects)}
+    if inline:
+        return Inline(environment)
+    return Pool(environment, workspace.cache / "log", rules().PRELOAD, jobs or jobs_default())
 
 
 def find_companions(workspace: Workspace, projects: Sequence[Project], executor: Executor) -> None:
@@ -165,6 +170,7 @@ def session(
     *,
     say: Callable[[str], None],
     inline: bool = False,
+    jobs: int | None = None,
     forced: Callable[[list[Artifact]], frozenset[str]] | None = None,
     artifacts: Callable[[Sequence[Project], Workspace], list[Artifact]] | None = None,
 ) -> Iterator[Session]:
@@ -172,7 +178,9 @@ def session(
     workspace = Workspace(projects[0].workspace, say)
     executor: Executor | None = None
     try:
-        executor = make_executor(workspace, projects, inline)
+        for line in variables.problems(os.environ):
+            say(line)
+        executor = make_executor(workspace, projects, inline, jobs)
         find_companions(workspace, projects, executor)
         every = (artifacts or all_artifacts)(projects, workspace)
         plan = Plan(workspace, every, view_runner(executor), forced(every) if forced else frozenset())
