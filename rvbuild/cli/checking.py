@@ -123,7 +123,9 @@ def before_build(
         computing = [a for a in of_project if a.stage in ("train", "infer")]
         known = _known(project, facts, now.workspace, now.executor, at_once if computing else 0)
         if "train" in stages:
-            problem = looking.model_problem(project, facts, now.workspace, now.executor, say)
+            # The store elsewhere may have the model: then nothing is trained, and no weights are needed.
+            trains = now.workspace.elsewhere is None
+            problem = looking.model_problem(project, facts, now.workspace, now.executor, say if trains else None)
             known = known._replace(problem=problem)
         if at_once > 1:
             takes = resources.computing_bytes(project, facts, known.model)
