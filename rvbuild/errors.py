@@ -8,6 +8,7 @@ RvbuildError                 base: one message a user can act on, never a traceb
 │   ├── DataError            imagery, labels or areas are not what the project says
 │   │   └── LabelValueError  pixels of labels hold values that stand for no class
 │   ├── ModelError           a model, its weights or its code cannot be used
+│   ├── CodeError            code of the user's reads or imports what no key holds
 │   └── WorkerDiedError      the process that worked on it is dead
 └── StoreError               the store or the state database cannot be used (exit status 1)
 
@@ -67,6 +68,10 @@ class ModelError(StageError):
     """A model, its weights or its code cannot be used."""
 
 
+class CodeError(StageError):
+    """Code of the user's reads or imports what no key holds."""
+
+
 class WorkerDiedError(StageError):
     """The process that worked on it is dead; `files` holds what it was reading."""
 
@@ -77,6 +82,15 @@ class WorkerDiedError(StageError):
 
 class StoreError(RvbuildError):
     """The store or the state database cannot be used."""
+
+
+def counted(count: int, noun: str) -> str:
+    """Return how many of something there are.
+
+    >>> counted(1, "artifact"), counted(1200, "artifact")
+    ('1 artifact', '1,200 artifacts')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

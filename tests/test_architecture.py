@@ -42,11 +42,14 @@ LEAVES = {
     "filters",
     "plain_xml",
     "progress",
+    "safe_path",
     "readers",
     "shares",
+    "threads",
     "types",
     "urls",
     "usercode",
+    "userfiles",
     "variables",
 }
 LEAVES |= {"leftovers", "signing", "workspaces", "zipped"}

@@ -230,7 +230,12 @@ class Store:
         except FileNotFoundError:
             return None
         try:
-            inside.move(temporary, cache, path)
+            try:
+                inside.move(temporary, cache, path)
+            except (StoreError, IsADirectoryError):
+                if not inside.make_way(cache, path, scratch):
+                    raise
+                inside.move(temporary, cache, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise

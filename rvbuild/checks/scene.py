@@ -142,7 +142,8 @@ class _Look:
             self._grid = image.grid
             self.facts["image"] = {**describe(image), "tags": meaning(self.inputs["image"], self.settings)}
             self.facts["transform"] = list(image.grid.transform[:6])
-            if image.dtype.kind == "f" and not is_url(str(self.inputs["image"][0])):
+            stored = not {"transform", "scale"} & set(self.settings["image"])
+            if stored and image.dtype.kind == "f" and not is_url(str(self.inputs["image"][0])):
                 self._look_for_fill(image)
             size_px = self.settings["chip"]["size_px"]
             self.facts["cache"] = min(MAX_BYTES, THREADS * image.cache_bytes(size_px))

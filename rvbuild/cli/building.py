@@ -17,16 +17,17 @@ from rvbuild import variables
 from rvbuild.budget import memory_bytes
 from rvbuild.build import engine, inside, installed, seal
 from rvbuild.build.artifact import Artifact, Source
+from rvbuild.build.decide import State
 from rvbuild.build.execute import Builder, Did, Outcome
 from rvbuild.build.fingerprint import is_racy, signature
 from rvbuild.build.machine import this_machine
 from rvbuild.build.worker import Job
 from rvbuild.build.workers import Executor, Inline, Pool
 from rvbuild.build.workspace import locked
-from rvbuild.cli import asking, checking, report, stages_of
+from rvbuild.cli import asking, checking, report, stages_of, trusting
 from rvbuild.cli.session import Session, jobs_default, load_all, project_paths, rules, session
 from rvbuild.cli.terminal import echo, styled
-from rvbuild.errors import ProjectError, UsageError
+from rvbuild.errors import ProjectError, UsageError, counted
 from rvbuild.project import Project, missing_files
 from rvbuild.urls import CONTENT, Url, is_url
 
@@ -44,6 +45,7 @@ class Options:
     overrides: tuple[str, ...] = ()
     scenes: tuple[str, ...] = ()
     inline: bool = False
+    trust: bool = False
 
 
 def build(stage: str, words: Sequence[str], options: Options, normal: list[str] | None) -> int:
@@ -61,7 +63,7 @@ def build(stage: str, words: Sequence[str], options: Options, normal: list[str] 
     try:
         with (
             locked(projects[0].workspace, reporter.note),
-            session(projects, say=reporter.note, inline=options.inline, forced=forced) as now,
+            session(projects, say=reporter.note, inline=options.inline, jobs=options.jobs, forced=forced) as now,
         ):
             wanted = now.wanted(stage, options.scenes)
             closure = now.plan.closure(a.name for a in wanted)
@@ -73,6 +75,8 @@ def build(stage: str, words: Sequence[str], options: Options, normal: list[str] 
             if options.dry_run:
                 reporter.close()
                 return _dry_run(now, closure, options)
+            pending = [a for a in closure if now.plan[a.name].decision.state not in (State.FRESH, State.RESTORABLE)]
+            trusting.require(now.workspace.root, pending, options.trust, reporter.note, ask=not options.as_json)
             memory = checking.before_build(now, closure, options.keep_going, _jobs(options), reporter.note)
             builder = Builder(now.plan, now.executor, reporter, this_machine(memory_bytes()), memory)
             _run(now, wanted, builder, options)
@@ -169,7 +173,7 @@ def _last_lines(now: Session, wanted: Sequence[Artifact], outcomes: Sequence[Out
 
 
 def _nothing(count: int) -> str:
-    return f"nothing to do: {count} artifacts are fresh"
+    return f"nothing to do: {counted(count, 'artifact')} {'is' if count == 1 else 'are'} fresh"
 
 
 def _tracebacks(now: Session, failed: Sequence[Outcome]) -> list[str]:
@@ -259,7 +263,7 @@ def _seal(
         files=files,
         directories=directories,
         environment=environment,
-        packages={name: version for artifact in closure for name, version in artifact.packages.items()},
+        packages={name: version for artifact in closure for name, version in artifact.versions().items()},
         elsewhere=elsewhere,
         lines=[_nothing(len(closure)), *lines[1:]],
     )

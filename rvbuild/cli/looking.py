@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from rvbuild.build.artifact import digest
+from rvbuild.build.execute import code_of as served_code
 from rvbuild.build.fingerprint import signature
 from rvbuild.build.plan import Plan
 from rvbuild.build.worker import Job
@@ -20,6 +20,7 @@ from rvbuild.cli.session import code_of, jobs_default, rules
 from rvbuild.errors import WorkerDiedError
 from rvbuild.progress import Silent
 from rvbuild.project import Project
+from rvbuild.threads import each
 
 _BATCH = 25
 """Scenes that a worker looks at in one job."""
@@ -30,11 +31,14 @@ _SURE_PX = 128
 
 
 def facts_of(
-    project: Project, workspace: Workspace, executor: Executor, scenes: Collection[str] | None
+    project: Project, workspace: Workspace, executor: Executor, scenes: Collection[str] | None, runs_code: bool
 ) -> dict[str, Any]:
-    """Return what is known of scenes, looking only at those whose answer is not kept."""
+    """Return what is known of scenes, looking only at those whose answer is not kept.
+
+    Unless `runs_code`, images are looked at as they are before code of the user's transforms them.
+    """
     rule, state = _rule(), workspace.state
-    requests = list(rule.requests(project, scenes))
+    requests = list(rule.requests(project, scenes, runs_code))
     keys, name = rule.keys(requests), _name(rule.RUN, project, workspace)
     kept = state.views(keys.values(), name)
     known = [(id_, kept[key]) for id_, key in keys.items() if key in kept]
@@ -131,7 +135,8 @@ def model_problem(
     key, name = digest([how, seen, say is None]), _name(_rule().RUN_MODEL, project, workspace)
     if not own and workspace.state.view(key, name) is not None:
         return "", True
-    job = Job(_rule().RUN_MODEL, {**how, "download": say is not None}, "torch", str(workspace.root))
+    code = served_code(_rule().user_code(project) if own else (), workspace.root)
+    job = Job(_rule().RUN_MODEL, {**how, "download": say is not None}, "torch", code)
     problem, certain = executor.run(job, _Told(say))
     if not problem and not own:
         workspace.state.remember_view(key, name, json.dumps(""))
@@ -165,7 +170,8 @@ def _ask(requests: Sequence[Any], workspace: Workspace, executor: Executor) -> l
 
     def one(batch: Sequence[Any]) -> list[dict[str, Any]]:
         scenes = [{"inputs": dict(r.inputs), "settings": dict(r.settings)} for r in batch]
-        job = Job(_rule().RUN, {"scenes": scenes}, path=str(workspace.root), reports=False)
+        code = served_code([source for request in batch for source in request.code], workspace.root)
+        job = Job(_rule().RUN, {"scenes": scenes}, code=code, reports=False)
         try:
             return list(executor.run(job, Silent()))
         except WorkerDiedError as error:
@@ -173,8 +179,7 @@ def _ask(requests: Sequence[Any], workspace: Workspace, executor: Executor) -> l
                 return [answer for request in batch for answer in one([request])]
             return [_deadly(batch[0], error)]
 
-    with ThreadPoolExecutor(max_workers=min(len(batches), jobs_default())) as pool:
-        return [answer for answers in pool.map(one, batches) for answer in answers]
+    return [answer for answers in each(one, batches, jobs_default()) for answer in answers]
 
 
 def _deadly(request: Any, error: WorkerDiedError) -> dict[str, Any]:

@@ -40,7 +40,8 @@ def test_a_killed_worker_is_a_failure_not_a_hang(new_space):
     assert space.run(jobs=2)["last"] == "built"
 
 
-def test_a_dead_worker_says_what_it_was_reading(tmp_path):
+def test_a_dead_worker_says_what_it_was_reading(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "reads_and_dies.py").write_text(
         textwrap.dedent("""
             import os, signal
@@ -59,11 +60,11 @@ def test_a_dead_worker_says_what_it_was_reading(tmp_path):
         with pytest.raises(
             WorkerDiedError, match=r"died of SIGABRT while it read bad.gpkg; is the file damaged\?"
         ) as died:
-            pool.run(Job("reads_and_dies:run", job, path=str(tmp_path), reports=False), Silent())
+            pool.run(Job("reads_and_dies:run", job, reports=False), Silent())
         assert died.value.files == ("bad.gpkg",)
         with pytest.raises(WorkerDiedError, match=r"was killed \(out of memory\?.*\) while it read bad.gpkg; what"):
             pool.run(
-                Job("reads_and_dies:run", {**job, "number": signal.SIGKILL}, path=str(tmp_path), reports=False),
+                Job("reads_and_dies:run", {**job, "number": signal.SIGKILL}, reports=False),
                 Silent(),
             )
         with pytest.raises(WorkerDiedError, match=r"died of SIGABRT; what it printed") as died:
@@ -570,3 +571,46 @@ def test_keep_going_does_all_that_can_be_done(new_space):
         space.write(name, name)
     again = space.run(jobs=2)
     assert (again["upper:c"], again["last"]) == ("fresh", "built")
+
+
+def test_what_is_in_the_way_of_an_output_is_moved_aside(space):
+    """A directory in place of a file, a file in place of a directory; never a link, which somebody made on purpose."""
+    space.run()
+    expected = space.shown()
+    output = space.root / "cache/p/upper/a/out.txt"
+
+    def full_directory() -> None:
+        output.unlink()
+        output.mkdir()
+        (output / "x").touch()
+
+    def file_for_directory() -> None:
+        shutil.rmtree(output.parent)
+        output.parent.write_text("x")
+
+    def file_above() -> None:
+        shutil.rmtree(output.parent.parent)
+        output.parent.parent.write_text("x")
+
+    def pipe() -> None:
+        output.unlink()
+        os.mkfifo(output)
+
+    for put in (full_directory, file_for_directory, file_above, pipe):
+        put()
+        assert "failed" not in space.run(keep_going=True).values(), put
+        assert space.shown() == expected, put
+    elsewhere = space.root / "elsewhere"
+    shutil.rmtree(output.parent)
+    output.parent.symlink_to(elsewhere)
+    assert space.run(keep_going=True)["upper:a"] == "failed"
+    assert "is a symbolic link" in space.outcomes["upper:a"].message
+    assert not elsewhere.exists()
+
+
+@pytest.mark.timeout(60)
+def test_a_pipe_is_no_input(space):
+    space.source("a").unlink()
+    os.mkfifo(space.source("a"))
+    assert space.run("upper:p:a") == {"upper:a": "failed"}
+    assert "text is missing" in space.outcomes["upper:a"].message
