@@ -165,6 +165,19 @@ def test_code_and_entities_are_refused(workspace: Path) -> None:
     admission.require(vrt(workspace / "r.vrt", "r.vrt"))  # ends, though it leads to itself
 
 
+def test_a_source_that_is_lost_is_never_read_as_zeros(workspace: Path) -> None:
+    source = write(workspace / "deep/s.tif")
+    vrt(workspace / "deep/inner.vrt", "s.tif")
+    path = vrt(workspace / "outer.vrt", "deep/inner.vrt")
+    content = source.read_bytes()
+    for _ in range(20):
+        source.unlink()
+        refuses(path, "inner.vrt", "s.tif, which does not exist")
+        source.write_bytes(content)
+        with open_dataset(path) as dataset:
+            assert dataset.read().all()
+
+
 def test_masks_and_overviews_are_plain(workspace: Path) -> None:
     path = write(workspace / "a.tif")
     for ending in (".msk", ".ovr"):
