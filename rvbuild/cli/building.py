@@ -32,6 +32,10 @@ from rvbuild.project import Project, missing_files
 from rvbuild.urls import CONTENT, Url, is_url
 
 
+#: How the names of images end of which a directory may be full.
+IMAGE_SUFFIXES = frozenset({".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".img", ".vrt"})
+
+
 @dataclass(frozen=True)
 class Options:
     """The flags of a building command."""
@@ -280,6 +284,11 @@ def predict_bundle(words: Sequence[str], into: Path | None, allow_code: bool, ve
     missing = [str(p) for p in [bundle, *images] if not isinstance(p, Url) and not p.exists()]
     if missing:
         raise UsageError("no such file: " + ", ".join(missing))
+    for folder in (p for p in images if not isinstance(p, Url) and p.is_dir()):
+        suffixes = sorted({f.suffix for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES}) or [".tif"]
+        files = " ".join(f"{quote(str(folder))}/*{suffix}" for suffix in suffixes)
+        then = f"rvbuild predict {quote(str(bundle))} {files} -o {quote(str(into))}"
+        raise UsageError(f"{folder}: is a directory; name its images, as in `{then}`")
     reporter = report.make(False, verbosity, False)
     # Where it leads, an image has no say here: its own directory is all.
     environment = {**variables.for_workers(os.environ), **rules().places(None, ())}
