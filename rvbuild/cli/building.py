@@ -31,7 +31,6 @@ from rvbuild.errors import ProjectError, UsageError, counted
 from rvbuild.project import Project, missing_files
 from rvbuild.urls import CONTENT, Url, is_url
 
-
 #: How the names of images end of which a directory may be full.
 IMAGE_SUFFIXES = frozenset({".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".img", ".vrt"})
 
