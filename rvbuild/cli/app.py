@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -46,7 +46,27 @@ _verbose = click.option("-v", "--verbose", is_flag=True, help="Show fresh artifa
 _words = click.argument("words", nargs=-1, metavar="[PROJECT.toml]…")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def _own_stages(words: Sequence[str]) -> list[str]:
+    from rvbuild.cli.own_stages import own_stages
+
+    return own_stages(words)
+
+
+class _Commands(click.Group):
+    """The commands, and those of the stages that projects add."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the first word names, and the words after it."""
+        name, *words = args
+        if self.get_command(ctx, name) is None and name in _own_stages(words):
+            own: click.Command = click.command(name, help=f"The stage {name} of this workspace.")(_building(name))
+            return name, own, words
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="rvbuild")
 def app() -> None:
     """Make for geospatial deep learning.
@@ -242,9 +262,9 @@ def watch(stage: str, words: tuple[str, ...], quiet: bool, verbose: bool, **flag
     """
     from rvbuild.cli import building, watching
 
-    if stage not in BUILDING:
-        valid = ", ".join(BUILDING)
-        raise click.UsageError(f"watch {stage}: no such stage{nearest(stage, BUILDING)} (stages: {valid})")
+    known = [*BUILDING, *_own_stages(words)]
+    if stage not in known:
+        raise click.UsageError(f"watch {stage}: no such stage{nearest(stage, known)} (stages: {', '.join(known)})")
     return watching.watch(stage, words, building.Options(verbosity=-1 if quiet else 1 if verbose else 0, **flags))
 
 

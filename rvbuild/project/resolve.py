@@ -114,6 +114,7 @@ class Resolver:
             seed=general.seed,
             null_class=general.null_class,
             strict=general.strict,
+            rules=general.rules,
             allow=allow,
             data_hint=general.data_hint,
             classes=classes,
