@@ -8,7 +8,7 @@ from typing import Any
 from .common import Artifact, Product, Project, Scene, classes, folder, name, packages, user_code
 from .infer import model
 
-VERSION = 3
+VERSION = 4
 RUN = "rvbuild.stages.bundle:run"
 CODE = ("rvbuild.stages.bundle",)
 WRITES = ("bundle.zip",)

@@ -48,7 +48,7 @@ LEAVES = {
     "urls",
     "usercode",
 }
-LEAVES |= {"leftovers", "workspaces", "zipped"}
+LEAVES |= {"leftovers", "signing", "workspaces", "zipped"}
 
 # Modules of the parts below that planning uses: they import nothing heavy, which the tests of `loaded` hold them to.
 PLANNING = {

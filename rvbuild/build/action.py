@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rvbuild.build import inside
-from rvbuild.build.signing import SIGNATURE, signed
+from rvbuild.signing import SIGNATURE, signed
 
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 #: What a record has at most: that of a project of 100 000 scenes has some 10 MB.

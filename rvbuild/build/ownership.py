@@ -24,10 +24,10 @@ from typing import Any
 from rvbuild.build import inside
 from rvbuild.build.action import MOST_RECORD_BYTES, Action
 from rvbuild.build.locks import held
-from rvbuild.build.signing import is_signed, signed, user_key
 from rvbuild.build.state import State
 from rvbuild.build.store import Store
 from rvbuild.errors import StoreError
+from rvbuild.signing import is_signed, signed, user_key
 
 STAMP = ".stamp"
 PLACE = ".place"

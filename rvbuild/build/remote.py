@@ -27,9 +27,9 @@ from rvbuild.build.action import Action, is_digest
 from rvbuild.build.artifact import digest
 from rvbuild.build.fingerprint import hash_file, hash_file_twice
 from rvbuild.build.medium import PAUSES_S, Medium
-from rvbuild.build.signing import is_signed, shared_key
 from rvbuild.build.store import Store
 from rvbuild.progress import Progress
+from rvbuild.signing import is_signed, shared_key
 
 _AT_ONCE = 16
 _SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -12,10 +12,10 @@ from rvbuild.build.elsewhere import Elsewhere
 from rvbuild.build.fingerprint import Fingerprints
 from rvbuild.build.leases import OwnLease
 from rvbuild.build.ownership import Standing
-from rvbuild.build.signing import user_key
 from rvbuild.build.state import State
 from rvbuild.build.store import Store
 from rvbuild.errors import StoreError
+from rvbuild.signing import user_key
 
 #: What rvbuild keeps in `cache/` beside what stages make: no project is called so.
 _FOLDERS = ("tmp", "store", "log", "seals")

@@ -198,6 +198,18 @@ def check(words: tuple[str, ...], overrides: tuple[str, ...], deep: bool) -> int
 
 
 @app.command()
+@click.argument("bundle", metavar="BUNDLE.zip")
+def sign(bundle: str) -> int:
+    """Sign a bundle with the secret in RVBUILD_BUNDLE_KEY, in a file BUNDLE.zip.sig beside it.
+
+    Where that variable is set, `rvbuild predict BUNDLE.zip` refuses bundles that are not signed with it.
+    """
+    from rvbuild.cli import building
+
+    return building.sign_bundle(bundle)
+
+
+@app.command()
 def schema() -> int:
     """Print the JSON Schema of project files, for editors."""
     from rvbuild.cli import writing

@@ -279,6 +279,7 @@ def predict_bundle(words: Sequence[str], into: Path | None, allow_code: bool, ve
     # Where it leads, an image has no say here: its own directory is all.
     environment = {**rules().ENVIRONMENT, **rules().places(None, ())}
     kwargs = {"bundle_path": bundle.absolute(), "images": images, "out": into.absolute(), "allow_code": allow_code}
+    kwargs["memory"] = memory_bytes()
     job = Job("rvbuild.stages.bundle_reader:predict_images", kwargs, "torch")
     with tempfile.TemporaryDirectory(prefix="rvbuild-log-") as logs:
         executor: Executor = Inline(environment) if inline else Pool(environment, Path(logs))
@@ -292,4 +293,15 @@ def predict_bundle(words: Sequence[str], into: Path | None, allow_code: bool, ve
             reporter.close()
     if verbosity >= 0:
         click.echo("\n".join(str(p) for p in made))
+    return 0
+
+
+def sign_bundle(word: str) -> int:
+    """Write the signature of a bundle."""
+    from rvbuild.stages.bundle import MEMBERS
+    from rvbuild.stages.bundle_signature import sign
+
+    if not Path(word).is_file():
+        raise UsageError(f"no such file: {word}")
+    click.echo(str(sign(Path(word), MEMBERS)))
     return 0

@@ -146,6 +146,14 @@ def same_crs(one: CRS | None, other: CRS | None) -> bool:
     return one == other or (one.to_epsg() is not None and one.to_epsg() == other.to_epsg())
 
 
+def is_local(crs: CRS | None) -> bool:
+    """Tell whether a CRS has no known place on the globe: an engineering CRS, as photogrammetry and CAD have it."""
+    if crs is None or crs.is_geographic or crs.is_projected:
+        return False
+    wkt = crs.to_wkt()
+    return "LOCAL_CS[" in wkt or "ENGCRS[" in wkt
+
+
 def crs_name(crs: CRS | None) -> str:
     """Return a short name of a CRS for messages: `EPSG:32633`, or the name in its WKT."""
     if crs is None:

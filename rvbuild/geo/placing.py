@@ -15,7 +15,7 @@ from rasterio.crs import CRS
 from rvbuild.errors import DataError
 from rvbuild.geo import antimeridian
 from rvbuild.geo.bending import bend
-from rvbuild.geo.grid import METRES_PER_DEGREE, Grid, crs_name, reproject, same_crs
+from rvbuild.geo.grid import METRES_PER_DEGREE, Grid, crs_name, is_local, reproject, same_crs
 from rvbuild.geo.unplaced import refuse_without_crs
 from rvbuild.geo.vectors import Features, Geometries
 
@@ -39,7 +39,7 @@ def to_pixels(
     """Return the geometries in pixel coordinates (x = column, y = row, sub-pixel), (N,), not yet repaired.
 
     An image without a CRS takes the coordinates through its transform as they are; without a transform too, they are
-    pixel coordinates.
+    pixel coordinates. A GeoJSON without a CRS on an image in a local CRS is in the coordinates of that.
 
     Parameters
     ----------
@@ -101,6 +101,8 @@ def _placed(
         raise DataError(
             f"{path}: has no CRS, but the image is in {crs_name(grid.crs)}. Save the vectors with their CRS"
         )
+    elif is_local(grid.crs) and features.implied_crs:
+        pass  # in map coordinates: nothing leads from degrees to there
     else:
         x, y = reproject(path, features.crs, grid.crs, x, y)
         there = shapely.set_coordinates(geometries.copy(), np.stack([x, y], axis=1))

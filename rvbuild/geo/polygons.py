@@ -18,7 +18,7 @@ from rasterio.crs import CRS
 from rvbuild.errors import DataError
 from rvbuild.geo.buildings import outlines
 from rvbuild.geo.classes import Classes, id_of
-from rvbuild.geo.grid import Grid, reproject
+from rvbuild.geo.grid import Grid, is_local, reproject
 from rvbuild.geo.qgis import write_vector_style
 from rvbuild.geo.rasterfile import grid_of, open_dataset
 from rvbuild.geo.vectors import write_layer
@@ -27,8 +27,8 @@ Labels = NDArray[np.uint8]
 Geometries = NDArray[np.object_]
 
 SUFFIXES = {"geojson": ".geojson", "gpkg": ".gpkg", "fgb": ".fgb"}
-"""Of the files of each format. GeoJSON is RFC 7946: in EPSG:4326, or in map or pixel coordinates without a CRS; the
-others are in the CRS of the scene."""
+"""Of the files of each format. GeoJSON is RFC 7946: in EPSG:4326, or in map or pixel coordinates where the scene has no
+CRS, or a local one; the others are in the CRS of the scene."""
 
 _RASTERS = ("labels", "scores", "rgb")
 _LON_LAT = CRS.from_epsg(4326)
@@ -123,7 +123,9 @@ def _sieve(labels: Labels, nodata: int, side: int) -> Labels:
     """Return labels whose patches of fewer than side x side pixels have gone to their largest neighbour."""
     if side <= 1:
         return labels
-    sieved: Labels = rasterio.features.sieve(labels, size=side * side, mask=labels != nodata, connectivity=4)
+    # No patch has more pixels than there are, and GDAL counts with 32 bits.
+    size = min(side * side, labels.size, (1 << 31) - 1)
+    sieved: Labels = rasterio.features.sieve(labels, size=size, mask=labels != nodata, connectivity=4)
     # GDAL leaves masked pixels undefined.
     return np.where(labels == nodata, np.uint8(nodata), sieved)
 
@@ -193,13 +195,14 @@ def write_features(
 
 def _write_geojson(path: Path, geometries: Geometries, grid: Grid, properties: Sequence[Mapping[str, Any]]) -> None:
     """Write a feature a line; fiona would round coordinates and add members that RFC 7946 has dropped."""
+    crs = grid.crs if is_local(grid.crs) else _LON_LAT
     lines = [
         json.dumps(
             {"type": "Feature", "properties": values, "geometry": shapely.geometry.mapping(geometry)},
             ensure_ascii=False,
             separators=(",", ":"),
         )
-        for geometry, values in zip(_to_map(geometries, grid, _LON_LAT), properties, strict=True)
+        for geometry, values in zip(_to_map(geometries, grid, crs), properties, strict=True)
     ]
     text = '{"type":"FeatureCollection","features":[\n' + ",\n".join(lines) + "\n]}\n"
     path.write_text(text, encoding="utf-8")

@@ -15,7 +15,9 @@ from rvbuild.geo.polygons import SUFFIXES
 from rvbuild.learn.checkpoint import ModelInfo, load_model, read_info
 from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS
 from rvbuild.progress import Progress
+from rvbuild.stages import bundle_signature
 from rvbuild.stages.bundle import MEMBERS, PROJECT, STATS, code_members
+from rvbuild.stages.bundle_budget import require_memory
 from rvbuild.stages.bundle_settings import check_normalize, check_settings, read_json
 from rvbuild.stages.bundle_zip import extract_zip
 from rvbuild.stages.infer import infer_scene
@@ -34,7 +36,7 @@ VECTOR_SUFFIXES = frozenset({*SUFFIXES.values(), ".qml"})
 def open_bundle(path: Path, into: Path) -> dict[str, Any]:
     """Extract a bundle and return its settings of prediction.
 
-    Nothing of a bundle is executed here.
+    Nothing of a bundle is executed here. With a key in the environment (RVBUILD_BUNDLE_KEY) it must be signed.
 
     Parameters
     ----------
@@ -55,7 +57,7 @@ def open_bundle(path: Path, into: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise DataError(f"{path}: there is no such file; expected a bundle, as `rvbuild bundle` writes it")
-    names = extract_zip(path, into, MEMBERS)
+    names = extract_zip(path, into, MEMBERS, bundle_signature.checker(path))
     settings = read_json(into / PROJECT, f"{path}: {PROJECT}")
     check_settings(settings, f"{path}: {PROJECT}")
     read_json(into / STATS, f"{path}: {STATS}")
@@ -83,6 +85,7 @@ def predict_images(
     *,
     allow_code: bool = False,
     device: str | None = None,
+    memory: int | None = None,
 ) -> list[Path]:
     """Predict images with the model of a bundle.
 
@@ -105,6 +108,8 @@ def predict_images(
         Whether Python in the bundle may run. A model of the user's own needs it; it can do all that you can.
     device
         Overrides the bundle's `predict.device`.
+    memory
+        Bytes of the machine, or of the container that this is in; None to ask the system.
 
     Returns
     -------
@@ -128,7 +133,9 @@ def predict_images(
         targets = _targets(scenes, out, vectors)
         if device is not None:
             settings["predict"]["device"] = device
-        _require_permission(bundle_path, read_info(into / DESCRIPTION), settings["image"], allow_code)
+        info = read_info(into / DESCRIPTION)
+        _require_permission(bundle_path, info, settings["image"], allow_code)
+        require_memory(bundle_path, settings, info, scenes, memory)
         model, info = load_model(
             into / WEIGHTS, into / DESCRIPTION, settings["predict"]["device"], run_embedded_code=allow_code
         )

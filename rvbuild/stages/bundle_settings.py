@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from rvbuild.geo.resampled import METHODS
 
 MAX_PX = 1 << 16
 """A window's side at most: far beyond any model, and small enough to be no attack on the memory."""
+
+MAX_ITEMS = 1 << 16
+"""What a list has at most: as many as an image has bands."""
 
 Check = Callable[[Any], bool]
 
@@ -131,11 +135,23 @@ def _integer(low: int, high: int) -> tuple[Check, str]:
 
 
 def _list_of(accepts: Check, expected: str, least: int = 0) -> tuple[Check, str]:
-    return lambda value: isinstance(value, list) and len(value) >= least and all(map(accepts, value)), expected
+    def check(value: Any) -> bool:
+        return isinstance(value, list) and least <= len(value) <= MAX_ITEMS and all(map(accepts, value))
+
+    return check, expected
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float)
+    """Not infinite, nor a whole number that no float can hold."""
+    return type(value) in (int, float) and abs(value) < 1e300
+
+
+def _is_class_name(value: Any) -> bool:
+    """Whatever a project file may call a class: as `rvbuild.project.names`, which only planning uses."""
+    if not isinstance(value, str) or not value or len(value.encode("utf-8", "surrogatepass")) > 200:
+        return False
+    odd = any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in value)
+    return not odd and not re.search(r'[/\\*?"<>|]|^[.-]|^\s|\s$|\.$', value)
 
 
 def _is_file_name(value: Any) -> bool:
@@ -165,7 +181,7 @@ _NOT_NEGATIVE: tuple[Check, str] = (lambda value: _is_number(value) and value >=
 _SHARE: tuple[Check, str] = (lambda value: _is_number(value) and 0 <= value <= 1, "a number from 0 to 1")
 _POSITIVE: tuple[Check, str] = (lambda value: _is_number(value) and value > 0, "a number above 0")
 _TEXT: tuple[Check, str] = (lambda value: isinstance(value, str), "a text")
-_NAME: tuple[Check, str] = (_is_file_name, "a name without / and other signs that file names cannot have")
+_NAME: tuple[Check, str] = (_is_class_name, "a name without / and other signs that file names cannot have")
 _CHANNELS = _list_of(_INDEX[0], "null or a list of band indices from 0", least=1)
 _OBJECT: tuple[Check, str] = (lambda value: isinstance(value, dict), "an object")
 

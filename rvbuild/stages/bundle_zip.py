@@ -1,25 +1,34 @@
 """The zip of a bundle: written with the same bytes each time, read without trusting it.
 
 Members are stored, not compressed: weights hardly shrink, the bytes do not depend on a version of zlib, and no member
-can be larger than the file that it is in.
+can be larger than the file that it is in. The manifest has the SHA-256 of each: xxh3, which earlier bundles have, shows
+damage and not forgery.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import re
 import stat
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import xxhash
 
 from rvbuild.errors import DataError
 
 MANIFEST = "manifest.json"
-FORMAT = "rvbuild bundle 1"
+FORMAT = "rvbuild bundle 2"
+
+DIGESTS: Mapping[str, tuple[str, Callable[[], Any]]] = {
+    "rvbuild bundle 1": ("xxh3_128", xxhash.xxh3_128),
+    FORMAT: ("sha256", hashlib.sha256),
+}
+"""The formats that are read, and the digest of members in each."""
 
 CODE_MEMBER = re.compile(r"code/(?:[A-Za-z_]\w*/)*[A-Za-z_]\w*\.py", re.ASCII)
 MAX_MEMBERS = 1000
@@ -27,6 +36,31 @@ MAX_TEXT_BYTES = 64 << 20
 """The size of a member that is read into memory (JSON, Python) at most."""
 
 CHUNK_BYTES = 1 << 20
+
+MAX_DIRECTORY_BYTES = 1 << 20
+"""The size of the zip's own directory at most: zipfile reads all of it."""
+
+
+class Manifest(NamedTuple):
+    """What a bundle says of its members."""
+
+    format: str
+    members: Mapping[str, tuple[int, str]]
+    """Size and digest by name."""
+    sha256: str
+    """Of the manifest itself, which stands for all of the bundle."""
+
+
+class _Limited(io.BufferedReader):
+    """A file of which no read may take more than `most` bytes, as long as there is a limit."""
+
+    most: int | None = MAX_DIRECTORY_BYTES
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read as a file does."""
+        if self.most is not None and size is not None and size > self.most:
+            raise zipfile.BadZipFile(f"its directory would have {size:,} bytes, expected at most {self.most:,}")
+        return super().read(size)
 
 
 def write_zip(path: Path, members: Mapping[str, Path | bytes], advance: Callable[[], None]) -> None:
@@ -48,14 +82,16 @@ def write_zip(path: Path, members: Mapping[str, Path | bytes], advance: Callable
             size = len(content) if isinstance(content, bytes) else content.stat().st_size
             with archive.open(_entry(name, size), "w") as out:
                 digest = _copy_file(content, out) if isinstance(content, Path) else _copy_bytes(content, out)
-            manifest[name] = {"size": size, "xxh3_128": digest}
+            manifest[name] = {"size": size, "sha256": digest}
             advance()
         text = (json.dumps({"format": FORMAT, "members": manifest}, sort_keys=True, indent=2) + "\n").encode()
         with archive.open(_entry(MANIFEST, len(text)), "w") as out:
             out.write(text)
 
 
-def extract_zip(path: Path, into: Path, required: frozenset[str]) -> list[str]:
+def extract_zip(
+    path: Path, into: Path, required: frozenset[str], require: Callable[[Manifest], None] | None = None
+) -> list[str]:
     """Extract a bundle after checking every member, and return their names.
 
     Parameters
@@ -66,6 +102,8 @@ def extract_zip(path: Path, into: Path, required: frozenset[str]) -> list[str]:
         An existing directory that receives the members.
     required
         The members that there must be, beside the manifest; Python under `code/` is allowed too, nothing else.
+    require
+        Is shown the manifest before anything is extracted, and raises if it is not to be believed.
 
     Raises
     ------
@@ -74,12 +112,15 @@ def extract_zip(path: Path, into: Path, required: frozenset[str]) -> list[str]:
         twice, not a plain file, compressed, encrypted, too large, or differs from its size or digest in the manifest.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _Limited(io.FileIO(path)) as file, zipfile.ZipFile(file) as archive:
+            file.most = None  # its members are bounded one by one
             entries = _checked_entries(path, archive, required)
             manifest = _read_manifest(path, archive, entries)
+            if require is not None:
+                require(manifest)
             for name, entry in entries.items():
                 if name != MANIFEST:
-                    _extract(path, archive, entry, into / name, manifest[name])
+                    _extract(path, archive, entry, into / name, manifest)
     # What zipfile raises on damage and on features it lacks.
     except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
         raise DataError(f"{path}: cannot be read as a bundle: {error}. Is the file complete?") from error
@@ -97,11 +138,11 @@ def _entry(name: str, size: int) -> zipfile.ZipInfo:
 
 def _copy_bytes(content: bytes, out: IO[bytes]) -> str:
     out.write(content)
-    return xxhash.xxh3_128_hexdigest(content)
+    return hashlib.sha256(content).hexdigest()
 
 
 def _copy_file(path: Path, out: IO[bytes]) -> str:
-    digest = xxhash.xxh3_128()
+    digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):
             digest.update(chunk)
@@ -147,38 +188,36 @@ def _oddity(entry: zipfile.ZipInfo) -> str | None:
     return None
 
 
-def _read_manifest(
-    path: Path, archive: zipfile.ZipFile, entries: Mapping[str, zipfile.ZipInfo]
-) -> Mapping[str, tuple[int, str]]:
-    """Return size and digest of each member but the manifest itself."""
-    content = json.loads(archive.read(entries[MANIFEST]))
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        found = content.get("format") if isinstance(content, dict) else content
+def _read_manifest(path: Path, archive: zipfile.ZipFile, entries: Mapping[str, zipfile.ZipInfo]) -> Manifest:
+    """Return what the manifest says of each member but itself."""
+    text = archive.read(entries[MANIFEST])
+    content = json.loads(text)
+    found = content.get("format") if isinstance(content, dict) else content
+    if not isinstance(content, dict) or not isinstance(found, str) or found not in DIGESTS:
         raise DataError(f'{path}: {MANIFEST}: expected the format "{FORMAT}", found {found!r:.80}')
+    kind = DIGESTS[found][0]
     members = content.get("members")
     names = set(entries) - {MANIFEST}
     if not isinstance(members, dict) or set(members) != names:
         raise DataError(f"{path}: {MANIFEST}: expected exactly the members {', '.join(sorted(names))}")
     manifest = {}
     for name, claim in members.items():
-        if not isinstance(claim, dict) or set(claim) != {"size", "xxh3_128"}:
-            raise DataError(f"{path}: {MANIFEST}: {name}: expected size and xxh3_128")
-        manifest[name] = (claim["size"], claim["xxh3_128"])
-    return manifest
+        if not isinstance(claim, dict) or set(claim) != {"size", kind}:
+            raise DataError(f"{path}: {MANIFEST}: {name}: expected size and {kind}")
+        manifest[name] = (claim["size"], claim[kind])
+    return Manifest(found, manifest, hashlib.sha256(text).hexdigest())
 
 
-def _extract(
-    path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, claim: tuple[int, str]
-) -> None:
+def _extract(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, manifest: Manifest) -> None:
     """Extract one member and compare it with the manifest."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    digest, size = xxhash.xxh3_128(), 0
+    digest, size = DIGESTS[manifest.format][1](), 0
     with archive.open(entry) as member, target.open("xb") as out:
         while chunk := member.read(CHUNK_BYTES):
             digest.update(chunk)
             size += len(chunk)
             out.write(chunk)
-    if (size, digest.hexdigest()) != claim:
+    if (size, digest.hexdigest()) != manifest.members[entry.filename]:
         raise DataError(
             f'{path}: is damaged or was changed: the member "{entry.filename}" is not what {MANIFEST} says; '
             "get the bundle again from where it came"

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import xxhash
 
-from rvbuild.build import ownership, seal, signing
+from rvbuild import signing
+from rvbuild.build import ownership, seal
 from rvbuild.build.artifact import trajectory
 from rvbuild.build.inventory import take_inventory
 from rvbuild.build.ownership import Standing, standing

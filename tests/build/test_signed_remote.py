@@ -12,7 +12,7 @@ import fsspec
 import pytest
 import xxhash
 
-from rvbuild.build import signing
+from rvbuild import signing
 from rvbuild.build.inventory import take_inventory
 from rvbuild.build.medium import Medium
 from rvbuild.build.remote import Moved, Remote

@@ -16,6 +16,7 @@ from rasterio.crs import CRS
 from rvbuild.geo.grid import Grid
 
 UTM = CRS.from_epsg(32633)
+LOCAL = CRS.from_wkt('LOCAL_CS["site",UNIT["metre",1],AXIS["Easting",EAST],AXIS["Northing",NORTH]]')
 
 PLACES: dict[str, tuple[Affine, CRS | None]] = {
     "pixel coordinates": (Affine.identity(), None),
@@ -24,6 +25,7 @@ PLACES: dict[str, tuple[Affine, CRS | None]] = {
     "rotated": (Affine(0.04, 0.03, 366000, 0.03, -0.04, 5810000), UTM),
     "degrees": (Affine(1e-5, 0, 13.1, 0, -1e-5, 52.4), CRS.from_epsg(4326)),
     "world file": (Affine(2, 0, 5, 0, -2, 7), None),
+    "local": (Affine(0.5, 0, 100, 0, -0.5, 200), LOCAL),
     "flipped pixels": (Affine(1, 0, 0, 0, -1, 0), None),
 }
 

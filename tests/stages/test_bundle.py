@@ -1,11 +1,10 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import stat
 import zipfile
 from pathlib import Path
-
-import xxhash
 
 from rvbuild.stages.bundle_reader import open_bundle
 from tests.stages.sample_bundles import CODE, MEMBERS, contents, pack, settings, with_code
@@ -19,9 +18,9 @@ def test_what_is_in_a_bundle(packed: Path, tmp_path: Path) -> None:
     assert json.loads(members["project.json"]) == settings()
     manifest = json.loads(members.pop("manifest.json"))
     assert manifest == {
-        "format": "rvbuild bundle 1",
+        "format": "rvbuild bundle 2",
         "members": {
-            name: {"size": len(content), "xxh3_128": xxhash.xxh3_128_hexdigest(content)}
+            name: {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
             for name, content in members.items()
         },
     }

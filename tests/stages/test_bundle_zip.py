@@ -170,3 +170,17 @@ def test_another_zip_is_no_bundle(tmp_path: Path) -> None:
 def test_a_manifest_of_another_form(packed: Path, tmp_path: Path, manifest: bytes, message: str) -> None:
     members = {**contents(packed), "manifest.json": manifest}
     refuse(rewrite(packed, members, manifest=False), tmp_path / "into", message)
+
+
+def test_a_directory_larger_than_that_of_a_bundle_is_not_read(packed: Path, tmp_path: Path) -> None:
+    path = tmp_path / "many.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(30_000):
+            archive.writestr(f"code/a{number}.py", b"")
+    refuse(path, tmp_path / "into", r"its directory would have 1,\d\d\d,\d\d\d bytes, expected at most 1,048,576")
+
+
+@pytest.mark.parametrize("text", [b"[" * 100_000, b'{"a":' * 100_000])
+def test_a_manifest_that_is_nested_deeply(packed: Path, tmp_path: Path, text: bytes) -> None:
+    members = {**contents(packed), "manifest.json": text}
+    refuse(rewrite(packed, members, manifest=False), tmp_path / "into", "cannot be read as a bundle")
