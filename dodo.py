@@ -3,7 +3,11 @@
 They are the tasks that `rvbuild` runs, with the same state and the same decisions.
 """
 
-from rvbuild.cli.plain_doit import config, tasks
+from rvbuild.safe_path import protect
+
+protect()  # doit puts the directory of this file first on the path, and modules of it would come before installed ones
+
+from rvbuild.cli.plain_doit import config, tasks  # noqa: E402
 
 DOIT_CONFIG = config()
 

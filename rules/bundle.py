@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from .common import Artifact, Product, Project, Scene, classes, folder, name, packages, user_code
-from .infer import model
+from .infer import model, trained
 
 VERSION = 4
 RUN = "rvbuild.stages.bundle:run"
@@ -38,12 +39,14 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         inputs=(
             model(project),
             Product("stats", name("analyze", project.name)),
-            *user_code(project, *([first] if first else [])),
+            # The texts are packed, with their comments.
+            *(replace(code, views=()) for code in user_code(project, *([first] if first else []))),
         ),
         folder=folder(project, "bundle"),
         rename={"bundle.zip": f"{project.name}.zip"},
         code=code,
         packages=packages(project),
+        hints={"trained": trained(project)},
         writes=WRITES,
     )
 

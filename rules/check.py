@@ -28,6 +28,7 @@ from .common import (
     image_settings,
     label_settings,
     labels,
+    without_code,
 )
 
 RUN = "rvbuild.checks.scene:look_at_all"
@@ -50,12 +51,15 @@ class Request:
         As the chip stage has them, and `split`.
     rests_on
         All files that the answer rests on.
+    code
+        The user's code that the answer takes.
     """
 
     scene: str
     inputs: Mapping[str, tuple[Path, ...]]
     settings: Mapping[str, Any]
     rests_on: tuple[Path, ...]
+    code: tuple[Source, ...] = ()
 
 
 def keys(requests: Iterable[Request]) -> dict[str, str]:
@@ -68,8 +72,11 @@ def keys(requests: Iterable[Request]) -> dict[str, str]:
     return found
 
 
-def requests(project: Project, scenes: Collection[str] | None = None) -> Iterator[Request]:
-    """Yield what is to be looked at: all scenes, or those with the ids given."""
+def requests(project: Project, scenes: Collection[str] | None = None, runs_code: bool = False) -> Iterator[Request]:
+    """Yield what is to be looked at: all scenes, or those with the ids given.
+
+    Unless `runs_code`, images are looked at as they are before code of the user's transforms them.
+    """
     common = {
         "task": project.task,
         "classes": classes(project),
@@ -78,10 +85,11 @@ def requests(project: Project, scenes: Collection[str] | None = None) -> Iterato
     }
     for scene in project.scenes:
         if scenes is None or scene.id in scenes:
-            yield _request(project, scene, common)
+            yield _request(project, scene, common, runs_code)
 
 
-def _request(project: Project, scene: Scene, common: Mapping[str, Any]) -> Request:
+def _request(project: Project, scene: Scene, common: Mapping[str, Any], runs_code: bool) -> Request:
+    code = image_code(project, scene) if runs_code else ()
     sources = [s for s in (image(project, scene), labels(project, scene), aoi(project, scene)) if s is not None]
     return Request(
         scene=scene.id,
@@ -90,12 +98,13 @@ def _request(project: Project, scene: Scene, common: Mapping[str, Any]) -> Reque
             **common,
             "chip": chip_settings(project, scene),
             "split": scene.split,
-            "image": image_settings(project, scene),
+            "image": image_settings(project, scene) if runs_code else without_code(image_settings(project, scene)),
             "channels": scene.channels,
             "labels": None if scene.labels is None else label_settings(project, scene),
             **area(project, scene),
         },
-        rests_on=tuple(path for source in (*sources, *image_code(project, scene)) for path in _files(source)),
+        rests_on=tuple(path for source in (*sources, *code) for path in _files(source)),
+        code=code,
     )
 
 

@@ -12,7 +12,6 @@ from urllib.parse import quote
 
 import xxhash
 
-from rvbuild.build import code
 from rvbuild.build.artifact import Artifact, Demand, Product, Source, View, canonical
 from rvbuild.build.state import State
 from rvbuild.errors import UsageError
@@ -26,8 +25,20 @@ from rvbuild.urls import Url, is_url
 
 from . import sidecars
 from .companions import Ask, Companions, Question
+from .own_code import image_code, images_code, user_code, without_code
 
-__all__ = ["Artifact", "Demand", "Product", "Project", "Scene", "Source"]
+__all__ = [
+    "Artifact",
+    "Demand",
+    "Product",
+    "Project",
+    "Scene",
+    "Source",
+    "image_code",
+    "images_code",
+    "user_code",
+    "without_code",
+]
 
 T = TypeVar("T")
 
@@ -43,8 +54,6 @@ PREDICTIONS = {
     "object_detection": ("predict", ("detections.json",)),
 }
 """The outputs that eval reads, by task, and the stage that makes them."""
-
-_CODE = View("rvbuild.build.code:view", '{"syntax":2}')
 
 
 def name(stage: str, project: str, scene: str | None = None) -> str:
@@ -216,21 +225,6 @@ def present(*sources: Source | Product | None) -> tuple[Source | Product, ...]:
     return tuple(s for s in sources if s is not None)
 
 
-def user_code(project: Project, *scenes: Scene) -> tuple[Source, ...]:
-    """Return the files of the workspace that the project's models, losses and augmentations are written in.
-
-    With scenes, those that transform their pixels, too.
-    """
-    train = project.train.slice()
-    named = [train["model"], train["loss"], *train["augment"]]
-    return _code(project, [n.partition(":")[0] for n in named if ":" in n], scenes)
-
-
-def image_code(project: Project, scene: Scene) -> tuple[Source, ...]:
-    """Return the files of the workspace with which the pixels of `scene` are transformed as they are read."""
-    return _code(project, [], (scene,))
-
-
 def normalize(project: Project) -> dict[str, Any]:
     """Return the setting `normalize` if images have a transformer that needs statistics; it is the same for all."""
     how = project.scenes[0].image.normalize() if project.scenes else None
@@ -245,12 +239,6 @@ def resolve(project: Project, path: str) -> Path:
 @functools.lru_cache(maxsize=1 << 17)
 def _resolve(workspace: str, path: str) -> Path:
     return Path(os.path.normpath(os.path.join(workspace, path)))  # noqa: PTH118 - for thousands of scenes
-
-
-def _code(project: Project, modules: Iterable[str], scenes: Iterable[Scene]) -> tuple[Source, ...]:
-    named = [*modules, *(module for scene in scenes for module in scene.image.modules())]
-    files = sorted({file for module in named for file in code.closure(project.workspace, module)})
-    return (Source("code", tuple(files), views=(_CODE,) * len(files)),) if files else ()
 
 
 def _rasters(project: Project, role: str, paths: tuple[str, ...]) -> Source:

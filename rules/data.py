@@ -24,6 +24,7 @@ from .common import (
     name,
     packages,
     present,
+    without_code,
 )
 
 VERSION = 2
@@ -39,8 +40,11 @@ WRITES = ("survey.json", "picture.jpg")
 WRITES_MERGE = ("data.json", "index.html")
 
 
-def artifacts(project: Project, code: str) -> Iterator[Artifact]:
-    """Yield the survey of every scene, then the page."""
+def artifacts(project: Project, code: str, runs_code: bool = True) -> Iterator[Artifact]:
+    """Yield the survey of every scene, then the page.
+
+    Unless `runs_code`, pixels are surveyed as they are before code of the user's transforms them.
+    """
     for scene in project.scenes:
         yield Artifact(
             name=name("data", project.name, scene.id),
@@ -51,7 +55,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             version=VERSION,
             settings={
                 "task": project.task,
-                "image": image_settings(project, scene),
+                "image": image_settings(project, scene) if runs_code else without_code(image_settings(project, scene)),
                 "channels": scene.channels,
                 "labels": None if scene.labels is None else label_settings(project, scene),
                 "classes": classes(project),
@@ -60,7 +64,10 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
                 **area(project, scene),
             },
             inputs=present(
-                image(project, scene), labels(project, scene), aoi(project, scene), *image_code(project, scene)
+                image(project, scene),
+                labels(project, scene),
+                aoi(project, scene),
+                *(image_code(project, scene) if runs_code else ()),
             ),
             folder=folder(project, "data"),
             rename={"survey.json": f"{scene.id}.json", "picture.jpg": f"{scene.id}.jpg"},

@@ -7,6 +7,7 @@ a scene.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from .common import (
     Artifact,
@@ -37,6 +38,12 @@ def model(project: Project) -> Product:
     return Product("model", name("train", project.name), ("model.safetensors", "model.json"))
 
 
+def trained(project: Project) -> dict[str, Any]:
+    """Return the model that the project names: a description of a model cannot choose another one of the user's."""
+    train = project.train.slice()
+    return {"model": train["model"], "model_args": train["model_args"]}
+
+
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     """Yield the raw predictions of every validation and test scene."""
     predict = project.predict.infer_slice()
@@ -62,6 +69,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             folder=folder(project, "predict", scene.id),
             code=code,
             packages=packages(project),
+            hints={"trained": trained(project)},
             writes=WRITES,
             resource="torch",
             demand=Demand(cores=None, device=project.predict.device),

@@ -14,11 +14,13 @@ from .common import (
     Demand,
     Product,
     Project,
+    Scene,
     Source,
     class_names,
     folder,
     image,
     image_settings,
+    images_code,
     name,
     normalize,
     packages,
@@ -58,6 +60,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     scenes = sorted((s for s in project.scenes if s.split != "test"), key=lambda s: s.id)
     chips: list[Source | Product] = []
     pixels: dict[str, dict[str, Any]] = {}
+    unread: list[Scene] = []
     for scene in scenes:
         if scene.labels is None or (scene.split == "validation" and not project.train.validation):
             continue
@@ -67,12 +70,17 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             continue
         chips.append(Product(f"chips/{part}", made, KEYED))
         chips.append(replace(image(project, scene), role=f"pixels/{part}", in_key=False))
+        unread += [scene]
         pixels[part] = {"image": image_settings(project, scene), "channels": scene.channels}
     if project.train.chips is not None:
         own = own_chips.products(project, *KEYED, beside=IMAGES)
         chips += [one for one in own if project.train.validation or one.role.startswith("chips/train/")]
     if pixels:
         hints["pixels"] = pixels
+        # Pixels that are no part of the key are transformed by what is none, either.
+        chips += [
+            replace(code, role="code/pixels", in_key=False, passed=False) for code in images_code(project, unread)
+        ]
     checkpoints = _checkpoints(project)
     yield Artifact(
         name=name("train", project.name),

@@ -1,6 +1,13 @@
-"""`python -m rvbuild` is the command `rvbuild`."""
+"""`python -m rvbuild` is the command `rvbuild`.
 
-from rvbuild.cli import main
+Python puts the current directory first on the path then: it is taken off before anything else is imported.
+"""
+
+from rvbuild.safe_path import protect
+
+protect()
+
+from rvbuild.cli import main  # noqa: E402
 
 if __name__ == "__main__":
     raise SystemExit(main())

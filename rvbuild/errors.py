@@ -8,6 +8,7 @@ RvbuildError                 base: one message a user can act on, never a traceb
 │   ├── DataError            imagery, labels or areas are not what the project says
 │   │   └── LabelValueError  pixels of labels hold values that stand for no class
 │   ├── ModelError           a model, its weights or its code cannot be used
+│   ├── CodeError            code of the user's reads or imports what no key holds
 │   └── WorkerDiedError      the process that worked on it is dead
 └── StoreError               the store or the state database cannot be used (exit status 1)
 
@@ -65,6 +66,10 @@ class LabelValueError(DataError):
 
 class ModelError(StageError):
     """A model, its weights or its code cannot be used."""
+
+
+class CodeError(StageError):
+    """Code of the user's reads or imports what no key holds."""
 
 
 class WorkerDiedError(StageError):

@@ -1,19 +1,180 @@
-"""Functions of the user's own, named as `package.module:name` and imported from the workspace."""
+"""Code of the user's own: functions named as `package.module:name`, from modules that are found by their files.
+
+The workspace is on no path. A job says which modules it may import from it (`Code`), and these alone are served, from
+their source text: no file that is called like an installed or standard module can take its place, and no module that is
+in no key is imported.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
 import importlib.abc
-import os
 import sys
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from importlib.machinery import ModuleSpec
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.machinery import (
+    ExtensionFileLoader,
+    ModuleSpec,
+    PathFinder,
+    SourceFileLoader,
+    SourcelessFileLoader,
+)
+from importlib.util import spec_from_file_location
 from pathlib import Path
 from typing import Any
 
-from rvbuild.errors import ModelError, nearest
+from rvbuild.errors import CodeError, ModelError, RvbuildError, nearest
+from rvbuild.userfiles import Watch, watching
+
+
+@dataclass(frozen=True)
+class Code:
+    """The user's modules that a job may import, and what else their keys hold.
+
+    Attributes
+    ----------
+    workspace : str
+        Of the project; below it, the code opens no file that is in no key.
+    modules : mapping
+        Dotted name -> absolute path of the file that defines the module.
+    files : tuple of str
+        Other files that the code may read.
+    """
+
+    workspace: str
+    modules: Mapping[str, str] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+
+
+def serve_code(code: Code | None, given: Iterable[str] = ()) -> Watch | None:
+    """Let the modules of `code` be imported from now on, and no other of a user's; None: none at all.
+
+    Parameters
+    ----------
+    code : Code or None
+    given : iterable of str
+        What a stage is given: files and directories that the user's code may open, too.
+
+    Returns
+    -------
+    Watch or None
+        What looks at the files that the code opens.
+    """
+    modules = {} if code is None else dict(code.modules)
+    _FINDER.serve(modules)
+    if _FINDER not in sys.meta_path:
+        sys.meta_path.insert(0, _FINDER)
+    watch = Watch(code.workspace, modules.values(), (*code.files, *given)) if code is not None and modules else None
+    watching(watch)
+    global _CODE
+    _CODE = code
+    return watch
+
+
+class Served:
+    """What is served, for processes that this one starts: whoever unpickles it serves the same."""
+
+    def __reduce__(self) -> tuple[Callable[[Code | None], Served], tuple[Code | None]]:
+        return _serve_again, (_CODE,)
+
+
+def _serve_again(code: Code | None) -> Served:
+    serve_code(code)
+    return Served()
+
+
+_CODE: Code | None = None
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds the modules that it is told of, and the directories of their packages."""
+
+    def __init__(self) -> None:
+        self._modules: dict[str, str] = {}
+        self._folders: dict[str, list[str]] = {}
+
+    def serve(self, modules: dict[str, str]) -> None:
+        """Find `modules` (dotted name -> file), and forget what was imported of others."""
+        if modules == self._modules:
+            return
+        before, folders = self._modules, _folders(modules)
+        for name in {*before, *self._folders}:
+            if before.get(name) != modules.get(name) or self._folders.get(name) != folders.get(name):
+                sys.modules.pop(name, None)
+        self._modules, self._folders = modules, folders
+
+    def forget(self) -> None:
+        """Let all be imported anew."""
+        for name in {*self._modules, *self._folders}:
+            sys.modules.pop(name, None)
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return the spec of a module that is served.
+
+        Raises
+        ------
+        CodeError
+            If it is another one of a package that is served: it is in no key.
+        """
+        file = self._modules.get(fullname)
+        if file is not None:
+            is_package = Path(file).name.partition(".")[0] == "__init__"
+            inside = [str(Path(file).parent)] if is_package else None
+            loader = _loader(fullname, file)
+            return spec_from_file_location(fullname, file, loader=loader, submodule_search_locations=inside)
+        if fullname in self._folders:
+            spec = ModuleSpec(fullname, None, is_package=True)
+            spec.submodule_search_locations = list(self._folders[fullname])
+            return spec
+        if fullname.partition(".")[0] in self._tops():
+            other = PathFinder.find_spec(fullname, path)
+            if other is not None and other.origin is not None:
+                raise CodeError(
+                    f"{other.origin} is imported as {fullname} in a way that the source does not show, so that it is "
+                    "in no key: add the file to `depends` in [project]"
+                )
+        return None
+
+    def _tops(self) -> set[str]:
+        return {name.partition(".")[0] for name in self._modules}
+
+
+_FINDER = _Finder()
+
+
+class _SourceLoader(SourceFileLoader):
+    """Compiles the source each time: bytecode beside it may be older, or somebody else's."""
+
+    def get_code(self, fullname: str) -> types.CodeType:
+        """Return the code of the module."""
+        path = self.get_filename(fullname)
+        code: types.CodeType = self.source_to_code(self.get_data(path), path)
+        return code
+
+
+def _loader(name: str, file: str) -> SourceFileLoader | SourcelessFileLoader | ExtensionFileLoader:
+    if file.endswith(".py"):
+        return _SourceLoader(name, file)
+    return SourcelessFileLoader(name, file) if file.endswith(".pyc") else ExtensionFileLoader(name, file)
+
+
+def _folders(modules: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the directories of packages that have no file of their own."""
+    folders: dict[str, set[str]] = {}
+    for name, file in modules.items():
+        folder = Path(file).parent
+        if Path(file).name.partition(".")[0] == "__init__":
+            folder = folder.parent
+        while "." in name:
+            name = name.rpartition(".")[0]
+            if name not in modules:
+                folders.setdefault(name, set()).add(str(folder))
+            folder = folder.parent
+    return {name: sorted(found) for name, found in folders.items()}
 
 
 def load_object(spec: str, where: str, code: Mapping[str, str] | None = None) -> Callable[..., Any]:
@@ -22,7 +183,7 @@ def load_object(spec: str, where: str, code: Mapping[str, str] | None = None) ->
     Parameters
     ----------
     spec
-        `"package.module:name"`; the module is found as Python finds modules, the workspace first.
+        `"package.module:name"`; the module is one that is served, or an installed one.
     where
         The option to name in an error, for example `"train.model"`.
     code
@@ -31,18 +192,25 @@ def load_object(spec: str, where: str, code: Mapping[str, str] | None = None) ->
     Raises
     ------
     ModelError
-        The module or the name does not exist, the import raises, or what is found cannot be called.
+        The module or the name does not exist or is Python's own, the import raises, or what is found cannot be called.
+    CodeError
+        The code imports or reads what no key holds.
     """
     module_name, _, name = spec.partition(":")
     if not name.isidentifier() or not all(part.isidentifier() for part in module_name.split(".")):
         raise ModelError(f'{where}: expected "package.module:name", found "{spec}"')
+    if is_pythons(module_name):
+        raise ModelError(f'{where}: "{spec}": {module_name} is a module of Python itself, no code of yours')
     try:
         with _embedded(code or {}):
             module = importlib.import_module(module_name)
+    except RvbuildError:
+        raise
     except ModuleNotFoundError as error:
         raise ModelError(
             f'{where}: "{spec}": there is no module "{error.name}"; modules are looked for in the workspace '
-            f"(the directory that holds projects/) and among the installed packages"
+            f"(the directory that holds projects/), in its src/, and among the installed packages; one that is "
+            "imported in a way that the source does not show is to be named by `depends` in [project]"
         ) from error
     except Exception as error:
         raise ModelError(
@@ -57,19 +225,15 @@ def load_object(spec: str, where: str, code: Mapping[str, str] | None = None) ->
     return function
 
 
-def forget_modules(folder: Path) -> None:
-    """Let the modules of a workspace be imported anew, because their files may have changed."""
-    inside, environment = f"{folder}{os.sep}", f"{sys.prefix}{os.sep}"
-    own = []
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        # A package can have no file of its own. As text: there are thousands of modules.
-        places = [file] if file else list(getattr(module, "__path__", ()))
-        if any(place.startswith(inside) and not place.startswith(environment) for place in places):
-            own.append(name)
-    for name in own:  # when all are known: the path of a package is that of the one around it
-        del sys.modules[name]
-    importlib.invalidate_caches()
+def is_pythons(module_name: str) -> bool:
+    """Tell whether a module is one of Python itself."""
+    top = module_name.partition(".")[0]
+    return top in sys.stdlib_module_names or top in sys.builtin_module_names or top == "__main__"
+
+
+def forget_modules() -> None:
+    """Let the user's modules be imported anew, because their files may have changed."""
+    _FINDER.forget()
 
 
 def sources(module_name: str, files: Iterable[Path]) -> dict[str, str] | None:
@@ -78,42 +242,24 @@ def sources(module_name: str, files: Iterable[Path]) -> dict[str, str] | None:
     Parameters
     ----------
     module_name
-        An imported module.
+        A module that is named by the project.
     files
-        The files of the workspace that it rests on, itself included.
+        The files that it rests on, itself included.
 
     Returns
     -------
     dict[str, str] | None
-        None if the module is not one of `files`: it comes from an installed package.
+        None if the module is not one that is served from `files`: it comes from an installed package.
     """
-    paths = {Path(file).resolve() for file in files}
-    origin = Path(sys.modules[module_name].__file__ or "").resolve()
-    return _texts(module_name, origin, paths) if origin in paths else None
-
-
-def sources_by_name(module_name: str, files: Iterable[Path]) -> dict[str, str] | None:
-    """Return what `sources` does, of a module that is not imported: it is the file that is called as it."""
-    paths = {Path(file).resolve() for file in files}
-    parts = module_name.split(".")
-    endings = [("__init__.py", *reversed(parts)), (f"{parts[-1]}.py", *reversed(parts[:-1]))]
-    for path in sorted(paths, key=lambda path: (len(path.parts), path)):
-        if any(path.parts[: -len(ending) - 1 : -1] == ending for ending in endings):
-            return _texts(module_name, path, paths)
-    return None
-
-
-def _texts(module_name: str, origin: Path, paths: Iterable[Path]) -> dict[str, str]:
-    """Return the texts of those files that lie below the directory where the dotted names start."""
-    parts = module_name.split(".")
-    # A package is a directory higher than a module of the same name.
-    root = origin.parents[len(parts) if origin.name == "__init__.py" else len(parts) - 1]
-    texts: dict[str, str] = {}
-    for file in sorted(paths):
-        if file.suffix == ".py" and file.is_relative_to(root):
-            names = file.relative_to(root).with_suffix("").parts
-            texts[".".join(names[:-1] if names[-1] == "__init__" else names)] = file.read_text(encoding="utf-8")
-    return texts
+    paths = {str(file) for file in files}
+    modules = {} if _CODE is None else {name: file for name, file in _CODE.modules.items() if file in paths}
+    if module_name not in modules:
+        return None
+    return {
+        name: Path(file).read_text(encoding="utf-8")
+        for name, file in sorted(modules.items(), key=lambda item: item[1])
+        if file.endswith(".py")
+    }
 
 
 @contextlib.contextmanager

@@ -42,11 +42,13 @@ LEAVES = {
     "filters",
     "plain_xml",
     "progress",
+    "safe_path",
     "readers",
     "shares",
     "types",
     "urls",
     "usercode",
+    "userfiles",
 }
 LEAVES |= {"leftovers", "signing", "workspaces", "zipped"}
 

@@ -129,6 +129,10 @@ class Source:
     in_key : bool
         Whether the content is part of the key. If not, what the stage needs of it is in the key by another input, and
         the stage holds it against that; a change while the stage runs is found all the same.
+    modules : mapping
+        For code of the user's: dotted name -> the file of it that defines the module.
+    packages : mapping
+        For code of the user's that is installed: distribution -> version, part of the key.
     """
 
     role: str
@@ -139,6 +143,8 @@ class Source:
     folders: tuple[Path, ...] = ()
     unread: tuple[tuple[Path, Signature], ...] = ()
     in_key: bool = True
+    modules: Mapping[str, str] = field(default_factory=dict)
+    packages: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +266,18 @@ class Artifact:
         """Return the names of the artifacts that this one reads."""
         return tuple(dict.fromkeys(i.artifact for i in self.inputs if isinstance(i, Product)))
 
+    def versions(self) -> dict[str, str]:
+        """Return the versions of packages that are part of the key."""
+        found = dict(self.packages)
+        for item in self.inputs:
+            if isinstance(item, Source):
+                found |= item.packages
+        return found
+
+    def code_of_users(self) -> tuple[Source, ...]:
+        """Return the inputs that are code of the user's."""
+        return tuple(item for item in self.inputs if isinstance(item, Source) and item.modules)
+
     def label(self) -> str:
         """Return the short name for people: `chip:2_10` or `train`."""
         return self.stage if self.scene is None else f"{self.stage}:{self.scene}"
@@ -284,8 +302,8 @@ def components(artifact: Artifact, inputs: Sequence[tuple[str, str]]) -> dict[st
     }
     if artifact.code:
         parts["code"] = artifact.code
-    if artifact.packages:
-        parts["packages"] = dict(artifact.packages)
+    if versions := artifact.versions():
+        parts["packages"] = versions
     return parts
 
 

@@ -1,4 +1,4 @@
-"""Python code as an input: digests of syntax trees, and which files of a package a module rests on."""
+"""Python code as an input: digests of syntax trees, and what a module imports and names."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import xxhash
 
+from rvbuild.build.data_files import texts
+from rvbuild.build.fingerprint import hash_file
 from rvbuild.build.syntax import tree_text
 
 RACY_NS = 1_000_000_000
@@ -41,24 +43,37 @@ def tree_digest(path: Path) -> str:
 
     A file that does not parse counts by its bytes.
     """
-    return _parsed(path)[0]
+    return parse(path.read_bytes())[0]
 
 
-def _parsed(path: Path) -> tuple[str, tuple[Import, ...]]:
-    """Return the digest of the file's syntax tree and what it imports; kept, for all stages rest on the same files."""
+class Facts(NamedTuple):
+    """What a file of Python imports, and the texts in it that may name files."""
+
+    imports: tuple[Import, ...] = ()
+    texts: tuple[str, ...] = ()
+
+
+def facts_of(path: Path) -> Facts:
+    """Return what a file imports and names, nothing if it does not parse; kept, for all stages rest on the same."""
     now = path.stat()
     if time.time_ns() - max(now.st_mtime_ns, now.st_ctime_ns) < RACY_NS:
-        return _parse(path)
-    return _parse_once(path, (now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino))
+        return _facts(path)
+    return _facts_once(path, (now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino))
 
 
 @functools.lru_cache(maxsize=4096)
-def _parse_once(path: Path, _: tuple[int, ...]) -> tuple[str, tuple[Import, ...]]:
-    return _parse(path)
+def _facts_once(path: Path, _: tuple[int, ...]) -> Facts:
+    return _facts(path)
 
 
-def _parse(path: Path) -> tuple[str, tuple[Import, ...]]:
-    return parse(path.read_bytes())
+def _facts(path: Path) -> Facts:
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError, RecursionError):
+        return Facts()
+    imports = tuple(_imports(tree))
+    tree_text(tree)  # which takes the docstrings away
+    return Facts(imports, texts(tree))
 
 
 def parse(source: bytes, is_code: bool = True) -> tuple[str, tuple[Import, ...]]:
@@ -81,37 +96,9 @@ def view(paths: list[Path], args: dict[str, str]) -> str:
     return tree_digest(Path(paths[0]))
 
 
-def closure(root: Path, module: str) -> list[Path]:
-    """Return the files below `root` that importing `module` may execute, sorted; empty if it is not there.
-
-    Imports are followed wherever they stand in a file; a package's `__init__` counts for everything inside it.
-    """
-    found: dict[Path, None] = {}
-    left = [module]
-    seen: set[str] = set()
-    while left:
-        name = left.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        path = module_file(root, name)
-        if path is None:
-            continue
-        if "." in name:
-            left.append(name.rpartition(".")[0])
-        found[path] = None
-        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        left += [dotted for imported in _parsed(path)[1] for dotted in imported.names(package)]
-    return sorted(found)
-
-
-def module_file(root: Path, module: str) -> Path | None:
-    """Return the file below `root` that defines `module`, or None."""
-    base = root.joinpath(*module.split("."))
-    for candidate in (base / "__init__.py", base.with_name(base.name + ".py")):
-        if candidate.is_file():
-            return candidate
-    return None
+def view_named(paths: list[Path], args: dict[str, str]) -> str:
+    """Return a digest of the bytes of the first path and of the `name` that code finds it by: the view of its data."""
+    return xxhash.xxh3_128_hexdigest(f"{args['name']}\0{hash_file(paths[0])}".encode("utf-8", "surrogatepass"))
 
 
 def _imports(tree: ast.AST) -> Iterator[Import]:

@@ -28,7 +28,7 @@ from typing import Any, Protocol
 
 from rvbuild.build import inside, previous
 from rvbuild.build.action import Action
-from rvbuild.build.artifact import Artifact, Product, View, trajectory
+from rvbuild.build.artifact import Artifact, Product, Source, View, trajectory
 from rvbuild.build.decide import Decision, Reason, State
 from rvbuild.build.fingerprint import hash_file, signature
 from rvbuild.build.inputs import Inputs
@@ -41,6 +41,7 @@ from rvbuild.build.workspace import is_output_path
 from rvbuild.cores import cores
 from rvbuild.errors import DataError, RvbuildError, StageError, StoreError, WorkerDiedError
 from rvbuild.progress import Progress, Silent
+from rvbuild.usercode import Code
 
 #: Packages whose versions are recorded with every artifact.
 RECORDED = ("numpy", "torch", "torchvision", "rasterio", "fiona", "shapely", "safetensors")
@@ -339,7 +340,7 @@ class Builder:
             kwargs["resume"] = resume
         if offer:
             kwargs["previous"] = {name: self._workspace.root / output.path for name, output in offer.items()}
-        return Job(artifact.run, kwargs, artifact.resource, str(self._workspace.root))
+        return Job(artifact.run, kwargs, artifact.resource, code_of(artifact.code_of_users(), self._workspace.root))
 
     def _show(
         self, artifact: Artifact, planned: Planned, action: Action, before: Mapping[str, Output]
@@ -423,6 +424,16 @@ def _files(artifact: Artifact, staging: Path) -> list[Path]:
 
 
 _known_versions: dict[str, str] = {}
+
+
+def code_of(sources: Iterable[Source], workspace: Path) -> Code | None:
+    """Return what a job may import of the user's code, which is an input of it; None if there is none."""
+    sources = list(sources)
+    if not sources:
+        return None
+    served = {name: path for source in sources for name, path in source.modules.items()}
+    files = dict.fromkeys(str(path) for source in sources for path in source.files)
+    return Code(str(workspace), served, tuple(path for path in files if path not in served.values()))
 
 
 def versions() -> dict[str, str]:

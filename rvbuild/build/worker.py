@@ -15,11 +15,13 @@ import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from rvbuild.build import watched
-from rvbuild.errors import RvbuildError
+from rvbuild.errors import CodeError, RvbuildError
 from rvbuild.progress import Progress
+from rvbuild.usercode import Code, serve_code
 
 _REPORT_EVERY_S = 0.1
 
@@ -34,7 +36,7 @@ class Job:
     function: str
     kwargs: Mapping[str, Any]
     resource: str = "cpu"
-    path: str | None = None  # a directory to import the user's modules from
+    code: Code | None = None  # the user's modules that it may import
     reports: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -49,13 +51,36 @@ class Failed:
 
 
 def call(job: Job, progress: Progress) -> Any:
-    """Import the function of `job` and call it."""
-    if job.path is not None and job.path not in sys.path:
-        sys.path.insert(0, job.path)
+    """Import the function of `job` and call it, with the user's modules that it may import.
+
+    Raises
+    ------
+    CodeError
+        Code of the user's has read a file that is in no key, whatever it made of the refusal.
+    """
+    watch = serve_code(job.code, _given(job.kwargs))
     module, _, name = job.function.partition(":")
     function = getattr(importlib.import_module(module), name)
     with _environment(job.environment):
-        return function(**job.kwargs, progress=progress) if job.reports else function(**job.kwargs)
+        result = function(**job.kwargs, progress=progress) if job.reports else function(**job.kwargs)
+    if watch is not None:
+        if watch.refused:
+            raise CodeError(watch.refused[0])
+        for path in watch.outside:
+            progress.note(f"warning: your code reads {path}, which is in no key: name it in `depends` of [project]")
+    return result
+
+
+def _given(value: Any) -> Iterator[str]:
+    """Yield the files and directories among the arguments of a stage."""
+    if isinstance(value, Path):
+        yield str(value)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _given(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _given(item)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from rvbuild.build import seal
+from rvbuild.safe_path import protect
 from rvbuild.workspaces import find_workspace
 
 STAGES = ("analyze", "chip", "train", "predict", "eval", "bundle", "report")
@@ -28,6 +29,7 @@ PARTS = {"predict": ("infer", "predict", "mosaic")}
 
 def main() -> int:
     """Run the command line `sys.argv` and return the exit status."""
+    protect()
     try:
         return _main()
     except KeyboardInterrupt:  # before or after there is anything that could say more

@@ -36,6 +36,7 @@ _OPTIONS = {
     "always_make": "-B",
     "overrides": "--set",
     "as_json": "--json",
+    "trust": "--trust",
 }
 """The options of building commands that mean nothing for a bundle."""
 
@@ -43,6 +44,7 @@ _set = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", he
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 _quiet = click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 _verbose = click.option("-v", "--verbose", is_flag=True, help="Show fresh artifacts, too.")
+_trust = click.option("--trust", is_flag=True, help="Run the code of this workspace, and do not ask again.")
 _words = click.argument("words", nargs=-1, metavar="[PROJECT.toml]…")
 
 
@@ -86,6 +88,7 @@ def _building(stage: str) -> Callable[..., int]:
     @click.option("-k", "--keep-going", is_flag=True, help="After a failure, finish all that does not need it.")
     @click.option("-B", "--always-make", is_flag=True, help="Build even what is fresh.")
     @click.option("--inline", is_flag=True, help="Run stages in this process, one at a time: for debugging.")
+    @_trust
     @_set
     @_json
     @_quiet
@@ -175,26 +178,28 @@ def clean(words: tuple[str, ...], keep_cache: bool, yes: bool, quiet: bool, verb
 
 @app.command()
 @_words
+@_trust
 @_set
 @_json
 @_quiet
 @_verbose
-def data(words: tuple[str, ...], overrides: tuple[str, ...], as_json: bool, quiet: bool, verbose: bool) -> int:
+def data(words: tuple[str, ...], quiet: bool, verbose: bool, **flags: Any) -> int:
     """Show what projects hold: scenes, sizes, classes; as a table, and as a page with pictures."""
     from rvbuild.cli import showing
 
-    return showing.data(words, overrides, as_json, -1 if quiet else 1 if verbose else 0)
+    return showing.data(words, verbosity=-1 if quiet else 1 if verbose else 0, **flags)
 
 
 @app.command()
 @_words
+@_trust
 @_set
 @click.option("--deep", is_flag=True, help="Read every pixel of imagery and labels, too; kept until a file changes.")
-def check(words: tuple[str, ...], overrides: tuple[str, ...], deep: bool) -> int:
+def check(words: tuple[str, ...], overrides: tuple[str, ...], deep: bool, trust: bool) -> int:
     """Find all that is wrong with projects before work starts."""
     from rvbuild.cli import checking
 
-    return checking.check(words, overrides, deep)
+    return checking.check(words, overrides, deep, trust)
 
 
 @app.command()
@@ -264,6 +269,7 @@ def diff(words: tuple[str, ...], as_json: bool) -> int:
 @click.option("-j", "--jobs", type=click.IntRange(1), help="Artifacts built at once; default: the number of cores.")
 @click.option("-k", "--keep-going", is_flag=True, help="After a failure, finish all that does not need it.")
 @click.option("--inline", is_flag=True, help="Run stages in this process, one at a time: for debugging.")
+@_trust
 @_set
 @_quiet
 @_verbose

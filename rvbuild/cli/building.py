@@ -17,13 +17,14 @@ import click
 from rvbuild.budget import memory_bytes
 from rvbuild.build import engine, inside, installed, seal
 from rvbuild.build.artifact import Artifact, Source
+from rvbuild.build.decide import State
 from rvbuild.build.execute import Builder, Did, Outcome
 from rvbuild.build.fingerprint import is_racy, signature
 from rvbuild.build.machine import this_machine
 from rvbuild.build.worker import Job
 from rvbuild.build.workers import Executor, Inline, Pool
 from rvbuild.build.workspace import locked
-from rvbuild.cli import asking, checking, report, stages_of
+from rvbuild.cli import asking, checking, report, stages_of, trusting
 from rvbuild.cli.session import Session, jobs_default, load_all, project_paths, rules, session
 from rvbuild.errors import ProjectError, UsageError
 from rvbuild.project import Project, missing_files
@@ -43,6 +44,7 @@ class Options:
     overrides: tuple[str, ...] = ()
     scenes: tuple[str, ...] = ()
     inline: bool = False
+    trust: bool = False
 
 
 def build(stage: str, words: Sequence[str], options: Options, normal: list[str] | None) -> int:
@@ -72,6 +74,8 @@ def build(stage: str, words: Sequence[str], options: Options, normal: list[str] 
             if options.dry_run:
                 reporter.close()
                 return _dry_run(now, closure, options)
+            pending = [a for a in closure if now.plan[a.name].decision.state not in (State.FRESH, State.RESTORABLE)]
+            trusting.require(now.workspace.root, pending, options.trust, reporter.note, ask=not options.as_json)
             memory = checking.before_build(now, closure, options.keep_going, _jobs(options), reporter.note)
             builder = Builder(now.plan, now.executor, reporter, this_machine(memory_bytes()), memory)
             _run(now, wanted, builder, options)
@@ -258,7 +262,7 @@ def _seal(
         files=files,
         directories=directories,
         environment=environment,
-        packages={name: version for artifact in closure for name, version in artifact.packages.items()},
+        packages={name: version for artifact in closure for name, version in artifact.versions().items()},
         elsewhere=elsewhere,
         lines=[_nothing(len(closure)), *lines[1:]],
     )

@@ -19,7 +19,7 @@ from rvbuild.build.workspace import Workspace, locked
 from rvbuild.checks import project as across
 from rvbuild.checks import resources, tags
 from rvbuild.checks.findings import Finding, Level
-from rvbuild.cli import looking, report, showing
+from rvbuild.cli import looking, report, showing, trusting
 from rvbuild.cli.session import Session, find_companions, jobs_default, load_all, make_executor, project_paths, rules
 from rvbuild.cores import cores, thread_count
 from rvbuild.errors import ProjectError
@@ -28,18 +28,23 @@ from rvbuild.project import LayeredLabels, Project, RasterLabels, Scene, missing
 _DONE = (State.FRESH, State.RESTORABLE)
 
 
-def check(words: Sequence[str], overrides: Sequence[str], deep: bool = False) -> int:
-    """Look for all that is wrong with projects and their files, with `deep` in all pixels; raise with every error."""
+def check(words: Sequence[str], overrides: Sequence[str], deep: bool = False, trust: bool = False) -> int:
+    """Look for all that is wrong with projects and their files, with `deep` in all pixels; raise with every error.
+
+    With `trust`, or in a workspace that the user has trusted before, the user's code may transform pixels.
+    """
     projects = load_all(project_paths(words), overrides)
     problems = [problem for project in projects for problem in missing_files(project)]
     if problems:
         raise ProjectError(problems)
+    runs_code = trusting.may_look(projects[0].workspace, trust)
     workspace = Workspace(projects[0].workspace, lambda line: click.echo(line, err=True))
     executor = make_executor(workspace, projects)
     try:
         find_companions(workspace, projects, executor)
         known = {
-            p.name: _known(p, looking.facts_of(p, workspace, executor, None), workspace, executor) for p in projects
+            p.name: _known(p, looking.facts_of(p, workspace, executor, None, runs_code), workspace, executor)
+            for p in projects
         }
         # What was predicted is asked for where predictions are large.
         every = [rules().artifacts(p) if p.predict.scores else rules().chip.artifacts(p, "") for p in projects]
@@ -48,11 +53,11 @@ def check(words: Sequence[str], overrides: Sequence[str], deep: bool = False) ->
         executor.close()
         workspace.close()
     if deep:
-        known = {p.name: known[p.name]._replace(facts=_surveyed(p, known[p.name].facts)) for p in projects}
+        known = {p.name: known[p.name]._replace(facts=_surveyed(p, known[p.name].facts, runs_code)) for p in projects}
     found = {p.name: _findings(p, known[p.name], plan, jobs_default()) for p in projects}
     errors = [line for project in projects for line in tell(project, _of(found[project.name], Level.ERROR))]
     warnings = [line for project in projects for line in tell(project, _of(found[project.name], Level.WARNING))]
-    for line in warnings:
+    for line in [*warnings, *trusting.left_out(projects, "check", runs_code)]:
         click.echo(line)
     if errors:
         raise ProjectError(errors)
@@ -113,7 +118,7 @@ def before_build(
                 roles.setdefault(artifact.scene, set()).update(i.role for i in artifact.inputs if isinstance(i, Source))
         scenes = {a.scene for a in closure if a.project == project.name and a.scene is not None}
         stages = {a.stage for a in of_project}
-        facts = looking.facts_of(project, now.workspace, now.executor, scenes)
+        facts = looking.facts_of(project, now.workspace, now.executor, scenes, True)
         computing = [a for a in of_project if a.stage in ("train", "infer")]
         known = _known(project, facts, now.workspace, now.executor, at_once if computing else 0)
         if at_once > 1:
@@ -231,13 +236,13 @@ def _findings(project: Project, known: _Known, plan: Plan, jobs: int) -> list[Fi
     return [*across.findings(project, known.facts, known.shared), *needs]
 
 
-def _surveyed(project: Project, facts: Mapping[str, Any]) -> dict[str, Any]:
+def _surveyed(project: Project, facts: Mapping[str, Any], runs_code: bool) -> dict[str, Any]:
     """Return facts to which all pixels of the scenes that could be opened have been added."""
     broken = {id_ for id_, one in facts.items() if looking.broken(one, across.SAMPLED)}
     whole = replace(project, scenes=tuple(scene for scene in project.scenes if scene.id not in broken))
     reporter = report.make(False, 0, False)
     try:
-        with locked(project.workspace, reporter.note), showing.surveys([whole], reporter) as (now, outcomes):
+        with locked(project.workspace, reporter.note), showing.surveys([whole], reporter, runs_code) as (now, outcomes):
             folder = now.workspace.cache / project.name / "data"
             done = {o.artifact.scene for o in outcomes if o.did in showing.DONE and o.artifact.scene is not None}
             surveys = {id_: json.loads((folder / f"{id_}.json").read_text(encoding="utf-8")) for id_ in done}

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from rvbuild.build.artifact import digest
+from rvbuild.build.execute import code_of as served_code
 from rvbuild.build.plan import Plan
 from rvbuild.build.worker import Job
 from rvbuild.build.workers import Executor
@@ -25,11 +26,14 @@ _BATCH = 25
 
 
 def facts_of(
-    project: Project, workspace: Workspace, executor: Executor, scenes: Collection[str] | None
+    project: Project, workspace: Workspace, executor: Executor, scenes: Collection[str] | None, runs_code: bool
 ) -> dict[str, Any]:
-    """Return what is known of scenes, looking only at those whose answer is not kept."""
+    """Return what is known of scenes, looking only at those whose answer is not kept.
+
+    Unless `runs_code`, images are looked at as they are before code of the user's transforms them.
+    """
     rule, state = _rule(), workspace.state
-    requests = list(rule.requests(project, scenes))
+    requests = list(rule.requests(project, scenes, runs_code))
     keys, name = rule.keys(requests), _name(rule.RUN, project, workspace)
     kept = state.views(keys.values(), name)
     known = [(id_, kept[key]) for id_, key in keys.items() if key in kept]
@@ -117,7 +121,8 @@ def _ask(requests: Sequence[Any], workspace: Workspace, executor: Executor) -> l
 
     def one(batch: Sequence[Any]) -> list[dict[str, Any]]:
         scenes = [{"inputs": dict(r.inputs), "settings": dict(r.settings)} for r in batch]
-        job = Job(_rule().RUN, {"scenes": scenes}, path=str(workspace.root), reports=False)
+        code = served_code([source for request in batch for source in request.code], workspace.root)
+        job = Job(_rule().RUN, {"scenes": scenes}, code=code, reports=False)
         try:
             return list(executor.run(job, Silent()))
         except WorkerDiedError as error:

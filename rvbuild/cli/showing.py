@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from rvbuild.build import engine
 from rvbuild.build.artifact import Artifact
 from rvbuild.build.execute import Builder, Did, Outcome
 from rvbuild.build.workspace import Workspace, locked
-from rvbuild.cli import report
+from rvbuild.cli import report, trusting
 from rvbuild.cli.session import Session, code_tags, jobs_default, load_all, project_paths, rules, session
 from rvbuild.errors import ProjectError
 from rvbuild.project import Project, missing_files
@@ -22,15 +23,16 @@ from rvbuild.project import Project, missing_files
 DONE = (Did.BUILT, Did.RESTORED, Did.FRESH)
 
 
-def data(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbosity: int) -> int:
+def data(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbosity: int, trust: bool) -> int:
     """Survey all scenes of projects, and print what they hold; return the exit status."""
     projects = load_all(project_paths(words), overrides)
     problems = [problem for project in projects for problem in missing_files(project)]
     if problems:
         raise ProjectError(problems)
+    runs_code = trusting.may_look(projects[0].workspace, trust)
     reporter = report.make(len(projects) > 1, -1 if as_json else verbosity, as_json)
     try:
-        with locked(projects[0].workspace, reporter.note), surveys(projects, reporter) as (now, outcomes):
+        with locked(projects[0].workspace, reporter.note), surveys(projects, reporter, runs_code) as (now, outcomes):
             failed = [outcome for outcome in outcomes if outcome.did not in DONE]
             found = {} if failed else {project.name: _read(now, project) for project in projects}
     finally:
@@ -40,6 +42,8 @@ def data(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbosit
     elif verbosity >= 0:
         for project in projects if found else ():
             click.echo("\n".join([*_table(found[project.name]), f"  cache/{project.name}/data/index.html"]))
+            for line in trusting.left_out([project], "data", runs_code) if verbosity >= 0 else ():
+                click.echo(line)
     for outcome in failed:
         if outcome.did is Did.FAILED:
             click.echo(f"{outcome.artifact.label()}: {outcome.message}", err=True)
@@ -47,9 +51,12 @@ def data(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbosit
 
 
 @contextlib.contextmanager
-def surveys(projects: Sequence[Project], reporter: Any) -> Iterator[tuple[Session, list[Outcome]]]:
-    """Bring the surveys of projects up to date; give the session and what became of each. The workspace is locked."""
-    with session(projects, say=reporter.note, artifacts=_artifacts) as now:
+def surveys(projects: Sequence[Project], reporter: Any, runs_code: bool) -> Iterator[tuple[Session, list[Outcome]]]:
+    """Bring the surveys of projects up to date; give the session and what became of each. The workspace is locked.
+
+    Unless `runs_code`, pixels are surveyed as they are before code of the user's transforms them.
+    """
+    with session(projects, say=reporter.note, artifacts=functools.partial(_artifacts, runs_code)) as now:
         now.workspace.sweep()
         now.plan.look(now.artifacts)
         builder = Builder(now.plan, now.executor, reporter)
@@ -64,11 +71,11 @@ def surveys(projects: Sequence[Project], reporter: Any) -> Iterator[tuple[Sessio
         yield now, [builder.outcomes[a.name] for a in now.artifacts]
 
 
-def _artifacts(projects: Sequence[Project], workspace: Workspace) -> list[Artifact]:
+def _artifacts(runs_code: bool, projects: Sequence[Project], workspace: Workspace) -> list[Artifact]:
     """Return the surveys of projects."""
     tags = {task: code_tags(task, workspace) for task in sorted({p.task for p in projects})}
     rule = rules().ASIDE["data"]
-    return [a for project in projects for a in rule.artifacts(project, tags[project.task].get("data", ""))]
+    return [a for project in projects for a in rule.artifacts(project, tags[project.task].get("data", ""), runs_code)]
 
 
 def _read(now: Session, project: Project) -> dict[str, Any]:

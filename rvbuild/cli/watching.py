@@ -20,7 +20,6 @@ from rvbuild.cli.report import moment
 from rvbuild.cli.session import load_all, project_paths, rules
 from rvbuild.errors import RvbuildError, UsageError
 from rvbuild.usercode import forget_modules
-from rvbuild.workspaces import find_workspace
 
 #: Files are taken as saved when nothing has changed for so long; at the latest after the second.
 _QUIET_MS, _PATIENCE_MS = 200, 3000
@@ -67,7 +66,7 @@ def _build(stage: str, words: Sequence[str], options: building.Options) -> None:
     """Build once; what is wrong is said, and waited for to be put right."""
     if options.inline:
         # What else runs in this process: the user's own modules, as they were when they were first imported.
-        forget_modules(find_workspace(project_paths(words)[0]))
+        forget_modules()
     try:
         building.build(stage, words, options, None)
     except RvbuildError as error:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rvbuild.errors import DataError, nearest
+from rvbuild.errors import DataError, RvbuildError, nearest
 from rvbuild.expressions import BAND, parse
 from rvbuild.geo.layer import Layer
 from rvbuild.geo.rasterfile import Image, Mask
@@ -243,6 +243,8 @@ def _function(settings: Mapping[str, Any], before: _Before) -> tuple[Step, tuple
         try:
             with np.errstate(all="ignore"):
                 returned = function(image, pixels.valid.copy(), **args)
+        except RvbuildError:
+            raise
         except Exception as error:
             raise DataError(f"{before.where}: {spec} failed: {type(error).__name__}: {error}") from error
         return _returned(returned, pixels, f"{before.where}: {spec}")

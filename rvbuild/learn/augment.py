@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rvbuild.errors import ModelError, nearest
+from rvbuild.errors import ModelError, RvbuildError, nearest
 from rvbuild.learn.device import seed_cpu
 from rvbuild.learn.hooks import Target, TargetOps
 from rvbuild.usercode import load_object
@@ -203,6 +203,8 @@ def _own(function: Callable[..., Any], name: str, sample: Sample, rng: np.random
     given = {"image": sample.image, **sample.target}
     try:
         result = function({key: _tensor(value) for key, value in given.items()}, rng)
+    except RvbuildError:
+        raise
     except Exception as error:
         raise ModelError(f'train.augment: "{name}" failed: {type(error).__name__}: {error}') from error
     if not isinstance(result, dict) or set(result) != set(given):

@@ -17,7 +17,7 @@ from rvbuild.errors import ModelError
 from rvbuild.learn import models
 from rvbuild.learn.device import place, select_device
 from rvbuild.learn.fold import fold_batchnorm
-from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS
+from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS, require_named
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class ModelInfo:
     normalize: dict[str, Any]
     """See `rvbuild.learn.normalize.Normalizer`."""
     code: dict[str, str] | None = None
-    """Source text of the user's modules (by dotted name) that the model is made with; None for built-in models."""
+    """Source text of the user's modules (by dotted name) that the model is made with, in a bundle; otherwise None."""
 
     @property
     def output_ids(self) -> list[int]:
@@ -110,7 +110,12 @@ def save_model(folder: Path, state: Mapping[str, torch.Tensor], info: ModelInfo)
 
 
 def load_model(
-    weights: Path, description: Path, device: str = "auto", *, run_embedded_code: bool = False
+    weights: Path,
+    description: Path,
+    device: str = "auto",
+    *,
+    trained: Mapping[str, Any] | None = None,
+    run_embedded_code: bool = False,
 ) -> tuple[nn.Module, ModelInfo]:
     """Load a trained model, ready to predict.
 
@@ -120,9 +125,11 @@ def load_model(
         The `model.safetensors` and `model.json` of one training.
     device
         `"auto"`, `"cpu"` or `"cuda"`.
+    trained
+        `{"model", "model_args"}` of the project: a factory of the user's is called if it is this one.
     run_embedded_code
         A model of the user's own is normally made by importing its module from the workspace. With True, the source
-        texts inside `model.json` are executed instead: only for files from a trusted origin.
+        texts inside `model.json` are executed instead, and any factory is called: only for files from a trusted origin.
 
     Returns
     -------
@@ -133,9 +140,12 @@ def load_model(
     Raises
     ------
     ModelError
-        A file is damaged, the weights do not fit the model, or the model's code cannot be imported.
+        A file is damaged, the weights do not fit the model, or the model is made by another factory than the project
+        names, or by one that cannot be imported.
     """
     info = read_info(description)
+    if not run_embedded_code:
+        require_named(description, info.model, info.model_args, trained)
     where = select_device(device)
     try:
         state = safetensors.torch.load_file(weights)

@@ -16,6 +16,7 @@ from rvbuild.learn.augment import Augmenter
 from rvbuild.learn.chips import Chips
 from rvbuild.learn.device import kept_random_state
 from rvbuild.learn.hooks import TargetOps
+from rvbuild.usercode import Served
 
 AHEAD = 2
 """Batches that are made before they are asked for."""
@@ -45,6 +46,7 @@ class BatchMaker(Dataset[Batch]):
     """Makes a batch from a request: a pure function, whichever process calls it."""
 
     def __init__(self, splits: Mapping[str, Chips], ops: TargetOps, augmenter: Augmenter, seed: int) -> None:
+        self._code = Served()  # first, because what follows imports the user's functions when it is unpickled
         self._splits = dict(splits)
         self._ops = ops
         self._augmenter = augmenter

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from rvbuild.errors import DataError, ModelError, nearest
+from rvbuild.errors import DataError, ModelError, RvbuildError, nearest
 from rvbuild.usercode import load_object
 
 IGNORE = -100
@@ -108,6 +108,8 @@ def make_loss(name: str, args: Mapping[str, Any], weights: Sequence[float] | Non
     factory = load_object(name, "train.loss")
     try:
         made = factory(**args)
+    except RvbuildError:
+        raise
     except Exception as error:
         raise ModelError(
             f'train.loss: "{name}" called with {dict(args)} failed: {type(error).__name__}: {error}'

@@ -56,6 +56,11 @@ class ProjectTable(Table):
     strict: Annotated[tuple[str, ...], Strict(False)] = Field(
         (), description='Python packages whose version is part of every artifact\'s key, for example ["torch"].'
     )
+    depends: Annotated[tuple[str, ...], Strict(False)] = Field(
+        (),
+        description="Files that your own code reads, or imports in a way that its source does not show, for example "
+        '["params.json", "tables/*.csv"]: they are part of the keys of what runs your code.',
+    )
     allow: Annotated[tuple[str, ...], Strict(False)] = Field(
         (),
         description="Where virtual files (.vrt) may lead beside the workspace and the directory of the file itself: "
@@ -85,6 +90,10 @@ class ProjectTable(Table):
                 yield Finding(("allow", number), problem)
         yield from own_rules.findings(self.rules)
         yield from duplicates(self.strict, "strict")
+        yield from duplicates(self.depends, "depends")
+        for number, path in enumerate(self.depends):
+            if problem := path_problem(path):
+                yield Finding(("depends", number), problem)
         for number, package in enumerate(self.strict):
             if not package.strip():
                 yield Finding(("strict", number), "expected the name of a Python package, found an empty string")

@@ -101,6 +101,7 @@ class Resolver:
             # By half a chip, each object up to that size is seen whole by some window.
             evaluation, stride_px = boxes.of_task(BoxEvalTable, evaluation), max(1, chip.size_px // 2)
         train = self._train(name, [item.name for item in classes if item.id != null_id])
+        depends = self._expand(self.file.project.depends, ("project",), "depends", None)
         allow = self._expand(self.file.project.allow, ("project",), "allow", None)
         allow = tuple(place if is_url(place) else os.path.join(workspace, place) for place in allow)  # noqa: PTH118
         if self.problems:
@@ -114,6 +115,7 @@ class Resolver:
             seed=general.seed,
             null_class=general.null_class,
             strict=general.strict,
+            depends=depends,
             rules=general.rules,
             allow=allow,
             data_hint=general.data_hint,

@@ -66,7 +66,8 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     inputs
         `image`: the files of the scene; `aoi`: none or more; `model`: `model.safetensors` and `model.json`.
     settings
-        task, image, channels, classes, null_id, chip_px, and of `predict` what windows and their merging depend on.
+        task, image, channels, classes, null_id, chip_px, and of `predict` what windows and their merging depend on;
+        trained: the model that the project names, and its arguments.
     outputs
         Receives what the task's merger writes: for segmentation `raw_labels.tif`, and `scores.tif` if it is asked for.
     progress
@@ -77,10 +78,11 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     DataError
         The image does not have the bands and the dtype that the model was trained on, or cannot be read.
     ModelError
-        The model cannot be loaded.
+        The model cannot be loaded, or is not the one that the project names.
     """
     files = {path.name: path for path in inputs["model"]}
-    model, info = load_model(files[WEIGHTS], files[DESCRIPTION], settings["predict"]["device"])
+    device, trained = settings["predict"]["device"], settings.get("trained")
+    model, info = load_model(files[WEIGHTS], files[DESCRIPTION], device, trained=trained)
     infer_scene(model, info, inputs["image"], inputs.get("aoi", ()), settings, outputs, progress)
 
 

@@ -29,7 +29,6 @@ from rvbuild.learn.training import Data, Training
 from rvbuild.learn.trajectory import resume_ignores
 from rvbuild.progress import Progress
 from rvbuild.stages.train_start import Start, build_from, open_start
-from rvbuild.usercode import sources
 
 
 def run(
@@ -102,8 +101,6 @@ def run(
                 pretrained=_pretrained(inputs, train),
                 note=progress.note,
             )
-        if ":" in info.model:
-            info = _with_code(info, inputs)
         loader = Loader(BatchMaker(splits, ops, augmenter, seed), int(train["workers"]), ahead=not augmenter.own_code)
         training = Training(
             model,
@@ -217,10 +214,6 @@ def _figures(asked: str | Mapping[str, Any], model: str) -> tuple[Sequence[float
     if isinstance(asked, str):
         return expected(model)
     return asked["mean"], asked["std"]
-
-
-def _with_code(info: ModelInfo, inputs: Mapping[str, Sequence[Path]]) -> ModelInfo:
-    return ModelInfo(**{**vars(info), "code": sources(info.model.partition(":")[0], inputs.get("code", ()))})
 
 
 def _pretrained(inputs: Mapping[str, Sequence[Path]], train: Mapping[str, Any]) -> bool | Path:

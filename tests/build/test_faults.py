@@ -40,7 +40,8 @@ def test_a_killed_worker_is_a_failure_not_a_hang(new_space):
     assert space.run(jobs=2)["last"] == "built"
 
 
-def test_a_dead_worker_says_what_it_was_reading(tmp_path):
+def test_a_dead_worker_says_what_it_was_reading(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "reads_and_dies.py").write_text(
         textwrap.dedent("""
             import os, signal
@@ -59,11 +60,11 @@ def test_a_dead_worker_says_what_it_was_reading(tmp_path):
         with pytest.raises(
             WorkerDiedError, match=r"died of SIGABRT while it read bad.gpkg; is the file damaged\?"
         ) as died:
-            pool.run(Job("reads_and_dies:run", job, path=str(tmp_path), reports=False), Silent())
+            pool.run(Job("reads_and_dies:run", job, reports=False), Silent())
         assert died.value.files == ("bad.gpkg",)
         with pytest.raises(WorkerDiedError, match=r"was killed \(out of memory\?.*\) while it read bad.gpkg; what"):
             pool.run(
-                Job("reads_and_dies:run", {**job, "number": signal.SIGKILL}, path=str(tmp_path), reports=False),
+                Job("reads_and_dies:run", {**job, "number": signal.SIGKILL}, reports=False),
                 Silent(),
             )
         with pytest.raises(WorkerDiedError, match=r"died of SIGABRT; what it printed") as died:

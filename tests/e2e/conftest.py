@@ -73,7 +73,7 @@ class Space:
         finally:
             os.chdir(before)
             # A worker would know nothing of another workspace.
-            forget_modules(self.root)
+            forget_modules()
         return Result(status, out.getvalue(), err.getvalue())
 
     def process(self, *words: str) -> Result:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from rvbuild.learn.checkpoint import read_info, write_info
 from rvbuild.progress import Silent
 from rvbuild.stages import bundle, bundle_zip
 from rvbuild.stages.bundle_reader import open_bundle
+from rvbuild.usercode import Code, serve_code
 from tests.stages.sample_scenes import empty, predict_settings, write_model
 
 CODE = """\
@@ -41,8 +43,28 @@ def pack(folder: Path, model: list[Path], **predict_: Any) -> Path:
     stats = folder / "stats.json"
     stats.write_text('{"bands": [], "dtype": "uint8"}\n')
     outputs = empty(folder / "packed")
-    bundle.run({"model": model, "stats": [stats], "code": []}, settings(**predict_), outputs, Silent())
+    description = json.loads(model[1].read_text())
+    code = _served(folder / "workspace", description["code"] or {})
+    trained = {"model": description["model"], "model_args": description["model_args"]}
+    how = {**settings(**predict_), "trained": trained}
+    try:
+        bundle.run({"model": model, "stats": [stats], "code": code}, how, outputs, Silent())
+    finally:
+        serve_code(None)
     return outputs / "bundle.zip"
+
+
+def _served(workspace: Path, texts: dict[str, str]) -> list[Path]:
+    """Write modules into a workspace, and serve them."""
+    modules = {}
+    for name, text in texts.items():
+        is_package = any(other.startswith(f"{name}.") for other in texts)
+        path = workspace / (name.replace(".", "/") + ("/__init__.py" if is_package else ".py"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        modules[name] = str(path)
+    serve_code(Code(str(workspace), modules))
+    return [Path(path) for path in modules.values()]
 
 
 def contents(path: Path) -> dict[str, bytes]:

@@ -15,6 +15,7 @@ from rvbuild.learn.normalize import Normalizer
 from rvbuild.learn.training import Training
 from rvbuild.stages import train
 from rvbuild.tasks import semantic_segmentation as task
+from rvbuild.usercode import Code, serve_code
 from tests.learn.chipmaker import CLASSES, NULL_ID, Notes, chip_arrays, stats_of, train_settings, write_chips
 
 FILES = ["curves.svg", "log.jsonl", "model.json", "model.safetensors"]
@@ -381,7 +382,8 @@ def test_a_users_own_model_loss_and_augmentation(tmp_path, inputs, monkeypatch):
         "    noise = torch.randint(0, 9, sample['image'].shape, dtype=torch.uint8)\n"
         "    return {**sample, 'image': sample['image'] // 2 + noise}\n"
     )
-    monkeypatch.syspath_prepend(str(tmp_path / "workspace"))
+    code = Code(str(tmp_path), {f"mine.{name}": str(package / f"{name}.py") for name in ("net", "parts")})
+    serve_code(code)
     changes = {
         "model": "mine.net:Net",
         "model_args": {"width": 4},
@@ -392,26 +394,23 @@ def test_a_users_own_model_loss_and_augmentation(tmp_path, inputs, monkeypatch):
     inputs["code"] = sorted(package.glob("*.py"))
     whole = build(tmp_path / "out", inputs, **changes)
     assert build(tmp_path / "again", inputs, workers=1, **changes) == whole
-    assert set(json.loads((tmp_path / "out/model.json").read_text())["code"]) == {"mine.net", "mine.parts"}
-    # Elsewhere the model is made from the code inside it, and only if that is allowed.
-    for name in [name for name in sys.modules if name.startswith("mine")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if "workspace" not in entry])
+    assert json.loads((tmp_path / "out/model.json").read_text())["code"] is None
     files = tmp_path / "out/model.safetensors", tmp_path / "out/model.json"
-    with pytest.raises(ModelError, match='there is no module "mine"'):
-        load_model(*files, "cpu")
-    model, _ = load_model(*files, "cpu", run_embedded_code=True)
+    trained = {"model": "mine.net:Net", "model_args": {"width": 4}}
+    model, _ = load_model(*files, "cpu", trained=trained)
     assert task.forward(model, torch.zeros(1, 3, 16, 16)).shape == (1, 2, 16, 16)
-    assert not [name for name in sys.modules if name.startswith("mine")]
+    serve_code(None)
+    with pytest.raises(ModelError, match='there is no module "mine"'):
+        load_model(*files, "cpu", trained=trained)
 
 
-def test_models_that_do_not_fit(tmp_path, inputs, monkeypatch):
+def test_models_that_do_not_fit(tmp_path, inputs):
     with pytest.raises(ModelError, match=r'"torchvision.models:resnet18" called with \(3, 2\) failed'):
         build(tmp_path / "one", inputs, model="torchvision.models:resnet18", model_args={})
     (tmp_path / "odd_output.py").write_text(
         "from torch import nn\n\ndef make(bands, outputs):\n    return nn.Conv2d(bands, 9, 1)\n"
     )
-    monkeypatch.syspath_prepend(str(tmp_path))
+    serve_code(Code(str(tmp_path), {"odd_output": str(tmp_path / "odd_output.py")}))
     with pytest.raises(
         ModelError, match=r"expected an output \(4, 2, height, width\), one channel per class .* \(4, 9, 16"
     ):

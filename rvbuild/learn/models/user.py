@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from rvbuild.errors import ModelError
+from rvbuild.errors import ModelError, RvbuildError
 from rvbuild.learn.models.weights import load_local, read_weights
 from rvbuild.usercode import load_object
 
@@ -30,6 +30,8 @@ def build(
     factory = load_object(name, "train.model", code)
     try:
         model = factory(bands, outputs, **args)
+    except RvbuildError:
+        raise
     except Exception as error:
         given = ", ".join([str(bands), str(outputs), *(f"{key}={value!r}" for key, value in args.items())])
         raise ModelError(

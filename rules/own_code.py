@@ -1,0 +1,136 @@
+"""The user's own code as an input: the modules that a project names, all that they rest on, and what they read."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rvbuild.build import modules
+from rvbuild.build.artifact import Source, View, canonical
+from rvbuild.errors import UsageError
+from rvbuild.project import Project, Scene
+
+_CODE = View("rvbuild.build.code:view", '{"syntax":2}')
+
+
+def user_code(project: Project, *scenes: Scene) -> tuple[Source, ...]:
+    """Return the user's files in which the project's models, losses and augmentations are written.
+
+    With scenes, those that transform their pixels, too.
+    """
+    return _source(project, {**_of_training(project), **_of_images(project, scenes)})
+
+
+def image_code(project: Project, scene: Scene) -> tuple[Source, ...]:
+    """Return the user's files with which the pixels of `scene` are transformed as they are read."""
+    return _source(project, _of_images(project, (scene,)))
+
+
+def images_code(project: Project, scenes: Sequence[Scene]) -> tuple[Source, ...]:
+    """Return the user's files with which the pixels of some scenes are transformed."""
+    return _source(project, _of_images(project, scenes))
+
+
+def without_code(image: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of an image without the user's function that transforms pixels, and all that follows it."""
+    steps = list(itertools.takewhile(lambda step: step["kind"] != "function", image.get("transform", ())))
+    rest = {key: value for key, value in image.items() if key != "transform"}
+    return {**rest, "transform": steps} if steps else rest
+
+
+def _of_training(project: Project) -> dict[str, str]:
+    """Return the modules that training names, each with the key that does."""
+    train = project.train.slice()
+    named = [("augment", name) for name in train["augment"]]
+    named += [("loss", train["loss"]), ("model", train["model"])]
+    return {name.partition(":")[0]: project.where(("train", key)) for key, name in named if ":" in name}
+
+
+def _of_images(project: Project, scenes: Iterable[Scene]) -> dict[str, str]:
+    where = project.where(("scene", "image"))
+    return {module: where for scene in scenes for module in scene.image.modules()}
+
+
+def _source(project: Project, named: Mapping[str, str]) -> tuple[Source, ...]:
+    """Return the code and what it reads as an input; none if no module is named.
+
+    Raises
+    ------
+    UsageError
+        If a module cannot be one of the user's: it is called like another, or its edits would not be seen.
+    """
+    if not named:
+        return ()
+    memo, what = project.memo, ("code", tuple(sorted(named)))
+    if what not in memo:
+        memo[what] = _made(project, named)
+    found: tuple[Source, ...] = memo[what]
+    return found
+
+
+def _made(project: Project, named: Mapping[str, str]) -> tuple[Source, ...]:
+    root = project.workspace
+    declared, listed = depends(project)
+    found = modules.closure(root, named, [path for path in declared if path.suffix == ".py"])
+    if found.problems:
+        raise UsageError("\n".join(found.problems))
+    code = {path for path in found.modules.values()}
+    order = functools.partial(_order, root, {str(path): name for name, path in found.modules.items()})
+    files = sorted(code | found.files | set(declared), key=order)
+    if not files and not found.packages:
+        return ()
+    views = tuple(_view(root, path, path in code) for path in files)
+    served = {name: str(path) for name, path in sorted(found.modules.items())}
+    folders = tuple(sorted(found.folders | listed))
+    return (Source("code", tuple(files), views=views, folders=folders, modules=served, packages=dict(found.packages)),)
+
+
+def _order(root: Path, names: Mapping[str, str], path: Path) -> tuple[bool, tuple[str, ...]]:
+    """Return what files are sorted by: the same on every machine, wherever the workspace and other code are."""
+    if path.is_relative_to(root):
+        return False, path.relative_to(root).parts
+    return True, (names.get(str(path), path.name), str(path))
+
+
+def _view(root: Path, path: Path, is_module: bool) -> View | None:
+    if path.suffix == ".py":
+        return _CODE
+    if is_module:  # compiled
+        return None
+    name = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+    return View("rvbuild.build.code:view_named", canonical({"name": name}).decode())
+
+
+def depends(project: Project) -> tuple[list[Path], set[Path]]:
+    """Return the files that `project.depends` names, and the directories in which its patterns look for files.
+
+    Raises
+    ------
+    UsageError
+        If there is no such file.
+    """
+    files: dict[Path, None] = {}
+    folders: set[Path] = set()
+    missing = []
+    for text in project.depends:
+        pattern = Path(os.path.normpath(project.workspace / text))
+        if not any(letter in text for letter in "*?["):
+            fitting = [pattern]
+        else:
+            at = next(i for i, part in enumerate(pattern.parts) if any(letter in part for letter in "*?["))
+            base = Path(*pattern.parts[:at])
+            inside = "/".join(pattern.parts[at:])
+            fitting = sorted(path for path in base.glob(inside) if path.is_file()) if base.is_dir() else []
+            folders |= {base, *(path.parent for path in fitting)} if base.is_dir() else set()
+            folders |= {path for path in base.rglob("*") if path.is_dir()} if "**" in text and base.is_dir() else set()
+        fitting = [path for path in fitting if path.is_file()]
+        if not fitting:
+            missing.append(f"{project.where(('project', 'depends'))}: no such file: {text}")
+        files |= dict.fromkeys(fitting)
+    if missing:
+        raise UsageError("\n".join(missing))
+    return list(files), folders
