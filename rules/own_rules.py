@@ -1,13 +1,14 @@
 """Stages of a workspace's own: rules in the files that `[project] rules` names, with the interface of ours.
 
-A rule has `VERSION`, `RUN` and `artifacts(project, code)`. What its stages run is found by the dotted path of `run`, and
-is part of their keys with all that it imports of the workspace. A rule that asks for what another stage makes gives the
+A rule has `VERSION` and `artifacts(project, code)`. What its stages run is found by the dotted path of `run`, and is
+part of their keys with all that it imports of the workspace. A rule that asks for what another stage makes gives the
 edge of the graph by a `Product`; and where the labels, the image or the area of a scene are a file that an own stage
 shows, those who read it wait for that stage.
 """
 
 from __future__ import annotations
 
+import contextlib
 import graphlib
 import importlib
 import inspect
@@ -17,16 +18,18 @@ from pathlib import Path
 from typing import Any
 
 from rvbuild.build.artifact import Artifact, Product, Source, canonical
+from rvbuild.build.execute import code_of
 from rvbuild.errors import RvbuildError, UsageError, nearest
 from rvbuild.project import Project
 from rvbuild.project.own_rules import module_of, stage_of
 from rvbuild.project.table import REFERENCE
-from rvbuild.usercode import serving
+from rvbuild.usercode import forget_modules, serve_code
+from rvbuild.userfiles import watching
 
 from .common import name
 from .own_code import code_of_modules
 
-CODE_ROLE = "own stage"
+CODE_ROLE = "code of the stage"
 """The role of the code of an own stage among its inputs."""
 
 
@@ -46,7 +49,15 @@ def files(project: Project) -> list[Path]:
     missing = [rule for rule in project.rules if not (project.workspace / rule).is_file()]
     if missing:
         raise UsageError("\n".join(f"{where(project, rule)}: no such file: {rule}" for rule in missing))
-    return sorted({Path(file) for source in _code(project) for file in source.modules.values()})
+    modules = {name: file for source in _code(project) for name, file in source.modules.items()}
+    for rule in project.rules:
+        if Path(modules.get(module_of(rule), "")) != project.workspace / rule:
+            package = rule.partition("/")[0]
+            raise UsageError(
+                f"{where(project, rule)}: {rule} is not what Python imports as {module_of(rule)}: there is another "
+                f"package {package}. Put an empty file {package}/__init__.py into the workspace, or rename the folder"
+            )
+    return sorted(set(map(Path, modules.values())))
 
 
 def _code(project: Project) -> tuple[Source, ...]:
@@ -65,7 +76,7 @@ def artifacts(project: Project, ours: Sequence[Artifact]) -> list[Artifact]:
     """
     files(project)
     found: list[Artifact] = []
-    with serving(_code(project), project.workspace):
+    with _served(_code(project), project.workspace):
         for rule in project.rules:
             found += _of_rule(project, rule)
     names = {artifact.name for artifact in ours}
@@ -83,6 +94,18 @@ def artifacts(project: Project, ours: Sequence[Artifact]) -> list[Artifact]:
                     f"artifact{nearest(need, names)}"
                 )
     return _sorted(every, project)
+
+
+@contextlib.contextmanager
+def _served(sources: Sequence[Source], workspace: Path) -> Iterator[None]:
+    """Let the modules of `sources` be imported for the length of a block, as they are now."""
+    forget_modules()
+    serve_code(code_of(sources, workspace))
+    watching(None)  # what a rule reads is in what it declares
+    try:
+        yield
+    finally:
+        serve_code(None)
 
 
 def _rule_of(project: Project, artifact: Artifact) -> str:
@@ -181,8 +204,8 @@ def _woven(artifact: Artifact, shown: Mapping[str, tuple[str, str]]) -> Artifact
             continue
         if len(made) != len(item.files) or len({maker for maker, _ in made}) != 1:
             raise UsageError(
-                f"{artifact.label()}: {item.role}: the files of one input are all made by one artifact of an own stage, "
-                f"or by none; here {len(made)} of {len(item.files)} are"
+                f"{artifact.label()}: {item.role}: expected all of its files, or none, from one artifact of an own "
+                f"stage; here {len(made)} of {len(item.files)} are"
             )
         inputs.append(Product(item.role, made[0][0], tuple(output for _, output in made)))
     return replace(artifact, inputs=tuple(inputs))

@@ -127,37 +127,40 @@ for _stage in (*STAGES, "build"):
 
 @app.command()
 @_words
+@_trust
 @_set
 @_json
 @_quiet
 @_verbose
-def status(words: tuple[str, ...], overrides: tuple[str, ...], as_json: bool, quiet: bool, verbose: bool) -> int:
+def status(words: tuple[str, ...], quiet: bool, verbose: bool, **flags: Any) -> int:
     """Show the states of each stage, why artifacts are not fresh, and the time a run will take."""
     from rvbuild.cli import asking
 
-    return asking.status(words, overrides, as_json, -1 if quiet else 1 if verbose else 0)
+    return asking.status(words, verbosity=-1 if quiet else 1 if verbose else 0, **flags)
 
 
 @app.command()
 @click.argument("artifact", metavar="STAGE[:SCENE]")
 @_words
+@_trust
 @_set
-def why(artifact: str, words: tuple[str, ...], overrides: tuple[str, ...]) -> int:
+def why(artifact: str, words: tuple[str, ...], overrides: tuple[str, ...], trust: bool) -> int:
     """Show the chain of causes, down to the edited file or key."""
     from rvbuild.cli import asking
 
-    return asking.why(artifact, words, overrides)
+    return asking.why(artifact, words, overrides, trust)
 
 
 @app.command()
 @_words
+@_trust
 @_set
 @click.option("--dot", is_flag=True, help="Graphviz instead of Mermaid.")
-def graph(words: tuple[str, ...], overrides: tuple[str, ...], dot: bool) -> int:
+def graph(words: tuple[str, ...], overrides: tuple[str, ...], dot: bool, trust: bool) -> int:
     """Print the graph of artifacts, coloured by state."""
     from rvbuild.cli import asking
 
-    return asking.graph(words, overrides, dot)
+    return asking.graph(words, overrides, dot, trust)
 
 
 @app.command()

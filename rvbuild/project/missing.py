@@ -11,6 +11,7 @@ from pathlib import Path
 from rvbuild.errors import nearest
 from rvbuild.project.keys import show
 from rvbuild.project.model import Project, Scene, Written
+from rvbuild.project.own_rules import stage_of
 from rvbuild.project.paths import variables_of
 from rvbuild.project.reading import shown
 from rvbuild.project.train import CHIP_SPLITS
@@ -91,9 +92,12 @@ def _bad(
 ) -> Iterator[_Missing]:
     """Yield the files of one part of a scene that cannot be used."""
     root = str(project.workspace)
+    own = [f"{root}/cache/{project.name}/{stage_of(rule)}" for rule in project.rules]
     for path, written in zip(paths, project.written.get((scene, part), ()), strict=True):
         where = path if path.startswith("/") else f"{root}/{path}"
         reason = None if is_url(path) or known(where) else _reason(where)
+        if reason == _ABSENT and any(where.startswith(f"{folder}/") for folder in own):
+            continue  # to be made
         if reason:
             yield _Missing(path, scene, split, part, written, reason)
 

@@ -13,7 +13,7 @@ STAGE = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 RESERVED = frozenset(
     {
         *("analyze", "chip", "train", "infer", "predict", "mosaic", "eval", "bundle", "report", "data", "build"),
-        *("status", "why", "graph", "clean", "check", "schema", "new", "log", "diff", "watch", "cache", "help"),
+        *("status", "why", "graph", "clean", "check", "schema", "new", "log", "diff", "watch", "cache", "sign", "help"),
     }
 )
 """The stages and the commands of rvbuild, whose names are taken."""
