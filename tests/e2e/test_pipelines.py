@@ -55,9 +55,13 @@ def test_the_page(built: Space) -> None:
     metrics = "\n".join(next(table for table in tables if table[0] == "[eval]"))
     built.edit('labels = { vector = "data/{id}.geojson", class = "building", background = "ground" }', labels)
     built.project.write_text(built.project.read_text() + metrics + "\n")
+    said = built.rvbuild("check")
+    assert said.status == 2 and "cache/p/squares/a.geojson" in said.err, said.err
+    assert "not made yet; `rvbuild squares` makes it" in said.err
     said = built.rvbuild("build", "--json")
     assert said.status == 0, said.err
     done = said.did("built")
+    assert built.rvbuild("check").status == 0
     assert {"brightness:a", "brightness:b", "brightness:c", "brightness"} <= done
     assert {"squares:a", "squares:c", "areas:c", "chip:a", "train", "eval"} <= done and "areas:a" not in done
     assert built.read("brightness/brightest.json") == {"scene": "b"}, "its boxes are the largest"
