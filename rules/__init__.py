@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rvbuild.geo.environment import DETERMINISTIC_ENVIRONMENT
-
 from . import analyze, bundle, chip, data, evaluate, infer, mosaic, predict, report, train
 from .common import Artifact, Project, places, prepare
 
@@ -36,10 +34,6 @@ PRELOAD = ("numpy", "rasterio", "shapely", "fiona", "rvbuild.checks.scene", "rvb
 
 #: What the `where` lines at the end of a run show first: the outputs that a person opens.
 SHOWN = ("index.html", "labels.tif", "eval.md", "eval.json", "curves.svg", "contact.png", "stats.json")
-
-#: Variables that libraries read when they start. Threads of torch that wait do not spin: on a busy machine spinning
-#: slows a training down many times over.
-ENVIRONMENT = {**DETERMINISTIC_ENVIRONMENT, "OMP_WAIT_POLICY": "PASSIVE"}
 
 
 def artifacts(project: Project, code: Mapping[str, str] | None = None) -> list[Artifact]:

@@ -49,6 +49,7 @@ LEAVES = {
     "urls",
     "usercode",
     "userfiles",
+    "variables",
 }
 LEAVES |= {"leftovers", "signing", "workspaces", "zipped"}
 
@@ -56,7 +57,7 @@ LEAVES |= {"leftovers", "signing", "workspaces", "zipped"}
 PLANNING = {
     "rules": {
         "rvbuild.learn.trajectory",
-        *(f"rvbuild.geo.{name}" for name in ("admission", "drivers", "environment", "files", "quiet", "reading")),
+        *(f"rvbuild.geo.{name}" for name in ("admission", "drivers", "files", "quiet", "reading")),
     }
 }
 

@@ -117,12 +117,22 @@ def plain(error: BaseException, place: object = None) -> str | None:
     return f"{error.strerror or error}{where}"
 
 
-def serve(pipe: Connection, log: str, environment: Mapping[str, str]) -> None:
+def set_variables(environment: Mapping[str, str | None]) -> None:
+    """Set variables of this process, and remove those that are None."""
+    for name, value in environment.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    time.tzset()
+
+
+def serve(pipe: Connection, log: str, environment: Mapping[str, str | None]) -> None:
     """Do the jobs that come through `pipe` until it is closed; then, or if the parent dies, leave at once."""
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    os.environ.update(environment)
+    set_variables(environment)
     file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     os.dup2(file, 1)
     os.dup2(file, 2)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rvbuild.build import watched
-from rvbuild.build.worker import Failed, Job, call, serve
+from rvbuild.build.worker import Failed, Job, call, serve, set_variables
 from rvbuild.errors import RvbuildError, StageError, WorkerDiedError
 from rvbuild.progress import Progress
 
@@ -62,8 +62,9 @@ class Executor(Protocol):
 class Inline:
     """Runs every job in this process: for debugging."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        os.environ.update(environment)
+    def __init__(self, environment: Mapping[str, str | None]) -> None:
+        self._before = {name: os.environ.get(name) for name in environment}
+        set_variables(environment)
 
     def run(self, job: Job, progress: Progress) -> Any:
         """Run `job` here and now."""
@@ -76,7 +77,8 @@ class Inline:
         """Do nothing: the interrupt itself stops the job."""
 
     def close(self) -> None:
-        """Do nothing."""
+        """Give this process its own variables again."""
+        set_variables(self._before)
 
 
 @dataclass
@@ -96,15 +98,14 @@ class Pool:
     Parameters
     ----------
     environment : mapping
-        Environment variables that workers have from their very start.
+        Environment variables that workers have from their very start, and (None) those that they do not have.
     logs : Path
         Directory for what workers print.
     preload : sequence of str
         The modules that the forkserver imports.
     """
 
-    def __init__(self, environment: Mapping[str, str], logs: Path, preload: Sequence[str] = ()) -> None:
-        os.environ.update(environment)
+    def __init__(self, environment: Mapping[str, str | None], logs: Path, preload: Sequence[str] = ()) -> None:
         self._environment = dict(environment)
         self._logs = logs
         self._context = multiprocessing.get_context("forkserver")
@@ -134,7 +135,7 @@ class Pool:
 
     def prepare(self) -> None:
         """Start the forkserver, which then imports what workers need beside this process."""
-        with self._lock, _apart():
+        with self._lock, _apart(self._environment):
             if not self._stopped:
                 forkserver.ensure_running()
 
@@ -206,7 +207,7 @@ class Pool:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=serve, args=(theirs, str(log), self._environment), name=log.stem)
         try:
-            with _apart():
+            with _apart(self._environment):
                 process.start()
         finally:
             theirs.close()
@@ -260,8 +261,8 @@ class Pool:
 
 
 @contextlib.contextmanager
-def _apart() -> Iterator[None]:
-    """Hide from the processes that are started what is this one's own: its start script, and the user's Ctrl-C.
+def _apart(environment: Mapping[str, str | None]) -> Iterator[None]:
+    """Hide from the processes that are started what is this one's own: its script, its variables, the user's Ctrl-C.
 
     multiprocessing would run the script again in every worker: without `if __name__ == "__main__"` it would call
     rvbuild there, and wait for the workspace's lock. Ctrl-C goes to all processes of the terminal: the forkserver,
@@ -271,9 +272,12 @@ def _apart() -> Iterator[None]:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     main = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")
+    ours = {name: os.environ.get(name) for name in environment}
+    set_variables(environment)
     try:
         yield
     finally:
+        set_variables(ours)
         sys.modules["__main__"] = main
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

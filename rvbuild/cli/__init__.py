@@ -42,6 +42,10 @@ def _main() -> int:
     words = sys.argv[1:]
     lines = _sealed(words)
     if lines is not None:
+        if not all(map(str.isprintable, lines)):  # of files that are called so
+            from rvbuild.cli.terminal import printable
+
+            lines = [printable(line) for line in lines]
         try:
             sys.stdout.write("".join(f"{line}\n" for line in lines))
             sys.stdout.flush()

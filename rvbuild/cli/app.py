@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from rvbuild import __version__
 from rvbuild.build.worker import plain
 from rvbuild.cli import BUILDING, INTERRUPTED, STAGES, normal_words, silenced
 from rvbuild.cli.cache_app import cache
+from rvbuild.cli.terminal import echo
 from rvbuild.errors import RvbuildError, nearest
 
 _HELP = {
@@ -305,7 +307,7 @@ def run(words: list[str]) -> int:
     except BrokenPipeError:
         return silenced()
     except OSError as error:
-        click.echo(f"standard output: {plain(error)}", err=True)
+        echo(f"standard output: {plain(error)}", err=True)
         return silenced()
     return status
 
@@ -318,22 +320,24 @@ def _run(words: list[str]) -> int:
         error.show()
         return 2
     except click.ClickException as error:
-        error.show()
+        text = io.StringIO()
+        error.show(text)
+        echo(text.getvalue().rstrip("\n"), err=True)
         return 2
     except click.exceptions.Abort:
         return _interrupted()
     except KeyboardInterrupt:
         return _interrupted()
     except RvbuildError as error:
-        click.echo(str(error), err=True)
+        echo(str(error), err=True)
         return error.exit_status
     except BrokenPipeError:
         return silenced()
     except OSError as error:  # a full or read-only disk, a file that may not be read
-        click.echo(plain(error), err=True)
+        echo(plain(error) or str(error), err=True)
         return 1
 
 
 def _interrupted() -> int:
-    click.echo(INTERRUPTED, err=True)
+    echo(INTERRUPTED, err=True)
     return 130

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import click
-
 from rvbuild.build import explain
 from rvbuild.build.artifact import Artifact
 from rvbuild.build.decide import State
 from rvbuild.build.execute import versions
-from rvbuild.cli.report import duration, moment, one_a_line, print_json, size_text, styled
+from rvbuild.cli.report import duration, moment, one_a_line, print_json, size_text
 from rvbuild.cli.session import Session, load_known, looked_at, project_paths, session
+from rvbuild.cli.terminal import echo, styled
 from rvbuild.errors import UsageError
 
 _COLOURS = {
@@ -39,7 +38,7 @@ _FILLS = {
 
 
 def _say(line: str) -> None:
-    click.echo(line, err=True)
+    echo(line, err=True)
 
 
 def rows(now: Session, artifacts: Sequence[Artifact]) -> list[dict[str, Any]]:
@@ -82,7 +81,7 @@ def print_rows(rows: Sequence[dict[str, Any]], several: bool) -> None:
             if r["seconds"] is not None and r["state"] not in ("fresh", "restorable")
             else ""
         )
-        click.echo(f"{state} {name:{width}}  {took}{'; '.join(r['reasons'])}".rstrip())
+        echo(f"{state} {name:{width}}  {took}{'; '.join(r['reasons'])}".rstrip())
 
 
 def print_table(rows: Sequence[dict[str, Any]], several: bool) -> None:
@@ -91,12 +90,12 @@ def print_table(rows: Sequence[dict[str, Any]], several: bool) -> None:
     for r in rows:
         stages.setdefault((f"{r['project']} " if several else "") + r["stage"], []).append(r)
     width = max(map(len, stages), default=0)
-    click.echo(" " * width + "".join(f"{s.value:>12}" for s in State) + "   last time")
+    echo(" " * width + "".join(f"{s.value:>12}" for s in State) + "   last time")
     for stage, found in stages.items():
         counts = {s.value: sum(r["state"] == s.value for r in found) for s in State}
         cells = [styled(f"{n or '·':>12}", _COLOURS[state] if n else None) for state, n in counts.items()]
         known = [r["seconds"] for r in found if r["state"] in _DUE and r["seconds"] is not None]
-        click.echo(f"{stage:{width}}{''.join(cells)}   {duration(sum(known)) if known else ''}".rstrip())
+        echo(f"{stage:{width}}{''.join(cells)}   {duration(sum(known)) if known else ''}".rstrip())
 
 
 def summary_line(rows: Sequence[dict[str, Any]]) -> str:
@@ -120,7 +119,7 @@ def status(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbos
             if as_json:
                 print_json(document([]), one_a_line)
             else:
-                click.echo(str(error))
+                echo(str(error))
             return 0
     projects = load_known(words, overrides, _say)
     with session(projects, say=_say, rules_may_run=lambda own: looked_at(own, trust)) as now:
@@ -133,11 +132,11 @@ def status(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbos
             print_table(found, several)
             listed = [r for r in found if verbosity > 0 or r["state"] != "fresh"]
             if listed:
-                click.echo()
+                echo()
             print_rows(listed if verbosity > 0 else listed[:_LISTED], several)
             if verbosity <= 0 and len(listed) > _LISTED:
-                click.echo(f"… and {len(listed) - _LISTED} more artifacts that are not fresh (-v lists all)")
-            click.echo("\n" + summary_line(found))
+                echo(f"… and {len(listed) - _LISTED} more artifacts that are not fresh (-v lists all)")
+            echo("\n" + summary_line(found))
     return 0
 
 
@@ -151,9 +150,9 @@ def why(word: str, words: Sequence[str], overrides: Sequence[str], trust: bool =
             for link in explain.chain(now.plan, artifact.name):
                 _print_link(link, len(projects) > 1)
             for path, note in now.plan.notes(artifact).items():
-                click.echo(f"  {path} is {note}")
+                echo(f"  {path} is {note}")
             for line in explain.drift(now.plan, artifact.name, versions()):
-                click.echo(f"  built with another version, not a reason to build again: {line}")
+                echo(f"  built with another version, not a reason to build again: {line}")
     return 0
 
 
@@ -161,15 +160,15 @@ def _print_link(link: explain.Link, several: bool) -> None:
     indent = "  " * link.depth
     name = (f"{link.artifact.project} " if several else "") + link.artifact.label()
     state = styled(explain.MEANING[link.state], _COLOURS[link.state.value])
-    click.echo(f"{indent}{name} {state}" + (" (see above)" if link.seen else ""))
+    echo(f"{indent}{name} {state}" + (" (see above)" if link.seen else ""))
     if not link.seen:
         if link.action is not None:
             size = sum(size for _, size in link.action.outputs.values())
             files = f"{len(link.action.outputs)} file{'s' if len(link.action.outputs) > 1 else ''}"
             built = f"built {moment(link.action.at)} in {duration(link.action.seconds)}"
-            click.echo(f"{indent}  {files}, {size_text(size)}, {built}")
+            echo(f"{indent}  {files}, {size_text(size)}, {built}")
         for reason in link.reasons:
-            click.echo(f"{indent}  because {reason}" if not str(reason).startswith("waits") else f"{indent}  {reason}")
+            echo(f"{indent}  because {reason}" if not str(reason).startswith("waits") else f"{indent}  {reason}")
 
 
 def graph(words: Sequence[str], overrides: Sequence[str], dot: bool, trust: bool = False) -> int:
@@ -193,7 +192,7 @@ def graph(words: Sequence[str], overrides: Sequence[str], dot: bool, trust: bool
         for artifact in now.artifacts:
             lines += [f"  {ids[n]} {arrow} {ids[artifact.name]}{';' if dot else ''}" for n in artifact.needs()]
         lines += ["}"] if dot else [f"  classDef {s.value} fill:{colour},stroke:#333" for s, colour in _FILLS.items()]
-        click.echo("\n".join(lines))
+        echo("\n".join(lines))
     return 0
 
 

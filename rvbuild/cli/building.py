@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import itertools
+import os
 import tempfile
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -12,8 +13,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-import click
-
+from rvbuild import variables
 from rvbuild.budget import memory_bytes
 from rvbuild.build import engine, inside, installed, seal
 from rvbuild.build.artifact import Artifact, Source
@@ -26,6 +26,7 @@ from rvbuild.build.workers import Executor, Inline, Pool
 from rvbuild.build.workspace import locked
 from rvbuild.cli import asking, checking, report, stages_of, trusting
 from rvbuild.cli.session import Session, jobs_default, load_all, looked_at, own_rules, project_paths, rules, session
+from rvbuild.cli.terminal import echo, styled
 from rvbuild.errors import ProjectError, UsageError
 from rvbuild.project import Project, missing_files
 from rvbuild.urls import CONTENT, Url, is_url
@@ -98,7 +99,7 @@ def build(stage: str, words: Sequence[str], options: Options, normal: list[str] 
     if options.as_json:
         report.print_json(_json(outcomes), report.one_a_line)
     elif options.verbosity >= 0:
-        click.echo("\n".join(lines))
+        echo("\n".join(lines))
     return 0 if all(o.did in _DONE for o in outcomes) else 1
 
 
@@ -158,7 +159,7 @@ def _dry_run(now: Session, closure: Sequence[Artifact], options: Options) -> int
         report.print_json(asking.document(rows), report.one_a_line)
     else:
         asking.print_rows([r for r in rows if r["state"] != "fresh" or options.verbosity > 0], len(now.projects) > 1)
-        click.echo(asking.summary_line(rows))
+        echo(asking.summary_line(rows))
     return 0
 
 
@@ -174,7 +175,7 @@ def _last_lines(now: Session, wanted: Sequence[Artifact], outcomes: Sequence[Out
     said = ", ".join(f"{n} {did.value}" for did, n in counts.items() if n)
     lines = [_nothing(len(outcomes)) if counts[Did.FRESH] == len(outcomes) else said]
     if failed:
-        lines += [report.styled("failed:", "red"), *(f"  {o.artifact.label()}: {o.message}" for o in failed)]
+        lines += [styled("failed:", "red"), *(f"  {o.artifact.label()}: {o.message}" for o in failed)]
         lines += _tracebacks(now, failed)
     names = {a.name for a in wanted}
     shown = [path for o in outcomes if o.artifact.name in names for path in o.outputs]
@@ -291,7 +292,9 @@ def predict_bundle(words: Sequence[str], into: Path | None, allow_code: bool, ve
         raise UsageError("no such file: " + ", ".join(missing))
     reporter = report.make(False, verbosity, False)
     # Where it leads, an image has no say here: its own directory is all.
-    environment = {**rules().ENVIRONMENT, **rules().places(None, ())}
+    environment = {**variables.for_workers(os.environ), **rules().places(None, ())}
+    for line in variables.problems(os.environ):
+        reporter.note(line)
     kwargs = {"bundle_path": bundle.absolute(), "images": images, "out": into.absolute(), "allow_code": allow_code}
     kwargs["memory"] = memory_bytes()
     job = Job("rvbuild.stages.bundle_reader:predict_images", kwargs, "torch")
@@ -306,7 +309,7 @@ def predict_bundle(words: Sequence[str], into: Path | None, allow_code: bool, ve
             executor.close()
             reporter.close()
     if verbosity >= 0:
-        click.echo("\n".join(str(p) for p in made))
+        echo("\n".join(str(p) for p in made))
     return 0
 
 
@@ -317,5 +320,5 @@ def sign_bundle(word: str) -> int:
 
     if not Path(word).is_file():
         raise UsageError(f"no such file: {word}")
-    click.echo(str(sign(Path(word), MEMBERS)))
+    echo(str(sign(Path(word), MEMBERS)))
     return 0

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import click
-
 from rvbuild.build import garbage, ownership
 from rvbuild.build.inventory import Inventory, find_roots, require_records, take_inventory
 from rvbuild.build.leases import LEASE_S, Lease, Standing
@@ -17,6 +15,7 @@ from rvbuild.build.verify import verify as verify_store
 from rvbuild.build.workspace import Workspace, locked
 from rvbuild.cli import report
 from rvbuild.cli.report import duration, moment, size_text, utc
+from rvbuild.cli.terminal import echo
 from rvbuild.errors import UsageError
 
 _SIZES: dict[str, int] = {"": 1, "B": 1} | {
@@ -52,7 +51,7 @@ def opened(lock: bool) -> Iterator[Workspace]:
         raise UsageError(f"{root}: no workspace (no projects/, cache/ or project file here)")
 
     def say(line: str) -> None:
-        click.echo(line, err=True)
+        echo(line, err=True)
 
     with locked(root, say) if lock else contextlib.nullcontext():
         workspace = Workspace(root, say)
@@ -96,27 +95,25 @@ def stats(as_json: bool) -> int:
     if as_json:
         report.print_json(data)
         return 0
-    click.echo(f"store        {data['store']}")
+    echo(f"store        {data['store']}")
     for name, what in (
         ("objects", "contents of artifacts"),
         ("actions", "keys and what they gave"),
         ("checkpoints", "trainings that can be resumed or extended"),
         ("quarantine", "contents that were damaged"),
     ):
-        click.echo(f"{name:12} {data[name]['count']:>8}  {size_text(data[name]['size']):>8}  {what}")
-    click.echo(f"{'in all':12} {'':8}  {size_text(found.size()):>8}")
-    click.echo(f"{'shown':12} {roots.artifacts:>8}  {size_text(roots.size):>8}  artifacts that the workspace shows")
+        echo(f"{name:12} {data[name]['count']:>8}  {size_text(data[name]['size']):>8}  {what}")
+    echo(f"{'in all':12} {'':8}  {size_text(found.size()):>8}")
+    echo(f"{'shown':12} {roots.artifacts:>8}  {size_text(roots.size):>8}  artifacts that the workspace shows")
     for lease in roots.others:
-        click.echo(_of_another(lease, now))
+        echo(_of_another(lease, now))
     if differences:
         count = len(differences)
-        click.echo(f"{'differences':12} {count:>8}  {'':8}  keys that gave other bytes at another time or place:")
+        echo(f"{'differences':12} {count:>8}  {'':8}  keys that gave other bytes at another time or place:")
         for key, said in differences.items():
-            click.echo(f"{'':12} {names.get(key, said.get('stage'))}: {', '.join(said.get('outputs', ()))}")
-    click.echo(f"`rvbuild cache gc` frees {size_text(data['gc']['size'])} that nobody can use;")
-    click.echo(
-        f"with --max-size or --older-than up to {size_text(data['gc']['most'])}: no earlier result is restored then"
-    )
+            echo(f"{'':12} {names.get(key, said.get('stage'))}: {', '.join(said.get('outputs', ()))}")
+    echo(f"`rvbuild cache gc` frees {size_text(data['gc']['size'])} that nobody can use;")
+    echo(f"with --max-size or --older-than up to {size_text(data['gc']['most'])}: no earlier result is restored then")
     return 0
 
 
@@ -150,7 +147,7 @@ def gc(max_size: str | None, older_than: str | None, dry_run: bool, grace: str |
                     lease.file.unlink(missing_ok=True)
     _sum_up(found, drops, limits["max_size"], dry_run)
     for lease in roots.others:
-        click.echo(_of_another(lease, now))
+        echo(_of_another(lease, now))
     return 0
 
 
@@ -161,7 +158,7 @@ def _list(drops: list[garbage.Drop], names: dict[str, str], found: Inventory) ->
         if drop.kind is garbage.Kind.ACTION:
             what = names.get(drop.name) or str(found.actions[drop.name][0].components.get("stage", "?"))
         took = "" if drop.seconds is None else duration(drop.seconds)
-        click.echo(f"{what:28} {drop.name[:32]:32} {took:>12} {size_text(drop.size):>8}  last used {moment(drop.used)}")
+        echo(f"{what:28} {drop.name[:32]:32} {took:>12} {size_text(drop.size):>8}  last used {moment(drop.used)}")
 
 
 _STANDINGS = {
@@ -185,11 +182,9 @@ def _sum_up(found: Inventory, drops: list[garbage.Drop], max_size: int | None, d
     actions = [d for d in drops if d.kind is garbage.Kind.ACTION]
     seconds = sum(d.seconds or 0.0 for d in actions)
     lost = f", {len(actions)} earlier results (rebuilding them all: {duration(seconds)})" if actions else ""
-    click.echo(f"{'would free' if dry_run else 'freed'} {size_text(freed)}{lost}; {size_text(left)} stay")
+    echo(f"{'would free' if dry_run else 'freed'} {size_text(freed)}{lost}; {size_text(left)} stay")
     if max_size is not None and left > max_size:
-        click.echo(
-            f"more than {size_text(max_size)}: what workspaces show, and what was used in the last minutes, stays"
-        )
+        echo(f"more than {size_text(max_size)}: what workspaces show, and what was used in the last minutes, stays")
 
 
 def adopt() -> int:
@@ -197,9 +192,9 @@ def adopt() -> int:
     root = Path.cwd()
     if not (root / "cache").is_dir():
         raise UsageError(f"{root}: there is no cache/ here to adopt")
-    with locked(root, lambda line: click.echo(line, err=True)):
+    with locked(root, lambda line: echo(line, err=True)):
         count = ownership.adopt(root / "cache")
-    click.echo(f"{root / 'cache'} is yours now, with {count} results in its store; `rvbuild build` restores them")
+    echo(f"{root / 'cache'} is yours now, with {count} results in its store; `rvbuild build` restores them")
     return 0
 
 
@@ -209,7 +204,7 @@ def _say_once(text: str) -> Any:
     def wait() -> None:
         if not said:
             said.append(text)
-            click.echo(text, err=True)
+            echo(text, err=True)
 
     return wait
 
@@ -225,13 +220,13 @@ def verify() -> int:
             reporter.close()
         names = workspace.state.names()
     for digest in found.damaged:
-        click.echo(f"damaged  content {digest}: moved to {workspace.show(workspace.store.root / 'quarantine')}")
+        echo(f"damaged  content {digest}: moved to {workspace.show(workspace.store.root / 'quarantine')}")
     for digest in found.healed:
-        click.echo(f"healed   content {digest}: put back from what the workspace shows")
+        echo(f"healed   content {digest}: put back from what the workspace shows")
     for key, gone in found.broken.items():
-        click.echo(f"gone     {names.get(key, 'key')} {key}: {', '.join(gone)}; it is built again when it is needed")
+        echo(f"gone     {names.get(key, 'key')} {key}: {', '.join(gone)}; it is built again when it is needed")
     for path in found.unreadable:
-        click.echo(f"broken   {workspace.show(path)}: not a record; `rvbuild cache gc` removes it")
+        echo(f"broken   {workspace.show(path)}: not a record; `rvbuild cache gc` removes it")
     said = "all good" if found.is_good() else "what was damaged is built again when it is needed"
-    click.echo(f"{found.contents} contents, {size_text(found.size)}: {said}")
+    echo(f"{found.contents} contents, {size_text(found.size)}: {said}")
     return 0 if found.is_good() else 1

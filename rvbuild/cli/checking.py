@@ -8,8 +8,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-import click
-
 from rvbuild.build.artifact import Artifact, Source
 from rvbuild.build.decide import State
 from rvbuild.build.execute import Did
@@ -21,6 +19,7 @@ from rvbuild.checks import resources, tags
 from rvbuild.checks.findings import Finding, Level
 from rvbuild.cli import looking, report, showing, trusting
 from rvbuild.cli.session import Session, find_companions, jobs_default, load_all, make_executor, project_paths, rules
+from rvbuild.cli.terminal import echo
 from rvbuild.cores import cores, thread_count
 from rvbuild.errors import ProjectError
 from rvbuild.project import LayeredLabels, Project, RasterLabels, Scene, missing_files
@@ -38,7 +37,7 @@ def check(words: Sequence[str], overrides: Sequence[str], deep: bool = False, tr
     if problems:
         raise ProjectError(problems)
     runs_code = trusting.may_look(projects[0].workspace, trust)
-    workspace = Workspace(projects[0].workspace, lambda line: click.echo(line, err=True))
+    workspace = Workspace(projects[0].workspace, lambda line: echo(line, err=True))
     executor = make_executor(workspace, projects)
     try:
         find_companions(workspace, projects, executor)
@@ -58,7 +57,7 @@ def check(words: Sequence[str], overrides: Sequence[str], deep: bool = False, tr
     errors = [line for project in projects for line in tell(project, _of(found[project.name], Level.ERROR))]
     warnings = [line for project in projects for line in tell(project, _of(found[project.name], Level.WARNING))]
     for line in [*warnings, *trusting.left_out(projects, "check", runs_code)]:
-        click.echo(line)
+        echo(line)
     if errors:
         raise ProjectError(errors)
     for project in projects:
@@ -66,12 +65,12 @@ def check(words: Sequence[str], overrides: Sequence[str], deep: bool = False, tr
         said = ", ".join(f"{n} {split}" for split, n in counts.items() if n) or "none"
         doubts = len(_of(found[project.name], Level.WARNING))
         but = f", with {doubts} warning{'s' if doubts > 1 else ''}" if doubts else ""
-        click.echo(f"{project.path}: good{but} ({project.task}; scenes: {said}; {len(project.classes)} classes)")
+        echo(f"{project.path}: good{but} ({project.task}; scenes: {said}; {len(project.classes)} classes)")
         if not deep and any(isinstance(s.labels, RasterLabels | LayeredLabels) for s in project.scenes):
-            click.echo("  of label rasters only some pixels were read; `rvbuild check --deep` reads them all")
+            echo("  of label rasters only some pixels were read; `rvbuild check --deep` reads them all")
         images = {id_: one["image"] for id_, one in known[project.name].facts.items() if "image" in one}
         for line in tags.notes(images):
-            click.echo(f"  {line}")
+            echo(f"  {line}")
     return 0
 
 

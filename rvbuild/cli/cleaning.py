@@ -16,6 +16,7 @@ from rvbuild.cli import CLEANED, stages_of
 from rvbuild.cli.own_stages import own_stages
 from rvbuild.cli.report import duration, size_text
 from rvbuild.cli.session import Session, load_known, session
+from rvbuild.cli.terminal import echo
 from rvbuild.errors import UsageError, nearest
 from rvbuild.project import Project
 
@@ -39,12 +40,12 @@ def clean(words: Sequence[str], keep_cache: bool, yes: bool, verbosity: int) -> 
 
     def say(line: str) -> None:
         if verbosity >= 0:
-            click.echo(line)
+            echo(line)
 
     named = [w for w in words if w.endswith(".toml")]
     projects = load_known(named, (), say)
     if not (named or keep_cache or yes) and not _agreed(projects, stages, meant):
-        click.echo("nothing was removed", err=True)
+        echo("nothing was removed", err=True)
         return 1
     with locked(projects[0].workspace, say), session(projects, say=say) as now:
         for project in projects:
@@ -99,7 +100,7 @@ def _agreed(projects: Sequence[Project], stages: Sequence[str], meant: Sequence[
         example = " ".join(["rvbuild clean", *stages, "projects/PROJECT.toml"])
         lines += [f"name those that you mean (`{example}`), or add --yes"]
         raise UsageError("\n".join([f"clean: {said}", *lines]))
-    click.echo("\n".join([said, *lines]), err=True)
+    echo("\n".join([said, *lines]), err=True)
     return click.confirm("forget them all?", default=False, err=True)
 
 

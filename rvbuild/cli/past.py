@@ -10,16 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import click
-
 from rvbuild.build.compare import Comparer, Comparison
 from rvbuild.build.history import Name, numbered, versions
 from rvbuild.build.state import Entry
 from rvbuild.build.store import Store
 from rvbuild.build.workspace import Workspace
 from rvbuild.cli import STAGES, stages_of
-from rvbuild.cli.report import duration, moment, print_json, styled, utc
+from rvbuild.cli.report import duration, moment, print_json, utc
 from rvbuild.cli.session import Session, load_all, load_known, session
+from rvbuild.cli.terminal import echo, styled
 from rvbuild.errors import UsageError, nearest
 
 _COLOURS = {"built": "green", "restored": "cyan", "failed": "red", "cleaned": "yellow"}
@@ -28,7 +27,7 @@ _SHOWN = 12
 
 
 def _say(line: str) -> None:
-    click.echo(line, err=True)
+    echo(line, err=True)
 
 
 def log(words: Sequence[str], count: int, as_json: bool) -> int:
@@ -53,7 +52,7 @@ def log(words: Sequence[str], count: int, as_json: bool) -> int:
     elif rows:
         _print_log(rows)
     else:
-        click.echo("nothing was built here yet" if not wanted else f"nothing was logged of {wanted[0]}")
+        echo("nothing was built here yet" if not wanted else f"nothing was logged of {wanted[0]}")
     return 0
 
 
@@ -101,7 +100,7 @@ def _print_log(rows: Sequence[Mapping[str, Any]]) -> None:
         how = styled(f"{r['state']:8}", _COLOURS.get(r["state"]))
         took = "" if r["state"] == "cleaned" else duration(r["seconds"])
         reasons = "; ".join(r["reasons"][:_SHOWN]) + ("; …" if len(r["reasons"]) > _SHOWN else "")
-        click.echo(f"{at}  {how}  {name:{width}}  {took:>11}  {reasons}".rstrip())
+        echo(f"{at}  {how}  {name:{width}}  {took:>11}  {reasons}".rstrip())
 
 
 def diff(words: Sequence[str], as_json: bool) -> int:
@@ -132,7 +131,7 @@ def diff(words: Sequence[str], as_json: bool) -> int:
         for key, sign in ((old, "-"), (new, "+")):
             action = store.action(key)
             when = "" if action is None else f"  built {moment(action.at)} in {duration(action.seconds)}"
-            click.echo(f"{sign} {found.artifact.label()} {key}{when}")
+            echo(f"{sign} {found.artifact.label()} {key}{when}")
         _print_comparison(found, "")
         _print_metrics(rows)
     return 0
@@ -180,15 +179,15 @@ def _version(now: Session, name: str, number: int) -> str:
 
 def _print_comparison(found: Comparison, indent: str) -> None:
     if not found.known:
-        click.echo(f"{indent}  the store has forgotten one of them (gc or clean): what differs is not known")
+        echo(f"{indent}  the store has forgotten one of them (gc or clean): what differs is not known")
     elif found.keys[0] == found.keys[1]:
-        click.echo(f"{indent}  nothing differs")
+        echo(f"{indent}  nothing differs")
     for reason in found.reasons[:_SHOWN]:
-        click.echo(f"{indent}  {reason}")
+        echo(f"{indent}  {reason}")
     if len(found.reasons) > _SHOWN:
-        click.echo(f"{indent}  … and {len(found.reasons) - _SHOWN} more differences")
+        echo(f"{indent}  … and {len(found.reasons) - _SHOWN} more differences")
     for below in found.below[:_SHOWN]:
-        click.echo(f"{indent}    {below.artifact.label()}{' (see above)' if below.seen else ''}")
+        echo(f"{indent}    {below.artifact.label()}{' (see above)' if below.seen else ''}")
         if not below.seen:
             _print_comparison(below, indent + "    ")
 
@@ -227,7 +226,7 @@ def _print_metrics(rows: Sequence[Sequence[Any]]) -> None:
     width = max((len(name) for name, _, _ in rows), default=0)
     for name, old, new in rows:
         change = "" if old is None or new is None or old == new else f"{new - old:+.4g}"
-        click.echo(f"  {name:{width}}  {_figure(old):>12}  {_figure(new):>12}  {change}".rstrip())
+        echo(f"  {name:{width}}  {_figure(old):>12}  {_figure(new):>12}  {change}".rstrip())
 
 
 def _figure(value: float | None) -> str:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import click
 from doit.exceptions import InvalidDodoFile
 
 from rvbuild.build import engine
@@ -18,6 +17,7 @@ from rvbuild.build.workspace import locked
 from rvbuild.cli import cleaning, every_project, stages_of
 from rvbuild.cli.report import Plain
 from rvbuild.cli.session import Session, load_known, session
+from rvbuild.cli.terminal import echo
 from rvbuild.errors import RvbuildError
 
 
@@ -39,7 +39,7 @@ def _session() -> Session:
 
 
 def _say(line: str) -> None:
-    click.echo(line, err=True)
+    echo(line, err=True)
 
 
 @functools.cache

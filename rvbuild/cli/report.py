@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import sys
 import threading
 import time
@@ -12,11 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import click
-
 from rvbuild.build.artifact import Artifact
 from rvbuild.build.decide import Decision
 from rvbuild.build.execute import Did, Outcome
+from rvbuild.cli.terminal import UNSAFE, echo, echo_exactly, printable, rendered, styled
 from rvbuild.progress import Progress, Silent
 
 _COLOURS = {Did.BUILT: "green", Did.RESTORED: "cyan", Did.FRESH: "white", Did.FAILED: "red", Did.SKIPPED: "yellow"}
@@ -44,12 +42,6 @@ def utc(at: float) -> str:
     return datetime.datetime.fromtimestamp(at, datetime.UTC).isoformat(timespec="seconds")
 
 
-def styled(text: str, colour: str | None) -> str:
-    """Return a text in a colour, unless the user wants none (https://no-color.org) or the terminal has none."""
-    plain = colour is None or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    return text if plain else click.style(text, fg=colour)
-
-
 def print_json(value: Any, form: Callable[[Any, bool], str] | None = None, indent: int = 1) -> None:
     """Print JSON for programs: letters as they are where standard output can hold them, else escaped.
 
@@ -64,7 +56,8 @@ def print_json(value: Any, form: Callable[[Any, bool], str] | None = None, inden
         plain.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:
         plain = text(True)
-    click.echo(plain)
+    # JSON has an escape for every letter; line feeds in texts are escaped already.
+    echo_exactly(UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", plain))
 
 
 def size_text(size: float) -> str:
@@ -139,7 +132,7 @@ class Plain:
     def line(self, text: str) -> None:
         """Print one line."""
         with self._lock:
-            click.echo(text, file=self._stream)
+            echo(text, file=self._stream)
 
     def close(self) -> None:
         """Do nothing: plain lines need no end."""
@@ -195,7 +188,8 @@ class Bars(Plain):
 
     def task(self, label: str) -> _Bar:
         """Show a bar called `label`."""
-        return _Bar(self, self._progress, self._progress.add_task(label, total=None, unit="", rate=""), label)
+        task = self._progress.add_task(printable(label), total=None, unit="", rate="")
+        return _Bar(self, self._progress, task, label)
 
     def ended(self, outcome: Outcome) -> None:
         """Remove the bar and print the line."""
@@ -208,7 +202,7 @@ class Bars(Plain):
         """Print one line above the bars."""
         from rich.text import Text
 
-        self._console.print(Text.from_ansi(text), soft_wrap=True)
+        self._console.print(Text.from_ansi(rendered(text)), soft_wrap=True)
 
     def close(self) -> None:
         """Take the bars away."""
@@ -220,7 +214,7 @@ class _Bar:
         self._report, self._progress, self.task, self._label = report, progress, task, label
 
     def start(self, what: str, total: int, unit: str) -> None:
-        text = f"{self._label} {what}"
+        text = printable(f"{self._label} {what}")
         self._progress.reset(self.task, description=text, total=total, unit=unit, rate="")
 
     def advance(self, n: int = 1) -> None:

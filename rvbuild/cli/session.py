@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rvbuild import variables
 from rvbuild.build import installed
 from rvbuild.build.artifact import Artifact
 from rvbuild.build.execute import files_asker, view_runner
@@ -156,7 +157,7 @@ def load_all(paths: Sequence[Path], overrides: Sequence[str], absent: list[str] 
 
 def make_executor(workspace: Workspace, projects: Sequence[Project], inline: bool = False) -> Executor:
     """Return where the stages of projects run."""
-    environment = {**rules().ENVIRONMENT, **rules().places(workspace.root, projects)}
+    environment = {**variables.for_workers(os.environ), **rules().places(workspace.root, projects)}
     return Inline(environment) if inline else Pool(environment, workspace.cache / "log", rules().PRELOAD)
 
 
@@ -182,6 +183,8 @@ def session(
     workspace = Workspace(projects[0].workspace, say)
     executor: Executor | None = None
     try:
+        for line in variables.problems(os.environ):
+            say(line)
         executor = make_executor(workspace, projects, inline)
         find_companions(workspace, projects, executor)
         if artifacts is None:

@@ -6,8 +6,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import click
-
 from rvbuild.build.decide import State
 from rvbuild.build.inventory import take_inventory
 from rvbuild.build.remote import Moved, Remote
@@ -16,6 +14,7 @@ from rvbuild.cli import every_project, report
 from rvbuild.cli.caching import opened
 from rvbuild.cli.report import size_text
 from rvbuild.cli.session import Session, load_all, project_paths, session
+from rvbuild.cli.terminal import echo
 from rvbuild.errors import UsageError
 
 
@@ -53,7 +52,7 @@ def push(words: Sequence[str], everything: bool) -> int:
     if moved.differing:
         labels = ", ".join(sorted(names.get(key, key) for key in moved.differing))
         said = f"{len(moved.differing)} have other bytes there, which stay, as the first writer wins: {labels}"
-        click.echo(f"{said}\nto take theirs: `rvbuild clean STAGE`, then `rvbuild cache pull`", err=True)
+        echo(f"{said}\nto take theirs: `rvbuild clean STAGE`, then `rvbuild cache pull`", err=True)
     return _sum_up(moved, "sent", f"; {there} were there already" if there else "")
 
 
@@ -102,6 +101,6 @@ def _pull_needed(remote: Remote, now: Session, reporter: report.Plain) -> tuple[
 
 def _sum_up(moved: Moved, did: str, rest: str = "") -> int:
     for problem in moved.problems:
-        click.echo(problem, err=True)
-    click.echo(f"{did} {moved.records} results, {moved.contents} files, {size_text(moved.size)}{rest}")
+        echo(problem, err=True)
+    echo(f"{did} {moved.records} results, {moved.contents} files, {size_text(moved.size)}{rest}")
     return 1 if moved.problems else 0

@@ -8,8 +8,6 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import click
-
 from rvbuild.areas import area_text
 from rvbuild.build import engine
 from rvbuild.build.artifact import Artifact
@@ -17,6 +15,7 @@ from rvbuild.build.execute import Builder, Did, Outcome
 from rvbuild.build.workspace import Workspace, locked
 from rvbuild.cli import report, trusting
 from rvbuild.cli.session import Session, code_tags, jobs_default, load_all, project_paths, rules, session
+from rvbuild.cli.terminal import echo
 from rvbuild.errors import ProjectError
 from rvbuild.project import Project, missing_files
 
@@ -41,12 +40,12 @@ def data(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbosit
         report.print_json(found)
     elif verbosity >= 0:
         for project in projects if found else ():
-            click.echo("\n".join([*_table(found[project.name]), f"  cache/{project.name}/data/index.html"]))
+            echo("\n".join([*_table(found[project.name]), f"  cache/{project.name}/data/index.html"]))
             for line in trusting.left_out([project], "data", runs_code) if verbosity >= 0 else ():
-                click.echo(line)
+                echo(line)
     for outcome in failed:
         if outcome.did is Did.FAILED:
-            click.echo(f"{outcome.artifact.label()}: {outcome.message}", err=True)
+            echo(f"{outcome.artifact.label()}: {outcome.message}", err=True)
     return 1 if failed else 0
 
 

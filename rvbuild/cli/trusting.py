@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 
 from rvbuild.build.artifact import Artifact
+from rvbuild.cli.terminal import echo
 from rvbuild.errors import UsageError
 from rvbuild.project import Project
 
@@ -68,7 +69,7 @@ def require_files(
         if not (ask and _on_terminal()):
             say(f"runs Python of this workspace: {names} ({VARIABLE}=no refuses it)")
             return
-        click.echo(f"To build this, Python of the workspace runs, which can do all that you can: {names}", err=True)
+        echo(f"To build this, Python of the workspace runs, which can do all that you can: {names}", err=True)
         if not click.confirm(f"Do you trust {workspace}, now and later?", default=False, err=True):
             raise UsageError("nothing was built: the code of this workspace is not trusted")
         remember(workspace)

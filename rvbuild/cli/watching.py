@@ -10,14 +10,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import click
-
 from rvbuild.build.artifact import Source
 from rvbuild.build.fingerprint import signature
 from rvbuild.build.state import Signature
 from rvbuild.cli import building
 from rvbuild.cli.report import moment
 from rvbuild.cli.session import load_all, project_paths, rules
+from rvbuild.cli.terminal import echo
 from rvbuild.errors import RvbuildError, UsageError
 from rvbuild.usercode import forget_modules
 
@@ -45,13 +44,13 @@ def watch(stage: str, words: Sequence[str], options: building.Options) -> int:
         seen = _rests_on(stage, words, options, seen)
         _build(stage, words, options)
         try:
-            click.echo("watching; Ctrl-C ends it", err=True)
+            echo("watching; Ctrl-C ends it", err=True)
             saved = _wait(changes, seen)
         except KeyboardInterrupt:
-            click.echo("watching ended", err=True)
+            echo("watching ended", err=True)
             return 0
         names = ", ".join(_from_here(path) for path in saved[:_NAMED]) + (", …" if len(saved) > _NAMED else "")
-        click.echo(f"{moment(time.time())}  saved: {names}", err=True)
+        echo(f"{moment(time.time())}  saved: {names}", err=True)
 
 
 def _watcher() -> Callable[..., Any]:
@@ -70,7 +69,7 @@ def _build(stage: str, words: Sequence[str], options: building.Options) -> None:
     try:
         building.build(stage, words, options, None)
     except RvbuildError as error:
-        click.echo(str(error), err=True)
+        echo(str(error), err=True)
     finally:
         gc.unfreeze()  # a build freezes its plan
         gc.collect()

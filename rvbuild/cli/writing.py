@@ -6,11 +6,11 @@ import contextlib
 from pathlib import Path
 from shlex import quote
 
-import click
 import tomli
 
 from rvbuild.build import installed
 from rvbuild.cli.report import print_json
+from rvbuild.cli.terminal import echo
 from rvbuild.errors import RvbuildError, UsageError, nearest
 from rvbuild.project import json_schema, starter
 
@@ -28,7 +28,7 @@ def new(name: str, task: str) -> int:
         raise UsageError(f"new {name}: a project's name is a file name without folders, such as `rvbuild new parcels`")
     path = _write(stem, starter(stem, task))
     then = f"rvbuild check {quote(str(path))}"
-    click.echo(f"{path}: written; set the paths of your imagery and labels in it, then `{then}`")
+    echo(f"{path}: written; set the paths of your imagery and labels in it, then `{then}`")
     return 0
 
 
@@ -48,9 +48,9 @@ def new_example(name: str | None) -> int:
         raise UsageError(f"{asked} (examples: {valid})")
     text = examples[stem].read_text(encoding="utf-8")
     path = _write(stem, text)
-    click.echo(f"{path}: written")
-    click.echo(f"its data: {tomli.loads(text)['project']['data_hint']}")
-    click.echo(f"then: `rvbuild build {quote(str(path))}`")
+    echo(f"{path}: written")
+    echo(f"its data: {tomli.loads(text)['project']['data_hint']}")
+    echo(f"then: `rvbuild build {quote(str(path))}`")
     return 0
 
 

@@ -1,6 +1,7 @@
-"""How rvbuild uses GDAL: the environment of its processes, and the one warning that means nothing here.
+"""How rvbuild uses GDAL: what its writers set, and the one warning that means nothing here.
 
-fiona and rasterio bring a copy of GDAL each, so what must hold in both is put into the process environment.
+fiona and rasterio bring a copy of GDAL each, so what must hold in both is put into the environment of workers; see
+`rvbuild.variables`.
 """
 
 from __future__ import annotations
@@ -8,10 +9,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 
-DETERMINISTIC_ENVIRONMENT: Mapping[str, str] = {
-    # A GeoPackage holds the time of its last change; without this its bytes differ at each writing.
-    "OGR_CURRENT_DATE": "1970-01-01T00:00:00Z",
-}
+from rvbuild.variables import PINNED
+
+DETERMINISTIC_ENVIRONMENT: Mapping[str, str] = {name: PINNED[name] for name in ("OGR_CURRENT_DATE",)}
+"""What a writer sets for itself, too: a test or a script may call it in a process that is no worker."""
 
 
 def not_georeferenced_is_fine() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import rich.console
 
 from rvbuild.cli import asking, report
+from rvbuild.cli.terminal import echo, printable, rendered, styled
 
 
 def start(words: str, folder: Path, **options) -> subprocess.CompletedProcess[str]:
@@ -51,13 +53,77 @@ def test_a_project_cannot_be_written_where_projects_is_a_file(tmp_path, monkeypa
 def test_no_colour_for_those_who_want_none(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    assert report.styled("a", "red") == "\x1b[31ma\x1b[0m"
-    assert report.styled("a", None) == "a"
+    assert rendered(f"x {styled('a', 'red')} y") == "x \x1b[31ma\x1b[0m y"
+    assert styled("a", None) == "a"
     monkeypatch.setenv("NO_COLOR", "1")
-    assert report.styled("a", "red") == "a"
+    assert styled("a", "red") == "a"
     monkeypatch.delenv("NO_COLOR")
     monkeypatch.setenv("TERM", "dumb")
-    assert report.styled("a", "red") == "a"
+    assert styled("a", "red") == "a"
+
+
+HOSTILE = "a\x1b]0;title\x07\x1b[2J\x1b[31mb\x9b1m\r\x7f\u202ec\u2028d\udcff"
+SHOWN = r"a\x1b]0;title\x07\x1b[2J\x1b[31mb\x9b1m\x0d\x7f\u202ec\u2028d\udcff"
+
+
+def test_a_terminal_shows_names_and_does_nothing_else(capsys, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert printable(HOSTILE) == SHOWN
+    assert rendered(f"{styled(HOSTILE, 'red')} {HOSTILE}") == f"\x1b[31m{SHOWN}\x1b[0m {SHOWN}"
+    for text in ("plain", "é – 🌲 שלום\u200f\n\t[red]x[/]", "日本"):
+        assert printable(text) == text
+    echo(HOSTILE)
+    echo(HOSTILE, err=True)
+    assert capsys.readouterr() == (f"{SHOWN}\n", f"{SHOWN}\n")
+
+
+def test_json_for_programs_is_exact_and_moves_no_cursor(capsys):
+    value = {"id": HOSTILE.removesuffix("\udcff") + "é\n\t\"'\\"}
+    report.print_json(value)
+    out = capsys.readouterr().out
+    assert json.loads(out) == value
+    assert printable(out) == out and "é" in out
+
+
+def test_bars_show_names_and_do_nothing_else(monkeypatch):
+    console = rich.console.Console(force_terminal=True, width=300, record=True, file=io.StringIO())
+    monkeypatch.setattr("rich.console.Console", lambda: console)
+    bars = report.Bars(several=False, verbosity=0)
+    try:
+        bars.task(HOSTILE).start("cut", 3, "chips")
+        bars.line(f"{styled('built', 'green')} {HOSTILE} [red]x[/red]")
+        bars._progress.refresh()
+    finally:
+        bars.close()
+    text = console.export_text()
+    assert f"built {SHOWN} [red]x[/red]" in text and f"{SHOWN} cut" in text
+    assert "\x1b]0;" not in console.file.getvalue()
+
+
+def test_one_module_prints():
+    """Anything else would print names as they are."""
+    folder = Path(report.__file__).parent
+    others = [path for path in folder.glob("*.py") if path.name not in ("terminal.py", "__init__.py")]
+    prints = re.compile(r"click\.s?echo|(?<!\.)\bprint\(|std(out|err)\.write")
+    printing = [path.name for path in others if prints.search(path.read_text())]
+    assert printing == [], "print with rvbuild.cli.terminal.echo"
+
+
+def test_messages_of_the_command_line_are_escaped(tmp_path, monkeypatch, capsys):
+    from rvbuild.cli import app
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "p.toml").write_text('project = { task = "\\u001b[2J", data_hint = "\\u009b2J" }\n"\\u001b]0;x" = 1\n')
+    for words in (
+        ["status", "\x1b[2J.toml"],
+        ["\x1b[2J"],
+        ["check", "p.toml", "--set", "a.\x1b[2J=1"],
+        ["build", "\x1b[2J"],
+    ):
+        assert app.run(words) == 2
+        said = "".join(capsys.readouterr())
+        assert said and not set(said) & set("\x1b\x9b\x07")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii"])

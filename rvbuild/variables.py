@@ -1,0 +1,133 @@
+"""Which environment variables reach GDAL, PROJ, numpy and torch: those that only say how files are reached, and speed.
+
+What a variable of the shell changes in a result would stand under the same key as the result without it. So everything
+that these libraries read from the environment is taken away from workers, unless it is known to change no result, and
+some of it is set. `docs/incremental.md` has the list for users.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from rvbuild.cores import thread_count
+
+#: What workers have, whatever the shell says. Libraries read some of it when they start.
+PINNED: Mapping[str, str] = {
+    # A GeoPackage holds the time of its last change; without this its bytes differ at each writing.
+    "OGR_CURRENT_DATE": "1970-01-01T00:00:00Z",
+    # Not the configuration files of the user and of the machine, which can set all that is taken away here.
+    "GDAL_CONFIG_FILE": os.devnull,
+    "GDAL_VRT_ENABLE_PYTHON": "NO",
+    # Grids of datum shifts that happen to be on one machine, or on a server, move labels on that machine alone.
+    "PROJ_NETWORK": "OFF",
+    "PROJ_SKIP_READ_USER_WRITABLE_DIRECTORY": "YES",
+    # Threads of torch that wait do not spin: on a busy machine spinning slows a training down many times over.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    # The order of sets of texts, which a user's own code may run through.
+    "PYTHONHASHSEED": "0",
+    "PYTHONUTF8": "1",
+    "LC_ALL": "C.UTF-8",
+    "TZ": "UTC",
+}
+
+#: What GDAL, PROJ, numpy and torch read: by the first word of a name, which is that of a library or a format, or, where
+#: that could as well be the beginning of a user's own, whole.
+_READ = re.compile(
+    r"""
+    (
+    GDAL | OGR | OGR2OGR | OSR | CPL | GDALWARP | GDALCUTLINE | GNM | PROJ | PROJ4 | BAG | BASISU | BSB | DGN | DTED
+    | DWG | DXF | ECW | ECWP | EEDA | FGDB | GEOJSON | GEOR | GEOTIFF | GML | GMLAS | GPKG | GPX | GRIB | GTI |
+    GTIFF | HDF4 | HDF5 | HFA | JP2KAK | JP2OPENJPEG | JPEG | JXL | KTX2 | L1B | LIBKML | MBTILES | MDBDRIVER |
+    MITAB | MRF | MVT | NETCDF | NITF | ODS | OPENFILEGDB | PDF | PDS | PDS4 | PGEO | RMF | RPF | RPFTOC | S57 |
+    SENTINEL2 | SPATIALITE | SQLITE | SRP | SXF | TILEDB | VRT | ZARR | ZMAP | OMP | KMP | GOMP | MKL | ONEDNN |
+    DNNL | OPENBLAS | GOTO | BLIS | VECLIB | NUMEXPR | NPY | ATEN | TORCH | PYTORCH | CUBLAS | CUBLASLT | CUDNN
+    )_\w+
+    | \w+_OVERVIEW
+    | ALLOW_GPKG_ZOOM_OTHER_EXTENSION | ALLOW_OGR_SQL_FUNCTIONS_FROM_TRIGGER_AND_VIEW |
+    ALLOW_VIRTUAL_OGR_FROM_TRIGGER_AND_VIEW | ATTRIBUTES_SKIP | BLOCKXSIZE | BLOCKYSIZE | CENTER_LONG |
+    CHECK_DISK_FREE_SPACE | CHECK_WITH_INVERT_PROJ | COG_DELETE_TEMP_FILES | COG_TMP_COMPRESSION | COMPRESS_GEOM |
+    CONVERT_YCBCR_TO_RGB | CREATE_GEOMETRY_COLUMNS | CREATE_RASTER_TABLES | CREATE_TRIGGERS |
+    DISABLE_OPEN_REAL_NETCDF_FILES | ESRI_XML_PAM | FORCE_BLOCKSIZE | GEOLOC_DUMP | GEOL_AS_GCPS |
+    GEOMETRY_AS_COLLECTION | GMLJP2OVERRIDE | GMT_USE_TAB | GXF_DATATYPE | IDRISIDIR |
+    ISG_SKIP_GEOREF_CONSISTENCY_CHECK | JPEGMEM | KML_DEBUG | NAS_GFS_TEMPLATE | NAS_INDICATOR |
+    NAS_SKIP_CORRUPTED_FEATURES | OSM_COMPRESS_NODES | OSM_CONFIG_FILE | OSM_INDEX_POINTS | OSM_INDEX_WAYS |
+    OSM_USE_CUSTOM_INDEXING | OSM_USE_POINTS_INDEX | OSM_USE_WAYS_INDEX | OZI_APPROX_GEOTRANSFORM | PYTHONSO |
+    QGIS_HACK | RAW_CHECK_FILE_SIZE | RAW_MEM_ALLOC_LIMIT_MB | REPORT_COMPD_CS | RESTRICT_OUTPUT_DATASET_UPDATE |
+    RL2_SHOW_ALL_PYRAMID_LEVELS | RPC_INVERSE_LOG | RPC_INVERSE_VERBOSE | SHAPE_2GB_LIMIT | SHAPE_ENCODING |
+    SHAPE_RESTORE_SHX | SHAPE_REWIND_ON_WRITE | SPATIALITESO | TAB_APPROX_GEOTRANSFORM | THRESHOLD |
+    TIFF_READ_STREAMING | TIFF_USE_OVR | USE_OSR_FIND_MATCHES | USE_RRD | USE_SPILL | USE_TEMPFILE |
+    USE_TILE_AS_BLOCK | WARP_THREAD_CHUNK_SIZE | NVIDIA_TF32_OVERRIDE | PYTHONOPTIMIZE | PYTHONWARNINGS |
+    PYTHONIOENCODING | LANGUAGE
+    """,
+    re.VERBOSE,
+)
+
+#: What of all that passes: how files elsewhere are reached, memory and threads that change no byte, and logs.
+_PASSING = re.compile(
+    r"""
+    GDAL_HTTPS?_\w+ | GDAL_PROXY_AUTH | GDAL_GSSAPI_DELEGATION | GDAL_CURL_CA_BUNDLE
+    | CPL_(AWS|AZURE|GS|GCE|VSIL_CURL|VSIS3|VSIGS|VSIAZ)_\w+ | CPL_MACHINE_IS_GCE
+    | GDAL_CACHEMAX | GDAL_NUM_THREADS | GDAL_MAX_DATASET_POOL_(SIZE|RAM_USAGE)
+    | GDAL_INGESTED_BYTES_AT_OPEN | GTI_NUM_THREADS | VRT_NUM_THREADS | SQLITE_TMPDIR
+    | CPL_TMPDIR | CPL_DEBUG | CPL_TIMESTAMP | CPL_LOG\w* | CPL_CURL_VERBOSE | CPL_MAX_ERROR_REPORTS | PROJ_DEBUG
+    | CPL_VSIL_(SHOW_NETWORK_STATS|NETWORK_STATS_ENABLED)
+    | PROJ_CURL_CA_BUNDLE
+    | MKL_THREADING_LAYER | MKL_SERVICE_FORCE_INTEL | KMP_DUPLICATE_LIB_OK | (MKL|ONEDNN|DNNL)_VERBOSE
+    | TORCH_(HOME|EXTENSIONS_DIR|CUDA_ARCH_LIST|LOGS|LOGS_OUT|CPP_LOG_LEVEL|SHOW_CPP_STACKTRACES|DISTRIBUTED_DEBUG)
+    | TORCH_(NCCL|FR|GLOO|ELASTIC)_\w+
+    | PYTORCH_((CUDA_)?ALLOC_CONF|NO_CUDA_MEMORY_CACHING|KERNEL_CACHE_PATH|NVML_BASED_CUDA_CHECK)
+    """,
+    re.VERBOSE,
+)
+
+_DATA = {"PROJ_DATA": "proj.db", "PROJ_LIB": "proj.db", "GDAL_DATA": "gdalvrt.xsd"}
+"""Where libraries find their tables: a file that is there."""
+
+
+def for_workers(environ: Mapping[str, str]) -> dict[str, str | None]:
+    """Return what has to be set in an environment, or removed from it (None), before libraries run in it.
+
+    Raises
+    ------
+    UsageError
+        If `RVBUILD_THREADS` is no number.
+    """
+    gone: dict[str, str | None] = dict.fromkeys(left_aside(environ))
+    # Sums over threads round differently: as many wherever a library counts by itself.
+    return {**gone, **PINNED, "OMP_NUM_THREADS": str(thread_count())}
+
+
+def left_aside(environ: Iterable[str]) -> list[str]:
+    """Return the names among `environ` that are taken away from libraries, sorted."""
+    return sorted(name for name in environ if _READ.fullmatch(name) and not _passes(name))
+
+
+def _passes(name: str) -> bool:
+    return _PASSING.fullmatch(name) is not None or (name in _DATA and not _bring_their_own_data())
+
+
+def problems(environ: Mapping[str, str]) -> list[str]:
+    """Return a line for each variable that says where the tables of a library are, and is wrong."""
+    found = []
+    for name, file in _DATA.items():
+        value = environ.get(name)
+        if value and not any(Path(place, file).is_file() for place in value.split(os.pathsep)):
+            what = "is left aside: rasterio and fiona bring their own" if not _passes(name) else "unset or correct it"
+            found.append(f"{name}={value}: there is no {file}; {what}")
+    return found
+
+
+@functools.cache
+def _bring_their_own_data() -> bool:
+    """Tell whether rasterio and fiona were installed with the tables of the GDAL and the PROJ that they contain."""
+    for package in ("rasterio", "fiona"):
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.origin is None or not Path(spec.origin).with_name("proj_data").is_dir():
+            return False
+    return True
