@@ -28,13 +28,24 @@ from .common import (
     image_settings,
     label_settings,
     labels,
+    resolve,
+    user_code,
     without_code,
 )
+
+__all__ = ["keys", "model", "requests", "user_code"]
 
 RUN = "rvbuild.checks.scene:look_at_all"
 RUN_SHARED = "rvbuild.checks.ground:shared"
 RUN_MEMORY = "rvbuild.checks.memory:measure"
-CODE = ("rvbuild.checks.scene", "rvbuild.checks.ground", "rvbuild.checks.memory", "rvbuild.tasks.{task}")
+RUN_MODEL = "rvbuild.checks.model:try_out"
+CODE = (
+    "rvbuild.checks.scene",
+    "rvbuild.checks.ground",
+    "rvbuild.checks.memory",
+    "rvbuild.checks.model",
+    "rvbuild.tasks.{task}",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +71,23 @@ class Request:
     settings: Mapping[str, Any]
     rests_on: tuple[Path, ...]
     code: tuple[Source, ...] = ()
+
+
+def model(project: Project) -> dict[str, Any]:
+    """Return what `rvbuild.checks.model.try_out` is to try, but for what the images say."""
+    train = project.train.slice()
+    weights, bundle = project.train.weights, project.train.bundle
+    start = "torchvision" if train["pretrained"] is True else "random"
+    if weights is not None:
+        start = "file" if bundle is None else "bundle"
+    return {
+        "task": project.task,
+        "model": project.train.model,
+        "args": train["model_args"],
+        "chip_px": project.chip_px,
+        "start": start,
+        "path": None if weights is None else str(resolve(project, weights)),
+    }
 
 
 def keys(requests: Iterable[Request]) -> dict[str, str]:

@@ -85,6 +85,7 @@ def artifacts(project: Project, code: str, version: int) -> Iterator[Artifact]:
                 "channels": None if chips.channels is None else list(chips.channels),
                 "parts": [part.settings(found) for part, found in zip(parts, files, strict=True)],
                 "seed": seed(project, f"chip:{split}"),
+                **({"palette": chips.palette} if chips.palette is not None else {}),
             },
             inputs=tuple(
                 _source(f"files/{number}", part, found)

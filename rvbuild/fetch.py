@@ -13,16 +13,19 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import xxhash
 
+from rvbuild.threads import each, within
 from rvbuild.urls import CONTENT, Identity, UnreachableError
 
 TIMEOUT_S = 20.0
 ATTEMPTS, PAUSE_S = 3, 0.3
 """A request that fails for a reason that may pass is repeated, each time after a pause twice as long."""
+
+LIMIT_S, CONTENT_LIMIT_S = 60.0, 3600.0
+"""How long an answer may take as a whole, and a file that has to be read to its end."""
 
 THREADS = 16
 """Requests at one time."""
@@ -35,20 +38,29 @@ _HEADERS = {"User-Agent": "rvbuild", "Accept-Encoding": "identity"}
 T = TypeVar("T")
 
 
+class SilentError(UnreachableError):
+    """A server gives no answer in time."""
+
+
 def identities(urls: Iterable[str]) -> dict[str, Identity | UnreachableError | None]:
     """Return the identity of each file, as `identity` gives it, asked for at the same time."""
     wanted = list(dict.fromkeys(urls))
 
+    silent: dict[str, UnreachableError] = {}  # by server: one that does not answer is not waited for again and again
+
     def ask(url: str) -> Identity | UnreachableError | None:
+        server = url.split("/")[2]
+        if server in silent:
+            return silent[server]
         try:
             return identity(url)
+        except SilentError as error:
+            silent[server] = error
+            return error
         except UnreachableError as error:
             return error
 
-    if not wanted:
-        return {}
-    with ThreadPoolExecutor(max_workers=min(THREADS, len(wanted))) as pool:
-        return dict(zip(wanted, pool.map(ask, wanted), strict=True))
+    return dict(zip(wanted, each(ask, wanted, THREADS), strict=True))
 
 
 def identity(url: str) -> Identity | None:
@@ -75,7 +87,7 @@ def identity(url: str) -> Identity | None:
         return _identity(url, "ETag", etag, size, **times)
     if changed and size:
         return _identity(url, "Last-Modified and size", changed, etag, size, **times)
-    return _repeated(lambda: _content(address))
+    return _repeated(lambda: _content(address), CONTENT_LIMIT_S)
 
 
 def read(url: str) -> bytes | None:
@@ -138,11 +150,14 @@ def _open(address: str, method: str, headers: dict[str, str] | None = None) -> A
     return urllib.request.urlopen(request, timeout=TIMEOUT_S)
 
 
-def _repeated(ask: Callable[[], T | None]) -> T | None:
+def _repeated(ask: Callable[[], T | None], limit_s: float = LIMIT_S) -> T | None:
     """Return what a request gives, after some attempts if need be; None for a file that is not there."""
+    kind: type[UnreachableError] = UnreachableError
+    began = time.monotonic()
     for attempt in range(ATTEMPTS):
+        kind = UnreachableError
         try:
-            return ask()
+            return within(limit_s, ask)
         except urllib.error.HTTPError as error:
             error.close()
             if error.code in (404, 410):
@@ -158,11 +173,15 @@ def _repeated(ask: Callable[[], T | None]) -> T | None:
             if isinstance(cause, socket.gaierror):
                 raise UnreachableError(f"there is no such server ({reason})") from None
             reason = f"{reason}; is the server up?"
+            kind = SilentError if isinstance(cause, TimeoutError) else kind
         except (OSError, http.client.HTTPException) as error:
             reason = f"{str(error) or type(error).__name__}; is the server up?"
+            kind = SilentError if isinstance(error, TimeoutError) else kind
+        if time.monotonic() - began > limit_s:
+            break
         if attempt + 1 < ATTEMPTS:
             time.sleep(PAUSE_S * 2**attempt)
-    raise UnreachableError(reason)
+    raise kind(reason)
 
 
 # -- Buckets ----------------------------------------------------------------------------------------------------------
@@ -218,7 +237,11 @@ def _bucket(url: str) -> tuple[Any, str] | None:
             'the package s3fs is not installed, which signs requests: pip install "rvbuild[s3]"; for a public bucket, '
             f"set {public}=YES"
         ) from None
-    return s3fs.S3FileSystem(**how), url[5:]
+    # What waits for an answer is asked again by nobody: five tries of five tries take six minutes.
+    config = {"connect_timeout": 10, "read_timeout": TIMEOUT_S, "retries": {"max_attempts": 1}}
+    filesystem = s3fs.S3FileSystem(**how, config_kwargs=config)
+    filesystem.retries = 1
+    return filesystem, url[5:]
 
 
 def _signed(url: str, filesystem: Any, key: str) -> Identity | None:
@@ -234,8 +257,10 @@ def _signed(url: str, filesystem: Any, key: str) -> Identity | None:
 
 def _asked_bucket(ask: Callable[[], T]) -> T | None:
     try:
-        return ask()
+        return within(LIMIT_S, ask)
     except FileNotFoundError:
         return None
+    except TimeoutError as error:
+        raise SilentError(f"{error}; is the server up?") from None
     except Exception as error:  # of botocore, whose classes have no common base that is public
         raise UnreachableError(f"{type(error).__name__}: {error}") from None

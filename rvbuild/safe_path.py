@@ -1,9 +1,7 @@
 """Where modules come from: never the directory that a command is started in, which may be somebody else's.
 
-Nothing but `os` and `sys` is imported here, which Python has loaded before it looks anywhere.
+Nothing but `os` and `sys` is imported here, not even `__future__`: Python has loaded them before it looks anywhere.
 """
-
-from __future__ import annotations
 
 import os
 import sys

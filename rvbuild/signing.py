@@ -76,12 +76,18 @@ def user_key() -> bytes | None:
 
 
 def _key_file() -> Path | None:
+    folder = state_folder()
+    return None if folder is None else folder / "key"
+
+
+def state_folder() -> Path | None:
+    """Return where rvbuild keeps what is the user's and of no workspace; None for a user without a home."""
     named = os.environ.get("XDG_STATE_HOME", "")
     if Path(named).is_absolute():
-        return Path(named, "rvbuild", "key")
+        return Path(named, "rvbuild")
     try:
-        return Path.home() / ".local" / "state" / "rvbuild" / "key"
-    except RuntimeError:  # of a user without a home
+        return Path.home() / ".local" / "state" / "rvbuild"
+    except RuntimeError:
         return None
 
 

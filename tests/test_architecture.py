@@ -45,6 +45,7 @@ LEAVES = {
     "safe_path",
     "readers",
     "shares",
+    "threads",
     "types",
     "urls",
     "usercode",
@@ -223,6 +224,8 @@ image = "{id}.tif"
 labels = { raster = "{id}_label.tif", encoding = "id" }
 [chip]
 size_px = 32
+[train]
+pretrained = false
 """,
     )
     return folder

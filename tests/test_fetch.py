@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
+import socket
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -121,7 +125,8 @@ def test_buckets_of_google_are_asked_with_an_hmac_key(monkeypatch: pytest.Monkey
     made: list[dict[str, Any]] = []
 
     class Bucket:
-        def __init__(self, **how: Any) -> None:
+        def __init__(self, config_kwargs: dict[str, Any], **how: Any) -> None:
+            assert config_kwargs["read_timeout"] < 60
             made.append(how)
 
         def info(self, key: str, refresh: bool) -> dict[str, Any]:
@@ -168,3 +173,42 @@ def test_small_files_can_be_opened(server: RangeServer) -> None:
     server.close()
     with pytest.raises(OSError, match="Connection refused"):
         url.read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """Return the address of a server that takes connections and says nothing."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(100)
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_a_silent_server_is_waited_for_once(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "TIMEOUT_S", 0.1)
+    monkeypatch.setattr(fetch, "PAUSE_S", 0.0)
+    monkeypatch.setattr(fetch, "THREADS", 4)
+    began = time.monotonic()
+    found = fetch.identities(f"{silent}/{i}.tif" for i in range(200))
+    assert time.monotonic() - began < 5
+    assert all(isinstance(answer, fetch.SilentError) for answer in found.values())
+    assert "is the server up?" in str(found[f"{silent}/0.tif"])
+
+
+def test_an_answer_that_never_ends_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def trickle(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\n")
+            for i in range(100):
+                connection.sendall(f"X-{i}: 1\r\n".encode())
+                time.sleep(0.05)
+
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        threading.Thread(target=trickle, args=(server,), daemon=True).start()
+        monkeypatch.setattr(fetch, "LIMIT_S", 0.3)
+        monkeypatch.setattr(fetch._repeated, "__defaults__", (0.3,))
+        with pytest.raises(fetch.SilentError, match="no answer within"):
+            fetch.identity(f"http://127.0.0.1:{server.getsockname()[1]}/a.tif")

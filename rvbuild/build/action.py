@@ -10,11 +10,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rvbuild.build import inside
-from rvbuild.signing import SIGNATURE, signed
+from rvbuild.build.artifact import digest
+from rvbuild.signing import SIGNATURE, is_signed, signed
 
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 #: What a record has at most: that of a project of 100 000 scenes has some 10 MB.
 MOST_RECORD_BYTES = 1 << 26
+
+_CHECK = "xxh3:"
+
+
+def _check(data: Mapping[str, Any]) -> str:
+    """Return what shows that a record was damaged, where nobody has signed it."""
+    return _CHECK + digest({name: value for name, value in data.items() if name != SIGNATURE})
 
 
 def is_digest(text: Any) -> bool:
@@ -34,7 +42,9 @@ class Action:
     packages: Mapping[str, str] = field(default_factory=dict)
     trajectory: str | None = None
 
-    def encoded(self, key: bytes | None = None, sha256: Mapping[str, str] | None = None) -> bytes:
+    def encoded(
+        self, key: bytes | None = None, sha256: Mapping[str, str] | None = None, *, checked: bool = False
+    ) -> bytes:
         """Return the action as JSON, as it is kept in a store.
 
         Parameters
@@ -43,6 +53,8 @@ class Action:
             What it is signed with.
         sha256 : mapping, optional
             Digest of a content -> its SHA-256, which is then part of what is signed.
+        checked : bool
+            Whether it has a digest, which finds damage, where it is not signed.
         """
         data: dict[str, Any] = {
             "key": self.key,
@@ -57,16 +69,25 @@ class Action:
             data["sha256"] = dict(sha256)
         if key is not None:
             data = signed(data, key)
+        elif checked:
+            data[SIGNATURE] = _check(data)
         return json.dumps(data, indent=1, sort_keys=True).encode()
 
     @classmethod
-    def decoded(cls, text: bytes, key: str) -> Action | None:
+    def decoded(cls, text: bytes, key: str, secret: bytes | None = None) -> Action | None:
         """Return the action of `key` from JSON, or None if it is something else or damaged.
 
-        Whoever wrote it: its outputs have plain names, and digests are digests.
+        Whoever wrote it: its outputs have plain names, and digests are digests. With `secret`, one that is signed must
+        be signed with it.
         """
         try:
             data = json.loads(text)
+            signature = data.get(SIGNATURE)
+            is_check = isinstance(signature, str) and signature.startswith(_CHECK)
+            if is_check and signature != _check(data):
+                return None
+            if signature is not None and not is_check and secret is not None and not is_signed(data, secret):
+                return None
             for name in (SIGNATURE, "sha256"):
                 data.pop(name, None)
             outputs = {name: (digest, size) for name, (digest, size) in data.pop("outputs").items()}

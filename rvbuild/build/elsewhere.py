@@ -8,7 +8,7 @@ result that turns out to be damaged there is not asked for again, and is built h
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from rvbuild.build.action import Action
@@ -42,6 +42,7 @@ class Elsewhere:
         self._remote: Remote | None = None
         self._known: dict[str, Action | None] = {}
         self._down = False
+        self._nonsense = False  # whether something there was no record, and that was said
         self._refused = False  # whether a result was, and that was said
         self._lock = threading.Lock()
 
@@ -65,6 +66,7 @@ class Elsewhere:
         except StoreError as error:
             self._give_up(error)
             return False
+        self._say_nonsense([key for key, action in found.items() if action is None and key not in remote.unsigned])
         with self._lock:
             first = bool(remote.unsigned) and not self._refused
             self._refused |= bool(remote.unsigned)
@@ -75,6 +77,16 @@ class Elsewhere:
                 f"(such as {min(remote.unsigned)})"
             )
         return any(action is not None for action in found.values())
+
+    def _say_nonsense(self, keys: Sequence[str]) -> None:
+        with self._lock:
+            first = bool(keys) and not self._nonsense
+            self._nonsense |= bool(keys)
+        if first:
+            self._say(
+                f"{self.url}: what is there under the name of a result is damaged, or no result of rvbuild's "
+                f"(such as {min(keys)}): built here; is it the right address?"
+            )
 
     def action(self, key: str) -> Action | None:
         """Return what `key` gave, or None if that is not known there or was forgotten here."""

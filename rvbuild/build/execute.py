@@ -20,7 +20,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -41,6 +40,7 @@ from rvbuild.build.workspace import is_output_path
 from rvbuild.cores import cores
 from rvbuild.errors import DataError, RvbuildError, StageError, StoreError, WorkerDiedError
 from rvbuild.progress import Progress, Silent
+from rvbuild.threads import each
 from rvbuild.usercode import Code
 
 #: Packages whose versions are recorded with every artifact.
@@ -459,8 +459,7 @@ def view_runner(executor: Executor) -> ViewRunner:
             return None  # the stage is going to say why
 
     def compute(wanted: Sequence[tuple[tuple[Path, ...], View]]) -> list[str | None]:
-        with ThreadPoolExecutor(max_workers=min(len(wanted), cores())) as pool:
-            return list(pool.map(one, wanted))
+        return each(one, wanted, cores())
 
     return compute
 
@@ -475,8 +474,7 @@ def files_asker(executor: Executor) -> Callable[[Sequence[tuple[str, Path]]], li
 
     def ask(questions: Sequence[tuple[str, Path]]) -> list[Any]:
         batches = [questions[i : i + _QUESTIONS] for i in range(0, len(questions), _QUESTIONS)]
-        with ThreadPoolExecutor(max_workers=min(len(batches), cores())) as pool:
-            return [answer for answers in pool.map(some, batches) for answer in answers]
+        return [answer for answers in each(some, batches, cores()) for answer in answers]
 
     return ask
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ import xxhash
 
 from rvbuild.build.state import Signature, State
 from rvbuild.cores import cores
+from rvbuild.threads import each
 from rvbuild.urls import Identity, UnreachableError, is_url
 
 #: A file changed this short a time before it was hashed may change again within the same clock tick.
@@ -26,10 +27,15 @@ _BLOCK = 1 << 18  # stays in the processor's cache between reading and hashing
 
 
 def signature(path: Path | str) -> Signature | None:
-    """Return the signature of the file at `path` (links followed), or None if there is no such file."""
+    """Return the signature of the file at `path` (links followed), or None if there is no such file.
+
+    A pipe, a socket or a device is none: whoever opens it may wait for ever.
+    """
     try:
         found = os.stat(path)  # noqa: PTH116 - thousands of files
     except (FileNotFoundError, NotADirectoryError):
+        return None
+    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
         return None
     return Signature(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
 
@@ -212,8 +218,7 @@ class Fingerprints:
             else:
                 changed.append(path)
         if len(changed) > 1:
-            with ThreadPoolExecutor(max_workers=min(8, cores(), len(changed))) as pool:
-                list(pool.map(self.digest, changed))
+            each(self.digest, changed, min(8, cores()))
         else:
             for path in changed:
                 self.digest(path)

@@ -166,6 +166,26 @@ def move(source: Path, root: Path, path: str) -> None:
         os.replace(source, name, dst_dir_fd=handle)
 
 
+def make_way(root: Path, path: str, aside: Path) -> bool:
+    """Move what stands where a file or its directories should be at `path` below `root` into `aside`.
+
+    A directory in place of the file, or a file in place of a directory; never a symbolic link, which somebody has made
+    on purpose. Tell whether there was anything.
+    """
+    names = path.split("/")
+    for i, name in enumerate(names):
+        try:
+            with folder(root, "/".join(names[:i])) as handle:
+                mode = os.stat(name, dir_fd=handle, follow_symlinks=False).st_mode
+                if stat.S_ISLNK(mode) or stat.S_ISDIR(mode) == (i < len(names) - 1):
+                    continue
+                os.replace(name, aside / uuid.uuid4().hex, src_dir_fd=handle)
+                return True
+        except (FileNotFoundError, StoreError):
+            return False
+    return False
+
+
 def write(root: Path, path: str, content: bytes) -> None:
     """Write the small file at `path` below `root`, which appears as a whole and replaces what is there."""
     above, name = _split(root, path)

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 from rvbuild.build.action import MOST_RECORD_BYTES
 from rvbuild.errors import StoreError, UsageError
+from rvbuild.threads import LateError, within
 
 #: How long to wait before another try.
 PAUSES_S = (0.1, 0.5, 2.0)
@@ -35,6 +36,11 @@ _BUCKETS = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss"
 _NO_CONDITIONS = (errno.ENOSYS, errno.EINVAL)
 #: What a file system says that has no hard links.
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+
+#: How long an answer may take, the list of a large store, and for each byte that is sent or fetched.
+_LIMIT_S = 120.0
+_LIST_LIMIT_S = 600.0
+_SLOWEST_BYTES_S = 50_000
 
 _T = TypeVar("_T")
 
@@ -76,7 +82,7 @@ class Medium:
         self.url = url
         place = url if "://" in url or "::" in url else str((base or Path.cwd()) / Path(url).expanduser())
         try:
-            self._fs, root = url_to_fs(place)
+            self._fs, root = url_to_fs(place, **impatience(place))
         except ImportError as error:
             kind = url.partition("://")[0]
             extra = "; `pip install 'rvbuild[s3]'`" if kind in ("s3", "s3a") else ""
@@ -85,6 +91,8 @@ class Medium:
             ) from None
         except ValueError as error:
             raise UsageError(f"{url}: not an address of a store: {error}") from None
+        if hasattr(self._fs, "retries"):
+            self._fs.retries = 1  # see `impatience`
         self._root = str(root).rstrip("/")
         kinds = {self._fs.protocol} if isinstance(self._fs.protocol, str) else set(self._fs.protocol)
         self._local = "file" in kinds
@@ -115,16 +123,16 @@ class Medium:
                 f"{self.url}: cannot {what} the store: {said}; is it reachable and are you allowed to?"
             ) from None
 
-    def _patiently(self, function: Callable[..., _T], *args: Any) -> _T:
-        """Call `function`, again after a pause if it fails in a way that may pass."""
+    def _patiently(self, function: Callable[..., _T], *args: Any, limit_s: float = _LIMIT_S) -> _T:
+        """Call `function`, again after a pause if it fails in a way that may pass; for so many seconds each time."""
         for pause_s in self._pauses_s:
             try:
-                return function(*args)
+                return within(limit_s, function, *args)
             except Exception as error:  # every file system has errors of its own
                 if _is_final(error):
                     raise
                 time.sleep(pause_s * random.uniform(0.5, 1.5))
-        return function(*args)
+        return within(limit_s, function, *args)
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -133,7 +141,7 @@ class Medium:
         base = f"{self._root}/{folder}"
         self._fs.invalidate_cache()
         try:
-            found = self._patiently(lambda: self._fs.find(base, detail=True))
+            found = self._patiently(lambda: self._fs.find(base, detail=True), limit_s=_LIST_LIMIT_S)
         except FileNotFoundError:
             return {}
         return {str(path).removeprefix(base).lstrip("/"): int(info["size"]) for path, info in found.items()}
@@ -166,7 +174,9 @@ class Medium:
         if not self._may_open(place, size):
             return False
         try:
-            self._patiently(lambda: self._fs.get_file(place, str(target), callback=_bound(size)))
+            self._patiently(
+                lambda: self._fs.get_file(place, str(target), callback=_bound(size)), limit_s=_transfer_limit_s(size)
+            )
         except (FileNotFoundError, _LargerError):
             return False
         return True
@@ -185,7 +195,8 @@ class Medium:
 
     def send(self, source: Path, path: str) -> None:
         """Copy the file `source` to `path`, whatever is there."""
-        self._patiently(self._send, source, f"{self._root}/{path}")
+        limit_s = _transfer_limit_s(source.stat().st_size)
+        self._patiently(self._send, source, f"{self._root}/{path}", limit_s=limit_s)
 
     def replace(self, path: str, text: bytes) -> None:
         """Write the small file `path`, whatever is there."""
@@ -265,8 +276,25 @@ def _beside(target: str) -> Iterator[str]:
         Path(temporary).unlink(missing_ok=True)
 
 
+def impatience(place: str) -> dict[str, Any]:
+    """Return what has the file system of an S3 bucket say soon that its server does not answer.
+
+    It would wait for six minutes, since it and the library under it both try five times; we try again ourselves.
+    """
+    if not place.lower().startswith(("s3://", "s3a://")):
+        return {}
+    from fsspec.config import conf
+
+    ours = {"connect_timeout": 10, "read_timeout": 20, "retries": {"max_attempts": 0}}
+    return {"config_kwargs": {**ours, **conf.get("s3", {}).get("config_kwargs", {})}}
+
+
+def _transfer_limit_s(size: int) -> float:
+    return _LIMIT_S + size / _SLOWEST_BYTES_S
+
+
 def _is_final(error: Exception) -> bool:
     """Tell whether another try would fail in the same way."""
-    if isinstance(error, _FINAL) or type(error).__name__ in _FINAL_NAMES:
+    if isinstance(error, (LateError, *_FINAL)) or type(error).__name__ in _FINAL_NAMES:
         return True
     return isinstance(error, OSError) and error.errno in _FINAL_NUMBERS

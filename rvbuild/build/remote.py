@@ -18,7 +18,6 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from rvbuild.build.medium import PAUSES_S, Medium
 from rvbuild.build.store import Store
 from rvbuild.progress import Progress
 from rvbuild.signing import is_signed, shared_key
+from rvbuild.threads import each
 
 _AT_ONCE = 16
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -327,10 +327,4 @@ def _action(key: str) -> str:
 
 def _each(function: Callable[[Any], Any], items: Iterable[Any] | Mapping[str, int]) -> list[Any]:
     """Return what `function` gives for all `items`, a few at a time; the first exception ends it."""
-    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
-        futures = [pool.submit(function, item) for item in items]
-        try:
-            return [future.result() for future in futures]
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    return each(function, items, _AT_ONCE)

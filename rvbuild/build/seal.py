@@ -33,7 +33,12 @@ def path_of(cache: Path, words: Sequence[str]) -> Path:
 def holds(path: Path, words: Sequence[str]) -> list[str] | None:
     """Return what to tell the user if the seal at `path` is of `words` and still holds, else None."""
     try:
-        seal = json.loads(path.read_bytes())
+        if not S_ISREG(os.lstat(path).st_mode):
+            return None
+        text, _, check = path.read_bytes().rpartition(b"\n")
+        if int(check, 16) != zlib.crc32(text):
+            return None  # damaged: it might have lost a file that it rests on
+        seal = json.loads(text)
         if seal["schema"] != _SCHEMA or seal["words"] != list(words) or seal["python"] != sys.version:
             return None
         if seal["path"] != _import_path() or not _same_packages(seal["packages"]):
@@ -140,7 +145,8 @@ def write(
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(seal, separators=(",", ":")))
+        text = json.dumps(seal, separators=(",", ":")).encode()
+        temporary.write_bytes(text + b"\n%08x" % zlib.crc32(text))
         temporary.replace(path)
     except OSError:
         return  # a seal only saves time

@@ -18,6 +18,7 @@ gc holds `alone`, so that nothing that is about to be referred to is removed.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -229,7 +230,12 @@ class Store:
         except FileNotFoundError:
             return None
         try:
-            inside.move(temporary, cache, path)
+            try:
+                inside.move(temporary, cache, path)
+            except (StoreError, IsADirectoryError):
+                if not inside.make_way(cache, path, scratch):
+                    raise
+                inside.move(temporary, cache, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -241,6 +247,11 @@ class Store:
         ctime_ns = None if linked else found.st_ctime_ns
         return Output(f"cache/{path}", digest, found.st_size, found.st_mtime_ns, found.st_ino, ctime_ns)
 
+    @functools.cached_property
+    def _secret(self) -> bytes | None:
+        """What records are signed with, if this user can keep a key."""
+        return None if self._key is None else self._key()
+
     # -- actions ------------------------------------------------------------------------------------------------------
 
     def action_file(self, key: str) -> Path:
@@ -250,7 +261,8 @@ class Store:
     def action(self, key: str) -> Action | None:
         """Return what `key` gave, or None if it was never built or its record cannot be read."""
         try:
-            return Action.decoded(inside.read(self.root, _action(key), MOST_RECORD_BYTES), key)
+            text = inside.read(self.root, _action(key), MOST_RECORD_BYTES)
+            return Action.decoded(text, key, self._secret)
         except (OSError, ValueError, StoreError):
             return None
 
@@ -268,7 +280,7 @@ class Store:
 
     def record(self, action: Action) -> None:
         """Write the record of an action, whose objects must be in the store already."""
-        self.write(_action(action.key), action.encoded(self._key() if self._key is not None else None))
+        self.write(_action(action.key), action.encoded(self._secret, checked=True))
         inside.remove(self.root, f"forgotten/{action.key}")
 
     def write(self, path: str, content: bytes) -> None:

@@ -6,9 +6,7 @@ that is put into the store. Nothing is removed. Killed at any instant, the store
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +16,10 @@ from rvbuild.build.inventory import take_inventory
 from rvbuild.build.state import Record
 from rvbuild.build.store import Store
 from rvbuild.build.workspace import is_output_path
+from rvbuild.cores import cores
 from rvbuild.errors import StoreError
 from rvbuild.progress import Progress
+from rvbuild.threads import each
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +67,8 @@ def verify(store: Store, root: Path, records: Iterable[Record], progress: Progre
         finally:
             progress.advance()
 
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        digests = list(before.objects)
-        damaged = [d for d, bad in zip(digests, pool.map(is_damaged, digests), strict=True) if bad]
+    digests = list(before.objects)
+    damaged = [d for d, bad in zip(digests, each(is_damaged, digests, min(8, cores())), strict=True) if bad]
     for digest in damaged:
         store.condemn(digest)
     missing = set(damaged) | {

@@ -103,9 +103,14 @@ class Pool:
         Directory for what workers print.
     preload : sequence of str
         The modules that the forkserver imports.
+    most : int, optional
+        How many jobs run at once, however many there are; by default all of them.
     """
 
-    def __init__(self, environment: Mapping[str, str | None], logs: Path, preload: Sequence[str] = ()) -> None:
+    def __init__(
+        self, environment: Mapping[str, str | None], logs: Path, preload: Sequence[str] = (), most: int | None = None
+    ) -> None:
+        self._turns = contextlib.nullcontext() if most is None else threading.Semaphore(most)
         self._environment = dict(environment)
         self._logs = logs
         self._context = multiprocessing.get_context("forkserver")
@@ -118,6 +123,10 @@ class Pool:
 
     def run(self, job: Job, progress: Progress) -> Any:
         """Run `job` on an idle worker, preferring one that has done its imports."""
+        with self._turns:
+            return self._run(job, progress)
+
+    def _run(self, job: Job, progress: Progress) -> Any:
         worker = self._borrow(job.resource)
         done = False
         try:

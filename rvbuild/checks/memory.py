@@ -64,7 +64,7 @@ def _measure(model: nn.Module, task: str, bands: int, chip_px: int) -> dict[str,
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss = _loss(model.train(), images, task)  # held, so that what it keeps has addresses of its own
+        loss = loss_of(model.train(), images, task)  # held, so that what it keeps has addresses of its own
     del loss
     largest = _largest(model.eval(), images)
     train = sum(saved.values()) + largest
@@ -88,7 +88,7 @@ def _largest(model: nn.Module, images: torch.Tensor) -> int:
     return max(found)
 
 
-def _loss(model: nn.Module, images: torch.Tensor, task: str) -> torch.Tensor:
+def loss_of(model: nn.Module, images: torch.Tensor, task: str) -> torch.Tensor:
     """Return a scalar that all of the model goes into."""
     if task == "object_detection":
         target = {"boxes": torch.tensor([[1.0, 1.0, 20.0, 20.0]]), "labels": torch.ones(1, dtype=torch.int64)}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from statistics import median
 from typing import Any
 
-from rvbuild.checks import tags
+from rvbuild.checks import mosaic, tags
 from rvbuild.checks.box_files import taken_twice
 from rvbuild.checks.findings import Finding, Level
 from rvbuild.project import Project, Scene
@@ -55,9 +55,10 @@ def findings(
     yield from tags.findings(project, images)
     yield from _same_ground(project, shared)
     yield from taken_twice(scenes, facts)
-    yield from _nothing_to_train_on(scenes, facts)
+    yield from _nothing_to_train_on(project, scenes, facts)
     yield from _never_labelled(project, scenes, facts)
     yield from _without_effect(project, scenes, images)
+    yield from mosaic.findings(project, facts)
     yield from _figures(project, scenes, images)
 
 
@@ -153,8 +154,8 @@ def _same_ground(project: Project, shared: Iterable[Mapping[str, Any]]) -> Itera
         yield Finding(Level.WARNING, f"ground of {one['split']} in {scene.split}", text, scene.id)
 
 
-def _nothing_to_train_on(scenes: list[Scene], facts: Mapping[str, Facts]) -> Iterator[Finding]:
-    """Report it if no training scene gives a chip, or none has a label on its image."""
+def _nothing_to_train_on(project: Project, scenes: list[Scene], facts: Mapping[str, Facts]) -> Iterator[Finding]:
+    """Report it if no training scene gives a chip, none has a label on its image, or no chip validates."""
     train = [facts[scene.id] for scene in scenes if scene.split == "train"]
     if train and all(one.get("chips") == 0 for one in train):
         text = "no training scene gives a chip; see chip.size_px, chip.within_aoi and the areas of interest"
@@ -162,6 +163,12 @@ def _nothing_to_train_on(scenes: list[Scene], facts: Mapping[str, Facts]) -> Ite
     elif train and all("labels" in one and not sum(one["labels"]["features"]) for one in train):
         text = "no training scene has a label on its image, so there is nothing to learn; see scene.labels"
         yield Finding(Level.ERROR, "no labels at all", text, key=("scene", "labels"))
+    validation = [facts[scene.id] for scene in scenes if scene.split == "validation"]
+    if validation and project.train.validation and all(one.get("chips") == 0 for one in validation):
+        for key in ("select", "patience"):
+            if project.train.slice()[key] not in (None, 0, "last"):
+                text = "needs validation chips, and no validation scene gives one; see the areas of interest and [chip]"
+                yield Finding(Level.ERROR, "no chips to validate", text, key=("train", key))
 
 
 def _never_labelled(project: Project, scenes: list[Scene], facts: Mapping[str, Facts]) -> Iterator[Finding]:

@@ -24,7 +24,7 @@ from rvbuild.errors import RvbuildError
 from rvbuild.geo import box_files
 from rvbuild.geo.aoi import Aoi, open_aoi
 from rvbuild.geo.grid import Grid, crs_name, reproject
-from rvbuild.geo.image import describe, open_scene_image
+from rvbuild.geo.image import SceneImage, describe, open_scene_image
 from rvbuild.geo.labels_boxes import BoxLabels
 from rvbuild.geo.labels_vector import read_tables
 from rvbuild.geo.meaning import meaning
@@ -32,7 +32,9 @@ from rvbuild.geo.placing import SWAPPED, on_image, swapped_on
 from rvbuild.geo.raster import open_image
 from rvbuild.geo.rasterfile import require_complete
 from rvbuild.geo.reading import parts, reading
+from rvbuild.geo.tags import scattered
 from rvbuild.geo.vectors import read_features
+from rvbuild.geo.windows import Window
 from rvbuild.stages.block_cache import MAX_BYTES
 from rvbuild.stages.chip_cut import THREADS
 from rvbuild.stages.chip_windows import LIMITS, both_ways, candidates, why_none
@@ -43,6 +45,12 @@ MAX_VECTOR_BYTES = 50_000_000
 
 MAX_WINDOWS = 50_000
 """Scenes with more windows are not searched for those inside the area of interest."""
+
+FILL_SAMPLES, FILL_PX = 9, 16
+"""Windows in which reals are looked at that are too large for any, spread over the image, and their side."""
+
+LARGEST_VALUE = 1e19
+"""Nothing that is measured from above is larger."""
 
 _CHIP = ("chip", "size_px")
 
@@ -133,6 +141,10 @@ class _Look:
         with open_scene_image(self.inputs["image"], self.settings) as image:
             self._grid = image.grid
             self.facts["image"] = {**describe(image), "tags": meaning(self.inputs["image"], self.settings)}
+            self.facts["transform"] = list(image.grid.transform[:6])
+            stored = not {"transform", "scale"} & set(self.settings["image"])
+            if stored and image.dtype.kind == "f" and not is_url(str(self.inputs["image"][0])):
+                self._look_for_fill(image)
             size_px = self.settings["chip"]["size_px"]
             self.facts["cache"] = min(MAX_BYTES, THREADS * image.cache_bytes(size_px))
             if (needed := image.cache_bytes(size_px)) > 4 * MAX_BYTES:
@@ -144,6 +156,22 @@ class _Look:
                     f"{needed / 1e9:.1f} GB, so that reading will be slow. Tile the file, for example with "
                     "`gdal_translate -of COG`",
                 )
+
+    def _look_for_fill(self, image: SceneImage) -> None:
+        """Report values that are no measurement: nodata of which the file does not say so, or not in words of GDAL."""
+        grid = image.grid
+        for row, col, height, width in scattered(grid.height, grid.width, FILL_SAMPLES, FILL_PX):
+            pixels, valid = image.read(Window(row, col, height, width))
+            strange = pixels[valid & (np.abs(pixels) > LARGEST_VALUE)]
+            if strange.size:
+                self._problem(
+                    Level.WARNING,
+                    "image",
+                    "fill values",
+                    f"{self.inputs['image'][0]}: holds the value {strange[0]:.9g}, which looks like nodata, and counts "
+                    f"as data, because the tags of the file do not say so. Set `nodata = {strange[0]:.9g}` in `image`",
+                )
+                return
 
     def _look_at_aoi(self) -> None:
         assert self._grid is not None

@@ -27,7 +27,7 @@ from rvbuild.build.workspace import locked
 from rvbuild.cli import asking, checking, report, stages_of, trusting
 from rvbuild.cli.session import Session, jobs_default, load_all, looked_at, own_rules, project_paths, rules, session
 from rvbuild.cli.terminal import echo, styled
-from rvbuild.errors import ProjectError, UsageError
+from rvbuild.errors import ProjectError, UsageError, counted
 from rvbuild.project import Project, missing_files
 from rvbuild.urls import CONTENT, Url, is_url
 
@@ -71,7 +71,12 @@ def build(stage: str, words: Sequence[str], options: Options, normal: list[str] 
         with (
             locked(projects[0].workspace, reporter.note),
             session(
-                projects, say=reporter.note, inline=options.inline, forced=forced, rules_may_run=rules_may_run
+                projects,
+                say=reporter.note,
+                inline=options.inline,
+                jobs=options.jobs,
+                forced=forced,
+                rules_may_run=rules_may_run,
             ) as now,
         ):
             wanted = now.wanted(stage, options.scenes)
@@ -183,7 +188,7 @@ def _last_lines(now: Session, wanted: Sequence[Artifact], outcomes: Sequence[Out
 
 
 def _nothing(count: int) -> str:
-    return f"nothing to do: {count} artifacts are fresh"
+    return f"nothing to do: {counted(count, 'artifact')} {'is' if count == 1 else 'are'} fresh"
 
 
 def _tracebacks(now: Session, failed: Sequence[Outcome]) -> list[str]:
@@ -296,7 +301,6 @@ def predict_bundle(words: Sequence[str], into: Path | None, allow_code: bool, ve
     for line in variables.problems(os.environ):
         reporter.note(line)
     kwargs = {"bundle_path": bundle.absolute(), "images": images, "out": into.absolute(), "allow_code": allow_code}
-    kwargs["memory"] = memory_bytes()
     job = Job("rvbuild.stages.bundle_reader:predict_images", kwargs, "torch")
     with tempfile.TemporaryDirectory(prefix="rvbuild-log-") as logs:
         executor: Executor = Inline(environment) if inline else Pool(environment, Path(logs))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -41,10 +42,11 @@ def check(words: Sequence[str], overrides: Sequence[str], deep: bool = False, tr
     executor = make_executor(workspace, projects)
     try:
         find_companions(workspace, projects, executor)
-        known = {
-            p.name: _known(p, looking.facts_of(p, workspace, executor, None, runs_code), workspace, executor)
-            for p in projects
-        }
+        known = {}
+        for project in projects:
+            facts = looking.facts_of(project, workspace, executor, None, runs_code)
+            problem = looking.model_problem(project, facts, workspace, executor, None)
+            known[project.name] = _known(project, facts, workspace, executor)._replace(problem=problem)
         # What was predicted is asked for where predictions are large.
         every = [rules().artifacts(p) if p.predict.scores else rules().chip.artifacts(p, "") for p in projects]
         plan = Plan(workspace, [a for some in every for a in some], lambda views: [None] * len(views))
@@ -120,6 +122,11 @@ def before_build(
         facts = looking.facts_of(project, now.workspace, now.executor, scenes, True)
         computing = [a for a in of_project if a.stage in ("train", "infer")]
         known = _known(project, facts, now.workspace, now.executor, at_once if computing else 0)
+        if "train" in stages:
+            # The store elsewhere may have the model: then nothing is trained, and no weights are needed.
+            trains = now.workspace.elsewhere is None
+            problem = looking.model_problem(project, facts, now.workspace, now.executor, say if trains else None)
+            known = known._replace(problem=problem)
         if at_once > 1:
             takes = resources.computing_bytes(project, facts, known.model)
             memory |= {a.name: takes[a.stage] for a in computing}
@@ -157,9 +164,12 @@ def tell(project: Project, findings: Iterable[Finding]) -> list[str]:
             doubt = "warning: " if member.level is Level.WARNING else ""
             lines.append(f"{where}: {doubt}{_text(project, member)}")
         if several:
-            others = [member.scene for member in members[1:]]
+            others = list(dict.fromkeys(member.scene for member in members[1:]))
             named = ", ".join(others[:_LISTED]) + (", …" if len(others) > _LISTED else "")
-            lines[-1] += f"\n    and so {len(others)} more scenes: {named}"
+            if len(others) == len(members) - 1 and members[0].scene not in others:
+                lines[-1] += f"\n    and so {len(others)} more scenes: {named}"
+            else:
+                lines[-1] += f"\n    and {len(members) - 1} more of this kind, in {named}"
     return lines
 
 
@@ -214,6 +224,8 @@ class _Known(NamedTuple):
     facts: Mapping[str, Any]
     shared: Sequence[Mapping[str, Any]]
     model: Mapping[str, int] | None
+    problem: tuple[str, bool] = ("", True)
+    """Why the model cannot be trained, and whether that is certain."""
 
 
 def _known(
@@ -225,6 +237,14 @@ def _known(
     return _Known(facts, shared, model)
 
 
+def _model(problem: str, certain: bool) -> Finding:
+    """Return what is wrong with the model, at the key that the message begins with."""
+    key = re.match(r"train\.([a-z_]+)(?:\.[a-z_]+)?: ", problem)
+    level = Level.ERROR if certain else Level.WARNING
+    text, at = (problem[key.end() :], ("train", key[1])) if key else (problem, ("train",))
+    return Finding(level, "model", text, key=at)
+
+
 def _findings(project: Project, known: _Known, plan: Plan, jobs: int) -> list[Finding]:
     """Return all findings about a project."""
     done = {stage: looking.made(plan, project, stage) for stage in ("chip", "infer")}
@@ -232,7 +252,8 @@ def _findings(project: Project, known: _Known, plan: Plan, jobs: int) -> list[Fi
     to_cut = [id_ for id_ in known.facts if id_ not in done["chip"] and split[id_] != "test"]
     to_predict = [id_ for id_ in known.facts if id_ not in done["infer"] and split[id_] != "train"]
     needs = resources.findings(project, known.facts, to_cut, to_predict, known.model, jobs)
-    return [*across.findings(project, known.facts, known.shared), *needs]
+    model = [_model(*known.problem)] if known.problem[0] else []
+    return [*across.findings(project, known.facts, known.shared), *needs, *model]
 
 
 def _surveyed(project: Project, facts: Mapping[str, Any], runs_code: bool) -> dict[str, Any]:

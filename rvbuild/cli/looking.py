@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from rvbuild.build.artifact import digest
 from rvbuild.build.execute import code_of as served_code
+from rvbuild.build.fingerprint import signature
 from rvbuild.build.plan import Plan
 from rvbuild.build.worker import Job
 from rvbuild.build.workers import Executor
@@ -20,9 +20,14 @@ from rvbuild.cli.session import code_of, jobs_default, rules
 from rvbuild.errors import WorkerDiedError
 from rvbuild.progress import Silent
 from rvbuild.project import Project
+from rvbuild.threads import each
 
 _BATCH = 25
 """Scenes that a worker looks at in one job."""
+
+
+_SURE_PX = 128
+"""Every named model takes chips of this side, and of larger ones."""
 
 
 def facts_of(
@@ -106,6 +111,50 @@ def model_memory(
     return found
 
 
+def model_problem(
+    project: Project,
+    facts: Mapping[str, Any],
+    workspace: Workspace,
+    executor: Executor,
+    say: Callable[[str], None] | None,
+) -> tuple[str, bool]:
+    """Return why the model cannot be trained, and whether that is certain; empty if nothing speaks against it.
+
+    That is kept, and a problem is not.
+
+    With `say`, which is told of a download, weights are downloaded, and models of the user's own are made: something is
+    about to be built. Without it, their code does not run.
+    """
+    how = {**_rule().model(project), "bands": resources.bands_of(facts), "outputs": len(project.classes) - 1}
+    own = ":" in how["model"]
+    sure = how["start"] == "random" and not how["args"] and how["chip_px"] >= _SURE_PX
+    if say is None if own else sure:
+        return "", True
+    path: str | None = how["path"]
+    seen = None if path is None else signature(path)
+    key, name = digest([how, seen, say is None]), _name(_rule().RUN_MODEL, project, workspace)
+    if not own and workspace.state.view(key, name) is not None:
+        return "", True
+    code = served_code(_rule().user_code(project) if own else (), workspace.root)
+    job = Job(_rule().RUN_MODEL, {**how, "download": say is not None}, "torch", code)
+    problem, certain = executor.run(job, _Told(say))
+    if not problem and not own:
+        workspace.state.remember_view(key, name, json.dumps(""))
+    return problem, certain
+
+
+class _Told(Silent):
+    """A progress of which only the notes are told."""
+
+    def __init__(self, say: Callable[[str], None] | None) -> None:
+        self._say = say
+
+    def note(self, message: str) -> None:
+        """Tell the user one line."""
+        if self._say is not None:
+            self._say(message)
+
+
 def _answer(job: Job, question: Any, project: Project, workspace: Workspace, executor: Executor) -> Any:
     """Return what `job` answers, as JSON data; kept for as long as the question and the code are the same."""
     key, name = digest(question), _name(job.function, project, workspace)
@@ -130,8 +179,7 @@ def _ask(requests: Sequence[Any], workspace: Workspace, executor: Executor) -> l
                 return [answer for request in batch for answer in one([request])]
             return [_deadly(batch[0], error)]
 
-    with ThreadPoolExecutor(max_workers=min(len(batches), jobs_default())) as pool:
-        return [answer for answers in pool.map(one, batches) for answer in answers]
+    return [answer for answers in each(one, batches, jobs_default()) for answer in answers]
 
 
 def _deadly(request: Any, error: WorkerDiedError) -> dict[str, Any]:

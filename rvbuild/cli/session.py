@@ -155,10 +155,14 @@ def load_all(paths: Sequence[Path], overrides: Sequence[str], absent: list[str] 
     return projects
 
 
-def make_executor(workspace: Workspace, projects: Sequence[Project], inline: bool = False) -> Executor:
-    """Return where the stages of projects run."""
+def make_executor(
+    workspace: Workspace, projects: Sequence[Project], inline: bool = False, jobs: int | None = None
+) -> Executor:
+    """Return where the stages of projects run, and so many jobs at once, by default one for each core."""
     environment = {**variables.for_workers(os.environ), **rules().places(workspace.root, projects)}
-    return Inline(environment) if inline else Pool(environment, workspace.cache / "log", rules().PRELOAD)
+    if inline:
+        return Inline(environment)
+    return Pool(environment, workspace.cache / "log", rules().PRELOAD, jobs or jobs_default())
 
 
 def find_companions(workspace: Workspace, projects: Sequence[Project], executor: Executor) -> None:
@@ -172,6 +176,7 @@ def session(
     *,
     say: Callable[[str], None],
     inline: bool = False,
+    jobs: int | None = None,
     forced: Callable[[list[Artifact]], frozenset[str]] | None = None,
     artifacts: Callable[[Sequence[Project], Workspace], list[Artifact]] | None = None,
     rules_may_run: Callable[[Sequence[Project]], bool] | None = None,
@@ -185,7 +190,7 @@ def session(
     try:
         for line in variables.problems(os.environ):
             say(line)
-        executor = make_executor(workspace, projects, inline)
+        executor = make_executor(workspace, projects, inline, jobs)
         find_companions(workspace, projects, executor)
         if artifacts is None:
             every = all_artifacts(projects, workspace, _own_rules(projects, rules_may_run, say))

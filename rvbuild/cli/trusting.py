@@ -18,6 +18,7 @@ from rvbuild.build.artifact import Artifact
 from rvbuild.cli.terminal import echo
 from rvbuild.errors import UsageError
 from rvbuild.project import Project
+from rvbuild.signing import state_folder
 
 VARIABLE = "RVBUILD_TRUST"
 _ANSWERS = {"yes": True, "1": True, "true": True, "no": False, "0": False, "false": False}
@@ -140,7 +141,5 @@ def _remembered() -> list[str]:
 
 
 def _file() -> Path | None:
-    """Return where trusted workspaces are kept, for this user alone; None for a user without a home."""
-    base = os.environ.get("XDG_STATE_HOME", "")
-    folder = Path(base) if Path(base).is_absolute() else Path("~/.local/state").expanduser()
-    return folder / "rvbuild" / "trusted.json" if folder.is_absolute() else None
+    folder = state_folder()
+    return None if folder is None else folder / "trusted.json"

@@ -11,7 +11,7 @@ import functools
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rvbuild.errors import DataError
@@ -37,7 +37,26 @@ def environment(workspace: Path | None, allowed: Iterable[str]) -> dict[str, str
 
 
 def require(path: Path) -> None:
+    """Check, before GDAL opens it, that a file that a project names can be read, and leads where that is allowed.
+
+    Raises
+    ------
+    DataError
+        It is something else than its name says, leads to another place, or to a file that does not exist.
+    """
+    # Not left to GDAL: from a source that it could not open once, it may read zeros the next time, and say nothing.
+    for source, by in require_places(path).items():
+        if not source.exists():
+            raise DataError(f"{by}: reads {source}, which does not exist")
+
+
+def require_places(path: Path) -> Mapping[Path, Path]:
     """Check, before GDAL opens it, that a file that a project names leads nowhere where nothing may be read.
+
+    Returns
+    -------
+    mapping
+        Each file here that a virtual file leads to, existing or not → the file that names it.
 
     Raises
     ------
@@ -45,23 +64,22 @@ def require(path: Path) -> None:
         It is something else than its name says, or leads to another place.
     """
     if isinstance(path, Url | Zipped):
-        return  # opened by drivers that read that one file alone
-    state = None
+        return {}  # opened by drivers that read that one file alone
+    places = os.environ.get(WORKSPACE), os.environ.get(ALLOWED)
     if path.suffix.lower() == references.VIRTUAL:
         with contextlib.suppress(OSError):
             found = path.stat()
-            state = found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
-    places = os.environ.get(WORKSPACE), os.environ.get(ALLOWED)
-    if state is None:
-        _follow(path, _Places(path, *places), ())
-    else:
-        _require_virtual(path, state, places)
+            return _require_virtual(path, (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino), places)
+    _follow(path, _Places(path, *places), (), {})
+    return {}
 
 
 @functools.lru_cache(maxsize=256)
-def _require_virtual(path: Path, _state: tuple[int, ...], places: tuple[str | None, str | None]) -> None:
+def _require_virtual(path: Path, _state: tuple[int, ...], places: tuple[str | None, str | None]) -> Mapping[Path, Path]:
     """Check a virtual file that has not changed once: a mosaic of thousands is opened again and again."""
-    _follow(path, _Places(path, *places), ())
+    named: dict[Path, Path] = {}
+    _follow(path, _Places(path, *places), (), named)
+    return named
 
 
 def require_files(path: Path, files: Iterable[str]) -> None:
@@ -95,12 +113,14 @@ class _Places:
             )
 
 
-def _follow(path: Path, places: _Places, above: tuple[Path, ...]) -> None:
-    """Check a file, and all that it leads to."""
+def _follow(path: Path, places: _Places, above: tuple[Path, ...], named: dict[Path, Path]) -> None:
+    """Check a file, and all that it leads to, and note in `named` by what that is named."""
+    if above and references.is_archive(path):
+        return  # what is read of it was looked at where it is named
     beginning = references.head(path)
     kind = references.kind_of(beginning)
-    named = path.suffix.lower() == references.VIRTUAL
-    if kind and not (named and references.is_virtual(beginning)):
+    is_called_so = path.suffix.lower() == references.VIRTUAL
+    if kind and not (is_called_so and references.is_virtual(beginning)):
         to_do = "call it .vrt if that is meant" if references.is_virtual(beginning) else "save the pixels in a file"
         raise DataError(f"{path}: is {kind}, which leads to other files or to servers; {to_do}")
     if above and (b'"stac_' in beginning or ".gti." in path.name.lower() or path.suffix.lower() in (".kml", ".kmz")):
@@ -113,7 +133,8 @@ def _follow(path: Path, places: _Places, above: tuple[Path, ...]) -> None:
     for to in references.of_virtual(path):
         places.require(path, to)
         if not isinstance(to, Url):
-            _follow(to, places, (*above, path))
+            named.setdefault(to, path)
+            _follow(to, places, (*above, path), named)
 
 
 def _require_plain_beside(path: Path) -> None:

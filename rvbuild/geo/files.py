@@ -42,7 +42,7 @@ def _raster(path: Path) -> dict[str, Any]:
 
     sources: tuple[Path, ...] = ()
     try:
-        admission.require(path)
+        admission.require_places(path)
         if path.suffix.lower() == references.VIRTUAL:
             sources = references.of_virtual(path)
         with open_dataset(path) as dataset:
@@ -66,7 +66,7 @@ def _beside(path: Path, other: Path) -> bool:
 def _vector(path: Path) -> dict[str, Any]:
     suffix = path.suffix.lower()
     try:
-        admission.require(path)
+        admission.require_places(path)
         if suffix == references.VIRTUAL:
             return _answer(sources=references.of_virtual(path))
         return _answer(references.of_table(path) if suffix == ".tab" else references.of_gml(path))

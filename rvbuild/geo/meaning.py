@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rasterio.enums import ColorInterp
 
 from rvbuild.geo.rasterfile import open_dataset
-from rvbuild.geo.tags import Apply, Palette, alphas_of, looks_like_alpha, palette_of, scaling_of
+from rvbuild.geo.tags import Apply, alphas_of, is_grey, looks_like_alpha, palette_of, scaling_of
 
 MOST_FILES = 16
 """Of a scene that are looked at."""
@@ -65,7 +64,7 @@ def _of_file(dataset: Any, apply: Apply, channels: Sequence[int] | None) -> dict
     if unread:
         found["alpha"] = {"band": unread[0] - 1}
     palette = palette_of(dataset)
-    if palette is not None and not apply.palette and not _is_grey(palette):
+    if palette is not None and not apply.palette and not is_grey(palette):
         found["palette"] = True
     scaling = [list(pair) for pair in dict.fromkeys(scaling_of(dataset, indexes))]
     if not apply.scale and scaling != [[1.0, 0.0]]:
@@ -85,14 +84,3 @@ def _of_file(dataset: Any, apply: Apply, channels: Sequence[int] | None) -> dict
     if of_band.get("PIXELTYPE") == "SIGNEDBYTE" and dataset.dtypes[0] == "uint8":
         found["signed"] = True
     return found
-
-
-def _is_grey(palette: Palette) -> bool:
-    """Tell whether a higher index is a brighter grey, as far as there are colours: then indices mean the same."""
-    red, green, blue, _ = palette.T.astype(np.int64)
-    brighter = np.flatnonzero(np.diff(red) < 0)
-    last = int(brighter[0]) if len(brighter) else len(red) - 1
-    used = slice(0, last + 1)
-    return bool(
-        (red[used] == green[used]).all() and (green[used] == blue[used]).all() and not palette[last + 1 :, :3].any()
-    )

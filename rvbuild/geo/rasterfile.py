@@ -72,6 +72,9 @@ ELSEWHERE: Mapping[str, str] = {
     "GDAL_HTTP_MAX_RETRY": "3",
     "GDAL_HTTP_RETRY_DELAY": "0.5",
     "GDAL_HTTP_CONNECTTIMEOUT": "20",
+    # A server that says nothing for so many seconds says nothing more.
+    "GDAL_HTTP_LOW_SPEED_TIME": "60",
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
 }
 """How GDAL opens files elsewhere."""
 

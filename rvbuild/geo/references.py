@@ -29,7 +29,7 @@ MOST_BYTES = 256 << 20
 
 _BUCKETS = {"/vsis3/": "s3://", "/vsigs/": "gs://"}
 
-_ARCHIVES = {"/vsizip/": (".zip", ".kmz", ".shz"), "/vsitar/": (".tar", ".tgz", ".tar.gz"), "/vsigzip/": (".gz",)}
+_ARCHIVES = {"/vsizip/": (".zip",), "/vsitar/": (".tar", ".tgz", ".tar.gz"), "/vsigzip/": (".gz",)}
 
 _FILES = {
     "sourcefilename",
@@ -174,7 +174,13 @@ def resolve(path: Path, text: str, relative: bool = True) -> Path:
         if text.startswith(virtual):
             return _archive(path, virtual, text.removeprefix(virtual).strip("{}"), relative)
     place = _join(path, text, relative)
-    plain = not text.startswith("/vsi") and "<" not in text and "\n" not in text and "://" not in text
+    plain = (
+        not is_archive(place)
+        and not text.startswith("/vsi")
+        and "<" not in text
+        and "\n" not in text
+        and "://" not in text
+    )
     if not plain or (_PREFIX.match(text) and not os.path.lexists(place)):
         raise DataError(f"{path}: names {text[:80]!r} as a source; expected a file")
     return place
@@ -183,6 +189,11 @@ def resolve(path: Path, text: str, relative: bool = True) -> Path:
 def _join(path: Path, text: str, relative: bool) -> Path:
     # GDAL takes a name that is not relative to the file from the directory in which the process runs.
     return Path(os.path.normpath(path.parent / text if relative else Path(text).absolute()))
+
+
+def is_archive(path: Path) -> bool:
+    """Tell whether a file is an archive by its name."""
+    return path.name.lower().endswith(tuple(ending for endings in _ARCHIVES.values() for ending in endings))
 
 
 def _archive(path: Path, virtual: str, text: str, relative: bool) -> Path:

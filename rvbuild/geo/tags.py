@@ -77,6 +77,17 @@ def palette_of(dataset: Any) -> Palette | None:
     return colors
 
 
+def is_grey(palette: Palette) -> bool:
+    """Tell whether a higher index is a brighter grey, as far as there are colours: then indices mean the same."""
+    red, green, blue, _ = palette.T.astype(np.int64)
+    brighter = np.flatnonzero(np.diff(red) < 0)
+    last = int(brighter[0]) if len(brighter) else len(red) - 1
+    used = slice(0, last + 1)
+    return bool(
+        (red[used] == green[used]).all() and (green[used] == blue[used]).all() and not palette[last + 1 :, :3].any()
+    )
+
+
 def scaling_of(dataset: Any, indexes: Sequence[int]) -> tuple[tuple[float, float], ...]:
     """Return the scale and the offset of some bands, from 1."""
     return tuple((float(dataset.scales[index - 1]), float(dataset.offsets[index - 1])) for index in indexes)

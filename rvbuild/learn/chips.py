@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import bisect
 import itertools
-import json
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,13 +18,12 @@ import numpy as np
 from rvbuild.errors import DataError
 from rvbuild.geo.windows import Window
 from rvbuild.learn.augment import Sample
+from rvbuild.learn.chip_index import INDEX, check_images, check_labels, read_index
 from rvbuild.learn.hooks import TargetOps
 from rvbuild.learn.shards import open_shard, unpack_image
 
 if TYPE_CHECKING:
     from rvbuild.learn.scene_images import Imagery, SceneImages
-
-INDEX = "index.json"
 
 OPEN_SHARDS = 128
 """Shards mapped at the same time: each map keeps a file descriptor or two."""
@@ -148,14 +146,10 @@ class Chips:
             return self._open[number]
         shard = self._shards[number]
         images, labels = None if shard.images is None else open_shard(shard.images), open_shard(shard.labels)
-        if images is not None:
-            expected = (shard.count, self.bands, self.size_px, self.size_px)
-            found = images["images"].shape if "images" in images else None
-            if found != expected or images["images"].dtype != np.dtype(self.dtype):
-                raise DataError(
-                    f"{shard.images}: expected images {expected} {self.dtype} for scene {shard.scene}, found {found}; "
-                    f"build its chips again"
-                )
+        if images is not None and shard.images is not None:
+            shape = (shard.count, self.bands, self.size_px, self.size_px)
+            check_images(shard.images, images, shape, self.dtype, shard.scene)
+        check_labels(shard.labels, labels, shard.count, self.size_px)
         while len(self._open) >= OPEN_SHARDS:
             self._open.popitem(last=False)
         self._open[number] = images, labels
@@ -165,15 +159,7 @@ class Chips:
 def _read_index(files: Sequence[Path]) -> tuple[Mapping[str, Path], dict[str, Any]]:
     """Return the files of a scene's chips by name, and the content of its index."""
     named = {path.name: path for path in files}
-    path = _named(named, INDEX, "")
-    try:
-        index = json.loads(path.read_text(encoding="utf-8"))
-        missing = {"scene", "size_px", "dtype", "bands", "classes", "count", "shards", "class_counts"} - set(index)
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); build the chips again") from error
-    if missing:
-        raise DataError(f"{path}: lacks {', '.join(sorted(missing))}; build the chips again")
-    return named, index
+    return named, read_index(_named(named, INDEX, ""))
 
 
 def _named(files: Mapping[str, Path], name: str, scene: str) -> Path:

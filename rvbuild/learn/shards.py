@@ -87,12 +87,14 @@ def open_shard(path: Path) -> dict[str, np.ndarray]:
             np.memmap(path, dtype=np.uint8, mode="r", offset=8 + length) if size > 8 + length else np.empty(0, np.uint8)
         )
         return {name: _view(data, **entry) for name, entry in header.items()}
-    except (OSError, struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read as a chip shard ({error}); build the chips again") from error
 
 
 def _view(data: np.ndarray, dtype: str, shape: list[int], data_offsets: list[int]) -> np.ndarray:
     start, stop = data_offsets
+    if not all(type(number) is int and number >= 0 for number in (start, stop, *shape)):
+        raise ValueError(f"a tensor of shape {shape!r:.80} at bytes {start!r:.80} to {stop!r:.80}")
     kind = np.dtype(_DTYPES[dtype])
     if not 0 <= start <= stop <= data.size or stop - start != math.prod(shape) * kind.itemsize:
         raise ValueError(f"a tensor of shape {shape} at bytes {start} to {stop} of {data.size}")

@@ -133,6 +133,8 @@ def _reason(path: str) -> str | None:
         return f"cannot be read ({error.strerror})"
     if stat.S_ISDIR(mode) and not path.lower().endswith(DIRECTORIES):
         return "is a directory, not a file"
+    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+        return "is a pipe, a socket or a device, not a file"
     return None if os.access(path, os.R_OK) else "cannot be read (permission denied)"
 
 

@@ -126,6 +126,10 @@ class ChipsTable(Table):
     channels: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Strict(False)] | None = Field(
         None, description="Bands to use, from 0. Default: every band that is not alpha."
     )
+    palette: bool | None = Field(
+        None,
+        description="As palette of an image: whether the values of files with a colour table become their colours.",
+    )
 
 
 class TrainTable(Table):

@@ -5,11 +5,11 @@ The estimates are of what no run can do without, so that nothing is refused that
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rvbuild.budget import memory_bytes, size_text
 from rvbuild.errors import DataError
 from rvbuild.geo.image import open_scene_image
 from rvbuild.learn.checkpoint import ModelInfo
@@ -27,7 +27,6 @@ def require_memory(
     settings: Mapping[str, Any],
     info: ModelInfo,
     scenes: Sequence[Sequence[Path]],
-    memory: int | None = None,
 ) -> None:
     """Raise a DataError if the settings of a bundle ask for more memory than there is, or for too many windows.
 
@@ -39,13 +38,11 @@ def require_memory(
         Of the bundle.
     scenes
         The files of each scene.
-    memory
-        Bytes of the machine, or of the container; None to ask the system.
     """
     predict, side = settings["predict"], int(settings["chip_px"])
     window = max(side, int(predict.get("cell_px", side)))
     step = int(predict.get("cell_px", predict["stride_px"]))
-    there = _machine_bytes() if memory is None else memory
+    there = memory_bytes()
     for files in scenes:
         with open_scene_image(files, settings) as source:
             width, height = source.grid.width, source.grid.height
@@ -63,7 +60,7 @@ def require_memory(
         if there is not None and needed > there:
             raise DataError(
                 f"{bundle}: chip_px = {side}, predict.batch_size = {predict['batch_size']}: predicting {files[0]} "
-                f"takes at least {_size(needed)} of memory; expected at most the {_size(there)} that there are"
+                f"takes at least {size_text(needed)} of memory; expected at most the {size_text(there)} that there are"
             )
         # What is summed up of windows that overlap, over the width of the image.
         overlap = max(0, min(side, height) - int(predict["stride_px"]))
@@ -71,16 +68,5 @@ def require_memory(
         if there is not None and "cell_px" not in predict and "merge_thresh" not in predict and carried > there:
             raise DataError(
                 f"{bundle}: chip_px = {side}, predict.stride_px = {predict['stride_px']}: windows that overlap so much "
-                f"take {_size(carried)} of memory over the width of {files[0]}; expected at most {_size(there)}"
+                f"take {size_text(carried)} of memory over the width of {files[0]}; expected at most {size_text(there)}"
             )
-
-
-def _machine_bytes() -> int | None:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return None
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

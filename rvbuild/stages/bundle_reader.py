@@ -85,7 +85,6 @@ def predict_images(
     *,
     allow_code: bool = False,
     device: str | None = None,
-    memory: int | None = None,
 ) -> list[Path]:
     """Predict images with the model of a bundle.
 
@@ -108,8 +107,6 @@ def predict_images(
         Whether Python in the bundle may run. A model of the user's own needs it; it can do all that you can.
     device
         Overrides the bundle's `predict.device`.
-    memory
-        Bytes of the machine, or of the container that this is in; None to ask the system.
 
     Returns
     -------
@@ -135,7 +132,7 @@ def predict_images(
             settings["predict"]["device"] = device
         info = read_info(into / DESCRIPTION)
         _require_permission(bundle_path, info, settings["image"], allow_code)
-        require_memory(bundle_path, settings, info, scenes, memory)
+        require_memory(bundle_path, settings, info, scenes)
         model, info = load_model(
             into / WEIGHTS, into / DESCRIPTION, settings["predict"]["device"], run_embedded_code=allow_code
         )

@@ -15,7 +15,7 @@ from rvbuild.geo.classes import names
 from rvbuild.geo.raster import open_image
 from rvbuild.geo.rasterfile import Image, Mask, open_dataset
 from rvbuild.geo.resample import resample
-from rvbuild.geo.tags import Apply, looks_like_alpha
+from rvbuild.geo.tags import Apply, is_grey, looks_like_alpha, palette_of
 from rvbuild.geo.windows import Window
 from rvbuild.leftovers import is_leftover
 from rvbuild.progress import Progress
@@ -40,7 +40,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     settings
         task, split, classes, null_id, size_px, channels; `parts`, for each of the inputs `relative`, the path of each
         file in the folder of the split, or `inside`, that folder in the zip; `resize`, whether chips of another size
-        are resampled; seed.
+        are resampled; seed; `palette`, if given, whether indices become the colours of their table.
     outputs
         Receives what the chip stage writes of a scene.
     progress
@@ -61,7 +61,13 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
         raise DataError(f"train.chips.folder: there are no files for {settings['split']}")
     images = [path for path, _ in chips if path.suffix.lower() != _ARRAYS]
     # All are read alike: a single dark chip would look like anything.
-    apply = Apply(alpha=not images or looks_like_alpha(images, open_dataset))
+    palette = settings.get("palette")
+    apply = Apply(alpha=not images or looks_like_alpha(images, open_dataset), palette=bool(palette))
+    if palette is None and images and _has_colors(images[0]):
+        progress.note(
+            f"{images[0]}: has a colour table: its values are indices, not grey values; `palette = true` in "
+            "train.chips reads the colours, and `palette = false` says that indices are meant"
+        )
 
     def load(position: int) -> tuple[Image, Mask, Any]:
         path, target_of = chips[position]
@@ -131,6 +137,13 @@ def _chips(
         names = [name for name in names if not is_leftover(name.removeprefix(inside))]
         relative, files = [name.removeprefix(inside) for name in names], [Zipped(archive, name) for name in names]
     return task.own_chips(relative, files, classes, null_id) if files else []
+
+
+def _has_colors(path: Path) -> bool:
+    """Tell whether the values of an image are indices into a table of colours."""
+    with open_dataset(path) as dataset:
+        table = palette_of(dataset)
+        return table is not None and not is_grey(table)
 
 
 def _read(path: Path, channels: Sequence[int] | None, apply: Apply) -> tuple[Image, Mask]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import jinja2
 import markdown_it
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from rvbuild.geo.stats import BandStats
 from rvbuild.progress import Progress
@@ -75,7 +75,10 @@ def _evaluation(files: Mapping[str, Path]) -> Markup:
     parser = markdown_it.MarkdownIt("js-default")
 
     def picture(renderer: Any, tokens: Sequence[Any], place: int, options: Any, environment: Any) -> str:
-        return files[tokens[place].attrGet("src")].read_text(encoding="utf-8")
+        name = tokens[place].attrGet("src")
+        if name in files and files[name].suffix == ".svg":
+            return files[name].read_text(encoding="utf-8")
+        return str(escape(tokens[place].content))
 
     parser.add_render_rule("image", picture)
     return Markup(parser.render(files["eval.md"].read_text(encoding="utf-8")))

@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from rvbuild.tasks import segmentation_report
 from rvbuild.tasks.confusion import PICTURE, Confusion
-from rvbuild.tasks.tables import cell, class_table, figure, mean, ratio, table, without_nan
+from rvbuild.tasks.tables import cell, class_table, escaped, figure, mean, ratio, table, without_nan
 
 Json = dict[str, Any]
 
@@ -162,7 +162,7 @@ def _markdown(evaluation: Json, confusion: Confusion, null_id: int) -> str:
         of_scene = class_table(
             evaluation["per_scene"][scene], summary["per_scene"][scene], null_id, COLUMNS, "labelled cells"
         )
-        blocks += [f"### {cell(scene)}", of_scene]
+        blocks += [f"### {cell(escaped(scene))}", of_scene]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -180,8 +180,8 @@ def _sentence(overall: Json, scenes: int) -> str:
 
 def _scene_table(figures: Mapping[str, Json]) -> str:
     rows = [
-        [scene, figure(f["accuracy"]), figure(f["mean_f1"]), figure(f["mean_average_precision"]), figure(f["kappa"]),
-         f"{f['labelled_cells']:,}"]
+        [escaped(scene), figure(f["accuracy"]), figure(f["mean_f1"]), figure(f["mean_average_precision"]),
+         figure(f["kappa"]), f"{f['labelled_cells']:,}"]
         for scene, f in sorted(figures.items())
     ]  # fmt: skip
     return table(["scene", "accuracy", "mean F1", "mean AP", "kappa", "labelled cells"], rows)

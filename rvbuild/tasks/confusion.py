@@ -11,7 +11,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 import numpy.typing as npt
 
-from rvbuild.tasks.tables import figure, ratio, table
+from rvbuild.tasks.tables import escaped, figure, ratio, table
 
 PICTURE = "confusion.svg"
 
@@ -59,8 +59,8 @@ class Confusion:
         for row, name in enumerate(self.labels):
             columns = range(len(self.predictions))
             cells = (figure(self.share(row, c)) if shares else f"{self.counts[row, c]:,}" for c in columns)
-            rows.append([name, *cells])
-        return table(["label", *self.predictions], rows)
+            rows.append([escaped(name), *cells])
+        return table(["label", *map(escaped, self.predictions)], rows)
 
     def picture(self, unit: str) -> str:
         """Return an SVG document: a cell for each pair, coloured by its share of the label.

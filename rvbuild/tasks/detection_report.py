@@ -25,7 +25,7 @@ import numpy as np
 
 from rvbuild.tasks.detection_ap import IOUS, RECALLS, SIZES, Matches, average, best_score, precision, rates
 from rvbuild.tasks.precision_recall import PICTURE, Curve, picture
-from rvbuild.tasks.tables import cell, figure, mean, ratio, table, without_nan
+from rvbuild.tasks.tables import cell, escaped, figure, mean, ratio, table, without_nan
 
 Json = dict[str, Any]
 
@@ -169,7 +169,7 @@ def _markdown(evaluation: Json) -> str:
     if scenes:
         blocks += ["## Scenes", _scene_table(summary["per_scene"])]
     for scene in scenes if len(scenes) > 1 else []:
-        blocks += [f"### {cell(scene)}", _class_table(evaluation["per_scene"][scene])]
+        blocks += [f"### {cell(escaped(scene))}", _class_table(evaluation["per_scene"][scene])]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -195,7 +195,7 @@ def _advice(overall: Json) -> str:
 
 def _class_table(items: Sequence[Json]) -> str:
     rows = [
-        [item["class_name"], *(figure(item["metrics"][name]) for name in COLUMNS.values()),
+        [escaped(item["class_name"]), *(figure(item["metrics"][name]) for name in COLUMNS.values()),
          f"{item['gt_count']:,}", f"{item['pred_count']:,}"]
         for item in items[:-1]
     ]  # fmt: skip
@@ -207,13 +207,13 @@ def _class_table(items: Sequence[Json]) -> str:
 
 def _size_table(items: Sequence[Json]) -> str:
     sizes = [size for size in SIZES if size != "all"]
-    rows = [[item["class_name"], *(figure(item["metrics"][f"ap_{size}"]) for size in sizes)] for item in items]
+    rows = [[escaped(item["class_name"]), *(figure(item["metrics"][f"ap_{size}"]) for size in sizes)] for item in items]
     return table(["class", *(f"AP {size}" for size in sizes)], rows)
 
 
 def _scene_table(figures: Mapping[str, Json]) -> str:
     rows = [
-        [scene, figure(f["mean_ap50"]), figure(f["mean_ap"]), figure(f["precision"]), figure(f["recall"]),
+        [escaped(scene), figure(f["mean_ap50"]), figure(f["mean_ap"]), figure(f["precision"]), figure(f["recall"]),
          f"{f['labels']:,}", f"{f['boxes']:,}"]
         for scene, f in sorted(figures.items())
     ]  # fmt: skip

@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rvbuild.tasks.confusion import PICTURE, Confusion
-from rvbuild.tasks.tables import cell, class_table, figure, mean, ratio, table, without_nan
+from rvbuild.tasks.tables import cell, class_table, escaped, figure, mean, ratio, table, without_nan
 
 Counts = npt.NDArray[np.int64]
 Json = dict[str, Any]
@@ -190,7 +190,7 @@ def _markdown(evaluation: Json, confusion: Confusion, null_id: int) -> str:
         of_scene = class_table(
             evaluation["per_scene"][scene], evaluation["summary"]["per_scene"][scene], null_id, COLUMNS, "labelled px"
         )
-        blocks += [f"### {cell(scene)}", of_scene]
+        blocks += [f"### {cell(escaped(scene))}", of_scene]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -207,7 +207,13 @@ def _sentence(overall: Json, scenes: int) -> str:
 
 def _scene_table(figures: Mapping[str, Json]) -> str:
     rows = [
-        [scene, figure(f["mean_iou"]), figure(f["overall_accuracy"]), figure(f["kappa"]), f"{f['labelled_px']:,}"]
+        [
+            escaped(scene),
+            figure(f["mean_iou"]),
+            figure(f["overall_accuracy"]),
+            figure(f["kappa"]),
+            f"{f['labelled_px']:,}",
+        ]
         for scene, f in sorted(figures.items())
     ]
     return table(["scene", "mean IoU", "accuracy", "kappa", "labelled px"], rows)

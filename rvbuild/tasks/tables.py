@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -42,8 +43,21 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def cell(text: str) -> str:
-    """Return text that cannot break a table or a heading."""
-    return " ".join(text.split()).replace("|", "\\|")
+    """Return Markdown that cannot break a table or a heading."""
+    return " ".join(text.split())
+
+
+_MARKS = re.compile(r"[\\`*\[\]<>&!|~#$]|(?<![^\W_])_|_(?![^\W_])")
+"""What means something in Markdown; underscores inside a word do not."""
+
+
+def escaped(name: str) -> str:
+    r"""Return the name of a class or scene as Markdown that shows it as it is.
+
+    >>> print(escaped("low_vegetation"), escaped("![x](y)"), escaped("a | _b_"))
+    low_vegetation \!\[x\](y) a \| \_b\_
+    """
+    return _MARKS.sub(r"\\\g<0>", name)
 
 
 def figure(value: float) -> str:
@@ -72,7 +86,7 @@ def class_table(items: Sequence[Any], summary: Any, null_id: int, metrics: dict[
         if item["class_id"] != null_id:
             figures = [figure(item["metrics"][name]) for name in metrics.values()]
             share = figure(item["relative_frequency"])
-            rows.append([item["class_name"], *figures, share, f"{item['gt_count']:,}"])
+            rows.append([escaped(item["class_name"]), *figures, share, f"{item['gt_count']:,}"])
     average = summary["averages_without_null"]
     figures = [figure(average[name]) for name in metrics.values()]
     rows.append(["**weighted average**", *figures, "", f"{average['gt_count']:,}"])

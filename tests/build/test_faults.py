@@ -571,3 +571,46 @@ def test_keep_going_does_all_that_can_be_done(new_space):
         space.write(name, name)
     again = space.run(jobs=2)
     assert (again["upper:c"], again["last"]) == ("fresh", "built")
+
+
+def test_what_is_in_the_way_of_an_output_is_moved_aside(space):
+    """A directory in place of a file, a file in place of a directory; never a link, which somebody made on purpose."""
+    space.run()
+    expected = space.shown()
+    output = space.root / "cache/p/upper/a/out.txt"
+
+    def full_directory() -> None:
+        output.unlink()
+        output.mkdir()
+        (output / "x").touch()
+
+    def file_for_directory() -> None:
+        shutil.rmtree(output.parent)
+        output.parent.write_text("x")
+
+    def file_above() -> None:
+        shutil.rmtree(output.parent.parent)
+        output.parent.parent.write_text("x")
+
+    def pipe() -> None:
+        output.unlink()
+        os.mkfifo(output)
+
+    for put in (full_directory, file_for_directory, file_above, pipe):
+        put()
+        assert "failed" not in space.run(keep_going=True).values(), put
+        assert space.shown() == expected, put
+    elsewhere = space.root / "elsewhere"
+    shutil.rmtree(output.parent)
+    output.parent.symlink_to(elsewhere)
+    assert space.run(keep_going=True)["upper:a"] == "failed"
+    assert "is a symbolic link" in space.outcomes["upper:a"].message
+    assert not elsewhere.exists()
+
+
+@pytest.mark.timeout(60)
+def test_a_pipe_is_no_input(space):
+    space.source("a").unlink()
+    os.mkfifo(space.source("a"))
+    assert space.run("upper:p:a") == {"upper:a": "failed"}
+    assert "text is missing" in space.outcomes["upper:a"].message

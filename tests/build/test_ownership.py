@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sqlite3
+import zlib
 from pathlib import Path
 
 import pytest
@@ -176,15 +177,21 @@ def test_a_seal_of_another_place_says_nothing(built, new_space):
     assert seal.holds(path, words) == ["nothing"]
     clone = copy(built, new_space)
     assert seal.holds(seal.path_of(clone.root / "cache", words), words) is None
-    data = json.loads(path.read_bytes())
+    data = json.loads(path.read_bytes().rpartition(b"\n")[0])
     for forged in (
         {**data, "stamp": [0, 0]},
         {k: v for k, v in data.items() if k != "stamp"},
         [],
         {**data, "files": 1},
     ):
-        path.write_text(json.dumps(forged))
+        text = json.dumps(forged).encode()
+        path.write_bytes(text + b"\n%08x" % zlib.crc32(text))
         assert seal.holds(path, words) is None
+    path.write_bytes(json.dumps(data).encode())
+    assert seal.holds(path, words) is None
+    path.unlink()
+    os.mkfifo(path)
+    assert seal.holds(path, words) is None
 
 
 LEAVES = ["../../outside/file", "cache/../../outside/file", "/{base}/outside/file", "cache/p/../../../outside/file"]

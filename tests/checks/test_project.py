@@ -217,3 +217,10 @@ def test_boxes_of_one_image_are_not_taken_for_two(tmp_path: Path, images: str, b
     said = {finding.scene: finding.text for finding in found if finding.kind == "boxes of another image"}
     assert said.keys() == expected.keys()
     assert all(text in said[scene] for scene, text in expected.items())
+
+
+def test_nothing_to_validate_on(tmp_path: Path) -> None:
+    none = facts(chips=0)
+    for key, kinds_found in (('select = "best"', [("no chips to validate", "")]), ("epochs = 2", [])):
+        (tmp_path / "p.toml").write_text(f"{TEXT}[train]\n{key}\n")
+        assert kinds(load(tmp_path / "p.toml"), c=none) == kinds_found

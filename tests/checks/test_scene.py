@@ -257,3 +257,16 @@ def test_latitudes_beyond_90_are_told_as_swapped(tmp_path: Path) -> None:
     ]
     assert (level, part) == ("error", "labels")
     assert "With x and y swapped they would lie on the image" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "nodata", "told"), [(-3.4e38, None, True), (-3.4e38, -3.4e38, False), (9e9, None, False)]
+)
+def test_values_that_look_like_nodata(tmp_path: Path, value: float, nodata: float | None, told: bool) -> None:
+    path = write_image(tmp_path / "a.tif", dtype="float32", nodata=nodata)
+    with rasterio.open(path, "r+") as file:
+        pixels = np.ones((3, 48, 64), np.float32)
+        pixels[:, :10] = value
+        file.write(pixels)
+    problems = [problem[2] for problem in seen({"image": [path]}, None)["problems"]]
+    assert ("fill values" in problems) is told

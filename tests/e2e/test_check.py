@@ -118,3 +118,15 @@ def test_an_edit_is_seen_by_the_next_check(space: Space) -> None:
     assert "no label lies on the image" in space.rvbuild("check").out
     write_labels(space.root / "data/a.geojson", [(5, 5, 25, 20)])
     assert "no label" not in space.rvbuild("check").out
+
+
+def test_a_model_that_cannot_be_trained_is_told_before_work(space: Space) -> None:
+    space.edit("width = ", "widht = ")
+    for command in ("check", "build"):
+        result = space.rvbuild(command)
+        assert result.status == 2
+        assert 'train.model_args: model "unet" has no argument "widht"; did you mean "width"?' in result.err
+    assert not (space.root / "cache/p/chip").exists()
+    assert space.rvbuild("chip").status == 0  # needs no model
+    space.edit("widht = ", "width = ")
+    assert space.rvbuild("check").status == 0

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import rasterio
 
+from rvbuild.checks import label_rasters
 from rvbuild.cli import session
 
 from .conftest import BOXES, Space, write_labels
@@ -90,7 +91,11 @@ def test_the_lock_of_stages_knows_surveys(space: Space, inline: None, monkeypatc
     assert keys[code] != keys["0" * 32]
 
 
-def test_a_deep_check_finds_every_value_that_is_no_class(space: Space, inline: None) -> None:
+def test_a_deep_check_finds_every_value_that_is_no_class(
+    space: Space, inline: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for limit, value in (("ALL_PX", 0), ("SAMPLES", 1), ("SAMPLE_PX", 4)):
+        monkeypatch.setattr(label_rasters, limit, value)
     for scene in "abc":
         with rasterio.open(space.root / f"data/{scene}.tif") as image:
             profile = {**image.profile, "count": 1}

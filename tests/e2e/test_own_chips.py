@@ -304,3 +304,15 @@ def test_a_fourth_band_of_chips_is_read_as_one_of_all(own: Space) -> None:
     result = own.rvbuild("chip")
     assert result.status == 0, result.out
     assert json.loads((own.root / "cache/p/chip/train/index.json").read_text())["bands"] == 4
+
+
+def test_chips_with_a_colour_table(own: Space) -> None:
+    for number, path in enumerate(sorted((own.root / "chips").rglob("*.png"))):
+        Image.fromarray(picture(number)).quantize(16).save(path)
+    result = own.rvbuild("chip")
+    assert result.status == 0 and "has a colour table" in result.out + result.err
+    assert json.loads((own.root / "cache/p/chip/train/index.json").read_text())["bands"] == 1
+    own.edit('folder = "chips"', 'folder = "chips", palette = true')
+    result = own.rvbuild("chip")
+    assert result.status == 0 and "has a colour table" not in result.out + result.err
+    assert json.loads((own.root / "cache/p/chip/train/index.json").read_text())["bands"] == 3

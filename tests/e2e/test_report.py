@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 import numpy as np
 from PIL import Image
 
-from .conftest import BOXES, write_image
+from .conftest import BOXES, Space, write_image
 
 
 class _Page(HTMLParser):
@@ -58,3 +59,35 @@ def test_an_edit_reaches_the_page(built):
     write_image(built.root / "data/c.tif", BOXES["c"], seed=9)
     result = built.rvbuild("report", "--json")
     assert {"chip:c", "infer:c", "report:c", "report"} <= result.did("built")
+
+
+def test_any_valid_name_reaches_all_that_is_written(space: Space) -> None:
+    """Marks of Markdown, HTML and URLs, quotes, colons, letters that turn the direction, and what is no letter."""
+    ground, building = "a:b 'c' [d] é;", "![x](y)"
+    scenes = {"a": "a [x] 'y'", "b": "b_#1%2:🌲", "c": "c & \u200fשלום;"}
+    text = space.project.read_text()
+    for old, new in (("building", building), ("ground", ground)):
+        text = text.replace(f"\n{old} =", f'\n"{new}" =')
+    text = text.replace('"building"', f'"{building}"').replace('"ground"', f'"{ground}"')
+    for old, new in scenes.items():
+        text = text.replace(f'"{old}"', f'"{new}"')
+        for suffix in (".tif", ".geojson"):
+            (space.root / f"data/{old}{suffix}").rename(space.root / f"data/{new}{suffix}")
+    space.project.write_text(text.replace("epochs = 2", "epochs = 1") + f'vectors = [{{ class = "{building}" }}]\n')
+    result = space.rvbuild("build")
+    assert result.status == 0, result.out + result.err
+    page = _Page((space.root / "cache/p/report/index.html").read_text())
+    for name in (ground, building, *scenes.values()):
+        assert name in page.text, name
+    assert all(source.startswith("data:image/") for source in page.sources)
+    for path in (space.root / "cache/p").rglob("*"):
+        if path.suffix in (".svg", ".qml"):
+            ElementTree.parse(path)
+    assert space.rvbuild("check").status == 0
+    assert space.rvbuild("data").status == 0
+    assert scenes["b"] in _Page((space.root / "cache/p/data/index.html").read_text()).text
+    assert space.rvbuild("status", "--json").json["summary"]["fresh"]
+    (bundle,) = (space.root / "cache/p/bundle").glob("*.zip")
+    image = f"data/{scenes['c']}.tif"
+    result = space.rvbuild("predict", str(bundle), image, "-o", "out", "--inline")
+    assert result.status == 0, result.out + result.err

@@ -17,9 +17,10 @@ from affine import Affine
 
 from rvbuild.geo.box_files import read_box_file
 from rvbuild.geo.grid import Grid
+from rvbuild.geo.placing import to_pixels
 from rvbuild.geo.raster import open_image
 from rvbuild.geo.rasterfile import require_complete
-from rvbuild.geo.vectors import read_features, to_pixels
+from rvbuild.geo.vectors import read_features
 from rvbuild.geo.windows import Window
 from tests.fuzz.fuzzing import mutated
 

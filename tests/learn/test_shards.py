@@ -41,3 +41,27 @@ def test_cut_off(tmp_path):
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(DataError, match=r"a tensor of shape \[100\] at bytes 0 to 800 of 799"):
         open_shard(path)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        '{"a": {"dtype": "U8", "shape": [-2, -3], "data_offsets": [0, 6]}}',
+        '{"a": {"dtype": "U8", "shape": [6.0], "data_offsets": [0, 6]}}',
+        '{"a": {"dtype": "U8", "shape": [6], "data_offsets": [0.0, 6.0]}}',
+        '{"a": {"dtype": "U8", "shape": [true], "data_offsets": [0, 1]}}',
+        '{"a": {"dtype": "U8", "shape": [4611686018427387904, 4], "data_offsets": [0, 0]}}',
+        '{"a": {"dtype": "U8", "shape": "6", "data_offsets": [0, 6]}}',
+        '{"a": {"dtype": ["U8"], "shape": [6], "data_offsets": [0, 6]}}',
+        '{"a": {"dtype": "X8", "shape": [6], "data_offsets": [0, 6]}}',
+        '{"a": {"dtype": "U8", "shape": [6], "data_offsets": [0, 6], "more": 1}}',
+        '{"a": 1}',
+        "[" * 50_000,
+        '{"a": {"dtype": "U16", "shape": [3], "data_offsets": [1, 6]}}',
+    ],
+)
+def test_headers_that_promise_something_else(tmp_path, header):
+    path = tmp_path / "s.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header.encode() + bytes(6))
+    with pytest.raises(DataError, match="cannot be read as a chip shard"):
+        open_shard(path)

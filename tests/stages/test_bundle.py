@@ -6,6 +6,11 @@ import stat
 import zipfile
 from pathlib import Path
 
+import pytest
+
+from rvbuild.errors import ModelError
+from rvbuild.progress import Silent
+from rvbuild.stages import bundle
 from rvbuild.stages.bundle_reader import open_bundle
 from tests.stages.sample_bundles import CODE, MEMBERS, contents, pack, settings, with_code
 from tests.stages.sample_scenes import empty, write_model
@@ -48,3 +53,17 @@ def test_code_is_packed_to_be_read(tmp_path: Path) -> None:
     assert members["code/nets.py"] == b""
     open_bundle(path, empty(tmp_path / "into"))
     assert (tmp_path / "into" / "code" / "nets" / "small.py").read_text() == CODE
+
+
+def test_a_bundle_holds_the_code_of_the_workspace_and_no_other(tmp_path: Path) -> None:
+    """A result of train, which may come from a store of others, chooses neither the factory nor its text."""
+    model = with_code(tmp_path / "model", {"nets.small": CODE})
+    stats = tmp_path / "stats.json"
+    stats.write_text('{"bands": [], "dtype": "uint8"}\n')
+    named = {"model": "nets.small:small", "model_args": {}}
+    (tmp_path / "out").mkdir()
+    inputs = {"model": model, "stats": [stats], "code": []}
+    bundle.run(inputs, {**settings(), "trained": named}, tmp_path / "out", Silent())
+    assert not [name for name in contents(tmp_path / "out/bundle.zip") if name.startswith("code/")]
+    with pytest.raises(ModelError, match=r'is made by "nets\.small:small", and the project names "nets\.big:big"'):
+        bundle.run(inputs, {**settings(), "trained": {**named, "model": "nets.big:big"}}, tmp_path / "out", Silent())

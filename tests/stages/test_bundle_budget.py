@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from rvbuild.errors import DataError
 from rvbuild.learn.checkpoint import read_info, write_info
 from rvbuild.progress import Silent
+from rvbuild.stages import bundle_budget
 from rvbuild.stages.bundle_reader import predict_images
 from tests.stages.sample_bundles import contents, pack, rewrite, settings
 from tests.stages.sample_scenes import image_array, write_model, write_raster
@@ -22,6 +24,12 @@ GIGA = 10**9
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
     return write_raster(tmp_path / "new.tif", image_array(64, 64, seed=5))
+
+
+@pytest.fixture
+def memory(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Give the machine so many bytes."""
+    return lambda count: monkeypatch.setattr(bundle_budget, "memory_bytes", lambda: count)
 
 
 def asking(packed: Path, *, chip_px: int = 16, **predict: Any) -> Path:
@@ -43,9 +51,12 @@ def asking(packed: Path, *, chip_px: int = 16, **predict: Any) -> Path:
         ({"chip_px": 1 << 12, "stride_px": 1, "batch_size": 1 << 16}, "chip_px = 4096, predict.batch_size = 65536"),
     ],
 )
-def test_more_memory_than_there_is(packed: Path, image: Path, tmp_path: Path, asked: dict, message: str) -> None:
+def test_more_memory_than_there_is(
+    packed: Path, image: Path, tmp_path: Path, asked: dict, message: str, memory: Callable[[int], None]
+) -> None:
+    memory(8 * GIGA)
     with pytest.raises(DataError, match=message + ".* expected at most the 8.0 GB"):
-        predict_images(asking(packed, **asked), [image], tmp_path / "out", Silent(), memory=8 * GIGA)
+        predict_images(asking(packed, **asked), [image], tmp_path / "out", Silent())
     assert not (tmp_path / "out").exists()
 
 
@@ -61,11 +72,14 @@ def test_too_many_windows(packed: Path, tmp_path: Path) -> None:
         predict_images(asking(packed, stride_px=1), [image], tmp_path / "out", Silent())
 
 
-def test_sums_of_windows_that_overlap_over_a_wide_image(packed: Path, tmp_path: Path) -> None:
+def test_sums_of_windows_that_overlap_over_a_wide_image(
+    packed: Path, tmp_path: Path, memory: Callable[[int], None]
+) -> None:
+    memory(2_000_000)
     image = write_raster(tmp_path / "wide.tif", image_array(64, 4000, bands=3))
     bundle = asking(packed, chip_px=64, stride_px=8, batch_size=1)
-    with pytest.raises(DataError, match=r"stride_px = 8: windows that overlap so much take 2\.7 MB"):
-        predict_images(bundle, [image], tmp_path / "out", Silent(), memory=2_000_000)
+    with pytest.raises(DataError, match=r"stride_px = 8: windows that overlap so much take 3 MB"):
+        predict_images(bundle, [image], tmp_path / "out", Silent())
 
 
 def test_patches_of_any_size_are_merged_away(packed: Path, image: Path, tmp_path: Path) -> None:

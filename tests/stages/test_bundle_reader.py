@@ -188,6 +188,8 @@ def test_an_installed_factory_is_code_too(tmp_path: Path, image: Path) -> None:
     path = pack(tmp_path, with_code(tmp_path / "model", None, "os:system"))
     with pytest.raises(ModelError, match="is made by Python code"):
         predict_images(path, [image], tmp_path / "out", Silent())
+    with pytest.raises(ModelError, match="os is a module of Python itself"):
+        predict_images(path, [image], tmp_path / "out", Silent(), allow_code=True)
 
 
 def test_code_that_differs_from_what_would_run(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 
 from rvbuild.errors import DataError, ModelError
 from rvbuild.geo.windows import sliding
-from rvbuild.learn.checkpoint import load_model
+from rvbuild.learn.checkpoint import load_model, read_info, write_info
 from rvbuild.learn.normalize import Normalizer
 from rvbuild.progress import Silent
 from rvbuild.stages import infer
@@ -270,3 +271,31 @@ def test_a_damaged_model_is_an_error(scene: Scene) -> None:
 def test_nothing_but_results_is_left(scene: Scene) -> None:
     names = {"labels.qml", "labels.tif", "raw_labels.tif", "scores.qml", "scores.tif"}
     assert set(digests(scene.predict(scores="uint8"))) == names
+
+
+@pytest.mark.parametrize("trained", [None, {"model": "unet", "model_args": {}}, {"model": "os:kill", "model_args": {}}])
+def test_a_description_never_chooses_what_is_called(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, trained: dict[str, Any] | None
+) -> None:
+    """A store that others write to may hold a result of train that names anything as the model."""
+    called = []
+    monkeypatch.setattr("os.kill", lambda *given: called.append(given))
+    _, description = scene.model
+    inputs = {"image": [scene.path], "model": scene.model}
+    forged = replace(read_info(description), model="os:kill", model_args={})
+    write_info(description, forged)
+    how = {**predict_settings(), **({"trained": trained} if trained else {})}
+    own = trained is not None and trained["model"] == "os:kill"
+    message = "os is a module of Python itself" if own else r'is made by "os:kill", and the project names none'
+    with pytest.raises(ModelError, match=message):
+        infer.run(inputs, how, empty(scene.folder / "forged"), Silent())
+    assert not called
+
+
+def test_a_factory_gets_the_arguments_that_the_project_gives(scene: Scene) -> None:
+    _, description = scene.model
+    inputs = {"image": [scene.path], "model": scene.model}
+    write_info(description, replace(read_info(description), model="torch.nn:Conv2d", model_args={"kernel_size": 9}))
+    how = {**predict_settings(), "trained": {"model": "torch.nn:Conv2d", "model_args": {"kernel_size": 3}}}
+    with pytest.raises(ModelError, match=r"is called with other arguments than train\.model_args"):
+        infer.run(inputs, how, empty(scene.folder / "forged"), Silent())

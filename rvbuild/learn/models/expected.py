@@ -5,6 +5,8 @@ Images are three bands (red, green, blue) from 0 to 1.
 
 from __future__ import annotations
 
+from typing import Any
+
 from rvbuild.errors import ModelError
 from rvbuild.learn.models import torchvision_classification, torchvision_detection, torchvision_segmentation
 
@@ -26,17 +28,22 @@ def expected(name: str) -> Figures:
     ModelError
         There are no such weights.
     """
-    if name in torchvision_segmentation.NAMES:
-        found = torchvision_segmentation.backbone_weights(name).transforms()
-    else:
-        if name in torchvision_detection.NAMES:
-            name = torchvision_detection.backbone_name(name)
-        if name not in torchvision_classification.NAMES:
-            raise ModelError(
-                f'train.normalize: it is not known what weights of the model "{name}" were trained with; give it as '
-                "{ mean = [...], std = [...] }, of values from 0 to 1"
-            )
-        found = torchvision_classification.weights(name).transforms()
+    entry = weights_of(name)
+    if entry is None:
+        raise ModelError(
+            f'train.normalize: it is not known what weights of the model "{name}" were trained with; give it as '
+            "{ mean = [...], std = [...] }, of values from 0 to 1"
+        )
     if name in _FROM_TENSORFLOW:
         return _HALF
+    found = entry.transforms()
     return tuple(found.mean), tuple(found.std)
+
+
+def weights_of(name: str) -> Any:
+    """Return torchvision's entry of the weights that a named model starts from; None if there are none."""
+    if name in torchvision_segmentation.NAMES:
+        return torchvision_segmentation.backbone_weights(name)
+    if name in torchvision_detection.NAMES:
+        name = torchvision_detection.backbone_name(name)
+    return torchvision_classification.weights(name) if name in torchvision_classification.NAMES else None

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import http.client
+import socket
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,9 @@ State = dict[str, torch.Tensor]
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _SHOWN = 5
 
+PATIENCE_S = 30.0
+"""How long a server of weights may say nothing."""
+
 
 def fetch(url: str, note: Callable[[str], None]) -> State:
     """Return the weights at `url`, from torch's cache or downloaded into it.
@@ -28,22 +35,52 @@ def fetch(url: str, note: Callable[[str], None]) -> State:
     ModelError
         The download failed; the message says where to put the file, and the other ways out.
     """
-    name = url.rsplit("/", 1)[1]
-    path = Path(torch.hub.get_dir()) / "checkpoints" / name
+    path = _kept(url)
     if not path.exists():
         note(f"downloading pretrained weights {url}")
-        try:
+        with _said(url), _patience():
             path.parent.mkdir(parents=True, exist_ok=True)
             # torchvision names its files NAME-HASH.pth, and torch checks the hash. It writes beside, then renames.
             hash_prefix = path.stem.rsplit("-", 1)[1]
             torch.hub.download_url_to_file(url, str(path), hash_prefix=hash_prefix, progress=False)
-        except (OSError, RuntimeError) as error:
-            raise ModelError(
-                f"train.pretrained: the weights {url} could not be downloaded ({error}); "
-                f"fetch that file by other means and put it at {path}, or name it: `pretrained = "
-                f'"path/to/{name}"`, or train from random weights: `pretrained = false`'
-            ) from error
     return read_weights(path)
+
+
+def require_reachable(url: str) -> None:
+    """Raise a ModelError as `fetch` does if the weights at `url` are not here and their server does not have them."""
+    if not _kept(url).exists():
+        with _said(url), urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=PATIENCE_S / 3):
+            pass
+
+
+def _kept(url: str) -> Path:
+    """Return where torch keeps what it downloads."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
+
+
+@contextlib.contextmanager
+def _said(url: str) -> Iterator[None]:
+    """Raise a ModelError that says what to do if a download fails in here."""
+    path = _kept(url)
+    try:
+        yield
+    except (OSError, RuntimeError, http.client.HTTPException) as error:
+        raise ModelError(
+            f"train.pretrained: the weights {url} could not be downloaded ({error}); "
+            f"fetch that file by other means and put it at {path}, or name it: `pretrained = "
+            f'"path/to/{path.name}"`, or train from random weights: `pretrained = false`'
+        ) from error
+
+
+@contextlib.contextmanager
+def _patience() -> Iterator[None]:
+    """Wait in here no longer than `PATIENCE_S` for a server that says nothing: torch would wait for ever."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(PATIENCE_S)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def read_weights(path: Path) -> State:

@@ -1,0 +1,105 @@
+"""A model tried out before work: made, and run on a chip. The job of a worker that has torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from rvbuild.checks.memory import loss_of
+from rvbuild.errors import ModelError, RvbuildError
+from rvbuild.learn import models
+from rvbuild.learn.batchnorm import allow_single_values
+from rvbuild.learn.device import kept_random_state
+from rvbuild.learn.models.expected import weights_of
+from rvbuild.learn.models.weights import fetch, require_reachable
+from rvbuild.progress import Progress
+from rvbuild.stages.train_start import open_start
+
+LARGEST_PX = 256
+"""Chips of a larger side are tried as smaller ones with the same remainder, which is what networks mind."""
+
+_REMAINDER_PX = 128
+
+
+def try_out(
+    task: str,
+    model: str,
+    args: Mapping[str, Any],
+    bands: int,
+    outputs: int,
+    chip_px: int,
+    start: str,
+    path: str | None,
+    download: bool,
+    progress: Progress,
+) -> tuple[str, bool]:
+    """Return why a model cannot be trained, empty if nothing speaks against it, and whether that is certain.
+
+    That a server cannot be reached is not: the training may run later, or elsewhere.
+
+    Parameters
+    ----------
+    task, model, args, bands, outputs
+        As for `rvbuild.learn.models.build`; 0 bands if the images are not known, and nothing is run then. Models of the
+        user's own are made and not run.
+    chip_px
+        The side of a chip.
+    start
+        What the model starts from: `random` weights, those of `torchvision`, those in a `file`, or a `bundle`.
+    path
+        Of the file or the bundle.
+    download
+        Whether weights are downloaded that are not here; else their server is asked for them.
+    progress
+        Told of a download.
+    """
+    try:
+        with kept_random_state():
+            if start == "torchvision" and download:
+                _fetch(model, progress)
+            elif start == "bundle" and path is not None:
+                open_start(Path(path))
+            pretrained = Path(path) if start == "file" and path is not None else False
+            made = models.build(
+                task, model, bands=bands or 3, outputs=outputs, args=args, pretrained=pretrained, note=lambda _: None
+            )
+            if bands and ":" not in model:
+                _run(made, task, model, bands, chip_px)
+    except RvbuildError as error:
+        return str(error), True
+    try:
+        if start == "torchvision" and not download and (entry := weights_of(model)) is not None:
+            require_reachable(entry.url)
+    except ModelError as error:
+        return str(error), False
+    return "", True
+
+
+def _fetch(model: str, progress: Progress) -> None:
+    if (entry := weights_of(model)) is not None:
+        fetch(entry.url, progress.note)
+
+
+def _run(made: nn.Module, task: str, model: str, bands: int, chip_px: int) -> None:
+    """Run a model on a chip, in training and in prediction."""
+    sides = [chip_px] if chip_px <= LARGEST_PX else [_REMAINDER_PX + chip_px % _REMAINDER_PX, chip_px]
+    allow_single_values(made)
+    problem = ""
+    for side in sides:
+        images = torch.rand((1, bands, side, side))
+        try:
+            with torch.no_grad():
+                loss_of(made.train(), images, task)
+                made.eval()(images)
+        except (RuntimeError, ValueError, IndexError, AssertionError) as error:
+            problem = str(error).splitlines()[0] if str(error) else type(error).__name__
+            continue
+        return
+    raise ModelError(
+        f'train.model: "{model}" cannot take chips of {chip_px} px and {bands} band{"s" if bands > 1 else ""} '
+        f"({problem}). Choose another chip.size_px, or another model"
+    )

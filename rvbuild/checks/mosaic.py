@@ -1,0 +1,90 @@
+"""The mosaic of predictions: whether the scenes fit one raster, which its stage would only find after training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rvbuild.checks.findings import Finding, Level
+from rvbuild.project import Project
+
+TOLERANCE_PX = 0.01
+"""How far pixels may lie from those of the first scene: that of `rvbuild.geo.mosaic`."""
+
+MAX_EMPTY = 100
+"""A file of all pixels is at most so many times larger than its scenes, as there."""
+
+_NAMED = 3
+"""Scenes that are named."""
+
+Facts = Mapping[str, Any]
+
+
+def findings(project: Project, facts: Mapping[str, Facts]) -> Iterator[Finding]:
+    """Yield an error if `predict.mosaic` asks for what the predicted scenes cannot be."""
+    if not project.predict.mosaic:
+        return
+    scenes = {s.id: facts[s.id] for s in project.scenes if s.split != "train" and "transform" in facts.get(s.id, ())}
+    if not scenes:
+        return
+    first, base = next(iter(sorted(scenes.items())))
+    problems = [text for id_, one in sorted(scenes.items()) if (text := _problem(id_, one, first, base))]
+    if problems:
+        listed = "; ".join(problems[:_NAMED]) + ("; …" if len(problems) > _NAMED else "")
+        text = (
+            f"the predicted scenes cannot be one raster: {listed}. Leave the key out, or make a project of those that "
+            "fit"
+        )
+        yield Finding(Level.ERROR, "mosaic", text, key=("predict", "mosaic"))
+    elif project.predict.mosaic == "cog":
+        yield from _too_empty(scenes, base)
+
+
+def _problem(id_: str, one: Facts, first: str, base: Facts) -> str:
+    """Return what keeps a scene from being in one raster with the first one; empty if nothing does."""
+    image, other = one["image"], base["image"]
+    if image["crs"] is None:
+        return f"scene {id_} has no CRS"
+    if other["crs"] is None:
+        return ""
+    if image["crs"] != other["crs"]:
+        return f"scene {id_} is in {image['crs']}, scene {first} in {other['crs']}"
+    corners = [(0, 0), (image["width"], 0), (0, image["height"])]
+    x, y = zip(*(_on(base["transform"], *_at(one["transform"], *corner)) for corner in corners), strict=True)
+    off = max(max(abs(px - x[0] - col), abs(py - y[0] - row)) for px, py, (col, row) in zip(x, y, corners, strict=True))
+    if off > TOLERANCE_PX:
+        return f"the pixels of scene {id_} have another size or direction than those of scene {first}"
+    if max(abs(x[0] - round(x[0])), abs(y[0] - round(y[0]))) > TOLERANCE_PX:
+        return f"the pixels of scene {id_} lie between those of scene {first}"
+    return ""
+
+
+def _too_empty(scenes: Mapping[str, Facts], base: Facts) -> Iterator[Finding]:
+    """Yield an error if nearly all of one file would be empty."""
+    starts = [_on(base["transform"], *_at(one["transform"], 0, 0)) for one in scenes.values()]
+    sizes = [(one["image"]["width"], one["image"]["height"]) for one in scenes.values()]
+    width, height = (
+        max(round(start[axis]) + size[axis] for start, size in zip(starts, sizes, strict=True))
+        - min(round(start[axis]) for start in starts)
+        for axis in (0, 1)
+    )
+    if width * height > MAX_EMPTY * sum(w * h for w, h in sizes):
+        text = (
+            f'"cog" would write {width} x {height} pixels, more than {MAX_EMPTY} times as many as the scenes have, '
+            "because they lie far apart; `mosaic = true` writes a virtual raster, which takes no space"
+        )
+        yield Finding(Level.ERROR, "mosaic", text, key=("predict", "mosaic"))
+
+
+def _at(transform: list[float], col: float, row: float) -> tuple[float, float]:
+    """Return the map coordinates of a point in pixels."""
+    a, b, c, d, e, f = transform
+    return a * col + b * row + c, d * col + e * row + f
+
+
+def _on(transform: list[float], x: float, y: float) -> tuple[float, float]:
+    """Return the pixel coordinates (column, row) of a point on the map."""
+    a, b, c, d, e, f = transform
+    x, y = x - c, y - f
+    determinant = a * e - b * d
+    return (e * x - b * y) / determinant, (a * y - d * x) / determinant

@@ -1,0 +1,113 @@
+"""A model tried out before work: what would fail only once all chips are cut."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+
+from rvbuild.checks import model as checked
+from rvbuild.progress import Silent
+
+
+def problem(model: str = "unet", task: str = "semantic_segmentation", **changes: Any) -> str:
+    how = {"args": {}, "bands": 3, "outputs": 2, "chip_px": 32, "start": "random", "path": None, "download": False}
+    text, certain = checked.try_out(task, model, **{**how, **changes}, progress=Silent())
+    assert certain or not changes.get("download")
+    return text
+
+
+def test_good_models() -> None:
+    assert problem(args={"width": 2, "depth": 1}) == ""
+    assert problem("resnet18", "chip_classification") == ""
+    assert problem(args={"width": 2, "depth": 1}, bands=0) == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"args": {"widht": 2}}, 'train.model_args: model "unet" has no argument "widht"; did you mean "width"?'),
+        ({"model": "unett"}, 'train.model: there is no model "unett"'),
+        (
+            {"model": "alexnet", "task": "chip_classification", "chip_px": 20},
+            'train.model: "alexnet" cannot take chips of 20 px and 3 bands',
+        ),
+    ],
+)
+def test_what_a_model_does_not_take(changes: Any, expected: str) -> None:
+    assert problem(**changes).startswith(expected)
+
+
+def test_large_chips_are_tried_as_small_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    sides = []
+
+    class Spy(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            sides.append(images.shape[-1])
+            if images.shape[-1] % 32:
+                raise RuntimeError("sides must be multiples of 32\nand more")
+            return images[:, :2]
+
+    monkeypatch.setattr(checked.models, "build", lambda *_, **__: Spy())
+    assert problem(chip_px=1024) == ""
+    assert set(sides) == {128}
+    sides.clear()
+    assert problem(chip_px=1010).endswith(
+        "3 bands (sides must be multiples of 32). Choose another chip.size_px, or another model"
+    )
+    assert set(sides) == {242, 1010}
+
+
+def test_files_to_start_from(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    args = {"width": 2, "depth": 1}
+    assert "cannot be read as weights" in problem(args=args, start="file", path=str(path))
+    safetensors.torch.save_file({"other": torch.zeros(1)}, path)
+    assert "holds no tensor of this model" in problem(args=args, start="file", path=str(path))
+    assert "weights.safetensors" in problem(args=args, start="bundle", path=str(path))
+
+
+@pytest.fixture
+def server() -> Any:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_response(200 if "there" in self.path else 404)
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            self.do_HEAD()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        thread = threading.Thread(target=running.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_address[1]}"
+        running.shutdown()
+        thread.join()
+
+
+def test_weights_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: str) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    url = [f"{server}/gone-12345678.pth"]
+    monkeypatch.setattr(checked, "weights_of", lambda _: SimpleNamespace(url=url[0]))
+    how: Any = {"args": {"width": 2, "depth": 1}, "start": "torchvision"}
+    for download in (False, True):
+        found = problem(**how, download=download)
+        assert found.startswith(f"train.pretrained: the weights {url[0]} could not be downloaded (HTTP Error 404")
+        assert str(tmp_path / "hub/checkpoints/gone-12345678.pth") in found
+    url[0] = f"{server}/there-12345678.pth"
+    assert problem(**how) == ""
+    # What torch has is not asked for.
+    kept = tmp_path / "hub/checkpoints/gone-12345678.pth"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_bytes(b"")
+    url[0] = f"{server}/gone-12345678.pth"
+    assert problem(**how) == ""

@@ -1,0 +1,174 @@
+"""Whose code runs: what a key names and the user allows, and nothing that only lies there."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from .conftest import Space
+
+DECOY = """
+import os
+with open({mark!r}, "a") as file:
+    file.write(__name__ + "\\n")
+"""
+TRANSFORM = """
+import os, pathlib
+with open(os.environ["MARK"], "a") as file:
+    file.write("ran\\n")
+def double(image, valid):
+    return image // 2 * 2
+"""
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path, monkeypatch):
+    """Keep what is trusted away from the user's own."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("MARK", str(tmp_path / "mark"))
+    monkeypatch.delenv("RVBUILD_TRUST", raising=False)
+    return tmp_path / "state/rvbuild/trusted.json"
+
+
+@pytest.fixture
+def transformed(space: Space) -> Space:
+    space.edit('image = "data/{id}.tif"', 'image = { files = "data/{id}.tif", transform = ["tools.t:double"] }')
+    (space.root / "tools").mkdir()
+    (space.root / "tools/t.py").write_text(TRANSFORM)
+    return space
+
+
+def ran(space: Space) -> bool:
+    return (space.root.parent / "mark").exists()
+
+
+def loaded(code: str) -> set[str]:
+    """Return the modules that Python has loaded after running some code."""
+    script = f"import sys\n{code}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("way", ["command", "module", "path"])
+def test_files_that_are_called_like_modules_do_not_run(space: Space, way: str) -> None:
+    here = {name for name in sys.stdlib_module_names if name != "__main__" and importlib.util.find_spec(name)}
+    names = {*here, *metadata.packages_distributions()} - {"rvbuild"}
+    variables = dict(os.environ)
+    script = space.root.parent / "bin/rvbuild"
+    script.parent.mkdir()
+    script.write_text("import sys\nfrom rvbuild.cli import main\nsys.exit(main())\n")
+    start = [str(script)]
+    if way == "module":
+        # What Python looks for in the current directory before anything of rvbuild runs: only its -P helps.
+        names -= loaded("import runpy, importlib.util")
+        start = ["-m", "rvbuild"]
+    elif way == "path":  # an empty entry stands for the current directory
+        names -= loaded("import rvbuild.cli") | {"sitecustomize", "usercustomize"}
+        variables["PYTHONPATH"] = os.pathsep
+    decoy = DECOY.format(mark=variables["MARK"])
+    for name in filter(str.isidentifier, names):
+        (space.root / f"{name}.py").write_text(decoy)
+    for name in ("PIL", "torch", "numpy"):
+        (space.root / f"{name}.py").unlink()
+        (space.root / name).mkdir()
+        (space.root / name / "__init__.py").write_text(decoy)
+    for words in (["status"], ["check"], ["data"], ["chip", "-j", "2"])[: 4 if way == "command" else 2]:
+        done = subprocess.run(
+            [sys.executable, *start, *words], cwd=space.root, env=variables, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert not ran(space), (words, Path(variables["MARK"]).read_text().split())
+
+
+def test_looking_runs_no_code(transformed: Space) -> None:
+    space = transformed
+    for words in (["status"], ["graph"], ["chip", "-n"], ["why", "chip:a"], ["check"], ["data"]):
+        result = space.rvbuild(*words)
+        assert result.status == 0, result.out + result.err
+        assert not ran(space), words
+    assert "before tools.t: `data` runs no code of yours, `rvbuild data --trust` does" in result.out
+    assert "before tools.t: `check` runs no code of yours" in space.rvbuild("check").out
+    assert space.rvbuild("check", "--deep").status == 0 and not ran(space)
+    assert space.rvbuild("check", "--trust").status == 0 and ran(space)
+
+
+def test_a_script_builds_and_says_whose_code_runs(transformed: Space, state: Path) -> None:
+    result = transformed.rvbuild("chip")
+    assert result.status == 0 and ran(transformed)
+    assert "runs Python of this workspace: tools/t.py (RVBUILD_TRUST=no refuses it)" in result.out + result.err
+    assert not state.exists()
+    assert "runs Python" not in transformed.rvbuild("chip").out  # nothing does
+
+
+def test_who_refuses_code_gets_none(transformed: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RVBUILD_TRUST", "no")
+    for words in (["chip"], ["chip", "--trust"]):
+        result = transformed.rvbuild(*words)
+        assert result.status == 2
+        assert "RVBUILD_TRUST=no: the code of this workspace may not run: tools/t.py" in result.err
+    assert transformed.rvbuild("check", "--trust").status == 0
+    assert not ran(transformed)
+    monkeypatch.setenv("RVBUILD_TRUST", "perhaps")
+    assert "RVBUILD_TRUST: expected yes or no, found 'perhaps'" in transformed.rvbuild("chip").err
+
+
+def test_a_terminal_is_asked_once(transformed: Space, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = ["n", "y"]
+    monkeypatch.setattr("rvbuild.cli.trusting._on_terminal", lambda: True)
+    monkeypatch.setattr("rvbuild.cli.trusting.click.confirm", lambda *_, **__: answers.pop(0) == "y")
+    result = transformed.rvbuild("chip")
+    assert result.status == 2 and "nothing was built: the code of this workspace is not trusted" in result.err
+    assert not ran(transformed) and not state.exists()
+    assert transformed.rvbuild("chip").status == 0 and ran(transformed)
+    assert json.loads(state.read_text()) == {"trusted": [str(transformed.root)]}
+    assert transformed.rvbuild("chip", "-B").status == 0  # without a question
+
+
+def test_trust_is_of_the_user_and_not_of_the_workspace(transformed: Space, state: Path, tmp_path: Path) -> None:
+    assert transformed.rvbuild("chip", "--trust").status == 0
+    assert json.loads(state.read_text()) == {"trusted": [str(transformed.root)]}
+    assert not [p for p in transformed.root.rglob("*trust*")]
+
+
+def test_data_that_code_reads_are_in_keys_or_refused(transformed: Space) -> None:
+    space = transformed
+    read = "import json\nGAIN = json.loads(pathlib.Path(__file__).with_name({}).read_text())\n"
+    named, hidden = read.format('"bands.json"'), 'name = "bands"\n' + read.format('name + ".json"')
+    (space.root / "tools/bands.json").write_text('{"gain": 1}')
+    (space.root / "tools/t.py").write_text(TRANSFORM + named)
+    assert space.rvbuild("chip").status == 0
+    (space.root / "tools/bands.json").write_text('{"gain": 2}')
+    result = space.rvbuild("status", "--json")
+    assert any("tools/bands.json" in reason for reason in result.reasons("chip:a"))
+    (space.root / "tools/t.py").write_text(TRANSFORM + hidden)
+    result = space.rvbuild("chip")
+    assert result.status != 0 and 'depends = ["tools/bands.json"]' in result.out + result.err
+    space.edit("[project]", '[project]\ndepends = ["tools/*.json"]')
+    assert space.rvbuild("chip").status == 0
+    (space.root / "tools/bands.json").write_text('{"gain": 3}')
+    result = space.rvbuild("status", "--json")
+    assert any("tools/bands.json" in reason for reason in result.reasons("chip:a"))
+    (space.root / "tools/more.json").write_text("{}")
+    assert space.rvbuild("chip", "--json").did("built") >= {"chip:a", "chip:b"}
+
+
+def test_depends_that_is_not_there_is_an_error(transformed: Space) -> None:
+    transformed.edit("[project]", '[project]\ndepends = ["params.json", "nowhere/*.csv"]')
+    result = transformed.rvbuild("status")
+    assert result.status == 2
+    assert "project.depends: no such file: params.json" in result.err and "no such file: nowhere/*.csv" in result.err
+
+
+def test_a_module_that_is_called_like_another_is_an_error(transformed: Space) -> None:
+    (transformed.root / "queue.py").write_text("")
+    (transformed.root / "tools/t.py").write_text("import queue\n" + TRANSFORM)
+    result = transformed.rvbuild("chip")
+    assert result.status == 2 and not ran(transformed)
+    assert "tools/t.py: queue.py is called like the module queue of Python itself: rename it" in result.err
