@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from .common import (
     Artifact,
     Product,
     Project,
+    Scene,
     aoi,
     area,
     classes,
@@ -75,6 +77,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
                 "task": project.task,
                 "classes": classes(project),
                 "null_id": project.null_id,
+                **_splits(scenes),
                 **({"metrics": list(project.eval.metrics)} if project.eval.metrics else {}),
             },
             inputs=(
@@ -86,3 +89,9 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             packages=packages(project),
             writes=WRITES_MERGE,
         )
+
+
+def _splits(scenes: Sequence[Scene]) -> dict[str, Any]:
+    """Return the split of each scene, if there are several."""
+    splits = {scene.id: scene.split for scene in scenes}
+    return {"splits": splits} if len(set(splits.values())) > 1 else {}
