@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from .common import Artifact, Product, Project, classes, folder, name, packages, raw_files
 
-VERSION = 4
+VERSION = 5
 RUN = "rvbuild.stages.predict:run"
 CODE = ("rvbuild.stages.predict", "rvbuild.tasks.{task}")
 WRITES = ("*.tif", "*.json", "*.geojson", "*.gpkg", "*.fgb", "*.qml")

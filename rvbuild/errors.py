@@ -84,6 +84,15 @@ class StoreError(RvbuildError):
     """The store or the state database cannot be used."""
 
 
+def counted(count: int, noun: str) -> str:
+    """Return how many of something there are.
+
+    >>> counted(1, "artifact"), counted(1200, "artifact")
+    ('1 artifact', '1,200 artifacts')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Return `'; did you mean "x"?'` for the valid name nearest to `name`, or an empty string.
 

@@ -9,7 +9,7 @@ import pytest
 import rvbuild.errors
 from rvbuild.build.worker import Failed
 from rvbuild.build.workers import _error
-from rvbuild.errors import ProjectError, RvbuildError
+from rvbuild.errors import ProjectError, RvbuildError, counted
 
 
 def kinds(kind: type[RvbuildError] = RvbuildError) -> Iterator[type[RvbuildError]]:
@@ -30,3 +30,7 @@ STAGES = [
 def test_an_error_of_a_worker_arrives_as_it_was(kind: type[RvbuildError]) -> None:
     error = _error(Failed(f"{kind.__module__}:{kind.__qualname__}", "what happened", ""))
     assert type(error) is kind and str(error) == "what happened"
+
+
+def test_one_is_not_many() -> None:
+    assert [counted(n, "artifact") for n in (0, 1, 2)] == ["0 artifacts", "1 artifact", "2 artifacts"]

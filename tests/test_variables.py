@@ -184,7 +184,7 @@ POOL = """
     from rvbuild.variables import for_workers
     if __name__ == "__main__":
         pool = Pool(for_workers(os.environ), Path(sys.argv[1]))
-        print(pool.run(Job("look:look", {}, path=sys.argv[1], reports=False), Silent()))
+        print(pool.run(Job("look:look", {}, reports=False), Silent()))
         pool.close()
         print(os.environ.get("PYTHONHASHSEED"), os.environ["TZ"])
 """
@@ -201,9 +201,9 @@ def test_workers_have_other_variables_than_this_process(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONHASHSEED"}
     environment |= {"TZ": "Asia/Tokyo", "OGR_SKIP": "GeoJSON", "AWS_PROFILE": "me"}
     run = [sys.executable, str(tmp_path / "run.py"), str(tmp_path)]
-    place = Path(__file__).parents[1]
+    place = f"{Path(__file__).parents[1]}{os.pathsep}{tmp_path}"
     out = subprocess.run(
-        run, env={**environment, "PYTHONPATH": str(place)}, capture_output=True, text=True, check=True, timeout=120
+        run, env={**environment, "PYTHONPATH": place}, capture_output=True, text=True, check=True, timeout=120
     ).stdout
     order = subprocess.run(
         [sys.executable, "-c", "print(list({str(i) for i in range(9)}))"],

@@ -23,6 +23,9 @@ CLEANED = (*STAGES, "data")
 
 INTERRUPTED = "interrupted: what was finished is kept, the rest is as before"
 
+_ANEW = "RVBUILD_UTF8"
+"""Set in a command that has begun anew: once is enough."""
+
 PARTS = {"predict": ("infer", "predict", "mosaic")}
 """The stages that a command does together, where it is more than the one of its name."""
 
@@ -30,6 +33,7 @@ PARTS = {"predict": ("infer", "predict", "mosaic")}
 def main() -> int:
     """Run the command line `sys.argv` and return the exit status."""
     protect()
+    _require_unicode()
     try:
         status = _main()
     except KeyboardInterrupt:  # before or after there is anything that could say more
@@ -67,6 +71,14 @@ def _main() -> int:
     from rvbuild.cli.app import run
 
     return run(words)
+
+
+def _require_unicode() -> None:
+    """Begin anew in Python's UTF-8 mode where names of files could not be written, as under an old locale."""
+    if sys.getfilesystemencoding().lower() == "utf-8" or _ANEW in os.environ or not sys.executable:
+        return
+    os.environ[_ANEW] = "1"
+    os.execv(sys.executable, [sys.executable, "-X", "utf8=1", *sys.orig_argv[1:]])
 
 
 def _require_streams() -> None:

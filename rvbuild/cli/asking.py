@@ -12,7 +12,7 @@ from rvbuild.build.execute import versions
 from rvbuild.cli.report import duration, moment, one_a_line, print_json, size_text
 from rvbuild.cli.session import Session, load_known, project_paths, session
 from rvbuild.cli.terminal import echo, styled
-from rvbuild.errors import UsageError
+from rvbuild.errors import UsageError, counted
 
 _COLOURS = {
     "fresh": "green",
@@ -135,7 +135,7 @@ def status(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbos
                 echo()
             print_rows(listed if verbosity > 0 else listed[:_LISTED], several)
             if verbosity <= 0 and len(listed) > _LISTED:
-                echo(f"… and {len(listed) - _LISTED} more artifacts that are not fresh (-v lists all)")
+                echo(f"… and {counted(len(listed) - _LISTED, 'more artifact')} not fresh (-v lists all)")
             echo("\n" + summary_line(found))
     return 0
 

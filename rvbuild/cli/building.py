@@ -27,7 +27,7 @@ from rvbuild.build.workspace import locked
 from rvbuild.cli import asking, checking, report, stages_of, trusting
 from rvbuild.cli.session import Session, jobs_default, load_all, project_paths, rules, session
 from rvbuild.cli.terminal import echo, styled
-from rvbuild.errors import ProjectError, UsageError
+from rvbuild.errors import ProjectError, UsageError, counted
 from rvbuild.project import Project, missing_files
 from rvbuild.urls import CONTENT, Url, is_url
 
@@ -173,7 +173,7 @@ def _last_lines(now: Session, wanted: Sequence[Artifact], outcomes: Sequence[Out
 
 
 def _nothing(count: int) -> str:
-    return f"nothing to do: {count} artifacts are fresh"
+    return f"nothing to do: {counted(count, 'artifact')} {'is' if count == 1 else 'are'} fresh"
 
 
 def _tracebacks(now: Session, failed: Sequence[Outcome]) -> list[str]:

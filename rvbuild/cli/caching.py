@@ -16,7 +16,7 @@ from rvbuild.build.workspace import Workspace, locked
 from rvbuild.cli import report
 from rvbuild.cli.report import duration, moment, size_text, utc
 from rvbuild.cli.terminal import echo
-from rvbuild.errors import UsageError
+from rvbuild.errors import UsageError, counted
 
 _SIZES: dict[str, int] = {"": 1, "B": 1} | {
     f"{letter}{unit}": int(base**power)
@@ -173,7 +173,8 @@ def _of_another(lease: Lease, now: float) -> str:
     """Return a line about another workspace that uses the store."""
     standing = lease.standing(now)
     where = lease.path if standing is Standing.HERE else f"{lease.host}:{lease.path}"
-    return f"workspace {where} ({len(lease.keys)} artifacts, last used {moment(lease.used)}): {_STANDINGS[standing]}"
+    shows = counted(len(lease.keys), "artifact")
+    return f"workspace {where} ({shows}, last used {moment(lease.used)}): {_STANDINGS[standing]}"
 
 
 def _sum_up(found: Inventory, drops: list[garbage.Drop], max_size: int | None, dry_run: bool) -> None:
@@ -194,7 +195,7 @@ def adopt() -> int:
         raise UsageError(f"{root}: there is no cache/ here to adopt")
     with locked(root, lambda line: echo(line, err=True)):
         count = ownership.adopt(root / "cache")
-    echo(f"{root / 'cache'} is yours now, with {count} results in its store; `rvbuild build` restores them")
+    echo(f"{root / 'cache'} is yours now, with {counted(count, 'result')} in its store; `rvbuild build` restores them")
     return 0
 
 
@@ -228,5 +229,5 @@ def verify() -> int:
     for path in found.unreadable:
         echo(f"broken   {workspace.show(path)}: not a record; `rvbuild cache gc` removes it")
     said = "all good" if found.is_good() else "what was damaged is built again when it is needed"
-    echo(f"{found.contents} contents, {size_text(found.size)}: {said}")
+    echo(f"{counted(found.contents, 'content')}, {size_text(found.size)}: {said}")
     return 0 if found.is_good() else 1

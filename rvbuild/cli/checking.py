@@ -164,9 +164,12 @@ def tell(project: Project, findings: Iterable[Finding]) -> list[str]:
             doubt = "warning: " if member.level is Level.WARNING else ""
             lines.append(f"{where}: {doubt}{_text(project, member)}")
         if several:
-            others = [member.scene for member in members[1:]]
+            others = list(dict.fromkeys(member.scene for member in members[1:]))
             named = ", ".join(others[:_LISTED]) + (", …" if len(others) > _LISTED else "")
-            lines[-1] += f"\n    and so {len(others)} more scenes: {named}"
+            if len(others) == len(members) - 1 and members[0].scene not in others:
+                lines[-1] += f"\n    and so {len(others)} more scenes: {named}"
+            else:
+                lines[-1] += f"\n    and {len(members) - 1} more of this kind, in {named}"
     return lines
 
 

@@ -16,7 +16,7 @@ from rvbuild.cli import CLEANED, stages_of
 from rvbuild.cli.report import duration, size_text
 from rvbuild.cli.session import Session, load_known, session
 from rvbuild.cli.terminal import echo
-from rvbuild.errors import UsageError, nearest
+from rvbuild.errors import UsageError, counted, nearest
 from rvbuild.project import Project
 
 #: How many artifacts of a project are listed without --verbose.
@@ -58,7 +58,7 @@ def clean(words: Sequence[str], keep_cache: bool, yes: bool, verbosity: int) -> 
             what = f"{', '.join(stages) or 'everything'} {'removed, kept in the store' if keep_cache else 'forgotten'}"
             lost = [record for name in removed if (record := records[name]) is not None]
             cost = f"; to build them again: {_work(lost)}" if lost and not keep_cache else ""
-            say(f"{project.name}: {what}, {sum(map(len, removed.values()))} files removed{cost}")
+            say(f"{project.name}: {what}, {counted(sum(map(len, removed.values())), 'file')} removed{cost}")
             for i, (name, paths) in enumerate(removed.items()):
                 if verbosity > 0:
                     say("\n".join(f"  {path}" for path in paths))
@@ -67,7 +67,7 @@ def clean(words: Sequence[str], keep_cache: bool, yes: bool, verbosity: int) -> 
                     sizes = {o.path: o.size for o in record.outputs.values()} if record else {}
                     say(f"  {_places(paths)}  ({size_text(sum(sizes.get(p, 0) for p in paths))})")
             if verbosity == 0 and len(removed) > _LISTED:
-                say(f"  … and {len(removed) - _LISTED} more artifacts (-v lists all files)")
+                say(f"  … and {counted(len(removed) - _LISTED, 'more artifact')} (-v lists all files)")
         now.workspace.renew_lease()
     return 0
 

@@ -19,7 +19,7 @@ from rvbuild.cli import STAGES, stages_of
 from rvbuild.cli.report import duration, moment, print_json, utc
 from rvbuild.cli.session import Session, load_all, load_known, session
 from rvbuild.cli.terminal import echo, styled
-from rvbuild.errors import UsageError, nearest
+from rvbuild.errors import UsageError, counted, nearest
 
 _COLOURS = {"built": "green", "restored": "cyan", "failed": "red", "cleaned": "yellow"}
 #: A line names at most so many reasons, and a comparison so many artifacts on one level.
@@ -185,7 +185,7 @@ def _print_comparison(found: Comparison, indent: str) -> None:
     for reason in found.reasons[:_SHOWN]:
         echo(f"{indent}  {reason}")
     if len(found.reasons) > _SHOWN:
-        echo(f"{indent}  … and {len(found.reasons) - _SHOWN} more differences")
+        echo(f"{indent}  … and {counted(len(found.reasons) - _SHOWN, 'more difference')}")
     for below in found.below[:_SHOWN]:
         echo(f"{indent}    {below.artifact.label()}{' (see above)' if below.seen else ''}")
         if not below.seen:

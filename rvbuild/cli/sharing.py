@@ -15,7 +15,7 @@ from rvbuild.cli.caching import opened
 from rvbuild.cli.report import size_text
 from rvbuild.cli.session import Session, load_all, project_paths, session
 from rvbuild.cli.terminal import echo
-from rvbuild.errors import UsageError
+from rvbuild.errors import UsageError, counted
 
 
 def _split(command: str, words: Sequence[str]) -> tuple[str, list[str]]:
@@ -75,7 +75,11 @@ def pull(words: Sequence[str], everything: bool) -> int:
             with locked(projects[0].workspace, reporter.note), session(projects, say=reporter.note) as now:
                 now.workspace.elsewhere = None  # what is there counts once it is here
                 moved, left = _pull_needed(remote, now, reporter)
-            rest = f"; {left} artifacts are still to be built" if left else "; `rvbuild build` restores them"
+            rest = (
+                f"; {counted(left, 'artifact')} {'is' if left == 1 else 'are'} still to be built"
+                if left
+                else "; `rvbuild build` restores them"
+            )
     finally:
         reporter.close()
     return _sum_up(moved, "fetched", rest)
@@ -102,5 +106,5 @@ def _pull_needed(remote: Remote, now: Session, reporter: report.Plain) -> tuple[
 def _sum_up(moved: Moved, did: str, rest: str = "") -> int:
     for problem in moved.problems:
         echo(problem, err=True)
-    echo(f"{did} {moved.records} results, {moved.contents} files, {size_text(moved.size)}{rest}")
+    echo(f"{did} {counted(moved.records, 'result')}, {counted(moved.contents, 'file')}, {size_text(moved.size)}{rest}")
     return 1 if moved.problems else 0

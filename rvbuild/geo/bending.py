@@ -18,6 +18,7 @@ from rvbuild.geo.antimeridian import TURN, WIDE
 from rvbuild.geo.grid import METRES_PER_DEGREE, Grid
 
 Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
 Project = Callable[[Floats], Floats]
 
 TOLERANCE_PX = 0.25
@@ -30,7 +31,7 @@ _EARTH_M = 6_371_000.0
 _BENT = 30.0
 """Lines that a map bends have a radius of more than the Earth's by this, but close to the poles."""
 _ROUNDS = 20
-_LOOKED_AT = (0.25, 0.5, 0.75)
+LOOKED_AT = (0.25, 0.5, 0.75)
 """Of an edge: one that is bent like an S is right in its middle."""
 
 
@@ -67,22 +68,44 @@ def bend(
     points, owner = shapely.get_coordinates(geometries, return_index=True)
     pixels = _pixels(grid, shapely.get_coordinates(there))
     # Between parts of a geometry there are no edges; those are sorted out where it is long.
-    long = _long(points, pixels, grid, degrees) & (owner[1:] == owner[:-1])
+    long = long_edges(points, pixels, grid, degrees=degrees) & (owner[1:] == owner[:-1])
     chosen = np.unique(owner[1:][long])
     if not len(chosen):
         return there
-    lines = [_unwrapped(line) if degrees else line for geometry in geometries[chosen] for line in _lines(geometry)]
-    bent, changed = _bend(where, lines, project, grid, degrees)
+    lines = [_unwrapped(line) if degrees else line for geometry in geometries[chosen] for line in lines_of(geometry)]
+
+    def placed(some: Floats) -> Floats:
+        return project(_wrapped(some) if degrees else some)
+
+    def pieces(points: Floats, there: Floats, edges: NDArray[np.intp]) -> Counts:
+        one, other = _pixels(grid, there[edges]), _pixels(grid, there[edges + 1])
+        off = np.zeros(len(edges))
+        for part in LOOKED_AT:
+            between = _pixels(grid, placed(points[edges] * (1 - part) + points[edges + 1] * part))
+            off = np.maximum(off, distance(between, one, other))
+        return pieces_for(off)
+
+    bent, changed = subdivide(where, lines, placed, pieces)
     if not changed:
         return there
     found, rest = there.copy(), iter(bent)
     for index in chosen:
-        found[index] = _rebuilt(there[index], rest)
+        found[index] = rebuilt(there[index], rest)
     return found
 
 
-def _long(points: Floats, pixels: Floats, grid: Grid, degrees: bool) -> NDArray[np.bool_]:
-    """Tell of each pair of neighbours whether an edge between them may be bent by more than is allowed."""
+def long_edges(points: Floats, pixels: Floats, grid: Grid, *, degrees: bool) -> NDArray[np.bool_]:
+    """Tell of each pair of neighbours whether an edge between them may be bent by more than is allowed.
+
+    Parameters
+    ----------
+    points, pixels
+        (P, 2) in two CRSs: one of which is, if `degrees`, in longitude and latitude, and in pixels of the grid.
+    grid
+        The pixels.
+    degrees
+        Whether `points` are in degrees.
+    """
     a, b, _, d, e, _ = grid.transform[:6]
     metres = METRES_PER_DEGREE
     if grid.crs is not None and not grid.crs.is_geographic:
@@ -95,43 +118,54 @@ def _long(points: Floats, pixels: Floats, grid: Grid, degrees: bool) -> NDArray[
     return np.asarray(long, dtype=np.bool_)
 
 
-def _bend(where: object, lines: list[Floats], project: Project, grid: Grid, degrees: bool) -> tuple[list[Floats], bool]:
-    """Return lines (P, 2) in the CRS of the grid, with points on their edges, and whether there are new ones."""
+def subdivide(
+    where: object, lines: list[Floats], project: Project, pieces: Callable[[Floats, Floats, NDArray[np.intp]], Counts]
+) -> tuple[list[Floats], bool]:
+    """Return lines as they are in another CRS, with points on their edges, and whether there are new ones.
 
-    def placed(some: Floats) -> Floats:
-        return project(_wrapped(some) if degrees else some)
-
+    Parameters
+    ----------
+    where
+        Begins the message if that takes too many points.
+    lines
+        (P, 2) each, in a CRS in which their edges are straight.
+    project
+        Gives points of it in the other one.
+    pieces
+        Gives for some edges, by the place of the first of their points among all, into how many they are to be cut, of
+        all points here and there.
+    """
     points = np.concatenate(lines)
     line = np.repeat(np.arange(len(lines)), [len(one) for one in lines])
-    there = placed(points)
+    there = project(points)
     todo = np.append(line[1:] == line[:-1], False)
     before = len(points)
     for _ in range(_ROUNDS):
         edges = np.flatnonzero(todo)
-        ends = _pixels(grid, there)
-        off = np.zeros(len(edges))
-        for part in _LOOKED_AT:
-            between = _pixels(grid, placed(points[edges] * (1 - part) + points[edges + 1] * part))
-            off = np.maximum(off, _distance(between, ends[edges], ends[edges + 1]))
-        pieces = np.ones(len(points), dtype=np.int64)
-        pieces[edges] = np.clip(np.ceil(np.sqrt(off / TOLERANCE_PX)), 1, 1 << 12)
-        if (pieces == 1).all():
+        parts = np.ones(len(points), dtype=np.int64)
+        parts[edges] = pieces(points, there, edges)
+        if (parts == 1).all():
             break
-        if pieces.sum() > MOST_POINTS:
+        if parts.sum() > MOST_POINTS:
             raise DataError(
-                f"{where}: has edges so long, for pixels so small, that they would need {pieces.sum():,} points. Cut "
+                f"{where}: has edges so long, for pixels so small, that they would need {parts.sum():,} points. Cut "
                 "the file to the image, for example with `ogr2ogr -clipsrc`"
             )
-        of = np.repeat(np.arange(len(points)), pieces)
-        number = np.arange(len(of)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
-        steps = np.append(np.diff(points, axis=0), [[0.0, 0.0]], axis=0)[of] * (number / pieces[of])[:, np.newaxis]
-        points, there, line, todo = points[of] + steps, there[of], line[of], (pieces > 1)[of]
-        there[number > 0] = placed(points[number > 0])
+        of = np.repeat(np.arange(len(points)), parts)
+        number = np.arange(len(of)) - np.repeat(np.cumsum(parts) - parts, parts)
+        steps = np.append(np.diff(points, axis=0), [[0.0, 0.0]], axis=0)[of] * (number / parts[of])[:, np.newaxis]
+        points, there, line, todo = points[of] + steps, there[of], line[of], (parts > 1)[of]
+        there[number > 0] = project(points[number > 0])
     stops = np.flatnonzero(np.append(np.diff(line) > 0, True)) + 1
     return np.split(there, stops[:-1]), len(points) > before
 
 
-def _distance(points: Floats, one: Floats, other: Floats) -> Floats:
+def pieces_for(off: Floats) -> Counts:
+    """Return into how many pieces edges are to be cut that are off by so many pixels, (E,)."""
+    return np.clip(np.ceil(np.sqrt(off / TOLERANCE_PX)), 1, 1 << 12).astype(np.int64)
+
+
+def distance(points: Floats, one: Floats, other: Floats) -> Floats:
     """Return the distance (E,) of each point (E, 2) to the edge between two others."""
     edge, way = other - one, points - one
     squared = (edge**2).sum(axis=1)
@@ -160,12 +194,12 @@ def _wrapped(points: Floats) -> Floats:
     return np.stack([np.where(outside, (x + WIDE) % TURN - WIDE, x), points[:, 1]], axis=1) if outside.any() else points
 
 
-def _lines(geometry: Any) -> Iterator[Floats]:
+def lines_of(geometry: Any) -> Iterator[Floats]:
     """Yield the coordinates (P, 2) of each line and ring of a geometry."""
     kind = geometry.geom_type
     if kind.startswith("Multi") or kind == "GeometryCollection":
         for part in shapely.get_parts(geometry):
-            yield from _lines(part)
+            yield from lines_of(part)
     elif kind == "Polygon":
         for ring in shapely.get_rings(geometry):
             yield shapely.get_coordinates(ring)
@@ -173,11 +207,11 @@ def _lines(geometry: Any) -> Iterator[Floats]:
         yield shapely.get_coordinates(geometry)
 
 
-def _rebuilt(geometry: Any, lines: Iterator[Floats]) -> Any:
-    """Return a geometry of the same parts with other lines and rings, in the order in which `_lines` gives them."""
+def rebuilt(geometry: Any, lines: Iterator[Floats]) -> Any:
+    """Return a geometry of the same parts with other lines and rings, in the order in which `lines_of` gives them."""
     kind = geometry.geom_type
     if kind.startswith("Multi") or kind == "GeometryCollection":
-        return type(geometry)([_rebuilt(part, lines) for part in shapely.get_parts(geometry)])
+        return type(geometry)([rebuilt(part, lines) for part in shapely.get_parts(geometry)])
     if kind == "Polygon":
         rings = [next(lines) for _ in shapely.get_rings(geometry)]
         return shapely.Polygon(rings[0], rings[1:]) if rings else geometry

@@ -13,12 +13,12 @@ import rasterio.features
 import shapely
 import shapely.geometry
 from numpy.typing import NDArray
-from rasterio.crs import CRS
 
 from rvbuild.errors import DataError
 from rvbuild.geo.buildings import outlines
 from rvbuild.geo.classes import Classes, id_of
-from rvbuild.geo.grid import Grid, is_local, reproject
+from rvbuild.geo.grid import Grid, is_local
+from rvbuild.geo.lonlat import to_lon_lat
 from rvbuild.geo.qgis import write_vector_style
 from rvbuild.geo.rasterfile import grid_of, open_dataset
 from rvbuild.geo.vectors import write_layer
@@ -31,7 +31,6 @@ SUFFIXES = {"geojson": ".geojson", "gpkg": ".gpkg", "fgb": ".fgb"}
 CRS, or a local one; the others are in the CRS of the scene."""
 
 _RASTERS = ("labels", "scores", "rgb")
-_LON_LAT = CRS.from_epsg(4326)
 _FIELDS = {"class_id": int, "class_name": str}
 
 
@@ -150,15 +149,13 @@ def _simplified(labels: Labels, nodata: int, tolerance_px: float) -> tuple[Geome
     return simple[kept], ids[kept]
 
 
-def _to_map(geometries: Geometries, grid: Grid, crs: CRS | None) -> Geometries:
-    """Return geometries in map coordinates, in `crs` if the grid has one, outer rings counter-clockwise."""
+def _to_map(geometries: Geometries, grid: Grid) -> Geometries:
+    """Return geometries in map coordinates of the grid."""
     points = shapely.get_coordinates(geometries)
-    x, y = grid.to_map(points[:, 0], points[:, 1])
-    if crs is not None and grid.crs is not None:
-        x, y = reproject("predict.vectors", grid.crs, crs, x, y)
-    moved = shapely.set_coordinates(geometries.copy(), np.stack([x, y], axis=1))
-    oriented: Geometries = shapely.orient_polygons(moved)
-    return oriented
+    moved: Geometries = shapely.set_coordinates(
+        geometries.copy(), np.stack(grid.to_map(points[:, 0], points[:, 1]), axis=1)
+    )
+    return moved
 
 
 def write_features(
@@ -189,20 +186,21 @@ def write_features(
     if path.suffix == ".geojson":
         _write_geojson(path, geometries, grid, properties)
     else:
-        moved = _to_map(geometries, grid, grid.crs)
+        moved = shapely.orient_polygons(_to_map(geometries, grid))
         write_layer(path, moved, properties, fields, geometry=geometry, crs=grid.crs)
 
 
 def _write_geojson(path: Path, geometries: Geometries, grid: Grid, properties: Sequence[Mapping[str, Any]]) -> None:
     """Write a feature a line; fiona would round coordinates and add members that RFC 7946 has dropped."""
-    crs = grid.crs if is_local(grid.crs) else _LON_LAT
+    stays = grid.crs is None or is_local(grid.crs)
+    placed = _to_map(geometries, grid) if stays else to_lon_lat("predict.vectors", geometries, grid)
     lines = [
         json.dumps(
             {"type": "Feature", "properties": values, "geometry": shapely.geometry.mapping(geometry)},
             ensure_ascii=False,
             separators=(",", ":"),
         )
-        for geometry, values in zip(_to_map(geometries, grid, crs), properties, strict=True)
+        for geometry, values in zip(shapely.orient_polygons(placed), properties, strict=True)
     ]
     text = '{"type":"FeatureCollection","features":[\n' + ",\n".join(lines) + "\n]}\n"
     path.write_text(text, encoding="utf-8")

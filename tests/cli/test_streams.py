@@ -151,3 +151,13 @@ def test_names_of_scenes_are_no_markup_in_bars(monkeypatch):
 def test_names_of_scenes_are_text_in_graphs():
     assert asking._dot_text('a"\\b&lt;') == 'a\\"\\\\b&amp;lt;'
     assert asking._mermaid_text('a"#9829;<b>&') == "a#quot;#35;9829;#lt;b#gt;#amp;"
+
+
+def test_names_that_the_encoding_of_the_system_cannot_hold(tmp_path):
+    environment = {"PATH": os.environ["PATH"], "LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    environment |= {"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(Path(__file__).parents[2])}
+    result = start("new größe_日 && ls projects", tmp_path, env=environment)
+    assert "Traceback" not in result.stderr
+    assert (result.returncode, [p.name for p in (tmp_path / "projects").iterdir()]) == (0, ["größe_日.toml"])
+    again = start("-X utf8=0 status".replace("-X utf8=0 ", ""), tmp_path, env={**environment, "RVBUILD_UTF8": "1"})
+    assert "Traceback" not in again.stderr
