@@ -25,7 +25,7 @@ from rvbuild.build.worker import Job
 from rvbuild.build.workers import Executor, Inline, Pool
 from rvbuild.build.workspace import locked
 from rvbuild.cli import asking, checking, report, stages_of, trusting
-from rvbuild.cli.session import Session, jobs_default, load_all, project_paths, rules, session
+from rvbuild.cli.session import Session, jobs_default, load_all, looked_at, own_rules, project_paths, rules, session
 from rvbuild.cli.terminal import echo, styled
 from rvbuild.errors import ProjectError, UsageError, counted
 from rvbuild.project import Project, missing_files
@@ -63,10 +63,24 @@ def build(stage: str, words: Sequence[str], options: Options, normal: list[str] 
             return frozenset()
         return closure_names(artifacts, stage, scenes_of(projects, options))
 
+    def rules_may_run(own: Sequence[Project]) -> bool:
+        if options.dry_run:
+            return looked_at(own, options.trust)
+        files = {str(path) for project in own for path in own_rules().files(project)}
+        trusting.require_files(own[0].workspace, files, options.trust, reporter.note, ask=not options.as_json)
+        return True
+
     try:
         with (
             locked(projects[0].workspace, reporter.note),
-            session(projects, say=reporter.note, inline=options.inline, jobs=options.jobs, forced=forced) as now,
+            session(
+                projects,
+                say=reporter.note,
+                inline=options.inline,
+                jobs=options.jobs,
+                forced=forced,
+                rules_may_run=rules_may_run,
+            ) as now,
         ):
             wanted = now.wanted(stage, options.scenes)
             closure = now.plan.closure(a.name for a in wanted)
@@ -85,7 +99,8 @@ def build(stage: str, words: Sequence[str], options: Options, normal: list[str] 
             _run(now, wanted, builder, options)
             outcomes = _outcomes(builder, closure)
             lines = _last_lines(now, wanted, outcomes)
-            if normal is not None and not options.always_make and all(o.did in _DONE for o in outcomes):
+            own = any(p.rules for p in projects)  # what they read is not known
+            if normal is not None and not own and not options.always_make and all(o.did in _DONE for o in outcomes):
                 _seal(now, normal, projects, closure, before, lines)
     finally:
         reporter.close()
@@ -141,7 +156,7 @@ def _require_files(now: Session, closure: Sequence[Artifact]) -> None:
     problems: list[str] = []
     for project in now.projects:
         scenes = {a.scene for a in closure if a.project == project.name and a.scene is not None}
-        problems += missing_files(project, scenes, now.workspace.prints.is_known)
+        problems += missing_files(project, scenes, now.workspace.prints.is_known, builds=True)
     if problems:
         raise ProjectError(problems)
 

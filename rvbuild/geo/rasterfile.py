@@ -13,10 +13,12 @@ import numpy as np
 import rasterio
 import rasterio.errors
 from numpy.typing import NDArray
+from rasterio.enums import Interleaving
 from rasterio.env import ensure_env_with_credentials
 from rasterio.io import DatasetReader, MemoryFile
 from rasterio.windows import Window as RasterioWindow
 
+from rvbuild import budget
 from rvbuild.errors import DataError
 from rvbuild.geo import admission
 from rvbuild.geo.drivers import RASTERS_BY_SUFFIX, raster_drivers
@@ -98,7 +100,19 @@ def _open(path: Path) -> Any:
         names = ", ".join(dataset.subdatasets[:5])
         dataset.close()
         raise DataError(f"{path}: has no bands of its own{f'; open one of its sub-datasets: {names}' if names else ''}")
+    rows, columns = dataset.block_shapes[0]
+    bands = dataset.count if dataset.interleaving == Interleaving.pixel else 1
+    try:  # a byte for each pixel at least: a few bytes of a file can stand for all of a block
+        budget.require(
+            rows * columns * bands, f"{path}: a block of {columns} x {rows} px, which is read at once", _TILE
+        )
+    except DataError:
+        dataset.close()
+        raise
     return dataset
+
+
+_TILE = "Tile the file, for example with `gdal_translate -of COG`"
 
 
 def _open_with(path: Path, drivers: list[str]) -> Any:

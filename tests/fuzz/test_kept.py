@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from rvbuild.build.action import Action
-from rvbuild.errors import RvbuildError
+from rvbuild.build.leases import _HOST, Standing, leases
+from rvbuild.build.record import decode
+from rvbuild.build.state import State
+from rvbuild.build.store import Store
 from tests.build.conftest import Space
 from tests.fuzz import kept
 from tests.fuzz.fuzzing import CORPUS, LONG, SEED, in_children, source_of
@@ -44,16 +46,24 @@ def test_a_build_on_a_store_that_was_spoilt(tmp_path: Path):
             raise
 
 
-@pytest.mark.parametrize("path", sorted(CORPUS.glob("kept-*")), ids=lambda path: path.name)
-def test_what_was_found(path: Path, tmp_path: Path):
-    """Each input of the corpus made a reader fail once: `kept-KIND-….json` holds the kind's file."""
-    kind = path.name.split("-")[1]
-    if kind == "action":
-        assert Action.decoded(path.read_bytes(), kept.KEY) is None
-    elif kind == "index":
-        (tmp_path / "index.json").write_bytes(path.read_bytes())
-        with pytest.raises(RvbuildError):
-            kept.read_index(tmp_path / "index.json")
-    else:
-        json.loads(path.read_bytes())
-        raise AssertionError(f"{path.name}: of a kind that nothing here reads")
+def test_a_lease_of_a_path_that_no_file_system_takes(tmp_path: Path):
+    store = Store(tmp_path / "store")
+    store.prepare()
+    head = json.loads((CORPUS / "kept-lease-long-path.json").read_bytes())
+    (store.root / "workspaces/a.jsonl").write_text(json.dumps({**head, "host": _HOST}))
+    (found,) = leases(store)
+    assert found.standing(found.used) in Standing
+
+
+def test_a_record_whose_key_no_database_takes():
+    assert decode((CORPUS / "kept-record-surrogate.json").read_text()) is None
+
+
+def test_a_database_with_a_text_that_is_none(tmp_path: Path):
+    """Found: what SQLite says of a damaged schema is no text itself, and Python raises another error of that."""
+    State(tmp_path / "state.db").close()
+    content = (tmp_path / "state.db").read_bytes()
+    (tmp_path / "state.db").write_bytes(content.replace(b"CREATE TABLE", b"\xff\xa0EATE TABLE"))
+    said: list[str] = []
+    State(tmp_path / "state.db", said.append).close()
+    assert "begun again" in said[0]

@@ -456,3 +456,19 @@ def test_a_driver_that_gdal_lacks_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.jp2").write_bytes(b"jp2")
     with pytest.raises(DataError, match=r"a\.jp2: cannot be opened as a raster"):
         open_image([tmp_path / "a.jp2"])
+
+
+def test_a_block_that_does_not_fit_into_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rvbuild import budget
+    from rvbuild.geo.rasterfile import open_dataset
+
+    path = tmp_path / "a.tif"
+    profile = {"driver": "GTiff", "width": 3000, "height": 4000, "count": 2, "dtype": "uint8", "interleave": "pixel"}
+    with rasterio.open(
+        path, "w", tiled=True, blockxsize=2048, blockysize=4096, SPARSE_OK=True, compress="deflate", **profile
+    ):
+        pass
+    open_dataset(path).close()
+    monkeypatch.setattr(budget, "memory_bytes", lambda: 16_000_000)
+    with pytest.raises(DataError, match=r"a block of 2048 x 4096 px, .* takes about 17 MB .* there are 16 MB.*COG"):
+        open_dataset(path)
