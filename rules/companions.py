@@ -180,7 +180,15 @@ class Companions:
             return Answer(self._called(path, [path.name + ending for ending in (*JOURNALS, ".aux.xml")]))
         if suffix in DIRECTORIES:
             return Answer(self._inside(path))
-        return Answer() if suffix in _ONE_FILE and not self._beside(path) else None
+        if suffix not in _ONE_FILE:
+            return None
+        beside = self._beside(path)
+        if not beside:
+            return Answer()
+        ends = {name[len(path.name) :] for name in beside if name.startswith(path.name)}
+        # GDAL reads each of these whatever the format is.
+        known = len(ends) == len(beside) and ends <= {".aux.xml", ".msk", _OVERVIEWS}
+        return Answer(tuple(map(path.with_name, beside))) if known else None
 
     def _completed(self, kind: str, path: Path, files: Sequence[Path], sources: tuple[Path, ...]) -> Answer:
         """Return the answer for what a worker said of a file."""
@@ -244,12 +252,12 @@ class Companions:
 
     def _beside(self, path: Path) -> list[str]:
         """Return the names beside `path` that may belong to it, for all that is known without GDAL."""
-        stem = len(path.stem.lower())
-        one_file = path.suffix.lower() in _ONE_FILE
+        own, beginning = path.name, path.stem
+        stem, one_file = len(beginning.lower()), path.suffix.lower() in _ONE_FILE
         found: list[str] = []
-        for low, name in self._names(path, path.stem):
+        for low, name in self._names(path, beginning):
             rest = low[stem : stem + 1]
-            if name == path.name or not rest or rest.isalnum():
+            if name == own or not rest or rest.isalnum():
                 continue
             if not one_file or os.path.splitext(low)[1] not in _OTHERS:  # noqa: PTH122 - for thousands of scenes
                 found.append(name)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from .common import (
     Artifact,
     Product,
     Project,
+    Scene,
     aoi,
     area,
     classes,
@@ -70,10 +72,16 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             scene=None,
             run=RUN_MERGE,
             version=VERSION,
-            settings={"task": project.task, "classes": classes(project), "null_id": project.null_id},
+            settings={"task": project.task, "classes": classes(project), "null_id": project.null_id, **_splits(scenes)},
             inputs=tuple(Product(f"eval/{s.id}", name("eval", project.name, s.id)) for s in scenes),
             folder=folder(project, "eval"),
             code=code,
             packages=packages(project),
             writes=WRITES_MERGE,
         )
+
+
+def _splits(scenes: Sequence[Scene]) -> dict[str, Any]:
+    """Return the split of each scene, if there are several."""
+    splits = {scene.id: scene.split for scene in scenes}
+    return {"splits": splits} if len(set(splits.values())) > 1 else {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from rvbuild.build import modules
 from rvbuild.build.artifact import Source, View, canonical
 from rvbuild.errors import UsageError
 from rvbuild.project import Project, Scene
+from rvbuild.urls import is_url
 
 _CODE = View("rvbuild.build.code:view", '{"syntax":2}')
 
@@ -80,13 +81,25 @@ def _made(project: Project, named: Mapping[str, str]) -> tuple[Source, ...]:
         raise UsageError("\n".join(found.problems))
     code = {path for path in found.modules.values()}
     order = functools.partial(_order, root, {str(path): name for name, path in found.modules.items()})
-    files = sorted(code | found.files | set(declared), key=order)
+    files = sorted(code | (found.files - _of_scenes(project, found.files)) | set(declared), key=order)
     if not files and not found.packages:
         return ()
     views = tuple(_view(root, path, path in code) for path in files)
     served = {name: str(path) for name, path in sorted(found.modules.items())}
     folders = tuple(sorted(found.folders | listed))
     return (Source("code", tuple(files), views=views, folders=folders, modules=served, packages=dict(found.packages)),)
+
+
+def _of_scenes(project: Project, files: Collection[Path]) -> set[Path]:
+    """Return the files of scenes among some that code names: a stage is given its own, and code has no others."""
+    if not files:
+        return set()
+    named = (
+        path
+        for scene in project.scenes
+        for path in (*scene.image.files, *(scene.labels.files if scene.labels else ()), *scene.aoi)
+    )
+    return {Path(os.path.normpath(project.workspace / path)) for path in named if not is_url(path)}
 
 
 def _order(root: Path, names: Mapping[str, str], path: Path) -> tuple[bool, tuple[str, ...]]:

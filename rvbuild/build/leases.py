@@ -82,8 +82,9 @@ class Lease:
         """Tell whether the lease counts at the time `now`."""
         if self.host == _HOST:
             root = Path(self.path)
-            if (root / "cache").is_dir():
-                return Standing.HERE
+            with contextlib.suppress(OSError):  # of a path that no file system takes
+                if (root / "cache").is_dir():
+                    return Standing.HERE
             if _device(root) == self.device:
                 return Standing.GONE
         return Standing.AWAY if now - self.used < LEASE_S else Standing.EXPIRED

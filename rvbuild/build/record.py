@@ -125,7 +125,7 @@ def _record(data: dict[str, Any]) -> Record:
         kinds = {*map(type, texts)} == {str} and {type(size), type(mtime_ns), type(inode)} == {int}
         if not (is_plain(name) and kinds and (ctime_ns is None or type(ctime_ns) is int)):
             raise ValueError(f"{name!r} is no output")
-    if type(record.key) is not str or type(record.trajectory) not in (str, NoneType):
+    if type(record.key) is not str or not record.key.isascii() or type(record.trajectory) not in (str, NoneType):
         raise ValueError(f"{record.key!r} is no key")
     if {type(record.seconds), type(record.at)} - {int, float} or type(record.cleaned) is not bool:
         raise ValueError(f"{record.at!r} is no time")

@@ -107,7 +107,8 @@ class State:
         """Return the rows that `query` selects; of a damaged database those of the new one, which has none."""
         with self._lock:
             try:
-                return self._db.execute(query, values).fetchall()
+                with _texts():
+                    return self._db.execute(query, values).fetchall()
             except sqlite3.DatabaseError as error:
                 if _is_damage(error):
                     self._db.close()
@@ -116,7 +117,8 @@ class State:
 
     def _open(self) -> sqlite3.Connection:
         try:
-            return self._connect()
+            with _texts():
+                return self._connect()
         except sqlite3.Error as error:
             if _code(error) not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
                 raise
@@ -326,6 +328,15 @@ def _chunks(values: Sequence[str], size: int = 500) -> Iterator[Sequence[str]]:
     """Yield `values` as parts that SQLite takes in one query."""
     for start in range(0, len(values), size):
         yield values[start : start + size]
+
+
+@contextlib.contextmanager
+def _texts() -> Iterator[None]:
+    """Have Python say of a damaged text what SQLite says of other damage."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise sqlite3.DatabaseError(f"no text: {error}") from None
 
 
 def _is_damage(error: sqlite3.Error) -> bool:

@@ -178,7 +178,6 @@ class Bars(Plain):
             transient=True,
         )
         self._tasks: dict[str, Any] = {}
-        self._progress.start()
 
     def begins(self, artifact: Artifact, decision: Decision) -> Progress:
         """Show a bar for the artifact."""
@@ -188,6 +187,7 @@ class Bars(Plain):
 
     def task(self, label: str) -> _Bar:
         """Show a bar called `label`."""
+        self._progress.start()  # not before there is a bar: until then the user can be asked something
         task = self._progress.add_task(printable(label), total=None, unit="", rate="")
         return _Bar(self, self._progress, task, label)
 

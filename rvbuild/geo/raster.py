@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from rvbuild.errors import DataError
+from rvbuild.geo.bands import Bands, read_bands, select_bands
 from rvbuild.geo.grid import Grid, crs_name, same_crs
 from rvbuild.geo.layer import Layer
 from rvbuild.geo.nodata import NodataSetting
-from rvbuild.geo.rasterfile import Bands, Image, Mask, grid_of, open_dataset, read_bands, select_bands
+from rvbuild.geo.rasterfile import Image, Mask, grid_of, open_dataset
 from rvbuild.geo.tags import STORED, Apply, alphas_of, looks_like_alpha
 from rvbuild.geo.windows import Window
 

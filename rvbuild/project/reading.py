@@ -135,13 +135,21 @@ def _syntax_problem(path: Path, text: str, error: tomli.TOMLDecodeError) -> str:
     repeated = _REPEATED.fullmatch(message)
     if repeated:
         name = ".".join(re.findall(r"'([^']*)'", repeated[1]))
-        return f"{shown(path)}:{line}: the table [{name}] is there already; put its keys together"
+        before = (number for number, earlier in enumerate(lines[: line - 1], start=1) if _heads(earlier, name))
+        at = next((f" in line {number}" for number in before), "")
+        return f"{shown(path)}:{line}: the table [{name}] is there already{at}; put its keys together"
     if message == "Cannot overwrite a value":
         message = "this key, or a part of it, has a value already"
     quoted = f": {content[:77]}…" if len(content) > 78 else f": {content}" if content else ""
     return (
         f"{shown(path)}:{line}: not valid TOML: {message}, column {error.colno}{quoted}{_syntax_hint(content, message)}"
     )
+
+
+def _heads(line: str, name: str) -> bool:
+    """Tell whether a line begins a table of this name."""
+    head = line.split("#", 1)[0].strip()
+    return head.startswith("[") and re.sub(r"[\s'\"\[\]]", "", head) == re.sub(r"\s", "", name)
 
 
 def _syntax_hint(content: str, message: str) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
+import pty
 import subprocess
 import sys
 from importlib import metadata
@@ -131,6 +133,25 @@ def test_a_terminal_is_asked_once(transformed: Space, state: Path, monkeypatch: 
     assert transformed.rvbuild("chip", "-B").status == 0  # without a question
 
 
+def test_the_question_can_be_read_and_answered(transformed: Space) -> None:
+    """On a real terminal, where bars of progress are drawn."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "rvbuild", "chip"]
+    with subprocess.Popen(command, cwd=transformed.root, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        while b"[y/N]" not in shown:
+            shown += os.read(ours, 4096)
+        os.write(ours, b"n\n")
+        with contextlib.suppress(OSError):  # the other side is closed
+            while more := os.read(ours, 4096):
+                shown += more
+        assert process.wait(60) == 2
+    os.close(ours)
+    assert b"tools/t.py" in shown and b"nothing was built" in shown
+    assert not ran(transformed)
+
+
 def test_trust_is_of_the_user_and_not_of_the_workspace(transformed: Space, state: Path, tmp_path: Path) -> None:
     assert transformed.rvbuild("chip", "--trust").status == 0
     assert json.loads(state.read_text()) == {"trusted": [str(transformed.root)]}
@@ -157,6 +178,14 @@ def test_data_that_code_reads_are_in_keys_or_refused(transformed: Space) -> None
     assert any("tools/bands.json" in reason for reason in result.reasons("chip:a"))
     (space.root / "tools/more.json").write_text("{}")
     assert space.rvbuild("chip", "--json").did("built") >= {"chip:a", "chip:b"}
+
+
+def test_files_of_scenes_are_no_data_of_code(transformed: Space) -> None:
+    """Code that names `data/*.tif`, to try itself out, does not rest on all scenes."""
+    (transformed.root / "tools/t.py").write_text(TRANSFORM + "\nPATTERN = 'data/*.tif'\n")
+    assert transformed.rvbuild("chip").status == 0
+    (transformed.root / "data/a.tif").write_bytes((transformed.root / "data/b.tif").read_bytes())
+    assert transformed.rvbuild("chip", "--json").did("built") == {"chip:a"}
 
 
 def test_depends_that_is_not_there_is_an_error(transformed: Space) -> None:

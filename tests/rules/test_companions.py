@@ -102,8 +102,12 @@ def test_what_lies_beside_a_raster(make, asked: Asked, tmp_path: Path) -> None:
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(path, "r+") as file:
         file.write_mask(np.zeros((8, 8), "uint8"))
     (tmp_path / "a.tif.ovr").write_bytes(path.read_bytes())
+    (tmp_path / "a.tif.aux.xml").write_text("<PAMDataset/>")
+    assert names(tmp_path, make(asked).of_raster(path)) == ["a.tif.aux.xml", "a.tif.msk"]
+    assert asked.names() == []
     (tmp_path / "a.txt").write_text("a note")
-    assert names(tmp_path, make(asked).of_raster(path)) == ["a.tif.msk"]
+    assert sorted(names(tmp_path, make(asked).of_raster(path))) == ["a.tif.aux.xml", "a.tif.msk"]
+    assert asked.names() == ["a.tif"]
     png = write(tmp_path / "b.png", driver="PNG")
     (tmp_path / "b.pgw").write_text("1\n0\n0\n-1\n0.5\n7.5\n")
     assert names(tmp_path, make(asked).of_raster(png)) == ["b.png.aux.xml", "b.pgw"]
@@ -162,8 +166,11 @@ def test_answers_are_kept_until_something_changes(make, asked: Asked, tmp_path: 
     (tmp_path / "t.tif.msk").write_bytes((tmp_path / "s.tif").read_bytes())
     time.sleep(0.03)
     assert of_raster() == ["t.tif", "t.tif.msk"]
+    assert asked.names() == []
+    (tmp_path / "t_RPC.TXT").write_text("another that GDAL knows")
+    assert "t.tif.msk" in of_raster()
     assert asked.names() == ["t.tif"]
-    assert of_raster() == ["t.tif", "t.tif.msk"]
+    (tmp_path / "t_RPC.TXT").unlink()
     (tmp_path / "t.tif.msk").unlink()
     assert of_raster() == ["t.tif"]
     state.close()
