@@ -19,7 +19,7 @@ import json
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -220,7 +220,8 @@ class Builder:
             path = None
             if artifact.resume_ignores is not None:
                 path = trajectory(planned.facts.components, artifact.resume_ignores)
-                locks.enter_context(store.building(path, self._waiting(artifact)))
+                if path != key:  # or else it is held already
+                    locks.enter_context(store.building(path, self._waiting(artifact)))
             return self._build(artifact, planned, progress, path), Did.BUILT
 
     def _waiting(self, artifact: Artifact) -> Callable[[], None]:
@@ -254,8 +255,9 @@ class Builder:
             with self._share(artifact) as share:
                 inputs = Inputs(self.plan, artifact, planned.facts)
                 began = time.monotonic()
-                said = self._run(dataclasses.replace(job, environment=share.environment()), progress)
-            inputs.check()
+                with self._true_checkpoints(inputs, path):
+                    said = self._run(dataclasses.replace(job, environment=share.environment()), progress)
+                    inputs.check()
             made = {file.name: (hash_file(file), file.stat().st_size) for file in _files(artifact, staging)}
             kept = previous.kept(artifact, said, offer, list(made), self._workspace.root)
             staged = dict(made)
@@ -282,6 +284,19 @@ class Builder:
         if record is None:
             raise StoreError(f"{store.root}: the store lost what was just written to it; is the disk failing?")
         return record
+
+    @contextlib.contextmanager
+    def _true_checkpoints(self, inputs: Inputs, path: str | None) -> Iterator[None]:
+        """Remove the checkpoints of the trajectory `path` if the stage ends in whatever way after an input has changed.
+
+        They may rest on what the file was in between, and the next run would go on from there.
+        """
+        try:
+            yield
+        except BaseException:
+            if path is not None and inputs.have_changed():
+                self._workspace.store.forget_resume(path)
+            raise
 
     def _first_writer(self, artifact: Artifact, planned: Planned, made: Action, progress: Progress) -> Action | None:
         """Return what another machine has put elsewhere for the key meanwhile, if it is not what was `made` here.

@@ -56,6 +56,14 @@ class Inputs:
                     f"{output.path}, made by {origin}, changed while {self._label} read it: nothing was kept; run again"
                 )
 
+    def have_changed(self) -> bool:
+        """Tell whether an input has changed since."""
+        try:
+            self.check()
+        except StageError:
+            return True
+        return False
+
     def _why(self, path: str) -> str:
         note = self._prints.note(path)
         return f" ({note})" if note else ""
