@@ -20,7 +20,7 @@ def inline(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run workers' jobs in this process: a pool takes a second to start."""
     make = session.make_executor
     monkeypatch.setattr(
-        session, "make_executor", lambda workspace, projects=(), inline=False: make(workspace, projects, True)
+        session, "make_executor", lambda workspace, projects, *_: make(workspace, projects, True)
     )
 
 
