@@ -25,7 +25,7 @@ from rvbuild.urls import Url, is_url
 
 from . import sidecars
 from .companions import Ask, Companions, Question
-from .own_code import image_code, images_code, user_code, without_code
+from .own_code import image_code, images_code, metrics_code, user_code, without_code
 
 __all__ = [
     "Artifact",
@@ -36,6 +36,7 @@ __all__ = [
     "Source",
     "image_code",
     "images_code",
+    "metrics_code",
     "user_code",
     "without_code",
 ]

@@ -6,6 +6,7 @@ import functools
 import itertools
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,26 @@ def image_code(project: Project, scene: Scene) -> tuple[Source, ...]:
 def images_code(project: Project, scenes: Sequence[Scene]) -> tuple[Source, ...]:
     """Return the user's files with which the pixels of some scenes are transformed."""
     return _source(project, _of_images(project, scenes))
+
+
+def metrics_code(project: Project) -> tuple[Source, ...]:
+    """Return the user's files in which metrics of their own are written."""
+    where = project.where(("eval", "metrics"))
+    named = {metric.partition(":")[0]: where for metric in project.eval.metrics}
+    return tuple(replace(source, passed=False) for source in _source(project, named))
+
+
+def code_of_modules(project: Project, named: Mapping[str, str]) -> tuple[Source, ...]:
+    """Return the user's files in which some modules are written.
+
+    Parameters
+    ----------
+    project
+        The project.
+    named
+        Dotted name of each module -> where the project names it, for messages.
+    """
+    return _source(project, named)
 
 
 def without_code(image: Mapping[str, Any]) -> dict[str, Any]:

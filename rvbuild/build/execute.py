@@ -14,79 +14,29 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import enum
-import json
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from importlib import metadata
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from rvbuild.build import inside, previous
 from rvbuild.build.action import Action
-from rvbuild.build.artifact import Artifact, Product, Source, View, trajectory
-from rvbuild.build.decide import Decision, Reason, State
+from rvbuild.build.artifact import Artifact, Product, trajectory
+from rvbuild.build.decide import State
 from rvbuild.build.fingerprint import hash_file, signature
-from rvbuild.build.inputs import Inputs
+from rvbuild.build.inputs import Inputs, code_of
 from rvbuild.build.machine import Machine, Share, this_machine
-from rvbuild.build.plan import Plan, Planned, ViewRunner, selected
+from rvbuild.build.outcome import Did, Outcome, Reporter
+from rvbuild.build.packages import versions
+from rvbuild.build.plan import Plan, Planned, selected
 from rvbuild.build.state import Output, Record
 from rvbuild.build.worker import Job, plain
 from rvbuild.build.workers import Executor, Interrupted
 from rvbuild.build.workspace import is_output_path
-from rvbuild.cores import cores
-from rvbuild.errors import DataError, RvbuildError, StageError, StoreError, WorkerDiedError
-from rvbuild.progress import Progress, Silent
-from rvbuild.threads import each
-from rvbuild.usercode import Code
-
-#: Packages whose versions are recorded with every artifact.
-RECORDED = ("numpy", "torch", "torchvision", "rasterio", "fiona", "shapely", "safetensors")
-
-
-class Did(enum.Enum):
-    """What a run did with an artifact."""
-
-    BUILT = "built"
-    """The stage ran."""
-    RESTORED = "restored"
-    """The outputs came from the store."""
-    FRESH = "fresh"
-    """Nothing was to be done."""
-    FAILED = "failed"
-    """The stage failed, or an input changed while it ran."""
-    SKIPPED = "skipped"
-    """Something it needs failed, or the run stopped before its turn."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What happened to an artifact in this run."""
-
-    artifact: Artifact
-    did: Did
-    reasons: tuple[Reason, ...] = ()
-    seconds: float = 0.0
-    key: str | None = None
-    outputs: tuple[str, ...] = ()
-    message: str = ""
-    detail: str = ""  # a traceback, for a log and never for the terminal
-
-
-class Reporter(Protocol):
-    """Is told what happens, from any thread."""
-
-    def begins(self, artifact: Artifact, decision: Decision) -> Progress:
-        """Say that work on `artifact` begins; return where its progress goes."""
-
-    def ended(self, outcome: Outcome) -> None:
-        """Say what became of an artifact."""
-
-    def note(self, line: str) -> None:
-        """Say something about the whole run."""
+from rvbuild.errors import RvbuildError, StageError, StoreError
+from rvbuild.progress import Progress
 
 
 class Builder:
@@ -220,7 +170,8 @@ class Builder:
             path = None
             if artifact.resume_ignores is not None:
                 path = trajectory(planned.facts.components, artifact.resume_ignores)
-                locks.enter_context(store.building(path, self._waiting(artifact)))
+                if path != key:  # or else it is held already
+                    locks.enter_context(store.building(path, self._waiting(artifact)))
             return self._build(artifact, planned, progress, path), Did.BUILT
 
     def _waiting(self, artifact: Artifact) -> Callable[[], None]:
@@ -254,8 +205,9 @@ class Builder:
             with self._share(artifact) as share:
                 inputs = Inputs(self.plan, artifact, planned.facts)
                 began = time.monotonic()
-                said = self._run(dataclasses.replace(job, environment=share.environment()), progress)
-            inputs.check()
+                with self._true_checkpoints(inputs, path):
+                    said = self._run(dataclasses.replace(job, environment=share.environment()), progress)
+                    inputs.check()
             made = {file.name: (hash_file(file), file.stat().st_size) for file in _files(artifact, staging)}
             kept = previous.kept(artifact, said, offer, list(made), self._workspace.root)
             staged = dict(made)
@@ -282,6 +234,19 @@ class Builder:
         if record is None:
             raise StoreError(f"{store.root}: the store lost what was just written to it; is the disk failing?")
         return record
+
+    @contextlib.contextmanager
+    def _true_checkpoints(self, inputs: Inputs, path: str | None) -> Iterator[None]:
+        """Remove the checkpoints of the trajectory `path` if the stage ends in whatever way after an input has changed.
+
+        They may rest on what the file was in between, and the next run would go on from there.
+        """
+        try:
+            yield
+        except BaseException:
+            if path is not None and inputs.have_changed():
+                self._workspace.store.forget_resume(path)
+            raise
 
     def _first_writer(self, artifact: Artifact, planned: Planned, made: Action, progress: Progress) -> Action | None:
         """Return what another machine has put elsewhere for the key meanwhile, if it is not what was `made` here.
@@ -421,63 +386,3 @@ def _files(artifact: Artifact, staging: Path) -> list[Path]:
     if not found:
         raise StageError(f"the stage {artifact.stage} made no output")
     return found
-
-
-_known_versions: dict[str, str] = {}
-
-
-def code_of(sources: Iterable[Source], workspace: Path) -> Code | None:
-    """Return what a job may import of the user's code, which is an input of it; None if there is none."""
-    sources = list(sources)
-    if not sources:
-        return None
-    served = {name: path for source in sources for name, path in source.modules.items()}
-    files = dict.fromkeys(str(path) for source in sources for path in source.files)
-    return Code(str(workspace), served, tuple(path for path in files if path not in served.values()))
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of the recorded packages, without importing them."""
-    if not _known_versions:
-        for name in RECORDED:
-            try:
-                _known_versions[name] = metadata.version(name)
-            except metadata.PackageNotFoundError:
-                continue
-    return _known_versions
-
-
-def view_runner(executor: Executor) -> ViewRunner:
-    """Return a function that computes views of files on `executor`."""
-
-    def one(item: tuple[tuple[Path, ...], View]) -> str | None:
-        files, view = item
-        job = Job(view.function, {"paths": list(files), "args": json.loads(view.args)}, reports=False)
-        try:
-            return str(executor.run(job, Silent()))
-        except (DataError, WorkerDiedError):
-            return None  # the stage is going to say why
-
-    def compute(wanted: Sequence[tuple[tuple[Path, ...], View]]) -> list[str | None]:
-        return each(one, wanted, cores())
-
-    return compute
-
-
-def files_asker(executor: Executor) -> Callable[[Sequence[tuple[str, Path]]], list[Any]]:
-    """Return a function that asks on `executor` what belongs to files, (how it is read, path) of each."""
-
-    def some(questions: Sequence[tuple[str, Path]]) -> list[Any]:
-        plain_questions = [(kind, str(path)) for kind, path in questions]
-        job = Job("rvbuild.geo.files:ask", {"questions": plain_questions}, reports=False)
-        return list(executor.run(job, Silent()))
-
-    def ask(questions: Sequence[tuple[str, Path]]) -> list[Any]:
-        batches = [questions[i : i + _QUESTIONS] for i in range(0, len(questions), _QUESTIONS)]
-        return [answer for answers in each(some, batches, cores()) for answer in answers]
-
-    return ask
-
-
-_QUESTIONS = 100
-"""Files of which a worker is asked in one job."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -50,7 +50,27 @@ _trust = click.option("--trust", is_flag=True, help="Run the code of this worksp
 _words = click.argument("words", nargs=-1, metavar="[PROJECT.toml]…")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def _own_stages(words: Sequence[str]) -> list[str]:
+    from rvbuild.cli.own_stages import own_stages
+
+    return own_stages(words)
+
+
+class _Commands(click.Group):
+    """The commands, and those of the stages that projects add."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the first word names, and the words after it."""
+        name, *words = args
+        if self.get_command(ctx, name) is None and name in _own_stages(words):
+            own: click.Command = click.command(name, help=f"The stage {name} of this workspace.")(_building(name))
+            return name, own, words
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="rvbuild")
 def app() -> None:
     """Make for geospatial deep learning.
@@ -109,37 +129,40 @@ for _stage in (*STAGES, "build"):
 
 @app.command()
 @_words
+@_trust
 @_set
 @_json
 @_quiet
 @_verbose
-def status(words: tuple[str, ...], overrides: tuple[str, ...], as_json: bool, quiet: bool, verbose: bool) -> int:
+def status(words: tuple[str, ...], quiet: bool, verbose: bool, **flags: Any) -> int:
     """Show the states of each stage, why artifacts are not fresh, and the time a run will take."""
     from rvbuild.cli import asking
 
-    return asking.status(words, overrides, as_json, -1 if quiet else 1 if verbose else 0)
+    return asking.status(words, verbosity=-1 if quiet else 1 if verbose else 0, **flags)
 
 
 @app.command()
 @click.argument("artifact", metavar="STAGE[:SCENE]")
 @_words
+@_trust
 @_set
-def why(artifact: str, words: tuple[str, ...], overrides: tuple[str, ...]) -> int:
+def why(artifact: str, words: tuple[str, ...], overrides: tuple[str, ...], trust: bool) -> int:
     """Show the chain of causes, down to the edited file or key."""
     from rvbuild.cli import asking
 
-    return asking.why(artifact, words, overrides)
+    return asking.why(artifact, words, overrides, trust)
 
 
 @app.command()
 @_words
+@_trust
 @_set
 @click.option("--dot", is_flag=True, help="Graphviz instead of Mermaid.")
-def graph(words: tuple[str, ...], overrides: tuple[str, ...], dot: bool) -> int:
+def graph(words: tuple[str, ...], overrides: tuple[str, ...], dot: bool, trust: bool) -> int:
     """Print the graph of artifacts, coloured by state."""
     from rvbuild.cli import asking
 
-    return asking.graph(words, overrides, dot)
+    return asking.graph(words, overrides, dot, trust)
 
 
 @app.command()
@@ -262,9 +285,9 @@ def watch(stage: str, words: tuple[str, ...], quiet: bool, verbose: bool, **flag
     """
     from rvbuild.cli import building, watching
 
-    if stage not in BUILDING:
-        valid = ", ".join(BUILDING)
-        raise click.UsageError(f"watch {stage}: no such stage{nearest(stage, BUILDING)} (stages: {valid})")
+    known = [*BUILDING, *_own_stages(words)]
+    if stage not in known:
+        raise click.UsageError(f"watch {stage}: no such stage{nearest(stage, known)} (stages: {', '.join(known)})")
     return watching.watch(stage, words, building.Options(verbosity=-1 if quiet else 1 if verbose else 0, **flags))
 
 

@@ -8,9 +8,9 @@ from typing import Any
 from rvbuild.build import explain
 from rvbuild.build.artifact import Artifact
 from rvbuild.build.decide import State
-from rvbuild.build.execute import versions
+from rvbuild.build.packages import versions
 from rvbuild.cli.report import duration, moment, one_a_line, print_json, size_text
-from rvbuild.cli.session import Session, load_known, project_paths, session
+from rvbuild.cli.session import Session, load_known, looked_at, project_paths, session
 from rvbuild.cli.terminal import echo, styled
 from rvbuild.errors import UsageError, counted
 
@@ -110,7 +110,7 @@ def summary_line(rows: Sequence[dict[str, Any]]) -> str:
     return said
 
 
-def status(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbosity: int) -> int:
+def status(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbosity: int, trust: bool = False) -> int:
     """Print how many artifacts of each stage are in which state, those that are not fresh, and the time to expect."""
     if not words:
         try:
@@ -122,7 +122,7 @@ def status(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbos
                 echo(str(error))
             return 0
     projects = load_known(words, overrides, _say)
-    with session(projects, say=_say) as now:
+    with session(projects, say=_say, rules_may_run=lambda own: looked_at(own, trust)) as now:
         now.plan.look(now.artifacts)
         found = rows(now, now.artifacts)
         if as_json:
@@ -140,10 +140,10 @@ def status(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbos
     return 0
 
 
-def why(word: str, words: Sequence[str], overrides: Sequence[str]) -> int:
+def why(word: str, words: Sequence[str], overrides: Sequence[str], trust: bool = False) -> int:
     """Print the chain of causes of the artifacts that `word` names."""
     projects = load_known(words, overrides, _say)
-    with session(projects, say=_say) as now:
+    with session(projects, say=_say, rules_may_run=lambda own: looked_at(own, trust)) as now:
         asked = now.named(word)
         now.plan.look(now.plan.closure(a.name for a in asked))
         for artifact in asked:
@@ -171,10 +171,10 @@ def _print_link(link: explain.Link, several: bool) -> None:
             echo(f"{indent}  because {reason}" if not str(reason).startswith("waits") else f"{indent}  {reason}")
 
 
-def graph(words: Sequence[str], overrides: Sequence[str], dot: bool) -> int:
+def graph(words: Sequence[str], overrides: Sequence[str], dot: bool, trust: bool = False) -> int:
     """Print the graph of artifacts in Mermaid's or Graphviz' language, coloured by state."""
     projects = load_known(words, overrides, _say)
-    with session(projects, say=_say) as now:
+    with session(projects, say=_say, rules_may_run=lambda own: looked_at(own, trust)) as now:
         now.plan.look(now.artifacts)
         ids = {a.name: f"n{i}" for i, a in enumerate(now.artifacts)}
         lines = ["digraph rvbuild {", "  rankdir=LR; node [shape=box style=filled];"] if dot else ["graph LR"]

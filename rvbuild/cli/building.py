@@ -18,18 +18,22 @@ from rvbuild.budget import memory_bytes
 from rvbuild.build import engine, inside, installed, seal
 from rvbuild.build.artifact import Artifact, Source
 from rvbuild.build.decide import State
-from rvbuild.build.execute import Builder, Did, Outcome
+from rvbuild.build.execute import Builder
 from rvbuild.build.fingerprint import is_racy, signature
 from rvbuild.build.machine import this_machine
+from rvbuild.build.outcome import Did, Outcome
 from rvbuild.build.worker import Job
 from rvbuild.build.workers import Executor, Inline, Pool
 from rvbuild.build.workspace import locked
 from rvbuild.cli import asking, checking, report, stages_of, trusting
-from rvbuild.cli.session import Session, jobs_default, load_all, project_paths, rules, session
+from rvbuild.cli.session import Session, jobs_default, load_all, looked_at, own_rules, project_paths, rules, session
 from rvbuild.cli.terminal import echo, styled
 from rvbuild.errors import ProjectError, UsageError, counted
 from rvbuild.project import Project, missing_files
 from rvbuild.urls import CONTENT, Url, is_url
+
+#: How the names of images end of which a directory may be full.
+IMAGE_SUFFIXES = frozenset({".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".img", ".vrt"})
 
 
 @dataclass(frozen=True)
@@ -60,10 +64,24 @@ def build(stage: str, words: Sequence[str], options: Options, normal: list[str] 
             return frozenset()
         return closure_names(artifacts, stage, scenes_of(projects, options))
 
+    def rules_may_run(own: Sequence[Project]) -> bool:
+        if options.dry_run:
+            return looked_at(own, options.trust)
+        files = {str(path) for project in own for path in own_rules().files(project)}
+        trusting.require_files(own[0].workspace, files, options.trust, reporter.note, ask=not options.as_json)
+        return True
+
     try:
         with (
             locked(projects[0].workspace, reporter.note),
-            session(projects, say=reporter.note, inline=options.inline, jobs=options.jobs, forced=forced) as now,
+            session(
+                projects,
+                say=reporter.note,
+                inline=options.inline,
+                jobs=options.jobs,
+                forced=forced,
+                rules_may_run=rules_may_run,
+            ) as now,
         ):
             wanted = now.wanted(stage, options.scenes)
             closure = now.plan.closure(a.name for a in wanted)
@@ -82,7 +100,8 @@ def build(stage: str, words: Sequence[str], options: Options, normal: list[str] 
             _run(now, wanted, builder, options)
             outcomes = _outcomes(builder, closure)
             lines = _last_lines(now, wanted, outcomes)
-            if normal is not None and not options.always_make and all(o.did in _DONE for o in outcomes):
+            own = any(p.rules for p in projects)  # what they read is not known
+            if normal is not None and not own and not options.always_make and all(o.did in _DONE for o in outcomes):
                 _seal(now, normal, projects, closure, before, lines)
     finally:
         reporter.close()
@@ -138,7 +157,7 @@ def _require_files(now: Session, closure: Sequence[Artifact]) -> None:
     problems: list[str] = []
     for project in now.projects:
         scenes = {a.scene for a in closure if a.project == project.name and a.scene is not None}
-        problems += missing_files(project, scenes, now.workspace.prints.is_known)
+        problems += missing_files(project, scenes, now.workspace.prints.is_known, builds=True)
     if problems:
         raise ProjectError(problems)
 
@@ -280,6 +299,11 @@ def predict_bundle(words: Sequence[str], into: Path | None, allow_code: bool, ve
     missing = [str(p) for p in [bundle, *images] if not isinstance(p, Url) and not p.exists()]
     if missing:
         raise UsageError("no such file: " + ", ".join(missing))
+    for folder in (p for p in images if not isinstance(p, Url) and p.is_dir()):
+        suffixes = sorted({f.suffix for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES}) or [".tif"]
+        files = " ".join(f"{quote(str(folder))}/*{suffix}" for suffix in suffixes)
+        then = f"rvbuild predict {quote(str(bundle))} {files} -o {quote(str(into))}"
+        raise UsageError(f"{folder}: is a directory; name its images, as in `{then}`")
     reporter = report.make(False, verbosity, False)
     # Where it leads, an image has no say here: its own directory is all.
     environment = {**variables.for_workers(os.environ), **rules().places(None, ())}

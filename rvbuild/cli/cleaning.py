@@ -13,6 +13,7 @@ from rvbuild.build.history import Name
 from rvbuild.build.state import Record
 from rvbuild.build.workspace import Workspace, is_output_path, locked
 from rvbuild.cli import CLEANED, stages_of
+from rvbuild.cli.own_stages import own_stages
 from rvbuild.cli.report import duration, size_text
 from rvbuild.cli.session import Session, load_known, session
 from rvbuild.cli.terminal import echo
@@ -30,11 +31,12 @@ def clean(words: Sequence[str], keep_cache: bool, yes: bool, verbosity: int) -> 
     no project is named and several have something to forget, the user is asked, but for `yes`.
     """
     stages = [w for w in words if not w.endswith(".toml")]
-    known = list(dict.fromkeys(s for stage in CLEANED for s in stages_of(stage)))
+    every = [*CLEANED, *own_stages(words)]
+    known = list(dict.fromkeys(s for stage in every for s in stages_of(stage)))
     for stage in stages:
         if stage not in known:
             raise UsageError(f"clean {stage}: no such stage{nearest(stage, known)} (stages: {', '.join(known)})")
-    meant = [s for stage in stages or CLEANED for s in stages_of(stage)]
+    meant = [s for stage in stages or every for s in stages_of(stage)]
 
     def say(line: str) -> None:
         if verbosity >= 0:

@@ -15,14 +15,15 @@ from typing import Any
 from rvbuild import variables
 from rvbuild.build import installed
 from rvbuild.build.artifact import Artifact
-from rvbuild.build.execute import files_asker, view_runner
 from rvbuild.build.plan import Plan
+from rvbuild.build.questions import files_asker, view_runner
 from rvbuild.build.workers import Executor, Inline, Pool
 from rvbuild.build.workspace import Workspace
-from rvbuild.cli import every_project, stages_of
+from rvbuild.cli import every_project, stages_of, trusting
 from rvbuild.cores import cores
 from rvbuild.errors import NoScenesError, ProjectError, UsageError, nearest
 from rvbuild.project import Project, load
+from rvbuild.project.own_rules import stage_of
 
 
 def rules() -> Any:
@@ -30,6 +31,11 @@ def rules() -> Any:
     if installed.rules_are_inside():
         return importlib.import_module("rvbuild.rules")
     return _beside("rvbuild.rules", Path(str(installed.shipped("rules"))) / "__init__.py")
+
+
+def own_rules() -> Any:
+    """Return the module that runs the rules of a workspace's own."""
+    return importlib.import_module(f"{rules().__name__}.own_rules")
 
 
 def _beside(name: str, path: Path) -> Any:
@@ -173,8 +179,12 @@ def session(
     jobs: int | None = None,
     forced: Callable[[list[Artifact]], frozenset[str]] | None = None,
     artifacts: Callable[[Sequence[Project], Workspace], list[Artifact]] | None = None,
+    rules_may_run: Callable[[Sequence[Project]], bool] | None = None,
 ) -> Iterator[Session]:
-    """Open the workspace of `projects` and plan what `artifacts` returns; by default all that they build."""
+    """Open the workspace of `projects` and plan what `artifacts` returns; by default all that they build.
+
+    `rules_may_run` is asked whether rules of the workspace's own may run; by default where the user trusts it.
+    """
     workspace = Workspace(projects[0].workspace, say)
     executor: Executor | None = None
     try:
@@ -182,7 +192,10 @@ def session(
             say(line)
         executor = make_executor(workspace, projects, inline, jobs)
         find_companions(workspace, projects, executor)
-        every = (artifacts or all_artifacts)(projects, workspace)
+        if artifacts is None:
+            every = all_artifacts(projects, workspace, _own_rules(projects, rules_may_run, say))
+        else:
+            every = artifacts(projects, workspace)
         plan = Plan(workspace, every, view_runner(executor), forced(every) if forced else frozenset())
         yield Session(workspace, list(projects), every, executor, plan)
     finally:
@@ -191,12 +204,34 @@ def session(
         workspace.close()
 
 
-def all_artifacts(projects: Sequence[Project], workspace: Workspace) -> list[Artifact]:
-    """Return the artifacts of all `projects`."""
+def _own_rules(
+    projects: Sequence[Project], may_run: Callable[[Sequence[Project]], bool] | None, say: Callable[[str], None]
+) -> bool:
+    """Tell whether the rules of a workspace's own run, and say so if they do not."""
+    own = [project for project in projects if project.rules]
+    if not own or (may_run or looked_at)(own):
+        return True
+    for project in own:
+        stages = ", ".join(map(stage_of, project.rules))
+        say(
+            f"{project.where(('project', 'rules'))}: left out: {stages}. Rules of a workspace are code, which runs "
+            "when you build, and here once you trust it: add --trust"
+        )
+    return False
+
+
+def looked_at(projects: Sequence[Project], trust: bool = False) -> bool:
+    """Tell whether a command that only looks may run the rules of a workspace's own."""
+    return trusting.may_look(projects[0].workspace, trust)
+
+
+def all_artifacts(projects: Sequence[Project], workspace: Workspace, own: bool = False) -> list[Artifact]:
+    """Return the artifacts of all `projects`; those of rules of their own only with `own`, which runs these."""
     found: list[Artifact] = []
     tags = {task: code_tags(task, workspace) for task in sorted({p.task for p in projects})}
     for project in projects:
-        found += rules().artifacts(project, tags[project.task])
+        ours = rules().artifacts(project, tags[project.task])
+        found += own_rules().artifacts(project, ours) if own and project.rules else ours
     return found
 
 

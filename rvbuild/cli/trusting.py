@@ -48,7 +48,15 @@ def require(
     UsageError
         The user says no, or `RVBUILD_TRUST` does.
     """
-    files = sorted({file for a in artifacts for code in a.code_of_users() for file in code.modules.values()})
+    files = {file for a in artifacts for code in a.code_of_users() for file in code.modules.values()}
+    require_files(workspace, files, given, say, ask)
+
+
+def require_files(
+    workspace: Path, paths: Iterable[str], given: bool, say: Callable[[str], None], ask: bool = True
+) -> None:
+    """Require that the code in some files may run; see `require`."""
+    files = sorted(paths)
     if not files:
         return
     shown = [os.path.relpath(f, workspace) if Path(f).is_relative_to(workspace) else f for f in files]

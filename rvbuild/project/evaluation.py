@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, Strict
+from pydantic import AfterValidator, Field, Strict
 
 from rvbuild.project import boxes
-from rvbuild.project.table import Finding, Known, Table, duplicates
+from rvbuild.project.table import REFERENCE, Finding, Known, Table, duplicates, expected
+
+
+def _metric(value: str) -> str:
+    if not REFERENCE.fullmatch(value):
+        expected("a function of yours as package.module:name")
+    return value
 
 
 class EvalTable(Table):
@@ -16,6 +22,12 @@ class EvalTable(Table):
 
     splits: Annotated[tuple[Literal["validation", "test"], ...], Strict(False)] = Field(
         ("validation", "test"), description="Which scenes are evaluated; those without labels are left out."
+    )
+
+    metrics: Annotated[tuple[Annotated[str, AfterValidator(_metric)], ...], Strict(False)] = Field(
+        (),
+        description="Metrics of your own, each as package.module:function, called as function(evaluation, scenes) with "
+        "what eval.json holds, and what eval/SCENE.json holds by scene; see docs/pipelines.md.",
     )
 
     iou_thresh: float = Field(
@@ -30,6 +42,7 @@ class EvalTable(Table):
         """Find repeated splits, and keys of other tasks."""
         yield from boxes.check_eval(self, known)
         yield from duplicates(self.splits, "splits")
+        yield from duplicates(self.metrics, "metrics")
 
     def slice(self) -> dict[str, Any]:
         """Return the settings of the stage; which scenes are evaluated is not among them."""

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, Strict, WithJsonSchema
 
 from rvbuild.errors import nearest
+from rvbuild.project import own_rules
 from rvbuild.project.keys import show
 from rvbuild.project.names import RESERVED_CLASSES, RESERVED_PROJECTS, name_problem
 from rvbuild.project.paths import path_problem
@@ -65,6 +66,12 @@ class ProjectTable(Table):
         description="Where virtual files (.vrt) may lead beside the workspace and the directory of the file itself: "
         'directories, and addresses that begin so, for example ["/data/tiles", "https://example.org/tiles/"].',
     )
+    rules: Annotated[tuple[str, ...], Strict(False)] = Field(
+        (),
+        description="Files of the workspace that add stages of your own, each named after its stage, for example "
+        '["rules/tiles.py"]; see docs/pipelines.md. They are code: they run when you build, and when you look at a '
+        "workspace that you trust.",
+    )
     data_hint: str | None = Field(
         None, description="How to get the data; shown when files are missing, for example: make data"
     )
@@ -81,6 +88,7 @@ class ProjectTable(Table):
                 problem = f'expected an address that ends with "/", found {show(place)}'
             if problem:
                 yield Finding(("allow", number), problem)
+        yield from own_rules.findings(self.rules)
         yield from duplicates(self.strict, "strict")
         yield from duplicates(self.depends, "depends")
         for number, path in enumerate(self.depends):

@@ -11,6 +11,7 @@ from pathlib import Path
 from rvbuild.errors import nearest
 from rvbuild.project.keys import show
 from rvbuild.project.model import Project, Scene, Written
+from rvbuild.project.own_rules import stage_of
 from rvbuild.project.paths import variables_of
 from rvbuild.project.reading import shown
 from rvbuild.project.train import CHIP_SPLITS
@@ -34,10 +35,15 @@ class _Missing:
     part: str
     written: Written
     reason: str
+    to_make: bool = False
 
 
 def missing_files(
-    project: Project, scenes: Iterable[str] | None = None, known: Callable[[str], bool] = lambda path: False
+    project: Project,
+    scenes: Iterable[str] | None = None,
+    known: Callable[[str], bool] = lambda path: False,
+    *,
+    builds: bool = False,
 ) -> list[str]:
     """Return what is wrong with the files that a project names.
 
@@ -49,6 +55,8 @@ def missing_files(
         The ids of the scenes to look at. Default: all.
     known
         Tells of an absolute path whether it is known that this file can be read.
+    builds
+        Whether what stages of the project's own make is made before it is read: then it need not be there.
 
     Returns
     -------
@@ -58,7 +66,8 @@ def missing_files(
         that paths start from, and where the data come from. Empty if every file is there.
     """
     wanted = None if scenes is None else set(scenes)
-    found = list(_find(project, [scene for scene in project.scenes if wanted is None or scene.id in wanted], known))
+    looked_at = [scene for scene in project.scenes if wanted is None or scene.id in wanted]
+    found = [item for item in _find(project, looked_at, known) if not (builds and item.to_make)]
     if not found:
         return []
     groups: dict[tuple[str, str, str], list[_Missing]] = {}
@@ -91,11 +100,15 @@ def _bad(
 ) -> Iterator[_Missing]:
     """Yield the files of one part of a scene that cannot be used."""
     root = str(project.workspace)
+    own = {stage_of(rule): f"{root}/cache/{project.name}/{stage_of(rule)}" for rule in project.rules}
     for path, written in zip(paths, project.written.get((scene, part), ()), strict=True):
         where = path if path.startswith("/") else f"{root}/{path}"
         reason = None if is_url(path) or known(where) else _reason(where)
         if reason:
-            yield _Missing(path, scene, split, part, written, reason)
+            maker = next((stage for stage, folder in own.items() if where.startswith(f"{folder}/")), None)
+            to_make = reason == _ABSENT and maker is not None
+            reason = f"not made yet; `rvbuild {maker}` makes it" if to_make else reason
+            yield _Missing(path, scene, split, part, written, reason, to_make)
 
 
 def _bad_chips(project: Project, path: str, written: Written) -> Iterator[_Missing]:

@@ -240,7 +240,7 @@ class Project:
         The project file, absolute.
     workspace
         The directory that relative paths start from, absolute.
-    name, task, seed, null_class, strict, depends, data_hint
+    name, task, seed, null_class, strict, depends, rules, data_hint
         What `[project]` says.
     allow
         Directories, and beginnings of addresses, to which virtual files may lead; absolute.
@@ -274,6 +274,7 @@ class Project:
     null_class: str
     strict: tuple[str, ...]
     depends: tuple[str, ...]
+    rules: tuple[str, ...]
     allow: tuple[str, ...]
     data_hint: str | None
     classes: tuple[ClassDef, ...]

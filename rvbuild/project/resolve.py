@@ -116,6 +116,7 @@ class Resolver:
             null_class=general.null_class,
             strict=general.strict,
             depends=depends,
+            rules=general.rules,
             allow=allow,
             data_hint=general.data_hint,
             classes=classes,

@@ -12,6 +12,7 @@ from rvbuild.errors import nearest
 from rvbuild.project import boxes, classifiers
 from rvbuild.project.device import Device
 from rvbuild.project.keys import show
+from rvbuild.project.normalize import Normalize, without_figures
 from rvbuild.project.table import (
     REFERENCE,
     Finding,
@@ -96,24 +97,6 @@ Pretrained: TypeAlias = Annotated[
 ]
 
 
-class FiguresTable(Table):
-    """What weights expect of their input."""
-
-    mean: Annotated[tuple[float, ...], Strict(False)] = Field(description="Mean of each band, of values from 0 to 1.")
-    std: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Strict(False)] = Field(
-        description="Standard deviation of each band, of values from 0 to 1."
-    )
-
-    def check(self, known: Known) -> Iterator[Finding]:
-        """Find lists that are not of the same bands."""
-        if len(self.mean) != len(self.std) or not self.mean:
-            yield Finding((), f"expected as many means as deviations, found {len(self.mean)} and {len(self.std)}")
-
-
-Normalize: TypeAlias = Annotated[
-    Annotated[Literal["auto", "pretrained"], Tag("<named>")] | Annotated[FiguresTable, Tag("<figures>")],
-    by_type({str: "<named>", dict: "<figures>"}, '"auto", "pretrained" or a table { mean = [...], std = [...] }'),
-]
 ClassWeights: TypeAlias = Annotated[
     Annotated[Literal["none", "balanced"], Tag("<named>")]
     | Annotated[dict[str, Annotated[float, Field(ge=0)]], Tag("<weights>")],
@@ -281,24 +264,16 @@ class TrainTable(Table):
             return
         if problem := classifiers.size_problem(model, self.model_args, known.chip_px):
             yield Finding(("model",), f"{show(model)} {problem}", (("model_args",),))
-        yield from self._check_normalize(model)
+        if self.normalize == "pretrained" and self.bundle is None:
+            known_of = model in ALL_MODELS and model not in SCRATCH_MODELS
+            random = self.pretrained is False or (self.pretrained is None and not known_of)
+            yield from without_figures(model, random, known_of)
         if self.pretrained is True and self.model in SCRATCH_MODELS:
             yield Finding(
                 ("pretrained",),
                 f"{show(self.model)} has no pretrained weights; give a path to a file, or remove the key",
                 (("model",),),
             )
-
-    def _check_normalize(self, model: str) -> Iterator[Finding]:
-        if self.normalize != "pretrained" or self.bundle is not None:
-            return
-        figures = "give it as { mean = [...], std = [...] }, of values from 0 to 1"
-        if self.pretrained is False or (self.pretrained is None and (model in SCRATCH_MODELS or ":" in model)):
-            message = '"pretrained" has no weights to follow: the model starts from random ones; remove it, or '
-            yield Finding(("normalize",), message + figures, (("pretrained",), ("model",)))
-        elif model in SCRATCH_MODELS or ":" in model:
-            message = f"it is not known what weights of {show(model)} were trained with; {figures}"
-            yield Finding(("normalize",), message, (("pretrained",), ("model",)))
 
     def _check_loss(self) -> Iterator[Finding]:
         if self.loss in LOSSES and self.loss_args:

@@ -9,6 +9,9 @@ from typing import Any
 
 from rvbuild import tasks
 from rvbuild.progress import Progress
+from rvbuild.stages.own_metrics import own_metrics, section
+
+REPORT = "eval.md"
 
 
 def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
@@ -20,17 +23,26 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
         `eval/<scene id>`: the `eval.json` of the scene.
     settings
         task, classes, null_id; `splits`, scene id → split, if scenes of several are evaluated. What is said of all is
-        then said of each split, and first of the test scenes: those of validation have chosen the model.
+        then said of each split, and first of the test scenes: those of validation have chosen the model. `metrics`,
+        the user's own, if there are any.
     outputs
         Receives `eval.json`, `eval.md` and pictures; the task says what is in them.
     progress
         Is told nothing: the work is short.
+
+    Raises
+    ------
+    DataError
+        A metric of the user's own fails.
     """
     per_scene: dict[str, Mapping[str, Any]] = {}
     for role, files in inputs.items():
         (path,) = files
         per_scene[role.removeprefix("eval/")] = json.loads(path.read_text(encoding="utf-8"))
     evaluation, texts = _by_split(per_scene, settings)
+    if names := settings.get("metrics"):
+        evaluation["own"] = own_metrics(names, evaluation, per_scene)
+        texts = {**texts, REPORT: texts[REPORT] + section(evaluation["own"])}
     text = json.dumps(evaluation, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
     (outputs / "eval.json").write_text(text + "\n", encoding="utf-8")
     for name, content in texts.items():

@@ -614,3 +614,45 @@ def test_a_pipe_is_no_input(space):
     os.mkfifo(space.source("a"))
     assert space.run("upper:p:a") == {"upper:a": "failed"}
     assert "text is missing" in space.outcomes["upper:a"].message
+
+
+@pytest.mark.parametrize("ends", ["well", "badly", "killed"])
+def test_checkpoints_of_an_input_that_was_another_for_a_while_are_removed(space, monkeypatch, ends):
+    """A training would go on from weights that it has learnt of other data."""
+    code = """
+    def learn(inputs, settings, outputs, resume, progress):
+        text = inputs["text"][0].read_text()
+        (resume / "checkpoint").write_text(text)
+        if text == "x" and settings["ends"] == "badly":
+            raise ValueError("no")
+        if text == "x" and settings["ends"] == "killed":
+            raise KeyboardInterrupt
+        (outputs / "out.txt").write_text(text)
+    """
+    (space.root / "learning.py").write_text(textwrap.dedent(code))
+    monkeypatch.delitem(sys.modules, "learning", raising=False)
+    first, *others = space.artifacts()
+    first = dataclasses.replace(first, run="learning:learn", resume_ignores=(), settings={"ends": ends})
+    monkeypatch.setattr(space, "artifacts", lambda: [first, *others])
+    real = Inline.run
+
+    def run(executor, job, progress):
+        space.write("a", "x")
+        try:
+            return real(executor, job, progress)
+        finally:
+            space.write("a", "a")
+
+    def checkpoints():
+        return list((space.root / "cache/store/resume").rglob("checkpoint"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Inline, "run", run)
+        if ends == "killed":
+            with pytest.raises(KeyboardInterrupt):
+                space.run("upper:p:a")
+        else:
+            assert space.run("upper:p:a") == {"upper:a": "failed"}
+    assert checkpoints() == []
+    assert space.run("upper:p:a") == {"upper:a": "built"}
+    assert len(checkpoints()) == 1

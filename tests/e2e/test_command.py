@@ -247,6 +247,13 @@ def test_a_project_whose_data_are_elsewhere_is_left_out_of_what_is_asked_of_all(
     assert "Traceback" not in run.stderr
 
 
+def test_a_directory_of_images_is_told_how_to_be_named(space):
+    (space.root / "m.zip").touch()
+    result = space.rvbuild("predict", "m.zip", "data", "-o", "out")
+    assert result.status == 2
+    assert f"rvbuild predict m.zip {space.root}/data/*.tif -o out" in result.err
+
+
 def test_a_bundle_predicts_as_the_stage_does(built):
     result = built.process("predict", "cache/p/bundle/p.zip", "data/c.tif", "-o", "out")
     assert result.status == 0, result.err

@@ -1,0 +1,242 @@
+"""Stages of a workspace's own: rules in the files that `[project] rules` names, with the interface of ours.
+
+A rule has `VERSION` and `artifacts(project, code)`. What its stages run is found by the dotted path of `run`, and is
+part of their keys with all that it imports of the workspace. A rule that asks for what another stage makes gives the
+edge of the graph by a `Product`; and where the labels, the image or the area of a scene are a file that an own stage
+shows, those who read it wait for that stage.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import graphlib
+import importlib
+import inspect
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rvbuild.build.artifact import Artifact, Product, Source, canonical
+from rvbuild.build.inputs import code_of
+from rvbuild.errors import RvbuildError, UsageError, nearest
+from rvbuild.project import Project
+from rvbuild.project.own_rules import module_of, stage_of
+from rvbuild.project.table import REFERENCE
+from rvbuild.usercode import forget_modules, serve_code
+from rvbuild.userfiles import watching
+
+from .common import name
+from .own_code import code_of_modules
+
+CODE_ROLE = "code of the stage"
+"""The role of the code of an own stage among its inputs."""
+
+
+def where(project: Project, rule: str) -> str:
+    """Return the place in the project file that names a rule."""
+    return project.where(("project", "rules", project.rules.index(rule)))
+
+
+def files(project: Project) -> list[Path]:
+    """Return the files of the workspace that planning runs.
+
+    Raises
+    ------
+    UsageError
+        If a rule is not there, or cannot be a module of the workspace.
+    """
+    missing = [rule for rule in project.rules if not (project.workspace / rule).is_file()]
+    if missing:
+        raise UsageError("\n".join(f"{where(project, rule)}: no such file: {rule}" for rule in missing))
+    modules = {name: file for source in _code(project) for name, file in source.modules.items()}
+    for rule in project.rules:
+        if Path(modules.get(module_of(rule), "")) != project.workspace / rule:
+            package = rule.partition("/")[0]
+            raise UsageError(
+                f"{where(project, rule)}: {rule} is not what Python imports as {module_of(rule)}: there is another "
+                f"package {package}. Put an empty file {package}/__init__.py into the workspace, or rename the folder"
+            )
+    return sorted(set(map(Path, modules.values())))
+
+
+def _code(project: Project) -> tuple[Source, ...]:
+    return code_of_modules(project, {module_of(rule): where(project, rule) for rule in project.rules})
+
+
+def artifacts(project: Project, ours: Sequence[Artifact]) -> list[Artifact]:
+    """Return the artifacts of a project, `ours` and those of its own rules, each after those that it needs.
+
+    The code of the rules is run.
+
+    Raises
+    ------
+    UsageError
+        If a rule cannot be run, or what it declares is no part of a graph.
+    """
+    files(project)
+    found: list[Artifact] = []
+    with _served(_code(project), project.workspace):
+        for rule in project.rules:
+            found += _of_rule(project, rule)
+    names = {artifact.name for artifact in ours}
+    for artifact in found:
+        if artifact.name in names:
+            raise UsageError(f"{artifact.project}: two artifacts are called {artifact.name!r}")
+        names.add(artifact.name)
+    shown = _shown(found, project.workspace)
+    every = [*(_woven(artifact, shown) for artifact in ours), *found]
+    for artifact in found:
+        for need in artifact.needs():
+            if need not in names:
+                raise UsageError(
+                    f"{_rule_of(project, artifact)}: {artifact.name} reads what {need!r} makes, and there is no such "
+                    f"artifact{nearest(need, names)}"
+                )
+    return _sorted(every, project)
+
+
+@contextlib.contextmanager
+def _served(sources: Sequence[Source], workspace: Path) -> Iterator[None]:
+    """Let the modules of `sources` be imported for the length of a block, as they are now."""
+    forget_modules()
+    serve_code(code_of(sources, workspace))
+    watching(None)  # what a rule reads is in what it declares
+    try:
+        yield
+    finally:
+        serve_code(None)
+
+
+def _rule_of(project: Project, artifact: Artifact) -> str:
+    return next(rule for rule in project.rules if stage_of(rule) == artifact.stage)
+
+
+def _of_rule(project: Project, rule: str) -> Iterator[Artifact]:
+    at = where(project, rule)
+    module = _imported(rule, at)
+    version = getattr(module, "VERSION", None)
+    if type(version) is not int:
+        raise UsageError(f"{at}: {rule}: expected a whole number VERSION, found {version!r}")
+    function = getattr(module, "artifacts", None)
+    if not callable(function) or len(inspect.signature(function).parameters) != 2:
+        raise UsageError(f"{at}: {rule}: expected a function artifacts(project, code) that yields artifacts")
+    try:
+        made = list(function(project, ""))
+    except RvbuildError:
+        raise
+    except Exception as error:
+        raise UsageError(f"{at}: {rule}: artifacts() failed: {_said(error, rule, project)}") from error
+    for artifact in made:
+        if problem := _problem(artifact, project, rule):
+            raise UsageError(f"{at}: {rule}: {problem}")
+        yield _with_code(project, artifact, at)
+
+
+def _imported(rule: str, at: str) -> Any:
+    try:
+        return importlib.import_module(module_of(rule))
+    except RvbuildError:
+        raise
+    except Exception as error:
+        raise UsageError(f"{at}: {rule}: importing it failed: {type(error).__name__}: {error}") from error
+
+
+def _said(error: Exception, rule: str, project: Project) -> str:
+    """Return what went wrong, and in which line of the rule."""
+    lines = []
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(project.workspace / rule):
+            lines.append(trace.tb_lineno)
+        trace = trace.tb_next
+    return f"{type(error).__name__}: {error}" + (f" (line {lines[-1]})" if lines else "")
+
+
+def _problem(artifact: object, project: Project, rule: str) -> str | None:
+    """Return what is wrong with an artifact as a rule declares it, or None."""
+    stage = stage_of(rule)
+    if not isinstance(artifact, Artifact):
+        return f"artifacts() gave {type(artifact).__name__}; expected Artifact"
+    if (artifact.project, artifact.stage) != (project.name, stage):
+        found = f"{artifact.project!r}, {artifact.stage!r}"
+        return f"{artifact.name}: expected project={project.name!r} and stage={stage!r}, found {found}"
+    expected = name(stage, project.name, artifact.scene)
+    if artifact.name != expected:
+        return f"{artifact.name}: expected the name {expected!r}, as common.name(stage, project, scene) gives it"
+    if not REFERENCE.fullmatch(artifact.run):
+        return f'{artifact.name}: run: expected "package.module:function", found {artifact.run!r}'
+    base = f"cache/{project.name}/{stage}"
+    parts = artifact.folder.split("/")
+    if (artifact.folder != base and not artifact.folder.startswith(f"{base}/")) or {"", ".", ".."} & set(parts):
+        return f"{artifact.name}: folder: expected {base!r} or a folder below it, found {artifact.folder!r}"
+    try:
+        canonical(artifact.settings)
+    except (TypeError, ValueError) as error:
+        return f"{artifact.name}: settings: expected what JSON can hold: {error}"
+    for item in artifact.inputs:
+        if isinstance(item, Source) and not all(path.is_absolute() for path in item.files):
+            return f"{artifact.name}: {item.role}: expected absolute paths, as common.resolve(project, path) gives them"
+    return None
+
+
+def _with_code(project: Project, artifact: Artifact, at: str) -> Artifact:
+    """Return an artifact with the code that it runs among its inputs: rvbuild's own by its digest."""
+    module = artifact.run.partition(":")[0]
+    if module.partition(".")[0] == "rvbuild":
+        from .lock import closure_digest
+
+        return replace(artifact, code=closure_digest((module,), project.task))
+    code = tuple(replace(s, role=CODE_ROLE, passed=False) for s in code_of_modules(project, {module: at}))
+    return replace(artifact, inputs=(*artifact.inputs, *code))
+
+
+def _woven(artifact: Artifact, shown: Mapping[str, tuple[str, str]]) -> Artifact:
+    """Return an artifact that reads what own stages show as their product, so that it waits for them.
+
+    `shown` has the absolute paths, each with the artifact and its output.
+    """
+    inputs: list[Source | Product] = []
+    for item in artifact.inputs:
+        made = [shown[path] for path in map(str, item.files) if path in shown] if isinstance(item, Source) else []
+        if not made:
+            inputs.append(item)
+            continue
+        if len(made) != len(item.files) or len({maker for maker, _ in made}) != 1:
+            raise UsageError(
+                f"{artifact.label()}: {item.role}: expected all of its files, or none, from one artifact of an own "
+                f"stage; here {len(made)} of {len(item.files)} are"
+            )
+        inputs.append(Product(item.role, made[0][0], tuple(output for _, output in made)))
+    return replace(artifact, inputs=tuple(inputs))
+
+
+def _shown(found: Iterable[Artifact], workspace: Path) -> dict[str, tuple[str, str]]:
+    """Return absolute path -> artifact and output, of the files whose names own stages declare."""
+    return {
+        str(workspace / artifact.shown(output)): (artifact.name, output)
+        for artifact in found
+        for output in artifact.writes
+        if not set(output) & set("*?[")
+    }
+
+
+def _sorted(every: Sequence[Artifact], project: Project) -> list[Artifact]:
+    """Return artifacts in their order, but each after those that it needs."""
+    by_name = {artifact.name: artifact for artifact in every}
+    try:
+        graphlib.TopologicalSorter({artifact.name: artifact.needs() for artifact in every}).prepare()
+    except graphlib.CycleError as error:
+        circle = " → ".join(reversed(error.args[1]))
+        raise UsageError(f"{project.where(('project', 'rules'))}: these wait for each other: {circle}") from None
+    placed: dict[str, Artifact] = {}
+
+    def place(artifact: Artifact) -> None:
+        if artifact.name not in placed:
+            for need in artifact.needs():
+                place(by_name[need])
+            placed[artifact.name] = artifact
+
+    for artifact in every:
+        place(artifact)
+    return list(placed.values())

@@ -1,0 +1,27 @@
+"""The names of the stages that projects add by rules of their own: read from project files; nothing of theirs runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import tomli
+
+from rvbuild.cli import every_project
+from rvbuild.project.own_rules import findings, stage_of
+
+
+def own_stages(words: Sequence[str]) -> list[str]:
+    """Return the stages that the project files among `words`, or else all in `projects/`, add to rvbuild's.
+
+    What is wrong with a file is for loading it to say.
+    """
+    stages: dict[str, None] = {}
+    for path in [word for word in words if word.endswith(".toml")] or every_project(Path.cwd()):
+        try:
+            rules = tomli.loads(Path(path).read_text(encoding="utf-8"))["project"]["rules"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            continue
+        if isinstance(rules, list) and all(isinstance(rule, str) for rule in rules) and not any(findings(rules)):
+            stages |= dict.fromkeys(map(stage_of, rules))
+    return list(stages)
