@@ -64,5 +64,7 @@ def test_losses_that_cannot_be():
         make_loss("torch.nn:CrossEntropyLoss", {}, [1.0])
     with pytest.raises(ModelError, match=r"called with .*'gamma': 1.* failed: TypeError"):
         make_loss("torch.nn:CrossEntropyLoss", {"gamma": 1}, None)
-    with pytest.raises(ModelError, match="returned int; expected a callable"):
+    with pytest.raises(ModelError, match="returned float64; expected a callable"):
+        make_loss("numpy:mean", {"a": [1.0, 2.0]}, None)
+    with pytest.raises(ModelError, match="a module of Python itself"):
         make_loss("builtins:int", {}, None)
