@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from rvbuild.build.artifact import Artifact, Product, Source, canonical
-from rvbuild.build.execute import code_of
+from rvbuild.build.inputs import code_of
 from rvbuild.errors import RvbuildError, UsageError, nearest
 from rvbuild.project import Project
 from rvbuild.project.own_rules import module_of, stage_of

@@ -9,11 +9,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 from rvbuild.build.fingerprint import signature
 from rvbuild.build.state import Signature
 from rvbuild.geo.quiet import JOURNALS
+from rvbuild.plain_xml import XmlError, parse
 
 ENDING = ".aux.xml"
 _STRUCTURE = {"INTERLEAVE", "COMPRESSION"}
@@ -38,15 +39,15 @@ def sort(beside: Iterable[Path]) -> tuple[tuple[Path, ...], tuple[tuple[Path, Si
 def _says_nothing(path: Path, _seen: Signature) -> bool:
     """Return whether there are only statistics, histograms and descriptive metadata; if in doubt, there is more."""
     try:
-        root = ElementTree.parse(path).getroot()
-    except (OSError, ElementTree.ParseError):
+        root = parse(path.read_bytes())
+    except (OSError, XmlError):
         return False
     parts = [part for part in root if part.tag != "PAMRasterBand"]
     parts += [part for band in root.iter("PAMRasterBand") for part in band if part.tag != "Histograms"]
     return root.tag == "PAMDataset" and all(map(_is_descriptive, parts))
 
 
-def _is_descriptive(part: ElementTree.Element) -> bool:
+def _is_descriptive(part: Element) -> bool:
     domain = part.get("domain", "")
     known = domain == "" or (domain == "IMAGE_STRUCTURE" and {item.get("key") for item in part} <= _STRUCTURE)
     return part.tag == "Metadata" and known

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
@@ -38,13 +39,10 @@ def parse(content: bytes) -> Element:
         depth -= 1
         builder.end(tag)
 
-    def document_type(*_: object) -> None:
-        raise XmlError("it has a document type (<!DOCTYPE …>), which files of data do not need; remove it")
-
     parser.buffer_text = True
     parser.StartElementHandler, parser.EndElementHandler = start, end
     parser.CharacterDataHandler = builder.data
-    parser.StartDoctypeDeclHandler = document_type
+    parser.StartDoctypeDeclHandler = _refuse_document_type
     try:
         parser.Parse(content, True)
     except expat.ExpatError as error:
@@ -56,3 +54,40 @@ def parse(content: bytes) -> Element:
     except ValueError as error:  # of encodings that expat cannot read
         raise XmlError(f"{error}; save it as UTF-8") from None
     return builder.close()
+
+
+def require_no_document_type(path: Path) -> None:
+    """Refuse a document type before another library reads a file; any other file, XML or not, passes.
+
+    What stands before the first element is read, a piece at a time.
+
+    Raises
+    ------
+    XmlError
+        It has a document type.
+    OSError
+        The file cannot be read.
+    """
+    parser, elements = expat.ParserCreate(), 0
+
+    def start(*_: object) -> None:
+        nonlocal elements
+        elements += 1
+
+    parser.StartElementHandler = start
+    parser.StartDoctypeDeclHandler = _refuse_document_type
+    with path.open("rb") as file:
+        while not elements and (piece := file.read(_PIECE)):
+            try:
+                parser.Parse(piece, False)
+            except XmlError:
+                raise
+            except (expat.ExpatError, LookupError, ValueError):
+                return  # no XML, or none that expat reads: its own library says so
+
+
+_PIECE = 4096
+
+
+def _refuse_document_type(*_: object) -> None:
+    raise XmlError("it has a document type (<!DOCTYPE …>), which files of data do not need; remove it")

@@ -20,6 +20,8 @@ from rvbuild.cores import thread_count
 PINNED: Mapping[str, str] = {
     # A GeoPackage holds the time of its last change; without this its bytes differ at each writing.
     "OGR_CURRENT_DATE": "1970-01-01T00:00:00Z",
+    # Twelve million points in one polygon, which take some 8 GB when they are read; GDAL's own limit is a tenth of it.
+    "OGR_GEOJSON_MAX_OBJ_SIZE": "2000",
     # Not the configuration files of the user and of the machine, which can set all that is taken away here.
     "GDAL_CONFIG_FILE": os.devnull,
     "GDAL_VRT_ENABLE_PYTHON": "NO",

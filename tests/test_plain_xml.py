@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from rvbuild.plain_xml import XmlError, parse
+from rvbuild.plain_xml import XmlError, parse, require_no_document_type
 
 BOMB = b"""<?xml version="1.0"?><!DOCTYPE lolz [<!ENTITY a "aaaaaaaaaa">
 <!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;"><!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;&b;&b;">]>
@@ -51,3 +52,28 @@ def test_anything_else_is_refused_at_once(text: bytes, message: str) -> None:
     with pytest.raises(XmlError, match=message):
         parse(text)
     assert time.monotonic() - start < 2
+
+
+@pytest.mark.parametrize(
+    ("content", "refused"),
+    [
+        (BOMB, True),
+        (BOMB.decode().encode("utf-16"), True),
+        (b"<!--" + b"x" * 100_000 + b"-->" + BOMB.partition(b"?>")[2], True),
+        (b"<!DOCTYPE a SYSTEM 'http://127.0.0.1:9/a.dtd'><a/>", True),
+        (b"<a><!DOCTYPE a></a>", False),
+        (b"<?xml version='1.0' encoding='klingon'?><a/>", False),
+        (b'{"type": "FeatureCollection"}', False),
+        (b"SQLite format 3\0", False),
+        (b"", False),
+    ],
+    ids=range(9),
+)
+def test_a_document_type_is_found_before_a_file_is_read(tmp_path: Path, content: bytes, refused: bool) -> None:
+    path = tmp_path / "a.gml"
+    path.write_bytes(content)
+    if refused:
+        with pytest.raises(XmlError, match="has a document type"):
+            require_no_document_type(path)
+    else:
+        require_no_document_type(path)

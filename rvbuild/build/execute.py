@@ -14,79 +14,29 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import enum
-import json
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from importlib import metadata
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from rvbuild.build import inside, previous
 from rvbuild.build.action import Action
-from rvbuild.build.artifact import Artifact, Product, Source, View, trajectory
-from rvbuild.build.decide import Decision, Reason, State
+from rvbuild.build.artifact import Artifact, Product, trajectory
+from rvbuild.build.decide import State
 from rvbuild.build.fingerprint import hash_file, signature
-from rvbuild.build.inputs import Inputs
+from rvbuild.build.inputs import Inputs, code_of
 from rvbuild.build.machine import Machine, Share, this_machine
-from rvbuild.build.plan import Plan, Planned, ViewRunner, selected
+from rvbuild.build.outcome import Did, Outcome, Reporter
+from rvbuild.build.packages import versions
+from rvbuild.build.plan import Plan, Planned, selected
 from rvbuild.build.state import Output, Record
 from rvbuild.build.worker import Job, plain
 from rvbuild.build.workers import Executor, Interrupted
 from rvbuild.build.workspace import is_output_path
-from rvbuild.cores import cores
-from rvbuild.errors import DataError, RvbuildError, StageError, StoreError, WorkerDiedError
-from rvbuild.progress import Progress, Silent
-from rvbuild.threads import each
-from rvbuild.usercode import Code
-
-#: Packages whose versions are recorded with every artifact.
-RECORDED = ("numpy", "torch", "torchvision", "rasterio", "fiona", "shapely", "safetensors")
-
-
-class Did(enum.Enum):
-    """What a run did with an artifact."""
-
-    BUILT = "built"
-    """The stage ran."""
-    RESTORED = "restored"
-    """The outputs came from the store."""
-    FRESH = "fresh"
-    """Nothing was to be done."""
-    FAILED = "failed"
-    """The stage failed, or an input changed while it ran."""
-    SKIPPED = "skipped"
-    """Something it needs failed, or the run stopped before its turn."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What happened to an artifact in this run."""
-
-    artifact: Artifact
-    did: Did
-    reasons: tuple[Reason, ...] = ()
-    seconds: float = 0.0
-    key: str | None = None
-    outputs: tuple[str, ...] = ()
-    message: str = ""
-    detail: str = ""  # a traceback, for a log and never for the terminal
-
-
-class Reporter(Protocol):
-    """Is told what happens, from any thread."""
-
-    def begins(self, artifact: Artifact, decision: Decision) -> Progress:
-        """Say that work on `artifact` begins; return where its progress goes."""
-
-    def ended(self, outcome: Outcome) -> None:
-        """Say what became of an artifact."""
-
-    def note(self, line: str) -> None:
-        """Say something about the whole run."""
+from rvbuild.errors import RvbuildError, StageError, StoreError
+from rvbuild.progress import Progress
 
 
 class Builder:
@@ -436,63 +386,3 @@ def _files(artifact: Artifact, staging: Path) -> list[Path]:
     if not found:
         raise StageError(f"the stage {artifact.stage} made no output")
     return found
-
-
-_known_versions: dict[str, str] = {}
-
-
-def code_of(sources: Iterable[Source], workspace: Path) -> Code | None:
-    """Return what a job may import of the user's code, which is an input of it; None if there is none."""
-    sources = list(sources)
-    if not sources:
-        return None
-    served = {name: path for source in sources for name, path in source.modules.items()}
-    files = dict.fromkeys(str(path) for source in sources for path in source.files)
-    return Code(str(workspace), served, tuple(path for path in files if path not in served.values()))
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of the recorded packages, without importing them."""
-    if not _known_versions:
-        for name in RECORDED:
-            try:
-                _known_versions[name] = metadata.version(name)
-            except metadata.PackageNotFoundError:
-                continue
-    return _known_versions
-
-
-def view_runner(executor: Executor) -> ViewRunner:
-    """Return a function that computes views of files on `executor`."""
-
-    def one(item: tuple[tuple[Path, ...], View]) -> str | None:
-        files, view = item
-        job = Job(view.function, {"paths": list(files), "args": json.loads(view.args)}, reports=False)
-        try:
-            return str(executor.run(job, Silent()))
-        except (DataError, WorkerDiedError):
-            return None  # the stage is going to say why
-
-    def compute(wanted: Sequence[tuple[tuple[Path, ...], View]]) -> list[str | None]:
-        return each(one, wanted, cores())
-
-    return compute
-
-
-def files_asker(executor: Executor) -> Callable[[Sequence[tuple[str, Path]]], list[Any]]:
-    """Return a function that asks on `executor` what belongs to files, (how it is read, path) of each."""
-
-    def some(questions: Sequence[tuple[str, Path]]) -> list[Any]:
-        plain_questions = [(kind, str(path)) for kind, path in questions]
-        job = Job("rvbuild.geo.files:ask", {"questions": plain_questions}, reports=False)
-        return list(executor.run(job, Silent()))
-
-    def ask(questions: Sequence[tuple[str, Path]]) -> list[Any]:
-        batches = [questions[i : i + _QUESTIONS] for i in range(0, len(questions), _QUESTIONS)]
-        return [answer for answers in each(some, batches, cores()) for answer in answers]
-
-    return ask
-
-
-_QUESTIONS = 100
-"""Files of which a worker is asked in one job."""

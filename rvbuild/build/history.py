@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from rvbuild.build.execute import Did
+from rvbuild.build.outcome import Did
 from rvbuild.build.state import Entry, State
 
 _MADE = (Did.BUILT.value, Did.RESTORED.value)

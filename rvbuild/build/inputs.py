@@ -7,12 +7,16 @@ write changes that, a touch does too.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
+
 from rvbuild.build.artifact import Artifact, Product, Source
 from rvbuild.build.decide import Facts
 from rvbuild.build.fingerprint import Stamp, signature
 from rvbuild.build.plan import Plan, files_of, selected
 from rvbuild.build.state import Output
 from rvbuild.errors import StageError
+from rvbuild.usercode import Code
 
 
 class Inputs:
@@ -97,3 +101,13 @@ class Inputs:
                 raise StageError(
                     f"{output.path}, made by {origin.label()}, changed before {self._label} was made from it: run again"
                 )
+
+
+def code_of(sources: Iterable[Source], workspace: Path) -> Code | None:
+    """Return what a job may import of the user's code, which is an input of it; None if there is none."""
+    sources = list(sources)
+    if not sources:
+        return None
+    served = {name: path for source in sources for name, path in source.modules.items()}
+    files = dict.fromkeys(str(path) for source in sources for path in source.files)
+    return Code(str(workspace), served, tuple(path for path in files if path not in served.values()))

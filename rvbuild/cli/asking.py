@@ -8,7 +8,7 @@ from typing import Any
 from rvbuild.build import explain
 from rvbuild.build.artifact import Artifact
 from rvbuild.build.decide import State
-from rvbuild.build.execute import versions
+from rvbuild.build.packages import versions
 from rvbuild.cli.report import duration, moment, one_a_line, print_json, size_text
 from rvbuild.cli.session import Session, load_known, looked_at, project_paths, session
 from rvbuild.cli.terminal import echo, styled

@@ -18,9 +18,10 @@ from rvbuild.budget import memory_bytes
 from rvbuild.build import engine, inside, installed, seal
 from rvbuild.build.artifact import Artifact, Source
 from rvbuild.build.decide import State
-from rvbuild.build.execute import Builder, Did, Outcome
+from rvbuild.build.execute import Builder
 from rvbuild.build.fingerprint import is_racy, signature
 from rvbuild.build.machine import this_machine
+from rvbuild.build.outcome import Did, Outcome
 from rvbuild.build.worker import Job
 from rvbuild.build.workers import Executor, Inline, Pool
 from rvbuild.build.workspace import locked

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from rvbuild.build.artifact import Artifact, Source
 from rvbuild.build.decide import State
-from rvbuild.build.execute import Did
+from rvbuild.build.outcome import Did
 from rvbuild.build.plan import Plan
 from rvbuild.build.workers import Executor
 from rvbuild.build.workspace import Workspace, locked

@@ -8,8 +8,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from rvbuild.build.artifact import digest
-from rvbuild.build.execute import code_of as served_code
 from rvbuild.build.fingerprint import signature
+from rvbuild.build.inputs import code_of as served_code
 from rvbuild.build.plan import Plan
 from rvbuild.build.worker import Job
 from rvbuild.build.workers import Executor

@@ -13,7 +13,7 @@ from typing import Any
 
 from rvbuild.build.artifact import Artifact
 from rvbuild.build.decide import Decision
-from rvbuild.build.execute import Did, Outcome
+from rvbuild.build.outcome import Did, Outcome
 from rvbuild.cli.terminal import UNSAFE, echo, echo_exactly, printable, rendered, styled
 from rvbuild.progress import Progress, Silent
 

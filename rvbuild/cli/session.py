@@ -15,8 +15,8 @@ from typing import Any
 from rvbuild import variables
 from rvbuild.build import installed
 from rvbuild.build.artifact import Artifact
-from rvbuild.build.execute import files_asker, view_runner
 from rvbuild.build.plan import Plan
+from rvbuild.build.questions import files_asker, view_runner
 from rvbuild.build.workers import Executor, Inline, Pool
 from rvbuild.build.workspace import Workspace
 from rvbuild.cli import every_project, stages_of, trusting

@@ -11,7 +11,8 @@ from typing import Any
 from rvbuild.areas import area_text
 from rvbuild.build import engine
 from rvbuild.build.artifact import Artifact
-from rvbuild.build.execute import Builder, Did, Outcome
+from rvbuild.build.execute import Builder
+from rvbuild.build.outcome import Did, Outcome
 from rvbuild.build.workspace import Workspace, locked
 from rvbuild.cli import report, trusting
 from rvbuild.cli.session import Session, code_tags, jobs_default, load_all, project_paths, rules, session

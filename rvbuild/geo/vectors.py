@@ -26,13 +26,15 @@ from rasterio.crs import CRS
 
 from rvbuild import filters
 from rvbuild.errors import DataError, nearest
-from rvbuild.geo import admission, quiet
+from rvbuild.geo import admission, quiet, unreadable
 from rvbuild.geo.drivers import vector_drivers
 from rvbuild.geo.environment import DETERMINISTIC_ENVIRONMENT
 from rvbuild.geo.references import VIRTUAL
 from rvbuild.geo.shapes import NoGeometryError, shapes_of
+from rvbuild.plain_xml import require_no_document_type
 from rvbuild.readers import reading
 from rvbuild.urls import Url
+from rvbuild.zipped import Zipped
 
 Geometries = NDArray[np.object_]
 
@@ -169,6 +171,8 @@ class _Place(NamedTuple):
 @contextlib.contextmanager
 def _placed(path: Path) -> Iterator[_Place]:
     admission.require(path)
+    if not isinstance(path, Url | Zipped) and path.is_file():
+        require_no_document_type(path)
     with quiet.undisturbed(path) as there:
         name = there.gdal() if isinstance(there, Url) else there
         yield _Place(name, vector_drivers(path.suffix), path.suffix.lower() == VIRTUAL, quiet.options(path))
@@ -228,7 +232,7 @@ def _read(
     except NoGeometryError as error:
         raise DataError(f"{path}: feature {numbers[error.at]} (from 0) {error}") from error
     except (*_UNREADABLE, shapely.errors.ShapelyError) as error:
-        raise DataError(f"{path}: cannot be read as a vector file: {_no_json(path) or error}") from error
+        raise DataError(f"{path}: cannot be read as a vector file: {unreadable.why(path, error)}") from error
     notes = []
     if nowhere:
         notes.append(f"{path}: {features_have(nowhere)} no geometry, and was left out")
@@ -292,19 +296,6 @@ def features_have(numbers: Sequence[int], what: str = "feature") -> str:
 def some(columns: Sequence[str]) -> str:
     """Return the first of many names, for messages."""
     return ", ".join(columns[:20]) + (", …" if len(columns) > 20 else "")
-
-
-def _no_json(path: Path) -> str:
-    """Return where a file that should be JSON is none; empty if it is, or should not be."""
-    if path.suffix.lower() not in (".geojson", ".json") or isinstance(path, Url):
-        return ""
-    try:
-        json.loads(path.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as error:
-        return f"it is not JSON, at line {error.lineno}, column {error.colno}: {error.msg}. Is the file complete?"
-    except (ValueError, OSError, RecursionError) as error:
-        return str(error)
-    return ""
 
 
 def digest(paths: Sequence[Path], args: Mapping[str, Any]) -> str:

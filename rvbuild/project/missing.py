@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ DIRECTORIES = (".gdb", ".zarr")
 
 _ABSENT = "no such file"
 _FEW = 3  # up to so many files of one key and directory get a line of their own
+_MOST = 20  # files of one key that are listed
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ def missing_files(
     -------
     list of str
         Problems for people, each with the place in the project file, the key, the file and its scene. Many files of
-        one key and directory make one problem of several lines. Notes follow: variables that are not set, the directory
+        one key and directory, and those of one key in many directories, make one problem of several lines, which lists
+        the first. Notes follow: variables that are not set, the directory
         that paths start from, and where the data come from. Empty if every file is there.
     """
     wanted = None if scenes is None else set(scenes)
@@ -70,15 +72,20 @@ def missing_files(
     found = [item for item in _find(project, looked_at, known) if not (builds and item.to_make)]
     if not found:
         return []
-    groups: dict[tuple[str, str, str], list[_Missing]] = {}
+    groups: dict[tuple[str, str], dict[str, list[_Missing]]] = {}
     for item in found:
-        groups.setdefault((item.written.where, str(Path(item.path).parent), item.reason), []).append(item)
+        folders = groups.setdefault((item.written.where, item.reason), {})
+        folders.setdefault(str(Path(item.path).parent), []).append(item)
     problems: list[str] = []
-    for (where, directory, reason), items in groups.items():
-        if len(items) > _FEW:
-            problems.append(_many(where, directory, reason, items))
-        else:
-            problems += [_one(project, item) for item in items]
+    for (where, reason), folders in groups.items():
+        if len(folders) > _MOST:
+            problems.append(_scattered(where, reason, folders))
+            continue
+        for directory, items in folders.items():
+            if len(items) > _FEW:
+                problems.append(_many(where, directory, reason, items))
+            else:
+                problems += [_one(project, item) for item in items]
     return [*problems, *_notes(project, found)]
 
 
@@ -169,9 +176,26 @@ def _files(scene: Scene) -> Iterator[str]:
 
 def _many(where: str, directory: str, reason: str, items: list[_Missing]) -> str:
     """Return the message about many files of one key in one directory."""
-    lines = [f"    {Path(item.path).name} (scene {item.scene})" for item in items]
-    what = "no such files" if reason == _ABSENT else reason
-    return "\n".join([f"{where}: {what}: {len(items)} in {directory}", *lines])
+    return _listed(
+        f"{where}: {_several(reason)}: {len(items)} in {directory}", [Path(i.path).name for i in items], items
+    )
+
+
+def _scattered(where: str, reason: str, folders: Mapping[str, list[_Missing]]) -> str:
+    """Return the message about files of one key in many directories."""
+    items = [item for group in folders.values() for item in group]
+    head = f"{where}: {_several(reason)}: {len(items)} in {len(folders)} directories"
+    return _listed(head, [item.path for item in items], items)
+
+
+def _several(reason: str) -> str:
+    return "no such files" if reason == _ABSENT else reason
+
+
+def _listed(head: str, names: list[str], items: list[_Missing]) -> str:
+    lines = [f"    {name} (scene {item.scene})" for name, item in zip(names[:_MOST], items[:_MOST], strict=True)]
+    left = len(items) - len(lines)
+    return "\n".join([head, *lines, *([f"    and {left} more"] if left else [])])
 
 
 def _notes(project: Project, found: list[_Missing]) -> Iterator[str]:

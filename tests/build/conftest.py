@@ -12,8 +12,9 @@ import pytest
 from rvbuild.build import engine
 from rvbuild.build.artifact import Artifact, Product, Source, View
 from rvbuild.build.elsewhere import Elsewhere
-from rvbuild.build.execute import Builder, view_runner
+from rvbuild.build.execute import Builder
 from rvbuild.build.plan import Plan
+from rvbuild.build.questions import view_runner
 from rvbuild.build.workers import Inline, Pool
 from rvbuild.build.workspace import Workspace
 from rvbuild.progress import Silent

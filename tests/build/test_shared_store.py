@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from rvbuild.build.execute import Did
 from rvbuild.build.leases import Standing, leases
 from rvbuild.build.locks import held
+from rvbuild.build.outcome import Did
 from rvbuild.build.store import Store
 from rvbuild.build.workspace import Workspace
 from rvbuild.errors import StoreError

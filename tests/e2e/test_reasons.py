@@ -55,9 +55,10 @@ def test_a_changed_default_is_a_reason(built, monkeypatch):
 
 
 def test_another_version_of_torch_is_told_and_is_no_reason(built, monkeypatch):
-    from rvbuild.build import execute
+    from rvbuild.cli import asking
 
-    monkeypatch.setattr(execute, "_known_versions", {**execute.versions(), "torch": "9.9"})
+    now = {**asking.versions(), "torch": "9.9"}
+    monkeypatch.setattr(asking, "versions", lambda: now)
     out = built.rvbuild("why", "train").out
     assert out.startswith("train is fresh: nothing to do\n")
     assert f"built with another version, not a reason to build again: torch {metadata.version('torch')} → 9.9" in out

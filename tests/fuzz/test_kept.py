@@ -18,6 +18,8 @@ from tests.build.conftest import Space
 from tests.fuzz import kept
 from tests.fuzz.fuzzing import CORPUS, LONG, SEED, in_children, source_of
 
+pytestmark = [pytest.mark.timeout(0)] if LONG else []  # a long run takes hours
+
 FEW = {"state": 60, "elsewhere": 60, "bundle": 60, "lease": 100, "a_seal": 60, "place": 100}
 KINDS = ["action", "signed_action", "state", "a_seal", "lease", "place", "elsewhere", "shard", "index", "bundle"]
 

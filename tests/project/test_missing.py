@@ -89,3 +89,18 @@ def test_where_relative_paths_start(workspace: Path, base: str, monkeypatch: pyt
         "../projects/p.toml:14: scene.labels.raster: no such file: data/a_label.tif (scene a)",
         f"note: relative paths start from {workspace}",
     ]
+
+
+@pytest.mark.parametrize(
+    ("folder", "where", "first"),
+    [("data/", "data", "s0000.tif"), ("data/{id}/", "5000 directories", "data/s0000/s0000.tif")],
+)
+def test_thousands_of_files_make_one_short_problem(
+    loaded: Loader, base: str, folder: str, where: str, first: str
+) -> None:
+    train = ", ".join(f'"s{number:04d}"' for number in range(4999))
+    text = base.replace("data/", folder).replace('["a", "b"]', f"[{train}]")  # and "c" for validation
+    image = missing_files(loaded(text))[0].splitlines()
+    assert image[0].endswith(f"scene.image: no such files: 5000 in {where}")
+    assert image[1] == f"    {first} (scene s0000)"
+    assert len(image) == 22 and image[-1] == "    and 4980 more"

@@ -50,3 +50,15 @@ def test_what_else_is_said_counts(sort, tmp_path: Path, more: str) -> None:
     beside = tmp_path / "a.tif.aux.xml"
     beside.write_text(STATISTICS.replace("</PAMDataset>", f"{more}</PAMDataset>"))
     assert sort([beside]) == ((beside,), ())
+
+
+def test_a_document_type_counts_and_is_not_followed(sort, tmp_path: Path) -> None:
+    beside = tmp_path / "a.tif.aux.xml"
+    beside.write_text(f'<!DOCTYPE a [<!ENTITY mean "132.9">]>{STATISTICS.replace("132.9", "&mean;")}')
+    assert sort([beside]) == ((beside,), ())
+
+
+def test_a_document_that_is_nested_too_deeply_counts(sort, tmp_path: Path) -> None:
+    beside = tmp_path / "a.tif.aux.xml"
+    beside.write_text("<PAMDataset>" + "<Metadata>" * 200 + "</Metadata>" * 200 + "</PAMDataset>")
+    assert sort([beside]) == ((beside,), ())

@@ -1,0 +1,20 @@
+"""The versions of packages that are recorded with every artifact."""
+
+from __future__ import annotations
+
+import functools
+from importlib import metadata
+
+RECORDED = ("numpy", "torch", "torchvision", "rasterio", "fiona", "shapely", "safetensors")
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Return the versions of the recorded packages, without importing them."""
+    found = {}
+    for name in RECORDED:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
