@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rvbuild.build.artifact import Product
-from rvbuild.build.execute import Did, Outcome
+from rvbuild.build.outcome import Did, Outcome
 from rvbuild.checks.findings import Finding, Level
 from rvbuild.cli.checking import tell
 from rvbuild.cli.session import Session
