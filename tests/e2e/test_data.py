@@ -19,9 +19,7 @@ from .conftest import BOXES, Space, write_labels
 def inline(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run workers' jobs in this process: a pool takes a second to start."""
     make = session.make_executor
-    monkeypatch.setattr(
-        session, "make_executor", lambda workspace, projects=(), inline=False: make(workspace, projects, True)
-    )
+    monkeypatch.setattr(session, "make_executor", lambda workspace, projects, *_: make(workspace, projects, True))
 
 
 def test_what_a_project_holds(space: Space, inline: None) -> None:

@@ -34,6 +34,6 @@ def test_features_that_do_not_count_rechip_nothing(space: Space) -> None:
     edit(space, another_class)
     result = space.rvbuild("chip", "--scene", "a")
     assert result.status == 2
-    assert "data/a.geojson: feature 2 (from 0) has no value in `class_id` or `class_name` or `label`" in result.err
+    assert "data/a.geojson: feature 2 (from 0) has no attribute `class_id` or `class_name` or `label`" in result.err
     assert "or a feature that passes one of `class_where`" in result.err
     assert "Traceback" not in result.err
