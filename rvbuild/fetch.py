@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import socket
 import time
 import urllib.error
@@ -32,7 +33,11 @@ THREADS = 16
 
 MAX_TEXT_BYTES = 64 << 20
 
+MAX_CONTENT_BYTES = 4 << 30
+"""Of a file that has to be read to its end, in every run, because its server does not tell its state."""
+
 _CHUNK_BYTES = 1 << 20
+_PAGE = re.compile(rb"(?i)\s*<(?:!doctype\s+html|html)\b")
 _HEADERS = {"User-Agent": "rvbuild", "Accept-Encoding": "identity"}
 
 T = TypeVar("T")
@@ -72,7 +77,8 @@ def identity(url: str) -> Identity | None:
     Raises
     ------
     UnreachableError
-        The server does not answer, or refuses.
+        The server does not answer, or refuses; or a file that has to be read is a web page, or larger than
+        `MAX_CONTENT_BYTES`.
     """
     signed = _bucket(url)
     if signed is not None:
@@ -138,11 +144,26 @@ def _head(address: str) -> tuple[str, str, str, str] | None:
 
 
 def _content(address: str) -> Identity:
-    state = xxhash.xxh3_128()
+    state, read = xxhash.xxh3_128(), 0
     with _open(address, "GET") as answer:
+        size = answer.headers.get("Content-Length", "")
+        if size.isdecimal() and int(size) > MAX_CONTENT_BYTES:
+            raise _too_large(f"{int(size):,}")
         while chunk := answer.read(_CHUNK_BYTES):
+            if not read and _PAGE.match(chunk):
+                raise UnreachableError("is a web page, not a file of data; is the address that of a download?")
+            read += len(chunk)
+            if read > MAX_CONTENT_BYTES:
+                raise _too_large(f"more than {MAX_CONTENT_BYTES:,}")
             state.update(chunk)
     return Identity(CONTENT, state.hexdigest())
+
+
+def _too_large(size: str) -> UnreachableError:
+    return UnreachableError(
+        f"has {size} bytes, and would be read to its end in every run, because the server sends neither a strong ETag "
+        "nor the size and the time of the last change; download it, or put it on a server that does"
+    )
 
 
 def _open(address: str, method: str, headers: dict[str, str] | None = None) -> Any:

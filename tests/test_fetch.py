@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import pickle
 import socket
@@ -212,3 +213,39 @@ def test_an_answer_that_never_ends_is_not_waited_for(monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(fetch._repeated, "__defaults__", (0.3,))
         with pytest.raises(fetch.SilentError, match="no answer within"):
             fetch.identity(f"http://127.0.0.1:{server.getsockname()[1]}/a.tif")
+
+
+def served(chunks: Iterator[bytes], monkeypatch: pytest.MonkeyPatch, size: str = "") -> None:
+    """Let every request have an answer of these chunks, without a state of the file."""
+
+    class Answer:
+        status = 200
+        headers = {"Content-Length": size} if size else {}
+
+        def __enter__(self) -> Answer:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def read(self, _bytes: int) -> bytes:
+            return next(chunks, b"")
+
+    monkeypatch.setattr(fetch, "_open", lambda *_: Answer())
+
+
+@pytest.mark.parametrize("size", [str(10**13), ""], ids=["said", "endless"])
+def test_a_file_that_is_too_large_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch, size: str) -> None:
+    monkeypatch.setattr(fetch, "MAX_CONTENT_BYTES", 5000)
+    chunks = itertools.repeat(bytes(1000))
+    taken = itertools.count()
+    served((chunk for chunk, _ in zip(chunks, taken, strict=False)), monkeypatch, size)
+    with pytest.raises(UnreachableError, match=r"has .* bytes, and would be read to its end in every run"):
+        fetch.identity("https://server.org/a.tif")
+    assert next(taken) == (0 if size else 6)
+
+
+@pytest.mark.parametrize("page", [b"<!DOCTYPE html><html>", b"\n <HTML lang='en'>"])
+def test_a_web_page_is_no_file(monkeypatch: pytest.MonkeyPatch, page: bytes) -> None:
+    served(iter([page, bytes(1000)]), monkeypatch)
+    with pytest.raises(UnreachableError, match="is a web page"):
+        fetch.identity("https://server.org/a.tif")

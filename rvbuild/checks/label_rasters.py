@@ -55,6 +55,22 @@ def problems(
             yield from _extent(files, labels.source_grid, grid)
 
 
+def counts(
+    files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: Classes, null_id: int
+) -> list[int] | None:
+    """Return the pixels of each class, 0 of null; None if the raster is not small or holds values of no class."""
+    if grid.height * grid.width > ALL_PX:
+        return None
+    with RasterLabels(files, settings, grid, classes, null_id) as labels:
+        try:
+            ids = labels.read(grid.window)
+        except LabelValueError:
+            return None
+    counted = np.bincount(ids.ravel(), minlength=len(classes))
+    counted[null_id] = 0
+    return [int(count) for count in counted]
+
+
 def _values(labels: RasterLabels, files: Sequence[Path], grid: Grid) -> Iterator[Problem]:
     """Yield an error if some of the pixels hold a value that stands for no class."""
     found, message = Counter[str](), ""

@@ -172,9 +172,9 @@ def _nothing_to_train_on(project: Project, scenes: list[Scene], facts: Mapping[s
 
 
 def _never_labelled(project: Project, scenes: list[Scene], facts: Mapping[str, Facts]) -> Iterator[Finding]:
-    """Report classes that no feature of a split has; label rasters are not read, and say nothing."""
-    for split in ("train", "validation"):
-        of_split = [scene for scene in scenes if scene.split == split]
+    """Report classes that no label of a split has; of large label rasters not all is read, and they say nothing."""
+    for split in ("train", "validation", *(["test"] if "test" in project.eval.splits else [])):
+        of_split = [scene for scene in scenes if scene.split == split and scene.labels]
         counts = [facts[scene.id]["labels"]["features"] for scene in of_split if "labels" in facts[scene.id]]
         if not counts or len(counts) < len(of_split) or not any(map(sum, counts)):
             continue

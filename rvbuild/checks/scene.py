@@ -83,8 +83,8 @@ def look(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any]) -> F
     dict
         `problems`: [level, part, kind, text, key] of each. `image`: its size, bands, dtype, CRS, pixel size and tags.
         `ground`: where it is, see `rvbuild.checks.ground`. `labels`: the features of each class that lie on the image,
-        where they are features or boxes. `boxes_of`: of which images box files say that they are. `chips`: how many
-        windows may become chips. What is not known is left out.
+        where they are features or boxes, or its pixels in a small raster. `boxes_of`: of which images box files say
+        that they are. `chips`: how many windows may become chips. What is not known is left out.
     """
     return _Look(inputs, settings).facts
 
@@ -234,6 +234,9 @@ class _Look:
             elif one["kind"] == "raster":
                 for level, kind, text in label_rasters.problems(some, one, self._grid, classes, null_id):
                     self._problem(level, "labels", kind, text)
+                pixels = label_rasters.counts(some, one, self._grid, classes, null_id) if one is how else None
+                if pixels is not None:
+                    self.facts["labels"] = {"features": pixels, "all": sum(pixels)}
                 if one.get("resample") == "nearest":
                     self._require_overlap(some[0], _box_on(self._grid, some))
 

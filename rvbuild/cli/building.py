@@ -25,7 +25,7 @@ from rvbuild.build.outcome import Did, Outcome
 from rvbuild.build.worker import Job
 from rvbuild.build.workers import Executor, Inline, Pool
 from rvbuild.build.workspace import locked
-from rvbuild.cli import asking, checking, report, stages_of, trusting
+from rvbuild.cli import asking, checking, chipped, report, stages_of, trusting
 from rvbuild.cli.session import Session, jobs_default, load_all, looked_at, own_rules, project_paths, rules, session
 from rvbuild.cli.terminal import echo, styled
 from rvbuild.errors import ProjectError, UsageError, counted
@@ -99,6 +99,8 @@ def build(stage: str, words: Sequence[str], options: Options, normal: list[str] 
             builder = Builder(now.plan, now.executor, reporter, this_machine(memory_bytes()), memory)
             _run(now, wanted, builder, options)
             outcomes = _outcomes(builder, closure)
+            for line in chipped.doubts(now, outcomes):
+                reporter.note(line)
             lines = _last_lines(now, wanted, outcomes)
             own = any(p.rules for p in projects)  # what they read is not known
             if normal is not None and not own and not options.always_make and all(o.did in _DONE for o in outcomes):

@@ -12,6 +12,9 @@ from rvbuild.urls import Url
 _LIMIT = "OGR_GEOJSON_MAX_OBJ_SIZE"
 _DEFAULT_MB = "200"
 
+_TOO_LONG = "Too many characters in number"
+"""What GDAL says of texts in JSON, too."""
+
 
 def why(path: Path, error: BaseException) -> str:
     """Return why `path` cannot be read, from the error of the library that tried, and its causes."""
@@ -20,7 +23,11 @@ def why(path: Path, error: BaseException) -> str:
             f"one of its features takes more than {os.environ.get(_LIMIT, _DEFAULT_MB)} MB of memory ({_LIMIT} of "
             "GDAL, which is fixed here); cut the feature into parts, or save it as a GeoPackage (.gpkg)"
         )
-    return _no_json(path) or str(error)
+    first = [*_chain(error)][-1]
+    if _TOO_LONG in str(first):
+        at = str(first).partition(_TOO_LONG)[0].rstrip(": ").lower()
+        return f"a text in it is longer than the 10 MB that GDAL reads, {at}; leave that attribute out"
+    return _no_json(path) or str(first).strip()
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -107,6 +107,10 @@ class Chips:
         self.chip_class_counts = self.chip_class_counts[self._chosen]
         self.class_counts = self.chip_class_counts.sum(axis=0)
 
+    def never_shown(self, class_ids: Sequence[int]) -> list[str]:
+        """Return the names of those classes that no chip shows; none if there is no chip."""
+        return [self.classes[id_] for id_ in class_ids if self.count and not self.class_counts[id_]]
+
     def __len__(self) -> int:
         return self.count
 

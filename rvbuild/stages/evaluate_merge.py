@@ -10,6 +10,7 @@ from typing import Any
 from rvbuild import tasks
 from rvbuild.progress import Progress
 from rvbuild.stages.own_metrics import own_metrics, section
+from rvbuild.tasks.tables import unlabelled
 
 REPORT = "eval.md"
 
@@ -28,7 +29,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     outputs
         Receives `eval.json`, `eval.md` and pictures; the task says what is in them.
     progress
-        Is told nothing: the work is short.
+        Is told of classes that no label shows.
 
     Raises
     ------
@@ -40,6 +41,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
         (path,) = files
         per_scene[role.removeprefix("eval/")] = json.loads(path.read_text(encoding="utf-8"))
     evaluation, texts = _by_split(per_scene, settings)
+    _tell_unlabelled(evaluation, settings["null_id"], progress)
     if names := settings.get("metrics"):
         evaluation["own"] = own_metrics(names, evaluation, per_scene)
         texts = {**texts, REPORT: texts[REPORT] + section(evaluation["own"])}
@@ -47,6 +49,14 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     (outputs / "eval.json").write_text(text + "\n", encoding="utf-8")
     for name, content in texts.items():
         (outputs / name).write_text(content, encoding="utf-8")
+
+
+def _tell_unlabelled(evaluation: Mapping[str, Any], null_id: int, progress: Progress) -> None:
+    """Say which classes cannot be evaluated, of each split if there are several."""
+    parts = {f"{split} scene": part["overall"] for split, part in evaluation.get("splits", {}).items()}
+    for scene, items in (parts or {"evaluated scene": evaluation["overall"]}).items():
+        if names := unlabelled(items, null_id):
+            progress.note(f"no {scene} has a label of class {', '.join(names)}, which has no recall and is in no mean")
 
 
 def _by_split(

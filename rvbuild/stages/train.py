@@ -86,6 +86,10 @@ def run(
         )
     start = open_start(inputs["weights"][0]) if train["pretrained"] == "bundle" else None
     info = _describe(inputs, settings, chips, start)
+    for split, some in splits.items():
+        if never := some.never_shown(info.output_ids):
+            what = "is not learnt" if split == "train" else "is not in the scores of epochs"
+            progress.note(f"no {split} chip shows class {', '.join(never)}, which {what}")
     augmenter = Augmenter(train["augment"], info.normalize, chips.dtype, chips.bands, ops)
     device = select_device(train["device"], "train.device")
     with reproducible(seed, device, train.get("threads")), closing(chips), closing(validation):

@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from rvbuild.tasks import segmentation_report
 from rvbuild.tasks.confusion import PICTURE, Confusion
-from rvbuild.tasks.tables import cell, class_table, escaped, figure, mean, ratio, table, without_nan
+from rvbuild.tasks.tables import cell, class_table, escaped, figure, mean, ratio, table, unlabelled_note, without_nan
 
 Json = dict[str, Any]
 
@@ -131,7 +131,7 @@ def _figures(
         item["metrics"]["average_precision"] = value
     labelled = int(matrix.sum())
     weighted = [item["metrics"]["average_precision"] * ratio(item["gt_count"], labelled) for item in items[:-1]]
-    average = math.fsum(0.0 if math.isnan(term) else term for term in weighted)
+    average = math.fsum(0.0 if math.isnan(term) else term for term in weighted) if labelled else math.nan
     items[-1]["metrics"]["average_precision"] = average
     present = [item for item in items[:-1] if item["class_id"] != null_id and item["gt_count"]]
     f1 = [item["metrics"]["f1"] for item in present]
@@ -154,6 +154,7 @@ def _markdown(evaluation: Json, confusion: Confusion, null_id: int) -> str:
     scenes, summary = sorted(evaluation["per_scene"]), evaluation["summary"]
     blocks = ["# Evaluation", _sentence(summary["overall"], len(scenes)), "## Classes"]
     blocks.append(class_table(evaluation["overall"], summary["overall"], null_id, COLUMNS, "labelled cells"))
+    blocks += unlabelled_note(evaluation["overall"], null_id) if scenes else []
     blocks.append("## Confusion\n\nRows are labels, columns predictions; cells.")
     blocks += [confusion.table(shares=False), f"![labels and predictions]({PICTURE})"]
     if scenes:

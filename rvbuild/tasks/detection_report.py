@@ -3,7 +3,8 @@
 `overall` and `per_scene` hold an item for each class but null, and their average: `class_id`, `class_name`, `gt_count`,
 `pred_count`, `count_error`, `true_pos`, `false_pos`, `false_neg` and `metrics`: recall = sensitivity = TP / (TP + FN),
 precision = TP / (TP + FP), f1 = 2 P R / (P + R), specificity null. What is not known, as 0 / 0, is null. The average
-weights the metrics of the classes by their labels, with what is not known as 0.
+weights the metrics of the classes by their labels, with what is not known as 0; average precisions, which Raster Vision
+does not have, are averaged over the classes that have them, and are null if none has.
 
 Beside Raster Vision's keys there are, in `metrics`, COCO's average precisions: `ap` over ten thresholds of intersection
 over union from 0.5 to 0.95, `ap50`, `ap75`, and `ap_small`, `ap_medium`, `ap_large` by the area of boxes: below 32²
@@ -25,7 +26,7 @@ import numpy as np
 
 from rvbuild.tasks.detection_ap import IOUS, RECALLS, SIZES, Matches, average, best_score, precision, rates
 from rvbuild.tasks.precision_recall import PICTURE, Curve, picture
-from rvbuild.tasks.tables import cell, escaped, figure, mean, ratio, table, without_nan
+from rvbuild.tasks.tables import cell, escaped, figure, mean, ratio, table, unlabelled_note, without_nan
 
 Json = dict[str, Any]
 
@@ -70,7 +71,7 @@ def report(
         },
     }
     files = {
-        "eval.md": _markdown(evaluation),
+        "eval.md": _markdown(evaluation, null_id),
         PICTURE: _picture(known, [per_scene[scene] for scene in scenes], evaluation),
     }
     return without_nan(evaluation), files
@@ -132,18 +133,16 @@ def _item(item: Mapping[str, Any], right: int, wrong: int, missed: int, aps: Map
 
 
 def _average(items: Sequence[Json]) -> Json:
-    """Return Raster Vision's average: weighted by labels, over all classes, what is not known counting as 0."""
+    """Return Raster Vision's average, weighted by labels: of its own metrics, what is not known counts as 0."""
     labels = sum(item["gt_count"] for item in items)
     names = list(items[0]["metrics"]) if items else []
-    weighted = {
-        name: math.fsum(
-            0.0
-            if math.isnan(item["metrics"][name]) or not labels
-            else item["metrics"][name] * item["gt_count"] / labels
-            for item in items
-        )
-        for name in names
-    }
+    weighted = {}
+    for name in names:
+        known = [item for item in items if not math.isnan(item["metrics"][name])]
+        # A class without an object of a size has no average precision of that size, and is not in its average.
+        total, none = (sum(i["gt_count"] for i in known), math.nan) if name in _AVERAGES else (labels, 0.0)
+        terms = (item["metrics"][name] * item["gt_count"] / total for item in known)
+        weighted[name] = math.fsum(terms) if total else none
     counted = {key: sum(item[key] for item in items) for key in ("gt_count", "pred_count", "count_error")}
     return {"class_name": "average", "metrics": weighted, **counted}
 
@@ -160,11 +159,13 @@ def _picture(classes: Sequence[Mapping[str, Any]], counts: Sequence[Mapping[str,
     return picture(RECALLS.tolist(), curves, float(IOUS[0]), summary["score_thresh"])
 
 
-def _markdown(evaluation: Json) -> str:
+def _markdown(evaluation: Json, null_id: int) -> str:
     """Return the tables of `eval.md`: all classes over all scenes, all scenes, then the classes of each scene."""
     scenes, summary = sorted(evaluation["per_scene"]), evaluation["summary"]
     blocks = ["# Evaluation", _sentence(summary["overall"], len(scenes)), "## Classes"]
-    blocks += [_class_table(evaluation["overall"]), f"![Precision and recall]({PICTURE})"]
+    blocks.append(_class_table(evaluation["overall"]))
+    blocks += unlabelled_note(evaluation["overall"], null_id) if scenes else []
+    blocks.append(f"![Precision and recall]({PICTURE})")
     blocks += ["## Average precision by size", _size_table(evaluation["overall"][:-1])]
     if scenes:
         blocks += ["## Scenes", _scene_table(summary["per_scene"])]
@@ -200,7 +201,8 @@ def _class_table(items: Sequence[Json]) -> str:
         for item in items[:-1]
     ]  # fmt: skip
     average = items[-1]
-    figures = [figure(average["metrics"].get(name, math.nan)) for name in COLUMNS.values()]
+    metrics = average["metrics"] if average["gt_count"] else {}
+    figures = [figure(metrics.get(name, math.nan)) for name in COLUMNS.values()]
     rows.append(["**weighted average**", *figures, f"{average['gt_count']:,}", f"{average['pred_count']:,}"])
     return table(["class", *COLUMNS, "labels", "boxes"], rows)
 

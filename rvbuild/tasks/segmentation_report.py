@@ -13,7 +13,8 @@ Additions, beside Raster Vision's keys:
 * `summary`: `{"overall": S, "per_scene": {id: S}}` with S = `{"overall_accuracy", "mean_iou", "kappa", "labelled_px",
   "not_predicted_px", "averages_without_null": {recall, precision, f1, sensitivity, specificity, iou, gt_count,
   pred_count, count_error}}`. `mean_iou` is the plain mean over the classes that some label has, without the null class;
-  `kappa` is Cohen's; `averages_without_null` is the average as above over all classes but null.
+  `kappa` is Cohen's; `averages_without_null` is the average as above over all classes but null, and null where nothing
+  is labelled.
 
 Only labelled pixels are in the matrices. The column of the null class holds pixels that have a label but no prediction.
 """
@@ -28,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rvbuild.tasks.confusion import PICTURE, Confusion
-from rvbuild.tasks.tables import cell, class_table, escaped, figure, mean, ratio, table, without_nan
+from rvbuild.tasks.tables import cell, class_table, escaped, figure, mean, ratio, table, unlabelled_note, without_nan
 
 Counts = npt.NDArray[np.int64]
 Json = dict[str, Any]
@@ -111,7 +112,7 @@ def summary(matrix: Counts, classes: Sequence[Mapping[str, Any]], null_id: int) 
         "kappa": ratio(agreement - by_chance, 1.0 - by_chance),
         "labelled_px": total,
         "not_predicted_px": int(matrix[:, null_id].sum()),
-        "averages_without_null": _flat(_average(each)),
+        "averages_without_null": {**_flat(_average(each)), **({} if total else dict.fromkeys(METRICS, math.nan))},
     }
 
 
@@ -182,6 +183,7 @@ def _markdown(evaluation: Json, confusion: Confusion, null_id: int) -> str:
     scenes = sorted(evaluation["per_scene"])
     blocks = ["# Evaluation", _sentence(evaluation["summary"]["overall"], len(scenes)), "## Classes"]
     blocks.append(class_table(evaluation["overall"], evaluation["summary"]["overall"], null_id, COLUMNS, "labelled px"))
+    blocks += unlabelled_note(evaluation["overall"], null_id) if scenes else []
     blocks.append("## Confusion\n\nRows are labels, columns predictions; share of the labelled pixels of a row.")
     blocks += [confusion.table(shares=True), f"![labels and predictions]({PICTURE})"]
     if scenes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 
@@ -63,6 +63,21 @@ def escaped(name: str) -> str:
 def figure(value: float) -> str:
     """Return a metric with three decimals, a dash for NaN."""
     return "–" if math.isnan(value) else f"{value:.3f}"
+
+
+def unlabelled(items: Iterable[Mapping[str, Any]], null_id: int) -> list[str]:
+    """Return the names of the classes that no label shows, from the items of `eval.json`; null is none."""
+    each = [item for item in items if "class_id" in item and item["class_id"] != null_id]
+    return [str(item["class_name"]) for item in each if not item["gt_count"]]
+
+
+def unlabelled_note(items: Sequence[Mapping[str, Any]], null_id: int) -> list[str]:
+    """Return the paragraph of `eval.md` about the classes that no label shows; none if labels show all."""
+    names = [cell(escaped(name)) for name in unlabelled(items, null_id)]
+    if not names:
+        return []
+    they = "It has no recall, and is in no mean" if len(names) == 1 else "They have no recall, and are in no mean"
+    return [f"Not shown by any label: {', '.join(names)}. {they}."]
 
 
 def class_table(items: Sequence[Any], summary: Any, null_id: int, metrics: dict[str, str], counted: str) -> str:

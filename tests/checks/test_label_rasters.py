@@ -13,7 +13,7 @@ from rasterio.crs import CRS
 from rasterio.enums import Resampling
 
 from rvbuild.checks.findings import Level
-from rvbuild.checks.label_rasters import problems
+from rvbuild.checks.label_rasters import counts, problems
 from rvbuild.geo.grid import Grid
 
 CLASSES = [
@@ -46,6 +46,16 @@ def test_a_good_raster(tmp_path: Path) -> None:
     labels = np.random.default_rng(0).integers(0, 3, (1200, 1500)).astype(np.uint8)
     assert kinds(write(tmp_path / "a.tif", labels, LARGE), LARGE) == []
     assert kinds(write(tmp_path / "b.tif", labels, LARGE, nodata=2), LARGE) == []
+
+
+def test_the_classes_of_a_small_raster_are_counted(tmp_path: Path) -> None:
+    labels = np.full((60, 80), 2, np.uint8)
+    labels[:10, :10] = 1
+    assert counts([write(tmp_path / "a.tif", labels, SMALL)], BY_ID, SMALL, CLASSES, 2) == [0, 100, 0]
+    labels[0, 0] = 7
+    assert counts([write(tmp_path / "b.tif", labels, SMALL)], BY_ID, SMALL, CLASSES, 2) is None
+    large = write(tmp_path / "c.tif", np.zeros((1200, 1500), np.uint8), LARGE)
+    assert counts([large], BY_ID, LARGE, CLASSES, 2) is None
 
 
 def test_values_of_no_class_are_found_in_one_corner(tmp_path: Path) -> None:

@@ -81,6 +81,18 @@ def test_nothing_to_train_on(project: Project) -> None:
     assert kinds(project, a=some, b=some) == [("never labelled in train", "")]
 
 
+def test_a_class_that_no_test_scene_shows(tmp_path: Path) -> None:
+    path = tmp_path / "p.toml"
+    path.write_text(TEXT.replace("[scene]", 'test = ["t", "u"]\n[scenes.by_id.u]\nlabels = false\n[scene]'))
+    some = facts(labels={"features": [1, 0, 0], "all": 5})
+    unlabelled = facts()
+    del unlabelled["labels"]
+    assert kinds(load(path), t=some, u=unlabelled) == [("never labelled in test", "")]
+    assert kinds(load(path), t=facts(), u=unlabelled) == []
+    path.write_text(path.read_text() + '[eval]\nsplits = ["validation"]\n')
+    assert kinds(load(path), t=some, u=unlabelled) == []
+
+
 def test_a_scene_that_could_not_be_read_says_only_so(project: Project) -> None:
     broken = {"problems": [["error", "image", "x", "cannot be read", []]]}
     assert kinds(project, a=broken) == [("x", "a")]

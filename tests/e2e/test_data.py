@@ -10,7 +10,7 @@ import pytest
 import rasterio
 
 from rvbuild.checks import label_rasters
-from rvbuild.cli import session
+from rvbuild.cli import checking, session
 
 from .conftest import BOXES, Space, write_labels
 
@@ -19,7 +19,8 @@ from .conftest import BOXES, Space, write_labels
 def inline(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run workers' jobs in this process: a pool takes a second to start."""
     make = session.make_executor
-    monkeypatch.setattr(session, "make_executor", lambda workspace, projects, *_: make(workspace, projects, True))
+    for module in (session, checking):
+        monkeypatch.setattr(module, "make_executor", lambda workspace, projects, *_: make(workspace, projects, True))
 
 
 def test_what_a_project_holds(space: Space, inline: None) -> None:

@@ -42,3 +42,21 @@ def test_a_feature_that_is_too_large_is_said(tmp_path: Path, monkeypatch: pytest
         read_features(path)
     monkeypatch.setenv("OGR_GEOJSON_MAX_OBJ_SIZE", PINNED["OGR_GEOJSON_MAX_OBJ_SIZE"])
     assert len(read_features(path).geometries[0].exterior.coords) == 30_002
+
+
+def test_a_text_that_is_too_long_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "a.geojson"
+    feature = '{"type": "Feature", "geometry": {"type": "Point", "coordinates": [1, 2]}, "properties": {"note": "%s"}}'
+    path.write_text('{"type": "FeatureCollection", "features": [%s]}' % (feature % ("x" * 11_000_000)))
+    with pytest.raises(
+        DataError, match=r"a text in it is longer .*, at line 1, character 1\d{7}; leave that attribute"
+    ):
+        read_features(path)
+
+
+def test_the_first_cause_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "a.geojson"
+    path.write_text('{"type": "FeatureCollection", "features": 7}')
+    with pytest.raises(DataError, match=r"a\.geojson: cannot be read as a vector file: .+") as raised:
+        read_features(path)
+    assert "flags=" not in str(raised.value)

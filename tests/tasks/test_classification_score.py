@@ -167,5 +167,7 @@ def test_nothing_labelled(tmp_path):
     evaluation, files = report({"a": count(path, np.full_like(truth, NULL))}, CLASSES, NULL)
     overall = evaluation["summary"]["overall"]
     assert overall["accuracy"] is None and overall["labelled_cells"] == 0
+    averages = overall["averages_without_null"]
+    assert averages["average_precision"] is averages["f1"] is averages["recall"] is None
     assert "–" in files["eval.md"]
     assert report({}, CLASSES, NULL)[0]["per_scene"] == {}

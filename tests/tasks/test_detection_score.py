@@ -136,6 +136,26 @@ def test_the_schema_is_raster_visions_with_average_precision(tmp_path: Path) -> 
         assert word in text
 
 
+def test_what_no_label_shows_is_in_no_average(tmp_path: Path) -> None:
+    # Trees are small, cars medium; each class is found, and there are more cars.
+    trees, cars = [(0, 0, 10, 10, 0)], [(0, 50, 40, 90, 2), (50, 50, 90, 90, 2)]
+    part = counts(tmp_path, [(*row, 0.9) for row in trees + cars], trees + cars)
+    data, _ = report({"a": part}, CLASSES, 1)
+    averages = data["overall"][-1]["metrics"]
+    assert [averages[name] for name in ("ap_small", "ap_medium", "ap50")] == pytest.approx([1, 1, 1])
+    assert averages["ap_large"] is None
+    # Boxes of a class without labels are wrong, and it has no average precision.
+    data, files = report({"a": counts(tmp_path, [(0, 0, 10, 10, 0, 0.9), (0, 50, 40, 90, 2, 0.9)], trees)}, CLASSES, 1)
+    car, average = data["overall"][1:]
+    assert (car["metrics"]["precision"], car["metrics"]["recall"], car["metrics"]["ap50"]) == (0, None, None)
+    assert average["metrics"]["ap50"] == data["summary"]["overall"]["mean_ap50"] == pytest.approx(1)
+    assert "Not shown by any label: car. It has no recall, and is in no mean." in files["eval.md"]
+    # Of nothing, nothing is known.
+    data, files = report({"a": counts(tmp_path, [], [])}, CLASSES, 1)
+    assert data["overall"][-1]["metrics"]["ap50"] is None
+    assert "0.000" not in files["eval.md"]
+
+
 def test_curves_are_drawn_with_a_point_where_boxes_are_shown(tmp_path: Path) -> None:
     boxes = [(0, 0, 10, 10, 0, 0.9), (50, 50, 60, 60, 0, 0.8), (20, 0, 30, 10, 0, 0.4)]
     labels = [(0, 0, 10, 10, 0), (20, 0, 30, 10, 0), (70, 70, 80, 80, 0)]

@@ -146,12 +146,16 @@ def test_summary() -> None:
 
 
 def test_a_class_without_labels_is_not_in_the_mean() -> None:
-    evaluation, _ = evaluate(a=[[8, 2, 0], [0, 0, 0], [0, 0, 0]])
+    evaluation, text = evaluate(a=[[8, 2, 0], [0, 0, 0], [0, 0, 0]])
     tree = evaluation["overall"][1]["metrics"]
     assert tree["iou"] is None
     assert tree["recall"] is None
     assert tree["f1"] is None
     assert evaluation["summary"]["overall"]["mean_iou"] == 0.8
+    assert evaluation["summary"]["overall"]["averages_without_null"]["recall"] == 0.8
+    assert tree["precision"] == 0  # as in sklearn: of what was predicted, nothing is right
+    assert "Not shown by any label: tree. It has no recall, and is in no mean." in text
+    assert "Not shown" not in evaluate(a=A)[1]
 
 
 def test_no_labels_at_all() -> None:
@@ -161,6 +165,12 @@ def test_no_labels_at_all() -> None:
     assert summary["mean_iou"] is summary["kappa"] is summary["overall_accuracy"] is None
     assert evaluation["overall"][-1]["metrics"] == dict.fromkeys(evaluation["overall"][-1]["metrics"], 0.0)
     assert "Mean IoU –" in text
+    # Raster Vision's average is 0 of nothing; the one that people are shown is not known.
+    figures = summary["averages_without_null"]
+    assert {value for name, value in figures.items() if "count" not in name} == {None}
+    (average,) = (line for line in text.splitlines() if "weighted average" in line)
+    assert [cell.strip() for cell in average.split("|")[2:-1]] == ["–", "–", "–", "–", "", "0"]
+    assert "Not shown by any label: car, tree. They have no recall, and are in no mean." in text
 
 
 def test_no_scenes() -> None:
