@@ -20,7 +20,7 @@ from .common import (
     predictions,
 )
 
-VERSION = 3
+VERSION = 4
 RUN = "rvbuild.stages.quicklook:run"
 RUN_MERGE = "rvbuild.stages.report:run"
 CODE = ("rvbuild.stages.quicklook", "rvbuild.stages.report", "rvbuild/stages/report.html", "rvbuild.tasks.{task}")
