@@ -10,6 +10,7 @@ import pty
 import subprocess
 import sys
 from importlib import metadata
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,7 @@ def state(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("MARK", str(tmp_path / "mark"))
     monkeypatch.delenv("RVBUILD_TRUST", raising=False)
+    forkserver._forkserver._stop()  # one that runs already knows nothing of these variables
     return tmp_path / "state/rvbuild/trusted.json"
 
 
