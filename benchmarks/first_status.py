@@ -50,7 +50,16 @@ def _install(folder: Path) -> Path:
     (packages,) = environment.glob("lib/python*/site-packages")
     (packages / "dependencies.pth").write_text(f"{Path(click.__file__).parents[1]}\n")
     (wheel,) = folder.glob("rvbuild-*.whl")
-    install = ["install", "--quiet", "--no-deps", "--no-index", "--prefix", str(environment), str(wheel)]
+    install = [
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        "--ignore-installed",
+        "--prefix",
+        str(environment),
+        str(wheel),
+    ]
     subprocess.run([sys.executable, "-m", "pip", *install], check=True)
     return environment / "bin"
 
