@@ -13,8 +13,7 @@ import pytest
 
 import rvbuild
 
-from .e2e.conftest import BOXES, write_image, write_labels
-from .e2e.projects import write_project
+from .e2e.conftest import write_workspace
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -94,14 +93,7 @@ def content(workspace):
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory):
     """Return a workspace with a project that trains in a second, not built yet."""
-    root = tmp_path_factory.mktemp("workspace")
-    (root / "data").mkdir()
-    (root / "projects").mkdir()
-    write_project(root, "segmentation")
-    for i, (name, boxes) in enumerate(BOXES.items()):
-        write_image(root / "data" / f"{name}.tif", boxes, seed=i)
-        write_labels(root / "data" / f"{name}.geojson", boxes)
-    return root
+    return write_workspace(tmp_path_factory.mktemp("workspace"))
 
 
 @pytest.fixture(scope="module")

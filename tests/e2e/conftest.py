@@ -149,9 +149,8 @@ BOXES = {
 }
 
 
-@pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("template")
+def write_workspace(root: Path) -> Path:
+    """Write a workspace with three scenes and the project of segmentation into the directory `root`; return it."""
     (root / "data").mkdir()
     (root / "projects").mkdir()
     write_project(root, "segmentation")
@@ -159,6 +158,11 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_image(root / "data" / f"{name}.tif", boxes, seed=i)
         write_labels(root / "data" / f"{name}.geojson", boxes)
     return root
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_workspace(tmp_path_factory.mktemp("template"))
 
 
 @pytest.fixture
