@@ -239,3 +239,29 @@ def test_a_directory_is_all_its_files(make, asked: Asked, tmp_path: Path) -> Non
     assert str(path) in companions.listed()
     shutil.rmtree(path)
     assert make(asked).of_vector(path) == ()
+
+
+def test_what_appears_later_is_told_apart_from_what_belongs_to_nothing(make, asked: Asked, tmp_path: Path) -> None:
+    source = write(tmp_path / "deep" / "s.tif")
+    mosaic, gdb = vrt(tmp_path / "m.vrt", "deep/s.tif"), vector(tmp_path / "v.gdb", "OpenFileGDB")
+    table = tmp_path / "t.csv"
+    table.write_text("WKT,kind\nPOINT (1 2),a\n")
+    companions = make(asked)
+    companions.learn([("raster", source), ("raster", mosaic), ("vector", gdb), ("vector", table)])
+
+    def appeared() -> list[str]:
+        files = dict.fromkeys(file for path in (source, mosaic, gdb, table) for file in companions.appeared(path))
+        return names(tmp_path, files)
+
+    assert appeared() == []
+    for other in ("note.txt", "deep/s_labels.geojson", "deep/s.geojson", "deep/s2.tif.msk", "t.qml"):
+        (tmp_path / other).write_text("")
+    assert appeared() == []
+    newcomers = [tmp_path / name for name in ("deep/s.tif.msk", "deep/s.tif.aux.xml", "v.gdb/more.gdbtable", "t.csvt")]
+    for path in newcomers:
+        path.write_bytes(source.read_bytes() if path.suffix == ".msk" else b"x")
+        assert appeared() == names(tmp_path, [path]), path
+        assert appeared() == names(tmp_path, [path]), path
+        path.unlink()
+        assert appeared() == []
+    assert companions.appeared(tmp_path / "nobody asked about.tif") == ()
