@@ -30,6 +30,7 @@ def test_what_is_kept_or_received(kind):
     tried = in_children(f"tests.fuzz.kept:{kind}", LONG or FEW.get(kind, 500))
     assert tried.dead == []
     assert tried.wrong == []
+    assert tried.accepted
 
 
 def test_a_build_on_a_store_that_was_spoilt(tmp_path: Path):
