@@ -299,7 +299,7 @@ class _RgbDecoder:
             with open_dataset(source.files[0]) as dataset:
                 table = palette_of(dataset)
             self._palette = None if table is None else table[:, :3]
-        if source.dtype != np.uint8 or (source.count != 3 and self._palette is None):
+        if self._palette is None and (source.dtype != np.uint8 or source.count != 3):
             raise DataError(
                 f"{source.files[0]}: expected three uint8 bands (red, green, blue), or one with a colour table; found "
                 f'{source.count} of {source.dtype}. If it holds class ids, set `encoding = "id"` in `labels`'
