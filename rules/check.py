@@ -87,6 +87,7 @@ def model(project: Project) -> dict[str, Any]:
         "chip_px": project.chip_px,
         "start": start,
         "path": None if weights is None else str(resolve(project, weights)),
+        "normalize": train.get("normalize", "auto"),
     }
 
 

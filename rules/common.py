@@ -291,8 +291,14 @@ def places(workspace: Path | None, projects: Iterable[Project]) -> dict[str, str
     return admission.environment(workspace, (place for project in projects for place in project.allow))
 
 
-def prepare(projects: Sequence[Project], ask: Ask, state: State, workspace: Path) -> None:
-    """Find out what belongs to the files of projects: asked of GDAL, where no answer is kept in `state`."""
+def prepare(projects: Sequence[Project], ask: Ask, state: State, workspace: Path) -> Callable[[Path], tuple[Path, ...]]:
+    """Find out what belongs to the files of projects: asked of GDAL, where no answer is kept in `state`.
+
+    Returns
+    -------
+    callable
+        Tells which files belong to one of these files by now, and count, that did not before.
+    """
     companions = Companions(ask, state, canonical(places(workspace, projects)).decode())
     questions: dict[Question, None] = {}
     for project in projects:
@@ -301,6 +307,7 @@ def prepare(projects: Sequence[Project], ask: Ask, state: State, workspace: Path
             for kind, paths in _inputs(project, scene):
                 questions.update(((kind, resolve(project, path)), None) for path in paths)
     companions.learn(questions)
+    return lambda path: sidecars.sort(companions.appeared(path))[0]
 
 
 def _inputs(project: Project, scene: Scene) -> Iterator[tuple[str, Sequence[str]]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import bisect
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -47,8 +48,11 @@ _OTHERS = {
 
 _PARTS = {
     ".shp": (".dbf", ".shx", ".prj", ".cpg"),
+    ".dbf": (".shp", ".shx", ".prj", ".cpg"),
+    ".shx": (".shp", ".dbf", ".prj", ".cpg"),
     ".tab": (".dat", ".map", ".id", ".ind", ".dbf"),
     ".mif": (".mid",),
+    ".mid": (".mif",),
     ".gml": (".gfs", ".xsd"),
     ".xml": (".gfs", ".xsd"),
     ".csv": (".csvt", ".prj"),
@@ -71,7 +75,8 @@ class Answer:
 
 
 class _Listing(NamedTuple):
-    mtime_ns: int
+    found: Signature
+    listed_at: int  # ns
     names: list[tuple[str, str]]  # (in lower case, as it is), sorted
 
 
@@ -95,6 +100,8 @@ class Companions:
         self._listings: dict[str, _Listing | None] = {}
         self._answers: dict[Question, Answer] = {}
         self._kept: dict[Question, str] | None = None
+        self._later: Companions | None = None
+        self._lock = threading.Lock()
 
     def learn(self, questions: Iterable[Question]) -> None:
         """Find the answers to questions and to those that follow, many at a time."""
@@ -120,7 +127,42 @@ class Companions:
 
     def listed(self) -> dict[str, int]:
         """Return the directories in which files were looked for, with their mtime_ns before that."""
-        return {path: listing.mtime_ns for path, listing in self._listings.items() if listing is not None}
+        return {path: listing.found.mtime_ns for path, listing in self._listings.items() if listing is not None}
+
+    def appeared(self, path: Path) -> tuple[Path, ...]:
+        """Return the files that belong to a raster or vector file by now, and did not when it was asked about first."""
+        kinds = [kind for kind in (RASTER, VECTOR) if (kind, path) in self._answers]
+        if isinstance(path, Url) or not kinds:
+            return ()
+        before = {kind: self._all(kind, path) for kind in kinds}
+        folders = {str(one.parent) for files in before.values() for one in (path, *files) if not isinstance(one, Url)}
+        if str(path) in self._listings:  # a directory
+            folders.update(folder for folder in self._listings if Path(folder).is_relative_to(path))
+        if self._shows(folders):
+            return ()
+        with self._lock:
+            if self._later is None or not self._later._shows(folders):
+                self._later = Companions(self._ask, self._state, self._places)
+            later = self._later
+            now = {kind: later._all(kind, path) for kind in kinds}
+            later._list(folders)
+        return tuple(dict.fromkeys(file for kind in kinds for file in now[kind] if file not in before[kind]))
+
+    def _shows(self, folders: Iterable[str]) -> bool:
+        """Tell whether directories hold the names that were listed: a name that comes or goes changes a directory."""
+        for folder in folders:
+            listing = self._listings.get(folder)
+            found = signature(folder)
+            if listing is None or found is None:
+                if listing is not None or found is not None or folder not in self._listings:
+                    return False
+            elif listing.found != found or is_racy(found, listing.listed_at):
+                return False
+        return True
+
+    def _list(self, folders: Iterable[str]) -> None:
+        for folder in folders:
+            self._listing(folder)
 
     def _all(self, kind: str, path: Path) -> tuple[Path, ...]:
         if (kind, path) not in self._answers:
@@ -229,13 +271,12 @@ class Companions:
 
     def _listing(self, folder: str) -> _Listing | None:
         if folder not in self._listings:
+            found, listed_at = signature(folder), time.time_ns()
             try:
-                mtime_ns = os.stat(folder).st_mtime_ns  # noqa: PTH116 - for thousands of scenes
                 names = sorted((entry.name.lower(), entry.name) for entry in os.scandir(folder))
             except (FileNotFoundError, NotADirectoryError):
-                self._listings[folder] = None
-            else:
-                self._listings[folder] = _Listing(mtime_ns, names)
+                found = None
+            self._listings[folder] = None if found is None else _Listing(found, listed_at, names)
         return self._listings[folder]
 
     def _names(self, path: Path, beginning: str) -> Iterator[tuple[str, str]]:

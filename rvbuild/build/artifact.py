@@ -6,7 +6,7 @@ import fnmatch
 import functools
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from json.encoder import encode_basestring
 from pathlib import Path
@@ -145,6 +145,22 @@ class Source:
     in_key: bool = True
     modules: Mapping[str, str] = field(default_factory=dict)
     packages: Mapping[str, str] = field(default_factory=dict)
+
+    def beside(self, i: int) -> tuple[Path, ...]:
+        """Return the companions of the `i`-th file."""
+        return self.companions[i] if self.companions else ()
+
+    def labelled(self, i: int) -> Iterator[tuple[str, Path]]:
+        """Yield the companions of the `i`-th file with what tells them apart, wherever the workspace is.
+
+        That is their place in the list, if not their name.
+        """
+        path = self.files[i]
+        for number, companion in enumerate(self.beside(i)):
+            if companion.parent == path.parent:
+                yield companion.name.removeprefix(path.stem), companion
+            else:
+                yield f"{number}/{companion.name}", companion
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,11 +23,19 @@ _CODE = (".py", ".pyc", ".pyi")
 def texts(tree: ast.AST) -> tuple[str, ...]:
     """Return the texts in a syntax tree that may name files, also those that are joined to paths.
 
+    Where a file is only written, as a log is, its name does not count: it is no input.
+
     >>> sorted(texts(ast.parse("open(HERE / 'tables' / 'a.json')")))
     ['a.json', 'tables', 'tables/a.json']
+    >>> texts(ast.parse("open('log.txt', mode='a')"))
+    ('a',)
     """
     found: dict[str, None] = {}
-    for node in ast.walk(tree):
+    nodes = list(ast.walk(tree))
+    written = {id(each) for node in nodes if (path := _written(node)) for each in ast.walk(path)}
+    for node in nodes:
+        if id(node) in written:
+            continue
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             found.setdefault(node.value)
         elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div | ast.Add):
@@ -35,6 +43,29 @@ def texts(tree: ast.AST) -> tuple[str, ...]:
         elif isinstance(node, ast.Call):
             found.setdefault("/".join(part.strip("/") for part in _constants(reversed(node.args))))
     return tuple(text for text in found if _may_name(text))
+
+
+def _written(node: ast.AST) -> ast.AST | None:
+    """Return what names the file that a call opens and only writes; None for any other call."""
+    if not isinstance(node, ast.Call):
+        return None
+    function, args = node.func, list(node.args)
+    method = isinstance(function, ast.Attribute) and not isinstance(function.value, ast.Name)  # not `io.open`
+    if isinstance(function, ast.Attribute) and method:
+        name, path = function.attr, function.value
+    elif isinstance(function, ast.Name) and args:
+        name, path = function.id, args.pop(0)
+    else:
+        return None
+    if method and name in ("write_text", "write_bytes"):
+        return path
+    modes = [*args[:1], *(keyword.value for keyword in node.keywords if keyword.arg == "mode")]
+    only = [mode for mode in modes if isinstance(mode, ast.Constant) and _WRITES.fullmatch(str(mode.value))]
+    return path if name == "open" and only else None
+
+
+_WRITES = re.compile("[wax][bt]?")
+"""Modes in which a file is opened that nobody reads then."""
 
 
 def _joined(node: ast.AST) -> list[str]:

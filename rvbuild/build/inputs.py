@@ -33,6 +33,7 @@ class Inputs:
         self._label = artifact.label()
         self._prints = plan.workspace.prints
         self._stamps: dict[str, Stamp] = {}
+        self._files: list[Path] = []  # to which others may come to belong
         self._outputs: list[tuple[str, Output, str]] = []  # as they were placed: path, output, label of its artifact
         for item in artifact.inputs:
             if isinstance(item, Source):
@@ -53,6 +54,12 @@ class Inputs:
                 f"{self._plan.workspace.show(path)} changed while {self._label} was made from it{self._why(path)}: "
                 "nothing was kept; run again"
             )
+        for file in self._files:
+            if newcomer := self._plan.appeared(file):
+                raise StageError(
+                    f"{self._shown(newcomer)} appeared while {self._label} was made from {self._shown(file)}, to which "
+                    "it belongs: nothing was kept; run again"
+                )
         for path, output, origin in self._outputs:
             now = signature(path)
             if now is None or not output.is_as_placed(now):
@@ -72,18 +79,28 @@ class Inputs:
         note = self._prints.note(path)
         return f" ({note})" if note else ""
 
+    def _shown(self, path: object) -> str:
+        return self._plan.workspace.show(str(path))
+
     def _see_source(self, source: Source, facts: Facts) -> None:
         prints = self._prints
         paths = [str(path) for i in range(len(source.files)) for path in files_of(source, i)]
         self._stamps |= {path: prints.stamp(path) for path in paths}
         self._stamps |= {str(path): Stamp(seen) for path, seen in source.unread}
+        self._files += source.files if source.passed else ()
         changed: object = self._plan.differing(source, facts)
         if changed is None and not source.passed:
             # Code is not read by this stage alone: workers keep what they have imported at any time since the start.
             changed = next((path for path in paths if prints.has_moved_on(path)), None)
         if changed is not None:
-            shown = self._plan.workspace.show(str(changed))
+            shown = self._shown(changed)
             raise StageError(f"{shown} changed after this run began, before {self._label} was made from it: run again")
+        for file in source.files if source.passed else ():
+            if path := self._plan.appeared(file):
+                raise StageError(
+                    f"{self._shown(path)} appeared after this run began, before {self._label} was made from "
+                    f"{self._shown(file)}, to which it belongs: run again"
+                )
 
     def _see_product(self, product: Product) -> None:
         origin = self._plan.artifacts[product.artifact]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,12 @@ from rvbuild.build.elsewhere import Elsewhere
 from rvbuild.build.fingerprint import Stamp, signature
 from rvbuild.build.state import Record
 from rvbuild.build.workspace import Workspace
+from rvbuild.urls import is_url
 
 #: Computes views of files: for each (files, view) the value, in order; None for a file that cannot be read.
 ViewRunner = Callable[[Sequence[tuple[tuple[Path, ...], View]]], Sequence[str | None]]
+#: Returns which files belong to a file of the user's by now that did not when the run was planned.
+Appeared = Callable[[Path], Sequence[Path]]
 #: How often the view of a file is computed that changes meanwhile.
 _LOOKS = 3
 
@@ -55,6 +58,8 @@ class Plan:
         Computes the views that are not known yet.
     forced : set of str
         Names of the artifacts that are built in any case.
+    appeared : callable, optional
+        Tells of files that have come to belong to sources since.
     """
 
     def __init__(
@@ -63,11 +68,13 @@ class Plan:
         artifacts: Iterable[Artifact],
         views: ViewRunner,
         forced: frozenset[str] = frozenset(),
+        appeared: Appeared | None = None,
     ) -> None:
         self.workspace = workspace
         self.artifacts = {a.name: a for a in artifacts}
         self._order = {name: i for i, name in enumerate(self.artifacts)}
         self._views = views
+        self._appeared = appeared
         self._forced = set(forced)
         self._planned: dict[str, Planned] = {}
         self._waiting: set[str] = set()  # those of them whose key is not known yet
@@ -106,7 +113,10 @@ class Plan:
             stamps = [self._stamps(files) for files, _ in unknown.values()]
             values = self._views(list(unknown.values()))
             for (content, name), value, before in zip(unknown, values, stamps, strict=True):
-                if not self._have_changed(before):  # or else it may be of another content
+                files, _ = unknown[content, name]
+                if not self._have_changed(before) and not self.appeared(
+                    files[0]
+                ):  # or else it may be of another content
                     self._keep_view(content, name, value)
         if self.workspace.elsewhere is not None:
             self._ask_elsewhere(artifacts, self.workspace.elsewhere)
@@ -273,11 +283,9 @@ class Plan:
     def _content(self, source: Source, i: int) -> str | None:
         prints = self.workspace.prints
         value = prints.digest(source.files[i])
-        beside = _companions(source, i)
-        if value is None or not beside:
+        if value is None or not source.beside(i):
             return value
-        path = source.files[i]
-        return digest([value, sorted([label, prints.digest(p)] for label, p in _labelled(path, beside))])
+        return digest([value, sorted([label, prints.digest(path)] for label, path in source.labelled(i))])
 
     def _source(self, source: Source) -> str | None:
         """Return the digest of the files of `source`, or None if one is missing."""
@@ -311,13 +319,20 @@ class Plan:
             now = self._content(source, i)
             if now == content:
                 (value,) = self._views([(files, view)])
+                if self.appeared(source.files[i]):
+                    break
                 if not self._have_changed(stamps):
                     return self._keep_view(content, name, value)
                 now = self._content(source, i)
             if now is None:
                 break
             content = now
-        return f"unreadable {content}"  # a file that never rests: its stage runs, and finds it changed
+        return f"unreadable {content}"  # files that never rest: their stage runs, and finds them changed
+
+    def appeared(self, file: Path) -> Path | None:
+        """Return a file that has come to belong to `file`, of a source, since the run was planned, if one has."""
+        found = () if self._appeared is None or is_url(str(file)) else self._appeared(file)
+        return found[0] if found else None
 
     def _stamps(self, files: Iterable[Path]) -> dict[str, Stamp]:
         return {str(file): self.workspace.prints.stamp(file) for file in files}
@@ -382,17 +397,4 @@ def product_digest(item: Product, outputs: Mapping[str, tuple[str, int]]) -> str
 
 def files_of(source: Source, i: int) -> tuple[Path, ...]:
     """Return the `i`-th file of `source` and those beside it that count."""
-    return (source.files[i], *_companions(source, i))
-
-
-def _labelled(path: Path, companions: Sequence[Path]) -> Iterator[tuple[str, Path]]:
-    """Yield companions with what tells them apart, wherever the workspace is: place in the list, if not their name."""
-    for number, companion in enumerate(companions):
-        if companion.parent == path.parent:
-            yield companion.name.removeprefix(path.stem), companion
-        else:
-            yield f"{number}/{companion.name}", companion
-
-
-def _companions(source: Source, i: int) -> tuple[Path, ...]:
-    return source.companions[i] if source.companions else ()
+    return (source.files[i], *source.beside(i))

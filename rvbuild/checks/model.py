@@ -15,9 +15,10 @@ from rvbuild.learn import models
 from rvbuild.learn.batchnorm import allow_single_values
 from rvbuild.learn.device import kept_random_state
 from rvbuild.learn.models.expected import weights_of
+from rvbuild.learn.models.first_conv import adapt_bands
 from rvbuild.learn.models.weights import fetch, require_reachable
 from rvbuild.progress import Progress
-from rvbuild.stages.train_start import open_start
+from rvbuild.stages.train_start import Start, open_start, require_figures, take_weights
 
 LARGEST_PX = 256
 """Chips of a larger side are tried as smaller ones with the same remainder, which is what networks mind."""
@@ -34,6 +35,8 @@ def try_out(
     chip_px: int,
     start: str,
     path: str | None,
+    normalize: str | Mapping[str, Any],
+    dtype: str | None,
     download: bool,
     progress: Progress,
 ) -> tuple[str, bool]:
@@ -52,6 +55,11 @@ def try_out(
         What the model starts from: `random` weights, those of `torchvision`, those in a `file`, or a `bundle`.
     path
         Of the file or the bundle.
+    normalize
+        `train.normalize`.
+    dtype
+        Of the images; None if that is not known, or if code that has not run may change their bands: of `normalize`
+        nothing is known then.
     download
         Whether weights are downloaded that are not here; else their server is asked for them.
     progress
@@ -61,12 +69,26 @@ def try_out(
         with kept_random_state():
             if start == "torchvision" and download:
                 _fetch(model, progress)
-            elif start == "bundle" and path is not None:
-                open_start(Path(path))
-            pretrained = Path(path) if start == "file" and path is not None else False
-            made = models.build(
-                task, model, bands=bands or 3, outputs=outputs, args=args, pretrained=pretrained, note=lambda _: None
-            )
+            if bands and dtype is not None and isinstance(normalize, Mapping):
+                require_figures(normalize["mean"], bands)
+            if start == "bundle" and path is not None:
+                bundle = _open(Path(path))
+                if bands and dtype is not None and normalize == "pretrained":
+                    bundle.normalization(bands, dtype)
+                made, _ = take_weights(bundle, task, model, bands or 3, outputs, args)
+                if bands and ":" not in model and bands != bundle.info.bands:
+                    adapt_bands(made, bands, trained=True)
+            else:
+                pretrained = Path(path) if start == "file" and path is not None else False
+                made = models.build(
+                    task,
+                    model,
+                    bands=bands or 3,
+                    outputs=outputs,
+                    args=args,
+                    pretrained=pretrained,
+                    note=lambda _: None,
+                )
             if bands and ":" not in model:
                 _run(made, task, model, bands, chip_px)
     except RvbuildError as error:
@@ -82,6 +104,13 @@ def try_out(
 def _fetch(model: str, progress: Progress) -> None:
     if (entry := weights_of(model)) is not None:
         fetch(entry.url, progress.note)
+
+
+def _open(path: Path) -> Start:
+    try:
+        return open_start(path)
+    except RvbuildError as error:
+        raise ModelError(f"train.pretrained: {error}") from error
 
 
 def _run(made: nn.Module, task: str, model: str, bands: int, chip_px: int) -> None:

@@ -34,7 +34,7 @@ from rvbuild.geo.rasterfile import require_complete
 from rvbuild.geo.reading import parts, reading
 from rvbuild.geo.tags import scattered
 from rvbuild.geo.vectors import read_features
-from rvbuild.geo.windows import Window
+from rvbuild.geo.windows import Window, require_few, starts
 from rvbuild.stages.block_cache import MAX_BYTES
 from rvbuild.stages.chip_cut import THREADS
 from rvbuild.stages.chip_windows import LIMITS, both_ways, candidates, why_none
@@ -146,6 +146,8 @@ class _Look:
             if stored and image.dtype.kind == "f" and not is_url(str(self.inputs["image"][0])):
                 self._look_for_fill(image)
             size_px = self.settings["chip"]["size_px"]
+            height, width = image.grid.height, image.grid.width
+            require_few(len(starts(height, size_px, size_px)) * len(starts(width, size_px, size_px)), size_px)
             self.facts["cache"] = min(MAX_BYTES, THREADS * image.cache_bytes(size_px))
             if (needed := image.cache_bytes(size_px)) > 4 * MAX_BYTES:
                 self._problem(

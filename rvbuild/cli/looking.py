@@ -125,9 +125,14 @@ def model_problem(
     With `say`, which is told of a download, weights are downloaded, and models of the user's own are made: something is
     about to be built. Without it, their code does not run.
     """
-    how = {**_rule().model(project), "bands": resources.bands_of(facts), "outputs": len(project.classes) - 1}
+    images = {
+        "bands": resources.bands_of(facts),
+        "dtype": None if say is None and _changed_by_code(project) else _dtype_of(facts),
+    }
+    how = {**_rule().model(project), **images, "outputs": len(project.classes) - 1}
     own = ":" in how["model"]
-    sure = how["start"] == "random" and not how["args"] and how["chip_px"] >= _SURE_PX
+    no_figures = isinstance(how["normalize"], str)
+    sure = how["start"] == "random" and not how["args"] and how["chip_px"] >= _SURE_PX and no_figures
     if say is None if own else sure:
         return "", True
     path: str | None = how["path"]
@@ -141,6 +146,17 @@ def model_problem(
     if not problem and not own:
         workspace.state.remember_view(key, name, json.dumps(""))
     return problem, certain
+
+
+def _changed_by_code(project: Project) -> bool:
+    """Tell whether code of the user's transforms pixels of some image."""
+    return any(scene.image.modules() for scene in project.scenes)
+
+
+def _dtype_of(facts: Mapping[str, Any]) -> str | None:
+    """Return the dtype of the images; None if no image could be read, or if they differ in it."""
+    found = {one["image"]["dtype"] for one in facts.values() if "image" in one}
+    return found.pop() if len(found) == 1 else None
 
 
 class _Told(Silent):

@@ -15,7 +15,7 @@ from typing import Any
 from rvbuild import variables
 from rvbuild.build import installed
 from rvbuild.build.artifact import Artifact
-from rvbuild.build.plan import Plan
+from rvbuild.build.plan import Appeared, Plan
 from rvbuild.build.questions import files_asker, view_runner
 from rvbuild.build.workers import Executor, Inline, Pool
 from rvbuild.build.workspace import Workspace
@@ -165,9 +165,10 @@ def make_executor(
     return Pool(environment, workspace.cache / "log", rules().PRELOAD, jobs or jobs_default())
 
 
-def find_companions(workspace: Workspace, projects: Sequence[Project], executor: Executor) -> None:
-    """Find out what belongs to the files of projects; their rules rely on it."""
-    rules().prepare(projects, files_asker(executor), workspace.state, workspace.root)
+def find_companions(workspace: Workspace, projects: Sequence[Project], executor: Executor) -> Appeared:
+    """Find out what belongs to the files of projects, on which their rules rely; return what tells of others later."""
+    appeared: Appeared = rules().prepare(projects, files_asker(executor), workspace.state, workspace.root)
+    return appeared
 
 
 @contextlib.contextmanager
@@ -191,12 +192,12 @@ def session(
         for line in variables.problems(os.environ):
             say(line)
         executor = make_executor(workspace, projects, inline, jobs)
-        find_companions(workspace, projects, executor)
+        appeared = find_companions(workspace, projects, executor)
         if artifacts is None:
             every = all_artifacts(projects, workspace, _own_rules(projects, rules_may_run, say))
         else:
             every = artifacts(projects, workspace)
-        plan = Plan(workspace, every, view_runner(executor), forced(every) if forced else frozenset())
+        plan = Plan(workspace, every, view_runner(executor), forced(every) if forced else frozenset(), appeared)
         yield Session(workspace, list(projects), every, executor, plan)
     finally:
         if executor is not None:

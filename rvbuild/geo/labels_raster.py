@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rvbuild.errors import DataError, LabelValueError
+from rvbuild.geo import palettes
 from rvbuild.geo.classes import Classes, id_of, names, rgb
 from rvbuild.geo.grid import Grid, reproject, same_crs
 from rvbuild.geo.raster import RasterSource, open_image
-from rvbuild.geo.rasterfile import Image, Mask, open_dataset
-from rvbuild.geo.tags import Apply, palette_of
+from rvbuild.geo.rasterfile import Image, Mask
+from rvbuild.geo.tags import Apply
 from rvbuild.geo.windows import Window
 
 Labels = NDArray[np.uint8]
@@ -296,9 +297,7 @@ class _RgbDecoder:
         self._nothing: int | None = None
         self._palette: NDArray[np.uint8] | None = None
         if source.count == 1:
-            with open_dataset(source.files[0]) as dataset:
-                table = palette_of(dataset)
-            self._palette = None if table is None else table[:, :3]
+            self._palette = palettes.shared(source.files, {rgb(str(item["color"])) for item in classes})
         if self._palette is None and (source.dtype != np.uint8 or source.count != 3):
             raise DataError(
                 f"{source.files[0]}: expected three uint8 bands (red, green, blue), or one with a colour table; found "

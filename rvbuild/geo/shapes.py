@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,27 @@ import shapely
 import shapely.geometry
 from numpy.typing import NDArray
 
+from rvbuild import budget
+
 _TYPES = (
     *("Point", "LineString", "Polygon", "MultiPoint", "MultiLineString", "MultiPolygon"),
     *("GeometryCollection", "LinearRing"),
 )
+
+
+TOGETHER = 10_000
+"""Features that become geometries at once: as their file has them, they take ten times as much memory."""
+
+FEWER = (
+    "Make several files of it, for example one for each scene; a GeoPackage (.gpkg) is read by pieces, and `where` "
+    "leaves features out"
+)
+"""What to do about a file whose features do not fit into memory."""
+
+_FEATURE_BYTES = 500
+"""Of a feature in memory besides its points, about."""
+
+_POINT_BYTES = 16
 
 
 class NoGeometryError(ValueError):
@@ -48,6 +66,46 @@ def shapes_of(geometries: Sequence[Any]) -> NDArray[np.object_]:
         if at not in together:
             found[at] = _shape(at, geometry)
     return found
+
+
+class Gathered:
+    """Gathers the geometries of a file, some at a time, and ends where they no longer fit into memory."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._waiting: list[Any] = []
+        self._made: list[NDArray[np.object_]] = []
+        self._count = self._bytes = 0
+
+    def add(self, geometry: Any) -> None:
+        """Take the next one, as its file has it."""
+        self._waiting.append(geometry)
+        if len(self._waiting) == TOGETHER:
+            self._make()
+
+    def finish(self) -> NDArray[np.object_]:
+        """Return all of them, (N,).
+
+        Raises
+        ------
+        DataError
+            They take more memory than there is.
+        NoGeometryError
+            One of them is no geometry.
+        """
+        self._make()
+        return np.concatenate(self._made)
+
+    def _make(self) -> None:
+        try:
+            made = shapes_of(self._waiting)
+        except NoGeometryError as error:
+            raise NoGeometryError(self._count + error.at, str(error)) from error
+        self._count += len(made)
+        self._bytes += len(made) * _FEATURE_BYTES + int(shapely.get_num_coordinates(made).sum()) * _POINT_BYTES
+        self._made.append(made)
+        self._waiting = []
+        budget.require(self._bytes, f"{self._path}: what has been read of it, {self._count} features,", FEWER)
 
 
 def polygons(geometry: Any) -> Any:

@@ -24,13 +24,13 @@ import xxhash
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 
-from rvbuild import filters
+from rvbuild import budget, filters
 from rvbuild.errors import DataError, nearest
 from rvbuild.geo import admission, quiet, unreadable
 from rvbuild.geo.drivers import vector_drivers
 from rvbuild.geo.environment import DETERMINISTIC_ENVIRONMENT
 from rvbuild.geo.references import VIRTUAL
-from rvbuild.geo.shapes import NoGeometryError, shapes_of
+from rvbuild.geo.shapes import FEWER, Gathered, NoGeometryError
 from rvbuild.plain_xml import require_no_document_type
 from rvbuild.readers import reading
 from rvbuild.urls import Url
@@ -56,6 +56,9 @@ _UNREADABLE = (fiona.errors.FionaError, OSError, ValueError, TypeError, LookupEr
 
 _ANY_BYTES = "ISO-8859-1"
 """An encoding that any bytes are a text in."""
+
+_PARSED_WHOLE = (".geojson", ".json")
+"""Files that are read as a whole, whatever is wanted of them."""
 
 _FIELD_TYPES = {int: "int32", float: "float", str: "str"}
 
@@ -173,6 +176,9 @@ def _placed(path: Path) -> Iterator[_Place]:
     admission.require(path)
     if not isinstance(path, Url | Zipped) and path.is_file():
         require_no_document_type(path)
+        if path.suffix.lower() in _PARSED_WHOLE:
+            needed = budget.PARSED_TIMES * path.stat().st_size
+            budget.require(needed, f"{path}: what is read of it", FEWER)
     with quiet.undisturbed(path) as there:
         name = there.gdal() if isinstance(there, Url) else there
         yield _Place(name, vector_drivers(path.suffix), path.suffix.lower() == VIRTUAL, quiet.options(path))
@@ -190,7 +196,7 @@ def _read(
     asked = {name for test in (*tests, *([where] if where else ())) for name in filters.compared(test)}
     wanted = {*asked, *attributes}
     left_out, unknown, names = 0, False, dict[str, None]()
-    geometries: list[Any] = []
+    shapes = Gathered(path)
     values: list[Mapping[str, Any]] = []
     numbers: list[int] = []
     nowhere: list[int] = []
@@ -222,11 +228,11 @@ def _read(
                 if where is not None and not filters.matches(where, record.get):
                     left_out += 1
                     continue
-                geometries.append(record.geometry)
+                shapes.add(record.geometry)
                 values.append({name: record.get(name) for name in attributes})
                 numbers.append(number)
                 passed.append(next((n for n, test in enumerate(tests) if filters.matches(test, record.get)), None))
-            shapes = shapes_of(geometries)
+            found = shapes.finish()
         if unknown:
             _refuse_undecoded(path, place, layer, wanted & set(columns))
     except NoGeometryError as error:
@@ -241,7 +247,7 @@ def _read(
     if left_out and not numbers:
         notes.append(f"{path}: none of its {left_out} features passes `where`")
     return Features(
-        path, shapes, tuple(values), tuple(numbers), crs, implied, tuple(passed), tuple(notes), tuple(columns or names)
+        path, found, tuple(values), tuple(numbers), crs, implied, tuple(passed), tuple(notes), tuple(columns or names)
     )
 
 

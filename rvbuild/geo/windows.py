@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from rvbuild.errors import DataError
+
+MOST = 10_000_000
+"""Of a scene at most: half of a minute and two gigabytes to list them."""
+
 
 class Window(NamedTuple):
     """A rectangle of pixels: `Window(row=0, col=300, height=300, width=300)`.
@@ -61,7 +66,28 @@ def sliding(height: int, width: int, size: int, stride: int | Sequence[int]) -> 
     down, right = (stride, stride) if isinstance(stride, int) else stride
     if min(height, width, size, down, right) < 1:
         raise ValueError(f"sliding windows need positive sizes, got {height} x {width}, size {size}, stride {stride}")
-    return [Window(row, col, size, size) for row in starts(height, size, down) for col in starts(width, size, right)]
+    return squares(starts(height, size, down), starts(width, size, right), size)
+
+
+def squares(rows: Sequence[int], cols: Sequence[int], size: int) -> list[Window]:
+    """Return a square window at each of the rows and columns, in row-major order.
+
+    Raises
+    ------
+    DataError
+        They are more than `MOST`.
+    """
+    require_few(len(rows) * len(cols), size)
+    return [Window(row, col, size, size) for row in rows for col in cols]
+
+
+def require_few(count: int, size: int) -> None:
+    """Raise a DataError if so many windows of `size` pixels are more than a scene may have."""
+    if count > MOST:
+        raise DataError(
+            f"the scene has {count:,} windows of {size} px; expected at most {MOST:,}. Is it the right image? If so, "
+            "make chip.size_px or the stride larger, or make several scenes of it"
+        )
 
 
 def starts(length: int, size: int, stride: int) -> range:

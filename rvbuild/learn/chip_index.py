@@ -89,13 +89,13 @@ def check_images(path: Path, images: Mapping[str, np.ndarray], shape: tuple[int,
         _refuse(path, f"valid: expected {packed} uint8, found {images['valid'].shape} {images['valid'].dtype}")
 
 
-def check_labels(path: Path, labels: Mapping[str, np.ndarray], count: int, size_px: int) -> None:
-    """Raise a DataError unless what a shard of labels holds is of `count` chips."""
-    expected: dict[str, Sequence[int]] = {
-        "windows": (count, 4),
-        "digests": (count, DIGEST_BYTES),
-        "labels": (count, size_px, size_px),
-        "classes": (count,),
+def check_labels(path: Path, labels: Mapping[str, np.ndarray], count: int, size_px: int, n_classes: int) -> None:
+    """Raise a DataError unless a shard of labels is of `count` chips, and holds ids of `n_classes` classes alone."""
+    expected: dict[str, tuple[Sequence[int], type[np.generic]]] = {
+        "windows": ((count, 4), np.int64),
+        "digests": ((count, DIGEST_BYTES), np.uint8),
+        "labels": ((count, size_px, size_px), np.uint8),
+        "classes": ((count,), np.uint8),
     }
     if "offsets" in labels:
         offsets = labels["offsets"]
@@ -103,10 +103,18 @@ def check_labels(path: Path, labels: Mapping[str, np.ndarray], count: int, size_
         boxes = int(offsets[-1]) if whole else 0
         if not whole or offsets[0] != 0 or boxes < 0 or bool((offsets[1:] < offsets[:-1]).any()):
             _refuse(path, f"offsets: expected the places of the boxes of {count} chips")
-        expected |= {"boxes": (boxes, 4), "classes": (boxes,)}
-    for name, shape in expected.items():
-        if name in labels and labels[name].shape != tuple(shape):
-            _refuse(path, f"{name}: expected {tuple(shape)} for {count} chips, found {labels[name].shape}")
+        expected |= {"boxes": ((boxes, 4), np.float32), "classes": ((boxes,), np.uint8)}
+    for name, (shape, dtype) in expected.items():
+        if name not in labels:
+            continue
+        array = labels[name]
+        if array.shape != tuple(shape) or array.dtype != dtype:
+            what = f"{tuple(shape)} {np.dtype(dtype)} for {count} chips"
+            _refuse(path, f"{name}: expected {what}, found {array.shape} {array.dtype}")
+        if name in ("labels", "classes") and array.size and (largest := int(array.max())) >= n_classes:
+            _refuse(path, f"{name}: expected class ids from 0 to {n_classes - 1}, found {largest}")
+        if name == "boxes" and not np.isfinite(array).all():
+            _refuse(path, "boxes: expected coordinates in pixels, found some that are not finite")
 
 
 def _refuse(path: Path, what: str) -> NoReturn:

@@ -89,6 +89,8 @@ class Chips:
         self._open: OrderedDict[int, tuple[Mapping[str, np.ndarray] | None, Mapping[str, np.ndarray]]] = OrderedDict()
         self._scene_images = self._read_from(away) if away else None
         self._chosen: np.ndarray | None = None
+        self._checked: set[int] = set()
+        """The numbers of the shards whose labels were looked at: maps are closed and opened again."""
 
     def choose(self, most: int, seed: int) -> None:
         """Keep at most so many chips, drawn by the seed, in the order they have. Fewer of them are among more.
@@ -153,11 +155,23 @@ class Chips:
         if images is not None and shard.images is not None:
             shape = (shard.count, self.bands, self.size_px, self.size_px)
             check_images(shard.images, images, shape, self.dtype, shard.scene)
-        check_labels(shard.labels, labels, shard.count, self.size_px)
+        if number not in self._checked:
+            self._check_labels(shard, labels)
+            self._checked.add(number)
         while len(self._open) >= OPEN_SHARDS:
             self._open.popitem(last=False)
         self._open[number] = images, labels
         return images, labels
+
+    def _check_labels(self, shard: _Shard, labels: Mapping[str, np.ndarray]) -> None:
+        """Raise a DataError unless a shard of labels holds what the task and the index say."""
+        check_labels(shard.labels, labels, shard.count, self.size_px, len(self.classes))
+        try:
+            self._ops.unpack(labels, 0)
+            if shard.images is None:
+                labels["windows"], labels["digests"]
+        except KeyError as error:
+            raise DataError(f"{shard.labels}: holds no {error.args[0]}; build the chips again") from error
 
 
 def _read_index(files: Sequence[Path]) -> tuple[Mapping[str, Path], dict[str, Any]]:

@@ -15,6 +15,9 @@ from rvbuild.project.keys import Key, show
 from rvbuild.project.schema import ProjectFile, field_names, key_of, keys_by_name
 from rvbuild.project.table import Table
 
+MOST = 1000
+"""Errors of a file that are put into words: no more are shown, and each takes a millisecond."""
+
 _TAG = re.compile(r"<[a-z]+>")
 
 _TYPES = {
@@ -46,8 +49,11 @@ def translate(error: ValidationError, data: object) -> Iterator[tuple[Key, str |
         The parsed file: its own keys are shown, not those of the validated form.
     """
     details = error.errors(include_url=False)
-    unknown = [item for item in details if item["type"] == "extra_forbidden"]
-    for item in details:
+    unknown = [item for item in details[:MOST] if item["type"] == "extra_forbidden"]
+    for number, item in enumerate(details):
+        if number >= MOST:
+            yield written_key(item["loc"], data), "is wrong, too"
+            continue
         # `sise_px: unknown key; did you mean "size_px"?` says that size_px is missing.
         silent = item["type"] == "missing" and _is_misspelt(item, unknown)
         yield written_key(item["loc"], data), None if silent else _message(item)

@@ -29,7 +29,10 @@ class FiguresTable(Table):
 
 Normalize: TypeAlias = Annotated[
     Annotated[Literal["auto", "pretrained"], Tag("<named>")] | Annotated[FiguresTable, Tag("<figures>")],
-    by_type({str: "<named>", dict: "<figures>"}, '"auto", "pretrained" or a table { mean = [...], std = [...] }'),
+    by_type(
+        {str: "<named>", dict: "<figures>", FiguresTable: "<figures>"},
+        '"auto", "pretrained" or a table { mean = [...], std = [...] }',
+    ),
 ]
 
 

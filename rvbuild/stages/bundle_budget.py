@@ -12,10 +12,8 @@ from typing import Any
 from rvbuild.budget import memory_bytes, size_text
 from rvbuild.errors import DataError
 from rvbuild.geo.image import open_scene_image
+from rvbuild.geo.windows import MOST
 from rvbuild.learn.checkpoint import ModelInfo
-
-MOST_WINDOWS = 10_000_000
-"""Of an image at most: half of a minute to list them, and years to predict them."""
 
 _FLOAT_BYTES = 4
 _FEATURES = 4
@@ -47,11 +45,11 @@ def require_memory(
         with open_scene_image(files, settings) as source:
             width, height = source.grid.width, source.grid.height
         windows = -(-width // step) * -(-height // step)
-        if windows > MOST_WINDOWS:
+        if windows > MOST:
             name = "cell_px" if "cell_px" in predict else "stride_px"
             raise DataError(
                 f"{bundle}: predict.{name} = {step}: {files[0]} of {width} x {height} pixels would have {windows:,} "
-                f"windows; expected at most {MOST_WINDOWS:,}"
+                f"windows; expected at most {MOST:,}"
             )
         batch = min(int(predict["batch_size"]), windows)
         needed = batch * info.bands * (window**2 + side**2 * _FLOAT_BYTES)

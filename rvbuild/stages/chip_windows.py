@@ -9,7 +9,7 @@ import xxhash
 
 from rvbuild.geo.aoi import Aoi
 from rvbuild.geo.grid import Grid
-from rvbuild.geo.windows import Window, starts
+from rvbuild.geo.windows import Window, squares, starts
 from rvbuild.tasks.protocol import Aim, Span
 
 ATTEMPTS = 10_000
@@ -107,7 +107,7 @@ def _sliding(grid: Grid, chip: Mapping[str, Any]) -> list[Window]:
         _starts(length, size, stride, padding, direction)
         for length, stride, padding in zip((grid.height, grid.width), strides, paddings, strict=True)
     )
-    return [Window(row, col, size, size) for row in rows for col in cols]
+    return squares(rows, cols, size)
 
 
 def _starts(length: int, size: int, stride: int, padding: int | None, direction: str) -> range:

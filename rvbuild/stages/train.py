@@ -28,7 +28,7 @@ from rvbuild.learn.scene_images import Imagery
 from rvbuild.learn.training import Data, Training
 from rvbuild.learn.trajectory import resume_ignores
 from rvbuild.progress import Progress
-from rvbuild.stages.train_start import Start, build_from, open_start
+from rvbuild.stages.train_start import Start, build_from, open_start, require_figures
 
 
 def run(
@@ -204,10 +204,8 @@ def _normalization(
     found = from_stats(stats, chips.dtype, chips.bands, float(train["max_stds"]), how)
     if asked == "auto":
         return found
-    if asked != "pretrained" and len(mean) != chips.bands:
-        raise DataError(
-            f"train.normalize: expected figures of {chips.bands} bands, as the chips have; found {len(mean)}"
-        )
+    if asked != "pretrained":
+        require_figures(mean, chips.bands)
     return standardized(found, mean, std, stats, chips.bands)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,31 +83,71 @@ def build_from(start: Start, info: ModelInfo, note: Callable[[str], None]) -> nn
     ModelError
         The bundle has no tensor of this model.
     """
-    own = ":" in info.model
-    bands = info.bands if own else start.info.bands
-    model = models.build(info.task, info.model, bands=bands, outputs=len(info.outputs), args=info.model_args)
-    # Counters of batches mean nothing elsewhere.
-    state = {name: value for name, value in model.state_dict().items() if value.is_floating_point()}
-    taken = {n: v for n, v in start.weights.items() if n in state and v.shape == state[n].shape}
-    if not taken:
-        raise ModelError(
-            f'train.pretrained: {start.path} holds the weights of "{start.info.model}" {start.info.model_args or ""}, '
-            f'none of which has the name and the shape of one of "{info.model}" {info.model_args or ""}; choose that '
-            "model, or other weights"
-        )
-    model.load_state_dict(taken, strict=False)
-    new = [name for name in state if name not in taken]
-    text = f"{len(taken)} of {len(state)} tensors are taken from {start.path.name}"
-    note(f"{text}; new, from random weights: {_some(new)}" if new else text)
+    model, text = take_weights(start, info.task, info.model, info.bands, len(info.outputs), info.model_args)
+    note(text)
     if start.info.outputs != info.outputs:
         # Where only their number is the same, the last layer has been taken, too.
         note(f"its outputs were {', '.join(start.info.outputs)}; here they are {', '.join(info.outputs)}")
-    if bands != info.bands:
-        note(f"{first_conv(model)[0]} is adapted from {bands} to {info.bands} bands")
+    if ":" not in info.model and start.info.bands != info.bands:
+        note(f"{first_conv(model)[0]} is adapted from {start.info.bands} to {info.bands} bands")
         adapt_bands(model, info.bands, trained=True)
     if start.info.normalize != info.normalize:
         note('it normalised images otherwise; train.normalize = "pretrained" does it as it did')
     return model
+
+
+def require_figures(mean: Sequence[float], bands: int) -> None:
+    """Require figures of `train.normalize` for as many bands as the chips have.
+
+    Raises
+    ------
+    DataError
+        They are of another number.
+    """
+    if len(mean) != bands:
+        raise DataError(f"train.normalize: expected figures of {bands} bands, as the chips have; found {len(mean)}")
+
+
+def take_weights(
+    start: Start, task: str, name: str, bands: int, outputs: int, args: Mapping[str, Any]
+) -> tuple[nn.Module, str]:
+    """Return a model with the weights of a bundle that fit it, and which these are.
+
+    A built-in model is made for as many bands as the bundle's.
+
+    Parameters
+    ----------
+    start
+        The bundle.
+    task, name, bands, outputs, args
+        As for `rvbuild.learn.models.build`.
+
+    Raises
+    ------
+    ModelError
+        The model cannot be made, or the bundle has no tensor of it.
+    """
+    bands = bands if ":" in name else start.info.bands
+    model = models.build(task, name, bands=bands, outputs=outputs, args=args)
+    # Counters of batches mean nothing elsewhere.
+    state = {key: value for key, value in model.state_dict().items() if value.is_floating_point()}
+    taken = {key: value for key, value in start.weights.items() if key in state and value.shape == state[key].shape}
+    if not taken:
+        raise ModelError(
+            f"train.pretrained: {start.path} holds the weights of {_called(start.info.model, start.info.model_args)}, "
+            f"none of which has the name and the shape of one of {_called(name, args)}; choose that model, or other "
+            "weights"
+        )
+    model.load_state_dict(taken, strict=False)
+    new = [key for key in state if key not in taken]
+    text = f"{len(taken)} of {len(state)} tensors are taken from {start.path.name}"
+    return model, f"{text}; new, from random weights: {_some(new)}" if new else text
+
+
+def _called(model: str, args: Mapping[str, Any]) -> str:
+    """Return a model as a project file describes it."""
+    shown = ", ".join(f"{key} = {json.dumps(value)}" for key, value in args.items())
+    return f'"{model}" {{ {shown} }}' if shown else f'"{model}"'
 
 
 def _some(names: Sequence[str]) -> str:

@@ -103,6 +103,8 @@ def _label_image(path: Path, n_classes: int, shape: Shape) -> Target:
         if found != (1, *shape):
             raise DataError(f"{path}: expected one band of {shape[1]} x {shape[0]} px, as the image has, found {found}")
         pixels, _ = source.read(source.grid.window)
+    if pixels.dtype.kind not in "iu":
+        raise DataError(f"{path}: holds values of {pixels.dtype}, expected class ids from 0 to {n_classes - 1}")
     if pixels.max() >= n_classes or pixels.min() < 0:
         value = int(pixels.max() if pixels.max() >= n_classes else pixels.min())
         raise DataError(f"{path}: holds the value {value}, expected class ids from 0 to {n_classes - 1}")

@@ -13,7 +13,7 @@ from rvbuild.build import engine
 from rvbuild.build.artifact import Artifact, Product, Source, View
 from rvbuild.build.elsewhere import Elsewhere
 from rvbuild.build.execute import Builder
-from rvbuild.build.plan import Plan
+from rvbuild.build.plan import Appeared, Plan
 from rvbuild.build.questions import view_runner
 from rvbuild.build.workers import Inline, Pool
 from rvbuild.build.workspace import Workspace
@@ -95,6 +95,7 @@ class Space:
         self.view: View | None = None
         self.scenes = ["a", "b", "c"]
         self.folder = ""  # of the sources
+        self.appeared: Appeared | None = None  # what tells of files that have come to belong to sources
         self.remote: str | None = None  # a store elsewhere, if not the one of the environment
 
     def source(self, name: str) -> Path:
@@ -143,7 +144,7 @@ class Space:
         if self.remote is not None:
             workspace.elsewhere = Elsewhere(self.remote, self.root, workspace.store, recorder.note)
         executor = Pool({}, self.root / "cache" / "log") if self.pool else Inline({})
-        plan = Plan(workspace, self.artifacts(), view_runner(executor), forced)
+        plan = Plan(workspace, self.artifacts(), view_runner(executor), forced, self.appeared)
         builder = Builder(plan, executor, recorder)
         return workspace, plan, builder, recorder
 

@@ -174,6 +174,49 @@ def test_an_input_edited_and_put_back_during_a_run_is_never_recorded(space, monk
     assert (space.root / "cache/p/upper/b/out.txt").read_text() == "B"
 
 
+def test_a_file_that_appears_beside_an_input_during_a_run_is_seen(space, monkeypatch):
+    """The stage may have read it, and the key does not hold it."""
+    real, beside = Inline.run, space.root / "b.txt.aux"
+    space.appeared = lambda path: [beside] if path.name == "b.txt" and beside.exists() else []
+
+    def run(executor, job, progress):
+        if "b.txt" in str(job.kwargs.get("inputs")):
+            beside.write_text("")
+        return real(executor, job, progress)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Inline, "run", run)
+        assert space.run("upper:p:b") == {"upper:b": "failed"}
+    assert space.outcomes["upper:b"].message == (
+        "b.txt.aux appeared while upper:b was made from b.txt, to which it belongs: nothing was kept; run again"
+    )
+    assert space.run("upper:p:b") == {"upper:b": "failed"}
+    assert "b.txt.aux appeared after this run began, before upper:b was made" in space.outcomes["upper:b"].message
+    beside.unlink()
+    assert space.run("upper:p:b") == {"upper:b": "built"}
+
+
+def test_a_view_with_a_file_that_appeared_is_not_kept_for_the_file_without_it(space, monkeypatch):
+    space.view = View("fakestages:view")
+    space.write("b", "b")
+    real, beside = Inline.run, space.root / "b.txt.aux"
+    space.appeared = lambda path: [beside] if path.name == "b.txt" and beside.exists() else []
+
+    def run(executor, job, progress):
+        if job.function.endswith("view") and "b.txt" in str(job.kwargs):
+            beside.write_text("")
+        made = real(executor, job, progress)
+        return "of the file with the other" if beside.exists() and job.function.endswith("view") else made
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Inline, "run", run)
+        assert space.run("upper:p:b") == {"upper:b": "failed"}
+    beside.unlink()
+    assert space.run("upper:p:b") == {"upper:b": "built"}
+    space.write("b", "b # remark")
+    assert space.run("upper:p:b")["upper:b"] in ("fresh", "restored")
+
+
 def test_an_input_edited_before_its_stage_begins_is_planned_anew(space, monkeypatch):
     space.run()
     space.write("b", "x")

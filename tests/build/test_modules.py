@@ -51,6 +51,26 @@ def test_a_star_imports_all_modules_of_a_package(tmp_path):
     assert set(found(tmp_path, "nets")) == {"nets", "parts", "parts.a", "parts.b"}
 
 
+@pytest.mark.parametrize(
+    ("line", "counts"),
+    [
+        ("open('log.txt', 'a')", False),
+        ("open(HERE / 'log.txt', 'wb')", False),
+        ("open('log.txt', mode='x')", False),
+        ("Path('log.txt').open('a')", False),
+        ("Path('log.txt').write_text('now')", False),
+        ("open('log.txt', 'a+')", True),
+        ("open('log.txt')", True),
+        ("open('log.txt', mode)", True),
+        ("open('log.txt', 'a'); open('log.txt')", True),
+        ("Path('log.txt').read_text()", True),
+        ("np.load('log.txt', 'w')", True),
+    ],
+)
+def test_a_file_that_is_only_written_is_no_input(line, counts):
+    assert ("log.txt" in texts(ast.parse(line))) == counts
+
+
 def test_src_is_looked_into(tmp_path):
     write(tmp_path, src__mynets__net="from mynets.blocks import block", src__mynets__blocks="", src__lone="")
     assert found(tmp_path, "mynets.net") == {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.server
 import threading
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,11 +15,26 @@ import safetensors.torch
 import torch
 
 from rvbuild.checks import model as checked
+from rvbuild.learn import models
+from rvbuild.learn.checkpoint import ModelInfo, save_model
 from rvbuild.progress import Silent
+from rvbuild.stages import bundle
+from tests.learn.chipmaker import CLASSES
+from tests.stages.sample_scenes import predict_settings
 
 
 def problem(model: str = "unet", task: str = "semantic_segmentation", **changes: Any) -> str:
-    how = {"args": {}, "bands": 3, "outputs": 2, "chip_px": 32, "start": "random", "path": None, "download": False}
+    how = {
+        "args": {},
+        "bands": 3,
+        "outputs": 2,
+        "chip_px": 32,
+        "start": "random",
+        "path": None,
+        "normalize": "auto",
+        "dtype": "uint8",
+        "download": False,
+    }
     text, certain = checked.try_out(task, model, **{**how, **changes}, progress=Silent())
     assert certain or not changes.get("download")
     return text
@@ -111,3 +128,66 @@ def test_weights_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     kept.write_bytes(b"")
     url[0] = f"{server}/gone-12345678.pth"
     assert problem(**how) == ""
+
+
+ARGS = {"width": 2, "depth": 1}
+
+
+def bundle_of(folder: Path, **changes: Any) -> str:
+    """Return the path of a bundle whose model is a unet of 3 bands and 2 outputs, or another."""
+    info = ModelInfo(
+        task="semantic_segmentation",
+        model="unet",
+        model_args=ARGS,
+        bands=3,
+        dtype="uint8",
+        outputs=["car", "tree"],
+        classes=CLASSES,
+        null_id=1,
+        chip_px=16,
+        normalize={"kind": "scale", "max": 255},
+    )
+    info = replace(info, **changes)
+    made = models.build(info.task, info.model, bands=info.bands, outputs=2, args=info.model_args)
+    folder.mkdir()
+    save_model(folder, made.state_dict(), info)
+    (folder / "stats.json").write_text("{}")
+    files = {"model": [folder / "model.safetensors", folder / "model.json"], "stats": [folder / "stats.json"]}
+    settings = {**predict_settings(), "classes": CLASSES, "null_id": 1, "chip_px": 16}
+    bundle.run({**files, "code": []}, settings, folder, Silent())
+    return str(folder / "bundle.zip")
+
+
+def test_bundles_to_start_from(tmp_path: Path) -> None:
+    path = bundle_of(tmp_path / "three")
+    how: Any = {"start": "bundle", "path": path, "args": ARGS}
+    assert problem(**how) == ""
+    assert problem(**how, outputs=5) == ""  # the last layer starts anew
+    assert problem(**how, bands=4) == ""
+    assert problem(**how, bands=0, dtype=None, normalize="pretrained") == ""
+    assert problem(**how, normalize="pretrained") == ""
+    assert problem("lraspp_mobilenet_v3_large", **{**how, "args": {}}).startswith(
+        f'train.pretrained: {path} holds the weights of "unet" {{ depth = 1, width = 2 }}, none of which has the name '
+        'and the shape of one of "lraspp_mobilenet_v3_large"; choose that model'
+    )
+    for other in ({"bands": 4}, {"dtype": "uint16"}):
+        assert problem(**how, normalize="pretrained", **other).startswith(
+            f'train.normalize: "pretrained" normalises as {path} does, which was trained on 3 bands of uint8; '
+        )
+
+
+def test_what_is_no_bundle(tmp_path: Path) -> None:
+    path = tmp_path / "other.zip"
+    how: Any = {"start": "bundle", "path": str(path), "args": ARGS}
+    path.write_bytes(b"PK")
+    assert problem(**how).startswith(f"train.pretrained: {path}: cannot be read as a bundle")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("notes.txt", "")
+    assert problem(**how).startswith(f"train.pretrained: {path}: is not a bundle of rvbuild")
+
+
+def test_figures_of_other_bands() -> None:
+    two = {"mean": [0.5, 0.5], "std": [0.2, 0.2]}
+    assert problem(args=ARGS, normalize=two).startswith("train.normalize: expected figures of 3 bands")
+    assert problem(args=ARGS, normalize=two, bands=2) == ""
+    assert problem(args=ARGS, normalize=two, bands=0, dtype=None) == ""

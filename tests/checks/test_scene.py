@@ -141,6 +141,14 @@ def test_resampled_labels_must_lie_on_the_image(tmp_path: Path) -> None:
     assert kinds(facts) == [("warning", "labels")] and "no label lies on the image" in facts["problems"][0][3]
 
 
+def test_a_header_that_promises_more_than_can_be_cut(tmp_path: Path) -> None:
+    size = {"width": 1_000_000, "height": 1_000_000, "count": 1}
+    blocks = {"tiled": True, "blockxsize": 4096, "blockysize": 4096, "sparse_ok": True, "bigtiff": "yes"}
+    (problem,) = seen({"image": [write_image(tmp_path / "a.tif", **size, **blocks)]})["problems"]
+    assert problem[:2] == ["error", "image"]
+    assert "3,906,250,000 windows of 16 px; expected at most 10,000,000" in problem[3]
+
+
 def test_labels_drawn_in_qgis_over_an_image_without_a_georeference(tmp_path: Path) -> None:
     image = write_image(tmp_path / "a.tif", crs=None, transform=Affine.identity())
     shape = {"type": "Polygon", "coordinates": [[[2, -2], [9, -2], [9, -9], [2, -9], [2, -2]]]}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import lzma
+import zipfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 import rasterio
 
 from .conftest import Space, write_image, write_labels
@@ -130,3 +132,25 @@ def test_a_model_that_cannot_be_trained_is_told_before_work(space: Space) -> Non
     assert space.rvbuild("chip").status == 0  # needs no model
     space.edit("widht = ", "width = ")
     assert space.rvbuild("check").status == 0
+
+
+@pytest.mark.parametrize(
+    ("train", "expected"),
+    [
+        ('pretrained = "data/first.zip"', "train.pretrained: no such file: data/first.zip"),
+        ('pretrained = "data"', "train.pretrained: is a directory, not a file: data"),
+        ('pretrained = "data/a.geojson"', "train.pretrained: data/a.geojson cannot be read as weights"),
+        ('pretrained = "data/notes.zip"', "train.pretrained: data/notes.zip: is not a bundle of rvbuild"),
+        ("normalize = { mean = [0.5], std = [0.2] }", "train.normalize: expected figures of 3 bands"),
+    ],
+)
+def test_what_a_training_cannot_start_from_is_told_before_work(space: Space, train: str, expected: str) -> None:
+    with zipfile.ZipFile(space.root / "data/notes.zip", "w") as archive:
+        archive.writestr("notes.txt", "")
+    space.edit("pretrained = false", train)
+    line = space.project.read_text().splitlines().index(train) + 1
+    for command in ("check", "train"):
+        result = space.rvbuild(command)
+        assert result.status == 2
+        assert f"projects/p.toml:{line}: {expected}" in result.err
+    assert not (space.root / "cache/p/chip").exists()

@@ -178,7 +178,11 @@ def test_labels_that_do_not_fit(own: Space) -> None:
     save(own.root / "chips/train/labels/0.png", np.full((32, 32), 7, dtype=np.uint8))
     result = own.rvbuild("chip")
     assert result.status == 1 and "holds the value 7, expected class ids from 0 to 2" in result.out
+    save(own.root / "chips/train/labels/0.tif", np.full((32, 32), 0.5, dtype=np.float32))
     (own.root / "chips/train/labels/0.png").unlink()
+    result = own.rvbuild("chip")
+    assert "holds values of float32, expected class ids from 0 to 2" in result.out
+    (own.root / "chips/train/labels/0.tif").unlink()
     result = own.rvbuild("chip")
     assert "0.png: there is no file 0.* in labels/" in result.out
 

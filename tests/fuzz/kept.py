@@ -382,7 +382,7 @@ def shard(source: random.Random, folder: Path) -> None:
     path.write_bytes(content)
     found = open_shard(path)
     check_images(path, found, (2, 3, 8, 8), "uint8", "a")
-    check_labels(path, found, 2, 8)
+    check_labels(path, found, 2, 8, 3)
     for values in found.values():
         values.sum()
     if "offsets" in found and "boxes" in found:

@@ -236,6 +236,34 @@ def test_labels_of_several_files_are_a_mosaic(
         np.testing.assert_array_equal(source.read(grid.window), ids)
 
 
+def test_a_mosaic_of_palettes_has_one_table(
+    tmp_path: Path, write_raster: Write, classes: Classes, grid: Grid, ids: np.ndarray
+) -> None:
+    colors = {index: (*map(int, color), 255) for index, color in enumerate(palette(classes)[:4])}
+
+    def read(*tables: dict[int, tuple[int, ...]] | None) -> np.ndarray:
+        paths = [
+            write_raster(
+                tmp_path / f"{col}.tif",
+                ids[:, col : col + 60],
+                crs=grid.crs,
+                transform=grid.transform_at(0, col),
+                colormap=table,
+            )
+            for col, table in zip((0, 60), tables, strict=True)
+        ]
+        with open_labels(paths, BY_COLOR, grid=grid, classes=classes, null_id=NULL) as source:
+            return source.read(grid.window)
+
+    np.testing.assert_array_equal(read({**colors, 9: (4, 4, 4, 255)}, {**colors, 9: (1, 2, 3, 255)}), ids)
+    with pytest.raises(
+        DataError, match=r"60\.tif: index 0 of its colour table is #.{6}, while it is #.{6} in .*0\.tif"
+    ):
+        read(colors, {**colors, 0: colors[1], 1: colors[0]})
+    with pytest.raises(DataError, match=r"60\.tif: has no colour table, while .*0\.tif"):
+        read(colors, None)
+
+
 def test_labels_without_georeference_lie_on_an_image_of_their_size(
     tmp_path: Path, write_raster: Write, open_one: Open, ids: np.ndarray
 ) -> None:

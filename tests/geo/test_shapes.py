@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import shapely
 import shapely.geometry
 
-from rvbuild.geo.shapes import shapes_of
+from rvbuild import budget
+from rvbuild.errors import DataError
+from rvbuild.geo import shapes as module
+from rvbuild.geo.shapes import Gathered, NoGeometryError, shapes_of
 
 SQUARE = [[0, 0], [4, 0], [4, 4], [0, 4], [0, 0]]
 HOLE = [[1, 1], [2, 1], [2, 2], [1, 1]]
@@ -47,3 +51,32 @@ def test_together_as_one_by_one(chosen: list[dict[str, Any]]) -> None:
 def test_what_is_no_geometry_is_an_error(wrong: dict[str, Any]) -> None:
     with pytest.raises((ValueError, TypeError, KeyError, AttributeError, shapely.errors.ShapelyError)):
         shapes_of([GEOMETRIES[0], wrong])
+
+
+@pytest.mark.parametrize("together", [1, 3, 100])
+def test_gathered_piece_by_piece_they_are_the_same(together: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TOGETHER", together)
+    gathered = Gathered(Path("a.gpkg"))
+    for geometry in GEOMETRIES:
+        gathered.add(geometry)
+    assert shapely.to_wkb(gathered.finish()).tolist() == shapely.to_wkb(shapes_of(GEOMETRIES)).tolist()
+    for geometry in (*GEOMETRIES, {"type": "Circle"}):
+        try:
+            gathered.add(geometry)
+        except NoGeometryError as error:
+            assert error.at == 2 * len(GEOMETRIES)
+            break
+    else:
+        with pytest.raises(NoGeometryError) as told:
+            gathered.finish()
+        assert told.value.at == 2 * len(GEOMETRIES)
+
+
+def test_what_does_not_fit_into_memory_ends_where_it_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TOGETHER", 2)
+    monkeypatch.setattr(budget, "memory_bytes", lambda: 3000)
+    gathered = Gathered(Path("a.gpkg"))
+    for _ in range(5):
+        gathered.add(GEOMETRIES[0])
+    with pytest.raises(DataError, match=r"a\.gpkg: what has been read of it, 6 features, takes .*`where`"):
+        gathered.add(GEOMETRIES[0])

@@ -15,6 +15,7 @@ from affine import Affine
 from rasterio.crs import CRS
 from rasterio.warp import transform as reproject
 
+from rvbuild import budget
 from rvbuild.errors import DataError
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.placing import to_pixels
@@ -198,6 +199,15 @@ def test_what_is_no_vector_file_is_told(tmp_path: Path) -> None:
     for name in ("bad.geojson", "missing.gpkg"):
         with pytest.raises(DataError, match=f"{name}: cannot be read as a vector file"):
             read_features(tmp_path / name)
+
+
+def test_a_file_that_does_not_fit_into_memory_is_refused_before_it_is_opened(
+    two: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget, "memory_bytes", lambda: 11 * two.stat().st_size)
+    monkeypatch.setattr(fiona, "open", None)
+    with pytest.raises(DataError, match=r"two\.geojson: what is read of it takes about .* of memory.*GeoPackage"):
+        read_features(two)
 
 
 def test_coordinates_stay_sub_pixel(two: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rvbuild.errors import DataError
 from rvbuild.geo import windows
 from rvbuild.geo.windows import Window, bands, sliding, starts
 
@@ -75,3 +76,11 @@ def test_sizes_must_be_positive() -> None:
 
 def test_doctests() -> None:
     assert doctest.testmod(windows).failed == 0
+
+
+def test_too_many_windows_are_refused_before_they_are_listed() -> None:
+    for size, stride in ((64, 64), (300, 100), (1, (1, 2))):
+        with pytest.raises(DataError, match=r"the scene has [0-9,]+ windows of .* px; expected at most 10,000,000"):
+            sliding(1_000_000, 1_000_000, size, stride)
+    with pytest.raises(DataError, match="the scene has 244,140,625 windows of 64 px"):
+        sliding(1_000_000, 1_000_000, 64, 64)

@@ -83,7 +83,7 @@ def test_shards_of_other_shapes(tmp_path):
         "boxes": np.zeros((3, 4), np.float32),
         "classes": np.zeros(3, np.uint8),
     }
-    check_labels(path, good, 2, 8)
+    check_labels(path, good, 2, 8, 3)
     for change in (
         {"windows": np.zeros((2, 3), np.int64)},
         {"offsets": np.array([0, 3, 1])},
@@ -92,6 +92,25 @@ def test_shards_of_other_shapes(tmp_path):
         {"offsets": np.array([0, -5, -1])},
         {"boxes": np.zeros((3, 5), np.float32)},
         {"labels": np.zeros((2, 8, 9), np.uint8)},
+        {"labels": np.zeros((2, 8, 8), np.int64)},
+        {"labels": np.zeros((2, 8, 8), np.float32)},
+        {"classes": np.zeros(3, np.float32)},
+        {"boxes": np.full((3, 4), np.nan, np.float32)},
+        {"boxes": np.zeros((3, 4), np.float64)},
     ):
         with pytest.raises(DataError, match="build the chips again"):
-            check_labels(path, {**good, **change}, 2, 8)
+            check_labels(path, {**good, **change}, 2, 8, 3)
+
+
+@pytest.mark.parametrize("value", [3, 255])
+def test_class_ids_of_no_class(tmp_path, value):
+    path = tmp_path / "labels-00000.safetensors"
+    labels, classes = np.zeros((2, 8, 8), np.uint8), np.zeros(2, np.uint8)
+    labels[1, 7, 7] = classes[1] = 2
+    check_labels(path, {"labels": labels}, 2, 8, 3)
+    check_labels(path, {"classes": classes}, 2, 8, 3)
+    labels[1, 7, 7] = classes[1] = value
+    for name, array in (("labels", labels), ("classes", classes)):
+        message = f"labels-00000.safetensors: {name}: expected class ids from 0 to 2, found {value}; build the chips"
+        with pytest.raises(DataError, match=message):
+            check_labels(path, {name: array}, 2, 8, 3)

@@ -3,6 +3,7 @@ import pickle
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from rvbuild.errors import DataError
 from rvbuild.learn import chips as module
@@ -64,6 +65,30 @@ def test_few_shards_stay_open(scenes, monkeypatch):
     first = [chips[n].image for n in range(len(chips))]
     assert len(chips._open) == 2
     assert all(np.array_equal(chips[n].image, image) for n, image in enumerate(first))
+
+
+def test_each_shard_is_looked_at_once(scenes, monkeypatch):
+    monkeypatch.setattr(module, "OPEN_SHARDS", 1)
+    looked_at = []
+    check = module.check_labels
+    monkeypatch.setattr(module, "check_labels", lambda path, *rest: (looked_at.append(path), check(path, *rest)))
+    chips = Chips(scenes, OPS)
+    for n in (0, 10, 0, 10, 5):
+        chips[n]
+    assert len(looked_at) == len(set(looked_at)) == 3
+
+
+def test_labels_that_are_no_class_or_missing_are_refused(tmp_path):
+    images, labels = chip_arrays(3)
+    labels[2, 0, 0] = 3
+    paths = write_chips(tmp_path, "a", images, labels.clip(0, 2))
+    shard = tmp_path / "labels-00000.safetensors"
+    safetensors.numpy.save_file({"labels": labels}, shard)
+    with pytest.raises(DataError, match="expected class ids from 0 to 2, found 3; build the chips again"):
+        Chips({"chips/train/a": paths}, OPS)[0]
+    safetensors.numpy.save_file({"classes": np.zeros(3, np.uint8)}, shard)
+    with pytest.raises(DataError, match=r"labels-00000\.safetensors: holds no labels; build the chips again"):
+        Chips({"chips/train/a": paths}, OPS)[0]
 
 
 def test_goes_to_another_process_without_its_maps(scenes):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rvbuild.errors import ProjectError, UsageError
-from rvbuild.project import load
+from rvbuild.project import load, messages
 from rvbuild.project.reading import shown
 from rvbuild.workspaces import find_workspace
 
@@ -144,6 +144,16 @@ def test_thousands_of_problems_are_found_in_seconds_and_told_in_part(
     assert any(line in one for one in lines)
     assert len(lines) == 501 and lines[-1].endswith(" more problems")
     assert time.monotonic() - start < 10
+
+
+def test_not_all_of_thousands_are_put_into_words(
+    problems: Callable[..., list[str]], base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[object] = []
+    message_of = messages._message
+    monkeypatch.setattr(messages, "_message", lambda item: written.append(item) or message_of(item))
+    lines = problems(base + "[chip]\n" + "".join(f"k{i} = 1\n" for i in range(3000)))
+    assert lines[-1] == "… and 2500 more problems" and 500 < len(written) <= messages.MOST
 
 
 def test_too_many_classes_near_black(problems: Callable[..., list[str]], base: str) -> None:

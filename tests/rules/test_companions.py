@@ -206,6 +206,28 @@ def listed_by_gdal(path: Path) -> set[str]:
     return every - {str(path)}
 
 
+@pytest.mark.parametrize(
+    ("name", "driver", "parts"),
+    [("a.shp", "ESRI Shapefile", (".dbf", ".shx")), ("a.mif", "MapInfo File", (".mid",))],
+)
+def test_a_vector_file_may_be_named_by_any_part(
+    make, asked: Asked, tmp_path: Path, name: str, driver: str, parts
+) -> None:
+    path = vector(tmp_path / name, driver)
+    whole = {path, *make(asked).of_vector(path)}
+    for part in parts:
+        other = path.with_suffix(part)
+        assert {other, *make(asked).of_vector(other)} == whole
+
+
+def test_a_virtual_raster_over_a_part_of_a_file(make, asked: Asked, tmp_path: Path) -> None:
+    source = write(tmp_path / "s.tif")
+    for name in (f"vrt://{source}?bands=1", f"GTIFF_DIR:1:{source}"):
+        path = vrt(tmp_path / "m.vrt", "x")
+        path.write_text(path.read_text().replace('1">x', f'0">{name}'))
+        assert names(tmp_path, make(asked).of_raster(path)) == ["s.tif"]
+
+
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="finds GDAL by Linux' list of loaded libraries")
 @pytest.mark.parametrize(
     ("name", "driver"),
@@ -239,3 +261,29 @@ def test_a_directory_is_all_its_files(make, asked: Asked, tmp_path: Path) -> Non
     assert str(path) in companions.listed()
     shutil.rmtree(path)
     assert make(asked).of_vector(path) == ()
+
+
+def test_what_appears_later_is_told_apart_from_what_belongs_to_nothing(make, asked: Asked, tmp_path: Path) -> None:
+    source = write(tmp_path / "deep" / "s.tif")
+    mosaic, gdb = vrt(tmp_path / "m.vrt", "deep/s.tif"), vector(tmp_path / "v.gdb", "OpenFileGDB")
+    table = tmp_path / "t.csv"
+    table.write_text("WKT,kind\nPOINT (1 2),a\n")
+    companions = make(asked)
+    companions.learn([("raster", source), ("raster", mosaic), ("vector", gdb), ("vector", table)])
+
+    def appeared() -> list[str]:
+        files = dict.fromkeys(file for path in (source, mosaic, gdb, table) for file in companions.appeared(path))
+        return names(tmp_path, files)
+
+    assert appeared() == []
+    for other in ("note.txt", "deep/s_labels.geojson", "deep/s.geojson", "deep/s2.tif.msk", "t.qml"):
+        (tmp_path / other).write_text("")
+    assert appeared() == []
+    newcomers = [tmp_path / name for name in ("deep/s.tif.msk", "deep/s.tif.aux.xml", "v.gdb/more.gdbtable", "t.csvt")]
+    for path in newcomers:
+        path.write_bytes(source.read_bytes() if path.suffix == ".msk" else b"x")
+        assert appeared() == names(tmp_path, [path]), path
+        assert appeared() == names(tmp_path, [path]), path
+        path.unlink()
+        assert appeared() == []
+    assert companions.appeared(tmp_path / "nobody asked about.tif") == ()

@@ -86,7 +86,7 @@ def _patience() -> Iterator[None]:
 def read_weights(path: Path) -> State:
     """Read a state dict from a `.safetensors` file, or one that `torch.save` wrote; nothing in it is executed."""
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() == ".safetensors":
             content: Any = safetensors.torch.load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
