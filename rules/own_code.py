@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -139,6 +139,32 @@ def _view(root: Path, path: Path, is_module: bool) -> View | None:
     return View("rvbuild.build.code:view_named", canonical({"name": name}).decode())
 
 
+def looked_in(project: Project) -> set[Path]:
+    """Return the directories in which a new file may be one that `project.depends` names; not all need be there."""
+    return {folder for base, inside in _patterns(project) for folder in (base, *_folders(base, inside))}
+
+
+def _patterns(project: Project) -> list[tuple[Path, str]]:
+    """Return where each entry of `project.depends` looks for files: a directory, and the pattern of paths in it."""
+    found = []
+    for text in project.depends:
+        path = Path(os.path.normpath(project.workspace / text))
+        wild = (number for number, part in enumerate(path.parts) if _WILD & set(part))
+        at = next(wild, len(path.parts) - 1)
+        found.append((Path(*path.parts[:at]), "/".join(path.parts[at:])))
+    return found
+
+
+_WILD = set("*?[")
+
+
+def _folders(base: Path, inside: str) -> Iterator[Path]:
+    """Yield the directories below `base` in which a new file may fit a pattern."""
+    parts = inside.split("/")
+    for end in range(1, len(parts)):
+        yield from (path for path in base.glob("/".join(parts[:end])) if path.is_dir())
+
+
 def depends(project: Project) -> tuple[list[Path], set[Path]]:
     """Return the files that `project.depends` names, and the directories in which its patterns look for files.
 
@@ -150,17 +176,11 @@ def depends(project: Project) -> tuple[list[Path], set[Path]]:
     files: dict[Path, None] = {}
     folders: set[Path] = set()
     missing = []
-    for text in project.depends:
-        pattern = Path(os.path.normpath(project.workspace / text))
-        if not any(letter in text for letter in "*?["):
-            fitting = [pattern]
-        else:
-            at = next(i for i, part in enumerate(pattern.parts) if any(letter in part for letter in "*?["))
-            base = Path(*pattern.parts[:at])
-            inside = "/".join(pattern.parts[at:])
-            fitting = sorted(path for path in base.glob(inside) if path.is_file()) if base.is_dir() else []
-            folders |= {base, *(path.parent for path in fitting)} if base.is_dir() else set()
-            folders |= {path for path in base.rglob("*") if path.is_dir()} if "**" in text and base.is_dir() else set()
+    for text, (base, inside) in zip(project.depends, _patterns(project), strict=True):
+        fitting = [base / inside]
+        if _WILD & set(inside):
+            fitting = sorted(base.glob(inside)) if base.is_dir() else []
+            folders |= {base, *_folders(base, inside)} if base.is_dir() else set()
         fitting = [path for path in fitting if path.is_file()]
         if not fitting:
             missing.append(f"{project.where(('project', 'depends'))}: no such file: {text}")

@@ -184,7 +184,7 @@ class Builder:
                 raise Interrupted
             if not said:
                 said = True
-                self._reporter.note(f"{artifact.label()}: waiting for another rvbuild that builds the same …")
+                self._reporter.note(f"{artifact.label()}: waiting for another build of the same …")
 
         return wait
 

@@ -64,9 +64,13 @@ class _Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the command that the first word names, and the words after it."""
         name, *words = args
-        if self.get_command(ctx, name) is None and name in _own_stages(words):
-            own: click.Command = click.command(name, help=f"The stage {name} of this workspace.")(_building(name))
-            return name, own, words
+        if self.get_command(ctx, name) is None:
+            stages = _own_stages(words)
+            if name in stages:
+                own: click.Command = click.command(name, help=f"The stage {name} of this workspace.")(_building(name))
+                return name, own, words
+            if not name.startswith("-") and (hint := nearest(name, [*stages, *self.commands])):
+                raise click.UsageError(f"{name}: no such command or stage{hint}", ctx)
         return super().resolve_command(ctx, args)
 
 

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rvbuild.build.artifact import Source
+from rvbuild.build.artifact import Artifact, Source
 from rvbuild.build.fingerprint import signature
 from rvbuild.build.state import Signature
 from rvbuild.cli import building
 from rvbuild.cli.report import moment
-from rvbuild.cli.session import load_all, project_paths, rules
+from rvbuild.cli.session import load_all, looked_at, own_rules, project_paths, rules, session
 from rvbuild.cli.terminal import echo
 from rvbuild.errors import RvbuildError, UsageError
+from rvbuild.project import Project
+from rvbuild.urls import is_url
 from rvbuild.usercode import forget_modules
+from rvbuild.userfiles import is_inside
 
 #: Files are taken as saved when nothing has changed for so long; at the latest after the second.
 _QUIET_MS, _PATIENCE_MS = 200, 3000
@@ -26,7 +31,27 @@ _QUIET_MS, _PATIENCE_MS = 200, 3000
 _FIRST_LOOK_MS = 500
 _NAMED = 5
 
-Seen = Mapping[str, Signature | None]
+
+@dataclass(frozen=True)
+class Watched:
+    """What a stage rests on.
+
+    Attributes
+    ----------
+    files : mapping
+        Absolute path -> how the file is, None if it is not there.
+    folders : frozenset of str
+        Where a new file may be one that the stage rests on. None is in `cache/`, where each look writes.
+    whole : bool
+        Whether the rules of the workspace's own have been asked, too.
+    at : int
+        When that was found out, in ns.
+    """
+
+    files: Mapping[str, Signature | None] = field(default_factory=dict)
+    folders: frozenset[str] = frozenset()
+    whole: bool = True
+    at: int = 0
 
 
 def watch(stage: str, words: Sequence[str], options: building.Options) -> int:
@@ -39,13 +64,21 @@ def watch(stage: str, words: Sequence[str], options: building.Options) -> int:
     """
     changes = _watcher()
     project_paths(words)
-    seen: Seen = {}
+    watched, trusted = Watched(), False
+
+    def look() -> Watched:
+        return _look(stage, words, options, watched, trusted)
+
     while True:
-        seen = _rests_on(stage, words, options, seen)
-        _build(stage, words, options)
+        watched = look()  # what is saved while the build runs is seen after it
+        if _build(stage, words, options):
+            trusted = True
+        if not watched.whole:
+            after = look()
+            watched = replace(after, files={**after.files, **watched.files})
         try:
             echo("watching; Ctrl-C ends it", err=True)
-            saved = _wait(changes, seen)
+            saved = _wait(changes, watched, look)
         except KeyboardInterrupt:
             echo("watching ended", err=True)
             return 0
@@ -61,8 +94,8 @@ def _watcher() -> Callable[..., Any]:
     return watchfiles.watch
 
 
-def _build(stage: str, words: Sequence[str], options: building.Options) -> None:
-    """Build once; what is wrong is said, and waited for to be put right."""
+def _build(stage: str, words: Sequence[str], options: building.Options) -> bool:
+    """Build once; what is wrong is said, and waited for to be put right. Return whether it came to building."""
     if options.inline:
         # What else runs in this process: the user's own modules, as they were when they were first imported.
         forget_modules()
@@ -70,59 +103,113 @@ def _build(stage: str, words: Sequence[str], options: building.Options) -> None:
         building.build(stage, words, options, None)
     except RvbuildError as error:
         echo(str(error), err=True)
+        return False
     finally:
         gc.unfreeze()  # a build freezes its plan
         gc.collect()
+    return True
 
 
-def _rests_on(stage: str, words: Sequence[str], options: building.Options, before: Seen) -> dict[str, Signature | None]:
-    """Return every file that `stage` rests on, as it is now; those of `before` while the project file is wrong."""
-    paths = {os.path.abspath(path) for path in project_paths(words)}  # noqa: PTH100 - keeps symbolic links
+def _look(stage: str, words: Sequence[str], options: building.Options, before: Watched, trusted: bool) -> Watched:
+    """Return what `stage` rests on, as it is now; also what was known `before` while a project is wrong.
+
+    Unless `trusted`, rules of the workspace's own run where the user has said so before.
+    """
+    files, folders, whole = {os.path.abspath(path) for path in project_paths(words)}, set[str](), True  # noqa: PTH100 - keeps symbolic links
+    if not words:
+        folders.add(os.path.abspath("projects"))  # noqa: PTH100
+
+    def may_run(own: Sequence[Project]) -> bool:
+        nonlocal whole
+        whole = trusted or looked_at(own, options.trust)
+        return whole
+
+    at, projects = time.time_ns(), list[Project]()
     try:
         projects = load_all(project_paths(words), options.overrides)
-        artifacts = [artifact for project in projects for artifact in rules().artifacts(project)]
+        for path in (path for project in projects for path in project.reads if not is_url(path)):
+            (folders if Path(path).is_dir() else files).add(path)
+        with session(projects, say=lambda _: None, inline=options.inline, rules_may_run=may_run) as now:
+            names = building.closure_names(now.artifacts, stage, building.scenes_of(projects, options))
+            for artifact in now.artifacts:
+                if artifact.name in names:
+                    _add(artifact, files, folders)
+            folders |= {folder for project in projects for folder in _rule("common").listed(project)}
+        if whole:
+            files |= {str(path) for project in projects if project.rules for path in own_rules().files(project)}
     except RvbuildError:
-        paths.update(before)
-    else:
-        names = building.closure_names(artifacts, stage, building.scenes_of(projects, options))
-        for artifact in artifacts:
-            if artifact.name in names:
-                for item in artifact.inputs:
-                    if isinstance(item, Source):
-                        paths.update(map(str, item.files))
-                        paths.update(str(path) for beside in item.companions for path in beside)
-                        paths.update(str(path) for path, _ in item.unread)
-    return {path: signature(path) for path in paths}
+        files |= set(before.files)
+        folders |= before.folders
+        folders |= {str(folder) for project in projects for folder in _rule("own_code").looked_in(project)}
+    caches = {str(project.workspace / "cache") for project in projects}
+    outside = (folder for folder in folders if not any(is_inside(folder, cache) for cache in caches))
+    return Watched({path: signature(path) for path in files}, frozenset(outside), whole, at)
 
 
-def _wait(changes: Callable[..., Any], seen: Seen) -> list[str]:
-    """Return the files among `seen` that are no longer as they were, as soon as there are some.
+def _add(artifact: Artifact, files: set[str], folders: set[str]) -> None:
+    """Add what an artifact reads beside what others make."""
+    for item in artifact.inputs:
+        if isinstance(item, Source):
+            files.update(str(path) for path in item.files if not is_url(str(path)))
+            files.update(str(path) for beside in item.companions for path in beside)
+            files.update(str(path) for path, _ in item.unread)
+            folders.update(map(str, item.folders))
+
+
+def _rule(name: str) -> Any:
+    return importlib.import_module(f"{rules().__name__}.{name}")
+
+
+def _wait(changes: Callable[..., Any], watched: Watched, look: Callable[[], Watched]) -> list[str]:
+    """Return the files that are no longer as they were, or that `look` finds new, as soon as there are some.
 
     Directories are watched, because programs save by putting another file in place of the old one.
     """
-    folders = {os.path.dirname(path) for name in seen for path in (name, os.path.realpath(name))}  # noqa: PTH120
-    watched = changes(
-        *sorted(folder for folder in folders if Path(folder).is_dir()),
-        watch_filter=None,
-        debounce=_PATIENCE_MS,
-        step=_QUIET_MS,
-        rust_timeout=_FIRST_LOOK_MS,
-        yield_on_timeout=True,
-        recursive=False,
-    )
-    first = True
-    with contextlib.closing(watched):
-        for found in watched:
-            if found or first:
-                first = False
-                saved = sorted(_changed(seen))
-                if saved:
+    while True:
+        folders = _there(watched)
+        events = changes(
+            *sorted(folders),
+            watch_filter=None,
+            debounce=_PATIENCE_MS,
+            step=_QUIET_MS,
+            rust_timeout=_FIRST_LOOK_MS,
+            yield_on_timeout=True,
+            recursive=False,
+        )
+        first = True
+        with contextlib.closing(events):
+            for found in events:
+                if not found and not first:
+                    continue
+                if saved := sorted(_changed(watched.files)):
                     return saved
-    raise KeyboardInterrupt  # stopped by a signal
+                if first or any(os.path.dirname(path) in folders for _, path in found):  # noqa: PTH120
+                    now = look()
+                    if new := set(now.files) - set(watched.files):
+                        # All are, if a project was wrong before.
+                        recent = {path for path in new if (seen := now.files[path]) and seen.ctime_ns >= watched.at}
+                        return sorted(recent or new)
+                    watched = replace(watched, folders=now.folders)
+                    if _there(watched) != folders:
+                        break  # to watch these
+                first = False
+            else:
+                raise KeyboardInterrupt  # stopped by a signal
 
 
-def _changed(seen: Seen) -> Iterator[str]:
-    for path, before in seen.items():
+def _there(watched: Watched) -> set[str]:
+    """Return the directories to watch: where one is not there, the nearest above it that is."""
+    files = {os.path.dirname(path) for name in watched.files for path in (name, os.path.realpath(name))}  # noqa: PTH120
+    return {_nearest(folder) for folder in files | watched.folders}
+
+
+def _nearest(folder: str) -> str:
+    path = Path(folder)
+    return str(next(one for one in (path, *path.parents) if one.is_dir()))
+
+
+def _changed(files: Mapping[str, Signature | None]) -> Iterator[str]:
+    for path, before in files.items():
         if signature(path) != before:
             yield path
 

@@ -179,6 +179,14 @@ def test_what_is_wrong_with_a_rule_is_said(space: Space, old: str, new: str, exp
     assert "Traceback" not in said.err
 
 
+def test_a_misspelt_stage(space: Space) -> None:
+    write_page(space, "brightness")
+    for word, right in (("brightnes", "brightness"), ("chp", "chip")):
+        result = space.rvbuild(word)
+        assert result.status == 2
+        assert f'{word}: no such command or stage; did you mean "{right}"?' in result.err
+
+
 def test_what_is_wrong_with_a_stage_is_said(space: Space) -> None:
     (space.root / "rules").mkdir()
     (space.root / "stages").mkdir()

@@ -182,6 +182,17 @@ def test_data_that_code_reads_are_in_keys_or_refused(transformed: Space) -> None
     assert space.rvbuild("chip", "--json").did("built") >= {"chip:a", "chip:b"}
 
 
+def test_new_files_fit_a_pattern_in_folders_that_were_empty(transformed: Space) -> None:
+    transformed.edit("[project]", '[project]\ndepends = ["params/*/*.json"]')
+    (transformed.root / "params/one").mkdir(parents=True)
+    (transformed.root / "params/one/a.json").write_text("1")
+    (transformed.root / "params/two").mkdir()
+    assert transformed.rvbuild("chip").status == 0
+    assert "nothing to do" in transformed.rvbuild("chip").out
+    (transformed.root / "params/two/b.json").write_text("2")
+    assert "nothing to do" not in transformed.rvbuild("chip").out
+
+
 def test_files_of_scenes_are_no_data_of_code(transformed: Space) -> None:
     """Code that names `data/*.tif`, to try itself out, does not rest on all scenes."""
     (transformed.root / "tools/t.py").write_text(TRANSFORM + "\nPATTERN = 'data/*.tif'\n")
