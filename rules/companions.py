@@ -48,8 +48,11 @@ _OTHERS = {
 
 _PARTS = {
     ".shp": (".dbf", ".shx", ".prj", ".cpg"),
+    ".dbf": (".shp", ".shx", ".prj", ".cpg"),
+    ".shx": (".shp", ".dbf", ".prj", ".cpg"),
     ".tab": (".dat", ".map", ".id", ".ind", ".dbf"),
     ".mif": (".mid",),
+    ".mid": (".mif",),
     ".gml": (".gfs", ".xsd"),
     ".xml": (".gfs", ".xsd"),
     ".csv": (".csvt", ".prj"),

@@ -52,7 +52,7 @@ def _raster(path: Path) -> dict[str, Any]:
     files: list[Path] = []
     more: list[Path] = []
     for name in named:
-        one = references.resolve(path, os.path.abspath(name) if not name.startswith("/vsi") else name)  # noqa: PTH100
+        one = references.resolve(path, os.path.abspath(name) if os.path.lexists(name) else name)  # noqa: PTH100
         if one == path or one in sources:
             continue
         (more if virtual and not _beside(path, one) else files).append(one)

@@ -206,6 +206,28 @@ def listed_by_gdal(path: Path) -> set[str]:
     return every - {str(path)}
 
 
+@pytest.mark.parametrize(
+    ("name", "driver", "parts"),
+    [("a.shp", "ESRI Shapefile", (".dbf", ".shx")), ("a.mif", "MapInfo File", (".mid",))],
+)
+def test_a_vector_file_may_be_named_by_any_part(
+    make, asked: Asked, tmp_path: Path, name: str, driver: str, parts
+) -> None:
+    path = vector(tmp_path / name, driver)
+    whole = {path, *make(asked).of_vector(path)}
+    for part in parts:
+        other = path.with_suffix(part)
+        assert {other, *make(asked).of_vector(other)} == whole
+
+
+def test_a_virtual_raster_over_a_part_of_a_file(make, asked: Asked, tmp_path: Path) -> None:
+    source = write(tmp_path / "s.tif")
+    for name in (f"vrt://{source}?bands=1", f"GTIFF_DIR:1:{source}"):
+        path = vrt(tmp_path / "m.vrt", "x")
+        path.write_text(path.read_text().replace('1">x', f'0">{name}'))
+        assert names(tmp_path, make(asked).of_raster(path)) == ["s.tif"]
+
+
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="finds GDAL by Linux' list of loaded libraries")
 @pytest.mark.parametrize(
     ("name", "driver"),
