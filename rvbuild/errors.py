@@ -18,7 +18,7 @@ A message says where, what was expected, what was found, the nearest valid name,
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 
 class RvbuildError(Exception):
@@ -93,11 +93,27 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+def classes_that(names: Sequence[str], one: str, many: str) -> str:
+    """Return classes with what is said of one of them, or of several.
+
+    >>> classes_that(["car"], "is not learnt", "are not learnt")
+    'class car, which is not learnt'
+    >>> classes_that(["car", "tree"], "is not learnt", "are not learnt")
+    'classes car, tree, which are not learnt'
+    """
+    return f"class {names[0]}, which {one}" if len(names) == 1 else f"classes {', '.join(names)}, which {many}"
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Return `'; did you mean "x"?'` for the valid name nearest to `name`, or an empty string.
 
     >>> nearest("sise_px", ["size_px", "stride_px"])
     '; did you mean "size_px"?'
     """
-    found = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.6)
+    names = list(valid)
+    # Without case, "RED" has no letter of "red".
+    folded = {other.casefold(): other for other in reversed(names)}
+    found = [other for other in names if other.casefold() == name.casefold()]
+    found = found or difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    found = found or [folded[near] for near in difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)]
     return f'; did you mean "{found[0]}"?' if found else ""

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import xxhash
 
 from rvbuild.threads import each, within
-from rvbuild.urls import CONTENT, Identity, UnreachableError
+from rvbuild.urls import CONTENT, Identity, UnreachableError, url_problem
 
 TIMEOUT_S = 20.0
 ATTEMPTS, PAUSE_S = 3, 0.3
@@ -54,7 +54,7 @@ def identities(urls: Iterable[str]) -> dict[str, Identity | UnreachableError | N
     silent: dict[str, UnreachableError] = {}  # by server: one that does not answer is not waited for again and again
 
     def ask(url: str) -> Identity | UnreachableError | None:
-        server = url.split("/")[2]
+        server = url.partition("://")[2].partition("/")[0]
         if server in silent:
             return silent[server]
         try:
@@ -77,9 +77,10 @@ def identity(url: str) -> Identity | None:
     Raises
     ------
     UnreachableError
-        The server does not answer, or refuses; or a file that has to be read is a web page, or larger than
-        `MAX_CONTENT_BYTES`.
+        The address cannot be right; the server does not answer, or refuses; or a file that has to be read is a web
+        page, or larger than `MAX_CONTENT_BYTES`.
     """
+    _require_address(url)
     signed = _bucket(url)
     if signed is not None:
         return _signed(url, *signed)
@@ -102,8 +103,10 @@ def read(url: str) -> bytes | None:
     Raises
     ------
     UnreachableError
-        The server does not answer, or refuses, or the file has more than `MAX_TEXT_BYTES`.
+        The address cannot be right; the server does not answer, or refuses; or the file has more than
+        `MAX_TEXT_BYTES`.
     """
+    _require_address(url)
     signed = _bucket(url)
     if signed is not None:
         filesystem, key = signed
@@ -118,6 +121,12 @@ def read(url: str) -> bytes | None:
         return text
 
     return _repeated(get)
+
+
+def _require_address(url: str) -> None:
+    """Refuse an address that no server can be asked by, whoever wrote it: a user, an item, or a damaged seal."""
+    if problem := url_problem(url):
+        raise UnreachableError(problem)
 
 
 def _identity(url: str, by: str, *facts: str, **times: str) -> Identity:
@@ -198,6 +207,8 @@ def _repeated(ask: Callable[[], T | None], limit_s: float = LIMIT_S) -> T | None
         except (OSError, http.client.HTTPException) as error:
             reason = f"{str(error) or type(error).__name__}; is the server up?"
             kind = SilentError if isinstance(error, TimeoutError) else kind
+        except ValueError as error:  # it leads on to an address that is none, or sends a number that is none
+            raise UnreachableError(f"the answer makes no sense ({error})") from None
         if time.monotonic() - began > limit_s:
             break
         if attempt + 1 < ATTEMPTS:
@@ -213,6 +224,9 @@ def _http(url: str) -> str:
     if url.lower().startswith("gs://"):
         return f"{_gs_endpoint()}/{urllib.parse.quote(url[5:])}"
     if not url.lower().startswith("s3://"):
+        server = urllib.parse.urlsplit(url).netloc
+        if not server.isascii():
+            url = url.replace(server, server.encode("idna").decode(), 1)
         return urllib.parse.quote(url, safe=":/?#[]@!$&'()*+,;=%~")
     bucket, _, key = url[5:].partition("/")
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
@@ -268,7 +282,7 @@ def _bucket(url: str) -> tuple[Any, str] | None:
 def _signed(url: str, filesystem: Any, key: str) -> Identity | None:
     """Return the identity of a file in a bucket that needs a signature, or None if it is not there."""
     info = _asked_bucket(lambda: filesystem.info(key, refresh=True))
-    if info is None:
+    if info is None or info.get("type") == "directory":
         return None
     changed, size = str(info.get("LastModified")), str(info.get("size"))
     if etag := str(info.get("ETag") or ""):

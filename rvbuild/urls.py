@@ -16,6 +16,9 @@ SCHEMES = ("https", "http", "s3", "gs")
 _URL = re.compile(rf"(?:{'|'.join(SCHEMES)})://", re.IGNORECASE)
 
 
+_UNWRITABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
 def is_url(text: str) -> bool:
     """Tell whether a path that a user wrote is that of a file elsewhere.
 
@@ -28,6 +31,30 @@ def is_url(text: str) -> bool:
 def to_path(text: str) -> Path:
     """Return a local path, or the `Url` of a file elsewhere."""
     return Url(text) if is_url(text) else Path(text)
+
+
+def url_problem(text: str) -> str | None:
+    """Return what is wrong with the address of a file elsewhere, or None. Nobody is asked.
+
+    >>> url_problem("https:///a.tif")
+    'the address names no server'
+    """
+    bucket = text[:5].lower() in ("s3://", "gs://")
+    if not is_url(text):
+        return f"the address begins with none of {', '.join(f'{scheme}://' for scheme in SCHEMES)}"
+    if _UNWRITABLE.search(text):
+        return "the address holds a character that cannot be in one"
+    if bucket:
+        return None if text[5:].partition("/")[0] else "the address names no bucket"
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+        if not host:
+            return "the address names no server"
+        host.encode("idna")
+    except ValueError as error:  # of a port, of brackets, of a name that no server can have
+        return f"the server's name or port cannot be right ({error})"
+    return None
 
 
 class UnreachableError(Exception):
@@ -110,7 +137,10 @@ class Url(PosixPath):
     @property
     def name(self) -> str:
         """The last part of the address, without a query."""
-        return urlsplit(self._url).path.rpartition("/")[2]
+        try:
+            return urlsplit(self._url).path.rpartition("/")[2]
+        except ValueError:  # see `url_problem`, which is said where the server would be asked
+            return self._url.rpartition("/")[2]
 
     def open(self, mode: str = "r", *_: Any, encoding: str | None = None, **__: Any) -> Any:
         """Open the file for reading: all of it is fetched.

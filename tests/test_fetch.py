@@ -93,6 +93,24 @@ def test_servers_that_do_not_answer_are_told(server: RangeServer) -> None:
     assert len(found) == 2 and all("Connection refused; is the server up?" in str(error) for error in found.values())
 
 
+def test_an_address_that_is_none_is_told_before_anybody_is_asked() -> None:
+    for ask in (fetch.identity, fetch.read):
+        with pytest.raises(UnreachableError, match="names no server"):
+            ask("https:///a.tif")
+    found = fetch.identities(["x", "https://[x/a.tif"])
+    assert "begins with none of" in str(found["x"]) and "Invalid IPv6" in str(found["https://[x/a.tif"])
+    assert fetch._http("https://bücher.example/ä b.tif") == "https://xn--bcher-kva.example/%C3%A4%20b.tif"
+
+
+def test_an_answer_that_leads_nowhere_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lead_on(*_: Any) -> None:
+        raise ValueError("Invalid IPv6 URL")
+
+    monkeypatch.setattr(fetch, "_open", lead_on)
+    with pytest.raises(UnreachableError, match=r"the answer makes no sense \(Invalid IPv6 URL\)"):
+        fetch.identity("http://127.0.0.1/a.tif")
+
+
 def test_public_buckets_are_asked_without_a_signature(server: RangeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     public_bucket(monkeypatch, server)
     (server.root / "bucket").mkdir()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rvbuild.urls import Identity
+from rvbuild.urls import Identity, Url, url_problem
 
 EARLY, NOON, LATE = (f"Mon, 02 Nov 2026 {hour}:00:00 GMT" for hour in ("10", "12", "14"))
 
@@ -27,3 +27,31 @@ def test_a_file_that_was_put_back_is_another(changed: str, asked: str, now: str,
     assert Identity("ETag", "1", now, LATE).is_other_than(before) is other
     assert Identity("ETag", "2", now, LATE).is_other_than(before)
     assert Identity("ETag", "1", now, LATE) == before  # it has the same key
+
+
+@pytest.mark.parametrize(
+    ("address", "problem"),
+    [
+        ("x", "begins with none of https://, http://, s3://, gs://"),
+        ("https://", "names no server"),
+        ("https:///a.tif", "names no server"),
+        ("https://user@:80/a.tif", "names no server"),
+        ("https://[x/a.tif", "Invalid IPv6 URL"),
+        ("https://x.org:99999/a.tif", "Port out of range"),
+        ("https://x.org:y/a.tif", "Port could not be cast"),
+        ("https://..x/a.tif", "idna"),
+        ("https://\u2100/a.tif", "NFKC"),
+        ("https://x.org/a\n.tif", "a character that cannot be in one"),
+        ("https://x.org/\ud800.tif", "a character that cannot be in one"),
+        ("S3:///a.tif", "names no bucket"),
+        ("gs://", "names no bucket"),
+    ],
+)
+def test_addresses_that_nobody_can_be_asked_by(address: str, problem: str) -> None:
+    assert problem in str(url_problem(address))
+    assert isinstance(Url(address).name, str)
+
+
+@pytest.mark.parametrize("address", ["https://bücher.example/ä b.tif?x=/1", "http://[::1]:80/a.tif", "s3://b/a.tif"])
+def test_addresses_that_can_be_right(address: str) -> None:
+    assert url_problem(address) is None

@@ -40,6 +40,7 @@ def task_dicts(
     for stage in dict.fromkeys(a.stage for a in artifacts):
         yield {"basename": stage, "name": None, "doc": f"{stage}: every project"}
     groups: dict[str, list[str]] = {}
+    projects: dict[str, str] = {}
     for artifact in artifacts:
         basename, _, rest = artifact.name.partition(":")
         of = f"scene {artifact.scene} of {artifact.project}" if artifact.scene is not None else artifact.project
@@ -56,7 +57,9 @@ def task_dicts(
             "io": {"capture": False},
             "verbosity": 0,
         }
-        groups.setdefault(f"{basename}:{rest.partition(':')[0]}", []).append(artifact.name)
+        group = f"{basename}:{rest.partition(':')[0]}"
+        groups.setdefault(group, []).append(artifact.name)
+        projects[group] = artifact.project
     for group, members in groups.items():
         if group not in names:
             basename, _, rest = group.partition(":")
@@ -65,7 +68,7 @@ def task_dicts(
                 "name": rest,
                 "actions": None,
                 "task_dep": members,
-                "doc": f"{basename}: {rest}",
+                "doc": f"{basename}: {projects[group]}",
             }
 
 

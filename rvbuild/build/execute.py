@@ -17,13 +17,14 @@ import dataclasses
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from rvbuild.build import inside, previous
 from rvbuild.build.action import Action
 from rvbuild.build.artifact import Artifact, Product, trajectory
+from rvbuild.build.checkpoints import Checkpoints
 from rvbuild.build.decide import State
 from rvbuild.build.fingerprint import hash_file, signature
 from rvbuild.build.inputs import Inputs, code_of
@@ -174,6 +175,9 @@ class Builder:
                     locks.enter_context(store.building(path, self._waiting(artifact)))
             return self._build(artifact, planned, progress, path), Did.BUILT
 
+    def _noting(self, artifact: Artifact) -> Callable[[str], None]:
+        return lambda line: self._reporter.note(f"{artifact.label()}: {line}")
+
     def _waiting(self, artifact: Artifact) -> Callable[[], None]:
         """Return what is called again and again while another process builds the key of `artifact`."""
         said = False
@@ -191,21 +195,20 @@ class Builder:
     def _build(self, artifact: Artifact, planned: Planned, progress: Progress, path: str | None) -> Record:
         store, key = self._workspace.store, planned.facts.key
         assert key is not None
-        resume = None
-        if path is not None:
-            if planned.facts.forced:
-                store.forget_resume(path)
-            resume = store.resume(path)
-            with inside.folder(store.root, f"resume/{path}", make=True):
-                pass
+        if path is not None and planned.facts.forced:
+            store.forget_resume(path)
+        checkpoints = None if path is None else Checkpoints(store, path)
         staging = store.staging()
         try:
             offer = previous.offered(artifact, planned.facts, versions(), self._workspace.root)
+            resume = None if checkpoints is None else checkpoints.folder
             job = self._job(artifact, self._inputs(artifact), staging, resume, offer)
             with self._share(artifact) as share:
                 inputs = Inputs(self.plan, artifact, planned.facts)
                 began = time.monotonic()
-                with self._true_checkpoints(inputs, path):
+                with contextlib.ExitStack() as guards:
+                    if checkpoints is not None:
+                        guards.enter_context(checkpoints.made_from(inputs, self._noting(artifact)))
                     said = self._run(dataclasses.replace(job, environment=share.environment()), progress)
                     inputs.check()
             made = {file.name: (hash_file(file), file.stat().st_size) for file in _files(artifact, staging)}
@@ -234,19 +237,6 @@ class Builder:
         if record is None:
             raise StoreError(f"{store.root}: the store lost what was just written to it; is the disk failing?")
         return record
-
-    @contextlib.contextmanager
-    def _true_checkpoints(self, inputs: Inputs, path: str | None) -> Iterator[None]:
-        """Remove the checkpoints of the trajectory `path` if the stage ends in whatever way after an input has changed.
-
-        They may rest on what the file was in between, and the next run would go on from there.
-        """
-        try:
-            yield
-        except BaseException:
-            if path is not None and inputs.have_changed():
-                self._workspace.store.forget_resume(path)
-            raise
 
     def _first_writer(self, artifact: Artifact, planned: Planned, made: Action, progress: Progress) -> Action | None:
         """Return what another machine has put elsewhere for the key meanwhile, if it is not what was `made` here.

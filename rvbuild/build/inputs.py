@@ -7,6 +7,7 @@ write changes that, a touch does too.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from rvbuild.build.artifact import Artifact, Product, Source
 from rvbuild.build.decide import Facts
 from rvbuild.build.fingerprint import Stamp, signature
 from rvbuild.build.plan import Plan, files_of, selected
-from rvbuild.build.state import Output
+from rvbuild.build.state import Output, Signature
 from rvbuild.errors import StageError
+from rvbuild.urls import Identity
 from rvbuild.usercode import Code
 
 
@@ -66,6 +68,24 @@ class Inputs:
                 raise StageError(
                     f"{output.path}, made by {origin}, changed while {self._label} read it: nothing was kept; run again"
                 )
+
+    def seen(self) -> dict[str, list[object]]:
+        """Return how the inputs looked before the stage began, as JSON keeps it; the same until one is written to.
+
+        Paths are relative to the workspace, which may be moved.
+        """
+        found: dict[str, list[object]] = {}
+        for path, stamp in self._stamps.items():
+            state = stamp.state
+            if isinstance(state, Identity):
+                found[path] = [state.digest, state.changed]
+            elif isinstance(state, Signature):
+                found[os.path.relpath(path, self._plan.workspace.root)] = [*state, stamp.digest]
+            else:
+                found[path] = []
+        for _, output, _ in self._outputs:
+            found[output.path] = [output.size, output.mtime_ns, output.ctime_ns, output.inode]
+        return found
 
     def have_changed(self) -> bool:
         """Tell whether an input has changed since."""

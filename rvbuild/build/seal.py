@@ -87,7 +87,8 @@ def _same_elsewhere(known: Mapping[str, str]) -> bool:
         return True
     from rvbuild.fetch import identities  # what asks servers is loaded where there are some
 
-    return all(getattr(found, "digest", None) == known[url] for url, found in identities(known).items())
+    states = {url: getattr(found, "digest", None) for url, found in identities(known).items()}
+    return all(state is not None and state == known[url] for url, state in states.items())
 
 
 def write(

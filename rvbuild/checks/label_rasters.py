@@ -20,8 +20,8 @@ from rvbuild.geo.tags import scattered
 from rvbuild.geo.windows import Window
 from rvbuild.urls import is_url
 
-SAMPLES, SAMPLE_PX = 16, 64
-"""Windows that are read of a raster, spread over all of it, and their side."""
+SAMPLES, SAMPLES_ELSEWHERE, SAMPLE_PX = 64, 16, 64
+"""Windows that are read of a raster here, and of one that a server has, spread over all of it, and their side."""
 
 ALL_PX = 1 << 20
 """Rasters with no more pixels are read as a whole, and no more of an overview is read."""
@@ -92,9 +92,11 @@ def _windows(labels: RasterLabels, files: Sequence[Path], grid: Grid) -> Iterato
     if grid.height * grid.width <= ALL_PX:
         yield grid.window
         return
-    for row, col, height, width in scattered(grid.height, grid.width, SAMPLES, SAMPLE_PX):
+    elsewhere = any(is_url(str(path)) for path in files)
+    samples = SAMPLES_ELSEWHERE if elsewhere else SAMPLES
+    for row, col, height, width in scattered(grid.height, grid.width, samples, SAMPLE_PX):
         yield Window(row, col, height, width)
-    if labels.in_place and len(files) == 1 and not is_url(str(files[0])):
+    if labels.in_place and len(files) == 1 and not elsewhere:
         yield from _suspects(labels, files[0], grid)
 
 

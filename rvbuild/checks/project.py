@@ -10,6 +10,7 @@ from typing import Any
 from rvbuild.checks import mosaic, tags
 from rvbuild.checks.box_files import taken_twice
 from rvbuild.checks.findings import Finding, Level
+from rvbuild.errors import classes_that, counted
 from rvbuild.project import Project, Scene
 from rvbuild.project.keys import Key
 
@@ -99,15 +100,18 @@ def with_surveys(
 
 def _different_images(images: Mapping[str, Facts]) -> Iterator[Finding]:
     """Report scenes whose number of bands or dtype is not that of most: a model takes one of each."""
-    for key, what, remedy in (
-        ("bands", "{} bands", "Choose the same bands in all scenes with `channels`"),
-        ("dtype", "pixels of type {}", "Convert the image, or cast it with `transform`"),
+    for key, remedy in (
+        ("bands", "Choose the same bands in all scenes with `channels`"),
+        ("dtype", "Convert the image, or cast it with `transform`"),
     ):
         common = Counter(image[key] for image in images.values()).most_common(1)
         for id_, image in images.items():
             if image[key] != common[0][0]:
                 other = next(i for i, one in images.items() if one[key] == common[0][0])
-                found, expected = what.format(image[key]), what.format(common[0][0])
+                found, expected = (
+                    counted(value, "band") if key == "bands" else f"pixels of type {value}"
+                    for value in (image[key], common[0][0])
+                )
                 text = f"has {found}, but scene {other} has {expected}; a model takes one kind of image. {remedy}"
                 at = ("scene", "channels") if key == "bands" else ("scene", "image")
                 yield Finding(Level.ERROR, f"different {key}", text, id_, "image", at)
@@ -184,9 +188,9 @@ def _never_labelled(project: Project, scenes: list[Scene], facts: Mapping[str, F
             for item, *found in zip(project.classes, *counts, strict=True)
             if item.id != project.null_id and not any(found) and item.name not in backgrounds
         ]
-        what = "is not learnt" if split == "train" else "is not evaluated"
+        what = "not learnt" if split == "train" else "not evaluated"
         for names in [[name] for name in never] if len(never) <= _FEW else [never]:
-            text = f"no {split} scene has a label of class {', '.join(names)}, which {what}"
+            text = f"no {split} scene has a label of {classes_that(names, f'is {what}', f'are {what}')}"
             key = ("classes", *(names if len(names) == 1 else ()))
             yield Finding(Level.WARNING, f"never labelled in {split}", text, key=key)
 

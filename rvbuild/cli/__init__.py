@@ -33,7 +33,7 @@ PARTS = {"predict": ("infer", "predict", "mosaic")}
 def main() -> int:
     """Run the command line `sys.argv` and return the exit status."""
     protect()
-    _require_unicode()
+    require_unicode()
     try:
         status = _main()
     except KeyboardInterrupt:  # before or after there is anything that could say more
@@ -73,7 +73,7 @@ def _main() -> int:
     return run(words)
 
 
-def _require_unicode() -> None:
+def require_unicode() -> None:
     """Begin anew in Python's UTF-8 mode where names of files could not be written, as under an old locale."""
     if sys.getfilesystemencoding().lower() == "utf-8" or _ANEW in os.environ or not sys.executable:
         return

@@ -11,6 +11,7 @@ from rvbuild.build.outcome import Did, Outcome
 from rvbuild.checks.findings import Finding, Level
 from rvbuild.cli.checking import tell
 from rvbuild.cli.session import Session
+from rvbuild.errors import classes_that
 from rvbuild.project import Project
 
 _INDEX = "/index.json"
@@ -52,7 +53,7 @@ def _never_shown(project: Project, split: str, counts: Mapping[str, int]) -> Ite
     """Yield a warning that names the classes without any."""
     never = [item.name for item in project.classes if item.id != project.null_id and not counts.get(item.name)]
     if never:
-        what = "is not learnt" if split == "train" else "is not in the scores of epochs"
-        text = f"no {split} chip shows class {', '.join(never)}, which {what}"
+        what = "not learnt" if split == "train" else "not in the scores of epochs"
+        text = f"no {split} chip shows {classes_that(never, f'is {what}', f'are {what}')}"
         key = ("classes", *(never if len(never) == 1 else ()))
         yield Finding(Level.WARNING, f"never shown in {split}", text, key=key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from doit.exceptions import InvalidDodoFile
 from rvbuild.build import engine
 from rvbuild.build.execute import Builder
 from rvbuild.build.workspace import locked
-from rvbuild.cli import cleaning, every_project, stages_of
+from rvbuild.cli import cleaning, every_project, require_unicode, stages_of
 from rvbuild.cli.report import Plain
 from rvbuild.cli.session import Session, load_known, session
 from rvbuild.cli.terminal import echo
@@ -22,7 +23,12 @@ from rvbuild.errors import RvbuildError
 
 
 def config() -> dict[str, Any]:
-    """Return doit's settings; its database decides nothing, so it lies with the rest of what can be deleted."""
+    """Return doit's settings; its database decides nothing, so it lies with the rest of what can be deleted.
+
+    Called before anything else is done: the command `doit` begins anew here where it could not read names of files.
+    """
+    if Path(sys.argv[0]).name in ("doit", "__main__.py"):
+        require_unicode()
     Path("cache").mkdir(exist_ok=True)
     return {"backend": "sqlite3", "dep_file": "cache/doit.db", "verbosity": 0}
 

@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from rvbuild.errors import DataError
-from rvbuild.geo.grid import Grid, crs_name, reproject
+from rvbuild.geo.grid import Grid, crs_name, is_local, reproject
 
 Floats = NDArray[np.float64]
+
+LON_LAT = CRS.from_epsg(4326)
 
 TURN = 360.0
 """Degrees of longitude once around the globe."""
@@ -50,8 +52,30 @@ def refuse_torn(where: object, geometries: NDArray[np.object_], source: CRS, tar
             )
 
 
+def once_around(grid: Grid) -> float:
+    """Return the units of the CRS once around the globe, along x, if the grid reaches beyond the map; else 0.
+
+    In a CRS such as EPSG:3857, an image across the antimeridian goes on where the map of the world ends.
+    """
+    if grid.crs is None or is_local(grid.crs):
+        return 0.0
+    west, _, east, _ = grid.bounds(grid.window)
+    if grid.crs.is_geographic:
+        return TURN if west < -WIDE or east > WIDE else 0.0
+    cols = np.array([0, grid.width, grid.width, 0], dtype=np.float64)
+    x, y = grid.to_map(cols, np.array([0, 0, grid.height, grid.height], dtype=np.float64))
+    try:
+        again_x, again_y = reproject("", LON_LAT, grid.crs, *reproject("", grid.crs, LON_LAT, x, y))
+    except DataError:
+        return 0.0
+    off = np.abs(x - again_x)
+    far = off > (east - west) / max(grid.width, 1)
+    same = far.any() and np.allclose(off[far], off[far][0], rtol=1e-6) and np.allclose(y, again_y, atol=1e-3)
+    return float(off[far][0]) if same else 0.0
+
+
 def near(grid: Grid, geometries: NDArray[np.object_], x: Floats) -> Floats:
-    """Return longitudes moved by whole turns to a scene that reaches beyond 180°; elsewhere as they are.
+    """Return x, such as longitudes, moved by whole turns to a scene that reaches beyond 180°; elsewhere as it is.
 
     Parameters
     ----------
@@ -60,13 +84,12 @@ def near(grid: Grid, geometries: NDArray[np.object_], x: Floats) -> Floats:
     geometries
         (N,) whose points they are; each part of a geometry is moved as a whole.
     x
-        (P,) longitudes in the CRS of the scene, of the points of all geometries.
+        (P,) x in the CRS of the scene, of the points of all geometries.
     """
-    if grid.crs is None or not grid.crs.is_geographic:
+    turn = once_around(grid)
+    if not turn:
         return x
     west, _, east, _ = grid.bounds(grid.window)
-    if west >= -180 and east <= 180:
-        return x
     moved = x.copy()
     start = 0
     for geometry in geometries:
@@ -74,7 +97,7 @@ def near(grid: Grid, geometries: NDArray[np.object_], x: Floats) -> Floats:
             stop = start + shapely.get_num_coordinates(part)
             if stop > start:
                 middle = (x[start:stop].min() + x[start:stop].max()) / 2
-                moved[start:stop] += 360 * round(((west + east) / 2 - middle) / 360)
+                moved[start:stop] += turn * round(((west + east) / 2 - middle) / turn)
             start = stop
     return moved
 

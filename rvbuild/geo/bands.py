@@ -41,9 +41,9 @@ class Bands:
     masked: bool
     """Whether GDAL's masks are read: the file has its own (a mask band or a `.msk` file), or they alone are exact."""
     palette: Palette | None = None
-    """Of one band of indices, if they become colours: (256, C) of those of red, green and blue that are read."""
+    """Of one band of indices, if they become colours: (I, C) of those of red, green and blue that are read."""
     opacity: NDArray[np.uint8] | None = None
-    """Of the indices, (256,), if some of them are transparent."""
+    """Of the indices, (I,), if some of them are transparent."""
     scaling: tuple[tuple[float, float], ...] | None = None
     """The scale and the offset per band that is returned, if they are applied."""
 
@@ -80,7 +80,7 @@ def select_bands(
     unread = [index for index in alphas if index not in indexes]
     return Bands(
         indexes=tuple(indexes),
-        dtype=_scaled_dtype(stored) if apply.scale else stored,
+        dtype=_dtype_returned(stored if table is None else table.dtype, apply),
         stored=stored,
         nodata=per_band(path, dataset, indexes, plain, stored, nodata),
         descriptions=tuple(names[channel] for channel in chosen),
@@ -121,6 +121,10 @@ def _reads_mask(dataset: Any, index: int, dtype: np.dtype[Any], nodata: NodataSe
     # Rasterio has nodata as a float, which is no exact number of 64 bits.
     inexact = nodata is None and dtype.kind in "iu" and dtype.itemsize == 8 and MaskFlags.nodata in flags
     return inexact or not flags or (MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags)
+
+
+def _dtype_returned(stored: np.dtype[Any], apply: Apply) -> np.dtype[Any]:
+    return _scaled_dtype(stored) if apply.scale else stored
 
 
 def _scaled_dtype(stored: np.dtype[Any]) -> np.dtype[Any]:

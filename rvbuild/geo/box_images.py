@@ -63,10 +63,11 @@ def choose(path: Path, images: Sequence[Listed], settings: Mapping[str, Any]) ->
     if given is None and len(images) == 1:
         return 0
     names = [image.name for image in images]
-    hint = nearest(str(wanted), names) or nearest(parts_of(str(wanted))[-1], [parts_of(name)[-1] for name in names])
+    hint = nearest(str(wanted), names)
+    about = f"{hint} It is" if hint else "; it is"
     raise DataError(
-        f'{path}: has no image "{wanted}"{hint}; it is about {_some(names)}. Say how the image is called there with '
-        "`image` in `labels`"
+        f'{path}: has no image "{wanted}"{about} about {_some(names)}. Say how the image is called there with `image` '
+        "in `labels`"
     )
 
 

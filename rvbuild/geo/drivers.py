@@ -90,6 +90,7 @@ VECTORS = (
     "MapInfo File",
     "CSV",
     "GML",
+    "KML",
     "GPX",
     "DXF",
     "DGN",

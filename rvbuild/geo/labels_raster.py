@@ -298,7 +298,7 @@ class _RgbDecoder:
         self._palette: NDArray[np.uint8] | None = None
         if source.count == 1:
             self._palette = palettes.shared(source.files, {rgb(str(item["color"])) for item in classes})
-        if source.dtype != np.uint8 or (source.count != 3 and self._palette is None):
+        if self._palette is None and (source.dtype != np.uint8 or source.count != 3):
             raise DataError(
                 f"{source.files[0]}: expected three uint8 bands (red, green, blue), or one with a colour table; found "
                 f'{source.count} of {source.dtype}. If it holds class ids, set `encoding = "id"` in `labels`'

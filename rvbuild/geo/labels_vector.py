@@ -137,7 +137,8 @@ def class_ids(features: Features, settings: Mapping[str, Any], classes: Classes)
 
     The first that there is, of: `class`; what the attribute (`class_attribute`, or else `class_id`, `class_name` or
     `label`, through `class_map`) names; the first of `class_where` that the feature passes; `unknown`. A number is the
-    id of a class only in `class_id` or in `class_attribute`: elsewhere it is a number of the file's own.
+    id of a class only in `class_id` or in `class_attribute`: elsewhere it is a number of the file's own, and so it is
+    in `class_id` if a name beside it says another class.
 
     Raises
     ------
@@ -165,6 +166,8 @@ def class_ids(features: Features, settings: Mapping[str, Any], classes: Classes)
             for name, value in values
         )
         found = next((class_id for class_id in means if class_id is not None), None)
+        if mapping is None and _denied(features.attributes[index], known):
+            found = None
         passed = features.passed[index]
         if found is None and passed is not None:
             found = tests[passed]
@@ -182,6 +185,22 @@ def _lookup(value: Any, known: Sequence[str], numbered: bool) -> int | None:
     if text in known:
         return known.index(text)
     return int(text) if numbered and text.isascii() and text.isdigit() and int(text) < len(known) else None
+
+
+def _denied(values: Mapping[str, Any], known: Sequence[str]) -> str:
+    """Return the attribute whose name is not that of the class whose id is in `class_id`; empty if there is none.
+
+    Such a number is an id in the list of classes of another project. What `label` holds may be no name of a class.
+    """
+    number = values.get("class_id")
+    class_id = None if number is None else _lookup(number, known, numbered=True)
+    if class_id is None:
+        return ""
+    for name in ("class_name", "label"):
+        text = "" if values.get(name) is None else _text(values[name])
+        if text and text not in (known[class_id], _text(number)) and (name == "class_name" or text in known):
+            return name
+    return ""
 
 
 def _text(value: Any) -> str:
@@ -207,7 +226,15 @@ def _complain(
     advice = "Name the attribute with `class_attribute`, say what its values mean" if is_vector else "Say what it means"
     advice += ' with `class_map`, give all one class with `class`, or set `unknown = "drop"` or a class, in `labels`'
     name, value = next(((name, value) for name, value in values.items() if value is not None), ("", None))
-    if value is not None:
+    denied = "" if keys else _denied(values, known)
+    if denied:
+        class_id = _lookup(value, known, numbered=True)
+        assert class_id is not None
+        found = f"has `class_id` = {value!r}, which is {known[class_id]}, and `{denied}` = {values[denied]!r}"
+        advice = (
+            f'Say which of them counts with `class_attribute = "class_id"` or "{denied}", ' + advice.partition(", ")[2]
+        )
+    elif value is not None:
         found = f"has `{name}` = {value!r}{nearest(_text(value), keys or known)}"
         advice = _in_another_encoding(value, keys or known) or advice
     elif features.columns and not set(asked) & set(features.columns):
@@ -216,7 +243,8 @@ def _complain(
         found += f"{some(features.columns)})"
     else:
         found = f"has no value in {' or '.join(f'`{name}`' for name in asked)}"
-    return f"{where} {found}, expected {expected}{more}. {advice}"
+    comma = " Expected" if found.endswith("?") else ", expected"
+    return f"{where} {found}{comma} {expected}{more}. {advice}"
 
 
 _ENCODINGS = ("UTF-8", "windows-1252", "windows-1250", "windows-1251", "CP850", "CP437", "CP866")

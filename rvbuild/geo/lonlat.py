@@ -12,18 +12,15 @@ from typing import Any
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from rasterio.crs import CRS
 
 from rvbuild.errors import DataError
-from rvbuild.geo.antimeridian import TURN, WIDE
+from rvbuild.geo.antimeridian import LON_LAT, TURN, WIDE, once_around
 from rvbuild.geo.bending import LOOKED_AT, Counts, distance, lines_of, long_edges, pieces_for, rebuilt, subdivide
 from rvbuild.geo.grid import Grid, reproject, same_crs
 from rvbuild.geo.shapes import polygons
 
 Floats = NDArray[np.float64]
 Geometries = NDArray[np.object_]
-
-LON_LAT = CRS.from_epsg(4326)
 
 _OFF_PX = np.array([1.3e-6, 0.7e-6])
 """By how much all of an image with a pole is moved, so that no vertex and no edge lies just on it."""
@@ -78,6 +75,10 @@ class _Projection:
         self._where, self._grid, self._crs = where, grid, grid.crs
         self.continuous = grid.crs.is_geographic
         """Longitudes run on beyond 180°, as those of the image do."""
+        # A point of a map that goes on beyond its end comes back on the other side of it.
+        turn = 0.0 if self.continuous else once_around(grid)
+        begin, end = (np.stack(grid.to_pixel(np.array([x]), np.zeros(1)), axis=1) for x in (0.0, turn))
+        self._turns = [number * (end - begin) for number in ((-1, 0, 1) if turn else (0,))]
         self.poles = [] if self.continuous else [(pole, place) for pole in (-90.0, 90.0) if (place := self._pole(pole))]
         """Latitude of each pole in the image, and its place in pixels."""
 
@@ -104,7 +105,9 @@ class _Projection:
         for part in LOOKED_AT:
             lat = there[edges, 1] * (1 - part) + there[edges + 1, 1] * part
             on_line = np.stack([_short(there[edges, 0] + part * turns), lat], axis=1)
-            off = np.maximum(off, distance(self.back(on_line), one, other))
+            back = self.back(on_line)
+            ways = [distance(back + moved, one, other) for moved in self._turns]
+            off = np.maximum(off, np.min(ways, axis=0))
         pieces: Counts = np.maximum(pieces_for(off), np.ceil(np.abs(turns) / _STEP).astype(np.int64))
         return pieces
 
@@ -146,9 +149,12 @@ def _wrapped(geometries: Geometries, projection: _Projection) -> Geometries:
 
 
 def _cut(geometry: Any, projection: _Projection) -> Any:
-    """Return a polygon cut at the antimeridian, without edges over more than half a turn; or a point, moved."""
+    """Return polygons cut at the antimeridian, without edges over more than half a turn; or a point, moved."""
     if geometry.geom_type == "Point":
         return shapely.Point(float(_short(np.array([geometry.x]))[0]), geometry.y)
+    if geometry.geom_type == "MultiPolygon":
+        cut = [_cut(part, projection) for part in shapely.get_parts(geometry)]
+        return shapely.MultiPolygon([part for one in cut for part in shapely.get_parts(one)])
     (outer, winds), *holes = [_opened(line, projection) for line in lines_of(geometry)]
     area = polygons(shapely.Polygon(outer))
     if winds:

@@ -63,7 +63,10 @@ def _of_file(dataset: Any, apply: Apply, channels: Sequence[int] | None) -> dict
     unread = [index for index in alphas if index not in indexes]
     if unread:
         found["alpha"] = {"band": unread[0] - 1}
-    palette = palette_of(dataset)
+    structure = dataset.tags(ns=_STRUCTURE)
+    palette, inverted = palette_of(dataset), structure.get("MINISWHITE") == "YES"
+    if inverted and dataset.dtypes[0] != "uint8":
+        palette = None  # GDAL makes one, whose colours have 8 bits
     if palette is not None and not apply.palette and not is_grey(palette):
         found["palette"] = True
     scaling = [list(pair) for pair in dict.fromkeys(scaling_of(dataset, indexes))]
@@ -75,11 +78,10 @@ def _of_file(dataset: Any, apply: Apply, channels: Sequence[int] | None) -> dict
     units = list(dict.fromkeys(dataset.units[index - 1] for index in indexes if dataset.units[index - 1]))
     if units:
         found["units"] = units
-    structure = dataset.tags(ns=_STRUCTURE)
     of_band = dataset.tags(indexes[0], ns=_STRUCTURE) if indexes else {}
     if of_band.get("NBITS", "").isdecimal():
         found["bits"] = int(of_band["NBITS"])
-    if structure.get("MINISWHITE") == "YES" and palette is None:
+    if inverted and palette is None:
         found["inverted"] = True
     if of_band.get("PIXELTYPE") == "SIGNEDBYTE" and dataset.dtypes[0] == "uint8":
         found["signed"] = True

@@ -14,7 +14,7 @@ from rvbuild.geo.tags import Palette, palette_of
 
 
 def shared(files: Sequence[Path], colors: Collection[tuple[int, int, int]]) -> NDArray[np.uint8] | None:
-    """Return the table of colours of rasters of indices: (256, 3); None if the first has none.
+    """Return the table of colours of rasters of indices of one dtype: (I, 3); None if the first has none.
 
     Raises
     ------
@@ -30,7 +30,7 @@ def shared(files: Sequence[Path], colors: Collection[tuple[int, int, int]]) -> N
         if table is None:
             raise DataError(f"{path}: has no colour table, while {files[0]}, of the same labels, has one{_EXPAND}")
         tables.append(table)
-    merged, origin = tables[0].copy(), [files[0]] * 256
+    merged, origin = tables[0].copy(), [files[0]] * len(tables[0])
     for path, table in zip(files[1:], tables[1:], strict=True):
         for index in np.flatnonzero((table != merged).any(axis=1)).tolist():
             if not merged[index].any():  # the tables before are shorter

@@ -14,7 +14,10 @@ from rasterio.enums import ColorInterp
 from rasterio.windows import Window as RasterioWindow
 
 Palette = NDArray[np.uint8]
-"""(256, 4) red, green, blue and opacity of each index."""
+"""(256, 4), or (65536, 4) of uint16: red, green, blue and opacity of each index."""
+
+_INDICES = {"uint8": 1 << 8, "uint16": 1 << 16}
+"""How many indices pixels of a dtype can hold."""
 
 SAMPLES = 16
 """Windows of a scene's alpha bands that are looked at, spread over all of it."""
@@ -63,16 +66,17 @@ def alphas_of(dataset: Any) -> list[int]:
 
 
 def palette_of(dataset: Any) -> Palette | None:
-    """Return the colour table of a dataset of one band of uint8; None if it is another dataset, or has none."""
-    if len(dataset.indexes) - len(alphas_of(dataset)) != 1 or dataset.dtypes[0] != "uint8":
+    """Return the colour table of a dataset of one band of uint8 or uint16; None of another one, or without a table."""
+    size = _INDICES.get(dataset.dtypes[0])
+    if size is None or len(dataset.indexes) - len(alphas_of(dataset)) != 1:
         return None
     try:
         table = dataset.colormap(1)
     except ValueError:
         return None
-    colors = np.zeros((256, 4), dtype=np.uint8)
+    colors = np.zeros((size, 4), dtype=np.uint8)
     for index, color in table.items():
-        if index < 256:
+        if index < size:
             colors[index] = color
     return colors
 

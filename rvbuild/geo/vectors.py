@@ -29,7 +29,6 @@ from rvbuild.errors import DataError, nearest
 from rvbuild.geo import admission, quiet, unreadable
 from rvbuild.geo.drivers import vector_drivers
 from rvbuild.geo.environment import DETERMINISTIC_ENVIRONMENT
-from rvbuild.geo.references import VIRTUAL
 from rvbuild.geo.shapes import FEWER, Gathered, NoGeometryError
 from rvbuild.plain_xml import require_no_document_type
 from rvbuild.readers import reading
@@ -157,13 +156,12 @@ class _Place(NamedTuple):
 
     name: Any
     drivers: list[str]
-    virtual: bool
     options: Mapping[str, str]
 
     def open(self, **how: Any) -> Any:
-        """Open a layer with fiona, which knows of virtual files only that it does not support them."""
+        """Open a layer with fiona, whose own list of formats lacks virtual files and KML."""
         return fiona.open(
-            self.name, enabled_drivers=self.drivers, allow_unsupported_drivers=self.virtual, **self.options, **how
+            self.name, enabled_drivers=self.drivers, allow_unsupported_drivers=True, **self.options, **how
         )
 
     def layers(self) -> list[str]:
@@ -181,7 +179,7 @@ def _placed(path: Path) -> Iterator[_Place]:
             budget.require(needed, f"{path}: what is read of it", FEWER)
     with quiet.undisturbed(path) as there:
         name = there.gdal() if isinstance(there, Url) else there
-        yield _Place(name, vector_drivers(path.suffix), path.suffix.lower() == VIRTUAL, quiet.options(path))
+        yield _Place(name, vector_drivers(path.suffix), quiet.options(path))
 
 
 def _read(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from rvbuild.project.keys import show
-from rvbuild.urls import SCHEMES, is_url
+from rvbuild.urls import SCHEMES, is_url, url_problem
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(:-)?")
 _PLAIN = re.compile(r"[^{}$]+")
@@ -86,6 +86,8 @@ def path_problem(text: str, elsewhere: bool = False) -> str | None:
                 f"a {suffix[1].lower()} elsewhere rests on other files, whose state is not known; expected a format "
                 f"of one file, such as .tif, .geojson or .gpkg, found {show(text)}"
             )
+        if "{" not in text and (problem := url_problem(text)):
+            return f"{problem}: {show(text)}"
     if any(ord(letter) < 32 for letter in text):
         return f"a path cannot hold a control character: {show(text)}"
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from rvbuild import tasks
+from rvbuild.budget import require
 from rvbuild.errors import DataError
 from rvbuild.geo.classes import names
 from rvbuild.geo.raster import open_image
@@ -152,13 +154,17 @@ def _read(path: Path, channels: Sequence[int] | None, apply: Apply) -> tuple[Ima
         with open_image([path], channels=channels, apply=apply) as source:
             grid = source.grid
             # The bytes of an image say little of what it takes: those of one colour are small.
-            if grid.height * grid.width > MOST_PX:
-                raise DataError(
-                    f"{path}: has {grid.width} x {grid.height} px, more than a chip can have; cut it, or make it a "
-                    "scene"
-                )
+            _require_small(path, grid.height, grid.width)
             return source.read(grid.window)
     try:
+        with path.open("rb") as file:
+            # Of what the header says, memory would be taken before the first value is read.
+            version = np.lib.format.read_magic(file)
+            header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = header(file)
+            if len(shape) in (2, 3):
+                _require_small(path, *shape[:2])
+            require(math.prod(shape) * dtype.itemsize, f"{path}: its array of {shape}", "Cut it")
         with path.open("rb") as file:
             array = np.load(file, allow_pickle=False)
     except (OSError, ValueError) as error:
@@ -172,3 +178,9 @@ def _read(path: Path, channels: Sequence[int] | None, apply: Apply) -> tuple[Ima
         image = image[list(channels)]
     valid = np.isfinite(image)
     return np.where(valid, image, 0).astype(array.dtype), valid
+
+
+def _require_small(path: Path, height: int, width: int) -> None:
+    """Raise a DataError if an image has more pixels than a chip can have."""
+    if height * width > MOST_PX:
+        raise DataError(f"{path}: has {width} x {height} px, more than a chip can have; cut it, or make it a scene")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rvbuild import tasks
+from rvbuild.errors import classes_that
 from rvbuild.progress import Progress
 from rvbuild.stages.own_metrics import own_metrics, section
 from rvbuild.tasks.tables import unlabelled
@@ -56,7 +57,8 @@ def _tell_unlabelled(evaluation: Mapping[str, Any], null_id: int, progress: Prog
     parts = {f"{split} scene": part["overall"] for split, part in evaluation.get("splits", {}).items()}
     for scene, items in (parts or {"evaluated scene": evaluation["overall"]}).items():
         if names := unlabelled(items, null_id):
-            progress.note(f"no {scene} has a label of class {', '.join(names)}, which has no recall and is in no mean")
+            said = classes_that(names, "has no recall and is in no mean", "have no recall and are in no mean")
+            progress.note(f"no {scene} has a label of {said}")
 
 
 def _by_split(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from rvbuild import tasks
-from rvbuild.errors import DataError
+from rvbuild.errors import DataError, classes_that
 from rvbuild.learn import models
 from rvbuild.learn.augment import Augmenter
 from rvbuild.learn.checkpoint import ModelInfo, save_model
@@ -88,8 +88,8 @@ def run(
     info = _describe(inputs, settings, chips, start)
     for split, some in splits.items():
         if never := some.never_shown(info.output_ids):
-            what = "is not learnt" if split == "train" else "is not in the scores of epochs"
-            progress.note(f"no {split} chip shows class {', '.join(never)}, which {what}")
+            what = "not learnt" if split == "train" else "not in the scores of epochs"
+            progress.note(f"no {split} chip shows {classes_that(never, f'is {what}', f'are {what}')}")
     augmenter = Augmenter(train["augment"], info.normalize, chips.dtype, chips.bands, ops)
     device = select_device(train["device"], "train.device")
     with reproducible(seed, device, train.get("threads")), closing(chips), closing(validation):

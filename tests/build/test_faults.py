@@ -659,43 +659,97 @@ def test_a_pipe_is_no_input(space):
     assert "text is missing" in space.outcomes["upper:a"].message
 
 
-@pytest.mark.parametrize("ends", ["well", "badly", "killed"])
-def test_checkpoints_of_an_input_that_was_another_for_a_while_are_removed(space, monkeypatch, ends):
-    """A training would go on from weights that it has learnt of other data."""
-    code = """
-    def learn(inputs, settings, outputs, resume, progress):
-        text = inputs["text"][0].read_text()
-        (resume / "checkpoint").write_text(text)
-        if text == "x" and settings["ends"] == "badly":
-            raise ValueError("no")
-        if text == "x" and settings["ends"] == "killed":
-            raise KeyboardInterrupt
-        (outputs / "out.txt").write_text(text)
-    """
-    (space.root / "learning.py").write_text(textwrap.dedent(code))
+LEARN = """
+import os
+
+def learn(inputs, settings, outputs, resume, progress):
+    text = inputs["text"][0].read_text()
+    earlier = resume / "checkpoint"
+    (resume / "resumed").write_text(earlier.read_text() if earlier.exists() else "no")
+    earlier.write_text(text)
+    if os.environ.get("LEARN") == "badly":
+        raise ValueError("no")
+    if os.environ.get("LEARN") == "interrupted":
+        raise KeyboardInterrupt
+    if os.environ.get("LEARN") == "killed":
+        os._exit(9)
+    (outputs / "out.txt").write_text(text)
+"""
+
+
+@pytest.fixture
+def learning(space, monkeypatch):
+    """A workspace whose upper:a learns, and is changed to "x" and back while it does if that is asked for."""
+    (space.root / "learning.py").write_text(LEARN)
     monkeypatch.delitem(sys.modules, "learning", raising=False)
     first, *others = space.artifacts()
-    first = dataclasses.replace(first, run="learning:learn", resume_ignores=(), settings={"ends": ends})
+    first = dataclasses.replace(first, run="learning:learn", resume_ignores=())
     monkeypatch.setattr(space, "artifacts", lambda: [first, *others])
     real = Inline.run
 
-    def run(executor, job, progress):
-        space.write("a", "x")
-        try:
-            return real(executor, job, progress)
-        finally:
-            space.write("a", "a")
+    def run(ends, edit="x"):
+        def edited(executor, job, progress):
+            space.write("a", edit)
+            try:
+                return real(executor, job, progress)
+            finally:
+                space.write("a", "a")
 
-    def checkpoints():
-        return list((space.root / "cache/store/resume").rglob("checkpoint"))
+        with monkeypatch.context() as patched:
+            patched.setenv("LEARN", ends)
+            if edit is not None:
+                patched.setattr(Inline, "run", edited)
+            return space.run("upper:p:a")
 
-    with monkeypatch.context() as patched:
-        patched.setattr(Inline, "run", run)
-        if ends == "killed":
-            with pytest.raises(KeyboardInterrupt):
-                space.run("upper:p:a")
-        else:
-            assert space.run("upper:p:a") == {"upper:a": "failed"}
-    assert checkpoints() == []
-    assert space.run("upper:p:a") == {"upper:a": "built"}
-    assert len(checkpoints()) == 1
+    space.learn = run
+    return space
+
+
+def checkpoint(space, name="checkpoint"):
+    return [path.read_text() for path in (space.root / "cache/store/resume").rglob(name)]
+
+
+@pytest.mark.parametrize("ends", ["well", "badly", "interrupted"])
+def test_checkpoints_of_an_input_that_was_another_for_a_while_are_removed(learning, ends):
+    """A training would go on from weights that it has learnt of other data."""
+    if ends == "interrupted":
+        with pytest.raises(KeyboardInterrupt):
+            learning.learn(ends)
+    else:
+        assert learning.learn(ends) == {"upper:a": "failed"}
+    assert checkpoint(learning) == []
+    assert learning.run("upper:p:a") == {"upper:a": "built"}
+    assert checkpoint(learning) == ["a"] and checkpoint(learning, "inputs.json") == []
+
+
+@pytest.mark.parametrize("edit", ["x", None], ids=["edited", "as it was"])
+def test_a_killed_run_leaves_checkpoints_for_inputs_that_nobody_has_written_to(learning, edit):
+    child = os.fork()
+    if not child:
+        learning.learn("killed", edit)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert checkpoint(learning) == [edit or "a"]
+    if edit:
+        learning.write("a", "a")
+    assert learning.run("upper:p:a") == {"upper:a": "built"}
+    assert checkpoint(learning, "resumed") == ["no" if edit else "a"]
+    assert any("are not used" in line for line in learning.recorder.lines) == bool(edit)
+
+
+def test_checkpoints_of_a_run_that_has_ended_are_used_whatever_was_written_since(learning):
+    """Its inputs were checked at its end."""
+    assert learning.learn("badly", edit=None) == {"upper:a": "failed"}
+    learning.write("a", "x")
+    learning.write("a", "a")
+    assert learning.run("upper:p:a") == {"upper:a": "built"}
+    assert checkpoint(learning, "resumed") == ["a"]
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[" * 100_000, "null", '{"a.txt": 1}'])
+def test_what_says_how_the_inputs_were_may_be_damaged(learning, damage):
+    assert learning.learn("badly", edit=None) == {"upper:a": "failed"}
+    (folder,) = (learning.root / "cache/store/resume").iterdir()
+    (folder / "inputs.json").write_text(damage)
+    assert learning.run("upper:p:a") == {"upper:a": "built"}
+    assert checkpoint(learning, "resumed") == ["no"]

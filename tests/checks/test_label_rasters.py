@@ -48,6 +48,14 @@ def test_a_good_raster(tmp_path: Path) -> None:
     assert kinds(write(tmp_path / "b.tif", labels, LARGE, nodata=2), LARGE) == []
 
 
+@pytest.mark.parametrize(("row", "col"), [(0, 0), (700, 1000), (430, 310), (1000, 1300)])
+def test_a_patch_as_large_as_a_building_is_seen_anywhere(tmp_path: Path, row: int, col: int) -> None:
+    labels = np.zeros((1200, 1500), np.uint8)
+    labels[row : row + 120, col : col + 150] = 77
+    (found,) = kinds(write(tmp_path / "a.tif", labels, LARGE), LARGE)
+    assert found[0] is Level.ERROR
+
+
 def test_the_classes_of_a_small_raster_are_counted(tmp_path: Path) -> None:
     labels = np.full((60, 80), 2, np.uint8)
     labels[:10, :10] = 1
@@ -77,7 +85,7 @@ def test_all_values_of_a_small_raster_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("resampling", [Resampling.nearest, Resampling.average])
 def test_overviews_lead_to_values_between_the_windows(tmp_path: Path, resampling: Resampling) -> None:
     labels = np.zeros((1200, 1500), np.uint8)
-    labels[80:120, 80:120] = 40
+    labels[:40, :40] = 40
     path = write(tmp_path / "a.tif", labels, LARGE)
     assert kinds(path, LARGE) == []
     with rasterio.open(path, "r+") as file:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -161,3 +162,13 @@ def test_names_that_the_encoding_of_the_system_cannot_hold(tmp_path):
     assert (result.returncode, [p.name for p in (tmp_path / "projects").iterdir()]) == (0, ["größe_日.toml"])
     again = start("-X utf8=0 status".replace("-X utf8=0 ", ""), tmp_path, env={**environment, "RVBUILD_UTF8": "1"})
     assert "Traceback" not in again.stderr
+
+
+def test_plain_doit_reads_names_that_the_encoding_of_the_system_cannot_hold(tmp_path):
+    (tmp_path / "projects").mkdir()
+    shutil.copy(Path(__file__).parents[2] / "dodo.py", tmp_path / "dodo.py")
+    (tmp_path / "projects/größe.toml").write_text("[project]\ntask = 1\n")
+    environment = {"PATH": os.environ["PATH"], "LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+    run = subprocess.run([sys.executable, "-m", "doit", "list"], cwd=tmp_path, env=environment, capture_output=True)
+    assert "projects/größe.toml:2: project.task: expected" in run.stderr.decode()

@@ -8,6 +8,7 @@ import json
 import random
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import fiona
@@ -63,26 +64,40 @@ def vector(suffix: str) -> dict[str, bytes]:
 
 
 GML = b"""<?xml version="1.0" encoding="UTF-8"?>
-<ogr:FeatureCollection xmlns:ogr="http://ogr.maptools.org/" xmlns:gml="http://www.opengis.net/gml">
+<ogr:FeatureCollection xmlns:ogr="http://ogr.maptools.org/" xmlns:gml="http://www.opengis.net/gml"><gml:boundedBy>
+<gml:Box><gml:coord><gml:X>10</gml:X><gml:Y>50</gml:Y></gml:coord><gml:coord><gml:X>11</gml:X><gml:Y>51</gml:Y>
+</gml:coord></gml:Box></gml:boundedBy>
 <gml:featureMember><ogr:a fid="a.0"><ogr:geometryProperty><gml:Polygon srsName="EPSG:4326"><gml:outerBoundaryIs>
-<gml:LinearRing><gml:coordinates>10,50 10.1,50 10.1,50.1 10,50</gml:coordinates></gml:LinearRing></gml:outerBoundaryIs>
-</gml:Polygon></ogr:geometryProperty><ogr:name>x</ogr:name></ogr:a></gml:featureMember></ogr:FeatureCollection>
+<gml:LinearRing><gml:coordinates>10,50 10.2,50 10.2,50.2 10,50</gml:coordinates></gml:LinearRing></gml:outerBoundaryIs>
+<gml:innerBoundaryIs><gml:LinearRing><gml:coordinates>10.1,50.01 10.15,50.01 10.15,50.05 10.1,50.01</gml:coordinates>
+</gml:LinearRing></gml:innerBoundaryIs></gml:Polygon></ogr:geometryProperty><ogr:name>x</ogr:name><ogr:height>2.5
+</ogr:height></ogr:a></gml:featureMember><gml:featureMember><ogr:a fid="a.1"><ogr:geometryProperty><gml:MultiSurface
+srsName="EPSG:4326"><gml:surfaceMember><gml:Polygon><gml:exterior><gml:LinearRing><gml:posList>10 50 10.1 50 10.1 50.1
+10 50</gml:posList></gml:LinearRing></gml:exterior></gml:Polygon></gml:surfaceMember></gml:MultiSurface>
+</ogr:geometryProperty><ogr:name>y</ogr:name></ogr:a></gml:featureMember></ogr:FeatureCollection>
 """
 KML = b"""<?xml version="1.0" encoding="UTF-8"?>
-<kml xmlns="http://www.opengis.net/kml/2.2"><Document><Placemark><name>a</name><Polygon><outerBoundaryIs><LinearRing>
-<coordinates>10,50 10.1,50 10.1,50.1 10,50</coordinates></LinearRing></outerBoundaryIs></Polygon></Placemark></Document>
-</kml>
+<kml xmlns="http://www.opengis.net/kml/2.2"><Document><name>b</name><Placemark><name>a</name><description>c</description>
+<Polygon><outerBoundaryIs><LinearRing><coordinates>10,50,1 10.2,50,1 10.2,50.2,1 10,50,1</coordinates></LinearRing>
+</outerBoundaryIs><innerBoundaryIs><LinearRing><coordinates>10.1,50.01 10.15,50.01 10.15,50.05 10.1,50.01</coordinates>
+</LinearRing></innerBoundaryIs></Polygon></Placemark><Placemark><MultiGeometry><Polygon><outerBoundaryIs><LinearRing>
+<coordinates>10,50 10.1,50 10.1,50.1 10,50</coordinates></LinearRing></outerBoundaryIs></Polygon></MultiGeometry>
+</Placemark></Document></kml>
 """
 
 
-def _vector(files: dict[str, bytes], source: random.Random, folder: Path, main: str) -> None:
+def _vector(
+    files: dict[str, bytes],
+    source: random.Random,
+    folder: Path,
+    main: str,
+    names: Sequence[str] = ("name", "height"),
+) -> None:
     broken = source.choice([main, *files])
     for suffix, content in files.items():
         (folder / f"a{suffix}").write_bytes(mutated(source, content, WORDS) if suffix == broken else content)
-    where = ["any", ["has", "name"], [">", "height", 1]]
-    found = read_features(
-        folder / f"a{main}", attributes=["name", "height"], where=where if source.random() < 0.3 else None
-    )
+    where = ["any", ["has", names[0]], [">", names[1], 1]]
+    found = read_features(folder / f"a{main}", attributes=names, where=where if source.random() < 0.3 else None)
     to_pixels(found, GRID)
 
 
@@ -107,7 +122,7 @@ def gml(source: random.Random, folder: Path) -> None:
 
 
 def kml(source: random.Random, folder: Path) -> None:
-    _vector({".kml": KML}, source, folder, ".kml")
+    _vector({".kml": KML}, source, folder, ".kml", ("Name", "Description"))
 
 
 COCO = {

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from rvbuild.build import seal
 from rvbuild.build.leases import _HOST, Standing, leases
 from rvbuild.build.record import decode
 from rvbuild.build.state import State
@@ -29,6 +30,7 @@ def test_what_is_kept_or_received(kind):
     tried = in_children(f"tests.fuzz.kept:{kind}", LONG or FEW.get(kind, 500))
     assert tried.dead == []
     assert tried.wrong == []
+    assert tried.accepted
 
 
 def test_a_build_on_a_store_that_was_spoilt(tmp_path: Path):
@@ -55,6 +57,18 @@ def test_a_lease_of_a_path_that_no_file_system_takes(tmp_path: Path):
     (store.root / "workspaces/a.jsonl").write_text(json.dumps({**head, "host": _HOST}))
     (found,) = leases(store)
     assert found.standing(found.used) in Standing
+
+
+@pytest.mark.parametrize("digest", [None, "0" * 32])
+def test_a_seal_that_rests_on_addresses_that_nobody_can_be_asked_by(tmp_path: Path, digest: str | None):
+    (tmp_path / ".stamp").touch()
+    nothing: dict[str, dict] = {"files": {}, "directories": {}, "environment": {}, "packages": {}}
+    path = seal.path_of(tmp_path, [])
+    seal.write(path, [], **nothing, elsewhere={}, lines=["nothing to do"])
+    assert seal.holds(path, []) == ["nothing to do"]
+    for url in json.loads((CORPUS / "kept-seal-addresses.json").read_text()):
+        seal.write(path, [], **nothing, elsewhere={url: digest}, lines=["nothing to do"])
+        assert seal.holds(path, []) is None, url
 
 
 def test_a_record_whose_key_no_database_takes():

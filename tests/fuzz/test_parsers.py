@@ -11,7 +11,8 @@ from rvbuild import filters
 from rvbuild.errors import DataError
 from rvbuild.geo.box_files import read_box_file
 from rvbuild.zipped import members
-from tests.fuzz.fuzzing import CORPUS, LONG, in_children
+from tests.fuzz import readers
+from tests.fuzz.fuzzing import CORPUS, LONG, in_children, source_of
 
 TEXTS = ["texts:project", "texts:filter_", "texts:expression", "texts:stac"]
 BOXES = ["readers:coco", "readers:voc", "readers:table", "readers:archive"]
@@ -26,10 +27,17 @@ def test_any_input_is_read_or_a_message(target: str) -> None:
     tried = in_children(f"tests.fuzz.{target}", LONG or FEW)
     assert tried.wrong == []
     assert tried.count == (LONG or FEW)
+    assert tried.accepted, "what is mutated is nothing that is read"
     # GDAL dies of some files; that it is a worker that dies is what `test_check` of the commands is about.
     assert not tried.dead or target in (*VECTORS, "readers:raster"), tried.dead
     if LONG:
         print(f"\n{target}: {tried.count:,} tried, {tried.accepted:,} read, {len(tried.dead)} of which a process died")
+
+
+@pytest.mark.parametrize("target", [*BOXES[:-1], *VECTORS, "readers:raster"])
+def test_what_is_mutated_is_read_as_it_is(target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "mutated", lambda _source, content, _words=(): content)
+    getattr(readers, target.partition(":")[2])(source_of(1, 0), tmp_path)
 
 
 @pytest.mark.parametrize("path", sorted(CORPUS.glob("*.xz")), ids=lambda path: path.name)

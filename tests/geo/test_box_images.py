@@ -48,6 +48,12 @@ def test_an_image_is_named_by_as_much_as_is_needed(image: str, place: int) -> No
         (["a/i.tif", "b/i.tif"], "a/i.tif", "c/i.tif", 'has no image "c/i.tif"'),
         (["a/i.tif"], "a/i.tif", "c/i.tif", 'has no image "c/i.tif"; did you mean "a/i.tif"'),
         (["a/i.tif", "a/k.tif"], "data/j.tif", None, 'has no image "data/j.tif"'),
+        (
+            ["A/I.TIF", "B/I.TIF"],
+            "a/i.tif",
+            None,
+            'has no image "a/i.tif"; did you mean "A/I.TIF"\\? It is about A/I.TIF, B',
+        ),
     ],
 )
 def test_what_is_not_clear_is_an_error(names: list[str], scene: str, image: str | None, message: str) -> None:

@@ -79,12 +79,38 @@ def test_an_attribute_is_mapped(open_features: Open, square: Square, value: Any)
 
 def test_a_class_is_inferred_from_the_usual_attributes(open_features: Open, square: Square) -> None:
     with open_features(
-        (square(0, 0, 5, 5), {"class_id": 2, "class_name": "car"}),
+        (square(0, 0, 5, 5), {"class_id": 2, "class_name": "ground", "label": "Ground 7"}),
         (square(10, 0, 15, 5), {"class_name": "tree", "label": "car"}),
         (square(20, 0, 25, 5), {"label": "car"}),
     ) as source:
         labels = labels_of(source)
     assert labels[0, [0, 10, 20]].tolist() == [2, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("beside", "said"),
+    [({"class_name": "car"}, "class_name"), ({"class_name": "elm"}, "class_name"), ({"label": "car"}, "label")],
+)
+def test_a_number_beside_the_name_of_another_class_is_no_class_id(
+    open_features: Open, square: Square, beside: dict[str, str], said: str
+) -> None:
+    feature = (square(0, 0, 5, 5), {"class_id": 2, **beside})
+    text = (
+        rf"`class_id` = 2, which is ground, and `{said}` = '{beside[said]}'.* with `class_attribute = \"class_id\"` or"
+    )
+    with pytest.raises(DataError, match=text):
+        open_features(feature)
+    with open_features(feature, class_attribute="class_id") as source:
+        assert labels_of(source)[0, 0] == 2
+    with open_features(feature, class_map={"2": "tree"}) as source:
+        assert labels_of(source)[0, 0] == 1
+    with open_features(feature, unknown="drop") as source:
+        assert labels_of(source)[0, 0] == NULL
+
+
+def test_a_name_in_another_case_is_recognised(open_features: Open, square: Square) -> None:
+    with pytest.raises(DataError, match=r"`kind` = 'TREE'; did you mean \"tree\"\? Expected a class \(car"):
+        open_features((square(0, 0, 5, 5), {"kind": "TREE"}), class_attribute="kind")
 
 
 def test_what_is_unknown_is_told(open_features: Open, square: Square) -> None:
@@ -93,7 +119,7 @@ def test_what_is_unknown_is_told(open_features: Open, square: Square) -> None:
         open_features(*features, class_attribute="kind")
     message = str(caught.value)
     assert "labels.geojson: feature 1 (from 0) has `kind` = 'tre'; did you mean \"tree\"?" in message
-    assert "expected a class (car, tree, ground, null) or its id; 2 features are so" in message
+    assert "Expected a class (car, tree, ground, null) or its id; 2 features are so" in message
     with pytest.raises(DataError, match=r"no attribute `class_id` or `class_name` or `label` \(there are kind\)"):
         open_features(*features)
     with pytest.raises(DataError, match=r"no attribute `knd`; did you mean \"kind\"\? \(there are kind\)"):

@@ -41,6 +41,8 @@ GRIDS = {
     "world in degrees": Grid(60, 60, Affine(6, 0, -180, 0, -3, 90), LON_LAT),
     "world from Greenwich": Grid(60, 60, Affine(6, 0, 0, 0, -3, 90), LON_LAT),
     "world in Mercator": Grid(60, 60, Affine(667_000, 0, -2.001e7, 0, -667_000, 2.001e7), CRS.from_epsg(3857)),
+    "Mercator beyond its end": Grid(64, 64, Affine(1000, 0, 20_005_508.34, 0, -1000, 1_100_000), CRS.from_epsg(3857)),
+    "Mercator before its begin": Grid(64, 64, Affine(1000, 0, -20_069_508, 0, -1000, 1_100_000), CRS.from_epsg(3857)),
     "Pacific in Mercator": around(3832, 180, 0, 50_000),
 }
 
@@ -138,3 +140,13 @@ def test_other_formats_stay_where_the_image_is(tmp_path: Path) -> None:
     features = read_features(tmp_path / "a.gpkg")
     np.testing.assert_allclose(features.geometries[0].bounds, (200.1, -17.9, 200.9, -17.1))
     np.testing.assert_allclose(to_pixels(features, grid)[0].bounds, (1, 1, 9, 9))
+
+
+def test_a_geometry_of_several_parts_keeps_all_of_them() -> None:
+    grid = Grid(100, 100, Affine(0.01, 0, 179.5, 0, -0.01, 10), LON_LAT)
+    (found,) = to_lon_lat(
+        "a", np.array([shapely.MultiPolygon([shapely.box(0, 0, 9, 9), shapely.box(45, 30, 70, 40)])]), grid
+    )
+    assert found.is_valid
+    assert len(found.geoms) == 3
+    assert round(found.area * 100 * 100, 6) == 81 + 250

@@ -11,6 +11,7 @@ import pytest
 import rasterio
 
 from rvbuild.geo.image import open_scene_image
+from rvbuild.geo.meaning import meaning
 from rvbuild.geo.raster import open_image
 from rvbuild.geo.rasterfile import open_dataset
 from rvbuild.geo.tags import Apply, looks_like_alpha, scattered
@@ -129,6 +130,22 @@ def test_a_palette_becomes_its_colours(tmp_path: Path) -> None:
     np.testing.assert_array_equal(chosen, expected[[2, 0]])
     stored, _ = whole(path)
     np.testing.assert_array_equal(stored[0], indices)
+
+
+def test_a_palette_of_16_bits_becomes_its_colours(tmp_path: Path) -> None:
+    indices = noise(20, 30, dtype=np.uint16) % 3 * 20_000
+    colors = {0: (10, 20, 30, 255), 20_000: (200, 0, 5, 255), 40_000: (7, 8, 9, 0)}
+    path = tmp_path / "image.tif"
+    with rasterio.open(path, "w", driver="GTiff", height=20, width=30, count=1, dtype="uint16") as file:
+        file.write(indices[np.newaxis])
+        file.write_colormap(1, colors)
+    expected = np.array([color[:3] for color in colors.values()], np.uint8)[indices // 20_000].transpose(2, 0, 1)
+    pixels, _ = whole(path, apply=Apply(palette=True))
+    assert pixels.dtype == np.uint8
+    np.testing.assert_array_equal(pixels, expected)
+    with open_image([path], apply=Apply(palette=True, scale=True)) as source:
+        assert source.dtype == np.float32 == source.read(source.grid.window)[0].dtype
+    assert meaning([path], {"image": {"nodata": None}, "channels": None})["palette"]
 
 
 def test_transparent_colours_are_no_data(tmp_path: Path) -> None:

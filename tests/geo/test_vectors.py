@@ -77,6 +77,19 @@ def test_any_format(tmp_path: Path, driver: str) -> None:
     assert not features.implied_crs
 
 
+def test_kml_comes_with_the_attributes_of_its_driver(tmp_path: Path) -> None:
+    ring = (
+        "<outerBoundaryIs><LinearRing><coordinates>10,50 11,50 11,51 10,50</coordinates></LinearRing></outerBoundaryIs>"
+    )
+    mark = f"<Placemark><name>pond</name><Polygon>{ring}</Polygon></Placemark>"
+    path = tmp_path / "a.kml"
+    path.write_text(f'<kml xmlns="http://www.opengis.net/kml/2.2"><Document>{mark}</Document></kml>')
+    found = read_features(path, attributes=["Name"], where=["==", "Name", "pond"])
+    assert found.attributes == ({"Name": "pond"},) and found.columns == ("Name", "Description")
+    assert shapely.to_wkt(found.geometries[0]) == "POLYGON ((10 50, 11 50, 11 51, 10 50))"
+    assert found.crs is not None and found.crs.to_epsg() == 4326
+
+
 def test_a_third_dimension_is_left_out(tmp_path: Path, write_geojson: Write) -> None:
     point = {"type": "Point", "coordinates": [1, 2, 3]}
     features = read_features(write_geojson(tmp_path / "high.geojson", [(point, {})]))

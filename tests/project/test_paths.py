@@ -51,3 +51,8 @@ def test_uses_id() -> None:
 
 def test_variables_of() -> None:
     assert variables_of("${A:-${B}}/${C}") == {"A": "${A:-${B}}", "B": "${B}", "C": "${C}"}
+
+
+def test_an_address_without_a_server() -> None:
+    assert path_problem("https:///a.tif", elsewhere=True) == 'the address names no server: "https:///a.tif"'
+    assert path_problem("https://${HOST}/a.tif", elsewhere=True) is None, "the variable may be right"
