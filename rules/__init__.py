@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import analyze, bundle, chip, data, evaluate, infer, mosaic, predict, report, train
-from .common import Artifact, Project, places, prepare
+from rvbuild.rules import analyze, bundle, chip, data, evaluate, infer, mosaic, predict, report, train
+from rvbuild.rules.common import Artifact, Project, places, prepare
 
 __all__ = ["Artifact", "Project", "artifacts", "places", "prepare"]
 
@@ -30,7 +30,7 @@ RULES: Mapping[str, Any] = {
 ASIDE: Mapping[str, Any] = {"data": data}
 
 #: What most stages and checks need, and takes a while to import; nothing of torch.
-PRELOAD = ("numpy", "rasterio", "shapely", "fiona", "rvbuild.checks.scene", "rvbuild.stages.chip")
+PRELOAD = ("numpy", "rasterio", "shapely", "fiona", "rvbuild.checks.scene", "rvbuild.stages.chip.stage")
 
 #: What the `where` lines at the end of a run show first: the outputs that a person opens.
 SHOWN = ("index.html", "labels.tif", "eval.md", "eval.json", "curves.svg", "contact.png", "stats.json")

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rvbuild.build.artifact import KeyDigester
-from rvbuild.build.fingerprint import signature
-
-from .common import (
+from rvbuild.engine.keys.artifact import KeyDigester
+from rvbuild.engine.store.fingerprint import signature
+from rvbuild.rules.common import (
     Project,
     Scene,
     Source,

@@ -12,20 +12,19 @@ from urllib.parse import quote
 
 import xxhash
 
-from rvbuild.build.artifact import Artifact, Demand, Product, Source, View, canonical
-from rvbuild.build.state import State
+from rvbuild.engine.keys.artifact import Artifact, Demand, Product, Source, View, canonical
+from rvbuild.engine.store.state import State
 from rvbuild.errors import UsageError
-from rvbuild.geo import admission
-from rvbuild.geo.files import RASTER, VECTOR
-from rvbuild.geo.reading import parts, reading
+from rvbuild.files.urls import Url, is_url
+from rvbuild.geo.dataset_files import RASTER, VECTOR
+from rvbuild.geo.gdal import admission
+from rvbuild.geo.vector.reading import parts, reading
 from rvbuild.project import Project, Scene
-from rvbuild.project.box_files import TABLES as BOX_FILES
 from rvbuild.project.model import BoxFileLabels
-from rvbuild.urls import Url, is_url
-
-from . import sidecars
-from .companions import Ask, Companions, Question
-from .own_code import image_code, images_code, metrics_code, user_code, without_code
+from rvbuild.project.scenes.box_files import TABLES as BOX_FILES
+from rvbuild.rules.inputs import sidecars
+from rvbuild.rules.inputs.companions import Ask, Companions, Question
+from rvbuild.rules.inputs.own_code import image_code, images_code, metrics_code, user_code, without_code
 
 __all__ = [
     "Artifact",
@@ -182,7 +181,7 @@ def _labels(project: Project, scene: Scene) -> Source | None:
         files = tuple(resolve(project, p) for p in scene.labels.files)
         used = {key: settings[key] for key in ("kind", "image", "scene_image")}
         args = canonical({**used, "labels": settings["class"] is None}).decode()
-        return Source("labels", files, views=(View("rvbuild.geo.box_files:digest", args),) * len(files))
+        return Source("labels", files, views=(View("rvbuild.geo.vector.box_files:digest", args),) * len(files))
     if settings["kind"] == "layers":
         return _layers(project, "labels", scene.labels.files, settings)
     return _vectors(project, "labels", scene.labels.files, settings)
@@ -262,7 +261,7 @@ def _vectors(
     views: list[View | None] = []
     for some, how in parts(files, settings):
         args = canonical(reading(how, classless=classless)).decode()
-        views += [View("rvbuild.geo.vectors:digest", args)] * len(some)
+        views += [View("rvbuild.geo.vector.files:digest", args)] * len(some)
     return Source(role, files, beside if any(beside) else (), tuple(views), unread=unread)
 
 
@@ -333,6 +332,6 @@ def _companions(project: Project) -> Companions:
 
 
 def _ask_here(questions: Sequence[Question]) -> list[dict[str, Any]]:
-    from rvbuild.geo.files import ask
+    from rvbuild.geo.dataset_files import ask
 
     return ask([(kind, str(path)) for kind, path in questions])

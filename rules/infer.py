@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from .common import (
+from rvbuild.rules.common import (
     Artifact,
     Demand,
     Product,

@@ -3,7 +3,7 @@
 A key holds a stage's version, not its code, so that a release which changes no result rebuilds nothing. For this to
 be safe, `stage_lock.json` holds for every stage its version and the digest of the syntax trees it may execute inside
 rvbuild (comments, docstrings and formatting do not count). A checkout whose code differs from the lock adds the digest
-of its code to its keys: work on a stage never serves stale results. Before a release, `python -m rules.lock` renews the
+of its code to its keys: work on a stage never serves stale results. Before a release, `python -m rvbuild.rules.lock` renews the
 lock: a stage whose code changed needs a higher version, unless its outputs for the golden projects are what they were.
 """
 
@@ -15,16 +15,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rvbuild.build import installed
-from rvbuild.build.artifact import digest
-from rvbuild.build.fingerprint import signature
-from rvbuild.build.state import State
+from rvbuild.engine.keys import installed
+from rvbuild.engine.keys.artifact import digest
+from rvbuild.engine.store.fingerprint import signature
+from rvbuild.engine.store.state import State
 
 LOCK = installed.shipped("rules").joinpath("stage_lock.json")
 
 
 def _rules() -> Mapping[str, Any]:
-    from . import ASIDE, RULES
+    from rvbuild.rules import ASIDE, RULES
 
     return {**RULES, **ASIDE}
 
@@ -109,7 +109,7 @@ def changed(tasks: tuple[str, ...]) -> list[str]:
 
 def main() -> int:
     """Renew the lock, if every stage whose code changed has a higher version or the outputs it had."""
-    from .golden import TASKS, machine, outputs
+    from rvbuild.rules.golden import TASKS, machine, outputs
 
     lock = read()
     golden: dict[str, Any] = {"machine": machine(), "outputs": outputs()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .common import Artifact, Product, Project, classes, folder, name, packages, raw_files
+from rvbuild.rules.common import Artifact, Product, Project, classes, folder, name, packages, raw_files
 
 VERSION = 5
 RUN = "rvbuild.stages.predict:run"

@@ -119,7 +119,7 @@ def test_the_declaring_and_the_building_part_know_no_pixels(module):
 
 def test_fiona_stays_behind_one_seam():
     users = {module for module, path in MODULES.items() if "fiona" in {n.split(".")[0] for n in imports(module, path)}}
-    assert users <= {"rvbuild.geo.vectors"}
+    assert users <= {"rvbuild.geo.vector.files"}
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))

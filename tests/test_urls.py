@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rvbuild.urls import Identity, Url, url_problem
+from rvbuild.files.urls import Identity, Url, url_problem
 
 EARLY, NOON, LATE = (f"Mon, 02 Nov 2026 {hour}:00:00 GMT" for hour in ("10", "12", "14"))
 

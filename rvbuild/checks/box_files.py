@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rvbuild.checks.findings import Finding, Level
-from rvbuild.geo.box_images import Listed, common_parts, parts_of
+from rvbuild.geo.vector.box_images import Listed, common_parts, parts_of
 from rvbuild.project import Scene
 
 

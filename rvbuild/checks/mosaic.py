@@ -9,7 +9,7 @@ from rvbuild.checks.findings import Finding, Level
 from rvbuild.project import Project
 
 TOLERANCE_PX = 0.01
-"""How far pixels may lie from those of the first scene: that of `rvbuild.geo.mosaic`."""
+"""How far pixels may lie from those of the first scene: that of `rvbuild.geo.write.mosaic`."""
 
 MAX_EMPTY = 100
 """A file of all pixels is at most so many times larger than its scenes, as there."""

@@ -7,8 +7,8 @@ import shutil
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from rvbuild.budget import memory_bytes, size_text
 from rvbuild.checks.findings import Finding, Level
+from rvbuild.files.budget import memory_bytes, size_text
 from rvbuild.project import Project
 
 _FLOAT_BYTES = 4

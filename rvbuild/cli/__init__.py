@@ -12,9 +12,9 @@ import os
 import sys
 from pathlib import Path
 
-from rvbuild.build import seal
-from rvbuild.safe_path import protect
-from rvbuild.workspaces import find_workspace
+from rvbuild.engine.plan import seal
+from rvbuild.files.workspaces import find_workspace
+from rvbuild.process.safe_path import protect
 
 STAGES = ("analyze", "chip", "train", "predict", "eval", "bundle", "report")
 BUILDING = (*STAGES, "build")

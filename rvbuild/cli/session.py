@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rvbuild import variables
-from rvbuild.build import installed
-from rvbuild.build.artifact import Artifact
-from rvbuild.build.plan import Appeared, Plan
-from rvbuild.build.questions import files_asker, view_runner
-from rvbuild.build.workers import Executor, Inline, Pool
-from rvbuild.build.workspace import Workspace
 from rvbuild.cli import every_project, stages_of, trusting
 from rvbuild.cores import cores
+from rvbuild.engine.keys import installed
+from rvbuild.engine.keys.artifact import Artifact
+from rvbuild.engine.plan.plan import Appeared, Plan
+from rvbuild.engine.run.questions import files_asker, view_runner
+from rvbuild.engine.run.workers import Executor, Inline, Pool
+from rvbuild.engine.workspace import Workspace
 from rvbuild.errors import NoScenesError, ProjectError, UsageError, nearest
+from rvbuild.process import variables
 from rvbuild.project import Project, load
-from rvbuild.project.own_rules import stage_of
+from rvbuild.project.tables.own_rules import stage_of
 
 
 def rules() -> Any:

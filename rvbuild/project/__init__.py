@@ -7,8 +7,8 @@ package imports neither numpy nor torch nor rasterio, and no file is looked for 
 from rvbuild.project.load import load
 from rvbuild.project.missing import missing_files
 from rvbuild.project.model import ClassDef, ImageSource, LayeredLabels, Project, RasterLabels, Scene, VectorLabels
+from rvbuild.project.scenes.splits import Split
 from rvbuild.project.schema import json_schema
-from rvbuild.project.splits import Split
 from rvbuild.project.starter import starter
 
 __all__ = [

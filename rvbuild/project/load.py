@@ -10,21 +10,23 @@ from typing import Any
 from pydantic import ValidationError
 
 from rvbuild.errors import NoScenesError, ProjectError
-from rvbuild.project import boxes, cells, found
-from rvbuild.project import overrides as overriding
-from rvbuild.project.classes import check_classes
-from rvbuild.project.general import TASKS
-from rvbuild.project.keys import Key
-from rvbuild.project.labels import speaker
+from rvbuild.files.workspaces import find_workspace
 from rvbuild.project.messages import translate
 from rvbuild.project.model import Project
-from rvbuild.project.paths import Environment
-from rvbuild.project.problems import Places, Problems
-from rvbuild.project.reading import read, shown
 from rvbuild.project.resolve import Resolver
+from rvbuild.project.scenes import found
+from rvbuild.project.scenes.labels import speaker
 from rvbuild.project.schema import ProjectFile
-from rvbuild.project.table import Known, tables_in
-from rvbuild.workspaces import find_workspace
+from rvbuild.project.tables.classes import check_classes
+from rvbuild.project.tables.general import TASKS
+from rvbuild.project.tasks import classification as cells
+from rvbuild.project.tasks import detection as boxes
+from rvbuild.project.toml import overrides as overriding
+from rvbuild.project.toml.keys import Key
+from rvbuild.project.toml.paths import Environment
+from rvbuild.project.toml.problems import Places, Problems
+from rvbuild.project.toml.reading import read, shown
+from rvbuild.project.toml.table import Known, tables_in
 
 _STAND_INS: dict[Key, Any] = {
     ("project",): {"task": TASKS[0]},

@@ -8,14 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rvbuild.project import boxes, cells
-from rvbuild.project.box_files import TABLES as BOX_FILES
-from rvbuild.project.box_files import BoxFileTable
-from rvbuild.project.chip import BoxChipTable, ChipTable
-from rvbuild.project.classes import null_color
-from rvbuild.project.evaluation import BoxEvalTable
-from rvbuild.project.keys import Key, dotted, show
-from rvbuild.project.labels import RasterLabelsTable, VectorLabelsTable, background, joined, speaker
+from rvbuild.files.urls import is_url
 from rvbuild.project.model import (
     BoxFileLabels,
     ClassDef,
@@ -27,17 +20,25 @@ from rvbuild.project.model import (
     VectorLabels,
     Written,
 )
-from rvbuild.project.names import RESERVED_PROJECTS, name_problem
-from rvbuild.project.paths import Environment, PathError, expand, uses_id
-from rvbuild.project.predict import BoxPredictTable, CellPredictTable, PredictTable
-from rvbuild.project.problems import Problems
-from rvbuild.project.scene import SceneTable
+from rvbuild.project.scenes.box_files import TABLES as BOX_FILES
+from rvbuild.project.scenes.box_files import BoxFileTable
+from rvbuild.project.scenes.labels import RasterLabelsTable, VectorLabelsTable, background, joined, speaker
+from rvbuild.project.scenes.scene import SceneTable
+from rvbuild.project.scenes.splits import Placed, placed
+from rvbuild.project.scenes.stac import AssetError, StacError, StacReader, layout
+from rvbuild.project.scenes.vectors import areas
 from rvbuild.project.schema import ProjectFile
-from rvbuild.project.splits import Placed, placed
-from rvbuild.project.stac import AssetError, StacError, StacReader, layout
-from rvbuild.project.train import METRICS, MODELS, TrainTable
-from rvbuild.project.vectors import areas
-from rvbuild.urls import is_url
+from rvbuild.project.tables.chip import BoxChipTable, ChipTable
+from rvbuild.project.tables.classes import null_color
+from rvbuild.project.tables.evaluation import BoxEvalTable
+from rvbuild.project.tables.predict import BoxPredictTable, CellPredictTable, PredictTable
+from rvbuild.project.tables.train import METRICS, MODELS, TrainTable
+from rvbuild.project.tasks import classification as cells
+from rvbuild.project.tasks import detection as boxes
+from rvbuild.project.toml.keys import Key, dotted, show
+from rvbuild.project.toml.names import RESERVED_PROJECTS, name_problem
+from rvbuild.project.toml.paths import Environment, PathError, expand, uses_id
+from rvbuild.project.toml.problems import Problems
 
 _PURPOSE = {"train": "training", "validation": "validation"}
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from rvbuild.errors import UsageError
-from rvbuild.project.general import task_problem
-from rvbuild.project.names import RESERVED_PROJECTS, name_problem
+from rvbuild.project.tables.general import task_problem
+from rvbuild.project.toml.names import RESERVED_PROJECTS, name_problem
 
 _SEGMENTATION = """\
 # {name}: a project of rvbuild. Check it with `rvbuild check`, build it with `rvbuild build`.

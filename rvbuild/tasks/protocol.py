@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from rvbuild.geo.aoi import Aoi
+    from rvbuild.geo.area.aoi import Aoi
     from rvbuild.geo.grid import Grid
     from rvbuild.geo.windows import Window
 
@@ -203,7 +203,7 @@ class Task(Protocol):
     def merger(self, grid: Grid, outputs: Path, settings: Mapping[str, Any]) -> Merger:
         """Return a merger that writes the raw result of a scene into `outputs`, by the infer stage's settings.
 
-        A setting that `derive` can take into account is none of these: see `derived` in `rvbuild.project.predict`.
+        A setting that `derive` can take into account is none of these: see `derived` in `rvbuild.project.tables.predict`.
         """
 
     def derive(self, raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
@@ -239,7 +239,7 @@ class Task(Protocol):
         grid
             Of the scene.
         step
-            See `rvbuild.geo.overview`.
+            See `rvbuild.geo.write.overview`.
         classes
             For their colours.
 
@@ -263,7 +263,7 @@ class Task(Protocol):
         aoi
             Only what lies in the area counts.
         step
-            See `rvbuild.geo.overview`.
+            See `rvbuild.geo.write.overview`.
         classes
             For their colours.
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rvbuild.checks import mosaic
-from rvbuild.geo import mosaic as stage
+from rvbuild.geo.write import mosaic as stage
 from rvbuild.project import load
 
 TEXT = """

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from rvbuild.cli import cleaning
+from rvbuild.cli.commands import clean as cleaning
 
 from .conftest import Space
 

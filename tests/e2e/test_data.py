@@ -10,7 +10,8 @@ import pytest
 import rasterio
 
 from rvbuild.checks import label_rasters
-from rvbuild.cli import checking, session
+from rvbuild.cli import session
+from rvbuild.cli.commands import check as checking
 
 from .conftest import BOXES, Space, write_labels
 

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from rvbuild.build.artifact import Artifact, Source
 from rvbuild.cli.session import rules
+from rvbuild.engine.keys.artifact import Artifact, Source
 from rvbuild.progress import Silent
 from rvbuild.project import load
 

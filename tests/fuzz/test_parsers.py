@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from rvbuild import filters
 from rvbuild.errors import DataError
-from rvbuild.geo.box_files import read_box_file
-from rvbuild.zipped import members
+from rvbuild.files.zipped import members
+from rvbuild.geo.vector.box_files import read_box_file
+from rvbuild.language import filters
 from tests.fuzz import readers
 from tests.fuzz.fuzzing import CORPUS, LONG, in_children, source_of
 

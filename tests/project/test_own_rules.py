@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rvbuild.cli import app
 from rvbuild.cli.session import rules
-from rvbuild.project.own_rules import RESERVED
+from rvbuild.project.tables.own_rules import RESERVED
 
 
 def test_all_stages_and_commands_are_reserved() -> None:

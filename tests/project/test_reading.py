@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from rvbuild.errors import ProjectError, UsageError
+from rvbuild.files.workspaces import find_workspace
 from rvbuild.project import load, messages
-from rvbuild.project.reading import shown
-from rvbuild.workspaces import find_workspace
+from rvbuild.project.toml.reading import shown
 
 
 def complain(path: Path) -> list[str]:

@@ -21,9 +21,9 @@ import rasterio.shutil
 from rasterio.transform import from_origin
 from rasterio.vrt import WarpedVRT
 
-from rvbuild.build.state import State
 from rvbuild.cli.session import rules
-from rvbuild.geo.files import ask
+from rvbuild.engine.store.state import State
+from rvbuild.geo.dataset_files import ask
 
 CORNERS = [(10, 50), (11, 50), (11, 51), (10, 50)]
 SQUARE = {"type": "Polygon", "coordinates": [CORNERS]}

@@ -15,7 +15,7 @@ from rvbuild.errors import ModelError
 from rvbuild.learn import models
 from rvbuild.learn.models import torchvision_detection as family
 from rvbuild.learn.models.first_conv import first_conv
-from rvbuild.project import boxes
+from rvbuild.project.tasks import detection as boxes
 
 TASK = "object_detection"
 SMALL = {"fpn_channels": 32}
