@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rvbuild.engine.keys.artifact import KeyDigester
-from rvbuild.engine.store.fingerprint import signature
+from rvbuild.engine.keys.signature import signature
 from rvbuild.rules.common import (
     Project,
     Scene,
@@ -32,7 +32,7 @@ from rvbuild.rules.common import (
     without_code,
 )
 
-__all__ = ["keys", "model", "requests", "user_code"]
+__all__ = ["CODE", "keys", "model", "requests", "user_code"]
 
 RUN = "rvbuild.checks.scene:look_at_all"
 RUN_SHARED = "rvbuild.checks.ground:shared"
@@ -43,7 +43,7 @@ CODE = (
     "rvbuild.checks.ground",
     "rvbuild.checks.memory",
     "rvbuild.checks.model",
-    "rvbuild.tasks.{task}",
+    "{task}",
 )
 
 

@@ -27,7 +27,7 @@ from rvbuild.rules.inputs import own_chips
 
 VERSION = 4
 RUN = "rvbuild.stages.chip.stage:run"
-CODE = ("rvbuild.stages.chip.stage", "rvbuild.stages.chip.folder", "rvbuild.tasks.{task}")
+CODE = ("rvbuild.stages.chip.stage", "rvbuild.stages.chip.folder", "{task}")
 WRITES = own_chips.WRITES
 
 

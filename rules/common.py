@@ -15,13 +15,14 @@ import xxhash
 from rvbuild.engine.keys.artifact import Artifact, Demand, Product, Source, View, canonical
 from rvbuild.engine.store.state import State
 from rvbuild.errors import UsageError
-from rvbuild.files.urls import Url, is_url
+from rvbuild.files.address import is_url
+from rvbuild.files.urls import Url
 from rvbuild.geo.dataset_files import RASTER, VECTOR
 from rvbuild.geo.gdal import admission
 from rvbuild.geo.vector.reading import parts, reading
-from rvbuild.project import Project, Scene
-from rvbuild.project.model import BoxFileLabels
+from rvbuild.project.model import BoxFileLabels, Project, Scene
 from rvbuild.project.scenes.box_files import TABLES as BOX_FILES
+from rvbuild.project.tasks import SPECS
 from rvbuild.rules.inputs import sidecars
 from rvbuild.rules.inputs.companions import Ask, Companions, Question
 from rvbuild.rules.inputs.own_code import image_code, images_code, metrics_code, user_code, without_code
@@ -41,19 +42,6 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-
-RAW = {
-    "chip_classification": ("cells.json",),
-    "object_detection": ("raw_boxes.safetensors",),
-    "semantic_segmentation": ("raw_labels.tif",),
-}
-"""The outputs of infer that predict reads, by task: what the task's module calls RAW."""
-
-PREDICTIONS = {
-    **{task: ("infer", files) for task, files in RAW.items()},
-    "object_detection": ("predict", ("detections.json",)),
-}
-"""The outputs that eval reads, by task, and the stage that makes them."""
 
 
 def name(stage: str, project: str, scene: str | None = None) -> str:
@@ -205,7 +193,7 @@ def area(project: Project, scene: Scene) -> dict[str, Any]:
 
 def predictions(project: Project, scene: Scene) -> Product:
     """Return what was predicted for `scene` and is evaluated, as an input."""
-    stage, files = PREDICTIONS[project.task]
+    stage, files = SPECS[project.task].predictions()
     return Product("predictions", name(stage, project.name, scene.id), files)
 
 
@@ -217,7 +205,7 @@ def evaluated(project: Project) -> list[Scene]:
 
 def raw_files(project: Project) -> tuple[str, ...]:
     """Return the outputs of infer that predict derives all others from."""
-    return RAW[project.task]
+    return SPECS[project.task].raw
 
 
 def present(*sources: Source | Product | None) -> tuple[Source | Product, ...]:

@@ -34,7 +34,7 @@ CODE = (
     "rvbuild.stages.data.scene",
     "rvbuild.stages.data.page",
     "rvbuild/stages/data/survey.html",
-    "rvbuild.tasks.{task}",
+    "{task}",
 )
 WRITES = ("survey.json", "picture.jpg")
 WRITES_MERGE = ("data.json", "index.html")

@@ -28,7 +28,7 @@ from rvbuild.rules.common import (
 VERSION = 5
 RUN = "rvbuild.stages.evaluate.scene:run"
 RUN_MERGE = "rvbuild.stages.evaluate.merge:run"
-CODE = ("rvbuild.stages.evaluate.scene", "rvbuild.stages.evaluate.merge", "rvbuild.tasks.{task}")
+CODE = ("rvbuild.stages.evaluate.scene", "rvbuild.stages.evaluate.merge", "{task}")
 WRITES = ("eval.json",)
 WRITES_MERGE = ("eval.json", "eval.md", "*.svg", "*.csv")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rvbuild.cores import cores
 from rvbuild.engine.keys.artifact import digest
-from rvbuild.engine.store.fingerprint import hash_file
+from rvbuild.engine.keys.signature import hash_file
 
 _CLASSES = """
 [classes]

@@ -29,7 +29,7 @@ from rvbuild.rules.common import (
 
 VERSION = 3
 RUN = "rvbuild.stages.infer:run"
-CODE = ("rvbuild.stages.infer", "rvbuild.tasks.{task}", "rvbuild.learn.*")
+CODE = ("rvbuild.stages.infer", "{task}", "rvbuild.learn.*")
 WRITES = ("raw_*", "cells.json", "scores.tif")
 
 

@@ -22,7 +22,7 @@ from rvbuild.engine.run.inputs import code_of
 from rvbuild.errors import RvbuildError, UsageError, nearest
 from rvbuild.language.user_code import forget_modules, serve_code
 from rvbuild.language.user_files import watching
-from rvbuild.project import Project
+from rvbuild.project.model import Project
 from rvbuild.project.tables.own_rules import module_of, stage_of
 from rvbuild.project.toml.table import REFERENCE
 from rvbuild.rules.common import name

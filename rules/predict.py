@@ -8,7 +8,7 @@ from rvbuild.rules.common import Artifact, Product, Project, classes, folder, na
 
 VERSION = 5
 RUN = "rvbuild.stages.predict:run"
-CODE = ("rvbuild.stages.predict", "rvbuild.tasks.{task}")
+CODE = ("rvbuild.stages.predict", "{task}")
 WRITES = ("*.tif", "*.json", "*.geojson", "*.gpkg", "*.fgb", "*.qml")
 
 

@@ -27,7 +27,7 @@ CODE = (
     "rvbuild.stages.report.quicklook",
     "rvbuild.stages.report.page",
     "rvbuild/stages/report/report.html",
-    "rvbuild.tasks.{task}",
+    "{task}",
 )
 WRITES = ("quicklook.jpg",)
 WRITES_MERGE = ("index.html",)

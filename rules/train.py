@@ -31,7 +31,7 @@ from rvbuild.rules.inputs import own_chips
 
 VERSION = 4
 RUN = "rvbuild.stages.train.stage:run"
-CODE = ("rvbuild.stages.train.stage", "rvbuild.tasks.{task}", "rvbuild.learn.*")
+CODE = ("rvbuild.stages.train.stage", "{task}", "rvbuild.learn.*")
 WRITES = ("model.safetensors", "model.json", "log.jsonl", "curves.svg")
 
 #: Settings that change how fast a training runs and not what comes out.

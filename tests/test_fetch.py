@@ -15,7 +15,8 @@ import pytest
 import xxhash
 
 from rvbuild.files import fetch
-from rvbuild.files.urls import Identity, UnreachableError, Url, to_path
+from rvbuild.files.identity import Identity, UnreachableError
+from rvbuild.files.urls import Url, to_path
 from tests.range_server import RangeServer, serving
 
 

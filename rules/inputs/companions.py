@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 
 import xxhash
 
-from rvbuild.engine.store.fingerprint import is_racy, signature
-from rvbuild.engine.store.state import Signature, State
+from rvbuild.engine.keys.signature import Signature, signature
+from rvbuild.engine.store.fingerprint import is_racy
+from rvbuild.engine.store.state import State
 from rvbuild.files.urls import Url, to_path
 from rvbuild.geo.dataset_files import RASTER, VECTOR
 from rvbuild.geo.gdal.drivers import DIRECTORIES

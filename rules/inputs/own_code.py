@@ -13,8 +13,8 @@ from typing import Any
 from rvbuild.engine.keys import modules
 from rvbuild.engine.keys.artifact import Source, View, canonical
 from rvbuild.errors import UsageError
-from rvbuild.files.urls import is_url
-from rvbuild.project import Project, Scene
+from rvbuild.files.address import is_url
+from rvbuild.project.model import Project, Scene
 
 _CODE = View("rvbuild.engine.keys.code:view", '{"syntax":2}')
 

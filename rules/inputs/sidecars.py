@@ -11,8 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from rvbuild.engine.store.fingerprint import signature
-from rvbuild.engine.store.state import Signature
+from rvbuild.engine.keys.signature import Signature, signature
 from rvbuild.files.plain_xml import XmlError, parse
 from rvbuild.geo.gdal.quiet import JOURNALS
 

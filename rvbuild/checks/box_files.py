@@ -10,7 +10,7 @@ from typing import Any
 
 from rvbuild.checks.findings import Finding, Level
 from rvbuild.geo.vector.box_images import Listed, common_parts, parts_of
-from rvbuild.project import Scene
+from rvbuild.project.model import Scene
 
 
 def made_for_another(

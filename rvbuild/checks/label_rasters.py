@@ -12,7 +12,7 @@ import numpy as np
 from rvbuild.checks.findings import Level
 from rvbuild.checks.project import SAMPLED
 from rvbuild.errors import LabelValueError
-from rvbuild.files.urls import is_url
+from rvbuild.files.address import is_url
 from rvbuild.geo.classes import Classes
 from rvbuild.geo.grid import Grid, reproject
 from rvbuild.geo.labels.raster import RasterLabels

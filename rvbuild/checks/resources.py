@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from rvbuild.checks.findings import Finding, Level
 from rvbuild.files.budget import memory_bytes, size_text
-from rvbuild.project import Project
+from rvbuild.project.model import Project
 
 _FLOAT_BYTES = 4
 

@@ -21,7 +21,7 @@ from rvbuild.checks.findings import Level
 from rvbuild.checks.ground import ground_of
 from rvbuild.checks.project import NOT_READ
 from rvbuild.errors import RvbuildError
-from rvbuild.files.urls import is_url
+from rvbuild.files.address import is_url
 from rvbuild.geo.area.aoi import Aoi, open_aoi
 from rvbuild.geo.grid import Grid, crs_name, reproject
 from rvbuild.geo.labels.boxes import BoxLabels

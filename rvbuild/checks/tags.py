@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from rvbuild.checks.findings import Finding, Level
-from rvbuild.project import Project, Scene
+from rvbuild.project.model import Project, Scene
 
 Images = Mapping[str, Mapping[str, Any]]
 """Scene id → what `rvbuild.geo.raster.open.describe` says of its image, with its `tags`."""

@@ -13,9 +13,9 @@ from typing import Any
 import click
 
 from rvbuild import __version__
-from rvbuild.cli import BUILDING, INTERRUPTED, STAGES, normal_words, silenced
 from rvbuild.cli.commands.cache import cache
 from rvbuild.cli.terminal import echo
+from rvbuild.cli.words import BUILDING, INTERRUPTED, STAGES, normal_words, silenced
 from rvbuild.engine.run.worker import plain
 from rvbuild.errors import RvbuildError, nearest
 

@@ -12,7 +12,7 @@ from rvbuild.cli.session import Session
 from rvbuild.engine.keys.artifact import Product
 from rvbuild.engine.run.outcome import Did, Outcome
 from rvbuild.errors import classes_that
-from rvbuild.project import Project
+from rvbuild.project.model import Project
 
 _INDEX = "/index.json"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tomli
 
-from rvbuild.cli import every_project
+from rvbuild.cli.words import every_project
 from rvbuild.project.tables.own_rules import findings, stage_of
 
 

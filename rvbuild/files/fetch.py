@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 
 import xxhash
 
-from rvbuild.files.urls import CONTENT, Identity, UnreachableError, url_problem
+from rvbuild.files.address import url_problem
+from rvbuild.files.identity import CONTENT, Identity, UnreachableError
 from rvbuild.process.threads import each, within
 
 TIMEOUT_S = 20.0

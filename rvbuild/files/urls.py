@@ -4,104 +4,17 @@ from __future__ import annotations
 
 import errno
 import io
-import re
-from dataclasses import dataclass, field
 from pathlib import Path, PosixPath
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-SCHEMES = ("https", "http", "s3", "gs")
-"""What a file elsewhere can begin with."""
-
-_URL = re.compile(rf"(?:{'|'.join(SCHEMES)})://", re.IGNORECASE)
-
-
-_UNWRITABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-
-
-def is_url(text: str) -> bool:
-    """Tell whether a path that a user wrote is that of a file elsewhere.
-
-    >>> is_url("https://x.org/a.tif"), is_url("data/a.tif")
-    (True, False)
-    """
-    return _URL.match(text) is not None
+from rvbuild.files.address import is_url
+from rvbuild.files.identity import UnreachableError
 
 
 def to_path(text: str) -> Path:
     """Return a local path, or the `Url` of a file elsewhere."""
     return Url(text) if is_url(text) else Path(text)
-
-
-def url_problem(text: str) -> str | None:
-    """Return what is wrong with the address of a file elsewhere, or None. Nobody is asked.
-
-    >>> url_problem("https:///a.tif")
-    'the address names no server'
-    """
-    bucket = text[:5].lower() in ("s3://", "gs://")
-    if not is_url(text):
-        return f"the address begins with none of {', '.join(f'{scheme}://' for scheme in SCHEMES)}"
-    if _UNWRITABLE.search(text):
-        return "the address holds a character that cannot be in one"
-    if bucket:
-        return None if text[5:].partition("/")[0] else "the address names no bucket"
-    try:
-        parts = urlsplit(text)
-        host, _ = parts.hostname, parts.port
-        if not host:
-            return "the address names no server"
-        host.encode("idna")
-    except ValueError as error:  # of a port, of brackets, of a name that no server can have
-        return f"the server's name or port cannot be right ({error})"
-    return None
-
-
-class UnreachableError(Exception):
-    """A server does not answer, or not with the file; the message says how."""
-
-
-CONTENT = "content"
-"""What `Identity.by` says of a file that had to be read."""
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What tells one state of a file from another.
-
-    Attributes
-    ----------
-    by : str
-        `ETag`, `Last-Modified and size`, or `content`.
-    digest : str
-        32 hex digits; of the content, or of address, size and what the server says.
-    changed : str
-        When the file was changed last as its server says, whether or not that is part of the digest; may be empty.
-    asked : str
-        When the server was asked, by its own clock; may be empty.
-    """
-
-    by: str
-    digest: str
-    changed: str = field(default="", compare=False)
-    asked: str = field(default="", compare=False)
-
-    def is_other_than(self, before: Identity) -> bool:
-        """Tell whether the file is another than when the server said `before`, or was written again meanwhile.
-
-        Copies of one file on several machines may have times of their own: those of before the first question do not
-        count.
-        """
-        if self.digest != before.digest:
-            return True
-        if not self.changed or self.changed == before.changed:
-            return False
-        from email.utils import parsedate_to_datetime  # takes longer to import than all else here
-
-        try:
-            return parsedate_to_datetime(self.changed) >= parsedate_to_datetime(before.asked)
-        except (ValueError, TypeError):  # the server does not tell its time
-            return True
 
 
 class Url(PosixPath):

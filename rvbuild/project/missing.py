@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rvbuild.errors import nearest
-from rvbuild.files.urls import is_url
+from rvbuild.files.address import is_url
 from rvbuild.files.zipped import is_zip
 from rvbuild.project.model import Project, Scene, Written
 from rvbuild.project.tables.own_rules import stage_of

@@ -9,7 +9,7 @@ import pytest
 
 from rvbuild.checks import mosaic
 from rvbuild.geo.write import mosaic as stage
-from rvbuild.project import load
+from rvbuild.project.load import load
 
 TEXT = """
 [project]

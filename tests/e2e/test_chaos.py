@@ -22,7 +22,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "build"))
 from forks import Forks, disturb, wait_until_gone
 
-from rvbuild.engine.store.fingerprint import hash_file
+from rvbuild.engine.keys.signature import hash_file
 from rvbuild.engine.store.store import Store
 from rvbuild.engine.upkeep.inventory import take_inventory
 

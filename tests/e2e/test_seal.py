@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rvbuild.cli import normal_words
 from rvbuild.cli.commands import build as building
+from rvbuild.cli.words import normal_words
 from rvbuild.engine.keys import installed
 from rvbuild.engine.plan import seal
 from rvbuild.engine.plan.decide import Cause

@@ -1,7 +1,7 @@
 """Kills at random instants, of builds and of whatever works on a store: nothing is lost, nothing half-written is seen.
 
-`RVBUILD_CHAOS=1000 pytest tests/engine/test_chaos.py -s` kills more often and prints figures; RVBUILD_CHAOS_SEED chooses
-other instants.
+`RVBUILD_CHAOS=1000 pytest tests/engine/test_chaos.py -s` kills more often and prints figures;
+RVBUILD_CHAOS_SEED chooses other instants.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from conftest import Space
 from forks import Forks, disturb, wait_until_gone
 
-from rvbuild.engine.store.fingerprint import hash_file
+from rvbuild.engine.keys.signature import hash_file
 from rvbuild.engine.store.store import Store
 from rvbuild.engine.upkeep.inventory import take_inventory
 

@@ -234,7 +234,7 @@ def write_another(remote: Path, key: str) -> None:
     (name,) = record["outputs"]
     staged = remote / "staged"
     staged.write_text("other bytes")
-    from rvbuild.engine.store.fingerprint import hash_file
+    from rvbuild.engine.keys.signature import hash_file
 
     value = hash_file(staged)
     store.take(staged, value)

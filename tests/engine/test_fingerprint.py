@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from rvbuild.engine.store.fingerprint import Fingerprints, hash_file, is_racy, signature
-from rvbuild.engine.store.state import Signature, State
+from rvbuild.engine.keys.signature import Signature, hash_file, signature
+from rvbuild.engine.store.fingerprint import Fingerprints, is_racy
+from rvbuild.engine.store.state import State
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ def components(number: int) -> dict:
 
 def fill(store: Store, who: str, count: int) -> list[str]:
     """Give `store` a result for each of the same keys, with contents that only `who` made."""
-    from rvbuild.engine.store.fingerprint import hash_file
+    from rvbuild.engine.keys.signature import hash_file
 
     store.prepare()
     keys = [digest(components(i)) for i in range(count)]

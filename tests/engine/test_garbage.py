@@ -22,7 +22,7 @@ def workspace(tmp_path):
 
 
 def put(store, text: str) -> tuple[str, int]:
-    from rvbuild.engine.store.fingerprint import hash_file
+    from rvbuild.engine.keys.signature import hash_file
 
     staged = store.temporary()
     staged.write_text(text)

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from rvbuild.cli.session import rules
+from rvbuild import rules
 from rvbuild.engine.keys.artifact import Artifact, Source, components, digest, plain
-from rvbuild.project import load
+from rvbuild.project.load import load
 
 GOLDEN = Path(__file__).with_name("golden_keys.json")
 
@@ -82,8 +82,9 @@ def parts(artifact: Artifact) -> dict[str, Any]:
         if isinstance(item, Source) and not item.in_key:
             continue
         if isinstance(item, Source):
-            how = item.views[0].name() if item.views and item.views[0] else "bytes"
-            inputs.append((item.role, f"{len(item.files)} by {how}"))
+            view = item.views[0] if item.views else None  # where its function is does not count
+            digested = f"{view.function.rpartition(':')[2]} {view.args}" if view else "bytes"
+            inputs.append((item.role, f"{len(item.files)} by {digested}"))
         else:
             inputs.append((item.role, f"{', '.join(item.files)} of {item.artifact.split(':')[0]}"))
     return components(artifact, inputs)
@@ -95,7 +96,7 @@ def keys(folder: Path, text: str, file: str = "parcels.toml") -> dict[str, Any]:
     path.parent.mkdir(parents=True)
     path.write_text(text)
     found = {}
-    for artifact in rules().artifacts(load(path, environ={})):
+    for artifact in rules.artifacts(load(path, environ={})):
         made = parts(artifact)
         found[artifact.label()] = {"key": digest(made), **plain(made)}
     return found

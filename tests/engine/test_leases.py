@@ -159,7 +159,7 @@ BUILD = textwrap.dedent(
     sys.path.insert(0, {tests!r})
     from pathlib import Path
     from conftest import Space
-    from rvbuild.engine import leases
+    from rvbuild.engine.store import leases
     from rvbuild.engine.workspace import locked
 
     leases._HOST = "another-machine"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rvbuild.project import Project
+from rvbuild.project.model import Project
 from rvbuild.project.toml.overrides import apply, parse
 
 

@@ -7,8 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from rvbuild.project import json_schema
-from rvbuild.project.schema import ProjectFile, field_names, keys_by_name
+from rvbuild.project.schema import ProjectFile, field_names, json_schema, keys_by_name
 from rvbuild.project.tables.train import AUGMENTATIONS, MODELS, SCRATCH_MODELS
 from rvbuild.project.toml.table import Table, tables_in
 

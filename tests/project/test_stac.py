@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rvbuild.project import Project
+from rvbuild.project.model import Project
 from rvbuild.project.scenes.stac import AssetError, Items, StacError, StacReader, layout, parse
 
 

@@ -21,7 +21,6 @@ import rasterio.shutil
 from rasterio.transform import from_origin
 from rasterio.vrt import WarpedVRT
 
-from rvbuild.cli.session import rules
 from rvbuild.engine.store.state import State
 from rvbuild.geo.dataset_files import ask
 
@@ -45,8 +44,7 @@ class Asked(list[tuple[str, str]]):
 
 @pytest.fixture
 def make() -> Callable[..., Any]:
-    rules()
-    return importlib.import_module(f"{rules().__name__}.companions").Companions
+    return importlib.import_module("rvbuild.rules.inputs.companions").Companions
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import importlib
 import itertools
 import os
 import tempfile
@@ -13,13 +12,16 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from rvbuild.cli import chipped, report, stages_of, trusting
+from rvbuild import rules
+from rvbuild.cli import chipped, report, trusting
 from rvbuild.cli.commands import check as checking
 from rvbuild.cli.commands import status as asking
-from rvbuild.cli.session import Session, jobs_default, load_all, looked_at, own_rules, project_paths, rules, session
+from rvbuild.cli.session import Session, jobs_default, load_all, looked_at, project_paths, session
 from rvbuild.cli.terminal import echo, styled
+from rvbuild.cli.words import stages_of
 from rvbuild.engine.keys import installed
 from rvbuild.engine.keys.artifact import Artifact, Source
+from rvbuild.engine.keys.signature import signature
 from rvbuild.engine.plan import seal
 from rvbuild.engine.plan.decide import State
 from rvbuild.engine.run import doit as engine
@@ -29,13 +31,18 @@ from rvbuild.engine.run.outcome import Did, Outcome
 from rvbuild.engine.run.worker import Job
 from rvbuild.engine.run.workers import Executor, Inline, Pool
 from rvbuild.engine.store import inside
-from rvbuild.engine.store.fingerprint import is_racy, signature
+from rvbuild.engine.store.fingerprint import is_racy
 from rvbuild.engine.workspace import locked
 from rvbuild.errors import ProjectError, UsageError, counted
+from rvbuild.files.address import is_url
 from rvbuild.files.budget import memory_bytes
-from rvbuild.files.urls import CONTENT, Url, is_url
+from rvbuild.files.identity import CONTENT
+from rvbuild.files.urls import Url
 from rvbuild.process import variables
-from rvbuild.project import Project, missing_files
+from rvbuild.project.missing import missing_files
+from rvbuild.project.model import Project
+from rvbuild.rules import own_rules
+from rvbuild.rules.common import listed
 
 #: How the names of images end of which a directory may be full.
 IMAGE_SUFFIXES = frozenset({".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".img", ".vrt"})
@@ -72,7 +79,7 @@ def build(stage: str, words: Sequence[str], options: Options, normal: list[str] 
     def rules_may_run(own: Sequence[Project]) -> bool:
         if options.dry_run:
             return looked_at(own, options.trust)
-        files = {str(path) for project in own for path in own_rules().files(project)}
+        files = {str(path) for project in own for path in own_rules.files(project)}
         trusting.require_files(own[0].workspace, files, options.trust, reporter.note, ask=not options.as_json)
         return True
 
@@ -195,7 +202,7 @@ def _last_lines(now: Session, wanted: Sequence[Artifact], outcomes: Sequence[Out
         lines += _tracebacks(now, failed)
     names = {a.name for a in wanted}
     shown = [path for o in outcomes if o.artifact.name in names for path in o.outputs]
-    return lines + report.where(now.workspace.root, shown, rules().SHOWN)
+    return lines + report.where(now.workspace.root, shown, rules.SHOWN)
 
 
 def _nothing(count: int) -> str:
@@ -245,7 +252,6 @@ def _seal(
     if (projects[0].workspace / "projects").is_dir():
         directories[str(projects[0].workspace / "projects")] = None
     elsewhere: dict[str, str] = {}
-    common = importlib.import_module(f"{rules().__name__}.common")
     for path, found in ((p, s) for project in projects for p, s in project.reads.items()):
         if found is None:
             return
@@ -281,7 +287,7 @@ def _seal(
                 return
             files[path] = found
     for project in projects:
-        directories |= common.listed(project)
+        directories |= listed(project)
     environment = {name: value for p in projects for name, value in p.env.items()}
     seal.write(
         seal.path_of(now.workspace.cache, normal),
@@ -313,7 +319,7 @@ def predict_bundle(words: Sequence[str], into: Path | None, allow_code: bool, ve
         raise UsageError(f"{folder}: is a directory; name its images, as in `{then}`")
     reporter = report.make(False, verbosity, False)
     # Where it leads, an image has no say here: its own directory is all.
-    environment = {**variables.for_workers(os.environ), **rules().places(None, ())}
+    environment = {**variables.for_workers(os.environ), **rules.places(None, ())}
     for line in variables.problems(os.environ):
         reporter.note(line)
     kwargs = {"bundle_path": bundle.absolute(), "images": images, "out": into.absolute(), "allow_code": allow_code}

@@ -9,13 +9,14 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from rvbuild import rules
 from rvbuild.checks import project as across
 from rvbuild.checks import resources, tags
 from rvbuild.checks.findings import Finding, Level
 from rvbuild.cli import report, trusting
 from rvbuild.cli.commands import data as showing
 from rvbuild.cli.commands import facts as looking
-from rvbuild.cli.session import Session, find_companions, jobs_default, load_all, make_executor, project_paths, rules
+from rvbuild.cli.session import Session, find_companions, jobs_default, load_all, make_executor, project_paths
 from rvbuild.cli.terminal import echo
 from rvbuild.cores import cores, thread_count
 from rvbuild.engine.keys.artifact import Artifact, Source
@@ -25,7 +26,8 @@ from rvbuild.engine.run.outcome import Did
 from rvbuild.engine.run.workers import Executor
 from rvbuild.engine.workspace import Workspace, locked
 from rvbuild.errors import ProjectError
-from rvbuild.project import LayeredLabels, Project, RasterLabels, Scene, missing_files
+from rvbuild.project.missing import missing_files
+from rvbuild.project.model import LayeredLabels, Project, RasterLabels, Scene
 
 _DONE = (State.FRESH, State.RESTORABLE)
 
@@ -50,7 +52,7 @@ def check(words: Sequence[str], overrides: Sequence[str], deep: bool = False, tr
             problem = looking.model_problem(project, facts, workspace, executor, None)
             known[project.name] = _known(project, facts, workspace, executor)._replace(problem=problem)
         # What was predicted is asked for where predictions are large.
-        every = [rules().artifacts(p) if p.predict.scores else rules().chip.artifacts(p, "") for p in projects]
+        every = [rules.artifacts(p) if p.predict.scores else rules.chip.artifacts(p, "") for p in projects]
         plan = Plan(workspace, [a for some in every for a in some], lambda views: [None] * len(views))
     finally:
         executor.close()

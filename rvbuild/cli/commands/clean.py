@@ -7,18 +7,18 @@ from collections.abc import Iterable, Sequence
 
 import click
 
-from rvbuild.cli import CLEANED, stages_of
 from rvbuild.cli.own_stages import own_stages
 from rvbuild.cli.report import duration, size_text
 from rvbuild.cli.session import Session, load_known, session
 from rvbuild.cli.terminal import echo
+from rvbuild.cli.words import CLEANED, stages_of
 from rvbuild.engine.history.versions import Name
 from rvbuild.engine.keys.artifact import Artifact, trajectory
 from rvbuild.engine.store import inside
 from rvbuild.engine.store.state import Record
 from rvbuild.engine.workspace import Workspace, is_output_path, locked
 from rvbuild.errors import UsageError, counted, nearest
-from rvbuild.project import Project
+from rvbuild.project.model import Project
 
 #: How many artifacts of a project are listed without --verbose.
 _LISTED = 20

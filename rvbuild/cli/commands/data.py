@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rvbuild.cli import report, trusting
-from rvbuild.cli.session import Session, code_tags, jobs_default, load_all, project_paths, rules, session
+from rvbuild.cli.session import Session, code_tags, jobs_default, load_all, project_paths, session
 from rvbuild.cli.terminal import echo
 from rvbuild.engine.keys.artifact import Artifact
 from rvbuild.engine.run import doit as engine
@@ -17,7 +17,9 @@ from rvbuild.engine.run.execute import Builder
 from rvbuild.engine.run.outcome import Did, Outcome
 from rvbuild.engine.workspace import Workspace, locked
 from rvbuild.errors import ProjectError
-from rvbuild.project import Project, missing_files
+from rvbuild.project.missing import missing_files
+from rvbuild.project.model import Project
+from rvbuild.rules import data as rule
 from rvbuild.units import area_text
 
 DONE = (Did.BUILT, Did.RESTORED, Did.FRESH)
@@ -74,7 +76,6 @@ def surveys(projects: Sequence[Project], reporter: Any, runs_code: bool) -> Iter
 def _artifacts(runs_code: bool, projects: Sequence[Project], workspace: Workspace) -> list[Artifact]:
     """Return the surveys of projects."""
     tags = {task: code_tags(task, workspace) for task in sorted({p.task for p in projects})}
-    rule = rules().ASIDE["data"]
     return [a for project in projects for a in rule.artifacts(project, tags[project.task].get("data", ""), runs_code)]
 
 

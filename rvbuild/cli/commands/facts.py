@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from rvbuild.checks import resources
 from rvbuild.checks.findings import Level
-from rvbuild.cli.session import code_of, jobs_default, rules
+from rvbuild.cli.session import code_of, jobs_default
 from rvbuild.engine.keys.artifact import digest
+from rvbuild.engine.keys.signature import signature
 from rvbuild.engine.plan.plan import Plan
 from rvbuild.engine.run.inputs import code_of as served_code
 from rvbuild.engine.run.worker import Job
 from rvbuild.engine.run.workers import Executor
-from rvbuild.engine.store.fingerprint import signature
 from rvbuild.engine.workspace import Workspace
 from rvbuild.errors import WorkerDiedError
 from rvbuild.process.threads import each
 from rvbuild.progress import Silent
-from rvbuild.project import Project
+from rvbuild.project.model import Project
+from rvbuild.rules import check
 
 _BATCH = 25
 """Scenes that a worker looks at in one job."""
@@ -37,7 +37,7 @@ def facts_of(
 
     Unless `runs_code`, images are looked at as they are before code of the user's transforms them.
     """
-    rule, state = _rule(), workspace.state
+    rule, state = check, workspace.state
     requests = list(rule.requests(project, scenes, runs_code))
     keys, name = rule.keys(requests), _name(rule.RUN, project, workspace)
     kept = state.views(keys.values(), name)
@@ -57,7 +57,7 @@ def facts_of(
 
 def _name(run: str, project: Project, workspace: Workspace) -> str:
     """Return the name under which answers are kept: that of the code that gives them."""
-    return f"{run} {code_of(_rule(), project, workspace)}"
+    return f"{run} {code_of(check, project, workspace)}"
 
 
 def broken(facts: Mapping[str, Any], but: str = "") -> bool:
@@ -77,7 +77,7 @@ def shared_ground(
     ]
     if len({scene["split"] for scene in scenes}) < 2:
         return []
-    job = Job(_rule().RUN_SHARED, {"scenes": scenes}, reports=False)
+    job = Job(check.RUN_SHARED, {"scenes": scenes}, reports=False)
     found: list[dict[str, Any]] = _answer(job, scenes, project, workspace, executor)
     return found
 
@@ -106,7 +106,7 @@ def model_memory(
         "chip_px": project.chip_px,
         "device": project.train.device,
     }
-    job = Job(_rule().RUN_MEMORY, how, "torch", reports=False)
+    job = Job(check.RUN_MEMORY, how, "torch", reports=False)
     found: dict[str, int] | None = _answer(job, how, project, workspace, executor)
     return found
 
@@ -129,7 +129,7 @@ def model_problem(
         "bands": resources.bands_of(facts),
         "dtype": None if say is None and _changed_by_code(project) else _dtype_of(facts),
     }
-    how = {**_rule().model(project), **images, "outputs": len(project.classes) - 1}
+    how = {**check.model(project), **images, "outputs": len(project.classes) - 1}
     own = ":" in how["model"]
     no_figures = isinstance(how["normalize"], str)
     sure = how["start"] == "random" and not how["args"] and how["chip_px"] >= _SURE_PX and no_figures
@@ -137,11 +137,11 @@ def model_problem(
         return "", True
     path: str | None = how["path"]
     seen = None if path is None else signature(path)
-    key, name = digest([how, seen, say is None]), _name(_rule().RUN_MODEL, project, workspace)
+    key, name = digest([how, seen, say is None]), _name(check.RUN_MODEL, project, workspace)
     if not own and workspace.state.view(key, name) is not None:
         return "", True
-    code = served_code(_rule().user_code(project) if own else (), workspace.root)
-    job = Job(_rule().RUN_MODEL, {**how, "download": say is not None}, "torch", code)
+    code = served_code(check.user_code(project) if own else (), workspace.root)
+    job = Job(check.RUN_MODEL, {**how, "download": say is not None}, "torch", code)
     problem, certain = executor.run(job, _Told(say))
     if not problem and not own:
         workspace.state.remember_view(key, name, json.dumps(""))
@@ -187,7 +187,7 @@ def _ask(requests: Sequence[Any], workspace: Workspace, executor: Executor) -> l
     def one(batch: Sequence[Any]) -> list[dict[str, Any]]:
         scenes = [{"inputs": dict(r.inputs), "settings": dict(r.settings)} for r in batch]
         code = served_code([source for request in batch for source in request.code], workspace.root)
-        job = Job(_rule().RUN, {"scenes": scenes}, code=code, reports=False)
+        job = Job(check.RUN, {"scenes": scenes}, code=code, reports=False)
         try:
             return list(executor.run(job, Silent()))
         except WorkerDiedError as error:
@@ -202,7 +202,3 @@ def _deadly(request: Any, error: WorkerDiedError) -> dict[str, Any]:
     """Return the facts of a scene that ended the process that looked at it."""
     parts = (part for part, files in request.inputs.items() if set(map(str, files)) & set(error.files))
     return {"problems": [[Level.ERROR.value, next(parts, "image"), "deadly", str(error), []]]}
-
-
-def _rule() -> Any:
-    return importlib.import_module(f"{rules().__name__}.check")

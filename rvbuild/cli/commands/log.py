@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rvbuild.cli import STAGES, stages_of
 from rvbuild.cli.report import duration, moment, print_json, utc
 from rvbuild.cli.session import Session, load_all, load_known, session
 from rvbuild.cli.terminal import echo, styled
+from rvbuild.cli.words import STAGES, stages_of
 from rvbuild.engine.history.compare import Comparer, Comparison
 from rvbuild.engine.history.versions import Name, numbered, versions
 from rvbuild.engine.store.state import Entry

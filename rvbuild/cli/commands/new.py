@@ -12,7 +12,8 @@ from rvbuild.cli.report import print_json
 from rvbuild.cli.terminal import echo
 from rvbuild.engine.keys import installed
 from rvbuild.errors import RvbuildError, UsageError, nearest
-from rvbuild.project import json_schema, starter
+from rvbuild.project.schema import json_schema
+from rvbuild.project.starter import starter
 
 
 def schema() -> int:

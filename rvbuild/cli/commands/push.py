@@ -6,11 +6,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from rvbuild.cli import every_project, report
+from rvbuild.cli import report
 from rvbuild.cli.commands.store import opened
 from rvbuild.cli.report import size_text
 from rvbuild.cli.session import Session, load_all, project_paths, session
 from rvbuild.cli.terminal import echo
+from rvbuild.cli.words import every_project
 from rvbuild.engine.plan.decide import State
 from rvbuild.engine.remote.store import Moved, Remote
 from rvbuild.engine.upkeep.inventory import take_inventory

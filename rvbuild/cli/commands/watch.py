@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,16 +13,17 @@ from typing import Any
 
 from rvbuild.cli.commands import build as building
 from rvbuild.cli.report import moment
-from rvbuild.cli.session import load_all, looked_at, own_rules, project_paths, rules, session
+from rvbuild.cli.session import load_all, looked_at, project_paths, session
 from rvbuild.cli.terminal import echo
 from rvbuild.engine.keys.artifact import Artifact, Source
-from rvbuild.engine.store.fingerprint import signature
-from rvbuild.engine.store.state import Signature
+from rvbuild.engine.keys.signature import Signature, signature
 from rvbuild.errors import RvbuildError, UsageError
-from rvbuild.files.urls import is_url
+from rvbuild.files.address import is_url
 from rvbuild.language.user_code import forget_modules
 from rvbuild.language.user_files import is_inside
-from rvbuild.project import Project
+from rvbuild.project.model import Project
+from rvbuild.rules import common, own_rules
+from rvbuild.rules.inputs import own_code
 
 #: Files are taken as saved when nothing has changed for so long; at the latest after the second.
 _QUIET_MS, _PATIENCE_MS = 200, 3000
@@ -134,13 +134,13 @@ def _look(stage: str, words: Sequence[str], options: building.Options, before: W
             for artifact in now.artifacts:
                 if artifact.name in names:
                     _add(artifact, files, folders)
-            folders |= {folder for project in projects for folder in _rule("common").listed(project)}
+            folders |= {folder for project in projects for folder in common.listed(project)}
         if whole:
-            files |= {str(path) for project in projects if project.rules for path in own_rules().files(project)}
+            files |= {str(path) for project in projects if project.rules for path in own_rules.files(project)}
     except RvbuildError:
         files |= set(before.files)
         folders |= before.folders
-        folders |= {str(folder) for project in projects for folder in _rule("own_code").looked_in(project)}
+        folders |= {str(folder) for project in projects for folder in own_code.looked_in(project)}
     caches = {str(project.workspace / "cache") for project in projects}
     outside = (folder for folder in folders if not any(is_inside(folder, cache) for cache in caches))
     return Watched({path: signature(path) for path in files}, frozenset(outside), whole, at)
@@ -154,10 +154,6 @@ def _add(artifact: Artifact, files: set[str], folders: set[str]) -> None:
             files.update(str(path) for beside in item.companions for path in beside)
             files.update(str(path) for path, _ in item.unread)
             folders.update(map(str, item.folders))
-
-
-def _rule(name: str) -> Any:
-    return importlib.import_module(f"{rules().__name__}.{name}")
 
 
 def _wait(changes: Callable[..., Any], watched: Watched, look: Callable[[], Watched]) -> list[str]:

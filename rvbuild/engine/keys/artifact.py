@@ -14,7 +14,7 @@ from typing import Any
 
 import xxhash
 
-from rvbuild.engine.store.state import Signature
+from rvbuild.engine.keys.signature import Signature
 
 #: Part of every key: raised when the way of computing keys changes, which rebuilds everything.
 KEY_SCHEMA = 1
@@ -94,8 +94,9 @@ def matcher(patterns: tuple[str, ...]) -> Callable[[str], re.Match[str] | None]:
 class View:
     """A digest of what a file means instead of its bytes, such as geometries and the attributes in use.
 
-    `function` is a dotted path such as `rvbuild.geo.vector.files:digest`, called as `function([file, companions...], args)`
-    in a worker process when the file's bytes have changed; the answer is kept beside the digest of the bytes.
+    `function` is a dotted path such as `rvbuild.geo.vector.files:digest`, called as
+    `function([file, companions...], args)` in a worker process when the file's bytes have changed; the answer is kept
+    beside the digest of the bytes.
     """
 
     function: str

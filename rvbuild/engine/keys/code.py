@@ -13,8 +13,8 @@ from typing import NamedTuple
 import xxhash
 
 from rvbuild.engine.keys.data_files import texts
+from rvbuild.engine.keys.signature import hash_file
 from rvbuild.engine.keys.syntax import tree_text
-from rvbuild.engine.store.fingerprint import hash_file
 
 RACY_NS = 1_000_000_000
 """What was changed so lately may change again without looking changed."""

@@ -20,23 +20,12 @@ _SKIPPED = "__pycache__"
 
 @functools.cache
 def files() -> Mapping[str, Traversable]:
-    """Return every file of the package by its name from the directory that holds it: `rvbuild/stages/chip/stage.py`.
-
-    The rules, which a wheel has inside of the package, are `rules/chip.py` in a wheel, too.
-    """
-    named = dict(_walk(_package(), _PACKAGE))
-    inside = f"{_PACKAGE}/rules/"
-    named = {name: file for name, file in named.items() if not name.startswith(inside)}
-    return {**named, **dict(_walk(shipped("rules"), "rules"))}
-
-
-def rules_are_inside() -> bool:
-    """Tell whether the rules are inside of the package, as in a wheel, and not beside it, as in a checkout."""
-    return _package().joinpath("rules").is_dir()
+    """Return every file of the package by its name from the directory that holds it: `rvbuild/stages/predict.py`."""
+    return dict(_walk(_package(), _PACKAGE))
 
 
 def shipped(name: str) -> Traversable:
-    """Return what a wheel has inside of the package and a checkout beside it: `rules`, `projects`, `dodo.py`."""
+    """Return what a wheel has inside of the package and a checkout beside it: `projects`, `dodo.py`."""
     package = _package()
     inside = package.joinpath(name)
     return Path(str(package)).parent / name if not (inside.is_dir() or inside.is_file()) else inside

@@ -20,13 +20,14 @@ from rvbuild.engine.keys.artifact import (
     digest_texts,
     matcher,
 )
+from rvbuild.engine.keys.signature import signature
 from rvbuild.engine.plan.decide import Decision, Facts, State, decide
 from rvbuild.engine.remote.read_through import Elsewhere
 from rvbuild.engine.store.action import Action
-from rvbuild.engine.store.fingerprint import Stamp, signature
+from rvbuild.engine.store.fingerprint import Stamp
 from rvbuild.engine.store.state import Record
 from rvbuild.engine.workspace import Workspace
-from rvbuild.files.urls import is_url
+from rvbuild.files.address import is_url
 
 #: Computes views of files: for each (files, view) the value, in order; None for a file that cannot be read.
 ViewRunner = Callable[[Sequence[tuple[tuple[Path, ...], View]]], Sequence[str | None]]

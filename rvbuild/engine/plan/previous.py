@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from rvbuild.engine.keys.artifact import Artifact, canonical
+from rvbuild.engine.keys.signature import hash_file, signature
 from rvbuild.engine.plan.decide import Facts
-from rvbuild.engine.store.fingerprint import hash_file, signature
 from rvbuild.engine.store.state import Output
 from rvbuild.engine.store.store import Store
 from rvbuild.errors import StageError

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from rvbuild.engine.keys.artifact import digest
+from rvbuild.engine.keys.signature import hash_file, hash_file_twice
 from rvbuild.engine.remote.backend import PAUSES_S, Medium
 from rvbuild.engine.store.action import Action, is_digest
-from rvbuild.engine.store.fingerprint import hash_file, hash_file_twice
 from rvbuild.engine.store.store import Store
 from rvbuild.files.signing import is_signed, shared_key
 from rvbuild.process.threads import each

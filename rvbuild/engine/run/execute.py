@@ -23,6 +23,7 @@ from typing import Any
 
 from rvbuild.engine.keys.artifact import Artifact, Product, trajectory
 from rvbuild.engine.keys.packages import versions
+from rvbuild.engine.keys.signature import hash_file, signature
 from rvbuild.engine.plan import previous
 from rvbuild.engine.plan.decide import State
 from rvbuild.engine.plan.plan import Plan, Planned, selected
@@ -34,7 +35,6 @@ from rvbuild.engine.run.worker import Job, plain
 from rvbuild.engine.run.workers import Executor, Interrupted
 from rvbuild.engine.store import inside
 from rvbuild.engine.store.action import Action
-from rvbuild.engine.store.fingerprint import hash_file, signature
 from rvbuild.engine.store.state import Output, Record
 from rvbuild.engine.workspace import is_output_path
 from rvbuild.errors import RvbuildError, StageError, StoreError

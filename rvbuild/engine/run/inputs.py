@@ -12,12 +12,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rvbuild.engine.keys.artifact import Artifact, Product, Source
+from rvbuild.engine.keys.signature import Signature, signature
 from rvbuild.engine.plan.decide import Facts
 from rvbuild.engine.plan.plan import Plan, files_of, selected
-from rvbuild.engine.store.fingerprint import Stamp, signature
-from rvbuild.engine.store.state import Output, Signature
+from rvbuild.engine.store.fingerprint import Stamp
+from rvbuild.engine.store.state import Output
 from rvbuild.errors import StageError
-from rvbuild.files.urls import Identity
+from rvbuild.files.identity import Identity
 from rvbuild.language.user_code import Code
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import stat
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import xxhash
-
 from rvbuild.cores import cores
-from rvbuild.engine.store.state import Signature, State
-from rvbuild.files.urls import Identity, UnreachableError, is_url
+from rvbuild.engine.keys.signature import Signature, hash_file, signature
+from rvbuild.engine.store.state import State
+from rvbuild.files.address import is_url
+from rvbuild.files.identity import Identity, UnreachableError
 from rvbuild.process.threads import each
 
 #: A file changed this short a time before it was hashed may change again within the same clock tick.
@@ -23,21 +21,6 @@ _COARSE_NS = 2_000_000_000
 _SECOND_NS = 1_000_000_000
 #: How often a file is looked at that changes all the time.
 _LOOKS = 3
-_BLOCK = 1 << 18  # stays in the processor's cache between reading and hashing
-
-
-def signature(path: Path | str) -> Signature | None:
-    """Return the signature of the file at `path` (links followed), or None if there is no such file.
-
-    A pipe, a socket or a device is none: whoever opens it may wait for ever.
-    """
-    try:
-        found = os.stat(path)  # noqa: PTH116 - thousands of files
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
-        return None
-    return Signature(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
 
 
 def is_racy(found: Signature, hashed_at: int) -> bool:
@@ -49,39 +32,6 @@ def _tick(found: Signature) -> int:
     """Return for how long (in ns) after its last change a file may change without looking changed."""
     is_coarse = found.mtime_ns % _SECOND_NS == 0 and found.ctime_ns % _SECOND_NS == 0
     return RACY_NS + (_COARSE_NS if is_coarse else 0)
-
-
-def hash_file(path: Path | str) -> str:
-    """Return the xxh3_128 of the file's bytes, 32 hex digits; the GIL is free meanwhile.
-
-    A directory has no bytes: what is in it are files of their own.
-    """
-    if os.path.isdir(path):  # noqa: PTH112 - thousands of files
-        return xxhash.xxh3_128_hexdigest(b"")
-    with Path(path).open("rb", buffering=0) as file:
-        return hash_open(file.fileno())
-
-
-def hash_file_twice(path: Path | str) -> tuple[str, str]:
-    """Return the xxh3_128 and the SHA-256 of the file's bytes: what finds damage, and what finds forgery."""
-    import hashlib  # few runs need it
-
-    fast, safe = xxhash.xxh3_128(), hashlib.sha256()
-    with Path(path).open("rb", buffering=0) as file:
-        while block := file.read(_BLOCK):
-            fast.update(block)
-            safe.update(block)
-    return fast.hexdigest(), safe.hexdigest()
-
-
-def hash_open(file: int) -> str:
-    """Return the xxh3_128 of the bytes of an open file from where it is, 32 hex digits."""
-    state = xxhash.xxh3_128()
-    buffer = bytearray(_BLOCK)
-    view = memoryview(buffer)
-    while n := os.readv(file, [buffer]):
-        state.update(view[:n])
-    return state.hexdigest()
 
 
 class Stamp(NamedTuple):

@@ -6,18 +6,10 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import NoneType
-from typing import Any, NamedTuple
+from typing import Any
 
+from rvbuild.engine.keys.signature import Signature
 from rvbuild.engine.store.inside import is_plain
-
-
-class Signature(NamedTuple):
-    """What a stat tells about a file's content: any edit changes one of these, a touch does too."""
-
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    inode: int
 
 
 @dataclass(frozen=True, slots=True)

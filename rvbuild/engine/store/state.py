@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from rvbuild.engine.store.record import Output, Record, Signature, decode, decode_all, encode, encode_shown
+from rvbuild.engine.keys.signature import Signature
+from rvbuild.engine.store.record import Output, Record, decode, decode_all, encode, encode_shown
 from rvbuild.errors import StoreError
 
-__all__ = ["Entry", "Output", "Record", "Signature", "State", "fsync_dir", "records_of"]
+__all__ = ["Entry", "Output", "Record", "State", "fsync_dir", "records_of"]
 
 
 _SCHEMA = """

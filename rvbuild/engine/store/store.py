@@ -30,9 +30,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from rvbuild.engine.keys.signature import hash_open, signature
 from rvbuild.engine.store import inside
 from rvbuild.engine.store.action import MOST_RECORD_BYTES, Action
-from rvbuild.engine.store.fingerprint import hash_open, signature
 from rvbuild.engine.store.locks import acquire, held
 from rvbuild.engine.store.state import Output, fsync_dir
 from rvbuild.errors import StoreError

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rvbuild.cores import cores
+from rvbuild.engine.keys.signature import hash_file
 from rvbuild.engine.store import inside
-from rvbuild.engine.store.fingerprint import hash_file
 from rvbuild.engine.store.state import Record
 from rvbuild.engine.store.store import Store
 from rvbuild.engine.upkeep.inventory import take_inventory

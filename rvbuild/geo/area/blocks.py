@@ -2,8 +2,8 @@
 
 Blocks are squares on the pixel grid, from its first row and column. What is less than half a block at the end belongs
 to the block before it. Blocks that share nothing with the scene's area of interest do not count. The others are put in
-an order that follows from the seed and their place alone, and shared as `rvbuild.project.scenes.shares` says: so splits never share a
-pixel, and all parts of a scene know the same shares.
+an order that follows from the seed and their place alone, and shared as
+`rvbuild.project.scenes.shares` says: so splits never share a pixel, and all parts of a scene know the same shares.
 """
 
 from __future__ import annotations

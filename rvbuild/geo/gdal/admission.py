@@ -15,7 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rvbuild.errors import DataError
-from rvbuild.files.urls import Url, is_url
+from rvbuild.files.address import is_url
+from rvbuild.files.urls import Url
 from rvbuild.files.zipped import Zipped
 from rvbuild.geo.gdal import references
 

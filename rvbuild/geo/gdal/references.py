@@ -16,7 +16,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from rvbuild.errors import DataError
-from rvbuild.files.urls import Url, is_url
+from rvbuild.files.address import is_url
+from rvbuild.files.urls import Url
 from rvbuild.geo.gdal.drivers import LEADS_ELSEWHERE
 
 VIRTUAL = ".vrt"

@@ -112,8 +112,8 @@ def open_boxes(
         As for `rvbuild.geo.labels.open.open_labels`.
     settings_labels
         The labels slice of the project: of kind `vector`; or `coco`, `voc` or `csv` with `class`, `class_map`,
-        `unknown`, and `image` or `scene_image`, see `rvbuild.geo.vector.box_files.read_box_file`; `origin_px`, the column
-        and row at which the scene begins in the image whose pixels they count, if it is a part of it.
+        `unknown`, and `image` or `scene_image`, see `rvbuild.geo.vector.box_files.read_box_file`; `origin_px`, the
+        column and row at which the scene begins in the image whose pixels they count, if it is a part of it.
     null_id
         Boxes of the null class are left out.
 

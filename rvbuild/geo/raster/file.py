@@ -20,8 +20,9 @@ from rasterio.windows import Window as RasterioWindow
 
 from rvbuild.errors import DataError
 from rvbuild.files import budget
+from rvbuild.files.identity import UnreachableError
 from rvbuild.files.readers import reading
-from rvbuild.files.urls import UnreachableError, Url
+from rvbuild.files.urls import Url
 from rvbuild.files.zipped import Zipped
 from rvbuild.geo.gdal import admission
 from rvbuild.geo.gdal.drivers import RASTERS_BY_SUFFIX, raster_drivers

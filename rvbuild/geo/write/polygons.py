@@ -55,8 +55,8 @@ def vectorize(
 
         `denoise_px`: patches of fewer than denoise_px x denoise_px pixels, of any class, go to their largest neighbour.
         `simplify_px`: tolerance; borders that classes share are simplified alike, so that no gaps open between them.
-        `kind`: `polygons`; `buildings`, by `split` and `side_px` (see `rvbuild.geo.write.buildings.outlines`); or `points`,
-        one in each polygon: its centre of mass, or if that lies outside, a point inside.
+        `kind`: `polygons`; `buildings`, by `split` and `side_px` (see `rvbuild.geo.write.buildings.outlines`); or
+        `points`, one in each polygon: its centre of mass, or if that lies outside, a point inside.
         `min_area_units`: smaller polygons are left out, in square units of the CRS (square pixels without one).
     out_dir
         Where the files go, and their styles, `.qml`. Without `file` they are called as the class. A class that is

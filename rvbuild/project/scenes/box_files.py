@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from rvbuild.project.tasks import detection as boxes
 from rvbuild.project.toml.table import Finding, Known, SomePaths, Table, no_effect
 
 
@@ -34,10 +33,7 @@ class BoxFileTable(Table):
         return found
 
     def check(self, known: Known) -> Iterator[Finding]:
-        """Find unknown classes, keys that exclude each other, and boxes for another task."""
-        if known.task != boxes.TASK:
-            yield Finding((self.kind,), f"boxes belong to {boxes.TASK}; the task is {known.task}")
-            return
+        """Find unknown classes, and keys that exclude each other."""
         named = [(("unknown",), self.unknown, ("error", "drop")), (("class",), self.class_, ())]
         named += [(("class_map", value), name, ()) for value, name in (self.class_map or {}).items()]  # type: ignore[misc]
         for key, name, also in named:

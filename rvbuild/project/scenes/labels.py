@@ -12,8 +12,7 @@ from rvbuild.project.scenes.box_files import TABLES as BOX_FILES
 from rvbuild.project.scenes.box_files import BoxFileTable, CocoTable, CsvTable, VocTable
 from rvbuild.project.scenes.vectors import ENCODING, BufferTable, Encoding, FilterValue, Shift
 from rvbuild.project.tables.classes import parse_color
-from rvbuild.project.tasks import classification as cells
-from rvbuild.project.tasks import detection as boxes
+from rvbuild.project.tasks import keys_of_tasks
 from rvbuild.project.toml.keys import show
 from rvbuild.project.toml.table import Finding, Fraction, Known, Pixels, SomePaths, Table, expected, no_effect, wrong
 
@@ -68,8 +67,6 @@ class RasterLabelsTable(Table):
 
     def check(self, known: Known) -> Iterator[Finding]:
         """Find unknown classes and values that cannot occur in a label raster."""
-        yield from cells.check_labels(self, known)
-        yield from boxes.check_labels(self, known)
         yield from _class(("other",), self.other, known, also=("error",))
         if self.map is not None and self.encoding == "rgb":
             yield no_effect("map", 'with encoding = "rgb": a colour stands for the class that has it', "encoding")
@@ -87,7 +84,7 @@ class RasterLabelsTable(Table):
 
     def slice(self) -> dict[str, Any]:
         """Return the settings, without the paths."""
-        settings = self.model_dump(mode="json", exclude={"raster", *cells.KEYS})
+        settings = self.model_dump(mode="json", exclude={"raster", *keys_of_tasks("labels")})
         if self.map is not None:
             settings["map"] = {_whole(value) or value: name for value, name in self.map.items()}
         return {"kind": "raster", **settings}
@@ -181,8 +178,6 @@ class VectorLabelsTable(Table):
 
     def check(self, known: Known) -> Iterator[Finding]:
         """Find unknown classes and keys that exclude each other."""
-        yield from cells.check_labels(self, known)
-        yield from boxes.check_labels(self, known)
         if self.class_ is not None:
             yield from _class(("class",), self.class_, known)
         if self.background is not None:
@@ -224,7 +219,9 @@ class VectorLabelsTable(Table):
         classes
             All names of classes, for tables that give a value for some.
         """
-        settings = self.model_dump(mode="json", by_alias=True, exclude={"vector", "buffer_px", *_IF_GIVEN, *cells.KEYS})
+        settings = self.model_dump(
+            mode="json", by_alias=True, exclude={"vector", "buffer_px", *_IF_GIVEN, *keys_of_tasks("labels")}
+        )
         settings |= {key: getattr(self, key) for key in _IF_GIVEN if getattr(self, key)}
         if self.class_where:
             # A list: the order counts, and that of a table does not.
@@ -233,7 +230,7 @@ class VectorLabelsTable(Table):
 
 
 _IF_GIVEN = ("encoding", "class_where", "where", "shift_m", "shift_px")
-_COMMON = ("background", *cells.KEYS)
+_COMMON = ("background", *keys_of_tasks("labels"))
 """What is said of a scene, not of one of its files."""
 
 
@@ -257,12 +254,6 @@ def speaker(labels: object) -> object:
 
 def check_layers(tables: tuple[AnyLayer, ...], known: Known) -> Iterator[Finding]:
     """Yield what several tables of labels cannot say of one scene."""
-    rasters = [number for number, table in enumerate(tables) if isinstance(table, RasterLabelsTable)]
-    if rasters and known.task == cells.TASK:
-        why = (
-            f"{cells.TASK} takes the class of a cell from one raster, or from vectors; found a raster in a list. Make "
-        )
-        yield Finding((rasters[0],), why + "one raster of all, or one vector layer")
     for key in _COMMON:
         first, *others = [number for number, table in enumerate(tables) if table.given(key)] or [0]
         for number in others:

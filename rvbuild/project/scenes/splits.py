@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from pydantic import Discriminator, Field, Strict, Tag
 
 from rvbuild.project.scenes import shares
 from rvbuild.project.toml.keys import Key, show
 from rvbuild.project.toml.table import Finding, Known, Pixels, Table, no_effect
-
-if TYPE_CHECKING:
-    from rvbuild.project.scenes.scenes import ScenesTable
 
 Split: TypeAlias = Literal["train", "validation", "test"]
 """What a scene is for."""
@@ -84,6 +81,14 @@ SplitOrIds: TypeAlias = Annotated[
 """The ids of scenes, or which part of the training scenes to take."""
 
 
+class Scenes(Protocol):
+    """What is read here of the `[scenes]` table."""
+
+    @property
+    def training(self) -> tuple[str, ...]:
+        """The ids of the training scenes."""
+
+
 class Placed(NamedTuple):
     """A scene, or a part of one, and what it is for."""
 
@@ -99,7 +104,7 @@ class Placed(NamedTuple):
     decide over it. None for a whole scene."""
 
 
-def placed(scenes: ScenesTable, seed: int) -> list[Placed]:
+def placed(scenes: Scenes, seed: int) -> list[Placed]:
     """Return what each scene, or part of one, is for: training, validation, test, each in the order of the file."""
     found: dict[Split, list[Placed]] = {"train": [], "validation": [], "test": []}
     blocks = _blocks(scenes, seed)
@@ -122,13 +127,13 @@ def part_id(id_: str, split: Split) -> str:
     return f"{id_}.{split}"
 
 
-def automatic(scenes: ScenesTable, by: str | None = None) -> dict[Split, SplitTable]:
+def automatic(scenes: Scenes, by: str | None = None) -> dict[Split, SplitTable]:
     """Return the splits that are taken from the training scenes: all, or those by `block` or by `scene`."""
     tables = {split: getattr(scenes, split) for split in AUTOMATIC}
     return {split: table for split, table in tables.items() if isinstance(table, SplitTable) and by in (None, table.by)}
 
 
-def check(scenes: ScenesTable) -> Iterator[Finding]:
+def check(scenes: Scenes) -> Iterator[Finding]:
     """Find automatic splits that contradict each other, or leave nothing to train on."""
     tables = automatic(scenes)
     for by, what in (("scene", "scenes"), ("block", "blocks of each scene")):
@@ -175,7 +180,7 @@ def _is_sized(table: SplitTable) -> bool:
     return table.fraction is None and table.fold < table.folds
 
 
-def _whole(scenes: ScenesTable, seed: int) -> list[Split]:
+def _whole(scenes: Scenes, seed: int) -> list[Split]:
     """Return what each training scene is for after whole scenes are taken."""
     some = automatic(scenes, "scene")
     found: list[Split] = ["train"] * len(scenes.training)
@@ -193,7 +198,7 @@ def _whole(scenes: ScenesTable, seed: int) -> list[Split]:
     return found
 
 
-def _blocks(scenes: ScenesTable, seed: int) -> dict[Split, dict[str, Any]]:
+def _blocks(scenes: Scenes, seed: int) -> dict[Split, dict[str, Any]]:
     """Return for each part of a scene which blocks it has; only with the shares that decide over it."""
     some = automatic(scenes, "block")
     if not some or not all(map(_is_sized, some.values())):

@@ -13,8 +13,9 @@ from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
 from rvbuild.errors import nearest
+from rvbuild.files.address import is_url
+from rvbuild.files.identity import CONTENT, UnreachableError
 from rvbuild.files.readers import reason
-from rvbuild.files.urls import CONTENT, UnreachableError, is_url
 from rvbuild.project.toml.keys import show
 
 _RASTERS = ("image/tiff", "image/jp2", "image/vnd.stac.geotiff")

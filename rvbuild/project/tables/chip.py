@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, Tag
 
-from rvbuild.project.tasks import classification as cells
-from rvbuild.project.tasks import detection as boxes
+from rvbuild.project.tasks import keys_of_tasks
 from rvbuild.project.toml.keys import show
 from rvbuild.project.toml.table import (
     Finding,
@@ -80,7 +79,7 @@ class KeepTable(Table):
     otherwise: Fraction = Field(0.1, description="Probability with which any other chip is kept, seeded.")
 
     def check(self, known: Known) -> Iterator[Finding]:
-        """Find unknown classes and a threshold that no chip can reach."""
+        """Find unknown classes."""
         if not self.classes:
             yield Finding(("classes",), "the list is empty; name at least one class")
         for number, name in enumerate(self.classes):
@@ -88,16 +87,6 @@ class KeepTable(Table):
             if problem:
                 yield Finding(("classes", number), problem)
         yield from duplicates(self.classes, "classes")
-        if known.task == cells.TASK:
-            if self.given("min_px"):
-                yield no_effect("min_px", "on cells, which have one class each")
-        elif known.task == boxes.TASK:
-            if self.given("min_px"):
-                yield no_effect("min_px", "on boxes, of which one is enough")
-        elif known.chip_px is not None and self.min_px > known.chip_px**2:
-            yield Finding(
-                ("min_px",), f"{self.min_px} is more than a chip has: {known.chip_px}² = {known.chip_px**2} pixels"
-            )
 
 
 class ChipTable(Table):
@@ -164,18 +153,11 @@ class ChipTable(Table):
     )
 
     def check(self, known: Known) -> Iterator[Finding]:
-        """Find keys of the other method, and of other tasks."""
-        yield from boxes.check_chip(self, known)
+        """Find keys of the other method."""
         if self.height_limits_px or self.width_limits_px:
             at = "height_limits_px" if self.height_limits_px else "width_limits_px"
             if self.size_limits_px is not None:
                 yield Finding((at,), "size_limits_px, of squares, is set too; keep one of them", (("size_limits_px",),))
-            if known.task == boxes.TASK:
-                yield Finding((at,), f"is not for {boxes.TASK}: its random chips are squares; set size_limits_px")
-        if known.task == cells.TASK:
-            for field in ("padding_px", "pad_direction"):
-                if self.given(field) and self.method == "sliding":
-                    yield no_effect(field, "on cells, whose grid begins with the scene")
         if self.method == "sliding":
             for field in _RANDOM:
                 if self.given(field):
@@ -189,26 +171,14 @@ class ChipTable(Table):
                     yield no_effect(field, because, "method")
 
     def slice(self) -> dict[str, Any]:
-        """Return the settings, with the stride filled in, without what is about boxes or about storage."""
-        left_out = (*boxes.CHIP_KEYS, "store")
+        """Return the settings, with the stride filled in, without what is about one task or about storage."""
+        left_out = (*keys_of_tasks("chip"), "store")
         settings = {key: value for key, value in super().slice().items() if key not in left_out}
         for field in _RARE:
             if getattr(self, field) == type(self).model_fields[field].default:
                 # As if there were no such key: no chip has another for it.
                 del settings[field]
         settings["stride_px"] = settings["stride_px"] or self.size_px
-        return settings
-
-
-class BoxChipTable(ChipTable):
-    """How the chips of a project with boxes are cut."""
-
-    def slice(self) -> dict[str, Any]:
-        """Return the settings, with what is about boxes."""
-        settings = {**super().slice(), **{key: getattr(self, key) for key in boxes.CHIP_KEYS}}
-        if self.keep is not None:
-            # One box is enough.
-            settings["keep"] = {**settings["keep"], "min_px": 1}
         return settings
 
 

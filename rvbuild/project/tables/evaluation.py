@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, Strict
 
-from rvbuild.project.tasks import detection as boxes
 from rvbuild.project.toml.table import REFERENCE, Finding, Known, Table, duplicates, expected
 
 
@@ -39,19 +38,10 @@ class EvalTable(Table):
     )
 
     def check(self, known: Known) -> Iterator[Finding]:
-        """Find repeated splits, and keys of other tasks."""
-        yield from boxes.check_eval(self, known)
+        """Find repeated splits and metrics."""
         yield from duplicates(self.splits, "splits")
         yield from duplicates(self.metrics, "metrics")
 
     def slice(self) -> dict[str, Any]:
         """Return the settings of the stage; which scenes are evaluated is not among them."""
         return {}
-
-
-class BoxEvalTable(EvalTable):
-    """How boxes are evaluated."""
-
-    def slice(self) -> dict[str, Any]:
-        """Return the settings, with what is about boxes."""
-        return {"iou_thresh": self.iou_thresh}

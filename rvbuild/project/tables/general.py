@@ -8,23 +8,21 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, Strict, WithJsonSchema
 
 from rvbuild.errors import nearest
-from rvbuild.files.urls import is_url
+from rvbuild.files.address import is_url
 from rvbuild.project.tables import own_rules
+from rvbuild.project.tasks import NAMES
 from rvbuild.project.toml.keys import show
 from rvbuild.project.toml.names import RESERVED_CLASSES, RESERVED_PROJECTS, name_problem
 from rvbuild.project.toml.paths import path_problem
 from rvbuild.project.toml.table import Finding, Known, Table, duplicates, wrong
 
-TASKS = ("semantic_segmentation", "chip_classification", "object_detection")
-"""The tasks, as they are named."""
-
 
 def task_problem(task: str) -> str | None:
     """Return why a task cannot be used, or None."""
-    if task in TASKS:
+    if task in NAMES:
         return None
-    first, second, last = map(show, TASKS)
-    return f"expected {first}, {second} or {last}, found {show(task)}{nearest(task, TASKS)}"
+    *others, last = map(show, NAMES)
+    return f"expected {', '.join(others)} or {last}, found {show(task)}{nearest(task, NAMES)}"
 
 
 def _task(value: str) -> str:
@@ -40,7 +38,7 @@ def _name(value: str) -> str:
 class ProjectTable(Table):
     """What the project is."""
 
-    task: Annotated[str, AfterValidator(_task), WithJsonSchema({"type": "string", "enum": list(TASKS)})] = Field(
+    task: Annotated[str, AfterValidator(_task), WithJsonSchema({"type": "string", "enum": list(NAMES)})] = Field(
         description="What to predict: semantic_segmentation gives each pixel a class, chip_classification each cell of "
         "a grid, object_detection finds objects and draws a box around each."
     )

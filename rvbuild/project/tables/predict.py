@@ -8,8 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, Strict
 
 from rvbuild.project.tables.device import Device
-from rvbuild.project.tasks import classification as cells
-from rvbuild.project.tasks import detection as boxes
+from rvbuild.project.tasks import keys_of_tasks
 from rvbuild.project.toml.keys import show
 from rvbuild.project.toml.table import Finding, Fraction, Known, Pixels, Table, expected, no_effect, wrong
 
@@ -142,8 +141,6 @@ class PredictTable(Table):
 
     def check(self, known: Known) -> Iterator[Finding]:
         """Find gaps between windows, unknown classes and outputs that overwrite each other."""
-        yield from cells.check_predict(self, known)
-        yield from boxes.check_predict(self, known)
         if self.stride_px is not None and known.chip_px is not None and self.stride_px > known.chip_px:
             yield Finding(
                 ("stride_px",),
@@ -154,8 +151,6 @@ class PredictTable(Table):
             if problem:
                 yield Finding(("vectors", number, "class"), problem)
             yield from self._clashes(number, vector)
-        if self.mosaic and known.task == "object_detection":
-            yield no_effect("mosaic", "on object_detection, which writes no rasters")
 
     def _clashes(self, number: int, vector: VectorOutputTable) -> Iterator[Finding]:
         """Find the first of the earlier outputs that this one would overwrite, itself or its style."""
@@ -174,8 +169,8 @@ class PredictTable(Table):
                 return
 
     def slice(self) -> dict[str, Any]:
-        """Return all settings of a scene, as a bundle holds them, without what is about cells or boxes."""
-        without = ("mosaic", "cells", *boxes.PREDICT_KEYS)
+        """Return all settings of a scene, as a bundle holds them, without what is about one task."""
+        without = ("mosaic", *keys_of_tasks("predict"))
         found = {key: value for key, value in super().slice().items() if key not in without}
         return {**found, "vectors": [vector.slice() for vector in self.vectors]}
 
@@ -186,44 +181,3 @@ class PredictTable(Table):
     def derive_slice(self) -> dict[str, Any]:
         """Return the settings that what is derived from it depends on."""
         return {key: value for key, value in self.slice().items() if key in self.derived | self.styled}
-
-
-class CellPredictTable(PredictTable):
-    """How the cells of a project are predicted: the same table, with the size of a cell."""
-
-    derived: ClassVar[frozenset[str]] = frozenset({"rgb", "scores", "cells"})
-
-    cell_px: Pixels
-
-    def infer_slice(self) -> dict[str, Any]:
-        """Return the settings that what is inferred depends on: cells have no strides and do not blend."""
-        return {
-            key: value for key, value in super().infer_slice().items() if key in ("cell_px", "batch_size", "device")
-        }
-
-    def slice(self) -> dict[str, Any]:
-        """Return the settings, with what is said of cells."""
-        return {**super().slice(), "cells": self.cells or "geojson", "cell_px": self.cell_px}
-
-    @classmethod
-    def of(cls, table: PredictTable, cell_px: int) -> CellPredictTable:
-        """Return the table for cells of a size."""
-        fields = {name: getattr(table, name) for name in type(table).model_fields}
-        return cls.model_construct(**{**fields, "stride_px": cell_px, "cell_px": cell_px})
-
-
-class BoxPredictTable(PredictTable):
-    """How the boxes of a project are predicted: the same table, with what is said of boxes."""
-
-    derived: ClassVar[frozenset[str]] = frozenset(boxes.PREDICT_KEYS)
-    styled: ClassVar[frozenset[str]] = frozenset()
-
-    def infer_slice(self) -> dict[str, Any]:
-        """Return the settings that what is inferred depends on: boxes do not blend."""
-        own = ("stride_px", "batch_size", "device")
-        return {key: value for key, value in super().infer_slice().items() if key in own}
-
-    def slice(self) -> dict[str, Any]:
-        """Return the settings, with what is said of boxes."""
-        own = {"boxes": self.boxes or "geojson", "score_thresh": self.score_thresh, "merge_thresh": self.merge_thresh}
-        return {**super().slice(), **own}

@@ -11,8 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, Strict, Tag, WithJs
 from rvbuild.errors import nearest
 from rvbuild.project.tables.device import Device
 from rvbuild.project.tables.normalize import Normalize, without_figures
-from rvbuild.project.tasks import classification_models as classifiers
-from rvbuild.project.tasks import detection as boxes
+from rvbuild.project.tasks import SPECS
 from rvbuild.project.toml.keys import show
 from rvbuild.project.toml.table import (
     REFERENCE,
@@ -29,32 +28,17 @@ from rvbuild.project.toml.table import (
     wrong,
 )
 
-MODELS = {
-    "semantic_segmentation": (
-        "deeplabv3_resnet50",
-        "deeplabv3_resnet101",
-        "deeplabv3_mobilenet_v3_large",
-        "fcn_resnet50",
-        "lraspp_mobilenet_v3_large",
-        "unet",
-    ),
-    "chip_classification": (*classifiers.TORCHVISION, *classifiers.SCRATCH),
-    "object_detection": boxes.MODELS,
-}
+MODELS = {spec.name: spec.models for spec in SPECS.values()}
 """The models that have a name, by task; the first is the default."""
 
 ALL_MODELS = tuple(name for names in MODELS.values() for name in names)
 
-SCRATCH_MODELS = ("unet", *classifiers.SCRATCH)
+SCRATCH_MODELS = tuple(name for spec in SPECS.values() for name in spec.scratch)
 """The named models that have no pretrained weights."""
 
 _SHOWN_MODELS = 8
 
-METRICS = {
-    "semantic_segmentation": ("mean_iou", "mean_f1"),
-    "chip_classification": ("accuracy", "mean_f1"),
-    "object_detection": ("mean_ap50", "mean_ap"),
-}
+METRICS = {spec.name: spec.metrics for spec in SPECS.values()}
 """What the best epoch can be chosen by, by task; the first is the default."""
 
 AUGMENTATIONS = ("flip", "rotate90", "brightness", "contrast", "saturation", "hue")
@@ -248,8 +232,7 @@ class TrainTable(Table):
     def check(self, known: Known) -> Iterator[Finding]:
         """Find unknown classes, keys without effect, and what needs validation scenes."""
         yield from self._check_model(known)
-        yield from boxes.check_train(self, known)
-        if known.task != boxes.TASK:
+        if "loss" not in SPECS[known.task].unused.get("train", {}):
             yield from self._check_loss()
         yield from self._check_schedule()
         yield from self._check_selection(known)
@@ -263,8 +246,6 @@ class TrainTable(Table):
         if model not in names and not REFERENCE.fullmatch(model):
             yield Finding(("model",), _unknown_model(model, known.task))
             return
-        if problem := classifiers.size_problem(model, self.model_args, known.chip_px):
-            yield Finding(("model",), f"{show(model)} {problem}", (("model_args",),))
         if self.normalize == "pretrained" and self.bundle is None:
             known_of = model in ALL_MODELS and model not in SCRATCH_MODELS
             random = self.pretrained is False or (self.pretrained is None and not known_of)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from rvbuild.files.urls import SCHEMES, is_url, url_problem
+from rvbuild.files.address import SCHEMES, is_url, url_problem
 from rvbuild.project.toml.keys import show
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(:-)?")

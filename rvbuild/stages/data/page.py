@@ -52,7 +52,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     pictures = [embedded(files[scene["scene"]][".jpg"]) for scene in scenes[:MOST_PICTURES]]
-    page = environment.from_string(template("survey.html")).render(
+    page = environment.from_string(template("data/survey.html")).render(
         data=found, classes=settings["classes"], pictures=pictures, area=area_text
     )
     (outputs / "index.html").write_text(page, encoding="utf-8")

@@ -28,7 +28,7 @@ _TYPES = {".png": "image/png", ".jpg": "image/jpeg"}
 
 
 def template(name: str) -> str:
-    """Return the text of a template of this package, which may be in a zip archive."""
+    """Return the text of a template, by its path inside of `stages`: the package may be in a zip archive."""
     return resources.files("rvbuild.stages").joinpath(name).read_text(encoding="utf-8")
 
 
@@ -55,7 +55,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    page = environment.from_string(template("report.html")).render(
+    page = environment.from_string(template("report/report.html")).render(
         task=settings["task"].replace("_", " "),
         classes=settings["classes"],
         evaluation=_evaluation(evaluation) if evaluation else None,

@@ -17,6 +17,7 @@ import numpy as np
 
 from rvbuild.learn.hooks import Objective, Target, Targets
 from rvbuild.progress import Progress
+from rvbuild.project.tasks.classification import SPEC
 from rvbuild.tasks.protocol import ClassList, Draw, Labels, Merger
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ COUNTED = "cells"
 
 PREDICT_SETTINGS = ("cell_px", "cells")
 
-RAW = ("cells.json",)
+RAW = SPEC.raw
 
 
 class _Cells:

@@ -16,6 +16,7 @@ import numpy as np
 
 from rvbuild.learn.hooks import Objective, Target, Targets
 from rvbuild.progress import Progress
+from rvbuild.project.tasks.detection import SPEC
 from rvbuild.tasks.protocol import Aim, ClassList, Draw, Labels, Merger
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ COUNTED = "boxes"
 
 PREDICT_SETTINGS = ("boxes", "score_thresh", "merge_thresh")
 
-RAW = ("raw_boxes.safetensors",)
+RAW = SPEC.raw
 
 
 def labels(files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: ClassList, null_id: int) -> Labels:

@@ -13,6 +13,7 @@ import numpy as np
 
 from rvbuild.learn.hooks import Objective, Target, Targets
 from rvbuild.progress import Progress
+from rvbuild.project.tasks.segmentation import SPEC
 from rvbuild.tasks.protocol import ClassList, Draw, Merger
 from rvbuild.tasks.segmentation.target import draw, mask, resize
 
@@ -59,7 +60,7 @@ COUNTED = "pixels"
 
 PREDICT_SETTINGS = ()
 
-RAW = ("raw_labels.tif",)
+RAW = SPEC.raw
 
 _FEW_CLASSES = 16
 """Up to here a comparison per class is faster than a histogram."""
