@@ -314,14 +314,17 @@ class Resolver:
             # A list of tables, each with a path or some.
             for position, item in enumerate(value):
                 paths = item.get("vector", item.get("raster")) if isinstance(item, dict) else item
-                count = len(paths) if isinstance(paths, list) else 1
+                # A table without a path is a problem of its own, and left out here.
+                count = len(paths) if isinstance(paths, list) else 0 if paths is None else 1
                 if number < count:
                     key, value = (*key, position), item
                     break
                 number -= count
         if isinstance(value, dict):
-            name = next(name for name in ("files", "stac", "raster", "vector", *BOX_FILES) if name in value)
-            key, value = (*key, name), value[name]
+            names = [name for name in ("files", "stac", "raster", "vector", *BOX_FILES) if name in value]
+            if not names:  # reported as missing
+                return key
+            key, value = (*key, names[0]), value[names[0]]
         if isinstance(value, list) and self._holds_tables(value):
             return _layer_keys(value, key)[number]
         return (*key, number) if isinstance(value, list) and len(value) > 1 else key

@@ -70,6 +70,8 @@ def clean(words: Sequence[str], keep_cache: bool, yes: bool, verbosity: int) -> 
                     say(f"  {_places(paths)}  ({size_text(sum(sizes.get(p, 0) for p in paths))})")
             if verbosity == 0 and len(removed) > _LISTED:
                 say(f"  … and {counted(len(removed) - _LISTED, 'more artifact')} (-v lists all files)")
+        for path in (now.workspace.cache / "seals").glob("*.json"):
+            inside.remove(now.workspace.cache, f"seals/{path.name}")  # whatever the records said: all is looked at anew
         now.workspace.renew_lease()
     return 0
 
