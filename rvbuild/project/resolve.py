@@ -193,7 +193,7 @@ class Resolver:
         channels = self._source(id_, "channels")[0].channels
         table, at = self._source(id_, "aoi")
         aoi = self._files(id_, "aoi", tuple(text for area in areas(table.aoi) for text in area.vector), at)
-        aoi_parts = [{"files": len(area.vector), **area.settings()} for area in areas(table.aoi)]
+        aoi_parts = [{"files": len(area.vector), **area.stage_settings()} for area in areas(table.aoi)]
         return Scene(
             id=item.id,
             split=item.split,
