@@ -3,7 +3,7 @@
 They are the tasks that `rvbuild` runs, with the same state and the same decisions.
 """
 
-from rvbuild.safe_path import protect
+from rvbuild.process.safe_path import protect
 
 protect()  # doit puts the directory of this file first on the path, and modules of it would come before installed ones
 

@@ -18,7 +18,7 @@ from rasterio.windows import Window
 
 from benchmarks.bar import Figure, interleaved, seconds
 from benchmarks.stage import chip_settings, run_stage
-from rvbuild.samples import make_potsdam
+from rvbuild.data.samples import make_potsdam
 
 SIZE_PX, CHIP_PX = 6000, 300
 COLORS = {

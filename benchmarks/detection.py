@@ -53,7 +53,7 @@ def _merge() -> list[Figure]:
 def _merge_main() -> None:
     from torchvision.ops import nms as theirs
 
-    from rvbuild.geo.boxes import nms
+    from rvbuild.geo.vector.boxes import nms
 
     boxes, scores, classes = boxes_of(MANY)
     nms(*boxes_of(1000), THRESH)
@@ -124,7 +124,7 @@ def _evaluate_main(folder: Path) -> None:
     from affine import Affine
 
     from rvbuild.geo.grid import Grid
-    from rvbuild.tasks.detection_boxes import Detections, write_detections
+    from rvbuild.tasks.detection.boxes import Detections, write_detections
 
     boxes, scores, classes = boxes_of(EVALUATED)
     classes = np.where(classes == NULL_ID, 0, classes)

@@ -36,7 +36,7 @@ def run(folder: Path) -> list[Figure]:
 def _write_predictions(path: Path, size_px: int) -> None:
     """Write predictions of large patches through the writer that the infer stage uses."""
     from rvbuild.geo.grid import Grid
-    from rvbuild.geo.outputs import ClassRasterWriter
+    from rvbuild.geo.write.rasters import ClassRasterWriter
 
     with rasterio.open(path.parent / "truth.tif") as file:
         grid = Grid(file.height, file.width, file.transform, file.crs)

@@ -8,9 +8,9 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.bar import Figure, interleaved, seconds
-from rvbuild.build.fingerprint import Fingerprints
-from rvbuild.build.state import State
 from rvbuild.checks.resources import memory_bytes
+from rvbuild.engine.store.fingerprint import Fingerprints
+from rvbuild.engine.store.state import State
 
 FILES, FILE_MB = 50, 200
 REPETITIONS = 5

@@ -15,9 +15,9 @@ SCENE_PX, WINDOW_PX, REPETITIONS = 4096, 300, 9
 
 
 def run(folder: Path) -> list[Figure]:
-    from rvbuild.geo.raster import open_image
+    from rvbuild.geo.raster.mosaic_source import open_image
     from rvbuild.geo.windows import sliding
-    from rvbuild.stages.block_cache import block_cache
+    from rvbuild.stages.threads.block_cache import block_cache
 
     folder.mkdir(parents=True)
     windows = sliding(SCENE_PX, SCENE_PX, WINDOW_PX, WINDOW_PX)

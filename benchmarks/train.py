@@ -83,9 +83,9 @@ def run(folder: Path) -> list[Figure]:
 def _reading(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any]) -> float:
     """Return the seconds in which one chip is read, in any order."""
     from rvbuild import tasks
-    from rvbuild.learn.chips import Chips
+    from rvbuild.learn.chips.dataset import Chips
+    from rvbuild.learn.chips.scene_images import Imagery
     from rvbuild.learn.hooks import TargetOps
-    from rvbuild.learn.scene_images import Imagery
 
     task, imagery = tasks.get(TASK), {}
     if "pixels/train/bench" in inputs:

@@ -15,7 +15,7 @@ SCENE_PX, POLYGONS, WINDOW_PX = 20_000, 100_000, 300
 
 
 def run(folder: Path) -> list[Figure]:
-    from rvbuild.geo.rasterize import Burner
+    from rvbuild.geo.vector.rasterize import Burner
     from rvbuild.geo.windows import Window, sliding
 
     rng = np.random.default_rng(0)

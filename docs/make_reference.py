@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rvbuild.project import json_schema
+from rvbuild.project.schema import json_schema
 
 PAGE = Path(__file__).with_name("project_file.md")
 

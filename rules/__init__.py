@@ -6,15 +6,15 @@ A rule names its stage by dotted path and holds the stage's version, so that pla
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from . import analyze, bundle, chip, data, evaluate, infer, mosaic, predict, report, train
-from .common import Artifact, Project, places, prepare
+from rvbuild.rules import analyze, bundle, chip, data, evaluate, infer, mosaic, predict, report, train
+from rvbuild.rules.common import Artifact, Project, places, prepare
+from rvbuild.rules.protocol import Rule
 
 __all__ = ["Artifact", "Project", "artifacts", "places", "prepare"]
 
 #: The stages in the order of the work, each with its rule.
-RULES: Mapping[str, Any] = {
+RULES: Mapping[str, Rule] = {
     "analyze": analyze,
     "chip": chip,
     "train": train,
@@ -27,10 +27,10 @@ RULES: Mapping[str, Any] = {
 }
 
 #: What is made when it is asked for by its own command, and by no build.
-ASIDE: Mapping[str, Any] = {"data": data}
+ASIDE: Mapping[str, Rule] = {"data": data}
 
 #: What most stages and checks need, and takes a while to import; nothing of torch.
-PRELOAD = ("numpy", "rasterio", "shapely", "fiona", "rvbuild.checks.scene", "rvbuild.stages.chip")
+PRELOAD = ("numpy", "rasterio", "shapely", "fiona", "rvbuild.checks.scene", "rvbuild.stages.chip.stage")
 
 #: What the `where` lines at the end of a run show first: the outputs that a person opens.
 SHOWN = ("index.html", "labels.tif", "eval.md", "eval.json", "curves.svg", "contact.png", "stats.json")

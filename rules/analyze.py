@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .common import (
+from rvbuild.rules.common import (
     Artifact,
     Product,
     Project,
@@ -21,10 +21,10 @@ from .common import (
 )
 
 VERSION = 3
-RUN = "rvbuild.stages.analyze:run"
-RUN_MERGE = "rvbuild.stages.analyze_merge:run"
-RUN_CHIPS = "rvbuild.stages.analyze_chips:run"
-CODE = ("rvbuild.stages.analyze", "rvbuild.stages.analyze_merge", "rvbuild.stages.analyze_chips")
+RUN = "rvbuild.stages.analyze.scene:run"
+RUN_MERGE = "rvbuild.stages.analyze.merge:run"
+RUN_CHIPS = "rvbuild.stages.analyze.chips:run"
+CODE = ("rvbuild.stages.analyze.scene", "rvbuild.stages.analyze.merge", "rvbuild.stages.analyze.chips")
 WRITES = ("stats.json",)
 
 

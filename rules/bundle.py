@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from .common import Artifact, Product, Project, Scene, classes, folder, name, packages, user_code
-from .infer import model, trained
+from rvbuild.rules.common import Artifact, Product, Project, Scene, classes, folder, name, packages, user_code
+from rvbuild.rules.infer import model, trained
 
 VERSION = 4
-RUN = "rvbuild.stages.bundle:run"
-CODE = ("rvbuild.stages.bundle",)
+RUN = "rvbuild.stages.bundle.write:run"
+CODE = ("rvbuild.stages.bundle.write",)
 WRITES = ("bundle.zip",)
 
 

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rvbuild.build.artifact import KeyDigester
-from rvbuild.build.fingerprint import signature
-
-from .common import (
+from rvbuild.engine.keys.artifact import KeyDigester
+from rvbuild.engine.keys.signature import signature
+from rvbuild.rules.common import (
     Project,
     Scene,
     Source,
@@ -33,7 +32,7 @@ from .common import (
     without_code,
 )
 
-__all__ = ["keys", "model", "requests", "user_code"]
+__all__ = ["CODE", "keys", "model", "requests", "user_code"]
 
 RUN = "rvbuild.checks.scene:look_at_all"
 RUN_SHARED = "rvbuild.checks.ground:shared"
@@ -44,7 +43,7 @@ CODE = (
     "rvbuild.checks.ground",
     "rvbuild.checks.memory",
     "rvbuild.checks.model",
-    "rvbuild.tasks.{task}",
+    "{task}",
 )
 
 

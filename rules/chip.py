@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from . import own_chips
-from .common import (
+from rvbuild.rules.common import (
     Artifact,
     Project,
     aoi,
@@ -24,10 +23,11 @@ from .common import (
     seed,
     stores_images,
 )
+from rvbuild.rules.inputs import own_chips
 
 VERSION = 4
-RUN = "rvbuild.stages.chip:run"
-CODE = ("rvbuild.stages.chip", "rvbuild.stages.chip_folder", "rvbuild.tasks.{task}")
+RUN = "rvbuild.stages.chip.stage:run"
+CODE = ("rvbuild.stages.chip.stage", "rvbuild.stages.chip.folder", "{task}")
 WRITES = own_chips.WRITES
 
 

@@ -12,20 +12,20 @@ from urllib.parse import quote
 
 import xxhash
 
-from rvbuild.build.artifact import Artifact, Demand, Product, Source, View, canonical
-from rvbuild.build.state import State
+from rvbuild.engine.keys.artifact import Artifact, Demand, Product, Source, View, canonical
+from rvbuild.engine.store.state import State
 from rvbuild.errors import UsageError
-from rvbuild.geo import admission
-from rvbuild.geo.files import RASTER, VECTOR
-from rvbuild.geo.reading import parts, reading
-from rvbuild.project import Project, Scene
-from rvbuild.project.box_files import TABLES as BOX_FILES
-from rvbuild.project.model import BoxFileLabels
-from rvbuild.urls import Url, is_url
-
-from . import sidecars
-from .companions import Ask, Companions, Question
-from .own_code import image_code, images_code, metrics_code, user_code, without_code
+from rvbuild.files.address import is_url
+from rvbuild.files.urls import Url
+from rvbuild.geo.dataset_files import RASTER, VECTOR
+from rvbuild.geo.gdal import admission
+from rvbuild.geo.vector.reading import parts, reading
+from rvbuild.project.model import BoxFileLabels, Project, Scene
+from rvbuild.project.scenes.box_files import TABLES as BOX_FILES
+from rvbuild.project.tasks import SPECS
+from rvbuild.rules.inputs import sidecars
+from rvbuild.rules.inputs.companions import Ask, Companions, Question
+from rvbuild.rules.inputs.own_code import image_code, images_code, metrics_code, user_code, without_code
 
 __all__ = [
     "Artifact",
@@ -42,19 +42,6 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-
-RAW = {
-    "chip_classification": ("cells.json",),
-    "object_detection": ("raw_boxes.safetensors",),
-    "semantic_segmentation": ("raw_labels.tif",),
-}
-"""The outputs of infer that predict reads, by task: what the task's module calls RAW."""
-
-PREDICTIONS = {
-    **{task: ("infer", files) for task, files in RAW.items()},
-    "object_detection": ("predict", ("detections.json",)),
-}
-"""The outputs that eval reads, by task, and the stage that makes them."""
 
 
 def name(stage: str, project: str, scene: str | None = None) -> str:
@@ -182,7 +169,7 @@ def _labels(project: Project, scene: Scene) -> Source | None:
         files = tuple(resolve(project, p) for p in scene.labels.files)
         used = {key: settings[key] for key in ("kind", "image", "scene_image")}
         args = canonical({**used, "labels": settings["class"] is None}).decode()
-        return Source("labels", files, views=(View("rvbuild.geo.box_files:digest", args),) * len(files))
+        return Source("labels", files, views=(View("rvbuild.geo.vector.box_files:digest", args),) * len(files))
     if settings["kind"] == "layers":
         return _layers(project, "labels", scene.labels.files, settings)
     return _vectors(project, "labels", scene.labels.files, settings)
@@ -206,7 +193,7 @@ def area(project: Project, scene: Scene) -> dict[str, Any]:
 
 def predictions(project: Project, scene: Scene) -> Product:
     """Return what was predicted for `scene` and is evaluated, as an input."""
-    stage, files = PREDICTIONS[project.task]
+    stage, files = SPECS[project.task].predictions()
     return Product("predictions", name(stage, project.name, scene.id), files)
 
 
@@ -218,7 +205,7 @@ def evaluated(project: Project) -> list[Scene]:
 
 def raw_files(project: Project) -> tuple[str, ...]:
     """Return the outputs of infer that predict derives all others from."""
-    return RAW[project.task]
+    return SPECS[project.task].raw
 
 
 def present(*sources: Source | Product | None) -> tuple[Source | Product, ...]:
@@ -262,7 +249,7 @@ def _vectors(
     views: list[View | None] = []
     for some, how in parts(files, settings):
         args = canonical(reading(how, classless=classless)).decode()
-        views += [View("rvbuild.geo.vectors:digest", args)] * len(some)
+        views += [View("rvbuild.geo.vector.files:digest", args)] * len(some)
     return Source(role, files, beside if any(beside) else (), tuple(views), unread=unread)
 
 
@@ -333,6 +320,6 @@ def _companions(project: Project) -> Companions:
 
 
 def _ask_here(questions: Sequence[Question]) -> list[dict[str, Any]]:
-    from rvbuild.geo.files import ask
+    from rvbuild.geo.dataset_files import ask
 
     return ask([(kind, str(path)) for kind, path in questions])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .common import (
+from rvbuild.rules.common import (
     Artifact,
     Product,
     Project,
@@ -28,13 +28,13 @@ from .common import (
 )
 
 VERSION = 2
-RUN = "rvbuild.stages.survey:run"
-RUN_MERGE = "rvbuild.stages.survey_page:run"
+RUN = "rvbuild.stages.data.scene:run"
+RUN_MERGE = "rvbuild.stages.data.page:run"
 CODE = (
-    "rvbuild.stages.survey",
-    "rvbuild.stages.survey_page",
-    "rvbuild/stages/survey.html",
-    "rvbuild.tasks.{task}",
+    "rvbuild.stages.data.scene",
+    "rvbuild.stages.data.page",
+    "rvbuild/stages/data/survey.html",
+    "{task}",
 )
 WRITES = ("survey.json", "picture.jpg")
 WRITES_MERGE = ("data.json", "index.html")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .common import (
+from rvbuild.rules.common import (
     Artifact,
     Product,
     Project,
@@ -26,9 +26,9 @@ from .common import (
 )
 
 VERSION = 5
-RUN = "rvbuild.stages.evaluate:run"
-RUN_MERGE = "rvbuild.stages.evaluate_merge:run"
-CODE = ("rvbuild.stages.evaluate", "rvbuild.stages.evaluate_merge", "rvbuild.tasks.{task}")
+RUN = "rvbuild.stages.evaluate.scene:run"
+RUN_MERGE = "rvbuild.stages.evaluate.merge:run"
+CODE = ("rvbuild.stages.evaluate.scene", "rvbuild.stages.evaluate.merge", "{task}")
 WRITES = ("eval.json",)
 WRITES_MERGE = ("eval.json", "eval.md", "*.svg", "*.csv")
 

@@ -13,9 +13,9 @@ import tempfile
 from importlib import metadata
 from pathlib import Path
 
-from rvbuild.build.artifact import digest
-from rvbuild.build.fingerprint import hash_file
 from rvbuild.cores import cores
+from rvbuild.engine.keys.artifact import digest
+from rvbuild.engine.keys.signature import hash_file
 
 _CLASSES = """
 [classes]
@@ -149,7 +149,7 @@ def outputs() -> dict[str, str]:
         with tempfile.TemporaryDirectory(prefix="rvbuild-golden-") as directory:
             root = Path(directory)
             run = [sys.executable, "-m"]
-            data = [*run, "rvbuild.samples", "potsdam", str(root / "data"), "--size-px", "96"]
+            data = [*run, "rvbuild.data.samples", "potsdam", str(root / "data"), "--size-px", "96"]
             subprocess.run([*data, "--scenes", "2_10,2_11,2_12"], check=True, capture_output=True)
             (root / "boxes.csv").write_text(_BOXES_CSV)
             project = root / "golden.toml"

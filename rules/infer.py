@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from .common import (
+from rvbuild.rules.common import (
     Artifact,
     Demand,
     Product,
@@ -29,7 +29,7 @@ from .common import (
 
 VERSION = 3
 RUN = "rvbuild.stages.infer:run"
-CODE = ("rvbuild.stages.infer", "rvbuild.tasks.{task}", "rvbuild.learn.*")
+CODE = ("rvbuild.stages.infer", "{task}", "rvbuild.learn.*")
 WRITES = ("raw_*", "cells.json", "scores.tif")
 
 

@@ -3,29 +3,32 @@
 A key holds a stage's version, not its code, so that a release which changes no result rebuilds nothing. For this to
 be safe, `stage_lock.json` holds for every stage its version and the digest of the syntax trees it may execute inside
 rvbuild (comments, docstrings and formatting do not count). A checkout whose code differs from the lock adds the digest
-of its code to its keys: work on a stage never serves stale results. Before a release, `python -m rules.lock` renews the
-lock: a stage whose code changed needs a higher version, unless its outputs for the golden projects are what they were.
+of its code to its keys: work on a stage never serves stale results. Before a release, `python -m rvbuild.rules.lock`
+renews the lock: a stage whose code changed needs a higher version, unless its outputs for the golden projects are what
+they were.
 """
 
 from __future__ import annotations
 
+import importlib.resources
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rvbuild.build import installed
-from rvbuild.build.artifact import digest
-from rvbuild.build.fingerprint import signature
-from rvbuild.build.state import State
+from rvbuild.engine.keys import installed
+from rvbuild.engine.keys.artifact import digest
+from rvbuild.engine.keys.signature import signature
+from rvbuild.engine.store.state import State
+from rvbuild.project.tasks import SPECS
+from rvbuild.rules import ASIDE, RULES
+from rvbuild.rules.protocol import HasCode, Rule
 
-LOCK = installed.shipped("rules").joinpath("stage_lock.json")
+LOCK = importlib.resources.files("rvbuild.rules").joinpath("stage_lock.json")
 
 
-def _rules() -> Mapping[str, Any]:
-    from . import ASIDE, RULES
-
+def _rules() -> Mapping[str, Rule]:
     return {**RULES, **ASIDE}
 
 
@@ -42,7 +45,7 @@ def closure_digest(roots: Sequence[str], task: str) -> str:
     """
     names: set[str] = set()
     for root in roots:
-        part = root.format(task=task)
+        part = root.format(task=SPECS[task].module)
         if "/" in part:
             names.add(part)
         for module in installed.modules(part[:-2]) if part.endswith(".*") else [part]:
@@ -75,7 +78,7 @@ def code_tags(task: str, state: State) -> dict[str, str]:
     return found
 
 
-def code_of(rule: Any, task: str, state: State) -> str:
+def code_of(rule: HasCode, task: str, state: State) -> str:
     """Return the digest of the code of a rule that is not locked: of answers that no release serves on."""
     return _kept(state, f"code of {rule.__name__} {task}", lambda: closure_digest(rule.CODE, task))
 
@@ -109,7 +112,7 @@ def changed(tasks: tuple[str, ...]) -> list[str]:
 
 def main() -> int:
     """Renew the lock, if every stage whose code changed has a higher version or the outputs it had."""
-    from .golden import TASKS, machine, outputs
+    from rvbuild.rules.golden import TASKS, machine, outputs
 
     lock = read()
     golden: dict[str, Any] = {"machine": machine(), "outputs": outputs()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .common import Artifact, Product, Project, classes, folder, name, packages
+from rvbuild.rules.common import Artifact, Product, Project, classes, folder, name, packages
 
 VERSION = 2
 RUN = "rvbuild.stages.mosaic:run"

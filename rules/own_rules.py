@@ -17,17 +17,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rvbuild.build.artifact import Artifact, Product, Source, canonical
-from rvbuild.build.inputs import code_of
+from rvbuild.engine.keys.artifact import Artifact, Product, Source, canonical
+from rvbuild.engine.run.inputs import code_of
 from rvbuild.errors import RvbuildError, UsageError, nearest
-from rvbuild.project import Project
-from rvbuild.project.own_rules import module_of, stage_of
-from rvbuild.project.table import REFERENCE
-from rvbuild.usercode import forget_modules, serve_code
-from rvbuild.userfiles import watching
-
-from .common import name
-from .own_code import code_of_modules
+from rvbuild.language.user_code import forget_modules, serve_code
+from rvbuild.language.user_files import watching
+from rvbuild.project.model import Project
+from rvbuild.project.tables.own_rules import module_of, stage_of
+from rvbuild.project.toml.table import REFERENCE
+from rvbuild.rules.common import name
+from rvbuild.rules.inputs.own_code import code_of_modules
 
 CODE_ROLE = "code of the stage"
 """The role of the code of an own stage among its inputs."""
@@ -184,7 +183,7 @@ def _with_code(project: Project, artifact: Artifact, at: str) -> Artifact:
     """Return an artifact with the code that it runs among its inputs: rvbuild's own by its digest."""
     module = artifact.run.partition(":")[0]
     if module.partition(".")[0] == "rvbuild":
-        from .lock import closure_digest
+        from rvbuild.rules.lock import closure_digest
 
         return replace(artifact, code=closure_digest((module,), project.task))
     code = tuple(replace(s, role=CODE_ROLE, passed=False) for s in code_of_modules(project, {module: at}))

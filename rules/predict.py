@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .common import Artifact, Product, Project, classes, folder, name, packages, raw_files
+from rvbuild.rules.common import Artifact, Product, Project, classes, folder, name, packages, raw_files
 
 VERSION = 5
 RUN = "rvbuild.stages.predict:run"
-CODE = ("rvbuild.stages.predict", "rvbuild.tasks.{task}")
+CODE = ("rvbuild.stages.predict", "{task}")
 WRITES = ("*.tif", "*.json", "*.geojson", "*.gpkg", "*.fgb", "*.qml")
 
 

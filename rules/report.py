@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from . import own_chips
-from .common import (
+from rvbuild.rules.common import (
     Artifact,
     Product,
     Project,
@@ -19,11 +18,17 @@ from .common import (
     packages,
     predictions,
 )
+from rvbuild.rules.inputs import own_chips
 
 VERSION = 4
-RUN = "rvbuild.stages.quicklook:run"
-RUN_MERGE = "rvbuild.stages.report:run"
-CODE = ("rvbuild.stages.quicklook", "rvbuild.stages.report", "rvbuild/stages/report.html", "rvbuild.tasks.{task}")
+RUN = "rvbuild.stages.report.quicklook:run"
+RUN_MERGE = "rvbuild.stages.report.page:run"
+CODE = (
+    "rvbuild.stages.report.quicklook",
+    "rvbuild.stages.report.page",
+    "rvbuild/stages/report/report.html",
+    "{task}",
+)
 WRITES = ("quicklook.jpg",)
 WRITES_MERGE = ("index.html",)
 

@@ -7,9 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from rvbuild.learn.trajectory import resume_ignores
-
-from . import own_chips
-from .common import (
+from rvbuild.rules.common import (
     Artifact,
     Demand,
     Product,
@@ -29,10 +27,11 @@ from .common import (
     stores_images,
     user_code,
 )
+from rvbuild.rules.inputs import own_chips
 
 VERSION = 4
-RUN = "rvbuild.stages.train:run"
-CODE = ("rvbuild.stages.train", "rvbuild.tasks.{task}", "rvbuild.learn.*")
+RUN = "rvbuild.stages.train.stage:run"
+CODE = ("rvbuild.stages.train.stage", "{task}", "rvbuild.learn.*")
 WRITES = ("model.safetensors", "model.json", "log.jsonl", "curves.svg")
 
 #: Settings that change how fast a training runs and not what comes out.

@@ -3,7 +3,7 @@
 Python puts the current directory first on the path then: it is taken off before anything else is imported.
 """
 
-from rvbuild.safe_path import protect
+from rvbuild.process.safe_path import protect
 
 protect()
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from rvbuild import budget
 from rvbuild.errors import DataError
+from rvbuild.files import budget
 
 
 def test_limits_of_containers_count(tmp_path: Path) -> None:

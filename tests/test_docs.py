@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from rvbuild.cli.app import app
-from rvbuild.project import load
+from rvbuild.project.load import load
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])

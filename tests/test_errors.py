@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 import rvbuild.errors
-from rvbuild.build.worker import Failed
-from rvbuild.build.workers import _error
+from rvbuild.engine.run.worker import Failed
+from rvbuild.engine.run.workers import _error
 from rvbuild.errors import ProjectError, RvbuildError, counted
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rvbuild.expressions import FUNCTIONS, ExpressionError, parse
+from rvbuild.language.expressions import FUNCTIONS, ExpressionError, parse
 
 MATH: dict[str, Callable[..., Any]] = {
     "abs": abs,

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 import xxhash
 
-from rvbuild import fetch
-from rvbuild.urls import Identity, UnreachableError, Url, to_path
+from rvbuild.files import fetch
+from rvbuild.files.identity import Identity, UnreachableError
+from rvbuild.files.urls import Url, to_path
 from tests.range_server import RangeServer, serving
 
 

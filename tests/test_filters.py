@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rvbuild.filters import FilterError, compared, lookup, matches, parse
+from rvbuild.language.filters import FilterError, compared, lookup, matches, parse
 
 HOUSE = {"kind": "house", "height": 4.5, "floors": 2, "old": True, "addr": {"street": "A"}, "a.b": 1, "none": None}
 

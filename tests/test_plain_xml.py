@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from rvbuild.plain_xml import XmlError, parse, require_no_document_type
+from rvbuild.files.plain_xml import XmlError, parse, require_no_document_type
 
 BOMB = b"""<?xml version="1.0"?><!DOCTYPE lolz [<!ENTITY a "aaaaaaaaaa">
 <!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;"><!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;&b;&b;">]>

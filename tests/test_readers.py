@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from rvbuild import readers
-from rvbuild.build import watched
+from rvbuild.engine.run import watched
 from rvbuild.errors import DataError, LabelValueError
-from rvbuild.readers import reading, reason
+from rvbuild.files import readers
+from rvbuild.files.readers import reading, reason
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 import rasterio
 from rasterio.enums import ColorInterp
 
-from rvbuild.samples import POTSDAM_SCENES, main, make_potsdam
+from rvbuild.data.samples import POTSDAM_SCENES, main, make_potsdam
 
 COLORS = {
     "car": (255, 255, 0),

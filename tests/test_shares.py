@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from rvbuild.shares import TooFewError, least, order, shared
+from rvbuild.project.scenes.shares import TooFewError, least, order, shared
 
 FRACTIONS = st.floats(0.01, 0.99).map(lambda value: {"fraction": value})
 FOLDS = st.integers(2, 6).flatmap(lambda n: st.integers(0, n - 1).map(lambda k: {"folds": n, "fold": k}))

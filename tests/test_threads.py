@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rvbuild.threads import each, within
+from rvbuild.process.threads import each, within
 
 
 def test_each_gives_results_in_order() -> None:
@@ -62,7 +62,7 @@ def test_within_a_limit() -> None:
 
 
 def test_a_process_ends_that_waits_for_nothing_else() -> None:
-    script = "import time\nfrom rvbuild.threads import each, within\n"
+    script = "import time\nfrom rvbuild.process.threads import each, within\n"
     script += "try:\n    within(0.1, time.sleep, 60)\nexcept TimeoutError as error:\n    print(error)\n"
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=30

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from rvbuild.urls import Identity, Url, url_problem
+from rvbuild.files.address import url_problem
+from rvbuild.files.identity import Identity
+from rvbuild.files.urls import Url
 
 EARLY, NOON, LATE = (f"Mon, 02 Nov 2026 {hour}:00:00 GMT" for hour in ("10", "12", "14"))
 

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from rvbuild.errors import CodeError, ModelError
-from rvbuild.usercode import Code, Served, forget_modules, load_object, serve_code, sources
+from rvbuild.language.user_code import Code, Served, forget_modules, load_object, serve_code, sources
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from rvbuild.errors import CodeError
-from rvbuild.usercode import Code, load_object, serve_code
+from rvbuild.language.user_code import Code, load_object, serve_code
 
 CODE = """
 import json, os, pathlib, sqlite3, tempfile
@@ -87,7 +87,7 @@ def test_what_lies_outside_is_noted(tmp_path):
     (outside / "table.json").write_text("1")
     (inside / "own_x.py").write_text(CODE)
     script = (
-        "from rvbuild.usercode import Code, load_object, serve_code\n"
+        "from rvbuild.language.user_code import Code, load_object, serve_code\n"
         f"watch = serve_code(Code({str(inside)!r}, {{'own_x': {str(inside / 'own_x.py')!r}}}))\n"
         f"load_object('own_x:read', 'x')({str(outside / 'table.json')!r})\n"
         "import numpy\n"

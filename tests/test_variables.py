@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rvbuild.errors import UsageError
-from rvbuild.variables import PINNED, for_workers, left_aside, problems
+from rvbuild.process.variables import PINNED, for_workers, left_aside, problems
 
 LEFT_ASIDE = """
     GDAL_DISABLE_READDIR_ON_OPEN GDAL_TIFF_ENDIANNESS GDAL_DRIVER_PATH GDAL_SKIP GDAL_PAM_ENABLED GDAL_DATA
@@ -62,8 +62,8 @@ WORK = """
     import os, sys
     from pathlib import Path
     if sys.argv[2] == "as a worker":
-        from rvbuild.build.worker import set_variables
-        from rvbuild.variables import for_workers
+        from rvbuild.engine.run.worker import set_variables
+        from rvbuild.process.variables import for_workers
         set_variables(for_workers(os.environ))
     os.environ["OGR_CURRENT_DATE"] = "1970-01-01T00:00:00Z"
     import hashlib, json
@@ -181,10 +181,10 @@ def test_no_variable_changes_a_byte(data: Path) -> None:
 POOL = """
     import os, sys
     from pathlib import Path
-    from rvbuild.build.worker import Job
-    from rvbuild.build.workers import Pool
+    from rvbuild.engine.run.worker import Job
+    from rvbuild.engine.run.workers import Pool
     from rvbuild.progress import Silent
-    from rvbuild.variables import for_workers
+    from rvbuild.process.variables import for_workers
     if __name__ == "__main__":
         pool = Pool(for_workers(os.environ), Path(sys.argv[1]))
         print(pool.run(Job("look:look", {}, reports=False), Silent()))

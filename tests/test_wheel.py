@@ -119,8 +119,8 @@ def test_every_install_builds_the_same_bytes(installed, workspace, built_by_the_
 
 def test_code_of_stages_is_found_among_our_own_files(target, environment, tmp_path):
     script = (
-        "import importlib, sys; from rvbuild.build import installed; from rvbuild.cli.session import rules\n"
-        "lock = importlib.import_module(rules().__name__ + '.lock')\n"
+        "import importlib, sys; from rvbuild.engine.keys import installed\n"
+        "from rvbuild.rules import lock\n"
         "opened = []; sys.addaudithook(lambda event, values: event == 'open' and opened.append(str(values[0])))\n"
         "print([lock.code_digest(stage, 'semantic_segmentation') for stage in ('chip', 'train', 'report')])\n"
         "print([name for name in opened if not name.startswith(sys.argv[1])])"

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rvbuild import zipped
 from rvbuild.errors import DataError
-from rvbuild.geo.rasterfile import open_dataset
-from rvbuild.zipped import Zipped, members
+from rvbuild.files import zipped
+from rvbuild.files.zipped import Zipped, members
+from rvbuild.geo.raster.file import open_dataset
 
 
 def write(path: Path, compression: int = zipfile.ZIP_DEFLATED, **files: bytes) -> Path:

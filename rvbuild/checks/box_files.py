@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from rvbuild.checks.findings import Finding, Level
-from rvbuild.geo.box_images import Listed, common_parts, parts_of
-from rvbuild.project import Scene
+from rvbuild.geo.vector.box_images import Listed, common_parts, parts_of
+from rvbuild.project.model import Scene
 
 
 def made_for_another(

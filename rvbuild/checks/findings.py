@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from rvbuild.project.keys import Key
+from rvbuild.project.toml.keys import Key
 
 
 class Level(enum.Enum):

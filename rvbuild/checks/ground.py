@@ -15,7 +15,7 @@ import shapely
 from rasterio.crs import CRS
 
 from rvbuild.errors import DataError
-from rvbuild.geo.aoi import Aoi
+from rvbuild.geo.area.aoi import Aoi
 from rvbuild.geo.grid import Grid, crs_name, reproject
 
 Ground = dict[str, Any]

@@ -12,13 +12,13 @@ import numpy as np
 from rvbuild.checks.findings import Level
 from rvbuild.checks.project import SAMPLED
 from rvbuild.errors import LabelValueError
+from rvbuild.files.address import is_url
 from rvbuild.geo.classes import Classes
 from rvbuild.geo.grid import Grid, reproject
-from rvbuild.geo.labels_raster import RasterLabels
-from rvbuild.geo.rasterfile import read_overview
-from rvbuild.geo.tags import scattered
+from rvbuild.geo.labels.raster import RasterLabels
+from rvbuild.geo.raster.file import read_overview
+from rvbuild.geo.raster.tags import scattered
 from rvbuild.geo.windows import Window
-from rvbuild.urls import is_url
 
 SAMPLES, SAMPLES_ELSEWHERE, SAMPLE_PX = 64, 16, 64
 """Windows that are read of a raster here, and of one that a server has, spread over all of it, and their side."""
@@ -39,7 +39,7 @@ Problem = tuple[Level, str, str]
 def problems(
     files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: Classes, null_id: int
 ) -> Iterator[Problem]:
-    """Yield what is wrong with label rasters; arguments as for `rvbuild.geo.labels.open_labels`."""
+    """Yield what is wrong with label rasters; arguments as for `rvbuild.geo.labels.open.open_labels`."""
     with RasterLabels(files, settings, grid, classes, null_id) as labels:
         if labels.voided is not None:
             value, name = labels.voided

@@ -18,7 +18,7 @@ from rvbuild.learn.models.expected import weights_of
 from rvbuild.learn.models.first_conv import adapt_bands
 from rvbuild.learn.models.weights import fetch, require_reachable
 from rvbuild.progress import Progress
-from rvbuild.stages.train_start import Start, open_start, require_figures, take_weights
+from rvbuild.stages.train.start import Start, open_start, require_figures, take_weights
 
 LARGEST_PX = 256
 """Chips of a larger side are tried as smaller ones with the same remainder, which is what networks mind."""

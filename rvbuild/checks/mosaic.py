@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rvbuild.checks.findings import Finding, Level
-from rvbuild.project import Project
+from rvbuild.project.model import Project
 
 TOLERANCE_PX = 0.01
-"""How far pixels may lie from those of the first scene: that of `rvbuild.geo.mosaic`."""
+"""How far pixels may lie from those of the first scene: that of `rvbuild.geo.write.mosaic`."""
 
 MAX_EMPTY = 100
 """A file of all pixels is at most so many times larger than its scenes, as there."""

@@ -11,8 +11,8 @@ from rvbuild.checks import mosaic, tags
 from rvbuild.checks.box_files import taken_twice
 from rvbuild.checks.findings import Finding, Level
 from rvbuild.errors import classes_that, counted
-from rvbuild.project import Project, Scene
-from rvbuild.project.keys import Key
+from rvbuild.project.model import Project, Scene
+from rvbuild.project.toml.keys import Key
 
 SAME_RES = 1.1
 """Pixel sizes that differ by no more than this factor are the same to a model."""

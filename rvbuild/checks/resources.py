@@ -7,9 +7,9 @@ import shutil
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from rvbuild.budget import memory_bytes, size_text
 from rvbuild.checks.findings import Finding, Level
-from rvbuild.project import Project
+from rvbuild.files.budget import memory_bytes, size_text
+from rvbuild.project.model import Project
 
 _FLOAT_BYTES = 4
 

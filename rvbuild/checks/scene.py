@@ -21,24 +21,24 @@ from rvbuild.checks.findings import Level
 from rvbuild.checks.ground import ground_of
 from rvbuild.checks.project import NOT_READ
 from rvbuild.errors import RvbuildError
-from rvbuild.geo import box_files
-from rvbuild.geo.aoi import Aoi, open_aoi
+from rvbuild.files.address import is_url
+from rvbuild.geo.area.aoi import Aoi, open_aoi
 from rvbuild.geo.grid import Grid, crs_name, reproject
-from rvbuild.geo.image import SceneImage, describe, open_scene_image
-from rvbuild.geo.labels_boxes import BoxLabels
-from rvbuild.geo.labels_vector import read_tables
-from rvbuild.geo.meaning import meaning
-from rvbuild.geo.placing import SWAPPED, on_image, swapped_on
-from rvbuild.geo.raster import open_image
-from rvbuild.geo.rasterfile import require_complete
-from rvbuild.geo.reading import parts, reading
-from rvbuild.geo.tags import scattered
-from rvbuild.geo.vectors import read_features
+from rvbuild.geo.labels.boxes import BoxLabels
+from rvbuild.geo.labels.vector import read_tables
+from rvbuild.geo.raster.file import require_complete
+from rvbuild.geo.raster.meaning import meaning
+from rvbuild.geo.raster.mosaic_source import open_image
+from rvbuild.geo.raster.open import SceneImage, describe, open_scene_image
+from rvbuild.geo.raster.tags import scattered
+from rvbuild.geo.vector import box_files
+from rvbuild.geo.vector.files import read_features
+from rvbuild.geo.vector.placing import SWAPPED, on_image, swapped_on
+from rvbuild.geo.vector.reading import parts, reading
 from rvbuild.geo.windows import Window, require_few, starts
-from rvbuild.stages.block_cache import MAX_BYTES
-from rvbuild.stages.chip_cut import THREADS
-from rvbuild.stages.chip_windows import LIMITS, both_ways, candidates, why_none
-from rvbuild.urls import is_url
+from rvbuild.stages.chip.cut import THREADS
+from rvbuild.stages.chip.windows import LIMITS, both_ways, candidates, why_none
+from rvbuild.stages.threads.block_cache import MAX_BYTES
 
 MAX_VECTOR_BYTES = 50_000_000
 """Vector labels that are larger are not read: only opening them shows what is wrong with them."""

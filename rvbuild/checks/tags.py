@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from rvbuild.checks.findings import Finding, Level
-from rvbuild.project import Project, Scene
+from rvbuild.project.model import Project, Scene
 
 Images = Mapping[str, Mapping[str, Any]]
-"""Scene id → what `rvbuild.geo.image.describe` says of its image, with its `tags`."""
+"""Scene id → what `rvbuild.geo.raster.open.describe` says of its image, with its `tags`."""
 
 _IMAGE = ("scene", "image")
 

@@ -13,10 +13,10 @@ from typing import Any
 import click
 
 from rvbuild import __version__
-from rvbuild.build.worker import plain
-from rvbuild.cli import BUILDING, INTERRUPTED, STAGES, normal_words, silenced
-from rvbuild.cli.cache_app import cache
+from rvbuild.cli.commands.cache import cache
 from rvbuild.cli.terminal import echo
+from rvbuild.cli.words import BUILDING, INTERRUPTED, STAGES, normal_words, silenced
+from rvbuild.engine.run.worker import plain
 from rvbuild.errors import RvbuildError, nearest
 
 _HELP = {
@@ -100,7 +100,7 @@ def _building(stage: str) -> Callable[..., int]:
     @_quiet
     @_verbose
     def command(words: tuple[str, ...], quiet: bool, verbose: bool, **flags: Any) -> int:
-        from rvbuild.cli import building
+        from rvbuild.cli.commands import build as building
 
         verbosity = -1 if quiet else 1 if verbose else 0
         into, allow_code = flags.pop("into", None), flags.pop("allow_code", False)
@@ -140,7 +140,7 @@ for _stage in (*STAGES, "build"):
 @_verbose
 def status(words: tuple[str, ...], quiet: bool, verbose: bool, **flags: Any) -> int:
     """Show the states of each stage, why artifacts are not fresh, and the time a run will take."""
-    from rvbuild.cli import asking
+    from rvbuild.cli.commands import status as asking
 
     return asking.status(words, verbosity=-1 if quiet else 1 if verbose else 0, **flags)
 
@@ -152,7 +152,7 @@ def status(words: tuple[str, ...], quiet: bool, verbose: bool, **flags: Any) -> 
 @_set
 def why(artifact: str, words: tuple[str, ...], overrides: tuple[str, ...], trust: bool) -> int:
     """Show the chain of causes, down to the edited file or key."""
-    from rvbuild.cli import asking
+    from rvbuild.cli.commands import status as asking
 
     return asking.why(artifact, words, overrides, trust)
 
@@ -164,7 +164,7 @@ def why(artifact: str, words: tuple[str, ...], overrides: tuple[str, ...], trust
 @click.option("--dot", is_flag=True, help="Graphviz instead of Mermaid.")
 def graph(words: tuple[str, ...], overrides: tuple[str, ...], dot: bool, trust: bool) -> int:
     """Print the graph of artifacts, coloured by state."""
-    from rvbuild.cli import asking
+    from rvbuild.cli.commands import status as asking
 
     return asking.graph(words, overrides, dot, trust)
 
@@ -180,7 +180,7 @@ def clean(words: tuple[str, ...], keep_cache: bool, yes: bool, quiet: bool, verb
 
     Without a project, and if several have something to forget, it asks before; in a script it needs --yes.
     """
-    from rvbuild.cli import cleaning
+    from rvbuild.cli.commands import clean as cleaning
 
     return cleaning.clean(words, keep_cache, yes, -1 if quiet else 1 if verbose else 0)
 
@@ -194,7 +194,7 @@ def clean(words: tuple[str, ...], keep_cache: bool, yes: bool, quiet: bool, verb
 @_verbose
 def data(words: tuple[str, ...], quiet: bool, verbose: bool, **flags: Any) -> int:
     """Show what projects hold: scenes, sizes, classes; as a table, and as a page with pictures."""
-    from rvbuild.cli import showing
+    from rvbuild.cli.commands import data as showing
 
     return showing.data(words, verbosity=-1 if quiet else 1 if verbose else 0, **flags)
 
@@ -206,7 +206,7 @@ def data(words: tuple[str, ...], quiet: bool, verbose: bool, **flags: Any) -> in
 @click.option("--deep", is_flag=True, help="Read every pixel of imagery and labels, too; kept until a file changes.")
 def check(words: tuple[str, ...], overrides: tuple[str, ...], deep: bool, trust: bool) -> int:
     """Find all that is wrong with projects before work starts."""
-    from rvbuild.cli import checking
+    from rvbuild.cli.commands import check as checking
 
     return checking.check(words, overrides, deep, trust)
 
@@ -218,7 +218,7 @@ def sign(bundle: str) -> int:
 
     Where that variable is set, `rvbuild predict BUNDLE.zip` refuses bundles that are not signed with it.
     """
-    from rvbuild.cli import building
+    from rvbuild.cli.commands import build as building
 
     return building.sign_bundle(bundle)
 
@@ -226,7 +226,7 @@ def sign(bundle: str) -> int:
 @app.command()
 def schema() -> int:
     """Print the JSON Schema of project files, for editors."""
-    from rvbuild.cli import writing
+    from rvbuild.cli.commands import new as writing
 
     return writing.schema()
 
@@ -237,7 +237,7 @@ def schema() -> int:
 @click.option("--example", is_flag=True, help="Copy the example project NAME; without NAME, list them.")
 def new(name: str | None, task: str, example: bool) -> int:
     """Write a commented starter project to projects/NAME.toml, and a dodo.py for plain doit."""
-    from rvbuild.cli import writing
+    from rvbuild.cli.commands import new as writing
 
     if example:
         return writing.new_example(name)
@@ -252,7 +252,7 @@ def new(name: str | None, task: str, example: bool) -> int:
 @_json
 def log(words: tuple[str, ...], count: int, as_json: bool) -> int:
     """Show what ran, when, why and how long, the newest first."""
-    from rvbuild.cli import past
+    from rvbuild.cli.commands import log as past
 
     return past.log(words, count, as_json)
 
@@ -266,7 +266,7 @@ def diff(words: tuple[str, ...], as_json: bool) -> int:
     A and B are STAGE[:SCENE]@N, N = 0 the newest, 1 the one before it (`rvbuild log` shows them), or the beginnings of
     keys. Without B, A is compared with the newest; STAGE[:SCENE] alone compares the last two.
     """
-    from rvbuild.cli import past
+    from rvbuild.cli.commands import log as past
 
     return past.diff(words, as_json)
 
@@ -287,7 +287,8 @@ def watch(stage: str, words: tuple[str, ...], quiet: bool, verbose: bool, **flag
 
     Ctrl-C ends it. Needs the package watchfiles: pip install 'rvbuild[watch]'.
     """
-    from rvbuild.cli import building, watching
+    from rvbuild.cli.commands import build as building
+    from rvbuild.cli.commands import watch as watching
 
     known = [*BUILDING, *_own_stages(words)]
     if stage not in known:

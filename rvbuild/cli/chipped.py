@@ -6,13 +6,13 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from rvbuild.build.artifact import Product
-from rvbuild.build.outcome import Did, Outcome
 from rvbuild.checks.findings import Finding, Level
-from rvbuild.cli.checking import tell
+from rvbuild.cli.commands.check import tell
 from rvbuild.cli.session import Session
+from rvbuild.engine.keys.artifact import Product
+from rvbuild.engine.run.outcome import Did, Outcome
 from rvbuild.errors import classes_that
-from rvbuild.project import Project
+from rvbuild.project.model import Project
 
 _INDEX = "/index.json"
 

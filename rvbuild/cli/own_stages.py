@@ -7,8 +7,8 @@ from pathlib import Path
 
 import tomli
 
-from rvbuild.cli import every_project
-from rvbuild.project.own_rules import findings, stage_of
+from rvbuild.cli.words import every_project
+from rvbuild.project.tables.own_rules import findings, stage_of
 
 
 def own_stages(words: Sequence[str]) -> list[str]:

@@ -12,13 +12,15 @@ from typing import Any
 
 from doit.exceptions import InvalidDodoFile
 
-from rvbuild.build import engine
-from rvbuild.build.execute import Builder
-from rvbuild.build.workspace import locked
-from rvbuild.cli import cleaning, every_project, require_unicode, stages_of
+from rvbuild.cli import require_unicode
+from rvbuild.cli.commands import clean as cleaning
 from rvbuild.cli.report import Plain
 from rvbuild.cli.session import Session, load_known, session
 from rvbuild.cli.terminal import echo
+from rvbuild.cli.words import every_project, stages_of
+from rvbuild.engine.run import doit as engine
+from rvbuild.engine.run.execute import Builder
+from rvbuild.engine.workspace import locked
 from rvbuild.errors import RvbuildError
 
 

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rvbuild.build.artifact import Artifact
-from rvbuild.build.decide import Decision
-from rvbuild.build.outcome import Did, Outcome
 from rvbuild.cli.terminal import UNSAFE, echo, echo_exactly, printable, rendered, styled
+from rvbuild.engine.keys.artifact import Artifact
+from rvbuild.engine.plan.decide import Decision
+from rvbuild.engine.run.outcome import Did, Outcome
 from rvbuild.progress import Progress, Silent
 
 _COLOURS = {Did.BUILT: "green", Did.RESTORED: "cyan", Did.FRESH: "white", Did.FAILED: "red", Did.SKIPPED: "yellow"}

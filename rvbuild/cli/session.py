@@ -3,51 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
-import importlib.util
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from rvbuild import variables
-from rvbuild.build import installed
-from rvbuild.build.artifact import Artifact
-from rvbuild.build.plan import Appeared, Plan
-from rvbuild.build.questions import files_asker, view_runner
-from rvbuild.build.workers import Executor, Inline, Pool
-from rvbuild.build.workspace import Workspace
-from rvbuild.cli import every_project, stages_of, trusting
+from rvbuild import rules
+from rvbuild.cli import trusting
+from rvbuild.cli.words import every_project, stages_of
 from rvbuild.cores import cores
+from rvbuild.engine.keys.artifact import Artifact
+from rvbuild.engine.plan.plan import Appeared, Plan
+from rvbuild.engine.run.questions import files_asker, view_runner
+from rvbuild.engine.run.workers import Executor, Inline, Pool
+from rvbuild.engine.workspace import Workspace
 from rvbuild.errors import NoScenesError, ProjectError, UsageError, nearest
-from rvbuild.project import Project, load
-from rvbuild.project.own_rules import stage_of
-
-
-def rules() -> Any:
-    """Return the package of rules: inside `rvbuild` when installed, beside it in a checkout."""
-    if installed.rules_are_inside():
-        return importlib.import_module("rvbuild.rules")
-    return _beside("rvbuild.rules", Path(str(installed.shipped("rules"))) / "__init__.py")
-
-
-def own_rules() -> Any:
-    """Return the module that runs the rules of a workspace's own."""
-    return importlib.import_module(f"{rules().__name__}.own_rules")
-
-
-def _beside(name: str, path: Path) -> Any:
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=[str(path.parent)])
-    if spec is None or spec.loader is None or not path.is_file():
-        raise UsageError(f"{path}: the rules are missing; install rvbuild again")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+from rvbuild.process import variables
+from rvbuild.project.load import load
+from rvbuild.project.model import Project
+from rvbuild.project.tables.own_rules import stage_of
+from rvbuild.rules import lock, own_rules
+from rvbuild.rules.protocol import HasCode
 
 
 @dataclass
@@ -159,16 +135,15 @@ def make_executor(
     workspace: Workspace, projects: Sequence[Project], inline: bool = False, jobs: int | None = None
 ) -> Executor:
     """Return where the stages of projects run, and so many jobs at once, by default one for each core."""
-    environment = {**variables.for_workers(os.environ), **rules().places(workspace.root, projects)}
+    environment = {**variables.for_workers(os.environ), **rules.places(workspace.root, projects)}
     if inline:
         return Inline(environment)
-    return Pool(environment, workspace.cache / "log", rules().PRELOAD, jobs or jobs_default())
+    return Pool(environment, workspace.cache / "log", rules.PRELOAD, jobs or jobs_default())
 
 
 def find_companions(workspace: Workspace, projects: Sequence[Project], executor: Executor) -> Appeared:
     """Find out what belongs to the files of projects, on which their rules rely; return what tells of others later."""
-    appeared: Appeared = rules().prepare(projects, files_asker(executor), workspace.state, workspace.root)
-    return appeared
+    return rules.prepare(projects, files_asker(executor), workspace.state, workspace.root)
 
 
 @contextlib.contextmanager
@@ -231,22 +206,19 @@ def all_artifacts(projects: Sequence[Project], workspace: Workspace, own: bool =
     found: list[Artifact] = []
     tags = {task: code_tags(task, workspace) for task in sorted({p.task for p in projects})}
     for project in projects:
-        ours = rules().artifacts(project, tags[project.task])
-        found += own_rules().artifacts(project, ours) if own and project.rules else ours
+        ours = rules.artifacts(project, tags[project.task])
+        found += own_rules.artifacts(project, ours) if own and project.rules else ours
     return found
 
 
 def code_tags(task: str, workspace: Workspace) -> dict[str, str]:
     """Return stage -> digest of its code, for stages whose code differs from the released one."""
-    lock = importlib.import_module(f"{rules().__name__}.lock")
-    found: dict[str, str] = lock.code_tags(task, workspace.state)
-    return found
+    return lock.code_tags(task, workspace.state)
 
 
-def code_of(rule: Any, project: Project, workspace: Workspace) -> str:
+def code_of(rule: HasCode, project: Project, workspace: Workspace) -> str:
     """Return the digest of the code of a rule that is not locked."""
-    lock = importlib.import_module(f"{rules().__name__}.lock")
-    return str(lock.code_of(rule, project.task, workspace.state))
+    return lock.code_of(rule, project.task, workspace.state)
 
 
 def jobs_default() -> int:

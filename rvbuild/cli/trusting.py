@@ -14,11 +14,11 @@ from pathlib import Path
 
 import click
 
-from rvbuild.build.artifact import Artifact
 from rvbuild.cli.terminal import echo
+from rvbuild.engine.keys.artifact import Artifact
 from rvbuild.errors import UsageError
-from rvbuild.project import Project
-from rvbuild.signing import state_folder
+from rvbuild.files.signing import state_folder
+from rvbuild.project.model import Project
 
 VARIABLE = "RVBUILD_TRUST"
 _ANSWERS = {"yes": True, "1": True, "true": True, "no": False, "0": False, "false": False}

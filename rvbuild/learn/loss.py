@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from rvbuild.errors import DataError, ModelError, RvbuildError, nearest
-from rvbuild.usercode import load_object
+from rvbuild.language.user_code import load_object
 
 IGNORE = -100
 """The target of what does not count: torch's own default, so that its losses can be used as they are."""

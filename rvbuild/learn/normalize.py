@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from rvbuild.errors import DataError
-from rvbuild.geo.stats import BandStats
+from rvbuild.geo.raster.stats import BandStats
 from rvbuild.learn.device import upload
 
 # Whole numbers beyond 2^24 and doubles lose digits as float32: they are centred in float64 first.

@@ -18,10 +18,10 @@ from rvbuild.errors import ModelError
 from rvbuild.learn import resume as snapshots
 from rvbuild.learn import selection
 from rvbuild.learn.batchnorm import allow_single_values, measured
+from rvbuild.learn.chips.loader import Batch, Loader, epoch_requests, plain_requests
 from rvbuild.learn.curves import FIGURES, shown_figure
 from rvbuild.learn.device import amp_dtype, place, seed_everything, upload
 from rvbuild.learn.hooks import Objective
-from rvbuild.learn.loader import Batch, Loader, epoch_requests, plain_requests
 from rvbuild.learn.models.weights import State
 from rvbuild.learn.normalize import Normalizer
 from rvbuild.learn.optim import learning_rate, make_optimizer

@@ -10,25 +10,26 @@ from typing import Any
 from pydantic import ValidationError
 
 from rvbuild.errors import NoScenesError, ProjectError
-from rvbuild.project import boxes, cells, found
-from rvbuild.project import overrides as overriding
-from rvbuild.project.classes import check_classes
-from rvbuild.project.general import TASKS
-from rvbuild.project.keys import Key
-from rvbuild.project.labels import speaker
+from rvbuild.project import applied
 from rvbuild.project.messages import translate
 from rvbuild.project.model import Project
-from rvbuild.project.paths import Environment
-from rvbuild.project.problems import Places, Problems
-from rvbuild.project.reading import read, shown
 from rvbuild.project.resolve import Resolver
+from rvbuild.project.scenes import found
+from rvbuild.project.scenes.labels import speaker
 from rvbuild.project.schema import ProjectFile
-from rvbuild.project.table import Known, tables_in
-from rvbuild.workspaces import find_workspace
+from rvbuild.project.tables.classes import check_classes
+from rvbuild.project.tasks import NAMES, SPECS
+from rvbuild.project.toml import overrides as overriding
+from rvbuild.project.toml.keys import Key
+from rvbuild.project.toml.paths import Environment
+from rvbuild.project.toml.problems import Places, Problems
+from rvbuild.project.toml.reading import read, shown
+from rvbuild.project.toml.table import Known, tables_in
+from rvbuild.project.workspaces import find_workspace
 
 _STAND_INS: dict[Key, Any] = {
-    ("project",): {"task": TASKS[0]},
-    ("project", "task"): TASKS[0],
+    ("project",): {"task": NAMES[0]},
+    ("project", "task"): NAMES[0],
     ("classes",): {},
     ("scenes",): {},
 }
@@ -151,25 +152,28 @@ def _check(file: ProjectFile, data: dict[str, Any], problems: Problems) -> None:
     names = tuple(classes) if isinstance(classes, dict) else ()
     null = file.project.null_class
     size_known = not problems.touch("chip", "size_px")
-    chip_px = file.chip.size_px
-    if file.project.task == cells.TASK and not file.chip.given("size_px"):
-        tables = (file.scene, *file.scenes.by_id.values())
-        chip_px = cells.cell_px_of(speaker(table.labels) for table in tables) or chip_px
+    task = file.project.task
+    labels = [speaker(table.labels) for table in (file.scene, *file.scenes.by_id.values())]
     known = Known(
         classes=names,
         null=null,
         has_validation=bool(file.scenes.validation or file.train.chips) or problems.touch("scenes", "validation"),
-        chip_px=chip_px if size_known else None,
-        task=file.project.task,
+        chip_px=applied.chip_px(task, file.chip, labels) if size_known else None,
+        task=task,
     )
-    alone = file.project.task == boxes.TASK  # an object is something else than what is around it
-    found = [(key, finding) for key, table in tables_in(file) for finding in table.check(known)]
+    alone = SPECS[task].one_class_is_enough
+    found = [
+        (key, finding)
+        for key, table in tables_in(file)
+        for finding in (*table.check(known), *applied.check(table, known))
+    ]
     for id_, table in file.scenes.by_id.items():
         if table.chip is not None:
             # What [chip] says alone is reported there.
             own = table.chip.model_fields_set
             merged = table.chip.laid_over(file.chip)
-            found += [(("scenes", "by_id", id_, "chip"), item) for item in merged.check(known) if item.key[0] in own]
+            findings = (*merged.check(known), *applied.check(merged, known))
+            found += [(("scenes", "by_id", id_, "chip"), item) for item in findings if item.key[0] in own]
     if isinstance(classes, dict):
         found += [(("classes",), finding) for finding in check_classes(file.classes, names, null, alone=alone)]
     doubtful = [

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from rvbuild.errors import nearest
-from rvbuild.project.keys import Key, show
 from rvbuild.project.schema import ProjectFile, field_names, key_of, keys_by_name
-from rvbuild.project.table import Table
+from rvbuild.project.toml.keys import Key, show
+from rvbuild.project.toml.table import Table
 
 MOST = 1000
 """Errors of a file that are put into words: no more are shown, and each takes a millisecond."""

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rvbuild.errors import nearest
-from rvbuild.project.keys import show
+from rvbuild.files.address import is_url
+from rvbuild.files.zipped import is_zip
 from rvbuild.project.model import Project, Scene, Written
-from rvbuild.project.own_rules import stage_of
-from rvbuild.project.paths import variables_of
-from rvbuild.project.reading import shown
-from rvbuild.project.train import CHIP_SPLITS
-from rvbuild.urls import is_url
-from rvbuild.zipped import is_zip
+from rvbuild.project.tables.own_rules import stage_of
+from rvbuild.project.tables.train import CHIP_SPLITS
+from rvbuild.project.toml.keys import show
+from rvbuild.project.toml.paths import variables_of
+from rvbuild.project.toml.reading import shown
 
 DIRECTORIES = (".gdb", ".zarr")
 """How the names of inputs end that are directories."""

@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rvbuild.project.analyze import AnalyzeTable
-from rvbuild.project.box_files import BoxFileTable
-from rvbuild.project.bundle import BundleTable
-from rvbuild.project.chip import ChipTable
-from rvbuild.project.evaluation import EvalTable
-from rvbuild.project.image import ImageTable
-from rvbuild.project.keys import Key
-from rvbuild.project.labels import RasterLabelsTable, VectorLabelsTable
-from rvbuild.project.predict import PredictTable
-from rvbuild.project.problems import Places
-from rvbuild.project.splits import Split
-from rvbuild.project.train import TrainTable
+from rvbuild.project.scenes.box_files import BoxFileTable
+from rvbuild.project.scenes.image import ImageTable
+from rvbuild.project.scenes.labels import RasterLabelsTable, VectorLabelsTable
+from rvbuild.project.scenes.splits import Split
+from rvbuild.project.tables.analyze import AnalyzeTable
+from rvbuild.project.tables.bundle import BundleTable
+from rvbuild.project.tables.chip import ChipTable
+from rvbuild.project.tables.evaluation import EvalTable
+from rvbuild.project.tables.predict import PredictTable
+from rvbuild.project.tables.train import TrainTable
+from rvbuild.project.toml.keys import Key
+from rvbuild.project.toml.problems import Places
 
 
 @dataclass(frozen=True)

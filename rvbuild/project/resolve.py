@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rvbuild.project import boxes, cells
-from rvbuild.project.box_files import TABLES as BOX_FILES
-from rvbuild.project.box_files import BoxFileTable
-from rvbuild.project.chip import BoxChipTable, ChipTable
-from rvbuild.project.classes import null_color
-from rvbuild.project.evaluation import BoxEvalTable
-from rvbuild.project.keys import Key, dotted, show
-from rvbuild.project.labels import RasterLabelsTable, VectorLabelsTable, background, joined, speaker
+from rvbuild.files.address import is_url
+from rvbuild.project import applied
+from rvbuild.project.applied.parts import Parts
 from rvbuild.project.model import (
     BoxFileLabels,
     ClassDef,
@@ -27,17 +21,22 @@ from rvbuild.project.model import (
     VectorLabels,
     Written,
 )
-from rvbuild.project.names import RESERVED_PROJECTS, name_problem
-from rvbuild.project.paths import Environment, PathError, expand, uses_id
-from rvbuild.project.predict import BoxPredictTable, CellPredictTable, PredictTable
-from rvbuild.project.problems import Problems
-from rvbuild.project.scene import SceneTable
+from rvbuild.project.scenes.box_files import TABLES as BOX_FILES
+from rvbuild.project.scenes.box_files import BoxFileTable
+from rvbuild.project.scenes.labels import RasterLabelsTable, VectorLabelsTable, background, joined, speaker
+from rvbuild.project.scenes.scene import SceneTable
+from rvbuild.project.scenes.splits import Placed, placed
+from rvbuild.project.scenes.stac import AssetError, StacError, StacReader, layout
+from rvbuild.project.scenes.vectors import areas
 from rvbuild.project.schema import ProjectFile
-from rvbuild.project.splits import Placed, placed
-from rvbuild.project.stac import AssetError, StacError, StacReader, layout
-from rvbuild.project.train import METRICS, MODELS, TrainTable
-from rvbuild.project.vectors import areas
-from rvbuild.urls import is_url
+from rvbuild.project.tables.chip import ChipTable
+from rvbuild.project.tables.classes import null_color
+from rvbuild.project.tables.train import TrainTable
+from rvbuild.project.tasks import SPECS
+from rvbuild.project.toml.keys import Key, dotted, show
+from rvbuild.project.toml.names import RESERVED_PROJECTS, name_problem
+from rvbuild.project.toml.paths import Environment, PathError, expand, uses_id
+from rvbuild.project.toml.problems import Problems
 
 _PURPOSE = {"train": "training", "validation": "validation"}
 
@@ -87,19 +86,17 @@ class Resolver:
         classes, null_id = self._classes()
         self.class_names = tuple(item.name for item in classes)
         scenes = self._scenes()
-        chip, predict = self.file.chip, self.file.predict
         if self.file.scene.given("chip"):
             self.problems.add(
                 ("scene", "chip"), "belongs in [chip]; scenes.by_id.ID.chip says what one scene differs in"
             )
-        if self.file.project.task == cells.TASK:
-            scenes, chip, predict = self._cells(scenes)
-        evaluation, stride_px = self.file.eval, chip.size_px
-        if self.file.project.task == boxes.TASK:
-            chip, predict = boxes.of_task(BoxChipTable, chip), boxes.of_task(BoxPredictTable, predict)
-            scenes = tuple(replace(s, chip=s.chip and boxes.of_task(BoxChipTable, s.chip)) for s in scenes)
-            # By half a chip, each object up to that size is seen whole by some window.
-            evaluation, stride_px = boxes.of_task(BoxEvalTable, evaluation), max(1, chip.size_px // 2)
+        sources = {scene.base: self._source(scene.base, "labels") for scene in scenes}
+        parts = applied.apply(
+            self.file.project.task,
+            Parts(scenes, self.file.chip, self.file.predict, self.file.eval, self.file.chip.size_px),
+            {(*at, "labels"): speaker(table.labels) for table, at in sources.values()},
+            self.problems,
+        )
         train = self._train(name, [item.name for item in classes if item.id != null_id])
         depends = self._expand(self.file.project.depends, ("project",), "depends", None)
         allow = self._expand(self.file.project.allow, ("project",), "allow", None)
@@ -121,12 +118,12 @@ class Resolver:
             data_hint=general.data_hint,
             classes=classes,
             null_id=null_id,
-            scenes=scenes,
+            scenes=parts.scenes,
             analyze=file.analyze,
-            chip=chip,
+            chip=parts.chip,
             train=train,
-            predict=predict.model_copy(update={"stride_px": predict.stride_px or stride_px}),
-            eval=evaluation,
+            predict=parts.predict.model_copy(update={"stride_px": parts.predict.stride_px or parts.stride_px}),
+            eval=parts.eval,
             bundle=file.bundle,
             env=dict(self.environment.read),
             written=self.written,
@@ -152,10 +149,10 @@ class Resolver:
 
     def _train(self, name: str, trained: Sequence[str]) -> TrainTable:
         """Return the training settings with the path of the weights expanded and every class weighed."""
-        train, task = self.file.train, self.file.project.task
+        train, task = self.file.train, SPECS[self.file.project.task]
         update: dict[str, Any] = {
-            "model": train.model or MODELS[task][0],
-            "select_metric": train.select_metric or METRICS[task][0],
+            "model": train.model or task.models[0],
+            "select_metric": train.select_metric or task.metrics[0],
         }
         if train.weights is not None:
             paths = self._expand((train.weights,), ("train",), "pretrained", None)
@@ -173,24 +170,6 @@ class Resolver:
         if isinstance(train.class_weights, dict):
             update["class_weights"] = {name: train.class_weights.get(name, 1.0) for name in trained}
         return train.model_copy(update=update)
-
-    def _cells(self, scenes: tuple[Scene, ...]) -> tuple[tuple[Scene, ...], ChipTable, PredictTable]:
-        """Return scenes, chips and predictions of a project whose chips are cells: all of one size."""
-        sources = {scene.base: self._source(scene.base, "labels") for scene in scenes}
-        tables = {(*at, "labels"): speaker(table.labels) for table, at in sources.values()}
-        given, chip = cells.cell_px_of(tables.values()), self.file.chip
-        cell_px = given or chip.size_px
-        for key, message in cells.different_sizes(tables, cell_px):
-            self.problems.add(key, message)
-        size_px = chip.size_px if chip.given("size_px") else cell_px
-        scenes = tuple(replace(s, chip=s.chip and cells.fitted_chip(s.chip, cell_px, size_px)) for s in scenes)
-        fitted = tuple(
-            replace(scene, labels=replace(scene.labels, cells=cells.cell_settings(scene.labels.table, cell_px)))
-            if isinstance(scene.labels, RasterLabels | VectorLabels)
-            else scene
-            for scene in scenes
-        )
-        return fitted, cells.fitted_chip(chip, cell_px, size_px), CellPredictTable.of(self.file.predict, cell_px)
 
     def _scenes(self) -> tuple[Scene, ...]:
         """Return all scenes, and report what they lack."""

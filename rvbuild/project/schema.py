@@ -9,17 +9,17 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from rvbuild.project.analyze import AnalyzeTable
-from rvbuild.project.bundle import BundleTable
-from rvbuild.project.chip import ChipTable
-from rvbuild.project.classes import ClassTable
-from rvbuild.project.evaluation import EvalTable
-from rvbuild.project.general import ProjectTable
-from rvbuild.project.predict import PredictTable
-from rvbuild.project.scene import SceneTable
-from rvbuild.project.scenes import ScenesTable
-from rvbuild.project.table import Table
-from rvbuild.project.train import TrainTable
+from rvbuild.project.scenes.scene import SceneTable
+from rvbuild.project.scenes.scenes import ScenesTable
+from rvbuild.project.tables.analyze import AnalyzeTable
+from rvbuild.project.tables.bundle import BundleTable
+from rvbuild.project.tables.chip import ChipTable
+from rvbuild.project.tables.classes import ClassTable
+from rvbuild.project.tables.evaluation import EvalTable
+from rvbuild.project.tables.general import ProjectTable
+from rvbuild.project.tables.predict import PredictTable
+from rvbuild.project.tables.train import TrainTable
+from rvbuild.project.toml.table import Table
 
 
 class ProjectFile(Table):

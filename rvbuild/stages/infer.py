@@ -24,18 +24,18 @@ from torch import nn
 from rvbuild import tasks
 from rvbuild.cores import thread_count
 from rvbuild.errors import DataError
-from rvbuild.geo.aoi import Aoi, open_aoi
-from rvbuild.geo.image import SceneImage, open_scene_image
-from rvbuild.geo.resample import resample
+from rvbuild.geo.area.aoi import Aoi, open_aoi
+from rvbuild.geo.raster.open import SceneImage, open_scene_image
+from rvbuild.geo.raster.resample import resample
 from rvbuild.geo.windows import Window
 from rvbuild.learn.checkpoint import ModelInfo, load_model
 from rvbuild.learn.device import reproducible, select_device
 from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS
 from rvbuild.learn.normalize import Normalizer
 from rvbuild.progress import Progress
-from rvbuild.stages.block_cache import block_cache
-from rvbuild.stages.read_ahead import read_ahead
-from rvbuild.stages.write_behind import WriteBehind
+from rvbuild.stages.threads.block_cache import block_cache
+from rvbuild.stages.threads.read_ahead import read_ahead
+from rvbuild.stages.threads.write_behind import WriteBehind
 from rvbuild.tasks.protocol import Merger
 
 

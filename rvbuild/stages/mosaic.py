@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rvbuild.geo.mosaic import arrange, write_cog, write_vrt
-from rvbuild.geo.qgis import write_raster_style
+from rvbuild.geo.write.mosaic import arrange, write_cog, write_vrt
+from rvbuild.geo.write.qgis import write_raster_style
 from rvbuild.progress import Progress
 
 VIRTUAL, ONE = "labels.vrt", "labels.tif"

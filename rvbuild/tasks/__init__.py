@@ -1,4 +1,4 @@
-"""The computer-vision tasks: one module each, all satisfying `rvbuild.tasks.protocol.Task`."""
+"""The computer-vision tasks: one package each, whose module `task` satisfies `rvbuild.tasks.protocol.Task`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import importlib
 from typing import TYPE_CHECKING, cast
 
 from rvbuild.errors import UsageError, nearest
+from rvbuild.project.tasks import NAMES, SPECS
 
 if TYPE_CHECKING:
     from rvbuild.tasks.protocol import Task
-
-NAMES = ("chip_classification", "object_detection", "semantic_segmentation")
 
 
 def get(name: str) -> Task:
@@ -23,4 +22,4 @@ def get(name: str) -> Task:
     """
     if name not in NAMES:
         raise UsageError(f"task: unknown task {name!r}{nearest(name, NAMES)}; the tasks are {', '.join(NAMES)}")
-    return cast("Task", importlib.import_module(f"rvbuild.tasks.{name}"))
+    return cast("Task", importlib.import_module(SPECS[name].module))

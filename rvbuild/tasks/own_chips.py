@@ -14,11 +14,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from rvbuild.errors import DataError, nearest
-from rvbuild.geo.box_files import coco_rows
-from rvbuild.geo.box_images import parts_of
 from rvbuild.geo.classes import Classes, names
-from rvbuild.geo.raster import open_image
-from rvbuild.geo.tags import Apply
+from rvbuild.geo.raster.mosaic_source import open_image
+from rvbuild.geo.raster.tags import Apply
+from rvbuild.geo.vector.box_files import coco_rows
+from rvbuild.geo.vector.box_images import parts_of
 from rvbuild.learn.hooks import Target
 
 Shape = tuple[int, int]

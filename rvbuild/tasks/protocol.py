@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from rvbuild.geo.aoi import Aoi
+    from rvbuild.geo.area.aoi import Aoi
     from rvbuild.geo.grid import Grid
     from rvbuild.geo.windows import Window
 
@@ -89,9 +89,7 @@ class Task(Protocol):
 
     RAW: Sequence[str]
     """The files of the merger that `derive` reads; one of them describes the scene's grid, for `scene_grid`. Those of
-    the merger that are no part of it, such as scores, are results themselves.
-
-    `rules.common.RAW` says the same, because rules import no task.
+    the merger that are no part of it, such as scores, are results themselves. Its `TaskSpec` declares them.
     """
 
     def labels(
@@ -203,7 +201,8 @@ class Task(Protocol):
     def merger(self, grid: Grid, outputs: Path, settings: Mapping[str, Any]) -> Merger:
         """Return a merger that writes the raw result of a scene into `outputs`, by the infer stage's settings.
 
-        A setting that `derive` can take into account is none of these: see `derived` in `rvbuild.project.predict`.
+        A setting that `derive` can take into account is none of these: see `derived` in
+        `rvbuild.project.tables.predict`.
         """
 
     def derive(self, raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
@@ -226,7 +225,7 @@ class Task(Protocol):
     def scene_grid(self, predictions: Path) -> Grid:
         """Return the pixel grid of the scene that predictions were made for, from the file that `score` reads.
 
-        Which file that is, of infer or of predict, says `rules.common.PREDICTIONS`.
+        Which file that is, of infer or of predict, says `TaskSpec.predictions`.
         """
 
     def overlay(self, predictions: Path, grid: Grid, step: int, classes: ClassList) -> np.ndarray:
@@ -239,7 +238,7 @@ class Task(Protocol):
         grid
             Of the scene.
         step
-            See `rvbuild.geo.overview`.
+            See `rvbuild.geo.write.overview`.
         classes
             For their colours.
 
@@ -263,7 +262,7 @@ class Task(Protocol):
         aoi
             Only what lies in the area counts.
         step
-            See `rvbuild.geo.overview`.
+            See `rvbuild.geo.write.overview`.
         classes
             For their colours.
 

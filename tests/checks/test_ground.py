@@ -13,7 +13,7 @@ from affine import Affine
 from rasterio.crs import CRS
 
 from rvbuild.checks.ground import ground_of, shared
-from rvbuild.geo.aoi import Aoi, open_aoi
+from rvbuild.geo.area.aoi import Aoi, open_aoi
 from rvbuild.geo.grid import Grid
 
 UTM33, UTM32 = CRS.from_epsg(32633), CRS.from_epsg(32632)

@@ -18,7 +18,7 @@ from rvbuild.checks import model as checked
 from rvbuild.learn import models
 from rvbuild.learn.checkpoint import ModelInfo, save_model
 from rvbuild.progress import Silent
-from rvbuild.stages import bundle
+from rvbuild.stages.bundle import write as bundle
 from tests.learn.chipmaker import CLASSES
 from tests.stages.sample_scenes import predict_settings
 

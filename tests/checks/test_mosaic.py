@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from rvbuild.checks import mosaic
-from rvbuild.geo import mosaic as stage
-from rvbuild.project import load
+from rvbuild.geo.write import mosaic as stage
+from rvbuild.project.load import load
 
 TEXT = """
 [project]

@@ -10,7 +10,8 @@ import pytest
 from rvbuild.checks import project as across
 from rvbuild.checks import resources
 from rvbuild.checks.findings import Level
-from rvbuild.project import Project, load
+from rvbuild.project.load import load
+from rvbuild.project.model import Project
 
 TEXT = """
 [project]

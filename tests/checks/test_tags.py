@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from rvbuild.checks import tags
-from rvbuild.project import Project, load
+from rvbuild.project.load import load
+from rvbuild.project.model import Project
 
 TEXT = """
 [project]

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import rich.console
 
-from rvbuild.cli import asking, report
+from rvbuild.cli import report
+from rvbuild.cli.commands import status as asking
 from rvbuild.cli.terminal import echo, printable, rendered, styled
 
 
@@ -42,7 +43,7 @@ def test_standard_output_that_cannot_be_written_is_no_traceback(words, status, s
 
 
 def test_a_project_cannot_be_written_where_projects_is_a_file(tmp_path, monkeypatch):
-    from rvbuild.cli import writing
+    from rvbuild.cli.commands import new as writing
     from rvbuild.errors import RvbuildError
 
     (tmp_path / "projects").write_text("")

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 from unittest import mock
 
 from rvbuild.checks.findings import Finding, Level
-from rvbuild.cli import building, checking
+from rvbuild.cli.commands import build as building
+from rvbuild.cli.commands import check as checking
 
 
 def told(scenes: list[str]) -> str:

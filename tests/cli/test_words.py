@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from rvbuild.cli import normal_words
 from rvbuild.cli.report import duration, where
+from rvbuild.cli.words import normal_words
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ import pytest
 import rasterio
 from rasterio.transform import from_origin
 
-from rvbuild.usercode import forget_modules
+from rvbuild.language.user_code import forget_modules
 
 from .projects import write_project
 

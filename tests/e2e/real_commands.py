@@ -14,7 +14,7 @@ import torch  # noqa: F401
 import torchvision  # noqa: F401
 
 from rvbuild.cli import app
-from rvbuild.stages import analyze, bundle, chip, evaluate, infer, predict, train  # noqa: F401
+from rvbuild.stages.train import stage as train  # noqa: F401
 
 
 def do(words: list[str]) -> int:

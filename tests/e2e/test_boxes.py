@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rasterio.warp import transform_geom
 
-from rvbuild.geo.qgis import style_path
+from rvbuild.geo.write.qgis import style_path
 
 from .conftest import Space, write_image, write_labels
 from .projects import write_project

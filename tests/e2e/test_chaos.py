@@ -22,9 +22,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "build"))
 from forks import Forks, disturb, wait_until_gone
 
-from rvbuild.build.fingerprint import hash_file
-from rvbuild.build.inventory import take_inventory
-from rvbuild.build.store import Store
+from rvbuild.engine.keys.signature import hash_file
+from rvbuild.engine.store.store import Store
+from rvbuild.engine.upkeep.inventory import take_inventory
 
 from .conftest import Space
 from .projects import PROJECTS

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from rvbuild.cli import cleaning
+from rvbuild.cli.commands import clean as cleaning
 
 from .conftest import Space
 
@@ -74,3 +74,12 @@ def test_the_cost_is_that_of_all_that_goes() -> None:
             self.seconds = seconds
 
     assert cleaning._work([Took(7200.0), Took(300.0)]) == "about 2 h 5 min of work"
+
+
+def test_after_clean_all_is_planned_anew(space: Space) -> None:
+    for _ in range(2):
+        assert space.process("analyze").status == 0
+    seals = space.root / "cache" / "seals"
+    assert list(seals.glob("*.json"))
+    assert space.process("clean", "chip", "--yes").status == 0  # there are none: no file changes
+    assert not list(seals.glob("*.json"))

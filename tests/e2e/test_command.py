@@ -107,7 +107,7 @@ def test_new_leaves_a_dodo_file_alone(space):
 
 
 def test_new_suggests_a_command_that_a_shell_reads(tmp_path, monkeypatch, capsys):
-    from rvbuild.cli import writing
+    from rvbuild.cli.commands import new as writing
 
     monkeypatch.chdir(tmp_path)
     assert writing.new("my $fields", "chip_classification") == 0
@@ -155,8 +155,8 @@ def test_the_seal_breaks_when_anything_changes(built, edit, monkeypatch):
     built.project.write_text(text.replace("data/{id}.tif", "${WHERE:-data}/{id}.tif"))
     beside = built.root / "data/a.tif.aux.xml"
     beside.write_text("<PAMDataset><Metadata/></PAMDataset>")
-    from rvbuild.build import seal
-    from rvbuild.cli import building
+    from rvbuild.cli.commands import build as building
+    from rvbuild.engine.plan import seal
 
     path = built.root / "projects/p.toml"
     words = ["chip", str(path)]
@@ -184,8 +184,8 @@ def test_the_seal_breaks_when_anything_changes(built, edit, monkeypatch):
 
 
 def test_a_world_file_that_appears_while_a_run_ends_breaks_its_seal(built, monkeypatch):
-    from rvbuild.build import seal
-    from rvbuild.cli import building
+    from rvbuild.cli.commands import build as building
+    from rvbuild.engine.plan import seal
 
     write, words = seal.write, ["chip", str(built.root / "projects/p.toml")]
     (built.root / "data/a.tfw").unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from rvbuild import fetch
+from rvbuild.files import fetch
 from tests.e2e.conftest import Space, write_image
 from tests.range_server import RangeServer, serving
 

@@ -32,7 +32,7 @@ def space(tmp_path: Path) -> Space:
     (root / "projects").mkdir(parents=True)
     shutil.copy(REPOSITORY / "projects/potsdam.toml", root / "projects/potsdam.toml")
     data = tmp_path / "potsdam data"
-    command = [sys.executable, "-m", "rvbuild.samples", "potsdam", str(data), "--size-px", "72"]
+    command = [sys.executable, "-m", "rvbuild.data.samples", "potsdam", str(data), "--size-px", "72"]
     subprocess.run(command, check=True, capture_output=True)
     return Space(root, {"POTSDAM": str(data)})
 

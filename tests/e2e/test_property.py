@@ -18,8 +18,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from rvbuild.build.state import State
-from rvbuild.build.store import Store
+from rvbuild.engine.store.state import State
+from rvbuild.engine.store.store import Store
 
 from .conftest import Result, Space, write_image, write_labels
 from .projects import PROJECTS, write_project

@@ -18,10 +18,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from rvbuild.build.artifact import Artifact, Source
-from rvbuild.cli.session import rules
+from rvbuild import rules
+from rvbuild.engine.keys.artifact import Artifact, Source
 from rvbuild.progress import Silent
-from rvbuild.project import load
+from rvbuild.project.load import load
 
 from .conftest import Space
 from .input_files import IMAGES, LABELS, ROOT, coco, image, labels
@@ -142,7 +142,7 @@ class Workspace:
         before = Path.cwd()
         os.chdir(self.space.root)
         try:
-            for artifact in rules().artifacts(load(self.space.project)):
+            for artifact in rules.artifacts(load(self.space.project)):
                 if artifact.stage == stage and artifact.scene is not None:
                     self.compare(artifact)
         finally:

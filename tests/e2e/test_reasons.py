@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import metadata
 
-from rvbuild.cli.session import rules
+from rvbuild import rules
 
 from .conftest import write_labels
 
@@ -38,8 +38,8 @@ def test_why_says_when_what_would_be_restored_was_built(built):
 
 
 def test_a_raised_stage_version_is_a_reason(built, monkeypatch):
-    before = rules().RULES["analyze"].VERSION
-    monkeypatch.setattr(rules().RULES["analyze"], "VERSION", 99)
+    before = rules.RULES["analyze"].VERSION
+    monkeypatch.setattr(rules.RULES["analyze"], "VERSION", 99)
     result = built.rvbuild("status", "--json")
     assert result.did("stale") == {"analyze:a", "analyze:b", "analyze"}
     assert any(f"the stage analyze changed: version {before} → 99" in reason for reason in result.reasons("analyze:a"))
@@ -55,7 +55,7 @@ def test_a_changed_default_is_a_reason(built, monkeypatch):
 
 
 def test_another_version_of_torch_is_told_and_is_no_reason(built, monkeypatch):
-    from rvbuild.cli import asking
+    from rvbuild.cli.commands import status as asking
 
     now = {**asking.versions(), "torch": "9.9"}
     monkeypatch.setattr(asking, "versions", lambda: now)
@@ -76,6 +76,6 @@ def test_another_version_of_torch_is_a_reason_where_the_project_is_strict(built,
 
 
 def built_project(space):
-    from rvbuild.project import load
+    from rvbuild.project.load import load
 
     return load(space.project)

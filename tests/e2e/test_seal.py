@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from rvbuild.build import installed, seal
-from rvbuild.build.decide import Cause
-from rvbuild.cli import building, normal_words
+from rvbuild.cli.commands import build as building
+from rvbuild.cli.words import normal_words
+from rvbuild.engine.keys import installed
+from rvbuild.engine.plan import seal
+from rvbuild.engine.plan.decide import Cause
 
 from .conftest import Space
 
@@ -24,7 +26,7 @@ def analyzed(space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S
     (space.root / "site" / f"{PACKAGE}-1.0.dist-info" / "METADATA").write_text(f"Name: {PACKAGE}\nVersion: 1.0\n")
     monkeypatch.syspath_prepend(str(space.root / "site"))
     copies = []
-    for name in ("rvbuild/build/artifact.py", "rules/analyze.py", "rvbuild/stages/analyze.py"):
+    for name in ("rvbuild/engine/keys/artifact.py", "rules/analyze.py", "rvbuild/stages/analyze/scene.py"):
         copies.append(tmp_path / "code" / name)
         copies[-1].parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(Path(str(installed.files()[name])), copies[-1])
@@ -73,8 +75,8 @@ CAUSES: dict[Cause, Callable[[Space], object]] = {
     Cause.SOURCE: lambda s: shutil.copy(s.root / "data/b.tif", s.root / "data/a.tif"),
     Cause.SETTING: lambda s: s.edit('image = "data/{id}.tif"', 'image = "data/{id}.tif"\nchannels = [0, 1]'),
     Cause.VERSION: edit_code("rules/analyze.py"),
-    Cause.CODE: edit_code("rvbuild/stages/analyze.py"),
-    Cause.SCHEMA: edit_code("rvbuild/build/artifact.py"),
+    Cause.CODE: edit_code("rvbuild/stages/analyze/scene.py"),
+    Cause.SCHEMA: edit_code("rvbuild/engine/keys/artifact.py"),
     Cause.PACKAGE: update_package,
     Cause.UPSTREAM: lambda s: (s.root / "cache/p/analyze/a.json").unlink(),
     Cause.OUTPUT: lambda s: (s.root / "cache/p/analyze/stats.json").write_text("{}"),

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from rvbuild.cli import watching as watched
-from rvbuild.cli.building import Options
+from rvbuild.cli.commands import watch as watched
+from rvbuild.cli.commands.build import Options
 
 from .conftest import Space, write_image, write_labels
 

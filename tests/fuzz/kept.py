@@ -23,17 +23,18 @@ from unittest import mock
 import numpy as np
 import safetensors.numpy
 
-from rvbuild.build import inside, ownership, seal
-from rvbuild.build.action import Action
-from rvbuild.build.artifact import digest
-from rvbuild.build.leases import OwnLease, leases
-from rvbuild.build.remote import Remote
-from rvbuild.build.state import Output, Record, State
-from rvbuild.build.store import Store
-from rvbuild.build.workspace import is_output_path
+from rvbuild.engine.keys.artifact import digest
+from rvbuild.engine.plan import seal
+from rvbuild.engine.remote.store import Remote
+from rvbuild.engine.store import inside, ownership
+from rvbuild.engine.store.action import Action
+from rvbuild.engine.store.leases import OwnLease, leases
+from rvbuild.engine.store.state import Output, Record, State
+from rvbuild.engine.store.store import Store
+from rvbuild.engine.workspace import is_output_path
 from rvbuild.errors import RvbuildError
-from rvbuild.learn.chip_index import check_images, check_labels, read_index
-from rvbuild.learn.shards import open_shard
+from rvbuild.learn.chips.index import check_images, check_labels, read_index
+from rvbuild.learn.chips.shards import open_shard
 from rvbuild.progress import Silent
 from tests.fuzz.fuzzing import mutated
 
@@ -417,8 +418,8 @@ def _make_bundle(folder: Path) -> None:
 
 def bundle(source: random.Random, folder: Path) -> None:
     """A bundle with bytes of the zip changed, or members whose manifest fits them."""
-    from rvbuild.stages.bundle_reader import open_bundle
-    from rvbuild.stages.bundle_zip import write_zip
+    from rvbuild.stages.bundle.predict import open_bundle
+    from rvbuild.stages.bundle.zip import write_zip
 
     good = template(_make_bundle) / "packed/bundle.zip"
     with nothing_outside(folder) as inner:

@@ -16,12 +16,12 @@ import numpy as np
 import rasterio
 from affine import Affine
 
-from rvbuild.geo.box_files import read_box_file
 from rvbuild.geo.grid import Grid
-from rvbuild.geo.placing import to_pixels
-from rvbuild.geo.raster import open_image
-from rvbuild.geo.rasterfile import require_complete
-from rvbuild.geo.vectors import read_features
+from rvbuild.geo.raster.file import require_complete
+from rvbuild.geo.raster.mosaic_source import open_image
+from rvbuild.geo.vector.box_files import read_box_file
+from rvbuild.geo.vector.files import read_features
+from rvbuild.geo.vector.placing import to_pixels
 from rvbuild.geo.windows import Window
 from tests.fuzz.fuzzing import mutated
 
@@ -187,7 +187,7 @@ def raster(source: random.Random, folder: Path) -> None:
 
 def archive(source: random.Random, folder: Path) -> None:
     """Chips in a zip whose bytes are mutated, or whose members have odd names."""
-    from rvbuild.zipped import Zipped, members
+    from rvbuild.files.zipped import Zipped, members
 
     names = [".", "", "./a", "a//b", "a\\b", "../a", "/a", "a/", "train/a.png", "a\0b", "é", "x" * 300, "..", "a/./b"]
     stream = io.BytesIO()

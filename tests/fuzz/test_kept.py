@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from rvbuild.build import seal
-from rvbuild.build.leases import _HOST, Standing, leases
-from rvbuild.build.record import decode
-from rvbuild.build.state import State
-from rvbuild.build.store import Store
-from tests.build.conftest import Space
+from rvbuild.engine.plan import seal
+from rvbuild.engine.store.leases import _HOST, Standing, leases
+from rvbuild.engine.store.record import decode
+from rvbuild.engine.store.state import State
+from rvbuild.engine.store.store import Store
+from tests.engine.conftest import Space
 from tests.fuzz import kept
 from tests.fuzz.fuzzing import CORPUS, LONG, SEED, in_children, source_of
 

@@ -13,13 +13,14 @@ from typing import Any
 
 import tomli
 
-from rvbuild import expressions, filters
 from rvbuild.errors import DataError
-from rvbuild.project import load, missing_files
-from rvbuild.project.general import TASKS
+from rvbuild.language import expressions, filters
+from rvbuild.project.load import load
+from rvbuild.project.missing import missing_files
+from rvbuild.project.scenes.stac import StacError, parse
 from rvbuild.project.schema import json_schema
-from rvbuild.project.stac import StacError, parse
 from rvbuild.project.starter import starter
+from rvbuild.project.tasks import NAMES as TASKS
 from tests.fuzz.fuzzing import HERE, mutated
 
 ODD_TEXTS = [

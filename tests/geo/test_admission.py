@@ -14,10 +14,10 @@ import rasterio
 from rasterio.transform import from_origin
 
 from rvbuild.errors import DataError
-from rvbuild.geo import admission
-from rvbuild.geo.rasterfile import open_dataset
-from rvbuild.geo.vectors import read_features
-from rvbuild.urls import Url
+from rvbuild.files.urls import Url
+from rvbuild.geo.gdal import admission
+from rvbuild.geo.raster.file import open_dataset
+from rvbuild.geo.vector.files import read_features
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,8 @@ from rasterio.crs import CRS
 
 from rvbuild.errors import DataError
 from rvbuild.geo.grid import Grid
-from rvbuild.geo.placing import to_pixels
-from rvbuild.geo.vectors import Geometries, read_features
+from rvbuild.geo.vector.files import Geometries, read_features
+from rvbuild.geo.vector.placing import to_pixels
 
 Write = Callable[..., Path]
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rasterio.warp import transform as reproject
 
 from rvbuild.errors import DataError
-from rvbuild.geo.aoi import Aoi, open_aoi
+from rvbuild.geo.area.aoi import Aoi, open_aoi
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.windows import Window, sliding
 

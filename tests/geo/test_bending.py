@@ -14,13 +14,13 @@ from rasterio.crs import CRS
 from rasterio.warp import transform as warp
 
 from rvbuild.errors import DataError
-from rvbuild.geo import bending
-from rvbuild.geo.aoi import open_aoi
-from rvbuild.geo.bending import bend
+from rvbuild.geo.area.aoi import open_aoi
 from rvbuild.geo.grid import Grid
-from rvbuild.geo.labels_boxes import open_boxes
-from rvbuild.geo.placing import to_pixels
-from rvbuild.geo.vectors import read_features
+from rvbuild.geo.labels.boxes import open_boxes
+from rvbuild.geo.vector import bending
+from rvbuild.geo.vector.bending import bend
+from rvbuild.geo.vector.files import read_features
+from rvbuild.geo.vector.placing import to_pixels
 
 Write = Callable[..., Path]
 
@@ -90,7 +90,7 @@ def test_short_edges_and_edges_of_the_same_crs_keep_their_vertices(
     small = write_geojson(tmp_path / "small.geojson", [(rectangle((15, 60, 15.01, 60.01)), {})])
     assert len(placed(small, grid).exterior.coords) == 5
     x, y = grid.to_map(np.array([0.0, 1000]), np.array([0.0, 1000]))
-    monkeypatch.setattr("rvbuild.geo.placing.bend", lambda *_, **__: pytest.fail("is in the CRS of the image"))
+    monkeypatch.setattr("rvbuild.geo.vector.placing.bend", lambda *_, **__: pytest.fail("is in the CRS of the image"))
     path = write_geojson(tmp_path / "plain.geojson", [(rectangle((x[0], y[1], x[1], y[0])), {})], crs="EPSG:32633")
     assert shapely.get_coordinates(placed(path, grid)).tolist() == [
         [1000, 1000],

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rvbuild.errors import DataError
-from rvbuild.geo.aoi import Aoi, Part, open_aoi
-from rvbuild.geo.blocks import choose, edges
+from rvbuild.geo.area.aoi import Aoi, Part, open_aoi
+from rvbuild.geo.area.blocks import choose, edges
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.windows import Window
-from rvbuild.stages.chip_windows import candidates
-from rvbuild.tasks import chip_classification
+from rvbuild.stages.chip.windows import candidates
+from rvbuild.tasks.classification import task as chip_classification
 
 Write = Callable[..., Path]
 Square = Callable[..., dict[str, Any]]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rvbuild.errors import DataError
-from rvbuild.geo.box_files import digest, read_box_file
+from rvbuild.geo.vector.box_files import digest, read_box_file
 
 VOC = """<annotation><filename>a.png</filename>
 <object><name>Tree</name><bndbox><xmin>1</xmin><ymin>2</ymin><xmax>11.5</xmax><ymax>12</ymax></bndbox></object>

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from rvbuild.errors import DataError
-from rvbuild.geo.box_images import Listed, choose
+from rvbuild.geo.vector.box_images import Listed, choose
 
 FILE = Path("boxes.json")
 

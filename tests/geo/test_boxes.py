@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as arrays
 from torchvision.ops import batched_nms, box_iou
 from torchvision.ops import nms as torch_nms
 
-from rvbuild.geo.boxes import BoxTree, areas, clipped, iou, nms, overlapping, shared
+from rvbuild.geo.vector.boxes import BoxTree, areas, clipped, iou, nms, overlapping, shared
 from rvbuild.geo.windows import Window
 
 

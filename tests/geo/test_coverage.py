@@ -8,7 +8,7 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rvbuild.geo.coverage import coverage
+from rvbuild.geo.vector.coverage import coverage
 
 
 def by_intersection(polygon: shapely.Geometry, x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from rasterio.crs import CRS
 
 from rvbuild.errors import DataError
 from rvbuild.geo.grid import Grid
-from rvbuild.geo.image import open_scene_image
+from rvbuild.geo.raster.open import open_scene_image
 from rvbuild.geo.windows import Window
 from tests.geo.conftest import PLACES
 

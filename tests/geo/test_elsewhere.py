@@ -9,10 +9,10 @@ import pytest
 from affine import Affine
 
 from rvbuild.errors import DataError
-from rvbuild.geo.raster import open_image
-from rvbuild.geo.vectors import read_features
+from rvbuild.files.urls import Url
+from rvbuild.geo.raster.mosaic_source import open_image
+from rvbuild.geo.vector.files import read_features
 from rvbuild.geo.windows import Window
-from rvbuild.urls import Url
 from tests.geo.conftest import UTM
 from tests.range_server import RangeServer, serving
 from tests.test_fetch import public_bucket

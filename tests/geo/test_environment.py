@@ -16,7 +16,7 @@ SCRIPT = """
     import os
     import sys
     from pathlib import Path
-    from rvbuild.geo.environment import DETERMINISTIC_ENVIRONMENT
+    from rvbuild.geo.gdal.environment import DETERMINISTIC_ENVIRONMENT
     os.environ.update(DETERMINISTIC_ENVIRONMENT)
     import fiona
     schema = {"geometry": "Point", "properties": {"class_id": "int32"}}

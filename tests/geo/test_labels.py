@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rvbuild.geo.grid import Grid
-from rvbuild.geo.labels import open_labels
+from rvbuild.geo.labels.open import open_labels
 from rvbuild.geo.windows import Window
 
 

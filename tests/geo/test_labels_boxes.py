@@ -13,7 +13,7 @@ from rasterio.warp import transform
 
 from rvbuild.errors import DataError
 from rvbuild.geo.grid import Grid
-from rvbuild.geo.labels_boxes import BoxLabels, open_boxes
+from rvbuild.geo.labels.boxes import BoxLabels, open_boxes
 from rvbuild.geo.windows import Window
 
 CLASSES = [

@@ -12,7 +12,7 @@ import shapely
 from affine import Affine
 
 from rvbuild.geo.grid import Grid
-from rvbuild.geo.labels_cells import CellLabels, cell_windows, open_cells
+from rvbuild.geo.labels.cells import CellLabels, cell_windows, open_cells
 from rvbuild.geo.windows import Window
 
 Write = Callable[..., Path]

@@ -12,7 +12,7 @@ from affine import Affine
 
 from rvbuild.errors import LabelValueError
 from rvbuild.geo.grid import Grid
-from rvbuild.geo.labels import LabelSource, open_labels
+from rvbuild.geo.labels.open import LabelSource, open_labels
 from rvbuild.geo.windows import Window
 
 Write = Callable[..., Path]

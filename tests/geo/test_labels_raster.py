@@ -12,7 +12,7 @@ from rasterio.crs import CRS
 from rvbuild.errors import DataError
 from rvbuild.geo.classes import palette
 from rvbuild.geo.grid import Grid
-from rvbuild.geo.labels import LabelSource, open_labels
+from rvbuild.geo.labels.open import LabelSource, open_labels
 from rvbuild.geo.windows import Window
 
 Write = Callable[..., Path]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from rvbuild.geo.meaning import meaning
+from rvbuild.geo.raster.meaning import meaning
 
 SETTINGS = {"image": {"nodata": None}, "channels": None}
 

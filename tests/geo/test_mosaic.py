@@ -12,8 +12,8 @@ from rasterio.crs import CRS
 from rvbuild.errors import DataError
 from rvbuild.geo.classes import NODATA
 from rvbuild.geo.grid import Grid
-from rvbuild.geo.mosaic import arrange
-from rvbuild.geo.outputs import ClassRasterWriter
+from rvbuild.geo.write.mosaic import arrange
+from rvbuild.geo.write.rasters import ClassRasterWriter
 from rvbuild.progress import Silent
 from rvbuild.stages import mosaic
 

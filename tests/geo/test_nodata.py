@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from rasterio.io import MemoryFile
 
 from rvbuild.errors import DataError
-from rvbuild.geo.nodata import ranges
-from rvbuild.geo.raster import open_image
+from rvbuild.geo.raster.mosaic_source import open_image
+from rvbuild.geo.raster.nodata import ranges
 
 Write = Callable[..., Path]
 

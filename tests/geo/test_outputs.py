@@ -12,10 +12,10 @@ from rasterio.enums import ColorInterp, MaskFlags
 
 from rvbuild.geo.classes import NODATA, palette
 from rvbuild.geo.grid import Grid
-from rvbuild.geo.outputs import ClassRasterWriter, RgbRasterWriter, ScoreRasterWriter
-from rvbuild.geo.raster import open_image
-from rvbuild.geo.rasterfile import open_dataset
+from rvbuild.geo.raster.file import open_dataset
+from rvbuild.geo.raster.mosaic_source import open_image
 from rvbuild.geo.windows import bands
+from rvbuild.geo.write.rasters import ClassRasterWriter, RgbRasterWriter, ScoreRasterWriter
 
 Classes = list[dict[str, Any]]
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rvbuild.geo.grid import Grid
-from rvbuild.geo.overview import class_overlay, lay_over, overview, shown_at, step_of
-from rvbuild.geo.raster import open_image
+from rvbuild.geo.raster.mosaic_source import open_image
+from rvbuild.geo.write.overview import class_overlay, lay_over, overview, shown_at, step_of
 
 CLASSES = [{"id": 0, "name": "car", "color": "#ffff00"}, {"id": 1, "name": "tree", "color": "#00ff00"}]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rvbuild.errors import DataError
-from rvbuild.geo.palettes import shared
+from rvbuild.geo.raster.palettes import shared
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 Write = Callable[..., Path]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from rvbuild.geo.picture import blend, colourize, contact_sheet, rgb_preview
+from rvbuild.geo.write.picture import blend, colourize, contact_sheet, rgb_preview
 
 Classes = list[dict[str, Any]]
 

@@ -14,12 +14,12 @@ from rasterio.crs import CRS
 from rvbuild.errors import DataError
 from rvbuild.geo.classes import NODATA
 from rvbuild.geo.grid import Grid
-from rvbuild.geo.labels import open_labels
-from rvbuild.geo.outputs import ClassRasterWriter
-from rvbuild.geo.placing import to_pixels
-from rvbuild.geo.polygons import vectorize
-from rvbuild.geo.shapes import polygons
-from rvbuild.geo.vectors import read_features
+from rvbuild.geo.labels.open import open_labels
+from rvbuild.geo.vector.files import read_features
+from rvbuild.geo.vector.placing import to_pixels
+from rvbuild.geo.vector.shapes import polygons
+from rvbuild.geo.write.polygons import vectorize
+from rvbuild.geo.write.rasters import ClassRasterWriter
 
 Classes = list[dict[str, Any]]
 

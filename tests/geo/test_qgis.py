@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree import ElementTree
 
-from rvbuild.geo.qgis import write_raster_style, write_score_style, write_vector_style
+from rvbuild.geo.write.qgis import write_raster_style, write_score_style, write_vector_style
 
 CLASSES = [
     {"id": 0, "name": 'car "<fast>" & more', "color": "#ffff00"},

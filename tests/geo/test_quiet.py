@@ -16,9 +16,9 @@ import rasterio
 from rasterio.transform import from_origin
 
 from rvbuild.errors import DataError
-from rvbuild.geo.files import ask
-from rvbuild.geo.rasterfile import open_dataset
-from rvbuild.geo.vectors import read_features
+from rvbuild.geo.dataset_files import ask
+from rvbuild.geo.raster.file import open_dataset
+from rvbuild.geo.vector.files import read_features
 
 CORNERS = [(10, 50), (11, 50), (11, 51), (10, 50)]
 VECTORS = {

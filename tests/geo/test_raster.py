@@ -18,9 +18,10 @@ from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 
 from rvbuild.errors import DataError
-from rvbuild.geo import raster, rasterfile
 from rvbuild.geo.grid import Grid
-from rvbuild.geo.raster import open_image
+from rvbuild.geo.raster import file as rasterfile
+from rvbuild.geo.raster import mosaic_source as raster
+from rvbuild.geo.raster.mosaic_source import open_image
 from rvbuild.geo.windows import Window, bands, sliding
 
 NORTH_UP = Affine(0.5, 0, 1000, 0, -0.5, 2000)
@@ -459,8 +460,8 @@ def test_a_driver_that_gdal_lacks_is_named(tmp_path: Path) -> None:
 
 
 def test_a_block_that_does_not_fit_into_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rvbuild import budget
-    from rvbuild.geo.rasterfile import open_dataset
+    from rvbuild.files import budget
+    from rvbuild.geo.raster.file import open_dataset
 
     path = tmp_path / "a.tif"
     profile = {"driver": "GTiff", "width": 3000, "height": 4000, "count": 2, "dtype": "uint8", "interleave": "pixel"}

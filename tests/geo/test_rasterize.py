@@ -7,8 +7,8 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rvbuild.geo import rasterize
-from rvbuild.geo.rasterize import Burner
+from rvbuild.geo.vector import rasterize
+from rvbuild.geo.vector.rasterize import Burner
 from rvbuild.geo.windows import Window, sliding
 
 HEIGHT, WIDTH = 90, 110

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from rvbuild.geo.resample import resample
+from rvbuild.geo.raster.resample import resample
 
 
 def all_valid(image: np.ndarray) -> np.ndarray:

@@ -7,10 +7,10 @@ import pytest
 import shapely
 import shapely.geometry
 
-from rvbuild import budget
 from rvbuild.errors import DataError
-from rvbuild.geo import shapes as module
-from rvbuild.geo.shapes import Gathered, NoGeometryError, shapes_of
+from rvbuild.files import budget
+from rvbuild.geo.vector import shapes as module
+from rvbuild.geo.vector.shapes import Gathered, NoGeometryError, shapes_of
 
 SQUARE = [[0, 0], [4, 0], [4, 4], [0, 4], [0, 0]]
 HOLE = [[1, 1], [2, 1], [2, 2], [1, 1]]

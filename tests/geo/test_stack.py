@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from rvbuild.errors import DataError
-from rvbuild.geo import resampled
 from rvbuild.geo.grid import Grid, reproject
-from rvbuild.geo.image import open_scene_image
+from rvbuild.geo.raster import resampled
+from rvbuild.geo.raster.open import open_scene_image
 from rvbuild.geo.windows import Window, sliding
 from tests.geo.conftest import UTM
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rvbuild.geo.stats import BandCounter, BandStats, Histogram
+from rvbuild.geo.raster.stats import BandCounter, BandStats, Histogram
 
 DTYPES = [np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32, np.float32, np.float64]
 

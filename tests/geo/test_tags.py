@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import rasterio
 
-from rvbuild.geo.image import open_scene_image
-from rvbuild.geo.meaning import meaning
-from rvbuild.geo.raster import open_image
-from rvbuild.geo.rasterfile import open_dataset
-from rvbuild.geo.tags import Apply, looks_like_alpha, scattered
+from rvbuild.geo.raster.file import open_dataset
+from rvbuild.geo.raster.meaning import meaning
+from rvbuild.geo.raster.mosaic_source import open_image
+from rvbuild.geo.raster.open import open_scene_image
+from rvbuild.geo.raster.tags import Apply, looks_like_alpha, scattered
 
 Write = Callable[..., Path]
 

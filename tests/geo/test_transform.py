@@ -13,10 +13,10 @@ from hypothesis.extra import numpy as hnp
 
 from rvbuild.errors import DataError, ModelError
 from rvbuild.geo.grid import Grid
-from rvbuild.geo.image import open_scene_image
-from rvbuild.geo.layer import Layer
-from rvbuild.geo.rasterfile import Image, Mask
-from rvbuild.geo.transform import Transformed
+from rvbuild.geo.raster.file import Image, Mask
+from rvbuild.geo.raster.layer import Layer
+from rvbuild.geo.raster.open import open_scene_image
+from rvbuild.geo.raster.transform import Transformed
 from rvbuild.geo.windows import Window
 from tests.geo.conftest import UTM
 

@@ -13,11 +13,11 @@ import rasterio
 from rasterio.rpc import RPC
 
 from rvbuild.errors import DataError
-from rvbuild.geo.aoi import open_aoi
+from rvbuild.geo.area.aoi import open_aoi
 from rvbuild.geo.grid import Grid
-from rvbuild.geo.placing import to_pixels
-from rvbuild.geo.raster import open_image
-from rvbuild.geo.vectors import read_features
+from rvbuild.geo.raster.mosaic_source import open_image
+from rvbuild.geo.vector.files import read_features
+from rvbuild.geo.vector.placing import to_pixels
 
 Write = Callable[..., Path]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from rvbuild.errors import DataError
-from rvbuild.geo.vectors import read_features
-from rvbuild.variables import PINNED
+from rvbuild.geo.vector.files import read_features
+from rvbuild.process.variables import PINNED
 
 BOMB = """<?xml version="1.0"?><!DOCTYPE a [<!ENTITY a "lol"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">
 <!ENTITY e SYSTEM "file:///etc/hostname">]>

@@ -15,12 +15,12 @@ from affine import Affine
 from rasterio.crs import CRS
 from rasterio.warp import transform as reproject
 
-from rvbuild import budget
 from rvbuild.errors import DataError
+from rvbuild.files import budget
 from rvbuild.geo.grid import Grid
-from rvbuild.geo.placing import to_pixels
-from rvbuild.geo.shapes import polygons
-from rvbuild.geo.vectors import digest, read_features
+from rvbuild.geo.vector.files import digest, read_features
+from rvbuild.geo.vector.placing import to_pixels
+from rvbuild.geo.vector.shapes import polygons
 
 Write = Callable[..., Path]
 

@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rvbuild.errors import DataError
-from rvbuild.geo.aoi import open_aoi
+from rvbuild.geo.area.aoi import open_aoi
 from rvbuild.geo.grid import Grid
-from rvbuild.geo.labels import open_labels
-from rvbuild.geo.vectors import digest
+from rvbuild.geo.labels.open import open_labels
+from rvbuild.geo.vector.files import digest
 from tests.geo.conftest import PLACES
 
 CLASSES = [{"id": 0, "name": "car", "color": "#ff0000"}, {"id": 1, "name": "null", "color": "#000000"}]

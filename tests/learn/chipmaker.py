@@ -9,7 +9,7 @@ import torch
 
 from rvbuild.learn.hooks import TargetOps
 from rvbuild.progress import Silent
-from rvbuild.tasks import semantic_segmentation as task
+from rvbuild.tasks.segmentation import task as task
 
 CLASSES = [
     {"id": 0, "name": "car", "color": "#ffff00"},

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rvbuild.errors import DataError
-from rvbuild.learn.chip_index import check_images, check_labels, read_index
+from rvbuild.learn.chips.index import check_images, check_labels, read_index
 
 GOOD = {
     "scene": "a",

@@ -6,8 +6,8 @@ import pytest
 import safetensors.numpy
 
 from rvbuild.errors import DataError
-from rvbuild.learn import chips as module
-from rvbuild.learn.chips import Chips
+from rvbuild.learn.chips import dataset as module
+from rvbuild.learn.chips.dataset import Chips
 from tests.learn.chipmaker import OPS, chip_arrays, write_chips
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from rvbuild.learn.augment import Augmenter
-from rvbuild.learn.chips import Chips
-from rvbuild.learn.loader import BatchMaker, Loader, Request, epoch_requests, plain_requests
+from rvbuild.learn.chips.augment import Augmenter
+from rvbuild.learn.chips.dataset import Chips
+from rvbuild.learn.chips.loader import BatchMaker, Loader, Request, epoch_requests, plain_requests
 from tests.learn.chipmaker import OPS, chip_arrays, write_chips
 
 SCALE = {"kind": "scale", "max": 255}

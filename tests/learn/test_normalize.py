@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from rvbuild.errors import DataError
-from rvbuild.geo.stats import BandCounter
+from rvbuild.geo.raster.stats import BandCounter
 from rvbuild.learn.normalize import Normalizer, from_stats, standardized
 from tests.learn.chipmaker import stats_of
 

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rvbuild.learn.loader import epoch_requests
-from rvbuild.learn.sampling import chances
+from rvbuild.learn.chips.loader import epoch_requests
+from rvbuild.learn.chips.sampling import chances
 
 NAMES = ["car", "null", "tree", "road"]
 

@@ -3,7 +3,7 @@ import pytest
 import safetensors.numpy
 
 from rvbuild.errors import DataError
-from rvbuild.learn.shards import open_shard
+from rvbuild.learn.chips.shards import open_shard
 
 
 @pytest.mark.parametrize(

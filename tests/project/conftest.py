@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from rvbuild.errors import ProjectError
-from rvbuild.project import Project, load
+from rvbuild.project.load import load
+from rvbuild.project.model import Project
 
 BASE = """\
 [project]

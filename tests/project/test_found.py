@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rvbuild.errors import ProjectError
-from rvbuild.project import load
+from rvbuild.project.load import load
 
 PROJECT = """\
 [project]

@@ -6,8 +6,10 @@ import doctest
 
 import pytest
 
-from rvbuild.project import classes, keys, lines, names, overrides, schema
-from rvbuild.project.keys import dotted, is_under, show
+from rvbuild.project import schema
+from rvbuild.project.tables import classes
+from rvbuild.project.toml import keys, lines, names, overrides
+from rvbuild.project.toml.keys import dotted, is_under, show
 
 
 @pytest.mark.parametrize("module", [classes, keys, lines, names, overrides, schema])

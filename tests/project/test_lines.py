@@ -11,8 +11,8 @@ import tomli
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rvbuild.project.keys import Key
-from rvbuild.project.lines import line_index, read_key
+from rvbuild.project.toml.keys import Key
+from rvbuild.project.toml.lines import line_index, read_key
 
 DOCUMENT = '''\
 # a comment with [brackets] and = signs

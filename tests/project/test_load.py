@@ -14,7 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rvbuild.errors import ProjectError
-from rvbuild.project import Project, RasterLabels, Scene, VectorLabels, load, missing_files
+from rvbuild.project.load import load
+from rvbuild.project.missing import missing_files
+from rvbuild.project.model import Project, RasterLabels, Scene, VectorLabels
 
 Loader = Callable[..., Project]
 

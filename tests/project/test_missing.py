@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from rvbuild.project import Project, load, missing_files
+from rvbuild.project.load import load
+from rvbuild.project.missing import missing_files
+from rvbuild.project.model import Project
 
 Loader = Callable[..., Project]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rvbuild.project.names import RESERVED_SCENES, clashes, name_problem
+from rvbuild.project.toml.names import RESERVED_SCENES, clashes, name_problem
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from rvbuild.project import Project
-from rvbuild.project.overrides import apply, parse
+from rvbuild.project.model import Project
+from rvbuild.project.toml.overrides import apply, parse
 
 
 @pytest.mark.parametrize(

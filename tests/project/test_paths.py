@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rvbuild.project.paths import Environment, PathError, expand, path_problem, uses_id, variables_of
+from rvbuild.project.toml.paths import Environment, PathError, expand, path_problem, uses_id, variables_of
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from rvbuild.errors import ProjectError, UsageError
-from rvbuild.project import load, messages
-from rvbuild.project.reading import shown
-from rvbuild.workspaces import find_workspace
+from rvbuild.project import messages
+from rvbuild.project.load import load
+from rvbuild.project.toml.reading import shown
+from rvbuild.project.workspaces import find_workspace
 
 
 def complain(path: Path) -> list[str]:

@@ -7,10 +7,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from rvbuild.project import json_schema
-from rvbuild.project.schema import ProjectFile, field_names, keys_by_name
-from rvbuild.project.table import Table, tables_in
-from rvbuild.project.train import AUGMENTATIONS, MODELS, SCRATCH_MODELS
+from rvbuild.project.schema import ProjectFile, field_names, json_schema, keys_by_name
+from rvbuild.project.tables.train import AUGMENTATIONS, MODELS, SCRATCH_MODELS
+from rvbuild.project.toml.table import Table, tables_in
 
 
 def properties(node: object, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -92,7 +91,8 @@ def test_keys_by_name() -> None:
 
 
 def test_names_are_those_that_training_knows() -> None:
-    from rvbuild.learn import augment, models
+    from rvbuild.learn import models
+    from rvbuild.learn.chips import augment
     from rvbuild.learn.models import cnn, unet
 
     for task, names in MODELS.items():

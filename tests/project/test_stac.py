@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from rvbuild.project import Project
-from rvbuild.project.stac import AssetError, Items, StacError, StacReader, layout, parse
+from rvbuild.project.model import Project
+from rvbuild.project.scenes.stac import AssetError, Items, StacError, StacReader, layout, parse
 
 
 def item(name: str = "s2", **assets: Any) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from rvbuild.errors import UsageError
-from rvbuild.project import load, starter
+from rvbuild.project.load import load
+from rvbuild.project.starter import starter
 
 
 def test_it_loads(workspace: Path) -> None:

@@ -4,13 +4,10 @@ import importlib
 
 import pytest
 
-from rvbuild.cli.session import rules
-
 
 @pytest.fixture
 def common():
-    rules()
-    return importlib.import_module(f"{rules().__name__}.common")
+    return importlib.import_module("rvbuild.rules.common")
 
 
 def test_names_are_safe_for_doit(common):

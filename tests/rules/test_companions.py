@@ -21,9 +21,8 @@ import rasterio.shutil
 from rasterio.transform import from_origin
 from rasterio.vrt import WarpedVRT
 
-from rvbuild.build.state import State
-from rvbuild.cli.session import rules
-from rvbuild.geo.files import ask
+from rvbuild.engine.store.state import State
+from rvbuild.geo.dataset_files import ask
 
 CORNERS = [(10, 50), (11, 50), (11, 51), (10, 50)]
 SQUARE = {"type": "Polygon", "coordinates": [CORNERS]}
@@ -45,8 +44,7 @@ class Asked(list[tuple[str, str]]):
 
 @pytest.fixture
 def make() -> Callable[..., Any]:
-    rules()
-    return importlib.import_module(f"{rules().__name__}.companions").Companions
+    return importlib.import_module("rvbuild.rules.inputs.companions").Companions
 
 
 @pytest.fixture

@@ -9,18 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from rvbuild.build.state import State
-from rvbuild.cli.session import rules
+from rvbuild import rules
+from rvbuild.engine.store.state import State
 
 
 @pytest.fixture
 def lock():
-    return importlib.import_module(f"{rules().__name__}.lock")
+    return importlib.import_module("rvbuild.rules.lock")
 
 
 def test_no_stage_changed_without_its_version(lock):
-    golden = importlib.import_module(f"{rules().__name__}.golden")
-    assert lock.changed(golden.TASKS) == [], "run `python -m rules.lock`; it refuses if a version must be raised"
+    golden = importlib.import_module("rvbuild.rules.golden")
+    assert lock.changed(golden.TASKS) == [], (
+        "run `python -m rvbuild.rules.lock`; it refuses if a version must be raised"
+    )
 
 
 def test_code_that_is_locked_adds_nothing_to_keys(lock, tmp_path):
@@ -45,7 +47,7 @@ def test_edited_code_is_tagged(lock, tmp_path, monkeypatch):
 
 
 def test_comments_and_docstrings_do_not_count(tmp_path):
-    from rvbuild.build.code import tree_digest
+    from rvbuild.engine.keys.code import tree_digest
 
     one, two, three = (tmp_path / f"{n}.py" for n in "abc")
     one.write_text('"""Doc."""\n\ndef f(x):\n    """More."""\n    return x + 1\n')
@@ -55,7 +57,7 @@ def test_comments_and_docstrings_do_not_count(tmp_path):
 
 
 def test_every_rule_names_functions_that_exist():
-    for rule in {**rules().RULES, **rules().ASIDE}.values():
+    for rule in {**rules.RULES, **rules.ASIDE}.values():
         for name in ("RUN", "RUN_MERGE"):
             path = getattr(rule, name, None)
             if path is not None:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
-
 import pytest
 
 from rvbuild import tasks
-from rvbuild.cli.session import rules
+from rvbuild.project.tasks import SPECS
 
 
-def test_rules_know_the_raw_files_of_each_task():
-    common = importlib.import_module(f"{rules().__name__}.common")
-    for task, files in common.RAW.items():
-        assert tuple(tasks.get(task).RAW) == files
-    assert set(common.PREDICTIONS) == set(common.RAW)
+def test_every_task_declares_the_module_that_does_it():
+    for spec in SPECS.values():
+        assert tuple(tasks.get(spec.name).RAW) == spec.raw
+        assert set(spec.scratch) <= set(spec.models)
 
 
-@pytest.mark.parametrize("task", ["semantic_segmentation", "chip_classification", "object_detection"])
+@pytest.mark.parametrize("task", SPECS)
 def test_every_setting_is_in_one_slice_or_has_no_effect(task, tmp_path):
-    from rvbuild.project import load
+    from rvbuild.project.load import load
 
     cell = ", cell_px = 16" if task == "chip_classification" else ""
     boxes = task == "object_detection"

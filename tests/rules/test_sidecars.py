@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from rvbuild.cli.session import rules
-
 STATISTICS = """<PAMDataset>
   <Metadata><MDI key="XML_com.adobe.xmp">text</MDI></Metadata>
   <Metadata domain="IMAGE_STRUCTURE"><MDI key="INTERLEAVE">PIXEL</MDI></Metadata>
@@ -22,7 +20,7 @@ STATISTICS = """<PAMDataset>
 
 @pytest.fixture
 def sort():
-    return importlib.import_module(f"{rules().__name__}.sidecars").sort
+    return importlib.import_module("rvbuild.rules.inputs.sidecars").sort
 
 
 def test_statistics_do_not_count(sort, tmp_path: Path) -> None:

@@ -13,11 +13,12 @@ import torch
 from safetensors.torch import save_file
 
 from rvbuild.errors import DataError
+from rvbuild.language.user_code import Code, serve_code
 from rvbuild.learn.checkpoint import read_info, write_info
 from rvbuild.progress import Silent
-from rvbuild.stages import bundle, bundle_zip
-from rvbuild.stages.bundle_reader import open_bundle
-from rvbuild.usercode import Code, serve_code
+from rvbuild.stages.bundle import write as bundle
+from rvbuild.stages.bundle import zip as bundle_zip
+from rvbuild.stages.bundle.predict import open_bundle
 from tests.stages.sample_scenes import empty, predict_settings, write_model
 
 CODE = """\

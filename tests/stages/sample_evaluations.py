@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rvbuild.progress import Silent
-from rvbuild.stages import evaluate
+from rvbuild.stages.evaluate import scene as evaluate
 from tests.stages.sample_scenes import CLASSES, LABELS, NULL, empty, write_raster
 
 SETTINGS = {

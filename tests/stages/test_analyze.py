@@ -11,7 +11,8 @@ import rasterio
 
 from rvbuild.errors import DataError
 from rvbuild.progress import Silent
-from rvbuild.stages import analyze, analyze_merge
+from rvbuild.stages.analyze import merge as analyze_merge
+from rvbuild.stages.analyze import scene as analyze
 
 SETTINGS = {"image": {"nodata": None}, "channels": None, "sample": 1.0, "seed": 7}
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rvbuild.geo.raster import open_image
-from rvbuild.stages import block_cache as module
-from rvbuild.stages.block_cache import block_cache
+from rvbuild.geo.raster.mosaic_source import open_image
+from rvbuild.stages.threads import block_cache as module
+from rvbuild.stages.threads.block_cache import block_cache
 from tests.stages.sample_scenes import write_raster
 
 FOUR_BANDS = {"photometric": "minisblack", "alpha": "unspecified"}

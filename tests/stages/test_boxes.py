@@ -15,14 +15,17 @@ import torch
 from safetensors.numpy import load_file
 from torch import nn
 
-from rvbuild.geo.image import open_scene_image
-from rvbuild.geo.labels_boxes import open_boxes
-from rvbuild.geo.polygons import write_features
+from rvbuild.geo.labels.boxes import open_boxes
+from rvbuild.geo.raster.open import open_scene_image
+from rvbuild.geo.write.polygons import write_features
 from rvbuild.learn.checkpoint import ModelInfo
 from rvbuild.progress import Silent
-from rvbuild.stages import chip, evaluate, evaluate_merge, infer, predict
-from rvbuild.tasks import object_detection as task
-from rvbuild.tasks.detection_model import Found
+from rvbuild.stages import infer, predict
+from rvbuild.stages.chip import stage as chip
+from rvbuild.stages.evaluate import merge as evaluate_merge
+from rvbuild.stages.evaluate import scene as evaluate
+from rvbuild.tasks.detection import task as task
+from rvbuild.tasks.detection.model import Found
 from tests.geo.conftest import PLACES
 from tests.stages.sample_scenes import CLASSES, NULL, chip_settings, empty, predict_settings
 

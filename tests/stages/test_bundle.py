@@ -10,8 +10,8 @@ import pytest
 
 from rvbuild.errors import ModelError
 from rvbuild.progress import Silent
-from rvbuild.stages import bundle
-from rvbuild.stages.bundle_reader import open_bundle
+from rvbuild.stages.bundle import write as bundle
+from rvbuild.stages.bundle.predict import open_bundle
 from tests.stages.sample_bundles import CODE, MEMBERS, contents, pack, settings, with_code
 from tests.stages.sample_scenes import empty, write_model
 

@@ -12,8 +12,8 @@ import pytest
 from rvbuild.errors import DataError
 from rvbuild.learn.checkpoint import read_info, write_info
 from rvbuild.progress import Silent
-from rvbuild.stages import bundle_budget
-from rvbuild.stages.bundle_reader import predict_images
+from rvbuild.stages.bundle import budget as bundle_budget
+from rvbuild.stages.bundle.predict import predict_images
 from tests.stages.sample_bundles import contents, pack, rewrite, settings
 from tests.stages.sample_scenes import image_array, write_model, write_raster
 
@@ -90,7 +90,7 @@ def test_patches_of_any_size_are_merged_away(packed: Path, image: Path, tmp_path
 
 @pytest.mark.parametrize("name", ["a:b", "![x](y)", "größe 'x'", "a:b::c.tif", "<b>", "x\n"])
 def test_a_class_may_be_called_whatever_a_project_allows(tmp_path: Path, image: Path, name: str) -> None:
-    from rvbuild.project.names import RESERVED_CLASSES, name_problem
+    from rvbuild.project.toml.names import RESERVED_CLASSES, name_problem
 
     model = write_model(tmp_path / "model")
     info = read_info(model[1])

@@ -9,8 +9,9 @@ import pytest
 
 from rvbuild.errors import DataError, ModelError
 from rvbuild.progress import Silent
-from rvbuild.stages import bundle, bundle_zip
-from rvbuild.stages.bundle_reader import open_bundle, predict_images
+from rvbuild.stages.bundle import write as bundle
+from rvbuild.stages.bundle import zip as bundle_zip
+from rvbuild.stages.bundle.predict import open_bundle, predict_images
 from tests.stages.sample_bundles import CODE, MEMBERS, contents, pack, refuse, rewrite, settings, with_code
 from tests.stages.sample_scenes import (
     digests,

@@ -10,9 +10,9 @@ import pytest
 import xxhash
 
 from rvbuild.errors import DataError, UsageError
-from rvbuild.stages.bundle import MEMBERS
-from rvbuild.stages.bundle_reader import open_bundle
-from rvbuild.stages.bundle_signature import VARIABLE, sign, signature_file
+from rvbuild.stages.bundle.predict import open_bundle
+from rvbuild.stages.bundle.signature import VARIABLE, sign, signature_file
+from rvbuild.stages.bundle.write import MEMBERS
 from tests.stages.sample_bundles import contents, refuse, rewrite
 from tests.stages.sample_scenes import empty
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from rvbuild.errors import DataError
-from rvbuild.stages import bundle_zip
-from rvbuild.stages.bundle_reader import open_bundle
+from rvbuild.stages.bundle import zip as bundle_zip
+from rvbuild.stages.bundle.predict import open_bundle
 from tests.stages.sample_bundles import contents, refuse, rewrite
 from tests.stages.sample_scenes import empty
 

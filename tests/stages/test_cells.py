@@ -14,10 +14,10 @@ import torch
 from rvbuild.errors import DataError
 from rvbuild.learn import models
 from rvbuild.learn.checkpoint import ModelInfo, save_model
-from rvbuild.learn.shards import open_shard
+from rvbuild.learn.chips.shards import open_shard
 from rvbuild.progress import Silent
-from rvbuild.stages import chip
-from rvbuild.stages.bundle_settings import check_settings
+from rvbuild.stages.bundle.settings import check_settings
+from rvbuild.stages.chip import stage as chip
 from tests.stages.sample_scenes import (
     CLASSES,
     LABELS,

@@ -11,11 +11,11 @@ from PIL import Image
 
 from rvbuild.errors import DataError
 from rvbuild.geo.windows import sliding
-from rvbuild.learn.chips import Chips
+from rvbuild.learn.chips.dataset import Chips
 from rvbuild.learn.hooks import TargetOps
 from rvbuild.progress import Silent
-from rvbuild.stages import chip
-from rvbuild.tasks import semantic_segmentation as task
+from rvbuild.stages.chip import stage as chip
+from rvbuild.tasks.segmentation import task as task
 from tests.stages.sample_scenes import (
     CLASSES,
     NULL,

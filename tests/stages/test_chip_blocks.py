@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.windows import Window, sliding
-from rvbuild.stages import chip_blocks
-from rvbuild.stages.chip_blocks import Block, blocks, pieces, side_of
+from rvbuild.stages.chip import blocks as chip_blocks
+from rvbuild.stages.chip.blocks import Block, blocks, pieces, side_of
 
 GRID = Grid(100, 130, Affine.identity(), None)
 WINDOWS = st.lists(st.builds(Window, st.integers(-20, 110), st.integers(-20, 140), st.just(16), st.just(16)))

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rvbuild.geo.picture import Picture
 from rvbuild.geo.windows import Window
-from rvbuild.stages import chip_contact
-from rvbuild.stages.chip_contact import CHIPS, TILE_PX, Shown, choose, write_sheet
+from rvbuild.geo.write.picture import Picture
+from rvbuild.stages.chip import contact_sheet as chip_contact
+from rvbuild.stages.chip.contact_sheet import CHIPS, TILE_PX, Shown, choose, write_sheet
 from tests.stages.sample_scenes import CLASSES
 
 

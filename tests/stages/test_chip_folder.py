@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rvbuild import budget
 from rvbuild.errors import DataError
-from rvbuild.geo.tags import Apply
-from rvbuild.stages.chip_folder import _read
-from rvbuild.zipped import Zipped
+from rvbuild.files import budget
+from rvbuild.files.zipped import Zipped
+from rvbuild.geo.raster.tags import Apply
+from rvbuild.stages.chip.folder import _read
 
 
 def promising(shape: str, dtype: str = "<f8") -> bytes:

@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rvbuild.progress import Silent
-from rvbuild.stages import chip, chip_blocks
-from rvbuild.stages.chip_previous import BLOCKS
+from rvbuild.stages.chip import blocks as chip_blocks
+from rvbuild.stages.chip import stage as chip
+from rvbuild.stages.chip.previous import BLOCKS
 from tests.stages.sample_scenes import chip_settings, digests, empty, image_array, write_aoi, write_raster
 
 HEIGHT, WIDTH = 90, 110

@@ -8,9 +8,9 @@ import safetensors.numpy
 import safetensors.torch
 
 from rvbuild.geo.windows import Window
-from rvbuild.learn.shards import open_shard
-from rvbuild.stages import chip_shards
-from rvbuild.stages.chip_shards import ShardWriter, write_tensors
+from rvbuild.learn.chips.shards import open_shard
+from rvbuild.stages.chip import shards as chip_shards
+from rvbuild.stages.chip.shards import ShardWriter, write_tensors
 from tests.stages.sample_scenes import digests, empty
 
 

@@ -10,10 +10,10 @@ import rasterio.crs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rvbuild.geo.aoi import Aoi, open_aoi
+from rvbuild.geo.area.aoi import Aoi, open_aoi
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.windows import Window, sliding
-from rvbuild.stages.chip_windows import candidates, survives, uniform, why_none
+from rvbuild.stages.chip.windows import candidates, survives, uniform, why_none
 from tests.stages.sample_scenes import CHIP, CRS, TRANSFORM, write_aoi
 
 GRID = Grid(100, 120, TRANSFORM, rasterio.crs.CRS.from_user_input(CRS))

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from rvbuild.progress import Silent
-from rvbuild.stages import evaluate_merge
+from rvbuild.stages.evaluate import merge as evaluate_merge
 from tests.stages.sample_evaluations import Scene
 from tests.stages.sample_scenes import CLASSES, NULL, digests, empty, write_aoi
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rvbuild.progress import Progress, Silent
-from rvbuild.stages.evaluate_merge import run
+from rvbuild.stages.evaluate.merge import run
 
 CLASSES = [{"id": n, "name": name, "color": f"#00000{n}"} for n, name in enumerate(("tree", "ground", "null"))]
 COUNTS = {"a": [[8, 2, 0], [0, 10, 0], [0, 0, 0]], "b": [[1, 9, 0], [0, 10, 0], [0, 0, 0]]}

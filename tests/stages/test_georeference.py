@@ -21,11 +21,13 @@ from affine import Affine
 from rasterio.crs import CRS
 from safetensors.numpy import load_file
 
-from rvbuild.geo.image import open_scene_image
-from rvbuild.geo.labels import open_labels
+from rvbuild.geo.labels.open import open_labels
+from rvbuild.geo.raster.open import open_scene_image
 from rvbuild.progress import Silent
-from rvbuild.stages import chip, evaluate, evaluate_merge
-from rvbuild.tasks import semantic_segmentation as task
+from rvbuild.stages.chip import stage as chip
+from rvbuild.stages.evaluate import merge as evaluate_merge
+from rvbuild.stages.evaluate import scene as evaluate
+from rvbuild.tasks.segmentation import task as task
 from tests.geo.conftest import LOCAL, PLACES
 from tests.stages.sample_scenes import (
     CLASSES,

@@ -16,7 +16,7 @@ from rvbuild.learn.checkpoint import load_model, read_info, write_info
 from rvbuild.learn.normalize import Normalizer
 from rvbuild.progress import Silent
 from rvbuild.stages import infer
-from rvbuild.tasks import semantic_segmentation as task
+from rvbuild.tasks.segmentation import task as task
 from tests.stages.sample_scenes import (
     digests,
     empty,

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from rvbuild.stages.read_ahead import read_ahead
+from rvbuild.stages.threads.read_ahead import read_ahead
 
 
 class Source:

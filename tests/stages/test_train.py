@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from rvbuild.errors import DataError, ModelError
+from rvbuild.language.user_code import Code, serve_code
 from rvbuild.learn.checkpoint import load_model
 from rvbuild.learn.normalize import Normalizer
 from rvbuild.learn.training import Training
-from rvbuild.stages import train
-from rvbuild.tasks import semantic_segmentation as task
-from rvbuild.usercode import Code, serve_code
+from rvbuild.stages.train import stage as train
+from rvbuild.tasks.segmentation import task as task
 from tests.learn.chipmaker import CLASSES, NULL_ID, Notes, chip_arrays, stats_of, train_settings, write_chips
 
 FILES = ["curves.svg", "log.jsonl", "model.json", "model.safetensors"]

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from rvbuild.errors import DataError
-from rvbuild.geo.raster import MAX_OPEN_FILES
-from rvbuild.learn import scene_images
-from rvbuild.learn.chips import Chips
-from rvbuild.learn.scene_images import Imagery
+from rvbuild.geo.raster.mosaic_source import MAX_OPEN_FILES
+from rvbuild.learn.chips import scene_images
+from rvbuild.learn.chips.dataset import Chips
+from rvbuild.learn.chips.scene_images import Imagery
 from rvbuild.progress import Silent
-from rvbuild.stages import chip, train
+from rvbuild.stages.chip import stage as chip
+from rvbuild.stages.train import stage as train
 from tests.learn.chipmaker import OPS, stats_of, train_settings
 from tests.stages.sample_scenes import (
     CLASSES,

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from rvbuild.stages.write_behind import WriteBehind
+from rvbuild.stages.threads.write_behind import WriteBehind
 
 
 def test_calls_are_in_order_in_one_thread_and_done_at_the_end() -> None:

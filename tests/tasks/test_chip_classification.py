@@ -8,8 +8,8 @@ from torch import nn
 from rvbuild import tasks
 from rvbuild.errors import DataError, ModelError
 from rvbuild.learn.loss import IGNORE
-from rvbuild.tasks import chip_classification as task
-from rvbuild.tasks import classification_model
+from rvbuild.tasks.classification import model as classification_model
+from rvbuild.tasks.classification import task as task
 from tests.learn.chipmaker import train_settings
 
 OUTPUTS, OUTPUT_IDS, NULL = ["car", "tree"], [0, 2], 1

@@ -13,8 +13,8 @@ from rvbuild.errors import DataError, ModelError
 from rvbuild.geo.grid import Grid, reproject
 from rvbuild.geo.windows import sliding
 from rvbuild.progress import Silent
-from rvbuild.tasks.classification_cells import merger, no_cells, read_cells, write_cells
-from rvbuild.tasks.classification_outputs import derive
+from rvbuild.tasks.classification.cells import merger, no_cells, read_cells, write_cells
+from rvbuild.tasks.classification.outputs import derive
 
 CLASSES = [
     {"id": 0, "name": "car", "color": "#ffff00"},

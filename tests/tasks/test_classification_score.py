@@ -10,9 +10,9 @@ from affine import Affine
 from rvbuild.errors import DataError
 from rvbuild.geo.grid import Grid
 from rvbuild.progress import Silent
-from rvbuild.tasks.classification_cells import no_cells, write_cells
-from rvbuild.tasks.classification_report import average_precision, report, top_k
-from rvbuild.tasks.classification_score import score
+from rvbuild.tasks.classification.cells import no_cells, write_cells
+from rvbuild.tasks.classification.report import average_precision, report, top_k
+from rvbuild.tasks.classification.score import score
 
 CLASSES = [
     {"id": 0, "name": "car", "color": "#ffff00"},

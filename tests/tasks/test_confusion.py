@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rvbuild.tasks.confusion import NAME_PX, Confusion, _cut, _percent, _short, _width
+from rvbuild.tasks.metrics.confusion import NAME_PX, Confusion, _cut, _percent, _short, _width
 
 SVG = "{http://www.w3.org/2000/svg}"
 LONG = "a name of a class of land cover that never comes to an end"

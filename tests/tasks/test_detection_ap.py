@@ -13,7 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from rvbuild.tasks.detection_ap import IOUS, RECALLS, SIZES, Matches, average, best_score, match, precision, rates
+from rvbuild.tasks.detection.average_precision import (
+    IOUS,
+    RECALLS,
+    SIZES,
+    Matches,
+    average,
+    best_score,
+    match,
+    precision,
+    rates,
+)
 
 Image = tuple[NDArray, NDArray, NDArray]
 """Boxes, scores and labels of one class."""

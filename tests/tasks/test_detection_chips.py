@@ -8,11 +8,11 @@ import pytest
 from affine import Affine
 
 from rvbuild.geo.grid import Grid
-from rvbuild.geo.labels_boxes import BoxLabels
+from rvbuild.geo.labels.boxes import BoxLabels
 from rvbuild.geo.windows import Window, sliding
-from rvbuild.stages.chip_windows import candidates, uniform
-from rvbuild.tasks import object_detection as task
-from rvbuild.tasks.detection_chips import BoxAim, target
+from rvbuild.stages.chip.windows import candidates, uniform
+from rvbuild.tasks.detection import task as task
+from rvbuild.tasks.detection.chips import BoxAim, target
 
 GRID = Grid(200, 200, Affine.identity(), None)
 WINDOW = Window(10, 10, 20, 20)

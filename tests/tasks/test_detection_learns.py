@@ -13,7 +13,7 @@ from rvbuild.learn import models
 from rvbuild.learn.batchnorm import measured
 from rvbuild.learn.device import reproducible
 from rvbuild.learn.optim import learning_rate, make_optimizer
-from rvbuild.tasks.detection_model import DetectionObjective
+from rvbuild.tasks.detection.model import DetectionObjective
 from tests.learn.chipmaker import train_settings
 
 SIZE = 48

@@ -13,9 +13,9 @@ from torchvision.ops import batched_nms
 from rvbuild.errors import DataError, ModelError
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.windows import Window, sliding
-from rvbuild.tasks.detection_boxes import BoxMerger, Detections, read_detections, read_raw, write_detections
-from rvbuild.tasks.detection_merge import merge
-from rvbuild.tasks.detection_model import Found
+from rvbuild.tasks.detection.boxes import BoxMerger, Detections, read_detections, read_raw, write_detections
+from rvbuild.tasks.detection.merge import merge
+from rvbuild.tasks.detection.model import Found
 
 CLASSES = [
     {"id": 0, "name": "null", "color": "#000000"},

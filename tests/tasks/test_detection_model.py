@@ -12,10 +12,10 @@ from torch import nn
 from rvbuild.errors import DataError, ModelError
 from rvbuild.geo.windows import Window
 from rvbuild.learn import models
-from rvbuild.stages import train
-from rvbuild.stages.chip_shards import ShardWriter
-from rvbuild.tasks import object_detection as task
-from rvbuild.tasks.detection_model import DetectionObjective, detect, objective
+from rvbuild.stages.chip.shards import ShardWriter
+from rvbuild.stages.train import stage as train
+from rvbuild.tasks.detection import task as task
+from rvbuild.tasks.detection.model import DetectionObjective, detect, objective
 from tests.learn.chipmaker import Notes, train_settings
 
 CLASSES = [

@@ -13,8 +13,8 @@ from rasterio.warp import transform_geom
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.windows import Window
 from rvbuild.progress import Silent
-from rvbuild.tasks import object_detection as task
-from rvbuild.tasks.detection_model import Found
+from rvbuild.tasks.detection import task as task
+from rvbuild.tasks.detection.model import Found
 
 CLASSES = [
     {"id": 0, "name": "null", "color": "#000000"},

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from affine import Affine
 
-from rvbuild.geo.aoi import Aoi
+from rvbuild.geo.area.aoi import Aoi
 from rvbuild.geo.grid import Grid
-from rvbuild.geo.labels_boxes import BoxLabels
+from rvbuild.geo.labels.boxes import BoxLabels
 from rvbuild.progress import Silent
-from rvbuild.tasks import object_detection as task
-from rvbuild.tasks.detection_boxes import Detections, write_detections
-from rvbuild.tasks.detection_report import report
-from rvbuild.tasks.detection_score import found, score
+from rvbuild.tasks.detection import task as task
+from rvbuild.tasks.detection.boxes import Detections, write_detections
+from rvbuild.tasks.detection.report import report
+from rvbuild.tasks.detection.score import found, score
 
 CLASSES = [
     {"id": 0, "name": "tree", "color": "#00ff00"},

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from rvbuild.learn.augment import orient
+from rvbuild.learn.chips.augment import orient
 from rvbuild.tasks import get
-from rvbuild.tasks import object_detection as task
+from rvbuild.tasks.detection import task as task
 
 CLASSES = [
     {"id": 0, "name": "tree", "color": "#00ff00"},

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rvbuild.geo.windows import Window, sliding
-from rvbuild.tasks import segmentation_blend
-from rvbuild.tasks.segmentation_blend import Blender, cosine_weights, owned
+from rvbuild.tasks.segmentation import blend as segmentation_blend
+from rvbuild.tasks.segmentation.blend import Blender, cosine_weights, owned
 
 
 class Blocks:

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as arrays
 from rvbuild.errors import ModelError
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.windows import sliding
-from rvbuild.tasks.segmentation_merge import merger, most_likely
+from rvbuild.tasks.segmentation.merge import merger, most_likely
 from tests.stages.sample_scenes import CRS, TRANSFORM, predict_settings
 
 GRID = Grid(20, 26, TRANSFORM, rasterio.crs.CRS.from_user_input(CRS))

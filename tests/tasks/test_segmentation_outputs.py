@@ -13,9 +13,9 @@ import rasterio
 import rasterio.crs
 
 from rvbuild.geo.grid import Grid
-from rvbuild.geo.outputs import ClassRasterWriter, IdRasterWriter
+from rvbuild.geo.write.rasters import ClassRasterWriter, IdRasterWriter
 from rvbuild.progress import Silent
-from rvbuild.tasks.segmentation_outputs import derive
+from rvbuild.tasks.segmentation.outputs import derive
 from tests.stages.sample_scenes import CLASSES, CRS, TRANSFORM, predict_settings
 
 GRID = Grid(1030, 26, TRANSFORM, rasterio.crs.CRS.from_user_input(CRS))
@@ -82,7 +82,7 @@ def test_polygons_lie_on_the_pixels(tmp_path: Path, labels: np.ndarray) -> None:
 def test_deriving_needs_no_torch() -> None:
     code = (
         "import sys, rvbuild.stages.predict\n"
-        "import rvbuild.tasks.segmentation_outputs, rvbuild.tasks.classification_outputs\n"
+        "import rvbuild.tasks.segmentation.outputs, rvbuild.tasks.classification.outputs\n"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rvbuild.tasks.segmentation_report import report
+from rvbuild.tasks.segmentation.report import report
 
 NAMES = ["car", "tree", "null"]
 CLASSES = [{"id": i, "name": name, "color": "#000000"} for i, name in enumerate(NAMES)]

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from rvbuild.errors import DataError
-from rvbuild.geo.aoi import open_aoi
-from rvbuild.geo.raster import open_image
+from rvbuild.geo.area.aoi import open_aoi
+from rvbuild.geo.raster.mosaic_source import open_image
 from rvbuild.geo.windows import Window
 from rvbuild.progress import Silent
-from rvbuild.tasks import segmentation_score
-from rvbuild.tasks.segmentation_score import confusion_matrix, score
+from rvbuild.tasks.segmentation import score as segmentation_score
+from rvbuild.tasks.segmentation.score import confusion_matrix, score
 from tests.stages.sample_scenes import CLASSES, NULL, write_aoi, write_raster
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rvbuild.tasks.segmentation_target import draw, mask, resize
+from rvbuild.tasks.segmentation.target import draw, mask, resize
 from tests.stages.sample_scenes import CLASSES, NULL
 
 

@@ -6,8 +6,8 @@ from torch import nn
 from rvbuild import tasks
 from rvbuild.errors import DataError, ModelError, UsageError
 from rvbuild.learn.loss import IGNORE
-from rvbuild.tasks import segmentation_model
-from rvbuild.tasks import semantic_segmentation as task
+from rvbuild.tasks.segmentation import model as segmentation_model
+from rvbuild.tasks.segmentation import task as task
 from tests.learn.chipmaker import chip_arrays, train_settings
 
 OUTPUTS, OUTPUT_IDS = ["car", "tree"], [0, 2]

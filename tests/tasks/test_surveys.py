@@ -9,7 +9,7 @@ import pytest
 from affine import Affine
 
 from rvbuild import tasks
-from rvbuild.geo.aoi import open_aoi
+from rvbuild.geo.area.aoi import open_aoi
 from rvbuild.geo.grid import Grid
 
 CLASSES = [

@@ -6,7 +6,7 @@ import markdown_it
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rvbuild.tasks.tables import cell, escaped, table
+from rvbuild.tasks.metrics.tables import cell, escaped, table
 
 NAMES = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=20)
 ODD = [

@@ -9,8 +9,8 @@ from typing import Any
 from torch import nn
 
 from rvbuild.errors import ModelError, RvbuildError
+from rvbuild.language.user_code import load_object
 from rvbuild.learn.models.weights import load_local, read_weights
-from rvbuild.usercode import load_object
 
 
 def build(

@@ -15,7 +15,7 @@ from rvbuild.errors import ModelError
 from rvbuild.learn import models
 from rvbuild.learn.models import torchvision_detection as family
 from rvbuild.learn.models.first_conv import first_conv
-from rvbuild.project import boxes
+from rvbuild.project.applied import detection as boxes
 
 TASK = "object_detection"
 SMALL = {"fpn_channels": 32}
@@ -56,7 +56,7 @@ def targets(model: Any) -> list[dict[str, torch.Tensor]]:
 
 
 def test_the_names_are_those_of_projects() -> None:
-    assert models.names(TASK) == boxes.MODELS
+    assert models.names(TASK) == boxes.SPEC.models
     assert family.WINDOW_IOU == boxes.MOST_MERGE
     assert boxes.MODEL_ARGS == family._ARGS
 

@@ -1,0 +1,368 @@
+"""The files that belong to an input: what lies beside it and counts, and what it names, however often removed.
+
+GDAL is asked, in a worker: planning loads no GDAL. Its answer for a file is kept for as long as the file, those beside
+it that may belong to it, and those of the answer stay as they are. Files of formats of one file with nothing beside
+them that may belong to them need no question.
+"""
+
+from __future__ import annotations
+
+import bisect
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import xxhash
+
+from rvbuild.engine.keys.signature import Signature, signature
+from rvbuild.engine.store.fingerprint import is_racy
+from rvbuild.engine.store.state import State
+from rvbuild.files.urls import Url, to_path
+from rvbuild.geo.dataset_files import RASTER, VECTOR
+from rvbuild.geo.gdal.drivers import DIRECTORIES
+from rvbuild.geo.gdal.quiet import JOURNALS
+
+FUNCTION = "rvbuild.geo.dataset_files:ask"
+"""What a worker calls."""
+
+Question = tuple[str, Path]
+Ask = Callable[[Sequence[Question]], Sequence[dict[str, Any]]]
+
+_VERSION = 1
+"""Raised when answers change: those that are kept are asked again."""
+
+_DATABASES = (".gpkg", ".sqlite", ".sqlite3", ".db", ".mbtiles")
+
+_ONE_FILE = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".j2k", ".bmp", ".webp", ".gif")
+"""Of formats of one file: what else belongs to such a file is called after it."""
+
+_OTHERS = {
+    *(".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".vrt", ".geojson", ".json", ".gpkg", ".fgb", ".gml", ".kml"),
+    *(".shp", ".shx", ".dbf", ".cpg", ".sbn", ".sbx", ".qix", ".csv", ".qml", ".sld", ".qgz"),
+}
+"""What belongs to no file of `_ONE_FILE`, though it is called like it: an image and its labels often are."""
+
+_PARTS = {
+    ".shp": (".dbf", ".shx", ".prj", ".cpg"),
+    ".dbf": (".shp", ".shx", ".prj", ".cpg"),
+    ".shx": (".shp", ".dbf", ".prj", ".cpg"),
+    ".tab": (".dat", ".map", ".id", ".ind", ".dbf"),
+    ".mif": (".mid",),
+    ".mid": (".mif",),
+    ".gml": (".gfs", ".xsd"),
+    ".xml": (".gfs", ".xsd"),
+    ".csv": (".csvt", ".prj"),
+    ".tsv": (".csvt", ".prj"),
+    ".psv": (".csvt", ".prj"),
+    ".000": tuple(f".{number:03d}" for number in range(1, 1000)),
+}
+"""The parts of vector files, which GDAL does not list through fiona; checked against GDAL's lists in a test."""
+
+_OVERVIEWS = ".ovr"
+"""Pixels are read in full resolution; only a virtual raster may take smaller ones from overviews of its sources."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What belongs to a file: the files that it consists of beside itself, and datasets that it names."""
+
+    files: tuple[Path, ...] = ()
+    sources: tuple[Path, ...] = ()
+
+
+class _Listing(NamedTuple):
+    found: Signature
+    listed_at: int  # ns
+    names: list[tuple[str, str]]  # (in lower case, as it is), sorted
+
+
+class Companions:
+    """Tells which files belong to inputs.
+
+    Parameters
+    ----------
+    ask : callable
+        Asks GDAL.
+    state : State or None
+        Where answers are kept.
+    places : str
+        What says where files may lead: another answer may follow from another one.
+    """
+
+    def __init__(self, ask: Ask, state: State | None = None, places: str = "") -> None:
+        self._ask = ask
+        self._state = state
+        self._places = places
+        self._listings: dict[str, _Listing | None] = {}
+        self._answers: dict[Question, Answer] = {}
+        self._kept: dict[Question, str] | None = None
+        self._later: Companions | None = None
+        self._lock = threading.Lock()
+
+    def learn(self, questions: Iterable[Question]) -> None:
+        """Find the answers to questions and to those that follow, many at a time."""
+        level = dict.fromkeys(questions)
+        done: set[Question] = set()
+        while level:
+            done.update(level)
+            self._find([question for question in level if question not in self._answers])
+            level = {
+                (kind, source): None
+                for kind, path in level
+                for source in self._answers[kind, path].sources
+                if (kind, source) not in done
+            }
+
+    def of_raster(self, path: Path) -> tuple[Path, ...]:
+        """Return the files that belong to a raster and change its pixels, its place or its meaning."""
+        return self._all(RASTER, path)
+
+    def of_vector(self, path: Path) -> tuple[Path, ...]:
+        """Return the files that belong to a vector file or directory."""
+        return self._all(VECTOR, path)
+
+    def listed(self) -> dict[str, int]:
+        """Return the directories in which files were looked for, with their mtime_ns before that."""
+        return {path: listing.found.mtime_ns for path, listing in self._listings.items() if listing is not None}
+
+    def appeared(self, path: Path) -> tuple[Path, ...]:
+        """Return the files that belong to a raster or vector file by now, and did not when it was asked about first."""
+        kinds = [kind for kind in (RASTER, VECTOR) if (kind, path) in self._answers]
+        if isinstance(path, Url) or not kinds:
+            return ()
+        before = {kind: self._all(kind, path) for kind in kinds}
+        folders = {str(one.parent) for files in before.values() for one in (path, *files) if not isinstance(one, Url)}
+        if str(path) in self._listings:  # a directory
+            folders.update(folder for folder in self._listings if Path(folder).is_relative_to(path))
+        if self._shows(folders):
+            return ()
+        with self._lock:
+            if self._later is None or not self._later._shows(folders):
+                self._later = Companions(self._ask, self._state, self._places)
+            later = self._later
+            now = {kind: later._all(kind, path) for kind in kinds}
+            later._list(folders)
+        return tuple(dict.fromkeys(file for kind in kinds for file in now[kind] if file not in before[kind]))
+
+    def _shows(self, folders: Iterable[str]) -> bool:
+        """Tell whether directories hold the names that were listed: a name that comes or goes changes a directory."""
+        for folder in folders:
+            listing = self._listings.get(folder)
+            found = signature(folder)
+            if listing is None or found is None:
+                if listing is not None or found is not None or folder not in self._listings:
+                    return False
+            elif listing.found != found or is_racy(found, listing.listed_at):
+                return False
+        return True
+
+    def _list(self, folders: Iterable[str]) -> None:
+        for folder in folders:
+            self._listing(folder)
+
+    def _all(self, kind: str, path: Path) -> tuple[Path, ...]:
+        if (kind, path) not in self._answers:
+            self.learn([(kind, path)])
+        answer = self._answers[kind, path]
+        if not answer.sources:
+            return tuple(file for file in answer.files if not file.name.lower().endswith(_OVERVIEWS))
+        found: dict[Path, None] = {}
+        self._gather(kind, path, found, {path})
+        return tuple(found)
+
+    def _gather(self, kind: str, path: Path, found: dict[Path, None], seen: set[Path]) -> None:
+        answer = self._answers[kind, path]
+        for file in answer.files:
+            if len(seen) > 1 or not file.name.lower().endswith(_OVERVIEWS):
+                found[file] = None
+        for source in answer.sources:
+            if source not in seen:
+                seen.add(source)
+                found[source] = None
+                self._gather(kind, source, found, seen)
+
+    # -- one question -------------------------------------------------------------------------------------------------
+
+    def _find(self, questions: Sequence[Question]) -> None:
+        left: list[Question] = []
+        for question in questions:
+            answer = self._without_asking(question) or self._recall(question)
+            if answer is None:
+                left.append(question)
+            else:
+                self._answers[question] = answer
+        if not left:
+            return
+        before = [self._seen(question) for question in left]
+        asked = time.time_ns()
+        rows: list[tuple[str, str, str]] = []
+        for question, seen, said in zip(left, before, self._ask(left), strict=True):
+            files, sources = tuple(map(to_path, said["files"])), tuple(map(to_path, said["sources"]))
+            kind, path = question
+            self._answers[question] = answer = self._completed(kind, path, files, sources)
+            row = self._row(question, answer, seen, asked) if said["complete"] and self._state is not None else None
+            if row is not None:
+                rows.append((kind, str(path), row))
+        if rows and self._state is not None:
+            self._state.remember_companions(rows)
+
+    def _without_asking(self, question: Question) -> Answer | None:
+        """Return the answer for a file of which it is clear; None for any other."""
+        kind, path = question
+        suffix = path.suffix.lower()
+        if isinstance(path, Url):
+            return Answer()  # GDAL is told not to look for any
+        if kind == VECTOR:
+            return None if suffix in (".vrt", ".tab", ".gml", ".xml") else Answer(self._parts(path))
+        if suffix in _DATABASES:
+            return Answer(self._called(path, [path.name + ending for ending in (*JOURNALS, ".aux.xml")]))
+        if suffix in DIRECTORIES:
+            return Answer(self._inside(path))
+        if suffix not in _ONE_FILE:
+            return None
+        beside = self._beside(path)
+        if not beside:
+            return Answer()
+        ends = {name[len(path.name) :] for name in beside if name.startswith(path.name)}
+        # GDAL reads each of these whatever the format is.
+        known = len(ends) == len(beside) and ends <= {".aux.xml", ".msk", _OVERVIEWS}
+        return Answer(tuple(map(path.with_name, beside))) if known else None
+
+    def _completed(self, kind: str, path: Path, files: Sequence[Path], sources: tuple[Path, ...]) -> Answer:
+        """Return the answer for what a worker said of a file."""
+        if kind == VECTOR:
+            return Answer(tuple(dict.fromkeys((*self._parts(path), *files))), sources)
+        if path.suffix.lower() in _ONE_FILE:
+            # What comes with a product, such as the angles of the sun for all bands, changes neither pixels nor place.
+            return Answer(tuple(file for file in files if _is_called_after(path, file)), sources)
+        return Answer(tuple(files), sources)
+
+    def _parts(self, path: Path) -> tuple[Path, ...]:
+        """Return the parts of a vector file or directory."""
+        suffix = path.suffix.lower()
+        if suffix in _DATABASES:
+            return self._called(path, [path.name + ending for ending in JOURNALS])
+        if suffix in DIRECTORIES or (suffix not in _OTHERS and suffix not in _PARTS and path.is_dir()):
+            return self._inside(path)
+        return self._called(path, [path.stem + part for part in _PARTS.get(suffix, ())])
+
+    def _called(self, path: Path, wanted: Sequence[str]) -> tuple[Path, ...]:
+        """Return the files beside `path` with one of some names, in any case, in the order of the names."""
+        if not wanted:
+            return ()
+        order = {name.lower(): number for number, name in enumerate(wanted)}
+        found = [(order[low], name) for low, name in self._names(path, path.stem) if low in order]
+        return tuple(path.with_name(name) for _, name in sorted(found))
+
+    def _inside(self, path: Path) -> tuple[Path, ...]:
+        """Return all files in a directory and those below it."""
+        found: list[Path] = []
+        for folder, _, _ in os.walk(path):
+            self._listing(folder)
+        for folder, _, names in os.walk(path):
+            found += [Path(folder, name) for name in names]
+        return tuple(sorted(found))
+
+    # -- what lies beside a file --------------------------------------------------------------------------------------
+
+    def _listing(self, folder: str) -> _Listing | None:
+        if folder not in self._listings:
+            found, listed_at = signature(folder), time.time_ns()
+            try:
+                names = sorted((entry.name.lower(), entry.name) for entry in os.scandir(folder))
+            except (FileNotFoundError, NotADirectoryError):
+                found = None
+            self._listings[folder] = None if found is None else _Listing(found, listed_at, names)
+        return self._listings[folder]
+
+    def _names(self, path: Path, beginning: str) -> Iterator[tuple[str, str]]:
+        """Yield the names beside `path` that begin so, in any case: in lower case, and as they are."""
+        listing = self._listing(os.path.dirname(path))  # noqa: PTH120 - for thousands of scenes
+        if listing is None:
+            return
+        low = beginning.lower()
+        for at in range(bisect.bisect_left(listing.names, (low,)), len(listing.names)):
+            name = listing.names[at]
+            if not name[0].startswith(low):
+                return
+            yield name
+
+    def _beside(self, path: Path) -> list[str]:
+        """Return the names beside `path` that may belong to it, for all that is known without GDAL."""
+        own, beginning = path.name, path.stem
+        stem, one_file = len(beginning.lower()), path.suffix.lower() in _ONE_FILE
+        found: list[str] = []
+        for low, name in self._names(path, beginning):
+            rest = low[stem : stem + 1]
+            if name == own or not rest or rest.isalnum():
+                continue
+            if not one_file or os.path.splitext(low)[1] not in _OTHERS:  # noqa: PTH122 - for thousands of scenes
+                found.append(name)
+        return found
+
+    # -- answers that are kept ----------------------------------------------------------------------------------------
+
+    def _seen(self, question: Question) -> list[tuple[str, Signature | None]]:
+        """Return what an answer rests on, as it is before the question is asked."""
+        path = question[1]
+        return [(str(one), signature(one)) for one in (path, *map(path.with_name, self._beside(path)))]
+
+    def _row(
+        self, question: Question, answer: Answer, seen: list[tuple[str, Signature | None]], asked: int
+    ) -> str | None:
+        """Return an answer as it is kept; None if what it rests on may have changed without looking changed."""
+        path = question[1]
+        known = dict(seen)
+        for file in answer.files:
+            if not isinstance(file, Url) and str(file) not in known:
+                known[str(file)] = signature(file)
+        if any(found is not None and is_racy(found, asked) for found in known.values()):
+            return None
+        beside = all(_is_called_after(path, file) for file in answer.files)
+        row = {
+            "version": _VERSION,
+            "places": self._places,
+            "files": [*map(str, answer.files)],
+            "sources": [*map(str, answer.sources)],
+            "seen": [[name, found] for name, found in known.items()],
+            "names": self._digest(path, beside),
+            "beside": beside,
+        }
+        return json.dumps(row, separators=(",", ":"))
+
+    def _digest(self, path: Path, beside: bool) -> str:
+        """Return a digest of the names beside a file that may belong to it, or of all."""
+        if beside:
+            names = self._beside(path)
+        else:
+            listing = self._listing(os.path.dirname(path))  # noqa: PTH120 - for thousands of scenes
+            names = [] if listing is None else [name for _, name in listing.names]
+        return xxhash.xxh3_128_hexdigest("\0".join(names).encode("utf-8", "surrogateescape"))
+
+    def _recall(self, question: Question) -> Answer | None:
+        """Return the answer that is kept, if all that it rests on is as it was."""
+        if self._state is None:
+            return None
+        if self._kept is None:
+            self._kept = {(kind, Path(path)): text for kind, path, text in self._state.companions()}
+        text = self._kept.get(question)
+        try:
+            row: dict[str, Any] = {} if text is None else json.loads(text)
+            if row.get("version") != _VERSION or row["places"] != self._places:
+                return None
+            if any(signature(name) != (None if found is None else Signature(*found)) for name, found in row["seen"]):
+                return None
+            if row["names"] != self._digest(question[1], row["beside"]):
+                return None
+            return Answer(tuple(map(to_path, row["files"])), tuple(map(to_path, row["sources"])))
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return None
+
+
+def _is_called_after(path: Path, file: Path) -> bool:
+    return file.parent == path.parent and file.name.lower().startswith(path.stem.lower())

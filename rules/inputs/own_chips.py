@@ -1,0 +1,193 @@
+"""A user's own chips as inputs: the files of each split of the folders and zips that `[train] chips` names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rvbuild.errors import DataError, UsageError
+from rvbuild.files.leftovers import is_leftover
+from rvbuild.files.zipped import is_zip, members, root_of
+from rvbuild.project.tables.train import CHIP_SPLITS
+from rvbuild.rules.common import Artifact, Product, Project, classes, folder, name, packages, resolve, seed
+from rvbuild.rules.common import Source as Files
+from rvbuild.rules.inputs import sidecars
+
+RUN = "rvbuild.stages.chip.folder:run"
+CODE = ("rvbuild.stages.chip.folder", "rvbuild.stages.analyze.chips")
+WRITES = ("index.json", "blocks.json", "contact.png", "images-*.safetensors", "labels-*.safetensors")
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The chips of one split in one folder or zip.
+
+    Attributes
+    ----------
+    path
+        The folder of the split, or the zip.
+    inside
+        None for a folder; else the folder of the split in the zip, with a slash.
+    watched
+        Folders in which a new file would be an input, too, beside those in `path`.
+    """
+
+    path: Path
+    inside: str | None = None
+    watched: tuple[Path, ...] = ()
+
+    def files(self) -> list[Path]:
+        """Return the files that are read."""
+        return sorted(_files(self.path)) if self.inside is None else [self.path]
+
+    def folders(self) -> tuple[Path, ...]:
+        """Return the folders in which a new file would be an input, too."""
+        return (*self.watched, *(_directories(self.path) if self.inside is None else ()))
+
+    def settings(self, files: list[Path]) -> dict[str, Any]:
+        """Return what the stage is told of the part: the place of each file, or of all of them in the zip."""
+        if self.inside is not None:
+            return {"inside": self.inside}
+        return {"relative": [path.relative_to(self.path).as_posix() for path in files]}
+
+
+def products(project: Project, *files: str, beside: tuple[str, ...] = ()) -> list[Product]:
+    """Return the chips of each split as inputs."""
+    return [
+        Product(f"chips/{split}/{split}", name("chip", project.name, split), files, beside) for split in _parts(project)
+    ]
+
+
+def artifacts(project: Project, code: str, version: int) -> Iterator[Artifact]:
+    """Yield the chips of each split."""
+    chips = project.train.chips
+    assert chips is not None
+    for split, parts in _parts(project).items():
+        files = [part.files() for part in parts]
+        yield Artifact(
+            name=name("chip", project.name, split),
+            project=project.name,
+            stage="chip",
+            scene=split,
+            run=RUN,
+            version=version,
+            settings={
+                "task": project.task,
+                "split": split,
+                "classes": classes(project),
+                "null_id": project.null_id,
+                "size_px": project.chip_px,
+                "resize": project.chip.given("size_px"),
+                "channels": None if chips.channels is None else list(chips.channels),
+                "parts": [part.settings(found) for part, found in zip(parts, files, strict=True)],
+                "seed": seed(project, f"chip:{split}"),
+                **({"palette": chips.palette} if chips.palette is not None else {}),
+            },
+            inputs=tuple(
+                _source(f"files/{number}", part, found)
+                for number, (part, found) in enumerate(zip(parts, files, strict=True))
+            ),
+            folder=folder(project, "chip", split),
+            code=code,
+            packages=packages(project),
+            writes=WRITES,
+        )
+
+
+def _source(role: str, part: _Part, files: list[Path]) -> Files:
+    """Return files of a part as an input, with what GDAL reads beside them."""
+    folders = tuple(sorted(part.folders()))
+    if part.inside is not None:
+        return Files(role, tuple(files), folders=folders)
+    there = {path for path in _all_files(part.path) if path.name.lower().endswith(_BESIDE)}
+    beside = [[path.with_name(path.name + ending) for ending in _BESIDE] for path in files] if there else []
+    sorted_out = [sidecars.sort(path for path in some if path in there) for some in beside]
+    counted = tuple(some for some, _ in sorted_out)
+    return Files(
+        role,
+        tuple(files),
+        counted if any(counted) else (),
+        folders=folders,
+        unread=tuple(other for _, others in sorted_out for other in others),
+    )
+
+
+_BESIDE = (".aux.xml", ".msk")
+"""How the names of files end that change what GDAL reads of the file before."""
+
+
+def _parts(project: Project) -> dict[str, list[_Part]]:
+    """Return where the chips of each split are that has some; those of training in any case."""
+    chips = project.train.chips
+    assert chips is not None
+    found: dict[str, list[_Part]] = {"train": []}
+    for path in chips.folder:
+        root = resolve(project, path)
+        try:
+            own = list(_of_zip(root) if is_zip(root) else _of_folder(root))
+        except DataError as error:
+            raise UsageError(f"{project.path}: train.chips.folder: {error}") from None
+        for split, part in own:
+            found.setdefault(split, []).append(part)
+    return found
+
+
+def _of_folder(root: Path) -> Iterator[tuple[str, _Part]]:
+    """Yield the parts of a folder of splits, or of zips."""
+    found = False
+    for split, called in CHIP_SPLITS.items():
+        for base in (root / one for one in called):
+            if any(True for _ in _files(base)):
+                yield split, _Part(base, watched=(root,))
+                found = True
+                break
+    zips = sorted(one for one in root.glob("*") if is_zip(one)) if not found else []
+    for one in zips:
+        for split, part in _of_zip(one):
+            yield split, _Part(one, part.inside, watched=(root,))
+    if not found and not zips:
+        yield "train", _Part(root / "train", watched=(root,))
+
+
+def _of_zip(path: Path) -> Iterator[tuple[str, _Part]]:
+    """Yield the parts of a zip."""
+    if not path.exists():
+        yield "train", _Part(path, "train/")  # a message of its own says that it is missing
+        return
+    names = members(path)
+    root = root_of(names, [one for called in CHIP_SPLITS.values() for one in called])
+    found = False
+    for split, called in CHIP_SPLITS.items():
+        for inside in (f"{root}{one}/" for one in called):
+            if any(one.startswith(inside) for one in names):
+                yield split, _Part(path, inside)
+                found = True
+                break
+    if not found:
+        raise DataError(f"{path}: expected a folder train/ in the zip, found {_some(names)}")
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:3]) + (" …" if names[3:] else "") if names else "no file"
+
+
+def _files(base: Path) -> Iterator[Path]:
+    """Yield all files below a folder but those that tools leave there."""
+    return (path for path in _all_files(base) if not is_leftover(path.relative_to(base).as_posix()))
+
+
+def _all_files(base: Path) -> Iterator[Path]:
+    """Yield all files below a folder that are not hidden."""
+    for directory, folders, names in os.walk(base):
+        folders[:] = [one for one in folders if not one.startswith(".")]
+        yield from (Path(directory, one) for one in names if not one.startswith("."))
+
+
+def _directories(base: Path) -> Iterator[Path]:
+    """Yield a folder and those below it."""
+    for directory, folders, _ in os.walk(base):
+        folders[:] = [one for one in folders if not one.startswith(".")]
+        yield Path(directory)

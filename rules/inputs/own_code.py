@@ -1,0 +1,190 @@
+"""The user's own code as an input: the modules that a project names, all that they rest on, and what they read."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rvbuild.engine.keys import modules
+from rvbuild.engine.keys.artifact import Source, View, canonical
+from rvbuild.errors import UsageError
+from rvbuild.files.address import is_url
+from rvbuild.project.model import Project, Scene
+
+_CODE = View("rvbuild.engine.keys.code:view", '{"syntax":2}')
+
+
+def user_code(project: Project, *scenes: Scene) -> tuple[Source, ...]:
+    """Return the user's files in which the project's models, losses and augmentations are written.
+
+    With scenes, those that transform their pixels, too.
+    """
+    return _source(project, {**_of_training(project), **_of_images(project, scenes)})
+
+
+def image_code(project: Project, scene: Scene) -> tuple[Source, ...]:
+    """Return the user's files with which the pixels of `scene` are transformed as they are read."""
+    return _source(project, _of_images(project, (scene,)))
+
+
+def images_code(project: Project, scenes: Sequence[Scene]) -> tuple[Source, ...]:
+    """Return the user's files with which the pixels of some scenes are transformed."""
+    return _source(project, _of_images(project, scenes))
+
+
+def metrics_code(project: Project) -> tuple[Source, ...]:
+    """Return the user's files in which metrics of their own are written."""
+    where = project.where(("eval", "metrics"))
+    named = {metric.partition(":")[0]: where for metric in project.eval.metrics}
+    return tuple(replace(source, passed=False) for source in _source(project, named))
+
+
+def code_of_modules(project: Project, named: Mapping[str, str]) -> tuple[Source, ...]:
+    """Return the user's files in which some modules are written.
+
+    Parameters
+    ----------
+    project
+        The project.
+    named
+        Dotted name of each module -> where the project names it, for messages.
+    """
+    return _source(project, named)
+
+
+def without_code(image: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of an image without the user's function that transforms pixels, and all that follows it."""
+    steps = list(itertools.takewhile(lambda step: step["kind"] != "function", image.get("transform", ())))
+    rest = {key: value for key, value in image.items() if key != "transform"}
+    return {**rest, "transform": steps} if steps else rest
+
+
+def _of_training(project: Project) -> dict[str, str]:
+    """Return the modules that training names, each with the key that does."""
+    train = project.train.slice()
+    named = [("augment", name) for name in train["augment"]]
+    named += [("loss", train["loss"]), ("model", train["model"])]
+    return {name.partition(":")[0]: project.where(("train", key)) for key, name in named if ":" in name}
+
+
+def _of_images(project: Project, scenes: Iterable[Scene]) -> dict[str, str]:
+    where = project.where(("scene", "image"))
+    return {module: where for scene in scenes for module in scene.image.modules()}
+
+
+def _source(project: Project, named: Mapping[str, str]) -> tuple[Source, ...]:
+    """Return the code and what it reads as an input; none if no module is named.
+
+    Raises
+    ------
+    UsageError
+        If a module cannot be one of the user's: it is called like another, or its edits would not be seen.
+    """
+    if not named:
+        return ()
+    memo, what = project.memo, ("code", tuple(sorted(named)))
+    if what not in memo:
+        memo[what] = _made(project, named)
+    found: tuple[Source, ...] = memo[what]
+    return found
+
+
+def _made(project: Project, named: Mapping[str, str]) -> tuple[Source, ...]:
+    root = project.workspace
+    declared, listed = depends(project)
+    found = modules.closure(root, named, [path for path in declared if path.suffix == ".py"])
+    if found.problems:
+        raise UsageError("\n".join(found.problems))
+    code = {path for path in found.modules.values()}
+    order = functools.partial(_order, root, {str(path): name for name, path in found.modules.items()})
+    files = sorted(code | (found.files - _of_scenes(project, found.files)) | set(declared), key=order)
+    if not files and not found.packages:
+        return ()
+    views = tuple(_view(root, path, path in code) for path in files)
+    served = {name: str(path) for name, path in sorted(found.modules.items())}
+    folders = tuple(sorted(found.folders | listed))
+    return (Source("code", tuple(files), views=views, folders=folders, modules=served, packages=dict(found.packages)),)
+
+
+def _of_scenes(project: Project, files: Collection[Path]) -> set[Path]:
+    """Return the files of scenes among some that code names: a stage is given its own, and code has no others."""
+    if not files:
+        return set()
+    named = (
+        path
+        for scene in project.scenes
+        for path in (*scene.image.files, *(scene.labels.files if scene.labels else ()), *scene.aoi)
+    )
+    return {Path(os.path.normpath(project.workspace / path)) for path in named if not is_url(path)}
+
+
+def _order(root: Path, names: Mapping[str, str], path: Path) -> tuple[bool, tuple[str, ...]]:
+    """Return what files are sorted by: the same on every machine, wherever the workspace and other code are."""
+    if path.is_relative_to(root):
+        return False, path.relative_to(root).parts
+    return True, (names.get(str(path), path.name), str(path))
+
+
+def _view(root: Path, path: Path, is_module: bool) -> View | None:
+    if path.suffix == ".py":
+        return _CODE
+    if is_module:  # compiled
+        return None
+    name = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+    return View("rvbuild.engine.keys.code:view_named", canonical({"name": name}).decode())
+
+
+def looked_in(project: Project) -> set[Path]:
+    """Return the directories in which a new file may be one that `project.depends` names; not all need be there."""
+    return {folder for base, inside in _patterns(project) for folder in (base, *_folders(base, inside))}
+
+
+def _patterns(project: Project) -> list[tuple[Path, str]]:
+    """Return where each entry of `project.depends` looks for files: a directory, and the pattern of paths in it."""
+    found = []
+    for text in project.depends:
+        path = Path(os.path.normpath(project.workspace / text))
+        wild = (number for number, part in enumerate(path.parts) if _WILD & set(part))
+        at = next(wild, len(path.parts) - 1)
+        found.append((Path(*path.parts[:at]), "/".join(path.parts[at:])))
+    return found
+
+
+_WILD = set("*?[")
+
+
+def _folders(base: Path, inside: str) -> Iterator[Path]:
+    """Yield the directories below `base` in which a new file may fit a pattern."""
+    parts = inside.split("/")
+    for end in range(1, len(parts)):
+        yield from (path for path in base.glob("/".join(parts[:end])) if path.is_dir())
+
+
+def depends(project: Project) -> tuple[list[Path], set[Path]]:
+    """Return the files that `project.depends` names, and the directories in which its patterns look for files.
+
+    Raises
+    ------
+    UsageError
+        If there is no such file.
+    """
+    files: dict[Path, None] = {}
+    folders: set[Path] = set()
+    missing = []
+    for text, (base, inside) in zip(project.depends, _patterns(project), strict=True):
+        fitting = [base / inside]
+        if _WILD & set(inside):
+            fitting = sorted(base.glob(inside)) if base.is_dir() else []
+            folders |= {base, *_folders(base, inside)} if base.is_dir() else set()
+        fitting = [path for path in fitting if path.is_file()]
+        if not fitting:
+            missing.append(f"{project.where(('project', 'depends'))}: no such file: {text}")
+        files |= dict.fromkeys(fitting)
+    if missing:
+        raise UsageError("\n".join(missing))
+    return list(files), folders

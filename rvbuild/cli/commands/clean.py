@@ -1,0 +1,155 @@
+"""`rvbuild clean`: remove the artifacts of stages and forget them, so that they are built again."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+
+import click
+
+from rvbuild.cli.own_stages import own_stages
+from rvbuild.cli.report import duration, size_text
+from rvbuild.cli.session import Session, load_known, session
+from rvbuild.cli.terminal import echo
+from rvbuild.cli.words import CLEANED, stages_of
+from rvbuild.engine.history.versions import Name
+from rvbuild.engine.keys.artifact import Artifact, trajectory
+from rvbuild.engine.store import inside
+from rvbuild.engine.store.state import Record
+from rvbuild.engine.workspace import Workspace, is_output_path, locked
+from rvbuild.errors import UsageError, counted, nearest
+from rvbuild.project.model import Project
+
+#: How many artifacts of a project are listed without --verbose.
+_LISTED = 20
+
+
+def clean(words: Sequence[str], keep_cache: bool, yes: bool, verbosity: int) -> int:
+    """Clean the stages (all if none) of the projects (every one in `projects/` if none) among `words`.
+
+    With `keep_cache` the files go and the store keeps what they hold, so that the next build restores them. Without, if
+    no project is named and several have something to forget, the user is asked, but for `yes`.
+    """
+    stages = [w for w in words if not w.endswith(".toml")]
+    every = [*CLEANED, *own_stages(words)]
+    known = list(dict.fromkeys(s for stage in every for s in stages_of(stage)))
+    for stage in stages:
+        if stage not in known:
+            raise UsageError(f"clean {stage}: no such stage{nearest(stage, known)} (stages: {', '.join(known)})")
+    meant = [s for stage in stages or every for s in stages_of(stage)]
+
+    def say(line: str) -> None:
+        if verbosity >= 0:
+            echo(line)
+
+    named = [w for w in words if w.endswith(".toml")]
+    projects = load_known(named, (), say)
+    if not (named or keep_cache or yes) and not _agreed(projects, stages, meant):
+        echo("nothing was removed", err=True)
+        return 1
+    with locked(projects[0].workspace, say), session(projects, say=say) as now:
+        for project in projects:
+            names = [
+                name
+                for name in sorted({*now.plan.artifacts, *now.workspace.state.records()})
+                if _is_of(name, project.name, meant)
+            ]
+            records = {name: now.workspace.state.record(name) for name in names}
+            removed = {name: forget(now, name, keep_cache) for name in names}
+            removed = {name: paths for name, paths in removed.items() if paths}
+            what = f"{', '.join(stages) or 'everything'} {'removed, kept in the store' if keep_cache else 'forgotten'}"
+            lost = [record for name in removed if (record := records[name]) is not None]
+            cost = f"; to build them again: {_work(lost)}" if lost and not keep_cache else ""
+            say(f"{project.name}: {what}, {counted(sum(map(len, removed.values())), 'file')} removed{cost}")
+            for i, (name, paths) in enumerate(removed.items()):
+                if verbosity > 0:
+                    say("\n".join(f"  {path}" for path in paths))
+                elif i < _LISTED:
+                    record = records[name]
+                    sizes = {o.path: o.size for o in record.outputs.values()} if record else {}
+                    say(f"  {_places(paths)}  ({size_text(sum(sizes.get(p, 0) for p in paths))})")
+            if verbosity == 0 and len(removed) > _LISTED:
+                say(f"  … and {counted(len(removed) - _LISTED, 'more artifact')} (-v lists all files)")
+        for path in (now.workspace.cache / "seals").glob("*.json"):
+            inside.remove(now.workspace.cache, f"seals/{path.name}")  # whatever the records said: all is looked at anew
+        now.workspace.renew_lease()
+    return 0
+
+
+def _agreed(projects: Sequence[Project], stages: Sequence[str], meant: Sequence[str]) -> bool:
+    """Tell whether the user wants all of `projects` cleaned; asked if several have something to forget.
+
+    Raises
+    ------
+    UsageError
+        If there is nobody to be asked.
+    """
+    workspace = Workspace(projects[0].workspace)
+    try:
+        shown = {name: record for name, record in workspace.state.records().items() if not record.cleaned}
+    finally:
+        workspace.close()
+    lines = []
+    for project in projects:
+        concerned = [record for name, record in shown.items() if _is_of(name, project.name, meant)]
+        if concerned:
+            several = "s" if len(concerned) > 1 else ""
+            lines.append(f"  {project.name}: {len(concerned)} artifact{several}, {_work(concerned)}")
+    if len(lines) < 2:
+        return True
+    said = f"this forgets {', '.join(stages) or 'everything'} in {len(lines)} projects, with all earlier results:"
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        example = " ".join(["rvbuild clean", *stages, "projects/PROJECT.toml"])
+        lines += [f"name those that you mean (`{example}`), or add --yes"]
+        raise UsageError("\n".join([f"clean: {said}", *lines]))
+    echo("\n".join([said, *lines]), err=True)
+    return click.confirm("forget them all?", default=False, err=True)
+
+
+def _work(records: Iterable[Record]) -> str:
+    """Return how long it took to build what some records show."""
+    return f"about {duration(sum(record.seconds for record in records))} of work"
+
+
+def _places(paths: Sequence[str]) -> str:
+    if len(paths) == 1:
+        return paths[0]
+    folder = paths[0].rpartition("/")[0]
+    return f"{folder}/{{{', '.join(p.rpartition('/')[2] for p in paths[:4])}{', …' if len(paths) > 4 else ''}}}"
+
+
+def _is_of(name: str, project: str, stages: Sequence[str]) -> bool:
+    parts = Name.of(name)
+    return parts.stage in stages and parts.project == project
+
+
+def forget(now: Session, name: str, keep_cache: bool = False) -> list[str]:
+    """Remove what the artifact `name` shows and forget how it was built; return the paths that were removed.
+
+    The store forgets first, then the files go, then the state says so: killed in between, cleaning again does the rest.
+    """
+    workspace = now.workspace
+    state, store, cache = workspace.state, workspace.store, workspace.cache
+    record = state.record(name)
+    artifact = now.plan.artifacts.get(name)
+    if not keep_cache:
+        if artifact is not None and artifact.resume_ignores is not None:
+            _forget_checkpoints(now, artifact)
+        for key in filter(inside.is_plain, state.keys(name)):
+            store.forget(key)
+    removed = []
+    for output in record.outputs.values() if record else ():
+        if is_output_path(output.path) and inside.remove(cache, workspace.placed(output.path), folders=True):
+            removed.append(output.path)
+    state.clean(name, "rvbuild clean --keep-cache" if keep_cache else "rvbuild clean")
+    return removed
+
+
+def _forget_checkpoints(now: Session, artifact: Artifact) -> None:
+    record = now.workspace.state.record(artifact.name)
+    parts = [record.components] if record is not None and record.components else []
+    planned = now.plan[artifact.name].facts
+    if planned.key is not None:
+        parts.append(planned.components)
+    for components in parts:
+        now.workspace.store.forget_resume(trajectory(components, artifact.resume_ignores or ()))

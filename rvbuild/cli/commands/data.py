@@ -1,0 +1,132 @@
+"""The command `data`: what projects hold, as a table and as a page; and the surveys that a deep check rests on."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rvbuild.cli import report, trusting
+from rvbuild.cli.session import Session, code_tags, jobs_default, load_all, project_paths, session
+from rvbuild.cli.terminal import echo
+from rvbuild.engine.keys.artifact import Artifact
+from rvbuild.engine.run import doit as engine
+from rvbuild.engine.run.execute import Builder
+from rvbuild.engine.run.outcome import Did, Outcome
+from rvbuild.engine.workspace import Workspace, locked
+from rvbuild.errors import ProjectError
+from rvbuild.project.missing import missing_files
+from rvbuild.project.model import Project
+from rvbuild.rules import data as rule
+from rvbuild.units import area_text
+
+DONE = (Did.BUILT, Did.RESTORED, Did.FRESH)
+
+
+def data(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbosity: int, trust: bool) -> int:
+    """Survey all scenes of projects, and print what they hold; return the exit status."""
+    projects = load_all(project_paths(words), overrides)
+    problems = [problem for project in projects for problem in missing_files(project)]
+    if problems:
+        raise ProjectError(problems)
+    runs_code = trusting.may_look(projects[0].workspace, trust)
+    reporter = report.make(len(projects) > 1, -1 if as_json else verbosity, as_json)
+    try:
+        with locked(projects[0].workspace, reporter.note), surveys(projects, reporter, runs_code) as (now, outcomes):
+            failed = [outcome for outcome in outcomes if outcome.did not in DONE]
+            found = {} if failed else {project.name: _read(now, project) for project in projects}
+    finally:
+        reporter.close()
+    if as_json:
+        report.print_json(found)
+    elif verbosity >= 0:
+        for project in projects if found else ():
+            echo("\n".join([*_table(found[project.name]), f"  cache/{project.name}/data/index.html"]))
+            for line in trusting.left_out([project], "data", runs_code) if verbosity >= 0 else ():
+                echo(line)
+    for outcome in failed:
+        if outcome.did is Did.FAILED:
+            echo(f"{outcome.artifact.label()}: {outcome.message}", err=True)
+    return 1 if failed else 0
+
+
+@contextlib.contextmanager
+def surveys(projects: Sequence[Project], reporter: Any, runs_code: bool) -> Iterator[tuple[Session, list[Outcome]]]:
+    """Bring the surveys of projects up to date; give the session and what became of each. The workspace is locked.
+
+    Unless `runs_code`, pixels are surveyed as they are before code of the user's transforms them.
+    """
+    with session(projects, say=reporter.note, artifacts=functools.partial(_artifacts, runs_code)) as now:
+        now.workspace.sweep()
+        now.plan.look(now.artifacts)
+        builder = Builder(now.plan, now.executor, reporter)
+        try:
+            to_do = builder.to_do(a.name for a in now.artifacts)
+            engine.run(to_do, builder, jobs_default(), True)
+        except BaseException:
+            builder.interrupt()
+            raise
+        for artifact in now.artifacts:
+            builder.skip(artifact.name, "not reached")
+        yield now, [builder.outcomes[a.name] for a in now.artifacts]
+
+
+def _artifacts(runs_code: bool, projects: Sequence[Project], workspace: Workspace) -> list[Artifact]:
+    """Return the surveys of projects."""
+    tags = {task: code_tags(task, workspace) for task in sorted({p.task for p in projects})}
+    return [a for project in projects for a in rule.artifacts(project, tags[project.task].get("data", ""), runs_code)]
+
+
+def _read(now: Session, project: Project) -> dict[str, Any]:
+    path = now.workspace.cache / project.name / "data" / "data.json"
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _table(found: dict[str, Any]) -> list[str]:
+    """Return a table of scenes, and one of classes by split."""
+    if not found["scenes"]:
+        return ["no scenes"]
+    rows = [("scene", "split", "size", "bands", "pixel", "CRS", "area", found["unit"])]
+    for scene in found["scenes"]:
+        image = scene["image"]
+        labelled = "no labels" if "counts" not in scene else f"{_labelled(found, scene['counts']):,}"
+        rows.append(
+            (
+                scene["scene"],
+                scene["split"],
+                f"{image['width']} x {image['height']}",
+                f"{image['bands']} {image['dtype']}{_dropped(image)}",
+                f"{image['res_m']:.3g} m" if image["res_m"] else "",
+                image["crs"] or "",
+                area_text(scene["area_m2"]) or f"{scene['pixels']:,} px",
+                labelled,
+            )
+        )
+    classes = [("class", *(split["split"] for split in found["splits"]))]
+    for number, name in enumerate(found["classes"]):
+        if number == found["null_id"] and not any(split["counts"][number] for split in found["splits"]):
+            continue
+        classes.append((name, *(_count(split["counts"], number) for split in found["splits"])))
+    return [*_aligned(rows), "", *_aligned(classes)]
+
+
+def _dropped(image: dict[str, Any]) -> str:
+    """Return what is said of a band that is read as a mask."""
+    return " + alpha" if image["tags"].get("alpha", {}).get("mask") else ""
+
+
+def _labelled(found: dict[str, Any], counts: Sequence[int]) -> int:
+    return sum(count for number, count in enumerate(counts) if number != found["null_id"])
+
+
+def _count(counts: Sequence[int], number: int) -> str:
+    share = counts[number] / sum(counts) if sum(counts) else 0.0
+    return f"{counts[number]:,} ({share:.1%})"
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -1,0 +1,111 @@
+"""`rvbuild cache push` and `pull`: earlier results to a store elsewhere, and from there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from rvbuild.cli import report
+from rvbuild.cli.commands.store import opened
+from rvbuild.cli.report import size_text
+from rvbuild.cli.session import Session, load_all, project_paths, session
+from rvbuild.cli.terminal import echo
+from rvbuild.cli.words import every_project
+from rvbuild.engine.plan.decide import State
+from rvbuild.engine.remote.store import Moved, Remote
+from rvbuild.engine.upkeep.inventory import take_inventory
+from rvbuild.engine.workspace import locked
+from rvbuild.errors import UsageError, counted
+
+
+def _split(command: str, words: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the address (from RVBUILD_REMOTE if no word gives it) and the projects among `words`."""
+    projects = [w for w in words if w.endswith(".toml")]
+    urls = [w for w in words if not w.endswith(".toml")] or [u for u in [os.environ.get("RVBUILD_REMOTE")] if u]
+    if len(urls) != 1:
+        raise UsageError(
+            f"cache {command}: give one address of a store (a directory, s3://bucket/path, …), or set RVBUILD_REMOTE"
+        )
+    return urls[0], projects
+
+
+def push(words: Sequence[str], everything: bool) -> int:
+    """Send what the workspace shows, or with `everything` all earlier results too; return the exit status."""
+    url, projects = _split("push", words)
+    if os.environ.get("RVBUILD_REMOTE_READ_ONLY", "") not in ("", "0"):
+        raise UsageError(f"cache push {url}: RVBUILD_REMOTE_READ_ONLY is set, so nothing is sent; unset it to send")
+    if projects:
+        raise UsageError(f"cache push {projects[0]}: push sends what the whole workspace shows; leave the project out")
+    reporter = report.make(False, 0, False)
+    try:
+        with opened(lock=True) as workspace:
+            if everything:
+                keys = list(take_inventory(workspace.store).actions)
+            else:
+                keys = [r.key for r in workspace.state.records().values() if not r.cleaned]
+            remote = Remote(url)
+            there = sum(key in remote.keys for key in set(keys))
+            moved = remote.push(workspace.store, keys, reporter.task("push"))
+            names = workspace.state.names()
+    finally:
+        reporter.close()
+    if moved.differing:
+        labels = ", ".join(sorted(names.get(key, key) for key in moved.differing))
+        said = f"{len(moved.differing)} have other bytes there, which stay, as the first writer wins: {labels}"
+        echo(f"{said}\nto take theirs: `rvbuild clean STAGE`, then `rvbuild cache pull`", err=True)
+    return _sum_up(moved, "sent", f"; {there} were there already" if there else "")
+
+
+def pull(words: Sequence[str], everything: bool) -> int:
+    """Fetch what the projects need now, or with `everything` all that is there; return the exit status.
+
+    A key is known once what it needs is known: records are fetched level by level, down the graph.
+    """
+    url, named = _split("pull", words)
+    remote = Remote(url)
+    if remote.is_missing():
+        raise UsageError(f"cache pull {url}: there is no such directory; `rvbuild cache push {url}` makes it")
+    reporter = report.make(False, 0, False)
+    try:
+        if everything or not (named or every_project(Path.cwd())):
+            with opened(lock=True) as workspace:
+                moved, rest = remote.pull(workspace.store, sorted(remote.keys), reporter.task("pull")), ""
+        else:
+            projects = load_all(project_paths(named), ())
+            with locked(projects[0].workspace, reporter.note), session(projects, say=reporter.note) as now:
+                now.workspace.elsewhere = None  # what is there counts once it is here
+                moved, left = _pull_needed(remote, now, reporter)
+            rest = (
+                f"; {counted(left, 'artifact')} {'is' if left == 1 else 'are'} still to be built"
+                if left
+                else "; `rvbuild build` restores them"
+            )
+    finally:
+        reporter.close()
+    return _sum_up(moved, "fetched", rest)
+
+
+def _pull_needed(remote: Remote, now: Session, reporter: report.Plain) -> tuple[Moved, int]:
+    """Fetch level by level; return what was done, and how many artifacts nobody has built yet."""
+    now.plan.look(now.artifacts)
+    total = Moved()
+    tried: set[str] = set()
+    while True:
+        planned = [now.plan[a.name] for a in now.artifacts]
+        lacking = {p.facts.key for p in planned if p.decision.state is not State.FRESH and not p.facts.stored}
+        wanted = sorted(key for key in lacking if key is not None and key not in tried)
+        if not wanted:
+            return total, sum(p.decision.state not in (State.FRESH, State.RESTORABLE) for p in planned)
+        tried.update(wanted)
+        moved = remote.pull(now.workspace.store, wanted, reporter.task("pull"))
+        total += moved
+        if moved.records:
+            now.plan.look_again()
+
+
+def _sum_up(moved: Moved, did: str, rest: str = "") -> int:
+    for problem in moved.problems:
+        echo(problem, err=True)
+    echo(f"{did} {counted(moved.records, 'result')}, {counted(moved.contents, 'file')}, {size_text(moved.size)}{rest}")
+    return 1 if moved.problems else 0

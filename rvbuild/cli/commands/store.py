@@ -1,0 +1,234 @@
+"""`rvbuild cache`: what the store holds, what of it can go, whether it is whole."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rvbuild.cli import report
+from rvbuild.cli.report import duration, moment, size_text, utc
+from rvbuild.cli.terminal import echo
+from rvbuild.engine.store import ownership
+from rvbuild.engine.store.leases import LEASE_S, Lease, Standing
+from rvbuild.engine.upkeep import garbage
+from rvbuild.engine.upkeep.inventory import Inventory, find_roots, require_records, take_inventory
+from rvbuild.engine.upkeep.verify import verify as verify_store
+from rvbuild.engine.workspace import Workspace, locked
+from rvbuild.errors import UsageError, counted
+
+_SIZES: dict[str, int] = {"": 1, "B": 1} | {
+    f"{letter}{unit}": int(base**power)
+    for power, letter in enumerate("kMGT", start=1)
+    for unit, base in (("", 1000), ("B", 1000), ("iB", 1024))
+}
+_TIMES = {"s": 1, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+def parse_size(text: str) -> int:
+    """Return a number of bytes from `10GB`, `500 MB`, `1.5GiB` or `4096`."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
+    units = {unit.lower(): factor for unit, factor in _SIZES.items()}
+    if match is None or match[2].lower() not in units:
+        raise UsageError(f"{text!r} is not a size; write one such as 10GB, 500MB or 1.5GiB")
+    return round(float(match[1]) * units[match[2].lower()])
+
+
+def parse_age(text: str) -> float:
+    """Return seconds from `30d`, `12h`, `2w`, `45min` or `10s`."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", text)
+    if match is None or match[2] not in _TIMES:
+        raise UsageError(f"{text!r} is not an age; write one such as 30d, 12h or 2w")
+    return float(match[1]) * _TIMES[match[2]]
+
+
+@contextlib.contextmanager
+def opened(lock: bool) -> Iterator[Workspace]:
+    """Open the workspace of the current directory, under its lock if it will be changed."""
+    root = Path.cwd()
+    if not any((root / name).exists() for name in ("projects", "cache")) and not any(root.glob("*.toml")):
+        raise UsageError(f"{root}: no workspace (no projects/, cache/ or project file here)")
+
+    def say(line: str) -> None:
+        echo(line, err=True)
+
+    with locked(root, say) if lock else contextlib.nullcontext():
+        workspace = Workspace(root, say)
+        try:
+            yield workspace
+        finally:
+            workspace.close()
+
+
+def stats(as_json: bool) -> int:
+    """Print what the store holds, what the workspace shows, and what gc could free."""
+    with opened(lock=False) as workspace:
+        found = take_inventory(workspace.store)
+        now = workspace.store.now()
+        roots = find_roots(workspace, now)
+        useless = garbage.choose(workspace.store, found, roots, now=now)
+        most = garbage.choose(workspace.store, found, roots, max_size=0, now=now)
+        differences = workspace.store.differences()
+        names = workspace.state.names()
+    data: dict[str, Any] = {
+        "store": str(workspace.store.root),
+        "objects": _count(k.size for k in found.objects.values()),
+        "actions": _count(k.size for _, k in found.actions.values()),
+        "checkpoints": _count(k.size for k in found.checkpoints.values()),
+        "quarantine": _count(k.size for k in found.quarantine.values()),
+        "size": found.size(),
+        "shown": {"count": roots.artifacts, "size": roots.size},
+        "gc": {"size": sum(d.size for d in useless), "most": sum(d.size for d in most)},
+        "differences": {"count": len(differences), "keys": sorted(differences)},
+        "workspaces": [
+            {
+                "host": lease.host,
+                "path": lease.path,
+                "standing": lease.standing(now).value,
+                "artifacts": len(lease.keys),
+                "used": utc(lease.used),
+            }
+            for lease in roots.others
+        ],
+    }
+    if as_json:
+        report.print_json(data)
+        return 0
+    echo(f"store        {data['store']}")
+    for name, what in (
+        ("objects", "contents of artifacts"),
+        ("actions", "keys and what they gave"),
+        ("checkpoints", "trainings that can be resumed or extended"),
+        ("quarantine", "contents that were damaged"),
+    ):
+        echo(f"{name:12} {data[name]['count']:>8}  {size_text(data[name]['size']):>8}  {what}")
+    echo(f"{'in all':12} {'':8}  {size_text(found.size()):>8}")
+    echo(f"{'shown':12} {roots.artifacts:>8}  {size_text(roots.size):>8}  artifacts that the workspace shows")
+    for lease in roots.others:
+        echo(_of_another(lease, now))
+    if differences:
+        count = len(differences)
+        echo(f"{'differences':12} {count:>8}  {'':8}  keys that gave other bytes at another time or place:")
+        for key, said in differences.items():
+            echo(f"{'':12} {names.get(key, said.get('stage'))}: {', '.join(said.get('outputs', ()))}")
+    echo(f"`rvbuild cache gc` frees {size_text(data['gc']['size'])} that nobody can use;")
+    echo(f"with --max-size or --older-than up to {size_text(data['gc']['most'])}: no earlier result is restored then")
+    return 0
+
+
+def _count(sizes: Iterator[int]) -> dict[str, Any]:
+    listed = list(sizes)
+    return {"count": len(listed), "size": sum(listed)}
+
+
+def gc(max_size: str | None, older_than: str | None, dry_run: bool, grace: str | None) -> int:
+    """Remove what can go, or list it with `dry_run`."""
+    limits: dict[str, Any] = {
+        "max_size": None if max_size is None else parse_size(max_size),
+        "older_than": None if older_than is None else parse_age(older_than),
+    }
+    if grace is not None:
+        limits["grace"] = parse_age(grace)
+    with opened(lock=True) as workspace, workspace.store.alone(_say_once("waiting for another rvbuild that writes …")):
+        workspace.sweep()
+        found = take_inventory(workspace.store)
+        require_records(workspace.root, workspace.state.records())
+        now = workspace.store.now()
+        roots = find_roots(workspace, now)
+        drops = garbage.choose(workspace.store, found, roots, now=now, **limits)
+        names = workspace.state.names()
+        if dry_run:
+            _list(drops, names, found)
+        else:
+            drops = list(garbage.remove(workspace.store, drops))
+            for lease in roots.others:
+                if not lease.counts(now):
+                    lease.file.unlink(missing_ok=True)
+    _sum_up(found, drops, limits["max_size"], dry_run)
+    for lease in roots.others:
+        echo(_of_another(lease, now))
+    return 0
+
+
+def _list(drops: list[garbage.Drop], names: dict[str, str], found: Inventory) -> None:
+    """Print a line for each thing that would go: what, key, seconds, bytes, last use."""
+    for drop in drops:
+        what = drop.kind.value
+        if drop.kind is garbage.Kind.ACTION:
+            what = names.get(drop.name) or str(found.actions[drop.name][0].components.get("stage", "?"))
+        took = "" if drop.seconds is None else duration(drop.seconds)
+        echo(f"{what:28} {drop.name[:32]:32} {took:>12} {size_text(drop.size):>8}  last used {moment(drop.used)}")
+
+
+_STANDINGS = {
+    Standing.HERE: "what it shows stays",
+    Standing.AWAY: f"what it shows stays until it was not used for {LEASE_S / 86400:.0f} days",
+    Standing.GONE: "is there no more: what it showed does not count",
+    Standing.EXPIRED: f"was not used for {LEASE_S / 86400:.0f} days: what it shows does not count",
+}
+
+
+def _of_another(lease: Lease, now: float) -> str:
+    """Return a line about another workspace that uses the store."""
+    standing = lease.standing(now)
+    where = lease.path if standing is Standing.HERE else f"{lease.host}:{lease.path}"
+    shows = counted(len(lease.keys), "artifact")
+    return f"workspace {where} ({shows}, last used {moment(lease.used)}): {_STANDINGS[standing]}"
+
+
+def _sum_up(found: Inventory, drops: list[garbage.Drop], max_size: int | None, dry_run: bool) -> None:
+    freed = sum(d.size for d in drops)
+    left = found.size() - freed
+    actions = [d for d in drops if d.kind is garbage.Kind.ACTION]
+    seconds = sum(d.seconds or 0.0 for d in actions)
+    lost = f", {len(actions)} earlier results (rebuilding them all: {duration(seconds)})" if actions else ""
+    echo(f"{'would free' if dry_run else 'freed'} {size_text(freed)}{lost}; {size_text(left)} stay")
+    if max_size is not None and left > max_size:
+        echo(f"more than {size_text(max_size)}: what workspaces show, and what was used in the last minutes, stays")
+
+
+def adopt() -> int:
+    """Take the cache of the current directory as our own."""
+    root = Path.cwd()
+    if not (root / "cache").is_dir():
+        raise UsageError(f"{root}: there is no cache/ here to adopt")
+    with locked(root, lambda line: echo(line, err=True)):
+        count = ownership.adopt(root / "cache")
+    echo(f"{root / 'cache'} is yours now, with {counted(count, 'result')} in its store; `rvbuild build` restores them")
+    return 0
+
+
+def _say_once(text: str) -> Any:
+    said: list[str] = []
+
+    def wait() -> None:
+        if not said:
+            said.append(text)
+            echo(text, err=True)
+
+    return wait
+
+
+def verify() -> int:
+    """Hash all contents; return 1 if something was found."""
+    reporter = report.make(False, 0, False)
+    with opened(lock=True) as workspace:
+        try:
+            records = workspace.state.records().values()
+            found = verify_store(workspace.store, workspace.root, records, reporter.task("verify"))
+        finally:
+            reporter.close()
+        names = workspace.state.names()
+    for digest in found.damaged:
+        echo(f"damaged  content {digest}: moved to {workspace.show(workspace.store.root / 'quarantine')}")
+    for digest in found.healed:
+        echo(f"healed   content {digest}: put back from what the workspace shows")
+    for key, gone in found.broken.items():
+        echo(f"gone     {names.get(key, 'key')} {key}: {', '.join(gone)}; it is built again when it is needed")
+    for path in found.unreadable:
+        echo(f"broken   {workspace.show(path)}: not a record; `rvbuild cache gc` removes it")
+    said = "all good" if found.is_good() else "what was damaged is built again when it is needed"
+    echo(f"{counted(found.contents, 'content')}, {size_text(found.size)}: {said}")
+    return 0 if found.is_good() else 1

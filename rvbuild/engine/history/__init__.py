@@ -1,0 +1,1 @@
+"""The past: versions of artifacts, and two builds compared."""

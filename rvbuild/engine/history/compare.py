@@ -1,0 +1,81 @@
+"""Two builds compared: the inputs and settings that differ, down to the files and keys that began it.
+
+What each was made from is read from the store's actions and from the state database. An input that another artifact
+gave is followed to the two builds of that artifact which gave it, as long as the store remembers them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rvbuild.engine.keys.artifact import Artifact, Product
+from rvbuild.engine.plan.decide import Facts, Reason, differences
+from rvbuild.engine.plan.plan import product_digest
+from rvbuild.engine.store.action import Action
+from rvbuild.engine.store.state import Record, State
+from rvbuild.engine.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What differs between two builds of an artifact; `known` is false if the store has forgotten one of them."""
+
+    artifact: Artifact
+    keys: tuple[str, str]
+    reasons: tuple[Reason, ...]
+    below: tuple[Comparison, ...]
+    known: bool = True
+    seen: bool = False  # compared further up already
+
+
+class Comparer:
+    """Compares builds of the `artifacts` of a workspace."""
+
+    def __init__(self, state: State, store: Store, artifacts: Mapping[str, Artifact]) -> None:
+        self._state = state
+        self._store = store
+        self._artifacts = artifacts
+        self._actions: dict[str, Action | None] = {}
+        self._done: set[tuple[str, str, str]] = set()
+
+    def compare(self, name: str, old: str, new: str) -> Comparison:
+        """Return how the build of the artifact `name` under the key `new` differs from that under `old`."""
+        artifact = self._artifacts[name]
+        seen = (name, old, new) in self._done
+        self._done.add((name, old, new))
+        before, after = self._action(old), self._action(new)
+        if before is None or after is None:
+            return Comparison(artifact, (old, new), (), (), known=False, seen=seen)
+        if seen or old == new:
+            return Comparison(artifact, (old, new), (), (), seen=seen)
+        given = dict(after.components["inputs"])
+        products = {i.role: i for i in artifact.inputs if isinstance(i, Product) and i.role in given}
+        record = Record(old, before.components, self._state.sources(name, old), {}, before.seconds, before.at)
+        facts = Facts(
+            key=new,
+            components=after.components,
+            sources=self._state.sources(name, new),
+            products={role: self._artifacts[item.artifact].label() for role, item in products.items()},
+        )
+        was = dict(before.components["inputs"])
+        below = []
+        for role, item in products.items():
+            if role in was and was[role] != given[role]:
+                one, other = self._giver(item, was[role]), self._giver(item, given[role])
+                if one is not None and other is not None:
+                    below.append(self.compare(item.artifact, one, other))
+        return Comparison(artifact, (old, new), tuple(differences(record, facts)), tuple(below))
+
+    def _action(self, key: str) -> Action | None:
+        if key not in self._actions:
+            self._actions[key] = self._store.action(key)
+        return self._actions[key]
+
+    def _giver(self, item: Product, digest: str) -> str | None:
+        """Return the key under which the artifact of `item` gave the input `digest`."""
+        for key in self._state.keys(item.artifact):
+            action = self._action(key)
+            if action is not None and product_digest(item, action.outputs) == digest:
+                return key
+        return None

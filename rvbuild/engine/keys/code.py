@@ -1,0 +1,109 @@
+"""Python code as an input: digests of syntax trees, and what a module imports and names."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import xxhash
+
+from rvbuild.engine.keys.data_files import texts
+from rvbuild.engine.keys.signature import hash_file
+from rvbuild.engine.keys.syntax import tree_text
+
+RACY_NS = 1_000_000_000
+"""What was changed so lately may change again without looking changed."""
+
+
+class Import(NamedTuple):
+    """One statement: `from base import parts`, from so many packages up; the empty part is the base itself."""
+
+    level: int
+    base: str
+    parts: tuple[str, ...]
+
+    def names(self, package: str) -> Iterator[str]:
+        """Yield what it may import into a module of `package`, as dotted names."""
+        base = self.base
+        if self.level:
+            around = package.split(".") if package else []
+            around = around[: len(around) - self.level + 1]
+            base = ".".join([*around, base] if base else around)
+        for part in self.parts:
+            yield f"{base}.{part}" if base and part else base or part
+
+
+def tree_digest(path: Path) -> str:
+    """Return the digest of the file's syntax tree: comments, docstrings and formatting do not count.
+
+    A file that does not parse counts by its bytes.
+    """
+    return parse(path.read_bytes())[0]
+
+
+class Facts(NamedTuple):
+    """What a file of Python imports, and the texts in it that may name files."""
+
+    imports: tuple[Import, ...] = ()
+    texts: tuple[str, ...] = ()
+
+
+def facts_of(path: Path) -> Facts:
+    """Return what a file imports and names, nothing if it does not parse; kept, for all stages rest on the same."""
+    now = path.stat()
+    if time.time_ns() - max(now.st_mtime_ns, now.st_ctime_ns) < RACY_NS:
+        return _facts(path)
+    return _facts_once(path, (now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino))
+
+
+@functools.lru_cache(maxsize=4096)
+def _facts_once(path: Path, _: tuple[int, ...]) -> Facts:
+    return _facts(path)
+
+
+def _facts(path: Path) -> Facts:
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError, RecursionError):
+        return Facts()
+    imports = tuple(_imports(tree))
+    tree_text(tree)  # which takes the docstrings away
+    return Facts(imports, texts(tree))
+
+
+def parse(source: bytes, is_code: bool = True) -> tuple[str, tuple[Import, ...]]:
+    """Return the digest of the syntax tree of `source`, and what it imports.
+
+    What does not parse, or is no code, counts by its bytes and imports nothing.
+    """
+    try:
+        tree = ast.parse(source) if is_code else None
+    except (SyntaxError, ValueError):
+        tree = None
+    if tree is None:
+        return hashlib.blake2b(source, digest_size=16).hexdigest(), ()
+    imports = tuple(_imports(tree))
+    return xxhash.xxh3_128_hexdigest(tree_text(tree).encode("utf-8", "surrogatepass")), imports
+
+
+def view(paths: list[Path], args: dict[str, str]) -> str:
+    """Return the tree digest of the first path: the view of a user's Python file that enters keys."""
+    return tree_digest(Path(paths[0]))
+
+
+def view_named(paths: list[Path], args: dict[str, str]) -> str:
+    """Return a digest of the bytes of the first path and of the `name` that code finds it by: the view of its data."""
+    return xxhash.xxh3_128_hexdigest(f"{args['name']}\0{hash_file(paths[0])}".encode("utf-8", "surrogatepass"))
+
+
+def _imports(tree: ast.AST) -> Iterator[Import]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield Import(0, "", tuple(alias.name for alias in node.names))
+        elif isinstance(node, ast.ImportFrom):
+            yield Import(node.level, node.module or "", ("", *(alias.name for alias in node.names)))

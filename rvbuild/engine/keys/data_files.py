@@ -1,0 +1,151 @@
+"""Files that a module names in its source, and seems to read: tables beside it, parameters in the workspace.
+
+What is found is in keys. More than is read does no harm; what is read and not found here is refused when it is opened
+(`rvbuild.language.user_files`), and named by the project.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+
+_MOST = 1000
+"""Files that a pattern stands for, at most: more are no tables of a module."""
+
+_LONGEST = 255
+_PATTERN = re.compile(r"[\w./ -]*\*[\w.*-]*\.\w+")
+_CODE = (".py", ".pyc", ".pyi")
+
+
+def texts(tree: ast.AST) -> tuple[str, ...]:
+    """Return the texts in a syntax tree that may name files, also those that are joined to paths.
+
+    Where a file is only written, as a log is, its name does not count: it is no input.
+
+    >>> sorted(texts(ast.parse("open(HERE / 'tables' / 'a.json')")))
+    ['a.json', 'tables', 'tables/a.json']
+    >>> texts(ast.parse("open('log.txt', mode='a')"))
+    ('a',)
+    """
+    found: dict[str, None] = {}
+    nodes = list(ast.walk(tree))
+    written = {id(each) for node in nodes if (path := _written(node)) for each in ast.walk(path)}
+    for node in nodes:
+        if id(node) in written:
+            continue
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.setdefault(node.value)
+        elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div | ast.Add):
+            found.setdefault("/".join(part.strip("/") for part in _joined(node)))
+        elif isinstance(node, ast.Call):
+            found.setdefault("/".join(part.strip("/") for part in _constants(reversed(node.args))))
+    return tuple(text for text in found if _may_name(text))
+
+
+def _written(node: ast.AST) -> ast.AST | None:
+    """Return what names the file that a call opens and only writes; None for any other call."""
+    if not isinstance(node, ast.Call):
+        return None
+    function, args = node.func, list(node.args)
+    method = isinstance(function, ast.Attribute) and not isinstance(function.value, ast.Name)  # not `io.open`
+    if isinstance(function, ast.Attribute) and method:
+        name, path = function.attr, function.value
+    elif isinstance(function, ast.Name) and args:
+        name, path = function.id, args.pop(0)
+    else:
+        return None
+    if method and name in ("write_text", "write_bytes"):
+        return path
+    modes = [*args[:1], *(keyword.value for keyword in node.keywords if keyword.arg == "mode")]
+    only = [mode for mode in modes if isinstance(mode, ast.Constant) and _WRITES.fullmatch(str(mode.value))]
+    return path if name == "open" and only else None
+
+
+_WRITES = re.compile("[wax][bt]?")
+"""Modes in which a file is opened that nobody reads then."""
+
+
+def _joined(node: ast.AST) -> list[str]:
+    """Return the constant parts at the end of `a / "b" / "c"`."""
+    if isinstance(node, ast.Constant):
+        return [node.value] if isinstance(node.value, str) else []
+    if not isinstance(node, ast.BinOp):
+        return []
+    right = _joined(node.right) if isinstance(node.right, ast.Constant) else []
+    return [*_joined(node.left), *right] if right else []
+
+
+def _constants(backwards: Iterable[ast.AST]) -> list[str]:
+    parts: list[str] = []
+    for node in backwards:
+        if not (isinstance(node, ast.Constant) and isinstance(node.value, str)):
+            break
+        parts.insert(0, node.value)
+    return parts if len(parts) > 1 else []
+
+
+def _may_name(text: str) -> bool:
+    return 0 < len(text) <= _LONGEST and text.isprintable() and text.strip("./ ") != ""
+
+
+def named(module: Path, names: Collection[str], bases: Iterable[Path]) -> tuple[set[Path], set[Path]]:
+    """Return the existing files that the texts of a module name, and the directories in which patterns look for files.
+
+    Parameters
+    ----------
+    module : Path
+    names : collection of str
+        Texts in its source.
+    bases : iterable of Path
+        What relative paths may start from: the directory of the module, the workspace.
+    """
+    start = [Path(base) for base in bases]
+    inner = [folder for base in start for name in names if (folder := _folder(base, name)) is not None]
+    everywhere = list(dict.fromkeys([*start, *inner]))
+    files: set[Path] = set()
+    folders: set[Path] = set()
+    for name in names:
+        if name.startswith(".") and "/" not in name and name.strip("."):
+            files |= _existing([module.with_suffix("." + name.strip("."))])
+        if "*" in name:
+            for path, folder in _matching(name, everywhere):
+                folders.add(folder)
+                files |= _existing([path] if path else [])
+        else:
+            files |= _existing(Path(os.path.normpath(base / name)) for base in everywhere)
+    return files, folders
+
+
+def _folder(base: Path, name: str) -> Path | None:
+    if "*" in name or name.startswith("/"):
+        return None
+    folder = Path(os.path.normpath(base / name))
+    return folder if folder != base and folder.is_dir() else None
+
+
+def _matching(pattern: str, bases: Iterable[Path]) -> Iterator[tuple[Path | None, Path]]:
+    """Yield the files that fit a pattern, each with its directory, and each directory that is looked into."""
+    if not _PATTERN.fullmatch(pattern) or "**" in pattern or "*" in str(Path(pattern).parent):
+        return
+    for base in bases:
+        folder = Path(os.path.normpath(base / Path(pattern).parent))
+        if not folder.is_dir():
+            continue
+        yield None, folder
+        fitting = sorted(folder.glob(Path(pattern).name))
+        if len(fitting) <= _MOST:
+            yield from ((path, folder) for path in fitting)
+
+
+def _existing(paths: Iterable[Path]) -> set[Path]:
+    found = set()
+    for path in paths:
+        try:
+            if path.is_file() and path.suffix not in _CODE:
+                found.add(path)
+        except (OSError, ValueError):
+            continue
+    return found

@@ -1,0 +1,259 @@
+"""Modules of the user's: where they are, what they import, and which files beside them they name.
+
+Nothing is imported. A module is looked for in the workspace, in its `src/`, and wherever else Python would find it
+outside of Python and of installed packages: on `PYTHONPATH`, or where a package is installed for editing. What is found
+there is followed, and is in keys; what is installed counts by the version of its distribution.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from importlib.machinery import (
+    BYTECODE_SUFFIXES,
+    EXTENSION_SUFFIXES,
+    BuiltinImporter,
+    FrozenImporter,
+    ModuleSpec,
+    PathFinder,
+)
+from pathlib import Path
+
+from rvbuild.engine.keys import data_files
+from rvbuild.engine.keys.code import Import, facts_of
+from rvbuild.language.user_code import is_pythons
+from rvbuild.language.user_files import is_installed
+
+_SUFFIXES = (*EXTENSION_SUFFIXES, ".py", *BYTECODE_SUFFIXES)
+_OWN = "rvbuild"
+
+
+@dataclass
+class Closure:
+    """What modules of the user's rest on.
+
+    Attributes
+    ----------
+    modules : dict
+        Dotted name -> the file that defines the module.
+    files : set of Path
+        Files beside them that they name, and seem to read.
+    folders : set of Path
+        Directories in which a new file would be looked at, too.
+    packages : dict
+        Distribution -> version, of the named modules that are installed.
+    problems : list of str
+        What is wrong, for people.
+    """
+
+    modules: dict[str, Path] = field(default_factory=dict)
+    files: set[Path] = field(default_factory=set)
+    folders: set[Path] = field(default_factory=set)
+    packages: dict[str, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+def closure(workspace: Path, named: Mapping[str, str], more: Iterable[Path] = ()) -> Closure:
+    """Return what importing some modules may execute and read.
+
+    Imports are followed wherever they stand in a file; a package's `__init__` counts for everything inside it.
+
+    Parameters
+    ----------
+    workspace : Path
+    named : mapping
+        Dotted name of each module that the project names -> where it does, for messages.
+    more : iterable of Path
+        Files of Python that are imported in a way that the source does not show.
+    """
+    finder = _Finder(workspace)
+    found = Closure(folders={root for root in finder.roots if root.is_dir()} if named else set())
+    left: dict[str, str] = {}
+    for module, where in named.items():
+        problem = finder.problem(module.partition(".")[0])
+        if is_pythons(module):
+            found.problems.append(f"{where}: {module} is a module of Python itself; expected a module of yours")
+        elif problem is not None:
+            found.problems.append(f"{where}: {problem}")
+        elif finder.file(module) is not None:
+            left[module] = where
+        elif packages := _version(module):
+            found.packages |= packages
+        elif (path := _loose(module)) is not None:
+            found.modules[module] = path
+        elif text := finder.unfollowed(module):
+            found.problems.append(f"{where}: {text}")
+    left |= {name: "depends" for path in more for name in finder.names(path)}
+    while left:
+        name, by = left.popitem()
+        if name in found.modules or name.partition(".")[0] == _OWN:
+            continue
+        problem = finder.problem(name.partition(".")[0])
+        if problem is not None:
+            if f"{by}: {problem}" not in found.problems:
+                found.problems.append(f"{by}: {problem}")
+            continue
+        path = finder.file(name)
+        parent = name.rpartition(".")[0]
+        if path is None:
+            if text := finder.unfollowed(name):
+                found.problems.append(f"{by}: {text}")
+            continue
+        found.modules[name] = path
+        shown = str(path.relative_to(workspace)) if path.is_relative_to(workspace) else str(path)
+        if parent:
+            left.setdefault(parent, shown)
+        if path.suffix != ".py":
+            continue
+        package = name if path.name == "__init__.py" else parent
+        facts = facts_of(path)
+        for statement in facts.imports:
+            left |= {dotted: shown for dotted in _names(statement, package, finder)}
+        files, folders = data_files.named(path, facts.texts, (path.parent, workspace))
+        found.files |= files
+        found.folders |= folders
+    found.files -= set(found.modules.values())
+    return found
+
+
+def _names(statement: Import, package: str, finder: _Finder) -> Iterable[str]:
+    """Return what a statement may import; of `from package import *`, all modules of the package."""
+    for dotted in statement.names(package):
+        if dotted.endswith(".*"):
+            yield from finder.inside(dotted[:-2])
+        else:
+            yield dotted
+
+
+class _Finder:
+    """Finds the files of modules that are not installed."""
+
+    def __init__(self, workspace: Path) -> None:
+        self._workspace = workspace
+        entries = [Path(entry) for entry in sys.path if entry and Path(entry).is_dir()]
+        packages = [entry for entry in entries if _holds_packages(entry)]
+        others = [entry for entry in entries if entry not in packages]
+        self.roots = tuple(dict.fromkeys([workspace, workspace / "src", *others]))
+        self._packages = [str(entry) for entry in packages]
+        self._known: dict[str, tuple[Path, ...]] = {}
+
+    def _bases(self, top: str) -> tuple[Path, ...]:
+        """Return the paths, without suffix, at which the top-level module or package is: one, unless it has no file."""
+        if top not in self._known:
+            self._known[top] = () if is_pythons(top) else self._look_for(top)
+        return self._known[top]
+
+    def _look_for(self, top: str) -> tuple[Path, ...]:
+        bases = [root / top for root in self.roots]
+        regular = [base for base in bases if _file(base) is not None]
+        if regular:
+            return (regular[0],)
+        spec = _installed(top)
+        origin = None if spec is None else spec.origin
+        if spec is not None and origin is not None and not is_installed(origin) and Path(origin).is_file():
+            # Installed for editing: by a finder of its own, or at a place of another name.
+            places = spec.submodule_search_locations
+            return (Path(next(iter(places))),) if places else (Path(origin).with_suffix(""),)
+        return tuple(base for base in bases if base.is_dir()) if spec is None or origin is None else ()
+
+    def file(self, module: str) -> Path | None:
+        """Return the file that defines a module, or None if it has none, or is installed."""
+        top, *rest = module.split(".")
+        for base in self._bases(top):
+            path = _file(base.joinpath(*rest))
+            if path is not None:
+                return path
+        return None
+
+    def inside(self, package: str) -> list[str]:
+        """Return the package and the modules that lie directly in it."""
+        path = self.file(package)
+        if path is None or not path.name.startswith("__init__."):
+            return [package]
+        stems = {entry.name.partition(".")[0] for entry in path.parent.iterdir() if entry.name.endswith(_SUFFIXES)}
+        return [package, *(f"{package}.{stem}" for stem in sorted(stems) if stem.isidentifier() and stem != "__init__")]
+
+    def names(self, path: Path) -> list[str]:
+        """Return the dotted name of a file of Python, by the innermost root that it lies below."""
+        for root in sorted(self.roots, key=lambda root: -len(root.parts)):
+            if path.is_relative_to(root):
+                parts = path.relative_to(root).with_suffix("").parts
+                parts = parts[:-1] if parts[-1] == "__init__" else parts
+                if parts and all(part.isidentifier() for part in parts):
+                    return [".".join(parts)]
+        return []
+
+    def problem(self, top: str) -> str | None:
+        """Return what is wrong if something in the workspace is called like an installed or standard module."""
+        ours = [path for root in self.roots[:2] if (path := _file(root / top)) is not None]
+        if not ours:
+            return None
+        shown = ours[0].relative_to(self._workspace)
+        if is_pythons(top):
+            return f"{shown} is called like the module {top} of Python itself: rename it"
+        spec = PathFinder.find_spec(top, self._packages)
+        if spec is None or spec.origin is None or Path(spec.origin) == ours[0]:
+            return None
+        return f"{shown} is called like the installed package {top} ({spec.origin}): rename it"
+
+    def unfollowed(self, module: str) -> str | None:
+        """Return what is wrong with a module that is neither installed nor a file, such as one in an archive."""
+        top = module.partition(".")[0]
+        spec = None if is_pythons(top) or self._bases(top) else _installed(top)
+        if spec is None or spec.origin is None or is_installed(spec.origin) or Path(spec.origin).exists():
+            return None
+        return f"{module} is found in {spec.origin}, of which an edit would not be seen: unpack or install it"
+
+
+def _file(base: Path) -> Path | None:
+    """Return the file of a module or package at a path without suffix."""
+    if base.is_dir():
+        for suffix in _SUFFIXES:
+            path = base / f"__init__{suffix}"
+            if path.is_file():
+                return path
+    for suffix in _SUFFIXES:
+        path = base.with_name(base.name + suffix)
+        if path.is_file():
+            return path
+    return None
+
+
+def _holds_packages(folder: Path) -> bool:
+    """Tell whether a directory of the path is Python's own, or one that packages are installed into."""
+    if is_installed(str(folder)):
+        return True
+    with contextlib.suppress(OSError):
+        return any(entry.name.endswith(".dist-info") for entry in folder.iterdir())
+    return False
+
+
+def _installed(top: str) -> ModuleSpec | None:
+    """Return where Python finds a top-level module, as if there was no workspace; nothing is imported."""
+    for finder in sys.meta_path:
+        if finder in (BuiltinImporter, FrozenImporter) or type(finder).__module__ == "rvbuild.language.user_code":
+            continue
+        with contextlib.suppress(Exception):  # of somebody's own finder
+            spec = PathFinder.find_spec(top) if finder is PathFinder else finder.find_spec(top, None)
+            if spec is not None:
+                return spec
+    return None
+
+
+def _loose(module: str) -> Path | None:
+    """Return the file of a module that lies among the installed packages, and is of no distribution."""
+    spec = None if "." in module else _installed(module)
+    path = None if spec is None or spec.origin is None else Path(spec.origin)
+    return path if path is not None and path.suffix == ".py" and path.is_file() else None
+
+
+@functools.cache
+def _version(module: str) -> dict[str, str]:
+    """Return the distributions that a module which is installed comes from, with their versions."""
+    top = module.partition(".")[0]
+    names = metadata.packages_distributions().get(top, ()) if _installed(top) is not None else ()
+    return {name: metadata.version(name) for name in sorted(set(names))}

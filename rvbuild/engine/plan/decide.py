@@ -1,0 +1,272 @@
+"""Whether an artifact is up to date, and why not: one pure function that status, why, dry runs and builds share."""
+
+from __future__ import annotations
+
+import enum
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rvbuild.engine.keys.artifact import plain
+from rvbuild.engine.store.state import Record
+
+
+class State(enum.Enum):
+    """What a run would do with an artifact."""
+
+    FRESH = "fresh"
+    """The workspace shows what the key gives: nothing to do."""
+    RESTORABLE = "restorable"
+    """The store has what the key gives: it is put in place without running the stage."""
+    STALE = "stale"
+    """It was built from something else than what is there now: the stage runs."""
+    WAITING = "waiting"
+    """Something it needs is to be built first; if that comes out as before, it is fresh."""
+    MISSING = "missing"
+    """It was never built here, or was cleaned: the stage runs."""
+    FAILED = "failed"
+    """The stage failed with just these inputs; a run tries again."""
+
+
+class Cause(enum.Enum):
+    """What kind of thing a reason speaks of."""
+
+    NEVER_BUILT = "never built"
+    CLEANED = "cleaned"
+    FORCED = "forced"
+    SOURCE = "source"
+    SETTING = "setting"
+    VERSION = "version"
+    CODE = "code"
+    PACKAGE = "package"
+    UPSTREAM = "upstream"
+    OUTPUT = "output"
+    FAILURE = "failure"
+    SCHEMA = "schema"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One cause in words; `subject` is the role, the dotted key or the name of the artifact that it speaks of."""
+
+    cause: Cause
+    text: str
+    subject: str = ""
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that a decision rests on.
+
+    Attributes
+    ----------
+    key : str or None
+        The key that the artifact has now; None while an input's content is not known yet.
+    components : mapping
+        What the key digests; inputs that are not known yet are left out.
+    sources : mapping
+        role -> [[path, digest or None], ...] of the user's files, for explanations; not of a fresh artifact.
+    products : mapping
+        role -> name of the artifact that gives this input.
+    waiting : sequence of str
+        Labels of the artifacts whose content is not known yet.
+    record : Record or None
+        What the workspace's outputs were built from; of a fresh artifact without what explains it.
+    damaged : sequence of str
+        One phrase for each output that is missing or was edited.
+    stored : bool
+        Whether the store has all that the key gives.
+    failure : str or None
+        The message with which this key failed last.
+    forced : bool
+        Whether the user asked to build it in any case.
+    notes : mapping
+        Path -> how the state of a source elsewhere is known, or why it is not.
+    """
+
+    key: str | None
+    components: Mapping[str, Any]
+    sources: Mapping[str, Any] = field(default_factory=dict)
+    products: Mapping[str, str] = field(default_factory=dict)
+    waiting: Sequence[str] = ()
+    record: Record | None = None
+    damaged: Sequence[str] = ()
+    stored: bool = False
+    failure: str | None = None
+    forced: bool = False
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A state and the reasons for it; a fresh artifact has none."""
+
+    state: State
+    reasons: tuple[Reason, ...] = ()
+
+
+def decide(facts: Facts) -> Decision:
+    """Decide what a run does with an artifact. Depends on `facts` alone."""
+    record = facts.record if facts.record is not None and not facts.record.cleaned else None
+    if facts.forced:
+        return Decision(State.STALE, (Reason(Cause.FORCED, "asked for by --always-make"),))
+    if facts.key is not None and record is not None and record.key == facts.key and not facts.damaged:
+        return Decision(State.FRESH)
+    reasons = [Reason(Cause.OUTPUT, phrase) for phrase in facts.damaged]
+    if record is not None:
+        reasons = differences(record, facts) + reasons
+    elif facts.record is not None:
+        reasons = [Reason(Cause.CLEANED, "removed by `rvbuild clean`")]
+    else:
+        reasons = [Reason(Cause.NEVER_BUILT, "never built here")]
+    if record is None:
+        for role in sorted(facts.sources):
+            reasons += _missing_sources(role, facts.sources[role], facts.notes)
+    waits = [Reason(Cause.UPSTREAM, f"waits for {label}", label) for label in facts.waiting]
+    if facts.key is None:
+        if record is None:
+            return Decision(State.MISSING, (*reasons, *waits))
+        return Decision(State.STALE if reasons else State.WAITING, (*reasons, *waits))
+    if facts.stored:
+        return Decision(State.RESTORABLE, tuple(reasons))
+    if facts.failure is not None:
+        return Decision(State.FAILED, (Reason(Cause.FAILURE, f"failed: {facts.failure}"), *reasons))
+    return Decision(State.MISSING if record is None else State.STALE, tuple(reasons))
+
+
+def differences(record: Record, facts: Facts) -> list[Reason]:
+    """Return how what is there now differs from what `record` was built from; unknown inputs are not compared."""
+    old, new = record.components, facts.components
+    found = _scalar_differences(old, new)
+    found += _setting_differences(old.get("settings", {}), new["settings"], new["stage"])
+    found += _input_differences(record, facts)
+    return found
+
+
+def _scalar_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Reason]:
+    found = []
+    if old.get("schema") != new["schema"]:
+        found.append(Reason(Cause.SCHEMA, f"this rvbuild computes keys anew (schema {new['schema']})"))
+    if old.get("version") != new["version"]:
+        text = f"the stage {new['stage']} changed: version {old.get('version')} → {new['version']}"
+        found.append(Reason(Cause.VERSION, text))
+    if old.get("code", "") != new.get("code", ""):
+        found.append(Reason(Cause.CODE, f"the code of the stage {new['stage']} was edited in this checkout of rvbuild"))
+    before, after = old.get("packages", {}), new.get("packages", {})
+    for name in sorted({*before, *after}):
+        if before.get(name) != after.get(name):
+            text = f"{name} {before.get(name, 'not in the key')} → {after.get(name, 'not in the key')} (project.strict)"
+            found.append(Reason(Cause.PACKAGE, text, name))
+    return found
+
+
+def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, dict) and value:
+        flat: dict[str, Any] = {}
+        for name, inner in value.items():
+            flat |= _flatten(inner, f"{prefix}.{name}" if prefix else str(name))
+        return flat
+    return {prefix: value}
+
+
+_ABSENT = object()
+
+
+def _show(value: Any) -> str:
+    if value is _ABSENT:
+        return "(not set)"
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _setting_differences(old: Mapping[str, Any], new: Mapping[str, Any], stage: str) -> list[Reason]:
+    before, after = _flatten(dict(old)), _flatten(plain(new))
+    found = []
+    for name in [*after, *(n for n in before if n not in after)]:
+        was, now = before.get(name, _ABSENT), after.get(name, _ABSENT)
+        if was is _ABSENT or now is _ABSENT or was != now or type(was) is not type(now):
+            text = _named_differences(name, was, now) or f"{name}: {_show(was)} → {_show(now)}"
+            found.append(Reason(Cause.SETTING, text, name))
+    return found
+
+
+def _named_differences(name: str, was: Any, now: Any) -> str:
+    """Return in words how two lists of things with names or ids differ; empty if they are other lists."""
+    before, after = _by_name(was), _by_name(now)
+    if before is None or after is None:
+        return ""
+    one = name.removesuffix("es") if name.endswith("sses") else name.removesuffix("s")
+    phrases = [f"{one} added: {key}" for key in after if key not in before]
+    phrases += [f"{one} removed: {key}" for key in before if key not in after]
+    common = [key for key in after if key in before]
+    for key in common:
+        for inner in [*after[key], *(n for n in before[key] if n not in after[key])]:
+            old, new = before[key].get(inner, _ABSENT), after[key].get(inner, _ABSENT)
+            # What moved up or down has another number, and nothing else is said of that than what was added or removed.
+            if old != new and inner != "id":
+                phrases.append(f"{inner} of {one} {key}: {_show(old)} → {_show(new)}")
+    if common != [key for key in before if key in after]:
+        phrases.append(f"order of {name}: {', '.join(before)} → {', '.join(after)}")
+    return "; ".join(phrases)
+
+
+def _by_name(value: Any) -> dict[str, Mapping[str, Any]] | None:
+    """Return a list of things by the name, or else the id, of each; None if it is none, or has one of them twice."""
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        return None
+    found = {str(item.get("name", item.get("id"))): item for item in value if {"name", "id"} & item.keys()}
+    return found if value and len(found) == len(value) else None
+
+
+def _input_differences(record: Record, facts: Facts) -> list[Reason]:
+    before = dict(record.components.get("inputs", []))
+    after = dict(facts.components["inputs"])
+    unknown = set(facts.products) - set(after)
+    found = []
+    for role in sorted({*before, *after}):
+        if role in unknown or before.get(role) == after.get(role):
+            continue
+        if role in facts.products or role not in {*facts.sources, *record.sources}:
+            label = facts.products.get(role, "")
+            text = f"{role} changed" if role in before and role in after else f"{role} {_added(role, before)}"
+            found.append(Reason(Cause.UPSTREAM, f"{text} ({label})" if label else text, label))
+        else:
+            found += _source_differences(role, record.sources.get(role, []), facts.sources.get(role, []), facts.notes)
+    return found
+
+
+def _added(role: str, before: Mapping[str, str]) -> str:
+    return "is no longer needed" if role in before else "was added"
+
+
+def _missing_sources(role: str, sources: Sequence[Any], notes: Mapping[str, str]) -> list[Reason]:
+    missing = [path for path, value in sources if value is None]
+    return [Reason(Cause.SOURCE, f"{role} is missing: {_noted(path, notes)}", role) for path in missing]
+
+
+def _noted(path: str, notes: Mapping[str, str]) -> str:
+    return f"{path} ({notes[path]})" if path in notes else path
+
+
+def _source_differences(
+    role: str, before: Sequence[Any], after: Sequence[Any], notes: Mapping[str, str]
+) -> list[Reason]:
+    was, now = {p: d for p, d in before}, {p: d for p, d in after}
+    gone = [p for p in was if p not in now]
+    new = [p for p in now if p not in was]
+    changed = [p for p in now if p in was and was[p] != now[p]]
+    found = [
+        Reason(Cause.SOURCE, f"{role} changed: {_noted(path, notes)}", role)
+        for path in changed
+        if now[path] is not None
+    ]
+    found += _missing_sources(role, after, notes)
+    if len(gone) == len(new) == 1:
+        return [*found, Reason(Cause.SOURCE, f"{role} is another file: {gone[0]} → {new[0]}", role)]
+    found += [Reason(Cause.SOURCE, f"{role} no longer read: {path}", role) for path in gone]
+    found += [Reason(Cause.SOURCE, f"{role} added: {path}", role) for path in new]
+    return found or [Reason(Cause.SOURCE, f"{role} is read in another order or way", role)]

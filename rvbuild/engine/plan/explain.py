@@ -1,0 +1,64 @@
+"""The chain of causes: from an artifact that is not fresh down to the edited file or key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rvbuild.engine.keys.artifact import Artifact
+from rvbuild.engine.plan.decide import Reason, State
+from rvbuild.engine.plan.plan import Plan
+from rvbuild.engine.store.action import Action
+
+#: What a state means for the next run, in words.
+MEANING = {
+    State.FRESH: "is fresh: nothing to do",
+    State.RESTORABLE: "would be restored from the store",
+    State.STALE: "is stale: it would be built",
+    State.WAITING: "waits: it is built unless what it needs comes out as before",
+    State.MISSING: "is missing: it would be built",
+    State.FAILED: "failed: it would be tried again",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One artifact in a chain of causes, `depth` steps below the one that was asked about."""
+
+    artifact: Artifact
+    state: State
+    reasons: tuple[Reason, ...]
+    depth: int
+    seen: bool = False  # explained further up already
+    action: Action | None = None  # what would be restored
+
+
+def chain(plan: Plan, name: str) -> Iterator[Link]:
+    """Yield the artifact `name` and, below it, every artifact that it needs and that is not fresh."""
+    done: set[str] = set()
+
+    def walk(name: str, depth: int) -> Iterator[Link]:
+        artifact = plan.artifacts[name]
+        decision = plan[name].decision
+        action = plan[name].action if decision.state is State.RESTORABLE else None
+        yield Link(artifact, decision.state, decision.reasons, depth, name in done, action)
+        if name in done:
+            return
+        done.add(name)
+        for needed in artifact.needs():
+            if plan[needed].decision.state is not State.FRESH:
+                yield from walk(needed, depth + 1)
+
+    yield from walk(name, 0)
+
+
+def drift(plan: Plan, name: str, now: dict[str, str]) -> list[str]:
+    """Return a line for each package whose version is not that with which the artifact `name` was built."""
+    record = plan.workspace.state.record(name)
+    if record is None:
+        return []
+    return [
+        f"{package} {old} → {now[package]}"
+        for package, old in sorted(record.packages.items())
+        if package in now and now[package] != old
+    ]

@@ -1,0 +1,401 @@
+"""The plan: for every artifact of a graph its inputs' digests, its key, and the decision that follows."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rvbuild.engine.keys.artifact import (
+    Artifact,
+    KeyDigester,
+    Product,
+    Source,
+    View,
+    components,
+    digest,
+    digest_texts,
+    matcher,
+)
+from rvbuild.engine.keys.signature import signature
+from rvbuild.engine.plan.decide import Decision, Facts, State, decide
+from rvbuild.engine.remote.read_through import Elsewhere
+from rvbuild.engine.store.action import Action
+from rvbuild.engine.store.fingerprint import Stamp
+from rvbuild.engine.store.state import Record
+from rvbuild.engine.workspace import Workspace
+from rvbuild.files.address import is_url
+
+#: Computes views of files: for each (files, view) the value, in order; None for a file that cannot be read.
+ViewRunner = Callable[[Sequence[tuple[tuple[Path, ...], View]]], Sequence[str | None]]
+#: Returns which files belong to a file of the user's by now that did not when the run was planned.
+Appeared = Callable[[Path], Sequence[Path]]
+#: How often the view of a file is computed that changes meanwhile.
+_LOOKS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What is known of an artifact before it is built."""
+
+    facts: Facts
+    decision: Decision
+    outputs: Mapping[str, tuple[str, int]] | None  # name -> (digest, size); None while not known
+    action: Action | None = None  # what the store has for the key
+
+
+class Plan:
+    """Decides for every artifact of a graph; answers are kept until `settle` says that one was built.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    artifacts : iterable of Artifact
+        In an order in which every artifact comes after those it needs.
+    views : callable
+        Computes the views that are not known yet.
+    forced : set of str
+        Names of the artifacts that are built in any case.
+    appeared : callable, optional
+        Tells of files that have come to belong to sources since.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        artifacts: Iterable[Artifact],
+        views: ViewRunner,
+        forced: frozenset[str] = frozenset(),
+        appeared: Appeared | None = None,
+    ) -> None:
+        self.workspace = workspace
+        self.artifacts = {a.name: a for a in artifacts}
+        self._order = {name: i for i, name in enumerate(self.artifacts)}
+        self._views = views
+        self._appeared = appeared
+        self._forced = set(forced)
+        self._planned: dict[str, Planned] = {}
+        self._waiting: set[str] = set()  # those of them whose key is not known yet
+        self._records = workspace.state.records()
+        self._lock = threading.RLock()
+        self._digester = KeyDigester()
+        self._unreadable: set[tuple[str, str]] = set()
+        self._assumed: dict[str, Mapping[str, tuple[str, int]] | None] = {}  # outputs that turned out to be lost
+        self._asks = True  # whether a key that is lacking is asked for elsewhere at once
+
+    def closure(self, names: Iterable[str]) -> list[Artifact]:
+        """Return the named artifacts and all that they need, in graph order."""
+        wanted: set[str] = set()
+        left = list(names)
+        while left:
+            name = left.pop()
+            if name not in wanted:
+                wanted.add(name)
+                left += self.artifacts[name].needs()
+        return [self.artifacts[name] for name in sorted(wanted, key=self._order.__getitem__)]
+
+    def look(self, artifacts: Iterable[Artifact]) -> None:
+        """Hash all changed sources of `artifacts`, compute their unknown views, ask elsewhere for what is lacking."""
+        artifacts = list(artifacts)
+        sources = [i for a in artifacts for i in a.inputs if isinstance(i, Source)]
+        prints = self.workspace.prints
+        prints.prefetch(p for s in sources for p in [*s.files, *(c for cs in s.companions for c in cs)])
+        unknown: dict[tuple[str, str], tuple[tuple[Path, ...], View]] = {}
+        for source in sources:
+            for i, view in enumerate(source.views):
+                content = self._content(source, i)
+                if view is None or content is None or self.workspace.state.view(content, view.name()) is not None:
+                    continue
+                unknown[content, view.name()] = (files_of(source, i), view)
+        if unknown:
+            stamps = [self._stamps(files) for files, _ in unknown.values()]
+            values = self._views(list(unknown.values()))
+            for (content, name), value, before in zip(unknown, values, stamps, strict=True):
+                files, _ = unknown[content, name]
+                if not self._have_changed(before) and not self.appeared(
+                    files[0]
+                ):  # or else it may be of another content
+                    self._keep_view(content, name, value)
+        if self.workspace.elsewhere is not None:
+            self._ask_elsewhere(artifacts, self.workspace.elsewhere)
+
+    def _ask_elsewhere(self, artifacts: Sequence[Artifact], elsewhere: Elsewhere) -> None:
+        """Ask the store elsewhere for what is lacking here, many keys at once, level by level down the graph."""
+        with self._lock:
+            self._asks = False
+            try:
+                while True:
+                    planned = [self[a.name] for a in artifacts]
+                    here = (State.FRESH, State.RESTORABLE)
+                    lacking = [p for p in planned if p.decision.state not in here and not p.facts.forced]
+                    if not elsewhere.ask(p.facts.key for p in lacking if p.facts.key is not None):
+                        return
+                    for artifact, found in zip(artifacts, planned, strict=True):
+                        if found.decision.state not in here:
+                            self._planned.pop(artifact.name, None)
+            finally:
+                self._asks = True
+
+    def _earlier(self, artifact: Artifact, key: str) -> Action | None:
+        """Return what `key` gave, here or in the store elsewhere, if that is what the stage may make."""
+        found = self.workspace.store.restorable(key)
+        elsewhere = self.workspace.elsewhere
+        if (found is None or artifact.undeclared(found.outputs)) and elsewhere is not None:
+            found = elsewhere.action(key) if self._asks else elsewhere.known(key)
+        return None if found is None or artifact.undeclared(found.outputs) else found
+
+    def __getitem__(self, name: str) -> Planned:
+        """Return what is known of the artifact `name` now."""
+        with self._lock:
+            if name not in self._planned:
+                self._planned[name] = self._plan(self.artifacts[name])
+                if self._planned[name].facts.key is None:
+                    self._waiting.add(name)
+            return self._planned[name]
+
+    def is_shown(self, name: str) -> bool:
+        """Tell whether the workspace shows a result of the artifact `name`, fresh or not."""
+        record = self._records.get(name)
+        return record is not None and not record.cleaned
+
+    def settle(self, name: str, record: Record) -> None:
+        """Take note that `name` has been built or restored as `record` says."""
+        with self._lock:
+            self._records[name] = dataclasses.replace(record, components={}, sources={}, packages={})
+            self._forced.discard(name)
+            before = self._planned.pop(name, None)
+            for waiting in self._waiting:
+                self._planned.pop(waiting, None)
+            self._waiting.clear()
+            made = {output: (o.digest, o.size) for output, o in record.outputs.items()}
+            assumed = self._assumed.pop(name, None if before is None else before.outputs)
+            if assumed is not None and dict(assumed) != made:
+                self._planned.clear()  # what rests on it was planned with other contents
+
+    def renew(self, name: str) -> None:
+        """Decide anew about `name` if a file that its stage is given is not what it was: its turn may come late."""
+        facts = self[name].facts
+        for source in (i for i in self.artifacts[name].inputs if isinstance(i, Source) and i.passed):
+            for i in range(len(source.files)):
+                for file in files_of(source, i):
+                    self.workspace.prints.stamp(file)
+            if self.differing(source, facts) is not None:
+                self.distrust(name)
+                return
+
+    def differing(self, source: Source, facts: Facts) -> Path | None:
+        """Return a file of `source` whose content is not what the key in `facts` says, or None."""
+        expected = facts.sources.get(source.role, ())
+        for (_, before), (now, path) in zip(expected, self._contents(source), strict=True):
+            if now != before:
+                return path
+        if not source.in_key:
+            return None
+        # What is in `facts.sources` is for people; what counts is in the key.
+        values = {role: value for role, value in facts.components["inputs"] if role == source.role}
+        return None if self._source(source) == values.get(source.role) else source.files[0]
+
+    def _contents(self, source: Source) -> list[tuple[str | None, Path]]:
+        return [(self._content(source, i), path) for i, path in enumerate(source.files)]
+
+    def look_again(self) -> None:
+        """Decide anew about all artifacts: the store may hold more than before."""
+        with self._lock:
+            self._planned.clear()
+
+    def distrust(self, name: str) -> None:
+        """Decide anew about `name`: what was known of it turned out to be otherwise, or damaged."""
+        with self._lock:
+            planned = self._planned.pop(name, None)
+            self._assumed[name] = None if planned is None else planned.outputs
+
+    # -- one artifact -------------------------------------------------------------------------------------------------
+
+    def _plan(self, artifact: Artifact) -> Planned:
+        roles: list[tuple[str, str]] = []
+        waiting: list[str] = []
+        complete = True
+        for item in artifact.inputs:
+            if isinstance(item, Source) and not item.in_key:
+                continue
+            value = self._source(item) if isinstance(item, Source) else self._product(item)
+            if value is not None:
+                roles.append((item.role, value))
+                continue
+            complete = False
+            if isinstance(item, Product):
+                waiting.append(self.artifacts[item.artifact].label())
+        parts = components(artifact, roles)
+        key = self._digester.key(parts) if complete else None
+        record = self._records.get(artifact.name)
+        damaged = self._damaged(artifact, record) if record is not None else ()
+        record = self._records.get(artifact.name)  # touched outputs have new signatures
+        forced = artifact.name in self._forced
+        if record is not None and record.key == key and not damaged and not record.cleaned and not forced:
+            outputs = {name: (o.digest, o.size) for name, o in record.outputs.items()}
+            facts = Facts(key=key, components=parts, record=record)
+            return Planned(facts, decide(facts), outputs)
+        return self._plan_work(artifact, parts, key, tuple(dict.fromkeys(waiting)), damaged, forced)
+
+    def _plan_work(
+        self,
+        artifact: Artifact,
+        parts: Mapping[str, Any],
+        key: str | None,
+        waiting: tuple[str, ...],
+        damaged: tuple[str, ...],
+        forced: bool,
+    ) -> Planned:
+        """Plan an artifact that is not fresh: with all that explains it."""
+        state = self.workspace.state
+        failure = None if key is None else state.failure(artifact.name)
+        action = None if key is None or forced else self._earlier(artifact, key)
+        products = [item for item in artifact.inputs if isinstance(item, Product)]
+        facts = Facts(
+            key=key,
+            components=parts,
+            sources=self._sources(artifact),
+            products={item.role: self.artifacts[item.artifact].label() for item in products},
+            waiting=waiting,
+            record=state.record(artifact.name),
+            damaged=damaged,
+            stored=action is not None,
+            failure=failure[1] if failure is not None and failure[0] == key else None,
+            forced=forced,
+            notes=self.notes(artifact),
+        )
+        decision = decide(facts)
+        outputs = action.outputs if decision.state is State.RESTORABLE and action is not None else None
+        return Planned(facts, decision, outputs, action)
+
+    def notes(self, artifact: Artifact) -> dict[str, str]:
+        """Return how the state of each source of `artifact` that is elsewhere is known, or why it is not."""
+        prints = self.workspace.prints
+        found: dict[str, str] = {}
+        for item in artifact.inputs:
+            for path in item.files if isinstance(item, Source) else ():
+                if note := prints.note(path):
+                    found[self.workspace.show(path)] = note
+        return found
+
+    def _content(self, source: Source, i: int) -> str | None:
+        prints = self.workspace.prints
+        value = prints.digest(source.files[i])
+        if value is None or not source.beside(i):
+            return value
+        return digest([value, sorted([label, prints.digest(path)] for label, path in source.labelled(i))])
+
+    def _source(self, source: Source) -> str | None:
+        """Return the digest of the files of `source`, or None if one is missing."""
+        values: list[str] = []
+        for i in range(len(source.files)):
+            content = self._content(source, i)
+            if content is None:
+                return None
+            view = source.views[i] if source.views else None
+            values.append(content if view is None else self._view(source, i, view, content))
+        return digest_texts(values)
+
+    def _sources(self, artifact: Artifact) -> dict[str, list[list[str | None]]]:
+        """Return the files of every source by role; that one is missing, an artifact says whose key it is in."""
+        shown = {i.role: (i, self._shown(i)) for i in artifact.inputs if isinstance(i, Source)}
+        return {role: files for role, (i, files) in shown.items() if i.in_key or all(value for _, value in files)}
+
+    def _shown(self, source: Source) -> list[list[str | None]]:
+        """Return [path, digest] of every file of `source`, for people."""
+        return [[self.workspace.show(path), content] for content, path in self._contents(source)]
+
+    def _view(self, source: Source, i: int, view: View, content: str) -> str:
+        name, files = view.name(), files_of(source, i)
+        for _ in range(_LOOKS):
+            if (content, name) in self._unreadable:
+                return f"unreadable {content}"
+            value = self.workspace.state.view(content, name)
+            if value is not None:
+                return value
+            stamps = self._stamps(files)
+            now = self._content(source, i)
+            if now == content:
+                (value,) = self._views([(files, view)])
+                if self.appeared(source.files[i]):
+                    break
+                if not self._have_changed(stamps):
+                    return self._keep_view(content, name, value)
+                now = self._content(source, i)
+            if now is None:
+                break
+            content = now
+        return f"unreadable {content}"  # files that never rest: their stage runs, and finds them changed
+
+    def appeared(self, file: Path) -> Path | None:
+        """Return a file that has come to belong to `file`, of a source, since the run was planned, if one has."""
+        found = () if self._appeared is None or is_url(str(file)) else self._appeared(file)
+        return found[0] if found else None
+
+    def _stamps(self, files: Iterable[Path]) -> dict[str, Stamp]:
+        return {str(file): self.workspace.prints.stamp(file) for file in files}
+
+    def _have_changed(self, stamps: Mapping[str, Stamp]) -> bool:
+        """Tell whether a file has changed since, and look anew at those that have."""
+        changed = self.workspace.prints.changed(stamps)
+        for path in changed:
+            self.workspace.prints.forget(path)
+        return bool(changed)
+
+    def _keep_view(self, content: str, name: str, value: str | None) -> str:
+        """Remember a view; a file that cannot be read counts by its bytes, so that its stage runs and says why."""
+        if value is None:
+            self._unreadable.add((content, name))
+            return f"unreadable {content}"
+        self.workspace.state.remember_view(content, name, value)
+        return value
+
+    def _product(self, item: Product) -> str | None:
+        outputs = self[item.artifact].outputs
+        if outputs is None:
+            return None
+        return product_digest(item, outputs)
+
+    def _damaged(self, artifact: Artifact, record: Record) -> tuple[str, ...]:
+        """Return a phrase for each output that the workspace does not show as it was built; refresh touched ones."""
+        phrases, touched = [], {}
+        root = str(self.workspace.root)
+        for name, output in record.outputs.items():
+            if output.path != artifact.shown(name):
+                phrases.append(f"{output.path} is now shown as {artifact.shown(name)}")
+                continue
+            path = f"{root}/{output.path}"
+            now = signature(path)
+            if now is None:
+                phrases.append(f"{output.path} is missing")
+                continue
+            if output.is_as_placed(now):
+                continue
+            if now.size != output.size or self.workspace.prints.digest(path) != output.digest:
+                phrases.append(f"{output.path} was edited")
+                continue
+            ctime_ns = None if output.ctime_ns is None else now.ctime_ns
+            touched[name] = dataclasses.replace(output, mtime_ns=now.mtime_ns, inode=now.inode, ctime_ns=ctime_ns)
+        if touched:
+            renewed = dataclasses.replace(record, outputs={**record.outputs, **touched})
+            self._records[artifact.name] = renewed
+            self.workspace.state.refresh(artifact.name, renewed)
+        return tuple(phrases)
+
+
+def selected(item: Product, outputs: Iterable[str]) -> list[str]:
+    """Return the names among `outputs` that `item` reads, sorted."""
+    return sorted(filter(matcher((*item.files, *item.beside)), outputs))
+
+
+def product_digest(item: Product, outputs: Mapping[str, tuple[str, int]]) -> str:
+    """Return the digest of what counts for `item` of the `outputs` of its artifact, name -> (digest, size)."""
+    return digest(sorted([name, outputs[name][0]] for name in filter(matcher(item.files), outputs)))
+
+
+def files_of(source: Source, i: int) -> tuple[Path, ...]:
+    """Return the `i`-th file of `source` and those beside it that count."""
+    return (source.files[i], *source.beside(i))

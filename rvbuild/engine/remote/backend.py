@@ -1,0 +1,300 @@
+"""Files elsewhere: in a directory, or at any address that fsspec knows.
+
+Whatever may be a fault of the line is tried a few times before it counts. A directory shows no half-written file: files
+appear there by a rename, or by a link where there must be none yet. Buckets are asked to write only where there is
+nothing (`If-None-Match`, and what corresponds to it elsewhere); a medium that cannot do that is looked at first, which
+leaves a moment in which two writers may both find nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import random
+import stat
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rvbuild.engine.store.action import MOST_RECORD_BYTES
+from rvbuild.errors import StoreError, UsageError
+from rvbuild.process.threads import LateError, within
+
+#: How long to wait before another try.
+PAUSES_S = (0.1, 0.5, 2.0)
+#: What another try does not change.
+_FINAL = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError, ImportError, TypeError, ValueError)
+_FINAL_NUMBERS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.ENAMETOOLONG)
+_FINAL_NAMES = ("NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError")
+#: File systems of buckets, which have no directories to make.
+_BUCKETS = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss", "tos", "r2"}
+#: What a server says that cannot write under a condition (ENOSYS), or that the condition does not hold, in its own way.
+_NO_CONDITIONS = (errno.ENOSYS, errno.EINVAL)
+#: What a file system says that has no hard links.
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+
+#: How long an answer may take, the list of a large store, and for each byte that is sent or fetched.
+_LIMIT_S = 120.0
+_LIST_LIMIT_S = 600.0
+_SLOWEST_BYTES_S = 50_000
+
+_T = TypeVar("_T")
+
+
+class _LargerError(ValueError):
+    """A file has more bytes than it should have."""
+
+
+def _bound(most: int) -> Any:
+    """Return what is told how many bytes have come, and ends a transfer of more than `most`."""
+    from fsspec.callbacks import Callback  # loaded where there is a store elsewhere
+
+    class Bound(Callback):  # type: ignore[misc]  # fsspec has no types
+        def set_size(self, size: int | None) -> None:
+            if size is not None and size > most:
+                raise _LargerError(f"{size} bytes")
+            super().set_size(size)
+
+        def relative_update(self, inc: int = 1) -> None:
+            super().relative_update(inc)
+            if self.value > most:
+                raise _LargerError(f"{self.value} bytes")
+
+    return Bound()
+
+
+class Medium:
+    """The files below `url`: an address such as `s3://bucket/rvbuild`, or a directory (relative to `base`).
+
+    Raises
+    ------
+    UsageError
+        If the address is of an unknown kind, or needs a package that is not installed.
+    """
+
+    def __init__(self, url: str, base: Path | None = None, pauses_s: Sequence[float] = PAUSES_S) -> None:
+        from fsspec.core import url_to_fs
+
+        self.url = url
+        place = url if "://" in url or "::" in url else str((base or Path.cwd()) / Path(url).expanduser())
+        try:
+            self._fs, root = url_to_fs(place, **impatience(place))
+        except ImportError as error:
+            kind = url.partition("://")[0]
+            extra = "; `pip install 'rvbuild[s3]'`" if kind in ("s3", "s3a") else ""
+            raise UsageError(
+                f"{url}: addresses with {kind}:// need a package that is missing: {error}{extra}"
+            ) from None
+        except ValueError as error:
+            raise UsageError(f"{url}: not an address of a store: {error}") from None
+        if hasattr(self._fs, "retries"):
+            self._fs.retries = 1  # see `impatience`
+        self._root = str(root).rstrip("/")
+        kinds = {self._fs.protocol} if isinstance(self._fs.protocol, str) else set(self._fs.protocol)
+        self._local = "file" in kinds
+        self._flat = bool(kinds & _BUCKETS)
+        self._pauses_s = tuple(pauses_s)
+        self._made: set[str] = set()
+        self._lock = threading.Lock()
+
+    def is_missing(self) -> bool:
+        """Tell whether this is a directory that is not there; an address elsewhere may always get its first file."""
+        return self._local and not self._fs.isdir(self._root)
+
+    @contextlib.contextmanager
+    def errors(self, what: str) -> Iterator[None]:
+        """Say of whatever goes wrong meanwhile that one cannot `what` the store.
+
+        Raises
+        ------
+        StoreError
+        """
+        try:
+            yield
+        except (UsageError, StoreError):
+            raise
+        except Exception as error:  # every file system has errors of its own
+            said = str(error) or type(error).__name__
+            raise StoreError(
+                f"{self.url}: cannot {what} the store: {said}; is it reachable and are you allowed to?"
+            ) from None
+
+    def _patiently(self, function: Callable[..., _T], *args: Any, limit_s: float = _LIMIT_S) -> _T:
+        """Call `function`, again after a pause if it fails in a way that may pass; for so many seconds each time."""
+        for pause_s in self._pauses_s:
+            try:
+                return within(limit_s, function, *args)
+            except Exception as error:  # every file system has errors of its own
+                if _is_final(error):
+                    raise
+                time.sleep(pause_s * random.uniform(0.5, 1.5))
+        return within(limit_s, function, *args)
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Return path -> size of every file in `folder` and below, relative to it; none if there is no such folder."""
+        base = f"{self._root}/{folder}"
+        self._fs.invalidate_cache()
+        try:
+            found = self._patiently(lambda: self._fs.find(base, detail=True), limit_s=_LIST_LIMIT_S)
+        except FileNotFoundError:
+            return {}
+        return {str(path).removeprefix(base).lstrip("/"): int(info["size"]) for path, info in found.items()}
+
+    def read(self, path: str, most: int = MOST_RECORD_BYTES) -> bytes | None:
+        """Return what is in the file `path`, or None if there is none; of a larger one than `most` bytes a part."""
+        place = f"{self._root}/{path}"
+        if not self._may_open(place):
+            return None
+        try:
+            return bytes(self._patiently(self._cat, place, most + 1))
+        except FileNotFoundError:
+            return None
+
+    def _cat(self, place: str, most: int) -> bytes:
+        try:
+            return bytes(self._fs.cat_file(place, start=0, end=most))
+        except (OSError, ValueError) as error:
+            # An empty file has no range that could be asked for.
+            if isinstance(error, _FINAL) or self._local or self._fs.size(place) != 0:
+                raise
+            return b""
+
+    def fetch(self, path: str, target: Path, size: int) -> bool:
+        """Copy the file `path` of `size` bytes to `target`; tell whether there is such a one.
+
+        One that turns out to be larger is left where that shows.
+        """
+        place = f"{self._root}/{path}"
+        if not self._may_open(place, size):
+            return False
+        try:
+            self._patiently(
+                lambda: self._fs.get_file(place, str(target), callback=_bound(size)), limit_s=_transfer_limit_s(size)
+            )
+        except (FileNotFoundError, _LargerError):
+            return False
+        return True
+
+    def _may_open(self, place: str, most: int | None = None) -> bool:
+        """Tell whether a local file is a plain one of at most so many bytes: whoever opens a pipe may wait for ever."""
+        if not self._local:
+            return True
+        try:
+            found = os.stat(place)  # noqa: PTH116 - paths of fsspec
+        except OSError:
+            return True  # says so when it is opened
+        return stat.S_ISREG(found.st_mode) and (most is None or found.st_size <= most)
+
+    # -- writing ------------------------------------------------------------------------------------------------------
+
+    def send(self, source: Path, path: str) -> None:
+        """Copy the file `source` to `path`, whatever is there."""
+        limit_s = _transfer_limit_s(source.stat().st_size)
+        self._patiently(self._send, source, f"{self._root}/{path}", limit_s=limit_s)
+
+    def replace(self, path: str, text: bytes) -> None:
+        """Write the small file `path`, whatever is there."""
+        self._patiently(self._replace, f"{self._root}/{path}", text)
+
+    def create(self, path: str, text: bytes) -> bool:
+        """Write the small file `path` unless there is one; tell whether it was written.
+
+        False may also mean that it was written just now and the answer got lost: look at what is there.
+        """
+        return self._patiently(self._create, f"{self._root}/{path}", text)
+
+    def _send(self, source: Path, target: str) -> None:
+        self._make_folder_of(target)
+        if self._local:
+            with _beside(target) as temporary:
+                self._fs.put_file(str(source), temporary)
+                os.replace(temporary, target)  # noqa: PTH105 - paths of fsspec
+        else:
+            self._fs.put_file(str(source), target)
+
+    def _replace(self, target: str, text: bytes) -> None:
+        self._make_folder_of(target)
+        if self._local:
+            with _beside(target) as temporary:
+                Path(temporary).write_bytes(text)
+                os.replace(temporary, target)  # noqa: PTH105 - paths of fsspec
+        else:
+            self._fs.pipe_file(target, text)
+
+    def _create(self, target: str, text: bytes) -> bool:
+        self._make_folder_of(target)
+        if self._local:
+            return self._link(target, text)
+        try:
+            self._fs.pipe_file(target, text, mode="create")
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in _NO_CONDITIONS:
+                raise
+            if self._fs.exists(target):
+                return False
+            self._fs.pipe_file(target, text)
+        return True
+
+    def _link(self, target: str, text: bytes) -> bool:
+        with _beside(target) as temporary:
+            Path(temporary).write_bytes(text)
+            try:
+                os.link(temporary, target)
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                if os.path.lexists(target):
+                    return False
+                os.replace(temporary, target)  # noqa: PTH105 - paths of fsspec
+        return True
+
+    def _make_folder_of(self, target: str) -> None:
+        folder = target.rpartition("/")[0]
+        with self._lock:
+            if folder not in self._made and not self._flat:
+                self._fs.makedirs(folder, exist_ok=True)
+                self._made.add(folder)
+
+
+@contextlib.contextmanager
+def _beside(target: str) -> Iterator[str]:
+    """Give a new path in the directory of `target`, and remove what is left there."""
+    temporary = f"{target.rpartition('/')[0]}/.{uuid.uuid4().hex}.tmp"
+    try:
+        yield temporary
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def impatience(place: str) -> dict[str, Any]:
+    """Return what has the file system of an S3 bucket say soon that its server does not answer.
+
+    It would wait for six minutes, since it and the library under it both try five times; we try again ourselves.
+    """
+    if not place.lower().startswith(("s3://", "s3a://")):
+        return {}
+    from fsspec.config import conf
+
+    ours = {"connect_timeout": 10, "read_timeout": 20, "retries": {"max_attempts": 0}}
+    return {"config_kwargs": {**ours, **conf.get("s3", {}).get("config_kwargs", {})}}
+
+
+def _transfer_limit_s(size: int) -> float:
+    return _LIMIT_S + size / _SLOWEST_BYTES_S
+
+
+def _is_final(error: Exception) -> bool:
+    """Tell whether another try would fail in the same way."""
+    if isinstance(error, (LateError, *_FINAL)) or type(error).__name__ in _FINAL_NAMES:
+        return True
+    return isinstance(error, OSError) and error.errno in _FINAL_NUMBERS

@@ -1,0 +1,330 @@
+"""A store elsewhere: a directory, or any address that fsspec knows, with the layout of a store's objects and actions.
+
+Contents go there before the records that refer to them, and come from there before their record is written here: killed
+at any instant, neither side has a record without its contents. A push lists once what is there already; a pull asks
+for what it wants, so that it costs the same however large the store is. What is there stays: of two results of one key
+the first is the one that everybody gets, also of two that are sent in the same moment. Nothing that comes is trusted: a
+record's key must be the digest of its components, its names must be plain, no content is larger than its record says,
+and contents are hashed before they are taken. Records hold no paths, so that they mean the same to everybody.
+
+With a key (`RVBUILD_REMOTE_KEY`) records are signed, together with the SHA-256 of the contents that they refer to: the
+digests that contents are named by show damage, and SHA-256 shows forgery. Others are as good as none then.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rvbuild.engine.keys.artifact import digest
+from rvbuild.engine.keys.signature import hash_file, hash_file_twice
+from rvbuild.engine.remote.backend import PAUSES_S, Medium
+from rvbuild.engine.store.action import Action, is_digest
+from rvbuild.engine.store.store import Store
+from rvbuild.files.signing import is_signed, shared_key
+from rvbuild.process.threads import each
+from rvbuild.progress import Progress
+
+_AT_ONCE = 16
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What a push or pull did.
+
+    Attributes
+    ----------
+    records, contents, size : int
+        Records and contents that were moved, and the bytes of the contents.
+    problems : tuple of str
+        What was wrong, a line each.
+    differing : tuple of str
+        Keys that have another result there than here.
+    """
+
+    records: int = 0
+    contents: int = 0
+    size: int = 0
+    problems: tuple[str, ...] = ()
+    differing: tuple[str, ...] = ()
+
+    def __add__(self, other: Moved) -> Moved:
+        """Return what two of them did together."""
+        return Moved(
+            self.records + other.records,
+            self.contents + other.contents,
+            self.size + other.size,
+            self.problems + other.problems,
+            self.differing + other.differing,
+        )
+
+
+class Remote:
+    """The store at `url`: an address of fsspec such as `s3://bucket/rvbuild`, or a directory (relative to `base`).
+
+    The environment variable RVBUILD_REMOTE_KEY gives the key.
+
+    Attributes
+    ----------
+    unsigned : set of str
+        Keys whose records were refused because they are not signed with the key.
+
+    Raises
+    ------
+    UsageError
+        If the address is of an unknown kind, or needs a package that is not installed, or the key is no secret.
+    """
+
+    def __init__(self, url: str, base: Path | None = None, pauses_s: Sequence[float] = PAUSES_S) -> None:
+        self.url = url
+        self.unsigned: set[str] = set()
+        self._key = shared_key("RVBUILD_REMOTE_KEY")
+        self._sha256: dict[str, dict[str, str]] = {}  # key -> SHA-256 by digest of contents, of signed records
+        self._medium = Medium(url, base, pauses_s)
+
+    def is_missing(self) -> bool:
+        """Tell whether the store is a directory that is not there: nobody has sent anything yet, or it is misspelt."""
+        return self._medium.is_missing()
+
+    @functools.cached_property
+    def keys(self) -> dict[str, int]:
+        """The keys that have a record there, listed once, with the size of the record."""
+        return self._listed("actions")
+
+    @functools.cached_property
+    def _objects(self) -> dict[str, int]:
+        return self._listed("objects")
+
+    def _listed(self, folder: str) -> dict[str, int]:
+        """Return key or digest -> size of the files below `folder`; what a killed push left is not counted."""
+        with self._medium.errors("list"):
+            found = self._medium.sizes(folder)
+        names = {}
+        for path, size in found.items():
+            parent, _, name = path.rpartition("/")
+            name = parent + name if folder == "objects" else name.removesuffix(".json")
+            if is_digest(name):
+                names[name] = size
+        return names
+
+    # -- there --------------------------------------------------------------------------------------------------------
+
+    def push(self, store: Store, keys: Iterable[str], progress: Progress) -> Moved:
+        """Copy what `keys` gave from `store` to here, and contents that got lost here; none that is damaged there.
+
+        A key that has another result here than in `store` keeps it; the difference is counted in `store`. A record that
+        is damaged here, or whose contents got lost and are others than ours, is of no use and is replaced.
+
+        Raises
+        ------
+        StoreError
+            If something cannot be written here; what was copied before is whole.
+        """
+        keys = list(dict.fromkeys(keys))
+        with store.writing():  # so that no gc takes what is being sent
+            actions = [a for a in map(store.restorable, keys) if a is not None]
+            found = self.look_up([a.key for a in actions if a.key in self.keys])
+            there = {key: first for key, first in found.items() if first is not None and self._is_whole(first)}
+            differing = self._differing(store, [(a, there.get(a.key)) for a in actions])
+            ours = [a for a in actions if a.key not in differing]
+            with self._medium.errors("write to"):
+                sent, bad = self._send_contents(store, ours, progress)
+                new = [a for a in ours if a.key not in there]
+                sha256, forged = self._sha256_of(store, new)
+                bad |= forged
+                new = [a for a in new if not any(d in bad for d, _ in a.outputs.values())]
+                firsts = _each(lambda a: self._announce(a, found.get(a.key), sha256), new)
+            self.keys.update({a.key: 0 for a in new})
+            differing |= self._differing(store, list(zip(new, firsts, strict=True)))
+        problems = [f"content {d} is damaged here and was not sent; try `rvbuild cache verify`" for d in sorted(bad)]
+        if len(actions) < len(keys):
+            lost = len(keys) - len(actions)
+            problems.append(
+                f"{lost} results are not whole in {store.root} and were not sent; try `rvbuild cache verify`"
+            )
+        records = sum(first is None for first in firsts)
+        return Moved(records, len(sent), sum(sent.values()), tuple(problems), tuple(sorted(differing)))
+
+    def _differing(self, store: Store, pairs: Iterable[tuple[Action, Action | None]]) -> set[str]:
+        """Return the keys of those (ours, theirs) that have other outputs here, and count them in `store`."""
+        found = set()
+        for ours, first in pairs:
+            if first is not None and dict(first.outputs) != dict(ours.outputs):
+                found.add(ours.key)
+                store.differ(ours.key, first, ours, self.url)
+        return found
+
+    def _send_contents(
+        self, store: Store, actions: Iterable[Action], progress: Progress
+    ) -> tuple[dict[str, int], set[str]]:
+        """Send what is not here of the contents of `actions`; return those sent, with sizes, and the damaged ones."""
+        sizes = {d: size for a in actions for d, size in a.outputs.values()}
+        missing = {d: size for d, size in sizes.items() if self._objects.get(d) != size}
+        progress.start("sending contents", len(missing), "contents")
+
+        def send(value: str) -> str | None:
+            try:
+                good = hash_file(store.object(value)) == value
+            except FileNotFoundError:
+                good = False
+            if good:
+                self._medium.send(store.object(value), _object(value))
+            progress.advance()
+            return None if good else value
+
+        bad = {value for value in _each(send, missing) if value is not None}
+        sent = {d: size for d, size in missing.items() if d not in bad}
+        self._objects.update(sent)
+        return sent, bad
+
+    def _sha256_of(self, store: Store, actions: Iterable[Action]) -> tuple[dict[str, str], set[str]]:
+        """Return the SHA-256 of the contents of `actions` by digest, and the damaged ones; nothing without a key."""
+        if self._key is None:
+            return {}, set()
+        values = list(dict.fromkeys(d for a in actions for d, _ in a.outputs.values()))
+
+        def both(value: str) -> tuple[str, str]:
+            try:
+                return hash_file_twice(store.object(value))
+            except FileNotFoundError:
+                return "", ""
+
+        found = dict(zip(values, _each(both, values), strict=True))
+        return {d: sha for d, (xxh3, sha) in found.items() if xxh3 == d}, {d for d, (x, _) in found.items() if x != d}
+
+    def _is_whole(self, action: Action) -> bool:
+        return all(self._objects.get(d) == size for d, size in action.outputs.values())
+
+    def _announce(self, action: Action, useless: Action | None, sha256: Mapping[str, str]) -> Action | None:
+        """Write the record of `action` unless its key has one by now that is not `useless`; return that one."""
+        place = _action(action.key)
+        ours = action.encoded()
+        if self._key is not None:
+            ours = action.encoded(self._key, {d: sha256[d] for d, _ in action.outputs.values()})
+        text = self._medium.read(place)
+        if text is None:
+            if self._medium.create(place, ours):
+                return None
+            text = self._medium.read(place)  # of who was faster
+        first = self._believed(text, action.key)
+        if first is None or first == useless:
+            self._medium.replace(place, ours)
+            return None
+        return first
+
+    # -- and back -----------------------------------------------------------------------------------------------------
+
+    def look_up(self, keys: Iterable[str]) -> dict[str, Action | None]:
+        """Return what those of `keys` gave that have a record here, None for a damaged one; no contents are read.
+
+        Raises
+        ------
+        StoreError
+            If this store cannot be read.
+        """
+        wanted = list(dict.fromkeys(keys))
+        with self._medium.errors("read"):
+            texts = _each(lambda key: self._medium.read(_action(key)), wanted)
+        return {key: self._believed(text, key) for key, text in zip(wanted, texts, strict=True) if text is not None}
+
+    def pull(self, store: Store, keys: Iterable[str], progress: Progress) -> Moved:
+        """Copy what `keys` gave from here into `store`, verified; what does not verify is left out and reported.
+
+        Raises
+        ------
+        StoreError
+            If something cannot be read here; what was copied before is whole.
+        """
+        found = self.look_up(key for key in dict.fromkeys(keys) if store.restorable(key) is None)
+        problems = [
+            f"{self.url}: the record of {key} is {self._wrong_with(key)}; it was left out"
+            for key, action in found.items()
+            if action is None
+        ]
+        actions, too_large = self._fitting(store, [action for action in found.values() if action is not None])
+        problems += too_large
+        sizes = {d: size for a in actions for d, size in a.outputs.values()}
+        missing = {d: size for d, size in sizes.items() if not store.has(d, size)}
+        progress.start("fetching contents", len(missing), "contents")
+
+        sha256 = {d: sha for a in actions for d, sha in self._sha256.get(a.key, {}).items()}
+
+        def fetch(value: str) -> str | None:
+            copy = store.temporary()
+            try:
+                if not self._medium.fetch(_object(value), copy, missing[value]):
+                    return value
+                if hash_file(copy) != value or (self._key is not None and hash_file_twice(copy)[1] != sha256[value]):
+                    return value
+                store.take(copy, value)
+                return None
+            finally:
+                store.release(copy)
+                progress.advance()
+
+        with self._medium.errors("read"), store.writing():
+            bad = {value for value in _each(fetch, missing) if value is not None}
+            whole = [a for a in actions if not any(d in bad for d, _ in a.outputs.values())]
+            for action in whole:
+                store.record(action)
+        problems += [f"{self.url}: content {d} is missing or damaged; it was left out" for d in sorted(bad)]
+        fetched = [size for d, size in missing.items() if d not in bad]
+        return Moved(len(whole), len(fetched), sum(fetched), tuple(problems))
+
+    def _fitting(self, store: Store, actions: Sequence[Action]) -> tuple[list[Action], list[str]]:
+        """Return those of `actions` whose contents the disk has room for, and a line for each of the others."""
+        free = shutil.disk_usage(store.root).free
+        wanted = {a.key: sum(dict(a.outputs.values()).values()) for a in actions}
+        problems = [
+            f"{self.url}: the record of {key} speaks of {size:,} bytes, and {store.root} has room for {free:,}; "
+            "it was left out"
+            for key, size in wanted.items()
+            if size > free
+        ]
+        return [a for a in actions if wanted[a.key] <= free], problems
+
+    def _believed(self, text: bytes | None, key: str) -> Action | None:
+        """Return the action that the record `text` of `key` tells, or None if it is damaged, forged or not signed."""
+        action = None if text is None else Action.decoded(text, key)
+        try:
+            if text is None or action is None or digest(action.components) != key:
+                return None
+        except (ValueError, RecursionError):  # not a number
+            return None
+        if self._key is not None:
+            data = json.loads(text)
+            sha256 = data.get("sha256")
+            contents = {d for d, _ in action.outputs.values()}
+            if not (
+                is_signed(data, self._key)
+                and isinstance(sha256, dict)
+                and all(isinstance(sha256.get(d), str) and _SHA256.fullmatch(sha256[d]) for d in contents)
+            ):
+                self.unsigned.add(key)
+                return None
+            self._sha256[key] = sha256
+        self.unsigned.discard(key)
+        return action
+
+    def _wrong_with(self, key: str) -> str:
+        return "not signed with RVBUILD_REMOTE_KEY" if key in self.unsigned else "damaged or forged"
+
+
+def _object(value: str) -> str:
+    return f"objects/{value[:2]}/{value[2:]}"
+
+
+def _action(key: str) -> str:
+    return f"actions/{key[:2]}/{key}.json"
+
+
+def _each(function: Callable[[Any], Any], items: Iterable[Any] | Mapping[str, int]) -> list[Any]:
+    """Return what `function` gives for all `items`, a few at a time; the first exception ends it."""
+    return each(function, items, _AT_ONCE)

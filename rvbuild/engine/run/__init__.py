@@ -1,0 +1,1 @@
+"""Running: stages in workers, one artifact at a time, crash-safe."""

@@ -1,0 +1,78 @@
+"""The checkpoints of a stage, which are used only if they rest on the inputs that are in its key.
+
+An input may be edited while its stage runs, and put back. When a stage has ended, its inputs are checked, and the
+checkpoints are removed if one has changed. A command that is killed cannot do that. So a file beside the checkpoints
+says, while the stage runs, how its inputs looked when it began: the next run uses what is there only if they look the
+same still, down to the time of the last change of their inodes, which no putting back restores.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+
+from rvbuild.engine.run.inputs import Inputs
+from rvbuild.engine.store import inside
+from rvbuild.engine.store.store import Store
+from rvbuild.errors import StoreError
+
+INPUTS = "inputs.json"
+"""The file that says how the inputs of the running stage looked."""
+
+_MOST_BYTES = 64 << 20
+
+
+class Checkpoints:
+    """The checkpoints of the trajectory `trajectory` in `store`, whose lock is held."""
+
+    def __init__(self, store: Store, trajectory: str) -> None:
+        self.folder = store.resume(trajectory)
+        self._store = store
+        self._trajectory = trajectory
+        self._path = f"resume/{trajectory}/{INPUTS}"
+        with inside.folder(store.root, f"resume/{trajectory}", make=True):
+            pass
+
+    @contextlib.contextmanager
+    def made_from(self, inputs: Inputs, note: Callable[[str], None]) -> Iterator[None]:
+        """Let a stage run that begins with `inputs`; in it, they are checked when the stage has ended well.
+
+        Checkpoints that may rest on other inputs are removed: before, with a note, those that a killed run left; after
+        a stage that fails or is interrupted, those of now.
+        """
+        seen = inputs.seen()
+        if not self._are_made_from(seen):
+            self._forget(note)
+        self._store.write(self._path, json.dumps(seen).encode())
+        try:
+            yield
+        except BaseException:
+            if inputs.have_changed():
+                self._store.forget_resume(self._trajectory)
+            inside.remove(self._store.root, self._path)
+            raise
+        inside.remove(self._store.root, self._path)
+
+    def _are_made_from(self, seen: dict[str, list[object]]) -> bool:
+        """Tell whether no run was killed since these checkpoints were begun, or its inputs looked as `seen`."""
+        try:
+            content = inside.read(self._store.root, self._path, _MOST_BYTES)
+        except FileNotFoundError:
+            return True
+        except (OSError, ValueError, StoreError):
+            return False
+        try:
+            return bool(json.loads(content) == seen)
+        except (ValueError, RecursionError):
+            return False
+
+    def _forget(self, note: Callable[[str], None]) -> None:
+        if any(entry.name != INPUTS for entry in self.folder.iterdir()):
+            note(
+                "the checkpoints that a killed run left are not used: an input was changed, or changed and put back, "
+                "since that run began, so that they may rest on other data; begun anew"
+            )
+        self._store.forget_resume(self._trajectory)
+        with inside.folder(self._store.root, f"resume/{self._trajectory}", make=True):
+            pass

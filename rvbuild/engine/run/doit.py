@@ -1,0 +1,165 @@
+"""doit: the same tasks for `rvbuild` and for plain `doit`, and the run of some of them.
+
+A task has `task_dep` (its inputs that are artifacts), `uptodate` (our decision), one action, `targets` (what it shows),
+`clean`, `title` and `doc`. doit orders and dispatches them; what is up to date is decided by content, here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from rvbuild.engine.keys.artifact import Artifact
+from rvbuild.engine.run.execute import Builder
+
+
+def task_dicts(
+    artifacts: Sequence[Artifact],
+    builder: Callable[[], Builder],
+    targets: Mapping[str, Sequence[str]],
+    clean: Callable[[str], None],
+) -> Iterator[dict[str, Any]]:
+    """Yield a doit task for every artifact, and a group task for every stage of a project that has only scenes.
+
+    What an artifact needs that is not among the `artifacts` is up to date.
+
+    Parameters
+    ----------
+    artifacts : sequence of Artifact
+    builder : callable
+        Returns the builder; called when a task is decided on, so that listing tasks opens nothing.
+    targets : mapping
+        Artifact name -> absolute paths of what it shows.
+    clean : callable
+        Forgets the artifact of the given name.
+    """
+    names = {a.name for a in artifacts}
+    for stage in dict.fromkeys(a.stage for a in artifacts):
+        yield {"basename": stage, "name": None, "doc": f"{stage}: every project"}
+    groups: dict[str, list[str]] = {}
+    projects: dict[str, str] = {}
+    for artifact in artifacts:
+        basename, _, rest = artifact.name.partition(":")
+        of = f"scene {artifact.scene} of {artifact.project}" if artifact.scene is not None else artifact.project
+        yield {
+            "basename": basename,
+            "name": rest,
+            "task_dep": [need for need in artifact.needs() if need in names],
+            "uptodate": [functools.partial(_is_fresh, builder, artifact.name)],
+            "actions": [(_perform, [builder, artifact.name])],
+            "targets": list(targets.get(artifact.name, ())),
+            "clean": [(clean, [artifact.name])],
+            "title": _title,
+            "doc": f"{artifact.stage}: {of}",
+            "io": {"capture": False},
+            "verbosity": 0,
+        }
+        group = f"{basename}:{rest.partition(':')[0]}"
+        groups.setdefault(group, []).append(artifact.name)
+        projects[group] = artifact.project
+    for group, members in groups.items():
+        if group not in names:
+            basename, _, rest = group.partition(":")
+            yield {
+                "basename": basename,
+                "name": rest,
+                "actions": None,
+                "task_dep": members,
+                "doc": f"{basename}: {projects[group]}",
+            }
+
+
+def _title(task: Any) -> str:
+    return str(task.name)
+
+
+def _is_fresh(builder: Callable[[], Builder], name: str, task: Any, values: Any) -> bool:
+    return builder().is_fresh(name)
+
+
+def _perform(builder: Callable[[], Builder], name: str) -> Any:
+    from doit.exceptions import TaskFailed
+
+    if builder().perform(name):
+        return True
+    outcome = builder().outcomes.get(name)
+    return TaskFailed(outcome.message if outcome else "interrupted")
+
+
+class _Quiet:
+    """A doit reporter that leaves the talking to ours, but for what doit skips."""
+
+    builder: Builder
+
+    def __init__(self, _outstream: Any, _options: Any) -> None:
+        self.problems: list[str] = []
+
+    def initialize(self, tasks: Any, selected: Any) -> None:
+        pass
+
+    def get_status(self, task: Any) -> None:
+        pass
+
+    def execute_task(self, task: Any) -> None:
+        pass
+
+    def add_failure(self, task: Any, fail: Any) -> None:
+        if task.name in self.builder.plan.artifacts:
+            self.builder.skip(task.name, "something it needs failed")
+
+    def add_success(self, task: Any) -> None:
+        pass
+
+    def skip_uptodate(self, task: Any) -> None:
+        pass
+
+    def skip_ignore(self, task: Any) -> None:
+        pass
+
+    def cleanup_error(self, exception: Any) -> None:
+        pass
+
+    def runtime_error(self, msg: str) -> None:
+        raise RuntimeError(msg)
+
+    def teardown_task(self, task: Any) -> None:
+        pass
+
+    def complete_run(self) -> None:
+        pass
+
+
+def run(to_do: Sequence[Artifact], builder: Builder, jobs: int, keep_going: bool) -> None:
+    """Let doit bring artifacts up to date; `builder.outcomes` tells what happened.
+
+    `to_do` is what `Builder.to_do` returned: doit sees what there is to do and what rests on it, because dispatching
+    thousands of tasks that do nothing would take seconds.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        When the user stops the run; workers are still to be stopped by `builder.interrupt`.
+    """
+    if not to_do:
+        return
+    from doit.cmd_base import ModuleTaskLoader
+    from doit.doit_cmd import DoitMain
+
+    reporter = type("_Reporter", (_Quiet,), {"builder": builder})
+    module = {
+        "task_artifacts": lambda: task_dicts(to_do, lambda: builder, {}, lambda name: None),
+        "DOIT_CONFIG": {"reporter": reporter, "backend": "sqlite3", "dep_file": ":memory:", "verbosity": 0},
+    }
+    words = ["run", "--continue"] if keep_going else ["run"]
+    if jobs > 1:
+        words += ["-n", str(jobs), "-P", "thread"]
+    complaints = io.StringIO()
+    with contextlib.redirect_stderr(complaints):
+        status = DoitMain(ModuleTaskLoader(module), config_filenames=()).run(
+            [*words, *(artifact.name for artifact in to_do)]
+        )
+    if status == 3:
+        raise RuntimeError(f"doit could not run the tasks: {complaints.getvalue()}")

@@ -1,0 +1,379 @@
+"""Builds one artifact at a time, crash-safe: staged, checked, stored, shown, and only then recorded.
+
+The order is the argument. A stage writes into a directory of its own. Its inputs are looked at before it begins and
+when it returns: if one changed meanwhile, even to and fro, nothing is kept. Outputs move into the store by rename, then
+the action's record, then copies appear in the workspace by rename, then one transaction records the artifact. Killed
+before the action's record, the artifact is built again (training resumes); killed after it, the next run restores it.
+
+Workspaces may share a store: a key is built under its lock, and whoever had to wait for it restores what the other
+made. Locks are taken in one order (key, trajectory, then a share of the machine or the store's), so that nobody waits
+in a circle.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rvbuild.engine.keys.artifact import Artifact, Product, trajectory
+from rvbuild.engine.keys.packages import versions
+from rvbuild.engine.keys.signature import hash_file, signature
+from rvbuild.engine.plan import previous
+from rvbuild.engine.plan.decide import State
+from rvbuild.engine.plan.plan import Plan, Planned, selected
+from rvbuild.engine.run.checkpoints import Checkpoints
+from rvbuild.engine.run.inputs import Inputs, code_of
+from rvbuild.engine.run.machine import Machine, Share, this_machine
+from rvbuild.engine.run.outcome import Did, Outcome, Reporter
+from rvbuild.engine.run.worker import Job, plain
+from rvbuild.engine.run.workers import Executor, Interrupted
+from rvbuild.engine.store import inside
+from rvbuild.engine.store.action import Action
+from rvbuild.engine.store.state import Output, Record
+from rvbuild.engine.workspace import is_output_path
+from rvbuild.errors import RvbuildError, StageError, StoreError
+from rvbuild.progress import Progress
+
+
+class Builder:
+    """Brings artifacts up to date.
+
+    Parameters
+    ----------
+    plan : Plan
+    executor : Executor
+    reporter : Reporter
+    machine : Machine, optional
+        What stages share while they run. Default: the cores and the graphics cards that this process may use.
+    memory : mapping, optional
+        Artifact name -> bytes that its stage takes, where that is known and its demand does not say.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        executor: Executor,
+        reporter: Reporter,
+        machine: Machine | None = None,
+        memory: Mapping[str, int] | None = None,
+    ) -> None:
+        self.plan = plan
+        self.outcomes: dict[str, Outcome] = {}
+        self._workspace = plan.workspace
+        self._executor = executor
+        self._reporter = reporter
+        self._machine = machine or this_machine()
+        self._memory = memory or {}
+        self._stopped = threading.Event()
+
+    def is_fresh(self, name: str) -> bool:
+        """Tell whether nothing is to be done for `name`, and count it as fresh then."""
+        planned = self.plan[name]
+        if planned.decision.state is not State.FRESH:
+            return False
+        record = planned.facts.record
+        shown = tuple(o.path for o in record.outputs.values()) if record else ()
+        self._done(Outcome(self.plan.artifacts[name], Did.FRESH, (), 0.0, planned.facts.key, shown))
+        return True
+
+    def to_do(self, names: Iterable[str]) -> list[Artifact]:
+        """Return what of `names` and all that they need is not fresh, or rests on such; count the others as fresh."""
+        left: dict[str, Artifact] = {}
+        for artifact in self.plan.closure(names):
+            if not left.keys().isdisjoint(artifact.needs()) or not self.is_fresh(artifact.name):
+                left[artifact.name] = artifact
+        return list(left.values())
+
+    def perform(self, name: str) -> bool:
+        """Restore or build `name`; return whether it is up to date now."""
+        artifact = self.plan.artifacts[name]
+        began = time.monotonic()
+        self.plan.renew(name)
+        if self.is_fresh(name):
+            return True
+        planned = self.plan[name]
+        progress = self._reporter.begins(artifact, planned.decision)
+        try:
+            if planned.facts.key is None:
+                raise StageError("; ".join(str(r) for r in planned.decision.reasons) or "an input is missing")
+            if planned.decision.state is State.RESTORABLE:
+                record = self._restore(artifact, planned, progress)
+                if record is not None:
+                    self._succeed(artifact, planned, record, Did.RESTORED, time.monotonic() - began)
+                    return True
+                if self._workspace.store.action(planned.facts.key) is not None:
+                    text = "the store's copy is damaged (kept in quarantine): built again"
+                    self._reporter.note(f"{artifact.label()}: {text}")
+                self.plan.distrust(name)
+            record, did = self._restore_or_build(artifact, planned, progress)
+            seconds = record.seconds if did is Did.BUILT else time.monotonic() - began
+            self._succeed(artifact, planned, record, did, seconds)
+            return True
+        except Interrupted:
+            return False
+        except RvbuildError as error:
+            detail = "\n".join(getattr(error, "__notes__", ()))
+            self._fail(artifact, planned, str(error), detail, time.monotonic() - began)
+            return False
+        except (
+            Exception
+        ) as error:  # of a stage that runs in this process, or a defect: said, and never swallowed by doit
+            message = plain(error, self._workspace.store.root) or f"{type(error).__name__}: {error}"
+            self._fail(artifact, planned, message, traceback.format_exc(), time.monotonic() - began)
+            return False
+
+    def skip(self, name: str, why: str) -> None:
+        """Take note that `name` was not done because of `why`."""
+        if name not in self.outcomes:
+            self._done(Outcome(self.plan.artifacts[name], Did.SKIPPED, self.plan[name].decision.reasons, message=why))
+
+    def interrupt(self) -> None:
+        """Stop whatever runs; unfinished artifacts are as before."""
+        self._stopped.set()
+        self._executor.interrupt()
+
+    # -- parts --------------------------------------------------------------------------------------------------------
+
+    def _restore(self, artifact: Artifact, planned: Planned, progress: Progress) -> Record | None:
+        """Show what the store has for the key, fetched from the store elsewhere if need be."""
+        record = self._show_stored(artifact, planned)
+        elsewhere, key = self._workspace.elsewhere, planned.facts.key
+        if record is None and elsewhere is not None and key is not None and elsewhere.fetch(key, progress):
+            record = self._show_stored(artifact, planned)
+        return record
+
+    def _show_stored(self, artifact: Artifact, planned: Planned) -> Record | None:
+        store, key = self._workspace.store, planned.facts.key
+        assert key is not None
+        with store.writing():
+            store.used(key)
+            action = store.restorable(key)
+            if action is None:
+                return None
+            old = planned.facts.record
+            return self._show(artifact, planned, action, {} if old is None else old.outputs)
+
+    def _restore_or_build(self, artifact: Artifact, planned: Planned, progress: Progress) -> tuple[Record, Did]:
+        """Build under the key's lock, or restore what another process has built under it meanwhile."""
+        store, key = self._workspace.store, planned.facts.key
+        assert key is not None
+        with contextlib.ExitStack() as locks:
+            locks.enter_context(store.building(key, self._waiting(artifact)))
+            if not planned.facts.forced:
+                record = self._restore(artifact, planned, progress)
+                if record is not None:
+                    return record, Did.RESTORED
+            path = None
+            if artifact.resume_ignores is not None:
+                path = trajectory(planned.facts.components, artifact.resume_ignores)
+                if path != key:  # or else it is held already
+                    locks.enter_context(store.building(path, self._waiting(artifact)))
+            return self._build(artifact, planned, progress, path), Did.BUILT
+
+    def _noting(self, artifact: Artifact) -> Callable[[str], None]:
+        return lambda line: self._reporter.note(f"{artifact.label()}: {line}")
+
+    def _waiting(self, artifact: Artifact) -> Callable[[], None]:
+        """Return what is called again and again while another process builds the key of `artifact`."""
+        said = False
+
+        def wait() -> None:
+            nonlocal said
+            if self._stopped.is_set():
+                raise Interrupted
+            if not said:
+                said = True
+                self._reporter.note(f"{artifact.label()}: waiting for another build of the same …")
+
+        return wait
+
+    def _build(self, artifact: Artifact, planned: Planned, progress: Progress, path: str | None) -> Record:
+        store, key = self._workspace.store, planned.facts.key
+        assert key is not None
+        if path is not None and planned.facts.forced:
+            store.forget_resume(path)
+        checkpoints = None if path is None else Checkpoints(store, path)
+        staging = store.staging()
+        try:
+            offer = previous.offered(artifact, planned.facts, versions(), self._workspace.root)
+            resume = None if checkpoints is None else checkpoints.folder
+            job = self._job(artifact, self._inputs(artifact), staging, resume, offer)
+            with self._share(artifact) as share:
+                inputs = Inputs(self.plan, artifact, planned.facts)
+                began = time.monotonic()
+                with contextlib.ExitStack() as guards:
+                    if checkpoints is not None:
+                        guards.enter_context(checkpoints.made_from(inputs, self._noting(artifact)))
+                    said = self._run(dataclasses.replace(job, environment=share.environment()), progress)
+                    inputs.check()
+            made = {file.name: (hash_file(file), file.stat().st_size) for file in _files(artifact, staging)}
+            kept = previous.kept(artifact, said, offer, list(made), self._workspace.root)
+            staged = dict(made)
+            made |= {name: (offer[name].digest, offer[name].size) for name in kept}
+            components, seconds = planned.facts.components, time.monotonic() - began
+            action = Action(key, components, made, seconds, time.time(), versions(), path)
+            first = self._first_writer(artifact, planned, action, progress)
+            with store.writing():
+                if first is None:
+                    for name, (value, _) in staged.items():
+                        store.take(staging / name, value)
+                    for name in kept:
+                        previous.put_back(store, offer[name], self._workspace.root, staging / name)
+                    before = store.action(key)
+                    if before is not None and dict(before.outputs) != made:
+                        store.differ(key, action, before, "here")
+                        text = "the same inputs gave other bytes than before; the new ones are kept"
+                        self._reporter.note(f"{artifact.label()}: {text}")
+                    store.record(action)
+                old = planned.facts.record
+                record = self._show(artifact, planned, first or action, {} if old is None else old.outputs)
+        finally:
+            store.release(staging)
+        if record is None:
+            raise StoreError(f"{store.root}: the store lost what was just written to it; is the disk failing?")
+        return record
+
+    def _first_writer(self, artifact: Artifact, planned: Planned, made: Action, progress: Progress) -> Action | None:
+        """Return what another machine has put elsewhere for the key meanwhile, if it is not what was `made` here.
+
+        One key has one meaning, so that what rests on it has the same keys on all machines: the first writer wins.
+        A result that was asked for anew, by --always-make or after `rvbuild clean`, is kept here all the same.
+        """
+        elsewhere, store = self._workspace.elsewhere, self._workspace.store
+        if elsewhere is None or planned.facts.forced or store.is_forgotten(made.key):
+            return None
+        first = elsewhere.look_again(made.key)
+        if first is None or dict(first.outputs) == dict(made.outputs) or not elsewhere.fetch(made.key, progress):
+            return None
+        store.differ(made.key, first, made, elsewhere.url)
+        text = f"made with other bytes elsewhere meanwhile: those of {elsewhere.url} are taken (`rvbuild cache stats`)"
+        self._reporter.note(f"{artifact.label()}: {text}")
+        return first
+
+    def _share(self, artifact: Artifact) -> contextlib.AbstractContextManager[Share]:
+        """Hold what the stage of `artifact` takes of the machine."""
+        demand = artifact.demand
+        if not demand.memory:
+            demand = dataclasses.replace(demand, memory=self._memory.get(artifact.name, 0))
+        return self._machine.taking(demand, self._stopped.is_set)
+
+    def _run(self, job: Job, progress: Progress) -> Any:
+        if self._stopped.is_set():
+            raise Interrupted
+        return self._executor.run(job, progress)
+
+    def _inputs(self, artifact: Artifact) -> dict[str, list[Path]]:
+        """Return the paths that the stage reads, by role."""
+        found: dict[str, list[Path]] = {}
+        for item in artifact.inputs:
+            if isinstance(item, Product):
+                origin = self.plan.artifacts[item.artifact]
+                outputs = self.plan[item.artifact].outputs or {}
+                found[item.role] = [self._workspace.root / origin.shown(n) for n in selected(item, outputs)]
+            elif item.passed:
+                found[item.role] = list(item.files)
+        return found
+
+    def _job(
+        self,
+        artifact: Artifact,
+        inputs: Mapping[str, list[Path]],
+        staging: Path,
+        resume: Path | None,
+        offer: Mapping[str, Output],
+    ) -> Job:
+        settings = dict(artifact.settings)
+        for table, hints in artifact.hints.items():
+            settings[table] = {**settings.get(table, {}), **hints}
+        kwargs: dict[str, Any] = {"inputs": inputs, "settings": settings, "outputs": staging}
+        if resume is not None:
+            kwargs["resume"] = resume
+        if offer:
+            kwargs["previous"] = {name: self._workspace.root / output.path for name, output in offer.items()}
+        return Job(artifact.run, kwargs, artifact.resource, code_of(artifact.code_of_users(), self._workspace.root))
+
+    def _show(
+        self, artifact: Artifact, planned: Planned, action: Action, before: Mapping[str, Output]
+    ) -> Record | None:
+        """Put all outputs of `action` in place and remove those that are no longer made; `writing` is held."""
+        if artifact.undeclared(action.outputs):
+            return None
+        outputs: dict[str, Output] = {}
+        intact = {n: o for n, o in before.items() if not self._is_damaged(artifact, n, o)}
+        for name, (value, _) in action.outputs.items():
+            if name in intact and intact[name].digest == value:
+                outputs[name] = intact[name]
+                continue
+            shown = artifact.shown(name)
+            cache = self._workspace.cache
+            output = self._workspace.store.place(value, cache, self._workspace.placed(shown), cache / "tmp")
+            if output is None:
+                return None
+            outputs[name] = output
+        gone = {o.path for o in before.values()} - {o.path for o in outputs.values()}
+        if gone:
+            # A file that has become another artifact's since.
+            records = self._workspace.state.records().items()
+            gone -= {o.path for name, record in records if name != artifact.name for o in record.outputs.values()}
+        for path in filter(is_output_path, gone):
+            inside.remove(self._workspace.cache, self._workspace.placed(path))
+        facts = planned.facts
+        record = Record(
+            key=action.key,
+            components=facts.components,
+            sources=facts.sources,
+            outputs=outputs,
+            seconds=action.seconds,
+            at=time.time(),
+            packages=action.packages,
+            trajectory=action.trajectory,
+        )
+        if self._workspace.lease is not None:
+            self._workspace.lease.add(artifact.name, record)
+        return record
+
+    def _is_damaged(self, artifact: Artifact, name: str, output: Output) -> bool:
+        now = signature(f"{self._workspace.root}/{output.path}")
+        return now is None or output.path != artifact.shown(name) or not output.is_as_placed(now)
+
+    def _succeed(self, artifact: Artifact, planned: Planned, record: Record, did: Did, seconds: float) -> None:
+        reasons = planned.decision.reasons
+        self._workspace.state.succeed(artifact.name, record, did.value, [str(r) for r in reasons], seconds)
+        self.plan.settle(artifact.name, record)
+        shown = tuple(o.path for o in record.outputs.values())
+        self._done(Outcome(artifact, did, reasons, seconds, record.key, shown))
+
+    def _fail(self, artifact: Artifact, planned: Planned, message: str, detail: str, seconds: float) -> None:
+        if self._stopped.is_set():
+            return
+        try:
+            self._workspace.state.fail(artifact.name, planned.facts.key or "", message, seconds)
+        except StoreError as error:  # a full disk, say: the run goes on, and this failure is not remembered
+            if str(error) != message:
+                message += f"\n    {error}"
+        self._done(
+            Outcome(artifact, Did.FAILED, planned.decision.reasons, seconds, planned.facts.key, (), message, detail)
+        )
+
+    def _done(self, outcome: Outcome) -> None:
+        self.outcomes[outcome.artifact.name] = outcome
+        self._reporter.ended(outcome)
+
+
+def _files(artifact: Artifact, staging: Path) -> list[Path]:
+    """Return the files that the stage made, sorted; raise if there is none, or something else than plain files."""
+    found = sorted(staging.iterdir())
+    for made in found:
+        if not made.is_file() or made.is_symlink():
+            raise StageError(f"the stage {artifact.stage} made {made.name}, which is not a plain file")
+    if undeclared := artifact.undeclared(made.name for made in found):
+        raise StageError(f"the stage {artifact.stage} made {', '.join(undeclared)}, which its rule does not declare")
+    if not found:
+        raise StageError(f"the stage {artifact.stage} made no output")
+    return found

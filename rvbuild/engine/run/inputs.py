@@ -1,0 +1,151 @@
+"""The inputs of an artifact while its stage runs: what they were before it began, and whether they still are.
+
+That a file holds afterwards what it held before proves nothing: it may have been edited and put back in between, by a
+checkout of another branch, and the stage may have read the other content. So what is compared is how files look: any
+write changes that, a touch does too.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from rvbuild.engine.keys.artifact import Artifact, Product, Source
+from rvbuild.engine.keys.signature import Signature, signature
+from rvbuild.engine.plan.decide import Facts
+from rvbuild.engine.plan.plan import Plan, files_of, selected
+from rvbuild.engine.store.fingerprint import Stamp
+from rvbuild.engine.store.state import Output
+from rvbuild.errors import StageError
+from rvbuild.files.identity import Identity
+from rvbuild.language.user_code import Code
+
+
+class Inputs:
+    """The inputs of `artifact`, seen before its stage begins.
+
+    Raises
+    ------
+    StageError
+        If one is not what the key in `facts` says, that is, what it was when the run was planned.
+    """
+
+    def __init__(self, plan: Plan, artifact: Artifact, facts: Facts) -> None:
+        self._plan = plan
+        self._label = artifact.label()
+        self._prints = plan.workspace.prints
+        self._stamps: dict[str, Stamp] = {}
+        self._files: list[Path] = []  # to which others may come to belong
+        self._outputs: list[tuple[str, Output, str]] = []  # as they were placed: path, output, label of its artifact
+        for item in artifact.inputs:
+            if isinstance(item, Source):
+                self._see_source(item, facts)
+            else:
+                self._see_product(item)
+
+    def check(self) -> None:
+        """Raise if an input has changed since.
+
+        Raises
+        ------
+        StageError
+        """
+        for path in self._prints.changed(self._stamps):
+            self._prints.forget(path)
+            raise StageError(
+                f"{self._plan.workspace.show(path)} changed while {self._label} was made from it{self._why(path)}: "
+                "nothing was kept; run again"
+            )
+        for file in self._files:
+            if newcomer := self._plan.appeared(file):
+                raise StageError(
+                    f"{self._shown(newcomer)} appeared while {self._label} was made from {self._shown(file)}, to which "
+                    "it belongs: nothing was kept; run again"
+                )
+        for path, output, origin in self._outputs:
+            now = signature(path)
+            if now is None or not output.is_as_placed(now):
+                raise StageError(
+                    f"{output.path}, made by {origin}, changed while {self._label} read it: nothing was kept; run again"
+                )
+
+    def seen(self) -> dict[str, list[object]]:
+        """Return how the inputs looked before the stage began, as JSON keeps it; the same until one is written to.
+
+        Paths are relative to the workspace, which may be moved.
+        """
+        found: dict[str, list[object]] = {}
+        for path, stamp in self._stamps.items():
+            state = stamp.state
+            if isinstance(state, Identity):
+                found[path] = [state.digest, state.changed]
+            elif isinstance(state, Signature):
+                found[os.path.relpath(path, self._plan.workspace.root)] = [*state, stamp.digest]
+            else:
+                found[path] = []
+        for _, output, _ in self._outputs:
+            found[output.path] = [output.size, output.mtime_ns, output.ctime_ns, output.inode]
+        return found
+
+    def have_changed(self) -> bool:
+        """Tell whether an input has changed since."""
+        try:
+            self.check()
+        except StageError:
+            return True
+        return False
+
+    def _why(self, path: str) -> str:
+        note = self._prints.note(path)
+        return f" ({note})" if note else ""
+
+    def _shown(self, path: object) -> str:
+        return self._plan.workspace.show(str(path))
+
+    def _see_source(self, source: Source, facts: Facts) -> None:
+        prints = self._prints
+        paths = [str(path) for i in range(len(source.files)) for path in files_of(source, i)]
+        self._stamps |= {path: prints.stamp(path) for path in paths}
+        self._stamps |= {str(path): Stamp(seen) for path, seen in source.unread}
+        self._files += source.files if source.passed else ()
+        changed: object = self._plan.differing(source, facts)
+        if changed is None and not source.passed:
+            # Code is not read by this stage alone: workers keep what they have imported at any time since the start.
+            changed = next((path for path in paths if prints.has_moved_on(path)), None)
+        if changed is not None:
+            shown = self._shown(changed)
+            raise StageError(f"{shown} changed after this run began, before {self._label} was made from it: run again")
+        for file in source.files if source.passed else ():
+            if path := self._plan.appeared(file):
+                raise StageError(
+                    f"{self._shown(path)} appeared after this run began, before {self._label} was made from "
+                    f"{self._shown(file)}, to which it belongs: run again"
+                )
+
+    def _see_product(self, product: Product) -> None:
+        origin = self._plan.artifacts[product.artifact]
+        record = self._plan[product.artifact].facts.record
+        outputs = record.outputs if record else {}
+        for name in selected(product, outputs):
+            output = outputs[name]
+            path = f"{self._plan.workspace.root}/{output.path}"
+            now = signature(path)
+            if now is not None and output.is_as_placed(now):
+                self._outputs.append((path, output, origin.label()))
+                continue
+            self._stamps[path] = self._prints.stamp(path)
+            if self._prints.digest(path) != output.digest:
+                raise StageError(
+                    f"{output.path}, made by {origin.label()}, changed before {self._label} was made from it: run again"
+                )
+
+
+def code_of(sources: Iterable[Source], workspace: Path) -> Code | None:
+    """Return what a job may import of the user's code, which is an input of it; None if there is none."""
+    sources = list(sources)
+    if not sources:
+        return None
+    served = {name: path for source in sources for name, path in source.modules.items()}
+    files = dict.fromkeys(str(path) for source in sources for path in source.files)
+    return Code(str(workspace), served, tuple(path for path in files if path not in served.values()))

@@ -1,0 +1,150 @@
+"""The machine as a pool: cores, memory and graphics cards, from which jobs take what they need while they run.
+
+A job takes all that it needs at once, or waits and holds nothing: nobody waits in a circle. One that needs more than
+there is runs alone. How many jobs run at once changes no result: a job computes with the threads that it asks for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rvbuild.cores import CARD_VARIABLE, cores, thread_count
+from rvbuild.engine.keys.artifact import Demand
+
+_CHECK_EVERY_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What a job holds of the machine: cores, bytes of memory, and perhaps the number of a graphics card."""
+
+    cores: int
+    memory: int
+    card: int | None = None
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment variables that tell the job what is its own."""
+        return {} if self.card is None else {CARD_VARIABLE: str(self.card)}
+
+
+@dataclass
+class Machine:
+    """The cores, the memory and the graphics cards that jobs of this process may take.
+
+    Attributes
+    ----------
+    cores
+        How many there are.
+    memory
+        Bytes; None if that is not known, and then memory is not counted.
+    cards
+        How many graphics cards CUDA offers.
+    """
+
+    cores: int
+    memory: int | None
+    cards: int
+    _held: list[Share] = field(default_factory=list)
+    _free: threading.Condition = field(default_factory=threading.Condition)
+
+    @contextlib.contextmanager
+    def taking(
+        self, demand: Demand, stopped: Callable[[], bool], waits: Callable[[], None] = lambda: None
+    ) -> Iterator[Share]:
+        """Hold what `demand` asks for; wait until it is there, or until `stopped` says that the run ends.
+
+        `waits` is called once if it is not there at first.
+        """
+        if demand == Demand():
+            yield Share(0, 0)
+            return
+        said = False
+        with self._free:
+            while (share := self._share(demand)) is None and not stopped():
+                if not said:
+                    said = True
+                    waits()
+                self._free.wait(_CHECK_EVERY_S)
+            share = share or Share(0, 0)
+            self._held.append(share)
+        try:
+            yield share
+        finally:
+            with self._free:
+                self._held.remove(share)
+                self._free.notify_all()
+
+    def _share(self, demand: Demand) -> Share | None:
+        """Return what a job would hold if it began now; None if it has to wait."""
+        share = self._asked(demand)
+        if share is None or not self._held:
+            return share
+        used = sum(held.cores for held in self._held)
+        memory = sum(held.memory for held in self._held)
+        enough = self.memory is None or not share.memory or memory + share.memory <= self.memory
+        return share if used + share.cores <= self.cores and enough else None
+
+    def _asked(self, demand: Demand) -> Share | None:
+        """Return what `demand` comes to on this machine; None if each card that would do is in use."""
+        kind, _, number = demand.device.partition(":")
+        if kind == "cpu" or not self.cards:
+            return Share(thread_count() if demand.cores is None else demand.cores, demand.memory)
+        in_use = {held.card for held in self._held}
+        # A card that there is not is for the stage to refuse.
+        wanted = [int(number)] if number else range(self.cards)
+        card = next((card for card in wanted if card not in in_use), None)
+        return None if card is None else Share(min(1, self.cores), 0, card)
+
+
+def this_machine(memory: int | None = None) -> Machine:
+    """Return what this process may use: its cores, `memory` bytes, and the cards that CUDA would show it."""
+    return Machine(cores(), memory, card_count())
+
+
+def card_count(environ: Mapping[str, str] = os.environ, devices: Path = Path("/dev")) -> int:
+    """Return how many graphics cards torch would offer, without importing it: none if it was built without CUDA.
+
+    Parameters
+    ----------
+    environ
+        `CUDA_VISIBLE_DEVICES` leaves some out.
+    devices
+        Where the driver shows a file `nvidia0`, `nvidia1` and so on for each card.
+    """
+    try:
+        there = sum(re.fullmatch(r"nvidia\d+", entry.name) is not None for entry in devices.iterdir())
+    except OSError:
+        return 0
+    visible = environ.get("CUDA_VISIBLE_DEVICES")
+    count = there if visible is None else _visible(visible, there)
+    return count if count and _torch_has_cuda() else 0
+
+
+def _visible(text: str, there: int) -> int:
+    """Return how many cards `CUDA_VISIBLE_DEVICES` shows: CUDA reads up to the first entry that is none."""
+    count = 0
+    for entry in map(str.strip, text.split(",")):
+        if not (entry.startswith(("GPU-", "MIG-")) or (entry.isdecimal() and int(entry) < there)):
+            break
+        count += 1
+    return count if there else 0
+
+
+def _torch_has_cuda() -> bool:
+    """Tell whether the installed torch was built for CUDA; read from a file, for an import takes seconds."""
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        return False
+    try:
+        text = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    found = re.search(r"^cuda\b[^=]*=\s*(.+)$", text, re.MULTILINE)
+    return found is not None and found.group(1).strip() != "None"

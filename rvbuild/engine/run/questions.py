@@ -1,0 +1,53 @@
+"""What workers are asked while a run is planned: views of files, and which files belong to one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rvbuild.cores import cores
+from rvbuild.engine.keys.artifact import View
+from rvbuild.engine.plan.plan import ViewRunner
+from rvbuild.engine.run.worker import Job
+from rvbuild.engine.run.workers import Executor
+from rvbuild.errors import DataError, WorkerDiedError
+from rvbuild.process.threads import each
+from rvbuild.progress import Silent
+
+
+def view_runner(executor: Executor) -> ViewRunner:
+    """Return a function that computes views of files on `executor`."""
+
+    def one(item: tuple[tuple[Path, ...], View]) -> str | None:
+        files, view = item
+        job = Job(view.function, {"paths": list(files), "args": json.loads(view.args)}, reports=False)
+        try:
+            return str(executor.run(job, Silent()))
+        except (DataError, WorkerDiedError):
+            return None  # the stage is going to say why
+
+    def compute(wanted: Sequence[tuple[tuple[Path, ...], View]]) -> list[str | None]:
+        return each(one, wanted, cores())
+
+    return compute
+
+
+def files_asker(executor: Executor) -> Callable[[Sequence[tuple[str, Path]]], list[Any]]:
+    """Return a function that asks on `executor` what belongs to files, (how it is read, path) of each."""
+
+    def some(questions: Sequence[tuple[str, Path]]) -> list[Any]:
+        plain_questions = [(kind, str(path)) for kind, path in questions]
+        job = Job("rvbuild.geo.dataset_files:ask", {"questions": plain_questions}, reports=False)
+        return list(executor.run(job, Silent()))
+
+    def ask(questions: Sequence[tuple[str, Path]]) -> list[Any]:
+        batches = [questions[i : i + _QUESTIONS] for i in range(0, len(questions), _QUESTIONS)]
+        return [answer for answers in each(some, batches, cores()) for answer in answers]
+
+    return ask
+
+
+_QUESTIONS = 100
+"""Files of which a worker is asked in one job."""

@@ -1,0 +1,206 @@
+"""A worker process: receives jobs from the pool, calls their functions, reports progress and results."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import importlib
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from rvbuild.engine.run import watched
+from rvbuild.errors import CodeError, RvbuildError
+from rvbuild.language.user_code import Code, serve_code
+from rvbuild.progress import Progress
+
+_REPORT_EVERY_S = 0.1
+
+
+@dataclass(frozen=True)
+class Job:
+    """A call of the function at a dotted path; with `reports`, it gets a `progress` argument too.
+
+    `environment` holds variables that are set while it runs.
+    """
+
+    function: str
+    kwargs: Mapping[str, Any]
+    resource: str = "cpu"
+    code: Code | None = None  # the user's modules that it may import
+    reports: bool = True
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Failed:
+    """An exception of a job: `kind` is `module:class` of an error meant for the user, None for any other."""
+
+    kind: str | None
+    message: str
+    traceback: str
+
+
+def call(job: Job, progress: Progress) -> Any:
+    """Import the function of `job` and call it, with the user's modules that it may import.
+
+    Raises
+    ------
+    CodeError
+        Code of the user's has read a file that is in no key, whatever it made of the refusal.
+    """
+    watch = serve_code(job.code, _given(job.kwargs))
+    module, _, name = job.function.partition(":")
+    function = getattr(importlib.import_module(module), name)
+    with _environment(job.environment):
+        result = function(**job.kwargs, progress=progress) if job.reports else function(**job.kwargs)
+    if watch is not None:
+        if watch.refused:
+            raise CodeError(watch.refused[0])
+        for path in watch.outside:
+            progress.note(f"warning: your code reads {path}, which is in no key: name it in `depends` of [project]")
+    return result
+
+
+def _given(value: Any) -> Iterator[str]:
+    """Yield the files and directories among the arguments of a stage."""
+    if isinstance(value, Path):
+        yield str(value)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _given(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _given(item)
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def plain(error: BaseException, place: object = None) -> str | None:
+    """Return what happened and what to do, for errors of the machine; None for any other, which is a defect.
+
+    `place` is where it happened if the error does not say.
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        said = f" ({error})" if str(error) else ""
+        return f"ran out of memory{said}; `-j 1`, a smaller batch or smaller windows need less"
+    if not isinstance(error, OSError):
+        return None
+    where = f": {error.filename or place}" if error.filename or place else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full{where} ({error.strerror}); free space (`rvbuild cache gc` may help) and run again"
+    if error.errno == errno.EROFS:
+        return f"cannot be written{where} ({error.strerror}); make it writable and run again"
+    if error.errno == errno.EXDEV:
+        return f"cannot move a file from one file system to another{where}; link the whole of cache/, not a part of it"
+    return f"{error.strerror or error}{where}"
+
+
+def set_variables(environment: Mapping[str, str | None]) -> None:
+    """Set variables of this process, and remove those that are None."""
+    for name, value in environment.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    time.tzset()
+
+
+def serve(pipe: Connection, log: str, environment: Mapping[str, str | None]) -> None:
+    """Do the jobs that come through `pipe` until it is closed; then, or if the parent dies, leave at once."""
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    set_variables(environment)
+    file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
+    watched.begin(log)
+    jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(pipe, jobs), daemon=True).start()
+    while True:
+        job = jobs.get()
+        progress = _PipeProgress(pipe)
+        try:
+            result = call(job, progress)
+        except RvbuildError as error:
+            kind = f"{type(error).__module__}:{type(error).__qualname__}"
+            result = Failed(kind, str(error), traceback.format_exc())
+        except BaseException as error:
+            text = traceback.format_exc()
+            with contextlib.suppress(OSError):
+                sys.stderr.write(text)
+                sys.stderr.flush()
+            result = Failed(
+                None,
+                plain(error, job.kwargs.get("outputs")) or f"{type(error).__name__}: {error} (traceback in {log})",
+                text,
+            )
+        progress.flush()
+        pipe.send(("done", result))
+
+
+def _receive(pipe: Connection, jobs: queue.SimpleQueue[Job]) -> None:
+    try:
+        while True:
+            jobs.put(pipe.recv())
+    except (EOFError, OSError):
+        # A group of its own: this ends the loaders that the job may have started, too.
+        os.killpg(0, signal.SIGKILL)
+
+
+class _PipeProgress:
+    """Sends progress to the parent, a few times a second at the most; any thread of the job may use it."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._pending = 0
+        self._sent = 0.0
+        self._lock = threading.RLock()
+
+    def start(self, what: str, total: int, unit: str) -> None:
+        self._send("start", (what, total, unit))
+
+    def advance(self, n: int = 1) -> None:
+        with self._lock:
+            self._pending += n
+            now = time.monotonic()
+            if now - self._sent >= _REPORT_EVERY_S:
+                self._sent = now
+                self.flush()
+
+    def note(self, message: str) -> None:
+        self._send("note", message)
+
+    def flush(self) -> None:
+        with self._lock:
+            if self._pending:
+                self._pipe.send(("advance", self._pending))
+                self._pending = 0
+
+    def _send(self, kind: str, value: Any) -> None:
+        with self._lock:
+            self.flush()
+            self._pipe.send((kind, value))

@@ -1,0 +1,316 @@
+"""Where stages run: a few persistent worker processes, or this process."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any, Protocol
+
+from rvbuild.engine.run import watched
+from rvbuild.engine.run.worker import Failed, Job, call, serve, set_variables
+from rvbuild.errors import RvbuildError, StageError, WorkerDiedError
+from rvbuild.progress import Progress
+
+#: What multiprocessing says of a process that the forkserver, which has died, can say nothing of.
+_LOST = 255
+#: How a process ends in which a library has gone wrong.
+_CRASHES = tuple(-number for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL))
+#: Files that a message about a dead worker names.
+_SHOWN = 4
+#: How long to wait before another try to start a worker.
+_PAUSES_S = (0.05, 0.2, 1.0)
+
+
+class Interrupted(BaseException):
+    """The run is being stopped; whatever a worker was doing is void."""
+
+
+class Executor(Protocol):
+    """Runs jobs; `run` may be called from several threads and blocks until its job is done."""
+
+    def run(self, job: Job, progress: Progress) -> Any:
+        """Run `job` and return what its function returns.
+
+        Raises
+        ------
+        RvbuildError
+            What the function raised for the user, or that the worker was killed.
+        """
+
+    def prepare(self) -> None:
+        """Begin with what takes time, because jobs will come; does not wait for it."""
+
+    def interrupt(self) -> None:
+        """Stop all jobs at once; their `run` raises `Interrupted`."""
+
+    def close(self) -> None:
+        """Let the workers end."""
+
+
+class Inline:
+    """Runs every job in this process: for debugging."""
+
+    def __init__(self, environment: Mapping[str, str | None]) -> None:
+        self._before = {name: os.environ.get(name) for name in environment}
+        set_variables(environment)
+
+    def run(self, job: Job, progress: Progress) -> Any:
+        """Run `job` here and now."""
+        return call(job, progress)
+
+    def prepare(self) -> None:
+        """Do nothing: what a job needs is imported when it runs."""
+
+    def interrupt(self) -> None:
+        """Do nothing: the interrupt itself stops the job."""
+
+    def close(self) -> None:
+        """Give this process its own variables again."""
+        set_variables(self._before)
+
+
+@dataclass
+class _Worker:
+    process: Any
+    pipe: Connection
+    log: Path
+    warm: set[str] = field(default_factory=set)  # resources whose imports are done
+
+
+class Pool:
+    """Worker processes, started when they are needed and kept; each runs one job at a time.
+
+    A forkserver that has imported what most jobs need starts a worker in some 20 ms. A worker that dies fails its job
+    and is replaced; workers end with this process, however it ends.
+
+    Parameters
+    ----------
+    environment : mapping
+        Environment variables that workers have from their very start, and (None) those that they do not have.
+    logs : Path
+        Directory for what workers print.
+    preload : sequence of str
+        The modules that the forkserver imports.
+    most : int, optional
+        How many jobs run at once, however many there are; by default all of them.
+    """
+
+    def __init__(
+        self, environment: Mapping[str, str | None], logs: Path, preload: Sequence[str] = (), most: int | None = None
+    ) -> None:
+        self._turns = contextlib.nullcontext() if most is None else threading.Semaphore(most)
+        self._environment = dict(environment)
+        self._logs = logs
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload([*preload, "rvbuild.engine.run.worker"])
+        self._idle: list[_Worker] = []
+        self._busy: list[_Worker] = []
+        self._lock = threading.Lock()
+        self._stopped = False
+        self._count = 0
+
+    def run(self, job: Job, progress: Progress) -> Any:
+        """Run `job` on an idle worker, preferring one that has done its imports."""
+        with self._turns:
+            return self._run(job, progress)
+
+    def _run(self, job: Job, progress: Progress) -> Any:
+        worker = self._borrow(job.resource)
+        done = False
+        try:
+            try:
+                worker.pipe.send(job)
+            except (BrokenPipeError, ConnectionResetError):
+                raise self._death(worker) from None
+            result = self._await(worker, progress)
+            done = True
+        finally:
+            self._give_back(worker, job.resource, alive=done)
+        if isinstance(result, Failed):
+            raise _error(result)
+        return result
+
+    def prepare(self) -> None:
+        """Start the forkserver, which then imports what workers need beside this process."""
+        with self._lock, _apart(self._environment):
+            if not self._stopped:
+                forkserver.ensure_running()
+
+    def _await(self, worker: _Worker, progress: Progress) -> Any:
+        while True:
+            ready = wait([worker.pipe, worker.process.sentinel])
+            if self._stopped:
+                raise Interrupted
+            if worker.pipe not in ready:
+                raise self._death(worker)
+            try:
+                kind, value = worker.pipe.recv()
+            except (EOFError, ConnectionResetError):
+                worker.process.join(5)
+                raise (Interrupted() if self._stopped else self._death(worker)) from None
+            if kind == "start":
+                progress.start(*value)
+            elif kind == "advance":
+                progress.advance(value)
+            elif kind == "note":
+                progress.note(value)
+            else:
+                return value
+
+    def _borrow(self, resource: str) -> _Worker:
+        with self._lock:
+            if self._stopped:
+                raise Interrupted
+            while self._idle:
+                warm = [w for w in self._idle if resource in w.warm]
+                worker = warm[0] if warm else self._idle[0]
+                self._idle.remove(worker)
+                if worker.process.is_alive():
+                    break
+            else:
+                worker = self._start()
+            self._busy.append(worker)
+            return worker
+
+    def _give_back(self, worker: _Worker, resource: str, alive: bool) -> None:
+        with self._lock:
+            self._busy.remove(worker)
+            if alive and not self._stopped:
+                worker.warm.add(resource)
+                self._idle.append(worker)
+                return
+        _kill(worker)
+        worker.pipe.close()
+
+    def _start(self) -> _Worker:
+        self._count += 1
+        self._logs.mkdir(parents=True, exist_ok=True)
+        log = self._logs / f"worker-{self._count}.log"
+        for path in (log, log.with_suffix(".reading")):
+            if path.is_symlink() or not path.is_file():  # nothing is written behind a link
+                path.unlink(missing_ok=True)
+        for pause_s in _PAUSES_S:
+            try:
+                return self._fork(log)
+            except (EOFError, OSError):  # the process that starts workers was killed just now; there will be another
+                time.sleep(pause_s)
+        try:
+            return self._fork(log)
+        except (EOFError, OSError) as error:
+            said = str(error) or type(error).__name__
+            raise StageError(f"cannot start a worker process: {said}; out of memory or of processes?") from None
+
+    def _fork(self, log: Path) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=serve, args=(theirs, str(log), self._environment), name=log.stem)
+        try:
+            with _apart(self._environment):
+                process.start()
+        finally:
+            theirs.close()
+        return _Worker(process, ours, log)
+
+    def _death(self, worker: _Worker) -> WorkerDiedError:
+        worker.process.join(5)
+        code = worker.process.exitcode
+        tail = ""
+        try:
+            lines = worker.log.read_text(errors="replace").strip().splitlines()
+            tail = "".join(f"\n    {line}" for line in lines[-5:])
+        except OSError:
+            pass
+        if code == -signal.SIGKILL:
+            why = "was killed (out of memory? `-j 1` or a smaller batch needs less)"
+        elif code is not None and code < 0:
+            why = f"died of {signal.Signals(-code).name}"
+        elif code == _LOST:
+            why = "was lost with the process that starts workers, which was killed (out of memory?)"
+        else:
+            why = f"ended unexpectedly with status {code}"
+        files = watched.last(worker.log)
+        if files:
+            why += f" while it read {', '.join(files[:_SHOWN])}{', …' if len(files) > _SHOWN else ''}"
+        if files and code in _CRASHES:  # what a library printed at last is not for people
+            why, tail = f"{why}; is the file damaged?", ""
+        message = f"the worker process {why}; what it printed is in {worker.log}{tail}"
+        return WorkerDiedError(message, files)
+
+    def interrupt(self) -> None:
+        """Kill all workers and whatever they have started."""
+        with self._lock:
+            self._stopped = True
+            workers = [*self._busy, *self._idle]
+            self._idle.clear()
+        for worker in workers:
+            _kill(worker)
+
+    def close(self) -> None:
+        """End the idle workers; none may be busy."""
+        with self._lock:
+            self._stopped = True
+            workers, self._idle = self._idle, []
+        for worker in workers:
+            worker.pipe.close()  # the worker sees the end of its jobs and leaves
+        for worker in workers:
+            worker.process.join(2)
+            if worker.process.is_alive():
+                _kill(worker)
+
+
+@contextlib.contextmanager
+def _apart(environment: Mapping[str, str | None]) -> Iterator[None]:
+    """Hide from the processes that are started what is this one's own: its script, its variables, the user's Ctrl-C.
+
+    multiprocessing would run the script again in every worker: without `if __name__ == "__main__"` it would call
+    rvbuild there, and wait for the workspace's lock. Ctrl-C goes to all processes of the terminal: the forkserver,
+    which takes a second to import what it needs, would end with a traceback. What is blocked when it starts stays so.
+    """
+    resource_tracker.ensure_running()  # which unblocks all signals once it has been started
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    ours = {name: os.environ.get(name) for name in environment}
+    set_variables(environment)
+    try:
+        yield
+    finally:
+        set_variables(ours)
+        sys.modules["__main__"] = main
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _kill(worker: _Worker) -> None:
+    pid = worker.process.pid
+    if pid is None or not worker.process.is_alive():
+        return
+    try:
+        if os.getpgid(pid) == pid:
+            os.killpg(pid, signal.SIGKILL)
+        else:
+            os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    worker.process.join(5)
+
+
+def _error(failed: Failed) -> RvbuildError:
+    if failed.kind is None:
+        error: RvbuildError = StageError(failed.message)
+    else:
+        module, _, name = failed.kind.partition(":")
+        kind: Callable[[str], RvbuildError] = getattr(importlib.import_module(module), name)
+        error = kind(failed.message)
+    error.__notes__ = [failed.traceback]
+    return error

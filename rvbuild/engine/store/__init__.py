@@ -1,0 +1,1 @@
+"""What is kept on disk: contents by digest, records, digests of files, and locks."""

@@ -1,0 +1,218 @@
+"""Digests of files, computed once per change and remembered by stat signature."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from rvbuild.cores import cores
+from rvbuild.engine.keys.signature import Signature, hash_file, signature
+from rvbuild.engine.store.state import State
+from rvbuild.files.address import is_url
+from rvbuild.files.identity import Identity, UnreachableError
+from rvbuild.process.threads import each
+
+#: A file changed this short a time before it was hashed may change again within the same clock tick.
+RACY_NS = 20_000_000
+#: The same where a file system keeps whole seconds, as FAT and old servers of files do: its ticks are of two.
+_COARSE_NS = 2_000_000_000
+_SECOND_NS = 1_000_000_000
+#: How often a file is looked at that changes all the time.
+_LOOKS = 3
+
+
+def is_racy(found: Signature, hashed_at: int) -> bool:
+    """Tell whether a file may have changed after it was hashed at that time (in ns) and look as it did."""
+    return max(found.mtime_ns, found.ctime_ns) > hashed_at - _tick(found)
+
+
+def _tick(found: Signature) -> int:
+    """Return for how long (in ns) after its last change a file may change without looking changed."""
+    is_coarse = found.mtime_ns % _SECOND_NS == 0 and found.ctime_ns % _SECOND_NS == 0
+    return RACY_NS + (_COARSE_NS if is_coarse else 0)
+
+
+class Stamp(NamedTuple):
+    """What shows later whether a file has changed, even if it was put back: see `Fingerprints.stamp`.
+
+    Attributes
+    ----------
+    state : Signature, Identity, UnreachableError or None
+        How the file looked, or what its server said; None for a file that is not there.
+    digest : str or None
+        What the file must hold besides, where the signature alone is no proof: the clock of its file system is ahead.
+    """
+
+    state: Signature | Identity | UnreachableError | None
+    digest: str | None = None
+
+
+class Fingerprints:
+    """Digests of files, kept in the state database from one run to the next.
+
+    Files elsewhere are asked for once in every run: their servers say which state they have, and nothing is kept.
+
+    A signature that has not changed stands for its content, unless the file was modified within 20 ms of its hashing
+    (git's "racily clean"). Within one run a file is looked at once, until `forget` is called for it.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._known: dict[str, str | None] = {}
+        self._seen: dict[str, tuple[Signature, int]] = {}  # how a file looked when it was hashed, and when that was
+        self._first: dict[str, Signature] = {}  # the same when it was looked at first
+        self._elsewhere: dict[str, Identity | UnreachableError | None] = {}
+        self.hashed = 0
+
+    def digest(self, path: Path | str) -> str | None:
+        """Return the digest of the file at `path`, or None if it does not exist."""
+        name = str(path)
+        if name not in self._known:
+            self._known[name] = self._ask([name]) if is_url(name) else self._look_up(name)
+        return self._known[name]
+
+    def identity(self, path: Path | str) -> Identity | None:
+        """Return what tells the state of a file elsewhere, or None if it is not known; after `digest`."""
+        found = self._elsewhere.get(str(path))
+        return found if isinstance(found, Identity) else None
+
+    def note(self, path: Path | str) -> str:
+        """Return how the state of a file elsewhere is known, or why not; empty for other files. After `digest`."""
+        name = str(path)
+        if name not in self._elsewhere:
+            return ""
+        found = self._elsewhere[name]
+        if isinstance(found, Identity):
+            return f"known by its {found.by}"
+        return "not found on the server" if found is None else f"cannot be reached: {found}"
+
+    def is_known(self, path: Path | str) -> bool:
+        """Tell whether a file is as it was when it was hashed last: then it is there, and can be read."""
+        name = str(path)
+        if name not in self._known:
+            found = signature(name)
+            value = None if found is None else self._remembered(name, found)
+            if value is None:
+                return False
+            self._known[name] = value
+        return self._known[name] is not None
+
+    def forget(self, path: Path | str) -> None:
+        """Look at `path` again when it is asked for next."""
+        self._known.pop(str(path), None)
+
+    def stamp(self, path: Path | str) -> Stamp:
+        """Return what shows from now on whether a file has changed since `digest` was taken of it.
+
+        A file that looks otherwise by now is digested anew. So is one that was modified in the very tick of the clock
+        in which it was digested, once that is over: what is written in one tick looks the same.
+        """
+        name = str(path)
+        if is_url(name):
+            self.digest(name)
+            return Stamp(self._elsewhere.get(name))
+        for _ in range(_LOOKS):
+            value = self.digest(name)
+            now = signature(name)
+            if now is None and value is None:
+                return Stamp(None)
+            seen = self._seen.get(name)
+            if now is not None and seen is not None and seen[0] == now:
+                if not is_racy(*seen):
+                    return Stamp(now)
+                left = max(now.mtime_ns, now.ctime_ns) + _tick(now) - time.time_ns()
+                if left > _tick(now):  # a time to come: there is no waiting for it
+                    return Stamp(now, value)
+                time.sleep(max(0, left + 1) / 1e9)
+            self.forget(name)
+        return Stamp(now, self.digest(name))
+
+    def changed(self, stamps: Mapping[str, Stamp]) -> list[str]:
+        """Return the paths among `stamps` of files that have changed since, even if they are again what they were."""
+        elsewhere = [path for path in stamps if is_url(path)]
+        for path in elsewhere:
+            self.forget(path)
+        self.prefetch(elsewhere)
+        return [path for path, stamp in stamps.items() if self._has_changed(path, stamp)]
+
+    def _has_changed(self, path: str, stamp: Stamp) -> bool:
+        if is_url(path):
+            before, now = stamp.state, self._elsewhere.get(path)
+            if isinstance(before, Identity) and isinstance(now, Identity):
+                return now.is_other_than(before)
+            return not (before is None and now is None)
+        if signature(path) != stamp.state:
+            return True
+        return stamp.digest is not None and hash_file(path) != stamp.digest
+
+    def has_moved_on(self, path: Path | str) -> bool:
+        """Tell whether a local file looked otherwise when it was looked at first."""
+        seen = self._seen.get(str(path))
+        return seen is not None and seen[0] != self._first[str(path)]
+
+    def prefetch(self, paths: Iterable[Path | str]) -> None:
+        """Hash all changed files among `paths` in threads."""
+        fresh = [p for p in dict.fromkeys(map(str, paths)) if p not in self._known]
+        elsewhere = [p for p in fresh if is_url(p)]
+        if elsewhere:
+            self._ask(elsewhere)
+            fresh = [p for p in fresh if p not in self._known]
+        changed = []
+        for path in fresh:
+            found = signature(path)
+            known = None if found is None else self._remembered(path, found)
+            if found is None or known is not None:
+                self._known[path] = known
+            else:
+                changed.append(path)
+        if len(changed) > 1:
+            each(self.digest, changed, min(8, cores()))
+        else:
+            for path in changed:
+                self.digest(path)
+
+    def _ask(self, urls: Sequence[str]) -> str | None:
+        """Ask servers for the state of files; return the digest of the last."""
+        from rvbuild.files.fetch import identities  # what asks servers is loaded where there are some
+
+        value = None
+        for url, found in identities(urls).items():
+            self._elsewhere[url] = found
+            value = self._known[url] = found.digest if isinstance(found, Identity) else None
+        return value
+
+    def _look_up(self, path: str) -> str | None:
+        for _ in range(_LOOKS):
+            before = signature(path)
+            if before is None:
+                return None
+            value = self._remembered(path, before)
+            if value is not None:
+                return value
+            hashed_at = time.time_ns()
+            try:
+                value = hash_file(path)
+            except FileNotFoundError:
+                return None
+            self.hashed += 1
+            self._saw(path, before, hashed_at)
+            if signature(path) == before:
+                self._state.remember_file(path, before, hashed_at, value)
+                return value
+        return value  # a file that never rests: the check after the stage will see it
+
+    def _remembered(self, path: str, now: Signature) -> str | None:
+        row = self._state.file(path)
+        if row is None:
+            return None
+        known, hashed_at, value = row
+        if known != now or is_racy(now, hashed_at):
+            return None
+        self._saw(path, now, hashed_at)
+        return value
+
+    def _saw(self, path: str, how: Signature, hashed_at: int) -> None:
+        self._seen[path] = (how, hashed_at)
+        self._first.setdefault(path, how)

@@ -1,0 +1,185 @@
+"""Whose cache it is: made here by this user, copied from such a one, or made by somebody else.
+
+cache/.stamp   an empty file: no copy of it, by whatever program, has its inode and its time of change
+cache/.place   what the stamp looked like when it was made, and a name of the cache that the user has signed
+
+A cache is the user's own where the stamp is the one that was made there. A copy of a cache of the user's is recognised
+by the signature: its results are kept as far as the user has signed them, too, and all else is looked at anew. Whatever
+is in any other cache, one that came with a clone of a repository for example, is set aside unread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import json
+import os
+import stat
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rvbuild.engine.store import inside
+from rvbuild.engine.store.action import MOST_RECORD_BYTES, Action
+from rvbuild.engine.store.locks import held
+from rvbuild.engine.store.state import State
+from rvbuild.engine.store.store import Store
+from rvbuild.errors import StoreError
+from rvbuild.files.signing import is_signed, signed, user_key
+
+STAMP = ".stamp"
+PLACE = ".place"
+#: What strangers' caches brought is moved to directories whose names begin so.
+ASIDE = ".strange-"
+_BELIEVED = ("state.db", "state.db-wal", "state.db-shm", "state.db-journal", "seals", "log")
+_BELIEVED_OF_STORE = tuple(f"store/{name}" for name in ("resume", "forgotten", "differences", "workspaces", "locks"))
+_MOST_BYTES = 1 << 16
+
+
+class Standing(enum.Enum):
+    """What a cache is to the user who runs rvbuild."""
+
+    NEW = "new"
+    """There is nothing in it that could be believed."""
+    OWN = "own"
+    """This user made it in this place."""
+    COPIED = "copied"
+    """It is a copy of one that this user made, or was moved here from another disk."""
+    STRANGE = "strange"
+    """Somebody else made it, or an rvbuild that made no stamps."""
+
+
+def standing(cache: Path) -> Standing:
+    """Return what the directory `cache` is to us."""
+    place = _place(cache)
+    stamp = _stamp(cache)
+    if stamp is not None and place.get("stamp") == stamp:
+        return Standing.OWN
+    if not any(os.path.lexists(cache / name) for name in (*_BELIEVED, "store")):
+        return Standing.NEW
+    key = user_key() if place else None
+    return Standing.COPIED if key is not None and is_signed(place, key) else Standing.STRANGE
+
+
+def stamp_of(cache: Path) -> list[int] | None:
+    """Return what the stamp of the directory `cache` looks like, [inode, time of its change in ns]; None without."""
+    return _stamp(cache)
+
+
+@contextlib.contextmanager
+def settling(cache: Path) -> Iterator[Standing]:
+    """Give the standing of `cache`; at the end it is our own. Others that want that wait."""
+    found = standing(cache)
+    if found is Standing.OWN:
+        yield found
+        return
+    with held(cache / ".settling"):
+        found = standing(cache)
+        yield found
+        if found is not Standing.OWN:
+            take(cache)
+
+
+def take(cache: Path) -> None:
+    """Make the directory `cache` our own: whatever is in it is believed from now on."""
+    inside.write(cache, STAMP, b"")
+    place: dict[str, Any] = {"cache": uuid.uuid4().hex, "stamp": _stamp(cache)}
+    key = user_key()
+    inside.write(cache, PLACE, json.dumps(place if key is None else signed(place, key)).encode())
+
+
+def set_aside(cache: Path, found: Standing) -> tuple[Path, int]:
+    """Move what is not to be believed of a `cache` that is not ours out of the way; return where to, and how much.
+
+    Of a copy that is results in its store that this user has not signed; of a stranger's cache also all that says what
+    was built. The number is that of the results.
+    """
+    aside = cache / f"{ASIDE}{time.time_ns()}"
+    if found is Standing.STRANGE:
+        for name in (*_BELIEVED, *_BELIEVED_OF_STORE):
+            _move(cache, name, aside)
+    key, count = user_key(), 0
+    for path in _actions(cache / "store"):
+        if key is None or not _is_ours(cache / "store", path, key):
+            _move(cache, f"store/{path}", aside)
+            count += 1
+    return aside, count
+
+
+def keep_signed(state: State, store: Store) -> None:
+    """Forget the records of `state` that do not say what results signed by this user, or of a shared `store`, say."""
+    key = user_key()
+    wrong = []
+    for name, record in state.records().items():
+        action = store.action(record.key)
+        if action is not None and store.signs and (key is None or not _is_ours(store.root, _file(action.key), key)):
+            action = None
+        shown = {output: (o.digest, o.size) for output, o in record.outputs.items()}
+        if not record.cleaned and (action is None or dict(action.outputs) != shown):
+            wrong.append(name)
+    state.forget(wrong)
+
+
+def adopt(cache: Path) -> int:
+    """Take `cache` as our own with all that is in it or was set aside; return how many results are signed now."""
+    for aside in sorted(cache.glob(f"{ASIDE}*")):
+        for path in _actions(aside / "store"):
+            if inside.look(cache, f"store/{path}") is None and inside.look(aside, f"store/{path}") is not None:
+                inside.move(aside / "store" / path, cache, f"store/{path}")
+    key, count = user_key(), 0
+    for path in _actions(cache / "store"):
+        with contextlib.suppress(OSError, ValueError, StoreError):
+            action = Action.decoded(inside.read(cache, f"store/{path}", MOST_RECORD_BYTES), Path(path).stem)
+            if action is not None:
+                inside.write(cache, f"store/{path}", action.encoded(key))
+                count += 1
+    take(cache)
+    return count
+
+
+def _actions(store: Path) -> list[str]:
+    """Return the records in `store`, relative to it."""
+    found = []
+    for base, _, names in os.walk(store / "actions"):
+        found += [str(Path(base, name).relative_to(store)) for name in names]
+    return sorted(found)
+
+
+def _file(key: str) -> str:
+    return f"actions/{key[:2]}/{key}.json"
+
+
+def _is_ours(store: Path, path: str, key: bytes) -> bool:
+    try:
+        data = json.loads(inside.read(store, path, MOST_RECORD_BYTES))
+    except (OSError, ValueError, RecursionError, StoreError):
+        return False
+    return isinstance(data, dict) and is_signed(data, key)
+
+
+def _move(cache: Path, path: str, aside: Path) -> None:
+    """Move what is at `path` in `cache` to the same path in `aside`, a link as a link."""
+    above, _, name = path.rpartition("/")
+    with contextlib.suppress(FileNotFoundError), inside.folder(cache, above) as source:
+        os.stat(name, dir_fd=source, follow_symlinks=False)
+        with inside.folder(cache, f"{aside.name}/{above}".rstrip("/"), make=True) as target:
+            os.replace(name, name, src_dir_fd=source, dst_dir_fd=target)
+
+
+def _place(cache: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(inside.read(cache, PLACE, _MOST_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _stamp(cache: Path) -> list[int] | None:
+    try:
+        found = (cache / STAMP).lstat()
+    except OSError:
+        return None
+    own = stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid == os.geteuid()
+    return [found.st_ino, found.st_ctime_ns] if own else None

@@ -1,0 +1,124 @@
+"""Records: what every artifact in a workspace was built from, and how they are kept as text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from types import NoneType
+from typing import Any
+
+from rvbuild.engine.keys.signature import Signature
+from rvbuild.engine.store.inside import is_plain
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A file that an artifact shows in the workspace."""
+
+    path: str  # relative to the workspace
+    digest: str
+    size: int
+    mtime_ns: int
+    inode: int
+    ctime_ns: int | None  # None for a hard link into the store: its sibling's links change it
+
+    def placed(self) -> Signature | None:
+        """Return the signature of the file as it was put in place, if all of it is known."""
+        return None if self.ctime_ns is None else Signature(self.size, self.mtime_ns, self.ctime_ns, self.inode)
+
+    def is_as_placed(self, now: Signature) -> bool:
+        """Tell whether the stat signature `now` is that of the file as it was put in place."""
+        same = (now.size, now.mtime_ns, now.inode) == (self.size, self.mtime_ns, self.inode)
+        return same and self.ctime_ns in (None, now.ctime_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What an artifact in the workspace was built from; `cleaned` marks one that was removed on purpose.
+
+    What explains a record (`components`, `sources`, `packages`) is much where there are thousands of artifacts, so it
+    is kept apart: `State.records` leaves it out, `State.record` has it.
+    """
+
+    key: str
+    components: Mapping[str, Any]
+    sources: Mapping[str, Any]  # role -> [[path, digest], ...], for explanations
+    outputs: Mapping[str, Output]
+    seconds: float
+    at: float
+    packages: Mapping[str, str] = field(default_factory=dict)
+    cleaned: bool = False
+    trajectory: str | None = None  # of its checkpoints, if it has any
+
+
+def encode(record: Record) -> tuple[str, str]:
+    """Return the two parts in which a record is kept: what decisions need, and what explains it."""
+    made = json.dumps({"components": record.components, "sources": record.sources, "packages": record.packages})
+    return encode_shown(record), made
+
+
+def encode_shown(record: Record) -> str:
+    """Return the part of a record that decisions need."""
+    outputs = {name: [o.path, o.digest, o.size, o.mtime_ns, o.inode, o.ctime_ns] for name, o in record.outputs.items()}
+    shown = {
+        "key": record.key,
+        "outputs": outputs,
+        "seconds": record.seconds,
+        "at": record.at,
+        "cleaned": record.cleaned,
+        "trajectory": record.trajectory,
+    }
+    return json.dumps(shown)
+
+
+_DAMAGE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
+
+
+def decode(shown: str, made: str | None = None) -> Record | None:
+    """Return a record, or None if it is damaged: then its artifact counts as never built here."""
+    try:
+        record = _record(json.loads(shown))
+        if made is None:
+            return record
+        data = json.loads(made)
+        parts = data["components"], data["sources"], data["packages"]
+        if not all(isinstance(part, dict) for part in parts):
+            return None
+        return replace(record, components=parts[0], sources=parts[1], packages=parts[2])
+    except _DAMAGE:
+        return None
+
+
+def decode_all(rows: Iterable[tuple[str, str]]) -> dict[str, Record]:
+    """Return artifact -> record from (artifact, text of the record), without those that are damaged."""
+    rows = list(rows)
+    try:  # as one document: thousands are read faster
+        shown = [_record(data) for data in json.loads(f"[{','.join(text for _, text in rows)}]")]
+    except _DAMAGE:
+        shown = []
+    if len(shown) == len(rows):
+        return {name: record for (name, _), record in zip(rows, shown, strict=True)}
+    decoded = ((name, decode(text)) for name, text in rows)
+    return {name: record for name, record in decoded if record is not None}
+
+
+def _record(data: dict[str, Any]) -> Record:
+    """Return a record without what explains it.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError, AttributeError
+        If it is not one that was written here: names that lead elsewhere, or values of other kinds.
+    """
+    outputs = {name: Output(*values) for name, values in data["outputs"].items()}
+    record = Record(data["key"], {}, {}, outputs, data["seconds"], data["at"], {}, data["cleaned"], data["trajectory"])
+    for name, (*texts, size, mtime_ns, inode, ctime_ns) in data["outputs"].items():
+        kinds = {*map(type, texts)} == {str} and {type(size), type(mtime_ns), type(inode)} == {int}
+        if not (is_plain(name) and kinds and (ctime_ns is None or type(ctime_ns) is int)):
+            raise ValueError(f"{name!r} is no output")
+    if type(record.key) is not str or not record.key.isascii() or type(record.trajectory) not in (str, NoneType):
+        raise ValueError(f"{record.key!r} is no key")
+    if {type(record.seconds), type(record.at)} - {int, float} or type(record.cleaned) is not bool:
+        raise ValueError(f"{record.at!r} is no time")
+    return record

@@ -1,0 +1,389 @@
+"""The state database of a workspace: digests of files, what every artifact was built from, failures, and a log."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+from rvbuild.engine.keys.signature import Signature
+from rvbuild.engine.store.record import Output, Record, decode, decode_all, encode, encode_shown
+from rvbuild.errors import StoreError
+
+__all__ = ["Entry", "Output", "Record", "State", "fsync_dir", "records_of"]
+
+
+_SCHEMA = """
+create table if not exists file (path text primary key, size int, mtime int, ctime int, inode int, hashed_at int,
+                                 digest text) without rowid;
+create table if not exists view (digest text, name text, value text, primary key (digest, name)) without rowid;
+create table if not exists companions (kind text, path text, answer text, primary key (kind, path)) without rowid;
+create table if not exists record (artifact text primary key, json text, made text) without rowid;
+create table if not exists failure (artifact text primary key, key text, message text) without rowid;
+create table if not exists log (id integer primary key, at real, artifact text, key text, how text, seconds real,
+                                reasons text);
+create index if not exists log_artifact on log (artifact);
+create table if not exists origin (artifact text, key text, sources text, primary key (artifact, key)) without rowid;
+"""
+_VERSION = 2
+#: What SQLite says of a file that cannot be used, other than of one that is damaged.
+_UNUSABLE = {
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_ABORT,
+    sqlite3.SQLITE_INTERRUPT,
+    sqlite3.SQLITE_MISUSE,
+}
+
+
+class Entry(NamedTuple):
+    """One line of the log; `how` is `built`, `restored`, `failed` or `cleaned`."""
+
+    at: float
+    artifact: str
+    key: str
+    how: str
+    seconds: float
+    reasons: tuple[str, ...]
+
+
+class State:
+    """The database; every method may be called from any thread, every change is one transaction.
+
+    Parameters
+    ----------
+    path : Path
+        Where the database is, or will be. A damaged one is moved aside and begun again, at whatever moment that shows:
+        what it held is found again by digests and in the store.
+    say : callable
+        Receives a line for the user when that happens.
+    """
+
+    def __init__(self, path: Path, say: Callable[[str], None] = lambda line: None) -> None:
+        self.path = path
+        self._say = say
+        self._lock = threading.RLock()
+        self._files: dict[str, tuple[Signature, int, str]] | None = None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._db = self._open()
+        except sqlite3.DatabaseError as error:
+            self._renew(error)
+
+    def _renew(self, error: sqlite3.Error) -> None:
+        """Move a damaged database aside and begin again; raise if `error` does not say that it is damaged."""
+        if _code(error) == sqlite3.SQLITE_FULL:
+            raise StoreError(
+                f"the disk is full: {self.path} ({error}); free space (`rvbuild cache gc` may help) and run again"
+            ) from None
+        if not _is_damage(error):
+            raise StoreError(
+                f"{self.path}: cannot use the state database: {error}; is the disk full or the cache read-only?"
+            ) from None
+        aside = self.path.with_name(f"{self.path.name}.damaged-{time.time_ns()}")
+        self.path.replace(aside)
+        for suffix in ("-wal", "-shm"):
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        self._files = None
+        self._db = self._open()
+        self._say(
+            f"the state database could not be read ({error}); moved to {aside}, and begun again: "
+            "what was built is found again in the store"
+        )
+
+    def _rows(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
+        """Return the rows that `query` selects; of a damaged database those of the new one, which has none."""
+        with self._lock:
+            try:
+                with _texts():
+                    return self._db.execute(query, values).fetchall()
+            except sqlite3.DatabaseError as error:
+                if _is_damage(error):
+                    self._db.close()
+                self._renew(error)
+                return self._db.execute(query, values).fetchall()
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            with _texts():
+                return self._connect()
+        except sqlite3.Error as error:
+            if _code(error) not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+                raise
+            try:
+                return self._connect_without_space()
+            except sqlite3.Error:
+                raise error from None
+
+    def _connect_without_space(self) -> sqlite3.Connection:
+        """Return a connection to an old database that writes nothing: on a full disk gc needs one to make space."""
+        db = sqlite3.connect(self.path, timeout=60, check_same_thread=False, isolation_level=None)
+        try:
+            db.execute("pragma locking_mode = exclusive")  # needs no file of memory that is shared
+            if db.execute("pragma user_version").fetchone()[0] != _VERSION:
+                raise sqlite3.OperationalError("of another version")
+            db.execute("select count(*) from record").fetchone()
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _connect(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self.path, timeout=60, check_same_thread=False, isolation_level=None)
+        try:
+            db.execute("pragma journal_mode = wal")
+            db.execute("pragma synchronous = normal")
+            version = db.execute("pragma user_version").fetchone()[0]
+            if version not in (0, _VERSION):
+                raise sqlite3.DatabaseError(f"version {version}")
+            db.executescript(_SCHEMA)
+            db.execute(f"pragma user_version = {_VERSION}")
+            db.execute("select count(*) from record").fetchone()
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def close(self) -> None:
+        """Close the database."""
+        with self._lock:
+            self._db.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection inside one transaction, committed at the end or rolled back on an error."""
+        with self._lock:
+            try:
+                self._db.execute("begin immediate")
+                yield self._db
+                self._db.execute("commit")
+            except BaseException as error:
+                with contextlib.suppress(sqlite3.Error):  # SQLite has rolled back already when a disk is full
+                    if self._db.in_transaction:
+                        self._db.execute("rollback")
+                if isinstance(error, sqlite3.Error):
+                    self._db_failed(error)
+                raise
+
+    def _db_failed(self, error: sqlite3.Error) -> NoReturn:
+        """Say what became of a change; a damaged database is begun again, so that the next change succeeds."""
+        if _is_damage(error):
+            self._db.close()
+        self._renew(error)
+        raise StoreError(f"{self.path}: was damaged, and is begun again; run again, nothing that was built is lost")
+
+    # -- digests ------------------------------------------------------------------------------------------------------
+
+    def file(self, path: str) -> tuple[Signature, int, str] | None:
+        """Return (signature, time of hashing in ns, digest) of a file as last hashed."""
+        with self._lock:
+            if self._files is None:
+                rows = self._rows("select path, size, mtime, ctime, inode, hashed_at, digest from file")
+                self._files = {row[0]: (Signature(*row[1:5]), row[5], row[6]) for row in rows}
+            return self._files.get(path)
+
+    def remember_file(self, path: str, signature: Signature, hashed_at: int, digest: str) -> None:
+        """Keep the digest of a file."""
+        with self.transaction() as db:
+            db.execute(
+                "insert or replace into file values (?, ?, ?, ?, ?, ?, ?)", (path, *signature, hashed_at, digest)
+            )
+            if self._files is not None:
+                self._files[path] = (signature, hashed_at, digest)
+
+    def view(self, digest: str, name: str) -> str | None:
+        """Return the view `name` of content `digest`, if it is known."""
+        rows = self._rows("select value from view where digest = ? and name = ?", (digest, name))
+        return rows[0][0] if rows else None
+
+    def views(self, digests: Iterable[str], name: str) -> dict[str, str]:
+        """Return digest -> view `name`, of those contents of which it is known."""
+        found: dict[str, str] = {}
+        for some in _chunks(list(digests)):
+            marks = ",".join("?" * len(some))
+            rows = self._rows(f"select digest, value from view where name = ? and digest in ({marks})", (name, *some))
+            found.update(rows)
+        return found
+
+    def remember_view(self, digest: str, name: str, value: str) -> None:
+        """Keep a view of a content."""
+        self.remember_views([(digest, name, value)])
+
+    def remember_views(self, views: Iterable[tuple[str, str, str]]) -> None:
+        """Keep several views, each (digest of the content, name, value)."""
+        with self.transaction() as db:
+            db.executemany("insert or replace into view values (?, ?, ?)", views)
+
+    def companions(self) -> list[tuple[str, str, str]]:
+        """Return all that is kept of what belongs to files: (how it is read, path, answer) of each."""
+        return [tuple(row) for row in self._rows("select kind, path, answer from companions")]
+
+    def remember_companions(self, rows: Iterable[tuple[str, str, str]]) -> None:
+        """Keep what belongs to files: (how it is read, path, answer) of each."""
+        with self.transaction() as db:
+            db.executemany("insert or replace into companions values (?, ?, ?)", rows)
+
+    # -- artifacts ----------------------------------------------------------------------------------------------------
+
+    def record(self, artifact: str) -> Record | None:
+        """Return what `artifact` was built from, or None if it never was here."""
+        rows = self._rows("select json, made from record where artifact = ?", (artifact,))
+        return decode(*rows[0]) if rows else None
+
+    def records(self) -> dict[str, Record]:
+        """Return all records by artifact, without what explains them."""
+        return decode_all(self._rows("select artifact, json from record"))
+
+    def failure(self, artifact: str) -> tuple[str, str] | None:
+        """Return (key, message) of the last failure of `artifact`, if it has not been built since."""
+        rows = self._rows("select key, message from failure where artifact = ?", (artifact,))
+        return (rows[0][0], rows[0][1]) if rows else None
+
+    def succeed(self, artifact: str, record: Record, how: str, reasons: Sequence[str], seconds: float) -> None:
+        """Keep a new record of `artifact` and log that this took `seconds`, in one transaction."""
+        with self.transaction() as db:
+            db.execute("insert or replace into record values (?, ?, ?)", (artifact, *encode(record)))
+            db.execute(
+                "insert or replace into origin values (?, ?, ?)", (artifact, record.key, json.dumps(record.sources))
+            )
+            db.execute("delete from failure where artifact = ?", (artifact,))
+            _log(db, Entry(record.at, artifact, record.key, how, seconds, tuple(reasons)))
+
+    def refresh(self, artifact: str, record: Record) -> None:
+        """Keep the outputs of `record`, which says the same of `artifact` with newer signatures."""
+        with self.transaction() as db:
+            db.execute("update record set json = ? where artifact = ?", (encode_shown(record), artifact))
+
+    def fail(self, artifact: str, key: str, message: str, seconds: float) -> None:
+        """Keep that building `artifact` failed."""
+        with self.transaction() as db:
+            db.execute("insert or replace into failure values (?, ?, ?)", (artifact, key, message))
+            _log(db, Entry(time.time(), artifact, key, "failed", seconds, (message,)))
+
+    def clean(self, artifact: str, why: str) -> None:
+        """Take note that `artifact` was removed on purpose, and that its failure does not count any more."""
+        record = self.record(artifact)
+        with self.transaction() as db:
+            if record is not None and not record.cleaned:
+                empty = Record(record.key, {}, {}, {}, record.seconds, time.time(), {}, cleaned=True)
+                db.execute("insert or replace into record values (?, ?, ?)", (artifact, *encode(empty)))
+                _log(db, Entry(time.time(), artifact, record.key, "cleaned", 0.0, (why,)))
+            db.execute("delete from failure where artifact = ?", (artifact,))
+
+    def forget(self, artifacts: Iterable[str]) -> None:
+        """Forget what artifacts were built from, as if they never were here."""
+        with self.transaction() as db:
+            db.executemany("delete from record where artifact = ?", [(name,) for name in artifacts])
+
+    # -- the past -----------------------------------------------------------------------------------------------------
+
+    def keys(self, artifact: str) -> list[str]:
+        """Return every key under which `artifact` was ever built or restored here."""
+        rows = self._rows("select distinct key from log where artifact = ? and key <> ''", (artifact,))
+        found = {row[0] for row in rows}
+        record = self.record(artifact)
+        return sorted(found | ({record.key} if record is not None else set()))
+
+    def names(self) -> dict[str, str]:
+        """Return key -> name of the artifact that had it here last."""
+        return dict(self._rows("select key, artifact from log where key <> '' order by id"))
+
+    def log(self, artifact: str | None = None) -> Iterator[Entry]:
+        """Yield what happened, of one artifact or of all, the newest first."""
+        where, values = ("", ()) if artifact is None else ("where artifact = ?", (artifact,))
+        rows = self._rows(f"select at, artifact, key, how, seconds, reasons from log {where} order by id desc", values)
+        for at, name, key, how, seconds, reasons in rows:
+            with contextlib.suppress(ValueError, TypeError, RecursionError):  # of one that is damaged nothing is known
+                yield Entry(
+                    float(at), str(name), str(key), str(how), float(seconds), tuple(map(str, json.loads(reasons)))
+                )
+
+    def sources(self, artifact: str, key: str) -> dict[str, Any]:
+        """Return the user's files that `artifact` was built from under `key`: role -> [[path, digest], ...]."""
+        rows = self._rows("select sources from origin where artifact = ? and key = ?", (artifact, key))
+        try:
+            return dict(json.loads(rows[0][0])) if rows else {}
+        except (ValueError, TypeError, RecursionError):
+            return {}
+
+    def last_seconds(self) -> dict[str, float]:
+        """Return artifact -> how long its last building took, of all that were built here."""
+        rows = self._rows("select artifact, seconds, max(id) from log where how = 'built' group by artifact")
+        return {row[0]: float(row[1]) for row in rows}
+
+
+def _chunks(values: Sequence[str], size: int = 500) -> Iterator[Sequence[str]]:
+    """Yield `values` as parts that SQLite takes in one query."""
+    for start in range(0, len(values), size):
+        yield values[start : start + size]
+
+
+@contextlib.contextmanager
+def _texts() -> Iterator[None]:
+    """Have Python say of a damaged text what SQLite says of other damage."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise sqlite3.DatabaseError(f"no text: {error}") from None
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    """Tell whether `error` says that the file is damaged or of another version, and not that it cannot be used now.
+
+    A database that was closed is no damage: a thread may ask for something while an interrupted run ends.
+    """
+    if isinstance(error, sqlite3.ProgrammingError | sqlite3.InterfaceError):
+        return False
+    return _code(error) not in _UNUSABLE
+
+
+def _code(error: sqlite3.Error) -> int:
+    """Return the primary code of an error, its low byte; an error of our own, about the version, has none."""
+    return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)) & 0xFF
+
+
+def _log(db: sqlite3.Connection, entry: Entry) -> None:
+    values = (*entry[:-1], json.dumps(entry.reasons))
+    db.execute("insert into log (at, artifact, key, how, seconds, reasons) values (?, ?, ?, ?, ?, ?)", values)
+
+
+def records_of(path: Path) -> dict[str, Record]:
+    """Return the records of another workspace's state database at `path`, which is only read.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be read.
+    """
+    try:
+        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=60)
+        try:
+            return decode_all(db.execute("select artifact, json from record"))
+        finally:
+            db.close()
+    except sqlite3.Error as error:
+        raise StoreError(
+            f"{path}: cannot read what that workspace shows: {error}; run `rvbuild status` there, or remove it"
+        ) from None
+
+
+def fsync_dir(path: Path) -> None:
+    """Make renames inside the directory `path` durable."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

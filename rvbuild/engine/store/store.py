@@ -1,0 +1,395 @@
+"""The store: contents of artifacts by digest, and for every key what it gave.
+
+objects/ab/cdef…      one content, read-only, named by its xxh3_128
+actions/ab/<key>.json what a key gave: output names, digests, sizes; seconds; where it came from
+resume/<trajectory>/  checkpoints of unfinished or extendable work
+forgotten/            keys that were cleaned: they are built again even if a store elsewhere has them
+differences/          keys that gave other bytes at another time or on another machine
+quarantine/           contents that no longer had their digest
+tmp/                  unfinished files; whatever is there belongs to a running or a killed process
+locks/                the keys that are being built now, who writes to the store, and who has unfinished files
+workspaces/           the workspaces that share a store, so that gc knows what they show; see `leases`
+
+Several workspaces may share a store. A key is built under its lock (`building`), so that the second workspace finds
+what the first one made. Contents and the record that refers to them are written under `writing`, which many may hold;
+gc holds `alone`, so that nothing that is about to be referred to is removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import shutil
+import threading
+import time
+import uuid
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rvbuild.engine.keys.signature import hash_open, signature
+from rvbuild.engine.store import inside
+from rvbuild.engine.store.action import MOST_RECORD_BYTES, Action
+from rvbuild.engine.store.locks import acquire, held
+from rvbuild.engine.store.state import Output, fsync_dir
+from rvbuild.errors import StoreError
+
+_FOLDERS = ("objects", "actions", "resume", "forgotten", "differences", "quarantine", "tmp", "locks", "workspaces")
+_FICLONE = 0x40049409
+_LINK_FROM = 1 << 20
+#: What the lock of a process that has unfinished files is called, with what their names begin with.
+_ALIVE = "alive-"
+
+
+class Store:
+    """Contents by digest, in one directory on one file system.
+
+    Parameters
+    ----------
+    root : Path
+        The directory, or a link to it.
+    key : bytes, optional
+        What records are signed with. Several users may share a store; then there is none.
+    """
+
+    def __init__(self, root: Path, key: Callable[[], bytes | None] | None = None) -> None:
+        self.root = root
+        self.signs = key is not None
+        self._key = key
+        self._owner = ""
+        self._end: weakref.finalize[..., Store] | None = None
+        self._starting = threading.Lock()
+
+    def prepare(self) -> None:
+        """Make the store's directories.
+
+        Raises
+        ------
+        StoreError
+            If one of them is something else: nothing is written or removed behind a link.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        inside.require_own(self.root, _FOLDERS, ())
+        for name in _FOLDERS:
+            (self.root / name).mkdir(exist_ok=True)
+
+    # -- unfinished files ---------------------------------------------------------------------------------------------
+
+    def temporary(self) -> Path:
+        """Return a new path in `tmp` that nobody else uses; `release` it when it is gone."""
+        return self.root / "tmp" / f"{self._alive()}-{uuid.uuid4().hex}"
+
+    def release(self, path: Path) -> None:
+        """Remove what is left at `path`, which `temporary` or `staging` gave."""
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+    def staging(self) -> Path:
+        """Return a new empty directory that nobody else uses."""
+        path = self.temporary()
+        path.mkdir(parents=True)
+        return path
+
+    def sweep(self) -> None:
+        """Remove what killed processes left in `tmp`; never what a living one, on whatever machine, may still use."""
+        dead: dict[str, bool] = {}
+        left = [path for path in (self.root / "tmp").glob("*")]
+        owners = [path.name.removeprefix(_ALIVE) for path in (self.root / "locks").glob(f"{_ALIVE}*")]
+        for owner in {*owners, *(path.name.partition("-")[0] for path in left)}:
+            dead[owner] = self._is_dead(owner)
+        for path in left:
+            if dead[path.name.partition("-")[0]]:
+                self.release(path)
+
+    def close(self) -> None:
+        """Say that no unfinished file of this is in use any more."""
+        if self._end is not None:
+            self._end()
+
+    def now(self) -> float:
+        """Return the time of the file system that the store is on, which may be another machine's."""
+        probe = self.temporary()
+        try:
+            probe.touch()
+            return probe.stat().st_mtime
+        finally:
+            self.release(probe)
+
+    def _alive(self) -> str:
+        """Return what the names of our unfinished files begin with, and hold the lock that says that we live.
+
+        A lock shows this to other machines and to other containers of this one; the number of a process does not.
+        """
+        with self._starting:
+            if self._end is None or not self._end.alive:
+                self._owner = uuid.uuid4().hex
+                path = self.root / "locks" / f"{_ALIVE}{self._owner}"
+                self._end = weakref.finalize(self, _let_go, path, acquire(path), os.getpid())
+            return self._owner
+
+    def _is_dead(self, owner: str) -> bool:
+        """Tell whether nobody holds the lock of `owner`, and remove that."""
+        path = self.root / "locks" / f"{_ALIVE}{owner}"
+        if owner == self._owner:
+            return False
+        if not path.exists():
+            return True
+        try:
+            with held(path, wait=_give_up):
+                return True
+        except (_HeldError, StoreError):  # or of a user whose files are not ours to touch
+            return False
+
+    # -- locks --------------------------------------------------------------------------------------------------------
+
+    def building(self, key: str, wait: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
+        """Hold the lock of `key` (or of a trajectory); `wait` is called while another process builds it."""
+        return held(self.root / "locks" / key, wait=wait)
+
+    def writing(self) -> contextlib.AbstractContextManager[None]:
+        """Keep gc out while contents and the record that refers to them are written."""
+        return held(self.root / "locks" / "store", shared=True)
+
+    @contextlib.contextmanager
+    def alone(self, wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Keep all writers out; `wait` is called while there are some."""
+        with held(self.root / "locks" / "store", wait=wait):
+            yield
+
+    # -- objects ------------------------------------------------------------------------------------------------------
+
+    def object(self, digest: str) -> Path:
+        """Return where the content `digest` is, or would be."""
+        return self.root / _object(digest)
+
+    def take(self, staged: Path, digest: str) -> None:
+        """Move the file `staged`, whose digest is `digest`, into the store."""
+        with staged.open("rb") as file:
+            if self._holds(digest, os.fstat(file.fileno()).st_size):
+                staged.unlink()
+                return
+            os.fsync(file.fileno())
+        staged.chmod(0o444)
+        inside.move(staged, self.root, _object(digest))
+        fsync_dir(self.object(digest).parent)
+
+    def _holds(self, digest: str, size: int) -> bool:
+        """Tell whether the store holds `digest`, judged by its content."""
+        try:
+            with inside.reading(self.root, _object(digest)) as file:
+                return os.fstat(file).st_size == size and hash_open(file) == digest
+        except FileNotFoundError:
+            return False
+
+    def has(self, digest: str, size: int) -> bool:
+        """Tell whether the store holds `digest`, judged by its size alone; `place` looks at the content."""
+        found = signature(self.object(digest))
+        return found is not None and found.size == size
+
+    def condemn(self, digest: str) -> None:
+        """Move the store's copy of `digest`, which is damaged, to quarantine."""
+        above, _, name = _object(digest).rpartition("/")
+        bad = f"{digest}-{time.time_ns()}"
+        with contextlib.suppress(FileNotFoundError), inside.folder(self.root, above) as source:
+            os.stat(name, dir_fd=source, follow_symlinks=False)
+            with inside.folder(self.root, "quarantine", make=True) as target:
+                os.replace(name, bad, src_dir_fd=source, dst_dir_fd=target)
+
+    def place(self, digest: str, cache: Path, path: str, scratch: Path) -> Output | None:
+        """Show the content `digest` in a cache, or return None if the store's copy is damaged or gone.
+
+        A damaged object is moved to quarantine. The file appears by a rename, so it is whole whenever it is there.
+
+        Parameters
+        ----------
+        digest : str
+        cache : Path
+            The directory that `path`, plain names with slashes between them, is in.
+        path : str
+        scratch : Path
+            A directory for unfinished files, on the same file system.
+
+        Raises
+        ------
+        StoreError
+            If `path` leads elsewhere, or there is a symbolic link on the way.
+        """
+        temporary = scratch / uuid.uuid4().hex
+        try:
+            with inside.reading(self.root, _object(digest)) as file:
+                if hash_open(file) == digest:
+                    linked = _materialize(self.object(digest), file, temporary)
+                else:
+                    self.condemn(digest)
+                    return None
+        except FileNotFoundError:
+            return None
+        try:
+            try:
+                inside.move(temporary, cache, path)
+            except (StoreError, IsADirectoryError):
+                if not inside.make_way(cache, path, scratch):
+                    raise
+                inside.move(temporary, cache, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        found = inside.look(cache, path)
+        if found is None:
+            raise StoreError(
+                f"{cache / path}: vanished while it was put in place; is another program cleaning the cache?"
+            )
+        ctime_ns = None if linked else found.st_ctime_ns
+        return Output(f"cache/{path}", digest, found.st_size, found.st_mtime_ns, found.st_ino, ctime_ns)
+
+    @functools.cached_property
+    def _secret(self) -> bytes | None:
+        """What records are signed with, if this user can keep a key."""
+        return None if self._key is None else self._key()
+
+    # -- actions ------------------------------------------------------------------------------------------------------
+
+    def action_file(self, key: str) -> Path:
+        """Return where the record of `key` is, or would be."""
+        return self.root / _action(key)
+
+    def action(self, key: str) -> Action | None:
+        """Return what `key` gave, or None if it was never built or its record cannot be read."""
+        try:
+            text = inside.read(self.root, _action(key), MOST_RECORD_BYTES)
+            return Action.decoded(text, key, self._secret)
+        except (OSError, ValueError, StoreError):
+            return None
+
+    def used(self, key: str) -> None:
+        """Take note that what `key` gave is used now: gc keeps what was used lately."""
+        with contextlib.suppress(OSError):
+            os.utime(self.action_file(key), follow_symlinks=False)
+
+    def restorable(self, key: str) -> Action | None:
+        """Return what `key` gave if all of it is still here."""
+        found = self.action(key)
+        if found is None or not all(self.has(*output) for output in found.outputs.values()):
+            return None
+        return found
+
+    def record(self, action: Action) -> None:
+        """Write the record of an action, whose objects must be in the store already."""
+        self.write(_action(action.key), action.encoded(self._secret, checked=True))
+        inside.remove(self.root, f"forgotten/{action.key}")
+
+    def write(self, path: str, content: bytes) -> None:
+        """Write the small file at `path` in the store, which appears as a whole."""
+        temporary = self.temporary()
+        try:
+            with temporary.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            inside.move(temporary, self.root, path)
+        finally:
+            self.release(temporary)
+        fsync_dir((self.root / path).parent)
+
+    def forget(self, key: str) -> None:
+        """Forget what `key` gave, so that it is built again and not fetched from elsewhere either."""
+        inside.write(self.root, f"forgotten/{key}", b"")
+        inside.remove(self.root, _action(key))
+
+    def is_forgotten(self, key: str) -> bool:
+        """Tell whether `key` was forgotten on purpose and not built since."""
+        return (self.root / "forgotten" / key).exists()
+
+    # -- one key, two results -----------------------------------------------------------------------------------------
+
+    def differ(self, key: str, kept: Action, other: Action, where: str) -> None:
+        """Take note that `key` gave `kept`, which counts, and also `other`; `where` names whose `kept` is."""
+        names = {*kept.outputs, *other.outputs}
+        both = {n: [kept.outputs.get(n), other.outputs.get(n)] for n in sorted(names)}
+        said = {
+            "key": key,
+            "stage": kept.components.get("stage"),
+            "where": where,
+            "at": time.time(),
+            "outputs": {name: values for name, values in both.items() if values[0] != values[1]},
+        }
+        self.write(f"differences/{key}.json", json.dumps(said, indent=1).encode())
+
+    def differences(self) -> dict[str, Mapping[str, Any]]:
+        """Return key -> what `differ` noted of it."""
+        found: dict[str, Mapping[str, Any]] = {}
+        for file in sorted((self.root / "differences").glob("*.json")):
+            with contextlib.suppress(OSError, ValueError, RecursionError):
+                said = json.loads(inside.read(self.root, f"differences/{file.name}", MOST_RECORD_BYTES))
+                if isinstance(said, dict) and isinstance(said.get("outputs"), dict):
+                    found[file.stem] = said
+        return found
+
+    # -- checkpoints --------------------------------------------------------------------------------------------------
+
+    def resume(self, trajectory: str) -> Path:
+        """Return the directory for checkpoints of `trajectory`."""
+        return self.root / "resume" / trajectory
+
+    def forget_resume(self, trajectory: str) -> None:
+        """Remove the checkpoints of `trajectory`."""
+        shutil.rmtree(self.resume(trajectory), ignore_errors=True)
+
+
+class _HeldError(Exception):
+    pass
+
+
+def _give_up() -> None:
+    raise _HeldError
+
+
+def _let_go(path: Path, handle: int, pid: int) -> None:
+    if os.getpid() == pid:  # and not a fork of whoever holds it
+        path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _object(digest: str) -> str:
+    return f"objects/{digest[:2]}/{digest[2:]}"
+
+
+def _action(key: str) -> str:
+    return f"actions/{key[:2]}/{key}.json"
+
+
+def _materialize(source: Path, file: int, target: Path) -> bool:
+    """Make `target` hold what `source`, open as `file`, holds: a reflink, a hard link or a copy; True for a hard link.
+
+    A hard link is made only of large files, and only where the file's mode protects it: root writes to read-only files.
+    """
+    if _reflink(file, target):
+        return False
+    if os.geteuid() != 0 and os.fstat(file).st_size >= _LINK_FROM:
+        try:
+            os.link(source, target, follow_symlinks=False)
+        except OSError:
+            pass
+        else:
+            return True
+    inside.copy_open(file, target)
+    return False
+
+
+def _reflink(file: int, target: Path) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # not a Unix
+        return False
+    try:
+        with target.open("xb") as new:
+            fcntl.ioctl(new.fileno(), _FICLONE, file)
+    except OSError:
+        target.unlink(missing_ok=True)
+        return False
+    return True

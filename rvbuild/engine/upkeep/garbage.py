@@ -1,0 +1,198 @@
+"""gc: what of a store can go, cheapest to rebuild first, and the removal of it.
+
+What the workspaces show never goes: the actions of their current records, the contents of those, their checkpoints.
+Neither does anything written or used within a short grace time. Without a limit only what nobody can use goes: contents
+that no action refers to, actions whose contents are gone, checkpoints of finished work that no workspace shows, and the
+quarantine. `older_than` adds what was not used for so long, and unfinished work with it. `max_size` adds more, in the
+order of what a byte saves: the seconds that rebuilding would take per byte, halved for every two weeks without use.
+
+The order of removal is the argument: first an action's record, then the contents that no remaining action refers to. A
+gc that is killed leaves contents that nobody refers to, which the next one removes, and never an action without its
+contents. Checkpoints leave by one rename. Writers are kept out meanwhile by the store's lock, and checkpoints that a
+training is using by the lock of their trajectory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import math
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rvbuild.engine.store.action import Action
+from rvbuild.engine.store.store import Store
+from rvbuild.engine.upkeep.inventory import Inventory, Kept, Roots
+
+#: Whatever is younger stays, in seconds.
+GRACE_S = 600.0
+_HALF_LIFE_S = 14 * 24 * 3600.0
+
+
+class Kind(enum.Enum):
+    """What kind of thing can go."""
+
+    CHECKPOINTS = "checkpoints"
+    """Checkpoints that nobody needs."""
+    QUARANTINE = "quarantine"
+    """A content that no longer had its digest."""
+    BROKEN = "broken record"
+    """A record that cannot be read, or whose contents are gone."""
+    CONTENT = "content"
+    """A content that no action refers to."""
+    ACTION = "action"
+    """What a key gave: its record, and the contents that only it refers to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """One thing that goes.
+
+    Attributes
+    ----------
+    kind : Kind
+    name : str
+        The key, trajectory, digest or file name.
+    size : int
+        Bytes that this frees, after all drops before it.
+    seconds : float or None
+        What it took to make; None if that is not known.
+    used : float
+        When it was last written or used, in seconds since the epoch.
+    paths : tuple of Path
+        What is removed, in this order.
+    """
+
+    kind: Kind
+    name: str
+    size: int
+    seconds: float | None
+    used: float
+    paths: tuple[Path, ...]
+
+
+def choose(
+    store: Store,
+    found: Inventory,
+    roots: Roots,
+    *,
+    max_size: int | None = None,
+    older_than: float | None = None,
+    grace: float = GRACE_S,
+    now: float | None = None,
+) -> list[Drop]:
+    """Return what goes, in the order of its going.
+
+    Parameters
+    ----------
+    store, found, roots
+        The store, what it holds, and what the workspaces show.
+    max_size : int, optional
+        Bytes that the store may hold in the end, unless what stays in any case takes more.
+    older_than : float, optional
+        Seconds without use after which an action goes.
+    grace : float
+        Seconds for which everything stays.
+    now : float, optional
+        The time, in seconds since the epoch.
+    """
+    now = time.time() if now is None else now
+    broken = found.broken()
+    drops = list(_useless(store, found, roots, broken, now, grace, older_than))
+    lost = {d.name for d in drops if d.kind is Kind.BROKEN}
+    kept = {key: entry for key, entry in found.actions.items() if key not in lost}
+    references = Counter(digest for action, _ in kept.values() for digest in _digests(action))
+    left = found.size() - sum(d.size for d in drops)
+    free = [key for key, (_, k) in kept.items() if key not in roots.keys and now - k.used >= grace]
+    shares = Counter(references)
+
+    def worth(key: str) -> float:
+        """Return the seconds that a byte of the action saves, fewer the longer it was not used."""
+        action, k = kept[key]
+        size = k.size + sum(found.objects[d].size / shares[d] for d in _digests(action) if d not in roots.digests)
+        return action.seconds / size * math.exp2(-max(0.0, now - k.used) / _HALF_LIFE_S)
+
+    def is_old(key: str) -> bool:
+        return older_than is not None and now - kept[key][1].used >= older_than
+
+    for key in sorted(free, key=lambda key: (not is_old(key), worth(key), kept[key][1].used, key)):
+        if not is_old(key) and (max_size is None or left <= max_size):
+            break
+        action, k = kept[key]
+        paths, size = [store.action_file(key)], k.size
+        for digest in _digests(action):
+            references[digest] -= 1
+            if not references[digest] and digest not in roots.digests and now - found.objects[digest].used >= grace:
+                paths.append(store.object(digest))
+                size += found.objects[digest].size
+        left -= size
+        drops.append(Drop(Kind.ACTION, key, size, action.seconds, k.used, tuple(paths)))
+    return drops
+
+
+def _useless(
+    store: Store,
+    found: Inventory,
+    roots: Roots,
+    broken: Iterable[str],
+    now: float,
+    grace: float,
+    older_than: float | None,
+) -> Iterator[Drop]:
+    """Yield what nobody can use, and unfinished work that is too old."""
+    unfinished = max(grace, float("inf") if older_than is None else older_than)
+    finished = {action.trajectory for action, _ in found.actions.values()}
+    for name, k in found.checkpoints.items():
+        old = now - k.used >= (grace if name in finished else unfinished)
+        if old and name not in roots.trajectories:
+            yield Drop(Kind.CHECKPOINTS, name, k.size, None, k.used, (store.resume(name),))
+
+    def file(kind: Kind, name: str, path: Path, k: Kept) -> Iterator[Drop]:
+        if now - k.used >= grace:
+            yield Drop(kind, name, k.size, None, k.used, (path,))
+
+    for path, k in found.quarantine.items():
+        yield from file(Kind.QUARANTINE, path.name, path, k)
+    for path, k in found.unreadable.items():
+        yield from file(Kind.BROKEN, path.name, path, k)
+    lost = set()
+    for key in broken:
+        if key not in roots.keys:
+            for drop in file(Kind.BROKEN, key, store.action_file(key), found.actions[key][1]):
+                lost.add(key)
+                yield drop
+    used = {d for key, (action, _) in found.actions.items() if key not in lost for d in _digests(action)}
+    for digest, k in found.objects.items():
+        if digest not in used and digest not in roots.digests:
+            yield from file(Kind.CONTENT, digest, store.object(digest), k)
+
+
+class _BusyError(Exception):
+    """Somebody holds the lock."""
+
+
+def _give_up() -> None:
+    raise _BusyError
+
+
+def remove(store: Store, drops: Iterable[Drop]) -> Iterator[Drop]:
+    """Remove what `choose` chose, one after the other, yielding each that is gone; hold the store `alone` meanwhile."""
+    for drop in drops:
+        if drop.kind is Kind.CHECKPOINTS:
+            with contextlib.suppress(_BusyError), store.building(drop.name, _give_up):
+                aside = store.temporary()
+                with contextlib.suppress(FileNotFoundError):
+                    store.resume(drop.name).replace(aside)
+                store.release(aside)
+                yield drop
+        else:
+            for path in drop.paths:
+                path.unlink(missing_ok=True)
+            yield drop
+
+
+def _digests(action: Action) -> set[str]:
+    return {digest for digest, _ in action.outputs.values()}

@@ -1,0 +1,181 @@
+"""What a store holds, and what of it the workspaces that use it show: the ground that `cache stats` and gc stand on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rvbuild.engine.store.action import Action
+from rvbuild.engine.store.leases import Lease, leases
+from rvbuild.engine.store.state import Record, records_of
+from rvbuild.engine.store.store import Store
+from rvbuild.engine.workspace import Workspace
+from rvbuild.errors import StoreError
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A file or directory of the store: `used` is when it was last written or used, in seconds since the epoch."""
+
+    size: int
+    used: float
+
+
+@dataclass(frozen=True, slots=True)
+class Roots:
+    """What workspaces show: never to be removed.
+
+    Attributes
+    ----------
+    keys, digests, trajectories : set of str
+        Of all current records.
+    artifacts, size : int
+        How many artifacts they show, and the bytes of their outputs.
+    others : tuple of Lease
+        Of the other workspaces that use the store, also those that no longer count.
+    """
+
+    keys: frozenset[str] = frozenset()
+    digests: frozenset[str] = frozenset()
+    trajectories: frozenset[str] = frozenset()
+    artifacts: int = 0
+    size: int = 0
+    others: tuple[Lease, ...] = ()
+
+
+@dataclass(slots=True)
+class Inventory:
+    """All that a store holds, as found by one walk over it.
+
+    Attributes
+    ----------
+    objects : mapping
+        digest -> what is kept of it.
+    actions : mapping
+        key -> (the action, what is kept of its record).
+    unreadable : mapping
+        Path of a record that is not one -> what is kept of it.
+    checkpoints : mapping
+        trajectory -> what is kept of its directory.
+    quarantine : mapping
+        Path of a damaged content -> what is kept of it.
+    """
+
+    objects: dict[str, Kept] = field(default_factory=dict)
+    actions: dict[str, tuple[Action, Kept]] = field(default_factory=dict)
+    unreadable: dict[Path, Kept] = field(default_factory=dict)
+    checkpoints: dict[str, Kept] = field(default_factory=dict)
+    quarantine: dict[Path, Kept] = field(default_factory=dict)
+
+    def size(self) -> int:
+        """Return the bytes of all that the store holds."""
+        kinds: list[Iterable[Kept]] = [
+            self.objects.values(),
+            (kept for _, kept in self.actions.values()),
+            self.unreadable.values(),
+            self.checkpoints.values(),
+            self.quarantine.values(),
+        ]
+        return sum(kept.size for kind in kinds for kept in kind)
+
+    def broken(self) -> dict[str, list[str]]:
+        """Return key -> names of the outputs whose contents are gone, for every action that lost some."""
+        found = {}
+        for key, (action, _) in self.actions.items():
+            gone = [name for name, (digest, _) in action.outputs.items() if digest not in self.objects]
+            if gone:
+                found[key] = gone
+        return found
+
+
+def take_inventory(store: Store) -> Inventory:
+    """Walk over `store`; files that vanish meanwhile are not counted."""
+    found = Inventory()
+    for path, kept in _walk(store.root / "objects"):
+        found.objects[path.parent.name + path.name] = kept
+    for path, kept in _walk(store.root / "actions"):
+        action = store.action(path.stem) if path.suffix == ".json" else None
+        if action is None:
+            found.unreadable[path] = kept
+        else:
+            found.actions[action.key] = (action, kept)
+    for entry in _entries(store.root / "resume"):
+        inside = [kept for _, kept in _walk(entry)]
+        with contextlib.suppress(FileNotFoundError):
+            newest = max([entry.stat().st_mtime, *(kept.used for kept in inside)])
+            found.checkpoints[entry.name] = Kept(sum(kept.size for kept in inside), newest)
+    found.quarantine = dict(_walk(store.root / "quarantine"))
+    return found
+
+
+def find_roots(workspace: Workspace, now: float | None = None) -> Roots:
+    """Return what `workspace` shows, and every other one that uses its store, at the time `now` of the store.
+
+    Raises
+    ------
+    StoreError
+        If what another workspace shows cannot be read.
+    """
+    now = workspace.store.now() if now is None else now
+    records = workspace.state.records()
+    found = list(records.values())
+    host = workspace.store.root.parent  # the cache of another workspace, which needs no lease for its own store?
+    if workspace.store.root.name == "store" and host.name == "cache" and not host.samefile(workspace.cache):
+        theirs = records_of(host / "state.db") if (host / "state.db").exists() else {}
+        require_records(host.parent, theirs)
+        found += theirs.values()
+    ours = None if workspace.lease is None else workspace.lease.file
+    others = tuple(lease for lease in leases(workspace.store) if lease.file != ours)
+    counting = [lease for lease in others if lease.counts(now)]
+    shown = [r for r in found if not r.cleaned]
+    return Roots(
+        frozenset(r.key for r in shown).union(*(lease.keys for lease in counting)),
+        frozenset(o.digest for r in shown for o in r.outputs.values()).union(*(lease.digests for lease in counting)),
+        frozenset(r.trajectory for r in shown if r.trajectory is not None).union(
+            *(lease.trajectories for lease in counting)
+        ),
+        sum(not r.cleaned for r in records.values()),
+        sum(o.size for r in records.values() for o in r.outputs.values()),
+        others,
+    )
+
+
+def require_records(root: Path, records: Mapping[str, Record]) -> None:
+    """Refuse to call useless what the workspace at `root` may show: if it shows something, it must have records.
+
+    Raises
+    ------
+    StoreError
+        If there is something, and the state database, which may have been lost, knows of nothing.
+    """
+    folders = [
+        f
+        for f in _entries(root / "cache")
+        if f.is_dir() and f.name not in ("store", "tmp", "log", "seals") and f.name[0] != "."
+    ]
+    if not records and any(f.is_file() for folder in folders for f in folder.rglob("*")):
+        raise StoreError(
+            f"{root / 'cache'}: shows artifacts, but the state database has no record of them (was it lost?); "
+            "run `rvbuild build` there first, which finds them again, so that gc knows what to keep"
+        )
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, Kept]]:
+    """Yield every file below `folder`, sorted by directory."""
+    for base, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            path = Path(base, name)
+            with contextlib.suppress(FileNotFoundError):
+                stat = path.stat()
+                yield path, Kept(stat.st_size, stat.st_mtime)

@@ -1,0 +1,168 @@
+"""A workspace: the directory that paths are relative to, and what rvbuild keeps under its `cache/`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from rvbuild.engine.remote.read_through import Elsewhere
+from rvbuild.engine.store import inside, ownership
+from rvbuild.engine.store.fingerprint import Fingerprints
+from rvbuild.engine.store.leases import OwnLease
+from rvbuild.engine.store.ownership import Standing
+from rvbuild.engine.store.state import State
+from rvbuild.engine.store.store import Store
+from rvbuild.errors import StoreError
+from rvbuild.files.signing import user_key
+
+#: What rvbuild keeps in `cache/` beside what stages make: no project is called so.
+_FOLDERS = ("tmp", "store", "log", "seals")
+_FILES = ("state.db", "state.db-wal", "state.db-shm", "state.db-journal", "lock", ".gitignore")
+
+
+class Workspace:
+    """Opens the state database and the store of the workspace at `root` (absolute).
+
+    `say` receives a line for the user when something about the cache is worth telling. The store is the directory that
+    the environment variable RVBUILD_STORE names (relative to `root`), which other workspaces may use as well, or else
+    one in the cache. RVBUILD_REMOTE names a store elsewhere, from which earlier results are taken.
+    """
+
+    def __init__(self, root: Path, say: Callable[[str], None] = lambda line: None) -> None:
+        self.root = root
+        self.cache = root / "cache"
+        shared = os.environ.get("RVBUILD_STORE", "")
+        try:
+            self.cache.mkdir(exist_ok=True)
+            require_cache(self.cache)
+            if shared:
+                # Symbolic links stay as the user named them.
+                self.store = Store(Path(os.path.abspath(root / Path(shared).expanduser())))  # noqa: PTH100
+            else:
+                self.store = Store(self.cache / "store", user_key)
+            with ownership.settling(self.cache) as standing:
+                if standing in (Standing.COPIED, Standing.STRANGE):
+                    self._set_aside(standing, say)
+                self.state = State(self.cache / "state.db", say)
+                if standing is Standing.COPIED:
+                    ownership.keep_signed(self.state, self.store)
+            (self.cache / "tmp").mkdir(exist_ok=True)
+            self._ignore()
+        except OSError as error:
+            raise StoreError(f"{self.cache}: cannot write the cache: {error.strerror}; is it read-only?") from None
+        try:
+            self.store.prepare()
+        except OSError as error:
+            hint = (
+                "is RVBUILD_STORE right? (RVBUILD_REMOTE names one to be only read)" if shared else "is it read-only?"
+            )
+            raise StoreError(f"{self.store.root}: cannot write the store: {error.strerror}; {hint}") from None
+        #: What the others that use the store are told of what is shown here, if there may be others.
+        self.lease = OwnLease(self.store, root) if shared else None
+        self.prints = Fingerprints(self.state)
+        remote = os.environ.get("RVBUILD_REMOTE", "")
+        self.elsewhere = Elsewhere(remote, root, self.store, say) if remote else None
+
+    def _ignore(self) -> None:
+        if not (self.cache / ".gitignore").exists():
+            inside.write(self.cache, ".gitignore", b"*\n!.gitignore\n!README.md\n")
+
+    def _set_aside(self, standing: Standing, say: Callable[[str], None]) -> None:
+        aside, count = ownership.set_aside(self.cache, standing)
+        if aside.exists():
+            say(
+                f"{self.cache} holds what somebody else has made, or an earlier rvbuild: that is not believed, and "
+                f"{count} results in its store are built again (moved to {aside.name}/; if they are your own, "
+                "`rvbuild cache adopt` takes them)"
+            )
+
+    def placed(self, shown: str) -> str:
+        """Return where an output that is `shown` at a path relative to the workspace is in the cache.
+
+        Raises
+        ------
+        StoreError
+            If that is no place for outputs.
+        """
+        if not is_output_path(shown):
+            raise StoreError(
+                f"{shown!r} is no place for an output in {self.cache}: nothing is written or removed there"
+            )
+        return shown.partition("/")[2]
+
+    def close(self) -> None:
+        """Close the state database and the store."""
+        self.state.close()
+        self.store.close()
+
+    def show(self, path: Path | str) -> str:
+        """Return `path` relative to the workspace if it is inside, for people."""
+        with contextlib.suppress(ValueError):
+            return str(Path(path).relative_to(self.root))
+        return str(path)
+
+    def sweep(self) -> None:
+        """Remove what killed runs left behind, and renew the lease; call it while the workspace is locked."""
+        self.store.sweep()
+        self.renew_lease()
+        for left in (self.cache / "tmp").iterdir():
+            self.store.release(left)
+
+    def renew_lease(self) -> None:
+        """Have the lease, if there is one, say what is shown; call it while the workspace is locked."""
+        if self.lease is not None:
+            self.lease.renew(self.state.records())
+
+
+def is_output_path(shown: str) -> bool:
+    """Tell whether `shown`, relative to a workspace, is where an output may be: in a folder of `cache/` of its own.
+
+    >>> is_output_path("cache/p/chip/index.json"), is_output_path("cache/p/../../x"), is_output_path("cache/tmp/x")
+    (True, False, False)
+    """
+    top, _, rest = shown.partition("/")
+    project = rest.partition("/")[0]
+    return top == "cache" and "/" in rest and inside.is_path(rest) and project not in _FOLDERS and project[0] != "."
+
+
+def require_cache(cache: Path) -> None:
+    """Refuse an existing directory `cache` that leads to where other things are.
+
+    Raises
+    ------
+    StoreError
+        If it is a link to a directory that holds something else, or one of our own names in it is not what it must be.
+    """
+    if cache.is_symlink() and not (cache / ownership.PLACE).exists():
+        others = [path.name for path in cache.iterdir() if path.name not in (*_FOLDERS, *_FILES, "README.md")]
+        if others:
+            raise StoreError(
+                f"{cache}: is a symbolic link to {cache.resolve()}, which holds {others[0]!r} and is no cache of "
+                "rvbuild; expected an empty directory; link another one, or remove the link"
+            )
+    inside.require_own(cache, _FOLDERS, _FILES)
+
+
+@contextlib.contextmanager
+def locked(root: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold the lock of the workspace at `root`, waiting for another run; it dies with the process."""
+    from filelock import FileLock, Timeout
+
+    path = root / "cache" / "lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        require_cache(path.parent)
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            say(f"waiting for another rvbuild that works in {root} …")
+            lock.acquire()
+    except OSError as error:
+        raise StoreError(f"{path}: cannot lock the workspace: {os.strerror(error.errno or 0)}") from None
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,302 @@
+"""What is asked of servers: which state of a file they have, and small files.
+
+Only the standard library is used, and `s3fs` for buckets that need a signature.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import socket
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import xxhash
+
+from rvbuild.files.address import url_problem
+from rvbuild.files.identity import CONTENT, Identity, UnreachableError
+from rvbuild.process.threads import each, within
+
+TIMEOUT_S = 20.0
+ATTEMPTS, PAUSE_S = 3, 0.3
+"""A request that fails for a reason that may pass is repeated, each time after a pause twice as long."""
+
+LIMIT_S, CONTENT_LIMIT_S = 60.0, 3600.0
+"""How long an answer may take as a whole, and a file that has to be read to its end."""
+
+THREADS = 16
+"""Requests at one time."""
+
+MAX_TEXT_BYTES = 64 << 20
+
+MAX_CONTENT_BYTES = 4 << 30
+"""Of a file that has to be read to its end, in every run, because its server does not tell its state."""
+
+_CHUNK_BYTES = 1 << 20
+_PAGE = re.compile(rb"(?i)\s*<(?:!doctype\s+html|html)\b")
+_HEADERS = {"User-Agent": "rvbuild", "Accept-Encoding": "identity"}
+
+T = TypeVar("T")
+
+
+class SilentError(UnreachableError):
+    """A server gives no answer in time."""
+
+
+def identities(urls: Iterable[str]) -> dict[str, Identity | UnreachableError | None]:
+    """Return the identity of each file, as `identity` gives it, asked for at the same time."""
+    wanted = list(dict.fromkeys(urls))
+
+    silent: dict[str, UnreachableError] = {}  # by server: one that does not answer is not waited for again and again
+
+    def ask(url: str) -> Identity | UnreachableError | None:
+        server = url.partition("://")[2].partition("/")[0]
+        if server in silent:
+            return silent[server]
+        try:
+            return identity(url)
+        except SilentError as error:
+            silent[server] = error
+            return error
+        except UnreachableError as error:
+            return error
+
+    return dict(zip(wanted, each(ask, wanted, THREADS), strict=True))
+
+
+def identity(url: str) -> Identity | None:
+    """Return what tells the state of a file; None if the server says that there is none.
+
+    A strong ETag stands for the content, or else the time of the last change, with a weak ETag if there is one, and the
+    size; without either, the file is read to its end.
+
+    Raises
+    ------
+    UnreachableError
+        The address cannot be right; the server does not answer, or refuses; or a file that has to be read is a web
+        page, or larger than `MAX_CONTENT_BYTES`.
+    """
+    _require_address(url)
+    signed = _bucket(url)
+    if signed is not None:
+        return _signed(url, *signed)
+    address = _http(url)
+    found = _repeated(lambda: _head(address))
+    if found is None:
+        return None
+    etag, changed, size, asked = found
+    times = {"changed": changed, "asked": asked}
+    if etag and not etag.startswith("W/"):
+        return _identity(url, "ETag", etag, size, **times)
+    if changed and size:
+        return _identity(url, "Last-Modified and size", changed, etag, size, **times)
+    return _repeated(lambda: _content(address), CONTENT_LIMIT_S)
+
+
+def read(url: str) -> bytes | None:
+    """Return the content of a small file; None if the server says that there is none.
+
+    Raises
+    ------
+    UnreachableError
+        The address cannot be right; the server does not answer, or refuses; or the file has more than
+        `MAX_TEXT_BYTES`.
+    """
+    _require_address(url)
+    signed = _bucket(url)
+    if signed is not None:
+        filesystem, key = signed
+        return _asked_bucket(lambda: bytes(filesystem.cat_file(key)))
+    address = _http(url)
+
+    def get() -> bytes | None:
+        with _open(address, "GET") as answer:
+            text: bytes = answer.read(MAX_TEXT_BYTES + 1)
+        if len(text) > MAX_TEXT_BYTES:
+            raise UnreachableError(f"has more than {MAX_TEXT_BYTES:,} bytes")
+        return text
+
+    return _repeated(get)
+
+
+def _require_address(url: str) -> None:
+    """Refuse an address that no server can be asked by, whoever wrote it: a user, an item, or a damaged seal."""
+    if problem := url_problem(url):
+        raise UnreachableError(problem)
+
+
+def _identity(url: str, by: str, *facts: str, **times: str) -> Identity:
+    text = "\n".join([url, by, *facts])
+    return Identity(by, xxhash.xxh3_128_hexdigest(text.encode("utf-8", "surrogatepass")), **times)
+
+
+def _head(address: str) -> tuple[str, str, str, str] | None:
+    """Return ETag, time of the last change, size and the server's time, each empty if the server does not say."""
+    try:
+        answer = _open(address, "HEAD")
+    except urllib.error.HTTPError as error:
+        if error.code in (404, 410):
+            return None
+        # Some servers sign addresses for GET alone, or know nothing else.
+        answer = _open(address, "GET", {"Range": "bytes=0-0"})
+    with answer:
+        headers = answer.headers
+        size = headers.get("Content-Length", "")
+        if answer.status == 206:
+            size = headers.get("Content-Range", "").rpartition("/")[2]
+        etag, changed, now = (headers.get(name, "").strip() for name in ("ETag", "Last-Modified", "Date"))
+        return etag, changed, size.strip("* "), now
+
+
+def _content(address: str) -> Identity:
+    state, read = xxhash.xxh3_128(), 0
+    with _open(address, "GET") as answer:
+        size = answer.headers.get("Content-Length", "")
+        if size.isdecimal() and int(size) > MAX_CONTENT_BYTES:
+            raise _too_large(f"{int(size):,}")
+        while chunk := answer.read(_CHUNK_BYTES):
+            if not read and _PAGE.match(chunk):
+                raise UnreachableError("is a web page, not a file of data; is the address that of a download?")
+            read += len(chunk)
+            if read > MAX_CONTENT_BYTES:
+                raise _too_large(f"more than {MAX_CONTENT_BYTES:,}")
+            state.update(chunk)
+    return Identity(CONTENT, state.hexdigest())
+
+
+def _too_large(size: str) -> UnreachableError:
+    return UnreachableError(
+        f"has {size} bytes, and would be read to its end in every run, because the server sends neither a strong ETag "
+        "nor the size and the time of the last change; download it, or put it on a server that does"
+    )
+
+
+def _open(address: str, method: str, headers: dict[str, str] | None = None) -> Any:
+    request = urllib.request.Request(address, headers={**_HEADERS, **(headers or {})}, method=method)
+    return urllib.request.urlopen(request, timeout=TIMEOUT_S)
+
+
+def _repeated(ask: Callable[[], T | None], limit_s: float = LIMIT_S) -> T | None:
+    """Return what a request gives, after some attempts if need be; None for a file that is not there."""
+    kind: type[UnreachableError] = UnreachableError
+    began = time.monotonic()
+    for attempt in range(ATTEMPTS):
+        kind = UnreachableError
+        try:
+            return within(limit_s, ask)
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code in (404, 410):
+                return None
+            reason = f"the server answers {error.code} {error.reason}"
+            if error.code in (401, 403):
+                raise UnreachableError(f"{reason}; may you read it?") from None
+            if error.code < 500 and error.code != 429:
+                raise UnreachableError(reason) from None
+        except urllib.error.URLError as error:
+            cause = error.reason
+            reason = (cause.strerror or str(cause)) if isinstance(cause, OSError) else str(cause)
+            if isinstance(cause, socket.gaierror):
+                raise UnreachableError(f"there is no such server ({reason})") from None
+            reason = f"{reason}; is the server up?"
+            kind = SilentError if isinstance(cause, TimeoutError) else kind
+        except (OSError, http.client.HTTPException) as error:
+            reason = f"{str(error) or type(error).__name__}; is the server up?"
+            kind = SilentError if isinstance(error, TimeoutError) else kind
+        except ValueError as error:  # it leads on to an address that is none, or sends a number that is none
+            raise UnreachableError(f"the answer makes no sense ({error})") from None
+        if time.monotonic() - began > limit_s:
+            break
+        if attempt + 1 < ATTEMPTS:
+            time.sleep(PAUSE_S * 2**attempt)
+    raise kind(reason)
+
+
+# -- Buckets ----------------------------------------------------------------------------------------------------------
+
+
+def _http(url: str) -> str:
+    """Return the address for plain requests: of `s3://…` and `gs://…`, that of a public bucket by GDAL's variables."""
+    if url.lower().startswith("gs://"):
+        return f"{_gs_endpoint()}/{urllib.parse.quote(url[5:])}"
+    if not url.lower().startswith("s3://"):
+        server = urllib.parse.urlsplit(url).netloc
+        if not server.isascii():
+            url = url.replace(server, server.encode("idna").decode(), 1)
+        return urllib.parse.quote(url, safe=":/?#[]@!$&'()*+,;=%~")
+    bucket, _, key = url[5:].partition("/")
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    host = os.environ.get("AWS_S3_ENDPOINT") or (f"s3.{region}.amazonaws.com" if region else "s3.amazonaws.com")
+    scheme = "http" if os.environ.get("AWS_HTTPS", "YES").upper() in _NO else "https"
+    key = urllib.parse.quote(key)
+    if os.environ.get("AWS_VIRTUAL_HOSTING", "TRUE").upper() in _NO:
+        return f"{scheme}://{host}/{bucket}/{key}"
+    return f"{scheme}://{bucket}.{host}/{key}"
+
+
+_NO = ("NO", "FALSE", "OFF", "0")
+
+
+def _gs_endpoint() -> str:
+    return os.environ.get("CPL_GS_ENDPOINT", "https://storage.googleapis.com").rstrip("/")
+
+
+def _bucket(url: str) -> tuple[Any, str] | None:
+    """Return the file system of a bucket that needs a signature, and the key in it; None for anything else."""
+    scheme = url.partition("://")[0].lower()
+    public = {"s3": "AWS_NO_SIGN_REQUEST", "gs": "GS_NO_SIGN_REQUEST"}.get(scheme)
+    if public is None or os.environ.get(public, "NO").upper() not in _NO:
+        return None
+    how: dict[str, Any]
+    if scheme == "gs":
+        # Google Cloud Storage answers signed requests as S3 does.
+        key, secret = os.environ.get("GS_ACCESS_KEY_ID"), os.environ.get("GS_SECRET_ACCESS_KEY")
+        if not (key and secret):
+            raise UnreachableError(
+                "no credentials: set GS_ACCESS_KEY_ID and GS_SECRET_ACCESS_KEY to an HMAC key of the bucket (Cloud "
+                "Storage, Settings, Interoperability), or, for a public bucket, GS_NO_SIGN_REQUEST=YES"
+            )
+        how = {"key": key, "secret": secret, "endpoint_url": _gs_endpoint()}
+    else:
+        endpoint = os.environ.get("AWS_S3_ENDPOINT")
+        protocol = "http" if os.environ.get("AWS_HTTPS", "YES").upper() in _NO else "https"
+        how = {"endpoint_url": f"{protocol}://{endpoint}" if endpoint else None}
+    try:
+        import s3fs
+    except ImportError:
+        raise UnreachableError(
+            'the package s3fs is not installed, which signs requests: pip install "rvbuild[s3]"; for a public bucket, '
+            f"set {public}=YES"
+        ) from None
+    # What waits for an answer is asked again by nobody: five tries of five tries take six minutes.
+    config = {"connect_timeout": 10, "read_timeout": TIMEOUT_S, "retries": {"max_attempts": 1}}
+    filesystem = s3fs.S3FileSystem(**how, config_kwargs=config)
+    filesystem.retries = 1
+    return filesystem, url[5:]
+
+
+def _signed(url: str, filesystem: Any, key: str) -> Identity | None:
+    """Return the identity of a file in a bucket that needs a signature, or None if it is not there."""
+    info = _asked_bucket(lambda: filesystem.info(key, refresh=True))
+    if info is None or info.get("type") == "directory":
+        return None
+    changed, size = str(info.get("LastModified")), str(info.get("size"))
+    if etag := str(info.get("ETag") or ""):
+        return _identity(url, "ETag", etag, size, changed=changed)
+    return _identity(url, "Last-Modified and size", changed, "", size, changed=changed)
+
+
+def _asked_bucket(ask: Callable[[], T]) -> T | None:
+    try:
+        return within(LIMIT_S, ask)
+    except FileNotFoundError:
+        return None
+    except TimeoutError as error:
+        raise SilentError(f"{error}; is the server up?") from None
+    except Exception as error:  # of botocore, whose classes have no common base that is public
+        raise UnreachableError(f"{type(error).__name__}: {error}") from None

@@ -1,0 +1,117 @@
+"""Files inside zips as paths: they are read where they are, and nothing is unpacked."""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+import zipfile
+from collections.abc import Collection, Sequence
+from pathlib import Path, PosixPath, PurePosixPath
+from typing import Any, Self
+
+from rvbuild.errors import DataError
+from rvbuild.files.readers import reading
+
+MOST_BYTES = 1 << 30
+"""The largest file that is read from a zip: a few bytes in a zip can stand for any number of them."""
+
+MOST_MEMBERS = 2_000_000
+"""The most files of a zip; each takes some hundred bytes of memory."""
+
+
+class Zipped(PosixPath):
+    """A file inside a zip, where the path of a file is expected.
+
+    Its text, `name`, `stem` and `suffix` are those of the zip's path followed by the member's. It can be opened to read
+    it as a whole; nothing else of a path that looks at the file system means anything.
+    """
+
+    _archive: Path
+    _member: str
+
+    def __new__(cls, archive: Path, member: str) -> Self:
+        """Make a path of a member of a zip, as the zip names it."""
+        self = super().__new__(cls, archive, member)
+        self._archive, self._member = archive, member
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Zipped, (self._archive, self._member))
+
+    def open(self, mode: str = "r", *_: Any, encoding: str | None = None, **__: Any) -> Any:
+        """Open the file for reading: all of it is read.
+
+        Raises
+        ------
+        DataError
+            The zip is damaged or has a password, or the file is larger than `MOST_BYTES`.
+        """
+        if set(mode) - set("rbt"):
+            raise OSError(f"{self}: a file in a zip cannot be written")
+        with reading(self, "from the zip"):
+            archive = _opened(*_state(self._archive))
+            size = archive.getinfo(self._member).file_size
+            if size > MOST_BYTES:
+                raise DataError(
+                    f"{self}: would be {size / 1e9:.1f} GB, and from a zip files of at most {MOST_BYTES / 1e9:.1f} GB "
+                    "are read; unpack it, and name the folder"
+                )
+            stream = io.BytesIO(archive.read(self._member))
+        return stream if "b" in mode else io.TextIOWrapper(stream, encoding=encoding)
+
+
+def is_zip(path: Path) -> bool:
+    """Tell whether a path is that of a zip, by its name."""
+    return path.suffix.lower() == ".zip"
+
+
+def members(archive: Path) -> tuple[str, ...]:
+    """Return the names of the files in a zip, sorted; without hidden ones, and what macOS adds.
+
+    Raises
+    ------
+    DataError
+        The file is not there, or no zip, or a name leads out of it or is that of no file.
+    """
+    with reading(archive, "as a zip"):
+        return _members(*_state(archive))
+
+
+def root_of(names: Sequence[str], wanted: Collection[str]) -> str:
+    """Return what the names of the wanted folders begin with: nothing, or the one folder that was zipped, and a slash.
+
+    >>> root_of(["chips/train/a.png", "chips/valid/b.png"], ["train", "valid"]), root_of(["train/a.png"], ["train"])
+    ('chips/', '')
+    """
+    tops = {name.partition("/")[0] for name in names if "/" in name}
+    return f"{tops.pop()}/" if len(tops) == 1 and tops.isdisjoint(wanted) else ""
+
+
+def _state(archive: Path) -> tuple[str, int, int]:
+    """Return a zip with what changes when it does."""
+    found = archive.stat()
+    return os.fspath(archive), found.st_mtime_ns, found.st_size
+
+
+@functools.lru_cache(maxsize=8)
+def _opened(archive: str, _mtime_ns: int, _size: int) -> zipfile.ZipFile:
+    return zipfile.ZipFile(archive)
+
+
+@functools.lru_cache(maxsize=64)
+def _members(archive: str, _mtime_ns: int, _size: int) -> tuple[str, ...]:
+    with zipfile.ZipFile(archive) as file:
+        names = [item.filename for item in file.infolist() if not item.filename.endswith("/")]
+    if len(names) > MOST_MEMBERS:
+        raise DataError(f"{archive}: has {len(names):,} files, more than {MOST_MEMBERS:,}; make several zips of it")
+    found = []
+    for name in names:
+        parts = PurePosixPath(name).parts
+        if ".." in parts or name.startswith("/"):
+            raise DataError(f"{archive}: the name {name!r} leads out of the zip; make the zip again")
+        if not parts:
+            raise DataError(f"{archive}: the name {name!r} is that of no file; make the zip again")
+        if parts[0] != "__MACOSX" and not any(part.startswith(".") for part in parts):
+            found.append(name)
+    return tuple(sorted(found))

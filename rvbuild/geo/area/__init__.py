@@ -1,0 +1,1 @@
+"""Areas of scenes: areas of interest, and spatial blocks."""

@@ -1,0 +1,1 @@
+"""How GDAL is used: which files it may open, with which drivers, without writing beside them."""

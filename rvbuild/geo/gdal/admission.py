@@ -1,0 +1,162 @@
+"""Which files may be opened as imagery or labels, and which others they may lead to.
+
+A file that a project names is read, and what lies beside it. What a virtual file names is read if it is below the
+workspace, below the directory of the file that the project names, or where the project allows it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from rvbuild.errors import DataError
+from rvbuild.files.address import is_url
+from rvbuild.files.urls import Url
+from rvbuild.files.zipped import Zipped
+from rvbuild.geo.gdal import references
+
+WORKSPACE = "RVBUILD_WORKSPACE"
+"""The environment variable of workers that holds the workspace."""
+
+ALLOWED = "RVBUILD_ALLOW"
+"""The environment variable of workers that holds what projects allow, as a JSON list."""
+
+_DEPTH = 32
+
+_BESIDE = (".msk", ".ovr")
+"""What GDAL opens beside a raster, whatever it is."""
+
+
+def environment(workspace: Path | None, allowed: Iterable[str]) -> dict[str, str]:
+    """Return the environment variables that tell workers what may be read."""
+    return {WORKSPACE: "" if workspace is None else str(workspace), ALLOWED: json.dumps(sorted(set(allowed)))}
+
+
+def require(path: Path) -> None:
+    """Check, before GDAL opens it, that a file that a project names can be read, and leads where that is allowed.
+
+    Raises
+    ------
+    DataError
+        It is something else than its name says, leads to another place, or to a file that does not exist.
+    """
+    # Not left to GDAL: from a source that it could not open once, it may read zeros the next time, and say nothing.
+    for source, by in require_places(path).items():
+        if not source.exists():
+            raise DataError(f"{by}: reads {source}, which does not exist")
+
+
+def require_places(path: Path) -> Mapping[Path, Path]:
+    """Check, before GDAL opens it, that a file that a project names leads nowhere where nothing may be read.
+
+    Returns
+    -------
+    mapping
+        Each file here that a virtual file leads to, existing or not → the file that names it.
+
+    Raises
+    ------
+    DataError
+        It is something else than its name says, or leads to another place.
+    """
+    if isinstance(path, Url | Zipped):
+        return {}  # opened by drivers that read that one file alone
+    places = os.environ.get(WORKSPACE), os.environ.get(ALLOWED)
+    if path.suffix.lower() == references.VIRTUAL:
+        with contextlib.suppress(OSError):
+            found = path.stat()
+            return _require_virtual(path, (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino), places)
+    _follow(path, _Places(path, *places), (), {})
+    return {}
+
+
+@functools.lru_cache(maxsize=256)
+def _require_virtual(path: Path, _state: tuple[int, ...], places: tuple[str | None, str | None]) -> Mapping[Path, Path]:
+    """Check a virtual file that has not changed once: a mosaic of thousands is opened again and again."""
+    named: dict[Path, Path] = {}
+    _follow(path, _Places(path, *places), (), named)
+    return named
+
+
+def require_files(path: Path, files: Iterable[str]) -> None:
+    """Check that the files that GDAL says a dataset consists of may be read."""
+    places = _Places(path, os.environ.get(WORKSPACE), os.environ.get(ALLOWED))
+    for name in files:
+        if not name.startswith("/vsi"):
+            places.require(path, Path(name).absolute())
+
+
+class _Places:
+    """Where the files may be that a file named by a project leads to."""
+
+    def __init__(self, path: Path, workspace: str | None, allow: str | None) -> None:
+        allowed: Sequence[str] = json.loads(allow or "[]")
+        self.roots = [path.parent, *([Path(workspace)] if workspace else [])]
+        self.roots += [Path(place) for place in allowed if not is_url(place)]
+        self.addresses = [place for place in allowed if is_url(place)]
+
+    def require(self, path: Path, to: Path) -> None:
+        if isinstance(to, Url):
+            if not any(str(to).startswith(address) for address in self.addresses):
+                raise DataError(
+                    f"{path}: reads {to}, which the project does not allow. If that is meant, name the server and "
+                    f'directory: allow = ["{str(to).rpartition("/")[0]}/"] in [project]'
+                )
+        elif not references.inside(to, self.roots):
+            raise DataError(
+                f"{path}: reads {to}, which is neither in the workspace nor below {self.roots[0]}. If that is meant, "
+                f'name its directory: allow = ["{to.parent}"] in [project]'
+            )
+
+
+def _follow(path: Path, places: _Places, above: tuple[Path, ...], named: dict[Path, Path]) -> None:
+    """Check a file, and all that it leads to, and note in `named` by what that is named."""
+    if above and references.is_archive(path):
+        return  # what is read of it was looked at where it is named
+    beginning = references.head(path)
+    kind = references.kind_of(beginning)
+    is_called_so = path.suffix.lower() == references.VIRTUAL
+    if kind and not (is_called_so and references.is_virtual(beginning)):
+        to_do = "call it .vrt if that is meant" if references.is_virtual(beginning) else "save the pixels in a file"
+        raise DataError(f"{path}: is {kind}, which leads to other files or to servers; {to_do}")
+    if above and (b'"stac_' in beginning or ".gti." in path.name.lower() or path.suffix.lower() in (".kml", ".kmz")):
+        raise DataError(f"{above[-1]}: reads {path}, which leads to other files or to servers; name plain files")
+    _require_plain_beside(path)
+    if not kind or path in above:
+        return
+    if len(above) == _DEPTH:
+        raise DataError(f"{above[0]}: names files that name files, more than {_DEPTH} times")
+    for to in references.of_virtual(path):
+        places.require(path, to)
+        if not isinstance(to, Url):
+            named.setdefault(to, path)
+            _follow(to, places, (*above, path), named)
+
+
+def _require_plain_beside(path: Path) -> None:
+    for ending in _BESIDE:
+        beside = path.with_name(path.name + ending)
+        if kind := references.kind_of(references.head(beside)):
+            raise DataError(f"{beside}: is {kind}; expected the mask or the overviews of {path.name}")
+    description = path.with_name(f"{path.name}.aux.xml")
+    for name in _OVERVIEW.findall(_content(description)):
+        if not name.startswith(b":::BASE:::") or b"/" in name:
+            raise DataError(
+                f"{description}: names {name.decode(errors='replace')!r} as overviews, which is not followed; remove "
+                "that entry"
+            )
+
+
+_OVERVIEW = re.compile(rb"(?is)OVERVIEW_FILE[\"'][^>]*>\s*([^<]*?)\s*<")
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes() if path.stat().st_size <= references.MOST_BYTES else b""
+    except OSError:
+        return b""

@@ -1,0 +1,1 @@
+"""Labels of scenes, read window by window, whatever they are made from."""

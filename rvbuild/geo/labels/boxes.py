@@ -1,0 +1,236 @@
+"""Labels of boxes: the rectangles around objects of a scene, from vector files or from box files in pixels.
+
+The box of a feature is its bounds in the image, to the sub-pixel. Boxes are clipped to the image; those that share
+nothing with it are left out. How much of a box a window shows is measured by the area of the whole box, also of what
+lies beyond the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import shapely
+import xxhash
+from numpy.typing import NDArray
+
+from rvbuild.errors import DataError
+from rvbuild.geo.classes import Classes
+from rvbuild.geo.grid import Grid, crs_name
+from rvbuild.geo.labels.vector import class_ids, read_tables
+from rvbuild.geo.vector import box_files
+from rvbuild.geo.vector.box_images import Listed
+from rvbuild.geo.vector.boxes import Boxes, BoxTree, areas, clipped
+from rvbuild.geo.vector.files import Features, features_have
+from rvbuild.geo.windows import Window
+
+THINNEST_PX = 0.01
+"""A box with a shorter side shows nothing: it is left out."""
+
+
+class Seen(NamedTuple):
+    """The boxes that a window shows a part of, in label order."""
+
+    boxes: Boxes
+    """(N, 4) float64 in pixels of the window; not clipped to it."""
+    classes: NDArray[np.int64]
+    """(N,) class ids."""
+    share: NDArray[np.float64]
+    """(N,) how much of the whole box the window shows: intersection over area of the box."""
+
+
+class BoxLabels:
+    """The boxes of a scene; a context manager.
+
+    Attributes
+    ----------
+    grid
+        The pixels of the scene.
+    boxes
+        (N, 4) float64 x0, y0, x1, y1 in pixels of the scene, clipped to it.
+    classes
+        (N,) int64 class ids.
+    inside
+        (N,) float64: how much of the whole box lies in the image.
+    images
+        Each box file, and what it says of the image that its boxes are of; nothing of vector files.
+    """
+
+    def __init__(
+        self,
+        boxes: Boxes,
+        classes: NDArray[np.int64],
+        grid: Grid,
+        notes: Sequence[str] = (),
+        images: Sequence[tuple[Path, Listed]] = (),
+    ) -> None:
+        self.grid, self.images = grid, tuple(images)
+        self.notes: Sequence[str] = tuple(notes)
+        kept = _on(boxes, grid)
+        self.boxes, self.classes = clipped(boxes[kept], grid.window), classes[kept]
+        self._areas = areas(boxes[kept])
+        self.inside = areas(self.boxes) / self._areas
+        self._tree = BoxTree(self.boxes)
+
+    def read(self, window: Window) -> Seen:
+        """Return the boxes of which the window shows a part."""
+        near = self._tree.touching(window)
+        part = clipped(self.boxes[near], window)
+        solid = (part[:, 2:] - part[:, :2] >= THINNEST_PX).all(axis=1)
+        near, part = near[solid], part[solid]
+        origin = np.array([window.col, window.row] * 2, dtype=np.float64)
+        return Seen(self.boxes[near] - origin, self.classes[near], areas(part) / self._areas[near])
+
+    def digest(self, window: Window) -> str:
+        """Return a digest of the boxes that touch a window, exactly and in label order: equal ones, equal `read`."""
+        near = self._tree.touching(window)
+        state = xxhash.xxh3_128(self.boxes[near].tobytes())
+        state.update(self.classes[near].tobytes())
+        state.update(self._areas[near].tobytes())
+        return str(state.hexdigest())
+
+    def close(self) -> None:
+        """Do nothing: no file stays open."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def open_boxes(
+    files: Sequence[Path], settings_labels: Mapping[str, Any], *, grid: Grid, classes: Classes, null_id: int
+) -> BoxLabels:
+    """Read the boxes of a scene.
+
+    Parameters
+    ----------
+    files, grid, classes
+        As for `rvbuild.geo.labels.open.open_labels`.
+    settings_labels
+        The labels slice of the project: of kind `vector`; or `coco`, `voc` or `csv` with `class`, `class_map`,
+        `unknown`, and `image` or `scene_image`, see `rvbuild.geo.vector.box_files.read_box_file`; `origin_px`, the
+        column and row at which the scene begins in the image whose pixels they count, if it is a part of it.
+    null_id
+        Boxes of the null class are left out.
+
+    Raises
+    ------
+    DataError
+        The files do not fit the image or the classes.
+    """
+    if settings_labels["kind"] == "vector":
+        tables = read_tables(files, settings_labels, grid, classes)
+        shapes = np.array([shape for table in tables for shape in table.shapes], dtype=object)
+        boxes = shapely.bounds(shapes).reshape(-1, 4)
+        ids = [class_id for table in tables for class_id in table.class_ids]
+        notes = [note for table in tables for note in table.notes]
+        images: list[tuple[Path, Listed]] = []
+    else:
+        boxes, ids, notes, images = _from_box_files(files, settings_labels, grid, classes)
+    found = np.array(ids, dtype=np.int64)
+    known = found != null_id
+    return BoxLabels(boxes[known], found[known], grid, notes, images)
+
+
+def _from_box_files(
+    files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: Classes
+) -> tuple[NDArray[np.float64], list[int], list[str], list[tuple[Path, Listed]]]:
+    """Return the boxes (N, 4) of all files that have a class, their class ids, notes, and what files say of images."""
+    parts, ids, notes = [np.empty((0, 4))], [], []
+    images: list[tuple[Path, Listed]] = []
+    x, y = settings.get("origin_px", (0, 0))
+    for path in files:
+        found = box_files.read_box_file(path, settings)
+        of_file = _class_ids(found, settings, classes)
+        known = [class_id is not None for class_id in of_file]
+        boxes = found.boxes[known] - np.array([x, y, x, y], dtype=np.float64)
+        if dropped := [number for number, kept in zip(found.numbers, known, strict=True) if not kept]:
+            notes.append(f"{path}: {features_have(dropped, 'box')} no class of the project, and was left out")
+        notes += _made_for_another_image(found, grid, settings.get("origin_px"))
+        notes += _off_the_image(path, boxes, grid, part="origin_px" in settings)
+        parts.append(boxes)
+        ids += [class_id for class_id in of_file if class_id is not None]
+        images += [] if found.image is None else [(path, found.image)]
+    return np.concatenate(parts), ids, notes, images
+
+
+def _class_ids(found: box_files.FileBoxes, settings: Mapping[str, Any], classes: Classes) -> list[int | None]:
+    """Return the class id of each box; None for one to drop."""
+    mapped = settings.get("class_map") is not None
+    named = [id_ if mapped and label is None else label for label, id_ in zip(found.labels, found.ids, strict=True)]
+    if settings.get("class") is None and settings.get("unknown", "error") == "error" and None in named:
+        place = named.index(None)
+        where = f"{found.path}: box {found.numbers[place]} (from 0)"
+        if (category := found.ids[place]) is not None:
+            what, mapping = f"is of the category {category}, which has no name in `categories`", True
+        else:
+            missing = {"coco": "`category_id`", "voc": "<name>"}.get(settings["kind"], "`label`")
+            what, mapping = f"has no {missing}", False
+        advice = 'Give all boxes one class with `class`, or set `unknown = "drop"` or a class, in `labels`'
+        if mapping:
+            advice = f'Say what it means with `class_map = {{ {category} = "…" }}` in `labels`. {advice}'
+        raise DataError(f"{where} {what}, so that its class is not known. {advice}")
+    # As features with the label for their only attribute, so that all vector labels have one idea of classes.
+    features = Features(
+        path=found.path,
+        geometries=np.empty(0, dtype=object),
+        attributes=tuple({"label": label} for label in named),
+        numbers=tuple(found.numbers),
+        crs=None,
+        implied_crs=False,
+        passed=(None,) * len(named),
+    )
+    return class_ids(features, settings, classes)
+
+
+def _made_for_another_image(found: box_files.FileBoxes, grid: Grid, origin: Sequence[int] | None) -> list[str]:
+    """Return a note if a box file says that its image has another size than that of the scene."""
+    if found.image is None or found.image.size is None:
+        return []
+    width, height = found.image.size
+    right, lower = (0, 0) if origin is None else origin
+    inside = right + grid.width <= width and lower + grid.height <= height
+    if (width, height) == (grid.width, grid.height) or (origin is not None and inside):
+        return []
+    text = (
+        f"{found.path}: its boxes were drawn on an image of {width} x {height} px (width x height), but the image of "
+        f"the scene has {grid.width} x {grid.height} px"
+    )
+    if origin is None and width * grid.height == height * grid.width:
+        text += f", {grid.width / width:.4g} times as many each way; boxes are not scaled"
+    return [f"{text}. Is it the file of this image, at this resolution?"]
+
+
+def _off_the_image(path: Path, boxes: Boxes, grid: Grid, *, part: bool) -> list[str]:
+    """Return a note if boxes share nothing with the scene; of a part of an image, only if none does."""
+    off = ~_on(boxes, grid)
+    if not off.any() or (part and not off.all()):
+        return []
+    low, high = boxes[off].min(axis=0), boxes[off].max(axis=0)
+    there = (
+        f"which has columns 0 to {grid.width} and rows 0 to {grid.height}; they have columns {low[0]:.10g} to "
+        f"{high[2]:.10g} and rows {low[1]:.10g} to {high[3]:.10g}"
+    )
+    if not off.all():
+        return [f"{path}: {int(off.sum())} of {len(boxes)} boxes lie outside the image, {there}. They are left out"]
+    text = f"{path}: no box lies on the image, {there}. "
+    corners = boxes.astype(np.float64).reshape(-1, 2, 2)
+    x, y = grid.to_pixel(corners[..., 0].reshape(-1), corners[..., 1].reshape(-1))
+    placed = np.stack([x, y], axis=1).reshape(-1, 2, 2)
+    if _on(np.concatenate([placed.min(axis=1), placed.max(axis=1)], axis=1), grid).any():
+        return [
+            f"{text}As map coordinates in {crs_name(grid.crs)} they would lie on it: save them as polygons in a "
+            "vector file (`vector = …`), or in pixels"
+        ]
+    return [f"{text}Is it the file of this scene, and are its coordinates pixels?"]
+
+
+def _on(boxes: Boxes, grid: Grid) -> NDArray[np.bool_]:
+    """Tell of each box whether it shares some area with the scene."""
+    inside = clipped(boxes, grid.window)
+    sides: Boxes = inside[:, 2:] - inside[:, :2]
+    return np.asarray((sides >= THINNEST_PX).all(axis=1), dtype=np.bool_)

@@ -1,0 +1,93 @@
+"""Labels from several sources laid over each other: rasters and vectors, in the order given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from rvbuild.geo.classes import Classes, id_of
+from rvbuild.geo.grid import Grid
+from rvbuild.geo.labels.raster import RasterLabels
+from rvbuild.geo.labels.vector import VectorLabels
+from rvbuild.geo.vector.reading import parts
+from rvbuild.geo.windows import Window
+
+_NOTHING = 255
+"""Marks what is in no feature of a vector layer; class ids end at 254."""
+
+
+class LayeredLabels:
+    """Class ids from layers, of which a later one covers earlier ones where it says something.
+
+    A raster says something where it has data, a vector layer inside its features. Where none does, the background is.
+    """
+
+    def __init__(
+        self, files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: Classes, null_id: int
+    ) -> None:
+        self.grid = grid
+        self._null_id = null_id
+        background = settings.get("background")
+        self._background = null_id if background is None else id_of(classes, background, "labels.background")
+        self._layers: list[RasterLabels | VectorLabels] = []
+        with ExitStack() as opened:
+            for paths, how in parts(files, settings):
+                if how["kind"] == "raster":
+                    self._layers.append(opened.enter_context(RasterLabels(paths, how, grid, classes, null_id)))
+                else:
+                    self._layers.append(VectorLabels(paths, how, grid, classes, _NOTHING))
+            self._open = opened.pop_all()
+        self.notes: Sequence[str] = tuple(note for layer in self._layers for note in layer.notes)
+
+    def read(self, window: Window) -> NDArray[np.uint8]:
+        """Return the class ids in a window: (H, W) uint8.
+
+        Raises
+        ------
+        DataError
+            A pixel of a raster holds a value or a colour that stands for no class; one that is covered, too.
+        """
+        labels = np.full((window.height, window.width), self._null_id, dtype=np.uint8)
+        labels[window.clip(self.grid.height, self.grid.width).slices_in(window)] = self._background
+        for layer in self._layers:
+            ids, said = _said(layer, window)
+            labels[said] = ids[said]
+        return labels
+
+    def digest(self, window: Window) -> str:
+        """Return a digest of the features in and around a window, and of what rasters say there.
+
+        Rasters of labels are read for it: that is little beside the imagery that need not be cut again.
+        """
+        state = xxhash.xxh3_128()
+        for layer in self._layers:
+            if isinstance(layer, VectorLabels):
+                state.update(layer.digest(window).encode())
+            else:
+                for array in _said(layer, window):
+                    state.update(array.tobytes())
+        return str(state.hexdigest())
+
+    def close(self) -> None:
+        """Close all files."""
+        self._open.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def _said(layer: RasterLabels | VectorLabels, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Return the class ids of a layer in a window, (H, W) uint8, and where it says something: (H, W) bool."""
+    if isinstance(layer, RasterLabels):
+        return layer.read_said(window)
+    ids = layer.read(window)
+    return ids, ids != _NOTHING

@@ -1,0 +1,72 @@
+"""Labels of a scene as class ids per pixel, read window by window, whatever they are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rvbuild.geo.classes import Classes
+from rvbuild.geo.grid import Grid
+from rvbuild.geo.windows import Window
+
+
+class LabelSource(Protocol):
+    """Labels on the pixel grid of a scene; a context manager. Not thread-safe: open one for each thread."""
+
+    grid: Grid
+    notes: Sequence[str]
+    """What was repaired or left out when the labels were read, a line each, for people."""
+
+    def read(self, window: Window) -> NDArray[np.uint8]:
+        """Return the class ids in a window: (H, W) uint8, the null class outside the scene and where nothing is."""
+
+    def digest(self, window: Window) -> str | None:
+        """Return a digest of what there is in and around a window: equal ones, equal class ids; None if not known."""
+
+    def close(self) -> None:
+        """Close all files."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exception: object) -> None: ...
+
+
+def open_labels(
+    files: Sequence[Path], settings_labels: Mapping[str, Any], *, grid: Grid, classes: Classes, null_id: int
+) -> LabelSource:
+    """Open the labels of a scene.
+
+    Parameters
+    ----------
+    files
+        Rasters (one, or several as a mosaic) or vector files (read one after the other).
+    settings_labels
+        The labels slice of the project; its `kind` is `raster`, `vector`, or `layers` of both.
+    grid
+        Of the scene's image. Labels come on this grid.
+    classes, null_id
+        All classes in id order, and the id of the null class.
+
+    Raises
+    ------
+    DataError
+        The files do not fit the image or the classes. Values are checked when they are read.
+    """
+    kind = settings_labels["kind"]
+    if kind == "raster":
+        from rvbuild.geo.labels.raster import RasterLabels
+
+        return RasterLabels(files, settings_labels, grid, classes, null_id)
+    if kind == "vector":
+        from rvbuild.geo.labels.vector import VectorLabels
+
+        return VectorLabels(files, settings_labels, grid, classes, null_id)
+    if kind == "layers":
+        from rvbuild.geo.labels.layers import LayeredLabels
+
+        return LayeredLabels(files, settings_labels, grid, classes, null_id)
+    raise ValueError(f"labels of unknown kind {kind!r}")

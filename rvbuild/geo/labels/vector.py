@@ -1,0 +1,286 @@
+"""Labels from vector files: features burnt to class ids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from rvbuild.errors import DataError, nearest
+from rvbuild.geo.classes import Classes, id_of, names
+from rvbuild.geo.grid import Grid
+from rvbuild.geo.vector.files import SINGLE, Features, features_have, read_features, some
+from rvbuild.geo.vector.placing import to_pixels
+from rvbuild.geo.vector.rasterize import Burner
+from rvbuild.geo.vector.reading import parts, reading
+from rvbuild.geo.vector.shapes import polygons
+from rvbuild.geo.windows import Window
+
+_POLYGON = 3
+"""Of `shapely.get_type_id`."""
+
+
+class Areas(NamedTuple):
+    """What one table of labels has: the areas of its features, in pixel coordinates (x = column, y = row)."""
+
+    shapes: list[Any]
+    """Valid polygons and multipolygons, not empty, in the order of the files."""
+    class_ids: list[int]
+    """One for each shape."""
+    all_touched: bool
+    """Whether they burn every pixel that they touch."""
+    notes: list[str]
+    """What was repaired or left out, a line for each file and kind."""
+
+
+class VectorLabels:
+    """Class ids from features: of their class inside them, of the background elsewhere. Later ones cover earlier."""
+
+    def __init__(
+        self, files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: Classes, null_id: int
+    ) -> None:
+        self.grid = grid
+        self._null_id = null_id
+        background = settings.get("background")
+        tables = read_tables(files, settings, grid, classes)
+        self.notes: Sequence[str] = tuple(note for table in tables for note in table.notes)
+        self._burner = Burner(
+            [shape for table in tables for shape in table.shapes],
+            [class_id for table in tables for class_id in table.class_ids],
+            height=grid.height,
+            width=grid.width,
+            background=null_id if background is None else id_of(classes, background, "labels.background"),
+            all_touched=[table.all_touched for table in tables for _ in table.shapes],
+        )
+
+    def read(self, window: Window) -> NDArray[np.uint8]:
+        """Return the class ids in a window: (H, W) uint8."""
+        return self._burner.read(window, outside=self._null_id)
+
+    def digest(self, window: Window) -> str:
+        """Return a digest of the features in and around a window: equal ones, equal class ids."""
+        return self._burner.digest(window)
+
+    def close(self) -> None:
+        """Do nothing: no file stays open."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def read_areas(
+    files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: Classes
+) -> tuple[list[Any], list[int]]:
+    """Read the features of vector labels that have a class, in the order of the files.
+
+    Parameters
+    ----------
+    files, settings, grid, classes
+        As for `rvbuild.geo.labels.open.open_labels`.
+
+    Returns
+    -------
+    areas : list of shapely polygons and multipolygons, valid, not empty, in pixel coordinates (x = column, y = row)
+    class_ids : list of int, one for each area
+    """
+    tables = read_tables(files, settings, grid, classes)
+    return [shape for t in tables for shape in t.shapes], [class_id for t in tables for class_id in t.class_ids]
+
+
+def read_tables(files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: Classes) -> list[Areas]:
+    """Read the features that have a class, of each table of vector labels."""
+    return [_read_table(paths, table, grid, classes) for paths, table in parts(files, settings)]
+
+
+def _read_table(files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: Classes) -> Areas:
+    areas = Areas([], [], bool(settings.get("all_touched", False)), [])
+    known, buffer_px = names(classes), settings.get("buffer_px") or {}
+    for path in files:
+        features = read_features(path, **reading(settings))
+        areas.notes.extend(features.notes)
+        ids = class_ids(features, settings, classes)
+        placed = to_pixels(features, grid, shift_m=settings.get("shift_m"), shift_px=settings.get("shift_px"))
+        valid = shapely.is_valid(placed)
+        # Most features are polygons that nothing is to be done to.
+        plain = valid & (shapely.get_type_id(placed) == _POLYGON) & ~shapely.is_empty(placed)
+        if "Polygon" in buffer_px:
+            plain[:] = False
+        invalid: list[int] = []
+        for index, class_id in enumerate(ids):
+            if class_id is None:
+                continue
+            if not valid[index]:
+                invalid.append(features.numbers[index])
+            area = placed[index]
+            if not plain[index]:
+                area = _area(area, buffer_px, known[class_id], path, features.numbers[index])
+            if plain[index] or not area.is_empty:
+                areas.shapes.append(area)
+                areas.class_ids.append(class_id)
+        if invalid:
+            areas.notes.append(f"{path}: {features_have(invalid)} invalid geometry, which was repaired")
+        dropped = [number for number, class_id in zip(features.numbers, ids, strict=True) if class_id is None]
+        if dropped:
+            areas.notes.append(f"{path}: {features_have(dropped)} no class of the project, and was left out")
+    return areas
+
+
+def class_ids(features: Features, settings: Mapping[str, Any], classes: Classes) -> list[int | None]:
+    """Return the class id of each feature; None for one to drop.
+
+    The first that there is, of: `class`; what the attribute (`class_attribute`, or else `class_id`, `class_name` or
+    `label`, through `class_map`) names; the first of `class_where` that the feature passes; `unknown`. A number is the
+    id of a class only in `class_id` or in `class_attribute`: elsewhere it is a number of the file's own, and so it is
+    in `class_id` if a name beside it says another class.
+
+    Raises
+    ------
+    DataError
+        A feature has no class of the project, and `labels.unknown` is `error`.
+    """
+    count = len(features.numbers)
+    if settings.get("class") is not None:
+        return [id_of(classes, settings["class"], "labels.class")] * count
+    unknown = settings.get("unknown", "error")
+    substitute = None if unknown in ("error", "drop") else id_of(classes, unknown, "labels.unknown")
+    mapping = settings.get("class_map")
+    table = {
+        key: id_of(classes, name, f"labels.class_map.{key}")
+        for key, name in ({} if mapping is None else mapping).items()
+    }
+    tests = [id_of(classes, name, "labels.class_where") for name, _ in settings.get("class_where") or ()]
+    known, numbered = names(classes), {"class_id", settings.get("class_attribute")}
+    ids: list[int | None] = []
+    strangers: list[int] = []
+    for index in range(count):
+        values = [(name, value) for name, value in features.attributes[index].items() if value is not None]
+        means = (
+            _lookup(value, known, name in numbered) if mapping is None else table.get(_text(value))
+            for name, value in values
+        )
+        found = next((class_id for class_id in means if class_id is not None), None)
+        if mapping is None and _denied(features.attributes[index], known):
+            found = None
+        passed = features.passed[index]
+        if found is None and passed is not None:
+            found = tests[passed]
+        if found is None:
+            strangers.append(index)
+        ids.append(substitute if found is None else found)
+    if strangers and unknown == "error":
+        raise DataError(_complain(features, strangers, settings, known, list(table)))
+    return ids
+
+
+def _lookup(value: Any, known: Sequence[str], numbered: bool) -> int | None:
+    """Return the class id that an attribute's value means: a class name, or else, if it may be a number, a class id."""
+    text = _text(value)
+    if text in known:
+        return known.index(text)
+    return int(text) if numbered and text.isascii() and text.isdigit() and int(text) < len(known) else None
+
+
+def _denied(values: Mapping[str, Any], known: Sequence[str]) -> str:
+    """Return the attribute whose name is not that of the class whose id is in `class_id`; empty if there is none.
+
+    Such a number is an id in the list of classes of another project. What `label` holds may be no name of a class.
+    """
+    number = values.get("class_id")
+    class_id = None if number is None else _lookup(number, known, numbered=True)
+    if class_id is None:
+        return ""
+    for name in ("class_name", "label"):
+        text = "" if values.get(name) is None else _text(values[name])
+        if text and text not in (known[class_id], _text(number)) and (name == "class_name" or text in known):
+            return name
+    return ""
+
+
+def _text(value: Any) -> str:
+    """Return an attribute's value as a key: formats differ in whether a whole number is 1, 1.0 or "1"."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip()
+
+
+def _complain(
+    features: Features, strangers: Sequence[int], settings: Mapping[str, Any], known: Sequence[str], keys: Sequence[str]
+) -> str:
+    """Return the message about features that have no class: the first of them, what there is, and what to do."""
+    is_vector = settings.get("kind", "vector") == "vector"
+    asked, values = reading(settings)["attributes"], features.attributes[strangers[0]]
+    expected = f"a key of `class_map` ({', '.join(keys)})" if keys else f"a class ({', '.join(known)})"
+    if not keys and is_vector and {"class_id", settings.get("class_attribute")} & set(asked):
+        expected += " or its id"
+    if settings.get("class_where"):
+        expected += ", or a feature that passes one of `class_where`"
+    where = f"{features.path}: {'feature' if is_vector else 'box'} {features.numbers[strangers[0]]} (from 0)"
+    more = f"; {len(strangers)} {'features' if is_vector else 'boxes'} are so" if len(strangers) > 1 else ""
+    advice = "Name the attribute with `class_attribute`, say what its values mean" if is_vector else "Say what it means"
+    advice += ' with `class_map`, give all one class with `class`, or set `unknown = "drop"` or a class, in `labels`'
+    name, value = next(((name, value) for name, value in values.items() if value is not None), ("", None))
+    denied = "" if keys else _denied(values, known)
+    if denied:
+        class_id = _lookup(value, known, numbered=True)
+        assert class_id is not None
+        found = f"has `class_id` = {value!r}, which is {known[class_id]}, and `{denied}` = {values[denied]!r}"
+        advice = (
+            f'Say which of them counts with `class_attribute = "class_id"` or "{denied}", ' + advice.partition(", ")[2]
+        )
+    elif value is not None:
+        found = f"has `{name}` = {value!r}{nearest(_text(value), keys or known)}"
+        advice = _in_another_encoding(value, keys or known) or advice
+    elif features.columns and not set(asked) & set(features.columns):
+        hint = nearest(asked[0], features.columns) if len(asked) == 1 else ""
+        found = f"has no attribute {' or '.join(f'`{name}`' for name in asked)}{hint} (there are "
+        found += f"{some(features.columns)})"
+    else:
+        found = f"has no value in {' or '.join(f'`{name}`' for name in asked)}"
+    comma = " Expected" if found.endswith("?") else ", expected"
+    return f"{where} {found}{comma} {expected}{more}. {advice}"
+
+
+_ENCODINGS = ("UTF-8", "windows-1252", "windows-1250", "windows-1251", "CP850", "CP437", "CP866")
+"""Encodings that are tried where a text makes no sense."""
+
+
+def _in_another_encoding(value: Any, known: Sequence[str]) -> str:
+    """Return the advice to name the encoding of a file in which a text is one of those that are known, if there is one.
+
+    A shapefile without a `.cpg` file is read as ISO-8859-1, in which every byte is a letter.
+    """
+    for read_as in ("ISO-8859-1", "windows-1252"):
+        for encoding in _ENCODINGS:
+            try:
+                text = _text(value).encode(read_as).decode(encoding)
+            except UnicodeError:
+                continue
+            if text in known:
+                return f'In {encoding} that is {text!r}: say `encoding = "{encoding}"` in `labels`, or write `.cpg`'
+    return ""
+
+
+def _area(geometry: Any, buffer_px: Mapping[str, Any], class_name: str, path: Path, number: int) -> Any:
+    """Return the polygons of a feature, widened by `buffer_px`: geometry type → pixels, or class → pixels."""
+    kind = SINGLE.get(geometry.geom_type, geometry.geom_type)
+    if kind == "GeometryCollection":
+        found = [_area(part, buffer_px, class_name, path, number) for part in shapely.get_parts(geometry)]
+        return shapely.union_all(found) if found else geometry
+    distance = buffer_px.get(kind)
+    if isinstance(distance, Mapping):
+        distance = distance.get(class_name)
+    if kind == "Polygon":
+        return polygons(geometry if not distance else polygons(geometry).buffer(distance))
+    if not distance:
+        raise DataError(
+            f"{path}: feature {number} (from 0) is a {geometry.geom_type}, which has no area. Widen such features with "
+            f"`buffer_px = {{ {kind} = 1 }}` in `labels`"
+        )
+    return polygons(geometry.buffer(distance))

@@ -1,0 +1,1 @@
+"""Images: files, mosaics, stacks and transforms, read window by window."""

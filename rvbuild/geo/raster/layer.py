@@ -1,0 +1,89 @@
+"""What all images have in common, whether one file, a mosaic, a part, a stack or a transformed image."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from rvbuild.geo.grid import Grid
+from rvbuild.geo.raster.file import Image, Mask
+from rvbuild.geo.raster.nodata import Nodata
+from rvbuild.geo.windows import Window
+
+
+class Layer(ABC):
+    """An image, read window by window: a context manager. Not thread-safe: open one for each thread.
+
+    Attributes
+    ----------
+    grid : Grid
+        The pixel grid.
+    dtype : numpy.dtype
+        Of all bands that `read` gives.
+    count : int
+        Number of bands that `read` gives.
+    nodata : tuple of float or None
+        Per band that `read` gives; None: no value means nodata.
+    descriptions : tuple of str
+        What the bands are called.
+    files : tuple of Path
+        What the image is read from.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        *,
+        dtype: np.dtype[Any],
+        nodata: Sequence[Nodata],
+        descriptions: Sequence[str],
+        files: Sequence[Path],
+    ) -> None:
+        self.grid = grid
+        self.dtype = dtype
+        self.count = len(descriptions)
+        self.nodata: tuple[Nodata, ...] = tuple(nodata)
+        self.descriptions: tuple[str, ...] = tuple(descriptions)
+        self.files: tuple[Path, ...] = tuple(files)
+
+    def read(self, window: Window) -> tuple[Image, Mask]:
+        """Read a window; it may reach beyond the scene.
+
+        Returns
+        -------
+        image : (C, H, W) in `dtype`; 0 where it is not valid
+        valid : (C, H, W) bool, per band: False outside the scene and its files, at nodata, NaN or infinite values, and
+            where a mask band or alpha says so
+        """
+        image, valid = self.read_raw(window)
+        if not valid.all():
+            image[~valid] = 0
+        return image, valid
+
+    @abstractmethod
+    def read_raw(self, window: Window) -> tuple[Image, Mask]:
+        """Read a window as `read` does, but keep what pixels without data hold: NaN can be told from the others.
+
+        Both arrays are the caller's to change.
+        """
+
+    @abstractmethod
+    def cache_bytes(self, rows: int) -> int:
+        """Return the bytes of GDAL's decoded blocks that windows of `rows` rows touch, from left to right."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close all files."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

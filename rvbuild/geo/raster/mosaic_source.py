@@ -1,0 +1,219 @@
+"""The imagery of a scene: one raster file, or several that are read as one mosaic."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rvbuild.errors import DataError
+from rvbuild.geo.grid import Grid, crs_name, same_crs
+from rvbuild.geo.raster.bands import Bands, read_bands, select_bands
+from rvbuild.geo.raster.file import Image, Mask, grid_of, open_dataset
+from rvbuild.geo.raster.layer import Layer
+from rvbuild.geo.raster.nodata import NodataSetting
+from rvbuild.geo.raster.tags import STORED, Apply, alphas_of, looks_like_alpha
+from rvbuild.geo.windows import Window
+
+MAX_OPEN_FILES = 32
+"""Files of a mosaic that are open at one time."""
+
+MOSAIC_TOLERANCE_PX = 0.1
+"""How far a file of a mosaic may lie off the pixel grid of the first. World files round their numbers."""
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """A file and its place in the scene."""
+
+    path: Path
+    window: Window
+    bands: Bands
+
+
+class RasterSource(Layer):
+    """The imagery of a scene, read window by window.
+
+    Made by `open_image`; a context manager. Not thread-safe: open one for each thread. Dtype, nodata and what bands are
+    called are those of the first file; of the files, a later one lies over an earlier one.
+    """
+
+    def __init__(self, grid: Grid, tiles: Sequence[_Tile]) -> None:
+        bands = tiles[0].bands
+        super().__init__(
+            grid,
+            dtype=bands.dtype,
+            nodata=bands.nodata,
+            descriptions=bands.descriptions,
+            files=tuple(tile.path for tile in tiles),
+        )
+        self._tiles = tuple(tiles)
+        places = [tile.window for tile in tiles]
+        self._bounds = np.array([(w.row, w.col, w.row_stop, w.col_stop) for w in places], dtype=np.int64).T
+        self._open: OrderedDict[Path, Any] = OrderedDict()
+
+    def read_raw(self, window: Window) -> tuple[Image, Mask]:
+        """Read a window; see `Layer.read_raw`."""
+        tiles = self._touched(window)
+        if len(tiles) == 1 and window.intersection(tiles[0].window) == window:
+            image, valid = self._read_tile(tiles[0], window)
+            return image, np.ones(image.shape, dtype=bool) if valid is None else np.array(valid)
+        return self._compose(window, tiles)
+
+    def cache_bytes(self, rows: int) -> int:
+        """Return the bytes of decoded blocks; see `Layer.cache_bytes`."""
+        tile = self._tiles[0]
+        dataset = self._dataset(tile.path)
+        # GDAL decodes all bands of a block, chosen or not, if the file interleaves them by pixel.
+        pixel_bytes, block_rows = dataset.count * tile.bands.stored.itemsize, dataset.block_shapes[0][0]
+        return int((rows + 2 * block_rows) * self.grid.width * pixel_bytes)
+
+    def close(self) -> None:
+        """Close all files."""
+        while self._open:
+            self._open.popitem()[1].close()
+
+    def _touched(self, window: Window) -> list[_Tile]:
+        """Return the files that share pixels with a window, in order."""
+        row, col, row_stop, col_stop = self._bounds
+        touched = (row < window.row_stop) & (row_stop > window.row) & (col < window.col_stop) & (col_stop > window.col)
+        return [self._tiles[index] for index in np.flatnonzero(touched)]
+
+    def _read_tile(self, tile: _Tile, window: Window) -> tuple[Image, Mask | None]:
+        """Read a window of the scene that lies inside a file."""
+        row, col = window.row - tile.window.row, window.col - tile.window.col
+        inside = Window(row, col, window.height, window.width)
+        return read_bands(tile.path, self._dataset(tile.path), tile.bands, inside)
+
+    def _compose(self, window: Window, tiles: Sequence[_Tile]) -> tuple[Image, Mask]:
+        """Read a window from the files that it touches; only valid pixels cover those of earlier files."""
+        shape = (self.count, window.height, window.width)
+        image, valid = np.zeros(shape, dtype=self.dtype), np.zeros(shape, dtype=bool)
+        for tile in tiles:
+            part = window.intersection(tile.window)
+            pixels, data = self._read_tile(tile, part)
+            rows, cols = part.slices_in(window)
+            if data is None:
+                image[:, rows, cols], valid[:, rows, cols] = pixels, True
+            else:
+                there, known = image[:, rows, cols], valid[:, rows, cols]
+                if self.dtype.kind == "f":
+                    np.copyto(there, pixels, where=np.isnan(pixels) & ~known)
+                np.copyto(there, pixels, where=data)
+                known |= data
+        return image, valid
+
+    def _dataset(self, path: Path) -> Any:
+        dataset = self._open.get(path)
+        if dataset is None:
+            dataset = open_dataset(path)
+            self._open[path] = dataset
+            if len(self._open) > MAX_OPEN_FILES:
+                self._open.popitem(last=False)[1].close()
+        elif len(self._tiles) > 1:
+            self._open.move_to_end(path)
+        return dataset
+
+
+def open_image(
+    files: Sequence[Path],
+    *,
+    nodata: NodataSetting = None,
+    channels: Sequence[int] | None = None,
+    apply: Apply = STORED,
+) -> RasterSource:
+    """Open the imagery of a scene.
+
+    Parameters
+    ----------
+    files
+        One raster, or several that are read as one mosaic: later files cover earlier ones where they hold data.
+    nodata
+        Overrides the files' own nodata: one value, or one per band of the file (alpha may be left out).
+    channels
+        Bands to read, indices from 0, in this order; None: all that are not alpha. An alpha band that is not read says
+        which pixels are valid.
+    apply
+        What is done with what tags say of the values. A band that is called alpha and does not look like it is no
+        alpha, unless this says so.
+
+    Raises
+    ------
+    DataError
+        A file cannot be opened, a channel does not exist, or the files of a mosaic differ in CRS, pixel size, number
+        of bands or dtype, or lie on no common pixel grid.
+    """
+    if not files:
+        raise DataError("expected at least one image file, found none")
+    tiles: list[_Tile] = []
+    first: Grid | None = None
+    for path in files:
+        with open_dataset(path) as dataset:
+            grid = grid_of(path, dataset)
+            if apply.alpha is None and set(alphas_of(dataset)).difference(channel + 1 for channel in channels or ()):
+                apply = replace(apply, alpha=looks_like_alpha(files, open_dataset))
+            bands = select_bands(path, dataset, channels, nodata, apply)
+        if first is None:
+            first = grid
+            tiles.append(_Tile(path, grid.window, bands))
+        else:
+            _require_alike(tiles[0], first, path, grid, bands)
+            tiles.append(_Tile(path, _place(tiles[0].path, first, path, grid), bands))
+    assert first is not None
+    return RasterSource(*_union(first, tiles))
+
+
+def _union(first: Grid, tiles: list[_Tile]) -> tuple[Grid, list[_Tile]]:
+    """Return the grid of all tiles together, and the tiles with their places on it."""
+    row, col = min(tile.window.row for tile in tiles), min(tile.window.col for tile in tiles)
+    row_stop, col_stop = max(tile.window.row_stop for tile in tiles), max(tile.window.col_stop for tile in tiles)
+    transform = first.transform_at(row, col)
+    moved = [
+        _Tile(tile.path, tile.window._replace(row=tile.window.row - row, col=tile.window.col - col), tile.bands)
+        for tile in tiles
+    ]
+    return Grid(row_stop - row, col_stop - col, transform, first.crs, first.placed_by), moved
+
+
+def _require_alike(tile: _Tile, first: Grid, path: Path, grid: Grid, bands: Bands) -> None:
+    """Raise a DataError that names both files if `path` cannot be in one mosaic with the first file."""
+    pairs: list[tuple[str, object, object]] = []
+    if not same_crs(first.crs, grid.crs):
+        pairs.append(("CRS", crs_name(first.crs), crs_name(grid.crs)))
+    if len(tile.bands.descriptions) != len(bands.descriptions):
+        pairs.append(("number of bands", len(tile.bands.descriptions), len(bands.descriptions)))
+    if tile.bands.dtype != bands.dtype:
+        pairs.append(("dtype", tile.bands.dtype, bands.dtype))
+    one, other = (np.array([t.a, t.b, t.d, t.e]) for t in (first.transform, grid.transform))
+    drift = np.abs(one - other).max() * max(grid.height, grid.width)
+    if drift > MOSAIC_TOLERANCE_PX * np.abs(one).max():
+        mine, theirs = (" x ".join(f"{value:.10g}" for value in linear[[0, 3]]) for linear in (one, other))
+        pairs.append(("pixel size", mine, theirs))
+    if pairs:
+        what = "; ".join(f"{name}: {a} in the first, {b} in the second" for name, a, b in pairs)
+        raise DataError(f"{tile.path} and {path} cannot be one mosaic: {what}. Make them alike, or two scenes of them")
+
+
+def _place(first_path: Path, first: Grid, path: Path, grid: Grid) -> Window:
+    """Return where `path` lies on the pixel grid of the first file."""
+    if first.transform.is_identity and grid.transform.is_identity:
+        raise DataError(
+            f"{first_path} and {path} cannot be one mosaic: neither is georeferenced, so both lie at (0, 0)"
+        )
+    x, y = (float(v[0]) for v in first.to_pixel(np.array([grid.transform.c]), np.array([grid.transform.f])))
+    col, row = round(x), round(y)
+    if max(abs(x - col), abs(y - row)) > MOSAIC_TOLERANCE_PX:
+        raise DataError(
+            f"{first_path} and {path} cannot be one mosaic: the second starts at column {_tidy(x)}, row {_tidy(y)} of "
+            "the first, not on a whole pixel. Warp it to the same grid, for example with `gdalwarp -tap`"
+        )
+    return Window(row, col, grid.height, grid.width)
+
+
+def _tidy(value: float) -> str:
+    """Return a place in pixels for messages, without a sign for a rounded zero."""
+    return f"{round(value, 3) + 0.0:.3f}"

@@ -1,0 +1,83 @@
+"""The image of a scene as its settings describe it: what every stage opens imagery with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from rvbuild.geo.grid import METRES_PER_DEGREE, crs_name
+from rvbuild.geo.raster.cropped import Cropped, window_of
+from rvbuild.geo.raster.layer import Layer
+from rvbuild.geo.raster.mosaic_source import open_image
+from rvbuild.geo.raster.stack import open_stack
+from rvbuild.geo.raster.tags import Apply
+from rvbuild.geo.raster.transform import Transformed
+
+SceneImage: TypeAlias = Layer
+"""The image of a scene."""
+
+
+def open_scene_image(files: Sequence[Path], settings: Mapping[str, Any]) -> SceneImage:
+    """Open the image of a scene.
+
+    Parameters
+    ----------
+    files
+        What a stage gets under the role `image`.
+    settings
+        What a stage is given: of it, `image` and `channels` count.
+
+    Raises
+    ------
+    DataError
+        A file cannot be opened, or the files are not what the settings say.
+    ModelError
+        A function of the user's that transforms pixels cannot be imported.
+
+    Notes
+    -----
+    In this order: files as a mosaic (`nodata`, and `alpha`, `palette` and `scale` for what tags say) or a stack of
+    them (`layers`, `primary`, `reduce`), `channels`, `bbox`, `transform`. Settings that are not there change nothing.
+    """
+    image = settings["image"]
+    source: Layer
+    if "layers" in image:
+        source = open_stack(files, image, settings["channels"])
+    else:
+        source = open_image(files, nodata=image["nodata"], channels=settings["channels"], apply=Apply.of(image))
+    try:
+        if "bbox" in image:
+            source = Cropped(source, window_of(image["bbox"], source.grid, source.files))
+        if "transform" in image:
+            source = Transformed(source, image["transform"], image.get("code"))
+    except BaseException:
+        source.close()
+        raise
+    return source
+
+
+def describe(image: SceneImage) -> dict[str, Any]:
+    """Return what an image is, as JSON data: size, CRS, pixel size in metres if that is known, bands and dtype."""
+    grid = image.grid
+    a, b, _, d, e, _ = grid.transform[:6]
+    side = math.sqrt(abs(a * e - b * d))
+    res_m: float | None = None
+    if grid.crs is None or not (grid.crs.is_geographic or grid.crs.is_projected):
+        pass  # what a unit is, a local CRS need not say
+    elif grid.crs.is_geographic:
+        _, south, _, north = grid.bounds(grid.window)
+        res_m = side * METRES_PER_DEGREE * math.sqrt(max(0.0, math.cos(math.radians((south + north) / 2))))
+    else:
+        res_m = side * float(grid.crs.linear_units_factor[1])
+    return {
+        "height": grid.height,
+        "width": grid.width,
+        "crs": None if grid.crs is None else crs_name(grid.crs),
+        "placed": not grid.transform.is_identity,
+        "res_m": res_m if res_m is not None and math.isfinite(res_m) else None,
+        "bands": image.count,
+        "dtype": str(image.dtype),
+        "itemsize": int(image.dtype.itemsize),
+    }

@@ -1,0 +1,1 @@
+"""Vector files and geometries: read, reprojected, burnt to pixels."""

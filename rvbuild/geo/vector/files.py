@@ -1,0 +1,422 @@
+"""Vector files: the only module that knows fiona.
+
+Features come as shapely geometries with the attributes that were asked for, in file order. Their canonical digest says
+whether two files mean the same, whatever their formatting.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import struct
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import fiona
+import fiona.errors
+import numpy as np
+import shapely
+import shapely.geometry
+import xxhash
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+
+from rvbuild.errors import DataError, nearest
+from rvbuild.files import budget
+from rvbuild.files.plain_xml import require_no_document_type
+from rvbuild.files.readers import reading
+from rvbuild.files.urls import Url
+from rvbuild.files.zipped import Zipped
+from rvbuild.geo.gdal import admission, quiet
+from rvbuild.geo.gdal.drivers import vector_drivers
+from rvbuild.geo.gdal.environment import DETERMINISTIC_ENVIRONMENT
+from rvbuild.geo.vector import unreadable
+from rvbuild.geo.vector.shapes import FEWER, Gathered, NoGeometryError
+from rvbuild.language import filters
+
+Geometries = NDArray[np.object_]
+
+RACY_NS = 1_000_000_000
+"""What was changed so lately may change again without looking changed."""
+
+REMEMBERED_BYTES = 64 << 20
+"""Of a file whose features are remembered, at most."""
+
+SINGLE = {
+    "MultiPoint": "Point",
+    "MultiLineString": "LineString",
+    "LinearRing": "LineString",
+    "MultiPolygon": "Polygon",
+}
+"""Type of a geometry of several parts → type of the parts."""
+
+_UNREADABLE = (fiona.errors.FionaError, OSError, ValueError, TypeError, LookupError, AttributeError)
+
+_ANY_BYTES = "ISO-8859-1"
+"""An encoding that any bytes are a text in."""
+
+_PARSED_WHOLE = (".geojson", ".json")
+"""Files that are read as a whole, whatever is wanted of them."""
+
+_FIELD_TYPES = {int: "int32", float: "float", str: "str"}
+
+
+@dataclass(frozen=True)
+class Features:
+    """The features of one vector file that were asked for and have a geometry, in file order."""
+
+    path: Path
+    geometries: Geometries
+    """(N,) shapely geometries, two-dimensional, in `crs`."""
+    attributes: tuple[Mapping[str, Any], ...]
+    """Per feature, the attributes that were asked for; None where a feature or the file lacks one."""
+    numbers: tuple[int, ...]
+    """Per feature, its place in the file, from 0; features without geometry count too."""
+    crs: CRS | None
+    implied_crs: bool
+    """The CRS is the one that every GeoJSON has unless it says otherwise, so it may mean nothing."""
+    passed: tuple[int | None, ...]
+    """Per feature, the place of the first of the `tests` that it passes, or None."""
+    notes: tuple[str, ...] = ()
+    """What may not be meant, a line each."""
+    columns: tuple[str, ...] = ()
+    """The attributes that the features of the file have, if attributes were asked for."""
+
+
+def read_features(
+    path: Path,
+    *,
+    layer: str | None = None,
+    attributes: Sequence[str] = (),
+    where: Sequence[Any] | None = None,
+    tests: Sequence[Sequence[Any]] = (),
+    encoding: str | None = None,
+) -> Features:
+    """Read the features of a vector file in any format that fiona opens.
+
+    Parameters
+    ----------
+    path, layer
+        The file, and one of its layers; None for the only one that has geometries.
+    attributes
+        The attributes to read.
+    where
+        Leave out features that do not pass this filter, see `rvbuild.language.filters`.
+    tests
+        Filters of which to say for each feature which it passes first.
+    encoding
+        Of the texts in the file; None for what the file says, or else its format.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read, or leads where nothing may be read; `layer` does not exist, or there are several layers
+        and none is named; a geometry is none; a text is not in the encoding; or a filter compares an attribute that the
+        layer does not have.
+    """
+    global _last
+    asked_for = (layer, tuple(attributes), repr(where), repr(tests), encoding)
+    state = _settled(path)
+    if state is not None and _last is not None and _last[:3] == (path, state, asked_for):
+        return _last[3]
+    with reading(path, "as a vector file"), _placed(path) as place:
+        features = _read(path, place, layer, attributes, where, tests, encoding)
+    if state is not None and state == _settled(path):
+        features.geometries.flags.writeable = False
+        _last = path, state, asked_for, features
+    return features
+
+
+_last: tuple[Path, tuple[int, ...], Any, Features] | None = None
+"""What was read last: labels are read for their digest and then, often by the same process, to be cut."""
+
+
+def _settled(path: Path) -> tuple[int, ...] | None:
+    """Return what changes with a file, or None if that cannot be told: of files that others belong to, and young ones.
+
+    A file may change twice within one tick of its file system's clock.
+    """
+    if path.suffix != ".geojson":
+        return None
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    young = time.time_ns() - max(found.st_mtime_ns, found.st_ctime_ns) < RACY_NS
+    return (
+        None
+        if young or found.st_size > REMEMBERED_BYTES
+        else (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+    )
+
+
+class _Place(NamedTuple):
+    """How GDAL opens a file: with some drivers alone, and without a trace."""
+
+    name: Any
+    drivers: list[str]
+    options: Mapping[str, str]
+
+    def open(self, **how: Any) -> Any:
+        """Open a layer with fiona, whose own list of formats lacks virtual files and KML."""
+        return fiona.open(
+            self.name, enabled_drivers=self.drivers, allow_unsupported_drivers=True, **self.options, **how
+        )
+
+    def layers(self) -> list[str]:
+        """Return the names of the layers."""
+        return list(fiona.listlayers(self.name, **self.options))
+
+
+@contextlib.contextmanager
+def _placed(path: Path) -> Iterator[_Place]:
+    admission.require(path)
+    if not isinstance(path, Url | Zipped) and path.is_file():
+        require_no_document_type(path)
+        if path.suffix.lower() in _PARSED_WHOLE:
+            needed = budget.PARSED_TIMES * path.stat().st_size
+            budget.require(needed, f"{path}: what is read of it", FEWER)
+    with quiet.undisturbed(path) as there:
+        name = there.gdal() if isinstance(there, Url) else there
+        yield _Place(name, vector_drivers(path.suffix), quiet.options(path))
+
+
+def _read(
+    path: Path,
+    place: _Place,
+    layer: str | None,
+    attributes: Sequence[str],
+    where: Sequence[Any] | None,
+    tests: Sequence[Sequence[Any]],
+    encoding: str | None,
+) -> Features:
+    asked = {name for test in (*tests, *([where] if where else ())) for name in filters.compared(test)}
+    wanted = {*asked, *attributes}
+    left_out, unknown, names = 0, False, dict[str, None]()
+    shapes = Gathered(path)
+    values: list[Mapping[str, Any]] = []
+    numbers: list[int] = []
+    nowhere: list[int] = []
+    passed: list[int | None] = []
+    try:
+        layer = _layer(path, place, layer)
+        with place.open(layer=layer, encoding=encoding) as collection:
+            crs = CRS.from_wkt(collection.crs.to_wkt()) if collection.crs else None
+            is_geojson = collection.driver == "GeoJSON"
+            implied = is_geojson and crs is not None and crs.to_epsg() == 4326
+            if is_geojson and encoding is not None:
+                raise DataError(f"{path}: is GeoJSON, whose texts are in UTF-8; remove `encoding`")
+            if collection.schema["geometry"] == "None" and not is_geojson:
+                raise DataError(f"{path}: is a table without geometries, so that nothing has a place")
+            columns = [] if is_geojson else list(collection.schema["properties"])
+            if columns and (absent := _absent(asked, columns)):
+                raise DataError(
+                    f"{path}: has no attribute {absent}, which `where` or `class_where` compares; there are "
+                    f"{some(columns)}"
+                )
+            for number, record in enumerate(_records(path, collection)):
+                if record.geometry is None:
+                    nowhere.append(number)
+                    continue
+                if wanted and is_geojson:
+                    names.update(dict.fromkeys(record.properties))
+                elif not unknown:
+                    unknown = any(record.get(name) is None for name in wanted)
+                if where is not None and not filters.matches(where, record.get):
+                    left_out += 1
+                    continue
+                shapes.add(record.geometry)
+                values.append({name: record.get(name) for name in attributes})
+                numbers.append(number)
+                passed.append(next((n for n, test in enumerate(tests) if filters.matches(test, record.get)), None))
+            found = shapes.finish()
+        if unknown:
+            _refuse_undecoded(path, place, layer, wanted & set(columns))
+    except NoGeometryError as error:
+        raise DataError(f"{path}: feature {numbers[error.at]} (from 0) {error}") from error
+    except (*_UNREADABLE, shapely.errors.ShapelyError) as error:
+        raise DataError(f"{path}: cannot be read as a vector file: {unreadable.why(path, error)}") from error
+    notes = []
+    if nowhere:
+        notes.append(f"{path}: {features_have(nowhere)} no geometry, and was left out")
+    if asked and names and (absent := _absent(asked, names)):
+        notes.append(f"{path}: none of its features has an attribute {absent}")
+    if left_out and not numbers:
+        notes.append(f"{path}: none of its {left_out} features passes `where`")
+    return Features(
+        path, found, tuple(values), tuple(numbers), crs, implied, tuple(passed), tuple(notes), tuple(columns or names)
+    )
+
+
+def _layer(path: Path, place: _Place, layer: str | None) -> str | None:
+    """Return the layer to read: the one that is named, or the only one that has geometries; None for the only one.
+
+    Others can hold what programs keep for themselves, such as the `layer_styles` of QGIS.
+    """
+    if layer is None and path.suffix == ".geojson":
+        return None  # It has one layer; listing it would parse the whole file once more.
+    layers = place.layers()
+    if len(layers) == 1 and layer in (None, *layers):
+        return layer
+    placed = [one for one in layers if _has_geometry(place, one)]
+    if layer is None and len(placed) == 1:
+        return str(placed[0])
+    if not placed:
+        raise DataError(f"{path}: has no layer with geometries; it holds the tables {some(layers)}")
+    if layer is None:
+        raise DataError(f"{path}: has {len(placed)} layers; name one with `layer`: {some(placed)}")
+    if layer not in placed:
+        what = f'the layer "{layer}" has no geometries' if layer in layers else f'there is no layer "{layer}"'
+        raise DataError(f"{path}: {what}{nearest(layer, placed)}; its layers are {some(placed)}")
+    return layer
+
+
+def _has_geometry(place: _Place, layer: str) -> bool:
+    with place.open(layer=layer) as collection:
+        return bool(collection.schema["geometry"] != "None")
+
+
+def _refuse_undecoded(path: Path, place: _Place, layer: str | None, wanted: Iterable[str]) -> None:
+    """Raise a DataError if an attribute is missing only because its text is not in the encoding of the file."""
+    with place.open(layer=layer) as said, place.open(layer=layer, encoding=_ANY_BYTES) as read:
+        for number, (one, other) in enumerate(zip(said, read, strict=True)):
+            for column in sorted(wanted):
+                if one.properties.get(column) is None and other.properties.get(column) is not None:
+                    raise DataError(
+                        f"{path}: feature {number} (from 0): its `{column}` is not in the encoding that the file is "
+                        f"said to have; in {_ANY_BYTES} it reads {other.properties[column]!r}. Name the encoding, for "
+                        f'example `encoding = "{_ANY_BYTES}"`, beside `vector`'
+                    )
+
+
+def features_have(numbers: Sequence[int], what: str = "feature") -> str:
+    """Return the beginning of a note about some features, by their places in the file."""
+    if len(numbers) == 1:
+        return f"{what} {numbers[0]} (from 0) has"
+    return f"each of {len(numbers)} {'boxes' if what == 'box' else f'{what}s'}, the first is {numbers[0]} (from 0), has"
+
+
+def some(columns: Sequence[str]) -> str:
+    """Return the first of many names, for messages."""
+    return ", ".join(columns[:20]) + (", …" if len(columns) > 20 else "")
+
+
+def digest(paths: Sequence[Path], args: Mapping[str, Any]) -> str:
+    """Return what a vector file means, as 32 hexadecimal digits (xxh3_128).
+
+    Covers, in file order, of the features that are read: the exact coordinates and types of their geometries, the
+    attributes named, which of the tests they pass first, and the CRS. Does not depend on paths, formatting, other
+    attributes, a third dimension, or features that are left out.
+
+    Parameters
+    ----------
+    paths
+        The file, and after it those beside it that belong to it.
+    args
+        What `rvbuild.geo.vector.reading.reading` returns.
+    """
+    state = xxhash.xxh3_128()
+    names, tests = sorted(args.get("attributes") or ()), args.get("tests") or ()
+    state.update(json.dumps(names).encode())
+    read = read_features(
+        paths[0],
+        layer=args.get("layer"),
+        attributes=names,
+        where=args.get("where"),
+        tests=tests,
+        encoding=args.get("encoding"),
+    )
+    _update(state, [f"file:{len(read.numbers)}", _canonical_crs(read.crs), str(read.implied_crs)])
+    shapes = shapely.to_wkb(read.geometries, byte_order=1)
+    for shape, values, passed in zip(shapes, read.attributes, read.passed, strict=True):
+        state.update(struct.pack("<q", len(shape)))
+        state.update(shape)
+        said = [values[name] for name in names]
+        _update(state, [json.dumps([*said, passed] if tests else said, default=str)])
+    return str(state.hexdigest())
+
+
+WRITTEN_BY = {".gpkg": "GPKG", ".fgb": "FlatGeobuf"}
+"""The driver of each kind of file that `write_layer` writes, by suffix."""
+
+
+def write_layer(
+    path: Path,
+    geometries: Geometries,
+    properties: Sequence[Mapping[str, Any]],
+    fields: Mapping[str, type],
+    *,
+    geometry: str,
+    crs: CRS | None,
+) -> None:
+    """Write features as a GeoPackage or as FlatGeobuf, by the suffix of the file, with the same bytes each time.
+
+    All are of the type `geometry` (`Polygon` or `Point`), each with properties of the types in `fields`. The layer is
+    named after the file.
+    """
+    schema = {"geometry": geometry, "properties": {name: _FIELD_TYPES[kind] for name, kind in fields.items()}}
+    records = (
+        {"type": "Feature", "properties": dict(values), "geometry": shapely.geometry.mapping(one)}
+        for one, values in zip(geometries, properties, strict=True)
+    )
+    driver, wkt = WRITTEN_BY[path.suffix], None if crs is None else crs.to_wkt()
+    with (
+        fiona.Env(**DETERMINISTIC_ENVIRONMENT),
+        fiona.open(path, "w", driver=driver, layer=path.stem, schema=schema, crs_wkt=wkt) as collection,
+    ):
+        collection.writerecords(records)
+
+
+def _absent(asked: Iterable[str], names: Iterable[str]) -> str:
+    """Return which attributes of filters are not among those that there are, with the nearest of these."""
+    known = set(names)
+    absent = sorted(name for name in asked if not {name, name.split(".")[0]} & known)
+    return ", ".join(f"`{name}`{nearest(name, known)}" for name in absent)
+
+
+class _Record(NamedTuple):
+    """A feature as its file has it."""
+
+    geometry: Any
+    properties: Mapping[str, Any]
+    id: Any
+
+    def get(self, name: str) -> Any:
+        """Return an attribute, or `$type` or `$id`; None if there is none."""
+        if name == "$type":
+            kind = str(self.geometry["type"])
+            return SINGLE.get(kind, kind)
+        return self.id if name == "$id" else filters.lookup(self.properties, name)
+
+
+def _records(path: Path, collection: Any) -> Iterator[_Record]:
+    """Give each feature.
+
+    A GeoJSON collection is read without OGR, which gives a property one type for the whole file: fiona fails on those
+    that hold texts in one feature and numbers in another.
+    """
+    if collection.driver == "GeoJSON":
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
+        if value.get("type") == "FeatureCollection":
+            for feature in value["features"]:
+                yield _Record(feature.get("geometry"), feature.get("properties") or {}, feature.get("id"))
+            return
+    for feature in collection:
+        yield _Record(feature.geometry, feature.properties, feature.id)
+
+
+def _update(state: Any, texts: Iterable[str]) -> None:
+    for text in texts:
+        data = text.encode()
+        state.update(struct.pack("<q", len(data)))
+        state.update(data)
+
+
+def _canonical_crs(crs: CRS | None) -> str:
+    if crs is None:
+        return "none"
+    authority = crs.to_authority(confidence_threshold=100)
+    return ":".join(authority) if authority else str(crs.to_wkt())

@@ -1,0 +1,1 @@
+"""Everything that is written for people: rasters, polygons, styles, mosaics and pictures."""

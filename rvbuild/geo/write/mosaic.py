@@ -1,0 +1,179 @@
+"""Rasters of class ids of several scenes as one: a virtual raster over them, or one file with their pixels.
+
+Where scenes overlap, the later one shows, but for its pixels without a prediction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element, SubElement
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rvbuild.errors import DataError
+from rvbuild.geo.classes import NODATA, Classes, names, palette
+from rvbuild.geo.grid import Grid, crs_name, same_crs
+from rvbuild.geo.raster.file import grid_of, open_dataset
+from rvbuild.geo.windows import Window
+from rvbuild.geo.write.rasters import ClassRasterWriter
+from rvbuild.progress import Progress
+
+TOLERANCE_PX = 0.01
+"""How far pixels may lie from those of the first scene."""
+MAX_EMPTY = 100
+"""A file of all pixels is at most so many times larger than its scenes."""
+
+_ROWS = 512
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A scene's raster and where it lies in the mosaic."""
+
+    name: str
+    path: Path
+    window: Window
+
+
+def arrange(rasters: Mapping[str, Path]) -> tuple[Grid, list[Placed]]:
+    """Return the grid of the mosaic of rasters, by the names of their scenes, and where each lies.
+
+    Raises
+    ------
+    DataError
+        They have no CRS, or another one than the first, or pixels of another size, direction or origin.
+    """
+    grids: dict[str, Grid] = {}
+    for name, path in rasters.items():
+        with open_dataset(path) as dataset:
+            grids[name] = grid_of(path, dataset)
+    (first, base), *_ = grids.items()
+    if problems := list(_problems(grids, first)):
+        listed = "; ".join(problems[:5]) + ("; …" if len(problems) > 5 else "")
+        raise DataError(
+            f"predict.mosaic: the predicted scenes cannot be one raster: {listed}. Leave `predict.mosaic` out, or make "
+            "a project of the scenes that fit"
+        )
+    offsets = {name: _offset(grid, base) for name, grid in grids.items()}
+    top, left = (min(offset[axis] for offset in offsets.values()) for axis in (0, 1))
+    placed = [
+        Placed(name, rasters[name], Window(offsets[name][0] - top, offsets[name][1] - left, grid.height, grid.width))
+        for name, grid in grids.items()
+    ]
+    height, width = max(p.window.row_stop for p in placed), max(p.window.col_stop for p in placed)
+    if max(height, width) >= 1 << 31:
+        raise DataError(f"predict.mosaic: {width} x {height} pixels are more than a raster can have")
+    return Grid(height, width, base.transform_at(top, left), base.crs), placed
+
+
+def _problems(grids: Mapping[str, Grid], first: str) -> list[str]:
+    """Return what keeps scenes from being one raster, a phrase each."""
+    base, found = grids[first], []
+    for name, grid in grids.items():
+        if grid.crs is None:
+            found.append(f"scene {name} is not georeferenced")
+        elif base.crs is None:
+            continue
+        elif not same_crs(grid.crs, base.crs):
+            found.append(f"scene {name} is in {crs_name(grid.crs)}, scene {first} in {crs_name(base.crs)}")
+        elif difference := _difference(grid, base):
+            found.append(f"scene {name} ({grid.describe()}): {difference} scene {first} ({base.describe()})")
+    return found
+
+
+def _offset(grid: Grid, base: Grid) -> tuple[int, int]:
+    """Return the row and the column of `base` at which another grid begins."""
+    x, y = base.to_pixel(*grid.to_map(np.zeros(1), np.zeros(1)))
+    return round(float(y[0])), round(float(x[0]))
+
+
+def _difference(grid: Grid, base: Grid) -> str:
+    """Return how pixels differ from those of `base`, as the beginning of a phrase about it; empty if they do not."""
+    corners = np.array([0.0, grid.width, 0.0]), np.array([0.0, 0.0, grid.height])
+    x, y = base.to_pixel(*grid.to_map(*corners))
+    row, col = _offset(grid, base)
+    if max(np.abs(x - x[0] - corners[0]).max(), np.abs(y - y[0] - corners[1]).max()) > TOLERANCE_PX:
+        return "its pixels have another size or direction than those of"
+    if max(abs(float(x[0]) - col), abs(float(y[0]) - row)) > TOLERANCE_PX:
+        return "its pixels lie between those of"
+    return ""
+
+
+def write_vrt(path: Path, grid: Grid, placed: Sequence[Placed], classes: Classes, where: Mapping[str, str]) -> None:
+    """Write a virtual raster over rasters of class ids.
+
+    Parameters
+    ----------
+    path
+        The `.vrt`.
+    grid, placed
+        From `arrange`.
+    classes
+        All classes in id order.
+    where
+        The path of each scene's raster, relative to where the `.vrt` is shown.
+    """
+    assert grid.crs is not None
+    root = Element("VRTDataset", rasterXSize=str(grid.width), rasterYSize=str(grid.height))
+    SubElement(root, "SRS").text = grid.crs.to_wkt()
+    SubElement(root, "GeoTransform").text = ", ".join(repr(float(value)) for value in grid.transform.to_gdal())
+    band = SubElement(root, "VRTRasterBand", dataType="Byte", band="1")
+    metadata = SubElement(band, "Metadata")
+    for index, name in enumerate(names(classes)):
+        SubElement(metadata, "MDI", key=f"class_{index}").text = name
+    SubElement(band, "NoDataValue").text = str(NODATA)
+    SubElement(band, "ColorInterp").text = "Palette"
+    table = SubElement(band, "ColorTable")
+    for color in palette(classes).tolist():
+        SubElement(table, "Entry", {f"c{i}": str(value) for i, value in enumerate((*color, 255), start=1)})
+    for one in placed:
+        source = SubElement(band, "ComplexSource")
+        SubElement(source, "SourceFilename", relativeToVRT="1").text = where[one.name]
+        SubElement(source, "SourceBand").text = "1"
+        size = {"xSize": str(one.window.width), "ySize": str(one.window.height)}
+        SubElement(source, "SrcRect", {"xOff": "0", "yOff": "0", **size})
+        SubElement(source, "DstRect", {"xOff": str(one.window.col), "yOff": str(one.window.row), **size})
+        SubElement(source, "NODATA").text = str(NODATA)
+    ElementTree.indent(root, " ")
+    path.write_text(ElementTree.tostring(root, encoding="unicode") + "\n", encoding="utf-8")
+
+
+def write_cog(path: Path, grid: Grid, placed: Sequence[Placed], classes: Classes, progress: Progress) -> None:
+    """Write one raster of class ids with the pixels of all scenes.
+
+    Raises
+    ------
+    DataError
+        Nearly all of it would be empty.
+    """
+    pixels, filled = grid.height * grid.width, sum(one.window.height * one.window.width for one in placed)
+    if pixels > MAX_EMPTY * filled:
+        raise DataError(
+            f'predict.mosaic: "cog" would write {grid.width} x {grid.height} pixels, more than {MAX_EMPTY} times as '
+            "many as the scenes have, because they lie far apart; `mosaic = true` writes a virtual raster, which takes "
+            "no space"
+        )
+    starts = range(0, grid.height, _ROWS)
+    progress.start("mosaic", len(starts), "bands")
+    with ClassRasterWriter(path, grid, classes, temp=path.parent) as writer:
+        for row in starts:
+            writer.write(row, _read_rows(placed, row, min(row + _ROWS, grid.height), grid.width))
+            progress.advance()
+
+
+def _read_rows(placed: Sequence[Placed], start: int, stop: int, width: int) -> NDArray[np.uint8]:
+    rows = np.full((stop - start, width), NODATA, dtype=np.uint8)
+    for one in placed:
+        window = one.window
+        first, last = max(start, window.row), min(stop, window.row_stop)
+        if first >= last:
+            continue
+        with open_dataset(one.path) as dataset:
+            part = dataset.read(1, window=((first - window.row, last - window.row), (0, window.width)))
+        there = rows[first - start : last - start, window.col : window.col_stop]
+        np.copyto(there, part, where=part != NODATA)
+    return rows

@@ -1,0 +1,212 @@
+"""Vectors of classes, from a raster of class ids to polygons, buildings or points in a file."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import rasterio.features
+import shapely
+import shapely.geometry
+from numpy.typing import NDArray
+
+from rvbuild.errors import DataError
+from rvbuild.geo.classes import Classes, id_of
+from rvbuild.geo.grid import Grid, is_local
+from rvbuild.geo.raster.file import grid_of, open_dataset
+from rvbuild.geo.vector.files import write_layer
+from rvbuild.geo.vector.lonlat import to_lon_lat
+from rvbuild.geo.write.buildings import outlines
+from rvbuild.geo.write.qgis import write_vector_style
+
+Labels = NDArray[np.uint8]
+Geometries = NDArray[np.object_]
+
+SUFFIXES = {"geojson": ".geojson", "gpkg": ".gpkg", "fgb": ".fgb"}
+"""Of the files of each format. GeoJSON is RFC 7946: in EPSG:4326, or in map or pixel coordinates where the scene has no
+CRS, or a local one; the others are in the CRS of the scene."""
+
+_RASTERS = ("labels", "scores", "rgb")
+_FIELDS = {"class_id": int, "class_name": str}
+
+
+def vectorize(
+    labels_tif: Path, classes: Classes, nodata: int, specs: Sequence[Mapping[str, Any]], out_dir: Path
+) -> list[Path]:
+    """Write the vectors of classes, one file for each entry of `predict.vectors`, and return the files.
+
+    Borders run along the edges of pixels, holes are kept, and regions that touch only at a corner are two polygons.
+    Each feature has the properties `class_id` and `class_name`.
+
+    Parameters
+    ----------
+    labels_tif
+        One band of uint8 class ids.
+    classes
+        All classes in id order.
+    nodata
+        The value of pixels that belong to no feature of any class.
+    specs
+        Each with `class`, and `file` or `format` (see `SUFFIXES`); with, applied in this order:
+
+        `denoise_px`: patches of fewer than denoise_px x denoise_px pixels, of any class, go to their largest neighbour.
+        `simplify_px`: tolerance; borders that classes share are simplified alike, so that no gaps open between them.
+        `kind`: `polygons`; `buildings`, by `split` and `side_px` (see `rvbuild.geo.write.buildings.outlines`); or
+        `points`, one in each polygon: its centre of mass, or if that lies outside, a point inside.
+        `min_area_units`: smaller polygons are left out, in square units of the CRS (square pixels without one).
+    out_dir
+        Where the files go, and their styles, `.qml`. Without `file` they are called as the class. A class that is
+        called as a raster beside them gets a `_` at the end, because the rasters have styles too.
+    """
+    with open_dataset(labels_tif) as dataset:
+        grid = grid_of(labels_tif, dataset)
+        labels: Labels = dataset.read(1)
+    polygons_of = _Polygons(labels, nodata)
+    pixel_area = abs(grid.transform.determinant)
+    written: list[Path] = []
+    for spec in specs:
+        name, kind = str(spec["class"]), str(spec.get("kind", "polygons"))
+        class_id = id_of(classes, name, "predict.vectors")
+        path = out_dir / str(spec.get("file") or _file_stem(name) + SUFFIXES[str(spec.get("format", "geojson"))])
+        if path in written:
+            raise DataError(f"predict.vectors: two entries would write {path.name}; give one of them another `file`")
+        found = polygons_of.of(class_id, int(spec.get("denoise_px", 0)), float(spec.get("simplify_px", 0.0)))
+        if kind == "buildings":
+            found = outlines(found, float(spec["split"]), float(spec["side_px"]))
+        found = found[shapely.area(found) * pixel_area >= float(spec.get("min_area_units", 0.0))]
+        if kind == "points":
+            found = _centres(found)
+        properties = [{"class_id": class_id, "class_name": name}] * len(found)
+        geometry: Literal["Point", "Polygon"] = "Point" if kind == "points" else "Polygon"
+        write_features(path, found, grid, properties, _FIELDS, geometry)
+        write_vector_style(path, [classes[class_id]], "point" if kind == "points" else "polygon")
+        written.append(path)
+    return written
+
+
+class _Polygons:
+    """The polygons of a raster of class ids, in pixel coordinates; what several classes share is made once."""
+
+    def __init__(self, labels: Labels, nodata: int) -> None:
+        self._nodata = nodata
+        self._sieved: dict[int, Labels] = {0: labels}
+        self._simplified: dict[tuple[int, float], tuple[Geometries, NDArray[np.int64]]] = {}
+
+    def of(self, class_id: int, denoise_px: int, simplify_px: float) -> Geometries:
+        """Return the polygons (N,) of a class."""
+        if denoise_px not in self._sieved:
+            self._sieved[denoise_px] = _sieve(self._sieved[0], self._nodata, denoise_px)
+        labels = self._sieved[denoise_px]
+        if simplify_px == 0:
+            return _regions(labels, labels == class_id)[0]
+        key = (denoise_px, simplify_px)
+        if key not in self._simplified:
+            self._simplified[key] = _simplified(labels, self._nodata, simplify_px)
+        geometries, ids = self._simplified[key]
+        found: Geometries = geometries[ids == class_id]
+        return found
+
+
+def _centres(geometries: Geometries) -> Geometries:
+    """Return a point (N,) in each polygon: its centre of mass if that lies inside."""
+    centres = shapely.centroid(geometries)
+    found: Geometries = np.where(shapely.contains(geometries, centres), centres, shapely.point_on_surface(geometries))
+    return found
+
+
+def _sieve(labels: Labels, nodata: int, side: int) -> Labels:
+    """Return labels whose patches of fewer than side x side pixels have gone to their largest neighbour."""
+    if side <= 1:
+        return labels
+    # No patch has more pixels than there are, and GDAL counts with 32 bits.
+    size = min(side * side, labels.size, (1 << 31) - 1)
+    sieved: Labels = rasterio.features.sieve(labels, size=size, mask=labels != nodata, connectivity=4)
+    # GDAL leaves masked pixels undefined.
+    return np.where(labels == nodata, np.uint8(nodata), sieved)
+
+
+def _regions(labels: Labels, mask: NDArray[np.bool_]) -> tuple[Geometries, NDArray[np.int64]]:
+    """Return the polygons (N,) of equal pixels in pixel coordinates, and their class ids (N,)."""
+    found = list(rasterio.features.shapes(labels, mask=mask, connectivity=4))
+    geometries = np.empty(len(found), dtype=object)
+    geometries[:] = [shapely.geometry.shape(shape) for shape, _ in found]
+    return geometries, np.array([int(value) for _, value in found], dtype=np.int64)
+
+
+def _simplified(labels: Labels, nodata: int, tolerance_px: float) -> tuple[Geometries, NDArray[np.int64]]:
+    geometries, ids = _regions(labels, labels != nodata)
+    if not len(geometries):
+        return geometries, ids
+    # A vertex at every pixel corner: where two regions meet along the straight side of a third, the third has none yet,
+    # and polygons share only those edges whose vertices are the same.
+    stepped = shapely.transform(shapely.segmentize(geometries, 1.0), np.rint)
+    simple: Geometries = shapely.coverage_simplify(stepped, tolerance_px)
+    kept = ~shapely.is_empty(simple)
+    return simple[kept], ids[kept]
+
+
+def _to_map(geometries: Geometries, grid: Grid) -> Geometries:
+    """Return geometries in map coordinates of the grid."""
+    points = shapely.get_coordinates(geometries)
+    moved: Geometries = shapely.set_coordinates(
+        geometries.copy(), np.stack(grid.to_map(points[:, 0], points[:, 1]), axis=1)
+    )
+    return moved
+
+
+def write_features(
+    path: Path,
+    geometries: Geometries,
+    grid: Grid,
+    properties: Sequence[Mapping[str, Any]],
+    fields: Mapping[str, type],
+    geometry: Literal["Point", "Polygon"] = "Polygon",
+) -> None:
+    """Write features as GeoJSON, as a GeoPackage or as FlatGeobuf, by the suffix of the file.
+
+    Parameters
+    ----------
+    path
+        Ends in one of `SUFFIXES`.
+    geometries
+        (N,) polygons or points in pixel coordinates.
+    grid
+        The pixels.
+    properties
+        Of each feature.
+    fields
+        Name and type (int, float or str) of the properties.
+    geometry
+        What the geometries are.
+    """
+    if path.suffix == ".geojson":
+        _write_geojson(path, geometries, grid, properties)
+    else:
+        moved = shapely.orient_polygons(_to_map(geometries, grid))
+        write_layer(path, moved, properties, fields, geometry=geometry, crs=grid.crs)
+
+
+def _write_geojson(path: Path, geometries: Geometries, grid: Grid, properties: Sequence[Mapping[str, Any]]) -> None:
+    """Write a feature a line; fiona would round coordinates and add members that RFC 7946 has dropped."""
+    stays = grid.crs is None or is_local(grid.crs)
+    placed = _to_map(geometries, grid) if stays else to_lon_lat("predict.vectors", geometries, grid)
+    lines = [
+        json.dumps(
+            {"type": "Feature", "properties": values, "geometry": shapely.geometry.mapping(geometry)},
+            ensure_ascii=False,
+            separators=(",", ":"),
+        )
+        for geometry, values in zip(shapely.orient_polygons(placed), properties, strict=True)
+    ]
+    text = '{"type":"FeatureCollection","features":[\n' + ",\n".join(lines) + "\n]}\n"
+    path.write_text(text, encoding="utf-8")
+
+
+def _file_stem(name: str) -> str:
+    """Return a class name as the stem of a file: what could mean a path or a wildcard becomes `_`."""
+    stem = re.sub(r"[^\w.\- ]", "_", name).strip(". ") or "_"
+    return f"{stem}_" if stem.casefold() in _RASTERS else stem

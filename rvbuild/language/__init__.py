@@ -1,0 +1,1 @@
+"""What users write in place of plain values: filters, expressions over bands, functions of their own."""

@@ -1,0 +1,228 @@
+"""Filters of features by their attributes, in two forms that mean the same: expressions as lists, and text like SQL.
+
+    ["all", [">", "height", 3], ["in", "kind", "a", "b"]]
+    height > 3 AND kind IN ('a', 'b')
+
+Lists are the filters of Mapbox styles: == != < > <= >= in !in has !has all any none. `$type` is the type of a feature's
+geometry (Point, LineString or Polygon), `$id` its id; `a.b` is attribute `b` in attribute `a`, unless there is an
+attribute of that name. Text also knows `IS NULL`, `BETWEEN`, `LIKE` and `ILIKE`, and becomes a list, `like` and `ilike`
+included.
+
+An attribute that a feature lacks, or that is null, is no value: no comparison with it holds but `!=` and `!in`, which
+do in lists, as in Mapbox styles, and do not in text, as in SQL. Values of different kinds (text, number, boolean) are
+different, and none of them is less than the other.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rvbuild.errors import nearest
+from rvbuild.language.filter_text import MAX_DEPTH, SIGNS, TOO_DEEP, Filter, FilterError, brief, to_list
+
+__all__ = ["OPERATORS", "TYPES", "Filter", "FilterError", "compared", "lookup", "matches", "parse"]
+
+TYPES = ("Point", "LineString", "Polygon")
+"""What `$type` can be."""
+
+_ORDER: Mapping[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt,
+    ">": operator.gt,
+    "<=": operator.le,
+    ">=": operator.ge,
+}
+_LIKE = {"like": 0, "ilike": re.IGNORECASE}
+_COMPARING = ("==", "!=", *_ORDER)
+_LISTING = ("in", "!in")
+_EXISTING = ("has", "!has")
+_JOINING = ("all", "any", "none")
+MAX_PARTS, MAX_LIKE = 100_000, 1000
+"""Of a filter: operators, names and values in all, and characters of a text with % and _; far beyond any that people
+write, and all of it may be asked of each feature of a file."""
+
+OPERATORS = (*_COMPARING, *_LISTING, *_EXISTING, *_JOINING, *_LIKE)
+
+
+def parse(value: object) -> Filter:
+    """Return a filter, written as a list or as text, as a list.
+
+    >>> parse("kind = 'house'")
+    ['==', 'kind', 'house']
+
+    Raises
+    ------
+    FilterError
+        It is neither, or has an error.
+    """
+    if isinstance(value, str):
+        return _List().filter(to_list(value))
+    if isinstance(value, list | tuple):
+        return _List().filter(value)
+    raise FilterError(
+        f'expected a filter such as "height > 3 AND kind = \'house\'" or ["==", "kind", "house"], found {brief(value)}'
+    )
+
+
+def compared(filter_: Sequence[Any]) -> set[str]:
+    """Return the attributes whose values a filter compares: features that have none of them are no good for it.
+
+    Not those of which it only asks whether they are there, `$type` and `$id`.
+
+    >>> sorted(compared(["any", ["has", "height"], ["==", "$type", "Point"], [">", "floors", 2]]))
+    ['floors']
+    """
+    if filter_[0] in _JOINING:
+        return {name for part in filter_[1:] for name in compared(part)}
+    return set() if filter_[0] in _EXISTING or filter_[1].startswith("$") else {filter_[1]}
+
+
+def matches(filter_: Sequence[Any], get: Callable[[str], Any]) -> bool:
+    """Tell whether a feature passes a filter.
+
+    Parameters
+    ----------
+    filter_
+        What `parse` returns.
+    get
+        Gives the value of an attribute, `$type` or `$id`; None if there is none. See `lookup`.
+    """
+    kind, *rest = filter_
+    if kind == "all":
+        return all(matches(part, get) for part in rest)
+    if kind in ("any", "none"):
+        return any(matches(part, get) for part in rest) is (kind == "any")
+    found, values = get(rest[0]), rest[1:]
+    if kind in _EXISTING:
+        return (found is not None) is (kind == "has")
+    if kind in _LISTING:
+        return any(_equal(found, value) for value in values) is (kind == "in")
+    if kind in ("==", "!="):
+        return _equal(found, values[0]) is (kind == "==")
+    if kind in _LIKE:
+        return isinstance(found, str) and _like(values[0], _LIKE[kind]).matches(found)
+    return _kind(found) == _kind(values[0]) and _ORDER[kind](found, values[0])
+
+
+def lookup(properties: Mapping[str, Any], name: str) -> Any:
+    """Return an attribute of a feature, or None; `a.b` is `b` in the attribute `a` if no attribute is called `a.b`."""
+    if name in properties or "." not in name:
+        return properties.get(name)
+    value: Any = properties
+    for step in name.split("."):
+        value = value.get(step) if isinstance(value, Mapping) else None
+    return value
+
+
+def _equal(found: Any, value: Any) -> bool:
+    return bool(_kind(found) == _kind(value) and found == value)
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int | float):
+        return "number"
+    return "text" if isinstance(value, str) else "other"
+
+
+class _Like:
+    """A text with % and _, for comparisons in time that grows with both texts and never explodes.
+
+    A regular expression would try every way in which several % can share a text. Yet what lies between two of them may
+    as well be taken where it comes first.
+    """
+
+    def __init__(self, like: str, flags: int) -> None:
+        parts = like.split("%")
+        patterns = [
+            re.compile("".join("." if letter == "_" else re.escape(letter) for letter in part), flags | re.DOTALL)
+            for part in parts
+        ]
+        self._is_whole = len(parts) == 1
+        self._first, self._between, self._last = patterns[0], patterns[1:-1], patterns[-1]
+        self._end, self._least = len(parts[-1]), sum(map(len, parts))
+
+    def matches(self, text: str) -> bool:
+        """Tell whether all of a text is as this one says."""
+        if self._is_whole:
+            return self._first.fullmatch(text) is not None
+        if len(text) < self._least:
+            return False
+        found, stop = self._first.match(text), len(text) - self._end
+        for pattern in self._between:
+            if found is None:
+                return False
+            found = pattern.search(text, found.end(), stop)
+        return found is not None and self._last.match(text, stop) is not None
+
+
+@functools.lru_cache(maxsize=64)
+def _like(like: str, flags: int) -> _Like:
+    return _Like(like, flags)
+
+
+class _List:
+    """Checks a filter that is given as lists."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def filter(self, value: Sequence[Any], depth: int = 1) -> Filter:
+        """Return the filter, or raise a FilterError."""
+        if depth > MAX_DEPTH:
+            raise FilterError(TOO_DEEP)
+        self._count += len(value)
+        if self._count > MAX_PARTS:
+            raise FilterError(_TOO_MANY)
+        if not value or not isinstance(value[0], str):
+            raise FilterError(
+                f'expected a list that begins with an operator, like ["==", "kind", "house"], found {brief(value)}'
+            )
+        kind, *rest = value
+        if kind not in OPERATORS:
+            hint = f'; did you mean "{SIGNS[kind]}"?' if kind in SIGNS else nearest(kind, OPERATORS)
+            hint = hint or f"; expected one of {' '.join(OPERATORS)}"
+            raise FilterError(f"unknown operator {brief(kind)}{hint}")
+        if kind in _JOINING:
+            for part in rest:
+                if not isinstance(part, list | tuple):
+                    raise FilterError(
+                        f'expected lists after "{kind}", like ["{kind}", ["==", "kind", "house"], …], '
+                        f"found {brief(part)}"
+                    )
+            return [kind, *(self.filter(part, depth + 1) for part in rest)]
+        if not rest or not isinstance(rest[0], str):
+            found = brief(rest[0]) if rest else "nothing"
+            raise FilterError(f'expected the name of an attribute after "{kind}", found {found}')
+        name, *values = rest
+        wanted = 0 if kind in _EXISTING else None if kind in _LISTING else 1
+        if wanted is not None and len(values) != wanted:
+            count = "no value" if wanted == 0 else "one value"
+            raise FilterError(f'expected {count} after ["{kind}", {brief(name)}, found {len(values)}')
+        for item in values:
+            _check_value(kind, name, item)
+        return [kind, name, *values]
+
+
+_TOO_MANY = f"expected at most {MAX_PARTS} operators and values in all; compare with an attribute that says it at once"
+
+
+def _check_value(kind: str, name: str, value: Any) -> None:
+    if not isinstance(value, bool | int | float | str):
+        hint = " (write dates as text, like '2024-05-31')" if hasattr(value, "isoformat") else ""
+        shown = str(value) if hint else brief(value)
+        raise FilterError(f"expected a text, number or boolean to compare {name} with, found {shown}{hint}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise FilterError(f"expected a finite number to compare {name} with, found {value}")
+    if kind in _LIKE:
+        if not isinstance(value, str):
+            raise FilterError(f"expected a text with % and _ to compare {name} with, found {brief(value)}")
+        if len(value) > MAX_LIKE:
+            raise FilterError(f"expected at most {MAX_LIKE} characters to compare {name} with, found {len(value)}")
+    if name == "$type" and kind in ("==", "!=", *_LISTING) and value not in TYPES:
+        raise FilterError(f"$type is one of {', '.join(TYPES)}, found {brief(value)}{nearest(str(value), TYPES)}")

@@ -1,0 +1,172 @@
+"""Batches of chips, made ahead of the training by a thread or by processes, with the same result."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from rvbuild.language.user_code import Served
+from rvbuild.learn.chips.augment import Augmenter
+from rvbuild.learn.chips.dataset import Chips
+from rvbuild.learn.device import kept_random_state
+from rvbuild.learn.hooks import TargetOps
+
+AHEAD = 2
+"""Batches that are made before they are asked for."""
+
+
+class Request(NamedTuple):
+    """Which chips make a batch."""
+
+    split: str
+    """`"train"` or `"validation"`."""
+    chips: Sequence[int]
+    epoch: int | None
+    """The epoch, which decides the augmentation; None: chips as they are."""
+
+
+class Batch(NamedTuple):
+    """One batch, still in raw values."""
+
+    images: torch.Tensor
+    """(N, C, H, W) in the source dtype."""
+    valid: torch.Tensor | None
+    """(N, C, H, W) bool, or None if every pixel has data."""
+    targets: dict[str, Any]
+
+
+class BatchMaker(Dataset[Batch]):
+    """Makes a batch from a request: a pure function, whichever process calls it."""
+
+    def __init__(self, splits: Mapping[str, Chips], ops: TargetOps, augmenter: Augmenter, seed: int) -> None:
+        self._code = Served()  # first, because what follows imports the user's functions when it is unpickled
+        self._splits = dict(splits)
+        self._ops = ops
+        self._augmenter = augmenter
+        self._seed = seed
+
+    def __getitem__(self, request: Request) -> Batch:
+        """Read, augment and copy the chips of `request`."""
+        chips = self._splits[request.split]
+        shape = (len(request.chips), chips.bands, chips.size_px, chips.size_px)
+        images, valid, targets = np.empty(shape, dtype=np.dtype(chips.dtype)), None, []
+        for place, position in enumerate(request.chips):
+            sample = chips[position]
+            if request.epoch is not None:
+                sample = self._augmenter(sample, (self._seed, request.epoch, position))
+            images[place] = sample.image
+            if sample.valid is not None:
+                if valid is None:
+                    valid = np.ones(shape, dtype=bool)
+                valid[place] = sample.valid
+            targets.append(sample.target)
+        return Batch(
+            torch.from_numpy(images), None if valid is None else torch.from_numpy(valid), self._ops.collate(targets)
+        )
+
+
+class Loader:
+    """Gives batches in order.
+
+    Parameters
+    ----------
+    maker
+        Makes them.
+    workers
+        Processes that do so; 0: a thread of this process.
+    ahead
+        False: nothing runs beside the caller, because what makes batches draws from global random generators.
+    """
+
+    def __init__(self, maker: BatchMaker, workers: int, *, ahead: bool = True) -> None:
+        self._maker = maker
+        self._ahead = ahead
+        self._order = _Order()
+        self._processes: DataLoader[Batch] | None = None
+        if workers:
+            self._processes = DataLoader(
+                maker,
+                batch_size=None,
+                sampler=self._order,
+                num_workers=workers,
+                collate_fn=_same,
+                prefetch_factor=AHEAD,
+                persistent_workers=True,
+                # Forking a process that has threads (torch's, GDAL's) can deadlock.
+                multiprocessing_context="spawn",
+                # Its own, or else starting an epoch would draw from the generator that a model's dropout uses.
+                generator=torch.Generator(),
+            )
+
+    def batches(self, requests: Sequence[Request]) -> Generator[Batch]:
+        """Yield the batch of each request."""
+        if self._processes is not None:
+            self._order.requests = requests
+            yield from self._processes
+        elif not self._ahead:
+            for request in requests:
+                with kept_random_state():
+                    batch = self._maker[request]
+                yield batch
+        else:
+            yield from self._by_thread(requests)
+
+    def _by_thread(self, requests: Sequence[Request]) -> Generator[Batch]:
+        with ThreadPoolExecutor(1, "rvbuild-chips") as thread:
+            left = iter(requests)
+            waiting: deque[Future[Batch]] = deque(
+                thread.submit(self._maker.__getitem__, r) for r in islice(left, AHEAD)
+            )
+            try:
+                while waiting:
+                    batch = waiting.popleft().result()
+                    waiting.extend(thread.submit(self._maker.__getitem__, r) for r in islice(left, 1))
+                    yield batch
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+
+class _Order:
+    """A sampler whose order is set before each pass."""
+
+    requests: Sequence[Request] = ()
+
+    def __iter__(self) -> Iterator[Request]:
+        return iter(self.requests)
+
+    def __len__(self) -> int:
+        return len(self.requests)
+
+
+def _same(batch: Any) -> Any:
+    return batch
+
+
+def epoch_requests(
+    count: int, batch_size: int, seed: int, epoch: int, chances: np.ndarray | None = None
+) -> list[Request]:
+    """Return the batches of one training epoch, in an order that (seed, epoch) decides.
+
+    Each of `count` chips comes once; or, with `chances`, `(count,)` probabilities, as many are drawn, some repeatedly.
+    A last batch of a single chip is left out if there are others: batch normalisation cannot learn from one value.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    order = (rng.permutation(count) if chances is None else rng.choice(count, count, p=chances)).tolist()
+    batches = [order[start : start + batch_size] for start in range(0, count, batch_size)]
+    if len(batches) > 1 and batch_size > 1 and len(batches[-1]) == 1:
+        batches.pop()
+    return [Request("train", batch, epoch) for batch in batches]
+
+
+def plain_requests(split: str, positions: Sequence[int], batch_size: int) -> list[Request]:
+    """Return batches of chips as they are, in the order given."""
+    starts = range(0, len(positions), batch_size)
+    return [Request(split, list(positions[start : start + batch_size]), None) for start in starts]

@@ -1,0 +1,1 @@
+"""The process that runs: where its modules come from, its environment variables, its threads."""

@@ -1,0 +1,78 @@
+"""Tasks applied to the tables of a project: what they find wrong, and what they make of the tables together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rvbuild.project.applied import classification, detection, segmentation
+from rvbuild.project.applied.parts import Application, Parts
+from rvbuild.project.scenes.box_files import CocoTable, CsvTable, VocTable
+from rvbuild.project.scenes.labels import RasterLabelsTable, VectorLabelsTable
+from rvbuild.project.scenes.scene import SceneTable
+from rvbuild.project.tables.chip import ChipTable, KeepTable
+from rvbuild.project.tables.evaluation import EvalTable
+from rvbuild.project.tables.predict import PredictTable
+from rvbuild.project.tables.train import TrainTable
+from rvbuild.project.tasks import SPECS
+from rvbuild.project.toml.keys import Key
+from rvbuild.project.toml.problems import Problems
+from rvbuild.project.toml.table import Finding, Known, Table, no_effect
+
+_APPLIED: Mapping[str, Application] = {
+    "semantic_segmentation": segmentation,
+    "chip_classification": classification,
+    "object_detection": detection,
+}
+
+_KINDS: Mapping[type[Table], str] = {
+    RasterLabelsTable: "labels",
+    VectorLabelsTable: "labels",
+    **dict.fromkeys((CocoTable, VocTable, CsvTable), "box_file"),
+    SceneTable: "scene",
+    ChipTable: "chip",
+    KeepTable: "keep",
+    TrainTable: "train",
+    PredictTable: "predict",
+    EvalTable: "eval",
+}
+"""The kinds of table that tasks have something to say about, as `TaskSpec` calls them."""
+
+
+def check(table: Table, known: Known) -> Iterator[Finding]:
+    """Yield what is wrong with a table in the light of the project's task, but for what it says of itself."""
+    kind = _KINDS.get(type(table))
+    if kind is None:
+        return
+    for spec in SPECS.values():
+        if spec.name != known.task:
+            for key in spec.keys.get(kind, ()):
+                if table.given(key):
+                    message = f"is about {spec.about}, which belong to {spec.name}; the task is {known.task}"
+                    yield Finding((key,), message)
+    for key, why in SPECS[known.task].unused.get(kind, {}).items():
+        if table.given(key):
+            yield no_effect(key, why)
+    yield from _APPLIED[known.task].check(table, known)
+
+
+def chip_px(task: str, chip: ChipTable, labels: list[Any]) -> int:
+    """Return the side of the chips of a project, in pixels, for tables that may be wrong otherwise."""
+    return _APPLIED[task].chip_px(chip, labels)
+
+
+def apply(task: str, parts: Parts, labels: Mapping[Key, Any], problems: Problems) -> Parts:
+    """Return what a task makes of scenes and tables together; what does not fit is reported.
+
+    Parameters
+    ----------
+    task
+        Its name.
+    parts
+        As the tables say.
+    labels
+        The tables of labels, by their keys.
+    problems
+        Takes what does not fit.
+    """
+    return _APPLIED[task].apply(parts, labels, problems)

@@ -1,0 +1,140 @@
+"""Chip classification applied to the tables of a project: chips are cells, all of one size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from rvbuild.project.applied.classifiers import size_problem
+from rvbuild.project.applied.parts import Parts, of_task
+from rvbuild.project.model import RasterLabels, VectorLabels
+from rvbuild.project.scenes.labels import RasterLabelsTable, VectorLabelsTable
+from rvbuild.project.scenes.scene import SceneTable
+from rvbuild.project.tables.chip import ChipTable
+from rvbuild.project.tables.predict import PredictTable
+from rvbuild.project.tables.train import TrainTable
+from rvbuild.project.tasks.classification import CELL_KEYS, SPEC
+from rvbuild.project.toml.keys import Key, show
+from rvbuild.project.toml.problems import Problems
+from rvbuild.project.toml.table import Finding, Known, Pixels, Table, no_effect
+
+_IOA_KEYS = ("ioa_thresh", "ioa_over", "pick")
+
+
+def check(table: Table, known: Known) -> Iterator[Finding]:
+    """Find what tables cannot say of cells."""
+    if isinstance(table, RasterLabelsTable | VectorLabelsTable):
+        if getattr(table, "rule", "ioa") == "area":
+            for key in _IOA_KEYS:
+                if table.given(key):
+                    yield no_effect(key, 'with rule = "area"; set rule = "ioa", or remove it', "rule")
+    elif isinstance(table, SceneTable) and isinstance(table.labels, tuple):
+        rasters = [number for number, part in enumerate(table.labels) if isinstance(part, RasterLabelsTable)]
+        if rasters:
+            message = (
+                f"{SPEC.name} takes the class of a cell from one raster, or from vectors; found a raster in a list. "
+                "Make one raster of all, or one vector layer"
+            )
+            yield Finding(("labels", rasters[0]), message)
+    elif isinstance(table, ChipTable) and table.method == "sliding":
+        for key in ("padding_px", "pad_direction"):
+            if table.given(key):
+                yield no_effect(key, "on cells, whose grid begins with the scene")
+    elif isinstance(table, TrainTable):
+        model = table.model or SPEC.models[0]
+        if problem := size_problem(model, table.model_args, known.chip_px):
+            yield Finding(("model",), f"{show(model)} {problem}", (("model_args",),))
+
+
+def chip_px(chip: ChipTable, labels: list[Any]) -> int:
+    """Return the side of chips, in pixels: if [chip] does not say it, that of cells."""
+    return chip.size_px if chip.given("size_px") else _cell_px_of(labels) or chip.size_px
+
+
+def apply(parts: Parts, labels: Mapping[Key, Any], problems: Problems) -> Parts:
+    """Return the parts with cells of one size."""
+    chip = parts.chip
+    cell_px = _cell_px_of(labels.values()) or chip.size_px
+    for key, message in _different_sizes(labels, cell_px):
+        problems.add(key, message)
+    size_px = chip.size_px if chip.given("size_px") else cell_px
+    scenes = tuple(replace(s, chip=s.chip and _fitted_chip(s.chip, cell_px, size_px)) for s in parts.scenes)
+    scenes = tuple(
+        replace(scene, labels=replace(scene.labels, cells=_cell_settings(scene.labels.table, cell_px)))
+        if isinstance(scene.labels, RasterLabels | VectorLabels)
+        else scene
+        for scene in scenes
+    )
+    return replace(
+        parts,
+        scenes=scenes,
+        chip=_fitted_chip(chip, cell_px, size_px),
+        predict=of_task(CellPredictTable, parts.predict, stride_px=cell_px, cell_px=cell_px),
+    )
+
+
+def _cell_settings(table: RasterLabelsTable | VectorLabelsTable, cell_px: int) -> dict[str, Any]:
+    """Return what the stages are told of the cells of labels."""
+    if not hasattr(table, "rule"):
+        return {"cell_px": cell_px}
+    keys = CELL_KEYS if table.rule == "ioa" else CELL_KEYS[:2]
+    return {"cell_px": cell_px, **{key: getattr(table, key) for key in keys}}
+
+
+def _cell_px_of(tables: Iterable[Any]) -> int | None:
+    """Return the first size of cells that labels give, or None."""
+    return next((px for table in tables if (px := getattr(table, "cell_px", None))), None)
+
+
+def _different_sizes(tables: Mapping[Key, Any], cell_px: int) -> Iterator[tuple[Key, str]]:
+    """Yield key and message for labels whose cells are of another size than those of the others.
+
+    Parameters
+    ----------
+    tables
+        Labels by the key of their table.
+    cell_px
+        The size of the others.
+    """
+    for key, table in tables.items():
+        found = getattr(table, "cell_px", None)
+        if found is not None and found != cell_px:
+            yield (
+                (*key, "cell_px"),
+                f"{show(found)} here, but {show(cell_px)} elsewhere; a model knows one size of cells",
+            )
+
+
+def _fitted_chip(chip: ChipTable, cell_px: int, size_px: int) -> ChipTable:
+    """Return how chips are cut if they are cells: of the size of a cell, stored at `size_px`, one cell apart."""
+    update: dict[str, Any] = {"size_px": size_px}
+    if chip.method == "sliding":
+        update["stride_px"] = chip.stride_px or cell_px
+    elif chip.size_limits_px is None and cell_px != size_px:
+        update["size_limits_px"] = (cell_px, cell_px)
+    if chip.keep is not None:
+        # A chip has one class, and counts once.
+        update["keep"] = chip.keep.model_copy(update={"min_px": 1})
+    fitted = chip.model_copy(update=update)
+    if not chip.given("size_px"):
+        fitted.model_fields_set.discard("size_px")
+    return fitted
+
+
+class CellPredictTable(PredictTable):
+    """How the cells of a project are predicted: the same table, with the size of a cell."""
+
+    derived: ClassVar[frozenset[str]] = frozenset({"rgb", "scores", "cells"})
+
+    cell_px: Pixels
+
+    def infer_slice(self) -> dict[str, Any]:
+        """Return the settings that what is inferred depends on: cells have no strides and do not blend."""
+        return {
+            key: value for key, value in super().infer_slice().items() if key in ("cell_px", "batch_size", "device")
+        }
+
+    def slice(self) -> dict[str, Any]:
+        """Return the settings, with what is said of cells."""
+        return {**super().slice(), "cells": self.cells or "geojson", "cell_px": self.cell_px}

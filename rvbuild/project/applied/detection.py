@@ -1,0 +1,128 @@
+"""Object detection applied to the tables of a project."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from rvbuild.errors import nearest
+from rvbuild.project.applied.parts import Parts, of_task
+from rvbuild.project.scenes.labels import RasterLabelsTable
+from rvbuild.project.tables.chip import ChipTable
+from rvbuild.project.tables.evaluation import EvalTable
+from rvbuild.project.tables.predict import PredictTable
+from rvbuild.project.tables.train import TrainTable
+from rvbuild.project.tasks.detection import SPEC
+from rvbuild.project.toml.keys import Key, show
+from rvbuild.project.toml.problems import Problems
+from rvbuild.project.toml.table import Finding, Known, Table, no_effect
+
+MOST_MERGE = 0.7
+"""Boxes that overlap by more are merged within a window already, by `WINDOW_IOU` of the models."""
+
+_PYRAMID_ARGS = ("anchor_px", "fpn_channels", "norm", "trainable_layers", "detections")
+MODEL_ARGS = {
+    "fasterrcnn": (*_PYRAMID_ARGS, "aspect_ratios", "head_channels", "proposals", "rois"),
+    "retinanet": (*_PYRAMID_ARGS, "aspect_ratios"),
+    "fcos": _PYRAMID_ARGS,
+    "ssdlite": ("detections",),
+}
+"""The keys of `model_args`, by the first word of a model's name."""
+
+
+def check(table: Table, known: Known) -> Iterator[Finding]:
+    """Find what tables cannot say of boxes."""
+    if isinstance(table, RasterLabelsTable):
+        yield Finding(("raster",), f"{SPEC.name} needs boxes or shapes: vector, coco, voc or csv; found a raster")
+    elif isinstance(table, ChipTable):
+        yield from _check_chip(table)
+    elif isinstance(table, TrainTable):
+        yield from _check_train(table)
+    elif isinstance(table, PredictTable) and table.merge_thresh > MOST_MERGE:
+        yield Finding(
+            ("merge_thresh",),
+            f"expected at most {MOST_MERGE}, found {show(table.merge_thresh)}; of boxes of one window that overlap by "
+            "more, the model gives one only",
+        )
+
+
+def _check_chip(table: ChipTable) -> Iterator[Finding]:
+    if table.neg_ratio is None and table.given("neg_ioa_thresh"):
+        yield no_effect("neg_ioa_thresh", "without neg_ratio, which says how many chips are background")
+    elif table.neg_ratio is not None and table.neg_ioa_thresh > table.ioa_thresh:
+        yield Finding(
+            ("neg_ioa_thresh",),
+            f"{show(table.neg_ioa_thresh)} is more than ioa_thresh = {show(table.ioa_thresh)}, so that a chip could be "
+            "positive and background at once",
+            (("ioa_thresh",),),
+        )
+    for key in ("height_limits_px", "width_limits_px"):
+        if getattr(table, key):
+            yield Finding((key,), f"is not for {SPEC.name}: its random chips are squares; set size_limits_px")
+            return
+
+
+def _check_train(table: TrainTable) -> Iterator[Finding]:
+    model = table.model or SPEC.models[0]
+    if model not in SPEC.models:
+        return
+    valid = MODEL_ARGS[model.partition("_")[0]]
+    for key in table.model_args:
+        if key not in valid:
+            hint = nearest(key, valid) or f"; it takes {', '.join(valid)}"
+            yield Finding(("model_args", key), f"{show(model)} has no such argument{hint}", (("model",),))
+
+
+def chip_px(chip: ChipTable, labels: list[Any]) -> int:
+    """Return the side of chips, in pixels."""
+    return chip.size_px
+
+
+def apply(parts: Parts, labels: Mapping[Key, Any], problems: Problems) -> Parts:
+    """Return the parts with tables that tell stages of boxes."""
+    return Parts(
+        scenes=tuple(replace(s, chip=s.chip and of_task(BoxChipTable, s.chip)) for s in parts.scenes),
+        chip=of_task(BoxChipTable, parts.chip),
+        predict=of_task(BoxPredictTable, parts.predict),
+        eval=of_task(BoxEvalTable, parts.eval),
+        # By half a chip, each object up to that size is seen whole by some window.
+        stride_px=max(1, parts.chip.size_px // 2),
+    )
+
+
+class BoxChipTable(ChipTable):
+    """How the chips of a project with boxes are cut."""
+
+    def slice(self) -> dict[str, Any]:
+        """Return the settings, with what is about boxes."""
+        settings = {**super().slice(), **{key: getattr(self, key) for key in SPEC.keys["chip"]}}
+        if self.keep is not None:
+            # One box is enough.
+            settings["keep"] = {**settings["keep"], "min_px": 1}
+        return settings
+
+
+class BoxPredictTable(PredictTable):
+    """How the boxes of a project are predicted: the same table, with what is said of boxes."""
+
+    derived: ClassVar[frozenset[str]] = frozenset(SPEC.keys["predict"])
+    styled: ClassVar[frozenset[str]] = frozenset()
+
+    def infer_slice(self) -> dict[str, Any]:
+        """Return the settings that what is inferred depends on: boxes do not blend."""
+        own = ("stride_px", "batch_size", "device")
+        return {key: value for key, value in super().infer_slice().items() if key in own}
+
+    def slice(self) -> dict[str, Any]:
+        """Return the settings, with what is said of boxes."""
+        own = {"boxes": self.boxes or "geojson", "score_thresh": self.score_thresh, "merge_thresh": self.merge_thresh}
+        return {**super().slice(), **own}
+
+
+class BoxEvalTable(EvalTable):
+    """How boxes are evaluated."""
+
+    def slice(self) -> dict[str, Any]:
+        """Return the settings, with what is about boxes."""
+        return {"iou_thresh": self.iou_thresh}

@@ -1,0 +1,58 @@
+"""What a task is applied to, and by what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from rvbuild.project.model import Scene
+from rvbuild.project.tables.chip import ChipTable
+from rvbuild.project.tables.evaluation import EvalTable
+from rvbuild.project.tables.predict import PredictTable
+from rvbuild.project.toml.keys import Key
+from rvbuild.project.toml.problems import Problems
+from rvbuild.project.toml.table import Finding, Known, Table
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a task changes of a project.
+
+    Attributes
+    ----------
+    scenes
+        The scenes.
+    chip, predict, eval
+        The tables of the file, as stages get their settings from them.
+    stride_px
+        Distance between the windows of a prediction, if the file does not say it.
+    """
+
+    scenes: tuple[Scene, ...]
+    chip: ChipTable
+    predict: PredictTable
+    eval: EvalTable
+    stride_px: int
+
+
+class Application(Protocol):
+    """A module of this package, for one task."""
+
+    def check(self, table: Table, known: Known) -> Iterator[Finding]:
+        """Yield what is wrong with a table in this task, but for keys that `TaskSpec` lists."""
+
+    def chip_px(self, chip: ChipTable, labels: list[Any]) -> int:
+        """Return the side of chips, in pixels."""
+
+    def apply(self, parts: Parts, labels: Mapping[Key, Any], problems: Problems) -> Parts:
+        """Return the parts of a project as the task needs them."""
+
+
+AnyTable = TypeVar("AnyTable", bound=Table)
+
+
+def of_task(kind: type[AnyTable], table: Table, **update: Any) -> AnyTable:
+    """Return a table as that of a task, which tells its stage more: the same keys, some of them changed."""
+    fields = {name: getattr(table, name) for name in type(table).model_fields}
+    return kind.model_construct(_fields_set=set(table.model_fields_set), **{**fields, **update})

@@ -1,0 +1,104 @@
+"""Labels as box files: COCO JSON, Pascal VOC XML and CSV, whose boxes are in pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from rvbuild.project.toml.table import Finding, Known, SomePaths, Table, no_effect
+
+
+class BoxFileTable(Table):
+    """Labels as boxes in the pixels of the image."""
+
+    kind: ClassVar[Literal["coco", "voc", "csv"]]
+
+    class_: str | None = Field(None, alias="class", description="Class of all boxes, whatever the file calls them.")
+    class_map: dict[str, str] | None = Field(
+        None,
+        description="Name in the file, or the id of a category without one → class name. Default: the file has the "
+        "names of the classes.",
+    )
+    unknown: str = Field(
+        "error",
+        description="What a box means whose name is no class: error, drop (leave it out), or the name of a class.",
+    )
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The files, as they are written."""
+        found: tuple[str, ...] = getattr(self, self.kind)
+        return found
+
+    def check(self, known: Known) -> Iterator[Finding]:
+        """Find unknown classes, and keys that exclude each other."""
+        named = [(("unknown",), self.unknown, ("error", "drop")), (("class",), self.class_, ())]
+        named += [(("class_map", value), name, ()) for value, name in (self.class_map or {}).items()]  # type: ignore[misc]
+        for key, name, also in named:
+            if name is not None and (problem := known.class_problem(name, also=also)):
+                yield Finding(key, problem)
+        if self.class_map == {}:
+            yield Finding(("class_map",), "the table is empty")
+        if self.class_ is not None:
+            for field in ("class_map", "unknown"):
+                if self.given(field):
+                    yield no_effect(field, 'with "class", which all boxes get', "class")
+
+    def settings(self, scene_image: str) -> dict[str, Any]:
+        """Return the settings of stages, without the paths.
+
+        Parameters
+        ----------
+        scene_image
+            The path of the scene's image file, which tells its boxes from others if no name is given.
+        """
+        settings = self.model_dump(mode="json", by_alias=True, exclude={self.kind, "image"})
+        return {"kind": self.kind, **settings, **self._which(scene_image)}
+
+    def _which(self, scene_image: str) -> dict[str, Any]:
+        given = getattr(self, "image", None)
+        return {"image": given, "scene_image": None if given else scene_image}
+
+
+_IMAGE = (
+    "Name of the image in the file, which may be about many, with the folders that tell it from others. Default: that "
+    "of the scene's image file, or the only one."
+)
+
+
+class CocoTable(BoxFileTable):
+    """Labels as COCO JSON."""
+
+    kind = "coco"
+
+    coco: SomePaths = Field(description="COCO JSON, one file or several.")
+    image: str | None = Field(None, description=_IMAGE)
+
+
+class VocTable(BoxFileTable):
+    """Labels as Pascal VOC XML."""
+
+    kind = "voc"
+
+    voc: SomePaths = Field(description="Pascal VOC XML of the image, one file or several.")
+
+    def _which(self, scene_image: str) -> dict[str, Any]:
+        # The file is about one image.
+        return {"image": None, "scene_image": None}
+
+
+class CsvTable(BoxFileTable):
+    """Labels as CSV."""
+
+    kind = "csv"
+
+    csv: SomePaths = Field(
+        description="CSV with the columns image_path, xmin, ymin, xmax, ymax and label, as DeepForest writes it."
+    )
+    image: str | None = Field(None, description=_IMAGE)
+
+
+TABLES: dict[str, type[BoxFileTable]] = {table.kind: table for table in (CocoTable, VocTable, CsvTable)}
+"""The tables by the key that names their files."""

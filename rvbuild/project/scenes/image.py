@@ -1,0 +1,302 @@
+"""The `image` of a scene: a path, a list of paths (one mosaic), or a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+
+from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, Strict, Tag, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from rvbuild.errors import nearest
+from rvbuild.project.scenes import transforms
+from rvbuild.project.toml.keys import Key, show
+from rvbuild.project.toml.table import (
+    Finding,
+    Known,
+    OrString,
+    SomePaths,
+    SourceText,
+    Table,
+    by_type,
+    duplicates,
+    expected,
+    no_effect,
+    wrong,
+)
+
+_NODATA = by_type({int: "<number>", float: "<number>", list: "<bands>"}, "a number, or a list with one number per band")
+
+Nodata: TypeAlias = (
+    Annotated[Annotated[float, Tag("<number>")] | Annotated[tuple[float, ...], Strict(False), Tag("<bands>")], _NODATA]
+    | None
+)
+Resample: TypeAlias = Literal[
+    "nearest", "bilinear", "cubic", "cubic_spline", "lanczos", "average", "mode", "min", "max", "med"
+]
+
+
+class LayerTable(Table):
+    """One layer of a stack: a raster, or several that make one mosaic."""
+
+    files: SomePaths = Field(description="The raster, or the rasters that make one mosaic.")
+    channels: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Strict(False)] | None = Field(
+        None, description="Bands of the layer to use, from 0. Default: every band that is not alpha."
+    )
+    nodata: Nodata = Field(None, description="As nodata of the image. Default: that of the image.")
+    resample: Resample | None = Field(
+        None, description="How the layer is resampled to the grid of the primary. Default: resample of the image."
+    )
+
+    def check(self, known: Known) -> Iterator[Finding]:
+        """Find an empty list of channels."""
+        if self.channels == ():
+            yield Finding(("channels",), "the list is empty; name at least one band, or leave the key out to use all")
+
+
+def _one_or_more(value: object) -> object:
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, list):
+        return value or wrong("the list is empty")
+    return expected("a path or a list of paths")
+
+
+File: TypeAlias = Annotated[
+    Annotated[SourceText, Tag("<path>")] | Annotated[LayerTable, Tag("<layer>")],
+    by_type({str: "<path>", dict: "<layer>", LayerTable: "<layer>"}, "a path, or a table { files = … } in a stack"),
+]
+Files: TypeAlias = Annotated[
+    tuple[File, ...],
+    Strict(False),
+    BeforeValidator(_one_or_more),
+    OrString(),
+]
+
+
+def _four(value: object) -> object:
+    if isinstance(value, list) and len(value) != 4:
+        return wrong(f"expected four numbers [x min, y min, x max, y max], found {len(value)}")
+    return value if isinstance(value, list) else expected("four numbers [x min, y min, x max, y max]")
+
+
+_WHAT = ("files", "stac")
+
+
+class ImageTable(Table):
+    """The imagery of a scene."""
+
+    later: ClassVar[dict[str, str]] = {
+        "bbox": 'unknown key; a box is "bbox_px" in pixels, or "bbox_units" in units of the image\'s CRS',
+    }
+
+    files: Files | None = Field(
+        None,
+        description="The image, or the images that make one mosaic; with stack, its layers, each a path or a table "
+        "{ files, channels, nodata, resample }.",
+    )
+    stac: SourceText | None = Field(
+        None,
+        description="Instead of files: a STAC item, or an item collection, whose items are parts of one mosaic, or "
+        "times with stack = time. Links in it may be relative.",
+    )
+    assets: Annotated[tuple[str, ...], Strict(False)] | None = Field(
+        None,
+        description="With stac: the assets whose bands are used, one after another. Default: those with the role data, "
+        "or else all rasters.",
+    )
+    stack: Literal["bands", "time"] | None = Field(
+        None,
+        description="What several files are: bands, the bands of all files one after another, each resampled to the "
+        "grid of the primary; time, the same bands at several times. Default: one mosaic.",
+    )
+    reduce: Literal["median", "mean", "bands"] | None = Field(
+        None,
+        description="With stack = time: what becomes of the times: the median or mean of those that have data, pixel "
+        "by pixel, or bands, one time after another. Required then.",
+    )
+    resample: Resample = Field(
+        "bilinear", description="With stack: how layers that lie on another grid or in another CRS are resampled."
+    )
+    primary: int = Field(0, ge=0, description="With stack: the layer, from 0, whose grid and extent the scene has.")
+    bbox_px: Annotated[tuple[int, int, int, int], Strict(False), BeforeValidator(_four)] | None = Field(
+        None,
+        description="The part of the image that is the scene, in pixels: [x min, y min, x max, y max], columns and "
+        "rows from 0, the last ones not included.",
+    )
+    bbox_units: Annotated[tuple[float, float, float, float], Strict(False), BeforeValidator(_four)] | None = Field(
+        None,
+        description="The same in units of the image's CRS: the pixels that lie at least partly in "
+        "[x min, y min, x max, y max].",
+    )
+    nodata: Nodata = Field(
+        None,
+        description="Value of pixels without data, or one value per band; [] if every value is data, whatever the file "
+        "says. Default: what the file says. NaN is always without data.",
+    )
+    alpha: bool | None = Field(
+        None,
+        description="Whether a band that the file calls alpha is no band but says which pixels are valid. Default: if "
+        "its values are nearly all transparent or opaque; any other band of such a name is a band.",
+    )
+    palette: bool | None = Field(
+        None,
+        description="Whether the values of a file with a colour table become their colours: three bands, red, green "
+        "and blue. Default: values as they are stored, with a warning.",
+    )
+    scale: bool | None = Field(
+        None,
+        description="Whether values become value × scale + offset, of the tags of the file, as real numbers. Default: "
+        "values as they are stored, with a warning where scenes differ.",
+    )
+    transform: Annotated[tuple[transforms.Transform, ...], Strict(False)] = Field(
+        (),
+        description="What is done with the pixels, in order: tables with kind = "
+        f'{", ".join(transforms.KINDS)}; or a name such as "min_max", or package.module:function.',
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_paths(cls, value: Any) -> Any:
+        """Take a bare path or list of paths for a table."""
+        if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+            return wrong(
+                'a list of tables is not an image; for a stack, write { files = [{ … }, { … }], stack = "bands" }'
+            )
+        if isinstance(value, str | list):
+            return {"files": value}
+        if isinstance(value, dict) and not any(key in _WHAT or nearest(key, _WHAT) for key in value):
+            return wrong('the table has no "files" (an image, images that make one mosaic, or a stack), and no "stac"')
+        return value if isinstance(value, dict) else expected("a path, a list of paths or a table")
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Offer the bare forms to editors, too."""
+        bare = [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]
+        return {"anyOf": [*bare, handler(schema)]}
+
+    def check(self, known: Known) -> Iterator[Finding]:
+        """Find keys that do not go together."""
+        yield from self._check_stac()
+        yield from self._check_stack()
+        yield from self._check_box()
+        yield from transforms.check_order(self.transform)
+        if self.stac is None or self.assets is not None:
+            yield from transforms.check_names(self.transform, self.assets or ())
+
+    def _check_stac(self) -> Iterator[Finding]:
+        if self.files is not None and self.stac is not None:
+            yield Finding(("stac",), 'expected either "files" or "stac", found both', (("files",),))
+        if self.stac is None:
+            if self.assets is not None:
+                yield no_effect("assets", 'without "stac"', "stac")
+            return
+        if self.assets == ():
+            yield Finding(("assets",), "the list is empty; name at least one asset, or leave the key out")
+        yield from duplicates(self.assets or (), "assets")
+        if self.assets and self.primary >= len(self.assets):
+            message = f"there is no asset {self.primary}; the assets are 0 to {len(self.assets) - 1}"
+            yield Finding(("primary",), message, (("assets",),))
+
+    def _check_stack(self) -> Iterator[Finding]:
+        if self.stac is not None:
+            yield from self._check_reduce()
+            return
+        layers = len(self.files or ())
+        if self.stack is None:
+            for key in ("reduce", "resample", "primary"):
+                if self.given(key):
+                    yield no_effect(key, 'without "stack"; files that are not stacked make one mosaic', "stack")
+            for number, file in enumerate(self.files or ()):
+                if isinstance(file, LayerTable):
+                    yield Finding(
+                        ("files", number), 'a table is a layer of a stack; set stack = "bands"', (("stack",),)
+                    )
+            return
+        if layers == 1:
+            yield no_effect("stack", "with a single file", "files")
+        elif self.files is not None and self.primary >= layers:
+            message = f"there is no layer {self.primary}; the layers are 0 to {layers - 1}"
+            yield Finding(("primary",), message, (("files",),))
+        yield from self._check_reduce()
+
+    def _check_reduce(self) -> Iterator[Finding]:
+        if self.stack == "time" and self.reduce is None:
+            yield Finding(
+                ("reduce",), 'missing; with stack = "time", expected "median", "mean" or "bands"', (("stack",),)
+            )
+        if self.stack != "time" and self.reduce is not None:
+            yield no_effect("reduce", 'with stack = "bands"' if self.stack else 'without stack = "time"', "stack")
+
+    def _check_box(self) -> Iterator[Finding]:
+        if self.bbox_px is not None and self.bbox_units is not None:
+            yield Finding(("bbox_units",), 'expected either "bbox_px" or "bbox_units", found both', (("bbox_px",),))
+        for key, box in (("bbox_px", self.bbox_px), ("bbox_units", self.bbox_units)):
+            if box is None:
+                continue
+            if box[0] >= box[2] or box[1] >= box[3]:
+                found = show(list(box))
+                yield Finding((key,), f"expected [x min, y min, x max, y max], minima below maxima, found {found}")
+            elif key == "bbox_px" and min(box) < 0:
+                yield Finding((key,), f"expected pixels from 0, found {show(list(box))}")
+
+    def paths(self) -> list[tuple[Key, str]]:
+        """Return all paths, each with its key relative to this table, in the order of the layers."""
+        found: list[tuple[Key, str]] = []
+        for number, file in enumerate(self.files or ()):
+            if isinstance(file, LayerTable):
+                found += [(("files", number, "files", n), path) for n, path in enumerate(file.files)]
+            else:
+                found.append((("files", number), file))
+        return found
+
+    def layer(self) -> dict[str, Any]:
+        """Return the settings that every layer has unless it says otherwise."""
+        return {"nodata": _json(self.nodata), "resample": self.resample}
+
+    def slice(self) -> dict[str, Any]:
+        """Return the settings that decide the pixels that are read, without the paths; what is not set is left out.
+
+        How the assets of STAC items are put together is not among them: it follows from the items.
+        """
+        settings: dict[str, Any] = {"nodata": _json(self.nodata)}
+        if self.stack is not None and self.stac is None:
+            settings |= {"layers": self._layers(), "primary": self.primary, "reduce": self.reduce}
+        if self.bbox_px is not None:
+            settings["bbox"] = {"px": list(self.bbox_px)}
+        elif self.bbox_units is not None:
+            settings["bbox"] = {"units": list(self.bbox_units)}
+        if self.alpha is not None:
+            settings["alpha"] = self.alpha
+        settings |= {key: True for key in ("palette", "scale") if getattr(self, key)}
+        if steps := transforms.at_reading(self.transform):
+            settings["transform"] = steps
+        return settings
+
+    def _layers(self) -> list[dict[str, Any]]:
+        layers = []
+        for file in self.files or ():
+            own = file if isinstance(file, LayerTable) else LayerTable.model_validate({"files": file})
+            layers.append(
+                {
+                    "files": len(own.files),
+                    "channels": None if own.channels is None else list(own.channels),
+                    "nodata": _json(self.nodata if own.nodata is None else own.nodata),
+                    "resample": own.resample or self.resample,
+                }
+            )
+        return layers
+
+    def normalize(self) -> dict[str, Any] | None:
+        """Return the settings of the transformer that needs statistics, or None."""
+        return transforms.of_statistics(self.transform)
+
+    def modules(self) -> list[str]:
+        """Return the user's Python modules that transform pixels."""
+        tables = [table for table in self.transform if isinstance(table, transforms.FunctionTable)]
+        return [table.function.partition(":")[0] for table in tables]
+
+
+def _json(nodata: float | tuple[float, ...] | None) -> Any:
+    return list(nodata) if isinstance(nodata, tuple) else nodata

@@ -1,0 +1,336 @@
+"""The `labels` of a scene: a raster of class ids or colours, or a vector file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar
+
+from pydantic import BeforeValidator, Discriminator, Field, Strict, Tag
+
+from rvbuild.project.scenes.box_files import TABLES as BOX_FILES
+from rvbuild.project.scenes.box_files import BoxFileTable, CocoTable, CsvTable, VocTable
+from rvbuild.project.scenes.vectors import ENCODING, BufferTable, Encoding, FilterValue, Shift
+from rvbuild.project.tables.classes import parse_color
+from rvbuild.project.tasks import keys_of_tasks
+from rvbuild.project.toml.keys import show
+from rvbuild.project.toml.table import Finding, Fraction, Known, Pixels, SomePaths, Table, expected, no_effect, wrong
+
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+
+
+def _number_or_none(value: object) -> object:
+    if value is None or type(value) is int or value == ():
+        return value
+    return () if value == [] else expected("a whole number, or [] for none")
+
+
+Nodata: TypeAlias = Annotated[int | tuple[()] | None, BeforeValidator(_number_or_none)]
+
+_CELL_PX = "For chip_classification: side of a cell, in pixels. Default: chip.size_px."
+
+
+class RasterLabelsTable(Table):
+    """Labels as a raster on the grid of the image."""
+
+    later: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("class", "class_attribute", "class_map", "background"),
+        "is a key of vector labels; what the values of a raster mean is said by encoding, map and other",
+    )
+
+    raster: SomePaths = Field(description="The label raster, or the rasters that make one mosaic.")
+    encoding: Literal["id", "rgb"] = Field(
+        "id", description="What a pixel holds: id, a class id (or a value of map); rgb, the colour of a class."
+    )
+    map: dict[str, str] | None = Field(
+        None,
+        description='With encoding = id: value of the raster → class name, for example { 1 = "building" }. Default: '
+        "the values are class ids. With encoding = rgb, the colours are always those of the classes.",
+    )
+    other: str = Field(
+        "error", description="What a value means that is no class: error, or the name of the class it stands for."
+    )
+    nodata: Nodata = Field(
+        None,
+        description="Value of pixels without a label; [] if every value is a label, whatever the file says. Default: "
+        "what the file says. They become null.",
+    )
+    resample: Literal["error", "nearest"] = Field(
+        "error", description="What to do if the raster is on another grid than the image: error, or take the nearest."
+    )
+    cell_px: Pixels | None = Field(None, description=_CELL_PX + " A cell has the class of most of its pixels.")
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The files, as they are written."""
+        return self.raster
+
+    def check(self, known: Known) -> Iterator[Finding]:
+        """Find unknown classes and values that cannot occur in a label raster."""
+        yield from _class(("other",), self.other, known, also=("error",))
+        if self.map is not None and self.encoding == "rgb":
+            yield no_effect("map", 'with encoding = "rgb": a colour stands for the class that has it', "encoding")
+            return
+        if self.map == {}:
+            yield Finding(("map",), "the table is empty")
+        seen: dict[str, str] = {}
+        for value, name in (self.map or {}).items():
+            yield from _class(("map", value), name, known)
+            canonical = _whole(value)
+            if canonical is None:
+                yield Finding(("map", value), f"expected a whole number, found {show(value)}{_encoding_hint(value)}")
+            elif seen.setdefault(canonical, value) != value:
+                yield Finding(("map", value), f"stands for the same value as {show(seen[canonical])}")
+
+    def slice(self) -> dict[str, Any]:
+        """Return the settings, without the paths."""
+        settings = self.model_dump(mode="json", exclude={"raster", *keys_of_tasks("labels")})
+        if self.map is not None:
+            settings["map"] = {_whole(value) or value: name for value, name in self.map.items()}
+        return {"kind": "raster", **settings}
+
+
+def _whole(value: str) -> str | None:
+    """Return a whole number in its one spelling (`1` for `01`), or None if it is not one."""
+    return str(int(value)) if _INTEGER.fullmatch(value) else None
+
+
+def _encoding_hint(value: str) -> str:
+    """Return a hint if a key of `map` is a colour."""
+    return '; for colours, set encoding = "rgb" and leave map out' if parse_color(value) else ""
+
+
+class VectorLabelsTable(Table):
+    """Labels as polygons, lines or points."""
+
+    later: ClassVar[dict[str, str]] = {
+        **dict.fromkeys(("map", "other"), "is a key of raster labels; here it is class_map and unknown"),
+    }
+
+    vector: SomePaths = Field(description="The vector file, in any format and CRS; several files are read in order.")
+    layer: str | None = Field(None, description="Layer of the file. Default: its only layer.")
+    encoding: Encoding | None = Field(None, description=ENCODING)
+    class_: str | None = Field(None, alias="class", description="Class of all features.")
+    class_attribute: str | None = Field(
+        None,
+        description="Attribute that holds the class of a feature: its name, its id, or a key of class_map. Default, "
+        "without class: class_id, or the name in class_name or label.",
+    )
+    class_map: dict[str, str] | None = Field(
+        None, description="Value of the attribute → class name. Default: the values are class names, or ids."
+    )
+    class_where: dict[str, FilterValue] | None = Field(
+        None,
+        description="Class → filter: a feature whose attributes name no class gets the first one whose filter it "
+        "passes.",
+    )
+    where: FilterValue | None = Field(
+        None,
+        description="Which features count: a filter such as \"height > 3 AND kind IN ('a', 'b')\" or "
+        '[">", "height", 3]. Default: all of them.',
+    )
+    background: str | None = Field(
+        None, description="Class of the pixels without a feature. Default: they are null and train nothing."
+    )
+    all_touched: bool = Field(
+        False,
+        description="Whether a feature covers every pixel that it touches, not only those whose centre is inside.",
+    )
+    buffer_px: BufferTable = Field(
+        default_factory=lambda: BufferTable.model_validate({}),
+        description="Width of points and lines, and growth of polygons, in pixels.",
+    )
+    shift_m: Shift | None = Field(
+        None, description="Move all features by [x, y] metres, along the axes of the image's CRS: east and north."
+    )
+    shift_px: Shift | None = Field(None, description="Move all features by [columns, rows] pixels: right and down.")
+    unknown: str = Field(
+        "error",
+        description="What a feature means whose class is unknown: error, drop (leave it out), or the name of a class.",
+    )
+    cell_px: Pixels | None = Field(None, description=_CELL_PX)
+    cells: Literal["grid", "polygons"] = Field(
+        "grid",
+        description="For chip_classification: what the cells are to train on and evaluate: grid, squares of cell_px; "
+        "polygons, the bounds of each feature. Predictions are always on the grid.",
+    )
+    rule: Literal["area", "ioa"] = Field(
+        "area",
+        description="For chip_classification: the class of a cell: area, what covers most of it; ioa, that of a "
+        "feature that shares enough with it.",
+    )
+    ioa_thresh: Fraction = Field(
+        0.5, description="With rule = ioa: the intersection over area that a feature must reach to count."
+    )
+    ioa_over: Literal["smaller", "cell", "polygon"] = Field(
+        "smaller", description="With rule = ioa: over which area: that of the cell, of the polygon, or the smaller one."
+    )
+    pick: Literal["max_ioa", "min_id"] = Field(
+        "max_ioa",
+        description="With rule = ioa: which of several classes a cell gets: of the feature with the largest share "
+        "(max_ioa), or the one with the smallest id (min_id).",
+    )
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The files, as they are written."""
+        return self.vector
+
+    def check(self, known: Known) -> Iterator[Finding]:
+        """Find unknown classes and keys that exclude each other."""
+        if self.class_ is not None:
+            yield from _class(("class",), self.class_, known)
+        if self.background is not None:
+            yield from _class(("background",), self.background, known)
+        yield from _class(("unknown",), self.unknown, known, also=("error", "drop"))
+        for value, name in (self.class_map or {}).items():
+            yield from _class(("class_map", value), name, known)
+        for name in self.class_where or ():
+            yield from _class(("class_where", name), name, known)
+        for field in ("class_map", "class_where"):
+            if getattr(self, field) == {}:
+                yield Finding((field,), "the table is empty")
+        if self.shift_m is not None and self.shift_px is not None:
+            yield Finding(("shift_px",), 'expected either "shift_m" or "shift_px", found both', (("shift_m",),))
+        if self.class_ is not None and self.class_attribute is not None:
+            yield Finding(
+                ("class_attribute",),
+                f'expected either "class" or "class_attribute", found both; {_UNKNOWN_HINT}',
+                (("class",),),
+            )
+        elif self.class_ is not None:
+            for field in ("class_map", "class_where", "unknown"):
+                if self.given(field):
+                    yield no_effect(
+                        field, 'with "class", which all features get; set "class_attribute" instead', "class"
+                    )
+        if self.class_ is not None and self.class_ == self.background:
+            yield Finding(
+                ("background",),
+                f"{show(self.background)} is also the class of all features, so nothing can be learnt",
+                (("class",),),
+            )
+
+    def slice(self, classes: tuple[str, ...] = ()) -> dict[str, Any]:
+        """Return the settings, without the paths; those of later releases only if they are given.
+
+        Parameters
+        ----------
+        classes
+            All names of classes, for tables that give a value for some.
+        """
+        settings = self.model_dump(
+            mode="json", by_alias=True, exclude={"vector", "buffer_px", *_IF_GIVEN, *keys_of_tasks("labels")}
+        )
+        settings |= {key: getattr(self, key) for key in _IF_GIVEN if getattr(self, key)}
+        if self.class_where:
+            # A list: the order counts, and that of a table does not.
+            settings["class_where"] = [list(item) for item in self.class_where.items()]
+        return {"kind": "vector", **settings, "buffer_px": self.buffer_px.settings(classes)}
+
+
+_IF_GIVEN = ("encoding", "class_where", "where", "shift_m", "shift_px")
+_COMMON = ("background", *keys_of_tasks("labels"))
+"""What is said of a scene, not of one of its files."""
+
+
+def background(tables: tuple[AnyLayer, ...]) -> str | None:
+    """Return the class of what no table says anything of; None if it is the null class."""
+    return next((found for table in tables if (found := getattr(table, "background", None)) is not None), None)
+
+
+def joined(tables: tuple[Layer, ...]) -> Layer:
+    """Return the first of several tables of labels with what any of them says of the scene."""
+    said = {key: getattr(table, key) for key in _COMMON for table in reversed(tables) if table.given(key)}
+    first = tables[0].model_copy(update=said)
+    first.model_fields_set.update(said)
+    return first
+
+
+def speaker(labels: object) -> object:
+    """Return the table that speaks for the labels of a scene: the only one, or what several say together."""
+    return joined(labels) if isinstance(labels, tuple) else labels
+
+
+def check_layers(tables: tuple[AnyLayer, ...], known: Known) -> Iterator[Finding]:
+    """Yield what several tables of labels cannot say of one scene."""
+    for key in _COMMON:
+        first, *others = [number for number, table in enumerate(tables) if table.given(key)] or [0]
+        for number in others:
+            if getattr(tables[number], key) != getattr(tables[first], key):
+                said = f"{show(getattr(tables[first], key))} in the table before"
+                yield Finding((number, key), f"is about the scene, and is {said}; say it once", ((first, key),))
+
+
+AnyLayer: TypeAlias = RasterLabelsTable | VectorLabelsTable
+"""One of several tables of labels of a scene."""
+
+Layer = TypeVar("Layer", RasterLabelsTable, VectorLabelsTable)
+
+_UNKNOWN_HINT = 'for features with another value of the attribute, set unknown = "<class>"'
+
+
+def _class(key: tuple[str, ...], name: str, known: Known, also: tuple[str, ...] = ()) -> Iterator[Finding]:
+    """Yield a finding if an option names neither a class nor one of the words that it also takes."""
+    if problem := known.class_problem(name, also=also):
+        yield Finding(key, problem)
+
+
+_KINDS = ("raster", "vector", *BOX_FILES)
+_FORMS = '{ raster = "labels_{id}.tif" } or { vector = "labels_{id}.geojson", class = "…" }'
+
+
+def _pick(value: object) -> object:
+    """Reject what is no table of labels, before its kind is looked at."""
+    if value is False or isinstance(value, Table):
+        return value
+    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        if all(("vector" in item) != ("raster" in item) for item in value):
+            return value
+        return wrong("a list of labels can hold only tables with raster or vector; later ones cover earlier ones")
+    if not isinstance(value, dict):
+        return expected(f"a table such as {_FORMS}, or false")
+    kinds = [kind for kind in _KINDS if kind in value]
+    if len(kinds) > 1:
+        return wrong(f"expected either {' or '.join(map(show, kinds))}, found {'both' if len(kinds) == 2 else 'all'}")
+    if not kinds:
+        return wrong(f'the table has neither "raster" nor "vector"; expected a table such as {_FORMS}')
+    return value
+
+
+def _kind(value: object) -> str:
+    """Return the tag of a table of labels."""
+    if isinstance(value, RasterLabelsTable) or (isinstance(value, dict) and "raster" in value):
+        return "<raster>"
+    if isinstance(value, list | tuple):
+        return "<layers>"
+    if isinstance(value, BoxFileTable):
+        return f"<{value.kind}>"
+    if isinstance(value, dict) and (kind := next((kind for kind in BOX_FILES if kind in value), None)):
+        return f"<{kind}>"
+    return "<none>" if value is False else "<vector>"
+
+
+AnyLabelsTable: TypeAlias = Annotated[
+    Annotated[RasterLabelsTable, Tag("<raster>")]
+    | Annotated[CocoTable, Tag("<coco>")]
+    | Annotated[VocTable, Tag("<voc>")]
+    | Annotated[CsvTable, Tag("<csv>")]
+    | Annotated[VectorLabelsTable, Tag("<vector>")]
+    | Annotated[
+        tuple[
+            Annotated[
+                Annotated[RasterLabelsTable, Tag("<raster>")] | Annotated[VectorLabelsTable, Tag("<vector>")],
+                Discriminator(_kind),
+            ],
+            ...,
+        ],
+        Strict(False),
+        Tag("<layers>"),
+    ]
+    | Annotated[Literal[False], Tag("<none>")],
+    Discriminator(_kind),
+    BeforeValidator(_pick),
+]
+"""The labels of a scene. A tuple has several rasters or vector files that are laid over each other, each with settings
+of its own; False means that it has none, although `[scene]` gives some."""

@@ -1,0 +1,47 @@
+"""The `[scene]` table: what every scene has; `[scenes.by_id]` holds the same keys for one scene."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from pydantic import Field, Strict
+
+from rvbuild.project.scenes.image import ImageTable
+from rvbuild.project.scenes.labels import AnyLabelsTable, check_layers
+from rvbuild.project.scenes.vectors import AnyAoiTable
+from rvbuild.project.tables.chip import SceneChipTable
+from rvbuild.project.toml.table import Finding, Known, Table
+
+
+class SceneTable(Table):
+    """The imagery, labels and area of a scene. A path may hold {id}, ${NAME} and ${NAME:-default}."""
+
+    image: ImageTable | None = Field(None, description="The image: a path, a list of paths (one mosaic), or a table.")
+    channels: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Strict(False)] | None = Field(
+        None, description="Bands to use, counted from 0, in this order. Default: every band that is not alpha."
+    )
+    labels: AnyLabelsTable | None = Field(
+        None,
+        description="The labels: a table with raster or vector, or a list of such tables, of which later ones cover "
+        "earlier ones where they say something; false for a scene that has none. Training and validation scenes need "
+        "labels.",
+    )
+    aoi: AnyAoiTable | None = Field(
+        None,
+        description="Area of interest: vector files of polygons; chips, predictions and scores keep to them. "
+        "A path, a list of paths, a table, or a list of tables. An empty list means the whole image.",
+    )
+
+    chip: SceneChipTable | None = Field(
+        None, description="In [scenes.by_id.ID] only: keys of [chip] that are different for this scene."
+    )
+
+    def check(self, known: Known) -> Iterator[Finding]:
+        """Find an empty list of channels, and labels that contradict one another."""
+        if self.channels == ():
+            yield Finding(("channels",), "the list is empty; name at least one band, or leave the key out to use all")
+        if isinstance(self.labels, tuple):
+            for finding in check_layers(self.labels, known):
+                rests_on = tuple(("labels", *key) for key in finding.rests_on)
+                yield Finding(("labels", *finding.key), finding.message, rests_on)

@@ -1,0 +1,85 @@
+"""The `[scenes]` table: which scenes there are, and what each is for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydantic import Field
+
+from rvbuild.errors import nearest
+from rvbuild.project.scenes import splits
+from rvbuild.project.scenes.found import FoundOrIds, FoundTable
+from rvbuild.project.scenes.scene import SceneTable
+from rvbuild.project.scenes.splits import SplitOrIds, SplitTable
+from rvbuild.project.toml.keys import Key, show
+from rvbuild.project.toml.names import RESERVED_SCENES, clashes, name_problem
+from rvbuild.project.toml.table import Finding, Known, Table
+
+_HINTED = 20
+"""Unknown ids for which the nearest is looked for: among thousands, that takes long."""
+
+SPLITS = ("train", "validation", "test")
+
+
+class ScenesTable(Table):
+    """The scenes by what they are for."""
+
+    train: FoundOrIds = Field(
+        (),
+        description="Ids of the scenes to train on, which a path may hold as {id}; or a table that says by which files "
+        "they are found.",
+    )
+    validation: SplitOrIds = Field(
+        (),
+        description="Ids of the scenes that watch the training and are evaluated; or a table that takes a part of the "
+        "training scenes.",
+    )
+    test: SplitOrIds = Field(
+        (),
+        description="Ids of the scenes that are only predicted, and evaluated if they have labels; or a table that "
+        "takes a part of the training scenes.",
+    )
+    by_id: dict[str, SceneTable] = Field(
+        default_factory=dict, description="Keys of [scene] that are different for one scene: by_id.ID.image = …"
+    )
+
+    @property
+    def training(self) -> tuple[str, ...]:
+        """The ids of the training scenes; `rvbuild.project.scenes.found` has put them in place of a table."""
+        return () if isinstance(self.train, FoundTable) else self.train
+
+    def check(self, known: Known) -> Iterator[Finding]:
+        """Find ids that are used twice or cannot be file names, and overrides of scenes that do not exist."""
+        keys: list[Key] = []
+        ids: list[str] = []
+        for split in SPLITS:
+            members = getattr(self, split)
+            if isinstance(members, SplitTable | FoundTable):
+                continue
+            keys += [(split, number) for number in range(len(members))]
+            ids += members
+        first: dict[str, str] = {}
+        for key, scene in zip(keys, ids, strict=True):
+            split = str(key[0])
+            if problem := name_problem(scene, RESERVED_SCENES):
+                yield Finding(key, problem)
+            elif scene not in first:
+                first[scene] = split
+            elif first[scene] == split:
+                yield Finding(key, f"scene {show(scene)} is listed twice")
+            else:
+                both = f"in both {first[scene]} and {split}"
+                yield Finding(key, f"scene {show(scene)} is {both}; a scene is for one thing only")
+        for number, scene, earlier in clashes(ids):
+            yield Finding(
+                keys[number], f"scenes {show(scene)} and {show(earlier)} differ only in case, as do their files"
+            )
+        yield from splits.check(self)
+        strangers = [scene for scene in self.by_id if scene not in first]
+        for number, scene in enumerate(strangers):
+            hint = (nearest(scene, ids) if number < _HINTED else "") or "; add it there, or remove this override"
+            yield Finding(
+                ("by_id", scene),
+                f"no scene {show(scene)} in train, validation or test{hint}",
+                tuple((split,) for split in SPLITS),
+            )

@@ -1,0 +1,221 @@
+"""Automatic splits: scenes, or spatial blocks inside scenes, that are taken from training for validation and test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeAlias
+
+from pydantic import Discriminator, Field, Strict, Tag
+
+from rvbuild.project.scenes import shares
+from rvbuild.project.toml.keys import Key, show
+from rvbuild.project.toml.table import Finding, Known, Pixels, Table, no_effect
+
+Split: TypeAlias = Literal["train", "validation", "test"]
+"""What a scene is for."""
+
+AUTOMATIC: tuple[Split, ...] = ("validation", "test")
+"""The splits that can be taken from the training scenes."""
+
+
+class SplitTable(Table):
+    """A part of the training scenes, chosen by the seed."""
+
+    fraction: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None, description="The share of all scenes, or of the blocks of each scene; at least one."
+    )
+    folds: Annotated[int, Field(ge=2)] | None = Field(
+        None, description="Instead of fraction: one of so many parts of equal size, for cross-validation."
+    )
+    fold: Annotated[int, Field(ge=0)] = Field(0, description="With folds: which one, from 0.")
+    by: Literal["block", "scene"] = Field(
+        "block",
+        description="What is taken: block, square blocks of every scene, whose pixels no other split sees; scene, "
+        "whole scenes.",
+    )
+    block_px: Pixels = Field(
+        1024,
+        description="With by = block: side of a block, in pixels; a multiple of chip.stride_px loses the fewest chips.",
+    )
+    seed: Annotated[int, Field(ge=0)] | None = Field(None, description="Seed of the choice. Default: project.seed.")
+
+    def check(self, known: Known) -> Iterator[Finding]:
+        """Find shares that say too little or too much, and blocks in which no chip fits."""
+        if (self.fraction is None) == (self.folds is None):
+            found = "neither" if self.fraction is None else "both"
+            yield Finding(
+                () if found == "neither" else ("folds",), f'expected either "fraction" or "folds", found {found}'
+            )
+        if self.folds is not None and self.fold >= self.folds:
+            yield Finding(("fold",), f"expected a fold from 0 to {self.folds - 1}, found {self.fold}", (("folds",),))
+        if self.folds is None and self.given("fold"):
+            yield no_effect("fold", "without folds", "folds")
+        if self.by == "scene" and self.given("block_px"):
+            yield no_effect("block_px", 'with by = "scene"', "by")
+        elif self.by == "block" and known.chip_px is not None and self.block_px < known.chip_px:
+            yield Finding(
+                ("block_px",), f"no chip of {known.chip_px} px (chip.size_px) fits in a block of {self.block_px} px"
+            )
+
+    def share(self) -> dict[str, Any]:
+        """Return how much is taken; see `rvbuild.project.scenes.shares`."""
+        if self.folds is None:
+            return {"fraction": self.fraction}
+        return {"folds": self.folds, "fold": self.fold}
+
+
+def _form(value: object) -> str | None:
+    if isinstance(value, dict | SplitTable):
+        return "<split>"
+    return "<ids>" if isinstance(value, list | tuple) else None
+
+
+SplitOrIds: TypeAlias = Annotated[
+    Annotated[tuple[str, ...], Strict(False), Tag("<ids>")] | Annotated[SplitTable, Tag("<split>")],
+    Discriminator(
+        _form,
+        custom_error_type="expected",
+        custom_error_message='a list of scene ids like ["a", "b"], or a table like { fraction = 0.2, by = "block" }',
+    ),
+]
+"""The ids of scenes, or which part of the training scenes to take."""
+
+
+class Scenes(Protocol):
+    """What is read here of the `[scenes]` table."""
+
+    @property
+    def training(self) -> tuple[str, ...]:
+        """The ids of the training scenes."""
+
+
+class Placed(NamedTuple):
+    """A scene, or a part of one, and what it is for."""
+
+    id: str
+    """Of the part: `a.train`, `a.validation` or `a.test` of the scene `a`."""
+    base: str
+    """The scene's id in the project file."""
+    split: Split
+    key: Key
+    """Where the scene's id stands."""
+    blocks: Mapping[str, Any] | None
+    """Which blocks of the scene are the part: `split`, `block_px`, `seed`, and the shares of the other splits that
+    decide over it. None for a whole scene."""
+
+
+def placed(scenes: Scenes, seed: int) -> list[Placed]:
+    """Return what each scene, or part of one, is for: training, validation, test, each in the order of the file."""
+    found: dict[Split, list[Placed]] = {"train": [], "validation": [], "test": []}
+    blocks = _blocks(scenes, seed)
+    for number, (id_, split) in enumerate(zip(scenes.training, _whole(scenes, seed), strict=True)):
+        key: Key = ("scenes", "train", number)
+        if split != "train" or not blocks:
+            found[split].append(Placed(id_, id_, split, key, None))
+            continue
+        for part, settings in blocks.items():
+            found[part].append(Placed(part_id(id_, part), id_, part, key, settings))
+    for split in AUTOMATIC:
+        ids = getattr(scenes, split)
+        if not isinstance(ids, SplitTable):
+            found[split] += [Placed(id_, id_, split, ("scenes", split, number), None) for number, id_ in enumerate(ids)]
+    return [item for split in found.values() for item in split]
+
+
+def part_id(id_: str, split: Split) -> str:
+    """Return the id of a part of a scene."""
+    return f"{id_}.{split}"
+
+
+def automatic(scenes: Scenes, by: str | None = None) -> dict[Split, SplitTable]:
+    """Return the splits that are taken from the training scenes: all, or those by `block` or by `scene`."""
+    tables = {split: getattr(scenes, split) for split in AUTOMATIC}
+    return {split: table for split, table in tables.items() if isinstance(table, SplitTable) and by in (None, table.by)}
+
+
+def check(scenes: Scenes) -> Iterator[Finding]:
+    """Find automatic splits that contradict each other, or leave nothing to train on."""
+    tables = automatic(scenes)
+    for by, what in (("scene", "scenes"), ("block", "blocks of each scene")):
+        some = automatic(scenes, by)
+        both = tuple((split,) for split in some)
+        if len(some) == 2:
+            for key in ("seed", "block_px"):
+                one, other = (getattr(table, key) for table in some.values())
+                if one != other:
+                    said = ["not set" if value is None else show(value) for value in (other, one)]
+                    message = f"is {said[0]}, but {said[1]} for validation; both are taken from the same {what}"
+                    yield Finding(("test", key), message, both)
+            test, validation = some["test"], some["validation"]
+            tested = test.fraction or (1 / test.folds if test.folds else 0.0)
+            if tested + (validation.fraction or 0.0) >= 1:
+                key = "fraction" if test.fraction else "folds"
+                yield Finding(("test", key), "together with that of validation, nothing is left for training", both)
+        if by == "scene" and some and scenes.training and all(map(_is_sized, some.values())):
+            try:
+                shares.shared(len(scenes.training), *_shares(some))
+            except shares.TooFewError as error:
+                yield Finding(
+                    (next(iter(some)),),
+                    f'by = "scene" shares the {len(scenes.training)} scenes of train: {error}',
+                    both,
+                )
+    if automatic(scenes, "block"):
+        ids = set(scenes.training) | {
+            id_ for split in AUTOMATIC if split not in tables for id_ in getattr(scenes, split)
+        }
+        for number, id_ in enumerate(scenes.training):
+            for split in ("train", *automatic(scenes, "block")):
+                if part_id(id_, split) in ids:
+                    part = show(part_id(id_, split))
+                    yield Finding(
+                        ("train", number), f"{part} is a scene, and would be a part of scene {show(id_)}, too"
+                    )
+
+
+def _is_sized(table: SplitTable) -> bool:
+    """Tell whether a split says how much it takes; `check` has said it of one that does not."""
+    if table.folds is None:
+        return table.fraction is not None
+    return table.fraction is None and table.fold < table.folds
+
+
+def _whole(scenes: Scenes, seed: int) -> list[Split]:
+    """Return what each training scene is for after whole scenes are taken."""
+    some = automatic(scenes, "scene")
+    found: list[Split] = ["train"] * len(scenes.training)
+    if not some or not all(map(_is_sized, some.values())):
+        return found
+    own = next(iter(some.values())).seed
+    places = shares.order(scenes.training, seed if own is None else own)
+    try:
+        shared = shares.shared(len(places), *_shares(some))
+    except shares.TooFewError:
+        return found  # `check` has said it
+    for split in some:
+        for place in shared[split]:
+            found[places[place]] = split
+    return found
+
+
+def _blocks(scenes: Scenes, seed: int) -> dict[Split, dict[str, Any]]:
+    """Return for each part of a scene which blocks it has; only with the shares that decide over it."""
+    some = automatic(scenes, "block")
+    if not some or not all(map(_is_sized, some.values())):
+        return {}
+    table = next(iter(some.values()))
+    common = {"block_px": table.block_px, "seed": seed if table.seed is None else table.seed}
+    validation, test = _shares(some)
+    independent = all("fraction" in share for share in (validation, test) if share)
+    found: dict[Split, dict[str, Any]] = {"train": {"validation": validation, "test": test}}
+    if validation:
+        found["validation"] = {"validation": validation, "test": None if independent else test}
+    if test:
+        found["test"] = {"validation": None, "test": test}
+    return {split: {"split": split, **common, **settings} for split, settings in found.items()}
+
+
+def _shares(tables: Mapping[Split, SplitTable]) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """Return the shares of validation and test."""
+    validation, test = tables.get("validation"), tables.get("test")
+    return (validation.share() if validation else None), (test.share() if test else None)

@@ -1,0 +1,248 @@
+"""STAC items and item collections: which files their assets are, by the specification at https://stacspec.org."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import posixpath
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urljoin, urlsplit
+
+from rvbuild.errors import nearest
+from rvbuild.files.address import is_url
+from rvbuild.files.identity import CONTENT, UnreachableError
+from rvbuild.files.readers import reason
+from rvbuild.project.toml.keys import show
+
+_RASTERS = ("image/tiff", "image/jp2", "image/vnd.stac.geotiff")
+"""How the media types of rasters begin."""
+
+MAX_BYTES = 64 << 20
+"""Of a file of items; of one elsewhere, see `rvbuild.files.fetch`."""
+
+
+class StacError(ValueError):
+    """Something is wrong with an item; the message says what."""
+
+
+class AssetError(StacError):
+    """The assets that a project names are not those of its items."""
+
+
+@dataclass(frozen=True)
+class Items:
+    """The assets of items.
+
+    Attributes
+    ----------
+    assets : tuple of str
+        The names of the assets, in order.
+    hrefs : tuple of tuple of str
+        For each item, the file of each asset: a path, as the item's file is given by one, or an address.
+    """
+
+    assets: tuple[str, ...]
+    hrefs: tuple[tuple[str, ...], ...]
+
+
+def parse(content: bytes, where: str, assets: Sequence[str] | None = None) -> Items:
+    """Parse an item, or an item collection.
+
+    Parameters
+    ----------
+    content
+        The JSON.
+    where
+        Its path or address, which relative links start from.
+    assets
+        The assets to use. Default: those with the role `data`, or else all that are rasters by their media type.
+
+    Raises
+    ------
+    StacError
+        It is neither an item nor an item collection, or a link leads to nothing that can be read.
+    AssetError
+        An item lacks an asset.
+    """
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise StacError(f"is not JSON: {reason(error)}") from None
+    kind = value.get("type") if isinstance(value, dict) else None
+    if kind in ("Catalog", "Collection"):
+        raise StacError(f"is a STAC {kind}; expected an item or an item collection: name one of its items")
+    features = value.get("features") if kind == "FeatureCollection" else [value] if kind == "Feature" else None
+    if not isinstance(features, list) or not all(isinstance(item, dict) for item in features):
+        raise StacError("is no STAC item (a Feature with assets), and no collection of items (a FeatureCollection)")
+    if not features:
+        raise StacError("is an item collection without items")
+    names = tuple(assets) if assets is not None else _default(features[0])
+    return Items(names, tuple(_hrefs(item, names, where) for item in features))
+
+
+def _assets(item: Mapping[str, Any]) -> dict[str, Any]:
+    found = item.get("assets")
+    if not isinstance(found, dict) or not all(isinstance(asset, dict) for asset in found.values()):
+        raise StacError(f"item {show(item.get('id', '?'))} has no assets")
+    return found
+
+
+def _roles(asset: Mapping[str, Any]) -> Sequence[Any]:
+    """Return the roles of an asset; a list of texts by the specification."""
+    found = asset.get("roles")
+    return found if isinstance(found, list) else ()
+
+
+def _default(item: Mapping[str, Any]) -> tuple[str, ...]:
+    assets = _assets(item)
+    data = [name for name, asset in assets.items() if "data" in _roles(asset)]
+    rasters = [name for name, asset in assets.items() if str(asset.get("type", "")).lower().startswith(_RASTERS)]
+    if not (found := data or rasters):
+        raise AssetError(
+            f"item {show(item.get('id', '?'))} has no asset with the role data, and none that says "
+            f"that it is a raster; name some of {_some(assets)}"
+        )
+    return tuple(found)
+
+
+def _some(names: Iterable[str]) -> str:
+    first = list(itertools.islice(names, _NAMED + 1))
+    return ", ".join(first[:_NAMED]) + (", …" if len(first) > _NAMED else "") or "none"
+
+
+_NAMED = 20
+"""Assets that a message names."""
+
+
+def _hrefs(item: Mapping[str, Any], names: Iterable[str], where: str) -> tuple[str, ...]:
+    """Return the files of assets."""
+    assets, id_ = _assets(item), item.get("id", "?")
+    found = []
+    for name in names:
+        if name not in assets:
+            hint = nearest(name, itertools.islice(assets, _COMPARED)) or f"; its assets are {_some(assets)}"
+            raise AssetError(f"item {show(id_)} has no asset {show(name)}{hint}")
+        href = assets[name].get("href")
+        if not isinstance(href, str) or not href.strip():
+            raise StacError(f"item {show(id_)}: asset {show(name)} has no href")
+        try:
+            found.append(_resolved(href, where))
+        except ValueError:
+            raise StacError(
+                f"item {show(id_)}: asset {show(name)} lies where nothing can be read: {show(href)}"
+            ) from None
+    return tuple(found)
+
+
+_COMPARED = 1000
+"""Assets among which the nearest name is looked for."""
+
+
+def _resolved(href: str, where: str) -> str:
+    """Return the file that a link of an item leads to; raise a ValueError if it cannot be one."""
+    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in href):
+        raise ValueError
+    for virtual, scheme in (("/vsicurl/", ""), ("/vsis3/", "s3://"), ("/vsigs/", "gs://")):
+        if href.startswith(virtual):
+            href = scheme + href.removeprefix(virtual)
+    if is_url(href):
+        return href
+    if href.startswith("file://") and not is_url(where):
+        path = unquote(urlsplit(href).path)
+        if not path.startswith("/") or "\0" in path:
+            raise ValueError
+        return path
+    if "://" in href or href.startswith("/vsi"):
+        raise ValueError
+    if is_url(where):
+        return _joined(where, href)
+    return posixpath.normpath(posixpath.join(posixpath.dirname(where), href))
+
+
+def _joined(address: str, href: str) -> str:
+    """Return a relative link made absolute; urljoin knows the rules for http alone."""
+    scheme, _, rest = address.partition("://")
+    return f"{scheme}://{urljoin(f'http://{rest}', href).removeprefix('http://')}"
+
+
+def layout(items: Items, table: Mapping[str, Any], layer: Mapping[str, Any]) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Return the files of items in order, and the settings that say how they are put together.
+
+    Parameters
+    ----------
+    items
+        The items: parts of one mosaic, or times.
+    table
+        `reduce` (None for a mosaic) and `primary`, the asset whose grid counts.
+    layer
+        The settings `nodata` and `resample` of every layer.
+    """
+    count = len(items.hrefs)
+    bands = [{"files": 1, "channels": None, **layer, "name": name} for name in items.assets]
+    if table["reduce"] is None:
+        files = tuple(hrefs[number] for number in range(len(items.assets)) for hrefs in items.hrefs)
+        if len(items.assets) == 1:
+            return files, {}
+        layers = [{**band, "files": count} for band in bands]
+        return files, {"layers": layers, "primary": table["primary"], "reduce": None}
+    files = tuple(href for hrefs in items.hrefs for href in hrefs)
+    time = bands[0]
+    if len(bands) > 1:
+        time = {**bands[0], "files": len(bands), "layers": bands, "primary": table["primary"]}
+        del time["name"]
+    return files, {"layers": [time] * count, "primary": 0, "reduce": table["reduce"]}
+
+
+class StacReader:
+    """Reads the files of items, each once, and remembers which state of them it has read.
+
+    Attributes
+    ----------
+    reads : dict
+        See `Project.reads`.
+    """
+
+    def __init__(self) -> None:
+        self.reads: dict[str, tuple[int, int, int, int] | str | None] = {}
+        self._contents: dict[str, bytes] = {}
+
+    def items(self, workspace: Path, path: str, assets: Sequence[str] | None) -> Items:
+        """Return the items in the file at `path`, which is an address, or relative to the workspace.
+
+        Raises
+        ------
+        StacError
+            The file cannot be read, or see `parse`.
+        """
+        if path not in self._contents:
+            self._contents[path] = self._elsewhere(path) if is_url(path) else self._local(workspace / path)
+        return parse(self._contents[path], path, assets)
+
+    def _local(self, path: Path) -> bytes:
+        try:
+            found = path.stat()
+            self.reads[str(path)] = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+            if found.st_size > MAX_BYTES:
+                raise StacError(f"is larger than {MAX_BYTES >> 20} MiB; make several files of it")
+            return path.read_bytes()
+        except FileNotFoundError:
+            raise StacError("no such file") from None
+        except OSError as error:
+            raise StacError(f"cannot be read ({error.strerror})") from None
+
+    def _elsewhere(self, url: str) -> bytes:
+        from rvbuild.files import fetch  # what asks servers is loaded where there are some
+
+        try:
+            found = fetch.identity(url)
+            content = fetch.read(url)
+        except UnreachableError as error:
+            raise StacError(f"cannot be reached: {error}") from None
+        if content is None:
+            raise StacError("not found on the server")
+        self.reads[url] = None if found is None or found.by == CONTENT else found.digest
+        return content

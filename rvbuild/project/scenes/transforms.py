@@ -1,0 +1,261 @@
+"""The `transform` of an image: what is done with its pixels, in order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag
+
+from rvbuild.errors import nearest
+from rvbuild.language.expressions import BAND, FUNCTIONS, ExpressionError, parse
+from rvbuild.project.toml.keys import show
+from rvbuild.project.toml.table import REFERENCE, Finding, Known, OrString, Table, expected, json_problem, wrong
+
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+
+DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
+
+
+class StatsTable(Table):
+    """Values in standard deviations from the mean of the training scenes, band by band, to 256 steps from 0 to 1."""
+
+    kind: Literal["stats"] = Field(description="stats")
+    max_stds: float = Field(3.0, gt=0, description="Values further from the mean, in standard deviations, are clipped.")
+
+
+class MinMaxTable(Table):
+    """From the lowest and highest value of the training scenes, band by band, to 0 and 1."""
+
+    kind: Literal["min_max"] = Field(description="min_max")
+
+
+class PercentileTable(Table):
+    """From two percentiles of the training scenes, band by band, to 0 and 1."""
+
+    kind: Literal["percentile"] = Field(description="percentile")
+    low: float = Field(2.0, ge=0, lt=100, description="The percentile that becomes 0; lower values are clipped.")
+    high: float = Field(98.0, gt=0, le=100, description="The percentile that becomes 1; higher values are clipped.")
+
+    def check(self, known: Known) -> Iterator[Finding]:
+        """Find percentiles in the wrong order."""
+        if self.high <= self.low:
+            message = f"expected more than low, which is {show(self.low)}; found {show(self.high)}"
+            yield Finding(("high",) if self.given("high") else ("low",), message, (("low",), ("high",)))
+
+
+class CastTable(Table):
+    """Pixels of another type."""
+
+    kind: Literal["cast"] = Field(description="cast")
+    dtype: Literal["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"] = Field(
+        description="The type. Fractions are cut off; what is beyond its range becomes its lowest or highest value."
+    )
+
+
+class ReclassTable(Table):
+    """Other values for some values."""
+
+    kind: Literal["reclass"] = Field(description="reclass")
+    map: dict[str, int] = Field(
+        description="Value → the value it becomes, whole numbers; all at once. Other values stay as they are."
+    )
+
+    def check(self, known: Known) -> Iterator[Finding]:
+        """Find values that are no whole numbers, or are there twice."""
+        if not self.map:
+            yield Finding(("map",), "the table is empty")
+        seen: dict[int, str] = {}
+        for value in self.map:
+            if not _INTEGER.fullmatch(value):
+                yield Finding(("map", value), f"expected a whole number, found {show(value)}")
+            elif seen.setdefault(int(value), value) != value:
+                yield Finding(("map", value), f"stands for the same value as {show(seen[int(value)])}")
+
+    def slice(self) -> dict[str, Any]:
+        """Return the settings, each value in its one spelling."""
+        return {"kind": "reclass", "map": {str(int(value)): other for value, other in self.map.items()}}
+
+
+class NodataTable(Table):
+    """A value for pixels without data."""
+
+    kind: Literal["nodata"] = Field(description="nodata")
+    value: float = Field(description="What they become. They count as data from then on.")
+
+
+class NanTable(Table):
+    """A value for NaN."""
+
+    kind: Literal["nan"] = Field(description="nan")
+    value: float = Field(0.0, description="What NaN becomes. It counts as data from then on.")
+
+
+class ExpressionTable(Table):
+    """Bands that are computed from bands."""
+
+    kind: Literal["expression"] = Field(description="expression")
+    bands: dict[str, str] = Field(
+        description='Name of a new band → what it is, for example { ndvi = "(B4 - B3) / (B4 + B3)" }. B1 is the first '
+        "band that comes in, after channels and the transforms before; the name of a band of an earlier expression, or "
+        f"of a STAC asset, means that band. Of numbers, + - * / **, comparisons (0 or 1) and {', '.join(FUNCTIONS)}. "
+        "Where the result is no finite number, as in 0 / 0, there are no data."
+    )
+    keep: bool = Field(True, description="Whether the bands that come in are kept, before the new ones.")
+
+    def check(self, known: Known) -> Iterator[Finding]:
+        """Find expressions that cannot be used, and names that would be ambiguous."""
+        if not self.bands:
+            yield Finding(("bands",), "the table is empty")
+        for name, text in self.bands.items():
+            if not name.isidentifier():
+                yield Finding(("bands", name), f"expected a name of letters, digits and _, found {show(name)}")
+            elif BAND.fullmatch(name) or name in FUNCTIONS:
+                taken = "a function" if name in FUNCTIONS else "the band at that position"
+                yield Finding(("bands", name), f"{show(name)} means {taken} already; choose another name")
+            try:
+                parse(text)
+            except ExpressionError as error:
+                yield Finding(("bands", name), str(error))
+
+    def slice(self) -> dict[str, Any]:
+        """Return the settings; the order of the bands counts, so that they are a list of pairs."""
+        return {"kind": "expression", "bands": [[name, text] for name, text in self.bands.items()], "keep": self.keep}
+
+
+class FunctionTable(Table):
+    """A function of yours."""
+
+    kind: Literal["function"] = Field(description="function")
+    function: str = Field(
+        description="The function, as package.module:name: called as function(image, valid, **args) for every window, "
+        "with two arrays (bands, height, width), the pixels and whether they are valid. It returns pixels, or pixels "
+        "and whether they are valid. Each pixel must depend on itself alone."
+    )
+    args: dict[str, Any] = Field(default_factory=dict, description="Further arguments of the function.")
+
+    def check(self, known: Known) -> Iterator[Finding]:
+        """Find a reference that is none, and arguments that cannot be passed on."""
+        if not REFERENCE.fullmatch(self.function):
+            yield Finding(("function",), f'expected "package.module:function", found {show(self.function)}')
+        yield from json_problem(self.args, ("args",))
+
+
+_TABLES: dict[str, type[Table]] = {
+    "stats": StatsTable,
+    "min_max": MinMaxTable,
+    "percentile": PercentileTable,
+    "cast": CastTable,
+    "reclass": ReclassTable,
+    "nodata": NodataTable,
+    "nan": NanTable,
+    "expression": ExpressionTable,
+    "function": FunctionTable,
+}
+KINDS = tuple(_TABLES)
+"""All transformers."""
+
+OF_STATISTICS = ("stats", "min_max", "percentile")
+"""The transformers that need statistics: they apply where a model normalises its chips, at most one, as the last."""
+
+_BARE = ("stats", "min_max", "percentile", "nan")
+"""The transformers that need no further key, so that their name is enough."""
+
+
+def _from_name(value: object) -> object:
+    """Take a bare name for a table, and reject what has no kind before its keys are looked at."""
+    if isinstance(value, str):
+        if REFERENCE.fullmatch(value):
+            return {"kind": "function", "function": value}
+        if value in _BARE:
+            return {"kind": value}
+        if value in KINDS:
+            required = [name for name, info in _TABLES[value].model_fields.items() if info.is_required()]
+            return wrong(f"{value} needs {required[1]}; write {{ kind = {show(value)}, {required[1]} = … }}")
+        hint = nearest(value, KINDS) or f"; known: {', '.join(KINDS)}, or package.module:function"
+        return wrong(f"unknown transform {show(value)}{hint}")
+    if not isinstance(value, dict | Table):
+        return expected('a table such as { kind = "stats" }')
+    if isinstance(value, dict):
+        if "kind" not in value:
+            return wrong(f'the table has no "kind"; expected one of {", ".join(KINDS)}')
+        kind = value["kind"]
+        if kind not in KINDS:
+            hint = nearest(kind, KINDS) if isinstance(kind, str) else ""
+            return wrong(f"unknown kind {show(kind)}{hint or '; known: ' + ', '.join(KINDS)}")
+    return value
+
+
+def _kind(value: object) -> str:
+    """Return the tag of a table."""
+    kind = value["kind"] if isinstance(value, dict) else getattr(value, "kind", "")
+    return f"<{str(kind).replace('_', '')}>"
+
+
+Transform: TypeAlias = Annotated[
+    Annotated[StatsTable, Tag("<stats>")]
+    | Annotated[MinMaxTable, Tag("<minmax>")]
+    | Annotated[PercentileTable, Tag("<percentile>")]
+    | Annotated[CastTable, Tag("<cast>")]
+    | Annotated[ReclassTable, Tag("<reclass>")]
+    | Annotated[NodataTable, Tag("<nodata>")]
+    | Annotated[NanTable, Tag("<nan>")]
+    | Annotated[ExpressionTable, Tag("<expression>")]
+    | Annotated[FunctionTable, Tag("<function>")],
+    Discriminator(_kind),
+    BeforeValidator(_from_name),
+    OrString(),
+]
+"""One transformer: a table, or its name where that is enough."""
+
+
+def check_order(transforms: Sequence[Table]) -> Iterator[Finding]:
+    """Find transformers that need statistics and are not the one at the end."""
+    for number, table in enumerate(transforms[:-1]):
+        kind = _kind_of(table)
+        if kind in OF_STATISTICS:
+            after = _kind_of(transforms[number + 1])
+            what = (
+                f"only one of {', '.join(OF_STATISTICS)} can be used"
+                if after in OF_STATISTICS
+                else (f'"{after}" must stand before it: chips hold what comes before, and their statistics are its')
+            )
+            yield Finding(("transform", number), f'"{kind}" must be the last transform; {what}')
+
+
+def check_names(transforms: Sequence[Table], bands: Sequence[str]) -> Iterator[Finding]:
+    """Find names in expressions that are no band of the image and none of an earlier expression."""
+    names = set(bands)
+    for number, table in enumerate(transforms):
+        if isinstance(table, FunctionTable):
+            return  # which may give any bands
+        if not isinstance(table, ExpressionTable):
+            continue
+        for band, text in table.bands.items():
+            try:
+                used = parse(text).names
+            except ExpressionError:
+                continue
+            for name in used:
+                if name not in names and not BAND.fullmatch(name):
+                    hint = (
+                        nearest(name, names) or "; bands are B1, B2, … or names of earlier expressions and STAC assets"
+                    )
+                    yield Finding(("transform", number, "bands", band), f'there is no band "{name}"{hint}')
+        names |= set(table.bands)
+
+
+def at_reading(transforms: Sequence[Table]) -> list[dict[str, Any]]:
+    """Return the settings of those transformers that apply wherever an image is read."""
+    return [table.slice() for table in transforms if _kind_of(table) not in OF_STATISTICS]
+
+
+def of_statistics(transforms: Sequence[Table]) -> dict[str, Any] | None:
+    """Return the settings of the transformer that needs statistics, or None."""
+    found = [table.slice() for table in transforms if _kind_of(table) in OF_STATISTICS]
+    return found[-1] if found else None
+
+
+def _kind_of(table: Table) -> str:
+    return str(getattr(table, "kind", ""))

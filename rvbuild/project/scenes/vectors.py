@@ -1,0 +1,149 @@
+"""What tables say of vector files: which features count, how points and lines get an area, areas of interest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    GetJsonSchemaHandler,
+    Strict,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from rvbuild.language import filters
+from rvbuild.project.toml.keys import show
+from rvbuild.project.toml.table import Finding, Known, Paths, Table, by_type, expected, wrong
+
+
+def _filter(value: object) -> filters.Filter:
+    try:
+        return filters.parse(value)
+    except filters.FilterError as error:
+        return wrong(str(error))
+
+
+FilterValue: TypeAlias = Annotated[
+    list[Any], BeforeValidator(_filter), WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array"}]})
+]
+"""A filter of features, as text or as a list; always a list once validated."""
+
+_PER_CLASS = by_type({int: "<number>", float: "<number>", dict: "<classes>"}, "a number, or a table of class = number")
+
+Width: TypeAlias = Annotated[
+    Annotated[Annotated[float, Field(gt=0)], Tag("<number>")]
+    | Annotated[dict[str, Annotated[float, Field(gt=0)]], Tag("<classes>")],
+    _PER_CLASS,
+]
+Change: TypeAlias = Annotated[
+    Annotated[float, Tag("<number>")] | Annotated[dict[str, float], Tag("<classes>")], _PER_CLASS
+]
+
+
+def _codec(value: str) -> str:
+    try:
+        "".encode(value)
+    except (LookupError, ValueError):
+        return wrong(f'expected the encoding of texts, such as "UTF-8" or "windows-1252", found {show(value)}')
+    return value
+
+
+Encoding: TypeAlias = Annotated[str, AfterValidator(_codec)]
+"""The encoding of the texts in a file."""
+
+ENCODING = 'Encoding of the texts in the file, such as "UTF-8". Default: what the file says (a shapefile in `.cpg`).'
+
+
+def _two(value: tuple[float, ...]) -> tuple[float, ...]:
+    return value if len(value) == 2 else expected("two numbers")
+
+
+Shift: TypeAlias = Annotated[tuple[float, ...], Strict(False), AfterValidator(_two)]
+"""A move along x and y."""
+
+_DEFAULT_PX = {"Point": 1.0, "LineString": 1.0, "Polygon": 0.0}
+
+
+class BufferTable(Table):
+    """How points and lines get an area, and polygons another; each in pixels, or as a table of class = pixels."""
+
+    point: Width = Field(1.0, alias="Point", description="Radius of a point, in pixels. Classes not named: 1.")
+    line: Width = Field(
+        1.0, alias="LineString", description="Half the width of a line, in pixels. Classes not named: 1."
+    )
+    polygon: Change = Field(
+        0.0,
+        alias="Polygon",
+        description="By how much polygons grow on every side, in pixels; below 0 they shrink. Classes not named: 0.",
+    )
+
+    def check(self, known: Known) -> Iterator[Finding]:
+        """Find unknown classes."""
+        for kind, given in (("Point", self.point), ("LineString", self.line), ("Polygon", self.polygon)):
+            for name in given if isinstance(given, dict) else ():
+                if problem := known.class_problem(name):
+                    yield Finding((kind, name), problem)
+
+    def settings(self, classes: tuple[str, ...]) -> dict[str, Any]:
+        """Return pixels by type of geometry, and by class where they differ; what leaves polygons alone is left out."""
+        found: dict[str, Any] = {}
+        for kind, given in (("Point", self.point), ("LineString", self.line), ("Polygon", self.polygon)):
+            if isinstance(given, dict):
+                found[kind] = {name: given.get(name, _DEFAULT_PX[kind]) for name in classes}
+            elif kind != "Polygon" or given:
+                found[kind] = given
+        return found
+
+
+class AoiTable(Table):
+    """A part of an area of interest: the polygons of vector files."""
+
+    vector: Paths = Field(description="The vector file, or several, in any format and CRS.")
+    layer: str | None = Field(None, description="Layer of the file. Default: its only layer.")
+    encoding: Encoding | None = Field(None, description=ENCODING)
+    where: FilterValue | None = Field(
+        None, description="Which polygons count: a filter, as in labels. Default: all of them."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_paths(cls, value: Any) -> Any:
+        """Take a bare path or list of paths for a table."""
+        if isinstance(value, str | list):
+            return {"vector": value}
+        return value if isinstance(value, dict) else expected("a path, a list of paths or a table")
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Offer the bare forms to editors, too."""
+        bare = [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]
+        return {"anyOf": [*bare, handler(schema)]}
+
+    def settings(self) -> dict[str, Any]:
+        """Return what is read of the files; nothing that says no more than the default."""
+        return self.model_dump(mode="json", exclude={"vector"}, exclude_none=True)
+
+
+def _form(value: object) -> str:
+    several = isinstance(value, tuple) or (isinstance(value, list) and any(isinstance(item, dict) for item in value))
+    return "<tables>" if several else "<table>"
+
+
+AnyAoiTable: TypeAlias = Annotated[
+    Annotated[AoiTable, Tag("<table>")] | Annotated[tuple[AoiTable, ...], Strict(False), Tag("<tables>")],
+    Discriminator(_form),
+]
+"""The area of interest of a scene: a path, a list of paths, a table, or a list of tables."""
+
+
+def areas(aoi: AoiTable | tuple[AoiTable, ...] | None) -> tuple[AoiTable, ...]:
+    """Return the tables of an area of interest."""
+    return aoi if isinstance(aoi, tuple) else (aoi,) if aoi else ()

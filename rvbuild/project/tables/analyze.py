@@ -1,0 +1,13 @@
+"""The `[analyze]` table: the statistics of the imagery."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from rvbuild.project.toml.table import Table
+
+
+class AnalyzeTable(Table):
+    """How band statistics are measured."""
+
+    sample: float = Field(1.0, gt=0, le=1, description="Fraction of the pixels to look at, seeded. 1 takes them all.")

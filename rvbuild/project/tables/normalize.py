@@ -1,0 +1,47 @@
+"""`train.normalize`: how values become input, and what pretrained weights expect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field, Strict, Tag
+
+from rvbuild.project.toml.keys import show
+from rvbuild.project.toml.table import Finding, Known, Table, by_type
+
+_KEYS = (("pretrained",), ("model",))
+
+
+class FiguresTable(Table):
+    """What weights expect of their input."""
+
+    mean: Annotated[tuple[float, ...], Strict(False)] = Field(description="Mean of each band, of values from 0 to 1.")
+    std: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Strict(False)] = Field(
+        description="Standard deviation of each band, of values from 0 to 1."
+    )
+
+    def check(self, known: Known) -> Iterator[Finding]:
+        """Find lists that are not of the same bands."""
+        if len(self.mean) != len(self.std) or not self.mean:
+            yield Finding((), f"expected as many means as deviations, found {len(self.mean)} and {len(self.std)}")
+
+
+Normalize: TypeAlias = Annotated[
+    Annotated[Literal["auto", "pretrained"], Tag("<named>")] | Annotated[FiguresTable, Tag("<figures>")],
+    by_type(
+        {str: "<named>", dict: "<figures>", FiguresTable: "<figures>"},
+        '"auto", "pretrained" or a table { mean = [...], std = [...] }',
+    ),
+]
+
+
+def without_figures(model: str, random: bool, known: bool) -> Iterator[Finding]:
+    """Find that `pretrained` has no figures to take: the start is `random`, or what the weights expect is not known."""
+    figures = "give it as { mean = [...], std = [...] }, of values from 0 to 1"
+    if random:
+        message = f'"pretrained" has no weights to follow: the model starts from random ones; remove it, or {figures}'
+        yield Finding(("normalize",), message, _KEYS)
+    elif not known:
+        message = f"it is not known what weights of {show(model)} were trained with; {figures}"
+        yield Finding(("normalize",), message, _KEYS)

@@ -1,0 +1,183 @@
+"""The `[predict]` table: how scenes are predicted, and what is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, Strict
+
+from rvbuild.project.tables.device import Device
+from rvbuild.project.tasks import keys_of_tasks
+from rvbuild.project.toml.keys import show
+from rvbuild.project.toml.table import Finding, Fraction, Known, Pixels, Table, expected, no_effect, wrong
+
+FORMATS = ("geojson", "gpkg", "fgb")
+_TAKEN = ("labels", "scores", "rgb", "cells")
+
+
+def _scores(value: object) -> object:
+    """Reject numbers, which Python would take for booleans."""
+    return value if isinstance(value, str | bool) and value is not True else expected('false, "float32" or "uint8"')
+
+
+def _mosaic(value: object) -> object:
+    """Reject numbers, as above."""
+    return value if isinstance(value, str | bool) else expected('false, true or "cog"')
+
+
+def _file(value: str) -> str:
+    """Reject what is no plain name of a vector file."""
+    stem, dot, ending = value.rpartition(".")
+    if not dot or ending not in FORMATS or not stem.strip(". ") or set(value) & set('/\\:*?"<>|'):
+        expected("the name of a file, without directories, that ends in .geojson, .gpkg or .fgb")
+    if stem.casefold() in _TAKEN:
+        wrong(f"{show(value)} would share its style with a raster: {', '.join(_TAKEN)} are taken")
+    return value
+
+
+class VectorOutputTable(Table):
+    """Vectors of one class."""
+
+    class_: str = Field(alias="class", description="Class whose vectors are written.")
+    kind: Literal["polygons", "buildings", "points"] = Field(
+        "polygons",
+        description="polygons; buildings (joined ones apart, right angles); points (one in each polygon).",
+    )
+    format: Literal["geojson", "gpkg", "fgb"] = Field(
+        "geojson",
+        description="geojson (longitude and latitude, RFC 7946), gpkg (GeoPackage) or fgb (FlatGeobuf); the latter two "
+        "in the CRS of the scene.",
+    )
+    file: Annotated[str, AfterValidator(_file)] | None = Field(
+        None, description="Name of the file; its ending is the format. Default: the class and the format."
+    )
+    min_area_units: float = Field(0.0, ge=0, description="Polygons below this area are left out, in squared CRS units.")
+    simplify_px: float = Field(
+        0.0, ge=0, description="Tolerance of simplified borders, in pixels; neighbours stay tight."
+    )
+    denoise_px: int = Field(0, ge=0, description="Patches with fewer pixels are merged into their surroundings first.")
+    split: float = Field(
+        0.3, ge=0, le=1, description="Buildings joined by less than this share of the patch's width come apart."
+    )
+    side_px: float = Field(4.0, gt=0, description="Shortest side of a building's outline, in pixels.")
+
+    @property
+    def output(self) -> str:
+        """The name of the file, but for signs of the class name that a file name cannot have."""
+        return self.file or f"{self.class_}.{self.format}"
+
+    def check(self, known: Known) -> Iterator[Finding]:
+        """Find keys that contradict each other or change nothing."""
+        if self.file is not None and self.given("format") and not self.file.endswith(f".{self.format}"):
+            yield Finding(
+                ("format",), f"{show(self.format)} contradicts file = {show(self.file)}; remove one", (("file",),)
+            )
+        if self.kind != "buildings":
+            for key in ("split", "side_px"):
+                if self.given(key):
+                    yield no_effect(key, f'with kind = {show(self.kind)}; it is about kind = "buildings"', "kind")
+        elif self.given("simplify_px"):
+            yield no_effect("simplify_px", 'with kind = "buildings"; their outlines have sides of side_px', "kind")
+
+    def slice(self) -> dict[str, Any]:
+        """Return the settings that have an effect."""
+        without = {"file"} if self.file is None else {"format"}
+        without |= set() if self.kind == "buildings" else {"split", "side_px"}
+        without |= {"kind"} if self.kind == "polygons" else set()
+        return {key: value for key, value in super().slice().items() if key not in without}
+
+
+class PredictTable(Table):
+    """How predictions are made and written. labels.tif is always written."""
+
+    derived: ClassVar[frozenset[str]] = frozenset({"rgb", "vectors"})
+    """The keys that decide what is made of the raw result, and not the raw result."""
+    styled: ClassVar[frozenset[str]] = frozenset({"scores"})
+    """The keys that decide over the raw result, of which a style is made."""
+
+    stride_px: Pixels | None = Field(
+        None,
+        description="Distance between windows, in pixels; less than chip.size_px overlaps them. Default: chip.size_px; "
+        "for object_detection half of it, so that each object is seen whole.",
+    )
+    batch_size: int = Field(8, ge=1, description="Windows that are predicted together.")
+    blend: Literal["none", "mean", "cosine"] = Field(
+        "mean",
+        description="How overlapping windows are merged: none (each pixel is that of the window whose centre is "
+        "nearest), mean, or cosine (centres count more).",
+    )
+    scores: Annotated[Literal[False, "float32", "uint8"], BeforeValidator(_scores)] = Field(
+        False, description="Whether and how to write the score of every class to scores.tif."
+    )
+    rgb: bool = Field(False, description="Whether to write the classes in their colours to rgb.tif.")
+    vectors: Annotated[tuple[VectorOutputTable, ...], Strict(False)] = Field(
+        (), description="Vectors to write, each of one class, to CLASS.geojson, CLASS.gpkg or CLASS.fgb."
+    )
+    mosaic: Annotated[Literal[False, True, "cog"], BeforeValidator(_mosaic)] = Field(
+        False,
+        description="Whether to join the classes of all predicted scenes: true writes labels.vrt, "
+        '"cog" labels.tif, too.',
+    )
+    cells: Literal["geojson", "gpkg", "fgb"] | None = Field(
+        None, description="For chip_classification: the format of the cells that are written. Default: geojson."
+    )
+    boxes: Literal["geojson", "gpkg", "fgb"] | None = Field(
+        None, description="For object_detection: the format of the boxes that are written. Default: geojson."
+    )
+    score_thresh: Fraction = Field(
+        0.5, description="For object_detection: boxes with a lower score are left out. Changing it runs no model."
+    )
+    merge_thresh: Fraction = Field(
+        0.5,
+        description="For object_detection: of boxes of a class that overlap by more than this, intersection over "
+        "union, the best one stays. Changing it runs no model.",
+    )
+    device: Device = Field(
+        "auto",
+        description="Where to predict: cpu, cuda (any free GPU), one GPU such as cuda:1; auto takes a GPU if there is "
+        "one.",
+    )
+
+    def check(self, known: Known) -> Iterator[Finding]:
+        """Find gaps between windows, unknown classes and outputs that overwrite each other."""
+        if self.stride_px is not None and known.chip_px is not None and self.stride_px > known.chip_px:
+            yield Finding(
+                ("stride_px",),
+                f"{self.stride_px} is more than chip.size_px = {known.chip_px}, which would leave gaps between windows",
+            )
+        for number, vector in enumerate(self.vectors):
+            problem = known.class_problem(vector.class_, null=False)
+            if problem:
+                yield Finding(("vectors", number, "class"), problem)
+            yield from self._clashes(number, vector)
+
+    def _clashes(self, number: int, vector: VectorOutputTable) -> Iterator[Finding]:
+        """Find the first of the earlier outputs that this one would overwrite, itself or its style."""
+        for first, other in enumerate(self.vectors[:number]):
+            if other.output.casefold() == vector.output.casefold():
+                yield Finding(("vectors", number), f"writes the same file as vectors[{first}]: {show(vector.output)}")
+                return
+            stems = [each.output.rpartition(".")[0].casefold() for each in (vector, other)]
+            styles = [(each.class_, each.kind == "points") for each in (vector, other)]
+            if stems[0] == stems[1] and styles[0] != styles[1]:
+                yield Finding(
+                    ("vectors", number),
+                    f"{show(vector.output)} would share its style with {show(other.output)} of vectors[{first}]; give "
+                    "it another `file`",
+                )
+                return
+
+    def slice(self) -> dict[str, Any]:
+        """Return all settings of a scene, as a bundle holds them, without what is about one task."""
+        without = ("mosaic", *keys_of_tasks("predict"))
+        found = {key: value for key, value in super().slice().items() if key not in without}
+        return {**found, "vectors": [vector.slice() for vector in self.vectors]}
+
+    def infer_slice(self) -> dict[str, Any]:
+        """Return the settings that what is inferred depends on."""
+        return {key: value for key, value in self.slice().items() if key not in self.derived}
+
+    def derive_slice(self) -> dict[str, Any]:
+        """Return the settings that what is derived from it depends on."""
+        return {key: value for key, value in self.slice().items() if key in self.derived | self.styled}

@@ -1,0 +1,379 @@
+"""The `[train]` table: the model and how it is trained."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import AfterValidator, BeforeValidator, Field, Strict, Tag, WithJsonSchema
+
+from rvbuild.errors import nearest
+from rvbuild.project.tables.device import Device
+from rvbuild.project.tables.normalize import Normalize, without_figures
+from rvbuild.project.tasks import SPECS
+from rvbuild.project.toml.keys import show
+from rvbuild.project.toml.table import (
+    REFERENCE,
+    Finding,
+    Known,
+    PathText,
+    SomeLocalPaths,
+    Table,
+    by_type,
+    duplicates,
+    expected,
+    json_problem,
+    no_effect,
+    wrong,
+)
+
+MODELS = {spec.name: spec.models for spec in SPECS.values()}
+"""The models that have a name, by task; the first is the default."""
+
+ALL_MODELS = tuple(name for names in MODELS.values() for name in names)
+
+SCRATCH_MODELS = tuple(name for spec in SPECS.values() for name in spec.scratch)
+"""The named models that have no pretrained weights."""
+
+_SHOWN_MODELS = 8
+
+METRICS = {spec.name: spec.metrics for spec in SPECS.values()}
+"""What the best epoch can be chosen by, by task; the first is the default."""
+
+AUGMENTATIONS = ("flip", "rotate90", "brightness", "contrast", "saturation", "hue")
+"""The augmentations that have a name."""
+
+LOSSES = ("cross_entropy",)
+"""The losses that have a name."""
+
+
+def _named(names: tuple[str, ...], what: str, reference: str) -> AfterValidator:
+    """Return a validator of a value that is one of `names` or a reference to the user's code."""
+
+    def check(value: str) -> str:
+        if value in names or REFERENCE.fullmatch(value):
+            return value
+        hint = nearest(value, names) or f"; known: {', '.join(names)}"
+        return wrong(f"unknown {what} {show(value)}{hint}" + ("" if "did you mean" in hint else f', or "{reference}"'))
+
+    return AfterValidator(check)
+
+
+def _named_schema(names: tuple[str, ...]) -> WithJsonSchema:
+    """Return what offers the names to editors, and still allows a reference."""
+    return WithJsonSchema({"anyOf": [{"enum": list(names)}, {"type": "string", "pattern": f"^{REFERENCE.pattern}$"}]})
+
+
+def _amp(value: object) -> object:
+    """Reject numbers, which Python would take for booleans."""
+    return value if isinstance(value, str | bool) else expected('"auto", true or false')
+
+
+def _increasing(value: tuple[int, ...]) -> tuple[int, ...]:
+    if any(b <= a for a, b in itertools.pairwise(value)):
+        return wrong(f"expected epochs in increasing order, found {show(value)}")
+    return value
+
+
+Pretrained: TypeAlias = Annotated[
+    Annotated[bool, Tag("<switch>")] | Annotated[PathText, Tag("<file>")],
+    by_type({bool: "<switch>", str: "<file>"}, "true, false or a path to weights"),
+]
+
+
+ClassWeights: TypeAlias = Annotated[
+    Annotated[Literal["none", "balanced"], Tag("<named>")]
+    | Annotated[dict[str, Annotated[float, Field(ge=0)]], Tag("<weights>")],
+    by_type({str: "<named>", dict: "<weights>"}, '"none", "balanced" or a table { class = weight }'),
+]
+Sampling: TypeAlias = Annotated[
+    Annotated[Literal["all", "balanced"], Tag("<named>")]
+    | Annotated[dict[str, Annotated[float, Field(ge=0)]], Tag("<weights>")],
+    by_type({str: "<named>", dict: "<weights>"}, '"all", "balanced" or a table { class = weight }'),
+]
+Augmentation: TypeAlias = Annotated[
+    str, _named(AUGMENTATIONS, "augmentation", "package.module:function"), _named_schema(AUGMENTATIONS)
+]
+
+CHIP_SPLITS = {"train": ("train",), "validation": ("valid", "val", "validation")}
+"""Split → what its folder of a user's own chips may be called."""
+
+
+class ChipsTable(Table):
+    """A user's own chips."""
+
+    folder: SomeLocalPaths = Field(
+        description="Folder with train/ and perhaps valid/: images in a folder for each class (chip_classification), "
+        "img/ and labels/ with class ids (semantic_segmentation), or img/ and a COCO labels.json (object_detection). "
+        "Or a zip of that, a folder of zips, or a list of folders and zips."
+    )
+    channels: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Strict(False)] | None = Field(
+        None, description="Bands to use, from 0. Default: every band that is not alpha."
+    )
+    palette: bool | None = Field(
+        None,
+        description="As palette of an image: whether the values of files with a colour table become their colours.",
+    )
+
+
+class TrainTable(Table):
+    """The model and how it is trained."""
+
+    chips: ChipsTable | None = Field(
+        None, description="Train on chips of your own, not on scenes; then scenes.train is empty."
+    )
+    max_chips: int | None = Field(
+        None,
+        ge=1,
+        description="Train on at most so many chips, drawn by the seed from all scenes; fewer of them are among more. "
+        "Default: all.",
+    )
+    model: Annotated[str, _named_schema(ALL_MODELS)] | None = Field(
+        None,
+        description=f"The model: {', '.join(MODELS['semantic_segmentation'])}; for chip_classification one of "
+        "torchvision's classifiers, such as resnet18, efficientnet_b0 or swin_t, or cnn; for object_detection "
+        "fasterrcnn_, retinanet_ or fcos_ with resnet18_fpn, resnet34_fpn, resnet50_fpn or resnet101_fpn, "
+        "fasterrcnn_mobilenet_v3_large_fpn, or ssdlite_mobilenet_v3_large; or a factory of yours as "
+        "package.module:name. unet and cnn train from scratch in minutes. Default: deeplabv3_resnet50; for "
+        "chip_classification, resnet18; for object_detection, fasterrcnn_resnet50_fpn.",
+    )
+    model_args: dict[str, Any] = Field(
+        default_factory=dict, description="Arguments of the model, for example { width = 16, depth = 4 } for unet."
+    )
+    pretrained: Pretrained | None = Field(
+        None,
+        description="Weights to start from: true (torchvision's backbone), false (from scratch), a path to a file, or "
+        "to a bundle of rvbuild (.zip), of which every tensor of the same name and shape is taken. Default: true for "
+        "models that have such weights.",
+    )
+    epochs: int = Field(10, ge=1, description="How often every chip is seen.")
+    batch_size: int = Field(8, ge=1, description="Chips per step.")
+    optimizer: Literal["adam", "adamw", "sgd"] = Field("adam", description="The optimizer.")
+    weight_decay: float = Field(0.0, ge=0, description="Weight decay of the optimizer.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="With optimizer = sgd: its momentum.")
+    lr: float = Field(1e-4, gt=0, description="Learning rate; with schedule = one_cycle, the highest.")
+    schedule: Literal["one_cycle", "cosine", "step", "constant"] = Field(
+        "one_cycle",
+        description="How the learning rate changes: one_cycle, cosine, step (a tenth at step_epochs) or constant.",
+    )
+    step_epochs: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Strict(False), AfterValidator(_increasing)] = Field(
+        (), description="With schedule = step: the epochs after which the learning rate falls to a tenth."
+    )
+    class_weights: ClassWeights = Field(
+        "none",
+        description="Weight of each class in the loss: none, balanced (from the pixel counts), or { car = 2.0 }, where "
+        "classes that are not named weigh 1.",
+    )
+    sampling: Sampling = Field(
+        "all",
+        description="Which training chips an epoch has: all, each once; balanced, as many, drawn so that each class "
+        "comes as often as the others; or { car = 4.0 }, where a chip full of cars is drawn four times as often as "
+        "others.",
+    )
+    loss: Annotated[str, _named(LOSSES, "loss", "package.module:factory"), _named_schema(LOSSES)] = Field(
+        "cross_entropy",
+        description="The loss: cross_entropy, or a factory of yours as package.module:name, called with loss_args.",
+    )
+    loss_args: dict[str, Any] = Field(default_factory=dict, description="Arguments of the factory of the loss.")
+    augment: Annotated[tuple[Augmentation, ...], Strict(False)] = Field(
+        ("flip", "rotate90"),
+        description=f"Random changes of training chips: {', '.join(AUGMENTATIONS)}, or package.module:function.",
+    )
+    select: Literal["last", "best"] = Field(
+        "last", description="Which epoch's model is kept: the last, or the best on the validation scenes."
+    )
+    select_metric: Literal["mean_iou", "mean_f1", "accuracy", "mean_ap50", "mean_ap"] | None = Field(
+        None,
+        description="What best means, for select = best and for patience: mean_iou or mean_f1; for "
+        "chip_classification, accuracy or mean_f1; for object_detection, mean_ap50 or mean_ap. Default: the first of "
+        "them.",
+    )
+    validation: bool = Field(
+        True,
+        description="Whether each epoch is scored on the validation chips; false: an edit of their labels never trains "
+        "again.",
+    )
+    patience: int = Field(
+        0,
+        ge=0,
+        description="Stop when the validation scores have not improved for this many epochs; 0 never stops early.",
+    )
+    normalize: Normalize = Field(
+        "auto",
+        description="How values become input. auto: 8-bit imagery from 0 to 1, all other by its statistics, or as the "
+        "transform of the images says. pretrained: then also by the mean and the standard deviation that the weights "
+        "were trained with (ImageNet's for most of torchvision's), or all as in the bundle that is started from; bands "
+        "after the third by those of the training scenes. Or { mean = [...], std = [...] } of values from 0 to 1.",
+    )
+    max_stds: float = Field(
+        3.0, gt=0, description="Imagery other than 8-bit is clipped at this many standard deviations from the mean."
+    )
+    checkpoints: bool = Field(
+        False, description="Whether the model after each epoch is kept, too: train/checkpoints/epoch-001.safetensors …"
+    )
+    device: Device = Field(
+        "auto",
+        description="Where to train: cpu, cuda (any free GPU), one GPU such as cuda:1; auto takes a GPU if there is "
+        "one.",
+    )
+    threads: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="Threads that a training on a CPU computes with; trainings of fewer than there are cores run side "
+        "by side. It shows in the last digits of the model. Default: RVBUILD_THREADS, or else every core.",
+    )
+    amp: Annotated[Literal["auto", True, False], BeforeValidator(_amp)] = Field(
+        "auto", description="Whether to compute in mixed precision; auto does so on a GPU."
+    )
+    workers: int = Field(0, ge=0, description="Processes that read chips; does not change the result.")
+
+    def check(self, known: Known) -> Iterator[Finding]:
+        """Find unknown classes, keys without effect, and what needs validation scenes."""
+        yield from self._check_model(known)
+        if "loss" not in SPECS[known.task].unused.get("train", {}):
+            yield from self._check_loss()
+        yield from self._check_schedule()
+        yield from self._check_selection(known)
+        yield from self._check_weights(known)
+        yield from duplicates(self.augment, "augment")
+        for field in ("model_args", "loss_args"):
+            yield from json_problem(getattr(self, field), (field,))
+
+    def _check_model(self, known: Known) -> Iterator[Finding]:
+        model, names = self.model or MODELS[known.task][0], MODELS[known.task]
+        if model not in names and not REFERENCE.fullmatch(model):
+            yield Finding(("model",), _unknown_model(model, known.task))
+            return
+        if self.normalize == "pretrained" and self.bundle is None:
+            known_of = model in ALL_MODELS and model not in SCRATCH_MODELS
+            random = self.pretrained is False or (self.pretrained is None and not known_of)
+            yield from without_figures(model, random, known_of)
+        if self.pretrained is True and self.model in SCRATCH_MODELS:
+            yield Finding(
+                ("pretrained",),
+                f"{show(self.model)} has no pretrained weights; give a path to a file, or remove the key",
+                (("model",),),
+            )
+
+    def _check_loss(self) -> Iterator[Finding]:
+        if self.loss in LOSSES and self.loss_args:
+            yield no_effect("loss_args", f"with loss = {show(self.loss)}, which takes no arguments", "loss")
+        if self.loss not in LOSSES and self.class_weights != "none":
+            message = f"loss = {show(self.loss)} must weigh classes itself; give it the weights in loss_args"
+            yield Finding(("class_weights",), message, (("loss",),))
+
+    def _check_schedule(self) -> Iterator[Finding]:
+        if self.given("momentum") and self.optimizer != "sgd":
+            yield no_effect("momentum", f"with optimizer = {show(self.optimizer)}", "optimizer")
+        if self.schedule != "step":
+            if self.given("step_epochs"):
+                yield no_effect(
+                    "step_epochs",
+                    f'with schedule = {show(self.schedule)}; set schedule = "step", or remove it',
+                    "schedule",
+                )
+        elif not self.step_epochs:
+            yield Finding(
+                ("step_epochs",),
+                'schedule = "step" needs the epochs of the steps, for example step_epochs = [6, 9]',
+                (("schedule",),),
+            )
+        elif self.step_epochs[-1] >= self.epochs:
+            yield Finding(
+                ("step_epochs",),
+                f"{self.step_epochs[-1]} is not before the end: training has {self.epochs} epochs",
+                (("epochs",),),
+            )
+
+    def _check_selection(self, known: Known) -> Iterator[Finding]:
+        metrics = METRICS[known.task]
+        if self.select_metric is not None and self.select_metric not in metrics:
+            choice = " or ".join(show(name) for name in metrics)
+            yield Finding(("select_metric",), f"expected {choice} for {known.task}, found {show(self.select_metric)}")
+        if not known.has_validation:
+            if self.select == "best":
+                yield Finding(
+                    ("select",), '"best" needs validation scenes to choose by; add some, or set select = "last"'
+                )
+            if self.patience:
+                yield Finding(
+                    ("patience",), "early stopping needs validation scenes to watch; add some, or set patience = 0"
+                )
+        elif not self.validation:
+            for key in ("select", "patience"):
+                if self.given(key) and getattr(self, key) not in ("last", 0):
+                    message = (
+                        f"{show(getattr(self, key))} looks at the scores of epochs, and validation = false scores none"
+                    )
+                    yield Finding((key,), message, (("validation",),))
+        if self.given("select_metric") and self.select == "last" and not self.patience:
+            yield no_effect("select_metric", 'with select = "last" and patience = 0', "select", "patience")
+        if self.patience >= self.epochs:
+            yield Finding(
+                ("patience",),
+                f"{self.patience} can never be used up: training has {self.epochs} epochs",
+                (("epochs",),),
+            )
+
+    def _check_weights(self, known: Known) -> Iterator[Finding]:
+        trained = [name for name in known.classes if name != known.null]
+        for key, weights, none in (
+            ("class_weights", self.class_weights, "nothing would be learnt"),
+            ("sampling", self.sampling, "no chip would be drawn"),
+        ):
+            if isinstance(weights, str):
+                continue
+            for name in weights:
+                problem = known.class_problem(name, null=False)
+                if problem:
+                    yield Finding((key, name), problem)
+            if trained and not any(weights.get(name, 1.0) for name in trained):
+                yield Finding((key,), f"every class weighs 0, so {none}")
+
+    @property
+    def weights(self) -> str | None:
+        """The path of the user's weights, or None. Expanded once the project is loaded."""
+        return self.pretrained if isinstance(self.pretrained, str) else None
+
+    @property
+    def bundle(self) -> str | None:
+        """The path of the bundle that the model starts from, or None."""
+        weights = self.weights
+        return weights if weights is not None and weights.lower().endswith(".zip") else None
+
+    def slice(self) -> dict[str, Any]:
+        """Return the settings; `pretrained` is true, false, or the path of the weights."""
+        settings = super().slice()
+        del settings["chips"]  # the files are an input
+        if self.pretrained is None:
+            settings["pretrained"] = self.model in ALL_MODELS and self.model not in SCRATCH_MODELS
+        # As if there were no such keys: no model is another for them.
+        if self.sampling == "all":
+            del settings["sampling"]
+        if self.normalize == "auto":
+            del settings["normalize"]
+        if not self.checkpoints:
+            del settings["checkpoints"]
+        for key in ("max_chips", "threads"):
+            if settings[key] is None:
+                del settings[key]
+        del settings["validation"]  # the chips are an input
+        return settings
+
+
+def _unknown_model(model: str, task: str) -> str:
+    """Return what to say of a model that the task does not have."""
+    names = MODELS[task]
+    others = [other for other, known in MODELS.items() if model in known]
+    if others:
+        return f"{show(model)} is a model of {others[0]}; for {task}: {_some(names)}"
+    hint = nearest(model, names)
+    return f"unknown model {show(model)}{hint}" if hint else f"unknown model {show(model)}; known: {_some(names)}"
+
+
+def _some(names: tuple[str, ...]) -> str:
+    """Return the names of models as text; the whole list of classifiers is too long for a message."""
+    shown = names if len(names) <= _SHOWN_MODELS else (*names[: _SHOWN_MODELS - 1], "…", names[-1])
+    return f'{", ".join(shown)}, or "package.module:factory"'

@@ -1,0 +1,45 @@
+"""Object detection, as the other parts know it."""
+
+from __future__ import annotations
+
+from rvbuild.project.tasks.spec import TaskSpec
+
+_OWN_LOSS = "on object_detection, whose models bring their own losses"
+
+SPEC = TaskSpec(
+    name="object_detection",
+    module="rvbuild.tasks.detection.task",
+    gives="objects a box around each",
+    about="boxes",
+    models=(
+        "fasterrcnn_resnet50_fpn",
+        *("fasterrcnn_resnet18_fpn", "fasterrcnn_resnet34_fpn", "fasterrcnn_resnet101_fpn"),
+        "fasterrcnn_mobilenet_v3_large_fpn",
+        *("retinanet_resnet18_fpn", "retinanet_resnet34_fpn", "retinanet_resnet50_fpn", "retinanet_resnet101_fpn"),
+        *("fcos_resnet18_fpn", "fcos_resnet34_fpn", "fcos_resnet50_fpn", "fcos_resnet101_fpn"),
+        "ssdlite_mobilenet_v3_large",
+    ),
+    metrics=("mean_ap50", "mean_ap"),
+    raw=("raw_boxes.safetensors",),
+    evaluated=("detections.json",),
+    keys={
+        "chip": ("ioa_thresh", "clip", "neg_ratio", "neg_ioa_thresh"),
+        "predict": ("boxes", "score_thresh", "merge_thresh"),
+        "eval": ("iou_thresh",),
+        "box_file": ("coco", "voc", "csv"),
+    },
+    unused={
+        "labels": {
+            "background": "on boxes: what has none is background",
+            "all_touched": "on boxes, which are exact",
+        },
+        "keep": {"min_px": "on boxes, of which one is enough"},
+        "train": dict.fromkeys(("loss", "loss_args", "class_weights"), _OWN_LOSS),
+        "predict": {
+            **dict.fromkeys(("blend", "scores", "rgb"), "on boxes, which are no raster"),
+            "vectors": 'on boxes, which are always written as polygons; see boxes = "geojson", "gpkg" or "fgb"',
+            "mosaic": "on object_detection, which writes no rasters",
+        },
+    },
+    one_class_is_enough=True,
+)

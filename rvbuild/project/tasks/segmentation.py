@@ -1,0 +1,19 @@
+"""Semantic segmentation, as the other parts know it."""
+
+from __future__ import annotations
+
+from rvbuild.project.tasks.spec import TaskSpec
+
+SPEC = TaskSpec(
+    name="semantic_segmentation",
+    module="rvbuild.tasks.segmentation.task",
+    gives="each pixel a class",
+    about="pixels",
+    models=(
+        *("deeplabv3_resnet50", "deeplabv3_resnet101", "deeplabv3_mobilenet_v3_large"),
+        *("fcn_resnet50", "lraspp_mobilenet_v3_large", "unet"),
+    ),
+    scratch=("unet",),
+    metrics=("mean_iou", "mean_f1"),
+    raw=("raw_labels.tif",),
+)

@@ -1,0 +1,59 @@
+"""What a task is to the other parts of the house: names and facts, declared once.
+
+What a task does is in `rvbuild.tasks`; what it makes of the tables of a project, in `rvbuild.project.applied`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """A task.
+
+    Attributes
+    ----------
+    name : str
+        As a project names it.
+    module : str
+        Dotted path of the module that does it, a `rvbuild.tasks.protocol.Task`.
+    gives : str
+        What it gives, as the end of a sentence about it.
+    about : str
+        What its keys are about, in the plural.
+    models : tuple of str
+        The models that have a name; the first is the default.
+    metrics : tuple of str
+        What the best epoch can be chosen by; the first is the default.
+    raw : tuple of str
+        The outputs of infer that predict reads: what the task's module calls RAW.
+    scratch : tuple of str
+        The models among them that have no pretrained weights.
+    evaluated : tuple of str
+        The outputs that eval reads; those of infer if there are none.
+    keys : mapping
+        The keys of each kind of table that belong to this task alone.
+    unused : mapping
+        For each kind of table, the keys that have no effect in this task, each with the reason.
+    one_class_is_enough : bool
+        Whether a project may have one class: an object is something else than what is around it.
+    """
+
+    name: str
+    module: str
+    gives: str
+    about: str
+    models: tuple[str, ...]
+    metrics: tuple[str, ...]
+    raw: tuple[str, ...]
+    scratch: tuple[str, ...] = ()
+    evaluated: tuple[str, ...] = ()
+    keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    unused: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    one_class_is_enough: bool = False
+
+    def predictions(self) -> tuple[str, tuple[str, ...]]:
+        """Return the stage whose outputs eval reads, and their names."""
+        return ("predict", self.evaluated) if self.evaluated else ("infer", self.raw)

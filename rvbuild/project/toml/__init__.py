@@ -1,0 +1,1 @@
+"""TOML as text: reading with lines, keys, overrides, paths, and the problems that are found."""

@@ -1,0 +1,168 @@
+"""The line index of a TOML document: key → line number, which TOML parsers do not tell.
+
+The document has been parsed before, so this scanner may trust that it is valid and only needs to find where keys and
+list items begin. It knows tables, arrays of tables, dotted and quoted keys, inline tables, lists and all four strings.
+"""
+
+from __future__ import annotations
+
+import re
+
+import tomli
+
+from rvbuild.project.toml.keys import Key
+
+_KEY_PART = re.compile(r"""[ \t]*("(?:[^"\\]|\\.)*"|'[^']*'|[^\s.=\[\]{}"',#]+)[ \t]*""")
+_BLANK = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
+_STRING = re.compile(
+    r'''"""(?:[^\\]|\\.)*?""""{0,2}'''  # a multi-line string may end in up to two quotes of its own
+    r"""|'''.*?''''{0,2}"""
+    r'''|"(?:[^"\\]|\\.)*"'''
+    r"""|'[^']*'""",
+    re.DOTALL,
+)
+_ATOM = re.compile(r"[^,\]}#\n]+")  # numbers, dates (which may hold a space), booleans
+
+
+def line_index(text: str) -> dict[Key, int]:
+    r"""Return the line, counted from 1, where each key and each list item of a valid TOML document begins.
+
+    >>> line_index("[chip]\nsize_px = 300\n")
+    {('chip',): 1, ('chip', 'size_px'): 2}
+    """
+    scanner = _Scanner(text.replace("\r\n", "\n"))
+    scanner.document()
+    return scanner.lines
+
+
+def read_key(text: str, start: int = 0) -> tuple[tuple[str, ...], int]:
+    """Read a dotted key and return its parts and the position after it.
+
+    Raises
+    ------
+    ValueError
+        If no key begins at `start`.
+    """
+    parts = []
+    position = start
+    while True:
+        match = _KEY_PART.match(text, position)
+        if match is None:
+            raise ValueError(f"no key at position {position}")
+        parts.append(_unquote(match[1]))
+        position = match.end()
+        if text[position : position + 1] != ".":
+            return tuple(parts), position
+        position += 1
+
+
+def _unquote(word: str) -> str:
+    """Return the name that a key's text stands for; tomli knows the escapes."""
+    if word[0] not in "\"'":
+        return word
+    return str(next(iter(tomli.loads(f"{word} = 0"))))
+
+
+class _Scanner:
+    """A position in the text, and the lines found so far."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.lines: dict[Key, int] = {}
+        self.position = 0
+        self._line = 1
+        self._counted = 0  # the position up to which newlines are counted in _line
+        self._tables: dict[Key, int] = {}  # arrays of tables: how many tables each has so far
+
+    def document(self) -> None:
+        """Scan statements until the end."""
+        table: Key = ()
+        while self._skip_blank():
+            if self.text[self.position] == "[":
+                table = self._header()
+            else:
+                self._assignment(table)
+
+    def _skip_blank(self) -> bool:
+        """Go to the next token; return False at the end."""
+        match = _BLANK.match(self.text, self.position)
+        assert match is not None  # it matches nothing, too
+        self.position = match.end()
+        return self.position < len(self.text)
+
+    def _mark(self, key: Key) -> None:
+        """Note that `key` begins here, unless it has been seen before."""
+        self._line += self.text.count("\n", self._counted, self.position)
+        self._counted = self.position
+        self.lines.setdefault(key, self._line)
+
+    def _mark_all(self, base: Key, parts: tuple[str, ...]) -> Key:
+        """Mark `base` extended by one part after the other, going into the last table of an array of tables."""
+        key = base
+        for part in parts:
+            if key in self._tables:
+                key = (*key, self._tables[key] - 1)
+            key = (*key, part)
+            self._mark(key)
+        return key
+
+    def _header(self) -> Key:
+        """Scan `[table]` or `[[array]]` and return the key of the table that follows."""
+        brackets = 2 if self.text.startswith("[[", self.position) else 1
+        parts, end = read_key(self.text, self.position + brackets)
+        key = self._mark_all((), parts)
+        if brackets == 2:
+            count = self._tables.get(key, 0)
+            self._tables[key] = count + 1
+            key = (*key, count)
+            self._mark(key)
+        self.position = end + brackets
+        return key
+
+    def _assignment(self, table: Key) -> None:
+        """Scan `key = value`."""
+        parts, end = read_key(self.text, self.position)
+        key = self._mark_all(table, parts)
+        self.position = end + 1  # past "="
+        self._value(key)
+
+    def _value(self, key: Key) -> None:
+        """Scan the value of `key`, of any type."""
+        self._skip_blank()
+        first = self.text[self.position]
+        if first == "[":
+            self._list(key)
+        elif first == "{":
+            self._inline_table(key)
+        else:
+            match = (_STRING if first in "\"'" else _ATOM).match(self.text, self.position)
+            assert match is not None, "the document is valid TOML"
+            self.position = match.end()
+
+    def _list(self, key: Key) -> None:
+        """Scan `[a, b]`, over any number of lines."""
+        self.position += 1
+        count = 0
+        while self._skip_blank():
+            if self.text[self.position] == "]":
+                break
+            if self.text[self.position] == ",":
+                self.position += 1
+                continue
+            item = (*key, count)
+            self._mark(item)
+            self._value(item)
+            count += 1
+        self.position += 1
+
+    def _inline_table(self, key: Key) -> None:
+        """Scan `{ a = 1, b.c = 2 }`."""
+        self.position += 1
+        while self._skip_blank():
+            if self.text[self.position] == "}":
+                break
+            if self.text[self.position] == ",":
+                self.position += 1
+                continue
+            self._assignment(key)
+        self.position += 1

@@ -1,0 +1,82 @@
+"""Names that become files: project names, scene ids and class names."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+
+from rvbuild.project.toml.keys import show
+
+_FORBIDDEN = '/\\*?"<>|'
+_LONGEST = 200  # bytes in UTF-8: leaves room for the suffixes of outputs in a name of at most 255 bytes
+
+RESERVED_SCENES = {
+    "stats": "the merged statistics are written as analyze/stats.json",
+    "eval": "the merged evaluation is written as eval/eval.json",
+}
+"""Scene ids that would overwrite merged outputs → which; compared without regard to case."""
+
+RESERVED_PROJECTS = {
+    name: f"rvbuild keeps files of its own in cache/{name}"
+    for name in ("doit.db", "lock", "log", "seals", "state.db", "store", "tmp")
+}
+"""Project names that would overwrite rvbuild's own files → which; compared without regard to case."""
+
+RESERVED_CLASSES = {
+    "error": 'options such as labels.other use "error" for "stop with an error"',
+    "drop": 'the option labels.unknown uses "drop" for "leave the feature out"',
+}
+"""Class names that options use for something else → for what; compared without regard to case."""
+
+
+def folded(name: str) -> str:
+    """Return what a file system that ignores case and Unicode composition makes of a name."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def name_problem(name: str, reserved: Mapping[str, str]) -> str | None:
+    """Return why a name cannot be a file name, or None.
+
+    Parameters
+    ----------
+    name
+        The name.
+    reserved
+        Names that are taken → by what.
+
+    Examples
+    --------
+    >>> name_problem("a/b", {})
+    'cannot be used in a file name: "a/b" holds "/"'
+    """
+    shown = show(name)
+    found = [letter for letter in name if letter in _FORBIDDEN]
+    if not name:
+        reason = "the name is empty"
+    elif found:
+        reason = f"{shown} holds {show(found[0])}"
+    elif any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in name):
+        reason = f"{shown} holds a control character"
+    elif name[0] in ".-":
+        reason = f'{shown} begins with "{name[0]}"'
+    elif name != name.strip() or name.endswith("."):
+        reason = f"{shown} begins or ends with a space, or ends with a dot"
+    elif len(name.encode()) > _LONGEST:
+        reason = f"{shown} is longer than {_LONGEST} bytes"
+    elif folded(name) in reserved:
+        return f"{shown} is reserved: {reserved[folded(name)]}; choose another name"
+    else:
+        return None
+    return f"cannot be used in a file name: {reason}"
+
+
+def clashes(names: Iterable[str]) -> Iterator[tuple[int, str, str]]:
+    """Yield `(position, name, earlier name)` for names that some file systems take for the same.
+
+    Equal names are not clashes; they are told apart by their callers.
+    """
+    seen: dict[str, str] = {}
+    for number, name in enumerate(names):
+        earlier = seen.setdefault(folded(name), name)
+        if earlier != name:
+            yield number, name, earlier

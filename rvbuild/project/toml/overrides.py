@@ -1,0 +1,92 @@
+"""`--set key.dotted=value`: keys of the project file that the command line overrides for one call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tomli
+
+from rvbuild.project.toml.keys import Key, dotted, show
+from rvbuild.project.toml.lines import read_key
+from rvbuild.project.toml.problems import Override
+from rvbuild.project.toml.reading import MAX_DEPTH, unusable
+
+
+class OverrideError(ValueError):
+    """An override cannot be read, or does not fit into the file."""
+
+
+def parse(argument: str) -> Override:
+    """Return the override that `key=value` stands for.
+
+    The value is read as TOML; what is not TOML is a string, so that `--set predict.blend=mean` needs no quotes.
+
+    >>> parse("train.lr=1e-3").value, parse("predict.blend=mean").value
+    (0.001, 'mean')
+
+    Raises
+    ------
+    OverrideError
+        If there is no key, or no `=`.
+    """
+    try:
+        parts, end = read_key(argument)
+    except ValueError:
+        parts, end = (), 0
+    if not parts or argument[end : end + 1] != "=":
+        raise OverrideError("expected KEY=VALUE, for example --set train.lr=1e-3")
+    value = _value(argument[end + 1 :])
+    for _, problem in unusable(value):
+        raise OverrideError(problem)
+    if len(parts) > MAX_DEPTH:
+        raise OverrideError(f"expected a key of at most {MAX_DEPTH} parts, found {len(parts)}")
+    return Override(text=argument, key=parts, value=value)
+
+
+def _value(text: str) -> object:
+    """Return the value of one TOML expression, or the text itself."""
+    try:
+        document = tomli.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        return text
+    return document["value"] if len(document) == 1 else text
+
+
+def apply(data: dict[str, Any], override: Override) -> Override:
+    """Set the override's key in a parsed file, in place; tables that do not exist are made.
+
+    Returns
+    -------
+    Override
+        The same, with numbers in its key where they are positions in a list (`predict.vectors.0.class`).
+
+    Raises
+    ------
+    OverrideError
+        If the key leads into something that is neither a table nor a list that is long enough.
+    """
+    key: Key = ()
+    current: Any = data
+    for number, part in enumerate(override.key):
+        last = number == len(override.key) - 1
+        if isinstance(current, dict):
+            step: str | int = str(part)
+        elif isinstance(current, list):
+            step = _position(str(part), current, key)
+        else:
+            raise OverrideError(
+                f"{dotted(key)} is {show(current)}, not a table, so {dotted(override.key)} cannot be set"
+            )
+        key = (*key, step)
+        if last:
+            current[step] = override.value
+        else:
+            current = current.setdefault(step, {}) if isinstance(current, dict) else current[step]
+    return Override(override.text, key, override.value)
+
+
+def _position(part: str, items: list[Any], key: Key) -> int:
+    """Return the position in a list that a part of a key stands for."""
+    if part.isdecimal() and int(part) < len(items):
+        return int(part)
+    raise OverrideError(f"{dotted(key)} is a list of {len(items)}; expected a position in it, found {show(part)}")

@@ -1,0 +1,104 @@
+"""Stage analyze, for one scene: exact statistics of every band over the scene's valid pixels."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+
+from rvbuild.errors import DataError
+from rvbuild.geo.area.aoi import Part, open_aoi
+from rvbuild.geo.area.blocks import Blocks
+from rvbuild.geo.grid import Grid
+from rvbuild.geo.raster.open import open_scene_image
+from rvbuild.geo.raster.stats import BandCounter, BandStats
+from rvbuild.geo.windows import Window
+from rvbuild.progress import Progress
+
+BLOCK_PX = 256
+"""Side of the blocks of which a sample takes some."""
+
+CACHE_BYTES = 64 << 20
+"""Decoded blocks that GDAL keeps."""
+
+_BAND_COLS = 4096
+"""Columns that are read at once: with BLOCK_PX rows, what is in memory does not grow with the scene."""
+
+
+def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+    """Write `stats.json`: count, moments, range and histogram of each band.
+
+    Parameters
+    ----------
+    inputs
+        `image`: the files of the scene; `aoi`: none or more, if several splits share the scene.
+    settings
+        `image`, `channels`, `sample` (share of the scene's blocks, in (0, 1]), `seed`; and `area`, if several splits
+        share the scene: only pixels in the blocks of this one count.
+
+    Notes
+    -----
+    A band without a valid pixel has count 0 here; the merged statistics refuse a band that no scene has.
+    """
+    with (
+        rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES),
+        open_scene_image(inputs["image"], settings) as source,
+    ):
+        part = _part(inputs, settings, source.grid)
+        windows = blocks(source.grid.height, source.grid.width, settings["sample"], settings["seed"], part)
+        counters = [BandCounter(source.dtype) for _ in range(source.count)]
+        progress.start("analyze", len(windows), "windows")
+        for window in windows:
+            image, valid = source.read(window)
+            if part is not None and not part.contains(window):
+                valid = valid & part.mask(window)
+            for counter, band, known in zip(counters, image, valid, strict=True):
+                counter.add(band.ravel() if known.all() else band[known])
+            progress.advance()
+        bands = [counter.result() for counter in counters]
+        for index, band in enumerate(bands):
+            if not (math.isfinite(band.mean) and math.isfinite(band.m2)):
+                raise DataError(
+                    f"{source.files[0]}: band {index} (in the order of `channels`) holds values from {band.min} to "
+                    f"{band.max}, too large for statistics. If they mean nodata, say so with `nodata` in `image`"
+                )
+        write_stats(outputs / "stats.json", bands, str(source.dtype))
+
+
+def blocks(height: int, width: int, sample: float, seed: int, part: Blocks | None = None) -> list[Window]:
+    """Return the windows to read, row by row: all of the scene or part, or a seeded sample of at least one block."""
+    every = _partition(height, width, BLOCK_PX if sample < 1 else _BAND_COLS)
+    if part is not None:
+        every = [window for window in every if part.windows(window)]
+    if sample >= 1:
+        return every
+    wanted = max(1, round(sample * len(every)))
+    chosen = np.random.default_rng(seed).choice(len(every), size=wanted, replace=False)
+    return [every[index] for index in sorted(chosen.tolist())]
+
+
+def write_stats(path: Path, bands: Sequence[BandStats], dtype: str) -> None:
+    """Write statistics as JSON: keys sorted, floats as short as they are exact."""
+    value = {"bands": [band.to_json() for band in bands], "dtype": dtype}
+    path.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _part(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], grid: Grid) -> Blocks | None:
+    """Return the blocks of the scene that count, or None for all of it."""
+    if "area" not in settings:
+        return None
+    part = open_aoi(inputs.get("aoi", ()), grid, settings["area"])
+    return part.blocks if isinstance(part, Part) else None
+
+
+def _partition(height: int, width: int, cols: int) -> list[Window]:
+    return [
+        Window(row, col, min(BLOCK_PX, height - row), min(cols, width - col))
+        for row in range(0, height, BLOCK_PX)
+        for col in range(0, width, cols)
+    ]

@@ -1,0 +1,70 @@
+"""What predicting with a bundle takes, estimated before it is taken: the settings of a stranger could ask for anything.
+
+The estimates are of what no run can do without, so that nothing is refused that would have worked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rvbuild.errors import DataError
+from rvbuild.files.budget import memory_bytes, size_text
+from rvbuild.geo.raster.open import open_scene_image
+from rvbuild.geo.windows import MOST
+from rvbuild.learn.checkpoint import ModelInfo
+
+_FLOAT_BYTES = 4
+_FEATURES = 4
+"""What a built-in model holds of a pixel at least, as float32, in its first layers; a narrow one."""
+
+
+def require_memory(
+    bundle: Path,
+    settings: Mapping[str, Any],
+    info: ModelInfo,
+    scenes: Sequence[Sequence[Path]],
+) -> None:
+    """Raise a DataError if the settings of a bundle ask for more memory than there is, or for too many windows.
+
+    Parameters
+    ----------
+    bundle
+        For the message.
+    settings, info
+        Of the bundle.
+    scenes
+        The files of each scene.
+    """
+    predict, side = settings["predict"], int(settings["chip_px"])
+    window = max(side, int(predict.get("cell_px", side)))
+    step = int(predict.get("cell_px", predict["stride_px"]))
+    there = memory_bytes()
+    for files in scenes:
+        with open_scene_image(files, settings) as source:
+            width, height = source.grid.width, source.grid.height
+        windows = -(-width // step) * -(-height // step)
+        if windows > MOST:
+            name = "cell_px" if "cell_px" in predict else "stride_px"
+            raise DataError(
+                f"{bundle}: predict.{name} = {step}: {files[0]} of {width} x {height} pixels would have {windows:,} "
+                f"windows; expected at most {MOST:,}"
+            )
+        batch = min(int(predict["batch_size"]), windows)
+        needed = batch * info.bands * (window**2 + side**2 * _FLOAT_BYTES)
+        if ":" not in info.model:
+            needed += batch * side**2 * _FEATURES * _FLOAT_BYTES
+        if there is not None and needed > there:
+            raise DataError(
+                f"{bundle}: chip_px = {side}, predict.batch_size = {predict['batch_size']}: predicting {files[0]} "
+                f"takes at least {size_text(needed)} of memory; expected at most the {size_text(there)} that there are"
+            )
+        # What is summed up of windows that overlap, over the width of the image.
+        overlap = max(0, min(side, height) - int(predict["stride_px"]))
+        carried = (len(info.outputs) + 1) * overlap * width * _FLOAT_BYTES
+        if there is not None and "cell_px" not in predict and "merge_thresh" not in predict and carried > there:
+            raise DataError(
+                f"{bundle}: chip_px = {side}, predict.stride_px = {predict['stride_px']}: windows that overlap so much "
+                f"take {size_text(carried)} of memory over the width of {files[0]}; expected at most {size_text(there)}"
+            )

@@ -1,0 +1,251 @@
+"""Bundles used: opened with distrust, and applied to new imagery."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence, Set
+from pathlib import Path
+from typing import Any
+
+from rvbuild import tasks
+from rvbuild.errors import DataError, ModelError
+from rvbuild.files.urls import Url
+from rvbuild.geo.write.polygons import SUFFIXES
+from rvbuild.learn.checkpoint import ModelInfo, load_model, read_info
+from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS
+from rvbuild.progress import Progress
+from rvbuild.stages.bundle import signature as bundle_signature
+from rvbuild.stages.bundle.budget import require_memory
+from rvbuild.stages.bundle.settings import check_normalize, check_settings, read_json
+from rvbuild.stages.bundle.write import MEMBERS, PROJECT, STATS, code_members
+from rvbuild.stages.bundle.zip import extract_zip
+from rvbuild.stages.infer import infer_scene
+
+NAMED = frozenset(
+    {"labels.tif", "labels.qml", "scores.tif", "scores.qml", "rgb.tif", "cells.json", "cells.qml"}
+    | {f"cells{suffix}" for suffix in SUFFIXES.values()}
+    | {"raw_boxes.safetensors", "detections.json", "boxes.qml"}
+    | {f"boxes{suffix}" for suffix in SUFFIXES.values()}
+)
+VECTOR_SUFFIXES = frozenset({*SUFFIXES.values(), ".qml"})
+"""What a directory of results may hold; vectors are named after a class, or as the project says."""
+
+
+def open_bundle(path: Path, into: Path) -> dict[str, Any]:
+    """Extract a bundle and return its settings of prediction.
+
+    Nothing of a bundle is executed here. With a key in the environment (RVBUILD_BUNDLE_KEY) it must be signed.
+
+    Parameters
+    ----------
+    path
+        The zip.
+    into
+        An existing empty directory that receives the members.
+
+    Returns
+    -------
+    dict
+        `{"task", "image", "channels", "classes", "null_id", "chip_px", "predict"}`, checked.
+
+    Raises
+    ------
+    DataError
+        The file is damaged, or is not what the bundle stage writes.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file; expected a bundle, as `rvbuild bundle` writes it")
+    names = extract_zip(path, into, MEMBERS, bundle_signature.checker(path))
+    settings = read_json(into / PROJECT, f"{path}: {PROJECT}")
+    check_settings(settings, f"{path}: {PROJECT}")
+    read_json(into / STATS, f"{path}: {STATS}")
+    try:
+        info = read_info(into / DESCRIPTION)
+    except ModelError as error:
+        raise DataError(f"{path}: {error}") from error
+    _require_agreement(path, settings, info)
+    embedded = {DESCRIPTION: code_members(info.code), PROJECT: code_members(settings["image"].get("code"))}
+    if {name for name in names if name not in MEMBERS} != {name for code in embedded.values() for name in code}:
+        raise DataError(f"{path}: the files under code/ are not the modules that {DESCRIPTION} and {PROJECT} embed")
+    for member, code in embedded.items():
+        for name, text in code.items():
+            # A person reads the file, Python runs the text: they must be the same.
+            if (into / name).read_bytes() != text:
+                raise DataError(f"{path}: {name} differs from the module that {member} embeds")
+    return settings
+
+
+def predict_images(
+    bundle_path: Path,
+    images: Sequence[Path],
+    out: Path,
+    progress: Progress,
+    *,
+    allow_code: bool = False,
+    device: str | None = None,
+) -> list[Path]:
+    """Predict images with the model of a bundle.
+
+    Each image gives the files that the stages infer and predict give for it without an area of interest, byte for byte,
+    in the directory `out/<image's name without suffix>`. It appears when it is complete; an earlier result is replaced
+    then.
+
+    Parameters
+    ----------
+    bundle_path
+        The zip.
+    images
+        Rasters with the bands and the dtype that the model was trained on; of a stack, the files of each scene one
+        after another.
+    out
+        Receives the directories; made if it does not exist.
+    progress
+        Receives the windows of each image as they are predicted.
+    allow_code
+        Whether Python in the bundle may run. A model of the user's own needs it; it can do all that you can.
+    device
+        Overrides the bundle's `predict.device`.
+
+    Returns
+    -------
+    list of Path
+        The directory of each image.
+
+    Raises
+    ------
+    DataError
+        The bundle is damaged, two images would share a directory, a directory holds something else than results, or an
+        image does not fit the model.
+    ModelError
+        The model cannot be loaded, or is made by Python that is not allowed to run.
+    """
+    with tempfile.TemporaryDirectory(prefix="rvbuild-bundle-") as name:
+        into = Path(name)
+        settings = open_bundle(bundle_path, into)
+        scenes = _scenes(images, settings["image"])
+        vectors = {item["name"] for item in settings["classes"]}
+        vectors |= {Path(vector["file"]).stem for vector in settings["predict"]["vectors"] if "file" in vector}
+        targets = _targets(scenes, out, vectors)
+        if device is not None:
+            settings["predict"]["device"] = device
+        info = read_info(into / DESCRIPTION)
+        _require_permission(bundle_path, info, settings["image"], allow_code)
+        require_memory(bundle_path, settings, info, scenes)
+        model, info = load_model(
+            into / WEIGHTS, into / DESCRIPTION, settings["predict"]["device"], run_embedded_code=allow_code
+        )
+        out.mkdir(parents=True, exist_ok=True)
+        for files, target in zip(scenes, targets, strict=True):
+            progress.note(f"{', '.join(map(str, files))} → {target}")
+            with tempfile.TemporaryDirectory(dir=out, prefix=f".{target.name}.") as hidden:
+                # One level deeper: what is published has the usual permissions, not those of a private directory.
+                staging = Path(hidden) / target.name
+                staging.mkdir()
+                infer_scene(model, info, files, (), settings, staging, progress)
+                task = tasks.get(settings["task"])
+                task.derive({name: staging / name for name in task.RAW}, settings, staging, progress)
+                for name in set(task.RAW) - NAMED:
+                    (staging / name).unlink()
+                _replace(target, staging, Path(hidden) / "before")
+    return targets
+
+
+def _scenes(images: Sequence[Path], settings: Mapping[str, Any]) -> list[Sequence[Path]]:
+    """Return the files of each scene: one, or those of the layers of a stack."""
+    layers = sum(layer["files"] for layer in settings.get("layers", [{"files": 1}]))
+    if len(images) % layers:
+        raise DataError(
+            f"the model was trained on stacks of {layers} files: give {layers} for each scene, in the order of the "
+            f"project's layers; found {len(images)}"
+        )
+    return [images[start : start + layers] for start in range(0, len(images), layers)]
+
+
+def _targets(scenes: Sequence[Sequence[Path]], out: Path, vectors: Set[str]) -> list[Path]:
+    """Return the directory of each scene, called as its first file, after checking that nothing would be lost."""
+    seen: dict[str, Path] = {}
+    images = [files[0] for files in scenes]
+    for image in (path for files in scenes for path in files):
+        if isinstance(image, Url):
+            continue
+        # A result would hide or replace it.
+        if any(image.resolve().is_relative_to((out / first.stem).resolve()) for first in images):
+            raise DataError(f"{image}: lies where a result would be written; choose another directory than {out}")
+        if not image.is_file():
+            raise DataError(f"{image}: there is no such file; expected an image")
+    for image in images:
+        # Some file systems take "A" and "a" for the same.
+        other = seen.setdefault(image.stem.casefold(), image)
+        if other is not image:
+            raise DataError(
+                f"{other} and {image}: both results would be written to {out / image.stem}; "
+                "rename one, or predict them into different directories"
+            )
+    targets = [out / image.stem for image in images]
+    for target in targets:
+        if target.is_symlink() or (target.exists() and not target.is_dir()):
+            raise DataError(f"{target}: is in the way; expected a directory of results, or nothing")
+        found = sorted(target.iterdir()) if target.exists() else []
+        strangers = [path.name for path in found if not _is_result(path, vectors)]
+        if strangers:
+            raise DataError(
+                f"{target}: holds {strangers[0]}, no earlier result, which would be lost; choose another directory"
+            )
+    return targets
+
+
+def _is_result(path: Path, vectors: Set[str]) -> bool:
+    stem = _letters(path.stem)
+    vector = path.suffix in VECTOR_SUFFIXES and {stem, stem.removesuffix("_")} & set(map(_letters, vectors))
+    return (path.name in NAMED or bool(vector)) and path.is_file() and not path.is_symlink()
+
+
+def _letters(name: str) -> str:
+    """Return a name with `_` for each sign, of which a file name may not have all that a class name has."""
+    return re.sub(r"\W", "_", name)
+
+
+def _replace(target: Path, complete: Path, before: Path) -> None:
+    """Put a complete directory in the place of an earlier one, which stays if that fails."""
+    if not target.exists():
+        complete.rename(target)
+        return
+    target.rename(before)
+    try:
+        complete.rename(target)
+    except OSError:
+        before.rename(target)
+        raise
+    shutil.rmtree(before)
+
+
+def _require_agreement(path: Path, settings: dict[str, Any], info: ModelInfo) -> None:
+    """Raise a DataError if settings and model are not of one training."""
+    for name in ("task", "classes", "null_id", "chip_px"):
+        mine, theirs = settings[name], getattr(info, name)
+        if name == "classes":
+            # A model knows no colours, so that another one trains none again.
+            mine, theirs = ([(item.get("id"), item.get("name")) for item in each] for each in (mine, theirs))
+        if mine != theirs:
+            raise DataError(f"{path}: {name} differs between {PROJECT} and {DESCRIPTION}")
+    trained = [item["name"] for item in settings["classes"] if item["id"] != settings["null_id"]]
+    check_normalize(info.normalize, info.bands, f"{path}: {DESCRIPTION}")
+    if info.outputs != trained:
+        raise DataError(f"{path}: {DESCRIPTION}: outputs: expected the classes {trained}, found {info.outputs!r:.200}")
+
+
+def _require_permission(path: Path, info: ModelInfo, image: Mapping[str, Any], allow_code: bool) -> None:
+    """Raise a ModelError if the user's own Python makes the model or transforms pixels, and may not run."""
+    if allow_code:
+        return
+    what = f'the model "{info.model}" is made' if ":" in info.model or info.code else ""
+    for step in image.get("transform", ()):
+        if step["kind"] == "function" and not what:
+            what = f'pixels are transformed ("{step["function"]}")'
+    if what:
+        raise ModelError(
+            f"{path}: {what} by Python code that comes with the bundle, and that code could do anything that you can. "
+            "Read it in the zip under code/; if you trust it, allow it with --allow-code"
+        )

@@ -1,0 +1,100 @@
+"""The bundle stage: a trained model with all that predicting with it needs, in one zip.
+
+Members: `model.safetensors`, `model.json`, `stats.json`, `project.json` (the settings of prediction), `manifest.json`
+(size and digest of each other member), and `code/….py` if the model is made or pixels are transformed by the user's own
+Python: the modules that `model.json` and `project.json` embed, as files that a person can read before allowing them to
+run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rvbuild.errors import ModelError
+from rvbuild.language.user_code import sources
+from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS, require_named
+from rvbuild.progress import Progress
+from rvbuild.stages.bundle.zip import write_zip
+
+BUNDLE = "bundle.zip"
+PROJECT = "project.json"
+STATS = "stats.json"
+
+MEMBERS = frozenset({WEIGHTS, DESCRIPTION, STATS, PROJECT})
+"""The members of every bundle, beside the manifest."""
+
+
+def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+    """Pack a bundle.
+
+    Parameters
+    ----------
+    inputs
+        `model`: `model.safetensors` and `model.json`; `stats`: `stats.json`; `code`: the user's Python, and what it
+        reads.
+    settings
+        task, image, channels, classes, null_id, chip_px, predict; trained: the model that the project names.
+    outputs
+        Receives `bundle.zip`.
+    progress
+        Receives the members as they are packed.
+
+    Raises
+    ------
+    ModelError
+        The model is not the one that the project names.
+    """
+    settings = dict(settings)
+    trained = settings.pop("trained", None)
+    model = {path.name: path for path in inputs["model"]}
+    (stats,) = inputs["stats"]
+    code = inputs.get("code", ())
+    description = _with_model_code(model[DESCRIPTION], code, trained)
+    image = _with_code(settings["image"], code)
+    if (others := [path for path in code if path.suffix != ".py"]) and (description.get("code") or image.get("code")):
+        progress.note(f"warning: a bundle holds no data of your code, which will not find {others[0].name} there")
+    members: dict[str, Path | bytes] = {
+        WEIGHTS: model[WEIGHTS],
+        DESCRIPTION: _text(description),
+        STATS: stats,
+        PROJECT: _text({**settings, "image": image}),
+    }
+    members.update(code_members(description.get("code")))
+    members.update(code_members(image.get("code")))
+    progress.start("bundle", len(members), "files")
+    write_zip(outputs / BUNDLE, members, progress.advance)
+
+
+def _text(content: Mapping[str, Any]) -> bytes:
+    return (json.dumps(content, sort_keys=True, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _with_model_code(path: Path, files: Sequence[Path], trained: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the description of the model with the source texts of its factory, those of the workspace."""
+    description: dict[str, Any] = json.loads(path.read_bytes())
+    if not isinstance(description.get("model"), str) or not isinstance(description.get("model_args"), dict):
+        raise ModelError(f"{path}: expected the description of a trained model, with its model and model_args")
+    require_named(path, description["model"], description["model_args"], trained)
+    code = sources(description["model"].partition(":")[0], files) if ":" in description["model"] else None
+    return {**description, "code": code}
+
+
+def _with_code(image: Mapping[str, Any], files: Sequence[Path]) -> Mapping[str, Any]:
+    """Return the settings of images with the source texts of the user's modules that transform pixels."""
+    texts: dict[str, str] = {}
+    for step in image.get("transform", ()):
+        if step["kind"] == "function":
+            texts |= sources(step["function"].partition(":")[0], files) or {}
+    return {**image, "code": texts} if texts else image
+
+
+def code_members(code: Mapping[str, str] | None) -> dict[str, bytes]:
+    """Return the members that hold a model's own Python, from its source texts by dotted module name.
+
+    >>> code_members({"nets.small": "x = 1"})
+    {'code/nets/small.py': b'x = 1'}
+    """
+    return {f"code/{name.replace('.', '/')}.py": text.encode() for name, text in (code or {}).items()}

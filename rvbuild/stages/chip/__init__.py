@@ -1,0 +1,1 @@
+"""The chip stage: windows of imagery with their labels."""

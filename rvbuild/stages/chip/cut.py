@@ -1,0 +1,250 @@
+"""Cutting windows of one scene out as chips, block by block, in threads that read and write for themselves."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from rvbuild.geo.area.aoi import Aoi
+from rvbuild.geo.classes import id_of
+from rvbuild.geo.grid import Grid
+from rvbuild.geo.raster.open import SceneImage, open_scene_image
+from rvbuild.geo.raster.resample import resample
+from rvbuild.geo.windows import Window
+from rvbuild.stages.chip.blocks import Block, pieces
+from rvbuild.stages.chip.shards import ShardWriter, Target
+from rvbuild.stages.chip.windows import survives
+from rvbuild.stages.threads.read_ahead import read_ahead
+
+if TYPE_CHECKING:
+    from rvbuild.tasks.protocol import Labels, Task
+
+THREADS = 2
+"""That cut; each opens its own files."""
+
+PIECES = 4
+"""Pieces of work for each thread, at least: the larger the pieces, the fewer blocks of the files are decoded twice."""
+
+FEW = 4
+"""Blocks that are cut with the labels that are open already: to open them once more takes longer."""
+
+Bools = npt.NDArray[np.bool_]
+Inputs = Mapping[str, Sequence[Path]]
+Sources = tuple[SceneImage, "Labels"]
+"""The image, and what the task reads labels from."""
+
+Chip = tuple[npt.NDArray[Any], Bools, Target, npt.NDArray[np.int64]]
+"""Image, validity, target and class counts."""
+
+
+class Chips(NamedTuple):
+    """The chips of a block."""
+
+    number: int
+    """Of the block."""
+    shards: list[dict[str, Any]]
+    """What the files of each shard are called, and how many chips it has."""
+    windows: list[list[int]]
+    class_counts: list[list[int]]
+    """Both one for each chip, in the order of the shards."""
+
+    def files(self, store: bool) -> list[str]:
+        """Return the names of all files; without those of the images if these are not stored."""
+        return [shard[kind] for shard in self.shards for kind in (("images", "labels") if store else ("labels",))]
+
+
+def stores(settings: Mapping[str, Any]) -> bool:
+    """Tell whether the images of chips are stored, by the settings of the stage."""
+    return bool(settings["chip"].get("store", True))
+
+
+class Cutter:
+    """Cuts windows of one scene.
+
+    Parameters
+    ----------
+    inputs, settings
+        As the stage is given them.
+    task
+        That of the settings.
+    grid, aoi
+        Of the scene.
+    outputs
+        Receives the shards.
+    """
+
+    def __init__(
+        self, inputs: Inputs, settings: Mapping[str, Any], task: Task, grid: Grid, aoi: Aoi | None, outputs: Path
+    ) -> None:
+        self._inputs, self._settings, self._task = inputs, settings, task
+        self._grid, self._aoi, self._outputs = grid, aoi, outputs
+        self._keep = _KeepRule(settings)
+        self._labels: list[Labels] = []
+        self._failed = threading.Event()
+        self._store = stores(settings)
+
+    def lend(self, labels: Labels) -> None:
+        """Take labels that are open already, for one of the threads; the caller closes them."""
+        self._labels.append(labels)
+
+    def cut(self, blocks: Sequence[Block], advance: Callable[[int], None]) -> list[Chips]:
+        """Return the chips of some blocks, in order, and write their shards.
+
+        Parameters
+        ----------
+        blocks
+            The blocks to cut.
+        advance
+            Is told how many windows are done, by any thread.
+        """
+        if self._labels and len(blocks) <= FEW:
+            return self._cut_few(self._labels.pop(), blocks, advance)
+        work = pieces(blocks, THREADS * PIECES)
+        found: list[Chips] = []
+
+        def cut_piece(sources: Sources, piece: list[Block]) -> list[Chips]:
+            try:
+                return self._cut(sources, piece, advance)
+            except BaseException:
+                self._failed.set()
+                raise
+
+        threads = max(1, min(THREADS, len(work)))
+        for chips in read_ahead(self._open, cut_piece, work, threads=threads, depth=len(work)):
+            found += chips
+        return found
+
+    @contextmanager
+    def _open(self) -> Iterator[Sources]:
+        """Open image and labels."""
+        how, classes = self._settings["labels"], self._settings["classes"]
+        with open_scene_image(self._inputs["image"], self._settings) as image:
+            if self._labels:
+                yield image, self._labels.pop()
+            else:
+                null_id = self._settings["null_id"]
+                with self._task.labels(self._inputs["labels"], how, self._grid, classes, null_id) as labels:
+                    yield image, labels
+
+    def _cut_few(self, labels: Labels, blocks: Sequence[Block], advance: Callable[[int], None]) -> list[Chips]:
+        """Cut a few blocks: threads read the image, each a band of a block; all else is done here."""
+        found: list[Chips] = []
+        bands = [(block, part) for block in blocks for part in _bands(block.windows)]
+        reads = read_ahead(
+            lambda: open_scene_image(self._inputs["image"], self._settings),
+            lambda image, windows: [image.read(window) for window in windows],
+            [windows for _, windows in bands],
+            threads=max(1, min(THREADS, len(bands))),
+            depth=THREADS,
+        )
+        size, writer = int(self._settings["chip"]["size_px"]), None
+        try:
+            for (block, windows), images in zip(bands, reads, strict=True):
+                if writer is None or found[-1].number != block.number:
+                    _complete(found, writer)
+                    shape, dtype = (images[0][0].shape[0], size, size), images[0][0].dtype
+                    found.append(Chips(block.number, [], [], []))
+                    writer = self._writer(block, shape, dtype)
+                for window, (pixels, valid) in zip(windows, images, strict=True):
+                    _add(found[-1], writer, window, self._chip(labels, window, pixels, valid))
+                    advance(1)
+            _complete(found, writer)
+        finally:
+            if writer is not None:
+                writer.abandon()
+        return found
+
+    def _writer(self, block: Block, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> ShardWriter:
+        pack, most = self._task.pack, len(block.windows)
+        return ShardWriter(self._outputs, block.number, pack, shape, dtype, most, store=self._store)
+
+    def _cut(self, sources: Sources, piece: Sequence[Block], advance: Callable[[int], None]) -> list[Chips]:
+        """Cut blocks side by side: a row of windows through all of them, then the next, as the files are stored."""
+        (image, labels), size = sources, int(self._settings["chip"]["size_px"])
+        shape = (image.count, size, size)
+        found = [Chips(block.number, [], [], []) for block in piece]
+        writers = [self._writer(block, shape, image.dtype) for block in piece]
+        try:
+            for window, place in sorted(
+                (window, place) for place, block in enumerate(piece) for window in block.windows
+            ):
+                if self._failed.is_set():
+                    break
+                _add(found[place], writers[place], window, self._chip(labels, window, *image.read(window)))
+                advance(1)
+            for chips, writer in zip(found, writers, strict=True):
+                writer.finish()
+                chips.shards.extend(writer.shards)
+        finally:
+            for writer in writers:
+                writer.abandon()
+        return found
+
+    def _chip(self, labels: Labels, window: Window, pixels: npt.NDArray[Any], valid: Bools) -> Chip | None:
+        """Return the chip at a window, of which the image has been read; None for a window that is none."""
+        settings, task = self._settings, self._task
+        size, null_id = settings["chip"]["size_px"], settings["null_id"]
+        trainable: Bools | None = None
+        # Most windows have data everywhere, and then there is nothing to mask.
+        if not valid.all():
+            trainable = np.logical_or.reduce(valid, axis=0)
+            if 1 - np.count_nonzero(trainable) / trainable.size >= settings["chip"]["max_nodata"]:
+                return None
+        target = task.target(labels, window, settings["chip"])
+        if target is None:
+            return None
+        if self._aoi is not None and not self._aoi.contains(window):
+            inside = self._aoi.mask(window)
+            trainable = inside if trainable is None else trainable & inside
+        if trainable is not None and not trainable.all():
+            target = task.mask(target, trainable, null_id)
+        if (window.height, window.width) != (size, size):
+            pixels, valid = resample(pixels, valid, size)
+            target = task.resize(target, (window.height, window.width), size)
+        class_counts = task.class_counts(target, len(settings["classes"]))
+        return (pixels, valid, target, class_counts) if self._keep(window, class_counts) else None
+
+
+def _add(chips: Chips, writer: ShardWriter, window: Window, chip: Chip | None) -> None:
+    """Take a chip into those of its block, and into the files of the block."""
+    if chip is None:
+        return
+    pixels, valid, target, class_counts = chip
+    writer.add(window, pixels, valid, target)
+    chips.windows.append(list(window))
+    chips.class_counts.append(class_counts.tolist())
+
+
+def _complete(found: Sequence[Chips], writer: ShardWriter | None) -> None:
+    """Complete the files of the block that was begun last, if there is one."""
+    if writer is not None:
+        writer.finish()
+        found[-1].shards.extend(writer.shards)
+
+
+def _bands(windows: Sequence[Window]) -> list[Sequence[Window]]:
+    """Return the windows of a block as one part for each thread, from top to bottom; a small block is one part."""
+    cuts = [len(windows) * part // THREADS for part in range(THREADS + 1)]
+    return [windows[start:stop] for start, stop in itertools.pairwise(cuts) if start < stop]
+
+
+class _KeepRule:
+    """Says whether a chip is kept, from the pixels of its classes."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._rule, self._seed = settings["chip"]["keep"], settings["seed"]
+        self._ids = []
+        if self._rule is not None:
+            self._ids = [id_of(settings["classes"], name, "chip.keep.classes") for name in self._rule["classes"]]
+
+    def __call__(self, window: Window, class_counts: npt.NDArray[np.int64]) -> bool:
+        if self._rule is None or int(class_counts[self._ids].sum()) >= self._rule["min_px"]:
+            return True
+        return survives(window, self._seed, self._rule["otherwise"])

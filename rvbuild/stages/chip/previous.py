@@ -1,0 +1,83 @@
+"""What is known of each block of a scene's chips, so that the next cut can keep the blocks that stay as they are.
+
+`blocks.json`: `{"settings": digest, "blocks": [{"number", "digest", "shards", "windows", "class_counts"}, ...],
+"sheet": [[number of the block, place in it], ...]}`, where the sheet is the chips that `contact.png` shows. The digest
+of a block covers its windows and what the labels say in and around them. The image and the area of interest it need
+not cover: a previous result is given to the stage only if they are the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import xxhash
+
+from rvbuild.stages.chip.blocks import Block
+from rvbuild.stages.chip.contact_sheet import SHEET
+from rvbuild.stages.chip.cut import Chips, stores
+
+BLOCKS = "blocks.json"
+
+
+class Known(NamedTuple):
+    """What stays of a previous result."""
+
+    blocks: dict[int, Chips]
+    """The blocks that are as they were, by number."""
+    sheet: list[list[int]] | None
+    """The chips that `contact.png` shows, if it is there."""
+
+
+def digest_of(block: Block, labels: str) -> str:
+    """Return the digest of a block, given that of the labels in and around it."""
+    return _digest([[list(window) for window in block.windows], labels])
+
+
+def write_blocks(
+    outputs: Path,
+    settings: Mapping[str, Any],
+    digests: Mapping[int, str],
+    cut: Sequence[Chips],
+    sheet: Sequence[Sequence[int]],
+) -> None:
+    """Write `blocks.json`, given the digest of each block by its number, and the chips that are shown."""
+    entries = [{"digest": digests[chips.number], **chips._asdict()} for chips in cut]
+    content = {"settings": _digest(settings), "blocks": entries, "sheet": sheet}
+    (outputs / BLOCKS).write_text(json.dumps(content, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def known(previous: Mapping[str, Path], settings: Mapping[str, Any], digests: Mapping[int, str]) -> Known:
+    """Return what stays of a previous result.
+
+    Parameters
+    ----------
+    previous
+        Files of a previous result, by name; a block of which a file is missing is not known.
+    settings
+        Of the stage.
+    digests
+        Of the blocks as they are now, by number.
+    """
+    found: dict[int, Chips] = {}
+    store = stores(settings)
+    try:
+        content = json.loads(previous[BLOCKS].read_text(encoding="utf-8"))
+        if content["settings"] != _digest(settings):
+            return Known({}, None)
+        sheet = content["sheet"] if SHEET in previous else None
+        for entry in content["blocks"]:
+            digest = entry.pop("digest")
+            chips = Chips(**entry)
+            if digests.get(chips.number) == digest and all(name in previous for name in chips.files(store)):
+                found[chips.number] = chips
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        # Another version's, or nothing of ours: everything is cut.
+        return Known({}, None)
+    return Known(found, sheet)
+
+
+def _digest(value: Any) -> str:
+    return xxhash.xxh3_128_hexdigest(json.dumps(value, sort_keys=True).encode())

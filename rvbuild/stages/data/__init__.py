@@ -1,0 +1,1 @@
+"""The data stage: what a project holds, as a table and as a page."""

@@ -1,0 +1,86 @@
+"""The data stage, for a project: what its scenes hold as one table, and as one page that needs no other file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from rvbuild import tasks
+from rvbuild.progress import Progress
+from rvbuild.stages.report.page import embedded, template
+from rvbuild.units import area_text
+
+MOST_PICTURES = 120
+"""Scenes whose picture the page holds; it names the others."""
+
+
+def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+    """Write `data.json` and `index.html`.
+
+    Parameters
+    ----------
+    inputs
+        `scenes/<scene>`: `survey.json` and `picture.jpg`.
+    settings
+        task, classes, null_id, and scenes: the id and the split of each.
+    outputs
+        Receives both files.
+    progress
+        Receives nothing: the work is short.
+    """
+    files = {scene: {path.suffix: path for path in inputs[f"scenes/{scene}"]} for scene, _ in settings["scenes"]}
+    scenes = [
+        {"scene": scene, "split": split, **json.loads(files[scene][".json"].read_text(encoding="utf-8"))}
+        for scene, split in settings["scenes"]
+    ]
+    for scene in scenes:
+        scene["area_m2"] = area_m2(scene)
+    found = {
+        "task": settings["task"],
+        "unit": tasks.get(settings["task"]).COUNTED,
+        "classes": [item["name"] for item in settings["classes"]],
+        "null_id": settings["null_id"],
+        "splits": _splits(scenes, len(settings["classes"])),
+        "scenes": scenes,
+    }
+    (outputs / "data.json").write_text(json.dumps(found, sort_keys=True) + "\n", encoding="utf-8")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    pictures = [embedded(files[scene["scene"]][".jpg"]) for scene in scenes[:MOST_PICTURES]]
+    page = environment.from_string(template("data/survey.html")).render(
+        data=found, classes=settings["classes"], pictures=pictures, area=area_text
+    )
+    (outputs / "index.html").write_text(page, encoding="utf-8")
+
+
+def _splits(scenes: Sequence[Mapping[str, Any]], n_classes: int) -> list[dict[str, Any]]:
+    """Return scenes, area and counts of each split that has scenes."""
+    found = []
+    for split in ("train", "validation", "test"):
+        members = [scene for scene in scenes if scene["split"] == split]
+        if not members:
+            continue
+        counts = [scene["counts"] for scene in members if "counts" in scene]
+        areas = [scene["area_m2"] for scene in members]
+        found.append(
+            {
+                "split": split,
+                "scenes": len(members),
+                "labelled": len(counts),
+                "pixels": sum(scene["pixels"] for scene in members),
+                "area_m2": None if None in areas else sum(area or 0 for area in areas),
+                "counts": [sum(column) for column in zip(*counts, strict=True)] if counts else [0] * n_classes,
+            }
+        )
+    return found
+
+
+def area_m2(scene: Mapping[str, Any]) -> float | None:
+    """Return the area of a scene that counts, in square metres; None if the size of a pixel is not known."""
+    res = scene["image"]["res_m"]
+    return None if res is None else scene["pixels"] * res**2

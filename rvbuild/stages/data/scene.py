@@ -1,0 +1,69 @@
+"""The data stage, for one scene: all its labels counted, its pixels with data counted, and a picture of both."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rvbuild import tasks
+from rvbuild.geo.area.aoi import open_aoi
+from rvbuild.geo.raster.meaning import meaning
+from rvbuild.geo.raster.open import describe, open_scene_image
+from rvbuild.geo.windows import sliding
+from rvbuild.geo.write.overview import lay_over, overview, step_of, write_jpeg
+from rvbuild.geo.write.picture import rgb_preview
+from rvbuild.progress import Progress
+from rvbuild.stages.report.quicklook import side_by_side
+from rvbuild.stages.threads.block_cache import block_cache
+
+SIDE_PX = 420
+"""Of each of the two pictures, at most."""
+
+BLOCK_PX = 512
+
+
+def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+    """Write `survey.json` and `picture.jpg`.
+
+    Parameters
+    ----------
+    inputs
+        `image`: the files of the scene; `labels`, `aoi`: as for the chip stage, none if there are none.
+    settings
+        task, image, channels, labels, classes, null_id, chip, area.
+    outputs
+        Receives both files. The picture shows the image, and beside it the image under its labels, if it has any.
+    progress
+        Receives the blocks of pixels that are read.
+    """
+    classes, chip, task = settings["classes"], settings["chip"], tasks.get(settings["task"])
+    found: dict[str, Any] = {}
+    with open_scene_image(inputs["image"], settings) as image, block_cache(image, BLOCK_PX):
+        grid, found = image.grid, {"image": {**describe(image), "tags": meaning(inputs["image"], settings)}}
+        aoi = open_aoi(inputs.get("aoi", ()), grid, settings.get("area"))
+        step = step_of(grid, SIDE_PX)
+        picture = rgb_preview(*overview(image, step))
+        blocks = [b.clip(grid.height, grid.width) for b in sliding(grid.height, grid.width, BLOCK_PX, BLOCK_PX)]
+        progress.start("data", len(blocks), "blocks")
+        valid = inside = 0
+        for block in blocks:
+            known = image.read(block)[1].any(axis=0)
+            area = np.ones_like(known) if aoi is None or aoi.contains(block) else aoi.mask(block)
+            valid += int(np.count_nonzero(known & area))
+            inside += int(np.count_nonzero(area))
+            progress.advance()
+    found |= {"pixels": inside, "valid": valid, "unknown": {}}
+    if inputs.get("labels"):
+        files, how = inputs["labels"], settings["labels"]
+        side_by = {**chip, "stride_px": how.get("cells", {}).get("cell_px", chip["size_px"])}
+        with task.labels(files, how, grid, classes, settings["null_id"]) as labels:
+            windows = task.chip_windows(files, how, grid, classes, side_by)
+            counts, overlay, unknown = task.survey(labels, windows, aoi, step, classes)
+        found |= {"counts": counts.tolist(), "unknown": dict(sorted(unknown.items()))}
+        picture = side_by_side(picture, lay_over(picture, overlay))
+    (outputs / "survey.json").write_text(json.dumps(found, sort_keys=True) + "\n", encoding="utf-8")
+    write_jpeg(outputs / "picture.jpg", picture)

@@ -1,0 +1,55 @@
+"""The eval stage of one scene: predictions counted against labels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rvbuild import tasks
+from rvbuild.errors import DataError
+from rvbuild.geo.area.aoi import open_aoi
+from rvbuild.progress import Progress
+from rvbuild.stages.threads.block_cache import cache_of
+
+CACHE_ROWS, CACHE_BYTES_PER_PX = 1024, 4
+"""The rows that GDAL's cache holds: two rows of blocks of predictions (a byte a pixel) and of coloured labels."""
+
+
+def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+    """Count the predictions of one scene against its labels.
+
+    Parameters
+    ----------
+    inputs
+        `predictions`: the file that the predict stage wrote; `labels`: the files of the scene; `aoi`: none or more.
+    settings
+        task, scene, labels, classes, null_id, eval.
+    outputs
+        Receives `eval.json`: `{"scene": …, …}` with the counts that the task gives, which add up over scenes.
+    progress
+        Receives the rows as they are counted.
+
+    Raises
+    ------
+    DataError
+        There are no labels, or they do not fit the predictions or the classes.
+    """
+    classes, null_id = settings["classes"], settings["null_id"]
+    if not inputs.get("labels"):
+        raise DataError(
+            f"scene {settings['scene']}: expected labels to evaluate against, found none; give the scene `labels`, "
+            "or leave its split out of `eval.splits`"
+        )
+    task = tasks.get(settings["task"])
+    (predictions,) = inputs["predictions"]
+    grid = task.scene_grid(predictions)
+    with cache_of(CACHE_ROWS * CACHE_BYTES_PER_PX * grid.width):
+        aoi = open_aoi(inputs.get("aoi", ()), grid, settings.get("area"))
+        with task.labels(inputs["labels"], settings["labels"], grid, classes, null_id) as labels:
+            for note in labels.notes:
+                progress.note(note)
+            counts = task.score(predictions, labels, aoi, classes, null_id, progress, settings["eval"])
+    text = json.dumps({"scene": settings["scene"], **counts}, sort_keys=True)
+    (outputs / "eval.json").write_text(text + "\n", encoding="utf-8")

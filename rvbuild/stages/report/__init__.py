@@ -1,0 +1,1 @@
+"""The report stage: one page on a project."""

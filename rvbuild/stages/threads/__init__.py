@@ -1,0 +1,1 @@
+"""Threads beside a stage: reading ahead, writing behind, blocks that are kept."""

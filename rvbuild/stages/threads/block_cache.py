@@ -1,0 +1,44 @@
+"""GDAL's cache of decoded blocks, as large as it takes to read a scene by rows of windows.
+
+By default it takes 5 % of the memory of the machine in each process. With too little, a block that several windows
+share is decoded for each of them.
+"""
+
+from __future__ import annotations
+
+import rasterio
+
+from rvbuild.geo.raster.open import SceneImage
+
+MIN_BYTES, MAX_BYTES = 16 << 20, 512 << 20
+
+LABEL_BYTES = 3
+"""Per pixel: coloured labels, the largest that are common."""
+
+LABEL_BLOCK_ROWS = 2 * 256
+"""Rows of the two blocks of labels that a window ends in, as tiled files have them."""
+
+
+def block_cache(source: SceneImage, rows: int, *, readers: int = 1, labels: bool = False) -> rasterio.Env:
+    """Return the rasterio environment in which to read windows of `rows` rows, from left to right and top to bottom.
+
+    Parameters
+    ----------
+    source
+        The imagery.
+    rows
+        Of a window.
+    readers
+        How many threads read, each with its own open files, which share no blocks.
+    labels
+        Whether labels of the scene are read as well.
+    """
+    needed = source.cache_bytes(rows)
+    if labels:
+        needed += (rows + LABEL_BLOCK_ROWS) * source.grid.width * LABEL_BYTES
+    return cache_of(needed * readers)
+
+
+def cache_of(needed_bytes: int) -> rasterio.Env:
+    """Return a rasterio environment whose cache has `needed_bytes`, within bounds."""
+    return rasterio.Env(GDAL_CACHEMAX=max(MIN_BYTES, min(MAX_BYTES, needed_bytes)))

@@ -1,0 +1,154 @@
+"""What a training starts from, if that is a bundle: its weights, by name and shape, and how it normalises images."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import nn
+
+from rvbuild.errors import DataError, ModelError
+from rvbuild.learn import models
+from rvbuild.learn.checkpoint import ModelInfo, read_info
+from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS
+from rvbuild.learn.models.first_conv import adapt_bands, first_conv
+from rvbuild.learn.models.weights import State
+from rvbuild.stages.bundle.settings import check_normalize
+from rvbuild.stages.bundle.write import MEMBERS
+from rvbuild.stages.bundle.zip import extract_zip
+
+_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Start:
+    """A bundle to start from."""
+
+    path: Path
+    weights: State
+    info: ModelInfo
+
+    def normalization(self, bands: int, dtype: str) -> dict[str, Any]:
+        """Return how the bundle normalises images, for imagery of as many bands and of the same dtype.
+
+        Raises
+        ------
+        DataError
+            The imagery is of another kind.
+        """
+        if (self.info.bands, self.info.dtype) != (bands, dtype):
+            raise DataError(
+                f'train.normalize: "pretrained" normalises as {self.path} does, which was trained on {self.info.bands} '
+                f"bands of {self.info.dtype}; the training chips have {bands} bands of {dtype}. Remove the key, or "
+                "choose the bands with `channels`"
+            )
+        return dict(self.info.normalize)
+
+
+def open_start(path: Path) -> Start:
+    """Read a bundle to start from; nothing in it is executed.
+
+    Raises
+    ------
+    DataError
+        The file is no bundle, or damaged.
+    """
+    with tempfile.TemporaryDirectory(prefix="rvbuild-start-") as folder:
+        extract_zip(path, Path(folder), MEMBERS)
+        try:
+            weights = safetensors.torch.load_file(Path(folder) / WEIGHTS)
+            info = read_info(Path(folder) / DESCRIPTION)
+        except (OSError, safetensors.SafetensorError) as error:
+            raise DataError(f"{path}: {WEIGHTS}: cannot be read as safetensors: {error}") from error
+        except ModelError as error:
+            raise DataError(f"{path}: {error}") from error
+        check_normalize(info.normalize, info.bands, f"{path}: {DESCRIPTION}")
+        return Start(path, weights, info)
+
+
+def build_from(start: Start, info: ModelInfo, note: Callable[[str], None]) -> nn.Module:
+    """Return the model that `info` describes, with every tensor of the bundle that has its name and shape.
+
+    A built-in model is made for the bundle's number of bands first, so that its first convolution is taken, and adapted
+    to the imagery then. What is not taken starts from random weights. `note` is told what is which.
+
+    Raises
+    ------
+    ModelError
+        The bundle has no tensor of this model.
+    """
+    model, text = take_weights(start, info.task, info.model, info.bands, len(info.outputs), info.model_args)
+    note(text)
+    if start.info.outputs != info.outputs:
+        # Where only their number is the same, the last layer has been taken, too.
+        note(f"its outputs were {', '.join(start.info.outputs)}; here they are {', '.join(info.outputs)}")
+    if ":" not in info.model and start.info.bands != info.bands:
+        note(f"{first_conv(model)[0]} is adapted from {start.info.bands} to {info.bands} bands")
+        adapt_bands(model, info.bands, trained=True)
+    if start.info.normalize != info.normalize:
+        note('it normalised images otherwise; train.normalize = "pretrained" does it as it did')
+    return model
+
+
+def require_figures(mean: Sequence[float], bands: int) -> None:
+    """Require figures of `train.normalize` for as many bands as the chips have.
+
+    Raises
+    ------
+    DataError
+        They are of another number.
+    """
+    if len(mean) != bands:
+        raise DataError(f"train.normalize: expected figures of {bands} bands, as the chips have; found {len(mean)}")
+
+
+def take_weights(
+    start: Start, task: str, name: str, bands: int, outputs: int, args: Mapping[str, Any]
+) -> tuple[nn.Module, str]:
+    """Return a model with the weights of a bundle that fit it, and which these are.
+
+    A built-in model is made for as many bands as the bundle's.
+
+    Parameters
+    ----------
+    start
+        The bundle.
+    task, name, bands, outputs, args
+        As for `rvbuild.learn.models.build`.
+
+    Raises
+    ------
+    ModelError
+        The model cannot be made, or the bundle has no tensor of it.
+    """
+    bands = bands if ":" in name else start.info.bands
+    model = models.build(task, name, bands=bands, outputs=outputs, args=args)
+    # Counters of batches mean nothing elsewhere.
+    state = {key: value for key, value in model.state_dict().items() if value.is_floating_point()}
+    taken = {key: value for key, value in start.weights.items() if key in state and value.shape == state[key].shape}
+    if not taken:
+        raise ModelError(
+            f"train.pretrained: {start.path} holds the weights of {_called(start.info.model, start.info.model_args)}, "
+            f"none of which has the name and the shape of one of {_called(name, args)}; choose that model, or other "
+            "weights"
+        )
+    model.load_state_dict(taken, strict=False)
+    new = [key for key in state if key not in taken]
+    text = f"{len(taken)} of {len(state)} tensors are taken from {start.path.name}"
+    return model, f"{text}; new, from random weights: {_some(new)}" if new else text
+
+
+def _called(model: str, args: Mapping[str, Any]) -> str:
+    """Return a model as a project file describes it."""
+    shown = ", ".join(f"{key} = {json.dumps(value)}" for key, value in args.items())
+    return f'"{model}" {{ {shown} }}' if shown else f'"{model}"'
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

@@ -1,0 +1,1 @@
+"""Chip classification: a class for every cell of a scene."""

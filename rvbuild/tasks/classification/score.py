@@ -1,0 +1,85 @@
+"""The evaluation of one scene's cells: predictions and labels that have the same place in the grid compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from rvbuild.errors import DataError
+from rvbuild.geo.area.aoi import Aoi
+from rvbuild.geo.windows import Window
+from rvbuild.progress import Progress
+from rvbuild.tasks.classification.cells import class_ids, read_cells, shortest
+
+
+class CellReader(Protocol):
+    """What the count needs of labels: the class of a cell."""
+
+    def cell(self, window: Window) -> int:
+        """Return the class id of a cell of the grid, null if it is unlabelled."""
+
+
+def score(
+    predictions: Path,
+    labels: CellReader,
+    aoi: Aoi | None,
+    classes: Sequence[Mapping[str, Any]],
+    null_id: int,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Compare predicted cells with labels over one scene.
+
+    Only labelled cells count whose centre lies in the AOI if there is one. A cell without a prediction counts in the
+    column of the null class, so it is an error of its class and is not forgotten.
+
+    Parameters
+    ----------
+    predictions
+        A `cells.json`.
+    labels
+        The labels of the same scene.
+    aoi
+        The area of interest, or None for the whole scene.
+    classes, null_id
+        The class list of the settings, and the id of its null class.
+    progress
+        Receives the rows of cells as they are counted.
+
+    Returns
+    -------
+    dict
+        `{"confusion": [[int, …], …], "scores": [[truth, score, …], …]}`: rows of the matrix are labels, columns
+        predictions, both in class id order; and of each cell with label and prediction, row by row, its class id and
+        the scores of all classes but null, in id order.
+
+    Raises
+    ------
+    DataError
+        The cells were predicted for other classes.
+    """
+    cells, n = read_cells(predictions), len(classes)
+    expected = [item["id"] for item in classes if item["id"] != null_id]
+    if cells.output_ids != expected:
+        raise DataError(
+            f"{predictions}: expected a score for each of the classes {expected}, found {cells.output_ids}; predict "
+            "the scene again"
+        )
+    found, predicted, scores = class_ids(cells), cells.predicted, cells.scores
+    confusion = np.zeros((n, n), dtype=np.int64)
+    scored: list[list[float]] = []
+    rows, columns = predicted.shape
+    progress.start("evaluate", rows, "rows of cells")
+    for row in range(rows):
+        for column in range(columns):
+            window = cells.window(row, column)
+            truth = null_id if aoi is not None and not aoi.contains_centre(window) else labels.cell(window)
+            if truth == null_id:
+                continue
+            confusion[truth, found[row, column] if predicted[row, column] else null_id] += 1
+            if predicted[row, column]:
+                scored.append([truth, *shortest(scores[row, column][np.newaxis])[0]])
+        progress.advance()
+    return {"confusion": confusion.tolist(), "scores": scored}

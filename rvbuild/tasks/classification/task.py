@@ -1,0 +1,250 @@
+"""Chip classification: a class for every cell of a scene.
+
+Cells are the squares of a grid, or with `cells = "polygons"` the bounds of polygons for training. A cell belongs to an
+area of interest if its centre, the centre of its part inside the scene, lies in the area. A cell of the null class is
+unlabelled: it is neither trained on nor scored.
+
+What needs torch or rasterio is imported where it is used: cutting chips needs no torch, and training no rasterio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rvbuild.learn.hooks import Objective, Target, Targets
+from rvbuild.progress import Progress
+from rvbuild.project.tasks.classification import SPEC
+from rvbuild.tasks.protocol import ClassList, Draw, Labels, Merger
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from rvbuild.geo.area.aoi import Aoi
+    from rvbuild.geo.grid import Grid
+    from rvbuild.geo.labels.cells import CellLabels
+    from rvbuild.geo.windows import Window
+
+__all__ = [
+    "COUNTED",
+    "PREDICT_SETTINGS",
+    "RAW",
+    "aim",
+    "chip_windows",
+    "class_counts",
+    "collate",
+    "derive",
+    "draw",
+    "forward",
+    "label_digest",
+    "labels",
+    "mask",
+    "merger",
+    "objective",
+    "orient",
+    "overlay",
+    "own_chips",
+    "pack",
+    "report",
+    "resize",
+    "scene_grid",
+    "score",
+    "survey",
+    "target",
+    "unpack",
+    "windows",
+]
+
+COUNTED = "cells"
+
+PREDICT_SETTINGS = ("cell_px", "cells")
+
+RAW = SPEC.raw
+
+
+class _Cells:
+    """Labels of cells, with the class that stands for none."""
+
+    def __init__(self, cells: CellLabels, null_id: int) -> None:
+        self.cells, self.null_id = cells, null_id
+        self.notes = cells.notes
+
+    def __enter__(self) -> _Cells:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.cells.close()
+
+
+def labels(files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: ClassList, null_id: int) -> Labels:
+    """Open a scene's labels; see `rvbuild.geo.labels.cells.open_cells`."""
+    from rvbuild.geo.labels.cells import open_cells  # rasterio: training does without
+
+    return _Cells(open_cells(files, settings, grid=grid, classes=classes, null_id=null_id), null_id)
+
+
+def chip_windows(
+    files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: ClassList, chip: Mapping[str, Any]
+) -> list[Window]:
+    """Return the cells: of the grid, or of the polygons."""
+    from rvbuild.geo.labels.cells import cell_windows
+
+    return cell_windows(files, settings, grid=grid, classes=classes, stride_px=chip["stride_px"])
+
+
+def aim(source: _Cells, chip: Mapping[str, Any], draw: Draw) -> None:
+    """Return None: chips lie where the chip settings say."""
+
+
+def target(source: _Cells, window: Window, chip: Mapping[str, Any]) -> Target | None:
+    """Return `{"classes": () uint8 class id}` of a window; None if it is unlabelled."""
+    class_id = source.cells.classify(window)
+    return None if class_id == source.null_id else {"classes": np.array(class_id, dtype=np.uint8)}
+
+
+def label_digest(source: _Cells, window: Window) -> str | None:
+    """Return a digest of the labels in a window; None for rasters."""
+    return source.cells.digest(window)
+
+
+def mask(target: Target, keep: np.ndarray, null_id: int) -> Target:
+    """Return a target without its class if nothing of the chip may be trained on."""
+    return target if keep.any() else {"classes": np.array(null_id, dtype=np.uint8)}
+
+
+def resize(target: Target, shape: tuple[int, int], size_px: int) -> Target:
+    """Return the target: the class of a chip does not depend on its size."""
+    return target
+
+
+def draw(target: Target, picture: np.ndarray, classes: ClassList) -> np.ndarray:
+    """Return a pixel of the colour of the class, `(1, 1, 3)` uint8."""
+    from rvbuild.geo.write.picture import colourize
+
+    return colourize(target["classes"].reshape(1, 1), classes)
+
+
+def class_counts(target: Target, n_classes: int) -> np.ndarray:
+    """Return 1 for the class of the chip, `(n_classes,)` int64."""
+    return np.bincount(target["classes"].reshape(1), minlength=n_classes).astype(np.int64)
+
+
+def pack(targets: Sequence[Target]) -> dict[str, np.ndarray]:
+    """Return a shard's tensors: `{"classes": (n,) uint8}`."""
+    return {"classes": np.stack([one["classes"] for one in targets])}
+
+
+def unpack(shard: Mapping[str, np.ndarray], index: int) -> Target:
+    """Return the target of one chip of a shard."""
+    return {"classes": np.asarray(shard["classes"][index])}
+
+
+def orient(target: Target, mirror: bool, quarter_turns: int, size_px: int) -> Target:
+    """Return the target: the class of a chip does not depend on where its north is."""
+    return target
+
+
+def collate(targets: Sequence[Target]) -> Targets:
+    """Return `{"classes": (N,) uint8 tensor}`."""
+    import torch
+
+    return {"classes": torch.from_numpy(np.stack([one["classes"] for one in targets]))}
+
+
+def objective(
+    train: Mapping[str, Any], outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
+) -> Objective:
+    """Return the objective of the train settings; see `rvbuild.tasks.protocol.Task.objective`."""
+    from rvbuild.tasks.classification.model import objective as make
+
+    return make(train, outputs, output_ids, class_counts)
+
+
+def windows(grid: Grid, aoi: Aoi | None, settings: Mapping[str, Any]) -> list[Window]:
+    """Return the cells of the grid whose centre is in the area of interest."""
+    from rvbuild.geo.windows import sliding
+
+    cell_px = settings["predict"]["cell_px"]
+    found = sliding(grid.height, grid.width, cell_px, cell_px)
+    return [window for window in found if aoi is None or aoi.contains_centre(window)]
+
+
+def forward(model: nn.Module, images: torch.Tensor) -> np.ndarray:
+    """Return the probabilities of the outputs, `(N, K)` float32."""
+    from rvbuild.tasks.classification.model import forward as compute
+
+    return compute(model, images)
+
+
+def merger(grid: Grid, outputs: Path, settings: Mapping[str, Any]) -> Merger:
+    """Return what gathers cells into `cells.json`."""
+    from rvbuild.tasks.classification.cells import merger as make
+
+    return make(grid, outputs, settings)
+
+
+def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+    """Write the cells as vectors, and as rasters with a pixel for each cell."""
+    from rvbuild.tasks.classification.outputs import derive as write
+
+    write(raw, settings, outputs, progress)
+
+
+def scene_grid(predictions: Path) -> Grid:
+    """Return the grid of the scene, as `cells.json` describes it."""
+    from rvbuild.tasks.classification.cells import read_cells
+
+    return read_cells(predictions).grid
+
+
+def overlay(predictions: Path, grid: Grid, step: int, classes: ClassList) -> np.ndarray:
+    """Return the predicted classes in their colours; see `rvbuild.tasks.protocol.Task.overlay`."""
+    from rvbuild.tasks.classification.outputs import overlay as draw
+
+    return draw(predictions, grid, step, classes)
+
+
+def score(
+    predictions: Path,
+    source: _Cells,
+    aoi: Aoi | None,
+    classes: ClassList,
+    null_id: int,
+    progress: Progress,
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the confusion matrix and the scores of the labelled cells of a scene as JSON data."""
+    from rvbuild.tasks.classification.score import score as count
+
+    return count(predictions, source.cells, aoi, classes, null_id, progress)
+
+
+def report(
+    counts: Mapping[str, Mapping[str, Any]], classes: ClassList, null_id: int
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the content of `eval.json`, and of the files beside it by name."""
+    from rvbuild.tasks.classification.report import report as make
+
+    return make(counts, classes, null_id)
+
+
+def survey(
+    source: _Cells, windows: Sequence[Window] | None, aoi: Aoi | None, step: int, classes: ClassList
+) -> tuple[np.ndarray, np.ndarray, Mapping[str, int]]:
+    """Return the labels of a scene counted and drawn; see `rvbuild.tasks.protocol.Task.survey`."""
+    from rvbuild.tasks.classification.survey import survey as count
+
+    return count(source.cells, windows, aoi, step, classes)
+
+
+def own_chips(
+    relative: Sequence[str], files: Sequence[Path], classes: ClassList, null_id: int
+) -> list[tuple[Path, Callable[[tuple[int, int]], Target]]]:
+    """Return the chips in a user's files; see `rvbuild.tasks.own_chips.by_class_folder`."""
+    from rvbuild.tasks.own_chips import by_class_folder
+
+    return by_class_folder(relative, files, classes, null_id)

@@ -1,0 +1,165 @@
+"""The boxes of a scene as files: what each window shows, raw, and what is left of it after merging.
+
+`raw_boxes.safetensors` holds the windows in row-major order, `windows` (W, 4) int64, and of the boxes of all of them
+`boxes` (N, 4) float32 x0, y0, x1, y1 in pixels of their window, `scores` (N,) float32, `classes` (N,) uint8 class ids,
+`inside` (N,) bool, whether the centre lies on a pixel with data in the area of interest, and `offsets` (W + 1,) int64,
+where those of each window begin. The scene's grid is in the metadata.
+
+`detections.json` is `{"grid", "score_thresh", "boxes": [[x0, y0, x1, y1, class id, score], …]}`: the merged boxes in
+pixels of the scene, to a thousandth, by falling score. Those below the threshold are there too: an average precision
+needs them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from rvbuild.errors import DataError, ModelError
+from rvbuild.geo.grid import Grid
+from rvbuild.geo.vector.boxes import Boxes
+from rvbuild.geo.windows import Window
+
+RAW_BOXES = "raw_boxes.safetensors"
+DETECTIONS = "detections.json"
+
+DECIMALS = 3
+"""Of coordinates in pixels: far below what a detector can tell."""
+
+
+class Raw(NamedTuple):
+    """The boxes of all windows of a scene, see the module."""
+
+    grid: Grid
+    windows: NDArray[np.int64]
+    boxes: Boxes
+    """(N, 4) float64 in pixels of the scene; not clipped to it."""
+    scores: NDArray[np.float32]
+    classes: NDArray[np.uint8]
+    inside: NDArray[np.bool_]
+    window: NDArray[np.int64]
+    """(N,) the number of the window of each box."""
+
+
+@dataclass(frozen=True)
+class Detections:
+    """The merged boxes of a scene, by falling score."""
+
+    grid: Grid
+    score_thresh: float
+    boxes: NDArray[np.float64]
+    """(N, 4) in pixels of the scene."""
+    classes: NDArray[np.int64]
+    scores: NDArray[np.float64]
+
+    def certain(self) -> NDArray[np.bool_]:
+        """Return which boxes reach the threshold, (N,) bool."""
+        return self.scores >= self.score_thresh
+
+
+class _Found(Protocol):
+    """What a detector found in one window."""
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    outputs: NDArray[np.int64]
+
+
+class BoxMerger:
+    """Gathers the boxes of windows and writes them at the end. Memory: 26 bytes for each."""
+
+    def __init__(self, grid: Grid, outputs: Path, settings: Mapping[str, Any]) -> None:
+        self._grid, self._path = grid, outputs / RAW_BOXES
+        self._ids = np.array([c["id"] for c in settings["classes"] if c["id"] != settings["null_id"]], dtype=np.uint8)
+        self._windows: list[Window] = []
+        self._found: list[tuple[NDArray[Any], ...]] = []
+
+    def add(self, window: Window, prediction: _Found, valid: NDArray[np.bool_]) -> None:
+        """Take the boxes of one window; see `rvbuild.tasks.protocol.Merger`."""
+        boxes, scores, outputs = prediction.boxes, prediction.scores, prediction.outputs
+        if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
+            raise ModelError(
+                f"the model gave values that are not finite for the window at row {window.row}, column {window.col}; "
+                "expected boxes with scores. Its weights have probably diverged: train with a lower lr"
+            )
+        if ((outputs < 0) | (outputs >= len(self._ids))).any():
+            raise ModelError(
+                f"the model gave labels for {len(self._ids)} classes that are none of theirs: expected the first label "
+                f"and the {len(self._ids) - 1} after it, found one {int(outputs.min())} or {int(outputs.max())} away"
+            )
+        columns = np.clip((boxes[:, 0] + boxes[:, 2]) / 2, 0, window.width - 1).astype(np.intp)
+        rows = np.clip((boxes[:, 1] + boxes[:, 3]) / 2, 0, window.height - 1).astype(np.intp)
+        self._windows.append(window)
+        self._found.append(
+            (boxes.astype(np.float32), scores.astype(np.float32), self._ids[outputs], valid[rows, columns])
+        )
+
+    def finish(self) -> None:
+        """Write all boxes."""
+        none = (np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.uint8), np.empty(0, bool))
+        parts = [np.concatenate(part) for part in zip(none, *self._found, strict=True)]
+        tensors = dict(zip(("boxes", "scores", "classes", "inside"), parts, strict=True))
+        tensors["windows"] = np.array(self._windows, dtype=np.int64).reshape(-1, 4)
+        tensors["offsets"] = np.cumsum([0, *(len(found[1]) for found in self._found)], dtype=np.int64)
+        save_file(tensors, self._path, metadata={"grid": json.dumps(self._grid.as_json())})
+
+
+def read_raw(path: Path) -> Raw:
+    """Read a `raw_boxes.safetensors`.
+
+    Raises
+    ------
+    DataError
+        The file is not what `BoxMerger` writes.
+    """
+    try:
+        with safe_open(path, framework="np") as file:
+            grid = Grid.from_json(json.loads(file.metadata()["grid"]))
+            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+        counts = np.diff(found["offsets"])
+        window = np.repeat(np.arange(len(counts)), counts)
+        origin = found["windows"][:, [1, 0, 1, 0]][window]
+        boxes = found["boxes"].astype(np.float64) + origin
+        return Raw(
+            grid, found["windows"], boxes, found["scores"], found["classes"], found["inside"].astype(bool), window
+        )
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise DataError(f"{path}: cannot be read as boxes of windows ({error}); predict the scene again") from error
+
+
+def write_detections(path: Path, found: Detections) -> None:
+    """Write `detections.json`, a box a line."""
+    head = json.dumps({"grid": found.grid.as_json(), "score_thresh": found.score_thresh})
+    rows = zip(found.boxes.tolist(), found.classes.tolist(), found.scores.tolist(), strict=True)
+    lines = [json.dumps([*box, class_id, score]) for box, class_id, score in rows]
+    path.write_text(head[:-1] + ', "boxes": [\n' + ",\n".join(lines) + "\n]}\n", encoding="utf-8")
+
+
+def read_detections(path: Path) -> Detections:
+    """Read a `detections.json`.
+
+    Raises
+    ------
+    DataError
+        The file is not what `write_detections` writes.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        rows = np.array(content["boxes"], dtype=np.float64).reshape(-1, 6)
+        return Detections(
+            grid=Grid.from_json(content["grid"]),
+            score_thresh=float(content["score_thresh"]),
+            boxes=rows[:, :4],
+            classes=rows[:, 4].astype(np.int64),
+            scores=rows[:, 5],
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: cannot be read as merged boxes ({error}); predict the scene again") from error

@@ -1,0 +1,107 @@
+"""Merging the boxes of overlapping windows into those of a scene.
+
+1. Boxes are clipped to the scene.
+2. A box that touches an inner edge of its window, one beyond which the scene goes on, may show a part of an object. It
+   gives way to a box of its class that another window shows whole, if that, cut by the same edges, is the same box:
+   their intersection over union is above `merge_thresh`. The whole box takes the higher of both scores.
+3. Non-maximum suppression over the scene, each class for itself: of boxes whose intersection over union is above
+   `merge_thresh` the best stays, see `rvbuild.geo.vector.boxes.nms`.
+4. Boxes whose centre lies on no data, or outside the area of interest, are left out.
+
+Scores decide nothing but the order: a threshold leaves out boxes of the result, and changes none.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rvbuild.geo.vector.boxes import Boxes, Indices, areas, iou, nms, overlapping_pairs
+from rvbuild.geo.windows import Window
+from rvbuild.tasks.detection.boxes import DECIMALS, Detections, Raw
+
+EDGE_PX = 2.0
+"""A box that ends this near to an edge of its window touches it: detectors are not exact to the pixel."""
+
+THINNEST_PX = 0.01
+"""What is left of a box in the scene is dropped if a side is shorter."""
+
+
+def merge(raw: Raw, merge_thresh: float, score_thresh: float) -> Detections:
+    """Return the boxes of a scene.
+
+    Parameters
+    ----------
+    raw
+        The boxes of its windows.
+    merge_thresh
+        The largest intersection over union that two boxes of a class may have.
+    score_thresh
+        Noted in the result, which has the boxes below it too.
+    """
+    height, width = raw.grid.height, raw.grid.width
+    boxes = np.clip(raw.boxes, 0, np.array([width, height] * 2, dtype=np.float64))
+    solid = (boxes[:, 2:] - boxes[:, :2] >= THINNEST_PX).all(axis=1)
+    # As they are written, so that what is read again is what was merged.
+    boxes, inside = boxes[solid].round(DECIMALS), raw.inside[solid]
+    scores, classes = raw.scores[solid].astype(np.float64), raw.classes[solid].astype(np.int64)
+    windows = raw.windows[raw.window[solid]]
+    kept, scores = _without_cut(boxes, scores, classes, windows, Window(0, 0, height, width), merge_thresh)
+    boxes, scores, classes, inside = boxes[kept], scores[kept], classes[kept], inside[kept]
+    best = nms(boxes, scores, classes, merge_thresh)
+    best = best[inside[best]]
+    return Detections(raw.grid, score_thresh, boxes[best].astype(np.float64), classes[best], _shortest(scores[best]))
+
+
+def _shortest(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return scores that are float32 by nature as the shortest decimals that are the same there."""
+    return scores.astype(np.float32).astype(str).astype(np.float64) if len(scores) else scores
+
+
+def _without_cut(
+    boxes: Boxes,
+    scores: NDArray[np.float64],
+    classes: NDArray[np.int64],
+    windows: NDArray[np.int64],
+    scene: Window,
+    thresh: float,
+) -> tuple[Indices, NDArray[np.float64]]:
+    """Return the boxes that do not give way, and the scores of all, some of them raised."""
+    edges = _edges(windows)
+    cut = _is_cut(boxes, edges, scene)
+    cuts, wholes = np.flatnonzero(cut), np.flatnonzero(~cut)
+    gone, scores = np.zeros(len(boxes), dtype=bool), scores.copy()
+    for some, other in overlapping_pairs(boxes[cuts], boxes[wholes]):
+        part, whole = cuts[some], wholes[other]
+        same = (classes[part] == classes[whole]) & (windows[part] != windows[whole]).any(axis=1)
+        part, whole = part[same], whole[same]
+        # What the window of the part shows of the whole.
+        seen = np.concatenate(
+            [np.maximum(boxes[whole, :2], edges[part, :2]), np.minimum(boxes[whole, 2:], edges[part, 2:])], axis=1
+        )
+        fit = iou(boxes[part], seen)
+        enough = (fit > thresh) & (areas(seen) > 0)
+        part, whole, fit = part[enough], whole[enough], fit[enough]
+        # Of several wholes, the part is of the one that fits best, the first of equals.
+        order = np.lexsort((whole, -fit, part))
+        part, whole = part[order], whole[order]
+        first = np.flatnonzero(np.append(True, part[1:] != part[:-1])) if len(part) else np.empty(0, dtype=np.intp)
+        gone[part[first]] = True
+        np.maximum.at(scores, whole[first], scores[part[first]])
+    return np.flatnonzero(~gone), scores
+
+
+def _edges(windows: NDArray[np.int64]) -> Boxes:
+    """Return windows (N, 4) of row, column, height, width as boxes."""
+    row, col, height, width = windows.T.astype(np.float64)
+    return np.stack([col, row, col + width, row + height], axis=1)
+
+
+def _is_cut(boxes: Boxes, edges: Boxes, scene: Window) -> NDArray[np.bool_]:
+    """Return which boxes touch an edge of their window beyond which the scene goes on, (N,) bool."""
+    inner_low = edges[:, :2] > 0
+    inner_high = edges[:, 2:] < np.array([scene.width, scene.height])
+    low = inner_low & (boxes[:, :2] - edges[:, :2] < EDGE_PX)
+    high = inner_high & (edges[:, 2:] - boxes[:, 2:] < EDGE_PX)
+    touching: NDArray[np.bool_] = np.logical_or.reduce(low | high, axis=1)
+    return touching

@@ -1,0 +1,255 @@
+"""Object detection: boxes around the objects of a scene, each with a class and a score.
+
+A box is trained on in the chips that show enough of it. Predicted boxes belong to an area of interest if their centre
+lies in it; in an evaluation, labels whose centre lies outside are neither wanted nor wrong.
+
+What needs torch or rasterio is imported where it is used: cutting chips needs no torch, and training no rasterio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rvbuild.learn.hooks import Objective, Target, Targets
+from rvbuild.progress import Progress
+from rvbuild.project.tasks.detection import SPEC
+from rvbuild.tasks.protocol import Aim, ClassList, Draw, Labels, Merger
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from rvbuild.geo.area.aoi import Aoi
+    from rvbuild.geo.grid import Grid
+    from rvbuild.geo.labels.boxes import BoxLabels
+    from rvbuild.geo.windows import Window
+    from rvbuild.tasks.detection.model import Found
+
+__all__ = [
+    "COUNTED",
+    "PREDICT_SETTINGS",
+    "RAW",
+    "aim",
+    "chip_windows",
+    "class_counts",
+    "collate",
+    "derive",
+    "draw",
+    "forward",
+    "labels",
+    "mask",
+    "merger",
+    "objective",
+    "orient",
+    "overlay",
+    "own_chips",
+    "pack",
+    "report",
+    "resize",
+    "scene_grid",
+    "score",
+    "survey",
+    "target",
+    "unpack",
+    "windows",
+]
+
+COUNTED = "boxes"
+
+PREDICT_SETTINGS = ("boxes", "score_thresh", "merge_thresh")
+
+RAW = SPEC.raw
+
+
+def labels(files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: ClassList, null_id: int) -> Labels:
+    """Open a scene's labels; see `rvbuild.geo.labels.boxes.open_boxes`."""
+    from rvbuild.geo.labels.boxes import open_boxes  # rasterio: training does without
+
+    return open_boxes(files, settings, grid=grid, classes=classes, null_id=null_id)
+
+
+def chip_windows(
+    files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: ClassList, chip: Mapping[str, Any]
+) -> None:
+    """Return None: chips lie where the chip settings say."""
+
+
+def aim(source: BoxLabels, chip: Mapping[str, Any], draw: Draw) -> Aim | None:
+    """Return what tells positive chips and background, if `neg_ratio` asks for it."""
+    from rvbuild.tasks.detection.chips import BoxAim
+
+    return None if chip["neg_ratio"] is None else BoxAim(source, chip, draw)
+
+
+def target(source: BoxLabels, window: Window, chip: Mapping[str, Any]) -> Target:
+    """Return `{"boxes": (n, 4) float32 x0, y0, x1, y1, "classes": (n,) uint8}`: the boxes that the chip is to teach."""
+    from rvbuild.tasks.detection.chips import target as find
+
+    return find(source, window, chip)
+
+
+def label_digest(source: BoxLabels, window: Window) -> str:
+    """Return a digest of the boxes in a window."""
+    return source.digest(window)
+
+
+def mask(target: Target, keep: np.ndarray, null_id: int) -> Target:
+    """Return a target without the boxes whose centre lies outside what is trained on."""
+    boxes = target["boxes"]
+    height, width = keep.shape
+    columns = np.clip((boxes[:, 0] + boxes[:, 2]) / 2, 0, width - 1).astype(np.intp)
+    rows = np.clip((boxes[:, 1] + boxes[:, 3]) / 2, 0, height - 1).astype(np.intp)
+    inside = keep[rows, columns]
+    return {"boxes": boxes[inside], "classes": target["classes"][inside]}
+
+
+def resize(target: Target, shape: tuple[int, int], size_px: int) -> Target:
+    """Return a target with the boxes at their place in the resampled chip."""
+    height, width = shape
+    scale = np.array([size_px / width, size_px / height] * 2)
+    return {"boxes": (target["boxes"] * scale).astype(np.float32), "classes": target["classes"]}
+
+
+def draw(target: Target, picture: np.ndarray, classes: ClassList) -> np.ndarray:
+    """Return the picture of the chip with its boxes in the colours of their classes."""
+    from rvbuild.geo.write.picture import draw_boxes
+
+    return draw_boxes(picture, target["boxes"], target["classes"], classes)
+
+
+def class_counts(target: Target, n_classes: int) -> np.ndarray:
+    """Return the boxes of each class id, `(n_classes,)` int64."""
+    counts: np.ndarray = np.bincount(target["classes"], minlength=n_classes)
+    return counts.astype(np.int64)
+
+
+def pack(targets: Sequence[Target]) -> dict[str, np.ndarray]:
+    """Return a shard's tensors: `boxes` (M, 4), `classes` (M,), and `offsets` (n + 1,): where each chip's begin."""
+    counts = [len(one["classes"]) for one in targets]
+    return {
+        "boxes": np.concatenate([one["boxes"] for one in targets]).reshape(-1, 4),
+        "classes": np.concatenate([one["classes"] for one in targets]),
+        "offsets": np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+    }
+
+
+def unpack(shard: Mapping[str, np.ndarray], index: int) -> Target:
+    """Return the target of one chip of a shard, as views."""
+    start, stop = shard["offsets"][index : index + 2]
+    return {"boxes": shard["boxes"][start:stop], "classes": shard["classes"][start:stop]}
+
+
+def orient(target: Target, mirror: bool, quarter_turns: int, size_px: int) -> Target:
+    """Return a target mirrored and turned as its image."""
+    x0, y0, x1, y1 = target["boxes"].T
+    if mirror:
+        x0, x1 = size_px - x1, size_px - x0
+    for _ in range(quarter_turns % 4):
+        # Counter-clockwise, the right edge becomes the upper one.
+        x0, y0, x1, y1 = y0, size_px - x1, y1, size_px - x0
+    return {"boxes": np.stack([x0, y0, x1, y1], axis=1), "classes": target["classes"]}
+
+
+def collate(targets: Sequence[Target]) -> Targets:
+    """Return `{"boxes": [(n, 4) float32 tensor, …], "classes": [(n,) uint8 tensor, …]}`, one for each chip."""
+    import torch
+
+    return {key: [torch.from_numpy(np.array(one[key])) for one in targets] for key in ("boxes", "classes")}
+
+
+def objective(
+    train: Mapping[str, Any], outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
+) -> Objective:
+    """Return the objective of the train settings; see `rvbuild.tasks.protocol.Task.objective`."""
+    from rvbuild.tasks.detection.model import objective as make
+
+    return make(train, outputs, output_ids, class_counts)
+
+
+def windows(grid: Grid, aoi: Aoi | None, settings: Mapping[str, Any]) -> list[Window]:
+    """Return the windows of the sliding grid that share something with the area of interest."""
+    from rvbuild.geo.windows import sliding
+
+    found = sliding(grid.height, grid.width, settings["chip_px"], settings["predict"]["stride_px"])
+    return [window for window in found if aoi is None or aoi.intersects(window)]
+
+
+def forward(model: nn.Module, images: torch.Tensor) -> list[Found]:
+    """Return the boxes in each image."""
+    from rvbuild.tasks.detection.model import detect
+
+    return detect(model, images)
+
+
+def merger(grid: Grid, outputs: Path, settings: Mapping[str, Any]) -> Merger:
+    """Return what gathers the boxes of windows into `raw_boxes.safetensors`."""
+    from rvbuild.tasks.detection.boxes import BoxMerger
+
+    return BoxMerger(grid, outputs, settings)
+
+
+def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+    """Merge the boxes of windows and write what is left."""
+    from rvbuild.tasks.detection.outputs import derive as write
+
+    write(raw, settings, outputs, progress)
+
+
+def scene_grid(predictions: Path) -> Grid:
+    """Return the grid of the scene, as `detections.json` describes it."""
+    from rvbuild.tasks.detection.boxes import read_detections
+
+    return read_detections(predictions).grid
+
+
+def overlay(predictions: Path, grid: Grid, step: int, classes: ClassList) -> np.ndarray:
+    """Return the outlines of the boxes in their colours; see `rvbuild.tasks.protocol.Task.overlay`."""
+    from rvbuild.tasks.detection.outputs import overlay as draw
+
+    return draw(predictions, grid, step, classes)
+
+
+def score(
+    predictions: Path,
+    source: BoxLabels,
+    aoi: Aoi | None,
+    classes: ClassList,
+    null_id: int,
+    progress: Progress,
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the matches of a scene as JSON data."""
+    from rvbuild.tasks.detection.score import score as count
+
+    return count(predictions, source, aoi, classes, null_id, progress, options)
+
+
+def report(
+    counts: Mapping[str, Mapping[str, Any]], classes: ClassList, null_id: int
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the content of `eval.json`, and of the files beside it by name."""
+    from rvbuild.tasks.detection.report import report as make
+
+    return make(counts, classes, null_id)
+
+
+def survey(
+    source: BoxLabels, windows: Sequence[Window] | None, aoi: Aoi | None, step: int, classes: ClassList
+) -> tuple[np.ndarray, np.ndarray, Mapping[str, int]]:
+    """Return the labels of a scene counted and drawn; see `rvbuild.tasks.protocol.Task.survey`."""
+    from rvbuild.tasks.detection.survey import survey as count
+
+    return count(source, windows, aoi, step, classes)
+
+
+def own_chips(
+    relative: Sequence[str], files: Sequence[Path], classes: ClassList, null_id: int
+) -> list[tuple[Path, Callable[[tuple[int, int]], Target]]]:
+    """Return the chips in a user's files; see `rvbuild.tasks.own_chips.by_coco`."""
+    from rvbuild.tasks.own_chips import by_coco
+
+    return by_coco(relative, files, classes, null_id)

@@ -1,0 +1,1 @@
+"""Metrics that tasks share, as data, tables and pictures."""

@@ -1,0 +1,109 @@
+"""The raw result of a scene from the predictions of its windows: `raw_labels.tif`, and on request `scores.tif`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rvbuild.errors import ModelError
+from rvbuild.geo.classes import NODATA
+from rvbuild.geo.grid import Grid
+from rvbuild.geo.windows import Window
+from rvbuild.geo.write.rasters import IdRasterWriter, ScoreRasterWriter
+from rvbuild.tasks.segmentation.blend import Blender
+
+RAW_LABELS = "raw_labels.tif"
+"""Class ids alone: without the names and colours that `labels.tif` has."""
+SCORES = "scores.tif"
+
+Floats = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.uint8]
+Bools = npt.NDArray[np.bool_]
+
+
+def merger(grid: Grid, outputs: Path, settings: Mapping[str, Any]) -> SegmentationMerger:
+    """Return a merger that writes into the directory `outputs`; `settings` are those of the infer stage."""
+    return SegmentationMerger(grid, outputs, settings)
+
+
+class SegmentationMerger:
+    """Blends the probabilities of windows and writes rows as they are finished.
+
+    The class of a pixel is the one of the highest blended probability, the first of several that are equally high.
+    """
+
+    def __init__(self, grid: Grid, outputs: Path, settings: Mapping[str, Any]) -> None:
+        predict, classes = settings["predict"], settings["classes"]
+        trained = [c for c in classes if c["id"] != settings["null_id"]]
+        self._class_ids = np.array([c["id"] for c in trained], dtype=np.uint8)
+        self._labels = IdRasterWriter(outputs / RAW_LABELS, grid, temp=outputs)
+        self._scores: ScoreRasterWriter | None = None
+        if predict["scores"]:
+            self._scores = ScoreRasterWriter(outputs / SCORES, grid, trained, predict["scores"], temp=outputs)
+        self._width = grid.width
+        self._rows: list[Labels] = []
+        self._score_rows: list[npt.NDArray[np.generic]] = []
+        """The finished blocks of rows that are not complete."""
+        self._blender = Blender(
+            grid.height,
+            grid.width,
+            len(trained),
+            settings["chip_px"],
+            predict["stride_px"],
+            predict["blend"],
+            self._write,
+        )
+
+    def add(self, window: Window, prediction: Floats, valid: Bools) -> None:
+        """Take the probabilities (K, H, W) float32 of a window and which of its pixels (H, W) count.
+
+        Windows come in row-major order and may overhang the scene; a window of which no pixel counts may be left out.
+        """
+        self._blender.add(window, prediction, valid)
+
+    def finish(self) -> None:
+        """Write the remaining rows and close the rasters."""
+        self._blender.finish()
+        # Making the final files takes memory, too.
+        del self._blender
+        for writer in (self._labels, self._scores):
+            if writer is not None:
+                writer.close()
+
+    def _write(self, row: int, col: int, scores: Floats, known: Bools) -> None:
+        """Take a finished block, and write its rows when they are complete."""
+        best, output = most_likely(scores)
+        if not np.isfinite(best).all():
+            raise ModelError(
+                f"the model gave values that are not finite for rows {row} to {row + len(best) - 1}; "
+                "expected probabilities. Its weights have probably diverged: train with a lower lr"
+            )
+        labels = np.where(known, self._class_ids[output], np.uint8(NODATA))
+        self._rows.append(labels)
+        if self._scores is not None:
+            self._score_rows.append(self._scores.encode(scores, known))
+        if col + known.shape[1] < self._width:
+            return
+        labels = np.concatenate(self._rows, axis=1)
+        self._labels.write(row, labels)
+        self._rows.clear()
+        if self._scores is not None:
+            self._scores.write_encoded(row, np.concatenate(self._score_rows, axis=2), labels != NODATA)
+            self._score_rows.clear()
+
+
+def most_likely(scores: Floats) -> tuple[Floats, npt.NDArray[np.uint8]]:
+    """Return the highest score of each pixel (h, W), and which output has it (h, W) uint8: the first of equals.
+
+    `scores` is (K, h, W). The same as `max` and `argmax` along the first axis, but faster. A NaN anywhere makes the
+    highest score NaN.
+    """
+    best: Floats = scores.max(axis=0)
+    output = np.full(best.shape, len(scores) - 1, dtype=np.uint8)
+    for k in range(len(scores) - 2, -1, -1):
+        np.copyto(output, np.uint8(k), where=scores[k] == best)
+    return best, output

@@ -1,0 +1,62 @@
+"""What is derived from `raw_labels.tif`: `labels.tif` with names and colours, styles, and on request more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rvbuild.geo.classes import NODATA, Classes
+from rvbuild.geo.grid import Grid
+from rvbuild.geo.raster.file import grid_of, open_dataset
+from rvbuild.geo.raster.mosaic_source import open_image
+from rvbuild.geo.windows import Window
+from rvbuild.geo.write.overview import Overlay, class_overlay, overview
+from rvbuild.geo.write.polygons import vectorize
+from rvbuild.geo.write.qgis import write_raster_style, write_score_style
+from rvbuild.geo.write.rasters import RgbRasterWriter, colour_ids
+from rvbuild.progress import Progress
+from rvbuild.tasks.segmentation.merge import RAW_LABELS, SCORES
+
+LABELS = "labels.tif"
+COLORS = "rgb.tif"
+
+_ROWS = 512
+
+
+def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+    """Write the files of one scene; see `rvbuild.tasks.protocol.Task.derive`."""
+    predict, classes, labels = settings["predict"], settings["classes"], raw[RAW_LABELS]
+    progress.start("derive", 2 + predict["rgb"] + len(predict["vectors"]), "files")
+    trained = [c for c in classes if c["id"] != settings["null_id"]]
+    colour_ids(labels, outputs / LABELS, classes, temp=outputs)
+    progress.advance()
+    write_raster_style(outputs / LABELS, trained)
+    if predict["scores"]:
+        write_score_style(outputs / SCORES, len(trained), predict["scores"])
+    progress.advance()
+    if predict["rgb"]:
+        _write_colors(labels, classes, outputs / COLORS)
+        progress.advance()
+    if predict["vectors"]:
+        vectorize(labels, classes, NODATA, predict["vectors"], outputs)
+        progress.advance(len(predict["vectors"]))
+
+
+def overlay(predictions: Path, grid: Grid, step: int, classes: Classes) -> Overlay:
+    """Return the classes of an overview's pixels; see `rvbuild.tasks.protocol.Task.overlay`."""
+    with open_image([predictions]) as labels:
+        ids, known = overview(labels, step)
+    return class_overlay(np.where(known[0], ids[0], np.uint8(NODATA)), classes)
+
+
+def _write_colors(labels: Path, classes: Classes, path: Path) -> None:
+    """Write a raster of class ids as one of the colours of the classes."""
+    with open_dataset(labels) as dataset:
+        grid = grid_of(labels, dataset)
+        with RgbRasterWriter(path, grid, classes, temp=path.parent) as writer:
+            for row in range(0, grid.height, _ROWS):
+                rows = Window(row, 0, min(_ROWS, grid.height - row), grid.width)
+                writer.write(row, dataset.read(1, window=((rows.row, rows.row_stop), (0, grid.width))))

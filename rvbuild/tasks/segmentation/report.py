@@ -1,0 +1,231 @@
+"""Metrics of a segmentation from its confusion matrices: `eval.json` in Raster Vision's schema, `eval.md`, a picture.
+
+The formulas are Raster Vision's (`ClassEvaluationItem`, `ClassificationEvaluation.compute_avg`), so that figures can be
+compared. For a matrix M (rows labels, columns predictions) and a class c: TP = M[c,c], FP = ΣM[:,c] - TP,
+FN = ΣM[c,:] - TP, TN = the rest; recall = sensitivity = TP / (TP + FN), precision = TP / (TP + FP),
+f1 = 2 P R / (P + R), specificity = TN / (TN + FP). 0 / 0 is null. The item "average" weights each metric with the share
+of a class in the labels, counts null as 0 and sums the counts. Scenes are merged by adding their matrices.
+
+Additions, beside Raster Vision's keys:
+
+* `metrics.iou` = TP / (TP + FP + FN) of each item; null for a class that no label has. The average weights it like the
+  others.
+* `summary`: `{"overall": S, "per_scene": {id: S}}` with S = `{"overall_accuracy", "mean_iou", "kappa", "labelled_px",
+  "not_predicted_px", "averages_without_null": {recall, precision, f1, sensitivity, specificity, iou, gt_count,
+  pred_count, count_error}}`. `mean_iou` is the plain mean over the classes that some label has, without the null class;
+  `kappa` is Cohen's; `averages_without_null` is the average as above over all classes but null, and null where nothing
+  is labelled.
+
+Only labelled pixels are in the matrices. The column of the null class holds pixels that have a label but no prediction.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rvbuild.tasks.metrics.confusion import PICTURE, Confusion
+from rvbuild.tasks.metrics.tables import (
+    cell,
+    class_table,
+    escaped,
+    figure,
+    mean,
+    ratio,
+    table,
+    unlabelled_note,
+    without_nan,
+)
+
+Counts = npt.NDArray[np.int64]
+Json = dict[str, Any]
+
+COLUMNS = {"IoU": "iou", "F1": "f1", "precision": "precision", "recall": "recall"}
+"""The columns of the class table: heading and metric."""
+
+METRICS = ("recall", "precision", "f1", "sensitivity", "specificity", "iou")
+
+
+def report(
+    per_scene: Mapping[str, Mapping[str, Any]], classes: Sequence[Mapping[str, Any]], null_id: int
+) -> tuple[Json, dict[str, str]]:
+    """Merge the counts of scenes and compute their metrics.
+
+    Parameters
+    ----------
+    per_scene
+        The counts of each scene as `segmentation_score.score` gives them, by scene id.
+    classes, null_id
+        The class list of the settings, and the id of its null class.
+
+    Returns
+    -------
+    eval_json
+        The object of `eval.json`, see the module.
+    files
+        `eval.md`: the same as Markdown tables, scenes in alphabetical order; and `confusion.svg`, over all scenes.
+    """
+    n = len(classes)
+    matrices = {
+        scene: np.array(per_scene[scene]["confusion"], dtype=np.int64).reshape(n, n) for scene in sorted(per_scene)
+    }
+    overall = sum(matrices.values(), start=np.zeros((n, n), dtype=np.int64))
+    evaluation = {
+        "overall": items(overall, classes),
+        "per_scene": {scene: items(matrix, classes) for scene, matrix in matrices.items()},
+        "summary": {
+            "overall": summary(overall, classes, null_id),
+            "per_scene": {scene: summary(matrix, classes, null_id) for scene, matrix in matrices.items()},
+        },
+    }
+    confusion = Confusion.of(overall.tolist(), classes, null_id)
+    files = {"eval.md": _markdown(evaluation, confusion, null_id), PICTURE: confusion.picture("pixels")}
+    return without_nan(evaluation), files
+
+
+def items(matrix: Counts, classes: Sequence[Mapping[str, Any]]) -> list[Json]:
+    """Return the item of each class and, last, their average.
+
+    Parameters
+    ----------
+    matrix
+        (n, n) int64, rows labels, columns predictions.
+    classes
+        The class list of the settings.
+    """
+    each = [_item(matrix, c["id"], c["name"]) for c in classes]
+    average = {
+        "class_name": "average",
+        **_average(each),
+        "conf_mat": matrix.tolist(),
+        "conf_mat_frac": _fractions(matrix),
+    }
+    return [*each, average]
+
+
+def summary(matrix: Counts, classes: Sequence[Mapping[str, Any]], null_id: int) -> Json:
+    """Return the figures that describe a whole matrix, see the module."""
+    each = [_item(matrix, c["id"], c["name"]) for c in classes if c["id"] != null_id]
+    total = int(matrix.sum())
+    agreement = ratio(int(np.trace(matrix)), total)
+    # Python's integers: the product of two pixel counts does not always fit 64 bits.
+    by_chance = ratio(
+        sum(int(a) * int(b) for a, b in zip(matrix.sum(axis=0), matrix.sum(axis=1), strict=True)), total**2
+    )
+    return {
+        "overall_accuracy": agreement,
+        "mean_iou": mean(item["metrics"]["iou"] for item in each),
+        "kappa": ratio(agreement - by_chance, 1.0 - by_chance),
+        "labelled_px": total,
+        "not_predicted_px": int(matrix[:, null_id].sum()),
+        "averages_without_null": {**_flat(_average(each)), **({} if total else dict.fromkeys(METRICS, math.nan))},
+    }
+
+
+def _item(matrix: Counts, class_id: int, name: str) -> Json:
+    """Return the item of one class against all others."""
+    tp = int(matrix[class_id, class_id])
+    fp = int(matrix[:, class_id].sum()) - tp
+    fn = int(matrix[class_id, :].sum()) - tp
+    tn = int(matrix.sum()) - tp - fp - fn
+    recall, precision = ratio(tp, tp + fn), ratio(tp, tp + fp)
+    binary = np.array([[tn, fp], [fn, tp]], dtype=np.int64)
+    fractions = _fractions(binary)
+    return {
+        "class_id": class_id,
+        "class_name": name,
+        "gt_count": tp + fn,
+        "pred_count": tp + fp,
+        "count_error": abs(fn - fp),
+        "relative_frequency": ratio(tp + fn, tn + fp + fn + tp),
+        "metrics": {
+            "recall": recall,
+            "precision": precision,
+            "f1": ratio(2 * precision * recall, precision + recall),
+            "sensitivity": recall,
+            "specificity": ratio(tn, tn + fp),
+            "iou": ratio(tp, tp + fp + fn) if tp + fn else math.nan,
+        },
+        "conf_mat": binary.tolist(),
+        "conf_mat_frac": fractions,
+        "conf_mat_dict": {"TN": tn, "FP": fp, "FN": fn, "TP": tp},
+        "conf_mat_frac_dict": {
+            "TN": fractions[0][0],
+            "FP": fractions[0][1],
+            "FN": fractions[1][0],
+            "TP": fractions[1][1],
+        },
+    }
+
+
+def _average(each: Sequence[Json]) -> Json:
+    """Return metrics weighted by labelled pixels (null counts as 0) and summed counts."""
+    total = sum(item["gt_count"] for item in each)
+
+    def weighted(metric: str) -> float:
+        terms = (item["metrics"][metric] * ratio(item["gt_count"], total) for item in each)
+        return math.fsum(0.0 if math.isnan(term) else term for term in terms)
+
+    return {
+        "metrics": {metric: weighted(metric) for metric in METRICS},
+        "gt_count": total,
+        "pred_count": sum(item["pred_count"] for item in each),
+        "count_error": sum(item["count_error"] for item in each),
+    }
+
+
+def _flat(average: Json) -> Json:
+    """Return an average with its metrics and counts side by side."""
+    return {**average["metrics"], **{key: value for key, value in average.items() if key != "metrics"}}
+
+
+def _fractions(matrix: Counts) -> list[list[float]]:
+    total = int(matrix.sum())
+    return [[ratio(int(value), total) for value in row] for row in matrix]
+
+
+def _markdown(evaluation: Json, confusion: Confusion, null_id: int) -> str:
+    """Return the tables of `eval.md`: all classes over all scenes, all scenes, then the classes of each scene."""
+    scenes = sorted(evaluation["per_scene"])
+    blocks = ["# Evaluation", _sentence(evaluation["summary"]["overall"], len(scenes)), "## Classes"]
+    blocks.append(class_table(evaluation["overall"], evaluation["summary"]["overall"], null_id, COLUMNS, "labelled px"))
+    blocks += unlabelled_note(evaluation["overall"], null_id) if scenes else []
+    blocks.append("## Confusion\n\nRows are labels, columns predictions; share of the labelled pixels of a row.")
+    blocks += [confusion.table(shares=True), f"![labels and predictions]({PICTURE})"]
+    if scenes:
+        blocks += ["## Scenes", _scene_table(evaluation["summary"]["per_scene"])]
+    for scene in scenes if len(scenes) > 1 else []:
+        of_scene = class_table(
+            evaluation["per_scene"][scene], evaluation["summary"]["per_scene"][scene], null_id, COLUMNS, "labelled px"
+        )
+        blocks += [f"### {cell(escaped(scene))}", of_scene]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _sentence(overall: Json, scenes: int) -> str:
+    text = (
+        f"Mean IoU {figure(overall['mean_iou'])}, overall accuracy {figure(overall['overall_accuracy'])}, "
+        f"kappa {figure(overall['kappa'])} over {overall['labelled_px']:,} labelled pixels "
+        f"of {scenes} {'scene' if scenes == 1 else 'scenes'}."
+    )
+    if overall["not_predicted_px"]:
+        text += f" {overall['not_predicted_px']:,} of them have no prediction and count as errors."
+    return text
+
+
+def _scene_table(figures: Mapping[str, Json]) -> str:
+    rows = [
+        [
+            escaped(scene),
+            figure(f["mean_iou"]),
+            figure(f["overall_accuracy"]),
+            figure(f["kappa"]),
+            f"{f['labelled_px']:,}",
+        ]
+        for scene, f in sorted(figures.items())
+    ]
+    return table(["scene", "mean IoU", "accuracy", "kappa", "labelled px"], rows)

@@ -1,0 +1,46 @@
+"""What the chip stage does to a segmentation target: hide pixels, change its size, draw it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rvbuild.geo.classes import Classes
+from rvbuild.geo.write.picture import Picture, colourize
+
+Target = dict[str, npt.NDArray[Any]]
+
+
+def mask(target: Mapping[str, npt.NDArray[Any]], keep: npt.NDArray[np.bool_], null_id: int) -> Target:
+    """Return a target whose labels are null outside `keep`.
+
+    Parameters
+    ----------
+    target
+        `{"labels": (H, W) uint8 class ids}`.
+    keep
+        (H, W) bool: the pixels that may be trained on.
+    null_id
+        The id of the null class.
+    """
+    return {"labels": np.where(keep, target["labels"], np.uint8(null_id))}
+
+
+def resize(target: Mapping[str, npt.NDArray[Any]], shape: tuple[int, int], size_px: int) -> Target:
+    """Return a target whose labels are `size_px` square: the class at the centre of each new pixel."""
+    labels = target["labels"]
+    rows, cols = (_nearest(length, size_px) for length in labels.shape)
+    return {"labels": np.ascontiguousarray(labels[rows[:, None], cols[None, :]])}
+
+
+def draw(target: Mapping[str, npt.NDArray[Any]], picture: Picture, classes: Classes) -> Picture:
+    """Return a target as a picture (H, W, 3) uint8 in the colours of the classes."""
+    return colourize(target["labels"], classes)
+
+
+def _nearest(length: int, size_px: int) -> npt.NDArray[np.intp]:
+    """Return, for each of `size_px` new pixels, the old pixel of `length` that its centre lies in."""
+    return (2 * np.arange(size_px, dtype=np.intp) + 1) * length // (2 * size_px)

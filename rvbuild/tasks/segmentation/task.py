@@ -1,0 +1,223 @@
+"""Semantic segmentation: a class for every pixel.
+
+What needs torch or rasterio is imported where it is used: cutting chips needs no torch, and training no rasterio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rvbuild.learn.hooks import Objective, Target, Targets
+from rvbuild.progress import Progress
+from rvbuild.project.tasks.segmentation import SPEC
+from rvbuild.tasks.protocol import ClassList, Draw, Merger
+from rvbuild.tasks.segmentation.target import draw, mask, resize
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from rvbuild.geo.area.aoi import Aoi
+    from rvbuild.geo.grid import Grid
+    from rvbuild.geo.labels.open import LabelSource
+    from rvbuild.geo.windows import Window
+
+__all__ = [
+    "COUNTED",
+    "PREDICT_SETTINGS",
+    "RAW",
+    "aim",
+    "chip_windows",
+    "class_counts",
+    "collate",
+    "derive",
+    "draw",
+    "forward",
+    "label_digest",
+    "labels",
+    "mask",
+    "merger",
+    "objective",
+    "orient",
+    "overlay",
+    "own_chips",
+    "pack",
+    "report",
+    "resize",
+    "scene_grid",
+    "score",
+    "survey",
+    "target",
+    "unpack",
+    "windows",
+]
+
+COUNTED = "pixels"
+
+PREDICT_SETTINGS = ()
+
+RAW = SPEC.raw
+
+_FEW_CLASSES = 16
+"""Up to here a comparison per class is faster than a histogram."""
+
+
+def labels(
+    files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: ClassList, null_id: int
+) -> LabelSource:
+    """Open a scene's labels; see `rvbuild.geo.labels.open.open_labels`."""
+    from rvbuild.geo.labels.open import open_labels  # rasterio: training does without
+
+    return open_labels(files, settings, grid=grid, classes=classes, null_id=null_id)
+
+
+def chip_windows(
+    files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: ClassList, chip: Mapping[str, Any]
+) -> None:
+    """Return None: chips lie where the chip settings say."""
+
+
+def aim(source: LabelSource, chip: Mapping[str, Any], draw: Draw) -> None:
+    """Return None: chips lie where the chip settings say."""
+
+
+def target(source: LabelSource, window: Window, chip: Mapping[str, Any]) -> Target:
+    """Return `{"labels": (H, W) uint8 class ids}` of a window."""
+    return {"labels": source.read(window)}
+
+
+def label_digest(source: LabelSource, window: Window) -> str | None:
+    """Return a digest of the labels in a window; None for rasters."""
+    return source.digest(window)
+
+
+def class_counts(target: Target, n_classes: int) -> np.ndarray:
+    """Return the pixels of each class id, `(n_classes,)` int64."""
+    ids = target["labels"]
+    if n_classes <= _FEW_CLASSES:
+        return np.array([np.count_nonzero(ids == class_id) for class_id in range(n_classes)], dtype=np.int64)
+    counts: np.ndarray = np.bincount(ids.ravel(), minlength=n_classes)
+    return counts.astype(np.int64)
+
+
+def pack(targets: Sequence[Target]) -> dict[str, np.ndarray]:
+    """Return a shard's tensors: `{"labels": (n, H, W) uint8}`."""
+    return {"labels": np.stack([one["labels"] for one in targets])}
+
+
+def unpack(shard: Mapping[str, np.ndarray], index: int) -> Target:
+    """Return the target of one chip of a shard, as a view."""
+    return {"labels": shard["labels"][index]}
+
+
+def orient(target: Target, mirror: bool, quarter_turns: int, size_px: int) -> Target:
+    """Return a target mirrored and turned as its image, as a view."""
+    from rvbuild.learn.chips import augment
+
+    return {"labels": augment.orient(target["labels"], mirror, quarter_turns)}
+
+
+def collate(targets: Sequence[Target]) -> Targets:
+    """Return `{"labels": (N, H, W) uint8 tensor}`."""
+    import torch
+
+    return {"labels": torch.from_numpy(np.stack([one["labels"] for one in targets]))}
+
+
+def objective(
+    train: Mapping[str, Any], outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
+) -> Objective:
+    """Return the objective of the train settings; see `rvbuild.tasks.protocol.Task.objective`."""
+    from rvbuild.tasks.segmentation.model import objective as make
+
+    return make(train, outputs, output_ids, class_counts)
+
+
+def windows(grid: Grid, aoi: Aoi | None, settings: Mapping[str, Any]) -> list[Window]:
+    """Return the windows of the sliding grid that share something with the area of interest."""
+    from rvbuild.geo.windows import sliding
+
+    found = sliding(grid.height, grid.width, settings["chip_px"], settings["predict"]["stride_px"])
+    return [window for window in found if aoi is None or aoi.intersects(window)]
+
+
+def forward(model: nn.Module, images: torch.Tensor) -> np.ndarray:
+    """Return the probabilities of the outputs, `(N, K, H, W)` float32, at the size of `images`."""
+    from rvbuild.tasks.segmentation.model import forward as compute
+
+    return compute(model, images)
+
+
+def merger(grid: Grid, outputs: Path, settings: Mapping[str, Any]) -> Merger:
+    """Return what merges windows into `raw_labels.tif`, and on request `scores.tif`."""
+    from rvbuild.tasks.segmentation.merge import merger as make
+
+    return make(grid, outputs, settings)
+
+
+def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+    """Write `labels.tif` with its style, and on request colours and polygons."""
+    from rvbuild.tasks.segmentation.outputs import derive as write
+
+    write(raw, settings, outputs, progress)
+
+
+def scene_grid(predictions: Path) -> Grid:
+    """Return the grid of `raw_labels.tif`, which is that of the scene."""
+    from rvbuild.geo.raster.mosaic_source import open_image
+
+    with open_image([predictions]) as source:
+        return source.grid
+
+
+def overlay(predictions: Path, grid: Grid, step: int, classes: ClassList) -> np.ndarray:
+    """Return the predicted classes in their colours; see `rvbuild.tasks.protocol.Task.overlay`."""
+    from rvbuild.tasks.segmentation.outputs import overlay as draw
+
+    return draw(predictions, grid, step, classes)
+
+
+def score(
+    predictions: Path,
+    source: LabelSource,
+    aoi: Aoi | None,
+    classes: ClassList,
+    null_id: int,
+    progress: Progress,
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the confusion matrix of a scene as JSON data."""
+    from rvbuild.tasks.segmentation.score import score as count
+
+    return count(predictions, source, aoi, classes, null_id, progress)
+
+
+def report(
+    counts: Mapping[str, Mapping[str, Any]], classes: ClassList, null_id: int
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the content of `eval.json`, and of the files beside it by name."""
+    from rvbuild.tasks.segmentation.report import report as make
+
+    return make(counts, classes, null_id)
+
+
+def survey(
+    source: LabelSource, windows: Sequence[Window] | None, aoi: Aoi | None, step: int, classes: ClassList
+) -> tuple[np.ndarray, np.ndarray, Mapping[str, int]]:
+    """Return the labels of a scene counted and drawn; see `rvbuild.tasks.protocol.Task.survey`."""
+    from rvbuild.tasks.segmentation.survey import survey as count
+
+    return count(source, windows, aoi, step, classes)
+
+
+def own_chips(
+    relative: Sequence[str], files: Sequence[Path], classes: ClassList, null_id: int
+) -> list[tuple[Path, Callable[[tuple[int, int]], Target]]]:
+    """Return the chips in a user's files; see `rvbuild.tasks.own_chips.by_label_image`."""
+    from rvbuild.tasks.own_chips import by_label_image
+
+    return by_label_image(relative, files, classes, null_id)

@@ -1,0 +1,136 @@
+"""Kills at random instants, of builds and of whatever works on a store: nothing is lost, nothing half-written is seen.
+
+`RVBUILD_CHAOS=1000 pytest tests/engine/test_chaos.py -s` kills more often and prints figures;
+RVBUILD_CHAOS_SEED chooses other instants.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sqlite3
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from conftest import Space
+from forks import Forks, disturb, wait_until_gone
+
+from rvbuild.engine.keys.signature import hash_file
+from rvbuild.engine.store.store import Store
+from rvbuild.engine.upkeep.inventory import take_inventory
+
+ROUNDS = int(os.environ.get("RVBUILD_CHAOS", "40"))
+SEED = int(os.environ.get("RVBUILD_CHAOS_SEED", "1"))
+
+
+@pytest.fixture
+def forks():
+    made = Forks(Path(__file__).with_name("chaos_commands.py"))
+    yield made
+    made.close()
+
+
+class Chaos:
+    """A workspace that is edited and disturbed; `allowed` has every content that each path may ever have shown."""
+
+    def __init__(self, root: Path, forks: Forks, pool: bool, luck: random.Random) -> None:
+        self.space = Space(root / "ws", pool)
+        self.remote = root / "remote"
+        self.forks = forks
+        self.pool = pool
+        self.luck = luck
+        self.allowed: dict[str, set[bytes]] = {}
+        self.counts: Counter[str] = Counter()
+        self.texts = dict.fromkeys("abc", "")
+        self.prefix = ""
+        for name in "abc":
+            self.edit(name)
+        began = time.monotonic()
+        assert self.command("run") == 0, self.said()
+        self.usual_s = time.monotonic() - began
+
+    def edit(self, name: str) -> None:
+        self.texts[name] = name * self.luck.choice([1, 1000, 300_000]) + str(self.luck.randrange(4))
+        self.space.write(name, self.texts[name])
+
+    def expected(self) -> dict[str, bytes]:
+        upper = {n: self.prefix + text.upper() for n, text in self.texts.items()}
+        joined = "|".join(upper[n] for n in "abc")
+        shown = {f"upper/{n}/out.txt": text for n, text in upper.items()}
+        shown |= {"joined.txt": joined, "last/joined.txt": f"{joined}!"}
+        return {path: text.encode() for path, text in sorted(shown.items())}
+
+    def words(self, name: str) -> list[str]:
+        for path, content in self.expected().items():
+            self.allowed.setdefault(path, set()).add(content)
+        settings = {"upper": {"prefix": self.prefix}, "join": {}, "last": {"end": "!"}}
+        said = {"pool": self.pool, "settings": settings, "jobs": self.luck.choice([1, 3]), "remote": str(self.remote)}
+        return [name, str(self.space.root), json.dumps(said)]
+
+    def command(self, name: str) -> int:
+        return self.forks.run(*self.words(name), output=self.space.root / "said.txt")
+
+    def said(self) -> str:
+        return (self.space.root / "said.txt").read_text()
+
+    def round(self) -> None:
+        if self.luck.random() < 0.6:
+            self.edit(self.luck.choice("abc"))
+        if self.luck.random() < 0.1:
+            self.prefix = self.luck.choice(["", "x"])
+        name = self.luck.choice(["run"] * 6 + ["gc", "push", "pull", "free", "verify"])
+        pid = self.forks.start(*self.words(name), output=self.space.root / "said.txt")
+        long_s = self.usual_s * (1.0 if name == "run" else 0.3)
+        did = disturb(pid, self.luck.uniform(0, long_s), self.luck, self.pool)
+        status = self.forks.wait()
+        assert status in (0, 1, 130, -9, -15), self.said()  # -15: before the command could listen
+        assert "Traceback" not in self.said() or status in (130, -9), self.said()
+        ends = {0: "done before", 1: "a worker killed"}
+        self.counts[f"{name}: {ends.get(status, 'killed')}"] += 1
+        wait_until_gone(self.space.root)
+        self.check_after_a_kill(f"{name}, {did}")
+
+    def check_after_a_kill(self, what: str) -> None:
+        for path, content in self.space.shown().items():
+            assert content in self.allowed[path], (what, path)
+        for root in (self.space.root / "cache/store", self.remote):
+            for file in (root / "objects").glob("??/[0-9a-f]*"):
+                assert hash_file(file) == file.parent.name + file.name, what
+            inventory = take_inventory(Store(root))
+            assert inventory.broken() == {}, what
+            assert all(p.name.startswith(".") for p in inventory.unreadable), what  # of a killed push
+        assert not list((self.space.root / "cache/store/quarantine").iterdir()), what
+        assert not list((self.space.root / "cache").glob("*damaged*")), what
+        with sqlite3.connect(self.space.root / "cache/state.db") as db:
+            assert db.execute("pragma integrity_check").fetchone() == ("ok",), what
+        db.close()
+
+    def finish(self) -> None:
+        """Run to the end: all is as if nothing had happened."""
+        assert self.command("run") == 0, self.said()
+        assert self.space.shown() == self.expected()
+        assert self.command("run") == 0
+        assert set(line.split()[0] for line in self.said().splitlines()) == {"fresh"}, self.said()
+        for folder in ("cache/tmp", "cache/store/tmp"):
+            assert not list((self.space.root / folder).iterdir())
+        self.counts["finished as undisturbed"] += 1
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("pool", [False, True], ids=["inline", "workers"])
+def test_random_kills(tmp_path, forks, pool):
+    luck = random.Random(SEED)
+    chaos = Chaos(tmp_path, forks, pool, luck)
+    began = time.monotonic()
+    for number in range(ROUNDS if not pool else (ROUNDS + 1) // 2):
+        chaos.round()
+        if number % 4 == 3:
+            chaos.finish()
+    chaos.finish()
+    print(f"\n{dict(sorted(chaos.counts.items()))} in {time.monotonic() - began:.0f} s")

@@ -1,0 +1,122 @@
+"""A state database that is damaged is begun again: the day goes on, and what was built comes from the store."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+
+import pytest
+
+from rvbuild.engine.store.state import State
+from rvbuild.engine.upkeep.inventory import require_records
+from rvbuild.engine.workspace import Workspace
+from rvbuild.errors import StoreError
+
+
+@pytest.fixture
+def built(space):
+    space.run()
+    space.calls()
+    with sqlite3.connect(space.root / "cache/state.db") as db:
+        db.execute("pragma wal_checkpoint(truncate)")
+    db.close()
+    return space
+
+
+def assert_mended(space, said: bool = True) -> None:
+    """Check that a run restores or finds everything, runs no stage, and says what happened."""
+    result = space.run(jobs=2)
+    assert set(result.values()) <= {"restored", "fresh"}
+    assert space.calls() == []
+    assert (space.root / "cache/p/last/joined.txt").read_text() == "A|B|C!"
+    notes = "\n".join(space.recorder.lines)
+    if said:
+        assert "begun again" in notes
+        assert list((space.root / "cache").glob("state.db.damaged-*"))
+    assert set(space.run().values()) == {"fresh"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"this is not a database" * 100, b"SQLite format 3\0" + b"\xff" * 5000, b"\0" * 40_000],
+    ids=["text", "header alone", "zeros"],
+)
+def test_a_file_that_is_no_database(built, content):
+    (built.root / "cache/state.db").write_bytes(content)
+    assert_mended(built)
+
+
+@pytest.mark.parametrize("keep", [0, 1, 2])
+def test_a_database_that_was_cut(built, keep):
+    path = built.root / "cache/state.db"
+    path.write_bytes(path.read_bytes()[: keep * 4096 + 100 * (keep > 0)])
+    assert_mended(built, said=keep > 0)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_database_with_damaged_pages(built, seed):
+    """Whatever the bytes, and whether it shows when it is opened, read or written: no stage runs in vain."""
+    path = built.root / "cache/state.db"
+    content = bytearray(path.read_bytes())
+    luck = random.Random(seed)
+    page = luck.randrange(1, len(content) // 4096)
+    for i in range(4096 if seed % 2 else 300):
+        content[page * 4096 + i] = luck.randrange(256)
+    path.write_bytes(content)
+    for _ in range(3):
+        result = built.run(jobs=2, keep_going=True)
+        if set(result.values()) <= {"restored", "fresh"}:
+            break
+        messages = [o.message for o in built.outcomes.values() if o.did.value == "failed"]
+        assert all("nothing that was built is lost" in text for text in messages), messages
+    assert_mended(built, said=False)
+
+
+def test_damage_during_a_run_is_noticed_and_mended(built):
+    said: list[str] = []
+    state = State(built.root / "cache/state.db", said.append)
+    assert state.record("join:p") is not None
+    state._db.execute("drop table record")
+    assert state.record("join:p") is None
+    assert "begun again: what was built is found again in the store" in said[0]
+    state._db.execute("drop table failure")
+    with pytest.raises(StoreError, match="run again, nothing that was built is lost"):
+        state.fail("x", "k", "m", 0.0)
+    state.fail("x", "k", "m", 0.0)
+    assert state.failure("x") == ("k", "m")
+    state.close()
+    assert_mended(built, said=False)
+
+
+def test_a_closed_database_is_not_a_damaged_one(built):
+    """A thread of an interrupted run may ask for something after the end: that must not cost the database."""
+    state = State(built.root / "cache/state.db")
+    state.close()
+    with pytest.raises(StoreError):
+        state.record("join:p")
+    with pytest.raises(StoreError):
+        state.fail("x", "k", "m", 0.0)
+    assert set(built.run().values()) == {"fresh"}
+    assert not list((built.root / "cache").glob("*.damaged*"))
+
+
+def test_a_damaged_record_counts_as_never_built(built):
+    with sqlite3.connect(built.root / "cache/state.db") as db:
+        db.execute("update record set json = '{\"key\": 1' where artifact = 'join:p'")
+    db.close()
+    result = built.run()
+    assert {k for k, v in result.items() if v == "restored"} == {"join"}
+
+
+def test_gc_does_not_believe_a_lost_database(built):
+    """Without records nothing seems to be shown; what is shown must not be removed for that."""
+    for path in (built.root / "cache").glob("state.db*"):
+        path.unlink()
+    workspace = Workspace(built.root)
+    with pytest.raises(StoreError, match="no record of them"):
+        require_records(workspace.root, workspace.state.records())
+    workspace.close()
+    built.run()
+    workspace = Workspace(built.root)
+    require_records(workspace.root, workspace.state.records())
+    workspace.close()
