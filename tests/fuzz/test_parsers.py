@@ -11,7 +11,7 @@ from rvbuild.errors import DataError, ProjectError
 from rvbuild.files.zipped import members
 from rvbuild.geo.vector.box_files import read_box_file
 from rvbuild.language import filters
-from rvbuild.project import load
+from rvbuild.project.load import load
 from tests.fuzz import readers
 from tests.fuzz.fuzzing import CORPUS, LONG, in_children, source_of
 
