@@ -176,7 +176,7 @@ def _nothing_to_train_on(project: Project, scenes: list[Scene], facts: Mapping[s
     validation = [facts[scene.id] for scene in scenes if scene.split == "validation"]
     if validation and project.train.validation and all(one.get("chips") == 0 for one in validation):
         for key in ("select", "patience"):
-            if project.train.slice()[key] not in (None, 0, "last"):
+            if project.train.stage_settings()[key] not in (None, 0, "last"):
                 text = (
                     "needs validation chips, but no validation scene yields one; check the areas of interest and [chip]"
                 )
@@ -190,7 +190,7 @@ def _never_labelled(project: Project, scenes: list[Scene], facts: Mapping[str, F
         counts = [facts[scene.id]["labels"]["features"] for scene in of_split if "labels" in facts[scene.id]]
         if not counts or len(counts) < len(of_split) or not any(map(sum, counts)):
             continue
-        backgrounds = {scene.labels.slice().get("background") for scene in of_split if scene.labels}
+        backgrounds = {scene.labels.stage_settings().get("background") for scene in of_split if scene.labels}
         never = [
             item.name
             for item, *found in zip(project.classes, *counts, strict=True)

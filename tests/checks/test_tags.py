@@ -80,10 +80,10 @@ def test_what_the_project_decides_is_not_asked_again(tmp_path: Path, keys: str, 
 
 
 def test_keys_that_are_left_out_or_false_change_no_key_of_an_artifact(tmp_path: Path) -> None:
-    plain = project_with(tmp_path).scenes[0].image.slice()
-    assert project_with(tmp_path, ", palette = false, scale = false").scenes[0].image.slice() == plain
-    assert project_with(tmp_path, ", alpha = false").scenes[0].image.slice() == {**plain, "alpha": False}
-    assert project_with(tmp_path, ", palette = true, scale = true").scenes[0].image.slice() == {
+    plain = project_with(tmp_path).scenes[0].image.stage_settings()
+    assert project_with(tmp_path, ", palette = false, scale = false").scenes[0].image.stage_settings() == plain
+    assert project_with(tmp_path, ", alpha = false").scenes[0].image.stage_settings() == {**plain, "alpha": False}
+    assert project_with(tmp_path, ", palette = true, scale = true").scenes[0].image.stage_settings() == {
         **plain,
         "palette": True,
         "scale": True,

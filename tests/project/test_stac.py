@@ -139,8 +139,8 @@ def test_a_project_reads_its_items(loaded: Callable[..., Project], base: str, wo
     project = loaded(base.replace('image = "data/{id}.tif"', image))
     scene = project.scenes[0]
     assert scene.image.files == ("data/a_n.tif", "data/a_r.tif")
-    assert [x["name"] for x in scene.image.slice()["layers"]] == ["nir", "red"]
-    assert scene.image.slice()["bbox"] == {"px": [0, 0, 9, 9]}
+    assert [x["name"] for x in scene.image.stage_settings()["layers"]] == ["nir", "red"]
+    assert scene.image.stage_settings()["bbox"] == {"px": [0, 0, 9, 9]}
     assert sorted(project.reads) == [str(workspace / f"data/{scene}.json") for scene in "abc"]
     assert [written.text for written in project.written["a", "image"]] == ["data/{id}.json"] * 2
 

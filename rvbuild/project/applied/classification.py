@@ -129,12 +129,12 @@ class CellPredictTable(PredictTable):
 
     cell_px: Pixels
 
-    def infer_slice(self) -> dict[str, Any]:
+    def infer_settings(self) -> dict[str, Any]:
         """Return the settings that what is inferred depends on: cells have no strides and do not blend."""
         return {
-            key: value for key, value in super().infer_slice().items() if key in ("cell_px", "batch_size", "device")
+            key: value for key, value in super().infer_settings().items() if key in ("cell_px", "batch_size", "device")
         }
 
-    def slice(self) -> dict[str, Any]:
+    def stage_settings(self) -> dict[str, Any]:
         """Return the settings, with what is said of cells."""
-        return {**super().slice(), "cells": self.cells or "geojson", "cell_px": self.cell_px}
+        return {**super().stage_settings(), "cells": self.cells or "geojson", "cell_px": self.cell_px}

@@ -94,9 +94,9 @@ def apply(parts: Parts, labels: Mapping[Key, Any], problems: Problems) -> Parts:
 class BoxChipTable(ChipTable):
     """How the chips of a project with boxes are cut."""
 
-    def slice(self) -> dict[str, Any]:
+    def stage_settings(self) -> dict[str, Any]:
         """Return the settings, with what is about boxes."""
-        settings = {**super().slice(), **{key: getattr(self, key) for key in SPEC.keys["chip"]}}
+        settings = {**super().stage_settings(), **{key: getattr(self, key) for key in SPEC.keys["chip"]}}
         if self.keep is not None:
             # One box is enough.
             settings["keep"] = {**settings["keep"], "min_px": 1}
@@ -109,20 +109,20 @@ class BoxPredictTable(PredictTable):
     derived: ClassVar[frozenset[str]] = frozenset(SPEC.keys["predict"])
     styled: ClassVar[frozenset[str]] = frozenset()
 
-    def infer_slice(self) -> dict[str, Any]:
+    def infer_settings(self) -> dict[str, Any]:
         """Return the settings that what is inferred depends on: boxes do not blend."""
         own = ("stride_px", "batch_size", "device")
-        return {key: value for key, value in super().infer_slice().items() if key in own}
+        return {key: value for key, value in super().infer_settings().items() if key in own}
 
-    def slice(self) -> dict[str, Any]:
+    def stage_settings(self) -> dict[str, Any]:
         """Return the settings, with what is said of boxes."""
         own = {"boxes": self.boxes or "geojson", "score_thresh": self.score_thresh, "merge_thresh": self.merge_thresh}
-        return {**super().slice(), **own}
+        return {**super().stage_settings(), **own}
 
 
 class BoxEvalTable(EvalTable):
     """How boxes are evaluated."""
 
-    def slice(self) -> dict[str, Any]:
+    def stage_settings(self) -> dict[str, Any]:
         """Return the settings, with what is about boxes."""
         return {"iou_thresh": self.iou_thresh}

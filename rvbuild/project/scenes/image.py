@@ -26,7 +26,10 @@ from rvbuild.project.toml.table import (
     wrong,
 )
 
-_NODATA = by_type({int: "<number>", float: "<number>", list: "<bands>"}, "a number, or a list with one number per band")
+_NODATA = by_type(
+    {int: "<number>", float: "<number>", list: "<bands>", tuple: "<bands>"},
+    "a number, or a list with one number per band",
+)
 
 Nodata: TypeAlias = (
     Annotated[Annotated[float, Tag("<number>")] | Annotated[tuple[float, ...], Strict(False), Tag("<bands>")], _NODATA]
@@ -86,6 +89,11 @@ _WHAT = ("files", "stac")
 
 class ImageTable(Table):
     """The imagery of a scene."""
+
+    not_settings = (
+        *("files", "stac", "assets", "stack", "reduce", "resample", "primary", "bbox_px", "bbox_units", "transform"),
+    )  # together they say what layers, box and steps there are: see `stage_settings`
+    omitted_defaults = ("alpha", "palette", "scale")
 
     later: ClassVar[dict[str, str]] = {
         "bbox": 'unknown key; a box is "bbox_px" in pixels, or "bbox_units" in units of the image\'s CRS',
@@ -256,21 +264,21 @@ class ImageTable(Table):
         """Return the settings that every layer has unless it says otherwise."""
         return {"nodata": _json(self.nodata), "resample": self.resample}
 
-    def slice(self) -> dict[str, Any]:
+    def stage_settings(self) -> dict[str, Any]:
         """Return the settings that decide the pixels that are read, without the paths; what is not set is left out.
 
         How the assets of STAC items are put together is not among them: it follows from the items.
         """
-        settings: dict[str, Any] = {"nodata": _json(self.nodata)}
+        settings = super().stage_settings()
+        for key in ("palette", "scale"):
+            if getattr(self, key) is False:  # as by default: it only says that this is meant
+                del settings[key]
         if self.stack is not None and self.stac is None:
             settings |= {"layers": self._layers(), "primary": self.primary, "reduce": self.reduce}
         if self.bbox_px is not None:
             settings["bbox"] = {"px": list(self.bbox_px)}
         elif self.bbox_units is not None:
             settings["bbox"] = {"units": list(self.bbox_units)}
-        if self.alpha is not None:
-            settings["alpha"] = self.alpha
-        settings |= {key: True for key in ("palette", "scale") if getattr(self, key)}
         if steps := transforms.at_reading(self.transform):
             settings["transform"] = steps
         return settings

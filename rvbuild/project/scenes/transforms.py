@@ -73,7 +73,7 @@ class ReclassTable(Table):
             elif seen.setdefault(int(value), value) != value:
                 yield Finding(("map", value), f"stands for the same value as {show(seen[int(value)])}")
 
-    def slice(self) -> dict[str, Any]:
+    def stage_settings(self) -> dict[str, Any]:
         """Return the settings, each value in its one spelling."""
         return {"kind": "reclass", "map": {str(int(value)): other for value, other in self.map.items()}}
 
@@ -119,7 +119,7 @@ class ExpressionTable(Table):
             except ExpressionError as error:
                 yield Finding(("bands", name), str(error))
 
-    def slice(self) -> dict[str, Any]:
+    def stage_settings(self) -> dict[str, Any]:
         """Return the settings; the order of the bands counts, so that they are a list of pairs."""
         return {"kind": "expression", "bands": [[name, text] for name, text in self.bands.items()], "keep": self.keep}
 
@@ -250,12 +250,12 @@ def check_names(transforms: Sequence[Table], bands: Sequence[str]) -> Iterator[F
 
 def at_reading(transforms: Sequence[Table]) -> list[dict[str, Any]]:
     """Return the settings of those transformers that apply wherever an image is read."""
-    return [table.slice() for table in transforms if _kind_of(table) not in OF_STATISTICS]
+    return [table.stage_settings() for table in transforms if _kind_of(table) not in OF_STATISTICS]
 
 
 def of_statistics(transforms: Sequence[Table]) -> dict[str, Any] | None:
     """Return the settings of the transformer that needs statistics, or None."""
-    found = [table.slice() for table in transforms if _kind_of(table) in OF_STATISTICS]
+    found = [table.stage_settings() for table in transforms if _kind_of(table) in OF_STATISTICS]
     return found[-1] if found else None
 
 

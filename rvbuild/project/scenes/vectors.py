@@ -77,6 +77,8 @@ _DEFAULT_PX = {"Point": 1.0, "LineString": 1.0, "Polygon": 0.0}
 class BufferTable(Table):
     """How points and lines get an area, and polygons another; each in pixels, or as a table of class = pixels."""
 
+    omitted_defaults = ("polygon",)
+
     point: Width = Field(
         1.0, alias="Point", description="Radius of a point, in pixels. Default for classes not named: 1."
     )
@@ -97,19 +99,25 @@ class BufferTable(Table):
                 if problem := known.class_problem(name):
                     yield Finding((kind, name), problem)
 
-    def settings(self, classes: tuple[str, ...]) -> dict[str, Any]:
-        """Return pixels by type of geometry, and by class where they differ; what leaves polygons alone is left out."""
-        found: dict[str, Any] = {}
-        for kind, given in (("Point", self.point), ("LineString", self.line), ("Polygon", self.polygon)):
-            if isinstance(given, dict):
-                found[kind] = {name: given.get(name, _DEFAULT_PX[kind]) for name in classes}
-            elif kind != "Polygon" or given:
-                found[kind] = given
-        return found
+    def stage_settings(self, classes: tuple[str, ...] = ()) -> dict[str, Any]:
+        """Return pixels by type of geometry, and by class where they differ; what leaves polygons alone is left out.
+
+        Parameters
+        ----------
+        classes
+            All names of classes, each of which is given a value.
+        """
+        return {
+            kind: {name: px.get(name, _DEFAULT_PX[kind]) for name in classes} if isinstance(px, dict) else px
+            for kind, px in super().stage_settings().items()
+        }
 
 
 class AoiTable(Table):
     """A part of an area of interest: the polygons of vector files."""
+
+    not_settings = ("vector",)
+    omitted_defaults = ("layer", "encoding", "where")
 
     vector: Paths = Field(description="One or more vector files, in any format and CRS.")
     layer: str | None = Field(None, description="Layer of the file. Default: its only layer.")
@@ -129,10 +137,6 @@ class AoiTable(Table):
         """Offer the bare forms to editors, too."""
         bare = [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]
         return {"anyOf": [*bare, handler(schema)]}
-
-    def settings(self) -> dict[str, Any]:
-        """Return what is read of the files; nothing that says no more than the default."""
-        return self.model_dump(mode="json", exclude={"vector"}, exclude_none=True)
 
 
 def _form(value: object) -> str:

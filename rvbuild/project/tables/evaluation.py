@@ -42,6 +42,6 @@ class EvalTable(Table):
         yield from duplicates(self.splits, "splits")
         yield from duplicates(self.metrics, "metrics")
 
-    def slice(self) -> dict[str, Any]:
+    def stage_settings(self) -> dict[str, Any]:
         """Return the settings of the stage; which scenes are evaluated is not among them."""
         return {}

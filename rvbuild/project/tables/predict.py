@@ -39,6 +39,8 @@ def _file(value: str) -> str:
 class VectorOutputTable(Table):
     """Vectors of one class."""
 
+    omitted_defaults = ("kind", "file")
+
     class_: str = Field(alias="class", description="Class to write as vectors.")
     kind: Literal["polygons", "buildings", "points"] = Field(
         "polygons",
@@ -80,16 +82,17 @@ class VectorOutputTable(Table):
         elif self.given("simplify_px"):
             yield no_effect("simplify_px", 'with kind = "buildings"; their outlines have sides of side_px', "kind")
 
-    def slice(self) -> dict[str, Any]:
+    def stage_settings(self) -> dict[str, Any]:
         """Return the settings that have an effect."""
-        without = {"file"} if self.file is None else {"format"}
+        without = set() if self.file is None else {"format"}
         without |= set() if self.kind == "buildings" else {"split", "side_px"}
-        without |= {"kind"} if self.kind == "polygons" else set()
-        return {key: value for key, value in super().slice().items() if key not in without}
+        return {key: value for key, value in super().stage_settings().items() if key not in without}
 
 
 class PredictTable(Table):
     """How predictions are made and written. labels.tif is always written."""
+
+    not_settings = ("mosaic", *keys_of_tasks("predict"))  # a task adds its own
 
     derived: ClassVar[frozenset[str]] = frozenset({"rgb", "vectors"})
     """The keys that decide what is made of the raw result, and not the raw result."""
@@ -169,16 +172,14 @@ class PredictTable(Table):
                 )
                 return
 
-    def slice(self) -> dict[str, Any]:
+    def stage_settings(self) -> dict[str, Any]:
         """Return all settings of a scene, as a bundle holds them, without what is about one task."""
-        without = ("mosaic", *keys_of_tasks("predict"))
-        found = {key: value for key, value in super().slice().items() if key not in without}
-        return {**found, "vectors": [vector.slice() for vector in self.vectors]}
+        return {**super().stage_settings(), "vectors": [vector.stage_settings() for vector in self.vectors]}
 
-    def infer_slice(self) -> dict[str, Any]:
+    def infer_settings(self) -> dict[str, Any]:
         """Return the settings that what is inferred depends on."""
-        return {key: value for key, value in self.slice().items() if key not in self.derived}
+        return {key: value for key, value in self.stage_settings().items() if key not in self.derived}
 
-    def derive_slice(self) -> dict[str, Any]:
+    def derive_settings(self) -> dict[str, Any]:
         """Return the settings that what is derived from it depends on."""
-        return {key: value for key, value in self.slice().items() if key in self.derived | self.styled}
+        return {key: value for key, value in self.stage_settings().items() if key in self.derived | self.styled}
