@@ -77,7 +77,7 @@ class Scenes:
         channels = self.source(id_, "channels")[0].channels
         table, at = self.source(id_, "aoi")
         aoi = self.paths.files(id_, "aoi", tuple(text for area in areas(table.aoi) for text in area.vector), at)
-        aoi_parts = [{"files": len(area.vector), **area.settings()} for area in areas(table.aoi)]
+        aoi_parts = [{"files": len(area.vector), **area.stage_settings()} for area in areas(table.aoi)]
         return Scene(
             id=item.id,
             split=item.split,
