@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rvbuild.files.formats import CHOICE
 from rvbuild.project.tasks.spec import TaskSpec
 
 TORCHVISION = (
@@ -50,7 +51,7 @@ SPEC = TaskSpec(
         "predict": {
             "stride_px": f"{_ONE_GRID}; their size is labels.cell_px",
             "blend": _ONE_GRID,
-            "vectors": 'on cells, which are always written as polygons; see cells = "geojson", "gpkg" or "fgb"',
+            "vectors": f"on cells, which are always written as polygons; see cells = {CHOICE}",
         },
     },
 )

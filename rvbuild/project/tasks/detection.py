@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rvbuild.files.formats import CHOICE
 from rvbuild.project.tasks.spec import TaskSpec
 
 _OWN_LOSS = "on object_detection, whose models bring their own losses"
@@ -37,7 +38,7 @@ SPEC = TaskSpec(
         "train": dict.fromkeys(("loss", "loss_args", "class_weights"), _OWN_LOSS),
         "predict": {
             **dict.fromkeys(("blend", "scores", "rgb"), "on boxes, which are no raster"),
-            "vectors": 'on boxes, which are always written as polygons; see boxes = "geojson", "gpkg" or "fgb"',
+            "vectors": f"on boxes, which are always written as polygons; see boxes = {CHOICE}",
             "mosaic": "on object_detection, which writes no rasters",
         },
     },

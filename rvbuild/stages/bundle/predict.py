@@ -11,8 +11,8 @@ from typing import Any
 
 from rvbuild import tasks
 from rvbuild.errors import DataError, ModelError
+from rvbuild.files.formats import SUFFIXES
 from rvbuild.files.urls import Url
-from rvbuild.geo.write.polygons import SUFFIXES
 from rvbuild.learn.checkpoint import ModelInfo, load_model, read_info
 from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS
 from rvbuild.progress import Progress
