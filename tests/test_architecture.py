@@ -144,6 +144,30 @@ def test_stages_do_not_ask_which_task_it_is(module):
     assert constants & {"semantic_segmentation", "object_detection", "chip_classification"} == set()
 
 
+def test_lists_of_names_stand_once():
+    """The formats that are written, and the tasks but for the model families, are listed in one module each."""
+    listed: dict[str, set[str]] = {"fgb": set(), "object_detection": set()}
+    for module, path in MODULES.items():
+        constants = {
+            node.value
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Constant)
+        }
+        for name in constants & set(listed):
+            listed[name].add(module)
+    assert listed == {
+        "fgb": {"rvbuild.files.formats"},
+        "object_detection": {
+            *(
+                "rvbuild.project.tasks.detection",
+                "rvbuild.project.applied",
+                "rvbuild.learn.models",
+                "rvbuild.rules.golden",
+            )
+        },
+    }
+
+
 def loaded(code: str, *arguments: str, cwd: Path = ROOT) -> set[str]:
     """Run code in a new process and return the heavy packages that it has loaded at its end."""
     watch = "import atexit, sys\natexit.register(lambda: print('\\nloaded:', *sys.modules, file=sys.stderr))\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rvbuild.files.formats import CHOICE
+from rvbuild.files.formats import CHOICE, SUFFIXES
 from rvbuild.project.tasks.spec import TaskSpec
 
 TORCHVISION = (
@@ -38,12 +38,13 @@ _ONE_GRID = "on cells, which do not overlap"
 SPEC = TaskSpec(
     name="chip_classification",
     module="rvbuild.tasks.classification.task",
-    gives="each cell of a grid",
+    gives="a class for each cell of a grid",
     about="cells",
     models=(*TORCHVISION, *SCRATCH),
     scratch=SCRATCH,
     metrics=("accuracy", "mean_f1"),
     raw=("cells.json",),
+    results=("cells.json", "cells.qml", *(f"cells{suffix}" for suffix in SUFFIXES.values())),
     keys={"labels": ("cell_px", *CELL_KEYS), "predict": ("cells",)},
     unused={
         "labels": {"all_touched": "on cells, which are judged by exact areas"},

@@ -7,7 +7,7 @@ from rvbuild.project.tasks.spec import TaskSpec
 SPEC = TaskSpec(
     name="semantic_segmentation",
     module="rvbuild.tasks.segmentation.task",
-    gives="each pixel a class",
+    gives="a class for each pixel",
     about="pixels",
     models=(
         *("deeplabv3_resnet50", "deeplabv3_resnet101", "deeplabv3_mobilenet_v3_large"),
@@ -16,4 +16,5 @@ SPEC = TaskSpec(
     scratch=("unet",),
     metrics=("mean_iou", "mean_f1"),
     raw=("raw_labels.tif",),
+    results=("labels.tif", "labels.qml", "scores.tif", "scores.qml", "rgb.tif"),
 )
