@@ -34,7 +34,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             "classes": classes(project),
             "null_id": project.null_id,
             "chip_px": project.chip_px,
-            "predict": project.predict.slice(),
+            "predict": project.predict.stage_settings(),
         },
         inputs=(
             model(project),
@@ -53,7 +53,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
 
 def _image(scene: Scene) -> dict[str, Any]:
     """Return how new images are read: as `scene` is, but whole, and with one file for each layer of a stack."""
-    settings = {key: value for key, value in scene.image.slice().items() if key != "bbox"}
+    settings = {key: value for key, value in scene.image.stage_settings().items() if key != "bbox"}
     if "layers" in settings:
         settings["layers"] = _one_file_each(settings["layers"])
     return settings

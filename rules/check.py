@@ -74,7 +74,7 @@ class Request:
 
 def model(project: Project) -> dict[str, Any]:
     """Return what `rvbuild.checks.model.try_out` is to try, but for what the images say."""
-    train = project.train.slice()
+    train = project.train.stage_settings()
     weights, bundle = project.train.weights, project.train.bundle
     start = "torchvision" if train["pretrained"] is True else "random"
     if weights is not None:

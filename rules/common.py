@@ -99,7 +99,7 @@ def once(project: Project, what: Any, make: Callable[[], T]) -> T:
 def image_settings(project: Project, scene: Scene) -> dict[str, Any]:
     """Return how the imagery of `scene` is read, as stages are given it."""
     found = scene.image
-    return found.slice() if found.layout else once(project, ("image", id(found.table)), found.slice)
+    return found.stage_settings() if found.layout else once(project, ("image", id(found.table)), found.stage_settings)
 
 
 def label_settings(project: Project, scene: Scene) -> dict[str, Any]:
@@ -107,9 +107,9 @@ def label_settings(project: Project, scene: Scene) -> dict[str, Any]:
     found = scene.labels
     assert found is not None
     if isinstance(found, BoxFileLabels) or getattr(found, "cells", None) is not None:
-        return found.slice()
+        return found.stage_settings()
     parts = tuple((count, id(table)) for count, table in getattr(found, "parts", ()))
-    return once(project, ("labels", parts or id(getattr(found, "table", None))), found.slice)
+    return once(project, ("labels", parts or id(getattr(found, "table", None))), found.stage_settings)
 
 
 def label_classes(project: Project, scene: Scene) -> list[dict[str, Any]]:
@@ -120,7 +120,7 @@ def label_classes(project: Project, scene: Scene) -> list[dict[str, Any]]:
 def chip_settings(project: Project, scene: Scene) -> dict[str, Any]:
     """Return how the chips of `scene` are cut, as stages are given it."""
     table = scene.chip or project.chip
-    return once(project, ("chip", id(table)), table.slice)
+    return once(project, ("chip", id(table)), table.stage_settings)
 
 
 def stores_images(project: Project, scene: Scene) -> bool:

@@ -51,7 +51,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
                 "labels": label_settings(project, scene),
                 "classes": label_classes(project, scene),
                 "null_id": project.null_id,
-                "eval": project.eval.slice(),
+                "eval": project.eval.stage_settings(),
                 **area(project, scene),
             },
             inputs=present(

@@ -40,13 +40,13 @@ def model(project: Project) -> Product:
 
 def trained(project: Project) -> dict[str, Any]:
     """Return the model that the project names: a description of a model cannot choose another one of the user's."""
-    train = project.train.slice()
+    train = project.train.stage_settings()
     return {"model": train["model"], "model_args": train["model_args"]}
 
 
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     """Yield the raw predictions of every validation and test scene."""
-    predict = project.predict.infer_slice()
+    predict = project.predict.infer_settings()
     for scene in sorted((s for s in project.scenes if s.split != "train"), key=lambda s: s.id):
         yield Artifact(
             name=name("infer", project.name, scene.id),

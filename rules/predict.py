@@ -26,7 +26,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
                 "task": project.task,
                 "classes": classes(project),
                 "null_id": project.null_id,
-                "predict": project.predict.derive_slice(),
+                "predict": project.predict.derive_settings(),
             },
             inputs=(Product("raw", name("infer", project.name, scene.id), raw_files(project)),),
             folder=folder(project, "predict", scene.id),

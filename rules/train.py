@@ -50,7 +50,7 @@ def _checkpoints(project: Project) -> dict[str, str]:
 
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     """Yield the model."""
-    train = project.train.slice()
+    train = project.train.stage_settings()
     weights: tuple[Source, ...] = ()
     if isinstance(train["pretrained"], str):
         weights = (Source("weights", (resolve(project, train["pretrained"]),)),)

@@ -66,7 +66,7 @@ def without_code(image: Mapping[str, Any]) -> dict[str, Any]:
 
 def _of_training(project: Project) -> dict[str, str]:
     """Return the modules that training names, each with the key that does."""
-    train = project.train.slice()
+    train = project.train.stage_settings()
     named = [("augment", name) for name in train["augment"]]
     named += [("loss", train["loss"]), ("model", train["model"])]
     return {name.partition(":")[0]: project.where(("train", key)) for key, name in named if ":" in name}

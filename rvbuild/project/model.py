@@ -58,9 +58,9 @@ class ImageSource:
     table: ImageTable | None
     layout: Mapping[str, Any] = field(default_factory=dict)
 
-    def slice(self) -> dict[str, Any]:
+    def stage_settings(self) -> dict[str, Any]:
         """Return the settings that decide the pixels that are read, without the paths."""
-        return {"nodata": None} if self.table is None else {**self.table.slice(), **self.layout}
+        return {"nodata": None} if self.table is None else {**self.table.stage_settings(), **self.layout}
 
     def normalize(self) -> dict[str, Any] | None:
         """Return the settings of the transformer that needs statistics, or None."""
@@ -79,9 +79,9 @@ class RasterLabels:
     table: RasterLabelsTable
     cells: Mapping[str, Any] | None = None
 
-    def slice(self) -> dict[str, Any]:
+    def stage_settings(self) -> dict[str, Any]:
         """Return the settings, without the paths."""
-        return _with_cells(self.table.slice(), self.cells)
+        return _with_cells(self.table.stage_settings(), self.cells)
 
 
 @dataclass(frozen=True)
@@ -108,11 +108,11 @@ class VectorLabels:
     parts: tuple[tuple[int, VectorLabelsTable], ...] = ()
     cells: Mapping[str, Any] | None = None
 
-    def slice(self) -> dict[str, Any]:
+    def stage_settings(self) -> dict[str, Any]:
         """Return the settings, without the paths."""
         if not self.parts:
-            return _with_cells(self.table.slice(self.classes), self.cells)
-        parts = [{"files": count, **table.slice(self.classes)} for count, table in self.parts]
+            return _with_cells(self.table.stage_settings(self.classes), self.cells)
+        parts = [{"files": count, **table.stage_settings(self.classes)} for count, table in self.parts]
         for part in parts:
             del part["kind"], part["background"]
         return _with_cells({"kind": "vector", "background": self.table.background, "parts": parts}, self.cells)
@@ -139,11 +139,11 @@ class LayeredLabels:
     background: str | None
     classes: tuple[str, ...]
 
-    def slice(self) -> dict[str, Any]:
+    def stage_settings(self) -> dict[str, Any]:
         """Return the settings, without the paths."""
         parts = []
         for count, table in self.parts:
-            how = table.slice() if isinstance(table, RasterLabelsTable) else table.slice(self.classes)
+            how = table.stage_settings() if isinstance(table, RasterLabelsTable) else table.stage_settings(self.classes)
             how.pop("background", None)
             parts.append({"files": count, **how})
         return {"kind": "layers", "background": self.background, "parts": parts}
@@ -161,7 +161,7 @@ class BoxFileLabels:
     scene_image: str
     origin_px: tuple[int, int] | None = None
 
-    def slice(self) -> dict[str, Any]:
+    def stage_settings(self) -> dict[str, Any]:
         """Return the settings, without the paths."""
         origin = {} if self.origin_px is None else {"origin_px": list(self.origin_px)}
         return {**self.table.settings(self.scene_image), **origin}
@@ -251,7 +251,7 @@ class Project:
     scenes
         The scenes: train, validation, test, each in the order of the file.
     analyze, chip, train, predict, eval, bundle
-        The tables, with their defaults filled in; `slice()` gives a stage's settings.
+        The tables, with their defaults filled in; `stage_settings()` gives a stage's settings.
     env
         The environment variables that were read, with their values, or None if unset.
     reads

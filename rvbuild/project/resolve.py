@@ -193,7 +193,7 @@ class Resolver:
         channels = self._source(id_, "channels")[0].channels
         table, at = self._source(id_, "aoi")
         aoi = self._files(id_, "aoi", tuple(text for area in areas(table.aoi) for text in area.vector), at)
-        aoi_parts = [{"files": len(area.vector), **area.settings()} for area in areas(table.aoi)]
+        aoi_parts = [{"files": len(area.vector), **area.stage_settings()} for area in areas(table.aoi)]
         return Scene(
             id=item.id,
             split=item.split,
@@ -313,20 +313,19 @@ class Resolver:
         if isinstance(value, list) and self._holds_tables(value):
             # A list of tables, each with a path or some.
             for position, item in enumerate(value):
-                paths = item.get("vector", item.get("raster")) if isinstance(item, dict) else item
-                # A table without a path is a problem of its own, and left out here.
-                count = len(paths) if isinstance(paths, list) else 0 if paths is None else 1
+                count = _count_of_paths(item)
                 if number < count:
                     key, value = (*key, position), item
                     break
                 number -= count
         if isinstance(value, dict):
-            names = [name for name in ("files", "stac", "raster", "vector", *BOX_FILES) if name in value]
-            if not names:  # reported as missing
+            name = _name_of_paths(value)
+            if name is None:
                 return key
-            key, value = (*key, names[0]), value[names[0]]
+            key, value = (*key, name), value[name]
         if isinstance(value, list) and self._holds_tables(value):
-            return _layer_keys(value, key)[number]
+            keys = _layer_keys(value, key)
+            return keys[number] if number < len(keys) else key  # fewer where a layer that is wrong was left out
         return (*key, number) if isinstance(value, list) and len(value) > 1 else key
 
     def _holds_tables(self, value: list[Any]) -> bool:
@@ -430,6 +429,21 @@ class Resolver:
 def relative_to_workspace(workspace: Path, path: str) -> str:
     """Return a path from the workspace; one outside begins with `..`."""
     return Path(os.path.relpath(workspace / path, workspace)).as_posix()
+
+
+def _name_of_paths(table: Mapping[str, Any]) -> str | None:
+    """Return the key of a table that holds its path or paths; None in one that lacks them, which was reported."""
+    return next((name for name in ("files", "stac", "raster", "vector", *BOX_FILES) if name in table), None)
+
+
+def _count_of_paths(item: Any) -> int:
+    """Return how many paths an item of a list of tables has."""
+    if not isinstance(item, dict):
+        return 1
+    name = _name_of_paths(item)
+    if name is None:
+        return 0
+    return len(item[name]) if isinstance(item[name], list) else 1
 
 
 def _layer_keys(layers: list[Any], key: Key) -> list[Key]:

@@ -100,7 +100,7 @@ def model_memory(
     how = {
         "task": project.task,
         "model": project.train.model,
-        "args": project.train.slice()["model_args"],
+        "args": project.train.stage_settings()["model_args"],
         "bands": resources.bands_of(facts),
         "outputs": len(project.classes) - 1,
         "chip_px": project.chip_px,

@@ -80,10 +80,10 @@ def test_what_the_project_decides_is_not_asked_again(tmp_path: Path, keys: str, 
 
 
 def test_keys_that_are_left_out_or_false_change_no_key_of_an_artifact(tmp_path: Path) -> None:
-    plain = project_with(tmp_path).scenes[0].image.slice()
-    assert project_with(tmp_path, ", palette = false, scale = false").scenes[0].image.slice() == plain
-    assert project_with(tmp_path, ", alpha = false").scenes[0].image.slice() == {**plain, "alpha": False}
-    assert project_with(tmp_path, ", palette = true, scale = true").scenes[0].image.slice() == {
+    plain = project_with(tmp_path).scenes[0].image.stage_settings()
+    assert project_with(tmp_path, ", palette = false, scale = false").scenes[0].image.stage_settings() == plain
+    assert project_with(tmp_path, ", alpha = false").scenes[0].image.stage_settings() == {**plain, "alpha": False}
+    assert project_with(tmp_path, ", palette = true, scale = true").scenes[0].image.stage_settings() == {
         **plain,
         "palette": True,
         "scale": True,
@@ -93,6 +93,6 @@ def test_keys_that_are_left_out_or_false_change_no_key_of_an_artifact(tmp_path: 
 def test_what_is_no_cause_for_doubt_is_a_note() -> None:
     images = {"a": {"tags": {**MASK, "scaling": [[0.0001, -0.1]]}}, "b": {"tags": {}}}
     masks, scales = tags.notes(images)
-    assert masks == "band 3, called alpha, says which pixels are valid, and is no band of 1 scene"
+    assert masks == "band 3 (alpha) is the mask of valid pixels, not an image band, in 1 scene"
     assert "(value × 0.0001 - 0.1), which are not applied" in scales
     assert tags.notes({"b": {"tags": {}}}) == []

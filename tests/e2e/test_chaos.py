@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "build"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
 from forks import Forks, disturb, wait_until_gone
 
 from rvbuild.engine.keys.signature import hash_file

@@ -48,8 +48,8 @@ def test_a_raised_stage_version_is_a_reason(built, monkeypatch):
 
 def test_a_changed_default_is_a_reason(built, monkeypatch):
     table = type(built_project(built).analyze)
-    real = table.slice
-    monkeypatch.setattr(table, "slice", lambda self: {**real(self), "sample": 0.5})
+    real = table.stage_settings
+    monkeypatch.setattr(table, "stage_settings", lambda self: {**real(self), "sample": 0.5})
     assert "sample: 1.0 → 0.5" in built.rvbuild("status", "--json").reasons("analyze:a")
     assert "because sample: 1.0 → 0.5" in built.rvbuild("why", "analyze:a").out
 

@@ -4,6 +4,9 @@
 of files. If this test fails and the change is meant, renew the file and look at its difference:
 
     RVBUILD_RENEW_KEYS=1 python -m pytest tests/engine/test_golden_keys.py
+
+If it fails because a key was added to a table of the project file, list the key in the table's `omitted_defaults`
+(see `rvbuild.project.toml.table`) instead: a key at its default must not make anybody build again.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,22 @@ def test_a_seal_that_rests_on_addresses_that_nobody_can_be_asked_by(tmp_path: Pa
     for url in json.loads((CORPUS / "kept-seal-addresses.json").read_text()):
         seal.write(path, [], **nothing, elsewhere={url: digest}, lines=["nothing to do"])
         assert seal.holds(path, []) is None, url
+
+
+@pytest.mark.parametrize("change", [bytes.upper, lambda check: b" " + check, lambda check: check + b"\r"])
+def test_a_seal_whose_check_is_written_otherwise(tmp_path: Path, change: Callable[[bytes], bytes]):
+    """Found: a flipped bit made a capital of a letter, and the number was the same."""
+    (tmp_path / ".stamp").touch()
+    nothing: dict[str, dict] = {"files": {}, "directories": {}, "environment": {}, "packages": {}, "elsewhere": {}}
+    path = seal.path_of(tmp_path, [])
+    for number in range(100):  # until the check has a letter
+        seal.write(path, [], **nothing, lines=[str(number)])
+        text, _, check = path.read_bytes().rpartition(b"\n")
+        if change(check) != check:
+            path.write_bytes(text + b"\n" + change(check))
+            assert seal.holds(path, []) is None
+            return
+    raise AssertionError("no check has a letter")
 
 
 def test_a_record_whose_key_no_database_takes():

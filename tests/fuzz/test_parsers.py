@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from rvbuild.errors import DataError
+from rvbuild.errors import DataError, ProjectError
 from rvbuild.files.zipped import members
 from rvbuild.geo.vector.box_files import read_box_file
 from rvbuild.language import filters
+from rvbuild.project.load import load
 from tests.fuzz import readers
 from tests.fuzz.fuzzing import CORPUS, LONG, in_children, source_of
 
@@ -52,6 +53,12 @@ def test_filters_that_were_found(path: Path) -> None:
         filters.matches(filters.parse(text), {"t": "a" * 2000}.get)
     except filters.FilterError as error:
         assert len(str(error)) < 1000
+
+
+@pytest.mark.parametrize("path", sorted(CORPUS.glob("project-*.toml")), ids=lambda path: path.name)
+def test_project_files_that_were_found(path: Path) -> None:
+    with pytest.raises(ProjectError, match=r"scene\.aoi\[0\]"):
+        load(path, environ={})
 
 
 @pytest.mark.parametrize("path", sorted(CORPUS.glob("*.zip")), ids=lambda path: path.name)

@@ -90,8 +90,8 @@ def test_slices_hold_all_defaults(loaded: Loader, base: str) -> None:
     project = loaded(base)
     scene = project.scenes[0]
     assert scene.labels is not None
-    assert scene.image.slice() == {"nodata": None}
-    assert scene.labels.slice() == {
+    assert scene.image.stage_settings() == {"nodata": None}
+    assert scene.labels.stage_settings() == {
         "kind": "raster",
         "encoding": "id",
         "map": None,
@@ -99,8 +99,8 @@ def test_slices_hold_all_defaults(loaded: Loader, base: str) -> None:
         "nodata": None,
         "resample": "error",
     }
-    assert project.analyze.slice() == {"sample": 1.0}
-    assert project.chip.slice() == {
+    assert project.analyze.stage_settings() == {"sample": 1.0}
+    assert project.chip.stage_settings() == {
         "size_px": 300,
         "stride_px": 300,
         "method": "sliding",
@@ -110,7 +110,7 @@ def test_slices_hold_all_defaults(loaded: Loader, base: str) -> None:
         "max_nodata": 1.0,
         "keep": None,
     }
-    assert project.train.slice() == {
+    assert project.train.stage_settings() == {
         "model": "deeplabv3_resnet50",
         "model_args": {},
         "pretrained": True,
@@ -134,7 +134,7 @@ def test_slices_hold_all_defaults(loaded: Loader, base: str) -> None:
         "amp": "auto",
         "workers": 0,
     }
-    assert project.predict.slice() == {
+    assert project.predict.stage_settings() == {
         "stride_px": 300,
         "batch_size": 8,
         "blend": "mean",
@@ -143,17 +143,17 @@ def test_slices_hold_all_defaults(loaded: Loader, base: str) -> None:
         "vectors": [],
         "device": "auto",
     }
-    assert project.eval.slice() == {}
+    assert project.eval.stage_settings() == {}
     assert project.eval.splits == ("validation", "test")
-    assert project.bundle.slice() == {}
+    assert project.bundle.stage_settings() == {}
 
 
 def test_the_card_is_in_no_key_and_threads_are_where_they_are_given(loaded: Loader, base: str) -> None:
     project = loaded(base + '[train]\ndevice = "cuda:1"\nthreads = 2\n[predict]\ndevice = "cuda:0"\n')
-    assert project.train.device == "cuda:1" and project.train.slice()["device"] == "cuda"
-    assert project.predict.device == "cuda:0" and project.predict.infer_slice()["device"] == "cuda"
-    assert project.train.slice()["threads"] == 2
-    assert "threads" not in loaded(base).train.slice()
+    assert project.train.device == "cuda:1" and project.train.stage_settings()["device"] == "cuda"
+    assert project.predict.device == "cuda:0" and project.predict.infer_settings()["device"] == "cuda"
+    assert project.train.stage_settings()["threads"] == 2
+    assert "threads" not in loaded(base).train.stage_settings()
 
 
 def test_slices_of_what_is_given(loaded: Loader, base: str) -> None:
@@ -171,7 +171,7 @@ def test_slices_of_what_is_given(loaded: Loader, base: str) -> None:
     scene = project.scenes[0]
     assert isinstance(scene.labels, VectorLabels)
     assert scene.labels.files == ("a.gpkg", "a.gpkg")
-    assert scene.labels.slice() == {
+    assert scene.labels.stage_settings() == {
         "kind": "vector",
         "layer": None,
         "class": None,
@@ -182,8 +182,8 @@ def test_slices_of_what_is_given(loaded: Loader, base: str) -> None:
         "buffer_px": {"Point": 3.0, "LineString": 1.0},
         "unknown": "null",
     }
-    assert project.chip.slice()["keep"] == {"classes": ["car"], "min_px": 1000, "otherwise": 0.1}
-    assert project.predict.slice()["vectors"] == [
+    assert project.chip.stage_settings()["keep"] == {"classes": ["car"], "min_px": 1000, "otherwise": 0.1}
+    assert project.predict.stage_settings()["vectors"] == [
         {
             "class": "car",
             "format": "gpkg",
@@ -192,13 +192,13 @@ def test_slices_of_what_is_given(loaded: Loader, base: str) -> None:
             "denoise_px": 8,
         }
     ]
-    train = project.train.slice()
+    train = project.train.stage_settings()
     assert train["class_weights"] == {"car": 1.0, "tree": 2.0}
     assert train["model_args"] == {"width": [1, 2]}
     assert train["pretrained"] is False
     assert isinstance(train["lr"], float)
     for table in (project.chip, project.train, project.predict, scene.labels, scene.image):
-        json.dumps(table.slice(), allow_nan=False)
+        json.dumps(table.stage_settings(), allow_nan=False)
 
 
 def test_map_keys_have_one_spelling(loaded: Loader, base: str) -> None:
@@ -207,7 +207,7 @@ def test_map_keys_have_one_spelling(loaded: Loader, base: str) -> None:
         loaded(text)  # "+2" is no bare key
     labels = loaded(text.replace("+2", '"+2"')).scenes[0].labels
     assert labels is not None
-    assert labels.slice()["map"] == {"1": "car", "2": "tree", "-9999": "null"}
+    assert labels.stage_settings()["map"] == {"1": "car", "2": "tree", "-9999": "null"}
 
 
 def test_key_order_does_not_matter(loaded: Loader, base: str) -> None:
@@ -218,7 +218,7 @@ def test_key_order_does_not_matter(loaded: Loader, base: str) -> None:
         base + "[chip]\nkeep = { classes = ['car'], min_px = 3 }\nsize_px = 64\n[train]\nepochs = 3\nlr = 1e-3\n"
     )
     for name in ("train", "chip", "predict"):
-        assert json.dumps(getattr(one, name).slice()) == json.dumps(getattr(two, name).slice())
+        assert json.dumps(getattr(one, name).stage_settings()) == json.dumps(getattr(two, name).stage_settings())
 
 
 def test_null_class(loaded: Loader, base: str) -> None:
@@ -239,7 +239,7 @@ def test_most_classes(loaded: Loader, problems: Callable[..., list[str]], base: 
 
     assert len(loaded(text(254)).classes) == 255
     assert problems(text(255)) == [
-        'projects/p.toml:4: classes: 255 classes; at most 254 besides "null" fit into an 8-bit label raster'
+        'projects/p.toml:4: classes: 255 classes; an 8-bit label raster has room for at most 254 besides "null"'
     ]
 
 
@@ -254,12 +254,12 @@ def test_overrides_of_one_scene(loaded: Loader, base: str) -> None:
     a, b, c, d = project.scenes
     assert (a.image.files, a.aoi) == (("data/a.tif",), ("data/a_aoi.geojson",))
     assert b.image.files == ("x.tif", "y_b.tif")
-    assert b.image.slice() == {"nodata": [0.0, 255.0]}
+    assert b.image.stage_settings() == {"nodata": [0.0, 255.0]}
     assert b.aoi == ()
     assert isinstance(a.labels, RasterLabels)
     assert b.labels == RasterLabels(("data/b_label.tif",), a.labels.table)
     assert isinstance(c.labels, VectorLabels)
-    assert (d.split, d.labels, d.image.slice()) == ("test", None, {"nodata": 0.0})
+    assert (d.split, d.labels, d.image.stage_settings()) == ("test", None, {"nodata": 0.0})
 
 
 def test_chips_of_one_scene_are_cut_in_their_own_way(loaded: Loader, base: str) -> None:
@@ -273,25 +273,25 @@ def test_chips_of_one_scene_are_cut_in_their_own_way(loaded: Loader, base: str) 
     assert a.chip is None
     assert b.chip is not None
     assert c.chip is not None
-    plain = project.chip.slice()
-    assert b.chip.slice() == {**plain, "method": "random", "per_scene": 7, "padding_px": [3, 0]}
-    assert c.chip.slice() == {**plain, "stride_px": [20, 10], "pad_direction": "both"}
+    plain = project.chip.stage_settings()
+    assert b.chip.stage_settings() == {**plain, "method": "random", "per_scene": 7, "padding_px": [3, 0]}
+    assert c.chip.stage_settings() == {**plain, "stride_px": [20, 10], "pad_direction": "both"}
 
 
 def test_a_default_written_out_is_no_other_setting(loaded: Loader, base: str) -> None:
     text = "[chip]\npad_direction = 'end'\nstride_px = 300\nwithin_aoi = true\n"
-    assert loaded(base + text).chip.slice() == loaded(base).chip.slice()
+    assert loaded(base + text).chip.stage_settings() == loaded(base).chip.stage_settings()
 
 
 def test_no_value_may_be_nodata(loaded: Loader, base: str) -> None:
     project = loaded(base.replace('"data/{id}.tif"', '{ files = "{id}.tif", nodata = [] }'))
-    assert project.scenes[0].image.slice() == {"nodata": []}
+    assert project.scenes[0].image.stage_settings() == {"nodata": []}
 
 
 def test_labels_without_a_class_use_the_usual_attributes(loaded: Loader, base: str) -> None:
     labels = loaded(base.replace('raster = "data/{id}_label.tif"', 'vector = "{id}.geojson"')).scenes[0].labels
     assert labels is not None
-    assert (labels.slice()["class"], labels.slice()["class_attribute"]) == (None, None)
+    assert (labels.stage_settings()["class"], labels.stage_settings()["class_attribute"]) == (None, None)
 
 
 def test_one_image_can_be_split_by_area(loaded: Loader, base: str) -> None:
@@ -303,9 +303,9 @@ def test_one_image_can_be_split_by_area(loaded: Loader, base: str) -> None:
 
 def test_weights(loaded: Loader, base: str) -> None:
     project = loaded(base + '[train]\nmodel = "unet"\npretrained = "${W:-weights}/x.pth"\n', environ={"W": "/w"})
-    assert project.train.weights == project.train.slice()["pretrained"] == "/w/x.pth"
+    assert project.train.weights == project.train.stage_settings()["pretrained"] == "/w/x.pth"
     assert project.env == {"W": "/w"}
-    assert loaded(base + '[train]\nmodel = "unet"\n').train.slice()["pretrained"] is False
+    assert loaded(base + '[train]\nmodel = "unet"\n').train.stage_settings()["pretrained"] is False
 
 
 def test_a_project_is_frozen(loaded: Loader, base: str) -> None:
@@ -333,7 +333,7 @@ def test_the_name_comes_from_the_file(workspace: Path, base: str) -> None:
         load(path)
     assert caught.value.problems == (
         'projects/store.toml:1: project.name: the file\'s name is not usable: "store" is reserved: rvbuild keeps '
-        "files of its own in cache/store; choose another name; set project.name",
+        "its own files in cache/store; choose another name; set project.name",
     )
 
 
@@ -343,7 +343,7 @@ def test_projects_that_come_with_rvbuild(path: Path) -> None:
         project = load(path, environ={})
     except ProjectError as error:  # its scenes are found by files that are not there
         (problem,) = error.problems
-        assert "scenes.train.files: no file is like" in problem and "offers it at" in problem
+        assert "scenes.train.files: no file matches" in problem and "offers it at" in problem
     else:
         assert project.data_hint or not missing_files(project)
 
@@ -454,7 +454,7 @@ def test_filters_have_one_form_and_their_order_counts(loaded: Loader, base: str)
         text = base.replace(RASTER, f'{{ vector = "x", where = {where}, class_where = {class_where} }}')
         labels = loaded(text).scenes[0].labels
         assert labels is not None
-        return labels.slice()
+        return labels.stage_settings()
 
     one = slice_of('"height > 3"', """{ tree = "kind = 'a'", car = ["has", "kind"] }""")
     assert one["where"] == [">", "height", 3]
@@ -467,7 +467,7 @@ def test_widths_by_class_are_filled_in(loaded: Loader, base: str) -> None:
     buffers = "{ LineString = { car = 4 }, Polygon = { tree = -1 } }"
     labels = loaded(base.replace(RASTER, f'{{ vector = "x", buffer_px = {buffers} }}')).scenes[0].labels
     assert labels is not None
-    assert labels.slice()["buffer_px"] == {
+    assert labels.stage_settings()["buffer_px"] == {
         "Point": 1.0,
         "LineString": {"car": 4.0, "tree": 1.0, "null": 1.0},
         "Polygon": {"car": 0.0, "tree": -1.0, "null": 0.0},
@@ -481,13 +481,13 @@ def test_labels_of_several_tables(loaded: Loader, base: str) -> None:
     scene = project.scenes[0]
     assert isinstance(scene.labels, VectorLabels)
     assert scene.labels.files == ("a_a.gpkg", "a_b.gpkg", "a_c.geojson")
-    settings = scene.labels.slice()
+    settings = scene.labels.stage_settings()
     assert (settings["kind"], settings["background"]) == ("vector", "tree")
     assert [(part["files"], part["layer"], part["class"]) for part in settings["parts"]] == [
         (2, "roads", "car"),
         (1, None, None),
     ]
-    assert settings["parts"][1]["shift_m"] == (1, 0.5)
+    assert settings["parts"][1]["shift_m"] == [1, 0.5]
     assert [written.where for written in project.written["a", "labels"]] == [
         "projects/p.toml:14: scene.labels[0].vector[0]",
         "projects/p.toml:14: scene.labels[0].vector[1]",

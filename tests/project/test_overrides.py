@@ -42,7 +42,7 @@ def test_apply_makes_tables_and_goes_into_lists() -> None:
 def test_overrides_count(loaded: Callable[..., Project], base: str) -> None:
     project = loaded(base, ["train.lr=1e-3", "train.epochs=3", "chip.size_px=64", "train.epochs=4"])
     assert (project.train.lr, project.train.epochs, project.chip_px) == (1e-3, 4, 64)
-    assert project.predict.slice()["stride_px"] == 64
+    assert project.predict.stage_settings()["stride_px"] == 64
 
 
 def test_an_override_can_mend_the_file(loaded: Callable[..., Project], base: str) -> None:

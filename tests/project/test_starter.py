@@ -38,7 +38,7 @@ def test_its_commented_defaults_are_the_defaults(workspace: Path) -> None:
     full.write_text(shown, encoding="utf-8")
     one, two = load(plain, environ={}), load(full, environ={})
     for name in ("chip", "train", "predict", "eval"):
-        assert getattr(one, name).slice() == getattr(two, name).slice()
+        assert getattr(one, name).stage_settings() == getattr(two, name).stage_settings()
     assert one.eval.splits == two.eval.splits
 
 
@@ -56,7 +56,7 @@ def test_the_one_for_cells(workspace: Path) -> None:
     full.write_text(shown, encoding="utf-8")
     one, two = load(plain, environ={}), load(full, environ={})
     for name in ("chip", "train", "predict", "eval"):
-        assert getattr(one, name).slice() == getattr(two, name).slice()
+        assert getattr(one, name).stage_settings() == getattr(two, name).stage_settings()
     assert one.chip_px == 200
 
 
@@ -74,8 +74,8 @@ def test_the_one_for_boxes(workspace: Path) -> None:
     full.write_text(shown, encoding="utf-8")
     one, two = load(plain, environ={}), load(full, environ={})
     for name in ("chip", "train", "predict", "eval"):
-        assert getattr(one, name).slice() == getattr(two, name).slice()
-    assert one.predict.slice()["stride_px"] == 150
+        assert getattr(one, name).stage_settings() == getattr(two, name).stage_settings()
+    assert one.predict.stage_settings()["stride_px"] == 150
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def holds(path: Path, words: Sequence[str]) -> list[str] | None:
         if not S_ISREG(os.lstat(path).st_mode):
             return None
         text, _, check = path.read_bytes().rpartition(b"\n")
-        if int(check, 16) != zlib.crc32(text):
+        if check != b"%08x" % zlib.crc32(text):
             return None  # damaged: it might have lost a file that it rests on
         seal = json.loads(text)
         if seal["schema"] != _SCHEMA or seal["words"] != list(words) or seal["python"] != sys.version:

@@ -111,7 +111,7 @@ def open_boxes(
     files, grid, classes
         As for `rvbuild.geo.labels.open.open_labels`.
     settings_labels
-        The labels slice of the project: of kind `vector`; or `coco`, `voc` or `csv` with `class`, `class_map`,
+        The label settings of the project: of kind `vector`; or `coco`, `voc` or `csv` with `class`, `class_map`,
         `unknown`, and `image` or `scene_image`, see `rvbuild.geo.vector.box_files.read_box_file`; `origin_px`, the
         column and row at which the scene begins in the image whose pixels they count, if it is a part of it.
     null_id

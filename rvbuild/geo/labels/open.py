@@ -45,7 +45,7 @@ def open_labels(
     files
         Rasters (one, or several as a mosaic) or vector files (read one after the other).
     settings_labels
-        The labels slice of the project; its `kind` is `raster`, `vector`, or `layers` of both.
+        The label settings of the project; its `kind` is `raster`, `vector`, or `layers` of both.
     grid
         Of the scene's image. Labels come on this grid.
     classes, null_id

@@ -20,7 +20,7 @@ def reading(settings: Mapping[str, Any], *, classless: bool = False) -> dict[str
     Parameters
     ----------
     settings
-        `layer`, `encoding`, `where`, `class`, `class_attribute`, `class_where`: the labels slice of a project, or
+        `layer`, `encoding`, `where`, `class`, `class_attribute`, `class_where`: the label settings of a project, or
         parts of it.
     classless
         Features have no classes, as those of an area of interest.

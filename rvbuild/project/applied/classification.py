@@ -34,13 +34,13 @@ def check(table: Table, known: Known) -> Iterator[Finding]:
         if rasters:
             message = (
                 f"{SPEC.name} takes the class of a cell from one raster, or from vectors; found a raster in a list. "
-                "Make one raster of all, or one vector layer"
+                "Merge the list into one raster, or into one vector layer"
             )
             yield Finding(("labels", rasters[0]), message)
     elif isinstance(table, ChipTable) and table.method == "sliding":
         for key in ("padding_px", "pad_direction"):
             if table.given(key):
-                yield no_effect(key, "on cells, whose grid begins with the scene")
+                yield no_effect(key, "on cells, whose grid starts at the corner of the scene")
     elif isinstance(table, TrainTable):
         model = table.model or SPEC.models[0]
         if problem := size_problem(model, table.model_args, known.chip_px):
@@ -102,7 +102,7 @@ def _different_sizes(tables: Mapping[Key, Any], cell_px: int) -> Iterator[tuple[
         if found is not None and found != cell_px:
             yield (
                 (*key, "cell_px"),
-                f"{show(found)} here, but {show(cell_px)} elsewhere; a model knows one size of cells",
+                f"{show(found)} here, but {show(cell_px)} in other scenes; all cells of a model have one size",
             )
 
 
@@ -129,12 +129,12 @@ class CellPredictTable(PredictTable):
 
     cell_px: Pixels
 
-    def infer_slice(self) -> dict[str, Any]:
+    def infer_settings(self) -> dict[str, Any]:
         """Return the settings that what is inferred depends on: cells have no strides and do not blend."""
         return {
-            key: value for key, value in super().infer_slice().items() if key in ("cell_px", "batch_size", "device")
+            key: value for key, value in super().infer_settings().items() if key in ("cell_px", "batch_size", "device")
         }
 
-    def slice(self) -> dict[str, Any]:
+    def stage_settings(self) -> dict[str, Any]:
         """Return the settings, with what is said of cells."""
-        return {**super().slice(), "cells": self.cells or "geojson", "cell_px": self.cell_px}
+        return {**super().stage_settings(), "cells": self.cells or "geojson", "cell_px": self.cell_px}

@@ -33,6 +33,8 @@ _CELL_PX = "For chip_classification: side of a cell, in pixels. Default: chip.si
 class RasterLabelsTable(Table):
     """Labels as a raster on the grid of the image."""
 
+    not_settings = ("raster", "cell_px")
+
     later: ClassVar[dict[str, str]] = dict.fromkeys(
         ("class", "class_attribute", "class_map", "background"),
         "is a key of vector labels; what the values of a raster mean is said by encoding, map and other",
@@ -82,9 +84,9 @@ class RasterLabelsTable(Table):
             elif seen.setdefault(canonical, value) != value:
                 yield Finding(("map", value), f"stands for the same value as {show(seen[canonical])}")
 
-    def slice(self) -> dict[str, Any]:
+    def stage_settings(self) -> dict[str, Any]:
         """Return the settings, without the paths."""
-        settings = self.model_dump(mode="json", exclude={"raster", *keys_of_tasks("labels")})
+        settings = super().stage_settings()
         if self.map is not None:
             settings["map"] = {_whole(value) or value: name for value, name in self.map.items()}
         return {"kind": "raster", **settings}
@@ -102,6 +104,9 @@ def _encoding_hint(value: str) -> str:
 
 class VectorLabelsTable(Table):
     """Labels as polygons, lines or points."""
+
+    not_settings = ("vector", *keys_of_tasks("labels"))  # a task adds its own
+    omitted_defaults = ("encoding", "class_where", "where", "shift_m", "shift_px")
 
     later: ClassVar[dict[str, str]] = {
         **dict.fromkeys(("map", "other"), "is a key of raster labels; here it is class_map and unknown"),
@@ -211,25 +216,21 @@ class VectorLabelsTable(Table):
                 (("class",),),
             )
 
-    def slice(self, classes: tuple[str, ...] = ()) -> dict[str, Any]:
-        """Return the settings, without the paths; those of later releases only if they are given.
+    def stage_settings(self, classes: tuple[str, ...] = ()) -> dict[str, Any]:
+        """Return the settings, without the paths.
 
         Parameters
         ----------
         classes
             All names of classes, for tables that give a value for some.
         """
-        settings = self.model_dump(
-            mode="json", by_alias=True, exclude={"vector", "buffer_px", *_IF_GIVEN, *keys_of_tasks("labels")}
-        )
-        settings |= {key: getattr(self, key) for key in _IF_GIVEN if getattr(self, key)}
-        if self.class_where:
+        settings = {"kind": "vector", **super().stage_settings(), "buffer_px": self.buffer_px.stage_settings(classes)}
+        if self.class_where is not None:
             # A list: the order counts, and that of a table does not.
             settings["class_where"] = [list(item) for item in self.class_where.items()]
-        return {"kind": "vector", **settings, "buffer_px": self.buffer_px.settings(classes)}
+        return settings
 
 
-_IF_GIVEN = ("encoding", "class_where", "where", "shift_m", "shift_px")
 _COMMON = ("background", *keys_of_tasks("labels"))
 """What is said of a scene, not of one of its files."""
 

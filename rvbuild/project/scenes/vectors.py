@@ -52,14 +52,16 @@ def _codec(value: str) -> str:
     try:
         "".encode(value)
     except (LookupError, ValueError):
-        return wrong(f'expected the encoding of texts, such as "UTF-8" or "windows-1252", found {show(value)}')
+        return wrong(f'expected a text encoding, such as "UTF-8" or "windows-1252", found {show(value)}')
     return value
 
 
 Encoding: TypeAlias = Annotated[str, AfterValidator(_codec)]
 """The encoding of the texts in a file."""
 
-ENCODING = 'Encoding of the texts in the file, such as "UTF-8". Default: what the file says (a shapefile in `.cpg`).'
+ENCODING = (
+    'Encoding of the text in the file, such as "UTF-8". Default: as declared by the file (a shapefile in `.cpg`).'
+)
 
 
 def _two(value: tuple[float, ...]) -> tuple[float, ...]:
@@ -75,14 +77,19 @@ _DEFAULT_PX = {"Point": 1.0, "LineString": 1.0, "Polygon": 0.0}
 class BufferTable(Table):
     """How points and lines get an area, and polygons another; each in pixels, or as a table of class = pixels."""
 
-    point: Width = Field(1.0, alias="Point", description="Radius of a point, in pixels. Classes not named: 1.")
+    omitted_defaults = ("polygon",)
+
+    point: Width = Field(
+        1.0, alias="Point", description="Radius of a point, in pixels. Default for classes not named: 1."
+    )
     line: Width = Field(
-        1.0, alias="LineString", description="Half the width of a line, in pixels. Classes not named: 1."
+        1.0, alias="LineString", description="Half the width of a line, in pixels. Default for classes not named: 1."
     )
     polygon: Change = Field(
         0.0,
         alias="Polygon",
-        description="By how much polygons grow on every side, in pixels; below 0 they shrink. Classes not named: 0.",
+        description="Growth of polygons on every side, in pixels; negative values shrink them. Default for classes not "
+        "named: 0.",
     )
 
     def check(self, known: Known) -> Iterator[Finding]:
@@ -92,26 +99,30 @@ class BufferTable(Table):
                 if problem := known.class_problem(name):
                     yield Finding((kind, name), problem)
 
-    def settings(self, classes: tuple[str, ...]) -> dict[str, Any]:
-        """Return pixels by type of geometry, and by class where they differ; what leaves polygons alone is left out."""
-        found: dict[str, Any] = {}
-        for kind, given in (("Point", self.point), ("LineString", self.line), ("Polygon", self.polygon)):
-            if isinstance(given, dict):
-                found[kind] = {name: given.get(name, _DEFAULT_PX[kind]) for name in classes}
-            elif kind != "Polygon" or given:
-                found[kind] = given
-        return found
+    def stage_settings(self, classes: tuple[str, ...] = ()) -> dict[str, Any]:
+        """Return pixels by type of geometry, and by class where they differ; what leaves polygons alone is left out.
+
+        Parameters
+        ----------
+        classes
+            All names of classes, each of which is given a value.
+        """
+        return {
+            kind: {name: px.get(name, _DEFAULT_PX[kind]) for name in classes} if isinstance(px, dict) else px
+            for kind, px in super().stage_settings().items()
+        }
 
 
 class AoiTable(Table):
     """A part of an area of interest: the polygons of vector files."""
 
-    vector: Paths = Field(description="The vector file, or several, in any format and CRS.")
+    not_settings = ("vector",)
+    omitted_defaults = ("layer", "encoding", "where")
+
+    vector: Paths = Field(description="One or more vector files, in any format and CRS.")
     layer: str | None = Field(None, description="Layer of the file. Default: its only layer.")
     encoding: Encoding | None = Field(None, description=ENCODING)
-    where: FilterValue | None = Field(
-        None, description="Which polygons count: a filter, as in labels. Default: all of them."
-    )
+    where: FilterValue | None = Field(None, description="Which polygons to use: a filter, as in labels. Default: all.")
 
     @model_validator(mode="before")
     @classmethod
@@ -126,10 +137,6 @@ class AoiTable(Table):
         """Offer the bare forms to editors, too."""
         bare = [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]
         return {"anyOf": [*bare, handler(schema)]}
-
-    def settings(self) -> dict[str, Any]:
-        """Return what is read of the files; nothing that says no more than the default."""
-        return self.model_dump(mode="json", exclude={"vector"}, exclude_none=True)
 
 
 def _form(value: object) -> str:

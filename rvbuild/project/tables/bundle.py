@@ -20,6 +20,6 @@ class BundleTable(Table):
         False, description="Whether to add the model as ONNX; not supported yet."
     )
 
-    def slice(self) -> dict[str, Any]:
+    def stage_settings(self) -> dict[str, Any]:
         """Return the settings of the stage: there are none yet."""
         return {}

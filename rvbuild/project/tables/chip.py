@@ -25,9 +25,6 @@ from rvbuild.project.toml.table import (
 _RANDOM = ("per_scene", "size_limits_px", "height_limits_px", "width_limits_px", "max_attempts")
 """What is about random chips alone."""
 
-_RARE = ("height_limits_px", "width_limits_px", "max_attempts", "padding_px", "pad_direction")
-"""What stages are given only if it is not the default."""
-
 
 def _limits(value: tuple[int, ...]) -> tuple[int, ...]:
     if len(value) != 2:
@@ -91,6 +88,9 @@ class KeepTable(Table):
 
 class ChipTable(Table):
     """How chips are cut."""
+
+    not_settings = (*keys_of_tasks("chip"), "store")  # a task adds its own; whether images are stored is in no key
+    omitted_defaults = ("height_limits_px", "width_limits_px", "max_attempts", "padding_px", "pad_direction")
 
     size_px: Annotated[Pixels, BeforeValidator(_side)] = Field(300, description="Side of a chip, in pixels.")
     stride_px: Stride | None = Field(
@@ -170,14 +170,9 @@ class ChipTable(Table):
                     because = f'with method = "random"; set {instead}, or method = "sliding"'
                     yield no_effect(field, because, "method")
 
-    def slice(self) -> dict[str, Any]:
-        """Return the settings, with the stride filled in, without what is about one task or about storage."""
-        left_out = (*keys_of_tasks("chip"), "store")
-        settings = {key: value for key, value in super().slice().items() if key not in left_out}
-        for field in _RARE:
-            if getattr(self, field) == type(self).model_fields[field].default:
-                # As if there were no such key: no chip has another for it.
-                del settings[field]
+    def stage_settings(self) -> dict[str, Any]:
+        """Return the settings, with the stride filled in."""
+        settings = super().stage_settings()
         settings["stride_px"] = settings["stride_px"] or self.size_px
         return settings
 

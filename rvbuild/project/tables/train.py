@@ -120,6 +120,9 @@ class ChipsTable(Table):
 class TrainTable(Table):
     """The model and how it is trained."""
 
+    not_settings = ("chips", "validation")  # the chips are an input
+    omitted_defaults = ("max_chips", "sampling", "normalize", "checkpoints", "threads")
+
     chips: ChipsTable | None = Field(
         None, description="Train on chips of your own, not on scenes; then scenes.train is empty."
     )
@@ -343,23 +346,11 @@ class TrainTable(Table):
         weights = self.weights
         return weights if weights is not None and weights.lower().endswith(".zip") else None
 
-    def slice(self) -> dict[str, Any]:
+    def stage_settings(self) -> dict[str, Any]:
         """Return the settings; `pretrained` is true, false, or the path of the weights."""
-        settings = super().slice()
-        del settings["chips"]  # the files are an input
+        settings = super().stage_settings()
         if self.pretrained is None:
             settings["pretrained"] = self.model in ALL_MODELS and self.model not in SCRATCH_MODELS
-        # As if there were no such keys: no model is another for them.
-        if self.sampling == "all":
-            del settings["sampling"]
-        if self.normalize == "auto":
-            del settings["normalize"]
-        if not self.checkpoints:
-            del settings["checkpoints"]
-        for key in ("max_chips", "threads"):
-            if settings[key] is None:
-                del settings[key]
-        del settings["validation"]  # the chips are an input
         return settings
 
 

@@ -2,14 +2,17 @@
 
 A table is one pydantic model in one module. It declares its keys, each with a description; the keys that a later
 release will know (`later`); what its keys must agree on with the rest of the file (`check`); and the settings that its
-stage is given (`slice`).
+stage is given (`stage_settings`).
+
+Settings are part of the keys of artifacts. A key that is added to a table is listed in its `omitted_defaults`: while a
+project leaves it at its default, its artifacts keep their keys, and nobody trains again because of an upgrade.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, NamedTuple, NoReturn, TypeAlias
 
@@ -111,6 +114,22 @@ class Table(BaseModel):
     later: ClassVar[Mapping[str, str]] = {}
     """Keys that are not supported yet, or belong elsewhere → what to say about them."""
 
+    not_settings: ClassVar[Collection[str]] = ()
+    """Fields that stages are not given as settings: they name files, which are inputs, or say which artifacts there
+    are."""
+
+    omitted_defaults: ClassVar[Collection[str]] = ()
+    """Fields that stages are given only if they are not at their defaults: those that were added since the first keys
+    were made. The stage, or whoever reads the settings, takes the default for a key that is not there."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse a list of fields that names none."""
+        super().__pydantic_init_subclass__(**kwargs)
+        for name in (*cls.not_settings, *cls.omitted_defaults):
+            if name not in cls.model_fields:
+                raise TypeError(f"{cls.__name__}: not_settings and omitted_defaults name no field {name!r}")
+
     def check(self, known: Known) -> Iterator[Finding]:
         """Yield what is wrong with this table alone and in the light of the others."""
         yield from ()
@@ -119,9 +138,18 @@ class Table(BaseModel):
         """Tell whether the user has set a field."""
         return field in self.model_fields_set
 
-    def slice(self) -> dict[str, Any]:
-        """Return the settings as JSON data, with all defaults filled in."""
-        return self.model_dump(mode="json", by_alias=True)
+    def stage_settings(self) -> dict[str, Any]:
+        """Return the settings of the stage as JSON data.
+
+        Defaults are filled in, but for `omitted_defaults`; what is in `not_settings` is left out.
+        """
+        at_default = (name for name in self.omitted_defaults if getattr(self, name) == self._default(name))
+        return self.model_dump(mode="json", by_alias=True, exclude={*self.not_settings, *at_default})
+
+    @classmethod
+    def _default(cls, name: str) -> Any:
+        """Return the default of a field."""
+        return cls.model_fields[name].get_default(call_default_factory=True)
 
 
 def tables_in(table: Table, key: Key = ()) -> Iterator[tuple[Key, Table]]:
