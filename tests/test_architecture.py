@@ -146,27 +146,26 @@ def test_stages_do_not_ask_which_task_it_is(module):
 
 
 def test_lists_of_names_stand_once():
-    """The formats that are written, and the tasks but for the model families, are listed in one module each."""
+    """The formats that are written are listed in one module, the tasks in one of each room that has a part for each."""
     listed: dict[str, set[str]] = {"fgb": set(), "object_detection": set()}
     for module, path in MODULES.items():
-        constants = {
-            node.value
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-            if isinstance(node, ast.Constant)
-        }
-        for name in constants & set(listed):
+        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for name in {node.value for node in nodes if isinstance(node, ast.Constant)} & set(listed):
             listed[name].add(module)
     assert listed == {
         "fgb": {"rvbuild.files.formats"},
         "object_detection": {
-            *(
-                "rvbuild.project.tasks.detection",
-                "rvbuild.project.applied",
-                "rvbuild.learn.models",
-                "rvbuild.rules.golden",
-            )
+            *("rvbuild.project.tasks.detection", "rvbuild.project.applied"),
+            *("rvbuild.learn.models", "rvbuild.rules.golden"),
         },
     }
+
+
+def test_each_stage_has_a_rule():
+    from rvbuild.rules import RULES
+    from rvbuild.stages.names import STAGES
+
+    assert tuple(RULES) == STAGES
 
 
 def loaded(code: str, *arguments: str, cwd: Path = ROOT) -> set[str]:

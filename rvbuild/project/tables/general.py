@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, Strict, WithJsonSchema
 
-from rvbuild.errors import either, nearest
+from rvbuild.errors import nearest
 from rvbuild.files.address import is_url
 from rvbuild.project.tables import own_rules
 from rvbuild.project.tasks import NAMES, SPECS
@@ -39,7 +39,7 @@ class ProjectTable(Table):
     """What the project is."""
 
     task: Annotated[str, AfterValidator(_task), WithJsonSchema({"type": "string", "enum": list(NAMES)})] = Field(
-        description=f"What to predict: {either(f'{spec.name} ({spec.gives})' for spec in SPECS.values())}."
+        description=f"What to predict: {'; '.join(f'{spec.name}, {spec.gives}' for spec in SPECS.values())}."
     )
     name: Annotated[str, AfterValidator(_name)] | None = Field(
         None, description="Name of the project and of its directory in cache/. Default: the file's name without .toml."
