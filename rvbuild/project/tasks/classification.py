@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rvbuild.project.tasks.losses import OF_CHIPS
 from rvbuild.project.tasks.spec import TaskSpec
 
 TORCHVISION = (
@@ -42,6 +43,7 @@ SPEC = TaskSpec(
     models=(*TORCHVISION, *SCRATCH),
     scratch=SCRATCH,
     metrics=("accuracy", "mean_f1"),
+    losses=OF_CHIPS,
     raw=("cells.json",),
     keys={"labels": ("cell_px", *CELL_KEYS), "predict": ("cells",)},
     unused={
