@@ -2,6 +2,8 @@
 
 import importlib.util
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,9 @@ from rvbuild.project.load import load
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
+
+OF_THE_SITE = {"index.md", "changelog.md", "contributing.md", "security_policy.md"}
+"""Pages that show what lies at the top of the repository."""
 
 
 def test_the_reference_of_the_project_file_is_up_to_date():
@@ -54,7 +59,18 @@ def test_every_test_named_in_the_comparison_exists():
 
 def test_the_readme_names_every_page():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert all(f"](docs/{page.name})" in text for page in (ROOT / "docs").glob("*.md"))
+    pages = {page.name for page in (ROOT / "docs").glob("*.md")} - OF_THE_SITE
+    assert {name for name in pages if f"](docs/{name})" not in text} == set()
+
+
+def test_the_site_builds_without_a_warning(tmp_path):
+    """Every page is in the navigation, and every link and anchor leads somewhere."""
+    pytest.importorskip("sphinx", reason="the extra `docs` is not installed")
+    build = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-d", tmp_path / "trees"]
+    done = subprocess.run([*build, ROOT / "docs", tmp_path / "site"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    front = (tmp_path / "site/index.html").read_text(encoding="utf-8")
+    assert 'href="guide.html"' in front and 'href="changelog.html"' in front, "links of README.md lead to pages"
 
 
 def test_the_readme_names_every_command():

@@ -24,7 +24,7 @@ def test_every_thing_is_in_one_split_or_there_are_too_few(count: int, validation
         found = shared(count, validation, test)
     except TooFewError as error:
         enough = least(validation, test, count)
-        assert str(error) == f"{count} are too few: at least {enough} are needed"
+        assert str(error) == f"{count} is too few: at least {enough} are needed"
         assert enough > count and shared(enough, validation, test)["train"]
         return
     assert sorted(found["train"] + found["validation"] + found["test"]) == list(range(count))
@@ -52,11 +52,11 @@ def test_a_larger_fraction_takes_more_and_gives_nothing_back(count: int, fractio
 
 
 def test_what_is_not_enough_is_told() -> None:
-    with pytest.raises(TooFewError, match="2 are too few: at least 3 are needed"):
+    with pytest.raises(TooFewError, match="2 is too few: at least 3 are needed"):
         shared(2, {"fraction": 0.2}, {"fraction": 0.2})
-    with pytest.raises(TooFewError, match="4 are too few: at least 5 are needed"):
+    with pytest.raises(TooFewError, match="4 is too few: at least 5 are needed"):
         shared(4, {"folds": 5, "fold": 0}, None)
-    with pytest.raises(TooFewError, match="5 are too few: at least 7 are needed"):
+    with pytest.raises(TooFewError, match="5 is too few: at least 7 are needed"):
         shared(5, {"fraction": 0.75}, {"fraction": 0.05})
     assert shared(5, {"folds": 5, "fold": 0}, None)["validation"] == [0]
 

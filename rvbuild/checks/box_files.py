@@ -32,8 +32,8 @@ def made_for_another(
         name = parts_of(listed.name)[-1]
         if listed.name and not how.get("image") and Path(name).stem.casefold() not in stems:
             yield (
-                f'{path}: is about the image "{listed.name}", but that of the scene is {images[0]}. Is it the file of '
-                "this scene?"
+                f'{path}: holds boxes of the image "{listed.name}", but the image of the scene is {images[0]}. Does '
+                "the file belong to this scene?"
             )
 
 
@@ -60,11 +60,11 @@ def taken_twice(scenes: Sequence[Scene], facts: Mapping[str, Mapping[str, Any]])
             if far.id in told:
                 continue
             told.add(far.id)
-            text = f'{path}: the boxes of "{name}" are taken for this scene ({far.image.files[0]}) and for scene '
+            text = f'{path}: the boxes of "{name}" are used for this scene ({far.image.files[0]}) and for scene '
             text += f"{near.id} ({near.image.files[0]}). "
             if _known(near, name) > _known(far, name):
-                text += "The folders say that they are of the latter. "
-            advice = "Name the image of each scene with `image` in `labels`, as the file calls it"
+                text += "By its folders, the name refers to the latter. "
+            advice = "For each scene, set `image` in `labels` to the name that its image has in the file"
             yield Finding(Level.ERROR, "boxes of another image", text + advice, far.id, "labels")
 
 

@@ -46,8 +46,8 @@ def problems(
             yield (
                 Level.WARNING,
                 "nodata is a class",
-                f"{files[0]}: is tagged with nodata = {value}, which stands for class {name}: its pixels count as "
-                f"unlabelled, so that nothing of {name} is learnt from them. If they are {name}, set `nodata = []` in "
+                f"{files[0]}: its nodata value, {value}, is also the value of class {name}. These pixels count as "
+                f"unlabelled, so the model does not learn {name} from them. If they are {name}, set `nodata = []` in "
                 f"`labels`; if they are not, set `nodata = {value}`",
             )
         yield from _values(labels, files, grid)
@@ -82,7 +82,7 @@ def _values(labels: RasterLabels, files: Sequence[Path], grid: Grid) -> Iterator
             message = message or str(error)
     if len(found) > 1:
         some = ", ".join(value for value, _ in found.most_common(10)) + (", …" if len(found) > 10 else "")
-        message += f". Of no class are, in the windows that were read, {some}"
+        message += f". Values without a class in the windows that were read: {some}"
     if message:
         yield Level.ERROR, SAMPLED, message
 
@@ -134,5 +134,5 @@ def _extent(files: Sequence[Path], labels: Grid, grid: Grid) -> Iterator[Problem
             Level.WARNING,
             "labels cover a part",
             f"{files[0]}: covers {share:.0%} of the image (labels: {labels.describe()}; image: {grid.describe()}); "
-            "the rest counts as unlabelled. Is it the file of this scene?",
+            "the rest counts as unlabelled. Does the file belong to this scene?",
         )

@@ -32,8 +32,8 @@ def findings(project: Project, facts: Mapping[str, Facts]) -> Iterator[Finding]:
     if problems:
         listed = "; ".join(problems[:_NAMED]) + ("; …" if len(problems) > _NAMED else "")
         text = (
-            f"the predicted scenes cannot be one raster: {listed}. Leave the key out, or make a project of those that "
-            "fit"
+            f"the predicted scenes cannot be joined into one raster: {listed}. Remove the key, or put the scenes that "
+            "fit together into a project of their own"
         )
         yield Finding(Level.ERROR, "mosaic", text, key=("predict", "mosaic"))
     elif project.predict.mosaic == "cog":
@@ -53,9 +53,9 @@ def _problem(id_: str, one: Facts, first: str, base: Facts) -> str:
     x, y = zip(*(_on(base["transform"], *_at(one["transform"], *corner)) for corner in corners), strict=True)
     off = max(max(abs(px - x[0] - col), abs(py - y[0] - row)) for px, py, (col, row) in zip(x, y, corners, strict=True))
     if off > TOLERANCE_PX:
-        return f"the pixels of scene {id_} have another size or direction than those of scene {first}"
+        return f"the pixels of scene {id_} differ in size or orientation from those of scene {first}"
     if max(abs(x[0] - round(x[0])), abs(y[0] - round(y[0]))) > TOLERANCE_PX:
-        return f"the pixels of scene {id_} lie between those of scene {first}"
+        return f"the pixels of scene {id_} are not aligned with those of scene {first}"
     return ""
 
 
@@ -71,7 +71,7 @@ def _too_empty(scenes: Mapping[str, Facts], base: Facts) -> Iterator[Finding]:
     if width * height > MAX_EMPTY * sum(w * h for w, h in sizes):
         text = (
             f'"cog" would write {width} x {height} pixels, more than {MAX_EMPTY} times as many as the scenes have, '
-            "because they lie far apart; `mosaic = true` writes a virtual raster, which takes no space"
+            "because the scenes lie far apart; `mosaic = true` writes a virtual raster, which takes no space"
         )
         yield Finding(Level.ERROR, "mosaic", text, key=("predict", "mosaic"))
 

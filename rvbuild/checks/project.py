@@ -85,14 +85,18 @@ def with_surveys(
             continue
         problems = [problem for problem in one["problems"] if problem[2] not in (NOT_READ, SAMPLED)]
         if not survey["valid"]:
-            text = "no pixel has data: see the nodata value, masks and alpha of the image, and its area of interest"
+            text = "no pixel has data; check the nodata value, masks and alpha of the image, and the area of interest"
             problems.append([Level.ERROR.value, "image", "no data", text, []])
         if survey.get("unknown"):
             values = ", ".join(f"{value} ({count:,} pixels)" for value, count in survey["unknown"].items())
             colours = all(value.startswith("#") for value in survey["unknown"])
-            text = f"{labels[id_]}: {'colours' if colours else 'values'} that stand for no class: {values}. Give them "
-            text += "a class with `other`" if colours else "a class with `map` or `other`, or call one `nodata`,"
-            problems.append([Level.ERROR.value, "labels", "unknown values", f"{text} in `labels`", []])
+            text = f"{labels[id_]}: {'colours' if colours else 'values'} without a class: {values}. In `labels`, "
+            text += (
+                "assign them a class with `other`"
+                if colours
+                else "assign a class with `map` or `other`, or set `nodata`"
+            )
+            problems.append([Level.ERROR.value, "labels", "unknown values", text, []])
         counted = "counts" in survey and not survey["unknown"]
         found[id_] = {**one, "problems": problems, **({"labels": {"features": survey["counts"]}} if counted else {})}
     return found
@@ -112,7 +116,7 @@ def _different_images(images: Mapping[str, Facts]) -> Iterator[Finding]:
                     counted(value, "band") if key == "bands" else f"pixels of type {value}"
                     for value in (image[key], common[0][0])
                 )
-                text = f"has {found}, but scene {other} has {expected}; a model takes one kind of image. {remedy}"
+                text = f"has {found}, but scene {other} has {expected}; all images of a model must be alike. {remedy}"
                 at = ("scene", "channels") if key == "bands" else ("scene", "image")
                 yield Finding(Level.ERROR, f"different {key}", text, id_, "image", at)
 
@@ -128,15 +132,17 @@ def _different_places(images: Mapping[str, Facts]) -> Iterator[Finding]:
             text = f"the image has no CRS, but scene {by_crs[named[0]][0]} is in {named[0]}. Give it its CRS, for "
             yield Finding(Level.WARNING, "no CRS", text + "example with `gdal_edit.py -a_srs`", id_, "image")
     if len(named) > 1:
-        said = "; ".join(f"{crs}: {', '.join(by_crs[crs][:3])}{', …' if len(by_crs[crs]) > 3 else ''}" for crs in named)
-        text = f"the scenes are in {len(named)} CRSs ({said}). That is fine if each is right; predictions keep them"
+        listed = "; ".join(
+            f"{crs}: {', '.join(by_crs[crs][:3])}{', …' if len(by_crs[crs]) > 3 else ''}" for crs in named
+        )
+        text = f"the scenes are in {len(named)} CRSs ({listed}). That is fine if each is correct; predictions keep them"
         yield Finding(Level.WARNING, "several CRSs", text, key=("scene", "image"))
     sizes = {id_: image["res_m"] for id_, image in images.items() if image["res_m"]}
     common = median(sizes.values()) if sizes else 0.0
     for id_, size in sizes.items():
         if not common / SAME_RES <= size <= common * SAME_RES:
-            text = f"a pixel is {size:.3g} m wide, in most scenes {common:.3g} m: things look larger or smaller to the "
-            yield Finding(Level.WARNING, "different pixel size", text + "model than it has learnt", id_, "image")
+            text = f"a pixel is {size:.3g} m wide, in most scenes {common:.3g} m: objects appear at another scale than "
+            yield Finding(Level.WARNING, "different pixel size", text + "in training", id_, "image")
 
 
 def _same_ground(project: Project, shared: Iterable[Mapping[str, Any]]) -> Iterator[Finding]:
@@ -149,11 +155,11 @@ def _same_ground(project: Project, shared: Iterable[Mapping[str, Any]]) -> Itera
         named = f"scene{'s' if len(others) > 1 else ''} {', '.join(others[:_NAMED])}"
         named += ", …" if len(others) > _NAMED else ""
         same = next((i for i in others if scenes[i].image.files == scene.image.files), None)
-        file = "" if same is None else f" (the image is the same as that of {same}: {scene.image.files[0]})"
+        file = "" if same is None else f" (it has the same image as {same}: {scene.image.files[0]})"
         text = (
-            f"{much} of the ground of this {scene.split} scene is also that of {one['split']} {named}{file}, so that "
-            "its scores say little about ground that the model has not seen. Give each scene an `aoi` of its own, put "
-            'all into one split, or let rvbuild share their blocks: validation = { fraction = 0.2, by = "block" }'
+            f"{much} of the area of this {scene.split} scene is also in {one['split']} {named}{file}, so its scores "
+            "say little about areas that the model has not seen. Give each scene its own `aoi`, put all of them into "
+            'one split, or let rvbuild split them by blocks: validation = { fraction = 0.2, by = "block" }'
         )
         yield Finding(Level.WARNING, f"ground of {one['split']} in {scene.split}", text, scene.id)
 
@@ -162,16 +168,18 @@ def _nothing_to_train_on(project: Project, scenes: list[Scene], facts: Mapping[s
     """Report it if no training scene gives a chip, none has a label on its image, or no chip validates."""
     train = [facts[scene.id] for scene in scenes if scene.split == "train"]
     if train and all(one.get("chips") == 0 for one in train):
-        text = "no training scene gives a chip; see chip.size_px, chip.within_aoi and the areas of interest"
+        text = "no training scene yields a chip; check chip.size_px, chip.within_aoi and the areas of interest"
         yield Finding(Level.ERROR, "no chips at all", text, key=("chip", "size_px"))
     elif train and all("labels" in one and not sum(one["labels"]["features"]) for one in train):
-        text = "no training scene has a label on its image, so there is nothing to learn; see scene.labels"
+        text = "no training scene has a label on its image, so there is nothing to learn; check scene.labels"
         yield Finding(Level.ERROR, "no labels at all", text, key=("scene", "labels"))
     validation = [facts[scene.id] for scene in scenes if scene.split == "validation"]
     if validation and project.train.validation and all(one.get("chips") == 0 for one in validation):
         for key in ("select", "patience"):
             if project.train.stage_settings()[key] not in (None, 0, "last"):
-                text = "needs validation chips, and no validation scene gives one; see the areas of interest and [chip]"
+                text = (
+                    "needs validation chips, but no validation scene yields one; check the areas of interest and [chip]"
+                )
                 yield Finding(Level.ERROR, "no chips to validate", text, key=("train", key))
 
 
@@ -198,7 +206,7 @@ def _never_labelled(project: Project, scenes: list[Scene], facts: Mapping[str, F
 def _without_effect(project: Project, scenes: list[Scene], images: Mapping[str, Facts]) -> Iterator[Finding]:
     """Report options that change nothing with these scenes."""
     if project.chip.given("within_aoi") and not any(scene.aoi for scene in scenes if scene.split != "test"):
-        yield _no_effect(("chip", "within_aoi"), "no scene to train on or validate with has an area of interest")
+        yield _no_effect(("chip", "within_aoi"), "no training or validation scene has an area of interest")
     dtypes = {image["dtype"] for image in images.values()}
     if dtypes == {"uint8"} and not any(scene.image.normalize() for scene in scenes):
         if project.train.given("max_stds"):
@@ -215,13 +223,13 @@ def _figures(project: Project, scenes: list[Scene], images: Mapping[str, Facts])
     others = sorted({image["dtype"] for image in images.values()} - {"uint8"})
     if others and not all(scene.image.normalize() for scene in scenes):
         text = (
-            f"is about values from 0 to 1, and {' and '.join(others)} imagery has no such range by itself; say what is "
-            '0 and what is 1 with image.transform = [{ kind = "min_max" }] or "percentile", or remove the key'
+            f"applies to values from 0 to 1, but {' and '.join(others)} imagery has no fixed range; scale it to 0 to 1 "
+            'with image.transform = [{ kind = "min_max" }] or "percentile", or remove the key'
         )
         yield Finding(Level.ERROR, "train.normalize", text, key=key)
     bands = sorted({image["bands"] for image in images.values()})
     if not isinstance(train.normalize, str) and bands not in ([], [len(train.normalize.mean)]):
-        text = f"has figures of {len(train.normalize.mean)} bands, and the imagery has {bands[0]}"
+        text = f"has values for {len(train.normalize.mean)} bands, but the imagery has {bands[0]}"
         yield Finding(Level.ERROR, "train.normalize", text, key=key)
 
 

@@ -114,10 +114,11 @@ def _disk(project: Project, facts: Facts, to_cut: Collection[str], to_predict: C
     if scores:
         parts.append(f"up to {size_text(scores)} of scores")
         remedies.append('leave predict.scores out, or make them "uint8"' if project.predict.scores else "")
-    copies = ", up to twice that with what the store keeps," if times > 1 else ""
+    copies = ", up to twice that including the copies in the store," if times > 1 else ""
     text = (
-        f"the build writes {' and '.join(parts)}{copies} and the disk of {folder} has {size_text(free)} left. Free "
-        f"some (`rvbuild cache gc`), let RVBUILD_STORE name a larger disk, or {', or '.join(filter(None, remedies))}"
+        f"the build writes {' and '.join(parts)}{copies} but the disk of {folder} has only {size_text(free)} left. "
+        f"Free space (`rvbuild cache gc`), set RVBUILD_STORE to a directory on a larger disk, or "
+        f"{', or '.join(filter(None, remedies))}"
     )
     certain = all_kept and chips > free
     key = ("chip",) if times * chips > free or not scores else ("predict", "scores")
@@ -139,8 +140,8 @@ def _cutting(facts: Facts, to_cut: Collection[str], jobs: int, there: int) -> It
     if sum(each) <= there:
         return
     text = (
-        f"{len(each)} scenes that are cut at once take about {size_text(sum(each))} (blocks of imagery and features of "
-        f"labels), and there are {size_text(there)} of memory. Work on fewer at once, for example with -j "
+        f"cutting {len(each)} scenes in parallel needs about {size_text(sum(each))} of memory (blocks of imagery and "
+        f"features of labels); {size_text(there)} is available. Run fewer jobs at once, for example with -j "
         f"{max(1, _fitting(each, there))}"
     )
     yield Finding(Level.WARNING, "memory", text, key=("scene", "labels"))
@@ -183,19 +184,17 @@ def _computing(project: Project, facts: Facts, model: Mapping[str, int] | None, 
     for table, batch, images, fixed in _batches(project, facts, model):
         chips = f"{batch} chips of {px} px and {bands} band{'s' if bands > 1 else ''}"
         if images > there:
-            text = (
-                f"{chips} take {size_text(images)}, and there are {size_text(there)} of memory. Make the batch smaller"
-            )
+            text = f"{chips} need {size_text(images)} of memory; {size_text(there)} is available. Use a smaller batch"
             yield Finding(Level.ERROR, f"{table}.batch_size", text, key=(table, "batch_size"))
         elif model is not None:
             needed = fixed + images + batch * model[table]
             if needed > there:
                 fits = (there - fixed) // max(1, model[table] + images // batch)
-                advice = f"{table}.batch_size = {fits} fits" if fits >= 1 else "Make chip.size_px smaller"
+                advice = f"{table}.batch_size = {fits} fits" if fits >= 1 else "Reduce chip.size_px"
                 text = (
-                    f"{chips} take about {size_text(needed)} with what {project.train.model} makes of them, and there "
+                    f"{chips} need about {size_text(needed)} of memory, activations of {project.train.model} included; "
                 )
-                text += f"are {size_text(there)} of memory. {advice}, or choose a smaller train.model"
+                text += f"{size_text(there)} is available. {advice}, or choose a smaller train.model"
                 yield Finding(Level.WARNING, f"{table}.batch_size", text, key=(table, "batch_size"))
 
 

@@ -130,7 +130,7 @@ class _Look:
         empty = [path for path in self.inputs.get(part, ()) if path.exists() and path.stat().st_size == 0]
         for path in empty:
             self._problem(
-                Level.ERROR, part, "empty", f"{path}: is empty (0 bytes); copy it once more, or leave the scene out"
+                Level.ERROR, part, "empty", f"{path}: is empty (0 bytes); copy it again, or leave the scene out"
             )
         return not empty
 
@@ -154,8 +154,8 @@ class _Look:
                     Level.WARNING,
                     "image",
                     "blocks",
-                    f"{self.inputs['image'][0]}: windows of {size_px} rows lie in blocks that decode to "
-                    f"{needed / 1e9:.1f} GB, so that reading will be slow. Tile the file, for example with "
+                    f"{self.inputs['image'][0]}: a window of {size_px} rows needs blocks that decode to "
+                    f"{needed / 1e9:.1f} GB, so reading will be slow. Tile the file, for example with "
                     "`gdal_translate -of COG`",
                 )
 
@@ -170,8 +170,8 @@ class _Look:
                     Level.WARNING,
                     "image",
                     "fill values",
-                    f"{self.inputs['image'][0]}: holds the value {strange[0]:.9g}, which looks like nodata, and counts "
-                    f"as data, because the tags of the file do not say so. Set `nodata = {strange[0]:.9g}` in `image`",
+                    f"{self.inputs['image'][0]}: holds the value {strange[0]:.9g}, which looks like nodata but counts "
+                    f"as data, because the file does not declare it. Set `nodata = {strange[0]:.9g}` in `image`",
                 )
                 return
 
@@ -186,7 +186,7 @@ class _Look:
                 "aoi",
                 "aoi outside",
                 f"{self.inputs['aoi'][0]}: the area of interest lies outside the image ({self._grid.describe()}), so "
-                f"that nothing of the scene counts. {self._advice_on_aoi(self._grid)}",
+                f"no pixel of the scene is used. {self._advice_on_aoi(self._grid)}",
             )
 
     def _advice_on_aoi(self, grid: Grid) -> str:
@@ -195,7 +195,7 @@ class _Look:
         read = [(path, reading(table, classless=True)) for some, table in each for path in some]
         if any(swapped_on(read_features(path, **how), grid) for path, how in read):
             return SWAPPED
-        return "Is it the right file, and is its CRS right?"
+        return "Is it the right file, and is its CRS correct?"
 
     def _find_ground(self) -> None:
         """Note where the scene is; chips to train on may reach beyond its area of interest."""
@@ -283,16 +283,16 @@ class _Look:
         mirrored = on_image(np.array([[x0, -y1, x1, -y0]]), self._grid).any()
         if not advice and self._grid.crs is None and self._grid.transform.is_identity and mirrored:
             advice = (
-                "QGIS draws an image without a georeference below y = 0: a world file beside the image, with the lines "
-                "1, 0, 0, -1, 0.5 and -0.5, gives it the coordinates of such labels"
+                "QGIS displays an image without a georeference below y = 0. A world file beside the image, with the "
+                "lines 1, 0, 0, -1, 0.5 and -0.5, gives the image the coordinates of such labels"
             )
-        advice = advice or "Is it the file of this scene, and are both CRSs right?"
+        advice = advice or "Does the file belong to this scene, and are both CRSs correct?"
         whole = _span(self._grid, 0, 0, self._grid.width, self._grid.height)
         self._problem(
             Level.WARNING,
             "labels",
             "no overlap",
-            f"{path}: no label lies on the image, which has {whole}; the labels have "
+            f"{path}: no label lies on the image. The image spans {whole}, the labels "
             f"{_span(self._grid, x0, y0, x1, y1)}. {advice}",
         )
 
@@ -319,8 +319,8 @@ class _Look:
                 Level.WARNING,
                 "",
                 "no chips",
-                f"no window of {size} px lies {inside}, so that the scene gives no chip. Make chip.size_px smaller, or "
-                "set chip.within_aoi = false",
+                f"no window of {size} px lies {inside}, so the scene yields no chips. Reduce chip.size_px, or set "
+                "chip.within_aoi = false",
                 _CHIP,
             )
         elif size > min(grid.height, grid.width):
@@ -330,7 +330,7 @@ class _Look:
                 "image",
                 "small scene",
                 f"a chip of {size} px is larger than the image of {grid.width} x {grid.height} px (width x height): "
-                f"{share:.0%} of it is padding. Make chip.size_px smaller",
+                f"{share:.0%} of it is padding. Reduce chip.size_px",
                 _CHIP,
             )
 
@@ -350,8 +350,8 @@ def _span(grid: Grid, x0: float, y0: float, x1: float, y1: float) -> str:
     x, y = grid.to_map(np.array([x0, x1, x1, x0], dtype=np.float64), np.array([y0, y0, y1, y1], dtype=np.float64))
     names = ("longitudes", "latitudes") if grid.crs.is_geographic else ("x", "y")
     digits = 6 if grid.crs.is_geographic else 1
-    said = (f"{name} {v.min():.{digits}f} to {v.max():.{digits}f}" for name, v in zip(names, (x, y), strict=True))
-    return f"{' and '.join(said)} in {crs_name(grid.crs)}"
+    spans = (f"{name} {v.min():.{digits}f} to {v.max():.{digits}f}" for name, v in zip(names, (x, y), strict=True))
+    return f"{' and '.join(spans)} in {crs_name(grid.crs)}"
 
 
 def _box_on(grid: Grid, files: Sequence[Path]) -> list[float]:

@@ -40,11 +40,11 @@ def notes(images: Images) -> list[str]:
     lines = []
     masks = [image["tags"]["alpha"]["band"] for image in images.values() if _alpha(image["tags"]) == "a mask"]
     if masks:
-        lines.append(f"band {masks[0]}, called alpha, says which pixels are valid, and is no band of {_many(masks)}")
+        lines.append(f"band {masks[0]} (alpha) is the mask of valid pixels, not an image band, in {_many(masks)}")
     scaled = [image["tags"]["scaling"] for image in images.values() if "scaling" in image["tags"]]
     if scaled:
         lines.append(
-            f"the tags of {_many(scaled)} give a scale and an offset ({_formula(scaled[0][0])}), which are not "
+            f"the tags of {_many(scaled)} declare a scale and an offset ({_formula(scaled[0][0])}), which are not "
             "applied; `scale = true` in `image` applies them"
         )
     return lines
@@ -56,20 +56,20 @@ def _of_scene(scene: Scene, tags: Mapping[str, Any]) -> Iterator[tuple[str, str]
     if _alpha(tags) == "a band" and not _decides(scene, "alpha"):
         yield (
             "alpha",
-            f"{name}: band {tags['alpha']['band']} is called alpha, but its values are not those of a mask, so that it "
-            "is read as a band. If that is right, set `alpha = false` in `image`; if it says which pixels are valid, "
-            "`alpha = true`",
+            f"{name}: band {tags['alpha']['band']} is tagged as alpha, but its values do not look like a mask, so it "
+            "is read as an image band. If that is right, set `alpha = false` in `image`; if it marks the valid pixels, "
+            "set `alpha = true`",
         )
     if tags.get("palette") and not _decides(scene, "palette"):
         yield (
             "palette",
             f"{name}: has a colour table: its values are indices, not grey values. Set `palette = true` in `image` to "
-            "read the colours, or `palette = false` if indices are meant",
+            "read the colours, or `palette = false` to read the indices",
         )
     if tags.get("inverted"):
-        yield "inverted", f"{name}: the lowest values are the brightest, as its tags say, and are read as the lowest"
+        yield "inverted", f"{name}: by its tags the lowest values are the brightest; values are read as stored"
     if tags.get("signed"):
-        yield "signed", f"{name}: its bytes are tagged as signed, but are read as 0 to 255; write them as Int8"
+        yield "signed", f"{name}: its bytes are tagged as signed, but are read as 0 to 255; convert the file to Int8"
 
 
 def _decides(scene: Scene, key: str) -> bool:
@@ -91,14 +91,14 @@ def _different(kind: str, value_of: Callable[[Mapping[str, Any]], str], images: 
 
 
 _TEXTS = {
-    "alpha differs": "the band called alpha is read as {}, that of {} as {}. Set `alpha` in `image`, so that all "
-    "scenes have the same bands",
-    "different colours": "the bands are {}, those of {} are {}. Put them into one order with `channels`",
-    "different scales": "the tags give the scale {}, those of {} the scale {}, so that equal values do not mean the "
-    "same. Set `scale = true` in `image` to apply them, or `scale = false` if they mean nothing",
-    "different units": "the tags give the unit {}, those of {} the unit {}. Convert the images, or make their values "
-    "alike with `transform`",
-    "different bits": "the values have {} by the tags, those of {} {}. Make them alike with `transform`",
+    "alpha differs": "the alpha band is read as {}, but in {} as {}. Set `alpha` in `image`, so that all scenes "
+    "have the same bands",
+    "different colours": "the bands are {}, but in {} they are {}. Put them into the same order with `channels`",
+    "different scales": "the tags declare the scale {}, but in {} the scale {}, so equal values do not mean the same. "
+    "Set `scale = true` in `image` to apply the scales, or `scale = false` to ignore them",
+    "different units": "the tags declare the unit {}, but in {} the unit {}. Convert the images, or convert their "
+    "values with `transform`",
+    "different bits": "by their tags the values have {}, but in {} they have {}. Convert them with `transform`",
 }
 
 

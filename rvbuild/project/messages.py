@@ -52,7 +52,7 @@ def translate(error: ValidationError, data: object) -> Iterator[tuple[Key, str |
     unknown = [item for item in details[:MOST] if item["type"] == "extra_forbidden"]
     for number, item in enumerate(details):
         if number >= MOST:
-            yield written_key(item["loc"], data), "is wrong, too"
+            yield written_key(item["loc"], data), "is also wrong"
             continue
         # `sise_px: unknown key; did you mean "size_px"?` says that size_px is missing.
         silent = item["type"] == "missing" and _is_misspelt(item, unknown)
@@ -116,7 +116,7 @@ def _type_hint(kind: str, value: object) -> str:
         if kind == "tuple_type":
             return f"; write [{show(value)}]"
     if kind == "model_type" and isinstance(value, list):
-        return "; its name stands in single brackets"
+        return "; write its name in single brackets"
     if kind == "int_type" and isinstance(value, float) and value.is_integer():
         return f"; write {int(value)}"
     if kind == "string_type" and isinstance(value, int | float) and not isinstance(value, bool):

@@ -114,7 +114,7 @@ def _bad(
         if reason:
             maker = next((stage for stage, folder in own.items() if where.startswith(f"{folder}/")), None)
             to_make = reason == _ABSENT and maker is not None
-            reason = f"not made yet; `rvbuild {maker}` makes it" if to_make else reason
+            reason = f"not built yet; `rvbuild {maker}` builds it" if to_make else reason
             yield _Missing(path, scene, split, part, written, reason, to_make)
 
 
@@ -203,7 +203,7 @@ def _notes(project: Project, found: list[_Missing]) -> Iterator[str]:
     for name, text in {k: v for item in found for k, v in variables_of(item.written.text).items()}.items():
         value = project.env.get(name)
         if not value:
-            yield f"note: environment variable {name} is not set, so {text} stands for its default"
+            yield f"note: environment variable {name} is not set, so {text} takes its default"
         else:
             yield f"note: environment variable {name} is {show(value)}"
     if any(not Path(item.path).is_absolute() for item in found) and project.workspace != Path.cwd():

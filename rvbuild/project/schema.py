@@ -25,13 +25,13 @@ from rvbuild.project.toml.table import Table
 class ProjectFile(Table):
     """A project of rvbuild. Paths are relative to the directory that holds projects/, or else to this file's."""
 
-    project: ProjectTable = Field(description="What the project is: at least its task.")
+    project: ProjectTable = Field(description="General settings of the project: at least its task.")
     classes: dict[str, ClassTable] = Field(
         description='The classes: name = colour, for example building = "#ff0000". The order gives the ids 0, 1, 2 …'
     )
-    scenes: ScenesTable = Field(description="Which scenes there are, and what each is for.")
+    scenes: ScenesTable = Field(description="The scenes, and the split that each belongs to.")
     scene: SceneTable = Field(
-        default_factory=lambda: SceneTable.model_validate({}), description="What every scene has."
+        default_factory=lambda: SceneTable.model_validate({}), description="Settings of every scene."
     )
     analyze: AnalyzeTable = Field(
         default_factory=lambda: AnalyzeTable.model_validate({}), description="The statistics of the imagery."
@@ -49,7 +49,7 @@ class ProjectFile(Table):
         default_factory=lambda: EvalTable.model_validate({}), description="Which scenes are evaluated."
     )
     bundle: BundleTable = Field(
-        default_factory=lambda: BundleTable.model_validate({}), description="What is packed for use elsewhere."
+        default_factory=lambda: BundleTable.model_validate({}), description="What the bundle contains."
     )
 
 

@@ -79,7 +79,7 @@ def test_all_values_of_a_small_raster_are_told(tmp_path: Path) -> None:
     labels = np.zeros((60, 80), np.uint8)
     labels[3, 4], labels[59, 79] = 7, 9
     (problem,) = problems([write(tmp_path / "a.tif", labels, SMALL)], BY_ID, SMALL, CLASSES, 2)
-    assert problem[2].endswith("Of no class are, in the windows that were read, 7, 9")
+    assert problem[2].endswith("Values without a class in the windows that were read: 7, 9")
 
 
 @pytest.mark.parametrize("resampling", [Resampling.nearest, Resampling.average])
@@ -107,7 +107,7 @@ def test_values_that_only_an_overview_has_are_no_values(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "voided"),
     [
-        ({}, "0, which stands for class ground"),
+        ({}, "0, is also the value of class ground"),
         ({"nodata": 0}, ""),
         ({"nodata": []}, ""),
         ({"map": {"1": "house"}}, ""),
@@ -123,7 +123,7 @@ def test_a_colour_of_a_class_that_is_tagged_as_nodata(tmp_path: Path) -> None:
     colors = np.zeros((3, 60, 80), np.uint8)
     path = write(tmp_path / "a.tif", colors, SMALL, nodata=0)
     (problem,) = problems([path], {"kind": "raster", "encoding": "rgb"}, SMALL, CLASSES, 2)
-    assert "nodata = #000000, which stands for class ground" in problem[2]
+    assert "nodata value, #000000, is also the value of class ground" in problem[2]
     with rasterio.open(path, "r+") as file:
         file.nodata = 255
     assert list(problems([path], {"kind": "raster", "encoding": "rgb"}, SMALL, CLASSES, 2)) == []

@@ -52,8 +52,8 @@ def test_the_limits_are_those_of_the_stage() -> None:
         (facts(x=500100), ""),
         (facts(crs="EPSG:32634"), "scene c is in EPSG:32634, scene b in EPSG:32633"),
         (facts(crs=None), "scene c has no CRS"),
-        (facts(size=0.6), "the pixels of scene c have another size or direction than those of scene b"),
-        (facts(x=500000.2), "the pixels of scene c lie between those of scene b"),
+        (facts(size=0.6), "the pixels of scene c differ in size or orientation from those of scene b"),
+        (facts(x=500000.2), "the pixels of scene c are not aligned with those of scene b"),
     ],
 )
 def test_scenes_that_do_not_fit(tmp_path: Path, scene: dict[str, Any], expected: str) -> None:

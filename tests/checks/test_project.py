@@ -128,9 +128,9 @@ def changed(project: Project, old: str, new: str) -> Project:
     ("train", "of_all", "expected"),
     [
         ('normalize = "pretrained"', {"dtype": "uint8"}, []),
-        ('normalize = "pretrained"', {}, ["is about values from 0 to 1, and uint16 imagery has no such range"]),
+        ('normalize = "pretrained"', {}, ["applies to values from 0 to 1, but uint16 imagery has no fixed range"]),
         ('normalize = "pretrained"\npretrained = "b.zip"', {}, []),
-        ("normalize = { mean = [0.5, 0.5], std = [0.2, 0.2] }", {"dtype": "uint8"}, ["has figures of 2 bands, and"]),
+        ("normalize = { mean = [0.5, 0.5], std = [0.2, 0.2] }", {"dtype": "uint8"}, ["has values for 2 bands, but"]),
         ("normalize = { mean = [0.5, 0.5, 0.5], std = [0.2, 0.2, 0.2] }", {"dtype": "uint8"}, []),
     ],
 )
@@ -162,7 +162,7 @@ def test_disk_for_chips(project: Project, machine: Any) -> None:
     assert needs(project, "abc") == []
     ((level, _, text, key),) = (machine(free=1_000_000), needs(project, "abc"))[1]
     assert (level, key) == (Level.ERROR, ("chip",))
-    assert "the build writes 2 MB of chips and the disk of" in text and "has 1 MB left" in text
+    assert "the build writes 2 MB of chips but the disk of" in text and "has only 1 MB left" in text
     assert needs(project, "a") == []  # the others are there already
     machine(free=1_700_000, root=True)  # what the workspace shows is a copy
     ((level, _, text, _),) = needs(project, "abc")
@@ -189,9 +189,9 @@ def test_memory_for_batches(project: Project, machine: Any) -> None:
     machine(memory=5 * GIGA)
     ((level, _, text, key),) = needs(project, model=model)
     assert (level, key) == (Level.WARNING, ("train", "batch_size"))
-    assert "8 chips of 100 px and 3 bands take about 8.9 GB" in text and "train.batch_size = 4 fits" in text
+    assert "8 chips of 100 px and 3 bands need about 8.9 GB" in text and "train.batch_size = 4 fits" in text
     machine(memory=GIGA)
-    assert "Make chip.size_px smaller" in needs(project, model=model)[0][2]
+    assert "Reduce chip.size_px" in needs(project, model=model)[0][2]
 
 
 def test_memory_for_scenes_that_are_cut_at_once(project: Project, machine: Any) -> None:
@@ -218,9 +218,13 @@ def test_the_memory_of_the_machine_is_known() -> None:
     ("images", "boxes", "expected"),
     [
         ("{id}/i.tif", {"a": "a/i.tif", "b": "b/i.tif"}, {}),
-        ("{id}/i.tif", {"a": "a/i.tif", "b": "a/i.tif"}, {"b": "The folders say that they are of the latter"}),
-        ("{id}/i.tif", {"a": "b/i.tif", "b": "b/i.tif"}, {"a": "The folders say that they are of the latter"}),
-        ("{id}/i.tif", {"a": "i.tif", "b": "i.tif", "c": "i.tif"}, {"b": "Name the image", "c": "Name the image"}),
+        ("{id}/i.tif", {"a": "a/i.tif", "b": "a/i.tif"}, {"b": "By its folders, the name refers to the latter"}),
+        ("{id}/i.tif", {"a": "b/i.tif", "b": "b/i.tif"}, {"a": "By its folders, the name refers to the latter"}),
+        (
+            "{id}/i.tif",
+            {"a": "i.tif", "b": "i.tif", "c": "i.tif"},
+            {"b": "For each scene, set", "c": "For each scene, set"},
+        ),
     ],
 )
 def test_boxes_of_one_image_are_not_taken_for_two(tmp_path: Path, images: str, boxes: Any, expected: Any) -> None:

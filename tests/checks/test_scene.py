@@ -104,7 +104,7 @@ def test_labels_beside_the_image(tmp_path: Path, box: Any, level: Any) -> None:
     facts = seen({"image": [write_image(tmp_path / "a.tif")], "labels": [labels]})
     assert kinds(facts) == ([level] if level else [])
     if level:
-        assert "the labels have x 500050.0 to 500060.0 and y 5799940.0 to 5799950.0" in facts["problems"][0][3]
+        assert "the labels x 500050.0 to 500060.0 and y 5799940.0 to 5799950.0" in facts["problems"][0][3]
 
 
 def test_an_area_beside_the_image_and_one_without_room(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_labels_drawn_in_qgis_over_an_image_without_a_georeference(tmp_path: Pat
     (tmp_path / "a.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
     facts = seen({"image": [image], "labels": [tmp_path / "a.geojson"]})
     assert kinds(facts) == [("warning", "labels")]
-    assert "a world file beside the image" in facts["problems"][0][3]
+    assert "A world file beside the image" in facts["problems"][0][3]
 
 
 def test_an_image_that_was_cut_short(tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_a_box_file_of_another_image_is_said(tmp_path: Path, name: str, said: bo
     facts = seen(inputs, BOXES, task="object_detection", chip={**CHIP, "neg_ratio": None})
     assert facts["labels"] == {"features": [1, 0, 0], "all": 1}
     assert facts["boxes_of"] == ([[str(path), f"x/{name}"]] if name else [])
-    assert [text for *_, text, _ in facts["problems"] if f'is about the image "x/{name}"' in text] == (
+    assert [text for *_, text, _ in facts["problems"] if f'holds boxes of the image "x/{name}"' in text] == (
         [facts["problems"][0][3]] if said else []
     )
 

@@ -93,6 +93,6 @@ def test_keys_that_are_left_out_or_false_change_no_key_of_an_artifact(tmp_path: 
 def test_what_is_no_cause_for_doubt_is_a_note() -> None:
     images = {"a": {"tags": {**MASK, "scaling": [[0.0001, -0.1]]}}, "b": {"tags": {}}}
     masks, scales = tags.notes(images)
-    assert masks == "band 3, called alpha, says which pixels are valid, and is no band of 1 scene"
+    assert masks == "band 3 (alpha) is the mask of valid pixels, not an image band, in 1 scene"
     assert "(value × 0.0001 - 0.1), which are not applied" in scales
     assert tags.notes({"b": {"tags": {}}}) == []

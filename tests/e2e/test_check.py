@@ -90,7 +90,7 @@ def test_warnings_are_said_and_do_not_stop(space: Space) -> None:
     for said in (
         "projects/p.toml:17: chip.size_px: warning: scene c: a chip of 32 px is larger than the image of 20 x 20 px",
         "projects/p.toml:14: scene.labels.vector: warning: scene b: data/b.geojson: no label lies on the image",
-        "projects/p.toml:10: scenes.validation[0]: warning: scene c: all of the ground of this validation scene is",
+        "projects/p.toml:10: scenes.validation[0]: warning: scene c: all of the area of this validation scene is",
         "projects/p.toml:18: chip.within_aoi: warning: has no effect",
         "projects/p.toml:26: train.max_stds: warning: has no effect",
         "good, with 5 warnings",

@@ -234,7 +234,7 @@ def test_a_project_whose_data_are_elsewhere_is_left_out_of_what_is_asked_of_all(
     other.write_text(text)
     result = built.rvbuild("status")
     assert result.status == 0 and "left out: projects/q.toml:" in result.err
-    assert "no file is like far/*.tif" in result.err and "14 fresh" in result.out
+    assert "no file matches far/*.tif" in result.err and "14 fresh" in result.out
     assert built.rvbuild("status", "projects/q.toml").status == 2
     assert built.rvbuild("build").status == 2, "what is built is said by name or complete"
     shutil.copy(Path(rvbuild.__file__).parents[1] / "dodo.py", built.root / "dodo.py")

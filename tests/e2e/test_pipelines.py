@@ -57,7 +57,7 @@ def test_the_page(built: Space) -> None:
     built.project.write_text(built.project.read_text() + metrics + "\n")
     said = built.rvbuild("check")
     assert said.status == 2 and "cache/p/squares/a.geojson" in said.err, said.err
-    assert "not made yet; `rvbuild squares` makes it" in said.err
+    assert "not built yet; `rvbuild squares` builds it" in said.err
     said = built.rvbuild("build", "--json")
     assert said.status == 0, said.err
     done = said.did("built")

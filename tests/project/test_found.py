@@ -63,8 +63,8 @@ def test_the_same_id_may_stand_twice(project: Path) -> None:
 @pytest.mark.parametrize(
     ("train", "message"),
     [
-        ('{ files = "data/none{id}.tif" }', "p.toml:7: scenes.train.files: no file is like data/none*.tif"),
-        ('{ files = "nowhere/{id}.tif" }', "p.toml:7: scenes.train.files: no file is like nowhere/*.tif"),
+        ('{ files = "data/none{id}.tif" }', "p.toml:7: scenes.train.files: no file matches data/none*.tif"),
+        ('{ files = "nowhere/{id}.tif" }', "p.toml:7: scenes.train.files: no file matches nowhere/*.tif"),
         ('{ files = "data/a.tif" }', 'p.toml:7: scenes.train.files: expected a path with {id}, found "data/a.tif"'),
         (
             '{ files = "{id}/a.tif" }',
@@ -75,7 +75,7 @@ def test_the_same_id_may_stand_twice(project: Path) -> None:
             'p.toml:7: scenes.train.files: environment variable NOPE is not set (needed by "${NOPE}/{id}.tif")',
         ),
         ('{ file = "data/{id}.tif" }', 'scenes.train.file: unknown key; did you mean "files"?'),
-        ('{ files = "data/img{id}.tif", without = ["11"] }', 'scenes.train.without[0]: no file gives a scene "11"'),
+        ('{ files = "data/img{id}.tif", without = ["11"] }', 'scenes.train.without[0]: no file matches scene "11"'),
     ],
 )
 def test_what_is_wrong_is_said(project: Path, train: str, message: str) -> None:

@@ -239,7 +239,7 @@ def test_most_classes(loaded: Loader, problems: Callable[..., list[str]], base: 
 
     assert len(loaded(text(254)).classes) == 255
     assert problems(text(255)) == [
-        'projects/p.toml:4: classes: 255 classes; at most 254 besides "null" fit into an 8-bit label raster'
+        'projects/p.toml:4: classes: 255 classes; an 8-bit label raster has room for at most 254 besides "null"'
     ]
 
 
@@ -333,7 +333,7 @@ def test_the_name_comes_from_the_file(workspace: Path, base: str) -> None:
         load(path)
     assert caught.value.problems == (
         'projects/store.toml:1: project.name: the file\'s name is not usable: "store" is reserved: rvbuild keeps '
-        "files of its own in cache/store; choose another name; set project.name",
+        "its own files in cache/store; choose another name; set project.name",
     )
 
 
@@ -343,7 +343,7 @@ def test_projects_that_come_with_rvbuild(path: Path) -> None:
         project = load(path, environ={})
     except ProjectError as error:  # its scenes are found by files that are not there
         (problem,) = error.problems
-        assert "scenes.train.files: no file is like" in problem and "offers it at" in problem
+        assert "scenes.train.files: no file matches" in problem and "offers it at" in problem
     else:
         assert project.data_hint or not missing_files(project)
 

@@ -64,7 +64,7 @@ def test_many_files_are_listed_once_per_directory(loaded: Loader, base: str) -> 
         "projects/p.toml:16: scene.labels.raster: no such file: data/potsdam/a_label.tif (scene a)",
         "projects/p.toml:16: scene.labels.raster: no such file: data/potsdam/d_label.tif (scene d)",
         "projects/p.toml:16: scene.labels.raster: no such file: data/potsdam/c_label.tif (scene c)",
-        "note: environment variable DATA is not set, so ${DATA:-data/potsdam} stands for its default",
+        "note: environment variable DATA is not set, so ${DATA:-data/potsdam} takes its default",
         "hint: make data",
     ]
     assert missing_files(loaded(text, environ={"DATA": "/nowhere"}), ["a"])[-2:] == [

@@ -40,7 +40,7 @@ def test_only_what_is_read_is_noted() -> None:
 
 
 def test_id_needs_a_scene() -> None:
-    with pytest.raises(PathError, match=r"\{id\} has no meaning here"):
+    with pytest.raises(PathError, match=r"\{id\} has no meaning in the path"):
         expand("x/{id}", Environment({}))
 
 

@@ -102,7 +102,7 @@ def test_absurd_documents(workspace: Path) -> None:
     assert complain(path) == ["projects/p.toml: is larger than 16 MiB; is it a project file?"]
     path.unlink()
     os.mkfifo(path)
-    assert complain(path) == ["projects/p.toml: is no plain file; expected a project file (.toml)"]
+    assert complain(path) == ["projects/p.toml: is not a plain file; expected a project file (.toml)"]
     path.unlink()
     path.write_text("x = 1\0")
     assert len(complain(path)) == 1

@@ -18,9 +18,9 @@ from rvbuild.errors import DataError
 from rvbuild.geo.classes import Classes, id_of
 from rvbuild.geo.grid import Grid, is_local
 from rvbuild.geo.raster.file import grid_of, open_dataset
-from rvbuild.geo.vector.files import write_layer
 from rvbuild.geo.vector.lonlat import to_lon_lat
 from rvbuild.geo.write.buildings import outlines
+from rvbuild.geo.write.layer import write_layer
 from rvbuild.geo.write.qgis import write_vector_style
 
 Labels = NDArray[np.uint8]

@@ -48,7 +48,7 @@ def check(table: Table, known: Known) -> Iterator[Finding]:
         if spec.name != known.task:
             for key in spec.keys.get(kind, ()):
                 if table.given(key):
-                    message = f"is about {spec.about}, which belong to {spec.name}; the task is {known.task}"
+                    message = f"applies to {spec.about}, which belong to {spec.name}; the task is {known.task}"
                     yield Finding((key,), message)
     for key, why in SPECS[known.task].unused.get(kind, {}).items():
         if table.given(key):

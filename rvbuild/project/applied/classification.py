@@ -34,13 +34,13 @@ def check(table: Table, known: Known) -> Iterator[Finding]:
         if rasters:
             message = (
                 f"{SPEC.name} takes the class of a cell from one raster, or from vectors; found a raster in a list. "
-                "Make one raster of all, or one vector layer"
+                "Merge the list into one raster, or into one vector layer"
             )
             yield Finding(("labels", rasters[0]), message)
     elif isinstance(table, ChipTable) and table.method == "sliding":
         for key in ("padding_px", "pad_direction"):
             if table.given(key):
-                yield no_effect(key, "on cells, whose grid begins with the scene")
+                yield no_effect(key, "on cells, whose grid starts at the corner of the scene")
     elif isinstance(table, TrainTable):
         model = table.model or SPEC.models[0]
         if problem := size_problem(model, table.model_args, known.chip_px):
@@ -102,7 +102,7 @@ def _different_sizes(tables: Mapping[Key, Any], cell_px: int) -> Iterator[tuple[
         if found is not None and found != cell_px:
             yield (
                 (*key, "cell_px"),
-                f"{show(found)} here, but {show(cell_px)} elsewhere; a model knows one size of cells",
+                f"{show(found)} here, but {show(cell_px)} in other scenes; all cells of a model have one size",
             )
 
 

@@ -38,7 +38,7 @@ def size_problem(model: str, args: Mapping[str, object], chip_px: int | None) ->
         step = 32 if model.startswith("maxvit") else int(model.rsplit("_", 1)[1])
         way = f"set model_args = {{ image_size = {chip_px} }}"
         if chip_px % step:
-            way = f"set chip.size_px and model_args.image_size to one multiple of {step}"
+            way = f"set chip.size_px and model_args.image_size to the same multiple of {step}"
         return f"works on chips of {image_size} px, but chip.size_px is {chip_px}; {way}"
     least = next((px for family, px in _LEAST_PX.items() if model.startswith(family)), 1)
     return f"needs chips of at least {least} px, but chip.size_px is {chip_px}" if chip_px < least else None

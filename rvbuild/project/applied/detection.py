@@ -42,24 +42,24 @@ def check(table: Table, known: Known) -> Iterator[Finding]:
     elif isinstance(table, PredictTable) and table.merge_thresh > MOST_MERGE:
         yield Finding(
             ("merge_thresh",),
-            f"expected at most {MOST_MERGE}, found {show(table.merge_thresh)}; of boxes of one window that overlap by "
-            "more, the model gives one only",
+            f"expected at most {MOST_MERGE}, found {show(table.merge_thresh)}; of boxes in one window that overlap by "
+            "more, the model keeps only one",
         )
 
 
 def _check_chip(table: ChipTable) -> Iterator[Finding]:
     if table.neg_ratio is None and table.given("neg_ioa_thresh"):
-        yield no_effect("neg_ioa_thresh", "without neg_ratio, which says how many chips are background")
+        yield no_effect("neg_ioa_thresh", "without neg_ratio, which sets how many chips are background")
     elif table.neg_ratio is not None and table.neg_ioa_thresh > table.ioa_thresh:
         yield Finding(
             ("neg_ioa_thresh",),
-            f"{show(table.neg_ioa_thresh)} is more than ioa_thresh = {show(table.ioa_thresh)}, so that a chip could be "
-            "positive and background at once",
+            f"{show(table.neg_ioa_thresh)} is more than ioa_thresh = {show(table.ioa_thresh)}, so a chip could be both "
+            "positive and background",
             (("ioa_thresh",),),
         )
     for key in ("height_limits_px", "width_limits_px"):
         if getattr(table, key):
-            yield Finding((key,), f"is not for {SPEC.name}: its random chips are squares; set size_limits_px")
+            yield Finding((key,), f"does not work with {SPEC.name}, whose random chips are squares; set size_limits_px")
             return
 
 

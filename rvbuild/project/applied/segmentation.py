@@ -16,7 +16,8 @@ def check(table: Table, known: Known) -> Iterator[Finding]:
     """Find a threshold that no chip can reach."""
     if isinstance(table, KeepTable) and known.chip_px is not None and table.min_px > known.chip_px**2:
         yield Finding(
-            ("min_px",), f"{table.min_px} is more than a chip has: {known.chip_px}² = {known.chip_px**2} pixels"
+            ("min_px",),
+            f"{table.min_px} is more than the pixels of a chip: {known.chip_px}² = {known.chip_px**2} pixels",
         )
 
 

@@ -18,12 +18,13 @@ class BoxFileTable(Table):
     class_: str | None = Field(None, alias="class", description="Class of all boxes, whatever the file calls them.")
     class_map: dict[str, str] | None = Field(
         None,
-        description="Name in the file, or the id of a category without one → class name. Default: the file has the "
-        "names of the classes.",
+        description="Name in the file, or the id of a category without a name → class name. Default: the names in the "
+        "file are those of the classes.",
     )
     unknown: str = Field(
         "error",
-        description="What a box means whose name is no class: error, drop (leave it out), or the name of a class.",
+        description="How to treat boxes whose name is not a class: error, drop (leave them out), or the name of a "
+        "class.",
     )
 
     @property
@@ -63,8 +64,8 @@ class BoxFileTable(Table):
 
 
 _IMAGE = (
-    "Name of the image in the file, which may be about many, with the folders that tell it from others. Default: that "
-    "of the scene's image file, or the only one."
+    "Name of the scene's image in the file, with as many of its folders as make it unique. Default: the name of the "
+    "scene's image file, or the only image in the file."
 )
 
 
@@ -73,7 +74,7 @@ class CocoTable(BoxFileTable):
 
     kind = "coco"
 
-    coco: SomePaths = Field(description="COCO JSON, one file or several.")
+    coco: SomePaths = Field(description="One or more COCO JSON files.")
     image: str | None = Field(None, description=_IMAGE)
 
 
@@ -82,7 +83,7 @@ class VocTable(BoxFileTable):
 
     kind = "voc"
 
-    voc: SomePaths = Field(description="Pascal VOC XML of the image, one file or several.")
+    voc: SomePaths = Field(description="One or more Pascal VOC XML files of the image.")
 
     def _which(self, scene_image: str) -> dict[str, Any]:
         # The file is about one image.
@@ -95,7 +96,7 @@ class CsvTable(BoxFileTable):
     kind = "csv"
 
     csv: SomePaths = Field(
-        description="CSV with the columns image_path, xmin, ymin, xmax, ymax and label, as DeepForest writes it."
+        description="CSV with the columns image_path, xmin, ymin, xmax, ymax and label, as written by DeepForest."
     )
     image: str | None = Field(None, description=_IMAGE)
 

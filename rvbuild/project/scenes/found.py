@@ -24,7 +24,7 @@ class FoundTable(Table):
     """Scenes that are found by their files."""
 
     files: str = Field(
-        description="A path with {id}: each file that fits gives the id of a scene. Folders in it are named in full."
+        description="A path with {id} in the file name: each file that matches is a scene. Folders cannot hold {id}."
     )
     without: Annotated[tuple[str, ...], Strict(False)] = Field((), description="Ids to leave out.")
 
@@ -97,10 +97,10 @@ def find(
         hint = general.get("data_hint") if isinstance(general, dict) else None
         hint = f"; {hint}" if isinstance(hint, str) else ""
         like = os.path.relpath(pattern, workspace) if pattern.is_relative_to(workspace) else str(pattern)
-        problems.add_missing_scenes(at, f"no file is like {like.replace(_MARK, '*')}{hint}")
+        problems.add_missing_scenes(at, f"no file matches {like.replace(_MARK, '*')}{hint}")
     for number, one in enumerate(table.without):
         if ids and one not in ids:
-            problems.add((*KEY, "without", number), f"no file gives a scene {show(one)}")
+            problems.add((*KEY, "without", number), f"no file matches scene {show(one)}")
     scenes["train"] = [one for one in ids if one not in table.without]
     if seen is None:
         return {}

@@ -43,11 +43,11 @@ Resample: TypeAlias = Literal[
 class LayerTable(Table):
     """One layer of a stack: a raster, or several that make one mosaic."""
 
-    files: SomePaths = Field(description="The raster, or the rasters that make one mosaic.")
+    files: SomePaths = Field(description="The raster, or the rasters of one mosaic.")
     channels: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Strict(False)] | None = Field(
         None, description="Bands of the layer to use, from 0. Default: every band that is not alpha."
     )
-    nodata: Nodata = Field(None, description="As nodata of the image. Default: that of the image.")
+    nodata: Nodata = Field(None, description="Like nodata of the image. Default: nodata of the image.")
     resample: Resample | None = Field(
         None, description="How the layer is resampled to the grid of the primary. Default: resample of the image."
     )
@@ -101,66 +101,66 @@ class ImageTable(Table):
 
     files: Files | None = Field(
         None,
-        description="The image, or the images that make one mosaic; with stack, its layers, each a path or a table "
+        description="The image, or the images of one mosaic; with stack, its layers, each a path or a table "
         "{ files, channels, nodata, resample }.",
     )
     stac: SourceText | None = Field(
         None,
-        description="Instead of files: a STAC item, or an item collection, whose items are parts of one mosaic, or "
-        "times with stack = time. Links in it may be relative.",
+        description="Instead of files: a STAC item, or an item collection, whose items are the parts of one mosaic, or "
+        "the times of a stack with stack = time. Its links may be relative.",
     )
     assets: Annotated[tuple[str, ...], Strict(False)] | None = Field(
         None,
-        description="With stac: the assets whose bands are used, one after another. Default: those with the role data, "
-        "or else all rasters.",
+        description="With stac: the assets to read bands from, in this order. Default: those with the role data, or "
+        "else all rasters.",
     )
     stack: Literal["bands", "time"] | None = Field(
         None,
-        description="What several files are: bands, the bands of all files one after another, each resampled to the "
-        "grid of the primary; time, the same bands at several times. Default: one mosaic.",
+        description="How several files are combined: bands, the bands of all files one after another, each resampled "
+        "to the grid of the primary; time, the same bands at several times. Default: one mosaic.",
     )
     reduce: Literal["median", "mean", "bands"] | None = Field(
         None,
-        description="With stack = time: what becomes of the times: the median or mean of those that have data, pixel "
-        "by pixel, or bands, one time after another. Required then.",
+        description="With stack = time, where it is required: how the times are combined: the median or mean of those "
+        "that have data, pixel by pixel, or bands, one time after another.",
     )
     resample: Resample = Field(
-        "bilinear", description="With stack: how layers that lie on another grid or in another CRS are resampled."
+        "bilinear", description="With stack: how layers on another grid or in another CRS are resampled."
     )
     primary: int = Field(0, ge=0, description="With stack: the layer, from 0, whose grid and extent the scene has.")
     bbox_px: Annotated[tuple[int, int, int, int], Strict(False), BeforeValidator(_four)] | None = Field(
         None,
-        description="The part of the image that is the scene, in pixels: [x min, y min, x max, y max], columns and "
-        "rows from 0, the last ones not included.",
+        description="The part of the image to use, in pixels: [x min, y min, x max, y max], columns and rows from 0, "
+        "the maxima excluded.",
     )
     bbox_units: Annotated[tuple[float, float, float, float], Strict(False), BeforeValidator(_four)] | None = Field(
         None,
-        description="The same in units of the image's CRS: the pixels that lie at least partly in "
+        description="The part of the image to use, in units of its CRS: all pixels that lie at least partly in "
         "[x min, y min, x max, y max].",
     )
     nodata: Nodata = Field(
         None,
-        description="Value of pixels without data, or one value per band; [] if every value is data, whatever the file "
-        "says. Default: what the file says. NaN is always without data.",
+        description="Value of pixels without data, or one value per band; [] if every value is data, even if the file "
+        "declares a nodata value. Default: the nodata value of the file. NaN always means no data.",
     )
     alpha: bool | None = Field(
         None,
-        description="Whether a band that the file calls alpha is no band but says which pixels are valid. Default: if "
-        "its values are nearly all transparent or opaque; any other band of such a name is a band.",
+        description="Whether a band that the file tags as alpha is the mask of valid pixels and not an image band. "
+        "Default: true if nearly all of its values are transparent or opaque.",
     )
     palette: bool | None = Field(
         None,
-        description="Whether the values of a file with a colour table become their colours: three bands, red, green "
-        "and blue. Default: values as they are stored, with a warning.",
+        description="Whether a file with a colour table is read as its colours: three bands, red, green and blue. "
+        "Default: the stored values, with a warning.",
     )
     scale: bool | None = Field(
         None,
-        description="Whether values become value × scale + offset, of the tags of the file, as real numbers. Default: "
-        "values as they are stored, with a warning where scenes differ.",
+        description="Whether values are read as value × scale + offset, as declared in the file, as real numbers. "
+        "Default: the stored values, with a warning where scenes differ.",
     )
     transform: Annotated[tuple[transforms.Transform, ...], Strict(False)] = Field(
         (),
-        description="What is done with the pixels, in order: tables with kind = "
+        description="Transforms of the pixels, in order: tables with kind = "
         f'{", ".join(transforms.KINDS)}; or a name such as "min_max", or package.module:function.',
     )
 
@@ -170,12 +170,13 @@ class ImageTable(Table):
         """Take a bare path or list of paths for a table."""
         if isinstance(value, list) and any(isinstance(item, dict) for item in value):
             return wrong(
-                'a list of tables is not an image; for a stack, write { files = [{ … }, { … }], stack = "bands" }'
+                "expected an image, found a list of tables; for a stack, write { files = [{ … }, { … }], stack = "
+                '"bands" }'
             )
         if isinstance(value, str | list):
             return {"files": value}
         if isinstance(value, dict) and not any(key in _WHAT or nearest(key, _WHAT) for key in value):
-            return wrong('the table has no "files" (an image, images that make one mosaic, or a stack), and no "stac"')
+            return wrong('the table has neither "files" (an image, the images of one mosaic, or a stack) nor "stac"')
         return value if isinstance(value, dict) else expected("a path, a list of paths or a table")
 
     @classmethod
@@ -219,7 +220,7 @@ class ImageTable(Table):
             for number, file in enumerate(self.files or ()):
                 if isinstance(file, LayerTable):
                     yield Finding(
-                        ("files", number), 'a table is a layer of a stack; set stack = "bands"', (("stack",),)
+                        ("files", number), 'only a stack has tables as layers; set stack = "bands"', (("stack",),)
                     )
             return
         if layers == 1:

@@ -23,18 +23,18 @@ class SceneTable(Table):
     )
     labels: AnyLabelsTable | None = Field(
         None,
-        description="The labels: a table with raster or vector, or a list of such tables, of which later ones cover "
-        "earlier ones where they say something; false for a scene that has none. Training and validation scenes need "
-        "labels.",
+        description="The labels: a table with raster or vector, or a list of such tables, where later ones take "
+        "precedence over earlier ones wherever they have labels; false for a scene without labels. Training and "
+        "validation scenes need labels.",
     )
     aoi: AnyAoiTable | None = Field(
         None,
-        description="Area of interest: vector files of polygons; chips, predictions and scores keep to them. "
+        description="Area of interest: vector files of polygons. Chips, predictions and scores are limited to them. "
         "A path, a list of paths, a table, or a list of tables. An empty list means the whole image.",
     )
 
     chip: SceneChipTable | None = Field(
-        None, description="In [scenes.by_id.ID] only: keys of [chip] that are different for this scene."
+        None, description="Only in [scenes.by_id.ID]: keys of [chip] that differ for this scene."
     )
 
     def check(self, known: Known) -> Iterator[Finding]:

@@ -26,13 +26,13 @@ class ScenesTable(Table):
 
     train: FoundOrIds = Field(
         (),
-        description="Ids of the scenes to train on, which a path may hold as {id}; or a table that says by which files "
-        "they are found.",
+        description="Ids of the scenes to train on, which stand for {id} in paths; or a table that lists the scenes by "
+        "their files.",
     )
     validation: SplitOrIds = Field(
         (),
-        description="Ids of the scenes that watch the training and are evaluated; or a table that takes a part of the "
-        "training scenes.",
+        description="Ids of the scenes to validate the training on, which are also evaluated; or a table that takes a "
+        "part of the training scenes.",
     )
     test: SplitOrIds = Field(
         (),
@@ -40,7 +40,7 @@ class ScenesTable(Table):
         "takes a part of the training scenes.",
     )
     by_id: dict[str, SceneTable] = Field(
-        default_factory=dict, description="Keys of [scene] that are different for one scene: by_id.ID.image = …"
+        default_factory=dict, description="Keys of [scene] that differ for one scene: by_id.ID.image = …"
     )
 
     @property
@@ -69,10 +69,10 @@ class ScenesTable(Table):
                 yield Finding(key, f"scene {show(scene)} is listed twice")
             else:
                 both = f"in both {first[scene]} and {split}"
-                yield Finding(key, f"scene {show(scene)} is {both}; a scene is for one thing only")
+                yield Finding(key, f"scene {show(scene)} is {both}; a scene belongs to one split")
         for number, scene, earlier in clashes(ids):
             yield Finding(
-                keys[number], f"scenes {show(scene)} and {show(earlier)} differ only in case, as do their files"
+                keys[number], f"scenes {show(scene)} and {show(earlier)} differ only in case, and so would their files"
             )
         yield from splits.check(self)
         strangers = [scene for scene in self.by_id if scene not in first]

@@ -41,7 +41,7 @@ def shared(count: int, validation: Share | None, test: Share | None) -> dict[str
         places = [place for place in places if place not in gone]
     found["train"] = places
     if not _is_enough(count, validation, test):
-        raise TooFewError(f"{count} are too few: at least {least(validation, test, count)} are needed")
+        raise TooFewError(f"{count} is too few: at least {least(validation, test, count)} are needed")
     return found
 
 

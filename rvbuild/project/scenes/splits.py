@@ -22,15 +22,17 @@ class SplitTable(Table):
     """A part of the training scenes, chosen by the seed."""
 
     fraction: Annotated[float, Field(gt=0, lt=1)] | None = Field(
-        None, description="The share of all scenes, or of the blocks of each scene; at least one."
+        None, description="The fraction of all scenes, or of the blocks of each scene, to take; at least one is taken."
     )
     folds: Annotated[int, Field(ge=2)] | None = Field(
-        None, description="Instead of fraction: one of so many parts of equal size, for cross-validation."
+        None,
+        description="Instead of fraction, for cross-validation: the number of parts of equal size, one of which is "
+        "taken.",
     )
-    fold: Annotated[int, Field(ge=0)] = Field(0, description="With folds: which one, from 0.")
+    fold: Annotated[int, Field(ge=0)] = Field(0, description="With folds: the part to take, from 0.")
     by: Literal["block", "scene"] = Field(
         "block",
-        description="What is taken: block, square blocks of every scene, whose pixels no other split sees; scene, "
+        description="What is taken: block, square blocks of every scene, whose pixels no other split uses; scene, "
         "whole scenes.",
     )
     block_px: Pixels = Field(
@@ -157,7 +159,7 @@ def check(scenes: Scenes) -> Iterator[Finding]:
             except shares.TooFewError as error:
                 yield Finding(
                     (next(iter(some)),),
-                    f'by = "scene" shares the {len(scenes.training)} scenes of train: {error}',
+                    f'by = "scene" splits the {len(scenes.training)} scenes of train: {error}',
                     both,
                 )
     if automatic(scenes, "block"):
@@ -169,7 +171,8 @@ def check(scenes: Scenes) -> Iterator[Finding]:
                 if part_id(id_, split) in ids:
                     part = show(part_id(id_, split))
                     yield Finding(
-                        ("train", number), f"{part} is a scene, and would be a part of scene {show(id_)}, too"
+                        ("train", number),
+                        f"{part} is a scene, and would also be the name of a part of scene {show(id_)}",
                     )
 
 

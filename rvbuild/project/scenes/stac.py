@@ -74,10 +74,12 @@ def parse(content: bytes, where: str, assets: Sequence[str] | None = None) -> It
         raise StacError(f"is not JSON: {reason(error)}") from None
     kind = value.get("type") if isinstance(value, dict) else None
     if kind in ("Catalog", "Collection"):
-        raise StacError(f"is a STAC {kind}; expected an item or an item collection: name one of its items")
+        raise StacError(f"is a STAC {kind}; expected an item or an item collection; use one of its items")
     features = value.get("features") if kind == "FeatureCollection" else [value] if kind == "Feature" else None
     if not isinstance(features, list) or not all(isinstance(item, dict) for item in features):
-        raise StacError("is no STAC item (a Feature with assets), and no collection of items (a FeatureCollection)")
+        raise StacError(
+            "is neither a STAC item (a Feature with assets) nor a collection of items (a FeatureCollection)"
+        )
     if not features:
         raise StacError("is an item collection without items")
     names = tuple(assets) if assets is not None else _default(features[0])
@@ -103,8 +105,8 @@ def _default(item: Mapping[str, Any]) -> tuple[str, ...]:
     rasters = [name for name, asset in assets.items() if str(asset.get("type", "")).lower().startswith(_RASTERS)]
     if not (found := data or rasters):
         raise AssetError(
-            f"item {show(item.get('id', '?'))} has no asset with the role data, and none that says "
-            f"that it is a raster; name some of {_some(assets)}"
+            f"item {show(item.get('id', '?'))} has no asset with the role data, and none whose type is a "
+            f"raster; list the assets to use, of {_some(assets)}"
         )
     return tuple(found)
 
@@ -133,7 +135,7 @@ def _hrefs(item: Mapping[str, Any], names: Iterable[str], where: str) -> tuple[s
             found.append(_resolved(href, where))
         except ValueError:
             raise StacError(
-                f"item {show(id_)}: asset {show(name)} lies where nothing can be read: {show(href)}"
+                f"item {show(id_)}: asset {show(name)} has an href that cannot be read: {show(href)}"
             ) from None
     return tuple(found)
 
@@ -227,7 +229,7 @@ class StacReader:
             found = path.stat()
             self.reads[str(path)] = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
             if found.st_size > MAX_BYTES:
-                raise StacError(f"is larger than {MAX_BYTES >> 20} MiB; make several files of it")
+                raise StacError(f"is larger than {MAX_BYTES >> 20} MiB; split it into several files")
             return path.read_bytes()
         except FileNotFoundError:
             raise StacError("no such file") from None

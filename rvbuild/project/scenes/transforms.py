@@ -50,7 +50,7 @@ class CastTable(Table):
 
     kind: Literal["cast"] = Field(description="cast")
     dtype: Literal["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"] = Field(
-        description="The type. Fractions are cut off; what is beyond its range becomes its lowest or highest value."
+        description="The type. Fractions are truncated; values beyond its range become its lowest or highest value."
     )
 
 
@@ -59,7 +59,7 @@ class ReclassTable(Table):
 
     kind: Literal["reclass"] = Field(description="reclass")
     map: dict[str, int] = Field(
-        description="Value → the value it becomes, whole numbers; all at once. Other values stay as they are."
+        description="Value → new value, whole numbers; all are replaced at once. Other values stay unchanged."
     )
 
     def check(self, known: Known) -> Iterator[Finding]:
@@ -82,14 +82,14 @@ class NodataTable(Table):
     """A value for pixels without data."""
 
     kind: Literal["nodata"] = Field(description="nodata")
-    value: float = Field(description="What they become. They count as data from then on.")
+    value: float = Field(description="The new value, which counts as data from then on.")
 
 
 class NanTable(Table):
     """A value for NaN."""
 
     kind: Literal["nan"] = Field(description="nan")
-    value: float = Field(0.0, description="What NaN becomes. It counts as data from then on.")
+    value: float = Field(0.0, description="The new value of NaN, which counts as data from then on.")
 
 
 class ExpressionTable(Table):
@@ -97,12 +97,12 @@ class ExpressionTable(Table):
 
     kind: Literal["expression"] = Field(description="expression")
     bands: dict[str, str] = Field(
-        description='Name of a new band → what it is, for example { ndvi = "(B4 - B3) / (B4 + B3)" }. B1 is the first '
-        "band that comes in, after channels and the transforms before; the name of a band of an earlier expression, or "
-        f"of a STAC asset, means that band. Of numbers, + - * / **, comparisons (0 or 1) and {', '.join(FUNCTIONS)}. "
-        "Where the result is no finite number, as in 0 / 0, there are no data."
+        description='Name of a new band → its expression, for example { ndvi = "(B4 - B3) / (B4 + B3)" }. B1 is the '
+        "first input band, after channels and earlier transforms; a band of an earlier expression, or of a STAC asset, "
+        f"can be used by its name. Allowed are numbers, + - * / **, comparisons (0 or 1) and {', '.join(FUNCTIONS)}. "
+        "Where the result is not a finite number, as in 0 / 0, there is no data."
     )
-    keep: bool = Field(True, description="Whether the bands that come in are kept, before the new ones.")
+    keep: bool = Field(True, description="Whether the input bands are kept, before the new ones.")
 
     def check(self, known: Known) -> Iterator[Finding]:
         """Find expressions that cannot be used, and names that would be ambiguous."""
@@ -113,7 +113,7 @@ class ExpressionTable(Table):
                 yield Finding(("bands", name), f"expected a name of letters, digits and _, found {show(name)}")
             elif BAND.fullmatch(name) or name in FUNCTIONS:
                 taken = "a function" if name in FUNCTIONS else "the band at that position"
-                yield Finding(("bands", name), f"{show(name)} means {taken} already; choose another name")
+                yield Finding(("bands", name), f"{show(name)} is already the name of {taken}; choose another name")
             try:
                 parse(text)
             except ExpressionError as error:
@@ -130,8 +130,8 @@ class FunctionTable(Table):
     kind: Literal["function"] = Field(description="function")
     function: str = Field(
         description="The function, as package.module:name: called as function(image, valid, **args) for every window, "
-        "with two arrays (bands, height, width), the pixels and whether they are valid. It returns pixels, or pixels "
-        "and whether they are valid. Each pixel must depend on itself alone."
+        "with two arrays (bands, height, width): the pixels, and whether they are valid. It returns the pixels, or the "
+        "pixels and whether they are valid. Each output pixel must depend only on the input pixel at its place."
     )
     args: dict[str, Any] = Field(default_factory=dict, description="Further arguments of the function.")
 
@@ -216,12 +216,14 @@ def check_order(transforms: Sequence[Table]) -> Iterator[Finding]:
         kind = _kind_of(table)
         if kind in OF_STATISTICS:
             after = _kind_of(transforms[number + 1])
-            what = (
-                f"only one of {', '.join(OF_STATISTICS)} can be used"
-                if after in OF_STATISTICS
-                else (f'"{after}" must stand before it: chips hold what comes before, and their statistics are its')
-            )
-            yield Finding(("transform", number), f'"{kind}" must be the last transform; {what}')
+            if after in OF_STATISTICS:
+                advice = f"only one of {', '.join(OF_STATISTICS)} can be used"
+            else:
+                advice = (
+                    f'put "{after}" before it: "{kind}" uses the statistics of the chips, which hold the result of all '
+                )
+                advice += "other transforms"
+            yield Finding(("transform", number), f'"{kind}" must be the last transform; {advice}')
 
 
 def check_names(transforms: Sequence[Table], bands: Sequence[str]) -> Iterator[Finding]:

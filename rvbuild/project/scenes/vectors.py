@@ -52,14 +52,16 @@ def _codec(value: str) -> str:
     try:
         "".encode(value)
     except (LookupError, ValueError):
-        return wrong(f'expected the encoding of texts, such as "UTF-8" or "windows-1252", found {show(value)}')
+        return wrong(f'expected a text encoding, such as "UTF-8" or "windows-1252", found {show(value)}')
     return value
 
 
 Encoding: TypeAlias = Annotated[str, AfterValidator(_codec)]
 """The encoding of the texts in a file."""
 
-ENCODING = 'Encoding of the texts in the file, such as "UTF-8". Default: what the file says (a shapefile in `.cpg`).'
+ENCODING = (
+    'Encoding of the text in the file, such as "UTF-8". Default: as declared by the file (a shapefile in `.cpg`).'
+)
 
 
 def _two(value: tuple[float, ...]) -> tuple[float, ...]:
@@ -77,14 +79,17 @@ class BufferTable(Table):
 
     omitted_defaults = ("polygon",)
 
-    point: Width = Field(1.0, alias="Point", description="Radius of a point, in pixels. Classes not named: 1.")
+    point: Width = Field(
+        1.0, alias="Point", description="Radius of a point, in pixels. Default for classes not named: 1."
+    )
     line: Width = Field(
-        1.0, alias="LineString", description="Half the width of a line, in pixels. Classes not named: 1."
+        1.0, alias="LineString", description="Half the width of a line, in pixels. Default for classes not named: 1."
     )
     polygon: Change = Field(
         0.0,
         alias="Polygon",
-        description="By how much polygons grow on every side, in pixels; below 0 they shrink. Classes not named: 0.",
+        description="Growth of polygons on every side, in pixels; negative values shrink them. Default for classes not "
+        "named: 0.",
     )
 
     def check(self, known: Known) -> Iterator[Finding]:
@@ -114,12 +119,10 @@ class AoiTable(Table):
     not_settings = ("vector",)
     omitted_defaults = ("layer", "encoding", "where")
 
-    vector: Paths = Field(description="The vector file, or several, in any format and CRS.")
+    vector: Paths = Field(description="One or more vector files, in any format and CRS.")
     layer: str | None = Field(None, description="Layer of the file. Default: its only layer.")
     encoding: Encoding | None = Field(None, description=ENCODING)
-    where: FilterValue | None = Field(
-        None, description="Which polygons count: a filter, as in labels. Default: all of them."
-    )
+    where: FilterValue | None = Field(None, description="Which polygons to use: a filter, as in labels. Default: all.")
 
     @model_validator(mode="before")
     @classmethod

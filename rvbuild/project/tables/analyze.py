@@ -10,4 +10,4 @@ from rvbuild.project.toml.table import Table
 class AnalyzeTable(Table):
     """How band statistics are measured."""
 
-    sample: float = Field(1.0, gt=0, le=1, description="Fraction of the pixels to look at, seeded. 1 takes them all.")
+    sample: float = Field(1.0, gt=0, le=1, description="Fraction of the pixels to use, chosen by the seed. 1 uses all.")

@@ -109,23 +109,24 @@ def check_classes(
     for _, name, earlier in clashes((*names, null) if null not in names else names):
         key = (name,) if name in names else (earlier,)
         yield Finding(
-            key, f"{show(name)} and {show(earlier)} differ only in case; choose names that cannot be confused"
+            key, f"{show(name)} and {show(earlier)} differ only in case; choose names that differ in more than case"
         )
     owners: dict[str, str] = {}
     for name, table in classes.items():
         owner = owners.setdefault(table.color, name)
         if owner != name:
-            message = f"colour {show(table.color)} is also that of {show(owner)}; every class needs its own"
+            message = f"colour {show(table.color)} is also used by {show(owner)}; every class needs its own"
             yield Finding((name,), message)
     real = [name for name in names if name != null]
     if len(real) + 1 > MOST_CLASSES:
         yield Finding(
-            (), f"{len(real)} classes; at most {MOST_CLASSES - 1} besides {show(null)} fit into an 8-bit label raster"
+            (),
+            f"{len(real)} classes; an 8-bit label raster has room for at most {MOST_CLASSES - 1} besides {show(null)}",
         )
     if len(real) == 1 and not alone:
         yield Finding(
             (),
-            f"only one class, {show(real[0])}; a model tells at least two apart: "
+            f"only one class, {show(real[0])}; a model needs at least two: "
             f'add one for the rest, for example background = "{_free_color(owners)}"',
         )
     if not real:

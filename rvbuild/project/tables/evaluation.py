@@ -12,7 +12,7 @@ from rvbuild.project.toml.table import REFERENCE, Finding, Known, Table, duplica
 
 def _metric(value: str) -> str:
     if not REFERENCE.fullmatch(value):
-        expected("a function of yours as package.module:name")
+        expected("your own function as package.module:name")
     return value
 
 
@@ -20,21 +20,21 @@ class EvalTable(Table):
     """What is evaluated."""
 
     splits: Annotated[tuple[Literal["validation", "test"], ...], Strict(False)] = Field(
-        ("validation", "test"), description="Which scenes are evaluated; those without labels are left out."
+        ("validation", "test"), description="The splits to evaluate; scenes without labels are skipped."
     )
 
     metrics: Annotated[tuple[Annotated[str, AfterValidator(_metric)], ...], Strict(False)] = Field(
         (),
-        description="Metrics of your own, each as package.module:function, called as function(evaluation, scenes) with "
-        "what eval.json holds, and what eval/SCENE.json holds by scene; see docs/pipelines.md.",
+        description="Your own metrics, each as package.module:function, called as function(evaluation, scenes) with "
+        "the content of eval.json, and the content of eval/SCENE.json by scene; see docs/pipelines.md.",
     )
 
     iou_thresh: float = Field(
         0.5,
         gt=0,
         lt=1,
-        description="For object_detection: a predicted box is right if it overlaps a label of its class by more than "
-        "this, intersection over union. The average precisions have thresholds of their own.",
+        description="For object_detection: a predicted box counts as a true positive if it overlaps a label of its "
+        "class by more than this intersection over union. Average precision uses its own thresholds.",
     )
 
     def check(self, known: Known) -> Iterator[Finding]:

@@ -45,11 +45,11 @@ class ProjectTable(Table):
     name: Annotated[str, AfterValidator(_name)] | None = Field(
         None, description="Name of the project and of its directory in cache/. Default: the file's name without .toml."
     )
-    seed: int = Field(0, ge=0, description="Seed of everything random. Same seed and inputs, same bytes.")
+    seed: int = Field(0, ge=0, description="Seed of all random choices. The same seed and inputs give the same bytes.")
     null_class: str = Field(
         "null",
-        description="Name of the class of pixels without a label. Added if no class has this name; never trained, "
-        "never predicted, never counted in averages without null.",
+        description="Name of the class of pixels without a label. It is added if no class has this name. It is never "
+        "trained, predicted or counted in averages without null.",
     )
     strict: Annotated[tuple[str, ...], Strict(False)] = Field(
         (), description='Python packages whose version is part of every artifact\'s key, for example ["torch"].'
@@ -57,21 +57,22 @@ class ProjectTable(Table):
     depends: Annotated[tuple[str, ...], Strict(False)] = Field(
         (),
         description="Files that your own code reads, or imports in a way that its source does not show, for example "
-        '["params.json", "tables/*.csv"]: they are part of the keys of what runs your code.',
+        '["params.json", "tables/*.csv"]. They become part of the keys of all artifacts that run your code.',
     )
     allow: Annotated[tuple[str, ...], Strict(False)] = Field(
         (),
-        description="Where virtual files (.vrt) may lead beside the workspace and the directory of the file itself: "
-        'directories, and addresses that begin so, for example ["/data/tiles", "https://example.org/tiles/"].',
+        description="Directories and URL prefixes that virtual files (.vrt) may refer to, besides the workspace and "
+        "the "
+        'directory of the file itself, for example ["/data/tiles", "https://example.org/tiles/"].',
     )
     rules: Annotated[tuple[str, ...], Strict(False)] = Field(
         (),
-        description="Files of the workspace that add stages of your own, each named after its stage, for example "
-        '["rules/tiles.py"]; see docs/pipelines.md. They are code: they run when you build, and when you look at a '
-        "workspace that you trust.",
+        description="Files of the workspace that add your own stages, each named after its stage, for example "
+        '["rules/tiles.py"]; see docs/pipelines.md. They are code: they run when you build, and also when you inspect '
+        "a workspace that you trust.",
     )
     data_hint: str | None = Field(
-        None, description="How to get the data; shown when files are missing, for example: make data"
+        None, description="How to get the data, for example: make data. Shown when files are missing."
     )
 
     def check(self, known: Known) -> Iterator[Finding]:

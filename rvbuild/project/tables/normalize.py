@@ -16,15 +16,17 @@ _KEYS = (("pretrained",), ("model",))
 class FiguresTable(Table):
     """What weights expect of their input."""
 
-    mean: Annotated[tuple[float, ...], Strict(False)] = Field(description="Mean of each band, of values from 0 to 1.")
+    mean: Annotated[tuple[float, ...], Strict(False)] = Field(description="Mean of each band, for values from 0 to 1.")
     std: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Strict(False)] = Field(
-        description="Standard deviation of each band, of values from 0 to 1."
+        description="Standard deviation of each band, for values from 0 to 1."
     )
 
     def check(self, known: Known) -> Iterator[Finding]:
         """Find lists that are not of the same bands."""
         if len(self.mean) != len(self.std) or not self.mean:
-            yield Finding((), f"expected as many means as deviations, found {len(self.mean)} and {len(self.std)}")
+            yield Finding(
+                (), f"expected as many means as standard deviations, found {len(self.mean)} and {len(self.std)}"
+            )
 
 
 Normalize: TypeAlias = Annotated[
@@ -38,10 +40,12 @@ Normalize: TypeAlias = Annotated[
 
 def without_figures(model: str, random: bool, known: bool) -> Iterator[Finding]:
     """Find that `pretrained` has no figures to take: the start is `random`, or what the weights expect is not known."""
-    figures = "give it as { mean = [...], std = [...] }, of values from 0 to 1"
+    figures = "give it as { mean = [...], std = [...] }, for values from 0 to 1"
     if random:
-        message = f'"pretrained" has no weights to follow: the model starts from random ones; remove it, or {figures}'
+        message = (
+            f'"pretrained" needs pretrained weights, but the model starts from random ones; remove it, or {figures}'
+        )
         yield Finding(("normalize",), message, _KEYS)
     elif not known:
-        message = f"it is not known what weights of {show(model)} were trained with; {figures}"
+        message = f"the normalisation of the weights of {show(model)} is not known; {figures}"
         yield Finding(("normalize",), message, _KEYS)

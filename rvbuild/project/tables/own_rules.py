@@ -44,7 +44,7 @@ def findings(rules: Sequence[str]) -> Iterator[Finding]:
         key = ("rules", number)
         stage = stage_of(rule)
         if not rule.endswith(".py") or not all(part.isidentifier() for part in module_of(rule).split(".")):
-            text = "expected a file of Python in the workspace whose path could be that of a module, such as"
+            text = "expected a Python file in the workspace that can be imported as a module, such as"
             yield Finding(key, f'{text} "rules/tiles.py", found {show(rule)}')
         elif not STAGE.fullmatch(stage):
             text = f"its stage would be called {show(stage)}; expected a name of a to z, 0 to 9 and _"

@@ -41,10 +41,10 @@ class VectorOutputTable(Table):
 
     omitted_defaults = ("kind", "file")
 
-    class_: str = Field(alias="class", description="Class whose vectors are written.")
+    class_: str = Field(alias="class", description="Class to write as vectors.")
     kind: Literal["polygons", "buildings", "points"] = Field(
         "polygons",
-        description="polygons; buildings (joined ones apart, right angles); points (one in each polygon).",
+        description="polygons; buildings (adjoining ones separated, with right angles); points (one in each polygon).",
     )
     format: Literal["geojson", "gpkg", "fgb"] = Field(
         "geojson",
@@ -52,15 +52,15 @@ class VectorOutputTable(Table):
         "in the CRS of the scene.",
     )
     file: Annotated[str, AfterValidator(_file)] | None = Field(
-        None, description="Name of the file; its ending is the format. Default: the class and the format."
+        None, description="Name of the file; its suffix sets the format. Default: the class and the format."
     )
     min_area_units: float = Field(0.0, ge=0, description="Polygons below this area are left out, in squared CRS units.")
     simplify_px: float = Field(
-        0.0, ge=0, description="Tolerance of simplified borders, in pixels; neighbours stay tight."
+        0.0, ge=0, description="Tolerance of the simplification of borders, in pixels; neighbours keep a common border."
     )
     denoise_px: int = Field(0, ge=0, description="Patches with fewer pixels are merged into their surroundings first.")
     split: float = Field(
-        0.3, ge=0, le=1, description="Buildings joined by less than this share of the patch's width come apart."
+        0.3, ge=0, le=1, description="Buildings joined by less than this share of the patch's width are separated."
     )
     side_px: float = Field(4.0, gt=0, description="Shortest side of a building's outline, in pixels.")
 
@@ -78,7 +78,7 @@ class VectorOutputTable(Table):
         if self.kind != "buildings":
             for key in ("split", "side_px"):
                 if self.given(key):
-                    yield no_effect(key, f'with kind = {show(self.kind)}; it is about kind = "buildings"', "kind")
+                    yield no_effect(key, f'with kind = {show(self.kind)}; it applies to kind = "buildings"', "kind")
         elif self.given("simplify_px"):
             yield no_effect("simplify_px", 'with kind = "buildings"; their outlines have sides of side_px', "kind")
 
@@ -101,14 +101,14 @@ class PredictTable(Table):
 
     stride_px: Pixels | None = Field(
         None,
-        description="Distance between windows, in pixels; less than chip.size_px overlaps them. Default: chip.size_px; "
-        "for object_detection half of it, so that each object is seen whole.",
+        description="Distance between windows, in pixels; windows overlap if it is less than chip.size_px. Default: "
+        "chip.size_px; for object_detection half of it, so that most objects are seen whole.",
     )
     batch_size: int = Field(8, ge=1, description="Windows that are predicted together.")
     blend: Literal["none", "mean", "cosine"] = Field(
         "mean",
-        description="How overlapping windows are merged: none (each pixel is that of the window whose centre is "
-        "nearest), mean, or cosine (centres count more).",
+        description="How overlapping windows are merged: none (each pixel from the window whose centre is nearest), "
+        "mean, or cosine (weighted towards the centres).",
     )
     scores: Annotated[Literal[False, "float32", "uint8"], BeforeValidator(_scores)] = Field(
         False, description="Whether and how to write the score of every class to scores.tif."
@@ -120,21 +120,22 @@ class PredictTable(Table):
     mosaic: Annotated[Literal[False, True, "cog"], BeforeValidator(_mosaic)] = Field(
         False,
         description="Whether to join the classes of all predicted scenes: true writes labels.vrt, "
-        '"cog" labels.tif, too.',
+        '"cog" also writes labels.tif.',
     )
     cells: Literal["geojson", "gpkg", "fgb"] | None = Field(
-        None, description="For chip_classification: the format of the cells that are written. Default: geojson."
+        None, description="For chip_classification: the format of the predicted cells. Default: geojson."
     )
     boxes: Literal["geojson", "gpkg", "fgb"] | None = Field(
-        None, description="For object_detection: the format of the boxes that are written. Default: geojson."
+        None, description="For object_detection: the format of the predicted boxes. Default: geojson."
     )
     score_thresh: Fraction = Field(
-        0.5, description="For object_detection: boxes with a lower score are left out. Changing it runs no model."
+        0.5,
+        description="For object_detection: boxes with a lower score are left out. Changing it does not run the model.",
     )
     merge_thresh: Fraction = Field(
         0.5,
-        description="For object_detection: of boxes of a class that overlap by more than this, intersection over "
-        "union, the best one stays. Changing it runs no model.",
+        description="For object_detection: of boxes of a class that overlap by more than this intersection over union, "
+        "the one with the highest score is kept. Changing it does not run the model.",
     )
     device: Device = Field(
         "auto",

@@ -17,7 +17,7 @@ RESERVED_SCENES = {
 """Scene ids that would overwrite merged outputs → which; compared without regard to case."""
 
 RESERVED_PROJECTS = {
-    name: f"rvbuild keeps files of its own in cache/{name}"
+    name: f"rvbuild keeps its own files in cache/{name}"
     for name in ("doit.db", "lock", "log", "seals", "state.db", "store", "tmp")
 }
 """Project names that would overwrite rvbuild's own files → which; compared without regard to case."""

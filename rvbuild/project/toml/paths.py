@@ -76,15 +76,16 @@ def path_problem(text: str, elsewhere: bool = False) -> str | None:
     if text.startswith("~"):
         return f'"~" is not expanded; write ${{HOME}}{text[1:] if text.startswith("~/") else "/…"}'
     if text.startswith("/vsi"):
-        return f"GDAL's names are not used here; expected a path{_OR_ADDRESS if elsewhere else ''}, found {show(text)}"
+        expected = f"a path{_OR_ADDRESS if elsewhere else ''}"
+        return f"GDAL's virtual file names are not supported; expected {expected}, found {show(text)}"
     if _URL.match(text):
         if not elsewhere or not is_url(text):
-            known = f"a path{_OR_ADDRESS}" if elsewhere else "a path of the file system: this file cannot be elsewhere"
+            known = f"a path{_OR_ADDRESS}" if elsewhere else "a path in the file system: this file cannot be remote"
             return f"expected {known}, found {show(text)}"
         if suffix := _URL_SUFFIX.search(text):
             return (
-                f"a {suffix[1].lower()} elsewhere rests on other files, whose state is not known; expected a format "
-                f"of one file, such as .tif, .geojson or .gpkg, found {show(text)}"
+                f"a remote {suffix[1].lower()} depends on other files, whose state cannot be tracked; expected a "
+                f"format of a single file, such as .tif, .geojson or .gpkg, found {show(text)}"
             )
         if "{" not in text and (problem := url_problem(text)):
             return f"{problem}: {show(text)}"
@@ -134,7 +135,7 @@ def _join(parts: _Parts, text: str, environment: Environment, scene: str | None)
             result.append(part)
         elif isinstance(part, _SceneId):
             if scene is None:
-                raise PathError(f"{{id}} has no meaning here, because the path {show(text)} belongs to no scene")
+                raise PathError(f"{{id}} has no meaning in the path {show(text)}, which does not belong to a scene")
             result.append(scene)
         else:
             result.append(_value(part, text, environment, scene))
@@ -186,7 +187,7 @@ def _parts(text: str, start: int, *, nested: bool) -> tuple[_Parts, int]:
             position = _scene_id(text, position)
             parts.append(_SceneId())
         elif text[position] == "}":
-            raise PathError(f"a }} without {{ in {show(text)}; write }}}} for a brace in a file's name")
+            raise PathError(f"a }} without {{ in {show(text)}; write }}}} for a brace in a file name")
         else:
             plain = _PLAIN.match(text, position)
             end = plain.end() if plain else position + 1
@@ -214,6 +215,4 @@ def _scene_id(text: str, start: int) -> int:
     end = text.find("}", start)
     name = text[start + 1 : end] if end >= 0 else ""
     found = f"{{{name}}}" if end >= 0 else text[start:]
-    raise PathError(
-        f"unknown placeholder {show(found)}; only {{id}} is known, and {{{{ stands for a brace in a file's name"
-    )
+    raise PathError(f"unknown placeholder {show(found)}; only {{id}} is known; write {{{{ for a brace in a file name")

@@ -55,7 +55,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[Key, int]]:
 MAX_BYTES, MAX_DEPTH = 16 << 20, 64
 """Of a project file, and of tables and lists inside one another."""
 
-_TOO_DEEP = f"lists or tables are nested too deeply; expected at most {MAX_DEPTH} inside one another"
+_TOO_DEEP = f"lists or tables are nested too deeply; expected at most {MAX_DEPTH} levels"
 
 _WORD = r"""(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')"""
 _DEEP_KEY = re.compile(rf"(?<![A-Za-z0-9_-]){_WORD}(?:[ \t]*+\.[ \t]*+{_WORD}){{{MAX_DEPTH},}}+[ \t]*+[=\]]")
@@ -82,7 +82,7 @@ def _text(path: Path) -> str:
     try:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-            raise ProjectError([f"{shown(path)}: is no plain file; expected a project file (.toml)"])
+            raise ProjectError([f"{shown(path)}: is not a plain file; expected a project file (.toml)"])
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
@@ -137,9 +137,9 @@ def _syntax_problem(path: Path, text: str, error: tomli.TOMLDecodeError) -> str:
         name = ".".join(re.findall(r"'([^']*)'", repeated[1]))
         before = (number for number, earlier in enumerate(lines[: line - 1], start=1) if _heads(earlier, name))
         at = next((f" in line {number}" for number in before), "")
-        return f"{shown(path)}:{line}: the table [{name}] is there already{at}; put its keys together"
+        return f"{shown(path)}:{line}: the table [{name}] already exists{at}; merge the two"
     if message == "Cannot overwrite a value":
-        message = "this key, or a part of it, has a value already"
+        message = "this key, or a part of it, already has a value"
     quoted = f": {content[:77]}…" if len(content) > 78 else f": {content}" if content else ""
     return (
         f"{shown(path)}:{line}: not valid TOML: {message}, column {error.colno}{quoted}{_syntax_hint(content, message)}"
@@ -156,7 +156,7 @@ def _syntax_hint(content: str, message: str) -> str:
     """Return what the author of a line that is not TOML probably forgot."""
     value = content.split("=", 1)[1].strip() if "=" in content else None
     if "Illegal character '\\n'" in message:
-        return "; the string has no closing quote in its line"
+        return "; the string has no closing quote on its line"
     if not content:
         return "; is a bracket or a quote missing above?"
     if value is None:
