@@ -175,7 +175,7 @@ class TrainTable(Table):
     loss: Annotated[str, _named(tuple(LOSSES), "loss", "package.module:factory"), _named_schema(tuple(LOSSES))] = Field(
         "cross_entropy",
         description=f"The loss: {losses.described()}; or a factory of yours as package.module:name, called with "
-        "loss_args.",
+        "loss_args. See docs/losses.md.",
     )
     loss_args: dict[str, Any] = Field(
         default_factory=dict,
