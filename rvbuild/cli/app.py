@@ -15,9 +15,10 @@ import click
 from rvbuild import __version__
 from rvbuild.cli.commands.cache import cache
 from rvbuild.cli.terminal import echo
-from rvbuild.cli.words import BUILDING, INTERRUPTED, STAGES, normal_words, silenced
+from rvbuild.cli.words import INTERRUPTED, normal_words, silenced
 from rvbuild.engine.run.worker import plain
 from rvbuild.errors import RvbuildError, nearest
+from rvbuild.session.names import BUILDING, STAGES
 
 _HELP = {
     "analyze": "Statistics of the bands of the training scenes.",
@@ -51,7 +52,7 @@ _words = click.argument("words", nargs=-1, metavar="[PROJECT.toml]…")
 
 
 def _own_stages(words: Sequence[str]) -> list[str]:
-    from rvbuild.cli.own_stages import own_stages
+    from rvbuild.session.own_stages import own_stages
 
     return own_stages(words)
 
