@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rvbuild.files.formats import CHOICE, SUFFIXES
+from rvbuild.project.tasks.losses import OF_CHIPS
 from rvbuild.project.tasks.spec import TaskSpec
 
 TORCHVISION = (
@@ -43,6 +44,7 @@ SPEC = TaskSpec(
     models=(*TORCHVISION, *SCRATCH),
     scratch=SCRATCH,
     metrics=("accuracy", "mean_f1"),
+    losses=OF_CHIPS,
     raw=("cells.json",),
     results=("cells.json", "cells.qml", *(f"cells{suffix}" for suffix in SUFFIXES.values())),
     keys={"labels": ("cell_px", *CELL_KEYS), "predict": ("cells",)},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rvbuild.project.tasks.losses import OF_PIXELS
 from rvbuild.project.tasks.spec import TaskSpec
 
 SPEC = TaskSpec(
@@ -15,6 +16,7 @@ SPEC = TaskSpec(
     ),
     scratch=("unet",),
     metrics=("mean_iou", "mean_f1"),
+    losses=OF_PIXELS,
     raw=("raw_labels.tif",),
     results=("labels.tif", "labels.qml", "scores.tif", "scores.qml", "rgb.tif"),
 )

@@ -29,6 +29,8 @@ class TaskSpec:
         What the best epoch can be chosen by; the first is the default.
     raw : tuple of str
         The outputs of infer that predict reads: what the task's module calls RAW.
+    losses : tuple of str
+        The losses that have a name; the first is the default. None if models bring their own.
     scratch : tuple of str
         The models among them that have no pretrained weights.
     evaluated : tuple of str
@@ -52,6 +54,7 @@ class TaskSpec:
     models: tuple[str, ...]
     metrics: tuple[str, ...]
     raw: tuple[str, ...]
+    losses: tuple[str, ...] = ()
     scratch: tuple[str, ...] = ()
     evaluated: tuple[str, ...] = ()
     keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
