@@ -365,7 +365,7 @@ class TrainTable(Table):
         if self.pretrained is None:
             settings["pretrained"] = self.model in ALL_MODELS and self.model not in SCRATCH_MODELS
         if self.loss in LOSSES:
-            settings["loss_args"] = LOSSES[self.loss].changed(self.loss_args)
+            settings["loss_args"] = LOSSES[self.loss].not_default(self.loss_args)
         return settings
 
 
