@@ -15,7 +15,7 @@ BUILDING = (*STAGES, "build")
 CLEANED = (*STAGES, "data")
 """What `clean` knows: what builds make, and what is made when it is asked for."""
 
-INTERRUPTED = "interrupted: what was finished is kept, the rest is as before"
+INTERRUPTED = "interrupted: finished artifacts are kept, all others are unchanged"
 
 PARTS = {"predict": ("infer", "predict", "mosaic")}
 """The stages that a command does together, where it is more than the one of its name."""

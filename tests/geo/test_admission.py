@@ -85,7 +85,7 @@ def test_files_open_as_what_they_are_called(workspace: Path, server: tuple[int, 
         refuses(workspace / name, name, "map server")
     remote = f'<SourceFilename relativeToVRT="0">/vsicurl/{address}</SourceFilename>'
     (workspace / "v.tif").write_text(text(remote))
-    refuses(workspace / "v.tif", "virtual raster", "call it .vrt")
+    refuses(workspace / "v.tif", "virtual raster", "rename it to .vrt")
     (workspace / "v.vrt").write_text(text(remote))
     refuses(workspace / "v.vrt", address, 'allow = ["http://127.0.0.1')
     (workspace / "hidden.tif").write_bytes(b"II*\0" + bytes(100) + text(remote).encode())
@@ -237,5 +237,5 @@ def test_virtual_vectors_lead_nowhere_else(workspace: Path, inner: str) -> None:
     with pytest.raises(DataError, match=r"v\.vrt"):
         read_features(workspace / "v.vrt")
     (workspace / "v.geojson").write_text((workspace / "v.vrt").read_text())
-    with pytest.raises(DataError, match=r"virtual vector file .*call it \.vrt"):
+    with pytest.raises(DataError, match=r"virtual vector file .*rename it to \.vrt"):
         read_features(workspace / "v.geojson")
