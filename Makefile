@@ -9,14 +9,14 @@ CODE := rvbuild rules dodo.py tests benchmarks
 DEMO := projects/yellowstone_crowns.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo data test test-lowest check bench lock release-files clean-env
+.PHONY: help demo data test test-fast test-lowest check docs bench lock release-files clean-env
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[test,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[test,dev,docs]'
 	@touch $@
 
 data: $(READY) ## fetch the imagery of the example projects into data/
@@ -33,6 +33,9 @@ demo: data ## train, predict, evaluate and bundle tree crowns; then show that a 
 test: $(READY) ## run all tests
 	$(BIN)/python -m pytest
 
+test-fast: $(READY) ## run the tests that take less than two seconds each
+	$(BIN)/python -m pytest -m 'not slow'
+
 test-lowest: ## run all tests with the lowest versions that pyproject.toml admits, in an environment of their own
 	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet --constraint constraints/lowest.txt --editable '.[test,dev]'
@@ -43,6 +46,10 @@ check: $(READY) ## check format, style and types
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy
 
+docs: $(READY) ## build the documentation site into site/; a warning is an error
+	$(BIN)/python -m sphinx -W --keep-going -q docs site
+	@echo "the front page: site/index.html"
+
 bench: $(READY) ## measure speed and memory against the bars
 	$(BIN)/python -m benchmarks
 
@@ -51,6 +58,7 @@ lock: ## write constraints/locked.txt: every package that an install brings, wit
 	    --no-header --no-annotate --quiet --output-file constraints/locked.txt
 
 release-files: $(READY) ## build wheel and source archive, and the list of what an install brings, into dist/
+	@grep -q '^\[project.urls\]' pyproject.toml || { echo "pyproject.toml: [project.urls] is missing; see docs/releasing.md" >&2; exit 1; }
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist
 	$(PYTHON) -m venv dist/environment

@@ -18,7 +18,8 @@ PIXELS = HEAVY | {"shapely", "PIL", "safetensors", "affine", "pyproj"}
 
 # The rooms of the house from top to bottom: a module imports from its own room and from those below.
 HOUSE = (
-    *("dodo", "__main__", "cli", "data", "checks", "rules", "stages", "tasks", "learn", "geo", "project", "engine"),
+    *("dodo", "__main__", "cli", "session", "data", "checks", "rules"),
+    *("stages", "tasks", "learn", "geo", "project", "engine"),
     *("language", "files", "process", "cores", "errors", "progress", "units"),
 )
 WORK = {"stages", "tasks", "learn", "geo"}
@@ -30,7 +31,7 @@ STRANGERS = {
 }
 """Rooms that a room has no business in, although they are below."""
 
-MOST_LINES = 500
+MOST_LINES = 400
 MOST_MODULES = 16
 
 
@@ -102,9 +103,9 @@ def test_the_declaring_and_the_building_part_know_no_pixels(module):
     assert {name.split(".")[0] for name in imports(module, MODULES[module])} & PIXELS == set()
 
 
-def test_fiona_stays_behind_one_seam():
+def test_fiona_stays_behind_one_reader_and_one_writer():
     users = {module for module, path in MODULES.items() if "fiona" in {n.split(".")[0] for n in imports(module, path)}}
-    assert users <= {"rvbuild.geo.vector.files"}
+    assert users == {"rvbuild.geo.vector.files", "rvbuild.geo.write.layer"}
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
@@ -142,6 +143,29 @@ def test_stages_do_not_ask_which_task_it_is(module):
         if isinstance(constant, ast.Constant)
     }
     assert constants & {"semantic_segmentation", "object_detection", "chip_classification"} == set()
+
+
+def test_lists_of_names_stand_once():
+    """The formats that are written are listed in one module, the tasks in one of each room that has a part for each."""
+    listed: dict[str, set[str]] = {"fgb": set(), "object_detection": set()}
+    for module, path in MODULES.items():
+        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for name in {node.value for node in nodes if isinstance(node, ast.Constant)} & set(listed):
+            listed[name].add(module)
+    assert listed == {
+        "fgb": {"rvbuild.files.formats"},
+        "object_detection": {
+            *("rvbuild.project.tasks.detection", "rvbuild.project.applied"),
+            *("rvbuild.learn.models", "rvbuild.rules.golden"),
+        },
+    }
+
+
+def test_each_stage_has_a_rule():
+    from rvbuild.rules import RULES
+    from rvbuild.stages.names import STAGES
+
+    assert tuple(RULES) == STAGES
 
 
 def loaded(code: str, *arguments: str, cwd: Path = ROOT) -> set[str]:

@@ -2,6 +2,8 @@
 
 import importlib.util
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,9 +11,13 @@ from click.testing import CliRunner
 
 from rvbuild.cli.app import app
 from rvbuild.project.load import load
+from rvbuild.project.tasks.losses import LOSSES
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
+
+OF_THE_SITE = {"index.md", "changelog.md", "contributing.md", "security_policy.md"}
+"""Pages that show what lies at the top of the repository."""
 
 
 def test_the_reference_of_the_project_file_is_up_to_date():
@@ -19,6 +25,14 @@ def test_the_reference_of_the_project_file_is_up_to_date():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert module.PAGE.read_text(encoding="utf-8") == module.page(), "run: python docs/make_reference.py"
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=lambda loss: loss.name)
+def test_every_loss_is_described_with_its_defaults(loss):
+    text = (ROOT / "docs/losses.md").read_text(encoding="utf-8")
+    arguments = ", ".join(f"`{name} = {argument.default}`" for name, argument in loss.arguments.items())
+    assert re.search(rf"^\| `{loss.name}` \| ({re.escape(arguments)} )?\| ", text, re.MULTILINE), "its row of the table"
+    assert re.search(rf"^- `{loss.name}`: ", text, re.MULTILINE), "its formula"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -54,7 +68,18 @@ def test_every_test_named_in_the_comparison_exists():
 
 def test_the_readme_names_every_page():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert all(f"](docs/{page.name})" in text for page in (ROOT / "docs").glob("*.md"))
+    pages = {page.name for page in (ROOT / "docs").glob("*.md")} - OF_THE_SITE
+    assert {name for name in pages if f"](docs/{name})" not in text} == set()
+
+
+def test_the_site_builds_without_a_warning(tmp_path):
+    """Every page is in the navigation, and every link and anchor leads somewhere."""
+    pytest.importorskip("sphinx", reason="the extra `docs` is not installed")
+    build = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-d", tmp_path / "trees"]
+    done = subprocess.run([*build, ROOT / "docs", tmp_path / "site"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    front = (tmp_path / "site/index.html").read_text(encoding="utf-8")
+    assert 'href="guide.html"' in front and 'href="changelog.html"' in front, "links of README.md lead to pages"
 
 
 def test_the_readme_names_every_command():

@@ -15,20 +15,11 @@ import click
 from rvbuild import __version__
 from rvbuild.cli.commands.cache import cache
 from rvbuild.cli.terminal import echo
-from rvbuild.cli.words import BUILDING, INTERRUPTED, STAGES, normal_words, silenced
+from rvbuild.cli.words import INTERRUPTED, normal_words, silenced
 from rvbuild.engine.run.worker import plain
 from rvbuild.errors import RvbuildError, nearest
-
-_HELP = {
-    "analyze": "Compute statistics of the bands of the training scenes.",
-    "chip": "Cut chips of imagery and labels from training and validation scenes.",
-    "train": "Train the model.",
-    "predict": "Predict validation and test scenes; or BUNDLE.zip IMAGE… -o DIR.",
-    "eval": "Evaluate predictions against labels.",
-    "bundle": "Package the model for prediction elsewhere.",
-    "report": "Write one page with the evaluation, curves, chips, and a picture of each predicted scene.",
-    "build": "Build all artifacts.",
-}
+from rvbuild.session.names import BUILDING
+from rvbuild.stages.names import COMMANDS
 
 _OPTIONS = {
     "scenes": "--scene",
@@ -51,7 +42,7 @@ _words = click.argument("words", nargs=-1, metavar="[PROJECT.toml]…")
 
 
 def _own_stages(words: Sequence[str]) -> list[str]:
-    from rvbuild.cli.own_stages import own_stages
+    from rvbuild.session.own_stages import own_stages
 
     return own_stages(words)
 
@@ -135,8 +126,8 @@ def _building(stage: str) -> Callable[..., int]:
     return command
 
 
-for _stage in (*STAGES, "build"):
-    app.command(_stage, help=_HELP[_stage])(_building(_stage))
+for _stage, _help in {**COMMANDS, "build": "Build all artifacts."}.items():
+    app.command(_stage, help=_help)(_building(_stage))
 
 
 @app.command()

@@ -13,15 +13,17 @@ from typing import Any
 from doit.exceptions import InvalidDodoFile
 
 from rvbuild.cli import require_unicode
-from rvbuild.cli.commands import clean as cleaning
 from rvbuild.cli.report import Plain
-from rvbuild.cli.session import Session, load_known, session
 from rvbuild.cli.terminal import echo
-from rvbuild.cli.words import every_project, stages_of
 from rvbuild.engine.run import doit as engine
 from rvbuild.engine.run.execute import Builder
 from rvbuild.engine.workspace import locked
 from rvbuild.errors import RvbuildError
+from rvbuild.project.workspaces import every_project
+from rvbuild.session.forget import forget
+from rvbuild.session.names import stages_of
+from rvbuild.session.projects import load_known
+from rvbuild.session.session import Session, session
 
 
 def config() -> dict[str, Any]:
@@ -77,4 +79,4 @@ def _clean(name: str) -> None:
     _builder()
     stage, _, rest = name.partition(":")
     for part in stages_of(stage):  # of a part that there is not, there is nothing to forget
-        cleaning.forget(_session(), f"{part}:{rest}")
+        forget(_session(), f"{part}:{rest}")

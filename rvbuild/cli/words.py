@@ -1,4 +1,4 @@
-"""What the words of a command line mean: the names of stages and commands, and project files.
+"""What the words of a command line mean, as far as a seal is concerned.
 
 Whatever the shortest way out needs is here: nothing heavy is imported.
 """
@@ -10,15 +10,10 @@ import os
 import sys
 from pathlib import Path
 
-STAGES = ("analyze", "chip", "train", "predict", "eval", "bundle", "report")
-BUILDING = (*STAGES, "build")
-CLEANED = (*STAGES, "data")
-"""What `clean` knows: what builds make, and what is made when it is asked for."""
+from rvbuild.project.workspaces import every_project
+from rvbuild.session.names import BUILDING
 
 INTERRUPTED = "interrupted: finished artifacts are kept, all others are unchanged"
-
-PARTS = {"predict": ("infer", "predict", "mosaic")}
-"""The stages that a command does together, where it is more than the one of its name."""
 
 
 def silenced() -> int:
@@ -26,21 +21,6 @@ def silenced() -> int:
     with contextlib.suppress(OSError, ValueError):  # a stream that is no file
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1
-
-
-def stages_of(word: str) -> tuple[str, ...]:
-    """Return the stages of the artifacts that a command or the name of a stage means.
-
-    >>> stages_of("predict"), stages_of("infer"), stages_of("eval")
-    (('infer', 'predict', 'mosaic'), ('infer',), ('eval',))
-    """
-    return PARTS.get(word, (word,))
-
-
-def every_project(directory: Path) -> list[str]:
-    """Return what a command without a project file means: every one in `projects/`, sorted."""
-    folder = directory / "projects"
-    return sorted(f"projects/{p.name}" for p in folder.glob("*.toml")) if folder.is_dir() else []
 
 
 def normal_words(words: list[str]) -> list[str] | None:

@@ -13,7 +13,7 @@ from rvbuild.errors import NoScenesError, ProjectError
 from rvbuild.project import applied
 from rvbuild.project.messages import translate
 from rvbuild.project.model import Project
-from rvbuild.project.resolve import Resolver
+from rvbuild.project.resolve.resolver import Resolver
 from rvbuild.project.scenes import found
 from rvbuild.project.scenes.labels import speaker
 from rvbuild.project.schema import ProjectFile

@@ -1,4 +1,4 @@
-"""Which workspace a project file belongs to."""
+"""Which workspace a project file belongs to, and which project files a directory has."""
 
 from __future__ import annotations
 
@@ -13,3 +13,9 @@ def find_workspace(project: Path) -> Path:
         if parent.name == "projects":
             return parent.parent
     return absolute.parent
+
+
+def every_project(directory: Path) -> list[str]:
+    """Return what a command without a project file means: every one in `projects/`, sorted."""
+    folder = directory / "projects"
+    return sorted(f"projects/{p.name}" for p in folder.glob("*.toml")) if folder.is_dir() else []

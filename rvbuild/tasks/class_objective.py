@@ -11,7 +11,9 @@ from torch import nn
 
 from rvbuild.errors import DataError, ModelError
 from rvbuild.learn.hooks import Targets
-from rvbuild.learn.loss import IGNORE, Loss, class_weights, make_loss
+from rvbuild.learn.losses.make import make_loss
+from rvbuild.learn.losses.points import IGNORE, Loss
+from rvbuild.learn.losses.weights import class_weights
 from rvbuild.learn.metrics import Confusion
 
 

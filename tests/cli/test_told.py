@@ -8,16 +8,16 @@ from unittest import mock
 
 from rvbuild.checks.findings import Finding, Level
 from rvbuild.cli.commands import build as building
-from rvbuild.cli.commands import check as checking
+from rvbuild.session import told as telling
 
 
 def told(scenes: list[str]) -> str:
     findings = [Finding(Level.WARNING, "kind", "words", scene, "image") for scene in scenes]
     with (
-        mock.patch.object(checking, "_where", lambda *_: "p.toml:1"),
-        mock.patch.object(checking, "_text", lambda _, finding: finding.scene),
+        mock.patch.object(telling, "_where", lambda *_: "p.toml:1"),
+        mock.patch.object(telling, "_text", lambda _, finding: finding.scene),
     ):
-        (line,) = checking.tell(SimpleNamespace(scenes=(), path=Path("p.toml")), findings)
+        (line,) = telling.tell(SimpleNamespace(scenes=(), path=Path("p.toml")), findings)
     return line.splitlines()[-1].strip()
 
 

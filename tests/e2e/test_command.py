@@ -35,7 +35,7 @@ def test_every_command_has_help(space):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["predicted"], "Did you mean 'predict'"),
+        (["predicted"], 'did you mean "predict"'),
         (["chip", "nowhere.toml"], "nowhere.toml: no such project file"),
         (["chip", "data/a.tif"], "not a project file"),
         (["chip", "--scene", "aa"], "--scene aa: chip has no such scene"),

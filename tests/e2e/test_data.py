@@ -11,8 +11,8 @@ import rasterio
 
 from rvbuild import rules
 from rvbuild.checks import label_rasters
-from rvbuild.cli import session
-from rvbuild.cli.commands import check as checking
+from rvbuild.session import check as checking
+from rvbuild.session import session
 
 from .conftest import BOXES, Space, write_labels
 

@@ -55,7 +55,7 @@ def test_a_changed_default_is_a_reason(built, monkeypatch):
 
 
 def test_another_version_of_torch_is_told_and_is_no_reason(built, monkeypatch):
-    from rvbuild.cli.commands import status as asking
+    from rvbuild.session import status as asking
 
     now = {**asking.versions(), "torch": "9.9"}
     monkeypatch.setattr(asking, "versions", lambda: now)

@@ -26,7 +26,7 @@ def analyzed(space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S
     (space.root / "site" / f"{PACKAGE}-1.0.dist-info" / "METADATA").write_text(f"Name: {PACKAGE}\nVersion: 1.0\n")
     monkeypatch.syspath_prepend(str(space.root / "site"))
     copies = []
-    for name in ("rvbuild/engine/keys/artifact.py", "rules/analyze.py", "rvbuild/stages/analyze/scene.py"):
+    for name in ("rvbuild/engine/keys/artifact.py", "rvbuild/rules/analyze.py", "rvbuild/stages/analyze/scene.py"):
         copies.append(tmp_path / "code" / name)
         copies[-1].parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(Path(str(installed.files()[name])), copies[-1])
@@ -74,7 +74,7 @@ CAUSES: dict[Cause, Callable[[Space], object]] = {
     Cause.CLEANED: lambda s: s.rvbuild("clean", "analyze", "projects/p.toml"),
     Cause.SOURCE: lambda s: shutil.copy(s.root / "data/b.tif", s.root / "data/a.tif"),
     Cause.SETTING: lambda s: s.edit('image = "data/{id}.tif"', 'image = "data/{id}.tif"\nchannels = [0, 1]'),
-    Cause.VERSION: edit_code("rules/analyze.py"),
+    Cause.VERSION: edit_code("rvbuild/rules/analyze.py"),
     Cause.CODE: edit_code("rvbuild/stages/analyze/scene.py"),
     Cause.SCHEMA: edit_code("rvbuild/engine/keys/artifact.py"),
     Cause.PACKAGE: update_package,

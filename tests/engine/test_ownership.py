@@ -12,8 +12,6 @@ from pathlib import Path
 import pytest
 import xxhash
 
-from rvbuild.cli.commands.clean import forget
-from rvbuild.cli.session import Session
 from rvbuild.engine.keys.artifact import trajectory
 from rvbuild.engine.plan import seal
 from rvbuild.engine.store import ownership
@@ -23,6 +21,8 @@ from rvbuild.engine.upkeep.inventory import take_inventory
 from rvbuild.engine.workspace import Workspace, is_output_path, locked
 from rvbuild.errors import StoreError
 from rvbuild.files import signing
+from rvbuild.session.forget import forget
+from rvbuild.session.session import Session
 
 
 @pytest.fixture

@@ -23,13 +23,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 sys.path.insert(0, str(Path(__file__).parent))
 from conftest import Space
 
-from rvbuild.cli.commands.clean import forget
 from rvbuild.engine.keys.artifact import View
 from rvbuild.engine.run.inputs import Inputs
 from rvbuild.engine.run.workers import Inline
 from rvbuild.engine.store.state import State
 from rvbuild.engine.store.store import Store
 from rvbuild.errors import StoreError
+from rvbuild.session.forget import forget
 
 NAMES = st.sampled_from("abc")
 TEXTS = st.sampled_from(["a", "A", "b", "c # remark", "c # other remark", "fail", "long text"])

@@ -14,6 +14,7 @@ from rvbuild.language.user_code import Code, serve_code
 from rvbuild.learn.checkpoint import load_model
 from rvbuild.learn.normalize import Normalizer
 from rvbuild.learn.training import Training
+from rvbuild.project.tasks.losses import LOSSES
 from rvbuild.stages.train import stage as train
 from rvbuild.tasks.segmentation import task as task
 from tests.learn.chipmaker import CLASSES, NULL_ID, Notes, chip_arrays, stats_of, train_settings, write_chips
@@ -402,6 +403,15 @@ def test_a_users_own_model_loss_and_augmentation(tmp_path, inputs, monkeypatch):
     serve_code(None)
     with pytest.raises(ModelError, match='there is no module "mine"'):
         load_model(*files, "cpu", trained=trained)
+
+
+@pytest.mark.parametrize("name", [name for name in LOSSES if name != "cross_entropy"])
+def test_a_loss_with_a_name(tmp_path, inputs, name):
+    changes = {"loss": name, "class_weights": "balanced", "epochs": 3, "lr": 0.01}
+    whole = build(tmp_path / "out", inputs, **changes)
+    assert build(tmp_path / "again", inputs, **changes) == whole
+    lines = log(tmp_path / "out")
+    assert lines[-1]["train_loss"] < lines[0]["train_loss"] and lines[-1]["val_loss"] > 0
 
 
 def test_models_that_do_not_fit(tmp_path, inputs):

@@ -1,42 +1,30 @@
-"""The command `data`: what projects hold, as a table and as a page; and the surveys that a deep check rests on."""
+"""The command `data`: what projects hold, as a table and as a page."""
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from rvbuild.cli import report, trusting
-from rvbuild.cli.session import Session, code_tags, jobs_default, load_all, project_paths, session
+from rvbuild.cli import report
 from rvbuild.cli.terminal import echo
-from rvbuild.engine.keys.artifact import Artifact
-from rvbuild.engine.run import doit as engine
-from rvbuild.engine.run.execute import Builder
-from rvbuild.engine.run.outcome import Did, Outcome
-from rvbuild.engine.workspace import Workspace, locked
-from rvbuild.errors import ProjectError
-from rvbuild.project.missing import missing_files
-from rvbuild.project.model import Project
-from rvbuild.rules import data as rule
+from rvbuild.engine.run.outcome import Did
+from rvbuild.engine.workspace import locked
+from rvbuild.session import trust as trusting
+from rvbuild.session.projects import load_all, project_paths, require_files
+from rvbuild.session.surveys import DONE, read, surveys
 from rvbuild.units import area_text
-
-DONE = (Did.BUILT, Did.RESTORED, Did.FRESH)
 
 
 def data(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbosity: int, trust: bool) -> int:
     """Survey all scenes of projects, and print what they hold; return the exit status."""
     projects = load_all(project_paths(words), overrides)
-    problems = [problem for project in projects for problem in missing_files(project)]
-    if problems:
-        raise ProjectError(problems)
+    require_files(projects)
     runs_code = trusting.may_look(projects[0].workspace, trust)
     reporter = report.make(len(projects) > 1, -1 if as_json else verbosity, as_json)
     try:
         with locked(projects[0].workspace, reporter.note), surveys(projects, reporter, runs_code) as (now, outcomes):
             failed = [outcome for outcome in outcomes if outcome.did not in DONE]
-            found = {} if failed else {project.name: _read(now, project) for project in projects}
+            found = {} if failed else {project.name: read(now, project) for project in projects}
     finally:
         reporter.close()
     if as_json:
@@ -50,39 +38,6 @@ def data(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbosit
         if outcome.did is Did.FAILED:
             echo(f"{outcome.artifact.label()}: {outcome.message}", err=True)
     return 1 if failed else 0
-
-
-@contextlib.contextmanager
-def surveys(projects: Sequence[Project], reporter: Any, runs_code: bool) -> Iterator[tuple[Session, list[Outcome]]]:
-    """Bring the surveys of projects up to date; give the session and what became of each. The workspace is locked.
-
-    Unless `runs_code`, pixels are surveyed as they are before code of the user's transforms them.
-    """
-    with session(projects, say=reporter.note, artifacts=functools.partial(_artifacts, runs_code)) as now:
-        now.workspace.sweep()
-        now.plan.look(now.artifacts)
-        builder = Builder(now.plan, now.executor, reporter)
-        try:
-            to_do = builder.to_do(a.name for a in now.artifacts)
-            engine.run(to_do, builder, jobs_default(), True)
-        except BaseException:
-            builder.interrupt()
-            raise
-        for artifact in now.artifacts:
-            builder.skip(artifact.name, "not reached")
-        yield now, [builder.outcomes[a.name] for a in now.artifacts]
-
-
-def _artifacts(runs_code: bool, projects: Sequence[Project], workspace: Workspace) -> list[Artifact]:
-    """Return the surveys of projects."""
-    tags = {task: code_tags(task, workspace) for task in sorted({p.task for p in projects})}
-    return [a for project in projects for a in rule.artifacts(project, tags[project.task].get("data", ""), runs_code)]
-
-
-def _read(now: Session, project: Project) -> dict[str, Any]:
-    path = now.workspace.cache / project.name / "data" / "data.json"
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
 
 
 def _table(found: dict[str, Any]) -> list[str]:

@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from rvbuild.cli.report import duration, moment, print_json, utc
-from rvbuild.cli.session import Session, load_all, load_known, session
 from rvbuild.cli.terminal import echo, styled
-from rvbuild.cli.words import STAGES, stages_of
 from rvbuild.engine.history.compare import Comparer, Comparison
 from rvbuild.engine.history.versions import Name, numbered, versions
 from rvbuild.engine.store.state import Entry
 from rvbuild.engine.store.store import Store
 from rvbuild.engine.workspace import Workspace
 from rvbuild.errors import UsageError, counted, nearest
+from rvbuild.session.names import STAGES, stages_of
+from rvbuild.session.projects import load_all, load_known
+from rvbuild.session.session import Session, session
 
 _COLOURS = {"built": "green", "restored": "cyan", "failed": "red", "cleaned": "yellow"}
 #: A line names at most so many reasons, and a comparison so many artifacts on one level.

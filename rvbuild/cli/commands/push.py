@@ -9,14 +9,15 @@ from pathlib import Path
 from rvbuild.cli import report
 from rvbuild.cli.commands.store import opened
 from rvbuild.cli.report import size_text
-from rvbuild.cli.session import Session, load_all, project_paths, session
 from rvbuild.cli.terminal import echo
-from rvbuild.cli.words import every_project
 from rvbuild.engine.plan.decide import State
 from rvbuild.engine.remote.store import Moved, Remote
 from rvbuild.engine.upkeep.inventory import take_inventory
 from rvbuild.engine.workspace import locked
 from rvbuild.errors import UsageError, counted
+from rvbuild.project.workspaces import every_project
+from rvbuild.session.projects import load_all, project_paths
+from rvbuild.session.session import Session, session
 
 
 def _split(command: str, words: Sequence[str]) -> tuple[str, list[str]]:

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from rvbuild.cli.report import duration, moment, one_a_line, print_json, size_text
-from rvbuild.cli.session import Session, load_known, looked_at, project_paths, session
 from rvbuild.cli.terminal import echo, styled
-from rvbuild.engine.keys.artifact import Artifact
-from rvbuild.engine.keys.packages import versions
 from rvbuild.engine.plan import explain
 from rvbuild.engine.plan.decide import State
 from rvbuild.errors import UsageError, counted
+from rvbuild.session.projects import load_known, project_paths
+from rvbuild.session.session import looked_at, session
+from rvbuild.session.status import ArtifactStatus, explanations, statuses
 
 _COLOURS = {
-    "fresh": "green",
-    "restorable": "cyan",
-    "stale": "yellow",
-    "waiting": "blue",
-    "missing": "magenta",
-    "failed": "red",
+    State.FRESH: "green",
+    State.RESTORABLE: "cyan",
+    State.STALE: "yellow",
+    State.WAITING: "blue",
+    State.MISSING: "magenta",
+    State.FAILED: "red",
 }
 #: The states in which a stage may run.
-_DUE = ("stale", "missing", "failed", "waiting")
+_DUE = (State.STALE, State.MISSING, State.FAILED, State.WAITING)
 #: `status` lists so many artifacts that are not fresh, without --verbose.
 _LISTED = 40
 #: The fill colours of a graph's nodes.
@@ -41,73 +42,64 @@ def _say(line: str) -> None:
     echo(line, err=True)
 
 
-def rows(now: Session, artifacts: Sequence[Artifact]) -> list[dict[str, Any]]:
-    """Return what `--json` says of each artifact."""
-    seconds = now.workspace.state.last_seconds()
-    return [_row(now, artifact, seconds.get(artifact.name)) for artifact in artifacts]
+def document(rows: Sequence[ArtifactStatus]) -> dict[str, Any]:
+    """Return the object that `status --json` prints."""
+    return {"artifacts": [_json(row) for row in rows], "summary": _counts(rows)}
 
 
-def _row(now: Session, artifact: Artifact, seconds: float | None) -> dict[str, Any]:
-    planned = now.plan[artifact.name]
-    record = planned.facts.record
-    outputs = [o.path for o in record.outputs.values()] if record else []
+def _json(row: ArtifactStatus) -> dict[str, Any]:
     return {
-        "project": artifact.project,
-        "stage": artifact.stage,
-        "scene": artifact.scene,
-        "state": planned.decision.state.value,
-        "reasons": [str(r) for r in planned.decision.reasons],
-        "outputs": outputs,
-        "key": planned.facts.key,
-        "seconds": None if seconds is None else round(seconds, 3),
+        "project": row.project,
+        "stage": row.stage,
+        "scene": row.scene,
+        "state": row.state.value,
+        "reasons": list(row.reasons),
+        "outputs": list(row.outputs),
+        "key": row.key,
+        "seconds": row.seconds,
     }
 
 
-def document(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the object that `status --json` prints."""
-    return {"artifacts": list(rows), "summary": {s.value: sum(r["state"] == s.value for r in rows) for s in State}}
+def _counts(rows: Sequence[ArtifactStatus]) -> dict[str, int]:
+    """Return state → how many artifacts are in it."""
+    counts = Counter(row.state for row in rows)
+    return {state.value: counts[state] for state in State}
 
 
-def print_rows(rows: Sequence[dict[str, Any]], several: bool) -> None:
+def print_rows(rows: Sequence[ArtifactStatus], several: bool) -> None:
     """Print a line for each artifact: state, name, reasons, and how long it took last time."""
-    names = [
-        (f"{r['project']} " if several else "") + (r["stage"] + (f":{r['scene']}" if r["scene"] else "")) for r in rows
-    ]
+    names = [(f"{row.project} " if several else "") + row.label for row in rows]
     width = max(map(len, names), default=0)
-    for name, r in zip(names, rows, strict=True):
-        state = styled(f"{r['state']:10}", _COLOURS[r["state"]])
-        took = (
-            f"[{duration(r['seconds'])}] "
-            if r["seconds"] is not None and r["state"] not in ("fresh", "restorable")
-            else ""
-        )
-        echo(f"{state} {name:{width}}  {took}{'; '.join(r['reasons'])}".rstrip())
+    for name, row in zip(names, rows, strict=True):
+        state = styled(f"{row.state.value:10}", _COLOURS[row.state])
+        shows_time = row.seconds is not None and row.state not in (State.FRESH, State.RESTORABLE)
+        took = f"[{duration(row.seconds or 0.0)}] " if shows_time else ""
+        echo(f"{state} {name:{width}}  {took}{'; '.join(row.reasons)}".rstrip())
 
 
-def print_table(rows: Sequence[dict[str, Any]], several: bool) -> None:
+def print_table(rows: Sequence[ArtifactStatus], several: bool) -> None:
     """Print a line for each stage: how many of its artifacts are in each state, and how long the due ones took."""
-    stages: dict[str, list[dict[str, Any]]] = {}
-    for r in rows:
-        stages.setdefault((f"{r['project']} " if several else "") + r["stage"], []).append(r)
+    stages: dict[str, list[ArtifactStatus]] = {}
+    for row in rows:
+        stages.setdefault((f"{row.project} " if several else "") + row.stage, []).append(row)
     width = max(map(len, stages), default=0)
     echo(" " * width + "".join(f"{s.value:>12}" for s in State) + "   last time")
-    for stage, found in stages.items():
-        counts = {s.value: sum(r["state"] == s.value for r in found) for s in State}
-        cells = [styled(f"{n or '·':>12}", _COLOURS[state] if n else None) for state, n in counts.items()]
-        known = [r["seconds"] for r in found if r["state"] in _DUE and r["seconds"] is not None]
+    for stage, members in stages.items():
+        counts = Counter(row.state for row in members)
+        cells = [styled(f"{counts[s] or '·':>12}", _COLOURS[s] if counts[s] else None) for s in State]
+        known = [row.seconds for row in members if row.state in _DUE and row.seconds is not None]
         echo(f"{stage:{width}}{''.join(cells)}   {duration(sum(known)) if known else ''}".rstrip())
 
 
-def summary_line(rows: Sequence[dict[str, Any]]) -> str:
+def summary_line(rows: Sequence[ArtifactStatus]) -> str:
     """Return the counts by state and the time to expect."""
-    counts = document(rows)["summary"]
-    said = ", ".join(f"{n} {state}" for state, n in counts.items() if n) or "no artifacts"
-    due = [r for r in rows if r["state"] in _DUE]
-    known = [r["seconds"] for r in due if r["seconds"] is not None]
+    summary = ", ".join(f"{n} {state}" for state, n in _counts(rows).items() if n) or "no artifacts"
+    due = [row for row in rows if row.state in _DUE]
+    known = [row.seconds for row in due if row.seconds is not None]
     if known:
         unknown = f", {len(due) - len(known)} never timed" if len(known) < len(due) else ""
-        said += f"; a run would take up to {duration(sum(known))}, by the last times{unknown}"
-    return said
+        summary += f"; a run would take up to {duration(sum(known))}, by the last times{unknown}"
+    return summary
 
 
 def status(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbosity: int, trust: bool = False) -> int:
@@ -124,19 +116,19 @@ def status(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbos
     projects = load_known(words, overrides, _say)
     with session(projects, say=_say, rules_may_run=lambda own: looked_at(own, trust)) as now:
         now.plan.look(now.artifacts)
-        found = rows(now, now.artifacts)
+        rows = statuses(now, now.artifacts)
         if as_json:
-            print_json(document(found), one_a_line)
+            print_json(document(rows), one_a_line)
         elif verbosity >= 0:
             several = len(projects) > 1
-            print_table(found, several)
-            listed = [r for r in found if verbosity > 0 or r["state"] != "fresh"]
+            print_table(rows, several)
+            listed = [row for row in rows if verbosity > 0 or row.state is not State.FRESH]
             if listed:
                 echo()
             print_rows(listed if verbosity > 0 else listed[:_LISTED], several)
             if verbosity <= 0 and len(listed) > _LISTED:
                 echo(f"… and {counted(len(listed) - _LISTED, 'more artifact')} not fresh (-v lists all)")
-            echo("\n" + summary_line(found))
+            echo("\n" + summary_line(rows))
     return 0
 
 
@@ -144,14 +136,12 @@ def why(word: str, words: Sequence[str], overrides: Sequence[str], trust: bool =
     """Print the chain of causes of the artifacts that `word` names."""
     projects = load_known(words, overrides, _say)
     with session(projects, say=_say, rules_may_run=lambda own: looked_at(own, trust)) as now:
-        asked = now.named(word)
-        now.plan.look(now.plan.closure(a.name for a in asked))
-        for artifact in asked:
-            for link in explain.chain(now.plan, artifact.name):
+        for explanation in explanations(now, word):
+            for link in explanation.links:
                 _print_link(link, len(projects) > 1)
-            for path, note in now.plan.notes(artifact).items():
+            for path, note in explanation.notes.items():
                 echo(f"  {path} is {note}")
-            for line in explain.drift(now.plan, artifact.name, versions()):
+            for line in explanation.drift:
                 echo(f"  built with another version, not a reason to build again: {line}")
     return 0
 
@@ -159,7 +149,7 @@ def why(word: str, words: Sequence[str], overrides: Sequence[str], trust: bool =
 def _print_link(link: explain.Link, several: bool) -> None:
     indent = "  " * link.depth
     name = (f"{link.artifact.project} " if several else "") + link.artifact.label()
-    state = styled(explain.MEANING[link.state], _COLOURS[link.state.value])
+    state = styled(explain.MEANING[link.state], _COLOURS[link.state])
     echo(f"{indent}{name} {state}" + (" (see above)" if link.seen else ""))
     if not link.seen:
         if link.action is not None:

@@ -13,7 +13,6 @@ from typing import Any
 
 from rvbuild.cli.commands import build as building
 from rvbuild.cli.report import moment
-from rvbuild.cli.session import load_all, looked_at, project_paths, session
 from rvbuild.cli.terminal import echo
 from rvbuild.engine.keys.artifact import Artifact, Source
 from rvbuild.engine.keys.signature import Signature, signature
@@ -24,6 +23,9 @@ from rvbuild.language.user_files import is_inside
 from rvbuild.project.model import Project
 from rvbuild.rules import common, own_rules
 from rvbuild.rules.inputs import own_code
+from rvbuild.session.build import closure_names, scenes_of
+from rvbuild.session.projects import load_all, project_paths
+from rvbuild.session.session import looked_at, session
 
 #: Files are taken as saved when nothing has changed for so long; at the latest after the second.
 _QUIET_MS, _PATIENCE_MS = 200, 3000
@@ -130,7 +132,7 @@ def _look(stage: str, words: Sequence[str], options: building.Options, before: W
         for path in (path for project in projects for path in project.reads if not is_url(path)):
             (folders if Path(path).is_dir() else files).add(path)
         with session(projects, say=lambda _: None, inline=options.inline, rules_may_run=may_run) as now:
-            names = building.closure_names(now.artifacts, stage, building.scenes_of(projects, options))
+            names = closure_names(now.artifacts, stage, scenes_of(projects, options.scenes))
             for artifact in now.artifacts:
                 if artifact.name in names:
                     _add(artifact, files, folders)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from rvbuild.engine.keys.artifact import Artifact, Product
 from rvbuild.engine.plan.decide import Facts, Reason, differences
-from rvbuild.engine.plan.plan import product_digest
+from rvbuild.engine.plan.products import product_digest
 from rvbuild.engine.store.action import Action
 from rvbuild.engine.store.state import Record, State
 from rvbuild.engine.store.store import Store

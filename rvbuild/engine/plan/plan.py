@@ -18,10 +18,10 @@ from rvbuild.engine.keys.artifact import (
     components,
     digest,
     digest_texts,
-    matcher,
 )
 from rvbuild.engine.keys.signature import signature
 from rvbuild.engine.plan.decide import Decision, Facts, State, decide
+from rvbuild.engine.plan.products import files_of, product_digest
 from rvbuild.engine.remote.read_through import Elsewhere
 from rvbuild.engine.store.action import Action
 from rvbuild.engine.store.fingerprint import Stamp
@@ -384,18 +384,3 @@ class Plan:
             self._records[artifact.name] = renewed
             self.workspace.state.refresh(artifact.name, renewed)
         return tuple(phrases)
-
-
-def selected(item: Product, outputs: Iterable[str]) -> list[str]:
-    """Return the names among `outputs` that `item` reads, sorted."""
-    return sorted(filter(matcher((*item.files, *item.beside)), outputs))
-
-
-def product_digest(item: Product, outputs: Mapping[str, tuple[str, int]]) -> str:
-    """Return the digest of what counts for `item` of the `outputs` of its artifact, name -> (digest, size)."""
-    return digest(sorted([name, outputs[name][0]] for name in filter(matcher(item.files), outputs)))
-
-
-def files_of(source: Source, i: int) -> tuple[Path, ...]:
-    """Return the `i`-th file of `source` and those beside it that count."""
-    return (source.files[i], *source.beside(i))

@@ -26,7 +26,8 @@ from rvbuild.engine.keys.packages import versions
 from rvbuild.engine.keys.signature import hash_file, signature
 from rvbuild.engine.plan import previous
 from rvbuild.engine.plan.decide import State
-from rvbuild.engine.plan.plan import Plan, Planned, selected
+from rvbuild.engine.plan.plan import Plan, Planned
+from rvbuild.engine.plan.products import selected
 from rvbuild.engine.run.checkpoints import Checkpoints
 from rvbuild.engine.run.inputs import Inputs, code_of
 from rvbuild.engine.run.machine import Machine, Share, this_machine

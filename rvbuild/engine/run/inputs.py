@@ -14,7 +14,8 @@ from pathlib import Path
 from rvbuild.engine.keys.artifact import Artifact, Product, Source
 from rvbuild.engine.keys.signature import Signature, signature
 from rvbuild.engine.plan.decide import Facts
-from rvbuild.engine.plan.plan import Plan, files_of, selected
+from rvbuild.engine.plan.plan import Plan
+from rvbuild.engine.plan.products import files_of, selected
 from rvbuild.engine.store.fingerprint import Stamp
 from rvbuild.engine.store.state import Output
 from rvbuild.errors import StageError

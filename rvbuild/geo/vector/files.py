@@ -1,4 +1,4 @@
-"""Vector files: the only module that knows fiona.
+"""Vector files as they are read. With `rvbuild.geo.write.layer`, which writes them, all that knows fiona.
 
 Features come as shapely geometries with the attributes that were asked for, in file order. Their canonical digest says
 whether two files mean the same, whatever their formatting.
@@ -32,7 +32,6 @@ from rvbuild.files.urls import Url
 from rvbuild.files.zipped import Zipped
 from rvbuild.geo.gdal import admission, quiet
 from rvbuild.geo.gdal.drivers import vector_drivers
-from rvbuild.geo.gdal.environment import DETERMINISTIC_ENVIRONMENT
 from rvbuild.geo.vector import unreadable
 from rvbuild.geo.vector.shapes import FEWER, Gathered, NoGeometryError
 from rvbuild.language import filters
@@ -60,8 +59,6 @@ _ANY_BYTES = "ISO-8859-1"
 
 _PARSED_WHOLE = (".geojson", ".json")
 """Files that are read as a whole, whatever is wanted of them."""
-
-_FIELD_TYPES = {int: "int32", float: "float", str: "str"}
 
 
 @dataclass(frozen=True)
@@ -337,37 +334,6 @@ def digest(paths: Sequence[Path], args: Mapping[str, Any]) -> str:
         said = [values[name] for name in names]
         _update(state, [json.dumps([*said, passed] if tests else said, default=str)])
     return str(state.hexdigest())
-
-
-WRITTEN_BY = {".gpkg": "GPKG", ".fgb": "FlatGeobuf"}
-"""The driver of each kind of file that `write_layer` writes, by suffix."""
-
-
-def write_layer(
-    path: Path,
-    geometries: Geometries,
-    properties: Sequence[Mapping[str, Any]],
-    fields: Mapping[str, type],
-    *,
-    geometry: str,
-    crs: CRS | None,
-) -> None:
-    """Write features as a GeoPackage or as FlatGeobuf, by the suffix of the file, with the same bytes each time.
-
-    All are of the type `geometry` (`Polygon` or `Point`), each with properties of the types in `fields`. The layer is
-    named after the file.
-    """
-    schema = {"geometry": geometry, "properties": {name: _FIELD_TYPES[kind] for name, kind in fields.items()}}
-    records = (
-        {"type": "Feature", "properties": dict(values), "geometry": shapely.geometry.mapping(one)}
-        for one, values in zip(geometries, properties, strict=True)
-    )
-    driver, wkt = WRITTEN_BY[path.suffix], None if crs is None else crs.to_wkt()
-    with (
-        fiona.Env(**DETERMINISTIC_ENVIRONMENT),
-        fiona.open(path, "w", driver=driver, layer=path.stem, schema=schema, crs_wkt=wkt) as collection,
-    ):
-        collection.writerecords(records)
 
 
 def _absent(asked: Iterable[str], names: Iterable[str]) -> str:

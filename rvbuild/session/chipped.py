@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rvbuild.checks.findings import Finding, Level
-from rvbuild.cli.commands.check import tell
-from rvbuild.cli.session import Session
 from rvbuild.engine.keys.artifact import Product
 from rvbuild.engine.run.outcome import Did, Outcome
 from rvbuild.errors import classes_that
 from rvbuild.project.model import Project
+from rvbuild.session.session import Session
+from rvbuild.session.told import tell
 
 _INDEX = "/index.json"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import tomli
 
-from rvbuild.cli.words import every_project
 from rvbuild.project.tables.own_rules import findings, stage_of
+from rvbuild.project.workspaces import every_project
 
 
 def own_stages(words: Sequence[str]) -> list[str]:

@@ -6,24 +6,22 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from rvbuild import rules
-from rvbuild.cli import trusting
-from rvbuild.cli.words import every_project, stages_of
 from rvbuild.cores import cores
 from rvbuild.engine.keys.artifact import Artifact
 from rvbuild.engine.plan.plan import Appeared, Plan
 from rvbuild.engine.run.questions import files_asker, view_runner
 from rvbuild.engine.run.workers import Executor, Inline, Pool
 from rvbuild.engine.workspace import Workspace
-from rvbuild.errors import NoScenesError, ProjectError, UsageError, nearest
+from rvbuild.errors import UsageError, nearest
 from rvbuild.process import variables
-from rvbuild.project.load import load
 from rvbuild.project.model import Project
 from rvbuild.project.tables.own_rules import stage_of
 from rvbuild.rules import lock, own_rules
 from rvbuild.rules.protocol import HasCode
+from rvbuild.session import trust as trusting
+from rvbuild.session.names import stages_of
 
 
 @dataclass
@@ -77,58 +75,6 @@ class Session:
     def _ids(self, scene: str) -> set[str]:
         """Return the id of a scene, and those of its parts if several splits share it."""
         return {scene, *(s.id for p in self.projects for s in p.scenes if s.base == scene)}
-
-
-def project_paths(words: Sequence[str]) -> list[Path]:
-    """Return the project files that `words` name, or every one in `projects/` if there are none."""
-    if words:
-        # One that is named twice is one.
-        return list({os.path.abspath(w): Path(w) for w in words}.values())  # noqa: PTH100 - keeps symbolic links
-    found = [Path(p) for p in every_project(Path.cwd())]
-    if not found:
-        raise UsageError("no project file given, and there is no projects/*.toml here; try `rvbuild new NAME`")
-    return found
-
-
-def load_known(words: Sequence[str], overrides: Sequence[str], say: Callable[[str], None]) -> list[Project]:
-    """Load the projects that `words` name; if there are none, every one in `projects/` whose scenes can be found.
-
-    The data of a project that was not asked for by name may be elsewhere: that is said, and it is left out.
-    """
-    absent: list[str] = []
-    projects = load_all(project_paths(words), overrides, None if words else absent)
-    for line in absent:
-        say(f"left out: {line}")
-    return projects
-
-
-def load_all(paths: Sequence[Path], overrides: Sequence[str], absent: list[str] | None = None) -> list[Project]:
-    """Load projects; the problems of all of them are reported at once.
-
-    With `absent`, projects without scenes are left out, and what they lack is added to it; unless all are.
-    """
-    projects: list[Project] = []
-    problems: list[str] = []
-    for path in paths:
-        try:
-            projects.append(load(path, overrides))
-        except NoScenesError as error:
-            (problems if absent is None else absent).extend(error.problems)
-        except ProjectError as error:
-            problems += error.problems
-    if problems or not projects:
-        raise ProjectError(problems or absent or [])
-    roots = {p.workspace for p in projects}
-    if len(roots) > 1:
-        raise UsageError(f"these projects are of {len(roots)} workspaces; build them one workspace at a time")
-    names: dict[str, Path] = {}
-    for project in projects:
-        if project.name in names:
-            raise UsageError(
-                f"{names[project.name]} and {project.path} are both named {project.name!r}: set project.name"
-            )
-        names[project.name] = project.path
-    return projects
 
 
 def make_executor(

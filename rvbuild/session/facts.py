@@ -8,7 +8,6 @@ from typing import Any
 
 from rvbuild.checks import resources
 from rvbuild.checks.findings import Level
-from rvbuild.cli.session import code_of, jobs_default
 from rvbuild.engine.keys.artifact import digest
 from rvbuild.engine.keys.signature import signature
 from rvbuild.engine.plan.plan import Plan
@@ -21,6 +20,7 @@ from rvbuild.process.threads import each
 from rvbuild.progress import Silent
 from rvbuild.project.model import Project
 from rvbuild.rules import check
+from rvbuild.session.session import code_of, jobs_default
 
 _BATCH = 25
 """Scenes that a worker looks at in one job."""

@@ -1,0 +1,23 @@
+"""What an artifact takes from others and from files: the outputs and files that one of its inputs stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from rvbuild.engine.keys.artifact import Product, Source, digest, matcher
+
+
+def selected(item: Product, outputs: Iterable[str]) -> list[str]:
+    """Return the names among `outputs` that `item` reads, sorted."""
+    return sorted(filter(matcher((*item.files, *item.beside)), outputs))
+
+
+def product_digest(item: Product, outputs: Mapping[str, tuple[str, int]]) -> str:
+    """Return the digest of what counts for `item` of the `outputs` of its artifact, name -> (digest, size)."""
+    return digest(sorted([name, outputs[name][0]] for name in filter(matcher(item.files), outputs)))
+
+
+def files_of(source: Source, i: int) -> tuple[Path, ...]:
+    """Return the `i`-th file of `source` and those beside it that count."""
+    return (source.files[i], *source.beside(i))

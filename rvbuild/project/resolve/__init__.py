@@ -1,0 +1,1 @@
+"""A validated file resolved to a project: paths, scenes, what they lack, and all of it together."""

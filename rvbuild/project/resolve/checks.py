@@ -1,0 +1,126 @@
+"""What the scenes of a project lack, and where they contradict each other or the training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rvbuild.project.model import Scene
+from rvbuild.project.scenes.vectors import areas
+from rvbuild.project.schema import ProjectFile
+from rvbuild.project.toml.keys import Key, dotted, show
+from rvbuild.project.toml.paths import uses_id
+from rvbuild.project.toml.problems import Problems
+
+_PURPOSE = {"train": "training", "validation": "validation"}
+
+
+def check_scenes(file: ProjectFile, problems: Problems, scenes: list[Scene], keys: list[Key]) -> None:
+    """Report what is wrong with scenes, each of which has its key in the file."""
+    checks = _Checks(file, problems)
+    checks.there_is_training()
+    checks.images(scenes, keys)
+    checks.labels(scenes, keys)
+    checks.channels(scenes)
+    checks.normalize(scenes)
+    checks.differ(scenes)
+
+
+class _Checks:
+    def __init__(self, file: ProjectFile, problems: Problems) -> None:
+        self.file = file
+        self.problems = problems
+
+    def there_is_training(self) -> None:
+        if self.file.train.chips is not None:
+            if self.file.scenes.training:
+                message = "a model learns from scenes or from train.chips, not from both; leave the list empty"
+                self.problems.add(("scenes", "train"), message)
+            if not self.file.chip.store:
+                message = "has no effect on train.chips: only chips of scenes can be read where they are"
+                self.problems.add(("chip", "store"), message)
+        elif not self.file.scenes.training and not self.problems.touch("scenes", "train"):
+            self.problems.add(("scenes", "train"), "no scenes; a model needs at least one to train on")
+
+    def images(self, scenes: list[Scene], places: list[Key]) -> None:
+        """Report scenes without an image."""
+        lacking = [(scene, at) for scene, at in zip(scenes, places, strict=True) if not scene.image.files]
+        self._lacking(
+            "image", 'image = "data/{id}.tif"', scenes, [(scene, at, "has no image") for scene, at in lacking]
+        )
+
+    def labels(self, scenes: list[Scene], places: list[Key]) -> None:
+        """Report scenes that need labels and have none."""
+        lacking = [
+            (scene, at, f"is for {_PURPOSE[scene.split]}, but has no labels")
+            for scene, at in zip(scenes, places, strict=True)
+            if scene.labels is None and scene.split in _PURPOSE
+        ]
+        needing = [scene for scene in scenes if scene.split in _PURPOSE]
+        self._lacking("labels", 'labels = { raster = "data/{id}_label.tif" }', needing, lacking)
+
+    def _lacking(self, part: str, example: str, scenes: list[Scene], lacking: list[tuple[Scene, Key, str]]) -> None:
+        """Report scenes that lack a part: once if none of them has it, else one by one."""
+        if not lacking or self.problems.touch("scene", part):
+            return
+        if len(lacking) == len(scenes) and not any(self._overrides(scene.base, part) for scene in scenes):
+            self.problems.add(("scene", part), f"missing; expected, for example: {example}")
+            return
+        for scene, at, message in lacking:
+            if not self.problems.touch("scenes", "by_id", scene.base):
+                own = dotted(("scenes", "by_id", scene.base, part))
+                self.problems.add(at, f"scene {show(scene.base)} {message}; set scene.{part} or {own}")
+
+    def _overrides(self, id_: str, part: str) -> bool:
+        """Tell whether a scene has a part of its own."""
+        return id_ in self.file.scenes.by_id and self.file.scenes.by_id[id_].given(part)
+
+    def channels(self, scenes: Iterable[Scene]) -> None:
+        """Report scenes whose number of channels is not that of the others."""
+        numbers = {scene.base: len(scene.channels) for scene in scenes if scene.channels}
+        for id_, number in numbers.items():
+            first = next(iter(numbers))
+            if number != numbers[first]:
+                key = self._key_of(id_, "channels")
+                message = f"scene {show(id_)} has {number} channels, but scene {show(first)} has {numbers[first]}"
+                self.problems.add(key, f"{message}; a model takes one number of channels")
+
+    def normalize(self, scenes: Sequence[Scene]) -> None:
+        """Report scenes that end with another transformer of statistics: a model normalises in one way."""
+        for scene in scenes[1:]:
+            first, how = scenes[0].image.normalize(), scene.image.normalize()
+            if how != first and scene.image.files and scenes[0].image.files:
+                key = self._key_of(scene.base, "image")
+                names = [show(each["kind"]) if each else "no such transform" for each in (first, how)]
+                if names[0] == names[1]:
+                    names[1] += " with other settings"
+                message = f"scene {show(scenes[0].base)} has {names[0]} at the end, scene {show(scene.base)} {names[1]}"
+                self.problems.add((*key, "transform"), f"{message}; a model normalises all images in one way")
+        how = scenes[0].image.normalize() if scenes else None
+        if how and self.file.train.given("max_stds"):
+            message = f"has no effect with {show(how['kind'])} in the transform of the images"
+            self.problems.add(("train", "max_stds"), message)
+        if how and self.file.train.normalize == "pretrained" and self.file.train.bundle is not None:
+            message = (
+                f"the bundle says how images are normalised, and their transform, {show(how['kind'])}, does so, too"
+            )
+            self.problems.add(("train", "normalize"), f"{message}; remove one of them")
+
+    def differ(self, scenes: Iterable[Scene]) -> None:
+        """Report scenes that are one and the same area of one image, because `{id}` was forgotten."""
+        table = self.file.scene
+        texts = [table.image.stac or "", *(path for _, path in table.image.paths())] if table.image else []
+        texts += [text for area in areas(table.aoi) for text in area.vector]
+        same = [
+            scene.base for scene in scenes if not any(self._overrides(scene.base, part) for part in ("image", "aoi"))
+        ]
+        same = list(dict.fromkeys(same))
+        if table.image and len(same) > 1 and not any(uses_id(text) for text in texts):
+            listed = ", ".join(show(id_) for id_ in same[:3]) + (" and more" if len(same) > 3 else "")
+            message = f"without {{id}} in its path, the scenes {listed} are the same image"
+            self.problems.add(
+                ("scene", "image"), f"{message}; put {{id}} where their files differ, or give each an aoi"
+            )
+
+    def _key_of(self, id_: str, field: str) -> Key:
+        """Return the key of a field of a scene: its own, or that of all scenes."""
+        return ("scenes", "by_id", id_, field) if self._overrides(id_, field) else ("scene", field)

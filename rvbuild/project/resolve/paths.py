@@ -1,0 +1,122 @@
+"""The paths of a project file: expanded, with the place and the words in which each was written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rvbuild.project.model import Written
+from rvbuild.project.scenes.box_files import TABLES as BOX_FILES
+from rvbuild.project.toml.keys import Key
+from rvbuild.project.toml.paths import Environment, PathError, expand
+from rvbuild.project.toml.problems import Problems
+
+
+class Paths:
+    """Expands paths, and keeps how they were written.
+
+    Parameters
+    ----------
+    data
+        The parsed file, as it was written.
+    problems
+        Takes what is wrong with paths.
+    environment
+        Where variables are looked up.
+    """
+
+    def __init__(self, data: dict[str, Any], problems: Problems, environment: Environment) -> None:
+        self.data = data
+        self.problems = problems
+        self.environment = environment
+        self.written: dict[tuple[str, str], tuple[Written, ...]] = {}
+        self._tables: dict[int, bool] = {}
+        self._placed: dict[tuple[tuple[str, ...], Key, str], tuple[Written, ...]] = {}
+
+    def files(self, id_: str, part: str, texts: tuple[str, ...], at: Key) -> tuple[str, ...]:
+        """Return the expanded paths of one part of a scene, and note how they were written."""
+        self.written[id_, part] = self.place(texts, at, part)
+        return self.expand(texts, at, part, id_)
+
+    def place(self, texts: tuple[str, ...], at: Key, part: str) -> tuple[Written, ...]:
+        """Return where and how some paths were written: the same for all scenes without their own."""
+        key = (texts, at, part)
+        if key not in self._placed:
+            where = self.problems.places.where
+            self._placed[key] = tuple(Written(where(self._path_key(at, part, i)), text) for i, text in enumerate(texts))
+        return self._placed[key]
+
+    def expand(self, texts: tuple[str, ...], at: Key, part: str, id_: str | None) -> tuple[str, ...]:
+        """Return expanded paths; what is wrong with them is reported."""
+        paths = []
+        for number, text in enumerate(texts):
+            try:
+                paths.append(expand(text, self.environment, id_))
+            except PathError as error:
+                self.problems.add(self._path_key(at, part, number), str(error))
+                paths.append(text)
+        return tuple(paths)
+
+    def _path_key(self, at: Key, part: str, number: int) -> Key:
+        """Return the key of one path, in the form in which the user has written it."""
+        key = (*at, part)
+        value: Any = self.data
+        for step in key:
+            value = value[step]
+        if isinstance(value, list) and self._holds_tables(value):
+            # A list of tables, each with a path or some.
+            for position, item in enumerate(value):
+                count = _count_of_paths(item)
+                if number < count:
+                    key, value = (*key, position), item
+                    break
+                number -= count
+        if isinstance(value, dict):
+            name = _name_of_paths(value)
+            if name is None:
+                return key
+            key, value = (*key, name), value[name]
+        if isinstance(value, list) and self._holds_tables(value):
+            keys = _layer_keys(value, key)
+            return keys[number] if number < len(keys) else key  # fewer where a layer that is wrong was left out
+        return (*key, number) if isinstance(value, list) and len(value) > 1 else key
+
+    def _holds_tables(self, value: list[Any]) -> bool:
+        """Tell whether a list of the file has tables in it; it is asked once for each of thousands of paths."""
+        if id(value) not in self._tables:
+            self._tables[id(value)] = any(isinstance(item, dict) for item in value)
+        return self._tables[id(value)]
+
+
+def relative_to_workspace(workspace: Path, path: str) -> str:
+    """Return a path from the workspace; one outside begins with `..`."""
+    return Path(os.path.relpath(workspace / path, workspace)).as_posix()
+
+
+def _name_of_paths(table: Mapping[str, Any]) -> str | None:
+    """Return the key of a table that holds its path or paths; None in one that lacks them, which was reported."""
+    return next((name for name in ("files", "stac", "raster", "vector", *BOX_FILES) if name in table), None)
+
+
+def _count_of_paths(item: Any) -> int:
+    """Return how many paths an item of a list of tables has."""
+    if not isinstance(item, dict):
+        return 1
+    name = _name_of_paths(item)
+    if name is None:
+        return 0
+    return len(item[name]) if isinstance(item[name], list) else 1
+
+
+def _layer_keys(layers: list[Any], key: Key) -> list[Key]:
+    """Return the key of each path of a stack, some of whose layers are tables."""
+    keys: list[Key] = []
+    for number, layer in enumerate(layers):
+        files = layer.get("files") if isinstance(layer, dict) else None
+        if isinstance(files, list):
+            keys += [(*key, number, "files", n) for n in range(len(files))]
+        else:
+            keys.append((*key, number, "files") if isinstance(layer, dict) else (*key, number))
+    return keys

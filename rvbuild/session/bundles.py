@@ -1,0 +1,63 @@
+"""Predicts images with a bundle, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from shlex import quote
+
+from rvbuild import rules
+from rvbuild.engine.run.worker import Job
+from rvbuild.engine.run.workers import Executor, Inline, Pool
+from rvbuild.errors import UsageError
+from rvbuild.files.urls import Url
+from rvbuild.process import variables
+from rvbuild.progress import Progress
+
+#: How the names of images end of which a directory may be full.
+IMAGE_SUFFIXES = frozenset({".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".img", ".vrt"})
+
+
+def require_files(bundle: Path, images: Sequence[Path | Url], into: Path) -> None:
+    """Require that a bundle and the images to predict are files.
+
+    Raises
+    ------
+    UsageError
+        One is not there, or is a directory.
+    """
+    missing = [str(p) for p in [bundle, *images] if not isinstance(p, Url) and not p.exists()]
+    if missing:
+        raise UsageError("no such file: " + ", ".join(missing))
+    for folder in (p for p in images if not isinstance(p, Url) and p.is_dir()):
+        suffixes = sorted({f.suffix for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES}) or [".tif"]
+        files = " ".join(f"{quote(str(folder))}/*{suffix}" for suffix in suffixes)
+        then = f"rvbuild predict {quote(str(bundle))} {files} -o {quote(str(into))}"
+        raise UsageError(f"{folder}: is a directory; name its images, as in `{then}`")
+
+
+def predict_files(
+    bundle: Path,
+    images: Sequence[Path | Url],
+    into: Path,
+    progress: Progress,
+    *,
+    allow_code: bool = False,
+    inline: bool = False,
+) -> list[Path]:
+    """Predict images with a bundle; return the files that were written into the directory `into`."""
+    # Where it leads, an image has no say here: its own directory is all.
+    environment = {**variables.for_workers(os.environ), **rules.places(None, ())}
+    kwargs = {"bundle_path": bundle.absolute(), "images": images, "out": into.absolute(), "allow_code": allow_code}
+    job = Job("rvbuild.stages.bundle.predict:predict_images", kwargs, "torch")
+    with tempfile.TemporaryDirectory(prefix="rvbuild-log-") as logs:
+        executor: Executor = Inline(environment) if inline else Pool(environment, Path(logs))
+        try:
+            return list(executor.run(job, progress))
+        except BaseException:
+            executor.interrupt()
+            raise
+        finally:
+            executor.close()

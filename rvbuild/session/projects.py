@@ -1,0 +1,78 @@
+"""Which projects are meant, and loading them: the problems of all of them at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rvbuild.errors import NoScenesError, ProjectError, UsageError
+from rvbuild.project.load import load
+from rvbuild.project.missing import missing_files
+from rvbuild.project.model import Project
+from rvbuild.project.workspaces import every_project
+
+
+def project_paths(words: Sequence[str]) -> list[Path]:
+    """Return the project files that `words` name, or every one in `projects/` if there are none."""
+    if words:
+        # One that is named twice is one.
+        return list({os.path.abspath(w): Path(w) for w in words}.values())  # noqa: PTH100 - keeps symbolic links
+    found = [Path(p) for p in every_project(Path.cwd())]
+    if not found:
+        raise UsageError("no project file given, and there is no projects/*.toml here; try `rvbuild new NAME`")
+    return found
+
+
+def load_known(words: Sequence[str], overrides: Sequence[str], say: Callable[[str], None]) -> list[Project]:
+    """Load the projects that `words` name; if there are none, every one in `projects/` whose scenes can be found.
+
+    The data of a project that was not asked for by name may be elsewhere: that is said, and it is left out.
+    """
+    absent: list[str] = []
+    projects = load_all(project_paths(words), overrides, None if words else absent)
+    for line in absent:
+        say(f"left out: {line}")
+    return projects
+
+
+def load_all(paths: Sequence[Path], overrides: Sequence[str], absent: list[str] | None = None) -> list[Project]:
+    """Load projects; the problems of all of them are reported at once.
+
+    With `absent`, projects without scenes are left out, and what they lack is added to it; unless all are.
+    """
+    projects: list[Project] = []
+    problems: list[str] = []
+    for path in paths:
+        try:
+            projects.append(load(path, overrides))
+        except NoScenesError as error:
+            (problems if absent is None else absent).extend(error.problems)
+        except ProjectError as error:
+            problems += error.problems
+    if problems or not projects:
+        raise ProjectError(problems or absent or [])
+    roots = {p.workspace for p in projects}
+    if len(roots) > 1:
+        raise UsageError(f"these projects are of {len(roots)} workspaces; build them one workspace at a time")
+    names: dict[str, Path] = {}
+    for project in projects:
+        if project.name in names:
+            raise UsageError(
+                f"{names[project.name]} and {project.path} are both named {project.name!r}: set project.name"
+            )
+        names[project.name] = project.path
+    return projects
+
+
+def require_files(projects: Sequence[Project]) -> None:
+    """Require that every file is there that projects name.
+
+    Raises
+    ------
+    ProjectError
+        With all that are missing.
+    """
+    problems = [problem for project in projects for problem in missing_files(project)]
+    if problems:
+        raise ProjectError(problems)
