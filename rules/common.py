@@ -286,7 +286,7 @@ def prepare(projects: Sequence[Project], ask: Ask, state: State, workspace: Path
     callable
         Tells which files belong to one of these files by now, and count, that did not before.
     """
-    companions = Companions(ask, state, canonical(places(workspace, projects)).decode())
+    companions = Companions(ask, state, canonical(places(workspace, projects)).decode("utf-8", "surrogatepass"))
     questions: dict[Question, None] = {}
     for project in projects:
         project.memo[Companions] = companions
