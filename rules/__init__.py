@@ -13,7 +13,7 @@ from rvbuild.rules.protocol import Rule
 
 __all__ = ["Artifact", "Project", "artifacts", "places", "prepare"]
 
-#: The stages in the order of the work, each with its rule.
+#: The stages of `rvbuild.stages.names`, each with its rule.
 RULES: Mapping[str, Rule] = {
     "analyze": analyze,
     "chip": chip,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rvbuild.files.formats import SUFFIXES
 from rvbuild.rules.common import Artifact, Product, Project, classes, folder, name, packages, raw_files
 
 VERSION = 5
 RUN = "rvbuild.stages.predict:run"
 CODE = ("rvbuild.stages.predict", "{task}")
-WRITES = ("*.tif", "*.json", "*.geojson", "*.gpkg", "*.fgb", "*.qml")
+WRITES = ("*.tif", "*.json", *(f"*{suffix}" for suffix in SUFFIXES.values()), "*.qml")
 
 
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:

@@ -93,6 +93,16 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+def either(words: Iterable[str]) -> str:
+    """Return a choice between words, for messages.
+
+    >>> either(["a", "b", "c"]), either(["a"])
+    ('a, b or c', 'a')
+    """
+    *first, last = words
+    return f"{', '.join(first)} or {last}" if first else last
+
+
 def classes_that(names: Sequence[str], one: str, many: str) -> str:
     """Return classes with what is said of one of them, or of several.
 

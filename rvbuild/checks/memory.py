@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 from rvbuild.learn import models
 from rvbuild.learn.batchnorm import allow_single_values
 from rvbuild.learn.device import kept_random_state, select_device
+from rvbuild.project.tasks import SPECS
 
 SIDE_PX = 128
 """Of the chip, unless chips are smaller. What a convolution holds grows with the area."""
@@ -90,7 +91,7 @@ def _largest(model: nn.Module, images: torch.Tensor) -> int:
 
 def loss_of(model: nn.Module, images: torch.Tensor, task: str) -> torch.Tensor:
     """Return a scalar that all of the model goes into."""
-    if task == "object_detection":
+    if SPECS[task].models_have_losses:
         target = {"boxes": torch.tensor([[1.0, 1.0, 20.0, 20.0]]), "labels": torch.ones(1, dtype=torch.int64)}
         losses: Mapping[str, torch.Tensor] = model(images, [target])
         return torch.stack([value.sum() for value in losses.values()]).sum()

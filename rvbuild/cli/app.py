@@ -18,18 +18,8 @@ from rvbuild.cli.terminal import echo
 from rvbuild.cli.words import INTERRUPTED, normal_words, silenced
 from rvbuild.engine.run.worker import plain
 from rvbuild.errors import RvbuildError, nearest
-from rvbuild.session.names import BUILDING, STAGES
-
-_HELP = {
-    "analyze": "Statistics of the bands of the training scenes.",
-    "chip": "Chips of imagery with labels, for training and validation scenes.",
-    "train": "The model.",
-    "predict": "Predictions for validation and test scenes; or BUNDLE.zip IMAGE… -o DIR.",
-    "eval": "The evaluation of predictions against labels.",
-    "bundle": "A zip to predict with anywhere.",
-    "report": "One page on all of it: evaluation, curves, chips, and a picture of each predicted scene.",
-    "build": "Everything.",
-}
+from rvbuild.session.names import BUILDING
+from rvbuild.stages.names import COMMANDS
 
 _OPTIONS = {
     "scenes": "--scene",
@@ -128,8 +118,8 @@ def _building(stage: str) -> Callable[..., int]:
     return command
 
 
-for _stage in (*STAGES, "build"):
-    app.command(_stage, help=_HELP[_stage])(_building(_stage))
+for _stage, _help in {**COMMANDS, "build": "Build all artifacts."}.items():
+    app.command(_stage, help=_help)(_building(_stage))
 
 
 @app.command()

@@ -25,6 +25,7 @@ from forks import Forks, disturb, wait_until_gone
 from rvbuild.engine.keys.signature import hash_file
 from rvbuild.engine.store.store import Store
 from rvbuild.engine.upkeep.inventory import take_inventory
+from rvbuild.rules import RULES
 
 from .conftest import Space
 from .projects import PROJECTS
@@ -33,7 +34,7 @@ from .test_property import STATES, write
 ROUNDS = int(os.environ.get("RVBUILD_CHAOS", "0"))
 SEED = int(os.environ.get("RVBUILD_CHAOS_SEED", "1"))
 TASK = list(PROJECTS)[(SEED - 1) % len(PROJECTS)]
-STAGES = ["analyze", "chip", "train", "infer", "predict", "mosaic", "eval", "bundle", "report", "data"]
+STAGES = [*RULES, "data"]
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from rvbuild.project.tasks.spec import TaskSpec
 SPEC = TaskSpec(
     name="semantic_segmentation",
     module="rvbuild.tasks.segmentation.task",
-    gives="each pixel a class",
+    gives="a class for each pixel",
     about="pixels",
     models=(
         *("deeplabv3_resnet50", "deeplabv3_resnet101", "deeplabv3_mobilenet_v3_large"),
@@ -18,4 +18,5 @@ SPEC = TaskSpec(
     metrics=("mean_iou", "mean_f1"),
     losses=OF_PIXELS,
     raw=("raw_labels.tif",),
+    results=("labels.tif", "labels.qml", "scores.tif", "scores.qml", "rgb.tif"),
 )

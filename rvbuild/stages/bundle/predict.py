@@ -11,11 +11,12 @@ from typing import Any
 
 from rvbuild import tasks
 from rvbuild.errors import DataError, ModelError
+from rvbuild.files.formats import SUFFIXES
 from rvbuild.files.urls import Url
-from rvbuild.geo.write.polygons import SUFFIXES
 from rvbuild.learn.checkpoint import ModelInfo, load_model, read_info
 from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS
 from rvbuild.progress import Progress
+from rvbuild.project.tasks import SPECS
 from rvbuild.stages.bundle import signature as bundle_signature
 from rvbuild.stages.bundle.budget import require_memory
 from rvbuild.stages.bundle.settings import check_normalize, check_settings, read_json
@@ -23,12 +24,7 @@ from rvbuild.stages.bundle.write import MEMBERS, PROJECT, STATS, code_members
 from rvbuild.stages.bundle.zip import extract_zip
 from rvbuild.stages.infer import infer_scene
 
-NAMED = frozenset(
-    {"labels.tif", "labels.qml", "scores.tif", "scores.qml", "rgb.tif", "cells.json", "cells.qml"}
-    | {f"cells{suffix}" for suffix in SUFFIXES.values()}
-    | {"raw_boxes.safetensors", "detections.json", "boxes.qml"}
-    | {f"boxes{suffix}" for suffix in SUFFIXES.values()}
-)
+NAMED = frozenset(name for spec in SPECS.values() for name in spec.results)
 VECTOR_SUFFIXES = frozenset({*SUFFIXES.values(), ".qml"})
 """What a directory of results may hold; vectors are named after a class, or as the project says."""
 

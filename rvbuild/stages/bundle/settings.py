@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from rvbuild import tasks
-from rvbuild.errors import DataError, UsageError
+from rvbuild.errors import DataError, UsageError, either
+from rvbuild.files.formats import FORMATS, SUFFIXES
 from rvbuild.geo.raster.resampled import METHODS
 from rvbuild.language.expressions import ExpressionError, parse
 
@@ -257,8 +258,8 @@ _PREDICT: Mapping[str, tuple[Check, str]] = {
 }
 _PREDICT_OF_SOME: Mapping[str, tuple[Check, str]] = {
     "cell_px": _integer(1, MAX_PX),
-    "cells": _one_of("geojson", "gpkg", "fgb"),
-    "boxes": _one_of("geojson", "gpkg", "fgb"),
+    "cells": _one_of(*FORMATS),
+    "boxes": _one_of(*FORMATS),
     "score_thresh": _SHARE,
     "merge_thresh": _SHARE,
 }
@@ -270,11 +271,10 @@ _VECTOR: Mapping[str, tuple[Check, str]] = {
     "denoise_px": _integer(0, 1 << 30),
 }
 _KIND: Mapping[str, tuple[Check, str]] = {"kind": _one_of("polygons", "buildings", "points")}
-_FORMATS = ("geojson", "gpkg", "fgb")
-_FORMAT: Mapping[str, tuple[Check, str]] = {"format": _one_of(*_FORMATS)}
+_FORMAT: Mapping[str, tuple[Check, str]] = {"format": _one_of(*FORMATS)}
 _VECTOR_FILE: tuple[Check, str] = (
-    lambda value: _is_file_name(value) and value.rpartition(".")[2] in _FORMATS,
-    "the name of a .geojson, .gpkg or .fgb file",
+    lambda value: _is_file_name(value) and value.rpartition(".")[2] in FORMATS,
+    f"the name of a {either(SUFFIXES.values())} file",
 )
 _BUILDINGS: Mapping[str, tuple[Check, str]] = {
     "split": (lambda value: _is_number(value) and 0 <= value <= 1, "a number from 0 to 1"),
