@@ -286,7 +286,7 @@ def prepare(projects: Sequence[Project], ask: Ask, state: State, workspace: Path
     callable
         Returns the files that belong to one of these files now, count, and did not belong before.
     """
-    companions = Companions(ask, state, canonical(places(workspace, projects)).decode())
+    companions = Companions(ask, state, canonical(places(workspace, projects)).decode("utf-8", "surrogatepass"))
     questions: dict[Question, None] = {}
     for project in projects:
         project.memo[Companions] = companions

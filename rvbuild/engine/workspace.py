@@ -31,6 +31,10 @@ class Workspace:
     """
 
     def __init__(self, root: Path, say: Callable[[str], None] = lambda line: None) -> None:
+        try:
+            str(root).encode()
+        except UnicodeEncodeError:  # the database keeps paths as text
+            raise StoreError(f"{root}: the name of the directory is not valid UTF-8; rename it") from None
         self.root = root
         self.cache = root / "cache"
         shared = os.environ.get("RVBUILD_STORE", "")

@@ -24,7 +24,7 @@ from rvbuild.engine.run.worker import Job
 from rvbuild.engine.run.workers import Inline, Pool
 from rvbuild.engine.upkeep.inventory import take_inventory
 from rvbuild.engine.workspace import Workspace, locked
-from rvbuild.errors import WorkerDiedError
+from rvbuild.errors import StoreError, WorkerDiedError
 from rvbuild.progress import Silent
 
 
@@ -660,6 +660,13 @@ def test_a_pipe_is_no_input(space):
     os.mkfifo(space.source("a"))
     assert space.run("upper:p:a") == {"upper:a": "failed"}
     assert "text is missing" in space.outcomes["upper:a"].message
+
+
+def test_a_workspace_whose_name_is_no_text_is_refused(tmp_path):
+    root = tmp_path / os.fsdecode(b"w\xff")
+    root.mkdir()
+    with pytest.raises(StoreError, match="is not valid UTF-8; rename it"):
+        Workspace(root)
 
 
 LEARN = """

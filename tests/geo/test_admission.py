@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import zipfile
 from collections.abc import Iterator
@@ -190,6 +191,15 @@ def test_masks_and_overviews_are_plain(workspace: Path) -> None:
         '<PAMDataset><Metadata domain="OVERVIEWS"><MDI key="OVERVIEW_FILE">../s.tif</MDI></Metadata></PAMDataset>'
     )
     refuses(path, "a.tif.aux.xml", "overviews")
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", ["a.tif.aux.xml", "a.tif.msk", "a.TFW", "a.prj"])
+def test_a_pipe_beside_an_image_is_not_opened(workspace: Path, name: str) -> None:
+    write(workspace / "a.tif")
+    os.mkfifo(workspace / name)
+    with pytest.raises(DataError, match=f"{name}: is a pipe, a socket or a device; expected a file that belongs to"):
+        admission.require(workspace / "a.tif")
 
 
 def test_archives_lead_nowhere(workspace: Path) -> None:

@@ -11,7 +11,7 @@ import functools
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rvbuild.errors import DataError
@@ -30,6 +30,11 @@ _DEPTH = 32
 
 _BESIDE = (".msk", ".ovr")
 """What GDAL opens beside a raster, whatever it is."""
+
+_ADDED = (*_BESIDE, ".aux.xml", ".hdr", ".wld")
+_REPLACED = (".aux", ".hdr", ".prj", ".wld", ".tab", ".tfw", ".tifw", ".pgw", ".jgw", ".j2w", ".rpb", ".imd")
+_REPLACED += (".dbf", ".shx", ".cpg", ".qix", ".csvt", ".gfs", ".xsd", ".mid", ".dat", ".map", ".id")
+"""Endings of files that are opened beside another: after its name, and in place of its own ending."""
 
 
 def environment(workspace: Path | None, allowed: Iterable[str]) -> dict[str, str]:
@@ -143,6 +148,10 @@ def _follow(path: Path, places: _Places, above: tuple[Path, ...], named: dict[Pa
 
 
 def _require_plain_beside(path: Path) -> None:
+    for beside in _names_beside(path):
+        # Whoever opens a pipe waits for its other end.
+        if beside.exists() and not (beside.is_file() or beside.is_dir()):
+            raise DataError(f"{beside}: is a pipe, a socket or a device; expected a file that belongs to {path.name}")
     for ending in _BESIDE:
         beside = path.with_name(path.name + ending)
         if kind := references.kind_of(references.head(beside)):
@@ -154,6 +163,14 @@ def _require_plain_beside(path: Path) -> None:
                 f"{description}: refers to {name.decode(errors='replace')!r} for its overviews, which is not followed; "
                 "remove that entry"
             )
+
+
+def _names_beside(path: Path) -> Iterator[Path]:
+    for ending in _ADDED:
+        yield path.with_name(path.name + ending)
+    for ending in _REPLACED:
+        for written in (ending, ending.upper()):
+            yield path.with_suffix(written)
 
 
 _OVERVIEW = re.compile(rb"(?is)OVERVIEW_FILE[\"'][^>]*>\s*([^<]*?)\s*<")
