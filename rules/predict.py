@@ -1,4 +1,4 @@
-"""predict: all files of a predicted scene that follow from what was inferred, without the network."""
+"""predict: all files of a predicted scene that are derived from the raw result, without the network."""
 
 from __future__ import annotations
 

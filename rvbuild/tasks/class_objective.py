@@ -95,7 +95,7 @@ def loss_of(
     counts = class_counts[list(output_ids)]
     if not counts.any():
         raise DataError(
-            f"{nothing} has one of the classes {', '.join(outputs)}: there is nothing to learn from; look at the "
-            "contact sheets of the chips, and at the labels' settings"
+            f"{nothing} has one of the classes {', '.join(outputs)}, so there is nothing to learn from; check the "
+            "contact sheets of the chips, and the settings of the labels"
         )
     return make_loss(train["loss"], train["loss_args"], class_weights(train["class_weights"], outputs, counts))

@@ -127,7 +127,7 @@ class Chaos:
         if status == 1:
             assert workers and re.search(r"the worker process (was killed|died of|was lost)", said), f"{did}\n{said}"
         if status == 130:
-            assert "interrupted: what was finished is kept" in said, f"{did}\n{said}"
+            assert "interrupted: finished artifacts are kept" in said, f"{did}\n{said}"
         ends = {0: "done before", 1: "a worker killed"}
         self.counts[f"{stage}: {ends.get(status, 'killed')}"] += 1
         self.usual_s[stage] = min(10.0, self.usual_s[stage] * (0.8 if status == 0 else 1.1))
@@ -182,9 +182,9 @@ def test_an_interrupted_training_resumes_and_ends_with_the_same_bytes(forks, spa
         os.kill(pid, how)
         assert forks.wait() == 130
         seen = checkpoint()
-        assert "interrupted: what was finished is kept" in run.said()
+        assert "interrupted: finished artifacts are kept" in run.said()
         assert not (space.root / "cache/p/train").exists()
     assert run("train") == 0
-    assert "continues after epoch" in run.said()
+    assert "continuing after epoch" in run.said()
     assert Run(forks, other)("train") == 0
     assert space.shown() == other.shown()

@@ -52,14 +52,13 @@ class RegionLoss(ABC):
         """Return the loss; see `rvbuild.learn.losses.points.Loss`."""
         with torch.autocast(logits.device.type, enabled=False):
             labelled = (target != IGNORE).reshape(-1)
-            # Not multiplied by 0: what is not a number would stay so.
-            rows = logits.float().movedim(1, 0).flatten(1).masked_fill(~labelled, 0.0)
-            classes = torch.arange(len(rows), device=rows.device)
+            probabilities = logits.float().softmax(dim=1).movedim(1, 0).flatten(1) * labelled
+            classes = torch.arange(len(probabilities), device=logits.device)
             truth = target.reshape(1, -1) == classes[:, None]
-            losses = self.of_classes(rows.softmax(dim=0) * labelled, truth, labelled)
+            losses = self.of_classes(probabilities, truth, labelled)
             weights = truth.any(dim=1).float()
             if self._weights is not None:
-                weights = weights * torch.tensor(self._weights, device=rows.device)
+                weights = weights * torch.tensor(self._weights, device=logits.device)
             return (losses * weights).sum() / weights.sum().clamp_min(LEAST)
 
 
@@ -89,8 +88,8 @@ class Tversky(RegionLoss):
     def of_classes(self, probabilities: torch.Tensor, truth: torch.Tensor, labelled: torch.Tensor) -> torch.Tensor:
         """Return the loss of each class."""
         hit = (probabilities * truth).sum(dim=1)
-        false_positive = (probabilities * ~truth).sum(dim=1)
-        false_negative = ((1 - probabilities) * truth).sum(dim=1)
+        false_positive = probabilities.sum(dim=1) - hit
+        false_negative = truth.sum(dim=1) - hit
         total = hit + self._alpha * false_positive + self._beta * false_negative + self._smooth
         return 1 - (hit + self._smooth) / total.clamp_min(LEAST)
 
@@ -141,6 +140,8 @@ def _steps(errors: torch.Tensor, truth: torch.Tensor, labelled: torch.Tensor) ->
     errors, truth, labelled
         `(P,)`; pixels without a label come last, and add nothing.
     """
+    if not truth.any():  # the class does not count, and sorting takes time
+        return torch.zeros_like(errors)
     order = torch.where(labelled, errors, -1.0).argsort(descending=True, stable=True)
     # Whole numbers and float64: steps are smaller than what float32 tells apart near 1. Sums of whole numbers are
     # deterministic on CUDA, too.

@@ -52,7 +52,7 @@ def open_bundle(path: Path, into: Path) -> dict[str, Any]:
         The file is damaged, or is not what the bundle stage writes.
     """
     if not path.is_file():
-        raise DataError(f"{path}: there is no such file; expected a bundle, as `rvbuild bundle` writes it")
+        raise DataError(f"{path}: no such file; expected a bundle, as written by `rvbuild bundle`")
     names = extract_zip(path, into, MEMBERS, bundle_signature.checker(path))
     settings = read_json(into / PROJECT, f"{path}: {PROJECT}")
     check_settings(settings, f"{path}: {PROJECT}")
@@ -168,26 +168,27 @@ def _targets(scenes: Sequence[Sequence[Path]], out: Path, vectors: Set[str]) -> 
             continue
         # A result would hide or replace it.
         if any(image.resolve().is_relative_to((out / first.stem).resolve()) for first in images):
-            raise DataError(f"{image}: lies where a result would be written; choose another directory than {out}")
+            raise DataError(f"{image}: a result would overwrite it; choose a directory other than {out}")
         if not image.is_file():
-            raise DataError(f"{image}: there is no such file; expected an image")
+            raise DataError(f"{image}: no such file; expected an image")
     for image in images:
         # Some file systems take "A" and "a" for the same.
         other = seen.setdefault(image.stem.casefold(), image)
         if other is not image:
             raise DataError(
                 f"{other} and {image}: both results would be written to {out / image.stem}; "
-                "rename one, or predict them into different directories"
+                "rename one, or write the results to different directories"
             )
     targets = [out / image.stem for image in images]
     for target in targets:
         if target.is_symlink() or (target.exists() and not target.is_dir()):
-            raise DataError(f"{target}: is in the way; expected a directory of results, or nothing")
+            raise DataError(f"{target}: already exists and is not a directory; remove it, or choose another directory")
         found = sorted(target.iterdir()) if target.exists() else []
         strangers = [path.name for path in found if not _is_result(path, vectors)]
         if strangers:
             raise DataError(
-                f"{target}: holds {strangers[0]}, no earlier result, which would be lost; choose another directory"
+                f"{target}: holds {strangers[0]}, which is not an earlier result and would be lost; choose another "
+                "directory"
             )
     return targets
 
@@ -242,6 +243,6 @@ def _require_permission(path: Path, info: ModelInfo, image: Mapping[str, Any], a
             what = f'pixels are transformed ("{step["function"]}")'
     if what:
         raise ModelError(
-            f"{path}: {what} by Python code that comes with the bundle, and that code could do anything that you can. "
+            f"{path}: {what} by Python code that comes with the bundle and would run with all of your permissions. "
             "Read it in the zip under code/; if you trust it, allow it with --allow-code"
         )

@@ -49,7 +49,9 @@ def check_settings(settings: Mapping[str, Any], where: str) -> None:
             raise DataError(f"{where}: classes[{position}].id: expected {position}, found {item['id']}")
     class_names = {item["name"] for item in classes}
     if len(class_names) != len(classes) or not settings["null_id"] < len(classes) <= 255:
-        raise DataError(f"{where}: classes: expected 2 to 255 classes of different names, one of which is null_id")
+        raise DataError(
+            f"{where}: classes: expected 2 to 255 classes with different names, one of them with the id null_id"
+        )
     _check(settings["image"], _IMAGE, where, "image.")
     _check_image(settings["image"], where)
     _check(settings["predict"], _PREDICT, where, "predict.")
@@ -182,7 +184,7 @@ _NOT_NEGATIVE: tuple[Check, str] = (lambda value: _is_number(value) and value >=
 _SHARE: tuple[Check, str] = (lambda value: _is_number(value) and 0 <= value <= 1, "a number from 0 to 1")
 _POSITIVE: tuple[Check, str] = (lambda value: _is_number(value) and value > 0, "a number above 0")
 _TEXT: tuple[Check, str] = (lambda value: isinstance(value, str), "a text")
-_NAME: tuple[Check, str] = (_is_class_name, "a name without / and other signs that file names cannot have")
+_NAME: tuple[Check, str] = (_is_class_name, "a name without characters that file names cannot have, such as /")
 _CHANNELS = _list_of(_INDEX[0], "null or a list of band indices from 0", least=1)
 _OBJECT: tuple[Check, str] = (lambda value: isinstance(value, dict), "an object")
 
