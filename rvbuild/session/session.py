@@ -11,7 +11,7 @@ from rvbuild import rules
 from rvbuild.cores import cores
 from rvbuild.engine.keys.artifact import Artifact
 from rvbuild.engine.plan.plan import Appeared, Plan
-from rvbuild.engine.run.questions import files_asker, view_runner
+from rvbuild.engine.run.questions import digest_runner, files_asker
 from rvbuild.engine.run.workers import Executor, Inline, Pool
 from rvbuild.engine.workspace import Workspace
 from rvbuild.errors import UsageError, nearest
@@ -118,7 +118,7 @@ def session(
             every = all_artifacts(projects, workspace, _own_rules(projects, rules_may_run, say))
         else:
             every = artifacts(projects, workspace)
-        plan = Plan(workspace, every, view_runner(executor), forced(every) if forced else frozenset(), appeared)
+        plan = Plan(workspace, every, digest_runner(executor), forced(every) if forced else frozenset(), appeared)
         yield Session(workspace, list(projects), every, executor, plan)
     finally:
         if executor is not None:
