@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from rvbuild import rules
 from rvbuild.cores import cores
@@ -77,14 +78,38 @@ class Session:
         return {scene, *(s.id for p in self.projects for s in p.scenes if s.base == scene)}
 
 
+def new_executor(
+    environment: Mapping[str, str | None],
+    logs: Path,
+    preload: Sequence[str] = (),
+    jobs: int | None = None,
+    *,
+    inline: bool = False,
+) -> Executor:
+    """Return where jobs run: in this process one at a time, or in workers, by default one for each core.
+
+    Parameters
+    ----------
+    environment
+        Variables of the workers; None removes one.
+    logs
+        The directory for what workers print.
+    preload
+        Modules that workers import before their first job.
+    jobs
+        How many run at once.
+    inline
+        Whether they run in this process.
+    """
+    return Inline(environment) if inline else Pool(environment, logs, preload, jobs or jobs_default())
+
+
 def make_executor(
     workspace: Workspace, projects: Sequence[Project], inline: bool = False, jobs: int | None = None
 ) -> Executor:
     """Return where the stages of projects run, and so many jobs at once, by default one for each core."""
     environment = {**variables.for_workers(os.environ), **rules.places(workspace.root, projects)}
-    if inline:
-        return Inline(environment)
-    return Pool(environment, workspace.cache / "log", rules.PRELOAD, jobs or jobs_default())
+    return new_executor(environment, workspace.cache / "log", rules.PRELOAD, jobs, inline=inline)
 
 
 def find_companions(workspace: Workspace, projects: Sequence[Project], executor: Executor) -> Appeared:

@@ -36,7 +36,7 @@ def make_loss(name: str, args: Mapping[str, Any], weights: Sequence[float] | Non
             raise ModelError(f"train.loss_args.{argument}: {problem}")
         module, _, factory_name = spec.factory.partition(":")
         make: Callable[..., Loss] = getattr(import_module(module), factory_name)
-        return make(weights, **spec.all(args))
+        return make(weights, **spec.with_defaults(args))
     if ":" not in name:
         raise ModelError(
             f'train.loss: there is no loss "{name}"{nearest(name, LOSSES)}; expected one of {", ".join(LOSSES)}, or a '

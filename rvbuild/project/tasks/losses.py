@@ -88,11 +88,11 @@ class LossSpec:
         """Return an argument of a project, or its default."""
         return args.get(name, self.arguments[name].default)
 
-    def changed(self, args: Mapping[str, Any]) -> dict[str, float]:
+    def not_default(self, args: Mapping[str, Any]) -> dict[str, float]:
         """Return the arguments of a project that are not at their defaults, each in its one spelling."""
         return {name: float(value) for name, value in args.items() if value != self.arguments[name].default}
 
-    def all(self, args: Mapping[str, Any]) -> dict[str, float]:
+    def with_defaults(self, args: Mapping[str, Any]) -> dict[str, float]:
         """Return all arguments, with the defaults filled in."""
         return {name: float(self.value(name, args)) for name in self.arguments}
 

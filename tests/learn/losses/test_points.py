@@ -61,7 +61,7 @@ def test_label_smoothing(weights, shape):
         smooth = [0.2 / 3 + 0.8 * (position == wanted) for position in range(3)]
         values.append(-sum(share * math.log(p) for share, p in zip(smooth, probabilities, strict=True)))
         heavy.append((weights or [1] * 3)[wanted])
-    found = LabelSmoothing(weights, smoothing=0.2)(logits, target)
-    assert float(found) == pytest.approx(mean(values, heavy), rel=1e-5)
+    loss = LabelSmoothing(weights, smoothing=0.2)(logits, target)
+    assert float(loss) == pytest.approx(mean(values, heavy), rel=1e-5)
     if weights is None:
-        torch.testing.assert_close(found, functional.cross_entropy(logits, target, label_smoothing=0.2))
+        torch.testing.assert_close(loss, functional.cross_entropy(logits, target, label_smoothing=0.2))

@@ -57,8 +57,8 @@ def test_tversky(batch, weights, alpha, beta, smooth):
             false_negative += (1 - probability) * is_class
         index = (hit + smooth) / (hit + alpha * false_positive + beta * false_negative + smooth)
         losses.append((number, 1 - index))
-    found = Tversky(weights, alpha=alpha, beta=beta, smooth=smooth)(*batch)
-    assert float(found) == pytest.approx(mean(losses, weights), rel=1e-5)
+    result = Tversky(weights, alpha=alpha, beta=beta, smooth=smooth)(*batch)
+    assert float(result) == pytest.approx(mean(losses, weights), rel=1e-5)
 
 
 def jaccard_loss(wrong, true):
@@ -108,9 +108,9 @@ def test_lovasz_has_the_derivative_of_its_formula():
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS])
 def test_dice_cross_entropy_is_the_sum(batch, weights):
-    found = DiceCrossEntropy(weights, lambda_dice=0.3, lambda_ce=2.0, smooth=1.0)(*batch)
+    result = DiceCrossEntropy(weights, lambda_dice=0.3, lambda_ce=2.0, smooth=1.0)(*batch)
     expected = 0.3 * Dice(weights, smooth=1.0)(*batch) + 2.0 * CrossEntropy(weights)(*batch)
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(result, expected)
 
 
 def test_many_pixels_lose_no_precision():
