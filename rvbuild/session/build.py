@@ -110,8 +110,9 @@ class Planned:
         builder = Builder(now.plan, now.executor, reporter, this_machine(memory_bytes()), memory)
         try:
             to_do = builder.to_do(a.name for a in self.wanted)
-            gc.freeze()  # the plan stays; see `main`
-            gc.enable()
+            if not gc.isenabled():  # the command has turned it off; another program's garbage is its own affair
+                gc.freeze()  # the plan stays
+                gc.enable()
             engine.run(to_do, builder, jobs, order.keep_going)
         except BaseException:
             builder.interrupt()

@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from rvbuild import rules
 from rvbuild.cores import cores
@@ -77,11 +78,16 @@ class Session:
         return {scene, *(s.id for p in self.projects for s in p.scenes if s.base == scene)}
 
 
+def environment_of(root: Path, projects: Sequence[Project]) -> dict[str, str | None]:
+    """Return the environment variables that stages of projects run with; None for those that they do not have."""
+    return {**variables.for_workers(os.environ), **rules.places(root, projects)}
+
+
 def make_executor(
     workspace: Workspace, projects: Sequence[Project], inline: bool = False, jobs: int | None = None
 ) -> Executor:
     """Return where the stages of projects run, and so many jobs at once, by default one for each core."""
-    environment = {**variables.for_workers(os.environ), **rules.places(workspace.root, projects)}
+    environment = environment_of(workspace.root, projects)
     if inline:
         return Inline(environment)
     return Pool(environment, workspace.cache / "log", rules.PRELOAD, jobs or jobs_default())
