@@ -1,6 +1,6 @@
-"""The rules: which artifacts a project has, from what and with which settings. One module per stage.
+"""The rules: which artifacts a project has, their inputs and their settings. One module per stage.
 
-A rule names its stage by dotted path and holds the stage's version, so that planning imports nothing heavy.
+A rule names its stage by dotted path and holds the version of the stage, so planning imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from rvbuild.rules.protocol import Rule
 
 __all__ = ["Artifact", "Project", "artifacts", "places", "prepare"]
 
-#: The stages in the order of the work, each with its rule.
+#: The stages of `rvbuild.stages.names`, each with its rule.
 RULES: Mapping[str, Rule] = {
     "analyze": analyze,
     "chip": chip,
@@ -26,18 +26,18 @@ RULES: Mapping[str, Rule] = {
     "report": report,
 }
 
-#: What is made when it is asked for by its own command, and by no build.
+#: Stages that only run by their own command, never as part of a build.
 ASIDE: Mapping[str, Rule] = {"data": data}
 
-#: What most stages and checks need, and takes a while to import; nothing of torch.
+#: Modules that most stages and checks need and that take a while to import; none of them imports torch.
 PRELOAD = ("numpy", "rasterio", "shapely", "fiona", "rvbuild.checks.scene", "rvbuild.stages.chip.stage")
 
-#: What the `where` lines at the end of a run show first: the outputs that a person opens.
+#: The outputs that the `where` lines at the end of a run list first: those that a person opens.
 SHOWN = ("index.html", "labels.tif", "eval.md", "eval.json", "curves.svg", "contact.png", "stats.json")
 
 
 def artifacts(project: Project, code: Mapping[str, str] | None = None) -> list[Artifact]:
-    """Return all artifacts of `project`, each after those that it needs.
+    """Return all artifacts of `project`, each after its dependencies.
 
     Parameters
     ----------

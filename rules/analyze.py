@@ -1,4 +1,4 @@
-"""analyze: statistics of the bands, for each training scene and merged over all of them."""
+"""analyze: statistics of the bands, of each training scene and merged."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WRITES = ("stats.json",)
 
 
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
-    """Yield the statistics of every training scene, then the merged ones."""
+    """Yield the statistics of every training scene, then the merged statistics."""
     if project.train.chips is not None:
         yield Artifact(
             name=name("analyze", project.name),

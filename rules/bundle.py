@@ -1,4 +1,4 @@
-"""bundle: everything that is needed to predict on new imagery, in one zip."""
+"""bundle: a zip with everything that is needed to predict new imagery."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         inputs=(
             model(project),
             Product("stats", name("analyze", project.name)),
-            # The texts are packed, with their comments.
+            # The source texts are packed, including comments.
             *(replace(code, views=()) for code in user_code(project, *([first] if first else []))),
         ),
         folder=folder(project, "bundle"),
@@ -52,7 +52,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
 
 
 def _image(scene: Scene) -> dict[str, Any]:
-    """Return how new images are read: as `scene` is, but whole, and with one file for each layer of a stack."""
+    """Return the settings to read new images: those of `scene`, for a whole image, with one file per layer."""
     settings = {key: value for key, value in scene.image.stage_settings().items() if key != "bbox"}
     if "layers" in settings:
         settings["layers"] = _one_file_each(settings["layers"])
@@ -60,7 +60,7 @@ def _image(scene: Scene) -> dict[str, Any]:
 
 
 def _one_file_each(layers: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return layers of one file, and times of one file for each of their bands."""
+    """Return layers of one file each, and times of one file for each of their bands."""
     return [
         {**layer, "layers": _one_file_each(layer["layers"])} if "layers" in layer else {**layer, "files": 1}
         for layer in layers

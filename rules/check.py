@@ -1,8 +1,7 @@
-"""check: what is looked at of each scene before work starts.
+"""check: the checks of each scene before any work starts.
 
-Nothing is built: answers are kept for as long as the files have the size and the times that they had, and the code that
-looks at them is the same.
-A request is what a worker is given; `keys` says what its answer rests on.
+These are not artifacts: results are kept until the size or the times of a file change, or the code of the checks.
+A request is the job of a worker; `keys` identifies what its result depends on.
 """
 
 from __future__ import annotations
@@ -49,20 +48,20 @@ CODE = (
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A look at one scene.
+    """A request to check one scene.
 
     Attributes
     ----------
     scene
-        Its id.
+        Id of the scene.
     inputs
         The files by role.
     settings
-        As the chip stage has them, and `split`.
+        Those of the chip stage, and `split`.
     rests_on
-        All files that the answer rests on.
+        All files that the result depends on.
     code
-        The user's code that the answer takes.
+        The user's code that the check runs.
     """
 
     scene: str
@@ -73,7 +72,7 @@ class Request:
 
 
 def model(project: Project) -> dict[str, Any]:
-    """Return what `rvbuild.checks.model.try_out` is to try, but for what the images say."""
+    """Return the arguments of `rvbuild.checks.model.try_out`, except those that depend on the images."""
     train = project.train.stage_settings()
     weights, bundle = project.train.weights, project.train.bundle
     start = "torchvision" if train["pretrained"] is True else "random"
@@ -91,7 +90,7 @@ def model(project: Project) -> dict[str, Any]:
 
 
 def keys(requests: Iterable[Request]) -> dict[str, str]:
-    """Return for each scene a digest of the settings, and of the files' paths, sizes and times."""
+    """Return a digest for each scene, of the settings and of the paths, sizes and times of the files."""
     digester, found = KeyDigester(), {}
     for request in requests:
         files = {role: [*map(str, files)] for role, files in request.inputs.items()}
@@ -101,9 +100,9 @@ def keys(requests: Iterable[Request]) -> dict[str, str]:
 
 
 def requests(project: Project, scenes: Collection[str] | None = None, runs_code: bool = False) -> Iterator[Request]:
-    """Yield what is to be looked at: all scenes, or those with the ids given.
+    """Yield the requests of all scenes, or of those with the given ids.
 
-    Unless `runs_code`, images are looked at as they are before code of the user's transforms them.
+    Unless `runs_code`, images are checked in their state before the user's own transforms.
     """
     common = {
         "task": project.task,

@@ -1,4 +1,4 @@
-"""chip: windows of imagery with their labels, for each training and validation scene."""
+"""chip: windows of imagery with labels, of each training and validation scene."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the rules share: names of artifacts, seeds, and the files that an input consists of."""
+"""Shared by the rules: names of artifacts, seeds, and the files that an input consists of."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def _quoted(part: str) -> str:
 
 
 def folder(project: Project, *parts: str) -> str:
-    """Return where outputs of `project` are shown, relative to the workspace."""
+    """Return the directory of outputs of `project`, relative to the workspace."""
     return "/".join(["cache", project.name, *parts])
 
 
 def seed(project: Project, artifact: str) -> int:
-    """Return the seed of an artifact, from the project's seed and `artifact`, a name without the project's."""
+    """Return the seed of an artifact, derived from the project's seed and the artifact's name without the project."""
     return _seed(project.seed, artifact)
 
 
@@ -70,24 +70,24 @@ def _seed(seed: int, what: str) -> int:
 
 
 def classes(project: Project) -> list[dict[str, Any]]:
-    """Return the classes as stages are given them."""
+    """Return the classes in the form of stage settings."""
     return once(project, "classes", lambda: [{"id": c.id, "name": c.name, "color": c.color} for c in project.classes])
 
 
 def class_names(project: Project) -> list[dict[str, Any]]:
-    """Return the classes without colours, so that another colour trains no model again."""
+    """Return the classes without colours, so that changing a colour does not train again."""
     return once(project, "class names", lambda: [{"id": c.id, "name": c.name} for c in project.classes])
 
 
 def class_ids(project: Project) -> list[dict[str, Any]]:
-    """Return the classes without names and colours, for what writes neither."""
+    """Return the classes without names and colours, for stages that write neither."""
     return once(project, "class ids", lambda: [{"id": c.id} for c in project.classes])
 
 
 def once(project: Project, what: Any, make: Callable[[], T]) -> T:
-    """Return what `make` gives, called once for each `what` of a project: there may be thousands of scenes.
+    """Return the result of `make`, called once for each `what` of a project: there may be thousands of scenes.
 
-    Artifacts share the result, and nobody changes it.
+    Artifacts share the result, so it must not be modified.
     """
     memo = project.memo
     if what not in memo:
@@ -97,13 +97,13 @@ def once(project: Project, what: Any, make: Callable[[], T]) -> T:
 
 
 def image_settings(project: Project, scene: Scene) -> dict[str, Any]:
-    """Return how the imagery of `scene` is read, as stages are given it."""
+    """Return the settings to read the imagery of `scene`."""
     found = scene.image
     return found.stage_settings() if found.layout else once(project, ("image", id(found.table)), found.stage_settings)
 
 
 def label_settings(project: Project, scene: Scene) -> dict[str, Any]:
-    """Return how the labels of `scene`, which has some, are read, as stages are given it."""
+    """Return the settings to read the labels of `scene`, which must have labels."""
     found = scene.labels
     assert found is not None
     if isinstance(found, BoxFileLabels) or getattr(found, "cells", None) is not None:
@@ -113,12 +113,12 @@ def label_settings(project: Project, scene: Scene) -> dict[str, Any]:
 
 
 def label_classes(project: Project, scene: Scene) -> list[dict[str, Any]]:
-    """Return the classes as labels are read with them: with colours only where these stand for classes in a file."""
+    """Return the classes as needed to read labels: with colours only if the files hold colours."""
     return classes(project) if label_settings(project, scene).get("encoding") == "rgb" else class_names(project)
 
 
 def chip_settings(project: Project, scene: Scene) -> dict[str, Any]:
-    """Return how the chips of `scene` are cut, as stages are given it."""
+    """Return the settings to cut the chips of `scene`."""
     table = scene.chip or project.chip
     return once(project, ("chip", id(table)), table.stage_settings)
 
@@ -129,12 +129,12 @@ def stores_images(project: Project, scene: Scene) -> bool:
 
 
 def packages(project: Project) -> dict[str, str]:
-    """Return the versions of the packages that the project wants in its keys.
+    """Return the versions of the packages in the project's `strict`.
 
     Raises
     ------
     UsageError
-        If one of them is not installed.
+        One of them is not installed.
     """
     return once(project, "packages", lambda: _packages(project))
 
@@ -155,7 +155,7 @@ def image(project: Project, scene: Scene) -> Source:
 
 
 def labels(project: Project, scene: Scene) -> Source | None:
-    """Return the labels of `scene` as an input: rasters by their bytes, vectors by what they mean."""
+    """Return the labels of `scene` as an input: rasters by their bytes, vectors by their meaning."""
     return once(project, ("labels of", scene.base), lambda: _labels(project, scene))
 
 
@@ -183,7 +183,7 @@ def aoi(project: Project, scene: Scene) -> Source | None:
 
 
 def area(project: Project, scene: Scene) -> dict[str, Any]:
-    """Return the settings that say which part of a scene counts; none if all of it, or all of its area's files."""
+    """Return the settings that limit a scene to a part; empty if all of it counts, or all of the files of its area."""
     found: dict[str, Any] = {"parts": [dict(part) for part in scene.aoi_parts]} if scene.aoi_parts else {}
     if scene.blocks is not None:
         own = {"seed": _seed(scene.blocks["seed"], f"split:{scene.base}")}
@@ -192,7 +192,7 @@ def area(project: Project, scene: Scene) -> dict[str, Any]:
 
 
 def predictions(project: Project, scene: Scene) -> Product:
-    """Return what was predicted for `scene` and is evaluated, as an input."""
+    """Return the evaluated prediction of `scene` as an input."""
     stage, files = SPECS[project.task].predictions()
     return Product("predictions", name(stage, project.name, scene.id), files)
 
@@ -204,23 +204,23 @@ def evaluated(project: Project) -> list[Scene]:
 
 
 def raw_files(project: Project) -> tuple[str, ...]:
-    """Return the outputs of infer that predict derives all others from."""
+    """Return the outputs of infer that predict derives all other files from."""
     return SPECS[project.task].raw
 
 
 def present(*sources: Source | Product | None) -> tuple[Source | Product, ...]:
-    """Return those inputs that there are."""
+    """Return the inputs that are not None."""
     return tuple(s for s in sources if s is not None)
 
 
 def normalize(project: Project) -> dict[str, Any]:
-    """Return the setting `normalize` if images have a transformer that needs statistics; it is the same for all."""
+    """Return the setting `normalize` of the transform that needs statistics, if any; all scenes share it."""
     how = project.scenes[0].image.normalize() if project.scenes else None
     return {} if how is None else {"normalize": how}
 
 
 def resolve(project: Project, path: str) -> Path:
-    """Return `path` made absolute from the workspace; an address stays what it is."""
+    """Return `path` as an absolute path in the workspace; addresses are unchanged."""
     return Url(path) if is_url(path) else _resolve(str(project.workspace), path)
 
 
@@ -254,7 +254,7 @@ def _vectors(
 
 
 def _layers(project: Project, role: str, paths: tuple[str, ...], settings: Mapping[str, Any]) -> Source:
-    """Return rasters and vectors together, each digested as it would be alone."""
+    """Combine rasters and vectors into one input, each digested as it would be alone."""
     found = [
         _rasters(project, role, tuple(some)) if how["kind"] == "raster" else _vectors(project, role, tuple(some), how)
         for some, how in parts(paths, settings)
@@ -269,24 +269,24 @@ def _layers(project: Project, role: str, paths: tuple[str, ...], settings: Mappi
 
 
 def listed(project: Project) -> dict[str, int]:
-    """Return the directories in which companions of files were looked for, with their mtime_ns before that."""
+    """Return the directories that were searched for sidecars of files, with their mtime_ns before the search."""
     return _companions(project).listed()
 
 
 def places(workspace: Path | None, projects: Iterable[Project]) -> dict[str, str]:
-    """Return the environment variables that tell workers where the files of projects may lead."""
+    """Return the environment variables that tell workers where virtual files of the projects may lead."""
     return admission.environment(workspace, (place for project in projects for place in project.allow))
 
 
 def prepare(projects: Sequence[Project], ask: Ask, state: State, workspace: Path) -> Callable[[Path], tuple[Path, ...]]:
-    """Find out what belongs to the files of projects: asked of GDAL, where no answer is kept in `state`.
+    """Find the files that belong to the files of projects, by asking GDAL unless the answer is stored in `state`.
 
     Returns
     -------
     callable
-        Tells which files belong to one of these files by now, and count, that did not before.
+        Returns the files that belong to one of these files now, count, and did not belong before.
     """
-    companions = Companions(ask, state, canonical(places(workspace, projects)).decode())
+    companions = Companions(ask, state, canonical(places(workspace, projects)).decode("utf-8", "surrogatepass"))
     questions: dict[Question, None] = {}
     for project in projects:
         project.memo[Companions] = companions
@@ -298,7 +298,7 @@ def prepare(projects: Sequence[Project], ask: Ask, state: State, workspace: Path
 
 
 def _inputs(project: Project, scene: Scene) -> Iterator[tuple[str, Sequence[str]]]:
-    """Yield the files of a scene that others may belong to, with how they are read."""
+    """Yield the files of a scene that may have sidecars, with the settings to read them."""
     yield RASTER, scene.image.files
     yield VECTOR, scene.aoi
     if scene.labels is None:
@@ -311,7 +311,7 @@ def _inputs(project: Project, scene: Scene) -> Iterator[tuple[str, Sequence[str]
 
 
 def _companions(project: Project) -> Companions:
-    """Return what tells which files belong to inputs; asked in this process unless `prepare` said otherwise."""
+    """Return the finder of files that belong to inputs; it asks GDAL in this process unless `prepare` was called."""
     found = project.memo.get(Companions)
     if found is None:
         found = project.memo[Companions] = Companions(_ask_here)

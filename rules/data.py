@@ -1,6 +1,6 @@
-"""data: what a project holds, scene by scene, and a page that shows it.
+"""data: a survey of the content of a project, scene by scene, and a page that shows it.
 
-Built by `rvbuild data` and `rvbuild check --deep` alone, not by `rvbuild build`.
+Only built by `rvbuild data` and `rvbuild check --deep`, not by `rvbuild build`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ WRITES_MERGE = ("data.json", "index.html")
 def artifacts(project: Project, code: str, runs_code: bool = True) -> Iterator[Artifact]:
     """Yield the survey of every scene, then the page.
 
-    Unless `runs_code`, pixels are surveyed as they are before code of the user's transforms them.
+    Unless `runs_code`, pixels are surveyed in their state before the user's own transforms.
     """
     for scene in project.scenes:
         yield Artifact(

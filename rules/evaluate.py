@@ -1,4 +1,4 @@
-"""eval: predictions against labels, counted for each scene and summed over all of them."""
+"""eval: predictions compared with labels, for each scene and in total."""
 
 from __future__ import annotations
 
@@ -92,6 +92,6 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
 
 
 def _splits(scenes: Sequence[Scene]) -> dict[str, Any]:
-    """Return the split of each scene, if there are several."""
+    """Return the split of each scene if there are several splits."""
     splits = {scene.id: scene.split for scene in scenes}
     return {"splits": splits} if len(set(splits.values())) > 1 else {}

@@ -1,6 +1,6 @@
-"""The golden projects, one for each task: every stage run once on tiny seeded data, its outputs digested.
+"""The golden projects, one for each task: every stage runs on tiny seeded data, and its outputs are digested.
 
-It tells a change of code that changes no result from one that does; see `lock`.
+They tell changes of code that change results from those that do not; see `lock`.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ TASKS = tuple(_PROJECTS)
 
 
 def machine() -> str:
-    """Return what golden outputs depend on besides code: the processor and the packages that compute."""
+    """Return what golden outputs depend on besides code: the processor and the versions of numerical packages."""
     packages = ("numpy", "rasterio", "fiona", "shapely", "torch", "torchvision", "pillow")
     versions = " ".join(f"{name}={metadata.version(name)}" for name in packages)
     return f"{platform.machine()} {_processor()} {cores()} cores {versions}"

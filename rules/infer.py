@@ -1,7 +1,7 @@
-"""infer: the model over each validation and test scene.
+"""infer: apply the model to each validation and test scene.
 
-Its outputs are shown among those of predict, which derives the rest from them: one directory holds all that is known of
-a scene.
+Its outputs are in the directory of predict, which derives all other files from them: one directory holds everything
+about a scene.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def model(project: Project) -> Product:
 
 
 def trained(project: Project) -> dict[str, Any]:
-    """Return the model that the project names: a description of a model cannot choose another one of the user's."""
+    """Return the model that the project names: a trained model's description cannot select another user function."""
     train = project.train.stage_settings()
     return {"model": train["model"], "model_args": train["model_args"]}
 

@@ -1,11 +1,11 @@
-"""The lock of the stages' code: which version of a stage stands for which code.
+"""The lock of the stages' code: which code a version of a stage stands for.
 
-A key holds a stage's version, not its code, so that a release which changes no result rebuilds nothing. For this to
-be safe, `stage_lock.json` holds for every stage its version and the digest of the syntax trees it may execute inside
+A key holds the version of a stage, not its code, so a release that changes no result rebuilds nothing. To make this
+safe, `stage_lock.json` holds for every stage its version and the digest of the syntax trees that it may execute inside
 rvbuild (comments, docstrings and formatting do not count). A checkout whose code differs from the lock adds the digest
-of its code to its keys: work on a stage never serves stale results. Before a release, `python -m rvbuild.rules.lock`
-renews the lock: a stage whose code changed needs a higher version, unless its outputs for the golden projects are what
-they were.
+of its code to its keys, so work on a stage never reuses stale results. Before a release, `python -m rvbuild.rules.lock`
+updates the lock: a stage whose code changed needs a higher version, unless its outputs for the golden projects are
+unchanged.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ def _rules() -> Mapping[str, Rule]:
 
 
 def code_digest(stage: str, task: str) -> str:
-    """Return the digest of all code of rvbuild that the stage may execute for the task."""
+    """Return the digest of all rvbuild code that the stage may execute for the task."""
     return closure_digest(_rules()[stage].CODE, task)
 
 
 def closure_digest(roots: Sequence[str], task: str) -> str:
-    """Return the digest of all code of rvbuild that the modules `roots`, some with a `{task}`, may execute.
+    """Return the digest of all rvbuild code that the modules `roots`, some with a `{task}`, may execute.
 
-    A root with a slash is a file that a stage reads, such as the template of a page. The package's `__init__` is left
-    out: it holds the release's version.
+    A root with a slash is a file that a stage reads, such as the template of a page. The package's `__init__` is
+    excluded, because it holds the version of the release.
     """
     names: set[str] = set()
     for root in roots:
@@ -79,12 +79,12 @@ def code_tags(task: str, state: State) -> dict[str, str]:
 
 
 def code_of(rule: HasCode, task: str, state: State) -> str:
-    """Return the digest of the code of a rule that is not locked: of answers that no release serves on."""
+    """Return the digest of the code of a rule that is not locked, because its results are not kept across releases."""
     return _kept(state, f"code of {rule.__name__} {task}", lambda: closure_digest(rule.CODE, task))
 
 
 def _kept(state: State, what: str, find: Callable[[], str]) -> str:
-    """Return an answer about the code of rvbuild, kept in `state` for as long as no file of it changes."""
+    """Return a result about the code of rvbuild, stored in `state` until one of its files changes."""
     seen = digest(sorted([str(file), list(signature(file) or ())] for file in installed.on_disk()))
     known = state.view(seen, what)
     if known is None:
@@ -94,7 +94,7 @@ def _kept(state: State, what: str, find: Callable[[], str]) -> str:
 
 
 def changed(tasks: tuple[str, ...]) -> list[str]:
-    """Return a line for every stage whose code changed while its version did not, or that the lock does not know."""
+    """Return a line for every stage whose code changed but not its version, or that is not in the lock."""
     stages = read()["stages"]
     lines = []
     for stage, rule in _rules().items():
@@ -111,7 +111,7 @@ def changed(tasks: tuple[str, ...]) -> list[str]:
 
 
 def main() -> int:
-    """Renew the lock, if every stage whose code changed has a higher version or the outputs it had."""
+    """Update the lock, if every stage whose code changed has a higher version or unchanged outputs."""
     from rvbuild.rules.golden import TASKS, machine, outputs
 
     lock = read()

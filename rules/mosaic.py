@@ -1,4 +1,4 @@
-"""mosaic: the predicted classes of all scenes of a project as one raster, if it asks for that."""
+"""mosaic: the predicted classes of all scenes as one raster, if the project asks for it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WRITES = ("labels.vrt", "labels.tif", "labels.qml")
 
 
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
-    """Yield the mosaic, if the project asks for one and predicts anything."""
+    """Yield the mosaic, if the project asks for one and predicts any scene."""
     scenes = sorted(scene.id for scene in project.scenes if scene.split != "train")
     if not project.predict.mosaic or not scenes:
         return

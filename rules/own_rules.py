@@ -1,9 +1,9 @@
-"""Stages of a workspace's own: rules in the files that `[project] rules` names, with the interface of ours.
+"""A workspace's own stages: rules in the files of `[project] rules`, with the same interface as the built-in ones.
 
-A rule has `VERSION` and `artifacts(project, code)`. What its stages run is found by the dotted path of `run`, and is
-part of their keys with all that it imports of the workspace. A rule that asks for what another stage makes gives the
-edge of the graph by a `Product`; and where the labels, the image or the area of a scene are a file that an own stage
-shows, those who read it wait for that stage.
+A rule has `VERSION` and `artifacts(project, code)`. The function of a stage is found by the dotted path `run`, and is
+part of the key together with everything that it imports from the workspace. A rule depends on another stage through a
+`Product`. If the labels, the image or the area of interest of a scene are outputs of an own stage, artifacts that read
+them wait for that stage.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from rvbuild.rules.common import name
 from rvbuild.rules.inputs.own_code import code_of_modules
 
 CODE_ROLE = "code of the stage"
-"""The role of the code of an own stage among its inputs."""
+"""The role of an own stage's code among its inputs."""
 
 
 def where(project: Project, rule: str) -> str:
@@ -38,12 +38,12 @@ def where(project: Project, rule: str) -> str:
 
 
 def files(project: Project) -> list[Path]:
-    """Return the files of the workspace that planning runs.
+    """Return the files of the workspace that planning executes.
 
     Raises
     ------
     UsageError
-        If a rule is not there, or cannot be a module of the workspace.
+        A rule does not exist, or cannot be imported as a module of the workspace.
     """
     missing = [rule for rule in project.rules if not (project.workspace / rule).is_file()]
     if missing:
@@ -53,7 +53,7 @@ def files(project: Project) -> list[Path]:
         if Path(modules.get(module_of(rule), "")) != project.workspace / rule:
             package = rule.partition("/")[0]
             raise UsageError(
-                f"{where(project, rule)}: {rule} is not what Python imports as {module_of(rule)}: there is another "
+                f"{where(project, rule)}: Python does not import {rule} as {module_of(rule)}, because there is another "
                 f"package {package}. Put an empty file {package}/__init__.py into the workspace, or rename the folder"
             )
     return sorted(set(map(Path, modules.values())))
@@ -64,14 +64,14 @@ def _code(project: Project) -> tuple[Source, ...]:
 
 
 def artifacts(project: Project, ours: Sequence[Artifact]) -> list[Artifact]:
-    """Return the artifacts of a project, `ours` and those of its own rules, each after those that it needs.
+    """Return the artifacts of a project, `ours` and those of its own rules, each after its dependencies.
 
-    The code of the rules is run.
+    This executes the code of the rules.
 
     Raises
     ------
     UsageError
-        If a rule cannot be run, or what it declares is no part of a graph.
+        A rule cannot be executed, or declares an invalid artifact.
     """
     files(project)
     found: list[Artifact] = []
@@ -81,7 +81,7 @@ def artifacts(project: Project, ours: Sequence[Artifact]) -> list[Artifact]:
     names = {artifact.name for artifact in ours}
     for artifact in found:
         if artifact.name in names:
-            raise UsageError(f"{artifact.project}: two artifacts are called {artifact.name!r}")
+            raise UsageError(f"{artifact.project}: two artifacts have the name {artifact.name!r}")
         names.add(artifact.name)
     shown = _shown(found, project.workspace)
     every = [*(_woven(artifact, shown) for artifact in ours), *found]
@@ -89,18 +89,18 @@ def artifacts(project: Project, ours: Sequence[Artifact]) -> list[Artifact]:
         for need in artifact.needs():
             if need not in names:
                 raise UsageError(
-                    f"{_rule_of(project, artifact)}: {artifact.name} reads what {need!r} makes, and there is no such "
-                    f"artifact{nearest(need, names)}"
+                    f"{_rule_of(project, artifact)}: {artifact.name} reads the output of {need!r}, but there is no "
+                    f"such artifact{nearest(need, names)}"
                 )
     return _sorted(every, project)
 
 
 @contextlib.contextmanager
 def _served(sources: Sequence[Source], workspace: Path) -> Iterator[None]:
-    """Let the modules of `sources` be imported for the length of a block, as they are now."""
+    """Make the modules of `sources` importable within a block, in their current state."""
     forget_modules()
     serve_code(code_of(sources, workspace))
-    watching(None)  # what a rule reads is in what it declares
+    watching(None)  # files that a rule reads show in what it declares
     try:
         yield
     finally:
@@ -142,7 +142,7 @@ def _imported(rule: str, at: str) -> Any:
 
 
 def _said(error: Exception, rule: str, project: Project) -> str:
-    """Return what went wrong, and in which line of the rule."""
+    """Return the error and the line of the rule where it occurred."""
     lines = []
     trace = error.__traceback__
     while trace is not None:
@@ -153,10 +153,10 @@ def _said(error: Exception, rule: str, project: Project) -> str:
 
 
 def _problem(artifact: object, project: Project, rule: str) -> str | None:
-    """Return what is wrong with an artifact as a rule declares it, or None."""
+    """Return what is wrong with a declared artifact, or None."""
     stage = stage_of(rule)
     if not isinstance(artifact, Artifact):
-        return f"artifacts() gave {type(artifact).__name__}; expected Artifact"
+        return f"artifacts() yielded {type(artifact).__name__}; expected Artifact"
     if (artifact.project, artifact.stage) != (project.name, stage):
         found = f"{artifact.project!r}, {artifact.stage!r}"
         return f"{artifact.name}: expected project={project.name!r} and stage={stage!r}, found {found}"
@@ -172,7 +172,7 @@ def _problem(artifact: object, project: Project, rule: str) -> str | None:
     try:
         canonical(artifact.settings)
     except (TypeError, ValueError) as error:
-        return f"{artifact.name}: settings: expected what JSON can hold: {error}"
+        return f"{artifact.name}: settings: expected values that JSON can hold: {error}"
     for item in artifact.inputs:
         if isinstance(item, Source) and not all(path.is_absolute() for path in item.files):
             return f"{artifact.name}: {item.role}: expected absolute paths, as common.resolve(project, path) gives them"
@@ -180,7 +180,7 @@ def _problem(artifact: object, project: Project, rule: str) -> str | None:
 
 
 def _with_code(project: Project, artifact: Artifact, at: str) -> Artifact:
-    """Return an artifact with the code that it runs among its inputs: rvbuild's own by its digest."""
+    """Return an artifact with its code as an input; rvbuild's own code counts by its digest."""
     module = artifact.run.partition(":")[0]
     if module.partition(".")[0] == "rvbuild":
         from rvbuild.rules.lock import closure_digest
@@ -191,9 +191,9 @@ def _with_code(project: Project, artifact: Artifact, at: str) -> Artifact:
 
 
 def _woven(artifact: Artifact, shown: Mapping[str, tuple[str, str]]) -> Artifact:
-    """Return an artifact that reads what own stages show as their product, so that it waits for them.
+    """Return an artifact that reads outputs of own stages as products, so that it waits for them.
 
-    `shown` has the absolute paths, each with the artifact and its output.
+    `shown` maps absolute paths to the artifact and its output.
     """
     inputs: list[Source | Product] = []
     for item in artifact.inputs:
@@ -203,15 +203,15 @@ def _woven(artifact: Artifact, shown: Mapping[str, tuple[str, str]]) -> Artifact
             continue
         if len(made) != len(item.files) or len({maker for maker, _ in made}) != 1:
             raise UsageError(
-                f"{artifact.label()}: {item.role}: expected all of its files, or none, from one artifact of an own "
-                f"stage; here {len(made)} of {len(item.files)} are"
+                f"{artifact.label()}: {item.role}: expected all of its files, or none, to come from one artifact of "
+                f"your own stage; found {len(made)} of {len(item.files)}"
             )
         inputs.append(Product(item.role, made[0][0], tuple(output for _, output in made)))
     return replace(artifact, inputs=tuple(inputs))
 
 
 def _shown(found: Iterable[Artifact], workspace: Path) -> dict[str, tuple[str, str]]:
-    """Return absolute path -> artifact and output, of the files whose names own stages declare."""
+    """Map absolute paths to the artifact and its output, for all files that own stages declare by name."""
     return {
         str(workspace / artifact.shown(output)): (artifact.name, output)
         for artifact in found
@@ -221,13 +221,15 @@ def _shown(found: Iterable[Artifact], workspace: Path) -> dict[str, tuple[str, s
 
 
 def _sorted(every: Sequence[Artifact], project: Project) -> list[Artifact]:
-    """Return artifacts in their order, but each after those that it needs."""
+    """Return artifacts in their order, but each after its dependencies."""
     by_name = {artifact.name: artifact for artifact in every}
     try:
         graphlib.TopologicalSorter({artifact.name: artifact.needs() for artifact in every}).prepare()
     except graphlib.CycleError as error:
         circle = " → ".join(reversed(error.args[1]))
-        raise UsageError(f"{project.where(('project', 'rules'))}: these wait for each other: {circle}") from None
+        raise UsageError(
+            f"{project.where(('project', 'rules'))}: the stages depend on each other in a circle: {circle}"
+        ) from None
     placed: dict[str, Artifact] = {}
 
     def place(artifact: Artifact) -> None:

@@ -1,15 +1,16 @@
-"""predict: all files of a predicted scene that follow from what was inferred, without the network."""
+"""predict: all files of a predicted scene that are derived from the raw result, without the network."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rvbuild.files.formats import SUFFIXES
 from rvbuild.rules.common import Artifact, Product, Project, classes, folder, name, packages, raw_files
 
 VERSION = 5
 RUN = "rvbuild.stages.predict:run"
 CODE = ("rvbuild.stages.predict", "{task}")
-WRITES = ("*.tif", "*.json", "*.geojson", "*.gpkg", "*.fgb", "*.qml")
+WRITES = ("*.tif", "*.json", *(f"*{suffix}" for suffix in SUFFIXES.values()), "*.qml")
 
 
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:

@@ -1,4 +1,4 @@
-"""What a rule is: a module that declares the artifacts of one stage."""
+"""The interface of a rule: a module that declares the artifacts of one stage."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rvbuild.project.model import Project
 
 
 class HasCode(Protocol):
-    """A module that names the code that its work rests on."""
+    """A module that declares which code its results depend on."""
 
     __name__: str
 
@@ -24,7 +24,7 @@ class Rule(HasCode, Protocol):
 
     @property
     def VERSION(self) -> int:  # noqa: N802 - a constant of the module
-        """The version of the stage, part of every key; raised when its outputs change."""
+        """The version of the stage, part of every key; increased when its outputs change."""
 
     def artifacts(self, project: Project, code: str) -> Iterable[Artifact]:
         """Return the artifacts of a project.

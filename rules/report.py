@@ -1,4 +1,4 @@
-"""report: one page on a project, with a picture of each predicted scene."""
+"""report: one page about a project, with a picture of each predicted scene."""
 
 from __future__ import annotations
 

@@ -34,16 +34,16 @@ RUN = "rvbuild.stages.train.stage:run"
 CODE = ("rvbuild.stages.train.stage", "{task}", "rvbuild.learn.*")
 WRITES = ("model.safetensors", "model.json", "log.jsonl", "curves.svg")
 
-#: Settings that change how fast a training runs and not what comes out.
+#: Settings that affect the speed of a training, but not its result.
 HINTS = ("workers",)
 
 KEYED, IMAGES = ("index.json", "labels-*"), ("images-*",)
-"""What a model learns from is in the labels of chips, with the digests of their pixels: these are the same wherever
-pixels are read from."""
+"""The inputs of training are the labels of chips, which hold the digests of their pixels: these do not depend on where
+the pixels are read from."""
 
 
 def _checkpoints(project: Project) -> dict[str, str]:
-    """Return where the models of single epochs are shown."""
+    """Return the directory of the models of single epochs."""
     names = (f"epoch-{epoch:03}.safetensors" for epoch in range(1, project.train.epochs + 1))
     return {name: f"checkpoints/{name}" for name in names}
 
@@ -76,7 +76,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         chips += [one for one in own if project.train.validation or one.role.startswith("chips/train/")]
     if pixels:
         hints["pixels"] = pixels
-        # Pixels that are no part of the key are transformed by what is none, either.
+        # Pixels outside of the key are transformed by code outside of the key.
         chips += [
             replace(code, role="code/pixels", in_key=False, passed=False) for code in images_code(project, unread)
         ]

@@ -1,6 +1,6 @@
-"""`python -m rvbuild` is the command `rvbuild`.
+"""Run `rvbuild` by `python -m rvbuild`.
 
-Python puts the current directory first on the path then: it is taken off before anything else is imported.
+Python then puts the current directory first on the module path; it is removed before anything else is imported.
 """
 
 from rvbuild.process.safe_path import protect

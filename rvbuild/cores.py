@@ -1,4 +1,4 @@
-"""How many cores there are for us, and on how many a computation runs."""
+"""The number of available cores, and of the threads of a computation."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from rvbuild.errors import UsageError
 THREADS_VARIABLE = "RVBUILD_THREADS"
 
 CARD_VARIABLE = "RVBUILD_CARD"
-"""Tells a job which graphics card is its own, numbered as CUDA numbers those that the process may see."""
+"""Tells a job which GPU it has, in CUDA's numbering of the visible devices."""
 
 
 def cores() -> int:
-    """Return how many cores this process may use: not all of the machine in a container or a batch job."""
+    """Return how many cores this process may use: fewer than the machine has in a container or a batch job."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def thread_count() -> int:
-    """Return the number of threads of one computation: `RVBUILD_THREADS`, or else every core that this process may use.
+    """Return the number of threads of one computation: `RVBUILD_THREADS`, or else the available cores.
 
-    It must not depend on how many artifacts are built at once, because sums over threads round differently.
+    It must not depend on how many artifacts are built in parallel, because sums over threads are rounded differently.
     """
     text = os.environ.get(THREADS_VARIABLE, "").strip()
     if not text:

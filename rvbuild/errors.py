@@ -1,15 +1,15 @@
-"""Every error that rvbuild raises on purpose.
+"""All errors that rvbuild raises deliberately.
 
 RvbuildError                 base: one message a user can act on, never a traceback
 ├── UsageError               the command line or the project file is wrong (exit status 2)
 │   └── ProjectError         every problem of a project file, at once
-│       └── NoScenesError    nothing but that no file is there of those that give a project its scenes
-├── StageError               a stage cannot give its result (exit status 1)
-│   ├── DataError            imagery, labels or areas are not what the project says
-│   │   └── LabelValueError  pixels of labels hold values that stand for no class
+│       └── NoScenesError    the only problem: no file matches those of its scenes
+├── StageError               a stage cannot produce its result (exit status 1)
+│   ├── DataError            imagery, labels or areas do not match the project
+│   │   └── LabelValueError  pixels of labels hold values without a class
 │   ├── ModelError           a model, its weights or its code cannot be used
-│   ├── CodeError            code of the user's reads or imports what no key holds
-│   └── WorkerDiedError      the process that worked on it is dead
+│   ├── CodeError            user code reads or imports something outside of its key
+│   └── WorkerDiedError      the worker process died
 └── StoreError               the store or the state database cannot be used (exit status 1)
 
 A message says where, what was expected, what was found, the nearest valid name, and what to do next.
@@ -22,7 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 
 class RvbuildError(Exception):
-    """Base of all errors that are meant for the user."""
+    """Base class of all errors that are meant for the user."""
 
     exit_status = 1
 
@@ -34,7 +34,7 @@ class UsageError(RvbuildError):
 
 
 class ProjectError(UsageError):
-    """A project file has problems; `problems` holds one printable line for each."""
+    """A project file has problems; `problems` holds a printable line for each."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
@@ -42,21 +42,21 @@ class ProjectError(UsageError):
 
 
 class NoScenesError(ProjectError):
-    """No file is there of those that give a project its scenes: its data are elsewhere."""
+    """No file matches those of a project's scenes: its data are missing."""
 
 
 class StageError(RvbuildError):
-    """A stage cannot give its result."""
+    """A stage cannot produce its result."""
 
 
 class DataError(StageError):
-    """Imagery, labels or areas are not what the project says."""
+    """Imagery, labels or areas do not match the project."""
 
 
 class LabelValueError(DataError):
-    """Pixels of labels hold values that stand for no class; `values` says how many hold which.
+    """Pixels of labels hold values without a class; `values` counts the pixels of each.
 
-    An error that comes from a worker has its message alone.
+    If the error comes from a worker, only its message is known.
     """
 
     def __init__(self, message: str, values: Mapping[str, int] | None = None) -> None:
@@ -69,11 +69,11 @@ class ModelError(StageError):
 
 
 class CodeError(StageError):
-    """Code of the user's reads or imports what no key holds."""
+    """User code reads or imports something outside of its key."""
 
 
 class WorkerDiedError(StageError):
-    """The process that worked on it is dead; `files` holds what it was reading."""
+    """The worker process died; `files` holds the files that it was reading."""
 
     def __init__(self, message: str, files: Iterable[str] = ()) -> None:
         self.files = tuple(files)
@@ -85,7 +85,7 @@ class StoreError(RvbuildError):
 
 
 def counted(count: int, noun: str) -> str:
-    """Return how many of something there are.
+    """Return a count with its noun.
 
     >>> counted(1, "artifact"), counted(1200, "artifact")
     ('1 artifact', '1,200 artifacts')
@@ -93,8 +93,18 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+def either(words: Iterable[str]) -> str:
+    """Return a choice between words, for messages.
+
+    >>> either(["a", "b", "c"]), either(["a"])
+    ('a, b or c', 'a')
+    """
+    *first, last = words
+    return f"{', '.join(first)} or {last}" if first else last
+
+
 def classes_that(names: Sequence[str], one: str, many: str) -> str:
-    """Return classes with what is said of one of them, or of several.
+    """Return a phrase about one class, or about several.
 
     >>> classes_that(["car"], "is not learnt", "are not learnt")
     'class car, which is not learnt'
@@ -111,7 +121,7 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     '; did you mean "size_px"?'
     """
     names = list(valid)
-    # Without case, "RED" has no letter of "red".
+    # Case matters for the comparison: "RED" shares no letter with "red".
     folded = {other.casefold(): other for other in reversed(names)}
     found = [other for other in names if other.casefold() == name.casefold()]
     found = found or difflib.get_close_matches(name, names, n=1, cutoff=0.6)

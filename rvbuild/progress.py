@@ -1,4 +1,4 @@
-"""What a stage says while it works: a protocol, so that no stage prints."""
+"""The progress of a stage: a protocol, so that stages do not print."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Receives the progress of one artifact. Calls are cheap: the receiver limits the rate."""
+    """Receives the progress of one artifact. Calls are cheap: the receiver limits the rate of updates."""
 
     def start(self, what: str, total: int, unit: str) -> None:
-        """Begin a step, for example `start("epoch 3/10", 1200, "chips")`; it ends when the next begins."""
+        """Start a step, for example `start("epoch 3/10", 1200, "chips")`; it ends when the next one starts."""
 
     def advance(self, n: int = 1) -> None:
-        """Count `n` more units of the current step."""
+        """Report `n` more units of the current step."""
 
     def note(self, message: str) -> None:
         """Tell the user one line, for example the validation scores of an epoch."""
 
 
 class Silent:
-    """A progress that says nothing: for tests and for calls from Python."""
+    """A progress that does nothing: for tests and for calls from Python."""
 
     def start(self, what: str, total: int, unit: str) -> None:
         """Ignore a new step."""

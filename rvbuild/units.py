@@ -1,10 +1,10 @@
-"""Areas of ground for people."""
+"""Formatting of ground areas."""
 
 from __future__ import annotations
 
 
 def area_text(area: float | None) -> str:
-    """Return an area for people.
+    """Format an area for humans.
 
     >>> area_text(2_500_000.0), area_text(40_000.0), area_text(None)
     ('2.5 km²', '4 ha', '')

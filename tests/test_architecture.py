@@ -147,6 +147,29 @@ def test_stages_do_not_ask_which_task_it_is(module):
     assert constants & {"semantic_segmentation", "object_detection", "chip_classification"} == set()
 
 
+def test_lists_of_names_stand_once():
+    """The formats that are written are listed in one module, the tasks in one of each room that has a part for each."""
+    listed: dict[str, set[str]] = {"fgb": set(), "object_detection": set()}
+    for module, path in MODULES.items():
+        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for name in {node.value for node in nodes if isinstance(node, ast.Constant)} & set(listed):
+            listed[name].add(module)
+    assert listed == {
+        "fgb": {"rvbuild.files.formats"},
+        "object_detection": {
+            *("rvbuild.project.tasks.detection", "rvbuild.project.applied"),
+            *("rvbuild.learn.models", "rvbuild.rules.golden"),
+        },
+    }
+
+
+def test_each_stage_has_a_rule():
+    from rvbuild.rules import RULES
+    from rvbuild.stages.names import STAGES
+
+    assert tuple(RULES) == STAGES
+
+
 def loaded(code: str, *arguments: str, cwd: Path = ROOT) -> set[str]:
     """Run code in a new process and return the heavy packages that it has loaded at its end."""
     watch = "import atexit, sys\natexit.register(lambda: print('\\nloaded:', *sys.modules, file=sys.stderr))\n"

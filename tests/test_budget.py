@@ -36,10 +36,10 @@ def test_what_takes_more_than_there_is_is_refused(tmp_path: Path, monkeypatch: p
     assert budget.content_of(path) == bytes(1000)
     monkeypatch.setattr(budget, "memory_bytes", lambda: 2_000_000)
     budget.require(2e6, "it", "Less")
-    with pytest.raises(DataError, match=r"^it takes about 3 MB of memory, and there are 2 MB\. Less$"):
+    with pytest.raises(DataError, match=r"^it needs about 3 MB of memory; 2 MB is available\. Less$"):
         budget.require(3e6, "it", "Less")
     monkeypatch.setattr(budget, "memory_bytes", lambda: 11_999)
-    with pytest.raises(DataError, match=r"a\.json: what is read of it takes about .* Make several files of it"):
+    with pytest.raises(DataError, match=r"a\.json: reading it needs about .* Split it into several files"):
         budget.content_of(path)
     monkeypatch.setattr(budget, "memory_bytes", lambda: None)
     assert budget.content_of(path) == bytes(1000)

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from rvbuild.cli.app import app
 from rvbuild.project.load import load
+from rvbuild.project.tasks.losses import LOSSES
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
@@ -24,6 +25,14 @@ def test_the_reference_of_the_project_file_is_up_to_date():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert module.PAGE.read_text(encoding="utf-8") == module.page(), "run: python docs/make_reference.py"
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=lambda loss: loss.name)
+def test_every_loss_is_described_with_its_defaults(loss):
+    text = (ROOT / "docs/losses.md").read_text(encoding="utf-8")
+    arguments = ", ".join(f"`{name} = {argument.default}`" for name, argument in loss.arguments.items())
+    assert re.search(rf"^\| `{loss.name}` \| ({re.escape(arguments)} )?\| ", text, re.MULTILINE), "its row of the table"
+    assert re.search(rf"^- `{loss.name}`: ", text, re.MULTILINE), "its formula"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

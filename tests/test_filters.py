@@ -98,8 +98,8 @@ def test_like() -> None:
     [
         ("", "expected the name of an attribute at character 1 of '', found its end"),
         ("kind", r"expected a comparison of kind \(.*found its end"),
-        ("kind = house", "found 'house'; a text stands in single quotes: 'house'"),
-        ('kind = "house"', "a text stands in single quotes: 'house'"),
+        ("kind = house", "found 'house'; write text in single quotes: 'house'"),
+        ('kind = "house"', "write text in single quotes: 'house'"),
         ("kind = NULL", "write kind IS NULL"),
         ("kind = 'a' 'b'", "expected AND, OR or the end at character 12"),
         ("(a = 1", r'expected "\)"'),

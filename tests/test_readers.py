@@ -17,7 +17,7 @@ from rvbuild.files.readers import reading, reason
     ("error", "message"),
     [
         (ValueError("no number"), "a.csv: cannot be read as a table: no number"),
-        (ValueError("Exceeds the limit (4300 digits) for …"), "a number in it has too many digits"),
+        (ValueError("Exceeds the limit (4300 digits) for …"), "it holds a number with too many digits"),
         (KeyError("x"), "cannot be read as a table: KeyError: 'x'"),
         (TypeError(), "cannot be read as a table: TypeError"),
         (OSError(5, "Input/output error"), "cannot be read as a table: Input/output error"),

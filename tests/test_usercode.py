@@ -96,7 +96,7 @@ def test_another_process_serves_the_same(workspace, files):
     [
         ("single_x:mak", 'train.model: "single_x:mak": mak does not exist in single_x; did you mean "make"'),
         ("ours_x.deep.net:number", "number is not callable"),
-        ("nowhere_x:make", 'there is no module "nowhere_x"; modules are looked for in the workspace'),
+        ("nowhere_x:make", 'there is no module "nowhere_x"; modules are searched in the workspace'),
         ("broken_x:make", 'there is no module "nothing_like_this"'),
         ("raises_x:make", "importing raises_x failed: ZeroDivisionError"),
         ("os:kill", "os is a module of Python itself"),

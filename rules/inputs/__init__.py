@@ -1,1 +1,1 @@
-"""The inputs of artifacts: files of scenes with all that belongs to them, own chips, own code."""
+"""The inputs of artifacts: files of scenes with their sidecars, pre-cut chips, users' own code."""

@@ -1,8 +1,7 @@
-"""The files that belong to an input: what lies beside it and counts, and what it names, however often removed.
+"""The files that belong to an input: sidecar files that count, and files that it refers to, at any depth.
 
-GDAL is asked, in a worker: planning loads no GDAL. Its answer for a file is kept for as long as the file, those beside
-it that may belong to it, and those of the answer stay as they are. Files of formats of one file with nothing beside
-them that may belong to them need no question.
+GDAL is asked in a worker, because planning does not load GDAL. The answer for a file is stored until the file, its
+possible sidecars or the files of the answer change. Single-file formats without any possible sidecar need no question.
 """
 
 from __future__ import annotations
@@ -28,24 +27,24 @@ from rvbuild.geo.gdal.drivers import DIRECTORIES
 from rvbuild.geo.gdal.quiet import JOURNALS
 
 FUNCTION = "rvbuild.geo.dataset_files:ask"
-"""What a worker calls."""
+"""The function that a worker calls."""
 
 Question = tuple[str, Path]
 Ask = Callable[[Sequence[Question]], Sequence[dict[str, Any]]]
 
 _VERSION = 1
-"""Raised when answers change: those that are kept are asked again."""
+"""Increased when answers change: stored answers are then asked for again."""
 
 _DATABASES = (".gpkg", ".sqlite", ".sqlite3", ".db", ".mbtiles")
 
 _ONE_FILE = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".j2k", ".bmp", ".webp", ".gif")
-"""Of formats of one file: what else belongs to such a file is called after it."""
+"""Suffixes of single-file formats: sidecars of such a file have its name."""
 
 _OTHERS = {
     *(".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".vrt", ".geojson", ".json", ".gpkg", ".fgb", ".gml", ".kml"),
     *(".shp", ".shx", ".dbf", ".cpg", ".sbn", ".sbx", ".qix", ".csv", ".qml", ".sld", ".qgz"),
 }
-"""What belongs to no file of `_ONE_FILE`, though it is called like it: an image and its labels often are."""
+"""Suffixes that never belong to a file of `_ONE_FILE` of the same name: an image and its labels often share it."""
 
 _PARTS = {
     ".shp": (".dbf", ".shx", ".prj", ".cpg"),
@@ -61,15 +60,15 @@ _PARTS = {
     ".psv": (".csvt", ".prj"),
     ".000": tuple(f".{number:03d}" for number in range(1, 1000)),
 }
-"""The parts of vector files, which GDAL does not list through fiona; checked against GDAL's lists in a test."""
+"""The parts of vector files, which GDAL does not list through fiona; a test compares them with GDAL's lists."""
 
 _OVERVIEWS = ".ovr"
-"""Pixels are read in full resolution; only a virtual raster may take smaller ones from overviews of its sources."""
+"""Pixels are read in full resolution; only virtual rasters may use overviews of their sources."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What belongs to a file: the files that it consists of beside itself, and datasets that it names."""
+    """The files that belong to a file: its other parts, and the datasets that it refers to."""
 
     files: tuple[Path, ...] = ()
     sources: tuple[Path, ...] = ()
@@ -78,20 +77,20 @@ class Answer:
 class _Listing(NamedTuple):
     found: Signature
     listed_at: int  # ns
-    names: list[tuple[str, str]]  # (in lower case, as it is), sorted
+    names: list[tuple[str, str]]  # (in lower case, original), sorted
 
 
 class Companions:
-    """Tells which files belong to inputs.
+    """Finds the files that belong to inputs.
 
     Parameters
     ----------
     ask : callable
         Asks GDAL.
     state : State or None
-        Where answers are kept.
+        The store of answers.
     places : str
-        What says where files may lead: another answer may follow from another one.
+        The settings that limit where files may lead, since answers depend on them.
     """
 
     def __init__(self, ask: Ask, state: State | None = None, places: str = "") -> None:
@@ -105,7 +104,7 @@ class Companions:
         self._lock = threading.Lock()
 
     def learn(self, questions: Iterable[Question]) -> None:
-        """Find the answers to questions and to those that follow, many at a time."""
+        """Answer questions and their follow-up questions, many at a time."""
         level = dict.fromkeys(questions)
         done: set[Question] = set()
         while level:
@@ -119,7 +118,7 @@ class Companions:
             }
 
     def of_raster(self, path: Path) -> tuple[Path, ...]:
-        """Return the files that belong to a raster and change its pixels, its place or its meaning."""
+        """Return the files that belong to a raster and affect its pixels, its georeference or its meaning."""
         return self._all(RASTER, path)
 
     def of_vector(self, path: Path) -> tuple[Path, ...]:
@@ -127,11 +126,11 @@ class Companions:
         return self._all(VECTOR, path)
 
     def listed(self) -> dict[str, int]:
-        """Return the directories in which files were looked for, with their mtime_ns before that."""
+        """Return the directories that were searched for files, with their mtime_ns before the search."""
         return {path: listing.found.mtime_ns for path, listing in self._listings.items() if listing is not None}
 
     def appeared(self, path: Path) -> tuple[Path, ...]:
-        """Return the files that belong to a raster or vector file by now, and did not when it was asked about first."""
+        """Return the files that belong to a raster or vector file now, and did not when it was first asked about."""
         kinds = [kind for kind in (RASTER, VECTOR) if (kind, path) in self._answers]
         if isinstance(path, Url) or not kinds:
             return ()
@@ -150,7 +149,7 @@ class Companions:
         return tuple(dict.fromkeys(file for kind in kinds for file in now[kind] if file not in before[kind]))
 
     def _shows(self, folders: Iterable[str]) -> bool:
-        """Tell whether directories hold the names that were listed: a name that comes or goes changes a directory."""
+        """Tell whether directories still hold the listed names: adding or removing a file changes a directory."""
         for folder in folders:
             listing = self._listings.get(folder)
             found = signature(folder)
@@ -186,7 +185,7 @@ class Companions:
                 found[source] = None
                 self._gather(kind, source, found, seen)
 
-    # -- one question -------------------------------------------------------------------------------------------------
+    # -- a single question --------------------------------------------------------------------------------------------
 
     def _find(self, questions: Sequence[Question]) -> None:
         left: list[Question] = []
@@ -212,11 +211,11 @@ class Companions:
             self._state.remember_companions(rows)
 
     def _without_asking(self, question: Question) -> Answer | None:
-        """Return the answer for a file of which it is clear; None for any other."""
+        """Return the answer for a file if it is known without asking; None otherwise."""
         kind, path = question
         suffix = path.suffix.lower()
         if isinstance(path, Url):
-            return Answer()  # GDAL is told not to look for any
+            return Answer()  # GDAL is configured not to search for them
         if kind == VECTOR:
             return None if suffix in (".vrt", ".tab", ".gml", ".xml") else Answer(self._parts(path))
         if suffix in _DATABASES:
@@ -229,16 +228,16 @@ class Companions:
         if not beside:
             return Answer()
         ends = {name[len(path.name) :] for name in beside if name.startswith(path.name)}
-        # GDAL reads each of these whatever the format is.
+        # GDAL reads each of these for any format.
         known = len(ends) == len(beside) and ends <= {".aux.xml", ".msk", _OVERVIEWS}
         return Answer(tuple(map(path.with_name, beside))) if known else None
 
     def _completed(self, kind: str, path: Path, files: Sequence[Path], sources: tuple[Path, ...]) -> Answer:
-        """Return the answer for what a worker said of a file."""
+        """Return the answer for a file from the reply of a worker."""
         if kind == VECTOR:
             return Answer(tuple(dict.fromkeys((*self._parts(path), *files))), sources)
         if path.suffix.lower() in _ONE_FILE:
-            # What comes with a product, such as the angles of the sun for all bands, changes neither pixels nor place.
+            # Other files of a product, such as the sun angles of all bands, affect neither pixels nor georeference.
             return Answer(tuple(file for file in files if _is_called_after(path, file)), sources)
         return Answer(tuple(files), sources)
 
@@ -252,7 +251,7 @@ class Companions:
         return self._called(path, [path.stem + part for part in _PARTS.get(suffix, ())])
 
     def _called(self, path: Path, wanted: Sequence[str]) -> tuple[Path, ...]:
-        """Return the files beside `path` with one of some names, in any case, in the order of the names."""
+        """Return the files beside `path` with the given names, in any case, in the order of the names."""
         if not wanted:
             return ()
         order = {name.lower(): number for number, name in enumerate(wanted)}
@@ -260,7 +259,7 @@ class Companions:
         return tuple(path.with_name(name) for _, name in sorted(found))
 
     def _inside(self, path: Path) -> tuple[Path, ...]:
-        """Return all files in a directory and those below it."""
+        """Return all files in a directory and its subdirectories."""
         found: list[Path] = []
         for folder, _, _ in os.walk(path):
             self._listing(folder)
@@ -268,7 +267,7 @@ class Companions:
             found += [Path(folder, name) for name in names]
         return tuple(sorted(found))
 
-    # -- what lies beside a file --------------------------------------------------------------------------------------
+    # -- files beside a file ------------------------------------------------------------------------------------------
 
     def _listing(self, folder: str) -> _Listing | None:
         if folder not in self._listings:
@@ -281,7 +280,7 @@ class Companions:
         return self._listings[folder]
 
     def _names(self, path: Path, beginning: str) -> Iterator[tuple[str, str]]:
-        """Yield the names beside `path` that begin so, in any case: in lower case, and as they are."""
+        """Yield the names beside `path` with this beginning, in any case: in lower case, and original."""
         listing = self._listing(os.path.dirname(path))  # noqa: PTH120 - for thousands of scenes
         if listing is None:
             return
@@ -293,7 +292,7 @@ class Companions:
             yield name
 
     def _beside(self, path: Path) -> list[str]:
-        """Return the names beside `path` that may belong to it, for all that is known without GDAL."""
+        """Return the names beside `path` that may belong to it, as far as is known without GDAL."""
         own, beginning = path.name, path.stem
         stem, one_file = len(beginning.lower()), path.suffix.lower() in _ONE_FILE
         found: list[str] = []
@@ -305,17 +304,17 @@ class Companions:
                 found.append(name)
         return found
 
-    # -- answers that are kept ----------------------------------------------------------------------------------------
+    # -- stored answers -----------------------------------------------------------------------------------------------
 
     def _seen(self, question: Question) -> list[tuple[str, Signature | None]]:
-        """Return what an answer rests on, as it is before the question is asked."""
+        """Return the state that an answer depends on, before the question is asked."""
         path = question[1]
         return [(str(one), signature(one)) for one in (path, *map(path.with_name, self._beside(path)))]
 
     def _row(
         self, question: Question, answer: Answer, seen: list[tuple[str, Signature | None]], asked: int
     ) -> str | None:
-        """Return an answer as it is kept; None if what it rests on may have changed without looking changed."""
+        """Return an answer in stored form; None if its files may change without a visible difference."""
         path = question[1]
         known = dict(seen)
         for file in answer.files:
@@ -336,7 +335,7 @@ class Companions:
         return json.dumps(row, separators=(",", ":"))
 
     def _digest(self, path: Path, beside: bool) -> str:
-        """Return a digest of the names beside a file that may belong to it, or of all."""
+        """Return a digest of the names beside a file that may belong to it, or of all names."""
         if beside:
             names = self._beside(path)
         else:
@@ -345,7 +344,7 @@ class Companions:
         return xxhash.xxh3_128_hexdigest("\0".join(names).encode("utf-8", "surrogateescape"))
 
     def _recall(self, question: Question) -> Answer | None:
-        """Return the answer that is kept, if all that it rests on is as it was."""
+        """Return the stored answer, if nothing that it depends on has changed."""
         if self._state is None:
             return None
         if self._kept is None:

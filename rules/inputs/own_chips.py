@@ -1,4 +1,4 @@
-"""A user's own chips as inputs: the files of each split of the folders and zips that `[train] chips` names."""
+"""Users' pre-cut chips as inputs: the files of each split in the folders and zips of `[train] chips`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _Part:
     inside
         None for a folder; else the folder of the split in the zip, with a slash.
     watched
-        Folders in which a new file would be an input, too, beside those in `path`.
+        Folders where a new file would also be an input, besides those in `path`.
     """
 
     path: Path
@@ -44,11 +44,11 @@ class _Part:
         return sorted(_files(self.path)) if self.inside is None else [self.path]
 
     def folders(self) -> tuple[Path, ...]:
-        """Return the folders in which a new file would be an input, too."""
+        """Return the folders where a new file would also be an input."""
         return (*self.watched, *(_directories(self.path) if self.inside is None else ()))
 
     def settings(self, files: list[Path]) -> dict[str, Any]:
-        """Return what the stage is told of the part: the place of each file, or of all of them in the zip."""
+        """Return the stage settings of the part: the place of each file, or of all files in the zip."""
         if self.inside is not None:
             return {"inside": self.inside}
         return {"relative": [path.relative_to(self.path).as_posix() for path in files]}
@@ -98,7 +98,7 @@ def artifacts(project: Project, code: str, version: int) -> Iterator[Artifact]:
 
 
 def _source(role: str, part: _Part, files: list[Path]) -> Files:
-    """Return files of a part as an input, with what GDAL reads beside them."""
+    """Return the files of a part as an input, with the sidecars that GDAL reads."""
     folders = tuple(sorted(part.folders()))
     if part.inside is not None:
         return Files(role, tuple(files), folders=folders)
@@ -116,11 +116,11 @@ def _source(role: str, part: _Part, files: list[Path]) -> Files:
 
 
 _BESIDE = (".aux.xml", ".msk")
-"""How the names of files end that change what GDAL reads of the file before."""
+"""Name endings of sidecars that change how GDAL reads a file."""
 
 
 def _parts(project: Project) -> dict[str, list[_Part]]:
-    """Return where the chips of each split are that has some; those of training in any case."""
+    """Return the parts of each split that has chips; those of training in any case."""
     chips = project.train.chips
     assert chips is not None
     found: dict[str, list[_Part]] = {"train": []}
@@ -136,7 +136,7 @@ def _parts(project: Project) -> dict[str, list[_Part]]:
 
 
 def _of_folder(root: Path) -> Iterator[tuple[str, _Part]]:
-    """Yield the parts of a folder of splits, or of zips."""
+    """Yield the parts in a folder of splits, or of zips."""
     found = False
     for split, called in CHIP_SPLITS.items():
         for base in (root / one for one in called):
@@ -153,9 +153,9 @@ def _of_folder(root: Path) -> Iterator[tuple[str, _Part]]:
 
 
 def _of_zip(path: Path) -> Iterator[tuple[str, _Part]]:
-    """Yield the parts of a zip."""
+    """Yield the parts in a zip."""
     if not path.exists():
-        yield "train", _Part(path, "train/")  # a message of its own says that it is missing
+        yield "train", _Part(path, "train/")  # a separate message reports that it is missing
         return
     names = members(path)
     root = root_of(names, [one for called in CHIP_SPLITS.values() for one in called])
@@ -175,19 +175,19 @@ def _some(names: tuple[str, ...]) -> str:
 
 
 def _files(base: Path) -> Iterator[Path]:
-    """Yield all files below a folder but those that tools leave there."""
+    """Yield all files in a folder tree, except those that tools leave there."""
     return (path for path in _all_files(base) if not is_leftover(path.relative_to(base).as_posix()))
 
 
 def _all_files(base: Path) -> Iterator[Path]:
-    """Yield all files below a folder that are not hidden."""
+    """Yield all files in a folder tree that are not hidden."""
     for directory, folders, names in os.walk(base):
         folders[:] = [one for one in folders if not one.startswith(".")]
         yield from (Path(directory, one) for one in names if not one.startswith("."))
 
 
 def _directories(base: Path) -> Iterator[Path]:
-    """Yield a folder and those below it."""
+    """Yield a folder and its subfolders."""
     for directory, folders, _ in os.walk(base):
         folders[:] = [one for one in folders if not one.startswith(".")]
         yield Path(directory)

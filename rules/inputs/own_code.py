@@ -1,4 +1,4 @@
-"""The user's own code as an input: the modules that a project names, all that they rest on, and what they read."""
+"""Users' own code as an input: the modules that a project names, their dependencies, and the files that they read."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ _CODE = View("rvbuild.engine.keys.code:view", '{"syntax":2}')
 
 
 def user_code(project: Project, *scenes: Scene) -> tuple[Source, ...]:
-    """Return the user's files in which the project's models, losses and augmentations are written.
+    """Return the user's source files of the project's models, losses and augmentations.
 
-    With scenes, those that transform their pixels, too.
+    With scenes, also those of their transforms.
     """
     return _source(project, {**_of_training(project), **_of_images(project, scenes)})
 
 
 def image_code(project: Project, scene: Scene) -> tuple[Source, ...]:
-    """Return the user's files with which the pixels of `scene` are transformed as they are read."""
+    """Return the user's source files of the transforms of `scene`."""
     return _source(project, _of_images(project, (scene,)))
 
 
 def images_code(project: Project, scenes: Sequence[Scene]) -> tuple[Source, ...]:
-    """Return the user's files with which the pixels of some scenes are transformed."""
+    """Return the user's source files of the transforms of some scenes."""
     return _source(project, _of_images(project, scenes))
 
 
 def metrics_code(project: Project) -> tuple[Source, ...]:
-    """Return the user's files in which metrics of their own are written."""
+    """Return the user's source files of metrics."""
     where = project.where(("eval", "metrics"))
     named = {metric.partition(":")[0]: where for metric in project.eval.metrics}
     return tuple(replace(source, passed=False) for source in _source(project, named))
 
 
 def code_of_modules(project: Project, named: Mapping[str, str]) -> tuple[Source, ...]:
-    """Return the user's files in which some modules are written.
+    """Return the user's source files of some modules.
 
     Parameters
     ----------
@@ -58,14 +58,14 @@ def code_of_modules(project: Project, named: Mapping[str, str]) -> tuple[Source,
 
 
 def without_code(image: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings of an image without the user's function that transforms pixels, and all that follows it."""
+    """Return settings of an image without the user's transform and those after it."""
     steps = list(itertools.takewhile(lambda step: step["kind"] != "function", image.get("transform", ())))
     rest = {key: value for key, value in image.items() if key != "transform"}
     return {**rest, "transform": steps} if steps else rest
 
 
 def _of_training(project: Project) -> dict[str, str]:
-    """Return the modules that training names, each with the key that does."""
+    """Return the modules that training uses, each with its key."""
     train = project.train.stage_settings()
     named = [("augment", name) for name in train["augment"]]
     named += [("loss", train["loss"]), ("model", train["model"])]
@@ -78,12 +78,12 @@ def _of_images(project: Project, scenes: Iterable[Scene]) -> dict[str, str]:
 
 
 def _source(project: Project, named: Mapping[str, str]) -> tuple[Source, ...]:
-    """Return the code and what it reads as an input; none if no module is named.
+    """Return the code and the files that it reads as an input; none if no module is named.
 
     Raises
     ------
     UsageError
-        If a module cannot be one of the user's: it is called like another, or its edits would not be seen.
+        A module cannot be used: it has the name of another one, or edits of it would go unnoticed.
     """
     if not named:
         return ()
@@ -112,7 +112,7 @@ def _made(project: Project, named: Mapping[str, str]) -> tuple[Source, ...]:
 
 
 def _of_scenes(project: Project, files: Collection[Path]) -> set[Path]:
-    """Return the files of scenes among some that code names: a stage is given its own, and code has no others."""
+    """Return the files of scenes among those that code names: a stage receives its own, and code has no others."""
     if not files:
         return set()
     named = (
@@ -124,7 +124,7 @@ def _of_scenes(project: Project, files: Collection[Path]) -> set[Path]:
 
 
 def _order(root: Path, names: Mapping[str, str], path: Path) -> tuple[bool, tuple[str, ...]]:
-    """Return what files are sorted by: the same on every machine, wherever the workspace and other code are."""
+    """Return a sort key of files: the same on every machine, wherever the workspace and other code are."""
     if path.is_relative_to(root):
         return False, path.relative_to(root).parts
     return True, (names.get(str(path), path.name), str(path))
@@ -133,19 +133,19 @@ def _order(root: Path, names: Mapping[str, str], path: Path) -> tuple[bool, tupl
 def _view(root: Path, path: Path, is_module: bool) -> View | None:
     if path.suffix == ".py":
         return _CODE
-    if is_module:  # compiled
+    if is_module:  # compiled module
         return None
     name = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
     return View("rvbuild.engine.keys.code:view_named", canonical({"name": name}).decode())
 
 
 def looked_in(project: Project) -> set[Path]:
-    """Return the directories in which a new file may be one that `project.depends` names; not all need be there."""
+    """Return the directories where a new file may match `project.depends`; they need not exist."""
     return {folder for base, inside in _patterns(project) for folder in (base, *_folders(base, inside))}
 
 
 def _patterns(project: Project) -> list[tuple[Path, str]]:
-    """Return where each entry of `project.depends` looks for files: a directory, and the pattern of paths in it."""
+    """Return the place of each entry of `project.depends`: a directory, and a pattern of paths in it."""
     found = []
     for text in project.depends:
         path = Path(os.path.normpath(project.workspace / text))
@@ -159,19 +159,19 @@ _WILD = set("*?[")
 
 
 def _folders(base: Path, inside: str) -> Iterator[Path]:
-    """Yield the directories below `base` in which a new file may fit a pattern."""
+    """Yield the directories below `base` where a new file may match a pattern."""
     parts = inside.split("/")
     for end in range(1, len(parts)):
         yield from (path for path in base.glob("/".join(parts[:end])) if path.is_dir())
 
 
 def depends(project: Project) -> tuple[list[Path], set[Path]]:
-    """Return the files that `project.depends` names, and the directories in which its patterns look for files.
+    """Return the files that match `project.depends`, and the directories that its patterns search.
 
     Raises
     ------
     UsageError
-        If there is no such file.
+        There is no such file.
     """
     files: dict[Path, None] = {}
     folders: set[Path] = set()

@@ -1,7 +1,7 @@
-"""What GDAL writes beside a raster, `NAME.aux.xml`, and whether any of it changes what the raster means.
+"""The files that GDAL writes beside a raster (`NAME.aux.xml`), and whether their content changes its meaning.
 
-QGIS and gdalinfo leave statistics there when they show a raster. That is no edit of the imagery. Neither is an empty
-journal beside a database, which a program has that shows it.
+QGIS and gdalinfo write statistics there when they show a raster. This does not count as a change of the image, nor does
+an empty journal beside a database that is open in another program.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from rvbuild.geo.gdal.quiet import JOURNALS
 
 ENDING = ".aux.xml"
 _STRUCTURE = {"INTERLEAVE", "COMPRESSION"}
-"""What may be said of how the file is laid out; a type of pixels, for example, would count."""
+"""Metadata about the layout of the file, which may be ignored; a pixel type, for example, would count."""
 
 
 def sort(beside: Iterable[Path]) -> tuple[tuple[Path, ...], tuple[tuple[Path, Signature], ...]]:
-    """Return the files of those `beside` a raster that count, and the others as they were when that was seen."""
+    """Split the files `beside` a raster into those that count, and the others with their state at that time."""
     counted: list[Path] = []
     others: list[tuple[Path, Signature]] = []
     for path in beside:
@@ -36,7 +36,7 @@ def sort(beside: Iterable[Path]) -> tuple[tuple[Path, ...], tuple[tuple[Path, Si
 
 @functools.lru_cache(maxsize=1 << 16)
 def _says_nothing(path: Path, _seen: Signature) -> bool:
-    """Return whether there are only statistics, histograms and descriptive metadata; if in doubt, there is more."""
+    """Tell whether a file only holds statistics, histograms and descriptive metadata; if in doubt, False."""
     try:
         root = parse(path.read_bytes())
     except (OSError, XmlError):

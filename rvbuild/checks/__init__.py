@@ -1,5 +1,5 @@
-"""Checks before work: what can be found wrong with the files of a project before any stage runs.
+"""Checks before work: problems with the files of a project that can be found before any stage runs.
 
-`scene` opens the files of one scene, in a worker; `project` compares what was found of all scenes; `resources` compares
-what a build needs with what there is. All but `scene` know no pixels.
+`scene` opens the files of one scene, in a worker; `project` compares the results of all scenes; `resources` compares
+the requirements of a build with the machine. Only `scene` accesses pixels.
 """

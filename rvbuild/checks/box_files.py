@@ -1,4 +1,4 @@
-"""What box files say of the images that they were made for, compared with the images of their scenes."""
+"""Compares the images that box files name with the images of their scenes."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from rvbuild.project.model import Scene
 def made_for_another(
     said: Sequence[tuple[Path, Listed]], how: Mapping[str, Any], images: Sequence[Path]
 ) -> Iterator[str]:
-    """Yield a text for each box file that is about an image with another name than that of the scene.
+    """Yield a message for each box file whose image has a different name than that of the scene.
 
     Parameters
     ----------
     said
-        Each box file, and the image that its boxes are of.
+        Each box file, and the image of its boxes.
     how
-        The settings of the labels: an `image` that they name is meant, whatever it is called.
+        The settings of the labels; an `image` in them is accepted, whatever its name.
     images
-        The files of the scene's image; suffixes do not count.
+        The files of the scene's image; suffixes are ignored.
     """
     stems = {path.stem.casefold() for path in images}
     for path, listed in said:
@@ -38,20 +38,20 @@ def made_for_another(
 
 
 def taken_twice(scenes: Sequence[Scene], facts: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
-    """Yield a finding for each scene whose boxes are also taken for those of another image.
+    """Yield a finding for each scene whose boxes are also used for another image.
 
     Parameters
     ----------
     scenes
         Of the project.
     facts
-        Scene id → what was found of it: `boxes_of`, [box file, name of the image in it] of each box file that does not
-        name the image in the project.
+        Scene id → its facts: `boxes_of`, [box file, name of the image in it] of each box file for which the project
+        does not name the image.
     """
     users: defaultdict[tuple[str, str], dict[tuple[str, ...], Scene]] = defaultdict(dict)
     for scene in scenes:
         for path, name in facts[scene.id].get("boxes_of", ()):
-            # Parts of one scene, and scenes of one image, have the same boxes.
+            # Parts of one scene, and scenes with the same image, share boxes.
             users[path, name].setdefault(scene.image.files, scene)
     for (path, name), by_image in users.items():
         told: set[str] = set()
@@ -69,5 +69,5 @@ def taken_twice(scenes: Sequence[Scene], facts: Mapping[str, Mapping[str, Any]])
 
 
 def _known(scene: Scene, name: str) -> int:
-    """Return how many of the last parts of its path a scene's image shares with a name."""
+    """Return how many of the last parts of a scene's image path match a name."""
     return common_parts(scene.image.files[0], name)

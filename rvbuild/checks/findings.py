@@ -1,4 +1,4 @@
-"""Findings: what is wrong or doubtful with the files of a project."""
+"""Findings: problems and warnings about the files of a project."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from rvbuild.project.toml.keys import Key
 
 
 class Level(enum.Enum):
-    """How bad it is."""
+    """Severity of a finding."""
 
     ERROR = "error"
-    """A stage would fail, or what it makes would be of no use: a build does not begin."""
+    """A stage would fail, or its result would be useless: the build does not start."""
     WARNING = "warning"
-    """It can be meant, and often is not: a build says so and goes on."""
+    """Suspicious but possibly intended: reported, and the build continues."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong or doubtful.
+    """A problem or a warning.
 
     Attributes
     ----------
     level
-        How bad it is.
+        The severity.
     kind
-        What kind of thing; findings of one kind about many scenes are told together.
+        The kind of problem; findings of one kind about many scenes are reported together.
     text
         Where, what was expected, what was found, what to do.
     scene
         The id of the scene; empty for the whole project.
     part
-        `image`, `labels` or `aoi`, if it is about these files.
+        `image`, `labels` or `aoi`, if the finding concerns these files.
     key
-        Of the setting that causes it, if it is not the path of these files. A scene may have its own.
+        The setting that causes it, if it is not the path of these files. A scene may override it.
     """
 
     level: Level

@@ -1,6 +1,6 @@
-"""The ground that scenes show, and which of it scenes of different splits share.
+"""The area that each scene covers, and overlaps between scenes of different splits.
 
-Whatever a model has seen in training tells nothing of it in validation or test.
+Areas that the model was trained on say nothing about its quality in validation or test.
 """
 
 from __future__ import annotations
@@ -21,36 +21,36 @@ from rvbuild.geo.grid import Grid, crs_name, reproject
 Ground = dict[str, Any]
 
 MARGIN_PX = 1.0
-"""What is left out along the border, so that neighbours share nothing whatever the last bits of their places say."""
+"""Margin that is removed along the border, so that neighbours do not overlap despite floating-point noise."""
 
 LEAST = 0.001
-"""The share of the smaller of two scenes from which on they share ground."""
+"""Minimum overlap, relative to the smaller of two scenes."""
 
 MOST = 20
-"""Scenes whose common part with another is measured; if there are more, the largest of them."""
+"""Largest number of scenes whose overlap with another is measured; if there are more, the largest scenes are used."""
 
 _PIECES = 8
-"""Into which an edge as long as the scene is cut: straight lines on one map are none on another."""
+"""Number of parts of an edge as long as the scene: a straight line on one map is curved on another."""
 
 _COMMON = CRS.from_epsg(4326)
 
 
 def ground_of(grid: Grid, aoi: Aoi | None, files: Sequence[Path], reach_px: float = 0.0) -> Ground | None:
-    """Return the ground that a scene shows, as JSON data; None if that is not known, or nothing.
+    """Return the area that a scene covers, as JSON data; None if it is unknown or empty.
 
     Parameters
     ----------
     grid, aoi
-        The scene, and what counts of it.
+        Grid of the scene, and its area of interest.
     files
-        Of its image. Without any georeference, only scenes of the same files can share something.
+        Files of its image. Without any georeference, only scenes with the same files can overlap.
     reach_px
         How far chips reach beyond the area of interest.
 
     Returns
     -------
     dict
-        `space`: what the coordinates count in; `shape`: a polygon or several, as hexadecimal WKB.
+        `space`: the coordinate system; `shape`: one or more polygons, as hexadecimal WKB.
     """
     scene = shapely.box(0, 0, grid.width, grid.height)
     shape = scene
@@ -71,7 +71,7 @@ def ground_of(grid: Grid, aoi: Aoi | None, files: Sequence[Path], reach_px: floa
             x, y = reproject(files[0], grid.crs, _COMMON, x, y)
             space = "degrees"
         except DataError:
-            pass  # of a local CRS, in which others can be
+            pass  # a local CRS, which other scenes may share
         if space == "degrees" and np.ptp(x) > 180:
             x = np.where(x < 0, x + 360, x)
     placed = shapely.set_coordinates(shape, np.stack([x, y], axis=1))
@@ -80,18 +80,18 @@ def ground_of(grid: Grid, aoi: Aoi | None, files: Sequence[Path], reach_px: floa
 
 
 def shared(scenes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return what scenes of a later split share with those of an earlier one: the job of a worker.
+    """Return the overlaps of scenes of a later split with an earlier one: the job of a worker.
 
     Parameters
     ----------
     scenes
-        `id`, `base`, `split` and `ground` of each. Parts of one scene share nothing, so they are not compared.
+        `id`, `base`, `split` and `ground` of each. Parts of one scene do not overlap and are not compared.
 
     Returns
     -------
     list of dict
-        `scene`, `split`: one scene of validation or test, and the earlier split; `others`: the ids of its scenes, the
-        one that shares most first; `share`: how much of the scene they have, between 0 and 1.
+        `scene`, `split`: a validation or test scene, and the earlier split; `others`: the ids of the overlapping
+        scenes, largest overlap first; `share`: the overlapping fraction of the scene, between 0 and 1.
     """
     by_space: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for scene in scenes:
@@ -105,7 +105,7 @@ def shared(scenes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _shared(scenes: Sequence[Mapping[str, Any]], shapes: Any, earlier: str, later: str) -> Iterator[dict[str, Any]]:
-    """Yield what each scene of one split shares with those of another."""
+    """Yield the overlaps of each scene of one split with those of another."""
     before = np.flatnonzero([scene["split"] == earlier for scene in scenes])
     after = np.flatnonzero([scene["split"] == later for scene in scenes])
     if not len(before) or not len(after):

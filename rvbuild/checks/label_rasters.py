@@ -1,4 +1,4 @@
-"""What is wrong or doubtful with label rasters: values of no class, nodata that is a class, and their extent."""
+"""Problems of label rasters: values without a class, nodata that is a class, and their extent."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from rvbuild.geo.raster.tags import scattered
 from rvbuild.geo.windows import Window
 
 SAMPLES, SAMPLES_ELSEWHERE, SAMPLE_PX = 64, 16, 64
-"""Windows that are read of a raster here, and of one that a server has, spread over all of it, and their side."""
+"""Number of windows that are read from a local raster and from a remote one, spread over its extent, and their side."""
 
 ALL_PX = 1 << 20
-"""Rasters with no more pixels are read as a whole, and no more of an overview is read."""
+"""Rasters with at most this many pixels are read completely; the same limit applies to overviews."""
 
 SUSPECTS = 4
-"""Windows that are read where an overview holds a value of no class: resampling may have made that up."""
+"""Number of windows that are read where an overview holds a value without a class, which may come from resampling."""
 
 LEAST_COVERED = 0.95
-"""Of the image by labels on another grid: less is said."""
+"""Minimum share of the image that labels on another grid must cover, to avoid a warning."""
 
 Problem = tuple[Level, str, str]
 """Level, kind and text."""
@@ -58,7 +58,7 @@ def problems(
 def counts(
     files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: Classes, null_id: int
 ) -> list[int] | None:
-    """Return the pixels of each class, 0 of null; None if the raster is not small or holds values of no class."""
+    """Return the pixels of each class, 0 for null; None if the raster is large or has values without a class."""
     if grid.height * grid.width > ALL_PX:
         return None
     with RasterLabels(files, settings, grid, classes, null_id) as labels:
@@ -72,7 +72,7 @@ def counts(
 
 
 def _values(labels: RasterLabels, files: Sequence[Path], grid: Grid) -> Iterator[Problem]:
-    """Yield an error if some of the pixels hold a value that stands for no class."""
+    """Yield an error if sampled pixels hold a value without a class."""
     found, message = Counter[str](), ""
     for window in _windows(labels, files, grid):
         try:
@@ -88,7 +88,7 @@ def _values(labels: RasterLabels, files: Sequence[Path], grid: Grid) -> Iterator
 
 
 def _windows(labels: RasterLabels, files: Sequence[Path], grid: Grid) -> Iterator[Window]:
-    """Yield the windows to read: all of a small raster, else some of it, and those where an overview is suspicious."""
+    """Yield the windows to read: all of a small raster; otherwise a sample, and suspicious parts of an overview."""
     if grid.height * grid.width <= ALL_PX:
         yield grid.window
         return
@@ -101,7 +101,7 @@ def _windows(labels: RasterLabels, files: Sequence[Path], grid: Grid) -> Iterato
 
 
 def _suspects(labels: RasterLabels, path: Path, grid: Grid) -> Iterator[Window]:
-    """Yield windows around pixels of an overview whose value stands for no class, one for each value."""
+    """Yield windows around pixels of an overview whose value has no class, one for each value."""
     values = read_overview(path, ALL_PX)
     if values is None:
         return
@@ -125,7 +125,7 @@ def _extent(files: Sequence[Path], labels: Grid, grid: Grid) -> Iterator[Problem
         map_x, map_y = reproject(files[0], grid.crs, labels.crs, map_x, map_y)
         map_x = map_x + labels.turns(map_x)
     col, row = labels.to_pixel(map_x, map_y)
-    # Half a pixel of what is coarser is no cause for doubt.
+    # Ignore differences below half a pixel of the coarser grid.
     near = 0.5 * max(1.0, float(np.ptp(col)) / grid.width)
     inside = (col > -near) & (row > -near) & (col < labels.width + near) & (row < labels.height + near)
     share = float(inside.mean())

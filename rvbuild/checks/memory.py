@@ -1,4 +1,4 @@
-"""The memory that a model takes, measured on one small chip: the job of a worker that has torch."""
+"""The memory that a model needs, measured on one small chip: the job of a worker with torch."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from torch.utils._pytree import tree_leaves
 from rvbuild.learn import models
 from rvbuild.learn.batchnorm import allow_single_values
 from rvbuild.learn.device import kept_random_state, select_device
+from rvbuild.project.tasks import SPECS
 
 SIDE_PX = 128
-"""Of the chip, unless chips are smaller. What a convolution holds grows with the area."""
+"""Side of the measured chip, unless chips are smaller. The memory of a convolution grows with the area."""
 
 
 def measure(
     task: str, model: str, args: Mapping[str, Any], bands: int, outputs: int, chip_px: int, device: str
 ) -> dict[str, int] | None:
-    """Return the bytes that a model takes; None if that is not known, or not the machine's memory.
+    """Return the bytes that a model needs; None if this is unknown, or not in the memory of the machine.
 
     Parameters
     ----------
     task, model, args, bands, outputs
-        As for `rvbuild.learn.models.build`. Models of the user's own are not run.
+        As for `rvbuild.learn.models.build`. Users' own models are not run.
     chip_px
         The side of a chip.
     device
@@ -35,8 +36,8 @@ def measure(
     Returns
     -------
     dict
-        `weights`: of all parameters. `train`: for each chip of a batch, what is kept of it for the gradients.
-        `predict`: for each chip of a batch, what is held of it at once when it is predicted.
+        `weights`: bytes of all parameters. `train`: bytes per chip that are kept for the gradients. `predict`: bytes
+        per chip that are needed at the same time in prediction.
     """
     try:
         if ":" in model or select_device(device, "train.device").type != "cpu":
@@ -44,7 +45,7 @@ def measure(
         with kept_random_state():
             made = models.build(task, model, bands=bands, outputs=outputs, args=args)
             return _measure(made, task, bands, chip_px)
-    except Exception:  # whatever a model cannot do is of the stage to say
+    except Exception:  # the stage reports errors of the model
         return None
 
 
@@ -64,7 +65,7 @@ def _measure(model: nn.Module, task: str, bands: int, chip_px: int) -> dict[str,
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss = loss_of(model.train(), images, task)  # held, so that what it keeps has addresses of its own
+        loss = loss_of(model.train(), images, task)  # kept alive, so that addresses are not reused
     del loss
     largest = _largest(model.eval(), images)
     train = sum(saved.values()) + largest
@@ -72,7 +73,7 @@ def _measure(model: nn.Module, task: str, bands: int, chip_px: int) -> dict[str,
 
 
 def _largest(model: nn.Module, images: torch.Tensor) -> int:
-    """Return the bytes of what goes into and comes out of a layer, of the one with most."""
+    """Return the largest size in bytes of the inputs and outputs of a layer."""
     found = [0]
 
     def note(_: nn.Module, given: Any, made: Any) -> None:
@@ -89,8 +90,8 @@ def _largest(model: nn.Module, images: torch.Tensor) -> int:
 
 
 def loss_of(model: nn.Module, images: torch.Tensor, task: str) -> torch.Tensor:
-    """Return a scalar that all of the model goes into."""
-    if task == "object_detection":
+    """Return a scalar that depends on the whole model."""
+    if SPECS[task].models_have_losses:
         target = {"boxes": torch.tensor([[1.0, 1.0, 20.0, 20.0]]), "labels": torch.ones(1, dtype=torch.int64)}
         losses: Mapping[str, torch.Tensor] = model(images, [target])
         return torch.stack([value.sum() for value in losses.values()]).sum()

@@ -1,4 +1,4 @@
-"""A model tried out before work: made, and run on a chip. The job of a worker that has torch."""
+"""Tries a model before work: creates it and runs it on a chip. The job of a worker with torch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rvbuild.progress import Progress
 from rvbuild.stages.train.start import Start, open_start, require_figures, take_weights
 
 LARGEST_PX = 256
-"""Chips of a larger side are tried as smaller ones with the same remainder, which is what networks mind."""
+"""Larger chips are tried as smaller ones with the same remainder, since networks may depend on divisibility."""
 
 _REMAINDER_PX = 128
 
@@ -40,30 +40,30 @@ def try_out(
     download: bool,
     progress: Progress,
 ) -> tuple[str, bool]:
-    """Return why a model cannot be trained, empty if nothing speaks against it, and whether that is certain.
+    """Return why a model cannot be trained (empty if it can), and whether this is certain.
 
-    That a server cannot be reached is not: the training may run later, or elsewhere.
+    An unreachable server is not certain: the training may run later, or on another machine.
 
     Parameters
     ----------
     task, model, args, bands, outputs
-        As for `rvbuild.learn.models.build`; 0 bands if the images are not known, and nothing is run then. Models of the
-        user's own are made and not run.
+        As for `rvbuild.learn.models.build`; 0 bands if the images are unknown, and then nothing is run. Users' own
+        models are created but not run.
     chip_px
         The side of a chip.
     start
-        What the model starts from: `random` weights, those of `torchvision`, those in a `file`, or a `bundle`.
+        The initial weights: `random`, those of `torchvision`, those in a `file`, or a `bundle`.
     path
-        Of the file or the bundle.
+        Path of the file or the bundle.
     normalize
         `train.normalize`.
     dtype
-        Of the images; None if that is not known, or if code that has not run may change their bands: of `normalize`
-        nothing is known then.
+        Type of the images; None if it is unknown, or if code that has not run may change their bands: `normalize` is
+        then not checked.
     download
-        Whether weights are downloaded that are not here; else their server is asked for them.
+        Whether to download missing weights; otherwise only check that their server has them.
     progress
-        Told of a download.
+        Receives the progress of a download.
     """
     try:
         with kept_random_state():
@@ -114,7 +114,7 @@ def _open(path: Path) -> Start:
 
 
 def _run(made: nn.Module, task: str, model: str, bands: int, chip_px: int) -> None:
-    """Run a model on a chip, in training and in prediction."""
+    """Run a model on a chip, in training and in evaluation mode."""
     sides = [chip_px] if chip_px <= LARGEST_PX else [_REMAINDER_PX + chip_px % _REMAINDER_PX, chip_px]
     allow_single_values(made)
     problem = ""

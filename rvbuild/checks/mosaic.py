@@ -1,4 +1,4 @@
-"""The mosaic of predictions: whether the scenes fit one raster, which its stage would only find after training."""
+"""Checks that the predicted scenes fit one raster, which the mosaic stage would only find after training."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from rvbuild.checks.findings import Finding, Level
 from rvbuild.project.model import Project
 
 TOLERANCE_PX = 0.01
-"""How far pixels may lie from those of the first scene: that of `rvbuild.geo.write.mosaic`."""
+"""Tolerance of the alignment with the first scene's pixels, equal to that of `rvbuild.geo.write.mosaic`."""
 
 MAX_EMPTY = 100
-"""A file of all pixels is at most so many times larger than its scenes, as there."""
+"""Largest allowed mosaic area, relative to the total area of its scenes, as there."""
 
 _NAMED = 3
-"""Scenes that are named."""
+"""Largest number of scenes in a message."""
 
 Facts = Mapping[str, Any]
 
 
 def findings(project: Project, facts: Mapping[str, Facts]) -> Iterator[Finding]:
-    """Yield an error if `predict.mosaic` asks for what the predicted scenes cannot be."""
+    """Yield an error if `predict.mosaic` is set but the scenes cannot be joined."""
     if not project.predict.mosaic:
         return
     scenes = {s.id: facts[s.id] for s in project.scenes if s.split != "train" and "transform" in facts.get(s.id, ())}
@@ -41,7 +41,7 @@ def findings(project: Project, facts: Mapping[str, Facts]) -> Iterator[Finding]:
 
 
 def _problem(id_: str, one: Facts, first: str, base: Facts) -> str:
-    """Return what keeps a scene from being in one raster with the first one; empty if nothing does."""
+    """Return why a scene does not fit into one raster with the first scene; empty if it does."""
     image, other = one["image"], base["image"]
     if image["crs"] is None:
         return f"scene {id_} has no CRS"
@@ -60,7 +60,7 @@ def _problem(id_: str, one: Facts, first: str, base: Facts) -> str:
 
 
 def _too_empty(scenes: Mapping[str, Facts], base: Facts) -> Iterator[Finding]:
-    """Yield an error if nearly all of one file would be empty."""
+    """Yield an error if nearly all of a single file would be empty."""
     starts = [_on(base["transform"], *_at(one["transform"], 0, 0)) for one in scenes.values()]
     sizes = [(one["image"]["width"], one["image"]["height"]) for one in scenes.values()]
     width, height = (

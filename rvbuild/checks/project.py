@@ -1,4 +1,4 @@
-"""A project as its scenes make it up: what they contradict each other in, and what none of them has."""
+"""Checks across the scenes of a project: contradictions between scenes, and what all of them lack."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from rvbuild.project.model import Project, Scene
 from rvbuild.project.toml.keys import Key
 
 SAME_RES = 1.1
-"""Pixel sizes that differ by no more than this factor are the same to a model."""
+"""Pixel sizes that differ by at most this factor count as equal."""
 
 NOT_READ = "not read"
-"""The kind of the finding that labels are too large to be read before work."""
+"""The kind of finding for labels that are too large to be read before work."""
 
 SAMPLED = "sampled values"
-"""The kind of the finding that some pixels of labels hold values that stand for no class."""
+"""The kind of finding for sampled pixels of labels with values without a class."""
 
 _NAMED = 5
-"""Scenes that are named, of those that show the same ground."""
+"""Largest number of overlapping scenes in a message."""
 
 _FEW = 3
-"""Classes without a label up to which each is told at its own line."""
+"""Up to this many classes without a label, each is reported on its own line."""
 
 Facts = Mapping[str, Any]
 
@@ -35,16 +35,16 @@ Facts = Mapping[str, Any]
 def findings(
     project: Project, facts: Mapping[str, Facts], shared: Iterable[Mapping[str, Any]] = ()
 ) -> Iterator[Finding]:
-    """Yield all that is wrong or doubtful with the scenes of a project.
+    """Yield all problems and warnings about the scenes of a project.
 
     Parameters
     ----------
     project
         The project.
     facts
-        Scene id → what `rvbuild.checks.scene.look` has found; scenes that are not there are left alone.
+        Scene id → result of `rvbuild.checks.scene.look`; missing scenes are skipped.
     shared
-        What scenes of different splits show both; see `rvbuild.checks.ground.shared`.
+        Overlaps of scenes in different splits; see `rvbuild.checks.ground.shared`.
     """
     scenes = [scene for scene in project.scenes if scene.id in facts]
     for scene in scenes:
@@ -66,14 +66,14 @@ def findings(
 def with_surveys(
     facts: Mapping[str, Facts], surveys: Mapping[str, Facts], labels: Mapping[str, str]
 ) -> dict[str, Facts]:
-    """Return facts to which surveys of all pixels add theirs.
+    """Return facts, supplemented by surveys of all pixels.
 
     Parameters
     ----------
     facts
         As for `findings`.
     surveys
-        Scene id → what the data stage has found of it.
+        Scene id → result of the data stage.
     labels
         Scene id → the path of its labels, for messages.
     """
@@ -103,7 +103,7 @@ def with_surveys(
 
 
 def _different_images(images: Mapping[str, Facts]) -> Iterator[Finding]:
-    """Report scenes whose number of bands or dtype is not that of most: a model takes one of each."""
+    """Report scenes whose number of bands or dtype differs from most: a model needs images of one kind."""
     for key, remedy in (
         ("bands", "Choose the same bands in all scenes with `channels`"),
         ("dtype", "Convert the image, or cast it with `transform`"),
@@ -146,7 +146,7 @@ def _different_places(images: Mapping[str, Facts]) -> Iterator[Finding]:
 
 
 def _same_ground(project: Project, shared: Iterable[Mapping[str, Any]]) -> Iterator[Finding]:
-    """Report scenes that show what scenes of an earlier split show, too."""
+    """Report scenes that overlap with scenes of an earlier split."""
     scenes = {scene.id: scene for scene in project.scenes}
     for one in shared:
         scene, others = scenes[one["scene"]], one["others"]
@@ -165,7 +165,7 @@ def _same_ground(project: Project, shared: Iterable[Mapping[str, Any]]) -> Itera
 
 
 def _nothing_to_train_on(project: Project, scenes: list[Scene], facts: Mapping[str, Facts]) -> Iterator[Finding]:
-    """Report it if no training scene gives a chip, none has a label on its image, or no chip validates."""
+    """Report it if training has no chips or no label lies on its images, or if validation has no chips."""
     train = [facts[scene.id] for scene in scenes if scene.split == "train"]
     if train and all(one.get("chips") == 0 for one in train):
         text = "no training scene yields a chip; check chip.size_px, chip.within_aoi and the areas of interest"
@@ -184,7 +184,7 @@ def _nothing_to_train_on(project: Project, scenes: list[Scene], facts: Mapping[s
 
 
 def _never_labelled(project: Project, scenes: list[Scene], facts: Mapping[str, Facts]) -> Iterator[Finding]:
-    """Report classes that no label of a split has; of large label rasters not all is read, and they say nothing."""
+    """Report classes without a label in a split. Large label rasters are only sampled, and are not considered."""
     for split in ("train", "validation", *(["test"] if "test" in project.eval.splits else [])):
         of_split = [scene for scene in scenes if scene.split == split and scene.labels]
         counts = [facts[scene.id]["labels"]["features"] for scene in of_split if "labels" in facts[scene.id]]
@@ -204,7 +204,7 @@ def _never_labelled(project: Project, scenes: list[Scene], facts: Mapping[str, F
 
 
 def _without_effect(project: Project, scenes: list[Scene], images: Mapping[str, Facts]) -> Iterator[Finding]:
-    """Report options that change nothing with these scenes."""
+    """Report options without effect on these scenes."""
     if project.chip.given("within_aoi") and not any(scene.aoi for scene in scenes if scene.split != "test"):
         yield _no_effect(("chip", "within_aoi"), "no training or validation scene has an area of interest")
     dtypes = {image["dtype"] for image in images.values()}
@@ -216,7 +216,7 @@ def _without_effect(project: Project, scenes: list[Scene], images: Mapping[str, 
 
 
 def _figures(project: Project, scenes: list[Scene], images: Mapping[str, Facts]) -> Iterator[Finding]:
-    """Report figures for values from 0 to 1 where it is not known what 0 and 1 are, or of another number of bands."""
+    """Report `normalize` for values from 0 to 1 if the range of values is unknown, or the number of bands differs."""
     train, key = project.train, ("train", "normalize")
     if train.normalize == "auto" or (train.normalize == "pretrained" and train.bundle is not None):
         return

@@ -1,4 +1,4 @@
-"""Resources: the disk and the memory that a build needs, against what there is."""
+"""Resources: compares the disk and the memory that a build needs with what is available."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from rvbuild.project.model import Project
 _FLOAT_BYTES = 4
 
 SURE_BYTES = 32_000
-"""That no named model takes for each pixel of a batch in training: what fits with it is not measured."""
+"""Bytes for each pixel of a batch that no named model exceeds in training: if this fits, nothing is measured."""
 
 PROCESS_BYTES = 500 << 20
-"""Of a process that has torch, before it has a model."""
+"""Bytes of a process that has loaded torch, without a model."""
 
 WORKER_BYTES = 150 << 20
-"""Of a worker that reads imagery."""
+"""Bytes of a worker that reads imagery."""
 
 VECTOR_TIMES = 10
-"""How much larger the features of a vector file are in memory, about."""
+"""Size of the features of a vector file in memory, relative to the file; approximate."""
 
 Facts = Mapping[str, Mapping[str, Any]]
 
@@ -36,18 +36,18 @@ def findings(
     model: Mapping[str, int] | None,
     jobs: int,
 ) -> Iterator[Finding]:
-    """Yield what the project needs more of than there is.
+    """Yield a finding for each resource that the project needs more of than is available.
 
     Parameters
     ----------
     project, facts
         As for `rvbuild.checks.project.findings`.
     to_cut, to_predict
-        The ids of the scenes whose chips are still to be cut, and of those that are still to be predicted.
+        Ids of the scenes whose chips still have to be cut, and of those that still have to be predicted.
     model
-        What the model takes, see `rvbuild.checks.memory.measure`; None if that is not known.
+        The memory that the model needs, see `rvbuild.checks.memory.measure`; None if unknown.
     jobs
-        How many scenes are worked on at once.
+        Number of scenes that are processed at the same time.
     """
     yield from _disk(project, facts, to_cut, to_predict)
     there = memory_bytes()
@@ -57,7 +57,7 @@ def findings(
 
 
 def chip_bytes(project: Project, facts: Mapping[str, Any]) -> int | None:
-    """Return the bytes of the chips of a scene, if all are kept; None if that is not known."""
+    """Return the bytes of the chips of a scene, if all are kept; None if unknown."""
     image, chips = facts.get("image"), facts.get("chips")
     if image is None or chips is None:
         return None
@@ -65,24 +65,24 @@ def chip_bytes(project: Project, facts: Mapping[str, Any]) -> int | None:
 
 
 def needs_measuring(project: Project, facts: Facts, at_once: int = 1) -> bool:
-    """Tell whether so many batches may be more than the memory holds, so that the model is worth a closer look."""
+    """Tell whether this many batches may exceed the memory, so that measuring the model is worthwhile."""
     there = memory_bytes()
     batch = max(project.train.batch_size, project.predict.batch_size)
     return there is not None and bands_of(facts) > 0 and at_once * _sure_bytes(project, batch) > there
 
 
 def _sure_bytes(project: Project, batch: int) -> int:
-    """Return what no process takes that trains a named model on batches of so many chips."""
+    """Return an upper bound of the memory of a process that trains a named model on batches of this many chips."""
     return batch * project.chip_px**2 * SURE_BYTES + PROCESS_BYTES
 
 
 def computing_bytes(project: Project, facts: Facts, model: Mapping[str, int] | None) -> dict[str, int]:
-    """Return what a process takes that trains, and one that predicts, by stage; about, or rather more.
+    """Return estimates of the memory of a process that trains, and of one that predicts, by stage; rather too high.
 
     Parameters
     ----------
     project, facts, model
-        As for `findings`. What a model takes that was not measured is what no named model exceeds.
+        As for `findings`. Memory of a model that was not measured is estimated by the bound for all named models.
     """
     return {
         "infer" if one.table == "predict" else "train": _sure_bytes(project, one.batch)
@@ -98,13 +98,13 @@ def bands_of(facts: Facts) -> int:
 
 
 def _disk(project: Project, facts: Facts, to_cut: Collection[str], to_predict: Collection[str]) -> Iterator[Finding]:
-    """Report chips, and rasters of scores, that the disk cannot hold."""
+    """Report chips and rasters of scores that do not fit on the disk."""
     folder = project.workspace / "cache"
     stored = {scene.id for scene in project.scenes if (scene.chip or project.chip).store}
     chips = sum(chip_bytes(project, facts[id_]) or 0 for id_ in stored.intersection(to_cut, facts))
     scores = sum(_score_bytes(project, facts[id_]) for id_ in to_predict if id_ in facts)
     free = shutil.disk_usage(folder if folder.is_dir() else project.workspace).free
-    # The store keeps what is shown once more where links would be unsafe, unless the file system shares blocks.
+    # The store copies files where links would be unsafe, unless the file system shares blocks.
     times = 2 if os.geteuid() == 0 else 1
     if times * (chips + scores) <= free:
         return
@@ -126,7 +126,7 @@ def _disk(project: Project, facts: Facts, to_cut: Collection[str], to_predict: C
 
 
 def _score_bytes(project: Project, facts: Mapping[str, Any]) -> int:
-    """Return the bytes of the scores of a scene, not compressed; 0 if none are written."""
+    """Return the uncompressed bytes of the scores of a scene; 0 if none are written."""
     if not project.predict.scores or "image" not in facts:
         return 0
     classes = len(project.classes) - 1
@@ -135,7 +135,7 @@ def _score_bytes(project: Project, facts: Mapping[str, Any]) -> int:
 
 
 def _cutting(facts: Facts, to_cut: Collection[str], jobs: int, there: int) -> Iterator[Finding]:
-    """Report scenes that cannot be cut side by side: what workers hold of files that they read."""
+    """Report scenes that cannot be cut in parallel because of the memory of the workers."""
     each = sorted((_worker_bytes(facts[id_]) for id_ in to_cut if id_ in facts), reverse=True)[:jobs]
     if sum(each) <= there:
         return
@@ -148,17 +148,17 @@ def _cutting(facts: Facts, to_cut: Collection[str], jobs: int, there: int) -> It
 
 
 def _worker_bytes(facts: Mapping[str, Any]) -> int:
-    """Return what a worker holds while it cuts a scene, about."""
+    """Return an estimate of the memory of a worker that cuts a scene."""
     return WORKER_BYTES + int(facts.get("cache", 0)) + VECTOR_TIMES * int(facts.get("vector_bytes", 0))
 
 
 def _fitting(each: list[int], there: int) -> int:
-    """Return how many of the largest fit."""
+    """Return how many of the largest ones fit."""
     return next((n for n in range(len(each), 0, -1) if sum(each[:n]) <= there), 0)
 
 
 class _Batch(NamedTuple):
-    """The bytes of one batch of chips as images, and what there is besides, however large the batch is."""
+    """The bytes of one batch of chips as images, and the overhead that does not depend on the batch size."""
 
     table: str
     batch: int
@@ -179,7 +179,7 @@ def _batches(project: Project, facts: Facts, model: Mapping[str, int] | None) ->
 
 
 def _computing(project: Project, facts: Facts, model: Mapping[str, int] | None, there: int) -> Iterator[Finding]:
-    """Report batches that cannot be held: images alone, or with what the model makes of them if that is known."""
+    """Report batches that do not fit into memory: the images, with the activations of the model if these are known."""
     bands, px = bands_of(facts), project.chip_px
     for table, batch, images, fixed in _batches(project, facts, model):
         chips = f"{batch} chips of {px} px and {bands} band{'s' if bands > 1 else ''}"
@@ -199,7 +199,7 @@ def _computing(project: Project, facts: Facts, model: Mapping[str, int] | None, 
 
 
 def _merged_bytes(project: Project, facts: Facts) -> int:
-    """Return what is held of overlapping windows while the widest scene is predicted, as for segmentation."""
+    """Return the bytes of overlapping windows in memory while the widest scene is predicted, as for segmentation."""
     widest = max((one["image"]["width"] for one in facts.values() if "image" in one), default=0)
     overlap = max(0, project.chip_px - (project.predict.stride_px or project.chip_px))
     return len(project.classes) * overlap * widest * _FLOAT_BYTES

@@ -1,6 +1,6 @@
-"""A look at one scene: its files are opened as the stages open them, and no pixel is read.
+"""Checks of one scene: its files are opened as in the stages, without reading all pixels.
 
-What is found is JSON data, so that it can be kept for as long as the files stay as they are.
+The results are JSON data, so they can be stored until the files change.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ from rvbuild.stages.chip.windows import LIMITS, both_ways, candidates, why_none
 from rvbuild.stages.threads.block_cache import MAX_BYTES
 
 MAX_VECTOR_BYTES = 50_000_000
-"""Vector labels that are larger are not read: only opening them shows what is wrong with them."""
+"""Larger vector labels are not read, only opened."""
 
 MAX_WINDOWS = 50_000
-"""Scenes with more windows are not searched for those inside the area of interest."""
+"""In scenes with more windows, those inside the area of interest are not counted."""
 
 FILL_SAMPLES, FILL_PX = 9, 16
-"""Windows in which reals are looked at that are too large for any, spread over the image, and their side."""
+"""Windows that are read to look for implausible real values, spread over the image, and their side."""
 
 LARGEST_VALUE = 1e19
-"""Nothing that is measured from above is larger."""
+"""No measurement from above has larger values."""
 
 _CHIP = ("chip", "size_px")
 
@@ -58,39 +58,39 @@ _CULPRIT = re.compile(r": (channels|nodata|bbox_px|bbox_units)(?:: | = )")
 """The key that the message of an error about an image names."""
 
 _IN_ORDER = (".tif", ".tiff")
-"""Of files of which one pixel is read without those before it."""
+"""Suffixes of formats in which a single pixel can be read without decoding those before it."""
 
 Facts = dict[str, Any]
 
 
 def look_at_all(scenes: Sequence[Mapping[str, Any]]) -> list[Facts]:
-    """Look at several scenes: the job of a worker."""
+    """Check several scenes: the job of a worker."""
     return [look(scene["inputs"], scene["settings"]) for scene in scenes]
 
 
 def look(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any]) -> Facts:
-    """Look at one scene.
+    """Check one scene.
 
     Parameters
     ----------
     inputs
-        `image`, `labels` and `aoi`: existing files of the scene; none, if it has none.
+        `image`, `labels` and `aoi`: the existing files of the scene; empty if it has none.
     settings
-        What the chip stage is given: task, image, channels, labels, classes, null_id, chip, area; and `split`.
+        Those of the chip stage: task, image, channels, labels, classes, null_id, chip, area; and `split`.
 
     Returns
     -------
     dict
         `problems`: [level, part, kind, text, key] of each. `image`: its size, bands, dtype, CRS, pixel size and tags.
-        `ground`: where it is, see `rvbuild.checks.ground`. `labels`: the features of each class that lie on the image,
-        where they are features or boxes, or its pixels in a small raster. `boxes_of`: of which images box files say
-        that they are. `chips`: how many windows may become chips. What is not known is left out.
+        `ground`: the area that it covers, see `rvbuild.checks.ground`. `labels`: the number of features of each class
+        on the image, for features and boxes, or the number of pixels of a small raster. `boxes_of`: the images that box
+        files name. `chips`: the number of windows that may become chips. Unknown values are omitted.
     """
     return _Look(inputs, settings).facts
 
 
 class _Look:
-    """Gathers what is found of one scene, part by part; a part that cannot be read ends what rests on it."""
+    """Collects the facts about one scene; if a part cannot be read, checks that depend on it are skipped."""
 
     def __init__(self, inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any]) -> None:
         self.inputs, self.settings = inputs, settings
@@ -106,7 +106,7 @@ class _Look:
             self._try("labels", self._count_chips)
 
     def _try(self, part: str, look: Any) -> bool:
-        """Look at one part of the scene; tell whether it could be read."""
+        """Check one part of the scene; return whether it could be read."""
         if not self._not_empty[part] or (part != "image" and self._grid is None):
             return False
         try:
@@ -116,7 +116,7 @@ class _Look:
             key = () if found is None else ("scene", *(("channels",) if found[1] == "channels" else (part, found[1])))
             self._problem(Level.ERROR, part, _kind_of(error, self.inputs.get(part, ())), str(error), key)
             return False
-        except Exception as error:  # of a library, for a file that is not what its name says
+        except Exception as error:  # an error of a library, for a file in another format than its suffix
             names = ", ".join(map(str, self.inputs[part][:1]))
             self._problem(Level.ERROR, part, "unreadable", f"{names}: cannot be read ({type(error).__name__}: {error})")
             return False
@@ -126,7 +126,7 @@ class _Look:
         self.facts["problems"].append([level.value, part, kind, text, list(key)])
 
     def _require_content(self, part: str) -> bool:
-        """Report files of 0 bytes; tell whether there are none."""
+        """Report empty files; return whether there are none."""
         empty = [path for path in self.inputs.get(part, ()) if path.exists() and path.stat().st_size == 0]
         for path in empty:
             self._problem(
@@ -160,7 +160,7 @@ class _Look:
                 )
 
     def _look_for_fill(self, image: SceneImage) -> None:
-        """Report values that are no measurement: nodata of which the file does not say so, or not in words of GDAL."""
+        """Report values that cannot be measurements: nodata that is undeclared, or that GDAL does not understand."""
         grid = image.grid
         for row, col, height, width in scattered(grid.height, grid.width, FILL_SAMPLES, FILL_PX):
             pixels, valid = image.read(Window(row, col, height, width))
@@ -190,7 +190,7 @@ class _Look:
             )
 
     def _advice_on_aoi(self, grid: Grid) -> str:
-        """Return what to do about an area of interest that lies outside the image."""
+        """Return advice for an area of interest outside the image."""
         each = parts(self.inputs["aoi"], self.settings.get("area", {}))
         read = [(path, reading(table, classless=True)) for some, table in each for path in some]
         if any(swapped_on(read_features(path, **how), grid) for path, how in read):
@@ -198,7 +198,7 @@ class _Look:
         return "Is it the right file, and is its CRS correct?"
 
     def _find_ground(self) -> None:
-        """Note where the scene is; chips to train on may reach beyond its area of interest."""
+        """Record where the scene is; training chips may reach beyond its area of interest."""
         assert self._grid is not None
         chip = self.settings["chip"]
         beyond = self.settings["split"] == "train" and not chip["within_aoi"]
@@ -243,7 +243,7 @@ class _Look:
                     self._require_overlap(some[0], _box_on(self._grid, some))
 
     def _look_at_boxes(self, labels: BoxLabels) -> None:
-        """Note the boxes of each class on the image, and of which image box files say that they are."""
+        """Record the boxes of each class on the image, and the images that box files name."""
         how = self.settings["labels"]
         counts = np.bincount(labels.classes, minlength=len(self.settings["classes"])).tolist()
         self.facts["labels"] = {"features": counts, "all": sum(counts)}
@@ -253,7 +253,7 @@ class _Look:
             self.facts["boxes_of"] = [[str(path), said.name] for path, said in labels.images if said.name]
 
     def _count_features(self, files: Sequence[Path], how: Mapping[str, Any], grid: Grid) -> Facts:
-        """Return how many features of each class lie on the image, and how many there are; report it if none does."""
+        """Return the number of features of each class on the image, and in total; report it if there are none."""
         tables = read_tables(files, how, grid, self.settings["classes"])
         shapes = [shape for table in tables for shape in table.shapes]
         ids = np.array([class_id for table in tables for class_id in table.class_ids], dtype=np.int64)
@@ -275,7 +275,7 @@ class _Look:
         return {"features": counts, "all": len(shapes)}
 
     def _require_overlap(self, path: Path, box: Iterable[float], advice: str = "") -> None:
-        """Report labels that share nothing with the image; `box` is theirs in pixels of the image."""
+        """Report labels that do not overlap the image; `box` is their extent in pixels of the image."""
         assert self._grid is not None
         x0, y0, x1, y1 = box
         if on_image(np.array([[x0, y0, x1, y1]]), self._grid).any():
@@ -297,7 +297,7 @@ class _Look:
         )
 
     def _count_chips(self) -> None:
-        """Note how many windows may become chips; report a scene that has none, or is smaller than one."""
+        """Record how many windows may become chips; report a scene without chips, or smaller than a chip."""
         assert self._grid is not None
         grid, chip = self._grid, self.settings["chip"]
         if self.settings["split"] == "test":
@@ -336,7 +336,7 @@ class _Look:
 
 
 def _kind_of(error: Exception, files: Sequence[Path]) -> str:
-    """Return what kind of error this is: its message without what differs from scene to scene."""
+    """Return the kind of an error: its message without details that differ between scenes."""
     text = str(error)
     for path in files:
         text = text.replace(str(path), "")
@@ -344,7 +344,7 @@ def _kind_of(error: Exception, files: Sequence[Path]) -> str:
 
 
 def _span(grid: Grid, x0: float, y0: float, x1: float, y1: float) -> str:
-    """Return where a box in pixels lies, for messages: in coordinates of the CRS if there is one."""
+    """Describe the extent of a box in pixels, for messages: in coordinates of the CRS if there is one."""
     if grid.crs is None:
         return f"columns {x0:.0f} to {x1:.0f} and rows {y0:.0f} to {y1:.0f}"
     x, y = grid.to_map(np.array([x0, x1, x1, x0], dtype=np.float64), np.array([y0, y0, y1, y1], dtype=np.float64))
@@ -355,7 +355,7 @@ def _span(grid: Grid, x0: float, y0: float, x1: float, y1: float) -> str:
 
 
 def _box_on(grid: Grid, files: Sequence[Path]) -> list[float]:
-    """Return (x0, y0, x1, y1) of label rasters in pixels of the image."""
+    """Return the extent (x0, y0, x1, y1) of label rasters in pixels of the image."""
     with open_image(files) as labels:
         there = labels.grid
     x = np.array([0.0, there.width, there.width, 0.0])

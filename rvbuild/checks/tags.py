@@ -1,4 +1,4 @@
-"""What tags of the imagery say of its values: what is not applied, and what scenes differ in."""
+"""Metadata of the imagery about its values: what is not applied, and differences between scenes."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from rvbuild.checks.findings import Finding, Level
 from rvbuild.project.model import Project, Scene
 
 Images = Mapping[str, Mapping[str, Any]]
-"""Scene id → what `rvbuild.geo.raster.open.describe` says of its image, with its `tags`."""
+"""Scene id → description of its image by `rvbuild.geo.raster.open.describe`, with its `tags`."""
 
 _IMAGE = ("scene", "image")
 
 
 def findings(project: Project, images: Images) -> Iterator[Finding]:
-    """Yield what values may mean that they are not taken for.
+    """Yield findings about metadata that may change the meaning of values.
 
-    What a project decides (`alpha`, `palette`, `scale`) is not asked again.
+    Settings of the project (`alpha`, `palette`, `scale`) settle the question.
     """
     scenes = {scene.id: scene for scene in project.scenes}
     for id_, image in images.items():
@@ -36,7 +36,7 @@ def findings(project: Project, images: Images) -> Iterator[Finding]:
 
 
 def notes(images: Images) -> list[str]:
-    """Return what is read in a way that people may want to know of, and is no cause for doubt; a line each."""
+    """Return notes about how images are read that are no warnings; a line each."""
     lines = []
     masks = [image["tags"]["alpha"]["band"] for image in images.values() if _alpha(image["tags"]) == "a mask"]
     if masks:
@@ -51,7 +51,7 @@ def notes(images: Images) -> list[str]:
 
 
 def _of_scene(scene: Scene, tags: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield what is doubtful of one image."""
+    """Yield the warnings about one image."""
     name = scene.image.files[0]
     if _alpha(tags) == "a band" and not _decides(scene, "alpha"):
         yield (
@@ -73,12 +73,12 @@ def _of_scene(scene: Scene, tags: Mapping[str, Any]) -> Iterator[tuple[str, str]
 
 
 def _decides(scene: Scene, key: str) -> bool:
-    """Tell whether a scene has the key that says what its tags mean."""
+    """Tell whether a scene sets the key that decides the meaning of its tags."""
     return getattr(scene.image.table, key, None) is not None
 
 
 def _different(kind: str, value_of: Callable[[Mapping[str, Any]], str], images: Images) -> Iterator[Finding]:
-    """Report images of which something is not as in most, where it is known."""
+    """Report images whose value differs from that of most, if it is known."""
     values = {id_: value for id_, image in images.items() if (value := value_of(image["tags"]))}
     if len(set(values.values())) < 2:
         return

@@ -18,18 +18,8 @@ from rvbuild.cli.terminal import echo
 from rvbuild.cli.words import INTERRUPTED, normal_words, silenced
 from rvbuild.engine.run.worker import plain
 from rvbuild.errors import RvbuildError, nearest
-from rvbuild.session.names import BUILDING, STAGES
-
-_HELP = {
-    "analyze": "Statistics of the bands of the training scenes.",
-    "chip": "Chips of imagery with labels, for training and validation scenes.",
-    "train": "The model.",
-    "predict": "Predictions for validation and test scenes; or BUNDLE.zip IMAGE… -o DIR.",
-    "eval": "The evaluation of predictions against labels.",
-    "bundle": "A zip to predict with anywhere.",
-    "report": "One page on all of it: evaluation, curves, chips, and a picture of each predicted scene.",
-    "build": "Everything.",
-}
+from rvbuild.session.names import BUILDING
+from rvbuild.stages.names import COMMANDS
 
 _OPTIONS = {
     "scenes": "--scene",
@@ -41,13 +31,13 @@ _OPTIONS = {
     "as_json": "--json",
     "trust": "--trust",
 }
-"""The options of building commands that mean nothing for a bundle."""
+"""Options of building commands that do not apply to a bundle."""
 
 _set = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key for this call.")
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-_quiet = click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
-_verbose = click.option("-v", "--verbose", is_flag=True, help="Show fresh artifacts, too.")
-_trust = click.option("--trust", is_flag=True, help="Run the code of this workspace, and do not ask again.")
+_quiet = click.option("-q", "--quiet", is_flag=True, help="Print only errors.")
+_verbose = click.option("-v", "--verbose", is_flag=True, help="Show fresh artifacts as well.")
+_trust = click.option("--trust", is_flag=True, help="Trust the code of this workspace: run it, and do not ask again.")
 _words = click.argument("words", nargs=-1, metavar="[PROJECT.toml]…")
 
 
@@ -90,11 +80,15 @@ def _building(stage: str) -> Callable[..., int]:
         "words", nargs=-1, metavar="BUNDLE.zip IMAGE… | [PROJECT.toml]…" if stage == "predict" else "[PROJECT.toml]…"
     )
     @click.option("--scene", "scenes", multiple=True, metavar="ID", help="Only this scene (repeatable).")
-    @click.option("-j", "--jobs", type=click.IntRange(1), help="Artifacts built at once; default: the number of cores.")
-    @click.option("-n", "--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
-    @click.option("-k", "--keep-going", is_flag=True, help="After a failure, finish all that does not need it.")
-    @click.option("-B", "--always-make", is_flag=True, help="Build even what is fresh.")
-    @click.option("--inline", is_flag=True, help="Run stages in this process, one at a time: for debugging.")
+    @click.option(
+        "-j", "--jobs", type=click.IntRange(1), help="Artifacts to build at once; default: the number of cores."
+    )
+    @click.option("-n", "--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
+    @click.option(
+        "-k", "--keep-going", is_flag=True, help="After a failure, finish everything that does not depend on it."
+    )
+    @click.option("-B", "--always-make", is_flag=True, help="Build fresh artifacts again.")
+    @click.option("--inline", is_flag=True, help="Run stages in this process, one at a time, for debugging.")
     @_trust
     @_set
     @_json
@@ -109,10 +103,10 @@ def _building(stage: str) -> Callable[..., int]:
             if stage != "predict":
                 raise click.UsageError(f"{words[0]}: a bundle is for `rvbuild predict`")
             if unused := [name for name, value in flags.items() if value and name != "inline"]:
-                raise click.UsageError(f"{_OPTIONS[unused[0]]} goes with project files; for a bundle it means nothing")
+                raise click.UsageError(f"{_OPTIONS[unused[0]]} applies to project files, not to a bundle")
             return building.predict_bundle(words, into, allow_code, verbosity, flags["inline"])
         if into is not None or allow_code:
-            raise click.UsageError("-o and --allow-code go with a bundle: rvbuild predict BUNDLE.zip IMAGE… -o DIR")
+            raise click.UsageError("-o and --allow-code apply to a bundle: rvbuild predict BUNDLE.zip IMAGE… -o DIR")
         for word in words:
             if not word.endswith(".toml"):
                 raise click.UsageError(
@@ -122,14 +116,18 @@ def _building(stage: str) -> Callable[..., int]:
 
     if stage == "predict":
         command = click.option(
-            "-o", "into", type=click.Path(path_type=Path), metavar="DIR", help="Where predictions of a bundle go."
+            "-o",
+            "into",
+            type=click.Path(path_type=Path),
+            metavar="DIR",
+            help="Directory for the predictions of a bundle.",
         )(command)
-        command = click.option("--allow-code", is_flag=True, help="Let a bundle bring its own Python code.")(command)
+        command = click.option("--allow-code", is_flag=True, help="Allow a bundle to run its own Python code.")(command)
     return command
 
 
-for _stage in (*STAGES, "build"):
-    app.command(_stage, help=_HELP[_stage])(_building(_stage))
+for _stage, _help in {**COMMANDS, "build": "Build all artifacts."}.items():
+    app.command(_stage, help=_help)(_building(_stage))
 
 
 @app.command()
@@ -162,7 +160,7 @@ def why(artifact: str, words: tuple[str, ...], overrides: tuple[str, ...], trust
 @_words
 @_trust
 @_set
-@click.option("--dot", is_flag=True, help="Graphviz instead of Mermaid.")
+@click.option("--dot", is_flag=True, help="Print Graphviz instead of Mermaid.")
 def graph(words: tuple[str, ...], overrides: tuple[str, ...], dot: bool, trust: bool) -> int:
     """Print the graph of artifacts, coloured by state."""
     from rvbuild.cli.commands import status as asking
@@ -172,8 +170,10 @@ def graph(words: tuple[str, ...], overrides: tuple[str, ...], dot: bool, trust: 
 
 @app.command()
 @click.argument("words", nargs=-1, metavar="[STAGE]… [PROJECT.toml]…")
-@click.option("--keep-cache", is_flag=True, help="Only free the workspace: the next build restores what was removed.")
-@click.option("-y", "--yes", is_flag=True, help="Forget without asking, in all projects.")
+@click.option(
+    "--keep-cache", is_flag=True, help="Only clean the workspace: the next build restores the artifacts from the store."
+)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask before removing artifacts of all projects.")
 @_quiet
 @_verbose
 def clean(words: tuple[str, ...], keep_cache: bool, yes: bool, quiet: bool, verbose: bool) -> int:
@@ -204,7 +204,9 @@ def data(words: tuple[str, ...], quiet: bool, verbose: bool, **flags: Any) -> in
 @_words
 @_trust
 @_set
-@click.option("--deep", is_flag=True, help="Read every pixel of imagery and labels, too; kept until a file changes.")
+@click.option(
+    "--deep", is_flag=True, help="Also read every pixel of imagery and labels; the result is kept until a file changes."
+)
 def check(words: tuple[str, ...], overrides: tuple[str, ...], deep: bool, trust: bool) -> int:
     """Find all that is wrong with projects before work starts."""
     from rvbuild.cli.commands import check as checking
@@ -234,7 +236,7 @@ def schema() -> int:
 
 @app.command()
 @click.argument("name", required=False)
-@click.option("--task", default="semantic_segmentation", show_default=True, help="What the project learns.")
+@click.option("--task", default="semantic_segmentation", show_default=True, help="The task of the project.")
 @click.option("--example", is_flag=True, help="Copy the example project NAME; without NAME, list them.")
 def new(name: str | None, task: str, example: bool) -> int:
     """Write a commented starter project to projects/NAME.toml, and a dodo.py for plain doit."""
@@ -243,13 +245,13 @@ def new(name: str | None, task: str, example: bool) -> int:
     if example:
         return writing.new_example(name)
     if name is None:
-        raise click.UsageError("new: name the project, as in `rvbuild new parcels`")
+        raise click.UsageError("new: expected a name, as in `rvbuild new parcels`")
     return writing.new(name, task)
 
 
 @app.command()
 @click.argument("words", nargs=-1, metavar="[STAGE[:SCENE]] [PROJECT.toml]")
-@click.option("-n", "count", type=click.IntRange(1), default=20, show_default=True, help="How many lines.")
+@click.option("-n", "count", type=click.IntRange(1), default=20, show_default=True, help="Number of lines to show.")
 @_json
 def log(words: tuple[str, ...], count: int, as_json: bool) -> int:
     """Show what ran, when, why and how long, the newest first."""
@@ -276,9 +278,9 @@ def diff(words: tuple[str, ...], as_json: bool) -> int:
 @click.argument("stage", metavar="STAGE")
 @_words
 @click.option("--scene", "scenes", multiple=True, metavar="ID", help="Only this scene (repeatable).")
-@click.option("-j", "--jobs", type=click.IntRange(1), help="Artifacts built at once; default: the number of cores.")
-@click.option("-k", "--keep-going", is_flag=True, help="After a failure, finish all that does not need it.")
-@click.option("--inline", is_flag=True, help="Run stages in this process, one at a time: for debugging.")
+@click.option("-j", "--jobs", type=click.IntRange(1), help="Artifacts to build at once; default: the number of cores.")
+@click.option("-k", "--keep-going", is_flag=True, help="After a failure, finish everything that does not depend on it.")
+@click.option("--inline", is_flag=True, help="Run stages in this process, one at a time, for debugging.")
 @_trust
 @_set
 @_quiet

@@ -15,6 +15,7 @@ from rvbuild.cli.terminal import UNSAFE, echo, echo_exactly, printable, rendered
 from rvbuild.engine.keys.artifact import Artifact
 from rvbuild.engine.plan.decide import Decision
 from rvbuild.engine.run.outcome import Did, Outcome
+from rvbuild.files.formats import SUFFIXES
 from rvbuild.progress import Progress, Silent
 
 _COLOURS = {Did.BUILT: "green", Did.RESTORED: "cyan", Did.FRESH: "white", Did.FAILED: "red", Did.SKIPPED: "yellow"}
@@ -244,7 +245,7 @@ def where(root: Path, outputs: Iterable[str], shown: tuple[str, ...]) -> list[st
         rank = ranks.get(path.rpartition("/")[2])
         if rank is not None:
             best.setdefault(rank, []).append(path)
-        if path.endswith((".zip", ".geojson", ".gpkg", ".fgb", ".vrt")):
+        if path.endswith((".zip", ".vrt", *SUFFIXES.values())):
             best.setdefault(-1, []).append(path)
     lines = []
     for rank in sorted(best):

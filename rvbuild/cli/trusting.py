@@ -17,8 +17,8 @@ def asker(wanted: bool) -> Ask | None:
 
 
 def _ask(workspace: Path, names: str) -> bool:
-    echo(f"To build this, Python of the workspace runs, which can do all that you can: {names}", err=True)
-    return click.confirm(f"Do you trust {workspace}, now and later?", default=False, err=True)
+    echo(f"This build runs Python code of the workspace, with all of your permissions: {names}", err=True)
+    return click.confirm(f"Do you trust {workspace}, now and in the future?", default=False, err=True)
 
 
 def _on_terminal() -> bool:

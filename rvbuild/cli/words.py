@@ -13,7 +13,7 @@ from pathlib import Path
 from rvbuild.project.workspaces import every_project
 from rvbuild.session.names import BUILDING
 
-INTERRUPTED = "interrupted: what was finished is kept, the rest is as before"
+INTERRUPTED = "interrupted: finished artifacts are kept, all others are unchanged"
 
 
 def silenced() -> int:

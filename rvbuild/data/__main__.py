@@ -16,16 +16,14 @@ def main() -> None:
     """Hold the commands."""
 
 
-@main.command(
-    "fetch", help="Download, check and annotate data sets (default: all); what is there already is left alone."
-)
+@main.command("fetch", help="Download, check and annotate data sets (default: all); existing files are kept.")
 @click.argument("names", nargs=-1, type=click.Choice(sorted(SETS)))
 @click.option("--to", "root", default="data", show_default=True, type=click.Path(file_okay=False, path_type=Path))
 @click.option(
     "--wheels",
     default=None,
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Take the wheels from this folder instead of the network.",
+    help="Use the wheels in this folder instead of the network.",
 )
 def fetch_command(names: tuple[str, ...], root: Path, wheels: Path | None) -> None:
     """Fetch data sets and say what was written."""
@@ -38,7 +36,7 @@ def fetch_command(names: tuple[str, ...], root: Path, wheels: Path | None) -> No
         click.echo(f"{root / name}: {f'{len(written)} files written' if written else 'complete'}")
 
 
-@main.command("list", help="Say what there is and where it comes from.")
+@main.command("list", help="List the data sets and their sources.")
 def list_command() -> None:
     """List the data sets."""
     for name, data_set in SETS.items():

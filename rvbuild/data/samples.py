@@ -94,8 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m rvbuild.data.samples", description="Make sample data to try a project."
     )
-    parser.add_argument("dataset", choices=["potsdam"], help="the data set whose shape the data have")
-    parser.add_argument("folder", type=Path, metavar="DIR", help="where the data go")
+    parser.add_argument("dataset", choices=["potsdam"], help="the data set to imitate")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="where to write the data")
     parser.add_argument("--size-px", type=_positive, default=6000, metavar="N", help="side of a tile (6000)")
     parser.add_argument(
         "--scenes",

@@ -31,6 +31,10 @@ class Workspace:
     """
 
     def __init__(self, root: Path, say: Callable[[str], None] = lambda line: None) -> None:
+        try:
+            str(root).encode()
+        except UnicodeEncodeError:  # the database keeps paths as text
+            raise StoreError(f"{root}: the name of the directory is not valid UTF-8; rename it") from None
         self.root = root
         self.cache = root / "cache"
         shared = os.environ.get("RVBUILD_STORE", "")
@@ -56,7 +60,7 @@ class Workspace:
             self.store.prepare()
         except OSError as error:
             hint = (
-                "is RVBUILD_STORE right? (RVBUILD_REMOTE names one to be only read)" if shared else "is it read-only?"
+                "is RVBUILD_STORE right? (use RVBUILD_REMOTE for a read-only store)" if shared else "is it read-only?"
             )
             raise StoreError(f"{self.store.root}: cannot write the store: {error.strerror}; {hint}") from None
         #: What the others that use the store are told of what is shown here, if there may be others.
@@ -73,9 +77,9 @@ class Workspace:
         aside, count = ownership.set_aside(self.cache, standing)
         if aside.exists():
             say(
-                f"{self.cache} holds what somebody else has made, or an earlier rvbuild: that is not believed, and "
-                f"{count} results in its store are built again (moved to {aside.name}/; if they are your own, "
-                "`rvbuild cache adopt` takes them)"
+                f"{self.cache} was written by another user or by an earlier rvbuild and is not trusted: {count} "
+                f"results in its store are built again (moved to {aside.name}/; if they are your own, `rvbuild cache "
+                "adopt` restores them)"
             )
 
     def placed(self, shown: str) -> str:
@@ -88,7 +92,7 @@ class Workspace:
         """
         if not is_output_path(shown):
             raise StoreError(
-                f"{shown!r} is no place for an output in {self.cache}: nothing is written or removed there"
+                f"{shown!r} is not a valid place for an output in {self.cache}: nothing is written or removed there"
             )
         return shown.partition("/")[2]
 
@@ -139,8 +143,8 @@ def require_cache(cache: Path) -> None:
         others = [path.name for path in cache.iterdir() if path.name not in (*_FOLDERS, *_FILES, "README.md")]
         if others:
             raise StoreError(
-                f"{cache}: is a symbolic link to {cache.resolve()}, which holds {others[0]!r} and is no cache of "
-                "rvbuild; expected an empty directory; link another one, or remove the link"
+                f"{cache}: is a symbolic link to {cache.resolve()}, which holds {others[0]!r} and is not a cache of "
+                "rvbuild; expected an empty directory; link to another one, or remove the link"
             )
     inside.require_own(cache, _FOLDERS, _FILES)
 
@@ -158,7 +162,7 @@ def locked(root: Path, say: Callable[[str], None]) -> Iterator[None]:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            say(f"waiting for another rvbuild that works in {root} …")
+            say(f"waiting for another rvbuild process in {root} …")
             lock.acquire()
     except OSError as error:
         raise StoreError(f"{path}: cannot lock the workspace: {os.strerror(error.errno or 0)}") from None

@@ -1,1 +1,1 @@
-"""Files that others made, wherever they are: on servers, inside zips, in formats that are read with care."""
+"""Access to input files wherever they are: on servers, inside zips, in formats that need care."""

@@ -1,4 +1,4 @@
-"""Memory before work: what there is, and a refusal of what takes more."""
+"""Memory checks before work: how much is available, and an error for anything that needs more."""
 
 from __future__ import annotations
 
@@ -12,49 +12,49 @@ from rvbuild.files.urls import Url
 from rvbuild.files.zipped import Zipped
 
 PARSED_TIMES = 12
-"""How much larger a text of JSON or CSV is in memory once it has been parsed, about."""
+"""Size in memory of parsed JSON or CSV, relative to the file; approximate."""
 
 
 def require(needed: float, what: str, remedy: str) -> None:
-    """Refuse what takes more memory than there is.
+    """Raise an error if more memory is needed than is available.
 
     Parameters
     ----------
     needed
         Bytes.
     what, remedy
-        What takes them, and what to do instead, for the message.
+        What needs the memory, and what to do instead, for the message.
 
     Raises
     ------
     DataError
-        There is less.
+        Less memory is available.
     """
     there = memory_bytes()
     if there is not None and needed > there:
-        raise DataError(f"{what} takes about {size_text(needed)} of memory, and there are {size_text(there)}. {remedy}")
+        raise DataError(f"{what} needs about {size_text(needed)} of memory; {size_text(there)} is available. {remedy}")
 
 
 def content_of(path: Path, times: float = PARSED_TIMES) -> bytes:
-    """Return the content of a file that is read as a whole and parsed.
+    """Return the content of a file that is read and parsed as a whole.
 
     Raises
     ------
     DataError
-        It is so large that what is made of it, `times` its size, does not fit into memory.
+        The parsed content, `times` the size of the file, would not fit into memory.
     OSError
-        It cannot be read.
+        The file cannot be read.
     """
-    if not isinstance(path, Url | Zipped):  # those have a limit of their own
-        require(times * path.stat().st_size, f"{path}: what is read of it", _SMALLER)
+    if not isinstance(path, Url | Zipped):  # the files of these suffixes have their own limit
+        require(times * path.stat().st_size, f"{path}: reading it", _SMALLER)
     return path.read_bytes()
 
 
-_SMALLER = "Make several files of it, for example one for each scene"
+_SMALLER = "Split it into several files, for example one for each scene"
 
 
 def size_text(count: float) -> str:
-    """Return a number of bytes for people.
+    """Format a number of bytes for humans.
 
     >>> size_text(1.5e6), size_text(2.5e9), size_text(3e15)
     ('2 MB', '2.5 GB', '3000 TB')
@@ -69,7 +69,7 @@ def size_text(count: float) -> str:
 
 
 def memory_bytes() -> int | None:
-    """Return the memory of the machine, or of what limits this process (`ulimit -v`, a container); None if unknown."""
+    """Return the memory of the machine, or the limit of this process (`ulimit -v`, a container); None if unknown."""
     try:
         found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
@@ -80,7 +80,7 @@ def memory_bytes() -> int | None:
 
 
 def _limits(own: Path, groups: Path) -> Iterator[int]:
-    """Yield the limits of memory of this process's control groups and of those around them, of either version."""
+    """Yield the memory limits of this process's control group and its parents, for both versions of cgroups."""
     try:
         lines = own.read_text(encoding="utf-8").splitlines()
     except OSError:

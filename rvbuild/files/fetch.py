@@ -1,4 +1,4 @@
-"""What is asked of servers: which state of a file they have, and small files.
+"""Requests to servers: the identity of remote files, and the content of small files.
 
 Only the standard library is used, and `s3fs` for buckets that need a signature.
 """
@@ -24,18 +24,18 @@ from rvbuild.process.threads import each, within
 
 TIMEOUT_S = 20.0
 ATTEMPTS, PAUSE_S = 3, 0.3
-"""A request that fails for a reason that may pass is repeated, each time after a pause twice as long."""
+"""A request that fails for a transient reason is repeated, after a pause that doubles each time."""
 
 LIMIT_S, CONTENT_LIMIT_S = 60.0, 3600.0
-"""How long an answer may take as a whole, and a file that has to be read to its end."""
+"""Time limits of a whole response, and of a full download, in seconds."""
 
 THREADS = 16
-"""Requests at one time."""
+"""Maximum number of concurrent requests."""
 
 MAX_TEXT_BYTES = 64 << 20
 
 MAX_CONTENT_BYTES = 4 << 30
-"""Of a file that has to be read to its end, in every run, because its server does not tell its state."""
+"""Largest file that is downloaded in every run because its server does not report its state."""
 
 _CHUNK_BYTES = 1 << 20
 _PAGE = re.compile(rb"(?i)\s*<(?:!doctype\s+html|html)\b")
@@ -45,14 +45,14 @@ T = TypeVar("T")
 
 
 class SilentError(UnreachableError):
-    """A server gives no answer in time."""
+    """A server does not answer in time."""
 
 
 def identities(urls: Iterable[str]) -> dict[str, Identity | UnreachableError | None]:
-    """Return the identity of each file, as `identity` gives it, asked for at the same time."""
+    """Return the identity of each file, see `identity`; requests run concurrently."""
     wanted = list(dict.fromkeys(urls))
 
-    silent: dict[str, UnreachableError] = {}  # by server: one that does not answer is not waited for again and again
+    silent: dict[str, UnreachableError] = {}  # grouped by server: one that does not answer is waited for only once
 
     def ask(url: str) -> Identity | UnreachableError | None:
         server = url.partition("://")[2].partition("/")[0]
@@ -70,16 +70,16 @@ def identities(urls: Iterable[str]) -> dict[str, Identity | UnreachableError | N
 
 
 def identity(url: str) -> Identity | None:
-    """Return what tells the state of a file; None if the server says that there is none.
+    """Return the identity of the current state of a file; None if the server reports that there is no such file.
 
-    A strong ETag stands for the content, or else the time of the last change, with a weak ETag if there is one, and the
-    size; without either, the file is read to its end.
+    A strong ETag identifies the content; otherwise the time of the last change, with a weak ETag if there is one, and
+    the size; without either, the file is downloaded completely.
 
     Raises
     ------
     UnreachableError
-        The address cannot be right; the server does not answer, or refuses; or a file that has to be read is a web
-        page, or larger than `MAX_CONTENT_BYTES`.
+        The address is invalid, the server does not answer or refuses, or a file that must be downloaded is a web
+        page or larger than `MAX_CONTENT_BYTES`.
     """
     _require_address(url)
     signed = _bucket(url)
@@ -99,12 +99,12 @@ def identity(url: str) -> Identity | None:
 
 
 def read(url: str) -> bytes | None:
-    """Return the content of a small file; None if the server says that there is none.
+    """Return the content of a small file; None if the server reports that there is no such file.
 
     Raises
     ------
     UnreachableError
-        The address cannot be right; the server does not answer, or refuses; or the file has more than
+        The address is invalid, the server does not answer or refuses, or the file has more than
         `MAX_TEXT_BYTES`.
     """
     _require_address(url)
@@ -125,7 +125,7 @@ def read(url: str) -> bytes | None:
 
 
 def _require_address(url: str) -> None:
-    """Refuse an address that no server can be asked by, whoever wrote it: a user, an item, or a damaged seal."""
+    """Raise an error for an invalid address, whoever wrote it: a user, a STAC item, or a damaged seal."""
     if problem := url_problem(url):
         raise UnreachableError(problem)
 
@@ -136,13 +136,13 @@ def _identity(url: str, by: str, *facts: str, **times: str) -> Identity:
 
 
 def _head(address: str) -> tuple[str, str, str, str] | None:
-    """Return ETag, time of the last change, size and the server's time, each empty if the server does not say."""
+    """Return ETag, time of the last change, size and the server's time; each is empty if missing."""
     try:
         answer = _open(address, "HEAD")
     except urllib.error.HTTPError as error:
         if error.code in (404, 410):
             return None
-        # Some servers sign addresses for GET alone, or know nothing else.
+        # Some servers only support GET, or sign addresses for GET only.
         answer = _open(address, "GET", {"Range": "bytes=0-0"})
     with answer:
         headers = answer.headers
@@ -161,7 +161,7 @@ def _content(address: str) -> Identity:
             raise _too_large(f"{int(size):,}")
         while chunk := answer.read(_CHUNK_BYTES):
             if not read and _PAGE.match(chunk):
-                raise UnreachableError("is a web page, not a file of data; is the address that of a download?")
+                raise UnreachableError("is a web page, not a data file; is it the address of the download?")
             read += len(chunk)
             if read > MAX_CONTENT_BYTES:
                 raise _too_large(f"more than {MAX_CONTENT_BYTES:,}")
@@ -171,8 +171,8 @@ def _content(address: str) -> Identity:
 
 def _too_large(size: str) -> UnreachableError:
     return UnreachableError(
-        f"has {size} bytes, and would be read to its end in every run, because the server sends neither a strong ETag "
-        "nor the size and the time of the last change; download it, or put it on a server that does"
+        f"has {size} bytes and would be downloaded in every run, because the server sends neither a strong ETag "
+        "nor the size and the time of the last change; download it once, or use a server that sends them"
     )
 
 
@@ -182,7 +182,7 @@ def _open(address: str, method: str, headers: dict[str, str] | None = None) -> A
 
 
 def _repeated(ask: Callable[[], T | None], limit_s: float = LIMIT_S) -> T | None:
-    """Return what a request gives, after some attempts if need be; None for a file that is not there."""
+    """Return the response to a request, after retries if needed; None if there is no such file."""
     kind: type[UnreachableError] = UnreachableError
     began = time.monotonic()
     for attempt in range(ATTEMPTS):
@@ -195,21 +195,21 @@ def _repeated(ask: Callable[[], T | None], limit_s: float = LIMIT_S) -> T | None
                 return None
             reason = f"the server answers {error.code} {error.reason}"
             if error.code in (401, 403):
-                raise UnreachableError(f"{reason}; may you read it?") from None
+                raise UnreachableError(f"{reason}; do you have access?") from None
             if error.code < 500 and error.code != 429:
                 raise UnreachableError(reason) from None
         except urllib.error.URLError as error:
             cause = error.reason
             reason = (cause.strerror or str(cause)) if isinstance(cause, OSError) else str(cause)
             if isinstance(cause, socket.gaierror):
-                raise UnreachableError(f"there is no such server ({reason})") from None
+                raise UnreachableError(f"no such server ({reason})") from None
             reason = f"{reason}; is the server up?"
             kind = SilentError if isinstance(cause, TimeoutError) else kind
         except (OSError, http.client.HTTPException) as error:
             reason = f"{str(error) or type(error).__name__}; is the server up?"
             kind = SilentError if isinstance(error, TimeoutError) else kind
-        except ValueError as error:  # it leads on to an address that is none, or sends a number that is none
-            raise UnreachableError(f"the answer makes no sense ({error})") from None
+        except ValueError as error:  # it redirects to an invalid address, or sends an invalid number
+            raise UnreachableError(f"the answer of the server is invalid ({error})") from None
         if time.monotonic() - began > limit_s:
             break
         if attempt + 1 < ATTEMPTS:
@@ -221,7 +221,7 @@ def _repeated(ask: Callable[[], T | None], limit_s: float = LIMIT_S) -> T | None
 
 
 def _http(url: str) -> str:
-    """Return the address for plain requests: of `s3://…` and `gs://…`, that of a public bucket by GDAL's variables."""
+    """Return the address for plain requests; for `s3://…` and `gs://…`, that of a public bucket by GDAL's variables."""
     if url.lower().startswith("gs://"):
         return f"{_gs_endpoint()}/{urllib.parse.quote(url[5:])}"
     if not url.lower().startswith("s3://"):
@@ -247,7 +247,7 @@ def _gs_endpoint() -> str:
 
 
 def _bucket(url: str) -> tuple[Any, str] | None:
-    """Return the file system of a bucket that needs a signature, and the key in it; None for anything else."""
+    """Return the file system of a bucket that needs signed requests, and the key in it; None for anything else."""
     scheme = url.partition("://")[0].lower()
     public = {"s3": "AWS_NO_SIGN_REQUEST", "gs": "GS_NO_SIGN_REQUEST"}.get(scheme)
     if public is None or os.environ.get(public, "NO").upper() not in _NO:
@@ -270,10 +270,10 @@ def _bucket(url: str) -> tuple[Any, str] | None:
         import s3fs
     except ImportError:
         raise UnreachableError(
-            'the package s3fs is not installed, which signs requests: pip install "rvbuild[s3]"; for a public bucket, '
+            'the package s3fs, which signs requests, is not installed: pip install "rvbuild[s3]"; for a public bucket, '
             f"set {public}=YES"
         ) from None
-    # What waits for an answer is asked again by nobody: five tries of five tries take six minutes.
+    # No retries around the retries of the library: five times five attempts would take six minutes.
     config = {"connect_timeout": 10, "read_timeout": TIMEOUT_S, "retries": {"max_attempts": 1}}
     filesystem = s3fs.S3FileSystem(**how, config_kwargs=config)
     filesystem.retries = 1
@@ -281,7 +281,7 @@ def _bucket(url: str) -> tuple[Any, str] | None:
 
 
 def _signed(url: str, filesystem: Any, key: str) -> Identity | None:
-    """Return the identity of a file in a bucket that needs a signature, or None if it is not there."""
+    """Return the identity of a file in a bucket that needs signed requests, or None if there is no such file."""
     info = _asked_bucket(lambda: filesystem.info(key, refresh=True))
     if info is None or info.get("type") == "directory":
         return None
@@ -298,5 +298,5 @@ def _asked_bucket(ask: Callable[[], T]) -> T | None:
         return None
     except TimeoutError as error:
         raise SilentError(f"{error}; is the server up?") from None
-    except Exception as error:  # of botocore, whose classes have no common base that is public
+    except Exception as error:  # of botocore, whose classes have no public base class
         raise UnreachableError(f"{type(error).__name__}: {error}") from None

@@ -1,4 +1,4 @@
-"""What tells one state of a file on a server from another, and the error of a server that does not say it."""
+"""The identity of the state of a remote file, and the error if a server does not provide it."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from dataclasses import dataclass, field
 
 
 class UnreachableError(Exception):
-    """A server does not answer, or not with the file; the message says how."""
+    """A server does not answer, or does not send the file; the message says why."""
 
 
 CONTENT = "content"
-"""What `Identity.by` says of a file that had to be read."""
+"""The value of `Identity.by` for a file that was downloaded."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What tells one state of a file from another.
+    """Identifies one state of a file.
 
     Attributes
     ----------
     by : str
         `ETag`, `Last-Modified and size`, or `content`.
     digest : str
-        32 hex digits; of the content, or of address, size and what the server says.
+        32 hex digits; of the content, or of the address, the size and the headers of the server.
     changed : str
-        When the file was changed last as its server says, whether or not that is part of the digest; may be empty.
+        Time of the last change according to the server, whether or not it is part of the digest; may be empty.
     asked : str
-        When the server was asked, by its own clock; may be empty.
+        Time of the request by the server's clock; may be empty.
     """
 
     by: str
@@ -35,18 +35,18 @@ class Identity:
     asked: str = field(default="", compare=False)
 
     def is_other_than(self, before: Identity) -> bool:
-        """Tell whether the file is another than when the server said `before`, or was written again meanwhile.
+        """Tell whether the file differs from its state `before`, or was written again since.
 
-        Copies of one file on several machines may have times of their own: those of before the first question do not
+        Copies of one file on several machines may have different times; times before the first request do not
         count.
         """
         if self.digest != before.digest:
             return True
         if not self.changed or self.changed == before.changed:
             return False
-        from email.utils import parsedate_to_datetime  # takes longer to import than all else here
+        from email.utils import parsedate_to_datetime  # imported late: it takes longer than all other imports here
 
         try:
             return parsedate_to_datetime(self.changed) >= parsedate_to_datetime(before.asked)
-        except (ValueError, TypeError):  # the server does not tell its time
+        except (ValueError, TypeError):  # the server does not send its time
             return True

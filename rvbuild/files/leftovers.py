@@ -1,4 +1,4 @@
-"""Files that systems and tools leave beside images, and that are no images themselves."""
+"""Files that systems and tools leave beside images, and that are not images themselves."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ _ENDINGS = (
     *(".aux.xml", ".msk", ".ovr", ".xml", ".prj", ".wld", "~"),
     *(".tfw", ".tifw", ".tiffw", ".pgw", ".pngw", ".jgw", ".jpgw", ".jpegw", ".bpw", ".bmpw", ".gfw", ".j2w", ".sdw"),
 )
-"""Of world files, of what GDAL and ArcGIS write beside a raster, and of copies that editors keep."""
+"""Suffixes of world files, of files that GDAL and ArcGIS write beside a raster, and of backup copies of editors."""
 
 
 def is_leftover(relative: str) -> bool:
-    """Tell whether a path below a folder of images, with slashes, is one that does not count there.
+    """Tell whether a path in a folder of images (with slashes) is such a file.
 
     >>> [is_leftover(name) for name in ("red/Thumbs.db", "red/a.tif.aux.xml", "red/a.TFW", ".x/a.png", "red/a.png")]
     [True, True, True, True, False]

@@ -1,4 +1,4 @@
-"""XML without document types: files of data need none, and with their entities a few bytes can stand for gigabytes."""
+"""XML without document types: data files do not need them, and their entities can expand a few bytes to gigabytes."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 MAX_DEPTH = 100
-"""Of elements inside one another."""
+"""Maximum nesting depth of elements."""
 
 
 class XmlError(ValueError):
-    """The text is no XML that is read here; the message says why."""
+    """The text is not XML that can be read; the message says why."""
 
 
 def parse(content: bytes) -> Element:
@@ -31,7 +31,7 @@ def parse(content: bytes) -> Element:
         nonlocal depth
         depth += 1
         if depth > MAX_DEPTH:
-            raise XmlError(f"more than {MAX_DEPTH} elements stand inside one another")
+            raise XmlError(f"its elements are nested more than {MAX_DEPTH} deep")
         builder.start(tag, attributes)
 
     def end(tag: str) -> None:
@@ -48,23 +48,23 @@ def parse(content: bytes) -> Element:
     except expat.ExpatError as error:
         raise XmlError(str(error)) from None
     except (LookupError, UnicodeError) as error:
-        raise XmlError(f"its encoding is not known here: {error}; save it as UTF-8") from None
+        raise XmlError(f"its encoding is not known: {error}; save it as UTF-8") from None
     except XmlError:
         raise
-    except ValueError as error:  # of encodings that expat cannot read
+    except ValueError as error:  # encodings that expat cannot read
         raise XmlError(f"{error}; save it as UTF-8") from None
     return builder.close()
 
 
 def require_no_document_type(path: Path) -> None:
-    """Refuse a document type before another library reads a file; any other file, XML or not, passes.
+    """Raise an error for a document type before another library reads the file; accept any other file, XML or not.
 
-    What stands before the first element is read, a piece at a time.
+    Only the text before the first element is read, in pieces.
 
     Raises
     ------
     XmlError
-        It has a document type.
+        The file has a document type.
     OSError
         The file cannot be read.
     """
@@ -83,11 +83,11 @@ def require_no_document_type(path: Path) -> None:
             except XmlError:
                 raise
             except (expat.ExpatError, LookupError, ValueError):
-                return  # no XML, or none that expat reads: its own library says so
+                return  # not XML, or not for expat: the library that reads the file reports it
 
 
 _PIECE = 4096
 
 
 def _refuse_document_type(*_: object) -> None:
-    raise XmlError("it has a document type (<!DOCTYPE …>), which files of data do not need; remove it")
+    raise XmlError("it has a document type (<!DOCTYPE …>), which data files do not need; remove it")

@@ -1,8 +1,8 @@
-"""The boundary of all that reads files which others made: whatever goes wrong in there is a message about the file.
+"""The boundary around all readers of input files: any failure inside becomes a message about the file.
 
-Libraries that read strangers' files raise what they like, and some end the process. Who calls them does it inside of
-`reading`, which turns every exception into a `DataError` that names the file, and notes which files are being read, so
-that whoever watches this process (see `rvbuild.engine.run.watched`) can say which one it died of.
+Libraries that read untrusted files raise all kinds of exceptions, and some end the process. Callers wrap them in
+`reading`, which turns every exception into a `DataError` that names the file. It also records which files are being
+read, so that the process that watches this one (see `rvbuild.engine.run.watched`) can name the file that killed it.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ _tell: Callable[[Sequence[str]], None] | None = None
 
 
 def watch(tell: Callable[[Sequence[str]], None] | None) -> None:
-    """Let `tell` have the files that are being read, whenever these change; threads call it, too."""
+    """Call `tell` with the files that are being read whenever they change; it is also called from threads."""
     global _tell
     _tell = tell
 
 
 @contextlib.contextmanager
 def reading(path: Path | str, how: str) -> Iterator[None]:
-    """Read a file in here.
+    """Read a file in this context.
 
     Parameters
     ----------
     path
         The file.
     how
-        As what it is read, or from where, for the message: `as a raster`, `from the zip`.
+        The format or source, for the message: `as a raster`, `from the zip`.
 
     Raises
     ------
     DataError
-        Instead of whatever else is raised in here, but errors for the user, and what ends the process.
+        Replaces any other exception, except errors for users and those that end the process.
     """
     number = next(_numbers)
     _active[number] = str(path)
@@ -58,11 +58,11 @@ def reading(path: Path | str, how: str) -> Iterator[None]:
 
 
 _NUMBER = "Exceeds the limit"
-"""How Python begins its message about a number of thousands of digits."""
+"""The start of Python's message about a number with thousands of digits."""
 
 
 def reason(error: BaseException) -> str:
-    """Return what an exception says, for people.
+    """Describe an exception for users.
 
     >>> reason(KeyError("bbox")), reason(RecursionError()), reason(FileNotFoundError(2, "No such file or directory"))
     ("KeyError: 'bbox'", 'it is nested too deeply', 'No such file or directory')
@@ -75,11 +75,11 @@ def reason(error: BaseException) -> str:
         return error.strerror
     said = str(error)
     if isinstance(error, ValueError) and said.startswith(_NUMBER):
-        return "a number in it has too many digits"
+        return "it holds a number with too many digits"
     if said and not isinstance(error, _SPEECHLESS):
         return said
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 _SPEECHLESS = (LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, NameError)
-"""Exceptions whose text alone says nothing."""
+"""Exceptions whose text is not informative without their type."""

@@ -1,7 +1,7 @@
-"""Signatures of JSON data: HMAC-SHA256 with a key that only those have who are believed.
+"""Signatures of JSON data: HMAC-SHA256 with a secret key.
 
-Two keys are used: one of the user, made when it is first needed and kept outside of all workspaces, which tells the
-caches that the user made from those of others; and one that those share who share a store elsewhere.
+There are two keys: one for the user, created when it is first needed and kept outside of all workspaces, which tells
+the user's own caches from those of others; and one that the users of a remote store share.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _LEAST_LETTERS = 16
 
 
 def signed(data: Mapping[str, Any], key: bytes) -> dict[str, Any]:
-    """Return `data` with a signature, in the place of one that it may have."""
+    """Return `data` with a signature, which replaces an earlier one."""
     return {**data, SIGNATURE: _signature(data, key)}
 
 
 def is_signed(data: Mapping[str, Any], key: bytes) -> bool:
-    """Tell whether `data` has the signature that `key` gives it."""
+    """Tell whether `data` has a valid signature by `key`."""
     import hmac
 
     found = data.get(SIGNATURE)
@@ -40,7 +40,7 @@ def is_signed(data: Mapping[str, Any], key: bytes) -> bool:
 
 
 def _signature(data: Mapping[str, Any], key: bytes) -> str:
-    import hashlib  # what has nothing to sign, which is most runs, does not load it
+    import hashlib  # imported late: most runs have nothing to sign
     import hmac
 
     rest = {name: value for name, value in data.items() if name != SIGNATURE}
@@ -49,12 +49,12 @@ def _signature(data: Mapping[str, Any], key: bytes) -> str:
 
 
 def shared_key(variable: str) -> bytes | None:
-    """Return the key that the environment variable holds, or None without it.
+    """Return the key in the environment variable, or None if it is not set.
 
     Raises
     ------
     UsageError
-        If it is so short that it can be guessed.
+        The key is so short that it can be guessed.
     """
     text = os.environ.get(variable, "")
     if 0 < len(text) < _LEAST_LETTERS:
@@ -66,7 +66,7 @@ def shared_key(variable: str) -> bytes | None:
 
 
 def user_key() -> bytes | None:
-    """Return the key of the user, made now if there is none; None where none can be kept."""
+    """Return the key of the user, and create it if there is none; None if it cannot be stored."""
     path = _key_file()
     if path is None:
         return None
@@ -81,7 +81,7 @@ def _key_file() -> Path | None:
 
 
 def state_folder() -> Path | None:
-    """Return where rvbuild keeps what is the user's and of no workspace; None for a user without a home."""
+    """Return the directory for the user's files that belong to no workspace; None without a home directory."""
     named = os.environ.get("XDG_STATE_HOME", "")
     if Path(named).is_absolute():
         return Path(named, "rvbuild")
@@ -111,7 +111,7 @@ def _make(path: Path) -> bytes | None:
             file.write(secrets.token_bytes(_KEY_BYTES))
             file.flush()
             os.fsync(handle)
-        with contextlib.suppress(FileExistsError):  # of another process that was faster: its key counts
+        with contextlib.suppress(FileExistsError):  # another process was faster: use its key
             os.link(temporary, path)
     finally:
         temporary.unlink()

@@ -1,4 +1,4 @@
-"""Files elsewhere as paths: `https://…`, `s3://…` and `gs://…`."""
+"""Remote files as paths: `https://…`, `s3://…` and `gs://…`."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from rvbuild.files.identity import UnreachableError
 
 
 def to_path(text: str) -> Path:
-    """Return a local path, or the `Url` of a file elsewhere."""
+    """Return a local path, or the `Url` of a remote file."""
     return Url(text) if is_url(text) else Path(text)
 
 
 class Url(PosixPath):
-    """The address of a file elsewhere, where the path of a file is expected.
+    """The address of a remote file, usable where a path is expected.
 
     Its text and its `name`, `stem` and `suffix` are those of the address. It can be opened to read a small file as a
-    whole; nothing else of a path that looks at the file system means anything.
+    whole; no other method that accesses the file system is meaningful.
     """
 
     _url: str
 
     def __new__(cls, url: str) -> Self:
-        """Make a path that keeps its text: a path would make one slash of two."""
+        """Create a path that keeps its text: a plain path would collapse the two slashes."""
         self = super().__new__(cls, url)
         self._url = url
         return self
@@ -52,21 +52,21 @@ class Url(PosixPath):
         """The last part of the address, without a query."""
         try:
             return urlsplit(self._url).path.rpartition("/")[2]
-        except ValueError:  # see `url_problem`, which is said where the server would be asked
+        except ValueError:  # see `url_problem`, which is reported before a request is sent
             return self._url.rpartition("/")[2]
 
     def open(self, mode: str = "r", *_: Any, encoding: str | None = None, **__: Any) -> Any:
-        """Open the file for reading: all of it is fetched.
+        """Open the file for reading; the whole file is downloaded.
 
         Raises
         ------
         OSError
-            The server does not answer, or not with the file.
+            The server does not answer, or does not send the file.
         """
-        from rvbuild.files.fetch import read  # what asks servers is loaded where there are some
+        from rvbuild.files.fetch import read  # imported late: only needed for remote files
 
         if set(mode) - set("rbt"):
-            raise OSError(f"{self}: a file elsewhere cannot be written")
+            raise OSError(f"{self}: a remote file cannot be written")
         try:
             content = read(self._url)
         except UnreachableError as error:

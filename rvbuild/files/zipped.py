@@ -1,4 +1,4 @@
-"""Files inside zips as paths: they are read where they are, and nothing is unpacked."""
+"""Files inside zips as paths: they are read in place, without unpacking."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from rvbuild.errors import DataError
 from rvbuild.files.readers import reading
 
 MOST_BYTES = 1 << 30
-"""The largest file that is read from a zip: a few bytes in a zip can stand for any number of them."""
+"""The largest file that is read from a zip: a few bytes in a zip can expand to any size."""
 
 MOST_MEMBERS = 2_000_000
-"""The most files of a zip; each takes some hundred bytes of memory."""
+"""The largest number of files in a zip; each takes a few hundred bytes of memory."""
 
 
 class Zipped(PosixPath):
-    """A file inside a zip, where the path of a file is expected.
+    """A file inside a zip, usable where a path is expected.
 
     Its text, `name`, `stem` and `suffix` are those of the zip's path followed by the member's. It can be opened to read
-    it as a whole; nothing else of a path that looks at the file system means anything.
+    it as a whole; no other method that accesses the file system is meaningful.
     """
 
     _archive: Path
     _member: str
 
     def __new__(cls, archive: Path, member: str) -> Self:
-        """Make a path of a member of a zip, as the zip names it."""
+        """Create a path of a member of a zip from its name in the zip."""
         self = super().__new__(cls, archive, member)
         self._archive, self._member = archive, member
         return self
@@ -40,7 +40,7 @@ class Zipped(PosixPath):
         return (Zipped, (self._archive, self._member))
 
     def open(self, mode: str = "r", *_: Any, encoding: str | None = None, **__: Any) -> Any:
-        """Open the file for reading: all of it is read.
+        """Open the file for reading; the whole file is read.
 
         Raises
         ------
@@ -54,32 +54,32 @@ class Zipped(PosixPath):
             size = archive.getinfo(self._member).file_size
             if size > MOST_BYTES:
                 raise DataError(
-                    f"{self}: would be {size / 1e9:.1f} GB, and from a zip files of at most {MOST_BYTES / 1e9:.1f} GB "
-                    "are read; unpack it, and name the folder"
+                    f"{self}: would be {size / 1e9:.1f} GB, more than the limit of {MOST_BYTES / 1e9:.1f} GB for a "
+                    "file in a zip; unpack the zip, and give the folder instead"
                 )
             stream = io.BytesIO(archive.read(self._member))
         return stream if "b" in mode else io.TextIOWrapper(stream, encoding=encoding)
 
 
 def is_zip(path: Path) -> bool:
-    """Tell whether a path is that of a zip, by its name."""
+    """Tell whether a path has the suffix of a zip."""
     return path.suffix.lower() == ".zip"
 
 
 def members(archive: Path) -> tuple[str, ...]:
-    """Return the names of the files in a zip, sorted; without hidden ones, and what macOS adds.
+    """Return the names of the files in a zip, sorted, without hidden files and those that macOS adds.
 
     Raises
     ------
     DataError
-        The file is not there, or no zip, or a name leads out of it or is that of no file.
+        The file does not exist or is not a zip, or a name points outside of it or is not a valid file name.
     """
     with reading(archive, "as a zip"):
         return _members(*_state(archive))
 
 
 def root_of(names: Sequence[str], wanted: Collection[str]) -> str:
-    """Return what the names of the wanted folders begin with: nothing, or the one folder that was zipped, and a slash.
+    """Return the prefix of the wanted folders: empty, or the one folder that was zipped, with a slash.
 
     >>> root_of(["chips/train/a.png", "chips/valid/b.png"], ["train", "valid"]), root_of(["train/a.png"], ["train"])
     ('chips/', '')
@@ -89,7 +89,7 @@ def root_of(names: Sequence[str], wanted: Collection[str]) -> str:
 
 
 def _state(archive: Path) -> tuple[str, int, int]:
-    """Return a zip with what changes when it does."""
+    """Return the key of a zip in the cache, which changes when the zip does."""
     found = archive.stat()
     return os.fspath(archive), found.st_mtime_ns, found.st_size
 
@@ -104,14 +104,14 @@ def _members(archive: str, _mtime_ns: int, _size: int) -> tuple[str, ...]:
     with zipfile.ZipFile(archive) as file:
         names = [item.filename for item in file.infolist() if not item.filename.endswith("/")]
     if len(names) > MOST_MEMBERS:
-        raise DataError(f"{archive}: has {len(names):,} files, more than {MOST_MEMBERS:,}; make several zips of it")
+        raise DataError(f"{archive}: has {len(names):,} files, more than {MOST_MEMBERS:,}; split it into several zips")
     found = []
     for name in names:
         parts = PurePosixPath(name).parts
         if ".." in parts or name.startswith("/"):
-            raise DataError(f"{archive}: the name {name!r} leads out of the zip; make the zip again")
+            raise DataError(f"{archive}: the name {name!r} points outside the zip; create the zip again")
         if not parts:
-            raise DataError(f"{archive}: the name {name!r} is that of no file; make the zip again")
+            raise DataError(f"{archive}: the name {name!r} is not a valid file name; create the zip again")
         if parts[0] != "__MACOSX" and not any(part.startswith(".") for part in parts):
             found.append(name)
     return tuple(sorted(found))

@@ -185,7 +185,7 @@ def reproject(where: object, source: CRS, target: CRS, x: Floats, y: Floats) -> 
         first = int(np.flatnonzero(bad)[0])
         raise DataError(
             f"{where}: points such as ({x[first]:.10g}, {y[first]:.10g}) cannot be reprojected from {crs_name(source)} "
-            f"to {crs_name(target)}{problem}. Is the first CRS right? A GeoJSON without a `crs` member is in "
+            f"to {crs_name(target)}{problem}. Is the first CRS correct? A GeoJSON without a `crs` member is in "
             "EPSG:4326: longitude, latitude"
         )
     return there_x, there_y

@@ -86,7 +86,7 @@ def require_few(count: int, size: int) -> None:
     if count > MOST:
         raise DataError(
             f"the scene has {count:,} windows of {size} px; expected at most {MOST:,}. Is it the right image? If so, "
-            "make chip.size_px or the stride larger, or make several scenes of it"
+            "increase chip.size_px or the stride, or split it into several scenes"
         )
 
 

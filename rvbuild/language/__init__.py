@@ -1,1 +1,1 @@
-"""What users write in place of plain values: filters, expressions over bands, functions of their own."""
+"""What users can write in place of plain values: filters, expressions over bands, their own functions."""

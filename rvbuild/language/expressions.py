@@ -1,4 +1,4 @@
-"""Expressions over bands such as `(B4 - B3) / (B4 + B3)`: parsed, held to a white list, and never run as Python."""
+"""Expressions over bands such as `(B4 - B3) / (B4 + B3)`: parsed, checked by an allow list, never run as Python."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ FUNCTIONS: Mapping[str, int] = {
     "clip": 3,
     "where": 3,
 }
-"""The functions of expressions, with their number of arguments."""
+"""The functions of expressions, with their numbers of arguments."""
 
 BAND = re.compile(r"B([1-9][0-9]*)")
-"""A band by its position, from 1."""
+"""The name of a band by its position, from 1."""
 
 MAX_LENGTH, MAX_DEPTH = 1000, 40
-"""Of an expression, in characters and in operations inside one another: far beyond any index."""
+"""Limits of an expression, in characters and in nesting depth: far beyond any spectral index."""
 
 _BINARY: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -50,7 +50,7 @@ _ALLOWED = f"numbers, bands, + - * / ** ( ), comparisons, and {', '.join(FUNCTIO
 
 
 class ExpressionError(ValueError):
-    """An expression that cannot be used; the message says why."""
+    """An invalid expression; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,9 @@ class Expression:
     Attributes
     ----------
     text : str
-        As it was written.
+        The source text.
     names : tuple of str
-        The bands that it uses, each once.
+        The bands that it uses, without repetition.
     """
 
     text: str
@@ -82,9 +82,9 @@ class Expression:
         bands
             The value of each of `names`, for example an array.
         functions
-            What the functions of `FUNCTIONS` do with such values.
+            Implementations of `FUNCTIONS` for such values.
         number
-            Makes such a value from a number, or from the outcome of a comparison.
+            Converts a number, or the result of a comparison, to such a value.
         """
 
         def value(node: ast.expr) -> Any:
@@ -112,7 +112,7 @@ def parse(text: str) -> Expression:
     Raises
     ------
     ExpressionError
-        It is not well-formed, uses something that is not on the white list, or uses no band.
+        It is not well-formed, uses something that is not allowed, or uses no band.
 
     >>> parse("(B4 - B3) / (B4 + B3)").names
     ('B4', 'B3')
@@ -126,17 +126,17 @@ def parse(text: str) -> Expression:
     names: dict[str, None] = {}
     _check(tree, text, names, 0)
     if not names:
-        raise ExpressionError(f'"{text}" uses no band; B1 is the first')
+        raise ExpressionError(f'"{text}" does not use a band; B1 is the first')
     return Expression(text, tuple(names), tree)
 
 
 def _check(node: ast.expr, text: str, names: dict[str, None], depth: int) -> None:
-    """Hold a part of an expression to the white list, and note the bands that it uses."""
+    """Check a part of an expression against the allow list, and collect the bands that it uses."""
     if depth > MAX_DEPTH:
-        raise ExpressionError(f"more than {MAX_DEPTH} operations stand inside one another")
+        raise ExpressionError(f"its operations are nested more than {MAX_DEPTH} deep")
     match node:
         case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
-            # Beyond it, a whole number has no float.
+            # Larger whole numbers cannot be converted to float.
             if abs(value) > 1e300:
                 raise ExpressionError(f"the number {text[node.col_offset : node.end_col_offset]} is too large")
             return
@@ -158,7 +158,7 @@ def _check(node: ast.expr, text: str, names: dict[str, None], depth: int) -> Non
             parts = args
         case ast.Call(func=ast.Name(id=name)) if name not in FUNCTIONS:
             hint = nearest(name, FUNCTIONS) or f"; known: {', '.join(FUNCTIONS)}"
-            raise ExpressionError(f'there is no function "{name}"{hint}')
+            raise ExpressionError(f'unknown function "{name}"{hint}')
         case _:
             raise ExpressionError(f'"{_written(node, text)}" is not allowed in an expression; allowed: {_ALLOWED}')
     for part in parts:
@@ -166,5 +166,5 @@ def _check(node: ast.expr, text: str, names: dict[str, None], depth: int) -> Non
 
 
 def _written(node: ast.expr, text: str) -> str:
-    """Return a part of an expression as it is written."""
+    """Return the source text of a part of an expression."""
     return ast.get_source_segment(text.strip(), node) or text

@@ -1,4 +1,4 @@
-"""Filters of features that are written as text, like SQL: read into the lists of `rvbuild.language.filters`."""
+"""Filters of features in SQL-like syntax, parsed into the lists of `rvbuild.language.filters`."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ Filter = list[Any]
 """A filter as a list, `["==", "kind", "house"]`."""
 
 MAX_DEPTH, MAX_LENGTH = 50, 1_000_000
-"""Of a filter: parts inside one another, and characters of a text; far beyond any that people write."""
+"""Limits of a filter: nesting depth, and characters of the text; far beyond what people write."""
 
 
 class FilterError(ValueError):
-    """A filter is not understood; the message says why."""
+    """An invalid filter; the message says why."""
 
 
 def to_list(text: str) -> Filter:
-    """Return a text as a list, whose values are still to be checked.
+    """Parse a text into a list, whose values are not checked yet.
 
     >>> to_list("kind = 'house' AND height > 3")
     ['all', ['==', 'kind', 'house'], ['>', 'height', 3]]
@@ -37,18 +37,18 @@ _short.maxstring = _short.maxother = 80
 
 
 def brief(value: object) -> str:
-    """Return a value for messages, shortened if it is long or deep."""
+    """Return a value for messages, shortened if it is long or nested."""
     return _short.repr(value)
 
 
 _COMPARING = ("==", "!=", "<", ">", "<=", ">=")
 _OPPOSITE = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">", "in": "!in", "!in": "in"}
 
-TOO_DEEP = f"the filter is nested too deeply; expected at most {MAX_DEPTH} parts inside one another"
+TOO_DEEP = f"the filter is nested too deeply; expected at most {MAX_DEPTH} levels"
 
 
 class _Token(NamedTuple):
-    """A part of a text."""
+    """A token of the text."""
 
     kind: str
     """`word`, `name` (in double quotes), `text`, `number`, `sign`, or `end`."""
@@ -56,7 +56,7 @@ class _Token(NamedTuple):
     place: int
 
 
-# Nothing is tried twice: digits, letters and quotes that have been taken are not given back.
+# Possessive quantifiers: digits, letters and quotes are never tried twice.
 _TOKEN = re.compile(
     r"""(?:(?P<number>[+-]?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d++)?(?![\w.]))
     |(?P<text>'(?:[^']++|'')*+')|(?P<name>"(?:[^"]++|"")*+")
@@ -65,7 +65,7 @@ _TOKEN = re.compile(
 )
 _SPACE = re.compile(r"\s*+")
 SIGNS = {"=": "==", "<>": "!="}
-"""How SQL writes two operators."""
+"""The SQL spellings of two operators."""
 
 _WORDS = {"TRUE": True, "FALSE": False}
 _KEYWORDS = {"AND", "OR", "NOT", "IN", "IS", "NULL", "LIKE", "ILIKE", "BETWEEN", *_WORDS}
@@ -81,7 +81,7 @@ def _tokens(text: str) -> Iterator[_Token]:
         kind, raw = found.lastgroup, found[found.lastgroup]
         value: Any = raw
         if kind == "number":
-            # Python reads no whole number of thousands of digits.
+            # Python refuses to parse whole numbers with thousands of digits.
             value = float(raw) if re.search(r"[.eE]", raw) or len(raw) > 1000 else int(raw)
         elif kind in ("text", "name"):
             value = raw[1:-1].replace(raw[0] * 2, raw[0])
@@ -91,7 +91,7 @@ def _tokens(text: str) -> Iterator[_Token]:
 
 
 def _around(text: str, place: int) -> str:
-    """Return a text for messages: all of it, or, of a long one, what is around a place."""
+    """Return a text for messages: all of it, or, if it is long, the part around a place."""
     if len(text) <= _SHOWN:
         return repr(text)
     first = max(0, place - _SHOWN // 2)
@@ -103,10 +103,10 @@ _SHOWN = 200
 
 
 class _Text:
-    """Reads a filter that is written like SQL, by recursive descent.
+    """Recursive-descent parser of SQL-like filters.
 
-    Negations are carried down to the comparisons (not (a and b) is not-a or not-b), so that a comparison with no value
-    fails whether it is negated or not, which is what SQL selects.
+    Negations are pushed down to the comparisons (not (a and b) is not-a or not-b), so that a comparison with a missing
+    value fails whether it is negated or not, as in SQL.
     """
 
     def __init__(self, text: str) -> None:
@@ -117,7 +117,7 @@ class _Text:
         self._next = self._depth = 0
 
     def filter(self) -> Filter:
-        """Return all of it."""
+        """Parse the whole text."""
         found = self._any(negated=False)
         if self._peek().kind != "end":
             raise self._unexpected("AND, OR or the end")
@@ -177,7 +177,7 @@ class _Text:
 
     @staticmethod
     def _with_value(comparison: Filter) -> Filter:
-        """Return a comparison that fails without a value."""
+        """Return a comparison that fails for a missing value."""
         kind, name = comparison[:2]
         return ["all", ["has", name], comparison] if kind in ("!=", "!in") else comparison
 
@@ -205,7 +205,7 @@ class _Text:
         if token.kind in ("text", "number") or (token.kind == "word" and token.value.upper() in _WORDS):
             self._next += 1
             return token.value if token.kind != "word" else _WORDS[token.value.upper()]
-        hint = f"; a text stands in single quotes: '{token.value}'" if token.kind in ("name", "word") else ""
+        hint = f"; write text in single quotes: '{token.value}'" if token.kind in ("name", "word") else ""
         if token.value.upper() == "NULL":
             hint = f"; write {name} IS NULL"
         raise self._unexpected(f"a value to compare {name} with", hint)

@@ -1,16 +1,16 @@
-"""Filters of features by their attributes, in two forms that mean the same: expressions as lists, and text like SQL.
+"""Filters of features by their attributes, in two equivalent forms: expressions as lists, and SQL-like text.
 
     ["all", [">", "height", 3], ["in", "kind", "a", "b"]]
     height > 3 AND kind IN ('a', 'b')
 
-Lists are the filters of Mapbox styles: == != < > <= >= in !in has !has all any none. `$type` is the type of a feature's
-geometry (Point, LineString or Polygon), `$id` its id; `a.b` is attribute `b` in attribute `a`, unless there is an
-attribute of that name. Text also knows `IS NULL`, `BETWEEN`, `LIKE` and `ILIKE`, and becomes a list, `like` and `ilike`
-included.
+Lists are the filters of Mapbox styles: == != < > <= >= in !in has !has all any none. `$type` is the geometry type of a
+feature (Point, LineString or Polygon), `$id` its id; `a.b` is attribute `b` in attribute `a`, unless an attribute has
+that name. Text also supports `IS NULL`, `BETWEEN`, `LIKE` and `ILIKE`, and is converted to a list, which may contain
+`like` and `ilike`.
 
-An attribute that a feature lacks, or that is null, is no value: no comparison with it holds but `!=` and `!in`, which
-do in lists, as in Mapbox styles, and do not in text, as in SQL. Values of different kinds (text, number, boolean) are
-different, and none of them is less than the other.
+An attribute that is missing or null has no value: comparisons with it fail. The exceptions are `!=` and `!in` in
+lists, which hold, as in Mapbox styles; in text they fail, as in SQL. Values of different types (text, number, boolean)
+are different, and none of them is less than the other.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from rvbuild.language.filter_text import MAX_DEPTH, SIGNS, TOO_DEEP, Filter, Fil
 __all__ = ["OPERATORS", "TYPES", "Filter", "FilterError", "compared", "lookup", "matches", "parse"]
 
 TYPES = ("Point", "LineString", "Polygon")
-"""What `$type` can be."""
+"""The values of `$type`."""
 
 _ORDER: Mapping[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
@@ -42,14 +42,14 @@ _LISTING = ("in", "!in")
 _EXISTING = ("has", "!has")
 _JOINING = ("all", "any", "none")
 MAX_PARTS, MAX_LIKE = 100_000, 1000
-"""Of a filter: operators, names and values in all, and characters of a text with % and _; far beyond any that people
-write, and all of it may be asked of each feature of a file."""
+"""Limits of a filter: operators, names and values in total, and characters of a text with % and _; far beyond what
+people write. The whole filter may be evaluated for each feature of a file."""
 
 OPERATORS = (*_COMPARING, *_LISTING, *_EXISTING, *_JOINING, *_LIKE)
 
 
 def parse(value: object) -> Filter:
-    """Return a filter, written as a list or as text, as a list.
+    """Convert a filter, a list or a text, to a list.
 
     >>> parse("kind = 'house'")
     ['==', 'kind', 'house']
@@ -57,7 +57,7 @@ def parse(value: object) -> Filter:
     Raises
     ------
     FilterError
-        It is neither, or has an error.
+        It is neither, or is invalid.
     """
     if isinstance(value, str):
         return _List().filter(to_list(value))
@@ -69,9 +69,9 @@ def parse(value: object) -> Filter:
 
 
 def compared(filter_: Sequence[Any]) -> set[str]:
-    """Return the attributes whose values a filter compares: features that have none of them are no good for it.
+    """Return the attributes whose values a filter compares; features that have none of them cannot pass.
 
-    Not those of which it only asks whether they are there, `$type` and `$id`.
+    Attributes that are only tested for existence, `$type` and `$id` do not count.
 
     >>> sorted(compared(["any", ["has", "height"], ["==", "$type", "Point"], [">", "floors", 2]]))
     ['floors']
@@ -87,9 +87,9 @@ def matches(filter_: Sequence[Any], get: Callable[[str], Any]) -> bool:
     Parameters
     ----------
     filter_
-        What `parse` returns.
+        The result of `parse`.
     get
-        Gives the value of an attribute, `$type` or `$id`; None if there is none. See `lookup`.
+        Returns the value of an attribute, `$type` or `$id`; None if there is none. See `lookup`.
     """
     kind, *rest = filter_
     if kind == "all":
@@ -109,7 +109,7 @@ def matches(filter_: Sequence[Any], get: Callable[[str], Any]) -> bool:
 
 
 def lookup(properties: Mapping[str, Any], name: str) -> Any:
-    """Return an attribute of a feature, or None; `a.b` is `b` in the attribute `a` if no attribute is called `a.b`."""
+    """Return an attribute of a feature, or None; `a.b` is `b` in the attribute `a` unless `a.b` is an attribute."""
     if name in properties or "." not in name:
         return properties.get(name)
     value: Any = properties
@@ -131,10 +131,10 @@ def _kind(value: Any) -> str:
 
 
 class _Like:
-    """A text with % and _, for comparisons in time that grows with both texts and never explodes.
+    """A pattern with % and _, matched in time that grows only with the lengths of pattern and text.
 
-    A regular expression would try every way in which several % can share a text. Yet what lies between two of them may
-    as well be taken where it comes first.
+    A regular expression would try all ways to divide a text among several %. But it is enough to take the first match
+    of each part between two of them.
     """
 
     def __init__(self, like: str, flags: int) -> None:
@@ -148,7 +148,7 @@ class _Like:
         self._end, self._least = len(parts[-1]), sum(map(len, parts))
 
     def matches(self, text: str) -> bool:
-        """Tell whether all of a text is as this one says."""
+        """Tell whether the whole text matches."""
         if self._is_whole:
             return self._first.fullmatch(text) is not None
         if len(text) < self._least:
@@ -167,7 +167,7 @@ def _like(like: str, flags: int) -> _Like:
 
 
 class _List:
-    """Checks a filter that is given as lists."""
+    """Validates a filter in the form of lists."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -209,7 +209,9 @@ class _List:
         return [kind, name, *values]
 
 
-_TOO_MANY = f"expected at most {MAX_PARTS} operators and values in all; compare with an attribute that says it at once"
+_TOO_MANY = (
+    f"expected at most {MAX_PARTS} operators and values in total; compare with one attribute that holds the result"
+)
 
 
 def _check_value(kind: str, name: str, value: Any) -> None:

@@ -1,8 +1,8 @@
-"""Code of the user's own: functions named as `package.module:name`, from modules that are found by their files.
+"""Users' own code: functions named as `package.module:name`, from modules that are found by their files.
 
-The workspace is on no path. A job says which modules it may import from it (`Code`), and these alone are served, from
-their source text: no file that is called like an installed or standard module can take its place, and no module that is
-in no key is imported.
+The workspace is not on the module path. A job lists the modules that it may import from there (`Code`). Only these are
+served, from their source text: a file with the name of an installed or standard module cannot replace it, and no
+module outside of the key is imported.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from rvbuild.language.user_files import Watch, watching
 
 @dataclass(frozen=True)
 class Code:
-    """The user's modules that a job may import, and what else their keys hold.
+    """The user's modules that a job may import, and the other files in its key.
 
     Attributes
     ----------
     workspace : str
-        Of the project; below it, the code opens no file that is in no key.
+        Root of the project; the code must not open files below it that are not part of a key.
     modules : mapping
         Dotted name -> absolute path of the file that defines the module.
     files : tuple of str
@@ -49,18 +49,18 @@ class Code:
 
 
 def serve_code(code: Code | None, given: Iterable[str] = ()) -> Watch | None:
-    """Let the modules of `code` be imported from now on, and no other of a user's; None: none at all.
+    """Allow imports of the modules of `code` from now on, and of no other user module; None: of none at all.
 
     Parameters
     ----------
     code : Code or None
     given : iterable of str
-        What a stage is given: files and directories that the user's code may open, too.
+        Inputs of the stage: files and directories that the user's code may also open.
 
     Returns
     -------
     Watch or None
-        What looks at the files that the code opens.
+        The watcher of files that the code opens.
     """
     modules = {} if code is None else dict(code.modules)
     _FINDER.serve(modules)
@@ -74,7 +74,7 @@ def serve_code(code: Code | None, given: Iterable[str] = ()) -> Watch | None:
 
 
 class Served:
-    """What is served, for processes that this one starts: whoever unpickles it serves the same."""
+    """The served code, for child processes: unpickling it serves the same modules."""
 
     def __reduce__(self) -> tuple[Callable[[Code | None], Served], tuple[Code | None]]:
         return _serve_again, (_CODE,)
@@ -89,14 +89,14 @@ _CODE: Code | None = None
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds the modules that it is told of, and the directories of their packages."""
+    """Finder of the registered modules, and of the directories of their packages."""
 
     def __init__(self) -> None:
         self._modules: dict[str, str] = {}
         self._folders: dict[str, list[str]] = {}
 
     def serve(self, modules: dict[str, str]) -> None:
-        """Find `modules` (dotted name -> file), and forget what was imported of others."""
+        """Register `modules` (dotted name -> file), and forget imports of earlier ones."""
         if modules == self._modules:
             return
         before, folders = self._modules, _folders(modules)
@@ -106,7 +106,7 @@ class _Finder(importlib.abc.MetaPathFinder):
         self._modules, self._folders = modules, folders
 
     def forget(self) -> None:
-        """Let all be imported anew."""
+        """Make all modules be imported again."""
         for name in {*self._modules, *self._folders}:
             sys.modules.pop(name, None)
 
@@ -118,7 +118,7 @@ class _Finder(importlib.abc.MetaPathFinder):
         Raises
         ------
         CodeError
-            If it is another one of a package that is served: it is in no key.
+            It belongs to a served package but is not served itself: it is not part of the key.
         """
         file = self._modules.get(fullname)
         if file is not None:
@@ -134,8 +134,8 @@ class _Finder(importlib.abc.MetaPathFinder):
             other = PathFinder.find_spec(fullname, path)
             if other is not None and other.origin is not None:
                 raise CodeError(
-                    f"{other.origin} is imported as {fullname} in a way that the source does not show, so that it is "
-                    "in no key: add the file to `depends` in [project]"
+                    f"{other.origin} is imported as {fullname} in a way that the source does not show, so it is not "
+                    "part of any key: add the file to `depends` in [project]"
                 )
         return None
 
@@ -147,7 +147,7 @@ _FINDER = _Finder()
 
 
 class _SourceLoader(SourceFileLoader):
-    """Compiles the source each time: bytecode beside it may be older, or somebody else's."""
+    """Loader that compiles the source each time: bytecode files may be outdated, or written by somebody else."""
 
     def get_code(self, fullname: str) -> types.CodeType:
         """Return the code of the module."""
@@ -163,7 +163,7 @@ def _loader(name: str, file: str) -> SourceFileLoader | SourcelessFileLoader | E
 
 
 def _folders(modules: Mapping[str, str]) -> dict[str, list[str]]:
-    """Return the directories of packages that have no file of their own."""
+    """Return the directories of namespace packages."""
     folders: dict[str, set[str]] = {}
     for name, file in modules.items():
         folder = Path(file).parent
@@ -187,20 +187,20 @@ def load_object(spec: str, where: str, code: Mapping[str, str] | None = None) ->
     where
         The option to name in an error, for example `"train.model"`.
     code
-        Source texts by dotted module name, executed in place of modules of these names.
+        Source code by dotted module name, executed in place of the modules of these names.
 
     Raises
     ------
     ModelError
-        The module or the name does not exist or is Python's own, the import raises, or what is found cannot be called.
+        The module or the name does not exist or belongs to Python, the import fails, or the object is not callable.
     CodeError
-        The code imports or reads what no key holds.
+        The code imports or reads something that is not part of the key.
     """
     module_name, _, name = spec.partition(":")
     if not name.isidentifier() or not all(part.isidentifier() for part in module_name.split(".")):
         raise ModelError(f'{where}: expected "package.module:name", found "{spec}"')
     if is_pythons(module_name):
-        raise ModelError(f'{where}: "{spec}": {module_name} is a module of Python itself, no code of yours')
+        raise ModelError(f'{where}: "{spec}": {module_name} is a module of Python itself, not your own code')
     try:
         with _embedded(code or {}):
             module = importlib.import_module(module_name)
@@ -208,9 +208,9 @@ def load_object(spec: str, where: str, code: Mapping[str, str] | None = None) ->
         raise
     except ModuleNotFoundError as error:
         raise ModelError(
-            f'{where}: "{spec}": there is no module "{error.name}"; modules are looked for in the workspace '
-            f"(the directory that holds projects/), in its src/, and among the installed packages; one that is "
-            "imported in a way that the source does not show is to be named by `depends` in [project]"
+            f'{where}: "{spec}": there is no module "{error.name}"; modules are searched in the workspace '
+            f"(the directory that holds projects/), in its src/, and among the installed packages; a module that "
+            "is imported in a way that the source does not show must be listed in `depends` in [project]"
         ) from error
     except Exception as error:
         raise ModelError(
@@ -226,30 +226,30 @@ def load_object(spec: str, where: str, code: Mapping[str, str] | None = None) ->
 
 
 def is_pythons(module_name: str) -> bool:
-    """Tell whether a module is one of Python itself."""
+    """Tell whether a module belongs to Python's standard library."""
     top = module_name.partition(".")[0]
     return top in sys.stdlib_module_names or top in sys.builtin_module_names or top == "__main__"
 
 
 def forget_modules() -> None:
-    """Let the user's modules be imported anew, because their files may have changed."""
+    """Make the user's modules be imported again, because their files may have changed."""
     _FINDER.forget()
 
 
 def sources(module_name: str, files: Iterable[Path]) -> dict[str, str] | None:
-    """Return the text of the user's modules by dotted name.
+    """Return the source code of the user's modules by dotted name.
 
     Parameters
     ----------
     module_name
         A module that is named by the project.
     files
-        The files that it rests on, itself included.
+        The files that it depends on, including its own.
 
     Returns
     -------
     dict[str, str] | None
-        None if the module is not one that is served from `files`: it comes from an installed package.
+        None if the module is not served from `files` because it comes from an installed package.
     """
     paths = {str(file) for file in files}
     modules = {} if _CODE is None else {name: file for name, file in _CODE.modules.items() if file in paths}
@@ -264,7 +264,7 @@ def sources(module_name: str, files: Iterable[Path]) -> dict[str, str] | None:
 
 @contextlib.contextmanager
 def _embedded(code: Mapping[str, str]) -> Iterator[None]:
-    """Let source texts take the place of modules of the same names, for the imports of this block only."""
+    """Let source texts replace the modules of the same names, for imports in this block only."""
     if not code:
         yield
         return
@@ -282,19 +282,19 @@ def _embedded(code: Mapping[str, str]) -> Iterator[None]:
 
 
 class _TextFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds and executes modules whose source text is given; `packages` need no text of their own."""
+    """Finder and loader of modules from their source text; `packages` need no text."""
 
     def __init__(self, code: Mapping[str, str], packages: Iterable[str]) -> None:
         self._code = code
         self._packages = set(packages)
 
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        """Return the spec of a module that has a text here."""
+        """Return the spec of a module that has a source text here."""
         if fullname not in self._code and fullname not in self._packages:
             return None
         return ModuleSpec(fullname, self, is_package=fullname in self._packages)
 
     def exec_module(self, module: types.ModuleType) -> None:
-        """Execute a module's text in it."""
+        """Execute the source text of a module."""
         name = module.__name__
         exec(compile(self._code.get(name, ""), f"<{name} embedded in the model>", "exec"), module.__dict__)

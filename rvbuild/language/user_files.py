@@ -1,7 +1,7 @@
-"""Files that the user's own code opens: those that no key holds are refused, for an edit of them would not be seen.
+"""Files that users' own code opens: those outside of the key are refused, because edits of them would go unnoticed.
 
-Python tells an audit hook of every file that it opens, of which those count that a function of the user's has asked
-for, itself or through a library. What a library opens in compiled code, as GDAL does, is not told.
+Python reports every file that it opens to an audit hook. Only files that a user's function opens count, directly or
+through a library. Files that a library opens in compiled code, as GDAL does, are not reported.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _SYSTEM = ("/proc", "/sys", "/dev", "/etc", "/usr", "/lib", "/lib64", "/bin", "/
 
 
 def site_folders() -> tuple[str, ...]:
-    """Return where Python and installed packages are: real paths."""
+    """Return the directories of Python and of installed packages, as real paths."""
     paths = [*sysconfig.get_paths().values(), *site.getsitepackages(), site.getusersitepackages()]
     return tuple(dict.fromkeys(map(os.path.realpath, paths)))
 
 
 def is_installed(path: str, folders: Collection[str] = ()) -> bool:
-    """Tell whether a file is Python's or of an installed package, wherever the environment is, and no user's own."""
+    """Tell whether a file belongs to Python or to an installed package, wherever the environment is."""
     real = os.path.realpath(path)
     parts = Path(real).parts
     if "site-packages" in parts or "dist-packages" in parts:
@@ -42,16 +42,16 @@ def is_inside(path: str, folder: str) -> bool:
 
 
 class Watch:
-    """Looks at what the user's code opens while it is active.
+    """Watches which files the user's code opens, while it is active.
 
     Parameters
     ----------
     workspace : str
-        What is opened below it and is in no key is refused; what is opened elsewhere is noted in `outside`.
+        Root: files below it that are not part of the key are refused; others are recorded in `outside`.
     code : iterable of str
         The files of the user's code.
     allowed : iterable of str
-        Other files and directories that keys hold, or that are no input: what the stage is given.
+        Other files and directories that are part of the key, or that are no inputs, such as the outputs of the stage.
     """
 
     def __init__(self, workspace: str, code: Iterable[str], allowed: Iterable[str]) -> None:
@@ -67,12 +67,12 @@ class Watch:
         self.outside: dict[str, None] = {}
 
     def opened(self, path: str) -> None:
-        """Take note that a file is opened to be read.
+        """Check a file that is opened for reading.
 
         Raises
         ------
         CodeError
-            The user's code opens it, and an edit of it would not be seen.
+            The user's code opens it, but edits of it would go unnoticed.
         """
         full = os.path.realpath(path)
         if self._is_allowed(full) or is_installed(full, self._folders):
@@ -94,7 +94,7 @@ class Watch:
             return
         shown = os.path.relpath(full, self._workspace)
         message = (
-            f"{self._shown(caller)} reads {shown}, which is in no key, so that an edit of it would not be seen: "
+            f"{self._shown(caller)} reads {shown}, which is not part of any key, so edits of it would go unnoticed: "
             f'add it to `depends` in [project], for example depends = ["{shown}"]'
         )
         self.refused.append(message)
@@ -108,12 +108,12 @@ class Watch:
 
 
 def watching(watch: Watch | None) -> None:
-    """Make `watch` the one that is asked from now on; None: nothing is."""
+    """Make `watch` the active watcher; None: no watcher."""
     global _WATCH, _HOOKED
     _WATCH = watch
     if watch is not None and not _HOOKED:
         _HOOKED = True
-        sys.addaudithook(_hook)  # which cannot be taken away again
+        sys.addaudithook(_hook)  # audit hooks cannot be removed
 
 
 _WATCH: Watch | None = None
@@ -149,7 +149,7 @@ _EVENTS: dict[str, Callable[[tuple[object, ...]], str | None]] = {
 
 
 def _caller(code: Collection[str]) -> str | None:
-    """Return the file of the user's code that asks for something now, if one does."""
+    """Return the file of the user's code on the current call stack, if there is one."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if frame.f_code.co_filename in code:

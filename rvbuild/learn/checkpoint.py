@@ -85,7 +85,7 @@ def read_info(path: Path) -> ModelInfo:
     if not 0 < content["bands"] < 1 << 16:
         raise ModelError(f"{path}: bands: expected a number from 1 to 65535, found {content['bands']!r:.200}")
     if not all(isinstance(text, str) for text in (content["code"] or {}).values()):
-        raise ModelError(f"{path}: code: expected source texts by the names of modules")
+        raise ModelError(f"{path}: code: expected source code by module name")
     info = ModelInfo(**content)
     names = [
         entry.get("name") for entry in info.classes if isinstance(entry, dict) and isinstance(entry.get("id"), int)
@@ -180,6 +180,6 @@ def _require_size(weights: Path, state: Mapping[str, torch.Tensor], info: ModelI
     found = sum(value.numel() for value in state.values())
     if wanted > found:
         raise ModelError(
-            f'{weights}: the weights do not fit the model "{info.model}" with {info.model_args}: they are {found:,} '
-            f"numbers, the model has {wanted:,}"
+            f'{weights}: the weights do not fit the model "{info.model}" with {info.model_args}: they have {found:,} '
+            f"values, the model has {wanted:,}"
         )

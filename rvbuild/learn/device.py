@@ -34,14 +34,14 @@ def select_device(name: str = "auto", where: str = "device") -> torch.device:
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise ModelError(
-            f'{where}: "{name}" was asked for, but torch {torch.__version__} sees no CUDA device; '
+            f'{where}: "{name}" was requested, but torch {torch.__version__} sees no CUDA device; '
             f'check the driver with nvidia-smi, or use "auto" or "cpu"'
         )
     number = int(card or os.environ.get(CARD_VARIABLE) or 0)
     if number >= torch.cuda.device_count():
         count = torch.cuda.device_count()
         there = "there is 1 CUDA device" if count == 1 else f"there are {count} CUDA devices"
-        raise ModelError(f'{where}: "cuda:{number}" was asked for, but {there}; they count from 0')
+        raise ModelError(f'{where}: "cuda:{number}" was requested, but {there}; devices are numbered from 0')
     return torch.device("cuda", number)
 
 
@@ -54,7 +54,7 @@ def amp_dtype(amp: bool | str, device: torch.device) -> torch.dtype | None:
     if amp is False or (amp == "auto" and device.type != "cuda"):
         return None
     if device.type != "cuda":
-        raise ModelError('train.amp: true needs a CUDA device, the training runs on the CPU; use "auto" or false')
+        raise ModelError('train.amp: true needs a CUDA device, but the training runs on the CPU; use "auto" or false')
     with torch.cuda.device(device):
         # What only emulates bfloat16 is slower with it than with float32.
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16

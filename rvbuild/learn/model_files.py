@@ -34,8 +34,10 @@ def require_named(path: Path, model: str, args: Mapping[str, Any], trained: Mapp
     if ":" not in model or (trained is not None and (model, dict(args)) == (trained["model"], trained["model_args"])):
         return
     named = "none" if trained is None or ":" not in trained["model"] else f'"{trained["model"]}"'
-    what = "is called with other arguments than train.model_args" if f'"{model}"' == named else "is not called"
+    if f'"{model}"' == named:
+        difference = f'"{model}" created the model with arguments other than train.model_args'
+    else:
+        difference = f'the model was created by "{model}", but the project names {named}'
     raise ModelError(
-        f'{path}: the model is made by "{model}", and the project names {named}: it {what}. The result of train was '
-        "not made by this project: `rvbuild train -B` makes it anew"
+        f"{path}: {difference}. The result of train does not come from this project: `rvbuild train -B` builds it again"
     )

@@ -62,7 +62,7 @@ def from_stats(
     found = stats["bands"]
     if len(found) != bands:
         raise DataError(
-            f"the statistics have {len(found)} bands, the training chips {bands}; analyze and chip the same channels"
+            f"the statistics have {len(found)} bands, the training chips {bands}; use the same channels in both"
         )
     if str(stats.get("dtype", dtype)) != dtype:
         raise DataError(f"the statistics are of {stats['dtype']} imagery, the training chips are {dtype}")
@@ -71,10 +71,10 @@ def from_stats(
     every = [BandStats.from_json(band) for band in found]
     if how["kind"] == "min_max":
         low, high = ([_extreme(band.min) for band in every], [_extreme(band.max) for band in every])
-        what = "its lowest value is {low:g}, and its highest {high:g}, too"
+        what = "its lowest value is {low:g}, and its highest is also {high:g}"
     else:
         low, high = ([_percentile(band, how[end]) for band in every] for end in ("low", "high"))
-        what = f"percentile {how['low']:g} is {{low:g}}, and percentile {how['high']:g} is {{high:g}}, too"
+        what = f"percentile {how['low']:g} is {{low:g}}, and percentile {how['high']:g} is also {{high:g}}"
     for band, (lowest, highest) in enumerate(zip(low, high, strict=True)):
         if not highest > lowest:
             said = what.format(low=lowest, high=highest)
@@ -109,15 +109,15 @@ def standardized(
     """
     if normalize["kind"] == "zscore":
         raise DataError(
-            "train.normalize: is about values from 0 to 1, and such a range is known of 8-bit imagery alone; say what "
-            'is 0 and what is 1 with image.transform = [{ kind = "min_max" }] or "percentile", or remove the key'
+            "train.normalize: applies to values from 0 to 1, and only 8-bit imagery has a known range; scale it with "
+            'image.transform = [{ kind = "min_max" }] or "percentile", or remove the key'
         )
     means, stds = [float(value) for value in mean[:bands]], [float(value) for value in std[:bands]]
     if len(means) < bands:
         if len(stats["bands"]) != bands:
             raise DataError(
-                f"the statistics have {len(stats['bands'])} bands, the training chips {bands}; analyze and chip the "
-                "same channels"
+                f"the statistics have {len(stats['bands'])} bands, the training chips {bands}; use the same "
+                "channels in both"
             )
         own = _deviations(stats["bands"][len(means) :], "zscore", 1.0, first=len(means))
         low, span = _range(normalize, bands)

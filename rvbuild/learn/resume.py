@@ -101,11 +101,11 @@ def load(folder: Path, identity: str, note: Callable[[str], None]) -> Snapshot |
         note(f"the checkpoint {path} is damaged and is not used (its digest differs); the training starts again")
         return None
     if content["format"] != FORMAT or content["identity"] != identity:
-        note(f"the checkpoint {path} is of another training and is not used; the training starts again")
+        note(f"the checkpoint {path} belongs to another training and is not used; the training starts again")
         return None
     epochs = content.get("epochs", {})
     if not all(_is_as_written(folder / name, value) for name, value in epochs.items()):
-        note(f"a model of an epoch is missing or damaged beside {path}; the training starts again")
+        note(f"the model of an epoch is missing or damaged beside {path}; the training starts again")
         return None
     optimizer: dict[int, dict[str, Any]] = {}
     for name, value in [*_part(tensors, "optimizer").items(), *content["numbers"].items()]:

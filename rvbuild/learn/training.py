@@ -143,7 +143,7 @@ class Training:
             self._progress.note(_summary(line, epochs))
         if len(self._lines) < epochs:
             self._progress.note(
-                f"stopped after epoch {len(self._lines)}: no better {self._train['select_metric']} for "
+                f"stopped after epoch {len(self._lines)}: no improvement of {self._train['select_metric']} for "
                 f"{self._train['patience']} epochs"
             )
         if self._train["select"] == "best" and self._best is not None:
@@ -286,12 +286,12 @@ class Training:
             return
         self._lines = found.lines
         if found.epoch > self._last_epoch():
-            self._progress.note(f"the last training went on to epoch {found.epoch}; a shorter one starts again")
+            self._progress.note(f"the last training reached epoch {found.epoch}; a shorter one starts again")
             self._lines = []
             return
         own = self.model.state_dict()
         if {name: value.shape for name, value in own.items()} != {n: value.shape for n, value in found.weights.items()}:
-            self._progress.note("the checkpoint is of another model and is not used; the training starts again")
+            self._progress.note("the checkpoint belongs to another model and is not used; the training starts again")
             self._lines = []
             return
         self.model.load_state_dict(found.weights)
@@ -306,7 +306,7 @@ class Training:
             self._scaler.load_state_dict(dict(found.scaler))
         self._best = found.best
         self._kept = dict(found.epochs)
-        self._progress.note(f"continues after epoch {found.epoch}")
+        self._progress.note(f"continuing after epoch {found.epoch}")
 
 
 def _copy(state: Mapping[str, torch.Tensor]) -> State:

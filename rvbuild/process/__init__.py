@@ -1,1 +1,1 @@
-"""The process that runs: where its modules come from, its environment variables, its threads."""
+"""The current process: its module path, its environment variables, its threads."""

@@ -1,24 +1,24 @@
-"""Where modules come from: never the directory that a command is started in, which may be somebody else's.
+"""The module path: it never contains the current directory, which may belong to somebody else.
 
-Nothing but `os` and `sys` is imported here, not even `__future__`: Python has loaded them before it looks anywhere.
+Only `os` and `sys` are imported here, not even `__future__`: Python has loaded them before it searches any path.
 """
 
 import os
 import sys
 
 _HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 - see above
-"""The directory that holds the package, which stays on the path wherever the command is started."""
+"""The directory that contains the package, which stays on the path wherever the command is started."""
 
 
 def protect() -> None:
-    """Take the current directory off the path of this process and of all that it starts.
+    """Remove the current directory from the module path of this process and its child processes.
 
-    `PYTHONPATH` keeps what it names otherwise.
+    Other entries of `PYTHONPATH` are kept.
     """
     os.environ["PYTHONSAFEPATH"] = "1"
     try:
         here = os.getcwd()  # noqa: PTH109 - see above
-    except OSError:  # it was removed
+    except OSError:  # the directory was removed
         here = ""
     kept = [entry for entry in sys.path if not _is_here(entry, here)]
     sys.path[:] = [*kept, _HOME] if here == _HOME and _HOME not in kept else kept

@@ -1,7 +1,7 @@
-"""Work in threads that nobody has to wait for: an interrupted command ends, whatever a server or a disk is doing.
+"""Work in daemon threads: an interrupted command ends even if a server or a disk does not respond.
 
-The threads of `concurrent.futures` are waited for when a `with` block ends and again when Python ends, so that one
-request without an answer holds up both.
+The threads of `concurrent.futures` are joined when a `with` block ends and again when Python exits, so a single
+request without a response would block both.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ A = TypeVar("A")
 
 
 class LateError(TimeoutError):
-    """Something took longer than it may."""
+    """A timeout."""
 
 
 def each(function: Callable[[A], T], items: Iterable[A], at_once: int) -> list[T]:
-    """Return what `function` gives for all `items`, of which at most `at_once` are worked on at one time.
+    """Return the results of `function` for all `items`, with at most `at_once` calls at the same time.
 
-    The first exception is raised at once; what has not begun by then is left, and what has goes on unattended.
+    The first exception is raised at once; calls that have not started are dropped, and running ones are abandoned.
     """
     left = list(items)
     results: dict[int, T] = {}
@@ -40,7 +40,7 @@ def each(function: Callable[[A], T], items: Iterable[A], at_once: int) -> list[T
                 return
             try:
                 done.put((i, function(left[i]), None))
-            except BaseException as error:  # raised by who waits
+            except BaseException as error:  # raised in the waiting thread
                 done.put((i, None, error))
 
     for _ in range(min(at_once, len(left))):
@@ -53,24 +53,24 @@ def each(function: Callable[[A], T], items: Iterable[A], at_once: int) -> list[T
             results[i] = result
     finally:
         stopped.set()
-        error = None  # whose traceback holds this frame
+        error = None  # its traceback holds this frame
     return [results[i] for i in range(len(left))]
 
 
 def within(limit_s: float, function: Callable[..., T], *args: Any) -> T:
-    """Return what `function` gives, unless that takes longer.
+    """Return the result of `function`, or raise an error after a time limit.
 
     Raises
     ------
     LateError
-        After `limit_s` seconds; what `function` does then goes on unattended.
+        After `limit_s` seconds; the call is abandoned.
     """
     done: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
 
     def work() -> None:
         try:
             done.put((function(*args), None))
-        except BaseException as error:  # raised by who waits
+        except BaseException as error:  # raised in the waiting thread
             done.put((None, error))
 
     threading.Thread(target=work, daemon=True).start()
@@ -84,4 +84,4 @@ def within(limit_s: float, function: Callable[..., T], *args: Any) -> T:
     try:
         raise error
     finally:
-        del error  # whose traceback holds this frame
+        del error  # its traceback holds this frame

@@ -1,8 +1,8 @@
-"""Which environment variables reach GDAL, PROJ, numpy and torch: those that only say how files are reached, and speed.
+"""The environment variables that reach GDAL, PROJ, numpy and torch: only those that set access to files, and speed.
 
-What a variable of the shell changes in a result would stand under the same key as the result without it. So everything
-that these libraries read from the environment is taken away from workers, unless it is known to change no result, and
-some of it is set. `docs/incremental.md` has the list for users.
+The key of a result does not depend on environment variables. Therefore workers see none of the variables of these
+libraries, except those that are known not to change results, and some are set to fixed values.
+`docs/incremental.md` has the list for users.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from pathlib import Path
 
 from rvbuild.cores import thread_count
 
-#: What workers have, whatever the shell says. Libraries read some of it when they start.
+#: Fixed variables of workers. Libraries read some of them when they start.
 PINNED: Mapping[str, str] = {
-    # A GeoPackage holds the time of its last change; without this its bytes differ at each writing.
+    # A GeoPackage stores the time of its last change; without this its bytes differ each time.
     "OGR_CURRENT_DATE": "1970-01-01T00:00:00Z",
-    # Twelve million points in one polygon, which take some 8 GB when they are read; GDAL's own limit is a tenth of it.
+    # Twelve million points in one polygon, which need some 8 GB when they are read; GDAL's own limit is a tenth of it.
     "OGR_GEOJSON_MAX_OBJ_SIZE": "2000",
-    # Not the configuration files of the user and of the machine, which can set all that is taken away here.
+    # Ignore the configuration files of the user and the machine, which could set everything that is removed here.
     "GDAL_CONFIG_FILE": os.devnull,
     "GDAL_VRT_ENABLE_PYTHON": "NO",
-    # Grids of datum shifts that happen to be on one machine, or on a server, move labels on that machine alone.
+    # Grids of datum shifts that exist only on one machine, or on a server, would move labels on that machine only.
     "PROJ_NETWORK": "OFF",
     "PROJ_SKIP_READ_USER_WRITABLE_DIRECTORY": "YES",
-    # Threads of torch that wait do not spin: on a busy machine spinning slows a training down many times over.
+    # Waiting threads of torch do not spin: on a busy machine, spinning slows a training down many times over.
     "OMP_WAIT_POLICY": "PASSIVE",
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-    # The order of sets of texts, which a user's own code may run through.
+    # The hash seed sets the iteration order of sets of strings, which users' own code may depend on.
     "PYTHONHASHSEED": "0",
     "PYTHONUTF8": "1",
     "LC_ALL": "C.UTF-8",
     "TZ": "UTC",
 }
 
-#: What GDAL, PROJ, numpy and torch read: by the first word of a name, which is that of a library or a format, or, where
-#: that could as well be the beginning of a user's own, whole.
+#: Variables that GDAL, PROJ, numpy and torch read: by the first word of the name, which is that of a library or a
+#: format; or by the whole name, where the first word could also begin a variable of the user.
 _READ = re.compile(
     r"""
     (
@@ -70,7 +70,7 @@ _READ = re.compile(
     re.VERBOSE,
 )
 
-#: What of all that passes: how files elsewhere are reached, memory and threads that change no byte, and logs.
+#: Those of them that pass: access to remote files, memory and threads that do not change results, and logs.
 _PASSING = re.compile(
     r"""
     GDAL_HTTPS?_\w+ | GDAL_PROXY_AUTH | GDAL_GSSAPI_DELEGATION | GDAL_CURL_CA_BUNDLE
@@ -89,24 +89,24 @@ _PASSING = re.compile(
 )
 
 _DATA = {"PROJ_DATA": "proj.db", "PROJ_LIB": "proj.db", "GDAL_DATA": "gdalvrt.xsd"}
-"""Where libraries find their tables: a file that is there."""
+"""Variables with the directories of libraries' tables, and a file that each must contain."""
 
 
 def for_workers(environ: Mapping[str, str]) -> dict[str, str | None]:
-    """Return what has to be set in an environment, or removed from it (None), before libraries run in it.
+    """Return the variables to set, or to remove (None), in an environment before libraries run in it.
 
     Raises
     ------
     UsageError
-        If `RVBUILD_THREADS` is no number.
+        `RVBUILD_THREADS` is not a number.
     """
     gone: dict[str, str | None] = dict.fromkeys(left_aside(environ))
-    # Sums over threads round differently: as many wherever a library counts by itself.
+    # Sums over threads are rounded differently: use the same number in all libraries.
     return {**gone, **PINNED, "OMP_NUM_THREADS": str(thread_count())}
 
 
 def left_aside(environ: Iterable[str]) -> list[str]:
-    """Return the names among `environ` that are taken away from libraries, sorted."""
+    """Return the names among `environ` that are hidden from libraries, sorted."""
     return sorted(name for name in environ if _READ.fullmatch(name) and not _passes(name))
 
 
@@ -115,19 +115,19 @@ def _passes(name: str) -> bool:
 
 
 def problems(environ: Mapping[str, str]) -> list[str]:
-    """Return a line for each variable that says where the tables of a library are, and is wrong."""
+    """Return a line for each variable that points to a wrong directory of tables."""
     found = []
     for name, file in _DATA.items():
         value = environ.get(name)
         if value and not any(Path(place, file).is_file() for place in value.split(os.pathsep)):
-            what = "is left aside: rasterio and fiona bring their own" if not _passes(name) else "unset or correct it"
+            what = "is ignored: rasterio and fiona bring their own" if not _passes(name) else "unset or correct it"
             found.append(f"{name}={value}: there is no {file}; {what}")
     return found
 
 
 @functools.cache
 def _bring_their_own_data() -> bool:
-    """Tell whether rasterio and fiona were installed with the tables of the GDAL and the PROJ that they contain."""
+    """Tell whether rasterio and fiona were installed with the tables of their own GDAL and PROJ."""
     for package in ("rasterio", "fiona"):
         spec = importlib.util.find_spec(package)
         if spec is None or spec.origin is None or not Path(spec.origin).with_name("proj_data").is_dir():

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-STAGES = ("analyze", "chip", "train", "predict", "eval", "bundle", "report")
+from rvbuild.stages.names import COMMANDS, PARTS
+
+STAGES = tuple(COMMANDS)
+"""The stages that have a command, as people name them."""
 BUILDING = (*STAGES, "build")
 CLEANED = (*STAGES, "data")
 """What `clean` knows: what builds make, and what is made when it is asked for."""
-
-PARTS = {"predict": ("infer", "predict", "mosaic")}
-"""The stages that a command does together, where it is more than the one of its name."""
 
 
 def stages_of(word: str) -> tuple[str, ...]:

@@ -63,12 +63,12 @@ def require_files(
     names = ", ".join(shown[:_NAMED]) + (f" and {len(shown) - _NAMED} more" if len(shown) > _NAMED else "")
     answer = _environment()
     if answer is False:
-        raise UsageError(f"{VARIABLE}={os.environ[VARIABLE]}: the code of this workspace may not run: {names}")
+        raise UsageError(f"{VARIABLE}={os.environ[VARIABLE]}: the code of this workspace must not run: {names}")
     if given:
         remember(workspace)
     elif answer is None and not is_trusted(workspace):
         if ask is None:
-            say(f"runs Python of this workspace: {names} ({VARIABLE}=no refuses it)")
+            say(f"running Python code of this workspace: {names} ({VARIABLE}=no prevents it)")
             return
         if not ask(workspace, names):
             raise UsageError("nothing was built: the code of this workspace is not trusted")
@@ -92,8 +92,8 @@ def left_out(projects: Iterable[Project], command: str, runs_code: bool) -> list
         modules = sorted({module for scene in project.scenes for module in scene.image.modules()})
         if modules:
             lines.append(
-                f"{project.where(('scene', 'image'))}: pixels are looked at as they are before {', '.join(modules)}: "
-                f"`{command}` runs no code of yours, `rvbuild {command} --trust` does"
+                f"{project.where(('scene', 'image'))}: pixels are inspected as they are before {', '.join(modules)}: "
+                f"`{command}` does not run your code, `rvbuild {command} --trust` does"
             )
     return lines
 

@@ -183,7 +183,7 @@ def _require_like_training(source: SceneImage, info: ModelInfo, channels: Sequen
     files = ", ".join(str(path) for path in source.files[:3]) + (", …" if len(source.files) > 3 else "")
     chosen = "every band that is not alpha" if channels is None else f"the channels {list(channels)}"
     raise DataError(
-        f"{files}: expected {info.bands} {'band' if info.bands == 1 else 'bands'} of type {info.dtype}, as the model "
-        f"was trained on; found {source.count} of type {source.dtype.name} ({', '.join(source.descriptions)}), "
+        f"{files}: expected {info.bands} {'band' if info.bands == 1 else 'bands'} of type {info.dtype}, as in the "
+        f"training of the model; found {source.count} of type {source.dtype.name} ({', '.join(source.descriptions)}), "
         f"with {chosen}"
     )

@@ -11,7 +11,9 @@ from torch import nn
 
 from rvbuild.errors import DataError, ModelError
 from rvbuild.learn.hooks import Targets
-from rvbuild.learn.loss import IGNORE, Loss, class_weights, make_loss
+from rvbuild.learn.losses.make import make_loss
+from rvbuild.learn.losses.points import IGNORE, Loss
+from rvbuild.learn.losses.weights import class_weights
 from rvbuild.learn.metrics import Confusion
 
 
@@ -93,7 +95,7 @@ def loss_of(
     counts = class_counts[list(output_ids)]
     if not counts.any():
         raise DataError(
-            f"{nothing} has one of the classes {', '.join(outputs)}: there is nothing to learn from; look at the "
-            "contact sheets of the chips, and at the labels' settings"
+            f"{nothing} has one of the classes {', '.join(outputs)}, so there is nothing to learn from; check the "
+            "contact sheets of the chips, and the settings of the labels"
         )
     return make_loss(train["loss"], train["loss_args"], class_weights(train["class_weights"], outputs, counts))

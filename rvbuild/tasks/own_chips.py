@@ -38,7 +38,7 @@ def by_class_folder(relative: Sequence[str], files: Sequence[Path], classes: Cla
         if parts[0] not in known or known.index(parts[0]) == null_id:
             trained = [other for index, other in enumerate(known) if index != null_id]
             raise DataError(
-                f"{path}: {parts[0]!r} is no class{nearest(parts[0], trained)}; the classes are {', '.join(trained)}"
+                f"{path}: {parts[0]!r} is not a class{nearest(parts[0], trained)}; the classes are {', '.join(trained)}"
             )
         target = {"classes": np.array(known.index(parts[0]), dtype=np.uint8)}
         chips.append((path, partial(_same, target)))
@@ -51,7 +51,9 @@ def by_label_image(relative: Sequence[str], files: Sequence[Path], classes: Clas
     for stem, other, folder in (*((s, labels, "labels") for s in images), *((s, images, "img") for s in labels)):
         if stem not in other:
             path = (images if other is labels else labels)[stem]
-            raise DataError(f"{path}: there is no file {stem}.* in {folder}/; images and labels have the same names")
+            raise DataError(
+                f"{path}: there is no file {stem}.* in {folder}/; images and labels must have the same names"
+            )
     return [(images[stem], partial(_label_image, labels[stem], len(classes))) for stem in sorted(images)]
 
 
@@ -64,7 +66,7 @@ def by_coco(relative: Sequence[str], files: Sequence[Path], classes: Classes, nu
     images_listed, rows = coco_rows(described[0])
     listed = [parts_of(image.name)[-1] for image in images_listed]
     if twice := [name for name, count in Counter(listed).items() if count > 1]:
-        raise DataError(f"{described[0]}: lists {twice[0]} more than once; the images in img/ have one name each")
+        raise DataError(f"{described[0]}: lists {twice[0]} more than once; the images in img/ have unique names")
     known = names(classes)
     boxes: dict[str, list[tuple[float, ...]]] = {name: [] for name in listed}
     ids: dict[str, list[int]] = {name: [] for name in listed}
@@ -73,7 +75,7 @@ def by_coco(relative: Sequence[str], files: Sequence[Path], classes: Classes, nu
             what = "an annotation has no category" if row.id is None else f"the category {row.id} has no name"
             raise DataError(f"{described[0]}: {what}; expected the name of a class in `categories`")
         if row.image is None or row.label not in known or known.index(row.label) == null_id:
-            raise DataError(f"{described[0]}: {row.label!r} is no class{nearest(row.label, known)}; see [classes]")
+            raise DataError(f"{described[0]}: {row.label!r} is not a class{nearest(row.label, known)}; see [classes]")
         boxes[listed[row.image]].append(row.box)
         ids[listed[row.image]].append(known.index(row.label))
     if missing := [name for name in listed if name not in images]:

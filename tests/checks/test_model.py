@@ -172,7 +172,7 @@ def test_bundles_to_start_from(tmp_path: Path) -> None:
     )
     for other in ({"bands": 4}, {"dtype": "uint16"}):
         assert problem(**how, normalize="pretrained", **other).startswith(
-            f'train.normalize: "pretrained" normalises as {path} does, which was trained on 3 bands of uint8; '
+            f'train.normalize: "pretrained" normalises like {path}, which was trained on 3 bands of uint8; '
         )
 
 
@@ -188,6 +188,6 @@ def test_what_is_no_bundle(tmp_path: Path) -> None:
 
 def test_figures_of_other_bands() -> None:
     two = {"mean": [0.5, 0.5], "std": [0.2, 0.2]}
-    assert problem(args=ARGS, normalize=two).startswith("train.normalize: expected figures of 3 bands")
+    assert problem(args=ARGS, normalize=two).startswith("train.normalize: expected values for the 3 bands")
     assert problem(args=ARGS, normalize=two, bands=2) == ""
     assert problem(args=ARGS, normalize=two, bands=0, dtype=None) == ""

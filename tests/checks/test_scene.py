@@ -206,7 +206,7 @@ def test_windows_of_unequal_strides_and_padding_are_counted(tmp_path: Path) -> N
     facts = seen(inputs, chip={**CHIP, "size_px": 90, "padding_px": 2})
     assert facts["chips"] == 0
     (problem,) = facts["problems"]
-    assert "windows of 90 px do not fit into the image of 64 x 48 px and its padding" in problem[3]
+    assert "windows of 90 px do not fit into the image of 64 x 48 px with its padding" in problem[3]
 
 
 def test_large_vector_labels_are_left_to_a_deep_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,7 +47,7 @@ def test_stats_gc_and_verify(built):
         (["cache", "gc", "--max-size", "10 parsecs"], "is not a size"),
         (["cache", "gc", "--older-than", "yesterday"], "is not an age"),
         (["cache", "push"], "give one address"),
-        (["cache", "pull", "nothing://x"], "not an address of a store"),
+        (["cache", "pull", "nothing://x"], "not the address of a store"),
         (["cache", "pull", "nowhere"], "cache pull nowhere: there is no such directory"),
         (["diff", "chap"], 'did you mean "chip"'),
         (["diff", "chip"], "there are several"),
@@ -130,7 +130,7 @@ def test_a_rotten_object_is_put_aside_and_built_again(built):
     result = built.rvbuild("build", "--json")
     assert result.did("built") == {"chip:a"}
     assert result.did("restored") == {"chip:b", "chip:c"}
-    assert "chip:a: the store's copy is damaged (kept in quarantine): built again" in result.err
+    assert "chip:a: the copy in the store was damaged (moved to quarantine): built again" in result.err
     assert len(list((built.root / "cache/store/quarantine").iterdir())) == 1
     assert built.shown() == shown
 

@@ -25,6 +25,7 @@ from forks import Forks, disturb, wait_until_gone
 from rvbuild.engine.keys.signature import hash_file
 from rvbuild.engine.store.store import Store
 from rvbuild.engine.upkeep.inventory import take_inventory
+from rvbuild.rules import RULES
 
 from .conftest import Space
 from .projects import PROJECTS
@@ -33,7 +34,7 @@ from .test_property import STATES, write
 ROUNDS = int(os.environ.get("RVBUILD_CHAOS", "0"))
 SEED = int(os.environ.get("RVBUILD_CHAOS_SEED", "1"))
 TASK = list(PROJECTS)[(SEED - 1) % len(PROJECTS)]
-STAGES = ["analyze", "chip", "train", "infer", "predict", "mosaic", "eval", "bundle", "report", "data"]
+STAGES = [*RULES, "data"]
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +127,7 @@ class Chaos:
         if status == 1:
             assert workers and re.search(r"the worker process (was killed|died of|was lost)", said), f"{did}\n{said}"
         if status == 130:
-            assert "interrupted: what was finished is kept" in said, f"{did}\n{said}"
+            assert "interrupted: finished artifacts are kept" in said, f"{did}\n{said}"
         ends = {0: "done before", 1: "a worker killed"}
         self.counts[f"{stage}: {ends.get(status, 'killed')}"] += 1
         self.usual_s[stage] = min(10.0, self.usual_s[stage] * (0.8 if status == 0 else 1.1))
@@ -181,9 +182,9 @@ def test_an_interrupted_training_resumes_and_ends_with_the_same_bytes(forks, spa
         os.kill(pid, how)
         assert forks.wait() == 130
         seen = checkpoint()
-        assert "interrupted: what was finished is kept" in run.said()
+        assert "interrupted: finished artifacts are kept" in run.said()
         assert not (space.root / "cache/p/train").exists()
     assert run("train") == 0
-    assert "continues after epoch" in run.said()
+    assert "continuing after epoch" in run.said()
     assert Run(forks, other)("train") == 0
     assert space.shown() == other.shown()

@@ -141,7 +141,7 @@ def test_a_model_that_cannot_be_trained_is_told_before_work(space: Space) -> Non
         ('pretrained = "data"', "train.pretrained: is a directory, not a file: data"),
         ('pretrained = "data/a.geojson"', "train.pretrained: data/a.geojson cannot be read as weights"),
         ('pretrained = "data/notes.zip"', "train.pretrained: data/notes.zip: is not a bundle of rvbuild"),
-        ("normalize = { mean = [0.5], std = [0.2] }", "train.normalize: expected figures of 3 bands"),
+        ("normalize = { mean = [0.5], std = [0.2] }", "train.normalize: expected values for the 3 bands"),
     ],
 )
 def test_what_a_training_cannot_start_from_is_told_before_work(space: Space, train: str, expected: str) -> None:

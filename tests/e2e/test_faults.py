@@ -60,7 +60,7 @@ def test_a_killed_training_resumes_and_ends_with_the_same_bytes(space, tmp_path)
     assert status_now.did("fresh") >= {"chip:a", "chip:b", "chip:c"}
     again = space.process("train")
     assert again.status == 0, again.out + again.err
-    assert "continues after epoch" in again.out
+    assert "continuing after epoch" in again.out
     assert other.process("train").status == 0
     assert model(space) == model(other)
 
@@ -81,7 +81,7 @@ def test_ctrl_c_while_workers_are_being_started_is_one_message(space):
     out = process.communicate(timeout=60)[0]
     assert process.returncode == 130
     assert "Traceback" not in out
-    assert out.strip().splitlines()[-1] == "interrupted: what was finished is kept, the rest is as before"
+    assert out.strip().splitlines()[-1] == "interrupted: finished artifacts are kept, all others are unchanged"
 
 
 def command_lines(pid: int) -> list[str]:

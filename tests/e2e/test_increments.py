@@ -213,7 +213,7 @@ def test_dry_run_does_nothing(space):
 def test_why_goes_down_to_the_file(built):
     write_labels(built.root / "data/a.geojson", [(5, 5, 25, 30)])
     out = built.rvbuild("why", "eval", "projects/p.toml").out.splitlines()
-    assert out[0] == "eval waits: it is built unless what it needs comes out as before"
+    assert out[0] == "eval waits: would be built if its inputs change"
     assert any("because labels changed: data/a.geojson" in line for line in out)
     assert not any("chip:b" in line for line in out)
 

@@ -92,7 +92,7 @@ def test_a_stage_is_built_explained_and_cleaned_like_others(space: Space) -> Non
     write_page(space, "brightness")
     said = space.rvbuild("brightness", "--inline", "--json")
     assert said.did("built") == {"brightness:a", "brightness:b", "brightness:c", "brightness"}, said.err
-    assert "runs Python of this workspace: rules/__init__.py, rules/brightness.py" in said.err
+    assert "running Python code of this workspace: rules/__init__.py, rules/brightness.py" in said.err
     assert space.rvbuild("brightness", "--inline", "--json", "--scene", "a").did("fresh") == {"brightness:a"}
     stage = space.root / "stages/brightness.py"
     stage.write_text(stage.read_text().replace(".mean()", ".max()"))
@@ -133,7 +133,7 @@ def test_a_refusal_holds_for_builds(space: Space, monkeypatch: pytest.MonkeyPatc
     write_page(space, "brightness")
     monkeypatch.setenv("RVBUILD_TRUST", "no")
     said = space.rvbuild("chip")
-    assert said.status == 2 and "the code of this workspace may not run: rules/__init__.py, rules/bright" in said.err
+    assert said.status == 2 and "the code of this workspace must not run: rules/__init__.py, rules/bright" in said.err
 
 
 GOOD = """
@@ -160,9 +160,9 @@ def artifacts(project, code):
         ('"stages.own:run"', '"stages/own.py"', "run: expected \"package.module:function\", found 'stages/own.py'"),
         ('folder(project, "own")', '"cache/p/chip"', "folder: expected 'cache/p/own' or a folder below it, found"),
         ('folder(project, "own")', '"cache/p/own/../chip"', "folder: expected 'cache/p/own' or a folder below it"),
-        ("settings={}", "settings={'a': {1}}", "own:p: settings: expected what JSON can hold"),
-        ("inputs=()", 'inputs=(Product("m", "trian:p"),)', "own:p reads what 'trian:p' makes, and there is no such"),
-        ("inputs=()", 'inputs=(Product("m", "own:p"),)', "these wait for each other: own:p → own:p"),
+        ("settings={}", "settings={'a': {1}}", "own:p: settings: expected values that JSON can hold"),
+        ("inputs=()", 'inputs=(Product("m", "trian:p"),)', "own:p reads the output of 'trian:p', but there is no such"),
+        ("inputs=()", 'inputs=(Product("m", "own:p"),)', "the stages depend on each other in a circle: own:p → own:p"),
         ("    yield Artifact(", "    yield dict(", "artifacts() gave dict; expected Artifact"),
     ],
 )
@@ -195,7 +195,7 @@ def test_what_is_wrong_with_a_stage_is_said(space: Space) -> None:
     space.edit("[project]\n", '[project]\nrules = ["rules/own.py"]\n')
     for code, expected in [
         ("", "own: "),
-        ("def run(inputs, settings, outputs, progress):\n    pass\n", "the stage own made no output"),
+        ("def run(inputs, settings, outputs, progress):\n    pass\n", "the stage own wrote no output"),
         (
             "def run(inputs, settings, outputs, progress):\n    (outputs / 'b').touch()\n",
             "made b, which its rule does not",

@@ -97,8 +97,8 @@ def test_looking_runs_no_code(transformed: Space) -> None:
         result = space.rvbuild(*words)
         assert result.status == 0, result.out + result.err
         assert not ran(space), words
-    assert "before tools.t: `data` runs no code of yours, `rvbuild data --trust` does" in result.out
-    assert "before tools.t: `check` runs no code of yours" in space.rvbuild("check").out
+    assert "before tools.t: `data` does not run your code, `rvbuild data --trust` does" in result.out
+    assert "before tools.t: `check` does not run your code" in space.rvbuild("check").out
     assert space.rvbuild("check", "--deep").status == 0 and not ran(space)
     assert space.rvbuild("check", "--trust").status == 0 and ran(space)
 
@@ -106,7 +106,7 @@ def test_looking_runs_no_code(transformed: Space) -> None:
 def test_a_script_builds_and_says_whose_code_runs(transformed: Space, state: Path) -> None:
     result = transformed.rvbuild("chip")
     assert result.status == 0 and ran(transformed)
-    assert "runs Python of this workspace: tools/t.py (RVBUILD_TRUST=no refuses it)" in result.out + result.err
+    assert "running Python code of this workspace: tools/t.py (RVBUILD_TRUST=no prevents it)" in result.out + result.err
     assert not state.exists()
     assert "runs Python" not in transformed.rvbuild("chip").out  # nothing does
 
@@ -116,7 +116,7 @@ def test_who_refuses_code_gets_none(transformed: Space, monkeypatch: pytest.Monk
     for words in (["chip"], ["chip", "--trust"]):
         result = transformed.rvbuild(*words)
         assert result.status == 2
-        assert "RVBUILD_TRUST=no: the code of this workspace may not run: tools/t.py" in result.err
+        assert "RVBUILD_TRUST=no: the code of this workspace must not run: tools/t.py" in result.err
     assert transformed.rvbuild("check", "--trust").status == 0
     assert not ran(transformed)
     monkeypatch.setenv("RVBUILD_TRUST", "perhaps")
@@ -213,4 +213,4 @@ def test_a_module_that_is_called_like_another_is_an_error(transformed: Space) ->
     (transformed.root / "tools/t.py").write_text("import queue\n" + TRANSFORM)
     result = transformed.rvbuild("chip")
     assert result.status == 2 and not ran(transformed)
-    assert "tools/t.py: queue.py is called like the module queue of Python itself: rename it" in result.err
+    assert "tools/t.py: queue.py has the name of Python's own module queue: rename it" in result.err

@@ -222,7 +222,7 @@ def test_a_part_of_the_cache_on_another_file_system_is_named(space):
     with small_disk(place):
         result = space.run(keep_going=True)
         assert result["last"] == "failed"
-        assert "link the whole of cache/" in space.outcomes["last"].message
+        assert "link the whole cache/" in space.outcomes["last"].message
     assert set(space.run().values()) == {"fresh", "restored"}
 
 

@@ -204,7 +204,7 @@ def test_nobody_listens_at_the_address(space, bucket, monkeypatch):
 
 def test_an_address_of_an_unknown_kind_is_a_mistake(space, monkeypatch):
     monkeypatch.setenv("RVBUILD_REMOTE", "nothing://x")
-    with pytest.raises(UsageError, match="nothing://x: not an address of a store"):
+    with pytest.raises(UsageError, match="nothing://x: not the address of a store"):
         space.run()
 
 

@@ -24,7 +24,7 @@ from rvbuild.engine.run.worker import Job
 from rvbuild.engine.run.workers import Inline, Pool
 from rvbuild.engine.upkeep.inventory import take_inventory
 from rvbuild.engine.workspace import Workspace, locked
-from rvbuild.errors import WorkerDiedError
+from rvbuild.errors import StoreError, WorkerDiedError
 from rvbuild.progress import Silent
 
 
@@ -62,12 +62,12 @@ def test_a_dead_worker_says_what_it_was_reading(tmp_path, monkeypatch):
         ) as died:
             pool.run(Job("reads_and_dies:run", job, reports=False), Silent())
         assert died.value.files == ("bad.gpkg",)
-        with pytest.raises(WorkerDiedError, match=r"was killed \(out of memory\?.*\) while it read bad.gpkg; what"):
+        with pytest.raises(WorkerDiedError, match=r"was killed \(out of memory\?.*\) while it read bad.gpkg; its"):
             pool.run(
                 Job("reads_and_dies:run", {**job, "number": signal.SIGKILL}, reports=False),
                 Silent(),
             )
-        with pytest.raises(WorkerDiedError, match=r"died of SIGABRT; what it printed") as died:
+        with pytest.raises(WorkerDiedError, match=r"died of SIGABRT; its output is in") as died:
             pool.run(Job("os:abort", {}, reports=False), Silent())
         assert died.value.files == ()
     finally:
@@ -96,7 +96,7 @@ def test_a_killed_server_of_workers_is_a_failure_and_the_run_goes_on(new_space):
     result = space.run(keep_going=True)
     thread.join()
     assert result["upper:a"] == "failed"
-    assert "was lost with the process that starts workers" in space.outcomes["upper:a"].message
+    assert "was lost because the process that starts workers" in space.outcomes["upper:a"].message
     assert (result["upper:b"], result["upper:c"]) == ("built", "built")
     assert children_in(space.root) == []
     os.kill(the_forkserver(), signal.SIGKILL)  # and between two runs
@@ -148,7 +148,7 @@ def test_an_input_edited_while_its_stage_runs_is_never_recorded(new_space):
     result = space.run("upper:p:a")
     thread.join()
     assert result["upper:a"] == "failed"
-    assert "a.txt changed while upper:a was made from it" in space.outcomes["upper:a"].message
+    assert "a.txt changed while upper:a was built from it" in space.outcomes["upper:a"].message
     assert not (space.root / "cache/p/upper/a/out.txt").exists()
     assert space.run("upper:p:a")["upper:a"] == "built"
     assert (space.root / "cache/p/upper/a/out.txt").read_text() == "EDITED"
@@ -169,7 +169,7 @@ def test_an_input_edited_and_put_back_during_a_run_is_never_recorded(space, monk
     with monkeypatch.context() as patched:
         patched.setattr(Inline, "run", run)
         assert space.run("upper:p:b") == {"upper:b": "failed"}
-    assert "b.txt changed while upper:b was made from it" in space.outcomes["upper:b"].message
+    assert "b.txt changed while upper:b was built from it" in space.outcomes["upper:b"].message
     assert space.run()["upper:b"] == "built"
     assert (space.root / "cache/p/upper/b/out.txt").read_text() == "B"
 
@@ -188,10 +188,13 @@ def test_a_file_that_appears_beside_an_input_during_a_run_is_seen(space, monkeyp
         patched.setattr(Inline, "run", run)
         assert space.run("upper:p:b") == {"upper:b": "failed"}
     assert space.outcomes["upper:b"].message == (
-        "b.txt.aux appeared while upper:b was made from b.txt, to which it belongs: nothing was kept; run again"
+        "b.txt.aux, which belongs to b.txt, appeared while upper:b was built from it: nothing was stored; run again"
     )
     assert space.run("upper:p:b") == {"upper:b": "failed"}
-    assert "b.txt.aux appeared after this run began, before upper:b was made" in space.outcomes["upper:b"].message
+    assert (
+        "b.txt.aux, which belongs to b.txt, appeared after this run began and before upper:b was built"
+        in space.outcomes["upper:b"].message
+    )
     beside.unlink()
     assert space.run("upper:p:b") == {"upper:b": "built"}
 
@@ -279,7 +282,7 @@ def test_code_that_changes_during_a_run_may_be_any_that_a_worker_has_imported(sp
         result = space.run("upper:p:a", "upper:p:b", keep_going=True)
     assert set(result.values()) == {"failed" if back else "built"}
     if back:
-        assert "own.py changed while upper:a was made from it" in space.outcomes["upper:a"].message
+        assert "own.py changed while upper:a was built from it" in space.outcomes["upper:a"].message
         assert "own.py changed after this run began" in space.outcomes["upper:b"].message
 
 
@@ -591,7 +594,7 @@ def test_a_worker_that_the_kernel_kills_for_memory_is_a_failure(new_space, small
         space.write(name, text)
     result = space.run(jobs=2, keep_going=True)
     assert (result["upper:a"], result["upper:b"], result["upper:c"]) == ("failed", "built", "built")
-    assert "was killed (out of memory? `-j 1` or a smaller batch needs less)" in space.outcomes["upper:a"].message
+    assert "was killed (out of memory? try `-j 1` or a smaller batch)" in space.outcomes["upper:a"].message
     space.write("a", "a")
     assert space.run()["last"] == "built"
 
@@ -657,6 +660,13 @@ def test_a_pipe_is_no_input(space):
     os.mkfifo(space.source("a"))
     assert space.run("upper:p:a") == {"upper:a": "failed"}
     assert "text is missing" in space.outcomes["upper:a"].message
+
+
+def test_a_workspace_whose_name_is_no_text_is_refused(tmp_path):
+    root = tmp_path / os.fsdecode(b"w\xff")
+    root.mkdir()
+    with pytest.raises(StoreError, match="is not valid UTF-8; rename it"):
+        Workspace(root)
 
 
 LEARN = """

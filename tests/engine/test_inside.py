@@ -82,7 +82,7 @@ def test_a_pipe_is_no_file_and_nobody_waits_for_it(root):
     assert inside.look(root, "pipe") is None
     with pytest.raises(FileNotFoundError):
         inside.read(root, "pipe")
-    with pytest.raises(StoreError, match="no plain file"):
+    with pytest.raises(StoreError, match="not a plain file"):
         inside.require_own(root, (), ("pipe",))
 
 

@@ -135,7 +135,7 @@ def test_half_a_line_is_no_obstacle(store, new_space):
     space.run()
     assert len(the_lease(space).keys) == 5
     lease.file.write_bytes(b'{"host": ')
-    with pytest.raises(StoreError, match=r"\.jsonl: cannot read what a workspace shows: .*remove the file"):
+    with pytest.raises(StoreError, match=r"\.jsonl: cannot read which results a workspace uses: .*remove the file"):
         gc(made(new_space, "y"))
 
 
@@ -149,7 +149,7 @@ def test_a_workspace_whose_own_store_others_use_needs_no_lease(new_space, monkey
     assert restores(owner)
     (owner.root / "cache/state.db").unlink()
     monkeypatch.setenv("RVBUILD_STORE", str(owner.root / "cache/store"))
-    with pytest.raises(StoreError, match=r"shows artifacts, but the state database has no record of them"):
+    with pytest.raises(StoreError, match=r"holds artifacts, but the state database has no record of them"):
         gc(guest)
 
 

@@ -140,7 +140,7 @@ def test_what_is_called_like_another_module_is_an_error(tmp_path, monkeypatch, n
     if way == "named" and name in ("queue", "json"):
         assert "is a module of Python itself" in problem
     else:
-        assert f"{'src/' if where else ''}{name}.py is called like the " in problem and "rename it" in problem
+        assert f"{'src/' if where else ''}{name}.py has the name of " in problem and "rename it" in problem
 
 
 def test_what_nobody_names_may_be_called_anything(tmp_path):
@@ -157,7 +157,7 @@ def test_a_module_in_an_archive_is_an_error(tmp_path, monkeypatch):
     write(tmp_path, nets="import zipped_x")
     for module in ("nets", "zipped_x"):
         (problem,) = closure(tmp_path, {module: "train.model"}).problems
-        assert "of which an edit would not be seen" in problem
+        assert "where edits would not be noticed" in problem
 
 
 def test_compiled_modules_are_followed(tmp_path):

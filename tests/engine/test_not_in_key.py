@@ -55,5 +55,5 @@ def test_is_given_to_the_stage_and_changes_no_key(reader):
 def test_a_change_meanwhile_is_found(reader):
     reader.write("c", "M")
     assert reader.run()["join"] == "failed"
-    assert "c.txt changed while join was made from it" in reader.outcomes["join"].message
+    assert "c.txt changed while join was built from it" in reader.outcomes["join"].message
     assert reader.run()["join"] == "built"

@@ -100,7 +100,7 @@ def test_results_of_others_are_not_believed(built, new_space, be):
     be("victim")
     assert set(clone.run().values()) == {"built"}
     assert b"forged" not in clone.shown().values()
-    assert any("that is not believed, and 5 results" in line for line in clone.recorder.lines)
+    assert any("is not trusted: 5 results" in line for line in clone.recorder.lines)
     be("me")  # the same in a copy of one's own that somebody has changed
     clone = copy(built, new_space)
     assert set(clone.run().values()) == {"built"}
@@ -289,7 +289,7 @@ def test_a_file_of_ours_that_is_a_link_is_never_written_through(space, be, name,
         with locked(space.root, print):
             space.run()
     except StoreError as error:
-        assert "no plain file" in str(error)
+        assert "not a plain file" in str(error)
     assert outside.exists() is not dangling
     assert dangling or outside.read_text() == "precious"
 

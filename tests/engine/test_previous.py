@@ -123,7 +123,7 @@ def test_other_versions_of_packages_offer_nothing(words, monkeypatch):
 def test_a_previous_result_that_changes_meanwhile_keeps_nothing(words):
     words.build("one two")
     assert words.build("one MEDDLE")[0] == "failed"
-    assert "changed while upper:a was made from its previous result" in words.outcomes["upper:a"].message
+    assert "changed while upper:a was built from its previous result" in words.outcomes["upper:a"].message
     assert words.build("one three") == ("built", "1.txt count.txt")
     assert words.text() == "one three"
 
@@ -131,4 +131,6 @@ def test_a_previous_result_that_changes_meanwhile_keeps_nothing(words):
 def test_a_stage_cannot_keep_what_it_was_not_given(words):
     words.build("one two")
     assert words.build("one LIE")[0] == "failed"
-    assert words.outcomes["upper:a"].message == "the stage upper keeps unknown, which it was not given"
+    assert (
+        words.outcomes["upper:a"].message == "the stage upper reuses unknown, which is not part of its previous result"
+    )

@@ -58,7 +58,7 @@ def mended() -> Iterator[None]:
     try:
         yield
     except StoreError as error:
-        assert "was damaged, and is begun again; run again" in str(error)
+        assert "was damaged and is being recreated; run again" in str(error)
 
 
 class Edits(RuleBasedStateMachine):
@@ -267,7 +267,9 @@ class Edits(RuleBasedStateMachine):
             result = {}
             with mended():
                 result = self.space.run(jobs=jobs, keep_going=True)
-            if result and not any("was damaged, and is begun again" in o.message for o in self.space.outcomes.values()):
+            if result and not any(
+                "was damaged and is being recreated" in o.message for o in self.space.outcomes.values()
+            ):
                 break
         self.check_foretold(foretold, keys, result)
         clean = Space(self.base / "clean")

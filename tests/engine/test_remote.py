@@ -178,10 +178,10 @@ def test_what_a_killed_push_left_is_ignored(space, clone, tmp_path):
 
 
 def test_addresses_that_cannot_be_used_are_named(monkeypatch):
-    with pytest.raises(UsageError, match=r"nothing://x: not an address of a store: .*nothing"):
+    with pytest.raises(UsageError, match=r"nothing://x: not the address of a store: .*nothing"):
         Remote("nothing://x")
     known = importlib.import_module("fsspec.registry").known_implementations
     entry = {"class": "not_installed_package.Store", "err": "Install not-installed-package to use it"}
     monkeypatch.setitem(known, "missing", entry)
-    with pytest.raises(UsageError, match="need a package that is missing: Install not-installed-package"):
+    with pytest.raises(UsageError, match="need a package that is not installed: Install not-installed-package"):
         Remote("missing://x")

@@ -71,7 +71,7 @@ def test_two_workspaces_build_each_key_once(pair, tmp_path):
     assert one.shown() == two.shown() != {}
     done = [Path(s.root / "done.txt").read_text() for s in pair]
     assert Did.RESTORED.value in done[1]
-    assert any("waiting for another build of the same" in Path(s.root / "said.txt").read_text() for s in pair)
+    assert any("waiting for another process that builds it" in Path(s.root / "said.txt").read_text() for s in pair)
     assert not list((tmp_path / "store/tmp").iterdir())
     assert {p.name for p in (tmp_path / "store/locks").iterdir()} <= {"store"}
 

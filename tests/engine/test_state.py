@@ -68,7 +68,7 @@ def test_a_database_with_damaged_pages(built, seed):
         if set(result.values()) <= {"restored", "fresh"}:
             break
         messages = [o.message for o in built.outcomes.values() if o.did.value == "failed"]
-        assert all("nothing that was built is lost" in text for text in messages), messages
+        assert all("no results are lost" in text for text in messages), messages
     assert_mended(built, said=False)
 
 
@@ -78,9 +78,9 @@ def test_damage_during_a_run_is_noticed_and_mended(built):
     assert state.record("join:p") is not None
     state._db.execute("drop table record")
     assert state.record("join:p") is None
-    assert "begun again: what was built is found again in the store" in said[0]
+    assert "a new one was created: earlier results are restored from the store" in said[0]
     state._db.execute("drop table failure")
-    with pytest.raises(StoreError, match="run again, nothing that was built is lost"):
+    with pytest.raises(StoreError, match="run again, no results are lost"):
         state.fail("x", "k", "m", 0.0)
     state.fail("x", "k", "m", 0.0)
     assert state.failure("x") == ("k", "m")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import zipfile
 from collections.abc import Iterator
@@ -85,7 +86,7 @@ def test_files_open_as_what_they_are_called(workspace: Path, server: tuple[int, 
         refuses(workspace / name, name, "map server")
     remote = f'<SourceFilename relativeToVRT="0">/vsicurl/{address}</SourceFilename>'
     (workspace / "v.tif").write_text(text(remote))
-    refuses(workspace / "v.tif", "virtual raster", "call it .vrt")
+    refuses(workspace / "v.tif", "virtual raster", "rename it to .vrt")
     (workspace / "v.vrt").write_text(text(remote))
     refuses(workspace / "v.vrt", address, 'allow = ["http://127.0.0.1')
     (workspace / "hidden.tif").write_bytes(b"II*\0" + bytes(100) + text(remote).encode())
@@ -192,6 +193,15 @@ def test_masks_and_overviews_are_plain(workspace: Path) -> None:
     refuses(path, "a.tif.aux.xml", "overviews")
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", ["a.tif.aux.xml", "a.tif.msk", "a.TFW", "a.prj"])
+def test_a_pipe_beside_an_image_is_not_opened(workspace: Path, name: str) -> None:
+    write(workspace / "a.tif")
+    os.mkfifo(workspace / name)
+    with pytest.raises(DataError, match=f"{name}: is a pipe, a socket or a device; expected a file that belongs to"):
+        admission.require(workspace / "a.tif")
+
+
 def test_archives_lead_nowhere(workspace: Path) -> None:
     secret = workspace.parent / "secret/s.tif"
     with zipfile.ZipFile(workspace / "z.zip", "w") as file:
@@ -237,5 +247,5 @@ def test_virtual_vectors_lead_nowhere_else(workspace: Path, inner: str) -> None:
     with pytest.raises(DataError, match=r"v\.vrt"):
         read_features(workspace / "v.vrt")
     (workspace / "v.geojson").write_text((workspace / "v.vrt").read_text())
-    with pytest.raises(DataError, match=r"virtual vector file .*call it \.vrt"):
+    with pytest.raises(DataError, match=r"virtual vector file .*rename it to \.vrt"):
         read_features(workspace / "v.geojson")

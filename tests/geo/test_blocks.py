@@ -177,8 +177,8 @@ def test_another_share_moves_no_block_that_it_need_not() -> None:
 
 def test_too_few_blocks_are_told() -> None:
     expected = (
-        r"at least 2 blocks of 1024 px to share .* found 1 in the area of a scene of 700 x 500 px \(width x height\)\. "
-        r'Set `block_px` to (\d+) or less, or share whole scenes with `by = "scene"`'
+        r"at least 2 blocks of 1024 px to split .* found 1 in the area of a scene of 700 x 500 px \(width x height\)\. "
+        r'Set `block_px` to (\d+) or less, or split by whole scenes with `by = "scene"`'
     )
     grid = grid_of(500, 700)
     with pytest.raises(DataError, match=expected) as caught:
@@ -197,6 +197,6 @@ def test_an_area_too_small_for_any_blocks_is_told_soon() -> None:
         asked += 1
         return window.row == window.col == 0
 
-    with pytest.raises(DataError, match=r"found 1 in the area .* Make the area of interest larger, or share whole"):
+    with pytest.raises(DataError, match=r"found 1 in the area .* Enlarge the area of interest, or split by whole"):
         choose(grid_of(30_000, 30_000), split_settings("train", 4096)["blocks"], counts)
     assert asked < 100_000

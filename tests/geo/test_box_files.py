@@ -104,7 +104,7 @@ def test_a_file_without_boxes_is_fine(tmp_path: Path, kind: str, text: str) -> N
         ("coco", '{"images": [], "annotations": [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3]}]}', "COCO"),
         ("coco", '{"images": [' + "[" * 100_000, r"cannot be read as COCO JSON \(it is nested too deeply\)"),
         ("coco", big("1" * 400), r"cannot be read as COCO JSON \(OverflowError: int too large"),
-        ("coco", big("1" * 5000), r"cannot be read as COCO JSON \(a number in it has too many digits\)"),
+        ("coco", big("1" * 5000), r"cannot be read as COCO JSON \(it holds a number with too many digits\)"),
         ("coco", big("1e999"), "expected finite"),
         ("coco", '{"images": [{"id": [1], "file_name": 2}]}', "COCO JSON"),
         (
@@ -115,9 +115,9 @@ def test_a_file_without_boxes_is_fine(tmp_path: Path, kind: str, text: str) -> N
         (
             "voc",
             "<?xml version='1.0' encoding='x-y'?><annotation/>",
-            r"\(its encoding is not known here: unknown .* x-y",
+            r"\(its encoding is not known: unknown .* x-y",
         ),
-        ("voc", "<annotation>" + "<a>" * 100_000, r"\(more than 100 elements stand inside"),
+        ("voc", "<annotation>" + "<a>" * 100_000, r"\(its elements are nested more than 100 deep"),
         ("csv", CSV + "x" * 200_000 + ",1,2,3,4,a\n", "as a CSV of boxes: field larger than field limit"),
     ],
 )

@@ -161,8 +161,8 @@ BOX = (1, 2, 3, 4)
         ([BOX], {"width": 40, "height": 50}, r"drawn on an image of 40 x 50 px .* has 80 x 100 px, 2 times as many"),
         ([BOX], {"width": 100, "height": 80}, r"drawn on an image of 100 x 80 px .* has 80 x 100 px\."),
         ([BOX, (90, 2, 99, 4)], {}, "1 of 2 boxes lie outside the image, .* columns 90 to 99 and rows 2 to 4"),
-        ([(90, 2, 99, 4)], {}, "no box lies on the image, .* are its coordinates pixels"),
-        ([(500_001, 5_799_990, 500_003, 5_799_995)], {}, "As map coordinates in EPSG:32633 they would lie on it"),
+        ([(90, 2, 99, 4)], {}, "no box lies on the image, .* are its coordinates in pixels"),
+        ([(500_001, 5_799_990, 500_003, 5_799_995)], {}, "They seem to be map coordinates in EPSG:32633"),
     ],
 )
 def test_boxes_of_another_image_or_grid_are_said(tmp_path: Path, boxes: Any, image: Any, note: str) -> None:
@@ -187,7 +187,7 @@ def test_the_size_in_a_voc_file_counts_too(tmp_path: Path) -> None:
 
 def test_a_category_without_a_name_is_no_class_id(tmp_path: Path) -> None:
     path = coco(tmp_path / "a.json", BOX, name=None)
-    with pytest.raises(DataError, match=r"box 0 \(from 0\) is of the category 1, which has no name in `categories`"):
+    with pytest.raises(DataError, match=r"box 0 \(from 0\) has the category 1, which has no name in `categories`"):
         opened([path], **COCO)
     assert opened([path], **COCO, class_map={"1": "tree"}).classes.tolist() == [0]
     assert opened([path], **COCO, **{"class": "tree"}).classes.tolist() == [0]
@@ -199,11 +199,11 @@ def test_a_number_for_a_label_is_no_class_id(tmp_path: Path) -> None:
     how = {"kind": "csv", "image": None, "scene_image": "a"}
     path.write_text("xmin,ymin,xmax,ymax,label\n1,2,3,4,1\n")
     with pytest.raises(
-        DataError, match=r"box 0 \(from 0\) has `label` = '1', expected a class \(tree, car, null\)\. Say"
+        DataError, match=r"box 0 \(from 0\) has `label` = '1', expected a class \(tree, car, null\)\. Map it"
     ):
         opened([path], **how)
     assert opened([path], **how, class_map={"1": "tree"}).classes.tolist() == [0]
     path.write_text("xmin,ymin,xmax,ymax\n1,2,3,4\n")
-    with pytest.raises(DataError, match=r"box 0 \(from 0\) has no `label`, so that its class is not known"):
+    with pytest.raises(DataError, match=r"box 0 \(from 0\) has no `label`, so its class is not known"):
         opened([path], **how)
     assert opened([path], **how, **{"class": "car"}).classes.tolist() == [1]

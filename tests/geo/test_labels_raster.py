@@ -256,11 +256,9 @@ def test_a_mosaic_of_palettes_has_one_table(
             return source.read(grid.window)
 
     np.testing.assert_array_equal(read({**colors, 9: (4, 4, 4, 255)}, {**colors, 9: (1, 2, 3, 255)}), ids)
-    with pytest.raises(
-        DataError, match=r"60\.tif: index 0 of its colour table is #.{6}, while it is #.{6} in .*0\.tif"
-    ):
+    with pytest.raises(DataError, match=r"60\.tif: index 0 of its colour table is #.{6}, but #.{6} in .*0\.tif"):
         read(colors, {**colors, 0: colors[1], 1: colors[0]})
-    with pytest.raises(DataError, match=r"60\.tif: has no colour table, while .*0\.tif"):
+    with pytest.raises(DataError, match=r"60\.tif: has no colour table, but .*0\.tif"):
         read(colors, None)
 
 

@@ -143,7 +143,9 @@ def test_an_id_beyond_the_classes_is_unknown(open_features: Open, square: Square
 @pytest.mark.parametrize("name", ["label", "class_name"])
 def test_numbers_are_class_ids_only_where_that_is_said(open_features: Open, square: Square, name: str) -> None:
     feature = (square(0, 0, 5, 5), {name: 1})
-    with pytest.raises(DataError, match=rf"`{name}` = 1, expected a class .* what its values mean with `class_map`"):
+    with pytest.raises(
+        DataError, match=rf"`{name}` = 1, expected a class .* map its values to classes with `class_map`"
+    ):
         open_features(feature)
     for said in ({"class_map": {"1": "tree"}}, {"class_attribute": name}):
         with open_features(feature, **said) as source:
@@ -153,7 +155,7 @@ def test_numbers_are_class_ids_only_where_that_is_said(open_features: Open, squa
 def test_a_class_in_another_encoding_is_recognised(open_features: Open, square: Square, classes: Classes) -> None:
     classes[0]["name"] = "Gebäude"
     for value, encoding in (("GebÃ¤ude", "UTF-8"), ("Geb\x84ude", "CP850")):
-        with pytest.raises(DataError, match=rf"In {encoding} that is 'Gebäude': say `encoding = \"{encoding}\"`"):
+        with pytest.raises(DataError, match=rf"In {encoding} it reads 'Gebäude': set `encoding = \"{encoding}\"`"):
             open_features((square(0, 0, 5, 5), {"kind": value}), class_attribute="kind")
 
 
@@ -341,4 +343,4 @@ def test_what_was_repaired_or_left_out_is_noted(open_features: Open, square: Squ
     assert invalid.endswith(
         "labels.geojson: each of 2 features, the first is 0 (from 0), has invalid geometry, which was repaired"
     )
-    assert dropped.endswith("feature 1 (from 0) has no class of the project, and was left out")
+    assert dropped.endswith("feature 1 (from 0) has no class of the project and was left out")

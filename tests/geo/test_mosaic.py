@@ -83,8 +83,11 @@ def test_the_same_bytes_wherever_it_is(tmp_path: Path) -> None:
     [
         ({"crs": CRS.from_epsg(32634)}, "scene b is in EPSG:32634, scene a in EPSG:32633"),
         ({"crs": None}, "scene b is not georeferenced"),
-        ({"transform": Affine(0.6, 0, 400_000, 0, -0.5, 5_800_000)}, "another size or direction than those of scene a"),
-        ({"transform": NORTH_UP * Affine.translation(0.5, 0)}, "its pixels lie between those of scene a"),
+        (
+            {"transform": Affine(0.6, 0, 400_000, 0, -0.5, 5_800_000)},
+            "its pixels differ in size or orientation from those of scene a",
+        ),
+        ({"transform": NORTH_UP * Affine.translation(0.5, 0)}, "its pixels are not aligned with those of scene a"),
     ],
 )
 def test_scenes_that_do_not_fit_are_told(tmp_path: Path, second: dict[str, Any], message: str) -> None:
@@ -96,7 +99,9 @@ def test_scenes_that_do_not_fit_are_told(tmp_path: Path, second: dict[str, Any],
     }
     with pytest.raises(DataError, match=message) as caught:
         arrange(rasters)
-    assert str(caught.value).startswith("predict.mosaic: the predicted scenes cannot be one raster: scene b")
+    assert str(caught.value).startswith(
+        "predict.mosaic: the predicted scenes cannot be joined into one raster: scene b"
+    )
 
 
 def test_one_file_of_scenes_far_apart_is_refused(tmp_path: Path) -> None:
@@ -105,7 +110,7 @@ def test_one_file_of_scenes_far_apart_is_refused(tmp_path: Path) -> None:
         "a": write(tmp_path / "a/labels.tif", labels, NORTH_UP),
         "b": write(tmp_path / "b/labels.tif", labels, NORTH_UP * Affine.translation(50_000, 50_000)),
     }
-    with pytest.raises(DataError, match="because they lie far apart; `mosaic = true` writes a virtual raster"):
+    with pytest.raises(DataError, match="because the scenes lie far apart; `mosaic = true` writes a virtual raster"):
         join(tmp_path, rasters)
     join(tmp_path, rasters, cog=False)
     with rasterio.open(tmp_path / "labels.vrt") as file:

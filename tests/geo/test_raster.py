@@ -452,7 +452,7 @@ def test_a_driver_that_gdal_lacks_is_named(tmp_path: Path) -> None:
         if "ECW" in environment.drivers():
             pytest.skip("this GDAL has the driver")
     (tmp_path / "a.ecw").write_bytes(b"ecw")
-    with pytest.raises(DataError, match=r"a\.ecw: needs GDAL's driver ECW, .*`gdal_translate -of COG a\.ecw a\.tif`"):
+    with pytest.raises(DataError, match=r"a\.ecw: needs the GDAL driver ECW, .*`gdal_translate -of COG a\.ecw a\.tif`"):
         open_image([tmp_path / "a.ecw"])
     (tmp_path / "a.jp2").write_bytes(b"jp2")
     with pytest.raises(DataError, match=r"a\.jp2: cannot be opened as a raster"):

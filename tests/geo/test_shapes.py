@@ -78,5 +78,5 @@ def test_what_does_not_fit_into_memory_ends_where_it_shows(monkeypatch: pytest.M
     gathered = Gathered(Path("a.gpkg"))
     for _ in range(5):
         gathered.add(GEOMETRIES[0])
-    with pytest.raises(DataError, match=r"a\.gpkg: what has been read of it, 6 features, takes .*`where`"):
+    with pytest.raises(DataError, match=r"a\.gpkg: reading 6 of its features needs .*`where`"):
         gathered.add(GEOMETRIES[0])

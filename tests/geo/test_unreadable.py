@@ -37,7 +37,7 @@ def large(path: Path) -> Path:
 def test_a_feature_that_is_too_large_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = large(tmp_path / "a.geojson")
     monkeypatch.setenv("OGR_GEOJSON_MAX_OBJ_SIZE", "1")
-    message = r"a\.geojson: cannot be read as a vector file: one of its features takes more than 1 MB .*OGR_GEOJSON_MAX"
+    message = r"a\.geojson: cannot be read as a vector file: one of its features needs more than 1 MB .*OGR_GEOJSON_MAX"
     with pytest.raises(DataError, match=message):
         read_features(path)
     monkeypatch.setenv("OGR_GEOJSON_MAX_OBJ_SIZE", PINNED["OGR_GEOJSON_MAX_OBJ_SIZE"])
@@ -49,7 +49,7 @@ def test_a_text_that_is_too_long_is_said(tmp_path: Path) -> None:
     feature = '{"type": "Feature", "geometry": {"type": "Point", "coordinates": [1, 2]}, "properties": {"note": "%s"}}'
     path.write_text('{"type": "FeatureCollection", "features": [%s]}' % (feature % ("x" * 11_000_000)))
     with pytest.raises(
-        DataError, match=r"a text in it is longer .*, at line 1, character 1\d{7}; leave that attribute"
+        DataError, match=r"a string in it is longer .*, at line 1, character 1\d{7}; remove that attribute"
     ):
         read_features(path)
 

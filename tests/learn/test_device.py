@@ -26,19 +26,21 @@ def test_threads(monkeypatch):
 def test_selection(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert select_device("auto") == select_device("cpu") == CPU
-    with pytest.raises(ModelError, match=r'train\.device: "cuda" was asked for, but torch .* sees no CUDA device'):
+    with pytest.raises(ModelError, match=r'train\.device: "cuda" was requested, but torch .* sees no CUDA device'):
         select_device("cuda", "train.device")
     with pytest.raises(ModelError, match=r"expected .* found 'gpu'"):
         select_device("gpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert select_device("auto") == torch.device("cuda", 0) and select_device("cuda:1").index == 1
-    with pytest.raises(ModelError, match='"cuda:2" was asked for, but there are 2 CUDA devices; they count from 0'):
+    with pytest.raises(
+        ModelError, match='"cuda:2" was requested, but there are 2 CUDA devices; devices are numbered from 0'
+    ):
         select_device("cuda:2")
     monkeypatch.setenv("RVBUILD_CARD", "1")  # what the run gives to a job
     assert select_device("auto").index == select_device("cuda").index == 1 and select_device("cuda:0").index == 0
     monkeypatch.setenv("RVBUILD_CARD", "5")
-    with pytest.raises(ModelError, match=r'train.device: "cuda:5" was asked for, but there are 2'):
+    with pytest.raises(ModelError, match=r'train.device: "cuda:5" was requested, but there are 2'):
         select_device("cuda", "train.device")
 
 

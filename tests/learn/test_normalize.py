@@ -169,7 +169,7 @@ def test_further_bands_have_the_statistics_of_the_imagery_and_fewer_the_first_fi
 
 def test_values_without_a_range_cannot_have_figures_of_0_to_1():
     how = {"kind": "zscore", "mean": [1.0] * 3, "std": [1.0] * 3, "max_stds": 3.0}
-    with pytest.raises(DataError, match=r"train.normalize: is about values from 0 to 1"):
+    with pytest.raises(DataError, match=r"train.normalize: applies to values from 0 to 1"):
         standardized(how, *IMAGENET, {}, 3)
     flat = {**STATS4, "bands": [*STATS4["bands"][:3], {"mean": 5.0, "std": 0.0}]}
     with pytest.raises(DataError, match="band 3 of the training imagery cannot be normalised"):

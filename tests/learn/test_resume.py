@@ -49,7 +49,7 @@ def test_another_training(tmp_path, snapshot):
     save(tmp_path, snapshot)
     notes = []
     assert load(tmp_path, "y", notes.append) is None
-    assert "of another training and is not used" in notes[0]
+    assert "belongs to another training and is not used" in notes[0]
 
 
 def test_damage_is_noticed_wherever_it_is(tmp_path, snapshot):

@@ -505,3 +505,15 @@ def test_an_area_of_interest_of_several_tables(loaded: Loader, base: str) -> Non
     several = scene("""["{id}.json", { vector = "b.gpkg", layer = "areas", where = "use = 'train'" }]""")
     assert several.aoi == ("a.json", "b.gpkg")
     assert several.aoi_parts == ({"files": 1}, {"files": 1, "layer": "areas", "where": ["==", "use", "train"]})
+
+
+def test_arguments_of_losses_have_one_spelling_and_no_defaults(loaded: Loader, base: str) -> None:
+    def given(text: str) -> dict[str, Any]:
+        return loaded(base + f"[train]\n{text}\n").train.stage_settings()
+
+    plain = given('loss = "focal"')
+    assert plain["loss_args"] == {}
+    assert given('loss = "focal"\nloss_args = { gamma = 2 }') == plain
+    assert given('loss = "focal"\nloss_args = { gamma = 3 }')["loss_args"] == {"gamma": 3.0}
+    own = given('loss = "mine.losses:make"\nloss_args = { gamma = 2, classes = ["car"] }')
+    assert own["loss_args"] == {"gamma": 2, "classes": ["car"]}, "what a factory of the user's takes is left alone"

@@ -89,7 +89,7 @@ def test_assets_are_those_with_data_or_else_rasters() -> None:
         (text(item(red=" ")), 'asset "red" has no href'),
         (text(item(red={"href": ["a.tif"]})), 'asset "red" has no href'),
         (b"[" * 100_000, "is not JSON: it is nested too deeply"),
-        (b'{"type": 1' + b"0" * 5000 + b"}", "is not JSON: a number in it has too many digits"),
+        (b'{"type": 1' + b"0" * 5000 + b"}", "is not JSON: it holds a number with too many digits"),
         (b'{"type": "Feature", "id": ' + b"[" * 300 + b"]" * 300 + b"}", r"item \[\[\[\[…\]\]\]\] has no assets"),
         (text(item(**{f"a{i}": "x.tif" for i in range(100_000)})), "its assets are a0, a1, .*, a19, …$"),
         (text(item(red="a.tif"), item("s3", nir="b.tif")), 'item "s3" has no asset "red"; its assets are nir'),

@@ -47,7 +47,7 @@ def asking(packed: Path, *, chip_px: int = 16, **predict: Any) -> Path:
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"chip_px": 1 << 16}, r"chip_px = 65536, predict\.batch_size = 4: .* takes at least 5\d\d\.\d GB of memory"),
+        ({"chip_px": 1 << 16}, r"chip_px = 65536, predict\.batch_size = 4: .* needs at least 5\d\d\.\d GB of memory"),
         ({"chip_px": 1 << 12, "stride_px": 1, "batch_size": 1 << 16}, "chip_px = 4096, predict.batch_size = 65536"),
     ],
 )
@@ -55,7 +55,7 @@ def test_more_memory_than_there_is(
     packed: Path, image: Path, tmp_path: Path, asked: dict, message: str, memory: Callable[[int], None]
 ) -> None:
     memory(8 * GIGA)
-    with pytest.raises(DataError, match=message + ".* expected at most the 8.0 GB"):
+    with pytest.raises(DataError, match=message + ".* 8.0 GB is available"):
         predict_images(asking(packed, **asked), [image], tmp_path / "out", Silent())
     assert not (tmp_path / "out").exists()
 
@@ -78,7 +78,7 @@ def test_sums_of_windows_that_overlap_over_a_wide_image(
     memory(2_000_000)
     image = write_raster(tmp_path / "wide.tif", image_array(64, 4000, bands=3))
     bundle = asking(packed, chip_px=64, stride_px=8, batch_size=1)
-    with pytest.raises(DataError, match=r"stride_px = 8: windows that overlap so much take 3 MB"):
+    with pytest.raises(DataError, match=r"stride_px = 8: windows that overlap this much need 3 MB"):
         predict_images(bundle, [image], tmp_path / "out", Silent())
 
 

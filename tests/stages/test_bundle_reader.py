@@ -125,7 +125,7 @@ def test_an_image_beside_its_result_is_never_replaced(packed: Path, tmp_path: Pa
     label = write_raster(empty(tmp_path / "out" / "labels") / "labels.tif", image_array(20, 20))
     for path in (image, label):
         before = path.read_bytes()
-        with pytest.raises(DataError, match=rf"{path.name}: lies where a result would be written"):
+        with pytest.raises(DataError, match=rf"{path.name}: a result would overwrite it"):
             predict_images(packed, [path], tmp_path / "out", Silent())
         assert path.read_bytes() == before
 

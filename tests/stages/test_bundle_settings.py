@@ -33,7 +33,7 @@ def change_settings(packed: Path, change: Callable[[dict[str, Any]], None]) -> P
         ("predict.scores", 0, r"predict\.scores: expected one of"),
         ("predict.vectors", [{"class": "car"}], r"predict\.vectors\[0\]\.min_area_units is missing"),
         ("predict.device", None, r"predict\.device: expected a text"),
-        ("null_id", 9, "one of which is null_id"),
+        ("null_id", 9, "one of them with the id null_id"),
         ("classes", [], "at least two classes"),
         ("classes", [1, 2], "at least two classes"),
     ],

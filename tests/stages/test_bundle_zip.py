@@ -85,7 +85,7 @@ def test_a_member_that_is_there_twice(packed: Path, tmp_path: Path) -> None:
     path = rewrite(packed, contents(packed), manifest=False)
     with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(path, "a") as archive:
         archive.writestr("project.json", b"{}")
-    refuse(path, tmp_path / "into", '"project.json" is there twice')
+    refuse(path, tmp_path / "into", 'it has the member "project.json" twice')
 
 
 def with_entry(packed: Path, name: str, change: Callable[[zipfile.ZipInfo], None]) -> Path:
@@ -146,7 +146,7 @@ def test_a_text_that_is_too_long(packed: Path, tmp_path: Path, monkeypatch: pyte
 
 def test_too_many_members(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundle_zip, "MAX_MEMBERS", 4)
-    refuse(packed, tmp_path / "into", "it has 5 members, a bundle at most 4")
+    refuse(packed, tmp_path / "into", "it has 5 members, but a bundle has at most 4")
 
 
 def test_another_zip_is_no_bundle(tmp_path: Path) -> None:

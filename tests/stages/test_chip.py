@@ -241,7 +241,7 @@ def test_a_scene_without_chips_is_legal(scene: Scene) -> None:
     assert cut.index["class_counts"] == [0, 0, 0]
     assert [path.name for path in cut.folder.iterdir()] == ["index.json"]
     (note,) = progress.notes
-    assert "scene a: no chips, because no window lies in the area of interest wholly (5 x 5 px around it" in note
+    assert "scene a: no chips, because no window lies entirely in the area of interest (5 x 5 px around it" in note
 
 
 def test_a_scene_whose_chips_are_all_dropped_says_so(scene: Scene) -> None:

@@ -210,8 +210,12 @@ def test_the_number_of_attempts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("box", "chip", "message"),
     [
-        ((200, 200, 210, 210), {}, "the area of interest shares nothing with the image"),
-        ((40, 40, 50, 52), {}, r"no window lies in the area .*12 x 10 px .*size_px = 16.*chip.within_aoi = false"),
+        ((200, 200, 210, 210), {}, "the area of interest does not overlap the image"),
+        (
+            (40, 40, 50, 52),
+            {},
+            r"no window lies entirely in the area .*12 x 10 px .*size_px = 16.*chip.within_aoi = false",
+        ),
         (None, {"size_px": 200, "padding_px": 3}, r"200 px do not fit into the image of 120 x 100 px.*chip.padding_px"),
     ],
 )

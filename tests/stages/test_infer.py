@@ -256,7 +256,9 @@ def test_a_mosaic_equals_one_image(scene: Scene) -> None:
 def test_an_image_unlike_the_training_is_refused(tmp_path: Path, bands: int, dtype: str, found: str) -> None:
     model = write_model(tmp_path / "model")
     scene = Scene(tmp_path, image_array(20, 20, bands=bands, dtype=dtype), model)
-    expected = rf"image\.tif: expected 3 bands of type uint8, as the model was trained on; {found}.* with every band"
+    expected = (
+        rf"image\.tif: expected 3 bands of type uint8, as in the training of the model; {found}.* with every band"
+    )
     with pytest.raises(DataError, match=expected):
         scene.predict()
 
@@ -297,5 +299,5 @@ def test_a_factory_gets_the_arguments_that_the_project_gives(scene: Scene) -> No
     inputs = {"image": [scene.path], "model": scene.model}
     write_info(description, replace(read_info(description), model="torch.nn:Conv2d", model_args={"kernel_size": 9}))
     how = {**predict_settings(), "trained": {"model": "torch.nn:Conv2d", "model_args": {"kernel_size": 3}}}
-    with pytest.raises(ModelError, match=r"is called with other arguments than train\.model_args"):
+    with pytest.raises(ModelError, match=r"created the model with arguments other than train\.model_args"):
         infer.run(inputs, how, empty(scene.folder / "forged"), Silent())

@@ -14,6 +14,7 @@ from rvbuild.language.user_code import Code, serve_code
 from rvbuild.learn.checkpoint import load_model
 from rvbuild.learn.normalize import Normalizer
 from rvbuild.learn.training import Training
+from rvbuild.project.tasks.losses import LOSSES
 from rvbuild.stages.train import stage as train
 from rvbuild.tasks.segmentation import task as task
 from tests.learn.chipmaker import CLASSES, NULL_ID, Notes, chip_arrays, stats_of, train_settings, write_chips
@@ -129,7 +130,7 @@ def test_resumes_to_the_same_bytes(tmp_path, inputs, changes):
     progress = Notes()
     again = build(tmp_path / "again", inputs, resume=tmp_path / "resume", progress=progress, **changes)
     assert again == whole
-    assert progress.notes[0] == "continues after epoch 2"
+    assert progress.notes[0] == "continuing after epoch 2"
     assert next(what for what, _, _ in progress.started) == "epoch 3/4"
     # Killed after the last epoch: nothing is trained again.
     progress = Notes()
@@ -147,7 +148,7 @@ def test_survives_kill_9(tmp_path, inputs):
     (tmp_path / "part").mkdir()
     program = (
         "import json, sys; from pathlib import Path\n"
-        "from rvbuild.progress import Silent; from rvbuild.stages import train\n"
+        "from rvbuild.progress import Silent; from rvbuild.stages.train import stage as train\n"
         "inputs, settings = json.loads(Path(sys.argv[1]).read_text())\n"
         "inputs = {role: [Path(p) for p in paths] for role, paths in inputs.items()}\n"
         "train.run(inputs, settings, Path(sys.argv[2]), Silent(), resume=Path(sys.argv[3]))\n"
@@ -163,7 +164,7 @@ def test_survives_kill_9(tmp_path, inputs):
     assert not list((tmp_path / "part").iterdir())
     progress = Notes()
     assert build(tmp_path / "again", inputs, resume=resume, progress=progress, **changes) == whole
-    assert progress.notes[0].startswith("continues after epoch ")
+    assert progress.notes[0].startswith("continuing after epoch ")
 
 
 @pytest.mark.parametrize("schedule", ["constant", "step"])
@@ -175,7 +176,7 @@ def test_more_epochs_continue_and_fewer_start_again(tmp_path, inputs, schedule):
     assert build(tmp_path / "2", inputs, resume=resume, epochs=2, **changes) == two
     progress = Notes()
     assert build(tmp_path / "4", inputs, resume=resume, progress=progress, epochs=4, **changes) == four
-    assert progress.notes[0] == "continues after epoch 2"
+    assert progress.notes[0] == "continuing after epoch 2"
     progress = Notes()
     assert build(tmp_path / "2 again", inputs, resume=resume, progress=progress, epochs=2, **changes) == two
     assert "a shorter one starts again" in progress.notes[0]
@@ -203,7 +204,7 @@ def test_another_seed_does_not_resume(tmp_path, inputs):
     assert build(tmp_path / "two", inputs, resume=resume, progress=progress, seed=9) == build(
         tmp_path / "three", inputs, seed=9
     )
-    assert "of another training" in progress.notes[0]
+    assert "belongs to another training" in progress.notes[0]
 
 
 def test_best_keeps_the_first_of_the_best_epochs(tmp_path, inputs):
@@ -271,7 +272,7 @@ def test_chips_drawn_by_class(tmp_path, inputs):
     del content["chip_class_counts"]
     index.write_text(json.dumps(content))
     assert build(tmp_path / "again", inputs) == plain
-    with pytest.raises(DataError, match=r"train\.sampling needs the classes of each chip"):
+    with pytest.raises(DataError, match=r"train\.sampling needs class counts of each chip"):
         build(tmp_path / "wrong", inputs, sampling="balanced")
 
 
@@ -286,7 +287,7 @@ def test_as_many_chips_as_wanted_are_trained_on(tmp_path, inputs):
 def test_no_training_chips(tmp_path):
     images, labels = chip_arrays(0)
     inputs = {f"chips/train/{name}": write_chips(tmp_path / name, name, images, labels) for name in "ab"}
-    with pytest.raises(DataError, match="no training chips: none came from a, b"):
+    with pytest.raises(DataError, match="no training chips: a, b yielded none"):
         build(tmp_path / "out", inputs)
 
 
@@ -352,7 +353,7 @@ def test_half_precision_resumes_with_its_scaler_or_begins_one(tmp_path, inputs, 
     monkeypatch.setattr("rvbuild.learn.training.amp_dtype", lambda amp, device: torch.float16)
     progress = Notes()
     build(tmp_path / "gpu", inputs, resume=tmp_path / "other", progress=progress, epochs=2, **changes)
-    assert progress.notes[0] == "continues after epoch 1"
+    assert progress.notes[0] == "continuing after epoch 1"
 
 
 def test_starts_from_a_weights_file(tmp_path, inputs):
@@ -402,6 +403,15 @@ def test_a_users_own_model_loss_and_augmentation(tmp_path, inputs, monkeypatch):
     serve_code(None)
     with pytest.raises(ModelError, match='there is no module "mine"'):
         load_model(*files, "cpu", trained=trained)
+
+
+@pytest.mark.parametrize("name", [name for name in LOSSES if name != "cross_entropy"])
+def test_a_loss_with_a_name(tmp_path, inputs, name):
+    changes = {"loss": name, "class_weights": "balanced", "epochs": 3, "lr": 0.01}
+    whole = build(tmp_path / "out", inputs, **changes)
+    assert build(tmp_path / "again", inputs, **changes) == whole
+    lines = log(tmp_path / "out")
+    assert lines[-1]["train_loss"] < lines[0]["train_loss"] and lines[-1]["val_loss"] > 0
 
 
 def test_models_that_do_not_fit(tmp_path, inputs):

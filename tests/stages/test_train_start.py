@@ -118,7 +118,9 @@ def test_a_bundle_says_how_images_are_normalised(tmp_path, inputs, packed):  # n
     bundle.run({"model": model, "stats": inputs["stats"], "code": []}, settings, out, Notes())
     progress = Notes()
     build(tmp_path / "third", start_from(out / "bundle.zip", inputs), progress=progress, pretrained="bundle", epochs=1)
-    assert 'it normalised images otherwise; train.normalize = "pretrained" does it as it did' in progress.notes
+    assert (
+        'it normalised images differently; train.normalize = "pretrained" normalises in the same way' in progress.notes
+    )
     changes = {"pretrained": "bundle", "normalize": "pretrained", "epochs": 1}
     build(tmp_path / "fourth", start_from(out / "bundle.zip", inputs), **changes)
     assert read_info(tmp_path / "fourth/model.json").normalize["standard"] == own
@@ -130,7 +132,7 @@ def test_a_bundle_says_how_images_are_normalised(tmp_path, inputs, packed):  # n
 
 
 def test_figures_are_of_as_many_bands_as_the_imagery(tmp_path, inputs):  # noqa: F811
-    with pytest.raises(DataError, match=r"train.normalize: expected figures of 3 bands, as the chips have; found 2"):
+    with pytest.raises(DataError, match=r"train.normalize: expected values for the 3 bands of the chips, found 2"):
         build(tmp_path / "out", inputs, normalize={"mean": [0.5, 0.5], "std": [0.2, 0.2]})
 
 
@@ -186,12 +188,12 @@ def test_they_are_the_same_after_a_kill(tmp_path, inputs, validated):  # noqa: F
     shutil.copytree(tmp_path / "resume", tmp_path / "damaged")
     progress = Notes()
     assert build(tmp_path / "again", inputs, resume=tmp_path / "resume", progress=progress, **changes) == whole
-    assert progress.notes[0] == "continues after epoch 2"
+    assert progress.notes[0] == "continuing after epoch 2"
     # One that has rotted meanwhile is not taken for what it was.
     (tmp_path / "damaged" / EPOCHS[0]).write_bytes(b"x")
     progress = Notes()
     assert build(tmp_path / "anew", inputs, resume=tmp_path / "damaged", progress=progress, **changes) == whole
-    assert "a model of an epoch is missing or damaged" in progress.notes[0]
+    assert "the model of an epoch is missing or damaged" in progress.notes[0]
 
 
 def test_their_bytes_hold_nothing_else(tmp_path, inputs):  # noqa: F811

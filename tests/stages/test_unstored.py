@@ -129,7 +129,7 @@ def test_a_killed_training_goes_on_with_chips_of_either_kind(tmp_path: Path) -> 
         progress = Silent()
         progress.note = notes.append  # type: ignore[method-assign]
         assert learn(tmp_path / f"again{number}", after, resume, progress) == whole
-        assert notes[0] == "continues after epoch 2"
+        assert notes[0] == "continuing after epoch 2"
 
 
 def test_other_pixels_are_never_trained_on(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from torch import nn
 
 from rvbuild import tasks
 from rvbuild.errors import DataError, ModelError
-from rvbuild.learn.loss import IGNORE
+from rvbuild.learn.losses.points import IGNORE
 from rvbuild.tasks.classification import model as classification_model
 from rvbuild.tasks.classification import task as task
 from tests.learn.chipmaker import train_settings

@@ -186,5 +186,5 @@ def test_detections_come_back(tmp_path: Path) -> None:
 def test_models_that_give_nonsense(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="row 0, column 20"):
         raw(tmp_path, {RIGHT: [(1, 2, np.nan, 4, 0, 0.5)]})
-    with pytest.raises(ModelError, match="labels for 2 classes that are none of theirs"):
+    with pytest.raises(ModelError, match="labels outside of its 2 classes"):
         raw(tmp_path, {LEFT: [(1, 2, 3, 4, 2, 0.5)]})

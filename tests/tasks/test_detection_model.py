@@ -105,7 +105,7 @@ def test_the_same_training_twice_and_resumed_gives_the_same_bytes(
         build(tmp_path / "part", inputs, tmp_path / "resume", Killer())
     notes = Notes()
     assert build(tmp_path / "again", inputs, tmp_path / "resume", notes) == whole
-    assert "continues after epoch 1" in notes.notes
+    assert "continuing after epoch 1" in notes.notes
     # Losses are logged one by one.
     lines = [json.loads(line) for line in whole["log.jsonl"].splitlines()]
     names = {"loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg"}

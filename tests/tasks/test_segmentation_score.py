@@ -118,7 +118,7 @@ def test_a_value_that_is_no_class_is_an_error(tmp_path: Path) -> None:
     predicted[4, 6] = 77
     write_raster(path, predicted, nodata=255)
     with pytest.raises(
-        DataError, match=r"labels\.tif: value 77 at pixel \(row 4, column 6\) is no class id; expected 0 to 2"
+        DataError, match=r"labels\.tif: value 77 at pixel \(row 4, column 6\) is not a class id; expected 0 to 2"
     ):
         score(path, Array(truth), None, CLASSES, NULL, Silent())
 

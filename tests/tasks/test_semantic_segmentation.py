@@ -5,7 +5,7 @@ from torch import nn
 
 from rvbuild import tasks
 from rvbuild.errors import DataError, ModelError, UsageError
-from rvbuild.learn.loss import IGNORE
+from rvbuild.learn.losses.points import IGNORE
 from rvbuild.tasks.segmentation import model as segmentation_model
 from rvbuild.tasks.segmentation import task as task
 from tests.learn.chipmaker import chip_arrays, train_settings

@@ -76,7 +76,7 @@ def closure(workspace: Path, named: Mapping[str, str], more: Iterable[Path] = ()
     for module, where in named.items():
         problem = finder.problem(module.partition(".")[0])
         if is_pythons(module):
-            found.problems.append(f"{where}: {module} is a module of Python itself; expected a module of yours")
+            found.problems.append(f"{where}: {module} is a module of Python itself; expected your own module")
         elif problem is not None:
             found.problems.append(f"{where}: {problem}")
         elif finder.file(module) is not None:
@@ -194,11 +194,11 @@ class _Finder:
             return None
         shown = ours[0].relative_to(self._workspace)
         if is_pythons(top):
-            return f"{shown} is called like the module {top} of Python itself: rename it"
+            return f"{shown} has the name of Python's own module {top}: rename it"
         spec = PathFinder.find_spec(top, self._packages)
         if spec is None or spec.origin is None or Path(spec.origin) == ours[0]:
             return None
-        return f"{shown} is called like the installed package {top} ({spec.origin}): rename it"
+        return f"{shown} has the name of the installed package {top} ({spec.origin}): rename it"
 
     def unfollowed(self, module: str) -> str | None:
         """Return what is wrong with a module that is neither installed nor a file, such as one in an archive."""
@@ -206,7 +206,7 @@ class _Finder:
         spec = None if is_pythons(top) or self._bases(top) else _installed(top)
         if spec is None or spec.origin is None or is_installed(spec.origin) or Path(spec.origin).exists():
             return None
-        return f"{module} is found in {spec.origin}, of which an edit would not be seen: unpack or install it"
+        return f"{module} is in {spec.origin}, where edits would not be noticed: unpack or install it"
 
 
 def _file(base: Path) -> Path | None:

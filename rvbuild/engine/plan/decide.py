@@ -113,7 +113,7 @@ def decide(facts: Facts) -> Decision:
     """Decide what a run does with an artifact. Depends on `facts` alone."""
     record = facts.record if facts.record is not None and not facts.record.cleaned else None
     if facts.forced:
-        return Decision(State.STALE, (Reason(Cause.FORCED, "asked for by --always-make"),))
+        return Decision(State.STALE, (Reason(Cause.FORCED, "requested by --always-make"),))
     if facts.key is not None and record is not None and record.key == facts.key and not facts.damaged:
         return Decision(State.FRESH)
     reasons = [Reason(Cause.OUTPUT, phrase) for phrase in facts.damaged]
@@ -150,7 +150,9 @@ def differences(record: Record, facts: Facts) -> list[Reason]:
 def _scalar_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Reason]:
     found = []
     if old.get("schema") != new["schema"]:
-        found.append(Reason(Cause.SCHEMA, f"this rvbuild computes keys anew (schema {new['schema']})"))
+        found.append(
+            Reason(Cause.SCHEMA, f"this version of rvbuild computes keys in a new way (schema {new['schema']})")
+        )
     if old.get("version") != new["version"]:
         text = f"the stage {new['stage']} changed: version {old.get('version')} → {new['version']}"
         found.append(Reason(Cause.VERSION, text))
@@ -266,7 +268,7 @@ def _source_differences(
     ]
     found += _missing_sources(role, after, notes)
     if len(gone) == len(new) == 1:
-        return [*found, Reason(Cause.SOURCE, f"{role} is another file: {gone[0]} → {new[0]}", role)]
+        return [*found, Reason(Cause.SOURCE, f"{role} is a different file: {gone[0]} → {new[0]}", role)]
     found += [Reason(Cause.SOURCE, f"{role} no longer read: {path}", role) for path in gone]
     found += [Reason(Cause.SOURCE, f"{role} added: {path}", role) for path in new]
-    return found or [Reason(Cause.SOURCE, f"{role} is read in another order or way", role)]
+    return found or [Reason(Cause.SOURCE, f"{role} is read in a different order or way", role)]

@@ -14,10 +14,10 @@ from rvbuild.engine.store.action import Action
 MEANING = {
     State.FRESH: "is fresh: nothing to do",
     State.RESTORABLE: "would be restored from the store",
-    State.STALE: "is stale: it would be built",
-    State.WAITING: "waits: it is built unless what it needs comes out as before",
-    State.MISSING: "is missing: it would be built",
-    State.FAILED: "failed: it would be tried again",
+    State.STALE: "is stale: would be built",
+    State.WAITING: "waits: would be built if its inputs change",
+    State.MISSING: "is missing: would be built",
+    State.FAILED: "failed: would be tried again",
 }
 
 

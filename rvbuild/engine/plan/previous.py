@@ -55,12 +55,14 @@ def kept(artifact: Artifact, said: Any, offer: Mapping[str, Output], staged: Seq
     names = sorted(said or ())
     wrong = [name for name in names if name not in offer or name in staged]
     if wrong:
-        raise StageError(f"the stage {artifact.stage} keeps {', '.join(wrong)}, which it was not given")
+        raise StageError(
+            f"the stage {artifact.stage} reuses {', '.join(wrong)}, which is not part of its previous result"
+        )
     for name, output in offer.items():
         if not _is_intact(artifact, name, output, root):
             raise StageError(
-                f"{output.path} changed while {artifact.label()} was made from its previous result: nothing was kept; "
-                "run again"
+                f"{output.path} changed while {artifact.label()} was built from its previous result: nothing was "
+                "stored; run again"
             )
     return names
 
@@ -71,7 +73,7 @@ def put_back(store: Store, output: Output, root: Path, scratch: Path) -> None:
         return
     shutil.copyfile(root / output.path, scratch)
     if hash_file(scratch) != output.digest:
-        raise StageError(f"{output.path} is not what it was when it was built, and the store has lost it; run again")
+        raise StageError(f"{output.path} has changed since it was built, and the store no longer has it; run again")
     store.take(scratch, output.digest)
 
 

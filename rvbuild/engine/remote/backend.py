@@ -87,10 +87,10 @@ class Medium:
             kind = url.partition("://")[0]
             extra = "; `pip install 'rvbuild[s3]'`" if kind in ("s3", "s3a") else ""
             raise UsageError(
-                f"{url}: addresses with {kind}:// need a package that is missing: {error}{extra}"
+                f"{url}: {kind}:// addresses need a package that is not installed: {error}{extra}"
             ) from None
         except ValueError as error:
-            raise UsageError(f"{url}: not an address of a store: {error}") from None
+            raise UsageError(f"{url}: not the address of a store: {error}") from None
         if hasattr(self._fs, "retries"):
             self._fs.retries = 1  # see `impatience`
         self._root = str(root).rstrip("/")

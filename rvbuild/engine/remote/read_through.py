@@ -73,8 +73,8 @@ class Elsewhere:
             self._known |= dict.fromkeys(wanted) | found
         if first:
             self._say(
-                f"{self.url}: results that are not signed with RVBUILD_REMOTE_KEY are refused, and built here "
-                f"(such as {min(remote.unsigned)})"
+                f"{self.url}: results that are not signed with RVBUILD_REMOTE_KEY are refused and built here instead "
+                f"(for example {min(remote.unsigned)})"
             )
         return any(action is not None for action in found.values())
 
@@ -84,8 +84,8 @@ class Elsewhere:
             self._nonsense |= bool(keys)
         if first:
             self._say(
-                f"{self.url}: what is there under the name of a result is damaged, or no result of rvbuild's "
-                f"(such as {min(keys)}): built here; is it the right address?"
+                f"{self.url}: some results there are damaged or were not written by rvbuild (for example {min(keys)}) "
+                "and are built here instead; is it the right address?"
             )
 
     def action(self, key: str) -> Action | None:
@@ -128,5 +128,5 @@ class Elsewhere:
             self._known.clear()
         if first:
             self._say(
-                f"{error}\nRVBUILD_REMOTE is left alone for the rest of this run, which goes on with what is here"
+                f"{error}\nRVBUILD_REMOTE is not used for the rest of this run, which continues with local results"
             )

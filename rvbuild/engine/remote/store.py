@@ -147,7 +147,7 @@ class Remote:
         if len(actions) < len(keys):
             lost = len(keys) - len(actions)
             problems.append(
-                f"{lost} results are not whole in {store.root} and were not sent; try `rvbuild cache verify`"
+                f"{lost} results are incomplete in {store.root} and were not sent; try `rvbuild cache verify`"
             )
         records = sum(first is None for first in firsts)
         return Moved(records, len(sent), sum(sent.values()), tuple(problems), tuple(sorted(differing)))
@@ -244,7 +244,7 @@ class Remote:
         """
         found = self.look_up(key for key in dict.fromkeys(keys) if store.restorable(key) is None)
         problems = [
-            f"{self.url}: the record of {key} is {self._wrong_with(key)}; it was left out"
+            f"{self.url}: the record of {key} is {self._wrong_with(key)}; it was skipped"
             for key, action in found.items()
             if action is None
         ]
@@ -274,7 +274,7 @@ class Remote:
             whole = [a for a in actions if not any(d in bad for d, _ in a.outputs.values())]
             for action in whole:
                 store.record(action)
-        problems += [f"{self.url}: content {d} is missing or damaged; it was left out" for d in sorted(bad)]
+        problems += [f"{self.url}: content {d} is missing or damaged; it was skipped" for d in sorted(bad)]
         fetched = [size for d, size in missing.items() if d not in bad]
         return Moved(len(whole), len(fetched), sum(fetched), tuple(problems))
 
@@ -283,8 +283,8 @@ class Remote:
         free = shutil.disk_usage(store.root).free
         wanted = {a.key: sum(dict(a.outputs.values()).values()) for a in actions}
         problems = [
-            f"{self.url}: the record of {key} speaks of {size:,} bytes, and {store.root} has room for {free:,}; "
-            "it was left out"
+            f"{self.url}: the record of {key} lists {size:,} bytes, but {store.root} has room for {free:,}; "
+            "it was skipped"
             for key, size in wanted.items()
             if size > free
         ]

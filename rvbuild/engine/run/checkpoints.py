@@ -70,8 +70,8 @@ class Checkpoints:
     def _forget(self, note: Callable[[str], None]) -> None:
         if any(entry.name != INPUTS for entry in self.folder.iterdir()):
             note(
-                "the checkpoints that a killed run left are not used: an input was changed, or changed and put back, "
-                "since that run began, so that they may rest on other data; begun anew"
+                "the checkpoints of an interrupted run are not used: an input changed after that run began, so they "
+                "may come from other data; starting over"
             )
         self._store.forget_resume(self._trajectory)
         with inside.folder(self._store.root, f"resume/{self._trajectory}", make=True):

@@ -108,7 +108,7 @@ class _Quiet:
 
     def add_failure(self, task: Any, fail: Any) -> None:
         if task.name in self.builder.plan.artifacts:
-            self.builder.skip(task.name, "something it needs failed")
+            self.builder.skip(task.name, "a dependency failed")
 
     def add_success(self, task: Any) -> None:
         pass

@@ -108,7 +108,7 @@ class Builder:
                     self._succeed(artifact, planned, record, Did.RESTORED, time.monotonic() - began)
                     return True
                 if self._workspace.store.action(planned.facts.key) is not None:
-                    text = "the store's copy is damaged (kept in quarantine): built again"
+                    text = "the copy in the store was damaged (moved to quarantine): built again"
                     self._reporter.note(f"{artifact.label()}: {text}")
                 self.plan.distrust(name)
             record, did = self._restore_or_build(artifact, planned, progress)
@@ -189,7 +189,7 @@ class Builder:
                 raise Interrupted
             if not said:
                 said = True
-                self._reporter.note(f"{artifact.label()}: waiting for another build of the same …")
+                self._reporter.note(f"{artifact.label()}: waiting for another process that builds it …")
 
         return wait
 
@@ -228,7 +228,7 @@ class Builder:
                     before = store.action(key)
                     if before is not None and dict(before.outputs) != made:
                         store.differ(key, action, before, "here")
-                        text = "the same inputs gave other bytes than before; the new ones are kept"
+                        text = "not reproducible: the same key gave a different result before; the new one is kept"
                         self._reporter.note(f"{artifact.label()}: {text}")
                     store.record(action)
                 old = planned.facts.record
@@ -236,7 +236,7 @@ class Builder:
         finally:
             store.release(staging)
         if record is None:
-            raise StoreError(f"{store.root}: the store lost what was just written to it; is the disk failing?")
+            raise StoreError(f"{store.root}: data just written to the store has disappeared; is the disk failing?")
         return record
 
     def _first_writer(self, artifact: Artifact, planned: Planned, made: Action, progress: Progress) -> Action | None:
@@ -359,9 +359,9 @@ def _files(artifact: Artifact, staging: Path) -> list[Path]:
     found = sorted(staging.iterdir())
     for made in found:
         if not made.is_file() or made.is_symlink():
-            raise StageError(f"the stage {artifact.stage} made {made.name}, which is not a plain file")
+            raise StageError(f"the stage {artifact.stage} wrote {made.name}, which is not a plain file")
     if undeclared := artifact.undeclared(made.name for made in found):
-        raise StageError(f"the stage {artifact.stage} made {', '.join(undeclared)}, which its rule does not declare")
+        raise StageError(f"the stage {artifact.stage} wrote {', '.join(undeclared)}, which its rule does not declare")
     if not found:
-        raise StageError(f"the stage {artifact.stage} made no output")
+        raise StageError(f"the stage {artifact.stage} wrote no output")
     return found

@@ -56,20 +56,21 @@ class Inputs:
         for path in self._prints.changed(self._stamps):
             self._prints.forget(path)
             raise StageError(
-                f"{self._plan.workspace.show(path)} changed while {self._label} was made from it{self._why(path)}: "
-                "nothing was kept; run again"
+                f"{self._plan.workspace.show(path)} changed while {self._label} was built from it{self._why(path)}: "
+                "nothing was stored; run again"
             )
         for file in self._files:
             if newcomer := self._plan.appeared(file):
                 raise StageError(
-                    f"{self._shown(newcomer)} appeared while {self._label} was made from {self._shown(file)}, to which "
-                    "it belongs: nothing was kept; run again"
+                    f"{self._shown(newcomer)}, which belongs to {self._shown(file)}, appeared while {self._label} was "
+                    "built from it: nothing was stored; run again"
                 )
         for path, output, origin in self._outputs:
             now = signature(path)
             if now is None or not output.is_as_placed(now):
                 raise StageError(
-                    f"{output.path}, made by {origin}, changed while {self._label} read it: nothing was kept; run again"
+                    f"{output.path}, built by {origin}, changed while {self._label} read it: nothing was stored; run "
+                    "again"
                 )
 
     def seen(self) -> dict[str, list[object]]:
@@ -117,12 +118,14 @@ class Inputs:
             changed = next((path for path in paths if prints.has_moved_on(path)), None)
         if changed is not None:
             shown = self._shown(changed)
-            raise StageError(f"{shown} changed after this run began, before {self._label} was made from it: run again")
+            raise StageError(
+                f"{shown} changed after this run began and before {self._label} was built from it: run again"
+            )
         for file in source.files if source.passed else ():
             if path := self._plan.appeared(file):
                 raise StageError(
-                    f"{self._shown(path)} appeared after this run began, before {self._label} was made from "
-                    f"{self._shown(file)}, to which it belongs: run again"
+                    f"{self._shown(path)}, which belongs to {self._shown(file)}, appeared after this run began and "
+                    f"before {self._label} was built from it: run again"
                 )
 
     def _see_product(self, product: Product) -> None:
@@ -139,7 +142,8 @@ class Inputs:
             self._stamps[path] = self._prints.stamp(path)
             if self._prints.digest(path) != output.digest:
                 raise StageError(
-                    f"{output.path}, made by {origin.label()}, changed before {self._label} was made from it: run again"
+                    f"{output.path}, built by {origin.label()}, changed before {self._label} was built from it: run "
+                    "again"
                 )
 
 

@@ -67,7 +67,9 @@ def call(job: Job, progress: Progress) -> Any:
         if watch.refused:
             raise CodeError(watch.refused[0])
         for path in watch.outside:
-            progress.note(f"warning: your code reads {path}, which is in no key: name it in `depends` of [project]")
+            progress.note(
+                f"warning: your code reads {path}, which is not part of any key: add it to `depends` in [project]"
+            )
     return result
 
 
@@ -104,7 +106,7 @@ def plain(error: BaseException, place: object = None) -> str | None:
     """
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         said = f" ({error})" if str(error) else ""
-        return f"ran out of memory{said}; `-j 1`, a smaller batch or smaller windows need less"
+        return f"ran out of memory{said}; try `-j 1`, a smaller batch or smaller windows"
     if not isinstance(error, OSError):
         return None
     where = f": {error.filename or place}" if error.filename or place else ""
@@ -113,7 +115,7 @@ def plain(error: BaseException, place: object = None) -> str | None:
     if error.errno == errno.EROFS:
         return f"cannot be written{where} ({error.strerror}); make it writable and run again"
     if error.errno == errno.EXDEV:
-        return f"cannot move a file from one file system to another{where}; link the whole of cache/, not a part of it"
+        return f"cannot move a file from one file system to another{where}; link the whole cache/, not a part of it"
     return f"{error.strerror or error}{where}"
 
 

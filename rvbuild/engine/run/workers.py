@@ -232,11 +232,11 @@ class Pool:
         except OSError:
             pass
         if code == -signal.SIGKILL:
-            why = "was killed (out of memory? `-j 1` or a smaller batch needs less)"
+            why = "was killed (out of memory? try `-j 1` or a smaller batch)"
         elif code is not None and code < 0:
             why = f"died of {signal.Signals(-code).name}"
         elif code == _LOST:
-            why = "was lost with the process that starts workers, which was killed (out of memory?)"
+            why = "was lost because the process that starts workers was killed (out of memory?)"
         else:
             why = f"ended unexpectedly with status {code}"
         files = watched.last(worker.log)
@@ -244,7 +244,7 @@ class Pool:
             why += f" while it read {', '.join(files[:_SHOWN])}{', …' if len(files) > _SHOWN else ''}"
         if files and code in _CRASHES:  # what a library printed at last is not for people
             why, tail = f"{why}; is the file damaged?", ""
-        message = f"the worker process {why}; what it printed is in {worker.log}{tail}"
+        message = f"the worker process {why}; its output is in {worker.log}{tail}"
         return WorkerDiedError(message, files)
 
     def interrupt(self) -> None:

@@ -66,7 +66,7 @@ def folder(root: Path, path: str, *, make: bool = False) -> Iterator[int]:
     """
     names = path.split("/") if path else []
     if not all(map(is_plain, names)):
-        raise StoreError(f"{path!r} is no path inside {root}: it was not used")
+        raise StoreError(f"{path!r} is not a path inside {root}: it was not used")
     handle = os.open(root, _FOLDER)
     try:
         for i, name in enumerate(names):
@@ -89,10 +89,10 @@ def folder(root: Path, path: str, *, make: bool = False) -> Iterator[int]:
 def _in_the_way(path: Path) -> str:
     if path.is_symlink():
         return (
-            f"{path}: is a symbolic link, and nothing is written or removed behind one; remove the link "
-            "(the whole of cache/ may be one, and RVBUILD_STORE may name a directory elsewhere)"
+            f"{path}: is a symbolic link; rvbuild writes and removes nothing behind symbolic links. Remove the link "
+            "(only cache/ as a whole may be one; RVBUILD_STORE can move the store)"
         )
-    return f"{path}: is in the way, where a directory should be; remove it"
+    return f"{path}: is not a directory, but should be one; remove it"
 
 
 def look(root: Path, path: str) -> os.stat_result | None:
@@ -127,10 +127,10 @@ def reading(root: Path, path: str) -> Iterator[int]:
         except OSError as error:
             if error.errno not in (errno.ELOOP, errno.ENXIO):
                 raise
-            raise FileNotFoundError(errno.ENOENT, "is no plain file", str(root / path)) from None
+            raise FileNotFoundError(errno.ENOENT, "is not a plain file", str(root / path)) from None
     try:
         if not stat.S_ISREG(os.fstat(file).st_mode):
-            raise FileNotFoundError(errno.ENOENT, "is no plain file", str(root / path))
+            raise FileNotFoundError(errno.ENOENT, "is not a plain file", str(root / path))
         yield file
     finally:
         os.close(file)
@@ -220,7 +220,7 @@ def remove(root: Path, path: str, *, folders: bool = False) -> bool:
         try:
             os.unlink(name, dir_fd=handle)
         except IsADirectoryError:
-            raise StoreError(f"{root / path}: is a directory, where a file should be; remove it") from None
+            raise StoreError(f"{root / path}: is a directory, but should be a file; remove it") from None
     while folders and above:
         outer, _, inner = above.rpartition("/")
         try:
@@ -255,7 +255,7 @@ def require_own(root: Path, folders: tuple[str, ...], files: tuple[str, ...]) ->
     for name in files:
         kind = _kind(root / name)
         if kind is not None and not stat.S_ISREG(kind):
-            raise StoreError(f"{root / name}: is no plain file (a link, a directory, a pipe?); remove it")
+            raise StoreError(f"{root / name}: is not a plain file (a link, a directory, a pipe?); remove it")
 
 
 def _kind(path: Path) -> int | None:
@@ -268,5 +268,5 @@ def _kind(path: Path) -> int | None:
 def _split(root: Path, path: str) -> tuple[str, str]:
     above, _, name = path.rpartition("/")
     if not is_path(path):
-        raise StoreError(f"{path!r} is no path inside {root}: it was not used")
+        raise StoreError(f"{path!r} is not a path inside {root}: it was not used")
     return above, name

@@ -110,8 +110,8 @@ def leases(store: Store) -> Iterator[Lease]:
                 raise
             except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
                 raise StoreError(
-                    f"{file}: cannot read what a workspace shows: {error}; build something in each workspace that "
-                    "uses this store, or remove the file"
+                    f"{file}: cannot read which results a workspace uses: {error}; build something in each workspace "
+                    "that uses this store, or remove the file"
                 ) from None
 
 
@@ -131,7 +131,7 @@ def _read(root: Path, file: Path) -> Lease:
     if looked is None:
         raise FileNotFoundError(file)
     if not isinstance(said["path"], str) or not said["path"].startswith("/") or "\0" in said["path"]:
-        raise ValueError(f"{said['path']!r:.80} is no workspace")
+        raise ValueError(f"{said['path']!r:.80} is not a workspace")
     return Lease(
         file,
         str(said["host"]),

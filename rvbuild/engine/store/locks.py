@@ -65,7 +65,8 @@ def acquire(path: Path, *, shared: bool = False, wait: Callable[[], None] = lamb
                 os.close(handle)
             if error.errno not in (errno.EAGAIN, errno.EACCES) or handle < 0:
                 raise StoreError(
-                    f"{path}: cannot lock: {error.strerror}; the store must be writable and on a file system with locks"
+                    f"{path}: cannot lock: {error.strerror}; the store must be writable and on a file system that "
+                    "supports locks"
                 ) from None
             wait()
             time.sleep(_POLL_S)

@@ -116,9 +116,9 @@ def _record(data: dict[str, Any]) -> Record:
     for name, (*texts, size, mtime_ns, inode, ctime_ns) in data["outputs"].items():
         kinds = {*map(type, texts)} == {str} and {type(size), type(mtime_ns), type(inode)} == {int}
         if not (is_plain(name) and kinds and (ctime_ns is None or type(ctime_ns) is int)):
-            raise ValueError(f"{name!r} is no output")
+            raise ValueError(f"{name!r} is not an output")
     if type(record.key) is not str or not record.key.isascii() or type(record.trajectory) not in (str, NoneType):
-        raise ValueError(f"{record.key!r} is no key")
+        raise ValueError(f"{record.key!r} is not a key")
     if {type(record.seconds), type(record.at)} - {int, float} or type(record.cleaned) is not bool:
-        raise ValueError(f"{record.at!r} is no time")
+        raise ValueError(f"{record.at!r} is not a time")
     return record

@@ -100,8 +100,8 @@ class State:
         self._files = None
         self._db = self._open()
         self._say(
-            f"the state database could not be read ({error}); moved to {aside}, and begun again: "
-            "what was built is found again in the store"
+            f"the state database could not be read ({error}); it was moved to {aside} and a new one was created: "
+            "earlier results are restored from the store"
         )
 
     def _rows(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
@@ -132,9 +132,9 @@ class State:
         """Return a connection to an old database that writes nothing: on a full disk gc needs one to make space."""
         db = sqlite3.connect(self.path, timeout=60, check_same_thread=False, isolation_level=None)
         try:
-            db.execute("pragma locking_mode = exclusive")  # needs no file of memory that is shared
+            db.execute("pragma locking_mode = exclusive")  # needs no shared-memory file
             if db.execute("pragma user_version").fetchone()[0] != _VERSION:
-                raise sqlite3.OperationalError("of another version")
+                raise sqlite3.OperationalError("another version")
             db.execute("select count(*) from record").fetchone()
         except BaseException:
             db.close()
@@ -183,7 +183,7 @@ class State:
         if _is_damage(error):
             self._db.close()
         self._renew(error)
-        raise StoreError(f"{self.path}: was damaged, and is begun again; run again, nothing that was built is lost")
+        raise StoreError(f"{self.path}: was damaged and is being recreated; run again, no results are lost")
 
     # -- digests ------------------------------------------------------------------------------------------------------
 
@@ -337,7 +337,7 @@ def _texts() -> Iterator[None]:
     try:
         yield
     except UnicodeDecodeError as error:
-        raise sqlite3.DatabaseError(f"no text: {error}") from None
+        raise sqlite3.DatabaseError(f"not text: {error}") from None
 
 
 def _is_damage(error: sqlite3.Error) -> bool:
@@ -376,7 +376,7 @@ def records_of(path: Path) -> dict[str, Record]:
             db.close()
     except sqlite3.Error as error:
         raise StoreError(
-            f"{path}: cannot read what that workspace shows: {error}; run `rvbuild status` there, or remove it"
+            f"{path}: cannot read which results that workspace uses: {error}; run `rvbuild status` there, or remove it"
         ) from None
 
 

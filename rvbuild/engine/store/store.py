@@ -242,7 +242,7 @@ class Store:
         found = inside.look(cache, path)
         if found is None:
             raise StoreError(
-                f"{cache / path}: vanished while it was put in place; is another program cleaning the cache?"
+                f"{cache / path}: vanished while it was being written; is another program cleaning the cache?"
             )
         ctime_ns = None if linked else found.st_ctime_ns
         return Output(f"cache/{path}", digest, found.st_size, found.st_mtime_ns, found.st_ino, ctime_ns)

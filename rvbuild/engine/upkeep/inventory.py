@@ -158,8 +158,8 @@ def require_records(root: Path, records: Mapping[str, Record]) -> None:
     ]
     if not records and any(f.is_file() for folder in folders for f in folder.rglob("*")):
         raise StoreError(
-            f"{root / 'cache'}: shows artifacts, but the state database has no record of them (was it lost?); "
-            "run `rvbuild build` there first, which finds them again, so that gc knows what to keep"
+            f"{root / 'cache'}: holds artifacts, but the state database has no record of them (was it lost?); "
+            "run `rvbuild build` there first: it finds them again, and gc then knows what to keep"
         )
 
 

@@ -169,6 +169,7 @@ def _read_aoi(files: Sequence[Path], grid: Grid, settings: Mapping[str, Any]) ->
         if len(shapes) == before:
             which = " that passes `where`" if read.get("where") else ""
             raise DataError(
-                f"{path}: holds no polygon{which}; expected the area of interest. Leave out `aoi` to use all of it"
+                f"{path}: holds no polygon{which}; expected the area of interest. Leave out `aoi` to use the whole "
+                "image"
             )
     return Aoi(shapes, grid)

@@ -132,9 +132,9 @@ def choose(grid: Grid, settings: Mapping[str, Any], counts: Callable[[Window], b
     except shares.TooFewError:
         needed = shares.least(validation, test, len(places))
         raise DataError(
-            f"expected at least {needed} blocks of {block_px} px to share among training, validation and test, found "
+            f"expected at least {needed} blocks of {block_px} px to split into training, validation and test, found "
             f"{len(places)} in the area of a scene of {grid.width} x {grid.height} px (width x height). "
-            f'{_smaller(grid, block_px, needed, counts)} or share whole scenes with `by = "scene"`'
+            f'{_smaller(grid, block_px, needed, counts)} or split by whole scenes with `by = "scene"`'
         ) from None
     order = shares.order(places, settings["seed"])
     rows, cols = edges(grid.height, block_px), edges(grid.width, block_px)
@@ -163,4 +163,4 @@ def _smaller(grid: Grid, block_px: int, needed: int, counts: Callable[[Window], 
             break
         if len(_places(grid, block_px, counts)) >= needed:
             return f"Set `block_px` to {block_px} or less,"
-    return "Make the area of interest larger,"
+    return "Enlarge the area of interest,"

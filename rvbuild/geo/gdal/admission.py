@@ -11,7 +11,7 @@ import functools
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rvbuild.errors import DataError
@@ -30,6 +30,11 @@ _DEPTH = 32
 
 _BESIDE = (".msk", ".ovr")
 """What GDAL opens beside a raster, whatever it is."""
+
+_ADDED = (*_BESIDE, ".aux.xml", ".hdr", ".wld")
+_REPLACED = (".aux", ".hdr", ".prj", ".wld", ".tab", ".tfw", ".tifw", ".pgw", ".jgw", ".j2w", ".rpb", ".imd")
+_REPLACED += (".dbf", ".shx", ".cpg", ".qix", ".csvt", ".gfs", ".xsd", ".mid", ".dat", ".map", ".id")
+"""Endings of files that are opened beside another: after its name, and in place of its own ending."""
 
 
 def environment(workspace: Path | None, allowed: Iterable[str]) -> dict[str, str]:
@@ -104,13 +109,15 @@ class _Places:
         if isinstance(to, Url):
             if not any(str(to).startswith(address) for address in self.addresses):
                 raise DataError(
-                    f"{path}: reads {to}, which the project does not allow. If that is meant, name the server and "
+                    f"{path}: reads {to}, which the project does not allow. If this is intended, add the server and "
+                    "the "
                     f'directory: allow = ["{str(to).rpartition("/")[0]}/"] in [project]'
                 )
         elif not references.inside(to, self.roots):
             raise DataError(
-                f"{path}: reads {to}, which is neither in the workspace nor below {self.roots[0]}. If that is meant, "
-                f'name its directory: allow = ["{to.parent}"] in [project]'
+                f"{path}: reads {to}, which is neither in the workspace nor below {self.roots[0]}. If this is "
+                "intended, "
+                f'add its directory: allow = ["{to.parent}"] in [project]'
             )
 
 
@@ -122,15 +129,17 @@ def _follow(path: Path, places: _Places, above: tuple[Path, ...], named: dict[Pa
     kind = references.kind_of(beginning)
     is_called_so = path.suffix.lower() == references.VIRTUAL
     if kind and not (is_called_so and references.is_virtual(beginning)):
-        to_do = "call it .vrt if that is meant" if references.is_virtual(beginning) else "save the pixels in a file"
-        raise DataError(f"{path}: is {kind}, which leads to other files or to servers; {to_do}")
+        to_do = (
+            "rename it to .vrt if this is intended" if references.is_virtual(beginning) else "save the pixels in a file"
+        )
+        raise DataError(f"{path}: is {kind}, which refers to other files or to servers; {to_do}")
     if above and (b'"stac_' in beginning or ".gti." in path.name.lower() or path.suffix.lower() in (".kml", ".kmz")):
-        raise DataError(f"{above[-1]}: reads {path}, which leads to other files or to servers; name plain files")
+        raise DataError(f"{above[-1]}: reads {path}, which refers to other files or to servers; refer to plain files")
     _require_plain_beside(path)
     if not kind or path in above:
         return
     if len(above) == _DEPTH:
-        raise DataError(f"{above[0]}: names files that name files, more than {_DEPTH} times")
+        raise DataError(f"{above[0]}: refers to files that refer to other files, more than {_DEPTH} levels deep")
     for to in references.of_virtual(path):
         places.require(path, to)
         if not isinstance(to, Url):
@@ -139,6 +148,10 @@ def _follow(path: Path, places: _Places, above: tuple[Path, ...], named: dict[Pa
 
 
 def _require_plain_beside(path: Path) -> None:
+    for beside in _names_beside(path):
+        # Whoever opens a pipe waits for its other end.
+        if beside.exists() and not (beside.is_file() or beside.is_dir()):
+            raise DataError(f"{beside}: is a pipe, a socket or a device; expected a file that belongs to {path.name}")
     for ending in _BESIDE:
         beside = path.with_name(path.name + ending)
         if kind := references.kind_of(references.head(beside)):
@@ -147,9 +160,17 @@ def _require_plain_beside(path: Path) -> None:
     for name in _OVERVIEW.findall(_content(description)):
         if not name.startswith(b":::BASE:::") or b"/" in name:
             raise DataError(
-                f"{description}: names {name.decode(errors='replace')!r} as overviews, which is not followed; remove "
-                "that entry"
+                f"{description}: refers to {name.decode(errors='replace')!r} for its overviews, which is not followed; "
+                "remove that entry"
             )
+
+
+def _names_beside(path: Path) -> Iterator[Path]:
+    for ending in _ADDED:
+        yield path.with_name(path.name + ending)
+    for ending in _REPLACED:
+        for written in (ending, ending.upper()):
+            yield path.with_suffix(written)
 
 
 _OVERVIEW = re.compile(rb"(?is)OVERVIEW_FILE[\"'][^>]*>\s*([^<]*?)\s*<")

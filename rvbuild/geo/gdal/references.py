@@ -102,7 +102,7 @@ def of_virtual(path: Path) -> tuple[Path, ...]:
 
 def _named(path: Path, data: bytes) -> Iterator[Path]:
     if re.search(rb"<!(?:DOCTYPE|ENTITY)", data, re.IGNORECASE):
-        raise DataError(f"{path}: has a document type, which a virtual file does not need; remove it")
+        raise DataError(f"{path}: has a document type, which virtual files do not need; remove it")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -124,7 +124,7 @@ def _named(path: Path, data: bytes) -> Iterator[Path]:
             yield from _in_query(path, element.text or "")
         file = tag in _FILES or attributes.get("key", attributes.get("name", "")).lower() in _KEYS
         if file and len(element):
-            raise DataError(f"{path}: <{tag}> holds more than the name of a file")
+            raise DataError(f"{path}: <{tag}> holds more than a file name")
         texts = [(element.text or "", file)]
         texts += [(value, name in _FILES) for name, value in attributes.items()]
         for value, counts in texts:
@@ -145,7 +145,7 @@ _QUERY_OPENS = re.compile(r"(?i)virtualogr|ogr_datasource|load_extension|\b(?:at
 def _in_query(path: Path, query: str) -> Iterator[Path]:
     """Yield the files that a query in a virtual vector file reads beside its own."""
     if _QUERY_OPENS.search(query):
-        raise DataError(f"{path}: its query does more than select; write its result into a file")
+        raise DataError(f"{path}: its query is not a plain SELECT; write its result to a file")
     for _, name in _QUERY_NAMES.findall(query):
         if set(name) & set("/.:") or os.path.lexists(_join(path, name, False)):
             yield resolve(path, name, False)
@@ -243,7 +243,7 @@ def of_table(path: Path) -> tuple[Path, ...]:
     """
     text = head(path).decode("latin-1")
     if re.search(r'(?im)IsSeamless"?\s*=\s*"?TRUE', text):
-        raise DataError(f"{path}: is a seamless table, which is made of other tables; name those as a list")
+        raise DataError(f"{path}: is a seamless table, which consists of other tables; list those instead")
     return tuple(dict.fromkeys(resolve(path, name) for name in _TABLE.findall(text)))
 
 

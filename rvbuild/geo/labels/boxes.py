@@ -149,7 +149,7 @@ def _from_box_files(
         known = [class_id is not None for class_id in of_file]
         boxes = found.boxes[known] - np.array([x, y, x, y], dtype=np.float64)
         if dropped := [number for number, kept in zip(found.numbers, known, strict=True) if not kept]:
-            notes.append(f"{path}: {features_have(dropped, 'box')} no class of the project, and was left out")
+            notes.append(f"{path}: {features_have(dropped, 'box')} no class of the project and was left out")
         notes += _made_for_another_image(found, grid, settings.get("origin_px"))
         notes += _off_the_image(path, boxes, grid, part="origin_px" in settings)
         parts.append(boxes)
@@ -166,14 +166,14 @@ def _class_ids(found: box_files.FileBoxes, settings: Mapping[str, Any], classes:
         place = named.index(None)
         where = f"{found.path}: box {found.numbers[place]} (from 0)"
         if (category := found.ids[place]) is not None:
-            what, mapping = f"is of the category {category}, which has no name in `categories`", True
+            what, mapping = f"has the category {category}, which has no name in `categories`", True
         else:
             missing = {"coco": "`category_id`", "voc": "<name>"}.get(settings["kind"], "`label`")
             what, mapping = f"has no {missing}", False
         advice = 'Give all boxes one class with `class`, or set `unknown = "drop"` or a class, in `labels`'
         if mapping:
-            advice = f'Say what it means with `class_map = {{ {category} = "…" }}` in `labels`. {advice}'
-        raise DataError(f"{where} {what}, so that its class is not known. {advice}")
+            advice = f'Map it to a class with `class_map = {{ {category} = "…" }}` in `labels`. {advice}'
+        raise DataError(f"{where} {what}, so its class is not known. {advice}")
     # As features with the label for their only attribute, so that all vector labels have one idea of classes.
     features = Features(
         path=found.path,
@@ -201,8 +201,8 @@ def _made_for_another_image(found: box_files.FileBoxes, grid: Grid, origin: Sequ
         f"the scene has {grid.width} x {grid.height} px"
     )
     if origin is None and width * grid.height == height * grid.width:
-        text += f", {grid.width / width:.4g} times as many each way; boxes are not scaled"
-    return [f"{text}. Is it the file of this image, at this resolution?"]
+        text += f", {grid.width / width:.4g} times as many in each direction; boxes are not scaled"
+    return [f"{text}. Does the file belong to this image, at this resolution?"]
 
 
 def _off_the_image(path: Path, boxes: Boxes, grid: Grid, *, part: bool) -> list[str]:
@@ -223,10 +223,10 @@ def _off_the_image(path: Path, boxes: Boxes, grid: Grid, *, part: bool) -> list[
     placed = np.stack([x, y], axis=1).reshape(-1, 2, 2)
     if _on(np.concatenate([placed.min(axis=1), placed.max(axis=1)], axis=1), grid).any():
         return [
-            f"{text}As map coordinates in {crs_name(grid.crs)} they would lie on it: save them as polygons in a "
-            "vector file (`vector = …`), or in pixels"
+            f"{text}They seem to be map coordinates in {crs_name(grid.crs)}: save them as polygons in a vector file "
+            "(`vector = …`), or in pixels"
         ]
-    return [f"{text}Is it the file of this scene, and are its coordinates pixels?"]
+    return [f"{text}Does the file belong to this scene, and are its coordinates in pixels?"]
 
 
 def _on(boxes: Boxes, grid: Grid) -> NDArray[np.bool_]:

@@ -200,8 +200,8 @@ def _place(source: RasterSource, files: Sequence[Path], grid: Grid, resample: st
     difference = f"labels: {labels.describe()}; image: {grid.describe()}"
     if resample != "nearest":
         raise DataError(
-            f"{files[0]}: expected labels on the pixel grid of the image, found another one ({difference}). Make them "
-            'on the grid of the image, or set `resample = "nearest"` in `labels`'
+            f"{files[0]}: expected labels on the pixel grid of the image, found another grid ({difference}). Resample "
+            'them to the grid of the image, or set `resample = "nearest"` in `labels`'
         )
     if grid.crs is not None and unplaced:
         raise DataError(
@@ -209,7 +209,7 @@ def _place(source: RasterSource, files: Sequence[Path], grid: Grid, resample: st
         )
     if labels.crs is not None and grid.crs is None:
         raise DataError(
-            f"{files[0]}: cannot be resampled to the image, because the image has no CRS ({difference}). Give it one, "
+            f"{files[0]}: cannot be resampled to the image, because the image has no CRS ({difference}). Assign one, "
             "for example with `gdal_edit.py -a_srs`"
         )
     return None
@@ -278,8 +278,8 @@ class _IdDecoder:
         where = _where(files, count, window, row, col)
         return (
             f"{where} the label value {value}, expected {self._expected}: {', '.join(map(str, self._ids))} "
-            f'({", ".join(self._names)}). Map it with `map = {{ {value} = "class" }}`, call it nodata with '
-            f'`nodata = {value}`, or give all such values to a class with `other = "class"` in `labels`'
+            f'({", ".join(self._names)}). Map it with `map = {{ {value} = "class" }}`, make it nodata with '
+            f'`nodata = {value}`, or map all such values to a class with `other = "class"` in `labels`'
         )
 
     def count(self, values: Image, unknown: Mask) -> dict[str, int]:
@@ -339,7 +339,7 @@ class _RgbDecoder:
         known = ", ".join(f"{color} ({name})" for color, name in self._colors.items())
         return (
             f"{where} the colour #{code:06x}, expected the colour of a class: {known}. "
-            'Give all such colours to a class with `other = "class"` in `labels`'
+            'Map all such colours to a class with `other = "class"` in `labels`'
         )
 
     def count(self, values: Image, unknown: Mask) -> dict[str, int]:

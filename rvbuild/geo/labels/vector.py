@@ -128,7 +128,7 @@ def _read_table(files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, 
             areas.notes.append(f"{path}: {features_have(invalid)} invalid geometry, which was repaired")
         dropped = [number for number, class_id in zip(features.numbers, ids, strict=True) if class_id is None]
         if dropped:
-            areas.notes.append(f"{path}: {features_have(dropped)} no class of the project, and was left out")
+            areas.notes.append(f"{path}: {features_have(dropped)} no class of the project and was left out")
     return areas
 
 
@@ -222,8 +222,10 @@ def _complain(
     if settings.get("class_where"):
         expected += ", or a feature that passes one of `class_where`"
     where = f"{features.path}: {'feature' if is_vector else 'box'} {features.numbers[strangers[0]]} (from 0)"
-    more = f"; {len(strangers)} {'features' if is_vector else 'boxes'} are so" if len(strangers) > 1 else ""
-    advice = "Name the attribute with `class_attribute`, say what its values mean" if is_vector else "Say what it means"
+    more = f"; this concerns {len(strangers)} {'features' if is_vector else 'boxes'}" if len(strangers) > 1 else ""
+    advice = (
+        "Name the attribute with `class_attribute`, map its values to classes" if is_vector else "Map it to a class"
+    )
     advice += ' with `class_map`, give all one class with `class`, or set `unknown = "drop"` or a class, in `labels`'
     name, value = next(((name, value) for name, value in values.items() if value is not None), ("", None))
     denied = "" if keys else _denied(values, known)
@@ -231,9 +233,7 @@ def _complain(
         class_id = _lookup(value, known, numbered=True)
         assert class_id is not None
         found = f"has `class_id` = {value!r}, which is {known[class_id]}, and `{denied}` = {values[denied]!r}"
-        advice = (
-            f'Say which of them counts with `class_attribute = "class_id"` or "{denied}", ' + advice.partition(", ")[2]
-        )
+        advice = f'Choose one of them with `class_attribute = "class_id"` or "{denied}", ' + advice.partition(", ")[2]
     elif value is not None:
         found = f"has `{name}` = {value!r}{nearest(_text(value), keys or known)}"
         advice = _in_another_encoding(value, keys or known) or advice
@@ -263,7 +263,7 @@ def _in_another_encoding(value: Any, known: Sequence[str]) -> str:
             except UnicodeError:
                 continue
             if text in known:
-                return f'In {encoding} that is {text!r}: say `encoding = "{encoding}"` in `labels`, or write `.cpg`'
+                return f'In {encoding} it reads {text!r}: set `encoding = "{encoding}"` in `labels`, or write `.cpg`'
     return ""
 
 

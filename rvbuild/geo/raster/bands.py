@@ -109,7 +109,7 @@ def _dtype_of(path: Path, dataset: Any, indexes: Sequence[int]) -> np.dtype[Any]
     first: str = dtypes[indexes[0]]
     if first.startswith("complex"):  # numpy knows some of them, GDAL has more
         raise DataError(
-            f"{path}: expected integer or real pixels, found {first}. Write their magnitude, for example "
+            f"{path}: expected integer or real pixels, found {first}. Convert them to their magnitude, for example "
             "with `gdal_translate -ot Float32` or `gdal_calc.py`"
         )
     return np.dtype(first)

@@ -100,12 +100,12 @@ def _open(path: Path) -> Any:
     if dataset.count == 0:
         names = ", ".join(dataset.subdatasets[:5])
         dataset.close()
-        raise DataError(f"{path}: has no bands of its own{f'; open one of its sub-datasets: {names}' if names else ''}")
+        raise DataError(f"{path}: has no bands of its own{f'; use one of its subdatasets: {names}' if names else ''}")
     rows, columns = dataset.block_shapes[0]
     bands = dataset.count if dataset.interleaving == Interleaving.pixel else 1
     try:  # a byte for each pixel at least: a few bytes of a file can stand for all of a block
         budget.require(
-            rows * columns * bands, f"{path}: a block of {columns} x {rows} px, which is read at once", _TILE
+            rows * columns * bands, f"{path}: a block of {columns} x {rows} px, which is read as a whole,", _TILE
         )
     except DataError:
         dataset.close()
@@ -159,8 +159,7 @@ def require_complete(path: Path) -> None:
             dataset.read(window=RasterioWindow(dataset.width - 1, dataset.height - 1, 1, 1))
         except rasterio.errors.RasterioIOError as error:
             raise DataError(
-                f"{path}: its last pixel cannot be read, so that the file is incomplete or damaged ({error}). Copy it "
-                "once more"
+                f"{path}: its last pixel cannot be read, so the file is incomplete or damaged ({error}). Copy it again"
             ) from error
 
 
@@ -183,9 +182,9 @@ def lacking_driver(path: Path) -> str:
         if name is None or name in environment.drivers():
             return ""
     return (
-        f"needs GDAL's driver {name}, which rasterio's GDAL {rasterio.__gdal_version__} does not have here. Convert "
-        f"the file where there is one (`gdal_translate -of COG {path.name} {path.stem}.tif`), or let GDAL_DRIVER_PATH "
-        "name the directory of a plugin for this version of GDAL"
+        f"needs the GDAL driver {name}, which GDAL {rasterio.__gdal_version__} of the installed rasterio does not "
+        f"have. Convert the file where that driver exists (`gdal_translate -of COG {path.name} {path.stem}.tif`), or "
+        "set GDAL_DRIVER_PATH to the directory of a plugin for this version of GDAL"
     )
 
 
@@ -208,7 +207,7 @@ def grid_of(path: Path, dataset: Any) -> Grid:
     if not all(map(math.isfinite, (a, b, c, d, e, f))) or a * e - b * d == 0:
         raise DataError(
             f"{path}: its transform ({', '.join(f'{value:g}' for value in (a, b, c, d, e, f))}) gives pixels no area "
-            "on the map. Write the right one, for example with `gdal_edit.py -a_ullr`"
+            "on the map. Correct it, for example with `gdal_edit.py -a_ullr`"
         )
     if transform.is_identity:
         placed_by = "RPCs" if dataset.rpcs else "geolocation arrays" if dataset.tags(ns="GEOLOCATION") else ""

@@ -195,7 +195,7 @@ def _require_alike(tile: _Tile, first: Grid, path: Path, grid: Grid, bands: Band
         pairs.append(("pixel size", mine, theirs))
     if pairs:
         what = "; ".join(f"{name}: {a} in the first, {b} in the second" for name, a, b in pairs)
-        raise DataError(f"{tile.path} and {path} cannot be one mosaic: {what}. Make them alike, or two scenes of them")
+        raise DataError(f"{tile.path} and {path} cannot be one mosaic: {what}. Convert them, or make them two scenes")
 
 
 def _place(first_path: Path, first: Grid, path: Path, grid: Grid) -> Window:
@@ -209,7 +209,7 @@ def _place(first_path: Path, first: Grid, path: Path, grid: Grid) -> Window:
     if max(abs(x - col), abs(y - row)) > MOSAIC_TOLERANCE_PX:
         raise DataError(
             f"{first_path} and {path} cannot be one mosaic: the second starts at column {_tidy(x)}, row {_tidy(y)} of "
-            "the first, not on a whole pixel. Warp it to the same grid, for example with `gdalwarp -tap`"
+            "the first, not at a whole pixel. Warp it to the same grid, for example with `gdalwarp -tap`"
         )
     return Window(row, col, grid.height, grid.width)
 

@@ -141,8 +141,8 @@ def per_band(
             raise DataError(f"{path}: nodata: {float(value):.15g} cannot occur in {dtype} pixels (band {index - 1})")
         if value is not None and dtype.itemsize == 8 and dtype.kind in "iu" and abs(value) > _EXACT:
             raise DataError(
-                f"{path}: nodata: {float(value):.15g} is no exact number of {dtype} (band {index - 1}); expected one "
-                "between -2^53 and 2^53. Leave nodata out to take the file's own, which is exact"
+                f"{path}: nodata: {float(value):.15g} has no exact {dtype} value (band {index - 1}); expected one "
+                "between -2^53 and 2^53. Leave nodata out to use the file's own value, which is exact"
             )
     return tuple(values.get(index) for index in indexes)
 

@@ -28,7 +28,7 @@ def shared(files: Sequence[Path], colors: Collection[tuple[int, int, int]]) -> N
         if table is None and not tables:
             return None
         if table is None:
-            raise DataError(f"{path}: has no colour table, while {files[0]}, of the same labels, has one{_EXPAND}")
+            raise DataError(f"{path}: has no colour table, but {files[0]}, of the same labels, has one{_EXPAND}")
         tables.append(table)
     merged, origin = tables[0].copy(), [files[0]] * len(tables[0])
     for path, table in zip(files[1:], tables[1:], strict=True):
@@ -39,13 +39,13 @@ def shared(files: Sequence[Path], colors: Collection[tuple[int, int, int]]) -> N
                 one, other = (tuple(map(int, entry[:3])) for entry in (merged[index], table[index]))
                 if one != other and not {one, other}.isdisjoint(colors):
                     raise DataError(
-                        f"{path}: index {index} of its colour table is {_hex(other)}, while it is {_hex(one)} in "
+                        f"{path}: index {index} of its colour table is {_hex(other)}, but {_hex(one)} in "
                         f"{origin[index]}, of the same labels{_EXPAND}"
                     )
     return merged[:, :3]
 
 
-_EXPAND = "; give all files one table, or write colours, for example with `gdal_translate -expand rgb`"
+_EXPAND = "; use the same table in all files, or expand it to colours, for example with `gdal_translate -expand rgb`"
 
 
 def _hex(color: Sequence[int]) -> str:

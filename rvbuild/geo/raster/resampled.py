@@ -65,7 +65,7 @@ class Resampled(Layer):
         if (source.grid.crs is None) != (grid.crs is None):
             raise DataError(
                 f"{source.files[0]}: cannot be resampled to the grid of the first layer, because one of them has no "
-                f"CRS ({source.grid.describe()}; first layer: {grid.describe()}). Give it one, for example with "
+                f"CRS ({source.grid.describe()}; first layer: {grid.describe()}). Assign one, for example with "
                 "`gdal_edit.py -a_srs`"
             )
         self._source = source

@@ -170,7 +170,7 @@ def _nodata(settings: Mapping[str, Any], before: _Before) -> tuple[Step, tuple[s
 def _nan(settings: Mapping[str, Any], before: _Before) -> tuple[Step, tuple[str, ...]]:
     """A value for NaN, which counts as data from then on."""
     if before.dtype.kind != "f":
-        raise DataError(f"{before.where}: has no effect: {before.dtype} pixels are never NaN; leave it out")
+        raise DataError(f"{before.where}: has no effect: {before.dtype} pixels are never NaN; remove it")
     value = _fill(settings["value"], before)
 
     def step(pixels: Pixels) -> Pixels:

@@ -45,9 +45,9 @@ def refuse_torn(where: object, geometries: NDArray[np.object_], source: CRS, tar
     for x0, y0, x1, y1 in _wide_edges(geometries):
         if target.is_geographic or _is_torn(where, source, target, (x0, y0), (x1, y1)):
             raise DataError(
-                f"{where}: has an edge from longitude {x0:.10g} to {x1:.10g}, which goes around more than half the "
-                "globe. If it crosses the antimeridian, split its geometry there, as RFC 7946 says (`ogr2ogr "
-                "-wrapdateline`); if it really is so long, add points on it. The image is in "
+                f"{where}: has an edge from longitude {x0:.10g} to {x1:.10g}, which spans more than half the globe. "
+                "If it crosses the antimeridian, split its geometry there, as RFC 7946 requires (`ogr2ogr "
+                "-wrapdateline`); if it really is that long, add points along it. The image is in "
                 f"{crs_name(target)}"
             )
 

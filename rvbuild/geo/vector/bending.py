@@ -148,8 +148,8 @@ def subdivide(
             break
         if parts.sum() > MOST_POINTS:
             raise DataError(
-                f"{where}: has edges so long, for pixels so small, that they would need {parts.sum():,} points. Cut "
-                "the file to the image, for example with `ogr2ogr -clipsrc`"
+                f"{where}: its edges are so long relative to the pixels that they would need {parts.sum():,} points. "
+                "Clip the file to the image, for example with `ogr2ogr -clipsrc`"
             )
         of = np.repeat(np.arange(len(points)), parts)
         number = np.arange(len(of)) - np.repeat(np.cumsum(parts) - parts, parts)

@@ -130,7 +130,7 @@ def coco_rows(path: Path) -> tuple[list[Listed], list[Row]]:
         images = [Listed(str(entry["file_name"]), _size(entry.get)) for entry in content["images"]]
         places = {entry["id"]: place for place, entry in enumerate(content["images"])}
         if len(places) < len(images):
-            raise ValueError("two of its images have one id")
+            raise ValueError("two of its images have the same id")
         names = _categories(path, content.get("categories") or [])
         rows = []
         for number, entry in enumerate(content.get("annotations", [])):
@@ -138,8 +138,8 @@ def coco_rows(path: Path) -> tuple[list[Listed], list[Row]]:
                 continue
             x, y, width, height = (float(value) for value in entry["bbox"])
             if entry["image_id"] not in places:
-                raise DataError(f"{path}: annotation {number} (from 0) is of an image with the id {entry['image_id']!r}"
-                                ", which is not listed in `images`")  # fmt: skip
+                image = f"the image with the id {entry['image_id']!r}, which is not listed in `images`"
+                raise DataError(f"{path}: annotation {number} (from 0) belongs to {image}")
             category = entry.get("category_id")
             label = names.get(category)
             unnamed = str(category) if label is None and category is not None else None
@@ -162,8 +162,8 @@ def _categories(path: Path, entries: Sequence[Mapping[str, Any]]) -> dict[Any, s
             continue
         if names.setdefault(entry["id"], str(name)) != str(name):
             raise DataError(
-                f"{path}: the category {entry['id']!r} is called {names[entry['id']]!r} and {str(name)!r}; give every "
-                "category an id of its own"
+                f"{path}: the category {entry['id']!r} has two names, {names[entry['id']]!r} and {str(name)!r}; give "
+                "every category its own id"
             )
     return names
 

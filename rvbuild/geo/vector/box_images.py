@@ -53,21 +53,21 @@ def choose(path: Path, images: Sequence[Listed], settings: Mapping[str, Any]) ->
         names = sorted({images[place].name for place in alike})
         if len(names) == 1:
             raise DataError(
-                f'{path}: lists {len(alike)} images "{names[0]}", so that nobody knows which boxes are of which; '
-                "give them names, or folders, that tell them apart"
+                f'{path}: lists {len(alike)} images "{names[0]}", so boxes cannot be assigned to them; give the images '
+                "names, or folders, that tell them apart"
             )
         raise DataError(
-            f'{path}: {len(alike)} of its images could be "{wanted}": {_some(names)}. Say which one is meant with '
+            f'{path}: {len(alike)} of its images could be "{wanted}": {_some(names)}. Choose one with '
             "`image` in `labels`"
         )
     if given is None and len(images) == 1:
         return 0
     names = [image.name for image in images]
     hint = nearest(str(wanted), names)
-    about = f"{hint} It is" if hint else "; it is"
+    listed = f"{hint} It has" if hint else "; it has"
     raise DataError(
-        f'{path}: has no image "{wanted}"{about} about {_some(names)}. Say how the image is called there with `image` '
-        "in `labels`"
+        f'{path}: has no image "{wanted}"{listed} {_some(names)}. Set `image` in `labels` to the name of the image in '
+        "the file"
     )
 
 

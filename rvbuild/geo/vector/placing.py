@@ -66,7 +66,7 @@ def to_pixels(
 
 SWAPPED = (
     "With x and y swapped they would lie on the image: the file seems to hold latitude before longitude. Write "
-    "longitude first, as GeoJSON and most formats want it"
+    "longitude first, as GeoJSON and most formats require"
 )
 """What is said of features that `swapped_on` recognises."""
 
@@ -93,7 +93,7 @@ def _placed(
     path, geometries = features.path, features.geometries
     points = shapely.get_coordinates(geometries)
     if not (np.abs(points) <= LARGEST).all():
-        raise DataError(f"{path}: has coordinates that are not finite numbers, or beyond {LARGEST:g}")
+        raise DataError(f"{path}: has coordinates that are not finite, or beyond {LARGEST:g}")
     x, y = points[:, 0], points[:, 1]
     if grid.crs is None:
         refuse_without_crs(path, grid, geometries, features.crs, features.implied_crs)

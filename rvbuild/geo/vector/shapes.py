@@ -24,8 +24,8 @@ TOGETHER = 10_000
 """Features that become geometries at once: as their file has them, they take ten times as much memory."""
 
 FEWER = (
-    "Make several files of it, for example one for each scene; a GeoPackage (.gpkg) is read by pieces, and `where` "
-    "leaves features out"
+    "Split it into several files, for example one for each scene; a GeoPackage (.gpkg) is read in pieces, and "
+    "`where` leaves features out"
 )
 """What to do about a file whose features do not fit into memory."""
 
@@ -105,7 +105,7 @@ class Gathered:
         self._bytes += len(made) * _FEATURE_BYTES + int(shapely.get_num_coordinates(made).sum()) * _POINT_BYTES
         self._made.append(made)
         self._waiting = []
-        budget.require(self._bytes, f"{self._path}: what has been read of it, {self._count} features,", FEWER)
+        budget.require(self._bytes, f"{self._path}: reading {self._count} of its features", FEWER)
 
 
 def polygons(geometry: Any) -> Any:
@@ -131,7 +131,7 @@ def _shape(at: int, geometry: Any) -> Any:
     except (ValueError, TypeError, LookupError, AttributeError, shapely.errors.ShapelyError) as error:
         raise NoGeometryError(
             at,
-            f"has a {kind} that is none ({error}). Repair the file, for example with `ogr2ogr -makevalid`, or remove "
+            f"has an invalid {kind} ({error}). Repair the file, for example with `ogr2ogr -makevalid`, or remove "
             "the feature",
         ) from error
 

@@ -35,15 +35,14 @@ def refuse_without_crs(
     """
     if crs is not None and not implied:
         raise DataError(
-            f"{where}: is in {crs_name(crs)}, but the image has no CRS{_but(grid)}, so that the two cannot be laid "
-            f"over each other. {_advice(grid)}, or save the vectors in pixel coordinates (x = column, y = row) without "
-            "a CRS"
+            f"{where}: is in {crs_name(crs)}, but the image has no CRS{_but(grid)}, so the two cannot be aligned. "
+            f"{_advice(grid)}, or save the vectors in pixel coordinates (x = column, y = row) without a CRS"
         )
     if grid.transform.is_identity and _are_degrees(geometries, grid):
         x0, y0, x1, y1 = shapely.total_bounds(geometries)
         raise DataError(
             f"{where}: seems to be in longitude and latitude ({x0:.6g}, {y0:.6g} to {x1:.6g}, {y1:.6g}), but the image "
-            f"has no georeference{_but(grid)}: as pixels, none of the features would be as large as one. "
+            f"has no georeference{_but(grid)}: in pixels, every feature would be smaller than one pixel. "
             f"{_advice(grid)}, or save the vectors in pixel coordinates (x = column, y = row)"
         )
 
@@ -72,5 +71,5 @@ def _advice(grid: Grid) -> str:
     if grid.placed_by == "RPCs":
         return "Orthorectify the image (`gdalwarp -rpc -to RPC_DEM=dem.tif`)"
     if grid.placed_by:
-        return "Warp the image to a map (`gdalwarp -geoloc`)"
-    return "Give the image its CRS and place (`gdal_edit.py -a_srs … -a_ullr …`)"
+        return "Warp the image to a map projection (`gdalwarp -geoloc`)"
+    return "Georeference the image (`gdal_edit.py -a_srs … -a_ullr …`)"

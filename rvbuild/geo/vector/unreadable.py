@@ -20,13 +20,13 @@ def why(path: Path, error: BaseException) -> str:
     """Return why `path` cannot be read, from the error of the library that tried, and its causes."""
     if any(_LIMIT in str(cause) for cause in _chain(error)):
         return (
-            f"one of its features takes more than {os.environ.get(_LIMIT, _DEFAULT_MB)} MB of memory ({_LIMIT} of "
-            "GDAL, which is fixed here); cut the feature into parts, or save it as a GeoPackage (.gpkg)"
+            f"one of its features needs more than {os.environ.get(_LIMIT, _DEFAULT_MB)} MB of memory (GDAL's {_LIMIT}, "
+            "which rvbuild fixes); cut the feature into parts, or save it as a GeoPackage (.gpkg)"
         )
     first = [*_chain(error)][-1]
     if _TOO_LONG in str(first):
         at = str(first).partition(_TOO_LONG)[0].rstrip(": ").lower()
-        return f"a text in it is longer than the 10 MB that GDAL reads, {at}; leave that attribute out"
+        return f"a string in it is longer than the 10 MB that GDAL reads, {at}; remove that attribute"
     return _no_json(path) or str(first).strip()
 
 

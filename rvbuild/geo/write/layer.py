@@ -12,14 +12,12 @@ import shapely.geometry
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 
+from rvbuild.files.formats import DRIVERS
 from rvbuild.geo.gdal.environment import DETERMINISTIC_ENVIRONMENT
 
 Geometries = NDArray[np.object_]
 
 _FIELD_TYPES = {int: "int32", float: "float", str: "str"}
-
-WRITTEN_BY = {".gpkg": "GPKG", ".fgb": "FlatGeobuf"}
-"""The driver of each kind of file that `write_layer` writes, by suffix."""
 
 
 def write_layer(
@@ -31,7 +29,7 @@ def write_layer(
     geometry: str,
     crs: CRS | None,
 ) -> None:
-    """Write features as a GeoPackage or as FlatGeobuf, by the suffix of the file, with the same bytes each time.
+    """Write features in a format that OGR has a driver for, by the suffix of the file, with the same bytes each time.
 
     All are of the type `geometry` (`Polygon` or `Point`), each with properties of the types in `fields`. The layer is
     named after the file.
@@ -41,7 +39,7 @@ def write_layer(
         {"type": "Feature", "properties": dict(values), "geometry": shapely.geometry.mapping(one)}
         for one, values in zip(geometries, properties, strict=True)
     )
-    driver, wkt = WRITTEN_BY[path.suffix], None if crs is None else crs.to_wkt()
+    driver, wkt = DRIVERS[path.suffix], None if crs is None else crs.to_wkt()
     with (
         fiona.Env(**DETERMINISTIC_ENVIRONMENT),
         fiona.open(path, "w", driver=driver, layer=path.stem, schema=schema, crs_wkt=wkt) as collection,

@@ -55,8 +55,8 @@ def arrange(rasters: Mapping[str, Path]) -> tuple[Grid, list[Placed]]:
     if problems := list(_problems(grids, first)):
         listed = "; ".join(problems[:5]) + ("; …" if len(problems) > 5 else "")
         raise DataError(
-            f"predict.mosaic: the predicted scenes cannot be one raster: {listed}. Leave `predict.mosaic` out, or make "
-            "a project of the scenes that fit"
+            f"predict.mosaic: the predicted scenes cannot be joined into one raster: {listed}. Remove the key, or put "
+            "the scenes that fit together into a project of their own"
         )
     offsets = {name: _offset(grid, base) for name, grid in grids.items()}
     top, left = (min(offset[axis] for offset in offsets.values()) for axis in (0, 1))
@@ -66,7 +66,7 @@ def arrange(rasters: Mapping[str, Path]) -> tuple[Grid, list[Placed]]:
     ]
     height, width = max(p.window.row_stop for p in placed), max(p.window.col_stop for p in placed)
     if max(height, width) >= 1 << 31:
-        raise DataError(f"predict.mosaic: {width} x {height} pixels are more than a raster can have")
+        raise DataError(f"predict.mosaic: {width} x {height} pixels are too many for one raster")
     return Grid(height, width, base.transform_at(top, left), base.crs), placed
 
 
@@ -97,9 +97,9 @@ def _difference(grid: Grid, base: Grid) -> str:
     x, y = base.to_pixel(*grid.to_map(*corners))
     row, col = _offset(grid, base)
     if max(np.abs(x - x[0] - corners[0]).max(), np.abs(y - y[0] - corners[1]).max()) > TOLERANCE_PX:
-        return "its pixels have another size or direction than those of"
+        return "its pixels differ in size or orientation from those of"
     if max(abs(float(x[0]) - col), abs(float(y[0]) - row)) > TOLERANCE_PX:
-        return "its pixels lie between those of"
+        return "its pixels are not aligned with those of"
     return ""
 
 
@@ -154,8 +154,8 @@ def write_cog(path: Path, grid: Grid, placed: Sequence[Placed], classes: Classes
     if pixels > MAX_EMPTY * filled:
         raise DataError(
             f'predict.mosaic: "cog" would write {grid.width} x {grid.height} pixels, more than {MAX_EMPTY} times as '
-            "many as the scenes have, because they lie far apart; `mosaic = true` writes a virtual raster, which takes "
-            "no space"
+            "many as the scenes have, because the scenes lie far apart; `mosaic = true` writes a virtual raster, which "
+            "takes no space"
         )
     starts = range(0, grid.height, _ROWS)
     progress.start("mosaic", len(starts), "bands")

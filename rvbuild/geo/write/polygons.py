@@ -15,6 +15,7 @@ import shapely.geometry
 from numpy.typing import NDArray
 
 from rvbuild.errors import DataError
+from rvbuild.files.formats import DRIVERS, SUFFIXES
 from rvbuild.geo.classes import Classes, id_of
 from rvbuild.geo.grid import Grid, is_local
 from rvbuild.geo.raster.file import grid_of, open_dataset
@@ -25,10 +26,6 @@ from rvbuild.geo.write.qgis import write_vector_style
 
 Labels = NDArray[np.uint8]
 Geometries = NDArray[np.object_]
-
-SUFFIXES = {"geojson": ".geojson", "gpkg": ".gpkg", "fgb": ".fgb"}
-"""Of the files of each format. GeoJSON is RFC 7946: in EPSG:4326, or in map or pixel coordinates where the scene has no
-CRS, or a local one; the others are in the CRS of the scene."""
 
 _RASTERS = ("labels", "scores", "rgb")
 _FIELDS = {"class_id": int, "class_name": str}
@@ -166,12 +163,15 @@ def write_features(
     fields: Mapping[str, type],
     geometry: Literal["Point", "Polygon"] = "Polygon",
 ) -> None:
-    """Write features as GeoJSON, as a GeoPackage or as FlatGeobuf, by the suffix of the file.
+    """Write features in the format that the suffix of the file says.
+
+    GeoJSON is RFC 7946: in EPSG:4326, or in map or pixel coordinates where the scene has no CRS, or a local one. The
+    other formats are in the CRS of the scene.
 
     Parameters
     ----------
     path
-        Ends in one of `SUFFIXES`.
+        Ends in one of `rvbuild.files.formats.SUFFIXES`.
     geometries
         (N,) polygons or points in pixel coordinates.
     grid
@@ -183,11 +183,11 @@ def write_features(
     geometry
         What the geometries are.
     """
-    if path.suffix == ".geojson":
-        _write_geojson(path, geometries, grid, properties)
-    else:
+    if path.suffix in DRIVERS:
         moved = shapely.orient_polygons(_to_map(geometries, grid))
         write_layer(path, moved, properties, fields, geometry=geometry, crs=grid.crs)
+    else:
+        _write_geojson(path, geometries, grid, properties)
 
 
 def _write_geojson(path: Path, geometries: Geometries, grid: Grid, properties: Sequence[Mapping[str, Any]]) -> None:

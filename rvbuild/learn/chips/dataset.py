@@ -102,7 +102,8 @@ class Chips:
         """
         if len(self.chip_class_counts) != self.count:
             raise DataError(
-                "train.max_chips needs the classes of each chip, which the chips do not tell; build them again"
+                "train.max_chips needs the class counts of each chip, which the chip index does not have; build the "
+                "chips again"
             )
         self._chosen = np.sort(np.random.default_rng(seed).permutation(self.count)[:most])
         self.count = most
@@ -173,7 +174,7 @@ class Chips:
             if shard.images is None:
                 labels["windows"], labels["digests"]
         except KeyError as error:
-            raise DataError(f"{shard.labels}: holds no {error.args[0]}; build the chips again") from error
+            raise DataError(f"{shard.labels}: has no {error.args[0]}; build the chips again") from error
 
 
 def _read_index(files: Sequence[Path]) -> tuple[Mapping[str, Path], dict[str, Any]]:

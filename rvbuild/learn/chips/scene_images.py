@@ -72,8 +72,8 @@ class SceneImages:
         raise DataError(
             f"{files}: the pixels at row {window.row}, column {window.col} ({window.width} x {window.height} px) are "
             f"not those that scene {scene} had when its chips were cut. If the image was edited meanwhile, run again. "
-            f"If another GDAL decodes it here, `rvbuild chip --scene {quote(scene)} --always-make` cuts its chips "
-            "again. A function of yours that transforms pixels must give the same for the same"
+            f"If another version of GDAL decodes it here, `rvbuild chip --scene {quote(scene)} --always-make` cuts its "
+            "chips again. Your own transforms must return the same pixels for the same input"
         )
 
     def close(self) -> None:

@@ -31,8 +31,8 @@ def expected(name: str) -> Figures:
     entry = weights_of(name)
     if entry is None:
         raise ModelError(
-            f'train.normalize: it is not known what weights of the model "{name}" were trained with; give it as '
-            "{ mean = [...], std = [...] }, of values from 0 to 1"
+            f'train.normalize: the normalisation of the weights of the model "{name}" is not known; give it as '
+            "{ mean = [...], std = [...] }, for values from 0 to 1"
         )
     if name in _FROM_TENSORFLOW:
         return _HALF

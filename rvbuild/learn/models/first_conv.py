@@ -13,7 +13,7 @@ def first_conv(model: nn.Module) -> tuple[str, nn.Conv2d]:
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d):
             return name, module
-    raise ModelError(f"{type(model).__name__} has no 2D convolution that could take other bands")
+    raise ModelError(f"{type(model).__name__} has no 2D convolution that could be adapted to other bands")
 
 
 def adapt_bands(model: nn.Module, bands: int, *, trained: bool) -> None:

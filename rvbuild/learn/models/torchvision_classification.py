@@ -153,8 +153,8 @@ def _maxvit(size_px: int, outputs: int) -> nn.Module:
 def _require_multiple(name: str, size_px: int, step: int) -> None:
     if size_px % step:
         raise ModelError(
-            f'train.model_args.image_size: "{name}" needs a multiple of {step}, found {size_px}; the chips, '
-            "chip.size_px, must be of that size too"
+            f'train.model_args.image_size: "{name}" needs a multiple of {step}, found {size_px}; '
+            "chip.size_px must have the same value"
         )
 
 

@@ -67,7 +67,7 @@ def _said(url: str) -> Iterator[None]:
     except (OSError, RuntimeError, http.client.HTTPException) as error:
         raise ModelError(
             f"train.pretrained: the weights {url} could not be downloaded ({error}); "
-            f"fetch that file by other means and put it at {path}, or name it: `pretrained = "
+            f"download that file by other means to {path}, or to any path: `pretrained = "
             f'"path/to/{path.name}"`, or train from random weights: `pretrained = false`'
         ) from error
 
@@ -144,8 +144,8 @@ def load_local(
     if wrong:
         shapes = "; ".join(f"{n}: {_size(known[n])} in the file, {_size(own[n])} in the model" for n in wrong[:_SHOWN])
         raise ModelError(
-            f"train.pretrained: {path}: {len(wrong)} tensors have another shape than in the model "
-            f"(another variant, or other model_args?): {shapes}"
+            f"train.pretrained: {path}: {len(wrong)} tensors differ in shape from those of the model "
+            f"(a different variant, or different model_args?): {shapes}"
         )
     model.load_state_dict({name: value for name, value in known.items() if name not in new_heads}, strict=False)
     if new_heads:

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, Strict, WithJsonSchema
 from rvbuild.errors import nearest
 from rvbuild.files.address import is_url
 from rvbuild.project.tables import own_rules
-from rvbuild.project.tasks import NAMES
+from rvbuild.project.tasks import NAMES, SPECS
 from rvbuild.project.toml.keys import show
 from rvbuild.project.toml.names import RESERVED_CLASSES, RESERVED_PROJECTS, name_problem
 from rvbuild.project.toml.paths import path_problem
@@ -39,8 +39,7 @@ class ProjectTable(Table):
     """What the project is."""
 
     task: Annotated[str, AfterValidator(_task), WithJsonSchema({"type": "string", "enum": list(NAMES)})] = Field(
-        description="What to predict: semantic_segmentation gives each pixel a class, chip_classification each cell of "
-        "a grid, object_detection finds objects and draws a box around each."
+        description=f"What to predict: {'; '.join(f'{spec.name}, {spec.gives}' for spec in SPECS.values())}."
     )
     name: Annotated[str, AfterValidator(_name)] | None = Field(
         None, description="Name of the project and of its directory in cache/. Default: the file's name without .toml."

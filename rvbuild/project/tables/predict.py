@@ -7,12 +7,13 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict
 
+from rvbuild.errors import either
+from rvbuild.files.formats import ABOUT, FORMATS, SUFFIXES, VectorFormat
 from rvbuild.project.tables.device import Device
 from rvbuild.project.tasks import keys_of_tasks
 from rvbuild.project.toml.keys import show
 from rvbuild.project.toml.table import Finding, Fraction, Known, Pixels, Table, expected, no_effect, wrong
 
-FORMATS = ("geojson", "gpkg", "fgb")
 _TAKEN = ("labels", "scores", "rgb", "cells")
 
 
@@ -30,7 +31,7 @@ def _file(value: str) -> str:
     """Reject what is no plain name of a vector file."""
     stem, dot, ending = value.rpartition(".")
     if not dot or ending not in FORMATS or not stem.strip(". ") or set(value) & set('/\\:*?"<>|'):
-        expected("the name of a file, without directories, that ends in .geojson, .gpkg or .fgb")
+        expected(f"the name of a file, without directories, that ends in {either(SUFFIXES.values())}")
     if stem.casefold() in _TAKEN:
         wrong(f"{show(value)} would share its style with a raster: {', '.join(_TAKEN)} are taken")
     return value
@@ -46,11 +47,7 @@ class VectorOutputTable(Table):
         "polygons",
         description="polygons; buildings (adjoining ones separated, with right angles); points (one in each polygon).",
     )
-    format: Literal["geojson", "gpkg", "fgb"] = Field(
-        "geojson",
-        description="geojson (longitude and latitude, RFC 7946), gpkg (GeoPackage) or fgb (FlatGeobuf); the latter two "
-        "in the CRS of the scene.",
-    )
+    format: VectorFormat = Field("geojson", description=f"{ABOUT}.")
     file: Annotated[str, AfterValidator(_file)] | None = Field(
         None, description="Name of the file; its suffix sets the format. Default: the class and the format."
     )
@@ -115,17 +112,19 @@ class PredictTable(Table):
     )
     rgb: bool = Field(False, description="Whether to write the classes in their colours to rgb.tif.")
     vectors: Annotated[tuple[VectorOutputTable, ...], Strict(False)] = Field(
-        (), description="Vectors to write, each of one class, to CLASS.geojson, CLASS.gpkg or CLASS.fgb."
+        (),
+        description="Vectors to write, each of one class, to "
+        f"{either(f'CLASS{suffix}' for suffix in SUFFIXES.values())}.",
     )
     mosaic: Annotated[Literal[False, True, "cog"], BeforeValidator(_mosaic)] = Field(
         False,
         description="Whether to join the classes of all predicted scenes: true writes labels.vrt, "
         '"cog" also writes labels.tif.',
     )
-    cells: Literal["geojson", "gpkg", "fgb"] | None = Field(
+    cells: VectorFormat | None = Field(
         None, description="For chip_classification: the format of the predicted cells. Default: geojson."
     )
-    boxes: Literal["geojson", "gpkg", "fgb"] | None = Field(
+    boxes: VectorFormat | None = Field(
         None, description="For object_detection: the format of the predicted boxes. Default: geojson."
     )
     score_thresh: Fraction = Field(

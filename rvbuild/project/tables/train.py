@@ -11,7 +11,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, Strict, Tag, WithJs
 from rvbuild.errors import nearest
 from rvbuild.project.tables.device import Device
 from rvbuild.project.tables.normalize import Normalize, without_figures
-from rvbuild.project.tasks import SPECS
+from rvbuild.project.tasks import SPECS, losses
+from rvbuild.project.tasks.losses import LOSSES
 from rvbuild.project.toml.keys import show
 from rvbuild.project.toml.table import (
     REFERENCE,
@@ -43,9 +44,6 @@ METRICS = {spec.name: spec.metrics for spec in SPECS.values()}
 
 AUGMENTATIONS = ("flip", "rotate90", "brightness", "contrast", "saturation", "hue")
 """The augmentations that have a name."""
-
-LOSSES = ("cross_entropy",)
-"""The losses that have a name."""
 
 
 def _named(names: tuple[str, ...], what: str, reference: str) -> AfterValidator:
@@ -174,11 +172,15 @@ class TrainTable(Table):
         "comes as often as the others; or { car = 4.0 }, where a chip full of cars is drawn four times as often as "
         "others.",
     )
-    loss: Annotated[str, _named(LOSSES, "loss", "package.module:factory"), _named_schema(LOSSES)] = Field(
+    loss: Annotated[str, _named(tuple(LOSSES), "loss", "package.module:factory"), _named_schema(tuple(LOSSES))] = Field(
         "cross_entropy",
-        description="The loss: cross_entropy, or a factory of yours as package.module:name, called with loss_args.",
+        description=f"The loss: {losses.described()}; or a factory of yours as package.module:name, called with "
+        "loss_args. See docs/losses.md.",
     )
-    loss_args: dict[str, Any] = Field(default_factory=dict, description="Arguments of the factory of the loss.")
+    loss_args: dict[str, Any] = Field(
+        default_factory=dict,
+        description=f"Arguments of the loss, or of your factory. {losses.described_arguments()}",
+    )
     augment: Annotated[tuple[Augmentation, ...], Strict(False)] = Field(
         ("flip", "rotate90"),
         description=f"Random changes of training chips: {', '.join(AUGMENTATIONS)}, or package.module:function.",
@@ -236,13 +238,12 @@ class TrainTable(Table):
         """Find unknown classes, keys without effect, and what needs validation scenes."""
         yield from self._check_model(known)
         if "loss" not in SPECS[known.task].unused.get("train", {}):
-            yield from self._check_loss()
+            yield from self._check_loss(known)
         yield from self._check_schedule()
         yield from self._check_selection(known)
         yield from self._check_weights(known)
         yield from duplicates(self.augment, "augment")
-        for field in ("model_args", "loss_args"):
-            yield from json_problem(getattr(self, field), (field,))
+        yield from json_problem(self.model_args, ("model_args",))
 
     def _check_model(self, known: Known) -> Iterator[Finding]:
         model, names = self.model or MODELS[known.task][0], MODELS[known.task]
@@ -260,12 +261,21 @@ class TrainTable(Table):
                 (("model",),),
             )
 
-    def _check_loss(self) -> Iterator[Finding]:
-        if self.loss in LOSSES and self.loss_args:
-            yield no_effect("loss_args", f"with loss = {show(self.loss)}, which takes no arguments", "loss")
-        if self.loss not in LOSSES and self.class_weights != "none":
-            message = f"loss = {show(self.loss)} must weigh classes itself; give it the weights in loss_args"
-            yield Finding(("class_weights",), message, (("loss",),))
+    def _check_loss(self, known: Known) -> Iterator[Finding]:
+        loss, names = LOSSES.get(self.loss), SPECS[known.task].losses
+        if loss is None:
+            if self.class_weights != "none":
+                message = f"loss = {show(self.loss)} must weigh classes itself; give it the weights in loss_args"
+                yield Finding(("class_weights",), message, (("loss",),))
+            yield from json_problem(self.loss_args, ("loss_args",))
+        elif loss.name not in names:
+            message = f"{show(loss.name)} compares regions of pixels; for {known.task}: {', '.join(names)}"
+            yield Finding(("loss",), f'{message}, or "package.module:factory"')
+        elif self.loss_args and not loss.arguments:
+            yield no_effect("loss_args", f"with loss = {show(loss.name)}, which takes no arguments", "loss")
+        else:
+            for name, problem in loss.problems(self.loss_args):
+                yield Finding(("loss_args", name), problem, (("loss",),))
 
     def _check_schedule(self) -> Iterator[Finding]:
         if self.given("momentum") and self.optimizer != "sgd":
@@ -347,10 +357,15 @@ class TrainTable(Table):
         return weights if weights is not None and weights.lower().endswith(".zip") else None
 
     def stage_settings(self) -> dict[str, Any]:
-        """Return the settings; `pretrained` is true, false, or the path of the weights."""
+        """Return the settings; `pretrained` is true, false, or the path of the weights.
+
+        Of the arguments of a loss that has a name, those at their defaults are left out, as `omitted_defaults` are.
+        """
         settings = super().stage_settings()
         if self.pretrained is None:
             settings["pretrained"] = self.model in ALL_MODELS and self.model not in SCRATCH_MODELS
+        if self.loss in LOSSES:
+            settings["loss_args"] = LOSSES[self.loss].not_default(self.loss_args)
         return settings
 
 

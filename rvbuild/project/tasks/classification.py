@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rvbuild.files.formats import CHOICE, SUFFIXES
+from rvbuild.project.tasks.losses import OF_CHIPS
 from rvbuild.project.tasks.spec import TaskSpec
 
 TORCHVISION = (
@@ -37,12 +39,14 @@ _ONE_GRID = "on cells, which do not overlap"
 SPEC = TaskSpec(
     name="chip_classification",
     module="rvbuild.tasks.classification.task",
-    gives="each cell of a grid",
+    gives="a class for each cell of a grid",
     about="cells",
     models=(*TORCHVISION, *SCRATCH),
     scratch=SCRATCH,
     metrics=("accuracy", "mean_f1"),
+    losses=OF_CHIPS,
     raw=("cells.json",),
+    results=("cells.json", "cells.qml", *(f"cells{suffix}" for suffix in SUFFIXES.values())),
     keys={"labels": ("cell_px", *CELL_KEYS), "predict": ("cells",)},
     unused={
         "labels": {"all_touched": "on cells, which are judged by exact areas"},
@@ -50,7 +54,7 @@ SPEC = TaskSpec(
         "predict": {
             "stride_px": f"{_ONE_GRID}; their size is labels.cell_px",
             "blend": _ONE_GRID,
-            "vectors": 'on cells, which are always written as polygons; see cells = "geojson", "gpkg" or "fgb"',
+            "vectors": f"on cells, which are always written as polygons; see cells = {CHOICE}",
         },
     },
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rvbuild.files.formats import CHOICE, SUFFIXES
 from rvbuild.project.tasks.spec import TaskSpec
 
 _OWN_LOSS = "on object_detection, whose models bring their own losses"
@@ -9,7 +10,7 @@ _OWN_LOSS = "on object_detection, whose models bring their own losses"
 SPEC = TaskSpec(
     name="object_detection",
     module="rvbuild.tasks.detection.task",
-    gives="objects a box around each",
+    gives="a box around each object",
     about="boxes",
     models=(
         "fasterrcnn_resnet50_fpn",
@@ -22,6 +23,11 @@ SPEC = TaskSpec(
     metrics=("mean_ap50", "mean_ap"),
     raw=("raw_boxes.safetensors",),
     evaluated=("detections.json",),
+    results=(
+        *("raw_boxes.safetensors", "detections.json", "boxes.qml"),
+        *(f"boxes{suffix}" for suffix in SUFFIXES.values()),
+    ),
+    models_have_losses=True,
     keys={
         "chip": ("ioa_thresh", "clip", "neg_ratio", "neg_ioa_thresh"),
         "predict": ("boxes", "score_thresh", "merge_thresh"),
@@ -37,7 +43,7 @@ SPEC = TaskSpec(
         "train": dict.fromkeys(("loss", "loss_args", "class_weights"), _OWN_LOSS),
         "predict": {
             **dict.fromkeys(("blend", "scores", "rgb"), "on boxes, which are no raster"),
-            "vectors": 'on boxes, which are always written as polygons; see boxes = "geojson", "gpkg" or "fgb"',
+            "vectors": f"on boxes, which are always written as polygons; see boxes = {CHOICE}",
             "mosaic": "on object_detection, which writes no rasters",
         },
     },

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from rvbuild.project.tasks.losses import OF_PIXELS
 from rvbuild.project.tasks.spec import TaskSpec
 
 SPEC = TaskSpec(
     name="semantic_segmentation",
     module="rvbuild.tasks.segmentation.task",
-    gives="each pixel a class",
+    gives="a class for each pixel",
     about="pixels",
     models=(
         *("deeplabv3_resnet50", "deeplabv3_resnet101", "deeplabv3_mobilenet_v3_large"),
@@ -15,5 +16,7 @@ SPEC = TaskSpec(
     ),
     scratch=("unet",),
     metrics=("mean_iou", "mean_f1"),
+    losses=OF_PIXELS,
     raw=("raw_labels.tif",),
+    results=("labels.tif", "labels.qml", "scores.tif", "scores.qml", "rgb.tif"),
 )

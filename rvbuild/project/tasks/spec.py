@@ -20,7 +20,7 @@ class TaskSpec:
     module : str
         Dotted path of the module that does it, a `rvbuild.tasks.protocol.Task`.
     gives : str
-        What it gives, as the end of a sentence about it.
+        What it predicts, in a few words.
     about : str
         What its keys are about, in the plural.
     models : tuple of str
@@ -29,6 +29,8 @@ class TaskSpec:
         What the best epoch can be chosen by; the first is the default.
     raw : tuple of str
         The outputs of infer that predict reads: what the task's module calls RAW.
+    losses : tuple of str
+        The losses that have a name; the first is the default. None if models bring their own.
     scratch : tuple of str
         The models among them that have no pretrained weights.
     evaluated : tuple of str
@@ -37,6 +39,10 @@ class TaskSpec:
         The keys of each kind of table that belong to this task alone.
     unused : mapping
         For each kind of table, the keys that have no effect in this task, each with the reason.
+    results : tuple of str
+        The files that a directory of its predictions may hold, but for those that are named after classes.
+    models_have_losses : bool
+        Whether models take the targets while they train, and return their losses.
     one_class_is_enough : bool
         Whether a project may have one class: an object is something else than what is around it.
     """
@@ -48,10 +54,13 @@ class TaskSpec:
     models: tuple[str, ...]
     metrics: tuple[str, ...]
     raw: tuple[str, ...]
+    losses: tuple[str, ...] = ()
     scratch: tuple[str, ...] = ()
     evaluated: tuple[str, ...] = ()
     keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unused: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    results: tuple[str, ...] = ()
+    models_have_losses: bool = False
     one_class_is_enough: bool = False
 
     def predictions(self) -> tuple[str, tuple[str, ...]]:

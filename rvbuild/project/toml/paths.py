@@ -123,7 +123,7 @@ def expand(text: str, environment: Environment, scene: str | None = None) -> str
     Raises
     ------
     PathError
-        If a variable without a default is not set, or `{id}` is used where there is no scene.
+        If a variable without a default is not set or is no text, or `{id}` is used where there is no scene.
     """
     return _join(_parse(text), text, environment, scene)
 
@@ -144,6 +144,8 @@ def _join(parts: _Parts, text: str, environment: Environment, scene: str | None)
 
 def _value(variable: _Variable, text: str, environment: Environment, scene: str | None) -> str:
     value = environment.get(variable.name)
+    if value and not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise PathError(f"environment variable {variable.name} is not valid UTF-8 (needed by {show(text)})")
     if value:
         return value
     if variable.default is not None:

@@ -65,7 +65,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
             if not (math.isfinite(band.mean) and math.isfinite(band.m2)):
                 raise DataError(
                     f"{source.files[0]}: band {index} (in the order of `channels`) holds values from {band.min} to "
-                    f"{band.max}, too large for statistics. If they mean nodata, say so with `nodata` in `image`"
+                    f"{band.max}, too large for statistics. If they mean nodata, set `nodata` in `image`"
                 )
         write_stats(outputs / "stats.json", bands, str(source.dtype))
 

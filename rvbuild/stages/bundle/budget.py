@@ -58,13 +58,14 @@ def require_memory(
         if there is not None and needed > there:
             raise DataError(
                 f"{bundle}: chip_px = {side}, predict.batch_size = {predict['batch_size']}: predicting {files[0]} "
-                f"takes at least {size_text(needed)} of memory; expected at most the {size_text(there)} that there are"
+                f"needs at least {size_text(needed)} of memory; {size_text(there)} is available"
             )
         # What is summed up of windows that overlap, over the width of the image.
         overlap = max(0, min(side, height) - int(predict["stride_px"]))
         carried = (len(info.outputs) + 1) * overlap * width * _FLOAT_BYTES
         if there is not None and "cell_px" not in predict and "merge_thresh" not in predict and carried > there:
             raise DataError(
-                f"{bundle}: chip_px = {side}, predict.stride_px = {predict['stride_px']}: windows that overlap so much "
-                f"take {size_text(carried)} of memory over the width of {files[0]}; expected at most {size_text(there)}"
+                f"{bundle}: chip_px = {side}, predict.stride_px = {predict['stride_px']}: windows that overlap this "
+                f"much need {size_text(carried)} of memory over the width of {files[0]}; {size_text(there)} is "
+                "available"
             )

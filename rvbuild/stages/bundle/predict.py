@@ -14,12 +14,13 @@ from torch import nn
 
 from rvbuild import tasks
 from rvbuild.errors import DataError, ModelError
+from rvbuild.files.formats import SUFFIXES
 from rvbuild.files.urls import Url
 from rvbuild.geo.raster.array import ArrayImage
-from rvbuild.geo.write.polygons import SUFFIXES
 from rvbuild.learn.checkpoint import ModelInfo, load_model, read_info
 from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS
 from rvbuild.progress import Progress
+from rvbuild.project.tasks import SPECS
 from rvbuild.stages.bundle import signature as bundle_signature
 from rvbuild.stages.bundle.budget import require_memory
 from rvbuild.stages.bundle.settings import check_normalize, check_settings, read_json
@@ -27,12 +28,7 @@ from rvbuild.stages.bundle.write import MEMBERS, PROJECT, STATS, code_members
 from rvbuild.stages.bundle.zip import extract_zip
 from rvbuild.stages.infer import infer_image, infer_scene
 
-NAMED = frozenset(
-    {"labels.tif", "labels.qml", "scores.tif", "scores.qml", "rgb.tif", "cells.json", "cells.qml"}
-    | {f"cells{suffix}" for suffix in SUFFIXES.values()}
-    | {"raw_boxes.safetensors", "detections.json", "boxes.qml"}
-    | {f"boxes{suffix}" for suffix in SUFFIXES.values()}
-)
+NAMED = frozenset(name for spec in SPECS.values() for name in spec.results)
 VECTOR_SUFFIXES = frozenset({*SUFFIXES.values(), ".qml"})
 """What a directory of results may hold; vectors are named after a class, or as the project says."""
 
@@ -60,7 +56,7 @@ def open_bundle(path: Path, into: Path) -> dict[str, Any]:
         The file is damaged, or is not what the bundle stage writes.
     """
     if not path.is_file():
-        raise DataError(f"{path}: there is no such file; expected a bundle, as `rvbuild bundle` writes it")
+        raise DataError(f"{path}: no such file; expected a bundle, as written by `rvbuild bundle`")
     names = extract_zip(path, into, MEMBERS, bundle_signature.checker(path))
     settings = read_json(into / PROJECT, f"{path}: {PROJECT}")
     check_settings(settings, f"{path}: {PROJECT}")
@@ -206,26 +202,27 @@ def _targets(scenes: Sequence[Sequence[Path]], out: Path, vectors: Set[str]) -> 
             continue
         # A result would hide or replace it.
         if any(image.resolve().is_relative_to((out / first.stem).resolve()) for first in images):
-            raise DataError(f"{image}: lies where a result would be written; choose another directory than {out}")
+            raise DataError(f"{image}: a result would overwrite it; choose a directory other than {out}")
         if not image.is_file():
-            raise DataError(f"{image}: there is no such file; expected an image")
+            raise DataError(f"{image}: no such file; expected an image")
     for image in images:
         # Some file systems take "A" and "a" for the same.
         other = seen.setdefault(image.stem.casefold(), image)
         if other is not image:
             raise DataError(
                 f"{other} and {image}: both results would be written to {out / image.stem}; "
-                "rename one, or predict them into different directories"
+                "rename one, or write the results to different directories"
             )
     targets = [out / image.stem for image in images]
     for target in targets:
         if target.is_symlink() or (target.exists() and not target.is_dir()):
-            raise DataError(f"{target}: is in the way; expected a directory of results, or nothing")
+            raise DataError(f"{target}: already exists and is not a directory; remove it, or choose another directory")
         found = sorted(target.iterdir()) if target.exists() else []
         strangers = [path.name for path in found if not _is_result(path, vectors)]
         if strangers:
             raise DataError(
-                f"{target}: holds {strangers[0]}, no earlier result, which would be lost; choose another directory"
+                f"{target}: holds {strangers[0]}, which is not an earlier result and would be lost; choose another "
+                "directory"
             )
     return targets
 
@@ -280,6 +277,6 @@ def require_permission(path: Path, info: ModelInfo, image: Mapping[str, Any], al
             what = f'pixels are transformed ("{step["function"]}")'
     if what:
         raise ModelError(
-            f"{path}: {what} by Python code that comes with the bundle, and that code could do anything that you can. "
+            f"{path}: {what} by Python code that comes with the bundle and would run with all of your permissions. "
             "Read it in the zip under code/; if you trust it, allow it with --allow-code"
         )

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from rvbuild import tasks
-from rvbuild.errors import DataError, UsageError
+from rvbuild.errors import DataError, UsageError, either
+from rvbuild.files.formats import FORMATS, SUFFIXES
 from rvbuild.geo.raster.resampled import METHODS
 from rvbuild.language.expressions import ExpressionError, parse
 
@@ -48,7 +49,9 @@ def check_settings(settings: Mapping[str, Any], where: str) -> None:
             raise DataError(f"{where}: classes[{position}].id: expected {position}, found {item['id']}")
     class_names = {item["name"] for item in classes}
     if len(class_names) != len(classes) or not settings["null_id"] < len(classes) <= 255:
-        raise DataError(f"{where}: classes: expected 2 to 255 classes of different names, one of which is null_id")
+        raise DataError(
+            f"{where}: classes: expected 2 to 255 classes with different names, one of them with the id null_id"
+        )
     _check(settings["image"], _IMAGE, where, "image.")
     _check_image(settings["image"], where)
     _check(settings["predict"], _PREDICT, where, "predict.")
@@ -181,7 +184,7 @@ _NOT_NEGATIVE: tuple[Check, str] = (lambda value: _is_number(value) and value >=
 _SHARE: tuple[Check, str] = (lambda value: _is_number(value) and 0 <= value <= 1, "a number from 0 to 1")
 _POSITIVE: tuple[Check, str] = (lambda value: _is_number(value) and value > 0, "a number above 0")
 _TEXT: tuple[Check, str] = (lambda value: isinstance(value, str), "a text")
-_NAME: tuple[Check, str] = (_is_class_name, "a name without / and other signs that file names cannot have")
+_NAME: tuple[Check, str] = (_is_class_name, "a name without characters that file names cannot have, such as /")
 _CHANNELS = _list_of(_INDEX[0], "null or a list of band indices from 0", least=1)
 _OBJECT: tuple[Check, str] = (lambda value: isinstance(value, dict), "an object")
 
@@ -257,8 +260,8 @@ _PREDICT: Mapping[str, tuple[Check, str]] = {
 }
 _PREDICT_OF_SOME: Mapping[str, tuple[Check, str]] = {
     "cell_px": _integer(1, MAX_PX),
-    "cells": _one_of("geojson", "gpkg", "fgb"),
-    "boxes": _one_of("geojson", "gpkg", "fgb"),
+    "cells": _one_of(*FORMATS),
+    "boxes": _one_of(*FORMATS),
     "score_thresh": _SHARE,
     "merge_thresh": _SHARE,
 }
@@ -270,11 +273,10 @@ _VECTOR: Mapping[str, tuple[Check, str]] = {
     "denoise_px": _integer(0, 1 << 30),
 }
 _KIND: Mapping[str, tuple[Check, str]] = {"kind": _one_of("polygons", "buildings", "points")}
-_FORMATS = ("geojson", "gpkg", "fgb")
-_FORMAT: Mapping[str, tuple[Check, str]] = {"format": _one_of(*_FORMATS)}
+_FORMAT: Mapping[str, tuple[Check, str]] = {"format": _one_of(*FORMATS)}
 _VECTOR_FILE: tuple[Check, str] = (
-    lambda value: _is_file_name(value) and value.rpartition(".")[2] in _FORMATS,
-    "the name of a .geojson, .gpkg or .fgb file",
+    lambda value: _is_file_name(value) and value.rpartition(".")[2] in FORMATS,
+    f"the name of a {either(SUFFIXES.values())} file",
 )
 _BUILDINGS: Mapping[str, tuple[Check, str]] = {
     "split": (lambda value: _is_number(value) and 0 <= value <= 1, "a number from 0 to 1"),

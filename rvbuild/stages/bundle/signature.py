@@ -52,7 +52,8 @@ def sign(bundle: Path, required: frozenset[str]) -> Path:
     key = shared_key(VARIABLE)
     if key is None:
         raise UsageError(
-            f"sign {bundle}: {VARIABLE} is not set; set it to a secret, such as `openssl rand -hex 32` gives"
+            f"sign {bundle}: {VARIABLE} is not set; set it to a secret, for example the output of `openssl rand -hex "
+            "32`"
         )
     seen: list[Manifest] = []
     with tempfile.TemporaryDirectory(prefix="rvbuild-bundle-") as into:
@@ -77,7 +78,7 @@ def checker(bundle: Path) -> Callable[[Manifest], None] | None:
     if key is None:
         return None
     file = signature_file(bundle)
-    remedy = f"get it from where the bundle came, or unset {VARIABLE} if you trust the bundle without"
+    remedy = f"get it from the source of the bundle, or unset {VARIABLE} if you trust the bundle without it"
     try:
         with file.open("rb") as stream:
             said = json.loads(stream.read(_MOST_BYTES))
@@ -91,7 +92,7 @@ def checker(bundle: Path) -> Callable[[Manifest], None] | None:
     def check(manifest: Manifest) -> None:
         _require_safe(bundle, manifest)
         if said.get("manifest") != manifest.sha256:
-            raise DataError(f"{bundle}: is another bundle than the one that {file.name} was made for; {remedy}")
+            raise DataError(f"{bundle}: is not the bundle that {file.name} was made for; {remedy}")
 
     return check
 
@@ -99,6 +100,6 @@ def checker(bundle: Path) -> Callable[[Manifest], None] | None:
 def _require_safe(bundle: Path, manifest: Manifest) -> None:
     if manifest.format != FORMAT:
         raise DataError(
-            f"{bundle}: was packed by an earlier rvbuild, whose digests show damage and not forgery: a signature would "
-            "mean little; pack it again with `rvbuild bundle`"
+            f"{bundle}: was packed by an earlier rvbuild, whose digests reveal damage but not forgery, so a signature "
+            "would prove little; pack it again with `rvbuild bundle`"
         )

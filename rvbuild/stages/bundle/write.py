@@ -55,7 +55,9 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     description = _with_model_code(model[DESCRIPTION], code, trained)
     image = _with_code(settings["image"], code)
     if (others := [path for path in code if path.suffix != ".py"]) and (description.get("code") or image.get("code")):
-        progress.note(f"warning: a bundle holds no data of your code, which will not find {others[0].name} there")
+        progress.note(
+            f"warning: a bundle does not hold data files of your code, so {others[0].name} will be missing there"
+        )
     members: dict[str, Path | bytes] = {
         WEIGHTS: model[WEIGHTS],
         DESCRIPTION: _text(description),

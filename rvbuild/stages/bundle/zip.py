@@ -154,13 +154,15 @@ def _checked_entries(path: Path, archive: zipfile.ZipFile, required: frozenset[s
     """Return the entries by name if the directory of the zip is that of a bundle."""
     listed = archive.infolist()
     if len(listed) > MAX_MEMBERS:
-        raise DataError(f"{path}: is not a bundle: it has {len(listed)} members, a bundle at most {MAX_MEMBERS}")
+        raise DataError(
+            f"{path}: is not a bundle: it has {len(listed)} members, but a bundle has at most {MAX_MEMBERS}"
+        )
     entries: dict[str, zipfile.ZipInfo] = {}
     for entry in listed:
         # `filename` is cut at a NUL and has its separators changed; `orig_filename` is what the zip says.
         name = entry.orig_filename
         if name in entries:
-            raise DataError(f'{path}: is not a bundle: the member "{name}" is there twice')
+            raise DataError(f'{path}: is not a bundle: it has the member "{name}" twice')
         if name not in required | {MANIFEST} and not CODE_MEMBER.fullmatch(name):
             raise DataError(f'{path}: is not a bundle of rvbuild: it has an unexpected member "{name}"')
         if reason := _oddity(entry):
@@ -182,7 +184,7 @@ def _oddity(entry: zipfile.ZipInfo) -> str | None:
     if entry.flag_bits & 0x1:
         return "is encrypted"
     if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
-        return "is compressed; rvbuild stores members as they are"
+        return "is compressed; rvbuild stores members uncompressed"
     if not entry.filename.endswith(".safetensors") and entry.file_size > MAX_TEXT_BYTES:
         return f"has {entry.file_size:,} bytes; expected at most {MAX_TEXT_BYTES:,}"
     return None
@@ -219,6 +221,6 @@ def _extract(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, targe
             out.write(chunk)
     if (size, digest.hexdigest()) != manifest.members[entry.filename]:
         raise DataError(
-            f'{path}: is damaged or was changed: the member "{entry.filename}" is not what {MANIFEST} says; '
-            "get the bundle again from where it came"
+            f'{path}: is damaged or was changed: the member "{entry.filename}" does not match {MANIFEST}; '
+            "get the bundle again from its source"
         )

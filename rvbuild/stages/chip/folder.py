@@ -68,7 +68,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     if palette is None and images and _has_colors(images[0]):
         progress.note(
             f"{images[0]}: has a colour table: its values are indices, not grey values; `palette = true` in "
-            "train.chips reads the colours, and `palette = false` says that indices are meant"
+            "train.chips reads the colours, `palette = false` the indices"
         )
 
     def load(position: int) -> tuple[Image, Mask, Any]:
@@ -96,7 +96,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
             if (image.shape, image.dtype) != (first.shape, first.dtype):
                 raise DataError(
                     f"{chips[position][0]}: has {image.shape[0]} bands of {image.dtype}, but {chips[0][0]} has "
-                    f"{first.shape[0]} of {first.dtype}; a model takes one kind of image"
+                    f"{first.shape[0]} of {first.dtype}; all images of a model must be alike"
                 )
             writer.add(Window(0, 0, size, size), image, valid, target)
             counts.append(task.class_counts(target, len(classes)).tolist())
@@ -183,4 +183,4 @@ def _read(path: Path, channels: Sequence[int] | None, apply: Apply) -> tuple[Ima
 def _require_small(path: Path, height: int, width: int) -> None:
     """Raise a DataError if an image has more pixels than a chip can have."""
     if height * width > MOST_PX:
-        raise DataError(f"{path}: has {width} x {height} px, more than a chip can have; cut it, or make it a scene")
+        raise DataError(f"{path}: has {width} x {height} px, too large for a chip; cut it, or use it as a scene")

@@ -72,19 +72,19 @@ def why_none(grid: Grid, aoi: Aoi | None, chip: Mapping[str, Any]) -> str:
     """Return why there is no window that may become a chip, and what helps."""
     size = chip["size_px"]
     if aoi is not None and not (aoi.bounds.height and aoi.bounds.width):
-        return "no chips, because the area of interest shares nothing with the image"
+        return "no chips, because the area of interest does not overlap the image"
     if aoi is not None and chip["within_aoi"]:
         around = f"{aoi.bounds.width} x {aoi.bounds.height} px around it"
         return (
-            f"no chips, because no window lies in the area of interest wholly ({around}; chip.size_px = {size}); make "
-            "chips smaller, or set chip.within_aoi = false"
+            f"no chips, because no window lies entirely in the area of interest ({around}; chip.size_px = {size}); "
+            "reduce chip.size_px, or set chip.within_aoi = false"
         )
     if chip.get("padding_px") is not None and chip["method"] == "sliding":
         return (
-            f"no chips, because windows of {size} px do not fit into the image of {grid.width} x {grid.height} px and "
-            "its padding; raise chip.padding_px, or leave it out"
+            f"no chips, because windows of {size} px do not fit into the image of {grid.width} x {grid.height} px with "
+            "its padding; increase chip.padding_px, or remove it"
         )
-    return "no chips, because no window was found that may become one"
+    return "no chips, because no suitable window was found"
 
 
 def survives(window: Window, seed: int, probability: float) -> bool:

@@ -82,7 +82,7 @@ def run(
     elif train["select"] == "best" or train["patience"]:
         option = 'select = "best"' if train["select"] == "best" else "patience"
         raise DataError(
-            f"train.{option} needs validation chips, and there are none; see scenes.validation and the chip settings"
+            f"train.{option} needs validation chips, but there are none; check scenes.validation and the chip settings"
         )
     start = open_start(inputs["weights"][0]) if train["pretrained"] == "bundle" else None
     info = _describe(inputs, settings, chips, start)
@@ -146,7 +146,7 @@ def _training_chips(
     if not chips.count:
         scenes = ", ".join(chips.scene_counts) or "no scene at all"
         raise DataError(
-            f"there are no training chips: none came from {scenes}; look at scenes.train, and at what drops chips: "
+            f"there are no training chips: {scenes} yielded none; check scenes.train and the settings that drop chips: "
             f"chip.size_px, chip.within_aoi, chip.max_nodata, chip.keep"
         )
     return chips
@@ -158,7 +158,9 @@ def _chances(settings: Mapping[str, Any], chips: Chips) -> np.ndarray | None:
     if sampling == "all":
         return None
     if len(chips.chip_class_counts) != chips.count:
-        raise DataError("train.sampling needs the classes of each chip, and the chips do not tell; build them again")
+        raise DataError(
+            "train.sampling needs class counts of each chip, which the chip index does not have; build the chips again"
+        )
     return chances(chips.chip_class_counts, chips.classes, int(settings["null_id"]), sampling)
 
 
@@ -199,7 +201,7 @@ def _normalization(
     if chips.dtype != "uint8" or how is not None or 0 < len(mean) < chips.bands:
         if not inputs.get("stats"):
             raise DataError(
-                f"imagery of type {chips.dtype} needs the statistics of the analyze stage, and there are none"
+                f"imagery of type {chips.dtype} needs the statistics of the analyze stage, but there are none"
             )
         stats = json.loads(inputs["stats"][0].read_text(encoding="utf-8"))
     found = from_stats(stats, chips.dtype, chips.bands, float(train["max_stds"]), how)

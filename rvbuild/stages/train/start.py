@@ -44,7 +44,7 @@ class Start:
         """
         if (self.info.bands, self.info.dtype) != (bands, dtype):
             raise DataError(
-                f'train.normalize: "pretrained" normalises as {self.path} does, which was trained on {self.info.bands} '
+                f'train.normalize: "pretrained" normalises like {self.path}, which was trained on {self.info.bands} '
                 f"bands of {self.info.dtype}; the training chips have {bands} bands of {dtype}. Remove the key, or "
                 "choose the bands with `channels`"
             )
@@ -92,7 +92,7 @@ def build_from(start: Start, info: ModelInfo, note: Callable[[str], None]) -> nn
         note(f"{first_conv(model)[0]} is adapted from {start.info.bands} to {info.bands} bands")
         adapt_bands(model, info.bands, trained=True)
     if start.info.normalize != info.normalize:
-        note('it normalised images otherwise; train.normalize = "pretrained" does it as it did')
+        note('it normalised images differently; train.normalize = "pretrained" normalises in the same way')
     return model
 
 
@@ -105,7 +105,7 @@ def require_figures(mean: Sequence[float], bands: int) -> None:
         They are of another number.
     """
     if len(mean) != bands:
-        raise DataError(f"train.normalize: expected figures of {bands} bands, as the chips have; found {len(mean)}")
+        raise DataError(f"train.normalize: expected values for the {bands} bands of the chips, found {len(mean)}")
 
 
 def take_weights(

@@ -59,7 +59,7 @@ def logits(model: nn.Module, images: torch.Tensor, outputs: int | None = None) -
             raise
         raise ModelError(
             f"train.model: the model cannot work on chips of {images.shape[-2]} x {images.shape[-1]} px with "
-            f"{images.shape[1]} bands: {error}; many need larger ones, see chip.size_px"
+            f"{images.shape[1]} bands: {error}; many models need larger chips, see chip.size_px"
         ) from error
     if isinstance(found, Mapping):
         found = found.get("out")

@@ -92,7 +92,7 @@ class BoxMerger:
             )
         if ((outputs < 0) | (outputs >= len(self._ids))).any():
             raise ModelError(
-                f"the model gave labels for {len(self._ids)} classes that are none of theirs: expected the first label "
+                f"the model returned labels outside of its {len(self._ids)} classes: expected the first label "
                 f"and the {len(self._ids) - 1} after it, found one {int(outputs.min())} or {int(outputs.max())} away"
             )
         columns = np.clip((boxes[:, 0] + boxes[:, 2]) / 2, 0, window.width - 1).astype(np.intp)

@@ -131,8 +131,8 @@ def objective(
     """Return the objective of the train settings; see `rvbuild.tasks.protocol.Task.objective`."""
     if not class_counts[list(output_ids)].any():
         raise DataError(
-            f"no training chip has a box of one of the classes {', '.join(outputs)}: there is nothing to learn from; "
-            "look at the contact sheets of the chips, and at the labels' settings"
+            f"no training chip has a box of one of the classes {', '.join(outputs)}, so there is nothing to learn "
+            "from; check the contact sheets of the chips, and the settings of the labels"
         )
     return DetectionObjective(outputs, output_ids)
 

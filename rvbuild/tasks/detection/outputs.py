@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import shapely
 
+from rvbuild.files.formats import SUFFIXES
 from rvbuild.geo.classes import Classes
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.write.overview import Overlay, shown_at
 from rvbuild.geo.write.picture import draw_boxes
-from rvbuild.geo.write.polygons import SUFFIXES, write_features
+from rvbuild.geo.write.polygons import write_features
 from rvbuild.geo.write.qgis import write_vector_style
 from rvbuild.progress import Progress
 from rvbuild.tasks.detection.boxes import DETECTIONS, RAW_BOXES, read_detections, read_raw, write_detections

@@ -128,7 +128,7 @@ def _class_ids(values: npt.NDArray[Any], n: int, null_id: int, path: Path, band:
     if int(ids.max(initial=0)) >= n:
         row, col = (int(i) for i in np.argwhere(ids >= n)[0])
         raise DataError(
-            f"{path}: value {int(values[row, col])} at pixel (row {band.row + row}, column {col}) is no class id; "
+            f"{path}: value {int(values[row, col])} at pixel (row {band.row + row}, column {col}) is not a class id; "
             f"expected 0 to {n - 1}, or {NODATA} where nothing was predicted"
         )
     return ids

@@ -34,7 +34,7 @@ def test_figures(model, figures):
 
 @pytest.mark.parametrize("model", ["unet", "cnn", "mine.models:make"])
 def test_of_other_models_nothing_is_known(model):
-    with pytest.raises(ModelError, match=r"it is not known what weights of the model .* were trained with"):
+    with pytest.raises(ModelError, match=r"the normalisation of the weights of the model .* is not known"):
         expected(model)
 
 

@@ -60,7 +60,7 @@ def test_a_whole_network_of_other_classes_and_bands_from_a_file(tmp_path):
     assert "for another number of classes and start from random weights" in notes[0]
     same = build(bands=5, outputs=7, pretrained=tmp_path / "w.safetensors")
     assert all(torch.equal(value, same.state_dict()[name]) for name, value in first.state_dict().items())
-    with pytest.raises(ModelError, match=r"tensors have another shape|holds no tensor of this model"):
+    with pytest.raises(ModelError, match=r"tensors differ in shape|holds no tensor of this model"):
         build("fcn_resnet50", pretrained=tmp_path / "w.safetensors")
 
 

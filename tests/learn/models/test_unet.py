@@ -38,7 +38,7 @@ def test_pretrained(tmp_path):
     second = build(width=2, depth=2, pretrained=path, note=pytest.fail)
     assert all(torch.equal(value, second.state_dict()[name]) for name, value in first.state_dict().items())
     with pytest.raises(
-        ModelError, match=r"tensors have another shape than in the model .*down.0.0.weight: 2×3×3×3 in the"
+        ModelError, match=r"tensors differ in shape from those of the model .*down.0.0.weight: 2×3×3×3 in the"
     ):
         build(width=4, depth=2, pretrained=path)
     with pytest.raises(ModelError, match="upsample: expected one of bilinear, transposed, found 'nearest'"):

@@ -1,0 +1,20 @@
+"""The stages and the commands that build them, declared once, where nothing heavy is imported."""
+
+from __future__ import annotations
+
+COMMANDS = {
+    "analyze": "Compute statistics of the bands of the training scenes.",
+    "chip": "Cut chips of imagery and labels from training and validation scenes.",
+    "train": "Train the model.",
+    "predict": "Predict validation and test scenes; or BUNDLE.zip IMAGE… -o DIR.",
+    "eval": "Evaluate predictions against labels.",
+    "bundle": "Package the model for prediction elsewhere.",
+    "report": "Write one page with the evaluation, curves, chips, and a picture of each predicted scene.",
+}
+"""The commands that build stages, in the order of the work, each with its line of `--help`."""
+
+PARTS = {"predict": ("infer", "predict", "mosaic")}
+"""The stages that a command does together, where it is more than the one of its name."""
+
+STAGES = tuple(stage for command in COMMANDS for stage in PARTS.get(command, (command,)))
+"""All stages, in the order of the work; each has a rule in `rvbuild.rules.RULES`."""
