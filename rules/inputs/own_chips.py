@@ -81,10 +81,9 @@ def artifacts(project: Project, code: str, version: int) -> Iterator[Artifact]:
                 "null_id": project.null_id,
                 "size_px": project.chip_px,
                 "resize": project.chip.given("size_px"),
-                "channels": None if chips.channels is None else list(chips.channels),
+                **chips.stage_settings(),
                 "parts": [part.settings(found) for part, found in zip(parts, files, strict=True)],
                 "seed": seed(project, f"chip:{split}"),
-                **({"palette": chips.palette} if chips.palette is not None else {}),
             },
             inputs=tuple(
                 _source(f"files/{number}", part, found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 
@@ -16,10 +16,8 @@ def _onnx(value: bool) -> bool:
 class BundleTable(Table):
     """What is packed."""
 
+    not_settings = ("onnx",)
+
     onnx: Annotated[bool, AfterValidator(_onnx), WithJsonSchema({"const": False})] = Field(
         False, description="Whether to add the model as ONNX; not supported yet."
     )
-
-    def stage_settings(self) -> dict[str, Any]:
-        """Return the settings of the stage: there are none yet."""
-        return {}

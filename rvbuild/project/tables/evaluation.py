@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, Strict
 
+from rvbuild.project.tasks import keys_of_tasks
 from rvbuild.project.toml.table import REFERENCE, Finding, Known, Table, duplicates, expected
 
 
@@ -18,6 +19,8 @@ def _metric(value: str) -> str:
 
 class EvalTable(Table):
     """What is evaluated."""
+
+    not_settings = ("splits", "metrics", *keys_of_tasks("eval"))  # of all scenes together; a task adds its own
 
     splits: Annotated[tuple[Literal["validation", "test"], ...], Strict(False)] = Field(
         ("validation", "test"), description="The splits to evaluate; scenes without labels are skipped."
@@ -41,7 +44,3 @@ class EvalTable(Table):
         """Find repeated splits and metrics."""
         yield from duplicates(self.splits, "splits")
         yield from duplicates(self.metrics, "metrics")
-
-    def stage_settings(self) -> dict[str, Any]:
-        """Return the settings of the stage; which scenes are evaluated is not among them."""
-        return {}

@@ -101,6 +101,9 @@ CHIP_SPLITS = {"train": ("train",), "validation": ("valid", "val", "validation")
 class ChipsTable(Table):
     """A user's own chips."""
 
+    not_settings = ("folder",)  # the files are an input
+    omitted_defaults = ("palette",)
+
     folder: SomeLocalPaths = Field(
         description="Folder with train/ and perhaps valid/: images in a folder for each class (chip_classification), "
         "img/ and labels/ with class ids (semantic_segmentation), or img/ and a COCO labels.json (object_detection). "
