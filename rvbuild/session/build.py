@@ -21,8 +21,9 @@ from rvbuild.files.budget import memory_bytes
 from rvbuild.project.missing import missing_files
 from rvbuild.project.model import Project
 from rvbuild.rules import own_rules
-from rvbuild.session import chipped, trust
-from rvbuild.session.findings import before_build
+from rvbuild.session import trust
+from rvbuild.session.checking import chipped
+from rvbuild.session.checking.findings import before_build
 from rvbuild.session.names import stages_of
 from rvbuild.session.session import Session, jobs_default, looked_at, session
 
