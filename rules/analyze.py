@@ -47,7 +47,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         )
         return
     scenes = sorted((s for s in project.scenes if s.split == "train"), key=lambda s: s.id)
-    sample = project.analyze.stage_settings()["sample"]
+    sample = project.file.analyze.stage_settings()["sample"]
     for scene in scenes:
         yield Artifact(
             name=name("analyze", project.name, scene.id),

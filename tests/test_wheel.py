@@ -51,6 +51,23 @@ def test_the_whole_package_is_in_the_wheel(target):
     assert list((target / f"rvbuild-{rvbuild.__version__}.dist-info").rglob("LICENSE"))
 
 
+def test_programs_that_use_an_install_are_type_checked(target, tmp_path):
+    """Types of the installed package count, because of `py.typed`: what is used wrongly is an error."""
+    run(sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv"))
+    (packages,) = (tmp_path / "venv").glob("lib/python*/site-packages")
+    (packages / "rvbuild").symlink_to(target / "rvbuild")
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import rvbuild\nfrom rvbuild.errors import counted\n"
+        "version: str = rvbuild.__version__\ntext: str = counted(1, 'scene')\nwrong: int = counted(1, 'scene')\n"
+    )
+    python = ("--python-executable", str(tmp_path / "venv/bin/python"))
+    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), *python, str(program)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    lines = [line for line in done.stdout.splitlines() if ": error: " in line]
+    assert [line.partition(" (")[0] for line in lines] == ["program.py:5: error: Incompatible types in assignment"]
+
+
 @pytest.fixture(scope="module")
 def environment(target, tmp_path_factory):
     """Return variables for `python -S`: the wheel and its dependencies are there, and nothing of the checkout."""

@@ -211,7 +211,7 @@ def _without_effect(project: Project, scenes: list[Scene], images: Mapping[str, 
     if dtypes == {"uint8"} and not any(scene.image.normalize() for scene in scenes):
         if project.train.given("max_stds"):
             yield _no_effect(("train", "max_stds"), "8-bit imagery is not normalised by statistics")
-        if project.analyze.given("sample"):
+        if project.file.analyze.given("sample"):
             yield _no_effect(("analyze", "sample"), "8-bit imagery is not normalised by statistics", " on the model")
 
 

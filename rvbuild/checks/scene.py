@@ -22,6 +22,7 @@ from rvbuild.checks.ground import ground_of
 from rvbuild.checks.project import NOT_READ
 from rvbuild.errors import RvbuildError
 from rvbuild.files.address import is_url
+from rvbuild.files.formats import BOX_FILES
 from rvbuild.geo.area.aoi import Aoi, open_aoi
 from rvbuild.geo.grid import Grid, crs_name, reproject
 from rvbuild.geo.labels.boxes import BoxLabels
@@ -31,7 +32,6 @@ from rvbuild.geo.raster.meaning import meaning
 from rvbuild.geo.raster.mosaic_source import open_image
 from rvbuild.geo.raster.open import SceneImage, describe, open_scene_image
 from rvbuild.geo.raster.tags import scattered
-from rvbuild.geo.vector import box_files
 from rvbuild.geo.vector.files import read_features
 from rvbuild.geo.vector.placing import SWAPPED, on_image, swapped_on
 from rvbuild.geo.vector.reading import parts, reading
@@ -226,7 +226,7 @@ class _Look:
         with tasks.get(self.settings["task"]).labels(files, how, self._grid, classes, null_id) as labels:
             for note in labels.notes:
                 self._problem(Level.WARNING, "labels", "repaired", note)
-            if how["kind"] in box_files.KINDS and isinstance(labels, BoxLabels):
+            if how["kind"] in BOX_FILES and isinstance(labels, BoxLabels):
                 self._look_at_boxes(labels)
         for some, one in layers:
             if one["kind"] == "vector":

@@ -1,4 +1,4 @@
-"""The formats of vector files that are written, declared once: names, suffixes, drivers."""
+"""The formats of vector files that are written, and of boxes that are read, declared once."""
 
 from __future__ import annotations
 
@@ -26,3 +26,6 @@ ABOUT = (
     "the scene"
 )
 """What the formats are, for the reference of project files."""
+
+BOX_FILES: Mapping[str, str] = {"coco": "COCO JSON", "voc": "Pascal VOC XML", "csv": "a CSV of boxes"}
+"""The formats of boxes that are read, by the key that names their files, each as messages call it."""

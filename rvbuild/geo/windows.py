@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from rvbuild.errors import DataError
 
-MOST = 10_000_000
-"""Of a scene at most: half of a minute and two gigabytes to list them."""
+MOST = 4_000_000
+"""Of a scene at most: seconds, and less than a gigabyte, to list them."""
 
 
 class Window(NamedTuple):

@@ -11,8 +11,7 @@ from rvbuild.project.scenes.box_files import BoxFileTable
 from rvbuild.project.scenes.image import ImageTable
 from rvbuild.project.scenes.labels import RasterLabelsTable, VectorLabelsTable
 from rvbuild.project.scenes.splits import Split
-from rvbuild.project.tables.analyze import AnalyzeTable
-from rvbuild.project.tables.bundle import BundleTable
+from rvbuild.project.schema import ProjectFile
 from rvbuild.project.tables.chip import ChipTable
 from rvbuild.project.tables.evaluation import EvalTable
 from rvbuild.project.tables.predict import PredictTable
@@ -250,8 +249,10 @@ class Project:
         The id of the null class.
     scenes
         The scenes: train, validation, test, each in the order of the file.
-    analyze, chip, train, predict, eval, bundle
-        The tables, with their defaults filled in; `stage_settings()` gives a stage's settings.
+    chip, train, predict, eval
+        The tables that a task or the scenes complete; `stage_settings()` gives a stage's settings.
+    file
+        All tables as they were validated, with their defaults filled in: `file.bundle`, for example.
     env
         The environment variables that were read, with their values, or None if unset.
     reads
@@ -280,12 +281,11 @@ class Project:
     classes: tuple[ClassDef, ...]
     null_id: int
     scenes: tuple[Scene, ...]
-    analyze: AnalyzeTable
     chip: ChipTable
     train: TrainTable
     predict: PredictTable
     eval: EvalTable
-    bundle: BundleTable
+    file: ProjectFile = field(repr=False)
     env: Mapping[str, str | None] = field(repr=False)
     written: Mapping[tuple[str, str], tuple[Written, ...]] = field(repr=False, compare=False)
     reads: Mapping[str, tuple[int, int, int, int] | str | None] = field(repr=False, compare=False)

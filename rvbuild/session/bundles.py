@@ -10,11 +10,11 @@ from shlex import quote
 
 from rvbuild import rules
 from rvbuild.engine.run.worker import Job
-from rvbuild.engine.run.workers import Executor, Inline, Pool
 from rvbuild.errors import UsageError
 from rvbuild.files.urls import Url
 from rvbuild.process import variables
 from rvbuild.progress import Progress
+from rvbuild.session.session import new_executor
 
 #: How the names of images end of which a directory may be full.
 IMAGE_SUFFIXES = frozenset({".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".img", ".vrt"})
@@ -53,7 +53,7 @@ def predict_files(
     kwargs = {"bundle_path": bundle.absolute(), "images": images, "out": into.absolute(), "allow_code": allow_code}
     job = Job("rvbuild.stages.bundle.predict:predict_images", kwargs, "torch")
     with tempfile.TemporaryDirectory(prefix="rvbuild-log-") as logs:
-        executor: Executor = Inline(environment) if inline else Pool(environment, Path(logs))
+        executor = new_executor(environment, Path(logs), inline=inline)
         try:
             return list(executor.run(job, progress))
         except BaseException:

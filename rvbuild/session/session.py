@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from rvbuild import rules
 from rvbuild.cores import cores
 from rvbuild.engine.keys.artifact import Artifact
 from rvbuild.engine.plan.plan import Appeared, Plan
-from rvbuild.engine.run.questions import files_asker, view_runner
+from rvbuild.engine.run.questions import digest_runner, files_asker
 from rvbuild.engine.run.workers import Executor, Inline, Pool
 from rvbuild.engine.workspace import Workspace
 from rvbuild.errors import UsageError, nearest
@@ -83,14 +83,38 @@ def environment_of(root: Path, projects: Sequence[Project]) -> dict[str, str | N
     return {**variables.for_workers(os.environ), **rules.places(root, projects)}
 
 
+def new_executor(
+    environment: Mapping[str, str | None],
+    logs: Path,
+    preload: Sequence[str] = (),
+    jobs: int | None = None,
+    *,
+    inline: bool = False,
+) -> Executor:
+    """Return where jobs run: in this process one at a time, or in workers, by default one for each core.
+
+    Parameters
+    ----------
+    environment
+        Variables of the workers; None removes one.
+    logs
+        The directory for what workers print.
+    preload
+        Modules that workers import before their first job.
+    jobs
+        How many run at once.
+    inline
+        Whether they run in this process.
+    """
+    return Inline(environment) if inline else Pool(environment, logs, preload, jobs or jobs_default())
+
+
 def make_executor(
     workspace: Workspace, projects: Sequence[Project], inline: bool = False, jobs: int | None = None
 ) -> Executor:
     """Return where the stages of projects run, and so many jobs at once, by default one for each core."""
     environment = environment_of(workspace.root, projects)
-    if inline:
-        return Inline(environment)
-    return Pool(environment, workspace.cache / "log", rules.PRELOAD, jobs or jobs_default())
+    return new_executor(environment, workspace.cache / "log", rules.PRELOAD, jobs, inline=inline)
 
 
 def find_companions(workspace: Workspace, projects: Sequence[Project], executor: Executor) -> Appeared:
@@ -124,7 +148,7 @@ def session(
             every = all_artifacts(projects, workspace, _own_rules(projects, rules_may_run, say))
         else:
             every = artifacts(projects, workspace)
-        plan = Plan(workspace, every, view_runner(executor), forced(every) if forced else frozenset(), appeared)
+        plan = Plan(workspace, every, digest_runner(executor), forced(every) if forced else frozenset(), appeared)
         yield Session(workspace, list(projects), every, executor, plan)
     finally:
         if executor is not None:

@@ -163,7 +163,7 @@ def artifacts(project, code):
         ("settings={}", "settings={'a': {1}}", "own:p: settings: expected values that JSON can hold"),
         ("inputs=()", 'inputs=(Product("m", "trian:p"),)', "own:p reads the output of 'trian:p', but there is no such"),
         ("inputs=()", 'inputs=(Product("m", "own:p"),)', "the stages depend on each other in a circle: own:p → own:p"),
-        ("    yield Artifact(", "    yield dict(", "artifacts() gave dict; expected Artifact"),
+        ("    yield Artifact(", "    yield dict(", "artifacts() yielded dict; expected Artifact"),
     ],
 )
 def test_what_is_wrong_with_a_rule_is_said(space: Space, old: str, new: str, expected: str) -> None:

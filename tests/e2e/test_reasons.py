@@ -47,7 +47,7 @@ def test_a_raised_stage_version_is_a_reason(built, monkeypatch):
 
 
 def test_a_changed_default_is_a_reason(built, monkeypatch):
-    table = type(built_project(built).analyze)
+    table = type(built_project(built).file.analyze)
     real = table.stage_settings
     monkeypatch.setattr(table, "stage_settings", lambda self: {**real(self), "sample": 0.5})
     assert "sample: 1.0 → 0.5" in built.rvbuild("status", "--json").reasons("analyze:a")

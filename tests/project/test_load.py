@@ -99,7 +99,7 @@ def test_slices_hold_all_defaults(loaded: Loader, base: str) -> None:
         "nodata": None,
         "resample": "error",
     }
-    assert project.analyze.stage_settings() == {"sample": 1.0}
+    assert project.file.analyze.stage_settings() == {"sample": 1.0}
     assert project.chip.stage_settings() == {
         "size_px": 300,
         "stride_px": 300,
@@ -145,7 +145,7 @@ def test_slices_hold_all_defaults(loaded: Loader, base: str) -> None:
     }
     assert project.eval.stage_settings() == {}
     assert project.eval.splits == ("validation", "test")
-    assert project.bundle.stage_settings() == {}
+    assert project.file.bundle.stage_settings() == {}
 
 
 def test_the_card_is_in_no_key_and_threads_are_where_they_are_given(loaded: Loader, base: str) -> None:

@@ -11,7 +11,7 @@ from rvbuild.cli.commands.store import opened
 from rvbuild.cli.report import size_text
 from rvbuild.cli.terminal import echo
 from rvbuild.engine.plan.decide import State
-from rvbuild.engine.remote.store import Moved, Remote
+from rvbuild.engine.remote.store import RemoteStore, Transfer
 from rvbuild.engine.upkeep.inventory import take_inventory
 from rvbuild.engine.workspace import locked
 from rvbuild.errors import UsageError, counted
@@ -45,7 +45,7 @@ def push(words: Sequence[str], everything: bool) -> int:
                 keys = list(take_inventory(workspace.store).actions)
             else:
                 keys = [r.key for r in workspace.state.records().values() if not r.cleaned]
-            remote = Remote(url)
+            remote = RemoteStore(url)
             there = sum(key in remote.keys for key in set(keys))
             moved = remote.push(workspace.store, keys, reporter.task("push"))
             names = workspace.state.names()
@@ -64,7 +64,7 @@ def pull(words: Sequence[str], everything: bool) -> int:
     A key is known once what it needs is known: records are fetched level by level, down the graph.
     """
     url, named = _split("pull", words)
-    remote = Remote(url)
+    remote = RemoteStore(url)
     if remote.is_missing():
         raise UsageError(f"cache pull {url}: there is no such directory; `rvbuild cache push {url}` makes it")
     reporter = report.make(False, 0, False)
@@ -75,7 +75,7 @@ def pull(words: Sequence[str], everything: bool) -> int:
         else:
             projects = load_all(project_paths(named), ())
             with locked(projects[0].workspace, reporter.note), session(projects, say=reporter.note) as now:
-                now.workspace.elsewhere = None  # what is there counts once it is here
+                now.workspace.read_through = None  # what is there counts once it is here
                 moved, left = _pull_needed(remote, now, reporter)
             rest = (
                 f"; {counted(left, 'artifact')} {'is' if left == 1 else 'are'} still to be built"
@@ -87,10 +87,10 @@ def pull(words: Sequence[str], everything: bool) -> int:
     return _sum_up(moved, "fetched", rest)
 
 
-def _pull_needed(remote: Remote, now: Session, reporter: report.Plain) -> tuple[Moved, int]:
+def _pull_needed(remote: RemoteStore, now: Session, reporter: report.Plain) -> tuple[Transfer, int]:
     """Fetch level by level; return what was done, and how many artifacts nobody has built yet."""
     now.plan.look(now.artifacts)
-    total = Moved()
+    total = Transfer()
     tried: set[str] = set()
     while True:
         planned = [now.plan[a.name] for a in now.artifacts]
@@ -105,7 +105,7 @@ def _pull_needed(remote: Remote, now: Session, reporter: report.Plain) -> tuple[
             now.plan.look_again()
 
 
-def _sum_up(moved: Moved, did: str, rest: str = "") -> int:
+def _sum_up(moved: Transfer, did: str, rest: str = "") -> int:
     for problem in moved.problems:
         echo(problem, err=True)
     echo(f"{did} {counted(moved.records, 'result')}, {counted(moved.contents, 'file')}, {size_text(moved.size)}{rest}")

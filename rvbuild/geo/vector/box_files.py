@@ -23,12 +23,10 @@ from numpy.typing import NDArray
 
 from rvbuild.errors import DataError
 from rvbuild.files.budget import content_of
+from rvbuild.files.formats import BOX_FILES
 from rvbuild.files.plain_xml import parse
 from rvbuild.files.readers import reading, reason
 from rvbuild.geo.vector.box_images import Listed, choose
-
-_NAMES = {"coco": "COCO JSON", "voc": "Pascal VOC XML", "csv": "a CSV of boxes"}
-KINDS = tuple(_NAMES)
 
 _CSV_COLUMNS = ("xmin", "ymin", "xmax", "ymax")
 _CSV_IMAGE = "image_path"
@@ -80,7 +78,7 @@ def read_box_file(path: Path, settings: Mapping[str, Any]) -> FileBoxes:
         The file is not of its kind, a box is none, or the image is not in the file.
     """
     kind = settings["kind"]
-    with reading(path, f"as {_NAMES[kind]}"):
+    with reading(path, f"as {BOX_FILES[kind]}"):
         images, rows = {"coco": coco_rows, "voc": _voc, "csv": _csv}[kind](path)
     wanted = choose(path, images, settings)
     # Rows that do not say of which image they are belong to the only one.

@@ -7,7 +7,7 @@ from typing import Any
 
 from rvbuild.project.applied import classification, detection, segmentation
 from rvbuild.project.applied.parts import Application, Parts
-from rvbuild.project.scenes.box_files import CocoTable, CsvTable, VocTable
+from rvbuild.project.scenes.box_files import TABLES as BOX_FILES
 from rvbuild.project.scenes.labels import RasterLabelsTable, VectorLabelsTable
 from rvbuild.project.scenes.scene import SceneTable
 from rvbuild.project.tables.chip import ChipTable, KeepTable
@@ -28,7 +28,7 @@ _APPLIED: Mapping[str, Application] = {
 _KINDS: Mapping[type[Table], str] = {
     RasterLabelsTable: "labels",
     VectorLabelsTable: "labels",
-    **dict.fromkeys((CocoTable, VocTable, CsvTable), "box_file"),
+    **dict.fromkeys(BOX_FILES.values(), "box_file"),
     SceneTable: "scene",
     ChipTable: "chip",
     KeepTable: "keep",

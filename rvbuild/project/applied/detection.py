@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from rvbuild.errors import nearest
+from rvbuild.errors import either, nearest
+from rvbuild.files.formats import BOX_FILES
 from rvbuild.project.applied.parts import Parts, of_task
 from rvbuild.project.scenes.labels import RasterLabelsTable
 from rvbuild.project.tables.chip import ChipTable
@@ -34,7 +35,8 @@ MODEL_ARGS = {
 def check(table: Table, known: Known) -> Iterator[Finding]:
     """Find what tables cannot say of boxes."""
     if isinstance(table, RasterLabelsTable):
-        yield Finding(("raster",), f"{SPEC.name} needs boxes or shapes: vector, coco, voc or csv; found a raster")
+        message = f"{SPEC.name} needs boxes or shapes: {either(['vector', *BOX_FILES])}; found a raster"
+        yield Finding(("raster",), message)
     elif isinstance(table, ChipTable):
         yield from _check_chip(table)
     elif isinstance(table, TrainTable):

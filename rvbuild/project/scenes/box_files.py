@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, Tag
 
 from rvbuild.project.toml.table import Finding, Known, SomePaths, Table, no_effect
 
@@ -13,7 +13,7 @@ from rvbuild.project.toml.table import Finding, Known, SomePaths, Table, no_effe
 class BoxFileTable(Table):
     """Labels as boxes in the pixels of the image."""
 
-    kind: ClassVar[Literal["coco", "voc", "csv"]]
+    kind: ClassVar[str]
 
     class_: str | None = Field(None, alias="class", description="Class of all boxes, whatever the file calls them.")
     class_map: dict[str, str] | None = Field(
@@ -100,6 +100,11 @@ class CsvTable(BoxFileTable):
     )
     image: str | None = Field(None, description=_IMAGE)
 
+
+AnyBoxFileTable: TypeAlias = (
+    Annotated[CocoTable, Tag("<coco>")] | Annotated[VocTable, Tag("<voc>")] | Annotated[CsvTable, Tag("<csv>")]
+)
+"""Each with its tag in `rvbuild.project.scenes.labels.AnyLabelsTable`."""
 
 TABLES: dict[str, type[BoxFileTable]] = {table.kind: table for table in (CocoTable, VocTable, CsvTable)}
 """The tables by the key that names their files."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar
 from pydantic import BeforeValidator, Discriminator, Field, Strict, Tag
 
 from rvbuild.project.scenes.box_files import TABLES as BOX_FILES
-from rvbuild.project.scenes.box_files import BoxFileTable, CocoTable, CsvTable, VocTable
+from rvbuild.project.scenes.box_files import AnyBoxFileTable, BoxFileTable
 from rvbuild.project.scenes.vectors import ENCODING, BufferTable, Encoding, FilterValue, Shift
 from rvbuild.project.tables.classes import parse_color
 from rvbuild.project.tasks import keys_of_tasks
@@ -314,9 +314,7 @@ def _kind(value: object) -> str:
 
 AnyLabelsTable: TypeAlias = Annotated[
     Annotated[RasterLabelsTable, Tag("<raster>")]
-    | Annotated[CocoTable, Tag("<coco>")]
-    | Annotated[VocTable, Tag("<voc>")]
-    | Annotated[CsvTable, Tag("<csv>")]
+    | AnyBoxFileTable
     | Annotated[VectorLabelsTable, Tag("<vector>")]
     | Annotated[
         tuple[

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rvbuild.files.formats import CHOICE, SUFFIXES
+from rvbuild.files.formats import BOX_FILES, CHOICE, SUFFIXES
 from rvbuild.project.tasks.spec import TaskSpec
 
 _OWN_LOSS = "on object_detection, whose models bring their own losses"
@@ -32,7 +32,7 @@ SPEC = TaskSpec(
         "chip": ("ioa_thresh", "clip", "neg_ratio", "neg_ioa_thresh"),
         "predict": ("boxes", "score_thresh", "merge_thresh"),
         "eval": ("iou_thresh",),
-        "box_file": ("coco", "voc", "csv"),
+        "box_file": tuple(BOX_FILES),
     },
     unused={
         "labels": {

@@ -73,7 +73,7 @@ def before_build(
         known = known_of(project, facts, now.workspace, now.executor, at_once if computing else 0)
         if "train" in stages:
             # The store elsewhere may have the model: then nothing is trained, and no weights are needed.
-            trains = now.workspace.elsewhere is None
+            trains = now.workspace.read_through is None
             problem = looking.model_problem(project, facts, now.workspace, now.executor, say if trains else None)
             known = known._replace(problem=problem)
         if at_once > 1:
