@@ -11,8 +11,8 @@ import rasterio
 
 from rvbuild import rules
 from rvbuild.checks import label_rasters
-from rvbuild.session import check as checking
 from rvbuild.session import session
+from rvbuild.session.checking import check as checking
 
 from .conftest import BOXES, Space, write_labels
 
