@@ -32,8 +32,10 @@ _BESIDE = (".msk", ".ovr")
 """What GDAL opens beside a raster, whatever it is."""
 
 _ADDED = (*_BESIDE, ".aux.xml", ".hdr", ".wld")
-_REPLACED = (".aux", ".hdr", ".prj", ".wld", ".tab", ".tfw", ".tifw", ".pgw", ".jgw", ".j2w", ".rpb", ".imd")
-_REPLACED += (".dbf", ".shx", ".cpg", ".qix", ".csvt", ".gfs", ".xsd", ".mid", ".dat", ".map", ".id")
+_REPLACED = (
+    *(".aux", ".hdr", ".prj", ".wld", ".tab", ".tfw", ".tifw", ".pgw", ".jgw", ".j2w", ".rpb", ".imd"),
+    *(".dbf", ".shx", ".cpg", ".qix", ".csvt", ".gfs", ".xsd", ".mid", ".dat", ".map", ".id"),
+)
 """Endings of files that are opened beside another: after its name, and in place of its own ending."""
 
 
