@@ -21,8 +21,9 @@ from rvbuild.files.budget import memory_bytes
 from rvbuild.project.missing import missing_files
 from rvbuild.project.model import Project
 from rvbuild.rules import own_rules
-from rvbuild.session import chipped, trust
-from rvbuild.session.findings import before_build
+from rvbuild.session import trust
+from rvbuild.session.checking import chipped
+from rvbuild.session.checking.findings import before_build
 from rvbuild.session.names import stages_of
 from rvbuild.session.session import Session, jobs_default, looked_at, session
 
@@ -110,8 +111,9 @@ class Planned:
         builder = Builder(now.plan, now.executor, reporter, this_machine(memory_bytes()), memory)
         try:
             to_do = builder.to_do(a.name for a in self.wanted)
-            gc.freeze()  # the plan stays; see `main`
-            gc.enable()
+            if not gc.isenabled():  # the command has turned it off; another program's garbage is its own affair
+                gc.freeze()  # the plan stays
+                gc.enable()
             engine.run(to_do, builder, jobs, order.keep_going)
         except BaseException:
             builder.interrupt()

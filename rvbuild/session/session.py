@@ -78,6 +78,11 @@ class Session:
         return {scene, *(s.id for p in self.projects for s in p.scenes if s.base == scene)}
 
 
+def environment_of(root: Path, projects: Sequence[Project]) -> dict[str, str | None]:
+    """Return the environment variables that stages of projects run with; None for those that they do not have."""
+    return {**variables.for_workers(os.environ), **rules.places(root, projects)}
+
+
 def new_executor(
     environment: Mapping[str, str | None],
     logs: Path,
@@ -108,7 +113,7 @@ def make_executor(
     workspace: Workspace, projects: Sequence[Project], inline: bool = False, jobs: int | None = None
 ) -> Executor:
     """Return where the stages of projects run, and so many jobs at once, by default one for each core."""
-    environment = {**variables.for_workers(os.environ), **rules.places(workspace.root, projects)}
+    environment = environment_of(workspace.root, projects)
     return new_executor(environment, workspace.cache / "log", rules.PRELOAD, jobs, inline=inline)
 
 

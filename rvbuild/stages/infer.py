@@ -12,7 +12,7 @@ windows: results depend on nothing else.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,12 +96,22 @@ def infer_scene(
     progress: Progress,
 ) -> None:
     """Run a loaded model over one scene; see `run`."""
+    infer_image(model, info, lambda: open_scene_image(image, settings), aoi_files, settings, outputs, progress)
+
+
+def infer_image(
+    model: nn.Module,
+    info: ModelInfo,
+    open_source: Callable[[], SceneImage],
+    aoi_files: Sequence[Path],
+    settings: Mapping[str, Any],
+    outputs: Path,
+    progress: Progress,
+) -> None:
+    """Run a loaded model over the image that `open_source` opens, once for each thread that reads; see `run`."""
     task, predict = tasks.get(settings["task"]), settings["predict"]
     device = select_device(predict["device"], "predict.device")
     normalizer = Normalizer(info)
-
-    def open_source() -> SceneImage:
-        return open_scene_image(image, settings)
 
     with open_source() as source:
         _require_like_training(source, info, settings["channels"])

@@ -222,6 +222,23 @@ class Task(Protocol):
             Receives the files, or whatever takes the time.
         """
 
+    def arrays(self, raw: Mapping[str, Path], settings: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Return what is predicted of a scene, as arrays by name.
+
+        Parameters
+        ----------
+        raw
+            The files of `RAW`, by name; other files of the merger lie beside them.
+        settings
+            As for `derive`.
+
+        Returns
+        -------
+        dict
+            `class_ids` and, unless the settings ask for none, `scores`; for detection also `boxes`, for cells
+            `cell_px`.
+        """
+
     def scene_grid(self, predictions: Path) -> Grid:
         """Return the pixel grid of the scene that predictions were made for, from the file that `score` reads.
 

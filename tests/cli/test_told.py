@@ -8,7 +8,7 @@ from unittest import mock
 
 from rvbuild.checks.findings import Finding, Level
 from rvbuild.cli.commands import build as building
-from rvbuild.session import told as telling
+from rvbuild.session.checking import told as telling
 
 
 def told(scenes: list[str]) -> str:

@@ -219,7 +219,7 @@ def test_a_file_that_does_not_fit_into_memory_is_refused_before_it_is_opened(
 ) -> None:
     monkeypatch.setattr(budget, "memory_bytes", lambda: 11 * two.stat().st_size)
     monkeypatch.setattr(fiona, "open", None)
-    with pytest.raises(DataError, match=r"two\.geojson: what is read of it takes about .* of memory.*GeoPackage"):
+    with pytest.raises(DataError, match=r"two\.geojson: what is read of it needs about .* of memory.*GeoPackage"):
         read_features(two)
 
 

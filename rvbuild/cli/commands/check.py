@@ -10,11 +10,11 @@ from rvbuild.cli import report
 from rvbuild.cli.terminal import echo
 from rvbuild.errors import ProjectError
 from rvbuild.project.model import LayeredLabels, RasterLabels
-from rvbuild.session import check as checking
 from rvbuild.session import trust as trusting
-from rvbuild.session.findings import of_level
+from rvbuild.session.checking import check as checking
+from rvbuild.session.checking.findings import of_level
+from rvbuild.session.checking.told import tell
 from rvbuild.session.projects import load_all, project_paths, require_files
-from rvbuild.session.told import tell
 
 
 def check(words: Sequence[str], overrides: Sequence[str], deep: bool = False, trust: bool = False) -> int:

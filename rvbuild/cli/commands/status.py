@@ -13,7 +13,7 @@ from rvbuild.engine.plan.decide import State
 from rvbuild.errors import UsageError, counted
 from rvbuild.session.projects import load_known, project_paths
 from rvbuild.session.session import looked_at, session
-from rvbuild.session.status import ArtifactStatus, explanations, statuses
+from rvbuild.session.status import ArtifactStatus, Cause, explanations, statuses
 
 _COLOURS = {
     State.FRESH: "green",
@@ -137,8 +137,8 @@ def why(word: str, words: Sequence[str], overrides: Sequence[str], trust: bool =
     projects = load_known(words, overrides, _say)
     with session(projects, say=_say, rules_may_run=lambda own: looked_at(own, trust)) as now:
         for explanation in explanations(now, word):
-            for link in explanation.links:
-                _print_link(link, len(projects) > 1)
+            for cause in explanation.causes:
+                _print_cause(cause, len(projects) > 1)
             for path, note in explanation.notes.items():
                 echo(f"  {path} is {note}")
             for line in explanation.drift:
@@ -146,19 +146,18 @@ def why(word: str, words: Sequence[str], overrides: Sequence[str], trust: bool =
     return 0
 
 
-def _print_link(link: explain.Link, several: bool) -> None:
-    indent = "  " * link.depth
-    name = (f"{link.artifact.project} " if several else "") + link.artifact.label()
-    state = styled(explain.MEANING[link.state], _COLOURS[link.state])
-    echo(f"{indent}{name} {state}" + (" (see above)" if link.seen else ""))
-    if not link.seen:
-        if link.action is not None:
-            size = sum(size for _, size in link.action.outputs.values())
-            files = f"{len(link.action.outputs)} file{'s' if len(link.action.outputs) > 1 else ''}"
-            built = f"built {moment(link.action.at)} in {duration(link.action.seconds)}"
-            echo(f"{indent}  {files}, {size_text(size)}, {built}")
-        for reason in link.reasons:
-            echo(f"{indent}  because {reason}" if not str(reason).startswith("waits") else f"{indent}  {reason}")
+def _print_cause(cause: Cause, several: bool) -> None:
+    indent = "  " * cause.depth
+    name = (f"{cause.project} " if several else "") + cause.label
+    state = styled(explain.MEANING[cause.state], _COLOURS[cause.state])
+    echo(f"{indent}{name} {state}" + (" (see above)" if cause.seen else ""))
+    if not cause.seen:
+        if (stored := cause.stored) is not None:
+            files = f"{stored.files} file{'s' if stored.files > 1 else ''}"
+            built = f"built {moment(stored.at)} in {duration(stored.seconds)}"
+            echo(f"{indent}  {files}, {size_text(stored.size)}, {built}")
+        for reason in cause.reasons:
+            echo(f"{indent}  because {reason}" if not reason.startswith("waits") else f"{indent}  {reason}")
 
 
 def graph(words: Sequence[str], overrides: Sequence[str], dot: bool, trust: bool = False) -> int:

@@ -22,15 +22,14 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rvbuild.engine.keys.artifact import Artifact, Product, trajectory
+from rvbuild.engine.keys.artifact import Artifact, trajectory
 from rvbuild.engine.keys.packages import versions
 from rvbuild.engine.keys.signature import hash_file, signature
 from rvbuild.engine.plan import previous
 from rvbuild.engine.plan.decide import State
 from rvbuild.engine.plan.plan import Plan, Planned
-from rvbuild.engine.plan.products import selected
 from rvbuild.engine.run.checkpoints import Checkpoints
-from rvbuild.engine.run.inputs import Inputs, code_of
+from rvbuild.engine.run.inputs import Inputs, code_of, paths_of, settings_of
 from rvbuild.engine.run.machine import Machine, Share, this_machine
 from rvbuild.engine.run.outcome import Did, Outcome, Reporter
 from rvbuild.engine.run.worker import Job, plain
@@ -205,7 +204,7 @@ class Builder:
         try:
             offer = previous.offered(artifact, planned.facts, versions(), self._workspace.root)
             resume = None if checkpoints is None else checkpoints.folder
-            job = self._job(artifact, self._inputs(artifact), staging, resume, offer)
+            job = self._job(artifact, staging, resume, offer)
             with self._share(artifact) as share:
                 inputs = Inputs(self.plan, artifact, planned.facts)
                 began = time.monotonic()
@@ -270,30 +269,18 @@ class Builder:
             raise Interrupted
         return self._executor.run(job, progress)
 
-    def _inputs(self, artifact: Artifact) -> dict[str, list[Path]]:
-        """Return the paths that the stage reads, by role."""
-        found: dict[str, list[Path]] = {}
-        for item in artifact.inputs:
-            if isinstance(item, Product):
-                origin = self.plan.artifacts[item.artifact]
-                outputs = self.plan[item.artifact].outputs or {}
-                found[item.role] = [self._workspace.root / origin.shown(n) for n in selected(item, outputs)]
-            elif item.passed:
-                found[item.role] = list(item.files)
-        return found
-
     def _job(
         self,
         artifact: Artifact,
-        inputs: Mapping[str, list[Path]],
         staging: Path,
         resume: Path | None,
         offer: Mapping[str, Output],
     ) -> Job:
-        settings = dict(artifact.settings)
-        for table, hints in artifact.hints.items():
-            settings[table] = {**settings.get(table, {}), **hints}
-        kwargs: dict[str, Any] = {"inputs": inputs, "settings": settings, "outputs": staging}
+        kwargs: dict[str, Any] = {
+            "inputs": paths_of(self.plan, artifact),
+            "settings": settings_of(artifact),
+            "outputs": staging,
+        }
         if resume is not None:
             kwargs["resume"] = resume
         if offer:

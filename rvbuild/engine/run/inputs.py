@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from rvbuild.engine.keys.artifact import Artifact, Product, Source
 from rvbuild.engine.keys.signature import Signature, signature
@@ -154,3 +155,24 @@ def code_of(sources: Iterable[Source], workspace: Path) -> Code | None:
     served = {name: path for source in sources for name, path in source.modules.items()}
     files = dict.fromkeys(str(path) for source in sources for path in source.files)
     return Code(str(workspace), served, tuple(path for path in files if path not in served.values()))
+
+
+def paths_of(plan: Plan, artifact: Artifact) -> dict[str, list[Path]]:
+    """Return the paths that the stage of an artifact reads, by role."""
+    paths: dict[str, list[Path]] = {}
+    for item in artifact.inputs:
+        if isinstance(item, Product):
+            origin = plan.artifacts[item.artifact]
+            outputs = plan[item.artifact].outputs or {}
+            paths[item.role] = [plan.workspace.root / origin.shown(n) for n in selected(item, outputs)]
+        elif item.passed:
+            paths[item.role] = list(item.files)
+    return paths
+
+
+def settings_of(artifact: Artifact) -> dict[str, Any]:
+    """Return the settings that the stage of an artifact is given: those of its key, and what only changes the speed."""
+    settings = dict(artifact.settings)
+    for table, hints in artifact.hints.items():
+        settings[table] = {**settings.get(table, {}), **hints}
+    return settings

@@ -9,10 +9,14 @@ from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from torch import nn
+
 from rvbuild import tasks
 from rvbuild.errors import DataError, ModelError
 from rvbuild.files.formats import SUFFIXES
 from rvbuild.files.urls import Url
+from rvbuild.geo.raster.array import ArrayImage
 from rvbuild.learn.checkpoint import ModelInfo, load_model, read_info
 from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS
 from rvbuild.progress import Progress
@@ -22,7 +26,7 @@ from rvbuild.stages.bundle.budget import require_memory
 from rvbuild.stages.bundle.settings import check_normalize, check_settings, read_json
 from rvbuild.stages.bundle.write import MEMBERS, PROJECT, STATS, code_members
 from rvbuild.stages.bundle.zip import extract_zip
-from rvbuild.stages.infer import infer_scene
+from rvbuild.stages.infer import infer_image, infer_scene
 
 NAMED = frozenset(name for spec in SPECS.values() for name in spec.results)
 VECTOR_SUFFIXES = frozenset({*SUFFIXES.values(), ".qml"})
@@ -120,32 +124,62 @@ def predict_images(
     with tempfile.TemporaryDirectory(prefix="rvbuild-bundle-") as name:
         into = Path(name)
         settings = open_bundle(bundle_path, into)
-        scenes = _scenes(images, settings["image"])
-        vectors = {item["name"] for item in settings["classes"]}
-        vectors |= {Path(vector["file"]).stem for vector in settings["predict"]["vectors"] if "file" in vector}
-        targets = _targets(scenes, out, vectors)
+        scenes, targets = scenes_and_targets(images, out, settings)
         if device is not None:
             settings["predict"]["device"] = device
         info = read_info(into / DESCRIPTION)
-        _require_permission(bundle_path, info, settings["image"], allow_code)
+        require_permission(bundle_path, info, settings["image"], allow_code)
         require_memory(bundle_path, settings, info, scenes)
         model, info = load_model(
             into / WEIGHTS, into / DESCRIPTION, settings["predict"]["device"], run_embedded_code=allow_code
         )
-        out.mkdir(parents=True, exist_ok=True)
         for files, target in zip(scenes, targets, strict=True):
-            progress.note(f"{', '.join(map(str, files))} → {target}")
-            with tempfile.TemporaryDirectory(dir=out, prefix=f".{target.name}.") as hidden:
-                # One level deeper: what is published has the usual permissions, not those of a private directory.
-                staging = Path(hidden) / target.name
-                staging.mkdir()
-                infer_scene(model, info, files, (), settings, staging, progress)
-                task = tasks.get(settings["task"])
-                task.derive({name: staging / name for name in task.RAW}, settings, staging, progress)
-                for name in set(task.RAW) - NAMED:
-                    (staging / name).unlink()
-                _replace(target, staging, Path(hidden) / "before")
+            predict_scene(model, info, settings, files, target, progress)
     return targets
+
+
+def scenes_and_targets(
+    images: Sequence[Path], out: Path, settings: Mapping[str, Any]
+) -> tuple[list[Sequence[Path]], list[Path]]:
+    """Return the files of each scene, and the directory that its results go to; see `predict_images`."""
+    scenes = _scenes(images, settings["image"])
+    vectors = {item["name"] for item in settings["classes"]}
+    vectors |= {Path(vector["file"]).stem for vector in settings["predict"]["vectors"] if "file" in vector}
+    return scenes, _targets(scenes, out, vectors)
+
+
+def predict_scene(
+    model: nn.Module,
+    info: ModelInfo,
+    settings: Mapping[str, Any],
+    files: Sequence[Path],
+    target: Path,
+    progress: Progress,
+) -> None:
+    """Write what a loaded model predicts for one scene into a directory, which appears when it is complete."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    progress.note(f"{', '.join(map(str, files))} → {target}")
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as hidden:
+        # One level deeper: what is published has the usual permissions, not those of a private directory.
+        staging = Path(hidden) / target.name
+        staging.mkdir()
+        infer_scene(model, info, files, (), settings, staging, progress)
+        task = tasks.get(settings["task"])
+        task.derive({name: staging / name for name in task.RAW}, settings, staging, progress)
+        for name in set(task.RAW) - NAMED:
+            (staging / name).unlink()
+        _replace(target, staging, Path(hidden) / "before")
+
+
+def predict_array(
+    model: nn.Module, info: ModelInfo, settings: Mapping[str, Any], image: ArrayImage, progress: Progress
+) -> dict[str, np.ndarray]:
+    """Return what a loaded model predicts for an image in memory; see `rvbuild.tasks.protocol.Task.arrays`."""
+    task = tasks.get(settings["task"])
+    settings = {**settings, "channels": None}
+    with tempfile.TemporaryDirectory(prefix="rvbuild-predict-") as name:
+        infer_image(model, info, lambda: image, (), settings, Path(name), progress)
+        return task.arrays({raw: Path(name) / raw for raw in task.RAW}, settings)
 
 
 def _scenes(images: Sequence[Path], settings: Mapping[str, Any]) -> list[Sequence[Path]]:
@@ -233,7 +267,7 @@ def _require_agreement(path: Path, settings: dict[str, Any], info: ModelInfo) ->
         raise DataError(f"{path}: {DESCRIPTION}: outputs: expected the classes {trained}, found {info.outputs!r:.200}")
 
 
-def _require_permission(path: Path, info: ModelInfo, image: Mapping[str, Any], allow_code: bool) -> None:
+def require_permission(path: Path, info: ModelInfo, image: Mapping[str, Any], allow_code: bool) -> None:
     """Raise a ModelError if the user's own Python makes the model or transforms pixels, and may not run."""
     if allow_code:
         return

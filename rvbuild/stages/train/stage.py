@@ -68,16 +68,16 @@ def run(
     train, seed = settings["train"], int(settings["seed"])
     task = tasks.get(settings["task"])
     ops = TargetOps(task.unpack, task.orient, task.collate)
-    imagery = _imagery(inputs, settings)
+    imagery = imagery_of(inputs, settings)
     chips = _training_chips(inputs, ops, imagery)
     most = train.get("max_chips") or chips.count
     if most < chips.count:
         progress.note(f"{most:,} of {chips.count:,} training chips are used")
         chips.choose(most, seed)
     splits = {"train": chips}
-    validation = Chips(_scenes(inputs, "validation"), ops, imagery)
+    validation = Chips(scenes_of(inputs, "validation"), ops, imagery)
     if validation.count:
-        Chips({**_scenes(inputs, "train"), **_scenes(inputs, "validation")}, ops, imagery)  # they must fit together
+        Chips({**scenes_of(inputs, "train"), **scenes_of(inputs, "validation")}, ops, imagery)  # they must fit together
         splits["validation"] = validation
     elif train["select"] == "best" or train["patience"]:
         option = 'select = "best"' if train["select"] == "best" else "patience"
@@ -127,11 +127,12 @@ def run(
     (outputs / "curves.svg").write_text(draw_curves(trained.lines, trained.kept_epoch), encoding="utf-8")
 
 
-def _scenes(inputs: Mapping[str, Sequence[Path]], split: str) -> dict[str, Sequence[Path]]:
+def scenes_of(inputs: Mapping[str, Sequence[Path]], split: str) -> dict[str, Sequence[Path]]:
+    """Return the files of the chips of each scene of a split, by role."""
     return {role: files for role, files in inputs.items() if role.startswith(f"chips/{split}/")}
 
 
-def _imagery(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any]) -> dict[str, Imagery]:
+def imagery_of(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any]) -> dict[str, Imagery]:
     """Return the imagery of the scenes whose chips have no images, by the role of their chips."""
     return {
         f"chips/{scene}": Imagery(inputs[f"pixels/{scene}"], how) for scene, how in settings.get("pixels", {}).items()
@@ -141,7 +142,7 @@ def _imagery(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any]) 
 def _training_chips(
     inputs: Mapping[str, Sequence[Path]], ops: TargetOps, imagery: Mapping[str, Imagery] | None = None
 ) -> Chips:
-    chips = Chips(_scenes(inputs, "train"), ops, imagery)
+    chips = Chips(scenes_of(inputs, "train"), ops, imagery)
     if not chips.count:
         scenes = ", ".join(chips.scene_counts) or "no scene at all"
         raise DataError(

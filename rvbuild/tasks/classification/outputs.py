@@ -56,6 +56,18 @@ def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, 
     progress.advance()
 
 
+def arrays(raw: Mapping[str, Path], settings: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return `class_ids` (rows, columns) uint8, 255 where nothing is predicted, `scores` (K, rows, columns) float32,
+    NaN there, and `cell_px` (), the side of a cell in pixels.
+    """
+    cells = read_cells(raw[CELLS])
+    return {
+        "class_ids": class_ids(cells),
+        "scores": np.moveaxis(cells.scores, -1, 0),
+        "cell_px": np.array(cells.cell_px),
+    }
+
+
 def overlay(predictions: Path, grid: Grid, step: int, classes: Classes) -> Overlay:
     """Return the class of the cell of each of an overview's pixels; see `rvbuild.tasks.protocol.Task.overlay`."""
     cells = read_cells(predictions)

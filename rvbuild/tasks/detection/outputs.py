@@ -41,6 +41,18 @@ def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, 
     progress.advance()
 
 
+def arrays(raw: Mapping[str, Path], settings: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return `boxes` (n, 4) float64 x0, y0, x1, y1 in pixels, `class_ids` (n,) uint8 and `scores` (n,) float32."""
+    predict = settings["predict"]
+    merged = merge(read_raw(raw[RAW_BOXES]), predict["merge_thresh"], predict["score_thresh"])
+    certain = merged.certain()
+    return {
+        "boxes": merged.boxes[certain],
+        "class_ids": merged.classes[certain].astype(np.uint8),
+        "scores": merged.scores[certain].astype(np.float32),
+    }
+
+
 def overlay(predictions: Path, grid: Grid, step: int, classes: Classes) -> Overlay:
     """Return the outlines of the boxes on an overview's pixels; see `rvbuild.tasks.protocol.Task.overlay`."""
     found = read_detections(predictions)

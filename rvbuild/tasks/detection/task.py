@@ -34,6 +34,7 @@ __all__ = [
     "PREDICT_SETTINGS",
     "RAW",
     "aim",
+    "arrays",
     "chip_windows",
     "class_counts",
     "collate",
@@ -197,6 +198,13 @@ def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, 
     from rvbuild.tasks.detection.outputs import derive as write
 
     write(raw, settings, outputs, progress)
+
+
+def arrays(raw: Mapping[str, Path], settings: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return the boxes that are certain enough; see `rvbuild.tasks.protocol.Task.arrays`."""
+    from rvbuild.tasks.detection.outputs import arrays as read
+
+    return read(raw, settings)
 
 
 def scene_grid(predictions: Path) -> Grid:

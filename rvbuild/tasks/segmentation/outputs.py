@@ -45,6 +45,17 @@ def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, 
         progress.advance(len(predict["vectors"]))
 
 
+def arrays(raw: Mapping[str, Path], settings: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return `class_ids` (H, W) uint8, 255 where nothing is predicted, and on request `scores` (K, H, W)."""
+    labels = raw[RAW_LABELS]
+    with open_dataset(labels) as dataset:
+        results: dict[str, np.ndarray] = {"class_ids": dataset.read(1)}
+    if settings["predict"]["scores"]:
+        with open_dataset(labels.with_name(SCORES)) as dataset:
+            results["scores"] = dataset.read()
+    return results
+
+
 def overlay(predictions: Path, grid: Grid, step: int, classes: Classes) -> Overlay:
     """Return the classes of an overview's pixels; see `rvbuild.tasks.protocol.Task.overlay`."""
     with open_image([predictions]) as labels:

@@ -31,6 +31,7 @@ __all__ = [
     "PREDICT_SETTINGS",
     "RAW",
     "aim",
+    "arrays",
     "chip_windows",
     "class_counts",
     "collate",
@@ -164,6 +165,13 @@ def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, 
     from rvbuild.tasks.segmentation.outputs import derive as write
 
     write(raw, settings, outputs, progress)
+
+
+def arrays(raw: Mapping[str, Path], settings: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return the classes of pixels, and on request their scores; see `rvbuild.tasks.protocol.Task.arrays`."""
+    from rvbuild.tasks.segmentation.outputs import arrays as read
+
+    return read(raw, settings)
 
 
 def scene_grid(predictions: Path) -> Grid:

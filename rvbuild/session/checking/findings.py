@@ -18,9 +18,9 @@ from rvbuild.engine.run.workers import Executor
 from rvbuild.engine.workspace import Workspace
 from rvbuild.errors import ProjectError
 from rvbuild.project.model import Project
-from rvbuild.session import facts as looking
+from rvbuild.session.checking import facts as looking
+from rvbuild.session.checking.told import tell
 from rvbuild.session.session import Session
-from rvbuild.session.told import tell
 
 _DONE = (State.FRESH, State.RESTORABLE)
 
