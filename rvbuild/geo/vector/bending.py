@@ -146,9 +146,10 @@ def subdivide(
         parts[edges] = pieces(points, there, edges)
         if (parts == 1).all():
             break
-        if parts.sum() - before > max(MOST_POINTS, MOST_TIMES * before):
+        added = parts.sum() - before
+        if added > max(MOST_POINTS, MOST_TIMES * before):
             raise DataError(
-                f"{where}: its edges are so long relative to the pixels that they would need {parts.sum() - before:,} more points. "
+                f"{where}: its edges are so long relative to the pixels that they would need {added:,} more points. "
                 "Clip the file to the image, for example with `ogr2ogr -clipsrc`"
             )
         of = np.repeat(np.arange(len(points)), parts)
