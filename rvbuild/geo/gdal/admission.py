@@ -32,8 +32,10 @@ _BESIDE = (".msk", ".ovr")
 """Suffixes of files that GDAL opens beside any raster."""
 
 _ADDED = (*_BESIDE, ".aux.xml", ".hdr", ".wld")
-_REPLACED = (".aux", ".hdr", ".prj", ".wld", ".tab", ".tfw", ".tifw", ".pgw", ".jgw", ".j2w", ".rpb", ".imd")
-_REPLACED += (".dbf", ".shx", ".cpg", ".qix", ".csvt", ".gfs", ".xsd", ".mid", ".dat", ".map", ".id")
+_REPLACED = (
+    *(".aux", ".hdr", ".prj", ".wld", ".tab", ".tfw", ".tifw", ".pgw", ".jgw", ".j2w", ".rpb", ".imd"),
+    *(".dbf", ".shx", ".cpg", ".qix", ".csvt", ".gfs", ".xsd", ".mid", ".dat", ".map", ".id"),
+)
 """Suffixes of files that are opened beside another: appended to its name, and replacing its suffix."""
 
 

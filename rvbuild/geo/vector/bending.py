@@ -24,8 +24,8 @@ Project = Callable[[Floats], Floats]
 TOLERANCE_PX = 0.25
 """How far an edge may be off."""
 
-MOST_POINTS = 20_000_000
-"""Of all that are bent together: more would not fit into memory."""
+MOST_POINTS, MOST_TIMES = 500_000, 20
+"""Added to all edges that are bent together: so many, or so many times as many as there are, whichever is more."""
 
 _EARTH_M = 6_371_000.0
 _BENT = 30.0
@@ -146,9 +146,10 @@ def subdivide(
         parts[edges] = pieces(points, there, edges)
         if (parts == 1).all():
             break
-        if parts.sum() > MOST_POINTS:
+        added = parts.sum() - before
+        if added > max(MOST_POINTS, MOST_TIMES * before):
             raise DataError(
-                f"{where}: its edges are so long relative to the pixels that they would need {parts.sum():,} points. "
+                f"{where}: its edges are so long relative to the pixels that they would need {added:,} more points. "
                 "Clip the file to the image, for example with `ogr2ogr -clipsrc`"
             )
         of = np.repeat(np.arange(len(points)), parts)
