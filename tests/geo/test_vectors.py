@@ -190,8 +190,8 @@ def test_what_has_no_geometry_is_told(tmp_path: Path, write_geojson: Write, squa
 @pytest.mark.parametrize(
     ("geometry", "message"),
     [
-        ({"type": "Polygon", "coordinates": [[[0, 0], [1, 1]]]}, "has a Polygon that is none .* or remove the feature"),
-        ({"type": "Polygon"}, "has a Polygon that is none"),
+        ({"type": "Polygon", "coordinates": [[[0, 0], [1, 1]]]}, "has an invalid Polygon .* or remove the feature"),
+        ({"type": "Polygon"}, "has an invalid Polygon"),
         (
             {"type": "CurvePolygon", "coordinates": []},
             "has a geometry of the type 'CurvePolygon'; expected one",

@@ -93,7 +93,7 @@ class Chips:
         """The numbers of the shards whose labels were validated, since maps are closed and opened again."""
 
     def choose(self, most: int, seed: int) -> None:
-        """Keep at most this many chips, drawn by the seed, in their order. Smaller limits select subsets of larger ones.
+        """Keep at most this many chips, drawn by the seed, in their order. A smaller limit selects a subset.
 
         Raises
         ------
