@@ -141,7 +141,7 @@ def test_rasters_and_vectors_of_other_names_are_never_replaced(packed: Path, tmp
 
 def test_a_file_in_the_way(packed: Path, tmp_path: Path, image: Path) -> None:
     (empty(tmp_path / "out") / "new").write_text("x")
-    with pytest.raises(DataError, match="is in the way"):
+    with pytest.raises(DataError, match="already exists and is not a directory"):
         predict_images(packed, [image], tmp_path / "out", Silent())
 
 

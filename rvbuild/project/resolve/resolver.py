@@ -61,9 +61,7 @@ class Resolver:
         resolved = Scenes(self.file, self.paths, self.problems, workspace, tuple(item.name for item in classes))
         scenes = resolved.resolve()
         if self.file.scene.given("chip"):
-            self.problems.add(
-                ("scene", "chip"), "belongs in [chip]; scenes.by_id.ID.chip says what one scene differs in"
-            )
+            self.problems.add(("scene", "chip"), "belongs in [chip]; for one scene, use scenes.by_id.ID.chip")
         sources = {scene.base: resolved.source(scene.base, "labels") for scene in scenes}
         parts = applied.apply(
             self.file.project.task,
