@@ -119,7 +119,7 @@ class Planned:
             builder.interrupt()
             raise
         for artifact in self.closure:
-            builder.skip(artifact.name, "not reached: something failed before its turn")
+            builder.skip(artifact.name, "not reached: the run stopped after a failure")
         outcomes = [builder.outcomes[a.name] for a in self.closure]
         for line in chipped.doubts(now, outcomes):
             reporter.note(line)

@@ -54,7 +54,7 @@ class Session:
                 raise UsageError(f"{word}: no stage {stage!r}{nearest(stage, stages)} (stages: {', '.join(stages)})")
             scenes = sorted({a.scene for a in self.artifacts if a.stage == stage and a.scene is not None})
             if not scenes:
-                raise UsageError(f"{word}: {stage} is one artifact of all scenes; ask for {stage!r}")
+                raise UsageError(f"{word}: {stage} is one artifact for all scenes; use {stage!r}")
             raise UsageError(f"{word}: {stage} has no scene {scene!r}{nearest(scene, scenes)} ({', '.join(scenes)})")
         return found
 
@@ -166,8 +166,8 @@ def _own_rules(
     for project in own:
         stages = ", ".join(map(stage_of, project.rules))
         say(
-            f"{project.where(('project', 'rules'))}: left out: {stages}. Rules of a workspace are code, which runs "
-            "when you build, and here once you trust it: add --trust"
+            f"{project.where(('project', 'rules'))}: left out: {stages}. Rules of a workspace are code. They run "
+            "when you build, and here only after you trust them: add --trust"
         )
     return False
 

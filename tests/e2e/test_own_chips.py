@@ -100,7 +100,7 @@ def test_build_and_increments(own: Space) -> None:
     result = own.rvbuild("build", "--json")
     assert result.status == 0, result.out + result.err
     assert result.did("built") == {"analyze", "chip:train", "chip:validation", "train", "bundle", "report"}
-    assert own.rvbuild("build").out.startswith("nothing to do: 6 artifacts are fresh")
+    assert own.rvbuild("build").out.startswith("nothing to do (6 artifacts up to date)")
     assert "good (chip_classification; scenes: none; 3 classes)" in own.rvbuild("check").out
     path = own.root / "chips/train/house/1.png"
     path.touch()

@@ -44,7 +44,7 @@ def check(words: Sequence[str], overrides: Sequence[str], deep: bool = False, tr
         but = f", with {doubts} warning{'s' if doubts > 1 else ''}" if doubts else ""
         echo(f"{project.path}: good{but} ({project.task}; scenes: {said}; {len(project.classes)} classes)")
         if not deep and any(isinstance(s.labels, RasterLabels | LayeredLabels) for s in project.scenes):
-            echo("  of label rasters only some pixels were read; `rvbuild check --deep` reads them all")
+            echo("  label rasters were sampled; `rvbuild check --deep` reads all pixels")
         images = {id_: one["image"] for id_, one in checked[project.name].facts.items() if "image" in one}
         for line in tags.notes(images):
             echo(f"  {line}")

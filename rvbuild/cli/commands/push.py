@@ -37,7 +37,9 @@ def push(words: Sequence[str], everything: bool) -> int:
     if os.environ.get("RVBUILD_REMOTE_READ_ONLY", "") not in ("", "0"):
         raise UsageError(f"cache push {url}: RVBUILD_REMOTE_READ_ONLY is set, so nothing is sent; unset it to send")
     if projects:
-        raise UsageError(f"cache push {projects[0]}: push sends what the whole workspace shows; leave the project out")
+        raise UsageError(
+            f"cache push {projects[0]}: push sends the results of the whole workspace; leave the project out"
+        )
     reporter = report.make(False, 0, False)
     try:
         with opened(lock=True) as workspace:
@@ -53,9 +55,9 @@ def push(words: Sequence[str], everything: bool) -> int:
         reporter.close()
     if moved.differing:
         labels = ", ".join(sorted(names.get(key, key) for key in moved.differing))
-        said = f"{len(moved.differing)} have other bytes there, which stay, as the first writer wins: {labels}"
-        echo(f"{said}\nto take theirs: `rvbuild clean STAGE`, then `rvbuild cache pull`", err=True)
-    return _sum_up(moved, "sent", f"; {there} were there already" if there else "")
+        message = f"{len(moved.differing)} differ from the results there, which stay (the first writer wins): {labels}"
+        echo(f"{message}\nto use theirs: `rvbuild clean STAGE`, then `rvbuild cache pull`", err=True)
+    return _sum_up(moved, "sent", f"; {there} already existed there" if there else "")
 
 
 def pull(words: Sequence[str], everything: bool) -> int:
@@ -66,7 +68,7 @@ def pull(words: Sequence[str], everything: bool) -> int:
     url, named = _split("pull", words)
     remote = RemoteStore(url)
     if remote.is_missing():
-        raise UsageError(f"cache pull {url}: there is no such directory; `rvbuild cache push {url}` makes it")
+        raise UsageError(f"cache pull {url}: no such directory; `rvbuild cache push {url}` creates it")
     reporter = report.make(False, 0, False)
     try:
         if everything or not (named or every_project(Path.cwd())):

@@ -98,7 +98,7 @@ def summary_line(rows: Sequence[ArtifactStatus]) -> str:
     known = [row.seconds for row in due if row.seconds is not None]
     if known:
         unknown = f", {len(due) - len(known)} never timed" if len(known) < len(due) else ""
-        summary += f"; a run would take up to {duration(sum(known))}, by the last times{unknown}"
+        summary += f"; a run would take up to {duration(sum(known))}, judging by the last runs{unknown}"
     return summary
 
 
@@ -142,7 +142,7 @@ def why(word: str, words: Sequence[str], overrides: Sequence[str], trust: bool =
             for path, note in explanation.notes.items():
                 echo(f"  {path} is {note}")
             for line in explanation.drift:
-                echo(f"  built with another version, not a reason to build again: {line}")
+                echo(f"  built with another version (no reason to build again): {line}")
     return 0
 
 

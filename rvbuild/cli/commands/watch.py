@@ -79,7 +79,7 @@ def watch(stage: str, words: Sequence[str], options: building.Options) -> int:
             after = look()
             watched = replace(after, files={**after.files, **watched.files})
         try:
-            echo("watching; Ctrl-C ends it", err=True)
+            echo("watching; press Ctrl-C to stop", err=True)
             saved = _wait(changes, watched, look)
         except KeyboardInterrupt:
             echo("watching ended", err=True)
