@@ -24,20 +24,20 @@ from rvbuild.project.toml.problems import Problems
 
 
 class Resolver:
-    """Turns one validated file into a project, and reports what is wrong on the way.
+    """Turns a validated file into a project, and reports problems.
 
     Parameters
     ----------
     file
         The validated file, without the parts that are wrong.
     data
-        The parsed file, as it was written.
+        The parsed file.
     problems
-        What is wrong so far; more is added.
+        The problems so far; more are added.
     environment
-        Where variables are looked up.
+        The environment variables.
     reads
-        What was read beside the file, see `Project.reads`.
+        The files read besides the project file, see `Project.reads`.
     """
 
     def __init__(
