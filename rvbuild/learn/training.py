@@ -27,7 +27,7 @@ from rvbuild.learn.optim import learning_rate, make_optimizer
 from rvbuild.progress import Progress
 
 MEASURED_CHIPS = 64
-"""Training chips, as they are, that batch normalisation statistics are measured on."""
+"""Number of training chips, without augmentation, for the statistics of batch normalisation."""
 
 
 class Normalize(Protocol):
@@ -39,14 +39,14 @@ class Normalize(Protocol):
 
 @dataclass(frozen=True)
 class Data:
-    """What a training reads."""
+    """The data of a training."""
 
     loader: Loader
     count: int
     """Training chips."""
     validation_count: int
     chances: np.ndarray | None = None
-    """`(count,)` with which probability each is drawn; None: each comes once in an epoch."""
+    """`(count,)` probability of each to be drawn; None: each comes once in an epoch."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,11 @@ class Training:
     model
         Fresh; it is moved to the device.
     data, objective, normalizer
-        Where batches come from, what is minimised, and how raw values become input.
+        The source of batches, the objective, and the normalisation.
     train
         The train settings.
     seed
-        Decides order, augmentation, and whatever the model draws.
+        Determines the order, the augmentation, and random draws of the model.
     device
         Where to compute.
     """
@@ -123,7 +123,7 @@ class Training:
             A directory for checkpoints, one after every epoch. If it holds one of the same identity, the training
             continues from there and ends with the same bytes as if it had never stopped.
         identity
-            What decides the path of this training.
+            The identity of this training's trajectory.
         keep
             A directory for the models after each epoch, if they are kept: with `resume`, the same.
         """
@@ -136,7 +136,7 @@ class Training:
             try:
                 line = self._epoch(epoch, epochs)
             except RuntimeError as error:
-                # torch has a class of its own for CUDA only.
+                # torch only has a separate class for CUDA.
                 if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
                     raise
                 raise ModelError(
@@ -180,7 +180,7 @@ class Training:
         return line
 
     def _keep_epoch(self, epoch: int) -> None:
-        """Write the model as it would be if the training ended now, if the models of all epochs are kept."""
+        """Write the model as if the training ended now, if the models of all epochs are kept."""
         if self._keep is not None:
             name, digest = snapshots.save_epoch(self._keep, epoch, _copy(self.model.state_dict()))
             self._kept[name] = digest

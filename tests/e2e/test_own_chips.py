@@ -112,7 +112,7 @@ def test_build_and_increments(own: Space) -> None:
     assert "chip:train" in own.rvbuild("build", "--json").did("built")
     save(own.root / "chips/train/horse/1.png", picture(5))
     result = own.rvbuild("build")
-    assert result.status == 1 and "'horse' is no class; did you mean \"house\"?" in result.out
+    assert result.status == 1 and "'horse' is not a class; did you mean \"house\"?" in result.out
     # The result is that of a clean build.
     shutil.rmtree(own.root / "chips/train/horse")
     assert own.rvbuild("build").status == 0

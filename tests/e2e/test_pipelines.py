@@ -198,7 +198,7 @@ def test_what_is_wrong_with_a_stage_is_said(space: Space) -> None:
         ("def run(inputs, settings, outputs, progress):\n    pass\n", "the stage own wrote no output"),
         (
             "def run(inputs, settings, outputs, progress):\n    (outputs / 'b').touch()\n",
-            "made b, which its rule does not",
+            "wrote b, which its rule does not",
         ),
         ("def run(inputs, settings, outputs, progress):\n    {}['x']\n", "KeyError: 'x'"),
     ]:

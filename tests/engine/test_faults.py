@@ -302,7 +302,7 @@ def test_an_output_edited_and_put_back_while_another_stage_reads_it(space, monke
     with monkeypatch.context() as patched:
         patched.setattr(Inline, "run", run)
         assert space.run("join:p")["join"] == "failed"
-    assert "out.txt, made by upper:b, changed while join read it" in space.outcomes["join"].message
+    assert "out.txt, built by upper:b, changed while join read it" in space.outcomes["join"].message
     assert space.run("join:p")["join"] == "built"
     assert (space.root / "cache/p/joined.txt").read_text() == "A|B|C"
 

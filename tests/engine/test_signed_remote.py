@@ -187,7 +187,7 @@ def test_a_record_of_more_than_the_disk_holds_is_left_out(space, clone, remote):
     change(path, outputs={"out.txt": ["a" * 32, 1 << 60]})
     moved = pull(clone, remote)
     assert moved.records == 0
-    assert "speaks of 1,152,921,504,606,846,976 bytes" in moved.problems[0]
+    assert "lists 1,152,921,504,606,846,976 bytes" in moved.problems[0]
 
 
 @pytest.mark.parametrize("kind", ["record", "content"])

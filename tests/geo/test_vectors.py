@@ -190,8 +190,8 @@ def test_what_has_no_geometry_is_told(tmp_path: Path, write_geojson: Write, squa
 @pytest.mark.parametrize(
     ("geometry", "message"),
     [
-        ({"type": "Polygon", "coordinates": [[[0, 0], [1, 1]]]}, "has a Polygon that is none .* or remove the feature"),
-        ({"type": "Polygon"}, "has a Polygon that is none"),
+        ({"type": "Polygon", "coordinates": [[[0, 0], [1, 1]]]}, "has an invalid Polygon .* or remove the feature"),
+        ({"type": "Polygon"}, "has an invalid Polygon"),
         (
             {"type": "CurvePolygon", "coordinates": []},
             "has a geometry of the type 'CurvePolygon'; expected one",
@@ -219,7 +219,7 @@ def test_a_file_that_does_not_fit_into_memory_is_refused_before_it_is_opened(
 ) -> None:
     monkeypatch.setattr(budget, "memory_bytes", lambda: 11 * two.stat().st_size)
     monkeypatch.setattr(fiona, "open", None)
-    with pytest.raises(DataError, match=r"two\.geojson: what is read of it takes about .* of memory.*GeoPackage"):
+    with pytest.raises(DataError, match=r"two\.geojson: what is read of it needs about .* of memory.*GeoPackage"):
         read_features(two)
 
 

@@ -34,7 +34,7 @@ def test_opening_gives_the_settings_and_the_files(packed: Path, tmp_path: Path) 
 
 
 def test_no_such_file(tmp_path: Path) -> None:
-    refuse(tmp_path / "none.zip", tmp_path / "into", "there is no such file")
+    refuse(tmp_path / "none.zip", tmp_path / "into", "no such file")
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def test_images_of_one_name(packed: Path, tmp_path: Path, image: Path) -> None:
 
 
 def test_an_image_that_does_not_exist(packed: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none\.tif: there is no such file; expected an image"):
+    with pytest.raises(DataError, match=r"none\.tif: no such file; expected an image"):
         predict_images(packed, [tmp_path / "none.tif"], tmp_path / "out", Silent())
 
 

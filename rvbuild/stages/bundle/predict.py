@@ -30,13 +30,13 @@ from rvbuild.stages.infer import infer_image, infer_scene
 
 NAMED = frozenset(name for spec in SPECS.values() for name in spec.results)
 VECTOR_SUFFIXES = frozenset({*SUFFIXES.values(), ".qml"})
-"""What a directory of results may hold; vectors are named after a class, or as the project says."""
+"""Files that a directory of results may hold; vectors are named after a class, or as set in the project."""
 
 
 def open_bundle(path: Path, into: Path) -> dict[str, Any]:
     """Extract a bundle and return its settings of prediction.
 
-    Nothing of a bundle is executed here. With a key in the environment (RVBUILD_BUNDLE_KEY) it must be signed.
+    Nothing in a bundle is executed here. With a key in the environment (RVBUILD_BUNDLE_KEY) it must be signed.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def open_bundle(path: Path, into: Path) -> dict[str, Any]:
     Raises
     ------
     DataError
-        The file is damaged, or is not what the bundle stage writes.
+        The file is damaged, or was not written by the bundle stage.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file; expected a bundle, as written by `rvbuild bundle`")
@@ -100,11 +100,11 @@ def predict_images(
         Rasters with the bands and the dtype that the model was trained on; of a stack, the files of each scene one
         after another.
     out
-        Receives the directories; made if it does not exist.
+        Directory of the results; created if it does not exist.
     progress
-        Receives the windows of each image as they are predicted.
+        Receives progress, in windows of each image.
     allow_code
-        Whether Python in the bundle may run. A model of the user's own needs it; it can do all that you can.
+        Whether Python code in the bundle may run, with all permissions of the user. Users' own models need it.
     device
         Overrides the bundle's `predict.device`.
 
@@ -119,7 +119,7 @@ def predict_images(
         The bundle is damaged, two images would share a directory, a directory holds something else than results, or an
         image does not fit the model.
     ModelError
-        The model cannot be loaded, or is made by Python that is not allowed to run.
+        The model cannot be loaded, or needs Python code that is not allowed to run.
     """
     with tempfile.TemporaryDirectory(prefix="rvbuild-bundle-") as name:
         into = Path(name)
@@ -156,11 +156,11 @@ def predict_scene(
     target: Path,
     progress: Progress,
 ) -> None:
-    """Write what a loaded model predicts for one scene into a directory, which appears when it is complete."""
+    """Write the prediction for one scene to a directory, which appears when it is complete."""
     target.parent.mkdir(parents=True, exist_ok=True)
     progress.note(f"{', '.join(map(str, files))} → {target}")
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as hidden:
-        # One level deeper: what is published has the usual permissions, not those of a private directory.
+        # One level deeper: the published directory has the usual permissions, not those of a private one.
         staging = Path(hidden) / target.name
         staging.mkdir()
         infer_scene(model, info, files, (), settings, staging, progress)
@@ -174,7 +174,7 @@ def predict_scene(
 def predict_array(
     model: nn.Module, info: ModelInfo, settings: Mapping[str, Any], image: ArrayImage, progress: Progress
 ) -> dict[str, np.ndarray]:
-    """Return what a loaded model predicts for an image in memory; see `rvbuild.tasks.protocol.Task.arrays`."""
+    """Return the prediction for an image in memory; see `rvbuild.tasks.protocol.Task.arrays`."""
     task = tasks.get(settings["task"])
     settings = {**settings, "channels": None}
     with tempfile.TemporaryDirectory(prefix="rvbuild-predict-") as name:
@@ -183,7 +183,7 @@ def predict_array(
 
 
 def _scenes(images: Sequence[Path], settings: Mapping[str, Any]) -> list[Sequence[Path]]:
-    """Return the files of each scene: one, or those of the layers of a stack."""
+    """Return the files of each scene: one, or one for each layer of a stack."""
     layers = sum(layer["files"] for layer in settings.get("layers", [{"files": 1}]))
     if len(images) % layers:
         raise DataError(
@@ -194,7 +194,7 @@ def _scenes(images: Sequence[Path], settings: Mapping[str, Any]) -> list[Sequenc
 
 
 def _targets(scenes: Sequence[Sequence[Path]], out: Path, vectors: Set[str]) -> list[Path]:
-    """Return the directory of each scene, called as its first file, after checking that nothing would be lost."""
+    """Return the directory of each scene, named after its first file, after checking that nothing would be lost."""
     seen: dict[str, Path] = {}
     images = [files[0] for files in scenes]
     for image in (path for files in scenes for path in files):
@@ -234,7 +234,7 @@ def _is_result(path: Path, vectors: Set[str]) -> bool:
 
 
 def _letters(name: str) -> str:
-    """Return a name with `_` for each sign, of which a file name may not have all that a class name has."""
+    """Return the class name as it appears in file names: non-word characters become `_`."""
     return re.sub(r"\W", "_", name)
 
 
@@ -257,7 +257,7 @@ def _require_agreement(path: Path, settings: dict[str, Any], info: ModelInfo) ->
     for name in ("task", "classes", "null_id", "chip_px"):
         mine, theirs = settings[name], getattr(info, name)
         if name == "classes":
-            # A model knows no colours, so that another one trains none again.
+            # The model does not hold colours, so that changing one does not train again.
             mine, theirs = ([(item.get("id"), item.get("name")) for item in each] for each in (mine, theirs))
         if mine != theirs:
             raise DataError(f"{path}: {name} differs between {PROJECT} and {DESCRIPTION}")
@@ -268,7 +268,7 @@ def _require_agreement(path: Path, settings: dict[str, Any], info: ModelInfo) ->
 
 
 def require_permission(path: Path, info: ModelInfo, image: Mapping[str, Any], allow_code: bool) -> None:
-    """Raise a ModelError if the user's own Python makes the model or transforms pixels, and may not run."""
+    """Raise a ModelError if user code creates the model or transforms pixels, and is not allowed to run."""
     if allow_code:
         return
     what = f'the model "{info.model}" is made' if ":" in info.model or info.code else ""

@@ -53,7 +53,7 @@ def run(
         Receives `model.safetensors`, `model.json`, `log.jsonl` and `curves.svg`; with `train.checkpoints`, also
         `epoch-001.safetensors` and so on, the model as it would be if the training had ended there.
     progress
-        Is told epochs, chips and scores.
+        Receives epochs, chips and scores.
     resume
         A directory for checkpoints: a training that was killed continues there. It must belong to these inputs, and to
         these settings but for what `rvbuild.learn.trajectory.resume_ignores` names.
@@ -61,7 +61,7 @@ def run(
     Raises
     ------
     DataError
-        There are no training chips or labels, or the scenes' chips do not fit together.
+        There are no training chips or labels, or the chips of scenes do not match.
     ModelError
         The model, the loss, an augmentation or the device cannot be used, or the training diverges.
     """
@@ -153,7 +153,7 @@ def _training_chips(
 
 
 def _chances(settings: Mapping[str, Any], chips: Chips) -> np.ndarray | None:
-    """Return with which probability each training chip is drawn; None if each comes once in an epoch."""
+    """Return the probability of each training chip to be drawn; None if each comes once in an epoch."""
     sampling = settings["train"].get("sampling", "all")
     if sampling == "all":
         return None
@@ -167,7 +167,7 @@ def _chances(settings: Mapping[str, Any], chips: Chips) -> np.ndarray | None:
 def _describe(
     inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], chips: Chips, start: Start | None = None
 ) -> ModelInfo:
-    """Return what the `model.json` will say, but for the user's code."""
+    """Return the content of `model.json`, without user code."""
     train, classes, null_id = settings["train"], settings["classes"], int(settings["null_id"])
     names = [str(entry["name"]) for entry in classes]
     if chips.classes != names:
@@ -213,7 +213,7 @@ def _normalization(
 
 
 def _figures(asked: str | Mapping[str, Any], model: str) -> tuple[Sequence[float], Sequence[float]]:
-    """Return the mean and the standard deviation of each band that `train.normalize` asks for; none for `auto`."""
+    """Return the mean and the standard deviation of each band that `train.normalize` sets; none for `auto`."""
     if asked == "auto":
         return (), ()
     if isinstance(asked, str):
@@ -226,9 +226,9 @@ def _pretrained(inputs: Mapping[str, Sequence[Path]], train: Mapping[str, Any]) 
 
 
 def _identity(settings: Mapping[str, Any], chips: Chips, validation: Chips) -> str:
-    """Return what a checkpoint must have in common with this training: a second look, if directories are mixed up."""
+    """Return the properties that a checkpoint must share with this training, in case directories are mixed up."""
     ignored = resume_ignores(settings["train"])
-    # Where pixels are read from does not matter: chips know what they were.
+    # The place of the pixels does not matter: chips hold their digests.
     path = {key: value for key, value in settings.items() if key != "pixels"}
     path = {**path, "train": {key: value for key, value in settings["train"].items() if key not in ignored}}
     counts = [

@@ -1,4 +1,4 @@
-"""What is derived from the boxes of windows: the merged ones as a vector file, and `detections.json` for evaluation."""
+"""Files derived from the boxes of windows: the merged ones as a vector file, and `detections.json` for evaluation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is derived from `raw_labels.tif`: `labels.tif` with names and colours, styles, and on request more."""
+"""Files derived from `raw_labels.tif`: `labels.tif` with names and colours, styles, and more on request."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, 
 
 
 def arrays(raw: Mapping[str, Path], settings: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Return `class_ids` (H, W) uint8, 255 where nothing is predicted, and on request `scores` (K, H, W)."""
+    """Return `class_ids` (H, W) uint8, 255 without a prediction, and on request `scores` (K, H, W)."""
     labels = raw[RAW_LABELS]
     with open_dataset(labels) as dataset:
         results: dict[str, np.ndarray] = {"class_ids": dataset.read(1)}
