@@ -16,6 +16,7 @@ __all__ = [
     "Did",
     "Evaluation",
     "Explanation",
+    "Fitted",
     "Grid",
     "Model",
     "ModelError",
@@ -32,6 +33,7 @@ __all__ = [
     "UsageError",
     "Window",
     "__version__",
+    "fit",
     "load_model",
     "open",
 ]
@@ -47,6 +49,7 @@ _PLACES = {
     "Did": "rvbuild.engine.run.outcome",
     "Evaluation": "rvbuild.api.evaluation",
     "Explanation": "rvbuild.session.status",
+    "Fitted": "rvbuild.learn.fit",
     "Grid": "rvbuild.geo.grid",
     "Model": "rvbuild.api.model",
     "ModelError": "rvbuild.errors",
@@ -62,6 +65,7 @@ _PLACES = {
     "Stored": "rvbuild.session.status",
     "UsageError": "rvbuild.errors",
     "Window": "rvbuild.geo.windows",
+    "fit": "rvbuild.learn.fit",
     "load_model": "rvbuild.api.model",
     "open": "rvbuild.api.project:open_project",
 }
@@ -80,6 +84,7 @@ if TYPE_CHECKING:
     from rvbuild.errors import DataError, ModelError, ProjectError, RvbuildError, StageError, UsageError
     from rvbuild.geo.grid import Grid
     from rvbuild.geo.windows import Window
+    from rvbuild.learn.fit import Fitted, fit
     from rvbuild.project.model import ClassDef
     from rvbuild.session.status import ArtifactStatus, Cause, Explanation, Stored
 

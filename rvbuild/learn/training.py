@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,12 +23,18 @@ from rvbuild.learn.curves import FIGURES, shown_figure
 from rvbuild.learn.device import amp_dtype, place, seed_everything, upload
 from rvbuild.learn.hooks import Objective
 from rvbuild.learn.models.weights import State
-from rvbuild.learn.normalize import Normalizer
 from rvbuild.learn.optim import learning_rate, make_optimizer
 from rvbuild.progress import Progress
 
 MEASURED_CHIPS = 64
 """Number of training chips, without augmentation, for the statistics of batch normalisation."""
+
+
+class Normalize(Protocol):
+    """Turns raw batches into what the model is given, on the device; see `rvbuild.learn.normalize.Normalizer`."""
+
+    def __call__(self, images: torch.Tensor, valid: torch.Tensor | None, device: torch.device) -> torch.Tensor:
+        """Return one batch."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ class Training:
         model: nn.Module,
         data: Data,
         objective: Objective,
-        normalizer: Normalizer,
+        normalizer: Normalize,
         train: Mapping[str, Any],
         *,
         seed: int,
@@ -327,7 +333,9 @@ def _summary(line: Mapping[str, Any], epochs: int) -> str:
         return text
     text += f", validation {line['val_loss']:.4f}"
     figure = shown_figure(line["metrics"])
-    by_class = line["metrics"].get(figure, {})
+    by_class = line["metrics"].get(figure)
+    if not isinstance(by_class, Mapping):  # figures of a training without classes
+        return ", ".join([text, *(f"{name} {value:.3f}" for name, value in line["metrics"].items())])
     mean = line["metrics"].get(f"mean_{figure}")
     classes = ", ".join(f"{name} {value:.3f}" for name, value in by_class.items() if value is not None)
     return text if mean is None else f"{text}, mean {FIGURES[figure]} {mean:.3f} ({classes})"

@@ -85,7 +85,7 @@ class Loader:
         False: nothing runs in parallel, because creating batches draws from global random generators.
     """
 
-    def __init__(self, maker: BatchMaker, workers: int, *, ahead: bool = True) -> None:
+    def __init__(self, maker: Dataset[Batch], workers: int, *, ahead: bool = True) -> None:
         self._maker = maker
         self._ahead = ahead
         self._order = _Order()
