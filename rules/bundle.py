@@ -40,7 +40,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             model(project),
             Product("stats", name("analyze", project.name)),
             # The source texts are packed, including comments.
-            *(replace(code, views=()) for code in user_code(project, *([first] if first else []))),
+            *(replace(code, digests=()) for code in user_code(project, *([first] if first else []))),
         ),
         folder=folder(project, "bundle"),
         rename={"bundle.zip": f"{project.name}.zip"},

@@ -136,5 +136,5 @@ def _request(project: Project, scene: Scene, common: Mapping[str, Any], runs_cod
 
 
 def _files(source: Source) -> list[Path]:
-    beside = (path for each in source.companions for path in each)
-    return [*source.files, *beside, *(path for path, _ in source.unread)]
+    sidecars = (path for each in source.sidecars for path in each)
+    return [*source.files, *sidecars, *(path for path, _ in source.ignored_sidecars)]

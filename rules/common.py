@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import xxhash
 
-from rvbuild.engine.keys.artifact import Artifact, Demand, Product, Source, View, canonical
+from rvbuild.engine.keys.artifact import Artifact, ContentDigest, Demand, Product, Source, canonical
 from rvbuild.engine.store.state import State
 from rvbuild.errors import UsageError
 from rvbuild.files.address import is_url
@@ -169,7 +169,9 @@ def _labels(project: Project, scene: Scene) -> Source | None:
         files = tuple(resolve(project, p) for p in scene.labels.files)
         used = {key: settings[key] for key in ("kind", "image", "scene_image")}
         args = canonical({**used, "labels": settings["class"] is None}).decode()
-        return Source("labels", files, views=(View("rvbuild.geo.vector.box_files:digest", args),) * len(files))
+        return Source(
+            "labels", files, digests=(ContentDigest("rvbuild.geo.vector.box_files:digest", args),) * len(files)
+        )
     if settings["kind"] == "layers":
         return _layers(project, "labels", scene.labels.files, settings)
     return _vectors(project, "labels", scene.labels.files, settings)
@@ -233,9 +235,9 @@ def _rasters(project: Project, role: str, paths: tuple[str, ...]) -> Source:
     files = tuple(resolve(project, p) for p in paths)
     companions = _companions(project)
     sorted_out = [sidecars.sort(companions.of_raster(f)) for f in files]
-    beside = tuple(counted for counted, _ in sorted_out)
-    unread = tuple(other for _, others in sorted_out for other in others)
-    return Source(role, files, beside if any(beside) else (), unread=unread)
+    sidecar_files = tuple(counted for counted, _ in sorted_out)
+    ignored = tuple(other for _, others in sorted_out for other in others)
+    return Source(role, files, sidecar_files if any(sidecar_files) else (), ignored_sidecars=ignored)
 
 
 def _vectors(
@@ -244,13 +246,13 @@ def _vectors(
     files = tuple(resolve(project, p) for p in paths)
     companions = _companions(project)
     sorted_out = [sidecars.sort(companions.of_vector(f)) for f in files]
-    beside = tuple(counted for counted, _ in sorted_out)
-    unread = tuple(other for _, others in sorted_out for other in others)
-    views: list[View | None] = []
+    sidecar_files = tuple(counted for counted, _ in sorted_out)
+    ignored = tuple(other for _, others in sorted_out for other in others)
+    digests: list[ContentDigest | None] = []
     for some, how in parts(files, settings):
         args = canonical(reading(how, classless=classless)).decode()
-        views += [View("rvbuild.geo.vector.files:digest", args)] * len(some)
-    return Source(role, files, beside if any(beside) else (), tuple(views), unread=unread)
+        digests += [ContentDigest("rvbuild.geo.vector.files:digest", args)] * len(some)
+    return Source(role, files, sidecar_files if any(sidecar_files) else (), tuple(digests), ignored_sidecars=ignored)
 
 
 def _layers(project: Project, role: str, paths: tuple[str, ...], settings: Mapping[str, Any]) -> Source:
@@ -262,9 +264,9 @@ def _layers(project: Project, role: str, paths: tuple[str, ...], settings: Mappi
     return Source(
         role,
         tuple(file for one in found for file in one.files),
-        tuple(beside for one in found for beside in one.companions or ((),) * len(one.files)),
-        tuple(view for one in found for view in one.views or (None,) * len(one.files)),
-        unread=tuple(path for one in found for path in one.unread),
+        tuple(paths for one in found for paths in one.sidecars or ((),) * len(one.files)),
+        tuple(each for one in found for each in one.digests or (None,) * len(one.files)),
+        ignored_sidecars=tuple(path for one in found for path in one.ignored_sidecars),
     )
 
 

@@ -72,7 +72,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         unread += [scene]
         pixels[part] = {"image": image_settings(project, scene), "channels": scene.channels}
     if project.train.chips is not None:
-        own = own_chips.products(project, *KEYED, beside=IMAGES)
+        own = own_chips.products(project, *KEYED, unkeyed=IMAGES)
         chips += [one for one in own if project.train.validation or one.role.startswith("chips/train/")]
     if pixels:
         hints["pixels"] = pixels

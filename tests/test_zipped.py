@@ -57,7 +57,7 @@ def test_folders_hidden_files_and_those_of_macos_are_left_out(tmp_path):
 
 @pytest.mark.parametrize("name", [".", "./."])
 def test_a_name_of_no_file_is_refused(tmp_path, name):
-    with pytest.raises(DataError, match=r"a\.zip: the name '\.(/\.)?' is that of no file"):
+    with pytest.raises(DataError, match=r"a\.zip: the name '\.(/\.)?' is not a valid file name"):
         members(write(tmp_path / "a.zip", **{name: b"", "a.png": b""}))
 
 
@@ -66,7 +66,7 @@ def test_an_empty_name_is_none(tmp_path):
     listed = content.index(b"PK\1\2")
     content[listed + 28], content[listed + 30] = 0, 1  # no letter of the name, and one of something else instead
     (tmp_path / "a.zip").write_bytes(content)
-    with pytest.raises(DataError, match=r"a\.zip: the name '' is that of no file"):
+    with pytest.raises(DataError, match=r"a\.zip: the name '' is not a valid file name"):
         members(tmp_path / "a.zip")
 
 
@@ -82,7 +82,7 @@ def test_a_damaged_stream_is_a_message(tmp_path):
 @pytest.mark.parametrize("name", ["../evil.png", "train/../../evil.png", "/etc/evil.png"])
 def test_a_name_that_leads_out_is_refused(tmp_path, name):
     archive = write(tmp_path / "a.zip", **{"train/a.png": b"", name: b"evil"})
-    with pytest.raises(DataError, match="leads out of the zip"):
+    with pytest.raises(DataError, match="points outside the zip"):
         members(archive)
     assert [path.name for path in tmp_path.parent.rglob("*evil*")] == []
 

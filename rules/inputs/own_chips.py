@@ -54,10 +54,11 @@ class _Part:
         return {"relative": [path.relative_to(self.path).as_posix() for path in files]}
 
 
-def products(project: Project, *files: str, beside: tuple[str, ...] = ()) -> list[Product]:
+def products(project: Project, *files: str, unkeyed: tuple[str, ...] = ()) -> list[Product]:
     """Return the chips of each split as inputs."""
     return [
-        Product(f"chips/{split}/{split}", name("chip", project.name, split), files, beside) for split in _parts(project)
+        Product(f"chips/{split}/{split}", name("chip", project.name, split), files, unkeyed)
+        for split in _parts(project)
     ]
 
 
@@ -102,15 +103,15 @@ def _source(role: str, part: _Part, files: list[Path]) -> Files:
     if part.inside is not None:
         return Files(role, tuple(files), folders=folders)
     there = {path for path in _all_files(part.path) if path.name.lower().endswith(_BESIDE)}
-    beside = [[path.with_name(path.name + ending) for ending in _BESIDE] for path in files] if there else []
-    sorted_out = [sidecars.sort(path for path in some if path in there) for some in beside]
+    candidates = [[path.with_name(path.name + ending) for ending in _BESIDE] for path in files] if there else []
+    sorted_out = [sidecars.sort(path for path in some if path in there) for some in candidates]
     counted = tuple(some for some, _ in sorted_out)
     return Files(
         role,
         tuple(files),
         counted if any(counted) else (),
         folders=folders,
-        unread=tuple(other for _, others in sorted_out for other in others),
+        ignored_sidecars=tuple(other for _, others in sorted_out for other in others),
     )
 
 

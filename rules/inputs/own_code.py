@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from rvbuild.engine.keys import modules
-from rvbuild.engine.keys.artifact import Source, View, canonical
+from rvbuild.engine.keys.artifact import ContentDigest, Source, canonical
 from rvbuild.errors import UsageError
 from rvbuild.files.address import is_url
 from rvbuild.project.model import Project, Scene
 
-_CODE = View("rvbuild.engine.keys.code:view", '{"syntax":2}')
+_CODE = ContentDigest("rvbuild.engine.keys.code:view", '{"syntax":2}')
 
 
 def user_code(project: Project, *scenes: Scene) -> tuple[Source, ...]:
@@ -105,10 +105,12 @@ def _made(project: Project, named: Mapping[str, str]) -> tuple[Source, ...]:
     files = sorted(code | (found.files - _of_scenes(project, found.files)) | set(declared), key=order)
     if not files and not found.packages:
         return ()
-    views = tuple(_view(root, path, path in code) for path in files)
+    digests = tuple(_content_digest(root, path, path in code) for path in files)
     served = {name: str(path) for name, path in sorted(found.modules.items())}
     folders = tuple(sorted(found.folders | listed))
-    return (Source("code", tuple(files), views=views, folders=folders, modules=served, packages=dict(found.packages)),)
+    return (
+        Source("code", tuple(files), digests=digests, folders=folders, modules=served, packages=dict(found.packages)),
+    )
 
 
 def _of_scenes(project: Project, files: Collection[Path]) -> set[Path]:
@@ -130,13 +132,13 @@ def _order(root: Path, names: Mapping[str, str], path: Path) -> tuple[bool, tupl
     return True, (names.get(str(path), path.name), str(path))
 
 
-def _view(root: Path, path: Path, is_module: bool) -> View | None:
+def _content_digest(root: Path, path: Path, is_module: bool) -> ContentDigest | None:
     if path.suffix == ".py":
         return _CODE
     if is_module:  # compiled module
         return None
     name = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
-    return View("rvbuild.engine.keys.code:view_named", canonical({"name": name}).decode())
+    return ContentDigest("rvbuild.engine.keys.code:view_named", canonical({"name": name}).decode())
 
 
 def looked_in(project: Project) -> set[Path]:

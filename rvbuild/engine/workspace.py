@@ -1,4 +1,4 @@
-"""A workspace: the directory that paths are relative to, and what rvbuild keeps under its `cache/`."""
+"""A workspace: the directory that paths are relative to, and rvbuild's files in its `cache/`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from rvbuild.engine.remote.read_through import Elsewhere
+from rvbuild.engine.remote.read_through import ReadThrough
 from rvbuild.engine.store import inside, ownership
 from rvbuild.engine.store.fingerprint import Fingerprints
 from rvbuild.engine.store.leases import OwnLease
@@ -17,7 +17,7 @@ from rvbuild.engine.store.store import Store
 from rvbuild.errors import StoreError
 from rvbuild.files.signing import user_key
 
-#: What rvbuild keeps in `cache/` beside what stages make: no project is called so.
+#: rvbuild's own names in `cache/`, which projects cannot have.
 _FOLDERS = ("tmp", "store", "log", "seals")
 _FILES = ("state.db", "state.db-wal", "state.db-shm", "state.db-journal", "lock", ".gitignore")
 
@@ -25,15 +25,15 @@ _FILES = ("state.db", "state.db-wal", "state.db-shm", "state.db-journal", "lock"
 class Workspace:
     """Opens the state database and the store of the workspace at `root` (absolute).
 
-    `say` receives a line for the user when something about the cache is worth telling. The store is the directory that
-    the environment variable RVBUILD_STORE names (relative to `root`), which other workspaces may use as well, or else
-    one in the cache. RVBUILD_REMOTE names a store elsewhere, from which earlier results are taken.
+    `say` receives messages about the cache. The store is the directory named by RVBUILD_STORE (relative to `root`),
+    which other workspaces may also use, or else one in the cache. RVBUILD_REMOTE names a remote store, from which
+    earlier results are downloaded.
     """
 
     def __init__(self, root: Path, say: Callable[[str], None] = lambda line: None) -> None:
         try:
             str(root).encode()
-        except UnicodeEncodeError:  # the database keeps paths as text
+        except UnicodeEncodeError:  # the database stores paths as text
             raise StoreError(f"{root}: the name of the directory is not valid UTF-8; rename it") from None
         self.root = root
         self.cache = root / "cache"
@@ -42,7 +42,7 @@ class Workspace:
             self.cache.mkdir(exist_ok=True)
             require_cache(self.cache)
             if shared:
-                # Symbolic links stay as the user named them.
+                # Symbolic links of the user are not resolved.
                 self.store = Store(Path(os.path.abspath(root / Path(shared).expanduser())))  # noqa: PTH100
             else:
                 self.store = Store(self.cache / "store", user_key)
@@ -63,11 +63,11 @@ class Workspace:
                 "is RVBUILD_STORE right? (use RVBUILD_REMOTE for a read-only store)" if shared else "is it read-only?"
             )
             raise StoreError(f"{self.store.root}: cannot write the store: {error.strerror}; {hint}") from None
-        #: What the others that use the store are told of what is shown here, if there may be others.
+        #: The lease that lists the results here for other users of the store, if there may be any.
         self.lease = OwnLease(self.store, root) if shared else None
         self.prints = Fingerprints(self.state)
         remote = os.environ.get("RVBUILD_REMOTE", "")
-        self.elsewhere = Elsewhere(remote, root, self.store, say) if remote else None
+        self.read_through = ReadThrough(remote, root, self.store, say) if remote else None
 
     def _ignore(self) -> None:
         if not (self.cache / ".gitignore").exists():
@@ -83,12 +83,12 @@ class Workspace:
             )
 
     def placed(self, shown: str) -> str:
-        """Return where an output that is `shown` at a path relative to the workspace is in the cache.
+        """Return the path of an output, `shown` at a path relative to the workspace, in the cache.
 
         Raises
         ------
         StoreError
-            If that is no place for outputs.
+            It is not a valid place for outputs.
         """
         if not is_output_path(shown):
             raise StoreError(
@@ -102,26 +102,26 @@ class Workspace:
         self.store.close()
 
     def show(self, path: Path | str) -> str:
-        """Return `path` relative to the workspace if it is inside, for people."""
+        """Return `path` relative to the workspace if it is inside, for messages."""
         with contextlib.suppress(ValueError):
             return str(Path(path).relative_to(self.root))
         return str(path)
 
     def sweep(self) -> None:
-        """Remove what killed runs left behind, and renew the lease; call it while the workspace is locked."""
+        """Remove leftovers of killed runs, and renew the lease; call it while the workspace is locked."""
         self.store.sweep()
         self.renew_lease()
         for left in (self.cache / "tmp").iterdir():
             self.store.release(left)
 
     def renew_lease(self) -> None:
-        """Have the lease, if there is one, say what is shown; call it while the workspace is locked."""
+        """Update the lease, if there is one; call it while the workspace is locked."""
         if self.lease is not None:
             self.lease.renew(self.state.records())
 
 
 def is_output_path(shown: str) -> bool:
-    """Tell whether `shown`, relative to a workspace, is where an output may be: in a folder of `cache/` of its own.
+    """Tell whether `shown`, relative to a workspace, is a valid path of an output: in its own folder of `cache/`.
 
     >>> is_output_path("cache/p/chip/index.json"), is_output_path("cache/p/../../x"), is_output_path("cache/tmp/x")
     (True, False, False)
@@ -132,12 +132,12 @@ def is_output_path(shown: str) -> bool:
 
 
 def require_cache(cache: Path) -> None:
-    """Refuse an existing directory `cache` that leads to where other things are.
+    """Raise an error if an existing directory `cache` points to a directory with other content.
 
     Raises
     ------
     StoreError
-        If it is a link to a directory that holds something else, or one of our own names in it is not what it must be.
+        It is a link to a directory with other content, or one of our own names in it is something unexpected.
     """
     if cache.is_symlink() and not (cache / ownership.PLACE).exists():
         others = [path.name for path in cache.iterdir() if path.name not in (*_FOLDERS, *_FILES, "README.md")]
@@ -151,7 +151,7 @@ def require_cache(cache: Path) -> None:
 
 @contextlib.contextmanager
 def locked(root: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold the lock of the workspace at `root`, waiting for another run; it dies with the process."""
+    """Hold the lock of the workspace at `root`, waiting for other runs; it ends with the process."""
     from filelock import FileLock, Timeout
 
     path = root / "cache" / "lock"

@@ -22,7 +22,7 @@ def names(classes: Classes) -> list[str]:
 
 
 def id_of(classes: Classes, name: str, where: str) -> int:
-    """Return the id of a class name; `where` says in messages who asks, for example `labels.background`."""
+    """Return the id of a class name; `where` names the setting in messages, for example `labels.background`."""
     known = names(classes)
     if name not in known:
         raise DataError(f'{where}: there is no class "{name}"{nearest(name, known)}. Classes: {", ".join(known)}')
@@ -40,7 +40,7 @@ def rgb(color: str) -> tuple[int, int, int]:
 
 
 def palette(classes: Classes) -> NDArray[np.uint8]:
-    """Return the colours by class id: (256, 3) uint8, black for ids that are no class."""
+    """Return the colours by class id: (256, 3) uint8, black for ids without a class."""
     table = np.zeros((256, 3), dtype=np.uint8)
     for index, item in enumerate(classes):
         table[index] = rgb(str(item["color"]))

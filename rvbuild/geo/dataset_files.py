@@ -1,4 +1,4 @@
-"""Which files a dataset consists of, asked of GDAL; planning asks in a worker."""
+"""The files of a dataset, as reported by GDAL; planning asks for them in a worker."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RASTER, VECTOR = "raster", "vector"
 
 
 def ask(questions: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
-    """Return for each file what belongs to it.
+    """Return the files that belong to each file.
 
     Parameters
     ----------

@@ -41,7 +41,7 @@ class Grid:
     crs: CRS | None
     """Of the map coordinates; None if the image does not say."""
     placed_by: str = field(default="", compare=False)
-    """What places an image that has no transform, if there is something: `RPCs`, for example."""
+    """Other georeference of an image without a transform, for example `RPCs`."""
 
     @property
     def window(self) -> Window:
@@ -56,7 +56,7 @@ class Grid:
     def to_pixel(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
         """Return the pixel coordinates (column, row), sub-pixel, of the map coordinates (x, y) of shape (N,)."""
         a, b, c, d, e, f = self.transform[:6]
-        # The origin goes first: a difference of large map coordinates is exact, a difference of large quotients is not.
+        # Subtract the origin first: a difference of large map coordinates is exact, one of large quotients is not.
         x, y = x - c, y - f
         if b == d == 0:
             return x / a, y / e
@@ -69,7 +69,7 @@ class Grid:
         return float(xs.min()), float(ys.min()), float(xs.max()), float(ys.max())
 
     def turns(self, x: Floats) -> Floats:
-        """Return by how many degrees, whole turns, to move longitudes to those of this grid; 0 on a plane map.
+        """Return by how many degrees (full turns) to shift longitudes to those of this grid; 0 for a projected CRS.
 
         Longitudes are counted from -180 to 180, or from 0 to 360.
         """
@@ -147,7 +147,7 @@ def same_crs(one: CRS | None, other: CRS | None) -> bool:
 
 
 def is_local(crs: CRS | None) -> bool:
-    """Tell whether a CRS has no known place on the globe: an engineering CRS, as photogrammetry and CAD have it."""
+    """Tell whether a CRS has no known place on the globe: an engineering CRS, as in photogrammetry and CAD."""
     if crs is None or crs.is_geographic or crs.is_projected:
         return False
     wkt = crs.to_wkt()
@@ -171,7 +171,7 @@ def reproject(where: object, source: CRS, target: CRS, x: Floats, y: Floats) -> 
     Raises
     ------
     DataError
-        There are points that `target` cannot hold; `where`, for example a path, begins the message.
+        Some points cannot be represented in `target`; `where`, for example a path, begins the message.
     """
     if len(x) == 0 or same_crs(source, target):
         return x, y

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from rvbuild.errors import DataError
 
-MOST = 10_000_000
-"""Of a scene at most: half of a minute and two gigabytes to list them."""
+MOST = 4_000_000
+"""Of a scene at most: seconds, and less than a gigabyte, to list them."""
 
 
 class Window(NamedTuple):
@@ -33,14 +33,14 @@ class Window(NamedTuple):
         return self.col + self.width
 
     def intersection(self, other: Window) -> Window:
-        """Return what two windows share; its height or width is 0 if they share nothing."""
+        """Return the intersection of two windows; its height or width is 0 if they do not overlap."""
         row, col = max(self.row, other.row), max(self.col, other.col)
         height = max(0, min(self.row_stop, other.row_stop) - row)
         width = max(0, min(self.col_stop, other.col_stop) - col)
         return Window(row, col, height, width)
 
     def inside(self, height: int, width: int) -> bool:
-        """Tell whether no pixel of the window lies outside an image of this size."""
+        """Tell whether the window lies entirely in an image of this size."""
         return self.row >= 0 and self.col >= 0 and self.row_stop <= height and self.col_stop <= width
 
     def clip(self, height: int, width: int) -> Window:
@@ -48,7 +48,7 @@ class Window(NamedTuple):
         return self.intersection(Window(0, 0, height, width))
 
     def slices_in(self, outer: Window) -> tuple[slice, slice]:
-        """Return the (row, column) slices of this window in an array that holds `outer`."""
+        """Return the (row, column) slices of this window in an array of the window `outer`."""
         row, col = self.row - outer.row, self.col - outer.col
         return slice(row, row + self.height), slice(col, col + self.width)
 
@@ -70,7 +70,7 @@ def sliding(height: int, width: int, size: int, stride: int | Sequence[int]) -> 
 
 
 def squares(rows: Sequence[int], cols: Sequence[int], size: int) -> list[Window]:
-    """Return a square window at each of the rows and columns, in row-major order.
+    """Return square windows at all combinations of the rows and columns, in row-major order.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def squares(rows: Sequence[int], cols: Sequence[int], size: int) -> list[Window]
 
 
 def require_few(count: int, size: int) -> None:
-    """Raise a DataError if so many windows of `size` pixels are more than a scene may have."""
+    """Raise a DataError if a scene has too many windows of `size` pixels."""
     if count > MOST:
         raise DataError(
             f"the scene has {count:,} windows of {size} px; expected at most {MOST:,}. Is it the right image? If so, "

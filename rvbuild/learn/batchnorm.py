@@ -1,4 +1,4 @@
-"""Batch normalisation made right for short trainings and for batches of one.
+"""Batch normalisation for short trainings and for batches of one.
 
 Running statistics follow the weights with a delay: torchvision's MobileNetV3 has momentum 0.01, so after a few hundred
 steps its evaluation mode still works with statistics of the first ones, and predicts nothing. So before every
@@ -18,13 +18,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def tracked_layers(model: nn.Module) -> list[_BatchNorm]:
-    """Return the batch normalisations of `model` that keep running statistics."""
+    """Return the batch normalisation layers of `model` that keep running statistics."""
     return [layer for layer in model.modules() if isinstance(layer, _BatchNorm) and layer.running_mean is not None]
 
 
 @contextlib.contextmanager
 def measured(model: nn.Module, forward_all: Callable[[], None]) -> Iterator[None]:
-    """Give `model` measured statistics, in eval mode, for the length of a block; the training's own come back after it.
+    """Use measured statistics in `model`, in eval mode, within a block; the running statistics are restored afterwards.
 
     Parameters
     ----------

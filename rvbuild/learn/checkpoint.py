@@ -1,4 +1,4 @@
-"""A trained model on disk: `model.safetensors` holds the weights, `model.json` says what they are."""
+"""A trained model on disk: the weights in `model.safetensors`, their description in `model.json`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS, require_named
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a `model.json` says: all that prediction needs to know beside the weights."""
+    """The content of `model.json`: everything that prediction needs besides the weights."""
 
     task: str
     """Name of the task, for example `"semantic_segmentation"`."""
@@ -42,7 +42,7 @@ class ModelInfo:
     normalize: dict[str, Any]
     """See `rvbuild.learn.normalize.Normalizer`."""
     code: dict[str, str] | None = None
-    """Source text of the user's modules (by dotted name) that the model is made with, in a bundle; otherwise None."""
+    """Source code of the user's modules (by dotted name) that create the model, in a bundle; otherwise None."""
 
     @property
     def output_ids(self) -> list[int]:
@@ -126,7 +126,7 @@ def load_model(
     device
         `"auto"`, `"cpu"` or `"cuda"`.
     trained
-        `{"model", "model_args"}` of the project: a factory of the user's is called if it is this one.
+        `{"model", "model_args"}` of the project: a user's factory is only called if it is this one.
     run_embedded_code
         A model of the user's own is normally made by importing its module from the workspace. With True, the source
         texts inside `model.json` are executed instead, and any factory is called: only for files from a trusted origin.

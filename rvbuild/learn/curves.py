@@ -20,7 +20,7 @@ class Curve(NamedTuple):
 
 
 FIGURES = {"iou": "IoU", "f1": "F1", "ap50": "AP50"}
-"""What is shown of the metrics: the first that they have, by class and as `mean_<name>`."""
+"""The metric to draw: the first that is available, by class and as `mean_<name>`."""
 
 PANEL_WIDTH = 420
 PANEL_HEIGHT = 260
@@ -49,7 +49,7 @@ def draw_curves(lines: Sequence[Mapping[str, Any]], kept_epoch: int) -> str:
     lines
         The log of a training, one entry per epoch.
     kept_epoch
-        The epoch whose weights are kept; a dashed line marks it.
+        The epoch of the selected weights, marked by a dashed line.
     """
     losses = {
         "training": Curve(TRAIN_COLOUR, _series(lines, lambda line: line["train_loss"])),
@@ -82,7 +82,7 @@ def draw_curves(lines: Sequence[Mapping[str, Any]], kept_epoch: int) -> str:
 
 
 def shown_figure(metrics: Mapping[str, Any]) -> str:
-    """Return which of the metrics by class is shown, a key of `FIGURES`."""
+    """Return which metric by class is drawn, a key of `FIGURES`."""
     return next((name for name in FIGURES if name in metrics), next(iter(FIGURES)))
 
 

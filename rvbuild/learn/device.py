@@ -17,7 +17,7 @@ from rvbuild.errors import ModelError
 
 
 def select_device(name: str = "auto", where: str = "device") -> torch.device:
-    """Return the device that `name` asks for.
+    """Return the device with the given name.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def amp_dtype(amp: bool | str, device: torch.device) -> torch.dtype | None:
     if device.type != "cuda":
         raise ModelError('train.amp: true needs a CUDA device, but the training runs on the CPU; use "auto" or false')
     with torch.cuda.device(device):
-        # What only emulates bfloat16 is slower with it than with float32.
+        # Devices that only emulate bfloat16 are slower with it than with float32.
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
@@ -83,7 +83,7 @@ def seed_everything(seed: int) -> None:
 
 
 def seed_cpu(seed: int) -> None:
-    """Seed what `seed_everything` does but for GPUs: what a model draws there must not depend on who makes batches."""
+    """Seed like `seed_everything`, except GPUs: draws of a model there must not depend on who creates batches."""
     torch.default_generator.manual_seed(seed)
     _seed_numpy_and_python(seed)
 
@@ -112,13 +112,13 @@ def reproducible(seed: int, device: torch.device, threads: int | None = None) ->
     Kernels without a deterministic form still run, and torch warns about each. The number of threads is `threads`, or
     else `thread_count()`.
     """
-    # cuBLAS reads it when its first handle is made.
+    # cuBLAS reads it when its first handle is created.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before, enabled = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     benchmark = torch.backends.cudnn.benchmark
-    # What a user's own model calls "cuda" is the same card.
+    # A user's own model then gets the same GPU for "cuda".
     card = torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
     with card, kept_random_state(device):
         try:

@@ -23,16 +23,16 @@ def fold_batchnorm(model: nn.Module) -> nn.Module:
     call their layers as modules, and not read their weights: true of torchvision's models and ours, unknown of others.
     """
     if not any(isinstance(layer, _BatchNorm) for layer in model.modules()):
-        # Not even traced: torchvision's RoI pooling would remember what it was shown.
+        # Not even traced: torchvision's RoI pooling would remember the shapes.
         return model
     try:
         graph = fx.Tracer().trace(model)
-    except Exception:  # what an unknown forward raises when it is given a placeholder
+    except Exception:  # an arbitrary exception of an unknown forward with a placeholder
         for part in model.children():
             fold_batchnorm(part)
         return model
     modules = dict(model.named_modules())
-    # Under any of its names: a layer that is called twice stays as it is.
+    # Under any of its names: a layer that is called twice is not folded.
     calls = Counter(id(modules[str(node.target)]) for node in graph.nodes if node.op == "call_module")
     for node in graph.nodes:
         source = node.args[0] if node.op == "call_module" and node.args else None

@@ -1,4 +1,4 @@
-"""What loading chips and training ask of a task."""
+"""The interface of tasks for loading chips and training."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class TargetOps:
 
 
 class Objective(Protocol):
-    """What a training minimises and how it is scored."""
+    """The objective of a training, and its scores."""
 
     def loss(self, model: nn.Module, images: torch.Tensor, targets: Targets) -> torch.Tensor:
         """Return the scalar loss of one batch.
@@ -54,4 +54,4 @@ class Objective(Protocol):
         """Return the scalar loss of one validation batch, and count it for `scores`; in eval mode."""
 
     def scores(self) -> dict[str, Any]:
-        """Return the metrics of the batches validated since the last call, as JSON data, and start anew."""
+        """Return the metrics of the batches validated since the last call, as JSON data, and reset them."""

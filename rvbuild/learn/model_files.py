@@ -15,14 +15,14 @@ DESCRIPTION = "model.json"
 def require_named(path: Path, model: str, args: Mapping[str, Any], trained: Mapping[str, Any] | None) -> None:
     """Require that a description names a built-in model, or just the factory that the project names.
 
-    A description may come from a store that others write to: it never chooses what is called.
+    A description may come from a store that others can write to: it must not choose which function is called.
 
     Parameters
     ----------
     path
         The `model.json`.
     model, args
-        What it says.
+        From the description.
     trained
         `{"model", "model_args"}` of the project.
 

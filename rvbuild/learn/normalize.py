@@ -18,7 +18,7 @@ _WIDE = {torch.int32, torch.uint32, torch.int64, torch.uint64, torch.float64}
 
 
 class Normalized(Protocol):
-    """What a normalizer needs to know of a model: `rvbuild.learn.checkpoint.ModelInfo` has it."""
+    """The part of `rvbuild.learn.checkpoint.ModelInfo` that a normalizer needs."""
 
     @property
     def normalize(self) -> Mapping[str, Any]:
@@ -31,7 +31,7 @@ class Normalized(Protocol):
 def from_stats(
     stats: Mapping[str, Any], dtype: str, bands: int, max_stds: float, how: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Choose the normalisation for imagery; if nothing else is asked for, uint8 is scaled, all else becomes z-scores.
+    """Choose the normalisation for imagery; by default, uint8 is scaled, and everything else becomes z-scores.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def standardized(
     Parameters
     ----------
     normalize
-        What `from_stats` returned.
+        The result of `from_stats`.
     mean, std
         Of each band, of values from 0 to 1. Of more bands than there are, the first ones count. If there are fewer, the
         others have those of the training imagery: they are bands that the weights have never seen.
@@ -128,7 +128,7 @@ def standardized(
 
 
 def _range(normalize: Mapping[str, Any], bands: int) -> tuple[Sequence[float], Sequence[float]]:
-    """Return the raw value that becomes 0, and how much more becomes 1, of each band."""
+    """Return the raw value that becomes 0, and the difference to the one that becomes 1, of each band."""
     if normalize["kind"] == "scale":
         return [0.0] * bands, [float(normalize["max"])] * bands
     if normalize["kind"] == "linear":

@@ -1,4 +1,4 @@
-"""Optimizers, and learning rates as pure functions of the step: a resumed training restores nothing but the step."""
+"""Optimizers, and learning rates as pure functions of the step: a resumed training only has to restore the step."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Snapshot:
     """A training after an epoch."""
 
     identity: str
-    """What decides the path of the training; a snapshot of another identity is not used."""
+    """The identity of the training's trajectory; a snapshot of another identity is not used."""
     epoch: int
     """Finished epochs."""
     weights: State
@@ -42,11 +42,11 @@ class Snapshot:
     scaler: Mapping[str, Any]
     """The gradient scaler's state; empty without float16."""
     best: State | None
-    """The weights of the best epoch so far, or None if nothing is validated."""
+    """The weights of the best epoch so far, or None without validation."""
     lines: list[dict[str, Any]]
     """The log so far, one entry per epoch."""
     epochs: Mapping[str, str] = field(default_factory=dict)
-    """The files beside it that hold the models after single epochs, with their digests; none if they are not kept."""
+    """The files beside it with the models after single epochs, with their digests; empty if they are not kept."""
 
 
 def save(folder: Path, snapshot: Snapshot) -> None:
@@ -72,7 +72,7 @@ def save(folder: Path, snapshot: Snapshot) -> None:
     }
     if snapshot.epochs:
         content["epochs"] = dict(snapshot.epochs)
-    # Not sorted: classes keep their order, so that curves are drawn as without a break.
+    # Not sorted: classes keep their order, so that curves do not change after an interruption.
     text = json.dumps({**content, "digest": _digest(tensors, content)})
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob(".tmp*"):  # safetensors writes under such a name first; a kill leaves it behind
@@ -85,7 +85,7 @@ def save(folder: Path, snapshot: Snapshot) -> None:
 
 
 def load(folder: Path, identity: str, note: Callable[[str], None]) -> Snapshot | None:
-    """Return the last snapshot, or None if there is none that may be used; `note` is told why not."""
+    """Return the last snapshot, or None if there is no usable one; `note` receives the reason."""
     path = folder / CHECKPOINT
     if not path.exists():
         return None

@@ -1,4 +1,4 @@
-"""Which epoch is kept, and when a training ends: pure functions of its log."""
+"""Selection of the best epoch, and early stopping: pure functions of the log."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,24 +23,30 @@ from rvbuild.learn.curves import FIGURES, shown_figure
 from rvbuild.learn.device import amp_dtype, place, seed_everything, upload
 from rvbuild.learn.hooks import Objective
 from rvbuild.learn.models.weights import State
-from rvbuild.learn.normalize import Normalizer
 from rvbuild.learn.optim import learning_rate, make_optimizer
 from rvbuild.progress import Progress
 
 MEASURED_CHIPS = 64
-"""Training chips, as they are, that batch normalisation statistics are measured on."""
+"""Number of training chips, without augmentation, for the statistics of batch normalisation."""
+
+
+class Normalize(Protocol):
+    """Turns raw batches into what the model is given, on the device; see `rvbuild.learn.normalize.Normalizer`."""
+
+    def __call__(self, images: torch.Tensor, valid: torch.Tensor | None, device: torch.device) -> torch.Tensor:
+        """Return one batch."""
 
 
 @dataclass(frozen=True)
 class Data:
-    """What a training reads."""
+    """The data of a training."""
 
     loader: Loader
     count: int
     """Training chips."""
     validation_count: int
     chances: np.ndarray | None = None
-    """`(count,)` with which probability each is drawn; None: each comes once in an epoch."""
+    """`(count,)` probability of each to be drawn; None: each comes once in an epoch."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +70,11 @@ class Training:
     model
         Fresh; it is moved to the device.
     data, objective, normalizer
-        Where batches come from, what is minimised, and how raw values become input.
+        The source of batches, the objective, and the normalisation.
     train
         The train settings.
     seed
-        Decides order, augmentation, and whatever the model draws.
+        Determines the order, the augmentation, and random draws of the model.
     device
         Where to compute.
     """
@@ -78,7 +84,7 @@ class Training:
         model: nn.Module,
         data: Data,
         objective: Objective,
-        normalizer: Normalizer,
+        normalizer: Normalize,
         train: Mapping[str, Any],
         *,
         seed: int,
@@ -117,7 +123,7 @@ class Training:
             A directory for checkpoints, one after every epoch. If it holds one of the same identity, the training
             continues from there and ends with the same bytes as if it had never stopped.
         identity
-            What decides the path of this training.
+            The identity of this training's trajectory.
         keep
             A directory for the models after each epoch, if they are kept: with `resume`, the same.
         """
@@ -130,7 +136,7 @@ class Training:
             try:
                 line = self._epoch(epoch, epochs)
             except RuntimeError as error:
-                # torch has a class of its own for CUDA only.
+                # torch only has a separate class for CUDA.
                 if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
                     raise
                 raise ModelError(
@@ -174,7 +180,7 @@ class Training:
         return line
 
     def _keep_epoch(self, epoch: int) -> None:
-        """Write the model as it would be if the training ended now, if the models of all epochs are kept."""
+        """Write the model as if the training ended now, if the models of all epochs are kept."""
         if self._keep is not None:
             name, digest = snapshots.save_epoch(self._keep, epoch, _copy(self.model.state_dict()))
             self._kept[name] = digest
@@ -327,7 +333,9 @@ def _summary(line: Mapping[str, Any], epochs: int) -> str:
         return text
     text += f", validation {line['val_loss']:.4f}"
     figure = shown_figure(line["metrics"])
-    by_class = line["metrics"].get(figure, {})
+    by_class = line["metrics"].get(figure)
+    if not isinstance(by_class, Mapping):  # figures of a training without classes
+        return ", ".join([text, *(f"{name} {value:.3f}" for name, value in line["metrics"].items())])
     mean = line["metrics"].get(f"mean_{figure}")
     classes = ", ".join(f"{name} {value:.3f}" for name, value in by_class.items() if value is not None)
     return text if mean is None else f"{text}, mean {FIGURES[figure]} {mean:.3f} ({classes})"

@@ -1,4 +1,4 @@
-"""Which settings leave the path of a training as it is. Pure: planning imports it, so no torch here."""
+"""Settings that do not affect the trajectory of a training. Pure: planning imports this module, so no torch here."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ENDLESS_SCHEDULES = ("constant", "step")
 
 
 def resume_ignores(train: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the keys of the train settings that do not change what happens at each epoch.
+    """Return the keys of the train settings that do not affect what happens at each epoch.
 
     A checkpoint may be continued under any values of these: they only say how chips are read, when training ends, and
     which of its epochs is kept.

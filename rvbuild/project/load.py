@@ -33,7 +33,7 @@ _STAND_INS: dict[Key, Any] = {
     ("classes",): {},
     ("scenes",): {},
 }
-"""What takes the place of something required that is missing or wrong, so that the rest can still be checked."""
+"""Replacements of required values that are missing or wrong, so that the rest can still be checked."""
 
 
 def load(path: Path, overrides: Sequence[str] = (), environ: Mapping[str, str] | None = None) -> Project:
@@ -46,12 +46,12 @@ def load(path: Path, overrides: Sequence[str] = (), environ: Mapping[str, str] |
     overrides
         Keys to override, each as `key.dotted=value`, the value as in TOML or a bare string.
     environ
-        The environment variables that paths can use. Default: those of the process.
+        The environment variables for paths. Default: those of the process.
 
     Raises
     ------
     NoScenesError
-        If scenes are found by their files and there is none, and all else is right.
+        No file matches those of the scenes, and there is no other problem.
     ProjectError
         With all problems of the file, one line each.
     """
@@ -61,7 +61,7 @@ def load(path: Path, overrides: Sequence[str] = (), environ: Mapping[str, str] |
     refused = _apply(data, overrides, places)
     train = data.get("train")
     if isinstance(train, dict) and "chips" in train:
-        data.setdefault("scenes", {})  # what learns from chips needs none
+        data.setdefault("scenes", {})  # training on pre-cut chips needs none
     problems = Problems(places)
     environment = Environment(os.environ if environ is None else environ)
     reads = found.find(data, find_workspace(path), environment, problems)
@@ -88,7 +88,7 @@ def _apply(data: dict[str, Any], overrides: Sequence[str], places: Places) -> li
 
 
 def _validate(data: dict[str, Any], problems: Problems) -> ProjectFile:
-    """Return the validated file; what is wrong with it is reported, left out, and replaced by defaults."""
+    """Return the validated file; invalid parts are reported, removed, and replaced by defaults."""
     rest = _copy(data)
     first = True
     while True:
@@ -97,7 +97,7 @@ def _validate(data: dict[str, Any], problems: Problems) -> ProjectFile:
         except ValidationError as error:
             found = list(translate(error, rest))
         for key, message in found:
-            if first and message is not None:  # later errors come from what has been left out
+            if first and message is not None:  # later errors are consequences of the removed parts
                 problems.add(key, message)
         gone = _outermost({_removable(rest, key) for key, _ in found})
         problems.leave_out(key for key in gone if isinstance(key[-1], int))
@@ -107,7 +107,7 @@ def _validate(data: dict[str, Any], problems: Problems) -> ProjectFile:
 
 
 def _removable(data: Any, key: Key) -> Key:
-    """Return what to leave out because of an error at `key`: its value, or the table around it if it is missing."""
+    """Return what to remove because of an error at `key`: its value, or the table around it if it is missing."""
     current = data
     for length, step in enumerate(key):
         if isinstance(current, dict) and step not in current and key not in _STAND_INS:
@@ -124,7 +124,7 @@ def _outermost(keys: Collection[Key]) -> list[Key]:
 
 
 def _position(key: Key) -> list[tuple[int, str]]:
-    """Return what keys, which mix numbers and text, can be sorted by."""
+    """Return a sort key of keys, which mix numbers and text."""
     return [(step, "") if isinstance(step, int) else (-1, step) for step in key]
 
 
@@ -140,14 +140,14 @@ def _remove(data: Any, key: Key) -> None:
 
 
 def _copy(value: Any) -> Any:
-    """Copy tables and lists, so that removing from the copy leaves the original as it is."""
+    """Copy tables and lists, so that removing from the copy does not change the original."""
     if isinstance(value, dict):
         return {name: _copy(item) for name, item in value.items()}
     return [_copy(item) for item in value] if isinstance(value, list) else value
 
 
 def _check(file: ProjectFile, data: dict[str, Any], problems: Problems) -> None:
-    """Report what tables say of each other. What rests on something reported before is left alone."""
+    """Report problems between tables. Consequences of earlier problems are skipped."""
     classes = data.get("classes")
     names = tuple(classes) if isinstance(classes, dict) else ()
     null = file.project.null_class
@@ -169,7 +169,7 @@ def _check(file: ProjectFile, data: dict[str, Any], problems: Problems) -> None:
     ]
     for id_, table in file.scenes.by_id.items():
         if table.chip is not None:
-            # What [chip] says alone is reported there.
+            # Problems of [chip] itself are reported there.
             own = table.chip.model_fields_set
             merged = table.chip.laid_over(file.chip)
             findings = (*merged.check(known), *applied.check(merged, known))

@@ -16,7 +16,7 @@ from rvbuild.project.toml.keys import Key, show
 from rvbuild.project.toml.table import Table
 
 MOST = 1000
-"""Errors of a file that are put into words: no more are shown, and each takes a millisecond."""
+"""Maximum number of errors of a file that are reported in words, since each takes a millisecond."""
 
 _TAG = re.compile(r"<[a-z]+>")
 
@@ -39,14 +39,14 @@ _BOUNDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
 
 
 def translate(error: ValidationError, data: object) -> Iterator[tuple[Key, str | None]]:
-    """Yield the key and the message of every error; no message where another one says it already.
+    """Yield the key and the message of every error; no message if another one already covers it.
 
     Parameters
     ----------
     error
         The errors of `ProjectFile.model_validate(data)`.
     data
-        The parsed file: its own keys are shown, not those of the validated form.
+        The parsed file: its keys are shown, not those of the validated form.
     """
     details = error.errors(include_url=False)
     unknown = [item for item in details[:MOST] if item["type"] == "extra_forbidden"]
@@ -54,7 +54,7 @@ def translate(error: ValidationError, data: object) -> Iterator[tuple[Key, str |
         if number >= MOST:
             yield written_key(item["loc"], data), "is also wrong"
             continue
-        # `sise_px: unknown key; did you mean "size_px"?` says that size_px is missing.
+        # `sise_px: unknown key; did you mean "size_px"?` implies that size_px is missing.
         silent = item["type"] == "missing" and _is_misspelt(item, unknown)
         yield written_key(item["loc"], data), None if silent else _message(item)
 
@@ -107,7 +107,7 @@ def _message(item: ErrorDetails) -> str:
 
 
 def _type_hint(kind: str, value: object) -> str:
-    """Return what to write instead of a value of the wrong type."""
+    """Return advice on how to write a value of the wrong type."""
     if isinstance(value, str):
         if kind in ("int_type", "float_type") and re.fullmatch(r"[+-]?[0-9][0-9_.eE+-]*", value):
             return "; write it without quotes"
@@ -125,7 +125,7 @@ def _type_hint(kind: str, value: object) -> str:
 
 
 def _not_a_choice(value: object, choices: str) -> str:
-    """Return the message about a value that is none of some words."""
+    """Return the message about a value that is not one of some words."""
     words = re.findall(r"'([^']*)'", choices)
     *some, last = [show(word) for word in words] + [word.lower() for word in re.findall(r"\b(?:True|False)\b", choices)]
     listed = f"{', '.join(some)} or {last}" if some else last
@@ -161,7 +161,7 @@ def _unknown_key(item: ErrorDetails) -> str:
 
 
 def table_at(location: Sequence[str | int]) -> type[Table] | None:
-    """Return the table that holds the last key of an error's location, or None if it is no table of the schema."""
+    """Return the table with the last key of an error's location, or None if it is not a table of the schema."""
     annotation: Any = ProjectFile
     for step in location[:-1]:
         annotation = _inside(annotation, step)
@@ -169,7 +169,7 @@ def table_at(location: Sequence[str | int]) -> type[Table] | None:
 
 
 def _inside(annotation: Any, step: str | int) -> Any:
-    """Return the annotation of what `step` leads to."""
+    """Return the annotation at the end of `step`."""
     if isinstance(annotation, type) and issubclass(annotation, Table):
         fields = {key_of(name, info): info.annotation for name, info in annotation.model_fields.items()}
         return _without_none(fields.get(str(step)))

@@ -22,7 +22,7 @@ DIRECTORIES = (".gdb", ".zarr")
 """How the names of inputs end that are directories."""
 
 _ABSENT = "no such file"
-_FEW = 3  # up to so many files of one key and directory get a line of their own
+_FEW = 3  # up to this many files of one key and directory are listed one by one
 _MOST = 20  # files of one key that are listed
 
 
@@ -46,7 +46,7 @@ def missing_files(
     *,
     builds: bool = False,
 ) -> list[str]:
-    """Return what is wrong with the files that a project names.
+    """Return the problems of the files that a project names.
 
     Parameters
     ----------
@@ -55,9 +55,9 @@ def missing_files(
     scenes
         The ids of the scenes to look at. Default: all.
     known
-        Tells of an absolute path whether it is known that this file can be read.
+        Tells whether a file is already known to be readable, from its absolute path.
     builds
-        Whether what stages of the project's own make is made before it is read: then it need not be there.
+        Whether outputs of the project's own stages are built before they are read: then they need not exist.
 
     Returns
     -------
@@ -119,7 +119,7 @@ def _bad(
 
 
 def _bad_chips(project: Project, path: str, written: Written) -> Iterator[_Missing]:
-    """Yield a user's own chips if there are none."""
+    """Yield a problem if a project's own chips do not exist."""
     root = project.workspace / path
     if is_zip(root):
         if reason := _reason(str(root)):
@@ -152,11 +152,11 @@ def _one(project: Project, item: _Missing) -> str:
 
 
 def _hint(project: Project, item: _Missing) -> str:
-    """Return what to do about one file: a similar name, or that a test scene needs no labels."""
+    """Return advice for one file: a similar name, or that a test scene needs no labels."""
     path = project.workspace / item.path
     if item.reason == _ABSENT and path.parent.is_dir():
         declared = {project.workspace / file for scene in project.scenes for file in _files(scene)}
-        # Files of other scenes have similar names, too.
+        # Files of other scenes also have similar names.
         part = item.scene.casefold() if item.scene in path.name else ""
         others = [other.name for other in path.parent.iterdir() if other not in declared]
         others = [name for name in others if part in name.casefold()]
@@ -199,7 +199,7 @@ def _listed(head: str, names: list[str], items: list[_Missing]) -> str:
 
 
 def _notes(project: Project, found: list[_Missing]) -> Iterator[str]:
-    """Yield what helps to get the files."""
+    """Yield advice on how to get the files."""
     for name, text in {k: v for item in found for k, v in variables_of(item.written.text).items()}.items():
         value = project.env.get(name)
         if not value:

@@ -66,13 +66,13 @@ class ImageSource:
         return None if self.table is None else self.table.normalize()
 
     def modules(self) -> list[str]:
-        """Return the user's Python modules that transform pixels."""
+        """Return the modules of users' transforms."""
         return [] if self.table is None else self.table.modules()
 
 
 @dataclass(frozen=True)
 class RasterLabels:
-    """Labels as rasters: the files, expanded, how they are read, and what their cells are, if the task has cells."""
+    """Labels as rasters: the files, expanded, the settings to read them, and their cells, if the task has cells."""
 
     files: tuple[str, ...]
     table: RasterLabelsTable
@@ -85,20 +85,20 @@ class RasterLabels:
 
 @dataclass(frozen=True)
 class VectorLabels:
-    """Labels as vectors: the files, expanded, how they are read, and what their cells are, if the task has cells.
+    """Labels as vectors: the files, expanded, the settings to read them, and their cells, if the task has cells.
 
     Attributes
     ----------
     files
         All files, in the order in which they are read.
     table
-        How they are read; of several tables, what they say of the scene.
+        The settings to read them; for several tables, those of the scene.
     classes
         The names of all classes.
     parts
         Of several tables, each with the number of its files.
     cells
-        What the cells are.
+        The definition of the cells.
     """
 
     files: tuple[str, ...]
@@ -128,7 +128,7 @@ class LayeredLabels:
     parts
         Each table with the number of its files.
     background
-        What is where no table says anything; None for the null class.
+        The class where no table has a label; None for the null class.
     classes
         The names of all classes.
     """
@@ -167,7 +167,7 @@ class BoxFileLabels:
 
 
 def _with_cells(settings: dict[str, Any], cells: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the settings of labels, with what is said of cells if the task is to classify them."""
+    """Return the settings of labels, with those of cells if the task has cells."""
     return settings if cells is None else {**settings, "cells": dict(cells)}
 
 
@@ -180,7 +180,7 @@ class Scene:
     id
         Its id, usable as a file name; of a part `a.train`, `a.validation` or `a.test`, where `a` is the scene.
     split
-        What it is for.
+        The split.
     image
         Its imagery.
     channels
@@ -190,13 +190,13 @@ class Scene:
     aoi
         The files of its area of interest; none for the whole image.
     aoi_parts
-        If its tables say what to read of them: each table's number of `files`, `layer` and `where`.
+        If its tables have settings: each table's number of `files`, `layer` and `where`.
     base
         The id of the scene in the project file.
     blocks
         If the scene is shared by several splits: which of its blocks are this part; see `splits.Placed`.
     chip
-        How its chips are cut, if not as the project says.
+        The chip settings of this scene, if they differ from those of the project.
     key
         Where its id stands in the project file.
     """
@@ -240,7 +240,7 @@ class Project:
     workspace
         The directory that relative paths start from, absolute.
     name, task, seed, null_class, strict, depends, rules, data_hint
-        What `[project]` says.
+        The `[project]` table.
     allow
         Directories, and beginnings of addresses, to which virtual files may lead; absolute.
     classes
@@ -250,9 +250,9 @@ class Project:
     scenes
         The scenes: train, validation, test, each in the order of the file.
     chip, train, predict, eval
-        The tables that a task or the scenes complete; `stage_settings()` gives a stage's settings.
+        The tables that a task or the scenes complete; `stage_settings()` returns a stage's settings.
     file
-        All tables as they were validated, with their defaults filled in: `file.bundle`, for example.
+        All validated tables, with defaults: `file.bundle`, for example.
     env
         The environment variables that were read, with their values, or None if unset.
     reads
@@ -264,7 +264,7 @@ class Project:
     places
         Where each key was written.
     memo
-        What the rules have worked out of this project, so that it is done once for thousands of scenes.
+        A cache for the rules, so that results are computed once for thousands of scenes.
     """
 
     path: Path

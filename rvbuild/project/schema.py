@@ -54,7 +54,7 @@ class ProjectFile(Table):
 
 
 class _ForEditors(GenerateJsonSchema):
-    """JSON Schema without what TOML cannot say (null) and without the noise of titles."""
+    """JSON Schema without null, which TOML does not have, and without titles."""
 
     def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
         """Describe an optional value by the value alone: TOML has no null."""

@@ -1,4 +1,4 @@
-"""The starter project that `rvbuild new` writes: commented, and valid as it is."""
+"""The starter project of `rvbuild new`: commented, and valid."""
 
 from __future__ import annotations
 

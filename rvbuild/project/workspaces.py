@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def find_workspace(project: Path) -> Path:
-    """Return the directory that holds the `projects/` in which a file lies, or else the file's own directory."""
+    """Return the directory that contains the `projects/` of a file, or else the file's own directory."""
     absolute = Path(os.path.abspath(project))  # noqa: PTH100 - resolve() would leave a workspace of symbolic links
     for parent in absolute.parents:
         if parent.name == "projects":
@@ -16,6 +16,6 @@ def find_workspace(project: Path) -> Path:
 
 
 def every_project(directory: Path) -> list[str]:
-    """Return what a command without a project file means: every one in `projects/`, sorted."""
+    """Return the projects of a command without a project file: all in `projects/`, sorted."""
     folder = directory / "projects"
     return sorted(f"projects/{p.name}" for p in folder.glob("*.toml")) if folder.is_dir() else []

@@ -21,8 +21,9 @@ from rvbuild.files.budget import memory_bytes
 from rvbuild.project.missing import missing_files
 from rvbuild.project.model import Project
 from rvbuild.rules import own_rules
-from rvbuild.session import chipped, trust
-from rvbuild.session.findings import before_build
+from rvbuild.session import trust
+from rvbuild.session.checking import chipped
+from rvbuild.session.checking.findings import before_build
 from rvbuild.session.names import stages_of
 from rvbuild.session.session import Session, jobs_default, looked_at, session
 
@@ -110,14 +111,15 @@ class Planned:
         builder = Builder(now.plan, now.executor, reporter, this_machine(memory_bytes()), memory)
         try:
             to_do = builder.to_do(a.name for a in self.wanted)
-            gc.freeze()  # the plan stays; see `main`
-            gc.enable()
+            if not gc.isenabled():  # the command has turned it off; another program's garbage is its own affair
+                gc.freeze()  # the plan stays
+                gc.enable()
             engine.run(to_do, builder, jobs, order.keep_going)
         except BaseException:
             builder.interrupt()
             raise
         for artifact in self.closure:
-            builder.skip(artifact.name, "not reached: something failed before its turn")
+            builder.skip(artifact.name, "not reached: the run stopped after a failure")
         outcomes = [builder.outcomes[a.name] for a in self.closure]
         for line in chipped.doubts(now, outcomes):
             reporter.note(line)

@@ -54,7 +54,7 @@ def load_all(paths: Sequence[Path], overrides: Sequence[str], absent: list[str] 
         raise ProjectError(problems or absent or [])
     roots = {p.workspace for p in projects}
     if len(roots) > 1:
-        raise UsageError(f"these projects are of {len(roots)} workspaces; build them one workspace at a time")
+        raise UsageError(f"these projects belong to {len(roots)} workspaces; build one workspace at a time")
     names: dict[str, Path] = {}
     for project in projects:
         if project.name in names:

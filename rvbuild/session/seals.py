@@ -64,8 +64,8 @@ def write(
         for item in artifact.inputs:
             if isinstance(item, Source):
                 directories.update(dict.fromkeys(map(str, item.folders)))
-                files |= {str(path): seen for path, seen in item.unread}
-                for path in map(str, itertools.chain(item.files, *item.companions)):
+                files |= {str(path): seen for path, seen in item.ignored_sidecars}
+                for path in map(str, itertools.chain(item.files, *item.sidecars)):
                     if is_url(path):
                         identity = now.workspace.prints.identity(path)
                         if identity is None or identity.by == CONTENT:

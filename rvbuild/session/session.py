@@ -12,7 +12,7 @@ from rvbuild import rules
 from rvbuild.cores import cores
 from rvbuild.engine.keys.artifact import Artifact
 from rvbuild.engine.plan.plan import Appeared, Plan
-from rvbuild.engine.run.questions import files_asker, view_runner
+from rvbuild.engine.run.questions import digest_runner, files_asker
 from rvbuild.engine.run.workers import Executor, Inline, Pool
 from rvbuild.engine.workspace import Workspace
 from rvbuild.errors import UsageError, nearest
@@ -54,7 +54,7 @@ class Session:
                 raise UsageError(f"{word}: no stage {stage!r}{nearest(stage, stages)} (stages: {', '.join(stages)})")
             scenes = sorted({a.scene for a in self.artifacts if a.stage == stage and a.scene is not None})
             if not scenes:
-                raise UsageError(f"{word}: {stage} is one artifact of all scenes; ask for {stage!r}")
+                raise UsageError(f"{word}: {stage} is one artifact for all scenes; use {stage!r}")
             raise UsageError(f"{word}: {stage} has no scene {scene!r}{nearest(scene, scenes)} ({', '.join(scenes)})")
         return found
 
@@ -76,6 +76,11 @@ class Session:
     def _ids(self, scene: str) -> set[str]:
         """Return the id of a scene, and those of its parts if several splits share it."""
         return {scene, *(s.id for p in self.projects for s in p.scenes if s.base == scene)}
+
+
+def environment_of(root: Path, projects: Sequence[Project]) -> dict[str, str | None]:
+    """Return the environment variables that stages of projects run with; None for those that they do not have."""
+    return {**variables.for_workers(os.environ), **rules.places(root, projects)}
 
 
 def new_executor(
@@ -108,7 +113,7 @@ def make_executor(
     workspace: Workspace, projects: Sequence[Project], inline: bool = False, jobs: int | None = None
 ) -> Executor:
     """Return where the stages of projects run, and so many jobs at once, by default one for each core."""
-    environment = {**variables.for_workers(os.environ), **rules.places(workspace.root, projects)}
+    environment = environment_of(workspace.root, projects)
     return new_executor(environment, workspace.cache / "log", rules.PRELOAD, jobs, inline=inline)
 
 
@@ -143,7 +148,7 @@ def session(
             every = all_artifacts(projects, workspace, _own_rules(projects, rules_may_run, say))
         else:
             every = artifacts(projects, workspace)
-        plan = Plan(workspace, every, view_runner(executor), forced(every) if forced else frozenset(), appeared)
+        plan = Plan(workspace, every, digest_runner(executor), forced(every) if forced else frozenset(), appeared)
         yield Session(workspace, list(projects), every, executor, plan)
     finally:
         if executor is not None:
@@ -161,8 +166,8 @@ def _own_rules(
     for project in own:
         stages = ", ".join(map(stage_of, project.rules))
         say(
-            f"{project.where(('project', 'rules'))}: left out: {stages}. Rules of a workspace are code, which runs "
-            "when you build, and here once you trust it: add --trust"
+            f"{project.where(('project', 'rules'))}: left out: {stages}. Rules of a workspace are code. They run "
+            "when you build, and here only after you trust them: add --trust"
         )
     return False
 

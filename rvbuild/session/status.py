@@ -9,7 +9,6 @@ from rvbuild.engine.keys.artifact import Artifact
 from rvbuild.engine.keys.packages import versions
 from rvbuild.engine.plan import explain
 from rvbuild.engine.plan.decide import State
-from rvbuild.engine.plan.explain import Link
 from rvbuild.session.session import Session
 
 
@@ -71,12 +70,70 @@ def _status(now: Session, artifact: Artifact, seconds: float | None) -> Artifact
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """A result in the store.
+
+    Attributes
+    ----------
+    files : int
+        How many files it has.
+    size : int
+        Of all of them, in bytes.
+    at : float
+        When it was built, in seconds since the epoch.
+    seconds : float
+        How long that took.
+    """
+
+    files: int
+    size: int
+    at: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """One artifact in a chain of causes.
+
+    Attributes
+    ----------
+    project, stage : str
+    scene : str or None
+        None for an artifact of all scenes.
+    state : State
+        What the next run is going to do with it.
+    reasons : tuple of str
+        Why it is not fresh.
+    depth : int
+        How many steps it is below the artifact that was asked about.
+    seen : bool
+        Whether it was explained further up already.
+    stored : Stored or None
+        What would be restored.
+    """
+
+    project: str
+    stage: str
+    scene: str | None
+    state: State
+    reasons: tuple[str, ...]
+    depth: int
+    seen: bool
+    stored: Stored | None
+
+    @property
+    def label(self) -> str:
+        """The stage, with the scene if there is one: `chip:a`."""
+        return f"{self.stage}:{self.scene}" if self.scene else self.stage
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
     """Why an artifact is in its state.
 
     Attributes
     ----------
-    links : tuple of Link
+    causes : tuple of Cause
         The artifact, and below it all that it needs and that is not fresh, each with its reasons.
     notes : dict of str to str
         Path → a remark about an input.
@@ -84,7 +141,7 @@ class Explanation:
         Packages whose versions are not those that it was built with, which is no reason to build it again.
     """
 
-    links: tuple[Link, ...]
+    causes: tuple[Cause, ...]
     notes: dict[str, str]
     drift: tuple[str, ...]
 
@@ -102,9 +159,18 @@ def explanations(now: Session, word: str) -> list[Explanation]:
     installed = versions()
     return [
         Explanation(
-            tuple(explain.chain(now.plan, artifact.name)),
-            {str(path): note for path, note in now.plan.notes(artifact).items()},
+            tuple(map(_cause, explain.chain(now.plan, artifact.name))),
+            now.plan.notes(artifact),
             tuple(explain.drift(now.plan, artifact.name, installed)),
         )
         for artifact in asked
     ]
+
+
+def _cause(link: explain.Link) -> Cause:
+    artifact, action, stored = link.artifact, link.action, None
+    if action is not None:
+        size = sum(size for _, size in action.outputs.values())
+        stored = Stored(len(action.outputs), size, action.at, action.seconds)
+    reasons = tuple(map(str, link.reasons))
+    return Cause(artifact.project, artifact.stage, artifact.scene, link.state, reasons, link.depth, link.seen, stored)

@@ -1,4 +1,4 @@
-"""The infer stage: a trained model over all windows of one scene, merged as it goes into what predictions derive from.
+"""The infer stage: applies a trained model to all windows of one scene, and merges the results into the raw result.
 
 The task says which windows, all of one global grid. The last ones may overhang the scene, and a scene smaller than a
 window has one that overhangs: what lies outside is padding that is 0 after normalisation, as nodata is, and as both are
@@ -12,7 +12,7 @@ windows: results depend on nothing else.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,9 +69,9 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
         task, image, channels, classes, null_id, chip_px, and of `predict` what windows and their merging depend on;
         trained: the model that the project names, and its arguments.
     outputs
-        Receives what the task's merger writes: for segmentation `raw_labels.tif`, and `scores.tif` if it is asked for.
+        Receives the files of the task's merger: for segmentation `raw_labels.tif`, and `scores.tif` on request.
     progress
-        Receives the windows as they are predicted.
+        Receives progress, in windows.
 
     Raises
     ------
@@ -96,12 +96,22 @@ def infer_scene(
     progress: Progress,
 ) -> None:
     """Run a loaded model over one scene; see `run`."""
+    infer_image(model, info, lambda: open_scene_image(image, settings), aoi_files, settings, outputs, progress)
+
+
+def infer_image(
+    model: nn.Module,
+    info: ModelInfo,
+    open_source: Callable[[], SceneImage],
+    aoi_files: Sequence[Path],
+    settings: Mapping[str, Any],
+    outputs: Path,
+    progress: Progress,
+) -> None:
+    """Run a loaded model over the image that `open_source` opens, once for each thread that reads; see `run`."""
     task, predict = tasks.get(settings["task"]), settings["predict"]
     device = select_device(predict["device"], "predict.device")
     normalizer = Normalizer(info)
-
-    def open_source() -> SceneImage:
-        return open_scene_image(image, settings)
 
     with open_source() as source:
         _require_like_training(source, info, settings["channels"])
@@ -125,7 +135,7 @@ def infer_scene(
             predictions = task.forward(model, normalizer(images, None if valid.all() else valid, device))
             behind.call(_merge, merger, [(ready.read.window, ready.keep) for ready in batch], predictions)
             progress.advance(len(batch))
-            # Not to be held while the next ones are made.
+            # Free its memory before the next ones are read.
             del batch, images, valid, predictions
         behind.call(merger.finish)
 
@@ -167,7 +177,7 @@ def _batches(items: Iterable[_Ready], size: int) -> Iterator[list[_Ready]]:
 
 
 def _require_like_training(source: SceneImage, info: ModelInfo, channels: Sequence[int] | None) -> None:
-    """Raise a DataError unless the image has the bands and the dtype that the model knows."""
+    """Raise a DataError unless the image has the bands and the dtype of the model."""
     if (source.count, source.dtype.name) == (info.bands, info.dtype):
         return
     files = ", ".join(str(path) for path in source.files[:3]) + (", …" if len(source.files) > 3 else "")

@@ -1,4 +1,4 @@
-"""The stages and the commands that build them, declared once, where nothing heavy is imported."""
+"""The stages and the commands that build them, declared in one place that imports nothing heavy."""
 
 from __future__ import annotations
 

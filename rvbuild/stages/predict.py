@@ -1,4 +1,4 @@
-"""The predict stage: all files of a scene that follow from what was inferred, without the network.
+"""The predict stage: all files of a scene that are derived from the raw result, without the network.
 
 Thresholds, formats, polygons and styles are changed often, and a network over a large scene takes long. So the infer
 stage keeps the raw result of a task, and this stage derives the rest from it.
@@ -24,14 +24,14 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     settings
         task, classes, null_id, and of `predict` what derived files depend on.
     outputs
-        Receives what the task derives: for segmentation `labels.qml`, and colours and polygons if they are asked for.
+        Receives the derived files: for segmentation `labels.qml`, and colours and polygons on request.
     progress
-        Receives the files as they are made.
+        Receives progress, in files.
 
     Raises
     ------
     DataError
-        What was inferred cannot be read.
+        The raw result cannot be read.
     """
     raw = {path.name: path for path in inputs["raw"]}
     tasks.get(settings["task"]).derive(raw, settings, outputs, progress)

@@ -1,4 +1,4 @@
-"""What a training on classes minimises, of pixels as of chips: the loss of logits over what has a label."""
+"""The objective of classifications, of pixels and of chips: the loss of logits where there are labels."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Logits(Protocol):
 
 
 class ClassObjective:
-    """Classification: the loss over what has a label, and the confusion of the most likely class.
+    """Classification: the loss over everything with a label, and the confusion of the most likely class.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class ClassObjective:
     logits
         Of the model.
     target
-        The name of the target that holds class ids, `(N, ...)` uint8.
+        The name of the target with class ids, `(N, ...)` uint8.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class ClassObjective:
         return self._losses(self._logits(model, images, len(self._outputs)), self._wanted(targets))
 
     def parts(self) -> dict[str, float]:
-        """Return nothing: the loss is one."""
+        """Return an empty dict: the loss has no parts."""
         return {}
 
     def validate(self, model: nn.Module, images: torch.Tensor, targets: Targets) -> torch.Tensor:
@@ -68,12 +68,12 @@ class ClassObjective:
         return self.counted().scores()
 
     def counted(self) -> Confusion:
-        """Return what was counted since the last call."""
+        """Return the counts since the last call."""
         counted, self._confusion = self._confusion, Confusion(self._outputs)
         return counted
 
     def _wanted(self, targets: Targets) -> torch.Tensor:
-        """Return the targets as output positions, int64, IGNORE where nothing is known."""
+        """Return the targets as output positions, int64, IGNORE without a label."""
         ids = targets[self._target]
         self._positions = self._positions.to(ids.device)
         return self._positions[ids.int()]

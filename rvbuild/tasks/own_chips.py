@@ -1,4 +1,4 @@
-"""A user's own chips: how the files of a folder, or of one split of it, become images with targets, for each task.
+"""Users' pre-cut chips: converts the files of a folder, or of one split of it, to images with targets, for each task.
 
 The layouts are those that Raster Vision writes and reads: `<class>/<n>.png` for classification, `img/<n>.png` beside
 `labels/<n>.png` for segmentation, and `img/<n>.png` beside a COCO `labels.json` for detection.
@@ -24,7 +24,7 @@ from rvbuild.learn.hooks import Target
 Shape = tuple[int, int]
 
 Chip = tuple[Path, Callable[[Shape], Target]]
-"""The file of an image, and what gives its target when it is told the image's (height, width)."""
+"""The file of an image, and a function from the image's (height, width) to its target."""
 
 
 def by_class_folder(relative: Sequence[str], files: Sequence[Path], classes: Classes, null_id: int) -> list[Chip]:

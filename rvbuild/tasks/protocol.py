@@ -1,4 +1,4 @@
-"""What a computer-vision task is: everything that stages ask, so that no stage knows a task by name."""
+"""The interface of a computer-vision task: everything that stages need, so that no stage depends on a specific task."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ Draw = Callable[..., float]
 
 
 class Labels(Protocol):
-    """The labels of a scene, open for reading; what can be asked of them is between the functions of a task."""
+    """The labels of a scene, open for reading; its further methods are private to the task."""
 
     notes: Sequence[str]
-    """What was repaired or left out when they were read, a line each, for people."""
+    """Repairs and omissions when they were read, a line each, for users."""
 
     def __enter__(self) -> Self: ...
 
@@ -42,10 +42,10 @@ class Labels(Protocol):
 
 
 class Aim(Protocol):
-    """Says which windows are worth cutting, from what the labels hold."""
+    """Chooses the windows to cut from the content of the labels."""
 
     def choose(self, windows: Sequence[Window]) -> list[Window]:
-        """Return those windows of the grid that may become chips, in the order they came."""
+        """Return the windows of the grid that may become chips, in their order."""
 
     def spans(self, number: int, attempt: int, shape: tuple[int, int]) -> tuple[Span, Span] | None:
         """Return the rows and columns that random window `number`, of `shape`, may start at; None: any."""
@@ -75,14 +75,14 @@ class Merger(Protocol):
         """
 
     def finish(self) -> None:
-        """Write what is left and close all files; those of `Task.RAW` exist then."""
+        """Write the rest and close all files; those of `Task.RAW` exist then."""
 
 
 class Task(Protocol):
-    """One task. `rvbuild.tasks.get` returns a module whose functions are these."""
+    """A task. `rvbuild.tasks.get` returns a module with these functions."""
 
     COUNTED: str
-    """What is counted of a class in the labels of a scene: pixels, boxes or cells."""
+    """The unit of counts of labels: pixels, boxes or cells."""
 
     PREDICT_SETTINGS: Sequence[str]
     """What the task needs in the `predict` settings beside what every task has; a bundle without it is refused."""
@@ -110,21 +110,21 @@ class Task(Protocol):
         classes: ClassList,
         chip: Mapping[str, Any],
     ) -> list[Window] | None:
-        """Return the windows that may become chips if the labels decide that, of any size; None: the sliding grid.
+        """Return the windows that may become chips if the labels determine them, of any size; None: the sliding grid.
 
-        Asked for sliding windows only. The parameters are those of `labels`, and the chip settings.
+        Only called for sliding windows. The parameters are those of `labels`, and the chip settings.
         """
 
     def aim(self, source: Any, chip: Mapping[str, Any], draw: Draw) -> Aim | None:
-        """Return what chooses windows by what the labels hold, or None if the chip settings ask for no such choice.
+        """Return a chooser of windows by the content of the labels, or None if the chip settings do not need one.
 
-        `source` is what `labels` returned; `draw` has the seed of the artifact.
+        `source` is the result of `labels`; `draw` has the seed of the artifact.
         """
 
     def target(self, source: Any, window: Window, chip: Mapping[str, Any]) -> Target | None:
-        """Return the target of the chip at `window`; None if there is nothing to learn from it, so it is no chip.
+        """Return the target of the chip at `window`; None if there is nothing to learn from it, so it is not a chip.
 
-        `source` is what `labels` returned, `chip` the chip settings.
+        `source` is the result of `labels`, `chip` the chip settings.
         """
 
     def label_digest(self, source: Any, window: Window) -> str | None:
@@ -134,7 +134,7 @@ class Task(Protocol):
         """
 
     def mask(self, target: Target, keep: np.ndarray, null_id: int) -> Target:
-        """Return a target without what lies outside `keep`, `(H, W)` bool."""
+        """Return a target without everything outside `keep`, `(H, W)` bool."""
 
     def resize(self, target: Target, shape: tuple[int, int], size_px: int) -> Target:
         """Return a target for its chip, of `shape` (H, W), resampled to `size_px` square."""
@@ -149,7 +149,7 @@ class Task(Protocol):
         """Return `(n_classes,)` int64: how often each class id occurs in a chip's target (pixels, boxes or chips)."""
 
     def pack(self, targets: Sequence[Target]) -> dict[str, np.ndarray]:
-        """Return the tensors of a labels shard that holds `targets` in order."""
+        """Return the tensors of a labels shard with `targets` in order."""
 
     def unpack(self, shard: Mapping[str, np.ndarray], index: int) -> Target:
         """Return the target of chip `index` from a labels shard's tensors: the inverse of `pack`."""
@@ -163,7 +163,7 @@ class Task(Protocol):
     def objective(
         self, train: Mapping[str, Any], outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
     ) -> Objective:
-        """Return what a training minimises.
+        """Return the objective of a training.
 
         Parameters
         ----------
@@ -206,9 +206,9 @@ class Task(Protocol):
         """
 
     def derive(self, raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
-        """Write into `outputs` what is derived from the raw result of a scene: at least one file.
+        """Write the files derived from the raw result of a scene to `outputs`: at least one file.
 
-        Results depend on the raw files and the settings alone. Nothing here runs the network or imports torch.
+        Results depend only on the raw files and the settings. This neither runs the network nor imports torch.
 
         Parameters
         ----------
@@ -219,7 +219,24 @@ class Task(Protocol):
         outputs
             An existing directory. Files of the merger are shown beside these: names must differ.
         progress
-            Receives the files, or whatever takes the time.
+            Receives progress, in files or other units.
+        """
+
+    def arrays(self, raw: Mapping[str, Path], settings: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Return the prediction for a scene, as arrays by name.
+
+        Parameters
+        ----------
+        raw
+            The files of `RAW`, by name; other files of the merger lie beside them.
+        settings
+            As for `derive`.
+
+        Returns
+        -------
+        dict
+            `class_ids` and, unless the settings ask for none, `scores`; for detection also `boxes`, for cells
+            `cell_px`.
         """
 
     def scene_grid(self, predictions: Path) -> Grid:
@@ -245,7 +262,7 @@ class Task(Protocol):
         Returns
         -------
         ndarray
-            (h, w, 4) uint8: red, green, blue and opacity; 0 where nothing was predicted.
+            (h, w, 4) uint8: red, green, blue and opacity; 0 without a prediction.
         """
 
     def survey(
@@ -256,9 +273,9 @@ class Task(Protocol):
         Parameters
         ----------
         source
-            What `labels` returned.
+            The result of `labels`.
         windows
-            What `chip_windows` returned for chips that lie side by side.
+            The result of `chip_windows` for adjacent chips.
         aoi
             Only what lies in the area counts.
         step
@@ -270,7 +287,7 @@ class Task(Protocol):
         -------
         counts : (n_classes,) int64: pixels, boxes or cells of each class
         overlay : (h, w, 4) uint8: red, green, blue and opacity
-        unknown : values that stand for no class, each with its number of pixels
+        unknown : values without a class, each with its number of pixels
         """
 
     def own_chips(
@@ -278,7 +295,7 @@ class Task(Protocol):
     ) -> list[tuple[Path, Callable[[tuple[int, int]], Target]]]:
         """Return the chips in a user's files, given their paths relative to the folder of the split.
 
-        Each is the file of an image, and what gives the target when it is told the image's (height, width).
+        Each has the file of an image, and a function from the image's (height, width) to the target.
         """
 
     def score(
@@ -301,5 +318,5 @@ class Task(Protocol):
     ) -> tuple[dict[str, Any], dict[str, str]]:
         """Return the content of `eval.json`, and of the files beside it by name, from the counts by scene id.
 
-        `eval.md` is one of the files; pictures that it shows (`.svg`) are others.
+        `eval.md` is one of the files; pictures in it (`.svg`) are others.
         """

@@ -146,7 +146,7 @@ def test_a_header_that_promises_more_than_can_be_cut(tmp_path: Path) -> None:
     blocks = {"tiled": True, "blockxsize": 4096, "blockysize": 4096, "sparse_ok": True, "bigtiff": "yes"}
     (problem,) = seen({"image": [write_image(tmp_path / "a.tif", **size, **blocks)]})["problems"]
     assert problem[:2] == ["error", "image"]
-    assert "3,906,250,000 windows of 16 px; expected at most 10,000,000" in problem[3]
+    assert "3,906,250,000 windows of 16 px; expected at most 4,000,000" in problem[3]
 
 
 def test_labels_drawn_in_qgis_over_an_image_without_a_georeference(tmp_path: Path) -> None:

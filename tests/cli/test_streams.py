@@ -49,7 +49,7 @@ def test_a_project_cannot_be_written_where_projects_is_a_file(tmp_path, monkeypa
 
     (tmp_path / "projects").write_text("")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(RvbuildError, match="projects is there already"):
+    with pytest.raises(RvbuildError, match="projects already exists"):
         writing.new("x", "semantic_segmentation")
 
 

@@ -8,7 +8,7 @@ from unittest import mock
 
 from rvbuild.checks.findings import Finding, Level
 from rvbuild.cli.commands import build as building
-from rvbuild.session import told as telling
+from rvbuild.session.checking import told as telling
 
 
 def told(scenes: list[str]) -> str:
@@ -28,5 +28,5 @@ def test_a_scene_that_has_several_findings_is_named_once() -> None:
 
 
 def test_one_artifact_is_fresh() -> None:
-    assert building._nothing(1) == "nothing to do: 1 artifact is fresh"
-    assert building._nothing(2) == "nothing to do: 2 artifacts are fresh"
+    assert building._nothing(1) == "nothing to do (1 artifact up to date)"
+    assert building._nothing(2) == "nothing to do (2 artifacts up to date)"

@@ -48,7 +48,7 @@ def test_stats_gc_and_verify(built):
         (["cache", "gc", "--older-than", "yesterday"], "is not an age"),
         (["cache", "push"], "give one address"),
         (["cache", "pull", "nothing://x"], "not the address of a store"),
-        (["cache", "pull", "nowhere"], "cache pull nowhere: there is no such directory"),
+        (["cache", "pull", "nowhere"], "cache pull nowhere: no such directory"),
         (["diff", "chap"], 'did you mean "chip"'),
         (["diff", "chip"], "there are several"),
         (["diff", "train@3"], "it was never built here"),

@@ -29,7 +29,7 @@ def fresh(space: Space) -> Space:
 
 def test_everything_is_built_with_an_unlabelled_test_scene(cells: Space) -> None:
     assert cells.rvbuild("build", "--json").did("fresh") == ALL
-    assert cells.rvbuild("build").out.startswith("nothing to do: 17 artifacts are fresh\n")
+    assert cells.rvbuild("build").out.startswith("nothing to do (17 artifacts up to date)\n")
     shown = {path.split("/")[-1] for path in cells.shown() if path.startswith("predict/t/")}
     assert shown == {"cells.geojson", "cells.json", "cells.qml", "labels.qml", "labels.tif"}
     evaluation = cells.read("eval/eval.json")

@@ -33,7 +33,9 @@ def test_several_projects_need_a_yes_where_nobody_can_be_asked(two: Space) -> No
     lines = said.err.splitlines()
     assert lines[0] == "clean: this forgets analyze in 2 projects, with all earlier results:"
     assert lines[1].startswith("  p: 3 artifacts, about ") and lines[2].startswith("  q: 3 artifacts, about ")
-    assert lines[3].startswith("name those that you mean (`rvbuild clean analyze projects/PROJECT.toml`), or add --yes")
+    assert lines[3].startswith(
+        "name the stages and projects (`rvbuild clean analyze projects/PROJECT.toml`), or add --yes"
+    )
     assert shown(two) == ["p", "q"]
     said = two.process("clean", "analyze", "--yes")
     assert said.status == 0 and shown(two) == []
@@ -63,7 +65,7 @@ def test_on_a_terminal_it_asks(two: Space, answer: str, left: list[str]) -> None
     os.close(theirs)
     said = os.read(ours, 100_000).decode()
     os.close(ours)
-    assert "forget them all? [y/N]" in said
+    assert "remove them all? [y/N]" in said
     assert shown(two) == left
     assert (status, "nothing was removed" in said) == ((1, True) if left else (0, False))
 

@@ -47,7 +47,7 @@ def test_every_command_has_help(space):
         (["chip", "x.zip"], "a bundle is for `rvbuild predict`"),
         (["chip", "--set", "chip.size_px=big"], "chip.size_px"),
         (["new", "a/b"], "a project's name is a file name"),
-        (["new", "p"], "is there already"),
+        (["new", "p"], "already exists"),
         (["new"], "rvbuild new parcels"),
         (["new", "--example"], "examples: atlanta_buildings, "),
         (["new", "--example", "yellowstone_crown"], 'did you mean "yellowstone_crowns"?'),
@@ -145,7 +145,7 @@ def test_a_sealed_run_loads_nothing(built):
     )
     assert built.process("build", "projects/p.toml").status == 0
     run = subprocess.run([sys.executable, "-c", script], cwd=built.root, capture_output=True, text=True, env=os.environ)
-    assert run.stdout.startswith("nothing to do: 14 artifacts are fresh\n")
+    assert run.stdout.startswith("nothing to do (14 artifacts up to date)\n")
     assert run.stdout.splitlines()[-1] == "0 []"
 
 

@@ -11,8 +11,8 @@ import rasterio
 
 from rvbuild import rules
 from rvbuild.checks import label_rasters
-from rvbuild.session import check as checking
 from rvbuild.session import session
+from rvbuild.session.checking import check as checking
 
 from .conftest import BOXES, Space, write_labels
 
@@ -112,7 +112,7 @@ def test_a_deep_check_finds_every_value_that_is_no_class(
     assert space.rvbuild("check").status == 0  # these pixels are not read
     result = space.rvbuild("check", "--deep")
     assert result.status == 2
-    assert "scene b: data/b_label.tif: values that stand for no class: 7 (6 pixels), 9 (1 pixels)" in result.err
+    assert "scene b: data/b_label.tif: values without a class: 7 (6 pixels), 9 (1 pixels)" in result.err
     assert len(result.err.splitlines()) == 1
     space.edit('"data/{id}_label.tif"', '"data/{id}_label.tif", other = "building"')
     result = space.rvbuild("check", "--deep")

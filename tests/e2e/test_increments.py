@@ -31,7 +31,7 @@ ALL = {
 def test_a_second_build_does_nothing(built):
     assert built.rvbuild("build", "--json").did("fresh") == ALL
     result = built.rvbuild("build")
-    assert result.out.startswith("nothing to do: 14 artifacts are fresh\n")
+    assert result.out.startswith("nothing to do (14 artifacts up to date)\n")
     assert "cache/p/predict/c/labels.tif" in result.out and "raw_labels.tif" not in result.out
 
 

@@ -100,7 +100,7 @@ def test_build_and_increments(own: Space) -> None:
     result = own.rvbuild("build", "--json")
     assert result.status == 0, result.out + result.err
     assert result.did("built") == {"analyze", "chip:train", "chip:validation", "train", "bundle", "report"}
-    assert own.rvbuild("build").out.startswith("nothing to do: 6 artifacts are fresh")
+    assert own.rvbuild("build").out.startswith("nothing to do (6 artifacts up to date)")
     assert "good (chip_classification; scenes: none; 3 classes)" in own.rvbuild("check").out
     path = own.root / "chips/train/house/1.png"
     path.touch()
@@ -112,7 +112,7 @@ def test_build_and_increments(own: Space) -> None:
     assert "chip:train" in own.rvbuild("build", "--json").did("built")
     save(own.root / "chips/train/horse/1.png", picture(5))
     result = own.rvbuild("build")
-    assert result.status == 1 and "'horse' is no class; did you mean \"house\"?" in result.out
+    assert result.status == 1 and "'horse' is not a class; did you mean \"house\"?" in result.out
     # The result is that of a clean build.
     shutil.rmtree(own.root / "chips/train/horse")
     assert own.rvbuild("build").status == 0

@@ -163,7 +163,7 @@ def artifacts(project, code):
         ("settings={}", "settings={'a': {1}}", "own:p: settings: expected values that JSON can hold"),
         ("inputs=()", 'inputs=(Product("m", "trian:p"),)', "own:p reads the output of 'trian:p', but there is no such"),
         ("inputs=()", 'inputs=(Product("m", "own:p"),)', "the stages depend on each other in a circle: own:p → own:p"),
-        ("    yield Artifact(", "    yield dict(", "artifacts() gave dict; expected Artifact"),
+        ("    yield Artifact(", "    yield dict(", "artifacts() yielded dict; expected Artifact"),
     ],
 )
 def test_what_is_wrong_with_a_rule_is_said(space: Space, old: str, new: str, expected: str) -> None:
@@ -198,7 +198,7 @@ def test_what_is_wrong_with_a_stage_is_said(space: Space) -> None:
         ("def run(inputs, settings, outputs, progress):\n    pass\n", "the stage own wrote no output"),
         (
             "def run(inputs, settings, outputs, progress):\n    (outputs / 'b').touch()\n",
-            "made b, which its rule does not",
+            "wrote b, which its rule does not",
         ),
         ("def run(inputs, settings, outputs, progress):\n    {}['x']\n", "KeyError: 'x'"),
     ]:

@@ -61,7 +61,7 @@ def test_another_version_of_torch_is_told_and_is_no_reason(built, monkeypatch):
     monkeypatch.setattr(asking, "versions", lambda: now)
     out = built.rvbuild("why", "train").out
     assert out.startswith("train is fresh: nothing to do\n")
-    assert f"built with another version, not a reason to build again: torch {metadata.version('torch')} → 9.9" in out
+    assert f"built with another version (no reason to build again): torch {metadata.version('torch')} → 9.9" in out
 
 
 def test_another_version_of_torch_is_a_reason_where_the_project_is_strict(built, monkeypatch):

@@ -13,7 +13,7 @@ import fsspec.implementations.local  # noqa: F401
 from conftest import Space
 from doit import doit_cmd  # noqa: F401
 
-from rvbuild.engine.remote.store import Remote
+from rvbuild.engine.remote.store import RemoteStore
 from rvbuild.engine.upkeep import garbage
 from rvbuild.engine.upkeep.inventory import find_roots, take_inventory
 from rvbuild.engine.upkeep.verify import verify
@@ -60,14 +60,14 @@ def _gc(root: Path, said: dict) -> int:
 
 def _push(root: Path, said: dict) -> int:
     workspace = Workspace(root)
-    moved = Remote(said["remote"]).push(workspace.store, take_inventory(workspace.store).actions, Silent())
+    moved = RemoteStore(said["remote"]).push(workspace.store, take_inventory(workspace.store).actions, Silent())
     workspace.close()
     return len(moved.problems)
 
 
 def _pull(root: Path, said: dict) -> int:
     workspace = Workspace(root)
-    remote = Remote(said["remote"])
+    remote = RemoteStore(said["remote"])
     moved = remote.pull(workspace.store, sorted(remote.keys), Silent())
     workspace.close()
     return len(moved.problems)

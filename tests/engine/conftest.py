@@ -9,12 +9,12 @@ from urllib.parse import quote
 
 import pytest
 
-from rvbuild.engine.keys.artifact import Artifact, Product, Source, View
+from rvbuild.engine.keys.artifact import Artifact, ContentDigest, Product, Source
 from rvbuild.engine.plan.plan import Appeared, Plan
-from rvbuild.engine.remote.read_through import Elsewhere
+from rvbuild.engine.remote.read_through import ReadThrough
 from rvbuild.engine.run import doit as engine
 from rvbuild.engine.run.execute import Builder
-from rvbuild.engine.run.questions import view_runner
+from rvbuild.engine.run.questions import digest_runner
 from rvbuild.engine.run.workers import Inline, Pool
 from rvbuild.engine.workspace import Workspace
 from rvbuild.progress import Silent
@@ -92,7 +92,7 @@ class Space:
         (root / "fakestages.py").write_text(STAGES)
         self.settings: dict[str, dict] = {"upper": {"prefix": ""}, "join": {}, "last": {"end": "!"}}
         self.version = 1
-        self.view: View | None = None
+        self.view: ContentDigest | None = None
         self.scenes = ["a", "b", "c"]
         self.folder = ""  # of the sources
         self.appeared: Appeared | None = None  # what tells of files that have come to belong to sources
@@ -114,7 +114,7 @@ class Space:
                 "fakestages:upper",
                 self.version,
                 dict(self.settings["upper"]),
-                (Source("text", (self.source(s),), views=(self.view,)),),
+                (Source("text", (self.source(s),), digests=(self.view,)),),
                 f"cache/p/upper/{s}",
             )
             for s in self.scenes
@@ -142,9 +142,9 @@ class Space:
         recorder = Recorder()
         workspace = Workspace(self.root, recorder.note)
         if self.remote is not None:
-            workspace.elsewhere = Elsewhere(self.remote, self.root, workspace.store, recorder.note)
+            workspace.read_through = ReadThrough(self.remote, self.root, workspace.store, recorder.note)
         executor = Pool({}, self.root / "cache" / "log") if self.pool else Inline({})
-        plan = Plan(workspace, self.artifacts(), view_runner(executor), forced, self.appeared)
+        plan = Plan(workspace, self.artifacts(), digest_runner(executor), forced, self.appeared)
         builder = Builder(plan, executor, recorder)
         return workspace, plan, builder, recorder
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from rvbuild.engine.remote.store import Moved, Remote
+from rvbuild.engine.remote.store import RemoteStore, Transfer
 from rvbuild.engine.store.store import Store
 from rvbuild.engine.upkeep.inventory import take_inventory
 from rvbuild.engine.workspace import Workspace
@@ -45,10 +45,10 @@ def clone(pushed, new_space, remote, monkeypatch):
     return made
 
 
-def push(space, url: str) -> Moved:
+def push(space, url: str) -> Transfer:
     workspace = Workspace(space.root)
     try:
-        return Remote(url).push(workspace.store, take_inventory(workspace.store).actions, Silent())
+        return RemoteStore(url).push(workspace.store, take_inventory(workspace.store).actions, Silent())
     finally:
         workspace.close()
 
@@ -225,7 +225,7 @@ def test_what_was_forgotten_is_built_again(pushed, clone, remote):
     assert clone.run("join:p", forced=frozenset({"join:p"}))["join"] == "built"
     workspace = Workspace(clone.root)
     workspace.store.forget(key)
-    Remote(str(remote)).pull(workspace.store, [key], Silent())  # asked for by name
+    RemoteStore(str(remote)).pull(workspace.store, [key], Silent())  # asked for by name
     assert not workspace.store.is_forgotten(key)
     workspace.close()
 

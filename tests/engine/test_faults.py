@@ -18,8 +18,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from conftest import STAGES
 
-from rvbuild.engine.keys.artifact import Source, View
-from rvbuild.engine.remote.store import Remote
+from rvbuild.engine.keys.artifact import ContentDigest, Source
+from rvbuild.engine.remote.store import RemoteStore
 from rvbuild.engine.run.worker import Job
 from rvbuild.engine.run.workers import Inline, Pool
 from rvbuild.engine.upkeep.inventory import take_inventory
@@ -202,7 +202,7 @@ def test_a_file_that_appears_beside_an_input_during_a_run_is_seen(space, monkeyp
 
 
 def test_a_view_with_a_file_that_appeared_is_not_kept_for_the_file_without_it(space, monkeypatch):
-    space.view = View("fakestages:view")
+    space.view = ContentDigest("fakestages:view")
     space.write("b", "b")
     real, beside = Inline.run, space.root / "b.txt.aux"
     space.appeared = lambda path: [beside] if path.name == "b.txt" and beside.exists() else []
@@ -304,14 +304,14 @@ def test_an_output_edited_and_put_back_while_another_stage_reads_it(space, monke
     with monkeypatch.context() as patched:
         patched.setattr(Inline, "run", run)
         assert space.run("join:p")["join"] == "failed"
-    assert "out.txt, made by upper:b, changed while join read it" in space.outcomes["join"].message
+    assert "out.txt, built by upper:b, changed while join read it" in space.outcomes["join"].message
     assert space.run("join:p")["join"] == "built"
     assert (space.root / "cache/p/joined.txt").read_text() == "A|B|C"
 
 
 def test_a_view_of_a_file_that_changes_meanwhile_is_not_kept_for_what_it_was(space, monkeypatch):
     """Labels put back while they are digested: what was digested are others."""
-    space.view = View("fakestages:view")
+    space.view = ContentDigest("fakestages:view")
     space.write("b", "b")
     real = Inline.run
     left = iter(range(2))
@@ -548,7 +548,7 @@ def test_names_of_every_kind(new_space, tmp_path):
     assert set(space.run().values()) == {"restored"}
     elsewhere = tmp_path / 'else where\'s "ö"#?%20'
     workspace = Workspace(space.root)
-    moved = Remote(str(elsewhere)).push(workspace.store, take_inventory(workspace.store).actions, Silent())
+    moved = RemoteStore(str(elsewhere)).push(workspace.store, take_inventory(workspace.store).actions, Silent())
     workspace.close()
     assert (moved.records, moved.problems) == (len(NAMES) + 2, ())
     other = new_space(pool=True)
@@ -556,7 +556,7 @@ def test_names_of_every_kind(new_space, tmp_path):
     for name in NAMES:
         other.write(name, name.strip())
     workspace = Workspace(other.root)
-    remote = Remote(str(elsewhere))
+    remote = RemoteStore(str(elsewhere))
     remote.pull(workspace.store, sorted(remote.keys), Silent())
     workspace.close()
     assert set(other.run().values()) == {"restored"}

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from rvbuild.engine.keys.artifact import digest
-from rvbuild.engine.remote.backend import Medium
-from rvbuild.engine.remote.store import Remote
+from rvbuild.engine.remote.backend import Backend
+from rvbuild.engine.remote.store import RemoteStore
 from rvbuild.engine.store.store import Action, Store
 from rvbuild.progress import Silent
 
@@ -44,18 +44,18 @@ def fill(store: Store, who: str, count: int) -> list[str]:
 
 def push(root: Path, who: str, url: str, count: int) -> None:
     """Fill a store, say so, wait for the word to go, push, and print what differs; all look before anyone writes."""
-    store, remote = Store(root / who), Remote(url)
+    store, remote = Store(root / who), RemoteStore(url)
     keys = fill(store, who, count)
     assert not remote.keys
     assert not remote._objects
-    look = remote._medium.read
+    look = remote._backend.read
 
     def look_slowly(path: str) -> bytes | None:
         text = look(path)
         time.sleep(random.uniform(0, 0.1))
         return text
 
-    remote._medium.read = look_slowly
+    remote._backend.read = look_slowly
     print("ready", flush=True)
     sys.stdin.readline()
     moved = remote.push(store, keys, Silent())
@@ -81,7 +81,7 @@ def test_each_key_keeps_the_first_of_several_results(kind, count, tmp_path, requ
         pusher.stdin.write("go\n")
         pusher.stdin.flush()
     said = [json.loads(pusher.communicate(timeout=60)[0]) for pusher in pushers]
-    there = Remote(url).look_up([digest(components(i)) for i in range(count)])
+    there = RemoteStore(url).look_up([digest(components(i)) for i in range(count)])
     lost = {key: 0 for key in there}
     for who, (records, differing, counted) in zip(names, said, strict=True):
         assert differing == counted
@@ -125,17 +125,17 @@ class Bucket:
     ],
 )
 def test_servers_that_say_it_in_other_ways(code, then, written):
-    medium = Medium("memory://bucket", pauses_s=())
-    medium._fs = bucket = Bucket(code, then)
-    assert medium.create("a/b", b"ours") is written
+    backend = Backend("memory://bucket", pauses_s=())
+    backend._fs = bucket = Bucket(code, then)
+    assert backend.create("a/b", b"ours") is written
     assert bucket.files == {"/bucket/a/b": b"ours" if written else then.encode()}
 
 
 def test_a_conflict_that_passes_is_tried_again():
-    medium = Medium("memory://bucket", pauses_s=(0.0,))
-    medium._fs = bucket = Bucket(errno.EBUSY, None)
+    backend = Backend("memory://bucket", pauses_s=(0.0,))
+    backend._fs = bucket = Bucket(errno.EBUSY, None)
     with pytest.raises(OSError, match="what the server says"):
-        medium.create("a", b"ours")
+        backend.create("a", b"ours")
     real = bucket.pipe_file
 
     def busy_once(*args, **kwargs):
@@ -145,7 +145,7 @@ def test_a_conflict_that_passes_is_tried_again():
             bucket.code = None
 
     bucket.pipe_file = busy_once
-    assert medium.create("a", b"ours")
+    assert backend.create("a", b"ours")
     assert bucket.files == {"/bucket/a": b"ours"}
 
 
@@ -154,9 +154,9 @@ def test_a_directory_without_hard_links(tmp_path, monkeypatch):
         raise OSError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", no_links)
-    medium = Medium(str(tmp_path))
-    assert medium.create("a/b", b"first")
-    assert not medium.create("a/b", b"second")
+    backend = Backend(str(tmp_path))
+    assert backend.create("a/b", b"first")
+    assert not backend.create("a/b", b"second")
     assert (tmp_path / "a/b").read_bytes() == b"first"
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["b"]
 
@@ -166,14 +166,14 @@ def test_a_useless_record_is_replaced(tmp_path):
     ours, theirs, url = Store(tmp_path / "ours"), Store(tmp_path / "theirs"), str(tmp_path / "shared")
     keys = fill(theirs, "theirs", 3)
     fill(ours, "ours", 3)
-    assert Remote(url).push(theirs, keys, Silent()).records == 3
+    assert RemoteStore(url).push(theirs, keys, Silent()).records == 3
     record = tmp_path / f"shared/actions/{keys[0][:2]}/{keys[0]}.json"
     record.write_text("{")
     (digest_, _) = theirs.action(keys[1]).outputs["out.txt"]
     (tmp_path / f"shared/objects/{digest_[:2]}/{digest_[2:]}").unlink()
-    moved = Remote(url).push(ours, keys, Silent())
+    moved = RemoteStore(url).push(ours, keys, Silent())
     assert (moved.records, moved.contents, moved.differing) == (2, 2, (keys[2],))
-    now = Remote(url).look_up(keys)
+    now = RemoteStore(url).look_up(keys)
     assert [now[key] == ours.action(key) for key in keys] == [True, True, False]
 
 

@@ -85,7 +85,7 @@ def parts(artifact: Artifact) -> dict[str, Any]:
         if isinstance(item, Source) and not item.in_key:
             continue
         if isinstance(item, Source):
-            view = item.views[0] if item.views else None  # where its function is does not count
+            view = item.digests[0] if item.digests else None  # where its function is does not count
             digested = f"{view.function.rpartition(':')[2]} {view.args}" if view else "bytes"
             inputs.append((item.role, f"{len(item.files)} by {digested}"))
         else:

@@ -4,7 +4,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-from rvbuild.engine.keys.artifact import View
+from rvbuild.engine.keys.artifact import ContentDigest
 
 ALL = ["upper:a", "upper:b", "upper:c", "join", "last"]
 
@@ -177,7 +177,7 @@ def test_forced_builds_run_again(space):
 
 
 def test_views_cut_off_cosmetic_edits(space):
-    space.view = View("fakestages:view")
+    space.view = ContentDigest("fakestages:view")
     space.run()
     space.calls()
     space.write("a", "a # a remark")

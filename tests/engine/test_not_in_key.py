@@ -16,7 +16,7 @@ def reader(space, monkeypatch):
 
     def artifacts():
         found = {a.label(): a for a in usual()}
-        part = dataclasses.replace(found["join"].inputs[0], beside=("extra*",))
+        part = dataclasses.replace(found["join"].inputs[0], unkeyed=("extra*",))
         watched = Source("watched", (space.source("c"),), in_key=False)
         found["join"] = dataclasses.replace(
             found["join"], inputs=(part, watched), hints={"more": {"end": "?"}}, run="fakestages:reads"

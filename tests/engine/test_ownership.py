@@ -307,7 +307,7 @@ def test_cache_may_be_a_link_to_an_empty_directory_or_a_cache_but_to_nothing_els
     other.mkdir()
     (other / "thesis.tex").write_text("precious")
     (space.root / "cache").symlink_to(other)
-    with pytest.raises(StoreError, match=r"holds 'thesis\.tex' and is no cache"):
+    with pytest.raises(StoreError, match=r"holds 'thesis\.tex' and is not a cache"):
         space.run()
     assert [p.name for p in other.iterdir()] == ["thesis.tex"]
 

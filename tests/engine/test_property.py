@@ -24,7 +24,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 sys.path.insert(0, str(Path(__file__).parent))
 from conftest import Space
 
-from rvbuild.engine.keys.artifact import View
+from rvbuild.engine.keys.artifact import ContentDigest
 from rvbuild.engine.run.inputs import Inputs
 from rvbuild.engine.run.workers import Inline
 from rvbuild.engine.store.state import State
@@ -122,7 +122,7 @@ class Edits(RuleBasedStateMachine):
 
     @rule(on=st.booleans())
     def use_view(self, on: bool) -> None:
-        self.space.view = View("fakestages:view") if on else None
+        self.space.view = ContentDigest("fakestages:view") if on else None
 
     @rule(scenes=st.sampled_from([["a"], ["a", "b"], ["a", "b", "c"], ["b", "c"]]))
     def set_scenes(self, scenes: list[str]) -> None:

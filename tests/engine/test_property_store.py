@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from conftest import Space
 from test_property import NAMES, TEXTS, WISHED, Edits, mended
 
-from rvbuild.engine.remote.store import Remote
+from rvbuild.engine.remote.store import RemoteStore
 from rvbuild.engine.upkeep.garbage import choose, remove
 from rvbuild.engine.upkeep.inventory import find_roots, take_inventory
 from rvbuild.engine.upkeep.verify import verify
@@ -119,8 +119,8 @@ class EditsAndStore(Edits):
     def push_and_pull(self) -> None:
         workspace = Workspace(self.space.root)
         elsewhere = str(self.base / "remote")
-        Remote(elsewhere).push(workspace.store, take_inventory(workspace.store).actions, Silent())
-        remote = Remote(elsewhere)
+        RemoteStore(elsewhere).push(workspace.store, take_inventory(workspace.store).actions, Silent())
+        remote = RemoteStore(elsewhere)
         remote.pull(workspace.store, sorted(remote.keys), Silent())
         workspace.close()
 

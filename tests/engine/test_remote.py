@@ -9,7 +9,7 @@ import shutil
 import fsspec
 import pytest
 
-from rvbuild.engine.remote.store import Moved, Remote
+from rvbuild.engine.remote.store import RemoteStore, Transfer
 from rvbuild.engine.upkeep.inventory import take_inventory
 from rvbuild.engine.workspace import Workspace
 from rvbuild.errors import StoreError, UsageError
@@ -30,18 +30,18 @@ def url(request, tmp_path):
         yield str(path) if request.param == "directory" else f"file://{path}"
 
 
-def push(space, url: str, everything: bool = True) -> Moved:
+def push(space, url: str, everything: bool = True) -> Transfer:
     workspace = Workspace(space.root)
     try:
-        return Remote(url).push(workspace.store, take_inventory(workspace.store).actions, Silent())
+        return RemoteStore(url).push(workspace.store, take_inventory(workspace.store).actions, Silent())
     finally:
         workspace.close()
 
 
-def pull(space, url: str) -> Moved:
+def pull(space, url: str) -> Transfer:
     workspace = Workspace(space.root)
     try:
-        remote = Remote(url)
+        remote = RemoteStore(url)
         return remote.pull(workspace.store, sorted(remote.keys), Silent())
     finally:
         workspace.close()
@@ -72,13 +72,13 @@ def test_what_is_there_is_not_sent_again(space, clone, url):
     space.run()
     first = push(space, url)
     assert (first.records, first.contents) == (5, 5)
-    assert push(space, url) == Moved()
+    assert push(space, url) == Transfer()
     space.write("b", "other")
     space.run()
     again = push(space, url)
     assert (again.records, again.contents) == (3, 3)
     assert pull(clone, url).records == 8
-    assert pull(clone, url) == Moved()
+    assert pull(clone, url) == Transfer()
 
 
 @pytest.mark.slow
@@ -146,12 +146,12 @@ def test_a_forged_record_is_left_out(space, clone, change, tmp_path):
 
 def test_contents_go_before_records(space, tmp_path, monkeypatch):
     space.run()
-    remote = Remote(str(tmp_path / "remote"))
+    remote = RemoteStore(str(tmp_path / "remote"))
 
     def fail(path, text):
         raise OSError("the line is cut")
 
-    monkeypatch.setattr(remote._medium, "create", fail)
+    monkeypatch.setattr(remote._backend, "create", fail)
     workspace = Workspace(space.root)
     with pytest.raises(StoreError, match="cannot write to the store: the line is cut"):
         remote.push(workspace.store, take_inventory(workspace.store).actions, Silent())
@@ -179,14 +179,14 @@ def test_what_a_killed_push_left_is_ignored(space, clone, tmp_path):
     for folder in ("objects/ab", "actions/ab"):
         (tmp_path / "remote" / folder).mkdir(exist_ok=True)
         (tmp_path / "remote" / folder / ".0123.tmp").write_text("half")
-    assert pull(clone, str(tmp_path / "remote")) == Moved(5, 5, 14)
+    assert pull(clone, str(tmp_path / "remote")) == Transfer(5, 5, 14)
 
 
 def test_addresses_that_cannot_be_used_are_named(monkeypatch):
     with pytest.raises(UsageError, match=r"nothing://x: not the address of a store: .*nothing"):
-        Remote("nothing://x")
+        RemoteStore("nothing://x")
     known = importlib.import_module("fsspec.registry").known_implementations
     entry = {"class": "not_installed_package.Store", "err": "Install not-installed-package to use it"}
     monkeypatch.setitem(known, "missing", entry)
     with pytest.raises(UsageError, match="need a package that is not installed: Install not-installed-package"):
-        Remote("missing://x")
+        RemoteStore("missing://x")

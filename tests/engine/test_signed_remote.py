@@ -12,8 +12,8 @@ import fsspec
 import pytest
 import xxhash
 
-from rvbuild.engine.remote.backend import Medium
-from rvbuild.engine.remote.store import Moved, Remote
+from rvbuild.engine.remote.backend import Backend
+from rvbuild.engine.remote.store import RemoteStore, Transfer
 from rvbuild.engine.upkeep.inventory import take_inventory
 from rvbuild.engine.workspace import Workspace
 from rvbuild.errors import UsageError
@@ -36,18 +36,18 @@ def clone(space, new_space):
     return made
 
 
-def push(space, url) -> Moved:
+def push(space, url) -> Transfer:
     workspace = Workspace(space.root)
     try:
-        return Remote(str(url)).push(workspace.store, take_inventory(workspace.store).actions, Silent())
+        return RemoteStore(str(url)).push(workspace.store, take_inventory(workspace.store).actions, Silent())
     finally:
         workspace.close()
 
 
-def pull(space, url) -> Moved:
+def pull(space, url) -> Transfer:
     workspace = Workspace(space.root)
     try:
-        remote = Remote(str(url))
+        remote = RemoteStore(str(url))
         return remote.pull(workspace.store, sorted(remote.keys), Silent())
     finally:
         workspace.close()
@@ -75,8 +75,8 @@ def test_what_is_signed_comes_back_with_the_key_and_without(space, clone, new_sp
     monkeypatch.setenv("RVBUILD_REMOTE_KEY", KEY)
     space.run()
     assert push(space, remote).records == 5
-    assert push(space, remote) == Moved()
-    assert pull(clone, remote) == Moved(5, 5, sum(len(c) for c in {**space.shown()}.values()))
+    assert push(space, remote) == Transfer()
+    assert pull(clone, remote) == Transfer(5, 5, sum(len(c) for c in {**space.shown()}.values()))
     assert set(clone.run().values()) == {"restored"}
     monkeypatch.delenv("RVBUILD_REMOTE_KEY")
     other = new_space()
@@ -101,7 +101,7 @@ def test_what_is_not_signed_with_the_key_is_refused(space, clone, remote, monkey
     assert len(said) == 1
     assert push(clone, remote).records == 5  # what is not signed is of no use, and is replaced
     clone.calls()
-    assert pull(clone, remote) == Moved()
+    assert pull(clone, remote) == Transfer()
 
 
 @pytest.mark.slow
@@ -160,7 +160,7 @@ def test_a_record_that_was_changed_is_refused(space, clone, remote, monkeypatch,
 def test_a_short_key_is_no_secret(remote, monkeypatch):
     monkeypatch.setenv("RVBUILD_REMOTE_KEY", "short")
     with pytest.raises(UsageError, match="at least 16 letters, found 5"):
-        Remote(str(remote))
+        RemoteStore(str(remote))
 
 
 def test_a_content_larger_than_its_record_says_is_not_fetched(space, clone, remote):
@@ -190,7 +190,7 @@ def test_a_record_of_more_than_the_disk_holds_is_left_out(space, clone, remote):
     change(path, outputs={"out.txt": ["a" * 32, 1 << 60]})
     moved = pull(clone, remote)
     assert moved.records == 0
-    assert "speaks of 1,152,921,504,606,846,976 bytes" in moved.problems[0]
+    assert "lists 1,152,921,504,606,846,976 bytes" in moved.problems[0]
 
 
 @pytest.mark.parametrize("kind", ["record", "content"])
@@ -230,8 +230,8 @@ def test_a_server_that_never_stops_sending_is_stopped(tmp_path):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Endless)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        medium = Medium(f"http://127.0.0.1:{server.server_port}/store", None, ())
-        assert medium.fetch("objects/aa/b", tmp_path / "copy", 100) is False
+        backend = Backend(f"http://127.0.0.1:{server.server_port}/store", None, ())
+        assert backend.fetch("objects/aa/b", tmp_path / "copy", 100) is False
         assert _Endless.sent < 1 << 26
     finally:
         server.shutdown()
@@ -243,4 +243,4 @@ def test_an_empty_record_in_a_bucket_is_no_fault_of_the_line(bucket):
     import s3fs
 
     s3fs.S3FileSystem().pipe_file("bucket/store/empty", b"")
-    assert Medium(f"{bucket}/store", None, ()).read("empty", 100) == b""
+    assert Backend(f"{bucket}/store", None, ()).read("empty", 100) == b""

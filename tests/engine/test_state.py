@@ -31,7 +31,7 @@ def assert_mended(space, said: bool = True) -> None:
     assert (space.root / "cache/p/last/joined.txt").read_text() == "A|B|C!"
     notes = "\n".join(space.recorder.lines)
     if said:
-        assert "begun again" in notes
+        assert "a new one was created" in notes
         assert list((space.root / "cache").glob("state.db.damaged-*"))
     assert set(space.run().values()) == {"fresh"}
 

@@ -25,7 +25,7 @@ import safetensors.numpy
 
 from rvbuild.engine.keys.artifact import digest
 from rvbuild.engine.plan import seal
-from rvbuild.engine.remote.store import Remote
+from rvbuild.engine.remote.store import RemoteStore
 from rvbuild.engine.store import inside, ownership
 from rvbuild.engine.store.action import Action
 from rvbuild.engine.store.leases import OwnLease, leases
@@ -340,7 +340,7 @@ def elsewhere(source: random.Random, folder: Path) -> None:
             (record.parent / odd).write_bytes(good.encoded())
         store = Store(inner / "store")
         store.prepare()
-        remote = Remote(str(root), None, ())
+        remote = RemoteStore(str(root), None, ())
         moved = remote.pull(store, sorted({*remote.keys, KEY}), Silent())
         if moved.records:
             action_ = store.restorable(KEY)

@@ -99,4 +99,4 @@ def test_a_database_with_a_text_that_is_none(tmp_path: Path):
     (tmp_path / "state.db").write_bytes(content.replace(b"CREATE TABLE", b"\xff\xa0EATE TABLE"))
     said: list[str] = []
     State(tmp_path / "state.db", said.append).close()
-    assert "begun again" in said[0]
+    assert "a new one was created" in said[0]

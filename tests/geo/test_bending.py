@@ -148,7 +148,8 @@ def test_an_edge_over_the_antimeridian_goes_the_short_way(tmp_path: Path, write_
 
 
 def test_too_many_points_are_told(tmp_path: Path, write_geojson: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bending, "MOST_POINTS", 10)
+    monkeypatch.setattr(bending, "MOST_POINTS", 4)
+    monkeypatch.setattr(bending, "MOST_TIMES", 0)
     path = write_geojson(tmp_path / "a.geojson", [(rectangle((14, 60, 16, 60.8)), {})])
     with pytest.raises(DataError, match=r"a\.geojson: its edges are so long .* Clip the file to the image"):
         placed(path, grid_of("utm"))

@@ -170,7 +170,7 @@ def test_images_are_told_apart_by_their_folders(tmp_path: Path) -> None:
 
 def test_categories_have_one_name_each(tmp_path: Path) -> None:
     content = {**COCO, "categories": [*COCO["categories"], {"id": 1, "name": "Bush"}]}
-    with pytest.raises(DataError, match="the category 1 is called 'Tree' and 'Bush'"):
+    with pytest.raises(DataError, match="the category 1 has two names, 'Tree' and 'Bush'"):
         read_box_file(written(tmp_path, "coco", json.dumps(content)), settings("coco"))
 
 

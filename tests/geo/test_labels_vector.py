@@ -119,7 +119,7 @@ def test_what_is_unknown_is_told(open_features: Open, square: Square) -> None:
         open_features(*features, class_attribute="kind")
     message = str(caught.value)
     assert "labels.geojson: feature 1 (from 0) has `kind` = 'tre'; did you mean \"tree\"?" in message
-    assert "Expected a class (car, tree, ground, null) or its id; 2 features are so" in message
+    assert "Expected a class (car, tree, ground, null) or its id; this concerns 2 features" in message
     with pytest.raises(DataError, match=r"no attribute `class_id` or `class_name` or `label` \(there are kind\)"):
         open_features(*features)
     with pytest.raises(DataError, match=r"no attribute `knd`; did you mean \"kind\"\? \(there are kind\)"):

@@ -156,5 +156,5 @@ def test_bands_of_different_nodata(tmp_path: Path, write_raster: Write) -> None:
 
 def test_a_key_that_is_no_exact_number_of_64_bits(tmp_path: Path, write_raster: Write) -> None:
     path = write_raster(tmp_path / "image.tif", np.zeros((1, 4, 4), np.int64))
-    with pytest.raises(DataError, match="is no exact number of int64"):
+    with pytest.raises(DataError, match="has no exact int64 value"):
         open_image([path], nodata=2.0**60)

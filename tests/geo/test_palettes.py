@@ -34,7 +34,5 @@ def test_a_shorter_table_is_no_other_one(png: Callable[..., Path]) -> None:
 def test_only_colours_of_classes_must_agree(png: Callable[..., Path]) -> None:
     files = [png("a.png", RED, BLUE), png("b.png", RED, GREEN)]
     assert shared(files, {RED}) is not None
-    with pytest.raises(
-        DataError, match=r"b.png: index 1 of its colour table is #00ff00, while it is #0000ff in .*a.png"
-    ):
+    with pytest.raises(DataError, match=r"b.png: index 1 of its colour table is #00ff00, but #0000ff in .*a.png"):
         shared(files, {RED, GREEN})

@@ -472,5 +472,5 @@ def test_a_block_that_does_not_fit_into_memory_is_refused(tmp_path: Path, monkey
         pass
     open_dataset(path).close()
     monkeypatch.setattr(budget, "memory_bytes", lambda: 16_000_000)
-    with pytest.raises(DataError, match=r"a block of 2048 x 4096 px, .* takes about 17 MB .* there are 16 MB.*COG"):
+    with pytest.raises(DataError, match=r"a block of 2048 x 4096 px, .* needs about 17 MB .* 16 MB is available.*COG"):
         open_dataset(path)

@@ -70,7 +70,7 @@ def test_pixels_on_an_image_with_rpcs_alone(tmp_path: Path, by_rpcs: Grid) -> No
 def test_degrees_on_an_image_without_a_place(tmp_path: Path) -> None:
     grid = Grid(64, 64, rasterio.Affine.identity(), None)
     path = vectors(tmp_path / "labels.geojson", square(11.001, 48.002, 0.001), square(12, 48, 0.2))
-    with pytest.raises(DataError, match=r"but the image has no georeference: as pixels, .*gdal_edit\.py -a_srs"):
+    with pytest.raises(DataError, match=r"but the image has no georeference: in pixels, .*gdal_edit\.py -a_srs"):
         to_pixels(read_features(path), grid)
     # A single point may lie anywhere in a pixel.
     point = vectors(tmp_path / "point.geojson", {"type": "Point", "coordinates": [11.003, 48.002]})

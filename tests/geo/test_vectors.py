@@ -175,25 +175,25 @@ def test_texts_in_any_encoding(tmp_path: Path, encoding: str, cpg: str, given: s
 
 def test_texts_that_are_not_in_the_encoding_are_told(tmp_path: Path, two: Path) -> None:
     path = _shapefile(tmp_path / "a.shp", "Gebäude".encode("cp1250"), "UTF-8")
-    with pytest.raises(DataError, match=r"feature 0 \(from 0\): its `kind` is not in the encoding .* 'Gebäude'"):
+    with pytest.raises(DataError, match=r"feature 0 .*: its `kind` is not in the declared encoding .* 'Gebäude'"):
         read_features(path, attributes=["kind"])
     read_features(path)
-    with pytest.raises(DataError, match="is GeoJSON, whose texts are in UTF-8"):
+    with pytest.raises(DataError, match="is GeoJSON, which is always UTF-8"):
         read_features(two, encoding="UTF-8")
 
 
 def test_what_has_no_geometry_is_told(tmp_path: Path, write_geojson: Write, square: Callable[..., Any]) -> None:
     path = write_geojson(tmp_path / "a.geojson", [(None, {}), (square(0, 0, 9, 9), {}), (None, {})])
     assert read_features(path).notes == (
-        f"{path}: each of 2 features, the first is 0 (from 0), has no geometry, and was left out",
+        f"{path}: each of 2 features, the first is 0 (from 0), has no geometry and was left out",
     )
 
 
 @pytest.mark.parametrize(
     ("geometry", "message"),
     [
-        ({"type": "Polygon", "coordinates": [[[0, 0], [1, 1]]]}, "has a Polygon that is none .* or remove the feature"),
-        ({"type": "Polygon"}, "has a Polygon that is none"),
+        ({"type": "Polygon", "coordinates": [[[0, 0], [1, 1]]]}, "has an invalid Polygon .* or remove the feature"),
+        ({"type": "Polygon"}, "has an invalid Polygon"),
         (
             {"type": "CurvePolygon", "coordinates": []},
             "has a geometry of the type 'CurvePolygon'; expected one",
@@ -221,7 +221,7 @@ def test_a_file_that_does_not_fit_into_memory_is_refused_before_it_is_opened(
 ) -> None:
     monkeypatch.setattr(budget, "memory_bytes", lambda: 11 * two.stat().st_size)
     monkeypatch.setattr(fiona, "open", None)
-    with pytest.raises(DataError, match=r"two\.geojson: what is read of it takes about .* of memory.*GeoPackage"):
+    with pytest.raises(DataError, match=r"two\.geojson: reading it needs about .* of memory.*GeoPackage"):
         read_features(two)
 
 

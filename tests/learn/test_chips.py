@@ -87,7 +87,7 @@ def test_labels_that_are_no_class_or_missing_are_refused(tmp_path):
     with pytest.raises(DataError, match="expected class ids from 0 to 2, found 3; build the chips again"):
         Chips({"chips/train/a": paths}, OPS)[0]
     safetensors.numpy.save_file({"classes": np.zeros(3, np.uint8)}, shard)
-    with pytest.raises(DataError, match=r"labels-00000\.safetensors: holds no labels; build the chips again"):
+    with pytest.raises(DataError, match=r"labels-00000\.safetensors: has no labels; build the chips again"):
         Chips({"chips/train/a": paths}, OPS)[0]
 
 

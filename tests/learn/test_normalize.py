@@ -124,7 +124,7 @@ def test_bands_without_a_range_are_refused():
     constant, most = np.full(100, 7, np.uint16), np.array([3] * 99 + [9], np.uint8)
     with pytest.raises(DataError, match=r"band 0 .* cannot be stretched by min_max: its lowest value is 2, and its"):
         from_stats(bands_of(constant // 3, constant), "uint16", 2, 3.0, {"kind": "min_max"})
-    with pytest.raises(DataError, match=r"by percentile: percentile 2 is 3, and percentile 98 is 3, too"):
+    with pytest.raises(DataError, match=r"by percentile: percentile 2 is 3, and percentile 98 is also 3"):
         from_stats(bands_of(most), "uint8", 1, 3.0, {"kind": "percentile", "low": 2.0, "high": 98.0})
     with pytest.raises(DataError, match="every valid pixel has the same value"):
         from_stats(bands_of(constant), "uint16", 1, 3.0, {"kind": "stats", "max_stds": 3.0})

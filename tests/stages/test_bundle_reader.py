@@ -34,7 +34,7 @@ def test_opening_gives_the_settings_and_the_files(packed: Path, tmp_path: Path) 
 
 
 def test_no_such_file(tmp_path: Path) -> None:
-    refuse(tmp_path / "none.zip", tmp_path / "into", "there is no such file")
+    refuse(tmp_path / "none.zip", tmp_path / "into", "no such file")
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def test_rasters_and_vectors_of_other_names_are_never_replaced(packed: Path, tmp
 
 def test_a_file_in_the_way(packed: Path, tmp_path: Path, image: Path) -> None:
     (empty(tmp_path / "out") / "new").write_text("x")
-    with pytest.raises(DataError, match="is in the way"):
+    with pytest.raises(DataError, match="already exists and is not a directory"):
         predict_images(packed, [image], tmp_path / "out", Silent())
 
 
@@ -155,7 +155,7 @@ def test_images_of_one_name(packed: Path, tmp_path: Path, image: Path) -> None:
 
 
 def test_an_image_that_does_not_exist(packed: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none\.tif: there is no such file; expected an image"):
+    with pytest.raises(DataError, match=r"none\.tif: no such file; expected an image"):
         predict_images(packed, [tmp_path / "none.tif"], tmp_path / "out", Silent())
 
 

@@ -103,7 +103,7 @@ def _last_lines(now: Session, wanted: Sequence[Artifact], outcomes: Sequence[Out
 
 
 def _nothing(count: int) -> str:
-    return f"nothing to do: {counted(count, 'artifact')} {'is' if count == 1 else 'are'} fresh"
+    return f"nothing to do ({counted(count, 'artifact')} up to date)"
 
 
 def _json(outcomes: Sequence[Outcome]) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def predict_bundle(words: Sequence[str], into: Path | None, allow_code: bool, ve
     if not images:
         raise UsageError(f"predict {bundle}: no image given; use `rvbuild predict {quote(str(bundle))} IMAGE… -o DIR`")
     if into is None:
-        raise UsageError(f"predict {bundle}: say where the predictions go, with -o DIR")
+        raise UsageError(f"predict {bundle}: set the directory for the predictions with -o DIR")
     bundles.require_files(bundle, images, into)
     reporter = report.make(False, verbosity, False)
     try:

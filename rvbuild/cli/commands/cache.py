@@ -20,10 +20,10 @@ def stats(as_json: bool) -> int:
 
 
 @cache.command()
-@click.option("--max-size", metavar="SIZE", help="Free until the store is no larger, such as 10GB.")
-@click.option("--older-than", metavar="AGE", help="Free what was not used for so long, such as 30d.")
-@click.option("-n", "--dry-run", is_flag=True, help="List what would go, and remove nothing.")
-@click.option("--grace", metavar="AGE", help="Keep what is younger in any case; 10min if not given.")
+@click.option("--max-size", metavar="SIZE", help="Remove results until the store has at most this size, such as 10GB.")
+@click.option("--older-than", metavar="AGE", help="Remove results that were not used for this long, such as 30d.")
+@click.option("-n", "--dry-run", is_flag=True, help="List what would be removed, and remove nothing.")
+@click.option("--grace", metavar="AGE", help="Keep everything younger than this; default: 10min.")
 def gc(max_size: str | None, older_than: str | None, dry_run: bool, grace: str | None) -> int:
     """Free space: what nobody can use, and with a limit earlier results, those that are cheap to rebuild first.
 
@@ -44,7 +44,7 @@ def verify() -> int:
 
 @cache.command()
 @click.argument("words", nargs=-1, metavar="[URL]")
-@click.option("--all", "everything", is_flag=True, help="Earlier results, too.")
+@click.option("--all", "everything", is_flag=True, help="Also send earlier results.")
 def push(words: tuple[str, ...], everything: bool) -> int:
     """Send what the workspace shows to a store elsewhere: a directory, or an address such as s3://bucket/path.
 
@@ -57,7 +57,7 @@ def push(words: tuple[str, ...], everything: bool) -> int:
 
 @cache.command()
 @click.argument("words", nargs=-1, metavar="[URL] [PROJECT.toml]…")
-@click.option("--all", "everything", is_flag=True, help="All that is there, whether it is needed now or not.")
+@click.option("--all", "everything", is_flag=True, help="Download all results, whether or not they are needed now.")
 def pull(words: tuple[str, ...], everything: bool) -> int:
     """Fetch from a store elsewhere what the projects need now, so that the next build restores it.
 

@@ -10,11 +10,11 @@ from rvbuild.cli import report
 from rvbuild.cli.terminal import echo
 from rvbuild.errors import ProjectError
 from rvbuild.project.model import LayeredLabels, RasterLabels
-from rvbuild.session import check as checking
 from rvbuild.session import trust as trusting
-from rvbuild.session.findings import of_level
+from rvbuild.session.checking import check as checking
+from rvbuild.session.checking.findings import of_level
+from rvbuild.session.checking.told import tell
 from rvbuild.session.projects import load_all, project_paths, require_files
-from rvbuild.session.told import tell
 
 
 def check(words: Sequence[str], overrides: Sequence[str], deep: bool = False, trust: bool = False) -> int:
@@ -44,7 +44,7 @@ def check(words: Sequence[str], overrides: Sequence[str], deep: bool = False, tr
         but = f", with {doubts} warning{'s' if doubts > 1 else ''}" if doubts else ""
         echo(f"{project.path}: good{but} ({project.task}; scenes: {said}; {len(project.classes)} classes)")
         if not deep and any(isinstance(s.labels, RasterLabels | LayeredLabels) for s in project.scenes):
-            echo("  of label rasters only some pixels were read; `rvbuild check --deep` reads them all")
+            echo("  label rasters were sampled; `rvbuild check --deep` reads all pixels")
         images = {id_: one["image"] for id_, one in checked[project.name].facts.items() if "image" in one}
         for line in tags.notes(images):
             echo(f"  {line}")

@@ -98,13 +98,13 @@ def _agreed(projects: Sequence[Project], stages: Sequence[str], meant: Sequence[
             lines.append(f"  {project.name}: {len(concerned)} artifact{several}, {_work(concerned)}")
     if len(lines) < 2:
         return True
-    said = f"this forgets {', '.join(stages) or 'everything'} in {len(lines)} projects, with all earlier results:"
+    said = f"this removes {', '.join(stages) or 'everything'} in {len(lines)} projects, with all earlier results:"
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         example = " ".join(["rvbuild clean", *stages, "projects/PROJECT.toml"])
-        lines += [f"name those that you mean (`{example}`), or add --yes"]
+        lines += [f"name the stages and projects (`{example}`), or add --yes"]
         raise UsageError("\n".join([f"clean: {said}", *lines]))
     echo("\n".join([said, *lines]), err=True)
-    return click.confirm("forget them all?", default=False, err=True)
+    return click.confirm("remove them all?", default=False, err=True)
 
 
 def _work(records: Iterable[Record]) -> str:

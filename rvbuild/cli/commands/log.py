@@ -53,7 +53,7 @@ def log(words: Sequence[str], count: int, as_json: bool) -> int:
     elif rows:
         _print_log(rows)
     else:
-        echo("nothing was built here yet" if not wanted else f"nothing was logged of {wanted[0]}")
+        echo("nothing was built here yet" if not wanted else f"the log has no entries for {wanted[0]}")
     return 0
 
 
@@ -116,7 +116,7 @@ def diff(words: Sequence[str], as_json: bool) -> int:
             other, new = _build(now, named[1])
             if other != name:
                 raise UsageError(
-                    f"diff: {named[0]} and {named[1]} are builds of {name} and of {other}: give two of one"
+                    f"diff: {named[0]} and {named[1]} are builds of different artifacts, {name} and {other}"
                 )
             old, new = old or _version(now, name, 0), new or _version(now, name, 0)
         else:
@@ -150,7 +150,7 @@ def _build(now: Session, word: str) -> tuple[str, str | None]:
         if len(found) == 1:
             ((key, name),) = found.items()
             return name, key
-        how = "no build has such a key" if not found else f"{len(found)} builds have such keys: give more of it"
+        how = "no build has such a key" if not found else f"{len(found)} builds have such keys: add more digits"
         raise UsageError(f"diff {word}: {how} (`rvbuild log --json` shows them)")
     return _one(now, word), None
 
@@ -180,7 +180,7 @@ def _version(now: Session, name: str, number: int) -> str:
 
 def _print_comparison(found: Comparison, indent: str) -> None:
     if not found.known:
-        echo(f"{indent}  the store has forgotten one of them (gc or clean): what differs is not known")
+        echo(f"{indent}  the store no longer has one of them (gc or clean), so the differences are not known")
     elif found.keys[0] == found.keys[1]:
         echo(f"{indent}  nothing differs")
     for reason in found.reasons[:_SHOWN]:

@@ -64,7 +64,7 @@ def _write(stem: str, text: str) -> Path:
         with contextlib.suppress(FileExistsError), Path("dodo.py").open("x", encoding="utf-8") as file:
             file.write(installed.shipped("dodo.py").read_text(encoding="utf-8"))
     except FileExistsError as error:
-        raise UsageError(f"{error.filename} is there already; choose another name, or remove it first") from None
+        raise UsageError(f"{error.filename} already exists; choose another name, or remove it first") from None
     except OSError as error:
         raise RvbuildError(f"{path}: cannot be written: {error.strerror or error}") from None
     return path

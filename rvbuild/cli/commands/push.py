@@ -11,7 +11,7 @@ from rvbuild.cli.commands.store import opened
 from rvbuild.cli.report import size_text
 from rvbuild.cli.terminal import echo
 from rvbuild.engine.plan.decide import State
-from rvbuild.engine.remote.store import Moved, Remote
+from rvbuild.engine.remote.store import RemoteStore, Transfer
 from rvbuild.engine.upkeep.inventory import take_inventory
 from rvbuild.engine.workspace import locked
 from rvbuild.errors import UsageError, counted
@@ -37,7 +37,9 @@ def push(words: Sequence[str], everything: bool) -> int:
     if os.environ.get("RVBUILD_REMOTE_READ_ONLY", "") not in ("", "0"):
         raise UsageError(f"cache push {url}: RVBUILD_REMOTE_READ_ONLY is set, so nothing is sent; unset it to send")
     if projects:
-        raise UsageError(f"cache push {projects[0]}: push sends what the whole workspace shows; leave the project out")
+        raise UsageError(
+            f"cache push {projects[0]}: push sends the results of the whole workspace; leave the project out"
+        )
     reporter = report.make(False, 0, False)
     try:
         with opened(lock=True) as workspace:
@@ -45,7 +47,7 @@ def push(words: Sequence[str], everything: bool) -> int:
                 keys = list(take_inventory(workspace.store).actions)
             else:
                 keys = [r.key for r in workspace.state.records().values() if not r.cleaned]
-            remote = Remote(url)
+            remote = RemoteStore(url)
             there = sum(key in remote.keys for key in set(keys))
             moved = remote.push(workspace.store, keys, reporter.task("push"))
             names = workspace.state.names()
@@ -53,9 +55,9 @@ def push(words: Sequence[str], everything: bool) -> int:
         reporter.close()
     if moved.differing:
         labels = ", ".join(sorted(names.get(key, key) for key in moved.differing))
-        said = f"{len(moved.differing)} have other bytes there, which stay, as the first writer wins: {labels}"
-        echo(f"{said}\nto take theirs: `rvbuild clean STAGE`, then `rvbuild cache pull`", err=True)
-    return _sum_up(moved, "sent", f"; {there} were there already" if there else "")
+        message = f"{len(moved.differing)} differ from the results there, which stay (the first writer wins): {labels}"
+        echo(f"{message}\nto use theirs: `rvbuild clean STAGE`, then `rvbuild cache pull`", err=True)
+    return _sum_up(moved, "sent", f"; {there} already existed there" if there else "")
 
 
 def pull(words: Sequence[str], everything: bool) -> int:
@@ -64,9 +66,9 @@ def pull(words: Sequence[str], everything: bool) -> int:
     A key is known once what it needs is known: records are fetched level by level, down the graph.
     """
     url, named = _split("pull", words)
-    remote = Remote(url)
+    remote = RemoteStore(url)
     if remote.is_missing():
-        raise UsageError(f"cache pull {url}: there is no such directory; `rvbuild cache push {url}` makes it")
+        raise UsageError(f"cache pull {url}: no such directory; `rvbuild cache push {url}` creates it")
     reporter = report.make(False, 0, False)
     try:
         if everything or not (named or every_project(Path.cwd())):
@@ -75,7 +77,7 @@ def pull(words: Sequence[str], everything: bool) -> int:
         else:
             projects = load_all(project_paths(named), ())
             with locked(projects[0].workspace, reporter.note), session(projects, say=reporter.note) as now:
-                now.workspace.elsewhere = None  # what is there counts once it is here
+                now.workspace.read_through = None  # what is there counts once it is here
                 moved, left = _pull_needed(remote, now, reporter)
             rest = (
                 f"; {counted(left, 'artifact')} {'is' if left == 1 else 'are'} still to be built"
@@ -87,10 +89,10 @@ def pull(words: Sequence[str], everything: bool) -> int:
     return _sum_up(moved, "fetched", rest)
 
 
-def _pull_needed(remote: Remote, now: Session, reporter: report.Plain) -> tuple[Moved, int]:
+def _pull_needed(remote: RemoteStore, now: Session, reporter: report.Plain) -> tuple[Transfer, int]:
     """Fetch level by level; return what was done, and how many artifacts nobody has built yet."""
     now.plan.look(now.artifacts)
-    total = Moved()
+    total = Transfer()
     tried: set[str] = set()
     while True:
         planned = [now.plan[a.name] for a in now.artifacts]
@@ -105,7 +107,7 @@ def _pull_needed(remote: Remote, now: Session, reporter: report.Plain) -> tuple[
             now.plan.look_again()
 
 
-def _sum_up(moved: Moved, did: str, rest: str = "") -> int:
+def _sum_up(moved: Transfer, did: str, rest: str = "") -> int:
     for problem in moved.problems:
         echo(problem, err=True)
     echo(f"{did} {counted(moved.records, 'result')}, {counted(moved.contents, 'file')}, {size_text(moved.size)}{rest}")

@@ -13,7 +13,7 @@ from rvbuild.engine.plan.decide import State
 from rvbuild.errors import UsageError, counted
 from rvbuild.session.projects import load_known, project_paths
 from rvbuild.session.session import looked_at, session
-from rvbuild.session.status import ArtifactStatus, explanations, statuses
+from rvbuild.session.status import ArtifactStatus, Cause, explanations, statuses
 
 _COLOURS = {
     State.FRESH: "green",
@@ -98,7 +98,7 @@ def summary_line(rows: Sequence[ArtifactStatus]) -> str:
     known = [row.seconds for row in due if row.seconds is not None]
     if known:
         unknown = f", {len(due) - len(known)} never timed" if len(known) < len(due) else ""
-        summary += f"; a run would take up to {duration(sum(known))}, by the last times{unknown}"
+        summary += f"; a run would take up to {duration(sum(known))}, judging by the last runs{unknown}"
     return summary
 
 
@@ -137,28 +137,27 @@ def why(word: str, words: Sequence[str], overrides: Sequence[str], trust: bool =
     projects = load_known(words, overrides, _say)
     with session(projects, say=_say, rules_may_run=lambda own: looked_at(own, trust)) as now:
         for explanation in explanations(now, word):
-            for link in explanation.links:
-                _print_link(link, len(projects) > 1)
+            for cause in explanation.causes:
+                _print_cause(cause, len(projects) > 1)
             for path, note in explanation.notes.items():
                 echo(f"  {path} is {note}")
             for line in explanation.drift:
-                echo(f"  built with another version, not a reason to build again: {line}")
+                echo(f"  built with another version (no reason to build again): {line}")
     return 0
 
 
-def _print_link(link: explain.Link, several: bool) -> None:
-    indent = "  " * link.depth
-    name = (f"{link.artifact.project} " if several else "") + link.artifact.label()
-    state = styled(explain.MEANING[link.state], _COLOURS[link.state])
-    echo(f"{indent}{name} {state}" + (" (see above)" if link.seen else ""))
-    if not link.seen:
-        if link.action is not None:
-            size = sum(size for _, size in link.action.outputs.values())
-            files = f"{len(link.action.outputs)} file{'s' if len(link.action.outputs) > 1 else ''}"
-            built = f"built {moment(link.action.at)} in {duration(link.action.seconds)}"
-            echo(f"{indent}  {files}, {size_text(size)}, {built}")
-        for reason in link.reasons:
-            echo(f"{indent}  because {reason}" if not str(reason).startswith("waits") else f"{indent}  {reason}")
+def _print_cause(cause: Cause, several: bool) -> None:
+    indent = "  " * cause.depth
+    name = (f"{cause.project} " if several else "") + cause.label
+    state = styled(explain.MEANING[cause.state], _COLOURS[cause.state])
+    echo(f"{indent}{name} {state}" + (" (see above)" if cause.seen else ""))
+    if not cause.seen:
+        if (stored := cause.stored) is not None:
+            files = f"{stored.files} file{'s' if stored.files > 1 else ''}"
+            built = f"built {moment(stored.at)} in {duration(stored.seconds)}"
+            echo(f"{indent}  {files}, {size_text(stored.size)}, {built}")
+        for reason in cause.reasons:
+            echo(f"{indent}  because {reason}" if not reason.startswith("waits") else f"{indent}  {reason}")
 
 
 def graph(words: Sequence[str], overrides: Sequence[str], dot: bool, trust: bool = False) -> int:

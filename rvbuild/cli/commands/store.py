@@ -99,22 +99,25 @@ def stats(as_json: bool) -> int:
     echo(f"store        {data['store']}")
     for name, what in (
         ("objects", "contents of artifacts"),
-        ("actions", "keys and what they gave"),
+        ("actions", "results by key"),
         ("checkpoints", "trainings that can be resumed or extended"),
-        ("quarantine", "contents that were damaged"),
+        ("quarantine", "damaged contents"),
     ):
         echo(f"{name:12} {data[name]['count']:>8}  {size_text(data[name]['size']):>8}  {what}")
     echo(f"{'in all':12} {'':8}  {size_text(found.size()):>8}")
-    echo(f"{'shown':12} {roots.artifacts:>8}  {size_text(roots.size):>8}  artifacts that the workspace shows")
+    echo(f"{'shown':12} {roots.artifacts:>8}  {size_text(roots.size):>8}  artifacts in the workspace")
     for lease in roots.others:
         echo(_of_another(lease, now))
     if differences:
         count = len(differences)
-        echo(f"{'differences':12} {count:>8}  {'':8}  keys that gave other bytes at another time or place:")
+        echo(f"{'differences':12} {count:>8}  {'':8}  keys with different results at another time or place:")
         for key, said in differences.items():
             echo(f"{'':12} {names.get(key, said.get('stage'))}: {', '.join(said.get('outputs', ()))}")
-    echo(f"`rvbuild cache gc` frees {size_text(data['gc']['size'])} that nobody can use;")
-    echo(f"with --max-size or --older-than up to {size_text(data['gc']['most'])}: no earlier result is restored then")
+    echo(f"`rvbuild cache gc` frees {size_text(data['gc']['size'])} of unusable data;")
+    echo(
+        f"with --max-size or --older-than up to {size_text(data['gc']['most'])}: earlier results can then not be "
+        "restored"
+    )
     return 0
 
 
@@ -131,7 +134,10 @@ def gc(max_size: str | None, older_than: str | None, dry_run: bool, grace: str |
     }
     if grace is not None:
         limits["grace"] = parse_age(grace)
-    with opened(lock=True) as workspace, workspace.store.alone(_say_once("waiting for another rvbuild that writes …")):
+    with (
+        opened(lock=True) as workspace,
+        workspace.store.alone(_say_once("waiting for another rvbuild process that writes …")),
+    ):
         workspace.sweep()
         found = take_inventory(workspace.store)
         require_records(workspace.root, workspace.state.records())
@@ -163,10 +169,10 @@ def _list(drops: list[garbage.Drop], names: dict[str, str], found: Inventory) ->
 
 
 _STANDINGS = {
-    Standing.HERE: "what it shows stays",
-    Standing.AWAY: f"what it shows stays until it was not used for {LEASE_S / 86400:.0f} days",
-    Standing.GONE: "is there no more: what it showed does not count",
-    Standing.EXPIRED: f"was not used for {LEASE_S / 86400:.0f} days: what it shows does not count",
+    Standing.HERE: "its results are kept",
+    Standing.AWAY: f"its results are kept until it was unused for {LEASE_S / 86400:.0f} days",
+    Standing.GONE: "no longer exists: its results are not protected",
+    Standing.EXPIRED: f"was not used for {LEASE_S / 86400:.0f} days: its results are not protected",
 }
 
 
@@ -183,10 +189,10 @@ def _sum_up(found: Inventory, drops: list[garbage.Drop], max_size: int | None, d
     left = found.size() - freed
     actions = [d for d in drops if d.kind is garbage.Kind.ACTION]
     seconds = sum(d.seconds or 0.0 for d in actions)
-    lost = f", {len(actions)} earlier results (rebuilding them all: {duration(seconds)})" if actions else ""
-    echo(f"{'would free' if dry_run else 'freed'} {size_text(freed)}{lost}; {size_text(left)} stay")
+    lost = f", {len(actions)} earlier results (rebuilding them would take {duration(seconds)})" if actions else ""
+    echo(f"{'would free' if dry_run else 'freed'} {size_text(freed)}{lost}; {size_text(left)} left")
     if max_size is not None and left > max_size:
-        echo(f"more than {size_text(max_size)}: what workspaces show, and what was used in the last minutes, stays")
+        echo(f"more than {size_text(max_size)}: results in workspaces, and those used in the last minutes, are kept")
 
 
 def adopt() -> int:
@@ -224,11 +230,11 @@ def verify() -> int:
     for digest in found.damaged:
         echo(f"damaged  content {digest}: moved to {workspace.show(workspace.store.root / 'quarantine')}")
     for digest in found.healed:
-        echo(f"healed   content {digest}: put back from what the workspace shows")
+        echo(f"healed   content {digest}: restored from the workspace")
     for key, gone in found.broken.items():
-        echo(f"gone     {names.get(key, 'key')} {key}: {', '.join(gone)}; it is built again when it is needed")
+        echo(f"gone     {names.get(key, 'key')} {key}: {', '.join(gone)}; it is built again when needed")
     for path in found.unreadable:
         echo(f"broken   {workspace.show(path)}: not a record; `rvbuild cache gc` removes it")
-    said = "all good" if found.is_good() else "what was damaged is built again when it is needed"
+    said = "all good" if found.is_good() else "damaged results are built again when needed"
     echo(f"{counted(found.contents, 'content')}, {size_text(found.size)}: {said}")
     return 0 if found.is_good() else 1

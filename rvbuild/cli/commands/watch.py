@@ -79,7 +79,7 @@ def watch(stage: str, words: Sequence[str], options: building.Options) -> int:
             after = look()
             watched = replace(after, files={**after.files, **watched.files})
         try:
-            echo("watching; Ctrl-C ends it", err=True)
+            echo("watching; press Ctrl-C to stop", err=True)
             saved = _wait(changes, watched, look)
         except KeyboardInterrupt:
             echo("watching ended", err=True)
@@ -153,8 +153,8 @@ def _add(artifact: Artifact, files: set[str], folders: set[str]) -> None:
     for item in artifact.inputs:
         if isinstance(item, Source):
             files.update(str(path) for path in item.files if not is_url(str(path)))
-            files.update(str(path) for beside in item.companions for path in beside)
-            files.update(str(path) for path, _ in item.unread)
+            files.update(str(path) for beside in item.sidecars for path in beside)
+            files.update(str(path) for path, _ in item.ignored_sidecars)
             folders.update(map(str, item.folders))
 
 

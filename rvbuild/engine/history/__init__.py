@@ -1,1 +1,1 @@
-"""The past: versions of artifacts, and two builds compared."""
+"""The history: versions of artifacts, and comparisons of builds."""

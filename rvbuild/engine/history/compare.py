@@ -1,7 +1,7 @@
-"""Two builds compared: the inputs and settings that differ, down to the files and keys that began it.
+"""Comparison of two builds: the inputs and settings that differ, down to the original files and keys.
 
-What each was made from is read from the store's actions and from the state database. An input that another artifact
-gave is followed to the two builds of that artifact which gave it, as long as the store remembers them.
+The origins of each build come from the store's actions and from the state database. If an input is the output of
+another artifact, the comparison continues with the two builds of that artifact, as long as the store has their records.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from rvbuild.engine.store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What differs between two builds of an artifact; `known` is false if the store has forgotten one of them."""
+    """The differences of two builds of an artifact; `known` is false if the store no longer has one of them."""
 
     artifact: Artifact
     keys: tuple[str, str]
     reasons: tuple[Reason, ...]
     below: tuple[Comparison, ...]
     known: bool = True
-    seen: bool = False  # compared further up already
+    seen: bool = False  # already compared above
 
 
 class Comparer:
-    """Compares builds of the `artifacts` of a workspace."""
+    """Compares builds of `artifacts` in a workspace."""
 
     def __init__(self, state: State, store: Store, artifacts: Mapping[str, Artifact]) -> None:
         self._state = state
@@ -40,7 +40,7 @@ class Comparer:
         self._done: set[tuple[str, str, str]] = set()
 
     def compare(self, name: str, old: str, new: str) -> Comparison:
-        """Return how the build of the artifact `name` under the key `new` differs from that under `old`."""
+        """Return the differences of the builds of artifact `name` under the keys `old` and `new`."""
         artifact = self._artifacts[name]
         seen = (name, old, new) in self._done
         self._done.add((name, old, new))
@@ -73,7 +73,7 @@ class Comparer:
         return self._actions[key]
 
     def _giver(self, item: Product, digest: str) -> str | None:
-        """Return the key under which the artifact of `item` gave the input `digest`."""
+        """Return the key under which the artifact of `item` produced the input `digest`."""
         for key in self._state.keys(item.artifact):
             action = self._action(key)
             if action is not None and product_digest(item, action.outputs) == digest:

@@ -1,4 +1,4 @@
-"""The versions of artifacts: which keys each had in this workspace, counted back from the newest."""
+"""The versions of artifacts: the keys that each had in this workspace, counted back from the newest."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ class Name:
 
     @classmethod
     def of(cls, artifact: str) -> Name:
-        """Take the name of an artifact apart, as the rules put it together."""
+        """Split the name of an artifact, as composed by the rules."""
         stage, project, *scene = map(unquote, artifact.split(":", 2))
         return cls(stage, project, scene[0] if scene else None)
 
     def label(self) -> str:
-        """Return the short name for people: `chip:2_10` or `train`."""
+        """Return the short name for humans: `chip:2_10` or `train`."""
         return self.stage if self.scene is None else f"{self.stage}:{self.scene}"
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One content of an artifact; `number` 0 is the newest, and `at` is when it was last built or restored."""
+    """One content of an artifact; `number` 0 is the newest, and `at` is the time of its last build or restoration."""
 
     number: int
     key: str
@@ -41,9 +41,9 @@ class Version:
 
 
 def numbered(entries: Iterable[Entry]) -> Iterator[tuple[Entry, int | None]]:
-    """Yield each of the `entries` (newest first) with the number of its version; failures and cleaning have none.
+    """Yield each of `entries` (newest first) with the number of its version; failures and cleaning have none.
 
-    Building or restoring an artifact under the key that it had before does not make a new version.
+    Building or restoring an artifact under its previous key does not create a new version.
     """
     last: dict[str, tuple[str, int]] = {}
     for entry in entries:

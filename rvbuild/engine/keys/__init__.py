@@ -1,1 +1,1 @@
-"""What identifies an artifact: its declaration, its key, and the code that a key covers."""
+"""The identity of an artifact: its declaration, its key, and the code that a key covers."""

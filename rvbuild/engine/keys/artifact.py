@@ -16,7 +16,7 @@ import xxhash
 
 from rvbuild.engine.keys.signature import Signature
 
-#: Part of every key: raised when the way of computing keys changes, which rebuilds everything.
+#: Part of every key: increased when the computation of keys changes, which rebuilds everything.
 KEY_SCHEMA = 1
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
@@ -40,13 +40,13 @@ def digest(value: Any) -> str:
 
 
 class KeyDigester:
-    """Digests the components of keys as `digest` does; what thousands of artifacts share is encoded once."""
+    """Digests the components of keys like `digest`; values that thousands of artifacts share are encoded once."""
 
     def __init__(self) -> None:
         self._encoded: dict[int, tuple[Any, str]] = {}
 
     def key(self, parts: Mapping[str, Any]) -> str:
-        """Return `digest(parts)`; nobody changes what is in the settings of `parts` from then on."""
+        """Return `digest(parts)`; values in the settings of `parts` must not be modified afterwards."""
         fields = {name: _encode(value) for name, value in parts.items() if name != "settings"}
         fields["settings"] = _object({name: self._shared(value) for name, value in parts["settings"].items()})
         return xxhash.xxh3_128_hexdigest(_object(fields).encode("utf-8", "surrogatepass"))
@@ -56,13 +56,13 @@ class KeyDigester:
             return _encode(value)
         known = self._encoded.get(id(value))
         if known is None:
-            # The value is kept with its text: another one cannot get its id.
+            # The value is kept, so that no other value gets its id.
             known = self._encoded[id(value)] = value, _ENCODER.encode(value)
         return known[1]
 
 
 def _object(fields: Mapping[str, str]) -> str:
-    """Return a JSON object of values that are encoded."""
+    """Return a JSON object from encoded values."""
     return "{" + ",".join([f"{_text(name)}:{fields[name]}" for name in sorted(fields)]) + "}"
 
 
@@ -70,14 +70,14 @@ _text = functools.lru_cache(maxsize=1 << 10)(encode_basestring)
 
 
 def _encode(value: Any) -> str:
-    """Return the canonical JSON of a value, faster for the plain ones."""
+    """Return the canonical JSON of a value, faster for plain ones."""
     if type(value) is str:
         return encode_basestring(value)
     return int.__repr__(value) if type(value) is int else _ENCODER.encode(value)
 
 
 def digest_texts(values: Sequence[str]) -> str:
-    """Return `digest(values)`, faster where they are plain words, as digests are."""
+    """Return `digest(values)`, faster for plain words such as digests."""
     if not all(value.isascii() and value.isalnum() for value in values):
         return digest(list(values))
     quoted = ",".join(f'"{value}"' for value in values)
@@ -86,82 +86,82 @@ def digest_texts(values: Sequence[str]) -> str:
 
 @functools.lru_cache(maxsize=64)
 def matcher(patterns: tuple[str, ...]) -> Callable[[str], re.Match[str] | None]:
-    """Return what matches the names of outputs that are among `patterns`."""
+    """Return a function that matches names of outputs against `patterns`."""
     return re.compile("|".join(map(fnmatch.translate, patterns))).match
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """A digest of what a file means instead of its bytes, such as geometries and the attributes in use.
+class ContentDigest:
+    """A way to digest the meaning of a file instead of its bytes, such as geometries and the attributes in use.
 
     `function` is a dotted path such as `rvbuild.geo.vector.files:digest`, called as
-    `function([file, companions...], args)` in a worker process when the file's bytes have changed; the answer is kept
-    beside the digest of the bytes.
+    `function([file, sidecars...], args)` in a worker process when the file's bytes have changed. The result is stored
+    with the digest of the bytes.
     """
 
     function: str
     args: str = "{}"  # canonical JSON
 
     def name(self) -> str:
-        """Return what identifies this view among the kept ones."""
+        """Return the name under which results are stored."""
         return f"{self.function} {self.args}"
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Files of the user that a stage reads under one role.
+    """Input files that a stage reads under one role.
 
     Attributes
     ----------
     role : str
-        What the files are for the stage; it enters the key, the paths do not.
+        The purpose of the files; it enters the key, the paths do not.
     files : tuple of Path
-        Absolute paths, in the order that the stage gets them.
-    companions : tuple of tuple of Path
+        Absolute paths, in the order in which the stage receives them.
+    sidecars : tuple of tuple of Path
         For each file, the existing files beside it that change its meaning (a world file, the parts of a shapefile).
-    views : tuple of View or None
-        For each file, how it is digested; by its bytes when None. Empty if all are digested by their bytes.
+    digests : tuple of ContentDigest or None
+        For each file, how it is digested; None: by its bytes. Empty if all are digested by their bytes.
     folders : tuple of Path
-        Directories in which a new file would be an input, too: nothing is read from them.
-    unread : tuple of (Path, Signature)
-        Files beside them that were found not to change their meaning, as they were then.
+        Directories where a new file would also be an input; nothing is read from them.
+    ignored_sidecars : tuple of (Path, Signature)
+        Files beside them that do not change their meaning, with their state when this was determined.
     passed : bool
-        Whether the stage is given the paths; user code is only part of the key.
+        Whether the stage receives the paths; user code is only part of the key.
     in_key : bool
-        Whether the content is part of the key. If not, what the stage needs of it is in the key by another input, and
-        the stage holds it against that; a change while the stage runs is found all the same.
+        Whether the content is part of the key. If not, another input holds digests of everything that the stage needs,
+        and the stage verifies it; changes while the stage runs are detected anyway.
     modules : mapping
-        For code of the user's: dotted name -> the file of it that defines the module.
+        For user code: dotted name -> the file that defines the module.
     packages : mapping
-        For code of the user's that is installed: distribution -> version, part of the key.
+        For installed user code: distribution -> version, part of the key.
     """
 
     role: str
     files: tuple[Path, ...]
-    companions: tuple[tuple[Path, ...], ...] = ()
-    views: tuple[View | None, ...] = ()
+    sidecars: tuple[tuple[Path, ...], ...] = ()
+    digests: tuple[ContentDigest | None, ...] = ()
     passed: bool = True
     folders: tuple[Path, ...] = ()
-    unread: tuple[tuple[Path, Signature], ...] = ()
+    ignored_sidecars: tuple[tuple[Path, Signature], ...] = ()
     in_key: bool = True
     modules: Mapping[str, str] = field(default_factory=dict)
     packages: Mapping[str, str] = field(default_factory=dict)
 
-    def beside(self, i: int) -> tuple[Path, ...]:
-        """Return the companions of the `i`-th file."""
-        return self.companions[i] if self.companions else ()
+    def sidecars_of(self, i: int) -> tuple[Path, ...]:
+        """Return the sidecars of the `i`-th file."""
+        return self.sidecars[i] if self.sidecars else ()
 
     def labelled(self, i: int) -> Iterator[tuple[str, Path]]:
-        """Yield the companions of the `i`-th file with what tells them apart, wherever the workspace is.
+        """Yield a label and the path of each sidecar of the `i`-th file; labels do not depend on the workspace's place.
 
-        That is their place in the list, if not their name.
+        A label is the end of the name, or, in another directory, the position and the name.
         """
         path = self.files[i]
-        for number, companion in enumerate(self.beside(i)):
-            if companion.parent == path.parent:
-                yield companion.name.removeprefix(path.stem), companion
+        for number, sidecar in enumerate(self.sidecars_of(i)):
+            if sidecar.parent == path.parent:
+                yield sidecar.name.removeprefix(path.stem), sidecar
             else:
-                yield f"{number}/{companion.name}", companion
+                yield f"{number}/{sidecar.name}", sidecar
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,38 +171,38 @@ class Product:
     Attributes
     ----------
     role : str
-        What the outputs are for the stage.
+        The purpose of the outputs.
     artifact : str
-        The name of the artifact that makes them.
+        The name of the artifact that produces them.
     files : tuple of str
         Names or `*` patterns.
-    beside : tuple of str
-        Names or patterns of outputs that the stage reads too, but that are no part of the key: `files` have the digest
-        of what the stage needs of them.
+    unkeyed : tuple of str
+        Names or patterns of outputs that the stage also reads, but that are not part of the key: `files` hold digests
+        of everything that the stage needs of them.
     """
 
     role: str
     artifact: str
     files: tuple[str, ...] = ("*",)
-    beside: tuple[str, ...] = ()
+    unkeyed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What a stage takes of the machine while it runs, beside its place among those that `-j` allows.
+    """The resources that a stage needs while it runs, besides one of the jobs that `-j` allows.
 
-    It changes when a stage runs, and not what it makes.
+    It affects when a stage runs, but not its result.
 
     Attributes
     ----------
     cores : int or None
-        How many it computes on; None for as many as RVBUILD_THREADS says, or else all. 0, for a stage that computes in
-        one thread, is not counted.
+        Number of cores; None for RVBUILD_THREADS, or else all. 0 means that the stage computes in one thread, and is
+        not counted.
     memory : int
-        Bytes; 0 is not counted.
+        Bytes; 0 means that memory is not counted.
     device : str
-        `cpu`; `auto` or `cuda` for any graphics card that is free, and then neither cores nor memory are counted; or
-        one card, such as `cuda:1`.
+        `cpu`; `auto` or `cuda` for any free GPU, in which case neither cores nor memory are counted; or one GPU, such
+        as `cuda:1`.
     """
 
     cores: int | None = 0
@@ -212,7 +212,7 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """One thing to build, as a rule declares it.
+    """A unit of work, as declared by a rule.
 
     Attributes
     ----------
@@ -225,30 +225,30 @@ class Artifact:
     version : int
         The stage's version, part of the key.
     settings : mapping
-        Exactly what the stage is given, JSON data, part of the key.
+        Exactly the settings that the stage receives, JSON data, part of the key.
     inputs : tuple of Source or Product
-        What the stage reads.
+        The inputs of the stage.
     folder : str
-        Where the outputs are shown, relative to the workspace.
+        Directory of the outputs, relative to the workspace.
     rename : mapping
-        Names under which some outputs are shown, for example `{"stats.json": "2_10.json"}`.
+        Names of some outputs in the workspace, for example `{"stats.json": "2_10.json"}`.
     code : str
-        Digest of the stage's code where it differs from the released one, else empty; part of the key.
+        Digest of the stage's code if it differs from the released one, else empty; part of the key.
     packages : mapping
-        Versions of packages that the project wants in its keys (`[project] strict`).
+        Versions of packages in the key (`[project] strict`).
     hints : mapping
-        Settings that do not change the result, because it follows from the inputs or only the speed depends on them, by
-        table; added to what the stage is given, not to the key.
+        Settings that do not affect the result, because it follows from the inputs or they only affect speed, by table;
+        added to the settings of the stage, but not to the key.
     resource : str
-        `cpu` or `torch`: which imports a worker process should have done.
+        `cpu` or `torch`: the modules that a worker process should have imported.
     demand : Demand
-        What the stage takes of the machine.
+        The resources that the stage needs.
     previous_ignores : tuple of str or None
-        None for a stage that makes no use of its previous result; else the roles of inputs that may have changed since.
+        None for a stage that does not use its previous result; else the roles of inputs that may have changed since.
     resume_ignores : tuple of str or None
         None for a stage that cannot resume; else the dotted settings that its trajectory does not depend on.
     writes : tuple of str
-        Names or patterns of all files that the stage may make: a result with any other is none of it.
+        Names or patterns of all files that the stage may write: a result with any other file is invalid.
     """
 
     name: str
@@ -271,12 +271,12 @@ class Artifact:
     writes: tuple[str, ...] = ("*",)
 
     def undeclared(self, outputs: Iterable[str]) -> list[str]:
-        """Return which of the names `outputs` are of no file that the stage may make."""
+        """Return the names among `outputs` that the stage does not declare."""
         match = matcher(self.writes)
         return [name for name in outputs if not match(name)]
 
     def shown(self, output: str) -> str:
-        """Return where the stage's file `output` is shown, relative to the workspace."""
+        """Return the path of the stage's file `output`, relative to the workspace."""
         return f"{self.folder}/{self.rename.get(output, output)}"
 
     def needs(self) -> tuple[str, ...]:
@@ -292,16 +292,16 @@ class Artifact:
         return found
 
     def code_of_users(self) -> tuple[Source, ...]:
-        """Return the inputs that are code of the user's."""
+        """Return the inputs that are user code."""
         return tuple(item for item in self.inputs if isinstance(item, Source) and item.modules)
 
     def label(self) -> str:
-        """Return the short name for people: `chip:2_10` or `train`."""
+        """Return the short name for humans: `chip:2_10` or `train`."""
         return self.stage if self.scene is None else f"{self.stage}:{self.scene}"
 
 
 def components(artifact: Artifact, inputs: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Return all that decides the result of `artifact`: what the key digests and what `why` compares.
+    """Return everything that determines the result of `artifact`: what the key digests and `why` compares.
 
     The settings are those of `artifact`, not a copy: there may be thousands of artifacts.
 
@@ -325,12 +325,12 @@ def components(artifact: Artifact, inputs: Sequence[tuple[str, str]]) -> dict[st
 
 
 def plain(value: Any) -> Any:
-    """Return `value` as it is after it was written as JSON and read again: lists for tuples, and a copy."""
+    """Return `value` as if written as JSON and read again: lists for tuples, and a copy."""
     return json.loads(canonical(value))
 
 
 def trajectory(parts: Mapping[str, Any], ignores: Sequence[str]) -> str:
-    """Return the key without the settings named by dotted paths in `ignores`: what identifies checkpoints."""
+    """Return the key without the settings with the dotted paths in `ignores`, which identifies checkpoints."""
     settings = plain(parts["settings"])
     for dotted in ignores:
         *tables, last = dotted.split(".")

@@ -1,4 +1,4 @@
-"""Python code as an input: digests of syntax trees, and what a module imports and names."""
+"""Python code as an input: digests of syntax trees, and the imports and names in a module."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from rvbuild.engine.keys.signature import hash_file
 from rvbuild.engine.keys.syntax import tree_text
 
 RACY_NS = 1_000_000_000
-"""What was changed so lately may change again without looking changed."""
+"""Files changed more recently may change again without a visible difference."""
 
 
 class Import(NamedTuple):
-    """One statement: `from base import parts`, from so many packages up; the empty part is the base itself."""
+    """One import: `from base import parts`, with the number of packages upwards; the empty part is the base."""
 
     level: int
     base: str
     parts: tuple[str, ...]
 
     def names(self, package: str) -> Iterator[str]:
-        """Yield what it may import into a module of `package`, as dotted names."""
+        """Yield the modules that it may import into a module of `package`, as dotted names."""
         base = self.base
         if self.level:
             around = package.split(".") if package else []
@@ -47,14 +47,14 @@ def tree_digest(path: Path) -> str:
 
 
 class Facts(NamedTuple):
-    """What a file of Python imports, and the texts in it that may name files."""
+    """The imports of a Python file, and strings in it that may name files."""
 
     imports: tuple[Import, ...] = ()
     texts: tuple[str, ...] = ()
 
 
 def facts_of(path: Path) -> Facts:
-    """Return what a file imports and names, nothing if it does not parse; kept, for all stages rest on the same."""
+    """Return the imports and names in a file, nothing if it does not parse; cached, because all stages share files."""
     now = path.stat()
     if time.time_ns() - max(now.st_mtime_ns, now.st_ctime_ns) < RACY_NS:
         return _facts(path)
@@ -72,14 +72,14 @@ def _facts(path: Path) -> Facts:
     except (SyntaxError, ValueError, RecursionError):
         return Facts()
     imports = tuple(_imports(tree))
-    tree_text(tree)  # which takes the docstrings away
+    tree_text(tree)  # this removes the docstrings
     return Facts(imports, texts(tree))
 
 
 def parse(source: bytes, is_code: bool = True) -> tuple[str, tuple[Import, ...]]:
     """Return the digest of the syntax tree of `source`, and what it imports.
 
-    What does not parse, or is no code, counts by its bytes and imports nothing.
+    Source that does not parse, or is not code, counts by its bytes and imports nothing.
     """
     try:
         tree = ast.parse(source) if is_code else None
@@ -92,12 +92,12 @@ def parse(source: bytes, is_code: bool = True) -> tuple[str, tuple[Import, ...]]
 
 
 def view(paths: list[Path], args: dict[str, str]) -> str:
-    """Return the tree digest of the first path: the view of a user's Python file that enters keys."""
+    """Return the tree digest of the first path: the content digest of a user's Python file."""
     return tree_digest(Path(paths[0]))
 
 
 def view_named(paths: list[Path], args: dict[str, str]) -> str:
-    """Return a digest of the bytes of the first path and of the `name` that code finds it by: the view of its data."""
+    """Return a digest of the bytes of the first path and of its `name`: the content digest of a data file."""
     return xxhash.xxh3_128_hexdigest(f"{args['name']}\0{hash_file(paths[0])}".encode("utf-8", "surrogatepass"))
 
 

@@ -1,7 +1,7 @@
-"""Files that a module names in its source, and seems to read: tables beside it, parameters in the workspace.
+"""Data files that a module names in its source and probably reads: tables beside it, parameters in the workspace.
 
-What is found is in keys. More than is read does no harm; what is read and not found here is refused when it is opened
-(`rvbuild.language.user_files`), and named by the project.
+The files found are part of keys. Finding too many does no harm; a file that is read but not found here is refused when
+it is opened (`rvbuild.language.user_files`), and must be listed in the project.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 _MOST = 1000
-"""Files that a pattern stands for, at most: more are no tables of a module."""
+"""Maximum number of files of a pattern: more are not tables of a module."""
 
 _LONGEST = 255
 _PATTERN = re.compile(r"[\w./ -]*\*[\w.*-]*\.\w+")
@@ -21,9 +21,9 @@ _CODE = (".py", ".pyc", ".pyi")
 
 
 def texts(tree: ast.AST) -> tuple[str, ...]:
-    """Return the texts in a syntax tree that may name files, also those that are joined to paths.
+    """Return the strings in a syntax tree that may name files, including those that are joined to paths.
 
-    Where a file is only written, as a log is, its name does not count: it is no input.
+    The name of a file that is only written, such as a log, does not count: it is not an input.
 
     >>> sorted(texts(ast.parse("open(HERE / 'tables' / 'a.json')")))
     ['a.json', 'tables', 'tables/a.json']
@@ -46,7 +46,7 @@ def texts(tree: ast.AST) -> tuple[str, ...]:
 
 
 def _written(node: ast.AST) -> ast.AST | None:
-    """Return what names the file that a call opens and only writes; None for any other call."""
+    """Return the expression that names the file which a call opens only for writing; None for any other call."""
     if not isinstance(node, ast.Call):
         return None
     function, args = node.func, list(node.args)
@@ -65,7 +65,7 @@ def _written(node: ast.AST) -> ast.AST | None:
 
 
 _WRITES = re.compile("[wax][bt]?")
-"""Modes in which a file is opened that nobody reads then."""
+"""Modes that do not read the file."""
 
 
 def _joined(node: ast.AST) -> list[str]:
@@ -92,15 +92,15 @@ def _may_name(text: str) -> bool:
 
 
 def named(module: Path, names: Collection[str], bases: Iterable[Path]) -> tuple[set[Path], set[Path]]:
-    """Return the existing files that the texts of a module name, and the directories in which patterns look for files.
+    """Return the existing files that the strings of a module name, and the directories that patterns search.
 
     Parameters
     ----------
     module : Path
     names : collection of str
-        Texts in its source.
+        Strings in its source.
     bases : iterable of Path
-        What relative paths may start from: the directory of the module, the workspace.
+        Base directories of relative paths: the directory of the module, the workspace.
     """
     start = [Path(base) for base in bases]
     inner = [folder for base in start for name in names if (folder := _folder(base, name)) is not None]
@@ -127,7 +127,7 @@ def _folder(base: Path, name: str) -> Path | None:
 
 
 def _matching(pattern: str, bases: Iterable[Path]) -> Iterator[tuple[Path | None, Path]]:
-    """Yield the files that fit a pattern, each with its directory, and each directory that is looked into."""
+    """Yield the files that match a pattern, each with its directory, and each directory that is searched."""
     if not _PATTERN.fullmatch(pattern) or "**" in pattern or "*" in str(Path(pattern).parent):
         return
     for base in bases:

@@ -1,7 +1,7 @@
 """rvbuild's own files, however it is installed: from a wheel, editable, in a zip archive, or run from a checkout.
 
-What a stage's code rests on is found among these files alone: nothing of site-packages is read, and the names of the
-files are the same in every kind of installation.
+The code of a stage consists of these files only: nothing of site-packages is read, and the names of the files are the
+same in every kind of installation.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def files() -> Mapping[str, Traversable]:
 
 
 def shipped(name: str) -> Traversable:
-    """Return what a wheel has inside of the package and a checkout beside it: `projects`, `dodo.py`."""
+    """Return a folder or file that a wheel has inside the package, and a checkout beside it: `projects`, `dodo.py`."""
     package = _package()
     inside = package.joinpath(name)
     return Path(str(package)).parent / name if not (inside.is_dir() or inside.is_file()) else inside
@@ -36,7 +36,7 @@ def _package() -> Traversable:
 
 
 def on_disk() -> list[Path]:
-    """Return the files that change when the installation does: all of them, or the archive that holds them."""
+    """Return the files that change when the installation does: all of them, or the archive that contains them."""
     package = _package()
     if not isinstance(package, Path):
         return [next(p for p in Path(str(package)).parents if p.is_file())]
@@ -44,9 +44,9 @@ def on_disk() -> list[Path]:
 
 
 def closure(module: str) -> list[str]:
-    """Return the names of the files that importing `module` may execute, sorted; none if it is not rvbuild's.
+    """Return the names of the files that importing `module` may execute, sorted; none if it does not belong to rvbuild.
 
-    Imports are followed wherever they stand in a file; a package's `__init__` counts for everything inside it.
+    Imports are followed anywhere in a file; a package's `__init__` counts for everything inside it.
     """
     found: set[str] = set()
     left, seen = [module], set()

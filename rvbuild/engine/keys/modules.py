@@ -1,8 +1,8 @@
-"""Modules of the user's: where they are, what they import, and which files beside them they name.
+"""Users' modules: where they are, what they import, and which files beside them they name.
 
-Nothing is imported. A module is looked for in the workspace, in its `src/`, and wherever else Python would find it
-outside of Python and of installed packages: on `PYTHONPATH`, or where a package is installed for editing. What is found
-there is followed, and is in keys; what is installed counts by the version of its distribution.
+Nothing is imported. A module is searched in the workspace, in its `src/`, and wherever else Python would find it
+outside of Python and of installed packages: on `PYTHONPATH`, or where a package is installed as editable. Modules found
+there are followed, and are part of keys; installed packages count by the version of their distribution.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ _OWN = "rvbuild"
 
 @dataclass
 class Closure:
-    """What modules of the user's rest on.
+    """The dependencies of users' modules.
 
     Attributes
     ----------
     modules : dict
         Dotted name -> the file that defines the module.
     files : set of Path
-        Files beside them that they name, and seem to read.
+        Files beside them that they name and probably read.
     folders : set of Path
-        Directories in which a new file would be looked at, too.
+        Directories where a new file would also be considered.
     packages : dict
         Distribution -> version, of the named modules that are installed.
     problems : list of str
-        What is wrong, for people.
+        Problems, as messages.
     """
 
     modules: dict[str, Path] = field(default_factory=dict)
@@ -58,17 +58,17 @@ class Closure:
 
 
 def closure(workspace: Path, named: Mapping[str, str], more: Iterable[Path] = ()) -> Closure:
-    """Return what importing some modules may execute and read.
+    """Return what an import of some modules may execute and read.
 
-    Imports are followed wherever they stand in a file; a package's `__init__` counts for everything inside it.
+    Imports are followed anywhere in a file; a package's `__init__` counts for everything inside it.
 
     Parameters
     ----------
     workspace : Path
     named : mapping
-        Dotted name of each module that the project names -> where it does, for messages.
+        Dotted name of each module that the project names -> its place in the project, for messages.
     more : iterable of Path
-        Files of Python that are imported in a way that the source does not show.
+        Python files that are imported in a way that the source does not show.
     """
     finder = _Finder(workspace)
     found = Closure(folders={root for root in finder.roots if root.is_dir()} if named else set())
@@ -121,7 +121,7 @@ def closure(workspace: Path, named: Mapping[str, str], more: Iterable[Path] = ()
 
 
 def _names(statement: Import, package: str, finder: _Finder) -> Iterable[str]:
-    """Return what a statement may import; of `from package import *`, all modules of the package."""
+    """Return the modules that a statement may import; for `from package import *`, all modules of the package."""
     for dotted in statement.names(package):
         if dotted.endswith(".*"):
             yield from finder.inside(dotted[:-2])
@@ -142,7 +142,7 @@ class _Finder:
         self._known: dict[str, tuple[Path, ...]] = {}
 
     def _bases(self, top: str) -> tuple[Path, ...]:
-        """Return the paths, without suffix, at which the top-level module or package is: one, unless it has no file."""
+        """Return the paths, without suffix, of a top-level module or package: one, unless it has no file."""
         if top not in self._known:
             self._known[top] = () if is_pythons(top) else self._look_for(top)
         return self._known[top]
@@ -155,7 +155,7 @@ class _Finder:
         spec = _installed(top)
         origin = None if spec is None else spec.origin
         if spec is not None and origin is not None and not is_installed(origin) and Path(origin).is_file():
-            # Installed for editing: by a finder of its own, or at a place of another name.
+            # Editable installation: by its own finder, or under a different directory name.
             places = spec.submodule_search_locations
             return (Path(next(iter(places))),) if places else (Path(origin).with_suffix(""),)
         return tuple(base for base in bases if base.is_dir()) if spec is None or origin is None else ()
@@ -170,7 +170,7 @@ class _Finder:
         return None
 
     def inside(self, package: str) -> list[str]:
-        """Return the package and the modules that lie directly in it."""
+        """Return the package and the modules directly in it."""
         path = self.file(package)
         if path is None or not path.name.startswith("__init__."):
             return [package]
@@ -178,7 +178,7 @@ class _Finder:
         return [package, *(f"{package}.{stem}" for stem in sorted(stems) if stem.isidentifier() and stem != "__init__")]
 
     def names(self, path: Path) -> list[str]:
-        """Return the dotted name of a file of Python, by the innermost root that it lies below."""
+        """Return the dotted name of a Python file, relative to the innermost root that contains it."""
         for root in sorted(self.roots, key=lambda root: -len(root.parts)):
             if path.is_relative_to(root):
                 parts = path.relative_to(root).with_suffix("").parts
@@ -188,7 +188,7 @@ class _Finder:
         return []
 
     def problem(self, top: str) -> str | None:
-        """Return what is wrong if something in the workspace is called like an installed or standard module."""
+        """Return a problem if something in the workspace has the name of an installed or standard module."""
         ours = [path for root in self.roots[:2] if (path := _file(root / top)) is not None]
         if not ours:
             return None
@@ -201,7 +201,7 @@ class _Finder:
         return f"{shown} has the name of the installed package {top} ({spec.origin}): rename it"
 
     def unfollowed(self, module: str) -> str | None:
-        """Return what is wrong with a module that is neither installed nor a file, such as one in an archive."""
+        """Return the problem of a module that is neither installed nor a file, such as one in an archive."""
         top = module.partition(".")[0]
         spec = None if is_pythons(top) or self._bases(top) else _installed(top)
         if spec is None or spec.origin is None or is_installed(spec.origin) or Path(spec.origin).exists():
@@ -210,7 +210,7 @@ class _Finder:
 
 
 def _file(base: Path) -> Path | None:
-    """Return the file of a module or package at a path without suffix."""
+    """Return the file of a module or package from a path without suffix."""
     if base.is_dir():
         for suffix in _SUFFIXES:
             path = base / f"__init__{suffix}"
@@ -224,7 +224,7 @@ def _file(base: Path) -> Path | None:
 
 
 def _holds_packages(folder: Path) -> bool:
-    """Tell whether a directory of the path is Python's own, or one that packages are installed into."""
+    """Tell whether a directory of the module path belongs to Python, or is one that packages are installed into."""
     if is_installed(str(folder)):
         return True
     with contextlib.suppress(OSError):
@@ -233,11 +233,11 @@ def _holds_packages(folder: Path) -> bool:
 
 
 def _installed(top: str) -> ModuleSpec | None:
-    """Return where Python finds a top-level module, as if there was no workspace; nothing is imported."""
+    """Return where Python finds a top-level module without the workspace; nothing is imported."""
     for finder in sys.meta_path:
         if finder in (BuiltinImporter, FrozenImporter) or type(finder).__module__ == "rvbuild.language.user_code":
             continue
-        with contextlib.suppress(Exception):  # of somebody's own finder
+        with contextlib.suppress(Exception):  # a third-party finder
             spec = PathFinder.find_spec(top) if finder is PathFinder else finder.find_spec(top, None)
             if spec is not None:
                 return spec
@@ -245,7 +245,7 @@ def _installed(top: str) -> ModuleSpec | None:
 
 
 def _loose(module: str) -> Path | None:
-    """Return the file of a module that lies among the installed packages, and is of no distribution."""
+    """Return the file of a module among the installed packages that belongs to no distribution."""
     spec = None if "." in module else _installed(module)
     path = None if spec is None or spec.origin is None else Path(spec.origin)
     return path if path is not None and path.suffix == ".py" and path.is_file() else None
@@ -253,7 +253,7 @@ def _loose(module: str) -> Path | None:
 
 @functools.cache
 def _version(module: str) -> dict[str, str]:
-    """Return the distributions that a module which is installed comes from, with their versions."""
+    """Return the distributions of an installed module, with their versions."""
     top = module.partition(".")[0]
     names = metadata.packages_distributions().get(top, ()) if _installed(top) is not None else ()
     return {name: metadata.version(name) for name in sorted(set(names))}

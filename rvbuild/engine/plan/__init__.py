@@ -1,1 +1,1 @@
-"""Planning: whether each artifact is up to date, why not, and the shortest way to `nothing to do`."""
+"""Planning: whether each artifact is up to date, why not, and the fast path to `nothing to do`."""

@@ -16,21 +16,21 @@ class State(enum.Enum):
     """What a run would do with an artifact."""
 
     FRESH = "fresh"
-    """The workspace shows what the key gives: nothing to do."""
+    """The workspace holds the result of the key: nothing to do."""
     RESTORABLE = "restorable"
-    """The store has what the key gives: it is put in place without running the stage."""
+    """The store has the result of the key: it is restored without running the stage."""
     STALE = "stale"
-    """It was built from something else than what is there now: the stage runs."""
+    """Its inputs or settings changed since it was built: the stage runs."""
     WAITING = "waiting"
-    """Something it needs is to be built first; if that comes out as before, it is fresh."""
+    """A dependency is to be built first; if its content does not change, the artifact is fresh."""
     MISSING = "missing"
     """It was never built here, or was cleaned: the stage runs."""
     FAILED = "failed"
-    """The stage failed with just these inputs; a run tries again."""
+    """The stage failed with exactly these inputs; a run tries again."""
 
 
 class Cause(enum.Enum):
-    """What kind of thing a reason speaks of."""
+    """The kind of a reason."""
 
     NEVER_BUILT = "never built"
     CLEANED = "cleaned"
@@ -48,7 +48,7 @@ class Cause(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One cause in words; `subject` is the role, the dotted key or the name of the artifact that it speaks of."""
+    """A cause in words; `subject` is the role, the dotted key or the name of the artifact that it concerns."""
 
     cause: Cause
     text: str
@@ -60,32 +60,32 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All that a decision rests on.
+    """Everything that a decision depends on.
 
     Attributes
     ----------
     key : str or None
-        The key that the artifact has now; None while an input's content is not known yet.
+        The current key of the artifact; None while the content of an input is not known yet.
     components : mapping
-        What the key digests; inputs that are not known yet are left out.
+        The components of the key, without inputs that are not known yet.
     sources : mapping
-        role -> [[path, digest or None], ...] of the user's files, for explanations; not of a fresh artifact.
+        role -> [[path, digest or None], ...] of the user's files, for explanations; omitted for fresh artifacts.
     products : mapping
-        role -> name of the artifact that gives this input.
+        role -> name of the artifact that produces this input.
     waiting : sequence of str
         Labels of the artifacts whose content is not known yet.
     record : Record or None
-        What the workspace's outputs were built from; of a fresh artifact without what explains it.
+        The record of the workspace's outputs; without explanations for a fresh artifact.
     damaged : sequence of str
         One phrase for each output that is missing or was edited.
     stored : bool
-        Whether the store has all that the key gives.
+        Whether the store has the complete result of the key.
     failure : str or None
-        The message with which this key failed last.
+        The message of the last failure of this key.
     forced : bool
-        Whether the user asked to build it in any case.
+        Whether the user requested to build it in any case.
     notes : mapping
-        Path -> how the state of a source elsewhere is known, or why it is not.
+        Path -> how the state of a remote source is known, or why it is not.
     """
 
     key: str | None
@@ -110,7 +110,7 @@ class Decision:
 
 
 def decide(facts: Facts) -> Decision:
-    """Decide what a run does with an artifact. Depends on `facts` alone."""
+    """Decide what a run does with an artifact. Depends only on `facts`."""
     record = facts.record if facts.record is not None and not facts.record.cleaned else None
     if facts.forced:
         return Decision(State.STALE, (Reason(Cause.FORCED, "requested by --always-make"),))
@@ -139,7 +139,7 @@ def decide(facts: Facts) -> Decision:
 
 
 def differences(record: Record, facts: Facts) -> list[Reason]:
-    """Return how what is there now differs from what `record` was built from; unknown inputs are not compared."""
+    """Return the differences between the current components and those of `record`; unknown inputs are not compared."""
     old, new = record.components, facts.components
     found = _scalar_differences(old, new)
     found += _setting_differences(old.get("settings", {}), new["settings"], new["stage"])
@@ -197,7 +197,7 @@ def _setting_differences(old: Mapping[str, Any], new: Mapping[str, Any], stage: 
 
 
 def _named_differences(name: str, was: Any, now: Any) -> str:
-    """Return in words how two lists of things with names or ids differ; empty if they are other lists."""
+    """Describe the differences of two lists of items with names or ids; empty for other kinds of lists."""
     before, after = _by_name(was), _by_name(now)
     if before is None or after is None:
         return ""
@@ -208,7 +208,7 @@ def _named_differences(name: str, was: Any, now: Any) -> str:
     for key in common:
         for inner in [*after[key], *(n for n in before[key] if n not in after[key])]:
             old, new = before[key].get(inner, _ABSENT), after[key].get(inner, _ABSENT)
-            # What moved up or down has another number, and nothing else is said of that than what was added or removed.
+            # Items that moved because of additions or removals have new numbers, which are not reported.
             if old != new and inner != "id":
                 phrases.append(f"{inner} of {one} {key}: {_show(old)} → {_show(new)}")
     if common != [key for key in before if key in after]:
@@ -217,7 +217,7 @@ def _named_differences(name: str, was: Any, now: Any) -> str:
 
 
 def _by_name(value: Any) -> dict[str, Mapping[str, Any]] | None:
-    """Return a list of things by the name, or else the id, of each; None if it is none, or has one of them twice."""
+    """Return the items of a list by their names, or else ids; None if it is not such a list, or has duplicates."""
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         return None
     found = {str(item.get("name", item.get("id"))): item for item in value if {"name", "id"} & item.keys()}

@@ -10,7 +10,7 @@ from rvbuild.engine.plan.decide import Reason, State
 from rvbuild.engine.plan.plan import Plan
 from rvbuild.engine.store.action import Action
 
-#: What a state means for the next run, in words.
+#: The meaning of a state for the next run, in words.
 MEANING = {
     State.FRESH: "is fresh: nothing to do",
     State.RESTORABLE: "would be restored from the store",
@@ -23,18 +23,18 @@ MEANING = {
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One artifact in a chain of causes, `depth` steps below the one that was asked about."""
+    """One artifact in a chain of causes, `depth` steps below the requested one."""
 
     artifact: Artifact
     state: State
     reasons: tuple[Reason, ...]
     depth: int
-    seen: bool = False  # explained further up already
-    action: Action | None = None  # what would be restored
+    seen: bool = False  # already explained above
+    action: Action | None = None  # the result that would be restored
 
 
 def chain(plan: Plan, name: str) -> Iterator[Link]:
-    """Yield the artifact `name` and, below it, every artifact that it needs and that is not fresh."""
+    """Yield the artifact `name` and all of its dependencies that are not fresh."""
     done: set[str] = set()
 
     def walk(name: str, depth: int) -> Iterator[Link]:
@@ -53,7 +53,7 @@ def chain(plan: Plan, name: str) -> Iterator[Link]:
 
 
 def drift(plan: Plan, name: str, now: dict[str, str]) -> list[str]:
-    """Return a line for each package whose version is not that with which the artifact `name` was built."""
+    """Return a line for each package whose version differs from that of the build of artifact `name`."""
     record = plan.workspace.state.record(name)
     if record is None:
         return []

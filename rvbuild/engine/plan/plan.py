@@ -1,4 +1,4 @@
-"""The plan: for every artifact of a graph its inputs' digests, its key, and the decision that follows."""
+"""The plan: for every artifact of a graph the digests of its inputs, its key, and the resulting decision."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 
 from rvbuild.engine.keys.artifact import (
     Artifact,
+    ContentDigest,
     KeyDigester,
     Product,
     Source,
-    View,
     components,
     digest,
     digest_texts,
@@ -22,72 +22,72 @@ from rvbuild.engine.keys.artifact import (
 from rvbuild.engine.keys.signature import signature
 from rvbuild.engine.plan.decide import Decision, Facts, State, decide
 from rvbuild.engine.plan.products import files_of, product_digest
-from rvbuild.engine.remote.read_through import Elsewhere
+from rvbuild.engine.remote.read_through import ReadThrough
 from rvbuild.engine.store.action import Action
 from rvbuild.engine.store.fingerprint import Stamp
 from rvbuild.engine.store.state import Record
 from rvbuild.engine.workspace import Workspace
 from rvbuild.files.address import is_url
 
-#: Computes views of files: for each (files, view) the value, in order; None for a file that cannot be read.
-ViewRunner = Callable[[Sequence[tuple[tuple[Path, ...], View]]], Sequence[str | None]]
-#: Returns which files belong to a file of the user's by now that did not when the run was planned.
+#: Computes content digests: for each (files, digest) the value, in order; None for a file that cannot be read.
+DigestRunner = Callable[[Sequence[tuple[tuple[Path, ...], ContentDigest]]], Sequence[str | None]]
+#: Returns the files that belong to a user's file now, and did not when the run was planned.
 Appeared = Callable[[Path], Sequence[Path]]
-#: How often the view of a file is computed that changes meanwhile.
+#: Attempts to compute the content digest of a file that keeps changing.
 _LOOKS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What is known of an artifact before it is built."""
+    """The facts about an artifact before it is built."""
 
     facts: Facts
     decision: Decision
     outputs: Mapping[str, tuple[str, int]] | None  # name -> (digest, size); None while not known
-    action: Action | None = None  # what the store has for the key
+    action: Action | None = None  # the stored result of the key
 
 
 class Plan:
-    """Decides for every artifact of a graph; answers are kept until `settle` says that one was built.
+    """Decides for every artifact of a graph; decisions are cached until `settle` reports that one was built.
 
     Parameters
     ----------
     workspace : Workspace
     artifacts : iterable of Artifact
-        In an order in which every artifact comes after those it needs.
-    views : callable
-        Computes the views that are not known yet.
+        In an order in which every artifact comes after its dependencies.
+    digests : callable
+        Computes the content digests that are not known yet.
     forced : set of str
-        Names of the artifacts that are built in any case.
+        Names of the artifacts to build in any case.
     appeared : callable, optional
-        Tells of files that have come to belong to sources since.
+        Reports files that have come to belong to sources since.
     """
 
     def __init__(
         self,
         workspace: Workspace,
         artifacts: Iterable[Artifact],
-        views: ViewRunner,
+        digests: DigestRunner,
         forced: frozenset[str] = frozenset(),
         appeared: Appeared | None = None,
     ) -> None:
         self.workspace = workspace
         self.artifacts = {a.name: a for a in artifacts}
         self._order = {name: i for i, name in enumerate(self.artifacts)}
-        self._views = views
+        self._digests = digests
         self._appeared = appeared
         self._forced = set(forced)
         self._planned: dict[str, Planned] = {}
-        self._waiting: set[str] = set()  # those of them whose key is not known yet
+        self._waiting: set[str] = set()  # those whose key is not known yet
         self._records = workspace.state.records()
         self._lock = threading.RLock()
         self._digester = KeyDigester()
         self._unreadable: set[tuple[str, str]] = set()
-        self._assumed: dict[str, Mapping[str, tuple[str, int]] | None] = {}  # outputs that turned out to be lost
-        self._asks = True  # whether a key that is lacking is asked for elsewhere at once
+        self._assumed: dict[str, Mapping[str, tuple[str, int]] | None] = {}  # outputs found to be lost
+        self._asks = True  # whether a missing key is looked up remotely at once
 
     def closure(self, names: Iterable[str]) -> list[Artifact]:
-        """Return the named artifacts and all that they need, in graph order."""
+        """Return the named artifacts and all of their dependencies, in graph order."""
         wanted: set[str] = set()
         left = list(names)
         while left:
@@ -98,32 +98,31 @@ class Plan:
         return [self.artifacts[name] for name in sorted(wanted, key=self._order.__getitem__)]
 
     def look(self, artifacts: Iterable[Artifact]) -> None:
-        """Hash all changed sources of `artifacts`, compute their unknown views, ask elsewhere for what is lacking."""
+        """Hash all changed sources of `artifacts`, compute unknown content digests, look up results remotely."""
         artifacts = list(artifacts)
         sources = [i for a in artifacts for i in a.inputs if isinstance(i, Source)]
         prints = self.workspace.prints
-        prints.prefetch(p for s in sources for p in [*s.files, *(c for cs in s.companions for c in cs)])
-        unknown: dict[tuple[str, str], tuple[tuple[Path, ...], View]] = {}
+        prints.prefetch(p for s in sources for p in [*s.files, *(c for cs in s.sidecars for c in cs)])
+        unknown: dict[tuple[str, str], tuple[tuple[Path, ...], ContentDigest]] = {}
         for source in sources:
-            for i, view in enumerate(source.views):
+            for i, method in enumerate(source.digests):
                 content = self._content(source, i)
-                if view is None or content is None or self.workspace.state.view(content, view.name()) is not None:
+                if method is None or content is None or self.workspace.state.view(content, method.name()) is not None:
                     continue
-                unknown[content, view.name()] = (files_of(source, i), view)
+                unknown[content, method.name()] = (files_of(source, i), method)
         if unknown:
             stamps = [self._stamps(files) for files, _ in unknown.values()]
-            values = self._views(list(unknown.values()))
+            values = self._digests(list(unknown.values()))
             for (content, name), value, before in zip(unknown, values, stamps, strict=True):
                 files, _ = unknown[content, name]
-                if not self._have_changed(before) and not self.appeared(
-                    files[0]
-                ):  # or else it may be of another content
-                    self._keep_view(content, name, value)
-        if self.workspace.elsewhere is not None:
-            self._ask_elsewhere(artifacts, self.workspace.elsewhere)
+                # Otherwise the value may belong to another content.
+                if not self._have_changed(before) and not self.appeared(files[0]):
+                    self._keep_digest(content, name, value)
+        if self.workspace.read_through is not None:
+            self._ask_remote(artifacts, self.workspace.read_through)
 
-    def _ask_elsewhere(self, artifacts: Sequence[Artifact], elsewhere: Elsewhere) -> None:
-        """Ask the store elsewhere for what is lacking here, many keys at once, level by level down the graph."""
+    def _ask_remote(self, artifacts: Sequence[Artifact], remote: ReadThrough) -> None:
+        """Look up missing results in the remote store, many keys at once, level by level down the graph."""
         with self._lock:
             self._asks = False
             try:
@@ -131,7 +130,7 @@ class Plan:
                     planned = [self[a.name] for a in artifacts]
                     here = (State.FRESH, State.RESTORABLE)
                     lacking = [p for p in planned if p.decision.state not in here and not p.facts.forced]
-                    if not elsewhere.ask(p.facts.key for p in lacking if p.facts.key is not None):
+                    if not remote.ask(p.facts.key for p in lacking if p.facts.key is not None):
                         return
                     for artifact, found in zip(artifacts, planned, strict=True):
                         if found.decision.state not in here:
@@ -140,15 +139,15 @@ class Plan:
                 self._asks = True
 
     def _earlier(self, artifact: Artifact, key: str) -> Action | None:
-        """Return what `key` gave, here or in the store elsewhere, if that is what the stage may make."""
+        """Return the stored result of `key`, local or remote, if its outputs are those that the stage declares."""
         found = self.workspace.store.restorable(key)
-        elsewhere = self.workspace.elsewhere
-        if (found is None or artifact.undeclared(found.outputs)) and elsewhere is not None:
-            found = elsewhere.action(key) if self._asks else elsewhere.known(key)
+        remote = self.workspace.read_through
+        if (found is None or artifact.undeclared(found.outputs)) and remote is not None:
+            found = remote.action(key) if self._asks else remote.known(key)
         return None if found is None or artifact.undeclared(found.outputs) else found
 
     def __getitem__(self, name: str) -> Planned:
-        """Return what is known of the artifact `name` now."""
+        """Return the current plan of the artifact `name`."""
         with self._lock:
             if name not in self._planned:
                 self._planned[name] = self._plan(self.artifacts[name])
@@ -157,12 +156,12 @@ class Plan:
             return self._planned[name]
 
     def is_shown(self, name: str) -> bool:
-        """Tell whether the workspace shows a result of the artifact `name`, fresh or not."""
+        """Tell whether the workspace holds a result of the artifact `name`, fresh or not."""
         record = self._records.get(name)
         return record is not None and not record.cleaned
 
     def settle(self, name: str, record: Record) -> None:
-        """Take note that `name` has been built or restored as `record` says."""
+        """Record that `name` was built or restored."""
         with self._lock:
             self._records[name] = dataclasses.replace(record, components={}, sources={}, packages={})
             self._forced.discard(name)
@@ -173,10 +172,10 @@ class Plan:
             made = {output: (o.digest, o.size) for output, o in record.outputs.items()}
             assumed = self._assumed.pop(name, None if before is None else before.outputs)
             if assumed is not None and dict(assumed) != made:
-                self._planned.clear()  # what rests on it was planned with other contents
+                self._planned.clear()  # dependent artifacts were planned with other contents
 
     def renew(self, name: str) -> None:
-        """Decide anew about `name` if a file that its stage is given is not what it was: its turn may come late."""
+        """Plan `name` again if a file of its stage has changed, because its turn may come late."""
         facts = self[name].facts
         for source in (i for i in self.artifacts[name].inputs if isinstance(i, Source) and i.passed):
             for i in range(len(source.files)):
@@ -187,14 +186,14 @@ class Plan:
                 return
 
     def differing(self, source: Source, facts: Facts) -> Path | None:
-        """Return a file of `source` whose content is not what the key in `facts` says, or None."""
+        """Return a file of `source` whose content differs from that in the key of `facts`, or None."""
         expected = facts.sources.get(source.role, ())
         for (_, before), (now, path) in zip(expected, self._contents(source), strict=True):
             if now != before:
                 return path
         if not source.in_key:
             return None
-        # What is in `facts.sources` is for people; what counts is in the key.
+        # `facts.sources` is for explanations; the key decides.
         values = {role: value for role, value in facts.components["inputs"] if role == source.role}
         return None if self._source(source) == values.get(source.role) else source.files[0]
 
@@ -202,12 +201,12 @@ class Plan:
         return [(self._content(source, i), path) for i, path in enumerate(source.files)]
 
     def look_again(self) -> None:
-        """Decide anew about all artifacts: the store may hold more than before."""
+        """Plan all artifacts again: the store may have more results than before."""
         with self._lock:
             self._planned.clear()
 
     def distrust(self, name: str) -> None:
-        """Decide anew about `name`: what was known of it turned out to be otherwise, or damaged."""
+        """Plan `name` again: what was known about it turned out to be wrong, or damaged."""
         with self._lock:
             planned = self._planned.pop(name, None)
             self._assumed[name] = None if planned is None else planned.outputs
@@ -249,7 +248,7 @@ class Plan:
         damaged: tuple[str, ...],
         forced: bool,
     ) -> Planned:
-        """Plan an artifact that is not fresh: with all that explains it."""
+        """Plan an artifact that is not fresh, with everything that explains it."""
         state = self.workspace.state
         failure = None if key is None else state.failure(artifact.name)
         action = None if key is None or forced else self._earlier(artifact, key)
@@ -272,7 +271,7 @@ class Plan:
         return Planned(facts, decision, outputs, action)
 
     def notes(self, artifact: Artifact) -> dict[str, str]:
-        """Return how the state of each source of `artifact` that is elsewhere is known, or why it is not."""
+        """Return how the state of each remote source of `artifact` is known, or why it is not."""
         prints = self.workspace.prints
         found: dict[str, str] = {}
         for item in artifact.inputs:
@@ -284,7 +283,7 @@ class Plan:
     def _content(self, source: Source, i: int) -> str | None:
         prints = self.workspace.prints
         value = prints.digest(source.files[i])
-        if value is None or not source.beside(i):
+        if value is None or not source.sidecars_of(i):
             return value
         return digest([value, sorted([label, prints.digest(path)] for label, path in source.labelled(i))])
 
@@ -295,21 +294,21 @@ class Plan:
             content = self._content(source, i)
             if content is None:
                 return None
-            view = source.views[i] if source.views else None
-            values.append(content if view is None else self._view(source, i, view, content))
+            method = source.digests[i] if source.digests else None
+            values.append(content if method is None else self._content_digest(source, i, method, content))
         return digest_texts(values)
 
     def _sources(self, artifact: Artifact) -> dict[str, list[list[str | None]]]:
-        """Return the files of every source by role; that one is missing, an artifact says whose key it is in."""
+        """Return the files of every source by role; if one is missing, the artifact whose key needs it reports that."""
         shown = {i.role: (i, self._shown(i)) for i in artifact.inputs if isinstance(i, Source)}
         return {role: files for role, (i, files) in shown.items() if i.in_key or all(value for _, value in files)}
 
     def _shown(self, source: Source) -> list[list[str | None]]:
-        """Return [path, digest] of every file of `source`, for people."""
+        """Return [path, digest] of every file of `source`, for explanations."""
         return [[self.workspace.show(path), content] for content, path in self._contents(source)]
 
-    def _view(self, source: Source, i: int, view: View, content: str) -> str:
-        name, files = view.name(), files_of(source, i)
+    def _content_digest(self, source: Source, i: int, method: ContentDigest, content: str) -> str:
+        name, files = method.name(), files_of(source, i)
         for _ in range(_LOOKS):
             if (content, name) in self._unreadable:
                 return f"unreadable {content}"
@@ -319,19 +318,19 @@ class Plan:
             stamps = self._stamps(files)
             now = self._content(source, i)
             if now == content:
-                (value,) = self._views([(files, view)])
+                (value,) = self._digests([(files, method)])
                 if self.appeared(source.files[i]):
                     break
                 if not self._have_changed(stamps):
-                    return self._keep_view(content, name, value)
+                    return self._keep_digest(content, name, value)
                 now = self._content(source, i)
             if now is None:
                 break
             content = now
-        return f"unreadable {content}"  # files that never rest: their stage runs, and finds them changed
+        return f"unreadable {content}"  # files that keep changing: their stage runs, and notices it
 
     def appeared(self, file: Path) -> Path | None:
-        """Return a file that has come to belong to `file`, of a source, since the run was planned, if one has."""
+        """Return a file that has come to belong to `file`, of a source, since the run was planned, if there is one."""
         found = () if self._appeared is None or is_url(str(file)) else self._appeared(file)
         return found[0] if found else None
 
@@ -339,14 +338,14 @@ class Plan:
         return {str(file): self.workspace.prints.stamp(file) for file in files}
 
     def _have_changed(self, stamps: Mapping[str, Stamp]) -> bool:
-        """Tell whether a file has changed since, and look anew at those that have."""
+        """Tell whether a file has changed since, and examine the changed ones again."""
         changed = self.workspace.prints.changed(stamps)
         for path in changed:
             self.workspace.prints.forget(path)
         return bool(changed)
 
-    def _keep_view(self, content: str, name: str, value: str | None) -> str:
-        """Remember a view; a file that cannot be read counts by its bytes, so that its stage runs and says why."""
+    def _keep_digest(self, content: str, name: str, value: str | None) -> str:
+        """Store a content digest; an unreadable file counts by its bytes, so that its stage runs and reports it."""
         if value is None:
             self._unreadable.add((content, name))
             return f"unreadable {content}"
@@ -360,7 +359,7 @@ class Plan:
         return product_digest(item, outputs)
 
     def _damaged(self, artifact: Artifact, record: Record) -> tuple[str, ...]:
-        """Return a phrase for each output that the workspace does not show as it was built; refresh touched ones."""
+        """Return a phrase for each output that is not in the workspace as built; update signatures of touched ones."""
         phrases, touched = [], {}
         root = str(self.workspace.root)
         for name, output in record.outputs.items():

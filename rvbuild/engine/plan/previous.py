@@ -1,8 +1,8 @@
-"""The previous result of an artifact: a hint to its stage that may save work and must not change a byte.
+"""The previous result of an artifact: a hint to its stage that may save work but must not change a byte.
 
-It is offered if it was made from the same as what is to be made now, but for inputs that the artifact names, and only
-the files of it that the workspace shows as they were put there. The stage returns the names of those that stay as they
-are; they are neither written, hashed nor copied again.
+It is offered if it was built from the same inputs as the new one, except those that the artifact allows to differ, and
+only with the files that are unchanged in the workspace. The stage returns the names of the files that it reuses, which
+are neither written, hashed nor copied again.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from rvbuild.errors import StageError
 
 
 def offered(artifact: Artifact, facts: Facts, packages: Mapping[str, str], root: Path) -> dict[str, Output]:
-    """Return the files of the previous result that the stage may make use of, by name; most often there are none.
+    """Return the files of the previous result that the stage may use, by name; usually there are none.
 
     Parameters
     ----------
     artifact, facts
-        What is to be made, and from what.
+        The artifact to build, and the components of its key.
     packages
-        The versions that are at work now.
+        The current versions.
     root
-        Of the workspace.
+        The records of the workspace.
     """
     record = facts.record
     if artifact.previous_ignores is None or facts.forced or record is None or record.cleaned:
@@ -43,12 +43,12 @@ def offered(artifact: Artifact, facts: Facts, packages: Mapping[str, str], root:
 
 
 def kept(artifact: Artifact, said: Any, offer: Mapping[str, Output], staged: Sequence[str], root: Path) -> list[str]:
-    """Return the names of the outputs that stay as they are, which the stage has `said`.
+    """Return the names of the reused outputs, as returned by the stage in `said`.
 
     Raises
     ------
     StageError
-        It says what it cannot know, or a file of the previous result has changed while it ran.
+        The stage names files that it cannot know, or a file of the previous result has changed while it ran.
     """
     if not offer:
         return []
@@ -68,7 +68,7 @@ def kept(artifact: Artifact, said: Any, offer: Mapping[str, Output], staged: Seq
 
 
 def put_back(store: Store, output: Output, root: Path, scratch: Path) -> None:
-    """Put a kept file into the store if that has lost it meanwhile."""
+    """Put a reused file into the store if the store no longer has it."""
     if store.has(output.digest, output.size):
         return
     shutil.copyfile(root / output.path, scratch)

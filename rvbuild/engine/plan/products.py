@@ -1,4 +1,4 @@
-"""What an artifact takes from others and from files: the outputs and files that one of its inputs stands for."""
+"""What an artifact takes from others and from files: the outputs and files behind one of its inputs."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from rvbuild.engine.keys.artifact import Product, Source, digest, matcher
 
 def selected(item: Product, outputs: Iterable[str]) -> list[str]:
     """Return the names among `outputs` that `item` reads, sorted."""
-    return sorted(filter(matcher((*item.files, *item.beside)), outputs))
+    return sorted(filter(matcher((*item.files, *item.unkeyed)), outputs))
 
 
 def product_digest(item: Product, outputs: Mapping[str, tuple[str, int]]) -> str:
-    """Return the digest of what counts for `item` of the `outputs` of its artifact, name -> (digest, size)."""
+    """Return the digest of those `outputs` of an artifact, name -> (digest, size), that count for `item`."""
     return digest(sorted([name, outputs[name][0]] for name in filter(matcher(item.files), outputs)))
 
 
 def files_of(source: Source, i: int) -> tuple[Path, ...]:
-    """Return the `i`-th file of `source` and those beside it that count."""
-    return (source.files[i], *source.beside(i))
+    """Return the `i`-th file of `source` and its sidecars."""
+    return (source.files[i], *source.sidecars_of(i))

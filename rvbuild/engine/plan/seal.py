@@ -1,11 +1,12 @@
-"""The seal: the shortest way to "nothing to do".
+"""The seal: the fast path to "nothing to do".
 
-After a complete build of a target a small file lists every file it rests on, with its stat signature: sources, outputs,
-the project files, rvbuild's own code; where modules are imported from, the versions of packages that are in keys, and
-the environment variables that the project read. A run with the same words whose seal still holds is done, without
-planning anything. A seal speaks of the cache that it was made in alone. Only the standard library is used here.
+After a complete build of a target, a small file lists every file that the target depends on, with its stat signature:
+sources, outputs, the project files, rvbuild's own code; the module path, the versions of packages in keys, and the
+environment variables that the project reads. If the seal of a run with the same command line still matches, the run
+ends without any planning. A seal is only valid for the cache in which it was created. Only the standard library is used
+here.
 
-The servers of files elsewhere are asked, each time, whether they still have what they had.
+The servers of remote files are asked each time whether the files are unchanged.
 """
 
 from __future__ import annotations
@@ -26,18 +27,18 @@ _STAMP = ".stamp"
 
 
 def path_of(cache: Path, words: Sequence[str]) -> Path:
-    """Return where the seal of the command `words` is, in the workspace's cache."""
+    """Return the path of the seal of the command line `words`, in the workspace's cache."""
     return cache / "seals" / f"{zlib.crc32(repr(list(words)).encode('utf-8', 'surrogatepass')):08x}.json"
 
 
 def holds(path: Path, words: Sequence[str]) -> list[str] | None:
-    """Return what to tell the user if the seal at `path` is of `words` and still holds, else None."""
+    """Return the message for the user if the seal at `path` belongs to `words` and still matches, else None."""
     try:
         if not S_ISREG(os.lstat(path).st_mode):
             return None
         text, _, check = path.read_bytes().rpartition(b"\n")
         if check != b"%08x" % zlib.crc32(text):
-            return None  # damaged: it might have lost a file that it rests on
+            return None  # damaged: it might lack a file that it depends on
         seal = json.loads(text)
         if seal["schema"] != _SCHEMA or seal["words"] != list(words) or seal["python"] != sys.version:
             return None
@@ -45,7 +46,7 @@ def holds(path: Path, words: Sequence[str]) -> list[str] | None:
             return None
         if any(os.environ.get(name) != value for name, value in seal["environment"].items()):
             return None
-        # Only who made it here can know how the stamp of the cache looks: a seal of another place says nothing.
+        # Only the creator of the cache can know its stamp: a seal from another place is ignored.
         stamp = os.lstat(path.parent.parent / _STAMP)
         if seal["stamp"] != [stamp.st_ino, stamp.st_ctime_ns] or not S_ISREG(stamp.st_mode) or stamp.st_nlink != 1:
             return None
@@ -64,16 +65,16 @@ def holds(path: Path, words: Sequence[str]) -> list[str] | None:
 
 
 def _import_path() -> list[str]:
-    """Return where modules come from, without the directory that Python adds for the script that was started."""
+    """Return the module path, without the directory that Python adds for the script that was started."""
     own = {"", os.getcwd(), os.path.dirname(os.path.abspath(sys.argv[0]))}  # noqa: PTH100, PTH109, PTH120 - without pathlib
     return [os.environ.get("PYTHONPATH", ""), *(entry for entry in sys.path if entry not in own)]
 
 
 def _same_packages(known: Mapping[str, str]) -> bool:
-    """Tell whether the packages whose versions are in keys are those that were there."""
+    """Tell whether the versions of the packages in keys are unchanged."""
     if not known:
         return True
-    from importlib import metadata  # which takes as long as all the rest
+    from importlib import metadata  # takes as long as all other checks together
 
     try:
         return all(metadata.version(name) == version for name, version in known.items())
@@ -82,10 +83,10 @@ def _same_packages(known: Mapping[str, str]) -> bool:
 
 
 def _same_elsewhere(known: Mapping[str, str]) -> bool:
-    """Ask servers whether files elsewhere are what they were."""
+    """Ask servers whether remote files are unchanged."""
     if not known:
         return True
-    from rvbuild.files.fetch import identities  # what asks servers is loaded where there are some
+    from rvbuild.files.fetch import identities  # imported late: only needed for remote files
 
     states = {url: getattr(found, "digest", None) for url, found in identities(known).items()}
     return all(state is not None and state == known[url] for url, state in states.items())
@@ -102,7 +103,7 @@ def write(
     elsewhere: Mapping[str, str],
     lines: Sequence[str],
 ) -> None:
-    """Write a seal of what was seen; whatever is not so any more breaks it.
+    """Write a seal of the observed state; any later difference invalidates it.
 
     Parameters
     ----------
@@ -110,21 +111,21 @@ def write(
     words : sequence of str
         The command line, normalised.
     files : mapping
-        Absolute path -> (size, mtime_ns, ctime_ns, inode) as it was when the build relied on it.
+        Absolute path -> (size, mtime_ns, ctime_ns, inode) at the time when the build relied on it.
     directories : mapping
-        Where new files would matter, a world file beside an image or another project file: path -> mtime_ns as it was
-        before it was looked for them; None if that was not noted, and now has to do.
+        Directories where new files would matter, such as a world file beside an image or another project file: path ->
+        mtime_ns before it was searched; None if that was not recorded, and has to be done now.
     environment : mapping
-        The environment variables that the projects read; None for one that was not set.
+        The environment variables that the projects read; None for one that is not set.
     packages : mapping
-        The versions of the packages that are in keys.
+        The versions of the packages in keys.
     elsewhere : mapping
-        Address -> digest of the identity of each file elsewhere, for which its server is asked each time.
+        Address -> digest of the identity of each remote file, whose server is asked each time.
     lines : sequence of str
-        What a run that has nothing to do says.
+        The message of a run with nothing to do.
     """
     path.unlink(missing_ok=True)
-    # Who edits an output as soon as this process has ended must not get the time that it was made at.
+    # An edit of an output right after this process has ended must not get the same time.
     newest = max((max(f[1], f[2]) for f in files.values()), default=0)
     time.sleep(max(0, min(_RACY_NS, newest + _RACY_NS - time.time_ns())) / 1e9)
     try:
@@ -150,4 +151,4 @@ def write(
         temporary.write_bytes(text + b"\n%08x" % zlib.crc32(text))
         temporary.replace(path)
     except OSError:
-        return  # a seal only saves time
+        return  # a seal only saves time, so errors are ignored

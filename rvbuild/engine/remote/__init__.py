@@ -1,1 +1,1 @@
-"""Stores on other machines: pushed to, pulled from, and read through by builds."""
+"""Remote stores: push, pull, and reading through in builds."""

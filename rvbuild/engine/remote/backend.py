@@ -1,9 +1,9 @@
-"""Files elsewhere: in a directory, or at any address that fsspec knows.
+"""File access of a remote store: a directory, or any address that fsspec supports.
 
-Whatever may be a fault of the line is tried a few times before it counts. A directory shows no half-written file: files
-appear there by a rename, or by a link where there must be none yet. Buckets are asked to write only where there is
-nothing (`If-None-Match`, and what corresponds to it elsewhere); a medium that cannot do that is looked at first, which
-leaves a moment in which two writers may both find nothing.
+Errors that may be transient are retried a few times. In a directory, files appear atomically: by a rename, or by a hard
+link if there must be none yet. Buckets are asked to write only if there is no such file (`If-None-Match`, or its
+equivalent); for a backend without that feature, existence is checked first, which leaves a moment in which two writers
+may both find nothing.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from rvbuild.engine.store.action import MOST_RECORD_BYTES
 from rvbuild.errors import StoreError, UsageError
 from rvbuild.process.threads import LateError, within
 
-#: How long to wait before another try.
+#: Pauses before retries.
 PAUSES_S = (0.1, 0.5, 2.0)
-#: What another try does not change.
+#: Errors that a retry does not change.
 _FINAL = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError, ImportError, TypeError, ValueError)
 _FINAL_NUMBERS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.ENAMETOOLONG)
 _FINAL_NAMES = ("NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError")
 #: File systems of buckets, which have no directories to make.
 _BUCKETS = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss", "tos", "r2"}
-#: What a server says that cannot write under a condition (ENOSYS), or that the condition does not hold, in its own way.
+#: Errors of servers without conditional writes (ENOSYS), and errors that mean that the condition does not hold.
 _NO_CONDITIONS = (errno.ENOSYS, errno.EINVAL)
-#: What a file system says that has no hard links.
+#: Errors of a file system without hard links.
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
-#: How long an answer may take, the list of a large store, and for each byte that is sent or fetched.
+#: Time limits of a response, of the list of a large store, and for each byte that is sent or received.
 _LIMIT_S = 120.0
 _LIST_LIMIT_S = 600.0
 _SLOWEST_BYTES_S = 50_000
@@ -46,12 +46,12 @@ _T = TypeVar("_T")
 
 
 class _LargerError(ValueError):
-    """A file has more bytes than it should have."""
+    """A file is larger than expected."""
 
 
 def _bound(most: int) -> Any:
-    """Return what is told how many bytes have come, and ends a transfer of more than `most`."""
-    from fsspec.callbacks import Callback  # loaded where there is a store elsewhere
+    """Return a callback that counts received bytes, and aborts a transfer of more than `most`."""
+    from fsspec.callbacks import Callback  # imported late: only needed with a remote store
 
     class Bound(Callback):  # type: ignore[misc]  # fsspec has no types
         def set_size(self, size: int | None) -> None:
@@ -67,13 +67,13 @@ def _bound(most: int) -> Any:
     return Bound()
 
 
-class Medium:
+class Backend:
     """The files below `url`: an address such as `s3://bucket/rvbuild`, or a directory (relative to `base`).
 
     Raises
     ------
     UsageError
-        If the address is of an unknown kind, or needs a package that is not installed.
+        The address is of an unknown kind, or needs a package that is not installed.
     """
 
     def __init__(self, url: str, base: Path | None = None, pauses_s: Sequence[float] = PAUSES_S) -> None:
@@ -102,12 +102,12 @@ class Medium:
         self._lock = threading.Lock()
 
     def is_missing(self) -> bool:
-        """Tell whether this is a directory that is not there; an address elsewhere may always get its first file."""
+        """Tell whether this is a directory that does not exist; any other address can receive its first file."""
         return self._local and not self._fs.isdir(self._root)
 
     @contextlib.contextmanager
     def errors(self, what: str) -> Iterator[None]:
-        """Say of whatever goes wrong meanwhile that one cannot `what` the store.
+        """Turn any error inside into a message that the store cannot be accessed to `what`.
 
         Raises
         ------
@@ -117,18 +117,18 @@ class Medium:
             yield
         except (UsageError, StoreError):
             raise
-        except Exception as error:  # every file system has errors of its own
+        except Exception as error:  # every file system has its own errors
             said = str(error) or type(error).__name__
             raise StoreError(
                 f"{self.url}: cannot {what} the store: {said}; is it reachable and are you allowed to?"
             ) from None
 
     def _patiently(self, function: Callable[..., _T], *args: Any, limit_s: float = _LIMIT_S) -> _T:
-        """Call `function`, again after a pause if it fails in a way that may pass; for so many seconds each time."""
+        """Call `function`, and retry after a pause if it fails for a transient reason; each call has a time limit."""
         for pause_s in self._pauses_s:
             try:
                 return within(limit_s, function, *args)
-            except Exception as error:  # every file system has errors of its own
+            except Exception as error:  # every file system has its own errors
                 if _is_final(error):
                     raise
                 time.sleep(pause_s * random.uniform(0.5, 1.5))
@@ -137,7 +137,7 @@ class Medium:
     # -- reading ------------------------------------------------------------------------------------------------------
 
     def sizes(self, folder: str) -> dict[str, int]:
-        """Return path -> size of every file in `folder` and below, relative to it; none if there is no such folder."""
+        """Return path -> size of all files below `folder`, relative to it; none if there is no such folder."""
         base = f"{self._root}/{folder}"
         self._fs.invalidate_cache()
         try:
@@ -147,7 +147,7 @@ class Medium:
         return {str(path).removeprefix(base).lstrip("/"): int(info["size"]) for path, info in found.items()}
 
     def read(self, path: str, most: int = MOST_RECORD_BYTES) -> bytes | None:
-        """Return what is in the file `path`, or None if there is none; of a larger one than `most` bytes a part."""
+        """Return the content of the file `path`, or None if there is none; only a part if it exceeds `most` bytes."""
         place = f"{self._root}/{path}"
         if not self._may_open(place):
             return None
@@ -160,15 +160,15 @@ class Medium:
         try:
             return bytes(self._fs.cat_file(place, start=0, end=most))
         except (OSError, ValueError) as error:
-            # An empty file has no range that could be asked for.
+            # An empty file has no range to request.
             if isinstance(error, _FINAL) or self._local or self._fs.size(place) != 0:
                 raise
             return b""
 
     def fetch(self, path: str, target: Path, size: int) -> bool:
-        """Copy the file `path` of `size` bytes to `target`; tell whether there is such a one.
+        """Copy the file `path` of `size` bytes to `target`; return whether it exists.
 
-        One that turns out to be larger is left where that shows.
+        If it turns out to be larger, the copy is incomplete.
         """
         place = f"{self._root}/{path}"
         if not self._may_open(place, size):
@@ -182,30 +182,30 @@ class Medium:
         return True
 
     def _may_open(self, place: str, most: int | None = None) -> bool:
-        """Tell whether a local file is a plain one of at most so many bytes: whoever opens a pipe may wait for ever."""
+        """Tell whether a local file is a plain file of at most this many bytes: opening a pipe might block for ever."""
         if not self._local:
             return True
         try:
             found = os.stat(place)  # noqa: PTH116 - paths of fsspec
         except OSError:
-            return True  # says so when it is opened
+            return True  # reported when it is opened
         return stat.S_ISREG(found.st_mode) and (most is None or found.st_size <= most)
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
     def send(self, source: Path, path: str) -> None:
-        """Copy the file `source` to `path`, whatever is there."""
+        """Copy the file `source` to `path`, replacing any file there."""
         limit_s = _transfer_limit_s(source.stat().st_size)
         self._patiently(self._send, source, f"{self._root}/{path}", limit_s=limit_s)
 
     def replace(self, path: str, text: bytes) -> None:
-        """Write the small file `path`, whatever is there."""
+        """Write the small file `path`, replacing any file there."""
         self._patiently(self._replace, f"{self._root}/{path}", text)
 
     def create(self, path: str, text: bytes) -> bool:
-        """Write the small file `path` unless there is one; tell whether it was written.
+        """Write the small file `path` unless it exists; return whether it was written.
 
-        False may also mean that it was written just now and the answer got lost: look at what is there.
+        False may also mean that it was written just now and the response was lost: check the content.
         """
         return self._patiently(self._create, f"{self._root}/{path}", text)
 
@@ -268,7 +268,7 @@ class Medium:
 
 @contextlib.contextmanager
 def _beside(target: str) -> Iterator[str]:
-    """Give a new path in the directory of `target`, and remove what is left there."""
+    """Yield a new path in the directory of `target`, and remove what is left there."""
     temporary = f"{target.rpartition('/')[0]}/.{uuid.uuid4().hex}.tmp"
     try:
         yield temporary
@@ -277,9 +277,9 @@ def _beside(target: str) -> Iterator[str]:
 
 
 def impatience(place: str) -> dict[str, Any]:
-    """Return what has the file system of an S3 bucket say soon that its server does not answer.
+    """Return settings that make the file system of an S3 bucket fail soon if its server does not respond.
 
-    It would wait for six minutes, since it and the library under it both try five times; we try again ourselves.
+    It would otherwise wait for six minutes, since it and the library below both try five times; we retry ourselves.
     """
     if not place.lower().startswith(("s3://", "s3a://")):
         return {}
@@ -294,7 +294,7 @@ def _transfer_limit_s(size: int) -> float:
 
 
 def _is_final(error: Exception) -> bool:
-    """Tell whether another try would fail in the same way."""
+    """Tell whether a retry would fail in the same way."""
     if isinstance(error, (LateError, *_FINAL)) or type(error).__name__ in _FINAL_NAMES:
         return True
     return isinstance(error, OSError) and error.errno in _FINAL_NUMBERS

@@ -1,8 +1,8 @@
-"""The store elsewhere from which builds take earlier results by themselves: named by RVBUILD_REMOTE, only ever read.
+"""The remote store from which builds take earlier results, given by RVBUILD_REMOTE; it is only read.
 
-Plans ask it for records alone, many at once; contents come when an artifact is restored. It never stands in the way:
-when it cannot be reached after a few tries, that is said once, and the rest of the run goes on as if it were empty. A
-result that turns out to be damaged there is not asked for again, and is built here.
+Plans only ask for records, many at once; contents are downloaded when an artifact is restored. A failure never blocks a
+build: if the store cannot be reached after a few attempts, this is reported once, and the rest of the run treats it as
+empty. A result that turns out to be damaged is not requested again, and is built locally.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from rvbuild.engine.remote.store import Remote
+from rvbuild.engine.remote.store import RemoteStore
 from rvbuild.engine.store.action import Action
 from rvbuild.engine.store.store import Store
 from rvbuild.errors import StoreError
 from rvbuild.progress import Progress
 
-#: Fewer tries than an explicit push or pull gets: a build can go on without it.
+#: Fewer retries than for an explicit push or pull: a build can continue without the remote store.
 _PAUSES_S = (0.1, 0.5)
 
 
-class Elsewhere:
-    """Earlier results at `url`, for `store`; nothing is contacted before the first question.
+class ReadThrough:
+    """Earlier results at `url`, for `store`; no connection is made before the first question.
 
     Parameters
     ----------
     url : str
     base : Path
-        What a relative directory is relative to.
+        Base of a relative directory.
     store : Store
     say : callable
         Receives a line for the user.
@@ -39,20 +39,20 @@ class Elsewhere:
         self._base = base
         self._store = store
         self._say = say
-        self._remote: Remote | None = None
+        self._remote: RemoteStore | None = None
         self._known: dict[str, Action | None] = {}
         self._down = False
-        self._nonsense = False  # whether something there was no record, and that was said
-        self._refused = False  # whether a result was, and that was said
+        self._nonsense = False  # whether an invalid record was found and reported
+        self._refused = False  # whether a result was refused and reported
         self._lock = threading.Lock()
 
     def known(self, key: str) -> Action | None:
-        """Return what `key` gave as far as it was asked for before."""
+        """Return the result of `key` if it was requested before."""
         with self._lock:
             return self._known.get(key)
 
     def ask(self, keys: Iterable[str]) -> bool:
-        """Ask for the records of `keys`, unless they were asked for before; tell whether one was found."""
+        """Request the records of `keys` that were not requested before; return whether one was found."""
         with self._lock:
             wanted = [key for key in dict.fromkeys(keys) if key not in self._known]
         if not wanted or self._down:
@@ -89,18 +89,18 @@ class Elsewhere:
             )
 
     def action(self, key: str) -> Action | None:
-        """Return what `key` gave, or None if that is not known there or was forgotten here."""
+        """Return the result of `key`, or None if it is unknown there or was forgotten here."""
         self.ask([key])
         return self.known(key)
 
     def look_again(self, key: str) -> Action | None:
-        """Return what `key` gave by now."""
+        """Request the result of `key` again."""
         with self._lock:
             self._known.pop(key, None)
         return self.action(key)
 
     def fetch(self, key: str, progress: Progress) -> bool:
-        """Bring what `key` gave into the store, verified; tell whether it is there now."""
+        """Download the result of `key` into the store and verify it; return whether the store has it now."""
         if self.action(key) is None or self._down:
             return False
         try:
@@ -116,10 +116,10 @@ class Elsewhere:
             self._known[key] = None
         return False
 
-    def _open(self) -> Remote:
+    def _open(self) -> RemoteStore:
         with self._lock:
             if self._remote is None:
-                self._remote = Remote(self.url, self._base, _PAUSES_S)
+                self._remote = RemoteStore(self.url, self._base, _PAUSES_S)
             return self._remote
 
     def _give_up(self, error: StoreError) -> None:

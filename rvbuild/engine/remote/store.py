@@ -1,14 +1,14 @@
-"""A store elsewhere: a directory, or any address that fsspec knows, with the layout of a store's objects and actions.
+"""A remote store: a directory, or any address that fsspec supports, with the layout of a store's objects and actions.
 
-Contents go there before the records that refer to them, and come from there before their record is written here: killed
-at any instant, neither side has a record without its contents. A push lists once what is there already; a pull asks
-for what it wants, so that it costs the same however large the store is. What is there stays: of two results of one key
-the first is the one that everybody gets, also of two that are sent in the same moment. Nothing that comes is trusted: a
-record's key must be the digest of its components, its names must be plain, no content is larger than its record says,
-and contents are hashed before they are taken. Records hold no paths, so that they mean the same to everybody.
+Contents are sent before the records that refer to them, and received before their record is written locally: after a
+kill at any moment, neither side has a record without its contents. A push lists the existing files once; a pull
+requests single files, so that its cost does not depend on the size of the store. Existing results stay: of two results
+of one key everybody gets the first, even if both are sent at the same moment. Received data are not trusted: a record's
+key must be the digest of its components, its names must be plain, no content may be larger than its record says, and
+contents are hashed before they are used. Records hold no paths, so they mean the same to everybody.
 
 With a key (`RVBUILD_REMOTE_KEY`) records are signed, together with the SHA-256 of the contents that they refer to: the
-digests that contents are named by show damage, and SHA-256 shows forgery. Others are as good as none then.
+digests in the names of contents reveal damage, SHA-256 reveals forgery. Unsigned records are then ignored.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 
 from rvbuild.engine.keys.artifact import digest
 from rvbuild.engine.keys.signature import hash_file, hash_file_twice
-from rvbuild.engine.remote.backend import PAUSES_S, Medium
+from rvbuild.engine.remote.backend import PAUSES_S, Backend
 from rvbuild.engine.store.action import Action, is_digest
 from rvbuild.engine.store.store import Store
 from rvbuild.files.signing import is_signed, shared_key
@@ -36,17 +36,17 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
-    """What a push or pull did.
+class Transfer:
+    """The result of a push or pull.
 
     Attributes
     ----------
     records, contents, size : int
-        Records and contents that were moved, and the bytes of the contents.
+        Transferred records and contents, and the bytes of the contents.
     problems : tuple of str
-        What was wrong, a line each.
+        Problems, a line each.
     differing : tuple of str
-        Keys that have another result there than here.
+        Keys with different results here and there.
     """
 
     records: int = 0
@@ -55,9 +55,9 @@ class Moved:
     problems: tuple[str, ...] = ()
     differing: tuple[str, ...] = ()
 
-    def __add__(self, other: Moved) -> Moved:
-        """Return what two of them did together."""
-        return Moved(
+    def __add__(self, other: Transfer) -> Transfer:
+        """Return the sum of two transfers."""
+        return Transfer(
             self.records + other.records,
             self.contents + other.contents,
             self.size + other.size,
@@ -66,7 +66,7 @@ class Moved:
         )
 
 
-class Remote:
+class RemoteStore:
     """The store at `url`: an address of fsspec such as `s3://bucket/rvbuild`, or a directory (relative to `base`).
 
     The environment variable RVBUILD_REMOTE_KEY gives the key.
@@ -79,7 +79,7 @@ class Remote:
     Raises
     ------
     UsageError
-        If the address is of an unknown kind, or needs a package that is not installed, or the key is no secret.
+        The address is of an unknown kind, or needs a package that is not installed, or the key is not a secret.
     """
 
     def __init__(self, url: str, base: Path | None = None, pauses_s: Sequence[float] = PAUSES_S) -> None:
@@ -87,15 +87,15 @@ class Remote:
         self.unsigned: set[str] = set()
         self._key = shared_key("RVBUILD_REMOTE_KEY")
         self._sha256: dict[str, dict[str, str]] = {}  # key -> SHA-256 by digest of contents, of signed records
-        self._medium = Medium(url, base, pauses_s)
+        self._backend = Backend(url, base, pauses_s)
 
     def is_missing(self) -> bool:
-        """Tell whether the store is a directory that is not there: nobody has sent anything yet, or it is misspelt."""
-        return self._medium.is_missing()
+        """Tell whether the store is a directory that does not exist: nothing was pushed yet, or it is misspelt."""
+        return self._backend.is_missing()
 
     @functools.cached_property
     def keys(self) -> dict[str, int]:
-        """The keys that have a record there, listed once, with the size of the record."""
+        """The keys with a record there, listed once, with the size of the record."""
         return self._listed("actions")
 
     @functools.cached_property
@@ -103,9 +103,9 @@ class Remote:
         return self._listed("objects")
 
     def _listed(self, folder: str) -> dict[str, int]:
-        """Return key or digest -> size of the files below `folder`; what a killed push left is not counted."""
-        with self._medium.errors("list"):
-            found = self._medium.sizes(folder)
+        """Return key or digest -> size of the files below `folder`; leftovers of killed pushes are not counted."""
+        with self._backend.errors("list"):
+            found = self._backend.sizes(folder)
         names = {}
         for path, size in found.items():
             parent, _, name = path.rpartition("/")
@@ -114,27 +114,27 @@ class Remote:
                 names[name] = size
         return names
 
-    # -- there --------------------------------------------------------------------------------------------------------
+    # -- push ---------------------------------------------------------------------------------------------------------
 
-    def push(self, store: Store, keys: Iterable[str], progress: Progress) -> Moved:
-        """Copy what `keys` gave from `store` to here, and contents that got lost here; none that is damaged there.
+    def push(self, store: Store, keys: Iterable[str], progress: Progress) -> Transfer:
+        """Copy the results of `keys` from `store` to here, and contents that are missing here; no damaged ones.
 
-        A key that has another result here than in `store` keeps it; the difference is counted in `store`. A record that
-        is damaged here, or whose contents got lost and are others than ours, is of no use and is replaced.
+        A key with another result here keeps it; the difference is counted in `store`. A record that is damaged here, or
+        whose contents are missing and differ from ours, is useless and is replaced.
 
         Raises
         ------
         StoreError
-            If something cannot be written here; what was copied before is whole.
+            Something cannot be written here; what was copied before is complete.
         """
         keys = list(dict.fromkeys(keys))
-        with store.writing():  # so that no gc takes what is being sent
+        with store.writing():  # so that no gc removes data that are being sent
             actions = [a for a in map(store.restorable, keys) if a is not None]
             found = self.look_up([a.key for a in actions if a.key in self.keys])
             there = {key: first for key, first in found.items() if first is not None and self._is_whole(first)}
             differing = self._differing(store, [(a, there.get(a.key)) for a in actions])
             ours = [a for a in actions if a.key not in differing]
-            with self._medium.errors("write to"):
+            with self._backend.errors("write to"):
                 sent, bad = self._send_contents(store, ours, progress)
                 new = [a for a in ours if a.key not in there]
                 sha256, forged = self._sha256_of(store, new)
@@ -150,7 +150,7 @@ class Remote:
                 f"{lost} results are incomplete in {store.root} and were not sent; try `rvbuild cache verify`"
             )
         records = sum(first is None for first in firsts)
-        return Moved(records, len(sent), sum(sent.values()), tuple(problems), tuple(sorted(differing)))
+        return Transfer(records, len(sent), sum(sent.values()), tuple(problems), tuple(sorted(differing)))
 
     def _differing(self, store: Store, pairs: Iterable[tuple[Action, Action | None]]) -> set[str]:
         """Return the keys of those (ours, theirs) that have other outputs here, and count them in `store`."""
@@ -164,7 +164,7 @@ class Remote:
     def _send_contents(
         self, store: Store, actions: Iterable[Action], progress: Progress
     ) -> tuple[dict[str, int], set[str]]:
-        """Send what is not here of the contents of `actions`; return those sent, with sizes, and the damaged ones."""
+        """Send the contents of `actions` that are not here; return those sent, with sizes, and the damaged ones."""
         sizes = {d: size for a in actions for d, size in a.outputs.values()}
         missing = {d: size for d, size in sizes.items() if self._objects.get(d) != size}
         progress.start("sending contents", len(missing), "contents")
@@ -175,7 +175,7 @@ class Remote:
             except FileNotFoundError:
                 good = False
             if good:
-                self._medium.send(store.object(value), _object(value))
+                self._backend.send(store.object(value), _object(value))
             progress.advance()
             return None if good else value
 
@@ -203,44 +203,44 @@ class Remote:
         return all(self._objects.get(d) == size for d, size in action.outputs.values())
 
     def _announce(self, action: Action, useless: Action | None, sha256: Mapping[str, str]) -> Action | None:
-        """Write the record of `action` unless its key has one by now that is not `useless`; return that one."""
+        """Write the record of `action` unless its key has a record that is not `useless`; return that record."""
         place = _action(action.key)
         ours = action.encoded()
         if self._key is not None:
             ours = action.encoded(self._key, {d: sha256[d] for d, _ in action.outputs.values()})
-        text = self._medium.read(place)
+        text = self._backend.read(place)
         if text is None:
-            if self._medium.create(place, ours):
+            if self._backend.create(place, ours):
                 return None
-            text = self._medium.read(place)  # of who was faster
+            text = self._backend.read(place)  # of the faster writer
         first = self._believed(text, action.key)
         if first is None or first == useless:
-            self._medium.replace(place, ours)
+            self._backend.replace(place, ours)
             return None
         return first
 
-    # -- and back -----------------------------------------------------------------------------------------------------
+    # -- pull ---------------------------------------------------------------------------------------------------------
 
     def look_up(self, keys: Iterable[str]) -> dict[str, Action | None]:
-        """Return what those of `keys` gave that have a record here, None for a damaged one; no contents are read.
+        """Return the results of those `keys` that have a record here, None for a damaged one; no contents are read.
 
         Raises
         ------
         StoreError
-            If this store cannot be read.
+            This store cannot be read.
         """
         wanted = list(dict.fromkeys(keys))
-        with self._medium.errors("read"):
-            texts = _each(lambda key: self._medium.read(_action(key)), wanted)
+        with self._backend.errors("read"):
+            texts = _each(lambda key: self._backend.read(_action(key)), wanted)
         return {key: self._believed(text, key) for key, text in zip(wanted, texts, strict=True) if text is not None}
 
-    def pull(self, store: Store, keys: Iterable[str], progress: Progress) -> Moved:
-        """Copy what `keys` gave from here into `store`, verified; what does not verify is left out and reported.
+    def pull(self, store: Store, keys: Iterable[str], progress: Progress) -> Transfer:
+        """Copy the results of `keys` from here into `store` and verify them; invalid ones are skipped and reported.
 
         Raises
         ------
         StoreError
-            If something cannot be read here; what was copied before is whole.
+            Something cannot be read here; what was copied before is complete.
         """
         found = self.look_up(key for key in dict.fromkeys(keys) if store.restorable(key) is None)
         problems = [
@@ -259,7 +259,7 @@ class Remote:
         def fetch(value: str) -> str | None:
             copy = store.temporary()
             try:
-                if not self._medium.fetch(_object(value), copy, missing[value]):
+                if not self._backend.fetch(_object(value), copy, missing[value]):
                     return value
                 if hash_file(copy) != value or (self._key is not None and hash_file_twice(copy)[1] != sha256[value]):
                     return value
@@ -269,17 +269,17 @@ class Remote:
                 store.release(copy)
                 progress.advance()
 
-        with self._medium.errors("read"), store.writing():
+        with self._backend.errors("read"), store.writing():
             bad = {value for value in _each(fetch, missing) if value is not None}
             whole = [a for a in actions if not any(d in bad for d, _ in a.outputs.values())]
             for action in whole:
                 store.record(action)
         problems += [f"{self.url}: content {d} is missing or damaged; it was skipped" for d in sorted(bad)]
         fetched = [size for d, size in missing.items() if d not in bad]
-        return Moved(len(whole), len(fetched), sum(fetched), tuple(problems))
+        return Transfer(len(whole), len(fetched), sum(fetched), tuple(problems))
 
     def _fitting(self, store: Store, actions: Sequence[Action]) -> tuple[list[Action], list[str]]:
-        """Return those of `actions` whose contents the disk has room for, and a line for each of the others."""
+        """Return the `actions` whose contents fit on the disk, and a line for each of the others."""
         free = shutil.disk_usage(store.root).free
         wanted = {a.key: sum(dict(a.outputs.values()).values()) for a in actions}
         problems = [
@@ -291,7 +291,7 @@ class Remote:
         return [a for a in actions if wanted[a.key] <= free], problems
 
     def _believed(self, text: bytes | None, key: str) -> Action | None:
-        """Return the action that the record `text` of `key` tells, or None if it is damaged, forged or not signed."""
+        """Return the action in the record `text` of `key`, or None if it is damaged, forged or not signed."""
         action = None if text is None else Action.decoded(text, key)
         try:
             if text is None or action is None or digest(action.components) != key:
@@ -326,5 +326,5 @@ def _action(key: str) -> str:
 
 
 def _each(function: Callable[[Any], Any], items: Iterable[Any] | Mapping[str, int]) -> list[Any]:
-    """Return what `function` gives for all `items`, a few at a time; the first exception ends it."""
+    """Return the results of `function` for all `items`, a few at a time; the first exception ends it."""
     return each(function, items, _AT_ONCE)

@@ -1,9 +1,9 @@
-"""The checkpoints of a stage, which are used only if they rest on the inputs that are in its key.
+"""The checkpoints of a stage, which are only used if they come from the inputs in its key.
 
-An input may be edited while its stage runs, and put back. When a stage has ended, its inputs are checked, and the
-checkpoints are removed if one has changed. A command that is killed cannot do that. So a file beside the checkpoints
-says, while the stage runs, how its inputs looked when it began: the next run uses what is there only if they look the
-same still, down to the time of the last change of their inodes, which no putting back restores.
+An input may be edited while its stage runs, and reverted. When a stage has ended, its inputs are checked, and the
+checkpoints are removed if one has changed. A killed command cannot do that. Therefore a file beside the checkpoints
+records the state of the inputs while the stage runs: the next run uses the checkpoints only if that state is unchanged,
+including the change times of inodes, which reverting does not restore.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rvbuild.engine.store.store import Store
 from rvbuild.errors import StoreError
 
 INPUTS = "inputs.json"
-"""The file that says how the inputs of the running stage looked."""
+"""The file with the state of the inputs of the running stage."""
 
 _MOST_BYTES = 64 << 20
 
@@ -36,10 +36,10 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def made_from(self, inputs: Inputs, note: Callable[[str], None]) -> Iterator[None]:
-        """Let a stage run that begins with `inputs`; in it, they are checked when the stage has ended well.
+        """Run a stage that starts with `inputs`; they are checked when it has ended successfully.
 
-        Checkpoints that may rest on other inputs are removed: before, with a note, those that a killed run left; after
-        a stage that fails or is interrupted, those of now.
+        Checkpoints that may come from other inputs are removed: before the stage, with a note, those of a killed run;
+        after a stage that fails or is interrupted, its own.
         """
         seen = inputs.seen()
         if not self._are_made_from(seen):
@@ -55,7 +55,7 @@ class Checkpoints:
         inside.remove(self._store.root, self._path)
 
     def _are_made_from(self, seen: dict[str, list[object]]) -> bool:
-        """Tell whether no run was killed since these checkpoints were begun, or its inputs looked as `seen`."""
+        """Tell whether no run was killed since these checkpoints were created, or its inputs had the state `seen`."""
         try:
             content = inside.read(self._store.root, self._path, _MOST_BYTES)
         except FileNotFoundError:

@@ -1,7 +1,8 @@
-"""doit: the same tasks for `rvbuild` and for plain `doit`, and the run of some of them.
+"""doit: the same tasks for `rvbuild` and for plain `doit`, and the execution of some of them.
 
-A task has `task_dep` (its inputs that are artifacts), `uptodate` (our decision), one action, `targets` (what it shows),
-`clean`, `title` and `doc`. doit orders and dispatches them; what is up to date is decided by content, here.
+A task has `task_dep` (its inputs that are artifacts), `uptodate` (our decision), one action, `targets` (its outputs in
+the workspace), `clean`, `title` and `doc`. doit orders and dispatches them; whether a task is up to date is decided
+here, by content.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ def task_dicts(
     targets: Mapping[str, Sequence[str]],
     clean: Callable[[str], None],
 ) -> Iterator[dict[str, Any]]:
-    """Yield a doit task for every artifact, and a group task for every stage of a project that has only scenes.
+    """Yield a doit task for every artifact, and a group task for every stage of a project that only has scenes.
 
-    What an artifact needs that is not among the `artifacts` is up to date.
+    Dependencies that are not among the `artifacts` are up to date.
 
     Parameters
     ----------
@@ -32,9 +33,9 @@ def task_dicts(
     builder : callable
         Returns the builder; called when a task is decided on, so that listing tasks opens nothing.
     targets : mapping
-        Artifact name -> absolute paths of what it shows.
+        Artifact name -> absolute paths of its outputs.
     clean : callable
-        Forgets the artifact of the given name.
+        Removes the artifact of the given name and its stored results.
     """
     names = {a.name for a in artifacts}
     for stage in dict.fromkeys(a.stage for a in artifacts):
@@ -90,7 +91,7 @@ def _perform(builder: Callable[[], Builder], name: str) -> Any:
 
 
 class _Quiet:
-    """A doit reporter that leaves the talking to ours, but for what doit skips."""
+    """A silent doit reporter; only records what doit skips."""
 
     builder: Builder
 
@@ -133,15 +134,15 @@ class _Quiet:
 
 
 def run(to_do: Sequence[Artifact], builder: Builder, jobs: int, keep_going: bool) -> None:
-    """Let doit bring artifacts up to date; `builder.outcomes` tells what happened.
+    """Let doit bring artifacts up to date; `builder.outcomes` has the results.
 
-    `to_do` is what `Builder.to_do` returned: doit sees what there is to do and what rests on it, because dispatching
+    `to_do` is the result of `Builder.to_do`: doit only sees the work to do and what depends on it, because dispatching
     thousands of tasks that do nothing would take seconds.
 
     Raises
     ------
     KeyboardInterrupt
-        When the user stops the run; workers are still to be stopped by `builder.interrupt`.
+        The user interrupted the run; workers must still be stopped by `builder.interrupt`.
     """
     if not to_do:
         return

@@ -1,13 +1,14 @@
-"""Builds one artifact at a time, crash-safe: staged, checked, stored, shown, and only then recorded.
+"""Builds one artifact at a time, crash-safe: staged, checked, stored, put in place, and only then recorded.
 
-The order is the argument. A stage writes into a directory of its own. Its inputs are looked at before it begins and
-when it returns: if one changed meanwhile, even to and fro, nothing is kept. Outputs move into the store by rename, then
-the action's record, then copies appear in the workspace by rename, then one transaction records the artifact. Killed
-before the action's record, the artifact is built again (training resumes); killed after it, the next run restores it.
+The order makes it safe. A stage writes into its own directory. Its inputs are checked before it starts and after it
+returns: if one changed meanwhile, even back and forth, nothing is stored. Outputs are moved into the store by rename,
+then the action's record is written, then copies appear in the workspace by rename, then one transaction records the
+artifact. After a kill before the action's record, the artifact is built again (training resumes); after a later kill,
+the next run restores it.
 
-Workspaces may share a store: a key is built under its lock, and whoever had to wait for it restores what the other
-made. Locks are taken in one order (key, trajectory, then a share of the machine or the store's), so that nobody waits
-in a circle.
+Workspaces may share a store: a key is built under its lock, and a process that had to wait for it restores the result.
+Locks are taken in a fixed order (key, trajectory, then resources of the machine or the store's lock), so there are no
+deadlocks.
 """
 
 from __future__ import annotations
@@ -21,15 +22,14 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rvbuild.engine.keys.artifact import Artifact, Product, trajectory
+from rvbuild.engine.keys.artifact import Artifact, trajectory
 from rvbuild.engine.keys.packages import versions
 from rvbuild.engine.keys.signature import hash_file, signature
 from rvbuild.engine.plan import previous
 from rvbuild.engine.plan.decide import State
 from rvbuild.engine.plan.plan import Plan, Planned
-from rvbuild.engine.plan.products import selected
 from rvbuild.engine.run.checkpoints import Checkpoints
-from rvbuild.engine.run.inputs import Inputs, code_of
+from rvbuild.engine.run.inputs import Inputs, code_of, paths_of, settings_of
 from rvbuild.engine.run.machine import Machine, Share, this_machine
 from rvbuild.engine.run.outcome import Did, Outcome, Reporter
 from rvbuild.engine.run.worker import Job, plain
@@ -51,9 +51,9 @@ class Builder:
     executor : Executor
     reporter : Reporter
     machine : Machine, optional
-        What stages share while they run. Default: the cores and the graphics cards that this process may use.
+        Resources that stages share. Default: the cores and GPUs that this process may use.
     memory : mapping, optional
-        Artifact name -> bytes that its stage takes, where that is known and its demand does not say.
+        Artifact name -> bytes that its stage needs, if known and not in its demand.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Builder:
         self._stopped = threading.Event()
 
     def is_fresh(self, name: str) -> bool:
-        """Tell whether nothing is to be done for `name`, and count it as fresh then."""
+        """Tell whether there is nothing to do for `name`, and count it as fresh then."""
         planned = self.plan[name]
         if planned.decision.state is not State.FRESH:
             return False
@@ -84,7 +84,7 @@ class Builder:
         return True
 
     def to_do(self, names: Iterable[str]) -> list[Artifact]:
-        """Return what of `names` and all that they need is not fresh, or rests on such; count the others as fresh."""
+        """Return those of `names` and their dependencies that are not fresh or depend on such; count the others."""
         left: dict[str, Artifact] = {}
         for artifact in self.plan.closure(names):
             if not left.keys().isdisjoint(artifact.needs()) or not self.is_fresh(artifact.name):
@@ -124,28 +124,28 @@ class Builder:
             return False
         except (
             Exception
-        ) as error:  # of a stage that runs in this process, or a defect: said, and never swallowed by doit
+        ) as error:  # a defect, or an error of a stage in this process: reported, never swallowed by doit
             message = plain(error, self._workspace.store.root) or f"{type(error).__name__}: {error}"
             self._fail(artifact, planned, message, traceback.format_exc(), time.monotonic() - began)
             return False
 
     def skip(self, name: str, why: str) -> None:
-        """Take note that `name` was not done because of `why`."""
+        """Record that `name` was skipped, with the reason."""
         if name not in self.outcomes:
             self._done(Outcome(self.plan.artifacts[name], Did.SKIPPED, self.plan[name].decision.reasons, message=why))
 
     def interrupt(self) -> None:
-        """Stop whatever runs; unfinished artifacts are as before."""
+        """Stop everything that runs; unfinished artifacts stay unchanged."""
         self._stopped.set()
         self._executor.interrupt()
 
     # -- parts --------------------------------------------------------------------------------------------------------
 
     def _restore(self, artifact: Artifact, planned: Planned, progress: Progress) -> Record | None:
-        """Show what the store has for the key, fetched from the store elsewhere if need be."""
+        """Put the stored result of the key in place, after fetching it from the remote store if needed."""
         record = self._show_stored(artifact, planned)
-        elsewhere, key = self._workspace.elsewhere, planned.facts.key
-        if record is None and elsewhere is not None and key is not None and elsewhere.fetch(key, progress):
+        remote, key = self._workspace.read_through, planned.facts.key
+        if record is None and remote is not None and key is not None and remote.fetch(key, progress):
             record = self._show_stored(artifact, planned)
         return record
 
@@ -161,7 +161,7 @@ class Builder:
             return self._show(artifact, planned, action, {} if old is None else old.outputs)
 
     def _restore_or_build(self, artifact: Artifact, planned: Planned, progress: Progress) -> tuple[Record, Did]:
-        """Build under the key's lock, or restore what another process has built under it meanwhile."""
+        """Build under the key's lock, or restore the result of another process that built it meanwhile."""
         store, key = self._workspace.store, planned.facts.key
         assert key is not None
         with contextlib.ExitStack() as locks:
@@ -173,7 +173,7 @@ class Builder:
             path = None
             if artifact.resume_ignores is not None:
                 path = trajectory(planned.facts.components, artifact.resume_ignores)
-                if path != key:  # or else it is held already
+                if path != key:  # otherwise it is already held
                     locks.enter_context(store.building(path, self._waiting(artifact)))
             return self._build(artifact, planned, progress, path), Did.BUILT
 
@@ -181,7 +181,7 @@ class Builder:
         return lambda line: self._reporter.note(f"{artifact.label()}: {line}")
 
     def _waiting(self, artifact: Artifact) -> Callable[[], None]:
-        """Return what is called again and again while another process builds the key of `artifact`."""
+        """Return a callback for the time while another process builds the key of `artifact`."""
         said = False
 
         def wait() -> None:
@@ -204,7 +204,7 @@ class Builder:
         try:
             offer = previous.offered(artifact, planned.facts, versions(), self._workspace.root)
             resume = None if checkpoints is None else checkpoints.folder
-            job = self._job(artifact, self._inputs(artifact), staging, resume, offer)
+            job = self._job(artifact, staging, resume, offer)
             with self._share(artifact) as share:
                 inputs = Inputs(self.plan, artifact, planned.facts)
                 began = time.monotonic()
@@ -241,24 +241,24 @@ class Builder:
         return record
 
     def _first_writer(self, artifact: Artifact, planned: Planned, made: Action, progress: Progress) -> Action | None:
-        """Return what another machine has put elsewhere for the key meanwhile, if it is not what was `made` here.
+        """Return the result that another machine has stored remotely meanwhile, if it differs from the one `made` here.
 
-        One key has one meaning, so that what rests on it has the same keys on all machines: the first writer wins.
-        A result that was asked for anew, by --always-make or after `rvbuild clean`, is kept here all the same.
+        A key has one meaning, so that dependent artifacts have the same keys on all machines: the first writer wins. A
+        result that was requested by --always-make or after `rvbuild clean` is kept here anyway.
         """
-        elsewhere, store = self._workspace.elsewhere, self._workspace.store
-        if elsewhere is None or planned.facts.forced or store.is_forgotten(made.key):
+        remote, store = self._workspace.read_through, self._workspace.store
+        if remote is None or planned.facts.forced or store.is_forgotten(made.key):
             return None
-        first = elsewhere.look_again(made.key)
-        if first is None or dict(first.outputs) == dict(made.outputs) or not elsewhere.fetch(made.key, progress):
+        first = remote.look_again(made.key)
+        if first is None or dict(first.outputs) == dict(made.outputs) or not remote.fetch(made.key, progress):
             return None
-        store.differ(made.key, first, made, elsewhere.url)
-        text = f"made with other bytes elsewhere meanwhile: those of {elsewhere.url} are taken (`rvbuild cache stats`)"
+        store.differ(made.key, first, made, remote.url)
+        text = f"another machine stored a different result first; using that of {remote.url} (`rvbuild cache stats`)"
         self._reporter.note(f"{artifact.label()}: {text}")
         return first
 
     def _share(self, artifact: Artifact) -> contextlib.AbstractContextManager[Share]:
-        """Hold what the stage of `artifact` takes of the machine."""
+        """Hold the resources that the stage of `artifact` needs."""
         demand = artifact.demand
         if not demand.memory:
             demand = dataclasses.replace(demand, memory=self._memory.get(artifact.name, 0))
@@ -269,30 +269,18 @@ class Builder:
             raise Interrupted
         return self._executor.run(job, progress)
 
-    def _inputs(self, artifact: Artifact) -> dict[str, list[Path]]:
-        """Return the paths that the stage reads, by role."""
-        found: dict[str, list[Path]] = {}
-        for item in artifact.inputs:
-            if isinstance(item, Product):
-                origin = self.plan.artifacts[item.artifact]
-                outputs = self.plan[item.artifact].outputs or {}
-                found[item.role] = [self._workspace.root / origin.shown(n) for n in selected(item, outputs)]
-            elif item.passed:
-                found[item.role] = list(item.files)
-        return found
-
     def _job(
         self,
         artifact: Artifact,
-        inputs: Mapping[str, list[Path]],
         staging: Path,
         resume: Path | None,
         offer: Mapping[str, Output],
     ) -> Job:
-        settings = dict(artifact.settings)
-        for table, hints in artifact.hints.items():
-            settings[table] = {**settings.get(table, {}), **hints}
-        kwargs: dict[str, Any] = {"inputs": inputs, "settings": settings, "outputs": staging}
+        kwargs: dict[str, Any] = {
+            "inputs": paths_of(self.plan, artifact),
+            "settings": settings_of(artifact),
+            "outputs": staging,
+        }
         if resume is not None:
             kwargs["resume"] = resume
         if offer:
@@ -302,7 +290,7 @@ class Builder:
     def _show(
         self, artifact: Artifact, planned: Planned, action: Action, before: Mapping[str, Output]
     ) -> Record | None:
-        """Put all outputs of `action` in place and remove those that are no longer made; `writing` is held."""
+        """Put all outputs of `action` in place and remove obsolete ones; `writing` is held."""
         if artifact.undeclared(action.outputs):
             return None
         outputs: dict[str, Output] = {}
@@ -319,7 +307,7 @@ class Builder:
             outputs[name] = output
         gone = {o.path for o in before.values()} - {o.path for o in outputs.values()}
         if gone:
-            # A file that has become another artifact's since.
+            # A file that belongs to another artifact now.
             records = self._workspace.state.records().items()
             gone -= {o.path for name, record in records if name != artifact.name for o in record.outputs.values()}
         for path in filter(is_output_path, gone):
@@ -355,7 +343,7 @@ class Builder:
             return
         try:
             self._workspace.state.fail(artifact.name, planned.facts.key or "", message, seconds)
-        except StoreError as error:  # a full disk, say: the run goes on, and this failure is not remembered
+        except StoreError as error:  # a full disk, for example: the run continues, and this failure is not stored
             if str(error) != message:
                 message += f"\n    {error}"
         self._done(
@@ -368,7 +356,7 @@ class Builder:
 
 
 def _files(artifact: Artifact, staging: Path) -> list[Path]:
-    """Return the files that the stage made, sorted; raise if there is none, or something else than plain files."""
+    """Return the files that the stage wrote, sorted; raise if there are none, or others than plain files."""
     found = sorted(staging.iterdir())
     for made in found:
         if not made.is_file() or made.is_symlink():

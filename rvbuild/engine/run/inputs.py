@@ -1,8 +1,8 @@
-"""The inputs of an artifact while its stage runs: what they were before it began, and whether they still are.
+"""The inputs of an artifact while its stage runs: their state before it starts, and whether it is unchanged.
 
-That a file holds afterwards what it held before proves nothing: it may have been edited and put back in between, by a
-checkout of another branch, and the stage may have read the other content. So what is compared is how files look: any
-write changes that, a touch does too.
+Equal content before and after proves nothing: a file may have been edited and reverted in between, for example by
+checking out another branch, and the stage may have read the other content. Therefore the stat signatures are compared:
+any write changes them, and so does a touch.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from rvbuild.engine.keys.artifact import Artifact, Product, Source
 from rvbuild.engine.keys.signature import Signature, signature
@@ -24,12 +25,12 @@ from rvbuild.language.user_code import Code
 
 
 class Inputs:
-    """The inputs of `artifact`, seen before its stage begins.
+    """The inputs of `artifact`, recorded before its stage starts.
 
     Raises
     ------
     StageError
-        If one is not what the key in `facts` says, that is, what it was when the run was planned.
+        An input differs from the key in `facts`, that is, from its state when the run was planned.
     """
 
     def __init__(self, plan: Plan, artifact: Artifact, facts: Facts) -> None:
@@ -38,7 +39,7 @@ class Inputs:
         self._prints = plan.workspace.prints
         self._stamps: dict[str, Stamp] = {}
         self._files: list[Path] = []  # to which others may come to belong
-        self._outputs: list[tuple[str, Output, str]] = []  # as they were placed: path, output, label of its artifact
+        self._outputs: list[tuple[str, Output, str]] = []  # as put in place: path, output, label of its artifact
         for item in artifact.inputs:
             if isinstance(item, Source):
                 self._see_source(item, facts)
@@ -73,9 +74,9 @@ class Inputs:
                 )
 
     def seen(self) -> dict[str, list[object]]:
-        """Return how the inputs looked before the stage began, as JSON keeps it; the same until one is written to.
+        """Return the state of the inputs before the stage started, as JSON data; it changes when one is written to.
 
-        Paths are relative to the workspace, which may be moved.
+        Paths are relative to the workspace, so that it can be moved.
         """
         found: dict[str, list[object]] = {}
         for path, stamp in self._stamps.items():
@@ -109,11 +110,11 @@ class Inputs:
         prints = self._prints
         paths = [str(path) for i in range(len(source.files)) for path in files_of(source, i)]
         self._stamps |= {path: prints.stamp(path) for path in paths}
-        self._stamps |= {str(path): Stamp(seen) for path, seen in source.unread}
+        self._stamps |= {str(path): Stamp(seen) for path, seen in source.ignored_sidecars}
         self._files += source.files if source.passed else ()
         changed: object = self._plan.differing(source, facts)
         if changed is None and not source.passed:
-            # Code is not read by this stage alone: workers keep what they have imported at any time since the start.
+            # Code is not only read by this stage: workers keep modules that they imported since the start.
             changed = next((path for path in paths if prints.has_moved_on(path)), None)
         if changed is not None:
             shown = self._shown(changed)
@@ -147,10 +148,31 @@ class Inputs:
 
 
 def code_of(sources: Iterable[Source], workspace: Path) -> Code | None:
-    """Return what a job may import of the user's code, which is an input of it; None if there is none."""
+    """Return the user code that a job may import, which is one of its inputs; None if there is none."""
     sources = list(sources)
     if not sources:
         return None
     served = {name: path for source in sources for name, path in source.modules.items()}
     files = dict.fromkeys(str(path) for source in sources for path in source.files)
     return Code(str(workspace), served, tuple(path for path in files if path not in served.values()))
+
+
+def paths_of(plan: Plan, artifact: Artifact) -> dict[str, list[Path]]:
+    """Return the paths that the stage of an artifact reads, by role."""
+    paths: dict[str, list[Path]] = {}
+    for item in artifact.inputs:
+        if isinstance(item, Product):
+            origin = plan.artifacts[item.artifact]
+            outputs = plan[item.artifact].outputs or {}
+            paths[item.role] = [plan.workspace.root / origin.shown(n) for n in selected(item, outputs)]
+        elif item.passed:
+            paths[item.role] = list(item.files)
+    return paths
+
+
+def settings_of(artifact: Artifact) -> dict[str, Any]:
+    """Return the settings that the stage of an artifact is given: those of its key, and what only changes the speed."""
+    settings = dict(artifact.settings)
+    for table, hints in artifact.hints.items():
+        settings[table] = {**settings.get(table, {}), **hints}
+    return settings

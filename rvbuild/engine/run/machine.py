@@ -1,7 +1,8 @@
-"""The machine as a pool: cores, memory and graphics cards, from which jobs take what they need while they run.
+"""The machine as a pool of cores, memory and GPUs, which jobs hold while they run.
 
-A job takes all that it needs at once, or waits and holds nothing: nobody waits in a circle. One that needs more than
-there is runs alone. How many jobs run at once changes no result: a job computes with the threads that it asks for.
+A job takes all of its resources at once, or waits without holding any, so there are no deadlocks. A job that needs more
+than there is runs alone. The number of parallel jobs does not affect results: a job always uses its own number of
+threads.
 """
 
 from __future__ import annotations
@@ -23,29 +24,29 @@ _CHECK_EVERY_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What a job holds of the machine: cores, bytes of memory, and perhaps the number of a graphics card."""
+    """The resources of a job: cores, bytes of memory, and possibly the number of a GPU."""
 
     cores: int
     memory: int
     card: int | None = None
 
     def environment(self) -> dict[str, str]:
-        """Return the environment variables that tell the job what is its own."""
+        """Return the environment variables that assign the job its resources."""
         return {} if self.card is None else {CARD_VARIABLE: str(self.card)}
 
 
 @dataclass
 class Machine:
-    """The cores, the memory and the graphics cards that jobs of this process may take.
+    """The cores, the memory and the GPUs that jobs of this process may use.
 
     Attributes
     ----------
     cores
-        How many there are.
+        Number of cores.
     memory
-        Bytes; None if that is not known, and then memory is not counted.
+        Bytes; None if unknown, and then memory is not counted.
     cards
-        How many graphics cards CUDA offers.
+        Number of GPUs that CUDA offers.
     """
 
     cores: int
@@ -58,9 +59,9 @@ class Machine:
     def taking(
         self, demand: Demand, stopped: Callable[[], bool], waits: Callable[[], None] = lambda: None
     ) -> Iterator[Share]:
-        """Hold what `demand` asks for; wait until it is there, or until `stopped` says that the run ends.
+        """Hold the resources of `demand`; wait until they are available, or until `stopped` ends the run.
 
-        `waits` is called once if it is not there at first.
+        `waits` is called once if they are not available at first.
         """
         if demand == Demand():
             yield Share(0, 0)
@@ -82,7 +83,7 @@ class Machine:
                 self._free.notify_all()
 
     def _share(self, demand: Demand) -> Share | None:
-        """Return what a job would hold if it began now; None if it has to wait."""
+        """Return the resources that a job would get now; None if it has to wait."""
         share = self._asked(demand)
         if share is None or not self._held:
             return share
@@ -92,31 +93,31 @@ class Machine:
         return share if used + share.cores <= self.cores and enough else None
 
     def _asked(self, demand: Demand) -> Share | None:
-        """Return what `demand` comes to on this machine; None if each card that would do is in use."""
+        """Return the resources of `demand` on this machine; None if all suitable GPUs are in use."""
         kind, _, number = demand.device.partition(":")
         if kind == "cpu" or not self.cards:
             return Share(thread_count() if demand.cores is None else demand.cores, demand.memory)
         in_use = {held.card for held in self._held}
-        # A card that there is not is for the stage to refuse.
+        # The stage reports a GPU that does not exist.
         wanted = [int(number)] if number else range(self.cards)
         card = next((card for card in wanted if card not in in_use), None)
         return None if card is None else Share(min(1, self.cores), 0, card)
 
 
 def this_machine(memory: int | None = None) -> Machine:
-    """Return what this process may use: its cores, `memory` bytes, and the cards that CUDA would show it."""
+    """Return the resources of this process: its cores, `memory` bytes, and the GPUs that CUDA offers it."""
     return Machine(cores(), memory, card_count())
 
 
 def card_count(environ: Mapping[str, str] = os.environ, devices: Path = Path("/dev")) -> int:
-    """Return how many graphics cards torch would offer, without importing it: none if it was built without CUDA.
+    """Return the number of GPUs that torch would offer, without importing it: none if it was built without CUDA.
 
     Parameters
     ----------
     environ
-        `CUDA_VISIBLE_DEVICES` leaves some out.
+        `CUDA_VISIBLE_DEVICES` may hide some.
     devices
-        Where the driver shows a file `nvidia0`, `nvidia1` and so on for each card.
+        Directory in which the driver has a file `nvidia0`, `nvidia1` and so on for each GPU.
     """
     try:
         there = sum(re.fullmatch(r"nvidia\d+", entry.name) is not None for entry in devices.iterdir())
@@ -128,7 +129,7 @@ def card_count(environ: Mapping[str, str] = os.environ, devices: Path = Path("/d
 
 
 def _visible(text: str, there: int) -> int:
-    """Return how many cards `CUDA_VISIBLE_DEVICES` shows: CUDA reads up to the first entry that is none."""
+    """Return the number of GPUs in `CUDA_VISIBLE_DEVICES`: CUDA stops at the first invalid entry."""
     count = 0
     for entry in map(str.strip, text.split(",")):
         if not (entry.startswith(("GPU-", "MIG-")) or (entry.isdecimal() and int(entry) < there)):
@@ -138,7 +139,7 @@ def _visible(text: str, there: int) -> int:
 
 
 def _torch_has_cuda() -> bool:
-    """Tell whether the installed torch was built for CUDA; read from a file, for an import takes seconds."""
+    """Tell whether the installed torch was built for CUDA; read from a file, because the import takes seconds."""
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None:
         return False

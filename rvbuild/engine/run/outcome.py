@@ -1,4 +1,4 @@
-"""What a run did with artifacts, and who is told of it."""
+"""The outcomes of a run, and the interface to report them."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ class Did(enum.Enum):
     BUILT = "built"
     """The stage ran."""
     RESTORED = "restored"
-    """The outputs came from the store."""
+    """The outputs were restored from the store."""
     FRESH = "fresh"
-    """Nothing was to be done."""
+    """There was nothing to do."""
     FAILED = "failed"
     """The stage failed, or an input changed while it ran."""
     SKIPPED = "skipped"
-    """Something it needs failed, or the run stopped before its turn."""
+    """A dependency failed, or the run stopped before its turn."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What happened to an artifact in this run."""
+    """The outcome of an artifact in this run."""
 
     artifact: Artifact
     did: Did
@@ -37,17 +37,17 @@ class Outcome:
     key: str | None = None
     outputs: tuple[str, ...] = ()
     message: str = ""
-    detail: str = ""  # a traceback, for a log and never for the terminal
+    detail: str = ""  # a traceback, only for the log
 
 
 class Reporter(Protocol):
-    """Is told what happens, from any thread."""
+    """Receives events, from any thread."""
 
     def begins(self, artifact: Artifact, decision: Decision) -> Progress:
-        """Say that work on `artifact` begins; return where its progress goes."""
+        """Report that work on `artifact` starts; return a receiver of its progress."""
 
     def ended(self, outcome: Outcome) -> None:
-        """Say what became of an artifact."""
+        """Report the outcome of an artifact."""
 
     def note(self, line: str) -> None:
-        """Say something about the whole run."""
+        """Report a message about the whole run."""

@@ -1,4 +1,4 @@
-"""What workers are asked while a run is planned: views of files, and which files belong to one."""
+"""Questions to workers while a run is planned: content digests of files, and which files belong to a file."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from rvbuild.cores import cores
-from rvbuild.engine.keys.artifact import View
-from rvbuild.engine.plan.plan import ViewRunner
+from rvbuild.engine.keys.artifact import ContentDigest
+from rvbuild.engine.plan.plan import DigestRunner
 from rvbuild.engine.run.worker import Job
 from rvbuild.engine.run.workers import Executor
 from rvbuild.errors import DataError, WorkerDiedError
@@ -17,25 +17,25 @@ from rvbuild.process.threads import each
 from rvbuild.progress import Silent
 
 
-def view_runner(executor: Executor) -> ViewRunner:
-    """Return a function that computes views of files on `executor`."""
+def digest_runner(executor: Executor) -> DigestRunner:
+    """Return a function that computes content digests on `executor`."""
 
-    def one(item: tuple[tuple[Path, ...], View]) -> str | None:
-        files, view = item
-        job = Job(view.function, {"paths": list(files), "args": json.loads(view.args)}, reports=False)
+    def one(item: tuple[tuple[Path, ...], ContentDigest]) -> str | None:
+        files, digest = item
+        job = Job(digest.function, {"paths": list(files), "args": json.loads(digest.args)}, reports=False)
         try:
             return str(executor.run(job, Silent()))
         except (DataError, WorkerDiedError):
-            return None  # the stage is going to say why
+            return None  # the stage will report the error
 
-    def compute(wanted: Sequence[tuple[tuple[Path, ...], View]]) -> list[str | None]:
+    def compute(wanted: Sequence[tuple[tuple[Path, ...], ContentDigest]]) -> list[str | None]:
         return each(one, wanted, cores())
 
     return compute
 
 
 def files_asker(executor: Executor) -> Callable[[Sequence[tuple[str, Path]]], list[Any]]:
-    """Return a function that asks on `executor` what belongs to files, (how it is read, path) of each."""
+    """Return a function that finds the sidecars of files on `executor`, given (how it is read, path) of each."""
 
     def some(questions: Sequence[tuple[str, Path]]) -> list[Any]:
         plain_questions = [(kind, str(path)) for kind, path in questions]
@@ -50,4 +50,4 @@ def files_asker(executor: Executor) -> Callable[[Sequence[tuple[str, Path]]], li
 
 
 _QUESTIONS = 100
-"""Files of which a worker is asked in one job."""
+"""Number of files in one job of a worker."""

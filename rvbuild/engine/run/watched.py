@@ -1,4 +1,4 @@
-"""Which files a worker process reads, kept where its parent can look when the worker is dead: in a small file."""
+"""The files that a worker process reads, written to a small file that its parent can read after a crash."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BYTES = 4096
 
 
 def begin(log: str | Path) -> None:
-    """Keep what this process reads from now on, beside its log."""
+    """Record the files that this process reads from now on, beside its log."""
     with _place(log).open("w+b") as file:
         file.truncate(_BYTES)
         area = mmap.mmap(file.fileno(), _BYTES)

@@ -28,9 +28,9 @@ _REPORT_EVERY_S = 0.1
 
 @dataclass(frozen=True)
 class Job:
-    """A call of the function at a dotted path; with `reports`, it gets a `progress` argument too.
+    """A call of the function at a dotted path; with `reports`, it also gets a `progress` argument.
 
-    `environment` holds variables that are set while it runs.
+    `environment` holds variables that are set during the call.
     """
 
     function: str
@@ -43,7 +43,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Failed:
-    """An exception of a job: `kind` is `module:class` of an error meant for the user, None for any other."""
+    """An exception of a job: `kind` is `module:class` of an error for users, None for any other."""
 
     kind: str | None
     message: str
@@ -51,12 +51,12 @@ class Failed:
 
 
 def call(job: Job, progress: Progress) -> Any:
-    """Import the function of `job` and call it, with the user's modules that it may import.
+    """Import the function of `job` and call it, with the user modules that it may import.
 
     Raises
     ------
     CodeError
-        Code of the user's has read a file that is in no key, whatever it made of the refusal.
+        User code has read a file outside of the key, even if it ignored the error.
     """
     watch = serve_code(job.code, _given(job.kwargs))
     module, _, name = job.function.partition(":")
@@ -100,9 +100,9 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 def plain(error: BaseException, place: object = None) -> str | None:
-    """Return what happened and what to do, for errors of the machine; None for any other, which is a defect.
+    """Return a message with advice for errors of the machine; None for any other, which is a defect.
 
-    `place` is where it happened if the error does not say.
+    `place` is used if the error does not name a place.
     """
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         said = f" ({error})" if str(error) else ""
@@ -120,7 +120,7 @@ def plain(error: BaseException, place: object = None) -> str | None:
 
 
 def set_variables(environment: Mapping[str, str | None]) -> None:
-    """Set variables of this process, and remove those that are None."""
+    """Set environment variables of this process, and remove those that are None."""
     for name, value in environment.items():
         if value is None:
             os.environ.pop(name, None)
@@ -130,9 +130,9 @@ def set_variables(environment: Mapping[str, str | None]) -> None:
 
 
 def serve(pipe: Connection, log: str, environment: Mapping[str, str | None]) -> None:
-    """Do the jobs that come through `pipe` until it is closed; then, or if the parent dies, leave at once."""
+    """Do the jobs from `pipe` until it is closed; then, or if the parent dies, exit at once."""
     os.setsid()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     set_variables(environment)
     file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
@@ -169,12 +169,12 @@ def _receive(pipe: Connection, jobs: queue.SimpleQueue[Job]) -> None:
         while True:
             jobs.put(pipe.recv())
     except (EOFError, OSError):
-        # A group of its own: this ends the loaders that the job may have started, too.
+        # A process group: this also ends data loaders that the job may have started.
         os.killpg(0, signal.SIGKILL)
 
 
 class _PipeProgress:
-    """Sends progress to the parent, a few times a second at the most; any thread of the job may use it."""
+    """Sends progress to the parent, at most a few times per second; any thread of the job may use it."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe

@@ -23,61 +23,61 @@ from rvbuild.engine.run.worker import Failed, Job, call, serve, set_variables
 from rvbuild.errors import RvbuildError, StageError, WorkerDiedError
 from rvbuild.progress import Progress
 
-#: What multiprocessing says of a process that the forkserver, which has died, can say nothing of.
+#: The error of multiprocessing when the forkserver has died.
 _LOST = 255
-#: How a process ends in which a library has gone wrong.
+#: Signals that end a process after a fault in a library.
 _CRASHES = tuple(-number for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL))
-#: Files that a message about a dead worker names.
+#: Maximum number of files in a message about a dead worker.
 _SHOWN = 4
-#: How long to wait before another try to start a worker.
+#: Pause before another attempt to start a worker.
 _PAUSES_S = (0.05, 0.2, 1.0)
 
 
 class Interrupted(BaseException):
-    """The run is being stopped; whatever a worker was doing is void."""
+    """The run is being stopped; unfinished jobs are discarded."""
 
 
 class Executor(Protocol):
     """Runs jobs; `run` may be called from several threads and blocks until its job is done."""
 
     def run(self, job: Job, progress: Progress) -> Any:
-        """Run `job` and return what its function returns.
+        """Run `job` and return the result of its function.
 
         Raises
         ------
         RvbuildError
-            What the function raised for the user, or that the worker was killed.
+            An error for users from the function, or the death of the worker.
         """
 
     def prepare(self) -> None:
-        """Begin with what takes time, because jobs will come; does not wait for it."""
+        """Start slow preparations, because jobs will come; does not wait for them."""
 
     def interrupt(self) -> None:
         """Stop all jobs at once; their `run` raises `Interrupted`."""
 
     def close(self) -> None:
-        """Let the workers end."""
+        """Stop the workers after their jobs."""
 
 
 class Inline:
-    """Runs every job in this process: for debugging."""
+    """Runs every job in this process, for debugging."""
 
     def __init__(self, environment: Mapping[str, str | None]) -> None:
         self._before = {name: os.environ.get(name) for name in environment}
         set_variables(environment)
 
     def run(self, job: Job, progress: Progress) -> Any:
-        """Run `job` here and now."""
+        """Run `job` immediately."""
         return call(job, progress)
 
     def prepare(self) -> None:
-        """Do nothing: what a job needs is imported when it runs."""
+        """Do nothing: jobs import what they need."""
 
     def interrupt(self) -> None:
         """Do nothing: the interrupt itself stops the job."""
 
     def close(self) -> None:
-        """Give this process its own variables again."""
+        """Restore the environment variables of this process."""
         set_variables(self._before)
 
 
@@ -90,21 +90,21 @@ class _Worker:
 
 
 class Pool:
-    """Worker processes, started when they are needed and kept; each runs one job at a time.
+    """Worker processes, started on demand and reused; each runs one job at a time.
 
-    A forkserver that has imported what most jobs need starts a worker in some 20 ms. A worker that dies fails its job
-    and is replaced; workers end with this process, however it ends.
+    A forkserver that has imported the common modules starts a worker in some 20 ms. If a worker dies, its job fails and
+    the worker is replaced; workers end with this process, however it ends.
 
     Parameters
     ----------
     environment : mapping
-        Environment variables that workers have from their very start, and (None) those that they do not have.
+        Environment variables of workers from their start; None removes one.
     logs : Path
-        Directory for what workers print.
+        Directory for the output of workers.
     preload : sequence of str
         The modules that the forkserver imports.
     most : int, optional
-        How many jobs run at once, however many there are; by default all of them.
+        Number of parallel jobs; by default all.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class Pool:
         return result
 
     def prepare(self) -> None:
-        """Start the forkserver, which then imports what workers need beside this process."""
+        """Start the forkserver, which imports the common modules in the background."""
         with self._lock, _apart(self._environment):
             if not self._stopped:
                 forkserver.ensure_running()
@@ -199,12 +199,12 @@ class Pool:
         self._logs.mkdir(parents=True, exist_ok=True)
         log = self._logs / f"worker-{self._count}.log"
         for path in (log, log.with_suffix(".reading")):
-            if path.is_symlink() or not path.is_file():  # nothing is written behind a link
+            if path.is_symlink() or not path.is_file():  # nothing is written behind a symbolic link
                 path.unlink(missing_ok=True)
         for pause_s in _PAUSES_S:
             try:
                 return self._fork(log)
-            except (EOFError, OSError):  # the process that starts workers was killed just now; there will be another
+            except (EOFError, OSError):  # the process that starts workers was just killed; there will be another
                 time.sleep(pause_s)
         try:
             return self._fork(log)
@@ -242,13 +242,13 @@ class Pool:
         files = watched.last(worker.log)
         if files:
             why += f" while it read {', '.join(files[:_SHOWN])}{', …' if len(files) > _SHOWN else ''}"
-        if files and code in _CRASHES:  # what a library printed at last is not for people
+        if files and code in _CRASHES:  # the last output of a library is not for users
             why, tail = f"{why}; is the file damaged?", ""
         message = f"the worker process {why}; its output is in {worker.log}{tail}"
         return WorkerDiedError(message, files)
 
     def interrupt(self) -> None:
-        """Kill all workers and whatever they have started."""
+        """Kill all workers and their child processes."""
         with self._lock:
             self._stopped = True
             workers = [*self._busy, *self._idle]
@@ -257,12 +257,12 @@ class Pool:
             _kill(worker)
 
     def close(self) -> None:
-        """End the idle workers; none may be busy."""
+        """Stop the idle workers; none may be busy."""
         with self._lock:
             self._stopped = True
             workers, self._idle = self._idle, []
         for worker in workers:
-            worker.pipe.close()  # the worker sees the end of its jobs and leaves
+            worker.pipe.close()  # the worker sees the end of its jobs and exits
         for worker in workers:
             worker.process.join(2)
             if worker.process.is_alive():
@@ -271,13 +271,14 @@ class Pool:
 
 @contextlib.contextmanager
 def _apart(environment: Mapping[str, str | None]) -> Iterator[None]:
-    """Hide from the processes that are started what is this one's own: its script, its variables, the user's Ctrl-C.
+    """Hide properties of this process from child processes: its script, its variables, the user's Ctrl-C.
 
-    multiprocessing would run the script again in every worker: without `if __name__ == "__main__"` it would call
-    rvbuild there, and wait for the workspace's lock. Ctrl-C goes to all processes of the terminal: the forkserver,
-    which takes a second to import what it needs, would end with a traceback. What is blocked when it starts stays so.
+    multiprocessing would run the script again in every worker: without `if __name__ == "__main__"` it would start
+    rvbuild there, and wait for the workspace's lock. Ctrl-C reaches all processes of the terminal: the forkserver,
+    which takes a second for its imports, would end with a traceback. Signals that are blocked at its start stay
+    blocked.
     """
-    resource_tracker.ensure_running()  # which unblocks all signals once it has been started
+    resource_tracker.ensure_running()  # which unblocks all signals after its start
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     main = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")

@@ -1,1 +1,1 @@
-"""What is kept on disk: contents by digest, records, digests of files, and locks."""
+"""Data on disk: contents by digest, records, digests of files, and locks."""

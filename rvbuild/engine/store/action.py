@@ -1,4 +1,4 @@
-"""What building a key gave: the record that a store keeps of it, and refers to the contents by."""
+"""The result of building a key: the record in a store, which refers to the contents."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from rvbuild.engine.store import inside
 from rvbuild.files.signing import SIGNATURE, is_signed, signed
 
 _DIGEST = re.compile(r"[0-9a-f]{32}")
-#: What a record has at most: that of a project of 100 000 scenes has some 10 MB.
+#: Maximum size of a record: that of a project with 100 000 scenes has some 10 MB.
 MOST_RECORD_BYTES = 1 << 26
 
 _CHECK = "xxh3:"
 
 
 def _check(data: Mapping[str, Any]) -> str:
-    """Return what shows that a record was damaged, where nobody has signed it."""
+    """Return a checksum that reveals damage of unsigned records."""
     return _CHECK + digest({name: value for name, value in data.items() if name != SIGNATURE})
 
 
@@ -32,7 +32,7 @@ def is_digest(text: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What building a key gave; `outputs` maps names to (digest, size), `trajectory` names its checkpoints if any."""
+    """The result of a key; `outputs` maps names to (digest, size), `trajectory` names its checkpoints if any."""
 
     key: str
     components: Mapping[str, Any]
@@ -45,16 +45,16 @@ class Action:
     def encoded(
         self, key: bytes | None = None, sha256: Mapping[str, str] | None = None, *, checked: bool = False
     ) -> bytes:
-        """Return the action as JSON, as it is kept in a store.
+        """Return the action as JSON, as stored.
 
         Parameters
         ----------
         key : bytes, optional
-            What it is signed with.
+            The key of the signature.
         sha256 : mapping, optional
-            Digest of a content -> its SHA-256, which is then part of what is signed.
+            Digest of a content -> its SHA-256, which is then part of the signed data.
         checked : bool
-            Whether it has a digest, which finds damage, where it is not signed.
+            Whether to add a checksum if it is not signed.
         """
         data: dict[str, Any] = {
             "key": self.key,
@@ -75,10 +75,10 @@ class Action:
 
     @classmethod
     def decoded(cls, text: bytes, key: str, secret: bytes | None = None) -> Action | None:
-        """Return the action of `key` from JSON, or None if it is something else or damaged.
+        """Return the action of `key` from JSON, or None if it is invalid or damaged.
 
-        Whoever wrote it: its outputs have plain names, and digests are digests. With `secret`, one that is signed must
-        be signed with it.
+        The text is not trusted: outputs must have plain names, and digests must be digests. With `secret`, the
+        signature of a signed one must be valid.
         """
         try:
             data = json.loads(text)
@@ -97,7 +97,7 @@ class Action:
         return found if found.key == key and found._is_sound() else None
 
     def _is_sound(self) -> bool:
-        """Tell whether everything is of the kind that it must be."""
+        """Tell whether all values have the right types."""
         outputs = all(
             inside.is_plain(name) and is_digest(digest) and type(size) is int and 0 <= size < 1 << 63
             for name, (digest, size) in self.outputs.items()

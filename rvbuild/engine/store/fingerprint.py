@@ -14,35 +14,35 @@ from rvbuild.files.address import is_url
 from rvbuild.files.identity import Identity, UnreachableError
 from rvbuild.process.threads import each
 
-#: A file changed this short a time before it was hashed may change again within the same clock tick.
+#: A file changed more recently than this before hashing may change again within the same clock tick.
 RACY_NS = 20_000_000
-#: The same where a file system keeps whole seconds, as FAT and old servers of files do: its ticks are of two.
+#: The same for file systems with whole seconds, such as FAT and old file servers: their ticks are two seconds.
 _COARSE_NS = 2_000_000_000
 _SECOND_NS = 1_000_000_000
-#: How often a file is looked at that changes all the time.
+#: Maximum number of attempts to hash a file that keeps changing.
 _LOOKS = 3
 
 
 def is_racy(found: Signature, hashed_at: int) -> bool:
-    """Tell whether a file may have changed after it was hashed at that time (in ns) and look as it did."""
+    """Tell whether a file may have changed after it was hashed at that time (in ns) without a visible difference."""
     return max(found.mtime_ns, found.ctime_ns) > hashed_at - _tick(found)
 
 
 def _tick(found: Signature) -> int:
-    """Return for how long (in ns) after its last change a file may change without looking changed."""
+    """Return for how long (in ns) after its last change a file may change without a visible difference."""
     is_coarse = found.mtime_ns % _SECOND_NS == 0 and found.ctime_ns % _SECOND_NS == 0
     return RACY_NS + (_COARSE_NS if is_coarse else 0)
 
 
 class Stamp(NamedTuple):
-    """What shows later whether a file has changed, even if it was put back: see `Fingerprints.stamp`.
+    """Reveals later whether a file has changed, even if it was reverted: see `Fingerprints.stamp`.
 
     Attributes
     ----------
     state : Signature, Identity, UnreachableError or None
-        How the file looked, or what its server said; None for a file that is not there.
+        The state of the file, or the response of its server; None for a file that does not exist.
     digest : str or None
-        What the file must hold besides, where the signature alone is no proof: the clock of its file system is ahead.
+        The digest that the file must have in addition, if the clock of its file system is ahead.
     """
 
     state: Signature | Identity | UnreachableError | None
@@ -50,19 +50,19 @@ class Stamp(NamedTuple):
 
 
 class Fingerprints:
-    """Digests of files, kept in the state database from one run to the next.
+    """Digests of files, stored in the state database between runs.
 
-    Files elsewhere are asked for once in every run: their servers say which state they have, and nothing is kept.
+    Servers of remote files are asked once in every run, and nothing is stored.
 
-    A signature that has not changed stands for its content, unless the file was modified within 20 ms of its hashing
-    (git's "racily clean"). Within one run a file is looked at once, until `forget` is called for it.
+    An unchanged signature proves unchanged content, unless the file was modified within 20 ms of its hashing (git's
+    "racily clean"). Within one run a file is examined once, until `forget` is called for it.
     """
 
     def __init__(self, state: State) -> None:
         self._state = state
         self._known: dict[str, str | None] = {}
-        self._seen: dict[str, tuple[Signature, int]] = {}  # how a file looked when it was hashed, and when that was
-        self._first: dict[str, Signature] = {}  # the same when it was looked at first
+        self._seen: dict[str, tuple[Signature, int]] = {}  # state of a file when it was hashed, and the time
+        self._first: dict[str, Signature] = {}  # the same at the first examination
         self._elsewhere: dict[str, Identity | UnreachableError | None] = {}
         self.hashed = 0
 
@@ -74,12 +74,12 @@ class Fingerprints:
         return self._known[name]
 
     def identity(self, path: Path | str) -> Identity | None:
-        """Return what tells the state of a file elsewhere, or None if it is not known; after `digest`."""
+        """Return the identity of a remote file, or None if it is not known; call after `digest`."""
         found = self._elsewhere.get(str(path))
         return found if isinstance(found, Identity) else None
 
     def note(self, path: Path | str) -> str:
-        """Return how the state of a file elsewhere is known, or why not; empty for other files. After `digest`."""
+        """Return how the state of a remote file is known, or why not; empty for other files. Call after `digest`."""
         name = str(path)
         if name not in self._elsewhere:
             return ""
@@ -89,7 +89,7 @@ class Fingerprints:
         return "not found on the server" if found is None else f"cannot be reached: {found}"
 
     def is_known(self, path: Path | str) -> bool:
-        """Tell whether a file is as it was when it was hashed last: then it is there, and can be read."""
+        """Tell whether a file is unchanged since it was last hashed: then it exists and can be read."""
         name = str(path)
         if name not in self._known:
             found = signature(name)
@@ -100,14 +100,14 @@ class Fingerprints:
         return self._known[name] is not None
 
     def forget(self, path: Path | str) -> None:
-        """Look at `path` again when it is asked for next."""
+        """Examine `path` again the next time."""
         self._known.pop(str(path), None)
 
     def stamp(self, path: Path | str) -> Stamp:
-        """Return what shows from now on whether a file has changed since `digest` was taken of it.
+        """Return a stamp that reveals whether a file has changed since `digest` read it.
 
-        A file that looks otherwise by now is digested anew. So is one that was modified in the very tick of the clock
-        in which it was digested, once that is over: what is written in one tick looks the same.
+        A file that looks different by now is digested again. So is one that was modified in the same clock tick in
+        which it was digested, once that tick is over: writes within one tick cannot be told apart.
         """
         name = str(path)
         if is_url(name):
@@ -123,14 +123,14 @@ class Fingerprints:
                 if not is_racy(*seen):
                     return Stamp(now)
                 left = max(now.mtime_ns, now.ctime_ns) + _tick(now) - time.time_ns()
-                if left > _tick(now):  # a time to come: there is no waiting for it
+                if left > _tick(now):  # a time in the future: waiting is impossible
                     return Stamp(now, value)
                 time.sleep(max(0, left + 1) / 1e9)
             self.forget(name)
         return Stamp(now, self.digest(name))
 
     def changed(self, stamps: Mapping[str, Stamp]) -> list[str]:
-        """Return the paths among `stamps` of files that have changed since, even if they are again what they were."""
+        """Return the paths among `stamps` of files that have changed since, even if they were reverted."""
         elsewhere = [path for path in stamps if is_url(path)]
         for path in elsewhere:
             self.forget(path)
@@ -148,7 +148,7 @@ class Fingerprints:
         return stamp.digest is not None and hash_file(path) != stamp.digest
 
     def has_moved_on(self, path: Path | str) -> bool:
-        """Tell whether a local file looked otherwise when it was looked at first."""
+        """Tell whether the state of a local file differs from that at the first examination."""
         seen = self._seen.get(str(path))
         return seen is not None and seen[0] != self._first[str(path)]
 
@@ -175,7 +175,7 @@ class Fingerprints:
 
     def _ask(self, urls: Sequence[str]) -> str | None:
         """Ask servers for the state of files; return the digest of the last."""
-        from rvbuild.files.fetch import identities  # what asks servers is loaded where there are some
+        from rvbuild.files.fetch import identities  # imported late: only needed for remote files
 
         value = None
         for url, found in identities(urls).items():
@@ -201,7 +201,7 @@ class Fingerprints:
             if signature(path) == before:
                 self._state.remember_file(path, before, hashed_at, value)
                 return value
-        return value  # a file that never rests: the check after the stage will see it
+        return value  # a file that keeps changing: the check after the stage will notice it
 
     def _remembered(self, path: str, now: Signature) -> str | None:
         row = self._state.file(path)

@@ -1,9 +1,9 @@
-"""The gate for every path that comes from data: plain names, inside a directory, and no symbolic link on the way.
+"""The gate for all paths that come from data: plain names, inside a directory, without symbolic links on the way.
 
-Records, databases, leases, indexes and stores elsewhere name files. Whoever wrote them, a name is one part of a path,
-and a path is names with slashes between them. Directories are opened one inside the other, and none that is a symbolic
-link; a file is then used relative to its open directory, so that nothing can be put in between. The directory that all
-this is inside may be a link itself: the user's own. Only the standard library is used here.
+Records, databases, leases, indexes and remote stores name files, and are not trusted: a name must be one part of a
+path, and a path must consist of such names. Directories are opened one inside the other, refusing symbolic links; a
+file is then used relative to its open directory, so that nothing can be swapped in between. The root directory may be a
+link itself, created by the user. Only the standard library is used here.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def is_path(path: Any) -> TypeGuard[str]:
 
 @contextlib.contextmanager
 def folder(root: Path, path: str, *, make: bool = False) -> Iterator[int]:
-    """Open the directory at `path` below `root`; all that is opened is closed at the end.
+    """Open the directory at `path` below `root`; everything that is opened is closed at the end.
 
     Parameters
     ----------
@@ -55,14 +55,14 @@ def folder(root: Path, path: str, *, make: bool = False) -> Iterator[int]:
     path : str
         Plain names with slashes between them; empty for `root` itself.
     make : bool
-        Whether directories that are not there are made.
+        Whether to create missing directories.
 
     Raises
     ------
     StoreError
-        If the path is not plain, or a part of it is a symbolic link or no directory.
+        The path is not plain, or a part of it is a symbolic link or not a directory.
     FileNotFoundError
-        If it is not there.
+        The directory does not exist.
     """
     names = path.split("/") if path else []
     if not all(map(is_plain, names)):
@@ -115,14 +115,14 @@ def reading(root: Path, path: str) -> Iterator[int]:
     Raises
     ------
     FileNotFoundError
-        If there is none, or something else.
+        There is no plain file.
     StoreError
-        If its directory cannot be entered; see `folder`.
+        Its directory cannot be opened; see `folder`.
     """
     above, name = _split(root, path)
     with folder(root, above) as handle:
         try:
-            # Without waiting for whoever writes to it: it might be a pipe.
+            # Without blocking: it might be a pipe.
             file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=handle)
         except OSError as error:
             if error.errno not in (errno.ELOOP, errno.ENXIO):
@@ -137,12 +137,12 @@ def reading(root: Path, path: str) -> Iterator[int]:
 
 
 def read(root: Path, path: str, most: int | None = None) -> bytes:
-    """Return what is in the plain file at `path` below `root`; see `reading`.
+    """Return the content of the plain file at `path` below `root`; see `reading`.
 
     Raises
     ------
     ValueError
-        If it has more than `most` bytes.
+        It has more than `most` bytes.
     """
     with reading(root, path) as file:
         size = os.fstat(file).st_size
@@ -153,24 +153,24 @@ def read(root: Path, path: str, most: int | None = None) -> bytes:
 
 
 def copy_open(file: int, target: Path) -> None:
-    """Copy an open file, from its beginning, to `target`, which must not be there."""
+    """Copy an open file, from its beginning, to `target`, which must not exist."""
     os.lseek(file, 0, os.SEEK_SET)
     with os.fdopen(os.dup(file), "rb") as old, target.open("xb") as new:
         shutil.copyfileobj(old, new, 1 << 20)
 
 
 def move(source: Path, root: Path, path: str) -> None:
-    """Move the file `source`, whose directory is ours, to `path` below `root`; what is there is replaced."""
+    """Move the file `source`, in our own directory, to `path` below `root`, replacing any file there."""
     above, name = _split(root, path)
     with folder(root, above, make=True) as handle:
         os.replace(source, name, dst_dir_fd=handle)
 
 
 def make_way(root: Path, path: str, aside: Path) -> bool:
-    """Move what stands where a file or its directories should be at `path` below `root` into `aside`.
+    """Move an obstacle, where a file or its directories should be at `path` below `root`, into `aside`.
 
-    A directory in place of the file, or a file in place of a directory; never a symbolic link, which somebody has made
-    on purpose. Tell whether there was anything.
+    An obstacle is a directory in place of the file, or a file in place of a directory; never a symbolic link, which
+    somebody created on purpose. Return whether there was one.
     """
     names = path.split("/")
     for i, name in enumerate(names):
@@ -187,7 +187,7 @@ def make_way(root: Path, path: str, aside: Path) -> bool:
 
 
 def write(root: Path, path: str, content: bytes) -> None:
-    """Write the small file at `path` below `root`, which appears as a whole and replaces what is there."""
+    """Write the small file at `path` below `root` atomically, replacing any file there."""
     above, name = _split(root, path)
     temporary = f".{uuid.uuid4().hex}.tmp"
     with folder(root, above, make=True) as handle:
@@ -204,14 +204,14 @@ def write(root: Path, path: str, content: bytes) -> None:
 
 
 def remove(root: Path, path: str, *, folders: bool = False) -> bool:
-    """Remove the file at `path` below `root`; tell whether there was one. Of a link the link is removed.
+    """Remove the file at `path` below `root`; return whether there was one. If it is a link, the link is removed.
 
-    With `folders`, the directories above it go too that are empty then, up to `root`, which stays.
+    With `folders`, also remove parent directories that are then empty, up to but excluding `root`.
 
     Raises
     ------
     StoreError
-        If its directory cannot be entered; see `folder`.
+        Its directory cannot be opened; see `folder`.
     """
     above, name = _split(root, path)
     there = False
@@ -235,14 +235,14 @@ def remove(root: Path, path: str, *, folders: bool = False) -> bool:
 
 
 def require_own(root: Path, folders: tuple[str, ...], files: tuple[str, ...]) -> None:
-    """Refuse a directory in which one of our own names stands for something else.
+    """Raise an error if one of our own names in a directory is something unexpected.
 
     Parameters
     ----------
     root : Path
         The directory, or a link to it.
     folders, files : tuple of str
-        Names in it, each of which is a directory or a plain file, or is not there.
+        Names in it, each of which must be a directory or a plain file, or not exist.
 
     Raises
     ------

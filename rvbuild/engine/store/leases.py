@@ -1,12 +1,12 @@
-"""Leases: what each workspace that shares a store shows of it, written down in the store, so that every gc keeps it.
+"""Leases: lists of the results in each workspace that shares a store, kept in the store, so that every gc keeps them.
 
-workspaces/<digest of host and path>.jsonl   host, path and device; then a line for each artifact that is shown
+workspaces/<digest of host and path>.jsonl   host, path and device; then a line for each artifact in the workspace
 
-A workspace writes its own file and nobody else's. It is made to agree with the state database at the beginning of every
-run, and a line is added before gc may look again whenever an artifact is built or restored (a later line of an artifact
-takes the place of an earlier one): killed at any instant, the file says too much rather than too little. It needs no
-look at the workspace itself, so that it also speaks for those of other machines. A lease ends when its workspace is
-gone, or, where that cannot be seen from here, when it was not renewed for a long time.
+A workspace only writes its own file. The file is synchronised with the state database at the start of every run, and a
+line is added, before gc may run again, whenever an artifact is built or restored (a later line of an artifact replaces
+an earlier one): after a kill at any moment, the file lists too much rather than too little. It is valid without access
+to the workspace itself, so it also works for other machines. A lease ends when its workspace is gone, or, if that
+cannot be seen from here, when it was not renewed for a long time.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from rvbuild.engine.store.state import Record
 from rvbuild.engine.store.store import Store
 from rvbuild.errors import StoreError
 
-#: For how long a lease lasts whose workspace cannot be seen from here, in seconds.
+#: Lifetime in seconds of a lease whose workspace cannot be seen from here.
 LEASE_S = 90 * 24 * 3600.0
 _FOLDER = "workspaces"
 _MOST_BYTES = 1 << 28
@@ -44,29 +44,29 @@ class Standing(enum.Enum):
     HERE = "here"
     """Its workspace is on this machine."""
     AWAY = "away"
-    """Its workspace is on another machine, or on a disk that is not mounted now, and was used not too long ago."""
+    """Its workspace is on another machine, or on a disk that is not mounted now, and was used recently enough."""
     GONE = "gone"
-    """Its workspace was on this machine and is there no more."""
+    """Its workspace was on this machine and no longer exists."""
     EXPIRED = "expired"
     """Its workspace cannot be seen from here, and was not used for long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """What one workspace shows.
+    """The results in one workspace.
 
     Attributes
     ----------
     file : Path
-        Where it is written.
+        Path of the lease.
     host, path : str
         The machine and the workspace.
     device : int
-        The file system that the workspace is on, as its machine counts them.
+        The device number of the workspace's file system on its machine.
     used : float
         When it was last renewed, in seconds since the epoch.
     keys, digests, trajectories : frozenset of str
-        Of all that is shown.
+        Those of all results in the workspace.
     """
 
     file: Path
@@ -82,7 +82,7 @@ class Lease:
         """Tell whether the lease counts at the time `now`."""
         if self.host == _HOST:
             root = Path(self.path)
-            with contextlib.suppress(OSError):  # of a path that no file system takes
+            with contextlib.suppress(OSError):  # an invalid path
                 if (root / "cache").is_dir():
                     return Standing.HERE
             if _device(root) == self.device:
@@ -90,7 +90,7 @@ class Lease:
         return Standing.AWAY if now - self.used < LEASE_S else Standing.EXPIRED
 
     def counts(self, now: float) -> bool:
-        """Tell whether what it names must stay."""
+        """Tell whether the results that it lists must be kept."""
         return self.standing(now) in (Standing.HERE, Standing.AWAY)
 
 
@@ -100,7 +100,7 @@ def leases(store: Store) -> Iterator[Lease]:
     Raises
     ------
     StoreError
-        If one cannot be read.
+        One of them cannot be read.
     """
     for file in sorted((store.root / _FOLDER).glob("*.jsonl")):
         with contextlib.suppress(FileNotFoundError):
@@ -122,7 +122,7 @@ def _read(root: Path, file: Path) -> Lease:
     said = json.loads(head)
     shown: dict[str, list[Any]] = {}
     for line in lines:
-        # A line that a kill or a full disk has cut off is of an artifact that was not finished.
+        # A line that was cut off by a kill or a full disk belongs to an unfinished artifact.
         with contextlib.suppress(ValueError, TypeError, RecursionError):
             name, *rest = json.loads(line)
             shown[name] = rest
@@ -157,7 +157,7 @@ class OwnLease:
         self._lock = threading.Lock()
 
     def renew(self, records: Mapping[str, Record]) -> None:
-        """Have it say what `records` say, and that the workspace is in use; call it while the workspace is locked."""
+        """Make it list `records` and mark the workspace as in use; call it while the workspace is locked."""
         with self._lock:
             self._lines = {name: _line(name, record) for name, record in records.items() if not record.cleaned}
             text = self._text()
@@ -171,7 +171,7 @@ class OwnLease:
                 self._store.write(self._path, text)
 
     def add(self, artifact: str, record: Record) -> None:
-        """Say that `artifact` shows what `record` says; call it before the store's lock for writing is let go."""
+        """Add that `artifact` has the result of `record`; call it before releasing the store's lock for writing."""
         line = _line(artifact, record)
         with self._lock:
             if self._lines.get(artifact) == line:
@@ -179,7 +179,7 @@ class OwnLease:
             self._lines[artifact] = line
             try:
                 handle = os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
-            except FileNotFoundError:  # taken for expired, by a gc on a machine with another clock
+            except FileNotFoundError:  # considered expired by gc on a machine with another clock
                 self._store.write(self._path, self._text())
                 return
             try:
@@ -198,7 +198,7 @@ def _line(artifact: str, record: Record) -> str:
 
 
 def _device(path: Path) -> int:
-    """Return the file system of `path`, or of the nearest directory above it that there is."""
+    """Return the device of `path`, or of its nearest existing parent directory."""
     for place in (path, *path.parents):
         with contextlib.suppress(OSError):
             return place.stat().st_dev

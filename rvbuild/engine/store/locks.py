@@ -1,7 +1,7 @@
-"""File locks: held through an open file, so that they die with their process, however it ends.
+"""File locks: held through an open file, so they end with their process in any case.
 
-flock(2) is used, which Linux also carries over NFS. A lock file is removed by whoever held it; the one who waited for
-it then finds that the path no longer leads to the file that it has locked, and begins again.
+flock(2) is used, which Linux also supports over NFS. The holder removes a lock file; a waiting process then notices
+that the path no longer refers to the file that it has locked, and starts again.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ _POLL_S = 0.05
 
 @contextlib.contextmanager
 def held(path: Path, *, shared: bool = False, wait: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Hold the lock file at `path`, alone or together with other sharers.
+    """Hold the lock file at `path`, exclusively or shared.
 
     Parameters
     ----------
     path : Path
-        Made if need be. Removed at the end of an unshared lock.
+        Created if needed. Removed when an exclusive lock is released.
     shared : bool
-        Whether others may hold it at the same time, as long as they share it too.
+        Whether others may hold it at the same time, if they share it too.
     wait : callable
-        Called again and again while somebody else holds the lock; may raise to give up.
+        Called repeatedly while another process holds the lock; may raise to give up.
 
     Raises
     ------
     StoreError
-        If the file system has no locks or cannot be written.
+        The file system does not support locks or is not writable.
     """
     handle = acquire(path, shared=shared, wait=wait)
     try:
@@ -46,7 +46,7 @@ def held(path: Path, *, shared: bool = False, wait: Callable[[], None] = lambda:
 
 
 def acquire(path: Path, *, shared: bool = False, wait: Callable[[], None] = lambda: None) -> int:
-    """Return the open file that holds the lock at `path`, which whoever closes it removes before; see `held`."""
+    """Return the open file that holds the lock at `path`, which must be removed before it is closed; see `held`."""
     import fcntl
 
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX

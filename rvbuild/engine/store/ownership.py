@@ -1,11 +1,11 @@
-"""Whose cache it is: made here by this user, copied from such a one, or made by somebody else.
+"""The owner of a cache: created here by this user, a copy of such a cache, or created by somebody else.
 
-cache/.stamp   an empty file: no copy of it, by whatever program, has its inode and its time of change
-cache/.place   what the stamp looked like when it was made, and a name of the cache that the user has signed
+cache/.stamp   an empty file: no copy of it has its inode and its change time
+cache/.place   the state of the stamp when it was created, and a name of the cache that the user has signed
 
-A cache is the user's own where the stamp is the one that was made there. A copy of a cache of the user's is recognised
-by the signature: its results are kept as far as the user has signed them, too, and all else is looked at anew. Whatever
-is in any other cache, one that came with a clone of a repository for example, is set aside unread.
+A cache belongs to the user if the stamp is the original one. A copy of a user's cache is recognised by the signature:
+the results that the user has signed are kept, and everything else is checked again. In any other cache, for example one
+that came with a clone of a repository, everything is moved aside unread.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from rvbuild.files.signing import is_signed, signed, user_key
 
 STAMP = ".stamp"
 PLACE = ".place"
-#: What strangers' caches brought is moved to directories whose names begin so.
+#: Prefix of the directories for the content of others' caches.
 ASIDE = ".strange-"
 _BELIEVED = ("state.db", "state.db-wal", "state.db-shm", "state.db-journal", "seals", "log")
 _BELIEVED_OF_STORE = tuple(f"store/{name}" for name in ("resume", "forgotten", "differences", "workspaces", "locks"))
@@ -39,20 +39,20 @@ _MOST_BYTES = 1 << 16
 
 
 class Standing(enum.Enum):
-    """What a cache is to the user who runs rvbuild."""
+    """The relation of a cache to the current user."""
 
     NEW = "new"
-    """There is nothing in it that could be believed."""
+    """It holds nothing that would have to be trusted."""
     OWN = "own"
-    """This user made it in this place."""
+    """This user created it in this place."""
     COPIED = "copied"
-    """It is a copy of one that this user made, or was moved here from another disk."""
+    """A copy of one that this user created, possibly moved here from another disk."""
     STRANGE = "strange"
-    """Somebody else made it, or an rvbuild that made no stamps."""
+    """Somebody else created it, or a version of rvbuild without stamps."""
 
 
 def standing(cache: Path) -> Standing:
-    """Return what the directory `cache` is to us."""
+    """Return the standing of the directory `cache`."""
     place = _place(cache)
     stamp = _stamp(cache)
     if stamp is not None and place.get("stamp") == stamp:
@@ -64,13 +64,13 @@ def standing(cache: Path) -> Standing:
 
 
 def stamp_of(cache: Path) -> list[int] | None:
-    """Return what the stamp of the directory `cache` looks like, [inode, time of its change in ns]; None without."""
+    """Return the state of the stamp of the directory `cache`, [inode, change time in ns]; None if there is none."""
     return _stamp(cache)
 
 
 @contextlib.contextmanager
 def settling(cache: Path) -> Iterator[Standing]:
-    """Give the standing of `cache`; at the end it is our own. Others that want that wait."""
+    """Yield the standing of `cache`; afterwards it is our own. Other processes wait."""
     found = standing(cache)
     if found is Standing.OWN:
         yield found
@@ -83,7 +83,7 @@ def settling(cache: Path) -> Iterator[Standing]:
 
 
 def take(cache: Path) -> None:
-    """Make the directory `cache` our own: whatever is in it is believed from now on."""
+    """Make the directory `cache` our own: its content is trusted from now on."""
     inside.write(cache, STAMP, b"")
     place: dict[str, Any] = {"cache": uuid.uuid4().hex, "stamp": _stamp(cache)}
     key = user_key()
@@ -91,10 +91,10 @@ def take(cache: Path) -> None:
 
 
 def set_aside(cache: Path, found: Standing) -> tuple[Path, int]:
-    """Move what is not to be believed of a `cache` that is not ours out of the way; return where to, and how much.
+    """Move the untrusted parts of a `cache` that is not ours away; return the new place, and the number of results.
 
-    Of a copy that is results in its store that this user has not signed; of a stranger's cache also all that says what
-    was built. The number is that of the results.
+    For a copy these are the results in its store that this user has not signed; for another user's cache also all
+    records of what was built.
     """
     aside = cache / f"{ASIDE}{time.time_ns()}"
     if found is Standing.STRANGE:
@@ -109,7 +109,7 @@ def set_aside(cache: Path, found: Standing) -> tuple[Path, int]:
 
 
 def keep_signed(state: State, store: Store) -> None:
-    """Forget the records of `state` that do not say what results signed by this user, or of a shared `store`, say."""
+    """Remove the records of `state` that do not match results signed by this user, or in a shared `store`."""
     key = user_key()
     wrong = []
     for name, record in state.records().items():
@@ -123,7 +123,7 @@ def keep_signed(state: State, store: Store) -> None:
 
 
 def adopt(cache: Path) -> int:
-    """Take `cache` as our own with all that is in it or was set aside; return how many results are signed now."""
+    """Accept `cache` as our own, with everything in it or moved aside; return how many results are signed now."""
     for aside in sorted(cache.glob(f"{ASIDE}*")):
         for path in _actions(aside / "store"):
             if inside.look(cache, f"store/{path}") is None and inside.look(aside, f"store/{path}") is not None:
@@ -160,7 +160,7 @@ def _is_ours(store: Path, path: str, key: bytes) -> bool:
 
 
 def _move(cache: Path, path: str, aside: Path) -> None:
-    """Move what is at `path` in `cache` to the same path in `aside`, a link as a link."""
+    """Move `path` in `cache` to the same path in `aside`; a link is moved as a link."""
     above, _, name = path.rpartition("/")
     with contextlib.suppress(FileNotFoundError), inside.folder(cache, above) as source:
         os.stat(name, dir_fd=source, follow_symlinks=False)

@@ -1,4 +1,4 @@
-"""Records: what every artifact in a workspace was built from, and how they are kept as text."""
+"""Records: the origin of every artifact in a workspace, and their text form."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from rvbuild.engine.store.inside import is_plain
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A file that an artifact shows in the workspace."""
+    """An output file in the workspace."""
 
     path: str  # relative to the workspace
     digest: str
     size: int
     mtime_ns: int
     inode: int
-    ctime_ns: int | None  # None for a hard link into the store: its sibling's links change it
+    ctime_ns: int | None  # None for a hard link into the store, whose links change the signature
 
     def placed(self) -> Signature | None:
-        """Return the signature of the file as it was put in place, if all of it is known."""
+        """Return the signature of the file when it was put in place, if it is complete."""
         return None if self.ctime_ns is None else Signature(self.size, self.mtime_ns, self.ctime_ns, self.inode)
 
     def is_as_placed(self, now: Signature) -> bool:
-        """Tell whether the stat signature `now` is that of the file as it was put in place."""
+        """Tell whether the stat signature `now` equals that of the file when it was put in place."""
         same = (now.size, now.mtime_ns, now.inode) == (self.size, self.mtime_ns, self.inode)
         return same and self.ctime_ns in (None, now.ctime_ns)
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What an artifact in the workspace was built from; `cleaned` marks one that was removed on purpose.
+    """The origin of an artifact in the workspace; `cleaned` marks one that was removed on purpose.
 
-    What explains a record (`components`, `sources`, `packages`) is much where there are thousands of artifacts, so it
-    is kept apart: `State.records` leaves it out, `State.record` has it.
+    The explanation of a record (`components`, `sources`, `packages`) is large for thousands of artifacts, so it is
+    stored separately: `State.records` omits it, `State.record` includes it.
     """
 
     key: str
@@ -49,11 +49,11 @@ class Record:
     at: float
     packages: Mapping[str, str] = field(default_factory=dict)
     cleaned: bool = False
-    trajectory: str | None = None  # of its checkpoints, if it has any
+    trajectory: str | None = None  # of its checkpoints, if any
 
 
 def encode(record: Record) -> tuple[str, str]:
-    """Return the two parts in which a record is kept: what decisions need, and what explains it."""
+    """Return the two stored parts of a record: what decisions need, and the explanation."""
     made = json.dumps({"components": record.components, "sources": record.sources, "packages": record.packages})
     return encode_shown(record), made
 
@@ -76,7 +76,7 @@ _DAMAGE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
 
 def decode(shown: str, made: str | None = None) -> Record | None:
-    """Return a record, or None if it is damaged: then its artifact counts as never built here."""
+    """Decode a record; None if it is damaged: its artifact then counts as never built here."""
     try:
         record = _record(json.loads(shown))
         if made is None:
@@ -91,9 +91,9 @@ def decode(shown: str, made: str | None = None) -> Record | None:
 
 
 def decode_all(rows: Iterable[tuple[str, str]]) -> dict[str, Record]:
-    """Return artifact -> record from (artifact, text of the record), without those that are damaged."""
+    """Return artifact -> record from (artifact, text of the record), without damaged ones."""
     rows = list(rows)
-    try:  # as one document: thousands are read faster
+    try:  # as one document, which is faster for thousands
         shown = [_record(data) for data in json.loads(f"[{','.join(text for _, text in rows)}]")]
     except _DAMAGE:
         shown = []
@@ -104,12 +104,12 @@ def decode_all(rows: Iterable[tuple[str, str]]) -> dict[str, Record]:
 
 
 def _record(data: dict[str, Any]) -> Record:
-    """Return a record without what explains it.
+    """Decode a record without its explanation.
 
     Raises
     ------
     ValueError, TypeError, KeyError, AttributeError
-        If it is not one that was written here: names that lead elsewhere, or values of other kinds.
+        It is invalid: names that point outside, or values of wrong types.
     """
     outputs = {name: Output(*values) for name, values in data["outputs"].items()}
     record = Record(data["key"], {}, {}, outputs, data["seconds"], data["at"], {}, data["cleaned"], data["trajectory"])

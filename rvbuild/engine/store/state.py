@@ -1,4 +1,4 @@
-"""The state database of a workspace: digests of files, what every artifact was built from, failures, and a log."""
+"""The state database of a workspace: digests of files, the origin of every artifact, failures, and a log."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ create index if not exists log_artifact on log (artifact);
 create table if not exists origin (artifact text, key text, sources text, primary key (artifact, key)) without rowid;
 """
 _VERSION = 2
-#: What SQLite says of a file that cannot be used, other than of one that is damaged.
+#: Errors of SQLite for a file that cannot be used, as opposed to one that is damaged.
 _UNUSABLE = {
     sqlite3.SQLITE_PERM,
     sqlite3.SQLITE_BUSY,
@@ -66,10 +66,10 @@ class State:
     Parameters
     ----------
     path : Path
-        Where the database is, or will be. A damaged one is moved aside and begun again, at whatever moment that shows:
-        what it held is found again by digests and in the store.
+        Path of the database. A damaged one is moved aside and recreated, whenever the damage is noticed: its content is
+        recovered from digests and the store.
     say : callable
-        Receives a line for the user when that happens.
+        Receives a line for the user if that happens.
     """
 
     def __init__(self, path: Path, say: Callable[[str], None] = lambda line: None) -> None:
@@ -84,7 +84,7 @@ class State:
             self._renew(error)
 
     def _renew(self, error: sqlite3.Error) -> None:
-        """Move a damaged database aside and begin again; raise if `error` does not say that it is damaged."""
+        """Move a damaged database aside and create a new one; raise if `error` does not mean damage."""
         if _code(error) == sqlite3.SQLITE_FULL:
             raise StoreError(
                 f"the disk is full: {self.path} ({error}); free space (`rvbuild cache gc` may help) and run again"
@@ -105,7 +105,7 @@ class State:
         )
 
     def _rows(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
-        """Return the rows that `query` selects; of a damaged database those of the new one, which has none."""
+        """Return the rows that `query` selects; if the database is damaged, those of the new one, which has none."""
         with self._lock:
             try:
                 with _texts():
@@ -129,7 +129,7 @@ class State:
                 raise error from None
 
     def _connect_without_space(self) -> sqlite3.Connection:
-        """Return a connection to an old database that writes nothing: on a full disk gc needs one to make space."""
+        """Return a read-only connection to an old database: on a full disk gc needs one to free space."""
         db = sqlite3.connect(self.path, timeout=60, check_same_thread=False, isolation_level=None)
         try:
             db.execute("pragma locking_mode = exclusive")  # needs no shared-memory file
@@ -164,14 +164,14 @@ class State:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Give the connection inside one transaction, committed at the end or rolled back on an error."""
+        """Yield the connection inside one transaction, committed at the end or rolled back on an error."""
         with self._lock:
             try:
                 self._db.execute("begin immediate")
                 yield self._db
                 self._db.execute("commit")
             except BaseException as error:
-                with contextlib.suppress(sqlite3.Error):  # SQLite has rolled back already when a disk is full
+                with contextlib.suppress(sqlite3.Error):  # SQLite has already rolled back if the disk is full
                     if self._db.in_transaction:
                         self._db.execute("rollback")
                 if isinstance(error, sqlite3.Error):
@@ -179,7 +179,7 @@ class State:
                 raise
 
     def _db_failed(self, error: sqlite3.Error) -> NoReturn:
-        """Say what became of a change; a damaged database is begun again, so that the next change succeeds."""
+        """Convert errors of a change; a damaged database is recreated, so that the next change succeeds."""
         if _is_damage(error):
             self._db.close()
         self._renew(error)
@@ -196,7 +196,7 @@ class State:
             return self._files.get(path)
 
     def remember_file(self, path: str, signature: Signature, hashed_at: int, digest: str) -> None:
-        """Keep the digest of a file."""
+        """Store the digest of a file."""
         with self.transaction() as db:
             db.execute(
                 "insert or replace into file values (?, ?, ?, ?, ?, ?, ?)", (path, *signature, hashed_at, digest)
@@ -205,12 +205,12 @@ class State:
                 self._files[path] = (signature, hashed_at, digest)
 
     def view(self, digest: str, name: str) -> str | None:
-        """Return the view `name` of content `digest`, if it is known."""
+        """Return the content digest `name` of content `digest`, if it is known."""
         rows = self._rows("select value from view where digest = ? and name = ?", (digest, name))
         return rows[0][0] if rows else None
 
     def views(self, digests: Iterable[str], name: str) -> dict[str, str]:
-        """Return digest -> view `name`, of those contents of which it is known."""
+        """Return digest -> content digest `name`, for contents where it is known."""
         found: dict[str, str] = {}
         for some in _chunks(list(digests)):
             marks = ",".join("?" * len(some))
@@ -219,41 +219,41 @@ class State:
         return found
 
     def remember_view(self, digest: str, name: str, value: str) -> None:
-        """Keep a view of a content."""
+        """Store a content digest."""
         self.remember_views([(digest, name, value)])
 
     def remember_views(self, views: Iterable[tuple[str, str, str]]) -> None:
-        """Keep several views, each (digest of the content, name, value)."""
+        """Store several content digests, each (digest of the bytes, name, value)."""
         with self.transaction() as db:
             db.executemany("insert or replace into view values (?, ?, ?)", views)
 
     def companions(self) -> list[tuple[str, str, str]]:
-        """Return all that is kept of what belongs to files: (how it is read, path, answer) of each."""
+        """Return all stored answers about sidecars: (how it is read, path, answer) of each."""
         return [tuple(row) for row in self._rows("select kind, path, answer from companions")]
 
     def remember_companions(self, rows: Iterable[tuple[str, str, str]]) -> None:
-        """Keep what belongs to files: (how it is read, path, answer) of each."""
+        """Store answers about sidecars: (how it is read, path, answer) of each."""
         with self.transaction() as db:
             db.executemany("insert or replace into companions values (?, ?, ?)", rows)
 
     # -- artifacts ----------------------------------------------------------------------------------------------------
 
     def record(self, artifact: str) -> Record | None:
-        """Return what `artifact` was built from, or None if it never was here."""
+        """Return the record of `artifact`, or None if it was never here."""
         rows = self._rows("select json, made from record where artifact = ?", (artifact,))
         return decode(*rows[0]) if rows else None
 
     def records(self) -> dict[str, Record]:
-        """Return all records by artifact, without what explains them."""
+        """Return all records by artifact, without explanations."""
         return decode_all(self._rows("select artifact, json from record"))
 
     def failure(self, artifact: str) -> tuple[str, str] | None:
-        """Return (key, message) of the last failure of `artifact`, if it has not been built since."""
+        """Return (key, message) of the last failure of `artifact`, unless it was built since."""
         rows = self._rows("select key, message from failure where artifact = ?", (artifact,))
         return (rows[0][0], rows[0][1]) if rows else None
 
     def succeed(self, artifact: str, record: Record, how: str, reasons: Sequence[str], seconds: float) -> None:
-        """Keep a new record of `artifact` and log that this took `seconds`, in one transaction."""
+        """Store a new record of `artifact` and log that this took `seconds`, in one transaction."""
         with self.transaction() as db:
             db.execute("insert or replace into record values (?, ?, ?)", (artifact, *encode(record)))
             db.execute(
@@ -263,18 +263,18 @@ class State:
             _log(db, Entry(record.at, artifact, record.key, how, seconds, tuple(reasons)))
 
     def refresh(self, artifact: str, record: Record) -> None:
-        """Keep the outputs of `record`, which says the same of `artifact` with newer signatures."""
+        """Store the outputs of `record`, which only differs in newer signatures."""
         with self.transaction() as db:
             db.execute("update record set json = ? where artifact = ?", (encode_shown(record), artifact))
 
     def fail(self, artifact: str, key: str, message: str, seconds: float) -> None:
-        """Keep that building `artifact` failed."""
+        """Record that building `artifact` failed."""
         with self.transaction() as db:
             db.execute("insert or replace into failure values (?, ?, ?)", (artifact, key, message))
             _log(db, Entry(time.time(), artifact, key, "failed", seconds, (message,)))
 
     def clean(self, artifact: str, why: str) -> None:
-        """Take note that `artifact` was removed on purpose, and that its failure does not count any more."""
+        """Record that `artifact` was removed on purpose, and that its failure no longer counts."""
         record = self.record(artifact)
         with self.transaction() as db:
             if record is not None and not record.cleaned:
@@ -284,11 +284,11 @@ class State:
             db.execute("delete from failure where artifact = ?", (artifact,))
 
     def forget(self, artifacts: Iterable[str]) -> None:
-        """Forget what artifacts were built from, as if they never were here."""
+        """Remove the records of artifacts, as if they had never been here."""
         with self.transaction() as db:
             db.executemany("delete from record where artifact = ?", [(name,) for name in artifacts])
 
-    # -- the past -----------------------------------------------------------------------------------------------------
+    # -- history ------------------------------------------------------------------------------------------------------
 
     def keys(self, artifact: str) -> list[str]:
         """Return every key under which `artifact` was ever built or restored here."""
@@ -298,21 +298,21 @@ class State:
         return sorted(found | ({record.key} if record is not None else set()))
 
     def names(self) -> dict[str, str]:
-        """Return key -> name of the artifact that had it here last."""
+        """Return key -> name of the last artifact with that key here."""
         return dict(self._rows("select key, artifact from log where key <> '' order by id"))
 
     def log(self, artifact: str | None = None) -> Iterator[Entry]:
-        """Yield what happened, of one artifact or of all, the newest first."""
+        """Yield the log of one artifact or of all, newest first."""
         where, values = ("", ()) if artifact is None else ("where artifact = ?", (artifact,))
         rows = self._rows(f"select at, artifact, key, how, seconds, reasons from log {where} order by id desc", values)
         for at, name, key, how, seconds, reasons in rows:
-            with contextlib.suppress(ValueError, TypeError, RecursionError):  # of one that is damaged nothing is known
+            with contextlib.suppress(ValueError, TypeError, RecursionError):  # a damaged database has no log
                 yield Entry(
                     float(at), str(name), str(key), str(how), float(seconds), tuple(map(str, json.loads(reasons)))
                 )
 
     def sources(self, artifact: str, key: str) -> dict[str, Any]:
-        """Return the user's files that `artifact` was built from under `key`: role -> [[path, digest], ...]."""
+        """Return the user's files of the build of `artifact` under `key`: role -> [[path, digest], ...]."""
         rows = self._rows("select sources from origin where artifact = ? and key = ?", (artifact, key))
         try:
             return dict(json.loads(rows[0][0])) if rows else {}
@@ -320,20 +320,20 @@ class State:
             return {}
 
     def last_seconds(self) -> dict[str, float]:
-        """Return artifact -> how long its last building took, of all that were built here."""
+        """Return artifact -> duration of its last build, for all that were built here."""
         rows = self._rows("select artifact, seconds, max(id) from log where how = 'built' group by artifact")
         return {row[0]: float(row[1]) for row in rows}
 
 
 def _chunks(values: Sequence[str], size: int = 500) -> Iterator[Sequence[str]]:
-    """Yield `values` as parts that SQLite takes in one query."""
+    """Yield `values` in parts that fit into one SQLite query."""
     for start in range(0, len(values), size):
         yield values[start : start + size]
 
 
 @contextlib.contextmanager
 def _texts() -> Iterator[None]:
-    """Have Python say of a damaged text what SQLite says of other damage."""
+    """Make Python report damaged text like other damage."""
     try:
         yield
     except UnicodeDecodeError as error:
@@ -341,9 +341,9 @@ def _texts() -> Iterator[None]:
 
 
 def _is_damage(error: sqlite3.Error) -> bool:
-    """Tell whether `error` says that the file is damaged or of another version, and not that it cannot be used now.
+    """Tell whether `error` means that the file is damaged or has another version, and is not just unusable now.
 
-    A database that was closed is no damage: a thread may ask for something while an interrupted run ends.
+    A closed database is not damaged: a thread may use it while an interrupted run ends.
     """
     if isinstance(error, sqlite3.ProgrammingError | sqlite3.InterfaceError):
         return False
@@ -351,7 +351,7 @@ def _is_damage(error: sqlite3.Error) -> bool:
 
 
 def _code(error: sqlite3.Error) -> int:
-    """Return the primary code of an error, its low byte; an error of our own, about the version, has none."""
+    """Return the primary code of an error, its low byte; our own error about the version has none."""
     return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)) & 0xFF
 
 
@@ -366,7 +366,7 @@ def records_of(path: Path) -> dict[str, Record]:
     Raises
     ------
     StoreError
-        If it cannot be read.
+        It cannot be read.
     """
     try:
         db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=60)

@@ -1,18 +1,18 @@
-"""The store: contents of artifacts by digest, and for every key what it gave.
+"""The store: contents of artifacts by digest, and the results of keys.
 
 objects/ab/cdef…      one content, read-only, named by its xxh3_128
-actions/ab/<key>.json what a key gave: output names, digests, sizes; seconds; where it came from
+actions/ab/<key>.json the result of a key: output names, digests, sizes; seconds; its origin
 resume/<trajectory>/  checkpoints of unfinished or extendable work
-forgotten/            keys that were cleaned: they are built again even if a store elsewhere has them
-differences/          keys that gave other bytes at another time or on another machine
-quarantine/           contents that no longer had their digest
-tmp/                  unfinished files; whatever is there belongs to a running or a killed process
-locks/                the keys that are being built now, who writes to the store, and who has unfinished files
-workspaces/           the workspaces that share a store, so that gc knows what they show; see `leases`
+forgotten/            keys that were cleaned: they are built again even if a remote store has them
+differences/          keys with other results at another time or on another machine
+quarantine/           contents that no longer match their digest
+tmp/                  unfinished files, which belong to a running or a killed process
+locks/                keys that are being built, writers of the store, and owners of unfinished files
+workspaces/           the workspaces that share a store, so that gc knows their results; see `leases`
 
-Several workspaces may share a store. A key is built under its lock (`building`), so that the second workspace finds
-what the first one made. Contents and the record that refers to them are written under `writing`, which many may hold;
-gc holds `alone`, so that nothing that is about to be referred to is removed.
+Several workspaces may share a store. A key is built under its lock (`building`), so the second workspace finds the
+result of the first. Contents and the record that refers to them are written under `writing`, which many may hold; gc
+holds `alone`, so it cannot remove anything that is about to be referred to.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from rvbuild.errors import StoreError
 _FOLDERS = ("objects", "actions", "resume", "forgotten", "differences", "quarantine", "tmp", "locks", "workspaces")
 _FICLONE = 0x40049409
 _LINK_FROM = 1 << 20
-#: What the lock of a process that has unfinished files is called, with what their names begin with.
+#: Name of the lock of a process with unfinished files, and the prefix of their names.
 _ALIVE = "alive-"
 
 
@@ -52,7 +52,7 @@ class Store:
     root : Path
         The directory, or a link to it.
     key : bytes, optional
-        What records are signed with. Several users may share a store; then there is none.
+        The key of signatures of records. Without one, several users may share the store.
     """
 
     def __init__(self, root: Path, key: Callable[[], bytes | None] | None = None) -> None:
@@ -64,12 +64,12 @@ class Store:
         self._starting = threading.Lock()
 
     def prepare(self) -> None:
-        """Make the store's directories.
+        """Create the store's directories.
 
         Raises
         ------
         StoreError
-            If one of them is something else: nothing is written or removed behind a link.
+            One of them is not a directory: nothing is written or removed behind a link.
         """
         self.root.mkdir(parents=True, exist_ok=True)
         inside.require_own(self.root, _FOLDERS, ())
@@ -79,24 +79,24 @@ class Store:
     # -- unfinished files ---------------------------------------------------------------------------------------------
 
     def temporary(self) -> Path:
-        """Return a new path in `tmp` that nobody else uses; `release` it when it is gone."""
+        """Return a new unique path in `tmp`; call `release` when it is no longer needed."""
         return self.root / "tmp" / f"{self._alive()}-{uuid.uuid4().hex}"
 
     def release(self, path: Path) -> None:
-        """Remove what is left at `path`, which `temporary` or `staging` gave."""
+        """Remove what is left at `path`, from `temporary` or `staging`."""
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
 
     def staging(self) -> Path:
-        """Return a new empty directory that nobody else uses."""
+        """Return a new, empty and unique directory."""
         path = self.temporary()
         path.mkdir(parents=True)
         return path
 
     def sweep(self) -> None:
-        """Remove what killed processes left in `tmp`; never what a living one, on whatever machine, may still use."""
+        """Remove leftovers of killed processes in `tmp`, but nothing that a living process on any machine may use."""
         dead: dict[str, bool] = {}
         left = [path for path in (self.root / "tmp").glob("*")]
         owners = [path.name.removeprefix(_ALIVE) for path in (self.root / "locks").glob(f"{_ALIVE}*")]
@@ -107,12 +107,12 @@ class Store:
                 self.release(path)
 
     def close(self) -> None:
-        """Say that no unfinished file of this is in use any more."""
+        """Report that no unfinished file of this object is in use any more."""
         if self._end is not None:
             self._end()
 
     def now(self) -> float:
-        """Return the time of the file system that the store is on, which may be another machine's."""
+        """Return the time of the store's file system, which may be another machine's."""
         probe = self.temporary()
         try:
             probe.touch()
@@ -121,9 +121,9 @@ class Store:
             self.release(probe)
 
     def _alive(self) -> str:
-        """Return what the names of our unfinished files begin with, and hold the lock that says that we live.
+        """Return the prefix of our unfinished files, and hold the lock that shows that this process lives.
 
-        A lock shows this to other machines and to other containers of this one; the number of a process does not.
+        Unlike a process id, a lock is visible to other machines and containers.
         """
         with self._starting:
             if self._end is None or not self._end.alive:
@@ -133,7 +133,7 @@ class Store:
             return self._owner
 
     def _is_dead(self, owner: str) -> bool:
-        """Tell whether nobody holds the lock of `owner`, and remove that."""
+        """Tell whether nobody holds the lock of `owner`, and remove the lock file then."""
         path = self.root / "locks" / f"{_ALIVE}{owner}"
         if owner == self._owner:
             return False
@@ -142,7 +142,7 @@ class Store:
         try:
             with held(path, wait=_give_up):
                 return True
-        except (_HeldError, StoreError):  # or of a user whose files are not ours to touch
+        except (_HeldError, StoreError):  # or of a user whose files we must not touch
             return False
 
     # -- locks --------------------------------------------------------------------------------------------------------
@@ -157,14 +157,14 @@ class Store:
 
     @contextlib.contextmanager
     def alone(self, wait: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Keep all writers out; `wait` is called while there are some."""
+        """Keep all writers out; `wait` is called while there are any."""
         with held(self.root / "locks" / "store", wait=wait):
             yield
 
     # -- objects ------------------------------------------------------------------------------------------------------
 
     def object(self, digest: str) -> Path:
-        """Return where the content `digest` is, or would be."""
+        """Return the path of the content `digest`, whether or not it exists."""
         return self.root / _object(digest)
 
     def take(self, staged: Path, digest: str) -> None:
@@ -187,7 +187,7 @@ class Store:
             return False
 
     def has(self, digest: str, size: int) -> bool:
-        """Tell whether the store holds `digest`, judged by its size alone; `place` looks at the content."""
+        """Tell whether the store holds `digest`, judged only by its size; `place` checks the content."""
         found = signature(self.object(digest))
         return found is not None and found.size == size
 
@@ -201,15 +201,15 @@ class Store:
                 os.replace(name, bad, src_dir_fd=source, dst_dir_fd=target)
 
     def place(self, digest: str, cache: Path, path: str, scratch: Path) -> Output | None:
-        """Show the content `digest` in a cache, or return None if the store's copy is damaged or gone.
+        """Put the content `digest` into a cache, or return None if the store's copy is damaged or missing.
 
-        A damaged object is moved to quarantine. The file appears by a rename, so it is whole whenever it is there.
+        A damaged object is moved to quarantine. The file appears by a rename, so it is always complete.
 
         Parameters
         ----------
         digest : str
         cache : Path
-            The directory that `path`, plain names with slashes between them, is in.
+            The directory that contains `path`, which consists of plain names with slashes between them.
         path : str
         scratch : Path
             A directory for unfinished files, on the same file system.
@@ -217,7 +217,7 @@ class Store:
         Raises
         ------
         StoreError
-            If `path` leads elsewhere, or there is a symbolic link on the way.
+            `path` points outside, or there is a symbolic link on the way.
         """
         temporary = scratch / uuid.uuid4().hex
         try:
@@ -249,17 +249,17 @@ class Store:
 
     @functools.cached_property
     def _secret(self) -> bytes | None:
-        """What records are signed with, if this user can keep a key."""
+        """The key of signatures, if this user has one."""
         return None if self._key is None else self._key()
 
     # -- actions ------------------------------------------------------------------------------------------------------
 
     def action_file(self, key: str) -> Path:
-        """Return where the record of `key` is, or would be."""
+        """Return the path of the record of `key`, whether or not it exists."""
         return self.root / _action(key)
 
     def action(self, key: str) -> Action | None:
-        """Return what `key` gave, or None if it was never built or its record cannot be read."""
+        """Return the result of `key`, or None if it was never built or its record cannot be read."""
         try:
             text = inside.read(self.root, _action(key), MOST_RECORD_BYTES)
             return Action.decoded(text, key, self._secret)
@@ -267,12 +267,12 @@ class Store:
             return None
 
     def used(self, key: str) -> None:
-        """Take note that what `key` gave is used now: gc keeps what was used lately."""
+        """Update the last-used time of the action (gc evicts least recently used first)."""
         with contextlib.suppress(OSError):
             os.utime(self.action_file(key), follow_symlinks=False)
 
     def restorable(self, key: str) -> Action | None:
-        """Return what `key` gave if all of it is still here."""
+        """Return the result of `key` if all of its contents are here."""
         found = self.action(key)
         if found is None or not all(self.has(*output) for output in found.outputs.values()):
             return None
@@ -284,7 +284,7 @@ class Store:
         inside.remove(self.root, f"forgotten/{action.key}")
 
     def write(self, path: str, content: bytes) -> None:
-        """Write the small file at `path` in the store, which appears as a whole."""
+        """Write the small file at `path` in the store atomically."""
         temporary = self.temporary()
         try:
             with temporary.open("xb") as file:
@@ -297,18 +297,18 @@ class Store:
         fsync_dir((self.root / path).parent)
 
     def forget(self, key: str) -> None:
-        """Forget what `key` gave, so that it is built again and not fetched from elsewhere either."""
+        """Remove the result of `key`, so that it is built again and not downloaded either."""
         inside.write(self.root, f"forgotten/{key}", b"")
         inside.remove(self.root, _action(key))
 
     def is_forgotten(self, key: str) -> bool:
-        """Tell whether `key` was forgotten on purpose and not built since."""
+        """Tell whether `key` was removed on purpose and not built since."""
         return (self.root / "forgotten" / key).exists()
 
-    # -- one key, two results -----------------------------------------------------------------------------------------
+    # -- different results of one key ---------------------------------------------------------------------------------
 
     def differ(self, key: str, kept: Action, other: Action, where: str) -> None:
-        """Take note that `key` gave `kept`, which counts, and also `other`; `where` names whose `kept` is."""
+        """Record that `key` has the result `kept`, which counts, and also `other`; `where` is the origin of `kept`."""
         names = {*kept.outputs, *other.outputs}
         both = {n: [kept.outputs.get(n), other.outputs.get(n)] for n in sorted(names)}
         said = {
@@ -321,7 +321,7 @@ class Store:
         self.write(f"differences/{key}.json", json.dumps(said, indent=1).encode())
 
     def differences(self) -> dict[str, Mapping[str, Any]]:
-        """Return key -> what `differ` noted of it."""
+        """Return key -> what `differ` recorded about it."""
         found: dict[str, Mapping[str, Any]] = {}
         for file in sorted((self.root / "differences").glob("*.json")):
             with contextlib.suppress(OSError, ValueError, RecursionError):
@@ -350,7 +350,7 @@ def _give_up() -> None:
 
 
 def _let_go(path: Path, handle: int, pid: int) -> None:
-    if os.getpid() == pid:  # and not a fork of whoever holds it
+    if os.getpid() == pid:  # and not a forked child of the holder
         path.unlink(missing_ok=True)
         os.close(handle)
 
@@ -364,9 +364,9 @@ def _action(key: str) -> str:
 
 
 def _materialize(source: Path, file: int, target: Path) -> bool:
-    """Make `target` hold what `source`, open as `file`, holds: a reflink, a hard link or a copy; True for a hard link.
+    """Make `target` a copy of `source`, open as `file`: a reflink, a hard link or a copy; True for a hard link.
 
-    A hard link is made only of large files, and only where the file's mode protects it: root writes to read-only files.
+    Only large files are hard-linked, and only if the file's mode protects them: root can write to read-only files.
     """
     if _reflink(file, target):
         return False

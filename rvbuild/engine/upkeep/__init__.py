@@ -1,1 +1,1 @@
-"""Care of a store: what it holds, what can go, and whether it is whole."""
+"""Maintenance of a store: its content, what can be removed, and whether it is intact."""

@@ -1,15 +1,16 @@
-"""gc: what of a store can go, cheapest to rebuild first, and the removal of it.
+"""gc: what can be removed from a store, cheapest to rebuild first, and the removal.
 
-What the workspaces show never goes: the actions of their current records, the contents of those, their checkpoints.
-Neither does anything written or used within a short grace time. Without a limit only what nobody can use goes: contents
-that no action refers to, actions whose contents are gone, checkpoints of finished work that no workspace shows, and the
-quarantine. `older_than` adds what was not used for so long, and unfinished work with it. `max_size` adds more, in the
-order of what a byte saves: the seconds that rebuilding would take per byte, halved for every two weeks without use.
+The results in workspaces are never removed: the actions of their current records, the contents of those, their
+checkpoints. The same holds for anything written or used within a short grace time. Without a limit only unusable data
+are removed: contents that no action refers to, actions whose contents are missing, checkpoints of finished work that no
+workspace has, and the quarantine. `older_than` adds results that were not used for that long, and unfinished work of
+that age. `max_size` adds more, ordered by value per byte: the seconds that rebuilding would take per byte, halved for
+every two weeks without use.
 
-The order of removal is the argument: first an action's record, then the contents that no remaining action refers to. A
-gc that is killed leaves contents that nobody refers to, which the next one removes, and never an action without its
-contents. Checkpoints leave by one rename. Writers are kept out meanwhile by the store's lock, and checkpoints that a
-training is using by the lock of their trajectory.
+The order of removal makes it safe: first an action's record, then the contents that no remaining action refers to. A
+killed gc leaves unreferenced contents, which the next one removes, and never an action without its contents.
+Checkpoints are removed by one rename. The store's lock keeps writers out meanwhile, and the lock of a trajectory
+protects checkpoints that a training uses.
 """
 
 from __future__ import annotations
@@ -27,29 +28,29 @@ from rvbuild.engine.store.action import Action
 from rvbuild.engine.store.store import Store
 from rvbuild.engine.upkeep.inventory import Inventory, Kept, Roots
 
-#: Whatever is younger stays, in seconds.
+#: Anything younger is kept, in seconds.
 GRACE_S = 600.0
 _HALF_LIFE_S = 14 * 24 * 3600.0
 
 
 class Kind(enum.Enum):
-    """What kind of thing can go."""
+    """The kinds of removable data."""
 
     CHECKPOINTS = "checkpoints"
     """Checkpoints that nobody needs."""
     QUARANTINE = "quarantine"
-    """A content that no longer had its digest."""
+    """A content that no longer matched its digest."""
     BROKEN = "broken record"
-    """A record that cannot be read, or whose contents are gone."""
+    """A record that cannot be read, or whose contents are missing."""
     CONTENT = "content"
     """A content that no action refers to."""
     ACTION = "action"
-    """What a key gave: its record, and the contents that only it refers to."""
+    """The result of a key: its record, and the contents that only it refers to."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """One thing that goes.
+    """An item to remove.
 
     Attributes
     ----------
@@ -57,13 +58,13 @@ class Drop:
     name : str
         The key, trajectory, digest or file name.
     size : int
-        Bytes that this frees, after all drops before it.
+        Bytes that this frees, after all earlier drops.
     seconds : float or None
-        What it took to make; None if that is not known.
+        The time to build it; None if unknown.
     used : float
         When it was last written or used, in seconds since the epoch.
     paths : tuple of Path
-        What is removed, in this order.
+        What to remove, in this order.
     """
 
     kind: Kind
@@ -84,18 +85,18 @@ def choose(
     grace: float = GRACE_S,
     now: float | None = None,
 ) -> list[Drop]:
-    """Return what goes, in the order of its going.
+    """Return the items to remove, in order.
 
     Parameters
     ----------
     store, found, roots
-        The store, what it holds, and what the workspaces show.
+        The store, its content, and the results in workspaces.
     max_size : int, optional
-        Bytes that the store may hold in the end, unless what stays in any case takes more.
+        Maximum size of the store in bytes, unless protected data need more.
     older_than : float, optional
-        Seconds without use after which an action goes.
+        Seconds without use after which an action is removed.
     grace : float
-        Seconds for which everything stays.
+        Seconds for which everything is kept.
     now : float, optional
         The time, in seconds since the epoch.
     """
@@ -110,7 +111,7 @@ def choose(
     shares = Counter(references)
 
     def worth(key: str) -> float:
-        """Return the seconds that a byte of the action saves, fewer the longer it was not used."""
+        """Return the seconds that a byte of the action saves, decreasing with the time since its last use."""
         action, k = kept[key]
         size = k.size + sum(found.objects[d].size / shares[d] for d in _digests(action) if d not in roots.digests)
         return action.seconds / size * math.exp2(-max(0.0, now - k.used) / _HALF_LIFE_S)
@@ -142,7 +143,7 @@ def _useless(
     grace: float,
     older_than: float | None,
 ) -> Iterator[Drop]:
-    """Yield what nobody can use, and unfinished work that is too old."""
+    """Yield unusable items, and unfinished work that is too old."""
     unfinished = max(grace, float("inf") if older_than is None else older_than)
     finished = {action.trajectory for action, _ in found.actions.values()}
     for name, k in found.checkpoints.items():
@@ -171,7 +172,7 @@ def _useless(
 
 
 class _BusyError(Exception):
-    """Somebody holds the lock."""
+    """The lock is held by somebody else."""
 
 
 def _give_up() -> None:
@@ -179,7 +180,7 @@ def _give_up() -> None:
 
 
 def remove(store: Store, drops: Iterable[Drop]) -> Iterator[Drop]:
-    """Remove what `choose` chose, one after the other, yielding each that is gone; hold the store `alone` meanwhile."""
+    """Remove the items from `choose` one by one, yielding each removed one; hold the store `alone` meanwhile."""
     for drop in drops:
         if drop.kind is Kind.CHECKPOINTS:
             with contextlib.suppress(_BusyError), store.building(drop.name, _give_up):

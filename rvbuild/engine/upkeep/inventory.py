@@ -1,4 +1,4 @@
-"""What a store holds, and what of it the workspaces that use it show: the ground that `cache stats` and gc stand on."""
+"""The content of a store, and the part of it that workspaces use: the basis of `cache stats` and gc."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Roots:
-    """What workspaces show: never to be removed.
+    """The results in workspaces, which are never removed.
 
     Attributes
     ----------
     keys, digests, trajectories : set of str
-        Of all current records.
+        Those of all current records.
     artifacts, size : int
-        How many artifacts they show, and the bytes of their outputs.
+        Number of their artifacts, and the bytes of their outputs.
     others : tuple of Lease
-        Of the other workspaces that use the store, also those that no longer count.
+        Those of the other workspaces that use the store, including expired ones.
     """
 
     keys: frozenset[str] = frozenset()
@@ -48,20 +48,20 @@ class Roots:
 
 @dataclass(slots=True)
 class Inventory:
-    """All that a store holds, as found by one walk over it.
+    """The whole content of a store, as found by one walk over it.
 
     Attributes
     ----------
     objects : mapping
-        digest -> what is kept of it.
+        digest -> its file.
     actions : mapping
-        key -> (the action, what is kept of its record).
+        key -> (the action, the file of its record).
     unreadable : mapping
-        Path of a record that is not one -> what is kept of it.
+        Path of an invalid record -> its file.
     checkpoints : mapping
-        trajectory -> what is kept of its directory.
+        trajectory -> its directory.
     quarantine : mapping
-        Path of a damaged content -> what is kept of it.
+        Path of a damaged content -> its file.
     """
 
     objects: dict[str, Kept] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class Inventory:
     quarantine: dict[Path, Kept] = field(default_factory=dict)
 
     def size(self) -> int:
-        """Return the bytes of all that the store holds."""
+        """Return the size of the whole store in bytes."""
         kinds: list[Iterable[Kept]] = [
             self.objects.values(),
             (kept for _, kept in self.actions.values()),
@@ -82,7 +82,7 @@ class Inventory:
         return sum(kept.size for kind in kinds for kept in kind)
 
     def broken(self) -> dict[str, list[str]]:
-        """Return key -> names of the outputs whose contents are gone, for every action that lost some."""
+        """Return key -> names of the outputs whose contents are missing, for every action that lost some."""
         found = {}
         for key, (action, _) in self.actions.items():
             gone = [name for name, (digest, _) in action.outputs.items() if digest not in self.objects]
@@ -112,12 +112,12 @@ def take_inventory(store: Store) -> Inventory:
 
 
 def find_roots(workspace: Workspace, now: float | None = None) -> Roots:
-    """Return what `workspace` shows, and every other one that uses its store, at the time `now` of the store.
+    """Return the results in `workspace` and in all others that use its store, at the time `now` of the store.
 
     Raises
     ------
     StoreError
-        If what another workspace shows cannot be read.
+        The results of another workspace cannot be read.
     """
     now = workspace.store.now() if now is None else now
     records = workspace.state.records()
@@ -144,12 +144,12 @@ def find_roots(workspace: Workspace, now: float | None = None) -> Roots:
 
 
 def require_records(root: Path, records: Mapping[str, Record]) -> None:
-    """Refuse to call useless what the workspace at `root` may show: if it shows something, it must have records.
+    """Check that the workspace at `root` has records if it has results, before anything is considered unusable.
 
     Raises
     ------
     StoreError
-        If there is something, and the state database, which may have been lost, knows of nothing.
+        It has results, but its state database has no records: it may have been lost.
     """
     folders = [
         f

@@ -1,7 +1,7 @@
-"""The check of a whole store: every content is hashed, every record is read, and what can be healed is healed.
+"""The check of a whole store: every content is hashed, every record is read, and damage is repaired where possible.
 
-A damaged content is moved to quarantine by a rename; if the workspace still shows the same content undamaged, a copy of
-that is put into the store. Nothing is removed. Killed at any instant, the store is as good as before.
+A damaged content is moved to quarantine by a rename; if the workspace has an intact copy, that is put into the store.
+Nothing is removed. After a kill at any moment, the store is as good as before.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rvbuild.progress import Progress
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What is wrong with a store.
+    """The problems of a store.
 
     Attributes
     ----------
@@ -33,9 +33,9 @@ class Findings:
     damaged : tuple of str
         Digests of the contents that were moved to quarantine.
     healed : tuple of str
-        Digests of missing or damaged contents that were put back from what the workspace shows.
+        Digests of missing or damaged contents that were restored from the workspace.
     broken : mapping
-        key -> names of the outputs whose contents are gone; what was healed is not gone.
+        key -> names of the outputs whose contents are missing and were not restored.
     unreadable : tuple of Path
         Records that cannot be read, as files.
     """
@@ -48,12 +48,12 @@ class Findings:
     unreadable: tuple[Path, ...]
 
     def is_good(self) -> bool:
-        """Tell whether nothing was found."""
+        """Tell whether there are no problems."""
         return not (self.damaged or self.healed or self.broken or self.unreadable)
 
 
 def verify(store: Store, root: Path, records: Iterable[Record], progress: Progress) -> Findings:
-    """Check `store`, healing it from the outputs of `records` in the workspace at `root`."""
+    """Check `store`, repairing it from the outputs of `records` in the workspace at `root`."""
     before = take_inventory(store)
     progress.start("checking contents", len(before.objects), "contents")
 
@@ -63,7 +63,7 @@ def verify(store: Store, root: Path, records: Iterable[Record], progress: Progre
         except FileNotFoundError:
             return False
         except OSError:
-            return True  # the disk does not give it back
+            return True  # the disk cannot read it
         finally:
             progress.advance()
 
@@ -90,7 +90,7 @@ def verify(store: Store, root: Path, records: Iterable[Record], progress: Progre
 
 
 def _heal(store: Store, root: Path, records: Iterable[Record], missing: set[str]) -> list[str]:
-    """Put back those `missing` contents that the workspace at `root` shows undamaged."""
+    """Restore those `missing` contents of which the workspace at `root` has intact copies."""
     healed = []
     for output in [o for record in records for o in record.outputs.values()]:
         if output.digest not in missing or not is_output_path(output.path):

@@ -23,9 +23,9 @@ from rvbuild.geo.windows import Window
 
 
 class Aoi:
-    """An area of interest on the pixel grid of a scene. Made by `open_aoi`.
+    """An area of interest on the pixel grid of a scene, created by `open_aoi`.
 
-    A window is judged by its part inside the scene: what overhangs is padding and neither inside nor outside.
+    Only the part of a window inside the scene counts: the rest is padding, neither inside nor outside the area.
     """
 
     def __init__(self, shapes: Sequence[Any], grid: Grid) -> None:
@@ -37,10 +37,10 @@ class Aoi:
         row, col = math.floor(y0), math.floor(x0)
         around = Window(row, col, math.ceil(y1) - row, math.ceil(x1) - col)
         self.bounds: Window = around.clip(grid.height, grid.width)
-        """The smallest window that holds the area, inside the scene; of height or width 0 if they share nothing."""
+        """The smallest window that contains the area, inside the scene; of height or width 0 if they do not overlap."""
 
     def contains(self, window: Window) -> bool:
-        """Tell whether the window's part inside the scene lies wholly in the area; False if there is no such part."""
+        """Tell whether the window's part inside the scene lies entirely in the area; False if there is no such part."""
         box = self._box(window)
         return box is not None and bool(shapely.covers(self._union, box))
 
@@ -58,11 +58,11 @@ class Aoi:
         return bool(shapely.intersects_xy(self._union, part.col + part.width / 2, part.row + part.height / 2))
 
     def allows(self, window: Window, within: bool) -> bool:
-        """Tell whether the window may be cut: it lies in the area wholly (`within`), or shares some of it."""
+        """Tell whether the window may become a chip: it lies entirely in the area (`within`), or overlaps it."""
         return self.contains(window) if within else self.intersects(window)
 
     def contains_points(self, x: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.bool_]:
-        """Tell of points in pixel coordinates, (N,) each, whether they lie in the area, or on its border."""
+        """Tell which points in pixel coordinates, (N,) each, lie in the area, or on its border."""
         found: NDArray[np.bool_] = shapely.intersects_xy(self._union, x, y)
         return found
 
@@ -82,9 +82,10 @@ class Aoi:
 
 
 class Part(Aoi):
-    """What one split has of a scene: some blocks of it, and of an area of interest if there is one. Made by `open_aoi`.
+    """The part of a scene in one split: some blocks, and the area of interest if there is one. Created by `open_aoi`.
 
-    Windows keep to the blocks wholly where a part of them would do for an area, so that no pixel is in two splits.
+    Windows must lie entirely in the blocks, even where overlapping an area is enough, so that no pixel is in two
+    splits.
     """
 
     def __init__(self, blocks: Blocks, aoi: Aoi | None) -> None:
@@ -93,7 +94,7 @@ class Part(Aoi):
         self.bounds = blocks.bounds if aoi is None else blocks.bounds.intersection(aoi.bounds)
 
     def contains(self, window: Window) -> bool:
-        """Tell whether the window's part inside the scene lies wholly in the part; False if there is no such part."""
+        """Tell whether the window's part inside the scene lies entirely in the part; False if there is no such part."""
         return self.blocks.contains(window) and (self._aoi is None or self._aoi.contains(window))
 
     def intersects(self, window: Window) -> bool:
@@ -102,15 +103,15 @@ class Part(Aoi):
         return bool(found) if self._aoi is None else any(self._aoi.intersects(piece) for piece in found)
 
     def contains_centre(self, window: Window) -> bool:
-        """Tell whether the window lies wholly in the blocks, and its centre in the area of interest."""
+        """Tell whether the window lies entirely in the blocks, and its centre in the area of interest."""
         return self.blocks.contains(window) and (self._aoi is None or self._aoi.contains_centre(window))
 
     def allows(self, window: Window, within: bool) -> bool:
-        """Tell whether the window may be cut: it lies wholly in the blocks, and the area of interest allows it."""
+        """Tell whether the window may become a chip: entirely in the blocks, and allowed by the area of interest."""
         return self.blocks.contains(window) and (self._aoi is None or self._aoi.allows(window, within))
 
     def contains_points(self, x: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.bool_]:
-        """Tell of points in pixel coordinates, (N,) each, whether they lie in the part."""
+        """Tell which points in pixel coordinates, (N,) each, lie in the part."""
         found = self.blocks.contains_points(x, y)
         return found if self._aoi is None else found & self._aoi.contains_points(x, y)
 
@@ -127,7 +128,7 @@ class Part(Aoi):
 
 
 def open_aoi(files: Sequence[Path], grid: Grid, settings: Mapping[str, Any] | None = None) -> Aoi | None:
-    """Open the area of a scene that counts: all of its area of interest, or what a split has of it; None for all.
+    """Open the area of a scene that counts: its area of interest, or the part in a split; None for the whole scene.
 
     Parameters
     ----------

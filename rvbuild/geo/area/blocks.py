@@ -1,4 +1,4 @@
-"""Spatial blocks of a scene, shared among splits: what one of them has, as an area of interest.
+"""Spatial blocks of a scene, split into training, validation and test: the part in one split, as an area of interest.
 
 Blocks are squares on the pixel grid, from its first row and column. What is less than half a block at the end belongs
 to the block before it. Blocks that share nothing with the scene's area of interest do not count. The others are put in
@@ -43,18 +43,18 @@ class Blocks:
 
     @property
     def bounds(self) -> Window:
-        """The smallest window that holds all of them."""
+        """The smallest window that contains all blocks."""
         rows, cols = np.flatnonzero(self._chosen.any(axis=1)), np.flatnonzero(self._chosen.any(axis=0))
         row, col = int(self._rows[rows[0]]), int(self._cols[cols[0]])
         return Window(row, col, int(self._rows[rows[-1] + 1]) - row, int(self._cols[cols[-1] + 1]) - col)
 
     def contains(self, window: Window) -> bool:
-        """Tell whether the window's part inside the scene lies wholly in them; False if there is no such part."""
+        """Tell whether the window's part inside the scene lies entirely in the blocks; False without such a part."""
         rows, cols = self._under(window)
         return bool(rows.size and cols.size and self._chosen[np.ix_(rows, cols)].all())
 
     def windows(self, window: Window) -> list[Window]:
-        """Return the part of the window in each of them, row by row."""
+        """Return the part of the window in each block, row by row."""
         rows, cols = self._under(window)
         return [
             self._window(row, col).intersection(window)
@@ -64,7 +64,7 @@ class Blocks:
         ]
 
     def contains_points(self, x: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.bool_]:
-        """Tell of points in pixel coordinates, (N,) each, whether they lie in them."""
+        """Tell which points in pixel coordinates, (N,) each, lie in the blocks."""
         rows = np.searchsorted(self._rows, y, side="right") - 1
         cols = np.searchsorted(self._cols, x, side="right") - 1
         height, width = self._chosen.shape
@@ -73,14 +73,14 @@ class Blocks:
         return found
 
     def mask(self, window: Window) -> NDArray[np.bool_]:
-        """Return which pixels lie in them: (H, W) bool, False outside the scene."""
+        """Return which pixels lie in the blocks: (H, W) bool, False outside the scene."""
         found = np.zeros((window.height, window.width), dtype=bool)
         for part in self.windows(window):
             found[part.slices_in(window)] = True
         return found
 
     def _under(self, window: Window) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Return the rows and the columns of the blocks that share something with a window."""
+        """Return the rows and the columns of the blocks that overlap a window."""
         part = window.clip(self.grid.height, self.grid.width)
         if not (part.height and part.width):
             return np.arange(0), np.arange(0)
@@ -118,7 +118,7 @@ def choose(grid: Grid, settings: Mapping[str, Any], counts: Callable[[Window], b
     settings
         `split`, `block_px`, `seed`, and the shares of `validation` and `test`, each or None.
     counts
-        Tells of a window, a block, whether it counts.
+        Tells whether the window of a block counts.
 
     Raises
     ------

@@ -1,1 +1,1 @@
-"""How GDAL is used: which files it may open, with which drivers, without writing beside them."""
+"""The use of GDAL: the files that it may open, with which drivers, without writing beside them."""

@@ -21,24 +21,26 @@ from rvbuild.files.zipped import Zipped
 from rvbuild.geo.gdal import references
 
 WORKSPACE = "RVBUILD_WORKSPACE"
-"""The environment variable of workers that holds the workspace."""
+"""The environment variable of workers with the workspace."""
 
 ALLOWED = "RVBUILD_ALLOW"
-"""The environment variable of workers that holds what projects allow, as a JSON list."""
+"""The environment variable of workers with the places that projects allow, as a JSON list."""
 
 _DEPTH = 32
 
 _BESIDE = (".msk", ".ovr")
-"""What GDAL opens beside a raster, whatever it is."""
+"""Suffixes of files that GDAL opens beside any raster."""
 
 _ADDED = (*_BESIDE, ".aux.xml", ".hdr", ".wld")
-_REPLACED = (".aux", ".hdr", ".prj", ".wld", ".tab", ".tfw", ".tifw", ".pgw", ".jgw", ".j2w", ".rpb", ".imd")
-_REPLACED += (".dbf", ".shx", ".cpg", ".qix", ".csvt", ".gfs", ".xsd", ".mid", ".dat", ".map", ".id")
-"""Endings of files that are opened beside another: after its name, and in place of its own ending."""
+_REPLACED = (
+    *(".aux", ".hdr", ".prj", ".wld", ".tab", ".tfw", ".tifw", ".pgw", ".jgw", ".j2w", ".rpb", ".imd"),
+    *(".dbf", ".shx", ".cpg", ".qix", ".csvt", ".gfs", ".xsd", ".mid", ".dat", ".map", ".id"),
+)
+"""Suffixes of files that are opened beside another: appended to its name, and replacing its suffix."""
 
 
 def environment(workspace: Path | None, allowed: Iterable[str]) -> dict[str, str]:
-    """Return the environment variables that tell workers what may be read."""
+    """Return the environment variables that tell workers which files may be read."""
     return {WORKSPACE: "" if workspace is None else str(workspace), ALLOWED: json.dumps(sorted(set(allowed)))}
 
 
@@ -48,16 +50,16 @@ def require(path: Path) -> None:
     Raises
     ------
     DataError
-        It is something else than its name says, leads to another place, or to a file that does not exist.
+        It is not what its suffix says, refers to another place, or refers to a file that does not exist.
     """
-    # Not left to GDAL: from a source that it could not open once, it may read zeros the next time, and say nothing.
+    # Not left to GDAL: after a failure to open a source, it may silently read zeros the next time.
     for source, by in require_places(path).items():
         if not source.exists():
             raise DataError(f"{by}: reads {source}, which does not exist")
 
 
 def require_places(path: Path) -> Mapping[Path, Path]:
-    """Check, before GDAL opens it, that a file that a project names leads nowhere where nothing may be read.
+    """Check a file that a project names before GDAL opens it: it must not refer to forbidden places.
 
     Returns
     -------
@@ -67,7 +69,7 @@ def require_places(path: Path) -> Mapping[Path, Path]:
     Raises
     ------
     DataError
-        It is something else than its name says, or leads to another place.
+        It is not what its suffix says, or refers to a forbidden place.
     """
     if isinstance(path, Url | Zipped):
         return {}  # opened by drivers that read that one file alone
@@ -89,7 +91,7 @@ def _require_virtual(path: Path, _state: tuple[int, ...], places: tuple[str | No
 
 
 def require_files(path: Path, files: Iterable[str]) -> None:
-    """Check that the files that GDAL says a dataset consists of may be read."""
+    """Check that the files of a dataset, as reported by GDAL, may be read."""
     places = _Places(path, os.environ.get(WORKSPACE), os.environ.get(ALLOWED))
     for name in files:
         if not name.startswith("/vsi"):
@@ -122,9 +124,9 @@ class _Places:
 
 
 def _follow(path: Path, places: _Places, above: tuple[Path, ...], named: dict[Path, Path]) -> None:
-    """Check a file, and all that it leads to, and note in `named` by what that is named."""
+    """Check a file and everything that it refers to, and record in `named` which file refers to which."""
     if above and references.is_archive(path):
-        return  # what is read of it was looked at where it is named
+        return  # files read from it were checked where they are named
     beginning = references.head(path)
     kind = references.kind_of(beginning)
     is_called_so = path.suffix.lower() == references.VIRTUAL
@@ -149,7 +151,7 @@ def _follow(path: Path, places: _Places, above: tuple[Path, ...], named: dict[Pa
 
 def _require_plain_beside(path: Path) -> None:
     for beside in _names_beside(path):
-        # Whoever opens a pipe waits for its other end.
+        # Opening a pipe blocks until its other end is opened.
         if beside.exists() and not (beside.is_file() or beside.is_dir()):
             raise DataError(f"{beside}: is a pipe, a socket or a device; expected a file that belongs to {path.name}")
     for ending in _BESIDE:

@@ -61,7 +61,7 @@ RASTERS = (
     "MBTiles",
     "Rasterlite",
 )
-"""Rasters in one file, or in one and those beside it: opened whatever the file is called."""
+"""Drivers of rasters in one file, possibly with sidecars: opened whatever the name of the file."""
 
 RASTERS_BY_SUFFIX: Mapping[str, tuple[str, ...]] = {
     ".vrt": ("VRT",),
@@ -99,7 +99,7 @@ VECTORS = (
     "Parquet",
     "Arrow",
 )
-"""Vectors in one file or directory, or in one and those beside it: opened whatever the file is called."""
+"""Drivers of vectors in one file or directory, possibly with sidecars: opened whatever the name of the file."""
 
 VECTORS_BY_SUFFIX: Mapping[str, tuple[str, ...]] = {".vrt": ("OGR_VRT",)}
 """Vectors that name other files: opened only if they are called so."""
@@ -114,7 +114,7 @@ LEADS_ELSEWHERE: Mapping[bytes, str] = {
     b"<GDALTileIndexDataset": "an index of tiles",
     b"<MRF_META": "a description of an MRF raster",
 }
-"""What a file holds near its beginning that leads GDAL to other files or to servers, and what such a file is."""
+"""Beginnings of files that make GDAL read other files or servers, with a description of the kind of file."""
 
 DIRECTORIES = (".gdb", ".zarr")
 """Formats that are a directory."""

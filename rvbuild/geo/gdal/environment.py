@@ -1,4 +1,4 @@
-"""How rvbuild uses GDAL: what its writers set, and the one warning that means nothing here.
+"""Settings of GDAL: those of writers, and a warning that is irrelevant here.
 
 fiona and rasterio bring a copy of GDAL each, so what must hold in both is put into the environment of workers; see
 `rvbuild.process.variables`.
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from rvbuild.process.variables import PINNED
 
 DETERMINISTIC_ENVIRONMENT: Mapping[str, str] = {name: PINNED[name] for name in ("OGR_CURRENT_DATE",)}
-"""What a writer sets for itself, too: a test or a script may call it in a process that is no worker."""
+"""Settings that a writer also sets itself, since a test or a script may call it in a process that is not a worker."""
 
 
 def not_georeferenced_is_fine() -> None:

@@ -1,4 +1,4 @@
-"""Reading without leaving a trace: nothing is written to a user's files or beside them.
+"""Reading without side effects: nothing is written to users' files or beside them.
 
 SQLite, in which GeoPackages are kept, repairs and tidies a database whenever it is opened; so one that a program has
 left in disorder, or has open, is read from a private copy. GDAL's other habits are turned off by options.
@@ -18,7 +18,7 @@ from rvbuild.files.urls import Url
 from rvbuild.files.zipped import Zipped
 
 JOURNALS = ("-wal", "-journal")
-"""Files beside a database of SQLite that hold what is not in it yet, or not any more."""
+"""Files beside an SQLite database with data that are not in it yet, or not any more."""
 
 _MAGIC = b"SQLite format 3\0"
 _GML = b"opengis.net/gml"
@@ -27,7 +27,7 @@ _TRIES = 3
 
 @contextlib.contextmanager
 def undisturbed(path: Path) -> Iterator[Path]:
-    """Give what to open for a file: itself, or a private copy that is there until the block ends.
+    """Yield the path to open for a file: the file itself, or a private copy that exists until the block ends.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def undisturbed(path: Path) -> Iterator[Path]:
 
 
 def options(path: Path) -> dict[str, str]:
-    """Return the options with which GDAL opens a vector file and writes nothing, and asks no server for a schema."""
+    """Return options with which GDAL opens a vector file without writing, and without asking a server for a schema."""
     if isinstance(path, Url):
         return {}
     try:
@@ -58,7 +58,7 @@ def options(path: Path) -> dict[str, str]:
         return {}
     if _GML not in beginning:
         return {}
-    # GDAL takes a template from beside the file only if that is the younger of the two, which is no matter of content.
+    # GDAL only uses a template beside the file if it is newer than the file, which does not depend on the content.
     template = path.with_suffix(".gfs")
     named = {"GFS_TEMPLATE": str(template)} if template.is_file() else {}
     return {"WRITE_GFS": "NO", "DOWNLOAD_SCHEMA": "NO", **named}
@@ -73,7 +73,7 @@ def _in_disorder(path: Path) -> bool:
         return False
     if not header.startswith(_MAGIC):
         return False
-    # Bytes 18 and 19 say how it is written: 2 stands for a log beside it, which is made even for reading.
+    # Bytes 18 and 19 are the file format version: 2 means a write-ahead log, which is created even for reading.
     return 2 in header[18:20] or any(_size(journal) for journal in _journals(path))
 
 

@@ -1,4 +1,4 @@
-"""What files name other files by: virtual rasters and vector files, tables of MapInfo, GML.
+"""References to other files: in virtual rasters and vector files, MapInfo tables, GML.
 
 GDAL follows such names wherever they lead, so they are read here first, without GDAL. Planning uses it: it imports
 nothing heavy.
@@ -23,7 +23,7 @@ from rvbuild.geo.gdal.drivers import LEADS_ELSEWHERE
 VIRTUAL = ".vrt"
 
 HEAD_BYTES = 4096
-"""How far into a file GDAL looks for what it is."""
+"""The number of bytes in which GDAL looks for the type of a file."""
 
 MOST_BYTES = 256 << 20
 """The largest description that is read."""
@@ -43,16 +43,16 @@ _FILES = {
     "cutline_ds",
     "relatedfile",
 }
-"""Elements and attributes whose text is a file, in lower case: GDAL does not tell them apart by case."""
+"""Elements and attributes whose text is a file, in lower case: GDAL ignores their case."""
 
 _KEYS = {"x_dataset", "y_dataset", "overview_file", "rpc_dem", "cutline_ds"}
 """Keys of metadata and options whose value is a file."""
 
 _ANYWHERE = re.compile(r"(?i)/vsi[a-z0-9_]+/|[a-z][a-z0-9+.-]+://")
-"""What is a file or a server wherever it is written."""
+"""Attributes that always refer to a file or a server."""
 
 _HARMLESS = re.compile(r"(?i)https?://(?:www\.)?(?:opengis\.net|w3\.org|gdal\.org|ns\.adobe\.com|purl\.org)/")
-"""Names of schemas, which nobody asks for."""
+"""Names of schemas, which are not downloaded."""
 
 _SUBDATASET = re.compile(
     r'(?is)^(?:NETCDF|HDF5|HDF4_SDS|HDF4_EOS|BAG|GTIFF_DIR:\d+|GPKG|GRIB|NITF_IM:\d+):"?(.+?)"?(?::.*)?$'
@@ -74,7 +74,7 @@ def head(path: Path) -> bytes:
 
 
 def kind_of(beginning: bytes) -> str:
-    """Return what a file is that leads GDAL elsewhere, from its first bytes; empty for any other."""
+    """Return what kind of referring file this is, from its first bytes; empty for any other."""
     return next((kind for marker, kind in LEADS_ELSEWHERE.items() if marker in beginning), "")
 
 
@@ -89,7 +89,7 @@ def of_virtual(path: Path) -> tuple[Path, ...]:
     Raises
     ------
     DataError
-        It cannot be read, or names what is no file, or has pixels computed by Python.
+        It cannot be read, refers to something that is not a file, or has pixels computed by Python.
     """
     try:
         if path.stat().st_size > MOST_BYTES:
@@ -113,7 +113,7 @@ def _named(path: Path, data: bytes) -> Iterator[Path]:
     except (ElementTree.ParseError, ValueError) as error:
         raise DataError(f"{path}: is not well-formed XML: {error}") from error
     for element in root.iter():
-        tag = str(element.tag).rpartition("}")[2].lower()  # of a comment, nothing that is looked for
+        tag = str(element.tag).rpartition("}")[2].lower()  # of a comment
         attributes = {name.lower(): value for name, value in element.items()}
         if tag == "pixelfunctionlanguage" and (element.text or "").strip().lower() == "python":
             raise DataError(
@@ -135,7 +135,7 @@ def _named(path: Path, data: bytes) -> Iterator[Path]:
 
 
 _FREE = {"mdi", "srs", "srcsql", "description", "metadata", "targetsrs", "layersrs", "sourcesrs"}
-"""Elements whose text may mention addresses that nobody opens."""
+"""Elements whose text may mention addresses that are not opened."""
 
 
 _QUERY_NAMES = re.compile(r"""(["'])([^"']*)\1\s*\.""")
@@ -143,7 +143,7 @@ _QUERY_OPENS = re.compile(r"(?i)virtualogr|ogr_datasource|load_extension|\b(?:at
 
 
 def _in_query(path: Path, query: str) -> Iterator[Path]:
-    """Yield the files that a query in a virtual vector file reads beside its own."""
+    """Yield the files that a query in a virtual vector file reads in addition to its own."""
     if _QUERY_OPENS.search(query):
         raise DataError(f"{path}: its query is not a plain SELECT; write its result to a file")
     for _, name in _QUERY_NAMES.findall(query):
@@ -157,7 +157,7 @@ def resolve(path: Path, text: str, relative: bool = True) -> Path:
     Raises
     ------
     DataError
-        It is no name of a file, or of a kind that cannot be followed.
+        It is not a file name, or its kind cannot be followed.
     """
     for virtual, scheme in _BUCKETS.items():
         if text.startswith(virtual):
@@ -198,7 +198,7 @@ def is_archive(path: Path) -> bool:
 
 
 def _archive(path: Path, virtual: str, text: str, relative: bool) -> Path:
-    """Return the archive of a name inside it; what is in it leads nowhere else."""
+    """Return the archive of a name inside it; files in it do not refer to other files."""
     if text.startswith("/vsi"):
         raise DataError(f"{path}: names {virtual}{text} as a source; archives inside archives are not followed")
     place = _join(path, text, relative)
@@ -239,7 +239,7 @@ def of_table(path: Path) -> tuple[Path, ...]:
     Raises
     ------
     DataError
-        The table is made of other tables.
+        The table consists of other tables.
     """
     text = head(path).decode("latin-1")
     if re.search(r'(?im)IsSeamless"?\s*=\s*"?TRUE', text):

@@ -1,1 +1,1 @@
-"""Labels of scenes, read window by window, whatever they are made from."""
+"""Labels of scenes, read window by window, from any kind of source."""

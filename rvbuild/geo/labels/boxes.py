@@ -27,18 +27,18 @@ from rvbuild.geo.vector.files import Features, features_have
 from rvbuild.geo.windows import Window
 
 THINNEST_PX = 0.01
-"""A box with a shorter side shows nothing: it is left out."""
+"""Boxes with a shorter side are dropped."""
 
 
 class Seen(NamedTuple):
-    """The boxes that a window shows a part of, in label order."""
+    """The boxes that overlap a window, in label order."""
 
     boxes: Boxes
     """(N, 4) float64 in pixels of the window; not clipped to it."""
     classes: NDArray[np.int64]
     """(N,) class ids."""
     share: NDArray[np.float64]
-    """(N,) how much of the whole box the window shows: intersection over area of the box."""
+    """(N,) the share of the whole box inside the window: intersection over area of the box."""
 
 
 class BoxLabels:
@@ -53,9 +53,9 @@ class BoxLabels:
     classes
         (N,) int64 class ids.
     inside
-        (N,) float64: how much of the whole box lies in the image.
+        (N,) float64: the share of the whole box inside the image.
     images
-        Each box file, and what it says of the image that its boxes are of; nothing of vector files.
+        Each box file, with its description of the image; none for vector files.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class BoxLabels:
         self._tree = BoxTree(self.boxes)
 
     def read(self, window: Window) -> Seen:
-        """Return the boxes of which the window shows a part."""
+        """Return the boxes that overlap the window."""
         near = self._tree.touching(window)
         part = clipped(self.boxes[near], window)
         solid = (part[:, 2:] - part[:, :2] >= THINNEST_PX).all(axis=1)
@@ -92,7 +92,7 @@ class BoxLabels:
         return str(state.hexdigest())
 
     def close(self) -> None:
-        """Do nothing: no file stays open."""
+        """Do nothing: no file is open."""
 
     def __enter__(self) -> Self:
         return self
@@ -139,7 +139,7 @@ def open_boxes(
 def _from_box_files(
     files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: Classes
 ) -> tuple[NDArray[np.float64], list[int], list[str], list[tuple[Path, Listed]]]:
-    """Return the boxes (N, 4) of all files that have a class, their class ids, notes, and what files say of images."""
+    """Return the boxes (N, 4) of all files that have a class, their class ids, notes, and the images in files."""
     parts, ids, notes = [np.empty((0, 4))], [], []
     images: list[tuple[Path, Listed]] = []
     x, y = settings.get("origin_px", (0, 0))
@@ -188,7 +188,7 @@ def _class_ids(found: box_files.FileBoxes, settings: Mapping[str, Any], classes:
 
 
 def _made_for_another_image(found: box_files.FileBoxes, grid: Grid, origin: Sequence[int] | None) -> list[str]:
-    """Return a note if a box file says that its image has another size than that of the scene."""
+    """Return a note if a box file declares an image size that differs from that of the scene."""
     if found.image is None or found.image.size is None:
         return []
     width, height = found.image.size
@@ -206,7 +206,7 @@ def _made_for_another_image(found: box_files.FileBoxes, grid: Grid, origin: Sequ
 
 
 def _off_the_image(path: Path, boxes: Boxes, grid: Grid, *, part: bool) -> list[str]:
-    """Return a note if boxes share nothing with the scene; of a part of an image, only if none does."""
+    """Return a note if boxes lie outside the scene; for a part of an image, only if all do."""
     off = ~_on(boxes, grid)
     if not off.any() or (part and not off.all()):
         return []

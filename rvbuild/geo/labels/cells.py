@@ -1,4 +1,4 @@
-"""Labels of cells: one class for a window of a scene, from what a label raster or polygons say of it.
+"""Labels of cells: one class for a window of a scene, from a label raster or polygons.
 
 A cell is judged by its part inside the scene. Three rules, the `rule` of the labels:
 
@@ -42,7 +42,7 @@ class CellLabels(Protocol):
 
     grid: Grid
     notes: Sequence[str]
-    """What was repaired or left out when the labels were read, a line each, for people."""
+    """Repairs and omissions when the labels were read, a line each, for users."""
 
     def classify(self, window: Window) -> int:
         """Return the class id of a window as a chip: of the cell that is this window, or by the rule."""
@@ -51,7 +51,7 @@ class CellLabels(Protocol):
         """Return the class id of a cell of the grid, which may overhang the scene."""
 
     def digest(self, window: Window) -> str | None:
-        """Return a digest of what is in and around a window: equal ones, equal classes; None if not known."""
+        """Return a digest of the labels in and around a window: equal digests mean equal classes; None if unknown."""
 
     def close(self) -> None:
         """Close all files."""
@@ -221,7 +221,7 @@ class VectorCells:
         return digest_areas(self._tree, self._ids[:, None], window)
 
     def close(self) -> None:
-        """Do nothing: no file stays open."""
+        """Do nothing: no file is open."""
 
     def __enter__(self) -> Self:
         return self
@@ -235,7 +235,7 @@ class VectorCells:
         if self._otherwise != self._null_id:
             free = max(0.0, 1.0 - _union_area(pieces) / area)
             covered[self._otherwise] = covered.get(self._otherwise, 0.0) + free
-        # Features of the null class say that nothing is known here.
+        # Features of the null class mark unknown areas.
         covered.pop(self._null_id, None)
         return _largest(covered) if covered else self._null_id
 
@@ -251,7 +251,7 @@ class VectorCells:
         enough = share >= self._cells["ioa_thresh"] - _SAME
         known = enough & (self._ids[found] != self._null_id)
         if enough.any() and not known.any():
-            # Features of the null class say that nothing is known here.
+            # Features of the null class mark unknown areas.
             return self._null_id
         enough = known
         if not enough.any():
@@ -265,7 +265,7 @@ class VectorCells:
 class PolygonCells(VectorCells):
     """Cells that are the bounds of polygons, each with the class of its polygon; a later polygon replaces an earlier.
 
-    Windows that are no such cell, as random chips are, are classified by the rule.
+    Windows that are not such cells, for example random chips, are classified by the rule.
     """
 
     def __init__(

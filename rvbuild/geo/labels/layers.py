@@ -19,13 +19,13 @@ from rvbuild.geo.vector.reading import parts
 from rvbuild.geo.windows import Window
 
 _NOTHING = 255
-"""Marks what is in no feature of a vector layer; class ids end at 254."""
+"""Marks pixels outside the features of a vector layer; class ids end at 254."""
 
 
 class LayeredLabels:
-    """Class ids from layers, of which a later one covers earlier ones where it says something.
+    """Class ids from layers, where a later layer takes precedence wherever it has labels.
 
-    A raster says something where it has data, a vector layer inside its features. Where none does, the background is.
+    A raster has labels where it has data, a vector layer inside its features. The background applies everywhere else.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class LayeredLabels:
         Raises
         ------
         DataError
-            A pixel of a raster holds a value or a colour that stands for no class; one that is covered, too.
+            A pixel of a raster, even a covered one, holds a value or a colour without a class.
         """
         labels = np.full((window.height, window.width), self._null_id, dtype=np.uint8)
         labels[window.clip(self.grid.height, self.grid.width).slices_in(window)] = self._background
@@ -61,9 +61,9 @@ class LayeredLabels:
         return labels
 
     def digest(self, window: Window) -> str:
-        """Return a digest of the features in and around a window, and of what rasters say there.
+        """Return a digest of the features in and around a window, and of the raster labels there.
 
-        Rasters of labels are read for it: that is little beside the imagery that need not be cut again.
+        This reads the label rasters: little work compared with the imagery that need not be cut again.
         """
         state = xxhash.xxh3_128()
         for layer in self._layers:
@@ -86,7 +86,7 @@ class LayeredLabels:
 
 
 def _said(layer: RasterLabels | VectorLabels, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Return the class ids of a layer in a window, (H, W) uint8, and where it says something: (H, W) bool."""
+    """Return the class ids of a layer in a window, (H, W) uint8, and where it has labels: (H, W) bool."""
     if isinstance(layer, RasterLabels):
         return layer.read_said(window)
     ids = layer.read(window)

@@ -1,4 +1,4 @@
-"""Labels of a scene as class ids per pixel, read window by window, whatever they are made from."""
+"""Labels of a scene as class ids per pixel, read window by window, from any kind of source."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class LabelSource(Protocol):
 
     grid: Grid
     notes: Sequence[str]
-    """What was repaired or left out when the labels were read, a line each, for people."""
+    """Repairs and omissions when the labels were read, a line each, for users."""
 
     def read(self, window: Window) -> NDArray[np.uint8]:
-        """Return the class ids in a window: (H, W) uint8, the null class outside the scene and where nothing is."""
+        """Return the class ids in a window: (H, W) uint8, the null class outside the scene and without a label."""
 
     def digest(self, window: Window) -> str | None:
-        """Return a digest of what there is in and around a window: equal ones, equal class ids; None if not known."""
+        """Return a digest of the labels in and around a window: equal digests mean equal class ids; None if unknown."""
 
     def close(self) -> None:
         """Close all files."""
@@ -47,7 +47,7 @@ def open_labels(
     settings_labels
         The label settings of the project; its `kind` is `raster`, `vector`, or `layers` of both.
     grid
-        Of the scene's image. Labels come on this grid.
+        Grid of the scene's image, which the labels are returned on.
     classes, null_id
         All classes in id order, and the id of the null class.
 

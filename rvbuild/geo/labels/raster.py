@@ -21,12 +21,12 @@ from rvbuild.geo.windows import Window
 Labels = NDArray[np.uint8]
 
 _UNKNOWN = 255
-"""Marks a value that stands for no class; class ids end at 254."""
+"""Marks a value without a class; class ids end at 254."""
 
 _RGB_CODES = 1 << 24
 
 _AS_TAGGED = Apply(alpha=True)
-"""Labels have no fourth colour: what is called alpha is a mask."""
+"""Label colours have three bands: a band tagged as alpha is a mask."""
 
 
 class RasterLabels:
@@ -34,7 +34,7 @@ class RasterLabels:
 
     notes: Sequence[str] = ()
     voided: tuple[str, str] | None
-    """A value, or a colour, that stands for a class, and that class: the file's own nodata, of which nobody spoke."""
+    """A value or colour of a class that is also the file's nodata value, and that class; None without a conflict."""
 
     def __init__(
         self, files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: Classes, null_id: int
@@ -71,12 +71,12 @@ class RasterLabels:
         Raises
         ------
         DataError
-            A pixel holds a value or a colour that stands for no class, and `labels.other` names no class for it.
+            A pixel holds a value or a colour without a class, and `labels.other` is not set.
         """
         return self.read_said(window)[0]
 
     def read_said(self, window: Window) -> tuple[Labels, Mask]:
-        """Return the class ids in a window as `read` does, and where there is data: (H, W) bool."""
+        """Return the class ids in a window like `read`, and where there is data: (H, W) bool."""
         if self._place is None:
             values, valid = self._read_nearest(window)
         else:
@@ -100,11 +100,11 @@ class RasterLabels:
 
     @property
     def in_place(self) -> bool:
-        """Whether the pixels of the rasters are those of the scene, all of them."""
+        """Whether the rasters have exactly the pixels of the scene."""
         return self._place is not None and self._place == self._source.grid.window
 
     def unknown(self, values: Image) -> Mask:
-        """Tell of pixels (C, H, W), as the rasters hold them, whether they stand for no class: (H, W) bool."""
+        """Tell which of the raw pixels (C, H, W) have a class: (H, W) bool."""
         if len(values) != self._source.count:
             return np.zeros(values.shape[1:], dtype=bool)  # one of them is alpha
         unknown: Mask = self._decoder.decode(values) == _UNKNOWN
@@ -114,7 +114,7 @@ class RasterLabels:
         return unknown & np.isfinite(values).all(axis=0)
 
     def digest(self, window: Window) -> None:
-        """Return None: to know pixels is to read them."""
+        """Return None: a digest would require reading the pixels."""
 
     def close(self) -> None:
         """Close all files."""
@@ -127,7 +127,7 @@ class RasterLabels:
         self.close()
 
     def _read_in_place(self, window: Window, place: Window) -> tuple[Image, Mask]:
-        """Read the labels of a window from where the scene lies in them; invalid outside the scene."""
+        """Read the labels of a window at the scene's place in them; invalid outside the scene."""
         here = Window(window.row + place.row, window.col + place.col, window.height, window.width)
         values, valid = self._source.read(here)
         if not window.inside(place.height, place.width):
@@ -169,7 +169,7 @@ class RasterLabels:
             map_x, map_y = reproject(self._files[0], self.grid.crs, labels.crs, map_x, map_y)
             map_x = map_x + labels.turns(map_x)
         col, row = labels.to_pixel(map_x, map_y)
-        # A centre on the edge of two label pixels belongs to the right or lower one, whatever the last bit says.
+        # A centre on the edge of two label pixels belongs to the right or lower one, despite floating-point noise.
         shape = (part.height, part.width)
         return (
             np.floor(row + 1e-6).clip(-1, labels.height).astype(np.int64).reshape(shape),
@@ -178,18 +178,18 @@ class RasterLabels:
 
 
 def _place(source: RasterSource, files: Sequence[Path], grid: Grid, resample: str) -> Window | None:
-    """Return where the scene lies in its labels, or None if they lie on another grid and are to be resampled.
+    """Return the scene's place in its labels, or None if they are on another grid and have to be resampled.
 
-    The labels of a whole image fit a part of it (`bbox_px`, `bbox_units`), too.
+    Labels of the whole image also fit a part of it (`bbox_px`, `bbox_units`).
 
     Raises
     ------
     DataError
-        They do, but the project does not say so, or it cannot be known where they lie.
+        They have to be resampled, but the project does not allow it, or their place is unknown.
     """
     labels = source.grid
     same_size = (labels.height, labels.width) == (grid.height, grid.width)
-    # Without a CRS and a transform of their own, labels of the image's size lie where the image lies.
+    # Without their own CRS and transform, labels of the image's size have the image's place.
     unplaced = labels.crs is None and labels.transform.is_identity
     if same_size and unplaced:
         return labels.window
@@ -218,7 +218,7 @@ def _place(source: RasterSource, files: Sequence[Path], grid: Grid, resample: st
 def _voided(
     decoder: _IdDecoder | _RgbDecoder, nodata: Sequence[float | None], classes: Classes, null_id: int
 ) -> tuple[str, str] | None:
-    """Return the value that means nodata and the class that it stands for; None if it stands for none."""
+    """Return the nodata value and the class that it stands for; None if it stands for no class."""
     if None in nodata:
         return None
     value, class_id = decoder.class_of([float(each) for each in nodata if each is not None])
@@ -268,10 +268,10 @@ class _IdDecoder:
         return f"{value[0]:g}", self._ids.get(int(value[0])) if value[0] == int(value[0]) else None
 
     def nothing(self, values: Image) -> None:
-        """Return None: only pixels without data say nothing."""
+        """Return None: only pixels without data have no label."""
 
     def complain(self, values: Image, unknown: Mask, window: Window, files: Sequence[Path]) -> str:
-        """Return the message about the first value that stands for no class."""
+        """Return the message about the first value without a class."""
         row, col = (int(index) for index in np.argwhere(unknown)[0])
         value = values[0, row, col]
         count = int(np.count_nonzero(unknown & (values[0] == value)))
@@ -283,7 +283,7 @@ class _IdDecoder:
         )
 
     def count(self, values: Image, unknown: Mask) -> dict[str, int]:
-        """Return how many pixels hold each value that stands for no class."""
+        """Count the pixels of each value without a class."""
         found, counts = np.unique(values[0][unknown], return_counts=True)
         return {str(value): int(count) for value, count in zip(found, counts, strict=True)}
 
@@ -326,11 +326,11 @@ class _RgbDecoder:
         return shown, next((index for index, known in enumerate(self._colors) if known == color), None)
 
     def nothing(self, values: Image) -> Mask | None:
-        """Return which pixels say nothing beside those without data: those of the colour of nodata, if there is one."""
+        """Return which pixels have the nodata colour, if there is one; they have no label either."""
         return None if self._nothing is None else self._codes(values) == self._nothing
 
     def complain(self, values: Image, unknown: Mask, window: Window, files: Sequence[Path]) -> str:
-        """Return the message about the first colour that stands for no class."""
+        """Return the message about the first colour without a class."""
         row, col = (int(index) for index in np.argwhere(unknown)[0])
         codes = self._codes(values)
         code = int(codes[row, col])
@@ -343,7 +343,7 @@ class _RgbDecoder:
         )
 
     def count(self, values: Image, unknown: Mask) -> dict[str, int]:
-        """Return how many pixels have each colour that stands for no class."""
+        """Count the pixels of each colour without a class."""
         found, counts = np.unique(self._codes(values)[unknown], return_counts=True)
         return {f"#{code:06x}": int(count) for code, count in zip(found, counts, strict=True)}
 

@@ -25,7 +25,7 @@ _POLYGON = 3
 
 
 class Areas(NamedTuple):
-    """What one table of labels has: the areas of its features, in pixel coordinates (x = column, y = row)."""
+    """The areas of the features of one label table, in pixel coordinates (x = column, y = row)."""
 
     shapes: list[Any]
     """Valid polygons and multipolygons, not empty, in the order of the files."""
@@ -34,11 +34,11 @@ class Areas(NamedTuple):
     all_touched: bool
     """Whether they burn every pixel that they touch."""
     notes: list[str]
-    """What was repaired or left out, a line for each file and kind."""
+    """Repairs and omissions, a line for each file and kind."""
 
 
 class VectorLabels:
-    """Class ids from features: of their class inside them, of the background elsewhere. Later ones cover earlier."""
+    """Class ids from features: their class inside them, the background elsewhere. Later features cover earlier ones."""
 
     def __init__(
         self, files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: Classes, null_id: int
@@ -66,7 +66,7 @@ class VectorLabels:
         return self._burner.digest(window)
 
     def close(self) -> None:
-        """Do nothing: no file stays open."""
+        """Do nothing: no file is open."""
 
     def __enter__(self) -> Self:
         return self
@@ -108,7 +108,7 @@ def _read_table(files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, 
         ids = class_ids(features, settings, classes)
         placed = to_pixels(features, grid, shift_m=settings.get("shift_m"), shift_px=settings.get("shift_px"))
         valid = shapely.is_valid(placed)
-        # Most features are polygons that nothing is to be done to.
+        # Most features are polygons that need no processing.
         plain = valid & (shapely.get_type_id(placed) == _POLYGON) & ~shapely.is_empty(placed)
         if "Polygon" in buffer_px:
             plain[:] = False
@@ -188,9 +188,9 @@ def _lookup(value: Any, known: Sequence[str], numbered: bool) -> int | None:
 
 
 def _denied(values: Mapping[str, Any], known: Sequence[str]) -> str:
-    """Return the attribute whose name is not that of the class whose id is in `class_id`; empty if there is none.
+    """Return the attribute whose class differs from that in `class_id`; empty if there is none.
 
-    Such a number is an id in the list of classes of another project. What `label` holds may be no name of a class.
+    Such a number is an id in another list of classes. The content of `label` may not be a class name at all.
     """
     number = values.get("class_id")
     class_id = None if number is None else _lookup(number, known, numbered=True)
@@ -213,7 +213,7 @@ def _text(value: Any) -> str:
 def _complain(
     features: Features, strangers: Sequence[int], settings: Mapping[str, Any], known: Sequence[str], keys: Sequence[str]
 ) -> str:
-    """Return the message about features that have no class: the first of them, what there is, and what to do."""
+    """Return the message about features without a class: the first of them, its attributes, and what to do."""
     is_vector = settings.get("kind", "vector") == "vector"
     asked, values = reading(settings)["attributes"], features.attributes[strangers[0]]
     expected = f"a key of `class_map` ({', '.join(keys)})" if keys else f"a class ({', '.join(known)})"
@@ -248,11 +248,11 @@ def _complain(
 
 
 _ENCODINGS = ("UTF-8", "windows-1252", "windows-1250", "windows-1251", "CP850", "CP437", "CP866")
-"""Encodings that are tried where a text makes no sense."""
+"""Encodings to try if a text makes no sense."""
 
 
 def _in_another_encoding(value: Any, known: Sequence[str]) -> str:
-    """Return the advice to name the encoding of a file in which a text is one of those that are known, if there is one.
+    """Return advice to name the encoding in which a text becomes one of the known ones, if there is one.
 
     A shapefile without a `.cpg` file is read as ISO-8859-1, in which every byte is a letter.
     """

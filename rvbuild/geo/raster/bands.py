@@ -1,4 +1,4 @@
-"""The bands of a raster file that are read, what their values mean, and which of their pixels are data."""
+"""The bands to read from a raster file, the meaning of their values, and their valid pixels."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from rvbuild.geo.windows import Window
 
 @dataclass(frozen=True)
 class Bands:
-    """Which bands of a file are read, and how their valid pixels are known."""
+    """The bands of a file to read, and how to find their valid pixels."""
 
     indexes: tuple[int, ...]
     """Bands as GDAL counts them, from 1."""
     dtype: np.dtype[Any]
-    """Of what `read_bands` returns."""
+    """Dtype of the result of `read_bands`."""
     stored: np.dtype[Any]
     """Of the pixels in the file."""
     nodata: tuple[Nodata, ...]
@@ -37,11 +37,11 @@ class Bands:
     descriptions: tuple[str, ...]
     """Of the bands that `read_bands` returns."""
     alpha: int | None
-    """The alpha band, from 1, if there is one and it is not read as data."""
+    """The alpha band, from 1, if there is one that is used as a mask."""
     masked: bool
-    """Whether GDAL's masks are read: the file has its own (a mask band or a `.msk` file), or they alone are exact."""
+    """Whether GDAL's masks are read: the file has its own (a mask band or a `.msk` file), or only they are exact."""
     palette: Palette | None = None
-    """Of one band of indices, if they become colours: (I, C) of those of red, green and blue that are read."""
+    """Colours of the indices of one band, if they are applied: (I, C) of the red, green and blue to read."""
     opacity: NDArray[np.uint8] | None = None
     """Of the indices, (I,), if some of them are transparent."""
     scaling: tuple[tuple[float, float], ...] | None = None
@@ -51,10 +51,10 @@ class Bands:
 def select_bands(
     path: Path, dataset: Any, channels: Sequence[int] | None, nodata: NodataSetting, apply: Apply = STORED
 ) -> Bands:
-    """Return the bands that `channels` (indices from 0) names, or all that are not alpha if it is None.
+    """Return the bands in `channels` (indices from 0), or all but the alpha band if it is None.
 
     A band that `channels` names is data, even if the file calls it alpha; with `apply.alpha` false, all bands are.
-    `nodata` overrides the file's own values. Where indices become colours, `channels` counts red, green and blue.
+    `nodata` overrides the file's own values. If indices become colours, `channels` counts red, green and blue.
 
     Raises
     ------
@@ -96,7 +96,7 @@ _COLORS = ("red", "green", "blue")
 
 
 def _names(dataset: Any) -> Sequence[str]:
-    """Return what the bands of a dataset are called."""
+    """Return the names of the bands of a dataset."""
     return [text or f"band {number}" for number, text in enumerate(dataset.descriptions)]
 
 
@@ -116,9 +116,9 @@ def _dtype_of(path: Path, dataset: Any, indexes: Sequence[int]) -> np.dtype[Any]
 
 
 def _reads_mask(dataset: Any, index: int, dtype: np.dtype[Any], nodata: NodataSetting) -> bool:
-    """Tell whether a band's mask must be read, because its values alone do not tell what is nodata."""
+    """Tell whether a band's mask must be read, because nodata cannot be found from its values alone."""
     flags = dataset.mask_flag_enums[index - 1]
-    # Rasterio has nodata as a float, which is no exact number of 64 bits.
+    # Rasterio has nodata as a float, which cannot represent all 64-bit integers.
     inexact = nodata is None and dtype.kind in "iu" and dtype.itemsize == 8 and MaskFlags.nodata in flags
     return inexact or not flags or (MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags)
 
@@ -128,7 +128,7 @@ def _dtype_returned(stored: np.dtype[Any], apply: Apply) -> np.dtype[Any]:
 
 
 def _scaled_dtype(stored: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the dtype of scaled values: float32 where it holds the stored ones exactly."""
+    """Return the dtype of scaled values: float32 where it represents the stored ones exactly."""
     return np.dtype(np.float32 if stored.itemsize <= 2 or stored == np.float32 else np.float64)
 
 
@@ -137,11 +137,11 @@ def _scaling(dataset: Any, indexes: Sequence[int], count: int) -> tuple[tuple[fl
 
 
 def read_bands(path: Path, dataset: Any, bands: Bands, window: Window) -> tuple[Image, Mask | None]:
-    """Read a window that lies inside the file, with a plain read.
+    """Read a window inside the file, with a plain read.
 
     Returns
     -------
-    image : (C, H, W) in `bands.dtype`; invalid pixels keep what the file holds
+    image : (C, H, W) in `bands.dtype`; invalid pixels keep their stored values
     valid : (C, H, W) bool, or None if every pixel of the window is data
     """
     with reading(path, "as a raster"):
@@ -177,7 +177,7 @@ def _read_bands(path: Path, dataset: Any, bands: Bands, window: Window) -> tuple
 
 
 def _meant(image: Image, valid: Mask | None, bands: Bands) -> tuple[Image, Mask | None]:
-    """Return what stored pixels mean by the tags that are applied."""
+    """Apply the tags (colours, scale, offset) to stored pixels."""
     if bands.palette is not None:
         indices = image[0]
         if bands.opacity is not None:

@@ -19,7 +19,7 @@ SNAP_PX = 0.001
 
 
 class Cropped(Layer):
-    """The pixels of an image in a window of it, as an image of its own; nothing outside is read."""
+    """A part of an image, as an image; nothing outside is read."""
 
     def __init__(self, source: Layer, window: Window) -> None:
         super().__init__(

@@ -37,18 +37,18 @@ Mask = NDArray[np.bool_]
 
 
 ELSEWHERE: Mapping[str, str] = {
-    # Files beside one that is elsewhere do not count: their state is not known.
+    # Sidecars of remote files are ignored: their state is not known.
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    # What a server had at an earlier opening is not what it has now.
+    # Data of a server that were cached at an earlier opening may be outdated.
     "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/:/vsigs/",
     "GDAL_HTTP_MAX_RETRY": "3",
     "GDAL_HTTP_RETRY_DELAY": "0.5",
     "GDAL_HTTP_CONNECTTIMEOUT": "20",
-    # A server that says nothing for so many seconds says nothing more.
+    # A server that sends nothing for this many seconds is given up.
     "GDAL_HTTP_LOW_SPEED_TIME": "60",
     "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
 }
-"""How GDAL opens files elsewhere."""
+"""Settings with which GDAL opens remote files."""
 
 
 DRIVERS: Mapping[str, str] = {
@@ -74,7 +74,7 @@ def open_dataset(path: Path) -> Any:
     Raises
     ------
     DataError
-        GDAL cannot open the file, it leads where nothing may be read, or it holds sub-datasets instead of bands.
+        GDAL cannot open the file, it refers to a forbidden place, or it only has subdatasets.
     """
     with reading(path, "as a raster"):
         return _open(path)
@@ -103,7 +103,7 @@ def _open(path: Path) -> Any:
         raise DataError(f"{path}: has no bands of its own{f'; use one of its subdatasets: {names}' if names else ''}")
     rows, columns = dataset.block_shapes[0]
     bands = dataset.count if dataset.interleaving == Interleaving.pixel else 1
-    try:  # a byte for each pixel at least: a few bytes of a file can stand for all of a block
+    try:  # at least a byte for each pixel: a few bytes of a file can expand to a whole block
         budget.require(
             rows * columns * bands, f"{path}: a block of {columns} x {rows} px, which is read as a whole,", _TILE
         )
@@ -137,7 +137,7 @@ def _refused(path: Path) -> str:
     """Return why a server does not give a file; empty if it would, or if the file is here."""
     if not isinstance(path, Url):
         return ""
-    from rvbuild.files.fetch import identity  # what asks servers is loaded where there are some
+    from rvbuild.files.fetch import identity  # imported late: only needed for remote files
 
     try:
         identity(str(path))
@@ -147,7 +147,7 @@ def _refused(path: Path) -> str:
 
 
 def require_complete(path: Path) -> None:
-    """Read the last pixel of a raster: what was cut short while it was copied often lacks its end.
+    """Read the last pixel of a raster: files that were truncated while copying often lack their end.
 
     Raises
     ------
@@ -170,13 +170,13 @@ def read_overview(path: Path, most_px: int) -> Image | None:
         factor = next((each for each in dataset.overviews(1) if height * width / each**2 <= most_px), None)
         if factor is None:
             return None
-        # GDAL reads what has the size of an overview from that.
+        # GDAL reads a window of the size of an overview from that overview.
         found: Image = dataset.read(out_shape=(dataset.count, -(-height // factor), -(-width // factor)))
         return found
 
 
 def lacking_driver(path: Path) -> str:
-    """Return what to do if this GDAL cannot read files that are called like this one; empty if it can."""
+    """Return advice if this GDAL cannot read files with this suffix; empty if it can."""
     name = DRIVERS.get(path.suffix.lower())
     with rasterio.Env() as environment:
         if name is None or name in environment.drivers():

@@ -1,4 +1,4 @@
-"""What all images have in common, whether one file, a mosaic, a part, a stack or a transformed image."""
+"""The common interface of all images: one file, a mosaic, a part, a stack or a transformed image."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class Layer(ABC):
     grid : Grid
         The pixel grid.
     dtype : numpy.dtype
-        Of all bands that `read` gives.
+        Dtype of the bands that `read` returns.
     count : int
-        Number of bands that `read` gives.
+        Number of bands that `read` returns.
     nodata : tuple of float or None
-        Per band that `read` gives; None: no value means nodata.
+        Nodata values of the bands that `read` returns; None: there is no nodata value.
     descriptions : tuple of str
-        What the bands are called.
+        Names of the bands.
     files : tuple of Path
-        What the image is read from.
+        The files of the image.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Layer(ABC):
 
     @abstractmethod
     def read_raw(self, window: Window) -> tuple[Image, Mask]:
-        """Read a window as `read` does, but keep what pixels without data hold: NaN can be told from the others.
+        """Read a window like `read`, but keep the stored values of pixels without data, so that NaN is visible.
 
         Both arrays are the caller's to change.
         """

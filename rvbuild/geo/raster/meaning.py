@@ -1,4 +1,4 @@
-"""What the tags of a scene's files say of its values, beside what is applied: for people, and to compare scenes."""
+"""The meaning of values by the tags of a scene's files, beyond what is applied: for users, and to compare scenes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rvbuild.geo.raster.file import open_dataset
 from rvbuild.geo.raster.tags import Apply, alphas_of, is_grey, looks_like_alpha, palette_of, scaling_of
 
 MOST_FILES = 16
-"""Of a scene that are looked at."""
+"""Maximum number of files of a scene to examine."""
 
 _UNKNOWN = frozenset({ColorInterp.undefined, ColorInterp.gray, ColorInterp.palette, ColorInterp.alpha})
 
@@ -20,12 +20,12 @@ _STRUCTURE = "IMAGE_STRUCTURE"
 
 
 def meaning(files: Sequence[Path], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what tags say of the values of a scene, as JSON data; nothing of what is as usual.
+    """Return what the tags say about the values of a scene, as JSON data, without the usual values.
 
     Parameters
     ----------
     files
-        Of the image. Of many, some are looked at.
+        Those of the image. If there are many, only some are examined.
     settings
         `image` and `channels`, as for `rvbuild.geo.raster.open.open_scene_image`.
 
@@ -55,7 +55,7 @@ def meaning(files: Sequence[Path], settings: Mapping[str, Any]) -> dict[str, Any
 
 
 def _of_file(dataset: Any, apply: Apply, channels: Sequence[int] | None) -> dict[str, Any]:
-    """Return what the tags of one file say of the bands that are read."""
+    """Return what the tags of one file say about the bands that are read."""
     alphas = alphas_of(dataset)
     plain = [index for index in dataset.indexes if index not in alphas] or list(dataset.indexes)
     indexes = plain if channels is None else [channel + 1 for channel in channels if channel < dataset.count]

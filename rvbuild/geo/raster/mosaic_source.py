@@ -23,7 +23,7 @@ MAX_OPEN_FILES = 32
 """Files of a mosaic that are open at one time."""
 
 MOSAIC_TOLERANCE_PX = 0.1
-"""How far a file of a mosaic may lie off the pixel grid of the first. World files round their numbers."""
+"""Tolerance of the alignment of a mosaic's files with the pixel grid of the first. World files round their numbers."""
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,13 @@ class RasterSource(Layer):
         return [self._tiles[index] for index in np.flatnonzero(touched)]
 
     def _read_tile(self, tile: _Tile, window: Window) -> tuple[Image, Mask | None]:
-        """Read a window of the scene that lies inside a file."""
+        """Read the part of a scene's window that lies inside a file."""
         row, col = window.row - tile.window.row, window.col - tile.window.col
         inside = Window(row, col, window.height, window.width)
         return read_bands(tile.path, self._dataset(tile.path), tile.bands, inside)
 
     def _compose(self, window: Window, tiles: Sequence[_Tile]) -> tuple[Image, Mask]:
-        """Read a window from the files that it touches; only valid pixels cover those of earlier files."""
+        """Read a window from the files that it overlaps; only valid pixels cover those of earlier files."""
         shape = (self.count, window.height, window.width)
         image, valid = np.zeros(shape, dtype=self.dtype), np.zeros(shape, dtype=bool)
         for tile in tiles:
@@ -199,7 +199,7 @@ def _require_alike(tile: _Tile, first: Grid, path: Path, grid: Grid, bands: Band
 
 
 def _place(first_path: Path, first: Grid, path: Path, grid: Grid) -> Window:
-    """Return where `path` lies on the pixel grid of the first file."""
+    """Return the place of `path` on the pixel grid of the first file."""
     if first.transform.is_identity and grid.transform.is_identity:
         raise DataError(
             f"{first_path} and {path} cannot be one mosaic: neither is georeferenced, so both lie at (0, 0)"

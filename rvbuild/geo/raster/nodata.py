@@ -25,7 +25,7 @@ Ranges = tuple[tuple[Any, Any], ...]
 """The lowest and the highest value of each range of values that mean nodata."""
 
 _EXACT = 1 << 53
-"""Whole numbers of which a float is one and no other."""
+"""The largest range of whole numbers that a float represents exactly."""
 
 
 @functools.lru_cache(maxsize=1024)
@@ -71,7 +71,7 @@ def ranges(value: float, dtype: np.dtype[Any]) -> Ranges:
 
 
 def _last(holds: Callable[[Any], bool], start: Any, stop: Any) -> Any:
-    """Return the last number from `start`, where something holds, towards `stop` for which it holds, too."""
+    """Return the last number from `start` towards `stop` for which a monotonous condition holds."""
     dtype = np.dtype(type(start))
     yes, no = _position(start), _position(stop)
     if holds(stop):
@@ -99,7 +99,7 @@ def _number(position: int, dtype: np.dtype[Any]) -> Any:
 def per_band(
     path: Path, dataset: Any, indexes: Sequence[int], plain: Sequence[int], dtype: np.dtype[Any], setting: NodataSetting
 ) -> tuple[Nodata, ...]:
-    """Return the value that means nodata in each of some bands of a dataset; None: no value does.
+    """Return the nodata values of some bands of a dataset; None if there are none.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def per_band(
     dtype
         Of the bands.
     setting
-        What the project says.
+        The setting of the project.
 
     Raises
     ------
@@ -154,9 +154,9 @@ def band_list(dataset: Any) -> str:
 
 
 def _of_file(value: float | None, dtype: np.dtype[Any]) -> Nodata:
-    """Return what GDAL takes a file's own value for; None for what cannot occur, which masks nothing.
+    """Return how GDAL interprets a file's own value; None for an impossible value, which masks nothing.
 
-    Whole numbers of 64 bits come rounded, if at all: what of those is nodata, GDAL's mask says.
+    64-bit integers are rounded, if available at all: GDAL's mask is used for them.
     """
     if value is None or (dtype.kind in "iu" and dtype.itemsize == 8):
         return None
@@ -166,7 +166,7 @@ def _of_file(value: float | None, dtype: np.dtype[Any]) -> Nodata:
 
 
 def _occurs(value: float, dtype: np.dtype[Any]) -> bool:
-    """Tell whether a pixel of this dtype can hold a value; a real is rounded to the nearest one of the dtype."""
+    """Tell whether a pixel of this dtype can have a value; a real value is rounded to the nearest one of the dtype."""
     if dtype.kind == "f":
         with np.errstate(over="ignore"):
             return not math.isfinite(value) or bool(np.isfinite(dtype.type(value)))

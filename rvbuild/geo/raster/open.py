@@ -1,4 +1,4 @@
-"""The image of a scene as its settings describe it: what every stage opens imagery with."""
+"""The image of a scene from its settings, as all stages open imagery."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def open_scene_image(files: Sequence[Path], settings: Mapping[str, Any]) -> Scen
     Parameters
     ----------
     files
-        What a stage gets under the role `image`.
+        The stage's input with the role `image`.
     settings
-        What a stage is given: of it, `image` and `channels` count.
+        The settings of a stage, of which `image` and `channels` are used.
 
     Raises
     ------
     DataError
-        A file cannot be opened, or the files are not what the settings say.
+        A file cannot be opened, or the files do not match the settings.
     ModelError
-        A function of the user's that transforms pixels cannot be imported.
+        A user's transform cannot be imported.
 
     Notes
     -----
@@ -59,13 +59,13 @@ def open_scene_image(files: Sequence[Path], settings: Mapping[str, Any]) -> Scen
 
 
 def describe(image: SceneImage) -> dict[str, Any]:
-    """Return what an image is, as JSON data: size, CRS, pixel size in metres if that is known, bands and dtype."""
+    """Describe an image as JSON data: size, CRS, pixel size in metres if known, bands and dtype."""
     grid = image.grid
     a, b, _, d, e, _ = grid.transform[:6]
     side = math.sqrt(abs(a * e - b * d))
     res_m: float | None = None
     if grid.crs is None or not (grid.crs.is_geographic or grid.crs.is_projected):
-        pass  # what a unit is, a local CRS need not say
+        pass  # a local CRS need not define its unit
     elif grid.crs.is_geographic:
         _, south, _, north = grid.bounds(grid.window)
         res_m = side * METRES_PER_DEGREE * math.sqrt(max(0.0, math.cos(math.radians((south + north) / 2))))

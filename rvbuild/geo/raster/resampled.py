@@ -1,4 +1,4 @@
-"""An image on the pixel grid of another one: as it lies there, or resampled to it, whatever its CRS."""
+"""An image on the pixel grid of another one: unchanged if aligned, or else resampled, from any CRS."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ BLOCK_PX = 256
 is the same in whatever window it is read."""
 
 SOURCE_PX = 4096
-"""Side of what is read for a block, about, at most: blocks are smaller where the other pixels are much finer."""
+"""Approximate maximum side of the area to read for a block: blocks are smaller if the source pixels are much finer."""
 
 CACHE_BYTES = 64 << 20
-"""Warped blocks that are kept, with their masks."""
+"""Number of warped blocks in memory, with their masks."""
 
 _PLANE = CRS.from_epsg(3857)
-"""Stands for the CRS of images without one: only that it is the same on both sides matters."""
+"""Placeholder for the CRS of images without one: it only has to be the same on both sides."""
 
 _REACH_PX = 4
 """How far the kernel of a method reaches, in pixels of the coarser image, with something to spare."""
@@ -43,7 +43,7 @@ def on_grid(source: Layer, grid: Grid, method: str) -> Layer:
     Raises
     ------
     DataError
-        It cannot be known where the image lies on the grid, or it lies elsewhere.
+        The place of the image on the grid is unknown, or outside.
     """
     if same_crs(source.grid.crs, grid.crs):
         place = source.grid.place_of(grid)
@@ -126,7 +126,7 @@ class Resampled(Layer):
         reals[~known] = np.nan
         warped = np.full(shape, np.nan, dtype=self._work)
         there, here = self._source.grid.crop(needed), self.grid.crop(block)
-        # Band by band: GDAL has one mask for all bands where all have the same nodata.
+        # Band by band: GDAL uses one mask for all bands if all have the same nodata value.
         for band in range(self.count):
             warp(
                 reals[band],
@@ -148,7 +148,7 @@ class Resampled(Layer):
 
 
 def _footprint(source: Layer, grid: Grid, window: Window) -> tuple[Window, float]:
-    """Return what of `source` a window of `grid` needs, and how many of its pixels lie along one of the grid's."""
+    """Return the window of `source` needed for a window of `grid`, and the ratio of their pixel sizes."""
     ticks = np.linspace(0, 1, 9)
     x, y = np.meshgrid(window.col + ticks * window.width, window.row + ticks * window.height)
     map_x, map_y = grid.to_map(x.ravel(), y.ravel())

@@ -101,7 +101,7 @@ class _Stack(Layer):
 class BandStack(_Stack):
     """The bands of all layers, one layer after another.
 
-    Layers of different dtypes get the smallest one that holds all values of each.
+    Layers of different dtypes get the smallest dtype that represents all values of each.
     """
 
     def __init__(self, layers: Sequence[Layer], grid: Grid, channels: Sequence[int] | None) -> None:
@@ -161,14 +161,14 @@ Reals = NDArray[np.floating[Any]]
 
 
 def _mean(images: Reals, valid: Mask, counts: NDArray[np.int64]) -> Reals:
-    """Return the mean over the first axis of (T, C, H, W), of what is valid; anything where nothing is."""
+    """Return the mean over the first axis of (T, C, H, W), of valid values; undefined where there are none."""
     total = np.where(valid, images, 0).sum(axis=0, dtype=np.float64)
     mean: Reals = total / np.maximum(counts, 1)
     return mean
 
 
 def _median(images: Reals, valid: Mask, counts: NDArray[np.int64]) -> Reals:
-    """Return the median over the first axis of (T, C, H, W), of what is valid; anything where nothing is."""
+    """Return the median over the first axis of (T, C, H, W), of valid values; undefined where there are none."""
     ordered = np.sort(np.where(valid, images, np.inf), axis=0)
     low = np.take_along_axis(ordered, np.maximum(counts - 1, 0)[np.newaxis] // 2, axis=0)[0]
     high = np.take_along_axis(ordered, counts[np.newaxis] // 2, axis=0)[0]
@@ -191,7 +191,7 @@ def _require_alike(times: Sequence[Layer]) -> None:
 
 
 def _common_dtype(layers: Sequence[Layer]) -> np.dtype[Any]:
-    """Return the smallest dtype that holds all values of all layers."""
+    """Return the smallest dtype that represents all values of all layers."""
     dtype = np.result_type(*(layer.dtype for layer in layers))
     for layer in layers:
         if dtype.kind == "f" and layer.dtype.kind in "iu" and layer.dtype.itemsize * 8 > np.finfo(dtype).nmant + 1:

@@ -1,4 +1,4 @@
-"""Statistics of bands in one pass: moments and histograms that merge to what one pass over everything gives.
+"""Statistics of bands in one pass: moments and histograms that can be merged exactly.
 
 Integers of at most 16 bits are counted value by value: their sums are whole numbers and their moments exact, in any
 order. Wider integers and real numbers keep count, mean and sum of squared deviations, merged by the formula of Chan,
@@ -39,7 +39,7 @@ _LOG_EDGES = _log_edges()
 
 @dataclass(frozen=True)
 class Histogram:
-    """How often values lie in bins that depend on the dtype alone, so that two of one dtype merge exactly.
+    """Histograms with bins that only depend on the dtype, so that two of one dtype can be merged exactly.
 
     For integers of 8 bits, a bin for each value; of 16 bits, bins of 16 values. For all others: by size, 32 bins for
     each octave from 2^-32 to 2^64, on both sides of one bin around 0; the outermost hold what lies beyond.
@@ -60,7 +60,7 @@ class Histogram:
         return cls(None, 0, np.zeros(2 * _ZERO_BIN + 1, dtype=np.int64))
 
     def of_values(self, lowest: int, counts: Counts) -> Self:
-        """Return the histogram of integers, `counts[i]` of which are `lowest + i`, over the whole range of a dtype."""
+        """Return the histogram of integers, with `counts[i]` values `lowest + i`, over the whole range of a dtype."""
         bins = counts.reshape(-1, self.width).sum(axis=1)
         used = np.flatnonzero(bins)
         if not len(used):
@@ -90,7 +90,7 @@ class Histogram:
         Parameters
         ----------
         share
-            0 gives `lowest`, 1 gives `highest`.
+            0 returns `lowest`, 1 returns `highest`.
         lowest, highest
             The extremes of all values, which are known exactly.
         """
@@ -109,7 +109,7 @@ class Histogram:
         return float(low + inside * (high - low))
 
     def to_json(self) -> dict[str, Any]:
-        """Return `{"start", "width", "counts"}` or `{"edges", "counts"}`, from the first bin that holds something."""
+        """Return `{"start", "width", "counts"}` or `{"edges", "counts"}`, from the first non-empty bin."""
         if self.start is not None:
             return {"start": self.start, "width": self.width, "counts": self.counts.tolist()}
         used = np.flatnonzero(self.counts)
@@ -168,7 +168,7 @@ class BandStats:
         return type(self)(count, mean, m2, lowest, highest, histogram)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the statistics as plain JSON data; `sum` and `sum_squares` keep merging exact."""
+        """Return the statistics as plain JSON data; `sum` and `sum_squares` allow exact merging."""
         value = {
             "count": self.count,
             "mean": self.mean,
@@ -252,7 +252,7 @@ def _moments(count: int, total: int, squares: int) -> tuple[float, float]:
 
 
 def _count_sizes(values: NDArray[np.float64]) -> Counts:
-    """Return how many values lie in each bin by size: (bins,) int64."""
+    """Count the values in each bin by size: (bins,) int64."""
     sizes = np.abs(values).view(np.int64) >> _MANTISSA_SHIFT
     lowest = (1023 + _FIRST_OCTAVE) * _PER_OCTAVE
     distance = (sizes - (lowest - 1)).clip(0, _ZERO_BIN)

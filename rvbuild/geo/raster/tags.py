@@ -1,4 +1,4 @@
-"""What the tags of a raster file say of its values: a band that is called alpha, a colour table, a scale."""
+"""The meaning of values by the tags of a raster file: a band tagged as alpha, a colour table, a scale."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _INDICES = {"uint8": 1 << 8, "uint16": 1 << 16}
 """How many indices pixels of a dtype can hold."""
 
 SAMPLES = 16
-"""Windows of a scene's alpha bands that are looked at, spread over all of it."""
+"""Number of windows of a scene's alpha bands to examine, spread over the whole scene."""
 
 SAMPLE_PX = 32
 """Side of such a window."""
@@ -29,19 +29,19 @@ OPAQUE_SHARE = 0.95
 """Of the pixels of an alpha band that are not transparent, at least this share is opaque."""
 
 NEARLY = 0.02
-"""How far from transparent and from opaque a pixel may be, as lossy compression leaves it, of what opaque is."""
+"""Tolerance around transparent and opaque, for lossy compression, relative to opaque."""
 
 
 @dataclass(frozen=True)
 class Apply:
-    """What a project says should be done with what tags say.
+    """How the project treats tags.
 
     Attributes
     ----------
     alpha
-        Whether a band that is called alpha is a mask; None: if it looks like one.
+        Whether a band tagged as alpha is a mask; None: if it looks like one.
     palette
-        Whether indices become the colours of their table.
+        Whether indices become the colours of the colour table.
     scale
         Whether values become value x scale + offset.
     """
@@ -52,12 +52,12 @@ class Apply:
 
     @classmethod
     def of(cls, image: Mapping[str, Any]) -> Self:
-        """Return what the settings of an image say."""
+        """Return the treatment of tags from the settings of an image."""
         return cls(image.get("alpha"), image.get("palette", False), image.get("scale", False))
 
 
 STORED = Apply()
-"""Values as they are stored."""
+"""Values as stored."""
 
 
 def alphas_of(dataset: Any) -> list[int]:
@@ -82,7 +82,7 @@ def palette_of(dataset: Any) -> Palette | None:
 
 
 def is_grey(palette: Palette) -> bool:
-    """Tell whether a higher index is a brighter grey, as far as there are colours: then indices mean the same."""
+    """Tell whether the colours are greys of increasing brightness: then indices mean the same as colours."""
     red, green, blue, _ = palette.T.astype(np.int64)
     brighter = np.flatnonzero(np.diff(red) < 0)
     last = int(brighter[0]) if len(brighter) else len(red) - 1
@@ -98,12 +98,12 @@ def scaling_of(dataset: Any, indexes: Sequence[int]) -> tuple[tuple[float, float
 
 
 def looks_like_alpha(files: Sequence[Path], open_dataset: Any) -> bool:
-    """Tell whether the bands of a scene's files that are called alpha look like masks.
+    """Tell whether the bands of a scene's files that are tagged as alpha look like masks.
 
     Parameters
     ----------
     files
-        All files of the scene. Of many, some are looked at, always the same ones.
+        All files of the scene. If there are many, only some are examined, always the same ones.
     open_dataset
         Opens one.
 
@@ -153,6 +153,6 @@ def scattered(height: int, width: int, count: int, side: int) -> tuple[tuple[int
 
 
 def _middle(number: int, parts: int, length: int, side: int) -> tuple[int, int]:
-    """Return the start and the length of what is read in the middle of one of the parts of a side."""
+    """Return the start and the length of the middle piece of one of the parts of a side."""
     size = min(side, length)
     return min(max(0, (2 * number + 1) * length // (2 * parts) - size // 2), length - size), size

@@ -1,4 +1,4 @@
-"""Transformers that change pixels as they are read: cast, reclass, nodata, nan, expression, function.
+"""Transforms that change pixels as they are read: cast, reclass, nodata, nan, expression, function.
 
 They apply in the order given, wherever an image is opened. Those that need statistics (stats, min_max, percentile) are
 no part of this: chips hold the pixels as these here give them, and a model normalises them.
@@ -22,7 +22,7 @@ from rvbuild.language.expressions import BAND, parse
 from rvbuild.language.user_code import load_object
 
 PROBE_PX = 16
-"""Side of the window that tells dtype and bands of what a function returns."""
+"""Side of the window on which dtype and bands of a function's result are determined."""
 
 
 class Pixels(NamedTuple):
@@ -39,7 +39,7 @@ Step = Callable[[Pixels], Pixels]
 
 @dataclass(frozen=True)
 class _Before:
-    """What a transformer is made for: the bands that the one before it gives."""
+    """The input of a transform: the bands that the one before it returns."""
 
     where: str
     dtype: np.dtype[Any]
@@ -48,7 +48,7 @@ class _Before:
 
 
 class Transformed(Layer):
-    """An image whose pixels go through transformers.
+    """An image whose pixels pass through transforms.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class Transformed(Layer):
     transforms
         Each `{"kind": "cast" | "reclass" | "nodata" | "nan" | "expression" | "function", …}`.
     code
-        Source texts by dotted module name that take the place of the user's modules, of a bundle.
+        Source code by dotted module name that replaces the user's modules, from a bundle.
 
     Raises
     ------
@@ -101,7 +101,7 @@ class Transformed(Layer):
                 f"first; found {len(image)} of {image.dtype} in the window at row {window.row}, column {window.col}"
             )
         if not window.inside(self.grid.height, self.grid.width):
-            # Filling nodata does not make pixels where there is no scene.
+            # Filling nodata does not create pixels outside the scene.
             inside = np.zeros(valid.shape[1:], dtype=bool)
             inside[window.clip(self.grid.height, self.grid.width).slices_in(window)] = True
             valid = valid & inside
@@ -117,7 +117,7 @@ class Transformed(Layer):
 
 
 def _cast(settings: Mapping[str, Any], before: _Before) -> tuple[Step, tuple[str, ...]]:
-    """Another dtype: fractions are cut off, and what is beyond its range becomes its lowest or highest value."""
+    """Converts the dtype: fractions are truncated, and values beyond its range become its lowest or highest value."""
     dtype = np.dtype(settings["dtype"])
     return lambda pixels: Pixels(_cast_to(pixels.image, pixels.valid, dtype), pixels.valid), before.names
 
@@ -127,7 +127,7 @@ def _cast_to(image: Image, valid: Mask, dtype: np.dtype[Any]) -> Image:
         return image
     if dtype.kind == "f":
         limit = np.finfo(dtype).max
-        # Infinity stays what it is: not data.
+        # Infinity stays invalid.
         narrow = image.dtype.kind == "f" and dtype.itemsize < image.dtype.itemsize
         return (np.where(np.isinf(image), image, image.clip(-limit, limit)) if narrow else image).astype(dtype)
     limits = np.iinfo(dtype)
@@ -168,7 +168,7 @@ def _nodata(settings: Mapping[str, Any], before: _Before) -> tuple[Step, tuple[s
 
 
 def _nan(settings: Mapping[str, Any], before: _Before) -> tuple[Step, tuple[str, ...]]:
-    """A value for NaN, which counts as data from then on."""
+    """Replaces NaN by a value, which counts as data from then on."""
     if before.dtype.kind != "f":
         raise DataError(f"{before.where}: has no effect: {before.dtype} pixels are never NaN; remove it")
     value = _fill(settings["value"], before)
@@ -181,7 +181,7 @@ def _nan(settings: Mapping[str, Any], before: _Before) -> tuple[Step, tuple[str,
 
 
 def _expression(settings: Mapping[str, Any], before: _Before) -> tuple[Step, tuple[str, ...]]:
-    """Bands computed from bands; where the result is no finite number, there are no data."""
+    """Bands computed from bands; where the result is not finite, there is no data."""
     expressions = {name: parse(text) for name, text in settings["bands"]}
     at: dict[str, int] = {}
     for name, expression in expressions.items():
@@ -222,7 +222,7 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
 
 
 def _band(name: str, before: _Before, where: str) -> int:
-    """Return the position of a band: that of its name, or else `B1`, `B2`, … by position."""
+    """Return the position of a band: by its name, or else by position for `B1`, `B2`, …."""
     if before.names.count(name) == 1:
         return before.names.index(name)
     match = BAND.fullmatch(name)
@@ -233,7 +233,7 @@ def _band(name: str, before: _Before, where: str) -> int:
 
 
 def _function(settings: Mapping[str, Any], before: _Before) -> tuple[Step, tuple[str, ...]]:
-    """A function of the user's: `function(image, valid, **args)`, which returns an image, or an image and its mask."""
+    """A user's function: `function(image, valid, **args)`, which returns an image, or an image and its mask."""
     spec, args = settings["function"], settings["args"]
     function = _load(spec, before.where, before.code)
 
@@ -268,7 +268,7 @@ _LOADED: dict[tuple[str, tuple[tuple[str, str], ...]], Callable[..., Any]] = {}
 
 
 def _returned(returned: Any, pixels: Pixels, where: str) -> Pixels:
-    """Return what a function gave, after looking at it closely."""
+    """Return the result of a function, after validation."""
     image, valid = returned if isinstance(returned, tuple) and len(returned) == 2 else (returned, None)
     size = pixels.image.shape[1:]
     if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[1:] != size or not len(image):

@@ -1,4 +1,4 @@
-"""The antimeridian: longitude 180°, which is -180° too, and tears polygons that lie across it.
+"""The antimeridian: longitude 180°, equal to -180°, which splits polygons across it.
 
 RFC 7946 (section 3.1.9) wants geometries split there. One that is not has an edge from 179° to -179°, which reads as
 one around the whole globe. In a CRS that is continuous there (a UTM zone, a polar projection) such an edge comes out
@@ -29,7 +29,7 @@ WIDE = 180.0
 
 
 def refuse_torn(where: object, geometries: NDArray[np.object_], source: CRS, target: CRS) -> None:
-    """Raise a DataError if a geometry has an edge that goes around half the globe or more.
+    """Raise a DataError if a geometry has an edge that spans half the globe or more.
 
     Edges of exactly 360° are borders of a map of the world, and fine.
 
@@ -40,7 +40,7 @@ def refuse_torn(where: object, geometries: NDArray[np.object_], source: CRS, tar
     geometries
         (N,) in `source`, which is geographic.
     target
-        The CRS of the image, in which an edge may come out right.
+        The CRS of the image, in which an edge may be correct.
     """
     for x0, y0, x1, y1 in _wide_edges(geometries):
         if target.is_geographic or _is_torn(where, source, target, (x0, y0), (x1, y1)):
@@ -55,7 +55,7 @@ def refuse_torn(where: object, geometries: NDArray[np.object_], source: CRS, tar
 def once_around(grid: Grid) -> float:
     """Return the units of the CRS once around the globe, along x, if the grid reaches beyond the map; else 0.
 
-    In a CRS such as EPSG:3857, an image across the antimeridian goes on where the map of the world ends.
+    In a CRS such as EPSG:3857, an image across the antimeridian continues beyond the end of the map of the world.
     """
     if grid.crs is None or is_local(grid.crs):
         return 0.0
@@ -75,14 +75,14 @@ def once_around(grid: Grid) -> float:
 
 
 def near(grid: Grid, geometries: NDArray[np.object_], x: Floats) -> Floats:
-    """Return x, such as longitudes, moved by whole turns to a scene that reaches beyond 180°; elsewhere as it is.
+    """Return x, such as longitudes, shifted by full turns to a scene that reaches beyond 180°; otherwise unchanged.
 
     Parameters
     ----------
     grid
         Of the scene.
     geometries
-        (N,) whose points they are; each part of a geometry is moved as a whole.
+        (N,) the geometry of each point; each part of a geometry is shifted as a whole.
     x
         (P,) x in the CRS of the scene, of the points of all geometries.
     """
@@ -116,7 +116,7 @@ def _wide_edges(geometries: NDArray[np.object_]) -> Iterator[tuple[float, float,
 
 
 def _is_torn(where: object, source: CRS, target: CRS, one: tuple[float, float], other: tuple[float, float]) -> bool:
-    """Tell whether the middle of the short way from `one` to `other` lies off the line between them in `target`."""
+    """Tell whether the middle of the short way from `one` to `other` is off the line between them in `target`."""
     x0, x1 = one[0] % 360, other[0] % 360
     x, y = np.array([x0, x1, (x0 + x1) / 2]), np.array([one[1], other[1], (one[1] + other[1]) / 2])
     there_x, there_y = reproject(where, source, target, (x + 180) % 360 - 180, y)

@@ -24,15 +24,15 @@ Project = Callable[[Floats], Floats]
 TOLERANCE_PX = 0.25
 """How far an edge may be off."""
 
-MOST_POINTS = 20_000_000
-"""Of all that are bent together: more would not fit into memory."""
+MOST_POINTS, MOST_TIMES = 500_000, 20
+"""Added to all edges that are bent together: so many, or so many times as many as there are, whichever is more."""
 
 _EARTH_M = 6_371_000.0
 _BENT = 30.0
 """Lines that a map bends have a radius of more than the Earth's by this, but close to the poles."""
 _ROUNDS = 20
 LOOKED_AT = (0.25, 0.5, 0.75)
-"""Of an edge: one that is bent like an S is right in its middle."""
+"""Points along an edge to test: the middle alone is not enough for an S-shaped curve."""
 
 
 def bend(
@@ -44,7 +44,7 @@ def bend(
     *,
     degrees: bool,
 ) -> NDArray[np.object_]:
-    """Return geometries as they are in the CRS of a grid, with points on edges that are bent there.
+    """Return geometries in the CRS of a grid, with additional points on edges that are curved there.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def bend(
     there
         (N,) the same in the CRS of the grid, vertex by vertex.
     project
-        Gives points (P, 2) of the former CRS in the latter.
+        Converts points (P, 2) from the source CRS to that of the grid.
     grid
         Of the pixels that tell how far an edge may be off.
     degrees
@@ -63,11 +63,11 @@ def bend(
 
     Returns
     -------
-    (N,) geometries, those of `there` where no edge is bent.
+    (N,) geometries; those of `there` where no edge is curved.
     """
     points, owner = shapely.get_coordinates(geometries, return_index=True)
     pixels = _pixels(grid, shapely.get_coordinates(there))
-    # Between parts of a geometry there are no edges; those are sorted out where it is long.
+    # There are no edges between parts of a geometry; candidates there are removed later.
     long = long_edges(points, pixels, grid, degrees=degrees) & (owner[1:] == owner[:-1])
     chosen = np.unique(owner[1:][long])
     if not len(chosen):
@@ -121,7 +121,7 @@ def long_edges(points: Floats, pixels: Floats, grid: Grid, *, degrees: bool) -> 
 def subdivide(
     where: object, lines: list[Floats], project: Project, pieces: Callable[[Floats, Floats, NDArray[np.intp]], Counts]
 ) -> tuple[list[Floats], bool]:
-    """Return lines as they are in another CRS, with points on their edges, and whether there are new ones.
+    """Return lines in another CRS, with additional points on their edges, and whether there are any.
 
     Parameters
     ----------
@@ -146,9 +146,10 @@ def subdivide(
         parts[edges] = pieces(points, there, edges)
         if (parts == 1).all():
             break
-        if parts.sum() > MOST_POINTS:
+        added = parts.sum() - before
+        if added > max(MOST_POINTS, MOST_TIMES * before):
             raise DataError(
-                f"{where}: its edges are so long relative to the pixels that they would need {parts.sum():,} points. "
+                f"{where}: its edges are so long relative to the pixels that they would need {added:,} more points. "
                 "Clip the file to the image, for example with `ogr2ogr -clipsrc`"
             )
         of = np.repeat(np.arange(len(points)), parts)
@@ -161,7 +162,7 @@ def subdivide(
 
 
 def pieces_for(off: Floats) -> Counts:
-    """Return into how many pieces edges are to be cut that are off by so many pixels, (E,)."""
+    """Return the number of pieces for edges with these errors in pixels, (E,)."""
     return np.clip(np.ceil(np.sqrt(off / TOLERANCE_PX)), 1, 1 << 12).astype(np.int64)
 
 
@@ -188,7 +189,7 @@ def _unwrapped(line: Floats) -> Floats:
 
 
 def _wrapped(points: Floats) -> Floats:
-    """Return points whose longitudes are between -180° and 180°."""
+    """Return points with longitudes between -180° and 180°."""
     x = points[:, 0]
     outside = (x < -WIDE) | (x > WIDE)
     return np.stack([np.where(outside, (x + WIDE) % TURN - WIDE, x), points[:, 1]], axis=1) if outside.any() else points
@@ -208,7 +209,7 @@ def lines_of(geometry: Any) -> Iterator[Floats]:
 
 
 def rebuilt(geometry: Any, lines: Iterator[Floats]) -> Any:
-    """Return a geometry of the same parts with other lines and rings, in the order in which `lines_of` gives them."""
+    """Return a geometry with the same parts but other lines and rings, in the order of `lines_of`."""
     kind = geometry.geom_type
     if kind.startswith("Multi") or kind == "GeometryCollection":
         return type(geometry)([rebuilt(part, lines) for part in shapely.get_parts(geometry)])

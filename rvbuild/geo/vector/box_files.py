@@ -1,4 +1,4 @@
-"""Box files: COCO JSON, Pascal VOC XML and CSV, whose boxes are in the pixels of one image.
+"""Box files: COCO JSON, Pascal VOC XML and CSV, with boxes in the pixels of one image.
 
 Coordinates are edges, sub-pixel: x from the left edge of the first column, y from the upper edge of the first row. VOC
 files count pixels from 0 here, as nearly all tools do today. A COCO file or a CSV may be about many images; the boxes
@@ -38,15 +38,15 @@ class FileBoxes(NamedTuple):
 
     path: Path
     boxes: NDArray[np.float64]
-    """(N, 4) x0, y0, x1, y1 in pixels, as they are written."""
+    """(N, 4) x0, y0, x1, y1 in pixels, as in the file."""
     labels: list[str | None]
-    """What the file calls each; None where it does not say."""
+    """Name of each in the file; None if it has none."""
     numbers: list[int]
     """The place of each in the file, from 0."""
     ids: list[str | None]
     """The id of a category that the file does not name, of each box; None of boxes with a label."""
     image: Listed | None
-    """What the file says of the image; None if it says nothing."""
+    """Description of the image in the file; None if there is none."""
 
 
 class Row(NamedTuple):
@@ -57,7 +57,7 @@ class Row(NamedTuple):
     box: tuple[float, float, float, float]
     """x0, y0, x1, y1."""
     label: str | None
-    """What the file calls it."""
+    """Name in the file."""
     id: str | None = None
     """Of its category, if this has no name."""
 
@@ -75,13 +75,13 @@ def read_box_file(path: Path, settings: Mapping[str, Any]) -> FileBoxes:
     Raises
     ------
     DataError
-        The file is not of its kind, a box is none, or the image is not in the file.
+        The file is not of its kind, a box is invalid, or the image is not in the file.
     """
     kind = settings["kind"]
     with reading(path, f"as {BOX_FILES[kind]}"):
         images, rows = {"coco": coco_rows, "voc": _voc, "csv": _csv}[kind](path)
     wanted = choose(path, images, settings)
-    # Rows that do not say of which image they are belong to the only one.
+    # Rows without an image belong to the only one.
     mine = {wanted, None} if len(images) == 1 else {wanted}
     numbers = [n for n, row in enumerate(rows) if wanted is None or row.image in mine]
     for number in numbers:
@@ -98,7 +98,7 @@ def read_box_file(path: Path, settings: Mapping[str, Any]) -> FileBoxes:
 
 
 def digest(paths: Sequence[Path], args: Mapping[str, Any]) -> str:
-    """Return what box files mean for one image, as 32 hexadecimal digits (xxh3_128).
+    """Return the digest of the boxes of one image, 32 hexadecimal digits (xxh3_128).
 
     Covers the coordinates and, if they are used, the labels of its boxes, in file order; not formatting, other images
     or other entries.
@@ -167,7 +167,7 @@ def _categories(path: Path, entries: Sequence[Mapping[str, Any]]) -> dict[Any, s
 
 
 def _size(get: Callable[[str], Any]) -> tuple[int, int] | None:
-    """Return the width and height of an image, if they are said and positive."""
+    """Return the width and height of an image, if they are declared and positive."""
     try:
         width, height = int(get("width")), int(get("height"))
     except (TypeError, ValueError, OverflowError):

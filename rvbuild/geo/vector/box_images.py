@@ -1,4 +1,4 @@
-"""The images that a box file is about, and which of them is a scene's: by name, and by the folders that both know."""
+"""The images in a box file, and the one that belongs to a scene: by name, and by common folders."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Listed(NamedTuple):
 
 
 def choose(path: Path, images: Sequence[Listed], settings: Mapping[str, Any]) -> int | None:
-    """Return the place of the image whose boxes are wanted; None for all that there are.
+    """Return the position of the image whose boxes are wanted; None for all boxes.
 
     Parameters
     ----------
     path
         The box file, for messages.
     images
-        What it is about; nothing if it does not say.
+        The images in the file; empty if it names none.
     settings
         `image`: the name of the image in the file, as far as it tells it from others, or None for `scene_image`, the
         path of the scene's image file. Of several images with its name, the one that shares most folders with it is

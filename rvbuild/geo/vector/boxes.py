@@ -20,7 +20,7 @@ Boxes = NDArray[np.floating]
 Indices = NDArray[np.intp]
 
 _AT_ONCE = 1 << 15
-"""Boxes whose neighbours are looked up at once: bounds the memory of pairs that are dropped again."""
+"""Number of boxes whose neighbours are looked up at once: limits the memory of pairs."""
 
 
 def areas(boxes: Boxes) -> Boxes:
@@ -32,7 +32,7 @@ def clipped(boxes: Boxes, window: Window) -> Boxes:
     """Return the parts of boxes inside a window; a box outside it has a side of at most 0."""
     low = np.array([window.col, window.row] * 2, dtype=boxes.dtype)
     high = np.array([window.col_stop, window.row_stop] * 2, dtype=boxes.dtype)
-    # Only the side that can leave the window is limited: boxes outside keep a negative side, and no area.
+    # Only the side towards the window is clipped: boxes outside get a negative side, and no area.
     return np.concatenate([np.maximum(boxes[:, :2], low[:2]), np.minimum(boxes[:, 2:], high[2:])], axis=1)
 
 
@@ -46,7 +46,7 @@ def shared(one: Boxes, other: Boxes) -> Boxes:
 
 
 def iou(one: Boxes, other: Boxes) -> Boxes:
-    """Return intersection over union of each pair of boxes, (N,); the order of sums is that of torchvision's `nms`."""
+    """Return the intersection over union of each pair of boxes, (N,); sums in the order of torchvision's `nms`."""
     common = shared(one, other)
     with np.errstate(invalid="ignore", divide="ignore"):
         found: Boxes = common / (areas(one) + areas(other) - common)
@@ -60,12 +60,12 @@ class BoxTree:
         self._tree = shapely.STRtree(_diagonals(boxes))
 
     def query(self, boxes: Boxes) -> tuple[Indices, Indices]:
-        """Return the pairs whose bounds meet: positions in `boxes`, in order, and in the boxes of the tree."""
+        """Return the pairs with overlapping bounds: positions in `boxes`, in order, and in the boxes of the tree."""
         mine, theirs = self._tree.query(_diagonals(boxes))
         return mine, theirs
 
     def touching(self, window: Window) -> Indices:
-        """Return the positions of the boxes whose bounds meet a window, in order."""
+        """Return the positions of the boxes whose bounds overlap a window, in order."""
         box = np.array([[window.col, window.row, window.col_stop, window.row_stop]], dtype=np.float64)
         return np.sort(self.query(box)[1])
 
@@ -93,7 +93,7 @@ def overlapping(one: Boxes, other: Boxes, least: float) -> tuple[Indices, Indice
 
 
 def overlapping_pairs(one: Boxes, other: Boxes) -> Iterator[tuple[Indices, Indices]]:
-    """Yield the pairs whose bounds meet, positions in `one`, in order, and in `other`; all of one box in one piece."""
+    """Yield pairs with overlapping bounds, positions in `one`, in order, and in `other`; all of a box together."""
     lines = _diagonals(other)
     asking, tree = lines if one is other else _diagonals(one), shapely.STRtree(lines)
     for start in range(0, len(one), _AT_ONCE):
@@ -128,13 +128,13 @@ def nms(boxes: Boxes, scores: NDArray[np.floating], classes: NDArray[np.integer]
 
 
 def _sweep(boxes: Boxes, iou_thresh: float) -> NDArray[np.bool_]:
-    """Return which boxes of one class stay, (N,) bool; they come by rank."""
+    """Return which boxes of one class are kept, (N,) bool; they are sorted by rank."""
     alive = bytearray(np.ones(len(boxes), dtype=bool))
     for stronger, weaker in overlapping_pairs(boxes, boxes):
         below = stronger < weaker
         stronger, weaker = stronger[below], weaker[below]
         enough = iou(boxes[stronger], boxes[weaker]).astype(np.float64) > iou_thresh
-        # By rank: whether a box stays is known before it is its turn to suppress others.
+        # By rank: whether a box is kept is known before it can suppress others.
         for box, other in zip(stronger[enough].tolist(), weaker[enough].tolist(), strict=True):
             if alive[box]:
                 alive[other] = 0
@@ -142,7 +142,7 @@ def _sweep(boxes: Boxes, iou_thresh: float) -> NDArray[np.bool_]:
 
 
 def _diagonals(boxes: Boxes) -> NDArray[np.object_]:
-    """Return lines from corner to corner, whose bounds are the boxes: a tree looks at nothing else."""
+    """Return diagonals of the boxes, which have the same bounds: a tree only uses these."""
     corners = np.asarray(boxes, dtype=np.float64).reshape(-1, 2, 2)
     lines: NDArray[np.object_] = shapely.linestrings(corners)
     return lines

@@ -1,4 +1,4 @@
-"""How much of each cell of a grid a polygon covers: exact, in one pass over its edges, however many cells there are.
+"""The exact area of each cell of a grid that a polygon covers, in one pass over its edges for any number of cells.
 
 The area of a polygon inside a cell is the integral, along its border, of the height above the bottom of the cell, cut
 off at its top. Fonts are drawn by the same sum.
@@ -32,7 +32,7 @@ def coverage(polygon: shapely.Polygon, x: Floats, y: Floats) -> Floats:
     middle = (start + stop) / 2
     column = np.searchsorted(x, middle[:, 0]) - 1
     row = np.searchsorted(y, middle[:, 1]) - 1
-    # What lies beside the grid or below it covers nothing of it; what lies above it, all cells below.
+    # Edges beside the grid or below it cover nothing of it; those above it cover all cells below.
     counts = (column >= 0) & (column < len(x) - 1) & (row >= 0)
     column, row, middle, width = column[counts], row[counts], middle[counts], (start - stop)[counts, 0]
     shape = len(x) - 1, len(y)
@@ -47,7 +47,7 @@ def coverage(polygon: shapely.Polygon, x: Floats, y: Floats) -> Floats:
 def _pieces(polygon: shapely.Polygon, x: Floats, y: Floats) -> tuple[Floats, Floats]:
     """Return where the pieces (P, 2) of the border of a polygon start and stop, cut at all lines.
 
-    The polygon lies to their left.
+    The polygon is on their left.
     """
     rings = shapely.get_rings(shapely.orient_polygons(polygon))
     points, ring = shapely.get_coordinates(rings, return_index=True)

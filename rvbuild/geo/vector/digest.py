@@ -1,4 +1,4 @@
-"""What areas with values say in a window, as a digest: equal digests mean equal pixels and equal classes there."""
+"""Digests of areas with values in a window: equal digests mean equal pixels and equal classes there."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def digest_areas(tree: shapely.STRtree, said: NDArray[np.int64], window: Window)
     tree
         Of (N,) polygons in pixel coordinates (x = column, y = row).
     said
-        (N, k) what is said of each, its class before all.
+        (N, k) the values of each, with its class first.
     window
-        Where they count: those whose bounds reach within `MARGIN_PX` of it.
+        The window: areas whose bounds reach within `MARGIN_PX` of it count.
     """
     row, col, row_stop, col_stop = window.row, window.col, window.row_stop, window.col_stop
     box = shapely.box(col - MARGIN_PX, row - MARGIN_PX, col_stop + MARGIN_PX, row_stop + MARGIN_PX)
     found = np.sort(tree.query(box))
     state = xxhash.xxh3_128(said[found].astype("<i8").tobytes())
     for shape in shapely.to_wkb(tree.geometries[found], byte_order=1):
-        # A shape begins with its type and its number of parts: there is one way to cut the bytes into shapes.
+        # A shape begins with its type and its number of parts, so the bytes can only be split into shapes in one way.
         state.update(shape)
     return str(state.hexdigest())

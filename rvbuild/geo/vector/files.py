@@ -175,7 +175,7 @@ def _placed(path: Path) -> Iterator[_Place]:
         require_no_document_type(path)
         if path.suffix.lower() in _PARSED_WHOLE:
             needed = budget.PARSED_TIMES * path.stat().st_size
-            budget.require(needed, f"{path}: what is read of it", FEWER)
+            budget.require(needed, f"{path}: reading it", FEWER)
     with quiet.undisturbed(path) as there:
         name = there.gdal() if isinstance(there, Url) else there
         yield _Place(name, vector_drivers(path.suffix), quiet.options(path))
@@ -205,9 +205,9 @@ def _read(
             is_geojson = collection.driver == "GeoJSON"
             implied = is_geojson and crs is not None and crs.to_epsg() == 4326
             if is_geojson and encoding is not None:
-                raise DataError(f"{path}: is GeoJSON, whose texts are in UTF-8; remove `encoding`")
+                raise DataError(f"{path}: is GeoJSON, which is always UTF-8; remove `encoding`")
             if collection.schema["geometry"] == "None" and not is_geojson:
-                raise DataError(f"{path}: is a table without geometries, so that nothing has a place")
+                raise DataError(f"{path}: is a table without geometries")
             columns = [] if is_geojson else list(collection.schema["properties"])
             if columns and (absent := _absent(asked, columns)):
                 raise DataError(
@@ -238,7 +238,7 @@ def _read(
         raise DataError(f"{path}: cannot be read as a vector file: {unreadable.why(path, error)}") from error
     notes = []
     if nowhere:
-        notes.append(f"{path}: {features_have(nowhere)} no geometry, and was left out")
+        notes.append(f"{path}: {features_have(nowhere)} no geometry and was left out")
     if asked and names and (absent := _absent(asked, names)):
         notes.append(f"{path}: none of its features has an attribute {absent}")
     if left_out and not numbers:
@@ -283,8 +283,8 @@ def _refuse_undecoded(path: Path, place: _Place, layer: str | None, wanted: Iter
             for column in sorted(wanted):
                 if one.properties.get(column) is None and other.properties.get(column) is not None:
                     raise DataError(
-                        f"{path}: feature {number} (from 0): its `{column}` is not in the encoding that the file is "
-                        f"said to have; in {_ANY_BYTES} it reads {other.properties[column]!r}. Name the encoding, for "
+                        f"{path}: feature {number} (from 0): its `{column}` is not in the declared encoding of the "
+                        f"file; in {_ANY_BYTES} it reads {other.properties[column]!r}. Name the encoding, for "
                         f'example `encoding = "{_ANY_BYTES}"`, beside `vector`'
                     )
 

@@ -23,10 +23,10 @@ Floats = NDArray[np.float64]
 Geometries = NDArray[np.object_]
 
 _OFF_PX = np.array([1.3e-6, 0.7e-6])
-"""By how much all of an image with a pole is moved, so that no vertex and no edge lies just on it."""
+"""Shift of an image with a pole, so that no vertex and no edge lies exactly on it."""
 
 _STEP = 90.0
-"""Degrees that an edge spans at most before its way is known."""
+"""Maximum span of an edge in degrees before its route is unclear."""
 
 
 def to_lon_lat(where: object, geometries: Geometries, grid: Grid) -> Geometries:
@@ -43,7 +43,7 @@ def to_lon_lat(where: object, geometries: Geometries, grid: Grid) -> Geometries:
 
     Returns
     -------
-    (N,) polygons, multipolygons where one was cut, or points, in the order given; without area where nothing is left.
+    (N,) polygons, multipolygons where one was cut, or points, in the given order; empty where nothing is left.
     """
     assert grid.crs is not None
     projection = _Projection(where, grid)
@@ -61,7 +61,7 @@ def to_lon_lat(where: object, geometries: Geometries, grid: Grid) -> Geometries:
             for index in chosen:
                 there[index] = rebuilt(there[index], bent)
     found = _wrapped(there, projection)
-    # Beside a pole a quarter of a pixel is many degrees, in which an edge may cross another.
+    # Near a pole a quarter of a pixel spans many degrees, in which an edge may cross another.
     for index in chosen[~shapely.is_valid(found[chosen])]:
         found[index] = polygons(found[index])
     return found
@@ -74,8 +74,8 @@ class _Projection:
         assert grid.crs is not None
         self._where, self._grid, self._crs = where, grid, grid.crs
         self.continuous = grid.crs.is_geographic
-        """Longitudes run on beyond 180°, as those of the image do."""
-        # A point of a map that goes on beyond its end comes back on the other side of it.
+        """Longitudes continue beyond 180°, like those of the image."""
+        # A point of a map that continues beyond its end would appear on the other side of it.
         turn = 0.0 if self.continuous else once_around(grid)
         begin, end = (np.stack(grid.to_pixel(np.array([x]), np.zeros(1)), axis=1) for x in (0.0, turn))
         self._turns = [number * (end - begin) for number in ((-1, 0, 1) if turn else (0,))]
@@ -112,7 +112,7 @@ class _Projection:
         return pieces
 
     def _pole(self, latitude: float) -> tuple[float, float] | None:
-        """Return the place of a pole in pixels, if it lies in the image."""
+        """Return the position of a pole in pixels, if it lies in the image."""
         try:
             ((x, y),) = self.back(np.array([[0.0, latitude]])).tolist()
         except DataError:
@@ -137,7 +137,7 @@ def _wrapped(geometries: Geometries, projection: _Projection) -> Geometries:
     np.minimum.at(low, owner, points[:, 0])
     np.maximum.at(high, owner, points[:, 0])
     turn = np.floor((low + WIDE) / TURN, out=np.zeros(len(low)), where=np.isfinite(low))
-    # All of it in one turn, and none of it torn: most are, and some are moved as they are.
+    # Within one turn and unbroken: most are, and some only have to be shifted.
     whole = high - turn * TURN <= WIDE
     wide = high - low > WIDE
     if (turn[whole] != 0).any():
@@ -170,7 +170,7 @@ def _cut(geometry: Any, projection: _Projection) -> Any:
         found += [
             shapely.set_coordinates(part, shapely.get_coordinates(part) - back) for part in parts if part.area > 0
         ]
-    # Nobody can tell an edge over more than half a turn from one that crosses the antimeridian.
+    # An edge over more than half a turn cannot be told from one that crosses the antimeridian.
     found = [shapely.segmentize(part, _STEP) if part.bounds[2] - part.bounds[0] > WIDE else part for part in found]
     return found[0] if len(found) == 1 else shapely.MultiPolygon(found)
 

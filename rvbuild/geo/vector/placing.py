@@ -44,7 +44,7 @@ def to_pixels(
     Parameters
     ----------
     features, grid
-        What to place, and where.
+        The features, and the grid.
     shift_m
         Move all by (x, y) metres, along the axes of the image's CRS: east and north.
     shift_px
@@ -68,7 +68,7 @@ SWAPPED = (
     "With x and y swapped they would lie on the image: the file seems to hold latitude before longitude. Write "
     "longitude first, as GeoJSON and most formats require"
 )
-"""What is said of features that `swapped_on` recognises."""
+"""Message for features that `swapped_on` recognises."""
 
 
 def swapped_on(features: Features, grid: Grid) -> bool:
@@ -82,7 +82,7 @@ def swapped_on(features: Features, grid: Grid) -> bool:
 
 
 def on_image(boxes: NDArray[np.floating], grid: Grid) -> NDArray[np.bool_]:
-    """Tell of boxes (x0, y0, x1, y1) in pixels, (N, 4), whether they share some area with the image: (N,) bool."""
+    """Tell which boxes (x0, y0, x1, y1) in pixels, (N, 4), overlap the image: (N,) bool."""
     inside = (boxes[:, 0] < grid.width) & (boxes[:, 1] < grid.height) & (boxes[:, 2] > 0) & (boxes[:, 3] > 0)
     return np.asarray(inside, dtype=np.bool_)
 
@@ -102,7 +102,7 @@ def _placed(
             f"{path}: has no CRS, but the image is in {crs_name(grid.crs)}. Save the vectors with their CRS"
         )
     elif is_local(grid.crs) and features.implied_crs:
-        pass  # in map coordinates: nothing leads from degrees to there
+        pass  # in map coordinates: they cannot be converted from degrees
     else:
         x, y = reproject(path, features.crs, grid.crs, x, y)
         there = shapely.set_coordinates(geometries.copy(), np.stack([x, y], axis=1))

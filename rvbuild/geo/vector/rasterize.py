@@ -29,22 +29,22 @@ TILE_PX = 512
 """Side of the tiles that are burnt at once."""
 
 CACHE_BYTES = 64 << 20
-"""Burnt tiles that are kept."""
+"""Number of burnt tiles in memory."""
 
 
 KEPT_POINTS = 64
-"""A polygon of more points is kept as GeoJSON for other tiles; one of fewer is made anew."""
+"""Polygons with more points are kept as GeoJSON for other tiles; smaller ones are converted again."""
 
 
 class Burner:
-    """Polygons in pixel coordinates, each with a value, as a raster that is made where it is read.
+    """Polygons in pixel coordinates, each with a value, as a raster that is burnt on demand.
 
     Parameters
     ----------
     geometries
         (N,) valid polygons and multipolygons, x = column, y = row. A later one covers an earlier one.
     values
-        (N,) what each polygon burns.
+        (N,) the value of each polygon.
     height, width
         Of the scene.
     background
@@ -66,7 +66,7 @@ class Burner:
         self._geometries = geometries
         self._values = [int(value) for value in values]
         self._tree = shapely.STRtree(geometries)
-        # rasterio takes geometries as GeoJSON; making it is much of the work, and large polygons lie in many tiles.
+        # rasterio needs geometries as GeoJSON; the conversion is expensive, and large polygons are in many tiles.
         self._shapes: dict[int, Any] = {}
         self._height, self._width = height, width
         self._background = background
@@ -88,7 +88,7 @@ class Burner:
         return pixels
 
     def digest(self, window: Window) -> str:
-        """Return a digest of the polygons that a window is made of: equal ones give equal pixels."""
+        """Return a digest of the polygons in a window: equal digests mean equal pixels."""
         return digest_areas(self._tree, self._burnt, window)
 
     def _tile(self, tile_row: int, tile_col: int) -> NDArray[np.uint8]:
@@ -105,7 +105,7 @@ class Burner:
 
     def _burn(self, place: Window) -> NDArray[np.uint8]:
         tile = np.full((place.height, place.width), self._background, dtype=np.uint8)
-        # One pixel more around: GDAL counts a pixel as touched also where an edge runs along its border.
+        # One more pixel on each side: GDAL also counts a pixel as touched if an edge runs along its border.
         box = shapely.box(place.col - 1, place.row - 1, place.col_stop + 1, place.row_stop + 1)
         found = np.sort(self._tree.query(box))
         if len(found):
@@ -126,6 +126,6 @@ class Burner:
 
 def _as_geojson(geometry: Any) -> Any:
     if geometry.geom_type == "Polygon" and not shapely.get_num_interior_rings(geometry):
-        # Five times as fast as `mapping`, and most polygons of most scenes are like this.
+        # Five times as fast as `mapping`, for the most common kind of polygon.
         return {"type": "Polygon", "coordinates": [shapely.get_coordinates(geometry).tolist()]}
     return shapely.geometry.mapping(geometry)

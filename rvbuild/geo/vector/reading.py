@@ -1,6 +1,6 @@
-"""What is read of vector files: which layer, which features, which attributes.
+"""What to read from vector files: the layer, the features, the attributes.
 
-Planning uses it, for the digest of labels, so it imports nothing heavy.
+Also used by planning, for the digest of labels, so it imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 INFERRED_ATTRIBUTES = ("class_id", "class_name", "label")
-"""Where a feature's class is looked for, in this order, if a project names neither a class nor an attribute."""
+"""Attributes with the class of a feature, in this order, if a project names neither a class nor an attribute."""
 
 Path = TypeVar("Path")
 
 
 def reading(settings: Mapping[str, Any], *, classless: bool = False) -> dict[str, Any]:
-    """Return what is read of the files of one table of labels, or of an area of interest.
+    """Return the arguments to read the files of one table of labels, or of an area of interest.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ def reading(settings: Mapping[str, Any], *, classless: bool = False) -> dict[str
         `layer`, `encoding`, `where`, `class`, `class_attribute`, `class_where`: the label settings of a project, or
         parts of it.
     classless
-        Features have no classes, as those of an area of interest.
+        Features have no classes, for example those of an area of interest.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def reading(settings: Mapping[str, Any], *, classless: bool = False) -> dict[str
 
 
 def parts(files: Sequence[Path], settings: Mapping[str, Any]) -> list[tuple[Sequence[Path], Mapping[str, Any]]]:
-    """Return the files of each table with its settings: those of one table, or the `parts` of several.
+    """Return the files of each table with its settings: of one table, or of the `parts` of several.
 
     >>> parts(["a", "b", "c"], {"parts": [{"files": 2, "class": "x"}, {"files": 1, "class": "y"}]})
     [(['a', 'b'], {'files': 2, 'class': 'x'}), (['c'], {'files': 1, 'class': 'y'})]

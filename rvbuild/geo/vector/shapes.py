@@ -21,22 +21,22 @@ _TYPES = (
 
 
 TOGETHER = 10_000
-"""Features that become geometries at once: as their file has them, they take ten times as much memory."""
+"""Number of features that become geometries at once: before that, they need ten times as much memory."""
 
 FEWER = (
     "Split it into several files, for example one for each scene; a GeoPackage (.gpkg) is read in pieces, and "
     "`where` leaves features out"
 )
-"""What to do about a file whose features do not fit into memory."""
+"""Advice for a file whose features do not fit into memory."""
 
 _FEATURE_BYTES = 500
-"""Of a feature in memory besides its points, about."""
+"""Approximate memory of a feature besides its points."""
 
 _POINT_BYTES = 16
 
 
 class NoGeometryError(ValueError):
-    """An object that should be a geometry is none: `at` is its place, the message says what it is."""
+    """An invalid geometry: `at` is its position, the message describes the problem."""
 
     def __init__(self, at: int, text: str) -> None:
         super().__init__(text)
@@ -54,7 +54,7 @@ def shapes_of(geometries: Sequence[Any]) -> NDArray[np.object_]:
     Raises
     ------
     NoGeometryError
-        One of them is no geometry.
+        One of them is not a geometry.
     """
     found = np.empty(len(geometries), dtype=object)
     simple = [at for at, geometry in enumerate(geometries) if _kind(geometry) == "Polygon" and _rings(geometry) == 1]
@@ -89,9 +89,9 @@ class Gathered:
         Raises
         ------
         DataError
-            They take more memory than there is.
+            They need more memory than is available.
         NoGeometryError
-            One of them is no geometry.
+            One of them is not a geometry.
         """
         self._make()
         return np.concatenate(self._made)
@@ -137,7 +137,7 @@ def _shape(at: int, geometry: Any) -> Any:
 
 
 def _flat(coordinates: Any) -> Any:
-    """Return nested coordinates whose points have two numbers each."""
+    """Return nested coordinates reduced to points of two numbers each."""
     if coordinates and not isinstance(coordinates[0], list | tuple):
         return coordinates[:2]
     return [_flat(part) for part in coordinates]

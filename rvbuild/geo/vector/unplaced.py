@@ -1,4 +1,4 @@
-"""Vectors in longitude and latitude on an image that no transform places: they are no pixel coordinates.
+"""Vectors in longitude and latitude on an image without a transform: they are not pixel coordinates.
 
 A GeoJSON without a CRS is in degrees by its standard and, on an image without any georeference, in pixels by custom.
 """
@@ -31,7 +31,7 @@ def refuse_without_crs(
     geometries
         (N,) as the file has them.
     crs, implied
-        What the file says of their CRS, and whether that is only what every GeoJSON says.
+        Their CRS in the file, and whether it is only the default of GeoJSON.
     """
     if crs is not None and not implied:
         raise DataError(

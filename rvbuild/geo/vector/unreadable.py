@@ -1,4 +1,4 @@
-"""Why a vector file cannot be read, where GDAL itself says little."""
+"""Explanations why a vector file cannot be read, where GDAL's message is not enough."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LIMIT = "OGR_GEOJSON_MAX_OBJ_SIZE"
 _DEFAULT_MB = "200"
 
 _TOO_LONG = "Too many characters in number"
-"""What GDAL says of texts in JSON, too."""
+"""GDAL's message, also for strings in JSON."""
 
 
 def why(path: Path, error: BaseException) -> str:
@@ -37,7 +37,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _no_json(path: Path) -> str:
-    """Return where a file that should be JSON is none; empty if it is, or should not be."""
+    """Return the place where a JSON file is invalid; empty if it is valid or not JSON."""
     if path.suffix.lower() not in (".geojson", ".json") or isinstance(path, Url):
         return ""
     try:

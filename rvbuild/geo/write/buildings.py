@@ -31,7 +31,7 @@ def outlines(patches: Geometries, split: float, side_px: float) -> Geometries:
     patches
         (N,) polygons in pixel coordinates.
     split
-        Parts that hang together by less than this share of the width of the patch come apart; 0: none do.
+        Parts that are connected by less than this share of the width of the patch are separated; 0: never.
     side_px
         The shortest side of an outline, in pixels.
 
@@ -58,23 +58,23 @@ def _apart(patch: shapely.Polygon, split: float) -> list[shapely.Polygon]:
 
 
 def _eroded(patch: shapely.Polygon, radius: float) -> shapely.Geometry:
-    """Return what of a patch lies further from its border than a radius."""
+    """Return the part of a patch that is further from its border than a radius."""
     found: shapely.Geometry = patch
     left, step = radius, _STEP_PX
     while left > 0 and not found.is_empty:
-        with np.errstate(invalid="ignore"):  # GEOS asks for the slope of the shortest edges, too
+        with np.errstate(invalid="ignore"):  # GEOS also computes the slope of the shortest edges
             found = shapely.buffer(found, -min(step, left), join_style="mitre")
         left, step = left - step, step * _GROWTH
     return found
 
 
 def _nearest(cores: list[shapely.Polygon], patch: shapely.Polygon) -> list[shapely.Geometry]:
-    """Return for each core the region around a patch that lies nearer to it than to the others."""
+    """Return for each core the region around a patch that is nearer to it than to the others."""
     along = [shapely.segmentize(core.exterior, 1.0) for core in cores]
-    # Points that nearly lie on a line or a circle lead GEOS astray; those that do are fine.
+    # Points that nearly lie on a line or a circle make GEOS fail; points exactly on one are fine.
     places = np.concatenate([shapely.get_coordinates(line) for line in along])
     points = shapely.multipoints(np.rint(places / _GRID_PX) * _GRID_PX)
-    # Points that nearly lie on a circle can make a region cross itself.
+    # Points that nearly lie on a circle can make a region intersect itself.
     regions = np.array([polygons(one) for one in shapely.get_parts(shapely.voronoi_polygons(points, extend_to=patch))])
     inside = shapely.STRtree(along).nearest(shapely.centroid(regions))
     return [shapely.union_all(regions[inside == number]) for number in range(len(cores))]
@@ -88,14 +88,14 @@ def _right_angled(part: shapely.Polygon, side_px: float) -> list[shapely.Polygon
         return []
     corners = shapely.get_coordinates(envelope)
     turn = np.stack([(corners[1] - corners[0]) / across, (corners[3] - corners[0]) / down])
-    # In a frame in which the smallest rectangle begins at (0, 0) and lies along the axes.
+    # In a frame in which the smallest rectangle starts at (0, 0) and is aligned with the axes.
     framed = shapely.transform(part, lambda points: (points - corners[0]) @ turn.T)
     x, y = _steps(framed, across, side_px), _steps(shapely.transform(framed, np.fliplr), down, side_px)
     sizes = np.diff(x)[:, np.newaxis] * np.diff(y)
     column, row = np.nonzero(coverage(framed, x, y) >= (0.5 - 1e-9) * sizes)
     if not len(column):
         return [envelope]
-    # What touches at a corner only is two outlines. Corners on straight sides go.
+    # Parts that only touch at a corner are two outlines. Corners on straight sides are removed.
     cells = shapely.box(x[column], y[row], x[column + 1], y[row + 1])
     outlines = [shapely.simplify(outline, 0) for outline in _parts(shapely.union_all(cells))]
     return [shapely.transform(outline, lambda points: points @ turn + corners[0]) for outline in outlines]
@@ -138,7 +138,7 @@ def _end(cover: NDArray[np.float64], reach: int) -> int:
 
 
 def _sides(envelope: shapely.Geometry) -> tuple[float, float]:
-    """Return the lengths of the first two sides of a rectangle; 0 of what has no area."""
+    """Return the lengths of the first two sides of a rectangle; 0 if it has no area."""
     if envelope.geom_type != "Polygon":
         return 0.0, 0.0
     corners = shapely.get_coordinates(envelope)

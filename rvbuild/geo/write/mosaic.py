@@ -1,6 +1,6 @@
 """Rasters of class ids of several scenes as one: a virtual raster over them, or one file with their pixels.
 
-Where scenes overlap, the later one shows, but for its pixels without a prediction.
+Where scenes overlap, the later one is on top, except for its pixels without a prediction.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from rvbuild.geo.write.rasters import ClassRasterWriter
 from rvbuild.progress import Progress
 
 TOLERANCE_PX = 0.01
-"""How far pixels may lie from those of the first scene."""
+"""Tolerance of the alignment with the first scene's pixels."""
 MAX_EMPTY = 100
-"""A file of all pixels is at most so many times larger than its scenes."""
+"""Largest allowed mosaic area, relative to the total area of its scenes."""
 
 _ROWS = 512
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A scene's raster and where it lies in the mosaic."""
+    """A scene's raster and its place in the mosaic."""
 
     name: str
     path: Path
@@ -40,7 +40,7 @@ class Placed:
 
 
 def arrange(rasters: Mapping[str, Path]) -> tuple[Grid, list[Placed]]:
-    """Return the grid of the mosaic of rasters, by the names of their scenes, and where each lies.
+    """Return the grid of the mosaic of rasters, by the names of their scenes, and the place of each.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def arrange(rasters: Mapping[str, Path]) -> tuple[Grid, list[Placed]]:
 
 
 def _problems(grids: Mapping[str, Grid], first: str) -> list[str]:
-    """Return what keeps scenes from being one raster, a phrase each."""
+    """Return the reasons why scenes cannot be one raster, a phrase each."""
     base, found = grids[first], []
     for name, grid in grids.items():
         if grid.crs is None:
@@ -92,7 +92,7 @@ def _offset(grid: Grid, base: Grid) -> tuple[int, int]:
 
 
 def _difference(grid: Grid, base: Grid) -> str:
-    """Return how pixels differ from those of `base`, as the beginning of a phrase about it; empty if they do not."""
+    """Describe how pixels differ from those of `base`, as the beginning of a phrase; empty if they do not."""
     corners = np.array([0.0, grid.width, 0.0]), np.array([0.0, 0.0, grid.height])
     x, y = base.to_pixel(*grid.to_map(*corners))
     row, col = _offset(grid, base)
@@ -115,7 +115,7 @@ def write_vrt(path: Path, grid: Grid, placed: Sequence[Placed], classes: Classes
     classes
         All classes in id order.
     where
-        The path of each scene's raster, relative to where the `.vrt` is shown.
+        The path of each scene's raster, relative to the directory of the `.vrt`.
     """
     assert grid.crs is not None
     root = Element("VRTDataset", rasterXSize=str(grid.width), rasterYSize=str(grid.height))

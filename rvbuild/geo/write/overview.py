@@ -1,4 +1,4 @@
-"""A scene as one small image: every so many pixels of it, so that a person sees all of it at once."""
+"""A scene as one small image: a sample of its pixels, to see the whole scene at once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ QUALITY = 88
 
 
 def step_of(grid: Grid, most_px: int) -> int:
-    """Return the distance between the pixels that are shown, so that no side has more than `most_px` of them.
+    """Return the sampling step, so that no side has more than `most_px` pixels.
 
     >>> step_of(Grid(900, 2000, None, None), 1000)
     2
@@ -35,7 +35,7 @@ def step_of(grid: Grid, most_px: int) -> int:
 
 
 def shown_at(length: int, step: int) -> NDArray[np.int64]:
-    """Return which rows (or columns) of a scene an overview shows: the middle one of each `step`.
+    """Return the rows (or columns) of a scene in an overview: the middle one of each `step`.
 
     >>> shown_at(10, 4).tolist()
     [2, 6, 9]
@@ -61,7 +61,7 @@ def overview(image: SceneImage, step: int) -> tuple[Image, Mask]:
 
 
 def class_overlay(ids: NDArray[np.uint8], classes: Classes) -> Overlay:
-    """Return class ids (h, w) as an overlay in the colours of the classes; nothing is laid over what is no class."""
+    """Return class ids (h, w) as an overlay in the colours of the classes; transparent without a class."""
     opacity = np.where(ids < len(classes), np.uint8(OPACITY), np.uint8(0))
     return np.concatenate([colourize(ids, classes), opacity[..., np.newaxis]], axis=-1)
 

@@ -30,7 +30,7 @@ def rgb_preview(image: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> 
         (C, H, W) of any real dtype. uint8 is shown as it is; all else is stretched, band by band, from its 2nd to its
         98th percentile.
     valid
-        (C, H, W) bool; what is not valid is black and does not count for the stretch.
+        (C, H, W) bool; invalid pixels are black and do not count for the stretch.
     """
     bands = [0, 1, 2] if image.shape[0] >= 3 else [0, 0, 0]
     picture = np.zeros((*image.shape[1:], 3), dtype=np.uint8)
@@ -48,7 +48,7 @@ def rgb_preview(image: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> 
 
 
 def colourize(labels: NDArray[np.uint8], classes: Classes) -> Picture:
-    """Return class ids (H, W) as the colours of the classes; what is no class is black."""
+    """Return class ids (H, W) as the colours of the classes; black without a class."""
     return palette(classes)[labels]
 
 

@@ -36,7 +36,7 @@ def vectorize(
 ) -> list[Path]:
     """Write the vectors of classes, one file for each entry of `predict.vectors`, and return the files.
 
-    Borders run along the edges of pixels, holes are kept, and regions that touch only at a corner are two polygons.
+    Borders follow the edges of pixels, holes are preserved, and regions that only touch at a corner are two polygons.
     Each feature has the properties `class_id` and `class_name`.
 
     Parameters
@@ -86,7 +86,7 @@ def vectorize(
 
 
 class _Polygons:
-    """The polygons of a raster of class ids, in pixel coordinates; what several classes share is made once."""
+    """The polygons of a raster of class ids, in pixel coordinates; those used for several classes are computed once."""
 
     def __init__(self, labels: Labels, nodata: int) -> None:
         self._nodata = nodata
@@ -109,17 +109,17 @@ class _Polygons:
 
 
 def _centres(geometries: Geometries) -> Geometries:
-    """Return a point (N,) in each polygon: its centre of mass if that lies inside."""
+    """Return a point (N,) in each polygon: its centroid if that lies inside."""
     centres = shapely.centroid(geometries)
     found: Geometries = np.where(shapely.contains(geometries, centres), centres, shapely.point_on_surface(geometries))
     return found
 
 
 def _sieve(labels: Labels, nodata: int, side: int) -> Labels:
-    """Return labels whose patches of fewer than side x side pixels have gone to their largest neighbour."""
+    """Return labels in which patches of fewer than side x side pixels are merged into their largest neighbour."""
     if side <= 1:
         return labels
-    # No patch has more pixels than there are, and GDAL counts with 32 bits.
+    # A patch cannot have more pixels than the image, and GDAL counts with 32 bits.
     size = min(side * side, labels.size, (1 << 31) - 1)
     sieved: Labels = rasterio.features.sieve(labels, size=size, mask=labels != nodata, connectivity=4)
     # GDAL leaves masked pixels undefined.
@@ -163,7 +163,7 @@ def write_features(
     fields: Mapping[str, type],
     geometry: Literal["Point", "Polygon"] = "Polygon",
 ) -> None:
-    """Write features in the format that the suffix of the file says.
+    """Write features in the format of the file's suffix.
 
     GeoJSON is RFC 7946: in EPSG:4326, or in map or pixel coordinates where the scene has no CRS, or a local one. The
     other formats are in the CRS of the scene.
@@ -181,7 +181,7 @@ def write_features(
     fields
         Name and type (int, float or str) of the properties.
     geometry
-        What the geometries are.
+        The type of the geometries.
     """
     if path.suffix in DRIVERS:
         moved = shapely.orient_polygons(_to_map(geometries, grid))
@@ -207,6 +207,6 @@ def _write_geojson(path: Path, geometries: Geometries, grid: Grid, properties: S
 
 
 def _file_stem(name: str) -> str:
-    """Return a class name as the stem of a file: what could mean a path or a wildcard becomes `_`."""
+    """Return the class name as it appears in file names: characters with a meaning in paths or patterns become `_`."""
     stem = re.sub(r"[^\w.\- ]", "_", name).strip(". ") or "_"
     return f"{stem}_" if stem.casefold() in _RASTERS else stem

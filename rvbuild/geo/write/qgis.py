@@ -1,6 +1,6 @@
 """QGIS styles: `NAME.qml` beside a raster or a vector file, which QGIS applies when it opens that file.
 
-Only the symbology is said; all else stays as QGIS has it by default. The elements are those that QGIS 3 writes itself.
+Only the symbology is set; everything else has QGIS's defaults. The elements are those that QGIS 3 writes itself.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Geometry = Literal["polygon", "box", "point"]
 
 
 def style_path(file: Path) -> Path:
-    """Return where QGIS looks for the style of a file."""
+    """Return the path of the style of a file, where QGIS looks for it."""
     return file.with_suffix(".qml")
 
 
@@ -56,7 +56,7 @@ def write_raster_style(file: Path, classes: Classes) -> Path:
 def write_score_style(file: Path, count: int, kind: Literal["float32", "uint8"]) -> Path:
     """Write the style of a raster of `count` scores: the first in greys from 0 to 1; return its path.
 
-    By itself QGIS would take the scores of three classes for red, green and blue.
+    By default QGIS would show the scores of three classes as red, green and blue.
     """
     root = _root()
     pipe = SubElement(root, "pipe")
@@ -67,12 +67,12 @@ def write_score_style(file: Path, count: int, kind: Literal["float32", "uint8"])
         grayBand="1",
         gradient="BlackToWhite",
         opacity="1",
-        # The mask of the file comes as one more band.
+        # The mask of the file is an additional band.
         alphaBand=str(count + 1) if kind == "uint8" else "-1",
         nodataColor="",
     )
     SubElement(SubElement(renderer, "minMaxOrigin"), "limits").text = "None"
-    # QGIS applies the scale of the file: bytes, too, are 0 to 1.
+    # QGIS applies the scale of the file: bytes are also 0 to 1.
     stretch = SubElement(renderer, "contrastEnhancement")
     for key, value in {"minValue": "0", "maxValue": "1", "algorithm": "StretchToMinimumMaximum"}.items():
         SubElement(stretch, key).text = value

@@ -30,7 +30,7 @@ _BAND_ROWS = 128
 written once, never read back and compressed again."""
 
 _COPY_CACHE_BYTES = 16 << 20
-"""Of GDAL's cache of blocks while the final file is made: each block is read once, so that more is of no use."""
+"""Size of GDAL's block cache for the final file: each block is read once, so more would not help."""
 
 
 _ENV = {"GDAL_TIFF_INTERNAL_MASK": "YES", "GDAL_PAM_ENABLED": "NO"}
@@ -45,13 +45,13 @@ def _cog_options(resampling: str) -> dict[str, Any]:
         "bigtiff": "if_safer",
         # Pixels are copied, never warped; statistics would be an extra pass and a source of difference.
         "statistics": "no",
-        # The same bytes as with one.
+        # The same bytes as with one thread.
         "num_threads": str(cores()),
     }
 
 
 class _CogWriter:
-    """Streams rows of a raster into a temporary GeoTIFF and makes a COG of it."""
+    """Streams rows of a raster into a temporary GeoTIFF and creates a COG from it."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class _CogWriter:
         self._held = 0
 
     def _append(self, row0: int, data: NDArray[Any], mask: NDArray[np.bool_] | None) -> None:
-        """Take the next rows: (C, h, W) data and, if the raster is masked, (h, W) bool."""
+        """Add the next rows: (C, h, W) data and, if the raster is masked, (h, W) bool."""
         expected = (self._count, data.shape[-2], self.grid.width)
         if row0 != self._next_row + self._held or data.shape != expected:
             raise ValueError(
@@ -156,7 +156,7 @@ class _CogWriter:
         rasterio.shutil.copy(self._temp, self.path, driver="COG", **self._options)
 
     def discard(self) -> None:
-        """Give up: remove the temporary file; the final file is not made."""
+        """Abort: remove the temporary file, without creating the final file."""
         if not self._file.closed:
             with rasterio.Env(**self._env):
                 self._file.close()
@@ -206,7 +206,7 @@ class _ClassIdWriter(_CogWriter):
 
 
 class IdRasterWriter(_ClassIdWriter):
-    """Writes class ids as they are, without colours and overviews: the temporary file is the final one."""
+    """Writes class ids without colours and overviews: the temporary file is the final one."""
 
     def _publish(self) -> None:
         self._temp.replace(self.path)
@@ -224,7 +224,7 @@ class ClassRasterWriter(_ClassIdWriter):
 
 
 def colour_ids(ids: Path, path: Path, classes: Classes, *, temp: Path) -> None:
-    """Write what an `IdRasterWriter` has written to `ids` as a `ClassRasterWriter` would have, to `path`.
+    """Convert `ids`, a file of an `IdRasterWriter`, to `path`, with the result of a `ClassRasterWriter`.
 
     `temp` is a directory for a temporary file.
     """
@@ -300,13 +300,13 @@ class ScoreRasterWriter(_CogWriter):
         self.write_encoded(row0, self.encode(scores, predicted), predicted)
 
     def encode(self, scores: NDArray[np.floating[Any]], predicted: NDArray[np.bool_]) -> NDArray[Any]:
-        """Return scores (K, h, w) as the file holds them; of any part of its rows."""
+        """Return scores (K, h, w) in the encoding of the file, for any rows."""
         if self.kind == "uint8":
             return np.rint(np.where(predicted, scores, 0.0) * 255.0).clip(0, 255).astype(np.uint8)
         return np.where(predicted, scores, np.nan).astype(np.float32)
 
     def write_encoded(self, row0: int, values: NDArray[Any], predicted: NDArray[np.bool_]) -> None:
-        """Write the next rows, which `encode` made."""
+        """Write the next rows, from `encode`."""
         self._append(row0, values, predicted if self.kind == "uint8" else None)
 
 

@@ -59,7 +59,7 @@ class Augmenter:
     names
         `train.augment`.
     normalize
-        The `normalize` entry of the model, which says the range of values.
+        The `normalize` entry of the model, with the range of values.
     dtype
         Of the chips, for example `"uint8"`.
     bands
@@ -76,10 +76,10 @@ class Augmenter:
         self._spans = _spans(normalize, bands)
         self._steps = [self._step(name, dtype, bands) for name in names]
         self.own_code = any(":" in name for name in names)
-        """Whether functions of the user's are called, which may draw from global random generators."""
+        """Whether user functions are called, which may draw from global random generators."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Functions of the user's are imported again in a loader process.
+        # User functions are imported again in a loader process.
         return (Augmenter, self._arguments)
 
     def __call__(self, sample: Sample, seed: Sequence[int]) -> Sample:

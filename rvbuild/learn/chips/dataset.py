@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rvbuild.learn.chips.scene_images import Imagery, SceneImages
 
 OPEN_SHARDS = 128
-"""Shards mapped at the same time: each map keeps a file descriptor or two."""
+"""Number of shards mapped at the same time: each uses one or two file descriptors."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Chips:
                 self._shards.append(_Shard(scene, images, _named(files, entry["labels"], scene), int(entry["count"])))
         self._ends = list(itertools.accumulate(shard.count for shard in self._shards))
         self.count = self._ends[-1] if self._ends else 0
-        # A scene without chips may not even know its bands.
+        # The bands of a scene without chips may be unknown.
         filled = [index for _, index in indices.values() if index["count"]]
         self.bands = int(_same(filled, "bands", "number of bands", "choose the same number of `channels`", 0))
         self.dtype = str(_same(filled, "dtype", "pixel type", "use imagery of one type", ""))
@@ -90,10 +90,10 @@ class Chips:
         self._scene_images = self._read_from(away) if away else None
         self._chosen: np.ndarray | None = None
         self._checked: set[int] = set()
-        """The numbers of the shards whose labels were looked at: maps are closed and opened again."""
+        """The numbers of the shards whose labels were validated, since maps are closed and opened again."""
 
     def choose(self, most: int, seed: int) -> None:
-        """Keep at most so many chips, drawn by the seed, in the order they have. Fewer of them are among more.
+        """Keep at most this many chips, drawn by the seed, in their order. A smaller limit selects a subset.
 
         Raises
         ------
@@ -111,18 +111,18 @@ class Chips:
         self.class_counts = self.chip_class_counts.sum(axis=0)
 
     def never_shown(self, class_ids: Sequence[int]) -> list[str]:
-        """Return the names of those classes that no chip shows; none if there is no chip."""
+        """Return the names of the classes in no chip; empty if there are no chips."""
         return [self.classes[id_] for id_ in class_ids if self.count and not self.class_counts[id_]]
 
     def __len__(self) -> int:
         return self.count
 
     def __getstate__(self) -> dict[str, Any]:
-        # Maps are opened anew in a loader process.
+        # Maps are opened again in a loader process.
         return {**self.__dict__, "_open": OrderedDict()}
 
     def __getitem__(self, position: int) -> Sample:
-        """Return a chip; what is stored, as read-only views of its shard."""
+        """Return a chip; stored data are read-only views of its shard."""
         if self._chosen is not None:
             position = int(self._chosen[position])
         number = bisect.bisect_right(self._ends, position)
@@ -167,7 +167,7 @@ class Chips:
         return images, labels
 
     def _check_labels(self, shard: _Shard, labels: Mapping[str, np.ndarray]) -> None:
-        """Raise a DataError unless a shard of labels holds what the task and the index say."""
+        """Raise a DataError unless a shard of labels matches the task and the index."""
         check_labels(shard.labels, labels, shard.count, self.size_px, len(self.classes))
         try:
             self._ops.unpack(labels, 0)

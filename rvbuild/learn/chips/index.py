@@ -1,4 +1,4 @@
-"""What the files of chips say of themselves, checked: the index of a scene, and the shapes of its shards."""
+"""Validation of chip files: the index of a scene, and the shapes of its shards."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def read_index(path: Path) -> dict[str, Any]:
     Raises
     ------
     DataError
-        It is no index, lacks an entry, or an entry is of another kind or does not agree with the others.
+        It is not an index, lacks an entry, or an entry is invalid or contradicts the others.
     """
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
@@ -90,7 +90,7 @@ def check_images(path: Path, images: Mapping[str, np.ndarray], shape: tuple[int,
 
 
 def check_labels(path: Path, labels: Mapping[str, np.ndarray], count: int, size_px: int, n_classes: int) -> None:
-    """Raise a DataError unless a shard of labels is of `count` chips, and holds ids of `n_classes` classes alone."""
+    """Raise a DataError unless a shard of labels has `count` chips, and only ids of `n_classes` classes."""
     expected: dict[str, tuple[Sequence[int], type[np.generic]]] = {
         "windows": ((count, 4), np.int64),
         "digests": ((count, DIGEST_BYTES), np.uint8),

@@ -1,4 +1,4 @@
-"""Batches of chips, made ahead of the training by a thread or by processes, with the same result."""
+"""Batches of chips, prepared ahead of the training by a thread or by processes, with the same result."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rvbuild.learn.device import kept_random_state
 from rvbuild.learn.hooks import TargetOps
 
 AHEAD = 2
-"""Batches that are made before they are asked for."""
+"""Number of batches prepared in advance."""
 
 
 class Request(NamedTuple):
@@ -29,7 +29,7 @@ class Request(NamedTuple):
     """`"train"` or `"validation"`."""
     chips: Sequence[int]
     epoch: int | None
-    """The epoch, which decides the augmentation; None: chips as they are."""
+    """The epoch, which determines the augmentation; None: chips without augmentation."""
 
 
 class Batch(NamedTuple):
@@ -43,10 +43,10 @@ class Batch(NamedTuple):
 
 
 class BatchMaker(Dataset[Batch]):
-    """Makes a batch from a request: a pure function, whichever process calls it."""
+    """Creates a batch from a request: a pure function in any process."""
 
     def __init__(self, splits: Mapping[str, Chips], ops: TargetOps, augmenter: Augmenter, seed: int) -> None:
-        self._code = Served()  # first, because what follows imports the user's functions when it is unpickled
+        self._code = Served()  # first, because unpickling the rest imports user functions
         self._splits = dict(splits)
         self._ops = ops
         self._augmenter = augmenter
@@ -73,19 +73,19 @@ class BatchMaker(Dataset[Batch]):
 
 
 class Loader:
-    """Gives batches in order.
+    """Yields batches in order.
 
     Parameters
     ----------
     maker
-        Makes them.
+        The function that creates them.
     workers
         Processes that do so; 0: a thread of this process.
     ahead
-        False: nothing runs beside the caller, because what makes batches draws from global random generators.
+        False: nothing runs in parallel, because creating batches draws from global random generators.
     """
 
-    def __init__(self, maker: BatchMaker, workers: int, *, ahead: bool = True) -> None:
+    def __init__(self, maker: Dataset[Batch], workers: int, *, ahead: bool = True) -> None:
         self._maker = maker
         self._ahead = ahead
         self._order = _Order()
@@ -155,8 +155,8 @@ def epoch_requests(
 ) -> list[Request]:
     """Return the batches of one training epoch, in an order that (seed, epoch) decides.
 
-    Each of `count` chips comes once; or, with `chances`, `(count,)` probabilities, as many are drawn, some repeatedly.
-    A last batch of a single chip is left out if there are others: batch normalisation cannot learn from one value.
+    Each of `count` chips comes once; or, with `chances`, `(count,)` probabilities, as many are drawn, with repetition.
+    A last batch of a single chip is dropped if there are others: batch normalisation cannot learn from one value.
     """
     rng = np.random.default_rng([seed, epoch])
     order = (rng.permutation(count) if chances is None else rng.choice(count, count, p=chances)).tolist()
@@ -167,6 +167,6 @@ def epoch_requests(
 
 
 def plain_requests(split: str, positions: Sequence[int], batch_size: int) -> list[Request]:
-    """Return batches of chips as they are, in the order given."""
+    """Return batches of chips without augmentation, in the given order."""
     starts = range(0, len(positions), batch_size)
     return [Request(split, list(positions[start : start + batch_size]), None) for start in starts]

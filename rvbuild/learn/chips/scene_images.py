@@ -1,6 +1,6 @@
-"""The images of chips that are not stored: read from the imagery of their scenes, as they were when chips were cut.
+"""The images of chips that are not stored: read from the imagery of their scenes, unchanged since the chips were cut.
 
-What a chip's pixels were is known by their digest: a model is never trained on others.
+The pixels of a chip are verified by their digest: a model is never trained on others.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ OPEN_FILES = 256
 """Files of imagery that are open at the same time, about."""
 
 CACHE_BYTES = 512 << 20
-"""What GDAL may keep of decoded blocks in each process. By default it takes 5 % of the memory, times the processes."""
+"""Limit of GDAL's block cache in each process. The default is 5 % of the memory, times the number of processes."""
 
 
 class Imagery(NamedTuple):
@@ -33,7 +33,7 @@ class Imagery(NamedTuple):
 
     files: Sequence[Path]
     settings: Mapping[str, Any]
-    """What opens it: `image`, `channels`."""
+    """The settings to open it: `image`, `channels`."""
 
 
 class SceneImages:
@@ -44,7 +44,7 @@ class SceneImages:
     imagery
         By scene id.
     bands, dtype, size_px
-        What every chip has.
+        The bands and dtype of all chips.
     """
 
     def __init__(self, imagery: Mapping[str, Imagery], bands: int, dtype: str, size_px: int) -> None:
@@ -60,7 +60,7 @@ class SceneImages:
         Raises
         ------
         DataError
-            Its pixels are not those that the chip was made of, or cannot be read.
+            Its pixels are not those of the chip, or cannot be read.
         """
         with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
             source = self._source(scene)
@@ -95,5 +95,5 @@ class SceneImages:
 
 
 def _cost(source: SceneImage) -> int:
-    """Return how many files an image may keep open."""
+    """Return how many files of an image may be open."""
     return min(len(source.files), MAX_OPEN_FILES)

@@ -1,4 +1,4 @@
-"""safetensors files as memory-mapped numpy arrays: nothing is read before it is used, nothing is decoded."""
+"""safetensors files as memory-mapped numpy arrays: data are read on demand, without decoding."""
 
 from __future__ import annotations
 

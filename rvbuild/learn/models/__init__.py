@@ -64,9 +64,9 @@ def build(
     pretrained
         False: random weights. True: torchvision's weights where the family has some. A path: weights from a file.
     code
-        Source texts of the user's modules, to be executed instead of importing them.
+        Source code of the user's modules, to execute instead of importing them.
     note
-        Told what the user should know, for example that a model has no pretrained weights.
+        Receives notes for the user, for example that a model has no pretrained weights.
 
     Raises
     ------

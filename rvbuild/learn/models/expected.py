@@ -1,4 +1,4 @@
-"""What pretrained weights expect of their input: the mean and the standard deviation of the images of their training.
+"""The normalisation that pretrained weights expect: mean and standard deviation of their training images.
 
 Images are three bands (red, green, blue) from 0 to 1.
 """

@@ -1,4 +1,4 @@
-"""The first convolution of a network made for three bands, adapted to any number of bands."""
+"""Adapts the first convolution of a network for three bands to any number of bands."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def adapt_bands(model: nn.Module, bands: int, *, trained: bool) -> None:
     bands
         The number of bands wanted.
     trained
-        Whether the first convolution holds trained weights that are worth keeping.
+        Whether the first convolution holds trained weights that should be kept.
     """
     name, old = first_conv(model)
     if old.in_channels == bands:

@@ -45,7 +45,7 @@ _FAMILIES = {
 NAMES = tuple(family + member for family, members in _FAMILIES.items() for member in members)
 
 _IMAGE_SIZE = 224
-"""The side that transformers of a fixed size are made for, and pretrained at."""
+"""Image size of transformers with a fixed size, also of their pretrained weights."""
 
 _SECOND_WEIGHTS = frozenset(
     ["efficientnet_b1", "mobilenet_v2", "mobilenet_v3_large", "resnet50", "resnet101", "resnet152"]
@@ -90,7 +90,7 @@ def build(
         state = _resized(state, size_px, patch_px, path)
     kernel = state.get(first_conv(model)[0] + ".weight")
     if kernel is not None and kernel.dim() == 4:
-        # A file for other than three bands is loaded as it is; then its first convolution is adapted, if need be.
+        # A file for three bands is loaded unchanged; then the first convolution is adapted if needed.
         adapt_bands(model, kernel.shape[1], trained=False)
     load_local(model, state, path, tell, heads=(last_layer(model),))
     adapt_bands(model, bands, trained=True)
@@ -98,7 +98,7 @@ def build(
 
 
 def last_layer(model: nn.Module) -> str:
-    """Return the dotted name of the layer that gives the outputs: the last linear or convolutional one."""
+    """Return the dotted name of the output layer: the last linear or convolutional one."""
     names: list[str] = [n for n, layer in model.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
     return names[-1]
 
@@ -115,7 +115,7 @@ def weights_url(name: str) -> str:
 
 
 def _make(name: str, outputs: int, args: Mapping[str, Any]) -> tuple[nn.Module, int]:
-    """Return a network with random weights, and the side of the chips that it is made for if that is fixed."""
+    """Return a network with random weights, and its chip size if that is fixed."""
     fixed = name.startswith(("vit_", "maxvit_"))
     check_names(name, args, ("image_size",) if fixed else ())
     options: dict[str, Any] = {"weights": None, "num_classes": outputs}

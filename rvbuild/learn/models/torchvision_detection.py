@@ -118,7 +118,7 @@ def build(
     whole = any(key.startswith("backbone.") for key in state)
     kernel = state.get(_in_detector(first_conv(backbone)[0], family) if whole else first_conv(backbone)[0] + ".weight")
     if kernel is not None and kernel.dim() == 4:
-        # A file for other than three bands is loaded as it is; then its first convolution is adapted, if need be.
+        # A file for three bands is loaded unchanged; then the first convolution is adapted if needed.
         adapt_bands(backbone, kernel.shape[1], trained=False)
     if state and not whole:
         # The classifier's last layer is not used at all: no need to speak of it.
@@ -151,7 +151,7 @@ def backbone_name(name: str) -> str:
 def _place_in_float32(model: nn.Module) -> None:
     """Let a detector reckon with anchors and boxes in float32 though its layers compute in mixed precision.
 
-    torchvision gives them the dtype of the layers' outputs, and bfloat16 has steps of 2 pixels from 256 on.
+    torchvision uses the dtype of the layers' outputs, and bfloat16 has steps of 2 pixels from 256 on.
     """
     for name in ("backbone", "head", "rpn.head", "roi_heads.box_predictor"):
         with contextlib.suppress(AttributeError):
@@ -199,7 +199,7 @@ def _any_kernels() -> Iterator[None]:
 
 
 class _AsItIs(nn.Module):
-    """Stands for torchvision's transform: chips come in their size and normalised."""
+    """Replaces torchvision's transform: chips come in their size and normalised."""
 
     def forward(self, images: Any, targets: Any = None) -> tuple[ImageList, Any]:
         """Return a batch of images (C, H, W) of one size as torchvision's list of images."""
@@ -207,7 +207,7 @@ class _AsItIs(nn.Module):
         return ImageList(batch, [tuple(batch.shape[-2:])] * len(batch)), targets
 
     def postprocess(self, result: Any, image_shapes: Any, original_image_sizes: Any) -> Any:
-        """Return boxes as they are."""
+        """Return boxes unchanged."""
         return result
 
 

@@ -19,7 +19,7 @@ from rvbuild.learn.models.weights import State, fetch, load_local, read_weights
 class _Network:
     make: Callable[..., nn.Module]
     backbone: Any
-    """torchvision's weights entry of the backbone: a fixed version, so that a new torchvision gives the same start."""
+    """torchvision's weights of the backbone: a fixed version, so that a new torchvision gives the same start."""
     heads: tuple[str, ...]
     """The layers whose size depends on the number of classes."""
 
@@ -72,7 +72,7 @@ def build(
         state = _as_backbone(state)
     kernel = state.get(first_conv(model)[0] + ".weight")
     if kernel is not None and kernel.dim() == 4:
-        # A file for other than three bands is loaded as it is; then its first convolution is adapted, if need be.
+        # A file for three bands is loaded unchanged; then the first convolution is adapted if needed.
         adapt_bands(model, kernel.shape[1], trained=False)
     # torchvision's own backbones never have the head: no need to say so at every training.
     load_local(model, state, path, note if isinstance(pretrained, Path) else lambda _: None, heads)
@@ -86,5 +86,5 @@ def backbone_weights(name: str) -> Any:
 
 
 def _as_backbone(state: State) -> State:
-    """Return a classification network's tensors under the names that a segmentation network gives to its backbone."""
+    """Return a classification network's tensors under their names in the backbone of a segmentation network."""
     return {f"backbone.{name.removeprefix('features.')}": value for name, value in state.items()}

@@ -43,7 +43,7 @@ class UNet(nn.Module):
         x = images
         for level, block in enumerate(self.down):
             if level:
-                # ceil_mode pools an odd last row or column on its own, which is what padding would do.
+                # ceil_mode pools an odd last row or column separately, with the same result as padding.
                 x = functional.max_pool2d(x, 2, ceil_mode=True)
             x = block(x)
             skips.append(x)

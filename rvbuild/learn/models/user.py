@@ -1,4 +1,4 @@
-"""Models of the user's own: `package.module:factory`, called with `(in_channels, num_classes, **model_args)`."""
+"""Users' own models: `package.module:factory`, called with `(in_channels, num_classes, **model_args)`."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def build(
     note: Callable[[str], None],
     code: Mapping[str, str] | None = None,
 ) -> nn.Module:
-    """Make a model by a factory of the user's; see `rvbuild.learn.models.build`.
+    """Create a model with a user's factory; see `rvbuild.learn.models.build`.
 
-    `pretrained = true` is the factory's own affair: it takes what it needs from `model_args`.
+    `pretrained = true` is ignored here: the factory takes all it needs from `model_args`.
     """
     factory = load_object(name, "train.model", code)
     try:

@@ -1,4 +1,4 @@
-"""Weights from elsewhere: torchvision's, downloaded once, and local files."""
+"""Pretrained weights: torchvision's, downloaded once, and local files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _SHOWN = 5
 
 PATIENCE_S = 30.0
-"""How long a server of weights may say nothing."""
+"""Time limit for a server of weights that does not respond."""
 
 
 def fetch(url: str, note: Callable[[str], None]) -> State:
@@ -33,7 +33,7 @@ def fetch(url: str, note: Callable[[str], None]) -> State:
     Raises
     ------
     ModelError
-        The download failed; the message says where to put the file, and the other ways out.
+        The download failed; the message says where to put the file, and names alternatives.
     """
     path = _kept(url)
     if not path.exists():
@@ -54,13 +54,13 @@ def require_reachable(url: str) -> None:
 
 
 def _kept(url: str) -> Path:
-    """Return where torch keeps what it downloads."""
+    """Return torch's directory of downloads."""
     return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
 
 
 @contextlib.contextmanager
 def _said(url: str) -> Iterator[None]:
-    """Raise a ModelError that says what to do if a download fails in here."""
+    """Raise a ModelError with advice if a download in this block fails."""
     path = _kept(url)
     try:
         yield
@@ -74,7 +74,7 @@ def _said(url: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _patience() -> Iterator[None]:
-    """Wait in here no longer than `PATIENCE_S` for a server that says nothing: torch would wait for ever."""
+    """Limit the time in this block for a server that does not respond to `PATIENCE_S`: torch would wait for ever."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(PATIENCE_S)
     try:
@@ -84,7 +84,7 @@ def _patience() -> Iterator[None]:
 
 
 def read_weights(path: Path) -> State:
-    """Read a state dict from a `.safetensors` file, or one that `torch.save` wrote; nothing in it is executed."""
+    """Read a state dict from a `.safetensors` file, or from a file of `torch.save`; nothing in it is executed."""
     try:
         if path.suffix.lower() == ".safetensors":
             content: Any = safetensors.torch.load_file(path)
@@ -120,11 +120,11 @@ def load_local(
     model
         Changed in place.
     state
-        What the file `path` holds.
+        The content of the file `path`.
     path
         To be named in messages.
     note
-        Told about tensors that keep their random start.
+        Receives notes about tensors that keep their random initialisation.
     heads
         Names of the layers that give the outputs: they keep their random start if the file is for another number of
         classes. Any other tensor that does not fit is a ModelError.

@@ -1,4 +1,4 @@
-"""Tasks applied to the tables of a project: what they find wrong, and what they make of the tables together."""
+"""Tasks applied to the tables of a project: task-specific problems, and settings derived from several tables."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ _KINDS: Mapping[type[Table], str] = {
     PredictTable: "predict",
     EvalTable: "eval",
 }
-"""The kinds of table that tasks have something to say about, as `TaskSpec` calls them."""
+"""The kinds of table that tasks check, with their names in `TaskSpec`."""
 
 
 def check(table: Table, known: Known) -> Iterator[Finding]:
-    """Yield what is wrong with a table in the light of the project's task, but for what it says of itself."""
+    """Yield the problems of a table with the project's task, besides those that the table finds itself."""
     kind = _KINDS.get(type(table))
     if kind is None:
         return
@@ -62,7 +62,7 @@ def chip_px(task: str, chip: ChipTable, labels: list[Any]) -> int:
 
 
 def apply(task: str, parts: Parts, labels: Mapping[Key, Any], problems: Problems) -> Parts:
-    """Return what a task makes of scenes and tables together; what does not fit is reported.
+    """Return the scenes and tables as completed by the task; mismatches are reported.
 
     Parameters
     ----------
@@ -73,6 +73,6 @@ def apply(task: str, parts: Parts, labels: Mapping[Key, Any], problems: Problems
     labels
         The tables of labels, by their keys.
     problems
-        Takes what does not fit.
+        Receives the mismatches.
     """
     return _APPLIED[task].apply(parts, labels, problems)

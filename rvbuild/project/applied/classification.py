@@ -23,7 +23,7 @@ _IOA_KEYS = ("ioa_thresh", "ioa_over", "pick")
 
 
 def check(table: Table, known: Known) -> Iterator[Finding]:
-    """Find what tables cannot say of cells."""
+    """Find settings that tables cannot have with cells."""
     if isinstance(table, RasterLabelsTable | VectorLabelsTable):
         if getattr(table, "rule", "ioa") == "area":
             for key in _IOA_KEYS:
@@ -75,7 +75,7 @@ def apply(parts: Parts, labels: Mapping[Key, Any], problems: Problems) -> Parts:
 
 
 def _cell_settings(table: RasterLabelsTable | VectorLabelsTable, cell_px: int) -> dict[str, Any]:
-    """Return what the stages are told of the cells of labels."""
+    """Return the stage settings about the cells of labels."""
     if not hasattr(table, "rule"):
         return {"cell_px": cell_px}
     keys = CELL_KEYS if table.rule == "ioa" else CELL_KEYS[:2]
@@ -88,7 +88,7 @@ def _cell_px_of(tables: Iterable[Any]) -> int | None:
 
 
 def _different_sizes(tables: Mapping[Key, Any], cell_px: int) -> Iterator[tuple[Key, str]]:
-    """Yield key and message for labels whose cells are of another size than those of the others.
+    """Yield key and message for labels whose cells differ in size from those of the others.
 
     Parameters
     ----------
@@ -130,11 +130,11 @@ class CellPredictTable(PredictTable):
     cell_px: Pixels
 
     def infer_settings(self) -> dict[str, Any]:
-        """Return the settings that what is inferred depends on: cells have no strides and do not blend."""
+        """Return the settings that the raw result depends on: cells have no strides and do not blend."""
         return {
             key: value for key, value in super().infer_settings().items() if key in ("cell_px", "batch_size", "device")
         }
 
     def stage_settings(self) -> dict[str, Any]:
-        """Return the settings, with what is said of cells."""
+        """Return the settings, with those about cells."""
         return {**super().stage_settings(), "cells": self.cells or "geojson", "cell_px": self.cell_px}

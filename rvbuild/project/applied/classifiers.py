@@ -20,7 +20,7 @@ _LEAST_PX = {
 """The smallest chips of a family."""
 
 _IMAGE_SIZE = 224
-"""What transformers of a fixed size are made for, if `image_size` says nothing else."""
+"""Default `image_size` of transformers with a fixed size."""
 
 
 def size_problem(model: str, args: Mapping[str, object], chip_px: int | None) -> str | None:

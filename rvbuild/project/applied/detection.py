@@ -33,7 +33,7 @@ MODEL_ARGS = {
 
 
 def check(table: Table, known: Known) -> Iterator[Finding]:
-    """Find what tables cannot say of boxes."""
+    """Find settings that tables cannot have with boxes."""
     if isinstance(table, RasterLabelsTable):
         message = f"{SPEC.name} needs boxes or shapes: {either(['vector', *BOX_FILES])}; found a raster"
         yield Finding(("raster",), message)
@@ -97,7 +97,7 @@ class BoxChipTable(ChipTable):
     """How the chips of a project with boxes are cut."""
 
     def stage_settings(self) -> dict[str, Any]:
-        """Return the settings, with what is about boxes."""
+        """Return the settings, with those about boxes."""
         settings = {**super().stage_settings(), **{key: getattr(self, key) for key in SPEC.keys["chip"]}}
         if self.keep is not None:
             # One box is enough.
@@ -106,18 +106,18 @@ class BoxChipTable(ChipTable):
 
 
 class BoxPredictTable(PredictTable):
-    """How the boxes of a project are predicted: the same table, with what is said of boxes."""
+    """The prediction of boxes: the same table, with the settings about boxes."""
 
     derived: ClassVar[frozenset[str]] = frozenset(SPEC.keys["predict"])
     styled: ClassVar[frozenset[str]] = frozenset()
 
     def infer_settings(self) -> dict[str, Any]:
-        """Return the settings that what is inferred depends on: boxes do not blend."""
+        """Return the settings that the raw result depends on: boxes do not blend."""
         own = ("stride_px", "batch_size", "device")
         return {key: value for key, value in super().infer_settings().items() if key in own}
 
     def stage_settings(self) -> dict[str, Any]:
-        """Return the settings, with what is said of boxes."""
+        """Return the settings, with those about boxes."""
         own = {"boxes": self.boxes or "geojson", "score_thresh": self.score_thresh, "merge_thresh": self.merge_thresh}
         return {**super().stage_settings(), **own}
 
@@ -126,5 +126,5 @@ class BoxEvalTable(EvalTable):
     """How boxes are evaluated."""
 
     def stage_settings(self) -> dict[str, Any]:
-        """Return the settings, with what is about boxes."""
+        """Return the settings, with those about boxes."""
         return {"iou_thresh": self.iou_thresh}

@@ -1,4 +1,4 @@
-"""What a task is applied to, and by what."""
+"""The parts of a project that a task is applied to, and the interface to apply it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rvbuild.project.toml.table import Finding, Known, Table
 
 @dataclass(frozen=True)
 class Parts:
-    """What a task changes of a project.
+    """The parts of a project that a task can change.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class Application(Protocol):
     """A module of this package, for one task."""
 
     def check(self, table: Table, known: Known) -> Iterator[Finding]:
-        """Yield what is wrong with a table in this task, but for keys that `TaskSpec` lists."""
+        """Yield the problems of a table in this task, except for keys that `TaskSpec` lists."""
 
     def chip_px(self, chip: ChipTable, labels: list[Any]) -> int:
         """Return the side of chips, in pixels."""

@@ -27,5 +27,5 @@ def chip_px(chip: ChipTable, labels: list[Any]) -> int:
 
 
 def apply(parts: Parts, labels: Mapping[Key, Any], problems: Problems) -> Parts:
-    """Return the parts as they are: the tables speak of pixels."""
+    """Return the parts unchanged: the tables are about pixels."""
     return parts

@@ -1,1 +1,1 @@
-"""A validated file resolved to a project: paths, scenes, what they lack, and all of it together."""
+"""Resolves a validated file to a project: paths, scenes, and checks across scenes."""

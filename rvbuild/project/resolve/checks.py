@@ -1,4 +1,4 @@
-"""What the scenes of a project lack, and where they contradict each other or the training."""
+"""Checks of the scenes of a project: missing parts, and contradictions between scenes or with the training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PURPOSE = {"train": "training", "validation": "validation"}
 
 
 def check_scenes(file: ProjectFile, problems: Problems, scenes: list[Scene], keys: list[Key]) -> None:
-    """Report what is wrong with scenes, each of which has its key in the file."""
+    """Report problems of scenes, each of which has its key in the file."""
     checks = _Checks(file, problems)
     checks.there_is_training()
     checks.images(scenes, keys)
@@ -71,7 +71,7 @@ class _Checks:
                 self.problems.add(at, f"scene {show(scene.base)} {message}; set scene.{part} or {own}")
 
     def _overrides(self, id_: str, part: str) -> bool:
-        """Tell whether a scene has a part of its own."""
+        """Tell whether a scene overrides a part."""
         return id_ in self.file.scenes.by_id and self.file.scenes.by_id[id_].given(part)
 
     def channels(self, scenes: Iterable[Scene]) -> None:

@@ -15,16 +15,16 @@ from rvbuild.project.toml.problems import Problems
 
 
 class Paths:
-    """Expands paths, and keeps how they were written.
+    """Expands paths, and remembers their original form.
 
     Parameters
     ----------
     data
-        The parsed file, as it was written.
+        The parsed file.
     problems
-        Takes what is wrong with paths.
+        Receives the problems of paths.
     environment
-        Where variables are looked up.
+        The environment variables.
     """
 
     def __init__(self, data: dict[str, Any], problems: Problems, environment: Environment) -> None:
@@ -49,7 +49,7 @@ class Paths:
         return self._placed[key]
 
     def expand(self, texts: tuple[str, ...], at: Key, part: str, id_: str | None) -> tuple[str, ...]:
-        """Return expanded paths; what is wrong with them is reported."""
+        """Return expanded paths; problems are reported."""
         paths = []
         for number, text in enumerate(texts):
             try:
@@ -84,7 +84,7 @@ class Paths:
         return (*key, number) if isinstance(value, list) and len(value) > 1 else key
 
     def _holds_tables(self, value: list[Any]) -> bool:
-        """Tell whether a list of the file has tables in it; it is asked once for each of thousands of paths."""
+        """Tell whether a list of the file contains tables; cached, since there may be thousands of paths."""
         if id(value) not in self._tables:
             self._tables[id(value)] = any(isinstance(item, dict) for item in value)
         return self._tables[id(value)]
@@ -96,7 +96,7 @@ def relative_to_workspace(workspace: Path, path: str) -> str:
 
 
 def _name_of_paths(table: Mapping[str, Any]) -> str | None:
-    """Return the key of a table that holds its path or paths; None in one that lacks them, which was reported."""
+    """Return the key of a table with its path or paths; None if it has none, which was reported."""
     return next((name for name in ("files", "stac", "raster", "vector", *BOX_FILES) if name in table), None)
 
 

@@ -24,20 +24,20 @@ from rvbuild.project.toml.problems import Problems
 
 
 class Resolver:
-    """Turns one validated file into a project, and reports what is wrong on the way.
+    """Turns a validated file into a project, and reports problems.
 
     Parameters
     ----------
     file
         The validated file, without the parts that are wrong.
     data
-        The parsed file, as it was written.
+        The parsed file.
     problems
-        What is wrong so far; more is added.
+        The problems so far; more are added.
     environment
-        Where variables are looked up.
+        The environment variables.
     reads
-        What was read beside the file, see `Project.reads`.
+        The files read besides the project file, see `Project.reads`.
     """
 
     def __init__(
@@ -61,9 +61,7 @@ class Resolver:
         resolved = Scenes(self.file, self.paths, self.problems, workspace, tuple(item.name for item in classes))
         scenes = resolved.resolve()
         if self.file.scene.given("chip"):
-            self.problems.add(
-                ("scene", "chip"), "belongs in [chip]; scenes.by_id.ID.chip says what one scene differs in"
-            )
+            self.problems.add(("scene", "chip"), "belongs in [chip]; for one scene, use scenes.by_id.ID.chip")
         sources = {scene.base: resolved.source(scene.base, "labels") for scene in scenes}
         parts = applied.apply(
             self.file.project.task,

@@ -29,7 +29,7 @@ from rvbuild.project.toml.problems import Problems
 
 
 class Scenes:
-    """Resolves scenes, and reports what is wrong with them.
+    """Resolves scenes, and reports their problems.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class Scenes:
     paths
         Expands its paths.
     problems
-        Takes what is wrong.
+        Receives the problems.
     workspace
         Where relative paths start.
     class_names
@@ -58,20 +58,20 @@ class Scenes:
 
     @property
     def reads(self) -> Mapping[str, tuple[int, int, int, int] | str | None]:
-        """What was read beside the file: STAC items; see `Project.reads`."""
+        """The files read besides the project file: STAC items; see `Project.reads`."""
         return self._stac.reads
 
     def resolve(self) -> tuple[Scene, ...]:
-        """Return all scenes, and report what they lack."""
+        """Return all scenes, and report missing parts."""
         places = placed(self.file.scenes, self.file.project.seed)
         scenes = [self._scene(place) for place in places]
-        # What is wrong with a scene is said once, not for each of its parts.
+        # A problem of a scene is reported once, not for each of its parts.
         whole = {place.key: scene for place, scene in reversed([*zip(places, scenes, strict=True)])}
         check_scenes(self.file, self.problems, list(reversed(whole.values())), list(reversed(whole)))
         return tuple(scenes)
 
     def _scene(self, item: Placed) -> Scene:
-        """Return one scene: what `[scene]` says, where `by_id` says nothing else."""
+        """Return one scene: `[scene]`, overridden by `by_id`."""
         id_ = item.base
         image = self._image(id_)
         channels = self.source(id_, "channels")[0].channels
@@ -93,12 +93,12 @@ class Scenes:
         )
 
     def _chip(self, id_: str) -> ChipTable | None:
-        """Return how the chips of a scene are cut, if it has settings of its own."""
+        """Return the chip settings of a scene, if it has its own."""
         own = self.file.scenes.by_id.get(id_)
         return None if own is None or own.chip is None else own.chip.laid_over(self.file.chip)
 
     def _image(self, id_: str) -> ImageSource:
-        """Return the imagery of a scene; STAC items are read, because they decide what its files are."""
+        """Return the imagery of a scene; STAC items are read, because they determine its files."""
         table, at = self.source(id_, "image")
         image = table.image
         if image is None or image.stac is None:
@@ -107,7 +107,7 @@ class Scenes:
             )
         (path,) = self.paths.expand((image.stac,), at, "image", id_)
         key: Key = (*at, "image", "stac")
-        # Whatever is wrong with the items of one scene, those of the next are read.
+        # Even after a problem with the items of one scene, those of the next are read.
         if self._unreadable.setdefault(key, self.problems.touch(*key)):
             return ImageSource((path,), image)
         try:

@@ -29,7 +29,7 @@ class BoxFileTable(Table):
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """The files, as they are written."""
+        """The files, in their original form."""
         found: tuple[str, ...] = getattr(self, self.kind)
         return found
 

@@ -1,4 +1,4 @@
-"""Scenes found by their files: `train = { files = "images/{id}.tif" }` stands for the ids of all files that fit."""
+"""Scenes found by their files: `train = { files = "images/{id}.tif" }` stands for the ids of all matching files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rvbuild.project.toml.table import Table
 KEY: Key = ("scenes", "train")
 
 _MARK = "\N{INFORMATION SEPARATOR ONE}"
-"""Stands for the id in an expanded path; no path that a user writes can hold it."""
+"""Placeholder of the id in an expanded path; no path of a user can contain it."""
 
 
 class FoundTable(Table):
@@ -51,18 +51,18 @@ def find(
 ) -> dict[str, tuple[int, int, int, int]]:
     """Put the ids of scenes that are found by their files in place of the table that describes them.
 
-    A table that is wrong in itself is left as it is, for validation to say so.
+    An invalid table is left unchanged, so that validation reports it.
 
     Parameters
     ----------
     data
         The parsed file; changed in place.
     workspace
-        What paths are relative to.
+        Base of relative paths.
     environment
-        Where variables are looked up.
+        The environment variables.
     problems
-        What is wrong is added.
+        Problems are added.
 
     Returns
     -------
@@ -110,7 +110,7 @@ def find(
 def _ids(pattern: Path) -> list[str]:
     """Return the ids of the files that fit, sorted: numbers in them by their value."""
     first, *rest = (re.escape(part) for part in pattern.name.split(_MARK))
-    # Where the path holds the id several times, each must be the same.
+    # If the path contains the id several times, all must be equal.
     name = re.compile(f"{first}(?P<id>.+){'(?P=id)'.join(rest)}")
     names = (entry.name for entry in os.scandir(pattern.parent) if entry.is_file())
     found = {match["id"] for text in names if (match := name.fullmatch(text))}

@@ -92,7 +92,7 @@ class ImageTable(Table):
 
     not_settings = (
         *("files", "stac", "assets", "stack", "reduce", "resample", "primary", "bbox_px", "bbox_units", "transform"),
-    )  # together they say what layers, box and steps there are: see `stage_settings`
+    )  # these become layers, box and steps: see `stage_settings`
     omitted_defaults = ("alpha", "palette", "scale")
 
     later: ClassVar[dict[str, str]] = {
@@ -181,7 +181,7 @@ class ImageTable(Table):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Offer the bare forms to editors, too."""
+        """Also offer the short forms to editors."""
         bare = [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]
         return {"anyOf": [*bare, handler(schema)]}
 
@@ -261,17 +261,17 @@ class ImageTable(Table):
         return found
 
     def layer(self) -> dict[str, Any]:
-        """Return the settings that every layer has unless it says otherwise."""
+        """Return the settings that are the defaults of every layer."""
         return {"nodata": _json(self.nodata), "resample": self.resample}
 
     def stage_settings(self) -> dict[str, Any]:
-        """Return the settings that decide the pixels that are read, without the paths; what is not set is left out.
+        """Return the settings that affect the pixels, without the paths; unset ones are omitted.
 
         How the assets of STAC items are put together is not among them: it follows from the items.
         """
         settings = super().stage_settings()
         for key in ("palette", "scale"):
-            if getattr(self, key) is False:  # as by default: it only says that this is meant
+            if getattr(self, key) is False:  # equal to the default
                 del settings[key]
         if self.stack is not None and self.stac is None:
             settings |= {"layers": self._layers(), "primary": self.primary, "reduce": self.reduce}
@@ -302,7 +302,7 @@ class ImageTable(Table):
         return transforms.of_statistics(self.transform)
 
     def modules(self) -> list[str]:
-        """Return the user's Python modules that transform pixels."""
+        """Return the modules of users' transforms."""
         tables = [table for table in self.transform if isinstance(table, transforms.FunctionTable)]
         return [table.function.partition(":")[0] for table in tables]
 

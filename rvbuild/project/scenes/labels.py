@@ -37,28 +37,26 @@ class RasterLabelsTable(Table):
 
     later: ClassVar[dict[str, str]] = dict.fromkeys(
         ("class", "class_attribute", "class_map", "background"),
-        "is a key of vector labels; what the values of a raster mean is said by encoding, map and other",
+        "is a key of vector labels; for a raster, use encoding, map and other",
     )
 
-    raster: SomePaths = Field(description="The label raster, or the rasters that make one mosaic.")
+    raster: SomePaths = Field(description="The label raster, or the rasters of one mosaic.")
     encoding: Literal["id", "rgb"] = Field(
-        "id", description="What a pixel holds: id, a class id (or a value of map); rgb, the colour of a class."
+        "id", description="Content of a pixel: id, a class id (or a value of map); rgb, the colour of a class."
     )
     map: dict[str, str] | None = Field(
         None,
         description='With encoding = id: value of the raster → class name, for example { 1 = "building" }. Default: '
         "the values are class ids. With encoding = rgb, the colours are always those of the classes.",
     )
-    other: str = Field(
-        "error", description="What a value means that is no class: error, or the name of the class it stands for."
-    )
+    other: str = Field("error", description="How to treat values that are not a class: error, or the name of a class.")
     nodata: Nodata = Field(
         None,
-        description="Value of pixels without a label; [] if every value is a label, whatever the file says. Default: "
-        "what the file says. They become null.",
+        description="Value of pixels without a label, which become null; [] if every value is a label, even if the "
+        "file declares a nodata value. Default: the nodata value of the file.",
     )
     resample: Literal["error", "nearest"] = Field(
-        "error", description="What to do if the raster is on another grid than the image: error, or take the nearest."
+        "error", description="What to do if the raster is not on the grid of the image: error, or resample by nearest."
     )
     cell_px: Pixels | None = Field(None, description=_CELL_PX + " A cell has the class of most of its pixels.")
 
@@ -112,38 +110,38 @@ class VectorLabelsTable(Table):
         **dict.fromkeys(("map", "other"), "is a key of raster labels; here it is class_map and unknown"),
     }
 
-    vector: SomePaths = Field(description="The vector file, in any format and CRS; several files are read in order.")
+    vector: SomePaths = Field(description="One or more vector files, in any format and CRS, read in order.")
     layer: str | None = Field(None, description="Layer of the file. Default: its only layer.")
     encoding: Encoding | None = Field(None, description=ENCODING)
     class_: str | None = Field(None, alias="class", description="Class of all features.")
     class_attribute: str | None = Field(
         None,
-        description="Attribute that holds the class of a feature: its name, its id, or a key of class_map. Default, "
-        "without class: class_id, or the name in class_name or label.",
+        description="Attribute with the class of a feature: its name, its id, or a key of class_map. Default, if class "
+        "is not set: class_id, or the name in class_name or label.",
     )
     class_map: dict[str, str] | None = Field(
         None, description="Value of the attribute → class name. Default: the values are class names, or ids."
     )
     class_where: dict[str, FilterValue] | None = Field(
         None,
-        description="Class → filter: a feature whose attributes name no class gets the first one whose filter it "
+        description="Class → filter: a feature without a class in its attributes gets the first class whose filter it "
         "passes.",
     )
     where: FilterValue | None = Field(
         None,
-        description="Which features count: a filter such as \"height > 3 AND kind IN ('a', 'b')\" or "
+        description="Which features to use: a filter such as \"height > 3 AND kind IN ('a', 'b')\" or "
         '[">", "height", 3]. Default: all of them.',
     )
     background: str | None = Field(
-        None, description="Class of the pixels without a feature. Default: they are null and train nothing."
+        None, description="Class of the pixels without a feature. Default: null, so they are not trained on."
     )
     all_touched: bool = Field(
         False,
-        description="Whether a feature covers every pixel that it touches, not only those whose centre is inside.",
+        description="Whether a feature covers every pixel that it touches, not only those with their centre inside.",
     )
     buffer_px: BufferTable = Field(
         default_factory=lambda: BufferTable.model_validate({}),
-        description="Width of points and lines, and growth of polygons, in pixels.",
+        description="Buffer around points and lines, and growth of polygons, in pixels.",
     )
     shift_m: Shift | None = Field(
         None, description="Move all features by [x, y] metres, along the axes of the image's CRS: east and north."
@@ -151,29 +149,28 @@ class VectorLabelsTable(Table):
     shift_px: Shift | None = Field(None, description="Move all features by [columns, rows] pixels: right and down.")
     unknown: str = Field(
         "error",
-        description="What a feature means whose class is unknown: error, drop (leave it out), or the name of a class.",
+        description="How to treat features of unknown class: error, drop (leave them out), or the name of a class.",
     )
     cell_px: Pixels | None = Field(None, description=_CELL_PX)
     cells: Literal["grid", "polygons"] = Field(
         "grid",
-        description="For chip_classification: what the cells are to train on and evaluate: grid, squares of cell_px; "
-        "polygons, the bounds of each feature. Predictions are always on the grid.",
+        description="For chip_classification: the cells to train on and evaluate: grid, squares of cell_px; polygons, "
+        "the bounds of each feature. Predictions are always on the grid.",
     )
     rule: Literal["area", "ioa"] = Field(
         "area",
-        description="For chip_classification: the class of a cell: area, what covers most of it; ioa, that of a "
-        "feature that shares enough with it.",
+        description="For chip_classification: the class of a cell: area, the class that covers most of it; ioa, the "
+        "class of a feature that overlaps it enough.",
     )
-    ioa_thresh: Fraction = Field(
-        0.5, description="With rule = ioa: the intersection over area that a feature must reach to count."
-    )
+    ioa_thresh: Fraction = Field(0.5, description="With rule = ioa: the minimum intersection over area of a feature.")
     ioa_over: Literal["smaller", "cell", "polygon"] = Field(
-        "smaller", description="With rule = ioa: over which area: that of the cell, of the polygon, or the smaller one."
+        "smaller",
+        description="With rule = ioa: the area in the ratio: of the cell, of the polygon, or the smaller one.",
     )
     pick: Literal["max_ioa", "min_id"] = Field(
         "max_ioa",
-        description="With rule = ioa: which of several classes a cell gets: of the feature with the largest share "
-        "(max_ioa), or the one with the smallest id (min_id).",
+        description="With rule = ioa: which of several classes a cell gets: that of the feature with the largest "
+        "overlap (max_ioa), or the one with the smallest id (min_id).",
     )
 
     @property
@@ -212,7 +209,7 @@ class VectorLabelsTable(Table):
         if self.class_ is not None and self.class_ == self.background:
             yield Finding(
                 ("background",),
-                f"{show(self.background)} is also the class of all features, so nothing can be learnt",
+                f"{show(self.background)} is also the class of all features, so there is nothing to learn",
                 (("class",),),
             )
 
@@ -260,7 +257,7 @@ def check_layers(tables: tuple[AnyLayer, ...], known: Known) -> Iterator[Finding
         for number in others:
             if getattr(tables[number], key) != getattr(tables[first], key):
                 said = f"{show(getattr(tables[first], key))} in the table before"
-                yield Finding((number, key), f"is about the scene, and is {said}; say it once", ((first, key),))
+                yield Finding((number, key), f"applies to the scene, and is {said}; set it once", ((first, key),))
 
 
 AnyLayer: TypeAlias = RasterLabelsTable | VectorLabelsTable
@@ -288,7 +285,7 @@ def _pick(value: object) -> object:
     if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
         if all(("vector" in item) != ("raster" in item) for item in value):
             return value
-        return wrong("a list of labels can hold only tables with raster or vector; later ones cover earlier ones")
+        return wrong("a list of labels can only hold tables with raster or vector; later ones take precedence")
     if not isinstance(value, dict):
         return expected(f"a table such as {_FORMS}, or false")
     kinds = [kind for kind in _KINDS if kind in value]

@@ -1,4 +1,4 @@
-"""The `[scene]` table: what every scene has; `[scenes.by_id]` holds the same keys for one scene."""
+"""The `[scene]` table: the settings of every scene; `[scenes.by_id]` has the same keys for one scene."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The `[scenes]` table: which scenes there are, and what each is for."""
+"""The `[scenes]` table: the scenes and their splits."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from rvbuild.project.toml.names import RESERVED_SCENES, clashes, name_problem
 from rvbuild.project.toml.table import Finding, Known, Table
 
 _HINTED = 20
-"""Unknown ids for which the nearest is looked for: among thousands, that takes long."""
+"""Maximum number of unknown ids with a suggestion: among thousands of scenes, searching is slow."""
 
 SPLITS = ("train", "validation", "test")
 
 
 class ScenesTable(Table):
-    """The scenes by what they are for."""
+    """The scenes of each split."""
 
     train: FoundOrIds = Field(
         (),

@@ -16,7 +16,7 @@ Share = Mapping[str, Any]
 
 
 class TooFewError(ValueError):
-    """There is nothing left for a split; the message says how many things there are and how many are needed."""
+    """A split is empty; the message gives the number of items, and how many are needed."""
 
 
 def shared(count: int, validation: Share | None, test: Share | None) -> dict[str, list[int]]:
@@ -28,7 +28,7 @@ def shared(count: int, validation: Share | None, test: Share | None) -> dict[str
     Raises
     ------
     TooFewError
-        A split would have nothing.
+        A split would be empty.
     """
     places = list(range(count))
     found: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
@@ -46,14 +46,14 @@ def shared(count: int, validation: Share | None, test: Share | None) -> dict[str
 
 
 def least(validation: Share | None, test: Share | None, more_than: int = 0) -> int:
-    """Return the smallest number of things, above `more_than`, of which every split gets some, in each of its folds.
+    """Return the smallest number of items, above `more_than`, for which no split is empty, in any fold.
 
     >>> least({"folds": 5, "fold": 0}, None), least({"fraction": 0.75}, {"fraction": 0.05}, 5)
     (5, 7)
     """
     folds = [int(share["folds"]) for share in (validation, test) if share and "folds" in share]
     needed = (validation is not None) + (test is not None) - 1
-    # With one fold of a few, the others train.
+    # With one fold of a few, the others are for training.
     count = max([more_than + 1, *(number + needed for number in folds)])
     while not _is_enough(count, validation, test) and count < _MOST:
         count += 1
@@ -61,7 +61,7 @@ def least(validation: Share | None, test: Share | None, more_than: int = 0) -> i
 
 
 _MOST = 100_000
-"""No shares are so large that so many things are not enough."""
+"""Upper bound of the search in `least`."""
 
 
 def _is_enough(count: int, validation: Share | None, test: Share | None) -> bool:

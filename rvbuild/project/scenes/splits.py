@@ -12,7 +12,7 @@ from rvbuild.project.toml.keys import Key, show
 from rvbuild.project.toml.table import Finding, Known, Pixels, Table, no_effect
 
 Split: TypeAlias = Literal["train", "validation", "test"]
-"""What a scene is for."""
+"""The split of a scene."""
 
 AUTOMATIC: tuple[Split, ...] = ("validation", "test")
 """The splits that can be taken from the training scenes."""
@@ -84,7 +84,7 @@ SplitOrIds: TypeAlias = Annotated[
 
 
 class Scenes(Protocol):
-    """What is read here of the `[scenes]` table."""
+    """The part of the `[scenes]` table that is used here."""
 
     @property
     def training(self) -> tuple[str, ...]:
@@ -92,7 +92,7 @@ class Scenes(Protocol):
 
 
 class Placed(NamedTuple):
-    """A scene, or a part of one, and what it is for."""
+    """A scene, or a part of one, and its split."""
 
     id: str
     """Of the part: `a.train`, `a.validation` or `a.test` of the scene `a`."""
@@ -107,7 +107,7 @@ class Placed(NamedTuple):
 
 
 def placed(scenes: Scenes, seed: int) -> list[Placed]:
-    """Return what each scene, or part of one, is for: training, validation, test, each in the order of the file."""
+    """Return the splits of scenes and parts: training, validation, test, each in the order of the file."""
     found: dict[Split, list[Placed]] = {"train": [], "validation": [], "test": []}
     blocks = _blocks(scenes, seed)
     for number, (id_, split) in enumerate(zip(scenes.training, _whole(scenes, seed), strict=True)):
@@ -136,7 +136,7 @@ def automatic(scenes: Scenes, by: str | None = None) -> dict[Split, SplitTable]:
 
 
 def check(scenes: Scenes) -> Iterator[Finding]:
-    """Find automatic splits that contradict each other, or leave nothing to train on."""
+    """Find automatic splits that contradict each other, or leave nothing for training."""
     tables = automatic(scenes)
     for by, what in (("scene", "scenes"), ("block", "blocks of each scene")):
         some = automatic(scenes, by)
@@ -177,14 +177,14 @@ def check(scenes: Scenes) -> Iterator[Finding]:
 
 
 def _is_sized(table: SplitTable) -> bool:
-    """Tell whether a split says how much it takes; `check` has said it of one that does not."""
+    """Tell whether a split has a size; `check` has reported one without."""
     if table.folds is None:
         return table.fraction is not None
     return table.fraction is None and table.fold < table.folds
 
 
 def _whole(scenes: Scenes, seed: int) -> list[Split]:
-    """Return what each training scene is for after whole scenes are taken."""
+    """Return the split of each training scene after whole scenes are taken."""
     some = automatic(scenes, "scene")
     found: list[Split] = ["train"] * len(scenes.training)
     if not some or not all(map(_is_sized, some.values())):
@@ -194,7 +194,7 @@ def _whole(scenes: Scenes, seed: int) -> list[Split]:
     try:
         shared = shares.shared(len(places), *_shares(some))
     except shares.TooFewError:
-        return found  # `check` has said it
+        return found  # reported by `check`
     for split in some:
         for place in shared[split]:
             found[places[place]] = split

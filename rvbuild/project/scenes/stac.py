@@ -22,15 +22,15 @@ _RASTERS = ("image/tiff", "image/jp2", "image/vnd.stac.geotiff")
 """How the media types of rasters begin."""
 
 MAX_BYTES = 64 << 20
-"""Of a file of items; of one elsewhere, see `rvbuild.files.fetch`."""
+"""Maximum size of a local file of items; for a remote one, see `rvbuild.files.fetch`."""
 
 
 class StacError(ValueError):
-    """Something is wrong with an item; the message says what."""
+    """An invalid item; the message describes the problem."""
 
 
 class AssetError(StacError):
-    """The assets that a project names are not those of its items."""
+    """The assets that a project names do not exist in its items."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def parse(content: bytes, where: str, assets: Sequence[str] | None = None) -> It
     Raises
     ------
     StacError
-        It is neither an item nor an item collection, or a link leads to nothing that can be read.
+        It is neither an item nor an item collection, or a link cannot be read.
     AssetError
         An item lacks an asset.
     """
@@ -141,7 +141,7 @@ def _hrefs(item: Mapping[str, Any], names: Iterable[str], where: str) -> tuple[s
 
 
 _COMPARED = 1000
-"""Assets among which the nearest name is looked for."""
+"""Maximum number of assets to search for the nearest name."""
 
 
 def _resolved(href: str, where: str) -> str:
@@ -166,7 +166,7 @@ def _resolved(href: str, where: str) -> str:
 
 
 def _joined(address: str, href: str) -> str:
-    """Return a relative link made absolute; urljoin knows the rules for http alone."""
+    """Return an absolute link; urljoin only knows the rules for http."""
     scheme, _, rest = address.partition("://")
     return f"{scheme}://{urljoin(f'http://{rest}', href).removeprefix('http://')}"
 
@@ -237,7 +237,7 @@ class StacReader:
             raise StacError(f"cannot be read ({error.strerror})") from None
 
     def _elsewhere(self, url: str) -> bytes:
-        from rvbuild.files import fetch  # what asks servers is loaded where there are some
+        from rvbuild.files import fetch  # imported late: only needed for remote files
 
         try:
             found = fetch.identity(url)

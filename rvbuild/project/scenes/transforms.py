@@ -1,4 +1,4 @@
-"""The `transform` of an image: what is done with its pixels, in order."""
+"""The `transform` of an image: operations on its pixels, in order."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class ReclassTable(Table):
     )
 
     def check(self, known: Known) -> Iterator[Finding]:
-        """Find values that are no whole numbers, or are there twice."""
+        """Find values that are not whole numbers, or duplicates."""
         if not self.map:
             yield Finding(("map",), "the table is empty")
         seen: dict[int, str] = {}
@@ -136,7 +136,7 @@ class FunctionTable(Table):
     args: dict[str, Any] = Field(default_factory=dict, description="Further arguments of the function.")
 
     def check(self, known: Known) -> Iterator[Finding]:
-        """Find a reference that is none, and arguments that cannot be passed on."""
+        """Find an invalid reference, and arguments that cannot be passed on."""
         if not REFERENCE.fullmatch(self.function):
             yield Finding(("function",), f'expected "package.module:function", found {show(self.function)}')
         yield from json_problem(self.args, ("args",))
@@ -164,7 +164,7 @@ _BARE = ("stats", "min_max", "percentile", "nan")
 
 
 def _from_name(value: object) -> object:
-    """Take a bare name for a table, and reject what has no kind before its keys are looked at."""
+    """Convert a bare name to a table, and reject values without a kind before their keys are checked."""
     if isinstance(value, str):
         if REFERENCE.fullmatch(value):
             return {"kind": "function", "function": value}
@@ -227,7 +227,7 @@ def check_order(transforms: Sequence[Table]) -> Iterator[Finding]:
 
 
 def check_names(transforms: Sequence[Table], bands: Sequence[str]) -> Iterator[Finding]:
-    """Find names in expressions that are no band of the image and none of an earlier expression."""
+    """Find names in expressions that are neither bands of the image nor of an earlier expression."""
     names = set(bands)
     for number, table in enumerate(transforms):
         if isinstance(table, FunctionTable):

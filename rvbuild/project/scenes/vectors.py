@@ -1,4 +1,4 @@
-"""What tables say of vector files: which features count, how points and lines get an area, areas of interest."""
+"""Settings of vector files: which features to use, the area of points and lines, areas of interest."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class BufferTable(Table):
         Parameters
         ----------
         classes
-            All names of classes, each of which is given a value.
+            All names of classes, each with a value.
         """
         return {
             kind: {name: px.get(name, _DEFAULT_PX[kind]) for name in classes} if isinstance(px, dict) else px
@@ -134,7 +134,7 @@ class AoiTable(Table):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Offer the bare forms to editors, too."""
+        """Also offer the short forms to editors."""
         bare = [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]
         return {"anyOf": [*bare, handler(schema)]}
 

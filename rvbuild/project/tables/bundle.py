@@ -1,4 +1,4 @@
-"""The `[bundle]` table: what is packed for use elsewhere."""
+"""The `[bundle]` table: the content of the bundle."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def _onnx(value: bool) -> bool:
 
 
 class BundleTable(Table):
-    """What is packed."""
+    """The content of the bundle."""
 
     not_settings = ("onnx",)
 

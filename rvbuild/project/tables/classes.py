@@ -82,14 +82,14 @@ class ClassTable(Table):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Offer the bare colour to editors, too."""
+        """Also offer a bare colour to editors."""
         return {"anyOf": [{"type": "string", "pattern": _COLOR_PATTERN}, handler(schema)]}
 
 
 def check_classes(
     classes: Mapping[str, ClassTable], names: tuple[str, ...], null: str, *, alone: bool = False
 ) -> Iterator[Finding]:
-    """Yield what is wrong with the classes together, with keys relative to `[classes]`.
+    """Yield the problems of the classes together, with keys relative to `[classes]`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The `[eval]` table: what is evaluated."""
+"""The `[eval]` table: the evaluation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _metric(value: str) -> str:
 
 
 class EvalTable(Table):
-    """What is evaluated."""
+    """Which scenes are evaluated, and how."""
 
     not_settings = ("splits", "metrics", *keys_of_tasks("eval"))  # of all scenes together; a task adds its own
 

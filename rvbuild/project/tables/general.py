@@ -1,4 +1,4 @@
-"""The `[project]` table: the task, the name, and what holds for the whole project."""
+"""The `[project]` table: the task, the name, and settings of the whole project."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _name(value: str) -> str:
 
 
 class ProjectTable(Table):
-    """What the project is."""
+    """General settings of the project."""
 
     task: Annotated[str, AfterValidator(_task), WithJsonSchema({"type": "string", "enum": list(NAMES)})] = Field(
         description=f"What to predict: {'; '.join(f'{spec.name}, {spec.gives}' for spec in SPECS.values())}."

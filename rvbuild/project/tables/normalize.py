@@ -1,4 +1,4 @@
-"""`train.normalize`: how values become input, and what pretrained weights expect."""
+"""`train.normalize`: the conversion of values to input, and the normalisation that pretrained weights expect."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _KEYS = (("pretrained",), ("model",))
 
 
 class FiguresTable(Table):
-    """What weights expect of their input."""
+    """The normalisation that weights expect."""
 
     mean: Annotated[tuple[float, ...], Strict(False)] = Field(description="Mean of each band, for values from 0 to 1.")
     std: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Strict(False)] = Field(
@@ -39,7 +39,7 @@ Normalize: TypeAlias = Annotated[
 
 
 def without_figures(model: str, random: bool, known: bool) -> Iterator[Finding]:
-    """Find that `pretrained` has no figures to take: the start is `random`, or what the weights expect is not known."""
+    """Report `pretrained` if the start is `random`, or the normalisation of the weights is not known."""
     figures = "give it as { mean = [...], std = [...] }, for values from 0 to 1"
     if random:
         message = (

@@ -1,4 +1,4 @@
-"""`[project] rules`: the files of the workspace that add stages of its own; each has the name of its stage."""
+"""`[project] rules`: the files of the workspace that add its own stages; each is named after its stage."""
 
 from __future__ import annotations
 

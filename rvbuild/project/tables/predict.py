@@ -1,4 +1,4 @@
-"""The `[predict]` table: how scenes are predicted, and what is written."""
+"""The `[predict]` table: how scenes are predicted, and the outputs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _mosaic(value: object) -> object:
 
 
 def _file(value: str) -> str:
-    """Reject what is no plain name of a vector file."""
+    """Reject anything but the plain name of a vector file."""
     stem, dot, ending = value.rpartition(".")
     if not dot or ending not in FORMATS or not stem.strip(". ") or set(value) & set('/\\:*?"<>|'):
         expected(f"the name of a file, without directories, that ends in {either(SUFFIXES.values())}")
@@ -92,9 +92,9 @@ class PredictTable(Table):
     not_settings = ("mosaic", *keys_of_tasks("predict"))  # a task adds its own
 
     derived: ClassVar[frozenset[str]] = frozenset({"rgb", "vectors"})
-    """The keys that decide what is made of the raw result, and not the raw result."""
+    """The keys that affect the derived files, but not the raw result."""
     styled: ClassVar[frozenset[str]] = frozenset({"scores"})
-    """The keys that decide over the raw result, of which a style is made."""
+    """Keys of the raw result that also change its QGIS style."""
 
     stride_px: Pixels | None = Field(
         None,
@@ -172,13 +172,13 @@ class PredictTable(Table):
                 return
 
     def stage_settings(self) -> dict[str, Any]:
-        """Return all settings of a scene, as a bundle holds them, without what is about one task."""
+        """Return all settings of a scene, as in a bundle, without those of a single task."""
         return {**super().stage_settings(), "vectors": [vector.stage_settings() for vector in self.vectors]}
 
     def infer_settings(self) -> dict[str, Any]:
-        """Return the settings that what is inferred depends on."""
+        """Return the settings that the raw result depends on."""
         return {key: value for key, value in self.stage_settings().items() if key not in self.derived}
 
     def derive_settings(self) -> dict[str, Any]:
-        """Return the settings that what is derived from it depends on."""
+        """Return the settings that the derived files depend on."""
         return {key: value for key, value in self.stage_settings().items() if key in self.derived | self.styled}

@@ -125,12 +125,13 @@ class TrainTable(Table):
     omitted_defaults = ("max_chips", "sampling", "normalize", "checkpoints", "threads")
 
     chips: ChipsTable | None = Field(
-        None, description="Train on chips of your own, not on scenes; then scenes.train is empty."
+        None, description="Train on your own pre-cut chips instead of scenes; scenes.train is then empty."
     )
     max_chips: int | None = Field(
         None,
         ge=1,
-        description="Train on at most so many chips, drawn by the seed from all scenes; fewer of them are among more. "
+        description="Train on at most this many chips, drawn by the seed from all scenes; a smaller limit selects a "
+        "subset of a larger one. "
         "Default: all.",
     )
     model: Annotated[str, _named_schema(ALL_MODELS)] | None = Field(
@@ -138,7 +139,7 @@ class TrainTable(Table):
         description=f"The model: {', '.join(MODELS['semantic_segmentation'])}; for chip_classification one of "
         "torchvision's classifiers, such as resnet18, efficientnet_b0 or swin_t, or cnn; for object_detection "
         "fasterrcnn_, retinanet_ or fcos_ with resnet18_fpn, resnet34_fpn, resnet50_fpn or resnet101_fpn, "
-        "fasterrcnn_mobilenet_v3_large_fpn, or ssdlite_mobilenet_v3_large; or a factory of yours as "
+        "fasterrcnn_mobilenet_v3_large_fpn, or ssdlite_mobilenet_v3_large; or your own factory as "
         "package.module:name. unet and cnn train from scratch in minutes. Default: deeplabv3_resnet50; for "
         "chip_classification, resnet18; for object_detection, fasterrcnn_resnet50_fpn.",
     )
@@ -151,7 +152,7 @@ class TrainTable(Table):
         "to a bundle of rvbuild (.zip), of which every tensor of the same name and shape is taken. Default: true for "
         "models that have such weights.",
     )
-    epochs: int = Field(10, ge=1, description="How often every chip is seen.")
+    epochs: int = Field(10, ge=1, description="Number of passes over the training chips.")
     batch_size: int = Field(8, ge=1, description="Chips per step.")
     optimizer: Literal["adam", "adamw", "sgd"] = Field("adam", description="The optimizer.")
     weight_decay: float = Field(0.0, ge=0, description="Weight decay of the optimizer.")
@@ -177,7 +178,7 @@ class TrainTable(Table):
     )
     loss: Annotated[str, _named(tuple(LOSSES), "loss", "package.module:factory"), _named_schema(tuple(LOSSES))] = Field(
         "cross_entropy",
-        description=f"The loss: {losses.described()}; or a factory of yours as package.module:name, called with "
+        description=f"The loss: {losses.described()}; or your own factory as package.module:name, called with "
         "loss_args. See docs/losses.md.",
     )
     loss_args: dict[str, Any] = Field(
@@ -193,7 +194,7 @@ class TrainTable(Table):
     )
     select_metric: Literal["mean_iou", "mean_f1", "accuracy", "mean_ap50", "mean_ap"] | None = Field(
         None,
-        description="What best means, for select = best and for patience: mean_iou or mean_f1; for "
+        description="Validation metric used by select = best and by patience: mean_iou or mean_f1; for "
         "chip_classification, accuracy or mean_f1; for object_detection, mean_ap50 or mean_ap. Default: the first of "
         "them.",
     )

@@ -1,4 +1,4 @@
-"""The tasks: one declaration each. Whatever differs between tasks is asked here."""
+"""The tasks: one declaration each, with everything that differs between tasks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rvbuild.project.tasks import classification, detection, segmentation
 from rvbuild.project.tasks.spec import TaskSpec
 
 SPECS: Mapping[str, TaskSpec] = {spec.name: spec for spec in (segmentation.SPEC, classification.SPEC, detection.SPEC)}
-"""The tasks by name, in the order in which people are told of them."""
+"""The tasks by name, in the order of messages."""
 
 NAMES = tuple(SPECS)
 

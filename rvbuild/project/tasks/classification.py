@@ -1,4 +1,4 @@
-"""Chip classification, as the other parts know it."""
+"""The declaration of chip classification."""
 
 from __future__ import annotations
 

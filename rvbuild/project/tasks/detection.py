@@ -1,4 +1,4 @@
-"""Object detection, as the other parts know it."""
+"""The declaration of object detection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Semantic segmentation, as the other parts know it."""
+"""The declaration of semantic segmentation."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What a task is to the other parts of the house: names and facts, declared once.
+"""The declaration of a task for the other packages: names and facts in one place.
 
-What a task does is in `rvbuild.tasks`; what it makes of the tables of a project, in `rvbuild.project.applied`.
+The implementation of a task is in `rvbuild.tasks`; its checks of a project's tables are in `rvbuild.project.applied`.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ class TaskSpec:
     name : str
         As a project names it.
     module : str
-        Dotted path of the module that does it, a `rvbuild.tasks.protocol.Task`.
+        Dotted path of the implementation, a `rvbuild.tasks.protocol.Task`.
     gives : str
-        What it predicts, in a few words.
+        The prediction, in a few words.
     about : str
-        What its keys are about, in the plural.
+        The subject of its keys, in the plural.
     models : tuple of str
         The models that have a name; the first is the default.
     metrics : tuple of str
-        What the best epoch can be chosen by; the first is the default.
+        The metrics that can select the best epoch; the first is the default.
     raw : tuple of str
-        The outputs of infer that predict reads: what the task's module calls RAW.
+        The outputs of infer that predict reads: RAW of the task's module.
     losses : tuple of str
         The losses that have a name; the first is the default. None if models bring their own.
     scratch : tuple of str
         The models among them that have no pretrained weights.
     evaluated : tuple of str
-        The outputs that eval reads; those of infer if there are none.
+        The outputs that eval reads; those of infer if empty.
     keys : mapping
         The keys of each kind of table that belong to this task alone.
     unused : mapping
@@ -44,7 +44,7 @@ class TaskSpec:
     models_have_losses : bool
         Whether models take the targets while they train, and return their losses.
     one_class_is_enough : bool
-        Whether a project may have one class: an object is something else than what is around it.
+        Whether a project may have a single class: an object differs from its surroundings.
     """
 
     name: str

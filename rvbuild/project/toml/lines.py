@@ -57,7 +57,7 @@ def read_key(text: str, start: int = 0) -> tuple[tuple[str, ...], int]:
 
 
 def _unquote(word: str) -> str:
-    """Return the name that a key's text stands for; tomli knows the escapes."""
+    """Return the name in a key's text; tomli handles the escapes."""
     if word[0] not in "\"'":
         return word
     return str(next(iter(tomli.loads(f"{word} = 0"))))
@@ -86,7 +86,7 @@ class _Scanner:
     def _skip_blank(self) -> bool:
         """Go to the next token; return False at the end."""
         match = _BLANK.match(self.text, self.position)
-        assert match is not None  # it matches nothing, too
+        assert match is not None  # it also matches nothing
         self.position = match.end()
         return self.position < len(self.text)
 

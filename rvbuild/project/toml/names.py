@@ -30,7 +30,7 @@ RESERVED_CLASSES = {
 
 
 def folded(name: str) -> str:
-    """Return what a file system that ignores case and Unicode composition makes of a name."""
+    """Return the name as seen by a file system that ignores case and Unicode composition."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
@@ -73,7 +73,7 @@ def name_problem(name: str, reserved: Mapping[str, str]) -> str | None:
 def clashes(names: Iterable[str]) -> Iterator[tuple[int, str, str]]:
     """Yield `(position, name, earlier name)` for names that some file systems take for the same.
 
-    Equal names are not clashes; they are told apart by their callers.
+    Equal names are not reported here; callers handle them.
     """
     seen: dict[str, str] = {}
     for number, name in enumerate(names):

@@ -17,9 +17,9 @@ class OverrideError(ValueError):
 
 
 def parse(argument: str) -> Override:
-    """Return the override that `key=value` stands for.
+    """Parse an override `key=value`.
 
-    The value is read as TOML; what is not TOML is a string, so that `--set predict.blend=mean` needs no quotes.
+    The value is parsed as TOML; anything else is a string, so that `--set predict.blend=mean` needs no quotes.
 
     >>> parse("train.lr=1e-3").value, parse("predict.blend=mean").value
     (0.001, 'mean')
@@ -27,7 +27,7 @@ def parse(argument: str) -> Override:
     Raises
     ------
     OverrideError
-        If there is no key, or no `=`.
+        There is no key, or no `=`.
     """
     try:
         parts, end = read_key(argument)
@@ -53,7 +53,7 @@ def _value(text: str) -> object:
 
 
 def apply(data: dict[str, Any], override: Override) -> Override:
-    """Set the override's key in a parsed file, in place; tables that do not exist are made.
+    """Set the override's key in a parsed file, in place; missing tables are created.
 
     Returns
     -------
@@ -86,7 +86,7 @@ def apply(data: dict[str, Any], override: Override) -> Override:
 
 
 def _position(part: str, items: list[Any], key: Key) -> int:
-    """Return the position in a list that a part of a key stands for."""
+    """Return the position in a list from a part of a key."""
     if part.isdecimal() and int(part) < len(items):
         return int(part)
     raise OverrideError(f"{dotted(key)} is a list of {len(items)}; expected a position in it, found {show(part)}")

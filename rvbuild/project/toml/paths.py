@@ -1,4 +1,4 @@
-"""Paths as a user writes them: `{id}`, `${NAME}` and `${NAME:-default}`, and how they become real ones."""
+"""Paths in a project file: `{id}`, `${NAME}` and `${NAME:-default}`, and their expansion."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ _Parts: TypeAlias = tuple[str | _Variable | _SceneId, ...]
 
 
 def path_problem(text: str, elsewhere: bool = False) -> str | None:
-    """Return what is wrong with a path as it is written, or None. Nothing is read.
+    """Return what is wrong with a path in its original form, or None. Nothing is read.
 
     Parameters
     ----------
     text
         The path.
     elsewhere
-        Whether it may be the address of a file elsewhere.
+        Whether it may be the address of a remote file.
     """
     if not text.strip():
         return "the path is empty"
@@ -99,12 +99,12 @@ def path_problem(text: str, elsewhere: bool = False) -> str | None:
 
 
 def uses_id(text: str) -> bool:
-    """Tell whether a path, or a default in it, holds `{id}`."""
+    """Tell whether a path, or a default in it, contains `{id}`."""
     return any(isinstance(part, _SceneId) for part in _flat(_parse(text)))
 
 
 def variables_of(text: str) -> dict[str, str]:
-    """Return the variables in a path: name → as it is written, for example `${NAME:-default}`."""
+    """Return the variables in a path: name → original form, for example `${NAME:-default}`."""
     return {part.name: part.written for part in _flat(_parse(text)) if isinstance(part, _Variable)}
 
 
@@ -114,16 +114,16 @@ def expand(text: str, environment: Environment, scene: str | None = None) -> str
     Parameters
     ----------
     text
-        The path as it is written.
+        The path in its original form.
     environment
-        Where variables are looked up; an empty one counts as unset, as in a shell.
+        The environment variables; an empty one counts as unset, as in a shell.
     scene
-        The scene's id; None where there is no scene.
+        The scene's id; None outside of scenes.
 
     Raises
     ------
     PathError
-        If a variable without a default is not set or is no text, or `{id}` is used where there is no scene.
+        A variable without a default is not set or is not text, or `{id}` is used outside of scenes.
     """
     return _join(_parse(text), text, environment, scene)
 

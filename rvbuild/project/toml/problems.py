@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from rvbuild.project.toml.keys import Key, dotted, is_under
 
 MOST_SHOWN = 500
-"""Problems that are told one by one."""
+"""Maximum number of problems that are listed."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Override:
     Attributes
     ----------
     text
-        The argument as it was given, for example `train.lr=1e-3`.
+        The original argument, for example `train.lr=1e-3`.
     key
         The key that it sets.
     value
@@ -38,7 +38,7 @@ class Places:
     Attributes
     ----------
     file
-        The project file as it is shown to the user.
+        The path of the project file in messages.
     lines
         The line of each key of the file.
     overrides
@@ -82,7 +82,7 @@ class Places:
 
 
 class Problems:
-    """All that is wrong with one project file.
+    """All problems of one project file.
 
     Checks that follow see the file without its wrong list items, so the positions that they report are counted without
     them; here they become positions in the file again.
@@ -93,7 +93,7 @@ class Problems:
         self._found: list[tuple[Key, str]] = []
         self._missing: list[tuple[Key, str]] = []
         self._wrong: set[Key] = set()
-        self._around: set[Key] = set()  # the keys of what is wrong, and of all that it is in
+        self._around: set[Key] = set()  # the keys of problems, and all of their parents
         self._left_out: dict[Key, list[int]] = {}  # by list: how many items stay before each that is left out
 
     def __bool__(self) -> bool:
@@ -124,7 +124,7 @@ class Problems:
         }
 
     def are_missing_scenes(self) -> bool:
-        """Tell whether nothing is wrong but that no file is there by which scenes are found."""
+        """Tell whether the only problem is that no file matches those of the scenes."""
         return bool(self._found) and all(problem in self._missing for problem in self._found)
 
     def touch(self, *key: str | int) -> bool:

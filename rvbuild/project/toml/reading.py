@@ -17,7 +17,7 @@ from rvbuild.project.toml.lines import line_index
 
 
 def shown(path: Path) -> str:
-    """Return a path as messages show it: relative if it lies below the current directory."""
+    """Return a path for messages: relative if it is below the current directory."""
     if not path.is_absolute():
         return str(path)
     relative = os.path.relpath(path)
@@ -59,7 +59,7 @@ _TOO_DEEP = f"lists or tables are nested too deeply; expected at most {MAX_DEPTH
 
 _WORD = r"""(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')"""
 _DEEP_KEY = re.compile(rf"(?<![A-Za-z0-9_-]){_WORD}(?:[ \t]*+\.[ \t]*+{_WORD}){{{MAX_DEPTH},}}+[ \t]*+[=\]]")
-"""A dotted key of so many parts that a parser would take hours."""
+"""A dotted key with so many parts that parsing it would take hours."""
 
 
 def unusable(data: object) -> Iterator[tuple[Key, str]]:
@@ -153,7 +153,7 @@ def _heads(line: str, name: str) -> bool:
 
 
 def _syntax_hint(content: str, message: str) -> str:
-    """Return what the author of a line that is not TOML probably forgot."""
+    """Guess what the author of an invalid TOML line forgot."""
     value = content.split("=", 1)[1].strip() if "=" in content else None
     if "Illegal character '\\n'" in message:
         return "; the string has no closing quote on its line"

@@ -17,7 +17,7 @@ _ROLE = "stats/"
 
 
 def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
-    """Write `stats.json` of the same shape as those of the scenes.
+    """Write `stats.json` in the same format as those of the scenes.
 
     Parameters
     ----------

@@ -21,13 +21,13 @@ from rvbuild.geo.windows import Window
 from rvbuild.progress import Progress
 
 BLOCK_PX = 256
-"""Side of the blocks of which a sample takes some."""
+"""Side of the blocks; a sample consists of whole blocks."""
 
 CACHE_BYTES = 64 << 20
-"""Decoded blocks that GDAL keeps."""
+"""Number of decoded blocks in GDAL's cache."""
 
 _BAND_COLS = 4096
-"""Columns that are read at once: with BLOCK_PX rows, what is in memory does not grow with the scene."""
+"""Columns that are read at once: with BLOCK_PX rows, so memory does not grow with the scene."""
 
 
 def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
@@ -83,7 +83,7 @@ def blocks(height: int, width: int, sample: float, seed: int, part: Blocks | Non
 
 
 def write_stats(path: Path, bands: Sequence[BandStats], dtype: str) -> None:
-    """Write statistics as JSON: keys sorted, floats as short as they are exact."""
+    """Write statistics as JSON: sorted keys, shortest exact floats."""
     value = {"bands": [band.to_json() for band in bands], "dtype": dtype}
     path.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
 

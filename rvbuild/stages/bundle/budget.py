@@ -1,6 +1,6 @@
-"""What predicting with a bundle takes, estimated before it is taken: the settings of a stranger could ask for anything.
+"""Resources of a prediction with a bundle, estimated beforehand: the settings of an untrusted bundle are not limited.
 
-The estimates are of what no run can do without, so that nothing is refused that would have worked.
+The estimates are lower bounds, so nothing is refused that would have worked.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rvbuild.learn.checkpoint import ModelInfo
 
 _FLOAT_BYTES = 4
 _FEATURES = 4
-"""What a built-in model holds of a pixel at least, as float32, in its first layers; a narrow one."""
+"""Minimum number of float32 values per pixel in the first layers of a built-in model."""
 
 
 def require_memory(
@@ -60,7 +60,7 @@ def require_memory(
                 f"{bundle}: chip_px = {side}, predict.batch_size = {predict['batch_size']}: predicting {files[0]} "
                 f"needs at least {size_text(needed)} of memory; {size_text(there)} is available"
             )
-        # What is summed up of windows that overlap, over the width of the image.
+        # The sums of overlapping windows, over the width of the image.
         overlap = max(0, min(side, height) - int(predict["stride_px"]))
         carried = (len(info.outputs) + 1) * overlap * width * _FLOAT_BYTES
         if there is not None and "cell_px" not in predict and "merge_thresh" not in predict and carried > there:

@@ -9,10 +9,14 @@ from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from torch import nn
+
 from rvbuild import tasks
 from rvbuild.errors import DataError, ModelError
 from rvbuild.files.formats import SUFFIXES
 from rvbuild.files.urls import Url
+from rvbuild.geo.raster.array import ArrayImage
 from rvbuild.learn.checkpoint import ModelInfo, load_model, read_info
 from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS
 from rvbuild.progress import Progress
@@ -22,17 +26,17 @@ from rvbuild.stages.bundle.budget import require_memory
 from rvbuild.stages.bundle.settings import check_normalize, check_settings, read_json
 from rvbuild.stages.bundle.write import MEMBERS, PROJECT, STATS, code_members
 from rvbuild.stages.bundle.zip import extract_zip
-from rvbuild.stages.infer import infer_scene
+from rvbuild.stages.infer import infer_image, infer_scene
 
 NAMED = frozenset(name for spec in SPECS.values() for name in spec.results)
 VECTOR_SUFFIXES = frozenset({*SUFFIXES.values(), ".qml"})
-"""What a directory of results may hold; vectors are named after a class, or as the project says."""
+"""Files that a directory of results may hold; vectors are named after a class, or as set in the project."""
 
 
 def open_bundle(path: Path, into: Path) -> dict[str, Any]:
     """Extract a bundle and return its settings of prediction.
 
-    Nothing of a bundle is executed here. With a key in the environment (RVBUILD_BUNDLE_KEY) it must be signed.
+    Nothing in a bundle is executed here. With a key in the environment (RVBUILD_BUNDLE_KEY) it must be signed.
 
     Parameters
     ----------
@@ -49,7 +53,7 @@ def open_bundle(path: Path, into: Path) -> dict[str, Any]:
     Raises
     ------
     DataError
-        The file is damaged, or is not what the bundle stage writes.
+        The file is damaged, or was not written by the bundle stage.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file; expected a bundle, as written by `rvbuild bundle`")
@@ -96,11 +100,11 @@ def predict_images(
         Rasters with the bands and the dtype that the model was trained on; of a stack, the files of each scene one
         after another.
     out
-        Receives the directories; made if it does not exist.
+        Directory of the results; created if it does not exist.
     progress
-        Receives the windows of each image as they are predicted.
+        Receives progress, in windows of each image.
     allow_code
-        Whether Python in the bundle may run. A model of the user's own needs it; it can do all that you can.
+        Whether Python code in the bundle may run, with all permissions of the user. Users' own models need it.
     device
         Overrides the bundle's `predict.device`.
 
@@ -115,41 +119,71 @@ def predict_images(
         The bundle is damaged, two images would share a directory, a directory holds something else than results, or an
         image does not fit the model.
     ModelError
-        The model cannot be loaded, or is made by Python that is not allowed to run.
+        The model cannot be loaded, or needs Python code that is not allowed to run.
     """
     with tempfile.TemporaryDirectory(prefix="rvbuild-bundle-") as name:
         into = Path(name)
         settings = open_bundle(bundle_path, into)
-        scenes = _scenes(images, settings["image"])
-        vectors = {item["name"] for item in settings["classes"]}
-        vectors |= {Path(vector["file"]).stem for vector in settings["predict"]["vectors"] if "file" in vector}
-        targets = _targets(scenes, out, vectors)
+        scenes, targets = scenes_and_targets(images, out, settings)
         if device is not None:
             settings["predict"]["device"] = device
         info = read_info(into / DESCRIPTION)
-        _require_permission(bundle_path, info, settings["image"], allow_code)
+        require_permission(bundle_path, info, settings["image"], allow_code)
         require_memory(bundle_path, settings, info, scenes)
         model, info = load_model(
             into / WEIGHTS, into / DESCRIPTION, settings["predict"]["device"], run_embedded_code=allow_code
         )
-        out.mkdir(parents=True, exist_ok=True)
         for files, target in zip(scenes, targets, strict=True):
-            progress.note(f"{', '.join(map(str, files))} → {target}")
-            with tempfile.TemporaryDirectory(dir=out, prefix=f".{target.name}.") as hidden:
-                # One level deeper: what is published has the usual permissions, not those of a private directory.
-                staging = Path(hidden) / target.name
-                staging.mkdir()
-                infer_scene(model, info, files, (), settings, staging, progress)
-                task = tasks.get(settings["task"])
-                task.derive({name: staging / name for name in task.RAW}, settings, staging, progress)
-                for name in set(task.RAW) - NAMED:
-                    (staging / name).unlink()
-                _replace(target, staging, Path(hidden) / "before")
+            predict_scene(model, info, settings, files, target, progress)
     return targets
 
 
+def scenes_and_targets(
+    images: Sequence[Path], out: Path, settings: Mapping[str, Any]
+) -> tuple[list[Sequence[Path]], list[Path]]:
+    """Return the files of each scene, and the directory that its results go to; see `predict_images`."""
+    scenes = _scenes(images, settings["image"])
+    vectors = {item["name"] for item in settings["classes"]}
+    vectors |= {Path(vector["file"]).stem for vector in settings["predict"]["vectors"] if "file" in vector}
+    return scenes, _targets(scenes, out, vectors)
+
+
+def predict_scene(
+    model: nn.Module,
+    info: ModelInfo,
+    settings: Mapping[str, Any],
+    files: Sequence[Path],
+    target: Path,
+    progress: Progress,
+) -> None:
+    """Write the prediction for one scene to a directory, which appears when it is complete."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    progress.note(f"{', '.join(map(str, files))} → {target}")
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as hidden:
+        # One level deeper: the published directory has the usual permissions, not those of a private one.
+        staging = Path(hidden) / target.name
+        staging.mkdir()
+        infer_scene(model, info, files, (), settings, staging, progress)
+        task = tasks.get(settings["task"])
+        task.derive({name: staging / name for name in task.RAW}, settings, staging, progress)
+        for name in set(task.RAW) - NAMED:
+            (staging / name).unlink()
+        _replace(target, staging, Path(hidden) / "before")
+
+
+def predict_array(
+    model: nn.Module, info: ModelInfo, settings: Mapping[str, Any], image: ArrayImage, progress: Progress
+) -> dict[str, np.ndarray]:
+    """Return the prediction for an image in memory; see `rvbuild.tasks.protocol.Task.arrays`."""
+    task = tasks.get(settings["task"])
+    settings = {**settings, "channels": None}
+    with tempfile.TemporaryDirectory(prefix="rvbuild-predict-") as name:
+        infer_image(model, info, lambda: image, (), settings, Path(name), progress)
+        return task.arrays({raw: Path(name) / raw for raw in task.RAW}, settings)
+
+
 def _scenes(images: Sequence[Path], settings: Mapping[str, Any]) -> list[Sequence[Path]]:
-    """Return the files of each scene: one, or those of the layers of a stack."""
+    """Return the files of each scene: one, or one for each layer of a stack."""
     layers = sum(layer["files"] for layer in settings.get("layers", [{"files": 1}]))
     if len(images) % layers:
         raise DataError(
@@ -160,7 +194,7 @@ def _scenes(images: Sequence[Path], settings: Mapping[str, Any]) -> list[Sequenc
 
 
 def _targets(scenes: Sequence[Sequence[Path]], out: Path, vectors: Set[str]) -> list[Path]:
-    """Return the directory of each scene, called as its first file, after checking that nothing would be lost."""
+    """Return the directory of each scene, named after its first file, after checking that nothing would be lost."""
     seen: dict[str, Path] = {}
     images = [files[0] for files in scenes]
     for image in (path for files in scenes for path in files):
@@ -200,7 +234,7 @@ def _is_result(path: Path, vectors: Set[str]) -> bool:
 
 
 def _letters(name: str) -> str:
-    """Return a name with `_` for each sign, of which a file name may not have all that a class name has."""
+    """Return the class name as it appears in file names: non-word characters become `_`."""
     return re.sub(r"\W", "_", name)
 
 
@@ -223,7 +257,7 @@ def _require_agreement(path: Path, settings: dict[str, Any], info: ModelInfo) ->
     for name in ("task", "classes", "null_id", "chip_px"):
         mine, theirs = settings[name], getattr(info, name)
         if name == "classes":
-            # A model knows no colours, so that another one trains none again.
+            # The model does not hold colours, so that changing one does not train again.
             mine, theirs = ([(item.get("id"), item.get("name")) for item in each] for each in (mine, theirs))
         if mine != theirs:
             raise DataError(f"{path}: {name} differs between {PROJECT} and {DESCRIPTION}")
@@ -233,8 +267,8 @@ def _require_agreement(path: Path, settings: dict[str, Any], info: ModelInfo) ->
         raise DataError(f"{path}: {DESCRIPTION}: outputs: expected the classes {trained}, found {info.outputs!r:.200}")
 
 
-def _require_permission(path: Path, info: ModelInfo, image: Mapping[str, Any], allow_code: bool) -> None:
-    """Raise a ModelError if the user's own Python makes the model or transforms pixels, and may not run."""
+def require_permission(path: Path, info: ModelInfo, image: Mapping[str, Any], allow_code: bool) -> None:
+    """Raise a ModelError if user code creates the model or transforms pixels, and is not allowed to run."""
     if allow_code:
         return
     what = f'the model "{info.model}" is made' if ":" in info.model or info.code else ""

@@ -1,4 +1,4 @@
-"""What the JSON of a bundle must look like: it comes from strangers, and the stages trust their settings."""
+"""The schema of the JSON files in a bundle: bundles are not trusted, but stages trust their settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_PX = 1 << 16
 """A window's side at most: far beyond any model, and small enough to be no attack on the memory."""
 
 MAX_ITEMS = 1 << 16
-"""What a list has at most: as many as an image has bands."""
+"""Maximum length of a list: the number of bands of an image."""
 
 Check = Callable[[Any], bool]
 
@@ -95,7 +95,7 @@ def _check_layers(stack: Mapping[str, Any], where: str, prefix: str, times: bool
 
 
 def check_normalize(normalize: Mapping[str, Any], bands: int, where: str) -> None:
-    """Raise a DataError unless `normalize` of a model.json says how to normalise images of `bands` bands."""
+    """Raise a DataError unless `normalize` of a model.json can normalise images of `bands` bands."""
     one_each = _list_of(_is_number, f"a list of {bands} numbers", least=bands)
     deviations = {"mean": one_each, "std": one_each, "max_stds": _POSITIVE}
     kinds = {
@@ -150,7 +150,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_class_name(value: Any) -> bool:
-    """Whatever a project file may call a class: as `rvbuild.project.toml.names`, which only planning uses."""
+    """All class names that a project file allows, see `rvbuild.project.toml.names`, which only planning imports."""
     if not isinstance(value, str) or not value or len(value.encode("utf-8", "surrogatepass")) > 200:
         return False
     odd = any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in value)
@@ -204,7 +204,7 @@ _CLASS: Mapping[str, tuple[Check, str]] = {
 }
 _IMAGE: Mapping[str, tuple[Check, str]] = {"nodata": (_is_nodata, "null, a number, or a list of them, one per band")}
 _TAGS: Mapping[str, tuple[Check, str]] = {key: _one_of(False, True) for key in ("alpha", "palette", "scale")}
-"""What is done with tags of images; each may be left out."""
+"""Treatment of the tags of images; each is optional."""
 _STACK: Mapping[str, tuple[Check, str]] = {
     "layers": _list_of(lambda value: isinstance(value, dict), "a list of at least one layer", least=1),
     "primary": _INDEX,
@@ -265,7 +265,7 @@ _PREDICT_OF_SOME: Mapping[str, tuple[Check, str]] = {
     "score_thresh": _SHARE,
     "merge_thresh": _SHARE,
 }
-"""What tasks ask for by `PREDICT_SETTINGS`."""
+"""The settings that tasks require by `PREDICT_SETTINGS`."""
 _VECTOR: Mapping[str, tuple[Check, str]] = {
     "class": _TEXT,
     "min_area_units": _NOT_NEGATIVE,

@@ -1,4 +1,4 @@
-"""The signature of a bundle, in a file beside it: made with a secret key, and checked by those who share that.
+"""The signature of a bundle, in a file beside it: created with a secret key, and verified by those who share the key.
 
 A bundle has the same bytes whoever packs it, so the signature is no part of it. `BUNDLE.zip.sig` signs the SHA-256 of
 the manifest, which has the SHA-256 of each member.
@@ -17,7 +17,7 @@ from rvbuild.files.signing import is_signed, shared_key, signed
 from rvbuild.stages.bundle.zip import FORMAT, Manifest, extract_zip
 
 VARIABLE = "RVBUILD_BUNDLE_KEY"
-"""The environment variable that holds the key."""
+"""The environment variable with the key."""
 
 _FORMAT = "rvbuild signature 1"
 _MOST_BYTES = 1 << 16
@@ -45,7 +45,7 @@ def sign(bundle: Path, required: frozenset[str]) -> Path:
     Raises
     ------
     DataError
-        It is no bundle, or is damaged.
+        It is not a bundle, or is damaged.
     UsageError
         There is no key.
     """
@@ -67,7 +67,7 @@ def sign(bundle: Path, required: frozenset[str]) -> Path:
 
 
 def checker(bundle: Path) -> Callable[[Manifest], None] | None:
-    """Return what holds a bundle's manifest against its signature; None if the environment has no key.
+    """Return a function that verifies a bundle's manifest; None if the environment has no key.
 
     Raises
     ------

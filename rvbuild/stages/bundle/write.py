@@ -75,7 +75,7 @@ def _text(content: Mapping[str, Any]) -> bytes:
 
 
 def _with_model_code(path: Path, files: Sequence[Path], trained: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the description of the model with the source texts of its factory, those of the workspace."""
+    """Return the description of the model with the source texts of its factory, taken from the workspace."""
     description: dict[str, Any] = json.loads(path.read_bytes())
     if not isinstance(description.get("model"), str) or not isinstance(description.get("model_args"), dict):
         raise ModelError(f"{path}: expected the description of a trained model, with its model and model_args")
@@ -85,7 +85,7 @@ def _with_model_code(path: Path, files: Sequence[Path], trained: Mapping[str, An
 
 
 def _with_code(image: Mapping[str, Any], files: Sequence[Path]) -> Mapping[str, Any]:
-    """Return the settings of images with the source texts of the user's modules that transform pixels."""
+    """Return the settings of images with the source texts of users' transforms."""
     texts: dict[str, str] = {}
     for step in image.get("transform", ()):
         if step["kind"] == "function":

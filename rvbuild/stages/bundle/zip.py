@@ -42,17 +42,17 @@ MAX_DIRECTORY_BYTES = 1 << 20
 
 
 class Manifest(NamedTuple):
-    """What a bundle says of its members."""
+    """The manifest entry of a member."""
 
     format: str
     members: Mapping[str, tuple[int, str]]
     """Size and digest by name."""
     sha256: str
-    """Of the manifest itself, which stands for all of the bundle."""
+    """Digest of the manifest, which covers the whole bundle."""
 
 
 class _Limited(io.BufferedReader):
-    """A file of which no read may take more than `most` bytes, as long as there is a limit."""
+    """A file whose reads are limited to `most` bytes, as long as there is a limit."""
 
     most: int | None = MAX_DIRECTORY_BYTES
 
@@ -71,7 +71,7 @@ def write_zip(path: Path, members: Mapping[str, Path | bytes], advance: Callable
     path
         The file to make.
     members
-        The content of each member, or the file that holds it.
+        The content of each member, or its file.
     advance
         Called after each member.
     """
@@ -101,9 +101,9 @@ def extract_zip(
     into
         An existing directory that receives the members.
     required
-        The members that there must be, beside the manifest; Python under `code/` is allowed too, nothing else.
+        The required members, besides the manifest; Python files under `code/` are also allowed.
     require
-        Is shown the manifest before anything is extracted, and raises if it is not to be believed.
+        Is called with the manifest before anything is extracted, and raises if it is not trusted.
 
     Raises
     ------
@@ -121,7 +121,7 @@ def extract_zip(
             for name, entry in entries.items():
                 if name != MANIFEST:
                     _extract(path, archive, entry, into / name, manifest)
-    # What zipfile raises on damage and on features it lacks.
+    # Exceptions of zipfile for damage and unsupported features.
     except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
         raise DataError(f"{path}: cannot be read as a bundle: {error}. Is the file complete?") from error
     return sorted(set(entries) - {MANIFEST})
@@ -159,7 +159,7 @@ def _checked_entries(path: Path, archive: zipfile.ZipFile, required: frozenset[s
         )
     entries: dict[str, zipfile.ZipInfo] = {}
     for entry in listed:
-        # `filename` is cut at a NUL and has its separators changed; `orig_filename` is what the zip says.
+        # `filename` is cut at a NUL and has its separators changed; `orig_filename` is the original.
         name = entry.orig_filename
         if name in entries:
             raise DataError(f'{path}: is not a bundle: it has the member "{name}" twice')
@@ -191,7 +191,7 @@ def _oddity(entry: zipfile.ZipInfo) -> str | None:
 
 
 def _read_manifest(path: Path, archive: zipfile.ZipFile, entries: Mapping[str, zipfile.ZipInfo]) -> Manifest:
-    """Return what the manifest says of each member but itself."""
+    """Return the manifest's entries of all other members."""
     text = archive.read(entries[MANIFEST])
     content = json.loads(text)
     found = content.get("format") if isinstance(content, dict) else content

@@ -1,4 +1,4 @@
-"""The blocks of a scene's chips: squares of a fixed grid, each with the windows that start in it and shards of its own.
+"""The blocks of a scene's chips: squares of a fixed grid, each with the windows that start in it, and its own shards.
 
 Which block a window is in follows from its place alone. So an edit of the labels in one place changes the shards of the
 blocks there, and those of all other blocks stay as they are.
@@ -27,7 +27,7 @@ class Block(NamedTuple):
     """The windows that start in one square of the grid of blocks."""
 
     number: int
-    """Its place in the grid of blocks, row-major: what its shards are called by."""
+    """Its position in the grid of blocks, row-major, used in the names of its shards."""
     row: int
     """Its row in the grid of blocks."""
     windows: list[Window]
@@ -35,7 +35,7 @@ class Block(NamedTuple):
 
     @property
     def area(self) -> Window:
-        """The smallest window that holds all of the block's."""
+        """The smallest window that contains all of the block's windows."""
         rows, cols, heights, widths = zip(*self.windows, strict=True)
         row, col = min(rows), min(cols)
         row_stop, col_stop = max(map(operator.add, rows, heights)), max(map(operator.add, cols, widths))
@@ -84,7 +84,7 @@ def side_of(chip: Mapping[str, Any], chip_bytes: int, area_px: int) -> int:
 def pieces(some: Sequence[Block], least: int) -> list[list[Block]]:
     """Return blocks as pieces of work: neighbours in one row of blocks, so that they can be read from left to right.
 
-    There are at least `least` pieces, if there are as many blocks, so that threads get equal shares.
+    There are at least `least` pieces, if there are that many blocks, so that threads get equal shares.
     """
     rows: defaultdict[int, list[Block]] = defaultdict(list)
     for block in some:

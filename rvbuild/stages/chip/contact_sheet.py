@@ -35,14 +35,14 @@ def choose(seed: int, chips: Iterable[tuple[Window, bool]]) -> list[int]:
     seed
         It and the place of a chip decide whether the chip is drawn.
     chips
-        The window of each chip, and whether there is anything to see in its target: such chips come first.
+        The window of each chip, and whether its target shows anything: such chips come first.
     """
     ranks = ((0 if labelled else 1, uniform(seed, "contact", *window)) for window, labelled in chips)
     return sorted(position for _, position in heapq.nsmallest(CHIPS, ((r, i) for i, r in enumerate(ranks))))
 
 
 def write_sheet(path: Path, positions: Sequence[int], classes: Classes, read: Callable[[int], Shown]) -> None:
-    """Write the chips at `positions`, which `read` gives one by one, as a PNG; nothing without chips."""
+    """Write the chips at `positions`, which `read` returns one by one, as a PNG; nothing without chips."""
     if positions:
         contact_sheet([_pair(*read(position)) for position in positions], path, classes=classes, tile_px=TILE_PX)
 
@@ -50,7 +50,7 @@ def write_sheet(path: Path, positions: Sequence[int], classes: Classes, read: Ca
 def _pair(
     image: npt.NDArray[Any], valid: npt.NDArray[np.bool_] | None, draw: Callable[[Picture], Picture]
 ) -> tuple[Picture, Picture]:
-    # What a tile will not show is not looked at: chips may be large.
+    # Only as much as a tile shows: chips may be large.
     step = max(1, image.shape[-1] // (2 * TILE_PX))
     few = np.s_[:3, ::step, ::step]
     picture = resized(rgb_preview(image[few], None if valid is None else valid[few]), TILE_PX)

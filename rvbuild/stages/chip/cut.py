@@ -38,7 +38,7 @@ FEW = 4
 Bools = npt.NDArray[np.bool_]
 Inputs = Mapping[str, Sequence[Path]]
 Sources = tuple[SceneImage, "Labels"]
-"""The image, and what the task reads labels from."""
+"""The image, and the source of labels of the task."""
 
 Chip = tuple[npt.NDArray[Any], Bools, Target, npt.NDArray[np.int64]]
 """Image, validity, target and class counts."""
@@ -50,13 +50,13 @@ class Chips(NamedTuple):
     number: int
     """Of the block."""
     shards: list[dict[str, Any]]
-    """What the files of each shard are called, and how many chips it has."""
+    """Names of the files of each shard, and its number of chips."""
     windows: list[list[int]]
     class_counts: list[list[int]]
     """Both one for each chip, in the order of the shards."""
 
     def files(self, store: bool) -> list[str]:
-        """Return the names of all files; without those of the images if these are not stored."""
+        """Return the names of all files, without those of images if these are not stored."""
         return [shard[kind] for shard in self.shards for kind in (("images", "labels") if store else ("labels",))]
 
 
@@ -102,7 +102,7 @@ class Cutter:
         blocks
             The blocks to cut.
         advance
-            Is told how many windows are done, by any thread.
+            Receives the number of finished windows, from any thread.
         """
         if self._labels and len(blocks) <= FEW:
             return self._cut_few(self._labels.pop(), blocks, advance)
@@ -188,11 +188,11 @@ class Cutter:
         return found
 
     def _chip(self, labels: Labels, window: Window, pixels: npt.NDArray[Any], valid: Bools) -> Chip | None:
-        """Return the chip at a window, of which the image has been read; None for a window that is none."""
+        """Return the chip at a window whose image has been read; None if the window yields no chip."""
         settings, task = self._settings, self._task
         size, null_id = settings["chip"]["size_px"], settings["null_id"]
         trainable: Bools | None = None
-        # Most windows have data everywhere, and then there is nothing to mask.
+        # Most windows have data everywhere, so nothing has to be masked.
         if not valid.all():
             trainable = np.logical_or.reduce(valid, axis=0)
             if 1 - np.count_nonzero(trainable) / trainable.size >= settings["chip"]["max_nodata"]:
@@ -213,7 +213,7 @@ class Cutter:
 
 
 def _add(chips: Chips, writer: ShardWriter, window: Window, chip: Chip | None) -> None:
-    """Take a chip into those of its block, and into the files of the block."""
+    """Add a chip to those of its block, and to the files of the block."""
     if chip is None:
         return
     pixels, valid, target, class_counts = chip
@@ -223,7 +223,7 @@ def _add(chips: Chips, writer: ShardWriter, window: Window, chip: Chip | None) -
 
 
 def _complete(found: Sequence[Chips], writer: ShardWriter | None) -> None:
-    """Complete the files of the block that was begun last, if there is one."""
+    """Complete the files of the last block, if there is one."""
     if writer is not None:
         writer.finish()
         found[-1].shards.extend(writer.shards)
@@ -236,7 +236,7 @@ def _bands(windows: Sequence[Window]) -> list[Sequence[Window]]:
 
 
 class _KeepRule:
-    """Says whether a chip is kept, from the pixels of its classes."""
+    """Decides whether to keep a chip, from the pixels of its classes."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._rule, self._seed = settings["chip"]["keep"], settings["seed"]

@@ -44,14 +44,14 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
         file in the folder of the split, or `inside`, that folder in the zip; `resize`, whether chips of another size
         are resampled; seed; `palette`, if given, whether indices become the colours of their table.
     outputs
-        Receives what the chip stage writes of a scene.
+        Receives the same files as from the chip stage of a scene.
     progress
         Receives the chips.
 
     Raises
     ------
     DataError
-        The files are not laid out as the task needs, or an image or a label is not what it should be.
+        The files are not laid out as the task needs, or an image or a label is invalid.
     """
     task, classes, size = tasks.get(settings["task"]), settings["classes"], settings["size_px"]
     chips = [
@@ -153,12 +153,12 @@ def _read(path: Path, channels: Sequence[int] | None, apply: Apply) -> tuple[Ima
     if path.suffix.lower() != _ARRAYS:
         with open_image([path], channels=channels, apply=apply) as source:
             grid = source.grid
-            # The bytes of an image say little of what it takes: those of one colour are small.
+            # The size of an image file says little about its memory: images of one colour compress well.
             _require_small(path, grid.height, grid.width)
             return source.read(grid.window)
     try:
         with path.open("rb") as file:
-            # Of what the header says, memory would be taken before the first value is read.
+            # Memory would be allocated by the header before the first value is read.
             version = np.lib.format.read_magic(file)
             header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, _, dtype = header(file)

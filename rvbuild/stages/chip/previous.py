@@ -1,4 +1,4 @@
-"""What is known of each block of a scene's chips, so that the next cut can keep the blocks that stay as they are.
+"""Records about each block of a scene's chips, so that the next run can reuse unchanged blocks.
 
 `blocks.json`: `{"settings": digest, "blocks": [{"number", "digest", "shards", "windows", "class_counts"}, ...],
 "sheet": [[number of the block, place in it], ...]}`, where the sheet is the chips that `contact.png` shows. The digest
@@ -23,12 +23,12 @@ BLOCKS = "blocks.json"
 
 
 class Known(NamedTuple):
-    """What stays of a previous result."""
+    """The reusable part of a previous result."""
 
     blocks: dict[int, Chips]
-    """The blocks that are as they were, by number."""
+    """The unchanged blocks, by number."""
     sheet: list[list[int]] | None
-    """The chips that `contact.png` shows, if it is there."""
+    """The chips in `contact.png`, if it exists."""
 
 
 def digest_of(block: Block, labels: str) -> str:
@@ -43,23 +43,23 @@ def write_blocks(
     cut: Sequence[Chips],
     sheet: Sequence[Sequence[int]],
 ) -> None:
-    """Write `blocks.json`, given the digest of each block by its number, and the chips that are shown."""
+    """Write `blocks.json`, from the digest of each block by its number, and the chips in the contact sheet."""
     entries = [{"digest": digests[chips.number], **chips._asdict()} for chips in cut]
     content = {"settings": _digest(settings), "blocks": entries, "sheet": sheet}
     (outputs / BLOCKS).write_text(json.dumps(content, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def known(previous: Mapping[str, Path], settings: Mapping[str, Any], digests: Mapping[int, str]) -> Known:
-    """Return what stays of a previous result.
+    """Return the reusable part of a previous result.
 
     Parameters
     ----------
     previous
-        Files of a previous result, by name; a block of which a file is missing is not known.
+        Files of a previous result, by name; a block with a missing file is not reused.
     settings
         Of the stage.
     digests
-        Of the blocks as they are now, by number.
+        Current digests of the blocks, by number.
     """
     found: dict[int, Chips] = {}
     store = stores(settings)
@@ -74,7 +74,7 @@ def known(previous: Mapping[str, Path], settings: Mapping[str, Any], digests: Ma
             if digests.get(chips.number) == digest and all(name in previous for name in chips.files(store)):
                 found[chips.number] = chips
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        # Another version's, or nothing of ours: everything is cut.
+        # Another version's, or not written by rvbuild: everything is cut.
         return Known({}, None)
     return Known(found, sheet)
 

@@ -64,9 +64,9 @@ class ShardWriter:
         shape, dtype
             (C, H, W) and the type of each image.
         most
-            The number of chips that may come at most.
+            The maximum number of chips.
         store
-            Whether images are written, too.
+            Whether images are also written.
         """
         self.shards: list[dict[str, Any]] = []
         self._outputs, self._number = outputs, number
@@ -105,7 +105,7 @@ class ShardWriter:
         self._images, self._windows, self._digests, self._targets = None, [], [], []
 
     def abandon(self) -> None:
-        """Close what is open as it is: the stage has failed."""
+        """Close all open files unfinished: the stage has failed."""
         if self._images is not None:
             self._images.abandon()
 
@@ -157,7 +157,7 @@ class ImageFile:
         self._file.close()
 
     def abandon(self) -> None:
-        """Close the file as it is: the stage has failed."""
+        """Close the file unfinished: the stage has failed."""
         self._file.close()
 
 

@@ -5,7 +5,7 @@ A window is dropped if its share of nodata pixels (no valid band; beyond the edg
 `otherwise`, decided by the seed and the window alone. Targets hide what must not be trained on: pixels outside the area
 of interest and nodata pixels.
 
-With `chip.store = false` the images of chips are looked at and not written: a training reads them from the scene again.
+With `chip.store = false` the images of chips are read but not written: a training reads them from the scene again.
 """
 
 from __future__ import annotations
@@ -59,19 +59,19 @@ def run(
         Receives `index.json`, the shards, `contact.png` if there is a chip, and `blocks.json` if the labels are such
         that it can save work.
     progress
-        Receives the windows as they are cut.
+        Receives progress, in windows.
     previous
         The files of a previous result by name, which differs from this one in its labels at the most.
 
     Returns
     -------
     list of str
-        The files of the previous result that belong to this one, too; they are not written again.
+        The reused files of the previous result, which are not written again.
 
     Raises
     ------
     DataError
-        The image, the labels or the area of interest are not what the settings say.
+        The image, the labels or the area of interest do not match the settings.
     """
     scene, classes, chip, seed = settings["scene"], settings["classes"], settings["chip"], settings["seed"]
     size, task = chip["size_px"], tasks.get(settings["task"])
@@ -134,7 +134,7 @@ def run(
 
 
 def _digests(every: Sequence[Block], task: Task, labels: Labels) -> dict[int, str]:
-    """Return the digest of each block by its number; nothing if the labels cannot tell."""
+    """Return the digest of each block by its number; empty if the labels cannot provide digests."""
     found = {}
     for block in every:
         said = task.label_digest(labels, block.area)
@@ -145,11 +145,11 @@ def _digests(every: Sequence[Block], task: Task, labels: Labels) -> dict[int, st
 
 
 def _choose(cut: Sequence[Chips], settings: Mapping[str, Any], before: Known) -> list[list[int]]:
-    """Return the chips to show: the number of the block and the place in it of each."""
+    """Return the chips for the contact sheet: the number of the block and the place in it of each."""
     null_id, by_number = settings["null_id"], {chips.number: chips for chips in cut}
     places = [[chips.number, place] for chips in cut for place in range(len(chips.windows))]
     if before.sheet is not None and len(before.sheet) == CHIPS and all(n in before.blocks for n, _ in before.sheet):
-        # Every chip that stays and was not on the sheet comes after those that were, and these stay.
+        # Kept chips that were on the sheet come first, in their order; all others follow.
         places = sorted([*before.sheet, *(place for place in places if place[0] not in before.blocks)])
     seen = ((by_number[number].windows[place], by_number[number].class_counts[place]) for number, place in places)
     chips_seen = ((Window(*window), sum(counts) > counts[null_id]) for window, counts in seen)
@@ -165,7 +165,7 @@ def _write_sheet(
     task: Task,
     scene_image: SceneImage | None,
 ) -> None:
-    """Write `contact.png` from the shards, of which some are `kept` elsewhere, and from the image if they have none."""
+    """Write `contact.png` from the shards, some of which are `kept` in another directory, or else from the image."""
     size, by_number = settings["chip"]["size_px"], {chips.number: chips for chips in cut}
 
     def read(position: int) -> Shown:

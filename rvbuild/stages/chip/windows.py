@@ -1,4 +1,4 @@
-"""Which windows of a scene may become chips: sliding or seeded random ones, inside the area of interest."""
+"""The windows of a scene that may become chips: sliding or random with a seed, inside the area of interest."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LIMITS = ("size_limits_px", "height_limits_px", "width_limits_px")
 """The settings that say how large random windows are."""
 
 AIMED_ATTEMPTS = 100
-"""How often a place is drawn for one window that is to show a box, or none."""
+"""Number of attempts to place a window that must show a box, or none."""
 
 
 def candidates(
@@ -69,7 +69,7 @@ def candidates(
 
 
 def why_none(grid: Grid, aoi: Aoi | None, chip: Mapping[str, Any]) -> str:
-    """Return why there is no window that may become a chip, and what helps."""
+    """Return why there are no windows that may become chips, with advice."""
     size = chip["size_px"]
     if aoi is not None and not (aoi.bounds.height and aoi.bounds.width):
         return "no chips, because the area of interest does not overlap the image"
@@ -88,7 +88,7 @@ def why_none(grid: Grid, aoi: Aoi | None, chip: Mapping[str, Any]) -> str:
 
 
 def survives(window: Window, seed: int, probability: float) -> bool:
-    """Decide by the seed and the window alone whether one of a kind that is kept with `probability` is kept."""
+    """Decide from the seed and the window alone whether to keep it, with the given `probability`."""
     return uniform(seed, "keep", *window) < probability
 
 
@@ -99,7 +99,7 @@ def uniform(seed: int, *parts: int | str) -> float:
 
 
 def _sliding(grid: Grid, chip: Mapping[str, Any]) -> list[Window]:
-    """Return the grid of windows; without those that share nothing with the scene."""
+    """Return the grid of windows, without those that do not overlap the scene."""
     size, strides = chip["size_px"], both_ways(chip["stride_px"])
     paddings = both_ways(chip.get("padding_px"))
     direction = chip.get("pad_direction", "end")
@@ -122,7 +122,7 @@ def _starts(length: int, size: int, stride: int, padding: int | None, direction:
         before = {"end": 0, "start": needed, "both": -(-needed // 2)}[direction]
         return range(found.start - before, found.stop - before, stride)
     before, after = (0 if direction == "end" else padding), (0 if direction == "start" else padding)
-    # Beyond an image's edges by its own size, a window would share nothing with it.
+    # Further beyond an image's edges than its own size, a window would not overlap it.
     first = -before + max(0, -(-(before - size + 1) // stride)) * stride
     return range(first, min(length + after - size + 1, length), stride)
 
@@ -135,7 +135,7 @@ def both_ways(value: int | Sequence[int] | None) -> Sequence[Any]:
 def _random_window(
     number: int, grid: Grid, aoi: Aoi | None, chip: Mapping[str, Any], seed: int, aim: Aim | None
 ) -> Window | None:
-    """Draw sizes and places until one is allowed; None if there is none after many attempts."""
+    """Draw sizes and places until one is allowed; None after many unsuccessful attempts."""
     attempts = chip.get("max_attempts", ATTEMPTS if aim is None else AIMED_ATTEMPTS)
     for attempt in range(1 if aim is None and aoi is None else attempts):
         height, width = _size(number, attempt, chip, seed)

@@ -1,1 +1,1 @@
-"""The data stage: what a project holds, as a table and as a page."""
+"""The data stage: the content of a project, as a table and as a page."""

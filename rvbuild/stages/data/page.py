@@ -1,4 +1,4 @@
-"""The data stage, for a project: what its scenes hold as one table, and as one page that needs no other file."""
+"""The data stage, for a project: the content of its scenes as one table, and as one self-contained page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rvbuild.stages.report.page import embedded, template
 from rvbuild.units import area_text
 
 MOST_PICTURES = 120
-"""Scenes whose picture the page holds; it names the others."""
+"""Maximum number of scenes with a picture on the page; the others are listed."""
 
 
 def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
@@ -30,7 +30,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     outputs
         Receives both files.
     progress
-        Receives nothing: the work is short.
+        Not used: the work is short.
     """
     files = {scene: {path.suffix: path for path in inputs[f"scenes/{scene}"]} for scene, _ in settings["scenes"]}
     scenes = [
@@ -81,6 +81,6 @@ def _splits(scenes: Sequence[Mapping[str, Any]], n_classes: int) -> list[dict[st
 
 
 def area_m2(scene: Mapping[str, Any]) -> float | None:
-    """Return the area of a scene that counts, in square metres; None if the size of a pixel is not known."""
+    """Return the area of interest of a scene in square metres; None if the pixel size is not known."""
     res = scene["image"]["res_m"]
     return None if res is None else scene["pixels"] * res**2

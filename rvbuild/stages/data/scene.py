@@ -32,11 +32,11 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     Parameters
     ----------
     inputs
-        `image`: the files of the scene; `labels`, `aoi`: as for the chip stage, none if there are none.
+        `image`: the files of the scene; `labels`, `aoi`: as for the chip stage, empty if there are none.
     settings
         task, image, channels, labels, classes, null_id, chip, area.
     outputs
-        Receives both files. The picture shows the image, and beside it the image under its labels, if it has any.
+        Receives both files. The picture shows the image, and beside it the image with its labels, if it has any.
     progress
         Receives the blocks of pixels that are read.
     """

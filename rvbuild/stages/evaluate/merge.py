@@ -28,14 +28,14 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
         then said of each split, and first of the test scenes: those of validation have chosen the model. `metrics`,
         the user's own, if there are any.
     outputs
-        Receives `eval.json`, `eval.md` and pictures; the task says what is in them.
+        Receives `eval.json`, `eval.md` and pictures; their content depends on the task.
     progress
-        Is told of classes that no label shows.
+        Receives notes about classes without labels.
 
     Raises
     ------
     DataError
-        A metric of the user's own fails.
+        A user's metric fails.
     """
     per_scene: dict[str, Mapping[str, Any]] = {}
     for role, files in inputs.items():
@@ -53,7 +53,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
 
 
 def _tell_unlabelled(evaluation: Mapping[str, Any], null_id: int, progress: Progress) -> None:
-    """Say which classes cannot be evaluated, of each split if there are several."""
+    """Report classes that cannot be evaluated, for each split if there are several."""
     parts = {f"{split} scene": part["overall"] for split, part in evaluation.get("splits", {}).items()}
     for scene, items in (parts or {"evaluated scene": evaluation["overall"]}).items():
         if names := unlabelled(items, null_id):

@@ -1,4 +1,4 @@
-"""Metrics of the user's own: functions of an evaluation, whose figures stand in `eval.json` under `own`."""
+"""Users' own metrics: functions of an evaluation, whose results are written to `eval.json` under `own`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rvbuild.language.user_code import load_object
 from rvbuild.tasks.metrics.tables import figure, table
 
 Figures = dict[str, dict[str, float | None]]
-"""`package.module:function` → name → value; None where there is none."""
+"""`package.module:function` → name → value; None if there are none."""
 
 
 def own_metrics(
@@ -25,9 +25,9 @@ def own_metrics(
     names
         `eval.metrics`: each is called as `function(evaluation, scenes)` and returns a number, or numbers by name.
     evaluation
-        What `eval.json` holds.
+        The content of `eval.json`.
     per_scene
-        What `eval/SCENE.json` holds, by scene id.
+        The content of `eval/SCENE.json`, by scene id.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def _figures(
 ) -> dict[str, float | None]:
     function = load_object(name, "eval.metrics")
     try:
-        # Copies: a metric that changes what it is given changes nothing for the others.
+        # Copies: a metric that modifies its arguments does not affect others.
         found = function(copy.deepcopy(dict(evaluation)), copy.deepcopy(dict(per_scene)))
     except RvbuildError:
         raise

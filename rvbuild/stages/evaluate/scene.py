@@ -14,7 +14,7 @@ from rvbuild.progress import Progress
 from rvbuild.stages.threads.block_cache import cache_of
 
 CACHE_ROWS, CACHE_BYTES_PER_PX = 1024, 4
-"""The rows that GDAL's cache holds: two rows of blocks of predictions (a byte a pixel) and of coloured labels."""
+"""Number of rows in GDAL's cache: two rows of blocks of predictions (a byte per pixel) and of coloured labels."""
 
 
 def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
@@ -27,14 +27,14 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     settings
         task, scene, labels, classes, null_id, eval.
     outputs
-        Receives `eval.json`: `{"scene": …, …}` with the counts that the task gives, which add up over scenes.
+        Receives `eval.json`: `{"scene": …, …}` with the counts of the task, which can be added over scenes.
     progress
-        Receives the rows as they are counted.
+        Receives progress, in rows.
 
     Raises
     ------
     DataError
-        There are no labels, or they do not fit the predictions or the classes.
+        There are no labels, or they do not match the predictions or the classes.
     """
     classes, null_id = settings["classes"], settings["null_id"]
     if not inputs.get("labels"):

@@ -20,7 +20,7 @@ from rvbuild.progress import Progress
 PAGE = "index.html"
 
 MOST_PICTURES = 24
-"""Scenes and contact sheets that the page holds; it names the others."""
+"""Maximum numbers of scenes and contact sheets on the page; the others are listed."""
 
 _BARS, _BAR_PX, _HEIGHT_PX = 64, 3, 36
 
@@ -47,7 +47,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     outputs
         Receives `index.html`.
     progress
-        Receives nothing: the work is short.
+        Not used: the work is short.
     """
     named = {role: {path.name: path for path in files} for role, files in inputs.items()}
     training = named["training"]
@@ -71,7 +71,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
 
 
 def _evaluation(files: Mapping[str, Path]) -> Markup:
-    """Return `eval.md` as HTML that holds its pictures; HTML in it is shown as text."""
+    """Return `eval.md` as self-contained HTML with its pictures; HTML in it is escaped."""
     parser = markdown_it.MarkdownIt("js-default")
 
     def picture(renderer: Any, tokens: Sequence[Any], place: int, options: Any, environment: Any) -> str:
@@ -96,7 +96,7 @@ def _scenes(inputs: Mapping[str, Sequence[Path]]) -> list[dict[str, Any]]:
 
 
 def _chips(named: Mapping[str, Mapping[str, Path]], classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Return what there is to say of the chips of each scene, by split."""
+    """Return a summary of the chips of each scene, by split."""
     found: list[dict[str, Any]] = []
     for role, files in sorted(named.items()):
         if not role.startswith("chips/"):
@@ -134,7 +134,7 @@ def _bands(path: Path) -> list[dict[str, Any]]:
 
 
 def _histogram(value: Mapping[str, Any]) -> Markup:
-    """Return a histogram as bars, from the first bin that holds something to the last."""
+    """Return a histogram as bars, from the first non-empty bin to the last."""
     counts = list(value["counts"])
     while counts and not counts[-1]:
         counts.pop()
@@ -152,5 +152,5 @@ def _histogram(value: Mapping[str, Any]) -> Markup:
 
 
 def embedded(path: Path) -> str:
-    """Return the address of a picture that holds the picture itself."""
+    """Return a picture as a data URL."""
     return f"data:{_TYPES[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -1,4 +1,4 @@
-"""The report stage, for one scene: a picture of the image and, beside it, of what was predicted."""
+"""The report stage, for one scene: a picture of the image and, beside it, of the prediction."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     outputs
         Receives `quicklook.jpg`: the scene at most `SIDE_PX` wide and high, without and with predictions.
     progress
-        Receives nothing: the work is short.
+        Not used: the work is short.
     """
     (predictions,) = inputs["predictions"]
     with open_scene_image(inputs["image"], settings) as image, block_cache(image, 1):

@@ -1,1 +1,1 @@
-"""Threads beside a stage: reading ahead, writing behind, blocks that are kept."""
+"""Threads of a stage: reading ahead, writing behind, a cache of blocks."""

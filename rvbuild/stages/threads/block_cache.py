@@ -29,7 +29,7 @@ def block_cache(source: SceneImage, rows: int, *, readers: int = 1, labels: bool
     rows
         Of a window.
     readers
-        How many threads read, each with its own open files, which share no blocks.
+        Number of threads that read, each with its own open files, which share no blocks.
     labels
         Whether labels of the scene are read as well.
     """

@@ -22,7 +22,7 @@ def read_ahead(
     threads: int,
     depth: int,
 ) -> Iterator[Result]:
-    """Yield `read(source, item)` for each item, in the order of the items whatever thread finishes first.
+    """Yield `read(source, item)` for each item, in the order of the items, whichever thread finishes first.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def read_ahead(
     read
         Reads one item; runs in a thread. Its error is raised in the caller at that item.
     items
-        What to read, taken as needed.
+        The items to read, taken on demand.
     threads
         How many threads read.
     depth

@@ -12,7 +12,7 @@ from typing import Any, Self
 class WriteBehind:
     """Calls functions in one thread, in the order in which they were given.
 
-    An error in one of them is raised by the next `call`, or by leaving the block; nothing is called after it.
+    An error in one of them is raised by the next `call`, or at the end of the block; later calls are dropped.
 
     Parameters
     ----------

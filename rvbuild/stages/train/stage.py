@@ -53,7 +53,7 @@ def run(
         Receives `model.safetensors`, `model.json`, `log.jsonl` and `curves.svg`; with `train.checkpoints`, also
         `epoch-001.safetensors` and so on, the model as it would be if the training had ended there.
     progress
-        Is told epochs, chips and scores.
+        Receives epochs, chips and scores.
     resume
         A directory for checkpoints: a training that was killed continues there. It must belong to these inputs, and to
         these settings but for what `rvbuild.learn.trajectory.resume_ignores` names.
@@ -61,23 +61,23 @@ def run(
     Raises
     ------
     DataError
-        There are no training chips or labels, or the scenes' chips do not fit together.
+        There are no training chips or labels, or the chips of scenes do not match.
     ModelError
         The model, the loss, an augmentation or the device cannot be used, or the training diverges.
     """
     train, seed = settings["train"], int(settings["seed"])
     task = tasks.get(settings["task"])
     ops = TargetOps(task.unpack, task.orient, task.collate)
-    imagery = _imagery(inputs, settings)
+    imagery = imagery_of(inputs, settings)
     chips = _training_chips(inputs, ops, imagery)
     most = train.get("max_chips") or chips.count
     if most < chips.count:
         progress.note(f"{most:,} of {chips.count:,} training chips are used")
         chips.choose(most, seed)
     splits = {"train": chips}
-    validation = Chips(_scenes(inputs, "validation"), ops, imagery)
+    validation = Chips(scenes_of(inputs, "validation"), ops, imagery)
     if validation.count:
-        Chips({**_scenes(inputs, "train"), **_scenes(inputs, "validation")}, ops, imagery)  # they must fit together
+        Chips({**scenes_of(inputs, "train"), **scenes_of(inputs, "validation")}, ops, imagery)  # they must fit together
         splits["validation"] = validation
     elif train["select"] == "best" or train["patience"]:
         option = 'select = "best"' if train["select"] == "best" else "patience"
@@ -127,11 +127,12 @@ def run(
     (outputs / "curves.svg").write_text(draw_curves(trained.lines, trained.kept_epoch), encoding="utf-8")
 
 
-def _scenes(inputs: Mapping[str, Sequence[Path]], split: str) -> dict[str, Sequence[Path]]:
+def scenes_of(inputs: Mapping[str, Sequence[Path]], split: str) -> dict[str, Sequence[Path]]:
+    """Return the files of the chips of each scene of a split, by role."""
     return {role: files for role, files in inputs.items() if role.startswith(f"chips/{split}/")}
 
 
-def _imagery(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any]) -> dict[str, Imagery]:
+def imagery_of(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any]) -> dict[str, Imagery]:
     """Return the imagery of the scenes whose chips have no images, by the role of their chips."""
     return {
         f"chips/{scene}": Imagery(inputs[f"pixels/{scene}"], how) for scene, how in settings.get("pixels", {}).items()
@@ -141,7 +142,7 @@ def _imagery(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any]) 
 def _training_chips(
     inputs: Mapping[str, Sequence[Path]], ops: TargetOps, imagery: Mapping[str, Imagery] | None = None
 ) -> Chips:
-    chips = Chips(_scenes(inputs, "train"), ops, imagery)
+    chips = Chips(scenes_of(inputs, "train"), ops, imagery)
     if not chips.count:
         scenes = ", ".join(chips.scene_counts) or "no scene at all"
         raise DataError(
@@ -152,7 +153,7 @@ def _training_chips(
 
 
 def _chances(settings: Mapping[str, Any], chips: Chips) -> np.ndarray | None:
-    """Return with which probability each training chip is drawn; None if each comes once in an epoch."""
+    """Return the probability of each training chip to be drawn; None if each comes once in an epoch."""
     sampling = settings["train"].get("sampling", "all")
     if sampling == "all":
         return None
@@ -166,7 +167,7 @@ def _chances(settings: Mapping[str, Any], chips: Chips) -> np.ndarray | None:
 def _describe(
     inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], chips: Chips, start: Start | None = None
 ) -> ModelInfo:
-    """Return what the `model.json` will say, but for the user's code."""
+    """Return the content of `model.json`, without user code."""
     train, classes, null_id = settings["train"], settings["classes"], int(settings["null_id"])
     names = [str(entry["name"]) for entry in classes]
     if chips.classes != names:
@@ -212,7 +213,7 @@ def _normalization(
 
 
 def _figures(asked: str | Mapping[str, Any], model: str) -> tuple[Sequence[float], Sequence[float]]:
-    """Return the mean and the standard deviation of each band that `train.normalize` asks for; none for `auto`."""
+    """Return the mean and the standard deviation of each band that `train.normalize` sets; none for `auto`."""
     if asked == "auto":
         return (), ()
     if isinstance(asked, str):
@@ -225,9 +226,9 @@ def _pretrained(inputs: Mapping[str, Sequence[Path]], train: Mapping[str, Any]) 
 
 
 def _identity(settings: Mapping[str, Any], chips: Chips, validation: Chips) -> str:
-    """Return what a checkpoint must have in common with this training: a second look, if directories are mixed up."""
+    """Return the properties that a checkpoint must share with this training, in case directories are mixed up."""
     ignored = resume_ignores(settings["train"])
-    # Where pixels are read from does not matter: chips know what they were.
+    # The place of the pixels does not matter: chips hold their digests.
     path = {key: value for key, value in settings.items() if key != "pixels"}
     path = {**path, "train": {key: value for key, value in settings["train"].items() if key not in ignored}}
     counts = [

@@ -1,4 +1,4 @@
-"""What a training starts from, if that is a bundle: its weights, by name and shape, and how it normalises images."""
+"""The start of a training from a bundle: its weights, by name and shape, and its normalisation."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def open_start(path: Path) -> Start:
     Raises
     ------
     DataError
-        The file is no bundle, or damaged.
+        The file is not a bundle, or is damaged.
     """
     with tempfile.TemporaryDirectory(prefix="rvbuild-start-") as folder:
         extract_zip(path, Path(folder), MEMBERS)
@@ -86,7 +86,7 @@ def build_from(start: Start, info: ModelInfo, note: Callable[[str], None]) -> nn
     model, text = take_weights(start, info.task, info.model, info.bands, len(info.outputs), info.model_args)
     note(text)
     if start.info.outputs != info.outputs:
-        # Where only their number is the same, the last layer has been taken, too.
+        # If only their number is equal, the last layer has also been taken.
         note(f"its outputs were {', '.join(start.info.outputs)}; here they are {', '.join(info.outputs)}")
     if ":" not in info.model and start.info.bands != info.bands:
         note(f"{first_conv(model)[0]} is adapted from {start.info.bands} to {info.bands} bands")
@@ -113,7 +113,7 @@ def take_weights(
 ) -> tuple[nn.Module, str]:
     """Return a model with the weights of a bundle that fit it, and which these are.
 
-    A built-in model is made for as many bands as the bundle's.
+    A built-in model is created for the number of bands of the bundle.
 
     Parameters
     ----------
@@ -125,11 +125,11 @@ def take_weights(
     Raises
     ------
     ModelError
-        The model cannot be made, or the bundle has no tensor of it.
+        The model cannot be created, or the bundle has no matching tensor.
     """
     bands = bands if ":" in name else start.info.bands
     model = models.build(task, name, bands=bands, outputs=outputs, args=args)
-    # Counters of batches mean nothing elsewhere.
+    # Counters of batches mean nothing in another training.
     state = {key: value for key, value in model.state_dict().items() if value.is_floating_point()}
     taken = {key: value for key, value in start.weights.items() if key in state and value.shape == state[key].shape}
     if not taken:

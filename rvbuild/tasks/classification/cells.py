@@ -63,7 +63,7 @@ def no_cells(grid: Grid, cell_px: int, output_ids: list[int]) -> Cells:
 
 
 def merger(grid: Grid, outputs: Path, settings: Mapping[str, Any]) -> CellMerger:
-    """Return a merger that writes into the directory `outputs`; `settings` are those of the infer stage."""
+    """Return a merger that writes to the directory `outputs`; `settings` are those of the infer stage."""
     return CellMerger(grid, outputs, settings)
 
 
@@ -79,7 +79,7 @@ class CellMerger:
         self._path = outputs / CELLS
 
     def add(self, window: Window, prediction: Floats, valid: npt.NDArray[np.bool_]) -> None:
-        """Take the probabilities (K,) float32 of a cell; of which of its pixels are valid nothing depends."""
+        """Add the probabilities (K,) float32 of a cell; the result does not depend on which pixels are valid."""
         if not np.isfinite(prediction).all():
             raise ModelError(
                 f"the model gave values that are not finite for the cell at row {window.row}, column {window.col}; "
@@ -114,7 +114,7 @@ def read_cells(path: Path) -> Cells:
     Raises
     ------
     DataError
-        The file is not what `write_cells` writes.
+        The file was not written by `write_cells`.
     """
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

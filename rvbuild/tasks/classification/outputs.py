@@ -1,4 +1,4 @@
-"""What is derived from `cells.json`: the cells as vectors, and as rasters with a pixel for each cell."""
+"""Files derived from `cells.json`: the cells as vectors, and as rasters with a pixel for each cell."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, 
         with RgbRasterWriter(outputs / COLORS, grid, classes, temp=outputs) as raster:
             raster.write(0, labels)
         progress.advance()
-    # The pixels of `grid` are the cells: their corners are those of the scene's pixels, exactly.
+    # The pixels of `grid` are the cells: their corners are exactly corners of the scene's pixels.
     places = np.argwhere(cells.predicted)
     squares = shapely.box(places[:, 1], places[:, 0], places[:, 1] + 1, places[:, 0] + 1)
     fields = {"class_id": int, "class_name": str, "score": float, "row": int, "column": int}
@@ -54,6 +54,18 @@ def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, 
     write_features(path, squares, grid, _properties(cells, labels, places, trained), fields)
     write_vector_style(path, trained)
     progress.advance()
+
+
+def arrays(raw: Mapping[str, Path], settings: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return `class_ids` (rows, columns) uint8, 255 without a prediction, `scores` (K, rows, columns) float32,
+    NaN there, and `cell_px` (), the side of a cell in pixels.
+    """
+    cells = read_cells(raw[CELLS])
+    return {
+        "class_ids": class_ids(cells),
+        "scores": np.moveaxis(cells.scores, -1, 0),
+        "cell_px": np.array(cells.cell_px),
+    }
 
 
 def overlay(predictions: Path, grid: Grid, step: int, classes: Classes) -> Overlay:
@@ -66,7 +78,7 @@ def overlay(predictions: Path, grid: Grid, step: int, classes: Classes) -> Overl
 def _properties(
     cells: Cells, labels: npt.NDArray[np.uint8], places: npt.NDArray[np.intp], trained: Classes
 ) -> list[dict[str, Any]]:
-    """Return what is said of each predicted cell, in row-major order."""
+    """Return the attributes of each predicted cell, in row-major order."""
     names = {c["id"]: str(c["name"]) for c in trained}
     properties = []
     for (row, column), scores in zip(places.tolist(), shortest(cells.scores[cells.predicted]), strict=True):

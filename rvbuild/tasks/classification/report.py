@@ -57,7 +57,7 @@ def report(
     Parameters
     ----------
     per_scene
-        The counts of each scene as `classification_score.score` gives them, by scene id.
+        The counts of each scene, from `classification_score.score`, by scene id.
     classes, null_id
         The class list of the settings, and the id of its null class.
 
@@ -154,7 +154,7 @@ def _figures(
         "mean_average_precision": mean(item["metrics"]["average_precision"] for item in present),
         "labelled_cells": labelled,
         "not_predicted_cells": base["not_predicted_px"],
-        # No label is null, so that null weighs nothing.
+        # No label is null, so null has no weight.
         "averages_without_null": {**base["averages_without_null"], "average_precision": average},
     }
 

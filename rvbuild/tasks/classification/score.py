@@ -16,7 +16,7 @@ from rvbuild.tasks.classification.cells import class_ids, read_cells, shortest
 
 
 class CellReader(Protocol):
-    """What the count needs of labels: the class of a cell."""
+    """The interface of labels that the count needs: the class of a cell."""
 
     def cell(self, window: Window) -> int:
         """Return the class id of a cell of the grid, null if it is unlabelled."""
@@ -46,7 +46,7 @@ def score(
     classes, null_id
         The class list of the settings, and the id of its null class.
     progress
-        Receives the rows of cells as they are counted.
+        Receives progress, in rows of cells.
 
     Returns
     -------

@@ -21,7 +21,7 @@ NOTHING = 255
 def survey(
     source: CellLabels, windows: Sequence[Window] | None, aoi: Aoi | None, step: int, classes: Classes
 ) -> tuple[np.ndarray, np.ndarray, Mapping[str, int]]:
-    """Return the cells of each class whose centre lies in the area, an overlay, and values that stand for no class."""
+    """Return the cells of each class whose centre lies in the area, an overlay, and values without a class."""
     rows, cols = shown_at(source.grid.height, step), shown_at(source.grid.width, step)
     shown = np.full((len(rows), len(cols)), NOTHING, dtype=np.uint8)
     counts = np.zeros(len(classes), dtype=np.int64)

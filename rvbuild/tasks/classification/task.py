@@ -4,7 +4,7 @@ Cells are the squares of a grid, or with `cells = "polygons"` the bounds of poly
 area of interest if its centre, the centre of its part inside the scene, lies in the area. A cell of the null class is
 unlabelled: it is neither trained on nor scored.
 
-What needs torch or rasterio is imported where it is used: cutting chips needs no torch, and training no rasterio.
+torch and rasterio are imported where they are used: cutting chips does not need torch, nor training rasterio.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ __all__ = [
     "PREDICT_SETTINGS",
     "RAW",
     "aim",
+    "arrays",
     "chip_windows",
     "class_counts",
     "collate",
@@ -67,7 +68,7 @@ RAW = SPEC.raw
 
 
 class _Cells:
-    """Labels of cells, with the class that stands for none."""
+    """Labels of cells, with the null class."""
 
     def __init__(self, cells: CellLabels, null_id: int) -> None:
         self.cells, self.null_id = cells, null_id
@@ -112,7 +113,7 @@ def label_digest(source: _Cells, window: Window) -> str | None:
 
 
 def mask(target: Target, keep: np.ndarray, null_id: int) -> Target:
-    """Return a target without its class if nothing of the chip may be trained on."""
+    """Return a target without its class if no pixel of the chip may be used for training."""
     return target if keep.any() else {"classes": np.array(null_id, dtype=np.uint8)}
 
 
@@ -181,7 +182,7 @@ def forward(model: nn.Module, images: torch.Tensor) -> np.ndarray:
 
 
 def merger(grid: Grid, outputs: Path, settings: Mapping[str, Any]) -> Merger:
-    """Return what gathers cells into `cells.json`."""
+    """Return a merger of cells into `cells.json`."""
     from rvbuild.tasks.classification.cells import merger as make
 
     return make(grid, outputs, settings)
@@ -192,6 +193,13 @@ def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, 
     from rvbuild.tasks.classification.outputs import derive as write
 
     write(raw, settings, outputs, progress)
+
+
+def arrays(raw: Mapping[str, Path], settings: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return the classes of cells and their scores; see `rvbuild.tasks.protocol.Task.arrays`."""
+    from rvbuild.tasks.classification.outputs import arrays as read
+
+    return read(raw, settings)
 
 
 def scene_grid(predictions: Path) -> Grid:

@@ -81,7 +81,7 @@ def _in_range(values: NDArray[np.floating]) -> Bools:
 
 
 def _to_bits(sizes: Bools) -> Bits:
-    """Return bits, (N,), that are set at all thresholds of some sizes, (A, N)."""
+    """Return bits, (N,), that are set for all thresholds of some sizes, (A, N)."""
     levels = [np.uint64(_ALL_LEVELS << size * len(IOUS)) for size in range(len(SIZES))]
     bits: Bits = np.bitwise_or.reduce(
         [np.where(row, level, np.uint64(0)) for row, level in zip(sizes, levels, strict=True)]
@@ -92,11 +92,11 @@ def _to_bits(sizes: Bools) -> Bits:
 def _assign(boxes: Boxes, labels: Boxes, counts: Bits) -> tuple[Bits, Bits]:
     """Return where each detection finds a label, and where that does not count: both (D,).
 
-    All sizes and thresholds are decided at once, as the bits of whole numbers.
+    All sizes and thresholds are decided at once, as bits of integers.
     """
     found, idle = [0] * len(boxes), [0] * len(boxes)
     mine, theirs, shares = overlapping(boxes, labels, IOUS[0] - 1e-9)
-    # What is as good as perfect passes the last threshold, whatever the rounding.
+    # A nearly perfect overlap passes the last threshold, despite rounding.
     passed = np.searchsorted(np.minimum(IOUS, 1 - 1e-10), shares, side="right")
     below = [
         sum(((1 << levels) - 1) << size * len(IOUS) for size in range(len(SIZES))) for levels in range(len(IOUS) + 1)
@@ -159,7 +159,7 @@ def rates(parts: Sequence[Matches], score_thresh: float) -> tuple[float, float]:
 
 
 def best_score(parts: Sequence[Matches]) -> tuple[float, float]:
-    """Return the score from which on boxes are to be shown for the highest F1 at the first threshold, and that F1.
+    """Return the score threshold with the highest F1 at the first IoU threshold, and that F1.
 
     The highest of equal scores; NaN if no label counts or no box is right.
     """
@@ -167,7 +167,7 @@ def best_score(parts: Sequence[Matches]) -> tuple[float, float]:
     if not labels or not len(hits) or not hits[-1]:
         return math.nan, math.nan
     f1 = 2 * hits / (hits + errors + labels)
-    # Boxes of one score are shown or left out together.
+    # Boxes with the same score are kept or dropped together.
     f1[:-1][scores[1:] == scores[:-1]] = 0
     best = int(np.argmax(f1))
     return float(scores[best]), float(f1[best])

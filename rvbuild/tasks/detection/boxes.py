@@ -1,4 +1,4 @@
-"""The boxes of a scene as files: what each window shows, raw, and what is left of it after merging.
+"""The boxes of a scene as files: the raw ones of each window, and the merged ones.
 
 `raw_boxes.safetensors` holds the windows in row-major order, `windows` (W, 4) int64, and of the boxes of all of them
 `boxes` (N, 4) float32 x0, y0, x1, y1 in pixels of their window, `scores` (N,) float32, `classes` (N,) uint8 class ids,
@@ -32,7 +32,7 @@ RAW_BOXES = "raw_boxes.safetensors"
 DETECTIONS = "detections.json"
 
 DECIMALS = 3
-"""Of coordinates in pixels: far below what a detector can tell."""
+"""Precision of coordinates in pixels: far below that of a detector."""
 
 
 class Raw(NamedTuple):
@@ -66,7 +66,7 @@ class Detections:
 
 
 class _Found(Protocol):
-    """What a detector found in one window."""
+    """The detections in one window."""
 
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
@@ -83,7 +83,7 @@ class BoxMerger:
         self._found: list[tuple[NDArray[Any], ...]] = []
 
     def add(self, window: Window, prediction: _Found, valid: NDArray[np.bool_]) -> None:
-        """Take the boxes of one window; see `rvbuild.tasks.protocol.Merger`."""
+        """Add the boxes of one window; see `rvbuild.tasks.protocol.Merger`."""
         boxes, scores, outputs = prediction.boxes, prediction.scores, prediction.outputs
         if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
             raise ModelError(
@@ -118,7 +118,7 @@ def read_raw(path: Path) -> Raw:
     Raises
     ------
     DataError
-        The file is not what `BoxMerger` writes.
+        The file was not written by `BoxMerger`.
     """
     try:
         with safe_open(path, framework="np") as file:
@@ -149,7 +149,7 @@ def read_detections(path: Path) -> Detections:
     Raises
     ------
     DataError
-        The file is not what `write_detections` writes.
+        The file was not written by `write_detections`.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -34,7 +34,7 @@ def target(labels: BoxLabels, window: Window, chip: Mapping[str, Any]) -> Target
 
 
 class BoxAim:
-    """Aims windows at boxes, and at places without; see `rvbuild.tasks.protocol.Aim`."""
+    """Chooses windows with boxes, and windows without; see `rvbuild.tasks.protocol.Aim`."""
 
     def __init__(self, labels: BoxLabels, chip: Mapping[str, Any], draw: Draw) -> None:
         self._labels, self._chip, self._draw = labels, chip, draw
@@ -52,7 +52,7 @@ class BoxAim:
         return [window for place, window in enumerate(windows) if kinds[place] or place in chosen]
 
     def spans(self, number: int, attempt: int, shape: tuple[int, int]) -> tuple[Span, Span] | None:
-        """Return the rows and columns at which a window shows all of a box, if this one is to be positive.
+        """Return the rows and columns at which a window shows a box completely, if this one must be positive.
 
         A box that is larger than the window fills it.
         """
@@ -63,7 +63,7 @@ class BoxAim:
         return _span(y0, y1, shape[0]), _span(x0, x1, shape[1])
 
     def accepts(self, number: int, window: Window) -> bool:
-        """Tell whether a random window is what it is to be."""
+        """Tell whether a random window has the required kind."""
         return self._kind(window) is self._is_positive(number)
 
     def _is_positive(self, number: int) -> bool:

@@ -24,7 +24,7 @@ EDGE_PX = 2.0
 """A box that ends this near to an edge of its window touches it: detectors are not exact to the pixel."""
 
 THINNEST_PX = 0.01
-"""What is left of a box in the scene is dropped if a side is shorter."""
+"""Boxes whose part in the scene has a shorter side are dropped."""
 
 
 def merge(raw: Raw, merge_thresh: float, score_thresh: float) -> Detections:
@@ -42,7 +42,7 @@ def merge(raw: Raw, merge_thresh: float, score_thresh: float) -> Detections:
     height, width = raw.grid.height, raw.grid.width
     boxes = np.clip(raw.boxes, 0, np.array([width, height] * 2, dtype=np.float64))
     solid = (boxes[:, 2:] - boxes[:, :2] >= THINNEST_PX).all(axis=1)
-    # As they are written, so that what is read again is what was merged.
+    # Rounded as written, so that reading the file gives the same boxes.
     boxes, inside = boxes[solid].round(DECIMALS), raw.inside[solid]
     scores, classes = raw.scores[solid].astype(np.float64), raw.classes[solid].astype(np.int64)
     windows = raw.windows[raw.window[solid]]
@@ -75,7 +75,7 @@ def _without_cut(
         part, whole = cuts[some], wholes[other]
         same = (classes[part] == classes[whole]) & (windows[part] != windows[whole]).any(axis=1)
         part, whole = part[same], whole[same]
-        # What the window of the part shows of the whole.
+        # The part of the whole that the window of the part shows.
         seen = np.concatenate(
             [np.maximum(boxes[whole, :2], edges[part, :2]), np.minimum(boxes[whole, 2:], edges[part, 2:])], axis=1
         )
@@ -98,7 +98,7 @@ def _edges(windows: NDArray[np.int64]) -> Boxes:
 
 
 def _is_cut(boxes: Boxes, edges: Boxes, scene: Window) -> NDArray[np.bool_]:
-    """Return which boxes touch an edge of their window beyond which the scene goes on, (N,) bool."""
+    """Return which boxes touch an edge of their window inside the scene, (N,) bool."""
     inner_low = edges[:, :2] > 0
     inner_high = edges[:, 2:] < np.array([scene.width, scene.height])
     low = inner_low & (boxes[:, :2] - edges[:, :2] < EDGE_PX)

@@ -37,12 +37,12 @@ Chips = list[tuple[torch.Tensor, torch.Tensor]]
 
 
 class DetectionObjective:
-    """Detection: the sum of the losses that a detector gives, and in validation the average precision as well.
+    """Detection: the sum of the losses of a detector, and in validation also the average precision.
 
     Parameters
     ----------
     outputs, output_ids
-        Name and class id of each output. Boxes of other classes are no targets.
+        Name and class id of each output. Boxes of other classes are not targets.
     """
 
     def __init__(self, outputs: Sequence[str], output_ids: Sequence[int]) -> None:
@@ -183,7 +183,7 @@ def detect(model: nn.Module, images: torch.Tensor) -> list[Found]:
 
 
 def _call(model: nn.Module, images: torch.Tensor, targets: Any) -> Any:
-    """Run a detector, which takes a list of images; what it says of images that it cannot work on is a ModelError."""
+    """Run a detector, which takes a list of images; raises ModelError if the detector rejects the images."""
     try:
         return model(list(images)) if targets is None else model(list(images), targets)
     except (RuntimeError, AssertionError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""What is derived from the boxes of windows: the merged ones as a vector file, and `detections.json` for evaluation."""
+"""Files derived from the boxes of windows: the merged ones as a vector file, and `detections.json` for evaluation."""
 
 from __future__ import annotations
 
@@ -39,6 +39,18 @@ def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, 
     write_features(path, shapely.box(*found.boxes[certain].T), found.grid, properties, fields)
     write_vector_style(path, [item for item in classes if item["id"] != settings["null_id"]], "box")
     progress.advance()
+
+
+def arrays(raw: Mapping[str, Path], settings: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return `boxes` (n, 4) float64 x0, y0, x1, y1 in pixels, `class_ids` (n,) uint8 and `scores` (n,) float32."""
+    predict = settings["predict"]
+    merged = merge(read_raw(raw[RAW_BOXES]), predict["merge_thresh"], predict["score_thresh"])
+    certain = merged.certain()
+    return {
+        "boxes": merged.boxes[certain],
+        "class_ids": merged.classes[certain].astype(np.uint8),
+        "scores": merged.scores[certain].astype(np.float32),
+    }
 
 
 def overlay(predictions: Path, grid: Grid, step: int, classes: Classes) -> Overlay:

@@ -53,7 +53,7 @@ def report(
     Parameters
     ----------
     per_scene
-        The counts of each scene as `detection_score.score` gives them, by scene id.
+        The counts of each scene, from `detection_score.score`, by scene id.
     classes, null_id
         The class list of the settings, and the id of its null class.
 
@@ -142,7 +142,7 @@ def _item(item: Mapping[str, Any], right: int, wrong: int, missed: int, aps: Map
 
 
 def _average(items: Sequence[Json]) -> Json:
-    """Return Raster Vision's average, weighted by labels: of its own metrics, what is not known counts as 0."""
+    """Return Raster Vision's average, weighted by labels; in its own metrics, unknown values count as 0."""
     labels = sum(item["gt_count"] for item in items)
     names = list(items[0]["metrics"]) if items else []
     weighted = {}
@@ -157,7 +157,7 @@ def _average(items: Sequence[Json]) -> Json:
 
 
 def _picture(classes: Sequence[Mapping[str, Any]], counts: Sequence[Mapping[str, Any]], evaluation: Json) -> str:
-    """Return the curves of all scenes together, a point on each for the boxes that are shown."""
+    """Return the curves of all scenes together, with a point on each for the score threshold."""
     summary = evaluation["summary"]["overall"]
     curves = []
     for item, figures in zip(classes, evaluation["overall"][:-1], strict=True):
@@ -194,7 +194,7 @@ def _sentence(overall: Json, scenes: int) -> str:
 
 
 def _advice(overall: Json) -> str:
-    """Return what another threshold would do; rounded down, so that the box with that very score is shown too."""
+    """Return the effect of another threshold; rounded down, so that the box with exactly that score is included."""
     best = overall["best_score_thresh"]
     if math.isnan(best):
         return ""

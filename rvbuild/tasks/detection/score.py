@@ -1,4 +1,4 @@
-"""The evaluation of one scene's boxes: what was found of the labels, and what average precision needs.
+"""The evaluation of one scene's boxes: matches with the labels, and the data for average precision.
 
 Labels do not count, neither as wanted nor as wrong where something finds them, if their centre lies outside the area of
 interest or if less than `MOSTLY` of them lies in the image.
@@ -20,11 +20,11 @@ from rvbuild.tasks.detection.average_precision import match
 from rvbuild.tasks.detection.boxes import read_detections
 
 MOSTLY = 0.8
-"""Raster Vision drops labels of which less lies in the image."""
+"""Minimum share of a label in the image; Raster Vision drops labels below it."""
 
 
 class BoxReader(Protocol):
-    """What the count needs of labels: `rvbuild.geo.labels.boxes.BoxLabels` has it."""
+    """The interface of labels that the count needs, see `rvbuild.geo.labels.boxes.BoxLabels`."""
 
     boxes: Boxes
     classes: NDArray[np.int64]
@@ -53,7 +53,7 @@ def score(
     classes, null_id
         The class list of the settings, and the id of its null class.
     progress
-        Receives the classes as they are counted.
+        Receives progress, in classes.
     options
         The eval settings: `iou_thresh`.
 

@@ -17,7 +17,7 @@ from rvbuild.geo.write.picture import draw_boxes
 def survey(
     source: BoxLabels, windows: Sequence[Window] | None, aoi: Aoi | None, step: int, classes: Classes
 ) -> tuple[np.ndarray, np.ndarray, Mapping[str, int]]:
-    """Return the boxes of each class whose centre lies in the area, an overlay of them, and nothing unknown."""
+    """Return the boxes of each class whose centre lies in the area, an overlay of them, and no unknown values."""
     boxes, ids = source.boxes, source.classes
     if aoi is not None:
         rows, cols = np.floor((boxes[:, 1] + boxes[:, 3]) / 2), np.floor((boxes[:, 0] + boxes[:, 2]) / 2)

@@ -3,7 +3,7 @@
 A box is trained on in the chips that show enough of it. Predicted boxes belong to an area of interest if their centre
 lies in it; in an evaluation, labels whose centre lies outside are neither wanted nor wrong.
 
-What needs torch or rasterio is imported where it is used: cutting chips needs no torch, and training no rasterio.
+torch and rasterio are imported where they are used: cutting chips does not need torch, nor training rasterio.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ __all__ = [
     "PREDICT_SETTINGS",
     "RAW",
     "aim",
+    "arrays",
     "chip_windows",
     "class_counts",
     "collate",
@@ -79,7 +80,7 @@ def chip_windows(
 
 
 def aim(source: BoxLabels, chip: Mapping[str, Any], draw: Draw) -> Aim | None:
-    """Return what tells positive chips and background, if `neg_ratio` asks for it."""
+    """Return a chooser of positive chips and background, if `neg_ratio` is set."""
     from rvbuild.tasks.detection.chips import BoxAim
 
     return None if chip["neg_ratio"] is None else BoxAim(source, chip, draw)
@@ -98,7 +99,7 @@ def label_digest(source: BoxLabels, window: Window) -> str:
 
 
 def mask(target: Target, keep: np.ndarray, null_id: int) -> Target:
-    """Return a target without the boxes whose centre lies outside what is trained on."""
+    """Return a target without the boxes whose centre lies outside the training area."""
     boxes = target["boxes"]
     height, width = keep.shape
     columns = np.clip((boxes[:, 0] + boxes[:, 2]) / 2, 0, width - 1).astype(np.intp)
@@ -171,7 +172,7 @@ def objective(
 
 
 def windows(grid: Grid, aoi: Aoi | None, settings: Mapping[str, Any]) -> list[Window]:
-    """Return the windows of the sliding grid that share something with the area of interest."""
+    """Return the windows of the sliding grid that overlap the area of interest."""
     from rvbuild.geo.windows import sliding
 
     found = sliding(grid.height, grid.width, settings["chip_px"], settings["predict"]["stride_px"])
@@ -186,17 +187,24 @@ def forward(model: nn.Module, images: torch.Tensor) -> list[Found]:
 
 
 def merger(grid: Grid, outputs: Path, settings: Mapping[str, Any]) -> Merger:
-    """Return what gathers the boxes of windows into `raw_boxes.safetensors`."""
+    """Return a merger of boxes of windows into `raw_boxes.safetensors`."""
     from rvbuild.tasks.detection.boxes import BoxMerger
 
     return BoxMerger(grid, outputs, settings)
 
 
 def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
-    """Merge the boxes of windows and write what is left."""
+    """Merge the boxes of windows and write the result."""
     from rvbuild.tasks.detection.outputs import derive as write
 
     write(raw, settings, outputs, progress)
+
+
+def arrays(raw: Mapping[str, Path], settings: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return the boxes with a sufficient score; see `rvbuild.tasks.protocol.Task.arrays`."""
+    from rvbuild.tasks.detection.outputs import arrays as read
+
+    return read(raw, settings)
 
 
 def scene_grid(predictions: Path) -> Grid:

@@ -1,1 +1,1 @@
-"""Metrics that tasks share, as data, tables and pictures."""
+"""Metrics shared by tasks, as data, tables and pictures."""

@@ -16,7 +16,7 @@ from rvbuild.tasks.metrics.tables import escaped, figure, ratio, table
 PICTURE = "confusion.svg"
 
 NAME_PX = 150
-"""The longest that a name is drawn; longer ones are cut, and told in full where the mouse rests."""
+"""Maximum length of a name in the drawing; longer ones are cut, with a tooltip."""
 
 _FONT_PX, _GAP = 11, 8
 _SIZES = ((6, 74), (14, 50), (10**9, 34))
@@ -29,9 +29,9 @@ _UNLABELLED = "#eeeeee"
 
 @dataclass(frozen=True)
 class Confusion:
-    """Counts of labels (rows) by predictions (columns), of the classes that people are shown.
+    """Counts of labels (rows) by predictions (columns), for the classes in reports.
 
-    The null class is no label. It is the column "not predicted" if something labelled has no prediction.
+    Null is not a row. It is the column "not predicted" if there are labels without a prediction.
     """
 
     labels: tuple[str, ...]
@@ -50,7 +50,7 @@ class Confusion:
         return cls(tuple(names[: len(rows)]), tuple(names), chosen)
 
     def share(self, row: int, column: int) -> float:
-        """Return the share of a label that has a prediction; NaN if nothing has the label."""
+        """Return the share of a label that has a prediction; NaN without labels."""
         return ratio(int(self.counts[row, column]), int(self.counts[row].sum()))
 
     def table(self, shares: bool) -> str:
@@ -68,7 +68,7 @@ class Confusion:
         Parameters
         ----------
         unit
-            What was counted: pixels or cells.
+            The counted unit: pixels or cells.
         """
         rows, columns = self.counts.shape
         side = next(px for most, px in _SIZES if max(rows, columns) <= most)
@@ -151,7 +151,7 @@ def _colour(share: float) -> str:
 
 
 def _percent(share: float) -> str:
-    """Return a share in per cent; neither 0 nor 100 of what is not."""
+    """Return a share in per cent; exactly 0 or 100 only for exact values."""
     text = f"{100 * share:.1f}"
     if text == "0.0" and share > 0:
         return "< 0.1 %"

@@ -13,20 +13,20 @@ _SIDE, _LEFT, _TOP, _ROW = 360, 56, 40, 16
 """In pixels: the square of the chart, where it begins, and a line of the legend."""
 _LEGEND_PX = 260
 _NAME = 24
-"""Characters of a class that are shown; the rest is told where the mouse rests."""
+"""Maximum length of a class name in the drawing; longer ones have a tooltip."""
 
 
 class Curve(NamedTuple):
-    """What is drawn of a class."""
+    """The curve of a class."""
 
     name: str
     colour: str
     precision: Sequence[float]
-    """At each recall; NaN if nothing has a label."""
+    """At each recall; NaN without labels."""
     average: float
     """The average precision."""
     point: tuple[float, float]
-    """Recall and precision of the boxes that are shown; NaN if there are none."""
+    """Recall and precision at the score threshold; NaN if there are no boxes."""
 
 
 def picture(recalls: Sequence[float], curves: Sequence[Curve], iou: float, score_thresh: float) -> str:

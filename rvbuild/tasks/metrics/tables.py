@@ -1,4 +1,4 @@
-"""Figures of an evaluation as JSON and as Markdown tables: what the reports of all tasks share."""
+"""Evaluation results as JSON and as Markdown tables, shared by the reports of all tasks."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 
 def ratio(part: float, whole: float) -> float:
-    """Return part / whole, NaN for 0 / 0 and for what is NaN already."""
+    """Return part / whole, NaN for 0 / 0 and for NaN."""
     return part / whole if whole else math.nan
 
 
 def mean(values: Iterable[float]) -> float:
-    """Return the mean of the values that are not NaN, NaN if there is none."""
+    """Return the mean of the values that are not NaN; NaN if there are none."""
     known = [value for value in values if not math.isnan(value)]
     return math.fsum(known) / len(known) if known else math.nan
 
@@ -48,11 +48,11 @@ def cell(text: str) -> str:
 
 
 _MARKS = re.compile(r"[\\`*\[\]<>&!|~#$]|(?<![^\W_])_|_(?![^\W_])")
-"""What means something in Markdown; underscores inside a word do not."""
+"""Characters with a meaning in Markdown; underscores inside a word have none."""
 
 
 def escaped(name: str) -> str:
-    r"""Return the name of a class or scene as Markdown that shows it as it is.
+    r"""Return the name of a class or scene as Markdown that displays it unchanged.
 
     >>> print(escaped("low_vegetation"), escaped("![x](y)"), escaped("a | _b_"))
     low_vegetation \!\[x\](y) a \| \_b\_
@@ -66,13 +66,13 @@ def figure(value: float) -> str:
 
 
 def unlabelled(items: Iterable[Mapping[str, Any]], null_id: int) -> list[str]:
-    """Return the names of the classes that no label shows, from the items of `eval.json`; null is none."""
+    """Return the names of the classes without labels, from the items of `eval.json`, except null."""
     each = [item for item in items if "class_id" in item and item["class_id"] != null_id]
     return [str(item["class_name"]) for item in each if not item["gt_count"]]
 
 
 def unlabelled_note(items: Sequence[Mapping[str, Any]], null_id: int) -> list[str]:
-    """Return the paragraph of `eval.md` about the classes that no label shows; none if labels show all."""
+    """Return the paragraph of `eval.md` about the classes without labels; empty if there are none."""
     names = [cell(escaped(name)) for name in unlabelled(items, null_id)]
     if not names:
         return []
@@ -94,7 +94,7 @@ def class_table(items: Sequence[Any], summary: Any, null_id: int, metrics: dict[
     metrics
         Heading of a column -> name of its metric.
     counted
-        Heading of the last column: what a class was counted in.
+        Heading of the last column: the counted unit.
     """
     rows = []
     for item in items[:-1]:

@@ -18,7 +18,7 @@ BLOCK_PX = 1 << 18
 
 
 class Blender:
-    """Blends windows that come in row-major order from one grid of squares.
+    """Blends windows that come in row-major order from a regular grid of squares.
 
     Three ways to blend:
 
@@ -104,7 +104,7 @@ class Blender:
         self._end_pass(self._height)
 
     def _advance(self, col: int) -> None:
-        """Move the window at hand to a column: what it leaves is finished, or carried to the next pass."""
+        """Move the current window to a column: pixels to its left are finished, or carried to the next pass."""
         wide, rows = self._work.known.shape[1], min(self._stride, self._size, self._height - self._row)
         while self._col < col:
             step = min(col - self._col, wide)
@@ -117,7 +117,7 @@ class Blender:
             self._load(self._col + wide - step, step)
 
     def _load(self, col: int, count: int) -> None:
-        """Take what is carried, in `count` columns from `col`, into the last columns of the window at hand."""
+        """Add the carried sums, in `count` columns from `col`, to the last columns of the current window."""
         stop = min(col + count, self._width)
         if stop > col:
             wide = self._work.known.shape[1]
@@ -169,7 +169,7 @@ class _Sums:
         return [*self.sums, self.known, *([] if self.weights is None else [self.weights])]
 
     def put(self, where: tuple[slice, slice], source: _Sums, there: tuple[slice, slice]) -> None:
-        """Replace what is at `where` by what `source` has `there`."""
+        """Replace the values at `where` by those of `source` at `there`."""
         self.sums[:, *where] = source.sums[:, *there]
         self.known[where] = source.known[there]
         if self.weights is not None and source.weights is not None:

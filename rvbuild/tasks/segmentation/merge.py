@@ -26,12 +26,12 @@ Bools = npt.NDArray[np.bool_]
 
 
 def merger(grid: Grid, outputs: Path, settings: Mapping[str, Any]) -> SegmentationMerger:
-    """Return a merger that writes into the directory `outputs`; `settings` are those of the infer stage."""
+    """Return a merger that writes to the directory `outputs`; `settings` are those of the infer stage."""
     return SegmentationMerger(grid, outputs, settings)
 
 
 class SegmentationMerger:
-    """Blends the probabilities of windows and writes rows as they are finished.
+    """Blends the probabilities of windows and writes rows when they are finished.
 
     The class of a pixel is the one of the highest blended probability, the first of several that are equally high.
     """
@@ -68,7 +68,7 @@ class SegmentationMerger:
     def finish(self) -> None:
         """Write the remaining rows and close the rasters."""
         self._blender.finish()
-        # Making the final files takes memory, too.
+        # Creating the final files also needs memory.
         del self._blender
         for writer in (self._labels, self._scores):
             if writer is not None:

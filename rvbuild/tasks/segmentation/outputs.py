@@ -1,4 +1,4 @@
-"""What is derived from `raw_labels.tif`: `labels.tif` with names and colours, styles, and on request more."""
+"""Files derived from `raw_labels.tif`: `labels.tif` with names and colours, styles, and more on request."""
 
 from __future__ import annotations
 
@@ -43,6 +43,17 @@ def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, 
     if predict["vectors"]:
         vectorize(labels, classes, NODATA, predict["vectors"], outputs)
         progress.advance(len(predict["vectors"]))
+
+
+def arrays(raw: Mapping[str, Path], settings: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return `class_ids` (H, W) uint8, 255 without a prediction, and on request `scores` (K, H, W)."""
+    labels = raw[RAW_LABELS]
+    with open_dataset(labels) as dataset:
+        results: dict[str, np.ndarray] = {"class_ids": dataset.read(1)}
+    if settings["predict"]["scores"]:
+        with open_dataset(labels.with_name(SCORES)) as dataset:
+            results["scores"] = dataset.read()
+    return results
 
 
 def overlay(predictions: Path, grid: Grid, step: int, classes: Classes) -> Overlay:

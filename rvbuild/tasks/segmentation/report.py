@@ -58,7 +58,7 @@ def report(
     Parameters
     ----------
     per_scene
-        The counts of each scene as `segmentation_score.score` gives them, by scene id.
+        The counts of each scene, from `segmentation_score.score`, by scene id.
     classes, null_id
         The class list of the settings, and the id of its null class.
 

@@ -31,10 +31,10 @@ Counts = npt.NDArray[np.int64]
 
 
 class LabelReader(Protocol):
-    """What the count needs of a label source: class ids of a window."""
+    """The interface of labels that the count needs: class ids of a window."""
 
     def read(self, window: Window) -> Labels:
-        """Return the class ids (H, W) uint8 of a window, null where there is no label."""
+        """Return the class ids (H, W) uint8 of a window, null without a label."""
 
 
 def score(
@@ -53,7 +53,7 @@ def score(
     Parameters
     ----------
     predictions
-        A class raster: one band, uint8 class ids, 255 where nothing was predicted.
+        A class raster: one band, uint8 class ids, 255 without a prediction.
     labels
         The label source of the same scene on the same grid.
     aoi
@@ -61,7 +61,7 @@ def score(
     classes, null_id
         The class list of the settings, and the id of its null class.
     progress
-        Receives the rows as they are counted.
+        Receives progress, in rows.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def score(
     Raises
     ------
     DataError
-        The class raster holds a value that is no class.
+        The class raster holds a value without a class.
     """
     n = len(classes)
     confusion = np.zeros((n, n), dtype=np.int64)
@@ -86,7 +86,7 @@ def score(
                     truth = np.where(aoi.mask(band), truth, np.uint8(null_id))
                 confusion += confusion_matrix(truth, _class_ids(predicted, n, null_id, predictions, band), n)
             progress.advance(band.height)
-    # What has no label is not evaluated.
+    # Pixels without a label are not evaluated.
     confusion[null_id] = 0
     return {"confusion": confusion.tolist()}
 
@@ -118,7 +118,7 @@ def confusion_matrix(truth: Labels, predicted: Labels, n: int) -> Counts:
 
 
 def _class_ids(values: npt.NDArray[Any], n: int, null_id: int, path: Path, band: Window) -> Labels:
-    """Return class ids with null for pixels that were not predicted; refuse values that are no class."""
+    """Return class ids with null for pixels without a prediction; raise an error for values without a class."""
     if values.dtype != np.uint8:
         raise DataError(f"{path}: expected class ids of type uint8, found {values.dtype}")
     table = np.full(256, NODATA, dtype=np.uint8)

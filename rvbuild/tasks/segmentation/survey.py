@@ -23,9 +23,9 @@ NOTHING = 255
 def survey(
     source: LabelSource, windows: Sequence[Window] | None, aoi: Aoi | None, step: int, classes: Classes
 ) -> tuple[np.ndarray, np.ndarray, Mapping[str, int]]:
-    """Return the pixels of each class, an overlay, and the values that stand for no class.
+    """Return the pixels of each class, an overlay, and the values without a class.
 
-    Of a block that holds such values nothing else is counted.
+    In a block with such values nothing else is counted.
     """
     grid = source.grid
     rows, cols = shown_at(grid.height, step), shown_at(grid.width, step)

@@ -1,4 +1,4 @@
-"""What the chip stage does to a segmentation target: hide pixels, change its size, draw it."""
+"""Operations on segmentation targets in the chip stage: mask pixels, resample, draw."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Target = dict[str, npt.NDArray[Any]]
 
 
 def mask(target: Mapping[str, npt.NDArray[Any]], keep: npt.NDArray[np.bool_], null_id: int) -> Target:
-    """Return a target whose labels are null outside `keep`.
+    """Return a target with null labels outside `keep`.
 
     Parameters
     ----------

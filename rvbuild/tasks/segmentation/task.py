@@ -1,6 +1,6 @@
 """Semantic segmentation: a class for every pixel.
 
-What needs torch or rasterio is imported where it is used: cutting chips needs no torch, and training no rasterio.
+torch and rasterio are imported where they are used: cutting chips does not need torch, nor training rasterio.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ __all__ = [
     "PREDICT_SETTINGS",
     "RAW",
     "aim",
+    "arrays",
     "chip_windows",
     "class_counts",
     "collate",
@@ -138,7 +139,7 @@ def objective(
 
 
 def windows(grid: Grid, aoi: Aoi | None, settings: Mapping[str, Any]) -> list[Window]:
-    """Return the windows of the sliding grid that share something with the area of interest."""
+    """Return the windows of the sliding grid that overlap the area of interest."""
     from rvbuild.geo.windows import sliding
 
     found = sliding(grid.height, grid.width, settings["chip_px"], settings["predict"]["stride_px"])
@@ -153,7 +154,7 @@ def forward(model: nn.Module, images: torch.Tensor) -> np.ndarray:
 
 
 def merger(grid: Grid, outputs: Path, settings: Mapping[str, Any]) -> Merger:
-    """Return what merges windows into `raw_labels.tif`, and on request `scores.tif`."""
+    """Return a merger of windows into `raw_labels.tif`, and on request `scores.tif`."""
     from rvbuild.tasks.segmentation.merge import merger as make
 
     return make(grid, outputs, settings)
@@ -164,6 +165,13 @@ def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, 
     from rvbuild.tasks.segmentation.outputs import derive as write
 
     write(raw, settings, outputs, progress)
+
+
+def arrays(raw: Mapping[str, Path], settings: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return the classes of pixels, and on request their scores; see `rvbuild.tasks.protocol.Task.arrays`."""
+    from rvbuild.tasks.segmentation.outputs import arrays as read
+
+    return read(raw, settings)
 
 
 def scene_grid(predictions: Path) -> Grid:

@@ -18,9 +18,9 @@ from rvbuild.engine.run.workers import Executor
 from rvbuild.engine.workspace import Workspace
 from rvbuild.errors import ProjectError
 from rvbuild.project.model import Project
-from rvbuild.session import facts as looking
+from rvbuild.session.checking import facts as looking
+from rvbuild.session.checking.told import tell
 from rvbuild.session.session import Session
-from rvbuild.session.told import tell
 
 _DONE = (State.FRESH, State.RESTORABLE)
 
@@ -73,7 +73,7 @@ def before_build(
         known = known_of(project, facts, now.workspace, now.executor, at_once if computing else 0)
         if "train" in stages:
             # The store elsewhere may have the model: then nothing is trained, and no weights are needed.
-            trains = now.workspace.elsewhere is None
+            trains = now.workspace.read_through is None
             problem = looking.model_problem(project, facts, now.workspace, now.executor, say if trains else None)
             known = known._replace(problem=problem)
         if at_once > 1:

@@ -14,8 +14,8 @@ from rvbuild.engine.plan.plan import Plan
 from rvbuild.engine.run.outcome import Did, Reporter
 from rvbuild.engine.workspace import Workspace, locked
 from rvbuild.project.model import Project
-from rvbuild.session import facts as looking
-from rvbuild.session.findings import Known, findings_of, known_of
+from rvbuild.session.checking import facts as looking
+from rvbuild.session.checking.findings import Known, findings_of, known_of
 from rvbuild.session.session import find_companions, jobs_default, make_executor
 from rvbuild.session.surveys import DONE, surveys
 

@@ -11,8 +11,8 @@ from rvbuild.engine.keys.artifact import Product
 from rvbuild.engine.run.outcome import Did, Outcome
 from rvbuild.errors import classes_that
 from rvbuild.project.model import Project
+from rvbuild.session.checking.told import tell
 from rvbuild.session.session import Session
-from rvbuild.session.told import tell
 
 _INDEX = "/index.json"
 

@@ -1,0 +1,251 @@
+"""A trained model, ready to predict: arrays in, arrays out; or files in, files out."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+from rvbuild import rules
+from rvbuild.errors import DataError
+from rvbuild.files.address import is_url
+from rvbuild.files.urls import Url
+from rvbuild.process import variables
+from rvbuild.progress import Progress, Silent
+from rvbuild.session.here import Here
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from rvbuild.learn.checkpoint import ModelInfo
+
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model predicts for an image in memory.
+
+    Attributes
+    ----------
+    class_ids : numpy.ndarray
+        uint8 class ids. Segmentation: (H, W), 255 where nothing is predicted. Chip classification: (rows, columns) of
+        cells, 255 likewise. Detection: (n,), of each box.
+    scores : numpy.ndarray or None
+        float32. Segmentation: (K, H, W), the probability of each of `Model.outputs`, NaN where nothing is predicted;
+        None unless they were asked for. Chip classification: (K, rows, columns), likewise. Detection: (n,), one for
+        each box.
+    boxes : numpy.ndarray or None
+        Detection: (n, 4) float64 x0, y0, x1, y1 in pixels of the image; None for other tasks.
+    cell_px : int or None
+        Chip classification: the side of a cell in pixels, the first at pixel (0, 0); None for other tasks.
+    """
+
+    class_ids: np.ndarray
+    scores: np.ndarray | None = None
+    boxes: np.ndarray | None = None
+    cell_px: int | None = None
+
+
+class Model:
+    """A trained model with all that it needs to predict. `load_model` and `Project.model` make one.
+
+    Attributes
+    ----------
+    task : str
+    classes : tuple of str
+        The name of each class id.
+    outputs : tuple of str
+        The classes that the model predicts, in the order of scores: all but null.
+    bands : int
+    dtype : str
+        Of the imagery that it was trained on.
+
+    Examples
+    --------
+    >>> import rvbuild
+    >>> project = rvbuild.open("projects/p.toml")
+    >>> model = project.model()
+    >>> model.outputs, model.bands, model.dtype
+    (('building', 'ground'), 3, 'uint8')
+    >>> image, valid = project.scenes["c"].read()
+    >>> prediction = model.predict(image, valid)
+    >>> prediction.class_ids.shape, prediction.scores.shape
+    ((64, 64), (2, 64, 64))
+    """
+
+    def __init__(self, model: nn.Module, info: ModelInfo, settings: Mapping[str, Any], here: Here, path: Path) -> None:
+        self._model, self._info, self._settings, self._here, self._path = model, info, settings, here, path
+        self.task = info.task
+        self.classes = tuple(str(entry["name"]) for entry in info.classes)
+        self.outputs = tuple(info.outputs)
+        self.bands, self.dtype = info.bands, info.dtype
+
+    def __repr__(self) -> str:
+        return f"<Model {self._info.model!r} of {self.task}: {', '.join(self.outputs)}>"
+
+    @property
+    def module(self) -> nn.Module:
+        """The network itself, in eval mode on its device; its input is normalised, see `rvbuild.learn.normalize`."""
+        return self._model
+
+    @overload
+    def predict(
+        self, image: np.ndarray, valid: np.ndarray | None = None, *, scores: bool = True, progress: Any = None
+    ) -> Prediction: ...
+
+    @overload
+    def predict(
+        self, image: PathLike | Sequence[PathLike], *, out: PathLike, progress: Callable[[str], None] | None = None
+    ) -> list[Path]: ...
+
+    def predict(
+        self,
+        image: np.ndarray | PathLike | Sequence[PathLike],
+        valid: np.ndarray | None = None,
+        *,
+        out: PathLike | None = None,
+        scores: bool = True,
+        progress: Callable[[str], None] | None = None,
+    ) -> Prediction | list[Path]:
+        """Predict an image in memory, or image files, with the windows and the merging that the project asks for.
+
+        Parameters
+        ----------
+        image : numpy.ndarray, path or list of paths
+            An array, (C, H, W) in the bands and the dtype of the training, as `Scene.read` returns it: what the project
+            does to pixels as they are read has been done. Or files or addresses of rasters, which are read as the
+            project reads its scenes; of a stack, the files of each scene one after another.
+        valid : numpy.ndarray, optional
+            (H, W) or (C, H, W) bool, of an array: where there are data. Default: everywhere.
+        out : path, optional
+            Files alone: receives a directory of results for each scene, called as its first file without suffix. An
+            earlier result is replaced.
+        scores : bool
+            Arrays alone: whether scores are wanted of a segmentation, which takes memory.
+        progress : callable, optional
+            Is told of each file, a line each.
+
+        Returns
+        -------
+        Prediction
+            For an array.
+        list of Path
+            For files: the directory of each scene, with what `rvbuild predict` writes for it.
+
+        Raises
+        ------
+        DataError
+            The image does not have the bands and the dtype that the model was trained on, or cannot be read.
+        TypeError
+            The arguments do not go together.
+        """
+        notes: Progress = Lines(progress)
+        if isinstance(image, np.ndarray):
+            if out is not None:
+                raise TypeError("out goes with files; for an array, predict returns a Prediction")
+            return self._predict_array(image, valid, scores, notes)
+        if valid is not None:
+            raise TypeError("valid goes with an array; files say themselves where they have data")
+        if out is None:
+            raise TypeError("for files, out says which directory receives the results")
+        images = [image] if isinstance(image, str | os.PathLike) else list(image)
+        return self._predict_files([_path(path) for path in images], Path(out).absolute(), notes)
+
+    def _predict_array(
+        self, image: np.ndarray, valid: np.ndarray | None, scores: bool, progress: Progress
+    ) -> Prediction:
+        from rvbuild.geo.raster.array import ArrayImage
+        from rvbuild.stages.bundle.predict import predict_array
+
+        if image.ndim != 3 or (len(image), image.dtype.name) != (self.bands, self.dtype):
+            raise DataError(
+                f"expected an array (bands, rows, columns) with {self.bands} bands of type {self.dtype}, as the model "
+                f"was trained on; found {image.shape} of type {image.dtype.name}"
+            )
+        predict = {**self._settings["predict"], "scores": "float32" if scores else False}
+        with self._here():
+            settings = {**self._settings, "predict": predict}
+            results = predict_array(self._model, self._info, settings, ArrayImage(image, valid), progress)
+        cell_px = results.pop("cell_px", None)
+        return Prediction(**results, cell_px=None if cell_px is None else int(cell_px))
+
+    def _predict_files(self, images: Sequence[Path], out: Path, progress: Progress) -> list[Path]:
+        from rvbuild.stages.bundle.budget import require_memory
+        from rvbuild.stages.bundle.predict import predict_scene, scenes_and_targets
+
+        with self._here():
+            scenes, targets = scenes_and_targets(images, out, self._settings)
+            require_memory(self._path, self._settings, self._info, scenes)
+            for files, target in zip(scenes, targets, strict=True):
+                predict_scene(self._model, self._info, self._settings, files, target, progress)
+        return targets
+
+
+def load_model(path: PathLike, *, device: str = "auto", allow_code: bool = False) -> Model:
+    """Load the model of a bundle, as `rvbuild bundle` writes it.
+
+    Parameters
+    ----------
+    path : path
+        The zip.
+    device : str
+        `auto` (a GPU if there is one), `cpu`, `cuda`, or one GPU such as `cuda:1`.
+    allow_code : bool
+        Whether Python in the bundle may run. A model of somebody's own needs it; it can do all that you can.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    DataError
+        The bundle is damaged, or is none.
+    ModelError
+        The model cannot be loaded, or is made by Python that is not allowed to run.
+
+    Examples
+    --------
+    >>> import rvbuild
+    >>> model = rvbuild.load_model("cache/p/bundle/p.zip")
+    >>> model.predict("data/c.tif", out="predicted")[0].name
+    'c'
+    """
+    from rvbuild.learn.checkpoint import load_model as load
+    from rvbuild.learn.checkpoint import read_info
+    from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS
+    from rvbuild.stages.bundle.predict import open_bundle, require_permission
+
+    bundle = Path(path).absolute()
+    # Where it leads, an image has no say here: its own directory is all.
+    here = Here({**variables.for_workers(os.environ), **rules.places(None, ())}, None)
+    with here(), tempfile.TemporaryDirectory(prefix="rvbuild-bundle-") as name:
+        into = Path(name)
+        settings = open_bundle(bundle, into)
+        settings["predict"]["device"] = device
+        require_permission(bundle, read_info(into / DESCRIPTION), settings["image"], allow_code)
+        model, info = load(into / WEIGHTS, into / DESCRIPTION, device, run_embedded_code=allow_code)
+    return Model(model, info, settings, here, bundle)
+
+
+class Lines(Silent):
+    """A progress of which a callable is told the notes."""
+
+    def __init__(self, say: Callable[[str], None] | None) -> None:
+        self._say = say
+
+    def note(self, message: str) -> None:
+        """Pass a line on."""
+        if self._say is not None:
+            self._say(message)
+
+
+def _path(path: PathLike) -> Path:
+    text = os.fspath(path)
+    return Url(text) if is_url(text) else Path(text).absolute()

@@ -1,0 +1,1 @@
+"""What is looked at before work, and what is said of it."""
