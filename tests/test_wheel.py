@@ -58,8 +58,8 @@ def test_programs_that_use_an_install_are_type_checked(target, tmp_path):
     (packages / "rvbuild").symlink_to(target / "rvbuild")
     program = tmp_path / "program.py"
     program.write_text(
-        "import rvbuild\nfrom rvbuild.errors import counted\n"
-        "version: str = rvbuild.__version__\ntext: str = counted(1, 'scene')\nwrong: int = counted(1, 'scene')\n"
+        "import rvbuild\nproject = rvbuild.open('projects/p.toml')\n"
+        "version: str = rvbuild.__version__\nname: str = project.name\nwrong: int = project.name\n"
     )
     python = ("--python-executable", str(tmp_path / "venv/bin/python"))
     command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), *python, str(program)]

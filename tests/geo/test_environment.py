@@ -52,7 +52,7 @@ WARNER = """
 """
 
 
-@pytest.mark.parametrize("module", ["rasterfile", "outputs", "rasterize"])
+@pytest.mark.parametrize("module", ["raster.file", "write.rasters", "vector.rasterize"])
 def test_exactly_one_warning_is_silenced(tmp_path: Path, write_raster: Callable[..., Path], module: str) -> None:
     image = write_raster(tmp_path / "i.tif", np.zeros((1, 4, 4), np.uint8), crs=None, transform=Affine.identity())
     script = textwrap.dedent(WARNER.format(module=module))
