@@ -33,7 +33,7 @@ demo: data ## train, predict, evaluate and bundle tree crowns; then show that a 
 test: $(READY) ## run all tests
 	$(BIN)/python -m pytest
 
-test-fast: $(READY) ## run the tests that take less than two seconds each
+test-fast: $(READY) ## run the quick tests, in less than two minutes
 	$(BIN)/python -m pytest -m 'not slow'
 
 test-lowest: ## run all tests with the lowest versions that pyproject.toml admits, in an environment of their own

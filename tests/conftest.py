@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 # Threads of torch that wait for each other sleep, as in worker processes: cores are shared with those.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
     "rvbuild", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ
 )
 settings.load_profile("rvbuild")
+
+WHOLE = ("e2e", "fuzz", "test_wheel.py", "test_benchmarks.py")
+"""Parts of the tests that are slow from end to end: they run commands, readers in children, and installs."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark all tests of such parts as slow, as `@pytest.mark.slow` marks single ones elsewhere."""
+    for item in items:
+        if Path(item.path).relative_to(Path(__file__).parent).parts[0] in WHOLE:
+            item.add_marker(pytest.mark.slow)

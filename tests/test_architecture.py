@@ -77,6 +77,7 @@ def of_ours(module: str) -> set[str]:
     return {name for name in imports(module, MODULES[module]) if name.split(".")[0] in {"rvbuild", "dodo"}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_imports_go_down(module):
     room = room_of(module)
@@ -87,6 +88,7 @@ def test_imports_go_down(module):
     assert {name for name in of_ours(module) if room_of(name) not in below} == set()
 
 
+@pytest.mark.slow
 def test_no_modules_import_each_other():
     graph = {module: of_ours(module) - {module} for module in MODULES}
     while graph:
@@ -105,11 +107,13 @@ def test_the_declaring_and_the_building_part_know_no_pixels(module):
     assert {name.split(".")[0] for name in imports(module, MODULES[module])} & PIXELS == set()
 
 
+@pytest.mark.slow
 def test_fiona_stays_behind_one_reader_and_one_writer():
     users = {module for module, path in MODULES.items() if "fiona" in {n.split(".")[0] for n in imports(module, path)}}
     assert users == {"rvbuild.geo.vector.files", "rvbuild.geo.write.layer"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_module_is_short_and_says_what_it_is(module):
     text = MODULES[module].read_text(encoding="utf-8")
@@ -122,6 +126,7 @@ def test_module_can_be_imported(module):
     importlib.import_module(module)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", sorted(n for n in MODULES if room_of(n) in WORK))
 def test_work_never_prints_nor_unpickles(module):
     tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
@@ -147,6 +152,7 @@ def test_stages_do_not_ask_which_task_it_is(module):
     assert constants & {"semantic_segmentation", "object_detection", "chip_classification"} == set()
 
 
+@pytest.mark.slow
 def test_lists_of_names_stand_once():
     """The formats that are written are listed in one module, the tasks in one of each room that has a part for each."""
     listed: dict[str, set[str]] = {"fgb": set(), "object_detection": set()}
@@ -192,6 +198,7 @@ def test_importing_the_package_loads_nothing():
     assert loaded("import rvbuild") & (PIXELS | {"doit", "pydantic", "click", "rich"}) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("build", "--help"), ("schema",)])
 def test_help_loads_no_pixels(arguments):
     assert loaded(RUN, *arguments) & HEAVY == set()
@@ -242,6 +249,7 @@ pretrained = false
     return folder
 
 
+@pytest.mark.slow
 def test_planning_and_a_run_with_nothing_to_do_load_no_pixels(workspace):
     assert loaded(RUN, "status", cwd=workspace) & HEAVY == set()
     assert loaded(RUN, "chip", "projects/tiny.toml", cwd=workspace)
@@ -262,6 +270,7 @@ def test_a_sealed_run_loads_neither_doit_nor_pydantic(workspace):
     assert loaded(RUN, "chip", "projects/tiny.toml", cwd=workspace) & (HEAVY | {"doit", "pydantic"}) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "stage",
     [

@@ -72,6 +72,7 @@ def test_the_readme_names_every_page():
     assert {name for name in pages if f"](docs/{name})" not in text} == set()
 
 
+@pytest.mark.slow
 def test_the_site_builds_without_a_warning(tmp_path):
     """Every page is in the navigation, and every link and anchor leads somewhere."""
     pytest.importorskip("sphinx", reason="the extra `docs` is not installed")

@@ -98,6 +98,7 @@ EXPRESSIONS = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(EXPRESSIONS)
 def test_the_value_is_that_of_python(text: str) -> None:
     text = f"B1 + {text}"

@@ -155,6 +155,7 @@ EXPRESSIONS = st.recursive(
 ROWS = [(n, t) for n in (None, -2, -1, 0, 1, 2) for t in (None, "", "a", "ab", "b%", "bb")]
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(EXPRESSIONS)
 def test_text_selects_what_sql_selects(text: str) -> None:

@@ -167,6 +167,7 @@ def work(data: Path, how: str, environment: dict[str, str]) -> dict[str, str]:
     return found
 
 
+@pytest.mark.slow
 def test_no_variable_changes_a_byte(data: Path) -> None:
     expected = work(data, "as a worker", {})
     assert expected.keys() == {"pixels", "mask", "place", "features", "projected", "GeoTIFF", "GPKG", "GeoJSON"}

@@ -100,6 +100,7 @@ def test_across_the_date_line_and_without_ground() -> None:
     assert ground_of(grid(side=2), None, [HERE]) is None
 
 
+@pytest.mark.slow
 def test_a_year_of_images_of_one_place_is_fast() -> None:
     one = ground_of(grid(), None, [HERE])
     scenes = [

@@ -19,6 +19,7 @@ def test_chips_take_more_the_larger_they_are() -> None:
     assert 0 < large["predict"] < large["train"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "model"), [("chip_classification", "cnn"), ("object_detection", "fasterrcnn_mobilenet_v3_large_fpn")]
 )
@@ -27,6 +28,7 @@ def test_other_tasks(task: str, model: str) -> None:
     assert found is not None and found["train"] > found["predict"] > 0
 
 
+@pytest.mark.slow
 def test_what_cannot_be_known() -> None:
     assert measure("semantic_segmentation", "mine.models:make", {}, 3, 2, 64, "cpu") is None
     assert measure("semantic_segmentation", "unet", {"no": 1}, 3, 2, 64, "cpu") is None

@@ -46,6 +46,7 @@ def test_good_models() -> None:
     assert problem(args={"width": 2, "depth": 1}, bands=0) == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [

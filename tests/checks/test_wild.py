@@ -147,6 +147,7 @@ def hurt(path: Path, how: str, noise: bytes) -> None:
         path.chmod(0)
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     image=rasters,

@@ -24,6 +24,7 @@ def start(words: str, folder: Path, **options) -> subprocess.CompletedProcess[st
     return subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
@@ -155,6 +156,7 @@ def test_names_of_scenes_are_text_in_graphs():
     assert asking._mermaid_text('a"#9829;<b>&') == "a#quot;#35;9829;#lt;b#gt;#amp;"
 
 
+@pytest.mark.slow
 def test_names_that_the_encoding_of_the_system_cannot_hold(tmp_path):
     environment = {"PATH": os.environ["PATH"], "LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
     environment |= {"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(Path(__file__).parents[2])}
@@ -165,6 +167,7 @@ def test_names_that_the_encoding_of_the_system_cannot_hold(tmp_path):
     assert "Traceback" not in again.stderr
 
 
+@pytest.mark.slow
 def test_plain_doit_reads_names_that_the_encoding_of_the_system_cannot_hold(tmp_path):
     (tmp_path / "projects").mkdir()
     shutil.copy(Path(__file__).parents[2] / "dodo.py", tmp_path / "dodo.py")

@@ -42,6 +42,7 @@ def test_a_missing_wheel_names_the_command(wheel, tmp_path):
         extract(wheel, tmp_path / "data", wheels=tmp_path, say=no_network)
 
 
+@pytest.mark.slow
 def test_pip_downloads_the_wheel(wheel, wheels, tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
@@ -50,6 +51,7 @@ def test_pip_downloads_the_wheel(wheel, wheels, tmp_path, monkeypatch):
     assert said == ["downloading rvbuildsample==1.0 from the Python package index"]
 
 
+@pytest.mark.slow
 def test_no_network_is_one_clear_error(wheel, tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))

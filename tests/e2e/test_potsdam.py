@@ -37,7 +37,8 @@ def space(tmp_path: Path) -> Space:
     return Space(root, {"POTSDAM": str(data)})
 
 
-def test_the_users_command_end_to_end(space):
+def test_the_users_command_end_to_end(space, monkeypatch):
+    monkeypatch.setenv("POTSDAM", space.environment["POTSDAM"])
     small = [word for override in SMALL for word in ("--set", override)]
     result = space.process("predict", "projects/potsdam.toml", *small, "--json")
     assert result.status == 0, result.err
@@ -48,7 +49,7 @@ def test_the_users_command_end_to_end(space):
         assert labels.nodata == 255
         assert labels.colormap(1)[1][:3] == (0, 0, 255)  # building
     assert (space.root / "cache/potsdam/predict/2_12/car.geojson").exists()
-    again = space.process("predict", "projects/potsdam.toml", *small, "--json")
+    again = space.rvbuild("predict", "projects/potsdam.toml", *small, "--json")
     assert again.did("built") == set()
     edited = Path(space.environment["POTSDAM"]) / "5_Labels_for_participants/top_potsdam_2_11_label.tif"
     with rasterio.open(edited, "r+") as file:
@@ -56,7 +57,7 @@ def test_the_users_command_end_to_end(space):
         image[:, 10:30, 10:30] = 0
         image[2, 10:30, 10:30] = 255
         file.write(image)
-    status = space.process("status", "projects/potsdam.toml", *small, "--json")
+    status = space.rvbuild("status", "projects/potsdam.toml", *small, "--json")
     assert status.did("stale") == {"chip:2_11"}  # one of 24 scenes
 
 

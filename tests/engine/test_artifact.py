@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +13,7 @@ _PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, 
 _VALUES = st.recursive(_PLAIN, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXT, inner, max_size=3))
 
 
+@pytest.mark.slow
 @given(st.lists(st.dictionaries(_TEXT, _VALUES, max_size=4), max_size=4), _VALUES)
 def test_keys_are_the_digests_of_their_components(settings, shared):
     digester = KeyDigester()

@@ -122,6 +122,7 @@ class Chaos:
         self.counts["finished as undisturbed"] += 1
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("pool", [False, True], ids=["inline", "workers"])
 def test_random_kills(tmp_path, forks, pool):

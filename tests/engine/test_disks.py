@@ -53,6 +53,7 @@ def expected() -> bytes:
     return ("|".join(c * 250_000 for c in "ABC") + "!").encode()
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_for_staging(large):
     """The store's staging directories are on a small disk of their own."""
     with small_disk(large.root / "cache/store/tmp"):

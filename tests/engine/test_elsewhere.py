@@ -94,6 +94,7 @@ def test_a_part_comes_with_nothing_else(clone):
     assert len(objects(clone.root / "cache/store")) == 1
 
 
+@pytest.mark.slow
 def test_a_bucket_serves_a_clone(space, new_space, bucket, monkeypatch):
     space.run()
     assert push(space, f"{bucket}/a/b").records == 5
@@ -137,6 +138,7 @@ def test_a_damaged_or_lost_content_is_built_here(pushed, clone, remote):
     assert set(clone.run().values()) == {"fresh"}
 
 
+@pytest.mark.slow
 def test_a_content_damaged_here_is_fetched_instead_of_built(pushed, clone):
     clone.run()
     for path in objects(clone.root / "cache/store"):
@@ -191,6 +193,7 @@ def test_a_line_that_stutters_is_tried_again(pushed, clone, monkeypatch):
     assert len(failed) == 5
 
 
+@pytest.mark.slow
 def test_nobody_listens_at_the_address(space, bucket, monkeypatch):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -208,6 +211,7 @@ def test_an_address_of_an_unknown_kind_is_a_mistake(space, monkeypatch):
         space.run()
 
 
+@pytest.mark.slow
 def test_what_was_forgotten_is_built_again(pushed, clone, remote):
     clone.run()
     workspace = Workspace(clone.root)

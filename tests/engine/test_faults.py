@@ -80,6 +80,7 @@ def the_forkserver() -> int:
     return int(forkserver._forkserver._forkserver_pid)
 
 
+@pytest.mark.slow
 def test_a_killed_server_of_workers_is_a_failure_and_the_run_goes_on(new_space):
     """The process that starts workers is a process like others to a kernel that lacks memory."""
     space = new_space(pool=True)
@@ -132,6 +133,7 @@ def test_an_unexpected_error_is_a_failure_that_is_said(space):
     assert "Traceback" in space.outcomes["upper:a"].detail
 
 
+@pytest.mark.slow
 def test_an_input_edited_while_its_stage_runs_is_never_recorded(new_space):
     space = new_space(pool=True)
     for name, text in {"a": "slow", "b": "b", "c": "c"}.items():
@@ -377,6 +379,7 @@ def children_in(root: Path) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delay", [0.0, 0.05, 0.3])
 def test_a_killed_run_leaves_nothing_half_done(new_space, delay):
     space = new_space(pool=True)
@@ -417,6 +420,7 @@ def test_two_runs_on_one_workspace_wait_for_each_other(tmp_path):
     assert "waiting for another rvbuild" in said[0]
 
 
+@pytest.mark.slow
 def test_two_processes_on_one_workspace_build_everything_once(new_space):
     space = new_space(pool=True)
     for name, text in {"a": "slow", "b": "b", "c": "c"}.items():
@@ -427,6 +431,7 @@ def test_two_processes_on_one_workspace_build_everything_once(new_space):
     assert (space.root / "cache/p/last/joined.txt").read_text() == "SLOW|B|C!"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_an_interrupted_run_keeps_what_was_finished(new_space, how):
     space = new_space(pool=True)
@@ -447,6 +452,7 @@ def test_an_interrupted_run_keeps_what_was_finished(new_space, how):
     assert not list((space.root / "cache/store/tmp").iterdir())
 
 
+@pytest.mark.slow
 def test_an_edit_of_equal_size_with_the_time_put_back_is_seen(space):
     space.run()
     path = space.root / "a.txt"
@@ -465,6 +471,7 @@ def test_an_edit_of_equal_size_with_the_time_put_back_is_seen(space):
     assert output.read_text() == "Z|B|C"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("days", [-400, 400])
 def test_a_clock_that_was_moved(space, monkeypatch, days):
     """Digests, records and temporary files are from another time; nothing is missed, nothing hangs, nothing is lost."""
@@ -488,6 +495,7 @@ def test_a_clock_that_was_moved(space, monkeypatch, days):
     assert (space.root / "cache/p/last/joined.txt").read_text() == "Y|Z|C!"
 
 
+@pytest.mark.slow
 def test_an_input_of_two_artifacts_edited_while_both_run(new_space, monkeypatch):
     """The first one that ends finds the edit; the second must not take the new content for what it was planned with."""
     space = new_space(pool=True)
@@ -520,6 +528,7 @@ def test_an_input_of_two_artifacts_edited_while_both_run(new_space, monkeypatch)
 NAMES = ["with space", "it's", 'say "x"', "größe-北", "line\nbreak", "-n", "#", "a;b&c|d", "*?[x]", "%s{id}", "~"]
 
 
+@pytest.mark.slow
 def test_names_of_every_kind(new_space, tmp_path):
     """Files, folders and scenes whose names mean something to shells, patterns, URLs and terminals."""
     space = new_space(pool=True)
@@ -587,6 +596,7 @@ def small_group():
     pytest.skip("cannot make a control group with a memory limit here")
 
 
+@pytest.mark.slow
 def test_a_worker_that_the_kernel_kills_for_memory_is_a_failure(new_space, small_group):
     space = new_space(pool=True)
     space.settings["upper"]["group"] = str(small_group)
@@ -619,6 +629,7 @@ def test_keep_going_does_all_that_can_be_done(new_space):
     assert (again["upper:c"], again["last"]) == ("fresh", "built")
 
 
+@pytest.mark.slow
 def test_what_is_in_the_way_of_an_output_is_moved_aside(space):
     """A directory in place of a file, a file in place of a directory; never a link, which somebody made on purpose."""
     space.run()

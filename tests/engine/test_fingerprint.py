@@ -53,6 +53,7 @@ def test_a_stamp_shows_every_write_and_every_touch(prints: Fingerprints, tmp_pat
     assert prints.changed({name: stamp}) == [name]
 
 
+@pytest.mark.slow
 def test_a_stamp_is_of_the_content_at_its_time(prints: Fingerprints, tmp_path: Path) -> None:
     """A write in the tick in which a file was digested looks as if it were none."""
     path = tmp_path / "a.txt"

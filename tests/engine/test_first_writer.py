@@ -62,6 +62,7 @@ def push(root: Path, who: str, url: str, count: int) -> None:
     print(json.dumps([moved.records, list(moved.differing), sorted(store.differences())]), flush=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "count"), [("directory", 32), ("s3", 16)])
 def test_each_key_keeps_the_first_of_several_results(kind, count, tmp_path, request):
     url = f"{request.getfixturevalue('bucket')}/shared" if kind == "s3" else str(tmp_path / "shared")

@@ -176,6 +176,7 @@ BUILD = textwrap.dedent(
 )
 
 
+@pytest.mark.slow
 def test_gc_while_another_workspace_builds(store, new_space):
     """A gc that spares nothing, again and again: no build fails, and what is shown in the end is all in the store."""
     here, there = made(new_space, "here"), new_space()

@@ -223,11 +223,13 @@ class Meeting(Space):
         return max(float(begin_a), float(begin_b)) < min(float(end_a), float(end_b)), sorted([card_a, card_b])
 
 
+@pytest.mark.slow
 def test_stages_run_side_by_side_where_there_is_room(tmp_path: Path) -> None:
     assert Meeting(tmp_path / "a", Demand(cores=1), 20).meet(Machine(2, None, 0)) == (True, ["None", "None"])
     assert Meeting(tmp_path / "b", Demand(cores=2), 0.2).meet(Machine(2, None, 0)) == (False, ["None", "None"])
 
 
+@pytest.mark.slow
 def test_stages_are_told_which_card_is_theirs(tmp_path: Path) -> None:
     anywhere = Demand(cores=None, device="auto")
     assert Meeting(tmp_path / "a", anywhere, 20).meet(Machine(2, None, 2)) == (True, ["0", "1"])

@@ -148,6 +148,7 @@ def test_what_nobody_names_may_be_called_anything(tmp_path):
     assert set(found(tmp_path, "nets")) == {"nets", "numpy_like"}
 
 
+@pytest.mark.slow
 def test_a_module_in_an_archive_is_an_error(tmp_path, monkeypatch):
     import zipfile
 

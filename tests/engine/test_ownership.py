@@ -232,6 +232,7 @@ def test_an_action_with_names_that_lead_elsewhere_is_none(built):
     assert not list(built.root.parent.glob("outside*"))
 
 
+@pytest.mark.slow
 def test_an_action_with_outputs_that_the_stage_does_not_make_is_not_taken(built, monkeypatch):
     from dataclasses import replace
 
@@ -248,6 +249,7 @@ def test_an_action_with_outputs_that_the_stage_does_not_make_is_not_taken(built,
     assert not list(built.root.rglob("index.html"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["p", "p/upper", "p/last"])
 def test_a_folder_of_a_stage_that_is_a_link_is_left_alone(built, name):
     outside = built.root.parent / "outside"
@@ -310,6 +312,7 @@ def test_cache_may_be_a_link_to_an_empty_directory_or_a_cache_but_to_nothing_els
     assert [p.name for p in other.iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.slow
 def test_checkpoints_of_strangers_are_set_aside(built, new_space, be):
     parts = {"settings": {}, "inputs": []}
     planted = built.root / "cache/store/resume" / trajectory(parts, ())

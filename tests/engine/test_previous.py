@@ -73,6 +73,7 @@ def test_files_that_stay_are_neither_written_nor_copied(words):
     assert words.states() == {"upper:a": "fresh"}
 
 
+@pytest.mark.slow
 def test_what_was_kept_is_restored_as_all_else(words):
     words.build("one two three")
     words.build("one other three")
@@ -81,6 +82,7 @@ def test_what_was_kept_is_restored_as_all_else(words):
     assert words.text() == "one other three"
 
 
+@pytest.mark.slow
 def test_a_changed_setting_or_version_offers_nothing(words):
     words.build("one two")
     words.settings["upper"]["prefix"] = "-"
@@ -105,6 +107,7 @@ def test_an_edited_file_is_not_offered(words):
     assert words.text() == "one other three"
 
 
+@pytest.mark.slow
 def test_a_kept_file_that_the_store_lost_comes_back(words):
     words.build("one two")
     shutil.rmtree(words.root / "cache/store/objects")

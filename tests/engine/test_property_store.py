@@ -7,6 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
@@ -130,4 +131,4 @@ EditsAndStore.TestCase.settings = settings(
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
-TestEditsAndStore = EditsAndStore.TestCase
+TestEditsAndStore = pytest.mark.slow(EditsAndStore.TestCase)

@@ -56,6 +56,7 @@ def clone(space, new_space):
     return made
 
 
+@pytest.mark.slow
 def test_a_clone_restores_everything_by_keys_alone(space, clone, url):
     space.run()
     assert push(space, url).records == 5
@@ -66,6 +67,7 @@ def test_a_clone_restores_everything_by_keys_alone(space, clone, url):
     assert clone.shown() == space.shown()
 
 
+@pytest.mark.slow
 def test_what_is_there_is_not_sent_again(space, clone, url):
     space.run()
     first = push(space, url)
@@ -79,6 +81,7 @@ def test_what_is_there_is_not_sent_again(space, clone, url):
     assert pull(clone, url) == Transfer()
 
 
+@pytest.mark.slow
 def test_a_damaged_content_is_not_sent(space, url):
     space.run()
     workspace = Workspace(space.root)
@@ -92,6 +95,7 @@ def test_a_damaged_content_is_not_sent(space, url):
     assert f"content {output.digest} is damaged here" in moved.problems[0]
 
 
+@pytest.mark.slow
 def test_what_comes_is_verified(space, clone, url):
     space.run()
     push(space, url)
@@ -158,6 +162,7 @@ def test_contents_go_before_records(space, tmp_path, monkeypatch):
     assert (again.records, again.contents) == (5, 0)
 
 
+@pytest.mark.slow
 def test_a_half_written_content_is_sent_again(space, tmp_path):
     space.run()
     push(space, str(tmp_path / "remote"))

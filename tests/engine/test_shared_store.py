@@ -60,6 +60,7 @@ def pair(new_space):
     return made
 
 
+@pytest.mark.slow
 def test_two_workspaces_build_each_key_once(pair, tmp_path):
     one, two = pair
     first = start(one, tmp_path / "store")
@@ -76,6 +77,7 @@ def test_two_workspaces_build_each_key_once(pair, tmp_path):
     assert {p.name for p in (tmp_path / "store/locks").iterdir()} <= {"store"}
 
 
+@pytest.mark.slow
 def test_the_second_builds_when_the_first_is_killed(pair, tmp_path):
     one, two = pair
     first = start(one, tmp_path / "store")

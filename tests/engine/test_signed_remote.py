@@ -70,6 +70,7 @@ def plant(remote: Path, content: bytes) -> str:
     return digest
 
 
+@pytest.mark.slow
 def test_what_is_signed_comes_back_with_the_key_and_without(space, clone, new_space, remote, monkeypatch):
     monkeypatch.setenv("RVBUILD_REMOTE_KEY", KEY)
     space.run()
@@ -82,6 +83,7 @@ def test_what_is_signed_comes_back_with_the_key_and_without(space, clone, new_sp
     assert pull(other, remote).records == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", [None, "the secret of somebody else"])
 def test_what_is_not_signed_with_the_key_is_refused(space, clone, remote, monkeypatch, key):
     if key:
@@ -102,6 +104,7 @@ def test_what_is_not_signed_with_the_key_is_refused(space, clone, remote, monkey
     assert pull(clone, remote) == Transfer()
 
 
+@pytest.mark.slow
 def test_a_forged_result_is_refused(space, clone, remote, monkeypatch):
     monkeypatch.setenv("RVBUILD_REMOTE_KEY", KEY)
     space.run()
@@ -235,6 +238,7 @@ def test_a_server_that_never_stops_sending_is_stopped(tmp_path):
         server.server_close()
 
 
+@pytest.mark.slow
 def test_an_empty_record_in_a_bucket_is_no_fault_of_the_line(bucket):
     import s3fs
 

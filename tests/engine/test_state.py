@@ -36,6 +36,7 @@ def assert_mended(space, said: bool = True) -> None:
     assert set(space.run().values()) == {"fresh"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content",
     [b"this is not a database" * 100, b"SQLite format 3\0" + b"\xff" * 5000, b"\0" * 40_000],
@@ -53,6 +54,7 @@ def test_a_database_that_was_cut(built, keep):
     assert_mended(built, said=keep > 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(12))
 def test_a_database_with_damaged_pages(built, seed):
     """Whatever the bytes, and whether it shows when it is opened, read or written: no stage runs in vain."""
@@ -72,6 +74,7 @@ def test_a_database_with_damaged_pages(built, seed):
     assert_mended(built, said=False)
 
 
+@pytest.mark.slow
 def test_damage_during_a_run_is_noticed_and_mended(built):
     said: list[str] = []
     state = State(built.root / "cache/state.db", said.append)
@@ -108,6 +111,7 @@ def test_a_damaged_record_counts_as_never_built(built):
     assert {k for k, v in result.items() if v == "restored"} == {"join"}
 
 
+@pytest.mark.slow
 def test_gc_does_not_believe_a_lost_database(built):
     """Without records nothing seems to be shown; what is shown must not be removed for that."""
     for path in (built.root / "cache").glob("state.db*"):

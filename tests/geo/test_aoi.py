@@ -90,6 +90,7 @@ def test_an_area_in_another_crs(tmp_path: Path, write_geojson: Write, grid: Grid
     assert aoi.mask(grid.window).sum() == 100 * 60
 
 
+@pytest.mark.slow
 @given(st.integers(0, 70), st.integers(0, 70), st.integers(1, 30))
 def test_contains_and_intersects_agree_with_the_mask(row: int, col: int, size: int) -> None:
     shapes = [shapely.box(5, 5, 40, 45), shapely.box(30, 20, 75, 55), shapely.box(60, 2, 70, 9)]

@@ -68,6 +68,7 @@ def test_long_edges_are_right_to_a_quarter_of_a_pixel(
     assert len(shape.exterior.coords) < (6 if name == "web" else 200)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.sampled_from(["utm", "polar"]), st.tuples(*[st.floats(-3, 3)] * 2), st.tuples(*[st.floats(0.01, 3)] * 2))
 def test_any_edge_is_right_to_a_quarter_of_a_pixel(

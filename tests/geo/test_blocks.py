@@ -53,6 +53,7 @@ AREAS = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(
     height=st.integers(60, 100),
@@ -102,6 +103,7 @@ def test_splits_never_share_a_pixel(
     assert chips.max() <= 1, "no pixel is in chips of two splits"
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(st.integers(12, 30), st.integers(4, 12), st.integers(0, 5), AREAS)
 def test_cells_of_two_splits_never_share_a_pixel(block_px: int, cell_px: int, seed: int, shapes: Any) -> None:

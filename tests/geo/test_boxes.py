@@ -44,6 +44,7 @@ def test_many_boxes_are_no_trouble() -> None:
     assert 15_000 < len(kept) < 60_000
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     data=st.data(),

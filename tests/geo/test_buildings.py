@@ -40,6 +40,7 @@ def right_angled(polygon: shapely.Polygon) -> bool:
     return bool(np.abs(cross / np.linalg.norm(sides, axis=1) ** 2).max() < 1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("angle", [0, 17, 45, 80])
 def test_a_ragged_rectangle_becomes_one(angle: float) -> None:
     true = shapely.affinity.rotate(shapely.box(100, 200, 140, 225), angle)
@@ -79,6 +80,7 @@ def test_what_is_smaller_than_a_side_is_a_rectangle() -> None:
     assert of() == []
 
 
+@pytest.mark.slow
 @example([(2, 0, 12, 1), (11, 1, 12, 7), (23, 4, 9, 11)])  # regions that overlap by a rounding
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(*[st.integers(0, 25)] * 2, *[st.integers(1, 12)] * 2), min_size=1, max_size=6))
@@ -107,6 +109,7 @@ def test_what_comes_apart_is_the_patch_and_nothing_twice(angle: float) -> None:
     assert apart > 5
 
 
+@pytest.mark.slow
 def test_a_ragged_patch_of_the_size_of_a_scene_is_no_trouble() -> None:
     """An untrained model predicts such."""
     rng = np.random.default_rng(0)

@@ -29,6 +29,7 @@ def noise(*shape: int, dtype: Any = np.uint8) -> np.ndarray:
     return np.random.default_rng(0).integers(1, 250, shape).astype(dtype)
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_a_part_has_the_pixels_and_the_place_of_the_whole(write_raster: Write, data: st.DataObject) -> None:

@@ -26,6 +26,7 @@ SCRIPT = """
 """
 
 
+@pytest.mark.slow
 def test_a_geopackage_has_the_same_bytes_in_two_processes(tmp_path: Path) -> None:
     script = textwrap.dedent(SCRIPT)
     written = []

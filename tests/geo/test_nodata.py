@@ -62,6 +62,7 @@ def test_reals_near_nodata_are_nodata_as_gdal_has_it(dtype: str, tag: float) -> 
     np.testing.assert_array_equal(expected, mask)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.data(), st.sampled_from(DTYPES))
 def test_any_nodata_is_that_of_gdal(data: st.DataObject, dtype: str) -> None:

@@ -54,6 +54,7 @@ def write_all(folder: Path, grid: Grid, classes: Classes, labels: np.ndarray, sc
             four.write(band.row, np.where(predicted[here], scores[:, here], np.nan))
 
 
+@pytest.mark.slow
 def test_files_have_the_grid_and_the_values_and_the_same_bytes_each_time(
     tmp_path: Path, classes: Classes, labels: np.ndarray, scores: np.ndarray, place: tuple[Affine, CRS | None]
 ) -> None:
@@ -96,6 +97,7 @@ def test_class_rasters_say_what_they_hold(tmp_path: Path, classes: Classes, labe
         assert set(np.unique(overview)) <= set(np.unique(labels)), "classes are not averaged"
 
 
+@pytest.mark.slow
 def test_score_rasters_say_what_they_hold(tmp_path: Path, classes: Classes, scores: np.ndarray, grid: Grid) -> None:
     grid = Grid(HEIGHT, WIDTH, grid.transform, grid.crs)
     for kind in ("float32", "uint8"):

@@ -49,6 +49,7 @@ def scene(tmp_path: Path, labels: np.ndarray, classes: Classes, grid: Grid) -> t
     return path, write(path, labels, classes, grid.transform, grid.crs)
 
 
+@pytest.mark.slow
 def test_polygons_come_back_to_the_same_pixels(
     tmp_path: Path, labels: np.ndarray, classes: Classes, place: tuple[Affine, CRS | None]
 ) -> None:

@@ -98,6 +98,7 @@ def edited(path: Path, kind: str) -> sqlite3.Connection:
     return database
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["l.gpkg", "l.sqlite"])
 def test_a_log_that_a_program_left_or_has_open(tmp_path: Path, name: str) -> None:
     (tmp_path / "open").mkdir()

@@ -279,6 +279,7 @@ def cuts(draw: st.DrawFn) -> tuple[list[int], list[int], list[int]]:
     return [0, *rows, 30], [0, *cols, 40], list(order)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(cuts(), st.integers(-5, 30), st.integers(-5, 40), st.integers(1, 40))
 def test_a_mosaic_equals_one_big_image(

@@ -56,6 +56,7 @@ halves = st.integers(-20, 2 * WIDTH + 20).map(lambda n: n / 2)
 triangles = st.lists(st.tuples(halves, halves), min_size=3, max_size=3, unique=True)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(triangles, min_size=1, max_size=4), st.booleans())
 def test_edges_through_pixel_centres_are_the_same_in_every_window(

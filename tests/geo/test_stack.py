@@ -187,6 +187,7 @@ TIMES = hnp.arrays(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(TIMES, st.sampled_from(["mean", "median"]), st.sampled_from([np.uint8, np.int16, np.float32, np.float64]))
 def test_times_are_reduced_as_numpy_reduces_them(write_raster: Write, times: np.ndarray, how: str, dtype: Any) -> None:

@@ -121,6 +121,7 @@ def test_quantiles_are_near_those_of_numpy(dtype: Any) -> None:
     assert stats.histogram.quantile(1.0, stats.min, stats.max) == stats.max
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(-(2.0**40), 2.0**40, width=32), min_size=1, max_size=50))
 def test_bins_by_size_hold_their_values(values: list[float]) -> None:
     histogram = stats_of(np.array(values, np.float32)).histogram.to_json()

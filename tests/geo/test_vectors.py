@@ -96,6 +96,7 @@ def test_a_third_dimension_is_left_out(tmp_path: Path, write_geojson: Write) -> 
     assert not shapely.has_z(features.geometries).any()
 
 
+@pytest.mark.slow
 def test_layers_are_named(tmp_path: Path) -> None:
     path = tmp_path / "many.gpkg"
     schema = {"geometry": "Point", "properties": {}}
@@ -118,6 +119,7 @@ def _attributes_table(path: Path, name: str) -> None:
         )
 
 
+@pytest.mark.slow
 def test_tables_without_geometries_are_no_layers(tmp_path: Path) -> None:
     path = tmp_path / "styled.gpkg"
     schema = {"geometry": "Point", "properties": {}}

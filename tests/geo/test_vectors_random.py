@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -53,6 +54,7 @@ LABELS: dict[str, Any] = {"kind": "vector", "unknown": "drop", "buffer_px": {"Po
 WHERE = ["any", [">", "a", 0], ["!has", "a.a"], ["==", "$type", "Point"]]
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(FILES, st.sampled_from([GRID, PIXELS]), st.sampled_from([None, WHERE]))
 def test_whatever_a_file_holds(tmp_path: Path, content: Any, grid: Grid, where: Any) -> None:

@@ -33,6 +33,7 @@ def outputs(model: nn.Module, size: int = 64) -> torch.Tensor:
     return value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "name", "left"),
     [

@@ -37,6 +37,7 @@ def test_a_chip_is_augmented_the_same_in_any_batch(maker):
     assert not torch.equal(one.images[1], maker[Request("train", [4], 3)].images[0])
 
 
+@pytest.mark.slow
 def test_threads_and_processes_give_the_same_batches(maker):
     requests = epoch_requests(9, 2, 3, 1)
     expected = [maker[request] for request in requests]

@@ -200,6 +200,7 @@ class Writer:
             self.gap()
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_lines_of_random_documents(data: st.DataObject) -> None:
     document: dict[str, Any] = data.draw(DOCUMENTS)

@@ -417,6 +417,7 @@ def toml(value: object) -> str:
     return str(value)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.lists(st.tuples(st.lists(WORDS, min_size=1, max_size=4), ANY), min_size=1, max_size=4), st.booleans())
 def test_whatever_is_written_no_traceback(
@@ -434,6 +435,7 @@ def test_whatever_is_written_no_traceback(
         assert len(set(error.problems)) == len(error.problems)
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     st.sampled_from(["chip", "train", "predict", "eval", "scene", "scenes", "project"]), st.text(min_size=1, max_size=6)

@@ -123,6 +123,7 @@ def test_workspace(workspace: Path) -> None:
     assert find_workspace(workspace / "deep" / "p.toml") == workspace / "deep"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scenes", "more", "line"),
     [

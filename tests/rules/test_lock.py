@@ -18,6 +18,7 @@ def lock():
     return importlib.import_module("rvbuild.rules.lock")
 
 
+@pytest.mark.slow
 def test_no_stage_changed_without_its_version(lock):
     golden = importlib.import_module("rvbuild.rules.golden")
     assert lock.changed(golden.TASKS) == [], (

@@ -66,6 +66,7 @@ def test_the_system_is_asked_if_nobody_says_how_much_there_is(packed: Path, imag
         predict_images(bundle, [image], tmp_path / "out", Silent())
 
 
+@pytest.mark.slow
 def test_too_many_windows(packed: Path, tmp_path: Path) -> None:
     image = write_raster(tmp_path / "wide.tif", image_array(3200, 3200, bands=3))
     with pytest.raises(DataError, match=r"predict\.stride_px = 1: .* 10,240,000 windows; expected at most 4,000,000"):

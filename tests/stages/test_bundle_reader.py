@@ -42,6 +42,7 @@ def image(tmp_path: Path) -> Path:
     return write_raster(tmp_path / "new.tif", image_array(40, 50, seed=5))
 
 
+@pytest.mark.slow
 def test_predictions_equal_those_of_the_stage(tmp_path: Path, image: Path) -> None:
     vectors = [
         {"class": name, "format": form, "min_area_units": 1.0, "simplify_px": 0.0, "denoise_px": 2}
@@ -91,6 +92,7 @@ def test_an_earlier_result_stays_if_prediction_fails(packed: Path, tmp_path: Pat
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["new"]
 
 
+@pytest.mark.slow
 def test_an_earlier_result_stays_if_replacing_fails(
     packed: Path, tmp_path: Path, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,7 @@ def test_a_file_that_is_cut_off(packed: Path, tmp_path: Path, keep: float) -> No
     refuse(short, tmp_path / "into", "cannot be read as a bundle")
 
 
+@pytest.mark.slow
 def test_no_flipped_bit_goes_unnoticed(packed: Path, tmp_path: Path) -> None:
     """Wherever it is: it is refused, or it is in what has no meaning and the members are the same."""
     data = packed.read_bytes()
@@ -172,6 +173,7 @@ def test_a_manifest_of_another_form(packed: Path, tmp_path: Path, manifest: byte
     refuse(rewrite(packed, members, manifest=False), tmp_path / "into", message)
 
 
+@pytest.mark.slow
 def test_a_directory_larger_than_that_of_a_bundle_is_not_read(packed: Path, tmp_path: Path) -> None:
     path = tmp_path / "many.zip"
     with zipfile.ZipFile(path, "w") as archive:

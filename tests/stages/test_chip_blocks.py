@@ -16,6 +16,7 @@ GRID = Grid(100, 130, Affine.identity(), None)
 WINDOWS = st.lists(st.builds(Window, st.integers(-20, 110), st.integers(-20, 140), st.just(16), st.just(16)))
 
 
+@pytest.mark.slow
 @given(WINDOWS, st.integers(1, 200), st.randoms())
 def test_every_window_is_in_one_block_whatever_the_others_are(windows, side_px, random):
     found = blocks(windows, GRID, side_px)

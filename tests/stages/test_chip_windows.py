@@ -122,6 +122,7 @@ def test_uniform_never_changes() -> None:
 LENGTHS = st.tuples(st.integers(1, 60), st.integers(1, 60))
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(LENGTHS, st.integers(1, 30), LENGTHS, st.sampled_from(["end", "start", "both"]))
 def test_windows_without_a_set_padding_cover_the_scene(

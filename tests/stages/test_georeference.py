@@ -121,6 +121,7 @@ def see(model: torch.nn.Module, images: torch.Tensor) -> np.ndarray:
     return np.stack([1 - tree, tree], axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bbox", [None, BBOX], ids=["whole", "bbox"])
 @pytest.mark.parametrize("place", MORE_PLACES)
 def test_the_way_from_the_image_and_back_is_the_identity(
@@ -198,6 +199,7 @@ AREAS = [
 """In pixels of the whole image."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["north-up", "south-up", "rotated", "degrees", "rotated degrees", "world file"])
 def test_predictions_and_scores_are_those_of_the_area_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str

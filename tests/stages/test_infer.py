@@ -113,6 +113,7 @@ def test_equals_predicting_by_hand(scene: Scene, stride: int) -> None:
     assert progress.total == progress.done == len(sliding(HEIGHT, WIDTH, 16, stride))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("blend", ["none", "mean", "cosine"])
 def test_batches_do_not_matter(scene: Scene, blend: str) -> None:
     one, three, many = (
@@ -122,12 +123,14 @@ def test_batches_do_not_matter(scene: Scene, blend: str) -> None:
     np.testing.assert_allclose(one, many, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_reading_threads_do_not_change_a_bit(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     one = scene.predict(scores="float32")
     monkeypatch.setattr(infer, "thread_count", lambda: 8)
     assert digests(scene.predict(scores="float32")) == digests(one)
 
 
+@pytest.mark.slow
 def test_runs_are_equal_byte_for_byte_wherever_they_are(scene: Scene, tmp_path: Path) -> None:
     vector = {"class": "car", "min_area_units": 0.0, "simplify_px": 0.5, "denoise_px": 0}
     everything: dict[str, Any] = {
@@ -162,6 +165,7 @@ def test_a_scene_smaller_than_a_window(tmp_path: Path, height: int, width: int) 
     assert_agree(found, by_hand(scene, 16, 16))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("blend", ["none", "mean", "cosine"])
 def test_every_pixel_of_the_area_is_predicted(scene: Scene, blend: str) -> None:
     """Windows that lie in the area only in part count too."""

@@ -79,6 +79,7 @@ def test_writes_the_four_files_and_tells_progress(tmp_path, inputs):
     assert set(lines[0]["metrics"]["iou"]) == {"car", "tree"}
 
 
+@pytest.mark.slow
 def test_learns_and_predicts_what_it_validated(tmp_path, inputs):
     build(tmp_path / "out", inputs, epochs=12, lr=0.02)
     lines = log(tmp_path / "out")
@@ -96,6 +97,7 @@ def test_learns_and_predicts_what_it_validated(tmp_path, inputs):
     assert np.mean(ious) == pytest.approx(lines[-1]["metrics"]["mean_iou"], abs=1e-12)
 
 
+@pytest.mark.slow
 def test_same_bytes_again_and_with_loader_processes(tmp_path, inputs):
     changes = {"augment": ["flip", "rotate90", "brightness", "contrast"]}
     first = build(tmp_path / "first", inputs, **changes)
@@ -105,6 +107,7 @@ def test_same_bytes_again_and_with_loader_processes(tmp_path, inputs):
     assert build(tmp_path / "fourth", inputs, seed=2, **changes) != first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -138,6 +141,7 @@ def test_resumes_to_the_same_bytes(tmp_path, inputs, changes):
     assert progress.started == []
 
 
+@pytest.mark.slow
 def test_survives_kill_9(tmp_path, inputs):
     changes = {"epochs": 30, "batch_size": 2}
     whole = build(tmp_path / "whole", inputs, **changes)
@@ -167,6 +171,7 @@ def test_survives_kill_9(tmp_path, inputs):
     assert progress.notes[0].startswith("continuing after epoch ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["constant", "step"])
 def test_more_epochs_continue_and_fewer_start_again(tmp_path, inputs, schedule):
     changes = {"schedule": schedule, "step_epochs": [1], "select": "best"}
@@ -218,6 +223,7 @@ def test_best_keeps_the_first_of_the_best_epochs(tmp_path, inputs):
     assert read[0] == read[1]
 
 
+@pytest.mark.slow
 def test_trains_on_a_single_chip_with_image_pooling(tmp_path):
     images, labels = chip_arrays(1, size=32)
     inputs = {"chips/train/a": write_chips(tmp_path / "chips", "a", images, labels)}
@@ -225,6 +231,7 @@ def test_trains_on_a_single_chip_with_image_pooling(tmp_path):
     assert log(tmp_path / "out")[0]["metrics"] is None
 
 
+@pytest.mark.slow
 def test_mobilenet_predicts_after_a_short_training(tmp_path):
     # Its running statistics hardly move in 12 steps: with these alone it predicts one class everywhere.
     rng = np.random.default_rng(0)
@@ -239,6 +246,7 @@ def test_mobilenet_predicts_after_a_short_training(tmp_path):
     assert log(tmp_path / "out")[-1]["metrics"]["mean_iou"] > 0.7
 
 
+@pytest.mark.slow
 def test_sixteen_bit_imagery_with_nodata(tmp_path):
     images, labels = chip_arrays(8, bands=5, dtype="uint16")
     valid = np.ones(images.shape, dtype=bool)
@@ -364,6 +372,7 @@ def test_starts_from_a_weights_file(tmp_path, inputs):
     assert losses[1] < losses[0]
 
 
+@pytest.mark.slow
 def test_a_users_own_model_loss_and_augmentation(tmp_path, inputs, monkeypatch):
     package = tmp_path / "workspace/mine"
     package.mkdir(parents=True)

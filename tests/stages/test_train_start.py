@@ -167,6 +167,7 @@ def test_the_model_of_each_epoch_is_what_a_training_that_ended_there_gives(tmp_p
         assert kept[EPOCHS[epoch - 1]] == ended["model.safetensors"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("validated", [True, False])
 def test_they_are_the_same_after_a_kill(tmp_path, inputs, validated):  # noqa: F811
     if not validated:

@@ -82,6 +82,7 @@ def chips_of(inputs: dict[str, list[Path]]) -> Chips:
     return Chips(files, OPS, imagery(inputs) if "pixels/train/a" in inputs else None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 def test_chips_are_the_same_wherever_they_are_read_from(
     tmp_path: Path, dtype: str, monkeypatch: pytest.MonkeyPatch
@@ -108,6 +109,7 @@ def test_chips_are_the_same_wherever_they_are_read_from(
     assert not other._scene_images._open
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_with_chips_of_either_kind(tmp_path: Path) -> None:
     stored, away = cut(tmp_path / "stored", True), cut(tmp_path / "away", False)
     whole = learn(tmp_path / "whole", stored)
@@ -132,6 +134,7 @@ def test_a_killed_training_goes_on_with_chips_of_either_kind(tmp_path: Path) -> 
         assert notes[0] == "continuing after epoch 2"
 
 
+@pytest.mark.slow
 def test_other_pixels_are_never_trained_on(tmp_path: Path) -> None:
     inputs = cut(tmp_path, False)
     image = inputs["pixels/train/b"][0]

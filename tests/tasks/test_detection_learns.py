@@ -74,6 +74,7 @@ def squares() -> tuple[torch.Tensor, dict[str, list[torch.Tensor]]]:
 ANCHORS = {"anchor_px": [8, 14, 28, 56, 112], "aspect_ratios": [1.0], "fpn_channels": 32}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "args", "epochs", "lr"),
     [

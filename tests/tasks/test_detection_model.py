@@ -90,6 +90,7 @@ def build(
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
+@pytest.mark.slow
 def test_the_same_training_twice_and_resumed_gives_the_same_bytes(
     tmp_path: Path, inputs: dict[str, list[Path]]
 ) -> None:
@@ -119,6 +120,7 @@ def test_the_same_training_twice_and_resumed_gives_the_same_bytes(
     assert any("mean AP50" in note for note in notes.notes)
 
 
+@pytest.mark.slow
 def test_chips_without_any_box_of_a_class(tmp_path: Path, inputs: dict[str, list[Path]]) -> None:
     empty = {"chips/train/a": write_chips(tmp_path / "a", "a", 0, 0), "chips/train/b": inputs["chips/train/a"]}
     assert "model.json" in build(tmp_path / "out", empty, epochs=1)

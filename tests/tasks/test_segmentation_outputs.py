@@ -79,6 +79,7 @@ def test_polygons_lie_on_the_pixels(tmp_path: Path, labels: np.ndarray) -> None:
     assert feature["properties"]["class_name"] == "car"
 
 
+@pytest.mark.slow
 def test_deriving_needs_no_torch() -> None:
     code = (
         "import sys, rvbuild.stages.predict\n"

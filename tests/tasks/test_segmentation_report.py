@@ -95,6 +95,7 @@ counts = st.integers(0, 50) | st.just(0) | st.integers(0, 2**40)
 matrices = st.lists(st.lists(counts, min_size=3, max_size=3), min_size=3, max_size=3)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(matrices)
 def test_items_follow_the_reference(matrix: list[list[int]]) -> None:

@@ -35,6 +35,7 @@ def naive(truth: np.ndarray, predicted: np.ndarray, n: int) -> np.ndarray:
     return matrix
 
 
+@pytest.mark.slow
 @given(st.integers(1, 40), st.data())
 def test_counts_pairs(n: int, data: st.DataObject) -> None:
     shape = data.draw(arrays.array_shapes(min_dims=2, max_dims=2, max_side=12))

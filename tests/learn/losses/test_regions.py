@@ -113,6 +113,7 @@ def test_dice_cross_entropy_is_the_sum(batch, weights):
     torch.testing.assert_close(result, expected)
 
 
+@pytest.mark.slow
 def test_many_pixels_lose_no_precision():
     """A class of one pixel among a million: in float32, steps of 1 - IoU near 1 would be lost."""
     generator = torch.Generator().manual_seed(0)

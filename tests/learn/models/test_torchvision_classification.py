@@ -57,6 +57,7 @@ def test_every_family_takes_any_bands_and_classes(name, quick_start):
         assert model(torch.zeros(2, 5, size, size)).shape == (2, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in families.NAMES if not n.startswith(("regnet", "vit_h"))])
 def test_every_network_has_a_head_and_a_first_convolution(name):
     with torch.device("meta"):
@@ -76,6 +77,7 @@ def test_every_network_has_pretrained_weights(name):
     assert families.weights_url(name).startswith("https://download.pytorch.org/models/")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1", "mobilenet_v3_small"])
 @pytest.mark.parametrize("bands", [2, 3, 4])
 def test_weights_of_other_classes_and_bands_from_a_file(tmp_path, name, bands):
@@ -115,6 +117,7 @@ def test_old_names_of_densenets():
     }
 
 
+@pytest.mark.slow
 def test_position_embeddings_follow_the_image_size(tmp_path, quick_start):
     state = torchvision.models.vit_b_32(weights=None, image_size=96, num_classes=2).state_dict()
     torch.save(state, tmp_path / "w.pth")

@@ -61,6 +61,7 @@ def test_the_names_are_those_of_projects() -> None:
     assert boxes.MODEL_ARGS == family._ARGS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "bands"), list(zip(family.NAMES, itertools.cycle((3, 4, 1, 6)), strict=False)))
 def test_every_detector_trains_a_step_and_predicts_with_any_bands_and_classes(
     name: str, bands: int, quick_start: None

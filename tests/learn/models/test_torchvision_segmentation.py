@@ -16,6 +16,7 @@ def build(name=LRASPP, bands=3, outputs=2, pretrained=False, note=pytest.fail):
     return models.build(TASK, name, bands=bands, outputs=outputs, args={}, pretrained=pretrained, note=note)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bands", [1, 3, 5])
 @pytest.mark.parametrize("name", models.torchvision_segmentation.NAMES)
 def test_any_bands(name, bands):
@@ -24,6 +25,7 @@ def test_any_bands(name, bands):
         assert model(torch.rand(1, bands, 33, 40))["out"].shape == (1, 2, 33, 40)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "backbone", "kernel"),
     [
@@ -48,6 +50,7 @@ def test_a_backbone_from_a_file(tmp_path, name, backbone, kernel, bands):
     assert len(notes) == 1 and "are not in the file and start from random weights" in notes[0]
 
 
+@pytest.mark.slow
 def test_a_whole_network_of_other_classes_and_bands_from_a_file(tmp_path):
     torch.manual_seed(1)
     first = build(bands=5, outputs=7)
