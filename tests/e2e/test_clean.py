@@ -31,7 +31,7 @@ def test_several_projects_need_a_yes_where_nobody_can_be_asked(two: Space) -> No
     said = two.process("clean", "analyze")
     assert said.status == 2
     lines = said.err.splitlines()
-    assert lines[0] == "clean: this forgets analyze in 2 projects, with all earlier results:"
+    assert lines[0] == "clean: this removes analyze in 2 projects, with all earlier results:"
     assert lines[1].startswith("  p: 3 artifacts, about ") and lines[2].startswith("  q: 3 artifacts, about ")
     assert lines[3].startswith(
         "name the stages and projects (`rvbuild clean analyze projects/PROJECT.toml`), or add --yes"
