@@ -75,7 +75,7 @@ def test_raster_and_vector_labels_together(space: Space, tmp_path: Path) -> None
     assert clean_build_gives_the_same(space, tmp_path / "clean")
     write_land(space, "b", corner=7)
     failed = space.rvbuild("check", "--deep")
-    assert failed.status == 2 and "values that stand for no class: 7 (1 pixels)" in failed.err
+    assert failed.status == 2 and "values without a class: 7 (1 pixels)" in failed.err
     (space.root / "data/c_land.tif").write_bytes(b"")
     empty = space.rvbuild("check")
     assert "p.toml:14: scene.labels[0].raster: scene c: data/c_land.tif: is empty" in empty.err, empty.err

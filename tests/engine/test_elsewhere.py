@@ -261,7 +261,7 @@ def test_the_first_writer_wins_while_a_key_is_built(pushed, clone, remote, monke
     assert (result["join"], result["last"]) == ("built", "built")
     assert (clone.root / "cache/p/joined.txt").read_text() == "other bytes"
     assert (clone.root / "cache/p/last/joined.txt").read_text() == "other bytes!"
-    assert any("those of" in line for line in clone.recorder.lines)
+    assert any("using that of" in line for line in clone.recorder.lines)
     (said,) = Store(clone.root / "cache/store").differences().values()
     assert (said["key"], said["stage"], list(said["outputs"])) == (key, "join", ["joined.txt"])
     assert set(clone.run().values()) == {"fresh"}

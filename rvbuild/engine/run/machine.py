@@ -89,7 +89,7 @@ class Machine:
             return share
         used = sum(held.cores for held in self._held)
         memory = sum(held.memory for held in self._held)
-        enough = self.memory is None or not share.memory or memory + share.memory <= self.memory
+        enough = self.memory is None or memory + share.memory <= self.memory
         return share if used + share.cores <= self.cores and enough else None
 
     def _asked(self, demand: Demand) -> Share | None:
