@@ -52,7 +52,7 @@ def test_an_image_is_named_by_as_much_as_is_needed(image: str, place: int) -> No
             ["A/I.TIF", "B/I.TIF"],
             "a/i.tif",
             None,
-            'has no image "a/i.tif"; did you mean "A/I.TIF"\\? It is about A/I.TIF, B',
+            'has no image "a/i.tif"; did you mean "A/I.TIF"\\? It has A/I.TIF, B',
         ),
     ],
 )
