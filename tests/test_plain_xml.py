@@ -34,7 +34,7 @@ def test_plain_documents_are_those_of_the_standard_library(text: bytes) -> None:
         (BOMB, "has a document type"),
         (BOMB.decode().encode("utf-16"), "has a document type"),
         (b"<!DOCTYPE a SYSTEM 'file:///etc/passwd'><a/>", "has a document type"),
-        (b"<a>" * 200_000 + b"</a>" * 200_000, "more than 100 elements"),
+        (b"<a>" * 200_000 + b"</a>" * 200_000, "nested more than 100 deep"),
         (b"<?xml version='1.0' encoding='klingon'?><a/>", "unknown encoding: klingon; save it as UTF-8"),
         (b"<?xml version='1.0' encoding='utf-7'?><a/>", "save it as UTF-8"),
         (b"<?xml version='1.0' encoding='gb18030'?><a/>", "save it as UTF-8"),

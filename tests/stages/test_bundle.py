@@ -65,5 +65,7 @@ def test_a_bundle_holds_the_code_of_the_workspace_and_no_other(tmp_path: Path) -
     inputs = {"model": model, "stats": [stats], "code": []}
     bundle.run(inputs, {**settings(), "trained": named}, tmp_path / "out", Silent())
     assert not [name for name in contents(tmp_path / "out/bundle.zip") if name.startswith("code/")]
-    with pytest.raises(ModelError, match=r'is made by "nets\.small:small", and the project names "nets\.big:big"'):
+    with pytest.raises(
+        ModelError, match=r'the model was created by "nets\.small:small", but the project names "nets\.big:big"'
+    ):
         bundle.run(inputs, {**settings(), "trained": {**named, "model": "nets.big:big"}}, tmp_path / "out", Silent())

@@ -292,7 +292,9 @@ def test_a_description_never_chooses_what_is_called(
     write_info(description, forged)
     how = {**predict_settings(), **({"trained": trained} if trained else {})}
     own = trained is not None and trained["model"] == "os:kill"
-    message = "os is a module of Python itself" if own else r'is made by "os:kill", and the project names none'
+    message = (
+        "os is a module of Python itself" if own else r'the model was created by "os:kill", but the project names none'
+    )
     with pytest.raises(ModelError, match=message):
         infer.run(inputs, how, empty(scene.folder / "forged"), Silent())
     assert not called

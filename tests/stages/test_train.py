@@ -193,7 +193,7 @@ def test_patience_stops_and_a_longer_patience_continues(tmp_path, inputs):
     progress, resume = Notes(), tmp_path / "resume"
     build(tmp_path / "short", inputs, resume=resume, progress=progress, patience=2, select="best", **changes)
     assert len(log(tmp_path / "short")) == 3
-    assert progress.notes[-1] == "stopped after epoch 3: no better mean_iou for 2 epochs"
+    assert progress.notes[-1] == "stopped after epoch 3: no improvement of mean_iou for 2 epochs"
     whole = build(tmp_path / "whole", inputs, **changes)
     assert build(tmp_path / "continued", inputs, resume=resume, **changes) == whole
     # And back: the checkpoint is past the point where this training stops.
