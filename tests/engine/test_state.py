@@ -124,3 +124,14 @@ def test_gc_does_not_believe_a_lost_database(built):
     workspace = Workspace(built.root)
     require_records(workspace.root, workspace.state.records())
     workspace.close()
+
+
+def test_a_log_of_anything_is_no_error(tmp_path):
+    state = State(tmp_path / "state.db")
+    with state.transaction() as db:
+        for key, seconds in ((b"k", None), (b"l", b"x"), ("key", 2.5)):
+            db.execute("insert into log values (null, 0, 'a', ?, 'built', ?, '[]')", (key, seconds))
+    assert state.keys("a") == ["key"]
+    assert state.last_seconds() == {"a": 2.5}
+    assert state.names() == {"key": "a"}
+    state.close()

@@ -59,6 +59,8 @@ def closure(module: str) -> list[str]:
         if name is None:
             continue
         found.add(name)
+        if dotted == _PACKAGE:
+            continue  # its names are imported when they are used: no stage uses them
         parent = dotted.rpartition(".")[0]
         left += [parent] if parent else []
         package = dotted if name.endswith("/__init__.py") else parent

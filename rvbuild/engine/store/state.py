@@ -293,13 +293,14 @@ class State:
     def keys(self, artifact: str) -> list[str]:
         """Return every key under which `artifact` was ever built or restored here."""
         rows = self._rows("select distinct key from log where artifact = ? and key <> ''", (artifact,))
-        found = {row[0] for row in rows}
+        keys = {key for (key,) in rows if isinstance(key, str)}  # a damaged database may hold anything
         record = self.record(artifact)
-        return sorted(found | ({record.key} if record is not None else set()))
+        return sorted(keys | ({record.key} if record is not None else set()))
 
     def names(self) -> dict[str, str]:
         """Return key -> name of the last artifact with that key here."""
-        return dict(self._rows("select key, artifact from log where key <> '' order by id"))
+        rows = self._rows("select key, artifact from log where key <> '' order by id")
+        return {key: name for key, name in rows if isinstance(key, str) and isinstance(name, str)}
 
     def log(self, artifact: str | None = None) -> Iterator[Entry]:
         """Yield the log of one artifact or of all, newest first."""
@@ -322,7 +323,7 @@ class State:
     def last_seconds(self) -> dict[str, float]:
         """Return artifact -> duration of its last build, for all that were built here."""
         rows = self._rows("select artifact, seconds, max(id) from log where how = 'built' group by artifact")
-        return {row[0]: float(row[1]) for row in rows}
+        return {name: float(seconds) for name, seconds, _ in rows if isinstance(seconds, int | float)}
 
 
 def _chunks(values: Sequence[str], size: int = 500) -> Iterator[Sequence[str]]:
