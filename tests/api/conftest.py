@@ -14,44 +14,13 @@ import rasterio
 from rasterio.transform import from_origin
 
 import rvbuild
+from tests.e2e.projects import SEGMENTATION
 
 BOXES = {
     "a": [(5, 5, 25, 20), (35, 30, 60, 55)],
     "b": [(10, 30, 30, 60), (40, 4, 60, 24)],
     "c": [(8, 8, 30, 30), (36, 36, 58, 50)],
 }
-
-_SEGMENTATION = """\
-[project]
-task = "semantic_segmentation"
-
-[classes]
-building = "#ff0000"
-ground = "#00ff00"
-
-[scenes]
-train = ["a", "b"]
-validation = ["c"]
-
-[scene]
-image = "data/{id}.tif"
-labels = { vector = "data/{id}.geojson", class = "building", background = "ground" }
-
-[chip]
-size_px = 32
-stride_px = 24
-
-[train]
-model = "unet"
-model_args = { width = 2, depth = 1 }
-pretrained = false
-epochs = 2
-batch_size = 4
-lr = 1e-2
-
-[predict]
-stride_px = 16
-"""
 
 _CELLS = """\
 [project]
@@ -124,7 +93,7 @@ def make(in_channels, num_classes):
     )
 """
 
-_PROJECTS = {"segmentation": _SEGMENTATION, "cells": _CELLS, "boxes": _BOXES}
+_PROJECTS = {"segmentation": SEGMENTATION, "cells": _CELLS, "boxes": _BOXES}
 TASKS = tuple(_PROJECTS)
 
 
