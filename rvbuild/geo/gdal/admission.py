@@ -7,10 +7,12 @@ workspace, below the directory of the file that the project names, or where the 
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import json
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -150,10 +152,10 @@ def _follow(path: Path, places: _Places, above: tuple[Path, ...], named: dict[Pa
 
 
 def _require_plain_beside(path: Path) -> None:
-    for beside in _names_beside(path):
-        # Opening a pipe blocks until its other end is opened.
-        if beside.exists() and not (beside.is_file() or beside.is_dir()):
-            raise DataError(f"{beside}: is a pipe, a socket or a device; expected a file that belongs to {path.name}")
+    for name in _names_beside(path):
+        # Whoever opens a pipe waits for its other end.
+        if _is_odd(name):
+            raise DataError(f"{name}: is a pipe, a socket or a device; expected a file that belongs to {path.name}")
     for ending in _BESIDE:
         beside = path.with_name(path.name + ending)
         if kind := references.kind_of(references.head(beside)):
@@ -167,13 +169,32 @@ def _require_plain_beside(path: Path) -> None:
             )
 
 
-def _names_beside(path: Path) -> Iterator[Path]:
+def _names_beside(path: Path) -> Iterator[str]:
+    """Yield the names of what may be opened beside a file: as text, because every file that is opened asks."""
+    whole = str(path)
+    stem = whole[: len(whole) - len(path.suffix)]
     for ending in _ADDED:
-        yield path.with_name(path.name + ending)
+        yield whole + ending
     for ending in _REPLACED:
-        for written in (ending, ending.upper()):
-            yield path.with_suffix(written)
+        yield stem + ending
+        yield stem + ending.upper()
 
+
+def _is_odd(name: str) -> bool:
+    """Tell whether there is something that is neither a file nor a directory."""
+    try:
+        mode = os.stat(name).st_mode  # noqa: PTH116 - dozens for each file
+    except ValueError:
+        return False
+    except OSError as error:
+        if error.errno not in _ABSENT:
+            raise
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ELOOP)
+"""Errors that say that there is nothing of a name."""
 
 _OVERVIEW = re.compile(rb"(?is)OVERVIEW_FILE[\"'][^>]*>\s*([^<]*?)\s*<")
 
