@@ -54,11 +54,12 @@ from rvbuild.learn.models import torchvision_classification
 from rvbuild.learn.models.arguments import check_names, whole_number
 from rvbuild.learn.models.first_conv import adapt_bands, first_conv
 from rvbuild.learn.models.weights import State, fetch, load_local, read_weights
+from rvbuild.project.tasks.detection import MODEL_ARGS, MOST_MERGE
 
 SCORE_FLOOR = 0.05
 """Boxes of a lower score are not given at all."""
 
-WINDOW_IOU = 0.7
+WINDOW_IOU = MOST_MERGE
 """Of boxes of a class in one chip that overlap by more, only the best is given."""
 
 _RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
@@ -77,13 +78,6 @@ _LEVELS = 5
 _ROI_PX = 7
 """The side that torchvision pools the features of a proposal to."""
 
-_PYRAMID_ARGS = ("anchor_px", "fpn_channels", "norm", "trainable_layers", "detections")
-_ARGS = {
-    "fasterrcnn": (*_PYRAMID_ARGS, "aspect_ratios", "head_channels", "proposals", "rois"),
-    "retinanet": (*_PYRAMID_ARGS, "aspect_ratios"),
-    "fcos": _PYRAMID_ARGS,
-    "ssdlite": ("detections",),
-}
 _HEADS = (
     "roi_heads.box_predictor.cls_score",
     "roi_heads.box_predictor.bbox_pred",
@@ -108,7 +102,7 @@ def build(
     saved, or the whole detector, also for other classes.
     """
     family = name.partition("_")[0]
-    check_names(name, args, _ARGS[family])
+    check_names(name, args, MODEL_ARGS[family])
     backbone_of = backbone_name(name)
     options: dict[str, Any] = {"norm_layer": _norm(name, args)}
     if family == "ssdlite":

@@ -14,22 +14,10 @@ from rvbuild.project.tables.chip import ChipTable
 from rvbuild.project.tables.evaluation import EvalTable
 from rvbuild.project.tables.predict import PredictTable
 from rvbuild.project.tables.train import TrainTable
-from rvbuild.project.tasks.detection import SPEC
+from rvbuild.project.tasks.detection import MODEL_ARGS, MOST_MERGE, SPEC
 from rvbuild.project.toml.keys import Key, show
 from rvbuild.project.toml.problems import Problems
 from rvbuild.project.toml.table import Finding, Known, Table, no_effect
-
-MOST_MERGE = 0.7
-"""Boxes that overlap by more are merged within a window already, by `WINDOW_IOU` of the models."""
-
-_PYRAMID_ARGS = ("anchor_px", "fpn_channels", "norm", "trainable_layers", "detections")
-MODEL_ARGS = {
-    "fasterrcnn": (*_PYRAMID_ARGS, "aspect_ratios", "head_channels", "proposals", "rois"),
-    "retinanet": (*_PYRAMID_ARGS, "aspect_ratios"),
-    "fcos": _PYRAMID_ARGS,
-    "ssdlite": ("detections",),
-}
-"""The keys of `model_args`, by the first word of a model's name."""
 
 
 def check(table: Table, known: Known) -> Iterator[Finding]:

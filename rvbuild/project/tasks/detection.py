@@ -5,6 +5,18 @@ from __future__ import annotations
 from rvbuild.files.formats import BOX_FILES, CHOICE, SUFFIXES
 from rvbuild.project.tasks.spec import TaskSpec
 
+MOST_MERGE = 0.7
+"""Boxes that overlap by more are merged within a window already, by `WINDOW_IOU` of the models."""
+
+_PYRAMID_ARGS = ("anchor_px", "fpn_channels", "norm", "trainable_layers", "detections")
+MODEL_ARGS = {
+    "fasterrcnn": (*_PYRAMID_ARGS, "aspect_ratios", "head_channels", "proposals", "rois"),
+    "retinanet": (*_PYRAMID_ARGS, "aspect_ratios"),
+    "fcos": _PYRAMID_ARGS,
+    "ssdlite": ("detections",),
+}
+"""The keys of `model_args`, by the first word of a model's name."""
+
 _OWN_LOSS = "on object_detection, whose models bring their own losses"
 
 SPEC = TaskSpec(

@@ -58,7 +58,7 @@ def targets(model: Any) -> list[dict[str, torch.Tensor]]:
 def test_the_names_are_those_of_projects() -> None:
     assert models.names(TASK) == boxes.SPEC.models
     assert family.WINDOW_IOU == boxes.MOST_MERGE
-    assert boxes.MODEL_ARGS == family._ARGS
+    assert boxes.MODEL_ARGS == family.MODEL_ARGS
 
 
 @pytest.mark.slow
