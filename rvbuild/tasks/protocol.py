@@ -10,6 +10,7 @@ import numpy as np
 
 from rvbuild.learn.hooks import Objective, Target, Targets
 from rvbuild.progress import Progress
+from rvbuild.settings.classes import ClassSettings
 
 if TYPE_CHECKING:
     import torch
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from rvbuild.geo.grid import Grid
     from rvbuild.geo.windows import Window
 
-ClassList = Sequence[Mapping[str, Any]]
+ClassList = Sequence[ClassSettings]
 """`[{"id": 0, "name": "car", "color": "#ffff00"}, ...]`: every class, null included, in id order."""
 
 

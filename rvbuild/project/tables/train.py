@@ -117,6 +117,10 @@ class ChipsTable(Table):
         description="As palette of an image: whether the values of files with a colour table become their colours.",
     )
 
+    def stage_settings(self) -> ReadChipSettings:
+        """Return the settings to read the images."""
+        return self.settings_as(ReadChipSettings)
+
 
 class TrainTable(Table):
     """The model and how it is trained."""
@@ -365,7 +369,7 @@ class TrainTable(Table):
 
         Of the arguments of a loss that has a name, those at their defaults are left out, as `omitted_defaults` are.
         """
-        settings = super().stage_settings()
+        settings = self.settings_as(dict[str, Any])
         if self.pretrained is None:
             settings["pretrained"] = self.model in ALL_MODELS and self.model not in SCRATCH_MODELS
         if self.loss in LOSSES:
