@@ -320,7 +320,7 @@ class Project:
         settings = {**bundle.settings, "predict": {**bundle.settings["predict"], "device": device}}
         circumstances = here(project, tuple(bundle.code_of_users()), self._trust, "the model")
         with circumstances():
-            module, info = load_model(weights, description, device, trained=bundle.hints["trained"])
+            module, info = load_model(weights, description, device, trained=rules.infer.trained(project))
         return Model(module, info, settings, circumstances, weights)
 
     def _snapshot(self) -> LoadedProject:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -18,6 +17,9 @@ from rvbuild.learn import models
 from rvbuild.learn.device import place, select_device
 from rvbuild.learn.fold import fold_batchnorm
 from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS, require_named
+from rvbuild.settings.classes import ClassName
+from rvbuild.settings.normalize import NormalizeSettings
+from rvbuild.settings.train import Arguments, TrainedSettings
 
 
 @dataclass(frozen=True)
@@ -28,18 +30,18 @@ class ModelInfo:
     """Name of the task, for example `"semantic_segmentation"`."""
     model: str
     """Name of the model, or `"package.module:factory"`."""
-    model_args: dict[str, Any]
+    model_args: Arguments
     bands: int
     """Bands of the imagery, in the order of `channels`."""
     dtype: str
     """dtype of the imagery it was trained on, for example `"uint8"`."""
     outputs: list[str]
     """Class names in the order of the model's outputs: all classes but null."""
-    classes: list[dict[str, Any]]
-    """`[{"id": 0, "name": "car", "color": "#ffff00"}, ...]`, null included."""
+    classes: list[ClassName]
+    """`[{"id": 0, "name": "car"}, ...]`, null included."""
     null_id: int
     chip_px: int
-    normalize: dict[str, Any]
+    normalize: NormalizeSettings
     """See `rvbuild.learn.normalize.Normalizer`."""
     code: dict[str, str] | None = None
     """Source code of the user's modules (by dotted name) that create the model, in a bundle; otherwise None."""
@@ -47,7 +49,7 @@ class ModelInfo:
     @property
     def output_ids(self) -> list[int]:
         """The class id of each output."""
-        ids = {str(entry["name"]): int(entry["id"]) for entry in self.classes}
+        ids = {entry["name"]: entry["id"] for entry in self.classes}
         return [ids[name] for name in self.outputs]
 
 
@@ -114,7 +116,7 @@ def load_model(
     description: Path,
     device: str = "auto",
     *,
-    trained: Mapping[str, Any] | None = None,
+    trained: TrainedSettings | None = None,
     run_embedded_code: bool = False,
 ) -> tuple[nn.Module, ModelInfo]:
     """Load a trained model, ready to predict.
@@ -146,7 +148,7 @@ def load_model(
     info = read_info(description)
     if not run_embedded_code:
         require_named(description, info.model, info.model_args, trained)
-    where = select_device(device)
+    chosen = select_device(device)
     try:
         state = safetensors.torch.load_file(weights)
     except (OSError, safetensors.SafetensorError) as error:
@@ -161,7 +163,7 @@ def load_model(
     model.eval()
     if ":" not in info.model:
         fold_batchnorm(model)
-    return place(model, where), info
+    return place(model, chosen), info
 
 
 def _build(info: ModelInfo, code: Mapping[str, str] | None = None) -> nn.Module:

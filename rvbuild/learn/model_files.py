@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from rvbuild.errors import ModelError
+from rvbuild.settings.train import Arguments, TrainedSettings
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
 
 
-def require_named(path: Path, model: str, args: Mapping[str, Any], trained: Mapping[str, Any] | None) -> None:
+def require_named(path: Path, model: str, args: Arguments, trained: TrainedSettings | None) -> None:
     """Require that a description names a built-in model, or just the factory that the project names.
 
     A description may come from a store that others can write to: it must not choose which function is called.
