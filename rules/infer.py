@@ -38,7 +38,7 @@ def model(project: Project) -> Product:
     return Product("model", name("train", project.name), ("model.safetensors", "model.json"))
 
 
-def trained(project: Project) -> dict[str, Any]:
+def trained(project: Project) -> TrainedSettings:
     """Return the model that the project names: a trained model's description cannot select another user function."""
     train = project.train.stage_settings()
     return {"model": train["model"], "model_args": train["model_args"]}

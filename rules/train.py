@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rvbuild.learn.trajectory import resume_ignores
 from rvbuild.rules.common import (
@@ -29,13 +29,14 @@ from rvbuild.rules.common import (
 )
 from rvbuild.rules.inputs import own_chips
 
+if TYPE_CHECKING:
+    from rvbuild.settings.image import SceneImageSettings
+    from rvbuild.stages.train.settings import TrainHints, TrainStageSettings
+
 VERSION = 4
 RUN = "rvbuild.stages.train.stage:run"
 CODE = ("rvbuild.stages.train.stage", "{task}", "rvbuild.learn.*")
 WRITES = ("model.safetensors", "model.json", "log.jsonl", "curves.svg")
-
-#: Settings that affect the speed of a training, but not its result.
-HINTS = ("workers",)
 
 KEYED, IMAGES = ("index.json", "labels-*"), ("images-*",)
 """The inputs of training are the labels of chips, which hold the digests of their pixels: these do not depend on where
@@ -55,10 +56,10 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     if isinstance(train["pretrained"], str):
         weights = (Source("weights", (resolve(project, train["pretrained"]),)),)
         train["pretrained"] = "bundle" if project.train.bundle is not None else "file"
-    hints: dict[str, dict[str, Any]] = {"train": {hint: train.pop(hint) for hint in HINTS}}
+    hints: TrainHints = {"train": {"workers": train.pop("workers")}}
     scenes = sorted((s for s in project.scenes if s.split != "test"), key=lambda s: s.id)
     chips: list[Source | Product] = []
-    pixels: dict[str, dict[str, Any]] = {}
+    pixels: dict[str, SceneImageSettings] = {}
     unread: list[Scene] = []
     for scene in scenes:
         if scene.labels is None or (scene.split == "validation" and not project.train.validation):
@@ -73,7 +74,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         pixels[part] = {"image": image_settings(project, scene), "channels": scene.channels}
     if project.train.chips is not None:
         own = own_chips.products(project, *KEYED, unkeyed=IMAGES)
-        chips += [one for one in own if project.train.validation or one.role.startswith("chips/train/")]
+        chips += [part for part in own if project.train.validation or part.role.startswith("chips/train/")]
     if pixels:
         hints["pixels"] = pixels
         # Pixels outside of the key are transformed by code outside of the key.
@@ -81,6 +82,15 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             replace(code, role="code/pixels", in_key=False, passed=False) for code in images_code(project, unread)
         ]
     checkpoints = _checkpoints(project)
+    settings: TrainStageSettings = {
+        "task": project.task,
+        "classes": class_names(project),
+        "null_id": project.null_id,
+        "chip_px": project.chip_px,
+        "train": train,
+        "seed": seed(project, "train"),
+        **normalize(project),
+    }
     yield Artifact(
         name=name("train", project.name),
         project=project.name,
@@ -88,15 +98,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         scene=None,
         run=RUN,
         version=VERSION,
-        settings={
-            "task": project.task,
-            "classes": class_names(project),
-            "null_id": project.null_id,
-            "chip_px": project.chip_px,
-            "train": train,
-            "seed": seed(project, "train"),
-            **normalize(project),
-        },
+        settings=settings,
         inputs=(*chips, Product("stats", name("analyze", project.name)), *weights, *user_code(project)),
         folder=folder(project, "train"),
         rename=checkpoints,
@@ -106,5 +108,5 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         hints=hints,
         resource="torch",
         demand=Demand(cores=project.train.threads, device=project.train.device),
-        resume_ignores=tuple(f"train.{key}" for key in resume_ignores(train)),
+        resume_ignores=tuple(f"train.{key}" for key in resume_ignores(train["schedule"])),
     )

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from rvbuild.learn.records import Scores
+
 if TYPE_CHECKING:
     import torch
     from torch import nn
@@ -17,6 +19,17 @@ Target = dict[str, np.ndarray]
 
 Targets = dict[str, Any]
 """The targets of a batch: tensors, or lists of tensors if sizes differ, for example `{"labels": (N, H, W) uint8}`."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One chip on its way into a batch."""
+
+    image: np.ndarray
+    """(C, H, W) in the source dtype; possibly a read-only view."""
+    valid: np.ndarray | None
+    """(C, H, W) bool, or None if every pixel has data."""
+    target: Target
 
 
 @dataclass(frozen=True)
@@ -53,5 +66,5 @@ class Objective(Protocol):
     def validate(self, model: nn.Module, images: torch.Tensor, targets: Targets) -> torch.Tensor:
         """Return the scalar loss of one validation batch, and count it for `scores`; in eval mode."""
 
-    def scores(self) -> dict[str, Any]:
+    def scores(self) -> Scores:
         """Return the metrics of the batches validated since the last call, as JSON data, and reset them."""

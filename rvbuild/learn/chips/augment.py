@@ -16,8 +16,8 @@ clipped to the source dtype.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ import torch
 from rvbuild.errors import ModelError, RvbuildError, nearest
 from rvbuild.language.user_code import load_object
 from rvbuild.learn.device import seed_cpu
-from rvbuild.learn.hooks import Target, TargetOps
+from rvbuild.learn.hooks import Sample, TargetOps
 
 GEOMETRIC = ("flip", "rotate90")
 RADIOMETRIC = ("brightness", "contrast")
@@ -38,17 +38,6 @@ GAIN = 0.2
 BAND_SHARE = 0.2
 SATURATION = 0.3
 HUE = 0.05
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One chip on its way into a batch."""
-
-    image: np.ndarray
-    """(C, H, W) in the source dtype; possibly a read-only view."""
-    valid: np.ndarray | None
-    """(C, H, W) bool, or None if every pixel has data."""
-    target: Target
 
 
 class Augmenter:
@@ -69,9 +58,9 @@ class Augmenter:
     """
 
     def __init__(
-        self, names: Sequence[str], normalize: Mapping[str, Any], dtype: str, bands: int, ops: TargetOps
+        self, names: Sequence[str], normalize: NormalizeSettings, dtype: str, bands: int, ops: TargetOps
     ) -> None:
-        self._arguments = (tuple(names), dict(normalize), dtype, bands, ops)
+        self._arguments = (tuple(names), normalize, dtype, bands, ops)
         self._ops = ops
         self._spans = _spans(normalize, bands)
         self._steps = [self._step(name, dtype, bands) for name in names]
@@ -148,7 +137,7 @@ def orient(array: np.ndarray, mirror: bool, quarter_turns: int) -> np.ndarray:
     return turned
 
 
-def _spans(normalize: Mapping[str, Any], bands: int) -> np.ndarray:
+def _spans(normalize: NormalizeSettings, bands: int) -> np.ndarray:
     """Return the range of values of each band, `(C,)` float64."""
     if normalize["kind"] == "scale":
         return np.full(bands, float(normalize["max"]))

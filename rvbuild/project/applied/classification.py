@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 from rvbuild.project.applied.classifiers import size_problem
 from rvbuild.project.applied.parts import Parts, of_task
@@ -19,6 +19,7 @@ from rvbuild.project.toml.keys import Key, show
 from rvbuild.project.toml.problems import Problems
 from rvbuild.project.toml.table import Finding, Known, Pixels, Table, no_effect
 from rvbuild.settings.labels import CellSettings
+from rvbuild.settings.predict import CellFileSettings, CellForwardSettings, CellPredictSettings
 
 _IOA_KEYS = ("ioa_thresh", "ioa_over", "pick")
 
@@ -130,16 +131,16 @@ def _fitted_chip(chip: ChipTable, cell_px: int, size_px: int) -> ChipTable:
 class CellPredictTable(PredictTable):
     """How the cells of a project are predicted: the same table, with the size of a cell."""
 
-    derived: ClassVar[frozenset[str]] = frozenset({"rgb", "scores", "cells"})
-
     cell_px: Pixels
 
-    def infer_settings(self) -> dict[str, Any]:
-        """Return the settings that the raw result depends on: cells have no strides and do not blend."""
-        return {
-            key: value for key, value in super().infer_settings().items() if key in ("cell_px", "batch_size", "device")
-        }
-
-    def stage_settings(self) -> dict[str, Any]:
+    def stage_settings(self) -> CellPredictSettings:
         """Return the settings, with those about cells."""
         return {**super().stage_settings(), "cells": self.cells or "geojson", "cell_px": self.cell_px}
+
+    def infer_settings(self) -> CellForwardSettings:
+        """Return the settings that the raw result depends on: cells have no strides and do not blend."""
+        return {"cell_px": self.cell_px, "batch_size": self.batch_size, "device": self.device}
+
+    def derive_settings(self) -> CellFileSettings:
+        """Return the settings that the derived files depend on."""
+        return {"scores": self.scores, "rgb": self.rgb, "cells": self.cells or "geojson"}

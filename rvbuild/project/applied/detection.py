@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 from rvbuild.errors import either, nearest
 from rvbuild.files.formats import BOX_FILES
@@ -19,6 +19,8 @@ from rvbuild.project.toml.keys import Key, show
 from rvbuild.project.toml.problems import Problems
 from rvbuild.project.toml.table import Finding, Known, Table, no_effect
 from rvbuild.settings.chip import ChipSettings
+from rvbuild.settings.evaluation import BoxEvalSettings
+from rvbuild.settings.predict import BoxForwardSettings, BoxPredictSettings, BoxResultSettings
 
 
 def check(table: Table, known: Known) -> Iterator[Finding]:
@@ -103,23 +105,27 @@ class BoxChipTable(ChipTable):
 class BoxPredictTable(PredictTable):
     """The prediction of boxes: the same table, with the settings about boxes."""
 
-    derived: ClassVar[frozenset[str]] = frozenset(SPEC.keys["predict"])
-    styled: ClassVar[frozenset[str]] = frozenset()
-
-    def infer_settings(self) -> dict[str, Any]:
-        """Return the settings that the raw result depends on: boxes do not blend."""
-        own = ("stride_px", "batch_size", "device")
-        return {key: value for key, value in super().infer_settings().items() if key in own}
-
-    def stage_settings(self) -> dict[str, Any]:
+    def stage_settings(self) -> BoxPredictSettings:
         """Return the settings, with those about boxes."""
-        own = {"boxes": self.boxes or "geojson", "score_thresh": self.score_thresh, "merge_thresh": self.merge_thresh}
-        return {**super().stage_settings(), **own}
+        return {**super().stage_settings(), **self.derive_settings()}
+
+    def infer_settings(self) -> BoxForwardSettings:
+        """Return the settings that the raw result depends on: boxes do not blend."""
+        settings = super().stage_settings()
+        return {"stride_px": settings["stride_px"], "batch_size": self.batch_size, "device": self.device}
+
+    def derive_settings(self) -> BoxResultSettings:
+        """Return the settings that the derived files depend on."""
+        return {
+            "boxes": self.boxes or "geojson",
+            "score_thresh": self.score_thresh,
+            "merge_thresh": self.merge_thresh,
+        }
 
 
 class BoxEvalTable(EvalTable):
     """How boxes are evaluated."""
 
-    def stage_settings(self) -> dict[str, Any]:
+    def stage_settings(self) -> BoxEvalSettings:
         """Return the settings, with those about boxes."""
         return {"iou_thresh": self.iou_thresh}

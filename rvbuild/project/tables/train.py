@@ -28,6 +28,7 @@ from rvbuild.project.toml.table import (
     no_effect,
     wrong,
 )
+from rvbuild.settings.train import TrainSettings
 
 MODELS = {spec.name: spec.models for spec in SPECS.values()}
 """The models that have a name, by task; the first is the default."""
@@ -364,12 +365,12 @@ class TrainTable(Table):
         weights = self.weights
         return weights if weights is not None and weights.lower().endswith(".zip") else None
 
-    def stage_settings(self) -> dict[str, Any]:
+    def stage_settings(self) -> TrainSettings:
         """Return the settings; `pretrained` is true, false, or the path of the weights.
 
         Of the arguments of a loss that has a name, those at their defaults are left out, as `omitted_defaults` are.
         """
-        settings = self.settings_as(dict[str, Any])
+        settings = self.settings_as(TrainSettings)
         if self.pretrained is None:
             settings["pretrained"] = self.model in ALL_MODELS and self.model not in SCRATCH_MODELS
         if self.loss in LOSSES:
