@@ -7,7 +7,6 @@ about a scene.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from rvbuild.rules.common import (
     Artifact,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias, final
+from typing import Literal, NotRequired, TypeAlias, final
 
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from rvbuild.settings.parts import PartSettings
 from rvbuild.settings.transforms import TransformStep

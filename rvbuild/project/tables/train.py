@@ -28,6 +28,7 @@ from rvbuild.project.toml.table import (
     no_effect,
     wrong,
 )
+from rvbuild.settings.chip import ReadChipSettings
 from rvbuild.settings.train import TrainSettings
 
 MODELS = {spec.name: spec.models for spec in SPECS.values()}
