@@ -25,6 +25,7 @@ from rvbuild.rules.common import (
     present,
     user_code,
 )
+from rvbuild.settings.train import TrainedSettings
 
 VERSION = 3
 RUN = "rvbuild.stages.infer:run"

@@ -9,7 +9,7 @@ from pathlib import Path
 from rvbuild.errors import ModelError
 from rvbuild.settings.classes import ClassName
 from rvbuild.settings.normalize import NormalizeSettings
-from rvbuild.settings.train import Arguments
+from rvbuild.settings.train import Arguments, TrainedSettings
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
@@ -96,7 +96,7 @@ def write_info(path: Path, info: ModelInfo) -> None:
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def require_named(path: Path, model: str, args: Mapping[str, Any], trained: Mapping[str, Any] | None) -> None:
+def require_named(path: Path, model: str, args: Arguments, trained: TrainedSettings | None) -> None:
     """Require that a description names a built-in model, or just the factory that the project names.
 
     A description may come from a store that others can write to: it must not choose which function is called.

@@ -177,6 +177,6 @@ def settings_of(artifact: Artifact) -> dict[str, object]:
     settings = dict(artifact.settings)
     for table, hints in artifact.hints.items():
         in_key = settings.get(table, {})
-        assert isinstance(in_key, Mapping)
+        assert isinstance(in_key, dict)
         settings[table] = {**in_key, **hints}
     return settings
