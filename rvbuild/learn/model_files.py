@@ -96,7 +96,7 @@ def write_info(path: Path, info: ModelInfo) -> None:
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def require_named(path: Path, model: str, args: Mapping[str, Any], trained: Mapping[str, Any] | None) -> None:
+def require_named(path: Path, model: str, args: Arguments, trained: TrainedSettings | None) -> None:
     """Require that a description names a built-in model, or just the factory that the project names.
 
     A description may come from a store that others can write to: it must not choose which function is called.

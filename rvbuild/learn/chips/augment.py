@@ -27,6 +27,7 @@ from rvbuild.errors import ModelError, RvbuildError, nearest
 from rvbuild.language.user_code import load_object
 from rvbuild.learn.device import seed_cpu
 from rvbuild.learn.hooks import Sample, TargetOps
+from rvbuild.settings.normalize import NormalizeSettings
 
 GEOMETRIC = ("flip", "rotate90")
 RADIOMETRIC = ("brightness", "contrast")
