@@ -194,7 +194,7 @@ class Scene:
                 self._here = here(self._project, code, self._trust, f"the imagery of scene {self.id}")
             with self._here():
                 if self._image is None:
-                    settings = {
+                    settings: SceneImageSettings = {
                         "image": common.image_settings(self._project, self._scene),
                         "channels": self._scene.channels,
                     }

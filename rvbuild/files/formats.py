@@ -27,5 +27,8 @@ ABOUT = (
 )
 """What the formats are, for the reference of project files."""
 
-BOX_FILES: Mapping[str, str] = {"coco": "COCO JSON", "voc": "Pascal VOC XML", "csv": "a CSV of boxes"}
-"""The formats of boxes that are read, by the key that names their files, each as messages call it."""
+BoxFormat = Literal["coco", "voc", "csv"]
+"""A format of boxes, by the key that names its files."""
+
+BOX_FILES: Mapping[BoxFormat, str] = {"coco": "COCO JSON", "voc": "Pascal VOC XML", "csv": "a CSV of boxes"}
+"""The formats of boxes that are read, each as messages call it."""

@@ -18,6 +18,7 @@ from rvbuild.project.tasks.detection import MODEL_ARGS, MOST_MERGE, SPEC
 from rvbuild.project.toml.keys import Key, show
 from rvbuild.project.toml.problems import Problems
 from rvbuild.project.toml.table import Finding, Known, Table, no_effect
+from rvbuild.settings.chip import ChipSettings
 from rvbuild.settings.evaluation import BoxEvalSettings
 from rvbuild.settings.predict import BoxForwardSettings, BoxPredictSettings, BoxResultSettings
 
@@ -86,10 +87,16 @@ def apply(parts: Parts, labels: Mapping[Key, Any], problems: Problems) -> Parts:
 class BoxChipTable(ChipTable):
     """How the chips of a project with boxes are cut."""
 
-    def stage_settings(self) -> dict[str, Any]:
+    def stage_settings(self) -> ChipSettings:
         """Return the settings, with those about boxes."""
-        settings = {**super().stage_settings(), **{key: getattr(self, key) for key in SPEC.keys["chip"]}}
-        if self.keep is not None:
+        settings: ChipSettings = {
+            **super().stage_settings(),
+            "ioa_thresh": self.ioa_thresh,
+            "clip": self.clip,
+            "neg_ratio": self.neg_ratio,
+            "neg_ioa_thresh": self.neg_ioa_thresh,
+        }
+        if settings["keep"] is not None:
             # One box is enough.
             settings["keep"] = {**settings["keep"], "min_px": 1}
         return settings

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Annotated, Literal, NamedTuple, Protocol, TypeAlias
 
 from pydantic import Discriminator, Field, Strict, Tag
 
 from rvbuild.project.scenes import shares
 from rvbuild.project.toml.keys import Key, show
 from rvbuild.project.toml.table import Finding, Known, Pixels, Table, no_effect
-
-Split: TypeAlias = Literal["train", "validation", "test"]
-"""The split of a scene."""
+from rvbuild.settings.area import Share, Split, SplitBlockSettings
 
 AUTOMATIC: tuple[Split, ...] = ("validation", "test")
 """The splits that can be taken from the training scenes."""
@@ -59,11 +57,12 @@ class SplitTable(Table):
                 ("block_px",), f"no chip of {known.chip_px} px (chip.size_px) fits in a block of {self.block_px} px"
             )
 
-    def share(self) -> dict[str, Any]:
+    def share(self) -> Share:
         """Return how much is taken; see `rvbuild.project.scenes.shares`."""
-        if self.folds is None:
-            return {"fraction": self.fraction}
-        return {"folds": self.folds, "fold": self.fold}
+        if self.folds is not None:
+            return {"folds": self.folds, "fold": self.fold}
+        assert self.fraction is not None, "`check` has reported it"
+        return {"fraction": self.fraction}
 
 
 def _form(value: object) -> str | None:
@@ -101,27 +100,27 @@ class Placed(NamedTuple):
     split: Split
     key: Key
     """Where the scene's id stands."""
-    blocks: Mapping[str, Any] | None
+    blocks: SplitBlockSettings | None
     """Which blocks of the scene are the part: `split`, `block_px`, `seed`, and the shares of the other splits that
     decide over it. None for a whole scene."""
 
 
 def placed(scenes: Scenes, seed: int) -> list[Placed]:
     """Return the splits of scenes and parts: training, validation, test, each in the order of the file."""
-    found: dict[Split, list[Placed]] = {"train": [], "validation": [], "test": []}
+    places: dict[Split, list[Placed]] = {"train": [], "validation": [], "test": []}
     blocks = _blocks(scenes, seed)
     for number, (id_, split) in enumerate(zip(scenes.training, _whole(scenes, seed), strict=True)):
         key: Key = ("scenes", "train", number)
         if split != "train" or not blocks:
-            found[split].append(Placed(id_, id_, split, key, None))
+            places[split].append(Placed(id_, id_, split, key, None))
             continue
         for part, settings in blocks.items():
-            found[part].append(Placed(part_id(id_, part), id_, part, key, settings))
+            places[part].append(Placed(part_id(id_, part), id_, part, key, settings))
     for split in AUTOMATIC:
         ids = getattr(scenes, split)
         if not isinstance(ids, SplitTable):
-            found[split] += [Placed(id_, id_, split, ("scenes", split, number), None) for number, id_ in enumerate(ids)]
-    return [item for split in found.values() for item in split]
+            places[split] += [Placed(id_, id_, split, ("scenes", split, number), None) for number, id_ in enumerate(ids)]
+    return [item for split in places.values() for item in split]
 
 
 def part_id(id_: str, split: Split) -> str:
@@ -138,27 +137,27 @@ def automatic(scenes: Scenes, by: str | None = None) -> dict[Split, SplitTable]:
 def check(scenes: Scenes) -> Iterator[Finding]:
     """Find automatic splits that contradict each other, or leave nothing for training."""
     tables = automatic(scenes)
-    for by, what in (("scene", "scenes"), ("block", "blocks of each scene")):
-        some = automatic(scenes, by)
-        both = tuple((split,) for split in some)
-        if len(some) == 2:
+    for by, items in (("scene", "scenes"), ("block", "blocks of each scene")):
+        taken = automatic(scenes, by)
+        both = tuple((split,) for split in taken)
+        if len(taken) == 2:
+            test, validation = taken["test"], taken["validation"]
             for key in ("seed", "block_px"):
-                one, other = (getattr(table, key) for table in some.values())
-                if one != other:
-                    said = ["not set" if value is None else show(value) for value in (other, one)]
-                    message = f"is {said[0]}, but {said[1]} for validation; both are taken from the same {what}"
+                values = getattr(test, key), getattr(validation, key)
+                if values[0] != values[1]:
+                    own, other = ("not set" if value is None else show(value) for value in values)
+                    message = f"is {own}, but {other} for validation; both are taken from the same {items}"
                     yield Finding(("test", key), message, both)
-            test, validation = some["test"], some["validation"]
             tested = test.fraction or (1 / test.folds if test.folds else 0.0)
             if tested + (validation.fraction or 0.0) >= 1:
                 key = "fraction" if test.fraction else "folds"
                 yield Finding(("test", key), "together with that of validation, nothing is left for training", both)
-        if by == "scene" and some and scenes.training and all(map(_is_sized, some.values())):
+        if by == "scene" and taken and scenes.training and all(map(_is_sized, taken.values())):
             try:
-                shares.shared(len(scenes.training), *_shares(some))
+                shares.shared(len(scenes.training), *_shares(taken))
             except shares.TooFewError as error:
                 yield Finding(
-                    (next(iter(some)),),
+                    (next(iter(taken)),),
                     f'by = "scene" splits the {len(scenes.training)} scenes of train: {error}',
                     both,
                 )
@@ -185,40 +184,50 @@ def _is_sized(table: SplitTable) -> bool:
 
 def _whole(scenes: Scenes, seed: int) -> list[Split]:
     """Return the split of each training scene after whole scenes are taken."""
-    some = automatic(scenes, "scene")
-    found: list[Split] = ["train"] * len(scenes.training)
-    if not some or not all(map(_is_sized, some.values())):
-        return found
-    own = next(iter(some.values())).seed
+    taken = automatic(scenes, "scene")
+    splits: list[Split] = ["train"] * len(scenes.training)
+    if not taken or not all(map(_is_sized, taken.values())):
+        return splits
+    own = next(iter(taken.values())).seed
     places = shares.order(scenes.training, seed if own is None else own)
     try:
-        shared = shares.shared(len(places), *_shares(some))
+        shared = shares.shared(len(places), *_shares(taken))
     except shares.TooFewError:
-        return found  # reported by `check`
-    for split in some:
+        return splits  # reported by `check`
+    for split in taken:
         for place in shared[split]:
-            found[places[place]] = split
-    return found
+            splits[places[place]] = split
+    return splits
 
 
-def _blocks(scenes: Scenes, seed: int) -> dict[Split, dict[str, Any]]:
+def _blocks(scenes: Scenes, seed: int) -> dict[Split, SplitBlockSettings]:
     """Return for each part of a scene which blocks it has; only with the shares that decide over it."""
-    some = automatic(scenes, "block")
-    if not some or not all(map(_is_sized, some.values())):
+    taken = automatic(scenes, "block")
+    if not taken or not all(map(_is_sized, taken.values())):
         return {}
-    table = next(iter(some.values()))
-    common = {"block_px": table.block_px, "seed": seed if table.seed is None else table.seed}
-    validation, test = _shares(some)
+    table = next(iter(taken.values()))
+    validation, test = _shares(taken)
     independent = all("fraction" in share for share in (validation, test) if share)
-    found: dict[Split, dict[str, Any]] = {"train": {"validation": validation, "test": test}}
+
+    def part(split: Split, validation: Share | None, test: Share | None) -> SplitBlockSettings:
+        seed_of_split = seed if table.seed is None else table.seed
+        return {
+            "split": split,
+            "block_px": table.block_px,
+            "seed": seed_of_split,
+            "validation": validation,
+            "test": test,
+        }
+
+    parts: dict[Split, SplitBlockSettings] = {"train": part("train", validation, test)}
     if validation:
-        found["validation"] = {"validation": validation, "test": None if independent else test}
+        parts["validation"] = part("validation", validation, None if independent else test)
     if test:
-        found["test"] = {"validation": None, "test": test}
-    return {split: {"split": split, **common, **settings} for split, settings in found.items()}
+        parts["test"] = part("test", None, test)
+    return parts
 
 
-def _shares(tables: Mapping[Split, SplitTable]) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+def _shares(tables: Mapping[Split, SplitTable]) -> tuple[Share | None, Share | None]:
     """Return the shares of validation and test."""
     validation, test = tables.get("validation"), tables.get("test")
     return (validation.share() if validation else None), (test.share() if test else None)

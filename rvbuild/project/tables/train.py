@@ -118,6 +118,10 @@ class ChipsTable(Table):
         description="As palette of an image: whether the values of files with a colour table become their colours.",
     )
 
+    def stage_settings(self) -> ReadChipSettings:
+        """Return the settings to read the images."""
+        return self.settings_as(ReadChipSettings)
+
 
 class TrainTable(Table):
     """The model and how it is trained."""

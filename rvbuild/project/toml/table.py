@@ -2,7 +2,7 @@
 
 A table is one pydantic model in one module. It declares its keys, each with a description; the keys that a later
 release will know (`later`); what its keys must agree on with the rest of the file (`check`); and the settings that its
-stage is given (`stage_settings`).
+stage is given (`stage_settings`), as a type of `rvbuild.settings`.
 
 Settings are part of the keys of artifacts. A key that is added to a table is listed in its `omitted_defaults`: while a
 project leaves it at its default, its artifacts keep their keys, and nobody trains again because of an upgrade.
@@ -14,7 +14,7 @@ import math
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, NamedTuple, NoReturn, TypeAlias
+from typing import Annotated, Any, ClassVar, NamedTuple, NoReturn, TypeAlias, TypeVar, cast
 
 from pydantic import (
     AfterValidator,
@@ -33,6 +33,9 @@ from pydantic_core import CoreSchema, PydanticCustomError
 from rvbuild.errors import nearest
 from rvbuild.project.toml.keys import Key, show
 from rvbuild.project.toml.paths import path_problem
+
+Settings = TypeVar("Settings", bound=Mapping[str, object])
+"""A TypedDict of `rvbuild.settings`."""
 
 REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 """A reference to a user's Python object: `package.module:name`."""
@@ -138,13 +141,18 @@ class Table(BaseModel):
         """Tell whether the user has set a field."""
         return field in self.model_fields_set
 
-    def stage_settings(self) -> dict[str, Any]:
-        """Return the settings of the stage as JSON data.
+    def stage_settings(self) -> Mapping[str, object]:
+        """Return the settings of the stage as JSON data; a table of a stage declares their type."""
+        return self.settings_as(dict[str, object])
+
+    def settings_as(self, kind: type[Settings]) -> Settings:
+        """Return the fields as JSON data of a type that describes them; `tests/test_settings.py` compares the two.
 
         Defaults are filled in, but for `omitted_defaults`; what is in `not_settings` is left out.
         """
         at_default = (name for name in self.omitted_defaults if getattr(self, name) == self._default(name))
-        return self.model_dump(mode="json", by_alias=True, exclude={*self.not_settings, *at_default})
+        fields = self.model_dump(mode="json", by_alias=True, exclude={*self.not_settings, *at_default})
+        return cast(Settings, fields)
 
     @classmethod
     def _default(cls, name: str) -> Any:

@@ -11,6 +11,7 @@ import jinja2
 
 from rvbuild import tasks
 from rvbuild.progress import Progress
+from rvbuild.stages.data.settings import SurveyPageSettings
 from rvbuild.stages.report.page import embedded, template
 from rvbuild.units import area_text
 
@@ -18,7 +19,7 @@ MOST_PICTURES = 120
 """Maximum number of scenes with a picture on the page; the others are listed."""
 
 
-def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+def run(inputs: Mapping[str, Sequence[Path]], settings: SurveyPageSettings, outputs: Path, progress: Progress) -> None:
     """Write `data.json` and `index.html`.
 
     Parameters
@@ -26,7 +27,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     inputs
         `scenes/<scene>`: `survey.json` and `picture.jpg`.
     settings
-        task, classes, null_id, and scenes: the id and the split of each.
+        The scenes and the classes.
     outputs
         Receives both files.
     progress

@@ -17,6 +17,7 @@ from rvbuild.geo.windows import sliding
 from rvbuild.geo.write.overview import lay_over, overview, step_of, write_jpeg
 from rvbuild.geo.write.picture import rgb_preview
 from rvbuild.progress import Progress
+from rvbuild.stages.data.settings import SurveySettings
 from rvbuild.stages.report.quicklook import side_by_side
 from rvbuild.stages.threads.block_cache import block_cache
 
@@ -26,7 +27,7 @@ SIDE_PX = 420
 BLOCK_PX = 512
 
 
-def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+def run(inputs: Mapping[str, Sequence[Path]], settings: SurveySettings, outputs: Path, progress: Progress) -> None:
     """Write `survey.json` and `picture.jpg`.
 
     Parameters
@@ -34,7 +35,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     inputs
         `image`: the files of the scene; `labels`, `aoi`: as for the chip stage, empty if there are none.
     settings
-        task, image, channels, labels, classes, null_id, chip, area.
+        How image and labels are read, and how chips are cut.
     outputs
         Receives both files. The picture shows the image, and beside it the image with its labels, if it has any.
     progress
