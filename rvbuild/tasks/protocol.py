@@ -311,7 +311,7 @@ class Task(Protocol):
         predictions: Path,
         source: Any,
         aoi: Aoi | None,
-        classes: ClassList,
+        classes: NamedClasses,
         null_id: int,
         progress: Progress,
         settings: EvalSettings,

@@ -7,11 +7,8 @@ all stages of a prediction, can be handed over as those of each.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NotRequired
-
 from typing_extensions import ReadOnly, TypedDict
 
-from rvbuild.settings.area import AreaSettings
 from rvbuild.settings.classes import ClassId, ClassSettings
 from rvbuild.settings.predict import FileSettings, ForwardSettings
 
@@ -25,7 +22,6 @@ class InferSettings(TypedDict):
     null_id: int
     chip_px: int
     predict: ReadOnly[ForwardSettings]
-    area: NotRequired[AreaSettings]
 
 
 class DeriveSettings(TypedDict):

@@ -19,7 +19,7 @@ from rvbuild.learn.models.first_conv import adapt_bands, first_conv
 from rvbuild.learn.models.weights import State
 from rvbuild.settings.normalize import NormalizeSettings
 from rvbuild.settings.train import Arguments
-from rvbuild.stages.bundle.settings import check_normalize
+from rvbuild.stages.bundle.check import check_normalize
 from rvbuild.stages.bundle.write import MEMBERS
 from rvbuild.stages.bundle.zip import extract_zip
 

@@ -21,6 +21,7 @@ from rvbuild.geo.classes import NODATA
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.windows import Window, starts
 from rvbuild.tasks.classification.settings import CellInferSettings
+from rvbuild.tasks.metrics.tables import without_null
 
 CELLS = "cells.json"
 
@@ -74,7 +75,7 @@ class CellMerger:
     """
 
     def __init__(self, grid: Grid, outputs: Path, settings: CellInferSettings) -> None:
-        output_ids = [item["id"] for item in settings["classes"] if item["id"] != settings["null_id"]]
+        output_ids = [item["id"] for item in without_null(settings["classes"], settings["null_id"])]
         self._cells = no_cells(grid, settings["predict"]["cell_px"], output_ids)
         self._path = outputs / CELLS
 

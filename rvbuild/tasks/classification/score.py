@@ -9,7 +9,7 @@ import numpy as np
 
 from rvbuild.errors import DataError
 from rvbuild.geo.area.aoi import Aoi
-from rvbuild.geo.classes import Classes
+from rvbuild.geo.classes import NamedClasses
 from rvbuild.geo.windows import Window
 from rvbuild.progress import Progress
 from rvbuild.tasks.classification.cells import class_ids, read_cells, shortest
@@ -35,7 +35,7 @@ def score(
     predictions: Path,
     labels: CellReader,
     aoi: Aoi | None,
-    classes: Classes,
+    classes: NamedClasses,
     null_id: int,
     progress: Progress,
 ) -> CellCounts:

@@ -20,7 +20,7 @@ from rvbuild.progress import Progress
 from rvbuild.project.tasks.classification import SPEC
 from rvbuild.settings.chip import ChipSettings
 from rvbuild.settings.evaluation import EvalSettings
-from rvbuild.settings.labels import LabelSettings
+from rvbuild.settings.labels import CellLabelSettings
 from rvbuild.settings.predict import CellPredictSettings
 from rvbuild.settings.train import LossSettings
 from rvbuild.tasks.classification.settings import CellDeriveSettings, CellInferSettings
@@ -60,7 +60,7 @@ class _Cells:
         self.cells.close()
 
 
-def labels(files: Sequence[Path], settings: LabelSettings, grid: Grid, classes: NamedClasses, null_id: int) -> Labels:
+def labels(files: Sequence[Path], settings: CellLabelSettings, grid: Grid, classes: NamedClasses, null_id: int) -> Labels:
     """Open a scene's labels; see `rvbuild.geo.labels.cells.open_cells`."""
     from rvbuild.geo.labels.cells import open_cells  # rasterio: training does without
 
@@ -68,7 +68,7 @@ def labels(files: Sequence[Path], settings: LabelSettings, grid: Grid, classes: 
 
 
 def chip_windows(
-    files: Sequence[Path], settings: LabelSettings, grid: Grid, classes: NamedClasses, chip: ChipSettings
+    files: Sequence[Path], settings: CellLabelSettings, grid: Grid, classes: NamedClasses, chip: ChipSettings
 ) -> list[Window]:
     """Return the cells: of the grid, or of the polygons."""
     from rvbuild.geo.labels.cells import cell_windows
@@ -199,7 +199,7 @@ def score(
     predictions: Path,
     source: _Cells,
     aoi: Aoi | None,
-    classes: ClassList,
+    classes: NamedClasses,
     null_id: int,
     progress: Progress,
     settings: EvalSettings,

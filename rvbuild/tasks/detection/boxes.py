@@ -27,6 +27,7 @@ from rvbuild.geo.grid import Grid
 from rvbuild.geo.vector.boxes import Boxes
 from rvbuild.geo.windows import Window
 from rvbuild.tasks.detection.settings import BoxInferSettings
+from rvbuild.tasks.metrics.tables import without_null
 
 RAW_BOXES = "raw_boxes.safetensors"
 DETECTIONS = "detections.json"
@@ -78,8 +79,8 @@ class BoxMerger:
 
     def __init__(self, grid: Grid, outputs: Path, settings: BoxInferSettings) -> None:
         self._grid, self._path = grid, outputs / RAW_BOXES
-        ids = [item["id"] for item in settings["classes"] if item["id"] != settings["null_id"]]
-        self._ids = np.array(ids, dtype=np.uint8)
+        trained = without_null(settings["classes"], settings["null_id"])
+        self._ids = np.array([item["id"] for item in trained], dtype=np.uint8)
         self._windows: list[Window] = []
         self._parts: list[tuple[NDArray[Any], ...]] = []
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from typing_extensions import TypedDict
 
 from rvbuild.geo.area.aoi import Aoi
-from rvbuild.geo.classes import Classes
+from rvbuild.geo.classes import NamedClasses
 from rvbuild.geo.vector.boxes import Boxes, overlapping
 from rvbuild.progress import Progress
 from rvbuild.settings.evaluation import BoxEvalSettings
@@ -58,7 +58,7 @@ def score(
     predictions: Path,
     labels: BoxReader,
     aoi: Aoi | None,
-    classes: Classes,
+    classes: NamedClasses,
     null_id: int,
     progress: Progress,
     settings: BoxEvalSettings,

@@ -19,7 +19,7 @@ from rvbuild.progress import Progress
 from rvbuild.project.tasks.detection import SPEC
 from rvbuild.settings.chip import ChipSettings
 from rvbuild.settings.evaluation import BoxEvalSettings
-from rvbuild.settings.labels import LabelSettings
+from rvbuild.settings.labels import AnyVectorSettings, BoxFileSettings, LabelSettings
 from rvbuild.settings.predict import BoxPredictSettings
 from rvbuild.settings.train import LossSettings
 from rvbuild.tasks.detection.settings import BoxDeriveSettings, BoxInferSettings
@@ -46,7 +46,7 @@ PREDICT_SETTINGS = BoxPredictSettings
 RAW = SPEC.raw
 
 
-def labels(files: Sequence[Path], settings: LabelSettings, grid: Grid, classes: NamedClasses, null_id: int) -> Labels:
+def labels(files: Sequence[Path], settings: AnyVectorSettings | BoxFileSettings, grid: Grid, classes: NamedClasses, null_id: int) -> Labels:
     """Open a scene's labels; see `rvbuild.geo.labels.boxes.open_boxes`."""
     from rvbuild.geo.labels.boxes import open_boxes  # rasterio: training does without
 
@@ -205,7 +205,7 @@ def score(
     predictions: Path,
     source: BoxLabels,
     aoi: Aoi | None,
-    classes: ClassList,
+    classes: NamedClasses,
     null_id: int,
     progress: Progress,
     settings: BoxEvalSettings,

@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar, cast
 
-from rvbuild.geo.classes import Classes
-from rvbuild.settings.classes import ClassSettings
+from rvbuild.settings.classes import ClassId
 from rvbuild.tasks.evaluation import ClassItem
 
 Json = TypeVar("Json")
+Class = TypeVar("Class", bound=ClassId)
 
 
 def ratio(part: float, whole: float) -> float:
@@ -38,7 +38,7 @@ def _without_nan(value: object) -> object:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def without_null(classes: Classes, null_id: int) -> list[ClassSettings]:
+def without_null(classes: Sequence[Class], null_id: int) -> list[Class]:
     """Return the classes but null, in id order."""
     return [item for item in classes if item["id"] != null_id]
 

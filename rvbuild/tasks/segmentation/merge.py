@@ -14,6 +14,7 @@ from rvbuild.geo.grid import Grid
 from rvbuild.geo.windows import Window
 from rvbuild.geo.write.rasters import IdRasterWriter, ScoreRasterWriter
 from rvbuild.settings.classes import ClassName
+from rvbuild.tasks.metrics.tables import without_null
 from rvbuild.tasks.segmentation.blend import Blender
 from rvbuild.tasks.segmentation.settings import SegmentationInferSettings
 
@@ -39,7 +40,7 @@ class SegmentationMerger:
 
     def __init__(self, grid: Grid, outputs: Path, settings: SegmentationInferSettings) -> None:
         predict, classes = settings["predict"], settings["classes"]
-        trained = [item for item in classes if item["id"] != settings["null_id"]]
+        trained = without_null(classes, settings["null_id"])
         self._class_ids = np.array([item["id"] for item in trained], dtype=np.uint8)
         self._labels = IdRasterWriter(outputs / RAW_LABELS, grid, temp=outputs)
         self._scores: ScoreRasterWriter | None = None

@@ -11,7 +11,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from rvbuild.errors import DataError
 from rvbuild.geo.area.aoi import Aoi
-from rvbuild.geo.classes import NODATA, Classes
+from rvbuild.geo.classes import NODATA, NamedClasses
 from rvbuild.geo.raster.file import grid_of, open_dataset
 from rvbuild.geo.windows import Window, bands
 from rvbuild.progress import Progress
@@ -41,7 +41,7 @@ def score(
     predictions: Path,
     labels: LabelReader,
     aoi: Aoi | None,
-    classes: Classes,
+    classes: NamedClasses,
     null_id: int,
     progress: Progress,
 ) -> ConfusionCounts:

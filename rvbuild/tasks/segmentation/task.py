@@ -171,7 +171,7 @@ def score(
     predictions: Path,
     source: LabelSource,
     aoi: Aoi | None,
-    classes: ClassList,
+    classes: NamedClasses,
     null_id: int,
     progress: Progress,
     settings: EvalSettings,
