@@ -16,7 +16,7 @@ from rvbuild.errors import UsageError
 from rvbuild.files.address import is_url
 from rvbuild.project.model import Project, Scene
 
-_CODE = ContentDigest("rvbuild.engine.keys.code:view", '{"syntax":2}')
+_CODE = ContentDigest("rvbuild.engine.keys.code:module_digest", '{"syntax":2}')
 
 
 def user_code(project: Project, *scenes: Scene) -> tuple[Source, ...]:
@@ -138,7 +138,7 @@ def _content_digest(root: Path, path: Path, is_module: bool) -> ContentDigest | 
     if is_module:  # compiled module
         return None
     name = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
-    return ContentDigest("rvbuild.engine.keys.code:view_named", canonical({"name": name}).decode())
+    return ContentDigest("rvbuild.engine.keys.code:named_file_digest", canonical({"name": name}).decode())
 
 
 def looked_in(project: Project) -> set[Path]:

@@ -1,4 +1,4 @@
-"""Files that users' own code opens: those outside of the key are refused, because edits of them would go unnoticed.
+"""Files that users' own code opens: files outside of the key are refused, because their edits would go unnoticed.
 
 Python reports every file that it opens to an audit hook. Only files that a user's function opens count, directly or
 through a library. Files that a library opens in compiled code, as GDAL does, are not reported.
@@ -51,7 +51,7 @@ class Watch:
     code : iterable of str
         The files of the user's code.
     allowed : iterable of str
-        Other files and directories that are part of the key, or that are no inputs, such as the outputs of the stage.
+        Other files and directories that are part of the key, or that are not inputs, such as the outputs of the stage.
     """
 
     def __init__(self, workspace: str, code: Iterable[str], allowed: Iterable[str]) -> None:
@@ -59,7 +59,7 @@ class Watch:
         self._code = frozenset(code)
         self._allowed = frozenset(os.path.realpath(path) for path in (*self._code, *allowed))
         self._folders = site_folders()
-        self._elsewhere = (
+        self._unwatched = (
             *map(os.path.realpath, (*_SYSTEM, tempfile.gettempdir(), sys.prefix, sys.base_prefix)),
             str(Path(__file__).resolve().parents[1]),
         )
@@ -78,7 +78,7 @@ class Watch:
         if self._is_allowed(full) or is_installed(full, self._folders):
             return
         inside = is_inside(full, self._workspace)
-        if not inside and any(is_inside(full, folder) for folder in self._elsewhere):
+        if not inside and any(is_inside(full, folder) for folder in self._unwatched):
             return
         if not Path(full).is_file():
             return

@@ -96,6 +96,6 @@ def write(
         directories=directories,
         environment=environment,
         packages={name: version for artifact in closure for name, version in artifact.versions().items()},
-        elsewhere=elsewhere,
+        remote_files=elsewhere,
         lines=lines,
     )
