@@ -14,6 +14,7 @@ from rvbuild.engine.keys import modules
 from rvbuild.engine.keys.artifact import ContentDigest, Source, canonical
 from rvbuild.errors import UsageError
 from rvbuild.files.address import is_url
+from rvbuild.process.variables import value_digest
 from rvbuild.project.model import Project, Scene
 
 _CODE = ContentDigest("rvbuild.engine.keys.code:module_digest", '{"syntax":2}')
@@ -107,9 +108,17 @@ def _made(project: Project, named: Mapping[str, str]) -> tuple[Source, ...]:
         return ()
     digests = tuple(_content_digest(root, path, path in code) for path in files)
     served = {name: str(path) for name, path in sorted(found.modules.items())}
-    folders = tuple(sorted(found.folders | listed))
     return (
-        Source("code", tuple(files), digests=digests, folders=folders, modules=served, packages=dict(found.packages)),
+        Source(
+            "code",
+            tuple(files),
+            digests=digests,
+            folders=tuple(sorted(found.folders | listed)),
+            modules=served,
+            packages=dict(found.packages),
+            listed=tuple(sorted(found.listed | listed)),
+            variables={name: value_digest(name) for name in sorted(found.variables)},
+        ),
     )
 
 

@@ -311,8 +311,8 @@ class Project:
             It cannot be loaded.
         """
         from rvbuild.api.model import Model
-        from rvbuild.learn.checkpoint import load_model
         from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS
+        from rvbuild.stages.predictor import load_predictor
 
         weights, description = self._shown("train", WEIGHTS), self._shown("train", DESCRIPTION)
         project = self._snapshot()
@@ -320,8 +320,8 @@ class Project:
         settings = {**bundle.settings, "predict": {**bundle.settings["predict"], "device": device}}
         circumstances = here(project, tuple(bundle.code_of_users()), self._trust, "the model")
         with circumstances():
-            module, info = load_model(weights, description, device, trained=bundle.hints["trained"])
-        return Model(module, info, settings, circumstances, weights)
+            predictor = load_predictor(weights, description, device, trained=bundle.hints["trained"])
+        return Model(predictor, settings, circumstances, weights)
 
     def _snapshot(self) -> LoadedProject:
         """Return the project as it was loaded, but with nothing worked out of it: files may have changed since."""

@@ -41,11 +41,17 @@ class Code:
         Dotted name -> absolute path of the file that defines the module.
     files : tuple of str
         Other files that the code may read.
+    folders : tuple of str
+        Directories that the code may list.
+    variables : tuple of str
+        Environment variables that the code may read.
     """
 
     workspace: str
     modules: Mapping[str, str] = field(default_factory=dict)
     files: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+    variables: tuple[str, ...] = ()
 
 
 def serve_code(code: Code | None, inputs: Iterable[str] = ()) -> Watch | None:
@@ -66,7 +72,9 @@ def serve_code(code: Code | None, inputs: Iterable[str] = ()) -> Watch | None:
     _FINDER.serve(modules)
     if _FINDER not in sys.meta_path:
         sys.meta_path.insert(0, _FINDER)
-    watch = Watch(code.workspace, modules.values(), (*code.files, *inputs)) if code is not None and modules else None
+    watch = None
+    if code is not None and modules:
+        watch = Watch(code.workspace, modules.values(), (*code.files, *inputs), code.folders, code.variables)
     watching(watch)
     global _CODE
     _CODE = code

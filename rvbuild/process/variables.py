@@ -8,6 +8,7 @@ libraries, except those that are known not to change results. Some are set to fi
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib.util
 import os
 import re
@@ -103,6 +104,16 @@ def for_workers(environ: Mapping[str, str]) -> dict[str, str | None]:
     hidden_variables: dict[str, str | None] = dict.fromkeys(hidden(environ))
     # The number of threads affects the rounding of sums: all libraries use the same number.
     return {**hidden_variables, **PINNED, "OMP_NUM_THREADS": str(thread_count())}
+
+
+def value_digest(name: str) -> str:
+    """Return a digest of the value that the variable `name` has in workers; empty if it is not set.
+
+    Values may be secrets: keys and seals hold digests of them.
+    """
+    environ: dict[str, str | None] = {**os.environ, **for_workers(os.environ)}
+    value = environ.get(name)
+    return "" if value is None else hashlib.blake2b(os.fsencode(value), digest_size=16).hexdigest()
 
 
 def hidden(environ: Iterable[str]) -> list[str]:

@@ -98,4 +98,5 @@ def write(
         packages={name: version for artifact in closure for name, version in artifact.versions().items()},
         remote_files=elsewhere,
         lines=lines,
+        variables={name: value for artifact in closure for name, value in artifact.variables().items()},
     )

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 
 from rvbuild.errors import DataError, ModelError
-from rvbuild.learn.checkpoint import read_info
+from rvbuild.learn.model_files import read_info
 from rvbuild.stages.bundle import write as bundle
 from tests.learn.chipmaker import CLASSES, Notes, chip_arrays, stats_of, write_chips
 from tests.stages.sample_scenes import predict_settings

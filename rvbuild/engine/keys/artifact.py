@@ -134,6 +134,10 @@ class Source:
         For user code: dotted name -> the file that defines the module.
     packages : mapping
         For installed user code: distribution -> version, part of the key.
+    listed : tuple of Path
+        For user code: those of `folders` whose entries it may list.
+    variables : mapping
+        For user code: environment variable that it reads -> digest of the value, part of the key.
     """
 
     role: str
@@ -146,6 +150,8 @@ class Source:
     in_key: bool = True
     modules: Mapping[str, str] = field(default_factory=dict)
     packages: Mapping[str, str] = field(default_factory=dict)
+    listed: tuple[Path, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     def sidecars_of(self, i: int) -> tuple[Path, ...]:
         """Return the sidecars of the `i`-th file."""
@@ -291,6 +297,10 @@ class Artifact:
                 packages |= item.packages
         return packages
 
+    def variables(self) -> dict[str, str]:
+        """Return the digests of the environment variables that user code reads, which are part of the key."""
+        return {k: v for item in self.inputs if isinstance(item, Source) for k, v in item.variables.items()}
+
     def code_of_users(self) -> tuple[Source, ...]:
         """Return the inputs that are user code."""
         return tuple(item for item in self.inputs if isinstance(item, Source) and item.modules)
@@ -321,6 +331,8 @@ def components(artifact: Artifact, inputs: Sequence[tuple[str, str]]) -> dict[st
         parts["code"] = artifact.code
     if versions := artifact.versions():
         parts["packages"] = versions
+    if variables := artifact.variables():
+        parts["variables"] = variables
     return parts
 
 

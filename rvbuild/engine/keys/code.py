@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,10 +48,11 @@ def tree_digest(path: Path) -> str:
 
 
 class Facts(NamedTuple):
-    """The imports of a Python file, and strings in it that may name files."""
+    """The imports of a Python file, and strings in it that may name files and environment variables."""
 
     imports: tuple[Import, ...] = ()
     texts: tuple[str, ...] = ()
+    variables: tuple[str, ...] = ()
 
 
 def facts_of(path: Path) -> Facts:
@@ -73,7 +75,47 @@ def _facts(path: Path) -> Facts:
         return Facts()
     imports = tuple(_imports(tree))
     tree_text(tree)  # this removes the docstrings
-    return Facts(imports, texts(tree))
+    return Facts(imports, texts(tree), variables(tree))
+
+
+def variables(tree: ast.AST) -> tuple[str, ...]:
+    """Return the strings in a syntax tree that may name environment variables which it reads.
+
+    Only code that mentions the environment reads variables. Names that are not of capitals count where they are read.
+
+    >>> variables(ast.parse("NAME = 'SEED'; os.environ[NAME]; os.getenv('mode', 'fast')"))
+    ('SEED', 'mode')
+    """
+    nodes = list(ast.walk(tree))
+    if not any(_mentions_environment(node) for node in nodes):
+        return ()
+    strings = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    names = {text for text in strings if _CAPITALS.fullmatch(text)}
+    for node in nodes:
+        if isinstance(node, ast.Call) and node.args:
+            names |= _constant(node.args[0]) if _mentions_environment(node.func) else set()
+            if isinstance(node.func, ast.Attribute) and _mentions_environment(node.func.value):
+                names |= _constant(node.args[0])
+        elif isinstance(node, ast.Subscript) and _mentions_environment(node.value):
+            names |= _constant(node.slice)
+        elif isinstance(node, ast.Compare) and any(_mentions_environment(item) for item in node.comparators):
+            names |= _constant(node.left)
+    return tuple(sorted(names))
+
+
+_CAPITALS = re.compile("[A-Z][A-Z0-9_]*")
+_ENVIRONMENT = ("environ", "environb", "getenv", "getenvb")
+
+
+def _mentions_environment(node: ast.AST) -> bool:
+    if isinstance(node, ast.ImportFrom):
+        return any(alias.name in _ENVIRONMENT for alias in node.names)
+    name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+    return name in _ENVIRONMENT
+
+
+def _constant(node: ast.AST) -> set[str]:
+    return {node.value} if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value else set()
 
 
 def parse(source: bytes, is_code: bool = True) -> tuple[str, tuple[Import, ...]]:

@@ -44,6 +44,10 @@ class Closure:
         Files beside them that they name and probably read.
     folders : set of Path
         Directories where a new file would also be considered.
+    listed : set of Path
+        Those of them that patterns in the source search.
+    variables : set of str
+        Environment variables that they name and probably read.
     packages : dict
         Distribution -> version, of the named modules that are installed.
     problems : list of str
@@ -53,6 +57,8 @@ class Closure:
     modules: dict[str, Path] = field(default_factory=dict)
     files: set[Path] = field(default_factory=set)
     folders: set[Path] = field(default_factory=set)
+    listed: set[Path] = field(default_factory=set)
+    variables: set[str] = field(default_factory=set)
     packages: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
@@ -115,8 +121,10 @@ def closure(workspace: Path, named: Mapping[str, str], more: Iterable[Path] = ()
             pending |= {dotted: shown for dotted in _names(statement, package, finder)}
         files, folders = data_files.named(path, facts.texts, (path.parent, workspace))
         dependencies.files |= files
-        dependencies.folders |= folders
+        dependencies.listed |= folders
+        dependencies.variables.update(facts.variables)
     dependencies.files -= set(dependencies.modules.values())
+    dependencies.folders |= dependencies.listed
     return dependencies
 
 

@@ -40,6 +40,7 @@ class Cause(enum.Enum):
     VERSION = "version"
     CODE = "code"
     PACKAGE = "package"
+    VARIABLE = "variable"
     UPSTREAM = "upstream"
     OUTPUT = "output"
     FAILURE = "failure"
@@ -165,6 +166,14 @@ def _scalar_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[
         if before.get(name) != after.get(name):
             text = f"{name} {before.get(name, 'not in the key')} → {after.get(name, 'not in the key')} (project.strict)"
             reasons.append(Reason(Cause.PACKAGE, text, name))
+    before, after = old.get("variables", {}), new.get("variables", {})
+    for name in sorted({*before, *after}):
+        if before.get(name) != after.get(name):
+            known = name in before and name in after
+            text = f"environment variable {name}, which your code reads, {'changed' if known else 'is new in the key'}"
+            if name not in after:
+                text = f"environment variable {name} is no longer read by your code"
+            reasons.append(Reason(Cause.VARIABLE, text, name))
     return reasons
 
 

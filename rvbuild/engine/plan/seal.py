@@ -46,6 +46,8 @@ def holds(path: Path, words: Sequence[str]) -> list[str] | None:
             return None
         if any(os.environ.get(name) != value for name, value in seal["environment"].items()):
             return None
+        if not _same_variables(seal.get("variables", {})):
+            return None
         # Only the creator of the cache knows its stamp: a seal from another cache is ignored.
         stamp = os.lstat(path.parent.parent / _STAMP)
         if seal["stamp"] != [stamp.st_ino, stamp.st_ctime_ns] or not S_ISREG(stamp.st_mode) or stamp.st_nlink != 1:
@@ -82,6 +84,15 @@ def _same_packages(versions: Mapping[str, str]) -> bool:
         return False
 
 
+def _same_variables(digests: Mapping[str, str]) -> bool:
+    """Tell whether the environment variables that user code reads have the values they had."""
+    if not digests:
+        return True
+    from rvbuild.process.variables import value_digest  # imported late: only needed for user code
+
+    return all(value_digest(name) == value for name, value in digests.items())
+
+
 def _same_remote_files(digests: Mapping[str, str]) -> bool:
     """Ask servers whether remote files are unchanged."""
     if not digests:
@@ -102,6 +113,7 @@ def write(
     packages: Mapping[str, str],
     remote_files: Mapping[str, str],
     lines: Sequence[str],
+    variables: Mapping[str, str] | None = None,
 ) -> None:
     """Write a seal of the observed state; any later difference invalidates it.
 
@@ -123,6 +135,8 @@ def write(
         Address -> digest of the identity of each remote file, whose server is asked each time.
     lines : sequence of str
         The message of a run with nothing to do.
+    variables : mapping, optional
+        The environment variables that user code reads: name -> digest of the value.
     """
     path.unlink(missing_ok=True)
     # An edit of an output right after the end of this process must get a different time.
@@ -138,6 +152,7 @@ def write(
             "path": _import_path(),
             "packages": dict(packages),
             "environment": dict(environment),
+            "variables": dict(variables or {}),
             "files": [[name, *values] for name, values in files.items()],
             "directories": [
                 [name, Path(name).stat().st_mtime_ns if at is None else at] for name, at in directories.items()

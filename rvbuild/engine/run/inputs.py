@@ -154,7 +154,10 @@ def code_of(sources: Iterable[Source], workspace: Path) -> Code | None:
         return None
     served = {name: path for source in sources for name, path in source.modules.items()}
     files = dict.fromkeys(str(path) for source in sources for path in source.files)
-    return Code(str(workspace), served, tuple(path for path in files if path not in served.values()))
+    others = tuple(path for path in files if path not in served.values())
+    folders = dict.fromkeys(str(path) for source in sources for path in source.listed)
+    variables = dict.fromkeys(name for source in sources for name in source.variables)
+    return Code(str(workspace), served, others, tuple(folders), tuple(variables))
 
 
 def paths_of(plan: Plan, artifact: Artifact) -> dict[str, list[Path]]:

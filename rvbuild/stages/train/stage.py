@@ -14,7 +14,7 @@ import numpy as np
 from rvbuild import tasks
 from rvbuild.errors import DataError, classes_that
 from rvbuild.learn import models
-from rvbuild.learn.checkpoint import ModelInfo, save_model
+from rvbuild.learn.checkpoint import save_model
 from rvbuild.learn.chips.augment import Augmenter
 from rvbuild.learn.chips.dataset import Chips
 from rvbuild.learn.chips.loader import BatchMaker, Loader
@@ -23,6 +23,7 @@ from rvbuild.learn.chips.scene_images import Imagery
 from rvbuild.learn.curves import draw_curves
 from rvbuild.learn.device import reproducible, select_device
 from rvbuild.learn.hooks import TargetOps
+from rvbuild.learn.model_files import ModelInfo
 from rvbuild.learn.models.expected import expected
 from rvbuild.learn.normalize import Normalizer, from_stats, standardized
 from rvbuild.learn.training import Data, Training

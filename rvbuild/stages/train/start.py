@@ -15,8 +15,7 @@ from torch import nn
 
 from rvbuild.errors import DataError, ModelError
 from rvbuild.learn import models
-from rvbuild.learn.checkpoint import ModelInfo, read_info
-from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS
+from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS, ModelInfo, read_info
 from rvbuild.learn.models.first_conv import adapt_bands, first_conv
 from rvbuild.learn.models.weights import State
 from rvbuild.stages.bundle.settings import check_normalize
