@@ -1,6 +1,6 @@
-"""Make for geospatial deep learning: a TOML project in, exact incremental artifacts out.
+"""Make for geospatial deep learning: exact incremental builds of TOML projects.
 
-`docs/api.md` describes what can be called; all of it is imported when it is first used.
+`docs/api.md` describes the public names, which are imported when they are first used.
 """
 
 __version__ = "0.1.0"
