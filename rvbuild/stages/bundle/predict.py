@@ -269,7 +269,8 @@ def _require_agreement(path: Path, settings: Settings, info: ModelInfo) -> None:
         if of_project != of_model:
             raise DataError(f"{path}: {name} differs between {PROJECT} and {DESCRIPTION}")
     trained = [item["name"] for item in without_null(settings["classes"], settings["null_id"])]
-    check_normalize(info.normalize, info.bands, f"{path}: {DESCRIPTION}")
+    if not info.backend:
+        check_normalize(info.normalize, info.bands, f"{path}: {DESCRIPTION}")
     if info.outputs != trained:
         raise DataError(f"{path}: {DESCRIPTION}: outputs: expected the classes {trained}, found {info.outputs!r:.200}")
 
