@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 from rvbuild.rules.common import Artifact, Product, Project, Scene, classes, folder, name, packages, user_code
 from rvbuild.rules.infer import model, trained
+from rvbuild.settings.image import ImageSettings, LayerSettings
 
 VERSION = 4
 RUN = "rvbuild.stages.bundle.write:run"
@@ -51,15 +51,16 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     )
 
 
-def _image(scene: Scene) -> dict[str, Any]:
+def _image(scene: Scene) -> ImageSettings:
     """Return the settings to read new images: those of `scene`, for a whole image, with one file per layer."""
-    settings = {key: value for key, value in scene.image.stage_settings().items() if key != "bbox"}
+    settings = scene.image.stage_settings()
+    settings.pop("bbox", None)
     if "layers" in settings:
         settings["layers"] = _one_file_each(settings["layers"])
     return settings
 
 
-def _one_file_each(layers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _one_file_each(layers: Sequence[LayerSettings]) -> list[LayerSettings]:
     """Return layers of one file each, and times of one file for each of their bands."""
     return [
         {**layer, "layers": _one_file_each(layer["layers"])} if "layers" in layer else {**layer, "files": 1}

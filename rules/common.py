@@ -183,9 +183,11 @@ def _labels(project: Project, scene: Scene) -> Source | None:
     if settings["kind"] == "layers":
         return _layers(project, "labels", scene.labels.files, settings)
     if settings["kind"] == "vector":
-        return _vectors(project, "labels", [
-            (paths, label_reading(table)) for paths, table in label_tables(scene.labels.files, settings)
-        ])
+        return _vectors(
+            project,
+            "labels",
+            [(paths, label_reading(table)) for paths, table in label_tables(scene.labels.files, settings)],
+        )
     files = tuple(resolve(project, p) for p in scene.labels.files)
     reads: BoxReadSettings = {
         "kind": settings["kind"],

@@ -15,6 +15,7 @@ from rvbuild.project.model import Project as LoadedProject
 from rvbuild.project.model import Scene as LoadedScene
 from rvbuild.rules import common
 from rvbuild.session.here import Here, here
+from rvbuild.settings.image import SceneImageSettings
 
 if TYPE_CHECKING:
     import numpy as np

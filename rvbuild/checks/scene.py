@@ -279,8 +279,9 @@ class _Look:
             )
         elif not on.any():
             around = [boxes[:, 0].min(), boxes[:, 1].min(), boxes[:, 2].max(), boxes[:, 3].max()]
-            tables = label_tables(files, settings)
-            readings = [(path, label_reading(table)) for paths, table in tables for path in paths]
+            readings = [
+                (path, label_reading(table)) for paths, table in label_tables(files, settings) for path in paths
+            ]
             swapped = any(swapped_on(read_features(path, **reading), grid) for path, reading in readings)
             self._require_overlap(files[0], around, SWAPPED if swapped else "")
         counts = np.bincount(ids[on], minlength=len(self.settings["classes"])).tolist()

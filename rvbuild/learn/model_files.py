@@ -9,7 +9,7 @@ from pathlib import Path
 from rvbuild.errors import ModelError
 from rvbuild.settings.classes import ClassName
 from rvbuild.settings.normalize import NormalizeSettings
-from rvbuild.settings.train import Arguments, TrainedSettings
+from rvbuild.settings.train import Arguments
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"

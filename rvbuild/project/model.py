@@ -30,8 +30,8 @@ from rvbuild.settings.labels import (
     VectorCellSettings,
     VectorLabelSettings,
     VectorPartSettings,
-    VectorTableSettings,
     VectorTablesCellSettings,
+    VectorTableSettings,
     VectorTablesSettings,
 )
 from rvbuild.settings.transforms import StatisticsStep

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, final
+from typing import Literal, NotRequired, TypeAlias, final
 
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from rvbuild.settings.labels import ReadSettings
 from rvbuild.settings.parts import PartSettings

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, TypeAlias, final
+from typing import Annotated, Literal, NotRequired, TypeAlias, final
 
 from annotated_types import Len
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from rvbuild.settings.limits import MAX_PX, Index, Indices, Number
 from rvbuild.settings.parts import PartSettings

@@ -103,7 +103,12 @@ class BoxLabels:
 
 
 def open_boxes(
-    files: Sequence[Path], settings_labels: AnyVectorSettings | BoxFileSettings, *, grid: Grid, classes: NamedClasses, null_id: int
+    files: Sequence[Path],
+    settings_labels: AnyVectorSettings | BoxFileSettings,
+    *,
+    grid: Grid,
+    classes: NamedClasses,
+    null_id: int,
 ) -> BoxLabels:
     """Read the boxes of a scene.
 
@@ -159,9 +164,7 @@ def _from_box_files(
     return np.concatenate(parts), ids, notes, images
 
 
-def _class_ids(
-    content: box_files.FileBoxes, settings: BoxFileSettings, classes: NamedClasses
-) -> list[int | None]:
+def _class_ids(content: box_files.FileBoxes, settings: BoxFileSettings, classes: NamedClasses) -> list[int | None]:
     """Return the class id of each box; None for one to drop."""
     mapped = settings.get("class_map") is not None
     pairs = zip(content.labels, content.ids, strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -231,7 +231,9 @@ def _voided(
 class _IdDecoder:
     """From pixel values to class ids, by a table where the dtype is small, else by the distinct values."""
 
-    def __init__(self, source: RasterSource, mapping: Mapping[str, str] | None, classes: NamedClasses, other: int) -> None:
+    def __init__(
+        self, source: RasterSource, mapping: Mapping[str, str] | None, classes: NamedClasses, other: int
+    ) -> None:
         if source.count != 1:
             raise DataError(
                 f"{source.files[0]}: expected one band of class ids, found {source.count}. If it holds colours, set "

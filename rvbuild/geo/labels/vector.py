@@ -46,7 +46,7 @@ class VectorLabels:
     ) -> None:
         self.grid = grid
         self._null_id = null_id
-        background = settings.get("background")
+        background = None if "files" in settings else settings.get("background")  # a part has none of its own
         tables = read_tables(files, settings, grid, classes)
         self.notes: Sequence[str] = tuple(note for table in tables for note in table.notes)
         self._burner = Burner(
@@ -228,7 +228,7 @@ def _unclassed_message(
     expected = f"a key of `class_map` ({', '.join(keys)})" if keys else f"a class ({', '.join(known)})"
     if not keys and is_vector and {"class_id", class_attribute(settings)} & set(asked):
         expected += " or its id"
-    if "class_where" in settings and settings["class_where"]:
+    if settings.get("class_where"):
         expected += ", or a feature that passes one of `class_where`"
     where = f"{features.path}: {'feature' if is_vector else 'box'} {features.numbers[unclassed[0]]} (from 0)"
     more = f"; this concerns {len(unclassed)} {'features' if is_vector else 'boxes'}" if len(unclassed) > 1 else ""

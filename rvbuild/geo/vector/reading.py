@@ -6,9 +6,9 @@ Also used by planning, for the digest of labels, so it imports nothing heavy.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import NotRequired, TypeVar
 
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from rvbuild.language.filters import Filter
 from rvbuild.settings.area import AreaSettings
@@ -67,9 +67,7 @@ def class_attribute(settings: FeatureSettings | BoxFileSettings) -> str | None:
     return settings["class_attribute"] if "class_attribute" in settings else None
 
 
-def label_tables(
-    files: Sequence[Path], settings: AnyVectorSettings
-) -> list[tuple[Sequence[Path], FeatureSettings]]:
+def label_tables(files: Sequence[Path], settings: AnyVectorSettings) -> list[tuple[Sequence[Path], FeatureSettings]]:
     """Return the files of each table of vector labels, with its settings."""
     if "parts" not in settings:
         return [(files, settings)]

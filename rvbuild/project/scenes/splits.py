@@ -119,7 +119,9 @@ def placed(scenes: Scenes, seed: int) -> list[Placed]:
     for split in AUTOMATIC:
         ids = getattr(scenes, split)
         if not isinstance(ids, SplitTable):
-            places[split] += [Placed(id_, id_, split, ("scenes", split, number), None) for number, id_ in enumerate(ids)]
+            places[split] += [
+                Placed(id_, id_, split, ("scenes", split, number), None) for number, id_ in enumerate(ids)
+            ]
     return [item for split in places.values() for item in split]
 
 

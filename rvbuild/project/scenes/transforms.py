@@ -29,6 +29,7 @@ from rvbuild.settings.transforms import (
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 
+
 class StatsTable(Table):
     """Values in standard deviations from the mean of the training scenes, band by band, to 256 steps from 0 to 1."""
 

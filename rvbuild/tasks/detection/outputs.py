@@ -62,5 +62,7 @@ def overlay(predictions: Path, grid: Grid, step: int, classes: Classes) -> Overl
     # Drawn twice, to tell a black outline from no outline.
     ids, boxes = detections.classes[certain], detections.boxes[certain] / step
     colours = draw_boxes(np.zeros((*shape, 3), dtype=np.uint8), boxes, ids, classes)
-    marks = draw_boxes(np.zeros((*shape, 3), dtype=np.uint8), boxes, np.zeros_like(ids), [{"color": "#ffffff"}])
+    marks = draw_boxes(
+        np.zeros((*shape, 3), dtype=np.uint8), boxes, np.zeros_like(ids), [{"id": 0, "name": "", "color": "#ffffff"}]
+    )
     return np.concatenate([colours, marks[..., :1]], axis=-1)
