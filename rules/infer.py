@@ -7,6 +7,7 @@ about a scene.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from rvbuild.rules.common import (
     Artifact,
@@ -40,6 +41,8 @@ def model(project: Project) -> Product:
 
 def trained(project: Project) -> TrainedSettings:
     """Return the model that the project names: a trained model's description cannot select another user function."""
+    if project.train.backend is not None:
+        return {"model": project.train.backend, "model_args": project.train.backend_args}
     train = project.train.stage_settings()
     return {"model": train["model"], "model_args": train["model_args"]}
 
@@ -71,6 +74,6 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             packages=packages(project),
             hints={"trained": trained(project)},
             writes=WRITES,
-            resource="torch",
-            demand=Demand(cores=None, device=project.predict.device),
+            resource="torch" if project.train.backend is None else "cpu",
+            demand=Demand(cores=None, device=project.predict.device if project.train.backend is None else "cpu"),
         )

@@ -17,7 +17,7 @@ from rvbuild.process.variables import value_digest
 from rvbuild.project.model import Project, Scene
 from rvbuild.settings.image import ImageSettings
 
-_CODE = ContentDigest("rvbuild.engine.keys.code:view", '{"syntax":2}')
+_CODE = ContentDigest("rvbuild.engine.keys.code:module_digest", '{"syntax":2}')
 
 
 def user_code(project: Project, *scenes: Scene) -> tuple[Source, ...]:
@@ -69,9 +69,12 @@ def without_code(image: ImageSettings) -> ImageSettings:
 
 def _of_training(project: Project) -> dict[str, str]:
     """Return the modules that training uses, each with its key."""
-    train = project.train.stage_settings()
-    named = [("augment", name) for name in train["augment"]]
-    named += [("loss", train["loss"]), ("model", train["model"])]
+    if project.train.backend is not None:
+        named = [("backend", project.train.backend)]
+    else:
+        train = project.train.stage_settings()
+        named = [("augment", name) for name in train["augment"]]
+        named += [("loss", train["loss"]), ("model", train["model"])]
     return {name.partition(":")[0]: project.where(("train", key)) for key, name in named if ":" in name}
 
 
@@ -149,7 +152,7 @@ def _content_digest(root: Path, path: Path, is_module: bool) -> ContentDigest | 
     if is_module:  # compiled module
         return None
     name = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
-    return ContentDigest("rvbuild.engine.keys.code:view_named", canonical({"name": name}).decode())
+    return ContentDigest("rvbuild.engine.keys.code:named_file_digest", canonical({"name": name}).decode())
 
 
 def looked_in(project: Project) -> set[Path]:

@@ -1,4 +1,4 @@
-"""What users' own code reads: whatever is outside of the key is refused, because changes of it would go unnoticed.
+"""The watch over users' own code: it may only read what is in the key, because other changes would go unnoticed.
 
 Python reports every file that it opens and every directory that it lists to an audit hook; `rvbuild.language.unaudited`
 reports rasters, vectors, weights and environment variables. Only what a user's function reads counts, directly or
@@ -55,7 +55,7 @@ class Watch:
     code : iterable of str
         The files of the user's code.
     allowed : iterable of str
-        Other files and directories that are part of the key, or that are no inputs, such as the outputs of the stage.
+        Other files and directories that are part of the key, or that are not inputs, such as the outputs of the stage.
     listed : iterable of str
         Directories whose entries are part of the key.
     variables : iterable of str
@@ -76,7 +76,7 @@ class Watch:
         self._listed = frozenset(map(os.path.realpath, listed))
         self._variables = frozenset(variables)
         self._folders = site_folders()
-        self._elsewhere = (
+        self._unwatched = (
             *map(os.path.realpath, (*_SYSTEM, tempfile.gettempdir(), sys.prefix, sys.base_prefix)),
             str(Path(__file__).resolve().parents[1]),
         )
@@ -162,7 +162,7 @@ class Watch:
         """Tell whether a path belongs to an installed package or, outside of the workspace, to the system."""
         if is_installed(full, self._folders):
             return True
-        return not is_inside(full, self._workspace) and any(is_inside(full, folder) for folder in self._elsewhere)
+        return not is_inside(full, self._workspace) and any(is_inside(full, folder) for folder in self._unwatched)
 
     def _is_allowed(self, full: str) -> bool:
         return full in self._allowed or str(Path(full).parent) in self._allowed

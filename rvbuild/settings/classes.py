@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing_extensions import TypedDict
 
+from rvbuild.settings.limits import ClassPosition
+
 
 class ClassId(TypedDict):
     """A class of a stage that writes neither names nor colours."""
 
-    id: int
+    id: ClassPosition
     """Its position among the classes, and its value in label rasters."""
 
 

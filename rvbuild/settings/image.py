@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NotRequired, TypeAlias, final
+from typing import Annotated, Literal, NotRequired, TypeAlias, final
 
+from annotated_types import Len
 from typing_extensions import TypedDict
 
+from rvbuild.settings.limits import MAX_PX, Index, Indices, Number
 from rvbuild.settings.parts import PartSettings
 from rvbuild.settings.transforms import TransformStep
 
-Nodata: TypeAlias = float | list[float] | None
+Nodata: TypeAlias = Number | Annotated[list[Number], Len(0, MAX_PX)] | None
 """The value of pixels without data, or one value per band; [] if all values are data; None as the file declares."""
 
 Resample: TypeAlias = Literal[
@@ -41,8 +43,8 @@ class MapBox(TypedDict):
 class StackSettings(TypedDict):
     """How layers are put together."""
 
-    layers: list[LayerSettings]
-    primary: int
+    layers: Layers
+    primary: Index
     """The layer, from 0, whose grid counts."""
     reduce: Reduce | None
     """None for the bands of all layers, one after another."""
@@ -58,14 +60,17 @@ class LayerDefaults(TypedDict):
 class LayerSettings(LayerDefaults, PartSettings):
     """One layer of a stack: a raster, or several that make one mosaic."""
 
-    channels: list[int] | None
+    channels: Indices | None
     """Its bands to use, from 0; None for all that are not alpha."""
     name: NotRequired[str]
     """Of a layer that is an asset of STAC items."""
-    layers: NotRequired[list[LayerSettings]]
+    layers: NotRequired[Layers]
     """Of a time that consists of several assets: these."""
-    primary: NotRequired[int]
+    primary: NotRequired[Index]
     """Of such a time: the asset whose grid counts."""
+
+
+Layers: TypeAlias = Annotated[list[LayerSettings], Len(1, MAX_PX)]
 
 
 class TagSettings(TypedDict):
@@ -83,12 +88,12 @@ class ImageSettings(TagSettings):
     """How the image of a scene is read from its files."""
 
     nodata: Nodata
-    layers: NotRequired[list[LayerSettings]]
+    layers: NotRequired[Layers]
     """Of a stack, with the next two keys; see `StackSettings`."""
-    primary: NotRequired[int]
+    primary: NotRequired[Index]
     reduce: NotRequired[Reduce | None]
     bbox: NotRequired[PixelBox | MapBox]
-    transform: NotRequired[list[TransformStep]]
+    transform: NotRequired[Annotated[list[TransformStep], Len(0, MAX_PX)]]
     code: NotRequired[dict[str, str]]
     """Source text by dotted module name, of users' transforms in a bundle."""
 
@@ -97,5 +102,5 @@ class SceneImageSettings(TypedDict):
     """The settings of every stage that opens the image of a scene."""
 
     image: ImageSettings
-    channels: Sequence[int] | None
+    channels: Annotated[Sequence[Index], Len(1, MAX_PX)] | None
     """The bands to use, from 0; None for all that are not alpha."""

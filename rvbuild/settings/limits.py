@@ -28,5 +28,11 @@ Pixels: TypeAlias = Annotated[int, Ge(1), Le(MAX_PX)]
 Index: TypeAlias = Annotated[int, Ge(0), Le(MAX_PX)]
 """A position in a list, from 0."""
 
+ClassPosition: TypeAlias = Annotated[int, Ge(0), Le(254)]
+"""The id of a class, which is a byte below 255."""
+
+Indices: TypeAlias = Annotated[list[Index], Len(1, MAX_PX)]
+"""Bands, from 0; at least one."""
+
 PerBand: TypeAlias = Annotated[list[Number], Len(1, MAX_PX)]
 """A number for each band."""

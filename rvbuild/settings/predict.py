@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, NotRequired, TypeAlias
 
-from annotated_types import Ge, Le
+from annotated_types import Ge, Le, Len
 from typing_extensions import TypedDict
 
 from rvbuild.files.formats import VectorFormat
-from rvbuild.settings.limits import Fraction, NotNegative, Pixels, Positive
+from rvbuild.settings.limits import MAX_PX, Fraction, NotNegative, Pixels, Positive
 
 VectorKind: TypeAlias = Literal["polygons", "buildings", "points"]
 
@@ -37,6 +37,9 @@ class VectorSettings(_VectorClass):
     split: NotRequired[Fraction]
     """Of buildings, as the next one."""
     side_px: NotRequired[Positive]
+
+
+Vectors: TypeAlias = Annotated[list[VectorSettings], Len(0, MAX_PX)]
 
 
 class ForwardSettings(TypedDict):
@@ -75,7 +78,7 @@ class RasterFileSettings(FileSettings):
 
     scores: ScoreType
     rgb: bool
-    vectors: list[VectorSettings]
+    vectors: Vectors
 
 
 class CellFileSettings(FileSettings):
@@ -98,7 +101,7 @@ class PredictSettings(BlendSettings):
     """All settings of a segmentation; every task has these, even those that it does not use."""
 
     rgb: bool
-    vectors: list[VectorSettings]
+    vectors: Vectors
 
 
 class CellPredictSettings(PredictSettings):

@@ -24,6 +24,15 @@ class TrainedSettings(TypedDict):
     model_args: Arguments
 
 
+class BackendSettings(TypedDict):
+    """The settings of `[train]` with a training backend."""
+
+    backend: str
+    """`package.module:factory`."""
+    backend_args: Arguments
+    max_chips: NotRequired[int]
+
+
 class OptimizerSettings(TypedDict):
     """The optimizer."""
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, NotRequired, TypeAlias
+from typing import Annotated, Literal, NotRequired, TypeAlias
 
+from annotated_types import Len
 from typing_extensions import TypedDict
+
+from rvbuild.settings.limits import MAX_PX, Number
 
 Dtype: TypeAlias = Literal["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"]
 """The types that pixels can be cast to."""
@@ -29,21 +32,21 @@ class NodataSettings(TypedDict):
     """A value for pixels without data."""
 
     kind: Literal["nodata"]
-    value: float
+    value: Number
 
 
 class NanSettings(TypedDict):
     """A value for NaN."""
 
     kind: Literal["nan"]
-    value: float
+    value: Number
 
 
 class ExpressionSettings(TypedDict):
     """Bands that are computed from bands."""
 
     kind: Literal["expression"]
-    bands: list[list[str]]
+    bands: Annotated[list[list[str]], Len(1, MAX_PX)]
     """[name, expression] of each new band, in order."""
     keep: bool
     """Whether the input bands are kept, before the new ones."""

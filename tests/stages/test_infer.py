@@ -39,7 +39,7 @@ class Counter(Silent):
     def __init__(self) -> None:
         self.total = self.done = 0
 
-    def start(self, what: str, total: int, unit: str) -> None:
+    def start(self, step: str, total: int, unit: str) -> None:
         self.total = total
 
     def advance(self, n: int = 1) -> None:

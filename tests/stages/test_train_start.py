@@ -180,8 +180,8 @@ def test_they_are_the_same_after_a_kill(tmp_path, inputs, validated):  # noqa: F
         pass
 
     class Killer(Notes):
-        def start(self, what, total, unit):
-            if what == "epoch 3/3":
+        def start(self, step, total, unit):
+            if step == "epoch 3/3":
                 raise Killed
 
     with pytest.raises(Killed):

@@ -15,7 +15,7 @@ from rvbuild.progress import Silent
 from rvbuild.tasks.detection import task as task
 from rvbuild.tasks.detection.boxes import Detections, write_detections
 from rvbuild.tasks.detection.report import report
-from rvbuild.tasks.detection.score import found, score
+from rvbuild.tasks.detection.score import confusion, score
 
 CLASSES = [
     {"id": 0, "name": "tree", "color": "#00ff00"},
@@ -74,7 +74,7 @@ def test_no_box_of_another_class_steals_a_match(tmp_path: Path) -> None:
 )
 def test_the_matching_of_raster_vision(boxes: Rows, labels: Rows, thresh: float, expected: list[int]) -> None:
     one, other = (np.array(rows, dtype=float).reshape(-1, 4) for rows in (boxes, labels))
-    assert found(one, other, np.zeros(len(other), dtype=bool), thresh) == expected
+    assert confusion(one, other, np.zeros(len(other), dtype=bool), thresh) == expected
 
 
 def test_labels_that_do_not_count(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Python code as an input: digests of syntax trees, and the imports and names in a module."""
+"""Python code as an input: digests of syntax trees, and the imports and strings of a module."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from rvbuild.engine.keys.signature import hash_file
 from rvbuild.engine.keys.syntax import tree_text
 
 RACY_NS = 1_000_000_000
-"""Files changed more recently may change again without a visible difference."""
+"""A file changed more recently than this may change again without a new time stamp."""
 
 
 class Import(NamedTuple):
-    """One import: `from base import parts`, with the number of packages upwards; the empty part is the base."""
+    """One import: `from base import parts`, with the number of leading dots; an empty part stands for the base."""
 
     level: int
     base: str
@@ -56,7 +56,7 @@ class Facts(NamedTuple):
 
 
 def facts_of(path: Path) -> Facts:
-    """Return the imports and names in a file, nothing if it does not parse; cached, because all stages share files."""
+    """Return the imports and strings of a file, or nothing if it does not parse; cached, because stages share files."""
     now = path.stat()
     if time.time_ns() - max(now.st_mtime_ns, now.st_ctime_ns) < RACY_NS:
         return _facts(path)
@@ -133,12 +133,12 @@ def parse(source: bytes, is_code: bool = True) -> tuple[str, tuple[Import, ...]]
     return xxhash.xxh3_128_hexdigest(tree_text(tree).encode("utf-8", "surrogatepass")), imports
 
 
-def view(paths: list[Path], args: dict[str, str]) -> str:
+def module_digest(paths: list[Path], args: dict[str, str]) -> str:
     """Return the tree digest of the first path: the content digest of a user's Python file."""
     return tree_digest(Path(paths[0]))
 
 
-def view_named(paths: list[Path], args: dict[str, str]) -> str:
+def named_file_digest(paths: list[Path], args: dict[str, str]) -> str:
     """Return a digest of the bytes of the first path and of its `name`: the content digest of a data file."""
     return xxhash.xxh3_128_hexdigest(f"{args['name']}\0{hash_file(paths[0])}".encode("utf-8", "surrogatepass"))
 

@@ -41,6 +41,9 @@ class TaskSpec:
         For each kind of table, the keys that have no effect in this task, each with the reason.
     results : tuple of str
         The files that a directory of its predictions may hold, but for those that are named after classes.
+    scores : tuple of str
+        The axes of what a training backend predicts, after that of the chips: K outputs, H and W of a chip; none if
+        only networks of torch can do the task.
     models_have_losses : bool
         Whether models take the targets while they train, and return their losses.
     one_class_is_enough : bool
@@ -60,6 +63,7 @@ class TaskSpec:
     keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unused: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     results: tuple[str, ...] = ()
+    scores: tuple[str, ...] = ()
     models_have_losses: bool = False
     one_class_is_enough: bool = False
 

@@ -13,9 +13,11 @@ from typing import Any
 import jinja2
 import markdown_it
 from markupsafe import Markup, escape
+from typing_extensions import TypedDict
 
 from rvbuild.geo.raster.stats import BandStats
 from rvbuild.progress import Progress
+from rvbuild.settings.classes import ClassSettings
 
 PAGE = "index.html"
 
@@ -32,18 +34,27 @@ def template(name: str) -> str:
     return resources.files("rvbuild.stages").joinpath(name).read_text(encoding="utf-8")
 
 
-def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+class PageSettings(TypedDict):
+    """The settings of the stage.
+
+    The name of the project is none of them, so that a renamed one keeps its page: the page reads it from its address.
+    """
+
+    task: str
+    classes: list[ClassSettings]
+
+
+def run(inputs: Mapping[str, Sequence[Path]], settings: PageSettings, outputs: Path, progress: Progress) -> None:
     """Write `index.html`.
 
     Parameters
     ----------
     inputs
-        `stats`: `stats.json`; `chips/<split>/<scene>`: `index.json` and perhaps `contact.png`; `training`: `log.jsonl`,
-        `curves.svg` and `model.json`; `scenes/<scene>`: `quicklook.jpg`; `evaluation`: `eval.md` and the pictures that
-        it shows, if there is one.
+        `stats`: `stats.json`; `chips/<split>/<scene>`: `index.json` and perhaps `contact.png`; `training`:
+        `model.json`, and `log.jsonl` and `curves.svg` unless a training backend made the model; `scenes/<scene>`:
+        `quicklook.jpg`; `evaluation`: `eval.md` and the pictures that it shows, if there is one.
     settings
-        task, classes. Not the name of the project, so that a renamed one keeps its page: the page reads it from its
-        own address.
+        See `PageSettings`.
     outputs
         Receives `index.html`.
     progress
@@ -62,9 +73,9 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
         scenes=_scenes(inputs),
         most=MOST_PICTURES,
         model=json.loads(training["model.json"].read_text(encoding="utf-8")),
-        epochs=len(training["log.jsonl"].read_text(encoding="utf-8").splitlines()),
-        curves=Markup(training["curves.svg"].read_text(encoding="utf-8")),
-        chips=_chips(named, [str(item["name"]) for item in settings["classes"]]),
+        epochs=len(training["log.jsonl"].read_text(encoding="utf-8").splitlines()) if "log.jsonl" in training else None,
+        curves=Markup(training["curves.svg"].read_text(encoding="utf-8")) if "curves.svg" in training else None,
+        chips=_chips(named, [item["name"] for item in settings["classes"]]),
         bands=_bands(inputs["stats"][0]),
     )
     (outputs / PAGE).write_text(page, encoding="utf-8")
@@ -86,18 +97,18 @@ def _evaluation(files: Mapping[str, Path]) -> Markup:
 
 def _scenes(inputs: Mapping[str, Sequence[Path]]) -> list[dict[str, Any]]:
     """Return each predicted scene with its picture; beyond `MOST_PICTURES` without."""
-    found = sorted(
+    pictures = sorted(
         (role.removeprefix("scenes/"), files[0]) for role, files in inputs.items() if role.startswith("scenes/")
     )
     return [
         {"id": scene, "picture": embedded(path) if number < MOST_PICTURES else None}
-        for number, (scene, path) in enumerate(found)
+        for number, (scene, path) in enumerate(pictures)
     ]
 
 
 def _chips(named: Mapping[str, Mapping[str, Path]], classes: Sequence[str]) -> list[dict[str, Any]]:
     """Return a summary of the chips of each scene, by split."""
-    found: list[dict[str, Any]] = []
+    summaries: list[dict[str, Any]] = []
     for role, files in sorted(named.items()):
         if not role.startswith("chips/"):
             continue
@@ -109,8 +120,8 @@ def _chips(named: Mapping[str, Mapping[str, Path]], classes: Sequence[str]) -> l
             for name, count in zip(classes, index["class_counts"], strict=True)
             if count
         ]
-        sheet = files.get("contact.png") if len(found) < MOST_PICTURES else None
-        found.append(
+        sheet = files.get("contact.png") if len(summaries) < MOST_PICTURES else None
+        summaries.append(
             {
                 "scene": scene,
                 "split": split,
@@ -119,23 +130,24 @@ def _chips(named: Mapping[str, Mapping[str, Path]], classes: Sequence[str]) -> l
                 "sheet": None if sheet is None else embedded(sheet),
             }
         )
-    return found
+    return summaries
 
 
 def _bands(path: Path) -> list[dict[str, Any]]:
     """Return the figures of each band, and its histogram as an SVG."""
     content = json.loads(path.read_text(encoding="utf-8"))
-    found: list[dict[str, Any]] = []
+    bands: list[dict[str, Any]] = []
     for number, value in enumerate(content["bands"]):
         stats = BandStats.from_json(value)
         figures = {"mean": stats.mean, "std": stats.std, "min": stats.min, "max": stats.max}
-        found.append({"number": number, "count": stats.count, **figures, "histogram": _histogram(value["histogram"])})
-    return found
+        histogram = _histogram(value["histogram"]["counts"])
+        bands.append({"number": number, "count": stats.count, **figures, "histogram": histogram})
+    return bands
 
 
-def _histogram(value: Mapping[str, Any]) -> Markup:
+def _histogram(bins: Sequence[int]) -> Markup:
     """Return a histogram as bars, from the first non-empty bin to the last."""
-    counts = list(value["counts"])
+    counts = list(bins)
     while counts and not counts[-1]:
         counts.pop()
     first = next((number for number, count in enumerate(counts) if count), 0)

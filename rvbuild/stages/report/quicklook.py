@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,6 +12,8 @@ from rvbuild.geo.raster.open import open_scene_image
 from rvbuild.geo.write.overview import lay_over, overview, step_of, write_jpeg
 from rvbuild.geo.write.picture import Picture, rgb_preview
 from rvbuild.progress import Progress
+from rvbuild.settings.classes import ClassSettings
+from rvbuild.settings.image import SceneImageSettings
 from rvbuild.stages.threads.block_cache import block_cache
 
 QUICKLOOK = "quicklook.jpg"
@@ -23,7 +24,14 @@ SIDE_PX = 720
 _GAP_PX = 6
 
 
-def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+class QuicklookSettings(SceneImageSettings):
+    """The settings of the stage."""
+
+    task: str
+    classes: list[ClassSettings]
+
+
+def run(inputs: Mapping[str, Sequence[Path]], settings: QuicklookSettings, outputs: Path, progress: Progress) -> None:
     """Write `quicklook.jpg`.
 
     Parameters
@@ -31,7 +39,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     inputs
         `image`: the files of the scene; `predictions`: the file of its predictions that evaluation reads.
     settings
-        task, image, channels, classes.
+        See `QuicklookSettings`.
     outputs
         Receives `quicklook.jpg`: the scene at most `SIDE_PX` wide and high, without and with predictions.
     progress

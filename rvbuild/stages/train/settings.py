@@ -1,40 +1,37 @@
-"""The settings of the train stage."""
+"""The settings of the train stage, with torch or with a training backend."""
 
 from __future__ import annotations
 
-from typing import NotRequired
+from typing import NotRequired, TypeAlias
 
 from typing_extensions import TypedDict
 
 from rvbuild.settings.classes import ClassName
 from rvbuild.settings.image import SceneImageSettings
-from rvbuild.settings.train import TrainSettings
-from rvbuild.settings.transforms import StatisticsStep
+from rvbuild.settings.train import BackendSettings, TrainSettings
+from rvbuild.settings.transforms import OfStatisticsStep
+
+Pixels: TypeAlias = dict[str, SceneImageSettings]
+"""How the images are read of scenes whose chips have none, by split and scene: `train/a`."""
 
 
-class TrainStageSettings(TypedDict):
-    """The settings of the train stage."""
-
+class _OfTraining(TypedDict):
     task: str
     classes: list[ClassName]
     null_id: int
     chip_px: int
-    train: TrainSettings
     seed: int
-    normalize: NotRequired[StatisticsStep]
-    """The transform of the images that needs statistics, if there is one."""
-    pixels: NotRequired[dict[str, SceneImageSettings]]
-    """How the images are read of scenes whose chips have none, by split and scene: `train/a`. In no key."""
+    pixels: NotRequired[Pixels]
+    """In no key."""
 
 
-class WorkerSettings(TypedDict):
-    """The settings of `[train]` that do not affect the result."""
+class TrainStageSettings(_OfTraining, OfStatisticsStep):
+    """The settings of a training with torch."""
 
-    workers: int
+    train: TrainSettings
 
 
-class TrainHints(TypedDict):
-    """The settings that are in no key."""
+class BackendStageSettings(_OfTraining):
+    """The settings of a training with a backend."""
 
-    train: WorkerSettings
-    pixels: NotRequired[dict[str, SceneImageSettings]]
+    train: BackendSettings

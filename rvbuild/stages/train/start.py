@@ -19,7 +19,7 @@ from rvbuild.learn.models.first_conv import adapt_bands, first_conv
 from rvbuild.learn.models.weights import State
 from rvbuild.settings.normalize import NormalizeSettings
 from rvbuild.settings.train import Arguments
-from rvbuild.stages.bundle.settings import check_normalize
+from rvbuild.stages.bundle.check import check_normalize
 from rvbuild.stages.bundle.write import MEMBERS
 from rvbuild.stages.bundle.zip import extract_zip
 
@@ -68,6 +68,10 @@ def open_start(path: Path) -> Start:
             raise DataError(f"{path}: {WEIGHTS}: cannot be read as safetensors: {error}") from error
         except ModelError as error:
             raise DataError(f"{path}: {error}") from error
+        if info.backend:
+            raise DataError(
+                f"{path}: holds a model of the training backend {info.model}, which is no network to start from"
+            )
         check_normalize(info.normalize, info.bands, f"{path}: {DESCRIPTION}")
         return Start(path, weights, info)
 

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from rvbuild.errors import DataError
 from rvbuild.geo.area.aoi import Aoi
+from rvbuild.geo.classes import NamedClasses
 from rvbuild.geo.windows import Window
 from rvbuild.progress import Progress
 from rvbuild.tasks.classification.cells import class_ids, read_cells, shortest
+from rvbuild.tasks.metrics.confusion import ConfusionCounts
+from rvbuild.tasks.metrics.tables import without_null
+
+
+class CellCounts(ConfusionCounts):
+    """What is counted in a scene."""
+
+    scores: list[list[float]]
+    """Of each cell with label and prediction, its class id and the scores of all classes but null, in id order."""
 
 
 class CellReader(Protocol):
@@ -26,10 +35,10 @@ def score(
     predictions: Path,
     labels: CellReader,
     aoi: Aoi | None,
-    classes: Sequence[Mapping[str, Any]],
+    classes: NamedClasses,
     null_id: int,
     progress: Progress,
-) -> dict[str, Any]:
+) -> CellCounts:
     """Compare predicted cells with labels over one scene.
 
     Only labelled cells count whose centre lies in the AOI if there is one. A cell without a prediction counts in the
@@ -50,10 +59,8 @@ def score(
 
     Returns
     -------
-    dict
-        `{"confusion": [[int, …], …], "scores": [[truth, score, …], …]}`: rows of the matrix are labels, columns
-        predictions, both in class id order; and of each cell with label and prediction, row by row, its class id and
-        the scores of all classes but null, in id order.
+    CellCounts
+        Cells in row-major order.
 
     Raises
     ------
@@ -61,13 +68,13 @@ def score(
         The cells were predicted for other classes.
     """
     cells, n = read_cells(predictions), len(classes)
-    expected = [item["id"] for item in classes if item["id"] != null_id]
+    expected = [item["id"] for item in without_null(classes, null_id)]
     if cells.output_ids != expected:
         raise DataError(
             f"{predictions}: expected a score for each of the classes {expected}, found {cells.output_ids}; predict "
             "the scene again"
         )
-    found, predicted, scores = class_ids(cells), cells.predicted, cells.scores
+    ids, predicted, scores = class_ids(cells), cells.predicted, cells.scores
     confusion = np.zeros((n, n), dtype=np.int64)
     scored: list[list[float]] = []
     rows, columns = predicted.shape
@@ -78,7 +85,7 @@ def score(
             truth = null_id if aoi is not None and not aoi.contains_centre(window) else labels.cell(window)
             if truth == null_id:
                 continue
-            confusion[truth, found[row, column] if predicted[row, column] else null_id] += 1
+            confusion[truth, ids[row, column] if predicted[row, column] else null_id] += 1
             if predicted[row, column]:
                 scored.append([truth, *shortest(scores[row, column][np.newaxis])[0]])
         progress.advance()

@@ -6,21 +6,44 @@ interest or if less than `MOSTLY` of them lies in the image.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import TypedDict
 
 from rvbuild.geo.area.aoi import Aoi
+from rvbuild.geo.classes import NamedClasses
 from rvbuild.geo.vector.boxes import Boxes, overlapping
 from rvbuild.progress import Progress
+from rvbuild.settings.evaluation import BoxEvalSettings
 from rvbuild.tasks.detection.average_precision import match
 from rvbuild.tasks.detection.boxes import read_detections
+from rvbuild.tasks.metrics.tables import without_null
 
 MOSTLY = 0.8
 """Minimum share of a label in the image; Raster Vision drops labels below it."""
+
+
+class BoxClassCounts(TypedDict):
+    """What is counted of a class."""
+
+    found: list[int]
+    """True positives, false positives and false negatives of boxes that reach the score threshold, see `confusion`."""
+    labels: list[int]
+    """By size, as the next one of all boxes: see `rvbuild.tasks.detection.average_precision.Matches`."""
+    boxes: list[list[float]]
+    """[score, hits, errors] of each."""
+
+
+class BoxCounts(TypedDict):
+    """What is counted in a scene."""
+
+    iou_thresh: float
+    score_thresh: float
+    classes: dict[str, BoxClassCounts]
+    """By class id."""
 
 
 class BoxReader(Protocol):
@@ -35,11 +58,11 @@ def score(
     predictions: Path,
     labels: BoxReader,
     aoi: Aoi | None,
-    classes: Sequence[Mapping[str, Any]],
+    classes: NamedClasses,
     null_id: int,
     progress: Progress,
-    options: Mapping[str, Any],
-) -> dict[str, Any]:
+    settings: BoxEvalSettings,
+) -> BoxCounts:
     """Compare merged boxes with labels over one scene.
 
     Parameters
@@ -54,15 +77,8 @@ def score(
         The class list of the settings, and the id of its null class.
     progress
         Receives progress, in classes.
-    options
-        The eval settings: `iou_thresh`.
-
-    Returns
-    -------
-    dict
-        `{"iou_thresh", "score_thresh", "classes": {id: {"found": [TP, FP, FN], "labels": [count by size], "boxes":
-        [[score, hits, errors], …]}}}`: matches at `iou_thresh` of boxes that reach the score threshold, see `found`;
-        and of all boxes what `rvbuild.tasks.detection.average_precision.Matches` holds.
+    settings
+        The eval settings.
     """
     detections = read_detections(predictions)
     certain = detections.certain()
@@ -70,25 +86,24 @@ def score(
     if aoi is not None:
         x, y = (labels.boxes[:, :2] + labels.boxes[:, 2:]).T / 2
         idle |= ~aoi.contains_points(x, y)
-    counts: dict[str, Any] = {}
+    counts: dict[str, BoxClassCounts] = {}
     progress.start("evaluate", len(classes) - 1, "classes")
-    for item in classes:
-        if item["id"] == null_id:
-            continue
+    for item in without_null(classes, null_id):
         mine, wanted = detections.classes == item["id"], labels.classes == item["id"]
         matches = match(detections.boxes[mine], detections.scores[mine], labels.boxes[wanted], idle[wanted])
         rows = zip(matches.scores.tolist(), matches.hits.tolist(), matches.errors.tolist(), strict=True)
         counts[str(item["id"])] = {
-            "found": found(detections.boxes[mine & certain], labels.boxes[wanted], idle[wanted], options["iou_thresh"]),
+            "found": confusion(
+                detections.boxes[mine & certain], labels.boxes[wanted], idle[wanted], settings["iou_thresh"]
+            ),
             "labels": matches.labels.tolist(),
             "boxes": [list(row) for row in rows],
         }
         progress.advance()
-    thresholds = {"iou_thresh": options["iou_thresh"], "score_thresh": detections.score_thresh}
-    return {**thresholds, "classes": counts}
+    return {"iou_thresh": settings["iou_thresh"], "score_thresh": detections.score_thresh, "classes": counts}
 
 
-def found(boxes: Boxes, labels: Boxes, idle: NDArray[np.bool_], iou_thresh: float) -> list[int]:
+def confusion(boxes: Boxes, labels: Boxes, idle: NDArray[np.bool_], iou_thresh: float) -> list[int]:
     """Return true positives, false positives and false negatives of one class.
 
     Raster Vision's matching, but within the class, so that no box of another class takes a label away: of the pairs

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,10 +11,11 @@ from rasterio.windows import Window as RasterioWindow
 
 from rvbuild.errors import DataError
 from rvbuild.geo.area.aoi import Aoi
-from rvbuild.geo.classes import NODATA
+from rvbuild.geo.classes import NODATA, NamedClasses
 from rvbuild.geo.raster.file import grid_of, open_dataset
 from rvbuild.geo.windows import Window, bands
 from rvbuild.progress import Progress
+from rvbuild.tasks.metrics.confusion import ConfusionCounts
 
 BAND_ROWS = 512
 """Rows of a band: one row of blocks of a cloud-optimized GeoTIFF."""
@@ -41,10 +41,10 @@ def score(
     predictions: Path,
     labels: LabelReader,
     aoi: Aoi | None,
-    classes: Sequence[Mapping[str, Any]],
+    classes: NamedClasses,
     null_id: int,
     progress: Progress,
-) -> dict[str, Any]:
+) -> ConfusionCounts:
     """Count predictions against labels over one scene.
 
     Only labelled pixels count (label other than null) that lie inside the AOI if there is one. A pixel without a
@@ -65,8 +65,8 @@ def score(
 
     Returns
     -------
-    dict
-        `{"confusion": [[int, …], …]}`: rows are labels, columns predictions, both in class id order.
+    ConfusionCounts
+        Of pixels.
 
     Raises
     ------

@@ -7,59 +7,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rvbuild.learn.hooks import Objective, Target, Targets
 from rvbuild.progress import Progress
 from rvbuild.project.tasks.segmentation import SPEC
+from rvbuild.settings.chip import ChipSettings
+from rvbuild.settings.evaluation import EvalSettings
+from rvbuild.settings.labels import LabelSettings
+from rvbuild.settings.predict import PredictSettings
+from rvbuild.settings.train import LossSettings
+from rvbuild.tasks.evaluation import Evaluation
 from rvbuild.tasks.protocol import ClassList, Draw, Merger
-from rvbuild.tasks.segmentation.target import draw, mask, resize
+from rvbuild.tasks.segmentation.settings import SegmentationDeriveSettings, SegmentationInferSettings
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
     from rvbuild.geo.area.aoi import Aoi
+    from rvbuild.geo.classes import NamedClasses
     from rvbuild.geo.grid import Grid
     from rvbuild.geo.labels.open import LabelSource
     from rvbuild.geo.windows import Window
-
-__all__ = [
-    "COUNTED",
-    "PREDICT_SETTINGS",
-    "RAW",
-    "aim",
-    "arrays",
-    "chip_windows",
-    "class_counts",
-    "collate",
-    "derive",
-    "draw",
-    "forward",
-    "label_digest",
-    "labels",
-    "mask",
-    "merger",
-    "objective",
-    "orient",
-    "overlay",
-    "own_chips",
-    "pack",
-    "report",
-    "resize",
-    "scene_grid",
-    "score",
-    "survey",
-    "target",
-    "unpack",
-    "windows",
-]
+    from rvbuild.tasks.metrics.confusion import ConfusionCounts
+    from rvbuild.tasks.segmentation.report import SegmentationSummary
 
 COUNTED = "pixels"
 
-PREDICT_SETTINGS = ()
+PREDICT_SETTINGS = PredictSettings
 
 RAW = SPEC.raw
 
@@ -68,7 +46,7 @@ _FEW_CLASSES = 16
 
 
 def labels(
-    files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: ClassList, null_id: int
+    files: Sequence[Path], settings: LabelSettings, grid: Grid, classes: NamedClasses, null_id: int
 ) -> LabelSource:
     """Open a scene's labels; see `rvbuild.geo.labels.open.open_labels`."""
     from rvbuild.geo.labels.open import open_labels  # rasterio: training does without
@@ -77,16 +55,16 @@ def labels(
 
 
 def chip_windows(
-    files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: ClassList, chip: Mapping[str, Any]
+    files: Sequence[Path], settings: LabelSettings, grid: Grid, classes: NamedClasses, chip: ChipSettings
 ) -> None:
     """Return None: chips lie where the chip settings say."""
 
 
-def aim(source: LabelSource, chip: Mapping[str, Any], draw: Draw) -> None:
+def aim(source: LabelSource, chip: ChipSettings, draw: Draw) -> None:
     """Return None: chips lie where the chip settings say."""
 
 
-def target(source: LabelSource, window: Window, chip: Mapping[str, Any]) -> Target:
+def target(source: LabelSource, window: Window, chip: ChipSettings) -> Target:
     """Return `{"labels": (H, W) uint8 class ids}` of a window."""
     return {"labels": source.read(window)}
 
@@ -107,7 +85,7 @@ def class_counts(target: Target, n_classes: int) -> np.ndarray:
 
 def pack(targets: Sequence[Target]) -> dict[str, np.ndarray]:
     """Return a shard's tensors: `{"labels": (n, H, W) uint8}`."""
-    return {"labels": np.stack([one["labels"] for one in targets])}
+    return {"labels": np.stack([target["labels"] for target in targets])}
 
 
 def unpack(shard: Mapping[str, np.ndarray], index: int) -> Target:
@@ -126,11 +104,11 @@ def collate(targets: Sequence[Target]) -> Targets:
     """Return `{"labels": (N, H, W) uint8 tensor}`."""
     import torch
 
-    return {"labels": torch.from_numpy(np.stack([one["labels"] for one in targets]))}
+    return {"labels": torch.from_numpy(np.stack([target["labels"] for target in targets]))}
 
 
 def objective(
-    train: Mapping[str, Any], outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
+    train: LossSettings, outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
 ) -> Objective:
     """Return the objective of the train settings; see `rvbuild.tasks.protocol.Task.objective`."""
     from rvbuild.tasks.segmentation.model import objective as make
@@ -138,7 +116,7 @@ def objective(
     return make(train, outputs, output_ids, class_counts)
 
 
-def windows(grid: Grid, aoi: Aoi | None, settings: Mapping[str, Any]) -> list[Window]:
+def windows(grid: Grid, aoi: Aoi | None, settings: SegmentationInferSettings) -> list[Window]:
     """Return the windows of the sliding grid that overlap the area of interest."""
     from rvbuild.geo.windows import sliding
 
@@ -153,21 +131,21 @@ def forward(model: nn.Module, images: torch.Tensor) -> np.ndarray:
     return compute(model, images)
 
 
-def merger(grid: Grid, outputs: Path, settings: Mapping[str, Any]) -> Merger:
+def merger(grid: Grid, outputs: Path, settings: SegmentationInferSettings) -> Merger:
     """Return a merger of windows into `raw_labels.tif`, and on request `scores.tif`."""
     from rvbuild.tasks.segmentation.merge import merger as make
 
     return make(grid, outputs, settings)
 
 
-def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+def derive(raw: Mapping[str, Path], settings: SegmentationDeriveSettings, outputs: Path, progress: Progress) -> None:
     """Write `labels.tif` with its style, and on request colours and polygons."""
     from rvbuild.tasks.segmentation.outputs import derive as write
 
     write(raw, settings, outputs, progress)
 
 
-def arrays(raw: Mapping[str, Path], settings: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def arrays(raw: Mapping[str, Path], settings: SegmentationDeriveSettings) -> dict[str, np.ndarray]:
     """Return the classes of pixels, and on request their scores; see `rvbuild.tasks.protocol.Task.arrays`."""
     from rvbuild.tasks.segmentation.outputs import arrays as read
 
@@ -193,11 +171,11 @@ def score(
     predictions: Path,
     source: LabelSource,
     aoi: Aoi | None,
-    classes: ClassList,
+    classes: NamedClasses,
     null_id: int,
     progress: Progress,
-    options: Mapping[str, Any],
-) -> dict[str, Any]:
+    settings: EvalSettings,
+) -> ConfusionCounts:
     """Return the confusion matrix of a scene as JSON data."""
     from rvbuild.tasks.segmentation.score import score as count
 
@@ -205,8 +183,8 @@ def score(
 
 
 def report(
-    counts: Mapping[str, Mapping[str, Any]], classes: ClassList, null_id: int
-) -> tuple[dict[str, Any], dict[str, str]]:
+    counts: Mapping[str, ConfusionCounts], classes: ClassList, null_id: int
+) -> tuple[Evaluation[SegmentationSummary], dict[str, str]]:
     """Return the content of `eval.json`, and of the files beside it by name."""
     from rvbuild.tasks.segmentation.report import report as make
 
