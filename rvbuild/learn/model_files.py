@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 from rvbuild.errors import ModelError
 from rvbuild.settings.classes import ClassName
 from rvbuild.settings.normalize import NormalizeSettings
-from rvbuild.settings.train import Arguments
+from rvbuild.settings.train import Arguments, TrainedSettings
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
+
+RAW_VALUES = cast("NormalizeSettings", {})
+"""The `normalize` of the model of a training backend, which is given raw values."""
 
 
 @dataclass(frozen=True)
