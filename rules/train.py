@@ -84,9 +84,7 @@ def _chips(project: Project) -> tuple[list[Source | Product], Pixels]:
     return chips, pixels
 
 
-def _with_backend(
-    project: Project, chips: list[Source | Product], pixels: Pixels, code: str
-) -> Artifact:
+def _with_backend(project: Project, chips: list[Source | Product], pixels: Pixels, code: str) -> Artifact:
     """Return the model that a training backend makes."""
     settings: BackendStageSettings = {
         "task": project.task,
@@ -114,9 +112,7 @@ def _with_backend(
     )
 
 
-def _of_torch(
-    project: Project, chips: list[Source | Product], pixels: Pixels, code: str
-) -> Artifact:
+def _of_torch(project: Project, chips: list[Source | Product], pixels: Pixels, code: str) -> Artifact:
     """Return the model that torch trains."""
     train = project.train.stage_settings()
     weights: tuple[Source, ...] = ()
@@ -134,8 +130,9 @@ def _of_torch(
         "chip_px": project.chip_px,
         "train": train,
         "seed": seed(project, "train"),
-        **normalize(project),
     }
+    if (step := normalize(project).get("normalize")) is not None:
+        settings["normalize"] = step
     return Artifact(
         name=name("train", project.name),
         project=project.name,

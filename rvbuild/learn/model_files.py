@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 from rvbuild.errors import ModelError
 from rvbuild.settings.classes import ClassName
@@ -13,6 +14,9 @@ from rvbuild.settings.train import Arguments, TrainedSettings
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
+
+RAW_VALUES = cast("NormalizeSettings", {})
+"""The `normalize` of the model of a training backend, which is given raw values."""
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NotRequired
 
 import numpy as np
 import numpy.typing as npt
-from typing_extensions import NotRequired
 
 from rvbuild import tasks
 from rvbuild.cores import thread_count
@@ -96,9 +95,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: InferStageSettings, outp
     device, trained = settings["predict"]["device"], settings.get("trained")
     predictor = load_predictor(files[WEIGHTS], files[DESCRIPTION], device, trained=trained)
     aoi_files, area = inputs.get("aoi", ()), settings.get("area")
-    infer_scene(
-        predictor, inputs["image"], settings, outputs, progress, lambda grid: open_aoi(aoi_files, grid, area)
-    )
+    infer_scene(predictor, inputs["image"], settings, outputs, progress, lambda grid: open_aoi(aoi_files, grid, area))
 
 
 def _everything(grid: Grid) -> None:

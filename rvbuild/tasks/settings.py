@@ -7,6 +7,7 @@ all stages of a prediction, can be handed over as those of each.
 from __future__ import annotations
 
 from collections.abc import Sequence
+
 from typing_extensions import ReadOnly, TypedDict
 
 from rvbuild.settings.classes import ClassId, ClassSettings

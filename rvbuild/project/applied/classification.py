@@ -141,6 +141,10 @@ class CellPredictTable(PredictTable):
         """Return the settings that the raw result depends on: cells have no strides and do not blend."""
         return {"cell_px": self.cell_px, "batch_size": self.batch_size, "device": self.device}
 
+    def writes_scores(self) -> bool:
+        """Tell whether the raw result has scores with names: those of cells have class ids."""
+        return False
+
     def derive_settings(self) -> CellFileSettings:
         """Return the settings that the derived files depend on."""
         return {"scores": self.scores, "rgb": self.rgb, "cells": self.cells or "geojson"}

@@ -114,6 +114,10 @@ class BoxPredictTable(PredictTable):
         settings = super().stage_settings()
         return {"stride_px": settings["stride_px"], "batch_size": self.batch_size, "device": self.device}
 
+    def writes_scores(self) -> bool:
+        """Tell whether the raw result has scores with names: those of boxes have class ids."""
+        return False
+
     def derive_settings(self) -> BoxResultSettings:
         """Return the settings that the derived files depend on."""
         return {

@@ -199,6 +199,10 @@ class PredictTable(Table):
         }
         return blend
 
+    def writes_scores(self) -> bool:
+        """Tell whether the raw result has scores, which are called as the classes."""
+        return bool(self.scores)
+
     def derive_settings(self) -> FileSettings:
         """Return the settings that the derived files depend on; scores have a style."""
         settings = self.stage_settings()

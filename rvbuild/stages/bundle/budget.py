@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from rvbuild.errors import DataError
 from rvbuild.files.budget import memory_bytes, size_text
@@ -14,7 +15,7 @@ from rvbuild.geo.raster.open import open_scene_image
 from rvbuild.geo.windows import MOST
 from rvbuild.learn.model_files import ModelInfo
 from rvbuild.settings.predict import PredictSettings
-from rvbuild.stages.bundle.settings import BundleSettings
+from rvbuild.stages.bundle.settings import AnyPredictSettings, BundleSettings
 
 _FLOAT_BYTES = 4
 _FEATURES = 4
@@ -38,7 +39,7 @@ def require_memory(
     scenes
         The files of each scene.
     """
-    predict, side = settings["predict"], settings["chip_px"]
+    predict, side = cast("AnyPredictSettings", settings["predict"]), settings["chip_px"]
     cell_px = predict.get("cell_px")
     window, step = (side, predict["stride_px"]) if cell_px is None else (max(side, cell_px), cell_px)
     there = memory_bytes()

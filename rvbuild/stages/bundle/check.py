@@ -55,7 +55,8 @@ def checked_settings(content: Mapping[str, object], where: str) -> BundleSetting
         kind = tasks.get(task).PREDICT_SETTINGS
     except UsageError as error:
         raise DataError(f"{where}: {error}") from error
-    settings = _validated(_adapter(BundleSettings[kind]), content, where)  # type: ignore[valid-type]
+    adapter: TypeAdapter[BundleSettings[PredictSettings]] = _adapter(BundleSettings[kind])  # type: ignore[valid-type]
+    settings = _validated(adapter, content, where)
     _check_classes(settings, where)
     _check_image(settings["image"], where)
     names = [item["name"] for item in settings["classes"]]
@@ -66,7 +67,8 @@ def checked_settings(content: Mapping[str, object], where: str) -> BundleSetting
 
 def check_normalize(normalize: object, bands: int, where: str) -> None:
     """Raise a DataError unless `normalize` of a model.json can normalise images of `bands` bands."""
-    settings = _validated(_adapter(NormalizeSettings), normalize, where, "normalize")
+    adapter: TypeAdapter[NormalizeSettings] = _adapter(NormalizeSettings)
+    settings = _validated(adapter, normalize, where, "normalize")
     tables: list[tuple[str, Mapping[str, object]]] = [("normalize.", settings)]
     if "standard" in settings:
         tables.append(("normalize.standard.", settings["standard"]))
@@ -96,20 +98,20 @@ class _Problem(NamedTuple):
 
     key: tuple[str | int, ...]
     """Where, as a path in the content."""
-    branch: tuple[str | int, ...]
-    """The branches of unions on the way there, which pydantic names in the location, each with its place."""
+    branches: tuple[tuple[tuple[str | int, ...], str | int], ...]
+    """The key of each union on the way there, with the branch whose error it is."""
     details: ErrorDetails
 
 
 def _message(error: ValidationError, content: object, key: str) -> str:
     """Return a message about one of the errors."""
-    problems = list(_in_meant_branches([_located(item, content) for item in error.errors(include_url=False)]))
+    problems = list(_meant([_located(item, content) for item in error.errors(include_url=False)]))
     first = problems[0].key
     # Of the branches of a union without a kind, the one that fits furthest is meant.
     candidates = [problem for problem in problems if problem.key[: len(first)] == first]
-    chosen = max(candidates, key=lambda problem: len(problem.key)).key
-    details = [problem.details for problem in candidates if problem.key == chosen]
-    name = f"{key}{_dotted(chosen)}" if key else _dotted(chosen).removeprefix(".")
+    place = max(candidates, key=lambda problem: len(problem.key)).key
+    details = [problem.details for problem in candidates if problem.key == place]
+    name = (key + _dotted(place)).removeprefix(".")
     kinds = {item["type"] for item in details}
     if kinds == {"missing"}:
         return f"{name} is missing"
@@ -120,36 +122,29 @@ def _message(error: ValidationError, content: object, key: str) -> str:
 
 
 def _located(details: ErrorDetails, content: object) -> _Problem:
-    key: list[str | int] = []
-    branch: list[str | int] = []
-    current = content
-    location = details["loc"]
-    for number, step in enumerate(location):
-        last = number == len(location) - 1 and details["type"] in ("missing", "extra_forbidden")
-        if isinstance(current, dict) and (step in current or last):
-            key.append(step)
-            current = current.get(step)
-        elif isinstance(current, list) and isinstance(step, int):
-            key.append(step)
-            current = current[step]
+    """Return an error with its place: its location also names branches of unions, which are no keys."""
+    key: tuple[str | int, ...] = ()
+    branches: list[tuple[tuple[str | int, ...], str | int]] = []
+    of_no_value = details["type"] in ("missing", "extra_forbidden")
+    value = content
+    for number, step in enumerate(details["loc"]):
+        if isinstance(value, dict) and (step in value or (of_no_value and number == len(details["loc"]) - 1)):
+            key, value = (*key, step), value.get(step)
+        elif isinstance(value, list) and isinstance(step, int):
+            key, value = (*key, step), value[step]
         else:
-            branch += [number, step]
-    return _Problem(tuple(key), tuple(branch), details)
+            branches.append((key, step))
+    return _Problem(key, tuple(branches), details)
 
 
-def _in_meant_branches(problems: Sequence[_Problem]) -> Iterator[_Problem]:
-    """Yield the problems without those of branches for another `kind`; if none is for this one, those of the kind."""
-    of_kind = [
-        problem for problem in problems if problem.key[-1:] == ("kind",) and problem.details["type"] == "literal_error"
-    ]
-    others = {(problem.key[:-1], problem.branch) for problem in of_kind if problem.branch}
+def _meant(problems: Sequence[_Problem]) -> Iterator[_Problem]:
+    """Yield the problems of the branches that are meant by `kind`; if none is, those of the kind."""
+    of_kind = [problem for problem in problems if problem.details["type"] in ("literal_error", "missing")]
+    others = {branch for problem in of_kind for branch in problem.branches if problem.key == (*branch[0], "kind")}
+    fitting = {branch[0] for problem in problems for branch in problem.branches if branch not in others}
     for problem in problems:
-        table = next((key for key, branch in others if branch == problem.branch and problem.key[: len(key)] == key), None)
-        if table is None:
-            yield problem
-        elif problem in of_kind and not any(
-            other.key[: len(table)] == table and (table, other.branch) not in others for other in problems
-        ):
+        unions = [branch[0] for branch in problem.branches if branch in others]
+        if not unions or (problem.key == (*unions[0], "kind") and unions[0] not in fitting):
             yield problem
 
 
@@ -203,7 +198,8 @@ def _check_classes(settings: BundleSettings[PredictSettings], where: str) -> Non
         if item["id"] != position:
             _refuse(where, f"{key}.id", str(position), item["id"])
         if not _is_class_name(item["name"]):
-            _refuse(where, f"{key}.name", "a name without characters that file names cannot have, such as /", item["name"])
+            expected = "a name without characters that file names cannot have, such as /"
+            _refuse(where, f"{key}.name", expected, item["name"])
         if not re.fullmatch("#[0-9a-f]{6}", item["color"]):
             _refuse(where, f"{key}.color", "a colour, #rrggbb", item["color"])
     if len({item["name"] for item in classes}) != len(classes):

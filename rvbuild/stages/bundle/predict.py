@@ -285,6 +285,6 @@ def require_permission(path: Path, info: ModelInfo, image: ImageSettings, allow_
             done_by_code = f'pixels are transformed ("{step["function"]}")'
     if done_by_code:
         raise ModelError(
-            f"{path}: {done_by_code} by Python code that comes with the bundle and would run with all of your permissions. "
-            "Read it in the zip under code/; if you trust it, allow it with --allow-code"
+            f"{path}: {done_by_code} by Python code that comes with the bundle and would run with all of your "
+            "permissions. Read it in the zip under code/; if you trust it, allow it with --allow-code"
         )

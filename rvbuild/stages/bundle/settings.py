@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Generic, NotRequired, TypeVar
 
 from annotated_types import Len
-from typing_extensions import NotRequired, TypedDict
 
 from rvbuild.settings.classes import ClassSettings
 from rvbuild.settings.image import SceneImageSettings
-from rvbuild.settings.limits import ClassPosition, Pixels
+from rvbuild.settings.limits import ClassPosition, Fraction, Pixels
 from rvbuild.settings.predict import PredictSettings
 from rvbuild.settings.train import TrainedSettings
 
@@ -17,6 +16,13 @@ MOST_CLASSES = 255
 """Class ids are bytes, and 255 is no class."""
 
 Predict = TypeVar("Predict", bound=PredictSettings)
+
+
+class AnyPredictSettings(PredictSettings):
+    """The settings of any task, with those keys of one task or another that the stage looks at."""
+
+    cell_px: NotRequired[Pixels]
+    merge_thresh: NotRequired[Fraction]
 
 
 class BundleSettings(SceneImageSettings, Generic[Predict]):

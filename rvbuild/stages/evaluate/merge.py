@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import NotRequired, TypeAlias
 
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from rvbuild import tasks
 from rvbuild.errors import classes_that
@@ -79,9 +79,7 @@ def _tell_unlabelled(evaluation: _Evaluation, null_id: int, progress: Progress) 
             progress.note(f"no {scene} has a label of {effect}")
 
 
-def _by_split(
-    per_scene: Mapping[str, Counts], settings: EvalMergeSettings
-) -> tuple[_Evaluation, dict[str, str]]:
+def _by_split(per_scene: Mapping[str, Counts], settings: EvalMergeSettings) -> tuple[_Evaluation, dict[str, str]]:
     """Return the content of `eval.json`, and of the files beside it by name.
 
     Of several splits, `overall` and `summary.overall` are those of the test scenes, `summary.split` says so, and

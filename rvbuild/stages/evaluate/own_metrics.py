@@ -16,9 +16,7 @@ Figures = dict[str, dict[str, float | None]]
 """`package.module:function` → name → value; None if there are none."""
 
 
-def own_metrics(
-    names: Sequence[str], evaluation: Mapping[str, object], per_scene: Mapping[str, Counts]
-) -> Figures:
+def own_metrics(names: Sequence[str], evaluation: Mapping[str, object], per_scene: Mapping[str, Counts]) -> Figures:
     """Call the user's metrics.
 
     Parameters
@@ -48,9 +46,7 @@ def section(own: Figures) -> str:
     return "\n## Own metrics\n\n" + table(["metric", "value"], rows) + "\n"
 
 
-def _figures(
-    name: str, evaluation: Mapping[str, object], per_scene: Mapping[str, Counts]
-) -> dict[str, float | None]:
+def _figures(name: str, evaluation: Mapping[str, object], per_scene: Mapping[str, Counts]) -> dict[str, float | None]:
     function = load_object(name, "eval.metrics")
     try:
         # Copies: a metric that modifies its arguments does not affect others.

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import cast
 
 import safetensors.numpy
 
 from rvbuild import tasks
 from rvbuild.learn.backend import ChipArrays, train_backend
 from rvbuild.learn.hooks import TargetOps
-from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS, ModelInfo, write_info
+from rvbuild.learn.model_files import DESCRIPTION, RAW_VALUES, WEIGHTS, ModelInfo, write_info
 from rvbuild.progress import Progress
-from rvbuild.settings.normalize import NormalizeSettings
 from rvbuild.stages.train.chips import class_names, imagery_of, training_chips, validation_chips
 from rvbuild.stages.train.settings import BackendStageSettings
 
 
-def run(inputs: Mapping[str, Sequence[Path]], settings: BackendStageSettings, outputs: Path, progress: Progress) -> None:
+def run(
+    inputs: Mapping[str, Sequence[Path]], settings: BackendStageSettings, outputs: Path, progress: Progress
+) -> None:
     """Train a model with the user's backend.
 
     Parameters
@@ -56,7 +56,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: BackendStageSettings, ou
         classes=settings["classes"],
         null_id=null_id,
         chip_px=settings["chip_px"],
-        normalize=cast("NormalizeSettings", {}),  # a backend is given raw values
+        normalize=RAW_VALUES,
         backend=True,
     )
     with closing(chips), closing(validation):

@@ -60,7 +60,9 @@ class _Cells:
         self.cells.close()
 
 
-def labels(files: Sequence[Path], settings: CellLabelSettings, grid: Grid, classes: NamedClasses, null_id: int) -> Labels:
+def labels(
+    files: Sequence[Path], settings: CellLabelSettings, grid: Grid, classes: NamedClasses, null_id: int
+) -> Labels:
     """Open a scene's labels; see `rvbuild.geo.labels.cells.open_cells`."""
     from rvbuild.geo.labels.cells import open_cells  # rasterio: training does without
 

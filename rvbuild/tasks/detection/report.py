@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import final
 from typing import NotRequired
 
 import numpy as np
@@ -67,7 +66,6 @@ class Curves(TypedDict):
     """By class, at each recall."""
 
 
-@final
 class _Rates(TypedDict):
     precision: float
     recall: float
@@ -151,7 +149,7 @@ def _figures(counts: Sequence[BoxCounts], trained: Classes) -> tuple[list[ClassI
     means = {name: mean(item["metrics"][name] for item in items) for name in _AVERAGES}
     right, wrong = sum(item["true_pos"] for item in items), sum(item["false_pos"] for item in items)
     missed = sum(item["false_neg"] for item in items)
-    best_score_thresh, best_f1 = best_score(matches)
+    rates, (best_score_thresh, best_f1) = _rates(right, wrong, missed), best_score(matches)
     summary: BoxSummary = {
         "mean_ap50": means["ap50"],
         "mean_ap": means["ap"],
@@ -159,7 +157,9 @@ def _figures(counts: Sequence[BoxCounts], trained: Classes) -> tuple[list[ClassI
         "mean_ap_small": means["ap_small"],
         "mean_ap_medium": means["ap_medium"],
         "mean_ap_large": means["ap_large"],
-        **_rates(right, wrong, missed),
+        "precision": rates["precision"],
+        "recall": rates["recall"],
+        "f1": rates["f1"],
         "labels": right + missed,
         "boxes": right + wrong,
         "iou_thresh": counts[0]["iou_thresh"] if counts else math.nan,

@@ -46,7 +46,13 @@ PREDICT_SETTINGS = BoxPredictSettings
 RAW = SPEC.raw
 
 
-def labels(files: Sequence[Path], settings: AnyVectorSettings | BoxFileSettings, grid: Grid, classes: NamedClasses, null_id: int) -> Labels:
+def labels(
+    files: Sequence[Path],
+    settings: AnyVectorSettings | BoxFileSettings,
+    grid: Grid,
+    classes: NamedClasses,
+    null_id: int,
+) -> Labels:
     """Open a scene's labels; see `rvbuild.geo.labels.boxes.open_boxes`."""
     from rvbuild.geo.labels.boxes import open_boxes  # rasterio: training does without
 

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import final
 
 import numpy as np
 import numpy.typing as npt
@@ -65,7 +64,6 @@ class SegmentationSummary(TypedDict):
     averages_without_null: dict[str, float]
 
 
-@final
 class _Average(TypedDict):
     """Weighted metrics, and summed counts."""
 
@@ -127,13 +125,17 @@ def items(matrix: Counts, classes: Classes) -> list[ClassItem]:
         The class list of the settings.
     """
     of_classes = [_item(matrix, item) for item in classes]
-    average: ClassItem = {
+    average = _average(of_classes)
+    last: ClassItem = {
         "class_name": "average",
-        **_average(of_classes),
+        "metrics": average["metrics"],
+        "gt_count": average["gt_count"],
+        "pred_count": average["pred_count"],
+        "count_error": average["count_error"],
         "conf_mat": matrix.tolist(),
         "conf_mat_frac": _fractions(matrix),
     }
-    return [*of_classes, average]
+    return [*of_classes, last]
 
 
 def summary(matrix: Counts, classes: Classes, null_id: int) -> SegmentationSummary:
