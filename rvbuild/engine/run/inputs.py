@@ -8,7 +8,7 @@ any write changes them, and so does a touch.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 from rvbuild.engine.keys.artifact import Artifact, Product, Source
