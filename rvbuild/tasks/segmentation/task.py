@@ -22,6 +22,9 @@ from rvbuild.settings.train import LossSettings
 from rvbuild.tasks.evaluation import Evaluation
 from rvbuild.tasks.protocol import ClassList, Draw, Merger
 from rvbuild.tasks.segmentation.settings import SegmentationDeriveSettings, SegmentationInferSettings
+from rvbuild.tasks.segmentation.target import draw as draw
+from rvbuild.tasks.segmentation.target import mask as mask
+from rvbuild.tasks.segmentation.target import resize as resize
 
 if TYPE_CHECKING:
     import torch
