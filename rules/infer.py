@@ -26,6 +26,7 @@ from rvbuild.rules.common import (
     present,
     user_code,
 )
+from rvbuild.settings.train import TrainedSettings
 
 if TYPE_CHECKING:
     from rvbuild.settings.train import TrainedSettings

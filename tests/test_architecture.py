@@ -20,13 +20,13 @@ PIXELS = HEAVY | {"shapely", "PIL", "safetensors", "affine", "pyproj"}
 HOUSE = (
     *("dodo", "__main__", "cli", "api", "session", "data", "checks", "rules"),
     *("stages", "tasks", "learn", "geo", "project", "engine"),
-    *("language", "files", "process", "cores", "errors", "progress", "units"),
+    *("settings", "language", "files", "process", "cores", "errors", "progress", "units"),
 )
 WORK = {"stages", "tasks", "learn", "geo"}
 STRANGERS = {
     **{room: {"engine"} for room in WORK},  # whoever computes does not know that results are kept
     "project": {"engine"},
-    "engine": {"project"},
+    "engine": {"project", "settings"},
     "data": {"checks", "rules", "stages", "tasks", "learn", "project", "engine"},
 }
 """Rooms that a room has no business in, although they are below."""

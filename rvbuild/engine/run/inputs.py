@@ -8,7 +8,7 @@ any write changes them, and so does a touch.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 from rvbuild.engine.keys.artifact import Artifact, Product, Source
@@ -177,6 +177,6 @@ def settings_of(artifact: Artifact) -> dict[str, object]:
     settings = dict(artifact.settings)
     for table, hints in artifact.hints.items():
         in_key = settings.get(table, {})
-        assert isinstance(in_key, Mapping)
+        assert isinstance(in_key, dict)
         settings[table] = {**in_key, **hints}
     return settings

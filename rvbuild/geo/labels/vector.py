@@ -159,8 +159,9 @@ def class_ids(
         key: id_of(classes, name, f"labels.class_map.{key}")
         for key, name in ({} if mapping is None else mapping).items()
     }
-    class_where = settings["class_where"] if "class_where" in settings else []
-    tests = [id_of(classes, name, "labels.class_where") for name, _ in class_where]
+    tests = []
+    if "class_where" in settings:
+        tests = [id_of(classes, name, "labels.class_where") for name, _ in settings["class_where"]]
     known, numbered = names(classes), {"class_id", class_attribute(settings)}
     ids: list[int | None] = []
     unclassed: list[int] = []

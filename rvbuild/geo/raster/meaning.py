@@ -1,4 +1,4 @@
-"""The tags of a scene's files that change the meaning of values and are not applied: for users, and to compare scenes."""
+"""Tags of a scene's files that change the meaning of values and are not applied: for users, and to compare scenes."""
 
 from __future__ import annotations
 

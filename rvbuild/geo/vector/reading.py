@@ -64,7 +64,9 @@ def class_attributes(settings: FeatureSettings | BoxFileSettings) -> list[str]:
 
 def class_attribute(settings: FeatureSettings | BoxFileSettings) -> str | None:
     """Return the attribute that the project names for classes; boxes have none."""
-    return settings["class_attribute"] if "class_attribute" in settings else None
+    if "class_attribute" not in settings:
+        return None
+    return settings["class_attribute"]
 
 
 def label_tables(files: Sequence[Path], settings: AnyVectorSettings) -> list[tuple[Sequence[Path], FeatureSettings]]:

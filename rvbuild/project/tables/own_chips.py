@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field, Strict
 
 from rvbuild.project.toml.table import SomeLocalPaths, Table
+from rvbuild.settings.area import Split
 from rvbuild.settings.chip import ReadChipSettings
 
-CHIP_SPLITS = {"train": ("train",), "validation": ("valid", "val", "validation")}
+CHIP_SPLITS: Mapping[Split, tuple[str, ...]] = {"train": ("train",), "validation": ("valid", "val", "validation")}
 """Split → what its folder of a user's own chips may be called."""
 
 

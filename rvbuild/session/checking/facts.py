@@ -131,19 +131,20 @@ def model_problem(
     }
     if project.train.backend is not None:
         return _backend_problem(project, images, workspace, executor) if say is not None else ("", True)
-    how = {**check.model(project), **images, "outputs": len(project.classes) - 1}
-    own = ":" in how["model"]
-    no_figures = isinstance(how["normalize"], str)
-    sure = how["start"] == "random" and not how["args"] and how["chip_px"] >= _SURE_PX and no_figures
+    trial = check.model(project)
+    arguments = {**trial, **images, "outputs": len(project.classes) - 1}
+    own = ":" in trial["model"]
+    no_figures = isinstance(trial["normalize"], str)
+    sure = trial["start"] == "random" and not trial["args"] and trial["chip_px"] >= _SURE_PX and no_figures
     if say is None if own else sure:
         return "", True
-    path: str | None = how["path"]
+    path = trial["path"]
     seen = None if path is None else signature(path)
-    key, name = digest([how, seen, say is None]), _name(check.RUN_MODEL, project, workspace)
+    key, name = digest([arguments, seen, say is None]), _name(check.RUN_MODEL, project, workspace)
     if not own and workspace.state.content_digest(key, name) is not None:
         return "", True
     code = served_code(check.user_code(project) if own else (), workspace.root)
-    job = Job(check.RUN_MODEL, {**how, "download": say is not None}, "torch", code)
+    job = Job(check.RUN_MODEL, {**arguments, "download": say is not None}, "torch", code)
     problem, certain = executor.run(job, _Told(say))
     if not problem and not own:
         workspace.state.remember_content_digest(key, name, json.dumps(""))
