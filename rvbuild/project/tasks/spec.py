@@ -45,6 +45,8 @@ class TaskSpec:
         Whether models take the targets while they train, and return their losses.
     one_class_is_enough : bool
         Whether a project may have a single class: an object differs from its surroundings.
+    gives_pixels : bool
+        Whether a raster of classes is its prediction, so that a draft can be evaluated as one.
     """
 
     name: str
@@ -62,6 +64,7 @@ class TaskSpec:
     results: tuple[str, ...] = ()
     models_have_losses: bool = False
     one_class_is_enough: bool = False
+    gives_pixels: bool = False
 
     def predictions(self) -> tuple[str, tuple[str, ...]]:
         """Return the stage whose outputs eval reads, and their names."""
