@@ -103,6 +103,12 @@ class _Checks:
         if settings and self.file.train.is_set("max_stds"):
             message = f"has no effect with {show(settings['kind'])} in the transform of the images"
             self.problems.add(("train", "max_stds"), message)
+        if settings and self.file.train.backend is not None:
+            message = (
+                f"the transform of the images ends with {show(settings['kind'])}, which networks of torch apply; a "
+                "training backend gets the values before it. Remove the transform, and let the backend do it"
+            )
+            self.problems.add(("train", "backend"), message)
         if settings and self.file.train.normalize == "pretrained" and self.file.train.bundle is not None:
             kind = show(settings["kind"])
             message = f"the bundle defines how images are normalised, and so does their transform {kind}"

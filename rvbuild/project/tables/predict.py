@@ -150,6 +150,8 @@ class PredictTable(Table):
                 f"{self.stride_px} is more than chip.size_px = {context.chip_px}, which would leave gaps between "
                 "windows",
             )
+        if context.backend and self.is_set("device"):
+            yield no_effect("device", "with train.backend, which chooses its device itself")
         for number, vector in enumerate(self.vectors):
             problem = context.class_problem(vector.class_, null=False)
             if problem:

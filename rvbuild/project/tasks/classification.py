@@ -46,6 +46,7 @@ SPEC = TaskSpec(
     metrics=("accuracy", "mean_f1"),
     losses=OF_CHIPS,
     raw=("cells.json",),
+    scores=("K",),
     results=("cells.json", "cells.qml", *(f"cells{suffix}" for suffix in SUFFIXES.values())),
     keys={"labels": ("cell_px", *CELL_KEYS), "predict": ("cells",)},
     unused={

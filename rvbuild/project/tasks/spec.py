@@ -40,8 +40,11 @@ class TaskSpec:
     unused : mapping
         For each kind of table, the keys that have no effect in this task, each with the reason.
     results : tuple of str
-        The files that a directory of its predictions may contain, except those named after classes.
-    models_have_losses : bool
+            The files that a directory of its predictions may contain, except those named after classes.
+    scores : tuple of str
+        The axes of the scores that a training backend predicts, after the axis of the chips: K outputs, H and W of a
+        chip. Empty if the task needs a network of torch.
+        models_have_losses : bool
         Whether models receive the targets during training and return their losses.
     one_class_is_enough : bool
         Whether a project may have a single class.
@@ -60,6 +63,7 @@ class TaskSpec:
     keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unused: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     results: tuple[str, ...] = ()
+    scores: tuple[str, ...] = ()
     models_have_losses: bool = False
     one_class_is_enough: bool = False
 

@@ -71,7 +71,9 @@ class Context:
     chip_px
         The side of a chip in pixels; None if it is not known because of another problem.
     task
-        The name of the task.
+            The name of the task.
+    backend
+        Whether a training backend replaces torch.
     """
 
     classes: tuple[str, ...]
@@ -79,6 +81,7 @@ class Context:
     has_validation: bool
     chip_px: int | None
     task: str = "semantic_segmentation"
+    backend: bool = False
 
     def class_problem(self, name: str, *, null: bool = True, also: tuple[str, ...] = ()) -> str | None:
         """Return the problem of a class name in an option, or None.
