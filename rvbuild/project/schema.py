@@ -66,14 +66,14 @@ class _ForEditors(GenerateJsonSchema):
         return self.generate_inner(schema["schema"])
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
-        """Leave out the default None, which means "decided by something else"."""
+        """Leave out the default None, which means that the value is derived."""
         described = super().default_schema(schema)
         if described.get("default", 0) is None:
             del described["default"]
         return described
 
     def field_title_should_be_set(self, schema: Any) -> bool:
-        """Give keys no title, which would only repeat their name."""
+        """Omit titles, which would only repeat the names."""
         return False
 
 
@@ -84,7 +84,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def keys_by_name() -> dict[str, list[str]]:
-    """Return for each key of the project file the tables that have it, for hints about misplaced keys.
+    """Return key -> tables that have it, for hints about misplaced keys.
 
     >>> keys_by_name()["lr"]
     ['[train]']

@@ -180,7 +180,7 @@ def planned(
         closure = now.plan.closure(a.name for a in wanted)
         _require_files(now, closure)
         now.workspace.sweep()
-        now.plan.look(closure)
+        now.plan.examine(closure)
         yield Planned(now, order, wanted, closure)
 
 

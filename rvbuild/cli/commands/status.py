@@ -116,7 +116,7 @@ def status(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbos
             return 0
     projects = load_known(words, overrides, _say)
     with session(projects, say=_say, rules_may_run=lambda own: looked_at(own, trust)) as now:
-        now.plan.look(now.artifacts)
+        now.plan.examine(now.artifacts)
         rows = statuses(now, now.artifacts)
         if as_json:
             print_json(document(rows), one_a_line)
@@ -166,7 +166,7 @@ def graph(words: Sequence[str], overrides: Sequence[str], dot: bool, trust: bool
     """Print the graph of artifacts in Mermaid's or Graphviz' language, coloured by state."""
     projects = load_known(words, overrides, _say)
     with session(projects, say=_say, rules_may_run=lambda own: looked_at(own, trust)) as now:
-        now.plan.look(now.artifacts)
+        now.plan.examine(now.artifacts)
         ids = {a.name: f"n{i}" for i, a in enumerate(now.artifacts)}
         lines = ["digraph rvbuild {", "  rankdir=LR; node [shape=box style=filled];"] if dot else ["graph LR"]
         for artifact in now.artifacts:

@@ -10,7 +10,7 @@ from pydantic import Field, Strict
 from rvbuild.errors import nearest
 from rvbuild.project.tasks import SPECS
 from rvbuild.project.toml.keys import show
-from rvbuild.project.toml.table import Finding, Known, PathText, Pixels, Table, no_effect
+from rvbuild.project.toml.table import Context, Finding, PathText, Pixels, Table, no_effect
 
 RANDOM = "random"
 
@@ -55,7 +55,7 @@ class DraftTable(Table):
     )
     scores: bool = Field(True, description="Whether scores.tif is written: the probabilities of the classes in cells.")
 
-    def check(self, known: Known) -> Iterator[Finding]:
+    def check(self, context: Context) -> Iterator[Finding]:
         """Find unknown encoders, and keys that have no effect with this one."""
         if self.encoder not in ENCODERS:
             hint = nearest(self.encoder, ENCODERS)
@@ -63,7 +63,7 @@ class DraftTable(Table):
             yield Finding(("encoder",), f"unknown encoder {show(self.encoder)}{hint or f'; known: {listed}'}")
         elif self.encoder == RANDOM:
             for field in ("weights", "bands"):
-                if self.given(field):
+                if self.is_set(field):
                     yield no_effect(field, f"with encoder = {show(RANDOM)}", "encoder")
         if self.bands is not None and len(self.bands) != 3:
             yield Finding(("bands",), f"expected three bands, found {len(self.bands)}")

@@ -17,7 +17,7 @@ RESERVED = frozenset(
         *("status", "why", "graph", "clean", "check", "schema", "new", "log", "diff", "watch", "cache", "sign", "help"),
     }
 )
-"""The stages and the commands of rvbuild, whose names are taken."""
+"""The stages and the commands of rvbuild, whose names are reserved."""
 
 
 def stage_of(rule: str) -> str:
@@ -39,7 +39,7 @@ def module_of(rule: str) -> str:
 
 
 def findings(rules: Sequence[str]) -> Iterator[Finding]:
-    """Find entries that cannot be the files of rules, and stages that are there already."""
+    """Find entries that cannot be files of rules, and stages that already exist."""
     stages: dict[str, str] = {}
     for number, rule in enumerate(rules):
         key = ("rules", number)

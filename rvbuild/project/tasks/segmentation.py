@@ -19,5 +19,6 @@ SPEC = TaskSpec(
     losses=OF_PIXELS,
     raw=("raw_labels.tif",),
     gives_pixels=True,
+    scores=("K", "H", "W"),
     results=("labels.tif", "labels.qml", "scores.tif", "scores.qml", "rgb.tif"),
 )
