@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_or
 
 import pytest
 from pydantic import ConfigDict, TypeAdapter, ValidationError
-from typing_extensions import is_typeddict
+from typing_extensions import TypedDict, is_typeddict
 
 from rvbuild import rules
 from rvbuild.engine.run.inputs import settings_of
@@ -26,8 +26,10 @@ from rvbuild.project.scenes.transforms import ExpressionTable
 from rvbuild.project.tables.chip import ChipTable
 from rvbuild.project.tables.predict import PredictTable, VectorOutputTable
 from rvbuild.project.tables.train import TrainTable
+from rvbuild.project.tasks import SPECS
 from rvbuild.project.toml.table import Table
-from rvbuild.rules import check, data, golden
+from rvbuild.rules import check, golden
+from rvbuild.settings.classes import ClassId, ClassName
 from rvbuild.settings.image import SceneImageSettings
 from rvbuild.settings.labels import BoxFileSettings
 from rvbuild.stages.data.settings import CheckSettings
@@ -200,6 +202,25 @@ def declared(function: str) -> Any:
     return eval(run.__annotations__["settings"], vars(module))
 
 
+#: Stages that pass settings on to a task, and the function that takes them: it knows more of them than the stage.
+OF_TASKS = {
+    "rvbuild.stages.infer:run": "merger",
+    "rvbuild.stages.predict:run": "derive",
+    "rvbuild.stages.evaluate.scene:run": "score",
+}
+
+
+def joined(stage: Any, of_task: Any, task: str) -> Any:
+    """Return the type of the settings of a stage with what a task declares in its place."""
+    hints = get_type_hints(stage, include_extras=True)
+    if "eval" in hints:
+        return TypedDict("Joined", {**hints, "eval": of_task})  # type: ignore[operator]
+    predict = get_type_hints(of_task)["predict"]
+    # A segmentation gets the names of classes if it writes scores.
+    classes = list[ClassId] | list[ClassName] if "infer" in stage.__module__ else hints["classes"]
+    return TypedDict("Joined", {**hints, "predict": predict, "classes": classes})  # type: ignore[operator]
+
+
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
     for split, name in (("train", "road"), ("valid", "field")):
@@ -214,10 +235,13 @@ def test_rules_give_stages_the_settings_that_they_declare(project: str, workspac
     path = workspace / "p.toml"
     path.write_text(PROJECTS[project])
     loaded = load(path, environ={})
-    artifacts = [*rules.artifacts(loaded), *data.artifacts(loaded, "")]
+    artifacts = [*rules.artifacts(loaded), *(a for rule in rules.ASIDE.values() for a in rule.artifacts(loaded, ""))]
     assert len(artifacts) > 8
     for artifact in artifacts:
-        validator(declared(artifact.run))(settings_of(artifact))
+        kind = declared(artifact.run)
+        if function := OF_TASKS.get(artifact.run):
+            kind = joined(kind, declared(f"{SPECS[loaded.task].module}:{function}"), loaded.task)
+        validator(kind)(settings_of(artifact))
     for request in check.requests(loaded, runs_code=True):
         validator(CheckSettings)(request.settings)
 
@@ -258,6 +282,7 @@ CHANGED: Mapping[type[Table], set[str]] = {
     ChipTable: {"stride_px"},
     VectorOutputTable: {"format", "split", "side_px"},
     PredictTable: {"stride_px"},
+    TrainTable: {"pretrained"},
 }
 
 #: Fields that are settings of another type.
@@ -309,7 +334,7 @@ def test_there_are_tables_with_settings() -> None:
     others = {table.__name__ for table in tables() if table not in WITH_SETTINGS}
     assert others == {
         *("ProjectFile", "ProjectTable", "ClassTable", "BundleTable"),
-        *("ScenesTable", "FoundTable", "SplitTable", "SceneTable", "LayerTable"),
+        *("ScenesTable", "PatternTable", "SplitTable", "SceneTable", "LayerTable", "DraftTable"),
         *("BoxFileTable", "CocoTable", "VocTable", "CsvTable"),
     }, "a table of stage settings declares their type as what `stage_settings` returns"
 

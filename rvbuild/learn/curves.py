@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from xml.sax.saxutils import escape
 
-from rvbuild.learn.records import Epoch, Score, Scores
+from rvbuild.learn.selection import Epoch, Score, Scores
 
 Series = Sequence[tuple[int, float]]
 """(epoch, value) pairs."""

@@ -22,7 +22,7 @@ from rvbuild.learn.chips.loader import Batch, Loader, Request
 from rvbuild.learn.device import reproducible as reproducibly
 from rvbuild.learn.device import seed_cpu, select_device, upload
 from rvbuild.learn.hooks import Targets
-from rvbuild.learn.records import Epoch, Scores
+from rvbuild.learn.selection import Epoch, Scores
 from rvbuild.learn.training import Data, Training
 from rvbuild.progress import Progress, Silent
 from rvbuild.settings.train import LoopSettings

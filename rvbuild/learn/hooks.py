@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from rvbuild.learn.records import Scores
+from rvbuild.learn.selection import Scores
 
 if TYPE_CHECKING:
     import torch

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from rvbuild.learn.records import Score
+from rvbuild.learn.selection import Score
 
 
 class Confusion:

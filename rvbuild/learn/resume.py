@@ -20,7 +20,7 @@ import torch
 import xxhash
 
 from rvbuild.learn.models.weights import State
-from rvbuild.learn.records import Epoch
+from rvbuild.learn.selection import Epoch
 
 CHECKPOINT = "checkpoint.safetensors"
 FORMAT = 1

@@ -1,12 +1,33 @@
-"""Selection of the best epoch, and early stopping: pure functions of the log."""
+"""The log of a training, and what follows from it: the best epoch, and early stopping."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NotRequired, TypeAlias
+
+from typing_extensions import TypedDict
 
 from rvbuild.errors import ModelError, nearest
-from rvbuild.learn.records import Epoch
+
+Score: TypeAlias = float | None
+Scores: TypeAlias = Mapping[str, Score | Mapping[str, Score]]
+"""Metrics by name: a number, or one for each class; None where it is not known."""
+
+
+class Epoch(TypedDict):
+    """A line of `log.jsonl`."""
+
+    epoch: int
+    """From 1."""
+    lr: float
+    """Of the last step."""
+    train_loss: float
+    val_loss: float | None
+    metrics: Scores | None
+    train_losses: NotRequired[dict[str, float]]
+    """The parts of the loss, if it has some."""
+    val_losses: NotRequired[dict[str, float]]
 
 
 def best_epoch(log: Sequence[Epoch], metric: str) -> int:

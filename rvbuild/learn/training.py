@@ -24,7 +24,7 @@ from rvbuild.learn.device import amp_dtype, place, seed_everything, upload
 from rvbuild.learn.hooks import Objective
 from rvbuild.learn.models.weights import State
 from rvbuild.learn.optim import learning_rate, make_optimizer
-from rvbuild.learn.records import Epoch, Scores
+from rvbuild.learn.selection import Epoch, Scores
 from rvbuild.progress import Progress
 from rvbuild.settings.train import LoopSettings
 

@@ -15,7 +15,7 @@ from rvbuild.learn.losses.make import make_loss
 from rvbuild.learn.losses.points import IGNORE, Loss
 from rvbuild.learn.losses.weights import class_weights
 from rvbuild.learn.metrics import Confusion
-from rvbuild.learn.records import Scores
+from rvbuild.learn.selection import Scores
 from rvbuild.settings.train import LossSettings
 
 

@@ -5,19 +5,41 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn, NotRequired, cast
 
 import numpy as np
+from typing_extensions import TypedDict
 
 from rvbuild.errors import DataError
 from rvbuild.learn.chips.shards import DIGEST_BYTES
-from rvbuild.learn.records import ChipIndex
 
 INDEX = "index.json"
 
 _MOST_PX = 1 << 16
 _REMEDY = "build the chips again"
 _DTYPES = {"uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float16", "float32", "float64"}
+
+
+class ShardEntry(TypedDict):
+    """A pair of files of chips."""
+
+    images: str
+    labels: str
+    count: int
+
+
+class ChipIndex(TypedDict):
+    """The content of a scene's `index.json`, as `read_index` checks it."""
+
+    scene: str
+    size_px: int
+    dtype: str
+    bands: int
+    classes: list[str]
+    count: int
+    shards: list[ShardEntry]
+    class_counts: list[int]
+    chip_class_counts: NotRequired[list[list[int]]]
 
 
 def _is_count(value: Any, least: int = 0) -> bool:

@@ -17,14 +17,14 @@ from rvbuild.project.tables.train import TrainTable
 from rvbuild.project.tasks.detection import MODEL_ARGS, MOST_MERGE, SPEC
 from rvbuild.project.toml.keys import Key, show
 from rvbuild.project.toml.problems import Problems
-from rvbuild.project.toml.table import Finding, Known, Table, no_effect
+from rvbuild.project.toml.table import Context, Finding, Table, no_effect
 from rvbuild.settings.chip import ChipSettings
 from rvbuild.settings.evaluation import BoxEvalSettings
 from rvbuild.settings.predict import BoxForwardSettings, BoxPredictSettings, BoxResultSettings
 
 
-def check(table: Table, known: Known) -> Iterator[Finding]:
-    """Find settings that tables cannot have with boxes."""
+def check(table: Table, context: Context) -> Iterator[Finding]:
+    """Find settings that are invalid for boxes."""
     if isinstance(table, RasterLabelsTable):
         message = f"{SPEC.name} needs boxes or shapes: {either(['vector', *BOX_FILES])}; found a raster"
         yield Finding(("raster",), message)
@@ -41,7 +41,7 @@ def check(table: Table, known: Known) -> Iterator[Finding]:
 
 
 def _check_chip(table: ChipTable) -> Iterator[Finding]:
-    if table.neg_ratio is None and table.given("neg_ioa_thresh"):
+    if table.neg_ratio is None and table.is_set("neg_ioa_thresh"):
         yield no_effect("neg_ioa_thresh", "without neg_ratio, which sets how many chips are background")
     elif table.neg_ratio is not None and table.neg_ioa_thresh > table.ioa_thresh:
         yield Finding(
@@ -73,22 +73,22 @@ def chip_px(chip: ChipTable, labels: list[Any]) -> int:
 
 
 def apply(parts: Parts, labels: Mapping[Key, Any], problems: Problems) -> Parts:
-    """Return the parts with tables that tell stages of boxes."""
+    """Return the parts with tables whose stage settings include those of boxes."""
     return Parts(
         scenes=tuple(replace(s, chip=s.chip and of_task(BoxChipTable, s.chip)) for s in parts.scenes),
         chip=of_task(BoxChipTable, parts.chip),
         predict=of_task(BoxPredictTable, parts.predict),
         eval=of_task(BoxEvalTable, parts.eval),
-        # By half a chip, each object up to that size is seen whole by some window.
+        # With this stride, every object of up to half a chip is completely inside some window.
         stride_px=max(1, parts.chip.size_px // 2),
     )
 
 
 class BoxChipTable(ChipTable):
-    """How the chips of a project with boxes are cut."""
+    """The chip settings of a project with boxes."""
 
     def stage_settings(self) -> ChipSettings:
-        """Return the settings, with those about boxes."""
+        """Return the settings, including those of boxes."""
         settings: ChipSettings = {
             **super().stage_settings(),
             "ioa_thresh": self.ioa_thresh,
@@ -106,11 +106,11 @@ class BoxPredictTable(PredictTable):
     """The prediction of boxes: the same table, with the settings about boxes."""
 
     def stage_settings(self) -> BoxPredictSettings:
-        """Return the settings, with those about boxes."""
+        """Return the settings, including those of boxes."""
         return {**super().stage_settings(), **self.derive_settings()}
 
     def infer_settings(self) -> BoxForwardSettings:
-        """Return the settings that the raw result depends on: boxes do not blend."""
+        """Return the settings that the raw result depends on: boxes are not blended."""
         settings = super().stage_settings()
         return {"stride_px": settings["stride_px"], "batch_size": self.batch_size, "device": self.device}
 
@@ -128,8 +128,8 @@ class BoxPredictTable(PredictTable):
 
 
 class BoxEvalTable(EvalTable):
-    """How boxes are evaluated."""
+    """The evaluation of boxes."""
 
     def stage_settings(self) -> BoxEvalSettings:
-        """Return the settings, with those about boxes."""
+        """Return the settings, including those of boxes."""
         return {"iou_thresh": self.iou_thresh}

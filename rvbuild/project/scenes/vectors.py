@@ -21,7 +21,7 @@ from pydantic_core import CoreSchema
 
 from rvbuild.language import filters
 from rvbuild.project.toml.keys import show
-from rvbuild.project.toml.table import Finding, Known, Paths, Table, by_type, expected, wrong
+from rvbuild.project.toml.table import Context, Finding, Paths, Table, by_type, expected, wrong
 from rvbuild.settings.area import AoiTableSettings
 from rvbuild.settings.labels import BufferSettings
 
@@ -79,7 +79,7 @@ _DEFAULT_PX: Mapping[_Geometry, float] = {"Point": 1.0, "LineString": 1.0, "Poly
 
 
 class BufferTable(Table):
-    """How points and lines get an area, and polygons another; each in pixels, or as a table of class = pixels."""
+    """The buffers that give points and lines an area, and grow polygons: in pixels, or a table of class = pixels."""
 
     omitted_defaults = ("polygon",)
 
@@ -96,20 +96,20 @@ class BufferTable(Table):
         "named: 0.",
     )
 
-    def check(self, known: Known) -> Iterator[Finding]:
+    def check(self, context: Context) -> Iterator[Finding]:
         """Find unknown classes."""
-        for kind, given in (("Point", self.point), ("LineString", self.line), ("Polygon", self.polygon)):
-            for name in given if isinstance(given, dict) else ():
-                if problem := known.class_problem(name):
+        for kind, widths in (("Point", self.point), ("LineString", self.line), ("Polygon", self.polygon)):
+            for name in widths if isinstance(widths, dict) else ():
+                if problem := context.class_problem(name):
                     yield Finding((kind, name), problem)
 
     def stage_settings(self, classes: tuple[str, ...] = ()) -> BufferSettings:
-        """Return pixels by type of geometry, and by class where they differ; what leaves polygons alone is left out.
+        """Return pixels by type of geometry, and by class if they differ; no growth of polygons is omitted.
 
         Parameters
         ----------
         classes
-            All names of classes, each with a value.
+            The names of all classes, each of which gets a value.
         """
         settings = self.settings_as(BufferSettings)
         for kind in _GEOMETRIES:

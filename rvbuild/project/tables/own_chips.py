@@ -1,4 +1,4 @@
-"""The `[train.chips]` table: a user's own chips."""
+"""The `[train.chips]` table: pre-cut chips of the user."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from rvbuild.settings.area import Split
 from rvbuild.settings.chip import ReadChipSettings
 
 CHIP_SPLITS: Mapping[Split, tuple[str, ...]] = {"train": ("train",), "validation": ("valid", "val", "validation")}
-"""Split → what its folder of a user's own chips may be called."""
+"""Split → valid names of its folder of pre-cut chips."""
 
 
 class ChipsTable(Table):
-    """A user's own chips."""
+    """Pre-cut chips of the user."""
 
     not_settings = ("folder",)  # the files are an input
     omitted_defaults = ("palette",)

@@ -9,7 +9,7 @@ import functools
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TypeVar, cast
 
@@ -59,6 +59,9 @@ def checked_settings(content: Mapping[str, object], where: str) -> BundleSetting
     settings = _validated(adapter, content, where)
     _check_classes(settings, where)
     _check_image(settings["image"], where)
+    scores: object = settings["predict"]["scores"]
+    if not scores and scores is not False:  # 0 is False for pydantic, too
+        _refuse(where, "predict.scores", 'false, "float32" or "uint8"', scores)
     names = [item["name"] for item in settings["classes"]]
     for position, vector in enumerate(settings["predict"]["vectors"]):
         _check_vector(vector, names, where, f"predict.vectors[{position}].")
@@ -164,21 +167,24 @@ _TYPES = {
     "mapping_type": "an object",
     "none_required": "null",
 }
-_BOUNDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
-    "greater_than": lambda context: f"a number above {context['gt']:g}",
-    "greater_than_equal": lambda context: f"a number of at least {context['ge']:g}",
-    "less_than": lambda context: f"a number below {context['lt']:g}",
-    "less_than_equal": lambda context: f"a number of at most {context['le']:g}",
-    "too_short": lambda context: f"a list of at least {context['min_length']}",
-    "too_long": lambda context: f"a list of at most {context['max_length']}",
-    "literal_error": lambda context: _words(str(context["expected"])),
+_BOUNDS = {
+    "greater_than": "{number} above {gt:g}",
+    "greater_than_equal": "{number} of at least {ge:g}",
+    "less_than": "{number} below {lt:g}",
+    "less_than_equal": "{number} of at most {le:g}",
+    "too_short": "a list of at least {min_length}",
+    "too_long": "a list of at most {max_length}",
 }
 
 
 def _expected(details: ErrorDetails) -> str:
+    """Return what an error of pydantic says of a value, as a noun."""
     kind, context = details["type"], details.get("ctx", {})
+    if kind == "literal_error":
+        return _words(str(context["expected"]))
     if kind in _BOUNDS:
-        return _BOUNDS[kind](context)
+        number = "a whole number" if isinstance(details["input"], int) else "a number"
+        return _BOUNDS[kind].format(number=number, **context)
     return _TYPES.get(kind, f"something else ({details['msg']})")
 
 

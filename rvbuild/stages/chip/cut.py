@@ -18,7 +18,7 @@ from rvbuild.geo.grid import Grid
 from rvbuild.geo.raster.open import SceneImage, open_scene_image
 from rvbuild.geo.raster.resample import resample
 from rvbuild.geo.windows import Window
-from rvbuild.learn.records import ShardEntry
+from rvbuild.learn.chips.index import ShardEntry
 from rvbuild.stages.chip.blocks import Block, pieces
 from rvbuild.stages.chip.settings import SceneChipSettings
 from rvbuild.stages.chip.shards import ShardWriter, Target

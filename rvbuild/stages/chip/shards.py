@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rvbuild.geo.windows import Window
+from rvbuild.learn.chips.index import ShardEntry
 from rvbuild.learn.chips.shards import digest_of
-from rvbuild.learn.records import ShardEntry
 
 Array = npt.NDArray[Any]
 Target = dict[str, Array]

@@ -10,7 +10,7 @@ from torch import nn
 
 from rvbuild.errors import ModelError
 from rvbuild.learn.hooks import Objective
-from rvbuild.learn.records import Scores
+from rvbuild.learn.selection import Scores
 from rvbuild.settings.train import LossSettings
 from rvbuild.tasks.class_objective import ClassObjective, loss_of
 

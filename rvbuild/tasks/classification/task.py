@@ -25,7 +25,7 @@ from rvbuild.settings.predict import CellPredictSettings
 from rvbuild.settings.train import LossSettings
 from rvbuild.tasks.classification.settings import CellDeriveSettings, CellInferSettings
 from rvbuild.tasks.evaluation import Evaluation
-from rvbuild.tasks.protocol import ClassList, Draw, Labels, Merger
+from rvbuild.tasks.protocol import ClassList, Draw, Labels, Merger, PixelLabels
 
 if TYPE_CHECKING:
     import torch
@@ -67,6 +67,15 @@ def labels(
     from rvbuild.geo.labels.cells import open_cells  # rasterio: training does without
 
     return _Cells(open_cells(files, settings, grid=grid, classes=classes, null_id=null_id), null_id)
+
+
+def pixel_labels(
+    files: Sequence[Path], settings: CellLabelSettings, grid: Grid, classes: ClassList, null_id: int
+) -> PixelLabels:
+    """Open a scene's cells as pixels; see `rvbuild.tasks.classification.pixels`."""
+    from rvbuild.tasks.classification.pixels import CellPixels
+
+    return CellPixels(files, settings, grid, classes, null_id)
 
 
 def chip_windows(

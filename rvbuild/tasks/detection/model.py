@@ -14,7 +14,7 @@ from torchvision.ops import batched_nms
 from rvbuild.errors import DataError, ModelError
 from rvbuild.learn.device import kept_random_state, seed_everything
 from rvbuild.learn.hooks import Objective, Targets
-from rvbuild.learn.records import Scores
+from rvbuild.learn.selection import Scores
 from rvbuild.settings.train import LossSettings
 from rvbuild.tasks.detection.average_precision import Matches, average, match, precision
 from rvbuild.tasks.metrics.tables import mean

@@ -24,7 +24,7 @@ from rvbuild.settings.predict import BoxPredictSettings
 from rvbuild.settings.train import LossSettings
 from rvbuild.tasks.detection.settings import BoxDeriveSettings, BoxInferSettings
 from rvbuild.tasks.evaluation import Evaluation
-from rvbuild.tasks.protocol import Aim, ClassList, Draw, Labels, Merger
+from rvbuild.tasks.protocol import Aim, ClassList, Draw, Labels, Merger, PixelLabels
 
 if TYPE_CHECKING:
     import torch
@@ -57,6 +57,15 @@ def labels(
     from rvbuild.geo.labels.boxes import open_boxes  # rasterio: training does without
 
     return open_boxes(files, settings, grid=grid, classes=classes, null_id=null_id)
+
+
+def pixel_labels(
+    files: Sequence[Path], settings: AnyVectorSettings | BoxFileSettings, grid: Grid, classes: ClassList, null_id: int
+) -> PixelLabels:
+    """Open a scene's boxes as pixels; see `rvbuild.tasks.detection.pixels`."""
+    from rvbuild.tasks.detection.pixels import BoxPixels
+
+    return BoxPixels(files, settings, grid, classes, null_id)
 
 
 def chip_windows(

@@ -20,8 +20,11 @@ from rvbuild.settings.labels import LabelSettings
 from rvbuild.settings.predict import PredictSettings
 from rvbuild.settings.train import LossSettings
 from rvbuild.tasks.evaluation import Evaluation
-from rvbuild.tasks.protocol import ClassList, Draw, Merger
+from rvbuild.tasks.protocol import ClassList, Draw, Merger, PixelLabels
 from rvbuild.tasks.segmentation.settings import SegmentationDeriveSettings, SegmentationInferSettings
+from rvbuild.tasks.segmentation.target import draw as draw
+from rvbuild.tasks.segmentation.target import mask as mask
+from rvbuild.tasks.segmentation.target import resize as resize
 
 if TYPE_CHECKING:
     import torch
@@ -52,6 +55,13 @@ def labels(
     from rvbuild.geo.labels.open import open_labels  # rasterio: training does without
 
     return open_labels(files, settings, grid=grid, classes=classes, null_id=null_id)
+
+
+def pixel_labels(
+    files: Sequence[Path], settings: LabelSettings, grid: Grid, classes: ClassList, null_id: int
+) -> PixelLabels:
+    """Open a scene's labels; see `rvbuild.geo.labels.open.open_labels`."""
+    return labels(files, settings, grid, classes, null_id)
 
 
 def chip_windows(
