@@ -14,7 +14,7 @@ import pytest
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from typing_extensions import TypedDict, is_typeddict
 
-from rvbuild import rules
+from rvbuild import rules, tasks
 from rvbuild.engine.run.inputs import settings_of
 from rvbuild.project.applied.classification import CellPredictTable
 from rvbuild.project.applied.detection import BoxEvalTable, BoxPredictTable
@@ -26,13 +26,16 @@ from rvbuild.project.scenes.transforms import ExpressionTable
 from rvbuild.project.tables.chip import ChipTable
 from rvbuild.project.tables.predict import PredictTable, VectorOutputTable
 from rvbuild.project.tables.train import TrainTable
-from rvbuild.project.tasks import SPECS
 from rvbuild.project.toml.table import Table
 from rvbuild.rules import check, golden
 from rvbuild.settings.classes import ClassId, ClassName
 from rvbuild.settings.image import SceneImageSettings
 from rvbuild.settings.labels import BoxFileSettings
+from rvbuild.stages.bundle.settings import BundleStageSettings
 from rvbuild.stages.data.settings import CheckSettings
+from rvbuild.stages.evaluate.scene import EvalStageSettings
+from rvbuild.stages.infer import InferStageSettings
+from rvbuild.tasks.settings import DeriveSettings
 
 CLASSES = """
 [classes]
@@ -202,23 +205,22 @@ def declared(function: str) -> Any:
     return eval(run.__annotations__["settings"], vars(module))
 
 
-#: Stages that pass settings on to a task, and the function that takes them: it knows more of them than the stage.
-OF_TASKS = {
-    "rvbuild.stages.infer:run": "merger",
-    "rvbuild.stages.predict:run": "derive",
-    "rvbuild.stages.evaluate.scene:run": "score",
-}
-
-
-def joined(stage: Any, of_task: Any, task: str) -> Any:
-    """Return the type of the settings of a stage with what a task declares in its place."""
+def of_task(stage: Any, task: str) -> Any:
+    """Return the type of the settings of a stage with those in it that only the task knows."""
     hints = get_type_hints(stage, include_extras=True)
-    if "eval" in hints:
-        return TypedDict("Joined", {**hints, "eval": of_task})  # type: ignore[operator]
-    predict = get_type_hints(of_task)["predict"]
-    # A segmentation gets the names of classes if it writes scores.
-    classes = list[ClassId] | list[ClassName] if "infer" in stage.__module__ else hints["classes"]
-    return TypedDict("Joined", {**hints, "predict": predict, "classes": classes})  # type: ignore[operator]
+    module = tasks.get(task)
+    if stage is InferStageSettings:
+        hints["predict"] = get_type_hints(declared(f"{module.__name__}:merger"))["predict"]
+        hints["classes"] = list[ClassId] | list[ClassName]  # the names if scores are written
+    elif stage is DeriveSettings:
+        hints["predict"] = get_type_hints(declared(f"{module.__name__}:derive"))["predict"]
+    elif stage is EvalStageSettings:
+        hints["eval"] = declared(f"{module.__name__}:score")
+    elif stage is BundleStageSettings:
+        hints["predict"] = module.PREDICT_SETTINGS
+    else:
+        return stage
+    return TypedDict(stage.__name__, hints)  # type: ignore[operator]
 
 
 @pytest.fixture
@@ -229,6 +231,7 @@ def workspace(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow  # imports all stages
 @pytest.mark.filterwarnings("ignore:.* using the `ReadOnly` qualifier:UserWarning")  # nothing is modified here
 @pytest.mark.parametrize("project", PROJECTS)
 def test_rules_give_stages_the_settings_that_they_declare(project: str, workspace: Path) -> None:
@@ -238,10 +241,7 @@ def test_rules_give_stages_the_settings_that_they_declare(project: str, workspac
     artifacts = [*rules.artifacts(loaded), *(a for rule in rules.ASIDE.values() for a in rule.artifacts(loaded, ""))]
     assert len(artifacts) > 8
     for artifact in artifacts:
-        kind = declared(artifact.run)
-        if function := OF_TASKS.get(artifact.run):
-            kind = joined(kind, declared(f"{SPECS[loaded.task].module}:{function}"), loaded.task)
-        validator(kind)(settings_of(artifact))
+        validator(of_task(declared(artifact.run), loaded.task))(settings_of(artifact))
     for request in check.requests(loaded, runs_code=True):
         validator(CheckSettings)(request.settings)
 
@@ -282,7 +282,7 @@ CHANGED: Mapping[type[Table], set[str]] = {
     ChipTable: {"stride_px"},
     VectorOutputTable: {"format", "split", "side_px"},
     PredictTable: {"stride_px"},
-    TrainTable: {"pretrained"},
+    TrainTable: {"model", "select_metric", "pretrained", "workers"},
 }
 
 #: Fields that are settings of another type.
@@ -291,8 +291,9 @@ ELSEWHERE: Mapping[type[Table], set[str]] = {TrainTable: {"backend", "backend_ar
 
 def tables(base: type[Table] = Table) -> Iterator[type[Table]]:
     for table in base.__subclasses__():
-        yield table
-        yield from tables(table)
+        if table.__module__.startswith("rvbuild."):
+            yield table
+            yield from tables(table)
 
 
 def listed(exceptions: Mapping[type[Table], set[str]], table: type[Table]) -> set[str]:
@@ -323,6 +324,8 @@ def form(kind: Any) -> object:
         return ("table", form(arguments[1]))
     if isinstance(kind, type) and issubclass(kind, Table):
         return form(settings_type(kind)) if settings_type(kind) else kind.__name__
+    if kind is bool:
+        return form(Literal[False, True])
     return "anything" if kind in (Any, object) else getattr(kind, "__name__", kind)
 
 

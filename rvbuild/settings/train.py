@@ -36,7 +36,7 @@ class BackendSettings(TypedDict):
 class OptimizerSettings(TypedDict):
     """The optimizer."""
 
-    optimizer: str
+    optimizer: Literal["adam", "adamw", "sgd"]
     lr: float
     weight_decay: float
     momentum: float
@@ -46,7 +46,7 @@ class OptimizerSettings(TypedDict):
 class ScheduleSettings(TypedDict):
     """The learning rate over time."""
 
-    schedule: str
+    schedule: Literal["one_cycle", "cosine", "step", "constant"]
     lr: float
     epochs: int
     step_epochs: list[int]
@@ -70,7 +70,7 @@ class LossSettings(TypedDict):
     """A name, or `package.module:factory`."""
     loss_args: Arguments
     """Of a loss with a name, those that are not at their defaults."""
-    class_weights: str | ClassWeights
+    class_weights: Literal["none", "balanced"] | ClassWeights
     """`none`, `balanced`, or weights."""
 
 
@@ -86,7 +86,7 @@ class TrainSettings(LoopSettings, LossSettings, TrainedSettings):
     workers: NotRequired[int]
     """In no key: it does not affect the result."""
     max_chips: NotRequired[int]
-    sampling: NotRequired[str | ClassWeights]
+    sampling: NotRequired[Literal["all", "balanced"] | ClassWeights]
     """`balanced`, or weights."""
     normalize: NotRequired[Literal["auto", "pretrained"] | StandardSettings]
     checkpoints: NotRequired[bool]
