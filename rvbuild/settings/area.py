@@ -6,7 +6,7 @@ from typing import Literal, NotRequired, TypeAlias, final
 
 from typing_extensions import TypedDict
 
-from rvbuild.settings.labels import ReadSettings
+from rvbuild.settings.labels import FilterSettings
 from rvbuild.settings.parts import PartSettings
 
 Split: TypeAlias = Literal["train", "validation", "test"]
@@ -45,7 +45,14 @@ class SplitBlockSettings(TypedDict):
     test: Share | None
 
 
-class AoiPartSettings(ReadSettings, PartSettings):
+class AoiTableSettings(FilterSettings):
+    """Which features are the area of interest."""
+
+    layer: NotRequired[str]
+    """Omitted for the only one."""
+
+
+class AoiPartSettings(AoiTableSettings, PartSettings):
     """One of several tables of an area of interest."""
 
 

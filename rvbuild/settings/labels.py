@@ -67,17 +67,18 @@ _WithClass = TypedDict("_WithClass", {"class": str | None})
 """The class of all features or boxes."""
 
 
-class ReadSettings(TypedDict):
-    """Which features of a vector file are read."""
+class FilterSettings(TypedDict):
+    """Which features of a layer are read."""
 
-    layer: NotRequired[str | None]
     encoding: NotRequired[str]
     where: NotRequired[Filter]
 
 
-class FeatureSettings(ReadSettings, _WithClass):
+class FeatureSettings(FilterSettings, _WithClass):
     """How the features of vector files become labels."""
 
+    layer: str | None
+    """None for the only one."""
     class_attribute: str | None
     class_map: dict[str, str] | None
     class_where: NotRequired[list[tuple[str, Filter]]]
@@ -92,12 +93,12 @@ class FeatureSettings(ReadSettings, _WithClass):
     """`error`, `drop`, or the class of features of unknown class."""
 
 
-class BufferSettings(TypedDict, total=False):
+class BufferSettings(TypedDict):
     """How far features are widened, in pixels, by type of geometry; by class where classes differ."""
 
     Point: float | dict[str, float]
     LineString: float | dict[str, float]
-    Polygon: float | dict[str, float]
+    Polygon: NotRequired[float | dict[str, float]]
 
 
 @final

@@ -19,7 +19,7 @@ from rvbuild.geo.vector.rasterize import Burner
 from rvbuild.geo.vector.reading import class_attribute, class_attributes, label_reading, label_tables
 from rvbuild.geo.vector.shapes import polygons
 from rvbuild.geo.windows import Window
-from rvbuild.settings.labels import AnyVectorSettings, BoxFileSettings, BufferSettings, FeatureSettings
+from rvbuild.settings.labels import AnyVectorSettings, BoxFileSettings, FeatureSettings
 
 _POLYGON = 3
 """Of `shapely.get_type_id`."""
@@ -103,7 +103,7 @@ def read_tables(files: Sequence[Path], settings: AnyVectorSettings, grid: Grid, 
 def _read_table(files: Sequence[Path], settings: FeatureSettings, grid: Grid, classes: NamedClasses) -> Areas:
     areas = Areas([], [], bool(settings.get("all_touched", False)), [])
     known: list[str] = names(classes)
-    buffer_px: BufferSettings = settings.get("buffer_px") or {}
+    buffer_px: Mapping[str, object] = settings.get("buffer_px", {})
     for path in files:
         features = read_features(path, **label_reading(settings))
         areas.notes.extend(features.notes)
@@ -279,14 +279,13 @@ def _in_another_encoding(value: object, known: Sequence[str]) -> str:
     return ""
 
 
-def _area(geometry: Any, buffer_px: BufferSettings, class_name: str, path: Path, number: int) -> Any:
+def _area(geometry: Any, buffer_px: Mapping[str, object], class_name: str, path: Path, number: int) -> Any:
     """Return the polygons of a feature, widened by `buffer_px`: geometry type → pixels, or class → pixels."""
     kind = SINGLE.get(geometry.geom_type, geometry.geom_type)
     if kind == "GeometryCollection":
         areas = [_area(part, buffer_px, class_name, path, number) for part in shapely.get_parts(geometry)]
         return shapely.union_all(areas) if areas else geometry
-    distances: Mapping[str, object] = buffer_px
-    distance = distances.get(kind)
+    distance = buffer_px.get(kind)
     if isinstance(distance, Mapping):
         distance = distance.get(class_name)
     if kind == "Polygon":

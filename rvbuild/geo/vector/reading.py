@@ -11,8 +11,8 @@ from typing import NotRequired, TypeVar
 from typing_extensions import TypedDict
 
 from rvbuild.language.filters import Filter
-from rvbuild.settings.area import AreaSettings
-from rvbuild.settings.labels import AnyVectorSettings, BoxFileSettings, FeatureSettings, ReadSettings
+from rvbuild.settings.area import AoiTableSettings, AreaSettings
+from rvbuild.settings.labels import AnyVectorSettings, BoxFileSettings, FeatureSettings, FilterSettings
 from rvbuild.settings.parts import PartSettings
 
 INFERRED_ATTRIBUTES = ("class_id", "class_name", "label")
@@ -36,9 +36,13 @@ class Reading(TypedDict):
     """The filters that decide over the class of a feature."""
 
 
-def area_reading(settings: ReadSettings) -> Reading:
+def area_reading(settings: AoiTableSettings) -> Reading:
     """Return what is read of the files of an area of interest, whose features have no classes."""
-    reading: Reading = {"layer": settings.get("layer"), "attributes": []}
+    return _reading(settings.get("layer"), [], settings)
+
+
+def _reading(layer: str | None, attributes: list[str], settings: FilterSettings) -> Reading:
+    reading: Reading = {"layer": layer, "attributes": attributes}
     if settings.get("where"):
         reading["where"] = settings["where"]
     if settings.get("encoding"):
@@ -48,7 +52,7 @@ def area_reading(settings: ReadSettings) -> Reading:
 
 def label_reading(settings: FeatureSettings) -> Reading:
     """Return what is read of the files of one table of labels."""
-    reading: Reading = {**area_reading(settings), "attributes": class_attributes(settings)}
+    reading = _reading(settings.get("layer"), class_attributes(settings), settings)
     if class_where := settings.get("class_where"):
         reading["tests"] = [test for _, test in class_where]
     return reading
@@ -76,7 +80,7 @@ def label_tables(files: Sequence[Path], settings: AnyVectorSettings) -> list[tup
     return [(paths, part) for paths, part in split(files, settings["parts"])]
 
 
-def area_tables(files: Sequence[Path], settings: AreaSettings) -> list[tuple[Sequence[Path], ReadSettings]]:
+def area_tables(files: Sequence[Path], settings: AreaSettings) -> list[tuple[Sequence[Path], AoiTableSettings]]:
     """Return the files of each table of an area of interest, with its settings."""
     if "parts" not in settings:
         return [(files, {})]

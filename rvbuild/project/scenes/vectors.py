@@ -22,7 +22,8 @@ from pydantic_core import CoreSchema
 from rvbuild.language import filters
 from rvbuild.project.toml.keys import show
 from rvbuild.project.toml.table import Context, Finding, Paths, Table, by_type, expected, wrong
-from rvbuild.settings.labels import BufferSettings, ReadSettings
+from rvbuild.settings.area import AoiTableSettings
+from rvbuild.settings.labels import BufferSettings
 
 
 def _filter(value: object) -> filters.Filter:
@@ -129,9 +130,9 @@ class AoiTable(Table):
     encoding: Encoding | None = Field(None, description=ENCODING)
     where: FilterValue | None = Field(None, description="Which polygons to use: a filter, as in labels. Default: all.")
 
-    def stage_settings(self) -> ReadSettings:
+    def stage_settings(self) -> AoiTableSettings:
         """Return the settings, without the paths."""
-        return self.settings_as(ReadSettings)
+        return self.settings_as(AoiTableSettings)
 
     @model_validator(mode="before")
     @classmethod

@@ -21,7 +21,7 @@ from rvbuild.project.toml.table import (
     no_effect,
     wrong,
 )
-from rvbuild.settings.chip import ChipSettings
+from rvbuild.settings.chip import ChipSettings, KeepSettings
 
 _RANDOM = ("per_scene", "size_limits_px", "height_limits_px", "width_limits_px", "max_attempts")
 """The keys of random chips."""
@@ -85,6 +85,10 @@ class KeepTable(Table):
             if problem:
                 yield Finding(("classes", number), problem)
         yield from duplicates(self.classes, "classes")
+
+    def stage_settings(self) -> KeepSettings:
+        """Return the settings."""
+        return self.settings_as(KeepSettings)
 
 
 class ChipTable(Table):
