@@ -166,7 +166,8 @@ def random_model(
     import torch
 
     from rvbuild.learn import models
-    from rvbuild.learn.checkpoint import ModelInfo, save_model
+    from rvbuild.learn.checkpoint import save_model
+    from rvbuild.learn.model_files import ModelInfo
 
     folder.mkdir(parents=True)
     torch.manual_seed(0)
@@ -194,8 +195,8 @@ def as_trained(model_files: Sequence[Path]) -> Any:
     import torch
 
     from rvbuild.learn import models
-    from rvbuild.learn.checkpoint import read_info
     from rvbuild.learn.device import place
+    from rvbuild.learn.model_files import read_info
 
     info = read_info(model_files[1])
     model = models.build(info.task, info.model, bands=info.bands, outputs=len(info.outputs), args=dict(info.model_args))

@@ -28,8 +28,8 @@ class Clock:
         self.times: list[float] = []
         self._counting = False
 
-    def start(self, what: str, total: int, unit: str) -> None:
-        self._counting = what.startswith("epoch 1/")
+    def start(self, step: str, total: int, unit: str) -> None:
+        self._counting = step.startswith("epoch 1/")
 
     def advance(self, n: int = 1) -> None:
         if self._counting:

@@ -86,10 +86,10 @@ def code_of(rule: HasCode, task: str, state: State) -> str:
 def _kept(state: State, what: str, find: Callable[[], str]) -> str:
     """Return a result about the code of rvbuild, stored in `state` until one of its files changes."""
     seen = digest(sorted([str(file), list(signature(file) or ())] for file in installed.on_disk()))
-    known = state.view(seen, what)
+    known = state.content_digest(seen, what)
     if known is None:
         known = find()
-        state.remember_view(seen, what, known)
+        state.remember_content_digest(seen, what, known)
     return known
 
 

@@ -64,7 +64,8 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     ]
     if project.train.chips is not None:
         figures = [figures[0], *own_chips.products(project, "index.json", "contact.png")]
-    figures.append(Product("training", name("train", project.name), ("log.jsonl", "curves.svg", "model.json")))
+    epochs = () if project.train.backend is not None else ("log.jsonl", "curves.svg")
+    figures.append(Product("training", name("train", project.name), (*epochs, "model.json")))
     figures += [Product(f"scenes/{s.id}", name("report", project.name, s.id)) for s in predicted]
     if evaluated(project):
         figures.append(Product("evaluation", name("eval", project.name), ("eval.md", "*.svg")))

@@ -9,18 +9,18 @@ from rvbuild.errors import UsageError
 THREADS_VARIABLE = "RVBUILD_THREADS"
 
 CARD_VARIABLE = "RVBUILD_CARD"
-"""Tells a job which GPU it has, in CUDA's numbering of the visible devices."""
+"""The variable that tells a job its GPU, as a number among CUDA's visible devices."""
 
 
 def cores() -> int:
-    """Return how many cores this process may use: fewer than the machine has in a container or a batch job."""
+    """Return the number of cores that this process may use, which a container or a batch job may limit."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def thread_count() -> int:
     """Return the number of threads of one computation: `RVBUILD_THREADS`, or else the available cores.
 
-    It must not depend on how many artifacts are built in parallel, because sums over threads are rounded differently.
+    It must not depend on the number of parallel jobs, because it affects the rounding of sums.
     """
     text = os.environ.get(THREADS_VARIABLE, "").strip()
     if not text:

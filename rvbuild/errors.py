@@ -1,9 +1,9 @@
 """All errors that rvbuild raises deliberately.
 
-RvbuildError                 base: one message a user can act on, never a traceback
+RvbuildError                 base class: a message that a user can act on, never a traceback
 ├── UsageError               the command line or the project file is wrong (exit status 2)
 │   └── ProjectError         every problem of a project file, at once
-│       └── NoScenesError    the only problem: no file matches those of its scenes
+│       └── NoScenesError    no file matches the patterns of its scenes, which is the only problem
 ├── StageError               a stage cannot produce its result (exit status 1)
 │   ├── DataError            imagery, labels or areas do not match the project
 │   │   └── LabelValueError  pixels of labels hold values without a class
@@ -12,7 +12,7 @@ RvbuildError                 base: one message a user can act on, never a traceb
 │   └── WorkerDiedError      the worker process died
 └── StoreError               the store or the state database cannot be used (exit status 1)
 
-A message says where, what was expected, what was found, the nearest valid name, and what to do next.
+A message names the place, the expected and the actual value, the nearest valid name, and what to do next.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class ProjectError(UsageError):
 
 
 class NoScenesError(ProjectError):
-    """No file matches those of a project's scenes: its data are missing."""
+    """No file matches the patterns of a project's scenes: its data are missing."""
 
 
 class StageError(RvbuildError):
@@ -103,7 +103,7 @@ def either(words: Iterable[str]) -> str:
     return f"{', '.join(first)} or {last}" if first else last
 
 
-def classes_that(names: Sequence[str], one: str, many: str) -> str:
+def classes_that(names: Sequence[str], singular: str, plural: str) -> str:
     """Return a phrase about one class, or about several.
 
     >>> classes_that(["car"], "is not learnt", "are not learnt")
@@ -111,7 +111,7 @@ def classes_that(names: Sequence[str], one: str, many: str) -> str:
     >>> classes_that(["car", "tree"], "is not learnt", "are not learnt")
     'classes car, tree, which are not learnt'
     """
-    return f"class {names[0]}, which {one}" if len(names) == 1 else f"classes {', '.join(names)}, which {many}"
+    return f"class {names[0]}, which {singular}" if len(names) == 1 else f"classes {', '.join(names)}, which {plural}"
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
@@ -121,9 +121,11 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     '; did you mean "size_px"?'
     """
     names = list(valid)
-    # Case matters for the comparison: "RED" shares no letter with "red".
-    folded = {other.casefold(): other for other in reversed(names)}
-    found = [other for other in names if other.casefold() == name.casefold()]
-    found = found or difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    found = found or [folded[near] for near in difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)]
-    return f'; did you mean "{found[0]}"?' if found else ""
+    # difflib distinguishes case: for it, "RED" and "red" have no letter in common.
+    folded = {candidate.casefold(): candidate for candidate in reversed(names)}
+    matches = [candidate for candidate in names if candidate.casefold() == name.casefold()]
+    matches = matches or difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    matches = matches or [
+        folded[match] for match in difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
+    ]
+    return f'; did you mean "{matches[0]}"?' if matches else ""

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from rvbuild.process.threads import each, within
+from rvbuild.process.threads import map_threads, within
 
 
 def test_each_gives_results_in_order() -> None:
-    assert each(lambda n: n * n, range(100), 7) == [n * n for n in range(100)]
-    assert each(str, [], 7) == []
+    assert map_threads(lambda n: n * n, range(100), 7) == [n * n for n in range(100)]
+    assert map_threads(str, [], 7) == []
 
 
 def test_no_more_than_so_many_at_once() -> None:
@@ -30,7 +30,7 @@ def test_no_more_than_so_many_at_once() -> None:
         with lock:
             now -= 1
 
-    each(work, range(12), 3)
+    map_threads(work, range(12), 3)
     assert most == 3
 
 
@@ -45,7 +45,7 @@ def test_the_first_exception_ends_it_at_once() -> None:
 
     began = time.monotonic()
     with pytest.raises(ValueError, match="one"):
-        each(work, range(100), 2)
+        map_threads(work, range(100), 2)
     assert time.monotonic() - began < 5
     assert len(begun) <= 4
     hang.set()
@@ -62,7 +62,7 @@ def test_within_a_limit() -> None:
 
 
 def test_a_process_ends_that_waits_for_nothing_else() -> None:
-    script = "import time\nfrom rvbuild.process.threads import each, within\n"
+    script = "import time\nfrom rvbuild.process.threads import map_threads, within\n"
     script += "try:\n    within(0.1, time.sleep, 60)\nexcept TimeoutError as error:\n    print(error)\n"
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=30

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rvbuild.errors import UsageError
-from rvbuild.process.variables import PINNED, for_workers, left_aside, problems
+from rvbuild.process.variables import PINNED, for_workers, hidden, problems
 
 LEFT_ASIDE = """
     GDAL_DISABLE_READDIR_ON_OPEN GDAL_TIFF_ENDIANNESS GDAL_DRIVER_PATH GDAL_SKIP GDAL_PAM_ENABLED GDAL_DATA
@@ -31,7 +31,7 @@ PASSING = """
 
 
 def test_what_passes_and_what_does_not() -> None:
-    assert left_aside([*LEFT_ASIDE, *PASSING]) == sorted(LEFT_ASIDE)
+    assert hidden([*LEFT_ASIDE, *PASSING]) == sorted(LEFT_ASIDE)
     environment = for_workers({**dict.fromkeys([*LEFT_ASIDE, *PASSING], "x"), "TZ": "Asia/Tokyo"})
     assert {name for name, value in environment.items() if value is None} == {*LEFT_ASIDE} - {
         "OMP_NUM_THREADS",

@@ -208,7 +208,7 @@ class Companions:
             if row is not None:
                 rows.append((kind, str(path), row))
         if rows and self._state is not None:
-            self._state.remember_companions(rows)
+            self._state.remember_sidecar_answers(rows)
 
     def _without_asking(self, question: Question) -> Answer | None:
         """Return the answer for a file if it is known without asking; None otherwise."""
@@ -348,7 +348,7 @@ class Companions:
         if self._state is None:
             return None
         if self._kept is None:
-            self._kept = {(kind, Path(path)): text for kind, path, text in self._state.companions()}
+            self._kept = {(kind, Path(path)): text for kind, path, text in self._state.sidecar_answers()}
         text = self._kept.get(question)
         try:
             row: dict[str, Any] = {} if text is None else json.loads(text)

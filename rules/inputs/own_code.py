@@ -14,9 +14,10 @@ from rvbuild.engine.keys import modules
 from rvbuild.engine.keys.artifact import ContentDigest, Source, canonical
 from rvbuild.errors import UsageError
 from rvbuild.files.address import is_url
+from rvbuild.process.variables import value_digest
 from rvbuild.project.model import Project, Scene
 
-_CODE = ContentDigest("rvbuild.engine.keys.code:view", '{"syntax":2}')
+_CODE = ContentDigest("rvbuild.engine.keys.code:module_digest", '{"syntax":2}')
 
 
 def user_code(project: Project, *scenes: Scene) -> tuple[Source, ...]:
@@ -66,9 +67,12 @@ def without_code(image: Mapping[str, Any]) -> dict[str, Any]:
 
 def _of_training(project: Project) -> dict[str, str]:
     """Return the modules that training uses, each with its key."""
-    train = project.train.stage_settings()
-    named = [("augment", name) for name in train["augment"]]
-    named += [("loss", train["loss"]), ("model", train["model"])]
+    if project.train.backend is not None:
+        named = [("backend", project.train.backend)]
+    else:
+        train = project.train.stage_settings()
+        named = [("augment", name) for name in train["augment"]]
+        named += [("loss", train["loss"]), ("model", train["model"])]
     return {name.partition(":")[0]: project.where(("train", key)) for key, name in named if ":" in name}
 
 
@@ -107,9 +111,17 @@ def _made(project: Project, named: Mapping[str, str]) -> tuple[Source, ...]:
         return ()
     digests = tuple(_content_digest(root, path, path in code) for path in files)
     served = {name: str(path) for name, path in sorted(found.modules.items())}
-    folders = tuple(sorted(found.folders | listed))
     return (
-        Source("code", tuple(files), digests=digests, folders=folders, modules=served, packages=dict(found.packages)),
+        Source(
+            "code",
+            tuple(files),
+            digests=digests,
+            folders=tuple(sorted(found.folders | listed)),
+            modules=served,
+            packages=dict(found.packages),
+            listed=tuple(sorted(found.listed | listed)),
+            variables={name: value_digest(name) for name in sorted(found.variables)},
+        ),
     )
 
 
@@ -138,7 +150,7 @@ def _content_digest(root: Path, path: Path, is_module: bool) -> ContentDigest | 
     if is_module:  # compiled module
         return None
     name = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
-    return ContentDigest("rvbuild.engine.keys.code:view_named", canonical({"name": name}).decode())
+    return ContentDigest("rvbuild.engine.keys.code:named_file_digest", canonical({"name": name}).decode())
 
 
 def looked_in(project: Project) -> set[Path]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from rvbuild import rules
-from rvbuild.errors import DataError
+from rvbuild.errors import DataError, ModelError
 from rvbuild.files.address import is_url
 from rvbuild.files.urls import Url
 from rvbuild.process import variables
@@ -22,7 +22,7 @@ from rvbuild.session.here import Here
 if TYPE_CHECKING:
     from torch import nn
 
-    from rvbuild.learn.checkpoint import ModelInfo
+    from rvbuild.stages.predictor import Predictor
 
 PathLike = str | os.PathLike[str]
 
@@ -79,20 +79,33 @@ class Model:
     ((64, 64), (2, 64, 64))
     """
 
-    def __init__(self, model: nn.Module, info: ModelInfo, settings: Mapping[str, Any], here: Here, path: Path) -> None:
-        self._model, self._info, self._settings, self._here, self._path = model, info, settings, here, path
+    def __init__(self, predictor: Predictor, settings: Mapping[str, Any], here: Here, path: Path) -> None:
+        self._predictor, self._settings, self._here, self._path = predictor, settings, here, path
+        info = predictor.info
         self.task = info.task
         self.classes = tuple(str(entry["name"]) for entry in info.classes)
         self.outputs = tuple(info.outputs)
         self.bands, self.dtype = info.bands, info.dtype
 
     def __repr__(self) -> str:
-        return f"<Model {self._info.model!r} of {self.task}: {', '.join(self.outputs)}>"
+        return f"<Model {self._predictor.info.model!r} of {self.task}: {', '.join(self.outputs)}>"
 
     @property
     def module(self) -> nn.Module:
-        """The network itself, in eval mode on its device; its input is normalised, see `rvbuild.learn.normalize`."""
-        return self._model
+        """The network itself, in eval mode on its device; its input is normalised, see `rvbuild.learn.normalize`.
+
+        Raises
+        ------
+        ModelError
+            A training backend computes the model: there is no network of torch.
+        """
+        from rvbuild.stages.network import Network
+
+        if not isinstance(self._predictor, Network):
+            raise ModelError(
+                f'the model has no torch module: the training backend "{self._predictor.info.model}" computes it'
+            )
+        return self._predictor.module
 
     @overload
     def predict(
@@ -171,7 +184,7 @@ class Model:
         predict = {**self._settings["predict"], "scores": "float32" if scores else False}
         with self._here():
             settings = {**self._settings, "predict": predict}
-            results = predict_array(self._model, self._info, settings, ArrayImage(image, valid), progress)
+            results = predict_array(self._predictor, settings, ArrayImage(image, valid), progress)
         cell_px = results.pop("cell_px", None)
         return Prediction(**results, cell_px=None if cell_px is None else int(cell_px))
 
@@ -181,9 +194,9 @@ class Model:
 
         with self._here():
             scenes, targets = scenes_and_targets(images, out, self._settings)
-            require_memory(self._path, self._settings, self._info, scenes)
+            require_memory(self._path, self._settings, self._predictor.info, scenes)
             for files, target in zip(scenes, targets, strict=True):
-                predict_scene(self._model, self._info, self._settings, files, target, progress)
+                predict_scene(self._predictor, self._settings, files, target, progress)
         return targets
 
 
@@ -217,10 +230,9 @@ def load_model(path: PathLike, *, device: str = "auto", allow_code: bool = False
     >>> model.predict("data/c.tif", out="predicted")[0].name
     'c'
     """
-    from rvbuild.learn.checkpoint import load_model as load
-    from rvbuild.learn.checkpoint import read_info
-    from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS
+    from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS, read_info
     from rvbuild.stages.bundle.predict import open_bundle, require_permission
+    from rvbuild.stages.predictor import load_predictor
 
     bundle = Path(path).absolute()
     # Where it leads, an image has no say here: its own directory is all.
@@ -230,8 +242,8 @@ def load_model(path: PathLike, *, device: str = "auto", allow_code: bool = False
         settings = open_bundle(bundle, into)
         settings["predict"]["device"] = device
         require_permission(bundle, read_info(into / DESCRIPTION), settings["image"], allow_code)
-        model, info = load(into / WEIGHTS, into / DESCRIPTION, device, run_embedded_code=allow_code)
-    return Model(model, info, settings, here, bundle)
+        predictor = load_predictor(into / WEIGHTS, into / DESCRIPTION, device, run_embedded_code=allow_code)
+    return Model(predictor, settings, here, bundle)
 
 
 class Lines(Silent):

@@ -126,7 +126,7 @@ class Project:
             Each after those that it needs.
         """
         with self._session() as now:
-            now.plan.look(now.artifacts)
+            now.plan.examine(now.artifacts)
             return statuses(now, now.artifacts)
 
     def why(self, artifact: str) -> list[Explanation]:
@@ -235,7 +235,7 @@ class Project:
         from rvbuild.api.chips import ChipDataset
         from rvbuild.learn.chips.dataset import Chips
         from rvbuild.learn.hooks import TargetOps
-        from rvbuild.stages.train.stage import imagery_of, scenes_of
+        from rvbuild.stages.train.chips import imagery_of, scenes_of
 
         if split not in ("train", "validation"):
             raise UsageError(f'dataset: expected "train" or "validation", found {split!r}')
@@ -311,8 +311,8 @@ class Project:
             It cannot be loaded.
         """
         from rvbuild.api.model import Model
-        from rvbuild.learn.checkpoint import load_model
         from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS
+        from rvbuild.stages.predictor import load_predictor
 
         weights, description = self._shown("train", WEIGHTS), self._shown("train", DESCRIPTION)
         project = self._snapshot()
@@ -320,8 +320,8 @@ class Project:
         settings = {**bundle.settings, "predict": {**bundle.settings["predict"], "device": device}}
         circumstances = here(project, tuple(bundle.code_of_users()), self._trust, "the model")
         with circumstances():
-            module, info = load_model(weights, description, device, trained=bundle.hints["trained"])
-        return Model(module, info, settings, circumstances, weights)
+            predictor = load_predictor(weights, description, device, trained=bundle.hints["trained"])
+        return Model(predictor, settings, circumstances, weights)
 
     def _snapshot(self) -> LoadedProject:
         """Return the project as it was loaded, but with nothing worked out of it: files may have changed since."""
@@ -338,7 +338,7 @@ class Project:
         return next(artifact for artifact in now.artifacts if artifact.stage == stage)
 
     def _require_fresh(self, now: Session, artifacts: Sequence[Artifact], stage: str) -> None:
-        now.plan.look(now.plan.closure(artifact.name for artifact in artifacts))
+        now.plan.examine(now.plan.closure(artifact.name for artifact in artifacts))
         for artifact in artifacts:
             decision = now.plan[artifact.name].decision
             if decision.state is not State.FRESH:

@@ -148,7 +148,7 @@ class _Notes:
         self._report = report
         self._label = label
 
-    def start(self, what: str, total: int, unit: str) -> None:
+    def start(self, step: str, total: int, unit: str) -> None:
         pass
 
     def advance(self, n: int = 1) -> None:
@@ -214,8 +214,8 @@ class _Bar:
     def __init__(self, report: Bars, progress: Any, task: Any, label: str) -> None:
         self._report, self._progress, self.task, self._label = report, progress, task, label
 
-    def start(self, what: str, total: int, unit: str) -> None:
-        text = printable(f"{self._label} {what}")
+    def start(self, step: str, total: int, unit: str) -> None:
+        text = printable(f"{self._label} {step}")
         self._progress.reset(self.task, description=text, total=total, unit=unit, rate="")
 
     def advance(self, n: int = 1) -> None:

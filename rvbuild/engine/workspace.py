@@ -23,7 +23,7 @@ _FILES = ("state.db", "state.db-wal", "state.db-shm", "state.db-journal", "lock"
 
 
 class Workspace:
-    """Opens the state database and the store of the workspace at `root` (absolute).
+    """The workspace at `root` (an absolute path), with its state database and its store.
 
     `say` receives messages about the cache. The store is the directory named by RVBUILD_STORE (relative to `root`),
     which other workspaces may also use, or else one in the cache. RVBUILD_REMOTE names a remote store, from which
@@ -46,7 +46,7 @@ class Workspace:
                 self.store = Store(Path(os.path.abspath(root / Path(shared).expanduser())))  # noqa: PTH100
             else:
                 self.store = Store(self.cache / "store", user_key)
-            with ownership.settling(self.cache) as standing:
+            with ownership.claiming(self.cache) as standing:
                 if standing in (Standing.COPIED, Standing.STRANGE):
                     self._set_aside(standing, say)
                 self.state = State(self.cache / "state.db", say)
@@ -132,12 +132,12 @@ def is_output_path(shown: str) -> bool:
 
 
 def require_cache(cache: Path) -> None:
-    """Raise an error if an existing directory `cache` points to a directory with other content.
+    """Raise an error if the existing directory `cache` cannot be used as a cache.
 
     Raises
     ------
     StoreError
-        It is a link to a directory with other content, or one of our own names in it is something unexpected.
+        It is a link to a directory with other content, or one of rvbuild's own names in it has an unexpected type.
     """
     if cache.is_symlink() and not (cache / ownership.PLACE).exists():
         others = [path.name for path in cache.iterdir() if path.name not in (*_FOLDERS, *_FILES, "README.md")]

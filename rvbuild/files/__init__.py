@@ -1,1 +1,1 @@
-"""Access to input files wherever they are: on servers, inside zips, in formats that need care."""
+"""Access to input files: on servers, inside zips, and in formats that need care."""

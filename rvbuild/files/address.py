@@ -13,7 +13,7 @@ _UNWRITABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def is_url(text: str) -> bool:
-    """Tell whether a path that a user wrote is the address of a remote file.
+    """Tell whether a path as written by a user is the address of a remote file.
 
     >>> is_url("https://x.org/a.tif"), is_url("data/a.tif")
     (True, False)
@@ -22,7 +22,7 @@ def is_url(text: str) -> bool:
 
 
 def url_problem(text: str) -> str | None:
-    """Return what is wrong with the address of a remote file, or None. No request is sent.
+    """Return the problem of the address of a remote file, or None. No request is sent.
 
     >>> url_problem("https:///a.tif")
     'the address has no server'

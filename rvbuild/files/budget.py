@@ -1,4 +1,4 @@
-"""Memory checks before work: how much is available, and an error for anything that needs more."""
+"""Memory checks before work: the available memory, and an error for work that needs more."""
 
 from __future__ import annotations
 
@@ -12,27 +12,29 @@ from rvbuild.files.urls import Url
 from rvbuild.files.zipped import Zipped
 
 PARSED_TIMES = 12
-"""Size in memory of parsed JSON or CSV, relative to the file; approximate."""
+"""Approximate size in memory of parsed JSON or CSV, relative to the size of the file."""
 
 
-def require(needed: float, what: str, remedy: str) -> None:
+def require(needed: float, purpose: str, remedy: str) -> None:
     """Raise an error if more memory is needed than is available.
 
     Parameters
     ----------
     needed
         Bytes.
-    what, remedy
-        What needs the memory, and what to do instead, for the message.
+    purpose, remedy
+        The work that needs the memory, and what to do instead, for the message.
 
     Raises
     ------
     DataError
         Less memory is available.
     """
-    there = memory_bytes()
-    if there is not None and needed > there:
-        raise DataError(f"{what} needs about {size_text(needed)} of memory; {size_text(there)} is available. {remedy}")
+    available = memory_bytes()
+    if available is not None and needed > available:
+        raise DataError(
+            f"{purpose} needs about {size_text(needed)} of memory; {size_text(available)} is available. {remedy}"
+        )
 
 
 def content_of(path: Path, times: float = PARSED_TIMES) -> bytes:
@@ -45,7 +47,7 @@ def content_of(path: Path, times: float = PARSED_TIMES) -> bytes:
     OSError
         The file cannot be read.
     """
-    if not isinstance(path, Url | Zipped):  # the files of these suffixes have their own limit
+    if not isinstance(path, Url | Zipped):  # these have their own limit
         require(times * path.stat().st_size, f"{path}: reading it", _SMALLER)
     return path.read_bytes()
 
@@ -71,18 +73,18 @@ def size_text(count: float) -> str:
 def memory_bytes() -> int | None:
     """Return the memory of the machine, or the limit of this process (`ulimit -v`, a container); None if unknown."""
     try:
-        found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return None
-    own, _ = resource.getrlimit(resource.RLIMIT_AS)
-    limits = [] if own == resource.RLIM_INFINITY else [own]
-    return min([found, *limits, *_limits(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))])
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    limits = [] if limit == resource.RLIM_INFINITY else [limit]
+    return min([physical, *limits, *_limits(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))])
 
 
-def _limits(own: Path, groups: Path) -> Iterator[int]:
+def _limits(cgroup_file: Path, groups: Path) -> Iterator[int]:
     """Yield the memory limits of this process's control group and its parents, for both versions of cgroups."""
     try:
-        lines = own.read_text(encoding="utf-8").splitlines()
+        lines = cgroup_file.read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
     for line in ["0::/", *lines]:
@@ -91,9 +93,9 @@ def _limits(own: Path, groups: Path) -> Iterator[int]:
             continue
         root, name = (groups, "memory.max") if not kinds else (groups / "memory", "memory.limit_in_bytes")
         group = Path(path.lstrip("/"))
-        for one in (group, *group.parents):
+        for level in (group, *group.parents):
             try:
-                text = (root / one / name).read_text(encoding="ascii").strip()
+                text = (root / level / name).read_text(encoding="ascii").strip()
             except OSError:
                 continue
             if text.isdecimal():

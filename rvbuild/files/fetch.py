@@ -20,11 +20,11 @@ import xxhash
 
 from rvbuild.files.address import url_problem
 from rvbuild.files.identity import CONTENT, Identity, UnreachableError
-from rvbuild.process.threads import each, within
+from rvbuild.process.threads import map_threads, within
 
 TIMEOUT_S = 20.0
 ATTEMPTS, PAUSE_S = 3, 0.3
-"""A request that fails for a transient reason is repeated, after a pause that doubles each time."""
+"""A request that fails for a transient reason is repeated after a pause, which doubles each time."""
 
 LIMIT_S, CONTENT_LIMIT_S = 60.0, 3600.0
 """Time limits of a whole response, and of a full download, in seconds."""
@@ -45,16 +45,16 @@ T = TypeVar("T")
 
 
 class SilentError(UnreachableError):
-    """A server does not answer in time."""
+    """A server did not answer in time."""
 
 
 def identities(urls: Iterable[str]) -> dict[str, Identity | UnreachableError | None]:
-    """Return the identity of each file, see `identity`; requests run concurrently."""
-    wanted = list(dict.fromkeys(urls))
+    """Return url -> identity of the file or the error, see `identity`; requests run concurrently."""
+    distinct = list(dict.fromkeys(urls))
 
-    silent: dict[str, UnreachableError] = {}  # grouped by server: one that does not answer is waited for only once
+    silent: dict[str, UnreachableError] = {}  # by server: only one request waits for a server that does not answer
 
-    def ask(url: str) -> Identity | UnreachableError | None:
+    def request(url: str) -> Identity | UnreachableError | None:
         server = url.partition("://")[2].partition("/")[0]
         if server in silent:
             return silent[server]
@@ -66,14 +66,14 @@ def identities(urls: Iterable[str]) -> dict[str, Identity | UnreachableError | N
         except UnreachableError as error:
             return error
 
-    return dict(zip(wanted, each(ask, wanted, THREADS), strict=True))
+    return dict(zip(distinct, map_threads(request, distinct, THREADS), strict=True))
 
 
 def identity(url: str) -> Identity | None:
     """Return the identity of the current state of a file; None if the server reports that there is no such file.
 
-    A strong ETag identifies the content; otherwise the time of the last change, with a weak ETag if there is one, and
-    the size; without either, the file is downloaded completely.
+    A strong ETag identifies the content. Otherwise the time of the last change and the size do, with a weak ETag if
+    there is one. Without either, the file is downloaded completely.
 
     Raises
     ------
@@ -86,11 +86,11 @@ def identity(url: str) -> Identity | None:
     if signed is not None:
         return _signed(url, *signed)
     address = _http(url)
-    found = _repeated(lambda: _head(address))
-    if found is None:
+    headers = _repeated(lambda: _head(address))
+    if headers is None:
         return None
-    etag, changed, size, asked = found
-    times = {"changed": changed, "asked": asked}
+    etag, changed, size, requested = headers
+    times = {"changed": changed, "requested": requested}
     if etag and not etag.startswith("W/"):
         return _identity(url, "ETag", etag, size, **times)
     if changed and size:
@@ -111,7 +111,7 @@ def read(url: str) -> bytes | None:
     signed = _bucket(url)
     if signed is not None:
         filesystem, key = signed
-        return _asked_bucket(lambda: bytes(filesystem.cat_file(key)))
+        return _request_bucket(lambda: bytes(filesystem.cat_file(key)))
     address = _http(url)
 
     def get() -> bytes | None:
@@ -125,7 +125,7 @@ def read(url: str) -> bytes | None:
 
 
 def _require_address(url: str) -> None:
-    """Raise an error for an invalid address, whoever wrote it: a user, a STAC item, or a damaged seal."""
+    """Raise an error for an invalid address, which may come from a user, a STAC item or a damaged seal."""
     if problem := url_problem(url):
         raise UnreachableError(problem)
 
@@ -181,14 +181,14 @@ def _open(address: str, method: str, headers: dict[str, str] | None = None) -> A
     return urllib.request.urlopen(request, timeout=TIMEOUT_S)
 
 
-def _repeated(ask: Callable[[], T | None], limit_s: float = LIMIT_S) -> T | None:
+def _repeated(request: Callable[[], T | None], limit_s: float = LIMIT_S) -> T | None:
     """Return the response to a request, after retries if needed; None if there is no such file."""
     kind: type[UnreachableError] = UnreachableError
     began = time.monotonic()
     for attempt in range(ATTEMPTS):
         kind = UnreachableError
         try:
-            return within(limit_s, ask)
+            return within(limit_s, request)
         except urllib.error.HTTPError as error:
             error.close()
             if error.code in (404, 410):
@@ -221,7 +221,7 @@ def _repeated(ask: Callable[[], T | None], limit_s: float = LIMIT_S) -> T | None
 
 
 def _http(url: str) -> str:
-    """Return the address for plain requests; for `s3://…` and `gs://…`, that of a public bucket by GDAL's variables."""
+    """Return the address for plain requests; a public bucket is addressed according to GDAL's variables."""
     if url.lower().startswith("gs://"):
         return f"{_gs_endpoint()}/{urllib.parse.quote(url[5:])}"
     if not url.lower().startswith("s3://"):
@@ -247,25 +247,25 @@ def _gs_endpoint() -> str:
 
 
 def _bucket(url: str) -> tuple[Any, str] | None:
-    """Return the file system of a bucket that needs signed requests, and the key in it; None for anything else."""
+    """Return the file system of a bucket that needs signed requests, and the key in it; None for any other address."""
     scheme = url.partition("://")[0].lower()
     public = {"s3": "AWS_NO_SIGN_REQUEST", "gs": "GS_NO_SIGN_REQUEST"}.get(scheme)
     if public is None or os.environ.get(public, "NO").upper() not in _NO:
         return None
-    how: dict[str, Any]
+    options: dict[str, Any]
     if scheme == "gs":
-        # Google Cloud Storage answers signed requests as S3 does.
+        # Google Cloud Storage accepts the signed requests of S3.
         key, secret = os.environ.get("GS_ACCESS_KEY_ID"), os.environ.get("GS_SECRET_ACCESS_KEY")
         if not (key and secret):
             raise UnreachableError(
                 "no credentials: set GS_ACCESS_KEY_ID and GS_SECRET_ACCESS_KEY to an HMAC key of the bucket (Cloud "
                 "Storage, Settings, Interoperability), or, for a public bucket, GS_NO_SIGN_REQUEST=YES"
             )
-        how = {"key": key, "secret": secret, "endpoint_url": _gs_endpoint()}
+        options = {"key": key, "secret": secret, "endpoint_url": _gs_endpoint()}
     else:
         endpoint = os.environ.get("AWS_S3_ENDPOINT")
         protocol = "http" if os.environ.get("AWS_HTTPS", "YES").upper() in _NO else "https"
-        how = {"endpoint_url": f"{protocol}://{endpoint}" if endpoint else None}
+        options = {"endpoint_url": f"{protocol}://{endpoint}" if endpoint else None}
     try:
         import s3fs
     except ImportError:
@@ -275,14 +275,14 @@ def _bucket(url: str) -> tuple[Any, str] | None:
         ) from None
     # No retries around the retries of the library: five times five attempts would take six minutes.
     config = {"connect_timeout": 10, "read_timeout": TIMEOUT_S, "retries": {"max_attempts": 1}}
-    filesystem = s3fs.S3FileSystem(**how, config_kwargs=config)
+    filesystem = s3fs.S3FileSystem(**options, config_kwargs=config)
     filesystem.retries = 1
     return filesystem, url[5:]
 
 
 def _signed(url: str, filesystem: Any, key: str) -> Identity | None:
     """Return the identity of a file in a bucket that needs signed requests, or None if there is no such file."""
-    info = _asked_bucket(lambda: filesystem.info(key, refresh=True))
+    info = _request_bucket(lambda: filesystem.info(key, refresh=True))
     if info is None or info.get("type") == "directory":
         return None
     changed, size = str(info.get("LastModified")), str(info.get("size"))
@@ -291,12 +291,12 @@ def _signed(url: str, filesystem: Any, key: str) -> Identity | None:
     return _identity(url, "Last-Modified and size", changed, "", size, changed=changed)
 
 
-def _asked_bucket(ask: Callable[[], T]) -> T | None:
+def _request_bucket(request: Callable[[], T]) -> T | None:
     try:
-        return within(LIMIT_S, ask)
+        return within(LIMIT_S, request)
     except FileNotFoundError:
         return None
     except TimeoutError as error:
         raise SilentError(f"{error}; is the server up?") from None
-    except Exception as error:  # of botocore, whose classes have no public base class
+    except Exception as error:  # errors of botocore have no public base class
         raise UnreachableError(f"{type(error).__name__}: {error}") from None

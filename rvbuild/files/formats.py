@@ -1,4 +1,4 @@
-"""The formats of vector files that are written, and of boxes that are read, declared once."""
+"""The formats in which vector files are written, and from which boxes are read, declared once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from rvbuild.errors import either
 
 VectorFormat = Literal["geojson", "gpkg", "fgb"]
-"""A format, as project files name it."""
+"""The name of a format in project files."""
 
 FORMATS: tuple[VectorFormat, ...] = get_args(VectorFormat)
 
@@ -19,13 +19,13 @@ SUFFIXES: Mapping[str, str] = {name: f".{name}" for name in FORMATS}
 """The suffix of the files of each format."""
 
 DRIVERS = {".gpkg": "GPKG", ".fgb": "FlatGeobuf"}
-"""The driver of OGR that writes a kind of file, by suffix; `rvbuild.geo.write.polygons` writes the others itself."""
+"""The OGR driver for a suffix; `rvbuild.geo.write.polygons` writes the other formats itself."""
 
 ABOUT = (
     "geojson (longitude and latitude, RFC 7946), gpkg (GeoPackage) or fgb (FlatGeobuf); the latter two in the CRS of "
     "the scene"
 )
-"""What the formats are, for the reference of project files."""
+"""A description of the formats, for the reference of project files."""
 
 BOX_FILES: Mapping[str, str] = {"coco": "COCO JSON", "voc": "Pascal VOC XML", "csv": "a CSV of boxes"}
-"""The formats of boxes that are read, by the key that names their files, each as messages call it."""
+"""The formats from which boxes are read: key in project files -> name in messages."""

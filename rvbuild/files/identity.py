@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 
 class UnreachableError(Exception):
-    """A server does not answer, or does not send the file; the message says why."""
+    """A server did not answer, or did not send the file; the message gives the reason."""
 
 
 CONTENT = "content"
@@ -22,17 +22,17 @@ class Identity:
     by : str
         `ETag`, `Last-Modified and size`, or `content`.
     digest : str
-        32 hex digits; of the content, or of the address, the size and the headers of the server.
+        32 hex digits: the digest of the content, or of the address, the size and the headers of the server.
     changed : str
         Time of the last change according to the server, whether or not it is part of the digest; may be empty.
-    asked : str
+    requested : str
         Time of the request by the server's clock; may be empty.
     """
 
     by: str
     digest: str
     changed: str = field(default="", compare=False)
-    asked: str = field(default="", compare=False)
+    requested: str = field(default="", compare=False)
 
     def is_other_than(self, before: Identity) -> bool:
         """Tell whether the file differs from its state `before`, or was written again since.
@@ -47,6 +47,6 @@ class Identity:
         from email.utils import parsedate_to_datetime  # imported late: it takes longer than all other imports here
 
         try:
-            return parsedate_to_datetime(self.changed) >= parsedate_to_datetime(before.asked)
+            return parsedate_to_datetime(self.changed) >= parsedate_to_datetime(before.requested)
         except (ValueError, TypeError):  # the server does not send its time
             return True

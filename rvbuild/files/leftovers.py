@@ -12,7 +12,7 @@ _ENDINGS = (
 
 
 def is_leftover(relative: str) -> bool:
-    """Tell whether a path in a folder of images (with slashes) is such a file.
+    """Tell whether a path in a folder of images (with slashes) is a file to be ignored.
 
     >>> [is_leftover(name) for name in ("red/Thumbs.db", "red/a.tif.aux.xml", "red/a.TFW", ".x/a.png", "red/a.png")]
     [True, True, True, True, False]

@@ -1,4 +1,4 @@
-"""XML without document types: data files do not need them, and their entities can expand a few bytes to gigabytes."""
+"""A parser for XML without document types, which data files do not need and whose entities can fill the memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAX_DEPTH = 100
 
 
 class XmlError(ValueError):
-    """The text is not XML that can be read; the message says why."""
+    """The text is not XML that can be read; the message gives the reason."""
 
 
 def parse(content: bytes) -> Element:

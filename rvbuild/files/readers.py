@@ -1,4 +1,4 @@
-"""The boundary around all readers of input files: any failure inside becomes a message about the file.
+"""The boundary around all readers of input files: turns any failure into a message about the file.
 
 Libraries that read untrusted files raise all kinds of exceptions, and some end the process. Callers wrap them in
 `reading`, which turns every exception into a `DataError` that names the file. It also records which files are being
@@ -16,25 +16,25 @@ from rvbuild.errors import DataError, RvbuildError
 
 _active: dict[int, str] = {}
 _numbers = itertools.count()
-_tell: Callable[[Sequence[str]], None] | None = None
+_listener: Callable[[Sequence[str]], None] | None = None
 
 
-def watch(tell: Callable[[Sequence[str]], None] | None) -> None:
-    """Call `tell` with the files that are being read whenever they change; it is also called from threads."""
-    global _tell
-    _tell = tell
+def watch(listener: Callable[[Sequence[str]], None] | None) -> None:
+    """Call `listener` with the list of files that are being read whenever it changes, from any thread."""
+    global _listener
+    _listener = listener
 
 
 @contextlib.contextmanager
-def reading(path: Path | str, how: str) -> Iterator[None]:
+def reading(path: Path | str, description: str) -> Iterator[None]:
     """Read a file in this context.
 
     Parameters
     ----------
     path
         The file.
-    how
-        The format or source, for the message: `as a raster`, `from the zip`.
+    description
+        A phrase with the format or the source, for the message: `as a raster`, `from the zip`.
 
     Raises
     ------
@@ -43,18 +43,18 @@ def reading(path: Path | str, how: str) -> Iterator[None]:
     """
     number = next(_numbers)
     _active[number] = str(path)
-    if _tell is not None:
-        _tell([*_active.values()])
+    if _listener is not None:
+        _listener([*_active.values()])
     try:
         yield
     except RvbuildError:
         raise
     except Exception as error:
-        raise DataError(f"{path}: cannot be read {how}: {reason(error)}") from error
+        raise DataError(f"{path}: cannot be read {description}: {reason(error)}") from error
     finally:
         del _active[number]
-        if _tell is not None:
-            _tell([*_active.values()])
+        if _listener is not None:
+            _listener([*_active.values()])
 
 
 _NUMBER = "Exceeds the limit"
@@ -73,13 +73,13 @@ def reason(error: BaseException) -> str:
         return "it does not fit into memory"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    said = str(error)
-    if isinstance(error, ValueError) and said.startswith(_NUMBER):
+    message = str(error)
+    if isinstance(error, ValueError) and message.startswith(_NUMBER):
         return "it holds a number with too many digits"
-    if said and not isinstance(error, _SPEECHLESS):
-        return said
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+    if message and not isinstance(error, _UNINFORMATIVE):
+        return message
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
-_SPEECHLESS = (LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, NameError)
-"""Exceptions whose text is not informative without their type."""
+_UNINFORMATIVE = (LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, NameError)
+"""Exceptions whose text means little without their type."""

@@ -1,7 +1,7 @@
 """Signatures of JSON data: HMAC-SHA256 with a secret key.
 
-There are two keys: one for the user, created when it is first needed and kept outside of all workspaces, which tells
-the user's own caches from those of others; and one that the users of a remote store share.
+There are two keys. The key of a user is created when it is first needed and kept outside of all workspaces; it
+distinguishes the user's own caches from others. The other key is shared by the users of a remote store.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ def is_signed(data: Mapping[str, Any], key: bytes) -> bool:
     """Tell whether `data` has a valid signature by `key`."""
     import hmac
 
-    found = data.get(SIGNATURE)
+    signature = data.get(SIGNATURE)
     try:
-        return isinstance(found, str) and hmac.compare_digest(found.encode(), _signature(data, key).encode())
+        return isinstance(signature, str) and hmac.compare_digest(signature.encode(), _signature(data, key).encode())
     except (ValueError, TypeError, RecursionError):
         return False
 
@@ -43,8 +43,8 @@ def _signature(data: Mapping[str, Any], key: bytes) -> str:
     import hashlib  # imported late: most runs have nothing to sign
     import hmac
 
-    rest = {name: value for name, value in data.items() if name != SIGNATURE}
-    text = json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()
+    unsigned = {name: value for name, value in data.items() if name != SIGNATURE}
+    text = json.dumps(unsigned, sort_keys=True, separators=(",", ":")).encode()
     return "hmac-sha256:" + hmac.new(key, text, hashlib.sha256).hexdigest()
 
 
@@ -66,7 +66,7 @@ def shared_key(variable: str) -> bytes | None:
 
 
 def user_key() -> bytes | None:
-    """Return the key of the user, and create it if there is none; None if it cannot be stored."""
+    """Return the key of the user, created if needed; None if it cannot be stored."""
     path = _key_file()
     if path is None:
         return None
@@ -82,9 +82,9 @@ def _key_file() -> Path | None:
 
 def state_folder() -> Path | None:
     """Return the directory for the user's files that belong to no workspace; None without a home directory."""
-    named = os.environ.get("XDG_STATE_HOME", "")
-    if Path(named).is_absolute():
-        return Path(named, "rvbuild")
+    configured = os.environ.get("XDG_STATE_HOME", "")
+    if Path(configured).is_absolute():
+        return Path(configured, "rvbuild")
     try:
         return Path.home() / ".local" / "state" / "rvbuild"
     except RuntimeError:
@@ -97,8 +97,8 @@ def _read(path: Path) -> bytes | None:
     except FileNotFoundError:
         return None
     with os.fdopen(handle, "rb") as file:
-        found = os.fstat(handle)
-        key = file.read(_KEY_BYTES + 1) if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() else b""
+        status = os.fstat(handle)
+        key = file.read(_KEY_BYTES + 1) if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() else b""
     return key if len(key) == _KEY_BYTES else None
 
 
@@ -111,7 +111,7 @@ def _make(path: Path) -> bytes | None:
             file.write(secrets.token_bytes(_KEY_BYTES))
             file.flush()
             os.fsync(handle)
-        with contextlib.suppress(FileExistsError):  # another process was faster: use its key
+        with contextlib.suppress(FileExistsError):  # another process was faster; its key is used
             os.link(temporary, path)
     finally:
         temporary.unlink()

@@ -52,7 +52,7 @@ class Url(PosixPath):
         """The last part of the address, without a query."""
         try:
             return urlsplit(self._url).path.rpartition("/")[2]
-        except ValueError:  # see `url_problem`, which is reported before a request is sent
+        except ValueError:  # reported by `url_problem` before a request is sent
             return self._url.rpartition("/")[2]
 
     def open(self, mode: str = "r", *_: Any, encoding: str | None = None, **__: Any) -> Any:

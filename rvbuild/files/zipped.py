@@ -14,10 +14,10 @@ from rvbuild.errors import DataError
 from rvbuild.files.readers import reading
 
 MOST_BYTES = 1 << 30
-"""The largest file that is read from a zip: a few bytes in a zip can expand to any size."""
+"""Maximum size of a file that is read from a zip: a few bytes in a zip can expand to any size."""
 
 MOST_MEMBERS = 2_000_000
-"""The largest number of files in a zip; each takes a few hundred bytes of memory."""
+"""Maximum number of files in a zip; each takes a few hundred bytes of memory."""
 
 
 class Zipped(PosixPath):
@@ -79,7 +79,7 @@ def members(archive: Path) -> tuple[str, ...]:
 
 
 def root_of(names: Sequence[str], wanted: Collection[str]) -> str:
-    """Return the prefix of the wanted folders: empty, or the one folder that was zipped, with a slash.
+    """Return the prefix of the wanted folders: empty, or, if their parent folder was zipped, its name and a slash.
 
     >>> root_of(["chips/train/a.png", "chips/valid/b.png"], ["train", "valid"]), root_of(["train/a.png"], ["train"])
     ('chips/', '')
@@ -89,9 +89,9 @@ def root_of(names: Sequence[str], wanted: Collection[str]) -> str:
 
 
 def _state(archive: Path) -> tuple[str, int, int]:
-    """Return the key of a zip in the cache, which changes when the zip does."""
-    found = archive.stat()
-    return os.fspath(archive), found.st_mtime_ns, found.st_size
+    """Return the cache key of a zip, which changes when the zip does."""
+    status = archive.stat()
+    return os.fspath(archive), status.st_mtime_ns, status.st_size
 
 
 @functools.lru_cache(maxsize=8)
@@ -105,7 +105,7 @@ def _members(archive: str, _mtime_ns: int, _size: int) -> tuple[str, ...]:
         names = [item.filename for item in file.infolist() if not item.filename.endswith("/")]
     if len(names) > MOST_MEMBERS:
         raise DataError(f"{archive}: has {len(names):,} files, more than {MOST_MEMBERS:,}; split it into several zips")
-    found = []
+    visible = []
     for name in names:
         parts = PurePosixPath(name).parts
         if ".." in parts or name.startswith("/"):
@@ -113,5 +113,5 @@ def _members(archive: str, _mtime_ns: int, _size: int) -> tuple[str, ...]:
         if not parts:
             raise DataError(f"{archive}: the name {name!r} is not a valid file name; create the zip again")
         if parts[0] != "__MACOSX" and not any(part.startswith(".") for part in parts):
-            found.append(name)
-    return tuple(sorted(found))
+            visible.append(name)
+    return tuple(sorted(visible))

@@ -1,1 +1,1 @@
-"""What users can write in place of plain values: filters, expressions over bands, their own functions."""
+"""Languages in project files: filters, expressions over bands, and references to users' own functions."""

@@ -50,7 +50,7 @@ _ALLOWED = f"numbers, bands, + - * / ** ( ), comparisons, and {', '.join(FUNCTIO
 
 
 class ExpressionError(ValueError):
-    """An invalid expression; the message says why."""
+    """An invalid expression; the message gives the reason."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,9 @@ class Expression:
         bands
             The value of each of `names`, for example an array.
         functions
-            Implementations of `FUNCTIONS` for such values.
+            Implementations of `FUNCTIONS` for values of that type.
         number
-            Converts a number, or the result of a comparison, to such a value.
+            Converts a number, or the result of a comparison, to that type.
         """
 
         def value(node: ast.expr) -> Any:

@@ -11,11 +11,11 @@ Filter = list[Any]
 """A filter as a list, `["==", "kind", "house"]`."""
 
 MAX_DEPTH, MAX_LENGTH = 50, 1_000_000
-"""Limits of a filter: nesting depth, and characters of the text; far beyond what people write."""
+"""Limits of a filter, in nesting depth and characters: far beyond any filter written by hand."""
 
 
 class FilterError(ValueError):
-    """An invalid filter; the message says why."""
+    """An invalid filter; the message gives the reason."""
 
 
 def to_list(text: str) -> Filter:
@@ -75,23 +75,23 @@ def _tokens(text: str) -> Iterator[_Token]:
     start = _SPACE.match(text)
     place = start.end() if start else 0
     while place < len(text):
-        found = _TOKEN.match(text, place)
-        if found is None or found.lastgroup is None:
+        match = _TOKEN.match(text, place)
+        if match is None or match.lastgroup is None:
             raise FilterError(f"cannot read {text[place : place + 20].rstrip()!r} in {_around(text, place)}")
-        kind, raw = found.lastgroup, found[found.lastgroup]
+        kind, raw = match.lastgroup, match[match.lastgroup]
         value: Any = raw
         if kind == "number":
             # Python refuses to parse whole numbers with thousands of digits.
             value = float(raw) if re.search(r"[.eE]", raw) or len(raw) > 1000 else int(raw)
         elif kind in ("text", "name"):
             value = raw[1:-1].replace(raw[0] * 2, raw[0])
-        yield _Token(kind, value, found.start(kind))
-        place = found.end()
+        yield _Token(kind, value, match.start(kind))
+        place = match.end()
     yield _Token("end", "", len(text))
 
 
 def _around(text: str, place: int) -> str:
-    """Return a text for messages: all of it, or, if it is long, the part around a place."""
+    """Return a text for messages; of a long text, only the part around a place."""
     if len(text) <= _SHOWN:
         return repr(text)
     first = max(0, place - _SHOWN // 2)
@@ -105,8 +105,8 @@ _SHOWN = 200
 class _Text:
     """Recursive-descent parser of SQL-like filters.
 
-    Negations are pushed down to the comparisons (not (a and b) is not-a or not-b), so that a comparison with a missing
-    value fails whether it is negated or not, as in SQL.
+    Negations are pushed down to the comparisons: `NOT (a AND b)` becomes `NOT a OR NOT b`. A comparison with a missing
+    value then fails whether it is negated or not, as in SQL.
     """
 
     def __init__(self, text: str) -> None:
@@ -118,16 +118,16 @@ class _Text:
 
     def filter(self) -> Filter:
         """Parse the whole text."""
-        found = self._any(negated=False)
+        parsed = self._disjunction(negated=False)
         if self._peek().kind != "end":
             raise self._unexpected("AND, OR or the end")
-        return found
+        return parsed
 
-    def _any(self, negated: bool) -> Filter:
-        return self._joined("OR", "all" if negated else "any", self._all, negated)
+    def _disjunction(self, negated: bool) -> Filter:
+        return self._joined("OR", "all" if negated else "any", self._conjunction, negated)
 
-    def _all(self, negated: bool) -> Filter:
-        return self._joined("AND", "any" if negated else "all", self._one, negated)
+    def _conjunction(self, negated: bool) -> Filter:
+        return self._joined("AND", "any" if negated else "all", self._term, negated)
 
     def _joined(self, word: str, kind: str, part: Callable[[bool], Filter], negated: bool) -> Filter:
         parts = [part(negated)]
@@ -135,17 +135,17 @@ class _Text:
             parts.append(part(negated))
         return parts[0] if len(parts) == 1 else [kind, *parts]
 
-    def _one(self, negated: bool) -> Filter:
+    def _term(self, negated: bool) -> Filter:
         while self._take_word("NOT"):
             negated = not negated
         if self._take_sign("("):
             self._depth += 1
             if self._depth > MAX_DEPTH:
                 raise FilterError(TOO_DEEP)
-            found = self._any(negated)
+            parsed = self._disjunction(negated)
             self._need_sign(")")
             self._depth -= 1
-            return found
+            return parsed
         return self._comparison(negated)
 
     def _comparison(self, negated: bool) -> Filter:
@@ -215,14 +215,14 @@ class _Text:
 
     def _take_word(self, word: str) -> bool:
         token = self._peek()
-        found = token.kind == "word" and token.value.upper() == word
-        self._next += found
-        return found
+        matches = token.kind == "word" and token.value.upper() == word
+        self._next += matches
+        return matches
 
     def _take_sign(self, sign: str) -> bool:
-        found = self._peek().kind == "sign" and self._peek().value == sign
-        self._next += found
-        return found
+        matches = self._peek().kind == "sign" and self._peek().value == sign
+        self._next += matches
+        return matches
 
     def _need_word(self, word: str) -> None:
         if not self._take_word(word):
@@ -234,6 +234,6 @@ class _Text:
 
     def _unexpected(self, expected: str, hint: str = "") -> FilterError:
         token = self._peek()
-        found = "its end" if token.kind == "end" else brief(token.value)
+        actual = "its end" if token.kind == "end" else brief(token.value)
         where = f"character {token.place + 1} of {_around(self._text, token.place)}"
-        return FilterError(f"expected {expected} at {where}, found {found}{hint}")
+        return FilterError(f"expected {expected} at {where}, found {actual}{hint}")

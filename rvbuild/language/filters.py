@@ -36,16 +36,16 @@ _ORDER: Mapping[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,
 }
-_LIKE = {"like": 0, "ilike": re.IGNORECASE}
+_PATTERN_FLAGS = {"like": 0, "ilike": re.IGNORECASE}
 _COMPARING = ("==", "!=", *_ORDER)
 _LISTING = ("in", "!in")
 _EXISTING = ("has", "!has")
 _JOINING = ("all", "any", "none")
 MAX_PARTS, MAX_LIKE = 100_000, 1000
-"""Limits of a filter: operators, names and values in total, and characters of a text with % and _; far beyond what
-people write. The whole filter may be evaluated for each feature of a file."""
+"""Limits of a filter: operators, names and values in total, and characters of a text with % and _. They are far beyond
+any filter written by hand, because the whole filter may be evaluated for each feature of a file."""
 
-OPERATORS = (*_COMPARING, *_LISTING, *_EXISTING, *_JOINING, *_LIKE)
+OPERATORS = (*_COMPARING, *_LISTING, *_EXISTING, *_JOINING, *_PATTERN_FLAGS)
 
 
 def parse(value: object) -> Filter:
@@ -69,7 +69,7 @@ def parse(value: object) -> Filter:
 
 
 def compared(filter_: Sequence[Any]) -> set[str]:
-    """Return the attributes whose values a filter compares; features that have none of them cannot pass.
+    """Return the attributes whose values a filter compares; features without any of them cannot pass.
 
     Attributes that are only tested for existence, `$type` and `$id` do not count.
 
@@ -96,16 +96,16 @@ def matches(filter_: Sequence[Any], get: Callable[[str], Any]) -> bool:
         return all(matches(part, get) for part in rest)
     if kind in ("any", "none"):
         return any(matches(part, get) for part in rest) is (kind == "any")
-    found, values = get(rest[0]), rest[1:]
+    actual, values = get(rest[0]), rest[1:]
     if kind in _EXISTING:
-        return (found is not None) is (kind == "has")
+        return (actual is not None) is (kind == "has")
     if kind in _LISTING:
-        return any(_equal(found, value) for value in values) is (kind == "in")
+        return any(_equal(actual, value) for value in values) is (kind == "in")
     if kind in ("==", "!="):
-        return _equal(found, values[0]) is (kind == "==")
-    if kind in _LIKE:
-        return isinstance(found, str) and _like(values[0], _LIKE[kind]).matches(found)
-    return _kind(found) == _kind(values[0]) and _ORDER[kind](found, values[0])
+        return _equal(actual, values[0]) is (kind == "==")
+    if kind in _PATTERN_FLAGS:
+        return isinstance(actual, str) and _pattern(values[0], _PATTERN_FLAGS[kind]).matches(actual)
+    return _kind(actual) == _kind(values[0]) and _ORDER[kind](actual, values[0])
 
 
 def lookup(properties: Mapping[str, Any], name: str) -> Any:
@@ -118,8 +118,8 @@ def lookup(properties: Mapping[str, Any], name: str) -> Any:
     return value
 
 
-def _equal(found: Any, value: Any) -> bool:
-    return bool(_kind(found) == _kind(value) and found == value)
+def _equal(actual: Any, value: Any) -> bool:
+    return bool(_kind(actual) == _kind(value) and actual == value)
 
 
 def _kind(value: Any) -> str:
@@ -130,15 +130,15 @@ def _kind(value: Any) -> str:
     return "text" if isinstance(value, str) else "other"
 
 
-class _Like:
+class _Pattern:
     """A pattern with % and _, matched in time that grows only with the lengths of pattern and text.
 
-    A regular expression would try all ways to divide a text among several %. But it is enough to take the first match
-    of each part between two of them.
+    A regular expression would try all ways to divide a text among several %. It is enough to take the first match of
+    each part between two of them.
     """
 
-    def __init__(self, like: str, flags: int) -> None:
-        parts = like.split("%")
+    def __init__(self, text: str, flags: int) -> None:
+        parts = text.split("%")
         patterns = [
             re.compile("".join("." if letter == "_" else re.escape(letter) for letter in part), flags | re.DOTALL)
             for part in parts
@@ -153,17 +153,17 @@ class _Like:
             return self._first.fullmatch(text) is not None
         if len(text) < self._least:
             return False
-        found, stop = self._first.match(text), len(text) - self._end
+        match, stop = self._first.match(text), len(text) - self._end
         for pattern in self._between:
-            if found is None:
+            if match is None:
                 return False
-            found = pattern.search(text, found.end(), stop)
-        return found is not None and self._last.match(text, stop) is not None
+            match = pattern.search(text, match.end(), stop)
+        return match is not None and self._last.match(text, stop) is not None
 
 
 @functools.lru_cache(maxsize=64)
-def _like(like: str, flags: int) -> _Like:
-    return _Like(like, flags)
+def _pattern(text: str, flags: int) -> _Pattern:
+    return _Pattern(text, flags)
 
 
 class _List:
@@ -197,12 +197,12 @@ class _List:
                     )
             return [kind, *(self.filter(part, depth + 1) for part in rest)]
         if not rest or not isinstance(rest[0], str):
-            found = brief(rest[0]) if rest else "nothing"
-            raise FilterError(f'expected the name of an attribute after "{kind}", found {found}')
+            actual = brief(rest[0]) if rest else "nothing"
+            raise FilterError(f'expected the name of an attribute after "{kind}", found {actual}')
         name, *values = rest
-        wanted = 0 if kind in _EXISTING else None if kind in _LISTING else 1
-        if wanted is not None and len(values) != wanted:
-            count = "no value" if wanted == 0 else "one value"
+        count_expected = 0 if kind in _EXISTING else None if kind in _LISTING else 1
+        if count_expected is not None and len(values) != count_expected:
+            count = "no value" if count_expected == 0 else "one value"
             raise FilterError(f'expected {count} after ["{kind}", {brief(name)}, found {len(values)}')
         for item in values:
             _check_value(kind, name, item)
@@ -221,7 +221,7 @@ def _check_value(kind: str, name: str, value: Any) -> None:
         raise FilterError(f"expected a text, number or boolean to compare {name} with, found {shown}{hint}")
     if isinstance(value, float) and not math.isfinite(value):
         raise FilterError(f"expected a finite number to compare {name} with, found {value}")
-    if kind in _LIKE:
+    if kind in _PATTERN_FLAGS:
         if not isinstance(value, str):
             raise FilterError(f"expected a text with % and _ to compare {name} with, found {brief(value)}")
         if len(value) > MAX_LIKE:

@@ -41,20 +41,26 @@ class Code:
         Dotted name -> absolute path of the file that defines the module.
     files : tuple of str
         Other files that the code may read.
+    folders : tuple of str
+        Directories that the code may list.
+    variables : tuple of str
+        Environment variables that the code may read.
     """
 
     workspace: str
     modules: Mapping[str, str] = field(default_factory=dict)
     files: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+    variables: tuple[str, ...] = ()
 
 
-def serve_code(code: Code | None, given: Iterable[str] = ()) -> Watch | None:
-    """Allow imports of the modules of `code` from now on, and of no other user module; None: of none at all.
+def serve_code(code: Code | None, inputs: Iterable[str] = ()) -> Watch | None:
+    """Allow imports of the modules of `code`, and of no other user modules, from now on; None allows no user module.
 
     Parameters
     ----------
     code : Code or None
-    given : iterable of str
+    inputs : iterable of str
         Inputs of the stage: files and directories that the user's code may also open.
 
     Returns
@@ -66,7 +72,9 @@ def serve_code(code: Code | None, given: Iterable[str] = ()) -> Watch | None:
     _FINDER.serve(modules)
     if _FINDER not in sys.meta_path:
         sys.meta_path.insert(0, _FINDER)
-    watch = Watch(code.workspace, modules.values(), (*code.files, *given)) if code is not None and modules else None
+    watch = None
+    if code is not None and modules:
+        watch = Watch(code.workspace, modules.values(), (*code.files, *inputs), code.folders, code.variables)
     watching(watch)
     global _CODE
     _CODE = code
@@ -106,7 +114,7 @@ class _Finder(importlib.abc.MetaPathFinder):
         self._modules, self._folders = modules, folders
 
     def forget(self) -> None:
-        """Make all modules be imported again."""
+        """Forget all imported modules, so that they are imported again."""
         for name in {*self._modules, *self._folders}:
             sys.modules.pop(name, None)
 
@@ -118,7 +126,7 @@ class _Finder(importlib.abc.MetaPathFinder):
         Raises
         ------
         CodeError
-            It belongs to a served package but is not served itself: it is not part of the key.
+            It belongs to a served package but is not served itself, so it is not part of the key.
         """
         file = self._modules.get(fullname)
         if file is not None:
@@ -131,10 +139,10 @@ class _Finder(importlib.abc.MetaPathFinder):
             spec.submodule_search_locations = list(self._folders[fullname])
             return spec
         if fullname.partition(".")[0] in self._tops():
-            other = PathFinder.find_spec(fullname, path)
-            if other is not None and other.origin is not None:
+            unserved = PathFinder.find_spec(fullname, path)
+            if unserved is not None and unserved.origin is not None:
                 raise CodeError(
-                    f"{other.origin} is imported as {fullname} in a way that the source does not show, so it is not "
+                    f"{unserved.origin} is imported as {fullname} in a way that the source does not show, so it is not "
                     "part of any key: add the file to `depends` in [project]"
                 )
         return None
@@ -174,7 +182,7 @@ def _folders(modules: Mapping[str, str]) -> dict[str, list[str]]:
             if name not in modules:
                 folders.setdefault(name, set()).add(str(folder))
             folder = folder.parent
-    return {name: sorted(found) for name, found in folders.items()}
+    return {name: sorted(paths) for name, paths in folders.items()}
 
 
 def load_object(spec: str, where: str, code: Mapping[str, str] | None = None) -> Callable[..., Any]:
@@ -183,7 +191,7 @@ def load_object(spec: str, where: str, code: Mapping[str, str] | None = None) ->
     Parameters
     ----------
     spec
-        `"package.module:name"`; the module is one that is served, or an installed one.
+        `"package.module:name"`; the module is a served or an installed one.
     where
         The option to name in an error, for example `"train.model"`.
     code
@@ -216,12 +224,12 @@ def load_object(spec: str, where: str, code: Mapping[str, str] | None = None) ->
         raise ModelError(
             f'{where}: "{spec}": importing {module_name} failed: {type(error).__name__}: {error}'
         ) from error
-    found = getattr(module, name, None)
-    if not callable(found):
+    member = getattr(module, name, None)
+    if not callable(member):
         callables = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         state = "is not callable" if hasattr(module, name) else "does not exist"
         raise ModelError(f'{where}: "{spec}": {name} {state} in {module_name}{nearest(name, callables)}')
-    function: Callable[..., Any] = found
+    function: Callable[..., Any] = member
     return function
 
 
@@ -232,7 +240,7 @@ def is_pythons(module_name: str) -> bool:
 
 
 def forget_modules() -> None:
-    """Make the user's modules be imported again, because their files may have changed."""
+    """Forget the user's modules, so that they are imported again: their files may have changed."""
     _FINDER.forget()
 
 
@@ -242,9 +250,9 @@ def sources(module_name: str, files: Iterable[Path]) -> dict[str, str] | None:
     Parameters
     ----------
     module_name
-        A module that is named by the project.
+        A module that the project names.
     files
-        The files that it depends on, including its own.
+        The files that it depends on, including its own file.
 
     Returns
     -------

@@ -20,6 +20,17 @@ Targets = dict[str, Any]
 
 
 @dataclass(frozen=True)
+class Sample:
+    """One chip on its way into a batch."""
+
+    image: np.ndarray
+    """(C, H, W) in the source dtype; possibly a read-only view."""
+    valid: np.ndarray | None
+    """(C, H, W) bool, or None if every pixel has data."""
+    target: Target
+
+
+@dataclass(frozen=True)
 class TargetOps:
     """How chips' targets are read, turned and batched: module-level functions, so that processes can be sent them."""
 

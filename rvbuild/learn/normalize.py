@@ -18,7 +18,7 @@ _WIDE = {torch.int32, torch.uint32, torch.int64, torch.uint64, torch.float64}
 
 
 class Normalized(Protocol):
-    """The part of `rvbuild.learn.checkpoint.ModelInfo` that a normalizer needs."""
+    """The part of `rvbuild.learn.model_files.ModelInfo` that a normalizer needs."""
 
     @property
     def normalize(self) -> Mapping[str, Any]:

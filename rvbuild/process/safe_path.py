@@ -7,7 +7,7 @@ import os
 import sys
 
 _HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 - see above
-"""The directory that contains the package, which stays on the path wherever the command is started."""
+"""The directory that contains the package; it stays on the path even if the command is started there."""
 
 
 def protect() -> None:
@@ -17,18 +17,18 @@ def protect() -> None:
     """
     os.environ["PYTHONSAFEPATH"] = "1"
     try:
-        here = os.getcwd()  # noqa: PTH109 - see above
+        current = os.getcwd()  # noqa: PTH109 - see above
     except OSError:  # the directory was removed
-        here = ""
-    kept = [entry for entry in sys.path if not _is_here(entry, here)]
-    sys.path[:] = [*kept, _HOME] if here == _HOME and _HOME not in kept else kept
+        current = ""
+    remaining = [entry for entry in sys.path if not _is_current(entry, current)]
+    sys.path[:] = [*remaining, _HOME] if current == _HOME and _HOME not in remaining else remaining
     written = os.environ.get("PYTHONPATH")
     if written is not None:
-        entries = [e for e in written.split(os.pathsep) if not _is_here(e, here) or (e and here == _HOME)]
+        entries = [e for e in written.split(os.pathsep) if not _is_current(e, current) or (e and current == _HOME)]
         os.environ["PYTHONPATH"] = os.pathsep.join(entries)
         if not entries:
             del os.environ["PYTHONPATH"]
 
 
-def _is_here(entry: str, here: str) -> bool:
-    return not entry or os.path.abspath(entry) == here or os.path.realpath(entry) == here  # noqa: PTH100
+def _is_current(entry: str, current: str) -> bool:
+    return not entry or os.path.abspath(entry) == current or os.path.realpath(entry) == current  # noqa: PTH100

@@ -16,20 +16,20 @@ A = TypeVar("A")
 
 
 class LateError(TimeoutError):
-    """A timeout."""
+    """No answer within the time limit."""
 
 
-def each(function: Callable[[A], T], items: Iterable[A], at_once: int) -> list[T]:
+def map_threads(function: Callable[[A], T], items: Iterable[A], at_once: int) -> list[T]:
     """Return the results of `function` for all `items`, with at most `at_once` calls at the same time.
 
     The first exception is raised at once; calls that have not started are dropped, and running ones are abandoned.
     """
-    left = list(items)
+    arguments = list(items)
     results: dict[int, T] = {}
     todo: queue.SimpleQueue[int] = queue.SimpleQueue()
     done: queue.SimpleQueue[tuple[int, Any, BaseException | None]] = queue.SimpleQueue()
     stopped = threading.Event()
-    for i in range(len(left)):
+    for i in range(len(arguments)):
         todo.put(i)
 
     def work() -> None:
@@ -39,14 +39,14 @@ def each(function: Callable[[A], T], items: Iterable[A], at_once: int) -> list[T
             except queue.Empty:
                 return
             try:
-                done.put((i, function(left[i]), None))
+                done.put((i, function(arguments[i]), None))
             except BaseException as error:  # raised in the waiting thread
                 done.put((i, None, error))
 
-    for _ in range(min(at_once, len(left))):
+    for _ in range(min(at_once, len(arguments))):
         threading.Thread(target=work, daemon=True).start()
     try:
-        while len(results) < len(left):
+        while len(results) < len(arguments):
             i, result, error = done.get()
             if error is not None:
                 raise error
@@ -54,7 +54,7 @@ def each(function: Callable[[A], T], items: Iterable[A], at_once: int) -> list[T
     finally:
         stopped.set()
         error = None  # its traceback holds this frame
-    return [results[i] for i in range(len(left))]
+    return [results[i] for i in range(len(arguments))]
 
 
 def within(limit_s: float, function: Callable[..., T], *args: Any) -> T:

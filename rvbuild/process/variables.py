@@ -1,13 +1,14 @@
-"""The environment variables that reach GDAL, PROJ, numpy and torch: only those that set access to files, and speed.
+"""The environment variables that reach GDAL, PROJ, numpy and torch: only those for access to files and for speed.
 
 The key of a result does not depend on environment variables. Therefore workers see none of the variables of these
-libraries, except those that are known not to change results, and some are set to fixed values.
+libraries, except those that are known not to change results. Some are set to fixed values.
 `docs/incremental.md` has the list for users.
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib.util
 import os
 import re
@@ -38,8 +39,8 @@ PINNED: Mapping[str, str] = {
     "TZ": "UTC",
 }
 
-#: Variables that GDAL, PROJ, numpy and torch read: by the first word of the name, which is that of a library or a
-#: format; or by the whole name, where the first word could also begin a variable of the user.
+#: Variables that GDAL, PROJ, numpy and torch read: by the first word of the name, which is the name of a library or a
+#: format, or by the whole name where the first word could also begin a variable of the user.
 _READ = re.compile(
     r"""
     (
@@ -70,7 +71,7 @@ _READ = re.compile(
     re.VERBOSE,
 )
 
-#: Those of them that pass: access to remote files, memory and threads that do not change results, and logs.
+#: The variables among them that reach the libraries: access to remote files, memory, threads, and logs.
 _PASSING = re.compile(
     r"""
     GDAL_HTTPS?_\w+ | GDAL_PROXY_AUTH | GDAL_GSSAPI_DELEGATION | GDAL_CURL_CA_BUNDLE
@@ -89,7 +90,7 @@ _PASSING = re.compile(
 )
 
 _DATA = {"PROJ_DATA": "proj.db", "PROJ_LIB": "proj.db", "GDAL_DATA": "gdalvrt.xsd"}
-"""Variables with the directories of libraries' tables, and a file that each must contain."""
+"""Variables that name the directories of libraries' tables, and a file that each directory must contain."""
 
 
 def for_workers(environ: Mapping[str, str]) -> dict[str, str | None]:
@@ -100,33 +101,43 @@ def for_workers(environ: Mapping[str, str]) -> dict[str, str | None]:
     UsageError
         `RVBUILD_THREADS` is not a number.
     """
-    gone: dict[str, str | None] = dict.fromkeys(left_aside(environ))
-    # Sums over threads are rounded differently: use the same number in all libraries.
-    return {**gone, **PINNED, "OMP_NUM_THREADS": str(thread_count())}
+    hidden_variables: dict[str, str | None] = dict.fromkeys(hidden(environ))
+    # The number of threads affects the rounding of sums: all libraries use the same number.
+    return {**hidden_variables, **PINNED, "OMP_NUM_THREADS": str(thread_count())}
 
 
-def left_aside(environ: Iterable[str]) -> list[str]:
+def value_digest(name: str) -> str:
+    """Return a digest of the value that the variable `name` has in workers; empty if it is not set.
+
+    Values may be secrets: keys and seals hold digests of them.
+    """
+    environ: dict[str, str | None] = {**os.environ, **for_workers(os.environ)}
+    value = environ.get(name)
+    return "" if value is None else hashlib.blake2b(os.fsencode(value), digest_size=16).hexdigest()
+
+
+def hidden(environ: Iterable[str]) -> list[str]:
     """Return the names among `environ` that are hidden from libraries, sorted."""
     return sorted(name for name in environ if _READ.fullmatch(name) and not _passes(name))
 
 
 def _passes(name: str) -> bool:
-    return _PASSING.fullmatch(name) is not None or (name in _DATA and not _bring_their_own_data())
+    return _PASSING.fullmatch(name) is not None or (name in _DATA and not _have_bundled_data())
 
 
 def problems(environ: Mapping[str, str]) -> list[str]:
-    """Return a line for each variable that points to a wrong directory of tables."""
-    found = []
+    """Return a message for each variable that points to a wrong directory of tables."""
+    lines = []
     for name, file in _DATA.items():
         value = environ.get(name)
         if value and not any(Path(place, file).is_file() for place in value.split(os.pathsep)):
-            what = "is ignored: rasterio and fiona bring their own" if not _passes(name) else "unset or correct it"
-            found.append(f"{name}={value}: there is no {file}; {what}")
-    return found
+            advice = "is ignored: rasterio and fiona bring their own" if not _passes(name) else "unset or correct it"
+            lines.append(f"{name}={value}: there is no {file}; {advice}")
+    return lines
 
 
 @functools.cache
-def _bring_their_own_data() -> bool:
+def _have_bundled_data() -> bool:
     """Tell whether rasterio and fiona were installed with the tables of their own GDAL and PROJ."""
     for package in ("rasterio", "fiona"):
         spec = importlib.util.find_spec(package)

@@ -96,6 +96,7 @@ def write(
         directories=directories,
         environment=environment,
         packages={name: version for artifact in closure for name, version in artifact.versions().items()},
-        elsewhere=elsewhere,
+        remote_files=elsewhere,
         lines=lines,
+        variables={name: value for artifact in closure for name, value in artifact.variables().items()},
     )

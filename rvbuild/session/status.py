@@ -155,7 +155,7 @@ def explanations(now: Session, word: str) -> list[Explanation]:
         If there is none.
     """
     asked = now.named(word)
-    now.plan.look(now.plan.closure(a.name for a in asked))
+    now.plan.examine(now.plan.closure(a.name for a in asked))
     installed = versions()
     return [
         Explanation(

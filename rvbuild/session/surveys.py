@@ -30,7 +30,7 @@ def surveys(
     """
     with session(projects, say=reporter.note, artifacts=functools.partial(_artifacts, runs_code)) as now:
         now.workspace.sweep()
-        now.plan.look(now.artifacts)
+        now.plan.examine(now.artifacts)
         builder = Builder(now.plan, now.executor, reporter)
         try:
             to_do = builder.to_do(a.name for a in now.artifacts)

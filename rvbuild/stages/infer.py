@@ -18,8 +18,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import nn
 
 from rvbuild import tasks
 from rvbuild.cores import thread_count
@@ -28,11 +26,9 @@ from rvbuild.geo.area.aoi import Aoi, open_aoi
 from rvbuild.geo.raster.open import SceneImage, open_scene_image
 from rvbuild.geo.raster.resample import resample
 from rvbuild.geo.windows import Window
-from rvbuild.learn.checkpoint import ModelInfo, load_model
-from rvbuild.learn.device import reproducible, select_device
-from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS
-from rvbuild.learn.normalize import Normalizer
+from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS, ModelInfo
 from rvbuild.progress import Progress
+from rvbuild.stages.predictor import Predictor, load_predictor
 from rvbuild.stages.threads.block_cache import block_cache
 from rvbuild.stages.threads.read_ahead import read_ahead
 from rvbuild.stages.threads.write_behind import WriteBehind
@@ -82,13 +78,12 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     """
     files = {path.name: path for path in inputs["model"]}
     device, trained = settings["predict"]["device"], settings.get("trained")
-    model, info = load_model(files[WEIGHTS], files[DESCRIPTION], device, trained=trained)
-    infer_scene(model, info, inputs["image"], inputs.get("aoi", ()), settings, outputs, progress)
+    predictor = load_predictor(files[WEIGHTS], files[DESCRIPTION], device, trained=trained)
+    infer_scene(predictor, inputs["image"], inputs.get("aoi", ()), settings, outputs, progress)
 
 
 def infer_scene(
-    model: nn.Module,
-    info: ModelInfo,
+    predictor: Predictor,
     image: Sequence[Path],
     aoi_files: Sequence[Path],
     settings: Mapping[str, Any],
@@ -96,12 +91,11 @@ def infer_scene(
     progress: Progress,
 ) -> None:
     """Run a loaded model over one scene; see `run`."""
-    infer_image(model, info, lambda: open_scene_image(image, settings), aoi_files, settings, outputs, progress)
+    infer_image(predictor, lambda: open_scene_image(image, settings), aoi_files, settings, outputs, progress)
 
 
 def infer_image(
-    model: nn.Module,
-    info: ModelInfo,
+    predictor: Predictor,
     open_source: Callable[[], SceneImage],
     aoi_files: Sequence[Path],
     settings: Mapping[str, Any],
@@ -110,11 +104,8 @@ def infer_image(
 ) -> None:
     """Run a loaded model over the image that `open_source` opens, once for each thread that reads; see `run`."""
     task, predict = tasks.get(settings["task"]), settings["predict"]
-    device = select_device(predict["device"], "predict.device")
-    normalizer = Normalizer(info)
-
     with open_source() as source:
-        _require_like_training(source, info, settings["channels"])
+        _require_like_training(source, predictor.info, settings["channels"])
         grid = source.grid
         # One is enough beside a model that computes on two cores; a GPU is faster than one thread reads.
         threads = max(1, min(4, thread_count() // 2))
@@ -125,14 +116,14 @@ def infer_image(
     progress.start("predict", len(windows), "windows")
     # Merging takes little beside the model, but it runs on one core while most of a model runs on all.
     merger = task.merger(grid, outputs, settings)
-    with cache, reproducible(0, device), torch.inference_mode(), WriteBehind(depth=1) as behind:
+    with cache, predictor.computing(), WriteBehind(depth=1) as behind:
         depth = 2 * predict["batch_size"]
         read = functools.partial(_read, size_px=settings["chip_px"])
         reads = read_ahead(open_source, read, windows, threads=threads, depth=depth)
         for batch in _batches(_to_predict(reads, aoi, progress), predict["batch_size"]):
             images = np.stack([ready.read.image for ready in batch])
             valid = np.stack([ready.read.valid for ready in batch])
-            predictions = task.forward(model, normalizer(images, None if valid.all() else valid, device))
+            predictions = predictor(images, None if valid.all() else valid)
             behind.call(_merge, merger, [(ready.read.window, ready.keep) for ready in batch], predictions)
             progress.advance(len(batch))
             # Free its memory before the next ones are read.

@@ -16,7 +16,8 @@ import torch
 
 from rvbuild.checks import model as checked
 from rvbuild.learn import models
-from rvbuild.learn.checkpoint import ModelInfo, save_model
+from rvbuild.learn.checkpoint import save_model
+from rvbuild.learn.model_files import ModelInfo
 from rvbuild.progress import Silent
 from rvbuild.stages.bundle import write as bundle
 from tests.learn.chipmaker import CLASSES

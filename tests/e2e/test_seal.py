@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,11 @@ from rvbuild.engine.plan.decide import Cause
 from .conftest import Space
 
 PACKAGE = "rvbuild_made_up"
+READS_A_VARIABLE = """
+import os
+def scale(image, valid):
+    return image * int(os.environ["GAIN_OF_TESTS"])
+"""
 
 
 @pytest.fixture
@@ -32,6 +38,9 @@ def analyzed(space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S
         shutil.copy(Path(str(installed.files()[name])), copies[-1])
     monkeypatch.setattr(installed, "on_disk", lambda: copies)
     space.edit("[classes]", f'strict = ["{PACKAGE}"]\n\n[classes]')
+    monkeypatch.setenv("GAIN_OF_TESTS", "2")
+    (space.root / "gains.py").write_text(READS_A_VARIABLE)
+    space.edit('image = "data/{id}.tif"', 'image = { files = "data/{id}.tif", transform = ["gains:scale"] }')
     monkeypatch.chdir(space.root)
     words = words_of(space)
     assert building.build("analyze", words[1:], building.Options(verbosity=-1, inline=True), words) == 0
@@ -73,11 +82,12 @@ CAUSES: dict[Cause, Callable[[Space], object]] = {
     Cause.NEVER_BUILT: lambda s: shutil.rmtree(s.root / "cache/p"),
     Cause.CLEANED: lambda s: s.rvbuild("clean", "analyze", "projects/p.toml"),
     Cause.SOURCE: lambda s: shutil.copy(s.root / "data/b.tif", s.root / "data/a.tif"),
-    Cause.SETTING: lambda s: s.edit('image = "data/{id}.tif"', 'image = "data/{id}.tif"\nchannels = [0, 1]'),
+    Cause.SETTING: lambda s: s.edit("[classes]", "[analyze]\nsample = 0.5\n\n[classes]"),
     Cause.VERSION: edit_code("rvbuild/rules/analyze.py"),
     Cause.CODE: edit_code("rvbuild/stages/analyze/scene.py"),
     Cause.SCHEMA: edit_code("rvbuild/engine/keys/artifact.py"),
     Cause.PACKAGE: update_package,
+    Cause.VARIABLE: lambda s: os.environ.update(GAIN_OF_TESTS="3"),
     Cause.UPSTREAM: lambda s: (s.root / "cache/p/analyze/a.json").unlink(),
     Cause.OUTPUT: lambda s: (s.root / "cache/p/analyze/stats.json").write_text("{}"),
     Cause.FAILURE: fail,

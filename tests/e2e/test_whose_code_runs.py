@@ -182,6 +182,65 @@ def test_data_that_code_reads_are_in_keys_or_refused(transformed: Space) -> None
     assert space.rvbuild("chip", "--json").did("built") >= {"chip:a", "chip:b"}
 
 
+def test_variables_that_code_reads_are_in_keys_or_refused(transformed: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = transformed
+    gain = "def double(image, valid):\n    return image * int({})\n"
+    monkeypatch.setenv("GAIN_OF_TESTS", "2")
+    (space.root / "tools/t.py").write_text("import os\n" + gain.format('os.environ.get("GAIN_OF_TESTS", "1")'))
+    assert space.rvbuild("chip", "--inline").status == 0
+    assert space.rvbuild("chip").out.startswith("nothing to do")
+    monkeypatch.setenv("GAIN_OF_TESTS", "secret")
+    result = space.rvbuild("status", "--json")
+    reason = "environment variable GAIN_OF_TESTS, which your code reads, changed"
+    assert result.reasons("chip:a") == [reason]
+    assert "secret" not in result.out
+    monkeypatch.setenv("GAIN_OF_TESTS", "2")
+    assert space.rvbuild("chip").out.startswith("nothing to do")
+    (space.root / "tools/t.py").write_text(
+        "import os\n" + gain.format('os.getenv("_".join(["gain", "of", "tests"]), 1)')
+    )
+    result = space.rvbuild("chip")
+    assert result.status != 0
+    assert "tools/t.py reads the environment variable gain_of_tests, which is not part of any key" in result.err
+    (space.root / "tools/t.py").write_text("import os\nALL = dict(os.environ)\n" + gain.format("1"))
+    result = space.rvbuild("chip")
+    assert result.status != 0 and "tools/t.py reads all environment variables" in result.err
+
+
+def test_directories_that_code_lists_are_in_keys_or_refused(transformed: Space) -> None:
+    space = transformed
+    (space.root / "tables").mkdir()
+    (space.root / "tables/one.txt").write_text("1")
+    listing = "import os\nCOUNT = len(os.listdir({}))\ndef double(image, valid):\n    return image * COUNT\n"
+    (space.root / "tools/t.py").write_text(listing.format("'tables'"))
+    result = space.rvbuild("chip")
+    assert result.status != 0
+    assert "tools/t.py lists the directory tables" in result.err and 'depends = ["tables/*"]' in result.err
+    space.edit("[project]", '[project]\ndepends = ["tables/*"]')
+    assert space.rvbuild("chip").status == 0
+    assert space.rvbuild("chip").out.startswith("nothing to do")
+    (space.root / "tables/two.txt").write_text("2")
+    assert space.rvbuild("chip", "--json").did("built") >= {"chip:a", "chip:b"}
+
+
+def test_rasters_and_vectors_that_code_reads_are_in_keys_or_refused(transformed: Space) -> None:
+    """GDAL opens files in compiled code, which Python does not see."""
+    space = transformed
+    reads = """
+import rasterio
+NAME = "el" + "evation"
+def double(image, valid):
+    with rasterio.open(f"{NAME}.tif") as source:
+        return image * source.count
+"""
+    (space.root / "elevation.tif").write_bytes((space.root / "data/a.tif").read_bytes())
+    (space.root / "tools/t.py").write_text(reads)
+    result = space.rvbuild("chip")
+    assert result.status != 0 and 'depends = ["elevation.tif"]' in result.err
+    space.edit("[project]", '[project]\ndepends = ["elevation.tif"]')
+    assert space.rvbuild("chip").status == 0
+
+
 def test_new_files_fit_a_pattern_in_folders_that_were_empty(transformed: Space) -> None:
     transformed.edit("[project]", '[project]\ndepends = ["params/*/*.json"]')
     (transformed.root / "params/one").mkdir(parents=True)

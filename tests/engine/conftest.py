@@ -157,7 +157,7 @@ class Space:
         try:
             workspace.sweep()
             names = wanted or ("last:p",)
-            plan.look(plan.closure(names))
+            plan.examine(plan.closure(names))
             engine.run(builder.to_do(names), builder, jobs, keep_going)
             for artifact in plan.closure(names):
                 builder.skip(artifact.name, "not reached")
@@ -173,7 +173,7 @@ class Space:
     def states(self) -> dict[str, str]:
         workspace, plan, builder, self.recorder = self.opened()
         try:
-            plan.look(plan.artifacts.values())
+            plan.examine(plan.artifacts.values())
             self.keys = {a.label(): plan[a.name].facts.key for a in plan.artifacts.values()}
             self.reasons = {a.label(): [str(r) for r in plan[a.name].decision.reasons] for a in plan.artifacts.values()}
             return {a.label(): plan[a.name].decision.state.value for a in plan.artifacts.values()}

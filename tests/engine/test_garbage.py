@@ -89,7 +89,7 @@ def test_what_was_not_used_for_long_counts_less(workspace):
     before = time.time() - 20 * DAY
     os.utime(store.action_file("old"), (before, before))
     assert [d.name for d in chosen(workspace, max_size=0)] == ["old", "new"]
-    store.used("old")
+    store.touch("old")
     assert [d.name for d in chosen(workspace, max_size=0)] == ["new", "old"]
 
 

@@ -37,7 +37,7 @@ def test_versions_are_contents_not_runs(space):
     space.run()
     workspace = Workspace(space.root)
     found = versions(workspace.state, "join:p")
-    log = [(entry.how, number) for entry, number in numbered(workspace.state.log("join:p"))]
+    log = [(entry.event, number) for entry, number in numbered(workspace.state.log("join:p"))]
     workspace.close()
     assert [v.number for v in found] == [0, 1, 2]
     assert found[0].key == found[2].key != found[1].key
@@ -50,7 +50,7 @@ def test_failures_and_cleaning_are_logged(space):
     workspace = Workspace(space.root)
     workspace.state.clean("upper:p:b", "rvbuild clean")
     workspace.state.clean("upper:p:b", "rvbuild clean")
-    said = [(e.how, e.artifact, e.reasons) for e in workspace.state.log() if e.how != "built"]
+    said = [(e.event, e.artifact, e.reasons) for e in workspace.state.log() if e.event != "built"]
     assert workspace.state.keys("upper:p:b")
     workspace.close()
     assert said == [

@@ -212,7 +212,7 @@ def test_a_damaged_state_database_is_begun_again_from_the_store(space):
 def test_each_file_is_hashed_once_per_change(space):
     space.run()
     workspace, plan, _, _ = space.opened()
-    plan.look(plan.artifacts.values())
+    plan.examine(plan.artifacts.values())
     assert workspace.prints.hashed <= 3  # only what was written within 20 ms of its hashing
     workspace.close()
 

@@ -34,7 +34,7 @@ def everything(folder: Path) -> dict[str, bytes]:
 def test_a_path_that_is_not_plain_names_is_refused_by_all(root, path):
     before = everything(root.parent)
     assert not inside.is_path(path)
-    assert inside.look(root, path) is None
+    assert inside.stat_file(root, path) is None
     staged = root / "staged"
     staged.write_text("x")
     for use in (
@@ -63,7 +63,7 @@ def test_what_is_behind_a_link_is_left_alone(root):
             use()
     with pytest.raises(FileNotFoundError):
         inside.read(root, "a/linked")
-    assert inside.look(root, "a/linked") is None
+    assert inside.stat_file(root, "a/linked") is None
     inside.write(root, "a/linked", b"new")  # replaces the link
     assert inside.remove(root, "a/linked")
     (root / "a" / "linked").symlink_to(root.parent / "outside" / "file")
@@ -79,7 +79,7 @@ def test_the_directory_itself_may_be_a_link(root):
 
 def test_a_pipe_is_no_file_and_nobody_waits_for_it(root):
     os.mkfifo(root / "pipe")
-    assert inside.look(root, "pipe") is None
+    assert inside.stat_file(root, "pipe") is None
     with pytest.raises(FileNotFoundError):
         inside.read(root, "pipe")
     with pytest.raises(StoreError, match="not a plain file"):

@@ -189,7 +189,7 @@ def _make_state(folder: Path) -> None:
             f"{i:032x}", dict(COMPONENTS), {"image": [["a.tif", "0" * 32]]}, outputs, 1.0, 2.0, {"numpy": "1"}
         )
         state.succeed(f"chip:p:{i}", record, "built", ["never built here"], 1.0)
-        state.remember_view(f"{i:032x}", "view", "value")
+        state.remember_content_digest(f"{i:032x}", "view", "value")
     state.fail("train:p", "0" * 32, "no", 1.0)
     state.close()
 
@@ -229,7 +229,7 @@ def state(source: random.Random, folder: Path) -> None:
             read.names()
             read.last_seconds()
             read.file("x")
-            read.views(["0" * 32], "view")
+            read.content_digests(["0" * 32], "view")
         finally:
             read.close()
 
@@ -246,7 +246,7 @@ def a_seal(source: random.Random, folder: Path) -> None:
         found = (inner / "file").stat()
         path = seal.path_of(inner, words)
         files = {str(inner / "file"): (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)}
-        about: dict[str, Any] = {"directories": {}, "environment": {}, "packages": {}, "elsewhere": {}}
+        about: dict[str, Any] = {"directories": {}, "environment": {}, "packages": {}, "remote_files": {}}
         seal.write(path, words, files=files, lines=["nothing to do"], **about)
         assert seal.holds(path, words) == ["nothing to do"]
         content = path.read_bytes()
@@ -293,7 +293,7 @@ def lease(source: random.Random, folder: Path) -> None:
 def place(source: random.Random, folder: Path) -> None:
     """What a cache says of its maker: a changed one is never this user's."""
     with nothing_outside(folder) as inner:
-        ownership.take(inner)
+        ownership.claim(inner)
         (inner / "state.db").touch()
         path = inner / ownership.PLACE
         good = json.loads(path.read_bytes())

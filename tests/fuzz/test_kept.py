@@ -65,10 +65,10 @@ def test_a_seal_that_rests_on_addresses_that_nobody_can_be_asked_by(tmp_path: Pa
     (tmp_path / ".stamp").touch()
     nothing: dict[str, dict] = {"files": {}, "directories": {}, "environment": {}, "packages": {}}
     path = seal.path_of(tmp_path, [])
-    seal.write(path, [], **nothing, elsewhere={}, lines=["nothing to do"])
+    seal.write(path, [], **nothing, remote_files={}, lines=["nothing to do"])
     assert seal.holds(path, []) == ["nothing to do"]
     for url in json.loads((CORPUS / "kept-seal-addresses.json").read_text()):
-        seal.write(path, [], **nothing, elsewhere={url: digest}, lines=["nothing to do"])
+        seal.write(path, [], **nothing, remote_files={url: digest}, lines=["nothing to do"])
         assert seal.holds(path, []) is None, url
 
 
@@ -76,7 +76,7 @@ def test_a_seal_that_rests_on_addresses_that_nobody_can_be_asked_by(tmp_path: Pa
 def test_a_seal_whose_check_is_written_otherwise(tmp_path: Path, change: Callable[[bytes], bytes]):
     """Found: a flipped bit made a capital of a letter, and the number was the same."""
     (tmp_path / ".stamp").touch()
-    nothing: dict[str, dict] = {"files": {}, "directories": {}, "environment": {}, "packages": {}, "elsewhere": {}}
+    nothing: dict[str, dict] = {"files": {}, "directories": {}, "environment": {}, "packages": {}, "remote_files": {}}
     path = seal.path_of(tmp_path, [])
     for number in range(100):  # until the check has a letter
         seal.write(path, [], **nothing, lines=[str(number)])

@@ -50,6 +50,30 @@ def test_an_image_in_degrees_beyond_the_antimeridian(placed: Callable[..., Geome
     assert abs(union.area - 200) < 1e-3
 
 
+def test_both_ends_of_a_map_of_the_world_show_what_lies_across_its_border(placed: Callable[..., Geometries]) -> None:
+    grid = Grid(180, 360, Affine(1, 0, 0, 0, -1, 90), DEGREES)
+    across, west, world, line = placed(
+        grid,
+        shapely.box(-5, 10, 5, 20),
+        shapely.box(-30, 10, -20, 20),
+        shapely.box(-180, -90, 180, 90),
+        shapely.LineString([(-5, 0), (5, 0)]),
+    )
+    visible = shapely.box(0, 0, 360, 180)
+    assert across.intersection(visible).equals(
+        shapely.union_all([shapely.box(0, 70, 5, 80), shapely.box(355, 70, 360, 80)])
+    )
+    assert west.equals(shapely.box(330, 70, 340, 80))
+    assert shapely.union_all(shapely.get_parts(world)).covers(visible)
+    assert line.geom_type == "MultiLineString" and line.intersection(visible).length == 10
+
+
+def test_the_background_covers_an_image_across_the_antimeridian(placed: Callable[..., Geometries]) -> None:
+    grid = Grid(200, 200, Affine(0.001, 0, 179.9, 0, -0.001, -16.9), DEGREES)
+    (world,) = placed(grid, shapely.box(-180, -90, 180, 90))
+    assert shapely.union_all(shapely.get_parts(world)).covers(shapely.box(0, 0, 200, 200))
+
+
 def test_an_edge_around_the_globe_is_refused(placed: Callable[..., Geometries]) -> None:
     for grid in (
         Grid(200, 200, Affine(0.001, 0, 179.9, 0, -0.001, -16.9), DEGREES),

@@ -26,8 +26,8 @@ class Notes(Silent):
     def __init__(self):
         self.notes, self.started, self.advanced = [], [], 0
 
-    def start(self, what, total, unit):
-        self.started.append((what, total, unit))
+    def start(self, step, total, unit):
+        self.started.append((step, total, unit))
 
     def advance(self, n=1):
         self.advanced += n

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from rvbuild.errors import ModelError
-from rvbuild.learn.chips.augment import Augmenter, Sample, orient
+from rvbuild.learn.chips.augment import Augmenter, orient
+from rvbuild.learn.hooks import Sample
 from tests.learn.chipmaker import OPS, chip_arrays
 
 SCALE = {"kind": "scale", "max": 255}

@@ -6,7 +6,8 @@ import torch
 
 from rvbuild.errors import ModelError
 from rvbuild.learn import models
-from rvbuild.learn.checkpoint import ModelInfo, load_model, read_info, save_model, write_info
+from rvbuild.learn.checkpoint import load_model, save_model
+from rvbuild.learn.model_files import ModelInfo, read_info, write_info
 from tests.learn.chipmaker import CLASSES, NULL_ID
 
 INFO = ModelInfo(

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from rvbuild.errors import DataError
 from rvbuild.language.user_code import Code, serve_code
-from rvbuild.learn.checkpoint import read_info, write_info
+from rvbuild.learn.model_files import read_info, write_info
 from rvbuild.progress import Silent
 from rvbuild.stages.bundle import write as bundle
 from rvbuild.stages.bundle import zip as bundle_zip

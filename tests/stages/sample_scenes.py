@@ -14,7 +14,8 @@ from affine import Affine
 
 from rvbuild import tasks
 from rvbuild.learn import models
-from rvbuild.learn.checkpoint import ModelInfo, save_model
+from rvbuild.learn.checkpoint import save_model
+from rvbuild.learn.model_files import ModelInfo
 from rvbuild.progress import Progress, Silent
 from rvbuild.stages import infer, predict
 

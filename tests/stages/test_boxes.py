@@ -18,12 +18,13 @@ from torch import nn
 from rvbuild.geo.labels.boxes import open_boxes
 from rvbuild.geo.raster.open import open_scene_image
 from rvbuild.geo.write.polygons import write_features
-from rvbuild.learn.checkpoint import ModelInfo
+from rvbuild.learn.model_files import ModelInfo
 from rvbuild.progress import Silent
 from rvbuild.stages import infer, predict
 from rvbuild.stages.chip import stage as chip
 from rvbuild.stages.evaluate import merge as evaluate_merge
 from rvbuild.stages.evaluate import scene as evaluate
+from rvbuild.stages.network import Network
 from rvbuild.tasks.detection import task as task
 from rvbuild.tasks.detection.model import Found
 from tests.geo.conftest import PLACES
@@ -104,7 +105,7 @@ def test_the_way_from_the_image_and_back_is_the_identity(
                      classes=CLASSES, null_id=NULL, chip_px=SIZE, normalize={"kind": "scale", "max": 255})  # fmt: skip
     merging = {"boxes": "geojson", "score_thresh": 0.5, "merge_thresh": 0.5}
     asked = {**predict_settings(SIZE, stride_px=SIZE // 2, **merging), **settings}
-    infer.infer_scene(nn.Identity(), info, [image], [], asked, outputs, Silent())
+    infer.infer_scene(Network(nn.Identity(), info, "cpu"), [image], [], asked, outputs, Silent())
     predict.run({"raw": [outputs / name for name in task.RAW]}, asked, outputs, Silent())
     with open_boxes([outputs / "boxes.geojson"], LABELS, grid=grid, classes=CLASSES, null_id=NULL) as again:
         order, wanted = np.lexsort(again.boxes.T.round(3)), np.lexsort(truth.T)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rvbuild.errors import DataError
-from rvbuild.learn.checkpoint import read_info, write_info
+from rvbuild.learn.model_files import read_info, write_info
 from rvbuild.progress import Silent
 from rvbuild.stages.bundle import budget as bundle_budget
 from rvbuild.stages.bundle.predict import predict_images

@@ -13,8 +13,9 @@ import torch
 
 from rvbuild.errors import DataError
 from rvbuild.learn import models
-from rvbuild.learn.checkpoint import ModelInfo, save_model
+from rvbuild.learn.checkpoint import save_model
 from rvbuild.learn.chips.shards import open_shard
+from rvbuild.learn.model_files import ModelInfo
 from rvbuild.progress import Silent
 from rvbuild.stages.bundle.settings import check_settings
 from rvbuild.stages.chip import stage as chip

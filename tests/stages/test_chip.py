@@ -36,7 +36,7 @@ class Notes(Silent):
         self.notes: list[str] = []
         self.total = self.done = 0
 
-    def start(self, what: str, total: int, unit: str) -> None:
+    def start(self, step: str, total: int, unit: str) -> None:
         self.total = total
 
     def advance(self, n: int = 1) -> None:

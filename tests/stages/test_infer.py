@@ -12,7 +12,8 @@ import torch
 
 from rvbuild.errors import DataError, ModelError
 from rvbuild.geo.windows import sliding
-from rvbuild.learn.checkpoint import load_model, read_info, write_info
+from rvbuild.learn.checkpoint import load_model
+from rvbuild.learn.model_files import read_info, write_info
 from rvbuild.learn.normalize import Normalizer
 from rvbuild.progress import Silent
 from rvbuild.stages import infer
@@ -38,7 +39,7 @@ class Counter(Silent):
     def __init__(self) -> None:
         self.total = self.done = 0
 
-    def start(self, what: str, total: int, unit: str) -> None:
+    def start(self, step: str, total: int, unit: str) -> None:
         self.total = total
 
     def advance(self, n: int = 1) -> None:

@@ -124,8 +124,8 @@ def test_resumes_to_the_same_bytes(tmp_path, inputs, changes):
         pass
 
     class Killer(Notes):
-        def start(self, what, total, unit):
-            if what == "epoch 3/4":
+        def start(self, step, total, unit):
+            if step == "epoch 3/4":
                 raise Killed
 
     with pytest.raises(Killed):
@@ -134,7 +134,7 @@ def test_resumes_to_the_same_bytes(tmp_path, inputs, changes):
     again = build(tmp_path / "again", inputs, resume=tmp_path / "resume", progress=progress, **changes)
     assert again == whole
     assert progress.notes[0] == "continuing after epoch 2"
-    assert next(what for what, _, _ in progress.started) == "epoch 3/4"
+    assert next(step for step, _, _ in progress.started) == "epoch 3/4"
     # Killed after the last epoch: nothing is trained again.
     progress = Notes()
     assert build(tmp_path / "end", inputs, resume=tmp_path / "resume", progress=progress, **changes) == whole

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 
 from rvbuild.errors import DataError, ModelError
-from rvbuild.learn.checkpoint import read_info
+from rvbuild.learn.model_files import read_info
 from rvbuild.stages.bundle import write as bundle
 from tests.learn.chipmaker import CLASSES, Notes, chip_arrays, stats_of, write_chips
 from tests.stages.sample_scenes import predict_settings
@@ -180,8 +180,8 @@ def test_they_are_the_same_after_a_kill(tmp_path, inputs, validated):  # noqa: F
         pass
 
     class Killer(Notes):
-        def start(self, what, total, unit):
-            if what == "epoch 3/3":
+        def start(self, step, total, unit):
+            if step == "epoch 3/3":
                 raise Killed
 
     with pytest.raises(Killed):

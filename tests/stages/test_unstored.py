@@ -119,8 +119,8 @@ def test_a_killed_training_goes_on_with_chips_of_either_kind(tmp_path: Path) -> 
         pass
 
     class Killer(Silent):
-        def start(self, what: str, total: int, unit: str) -> None:
-            if what == "epoch 3/3":
+        def start(self, step: str, total: int, unit: str) -> None:
+            if step == "epoch 3/3":
                 raise Killed
 
     for number, (before, after) in enumerate([(away, away), (stored, away)]):

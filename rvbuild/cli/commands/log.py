@@ -79,7 +79,7 @@ def _row(entry: Entry, number: int | None) -> dict[str, Any]:
         "project": name.project,
         "stage": name.stage,
         "scene": name.scene,
-        "state": entry.how,
+        "state": entry.event,
         "version": number,
         "key": entry.key or None,
         "seconds": round(entry.seconds, 3),

@@ -91,7 +91,7 @@ def pull(words: Sequence[str], everything: bool) -> int:
 
 def _pull_needed(remote: RemoteStore, now: Session, reporter: report.Plain) -> tuple[Transfer, int]:
     """Fetch level by level; return what was done, and how many artifacts nobody has built yet."""
-    now.plan.look(now.artifacts)
+    now.plan.examine(now.artifacts)
     total = Transfer()
     tried: set[str] = set()
     while True:
@@ -104,7 +104,7 @@ def _pull_needed(remote: RemoteStore, now: Session, reporter: report.Plain) -> t
         moved = remote.pull(now.workspace.store, wanted, reporter.task("pull"))
         total += moved
         if moved.records:
-            now.plan.look_again()
+            now.plan.invalidate_all()
 
 
 def _sum_up(moved: Transfer, did: str, rest: str = "") -> int:

@@ -14,6 +14,7 @@ from rvbuild.errors import UsageError, counted
 from rvbuild.session.projects import load_known, project_paths
 from rvbuild.session.session import looked_at, session
 from rvbuild.session.status import ArtifactStatus, Cause, explanations, statuses
+from rvbuild.stages.names import on_request
 
 _COLOURS = {
     State.FRESH: "green",
@@ -115,7 +116,7 @@ def status(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbos
             return 0
     projects = load_known(words, overrides, _say)
     with session(projects, say=_say, rules_may_run=lambda own: looked_at(own, trust)) as now:
-        now.plan.look(now.artifacts)
+        now.plan.examine(now.artifacts)
         rows = statuses(now, now.artifacts)
         if as_json:
             print_json(document(rows), one_a_line)
@@ -135,7 +136,8 @@ def status(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbos
 def why(word: str, words: Sequence[str], overrides: Sequence[str], trust: bool = False) -> int:
     """Print the chain of causes of the artifacts that `word` names."""
     projects = load_known(words, overrides, _say)
-    with session(projects, say=_say, rules_may_run=lambda own: looked_at(own, trust)) as now:
+    asked = on_request(word.partition(":")[0])
+    with session(projects, say=_say, rules_may_run=lambda own: looked_at(own, trust), requested=asked) as now:
         for explanation in explanations(now, word):
             for cause in explanation.causes:
                 _print_cause(cause, len(projects) > 1)
@@ -164,7 +166,7 @@ def graph(words: Sequence[str], overrides: Sequence[str], dot: bool, trust: bool
     """Print the graph of artifacts in Mermaid's or Graphviz' language, coloured by state."""
     projects = load_known(words, overrides, _say)
     with session(projects, say=_say, rules_may_run=lambda own: looked_at(own, trust)) as now:
-        now.plan.look(now.artifacts)
+        now.plan.examine(now.artifacts)
         ids = {a.name: f"n{i}" for i, a in enumerate(now.artifacts)}
         lines = ["digraph rvbuild {", "  rankdir=LR; node [shape=box style=filled];"] if dot else ["graph LR"]
         for artifact in now.artifacts:

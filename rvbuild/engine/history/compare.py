@@ -49,8 +49,8 @@ class Comparer:
             return Comparison(artifact, (old, new), (), (), known=False, seen=seen)
         if seen or old == new:
             return Comparison(artifact, (old, new), (), (), seen=seen)
-        given = dict(after.components["inputs"])
-        products = {i.role: i for i in artifact.inputs if isinstance(i, Product) and i.role in given}
+        new_inputs = dict(after.components["inputs"])
+        products = {i.role: i for i in artifact.inputs if isinstance(i, Product) and i.role in new_inputs}
         record = Record(old, before.components, self._state.sources(name, old), {}, before.seconds, before.at)
         facts = Facts(
             key=new,
@@ -58,13 +58,16 @@ class Comparer:
             sources=self._state.sources(name, new),
             products={role: self._artifacts[item.artifact].label() for role, item in products.items()},
         )
-        was = dict(before.components["inputs"])
+        old_inputs = dict(before.components["inputs"])
         below = []
         for role, item in products.items():
-            if role in was and was[role] != given[role]:
-                one, other = self._giver(item, was[role]), self._giver(item, given[role])
-                if one is not None and other is not None:
-                    below.append(self.compare(item.artifact, one, other))
+            if role in old_inputs and old_inputs[role] != new_inputs[role]:
+                old_key, new_key = (
+                    self._key_of_input(item, old_inputs[role]),
+                    self._key_of_input(item, new_inputs[role]),
+                )
+                if old_key is not None and new_key is not None:
+                    below.append(self.compare(item.artifact, old_key, new_key))
         return Comparison(artifact, (old, new), tuple(differences(record, facts)), tuple(below))
 
     def _action(self, key: str) -> Action | None:
@@ -72,8 +75,8 @@ class Comparer:
             self._actions[key] = self._store.action(key)
         return self._actions[key]
 
-    def _giver(self, item: Product, digest: str) -> str | None:
-        """Return the key under which the artifact of `item` produced the input `digest`."""
+    def _key_of_input(self, item: Product, digest: str) -> str | None:
+        """Return the key of the build of `item`'s artifact that produced the input `digest`."""
         for key in self._state.keys(item.artifact):
             action = self._action(key)
             if action is not None and product_digest(item, action.outputs) == digest:

@@ -47,7 +47,7 @@ def numbered(entries: Iterable[Entry]) -> Iterator[tuple[Entry, int | None]]:
     """
     last: dict[str, tuple[str, int]] = {}
     for entry in entries:
-        if entry.how not in _MADE:
+        if entry.event not in _MADE:
             yield entry, None
             continue
         key, number = last.get(entry.artifact, ("", -1))
@@ -59,8 +59,8 @@ def numbered(entries: Iterable[Entry]) -> Iterator[tuple[Entry, int | None]]:
 
 def versions(state: State, artifact: str) -> list[Version]:
     """Return the versions of `artifact`, the newest first."""
-    found: dict[int, Version] = {}
+    by_number: dict[int, Version] = {}
     for entry, number in numbered(state.log(artifact)):
-        if number is not None and number not in found:
-            found[number] = Version(number, entry.key, entry.at)
-    return list(found.values())
+        if number is not None and number not in by_number:
+            by_number[number] = Version(number, entry.key, entry.at)
+    return list(by_number.values())

@@ -1,4 +1,4 @@
-"""An artifact: files that one stage makes from inputs and settings, and the key that identifies them."""
+"""An artifact: the files that a stage makes from inputs and settings, and the key that identifies them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class KeyDigester:
             return _encode(value)
         known = self._encoded.get(id(value))
         if known is None:
-            # The value is kept, so that no other value gets its id.
+            # A reference keeps the value alive, so that no other object gets its id.
             known = self._encoded[id(value)] = value, _ENCODER.encode(value)
         return known[1]
 
@@ -70,14 +70,14 @@ _text = functools.lru_cache(maxsize=1 << 10)(encode_basestring)
 
 
 def _encode(value: Any) -> str:
-    """Return the canonical JSON of a value, faster for plain ones."""
+    """Return the canonical JSON of a value; faster for strings and integers."""
     if type(value) is str:
         return encode_basestring(value)
     return int.__repr__(value) if type(value) is int else _ENCODER.encode(value)
 
 
 def digest_texts(values: Sequence[str]) -> str:
-    """Return `digest(values)`, faster for plain words such as digests."""
+    """Return `digest(values)`; faster if all of them are alphanumeric, such as digests."""
     if not all(value.isascii() and value.isalnum() for value in values):
         return digest(list(values))
     quoted = ",".join(f'"{value}"' for value in values)
@@ -116,7 +116,7 @@ class Source:
     role : str
         The purpose of the files; it enters the key, the paths do not.
     files : tuple of Path
-        Absolute paths, in the order in which the stage receives them.
+        Absolute paths, in the order that the stage receives.
     sidecars : tuple of tuple of Path
         For each file, the existing files beside it that change its meaning (a world file, the parts of a shapefile).
     digests : tuple of ContentDigest or None
@@ -124,7 +124,7 @@ class Source:
     folders : tuple of Path
         Directories where a new file would also be an input; nothing is read from them.
     ignored_sidecars : tuple of (Path, Signature)
-        Files beside them that do not change their meaning, with their state when this was determined.
+        Existing files beside them that do not change their meaning, with their state when this was determined.
     passed : bool
         Whether the stage receives the paths; user code is only part of the key.
     in_key : bool
@@ -134,6 +134,10 @@ class Source:
         For user code: dotted name -> the file that defines the module.
     packages : mapping
         For installed user code: distribution -> version, part of the key.
+    listed : tuple of Path
+        For user code: those of `folders` whose entries it may list.
+    variables : mapping
+        For user code: environment variable that it reads -> digest of the value, part of the key.
     """
 
     role: str
@@ -146,6 +150,8 @@ class Source:
     in_key: bool = True
     modules: Mapping[str, str] = field(default_factory=dict)
     packages: Mapping[str, str] = field(default_factory=dict)
+    listed: tuple[Path, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     def sidecars_of(self, i: int) -> tuple[Path, ...]:
         """Return the sidecars of the `i`-th file."""
@@ -237,8 +243,8 @@ class Artifact:
     packages : mapping
         Versions of packages in the key (`[project] strict`).
     hints : mapping
-        Settings that do not affect the result, because it follows from the inputs or they only affect speed, by table;
-        added to the settings of the stage, but not to the key.
+        Settings by table that do not affect the result: they only affect speed, or follow from the inputs. They are
+        added to the stage's settings, but not to the key.
     resource : str
         `cpu` or `torch`: the modules that a worker process should have imported.
     demand : Demand
@@ -285,11 +291,15 @@ class Artifact:
 
     def versions(self) -> dict[str, str]:
         """Return the versions of packages that are part of the key."""
-        found = dict(self.packages)
+        packages = dict(self.packages)
         for item in self.inputs:
             if isinstance(item, Source):
-                found |= item.packages
-        return found
+                packages |= item.packages
+        return packages
+
+    def variables(self) -> dict[str, str]:
+        """Return the digests of the environment variables that user code reads, which are part of the key."""
+        return {k: v for item in self.inputs if isinstance(item, Source) for k, v in item.variables.items()}
 
     def code_of_users(self) -> tuple[Source, ...]:
         """Return the inputs that are user code."""
@@ -321,6 +331,8 @@ def components(artifact: Artifact, inputs: Sequence[tuple[str, str]]) -> dict[st
         parts["code"] = artifact.code
     if versions := artifact.versions():
         parts["packages"] = versions
+    if variables := artifact.variables():
+        parts["variables"] = variables
     return parts
 
 

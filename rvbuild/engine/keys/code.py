@@ -1,10 +1,11 @@
-"""Python code as an input: digests of syntax trees, and the imports and names in a module."""
+"""Python code as an input: digests of syntax trees, and the imports and strings of a module."""
 
 from __future__ import annotations
 
 import ast
 import functools
 import hashlib
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,11 +18,11 @@ from rvbuild.engine.keys.signature import hash_file
 from rvbuild.engine.keys.syntax import tree_text
 
 RACY_NS = 1_000_000_000
-"""Files changed more recently may change again without a visible difference."""
+"""A file changed more recently than this may change again without a new time stamp."""
 
 
 class Import(NamedTuple):
-    """One import: `from base import parts`, with the number of packages upwards; the empty part is the base."""
+    """One import: `from base import parts`, with the number of leading dots; an empty part stands for the base."""
 
     level: int
     base: str
@@ -47,14 +48,15 @@ def tree_digest(path: Path) -> str:
 
 
 class Facts(NamedTuple):
-    """The imports of a Python file, and strings in it that may name files."""
+    """The imports of a Python file, and strings in it that may name files and environment variables."""
 
     imports: tuple[Import, ...] = ()
     texts: tuple[str, ...] = ()
+    variables: tuple[str, ...] = ()
 
 
 def facts_of(path: Path) -> Facts:
-    """Return the imports and names in a file, nothing if it does not parse; cached, because all stages share files."""
+    """Return the imports and strings of a file, or nothing if it does not parse; cached, because stages share files."""
     now = path.stat()
     if time.time_ns() - max(now.st_mtime_ns, now.st_ctime_ns) < RACY_NS:
         return _facts(path)
@@ -73,7 +75,47 @@ def _facts(path: Path) -> Facts:
         return Facts()
     imports = tuple(_imports(tree))
     tree_text(tree)  # this removes the docstrings
-    return Facts(imports, texts(tree))
+    return Facts(imports, texts(tree), variables(tree))
+
+
+def variables(tree: ast.AST) -> tuple[str, ...]:
+    """Return the strings in a syntax tree that may name environment variables which it reads.
+
+    Only code that mentions the environment reads variables. Names that are not of capitals count where they are read.
+
+    >>> variables(ast.parse("NAME = 'SEED'; os.environ[NAME]; os.getenv('mode', 'fast')"))
+    ('SEED', 'mode')
+    """
+    nodes = list(ast.walk(tree))
+    if not any(_mentions_environment(node) for node in nodes):
+        return ()
+    strings = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    names = {text for text in strings if _CAPITALS.fullmatch(text)}
+    for node in nodes:
+        if isinstance(node, ast.Call) and node.args:
+            names |= _constant(node.args[0]) if _mentions_environment(node.func) else set()
+            if isinstance(node.func, ast.Attribute) and _mentions_environment(node.func.value):
+                names |= _constant(node.args[0])
+        elif isinstance(node, ast.Subscript) and _mentions_environment(node.value):
+            names |= _constant(node.slice)
+        elif isinstance(node, ast.Compare) and any(_mentions_environment(item) for item in node.comparators):
+            names |= _constant(node.left)
+    return tuple(sorted(names))
+
+
+_CAPITALS = re.compile("[A-Z][A-Z0-9_]*")
+_ENVIRONMENT = ("environ", "environb", "getenv", "getenvb")
+
+
+def _mentions_environment(node: ast.AST) -> bool:
+    if isinstance(node, ast.ImportFrom):
+        return any(alias.name in _ENVIRONMENT for alias in node.names)
+    name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+    return name in _ENVIRONMENT
+
+
+def _constant(node: ast.AST) -> set[str]:
+    return {node.value} if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value else set()
 
 
 def parse(source: bytes, is_code: bool = True) -> tuple[str, tuple[Import, ...]]:
@@ -91,12 +133,12 @@ def parse(source: bytes, is_code: bool = True) -> tuple[str, tuple[Import, ...]]
     return xxhash.xxh3_128_hexdigest(tree_text(tree).encode("utf-8", "surrogatepass")), imports
 
 
-def view(paths: list[Path], args: dict[str, str]) -> str:
+def module_digest(paths: list[Path], args: dict[str, str]) -> str:
     """Return the tree digest of the first path: the content digest of a user's Python file."""
     return tree_digest(Path(paths[0]))
 
 
-def view_named(paths: list[Path], args: dict[str, str]) -> str:
+def named_file_digest(paths: list[Path], args: dict[str, str]) -> str:
     """Return a digest of the bytes of the first path and of its `name`: the content digest of a data file."""
     return xxhash.xxh3_128_hexdigest(f"{args['name']}\0{hash_file(paths[0])}".encode("utf-8", "surrogatepass"))
 

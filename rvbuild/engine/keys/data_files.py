@@ -1,7 +1,7 @@
 """Data files that a module names in its source and probably reads: tables beside it, parameters in the workspace.
 
-The files found are part of keys. Finding too many does no harm; a file that is read but not found here is refused when
-it is opened (`rvbuild.language.user_files`), and must be listed in the project.
+These files become part of keys. Extra files do no harm. A file that is read but was not found here is refused when
+it is opened (`rvbuild.language.user_files`) and must be listed in the project.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 _MOST = 1000
-"""Maximum number of files of a pattern: more are not tables of a module."""
+"""A pattern that matches more files than this does not name tables of a module."""
 
 _LONGEST = 255
 _PATTERN = re.compile(r"[\w./ -]*\*[\w.*-]*\.\w+")
@@ -30,19 +30,19 @@ def texts(tree: ast.AST) -> tuple[str, ...]:
     >>> texts(ast.parse("open('log.txt', mode='a')"))
     ('a',)
     """
-    found: dict[str, None] = {}
+    strings: dict[str, None] = {}
     nodes = list(ast.walk(tree))
-    written = {id(each) for node in nodes if (path := _written(node)) for each in ast.walk(path)}
+    written = {id(inner) for node in nodes if (path := _written(node)) for inner in ast.walk(path)}
     for node in nodes:
         if id(node) in written:
             continue
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            found.setdefault(node.value)
+            strings.setdefault(node.value)
         elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div | ast.Add):
-            found.setdefault("/".join(part.strip("/") for part in _joined(node)))
+            strings.setdefault("/".join(part.strip("/") for part in _joined(node)))
         elif isinstance(node, ast.Call):
-            found.setdefault("/".join(part.strip("/") for part in _constants(reversed(node.args))))
-    return tuple(text for text in found if _may_name(text))
+            strings.setdefault("/".join(part.strip("/") for part in _constants(reversed(node.args))))
+    return tuple(text for text in strings if _may_name(text))
 
 
 def _written(node: ast.AST) -> ast.AST | None:
@@ -104,18 +104,18 @@ def named(module: Path, names: Collection[str], bases: Iterable[Path]) -> tuple[
     """
     start = [Path(base) for base in bases]
     inner = [folder for base in start for name in names if (folder := _folder(base, name)) is not None]
-    everywhere = list(dict.fromkeys([*start, *inner]))
+    folders_to_search = list(dict.fromkeys([*start, *inner]))
     files: set[Path] = set()
     folders: set[Path] = set()
     for name in names:
         if name.startswith(".") and "/" not in name and name.strip("."):
             files |= _existing([module.with_suffix("." + name.strip("."))])
         if "*" in name:
-            for path, folder in _matching(name, everywhere):
+            for path, folder in _matching(name, folders_to_search):
                 folders.add(folder)
                 files |= _existing([path] if path else [])
         else:
-            files |= _existing(Path(os.path.normpath(base / name)) for base in everywhere)
+            files |= _existing(Path(os.path.normpath(base / name)) for base in folders_to_search)
     return files, folders
 
 
@@ -127,7 +127,7 @@ def _folder(base: Path, name: str) -> Path | None:
 
 
 def _matching(pattern: str, bases: Iterable[Path]) -> Iterator[tuple[Path | None, Path]]:
-    """Yield the files that match a pattern, each with its directory, and each directory that is searched."""
+    """Yield (file, directory) of each file that matches a pattern, and (None, directory) of each searched directory."""
     if not _PATTERN.fullmatch(pattern) or "**" in pattern or "*" in str(Path(pattern).parent):
         return
     for base in bases:
@@ -135,17 +135,17 @@ def _matching(pattern: str, bases: Iterable[Path]) -> Iterator[tuple[Path | None
         if not folder.is_dir():
             continue
         yield None, folder
-        fitting = sorted(folder.glob(Path(pattern).name))
-        if len(fitting) <= _MOST:
-            yield from ((path, folder) for path in fitting)
+        matching = sorted(folder.glob(Path(pattern).name))
+        if len(matching) <= _MOST:
+            yield from ((path, folder) for path in matching)
 
 
 def _existing(paths: Iterable[Path]) -> set[Path]:
-    found = set()
+    existing = set()
     for path in paths:
         try:
             if path.is_file() and path.suffix not in _CODE:
-                found.add(path)
+                existing.add(path)
         except (OSError, ValueError):
             continue
-    return found
+    return existing

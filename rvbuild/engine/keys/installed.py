@@ -25,7 +25,7 @@ def files() -> Mapping[str, Traversable]:
 
 
 def shipped(name: str) -> Traversable:
-    """Return a folder or file that a wheel has inside the package, and a checkout beside it: `projects`, `dodo.py`."""
+    """Return a folder or file that is inside the package in a wheel and beside it in a checkout, such as `projects`."""
     package = _package()
     inside = package.joinpath(name)
     return Path(str(package)).parent / name if not (inside.is_dir() or inside.is_file()) else inside
@@ -36,7 +36,7 @@ def _package() -> Traversable:
 
 
 def on_disk() -> list[Path]:
-    """Return the files that change when the installation does: all of them, or the archive that contains them."""
+    """Return the files to watch for changes of the installation: all files, or the archive that contains them."""
     package = _package()
     if not isinstance(package, Path):
         return [next(p for p in Path(str(package)).parents if p.is_file())]
@@ -48,24 +48,24 @@ def closure(module: str) -> list[str]:
 
     Imports are followed anywhere in a file; a package's `__init__` counts for everything inside it.
     """
-    found: set[str] = set()
-    left, seen = [module], set()
-    while left:
-        dotted = left.pop()
+    names: set[str] = set()
+    pending, seen = [module], set()
+    while pending:
+        dotted = pending.pop()
         if dotted in seen:
             continue
         seen.add(dotted)
         name = _file_of(dotted)
         if name is None:
             continue
-        found.add(name)
+        names.add(name)
         if dotted == _PACKAGE:
-            continue  # its names are imported when they are used: no stage uses them
+            continue  # its names are lazy, and no stage uses them
         parent = dotted.rpartition(".")[0]
-        left += [parent] if parent else []
+        pending += [parent] if parent else []
         package = dotted if name.endswith("/__init__.py") else parent
-        left += [imported for statement in _parsed(name)[1] for imported in statement.names(package)]
-    return sorted(found)
+        pending += [imported for statement in _parsed(name)[1] for imported in statement.names(package)]
+    return sorted(names)
 
 
 def modules(package: str) -> list[str]:

@@ -1,7 +1,7 @@
 """Users' modules: where they are, what they import, and which files beside them they name.
 
-Nothing is imported. A module is searched in the workspace, in its `src/`, and wherever else Python would find it
-outside of Python and of installed packages: on `PYTHONPATH`, or where a package is installed as editable. Modules found
+Nothing is imported. A module is searched in the workspace, in its `src/`, and everywhere else that Python looks
+outside of its own library and of installed packages: on `PYTHONPATH`, and in editable installations. Modules found
 there are followed, and are part of keys; installed packages count by the version of their distribution.
 """
 
@@ -44,6 +44,10 @@ class Closure:
         Files beside them that they name and probably read.
     folders : set of Path
         Directories where a new file would also be considered.
+    listed : set of Path
+        Those of them that patterns in the source search.
+    variables : set of str
+        Environment variables that they name and probably read.
     packages : dict
         Distribution -> version, of the named modules that are installed.
     problems : list of str
@@ -53,12 +57,14 @@ class Closure:
     modules: dict[str, Path] = field(default_factory=dict)
     files: set[Path] = field(default_factory=set)
     folders: set[Path] = field(default_factory=set)
+    listed: set[Path] = field(default_factory=set)
+    variables: set[str] = field(default_factory=set)
     packages: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
 
 def closure(workspace: Path, named: Mapping[str, str], more: Iterable[Path] = ()) -> Closure:
-    """Return what an import of some modules may execute and read.
+    """Return the modules that an import of the `named` modules may execute, and the files that they may read.
 
     Imports are followed anywhere in a file; a package's `__init__` counts for everything inside it.
 
@@ -68,56 +74,58 @@ def closure(workspace: Path, named: Mapping[str, str], more: Iterable[Path] = ()
     named : mapping
         Dotted name of each module that the project names -> its place in the project, for messages.
     more : iterable of Path
-        Python files that are imported in a way that the source does not show.
+        Python files that are imported dynamically.
     """
     finder = _Finder(workspace)
-    found = Closure(folders={root for root in finder.roots if root.is_dir()} if named else set())
-    left: dict[str, str] = {}
+    dependencies = Closure(folders={root for root in finder.roots if root.is_dir()} if named else set())
+    pending: dict[str, str] = {}
     for module, where in named.items():
         problem = finder.problem(module.partition(".")[0])
         if is_pythons(module):
-            found.problems.append(f"{where}: {module} is a module of Python itself; expected your own module")
+            dependencies.problems.append(f"{where}: {module} is a module of Python itself; expected your own module")
         elif problem is not None:
-            found.problems.append(f"{where}: {problem}")
+            dependencies.problems.append(f"{where}: {problem}")
         elif finder.file(module) is not None:
-            left[module] = where
+            pending[module] = where
         elif packages := _version(module):
-            found.packages |= packages
+            dependencies.packages |= packages
         elif (path := _loose(module)) is not None:
-            found.modules[module] = path
+            dependencies.modules[module] = path
         elif text := finder.unfollowed(module):
-            found.problems.append(f"{where}: {text}")
-    left |= {name: "depends" for path in more for name in finder.names(path)}
-    while left:
-        name, by = left.popitem()
-        if name in found.modules or name.partition(".")[0] == _OWN:
+            dependencies.problems.append(f"{where}: {text}")
+    pending |= {name: "depends" for path in more for name in finder.names(path)}
+    while pending:
+        name, by = pending.popitem()
+        if name in dependencies.modules or name.partition(".")[0] == _OWN:
             continue
         problem = finder.problem(name.partition(".")[0])
         if problem is not None:
-            if f"{by}: {problem}" not in found.problems:
-                found.problems.append(f"{by}: {problem}")
+            if f"{by}: {problem}" not in dependencies.problems:
+                dependencies.problems.append(f"{by}: {problem}")
             continue
         path = finder.file(name)
         parent = name.rpartition(".")[0]
         if path is None:
             if text := finder.unfollowed(name):
-                found.problems.append(f"{by}: {text}")
+                dependencies.problems.append(f"{by}: {text}")
             continue
-        found.modules[name] = path
+        dependencies.modules[name] = path
         shown = str(path.relative_to(workspace)) if path.is_relative_to(workspace) else str(path)
         if parent:
-            left.setdefault(parent, shown)
+            pending.setdefault(parent, shown)
         if path.suffix != ".py":
             continue
         package = name if path.name == "__init__.py" else parent
         facts = facts_of(path)
         for statement in facts.imports:
-            left |= {dotted: shown for dotted in _names(statement, package, finder)}
+            pending |= {dotted: shown for dotted in _names(statement, package, finder)}
         files, folders = data_files.named(path, facts.texts, (path.parent, workspace))
-        found.files |= files
-        found.folders |= folders
-    found.files -= set(found.modules.values())
-    return found
+        dependencies.files |= files
+        dependencies.listed |= folders
+        dependencies.variables.update(facts.variables)
+    dependencies.files -= set(dependencies.modules.values())
+    dependencies.folders |= dependencies.listed
+    return dependencies
 
 
 def _names(statement: Import, package: str, finder: _Finder) -> Iterable[str]:
@@ -142,7 +150,7 @@ class _Finder:
         self._known: dict[str, tuple[Path, ...]] = {}
 
     def _bases(self, top: str) -> tuple[Path, ...]:
-        """Return the paths, without suffix, of a top-level module or package: one, unless it has no file."""
+        """Return the paths, without suffix, of a top-level module or package; several only for a namespace package."""
         if top not in self._known:
             self._known[top] = () if is_pythons(top) else self._look_for(top)
         return self._known[top]

@@ -11,10 +11,10 @@ RECORDED = ("numpy", "torch", "torchvision", "rasterio", "fiona", "shapely", "sa
 @functools.cache
 def versions() -> dict[str, str]:
     """Return the versions of the recorded packages, without importing them."""
-    found = {}
+    installed = {}
     for name in RECORDED:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed

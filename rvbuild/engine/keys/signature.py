@@ -1,4 +1,4 @@
-"""Files as they look and as they are: signatures from a stat, and digests of bytes."""
+"""Signatures of files, from a stat, and digests of their bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BLOCK = 1 << 18  # stays in the processor's cache between reading and hashing
 
 
 class Signature(NamedTuple):
-    """What a stat tells about a file's content: any edit changes one of these, a touch does too."""
+    """Fields of a stat that reveal changes of a file: every edit changes at least one of them, and so does a touch."""
 
     size: int
     mtime_ns: int
@@ -24,21 +24,21 @@ class Signature(NamedTuple):
 def signature(path: Path | str) -> Signature | None:
     """Return the signature of the file at `path` (links followed), or None if there is no such file.
 
-    A pipe, a socket or a device is none: whoever opens it may wait for ever.
+    Pipes, sockets and devices do not count as files, because opening one may block for ever.
     """
     try:
-        found = os.stat(path)  # noqa: PTH116 - thousands of files
+        status = os.stat(path)  # noqa: PTH116 - thousands of files
     except (FileNotFoundError, NotADirectoryError):
         return None
-    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
         return None
-    return Signature(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+    return Signature(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
 def hash_file(path: Path | str) -> str:
-    """Return the xxh3_128 of the file's bytes, 32 hex digits; the GIL is free meanwhile.
+    """Return the xxh3_128 of the file's bytes, 32 hex digits; the GIL is released.
 
-    A directory has no bytes: what is in it are files of their own.
+    A directory counts as empty: its files are inputs of their own.
     """
     if os.path.isdir(path):  # noqa: PTH112 - thousands of files
         return xxhash.xxh3_128_hexdigest(b"")
@@ -47,8 +47,8 @@ def hash_file(path: Path | str) -> str:
 
 
 def hash_file_twice(path: Path | str) -> tuple[str, str]:
-    """Return the xxh3_128 and the SHA-256 of the file's bytes: what finds damage, and what finds forgery."""
-    import hashlib  # few runs need it
+    """Return the xxh3_128 (to detect damage) and the SHA-256 (to detect forgery) of the file's bytes."""
+    import hashlib  # imported late: few runs need it
 
     fast, safe = xxhash.xxh3_128(), hashlib.sha256()
     with Path(path).open("rb", buffering=0) as file:
@@ -59,10 +59,10 @@ def hash_file_twice(path: Path | str) -> tuple[str, str]:
 
 
 def hash_open(file: int) -> str:
-    """Return the xxh3_128 of the bytes of an open file from where it is, 32 hex digits."""
+    """Return the xxh3_128 of an open file's bytes from the current position, 32 hex digits."""
     state = xxhash.xxh3_128()
     buffer = bytearray(_BLOCK)
-    view = memoryview(buffer)
+    block = memoryview(buffer)
     while n := os.readv(file, [buffer]):
-        state.update(view[:n])
+        state.update(block[:n])
     return state.hexdigest()

@@ -1,8 +1,8 @@
 """The text of a syntax tree: equal for equal code, in every version of Python.
 
-`ast.dump` does not ensure this: Python 3.12 added fields, puts an empty string behind the format of a replacement field
-and moves the `u` of a literal, 3.13 omits empty fields. With this module, colleagues with different versions of Python
-have the same keys.
+`ast.dump` does not ensure this: Python 3.12 added fields, adds an empty string after the format of a replacement field
+and moves the `u` of a literal; 3.13 omits empty fields. With this module, users of different versions of Python have
+the same keys.
 """
 
 from __future__ import annotations

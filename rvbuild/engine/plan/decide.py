@@ -1,4 +1,4 @@
-"""Whether an artifact is up to date, and why not: one pure function that status, why, dry runs and builds share."""
+"""Decides whether an artifact is up to date: a pure function that status, why, dry runs and builds share."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ class Cause(enum.Enum):
     VERSION = "version"
     CODE = "code"
     PACKAGE = "package"
+    VARIABLE = "variable"
     UPSTREAM = "upstream"
     OUTPUT = "output"
     FAILURE = "failure"
@@ -65,7 +66,7 @@ class Facts:
     Attributes
     ----------
     key : str or None
-        The current key of the artifact; None while the content of an input is not known yet.
+        The current key of the artifact; None until the content of every input is known.
     components : mapping
         The components of the key, without inputs that are not known yet.
     sources : mapping
@@ -77,7 +78,7 @@ class Facts:
     record : Record or None
         The record of the workspace's outputs; without explanations for a fresh artifact.
     damaged : sequence of str
-        One phrase for each output that is missing or was edited.
+        A phrase for each output that is missing or was edited.
     stored : bool
         Whether the store has the complete result of the key.
     failure : str or None
@@ -85,7 +86,7 @@ class Facts:
     forced : bool
         Whether the user requested to build it in any case.
     notes : mapping
-        Path -> how the state of a remote source is known, or why it is not.
+        Path -> how the state of a remote source was determined, or why it could not be.
     """
 
     key: str | None
@@ -141,29 +142,39 @@ def decide(facts: Facts) -> Decision:
 def differences(record: Record, facts: Facts) -> list[Reason]:
     """Return the differences between the current components and those of `record`; unknown inputs are not compared."""
     old, new = record.components, facts.components
-    found = _scalar_differences(old, new)
-    found += _setting_differences(old.get("settings", {}), new["settings"], new["stage"])
-    found += _input_differences(record, facts)
-    return found
+    reasons = _scalar_differences(old, new)
+    reasons += _setting_differences(old.get("settings", {}), new["settings"], new["stage"])
+    reasons += _input_differences(record, facts)
+    return reasons
 
 
 def _scalar_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Reason]:
-    found = []
+    reasons = []
     if old.get("schema") != new["schema"]:
-        found.append(
+        reasons.append(
             Reason(Cause.SCHEMA, f"this version of rvbuild computes keys in a new way (schema {new['schema']})")
         )
     if old.get("version") != new["version"]:
         text = f"the stage {new['stage']} changed: version {old.get('version')} → {new['version']}"
-        found.append(Reason(Cause.VERSION, text))
+        reasons.append(Reason(Cause.VERSION, text))
     if old.get("code", "") != new.get("code", ""):
-        found.append(Reason(Cause.CODE, f"the code of the stage {new['stage']} was edited in this checkout of rvbuild"))
+        reasons.append(
+            Reason(Cause.CODE, f"the code of the stage {new['stage']} was edited in this checkout of rvbuild")
+        )
     before, after = old.get("packages", {}), new.get("packages", {})
     for name in sorted({*before, *after}):
         if before.get(name) != after.get(name):
             text = f"{name} {before.get(name, 'not in the key')} → {after.get(name, 'not in the key')} (project.strict)"
-            found.append(Reason(Cause.PACKAGE, text, name))
-    return found
+            reasons.append(Reason(Cause.PACKAGE, text, name))
+    before, after = old.get("variables", {}), new.get("variables", {})
+    for name in sorted({*before, *after}):
+        if before.get(name) != after.get(name):
+            known = name in before and name in after
+            text = f"environment variable {name}, which your code reads, {'changed' if known else 'is new in the key'}"
+            if name not in after:
+                text = f"environment variable {name} is no longer read by your code"
+            reasons.append(Reason(Cause.VARIABLE, text, name))
+    return reasons
 
 
 def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -187,13 +198,13 @@ def _show(value: Any) -> str:
 
 def _setting_differences(old: Mapping[str, Any], new: Mapping[str, Any], stage: str) -> list[Reason]:
     before, after = _flatten(dict(old)), _flatten(plain(new))
-    found = []
+    reasons = []
     for name in [*after, *(n for n in before if n not in after)]:
         was, now = before.get(name, _ABSENT), after.get(name, _ABSENT)
         if was is _ABSENT or now is _ABSENT or was != now or type(was) is not type(now):
             text = _named_differences(name, was, now) or f"{name}: {_show(was)} → {_show(now)}"
-            found.append(Reason(Cause.SETTING, text, name))
-    return found
+            reasons.append(Reason(Cause.SETTING, text, name))
+    return reasons
 
 
 def _named_differences(name: str, was: Any, now: Any) -> str:
@@ -201,16 +212,16 @@ def _named_differences(name: str, was: Any, now: Any) -> str:
     before, after = _by_name(was), _by_name(now)
     if before is None or after is None:
         return ""
-    one = name.removesuffix("es") if name.endswith("sses") else name.removesuffix("s")
-    phrases = [f"{one} added: {key}" for key in after if key not in before]
-    phrases += [f"{one} removed: {key}" for key in before if key not in after]
+    singular = name.removesuffix("es") if name.endswith("sses") else name.removesuffix("s")
+    phrases = [f"{singular} added: {key}" for key in after if key not in before]
+    phrases += [f"{singular} removed: {key}" for key in before if key not in after]
     common = [key for key in after if key in before]
     for key in common:
         for inner in [*after[key], *(n for n in before[key] if n not in after[key])]:
             old, new = before[key].get(inner, _ABSENT), after[key].get(inner, _ABSENT)
             # Items that moved because of additions or removals have new numbers, which are not reported.
             if old != new and inner != "id":
-                phrases.append(f"{inner} of {one} {key}: {_show(old)} → {_show(new)}")
+                phrases.append(f"{inner} of {singular} {key}: {_show(old)} → {_show(new)}")
     if common != [key for key in before if key in after]:
         phrases.append(f"order of {name}: {', '.join(before)} → {', '.join(after)}")
     return "; ".join(phrases)
@@ -220,25 +231,25 @@ def _by_name(value: Any) -> dict[str, Mapping[str, Any]] | None:
     """Return the items of a list by their names, or else ids; None if it is not such a list, or has duplicates."""
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         return None
-    found = {str(item.get("name", item.get("id"))): item for item in value if {"name", "id"} & item.keys()}
-    return found if value and len(found) == len(value) else None
+    items = {str(item.get("name", item.get("id"))): item for item in value if {"name", "id"} & item.keys()}
+    return items if value and len(items) == len(value) else None
 
 
 def _input_differences(record: Record, facts: Facts) -> list[Reason]:
     before = dict(record.components.get("inputs", []))
     after = dict(facts.components["inputs"])
     unknown = set(facts.products) - set(after)
-    found = []
+    reasons = []
     for role in sorted({*before, *after}):
         if role in unknown or before.get(role) == after.get(role):
             continue
         if role in facts.products or role not in {*facts.sources, *record.sources}:
             label = facts.products.get(role, "")
             text = f"{role} changed" if role in before and role in after else f"{role} {_added(role, before)}"
-            found.append(Reason(Cause.UPSTREAM, f"{text} ({label})" if label else text, label))
+            reasons.append(Reason(Cause.UPSTREAM, f"{text} ({label})" if label else text, label))
         else:
-            found += _source_differences(role, record.sources.get(role, []), facts.sources.get(role, []), facts.notes)
-    return found
+            reasons += _source_differences(role, record.sources.get(role, []), facts.sources.get(role, []), facts.notes)
+    return reasons
 
 
 def _added(role: str, before: Mapping[str, str]) -> str:
@@ -258,17 +269,17 @@ def _source_differences(
     role: str, before: Sequence[Any], after: Sequence[Any], notes: Mapping[str, str]
 ) -> list[Reason]:
     was, now = {p: d for p, d in before}, {p: d for p, d in after}
-    gone = [p for p in was if p not in now]
-    new = [p for p in now if p not in was]
+    removed = [p for p in was if p not in now]
+    added = [p for p in now if p not in was]
     changed = [p for p in now if p in was and was[p] != now[p]]
-    found = [
+    reasons = [
         Reason(Cause.SOURCE, f"{role} changed: {_noted(path, notes)}", role)
         for path in changed
         if now[path] is not None
     ]
-    found += _missing_sources(role, after, notes)
-    if len(gone) == len(new) == 1:
-        return [*found, Reason(Cause.SOURCE, f"{role} is a different file: {gone[0]} → {new[0]}", role)]
-    found += [Reason(Cause.SOURCE, f"{role} no longer read: {path}", role) for path in gone]
-    found += [Reason(Cause.SOURCE, f"{role} added: {path}", role) for path in new]
-    return found or [Reason(Cause.SOURCE, f"{role} is read in a different order or way", role)]
+    reasons += _missing_sources(role, after, notes)
+    if len(removed) == len(added) == 1:
+        return [*reasons, Reason(Cause.SOURCE, f"{role} is a different file: {removed[0]} → {added[0]}", role)]
+    reasons += [Reason(Cause.SOURCE, f"{role} no longer read: {path}", role) for path in removed]
+    reasons += [Reason(Cause.SOURCE, f"{role} added: {path}", role) for path in added]
+    return reasons or [Reason(Cause.SOURCE, f"{role} is read in a different order or way", role)]

@@ -53,7 +53,7 @@ def chain(plan: Plan, name: str) -> Iterator[Link]:
 
 
 def drift(plan: Plan, name: str, now: dict[str, str]) -> list[str]:
-    """Return a line for each package whose version differs from that of the build of artifact `name`."""
+    """Return a line for each package whose version has changed since artifact `name` was built."""
     record = plan.workspace.state.record(name)
     if record is None:
         return []

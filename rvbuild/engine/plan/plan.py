@@ -1,4 +1,4 @@
-"""The plan: for every artifact of a graph the digests of its inputs, its key, and the resulting decision."""
+"""The plan: the digests of inputs, the key and the decision for every artifact of a graph."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from rvbuild.files.address import is_url
 
 #: Computes content digests: for each (files, digest) the value, in order; None for a file that cannot be read.
 DigestRunner = Callable[[Sequence[tuple[tuple[Path, ...], ContentDigest]]], Sequence[str | None]]
-#: Returns the files that belong to a user's file now, and did not when the run was planned.
+#: Returns the files that have become sidecars of a user's file since the run was planned.
 Appeared = Callable[[Path], Sequence[Path]]
 #: Attempts to compute the content digest of a file that keeps changing.
 _LOOKS = 3
@@ -48,7 +48,7 @@ class Planned:
 
 
 class Plan:
-    """Decides for every artifact of a graph; decisions are cached until `settle` reports that one was built.
+    """Decides for every artifact of a graph; decisions are cached until `update` reports that one was built.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class Plan:
     forced : set of str
         Names of the artifacts to build in any case.
     appeared : callable, optional
-        Reports files that have come to belong to sources since.
+        Returns files that have become sidecars of a source since.
     """
 
     def __init__(
@@ -78,26 +78,26 @@ class Plan:
         self._appeared = appeared
         self._forced = set(forced)
         self._planned: dict[str, Planned] = {}
-        self._waiting: set[str] = set()  # those whose key is not known yet
+        self._waiting: set[str] = set()  # artifacts whose key is not known yet
         self._records = workspace.state.records()
         self._lock = threading.RLock()
         self._digester = KeyDigester()
         self._unreadable: set[tuple[str, str]] = set()
         self._assumed: dict[str, Mapping[str, tuple[str, int]] | None] = {}  # outputs found to be lost
-        self._asks = True  # whether a missing key is looked up remotely at once
+        self._asks_at_once = True  # whether a missing key is looked up remotely at once
 
     def closure(self, names: Iterable[str]) -> list[Artifact]:
         """Return the named artifacts and all of their dependencies, in graph order."""
         wanted: set[str] = set()
-        left = list(names)
-        while left:
-            name = left.pop()
+        pending = list(names)
+        while pending:
+            name = pending.pop()
             if name not in wanted:
                 wanted.add(name)
-                left += self.artifacts[name].needs()
+                pending += self.artifacts[name].needs()
         return [self.artifacts[name] for name in sorted(wanted, key=self._order.__getitem__)]
 
-    def look(self, artifacts: Iterable[Artifact]) -> None:
+    def examine(self, artifacts: Iterable[Artifact]) -> None:
         """Hash all changed sources of `artifacts`, compute unknown content digests, look up results remotely."""
         artifacts = list(artifacts)
         sources = [i for a in artifacts for i in a.inputs if isinstance(i, Source)]
@@ -107,7 +107,11 @@ class Plan:
         for source in sources:
             for i, method in enumerate(source.digests):
                 content = self._content(source, i)
-                if method is None or content is None or self.workspace.state.view(content, method.name()) is not None:
+                if (
+                    method is None
+                    or content is None
+                    or self.workspace.state.content_digest(content, method.name()) is not None
+                ):
                     continue
                 unknown[content, method.name()] = (files_of(source, i), method)
         if unknown:
@@ -115,7 +119,7 @@ class Plan:
             values = self._digests(list(unknown.values()))
             for (content, name), value, before in zip(unknown, values, stamps, strict=True):
                 files, _ = unknown[content, name]
-                # Otherwise the value may belong to another content.
+                # If the files changed meanwhile, the value may belong to another content.
                 if not self._have_changed(before) and not self.appeared(files[0]):
                     self._keep_digest(content, name, value)
         if self.workspace.read_through is not None:
@@ -124,27 +128,27 @@ class Plan:
     def _ask_remote(self, artifacts: Sequence[Artifact], remote: ReadThrough) -> None:
         """Look up missing results in the remote store, many keys at once, level by level down the graph."""
         with self._lock:
-            self._asks = False
+            self._asks_at_once = False
             try:
                 while True:
                     planned = [self[a.name] for a in artifacts]
                     here = (State.FRESH, State.RESTORABLE)
                     lacking = [p for p in planned if p.decision.state not in here and not p.facts.forced]
-                    if not remote.ask(p.facts.key for p in lacking if p.facts.key is not None):
+                    if not remote.request(p.facts.key for p in lacking if p.facts.key is not None):
                         return
-                    for artifact, found in zip(artifacts, planned, strict=True):
-                        if found.decision.state not in here:
+                    for artifact, current in zip(artifacts, planned, strict=True):
+                        if current.decision.state not in here:
                             self._planned.pop(artifact.name, None)
             finally:
-                self._asks = True
+                self._asks_at_once = True
 
     def _earlier(self, artifact: Artifact, key: str) -> Action | None:
         """Return the stored result of `key`, local or remote, if its outputs are those that the stage declares."""
-        found = self.workspace.store.restorable(key)
+        action = self.workspace.store.restorable(key)
         remote = self.workspace.read_through
-        if (found is None or artifact.undeclared(found.outputs)) and remote is not None:
-            found = remote.action(key) if self._asks else remote.known(key)
-        return None if found is None or artifact.undeclared(found.outputs) else found
+        if (action is None or artifact.undeclared(action.outputs)) and remote is not None:
+            action = remote.action(key) if self._asks_at_once else remote.known(key)
+        return None if action is None or artifact.undeclared(action.outputs) else action
 
     def __getitem__(self, name: str) -> Planned:
         """Return the current plan of the artifact `name`."""
@@ -160,7 +164,7 @@ class Plan:
         record = self._records.get(name)
         return record is not None and not record.cleaned
 
-    def settle(self, name: str, record: Record) -> None:
+    def update(self, name: str, record: Record) -> None:
         """Record that `name` was built or restored."""
         with self._lock:
             self._records[name] = dataclasses.replace(record, components={}, sources={}, packages={})
@@ -175,14 +179,14 @@ class Plan:
                 self._planned.clear()  # dependent artifacts were planned with other contents
 
     def renew(self, name: str) -> None:
-        """Plan `name` again if a file of its stage has changed, because its turn may come late."""
+        """Plan `name` again if a file of its stage has changed: time may have passed since it was planned."""
         facts = self[name].facts
         for source in (i for i in self.artifacts[name].inputs if isinstance(i, Source) and i.passed):
             for i in range(len(source.files)):
                 for file in files_of(source, i):
                     self.workspace.prints.stamp(file)
             if self.differing(source, facts) is not None:
-                self.distrust(name)
+                self.invalidate(name)
                 return
 
     def differing(self, source: Source, facts: Facts) -> Path | None:
@@ -200,13 +204,13 @@ class Plan:
     def _contents(self, source: Source) -> list[tuple[str | None, Path]]:
         return [(self._content(source, i), path) for i, path in enumerate(source.files)]
 
-    def look_again(self) -> None:
+    def invalidate_all(self) -> None:
         """Plan all artifacts again: the store may have more results than before."""
         with self._lock:
             self._planned.clear()
 
-    def distrust(self, name: str) -> None:
-        """Plan `name` again: what was known about it turned out to be wrong, or damaged."""
+    def invalidate(self, name: str) -> None:
+        """Plan `name` again, because its plan turned out to be wrong, or its result damaged."""
         with self._lock:
             planned = self._planned.pop(name, None)
             self._assumed[name] = None if planned is None else planned.outputs
@@ -271,14 +275,14 @@ class Plan:
         return Planned(facts, decision, outputs, action)
 
     def notes(self, artifact: Artifact) -> dict[str, str]:
-        """Return how the state of each remote source of `artifact` is known, or why it is not."""
+        """Return path -> how the state of a remote source of `artifact` was determined, or why it could not be."""
         prints = self.workspace.prints
-        found: dict[str, str] = {}
+        notes: dict[str, str] = {}
         for item in artifact.inputs:
             for path in item.files if isinstance(item, Source) else ():
                 if note := prints.note(path):
-                    found[self.workspace.show(path)] = note
-        return found
+                    notes[self.workspace.show(path)] = note
+        return notes
 
     def _content(self, source: Source, i: int) -> str | None:
         prints = self.workspace.prints
@@ -299,7 +303,7 @@ class Plan:
         return digest_texts(values)
 
     def _sources(self, artifact: Artifact) -> dict[str, list[list[str | None]]]:
-        """Return the files of every source by role; if one is missing, the artifact whose key needs it reports that."""
+        """Return the files of every source by role, without incomplete sources that are not part of the key."""
         shown = {i.role: (i, self._shown(i)) for i in artifact.inputs if isinstance(i, Source)}
         return {role: files for role, (i, files) in shown.items() if i.in_key or all(value for _, value in files)}
 
@@ -312,7 +316,7 @@ class Plan:
         for _ in range(_LOOKS):
             if (content, name) in self._unreadable:
                 return f"unreadable {content}"
-            value = self.workspace.state.view(content, name)
+            value = self.workspace.state.content_digest(content, name)
             if value is not None:
                 return value
             stamps = self._stamps(files)
@@ -327,29 +331,29 @@ class Plan:
             if now is None:
                 break
             content = now
-        return f"unreadable {content}"  # files that keep changing: their stage runs, and notices it
+        return f"unreadable {content}"  # the files keep changing: the stage runs and notices that
 
     def appeared(self, file: Path) -> Path | None:
-        """Return a file that has come to belong to `file`, of a source, since the run was planned, if there is one."""
-        found = () if self._appeared is None or is_url(str(file)) else self._appeared(file)
-        return found[0] if found else None
+        """Return a file that has become a sidecar of the source file `file` since the run was planned, or None."""
+        newcomers = () if self._appeared is None or is_url(str(file)) else self._appeared(file)
+        return newcomers[0] if newcomers else None
 
     def _stamps(self, files: Iterable[Path]) -> dict[str, Stamp]:
         return {str(file): self.workspace.prints.stamp(file) for file in files}
 
     def _have_changed(self, stamps: Mapping[str, Stamp]) -> bool:
-        """Tell whether a file has changed since, and examine the changed ones again."""
+        """Tell whether a file has changed since; changed files are examined again."""
         changed = self.workspace.prints.changed(stamps)
         for path in changed:
             self.workspace.prints.forget(path)
         return bool(changed)
 
     def _keep_digest(self, content: str, name: str, value: str | None) -> str:
-        """Store a content digest; an unreadable file counts by its bytes, so that its stage runs and reports it."""
+        """Store a content digest; an unreadable file counts by its bytes, so that its stage reports it."""
         if value is None:
             self._unreadable.add((content, name))
             return f"unreadable {content}"
-        self.workspace.state.remember_view(content, name, value)
+        self.workspace.state.remember_content_digest(content, name, value)
         return value
 
     def _product(self, item: Product) -> str | None:
@@ -359,7 +363,7 @@ class Plan:
         return product_digest(item, outputs)
 
     def _damaged(self, artifact: Artifact, record: Record) -> tuple[str, ...]:
-        """Return a phrase for each output that is not in the workspace as built; update signatures of touched ones."""
+        """Return a phrase for each output that is missing or was edited; update the signatures of touched outputs."""
         phrases, touched = [], {}
         root = str(self.workspace.root)
         for name, output in record.outputs.items():

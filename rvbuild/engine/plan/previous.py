@@ -42,8 +42,10 @@ def offered(artifact: Artifact, facts: Facts, packages: Mapping[str, str], root:
     return {name: output for name, output in record.outputs.items() if _is_intact(artifact, name, output, root)}
 
 
-def kept(artifact: Artifact, said: Any, offer: Mapping[str, Output], staged: Sequence[str], root: Path) -> list[str]:
-    """Return the names of the reused outputs, as returned by the stage in `said`.
+def reused(
+    artifact: Artifact, result: Any, offer: Mapping[str, Output], staged: Sequence[str], root: Path
+) -> list[str]:
+    """Return the names of the reused outputs, which the stage returned as its `result`.
 
     Raises
     ------
@@ -52,7 +54,7 @@ def kept(artifact: Artifact, said: Any, offer: Mapping[str, Output], staged: Seq
     """
     if not offer:
         return []
-    names = sorted(said or ())
+    names = sorted(result or ())
     wrong = [name for name in names if name not in offer or name in staged]
     if wrong:
         raise StageError(
@@ -84,5 +86,5 @@ def _without(parts: Mapping[str, Any], roles: Sequence[str]) -> Any:
 
 
 def _is_intact(artifact: Artifact, name: str, output: Output, root: Path) -> bool:
-    now = signature(f"{root}/{output.path}")  # of thousands
+    now = signature(f"{root}/{output.path}")
     return now is not None and output.path == artifact.shown(name) and output.is_as_placed(now)

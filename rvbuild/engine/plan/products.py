@@ -1,4 +1,4 @@
-"""What an artifact takes from others and from files: the outputs and files behind one of its inputs."""
+"""The outputs of other artifacts and the files that an artifact reads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def selected(item: Product, outputs: Iterable[str]) -> list[str]:
 
 
 def product_digest(item: Product, outputs: Mapping[str, tuple[str, int]]) -> str:
-    """Return the digest of those `outputs` of an artifact, name -> (digest, size), that count for `item`."""
+    """Return the digest of the `outputs`, name -> (digest, size), that are part of the key through `item`."""
     return digest(sorted([name, outputs[name][0]] for name in filter(matcher(item.files), outputs)))
 
 

@@ -46,7 +46,9 @@ def holds(path: Path, words: Sequence[str]) -> list[str] | None:
             return None
         if any(os.environ.get(name) != value for name, value in seal["environment"].items()):
             return None
-        # Only the creator of the cache can know its stamp: a seal from another place is ignored.
+        if not _same_variables(seal.get("variables", {})):
+            return None
+        # Only the creator of the cache knows its stamp: a seal from another cache is ignored.
         stamp = os.lstat(path.parent.parent / _STAMP)
         if seal["stamp"] != [stamp.st_ino, stamp.st_ctime_ns] or not S_ISREG(stamp.st_mode) or stamp.st_nlink != 1:
             return None
@@ -55,7 +57,7 @@ def holds(path: Path, words: Sequence[str]) -> list[str] | None:
             s = stat(name)
             if s.st_size != size or s.st_mtime_ns != mtime_ns or s.st_ino != inode or s.st_ctime_ns != ctime_ns:
                 return None
-        if not _same_elsewhere(seal.get("elsewhere", {})):
+        if not _same_remote_files(seal.get("elsewhere", {})):
             return None
         if any(stat(name).st_mtime_ns != mtime_ns for name, mtime_ns in seal["directories"]):
             return None
@@ -70,26 +72,35 @@ def _import_path() -> list[str]:
     return [os.environ.get("PYTHONPATH", ""), *(entry for entry in sys.path if entry not in own)]
 
 
-def _same_packages(known: Mapping[str, str]) -> bool:
+def _same_packages(versions: Mapping[str, str]) -> bool:
     """Tell whether the versions of the packages in keys are unchanged."""
-    if not known:
+    if not versions:
         return True
     from importlib import metadata  # takes as long as all other checks together
 
     try:
-        return all(metadata.version(name) == version for name, version in known.items())
+        return all(metadata.version(name) == version for name, version in versions.items())
     except metadata.PackageNotFoundError:
         return False
 
 
-def _same_elsewhere(known: Mapping[str, str]) -> bool:
+def _same_variables(digests: Mapping[str, str]) -> bool:
+    """Tell whether the environment variables that user code reads have the values they had."""
+    if not digests:
+        return True
+    from rvbuild.process.variables import value_digest  # imported late: only needed for user code
+
+    return all(value_digest(name) == value for name, value in digests.items())
+
+
+def _same_remote_files(digests: Mapping[str, str]) -> bool:
     """Ask servers whether remote files are unchanged."""
-    if not known:
+    if not digests:
         return True
     from rvbuild.files.fetch import identities  # imported late: only needed for remote files
 
-    states = {url: getattr(found, "digest", None) for url, found in identities(known).items()}
-    return all(state is not None and state == known[url] for url, state in states.items())
+    states = {url: getattr(identity, "digest", None) for url, identity in identities(digests).items()}
+    return all(state is not None and state == digests[url] for url, state in states.items())
 
 
 def write(
@@ -100,8 +111,9 @@ def write(
     directories: Mapping[str, int | None],
     environment: Mapping[str, str | None],
     packages: Mapping[str, str],
-    elsewhere: Mapping[str, str],
+    remote_files: Mapping[str, str],
     lines: Sequence[str],
+    variables: Mapping[str, str] | None = None,
 ) -> None:
     """Write a seal of the observed state; any later difference invalidates it.
 
@@ -113,19 +125,21 @@ def write(
     files : mapping
         Absolute path -> (size, mtime_ns, ctime_ns, inode) at the time when the build relied on it.
     directories : mapping
-        Directories where new files would matter, such as a world file beside an image or another project file: path ->
-        mtime_ns before it was searched; None if that was not recorded, and has to be done now.
+        Directories where a new file would matter, such as a world file beside an image or another project file: path ->
+        mtime_ns before the directory was searched; None if that was not recorded: the current time is used then.
     environment : mapping
         The environment variables that the projects read; None for one that is not set.
     packages : mapping
         The versions of the packages in keys.
-    elsewhere : mapping
+    remote_files : mapping
         Address -> digest of the identity of each remote file, whose server is asked each time.
     lines : sequence of str
         The message of a run with nothing to do.
+    variables : mapping, optional
+        The environment variables that user code reads: name -> digest of the value.
     """
     path.unlink(missing_ok=True)
-    # An edit of an output right after this process has ended must not get the same time.
+    # An edit of an output right after the end of this process must get a different time.
     newest = max((max(f[1], f[2]) for f in files.values()), default=0)
     time.sleep(max(0, min(_RACY_NS, newest + _RACY_NS - time.time_ns())) / 1e9)
     try:
@@ -138,11 +152,12 @@ def write(
             "path": _import_path(),
             "packages": dict(packages),
             "environment": dict(environment),
+            "variables": dict(variables or {}),
             "files": [[name, *values] for name, values in files.items()],
             "directories": [
                 [name, Path(name).stat().st_mtime_ns if at is None else at] for name, at in directories.items()
             ],
-            "elsewhere": dict(elsewhere),
+            "elsewhere": dict(remote_files),
             "lines": list(lines),
         }
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,9 @@
 """File access of a remote store: a directory, or any address that fsspec supports.
 
-Errors that may be transient are retried a few times. In a directory, files appear atomically: by a rename, or by a hard
-link if there must be none yet. Buckets are asked to write only if there is no such file (`If-None-Match`, or its
-equivalent); for a backend without that feature, existence is checked first, which leaves a moment in which two writers
-may both find nothing.
+Errors that may be transient are retried a few times. In a directory, files appear atomically: by a rename, or, if the
+file must not exist yet, by a hard link. Buckets are asked to write only if there is no such file (`If-None-Match`, or
+its equivalent); for a backend without that feature, existence is checked first, which leaves a moment in which two
+writers may both find nothing.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from rvbuild.process.threads import LateError, within
 
 #: Pauses before retries.
 PAUSES_S = (0.1, 0.5, 2.0)
-#: Errors that a retry does not change.
+#: Errors that are not retried.
 _FINAL = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError, ImportError, TypeError, ValueError)
 _FINAL_NUMBERS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.ENAMETOOLONG)
 _FINAL_NAMES = ("NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError")
 #: File systems of buckets, which have no directories to make.
 _BUCKETS = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss", "tos", "r2"}
-#: Errors of servers without conditional writes (ENOSYS), and errors that mean that the condition does not hold.
+#: Errors of servers without conditional writes.
 _NO_CONDITIONS = (errno.ENOSYS, errno.EINVAL)
 #: Errors of a file system without hard links.
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
@@ -106,8 +106,8 @@ class Backend:
         return self._local and not self._fs.isdir(self._root)
 
     @contextlib.contextmanager
-    def errors(self, what: str) -> Iterator[None]:
-        """Turn any error inside into a message that the store cannot be accessed to `what`.
+    def errors(self, verb: str) -> Iterator[None]:
+        """Turn any error inside the block into a message that begins "cannot `verb` the store".
 
         Raises
         ------
@@ -118,9 +118,9 @@ class Backend:
         except (UsageError, StoreError):
             raise
         except Exception as error:  # every file system has its own errors
-            said = str(error) or type(error).__name__
+            message = str(error) or type(error).__name__
             raise StoreError(
-                f"{self.url}: cannot {what} the store: {said}; is it reachable and are you allowed to?"
+                f"{self.url}: cannot {verb} the store: {message}; is it reachable and are you allowed to?"
             ) from None
 
     def _patiently(self, function: Callable[..., _T], *args: Any, limit_s: float = _LIMIT_S) -> _T:
@@ -141,10 +141,10 @@ class Backend:
         base = f"{self._root}/{folder}"
         self._fs.invalidate_cache()
         try:
-            found = self._patiently(lambda: self._fs.find(base, detail=True), limit_s=_LIST_LIMIT_S)
+            infos = self._patiently(lambda: self._fs.find(base, detail=True), limit_s=_LIST_LIMIT_S)
         except FileNotFoundError:
             return {}
-        return {str(path).removeprefix(base).lstrip("/"): int(info["size"]) for path, info in found.items()}
+        return {str(path).removeprefix(base).lstrip("/"): int(info["size"]) for path, info in infos.items()}
 
     def read(self, path: str, most: int = MOST_RECORD_BYTES) -> bytes | None:
         """Return the content of the file `path`, or None if there is none; only a part if it exceeds `most` bytes."""
@@ -186,10 +186,10 @@ class Backend:
         if not self._local:
             return True
         try:
-            found = os.stat(place)  # noqa: PTH116 - paths of fsspec
+            status = os.stat(place)  # noqa: PTH116 - paths of fsspec
         except OSError:
             return True  # reported when it is opened
-        return stat.S_ISREG(found.st_mode) and (most is None or found.st_size <= most)
+        return stat.S_ISREG(status.st_mode) and (most is None or status.st_size <= most)
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
@@ -212,7 +212,7 @@ class Backend:
     def _send(self, source: Path, target: str) -> None:
         self._make_folder_of(target)
         if self._local:
-            with _beside(target) as temporary:
+            with _temporary_for(target) as temporary:
                 self._fs.put_file(str(source), temporary)
                 os.replace(temporary, target)  # noqa: PTH105 - paths of fsspec
         else:
@@ -221,7 +221,7 @@ class Backend:
     def _replace(self, target: str, text: bytes) -> None:
         self._make_folder_of(target)
         if self._local:
-            with _beside(target) as temporary:
+            with _temporary_for(target) as temporary:
                 Path(temporary).write_bytes(text)
                 os.replace(temporary, target)  # noqa: PTH105 - paths of fsspec
         else:
@@ -244,7 +244,7 @@ class Backend:
         return True
 
     def _link(self, target: str, text: bytes) -> bool:
-        with _beside(target) as temporary:
+        with _temporary_for(target) as temporary:
             Path(temporary).write_bytes(text)
             try:
                 os.link(temporary, target)
@@ -267,8 +267,8 @@ class Backend:
 
 
 @contextlib.contextmanager
-def _beside(target: str) -> Iterator[str]:
-    """Yield a new path in the directory of `target`, and remove what is left there."""
+def _temporary_for(target: str) -> Iterator[str]:
+    """Yield a new path in the directory of `target`; a file that is left there is removed."""
     temporary = f"{target.rpartition('/')[0]}/.{uuid.uuid4().hex}.tmp"
     try:
         yield temporary

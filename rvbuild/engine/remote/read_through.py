@@ -1,8 +1,8 @@
-"""The remote store from which builds take earlier results, given by RVBUILD_REMOTE; it is only read.
+"""The remote store from which builds take earlier results, named by RVBUILD_REMOTE; it is only read.
 
-Plans only ask for records, many at once; contents are downloaded when an artifact is restored. A failure never blocks a
-build: if the store cannot be reached after a few attempts, this is reported once, and the rest of the run treats it as
-empty. A result that turns out to be damaged is not requested again, and is built locally.
+Planning only requests records, many at once; contents are downloaded when an artifact is restored. A failure never
+blocks a build: if the store cannot be reached after a few attempts, this is reported once, and the rest of the run
+treats it as empty. A result that turns out to be damaged is not requested again, and is built locally.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PAUSES_S = (0.1, 0.5)
 
 
 class ReadThrough:
-    """Earlier results at `url`, for `store`; no connection is made before the first question.
+    """Earlier results at `url`, for `store`; the connection is made by the first request.
 
     Parameters
     ----------
@@ -42,16 +42,16 @@ class ReadThrough:
         self._remote: RemoteStore | None = None
         self._known: dict[str, Action | None] = {}
         self._down = False
-        self._nonsense = False  # whether an invalid record was found and reported
-        self._refused = False  # whether a result was refused and reported
+        self._has_reported_invalid = False  # whether an invalid record was found and reported
+        self._has_reported_refused = False  # whether a result was refused and reported
         self._lock = threading.Lock()
 
     def known(self, key: str) -> Action | None:
-        """Return the result of `key` if it was requested before."""
+        """Return the result of `key` if it was already requested and found."""
         with self._lock:
             return self._known.get(key)
 
-    def ask(self, keys: Iterable[str]) -> bool:
+    def request(self, keys: Iterable[str]) -> bool:
         """Request the records of `keys` that were not requested before; return whether one was found."""
         with self._lock:
             wanted = [key for key in dict.fromkeys(keys) if key not in self._known]
@@ -62,26 +62,26 @@ class ReadThrough:
             return False
         try:
             remote = self._open()
-            found = remote.look_up(wanted)
+            actions = remote.look_up(wanted)
         except StoreError as error:
             self._give_up(error)
             return False
-        self._say_nonsense([key for key, action in found.items() if action is None and key not in remote.unsigned])
+        self._report_invalid([key for key, action in actions.items() if action is None and key not in remote.unsigned])
         with self._lock:
-            first = bool(remote.unsigned) and not self._refused
-            self._refused |= bool(remote.unsigned)
-            self._known |= dict.fromkeys(wanted) | found
+            first = bool(remote.unsigned) and not self._has_reported_refused
+            self._has_reported_refused |= bool(remote.unsigned)
+            self._known |= dict.fromkeys(wanted) | actions
         if first:
             self._say(
                 f"{self.url}: results that are not signed with RVBUILD_REMOTE_KEY are refused and built here instead "
                 f"(for example {min(remote.unsigned)})"
             )
-        return any(action is not None for action in found.values())
+        return any(action is not None for action in actions.values())
 
-    def _say_nonsense(self, keys: Sequence[str]) -> None:
+    def _report_invalid(self, keys: Sequence[str]) -> None:
         with self._lock:
-            first = bool(keys) and not self._nonsense
-            self._nonsense |= bool(keys)
+            first = bool(keys) and not self._has_reported_invalid
+            self._has_reported_invalid |= bool(keys)
         if first:
             self._say(
                 f"{self.url}: some results there are damaged or were not written by rvbuild (for example {min(keys)}) "
@@ -89,11 +89,11 @@ class ReadThrough:
             )
 
     def action(self, key: str) -> Action | None:
-        """Return the result of `key`, or None if it is unknown there or was forgotten here."""
-        self.ask([key])
+        """Return the result of `key`, or None if the remote store does not have it or it was forgotten here."""
+        self.request([key])
         return self.known(key)
 
-    def look_again(self, key: str) -> Action | None:
+    def request_again(self, key: str) -> Action | None:
         """Request the result of `key` again."""
         with self._lock:
             self._known.pop(key, None)

@@ -2,10 +2,10 @@
 
 Contents are sent before the records that refer to them, and received before their record is written locally: after a
 kill at any moment, neither side has a record without its contents. A push lists the existing files once; a pull
-requests single files, so that its cost does not depend on the size of the store. Existing results stay: of two results
-of one key everybody gets the first, even if both are sent at the same moment. Received data are not trusted: a record's
-key must be the digest of its components, its names must be plain, no content may be larger than its record says, and
-contents are hashed before they are used. Records hold no paths, so they mean the same to everybody.
+requests single files, so that its cost does not depend on the size of the store. Existing results stay: if a key has
+two results, everybody gets the first, even if both are sent at the same moment. Received data are not trusted: a
+record's key must be the digest of its components, its names must be plain, no content may be larger than its record
+says, and contents are hashed before they are used. Records hold no paths, so they mean the same to everybody.
 
 With a key (`RVBUILD_REMOTE_KEY`) records are signed, together with the SHA-256 of the contents that they refer to: the
 digests in the names of contents reveal damage, SHA-256 reveals forgery. Unsigned records are then ignored.
@@ -28,7 +28,7 @@ from rvbuild.engine.remote.backend import PAUSES_S, Backend
 from rvbuild.engine.store.action import Action, is_digest
 from rvbuild.engine.store.store import Store
 from rvbuild.files.signing import is_signed, shared_key
-from rvbuild.process.threads import each
+from rvbuild.process.threads import map_threads
 from rvbuild.progress import Progress
 
 _AT_ONCE = 16
@@ -105,9 +105,9 @@ class RemoteStore:
     def _listed(self, folder: str) -> dict[str, int]:
         """Return key or digest -> size of the files below `folder`; leftovers of killed pushes are not counted."""
         with self._backend.errors("list"):
-            found = self._backend.sizes(folder)
+            sizes = self._backend.sizes(folder)
         names = {}
-        for path, size in found.items():
+        for path, size in sizes.items():
             parent, _, name = path.rpartition("/")
             name = parent + name if folder == "objects" else name.removesuffix(".json")
             if is_digest(name):
@@ -117,10 +117,10 @@ class RemoteStore:
     # -- push ---------------------------------------------------------------------------------------------------------
 
     def push(self, store: Store, keys: Iterable[str], progress: Progress) -> Transfer:
-        """Copy the results of `keys` from `store` to here, and contents that are missing here; no damaged ones.
+        """Copy the intact results of `keys` from `store` to here, with the contents that are missing here.
 
-        A key with another result here keeps it; the difference is counted in `store`. A record that is damaged here, or
-        whose contents are missing and differ from ours, is useless and is replaced.
+        A key with a different result here keeps it; the difference is recorded in `store`. A record that is damaged
+        here, or that differs from ours and lacks contents, is useless and is replaced.
 
         Raises
         ------
@@ -130,41 +130,41 @@ class RemoteStore:
         keys = list(dict.fromkeys(keys))
         with store.writing():  # so that no gc removes data that are being sent
             actions = [a for a in map(store.restorable, keys) if a is not None]
-            found = self.look_up([a.key for a in actions if a.key in self.keys])
-            there = {key: first for key, first in found.items() if first is not None and self._is_whole(first)}
-            differing = self._differing(store, [(a, there.get(a.key)) for a in actions])
+            theirs = self.look_up([a.key for a in actions if a.key in self.keys])
+            complete = {key: first for key, first in theirs.items() if first is not None and self._is_whole(first)}
+            differing = self._differing(store, [(a, complete.get(a.key)) for a in actions])
             ours = [a for a in actions if a.key not in differing]
             with self._backend.errors("write to"):
                 sent, bad = self._send_contents(store, ours, progress)
-                new = [a for a in ours if a.key not in there]
+                new = [a for a in ours if a.key not in complete]
                 sha256, forged = self._sha256_of(store, new)
                 bad |= forged
                 new = [a for a in new if not any(d in bad for d, _ in a.outputs.values())]
-                firsts = _each(lambda a: self._announce(a, found.get(a.key), sha256), new)
+                existing = _each(lambda a: self._announce(a, theirs.get(a.key), sha256), new)
             self.keys.update({a.key: 0 for a in new})
-            differing |= self._differing(store, list(zip(new, firsts, strict=True)))
+            differing |= self._differing(store, list(zip(new, existing, strict=True)))
         problems = [f"content {d} is damaged here and was not sent; try `rvbuild cache verify`" for d in sorted(bad)]
         if len(actions) < len(keys):
             lost = len(keys) - len(actions)
             problems.append(
                 f"{lost} results are incomplete in {store.root} and were not sent; try `rvbuild cache verify`"
             )
-        records = sum(first is None for first in firsts)
+        records = sum(first is None for first in existing)
         return Transfer(records, len(sent), sum(sent.values()), tuple(problems), tuple(sorted(differing)))
 
     def _differing(self, store: Store, pairs: Iterable[tuple[Action, Action | None]]) -> set[str]:
-        """Return the keys of those (ours, theirs) that have other outputs here, and count them in `store`."""
-        found = set()
+        """Return the keys of the (ours, theirs) pairs whose outputs differ, and record the differences in `store`."""
+        keys = set()
         for ours, first in pairs:
             if first is not None and dict(first.outputs) != dict(ours.outputs):
-                found.add(ours.key)
+                keys.add(ours.key)
                 store.differ(ours.key, first, ours, self.url)
-        return found
+        return keys
 
     def _send_contents(
         self, store: Store, actions: Iterable[Action], progress: Progress
     ) -> tuple[dict[str, int], set[str]]:
-        """Send the contents of `actions` that are not here; return those sent, with sizes, and the damaged ones."""
+        """Send the missing contents of `actions`; return the sent ones with their sizes, and the damaged ones."""
         sizes = {d: size for a in actions for d, size in a.outputs.values()}
         missing = {d: size for d, size in sizes.items() if self._objects.get(d) != size}
         progress.start("sending contents", len(missing), "contents")
@@ -185,19 +185,21 @@ class RemoteStore:
         return sent, bad
 
     def _sha256_of(self, store: Store, actions: Iterable[Action]) -> tuple[dict[str, str], set[str]]:
-        """Return the SHA-256 of the contents of `actions` by digest, and the damaged ones; nothing without a key."""
+        """Return digest -> SHA-256 of the contents of `actions`, and the damaged ones; both are empty without a key."""
         if self._key is None:
             return {}, set()
         values = list(dict.fromkeys(d for a in actions for d, _ in a.outputs.values()))
 
-        def both(value: str) -> tuple[str, str]:
+        def hash_both(value: str) -> tuple[str, str]:
             try:
                 return hash_file_twice(store.object(value))
             except FileNotFoundError:
                 return "", ""
 
-        found = dict(zip(values, _each(both, values), strict=True))
-        return {d: sha for d, (xxh3, sha) in found.items() if xxh3 == d}, {d for d, (x, _) in found.items() if x != d}
+        digests = dict(zip(values, _each(hash_both, values), strict=True))
+        return {d: sha for d, (xxh3, sha) in digests.items() if xxh3 == d}, {
+            d for d, (x, _) in digests.items() if x != d
+        }
 
     def _is_whole(self, action: Action) -> bool:
         return all(self._objects.get(d) == size for d, size in action.outputs.values())
@@ -212,8 +214,8 @@ class RemoteStore:
         if text is None:
             if self._backend.create(place, ours):
                 return None
-            text = self._backend.read(place)  # of the faster writer
-        first = self._believed(text, action.key)
+            text = self._backend.read(place)  # another writer was faster
+        first = self._verified(text, action.key)
         if first is None or first == useless:
             self._backend.replace(place, ours)
             return None
@@ -222,7 +224,7 @@ class RemoteStore:
     # -- pull ---------------------------------------------------------------------------------------------------------
 
     def look_up(self, keys: Iterable[str]) -> dict[str, Action | None]:
-        """Return the results of those `keys` that have a record here, None for a damaged one; no contents are read.
+        """Return key -> result for the `keys` with a record here, None for a damaged record; no contents are read.
 
         Raises
         ------
@@ -232,7 +234,7 @@ class RemoteStore:
         wanted = list(dict.fromkeys(keys))
         with self._backend.errors("read"):
             texts = _each(lambda key: self._backend.read(_action(key)), wanted)
-        return {key: self._believed(text, key) for key, text in zip(wanted, texts, strict=True) if text is not None}
+        return {key: self._verified(text, key) for key, text in zip(wanted, texts, strict=True) if text is not None}
 
     def pull(self, store: Store, keys: Iterable[str], progress: Progress) -> Transfer:
         """Copy the results of `keys` from here into `store` and verify them; invalid ones are skipped and reported.
@@ -242,13 +244,13 @@ class RemoteStore:
         StoreError
             Something cannot be read here; what was copied before is complete.
         """
-        found = self.look_up(key for key in dict.fromkeys(keys) if store.restorable(key) is None)
+        records = self.look_up(key for key in dict.fromkeys(keys) if store.restorable(key) is None)
         problems = [
-            f"{self.url}: the record of {key} is {self._wrong_with(key)}; it was skipped"
-            for key, action in found.items()
+            f"{self.url}: the record of {key} is {self._defect_of(key)}; it was skipped"
+            for key, action in records.items()
             if action is None
         ]
-        actions, too_large = self._fitting(store, [action for action in found.values() if action is not None])
+        actions, too_large = self._fitting(store, [action for action in records.values() if action is not None])
         problems += too_large
         sizes = {d: size for a in actions for d, size in a.outputs.values()}
         missing = {d: size for d, size in sizes.items() if not store.has(d, size)}
@@ -290,13 +292,13 @@ class RemoteStore:
         ]
         return [a for a in actions if wanted[a.key] <= free], problems
 
-    def _believed(self, text: bytes | None, key: str) -> Action | None:
+    def _verified(self, text: bytes | None, key: str) -> Action | None:
         """Return the action in the record `text` of `key`, or None if it is damaged, forged or not signed."""
         action = None if text is None else Action.decoded(text, key)
         try:
             if text is None or action is None or digest(action.components) != key:
                 return None
-        except (ValueError, RecursionError):  # not a number
+        except (ValueError, RecursionError):  # NaN, or nested too deeply
             return None
         if self._key is not None:
             data = json.loads(text)
@@ -313,7 +315,7 @@ class RemoteStore:
         self.unsigned.discard(key)
         return action
 
-    def _wrong_with(self, key: str) -> str:
+    def _defect_of(self, key: str) -> str:
         return "not signed with RVBUILD_REMOTE_KEY" if key in self.unsigned else "damaged or forged"
 
 
@@ -326,5 +328,5 @@ def _action(key: str) -> str:
 
 
 def _each(function: Callable[[Any], Any], items: Iterable[Any] | Mapping[str, int]) -> list[Any]:
-    """Return the results of `function` for all `items`, a few at a time; the first exception ends it."""
-    return each(function, items, _AT_ONCE)
+    """Return the results of `function` for all `items`, computed a few at a time; the first exception is raised."""
+    return map_threads(function, items, _AT_ONCE)

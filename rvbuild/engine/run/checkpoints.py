@@ -1,4 +1,4 @@
-"""The checkpoints of a stage, which are only used if they come from the inputs in its key.
+"""The checkpoints of a stage, used only if they were made from the inputs in its key.
 
 An input may be edited while its stage runs, and reverted. When a stage has ended, its inputs are checked, and the
 checkpoints are removed if one has changed. A killed command cannot do that. Therefore a file beside the checkpoints

@@ -1,8 +1,8 @@
-"""doit: the same tasks for `rvbuild` and for plain `doit`, and the execution of some of them.
+"""doit: the tasks for `rvbuild` and for plain `doit`, and their execution.
 
-A task has `task_dep` (its inputs that are artifacts), `uptodate` (our decision), one action, `targets` (its outputs in
-the workspace), `clean`, `title` and `doc`. doit orders and dispatches them; whether a task is up to date is decided
-here, by content.
+A task has `task_dep` (the artifacts that it reads), `uptodate` (our decision), one action, `targets` (its outputs in
+the workspace), `clean`, `title` and `doc`. doit orders and dispatches tasks; this package decides by content whether a
+task is up to date.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def task_dicts(
     ----------
     artifacts : sequence of Artifact
     builder : callable
-        Returns the builder; called when a task is decided on, so that listing tasks opens nothing.
+        Returns the builder; only called when a task runs, so that listing tasks opens nothing.
     targets : mapping
         Artifact name -> absolute paths of its outputs.
     clean : callable
@@ -134,7 +134,7 @@ class _Quiet:
 
 
 def run(to_do: Sequence[Artifact], builder: Builder, jobs: int, keep_going: bool) -> None:
-    """Let doit bring artifacts up to date; `builder.outcomes` has the results.
+    """Let doit bring artifacts up to date; the results are in `builder.outcomes`.
 
     `to_do` is the result of `Builder.to_do`: doit only sees the work to do and what depends on it, because dispatching
     thousands of tasks that do nothing would take seconds.

@@ -74,7 +74,7 @@ class Builder:
         self._stopped = threading.Event()
 
     def is_fresh(self, name: str) -> bool:
-        """Tell whether there is nothing to do for `name`, and count it as fresh then."""
+        """Tell whether there is nothing to do for `name`; if so, record the outcome."""
         planned = self.plan[name]
         if planned.decision.state is not State.FRESH:
             return False
@@ -84,12 +84,15 @@ class Builder:
         return True
 
     def to_do(self, names: Iterable[str]) -> list[Artifact]:
-        """Return those of `names` and their dependencies that are not fresh or depend on such; count the others."""
-        left: dict[str, Artifact] = {}
+        """Return the stale artifacts among `names` and their dependencies, and all that depend on stale ones.
+
+        The others are recorded as fresh.
+        """
+        to_do: dict[str, Artifact] = {}
         for artifact in self.plan.closure(names):
-            if not left.keys().isdisjoint(artifact.needs()) or not self.is_fresh(artifact.name):
-                left[artifact.name] = artifact
-        return list(left.values())
+            if not to_do.keys().isdisjoint(artifact.needs()) or not self.is_fresh(artifact.name):
+                to_do[artifact.name] = artifact
+        return list(to_do.values())
 
     def perform(self, name: str) -> bool:
         """Restore or build `name`; return whether it is up to date now."""
@@ -111,7 +114,7 @@ class Builder:
                 if self._workspace.store.action(planned.facts.key) is not None:
                     text = "the copy in the store was damaged (moved to quarantine): built again"
                     self._reporter.note(f"{artifact.label()}: {text}")
-                self.plan.distrust(name)
+                self.plan.invalidate(name)
             record, did = self._restore_or_build(artifact, planned, progress)
             seconds = record.seconds if did is Did.BUILT else time.monotonic() - began
             self._succeed(artifact, planned, record, did, seconds)
@@ -153,7 +156,7 @@ class Builder:
         store, key = self._workspace.store, planned.facts.key
         assert key is not None
         with store.writing():
-            store.used(key)
+            store.touch(key)
             action = store.restorable(key)
             if action is None:
                 return None
@@ -170,36 +173,36 @@ class Builder:
                 record = self._restore(artifact, planned, progress)
                 if record is not None:
                     return record, Did.RESTORED
-            path = None
+            trajectory_key = None
             if artifact.resume_ignores is not None:
-                path = trajectory(planned.facts.components, artifact.resume_ignores)
-                if path != key:  # otherwise it is already held
-                    locks.enter_context(store.building(path, self._waiting(artifact)))
-            return self._build(artifact, planned, progress, path), Did.BUILT
+                trajectory_key = trajectory(planned.facts.components, artifact.resume_ignores)
+                if trajectory_key != key:  # otherwise it is already held
+                    locks.enter_context(store.building(trajectory_key, self._waiting(artifact)))
+            return self._build(artifact, planned, progress, trajectory_key), Did.BUILT
 
     def _noting(self, artifact: Artifact) -> Callable[[str], None]:
         return lambda line: self._reporter.note(f"{artifact.label()}: {line}")
 
     def _waiting(self, artifact: Artifact) -> Callable[[], None]:
-        """Return a callback for the time while another process builds the key of `artifact`."""
-        said = False
+        """Return a callback that is called repeatedly while another process builds the key of `artifact`."""
+        reported = False
 
         def wait() -> None:
-            nonlocal said
+            nonlocal reported
             if self._stopped.is_set():
                 raise Interrupted
-            if not said:
-                said = True
+            if not reported:
+                reported = True
                 self._reporter.note(f"{artifact.label()}: waiting for another process that builds it …")
 
         return wait
 
-    def _build(self, artifact: Artifact, planned: Planned, progress: Progress, path: str | None) -> Record:
+    def _build(self, artifact: Artifact, planned: Planned, progress: Progress, trajectory_key: str | None) -> Record:
         store, key = self._workspace.store, planned.facts.key
         assert key is not None
-        if path is not None and planned.facts.forced:
-            store.forget_resume(path)
-        checkpoints = None if path is None else Checkpoints(store, path)
+        if trajectory_key is not None and planned.facts.forced:
+            store.forget_resume(trajectory_key)
+        checkpoints = None if trajectory_key is None else Checkpoints(store, trajectory_key)
         staging = store.staging()
         try:
             offer = previous.offered(artifact, planned.facts, versions(), self._workspace.root)
@@ -211,23 +214,23 @@ class Builder:
                 with contextlib.ExitStack() as guards:
                     if checkpoints is not None:
                         guards.enter_context(checkpoints.made_from(inputs, self._noting(artifact)))
-                    said = self._run(dataclasses.replace(job, environment=share.environment()), progress)
+                    result = self._run(dataclasses.replace(job, environment=share.environment()), progress)
                     inputs.check()
-            made = {file.name: (hash_file(file), file.stat().st_size) for file in _files(artifact, staging)}
-            kept = previous.kept(artifact, said, offer, list(made), self._workspace.root)
-            staged = dict(made)
-            made |= {name: (offer[name].digest, offer[name].size) for name in kept}
+            outputs = {file.name: (hash_file(file), file.stat().st_size) for file in _files(artifact, staging)}
+            reused = previous.reused(artifact, result, offer, list(outputs), self._workspace.root)
+            staged = dict(outputs)
+            outputs |= {name: (offer[name].digest, offer[name].size) for name in reused}
             components, seconds = planned.facts.components, time.monotonic() - began
-            action = Action(key, components, made, seconds, time.time(), versions(), path)
+            action = Action(key, components, outputs, seconds, time.time(), versions(), trajectory_key)
             first = self._first_writer(artifact, planned, action, progress)
             with store.writing():
                 if first is None:
                     for name, (value, _) in staged.items():
                         store.take(staging / name, value)
-                    for name in kept:
+                    for name in reused:
                         previous.put_back(store, offer[name], self._workspace.root, staging / name)
                     before = store.action(key)
-                    if before is not None and dict(before.outputs) != made:
+                    if before is not None and dict(before.outputs) != outputs:
                         store.differ(key, action, before, "here")
                         text = "not reproducible: the same key gave a different result before; the new one is kept"
                         self._reporter.note(f"{artifact.label()}: {text}")
@@ -240,19 +243,19 @@ class Builder:
             raise StoreError(f"{store.root}: data just written to the store has disappeared; is the disk failing?")
         return record
 
-    def _first_writer(self, artifact: Artifact, planned: Planned, made: Action, progress: Progress) -> Action | None:
-        """Return the result that another machine has stored remotely meanwhile, if it differs from the one `made` here.
+    def _first_writer(self, artifact: Artifact, planned: Planned, ours: Action, progress: Progress) -> Action | None:
+        """Return the result that another machine has stored remotely meanwhile if it differs from `ours`.
 
         A key has one meaning, so that dependent artifacts have the same keys on all machines: the first writer wins. A
         result that was requested by --always-make or after `rvbuild clean` is kept here anyway.
         """
         remote, store = self._workspace.read_through, self._workspace.store
-        if remote is None or planned.facts.forced or store.is_forgotten(made.key):
+        if remote is None or planned.facts.forced or store.is_forgotten(ours.key):
             return None
-        first = remote.look_again(made.key)
-        if first is None or dict(first.outputs) == dict(made.outputs) or not remote.fetch(made.key, progress):
+        first = remote.request_again(ours.key)
+        if first is None or dict(first.outputs) == dict(ours.outputs) or not remote.fetch(ours.key, progress):
             return None
-        store.differ(made.key, first, made, remote.url)
+        store.differ(ours.key, first, ours, remote.url)
         text = f"another machine stored a different result first; using that of {remote.url} (`rvbuild cache stats`)"
         self._reporter.note(f"{artifact.label()}: {text}")
         return first
@@ -305,12 +308,12 @@ class Builder:
             if output is None:
                 return None
             outputs[name] = output
-        gone = {o.path for o in before.values()} - {o.path for o in outputs.values()}
-        if gone:
-            # A file that belongs to another artifact now.
+        obsolete = {o.path for o in before.values()} - {o.path for o in outputs.values()}
+        if obsolete:
+            # Except files that now belong to another artifact.
             records = self._workspace.state.records().items()
-            gone -= {o.path for name, record in records if name != artifact.name for o in record.outputs.values()}
-        for path in filter(is_output_path, gone):
+            obsolete -= {o.path for name, record in records if name != artifact.name for o in record.outputs.values()}
+        for path in filter(is_output_path, obsolete):
             inside.remove(self._workspace.cache, self._workspace.placed(path))
         facts = planned.facts
         record = Record(
@@ -334,7 +337,7 @@ class Builder:
     def _succeed(self, artifact: Artifact, planned: Planned, record: Record, did: Did, seconds: float) -> None:
         reasons = planned.decision.reasons
         self._workspace.state.succeed(artifact.name, record, did.value, [str(r) for r in reasons], seconds)
-        self.plan.settle(artifact.name, record)
+        self.plan.update(artifact.name, record)
         shown = tuple(o.path for o in record.outputs.values())
         self._done(Outcome(artifact, did, reasons, seconds, record.key, shown))
 
@@ -356,13 +359,19 @@ class Builder:
 
 
 def _files(artifact: Artifact, staging: Path) -> list[Path]:
-    """Return the files that the stage wrote, sorted; raise if there are none, or others than plain files."""
-    found = sorted(staging.iterdir())
-    for made in found:
-        if not made.is_file() or made.is_symlink():
-            raise StageError(f"the stage {artifact.stage} wrote {made.name}, which is not a plain file")
-    if undeclared := artifact.undeclared(made.name for made in found):
+    """Return the files that the stage wrote, sorted.
+
+    Raises
+    ------
+    StageError
+        There are none, one is not a plain file, or one is not declared.
+    """
+    files = sorted(staging.iterdir())
+    for file in files:
+        if not file.is_file() or file.is_symlink():
+            raise StageError(f"the stage {artifact.stage} wrote {file.name}, which is not a plain file")
+    if undeclared := artifact.undeclared(file.name for file in files):
         raise StageError(f"the stage {artifact.stage} wrote {', '.join(undeclared)}, which its rule does not declare")
-    if not found:
+    if not files:
         raise StageError(f"the stage {artifact.stage} wrote no output")
-    return found
+    return files

@@ -38,7 +38,7 @@ class Inputs:
         self._label = artifact.label()
         self._prints = plan.workspace.prints
         self._stamps: dict[str, Stamp] = {}
-        self._files: list[Path] = []  # to which others may come to belong
+        self._files: list[Path] = []  # which may get new sidecars
         self._outputs: list[tuple[str, Output, str]] = []  # as put in place: path, output, label of its artifact
         for item in artifact.inputs:
             if isinstance(item, Source):
@@ -78,18 +78,18 @@ class Inputs:
 
         Paths are relative to the workspace, so that it can be moved.
         """
-        found: dict[str, list[object]] = {}
+        states: dict[str, list[object]] = {}
         for path, stamp in self._stamps.items():
             state = stamp.state
             if isinstance(state, Identity):
-                found[path] = [state.digest, state.changed]
+                states[path] = [state.digest, state.changed]
             elif isinstance(state, Signature):
-                found[os.path.relpath(path, self._plan.workspace.root)] = [*state, stamp.digest]
+                states[os.path.relpath(path, self._plan.workspace.root)] = [*state, stamp.digest]
             else:
-                found[path] = []
+                states[path] = []
         for _, output, _ in self._outputs:
-            found[output.path] = [output.size, output.mtime_ns, output.ctime_ns, output.inode]
-        return found
+            states[output.path] = [output.size, output.mtime_ns, output.ctime_ns, output.inode]
+        return states
 
     def have_changed(self) -> bool:
         """Tell whether an input has changed since."""
@@ -114,7 +114,7 @@ class Inputs:
         self._files += source.files if source.passed else ()
         changed: object = self._plan.differing(source, facts)
         if changed is None and not source.passed:
-            # Code is not only read by this stage: workers keep modules that they imported since the start.
+            # Workers keep the modules that they have imported since the start of the run.
             changed = next((path for path in paths if prints.has_moved_on(path)), None)
         if changed is not None:
             shown = self._shown(changed)
@@ -148,13 +148,16 @@ class Inputs:
 
 
 def code_of(sources: Iterable[Source], workspace: Path) -> Code | None:
-    """Return the user code that a job may import, which is one of its inputs; None if there is none."""
+    """Return the user code that a job may import, or None if none of its inputs is code."""
     sources = list(sources)
     if not sources:
         return None
     served = {name: path for source in sources for name, path in source.modules.items()}
     files = dict.fromkeys(str(path) for source in sources for path in source.files)
-    return Code(str(workspace), served, tuple(path for path in files if path not in served.values()))
+    others = tuple(path for path in files if path not in served.values())
+    folders = dict.fromkeys(str(path) for source in sources for path in source.listed)
+    variables = dict.fromkeys(name for source in sources for name in source.variables)
+    return Code(str(workspace), served, others, tuple(folders), tuple(variables))
 
 
 def paths_of(plan: Plan, artifact: Artifact) -> dict[str, list[Path]]:
@@ -171,7 +174,7 @@ def paths_of(plan: Plan, artifact: Artifact) -> dict[str, list[Path]]:
 
 
 def settings_of(artifact: Artifact) -> dict[str, Any]:
-    """Return the settings that the stage of an artifact is given: those of its key, and what only changes the speed."""
+    """Return the settings for the stage of an artifact: those in its key, and hints that only affect speed."""
     settings = dict(artifact.settings)
     for table, hints in artifact.hints.items():
         settings[table] = {**settings.get(table, {}), **hints}

@@ -1,8 +1,8 @@
 """The machine as a pool of cores, memory and GPUs, which jobs hold while they run.
 
-A job takes all of its resources at once, or waits without holding any, so there are no deadlocks. A job that needs more
-than there is runs alone. The number of parallel jobs does not affect results: a job always uses its own number of
-threads.
+A job takes all of its resources at once, or waits without holding any, so there are no deadlocks. A job that needs
+more than the machine has runs alone. The number of parallel jobs does not affect results: a job always uses its own
+number of threads.
 """
 
 from __future__ import annotations
@@ -66,11 +66,11 @@ class Machine:
         if demand == Demand():
             yield Share(0, 0)
             return
-        said = False
+        notified = False
         with self._free:
             while (share := self._share(demand)) is None and not stopped():
-                if not said:
-                    said = True
+                if not notified:
+                    notified = True
                     waits()
                 self._free.wait(_CHECK_EVERY_S)
             share = share or Share(0, 0)
@@ -84,7 +84,7 @@ class Machine:
 
     def _share(self, demand: Demand) -> Share | None:
         """Return the resources that a job would get now; None if it has to wait."""
-        share = self._asked(demand)
+        share = self._wanted(demand)
         if share is None or not self._held:
             return share
         used = sum(held.cores for held in self._held)
@@ -92,13 +92,13 @@ class Machine:
         enough = self.memory is None or memory + share.memory <= self.memory
         return share if used + share.cores <= self.cores and enough else None
 
-    def _asked(self, demand: Demand) -> Share | None:
+    def _wanted(self, demand: Demand) -> Share | None:
         """Return the resources of `demand` on this machine; None if all suitable GPUs are in use."""
         kind, _, number = demand.device.partition(":")
         if kind == "cpu" or not self.cards:
             return Share(thread_count() if demand.cores is None else demand.cores, demand.memory)
         in_use = {held.card for held in self._held}
-        # The stage reports a GPU that does not exist.
+        # If the GPU does not exist, the stage reports that.
         wanted = [int(number)] if number else range(self.cards)
         card = next((card for card in wanted if card not in in_use), None)
         return None if card is None else Share(min(1, self.cores), 0, card)
@@ -120,22 +120,22 @@ def card_count(environ: Mapping[str, str] = os.environ, devices: Path = Path("/d
         Directory in which the driver has a file `nvidia0`, `nvidia1` and so on for each GPU.
     """
     try:
-        there = sum(re.fullmatch(r"nvidia\d+", entry.name) is not None for entry in devices.iterdir())
+        present = sum(re.fullmatch(r"nvidia\d+", entry.name) is not None for entry in devices.iterdir())
     except OSError:
         return 0
     visible = environ.get("CUDA_VISIBLE_DEVICES")
-    count = there if visible is None else _visible(visible, there)
+    count = present if visible is None else _visible(visible, present)
     return count if count and _torch_has_cuda() else 0
 
 
-def _visible(text: str, there: int) -> int:
+def _visible(text: str, present: int) -> int:
     """Return the number of GPUs in `CUDA_VISIBLE_DEVICES`: CUDA stops at the first invalid entry."""
     count = 0
     for entry in map(str.strip, text.split(",")):
-        if not (entry.startswith(("GPU-", "MIG-")) or (entry.isdecimal() and int(entry) < there)):
+        if not (entry.startswith(("GPU-", "MIG-")) or (entry.isdecimal() and int(entry) < present)):
             break
         count += 1
-    return count if there else 0
+    return count if present else 0
 
 
 def _torch_has_cuda() -> bool:
@@ -147,5 +147,5 @@ def _torch_has_cuda() -> bool:
         text = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")
     except OSError:
         return False
-    found = re.search(r"^cuda\b[^=]*=\s*(.+)$", text, re.MULTILINE)
-    return found is not None and found.group(1).strip() != "None"
+    match = re.search(r"^cuda\b[^=]*=\s*(.+)$", text, re.MULTILINE)
+    return match is not None and match.group(1).strip() != "None"

@@ -1,4 +1,4 @@
-"""Questions to workers while a run is planned: content digests of files, and which files belong to a file."""
+"""Questions to workers while a run is planned: the content digests and the sidecars of files."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from rvbuild.engine.plan.plan import DigestRunner
 from rvbuild.engine.run.worker import Job
 from rvbuild.engine.run.workers import Executor
 from rvbuild.errors import DataError, WorkerDiedError
-from rvbuild.process.threads import each
+from rvbuild.process.threads import map_threads
 from rvbuild.progress import Silent
 
 
 def digest_runner(executor: Executor) -> DigestRunner:
     """Return a function that computes content digests on `executor`."""
 
-    def one(item: tuple[tuple[Path, ...], ContentDigest]) -> str | None:
+    def compute_one(item: tuple[tuple[Path, ...], ContentDigest]) -> str | None:
         files, digest = item
         job = Job(digest.function, {"paths": list(files), "args": json.loads(digest.args)}, reports=False)
         try:
@@ -29,22 +29,22 @@ def digest_runner(executor: Executor) -> DigestRunner:
             return None  # the stage will report the error
 
     def compute(wanted: Sequence[tuple[tuple[Path, ...], ContentDigest]]) -> list[str | None]:
-        return each(one, wanted, cores())
+        return map_threads(compute_one, wanted, cores())
 
     return compute
 
 
 def files_asker(executor: Executor) -> Callable[[Sequence[tuple[str, Path]]], list[Any]]:
-    """Return a function that finds the sidecars of files on `executor`, given (how it is read, path) of each."""
+    """Return a function that finds the sidecars of files on `executor`, given (kind of file, path) of each."""
 
-    def some(questions: Sequence[tuple[str, Path]]) -> list[Any]:
+    def ask_batch(questions: Sequence[tuple[str, Path]]) -> list[Any]:
         plain_questions = [(kind, str(path)) for kind, path in questions]
         job = Job("rvbuild.geo.dataset_files:ask", {"questions": plain_questions}, reports=False)
         return list(executor.run(job, Silent()))
 
     def ask(questions: Sequence[tuple[str, Path]]) -> list[Any]:
         batches = [questions[i : i + _QUESTIONS] for i in range(0, len(questions), _QUESTIONS)]
-        return [answer for answers in each(some, batches, cores()) for answer in answers]
+        return [answer for answers in map_threads(ask_batch, batches, cores()) for answer in answers]
 
     return ask
 

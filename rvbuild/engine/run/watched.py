@@ -1,4 +1,4 @@
-"""The files that a worker process reads, written to a small file that its parent can read after a crash."""
+"""A small file that names the files that a worker is reading; its parent reads it after a crash."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BYTES = 4096
 
 
 def begin(log: str | Path) -> None:
-    """Record the files that this process reads from now on, beside its log."""
+    """Record the files that this process reads from now on in a file beside its log."""
     with _place(log).open("w+b") as file:
         file.truncate(_BYTES)
         area = mmap.mmap(file.fileno(), _BYTES)

@@ -36,14 +36,14 @@ class Job:
     function: str
     kwargs: Mapping[str, Any]
     resource: str = "cpu"
-    code: Code | None = None  # the user's modules that it may import
+    code: Code | None = None  # user modules that the function may import
     reports: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Failed:
-    """An exception of a job: `kind` is `module:class` of an error for users, None for any other."""
+    """An exception of a job: `kind` is the `module:class` of an error for users, None for any other exception."""
 
     kind: str | None
     message: str
@@ -58,7 +58,7 @@ def call(job: Job, progress: Progress) -> Any:
     CodeError
         User code has read a file outside of the key, even if it ignored the error.
     """
-    watch = serve_code(job.code, _given(job.kwargs))
+    watch = serve_code(job.code, _paths_in(job.kwargs))
     module, _, name = job.function.partition(":")
     function = getattr(importlib.import_module(module), name)
     with _environment(job.environment):
@@ -73,16 +73,16 @@ def call(job: Job, progress: Progress) -> Any:
     return result
 
 
-def _given(value: Any) -> Iterator[str]:
+def _paths_in(value: Any) -> Iterator[str]:
     """Yield the files and directories among the arguments of a stage."""
     if isinstance(value, Path):
         yield str(value)
     elif isinstance(value, Mapping):
         for item in value.values():
-            yield from _given(item)
+            yield from _paths_in(item)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _given(item)
+            yield from _paths_in(item)
 
 
 @contextlib.contextmanager
@@ -100,13 +100,13 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 def plain(error: BaseException, place: object = None) -> str | None:
-    """Return a message with advice for errors of the machine; None for any other, which is a defect.
+    """Return a message with advice for an error of the machine, such as a full disk; None for any other error.
 
     `place` is used if the error does not name a place.
     """
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        said = f" ({error})" if str(error) else ""
-        return f"ran out of memory{said}; try `-j 1`, a smaller batch or smaller windows"
+        detail = f" ({error})" if str(error) else ""
+        return f"ran out of memory{detail}; try `-j 1`, a smaller batch or smaller windows"
     if not isinstance(error, OSError):
         return None
     where = f": {error.filename or place}" if error.filename or place else ""
@@ -130,7 +130,7 @@ def set_variables(environment: Mapping[str, str | None]) -> None:
 
 
 def serve(pipe: Connection, log: str, environment: Mapping[str, str | None]) -> None:
-    """Do the jobs from `pipe` until it is closed; then, or if the parent dies, exit at once."""
+    """Run the jobs from `pipe`; exit at once when it is closed or the parent dies."""
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -182,8 +182,8 @@ class _PipeProgress:
         self._sent = 0.0
         self._lock = threading.RLock()
 
-    def start(self, what: str, total: int, unit: str) -> None:
-        self._send("start", (what, total, unit))
+    def start(self, step: str, total: int, unit: str) -> None:
+        self._send("start", (step, total, unit))
 
     def advance(self, n: int = 1) -> None:
         with self._lock:

@@ -23,7 +23,7 @@ from rvbuild.engine.run.worker import Failed, Job, call, serve, set_variables
 from rvbuild.errors import RvbuildError, StageError, WorkerDiedError
 from rvbuild.progress import Progress
 
-#: The error of multiprocessing when the forkserver has died.
+#: The exit code that multiprocessing reports if the forkserver has died.
 _LOST = 255
 #: Signals that end a process after a fault in a library.
 _CRASHES = tuple(-number for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL))
@@ -50,7 +50,7 @@ class Executor(Protocol):
         """
 
     def prepare(self) -> None:
-        """Start slow preparations, because jobs will come; does not wait for them."""
+        """Start slow preparations for jobs in the background."""
 
     def interrupt(self) -> None:
         """Stop all jobs at once; their `run` raises `Interrupted`."""
@@ -104,7 +104,7 @@ class Pool:
     preload : sequence of str
         The modules that the forkserver imports.
     most : int, optional
-        Number of parallel jobs; by default all.
+        Maximum number of parallel jobs; unlimited by default.
     """
 
     def __init__(
@@ -204,13 +204,13 @@ class Pool:
         for pause_s in _PAUSES_S:
             try:
                 return self._fork(log)
-            except (EOFError, OSError):  # the process that starts workers was just killed; there will be another
+            except (EOFError, OSError):  # the forkserver was just killed; there will be another
                 time.sleep(pause_s)
         try:
             return self._fork(log)
         except (EOFError, OSError) as error:
-            said = str(error) or type(error).__name__
-            raise StageError(f"cannot start a worker process: {said}; out of memory or of processes?") from None
+            reason = str(error) or type(error).__name__
+            raise StageError(f"cannot start a worker process: {reason}; out of memory or of processes?") from None
 
     def _fork(self, log: Path) -> _Worker:
         ours, theirs = self._context.Pipe()
@@ -242,7 +242,7 @@ class Pool:
         files = watched.last(worker.log)
         if files:
             why += f" while it read {', '.join(files[:_SHOWN])}{', …' if len(files) > _SHOWN else ''}"
-        if files and code in _CRASHES:  # the last output of a library is not for users
+        if files and code in _CRASHES:  # the last output of a library does not help users
             why, tail = f"{why}; is the file damaged?", ""
         message = f"the worker process {why}; its output is in {worker.log}{tail}"
         return WorkerDiedError(message, files)
@@ -278,7 +278,7 @@ def _apart(environment: Mapping[str, str | None]) -> Iterator[None]:
     which takes a second for its imports, would end with a traceback. Signals that are blocked at its start stay
     blocked.
     """
-    resource_tracker.ensure_running()  # which unblocks all signals after its start
+    resource_tracker.ensure_running()  # starting it later would unblock all signals
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     main = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")

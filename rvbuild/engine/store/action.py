@@ -14,7 +14,7 @@ from rvbuild.engine.store import inside
 from rvbuild.files.signing import SIGNATURE, is_signed, signed
 
 _DIGEST = re.compile(r"[0-9a-f]{32}")
-#: Maximum size of a record: that of a project with 100 000 scenes has some 10 MB.
+#: Maximum size of a record; that of a project with 100 000 scenes has about 10 MB.
 MOST_RECORD_BYTES = 1 << 26
 
 _CHECK = "xxh3:"
@@ -77,8 +77,8 @@ class Action:
     def decoded(cls, text: bytes, key: str, secret: bytes | None = None) -> Action | None:
         """Return the action of `key` from JSON, or None if it is invalid or damaged.
 
-        The text is not trusted: outputs must have plain names, and digests must be digests. With `secret`, the
-        signature of a signed one must be valid.
+        The text is not trusted: outputs must have plain names and valid digests. With `secret`, the signature of a
+        signed record must be valid.
         """
         try:
             data = json.loads(text)
@@ -91,10 +91,10 @@ class Action:
             for name in (SIGNATURE, "sha256"):
                 data.pop(name, None)
             outputs = {name: (digest, size) for name, (digest, size) in data.pop("outputs").items()}
-            found = cls(outputs=outputs, **data)
+            action = cls(outputs=outputs, **data)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
-        return found if found.key == key and found._is_sound() else None
+        return action if action.key == key and action._is_sound() else None
 
     def _is_sound(self) -> bool:
         """Tell whether all values have the right types."""

@@ -1,4 +1,4 @@
-"""Digests of files, computed once per change and remembered by stat signature."""
+"""Digests of files, computed once per change and stored by stat signature."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rvbuild.engine.keys.signature import Signature, hash_file, signature
 from rvbuild.engine.store.state import State
 from rvbuild.files.address import is_url
 from rvbuild.files.identity import Identity, UnreachableError
-from rvbuild.process.threads import each
+from rvbuild.process.threads import map_threads
 
 #: A file changed more recently than this before hashing may change again within the same clock tick.
 RACY_NS = 20_000_000
@@ -23,14 +23,14 @@ _SECOND_NS = 1_000_000_000
 _LOOKS = 3
 
 
-def is_racy(found: Signature, hashed_at: int) -> bool:
-    """Tell whether a file may have changed after it was hashed at that time (in ns) without a visible difference."""
-    return max(found.mtime_ns, found.ctime_ns) > hashed_at - _tick(found)
+def is_racy(state: Signature, hashed_at: int) -> bool:
+    """Tell whether a file may have changed after it was hashed (at a time in ns) without a new time stamp."""
+    return max(state.mtime_ns, state.ctime_ns) > hashed_at - _tick(state)
 
 
-def _tick(found: Signature) -> int:
-    """Return for how long (in ns) after its last change a file may change without a visible difference."""
-    is_coarse = found.mtime_ns % _SECOND_NS == 0 and found.ctime_ns % _SECOND_NS == 0
+def _tick(state: Signature) -> int:
+    """Return how long (in ns) after its last change a file may change again without a new time stamp."""
+    is_coarse = state.mtime_ns % _SECOND_NS == 0 and state.ctime_ns % _SECOND_NS == 0
     return RACY_NS + (_COARSE_NS if is_coarse else 0)
 
 
@@ -62,38 +62,41 @@ class Fingerprints:
         self._state = state
         self._known: dict[str, str | None] = {}
         self._seen: dict[str, tuple[Signature, int]] = {}  # state of a file when it was hashed, and the time
-        self._first: dict[str, Signature] = {}  # the same at the first examination
-        self._elsewhere: dict[str, Identity | UnreachableError | None] = {}
+        self._first: dict[str, Signature] = {}  # state of a file at its first examination
+        self._responses: dict[str, Identity | UnreachableError | None] = {}
         self.hashed = 0
 
     def digest(self, path: Path | str) -> str | None:
         """Return the digest of the file at `path`, or None if it does not exist."""
         name = str(path)
         if name not in self._known:
-            self._known[name] = self._ask([name]) if is_url(name) else self._look_up(name)
+            self._known[name] = self._request([name]) if is_url(name) else self._look_up(name)
         return self._known[name]
 
     def identity(self, path: Path | str) -> Identity | None:
         """Return the identity of a remote file, or None if it is not known; call after `digest`."""
-        found = self._elsewhere.get(str(path))
-        return found if isinstance(found, Identity) else None
+        response = self._responses.get(str(path))
+        return response if isinstance(response, Identity) else None
 
     def note(self, path: Path | str) -> str:
-        """Return how the state of a remote file is known, or why not; empty for other files. Call after `digest`."""
+        """Return how the state of a remote file was determined, or why it could not be; empty for a local file.
+
+        Call it after `digest`.
+        """
         name = str(path)
-        if name not in self._elsewhere:
+        if name not in self._responses:
             return ""
-        found = self._elsewhere[name]
-        if isinstance(found, Identity):
-            return f"known by its {found.by}"
-        return "not found on the server" if found is None else f"cannot be reached: {found}"
+        response = self._responses[name]
+        if isinstance(response, Identity):
+            return f"known by its {response.by}"
+        return "not found on the server" if response is None else f"cannot be reached: {response}"
 
     def is_known(self, path: Path | str) -> bool:
         """Tell whether a file is unchanged since it was last hashed: then it exists and can be read."""
         name = str(path)
         if name not in self._known:
-            found = signature(name)
-            value = None if found is None else self._remembered(name, found)
+            state = signature(name)
+            value = None if state is None else self._remembered(name, state)
             if value is None:
                 return False
             self._known[name] = value
@@ -106,13 +109,13 @@ class Fingerprints:
     def stamp(self, path: Path | str) -> Stamp:
         """Return a stamp that reveals whether a file has changed since `digest` read it.
 
-        A file that looks different by now is digested again. So is one that was modified in the same clock tick in
-        which it was digested, once that tick is over: writes within one tick cannot be told apart.
+        A file whose signature has changed is digested again. So is a file that was modified in the clock tick in which
+        it was digested, once that tick is over: writes within a tick cannot be distinguished.
         """
         name = str(path)
         if is_url(name):
             self.digest(name)
-            return Stamp(self._elsewhere.get(name))
+            return Stamp(self._responses.get(name))
         for _ in range(_LOOKS):
             value = self.digest(name)
             now = signature(name)
@@ -131,15 +134,15 @@ class Fingerprints:
 
     def changed(self, stamps: Mapping[str, Stamp]) -> list[str]:
         """Return the paths among `stamps` of files that have changed since, even if they were reverted."""
-        elsewhere = [path for path in stamps if is_url(path)]
-        for path in elsewhere:
+        urls = [path for path in stamps if is_url(path)]
+        for path in urls:
             self.forget(path)
-        self.prefetch(elsewhere)
+        self.prefetch(urls)
         return [path for path, stamp in stamps.items() if self._has_changed(path, stamp)]
 
     def _has_changed(self, path: str, stamp: Stamp) -> bool:
         if is_url(path):
-            before, now = stamp.state, self._elsewhere.get(path)
+            before, now = stamp.state, self._responses.get(path)
             if isinstance(before, Identity) and isinstance(now, Identity):
                 return now.is_other_than(before)
             return not (before is None and now is None)
@@ -155,32 +158,32 @@ class Fingerprints:
     def prefetch(self, paths: Iterable[Path | str]) -> None:
         """Hash all changed files among `paths` in threads."""
         fresh = [p for p in dict.fromkeys(map(str, paths)) if p not in self._known]
-        elsewhere = [p for p in fresh if is_url(p)]
-        if elsewhere:
-            self._ask(elsewhere)
+        urls = [p for p in fresh if is_url(p)]
+        if urls:
+            self._request(urls)
             fresh = [p for p in fresh if p not in self._known]
         changed = []
         for path in fresh:
-            found = signature(path)
-            known = None if found is None else self._remembered(path, found)
-            if found is None or known is not None:
+            state = signature(path)
+            known = None if state is None else self._remembered(path, state)
+            if state is None or known is not None:
                 self._known[path] = known
             else:
                 changed.append(path)
         if len(changed) > 1:
-            each(self.digest, changed, min(8, cores()))
+            map_threads(self.digest, changed, min(8, cores()))
         else:
             for path in changed:
                 self.digest(path)
 
-    def _ask(self, urls: Sequence[str]) -> str | None:
+    def _request(self, urls: Sequence[str]) -> str | None:
         """Ask servers for the state of files; return the digest of the last."""
         from rvbuild.files.fetch import identities  # imported late: only needed for remote files
 
         value = None
-        for url, found in identities(urls).items():
-            self._elsewhere[url] = found
-            value = self._known[url] = found.digest if isinstance(found, Identity) else None
+        for url, response in identities(urls).items():
+            self._responses[url] = response
+            value = self._known[url] = response.digest if isinstance(response, Identity) else None
         return value
 
     def _look_up(self, path: str) -> str | None:
@@ -197,11 +200,11 @@ class Fingerprints:
             except FileNotFoundError:
                 return None
             self.hashed += 1
-            self._saw(path, before, hashed_at)
+            self._note_state(path, before, hashed_at)
             if signature(path) == before:
                 self._state.remember_file(path, before, hashed_at, value)
                 return value
-        return value  # a file that keeps changing: the check after the stage will notice it
+        return value  # the file keeps changing: the check after the stage notices that
 
     def _remembered(self, path: str, now: Signature) -> str | None:
         row = self._state.file(path)
@@ -210,9 +213,9 @@ class Fingerprints:
         known, hashed_at, value = row
         if known != now or is_racy(now, hashed_at):
             return None
-        self._saw(path, now, hashed_at)
+        self._note_state(path, now, hashed_at)
         return value
 
-    def _saw(self, path: str, how: Signature, hashed_at: int) -> None:
-        self._seen[path] = (how, hashed_at)
-        self._first.setdefault(path, how)
+    def _note_state(self, path: str, state: Signature, hashed_at: int) -> None:
+        self._seen[path] = (state, hashed_at)
+        self._first.setdefault(path, state)

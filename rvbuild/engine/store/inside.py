@@ -1,9 +1,9 @@
 """The gate for all paths that come from data: plain names, inside a directory, without symbolic links on the way.
 
-Records, databases, leases, indexes and remote stores name files, and are not trusted: a name must be one part of a
-path, and a path must consist of such names. Directories are opened one inside the other, refusing symbolic links; a
-file is then used relative to its open directory, so that nothing can be swapped in between. The root directory may be a
-link itself, created by the user. Only the standard library is used here.
+Records, databases, leases, indexes and remote stores name files, and are not trusted: a name must be a single path
+component, and a path must consist of plain names. Directories are opened one inside the other, refusing symbolic links;
+a file is then used relative to its open directory, so that nothing can be swapped in between. The root directory may be
+a link itself, created by the user. Only the standard library is used here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 def is_plain(name: Any) -> TypeGuard[str]:
-    r"""Tell whether `name` is the name of a file: one part of a path, which leads nowhere else.
+    r"""Tell whether `name` is a plain file name: a single path component that stays in its directory.
 
     >>> [is_plain(name) for name in ("labels.tif", "..", "a/b", "a\\b", "", 1)]
     [True, False, False, False, False, False]
@@ -36,7 +36,7 @@ def is_plain(name: Any) -> TypeGuard[str]:
 
 
 def is_path(path: Any) -> TypeGuard[str]:
-    """Tell whether `path` is plain names with slashes between them.
+    """Tell whether `path` consists of plain names separated by slashes.
 
     >>> is_path("cache/p/chip/index.json"), is_path("cache/../x"), is_path("/etc/passwd"), is_path("a//b")
     (True, False, False, False)
@@ -95,17 +95,17 @@ def _in_the_way(path: Path) -> str:
     return f"{path}: is not a directory, but should be one; remove it"
 
 
-def look(root: Path, path: str) -> os.stat_result | None:
+def stat_file(root: Path, path: str) -> os.stat_result | None:
     """Return the stat of the plain file at `path` below `root`, or None if there is none."""
     if not is_path(path):
         return None
-    above, _, name = path.rpartition("/")
+    parent, _, name = path.rpartition("/")
     try:
-        with folder(root, above) as handle:
-            found = os.stat(name, dir_fd=handle, follow_symlinks=False)
+        with folder(root, parent) as handle:
+            status = os.stat(name, dir_fd=handle, follow_symlinks=False)
     except (FileNotFoundError, StoreError):
         return None
-    return found if stat.S_ISREG(found.st_mode) else None
+    return status if stat.S_ISREG(status.st_mode) else None
 
 
 @contextlib.contextmanager
@@ -119,8 +119,8 @@ def reading(root: Path, path: str) -> Iterator[int]:
     StoreError
         Its directory cannot be opened; see `folder`.
     """
-    above, name = _split(root, path)
-    with folder(root, above) as handle:
+    parent, name = _split(root, path)
+    with folder(root, parent) as handle:
         try:
             # Without blocking: it might be a pipe.
             file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=handle)
@@ -161,16 +161,16 @@ def copy_open(file: int, target: Path) -> None:
 
 def move(source: Path, root: Path, path: str) -> None:
     """Move the file `source`, in our own directory, to `path` below `root`, replacing any file there."""
-    above, name = _split(root, path)
-    with folder(root, above, make=True) as handle:
+    parent, name = _split(root, path)
+    with folder(root, parent, make=True) as handle:
         os.replace(source, name, dst_dir_fd=handle)
 
 
 def make_way(root: Path, path: str, aside: Path) -> bool:
-    """Move an obstacle, where a file or its directories should be at `path` below `root`, into `aside`.
+    """Move an obstacle to writing a file at `path` below `root` into `aside`; return whether there was one.
 
-    An obstacle is a directory in place of the file, or a file in place of a directory; never a symbolic link, which
-    somebody created on purpose. Return whether there was one.
+    An obstacle is a directory in place of the file, or a file in place of one of its directories. Symbolic links
+    were created on purpose and are not moved.
     """
     names = path.split("/")
     for i, name in enumerate(names):
@@ -188,9 +188,9 @@ def make_way(root: Path, path: str, aside: Path) -> bool:
 
 def write(root: Path, path: str, content: bytes) -> None:
     """Write the small file at `path` below `root` atomically, replacing any file there."""
-    above, name = _split(root, path)
+    parent, name = _split(root, path)
     temporary = f".{uuid.uuid4().hex}.tmp"
-    with folder(root, above, make=True) as handle:
+    with folder(root, parent, make=True) as handle:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         file = os.open(temporary, flags, 0o666, dir_fd=handle)
         try:
@@ -204,7 +204,7 @@ def write(root: Path, path: str, content: bytes) -> None:
 
 
 def remove(root: Path, path: str, *, folders: bool = False) -> bool:
-    """Remove the file at `path` below `root`; return whether there was one. If it is a link, the link is removed.
+    """Remove the file or link at `path` below `root`; return whether it existed.
 
     With `folders`, also remove parent directories that are then empty, up to but excluding `root`.
 
@@ -213,16 +213,16 @@ def remove(root: Path, path: str, *, folders: bool = False) -> bool:
     StoreError
         Its directory cannot be opened; see `folder`.
     """
-    above, name = _split(root, path)
-    there = False
-    with contextlib.suppress(FileNotFoundError), folder(root, above) as handle:
-        there = True
+    parent, name = _split(root, path)
+    existed = False
+    with contextlib.suppress(FileNotFoundError), folder(root, parent) as handle:
+        existed = True
         try:
             os.unlink(name, dir_fd=handle)
         except IsADirectoryError:
             raise StoreError(f"{root / path}: is a directory, but should be a file; remove it") from None
-    while folders and above:
-        outer, _, inner = above.rpartition("/")
+    while folders and parent:
+        outer, _, inner = parent.rpartition("/")
         try:
             with folder(root, outer) as handle:
                 os.rmdir(inner, dir_fd=handle)
@@ -230,19 +230,19 @@ def remove(root: Path, path: str, *, folders: bool = False) -> bool:
             pass
         except OSError:
             break
-        above = outer
-    return there
+        parent = outer
+    return existed
 
 
 def require_own(root: Path, folders: tuple[str, ...], files: tuple[str, ...]) -> None:
-    """Raise an error if one of our own names in a directory is something unexpected.
+    """Raise an error if one of rvbuild's own names in a directory has an unexpected type.
 
     Parameters
     ----------
     root : Path
         The directory, or a link to it.
     folders, files : tuple of str
-        Names in it, each of which must be a directory or a plain file, or not exist.
+        Names in it that must be directories or plain files, respectively, if they exist.
 
     Raises
     ------
@@ -266,7 +266,7 @@ def _kind(path: Path) -> int | None:
 
 
 def _split(root: Path, path: str) -> tuple[str, str]:
-    above, _, name = path.rpartition("/")
+    parent, _, name = path.rpartition("/")
     if not is_path(path):
         raise StoreError(f"{path!r} is not a path inside {root}: it was not used")
-    return above, name
+    return parent, name

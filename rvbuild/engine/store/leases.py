@@ -2,9 +2,9 @@
 
 workspaces/<digest of host and path>.jsonl   host, path and device; then a line for each artifact in the workspace
 
-A workspace only writes its own file. The file is synchronised with the state database at the start of every run, and a
-line is added, before gc may run again, whenever an artifact is built or restored (a later line of an artifact replaces
-an earlier one): after a kill at any moment, the file lists too much rather than too little. It is valid without access
+A workspace only writes its own file. The file is synchronised with the state database at the start of every run. A
+line is added, before gc may run again, whenever an artifact is built or restored; a later line of an artifact replaces
+an earlier one. After a kill at any moment, the file lists too much rather than too little. It is valid without access
 to the workspace itself, so it also works for other machines. A lease ends when its workspace is gone, or, if that
 cannot be seen from here, when it was not renewed for a long time.
 """
@@ -39,7 +39,7 @@ _HOST = re.sub(r"[^A-Za-z0-9.]", "_", platform.node()) or "host"
 
 
 class Standing(enum.Enum):
-    """Whether a lease counts."""
+    """Whether the results of a lease must be kept."""
 
     HERE = "here"
     """Its workspace is on this machine."""
@@ -66,7 +66,7 @@ class Lease:
     used : float
         When it was last renewed, in seconds since the epoch.
     keys, digests, trajectories : frozenset of str
-        Those of all results in the workspace.
+        The keys, the digests of outputs and the trajectories of all results in the workspace.
     """
 
     file: Path
@@ -119,28 +119,28 @@ def _read(root: Path, file: Path) -> Lease:
     path = f"{_FOLDER}/{file.name}"
     text = inside.read(root, path, _MOST_BYTES)
     head, *lines = text.decode("utf-8", "surrogatepass").split("\n")
-    said = json.loads(head)
+    header = json.loads(head)
     shown: dict[str, list[Any]] = {}
     for line in lines:
         # A line that was cut off by a kill or a full disk belongs to an unfinished artifact.
         with contextlib.suppress(ValueError, TypeError, RecursionError):
             name, *rest = json.loads(line)
             shown[name] = rest
-    found = [rest for rest in shown.values() if len(rest) == 3 and isinstance(rest[2], list)]
-    looked = inside.look(root, path)
-    if looked is None:
+    entries = [rest for rest in shown.values() if len(rest) == 3 and isinstance(rest[2], list)]
+    status = inside.stat_file(root, path)
+    if status is None:
         raise FileNotFoundError(file)
-    if not isinstance(said["path"], str) or not said["path"].startswith("/") or "\0" in said["path"]:
-        raise ValueError(f"{said['path']!r:.80} is not a workspace")
+    if not isinstance(header["path"], str) or not header["path"].startswith("/") or "\0" in header["path"]:
+        raise ValueError(f"{header['path']!r:.80} is not a workspace")
     return Lease(
         file,
-        str(said["host"]),
-        said["path"],
-        int(said["device"]),
-        looked.st_mtime,
-        frozenset(key for key, _, _ in found if inside.is_plain(key)),
-        frozenset(digest for _, _, digests in found for digest in digests if is_digest(digest)),
-        frozenset(trajectory for _, trajectory, _ in found if inside.is_plain(trajectory)),
+        str(header["host"]),
+        header["path"],
+        int(header["device"]),
+        status.st_mtime,
+        frozenset(key for key, _, _ in entries if inside.is_plain(key)),
+        frozenset(digest for _, _, digests in entries for digest in digests if is_digest(digest)),
+        frozenset(trajectory for _, trajectory, _ in entries if inside.is_plain(trajectory)),
     )
 
 
@@ -157,7 +157,7 @@ class OwnLease:
         self._lock = threading.Lock()
 
     def renew(self, records: Mapping[str, Record]) -> None:
-        """Make it list `records` and mark the workspace as in use; call it while the workspace is locked."""
+        """Replace the list by `records` and mark the workspace as in use; call it while the workspace is locked."""
         with self._lock:
             self._lines = {name: _line(name, record) for name, record in records.items() if not record.cleaned}
             text = self._text()
@@ -171,7 +171,7 @@ class OwnLease:
                 self._store.write(self._path, text)
 
     def add(self, artifact: str, record: Record) -> None:
-        """Add that `artifact` has the result of `record`; call it before releasing the store's lock for writing."""
+        """Add the result of `artifact` in `record`; call it before releasing the store's lock for writing."""
         line = _line(artifact, record)
         with self._lock:
             if self._lines.get(artifact) == line:
@@ -179,7 +179,7 @@ class OwnLease:
             self._lines[artifact] = line
             try:
                 handle = os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
-            except FileNotFoundError:  # considered expired by gc on a machine with another clock
+            except FileNotFoundError:  # removed as expired by gc on a machine with another clock
                 self._store.write(self._path, self._text())
                 return
             try:

@@ -1,4 +1,4 @@
-"""File locks: held through an open file, so they end with their process in any case.
+"""File locks, held through an open file, so that they end with their process in any case.
 
 flock(2) is used, which Linux also supports over NFS. The holder removes a lock file; a waiting process then notices
 that the path no longer refers to the file that it has locked, and starts again.
@@ -46,7 +46,7 @@ def held(path: Path, *, shared: bool = False, wait: Callable[[], None] = lambda:
 
 
 def acquire(path: Path, *, shared: bool = False, wait: Callable[[], None] = lambda: None) -> int:
-    """Return the open file that holds the lock at `path`, which must be removed before it is closed; see `held`."""
+    """Return the open file that holds the lock at `path`; remove the file before closing it. See `held`."""
     import fcntl
 
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX

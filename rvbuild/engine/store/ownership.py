@@ -3,9 +3,9 @@
 cache/.stamp   an empty file: no copy of it has its inode and its change time
 cache/.place   the state of the stamp when it was created, and a name of the cache that the user has signed
 
-A cache belongs to the user if the stamp is the original one. A copy of a user's cache is recognised by the signature:
+A cache belongs to the user if the stamp is the original. A copy of a user's cache is recognised by the signature:
 the results that the user has signed are kept, and everything else is checked again. In any other cache, for example one
-that came with a clone of a repository, everything is moved aside unread.
+that came with a clone of a repository, everything is moved aside without being read.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ STAMP = ".stamp"
 PLACE = ".place"
 #: Prefix of the directories for the content of others' caches.
 ASIDE = ".strange-"
-_BELIEVED = ("state.db", "state.db-wal", "state.db-shm", "state.db-journal", "seals", "log")
-_BELIEVED_OF_STORE = tuple(f"store/{name}" for name in ("resume", "forgotten", "differences", "workspaces", "locks"))
+_TRUSTED = ("state.db", "state.db-wal", "state.db-shm", "state.db-journal", "seals", "log")
+_TRUSTED_OF_STORE = tuple(f"store/{name}" for name in ("resume", "forgotten", "differences", "workspaces", "locks"))
 _MOST_BYTES = 1 << 16
 
 
@@ -42,11 +42,11 @@ class Standing(enum.Enum):
     """The relation of a cache to the current user."""
 
     NEW = "new"
-    """It holds nothing that would have to be trusted."""
+    """It holds nothing that needs trust."""
     OWN = "own"
     """This user created it in this place."""
     COPIED = "copied"
-    """A copy of one that this user created, possibly moved here from another disk."""
+    """It is a copy of a cache that this user created, possibly moved here from another disk."""
     STRANGE = "strange"
     """Somebody else created it, or a version of rvbuild without stamps."""
 
@@ -57,7 +57,7 @@ def standing(cache: Path) -> Standing:
     stamp = _stamp(cache)
     if stamp is not None and place.get("stamp") == stamp:
         return Standing.OWN
-    if not any(os.path.lexists(cache / name) for name in (*_BELIEVED, "store")):
+    if not any(os.path.lexists(cache / name) for name in (*_TRUSTED, "store")):
         return Standing.NEW
     key = user_key() if place else None
     return Standing.COPIED if key is not None and is_signed(place, key) else Standing.STRANGE
@@ -69,36 +69,36 @@ def stamp_of(cache: Path) -> list[int] | None:
 
 
 @contextlib.contextmanager
-def settling(cache: Path) -> Iterator[Standing]:
-    """Yield the standing of `cache`; afterwards it is our own. Other processes wait."""
-    found = standing(cache)
-    if found is Standing.OWN:
-        yield found
+def claiming(cache: Path) -> Iterator[Standing]:
+    """Yield the standing of `cache`, and claim it afterwards; other processes wait meanwhile."""
+    relation = standing(cache)
+    if relation is Standing.OWN:
+        yield relation
         return
     with held(cache / ".settling"):
-        found = standing(cache)
-        yield found
-        if found is not Standing.OWN:
-            take(cache)
+        relation = standing(cache)
+        yield relation
+        if relation is not Standing.OWN:
+            claim(cache)
 
 
-def take(cache: Path) -> None:
-    """Make the directory `cache` our own: its content is trusted from now on."""
+def claim(cache: Path) -> None:
+    """Make the directory `cache` ours: its content is trusted from now on."""
     inside.write(cache, STAMP, b"")
     place: dict[str, Any] = {"cache": uuid.uuid4().hex, "stamp": _stamp(cache)}
     key = user_key()
     inside.write(cache, PLACE, json.dumps(place if key is None else signed(place, key)).encode())
 
 
-def set_aside(cache: Path, found: Standing) -> tuple[Path, int]:
-    """Move the untrusted parts of a `cache` that is not ours away; return the new place, and the number of results.
+def set_aside(cache: Path, relation: Standing) -> tuple[Path, int]:
+    """Move the untrusted parts of `cache`, which is not ours, away; return their new place and the number of results.
 
     For a copy these are the results in its store that this user has not signed; for another user's cache also all
     records of what was built.
     """
     aside = cache / f"{ASIDE}{time.time_ns()}"
-    if found is Standing.STRANGE:
-        for name in (*_BELIEVED, *_BELIEVED_OF_STORE):
+    if relation is Standing.STRANGE:
+        for name in (*_TRUSTED, *_TRUSTED_OF_STORE):
             _move(cache, name, aside)
     key, count = user_key(), 0
     for path in _actions(cache / "store"):
@@ -109,7 +109,7 @@ def set_aside(cache: Path, found: Standing) -> tuple[Path, int]:
 
 
 def keep_signed(state: State, store: Store) -> None:
-    """Remove the records of `state` that do not match results signed by this user, or in a shared `store`."""
+    """Remove the records of `state` that match neither a result signed by this user nor one in a shared `store`."""
     key = user_key()
     wrong = []
     for name, record in state.records().items():
@@ -123,10 +123,13 @@ def keep_signed(state: State, store: Store) -> None:
 
 
 def adopt(cache: Path) -> int:
-    """Accept `cache` as our own, with everything in it or moved aside; return how many results are signed now."""
+    """Accept `cache` as ours, with everything in it or moved aside; return the number of results signed now."""
     for aside in sorted(cache.glob(f"{ASIDE}*")):
         for path in _actions(aside / "store"):
-            if inside.look(cache, f"store/{path}") is None and inside.look(aside, f"store/{path}") is not None:
+            if (
+                inside.stat_file(cache, f"store/{path}") is None
+                and inside.stat_file(aside, f"store/{path}") is not None
+            ):
                 inside.move(aside / "store" / path, cache, f"store/{path}")
     key, count = user_key(), 0
     for path in _actions(cache / "store"):
@@ -135,16 +138,16 @@ def adopt(cache: Path) -> int:
             if action is not None:
                 inside.write(cache, f"store/{path}", action.encoded(key))
                 count += 1
-    take(cache)
+    claim(cache)
     return count
 
 
 def _actions(store: Path) -> list[str]:
     """Return the records in `store`, relative to it."""
-    found = []
+    paths = []
     for base, _, names in os.walk(store / "actions"):
-        found += [str(Path(base, name).relative_to(store)) for name in names]
-    return sorted(found)
+        paths += [str(Path(base, name).relative_to(store)) for name in names]
+    return sorted(paths)
 
 
 def _file(key: str) -> str:
@@ -161,25 +164,25 @@ def _is_ours(store: Path, path: str, key: bytes) -> bool:
 
 def _move(cache: Path, path: str, aside: Path) -> None:
     """Move `path` in `cache` to the same path in `aside`; a link is moved as a link."""
-    above, _, name = path.rpartition("/")
-    with contextlib.suppress(FileNotFoundError), inside.folder(cache, above) as source:
+    parent, _, name = path.rpartition("/")
+    with contextlib.suppress(FileNotFoundError), inside.folder(cache, parent) as source:
         os.stat(name, dir_fd=source, follow_symlinks=False)
-        with inside.folder(cache, f"{aside.name}/{above}".rstrip("/"), make=True) as target:
+        with inside.folder(cache, f"{aside.name}/{parent}".rstrip("/"), make=True) as target:
             os.replace(name, name, src_dir_fd=source, dst_dir_fd=target)
 
 
 def _place(cache: Path) -> dict[str, Any]:
     try:
-        found = json.loads(inside.read(cache, PLACE, _MOST_BYTES))
+        data = json.loads(inside.read(cache, PLACE, _MOST_BYTES))
     except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return data if isinstance(data, dict) else {}
 
 
 def _stamp(cache: Path) -> list[int] | None:
     try:
-        found = (cache / STAMP).lstat()
+        status = (cache / STAMP).lstat()
     except OSError:
         return None
-    own = stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid == os.geteuid()
-    return [found.st_ino, found.st_ctime_ns] if own else None
+    is_ours = stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and status.st_uid == os.geteuid()
+    return [status.st_ino, status.st_ctime_ns] if is_ours else None

@@ -1,4 +1,4 @@
-"""Records: the origin of every artifact in a workspace, and their text form."""
+"""Records of the origin of every artifact in a workspace, and their text form."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The origin of an artifact in the workspace; `cleaned` marks one that was removed on purpose.
+    """The origin of an artifact in the workspace; `cleaned` means that it was removed on purpose.
 
     The explanation of a record (`components`, `sources`, `packages`) is large for thousands of artifacts, so it is
     stored separately: `State.records` omits it, `State.record` includes it.
@@ -53,7 +53,7 @@ class Record:
 
 
 def encode(record: Record) -> tuple[str, str]:
-    """Return the two stored parts of a record: what decisions need, and the explanation."""
+    """Return the two stored parts of a record: the part that decisions need, and the explanation."""
     made = json.dumps({"components": record.components, "sources": record.sources, "packages": record.packages})
     return encode_shown(record), made
 

@@ -50,12 +50,12 @@ _UNUSABLE = {
 
 
 class Entry(NamedTuple):
-    """One line of the log; `how` is `built`, `restored`, `failed` or `cleaned`."""
+    """One line of the log; `event` is `built`, `restored`, `failed` or `cleaned`."""
 
     at: float
     artifact: str
     key: str
-    how: str
+    event: str
     seconds: float
     reasons: tuple[str, ...]
 
@@ -66,8 +66,8 @@ class State:
     Parameters
     ----------
     path : Path
-        Path of the database. A damaged one is moved aside and recreated, whenever the damage is noticed: its content is
-        recovered from digests and the store.
+        Path of the database. If it is damaged, it is moved aside and recreated as soon as that is noticed: its content
+        is recovered from digests and the store.
     say : callable
         Receives a line for the user if that happens.
     """
@@ -105,7 +105,7 @@ class State:
         )
 
     def _rows(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
-        """Return the rows that `query` selects; if the database is damaged, those of the new one, which has none."""
+        """Return the rows that `query` selects; if the database is damaged, those of the new, empty one."""
         with self._lock:
             try:
                 with _texts():
@@ -129,7 +129,7 @@ class State:
                 raise error from None
 
     def _connect_without_space(self) -> sqlite3.Connection:
-        """Return a read-only connection to an old database: on a full disk gc needs one to free space."""
+        """Return a read-only connection to an existing database: gc needs one to free space on a full disk."""
         db = sqlite3.connect(self.path, timeout=60, check_same_thread=False, isolation_level=None)
         try:
             db.execute("pragma locking_mode = exclusive")  # needs no shared-memory file
@@ -179,7 +179,7 @@ class State:
                 raise
 
     def _db_failed(self, error: sqlite3.Error) -> NoReturn:
-        """Convert errors of a change; a damaged database is recreated, so that the next change succeeds."""
+        """Convert an error of a change; a damaged database is recreated, so that the next change succeeds."""
         if _is_damage(error):
             self._db.close()
         self._renew(error)
@@ -204,42 +204,42 @@ class State:
             if self._files is not None:
                 self._files[path] = (signature, hashed_at, digest)
 
-    def view(self, digest: str, name: str) -> str | None:
-        """Return the content digest `name` of content `digest`, if it is known."""
+    def content_digest(self, digest: str, name: str) -> str | None:
+        """Return the content digest `name` of the bytes with `digest`, or None if it is not known."""
         rows = self._rows("select value from view where digest = ? and name = ?", (digest, name))
         return rows[0][0] if rows else None
 
-    def views(self, digests: Iterable[str], name: str) -> dict[str, str]:
-        """Return digest -> content digest `name`, for contents where it is known."""
-        found: dict[str, str] = {}
-        for some in _chunks(list(digests)):
-            marks = ",".join("?" * len(some))
-            rows = self._rows(f"select digest, value from view where name = ? and digest in ({marks})", (name, *some))
-            found.update(rows)
-        return found
+    def content_digests(self, digests: Iterable[str], name: str) -> dict[str, str]:
+        """Return digest of the bytes -> content digest `name`, for all that are known."""
+        values: dict[str, str] = {}
+        for chunk in _chunks(list(digests)):
+            marks = ",".join("?" * len(chunk))
+            rows = self._rows(f"select digest, value from view where name = ? and digest in ({marks})", (name, *chunk))
+            values.update(rows)
+        return values
 
-    def remember_view(self, digest: str, name: str, value: str) -> None:
+    def remember_content_digest(self, digest: str, name: str, value: str) -> None:
         """Store a content digest."""
-        self.remember_views([(digest, name, value)])
+        self.remember_content_digests([(digest, name, value)])
 
-    def remember_views(self, views: Iterable[tuple[str, str, str]]) -> None:
+    def remember_content_digests(self, digests: Iterable[tuple[str, str, str]]) -> None:
         """Store several content digests, each (digest of the bytes, name, value)."""
         with self.transaction() as db:
-            db.executemany("insert or replace into view values (?, ?, ?)", views)
+            db.executemany("insert or replace into view values (?, ?, ?)", digests)
 
-    def companions(self) -> list[tuple[str, str, str]]:
-        """Return all stored answers about sidecars: (how it is read, path, answer) of each."""
+    def sidecar_answers(self) -> list[tuple[str, str, str]]:
+        """Return all stored answers about sidecars, each (kind of file, path, answer)."""
         return [tuple(row) for row in self._rows("select kind, path, answer from companions")]
 
-    def remember_companions(self, rows: Iterable[tuple[str, str, str]]) -> None:
-        """Store answers about sidecars: (how it is read, path, answer) of each."""
+    def remember_sidecar_answers(self, rows: Iterable[tuple[str, str, str]]) -> None:
+        """Store answers about sidecars, each (kind of file, path, answer)."""
         with self.transaction() as db:
             db.executemany("insert or replace into companions values (?, ?, ?)", rows)
 
     # -- artifacts ----------------------------------------------------------------------------------------------------
 
     def record(self, artifact: str) -> Record | None:
-        """Return the record of `artifact`, or None if it was never here."""
+        """Return the record of `artifact`, or None if it was never built here."""
         rows = self._rows("select json, made from record where artifact = ?", (artifact,))
         return decode(*rows[0]) if rows else None
 
@@ -252,7 +252,7 @@ class State:
         rows = self._rows("select key, message from failure where artifact = ?", (artifact,))
         return (rows[0][0], rows[0][1]) if rows else None
 
-    def succeed(self, artifact: str, record: Record, how: str, reasons: Sequence[str], seconds: float) -> None:
+    def succeed(self, artifact: str, record: Record, event: str, reasons: Sequence[str], seconds: float) -> None:
         """Store a new record of `artifact` and log that this took `seconds`, in one transaction."""
         with self.transaction() as db:
             db.execute("insert or replace into record values (?, ?, ?)", (artifact, *encode(record)))
@@ -260,10 +260,10 @@ class State:
                 "insert or replace into origin values (?, ?, ?)", (artifact, record.key, json.dumps(record.sources))
             )
             db.execute("delete from failure where artifact = ?", (artifact,))
-            _log(db, Entry(record.at, artifact, record.key, how, seconds, tuple(reasons)))
+            _log(db, Entry(record.at, artifact, record.key, event, seconds, tuple(reasons)))
 
     def refresh(self, artifact: str, record: Record) -> None:
-        """Store the outputs of `record`, which only differs in newer signatures."""
+        """Store the outputs of `record`, in which only signatures have changed."""
         with self.transaction() as db:
             db.execute("update record set json = ? where artifact = ?", (encode_shown(record), artifact))
 
@@ -284,14 +284,14 @@ class State:
             db.execute("delete from failure where artifact = ?", (artifact,))
 
     def forget(self, artifacts: Iterable[str]) -> None:
-        """Remove the records of artifacts, as if they had never been here."""
+        """Remove the records of artifacts, as if they had never been built here."""
         with self.transaction() as db:
             db.executemany("delete from record where artifact = ?", [(name,) for name in artifacts])
 
     # -- history ------------------------------------------------------------------------------------------------------
 
     def keys(self, artifact: str) -> list[str]:
-        """Return every key under which `artifact` was ever built or restored here."""
+        """Return all keys under which `artifact` was built or restored here."""
         rows = self._rows("select distinct key from log where artifact = ? and key <> ''", (artifact,))
         keys = {key for (key,) in rows if isinstance(key, str)}  # a damaged database may hold anything
         record = self.record(artifact)
@@ -306,10 +306,10 @@ class State:
         """Yield the log of one artifact or of all, newest first."""
         where, values = ("", ()) if artifact is None else ("where artifact = ?", (artifact,))
         rows = self._rows(f"select at, artifact, key, how, seconds, reasons from log {where} order by id desc", values)
-        for at, name, key, how, seconds, reasons in rows:
-            with contextlib.suppress(ValueError, TypeError, RecursionError):  # a damaged database has no log
+        for at, name, key, event, seconds, reasons in rows:
+            with contextlib.suppress(ValueError, TypeError, RecursionError):  # a damaged row
                 yield Entry(
-                    float(at), str(name), str(key), str(how), float(seconds), tuple(map(str, json.loads(reasons)))
+                    float(at), str(name), str(key), str(event), float(seconds), tuple(map(str, json.loads(reasons)))
                 )
 
     def sources(self, artifact: str, key: str) -> dict[str, Any]:
@@ -334,7 +334,7 @@ def _chunks(values: Sequence[str], size: int = 500) -> Iterator[Sequence[str]]:
 
 @contextlib.contextmanager
 def _texts() -> Iterator[None]:
-    """Make Python report damaged text like other damage."""
+    """Report invalid text like other damage."""
     try:
         yield
     except UnicodeDecodeError as error:
@@ -352,7 +352,7 @@ def _is_damage(error: sqlite3.Error) -> bool:
 
 
 def _code(error: sqlite3.Error) -> int:
-    """Return the primary code of an error, its low byte; our own error about the version has none."""
+    """Return the primary code of an error, its low byte; our own error about the version counts as corruption."""
     return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)) & 0xFF
 
 

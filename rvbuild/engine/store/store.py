@@ -4,15 +4,15 @@ objects/ab/cdef…      one content, read-only, named by its xxh3_128
 actions/ab/<key>.json the result of a key: output names, digests, sizes; seconds; its origin
 resume/<trajectory>/  checkpoints of unfinished or extendable work
 forgotten/            keys that were cleaned: they are built again even if a remote store has them
-differences/          keys with other results at another time or on another machine
+differences/          keys that had different results at different times or on different machines
 quarantine/           contents that no longer match their digest
 tmp/                  unfinished files, which belong to a running or a killed process
-locks/                keys that are being built, writers of the store, and owners of unfinished files
-workspaces/           the workspaces that share a store, so that gc knows their results; see `leases`
+locks/                locks of keys being built, of writers of the store, and of owners of unfinished files
+workspaces/           results of the workspaces that share the store, for gc; see `leases`
 
 Several workspaces may share a store. A key is built under its lock (`building`), so the second workspace finds the
-result of the first. Contents and the record that refers to them are written under `writing`, which many may hold; gc
-holds `alone`, so it cannot remove anything that is about to be referred to.
+result of the first. Contents and the record that refers to them are written under `writing`, which is shared; gc
+holds `alone`, so it cannot remove contents that a new record is about to refer to.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Store:
     ----------
     root : Path
         The directory, or a link to it.
-    key : bytes, optional
-        The key of signatures of records. Without one, several users may share the store.
+    key : callable, optional
+        Returns the key that signs records. Without it, several users may share the store.
     """
 
     def __init__(self, root: Path, key: Callable[[], bytes | None] | None = None) -> None:
@@ -83,7 +83,7 @@ class Store:
         return self.root / "tmp" / f"{self._alive()}-{uuid.uuid4().hex}"
 
     def release(self, path: Path) -> None:
-        """Remove what is left at `path`, from `temporary` or `staging`."""
+        """Remove the file or directory at `path`, from `temporary` or `staging`, if it still exists."""
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
@@ -107,7 +107,7 @@ class Store:
                 self.release(path)
 
     def close(self) -> None:
-        """Report that no unfinished file of this object is in use any more."""
+        """Release the lock that protects unfinished files of this object."""
         if self._end is not None:
             self._end()
 
@@ -121,7 +121,7 @@ class Store:
             self.release(probe)
 
     def _alive(self) -> str:
-        """Return the prefix of our unfinished files, and hold the lock that shows that this process lives.
+        """Return the prefix of our unfinished files, and hold the lock that shows that this process is alive.
 
         Unlike a process id, a lock is visible to other machines and containers.
         """
@@ -133,7 +133,7 @@ class Store:
             return self._owner
 
     def _is_dead(self, owner: str) -> bool:
-        """Tell whether nobody holds the lock of `owner`, and remove the lock file then."""
+        """Tell whether nobody holds the lock of `owner`; if so, remove the lock file."""
         path = self.root / "locks" / f"{_ALIVE}{owner}"
         if owner == self._owner:
             return False
@@ -142,7 +142,7 @@ class Store:
         try:
             with held(path, wait=_give_up):
                 return True
-        except (_HeldError, StoreError):  # or of a user whose files we must not touch
+        except (_HeldError, StoreError):  # alive, or of a user whose files we must not touch
             return False
 
     # -- locks --------------------------------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ class Store:
         fsync_dir(self.object(digest).parent)
 
     def _holds(self, digest: str, size: int) -> bool:
-        """Tell whether the store holds `digest`, judged by its content."""
+        """Tell whether the store holds an intact content `digest`."""
         try:
             with inside.reading(self.root, _object(digest)) as file:
                 return os.fstat(file).st_size == size and hash_open(file) == digest
@@ -187,15 +187,15 @@ class Store:
             return False
 
     def has(self, digest: str, size: int) -> bool:
-        """Tell whether the store holds `digest`, judged only by its size; `place` checks the content."""
-        found = signature(self.object(digest))
-        return found is not None and found.size == size
+        """Tell whether the store holds a content `digest` of this size; `place` verifies it."""
+        status = signature(self.object(digest))
+        return status is not None and status.size == size
 
-    def condemn(self, digest: str) -> None:
+    def quarantine(self, digest: str) -> None:
         """Move the store's copy of `digest`, which is damaged, to quarantine."""
-        above, _, name = _object(digest).rpartition("/")
+        parent, _, name = _object(digest).rpartition("/")
         bad = f"{digest}-{time.time_ns()}"
-        with contextlib.suppress(FileNotFoundError), inside.folder(self.root, above) as source:
+        with contextlib.suppress(FileNotFoundError), inside.folder(self.root, parent) as source:
             os.stat(name, dir_fd=source, follow_symlinks=False)
             with inside.folder(self.root, "quarantine", make=True) as target:
                 os.replace(name, bad, src_dir_fd=source, dst_dir_fd=target)
@@ -225,7 +225,7 @@ class Store:
                 if hash_open(file) == digest:
                     linked = _materialize(self.object(digest), file, temporary)
                 else:
-                    self.condemn(digest)
+                    self.quarantine(digest)
                     return None
         except FileNotFoundError:
             return None
@@ -239,13 +239,13 @@ class Store:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        found = inside.look(cache, path)
-        if found is None:
+        status = inside.stat_file(cache, path)
+        if status is None:
             raise StoreError(
                 f"{cache / path}: vanished while it was being written; is another program cleaning the cache?"
             )
-        ctime_ns = None if linked else found.st_ctime_ns
-        return Output(f"cache/{path}", digest, found.st_size, found.st_mtime_ns, found.st_ino, ctime_ns)
+        ctime_ns = None if linked else status.st_ctime_ns
+        return Output(f"cache/{path}", digest, status.st_size, status.st_mtime_ns, status.st_ino, ctime_ns)
 
     @functools.cached_property
     def _secret(self) -> bytes | None:
@@ -266,17 +266,17 @@ class Store:
         except (OSError, ValueError, StoreError):
             return None
 
-    def used(self, key: str) -> None:
+    def touch(self, key: str) -> None:
         """Update the last-used time of the action (gc evicts least recently used first)."""
         with contextlib.suppress(OSError):
             os.utime(self.action_file(key), follow_symlinks=False)
 
     def restorable(self, key: str) -> Action | None:
         """Return the result of `key` if all of its contents are here."""
-        found = self.action(key)
-        if found is None or not all(self.has(*output) for output in found.outputs.values()):
+        action = self.action(key)
+        if action is None or not all(self.has(*output) for output in action.outputs.values()):
             return None
-        return found
+        return action
 
     def record(self, action: Action) -> None:
         """Write the record of an action, whose objects must be in the store already."""
@@ -308,27 +308,27 @@ class Store:
     # -- different results of one key ---------------------------------------------------------------------------------
 
     def differ(self, key: str, kept: Action, other: Action, where: str) -> None:
-        """Record that `key` has the result `kept`, which counts, and also `other`; `where` is the origin of `kept`."""
+        """Record that `key` has two results: `kept`, which is valid and comes from `where`, and `other`."""
         names = {*kept.outputs, *other.outputs}
         both = {n: [kept.outputs.get(n), other.outputs.get(n)] for n in sorted(names)}
-        said = {
+        report = {
             "key": key,
             "stage": kept.components.get("stage"),
             "where": where,
             "at": time.time(),
             "outputs": {name: values for name, values in both.items() if values[0] != values[1]},
         }
-        self.write(f"differences/{key}.json", json.dumps(said, indent=1).encode())
+        self.write(f"differences/{key}.json", json.dumps(report, indent=1).encode())
 
     def differences(self) -> dict[str, Mapping[str, Any]]:
-        """Return key -> what `differ` recorded about it."""
-        found: dict[str, Mapping[str, Any]] = {}
+        """Return key -> report of `differ`."""
+        reports: dict[str, Mapping[str, Any]] = {}
         for file in sorted((self.root / "differences").glob("*.json")):
             with contextlib.suppress(OSError, ValueError, RecursionError):
-                said = json.loads(inside.read(self.root, f"differences/{file.name}", MOST_RECORD_BYTES))
-                if isinstance(said, dict) and isinstance(said.get("outputs"), dict):
-                    found[file.stem] = said
-        return found
+                report = json.loads(inside.read(self.root, f"differences/{file.name}", MOST_RECORD_BYTES))
+                if isinstance(report, dict) and isinstance(report.get("outputs"), dict):
+                    reports[file.stem] = report
+        return reports
 
     # -- checkpoints --------------------------------------------------------------------------------------------------
 
@@ -350,7 +350,7 @@ def _give_up() -> None:
 
 
 def _let_go(path: Path, handle: int, pid: int) -> None:
-    if os.getpid() == pid:  # and not a forked child of the holder
+    if os.getpid() == pid:  # not a forked child of the holder
         path.unlink(missing_ok=True)
         os.close(handle)
 

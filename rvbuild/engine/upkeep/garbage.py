@@ -1,6 +1,6 @@
-"""gc: what can be removed from a store, cheapest to rebuild first, and the removal.
+"""gc: chooses what can be removed from a store, cheapest to rebuild first, and removes it.
 
-The results in workspaces are never removed: the actions of their current records, the contents of those, their
+The results in workspaces are never removed: the actions of their current records, with their contents and
 checkpoints. The same holds for anything written or used within a short grace time. Without a limit only unusable data
 are removed: contents that no action refers to, actions whose contents are missing, checkpoints of finished work that no
 workspace has, and the quarantine. `older_than` adds results that were not used for that long, and unfinished work of
@@ -8,7 +8,7 @@ that age. `max_size` adds more, ordered by value per byte: the seconds that rebu
 every two weeks without use.
 
 The order of removal makes it safe: first an action's record, then the contents that no remaining action refers to. A
-killed gc leaves unreferenced contents, which the next one removes, and never an action without its contents.
+killed gc leaves unreferenced contents, which the next gc removes, and never an action without its contents.
 Checkpoints are removed by one rename. The store's lock keeps writers out meanwhile, and the lock of a trajectory
 protects checkpoints that a training uses.
 """
@@ -26,9 +26,9 @@ from pathlib import Path
 
 from rvbuild.engine.store.action import Action
 from rvbuild.engine.store.store import Store
-from rvbuild.engine.upkeep.inventory import Inventory, Kept, Roots
+from rvbuild.engine.upkeep.inventory import Inventory, Roots, StoredItem
 
-#: Anything younger is kept, in seconds.
+#: Time in seconds for which everything is kept after it was written or used.
 GRACE_S = 600.0
 _HALF_LIFE_S = 14 * 24 * 3600.0
 
@@ -77,7 +77,7 @@ class Drop:
 
 def choose(
     store: Store,
-    found: Inventory,
+    inventory: Inventory,
     roots: Roots,
     *,
     max_size: int | None = None,
@@ -89,8 +89,8 @@ def choose(
 
     Parameters
     ----------
-    store, found, roots
-        The store, its content, and the results in workspaces.
+    store, inventory, roots
+        The store, the inventory of its content, and the results in workspaces.
     max_size : int, optional
         Maximum size of the store in bytes, unless protected data need more.
     older_than : float, optional
@@ -101,19 +101,19 @@ def choose(
         The time, in seconds since the epoch.
     """
     now = time.time() if now is None else now
-    broken = found.broken()
-    drops = list(_useless(store, found, roots, broken, now, grace, older_than))
+    broken = inventory.broken()
+    drops = list(_useless(store, inventory, roots, broken, now, grace, older_than))
     lost = {d.name for d in drops if d.kind is Kind.BROKEN}
-    kept = {key: entry for key, entry in found.actions.items() if key not in lost}
+    kept = {key: entry for key, entry in inventory.actions.items() if key not in lost}
     references = Counter(digest for action, _ in kept.values() for digest in _digests(action))
-    left = found.size() - sum(d.size for d in drops)
+    left = inventory.size() - sum(d.size for d in drops)
     free = [key for key, (_, k) in kept.items() if key not in roots.keys and now - k.used >= grace]
     shares = Counter(references)
 
     def worth(key: str) -> float:
         """Return the seconds that a byte of the action saves, decreasing with the time since its last use."""
         action, k = kept[key]
-        size = k.size + sum(found.objects[d].size / shares[d] for d in _digests(action) if d not in roots.digests)
+        size = k.size + sum(inventory.objects[d].size / shares[d] for d in _digests(action) if d not in roots.digests)
         return action.seconds / size * math.exp2(-max(0.0, now - k.used) / _HALF_LIFE_S)
 
     def is_old(key: str) -> bool:
@@ -126,9 +126,9 @@ def choose(
         paths, size = [store.action_file(key)], k.size
         for digest in _digests(action):
             references[digest] -= 1
-            if not references[digest] and digest not in roots.digests and now - found.objects[digest].used >= grace:
+            if not references[digest] and digest not in roots.digests and now - inventory.objects[digest].used >= grace:
                 paths.append(store.object(digest))
-                size += found.objects[digest].size
+                size += inventory.objects[digest].size
         left -= size
         drops.append(Drop(Kind.ACTION, key, size, action.seconds, k.used, tuple(paths)))
     return drops
@@ -136,7 +136,7 @@ def choose(
 
 def _useless(
     store: Store,
-    found: Inventory,
+    inventory: Inventory,
     roots: Roots,
     broken: Iterable[str],
     now: float,
@@ -145,28 +145,28 @@ def _useless(
 ) -> Iterator[Drop]:
     """Yield unusable items, and unfinished work that is too old."""
     unfinished = max(grace, float("inf") if older_than is None else older_than)
-    finished = {action.trajectory for action, _ in found.actions.values()}
-    for name, k in found.checkpoints.items():
+    finished = {action.trajectory for action, _ in inventory.actions.values()}
+    for name, k in inventory.checkpoints.items():
         old = now - k.used >= (grace if name in finished else unfinished)
         if old and name not in roots.trajectories:
             yield Drop(Kind.CHECKPOINTS, name, k.size, None, k.used, (store.resume(name),))
 
-    def file(kind: Kind, name: str, path: Path, k: Kept) -> Iterator[Drop]:
+    def file(kind: Kind, name: str, path: Path, k: StoredItem) -> Iterator[Drop]:
         if now - k.used >= grace:
             yield Drop(kind, name, k.size, None, k.used, (path,))
 
-    for path, k in found.quarantine.items():
+    for path, k in inventory.quarantine.items():
         yield from file(Kind.QUARANTINE, path.name, path, k)
-    for path, k in found.unreadable.items():
+    for path, k in inventory.unreadable.items():
         yield from file(Kind.BROKEN, path.name, path, k)
     lost = set()
     for key in broken:
         if key not in roots.keys:
-            for drop in file(Kind.BROKEN, key, store.action_file(key), found.actions[key][1]):
+            for drop in file(Kind.BROKEN, key, store.action_file(key), inventory.actions[key][1]):
                 lost.add(key)
                 yield drop
-    used = {d for key, (action, _) in found.actions.items() if key not in lost for d in _digests(action)}
-    for digest, k in found.objects.items():
+    used = {d for key, (action, _) in inventory.actions.items() if key not in lost for d in _digests(action)}
+    for digest, k in inventory.objects.items():
         if digest not in used and digest not in roots.digests:
             yield from file(Kind.CONTENT, digest, store.object(digest), k)
 

@@ -1,4 +1,4 @@
-"""The content of a store, and the part of it that workspaces use: the basis of `cache stats` and gc."""
+"""The content of a store, and the results that workspaces use: the basis of `cache stats` and gc."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rvbuild.errors import StoreError
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredItem:
     """A file or directory of the store: `used` is when it was last written or used, in seconds since the epoch."""
 
     size: int
@@ -31,11 +31,11 @@ class Roots:
     Attributes
     ----------
     keys, digests, trajectories : set of str
-        Those of all current records.
+        The keys, digests of outputs and trajectories of all current records.
     artifacts, size : int
         Number of their artifacts, and the bytes of their outputs.
     others : tuple of Lease
-        Those of the other workspaces that use the store, including expired ones.
+        The leases of the other workspaces that use the store, including expired ones.
     """
 
     keys: frozenset[str] = frozenset()
@@ -48,7 +48,7 @@ class Roots:
 
 @dataclass(slots=True)
 class Inventory:
-    """The whole content of a store, as found by one walk over it.
+    """The whole content of a store, from one walk over it.
 
     Attributes
     ----------
@@ -64,15 +64,15 @@ class Inventory:
         Path of a damaged content -> its file.
     """
 
-    objects: dict[str, Kept] = field(default_factory=dict)
-    actions: dict[str, tuple[Action, Kept]] = field(default_factory=dict)
-    unreadable: dict[Path, Kept] = field(default_factory=dict)
-    checkpoints: dict[str, Kept] = field(default_factory=dict)
-    quarantine: dict[Path, Kept] = field(default_factory=dict)
+    objects: dict[str, StoredItem] = field(default_factory=dict)
+    actions: dict[str, tuple[Action, StoredItem]] = field(default_factory=dict)
+    unreadable: dict[Path, StoredItem] = field(default_factory=dict)
+    checkpoints: dict[str, StoredItem] = field(default_factory=dict)
+    quarantine: dict[Path, StoredItem] = field(default_factory=dict)
 
     def size(self) -> int:
         """Return the size of the whole store in bytes."""
-        kinds: list[Iterable[Kept]] = [
+        kinds: list[Iterable[StoredItem]] = [
             self.objects.values(),
             (kept for _, kept in self.actions.values()),
             self.unreadable.values(),
@@ -82,33 +82,33 @@ class Inventory:
         return sum(kept.size for kind in kinds for kept in kind)
 
     def broken(self) -> dict[str, list[str]]:
-        """Return key -> names of the outputs whose contents are missing, for every action that lost some."""
-        found = {}
+        """Return key -> names of the outputs whose contents are missing, for all actions without complete contents."""
+        broken = {}
         for key, (action, _) in self.actions.items():
-            gone = [name for name, (digest, _) in action.outputs.items() if digest not in self.objects]
-            if gone:
-                found[key] = gone
-        return found
+            names = [name for name, (digest, _) in action.outputs.items() if digest not in self.objects]
+            if names:
+                broken[key] = names
+        return broken
 
 
 def take_inventory(store: Store) -> Inventory:
     """Walk over `store`; files that vanish meanwhile are not counted."""
-    found = Inventory()
+    inventory = Inventory()
     for path, kept in _walk(store.root / "objects"):
-        found.objects[path.parent.name + path.name] = kept
+        inventory.objects[path.parent.name + path.name] = kept
     for path, kept in _walk(store.root / "actions"):
         action = store.action(path.stem) if path.suffix == ".json" else None
         if action is None:
-            found.unreadable[path] = kept
+            inventory.unreadable[path] = kept
         else:
-            found.actions[action.key] = (action, kept)
+            inventory.actions[action.key] = (action, kept)
     for entry in _entries(store.root / "resume"):
-        inside = [kept for _, kept in _walk(entry)]
+        files = [kept for _, kept in _walk(entry)]
         with contextlib.suppress(FileNotFoundError):
-            newest = max([entry.stat().st_mtime, *(kept.used for kept in inside)])
-            found.checkpoints[entry.name] = Kept(sum(kept.size for kept in inside), newest)
-    found.quarantine = dict(_walk(store.root / "quarantine"))
-    return found
+            newest = max([entry.stat().st_mtime, *(kept.used for kept in files)])
+            inventory.checkpoints[entry.name] = StoredItem(sum(kept.size for kept in files), newest)
+    inventory.quarantine = dict(_walk(store.root / "quarantine"))
+    return inventory
 
 
 def find_roots(workspace: Workspace, now: float | None = None) -> Roots:
@@ -121,16 +121,17 @@ def find_roots(workspace: Workspace, now: float | None = None) -> Roots:
     """
     now = workspace.store.now() if now is None else now
     records = workspace.state.records()
-    found = list(records.values())
-    host = workspace.store.root.parent  # the cache of another workspace, which needs no lease for its own store?
+    all_records = list(records.values())
+    # The store may be inside the cache of another workspace, which has no lease for its own store.
+    host = workspace.store.root.parent
     if workspace.store.root.name == "store" and host.name == "cache" and not host.samefile(workspace.cache):
         theirs = records_of(host / "state.db") if (host / "state.db").exists() else {}
         require_records(host.parent, theirs)
-        found += theirs.values()
+        all_records += theirs.values()
     ours = None if workspace.lease is None else workspace.lease.file
     others = tuple(lease for lease in leases(workspace.store) if lease.file != ours)
     counting = [lease for lease in others if lease.counts(now)]
-    shown = [r for r in found if not r.cleaned]
+    shown = [r for r in all_records if not r.cleaned]
     return Roots(
         frozenset(r.key for r in shown).union(*(lease.keys for lease in counting)),
         frozenset(o.digest for r in shown for o in r.outputs.values()).union(*(lease.digests for lease in counting)),
@@ -170,7 +171,7 @@ def _entries(folder: Path) -> list[Path]:
         return []
 
 
-def _walk(folder: Path) -> Iterator[tuple[Path, Kept]]:
+def _walk(folder: Path) -> Iterator[tuple[Path, StoredItem]]:
     """Yield every file below `folder`, sorted by directory."""
     for base, folders, names in os.walk(folder):
         folders.sort()
@@ -178,4 +179,4 @@ def _walk(folder: Path) -> Iterator[tuple[Path, Kept]]:
             path = Path(base, name)
             with contextlib.suppress(FileNotFoundError):
                 stat = path.stat()
-                yield path, Kept(stat.st_size, stat.st_mtime)
+                yield path, StoredItem(stat.st_size, stat.st_mtime)

@@ -18,7 +18,7 @@ from rvbuild.engine.store.store import Store
 from rvbuild.engine.upkeep.inventory import take_inventory
 from rvbuild.engine.workspace import is_output_path
 from rvbuild.errors import StoreError
-from rvbuild.process.threads import each
+from rvbuild.process.threads import map_threads
 from rvbuild.progress import Progress
 
 
@@ -29,7 +29,7 @@ class Findings:
     Attributes
     ----------
     contents, size : int
-        How many contents were hashed, and their bytes.
+        Number of contents that were hashed, and their bytes.
     damaged : tuple of str
         Digests of the contents that were moved to quarantine.
     healed : tuple of str
@@ -68,9 +68,9 @@ def verify(store: Store, root: Path, records: Iterable[Record], progress: Progre
             progress.advance()
 
     digests = list(before.objects)
-    damaged = [d for d, bad in zip(digests, each(is_damaged, digests, min(8, cores())), strict=True) if bad]
+    damaged = [d for d, bad in zip(digests, map_threads(is_damaged, digests, min(8, cores())), strict=True) if bad]
     for digest in damaged:
-        store.condemn(digest)
+        store.quarantine(digest)
     missing = set(damaged) | {
         action.outputs[name][0]
         for key, names in before.broken().items()

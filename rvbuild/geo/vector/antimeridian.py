@@ -74,32 +74,55 @@ def once_around(grid: Grid) -> float:
     return float(off[far][0]) if same else 0.0
 
 
-def near(grid: Grid, geometries: NDArray[np.object_], x: Floats) -> Floats:
-    """Return x, such as longitudes, shifted by full turns to a scene that reaches beyond 180°; otherwise unchanged.
+def shown_on(
+    grid: Grid, geometries: NDArray[np.object_], x: Floats, y: Floats
+) -> tuple[NDArray[np.object_], Floats, Floats]:
+    """Return geometries and their points where a scene that reaches beyond 180° shows them; otherwise unchanged.
+
+    Each part of a geometry is shifted as a whole, by full turns. Parts that the scene shows twice are repeated: a
+    polygon from -5° to 5° lies at both ends of a scene from 0° to 360°.
 
     Parameters
     ----------
     grid
         Of the scene.
     geometries
-        (N,) the geometry of each point; each part of a geometry is shifted as a whole.
-    x
-        (P,) x in the CRS of the scene, of the points of all geometries.
+        (N,) the geometries; only their structure counts.
+    x, y
+        (P,) the points of all geometries in the CRS of the scene.
     """
     turn = once_around(grid)
     if not turn:
-        return x
+        return geometries, x, y
     west, _, east, _ = grid.bounds(grid.window)
-    moved = x.copy()
-    start = 0
-    for geometry in geometries:
-        for part in _parts(geometry):
-            stop = start + shapely.get_num_coordinates(part)
-            if stop > start:
-                middle = (x[start:stop].min() + x[start:stop].max()) / 2
-                moved[start:stop] += turn * round(((west + east) / 2 - middle) / turn)
-            start = stop
-    return moved
+    placed = shapely.set_coordinates(geometries.copy(), np.stack([x, y], axis=1))
+    for index, geometry in enumerate(placed):
+        parts = [part for part in _parts(geometry) if not part.is_empty]
+        shifted = []
+        for part in parts:
+            left, _, right, _ = part.bounds
+            nearest = turn * round(((west + east) / 2 - (left + right) / 2) / turn)
+            again = (nearest + by for by in (-turn, turn) if left + nearest + by < east and right + nearest + by > west)
+            shifted += [_shifted(part, by) for by in (nearest, *again)]
+        if len(shifted) > len(parts) or any(old is not new for old, new in zip(parts, shifted, strict=True)):
+            placed[index] = shifted[0] if len(shifted) == 1 else _joined(shifted)
+    there = shapely.get_coordinates(placed)
+    return placed, there[:, 0], there[:, 1]
+
+
+def _shifted(part: Any, by: float) -> Any:
+    return shapely.transform(part, lambda points: points + np.array([by, 0.0])) if by else part
+
+
+def _joined(parts: list[Any]) -> Any:
+    kinds = {part.geom_type for part in parts}
+    if kinds == {"Polygon"}:
+        return shapely.multipolygons(parts)
+    if kinds == {"LineString"}:
+        return shapely.multilinestrings(parts)
+    if kinds == {"Point"}:
+        return shapely.multipoints(parts)
+    return shapely.geometrycollections(parts)
 
 
 def _wide_edges(geometries: NDArray[np.object_]) -> Iterator[tuple[float, float, float, float]]:

@@ -114,7 +114,7 @@ def _placed(
             project = partial(_projected, path, features.crs, grid.crs)
             geometries = bend(path, geometries, there, project, grid, degrees=features.crs.is_geographic)
             x, y = shapely.get_coordinates(geometries).T
-        x = antimeridian.near(grid, geometries, x)
+        geometries, x, y = antimeridian.shown_on(grid, geometries, x, y)
     if shift_m is not None:
         x, y = _moved(path, grid.crs, x, y, shift_m)
     col, row = grid.to_pixel(x, y)

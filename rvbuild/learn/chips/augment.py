@@ -17,7 +17,7 @@ clipped to the source dtype.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ import torch
 from rvbuild.errors import ModelError, RvbuildError, nearest
 from rvbuild.language.user_code import load_object
 from rvbuild.learn.device import seed_cpu
-from rvbuild.learn.hooks import Target, TargetOps
+from rvbuild.learn.hooks import Sample, TargetOps
 
 GEOMETRIC = ("flip", "rotate90")
 RADIOMETRIC = ("brightness", "contrast")
@@ -38,17 +38,6 @@ GAIN = 0.2
 BAND_SHARE = 0.2
 SATURATION = 0.3
 HUE = 0.05
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One chip on its way into a batch."""
-
-    image: np.ndarray
-    """(C, H, W) in the source dtype; possibly a read-only view."""
-    valid: np.ndarray | None
-    """(C, H, W) bool, or None if every pixel has data."""
-    target: Target
 
 
 class Augmenter:

@@ -17,10 +17,9 @@ import numpy as np
 
 from rvbuild.errors import DataError
 from rvbuild.geo.windows import Window
-from rvbuild.learn.chips.augment import Sample
 from rvbuild.learn.chips.index import INDEX, check_images, check_labels, read_index
 from rvbuild.learn.chips.shards import open_shard, unpack_image
-from rvbuild.learn.hooks import TargetOps
+from rvbuild.learn.hooks import Sample, TargetOps
 
 if TYPE_CHECKING:
     from rvbuild.learn.chips.scene_images import Imagery, SceneImages

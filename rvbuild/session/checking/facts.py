@@ -16,7 +16,7 @@ from rvbuild.engine.run.worker import Job
 from rvbuild.engine.run.workers import Executor
 from rvbuild.engine.workspace import Workspace
 from rvbuild.errors import WorkerDiedError
-from rvbuild.process.threads import each
+from rvbuild.process.threads import map_threads
 from rvbuild.progress import Silent
 from rvbuild.project.model import Project
 from rvbuild.rules import check
@@ -40,7 +40,7 @@ def facts_of(
     rule, state = check, workspace.state
     requests = list(rule.requests(project, scenes, runs_code))
     keys, name = rule.keys(requests), _name(rule.RUN, project, workspace)
-    kept = state.views(keys.values(), name)
+    kept = state.content_digests(keys.values(), name)
     known = [(id_, kept[key]) for id_, key in keys.items() if key in kept]
     # As one document: thousands are read faster.
     facts = dict(zip((id_ for id_, _ in known), json.loads(f"[{','.join(text for _, text in known)}]"), strict=True))
@@ -51,7 +51,7 @@ def facts_of(
         # What cannot be read may be readable next time, whatever it was that was in the way.
         again = rule.keys(request for request in new if not broken(facts[request.scene]))
         good = [id_ for id_, key in again.items() if key == keys[id_]]
-        state.remember_views((keys[id_], name, json.dumps(facts[id_])) for id_ in good)
+        state.remember_content_digests((keys[id_], name, json.dumps(facts[id_])) for id_ in good)
     return facts
 
 
@@ -129,6 +129,8 @@ def model_problem(
         "bands": resources.bands_of(facts),
         "dtype": None if say is None and _changed_by_code(project) else _dtype_of(facts),
     }
+    if project.train.backend is not None:
+        return _backend_problem(project, images, workspace, executor) if say is not None else ("", True)
     how = {**check.model(project), **images, "outputs": len(project.classes) - 1}
     own = ":" in how["model"]
     no_figures = isinstance(how["normalize"], str)
@@ -138,14 +140,26 @@ def model_problem(
     path: str | None = how["path"]
     seen = None if path is None else signature(path)
     key, name = digest([how, seen, say is None]), _name(check.RUN_MODEL, project, workspace)
-    if not own and workspace.state.view(key, name) is not None:
+    if not own and workspace.state.content_digest(key, name) is not None:
         return "", True
     code = served_code(check.user_code(project) if own else (), workspace.root)
     job = Job(check.RUN_MODEL, {**how, "download": say is not None}, "torch", code)
     problem, certain = executor.run(job, _Told(say))
     if not problem and not own:
-        workspace.state.remember_view(key, name, json.dumps(""))
+        workspace.state.remember_content_digest(key, name, json.dumps(""))
     return problem, certain
+
+
+def _backend_problem(
+    project: Project, images: Mapping[str, Any], workspace: Workspace, executor: Executor
+) -> tuple[str, bool]:
+    """Return why the training backend cannot be used; its factory is called if the images are known."""
+    if not images["bands"] or images["dtype"] is None:
+        return "", True
+    code = served_code(check.user_code(project), workspace.root)
+    job = Job(check.RUN_BACKEND, {**check.backend(project), **images}, code=code)
+    problem: tuple[str, bool] = executor.run(job, Silent())
+    return problem
 
 
 def _changed_by_code(project: Project) -> bool:
@@ -174,10 +188,10 @@ class _Told(Silent):
 def _answer(job: Job, question: Any, project: Project, workspace: Workspace, executor: Executor) -> Any:
     """Return what `job` answers, as JSON data; kept for as long as the question and the code are the same."""
     key, name = digest(question), _name(job.function, project, workspace)
-    kept = workspace.state.view(key, name)
+    kept = workspace.state.content_digest(key, name)
     if kept is None:
         kept = json.dumps(executor.run(job, Silent()))
-        workspace.state.remember_view(key, name, kept)
+        workspace.state.remember_content_digest(key, name, kept)
     return json.loads(kept)
 
 
@@ -195,7 +209,7 @@ def _ask(requests: Sequence[Any], workspace: Workspace, executor: Executor) -> l
                 return [answer for request in batch for answer in one([request])]
             return [_deadly(batch[0], error)]
 
-    return [answer for answers in each(one, batches, jobs_default()) for answer in answers]
+    return [answer for answers in map_threads(one, batches, jobs_default()) for answer in answers]
 
 
 def _deadly(request: Any, error: WorkerDiedError) -> dict[str, Any]:

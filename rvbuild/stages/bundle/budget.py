@@ -13,7 +13,7 @@ from rvbuild.errors import DataError
 from rvbuild.files.budget import memory_bytes, size_text
 from rvbuild.geo.raster.open import open_scene_image
 from rvbuild.geo.windows import MOST
-from rvbuild.learn.checkpoint import ModelInfo
+from rvbuild.learn.model_files import ModelInfo
 
 _FLOAT_BYTES = 4
 _FEATURES = 4

@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from rvbuild import tasks
 from rvbuild.errors import DataError, ModelError
 from rvbuild.files.formats import SUFFIXES
 from rvbuild.files.urls import Url
 from rvbuild.geo.raster.array import ArrayImage
-from rvbuild.learn.checkpoint import ModelInfo, load_model, read_info
-from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS
+from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS, ModelInfo, read_info
 from rvbuild.progress import Progress
 from rvbuild.project.tasks import SPECS
 from rvbuild.stages.bundle import signature as bundle_signature
@@ -27,6 +25,7 @@ from rvbuild.stages.bundle.settings import check_normalize, check_settings, read
 from rvbuild.stages.bundle.write import MEMBERS, PROJECT, STATS, code_members
 from rvbuild.stages.bundle.zip import extract_zip
 from rvbuild.stages.infer import infer_image, infer_scene
+from rvbuild.stages.predictor import Predictor, load_predictor
 
 NAMED = frozenset(name for spec in SPECS.values() for name in spec.results)
 VECTOR_SUFFIXES = frozenset({*SUFFIXES.values(), ".qml"})
@@ -130,11 +129,11 @@ def predict_images(
         info = read_info(into / DESCRIPTION)
         require_permission(bundle_path, info, settings["image"], allow_code)
         require_memory(bundle_path, settings, info, scenes)
-        model, info = load_model(
+        predictor = load_predictor(
             into / WEIGHTS, into / DESCRIPTION, settings["predict"]["device"], run_embedded_code=allow_code
         )
         for files, target in zip(scenes, targets, strict=True):
-            predict_scene(model, info, settings, files, target, progress)
+            predict_scene(predictor, settings, files, target, progress)
     return targets
 
 
@@ -149,8 +148,7 @@ def scenes_and_targets(
 
 
 def predict_scene(
-    model: nn.Module,
-    info: ModelInfo,
+    predictor: Predictor,
     settings: Mapping[str, Any],
     files: Sequence[Path],
     target: Path,
@@ -163,7 +161,7 @@ def predict_scene(
         # One level deeper: the published directory has the usual permissions, not those of a private one.
         staging = Path(hidden) / target.name
         staging.mkdir()
-        infer_scene(model, info, files, (), settings, staging, progress)
+        infer_scene(predictor, files, (), settings, staging, progress)
         task = tasks.get(settings["task"])
         task.derive({name: staging / name for name in task.RAW}, settings, staging, progress)
         for name in set(task.RAW) - NAMED:
@@ -172,13 +170,13 @@ def predict_scene(
 
 
 def predict_array(
-    model: nn.Module, info: ModelInfo, settings: Mapping[str, Any], image: ArrayImage, progress: Progress
+    predictor: Predictor, settings: Mapping[str, Any], image: ArrayImage, progress: Progress
 ) -> dict[str, np.ndarray]:
     """Return the prediction for an image in memory; see `rvbuild.tasks.protocol.Task.arrays`."""
     task = tasks.get(settings["task"])
     settings = {**settings, "channels": None}
     with tempfile.TemporaryDirectory(prefix="rvbuild-predict-") as name:
-        infer_image(model, info, lambda: image, (), settings, Path(name), progress)
+        infer_image(predictor, lambda: image, (), settings, Path(name), progress)
         return task.arrays({raw: Path(name) / raw for raw in task.RAW}, settings)
 
 
@@ -262,7 +260,8 @@ def _require_agreement(path: Path, settings: dict[str, Any], info: ModelInfo) ->
         if mine != theirs:
             raise DataError(f"{path}: {name} differs between {PROJECT} and {DESCRIPTION}")
     trained = [item["name"] for item in settings["classes"] if item["id"] != settings["null_id"]]
-    check_normalize(info.normalize, info.bands, f"{path}: {DESCRIPTION}")
+    if not info.backend:
+        check_normalize(info.normalize, info.bands, f"{path}: {DESCRIPTION}")
     if info.outputs != trained:
         raise DataError(f"{path}: {DESCRIPTION}: outputs: expected the classes {trained}, found {info.outputs!r:.200}")
 

@@ -38,9 +38,9 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     Parameters
     ----------
     inputs
-        `stats`: `stats.json`; `chips/<split>/<scene>`: `index.json` and perhaps `contact.png`; `training`: `log.jsonl`,
-        `curves.svg` and `model.json`; `scenes/<scene>`: `quicklook.jpg`; `evaluation`: `eval.md` and the pictures that
-        it shows, if there is one.
+        `stats`: `stats.json`; `chips/<split>/<scene>`: `index.json` and perhaps `contact.png`; `training`:
+        `model.json`, and `log.jsonl` and `curves.svg` unless a training backend made the model; `scenes/<scene>`:
+        `quicklook.jpg`; `evaluation`: `eval.md` and the pictures that it shows, if there is one.
     settings
         task, classes. Not the name of the project, so that a renamed one keeps its page: the page reads it from its
         own address.
@@ -62,8 +62,8 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
         scenes=_scenes(inputs),
         most=MOST_PICTURES,
         model=json.loads(training["model.json"].read_text(encoding="utf-8")),
-        epochs=len(training["log.jsonl"].read_text(encoding="utf-8").splitlines()),
-        curves=Markup(training["curves.svg"].read_text(encoding="utf-8")),
+        epochs=len(training["log.jsonl"].read_text(encoding="utf-8").splitlines()) if "log.jsonl" in training else None,
+        curves=Markup(training["curves.svg"].read_text(encoding="utf-8")) if "curves.svg" in training else None,
         chips=_chips(named, [str(item["name"]) for item in settings["classes"]]),
         bands=_bands(inputs["stats"][0]),
     )

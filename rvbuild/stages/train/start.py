@@ -15,8 +15,7 @@ from torch import nn
 
 from rvbuild.errors import DataError, ModelError
 from rvbuild.learn import models
-from rvbuild.learn.checkpoint import ModelInfo, read_info
-from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS
+from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS, ModelInfo, read_info
 from rvbuild.learn.models.first_conv import adapt_bands, first_conv
 from rvbuild.learn.models.weights import State
 from rvbuild.stages.bundle.settings import check_normalize
@@ -68,6 +67,10 @@ def open_start(path: Path) -> Start:
             raise DataError(f"{path}: {WEIGHTS}: cannot be read as safetensors: {error}") from error
         except ModelError as error:
             raise DataError(f"{path}: {error}") from error
+        if info.backend:
+            raise DataError(
+                f"{path}: holds a model of the training backend {info.model}, which is no network to start from"
+            )
         check_normalize(info.normalize, info.bands, f"{path}: {DESCRIPTION}")
         return Start(path, weights, info)
 
