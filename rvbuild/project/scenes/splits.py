@@ -147,7 +147,7 @@ def check(scenes: Scenes) -> Iterator[Finding]:
                 values = getattr(test, key), getattr(validation, key)
                 if values[0] != values[1]:
                     own, other = ("not set" if value is None else show(value) for value in values)
-                    message = f"is {own}, but {other} for validation; both are selected from the same {items}"
+                    message = f"is {own}, but {other} for validation; both are taken from the same {items}"
                     yield Finding(("test", key), message, both)
             tested = test.fraction or (1 / test.folds if test.folds else 0.0)
             if tested + (validation.fraction or 0.0) >= 1:
