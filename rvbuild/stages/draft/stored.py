@@ -1,8 +1,8 @@
 """Sums on disk: those of blocks, their totals, and what makes it possible to sum only some blocks again.
 
-* `row-00012.npy`: the sums of a row of blocks, (entries, size(F)), for each block and class with pixels, so ordered.
+* `row-00012.npy`: the sums of a row of blocks, (entries, size(F)), by block and class.
 * `totals.npy`: (folds, classes, size(F)) int64.
-* `sums.json`: `scene`, `features` (their names), `folds`, `first_fold`, `cells`, and the `pixels` of each class.
+* `sums.json`: `scene`, names of `features`, `folds`, `first_fold`, `cells`, `pixels` of each class.
 * `blocks.json`: for each row its blocks: `col`, `digest` of the labels, `class_ids`. No later stage reads digests, so an
   edit that changes no pixel solves nothing again.
 """
