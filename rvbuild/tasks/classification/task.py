@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rvbuild.geo.grid import Grid
     from rvbuild.geo.labels.cells import CellLabels
     from rvbuild.geo.windows import Window
+    from rvbuild.tasks.metrics.places import WorstPlaces
 
 __all__ = [
     "COUNTED",
@@ -50,6 +51,7 @@ __all__ = [
     "overlay",
     "own_chips",
     "pack",
+    "panels",
     "report",
     "resize",
     "scene_grid",
@@ -224,11 +226,28 @@ def score(
     null_id: int,
     progress: Progress,
     options: Mapping[str, Any],
+    worst: WorstPlaces,
 ) -> dict[str, Any]:
     """Return the confusion matrix and the scores of the labelled cells of a scene as JSON data."""
     from rvbuild.tasks.classification.score import score as count
 
-    return count(predictions, source.cells, aoi, classes, null_id, progress)
+    return count(predictions, source.cells, aoi, classes, null_id, progress, worst)
+
+
+def panels(
+    picture: np.ndarray,
+    predictions: Path,
+    source: _Cells,
+    aoi: Aoi | None,
+    window: Window,
+    classes: ClassList,
+    null_id: int,
+    options: Mapping[str, Any],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return pictures of labels, predictions and errors; see `rvbuild.tasks.protocol.Task.panels`."""
+    from rvbuild.tasks.classification.places import panels as draw
+
+    return draw(picture, predictions, source.cells, window, classes)
 
 
 def report(

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rvbuild.geo.grid import Grid
     from rvbuild.geo.labels.boxes import BoxLabels
     from rvbuild.geo.windows import Window
+    from rvbuild.tasks.metrics.places import WorstPlaces
     from rvbuild.tasks.detection.model import Found
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "overlay",
     "own_chips",
     "pack",
+    "panels",
     "report",
     "resize",
     "scene_grid",
@@ -229,11 +231,28 @@ def score(
     null_id: int,
     progress: Progress,
     options: Mapping[str, Any],
+    worst: WorstPlaces,
 ) -> dict[str, Any]:
     """Return the matches of a scene as JSON data."""
     from rvbuild.tasks.detection.score import score as count
 
-    return count(predictions, source, aoi, classes, null_id, progress, options)
+    return count(predictions, source, aoi, classes, null_id, progress, options, worst)
+
+
+def panels(
+    picture: np.ndarray,
+    predictions: Path,
+    source: BoxLabels,
+    aoi: Aoi | None,
+    window: Window,
+    classes: ClassList,
+    null_id: int,
+    options: Mapping[str, Any],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return pictures of labels, predictions and errors; see `rvbuild.tasks.protocol.Task.panels`."""
+    from rvbuild.tasks.detection.places import panels as draw
+
+    return draw(picture, predictions, source, aoi, window, classes, null_id, options)
 
 
 def report(

@@ -1,4 +1,4 @@
-"""The confusion matrix of one scene: class rasters counted against labels, a band of rows at a time."""
+"""The confusion matrix of one scene: class rasters counted against labels, block by block."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ from rvbuild.errors import DataError
 from rvbuild.geo.area.aoi import Aoi
 from rvbuild.geo.classes import NODATA
 from rvbuild.geo.raster.file import grid_of, open_dataset
-from rvbuild.geo.windows import Window, bands
+from rvbuild.geo.windows import Window
 from rvbuild.progress import Progress
+from rvbuild.tasks.metrics.places import Pair, WorstPlaces, on_grid, squares_of
 
-BAND_ROWS = 512
-"""Rows of a band: one row of blocks of a cloud-optimized GeoTIFF."""
-
-BAND_PX = 1 << 21
-"""The pixels of a band at most, so that memory does not grow with the width of a scene."""
+BLOCK = (2, 16)
+"""Rows and columns of squares that are read at once: memory does not grow with the size of a scene."""
 
 CHUNK_PX = 1 << 18
 """The pixels that are counted at once: their codes stay in the processor's cache."""
@@ -44,6 +42,7 @@ def score(
     classes: Sequence[Mapping[str, Any]],
     null_id: int,
     progress: Progress,
+    worst: WorstPlaces,
 ) -> dict[str, Any]:
     """Count predictions against labels over one scene.
 
@@ -62,6 +61,8 @@ def score(
         The class list of the settings, and the id of its null class.
     progress
         Receives progress, in rows.
+    worst
+        Receives the errors of each square, in pixels.
 
     Returns
     -------
@@ -78,14 +79,20 @@ def score(
     with open_dataset(predictions) as dataset:
         grid = grid_of(predictions, dataset)
         progress.start("evaluate", grid.height, "rows")
-        for band in bands(grid.height, grid.width, max(1, min(BAND_ROWS, BAND_PX // grid.width))):
-            if aoi is None or aoi.intersects(band):
-                predicted = dataset.read(1, window=RasterioWindow(band.col, band.row, band.width, band.height))
-                truth = labels.read(band)
+        for block in on_grid(grid.height, grid.width, BLOCK):
+            if aoi is None or aoi.intersects(block):
+                predicted = dataset.read(1, window=RasterioWindow(block.col, block.row, block.width, block.height))
+                predicted = _class_ids(predicted, n, null_id, predictions, block)
+                truth = labels.read(block)
                 if aoi is not None:
-                    truth = np.where(aoi.mask(band), truth, np.uint8(null_id))
-                confusion += confusion_matrix(truth, _class_ids(predicted, n, null_id, predictions, band), n)
-            progress.advance(band.height)
+                    truth = np.where(aoi.mask(block), truth, np.uint8(null_id))
+                for square in squares_of(block):
+                    part = square.slices_in(Window(0, 0, block.height, block.width))
+                    counts = confusion_matrix(truth[part], predicted[part], n)
+                    confusion += counts
+                    worst.add(square._replace(row=block.row + square.row, col=block.col + square.col), _errors(counts, null_id))
+            if block.col_stop == grid.width:
+                progress.advance(block.height)
     # Pixels without a label are not evaluated.
     confusion[null_id] = 0
     return {"confusion": confusion.tolist()}
@@ -115,6 +122,14 @@ def confusion_matrix(truth: Labels, predicted: Labels, n: int) -> Counts:
         codes += flat_predicted[chunk]
         counts += np.bincount(codes, minlength=n * n)
     return counts.reshape(n, n)
+
+
+def _errors(counts: Counts, null_id: int) -> dict[Pair, int]:
+    """Return the counts of labelled pixels with another prediction, by label and prediction."""
+    wrong = counts.copy()
+    np.fill_diagonal(wrong, 0)
+    wrong[null_id] = 0
+    return {(int(row), int(col)): int(wrong[row, col]) for row, col in np.argwhere(wrong)}
 
 
 def _class_ids(values: npt.NDArray[Any], n: int, null_id: int, path: Path, band: Window) -> Labels:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rvbuild.geo.grid import Grid
     from rvbuild.geo.labels.open import LabelSource
     from rvbuild.geo.windows import Window
+    from rvbuild.tasks.metrics.places import WorstPlaces
 
 __all__ = [
     "COUNTED",
@@ -47,6 +48,7 @@ __all__ = [
     "overlay",
     "own_chips",
     "pack",
+    "panels",
     "report",
     "resize",
     "scene_grid",
@@ -197,11 +199,28 @@ def score(
     null_id: int,
     progress: Progress,
     options: Mapping[str, Any],
+    worst: WorstPlaces,
 ) -> dict[str, Any]:
     """Return the confusion matrix of a scene as JSON data."""
     from rvbuild.tasks.segmentation.score import score as count
 
-    return count(predictions, source, aoi, classes, null_id, progress)
+    return count(predictions, source, aoi, classes, null_id, progress, worst)
+
+
+def panels(
+    picture: np.ndarray,
+    predictions: Path,
+    source: LabelSource,
+    aoi: Aoi | None,
+    window: Window,
+    classes: ClassList,
+    null_id: int,
+    options: Mapping[str, Any],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return pictures of labels, predictions and errors; see `rvbuild.tasks.protocol.Task.panels`."""
+    from rvbuild.tasks.segmentation.places import panels as draw
+
+    return draw(picture, predictions, source, aoi, window, classes, null_id)
 
 
 def report(
