@@ -20,6 +20,7 @@ from rvbuild.rules.common import (
     aoi,
     area,
     chip_settings,
+    class_names,
     classes,
     image,
     image_code,
@@ -31,17 +32,19 @@ from rvbuild.rules.common import (
     without_code,
 )
 
-__all__ = ["CODE", "keys", "model", "requests", "user_code"]
+__all__ = ["CODE", "backend", "keys", "model", "requests", "user_code"]
 
 RUN = "rvbuild.checks.scene:look_at_all"
 RUN_SHARED = "rvbuild.checks.ground:shared"
 RUN_MEMORY = "rvbuild.checks.memory:measure"
 RUN_MODEL = "rvbuild.checks.model:try_out"
+RUN_BACKEND = "rvbuild.checks.backend:try_out"
 CODE = (
     "rvbuild.checks.scene",
     "rvbuild.checks.ground",
     "rvbuild.checks.memory",
     "rvbuild.checks.model",
+    "rvbuild.checks.backend",
     "{task}",
 )
 
@@ -86,6 +89,18 @@ def model(project: Project) -> dict[str, Any]:
         "start": start,
         "path": None if weights is None else str(resolve(project, weights)),
         "normalize": train.get("normalize", "auto"),
+    }
+
+
+def backend(project: Project) -> dict[str, Any]:
+    """Return the arguments of `rvbuild.checks.backend.try_out`, except those that depend on the images."""
+    return {
+        "task": project.task,
+        "backend": project.train.backend,
+        "args": project.train.backend_args,
+        "classes": class_names(project),
+        "null_id": project.null_id,
+        "chip_px": project.chip_px,
     }
 
 

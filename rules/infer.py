@@ -40,6 +40,8 @@ def model(project: Project) -> Product:
 
 def trained(project: Project) -> dict[str, Any]:
     """Return the model that the project names: a trained model's description cannot select another user function."""
+    if project.train.backend is not None:
+        return {"model": project.train.backend, "model_args": project.train.backend_args}
     train = project.train.stage_settings()
     return {"model": train["model"], "model_args": train["model_args"]}
 
@@ -71,6 +73,6 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             packages=packages(project),
             hints={"trained": trained(project)},
             writes=WRITES,
-            resource="torch",
-            demand=Demand(cores=None, device=project.predict.device),
+            resource="torch" if project.train.backend is None else "cpu",
+            demand=Demand(cores=None, device=project.predict.device if project.train.backend is None else "cpu"),
         )

@@ -31,8 +31,10 @@ from rvbuild.rules.inputs import own_chips
 
 VERSION = 4
 RUN = "rvbuild.stages.train.stage:run"
-CODE = ("rvbuild.stages.train.stage", "{task}", "rvbuild.learn.*")
-WRITES = ("model.safetensors", "model.json", "log.jsonl", "curves.svg")
+RUN_BACKEND = "rvbuild.stages.train.backend:run"
+CODE = ("rvbuild.stages.train.stage", "rvbuild.stages.train.backend", "{task}", "rvbuild.learn.*")
+WRITES_BACKEND = ("model.safetensors", "model.json")
+WRITES = (*WRITES_BACKEND, "log.jsonl", "curves.svg")
 
 #: Settings that affect the speed of a training, but not its result.
 HINTS = ("workers",)
@@ -50,17 +52,17 @@ def _checkpoints(project: Project) -> dict[str, str]:
 
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     """Yield the model."""
-    train = project.train.stage_settings()
-    weights: tuple[Source, ...] = ()
-    if isinstance(train["pretrained"], str):
-        weights = (Source("weights", (resolve(project, train["pretrained"]),)),)
-        train["pretrained"] = "bundle" if project.train.bundle is not None else "file"
-    hints: dict[str, dict[str, Any]] = {"train": {hint: train.pop(hint) for hint in HINTS}}
-    scenes = sorted((s for s in project.scenes if s.split != "test"), key=lambda s: s.id)
+    chips, pixels = _chips(project)
+    make = _of_torch if project.train.backend is None else _with_backend
+    yield make(project, chips, pixels, code)
+
+
+def _chips(project: Project) -> tuple[list[Source | Product], dict[str, dict[str, Any]]]:
+    """Return the chips as inputs, and how images are opened that chips do not have, by split and scene."""
     chips: list[Source | Product] = []
     pixels: dict[str, dict[str, Any]] = {}
     unread: list[Scene] = []
-    for scene in scenes:
+    for scene in sorted((s for s in project.scenes if s.split != "test"), key=lambda s: s.id):
         if scene.labels is None or (scene.split == "validation" and not project.train.validation):
             continue
         part, made = f"{scene.split}/{scene.id}", name("chip", project.name, scene.id)
@@ -75,13 +77,56 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         own = own_chips.products(project, *KEYED, unkeyed=IMAGES)
         chips += [one for one in own if project.train.validation or one.role.startswith("chips/train/")]
     if pixels:
-        hints["pixels"] = pixels
         # Pixels outside of the key are transformed by code outside of the key.
         chips += [
             replace(code, role="code/pixels", in_key=False, passed=False) for code in images_code(project, unread)
         ]
+    return chips, pixels
+
+
+def _with_backend(
+    project: Project, chips: list[Source | Product], pixels: dict[str, dict[str, Any]], code: str
+) -> Artifact:
+    """Return the model that a training backend makes."""
+    return Artifact(
+        name=name("train", project.name),
+        project=project.name,
+        stage="train",
+        scene=None,
+        run=RUN_BACKEND,
+        version=VERSION,
+        settings={
+            "task": project.task,
+            "classes": class_names(project),
+            "null_id": project.null_id,
+            "chip_px": project.chip_px,
+            "train": project.train.backend_settings(),
+            "seed": seed(project, "train"),
+        },
+        inputs=(*chips, *user_code(project)),
+        folder=folder(project, "train"),
+        code=code,
+        packages=packages(project),
+        writes=WRITES_BACKEND,
+        hints={"pixels": pixels} if pixels else {},
+        demand=Demand(cores=None),
+    )
+
+
+def _of_torch(
+    project: Project, chips: list[Source | Product], pixels: dict[str, dict[str, Any]], code: str
+) -> Artifact:
+    """Return the model that torch trains."""
+    train = project.train.stage_settings()
+    weights: tuple[Source, ...] = ()
+    if isinstance(train["pretrained"], str):
+        weights = (Source("weights", (resolve(project, train["pretrained"]),)),)
+        train["pretrained"] = "bundle" if project.train.bundle is not None else "file"
+    hints: dict[str, dict[str, Any]] = {"train": {hint: train.pop(hint) for hint in HINTS}}
+    if pixels:
+        hints["pixels"] = pixels
     checkpoints = _checkpoints(project)
-    yield Artifact(
+    return Artifact(
         name=name("train", project.name),
         project=project.name,
         stage="train",

@@ -8,8 +8,10 @@ __version__ = "0.1.0"
 __all__ = [
     "ArtifactResult",
     "ArtifactStatus",
+    "Backend",
     "BuildError",
     "Cause",
+    "ChipArrays",
     "ChipDataset",
     "ClassDef",
     "DataError",
@@ -20,6 +22,7 @@ __all__ = [
     "Grid",
     "Model",
     "ModelError",
+    "ModelSpec",
     "Pixels",
     "Prediction",
     "Project",
@@ -41,8 +44,10 @@ __all__ = [
 _PLACES = {
     "ArtifactResult": "rvbuild.api.runs",
     "ArtifactStatus": "rvbuild.session.status",
+    "Backend": "rvbuild.learn.backend",
     "BuildError": "rvbuild.api.runs",
     "Cause": "rvbuild.session.status",
+    "ChipArrays": "rvbuild.learn.backend",
     "ChipDataset": "rvbuild.api.chips",
     "ClassDef": "rvbuild.project.model",
     "DataError": "rvbuild.errors",
@@ -53,6 +58,7 @@ _PLACES = {
     "Grid": "rvbuild.geo.grid",
     "Model": "rvbuild.api.model",
     "ModelError": "rvbuild.errors",
+    "ModelSpec": "rvbuild.learn.backend",
     "Pixels": "rvbuild.api.scene",
     "Prediction": "rvbuild.api.model",
     "Project": "rvbuild.api.project",
@@ -84,6 +90,7 @@ if TYPE_CHECKING:
     from rvbuild.errors import DataError, ModelError, ProjectError, RvbuildError, StageError, UsageError
     from rvbuild.geo.grid import Grid
     from rvbuild.geo.windows import Window
+    from rvbuild.learn.backend import Backend, ChipArrays, ModelSpec
     from rvbuild.learn.fit import Fitted, fit
     from rvbuild.project.model import ClassDef
     from rvbuild.session.status import ArtifactStatus, Cause, Explanation, Stored

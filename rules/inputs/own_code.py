@@ -67,9 +67,12 @@ def without_code(image: Mapping[str, Any]) -> dict[str, Any]:
 
 def _of_training(project: Project) -> dict[str, str]:
     """Return the modules that training uses, each with its key."""
-    train = project.train.stage_settings()
-    named = [("augment", name) for name in train["augment"]]
-    named += [("loss", train["loss"]), ("model", train["model"])]
+    if project.train.backend is not None:
+        named = [("backend", project.train.backend)]
+    else:
+        train = project.train.stage_settings()
+        named = [("augment", name) for name in train["augment"]]
+        named += [("loss", train["loss"]), ("model", train["model"])]
     return {name.partition(":")[0]: project.where(("train", key)) for key, name in named if ":" in name}
 
 

@@ -235,7 +235,7 @@ class Project:
         from rvbuild.api.chips import ChipDataset
         from rvbuild.learn.chips.dataset import Chips
         from rvbuild.learn.hooks import TargetOps
-        from rvbuild.stages.train.stage import imagery_of, scenes_of
+        from rvbuild.stages.train.chips import imagery_of, scenes_of
 
         if split not in ("train", "validation"):
             raise UsageError(f'dataset: expected "train" or "validation", found {split!r}')

@@ -174,7 +174,8 @@ def _nothing_to_train_on(project: Project, scenes: list[Scene], facts: Mapping[s
         text = "no training scene has a label on its image, so there is nothing to learn; check scene.labels"
         yield Finding(Level.ERROR, "no labels at all", text, key=("scene", "labels"))
     validation = [facts[scene.id] for scene in scenes if scene.split == "validation"]
-    if validation and project.train.validation and all(one.get("chips") == 0 for one in validation):
+    scored = project.train.validation and project.train.backend is None
+    if validation and scored and all(one.get("chips") == 0 for one in validation):
         for key in ("select", "patience"):
             if project.train.stage_settings()[key] not in (None, 0, "last"):
                 text = (

@@ -68,7 +68,8 @@ def needs_measuring(project: Project, facts: Facts, at_once: int = 1) -> bool:
     """Tell whether this many batches may exceed the memory, so that measuring the model is worthwhile."""
     there = memory_bytes()
     batch = max(project.train.batch_size, project.predict.batch_size)
-    return there is not None and bands_of(facts) > 0 and at_once * _sure_bytes(project, batch) > there
+    torch = project.train.backend is None
+    return torch and there is not None and bands_of(facts) > 0 and at_once * _sure_bytes(project, batch) > there
 
 
 def _sure_bytes(project: Project, batch: int) -> int:
@@ -182,6 +183,8 @@ def _computing(project: Project, facts: Facts, model: Mapping[str, int] | None, 
     """Report batches that do not fit into memory: the images, with the activations of the model if these are known."""
     bands, px = bands_of(facts), project.chip_px
     for table, batch, images, fixed in _batches(project, facts, model):
+        if table == "train" and project.train.backend is not None:
+            continue  # which has batches of its own, or none
         chips = f"{batch} chips of {px} px and {bands} band{'s' if bands > 1 else ''}"
         if images > there:
             text = f"{chips} need {size_text(images)} of memory; {size_text(there)} is available. Use a smaller batch"

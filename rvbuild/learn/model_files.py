@@ -21,7 +21,7 @@ class ModelInfo:
     task: str
     """Name of the task, for example `"semantic_segmentation"`."""
     model: str
-    """Name of the model, or `"package.module:factory"`."""
+    """Name of the model, or `"package.module:factory"` of a model or of a training backend."""
     model_args: dict[str, Any]
     bands: int
     """Bands of the imagery, in the order of `channels`."""
@@ -37,6 +37,8 @@ class ModelInfo:
     """See `rvbuild.learn.normalize.Normalizer`."""
     code: dict[str, str] | None = None
     """Source code of the user's modules (by dotted name) that create the model, in a bundle; otherwise None."""
+    backend: bool = False
+    """Whether `model` is a training backend, and `model_args` are its arguments; `normalize` is empty then."""
 
     @property
     def output_ids(self) -> list[int]:
@@ -70,7 +72,7 @@ def read_info(path: Path) -> ModelInfo:
         "normalize": dict,
         "code": (dict, type(None)),
     }
-    if not isinstance(content, dict) or set(content) != set(kinds):
+    if not isinstance(content, dict) or set(content) - {"backend"} != set(kinds):
         found = ", ".join(sorted(content)) if isinstance(content, dict) else type(content).__name__
         raise ModelError(f"{path}: expected the entries {', '.join(sorted(kinds))}; found {found}")
     for name, kind in kinds.items():
@@ -80,6 +82,8 @@ def read_info(path: Path) -> ModelInfo:
         raise ModelError(f"{path}: bands: expected a number from 1 to 65535, found {content['bands']!r:.200}")
     if not all(isinstance(text, str) for text in (content["code"] or {}).values()):
         raise ModelError(f"{path}: code: expected source code by module name")
+    if content.get("backend", False) not in (False, True) or (content.get("backend") and ":" not in content["model"]):
+        raise ModelError(f'{path}: backend: expected true, and the backend\'s "package.module:factory" as the model')
     info = ModelInfo(**content)
     names = [
         entry.get("name") for entry in info.classes if isinstance(entry, dict) and isinstance(entry.get("id"), int)
@@ -91,7 +95,8 @@ def read_info(path: Path) -> ModelInfo:
 
 def write_info(path: Path, info: ModelInfo) -> None:
     """Write a `model.json`."""
-    text = json.dumps(asdict(info), sort_keys=True, indent=2, ensure_ascii=False)
+    content = {key: value for key, value in asdict(info).items() if key != "backend" or value}
+    text = json.dumps(content, sort_keys=True, indent=2, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")
 
 

@@ -160,6 +160,7 @@ def _check(file: ProjectFile, data: dict[str, Any], problems: Problems) -> None:
         has_validation=bool(file.scenes.validation or file.train.chips) or problems.touch("scenes", "validation"),
         chip_px=applied.chip_px(task, file.chip, labels) if size_known else None,
         task=task,
+        backend=file.train.backend is not None,
     )
     alone = SPECS[task].one_class_is_enough
     found = [

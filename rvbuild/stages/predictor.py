@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from rvbuild.learn.model_files import ModelInfo
+from rvbuild.learn.backend import load_backend
+from rvbuild.learn.model_files import ModelInfo, read_info, require_named
 
 
 class Predictor(Protocol):
@@ -47,7 +48,24 @@ def load_predictor(
     trained: Mapping[str, Any] | None = None,
     run_embedded_code: bool = False,
 ) -> Predictor:
-    """Load a trained model, ready to predict; see `rvbuild.learn.checkpoint.load_model` for the parameters."""
-    from rvbuild.stages.network import load_network
+    """Load a trained model, ready to predict: of torch, or of a training backend.
+
+    Parameters
+    ----------
+    weights, description, device, trained, run_embedded_code
+        See `rvbuild.learn.checkpoint.load_model`; a backend chooses its device itself.
+
+    Raises
+    ------
+    ModelError
+        A file is damaged, the weights do not fit the model, or the model is made by another factory than the project
+        names, or by one that cannot be used.
+    """
+    info = read_info(description)
+    if info.backend:
+        if not run_embedded_code:
+            require_named(description, info.model, info.model_args, trained)
+        return load_backend(weights, info, info.code if run_embedded_code else None)
+    from rvbuild.stages.network import load_network  # it imports torch
 
     return load_network(weights, description, device, trained=trained, run_embedded_code=run_embedded_code)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rvbuild.geo.grid import Grid
     from rvbuild.geo.windows import Window
     from rvbuild.tasks.metrics.places import WorstPlaces
+    from rvbuild.tasks.metrics.score_histogram import ScoreHistogram
 
 ClassList = Sequence[Mapping[str, Any]]
 """`[{"id": 0, "name": "car", "color": "#ffff00"}, ...]`: every class, null included, in id order."""
@@ -309,11 +310,18 @@ class Task(Protocol):
         progress: Progress,
         options: Mapping[str, Any],
         worst: WorstPlaces,
+        scores: Path | None = None,
     ) -> dict[str, Any]:
         """Compare a scene's predictions with its labels; returns counts that add up over scenes, as JSON data.
 
-        `options` are the eval settings; `worst` receives the places of the errors.
+        `options` are the eval settings; `worst` receives the places of the errors; `scores` is the raster of scores, if
+        the project writes one.
         """
+
+    def score_histogram(
+        self, counts: Mapping[str, Any], classes: ClassList, null_id: int
+    ) -> ScoreHistogram | None:
+        """Return the scores of right and of wrong predictions from the counts of a scene; None if there are no scores."""
 
     def panels(
         self,

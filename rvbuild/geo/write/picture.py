@@ -17,6 +17,7 @@ Picture = NDArray[np.uint8]
 """(H, W, 3) red, green, blue."""
 
 _GAP_PX = 4
+_SEAM_PX = 6
 _PAPER = (245, 245, 245)
 _INK = (20, 20, 20)
 
@@ -98,6 +99,13 @@ def resized(picture: Picture, size_px: int) -> Picture:
     """Return a picture at `size_px` square, averaged where it shrinks."""
     image = Image.fromarray(np.ascontiguousarray(picture))
     return np.asarray(image.resize((size_px, size_px), Image.Resampling.BOX))
+
+
+def side_by_side(*pictures: Picture) -> Picture:
+    """Return pictures of one height with white gaps between them."""
+    gap = np.full((pictures[0].shape[0], _SEAM_PX, 3), 255, dtype=np.uint8)
+    parts = [part for picture in pictures for part in (gap, picture)]
+    return np.concatenate(parts[1:], axis=1)
 
 
 def draw_boxes(

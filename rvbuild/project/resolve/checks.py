@@ -99,6 +99,12 @@ class _Checks:
         if how and self.file.train.given("max_stds"):
             message = f"has no effect with {show(how['kind'])} in the transform of the images"
             self.problems.add(("train", "max_stds"), message)
+        if how and self.file.train.backend is not None:
+            message = (
+                f"the transform of the images ends with {show(how['kind'])}, which networks of torch apply; a training "
+                "backend gets the values before it. Remove the transform, and let the backend do it"
+            )
+            self.problems.add(("train", "backend"), message)
         if how and self.file.train.normalize == "pretrained" and self.file.train.bundle is not None:
             message = (
                 f"the bundle says how images are normalised, and their transform, {show(how['kind'])}, does so, too"

@@ -149,6 +149,8 @@ class PredictTable(Table):
                 ("stride_px",),
                 f"{self.stride_px} is more than chip.size_px = {known.chip_px}, which would leave gaps between windows",
             )
+        if known.backend and self.given("device"):
+            yield no_effect("device", "with train.backend, which chooses its device itself")
         for number, vector in enumerate(self.vectors):
             problem = known.class_problem(vector.class_, null=False)
             if problem:

@@ -6,11 +6,13 @@ import itertools
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, Field, Strict, Tag, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, Strict, Tag
 
 from rvbuild.errors import nearest
 from rvbuild.project.tables.device import Device
 from rvbuild.project.tables.normalize import Normalize, without_figures
+from rvbuild.project.tables.own_chips import ChipsTable
+from rvbuild.project.tables.references import Reference, named, names_schema
 from rvbuild.project.tasks import SPECS, losses
 from rvbuild.project.tasks.losses import LOSSES
 from rvbuild.project.toml.keys import show
@@ -19,7 +21,6 @@ from rvbuild.project.toml.table import (
     Finding,
     Known,
     PathText,
-    SomeLocalPaths,
     Table,
     by_type,
     duplicates,
@@ -44,23 +45,6 @@ METRICS = {spec.name: spec.metrics for spec in SPECS.values()}
 
 AUGMENTATIONS = ("flip", "rotate90", "brightness", "contrast", "saturation", "hue")
 """The augmentations that have a name."""
-
-
-def _named(names: tuple[str, ...], what: str, reference: str) -> AfterValidator:
-    """Return a validator of a value that is one of `names` or a reference to the user's code."""
-
-    def check(value: str) -> str:
-        if value in names or REFERENCE.fullmatch(value):
-            return value
-        hint = nearest(value, names) or f"; known: {', '.join(names)}"
-        return wrong(f"unknown {what} {show(value)}{hint}" + ("" if "did you mean" in hint else f', or "{reference}"'))
-
-    return AfterValidator(check)
-
-
-def _named_schema(names: tuple[str, ...]) -> WithJsonSchema:
-    """Return what offers the names to editors, and still allows a reference."""
-    return WithJsonSchema({"anyOf": [{"enum": list(names)}, {"type": "string", "pattern": f"^{REFERENCE.pattern}$"}]})
 
 
 def _amp(value: object) -> object:
@@ -91,38 +75,18 @@ Sampling: TypeAlias = Annotated[
     by_type({str: "<named>", dict: "<weights>"}, '"all", "balanced" or a table { class = weight }'),
 ]
 Augmentation: TypeAlias = Annotated[
-    str, _named(AUGMENTATIONS, "augmentation", "package.module:function"), _named_schema(AUGMENTATIONS)
+    str, named(AUGMENTATIONS, "augmentation", "package.module:function"), names_schema(AUGMENTATIONS)
 ]
 
-CHIP_SPLITS = {"train": ("train",), "validation": ("valid", "val", "validation")}
-"""Split → what its folder of a user's own chips may be called."""
-
-
-class ChipsTable(Table):
-    """A user's own chips."""
-
-    not_settings = ("folder",)  # the files are an input
-    omitted_defaults = ("palette",)
-
-    folder: SomeLocalPaths = Field(
-        description="Folder with train/ and perhaps valid/: images in a folder for each class (chip_classification), "
-        "img/ and labels/ with class ids (semantic_segmentation), or img/ and a COCO labels.json (object_detection). "
-        "Or a zip of that, a folder of zips, or a list of folders and zips."
-    )
-    channels: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Strict(False)] | None = Field(
-        None, description="Bands to use, from 0. Default: every band that is not alpha."
-    )
-    palette: bool | None = Field(
-        None,
-        description="As palette of an image: whether the values of files with a colour table become their colours.",
-    )
+WITH_BACKEND = ("backend", "backend_args", "chips", "max_chips", "validation")
+"""The keys of `[train]` that apply with a training backend."""
 
 
 class TrainTable(Table):
     """The model and how it is trained."""
 
     not_settings = ("chips", "validation")  # the chips are an input
-    omitted_defaults = ("max_chips", "sampling", "normalize", "checkpoints", "threads")
+    omitted_defaults = ("max_chips", "sampling", "normalize", "checkpoints", "threads", "backend", "backend_args")
 
     chips: ChipsTable | None = Field(
         None, description="Train on your own pre-cut chips instead of scenes; scenes.train is then empty."
@@ -134,7 +98,7 @@ class TrainTable(Table):
         "subset of a larger one. "
         "Default: all.",
     )
-    model: Annotated[str, _named_schema(ALL_MODELS)] | None = Field(
+    model: Annotated[str, names_schema(ALL_MODELS)] | None = Field(
         None,
         description=f"The model: {', '.join(MODELS['semantic_segmentation'])}; for chip_classification one of "
         "torchvision's classifiers, such as resnet18, efficientnet_b0 or swin_t, or cnn; for object_detection "
@@ -146,6 +110,12 @@ class TrainTable(Table):
     model_args: dict[str, Any] = Field(
         default_factory=dict, description="Arguments of the model, for example { width = 16, depth = 4 } for unet."
     )
+    backend: Reference | None = Field(
+        None,
+        description="Your own code that trains and predicts in the place of torch, as package.module:factory; see "
+        "docs/backends.md. Of this table, only backend_args, chips, max_chips and validation apply then.",
+    )
+    backend_args: dict[str, Any] = Field(default_factory=dict, description="Arguments of the backend.")
     pretrained: Pretrained | None = Field(
         None,
         description="Weights to start from: true (torchvision's backbone), false (from scratch), a path to a file, or "
@@ -176,7 +146,7 @@ class TrainTable(Table):
         "comes as often as the others; or { car = 4.0 }, where a chip full of cars is drawn four times as often as "
         "others.",
     )
-    loss: Annotated[str, _named(tuple(LOSSES), "loss", "package.module:factory"), _named_schema(tuple(LOSSES))] = Field(
+    loss: Annotated[str, named(tuple(LOSSES), "loss", "package.module:factory"), names_schema(tuple(LOSSES))] = Field(
         "cross_entropy",
         description=f"The loss: {losses.described()}; or your own factory as package.module:name, called with "
         "loss_args. See docs/losses.md.",
@@ -240,6 +210,9 @@ class TrainTable(Table):
 
     def check(self, known: Known) -> Iterator[Finding]:
         """Find unknown classes, keys without effect, and what needs validation scenes."""
+        yield from self._check_backend(known)
+        if self.backend is not None:
+            return
         yield from self._check_model(known)
         if "loss" not in SPECS[known.task].unused.get("train", {}):
             yield from self._check_loss(known)
@@ -248,6 +221,19 @@ class TrainTable(Table):
         yield from self._check_weights(known)
         yield from duplicates(self.augment, "augment")
         yield from json_problem(self.model_args, ("model_args",))
+
+    def _check_backend(self, known: Known) -> Iterator[Finding]:
+        yield from json_problem(self.backend_args, ("backend_args",))
+        if self.backend is None:
+            if self.given("backend_args"):
+                yield no_effect("backend_args", "without backend", "backend")
+            return
+        if not SPECS[known.task].scores:
+            message = f"{known.task} has no training backends: only networks of torch predict {SPECS[known.task].about}"
+            yield Finding(("backend",), message)
+        for key in type(self).model_fields:
+            if self.given(key) and key not in WITH_BACKEND:
+                yield no_effect(key, "with a training backend, which has only backend_args", "backend")
 
     def _check_model(self, known: Known) -> Iterator[Finding]:
         model, names = self.model or MODELS[known.task][0], MODELS[known.task]
@@ -359,6 +345,11 @@ class TrainTable(Table):
         """The path of the bundle that the model starts from, or None."""
         weights = self.weights
         return weights if weights is not None and weights.lower().endswith(".zip") else None
+
+    def backend_settings(self) -> dict[str, Any]:
+        """Return the settings of a training with a backend."""
+        settings = super().stage_settings()
+        return {"backend_args": self.backend_args, **{key: settings[key] for key in WITH_BACKEND if key in settings}}
 
     def stage_settings(self) -> dict[str, Any]:
         """Return the settings; `pretrained` is true, false, or the path of the weights.

@@ -25,6 +25,8 @@ class TaskSpec:
         The subject of its keys, in the plural.
     models : tuple of str
         The models that have a name; the first is the default.
+    headline : str
+        The first of `metrics` in words: what is said first of an evaluation.
     metrics : tuple of str
         The metrics that can select the best epoch; the first is the default.
     raw : tuple of str
@@ -41,6 +43,9 @@ class TaskSpec:
         For each kind of table, the keys that have no effect in this task, each with the reason.
     results : tuple of str
         The files that a directory of its predictions may hold, but for those that are named after classes.
+    scores : tuple of str
+        The axes of what a training backend predicts, after that of the chips: K outputs, H and W of a chip; none if
+        only networks of torch can do the task.
     models_have_losses : bool
         Whether models take the targets while they train, and return their losses.
     one_class_is_enough : bool
@@ -52,6 +57,7 @@ class TaskSpec:
     gives: str
     about: str
     models: tuple[str, ...]
+    headline: str
     metrics: tuple[str, ...]
     raw: tuple[str, ...]
     losses: tuple[str, ...] = ()
@@ -60,6 +66,7 @@ class TaskSpec:
     keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unused: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     results: tuple[str, ...] = ()
+    scores: tuple[str, ...] = ()
     models_have_losses: bool = False
     one_class_is_enough: bool = False
 

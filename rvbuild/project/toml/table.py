@@ -73,6 +73,8 @@ class Known:
         The side of a chip in pixels; None if it is not known because of another problem.
     task
         What the project predicts.
+    backend
+        Whether a training backend trains and predicts, in the place of torch.
     """
 
     classes: tuple[str, ...]
@@ -80,6 +82,7 @@ class Known:
     has_validation: bool
     chip_px: int | None
     task: str = "semantic_segmentation"
+    backend: bool = False
 
     def class_problem(self, name: str, *, null: bool = True, also: tuple[str, ...] = ()) -> str | None:
         """Return what is wrong with a class name in an option, or None.

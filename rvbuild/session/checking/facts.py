@@ -129,6 +129,8 @@ def model_problem(
         "bands": resources.bands_of(facts),
         "dtype": None if say is None and _changed_by_code(project) else _dtype_of(facts),
     }
+    if project.train.backend is not None:
+        return _backend_problem(project, images, workspace, executor) if say is not None else ("", True)
     how = {**check.model(project), **images, "outputs": len(project.classes) - 1}
     own = ":" in how["model"]
     no_figures = isinstance(how["normalize"], str)
@@ -146,6 +148,18 @@ def model_problem(
     if not problem and not own:
         workspace.state.remember_content_digest(key, name, json.dumps(""))
     return problem, certain
+
+
+def _backend_problem(
+    project: Project, images: Mapping[str, Any], workspace: Workspace, executor: Executor
+) -> tuple[str, bool]:
+    """Return why the training backend cannot be used; its factory is called if the images are known."""
+    if not images["bands"] or images["dtype"] is None:
+        return "", True
+    code = served_code(check.user_code(project), workspace.root)
+    job = Job(check.RUN_BACKEND, {**check.backend(project), **images}, code=code)
+    problem: tuple[str, bool] = executor.run(job, Silent())
+    return problem
 
 
 def _changed_by_code(project: Project) -> bool:

@@ -69,7 +69,7 @@ def before_build(
         scenes = {a.scene for a in closure if a.project == project.name and a.scene is not None}
         stages = {a.stage for a in of_project}
         facts = looking.facts_of(project, now.workspace, now.executor, scenes, True)
-        computing = [a for a in of_project if a.stage in ("train", "infer")]
+        computing = [a for a in of_project if a.resource == "torch"]
         known = known_of(project, facts, now.workspace, now.executor, at_once if computing else 0)
         if "train" in stages:
             # The store elsewhere may have the model: then nothing is trained, and no weights are needed.

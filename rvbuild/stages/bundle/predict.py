@@ -260,7 +260,8 @@ def _require_agreement(path: Path, settings: dict[str, Any], info: ModelInfo) ->
         if mine != theirs:
             raise DataError(f"{path}: {name} differs between {PROJECT} and {DESCRIPTION}")
     trained = [item["name"] for item in settings["classes"] if item["id"] != settings["null_id"]]
-    check_normalize(info.normalize, info.bands, f"{path}: {DESCRIPTION}")
+    if not info.backend:
+        check_normalize(info.normalize, info.bands, f"{path}: {DESCRIPTION}")
     if info.outputs != trained:
         raise DataError(f"{path}: {DESCRIPTION}: outputs: expected the classes {trained}, found {info.outputs!r:.200}")
 

@@ -24,15 +24,16 @@ from rvbuild.geo.raster.stats import BandStats
 from rvbuild.progress import Progress
 from rvbuild.project.tasks import SPECS
 from rvbuild.stages.report.findings import findings
-from rvbuild.stages.report.scene import QUICKLOOK, place_picture
+from rvbuild.stages.report.pictures import MOST_PLACES, QUICKLOOK, place_picture
+from rvbuild.tasks.metrics.score_histogram import BINS, ScoreHistogram, added
 
 PAGE = "index.html"
 
-MOST_PLACES = 20
-"""Maximum number of the worst places, of all scenes together."""
-
 MOST_PICTURES = 24
 """Maximum numbers of scenes and contact sheets on the page; the others are listed."""
+
+_CHART_PX, _CHART_BAR_PX = 120, 22
+"""Height of the chart of scores, and width of its bars."""
 
 _BARS, _BAR_PX, _HEIGHT_PX = 64, 3, 36
 
@@ -50,10 +51,10 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     Parameters
     ----------
     inputs
-        `stats`: `stats.json`; `chips/<split>/<scene>`: `index.json` and perhaps `contact.png`; `training`: `log.jsonl`,
-        `curves.svg` and `model.json`; `scenes/<scene>`: the pictures of the scene; `evaluation`, if there is one:
-        `eval.json`, `eval.md` and the pictures that it shows; `counts/<scene>`: the counts and `places.json` of each
-        evaluated scene.
+        `stats`: `stats.json`; `chips/<split>/<scene>`: `index.json` and perhaps `contact.png`; `training`:
+        `model.json`, and `log.jsonl` and `curves.svg` unless a training backend made the model; `scenes/<scene>`: the
+        pictures of the scene; `evaluation`, if there is one: `eval.json`, `eval.md` and the pictures that it shows;
+        `counts/<scene>`: the counts and `places.json` of each evaluated scene.
     settings
         project, task, classes, null_id; splits: scene id → split of the evaluated scenes.
     outputs
@@ -65,7 +66,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     task, classes = settings["task"], settings["classes"]
     training, evaluation = named["training"], named.get("evaluation")
     content = None if evaluation is None else json.loads(evaluation["eval.json"].read_text(encoding="utf-8"))
-    log = [json.loads(line) for line in training["log.jsonl"].read_text(encoding="utf-8").splitlines()]
+    log = _log(training["log.jsonl"]) if "log.jsonl" in training else []
     chips = _chips(named, [str(item["name"]) for item in classes])
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -84,12 +85,53 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
         scenes=_scenes(named),
         most=MOST_PICTURES,
         model=json.loads(training["model.json"].read_text(encoding="utf-8")),
-        epochs=len(log),
-        curves=Markup(training["curves.svg"].read_text(encoding="utf-8")),
+        epochs=len(log) if "log.jsonl" in training else None,
+        curves=Markup(training["curves.svg"].read_text(encoding="utf-8")) if "curves.svg" in training else None,
         chips=chips,
         bands=_bands(inputs["stats"][0]),
     )
     (outputs / PAGE).write_text(page, encoding="utf-8")
+
+
+def _log(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _histograms(named: Mapping[str, Mapping[str, Path]], settings: Mapping[str, Any]) -> Markup | None:
+    """Return the histogram of the scores of all evaluated scenes as an SVG; None if there are no scores."""
+    task, total = tasks.get(settings["task"]), None
+    for role, files in sorted(named.items()):
+        if role.startswith("counts/"):
+            counts = json.loads(files["eval.json"].read_text(encoding="utf-8"))
+            of_scene = task.score_histogram(counts, settings["classes"], settings["null_id"])
+            if of_scene is not None:
+                total = of_scene if total is None else added(total, of_scene)
+    return None if total is None else _score_chart(total)
+
+
+def _score_chart(histogram: ScoreHistogram) -> Markup:
+    """Return bars for the scores from 0 to 1: wrong predictions on top of right ones."""
+    highest = max(map(sum, zip(histogram["right"], histogram["wrong"], strict=True))) or 1
+    bars = []
+    for place, (right, wrong) in enumerate(zip(histogram["right"], histogram["wrong"], strict=True)):
+        low, high = (_CHART_PX * value / highest for value in (right, right + wrong))
+        x = place * _CHART_BAR_PX
+        title = f"<title>{place / BINS:.2f} to {(place + 1) / BINS:.2f}: {right:,} right, {wrong:,} wrong</title>"
+        bars += [
+            f'<g>{title}<rect x="{x}" y="{_CHART_PX - low:.1f}" width="{_CHART_BAR_PX - 2}" height="{low:.1f}" '
+            'fill="#2ca02c"/>'
+            f'<rect x="{x}" y="{_CHART_PX - high:.1f}" width="{_CHART_BAR_PX - 2}" height="{high - low:.1f}" '
+            'fill="#d62728"/></g>'
+        ]
+    width = BINS * _CHART_BAR_PX
+    ticks = "".join(
+        f'<text x="{width * share:.0f}" y="{_CHART_PX + 16}" text-anchor="{anchor}">{share:g}</text>'
+        for share, anchor in ((0, "start"), (0.5, "middle"), (1, "end"))
+    )
+    return Markup(
+        f'<svg width="{width}" height="{_CHART_PX + 20}" viewBox="0 0 {width} {_CHART_PX + 20}" font-size="12">'
+        f"{''.join(bars)}{ticks}</svg>"
+    )
 
 
 def _headlines(

@@ -15,26 +15,16 @@ from rvbuild.geo.area.aoi import open_aoi
 from rvbuild.geo.raster.open import SceneImage, open_scene_image
 from rvbuild.geo.windows import Window
 from rvbuild.geo.write.overview import lay_over, overview, step_of, write_jpeg
-from rvbuild.geo.write.picture import Picture, Stretch, rgb_preview, stretch_of
+from rvbuild.geo.write.picture import Picture, Stretch, rgb_preview, side_by_side, stretch_of
 from rvbuild.progress import Progress
+from rvbuild.stages.report.pictures import MOST_PLACES, QUICKLOOK, place_picture
 from rvbuild.stages.threads.block_cache import block_cache
-
-QUICKLOOK = "quicklook.jpg"
 
 SIDE_PX = 720
 """Maximum side of each of the two pictures of a scene."""
 
-MOST_PLACES = 20
-
 PANEL_PX = 256
 """Side of each of the four pictures of a place."""
-
-_GAP_PX = 6
-
-
-def place_picture(number: int) -> str:
-    """Return the name of the picture of a place, by its position among the places of its scene."""
-    return f"place_{number:02d}.jpg"
 
 
 def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
@@ -60,7 +50,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
         stretch = stretch_of(pixels, valid)
         plain = rgb_preview(pixels, valid, stretch)
         overlay = tasks.get(settings["task"]).overlay(predictions, image.grid, step, settings["classes"])
-        write_jpeg(outputs / QUICKLOOK, side_by_side([plain, lay_over(plain, overlay)]))
+        write_jpeg(outputs / QUICKLOOK, side_by_side(plain, lay_over(plain, overlay)))
         if "places" in inputs:
             _write_places(inputs, settings, image, stretch, outputs)
 
@@ -80,7 +70,7 @@ def _write_places(
             window = Window(*place["window"])
             picture = rgb_preview(*image.read(window), stretch)
             drawn = task.panels(picture, predictions, labels, aoi, window, classes, null_id, settings["eval"])
-            write_jpeg(outputs / place_picture(number), side_by_side([_scaled(each) for each in (picture, *drawn)]))
+            write_jpeg(outputs / place_picture(number), side_by_side(*map(_scaled, (picture, *drawn))))
 
 
 def _scaled(picture: Picture) -> Picture:
@@ -91,10 +81,3 @@ def _scaled(picture: Picture) -> Picture:
         return picture
     size = (max(1, round(width * PANEL_PX / longest)), max(1, round(height * PANEL_PX / longest)))
     return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).resize(size, Image.Resampling.BOX))
-
-
-def side_by_side(pictures: Sequence[Picture]) -> Picture:
-    """Return pictures of one height with white gaps between them."""
-    gap = np.full((pictures[0].shape[0], _GAP_PX, 3), 255, dtype=np.uint8)
-    parts = [part for picture in pictures for part in (gap, picture)]
-    return np.concatenate(parts[1:], axis=1)

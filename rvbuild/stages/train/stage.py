@@ -19,7 +19,6 @@ from rvbuild.learn.chips.augment import Augmenter
 from rvbuild.learn.chips.dataset import Chips
 from rvbuild.learn.chips.loader import BatchMaker, Loader
 from rvbuild.learn.chips.sampling import chances
-from rvbuild.learn.chips.scene_images import Imagery
 from rvbuild.learn.curves import draw_curves
 from rvbuild.learn.device import reproducible, select_device
 from rvbuild.learn.hooks import TargetOps
@@ -29,6 +28,7 @@ from rvbuild.learn.normalize import Normalizer, from_stats, standardized
 from rvbuild.learn.training import Data, Training
 from rvbuild.learn.trajectory import resume_ignores
 from rvbuild.progress import Progress
+from rvbuild.stages.train.chips import class_names, imagery_of, training_chips, validation_chips
 from rvbuild.stages.train.start import Start, build_from, open_start, require_figures
 
 
@@ -70,15 +70,10 @@ def run(
     task = tasks.get(settings["task"])
     ops = TargetOps(task.unpack, task.orient, task.collate)
     imagery = imagery_of(inputs, settings)
-    chips = _training_chips(inputs, ops, imagery)
-    most = train.get("max_chips") or chips.count
-    if most < chips.count:
-        progress.note(f"{most:,} of {chips.count:,} training chips are used")
-        chips.choose(most, seed)
+    chips = training_chips(inputs, settings, ops, imagery, progress)
     splits = {"train": chips}
-    validation = Chips(scenes_of(inputs, "validation"), ops, imagery)
+    validation = validation_chips(inputs, ops, imagery)
     if validation.count:
-        Chips({**scenes_of(inputs, "train"), **scenes_of(inputs, "validation")}, ops, imagery)  # they must fit together
         splits["validation"] = validation
     elif train["select"] == "best" or train["patience"]:
         option = 'select = "best"' if train["select"] == "best" else "patience"
@@ -128,31 +123,6 @@ def run(
     (outputs / "curves.svg").write_text(draw_curves(trained.lines, trained.kept_epoch), encoding="utf-8")
 
 
-def scenes_of(inputs: Mapping[str, Sequence[Path]], split: str) -> dict[str, Sequence[Path]]:
-    """Return the files of the chips of each scene of a split, by role."""
-    return {role: files for role, files in inputs.items() if role.startswith(f"chips/{split}/")}
-
-
-def imagery_of(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any]) -> dict[str, Imagery]:
-    """Return the imagery of the scenes whose chips have no images, by the role of their chips."""
-    return {
-        f"chips/{scene}": Imagery(inputs[f"pixels/{scene}"], how) for scene, how in settings.get("pixels", {}).items()
-    }
-
-
-def _training_chips(
-    inputs: Mapping[str, Sequence[Path]], ops: TargetOps, imagery: Mapping[str, Imagery] | None = None
-) -> Chips:
-    chips = Chips(scenes_of(inputs, "train"), ops, imagery)
-    if not chips.count:
-        scenes = ", ".join(chips.scene_counts) or "no scene at all"
-        raise DataError(
-            f"there are no training chips: {scenes} yielded none; check scenes.train and the settings that drop chips: "
-            f"chip.size_px, chip.within_aoi, chip.max_nodata, chip.keep"
-        )
-    return chips
-
-
 def _chances(settings: Mapping[str, Any], chips: Chips) -> np.ndarray | None:
     """Return the probability of each training chip to be drawn; None if each comes once in an epoch."""
     sampling = settings["train"].get("sampling", "all")
@@ -170,11 +140,7 @@ def _describe(
 ) -> ModelInfo:
     """Return the content of `model.json`, without user code."""
     train, classes, null_id = settings["train"], settings["classes"], int(settings["null_id"])
-    names = [str(entry["name"]) for entry in classes]
-    if chips.classes != names:
-        raise DataError(
-            f"the chips were made for the classes {chips.classes}, the project has {names}; build the chips again"
-        )
+    names = class_names(settings, chips)
     return ModelInfo(
         task=settings["task"],
         model=train["model"],

@@ -67,6 +67,10 @@ def open_start(path: Path) -> Start:
             raise DataError(f"{path}: {WEIGHTS}: cannot be read as safetensors: {error}") from error
         except ModelError as error:
             raise DataError(f"{path}: {error}") from error
+        if info.backend:
+            raise DataError(
+                f"{path}: holds a model of the training backend {info.model}, which is no network to start from"
+            )
         check_normalize(info.normalize, info.bands, f"{path}: {DESCRIPTION}")
         return Start(path, weights, info)
 

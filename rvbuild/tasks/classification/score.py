@@ -14,6 +14,7 @@ from rvbuild.geo.windows import Window
 from rvbuild.progress import Progress
 from rvbuild.tasks.classification.cells import class_ids, read_cells, shortest
 from rvbuild.tasks.metrics.places import WorstPlaces
+from rvbuild.tasks.metrics.score_histogram import ScoreHistogram, score_histogram
 
 
 class CellReader(Protocol):
@@ -95,3 +96,10 @@ def score(
                 worst.add(window.clip(cells.grid.height, cells.grid.width), {(truth, prediction): 1}, severity)
         progress.advance()
     return {"confusion": confusion.tolist(), "scores": scored}
+
+
+def histogram(counts: Mapping[str, Any], classes: Sequence[Mapping[str, Any]], null_id: int) -> ScoreHistogram:
+    """Return the scores of the predicted classes, from the counts of `score`."""
+    ids = np.array([item["id"] for item in classes if item["id"] != null_id])
+    rows = np.array(counts["scores"], dtype=np.float64).reshape(-1, 1 + len(ids))
+    return score_histogram(rows[:, 1:].max(axis=1, initial=0.0), ids[rows[:, 1:].argmax(axis=1)] == rows[:, 0])

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from rvbuild.geo.labels.cells import CellLabels
     from rvbuild.geo.windows import Window
     from rvbuild.tasks.metrics.places import WorstPlaces
+    from rvbuild.tasks.metrics.score_histogram import ScoreHistogram
 
 __all__ = [
     "COUNTED",
@@ -56,6 +57,7 @@ __all__ = [
     "resize",
     "scene_grid",
     "score",
+    "score_histogram",
     "survey",
     "target",
     "unpack",
@@ -227,11 +229,19 @@ def score(
     progress: Progress,
     options: Mapping[str, Any],
     worst: WorstPlaces,
+    scores: Path | None = None,
 ) -> dict[str, Any]:
     """Return the confusion matrix and the scores of the labelled cells of a scene as JSON data."""
     from rvbuild.tasks.classification.score import score as count
 
     return count(predictions, source.cells, aoi, classes, null_id, progress, worst)
+
+
+def score_histogram(counts: Mapping[str, Any], classes: ClassList, null_id: int) -> ScoreHistogram | None:
+    """Return the scores of right and of wrong predictions; see `rvbuild.tasks.protocol.Task.score_histogram`."""
+    from rvbuild.tasks.classification.score import histogram
+
+    return histogram(counts, classes, null_id)
 
 
 def panels(

@@ -22,6 +22,7 @@ from rvbuild.progress import Progress
 from rvbuild.tasks.detection.average_precision import match
 from rvbuild.tasks.detection.boxes import read_detections
 from rvbuild.tasks.metrics.places import SIDE_PX, Pair, WorstPlaces
+from rvbuild.tasks.metrics.score_histogram import ScoreHistogram, score_histogram
 
 MOSTLY = 0.8
 """Minimum share of a label in the image; Raster Vision drops labels below it."""
@@ -159,3 +160,10 @@ def _best_of_each(
     key, other, share = key[order], other[order], share[order]
     first = np.append(True, key[1:] != key[:-1])[: len(key)]
     return key[first], other[first], share[first]
+
+
+def histogram(counts: Mapping[str, Any]) -> ScoreHistogram:
+    """Return the scores of all boxes, from the counts of `score`: right ones overlap a label by at least 0.5."""
+    rows = [row for item in counts["classes"].values() for row in item["boxes"] if (row[1] | row[2]) & 1]
+    scores = np.array([row[0] for row in rows], dtype=np.float64)
+    return score_histogram(scores, np.array([bool(row[1] & 1) for row in rows], dtype=bool))

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rvbuild.geo.labels.boxes import BoxLabels
     from rvbuild.geo.windows import Window
     from rvbuild.tasks.metrics.places import WorstPlaces
+    from rvbuild.tasks.metrics.score_histogram import ScoreHistogram
     from rvbuild.tasks.detection.model import Found
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "resize",
     "scene_grid",
     "score",
+    "score_histogram",
     "survey",
     "target",
     "unpack",
@@ -232,11 +234,19 @@ def score(
     progress: Progress,
     options: Mapping[str, Any],
     worst: WorstPlaces,
+    scores: Path | None = None,
 ) -> dict[str, Any]:
     """Return the matches of a scene as JSON data."""
     from rvbuild.tasks.detection.score import score as count
 
     return count(predictions, source, aoi, classes, null_id, progress, options, worst)
+
+
+def score_histogram(counts: Mapping[str, Any], classes: ClassList, null_id: int) -> ScoreHistogram | None:
+    """Return the scores of right and of wrong predictions; see `rvbuild.tasks.protocol.Task.score_histogram`."""
+    from rvbuild.tasks.detection.score import histogram
+
+    return histogram(counts)
 
 
 def panels(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +18,7 @@ from rvbuild.geo.raster.file import grid_of, open_dataset
 from rvbuild.geo.windows import Window
 from rvbuild.progress import Progress
 from rvbuild.tasks.metrics.places import Pair, WorstPlaces, on_grid, squares_of
+from rvbuild.tasks.metrics.score_histogram import ScoreHistogram, added, score_histogram
 
 BLOCK = (2, 16)
 """Rows and columns of squares that are read at once: memory does not grow with the size of a scene."""
@@ -43,6 +45,7 @@ def score(
     null_id: int,
     progress: Progress,
     worst: WorstPlaces,
+    scores: Path | None = None,
 ) -> dict[str, Any]:
     """Count predictions against labels over one scene.
 
@@ -63,11 +66,14 @@ def score(
         Receives progress, in rows.
     worst
         Receives the errors of each square, in pixels.
+    scores
+        The raster of scores, or None.
 
     Returns
     -------
     dict
-        `{"confusion": [[int, …], …]}`: rows are labels, columns predictions, both in class id order.
+        `{"confusion": [[int, …], …]}`: rows are labels, columns predictions, both in class id order. With scores also
+        `score_histogram`: of the predicted classes of all labelled pixels.
 
     Raises
     ------
@@ -76,26 +82,36 @@ def score(
     """
     n = len(classes)
     confusion = np.zeros((n, n), dtype=np.int64)
-    with open_dataset(predictions) as dataset:
+    histogram: ScoreHistogram | None = None
+    with contextlib.ExitStack() as stack:
+        dataset = stack.enter_context(open_dataset(predictions))
+        score_bands = None if scores is None else stack.enter_context(open_dataset(scores))
         grid = grid_of(predictions, dataset)
         progress.start("evaluate", grid.height, "rows")
         for block in on_grid(grid.height, grid.width, BLOCK):
             if aoi is None or aoi.intersects(block):
-                predicted = dataset.read(1, window=RasterioWindow(block.col, block.row, block.width, block.height))
-                predicted = _class_ids(predicted, n, null_id, predictions, block)
+                part_of_file = RasterioWindow(block.col, block.row, block.width, block.height)
+                predicted = _class_ids(dataset.read(1, window=part_of_file), n, null_id, predictions, block)
                 truth = labels.read(block)
                 if aoi is not None:
                     truth = np.where(aoi.mask(block), truth, np.uint8(null_id))
                 for square in squares_of(block):
                     part = square.slices_in(Window(0, 0, block.height, block.width))
-                    counts = confusion_matrix(truth[part], predicted[part], n)
-                    confusion += counts
-                    worst.add(square._replace(row=block.row + square.row, col=block.col + square.col), _errors(counts, null_id))
+                    of_square = confusion_matrix(truth[part], predicted[part], n)
+                    confusion += of_square
+                    place = square._replace(row=block.row + square.row, col=block.col + square.col)
+                    worst.add(place, _errors(of_square, null_id))
+                if score_bands is not None:
+                    counted = (truth != null_id) & (predicted != null_id)
+                    highest = _highest(score_bands.read(window=part_of_file))[counted]
+                    of_block = score_histogram(highest, (truth == predicted)[counted])
+                    histogram = of_block if histogram is None else added(histogram, of_block)
             if block.col_stop == grid.width:
                 progress.advance(block.height)
     # Pixels without a label are not evaluated.
     confusion[null_id] = 0
-    return {"confusion": confusion.tolist()}
+    counts: dict[str, Any] = {"confusion": confusion.tolist()}
+    return counts if histogram is None else {**counts, "score_histogram": histogram}
 
 
 def confusion_matrix(truth: Labels, predicted: Labels, n: int) -> Counts:
@@ -122,6 +138,12 @@ def confusion_matrix(truth: Labels, predicted: Labels, n: int) -> Counts:
         codes += flat_predicted[chunk]
         counts += np.bincount(codes, minlength=n * n)
     return counts.reshape(n, n)
+
+
+def _highest(scores: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Return the highest score of each pixel, in [0, 1], from scores (K, H, W) in the encoding of the file."""
+    highest = scores.max(axis=0).astype(np.float32)
+    return highest / np.float32(255) if scores.dtype == np.uint8 else highest
 
 
 def _errors(counts: Counts, null_id: int) -> dict[Pair, int]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rvbuild.geo.labels.open import LabelSource
     from rvbuild.geo.windows import Window
     from rvbuild.tasks.metrics.places import WorstPlaces
+    from rvbuild.tasks.metrics.score_histogram import ScoreHistogram
 
 __all__ = [
     "COUNTED",
@@ -53,6 +54,7 @@ __all__ = [
     "resize",
     "scene_grid",
     "score",
+    "score_histogram",
     "survey",
     "target",
     "unpack",
@@ -200,11 +202,17 @@ def score(
     progress: Progress,
     options: Mapping[str, Any],
     worst: WorstPlaces,
+    scores: Path | None = None,
 ) -> dict[str, Any]:
     """Return the confusion matrix of a scene as JSON data."""
     from rvbuild.tasks.segmentation.score import score as count
 
-    return count(predictions, source, aoi, classes, null_id, progress, worst)
+    return count(predictions, source, aoi, classes, null_id, progress, worst, scores)
+
+
+def score_histogram(counts: Mapping[str, Any], classes: ClassList, null_id: int) -> ScoreHistogram | None:
+    """Return the scores of right and of wrong predictions; see `rvbuild.tasks.protocol.Task.score_histogram`."""
+    return counts.get("score_histogram")
 
 
 def panels(
