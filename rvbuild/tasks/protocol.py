@@ -318,9 +318,7 @@ class Task(Protocol):
         the project writes one.
         """
 
-    def score_histogram(
-        self, counts: Mapping[str, Any], classes: ClassList, null_id: int
-    ) -> ScoreHistogram | None:
+    def score_histogram(self, counts: Mapping[str, Any], classes: ClassList, null_id: int) -> ScoreHistogram | None:
         """Return the scores of right and of wrong predictions from the counts of a scene; None if there are no scores."""
 
     def panels(

@@ -47,9 +47,7 @@ def stretch_of(image: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> S
     return tuple(limits)
 
 
-def rgb_preview(
-    image: NDArray[Any], valid: NDArray[np.bool_] | None = None, stretch: Stretch | None = None
-) -> Picture:
+def rgb_preview(image: NDArray[Any], valid: NDArray[np.bool_] | None = None, stretch: Stretch | None = None) -> Picture:
     """Return a picture of the first three bands, or of the first as grey if there are fewer.
 
     Parameters

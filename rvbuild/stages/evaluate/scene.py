@@ -54,9 +54,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
             for note in labels.notes:
                 progress.note(note)
             worst, (scores, *_) = WorstPlaces(), [*inputs.get("scores", ()), None]
-            counts = task.score(
-                predictions, labels, aoi, classes, null_id, progress, settings["eval"], worst, scores
-            )
+            counts = task.score(predictions, labels, aoi, classes, null_id, progress, settings["eval"], worst, scores)
     text = json.dumps({"scene": settings["scene"], **counts}, sort_keys=True)
     (outputs / "eval.json").write_text(text + "\n", encoding="utf-8")
     places = json.dumps(worst.to_json(), sort_keys=True)

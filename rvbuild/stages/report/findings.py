@@ -55,9 +55,7 @@ def _of_labels(trained: Sequence[int], classes: Sequence[Mapping[str, Any]], nul
     total = sum(trained[item["id"]] for item in known)
     absent = [str(item["name"]) for item in known if not trained[item["id"]]]
     rare = [
-        f"{item['name']} ({trained[item['id']]:,} {unit})"
-        for item in known
-        if 0 < trained[item["id"]] < RARE * total
+        f"{item['name']} ({trained[item['id']]:,} {unit})" for item in known if 0 < trained[item["id"]] < RARE * total
     ]
     sentences = []
     if absent:
@@ -67,14 +65,14 @@ def _of_labels(trained: Sequence[int], classes: Sequence[Mapping[str, Any]], nul
     return sentences
 
 
-def _of_evaluation(
-    evaluation: Mapping[str, Any], classes: Sequence[Mapping[str, Any]], null_id: int
-) -> list[str]:
+def _of_evaluation(evaluation: Mapping[str, Any], classes: Sequence[Mapping[str, Any]], null_id: int) -> list[str]:
     items = [item for item in evaluation["overall"] if "class_id" in item and item["class_id"] != null_id]
     sentences = []
     unlabelled = [str(item["class_name"]) for item in items if not item["gt_count"]]
     if unlabelled:
-        sentences.append(f"No evaluated scene has a label of {_listed(unlabelled)}, so it is not evaluated: label some.")
+        sentences.append(
+            f"No evaluated scene has a label of {_listed(unlabelled)}, so it is not evaluated: label some."
+        )
     sentences += _confusions(evaluation["overall"], classes, null_id)
     summary = evaluation["summary"]["overall"]
     best, found = summary.get("best_f1"), summary.get("f1")

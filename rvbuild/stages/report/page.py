@@ -134,9 +134,7 @@ def _score_chart(histogram: ScoreHistogram) -> Markup:
     )
 
 
-def _headlines(
-    evaluation: Mapping[str, Any] | None, task: str, splits: Mapping[str, str]
-) -> list[dict[str, Any]]:
+def _headlines(evaluation: Mapping[str, Any] | None, task: str, splits: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return the headline metric of each split, that of the test scenes first."""
     if evaluation is None:
         return []

@@ -56,7 +56,11 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
 
 
 def _write_places(
-    inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], image: SceneImage, stretch: Stretch, outputs: Path
+    inputs: Mapping[str, Sequence[Path]],
+    settings: Mapping[str, Any],
+    image: SceneImage,
+    stretch: Stretch,
+    outputs: Path,
 ) -> None:
     """Write a picture of each of the worst places."""
     (predictions,), (places,) = inputs["predictions"], inputs["places"]
