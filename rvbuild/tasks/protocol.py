@@ -319,7 +319,7 @@ class Task(Protocol):
         """
 
     def score_histogram(self, counts: Mapping[str, Any], classes: ClassList, null_id: int) -> ScoreHistogram | None:
-        """Return the scores of right and of wrong predictions from the counts of a scene; None if there are no scores."""
+        """Return the scores of right and of wrong predictions, from the counts of a scene; None without scores."""
 
     def panels(
         self,

@@ -113,8 +113,8 @@ def _of_training(log: Sequence[Mapping[str, Any]]) -> list[str]:
     if lowest > 0 and last >= ROSE * lowest and epoch <= losses[-1][1] - 2:
         return [
             f"The validation loss was lowest at epoch {epoch} of {losses[-1][1]} and has risen by "
-            f"{100 * (last / lowest - 1):.0f} % since: the model overfits. More labels or more augmentation help; fewer "
-            "epochs are enough."
+            f"{100 * (last / lowest - 1):.0f} % since: the model overfits. More labels or more augmentation help, and "
+            "fewer epochs are enough."
         ]
     if epoch == losses[-1][1]:
         return ["The validation loss was lowest in the last epoch: more epochs may help."]

@@ -200,21 +200,22 @@ def _places(named: Mapping[str, Mapping[str, Path]], settings: Mapping[str, Any]
             "scene": scene,
             "row": place["window"][0],
             "column": place["window"][1],
-            "errors": [error_text(*error, names, null_id, unit) for error in place["errors"][:3]],
+            "errors": [error_text(error, names, null_id, unit) for error in place["errors"][:3]],
             "picture": embedded(named[f"scenes/{scene}"][place_picture(number)]),
         }
         for _, scene, number, place in ranked[:MOST_PLACES]
     ]
 
 
-def error_text(label: int, predicted: int, count: int, names: Sequence[str], null_id: int, unit: str) -> str:
-    """Return a kind of error in words.
+def error_text(error: Sequence[int], names: Sequence[str], null_id: int, unit: str) -> str:
+    """Return a kind of error, (label, prediction, count), in words.
 
-    >>> error_text(0, 1, 1200, ["crown", "ground", "null"], 2, "pixels")
+    >>> error_text([0, 1, 1200], ["crown", "ground", "null"], 2, "pixels")
     'crown predicted as ground: 1,200 pixels'
-    >>> error_text(0, 2, 3, ["car", "bus", "null"], 2, "boxes"), error_text(2, 0, 1, ["car", "bus", "null"], 2, "boxes")
+    >>> error_text([0, 2, 3], ["car", "bus", "null"], 2, "boxes"), error_text([2, 0, 1], ["car", "null"], 2, "boxes")
     ('car missed: 3 boxes', 'car where there is none: 1 boxes')
     """
+    label, predicted, count = error
     if predicted == null_id:
         what = f"{names[label]} missed"
     elif label == null_id:

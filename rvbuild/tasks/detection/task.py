@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from rvbuild.geo.grid import Grid
     from rvbuild.geo.labels.boxes import BoxLabels
     from rvbuild.geo.windows import Window
+    from rvbuild.tasks.detection.model import Found
     from rvbuild.tasks.metrics.places import WorstPlaces
     from rvbuild.tasks.metrics.score_histogram import ScoreHistogram
-    from rvbuild.tasks.detection.model import Found
 
 __all__ = [
     "COUNTED",

@@ -20,7 +20,7 @@ WRONG = (214, 39, 40, 200)
 MISSED = (255, 191, 0, 200)
 RIGHT = (44, 160, 44, 200)
 OUTSIDE = (0, 0, 0, 150)
-"""Red, green, blue and opacity of errors, of labels that were missed, of what is right, and of what is not evaluated."""
+"""Red, green, blue and opacity of errors, of missed labels, of what is right, and of what is not evaluated."""
 
 Pair = tuple[int, int]
 """Class ids of the label and of the prediction. The null class stands for no label and for no prediction."""

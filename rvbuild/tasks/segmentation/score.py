@@ -142,8 +142,10 @@ def confusion_matrix(truth: Labels, predicted: Labels, n: int) -> Counts:
 
 def _highest(scores: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     """Return the highest score of each pixel, in [0, 1], from scores (K, H, W) in the encoding of the file."""
-    highest = scores.max(axis=0).astype(np.float32)
-    return highest / np.float32(255) if scores.dtype == np.uint8 else highest
+    highest: npt.NDArray[np.float32] = scores.max(axis=0).astype(np.float32)
+    if scores.dtype == np.uint8:
+        highest /= 255
+    return highest
 
 
 def _errors(counts: Counts, null_id: int) -> dict[Pair, int]:
