@@ -37,7 +37,7 @@ TABLES = (
         "2 … that `labels.tif` holds. If no class has the name of the null class, one is added as the last.",
     ),
     ("[scenes]", "ScenesTable", ""),
-    ('train = { files = "…" }', "FoundTable", "The ids of the scenes, from the names of their files."),
+    ('train = { files = "…" }', "PatternTable", "The ids of the scenes, from the names of their files."),
     ("validation = { … }, test = { … }", "SplitTable", "A part of the training scenes, chosen by the seed."),
     ("[scene]", "SceneTable", "What every scene has. `[scenes.by_id.ID]` takes the same keys for one scene."),
     ("image = { … }", "ImageTable", "A table where a path or a list of paths is not enough."),
@@ -66,6 +66,7 @@ TABLES = (
     ("vectors = [{ … }]", "VectorOutputTable", ""),
     ("[eval]", "EvalTable", ""),
     ("[bundle]", "BundleTable", ""),
+    ("[draft]", "DraftTable", ""),
 )
 
 

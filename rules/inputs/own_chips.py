@@ -81,7 +81,7 @@ def artifacts(project: Project, code: str, version: int) -> Iterator[Artifact]:
                 "classes": classes(project),
                 "null_id": project.null_id,
                 "size_px": project.chip_px,
-                "resize": project.chip.given("size_px"),
+                "resize": project.chip.is_set("size_px"),
                 **chips.stage_settings(),
                 "parts": [part.settings(found) for part, found in zip(parts, files, strict=True)],
                 "seed": seed(project, f"chip:{split}"),

@@ -206,13 +206,13 @@ def _never_labelled(project: Project, scenes: list[Scene], facts: Mapping[str, F
 
 def _without_effect(project: Project, scenes: list[Scene], images: Mapping[str, Facts]) -> Iterator[Finding]:
     """Report options without effect on these scenes."""
-    if project.chip.given("within_aoi") and not any(scene.aoi for scene in scenes if scene.split != "test"):
+    if project.chip.is_set("within_aoi") and not any(scene.aoi for scene in scenes if scene.split != "test"):
         yield _no_effect(("chip", "within_aoi"), "no training or validation scene has an area of interest")
     dtypes = {image["dtype"] for image in images.values()}
     if dtypes == {"uint8"} and not any(scene.image.normalize() for scene in scenes):
-        if project.train.given("max_stds"):
+        if project.train.is_set("max_stds"):
             yield _no_effect(("train", "max_stds"), "8-bit imagery is not normalised by statistics")
-        if project.file.analyze.given("sample"):
+        if project.file.analyze.is_set("sample"):
             yield _no_effect(("analyze", "sample"), "8-bit imagery is not normalised by statistics", " on the model")
 
 

@@ -1,6 +1,6 @@
-"""The project file, its schema, and the report of all of its errors at once.
+"""The project file and its schema; all errors of a file are reported at once.
 
-`load.load` reads a file and returns a `model.Project`, which the rules turn into artifacts. Nothing here knows pixels:
-this package imports neither numpy nor torch nor rasterio, and no file is looked for before `missing.missing_files` is
-asked.
+`load.load` reads a file and returns a `model.Project`, which the rules turn into artifacts. Nothing here reads pixels:
+this package imports neither numpy nor torch nor rasterio, and only `missing.missing_files` checks whether the files
+that a project names exist.
 """

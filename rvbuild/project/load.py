@@ -1,4 +1,4 @@
-"""Loading a project: read, override, validate, fill in, and report everything that is wrong at once."""
+"""Loading of a project: reading, overriding, validation, defaults, and a report of all problems at once."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from rvbuild.project import applied
 from rvbuild.project.messages import translate
 from rvbuild.project.model import Project
 from rvbuild.project.resolve.resolver import Resolver
-from rvbuild.project.scenes import found
-from rvbuild.project.scenes.labels import speaker
+from rvbuild.project.scenes import patterns
+from rvbuild.project.scenes.labels import scene_table
 from rvbuild.project.schema import ProjectFile
 from rvbuild.project.tables.classes import check_classes
 from rvbuild.project.tasks import NAMES, SPECS
@@ -24,7 +24,7 @@ from rvbuild.project.toml.keys import Key
 from rvbuild.project.toml.paths import Environment
 from rvbuild.project.toml.problems import Places, Problems
 from rvbuild.project.toml.reading import read, shown
-from rvbuild.project.toml.table import Known, tables_in
+from rvbuild.project.toml.table import Context, tables_in
 from rvbuild.project.workspaces import find_workspace
 
 _STAND_INS: dict[Key, Any] = {
@@ -33,7 +33,7 @@ _STAND_INS: dict[Key, Any] = {
     ("classes",): {},
     ("scenes",): {},
 }
-"""Replacements of required values that are missing or wrong, so that the rest can still be checked."""
+"""Replacements for required values that are missing or wrong, so that the rest can still be checked."""
 
 
 def load(path: Path, overrides: Sequence[str] = (), environ: Mapping[str, str] | None = None) -> Project:
@@ -51,7 +51,7 @@ def load(path: Path, overrides: Sequence[str] = (), environ: Mapping[str, str] |
     Raises
     ------
     NoScenesError
-        No file matches those of the scenes, and there is no other problem.
+        No file matches the patterns of the scenes, and there is no other problem.
     ProjectError
         With all problems of the file, one line each.
     """
@@ -61,10 +61,10 @@ def load(path: Path, overrides: Sequence[str] = (), environ: Mapping[str, str] |
     refused = _apply(data, overrides, places)
     train = data.get("train")
     if isinstance(train, dict) and "chips" in train:
-        data.setdefault("scenes", {})  # training on pre-cut chips needs none
+        data.setdefault("scenes", {})  # training on pre-cut chips needs no scenes
     problems = Problems(places)
     environment = Environment(os.environ if environ is None else environ)
-    reads = found.find(data, find_workspace(path), environment, problems)
+    reads = patterns.find(data, find_workspace(path), environment, problems)
     file = _validate(data, problems)
     _check(file, data, problems)
     resolver = Resolver(file, data, problems, environment, reads)
@@ -77,7 +77,7 @@ def load(path: Path, overrides: Sequence[str] = (), environ: Mapping[str, str] |
 
 
 def _apply(data: dict[str, Any], overrides: Sequence[str], places: Places) -> list[str]:
-    """Apply overrides to a parsed file, and return the messages about those that cannot be."""
+    """Apply overrides to a parsed file, and return messages about the invalid ones."""
     refused = []
     for argument in overrides:
         try:
@@ -89,25 +89,25 @@ def _apply(data: dict[str, Any], overrides: Sequence[str], places: Places) -> li
 
 def _validate(data: dict[str, Any], problems: Problems) -> ProjectFile:
     """Return the validated file; invalid parts are reported, removed, and replaced by defaults."""
-    rest = _copy(data)
+    remaining = _copy(data)
     first = True
     while True:
         try:
-            return ProjectFile.model_validate(rest)
+            return ProjectFile.model_validate(remaining)
         except ValidationError as error:
-            found = list(translate(error, rest))
-        for key, message in found:
+            errors = list(translate(error, remaining))
+        for key, message in errors:
             if first and message is not None:  # later errors are consequences of the removed parts
                 problems.add(key, message)
-        gone = _outermost({_removable(rest, key) for key, _ in found})
-        problems.leave_out(key for key in gone if isinstance(key[-1], int))
-        for key in gone:
-            _remove(rest, key)
+        removed = _outermost({_removable(remaining, key) for key, _ in errors})
+        problems.leave_out(key for key in removed if isinstance(key[-1], int))
+        for key in removed:
+            _remove(remaining, key)
         first = False
 
 
 def _removable(data: Any, key: Key) -> Key:
-    """Return what to remove because of an error at `key`: its value, or the table around it if it is missing."""
+    """Return the key to remove because of an error at `key`: the key itself, or its table if the key is missing."""
     current = data
     for length, step in enumerate(key):
         if isinstance(current, dict) and step not in current and key not in _STAND_INS:
@@ -117,21 +117,21 @@ def _removable(data: Any, key: Key) -> Key:
 
 
 def _outermost(keys: Collection[Key]) -> list[Key]:
-    """Return the keys that are in no other; later items of a list first, so that earlier positions stay right."""
-    found = set(keys)
-    outermost = [key for key in keys if not any(key[:length] in found for length in range(len(key)))]
+    """Return the keys that are not inside another; later items of a list come first, so that positions stay valid."""
+    all_keys = set(keys)
+    outermost = [key for key in keys if not any(key[:length] in all_keys for length in range(len(key)))]
     return sorted(outermost, key=_position, reverse=True)
 
 
 def _position(key: Key) -> list[tuple[int, str]]:
-    """Return a sort key of keys, which mix numbers and text."""
+    """Return a sort key for a key, whose steps are numbers and texts."""
     return [(step, "") if isinstance(step, int) else (-1, step) for step in key]
 
 
 def _remove(data: Any, key: Key) -> None:
     """Remove the value at `key`, or put its stand-in there."""
-    *around, last = key
-    for step in around:
+    *outer, last = key
+    for step in outer:
         data = data[step]
     if key in _STAND_INS:
         data[last] = _copy(_STAND_INS[key])
@@ -153,8 +153,8 @@ def _check(file: ProjectFile, data: dict[str, Any], problems: Problems) -> None:
     null = file.project.null_class
     size_known = not problems.touch("chip", "size_px")
     task = file.project.task
-    labels = [speaker(table.labels) for table in (file.scene, *file.scenes.by_id.values())]
-    known = Known(
+    labels = [scene_table(table.labels) for table in (file.scene, *file.scenes.by_id.values())]
+    context = Context(
         classes=names,
         null=null,
         has_validation=bool(file.scenes.validation or file.train.chips) or problems.touch("scenes", "validation"),
@@ -163,23 +163,23 @@ def _check(file: ProjectFile, data: dict[str, Any], problems: Problems) -> None:
         backend=file.train.backend is not None,
     )
     alone = SPECS[task].one_class_is_enough
-    found = [
+    results = [
         (key, finding)
         for key, table in tables_in(file)
-        for finding in (*table.check(known), *applied.check(table, known))
+        for finding in (*table.check(context), *applied.check(table, context))
     ]
     for id_, table in file.scenes.by_id.items():
         if table.chip is not None:
             # Problems of [chip] itself are reported there.
-            own = table.chip.model_fields_set
+            own_fields = table.chip.model_fields_set
             merged = table.chip.laid_over(file.chip)
-            findings = (*merged.check(known), *applied.check(merged, known))
-            found += [(("scenes", "by_id", id_, "chip"), item) for item in findings if item.key[0] in own]
+            findings = (*merged.check(context), *applied.check(merged, context))
+            results += [(("scenes", "by_id", id_, "chip"), item) for item in findings if item.key[0] in own_fields]
     if isinstance(classes, dict):
-        found += [(("classes",), finding) for finding in check_classes(file.classes, names, null, alone=alone)]
+        results += [(("classes",), finding) for finding in check_classes(file.classes, names, null, alone=alone)]
     doubtful = [
-        (at, item) for at, item in found if any(problems.touch(*at, *key) for key in (item.key, *item.rests_on))
+        (base, item) for base, item in results if any(problems.touch(*base, *key) for key in (item.key, *item.rests_on))
     ]
-    for at, item in found:
-        if (at, item) not in doubtful:
-            problems.add((*at, *item.key), item.message)
+    for base, item in results:
+        if (base, item) not in doubtful:
+            problems.add((*base, *item.key), item.message)

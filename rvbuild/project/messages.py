@@ -1,4 +1,4 @@
-"""Messages for people, from the errors of pydantic."""
+"""Messages for users, from the errors of pydantic."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rvbuild.project.toml.keys import Key, show
 from rvbuild.project.toml.table import Table
 
 MOST = 1000
-"""Maximum number of errors of a file that are reported in words, since each takes a millisecond."""
+"""Maximum number of errors of a file with a full message, since each takes a millisecond."""
 
 _TAG = re.compile(r"<[a-z]+>")
 
@@ -39,14 +39,14 @@ _BOUNDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
 
 
 def translate(error: ValidationError, data: object) -> Iterator[tuple[Key, str | None]]:
-    """Yield the key and the message of every error; no message if another one already covers it.
+    """Yield the key and the message of every error; the message is None if another one already covers it.
 
     Parameters
     ----------
     error
         The errors of `ProjectFile.model_validate(data)`.
     data
-        The parsed file: its keys are shown, not those of the validated form.
+        The parsed file, whose keys are shown instead of those of the validated form.
     """
     details = error.errors(include_url=False)
     unknown = [item for item in details[:MOST] if item["type"] == "extra_forbidden"]
@@ -60,7 +60,7 @@ def translate(error: ValidationError, data: object) -> Iterator[tuple[Key, str |
 
 
 def written_key(location: Sequence[str | int], data: object) -> Key:
-    """Return an error's location as a key of the file.
+    """Return the location of an error as a key of the file.
 
     The location also names branches of unions, as `<tag>`, and steps into tables that the user has written in a shorter
     form (`image = "a.tif"` for `image = { files = ["a.tif"] }`). Both are left out.
@@ -81,7 +81,7 @@ def written_key(location: Sequence[str | int], data: object) -> Key:
 
 
 def _is_misspelt(missing: ErrorDetails, unknown: Iterable[ErrorDetails]) -> bool:
-    """Tell whether a missing key is there, under a wrong name."""
+    """Tell whether a missing key is present under a misspelt name."""
     *table, name = missing["loc"]
     return any(list(item["loc"][:-1]) == table and nearest(str(item["loc"][-1]), [str(name)]) for item in unknown)
 
@@ -125,21 +125,23 @@ def _type_hint(kind: str, value: object) -> str:
 
 
 def _not_a_choice(value: object, choices: str) -> str:
-    """Return the message about a value that is not one of some words."""
+    """Return the message about a value that is not one of the valid words."""
     words = re.findall(r"'([^']*)'", choices)
-    *some, last = [show(word) for word in words] + [word.lower() for word in re.findall(r"\b(?:True|False)\b", choices)]
-    listed = f"{', '.join(some)} or {last}" if some else last
+    *first, last = [show(word) for word in words] + [
+        word.lower() for word in re.findall(r"\b(?:True|False)\b", choices)
+    ]
+    listed = f"{', '.join(first)} or {last}" if first else last
     hint = nearest(value, words) if isinstance(value, str) else ""
     return f"expected {listed}, found {show(value)}{hint}"
 
 
 def _missing_key(item: ErrorDetails) -> str:
     """Return the message about a required key."""
-    *around, name = item["loc"]
+    *outer, name = item["loc"]
     table = table_at(item["loc"])
     fields = {key_of(field, info): info for field, info in table.model_fields.items()} if table else {}
     description = fields[str(name)].description if str(name) in fields else None
-    if not around and description:
+    if not outer and description:
         return f"missing; expected a table [{name}]: {description[0].lower()}{description[1:].rstrip('.')}"
     return f"missing ({description[0].lower()}{description[1:].rstrip('.')})" if description else "missing"
 
@@ -153,11 +155,11 @@ def _unknown_key(item: ErrorDetails) -> str:
         return "unknown key"
     if name in table.later:
         return table.later[name]
-    what = "unknown table" if len(location) == 1 and isinstance(item["input"], dict) else "unknown key"
+    problem = "unknown table" if len(location) == 1 and isinstance(item["input"], dict) else "unknown key"
     valid = field_names(table)
-    if elsewhere := keys_by_name().get(name):
-        return f"{what}; {name} is a key of {' and '.join(elsewhere)}"
-    return f"{what}{nearest(name, valid) or '; valid: ' + ', '.join(valid)}"
+    if tables := keys_by_name().get(name):
+        return f"{problem}; {name} is a key of {' and '.join(tables)}"
+    return f"{problem}{nearest(name, valid) or '; valid: ' + ', '.join(valid)}"
 
 
 def table_at(location: Sequence[str | int]) -> type[Table] | None:
@@ -169,7 +171,7 @@ def table_at(location: Sequence[str | int]) -> type[Table] | None:
 
 
 def _inside(annotation: Any, step: str | int) -> Any:
-    """Return the annotation at the end of `step`."""
+    """Return the annotation that `step` leads to."""
     if isinstance(annotation, type) and issubclass(annotation, Table):
         fields = {key_of(name, info): info.annotation for name, info in annotation.model_fields.items()}
         return _without_none(fields.get(str(step)))

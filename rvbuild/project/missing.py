@@ -1,4 +1,4 @@
-"""Files that a project names and that do not exist, all of them, compactly."""
+"""A compact report of all files that a project names and that do not exist."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rvbuild.project.toml.paths import variables_of
 from rvbuild.project.toml.reading import shown
 
 DIRECTORIES = (".gdb", ".zarr")
-"""How the names of inputs end that are directories."""
+"""Suffixes of inputs that are directories."""
 
 _ABSENT = "no such file"
 _FEW = 3  # up to this many files of one key and directory are listed one by one
@@ -42,7 +42,7 @@ class _Missing:
 def missing_files(
     project: Project,
     scenes: Iterable[str] | None = None,
-    known: Callable[[str], bool] = lambda path: False,
+    is_readable: Callable[[str], bool] = lambda path: False,
     *,
     builds: bool = False,
 ) -> list[str]:
@@ -53,27 +53,27 @@ def missing_files(
     project
         The project.
     scenes
-        The ids of the scenes to look at. Default: all.
-    known
+        The ids of the scenes to check. Default: all.
+    is_readable
         Tells whether a file is already known to be readable, from its absolute path.
     builds
-        Whether outputs of the project's own stages are built before they are read: then they need not exist.
+        Whether outputs of the project's own stages are built before they are read, so that they need not exist yet.
 
     Returns
     -------
     list of str
-        Problems for people, each with the place in the project file, the key, the file and its scene. Many files of
-        one key and directory, and those of one key in many directories, make one problem of several lines, which lists
-        the first. Notes follow: variables that are not set, the directory
-        that paths start from, and where the data come from. Empty if every file is there.
+        Messages, each with the place in the project file, the key, the file and its scene; empty if all files exist.
+        Many files of one key and directory, or of one key in many directories, give one message of several lines, which
+        lists the first files. Notes follow: variables that are not set, the base directory of relative paths, and the
+        source of the data.
     """
-    wanted = None if scenes is None else set(scenes)
-    looked_at = [scene for scene in project.scenes if wanted is None or scene.id in wanted]
-    found = [item for item in _find(project, looked_at, known) if not (builds and item.to_make)]
-    if not found:
+    ids = None if scenes is None else set(scenes)
+    selected = [scene for scene in project.scenes if ids is None or scene.id in ids]
+    missing = [item for item in _find(project, selected, is_readable) if not (builds and item.to_make)]
+    if not missing:
         return []
     groups: dict[tuple[str, str], dict[str, list[_Missing]]] = {}
-    for item in found:
+    for item in missing:
         folders = groups.setdefault((item.written.where, item.reason), {})
         folders.setdefault(str(Path(item.path).parent), []).append(item)
     problems: list[str] = []
@@ -85,47 +85,49 @@ def missing_files(
             if len(items) > _FEW:
                 problems.append(_many(where, directory, reason, items))
             else:
-                problems += [_one(project, item) for item in items]
-    return [*problems, *_notes(project, found)]
+                problems += [_single(project, item) for item in items]
+    return [*problems, *_notes(project, missing)]
 
 
-def _find(project: Project, scenes: Iterable[Scene], known: Callable[[str], bool]) -> Iterator[_Missing]:
+def _find(project: Project, scenes: Iterable[Scene], is_readable: Callable[[str], bool]) -> Iterator[_Missing]:
     """Yield each file that cannot be used, once per scene and part."""
     if project.train.weights is not None:
-        yield from _bad(project, [project.train.weights], "", "", "weights", known)
+        yield from _unusable(project, [project.train.weights], "", "", "weights", is_readable)
     if project.train.chips is not None:
         for path, written in zip(project.train.chips.folder, project.written["", "chips"], strict=True):
-            yield from _bad_chips(project, path, written)
+            yield from _unusable_chips(project, path, written)
     for scene in {scene.base: scene for scene in scenes}.values():
-        yield from _bad(project, scene.image.files, scene.base, scene.split, "image", known)
-        yield from _bad(project, scene.labels.files if scene.labels else (), scene.base, scene.split, "labels", known)
-        yield from _bad(project, scene.aoi, scene.base, scene.split, "aoi", known)
+        yield from _unusable(project, scene.image.files, scene.base, scene.split, "image", is_readable)
+        yield from _unusable(
+            project, scene.labels.files if scene.labels else (), scene.base, scene.split, "labels", is_readable
+        )
+        yield from _unusable(project, scene.aoi, scene.base, scene.split, "aoi", is_readable)
 
 
-def _bad(
-    project: Project, paths: Iterable[str], scene: str, split: str, part: str, known: Callable[[str], bool]
+def _unusable(
+    project: Project, paths: Iterable[str], scene: str, split: str, part: str, is_readable: Callable[[str], bool]
 ) -> Iterator[_Missing]:
     """Yield the files of one part of a scene that cannot be used."""
     root = str(project.workspace)
-    own = {stage_of(rule): f"{root}/cache/{project.name}/{stage_of(rule)}" for rule in project.rules}
+    folders = {stage_of(rule): f"{root}/cache/{project.name}/{stage_of(rule)}" for rule in project.rules}
     for path, written in zip(paths, project.written.get((scene, part), ()), strict=True):
         where = path if path.startswith("/") else f"{root}/{path}"
-        reason = None if is_url(path) or known(where) else _reason(where)
+        reason = None if is_url(path) or is_readable(where) else _reason(where)
         if reason:
-            maker = next((stage for stage, folder in own.items() if where.startswith(f"{folder}/")), None)
+            maker = next((stage for stage, folder in folders.items() if where.startswith(f"{folder}/")), None)
             to_make = reason == _ABSENT and maker is not None
             reason = f"not built yet; `rvbuild {maker}` builds it" if to_make else reason
             yield _Missing(path, scene, split, part, written, reason, to_make)
 
 
-def _bad_chips(project: Project, path: str, written: Written) -> Iterator[_Missing]:
+def _unusable_chips(project: Project, path: str, written: Written) -> Iterator[_Missing]:
     """Yield a problem if a project's own chips do not exist."""
     root = project.workspace / path
     if is_zip(root):
         if reason := _reason(str(root)):
             yield _Missing(path, "", "", "chips", written, reason)
     elif not any((root / name).is_dir() for names in CHIP_SPLITS.values() for name in names) and not any(
-        is_zip(one) for one in (root.iterdir() if root.is_dir() else ())
+        is_zip(entry) for entry in (root.iterdir() if root.is_dir() else ())
     ):
         yield _Missing(f"{path}/train", "", "", "chips", written, "no such folder")
 
@@ -145,22 +147,22 @@ def _reason(path: str) -> str | None:
     return None if os.access(path, os.R_OK) else "cannot be read (permission denied)"
 
 
-def _one(project: Project, item: _Missing) -> str:
+def _single(project: Project, item: _Missing) -> str:
     """Return the message about one file."""
     scene = f" (scene {item.scene})" if item.scene else ""
     return f"{item.written.where}: {item.reason}: {item.path}{scene}{_hint(project, item)}"
 
 
 def _hint(project: Project, item: _Missing) -> str:
-    """Return advice for one file: a similar name, or that a test scene needs no labels."""
+    """Return a hint for one file: a similar name, or that a test scene needs no labels."""
     path = project.workspace / item.path
     if item.reason == _ABSENT and path.parent.is_dir():
         declared = {project.workspace / file for scene in project.scenes for file in _files(scene)}
         # Files of other scenes also have similar names.
         part = item.scene.casefold() if item.scene in path.name else ""
-        others = [other.name for other in path.parent.iterdir() if other not in declared]
-        others = [name for name in others if part in name.casefold()]
-        if hint := nearest(path.name, others):
+        candidates = [entry.name for entry in path.parent.iterdir() if entry not in declared]
+        candidates = [name for name in candidates if part in name.casefold()]
+        if hint := nearest(path.name, candidates):
             return hint
     if item.part == "labels" and item.split == "test":
         return f"; if this scene has no labels, set labels = false in [scenes.by_id.{show(item.scene)}]"
@@ -194,19 +196,19 @@ def _several(reason: str) -> str:
 
 def _listed(head: str, names: list[str], items: list[_Missing]) -> str:
     lines = [f"    {name} (scene {item.scene})" for name, item in zip(names[:_MOST], items[:_MOST], strict=True)]
-    left = len(items) - len(lines)
-    return "\n".join([head, *lines, *([f"    and {left} more"] if left else [])])
+    unlisted = len(items) - len(lines)
+    return "\n".join([head, *lines, *([f"    and {unlisted} more"] if unlisted else [])])
 
 
-def _notes(project: Project, found: list[_Missing]) -> Iterator[str]:
+def _notes(project: Project, missing: list[_Missing]) -> Iterator[str]:
     """Yield advice on how to get the files."""
-    for name, text in {k: v for item in found for k, v in variables_of(item.written.text).items()}.items():
+    for name, text in {k: v for item in missing for k, v in variables_of(item.written.text).items()}.items():
         value = project.env.get(name)
         if not value:
             yield f"note: environment variable {name} is not set, so {text} takes its default"
         else:
             yield f"note: environment variable {name} is {show(value)}"
-    if any(not Path(item.path).is_absolute() for item in found) and project.workspace != Path.cwd():
+    if any(not Path(item.path).is_absolute() for item in missing) and project.workspace != Path.cwd():
         yield f"note: relative paths start from {shown(project.workspace)}"
     if project.data_hint:
         yield f"hint: {project.data_hint}"

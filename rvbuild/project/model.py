@@ -1,4 +1,4 @@
-"""A project as the rest of rvbuild sees it: checked, with every scene and every default filled in."""
+"""A project for the rest of rvbuild: validated, with all scenes and defaults filled in."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rvbuild.project.scenes.labels import RasterLabelsTable, VectorLabelsTable
 from rvbuild.project.scenes.splits import Split
 from rvbuild.project.schema import ProjectFile
 from rvbuild.project.tables.chip import ChipTable
+from rvbuild.project.tables.draft import DraftTable
 from rvbuild.project.tables.evaluation import EvalTable
 from rvbuild.project.tables.predict import PredictTable
 from rvbuild.project.tables.train import TrainTable
@@ -46,11 +47,11 @@ class ImageSource:
     Attributes
     ----------
     files
-        The files of the mosaic, or of all layers of a stack, expanded; relative ones are relative to the workspace.
+        The files of the mosaic, or of all layers of a stack, expanded; relative paths start from the workspace.
     table
-        How they are read; None if the scene has no image, which is an error.
+        The settings to read them; None if the scene has no image, which is an error.
     layout
-        How the files of STAC items are put together; empty for other files.
+        The settings that combine the files of STAC items; empty for other files.
     """
 
     files: tuple[str, ...]
@@ -58,11 +59,11 @@ class ImageSource:
     layout: Mapping[str, Any] = field(default_factory=dict)
 
     def stage_settings(self) -> dict[str, Any]:
-        """Return the settings that decide the pixels that are read, without the paths."""
+        """Return the settings that determine the pixels, without the paths."""
         return {"nodata": None} if self.table is None else {**self.table.stage_settings(), **self.layout}
 
     def normalize(self) -> dict[str, Any] | None:
-        """Return the settings of the transformer that needs statistics, or None."""
+        """Return the settings of the transform that needs statistics, or None."""
         return None if self.table is None else self.table.normalize()
 
     def modules(self) -> list[str]:
@@ -72,7 +73,7 @@ class ImageSource:
 
 @dataclass(frozen=True)
 class RasterLabels:
-    """Labels as rasters: the files, expanded, the settings to read them, and their cells, if the task has cells."""
+    """Labels as rasters: the expanded files, the settings to read them, and the cells if the task has cells."""
 
     files: tuple[str, ...]
     table: RasterLabelsTable
@@ -85,18 +86,18 @@ class RasterLabels:
 
 @dataclass(frozen=True)
 class VectorLabels:
-    """Labels as vectors: the files, expanded, the settings to read them, and their cells, if the task has cells.
+    """Labels as vectors: the expanded files, the settings to read them, and the cells if the task has cells.
 
     Attributes
     ----------
     files
-        All files, in the order in which they are read.
+        All files, in reading order.
     table
-        The settings to read them; for several tables, those of the scene.
+        The settings to read them; with several tables, the settings of the scene.
     classes
         The names of all classes.
     parts
-        Of several tables, each with the number of its files.
+        With several tables: each table with the number of its files.
     cells
         The definition of the cells.
     """
@@ -119,12 +120,12 @@ class VectorLabels:
 
 @dataclass(frozen=True)
 class LayeredLabels:
-    """Labels as rasters and vectors laid over each other: the files, expanded, and how they are read.
+    """Labels as rasters and vectors on top of each other: the expanded files and the settings to read them.
 
     Attributes
     ----------
     files
-        All files, in the order in which they are laid over each other.
+        All files, from bottom to top.
     parts
         Each table with the number of its files.
     background
@@ -142,17 +143,20 @@ class LayeredLabels:
         """Return the settings, without the paths."""
         parts = []
         for count, table in self.parts:
-            how = table.stage_settings() if isinstance(table, RasterLabelsTable) else table.stage_settings(self.classes)
-            how.pop("background", None)
-            parts.append({"files": count, **how})
+            settings = (
+                table.stage_settings() if isinstance(table, RasterLabelsTable) else table.stage_settings(self.classes)
+            )
+            settings.pop("background", None)
+            parts.append({"files": count, **settings})
         return {"kind": "layers", "background": self.background, "parts": parts}
 
 
 @dataclass(frozen=True)
 class BoxFileLabels:
-    """Labels as box files: the files, expanded, how they are read, and the path of the scene's image file as written.
+    """Labels as box files: the expanded files, the settings to read them, and the path of the scene's image as written.
 
-    With `origin_px`, the scene is a part of the image that begins at this column and row: boxes count from the image's.
+    With `origin_px`, the scene is a part of the image that begins at this column and row; boxes are relative to the
+    image.
     """
 
     files: tuple[str, ...]
@@ -167,38 +171,38 @@ class BoxFileLabels:
 
 
 def _with_cells(settings: dict[str, Any], cells: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the settings of labels, with those of cells if the task has cells."""
+    """Return the settings of labels, including those of cells if the task has cells."""
     return settings if cells is None else {**settings, "cells": dict(cells)}
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One scene, or the part of one that one split has.
+    """A scene, or the part of a scene that belongs to one split.
 
     Attributes
     ----------
     id
-        Its id, usable as a file name; of a part `a.train`, `a.validation` or `a.test`, where `a` is the scene.
+        Its id, usable as a file name; `a.train`, `a.validation` or `a.test` for a part of scene `a`.
     split
         The split.
     image
         Its imagery.
     channels
-        The bands to use, from 0; None for all that are not alpha.
+        The bands to use, from 0; None for all bands except alpha.
     labels
         Its labels; None only for test scenes.
     aoi
-        The files of its area of interest; none for the whole image.
+        The files of its area of interest; empty for the whole image.
     aoi_parts
-        If its tables have settings: each table's number of `files`, `layer` and `where`.
+        If its tables have settings: the number of `files`, the `layer` and the `where` of each table.
     base
         The id of the scene in the project file.
     blocks
-        If the scene is shared by several splits: which of its blocks are this part; see `splits.Placed`.
+        If the scene is shared by several splits: the blocks of this part; see `splits.Placed`.
     chip
         The chip settings of this scene, if they differ from those of the project.
     key
-        Where its id stands in the project file.
+        The key of its id in the project file.
     """
 
     id: str
@@ -215,7 +219,7 @@ class Scene:
 
 
 class Written(NamedTuple):
-    """Where and how the user has written a path.
+    """A path as written by the user, and its place.
 
     Attributes
     ----------
@@ -242,24 +246,24 @@ class Project:
     name, task, seed, null_class, strict, depends, rules, data_hint
         The `[project]` table.
     allow
-        Directories, and beginnings of addresses, to which virtual files may lead; absolute.
+        Directories and URL prefixes that virtual files may refer to; absolute.
     classes
         The classes by id, with the null class.
     null_id
         The id of the null class.
     scenes
         The scenes: train, validation, test, each in the order of the file.
-    chip, train, predict, eval
-        The tables that a task or the scenes complete; `stage_settings()` returns a stage's settings.
+    chip, train, predict, eval, draft
+        The tables, completed by the task and the scenes; `stage_settings()` returns the settings of a stage.
     file
         All validated tables, with defaults: `file.bundle`, for example.
     env
-        The environment variables that were read, with their values, or None if unset.
+        The environment variables that were read, with their values; None for an unset one.
     reads
-        What was read beside the project file: path -> (size, mtime_ns, ctime_ns, inode) as it was before; address ->
-        digest of what its server said before, or None if it said nothing.
+        The files that were read besides the project file: path -> (size, mtime_ns, ctime_ns, inode) before reading;
+        address -> digest of the identity that its server reported before, or None if it reported none.
     written
-        Scene id in the file (empty for the project) and part (`image`, `labels`, `aoi`, `weights`) → how its paths were
+        Scene id in the file (empty for the project) and part (`image`, `labels`, `aoi`, `weights`) → its paths as
         written.
     places
         Where each key was written.
@@ -285,6 +289,7 @@ class Project:
     train: TrainTable
     predict: PredictTable
     eval: EvalTable
+    draft: DraftTable
     file: ProjectFile = field(repr=False)
     env: Mapping[str, str | None] = field(repr=False)
     written: Mapping[tuple[str, str], tuple[Written, ...]] = field(repr=False, compare=False)
@@ -303,9 +308,9 @@ class Project:
         Parameters
         ----------
         key
-            The key; one that was not written has the place of the table around it.
+            The key; if it was not written, the place is that of its table.
         scene
-            The id in the file of a scene that may have the key for itself, in `[scenes.by_id]`.
+            The id in the file of a scene that may override the key in `[scenes.by_id]`.
         """
-        own: Key = ("scenes", "by_id", scene, *(key[1:] if key[:1] == ("scene",) else key))
-        return self.places.where(own if scene and self.places.has(own) else key)
+        override: Key = ("scenes", "by_id", scene, *(key[1:] if key[:1] == ("scene",) else key))
+        return self.places.where(override if scene and self.places.has(override) else key)

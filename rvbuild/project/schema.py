@@ -15,6 +15,7 @@ from rvbuild.project.tables.analyze import AnalyzeTable
 from rvbuild.project.tables.bundle import BundleTable
 from rvbuild.project.tables.chip import ChipTable
 from rvbuild.project.tables.classes import ClassTable
+from rvbuild.project.tables.draft import DraftTable
 from rvbuild.project.tables.evaluation import EvalTable
 from rvbuild.project.tables.general import ProjectTable
 from rvbuild.project.tables.predict import PredictTable
@@ -51,6 +52,10 @@ class ProjectFile(Table):
     bundle: BundleTable = Field(
         default_factory=lambda: BundleTable.model_validate({}), description="What the bundle contains."
     )
+    draft: DraftTable = Field(
+        default_factory=lambda: DraftTable.model_validate({}),
+        description="How `rvbuild draft` makes a map in seconds.",
+    )
 
 
 class _ForEditors(GenerateJsonSchema):
@@ -61,14 +66,14 @@ class _ForEditors(GenerateJsonSchema):
         return self.generate_inner(schema["schema"])
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
-        """Leave out the default None, which means "decided by something else"."""
+        """Leave out the default None, which means that the value is derived."""
         described = super().default_schema(schema)
         if described.get("default", 0) is None:
             del described["default"]
         return described
 
     def field_title_should_be_set(self, schema: Any) -> bool:
-        """Give keys no title, which would only repeat their name."""
+        """Omit titles, which would only repeat the names."""
         return False
 
 
@@ -79,7 +84,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def keys_by_name() -> dict[str, list[str]]:
-    """Return for each key of the project file the tables that have it, for hints about misplaced keys.
+    """Return key -> tables that have it, for hints about misplaced keys.
 
     >>> keys_by_name()["lr"]
     ['[train]']

@@ -1,4 +1,4 @@
-"""The starter project of `rvbuild new`: commented, and valid."""
+"""The starter project of `rvbuild new`, with comments."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def starter(name: str, task: str) -> str:
     Raises
     ------
     UsageError
-        If the name cannot be a file name, or the task is not supported.
+        The name cannot be a file name, or the task is not supported.
     """
     problem = name_problem(name, RESERVED_PROJECTS)
     if problem:

@@ -54,5 +54,5 @@ def test_variables_of() -> None:
 
 
 def test_an_address_without_a_server() -> None:
-    assert path_problem("https:///a.tif", elsewhere=True) == 'the address has no server: "https:///a.tif"'
-    assert path_problem("https://${HOST}/a.tif", elsewhere=True) is None, "the variable may be right"
+    assert path_problem("https:///a.tif", may_be_remote=True) == 'the address has no server: "https:///a.tif"'
+    assert path_problem("https://${HOST}/a.tif", may_be_remote=True) is None, "the variable may be right"

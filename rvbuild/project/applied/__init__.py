@@ -17,7 +17,7 @@ from rvbuild.project.tables.train import TrainTable
 from rvbuild.project.tasks import SPECS
 from rvbuild.project.toml.keys import Key
 from rvbuild.project.toml.problems import Problems
-from rvbuild.project.toml.table import Finding, Known, Table, no_effect
+from rvbuild.project.toml.table import Context, Finding, Table, no_effect
 
 _APPLIED: Mapping[str, Application] = {
     "semantic_segmentation": segmentation,
@@ -39,37 +39,37 @@ _KINDS: Mapping[type[Table], str] = {
 """The kinds of table that tasks check, with their names in `TaskSpec`."""
 
 
-def check(table: Table, known: Known) -> Iterator[Finding]:
-    """Yield the problems of a table with the project's task, besides those that the table finds itself."""
+def check(table: Table, context: Context) -> Iterator[Finding]:
+    """Yield the problems of a table with the project's task, besides the problems that the table itself finds."""
     kind = _KINDS.get(type(table))
     if kind is None:
         return
     for spec in SPECS.values():
-        if spec.name != known.task:
+        if spec.name != context.task:
             for key in spec.keys.get(kind, ()):
-                if table.given(key):
-                    message = f"applies to {spec.about}, which belong to {spec.name}; the task is {known.task}"
+                if table.is_set(key):
+                    message = f"applies to {spec.about}, which belong to {spec.name}; the task is {context.task}"
                     yield Finding((key,), message)
-    for key, why in SPECS[known.task].unused.get(kind, {}).items():
-        if table.given(key):
+    for key, why in SPECS[context.task].unused.get(kind, {}).items():
+        if table.is_set(key):
             yield no_effect(key, why)
-    yield from _APPLIED[known.task].check(table, known)
+    yield from _APPLIED[context.task].check(table, context)
 
 
 def chip_px(task: str, chip: ChipTable, labels: list[Any]) -> int:
-    """Return the side of the chips of a project, in pixels, for tables that may be wrong otherwise."""
+    """Return the side of the chips of a project, in pixels; the tables may be otherwise invalid."""
     return _APPLIED[task].chip_px(chip, labels)
 
 
 def apply(task: str, parts: Parts, labels: Mapping[Key, Any], problems: Problems) -> Parts:
-    """Return the scenes and tables as completed by the task; mismatches are reported.
+    """Return the scenes and tables, completed by the task; mismatches are reported.
 
     Parameters
     ----------
     task
         Its name.
     parts
-        As the tables say.
+        The parts as given by the tables.
     labels
         The tables of labels, by their keys.
     problems

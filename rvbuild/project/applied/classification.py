@@ -17,17 +17,17 @@ from rvbuild.project.tables.train import TrainTable
 from rvbuild.project.tasks.classification import CELL_KEYS, SPEC
 from rvbuild.project.toml.keys import Key, show
 from rvbuild.project.toml.problems import Problems
-from rvbuild.project.toml.table import Finding, Known, Pixels, Table, no_effect
+from rvbuild.project.toml.table import Context, Finding, Pixels, Table, no_effect
 
 _IOA_KEYS = ("ioa_thresh", "ioa_over", "pick")
 
 
-def check(table: Table, known: Known) -> Iterator[Finding]:
-    """Find settings that tables cannot have with cells."""
+def check(table: Table, context: Context) -> Iterator[Finding]:
+    """Find settings that are invalid for cells."""
     if isinstance(table, RasterLabelsTable | VectorLabelsTable):
         if getattr(table, "rule", "ioa") == "area":
             for key in _IOA_KEYS:
-                if table.given(key):
+                if table.is_set(key):
                     yield no_effect(key, 'with rule = "area"; set rule = "ioa", or remove it', "rule")
     elif isinstance(table, SceneTable) and isinstance(table.labels, tuple):
         rasters = [number for number, part in enumerate(table.labels) if isinstance(part, RasterLabelsTable)]
@@ -39,17 +39,17 @@ def check(table: Table, known: Known) -> Iterator[Finding]:
             yield Finding(("labels", rasters[0]), message)
     elif isinstance(table, ChipTable) and table.method == "sliding":
         for key in ("padding_px", "pad_direction"):
-            if table.given(key):
+            if table.is_set(key):
                 yield no_effect(key, "on cells, whose grid starts at the corner of the scene")
     elif isinstance(table, TrainTable):
         model = table.model or SPEC.models[0]
-        if problem := size_problem(model, table.model_args, known.chip_px):
+        if problem := size_problem(model, table.model_args, context.chip_px):
             yield Finding(("model",), f"{show(model)} {problem}", (("model_args",),))
 
 
 def chip_px(chip: ChipTable, labels: list[Any]) -> int:
-    """Return the side of chips, in pixels: if [chip] does not say it, that of cells."""
-    return chip.size_px if chip.given("size_px") else _cell_px_of(labels) or chip.size_px
+    """Return the side of chips, in pixels: that of cells if [chip] does not set it."""
+    return chip.size_px if chip.is_set("size_px") else _cell_px_of(labels) or chip.size_px
 
 
 def apply(parts: Parts, labels: Mapping[Key, Any], problems: Problems) -> Parts:
@@ -58,7 +58,7 @@ def apply(parts: Parts, labels: Mapping[Key, Any], problems: Problems) -> Parts:
     cell_px = _cell_px_of(labels.values()) or chip.size_px
     for key, message in _different_sizes(labels, cell_px):
         problems.add(key, message)
-    size_px = chip.size_px if chip.given("size_px") else cell_px
+    size_px = chip.size_px if chip.is_set("size_px") else cell_px
     scenes = tuple(replace(s, chip=s.chip and _fitted_chip(s.chip, cell_px, size_px)) for s in parts.scenes)
     scenes = tuple(
         replace(scene, labels=replace(scene.labels, cells=_cell_settings(scene.labels.table, cell_px)))
@@ -95,46 +95,46 @@ def _different_sizes(tables: Mapping[Key, Any], cell_px: int) -> Iterator[tuple[
     tables
         Labels by the key of their table.
     cell_px
-        The size of the others.
+        The size of the other cells.
     """
     for key, table in tables.items():
-        found = getattr(table, "cell_px", None)
-        if found is not None and found != cell_px:
+        px = getattr(table, "cell_px", None)
+        if px is not None and px != cell_px:
             yield (
                 (*key, "cell_px"),
-                f"{show(found)} here, but {show(cell_px)} in other scenes; all cells of a model have one size",
+                f"{show(px)} here, but {show(cell_px)} in other scenes; all cells of a model have one size",
             )
 
 
 def _fitted_chip(chip: ChipTable, cell_px: int, size_px: int) -> ChipTable:
-    """Return how chips are cut if they are cells: of the size of a cell, stored at `size_px`, one cell apart."""
+    """Return the chip settings for cells: of the size of a cell, stored at `size_px`, one cell apart."""
     update: dict[str, Any] = {"size_px": size_px}
     if chip.method == "sliding":
         update["stride_px"] = chip.stride_px or cell_px
     elif chip.size_limits_px is None and cell_px != size_px:
         update["size_limits_px"] = (cell_px, cell_px)
     if chip.keep is not None:
-        # A chip has one class, and counts once.
+        # A chip has one class and counts once.
         update["keep"] = chip.keep.model_copy(update={"min_px": 1})
     fitted = chip.model_copy(update=update)
-    if not chip.given("size_px"):
+    if not chip.is_set("size_px"):
         fitted.model_fields_set.discard("size_px")
     return fitted
 
 
 class CellPredictTable(PredictTable):
-    """How the cells of a project are predicted: the same table, with the size of a cell."""
+    """The prediction of cells: the same table, with the size of a cell."""
 
     derived: ClassVar[frozenset[str]] = frozenset({"rgb", "scores", "cells"})
 
     cell_px: Pixels
 
     def infer_settings(self) -> dict[str, Any]:
-        """Return the settings that the raw result depends on: cells have no strides and do not blend."""
+        """Return the settings of the raw result: cells have no strides and are not blended."""
         return {
             key: value for key, value in super().infer_settings().items() if key in ("cell_px", "batch_size", "device")
         }
 
     def stage_settings(self) -> dict[str, Any]:
-        """Return the settings, with those about cells."""
+        """Return the settings, including those of cells."""
         return {**super().stage_settings(), "cells": self.cells or "geojson", "cell_px": self.cell_px}

@@ -1,4 +1,4 @@
-"""The chips that classifiers can work on."""
+"""The chip sizes that classifiers accept."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _LEAST_PX = {
     "swin": 4,
     "vgg": 32,
 }
-"""The smallest chips of a family."""
+"""The smallest chips of each family of models, in pixels."""
 
 _IMAGE_SIZE = 224
 """Default `image_size` of transformers with a fixed size."""
 
 
 def size_problem(model: str, args: Mapping[str, object], chip_px: int | None) -> str | None:
-    """Return why a model cannot work on chips of a size, or None; any other model than a classifier can.
+    """Return why a model does not accept chips of a size, or None; only classifiers have limits.
 
     >>> size_problem("inception_v3", {}, 64)
     'needs chips of at least 75 px, but chip.size_px is 64'

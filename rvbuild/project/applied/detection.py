@@ -17,11 +17,11 @@ from rvbuild.project.tables.train import TrainTable
 from rvbuild.project.tasks.detection import MODEL_ARGS, MOST_MERGE, SPEC
 from rvbuild.project.toml.keys import Key, show
 from rvbuild.project.toml.problems import Problems
-from rvbuild.project.toml.table import Finding, Known, Table, no_effect
+from rvbuild.project.toml.table import Context, Finding, Table, no_effect
 
 
-def check(table: Table, known: Known) -> Iterator[Finding]:
-    """Find settings that tables cannot have with boxes."""
+def check(table: Table, context: Context) -> Iterator[Finding]:
+    """Find settings that are invalid for boxes."""
     if isinstance(table, RasterLabelsTable):
         message = f"{SPEC.name} needs boxes or shapes: {either(['vector', *BOX_FILES])}; found a raster"
         yield Finding(("raster",), message)
@@ -38,7 +38,7 @@ def check(table: Table, known: Known) -> Iterator[Finding]:
 
 
 def _check_chip(table: ChipTable) -> Iterator[Finding]:
-    if table.neg_ratio is None and table.given("neg_ioa_thresh"):
+    if table.neg_ratio is None and table.is_set("neg_ioa_thresh"):
         yield no_effect("neg_ioa_thresh", "without neg_ratio, which sets how many chips are background")
     elif table.neg_ratio is not None and table.neg_ioa_thresh > table.ioa_thresh:
         yield Finding(
@@ -70,22 +70,22 @@ def chip_px(chip: ChipTable, labels: list[Any]) -> int:
 
 
 def apply(parts: Parts, labels: Mapping[Key, Any], problems: Problems) -> Parts:
-    """Return the parts with tables that tell stages of boxes."""
+    """Return the parts with tables whose stage settings include those of boxes."""
     return Parts(
         scenes=tuple(replace(s, chip=s.chip and of_task(BoxChipTable, s.chip)) for s in parts.scenes),
         chip=of_task(BoxChipTable, parts.chip),
         predict=of_task(BoxPredictTable, parts.predict),
         eval=of_task(BoxEvalTable, parts.eval),
-        # By half a chip, each object up to that size is seen whole by some window.
+        # With this stride, every object of up to half a chip is completely inside some window.
         stride_px=max(1, parts.chip.size_px // 2),
     )
 
 
 class BoxChipTable(ChipTable):
-    """How the chips of a project with boxes are cut."""
+    """The chip settings of a project with boxes."""
 
     def stage_settings(self) -> dict[str, Any]:
-        """Return the settings, with those about boxes."""
+        """Return the settings, including those of boxes."""
         settings = {**super().stage_settings(), **{key: getattr(self, key) for key in SPEC.keys["chip"]}}
         if self.keep is not None:
             # One box is enough.
@@ -100,19 +100,23 @@ class BoxPredictTable(PredictTable):
     styled: ClassVar[frozenset[str]] = frozenset()
 
     def infer_settings(self) -> dict[str, Any]:
-        """Return the settings that the raw result depends on: boxes do not blend."""
-        own = ("stride_px", "batch_size", "device")
-        return {key: value for key, value in super().infer_settings().items() if key in own}
+        """Return the settings of the raw result: boxes are not blended."""
+        keys = ("stride_px", "batch_size", "device")
+        return {key: value for key, value in super().infer_settings().items() if key in keys}
 
     def stage_settings(self) -> dict[str, Any]:
-        """Return the settings, with those about boxes."""
-        own = {"boxes": self.boxes or "geojson", "score_thresh": self.score_thresh, "merge_thresh": self.merge_thresh}
-        return {**super().stage_settings(), **own}
+        """Return the settings, including those of boxes."""
+        box_settings = {
+            "boxes": self.boxes or "geojson",
+            "score_thresh": self.score_thresh,
+            "merge_thresh": self.merge_thresh,
+        }
+        return {**super().stage_settings(), **box_settings}
 
 
 class BoxEvalTable(EvalTable):
-    """How boxes are evaluated."""
+    """The evaluation of boxes."""
 
     def stage_settings(self) -> dict[str, Any]:
-        """Return the settings, with those about boxes."""
+        """Return the settings, including those of boxes."""
         return {"iou_thresh": self.iou_thresh}

@@ -12,7 +12,7 @@ from rvbuild.project.tables.evaluation import EvalTable
 from rvbuild.project.tables.predict import PredictTable
 from rvbuild.project.toml.keys import Key
 from rvbuild.project.toml.problems import Problems
-from rvbuild.project.toml.table import Finding, Known, Table
+from rvbuild.project.toml.table import Context, Finding, Table
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Parts:
     scenes
         The scenes.
     chip, predict, eval
-        The tables of the file, as stages get their settings from them.
+        The tables of the file that give stages their settings.
     stride_px
-        Distance between the windows of a prediction, if the file does not say it.
+        Default distance between the windows of a prediction, in pixels.
     """
 
     scenes: tuple[Scene, ...]
@@ -37,22 +37,22 @@ class Parts:
 
 
 class Application(Protocol):
-    """A module of this package, for one task."""
+    """The interface of the modules of this package, one for each task."""
 
-    def check(self, table: Table, known: Known) -> Iterator[Finding]:
+    def check(self, table: Table, context: Context) -> Iterator[Finding]:
         """Yield the problems of a table in this task, except for keys that `TaskSpec` lists."""
 
     def chip_px(self, chip: ChipTable, labels: list[Any]) -> int:
         """Return the side of chips, in pixels."""
 
     def apply(self, parts: Parts, labels: Mapping[Key, Any], problems: Problems) -> Parts:
-        """Return the parts of a project as the task needs them."""
+        """Return the parts of a project, completed by the task."""
 
 
 AnyTable = TypeVar("AnyTable", bound=Table)
 
 
 def of_task(kind: type[AnyTable], table: Table, **update: Any) -> AnyTable:
-    """Return a table as that of a task, which tells its stage more: the same keys, some of them changed."""
+    """Return a copy of a table as the subclass `kind` of a task, with some fields updated."""
     fields = {name: getattr(table, name) for name in type(table).model_fields}
     return kind.model_construct(_fields_set=set(table.model_fields_set), **{**fields, **update})

@@ -9,15 +9,15 @@ from rvbuild.project.applied.parts import Parts
 from rvbuild.project.tables.chip import ChipTable, KeepTable
 from rvbuild.project.toml.keys import Key
 from rvbuild.project.toml.problems import Problems
-from rvbuild.project.toml.table import Finding, Known, Table
+from rvbuild.project.toml.table import Context, Finding, Table
 
 
-def check(table: Table, known: Known) -> Iterator[Finding]:
+def check(table: Table, context: Context) -> Iterator[Finding]:
     """Find a threshold that no chip can reach."""
-    if isinstance(table, KeepTable) and known.chip_px is not None and table.min_px > known.chip_px**2:
+    if isinstance(table, KeepTable) and context.chip_px is not None and table.min_px > context.chip_px**2:
         yield Finding(
             ("min_px",),
-            f"{table.min_px} is more than the pixels of a chip: {known.chip_px}² = {known.chip_px**2} pixels",
+            f"{table.min_px} is more than the pixels of a chip: {context.chip_px}² = {context.chip_px**2} pixels",
         )
 
 

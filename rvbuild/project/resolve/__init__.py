@@ -1,1 +1,1 @@
-"""Resolves a validated file to a project: paths, scenes, and checks across scenes."""
+"""The step from a validated file to a project: paths, scenes, and checks across scenes."""

@@ -1,4 +1,4 @@
-"""Checks of the scenes of a project: missing parts, and contradictions between scenes or with the training."""
+"""Checks of the scenes of a project: missing parts, and contradictions between scenes or with [train]."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _PURPOSE = {"train": "training", "validation": "validation"}
 
 
 def check_scenes(file: ProjectFile, problems: Problems, scenes: list[Scene], keys: list[Key]) -> None:
-    """Report problems of scenes, each of which has its key in the file."""
+    """Report the problems of scenes; `keys` has the key of each scene in the file."""
     checks = _Checks(file, problems)
-    checks.there_is_training()
+    checks.training()
     checks.images(scenes, keys)
     checks.labels(scenes, keys)
     checks.channels(scenes)
     checks.normalize(scenes)
-    checks.differ(scenes)
+    checks.distinct(scenes)
 
 
 class _Checks:
@@ -30,7 +30,7 @@ class _Checks:
         self.file = file
         self.problems = problems
 
-    def there_is_training(self) -> None:
+    def training(self) -> None:
         if self.file.train.chips is not None:
             if self.file.scenes.training:
                 message = "a model learns from scenes or from train.chips, not from both; leave the list empty"
@@ -43,39 +43,41 @@ class _Checks:
 
     def images(self, scenes: list[Scene], places: list[Key]) -> None:
         """Report scenes without an image."""
-        lacking = [(scene, at) for scene, at in zip(scenes, places, strict=True) if not scene.image.files]
-        self._lacking(
-            "image", 'image = "data/{id}.tif"', scenes, [(scene, at, "has no image") for scene, at in lacking]
+        lacking = [(scene, key) for scene, key in zip(scenes, places, strict=True) if not scene.image.files]
+        self._report_lacking(
+            "image", 'image = "data/{id}.tif"', scenes, [(scene, key, "has no image") for scene, key in lacking]
         )
 
     def labels(self, scenes: list[Scene], places: list[Key]) -> None:
         """Report scenes that need labels and have none."""
         lacking = [
-            (scene, at, f"is for {_PURPOSE[scene.split]}, but has no labels")
-            for scene, at in zip(scenes, places, strict=True)
+            (scene, key, f"is for {_PURPOSE[scene.split]}, but has no labels")
+            for scene, key in zip(scenes, places, strict=True)
             if scene.labels is None and scene.split in _PURPOSE
         ]
         needing = [scene for scene in scenes if scene.split in _PURPOSE]
-        self._lacking("labels", 'labels = { raster = "data/{id}_label.tif" }', needing, lacking)
+        self._report_lacking("labels", 'labels = { raster = "data/{id}_label.tif" }', needing, lacking)
 
-    def _lacking(self, part: str, example: str, scenes: list[Scene], lacking: list[tuple[Scene, Key, str]]) -> None:
-        """Report scenes that lack a part: once if none of them has it, else one by one."""
+    def _report_lacking(
+        self, part: str, example: str, scenes: list[Scene], lacking: list[tuple[Scene, Key, str]]
+    ) -> None:
+        """Report scenes without a part: once if no scene has it, else one by one."""
         if not lacking or self.problems.touch("scene", part):
             return
         if len(lacking) == len(scenes) and not any(self._overrides(scene.base, part) for scene in scenes):
             self.problems.add(("scene", part), f"missing; expected, for example: {example}")
             return
-        for scene, at, message in lacking:
+        for scene, key, message in lacking:
             if not self.problems.touch("scenes", "by_id", scene.base):
-                own = dotted(("scenes", "by_id", scene.base, part))
-                self.problems.add(at, f"scene {show(scene.base)} {message}; set scene.{part} or {own}")
+                override = dotted(("scenes", "by_id", scene.base, part))
+                self.problems.add(key, f"scene {show(scene.base)} {message}; set scene.{part} or {override}")
 
     def _overrides(self, id_: str, part: str) -> bool:
         """Tell whether a scene overrides a part."""
-        return id_ in self.file.scenes.by_id and self.file.scenes.by_id[id_].given(part)
+        return id_ in self.file.scenes.by_id and self.file.scenes.by_id[id_].is_set(part)
 
     def channels(self, scenes: Iterable[Scene]) -> None:
-        """Report scenes whose number of channels is not that of the others."""
+        """Report scenes whose number of channels differs from that of the first."""
         numbers = {scene.base: len(scene.channels) for scene in scenes if scene.channels}
         for id_, number in numbers.items():
             first = next(iter(numbers))
@@ -85,48 +87,49 @@ class _Checks:
                 self.problems.add(key, f"{message}; a model takes one number of channels")
 
     def normalize(self, scenes: Sequence[Scene]) -> None:
-        """Report scenes that end with another transformer of statistics: a model normalises in one way."""
+        """Report scenes whose last transform normalises differently: a model has one normalisation."""
         for scene in scenes[1:]:
-            first, how = scenes[0].image.normalize(), scene.image.normalize()
-            if how != first and scene.image.files and scenes[0].image.files:
+            first, settings = scenes[0].image.normalize(), scene.image.normalize()
+            if settings != first and scene.image.files and scenes[0].image.files:
                 key = self._key_of(scene.base, "image")
-                names = [show(each["kind"]) if each else "no such transform" for each in (first, how)]
+                names = [
+                    show(transform["kind"]) if transform else "no such transform" for transform in (first, settings)
+                ]
                 if names[0] == names[1]:
                     names[1] += " with other settings"
                 message = f"scene {show(scenes[0].base)} has {names[0]} at the end, scene {show(scene.base)} {names[1]}"
                 self.problems.add((*key, "transform"), f"{message}; a model normalises all images in one way")
-        how = scenes[0].image.normalize() if scenes else None
-        if how and self.file.train.given("max_stds"):
-            message = f"has no effect with {show(how['kind'])} in the transform of the images"
+        settings = scenes[0].image.normalize() if scenes else None
+        if settings and self.file.train.is_set("max_stds"):
+            message = f"has no effect with {show(settings['kind'])} in the transform of the images"
             self.problems.add(("train", "max_stds"), message)
-        if how and self.file.train.backend is not None:
+        if settings and self.file.train.backend is not None:
             message = (
-                f"the transform of the images ends with {show(how['kind'])}, which networks of torch apply; a training "
-                "backend gets the values before it. Remove the transform, and let the backend do it"
+                f"the transform of the images ends with {show(settings['kind'])}, which networks of torch apply; a "
+                "training backend gets the values before it. Remove the transform, and let the backend do it"
             )
             self.problems.add(("train", "backend"), message)
-        if how and self.file.train.normalize == "pretrained" and self.file.train.bundle is not None:
-            message = (
-                f"the bundle says how images are normalised, and their transform, {show(how['kind'])}, does so, too"
-            )
+        if settings and self.file.train.normalize == "pretrained" and self.file.train.bundle is not None:
+            kind = show(settings["kind"])
+            message = f"the bundle defines how images are normalised, and so does their transform {kind}"
             self.problems.add(("train", "normalize"), f"{message}; remove one of them")
 
-    def differ(self, scenes: Iterable[Scene]) -> None:
-        """Report scenes that are one and the same area of one image, because `{id}` was forgotten."""
+    def distinct(self, scenes: Iterable[Scene]) -> None:
+        """Report scenes with the same area of the same image, because `{id}` was forgotten."""
         table = self.file.scene
         texts = [table.image.stac or "", *(path for _, path in table.image.paths())] if table.image else []
         texts += [text for area in areas(table.aoi) for text in area.vector]
-        same = [
+        shared = [
             scene.base for scene in scenes if not any(self._overrides(scene.base, part) for part in ("image", "aoi"))
         ]
-        same = list(dict.fromkeys(same))
-        if table.image and len(same) > 1 and not any(uses_id(text) for text in texts):
-            listed = ", ".join(show(id_) for id_ in same[:3]) + (" and more" if len(same) > 3 else "")
+        shared = list(dict.fromkeys(shared))
+        if table.image and len(shared) > 1 and not any(uses_id(text) for text in texts):
+            listed = ", ".join(show(id_) for id_ in shared[:3]) + (" and more" if len(shared) > 3 else "")
             message = f"without {{id}} in its path, the scenes {listed} are the same image"
             self.problems.add(
                 ("scene", "image"), f"{message}; put {{id}} where their files differ, or give each an aoi"
             )
 
     def _key_of(self, id_: str, field: str) -> Key:
-        """Return the key of a field of a scene: its own, or that of all scenes."""
+        """Return the key of a field of a scene: the override, or the key of all scenes."""
         return ("scenes", "by_id", id_, field) if self._overrides(id_, field) else ("scene", field)

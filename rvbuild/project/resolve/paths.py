@@ -1,4 +1,4 @@
-"""The paths of a project file: expanded, with the place and the words in which each was written."""
+"""The paths of a project file: expanded, each with its place and its original text."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class Paths:
         self._placed: dict[tuple[tuple[str, ...], Key, str], tuple[Written, ...]] = {}
 
     def files(self, id_: str, part: str, texts: tuple[str, ...], at: Key) -> tuple[str, ...]:
-        """Return the expanded paths of one part of a scene, and note how they were written."""
+        """Return the expanded paths of one part of a scene, and record their original form."""
         self.written[id_, part] = self.place(texts, at, part)
         return self.expand(texts, at, part, id_)
 
     def place(self, texts: tuple[str, ...], at: Key, part: str) -> tuple[Written, ...]:
-        """Return where and how some paths were written: the same for all scenes without their own."""
+        """Return places and original texts of paths; cached, since scenes without an override share them."""
         key = (texts, at, part)
         if key not in self._placed:
             where = self.problems.places.where
@@ -60,13 +60,13 @@ class Paths:
         return tuple(paths)
 
     def _path_key(self, at: Key, part: str, number: int) -> Key:
-        """Return the key of one path, in the form in which the user has written it."""
+        """Return the key of one path, in the form that the user has chosen."""
         key = (*at, part)
         value: Any = self.data
         for step in key:
             value = value[step]
         if isinstance(value, list) and self._holds_tables(value):
-            # A list of tables, each with a path or some.
+            # A list of tables, each with one or more paths.
             for position, item in enumerate(value):
                 count = _count_of_paths(item)
                 if number < count:
@@ -80,7 +80,7 @@ class Paths:
             key, value = (*key, name), value[name]
         if isinstance(value, list) and self._holds_tables(value):
             keys = _layer_keys(value, key)
-            return keys[number] if number < len(keys) else key  # fewer where a layer that is wrong was left out
+            return keys[number] if number < len(keys) else key  # fewer if an invalid layer was removed
         return (*key, number) if isinstance(value, list) and len(value) > 1 else key
 
     def _holds_tables(self, value: list[Any]) -> bool:
@@ -91,17 +91,17 @@ class Paths:
 
 
 def relative_to_workspace(workspace: Path, path: str) -> str:
-    """Return a path from the workspace; one outside begins with `..`."""
+    """Return a path relative to the workspace; a path outside of it begins with `..`."""
     return Path(os.path.relpath(workspace / path, workspace)).as_posix()
 
 
 def _name_of_paths(table: Mapping[str, Any]) -> str | None:
-    """Return the key of a table with its path or paths; None if it has none, which was reported."""
+    """Return the key with the paths of a table; None if there is none, which has been reported."""
     return next((name for name in ("files", "stac", "raster", "vector", *BOX_FILES) if name in table), None)
 
 
 def _count_of_paths(item: Any) -> int:
-    """Return how many paths an item of a list of tables has."""
+    """Return the number of paths in an item of a list of tables."""
     if not isinstance(item, dict):
         return 1
     name = _name_of_paths(item)
@@ -111,7 +111,7 @@ def _count_of_paths(item: Any) -> int:
 
 
 def _layer_keys(layers: list[Any], key: Key) -> list[Key]:
-    """Return the key of each path of a stack, some of whose layers are tables."""
+    """Return the key of each path of a stack; layers may be tables."""
     keys: list[Key] = []
     for number, layer in enumerate(layers):
         files = layer.get("files") if isinstance(layer, dict) else None

@@ -1,4 +1,4 @@
-"""From a validated file to a project: names, classes, training and scenes, with all defaults filled in."""
+"""Resolution of a validated file to a project: names, classes, training and scenes, with all defaults filled in."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from rvbuild.project.applied.parts import Parts
 from rvbuild.project.model import ClassDef, Project
 from rvbuild.project.resolve.paths import Paths, relative_to_workspace
 from rvbuild.project.resolve.scenes import Scenes
-from rvbuild.project.scenes.labels import speaker
+from rvbuild.project.scenes.labels import scene_table
 from rvbuild.project.schema import ProjectFile
 from rvbuild.project.tables.classes import null_color
+from rvbuild.project.tables.draft import DraftTable
 from rvbuild.project.tables.train import TrainTable
 from rvbuild.project.tasks import SPECS
 from rvbuild.project.toml.names import RESERVED_PROJECTS, name_problem
@@ -29,7 +30,7 @@ class Resolver:
     Parameters
     ----------
     file
-        The validated file, without the parts that are wrong.
+        The validated file, without its invalid parts.
     data
         The parsed file.
     problems
@@ -60,15 +61,16 @@ class Resolver:
         classes, null_id = self._classes()
         resolved = Scenes(self.file, self.paths, self.problems, workspace, tuple(item.name for item in classes))
         scenes = resolved.resolve()
-        if self.file.scene.given("chip"):
+        if self.file.scene.is_set("chip"):
             self.problems.add(("scene", "chip"), "belongs in [chip]; for one scene, use scenes.by_id.ID.chip")
         sources = {scene.base: resolved.source(scene.base, "labels") for scene in scenes}
         parts = applied.apply(
             self.file.project.task,
             Parts(scenes, self.file.chip, self.file.predict, self.file.eval, self.file.chip.size_px),
-            {(*at, "labels"): speaker(table.labels) for table, at in sources.values()},
+            {(*at, "labels"): scene_table(table.labels) for table, at in sources.values()},
             self.problems,
         )
+        draft = self._draft()
         train = self._train(name, workspace, [item.name for item in classes if item.id != null_id])
         depends = self.paths.expand(self.file.project.depends, ("project",), "depends", None)
         allow = self.paths.expand(self.file.project.allow, ("project",), "allow", None)
@@ -95,6 +97,7 @@ class Resolver:
             train=train,
             predict=parts.predict.model_copy(update={"stride_px": parts.predict.stride_px or parts.stride_px}),
             eval=parts.eval,
+            draft=draft,
             file=file,
             env=dict(self.environment.read),
             written=self.paths.written,
@@ -103,7 +106,7 @@ class Resolver:
         )
 
     def _name(self, path: Path) -> str:
-        """Return the project's name: as given, or the file's stem."""
+        """Return the name of the project: by default the stem of the file's name."""
         name = self.file.project.name or path.stem
         problem = name_problem(name, RESERVED_PROJECTS)
         if problem and not self.problems.touch("project", "name"):
@@ -118,8 +121,17 @@ class Resolver:
         classes = tuple(ClassDef(number, name, color) for number, (name, color) in enumerate(colors.items()))
         return classes, list(colors).index(null)
 
+    def _draft(self) -> DraftTable:
+        """Return the settings of drafts with the path of the weights expanded."""
+        draft = self.file.draft
+        if draft.weights is None:
+            return draft
+        paths = self.paths.expand((draft.weights,), ("draft",), "weights", None)
+        self.paths.written["", "draft"] = self.paths.place((draft.weights,), ("draft",), "weights")
+        return draft.model_copy(update={"weights": paths[0]})
+
     def _train(self, name: str, workspace: Path, trained: Sequence[str]) -> TrainTable:
-        """Return the training settings with the path of the weights expanded and every class weighed."""
+        """Return the training settings with expanded paths and a weight for every class."""
         train, task = self.file.train, SPECS[self.file.project.task]
         update: dict[str, Any] = {
             "model": train.model or task.models[0],

@@ -1,4 +1,4 @@
-"""The scenes of a project: each with the settings that `[scene]` and its own table give it, its paths expanded."""
+"""The scenes of a project, each with the settings of `[scene]` and of its own table, and with expanded paths."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Scenes:
     problems
         Receives the problems.
     workspace
-        Where relative paths start.
+        The base of relative paths.
     class_names
         The names of all classes, in the order of their ids.
     """
@@ -62,7 +62,7 @@ class Scenes:
         return self._stac.reads
 
     def resolve(self) -> tuple[Scene, ...]:
-        """Return all scenes, and report missing parts."""
+        """Return all scenes; missing parts are reported."""
         places = placed(self.file.scenes, self.file.project.seed)
         scenes = [self._scene(place) for place in places]
         # A problem of a scene is reported once, not for each of its parts.
@@ -94,8 +94,8 @@ class Scenes:
 
     def _chip(self, id_: str) -> ChipTable | None:
         """Return the chip settings of a scene, if it has its own."""
-        own = self.file.scenes.by_id.get(id_)
-        return None if own is None or own.chip is None else own.chip.laid_over(self.file.chip)
+        override = self.file.scenes.by_id.get(id_)
+        return None if override is None or override.chip is None else override.chip.laid_over(self.file.chip)
 
     def _image(self, id_: str) -> ImageSource:
         """Return the imagery of a scene; STAC items are read, because they determine its files."""
@@ -107,7 +107,7 @@ class Scenes:
             )
         (path,) = self.paths.expand((image.stac,), at, "image", id_)
         key: Key = (*at, "image", "stac")
-        # Even after a problem with the items of one scene, those of the next are read.
+        # A problem with the items of one scene does not affect the next scene.
         if self._unreadable.setdefault(key, self.problems.touch(*key)):
             return ImageSource((path,), image)
         try:
@@ -117,9 +117,9 @@ class Scenes:
                 key = (*at, "image", "assets")
             self.problems.add(key, f"{path}: {error}")
             return ImageSource((path,), image)
-        files, how = layout(items, {"reduce": image.reduce, "primary": image.primary}, image.layer())
+        files, settings = layout(items, {"reduce": image.reduce, "primary": image.primary}, image.layer())
         self.paths.written[id_, "image"] = (Written(self.problems.places.where(key), image.stac),) * len(files)
-        return ImageSource(files, image, how)
+        return ImageSource(files, image, settings)
 
     def _labels(
         self, id_: str, image: tuple[str, ...]
@@ -146,7 +146,7 @@ class Scenes:
         return None
 
     def _origin(self, id_: str) -> tuple[int, int] | None:
-        """Return where a scene begins in its image, for labels that count the pixels of the whole image."""
+        """Return the origin of a scene in its image, for labels in pixels of the whole image."""
         table, at = self.source(id_, "image")
         if table.image is None or table.image.bbox_px is None:
             if table.image is not None and table.image.bbox_units is not None:
@@ -158,8 +158,8 @@ class Scenes:
         return table.image.bbox_px[:2]
 
     def source(self, id_: str, field: str) -> tuple[SceneTable, Key]:
-        """Return the table that decides a field of a scene, and the key of that table."""
+        """Return the table that a field of a scene comes from, and the key of that table."""
         override = self.file.scenes.by_id.get(id_)
-        if override is not None and override.given(field):
+        if override is not None and override.is_set(field):
             return override, ("scenes", "by_id", id_)
         return self.file.scene, ("scene",)

@@ -1,1 +1,1 @@
-"""The tables about scenes: which there are, how they are split, their images, labels and areas."""
+"""The tables about scenes: their ids, splits, images, labels and areas."""

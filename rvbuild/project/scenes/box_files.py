@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, TypeAlias
 
 from pydantic import Field, Tag
 
-from rvbuild.project.toml.table import Finding, Known, SomePaths, Table, no_effect
+from rvbuild.project.toml.table import Context, Finding, SomePaths, Table, no_effect
 
 
 class BoxFileTable(Table):
@@ -29,22 +29,22 @@ class BoxFileTable(Table):
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """The files, in their original form."""
-        found: tuple[str, ...] = getattr(self, self.kind)
-        return found
+        """The paths, in their original form."""
+        paths: tuple[str, ...] = getattr(self, self.kind)
+        return paths
 
-    def check(self, known: Known) -> Iterator[Finding]:
+    def check(self, context: Context) -> Iterator[Finding]:
         """Find unknown classes, and keys that exclude each other."""
-        named = [(("unknown",), self.unknown, ("error", "drop")), (("class",), self.class_, ())]
-        named += [(("class_map", value), name, ()) for value, name in (self.class_map or {}).items()]  # type: ignore[misc]
-        for key, name, also in named:
-            if name is not None and (problem := known.class_problem(name, also=also)):
+        options = [(("unknown",), self.unknown, ("error", "drop")), (("class",), self.class_, ())]
+        options += [(("class_map", value), name, ()) for value, name in (self.class_map or {}).items()]  # type: ignore[misc]
+        for key, name, also in options:
+            if name is not None and (problem := context.class_problem(name, also=also)):
                 yield Finding(key, problem)
         if self.class_map == {}:
             yield Finding(("class_map",), "the table is empty")
         if self.class_ is not None:
             for field in ("class_map", "unknown"):
-                if self.given(field):
+                if self.is_set(field):
                     yield no_effect(field, 'with "class", which all boxes get', "class")
 
     def settings(self, scene_image: str) -> dict[str, Any]:
@@ -53,14 +53,14 @@ class BoxFileTable(Table):
         Parameters
         ----------
         scene_image
-            The path of the scene's image file, which tells its boxes from others if no name is given.
+            The path of the scene's image file, which identifies its boxes if no name is given.
         """
         settings = self.model_dump(mode="json", by_alias=True, exclude={self.kind, "image"})
-        return {"kind": self.kind, **settings, **self._which(scene_image)}
+        return {"kind": self.kind, **settings, **self._image_settings(scene_image)}
 
-    def _which(self, scene_image: str) -> dict[str, Any]:
-        given = getattr(self, "image", None)
-        return {"image": given, "scene_image": None if given else scene_image}
+    def _image_settings(self, scene_image: str) -> dict[str, Any]:
+        image = getattr(self, "image", None)
+        return {"image": image, "scene_image": None if image else scene_image}
 
 
 _IMAGE = (
@@ -85,7 +85,7 @@ class VocTable(BoxFileTable):
 
     voc: SomePaths = Field(description="One or more Pascal VOC XML files of the image.")
 
-    def _which(self, scene_image: str) -> dict[str, Any]:
+    def _image_settings(self, scene_image: str) -> dict[str, Any]:
         # The file is about one image.
         return {"image": None, "scene_image": None}
 
@@ -104,7 +104,7 @@ class CsvTable(BoxFileTable):
 AnyBoxFileTable: TypeAlias = (
     Annotated[CocoTable, Tag("<coco>")] | Annotated[VocTable, Tag("<voc>")] | Annotated[CsvTable, Tag("<csv>")]
 )
-"""Each with its tag in `rvbuild.project.scenes.labels.AnyLabelsTable`."""
+"""The tables with their tags in `rvbuild.project.scenes.labels.AnyLabelsTable`."""
 
 TABLES: dict[str, type[BoxFileTable]] = {table.kind: table for table in (CocoTable, VocTable, CsvTable)}
 """The tables by the key that names their files."""

@@ -13,8 +13,8 @@ from rvbuild.errors import nearest
 from rvbuild.project.scenes import transforms
 from rvbuild.project.toml.keys import Key, show
 from rvbuild.project.toml.table import (
+    Context,
     Finding,
-    Known,
     OrString,
     SomePaths,
     SourceText,
@@ -41,7 +41,7 @@ Resample: TypeAlias = Literal[
 
 
 class LayerTable(Table):
-    """One layer of a stack: a raster, or several that make one mosaic."""
+    """One layer of a stack: a raster, or a mosaic of several rasters."""
 
     files: SomePaths = Field(description="The raster, or the rasters of one mosaic.")
     channels: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Strict(False)] | None = Field(
@@ -52,7 +52,7 @@ class LayerTable(Table):
         None, description="How the layer is resampled to the grid of the primary. Default: resample of the image."
     )
 
-    def check(self, known: Known) -> Iterator[Finding]:
+    def check(self, context: Context) -> Iterator[Finding]:
         """Find an empty list of channels."""
         if self.channels == ():
             yield Finding(("channels",), "the list is empty; name at least one band, or leave the key out to use all")
@@ -84,7 +84,7 @@ def _four(value: object) -> object:
     return value if isinstance(value, list) else expected("four numbers [x min, y min, x max, y max]")
 
 
-_WHAT = ("files", "stac")
+_SOURCES = ("files", "stac")
 
 
 class ImageTable(Table):
@@ -175,7 +175,7 @@ class ImageTable(Table):
             )
         if isinstance(value, str | list):
             return {"files": value}
-        if isinstance(value, dict) and not any(key in _WHAT or nearest(key, _WHAT) for key in value):
+        if isinstance(value, dict) and not any(key in _SOURCES or nearest(key, _SOURCES) for key in value):
             return wrong('the table has neither "files" (an image, the images of one mosaic, or a stack) nor "stac"')
         return value if isinstance(value, dict) else expected("a path, a list of paths or a table")
 
@@ -185,7 +185,7 @@ class ImageTable(Table):
         bare = [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]
         return {"anyOf": [*bare, handler(schema)]}
 
-    def check(self, known: Known) -> Iterator[Finding]:
+    def check(self, context: Context) -> Iterator[Finding]:
         """Find keys that do not go together."""
         yield from self._check_stac()
         yield from self._check_stack()
@@ -215,7 +215,7 @@ class ImageTable(Table):
         layers = len(self.files or ())
         if self.stack is None:
             for key in ("reduce", "resample", "primary"):
-                if self.given(key):
+                if self.is_set(key):
                     yield no_effect(key, 'without "stack"; files that are not stacked make one mosaic', "stack")
             for number, file in enumerate(self.files or ()):
                 if isinstance(file, LayerTable):
@@ -245,29 +245,29 @@ class ImageTable(Table):
             if box is None:
                 continue
             if box[0] >= box[2] or box[1] >= box[3]:
-                found = show(list(box))
-                yield Finding((key,), f"expected [x min, y min, x max, y max], minima below maxima, found {found}")
+                actual = show(list(box))
+                yield Finding((key,), f"expected [x min, y min, x max, y max], minima below maxima, found {actual}")
             elif key == "bbox_px" and min(box) < 0:
                 yield Finding((key,), f"expected pixels from 0, found {show(list(box))}")
 
     def paths(self) -> list[tuple[Key, str]]:
         """Return all paths, each with its key relative to this table, in the order of the layers."""
-        found: list[tuple[Key, str]] = []
+        paths: list[tuple[Key, str]] = []
         for number, file in enumerate(self.files or ()):
             if isinstance(file, LayerTable):
-                found += [(("files", number, "files", n), path) for n, path in enumerate(file.files)]
+                paths += [(("files", number, "files", n), path) for n, path in enumerate(file.files)]
             else:
-                found.append((("files", number), file))
-        return found
+                paths.append((("files", number), file))
+        return paths
 
     def layer(self) -> dict[str, Any]:
-        """Return the settings that are the defaults of every layer."""
+        """Return the default settings of all layers."""
         return {"nodata": _json(self.nodata), "resample": self.resample}
 
     def stage_settings(self) -> dict[str, Any]:
         """Return the settings that affect the pixels, without the paths; unset ones are omitted.
 
-        How the assets of STAC items are put together is not among them: it follows from the items.
+        The combination of the assets of STAC items is not included, because it follows from the items.
         """
         settings = super().stage_settings()
         for key in ("palette", "scale"):
@@ -286,19 +286,19 @@ class ImageTable(Table):
     def _layers(self) -> list[dict[str, Any]]:
         layers = []
         for file in self.files or ():
-            own = file if isinstance(file, LayerTable) else LayerTable.model_validate({"files": file})
+            layer = file if isinstance(file, LayerTable) else LayerTable.model_validate({"files": file})
             layers.append(
                 {
-                    "files": len(own.files),
-                    "channels": None if own.channels is None else list(own.channels),
-                    "nodata": _json(self.nodata if own.nodata is None else own.nodata),
-                    "resample": own.resample or self.resample,
+                    "files": len(layer.files),
+                    "channels": None if layer.channels is None else list(layer.channels),
+                    "nodata": _json(self.nodata if layer.nodata is None else layer.nodata),
+                    "resample": layer.resample or self.resample,
                 }
             )
         return layers
 
     def normalize(self) -> dict[str, Any] | None:
-        """Return the settings of the transformer that needs statistics, or None."""
+        """Return the settings of the transform that needs statistics, or None."""
         return transforms.of_statistics(self.transform)
 
     def modules(self) -> list[str]:

@@ -14,7 +14,7 @@ from rvbuild.project.scenes.vectors import ENCODING, BufferTable, Encoding, Filt
 from rvbuild.project.tables.classes import parse_color
 from rvbuild.project.tasks import keys_of_tasks
 from rvbuild.project.toml.keys import show
-from rvbuild.project.toml.table import Finding, Fraction, Known, Pixels, SomePaths, Table, expected, no_effect, wrong
+from rvbuild.project.toml.table import Context, Finding, Fraction, Pixels, SomePaths, Table, expected, no_effect, wrong
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 
@@ -62,12 +62,12 @@ class RasterLabelsTable(Table):
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """The files, as they are written."""
+        """The paths, in their original form."""
         return self.raster
 
-    def check(self, known: Known) -> Iterator[Finding]:
-        """Find unknown classes and values that cannot occur in a label raster."""
-        yield from _class(("other",), self.other, known, also=("error",))
+    def check(self, context: Context) -> Iterator[Finding]:
+        """Find unknown classes, and values that a label raster cannot contain."""
+        yield from _class(("other",), self.other, context, also=("error",))
         if self.map is not None and self.encoding == "rgb":
             yield no_effect("map", 'with encoding = "rgb": a colour stands for the class that has it', "encoding")
             return
@@ -75,7 +75,7 @@ class RasterLabelsTable(Table):
             yield Finding(("map",), "the table is empty")
         seen: dict[str, str] = {}
         for value, name in (self.map or {}).items():
-            yield from _class(("map", value), name, known)
+            yield from _class(("map", value), name, context)
             canonical = _whole(value)
             if canonical is None:
                 yield Finding(("map", value), f"expected a whole number, found {show(value)}{_encoding_hint(value)}")
@@ -91,7 +91,7 @@ class RasterLabelsTable(Table):
 
 
 def _whole(value: str) -> str | None:
-    """Return a whole number in its one spelling (`1` for `01`), or None if it is not one."""
+    """Return a whole number in its canonical form (`1` for `01`), or None if it is not one."""
     return str(int(value)) if _INTEGER.fullmatch(value) else None
 
 
@@ -175,20 +175,20 @@ class VectorLabelsTable(Table):
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """The files, as they are written."""
+        """The paths, in their original form."""
         return self.vector
 
-    def check(self, known: Known) -> Iterator[Finding]:
+    def check(self, context: Context) -> Iterator[Finding]:
         """Find unknown classes and keys that exclude each other."""
         if self.class_ is not None:
-            yield from _class(("class",), self.class_, known)
+            yield from _class(("class",), self.class_, context)
         if self.background is not None:
-            yield from _class(("background",), self.background, known)
-        yield from _class(("unknown",), self.unknown, known, also=("error", "drop"))
+            yield from _class(("background",), self.background, context)
+        yield from _class(("unknown",), self.unknown, context, also=("error", "drop"))
         for value, name in (self.class_map or {}).items():
-            yield from _class(("class_map", value), name, known)
+            yield from _class(("class_map", value), name, context)
         for name in self.class_where or ():
-            yield from _class(("class_where", name), name, known)
+            yield from _class(("class_where", name), name, context)
         for field in ("class_map", "class_where"):
             if getattr(self, field) == {}:
                 yield Finding((field,), "the table is empty")
@@ -202,7 +202,7 @@ class VectorLabelsTable(Table):
             )
         elif self.class_ is not None:
             for field in ("class_map", "class_where", "unknown"):
-                if self.given(field):
+                if self.is_set(field):
                     yield no_effect(
                         field, 'with "class", which all features get; set "class_attribute" instead', "class"
                     )
@@ -219,45 +219,47 @@ class VectorLabelsTable(Table):
         Parameters
         ----------
         classes
-            All names of classes, for tables that give a value for some.
+            The names of all classes, for tables that give values to some of them.
         """
         settings = {"kind": "vector", **super().stage_settings(), "buffer_px": self.buffer_px.stage_settings(classes)}
         if self.class_where is not None:
-            # A list: the order counts, and that of a table does not.
+            # A list, because the order matters and JSON objects have none.
             settings["class_where"] = [list(item) for item in self.class_where.items()]
         return settings
 
 
 _COMMON = ("background", *keys_of_tasks("labels"))
-"""What is said of a scene, not of one of its files."""
+"""The keys that apply to a scene, not to one of its files."""
 
 
 def background(tables: tuple[AnyLayer, ...]) -> str | None:
-    """Return the class of what no table says anything of; None if it is the null class."""
-    return next((found for table in tables if (found := getattr(table, "background", None)) is not None), None)
+    """Return the class of pixels that no table labels; None for the null class."""
+    return next(
+        (class_name for table in tables if (class_name := getattr(table, "background", None)) is not None), None
+    )
 
 
 def joined(tables: tuple[Layer, ...]) -> Layer:
-    """Return the first of several tables of labels with what any of them says of the scene."""
-    said = {key: getattr(table, key) for key in _COMMON for table in reversed(tables) if table.given(key)}
-    first = tables[0].model_copy(update=said)
-    first.model_fields_set.update(said)
+    """Return the first of several tables of labels, with the scene's keys from all of them."""
+    values = {key: getattr(table, key) for key in _COMMON for table in reversed(tables) if table.is_set(key)}
+    first = tables[0].model_copy(update=values)
+    first.model_fields_set.update(values)
     return first
 
 
-def speaker(labels: object) -> object:
-    """Return the table that speaks for the labels of a scene: the only one, or what several say together."""
+def scene_table(labels: object) -> object:
+    """Return the table with the keys that apply to the scene: the only table of labels, or several joined."""
     return joined(labels) if isinstance(labels, tuple) else labels
 
 
-def check_layers(tables: tuple[AnyLayer, ...], known: Known) -> Iterator[Finding]:
-    """Yield what several tables of labels cannot say of one scene."""
+def check_layers(tables: tuple[AnyLayer, ...], context: Context) -> Iterator[Finding]:
+    """Yield contradictions between several tables of labels of a scene."""
     for key in _COMMON:
-        first, *others = [number for number, table in enumerate(tables) if table.given(key)] or [0]
-        for number in others:
+        first, *later = [number for number, table in enumerate(tables) if table.is_set(key)] or [0]
+        for number in later:
             if getattr(tables[number], key) != getattr(tables[first], key):
-                said = f"{show(getattr(tables[first], key))} in the table before"
-                yield Finding((number, key), f"applies to the scene, and is {said}; set it once", ((first, key),))
+                earlier = f"{show(getattr(tables[first], key))} in the table before"
+                yield Finding((number, key), f"applies to the scene, and is {earlier}; set it once", ((first, key),))
 
 
 AnyLayer: TypeAlias = RasterLabelsTable | VectorLabelsTable
@@ -268,9 +270,9 @@ Layer = TypeVar("Layer", RasterLabelsTable, VectorLabelsTable)
 _UNKNOWN_HINT = 'for features with another value of the attribute, set unknown = "<class>"'
 
 
-def _class(key: tuple[str, ...], name: str, known: Known, also: tuple[str, ...] = ()) -> Iterator[Finding]:
-    """Yield a finding if an option names neither a class nor one of the words that it also takes."""
-    if problem := known.class_problem(name, also=also):
+def _class(key: tuple[str, ...], name: str, context: Context, also: tuple[str, ...] = ()) -> Iterator[Finding]:
+    """Yield a finding if the value of an option is neither a class nor one of the words in `also`."""
+    if problem := context.class_problem(name, also=also):
         yield Finding(key, problem)
 
 
@@ -279,7 +281,7 @@ _FORMS = '{ raster = "labels_{id}.tif" } or { vector = "labels_{id}.geojson", cl
 
 
 def _pick(value: object) -> object:
-    """Reject what is no table of labels, before its kind is looked at."""
+    """Reject anything but a table of labels before its kind is determined."""
     if value is False or isinstance(value, Table):
         return value
     if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
@@ -328,5 +330,5 @@ AnyLabelsTable: TypeAlias = Annotated[
     Discriminator(_kind),
     BeforeValidator(_pick),
 ]
-"""The labels of a scene. A tuple has several rasters or vector files that are laid over each other, each with settings
-of its own; False means that it has none, although `[scene]` gives some."""
+"""The labels of a scene. A tuple holds several rasters or vector files on top of each other, each with its settings;
+False means that the scene has no labels although `[scene]` sets them."""

@@ -11,7 +11,7 @@ from rvbuild.project.scenes.image import ImageTable
 from rvbuild.project.scenes.labels import AnyLabelsTable, check_layers
 from rvbuild.project.scenes.vectors import AnyAoiTable
 from rvbuild.project.tables.chip import SceneChipTable
-from rvbuild.project.toml.table import Finding, Known, Table
+from rvbuild.project.toml.table import Context, Finding, Table
 
 
 class SceneTable(Table):
@@ -37,11 +37,11 @@ class SceneTable(Table):
         None, description="Only in [scenes.by_id.ID]: keys of [chip] that differ for this scene."
     )
 
-    def check(self, known: Known) -> Iterator[Finding]:
-        """Find an empty list of channels, and labels that contradict one another."""
+    def check(self, context: Context) -> Iterator[Finding]:
+        """Find an empty list of channels, and contradictions between tables of labels."""
         if self.channels == ():
             yield Finding(("channels",), "the list is empty; name at least one band, or leave the key out to use all")
         if isinstance(self.labels, tuple):
-            for finding in check_layers(self.labels, known):
+            for finding in check_layers(self.labels, context):
                 rests_on = tuple(("labels", *key) for key in finding.rests_on)
                 yield Finding(("labels", *finding.key), finding.message, rests_on)

@@ -8,12 +8,12 @@ from pydantic import Field
 
 from rvbuild.errors import nearest
 from rvbuild.project.scenes import splits
-from rvbuild.project.scenes.found import FoundOrIds, FoundTable
+from rvbuild.project.scenes.patterns import PatternOrIds, PatternTable
 from rvbuild.project.scenes.scene import SceneTable
 from rvbuild.project.scenes.splits import SplitOrIds, SplitTable
 from rvbuild.project.toml.keys import Key, show
 from rvbuild.project.toml.names import RESERVED_SCENES, clashes, name_problem
-from rvbuild.project.toml.table import Finding, Known, Table
+from rvbuild.project.toml.table import Context, Finding, Table
 
 _HINTED = 20
 """Maximum number of unknown ids with a suggestion: among thousands of scenes, searching is slow."""
@@ -24,7 +24,7 @@ SPLITS = ("train", "validation", "test")
 class ScenesTable(Table):
     """The scenes of each split."""
 
-    train: FoundOrIds = Field(
+    train: PatternOrIds = Field(
         (),
         description="Ids of the scenes to train on, which stand for {id} in paths; or a table that lists the scenes by "
         "their files.",
@@ -45,16 +45,16 @@ class ScenesTable(Table):
 
     @property
     def training(self) -> tuple[str, ...]:
-        """The ids of the training scenes; `rvbuild.project.scenes.found` has put them in place of a table."""
-        return () if isinstance(self.train, FoundTable) else self.train
+        """The ids of the training scenes; `rvbuild.project.scenes.patterns` replaces a table by them."""
+        return () if isinstance(self.train, PatternTable) else self.train
 
-    def check(self, known: Known) -> Iterator[Finding]:
-        """Find ids that are used twice or cannot be file names, and overrides of scenes that do not exist."""
+    def check(self, context: Context) -> Iterator[Finding]:
+        """Find duplicate ids, ids that cannot be file names, and overrides of scenes that do not exist."""
         keys: list[Key] = []
         ids: list[str] = []
         for split in SPLITS:
             members = getattr(self, split)
-            if isinstance(members, SplitTable | FoundTable):
+            if isinstance(members, SplitTable | PatternTable):
                 continue
             keys += [(split, number) for number in range(len(members))]
             ids += members

@@ -1,8 +1,8 @@
-"""How things in a seeded order, scenes or blocks of one, are shared among training, validation and test.
+"""The division of items (scenes, or blocks of a scene) in a seeded order into training, validation and test.
 
-A share is `{"fraction": 0.2}`, or `{"folds": 5, "fold": 0}`: one of five parts of equal size. Test takes from the end
-of the order and validation from its beginning, so that a larger fraction moves some things and none back; what is left
-trains. A fraction is of all; the folds of validation are parts of what test has left.
+A share is `{"fraction": 0.2}`, or `{"folds": 5, "fold": 0}` for one of five parts of equal size. Test takes items from
+the end of the order and validation from its beginning, so that a larger fraction only adds items to a split; the rest
+is for training. A fraction refers to all items; the folds of validation divide the items that test has not taken.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class TooFewError(ValueError):
 
 
 def shared(count: int, validation: Share | None, test: Share | None) -> dict[str, list[int]]:
-    """Return the places of `count` things in their order, by split; a split without a share has none, but training.
+    """Return the positions of `count` items by split; validation and test are empty without a share.
 
     >>> shared(10, {"fraction": 0.2}, {"fraction": 0.1})
     {'train': [2, 3, 4, 5, 6, 7, 8], 'validation': [0, 1], 'test': [9]}
@@ -31,18 +31,18 @@ def shared(count: int, validation: Share | None, test: Share | None) -> dict[str
         A split would be empty.
     """
     places = list(range(count))
-    found: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
+    split_places: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
     for split, share in (("test", test), ("validation", validation)):
         if share is None:
             continue
-        taken = _taken(places, share, count, from_end=split == "test")
-        found[split] = taken
-        gone = set(taken)
-        places = [place for place in places if place not in gone]
-    found["train"] = places
+        selected = _take(places, share, count, from_end=split == "test")
+        split_places[split] = selected
+        selected_set = set(selected)
+        places = [place for place in places if place not in selected_set]
+    split_places["train"] = places
     if not _is_enough(count, validation, test):
         raise TooFewError(f"{count} is too few: at least {least(validation, test, count)} are needed")
-    return found
+    return split_places
 
 
 def least(validation: Share | None, test: Share | None, more_than: int = 0) -> int:
@@ -53,7 +53,7 @@ def least(validation: Share | None, test: Share | None, more_than: int = 0) -> i
     """
     folds = [int(share["folds"]) for share in (validation, test) if share and "folds" in share]
     needed = (validation is not None) + (test is not None) - 1
-    # With one fold of a few, the others are for training.
+    # With one item for each fold, the other folds are for training.
     count = max([more_than + 1, *(number + needed for number in folds)])
     while not _is_enough(count, validation, test) and count < _MOST:
         count += 1
@@ -65,20 +65,20 @@ _MOST = 100_000
 
 
 def _is_enough(count: int, validation: Share | None, test: Share | None) -> bool:
-    """Tell whether every split, training too, gets some of `count` things."""
+    """Tell whether every split with a share, and training, gets at least one of `count` items."""
     tested = _size(count, test, count) if test else 0
     validated = _size(count - tested, validation, count) if validation else 0
     return tested + validated < count and (not test or tested > 0) and (not validation or validated > 0)
 
 
 def order(names: Sequence[Any], seed: int) -> list[int]:
-    """Return the places of some names, in an order that follows from the seed; one more name moves no other."""
+    """Return the positions of `names` in a seeded order; an additional name does not change the order of the others."""
     digests = [xxhash.xxh3_64_intdigest(repr((seed, "split", name)).encode()) for name in names]
     return sorted(range(len(names)), key=lambda place: (digests[place], place))
 
 
-def _taken(places: list[int], share: Share, total: int, *, from_end: bool) -> list[int]:
-    """Return the places that a share takes of those that are left of `total`."""
+def _take(places: list[int], share: Share, total: int, *, from_end: bool) -> list[int]:
+    """Return the part of the remaining `places` that a share takes, of `total` items."""
     size = _size(len(places), share, total)
     if "folds" in share:
         start = len(places) * share["fold"] // share["folds"]
@@ -86,9 +86,9 @@ def _taken(places: list[int], share: Share, total: int, *, from_end: bool) -> li
     return places[len(places) - size :] if from_end else places[:size]
 
 
-def _size(left: int, share: Share, total: int) -> int:
-    """Return how many of the things that are left of `total` a share takes."""
+def _size(remaining: int, share: Share, total: int) -> int:
+    """Return the number of `remaining` items, of `total`, that a share takes."""
     if "folds" in share:
-        start, stop = (left * fold // share["folds"] for fold in (share["fold"], share["fold"] + 1))
+        start, stop = (remaining * fold // share["folds"] for fold in (share["fold"], share["fold"] + 1))
         return int(stop - start)
-    return min(left, max(1, int(share["fraction"] * total + 0.5)))
+    return min(remaining, max(1, int(share["fraction"] * total + 0.5)))

@@ -1,4 +1,4 @@
-"""Automatic splits: scenes, or spatial blocks inside scenes, that are taken from training for validation and test."""
+"""Automatic splits: scenes, or spatial blocks of scenes, taken from training for validation and test."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Discriminator, Field, Strict, Tag
 
 from rvbuild.project.scenes import shares
 from rvbuild.project.toml.keys import Key, show
-from rvbuild.project.toml.table import Finding, Known, Pixels, Table, no_effect
+from rvbuild.project.toml.table import Context, Finding, Pixels, Table, no_effect
 
 Split: TypeAlias = Literal["train", "validation", "test"]
 """The split of a scene."""
@@ -41,26 +41,26 @@ class SplitTable(Table):
     )
     seed: Annotated[int, Field(ge=0)] | None = Field(None, description="Seed of the choice. Default: project.seed.")
 
-    def check(self, known: Known) -> Iterator[Finding]:
-        """Find shares that say too little or too much, and blocks in which no chip fits."""
+    def check(self, context: Context) -> Iterator[Finding]:
+        """Find incomplete or contradictory shares, and blocks that are too small for a chip."""
         if (self.fraction is None) == (self.folds is None):
-            found = "neither" if self.fraction is None else "both"
+            state = "neither" if self.fraction is None else "both"
             yield Finding(
-                () if found == "neither" else ("folds",), f'expected either "fraction" or "folds", found {found}'
+                () if state == "neither" else ("folds",), f'expected either "fraction" or "folds", found {state}'
             )
         if self.folds is not None and self.fold >= self.folds:
             yield Finding(("fold",), f"expected a fold from 0 to {self.folds - 1}, found {self.fold}", (("folds",),))
-        if self.folds is None and self.given("fold"):
+        if self.folds is None and self.is_set("fold"):
             yield no_effect("fold", "without folds", "folds")
-        if self.by == "scene" and self.given("block_px"):
+        if self.by == "scene" and self.is_set("block_px"):
             yield no_effect("block_px", 'with by = "scene"', "by")
-        elif self.by == "block" and known.chip_px is not None and self.block_px < known.chip_px:
+        elif self.by == "block" and context.chip_px is not None and self.block_px < context.chip_px:
             yield Finding(
-                ("block_px",), f"no chip of {known.chip_px} px (chip.size_px) fits in a block of {self.block_px} px"
+                ("block_px",), f"no chip of {context.chip_px} px (chip.size_px) fits in a block of {self.block_px} px"
             )
 
     def share(self) -> dict[str, Any]:
-        """Return how much is taken; see `rvbuild.project.scenes.shares`."""
+        """Return the share that is taken; see `rvbuild.project.scenes.shares`."""
         if self.folds is None:
             return {"fraction": self.fraction}
         return {"folds": self.folds, "fold": self.fold}
@@ -80,7 +80,7 @@ SplitOrIds: TypeAlias = Annotated[
         custom_error_message='a list of scene ids like ["a", "b"], or a table like { fraction = 0.2, by = "block" }',
     ),
 ]
-"""The ids of scenes, or which part of the training scenes to take."""
+"""The ids of scenes, or a part of the training scenes."""
 
 
 class Scenes(Protocol):
@@ -92,36 +92,37 @@ class Scenes(Protocol):
 
 
 class Placed(NamedTuple):
-    """A scene, or a part of one, and its split."""
+    """A scene, or a part of a scene, and its split."""
 
     id: str
-    """Of the part: `a.train`, `a.validation` or `a.test` of the scene `a`."""
+    """The id; `a.train`, `a.validation` or `a.test` for a part of scene `a`."""
     base: str
     """The scene's id in the project file."""
     split: Split
     key: Key
-    """Where the scene's id stands."""
+    """The key of the scene's id."""
     blocks: Mapping[str, Any] | None
-    """Which blocks of the scene are the part: `split`, `block_px`, `seed`, and the shares of the other splits that
-    decide over it. None for a whole scene."""
+    """The blocks of the part: `split`, `block_px`, `seed`, and the shares that determine it. None for a whole scene."""
 
 
 def placed(scenes: Scenes, seed: int) -> list[Placed]:
-    """Return the splits of scenes and parts: training, validation, test, each in the order of the file."""
-    found: dict[Split, list[Placed]] = {"train": [], "validation": [], "test": []}
+    """Return all scenes and parts with their splits: training, validation, test, each in the order of the file."""
+    by_split: dict[Split, list[Placed]] = {"train": [], "validation": [], "test": []}
     blocks = _blocks(scenes, seed)
     for number, (id_, split) in enumerate(zip(scenes.training, _whole(scenes, seed), strict=True)):
         key: Key = ("scenes", "train", number)
         if split != "train" or not blocks:
-            found[split].append(Placed(id_, id_, split, key, None))
+            by_split[split].append(Placed(id_, id_, split, key, None))
             continue
         for part, settings in blocks.items():
-            found[part].append(Placed(part_id(id_, part), id_, part, key, settings))
+            by_split[part].append(Placed(part_id(id_, part), id_, part, key, settings))
     for split in AUTOMATIC:
         ids = getattr(scenes, split)
         if not isinstance(ids, SplitTable):
-            found[split] += [Placed(id_, id_, split, ("scenes", split, number), None) for number, id_ in enumerate(ids)]
-    return [item for split in found.values() for item in split]
+            by_split[split] += [
+                Placed(id_, id_, split, ("scenes", split, number), None) for number, id_ in enumerate(ids)
+            ]
+    return [item for split in by_split.values() for item in split]
 
 
 def part_id(id_: str, split: Split) -> str:
@@ -130,7 +131,7 @@ def part_id(id_: str, split: Split) -> str:
 
 
 def automatic(scenes: Scenes, by: str | None = None) -> dict[Split, SplitTable]:
-    """Return the splits that are taken from the training scenes: all, or those by `block` or by `scene`."""
+    """Return the splits that are taken from the training scenes; with `by`, only those by `block` or by `scene`."""
     tables = {split: getattr(scenes, split) for split in AUTOMATIC}
     return {split: table for split, table in tables.items() if isinstance(table, SplitTable) and by in (None, table.by)}
 
@@ -138,27 +139,27 @@ def automatic(scenes: Scenes, by: str | None = None) -> dict[Split, SplitTable]:
 def check(scenes: Scenes) -> Iterator[Finding]:
     """Find automatic splits that contradict each other, or leave nothing for training."""
     tables = automatic(scenes)
-    for by, what in (("scene", "scenes"), ("block", "blocks of each scene")):
-        some = automatic(scenes, by)
-        both = tuple((split,) for split in some)
-        if len(some) == 2:
+    for by, items in (("scene", "scenes"), ("block", "blocks of each scene")):
+        selected = automatic(scenes, by)
+        both = tuple((split,) for split in selected)
+        if len(selected) == 2:
             for key in ("seed", "block_px"):
-                one, other = (getattr(table, key) for table in some.values())
-                if one != other:
-                    said = ["not set" if value is None else show(value) for value in (other, one)]
-                    message = f"is {said[0]}, but {said[1]} for validation; both are taken from the same {what}"
+                of_validation, of_test = (getattr(table, key) for table in selected.values())
+                if of_validation != of_test:
+                    shown = ["not set" if value is None else show(value) for value in (of_test, of_validation)]
+                    message = f"is {shown[0]}, but {shown[1]} for validation; both are taken from the same {items}"
                     yield Finding(("test", key), message, both)
-            test, validation = some["test"], some["validation"]
+            test, validation = selected["test"], selected["validation"]
             tested = test.fraction or (1 / test.folds if test.folds else 0.0)
             if tested + (validation.fraction or 0.0) >= 1:
                 key = "fraction" if test.fraction else "folds"
                 yield Finding(("test", key), "together with that of validation, nothing is left for training", both)
-        if by == "scene" and some and scenes.training and all(map(_is_sized, some.values())):
+        if by == "scene" and selected and scenes.training and all(map(_is_sized, selected.values())):
             try:
-                shares.shared(len(scenes.training), *_shares(some))
+                shares.shared(len(scenes.training), *_shares(selected))
             except shares.TooFewError as error:
                 yield Finding(
-                    (next(iter(some)),),
+                    (next(iter(selected)),),
                     f'by = "scene" splits the {len(scenes.training)} scenes of train: {error}',
                     both,
                 )
@@ -177,7 +178,7 @@ def check(scenes: Scenes) -> Iterator[Finding]:
 
 
 def _is_sized(table: SplitTable) -> bool:
-    """Tell whether a split has a size; `check` has reported one without."""
+    """Tell whether a split has a valid size; `check` reports others."""
     if table.folds is None:
         return table.fraction is not None
     return table.fraction is None and table.fold < table.folds
@@ -185,37 +186,37 @@ def _is_sized(table: SplitTable) -> bool:
 
 def _whole(scenes: Scenes, seed: int) -> list[Split]:
     """Return the split of each training scene after whole scenes are taken."""
-    some = automatic(scenes, "scene")
-    found: list[Split] = ["train"] * len(scenes.training)
-    if not some or not all(map(_is_sized, some.values())):
-        return found
-    own = next(iter(some.values())).seed
-    places = shares.order(scenes.training, seed if own is None else own)
+    selected = automatic(scenes, "scene")
+    splits: list[Split] = ["train"] * len(scenes.training)
+    if not selected or not all(map(_is_sized, selected.values())):
+        return splits
+    own_seed = next(iter(selected.values())).seed
+    places = shares.order(scenes.training, seed if own_seed is None else own_seed)
     try:
-        shared = shares.shared(len(places), *_shares(some))
+        shared = shares.shared(len(places), *_shares(selected))
     except shares.TooFewError:
-        return found  # reported by `check`
-    for split in some:
+        return splits  # reported by `check`
+    for split in selected:
         for place in shared[split]:
-            found[places[place]] = split
-    return found
+            splits[places[place]] = split
+    return splits
 
 
 def _blocks(scenes: Scenes, seed: int) -> dict[Split, dict[str, Any]]:
-    """Return for each part of a scene which blocks it has; only with the shares that decide over it."""
-    some = automatic(scenes, "block")
-    if not some or not all(map(_is_sized, some.values())):
+    """Return the blocks of each part of a scene, with only the shares that determine them."""
+    selected = automatic(scenes, "block")
+    if not selected or not all(map(_is_sized, selected.values())):
         return {}
-    table = next(iter(some.values()))
+    table = next(iter(selected.values()))
     common = {"block_px": table.block_px, "seed": seed if table.seed is None else table.seed}
-    validation, test = _shares(some)
+    validation, test = _shares(selected)
     independent = all("fraction" in share for share in (validation, test) if share)
-    found: dict[Split, dict[str, Any]] = {"train": {"validation": validation, "test": test}}
+    parts: dict[Split, dict[str, Any]] = {"train": {"validation": validation, "test": test}}
     if validation:
-        found["validation"] = {"validation": validation, "test": None if independent else test}
+        parts["validation"] = {"validation": validation, "test": None if independent else test}
     if test:
-        found["test"] = {"validation": None, "test": test}
-    return {split: {"split": split, **common, **settings} for split, settings in found.items()}
+        parts["test"] = {"validation": None, "test": test}
+    return {split: {"split": split, **common, **settings} for split, settings in parts.items()}
 
 
 def _shares(tables: Mapping[Split, SplitTable]) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:

@@ -1,4 +1,4 @@
-"""STAC items and item collections: which files their assets are, by the specification at https://stacspec.org."""
+"""STAC items and item collections, and the files of their assets, by the specification at https://stacspec.org."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from rvbuild.files.readers import reason
 from rvbuild.project.toml.keys import show
 
 _RASTERS = ("image/tiff", "image/jp2", "image/vnd.stac.geotiff")
-"""How the media types of rasters begin."""
+"""Prefixes of the media types of rasters."""
 
 MAX_BYTES = 64 << 20
-"""Maximum size of a local file of items; for a remote one, see `rvbuild.files.fetch`."""
+"""Maximum size of a local file of items; for remote files, see `rvbuild.files.fetch`."""
 
 
 class StacError(ValueError):
@@ -42,7 +42,7 @@ class Items:
     assets : tuple of str
         The names of the assets, in order.
     hrefs : tuple of tuple of str
-        For each item, the file of each asset: a path, as the item's file is given by one, or an address.
+        For each item, the file of each asset: an address, or a path if the item's own file is a path.
     """
 
     assets: tuple[str, ...]
@@ -57,9 +57,9 @@ def parse(content: bytes, where: str, assets: Sequence[str] | None = None) -> It
     content
         The JSON.
     where
-        Its path or address, which relative links start from.
+        Its path or address, the base of relative links.
     assets
-        The assets to use. Default: those with the role `data`, or else all that are rasters by their media type.
+        The assets to use. Default: those with the role `data`, or else all whose media type is a raster.
 
     Raises
     ------
@@ -87,57 +87,57 @@ def parse(content: bytes, where: str, assets: Sequence[str] | None = None) -> It
 
 
 def _assets(item: Mapping[str, Any]) -> dict[str, Any]:
-    found = item.get("assets")
-    if not isinstance(found, dict) or not all(isinstance(asset, dict) for asset in found.values()):
+    assets = item.get("assets")
+    if not isinstance(assets, dict) or not all(isinstance(asset, dict) for asset in assets.values()):
         raise StacError(f"item {show(item.get('id', '?'))} has no assets")
-    return found
+    return assets
 
 
 def _roles(asset: Mapping[str, Any]) -> Sequence[Any]:
-    """Return the roles of an asset; a list of texts by the specification."""
-    found = asset.get("roles")
-    return found if isinstance(found, list) else ()
+    """Return the roles of an asset, by the specification a list of strings."""
+    roles = asset.get("roles")
+    return roles if isinstance(roles, list) else ()
 
 
 def _default(item: Mapping[str, Any]) -> tuple[str, ...]:
     assets = _assets(item)
     data = [name for name, asset in assets.items() if "data" in _roles(asset)]
     rasters = [name for name, asset in assets.items() if str(asset.get("type", "")).lower().startswith(_RASTERS)]
-    if not (found := data or rasters):
+    if not (names := data or rasters):
         raise AssetError(
             f"item {show(item.get('id', '?'))} has no asset with the role data, and none whose type is a "
-            f"raster; list the assets to use, of {_some(assets)}"
+            f"raster; list the assets to use, of {_listed(assets)}"
         )
-    return tuple(found)
+    return tuple(names)
 
 
-def _some(names: Iterable[str]) -> str:
-    first = list(itertools.islice(names, _NAMED + 1))
-    return ", ".join(first[:_NAMED]) + (", …" if len(first) > _NAMED else "") or "none"
+def _listed(names: Iterable[str]) -> str:
+    first = list(itertools.islice(names, _MOST_NAMED + 1))
+    return ", ".join(first[:_MOST_NAMED]) + (", …" if len(first) > _MOST_NAMED else "") or "none"
 
 
-_NAMED = 20
-"""Assets that a message names."""
+_MOST_NAMED = 20
+"""Maximum number of assets in a message."""
 
 
 def _hrefs(item: Mapping[str, Any], names: Iterable[str], where: str) -> tuple[str, ...]:
     """Return the files of assets."""
     assets, id_ = _assets(item), item.get("id", "?")
-    found = []
+    hrefs = []
     for name in names:
         if name not in assets:
-            hint = nearest(name, itertools.islice(assets, _COMPARED)) or f"; its assets are {_some(assets)}"
+            hint = nearest(name, itertools.islice(assets, _COMPARED)) or f"; its assets are {_listed(assets)}"
             raise AssetError(f"item {show(id_)} has no asset {show(name)}{hint}")
         href = assets[name].get("href")
         if not isinstance(href, str) or not href.strip():
             raise StacError(f"item {show(id_)}: asset {show(name)} has no href")
         try:
-            found.append(_resolved(href, where))
+            hrefs.append(_resolved(href, where))
         except ValueError:
             raise StacError(
                 f"item {show(id_)}: asset {show(name)} has an href that cannot be read: {show(href)}"
             ) from None
-    return tuple(found)
+    return tuple(hrefs)
 
 
 _COMPARED = 1000
@@ -145,7 +145,7 @@ _COMPARED = 1000
 
 
 def _resolved(href: str, where: str) -> str:
-    """Return the file that a link of an item leads to; raise a ValueError if it cannot be one."""
+    """Return the file that a link of an item refers to; raise a ValueError if the link is invalid."""
     if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in href):
         raise ValueError
     for virtual, scheme in (("/vsicurl/", ""), ("/vsis3/", "s3://"), ("/vsigs/", "gs://")):
@@ -166,20 +166,20 @@ def _resolved(href: str, where: str) -> str:
 
 
 def _joined(address: str, href: str) -> str:
-    """Return an absolute link; urljoin only knows the rules for http."""
+    """Return an absolute link; urljoin only supports http."""
     scheme, _, rest = address.partition("://")
     return f"{scheme}://{urljoin(f'http://{rest}', href).removeprefix('http://')}"
 
 
 def layout(items: Items, table: Mapping[str, Any], layer: Mapping[str, Any]) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """Return the files of items in order, and the settings that say how they are put together.
+    """Return the files of items in order, and the settings that combine them.
 
     Parameters
     ----------
     items
         The items: parts of one mosaic, or times.
     table
-        `reduce` (None for a mosaic) and `primary`, the asset whose grid counts.
+        `reduce` (None for a mosaic) and `primary`, the asset that defines the grid.
     layer
         The settings `nodata` and `resample` of every layer.
     """
@@ -200,7 +200,7 @@ def layout(items: Items, table: Mapping[str, Any], layer: Mapping[str, Any]) -> 
 
 
 class StacReader:
-    """Reads the files of items, each once, and remembers which state of them it has read.
+    """Reads the files of items, each once, and records the state in which they were read.
 
     Attributes
     ----------
@@ -221,14 +221,14 @@ class StacReader:
             The file cannot be read, or see `parse`.
         """
         if path not in self._contents:
-            self._contents[path] = self._elsewhere(path) if is_url(path) else self._local(workspace / path)
+            self._contents[path] = self._remote(path) if is_url(path) else self._local(workspace / path)
         return parse(self._contents[path], path, assets)
 
     def _local(self, path: Path) -> bytes:
         try:
-            found = path.stat()
-            self.reads[str(path)] = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
-            if found.st_size > MAX_BYTES:
+            status = path.stat()
+            self.reads[str(path)] = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+            if status.st_size > MAX_BYTES:
                 raise StacError(f"is larger than {MAX_BYTES >> 20} MiB; split it into several files")
             return path.read_bytes()
         except FileNotFoundError:
@@ -236,15 +236,15 @@ class StacReader:
         except OSError as error:
             raise StacError(f"cannot be read ({error.strerror})") from None
 
-    def _elsewhere(self, url: str) -> bytes:
+    def _remote(self, url: str) -> bytes:
         from rvbuild.files import fetch  # imported late: only needed for remote files
 
         try:
-            found = fetch.identity(url)
+            identity = fetch.identity(url)
             content = fetch.read(url)
         except UnreachableError as error:
             raise StacError(f"cannot be reached: {error}") from None
         if content is None:
             raise StacError("not found on the server")
-        self.reads[url] = None if found is None or found.by == CONTENT else found.digest
+        self.reads[url] = None if identity is None or identity.by == CONTENT else identity.digest
         return content

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag
 from rvbuild.errors import nearest
 from rvbuild.language.expressions import BAND, FUNCTIONS, ExpressionError, parse
 from rvbuild.project.toml.keys import show
-from rvbuild.project.toml.table import REFERENCE, Finding, Known, OrString, Table, expected, json_problem, wrong
+from rvbuild.project.toml.table import REFERENCE, Context, Finding, OrString, Table, expected, json_problem, wrong
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 
@@ -38,11 +38,11 @@ class PercentileTable(Table):
     low: float = Field(2.0, ge=0, lt=100, description="The percentile that becomes 0; lower values are clipped.")
     high: float = Field(98.0, gt=0, le=100, description="The percentile that becomes 1; higher values are clipped.")
 
-    def check(self, known: Known) -> Iterator[Finding]:
+    def check(self, context: Context) -> Iterator[Finding]:
         """Find percentiles in the wrong order."""
         if self.high <= self.low:
             message = f"expected more than low, which is {show(self.low)}; found {show(self.high)}"
-            yield Finding(("high",) if self.given("high") else ("low",), message, (("low",), ("high",)))
+            yield Finding(("high",) if self.is_set("high") else ("low",), message, (("low",), ("high",)))
 
 
 class CastTable(Table):
@@ -62,7 +62,7 @@ class ReclassTable(Table):
         description="Value → new value, whole numbers; all are replaced at once. Other values stay unchanged."
     )
 
-    def check(self, known: Known) -> Iterator[Finding]:
+    def check(self, context: Context) -> Iterator[Finding]:
         """Find values that are not whole numbers, or duplicates."""
         if not self.map:
             yield Finding(("map",), "the table is empty")
@@ -74,8 +74,8 @@ class ReclassTable(Table):
                 yield Finding(("map", value), f"stands for the same value as {show(seen[int(value)])}")
 
     def stage_settings(self) -> dict[str, Any]:
-        """Return the settings, each value in its one spelling."""
-        return {"kind": "reclass", "map": {str(int(value)): other for value, other in self.map.items()}}
+        """Return the settings, with every value in its canonical form."""
+        return {"kind": "reclass", "map": {str(int(value)): new for value, new in self.map.items()}}
 
 
 class NodataTable(Table):
@@ -104,28 +104,28 @@ class ExpressionTable(Table):
     )
     keep: bool = Field(True, description="Whether the input bands are kept, before the new ones.")
 
-    def check(self, known: Known) -> Iterator[Finding]:
-        """Find expressions that cannot be used, and names that would be ambiguous."""
+    def check(self, context: Context) -> Iterator[Finding]:
+        """Find invalid expressions and ambiguous names."""
         if not self.bands:
             yield Finding(("bands",), "the table is empty")
         for name, text in self.bands.items():
             if not name.isidentifier():
                 yield Finding(("bands", name), f"expected a name of letters, digits and _, found {show(name)}")
             elif BAND.fullmatch(name) or name in FUNCTIONS:
-                taken = "a function" if name in FUNCTIONS else "the band at that position"
-                yield Finding(("bands", name), f"{show(name)} is already the name of {taken}; choose another name")
+                owner = "a function" if name in FUNCTIONS else "the band at that position"
+                yield Finding(("bands", name), f"{show(name)} is already the name of {owner}; choose another name")
             try:
                 parse(text)
             except ExpressionError as error:
                 yield Finding(("bands", name), str(error))
 
     def stage_settings(self) -> dict[str, Any]:
-        """Return the settings; the order of the bands counts, so that they are a list of pairs."""
+        """Return the settings; the bands are a list of pairs, because their order matters."""
         return {"kind": "expression", "bands": [[name, text] for name, text in self.bands.items()], "keep": self.keep}
 
 
 class FunctionTable(Table):
-    """A function of yours."""
+    """Your own function."""
 
     kind: Literal["function"] = Field(description="function")
     function: str = Field(
@@ -135,7 +135,7 @@ class FunctionTable(Table):
     )
     args: dict[str, Any] = Field(default_factory=dict, description="Further arguments of the function.")
 
-    def check(self, known: Known) -> Iterator[Finding]:
+    def check(self, context: Context) -> Iterator[Finding]:
         """Find an invalid reference, and arguments that cannot be passed on."""
         if not REFERENCE.fullmatch(self.function):
             yield Finding(("function",), f'expected "package.module:function", found {show(self.function)}')
@@ -154,13 +154,13 @@ _TABLES: dict[str, type[Table]] = {
     "function": FunctionTable,
 }
 KINDS = tuple(_TABLES)
-"""All transformers."""
+"""All kinds of transforms."""
 
 OF_STATISTICS = ("stats", "min_max", "percentile")
-"""The transformers that need statistics: they apply where a model normalises its chips, at most one, as the last."""
+"""The transforms that need statistics. They replace the model's normalisation; at most one can be used, as the last."""
 
 _BARE = ("stats", "min_max", "percentile", "nan")
-"""The transformers that need no further key, so that their name is enough."""
+"""The transforms without a required key, which can be written as a bare name."""
 
 
 def _from_name(value: object) -> object:
@@ -207,11 +207,11 @@ Transform: TypeAlias = Annotated[
     BeforeValidator(_from_name),
     OrString(),
 ]
-"""One transformer: a table, or its name where that is enough."""
+"""A transform: a table, or a bare name."""
 
 
 def check_order(transforms: Sequence[Table]) -> Iterator[Finding]:
-    """Find transformers that need statistics and are not the one at the end."""
+    """Find transforms that need statistics and are not the last."""
     for number, table in enumerate(transforms[:-1]):
         kind = _kind_of(table)
         if kind in OF_STATISTICS:
@@ -231,7 +231,7 @@ def check_names(transforms: Sequence[Table], bands: Sequence[str]) -> Iterator[F
     names = set(bands)
     for number, table in enumerate(transforms):
         if isinstance(table, FunctionTable):
-            return  # which may give any bands
+            return  # it may return any bands
         if not isinstance(table, ExpressionTable):
             continue
         for band, text in table.bands.items():
@@ -249,14 +249,14 @@ def check_names(transforms: Sequence[Table], bands: Sequence[str]) -> Iterator[F
 
 
 def at_reading(transforms: Sequence[Table]) -> list[dict[str, Any]]:
-    """Return the settings of those transformers that apply wherever an image is read."""
+    """Return the settings of the transforms that apply when an image is read."""
     return [table.stage_settings() for table in transforms if _kind_of(table) not in OF_STATISTICS]
 
 
 def of_statistics(transforms: Sequence[Table]) -> dict[str, Any] | None:
-    """Return the settings of the transformer that needs statistics, or None."""
-    found = [table.stage_settings() for table in transforms if _kind_of(table) in OF_STATISTICS]
-    return found[-1] if found else None
+    """Return the settings of the transform that needs statistics, or None."""
+    settings = [table.stage_settings() for table in transforms if _kind_of(table) in OF_STATISTICS]
+    return settings[-1] if settings else None
 
 
 def _kind_of(table: Table) -> str:

@@ -21,7 +21,7 @@ from pydantic_core import CoreSchema
 
 from rvbuild.language import filters
 from rvbuild.project.toml.keys import show
-from rvbuild.project.toml.table import Finding, Known, Paths, Table, by_type, expected, wrong
+from rvbuild.project.toml.table import Context, Finding, Paths, Table, by_type, expected, wrong
 
 
 def _filter(value: object) -> filters.Filter:
@@ -75,7 +75,7 @@ _DEFAULT_PX = {"Point": 1.0, "LineString": 1.0, "Polygon": 0.0}
 
 
 class BufferTable(Table):
-    """How points and lines get an area, and polygons another; each in pixels, or as a table of class = pixels."""
+    """The buffers that give points and lines an area, and grow polygons: in pixels, or a table of class = pixels."""
 
     omitted_defaults = ("polygon",)
 
@@ -92,20 +92,20 @@ class BufferTable(Table):
         "named: 0.",
     )
 
-    def check(self, known: Known) -> Iterator[Finding]:
+    def check(self, context: Context) -> Iterator[Finding]:
         """Find unknown classes."""
-        for kind, given in (("Point", self.point), ("LineString", self.line), ("Polygon", self.polygon)):
-            for name in given if isinstance(given, dict) else ():
-                if problem := known.class_problem(name):
+        for kind, widths in (("Point", self.point), ("LineString", self.line), ("Polygon", self.polygon)):
+            for name in widths if isinstance(widths, dict) else ():
+                if problem := context.class_problem(name):
                     yield Finding((kind, name), problem)
 
     def stage_settings(self, classes: tuple[str, ...] = ()) -> dict[str, Any]:
-        """Return pixels by type of geometry, and by class where they differ; what leaves polygons alone is left out.
+        """Return pixels by type of geometry, and by class if they differ; no growth of polygons is omitted.
 
         Parameters
         ----------
         classes
-            All names of classes, each with a value.
+            The names of all classes, each of which gets a value.
         """
         return {
             kind: {name: px.get(name, _DEFAULT_PX[kind]) for name in classes} if isinstance(px, dict) else px

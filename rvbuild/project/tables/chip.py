@@ -10,9 +10,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, Strict, Tag
 from rvbuild.project.tasks import keys_of_tasks
 from rvbuild.project.toml.keys import show
 from rvbuild.project.toml.table import (
+    Context,
     Finding,
     Fraction,
-    Known,
     Pixels,
     Table,
     by_type,
@@ -23,7 +23,7 @@ from rvbuild.project.toml.table import (
 )
 
 _RANDOM = ("per_scene", "size_limits_px", "height_limits_px", "width_limits_px", "max_attempts")
-"""What is about random chips alone."""
+"""The keys of random chips."""
 
 
 def _limits(value: tuple[int, ...]) -> tuple[int, ...]:
@@ -58,7 +58,7 @@ Stride: TypeAlias = Annotated[
     | Annotated[tuple[Pixels, ...], Strict(False), AfterValidator(_pair), Tag("<pair>")],
     _BOTH,
 ]
-"""At least one pixel down and to the right."""
+"""A distance of at least one pixel, or [rows, columns]."""
 Padding: TypeAlias = Annotated[
     Annotated[Length, Tag("<length>")]
     | Annotated[tuple[Length, ...], Strict(False), AfterValidator(_pair), Tag("<pair>")],
@@ -75,12 +75,12 @@ class KeepTable(Table):
     min_px: int = Field(1000, ge=1, description="A chip with at least this many pixels of the classes is always kept.")
     otherwise: Fraction = Field(0.1, description="Probability with which any other chip is kept, seeded.")
 
-    def check(self, known: Known) -> Iterator[Finding]:
+    def check(self, context: Context) -> Iterator[Finding]:
         """Find unknown classes."""
         if not self.classes:
             yield Finding(("classes",), "the list is empty; name at least one class")
         for number, name in enumerate(self.classes):
-            problem = known.class_problem(name, null=False)
+            problem = context.class_problem(name, null=False)
             if problem:
                 yield Finding(("classes", number), problem)
         yield from duplicates(self.classes, "classes")
@@ -89,7 +89,7 @@ class KeepTable(Table):
 class ChipTable(Table):
     """How chips are cut."""
 
-    not_settings = (*keys_of_tasks("chip"), "store")  # a task adds its own; whether images are stored is in no key
+    not_settings = (*keys_of_tasks("chip"), "store")  # a task adds its own; `store` is not part of any key
     omitted_defaults = ("height_limits_px", "width_limits_px", "max_attempts", "padding_px", "pad_direction")
 
     size_px: Annotated[Pixels, BeforeValidator(_side)] = Field(300, description="Side of a chip, in pixels.")
@@ -152,7 +152,7 @@ class ChipTable(Table):
         0.2, description="With neg_ratio: a chip has no box if it shows less than this share of each."
     )
 
-    def check(self, known: Known) -> Iterator[Finding]:
+    def check(self, context: Context) -> Iterator[Finding]:
         """Find keys of the other method."""
         if self.height_limits_px or self.width_limits_px:
             at = "height_limits_px" if self.height_limits_px else "width_limits_px"
@@ -160,13 +160,13 @@ class ChipTable(Table):
                 yield Finding((at,), "size_limits_px, of squares, is set too; keep one of them", (("size_limits_px",),))
         if self.method == "sliding":
             for field in _RANDOM:
-                if self.given(field):
+                if self.is_set(field):
                     yield no_effect(
                         field, f'with method = "sliding"; set method = {show("random")}, or remove it', "method"
                     )
         else:
             for field, instead in (("stride_px", "per_scene"), ("pad_direction", "padding_px, which is for all sides")):
-                if self.given(field):
+                if self.is_set(field):
                     because = f'with method = "random"; set {instead}, or method = "sliding"'
                     yield no_effect(field, because, "method")
 
@@ -178,13 +178,13 @@ class ChipTable(Table):
 
 
 class SceneChipTable(ChipTable):
-    """How the chips of one scene are cut, where that differs from the others."""
+    """The chip settings that differ for one scene."""
 
-    def check(self, known: Known) -> Iterator[Finding]:
-        """Find what all scenes have in common; the rest is checked together with [chip]."""
-        if self.given("size_px"):
+    def check(self, context: Context) -> Iterator[Finding]:
+        """Find keys that all scenes share; the others are checked together with [chip]."""
+        if self.is_set("size_px"):
             yield Finding(("size_px",), "all chips of a project have one size; set chip.size_px")
 
     def laid_over(self, chip: ChipTable) -> ChipTable:
-        """Return the settings of [chip] with those of this table in their place."""
+        """Return the settings of [chip], overridden by those of this table."""
         return chip.model_copy(update={field: getattr(self, field) for field in self.model_fields_set})

@@ -15,11 +15,11 @@ from rvbuild.project.toml.names import RESERVED_CLASSES, clashes, name_problem
 from rvbuild.project.toml.table import Finding, Table, expected, wrong
 
 MOST_CLASSES = 255
-"""The most classes, with null: class ids are uint8, and 255 means "not predicted"."""
+"""Maximum number of classes, with null: class ids are uint8, and 255 means "not predicted"."""
 
 _LONG = re.compile(r"#[0-9a-fA-F]{6}")
 _SHORT = re.compile(r"#[0-9a-fA-F]{3}")
-_NAMED = {
+_COLORS_BY_NAME = {
     "black": "#000000",
     "white": "#ffffff",
     "red": "#ff0000",
@@ -54,8 +54,8 @@ def parse_color(text: str) -> str | None:
 
 def color_problem(text: str) -> str:
     """Return the message about a text that is not a colour."""
-    named = _NAMED.get(text.strip().lower())
-    hint = f"; did you mean {show(named)}?" if named else ""
+    known_color = _COLORS_BY_NAME.get(text.strip().lower())
+    hint = f"; did you mean {show(known_color)}?" if known_color else ""
     if not hint and re.fullmatch(r"[0-9a-fA-F]{6}", text):
         hint = f'; did you mean "#{text}"?'
     return f'expected a colour like "#ff0000", found {show(text)}{hint}'
@@ -89,18 +89,18 @@ class ClassTable(Table):
 def check_classes(
     classes: Mapping[str, ClassTable], names: tuple[str, ...], null: str, *, alone: bool = False
 ) -> Iterator[Finding]:
-    """Yield the problems of the classes together, with keys relative to `[classes]`.
+    """Yield the problems between classes, with keys relative to `[classes]`.
 
     Parameters
     ----------
     classes
-        The classes that are right one by one.
+        The valid classes.
     names
-        The names of all classes, right or wrong.
+        The names of all classes, valid or not.
     null
         The name of the null class.
     alone
-        Whether one class is enough.
+        Whether a single class is allowed.
     """
     for name in names:
         problem = name_problem(name, RESERVED_CLASSES)
@@ -139,6 +139,6 @@ def _free_color(taken: Mapping[str, str]) -> str:
 
 
 def null_color(taken: set[str]) -> str:
-    """Return the colour of an added null class: black, or the nearest to black that no class has."""
+    """Return the colour of an added null class: black, or the colour nearest to black that is not taken."""
     colors = (f"#{number:06x}" for number in range(MOST_CLASSES + 1))
-    return next((color for color in colors if color not in taken), "#000000")  # that there are too many has been said
+    return next((color for color in colors if color not in taken), "#000000")  # too many classes: reported elsewhere

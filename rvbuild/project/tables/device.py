@@ -1,4 +1,4 @@
-"""Where a model computes: `auto`, `cpu`, `cuda`, or one graphics card."""
+"""The device of a model: `auto`, `cpu`, `cuda`, or one GPU."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def kind(device: str) -> str:
 Device: TypeAlias = Annotated[
     str,
     AfterValidator(_device),
-    # Which of its cards a machine computes on is in no key, and in no bundle.
+    # The number of the GPU is not part of keys and bundles.
     PlainSerializer(kind, return_type=str),
     WithJsonSchema({"anyOf": [{"enum": list(_NAMES)}, {"type": "string", "pattern": f"^{_CARD}$"}]}),
 ]

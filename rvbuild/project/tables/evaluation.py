@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, Strict
 
 from rvbuild.project.tasks import keys_of_tasks
-from rvbuild.project.toml.table import REFERENCE, Finding, Known, Table, duplicates, expected
+from rvbuild.project.toml.table import REFERENCE, Context, Finding, Table, duplicates, expected
 
 
 def _metric(value: str) -> str:
@@ -20,7 +20,7 @@ def _metric(value: str) -> str:
 class EvalTable(Table):
     """Which scenes are evaluated, and how."""
 
-    not_settings = ("splits", "metrics", *keys_of_tasks("eval"))  # of all scenes together; a task adds its own
+    not_settings = ("splits", "metrics", *keys_of_tasks("eval"))  # they concern all scenes; a task adds its own
 
     splits: Annotated[tuple[Literal["validation", "test"], ...], Strict(False)] = Field(
         ("validation", "test"), description="The splits to evaluate; scenes without labels are skipped."
@@ -40,7 +40,7 @@ class EvalTable(Table):
         "class by more than this intersection over union. Average precision uses its own thresholds.",
     )
 
-    def check(self, known: Known) -> Iterator[Finding]:
+    def check(self, context: Context) -> Iterator[Finding]:
         """Find repeated splits and metrics."""
         yield from duplicates(self.splits, "splits")
         yield from duplicates(self.metrics, "metrics")

@@ -14,15 +14,15 @@ from rvbuild.project.tasks import NAMES, SPECS
 from rvbuild.project.toml.keys import show
 from rvbuild.project.toml.names import RESERVED_CLASSES, RESERVED_PROJECTS, name_problem
 from rvbuild.project.toml.paths import path_problem
-from rvbuild.project.toml.table import Finding, Known, Table, duplicates, wrong
+from rvbuild.project.toml.table import Context, Finding, Table, duplicates, wrong
 
 
 def task_problem(task: str) -> str | None:
     """Return why a task cannot be used, or None."""
     if task in NAMES:
         return None
-    *others, last = map(show, NAMES)
-    return f"expected {', '.join(others)} or {last}, found {show(task)}{nearest(task, NAMES)}"
+    *first, last = map(show, NAMES)
+    return f"expected {', '.join(first)} or {last}, found {show(task)}{nearest(task, NAMES)}"
 
 
 def _task(value: str) -> str:
@@ -74,14 +74,14 @@ class ProjectTable(Table):
         None, description="How to get the data, for example: make data. Shown when files are missing."
     )
 
-    def check(self, known: Known) -> Iterator[Finding]:
+    def check(self, context: Context) -> Iterator[Finding]:
         """Find names that cannot be used."""
         problem = name_problem(self.null_class, RESERVED_CLASSES)
         if problem:
             yield Finding(("null_class",), problem)
         yield from duplicates(self.allow, "allow")
         for number, place in enumerate(self.allow):
-            problem = path_problem(place, elsewhere=True)
+            problem = path_problem(place, may_be_remote=True)
             if problem is None and is_url(place) and not place.endswith("/"):
                 problem = f'expected an address that ends with "/", found {show(place)}'
             if problem:

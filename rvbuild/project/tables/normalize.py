@@ -8,7 +8,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field, Strict, Tag
 
 from rvbuild.project.toml.keys import show
-from rvbuild.project.toml.table import Finding, Known, Table, by_type
+from rvbuild.project.toml.table import Context, Finding, Table, by_type
 
 _KEYS = (("pretrained",), ("model",))
 
@@ -21,8 +21,8 @@ class FiguresTable(Table):
         description="Standard deviation of each band, for values from 0 to 1."
     )
 
-    def check(self, known: Known) -> Iterator[Finding]:
-        """Find lists that are not of the same bands."""
+    def check(self, context: Context) -> Iterator[Finding]:
+        """Find lists of different lengths."""
         if len(self.mean) != len(self.std) or not self.mean:
             yield Finding(
                 (), f"expected as many means as standard deviations, found {len(self.mean)} and {len(self.std)}"
@@ -39,7 +39,7 @@ Normalize: TypeAlias = Annotated[
 
 
 def without_figures(model: str, random: bool, known: bool) -> Iterator[Finding]:
-    """Report `pretrained` if the start is `random`, or the normalisation of the weights is not known."""
+    """Report `pretrained` if the model starts from `random` weights, or their normalisation is not `known`."""
     figures = "give it as { mean = [...], std = [...] }, for values from 0 to 1"
     if random:
         message = (

@@ -1,4 +1,4 @@
-"""The `[train.chips]` table: a user's own chips."""
+"""The `[train.chips]` table: pre-cut chips of the user."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pydantic import Field, Strict
 from rvbuild.project.toml.table import SomeLocalPaths, Table
 
 CHIP_SPLITS = {"train": ("train",), "validation": ("valid", "val", "validation")}
-"""Split → what its folder of a user's own chips may be called."""
+"""Split → valid names of its folder of pre-cut chips."""
 
 
 class ChipsTable(Table):
-    """A user's own chips."""
+    """Pre-cut chips of the user."""
 
     not_settings = ("folder",)  # the files are an input
     omitted_defaults = ("palette",)

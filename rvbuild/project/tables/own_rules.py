@@ -13,10 +13,11 @@ STAGE = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 RESERVED = frozenset(
     {
         *("analyze", "chip", "train", "infer", "predict", "mosaic", "eval", "bundle", "report", "data", "build"),
+        *("draft", "features", "sums", "head", "draft_eval"),
         *("status", "why", "graph", "clean", "check", "schema", "new", "log", "diff", "watch", "cache", "sign", "help"),
     }
 )
-"""The stages and the commands of rvbuild, whose names are taken."""
+"""The stages and the commands of rvbuild, whose names are reserved."""
 
 
 def stage_of(rule: str) -> str:
@@ -38,7 +39,7 @@ def module_of(rule: str) -> str:
 
 
 def findings(rules: Sequence[str]) -> Iterator[Finding]:
-    """Find entries that cannot be the files of rules, and stages that are there already."""
+    """Find entries that cannot be files of rules, and stages that already exist."""
     stages: dict[str, str] = {}
     for number, rule in enumerate(rules):
         key = ("rules", number)

@@ -12,9 +12,9 @@ from rvbuild.files.formats import ABOUT, FORMATS, SUFFIXES, VectorFormat
 from rvbuild.project.tables.device import Device
 from rvbuild.project.tasks import keys_of_tasks
 from rvbuild.project.toml.keys import show
-from rvbuild.project.toml.table import Finding, Fraction, Known, Pixels, Table, expected, no_effect, wrong
+from rvbuild.project.toml.table import Context, Finding, Fraction, Pixels, Table, expected, no_effect, wrong
 
-_TAKEN = ("labels", "scores", "rgb", "cells")
+_RESERVED_STEMS = ("labels", "scores", "rgb", "cells")
 
 
 def _scores(value: object) -> object:
@@ -32,8 +32,8 @@ def _file(value: str) -> str:
     stem, dot, ending = value.rpartition(".")
     if not dot or ending not in FORMATS or not stem.strip(". ") or set(value) & set('/\\:*?"<>|'):
         expected(f"the name of a file, without directories, that ends in {either(SUFFIXES.values())}")
-    if stem.casefold() in _TAKEN:
-        wrong(f"{show(value)} would share its style with a raster: {', '.join(_TAKEN)} are taken")
+    if stem.casefold() in _RESERVED_STEMS:
+        wrong(f"{show(value)} would share its style with a raster: {', '.join(_RESERVED_STEMS)} are taken")
     return value
 
 
@@ -63,20 +63,20 @@ class VectorOutputTable(Table):
 
     @property
     def output(self) -> str:
-        """The name of the file, but for signs of the class name that a file name cannot have."""
+        """The name of the file, except that characters that file names cannot contain are not replaced yet."""
         return self.file or f"{self.class_}.{self.format}"
 
-    def check(self, known: Known) -> Iterator[Finding]:
-        """Find keys that contradict each other or change nothing."""
-        if self.file is not None and self.given("format") and not self.file.endswith(f".{self.format}"):
+    def check(self, context: Context) -> Iterator[Finding]:
+        """Find keys that contradict each other or have no effect."""
+        if self.file is not None and self.is_set("format") and not self.file.endswith(f".{self.format}"):
             yield Finding(
                 ("format",), f"{show(self.format)} contradicts file = {show(self.file)}; remove one", (("file",),)
             )
         if self.kind != "buildings":
             for key in ("split", "side_px"):
-                if self.given(key):
+                if self.is_set(key):
                     yield no_effect(key, f'with kind = {show(self.kind)}; it applies to kind = "buildings"', "kind")
-        elif self.given("simplify_px"):
+        elif self.is_set("simplify_px"):
             yield no_effect("simplify_px", 'with kind = "buildings"; their outlines have sides of side_px', "kind")
 
     def stage_settings(self) -> dict[str, Any]:
@@ -87,7 +87,7 @@ class VectorOutputTable(Table):
 
 
 class PredictTable(Table):
-    """How predictions are made and written. labels.tif is always written."""
+    """How scenes are predicted and written. labels.tif is always written."""
 
     not_settings = ("mosaic", *keys_of_tasks("predict"))  # a task adds its own
 
@@ -142,39 +142,40 @@ class PredictTable(Table):
         "one.",
     )
 
-    def check(self, known: Known) -> Iterator[Finding]:
+    def check(self, context: Context) -> Iterator[Finding]:
         """Find gaps between windows, unknown classes and outputs that overwrite each other."""
-        if self.stride_px is not None and known.chip_px is not None and self.stride_px > known.chip_px:
+        if self.stride_px is not None and context.chip_px is not None and self.stride_px > context.chip_px:
             yield Finding(
                 ("stride_px",),
-                f"{self.stride_px} is more than chip.size_px = {known.chip_px}, which would leave gaps between windows",
+                f"{self.stride_px} is more than chip.size_px = {context.chip_px}, which would leave gaps between "
+                "windows",
             )
-        if known.backend and self.given("device"):
+        if context.backend and self.is_set("device"):
             yield no_effect("device", "with train.backend, which chooses its device itself")
         for number, vector in enumerate(self.vectors):
-            problem = known.class_problem(vector.class_, null=False)
+            problem = context.class_problem(vector.class_, null=False)
             if problem:
                 yield Finding(("vectors", number, "class"), problem)
             yield from self._clashes(number, vector)
 
     def _clashes(self, number: int, vector: VectorOutputTable) -> Iterator[Finding]:
-        """Find the first of the earlier outputs that this one would overwrite, itself or its style."""
-        for first, other in enumerate(self.vectors[:number]):
-            if other.output.casefold() == vector.output.casefold():
+        """Find the first earlier output that this one would overwrite, or whose style it would overwrite."""
+        for first, earlier in enumerate(self.vectors[:number]):
+            if earlier.output.casefold() == vector.output.casefold():
                 yield Finding(("vectors", number), f"writes the same file as vectors[{first}]: {show(vector.output)}")
                 return
-            stems = [each.output.rpartition(".")[0].casefold() for each in (vector, other)]
-            styles = [(each.class_, each.kind == "points") for each in (vector, other)]
+            stems = [table.output.rpartition(".")[0].casefold() for table in (vector, earlier)]
+            styles = [(table.class_, table.kind == "points") for table in (vector, earlier)]
             if stems[0] == stems[1] and styles[0] != styles[1]:
                 yield Finding(
                     ("vectors", number),
-                    f"{show(vector.output)} would share its style with {show(other.output)} of vectors[{first}]; give "
-                    "it another `file`",
+                    f"{show(vector.output)} would share its style with {show(earlier.output)} of vectors[{first}]; "
+                    "give it another `file`",
                 )
                 return
 
     def stage_settings(self) -> dict[str, Any]:
-        """Return all settings of a scene, as in a bundle, without those of a single task."""
+        """Return all settings of a scene, as in a bundle, without those that belong to a task."""
         return {**super().stage_settings(), "vectors": [vector.stage_settings() for vector in self.vectors]}
 
     def infer_settings(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Values that refer to the user's code, as `package.module:name`, or that may also be one of some names."""
+"""Values that refer to the user's code as `package.module:name`, or that are a name or such a reference."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ def _reference(value: str) -> str:
 Reference: TypeAlias = Annotated[
     str, AfterValidator(_reference), WithJsonSchema({"type": "string", "pattern": f"^{REFERENCE.pattern}$"})
 ]
-"""A reference to a factory of the user's."""
+"""A reference to a factory in the user's code."""
 
 
-def named(names: tuple[str, ...], what: str, reference: str) -> AfterValidator:
+def named(names: tuple[str, ...], noun: str, reference: str) -> AfterValidator:
     """Return a validator of a value that is one of `names` or a reference to the user's code."""
 
     def check(value: str) -> str:
         if value in names or REFERENCE.fullmatch(value):
             return value
         hint = nearest(value, names) or f"; known: {', '.join(names)}"
-        return wrong(f"unknown {what} {show(value)}{hint}" + ("" if "did you mean" in hint else f', or "{reference}"'))
+        return wrong(f"unknown {noun} {show(value)}{hint}" + ("" if "did you mean" in hint else f', or "{reference}"'))
 
     return AfterValidator(check)
 
 
 def names_schema(names: tuple[str, ...]) -> WithJsonSchema:
-    """Return what offers the names to editors, and still allows a reference."""
+    """Return a JSON Schema that suggests the names to editors and allows references."""
     return WithJsonSchema({"anyOf": [{"enum": list(names)}, {"type": "string", "pattern": f"^{REFERENCE.pattern}$"}]})

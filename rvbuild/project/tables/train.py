@@ -18,8 +18,8 @@ from rvbuild.project.tasks.losses import LOSSES
 from rvbuild.project.toml.keys import show
 from rvbuild.project.toml.table import (
     REFERENCE,
+    Context,
     Finding,
-    Known,
     PathText,
     Table,
     by_type,
@@ -31,7 +31,7 @@ from rvbuild.project.toml.table import (
 )
 
 MODELS = {spec.name: spec.models for spec in SPECS.values()}
-"""The models that have a name, by task; the first is the default."""
+"""The named models by task; the first is the default."""
 
 ALL_MODELS = tuple(name for names in MODELS.values() for name in names)
 
@@ -41,10 +41,10 @@ SCRATCH_MODELS = tuple(name for spec in SPECS.values() for name in spec.scratch)
 _SHOWN_MODELS = 8
 
 METRICS = {spec.name: spec.metrics for spec in SPECS.values()}
-"""What the best epoch can be chosen by, by task; the first is the default."""
+"""The metrics that can select the best epoch, by task; the first is the default."""
 
 AUGMENTATIONS = ("flip", "rotate90", "brightness", "contrast", "saturation", "hue")
-"""The augmentations that have a name."""
+"""The named augmentations."""
 
 
 def _amp(value: object) -> object:
@@ -208,37 +208,39 @@ class TrainTable(Table):
     )
     workers: int = Field(0, ge=0, description="Processes that read chips; does not change the result.")
 
-    def check(self, known: Known) -> Iterator[Finding]:
+    def check(self, context: Context) -> Iterator[Finding]:
         """Find unknown classes, keys without effect, and what needs validation scenes."""
-        yield from self._check_backend(known)
+        yield from self._check_backend(context)
         if self.backend is not None:
             return
-        yield from self._check_model(known)
-        if "loss" not in SPECS[known.task].unused.get("train", {}):
-            yield from self._check_loss(known)
+        yield from self._check_model(context)
+        if "loss" not in SPECS[context.task].unused.get("train", {}):
+            yield from self._check_loss(context)
         yield from self._check_schedule()
-        yield from self._check_selection(known)
-        yield from self._check_weights(known)
+        yield from self._check_selection(context)
+        yield from self._check_weights(context)
         yield from duplicates(self.augment, "augment")
         yield from json_problem(self.model_args, ("model_args",))
 
-    def _check_backend(self, known: Known) -> Iterator[Finding]:
+    def _check_backend(self, context: Context) -> Iterator[Finding]:
         yield from json_problem(self.backend_args, ("backend_args",))
         if self.backend is None:
-            if self.given("backend_args"):
+            if self.is_set("backend_args"):
                 yield no_effect("backend_args", "without backend", "backend")
             return
-        if not SPECS[known.task].scores:
-            message = f"{known.task} has no training backends: only networks of torch predict {SPECS[known.task].about}"
+        if not SPECS[context.task].scores:
+            message = (
+                f"{context.task} has no training backends: only networks of torch predict {SPECS[context.task].about}"
+            )
             yield Finding(("backend",), message)
         for key in type(self).model_fields:
-            if self.given(key) and key not in WITH_BACKEND:
+            if self.is_set(key) and key not in WITH_BACKEND:
                 yield no_effect(key, "with a training backend, which has only backend_args", "backend")
 
-    def _check_model(self, known: Known) -> Iterator[Finding]:
-        model, names = self.model or MODELS[known.task][0], MODELS[known.task]
+    def _check_model(self, context: Context) -> Iterator[Finding]:
+        model, names = self.model or MODELS[context.task][0], MODELS[context.task]
         if model not in names and not REFERENCE.fullmatch(model):
-            yield Finding(("model",), _unknown_model(model, known.task))
+            yield Finding(("model",), _unknown_model(model, context.task))
             return
         if self.normalize == "pretrained" and self.bundle is None:
             known_of = model in ALL_MODELS and model not in SCRATCH_MODELS
@@ -251,15 +253,15 @@ class TrainTable(Table):
                 (("model",),),
             )
 
-    def _check_loss(self, known: Known) -> Iterator[Finding]:
-        loss, names = LOSSES.get(self.loss), SPECS[known.task].losses
+    def _check_loss(self, context: Context) -> Iterator[Finding]:
+        loss, names = LOSSES.get(self.loss), SPECS[context.task].losses
         if loss is None:
             if self.class_weights != "none":
                 message = f"loss = {show(self.loss)} must weigh classes itself; give it the weights in loss_args"
                 yield Finding(("class_weights",), message, (("loss",),))
             yield from json_problem(self.loss_args, ("loss_args",))
         elif loss.name not in names:
-            message = f"{show(loss.name)} compares regions of pixels; for {known.task}: {', '.join(names)}"
+            message = f"{show(loss.name)} compares regions of pixels; for {context.task}: {', '.join(names)}"
             yield Finding(("loss",), f'{message}, or "package.module:factory"')
         elif self.loss_args and not loss.arguments:
             yield no_effect("loss_args", f"with loss = {show(loss.name)}, which takes no arguments", "loss")
@@ -268,10 +270,10 @@ class TrainTable(Table):
                 yield Finding(("loss_args", name), problem, (("loss",),))
 
     def _check_schedule(self) -> Iterator[Finding]:
-        if self.given("momentum") and self.optimizer != "sgd":
+        if self.is_set("momentum") and self.optimizer != "sgd":
             yield no_effect("momentum", f"with optimizer = {show(self.optimizer)}", "optimizer")
         if self.schedule != "step":
-            if self.given("step_epochs"):
+            if self.is_set("step_epochs"):
                 yield no_effect(
                     "step_epochs",
                     f'with schedule = {show(self.schedule)}; set schedule = "step", or remove it',
@@ -290,12 +292,12 @@ class TrainTable(Table):
                 (("epochs",),),
             )
 
-    def _check_selection(self, known: Known) -> Iterator[Finding]:
-        metrics = METRICS[known.task]
+    def _check_selection(self, context: Context) -> Iterator[Finding]:
+        metrics = METRICS[context.task]
         if self.select_metric is not None and self.select_metric not in metrics:
             choice = " or ".join(show(name) for name in metrics)
-            yield Finding(("select_metric",), f"expected {choice} for {known.task}, found {show(self.select_metric)}")
-        if not known.has_validation:
+            yield Finding(("select_metric",), f"expected {choice} for {context.task}, found {show(self.select_metric)}")
+        if not context.has_validation:
             if self.select == "best":
                 yield Finding(
                     ("select",), '"best" needs validation scenes to choose by; add some, or set select = "last"'
@@ -306,12 +308,12 @@ class TrainTable(Table):
                 )
         elif not self.validation:
             for key in ("select", "patience"):
-                if self.given(key) and getattr(self, key) not in ("last", 0):
+                if self.is_set(key) and getattr(self, key) not in ("last", 0):
                     message = (
                         f"{show(getattr(self, key))} looks at the scores of epochs, and validation = false scores none"
                     )
                     yield Finding((key,), message, (("validation",),))
-        if self.given("select_metric") and self.select == "last" and not self.patience:
+        if self.is_set("select_metric") and self.select == "last" and not self.patience:
             yield no_effect("select_metric", 'with select = "last" and patience = 0', "select", "patience")
         if self.patience >= self.epochs:
             yield Finding(
@@ -320,24 +322,24 @@ class TrainTable(Table):
                 (("epochs",),),
             )
 
-    def _check_weights(self, known: Known) -> Iterator[Finding]:
-        trained = [name for name in known.classes if name != known.null]
-        for key, weights, none in (
+    def _check_weights(self, context: Context) -> Iterator[Finding]:
+        trained = [name for name in context.classes if name != context.null]
+        for key, weights, consequence in (
             ("class_weights", self.class_weights, "nothing would be learnt"),
             ("sampling", self.sampling, "no chip would be drawn"),
         ):
             if isinstance(weights, str):
                 continue
             for name in weights:
-                problem = known.class_problem(name, null=False)
+                problem = context.class_problem(name, null=False)
                 if problem:
                     yield Finding((key, name), problem)
             if trained and not any(weights.get(name, 1.0) for name in trained):
-                yield Finding((key,), f"every class weighs 0, so {none}")
+                yield Finding((key,), f"every class weighs 0, so {consequence}")
 
     @property
     def weights(self) -> str | None:
-        """The path of the user's weights, or None. Expanded once the project is loaded."""
+        """The path of the user's weights, or None; expanded once the project is loaded."""
         return self.pretrained if isinstance(self.pretrained, str) else None
 
     @property
@@ -354,7 +356,7 @@ class TrainTable(Table):
     def stage_settings(self) -> dict[str, Any]:
         """Return the settings; `pretrained` is true, false, or the path of the weights.
 
-        Of the arguments of a loss that has a name, those at their defaults are left out, as `omitted_defaults` are.
+        Arguments of a named loss are left out at their defaults, as `omitted_defaults` are.
         """
         settings = super().stage_settings()
         if self.pretrained is None:
@@ -365,16 +367,16 @@ class TrainTable(Table):
 
 
 def _unknown_model(model: str, task: str) -> str:
-    """Return what to say of a model that the task does not have."""
+    """Return the message about a model that the task does not have."""
     names = MODELS[task]
-    others = [other for other, known in MODELS.items() if model in known]
-    if others:
-        return f"{show(model)} is a model of {others[0]}; for {task}: {_some(names)}"
+    tasks = [name for name, models in MODELS.items() if model in models]
+    if tasks:
+        return f"{show(model)} is a model of {tasks[0]}; for {task}: {_listed(names)}"
     hint = nearest(model, names)
-    return f"unknown model {show(model)}{hint}" if hint else f"unknown model {show(model)}; known: {_some(names)}"
+    return f"unknown model {show(model)}{hint}" if hint else f"unknown model {show(model)}; known: {_listed(names)}"
 
 
-def _some(names: tuple[str, ...]) -> str:
+def _listed(names: tuple[str, ...]) -> str:
     """Return the names of models as text; the whole list of classifiers is too long for a message."""
     shown = names if len(names) <= _SHOWN_MODELS else (*names[: _SHOWN_MODELS - 1], "…", names[-1])
     return f'{", ".join(shown)}, or "package.module:factory"'

@@ -1,4 +1,4 @@
-"""The tasks: one declaration each, with everything that differs between tasks."""
+"""The tasks, one declaration each: everything that differs between tasks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAMES = tuple(SPECS)
 
 
 def keys_of_tasks(table: str) -> tuple[str, ...]:
-    """Return the keys of a kind of table that belong to one task or another.
+    """Return the keys of a kind of table that belong to individual tasks.
 
     >>> keys_of_tasks("eval")
     ('iou_thresh',)

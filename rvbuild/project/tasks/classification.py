@@ -29,10 +29,10 @@ TORCHVISION = (
 """torchvision's classifiers, all with pretrained weights."""
 
 SCRATCH = ("cnn",)
-"""Those without."""
+"""Models without pretrained weights."""
 
 CELL_KEYS = ("cells", "rule", "ioa_thresh", "ioa_over", "pick")
-"""The keys of labels that are about cells, beside their size."""
+"""The keys of labels that concern cells, besides their size."""
 
 _ONE_GRID = "on cells, which do not overlap"
 

@@ -6,7 +6,7 @@ from rvbuild.files.formats import BOX_FILES, CHOICE, SUFFIXES
 from rvbuild.project.tasks.spec import TaskSpec
 
 MOST_MERGE = 0.7
-"""Boxes that overlap by more are merged within a window already, by `WINDOW_IOU` of the models."""
+"""Boxes of a window that overlap by more are already merged by the models (`WINDOW_IOU`)."""
 
 _PYRAMID_ARGS = ("anchor_px", "fpn_channels", "norm", "trainable_layers", "detections")
 MODEL_ARGS = {

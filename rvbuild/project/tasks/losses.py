@@ -1,4 +1,4 @@
-"""The losses that have a name, declared once: what each minimises, what it takes, and the class that computes it.
+"""The named losses, declared once: description, arguments, and the class that computes each.
 
 The project file, its schema and its documentation, the checks of `loss_args` and the training all read these
 declarations. A new loss is one entry here and one class in `rvbuild.learn.losses`.
@@ -22,12 +22,12 @@ class Argument:
     Attributes
     ----------
     default : float
-        Its value if the project does not give it. It is in no key of an artifact: a change of it is a change of what
-        the loss computes.
+        Its value if the project does not set it. It is not part of keys: a new default is a change of the code of the
+        loss.
     about : str
-        What it does, for the documentation.
+        Its meaning, for the documentation.
     below : float
-        What it must be less than; it must be at least 0.
+        Upper bound, exclusive; the lower bound is 0.
     """
 
     default: float
@@ -36,7 +36,7 @@ class Argument:
 
     @property
     def range(self) -> str:
-        """The values that are allowed, in words."""
+        """The valid values, in words."""
         return "a number of at least 0" if math.isinf(self.below) else f"a number from 0 to less than {self.below:g}"
 
     def allows(self, value: object) -> bool:
@@ -51,18 +51,18 @@ class LossSpec:
     Attributes
     ----------
     name : str
-        As a project names it.
+        The name in project files.
     factory : str
         The class that computes it, as `module:name`: called with the class weights and the arguments, it returns a
         `rvbuild.learn.losses.points.Loss`.
     about : str
-        What tells it from others, for the documentation; empty for the one that needs no words.
+        How it differs from other losses, for the documentation; empty for the default.
     arguments : mapping
-        What `loss_args` may hold.
+        The valid keys of `loss_args`.
     not_all_zero : tuple of str
-        Arguments of which one must not be 0, or nothing would be learnt.
+        Arguments that must not all be 0, because nothing would be learnt.
     of_regions : bool
-        Whether it compares regions, so that only a task with a class for each pixel can use it.
+        Whether it compares regions; only for tasks with a class for each pixel.
     """
 
     name: str
@@ -73,7 +73,7 @@ class LossSpec:
     of_regions: bool = False
 
     def problems(self, args: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        """Yield what is wrong with the arguments of a project, each with the name of the argument."""
+        """Yield (name, message) for each problem of the arguments of a project."""
         for name, value in args.items():
             argument = self.arguments.get(name)
             if argument is None:
@@ -85,11 +85,11 @@ class LossSpec:
             yield self.not_all_zero[-1], f"{' and '.join(self.not_all_zero)} are both 0, so nothing would be learnt"
 
     def value(self, name: str, args: Mapping[str, Any]) -> Any:
-        """Return an argument of a project, or its default."""
+        """Return the value of an argument in a project, or its default."""
         return args.get(name, self.arguments[name].default)
 
     def not_default(self, args: Mapping[str, Any]) -> dict[str, float]:
-        """Return the arguments of a project that are not at their defaults, each in its one spelling."""
+        """Return the arguments that differ from their defaults, in canonical form."""
         return {name: float(value) for name, value in args.items() if value != self.arguments[name].default}
 
     def with_defaults(self, args: Mapping[str, Any]) -> dict[str, float]:
@@ -154,21 +154,21 @@ LOSSES: Mapping[str, LossSpec] = {
 """The losses by name; the first is the default."""
 
 OF_PIXELS = tuple(LOSSES)
-"""The losses of a task that gives each pixel a class."""
+"""The losses of a task with a class for each pixel."""
 
 OF_CHIPS = tuple(name for name, loss in LOSSES.items() if not loss.of_regions)
-"""The losses of a task that gives each chip one class."""
+"""The losses of a task with one class for each chip."""
 
 
 def described() -> str:
-    """Return the names of the losses, each with what tells it from others, for the documentation."""
+    """Return the names and descriptions of the losses, for the documentation."""
     texts = {loss.name: f"{loss.name} ({loss.about})" if loss.about else loss.name for loss in LOSSES.values()}
     regions = ", ".join(text for name, text in texts.items() if LOSSES[name].of_regions)
     return f"{', '.join(texts[name] for name in OF_CHIPS)}; for tasks with a class for each pixel also {regions}"
 
 
 def described_arguments() -> str:
-    """Return what the losses take, as sentences for the documentation."""
+    """Return the arguments of the losses, as sentences for the documentation."""
     sentences = []
     for loss in LOSSES.values():
         items = (f"{name} = {argument.default:g} ({argument.about})" for name, argument in loss.arguments.items())

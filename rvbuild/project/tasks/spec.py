@@ -1,4 +1,4 @@
-"""The declaration of a task for the other packages: names and facts in one place.
+"""The declaration of a task: its names and properties in one place.
 
 The implementation of a task is in `rvbuild.tasks`; its checks of a project's tables are in `rvbuild.project.applied`.
 """
@@ -16,7 +16,7 @@ class TaskSpec:
     Attributes
     ----------
     name : str
-        As a project names it.
+        The name in project files.
     module : str
         Dotted path of the implementation, a `rvbuild.tasks.protocol.Task`.
     gives : str
@@ -24,7 +24,7 @@ class TaskSpec:
     about : str
         The subject of its keys, in the plural.
     models : tuple of str
-        The models that have a name; the first is the default.
+        The named models; the first is the default.
     headline : str
         The first of `metrics` in words: what is said first of an evaluation.
     metrics : tuple of str
@@ -32,24 +32,26 @@ class TaskSpec:
     raw : tuple of str
         The outputs of infer that predict reads: RAW of the task's module.
     losses : tuple of str
-        The losses that have a name; the first is the default. None if models bring their own.
+        The named losses; the first is the default. Empty if models have their own losses.
     scratch : tuple of str
-        The models among them that have no pretrained weights.
+        The named models without pretrained weights.
     evaluated : tuple of str
-        The outputs that eval reads; those of infer if empty.
+        The outputs of predict that eval reads; if empty, eval reads those of infer.
     keys : mapping
-        The keys of each kind of table that belong to this task alone.
+        The keys of each kind of table that only this task has.
     unused : mapping
         For each kind of table, the keys that have no effect in this task, each with the reason.
     results : tuple of str
-        The files that a directory of its predictions may hold, but for those that are named after classes.
+            The files that a directory of its predictions may contain, except those named after classes.
     scores : tuple of str
-        The axes of what a training backend predicts, after that of the chips: K outputs, H and W of a chip; none if
-        only networks of torch can do the task.
-    models_have_losses : bool
-        Whether models take the targets while they train, and return their losses.
+        The axes of the scores that a training backend predicts, after the axis of the chips: K outputs, H and W of a
+        chip. Empty if the task needs a network of torch.
+        models_have_losses : bool
+        Whether models receive the targets during training and return their losses.
     one_class_is_enough : bool
         Whether a project may have a single class: an object differs from its surroundings.
+    gives_pixels : bool
+        Whether its prediction is a raster of classes, so that a draft can be evaluated as one.
     """
 
     name: str
@@ -69,6 +71,7 @@ class TaskSpec:
     scores: tuple[str, ...] = ()
     models_have_losses: bool = False
     one_class_is_enough: bool = False
+    gives_pixels: bool = False
 
     def predictions(self) -> tuple[str, tuple[str, ...]]:
         """Return the stage whose outputs eval reads, and their names."""

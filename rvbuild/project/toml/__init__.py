@@ -1,1 +1,1 @@
-"""TOML as text: reading with lines, keys, overrides, paths, and the problems that are found."""
+"""TOML as text: reading with line numbers, keys, overrides, paths and problems."""

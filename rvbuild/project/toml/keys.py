@@ -1,4 +1,4 @@
-"""Keys of a project file: where a value stands, as a path of table keys and list positions.
+"""Keys of a project file: the path to a value, as table keys and list positions.
 
 `("predict", "vectors", 0, "class")` is written `predict.vectors[0].class` for people.
 """
@@ -32,12 +32,12 @@ def dotted(key: Iterable[str | int]) -> str:
 
 
 def is_under(key: Key, parent: Key) -> bool:
-    """Tell whether `key` is `parent` or lies somewhere in it."""
+    """Tell whether `key` is `parent` or inside it."""
     return key[: len(parent)] == parent
 
 
 def show(value: object, limit: int = 60, depth: int = 3) -> str:
-    """Return a value as TOML writes it, shortened to a description when it is long.
+    """Return a value as TOML writes it; a long one is shortened or described.
 
     >>> show(True), show("a"), show([1, 2]), show({"a": 1})
     ('true', '"a"', '[1, 2]', 'a table')

@@ -1,7 +1,7 @@
-"""The line index of a TOML document: key → line number, which TOML parsers do not tell.
+"""The line index of a TOML document: key → line number, which TOML parsers do not provide.
 
-The document has been parsed before, so this scanner may trust that it is valid and only needs to find where keys and
-list items begin. It knows tables, arrays of tables, dotted and quoted keys, inline tables, lists and all four strings.
+The document has been parsed before, so this scanner relies on its validity and only needs to find where keys and
+list items begin. It supports tables, arrays of tables, dotted and quoted keys, inline tables, lists and all strings.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def read_key(text: str, start: int = 0) -> tuple[tuple[str, ...], int]:
     Raises
     ------
     ValueError
-        If no key begins at `start`.
+        No key begins at `start`.
     """
     parts = []
     position = start
@@ -71,7 +71,7 @@ class _Scanner:
         self.lines: dict[Key, int] = {}
         self.position = 0
         self._line = 1
-        self._counted = 0  # the position up to which newlines are counted in _line
+        self._counted = 0  # newlines are counted in _line up to this position
         self._tables: dict[Key, int] = {}  # arrays of tables: how many tables each has so far
 
     def document(self) -> None:
@@ -86,18 +86,18 @@ class _Scanner:
     def _skip_blank(self) -> bool:
         """Go to the next token; return False at the end."""
         match = _BLANK.match(self.text, self.position)
-        assert match is not None  # it also matches nothing
+        assert match is not None  # the pattern also matches the empty string
         self.position = match.end()
         return self.position < len(self.text)
 
     def _mark(self, key: Key) -> None:
-        """Note that `key` begins here, unless it has been seen before."""
+        """Record that `key` begins here, unless it is already recorded."""
         self._line += self.text.count("\n", self._counted, self.position)
         self._counted = self.position
         self.lines.setdefault(key, self._line)
 
     def _mark_all(self, base: Key, parts: tuple[str, ...]) -> Key:
-        """Mark `base` extended by one part after the other, going into the last table of an array of tables."""
+        """Mark `base` extended part by part, entering the last table of an array of tables."""
         key = base
         for part in parts:
             if key in self._tables:

@@ -14,19 +14,19 @@ RESERVED_SCENES = {
     "stats": "the merged statistics are written as analyze/stats.json",
     "eval": "the merged evaluation is written as eval/eval.json",
 }
-"""Scene ids that would overwrite merged outputs → which; compared without regard to case."""
+"""Scene ids that would overwrite merged outputs → reason; compared without regard to case."""
 
 RESERVED_PROJECTS = {
     name: f"rvbuild keeps its own files in cache/{name}"
     for name in ("doit.db", "lock", "log", "seals", "state.db", "store", "tmp")
 }
-"""Project names that would overwrite rvbuild's own files → which; compared without regard to case."""
+"""Project names that would overwrite rvbuild's own files → reason; compared without regard to case."""
 
 RESERVED_CLASSES = {
     "error": 'options such as labels.other use "error" for "stop with an error"',
     "drop": 'the option labels.unknown uses "drop" for "leave the feature out"',
 }
-"""Class names that options use for something else → for what; compared without regard to case."""
+"""Class names that are values of options → reason; compared without regard to case."""
 
 
 def folded(name: str) -> str:
@@ -42,7 +42,7 @@ def name_problem(name: str, reserved: Mapping[str, str]) -> str | None:
     name
         The name.
     reserved
-        Names that are taken → by what.
+        Reserved names → reason.
 
     Examples
     --------
@@ -50,11 +50,11 @@ def name_problem(name: str, reserved: Mapping[str, str]) -> str | None:
     'cannot be used in a file name: "a/b" holds "/"'
     """
     shown = show(name)
-    found = [letter for letter in name if letter in _FORBIDDEN]
+    forbidden = [letter for letter in name if letter in _FORBIDDEN]
     if not name:
         reason = "the name is empty"
-    elif found:
-        reason = f"{shown} holds {show(found[0])}"
+    elif forbidden:
+        reason = f"{shown} holds {show(forbidden[0])}"
     elif any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in name):
         reason = f"{shown} holds a control character"
     elif name[0] in ".-":
@@ -71,7 +71,7 @@ def name_problem(name: str, reserved: Mapping[str, str]) -> str | None:
 
 
 def clashes(names: Iterable[str]) -> Iterator[tuple[int, str, str]]:
-    """Yield `(position, name, earlier name)` for names that some file systems take for the same.
+    """Yield `(position, name, earlier name)` for names that are equal to some file systems.
 
     Equal names are not reported here; callers handle them.
     """

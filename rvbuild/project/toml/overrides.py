@@ -1,4 +1,4 @@
-"""`--set key.dotted=value`: keys of the project file that the command line overrides for one call."""
+"""`--set key.dotted=value`: keys of the project file overridden on the command line."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ def apply(data: dict[str, Any], override: Override) -> Override:
     Returns
     -------
     Override
-        The same, with numbers in its key where they are positions in a list (`predict.vectors.0.class`).
+        The override, with integers in its key for positions in a list (`predict.vectors.0.class`).
 
     Raises
     ------
     OverrideError
-        If the key leads into something that is neither a table nor a list that is long enough.
+        The key leads into a value that is not a table, or beyond the end of a list.
     """
     key: Key = ()
     current: Any = data

@@ -16,16 +16,16 @@ _PLAIN = re.compile(r"[^{}$]+")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _OR_ADDRESS = f", or an address that begins with {', '.join(f'{scheme}://' for scheme in SCHEMES)}"
 _URL_SUFFIX = re.compile(r"(\.(?:vrt|shp|tab|mif))(?:$|[?#])", re.IGNORECASE)
-"""Of files that GDAL reads together with others."""
+"""Suffixes of files that GDAL reads together with others."""
 
 
 class PathError(ValueError):
-    """A path is not written as it should be, or needs a variable that is not set."""
+    """A path is malformed, or needs a variable that is not set."""
 
 
 @dataclass
 class Environment:
-    """The environment variables of one load: looks them up and remembers which were read.
+    """The environment variables during one load, which records those that are read.
 
     Attributes
     ----------
@@ -61,14 +61,14 @@ class _Variable:
 _Parts: TypeAlias = tuple[str | _Variable | _SceneId, ...]
 
 
-def path_problem(text: str, elsewhere: bool = False) -> str | None:
-    """Return what is wrong with a path in its original form, or None. Nothing is read.
+def path_problem(text: str, may_be_remote: bool = False) -> str | None:
+    """Return the problem of a path in its original form, or None. Nothing is read.
 
     Parameters
     ----------
     text
         The path.
-    elsewhere
+    may_be_remote
         Whether it may be the address of a remote file.
     """
     if not text.strip():
@@ -76,12 +76,14 @@ def path_problem(text: str, elsewhere: bool = False) -> str | None:
     if text.startswith("~"):
         return f'"~" is not expanded; write ${{HOME}}{text[1:] if text.startswith("~/") else "/…"}'
     if text.startswith("/vsi"):
-        expected = f"a path{_OR_ADDRESS if elsewhere else ''}"
+        expected = f"a path{_OR_ADDRESS if may_be_remote else ''}"
         return f"GDAL's virtual file names are not supported; expected {expected}, found {show(text)}"
     if _URL.match(text):
-        if not elsewhere or not is_url(text):
-            known = f"a path{_OR_ADDRESS}" if elsewhere else "a path in the file system: this file cannot be remote"
-            return f"expected {known}, found {show(text)}"
+        if not may_be_remote or not is_url(text):
+            allowed = (
+                f"a path{_OR_ADDRESS}" if may_be_remote else "a path in the file system: this file cannot be remote"
+            )
+            return f"expected {allowed}, found {show(text)}"
         if suffix := _URL_SUFFIX.search(text):
             return (
                 f"a remote {suffix[1].lower()} depends on other files, whose state cannot be tracked; expected a "
@@ -216,5 +218,7 @@ def _scene_id(text: str, start: int) -> int:
         return start + 4
     end = text.find("}", start)
     name = text[start + 1 : end] if end >= 0 else ""
-    found = f"{{{name}}}" if end >= 0 else text[start:]
-    raise PathError(f"unknown placeholder {show(found)}; only {{id}} is known; write {{{{ for a brace in a file name")
+    placeholder = f"{{{name}}}" if end >= 0 else text[start:]
+    raise PathError(
+        f"unknown placeholder {show(placeholder)}; only {{id}} is known; write {{{{ for a brace in a file name"
+    )

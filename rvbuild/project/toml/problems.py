@@ -1,4 +1,4 @@
-"""The problems of a project file: collected under their keys, printed with the place where the user wrote them."""
+"""The problems of a project file, collected by key and reported with their places."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Override:
     key
         The key that it sets.
     value
-        The value, as TOML would give it.
+        The parsed value.
     """
 
     text: str
@@ -42,7 +42,7 @@ class Places:
     lines
         The line of each key of the file.
     overrides
-        The overrides, in the order in which they were applied.
+        The overrides, in order of application.
     """
 
     file: str
@@ -50,12 +50,12 @@ class Places:
     overrides: list[Override] = field(default_factory=list)
 
     def override(self, override: Override) -> None:
-        """Note that an override has replaced a key and all below it."""
+        """Record that an override has replaced a key and everything below it."""
         self.lines = {key: line for key, line in self.lines.items() if not is_under(key, override.key)}
         self.overrides = [o for o in self.overrides if not is_under(o.key, override.key)] + [override]
 
     def find(self, key: Key) -> tuple[int, int, str]:
-        """Return where `key` stands, or else where the nearest table around it stands.
+        """Return the place of `key`, or else of the nearest table around it.
 
         Returns
         -------
@@ -84,63 +84,63 @@ class Places:
 class Problems:
     """All problems of one project file.
 
-    Checks that follow see the file without its wrong list items, so the positions that they report are counted without
-    them; here they become positions in the file again.
+    Invalid list items are removed before further checks, which then report positions in the shortened lists. These are
+    converted back to positions in the file here.
     """
 
     def __init__(self, places: Places) -> None:
         self.places = places
-        self._found: list[tuple[Key, str]] = []
+        self._entries: list[tuple[Key, str]] = []
         self._missing: list[tuple[Key, str]] = []
         self._wrong: set[Key] = set()
-        self._around: set[Key] = set()  # the keys of problems, and all of their parents
-        self._left_out: dict[Key, list[int]] = {}  # by list: how many items stay before each that is left out
+        self._around: set[Key] = set()  # the keys of problems and all of their parents
+        self._left_out: dict[Key, list[int]] = {}  # by list: number of kept items before each removed one
 
     def __bool__(self) -> bool:
-        return bool(self._found)
+        return bool(self._entries)
 
     def add(self, key: Key, message: str) -> None:
         """Add a problem of the value at `key`."""
         original = self._original(key)
-        self._found.append((original, message))
+        self._entries.append((original, message))
         self._wrong.add(original)
         self._around.update(original[:length] for length in range(len(original) + 1))
 
     def add_missing_scenes(self, key: Key, message: str) -> None:
-        """Add that no file is there by which scenes are found."""
+        """Add the problem that no file matches a pattern of scenes."""
         self.add(key, message)
-        self._missing.append(self._found[-1])
+        self._missing.append(self._entries[-1])
 
     def leave_out(self, keys: Iterable[Key]) -> None:
-        """Note that list items are left out from now on, so that the positions of later ones change."""
+        """Record that list items are removed from now on, which changes the positions of later items."""
         positions: dict[Key, set[int]] = {
-            around: {number + stay for number, stay in enumerate(before)} for around, before in self._left_out.items()
+            outer: {number + stay for number, stay in enumerate(before)} for outer, before in self._left_out.items()
         }
-        for *around, last in [self._original(key) for key in keys]:
-            positions.setdefault(tuple(around), set()).add(int(last))
+        for *outer, last in [self._original(key) for key in keys]:
+            positions.setdefault(tuple(outer), set()).add(int(last))
         self._left_out = {
-            around: [position - number for number, position in enumerate(sorted(some))]
-            for around, some in positions.items()
+            outer: [position - number for number, position in enumerate(sorted(numbers))]
+            for outer, numbers in positions.items()
         }
 
     def are_missing_scenes(self) -> bool:
-        """Tell whether the only problem is that no file matches those of the scenes."""
-        return bool(self._found) and all(problem in self._missing for problem in self._found)
+        """Tell whether the only problem is that no file matches a pattern of scenes."""
+        return bool(self._entries) and all(problem in self._missing for problem in self._entries)
 
     def touch(self, *key: str | int) -> bool:
-        """Tell whether something at, below or around `key` is wrong, so that conclusions from it would mislead."""
+        """Tell whether there is a problem at, below or around `key`, so that its value must not be relied on."""
         original = self._original(key)
         return original in self._around or any(original[:length] in self._wrong for length in range(len(original)))
 
     def report(self) -> list[str]:
         """Return one line per problem, in the order of the file, then of the overrides."""
-        rows = [(*self.places.find(key)[:2], f"{self.places.where(key)}: {message}") for key, message in self._found]
+        rows = [(*self.places.find(key)[:2], f"{self.places.where(key)}: {message}") for key, message in self._entries]
         lines = [text for _, _, text in dict.fromkeys(sorted(rows, key=lambda row: row[:2]))]
         more = len(lines) - MOST_SHOWN
         return lines if more <= 0 else [*lines[:MOST_SHOWN], f"… and {more} more problems"]
 
     def _original(self, key: Key) -> Key:
-        """Return a key with positions counted among all items, from one counted without those left out."""
+        """Return a key with positions among all items, from positions without the removed items."""
         original: Key = ()
         for step in key:
             if isinstance(step, int):

@@ -30,7 +30,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[Key, int]]:
     Raises
     ------
     ProjectError
-        If the file cannot be read, is not UTF-8, or is not TOML.
+        The file cannot be read, is not UTF-8, or is not TOML.
     """
     text = _text(path)
     if too_deep := _DEEP_KEY.search(text):
@@ -41,7 +41,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[Key, int]]:
         raise ProjectError([_syntax_problem(path, text, error)]) from None
     except RecursionError:
         raise ProjectError([f"{shown(path)}: {_TOO_DEEP}"]) from None
-    except ValueError:  # Python's own, from a number of thousands of digits
+    except ValueError:  # raised by Python for a number with thousands of digits
         raise ProjectError([f"{shown(path)}: a number has too many digits"]) from None
     if any(len(key) > MAX_DEPTH for key, _ in unusable(data)):
         raise ProjectError([f"{shown(path)}: {_TOO_DEEP}"])
@@ -53,7 +53,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[Key, int]]:
 
 
 MAX_BYTES, MAX_DEPTH = 16 << 20, 64
-"""Of a project file, and of tables and lists inside one another."""
+"""Maximum size of a project file, and maximum nesting depth of tables and lists."""
 
 _TOO_DEEP = f"lists or tables are nested too deeply; expected at most {MAX_DEPTH} levels"
 
@@ -63,16 +63,16 @@ _DEEP_KEY = re.compile(rf"(?<![A-Za-z0-9_-]){_WORD}(?:[ \t]*+\.[ \t]*+{_WORD}){{
 
 
 def unusable(data: object) -> Iterator[tuple[Key, str]]:
-    """Yield values that are nested too deeply, and numbers that TOML does not have, each with its key."""
-    left: list[tuple[Key, object]] = [((), data)]
-    while left:
-        key, value = left.pop()
+    """Yield the key and the problem of values that are nested too deeply, and of numbers beyond TOML's range."""
+    pending: list[tuple[Key, object]] = [((), data)]
+    while pending:
+        key, value = pending.pop()
         if isinstance(value, dict | list) and len(key) > MAX_DEPTH:
             yield key, _TOO_DEEP
         elif isinstance(value, dict):
-            left += [((*key, name), item) for name, item in value.items()]
+            pending += [((*key, name), item) for name, item in value.items()]
         elif isinstance(value, list):
-            left += [((*key, number), item) for number, item in enumerate(value)]
+            pending += [((*key, number), item) for number, item in enumerate(value)]
         elif isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
             yield key, "expected a whole number of at most 64 bits"
 
@@ -110,11 +110,11 @@ def _text(path: Path) -> str:
 def _nearest_file(path: Path) -> str:
     """Return a hint at a project file with a similar name."""
     places = [path.parent, path.parent / "projects"]
-    found = {file.name: file for place in places if place.is_dir() for file in place.glob("*.toml")}
-    hint = nearest(path.name, found) or (nearest(f"{path.name}.toml", found) if path.suffix != ".toml" else "")
+    files = {file.name: file for place in places if place.is_dir() for file in place.glob("*.toml")}
+    hint = nearest(path.name, files) or (nearest(f"{path.name}.toml", files) if path.suffix != ".toml" else "")
     if not hint:
         return ""
-    return f'; did you mean "{shown(found[hint.split(chr(34))[1]])}"?'
+    return f'; did you mean "{shown(files[hint.split(chr(34))[1]])}"?'
 
 
 def _projects_in(path: Path) -> str:

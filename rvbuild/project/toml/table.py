@@ -1,11 +1,10 @@
-"""The base of all tables of the project file, and the kinds of value that several of them use.
+"""The base class of all tables of the project file, and types of values that several tables use.
 
-A table is one pydantic model in one module. It declares its keys, each with a description; the keys that a later
-release will know (`later`); what its keys must agree on with the rest of the file (`check`); and the settings that its
-stage is given (`stage_settings`).
+A table is a pydantic model. It declares its keys, each with a description; keys that are not supported yet (`later`);
+checks of the keys against the rest of the file (`check`); and the settings of its stage (`stage_settings`).
 
-Settings are part of the keys of artifacts. A key that is added to a table is listed in its `omitted_defaults`: while a
-project leaves it at its default, its artifacts keep their keys, and nobody trains again because of an upgrade.
+Settings are part of the keys of artifacts. A key that is added to a table must be listed in its `omitted_defaults`: as
+long as a project leaves it at its default, the artifacts keep their keys, and an upgrade rebuilds nothing.
 """
 
 from __future__ import annotations
@@ -39,17 +38,17 @@ REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 class Finding(NamedTuple):
-    """What is wrong with a table.
+    """A problem of a table.
 
     Attributes
     ----------
     key
-        Where, relative to the table; empty for the table as a whole.
+        The key relative to the table; empty for the table as a whole.
     message
-        What.
+        The problem.
     rests_on
-        Other keys of the table, relative to it, that the finding is a conclusion from: it is dropped if one of them is
-        wrong itself.
+        Other keys of the table, relative to it, that the finding depends on; it is dropped if one of them has a problem
+        itself.
     """
 
     key: Key
@@ -58,8 +57,8 @@ class Finding(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Known:
-    """What the checks of one table need to know of the others.
+class Context:
+    """Facts about the other tables that the checks of a table need.
 
     Attributes
     ----------
@@ -68,13 +67,13 @@ class Known:
     null
         The name of the null class.
     has_validation
-        Whether some scene is for validation.
+        Whether there are validation scenes.
     chip_px
         The side of a chip in pixels; None if it is not known because of another problem.
     task
-        What the project predicts.
+            The name of the task.
     backend
-        Whether a training backend trains and predicts, in the place of torch.
+        Whether a training backend replaces torch.
     """
 
     classes: tuple[str, ...]
@@ -85,12 +84,12 @@ class Known:
     backend: bool = False
 
     def class_problem(self, name: str, *, null: bool = True, also: tuple[str, ...] = ()) -> str | None:
-        """Return what is wrong with a class name in an option, or None.
+        """Return the problem of a class name in an option, or None.
 
         Parameters
         ----------
         name
-            The name that the option gives.
+            The name.
         null
             Whether the null class is allowed.
         also
@@ -115,36 +114,35 @@ class Table(BaseModel):
     )
 
     later: ClassVar[Mapping[str, str]] = {}
-    """Keys that are not supported yet, or belong elsewhere → what to say about them."""
+    """Keys that are not supported yet or belong to another table → message."""
 
     not_settings: ClassVar[Collection[str]] = ()
-    """Fields that stages are not given as settings: they name files, which are inputs, or say which artifacts there
-    are."""
+    """Fields that are not settings of stages: they name files, which are inputs, or determine the set of artifacts."""
 
     omitted_defaults: ClassVar[Collection[str]] = ()
-    """Fields that stages are given only if they are not at their defaults: those that were added since the first keys
-    were made. The stage, or whoever reads the settings, takes the default for a key that is not there."""
+    """Fields that are left out of the settings at their defaults, because they were added later. The stage uses the
+    default for a missing key."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        """Refuse a list of fields that names none."""
+        """Check that the names in the lists of fields exist."""
         super().__pydantic_init_subclass__(**kwargs)
         for name in (*cls.not_settings, *cls.omitted_defaults):
             if name not in cls.model_fields:
                 raise TypeError(f"{cls.__name__}: not_settings and omitted_defaults name no field {name!r}")
 
-    def check(self, known: Known) -> Iterator[Finding]:
-        """Yield what is wrong with this table alone and in the light of the others."""
+    def check(self, context: Context) -> Iterator[Finding]:
+        """Yield the problems of this table, alone and in the context of the others."""
         yield from ()
 
-    def given(self, field: str) -> bool:
+    def is_set(self, field: str) -> bool:
         """Tell whether the user has set a field."""
         return field in self.model_fields_set
 
     def stage_settings(self) -> dict[str, Any]:
         """Return the settings of the stage as JSON data.
 
-        Defaults are filled in, but for `omitted_defaults`; what is in `not_settings` is left out.
+        Defaults are filled in, except for `omitted_defaults`; the fields in `not_settings` are left out.
         """
         at_default = (name for name in self.omitted_defaults if getattr(self, name) == self._default(name))
         return self.model_dump(mode="json", by_alias=True, exclude={*self.not_settings, *at_default})
@@ -174,47 +172,47 @@ def _tables_of(value: object, key: Key) -> Iterator[tuple[Key, Table]]:
             yield from _tables_of(item, (*key, name))
 
 
-def expected(what: str) -> NoReturn:
-    """Reject a value: the message becomes `expected <what>, found <value>`."""
-    raise PydanticCustomError("expected", what)
+def expected(description: str) -> NoReturn:
+    """Reject a value with the message `expected <description>, found <value>`."""
+    raise PydanticCustomError("expected", description)
 
 
 def wrong(message: str) -> NoReturn:
-    """Reject a value with a message of its own."""
+    """Reject a value with a custom message."""
     raise PydanticCustomError("wrong", message)
 
 
 def no_effect(key: str, because: str, *rests_on: str) -> Finding:
-    """Return the finding that a key, which the user has set, changes nothing because of other keys."""
+    """Return the finding that a key that the user has set has no effect because of other keys."""
     return Finding((key,), f"has no effect {because}", tuple((name,) for name in rests_on))
 
 
 def duplicates(values: tuple[Any, ...], key: str) -> Iterator[Finding]:
-    """Yield a finding for each item of a list that is there already."""
+    """Yield a finding for each repeated item of a list."""
     for number, value in enumerate(values):
         if value in values[:number]:
             yield Finding((key, number), f"{show(value)} is listed twice")
 
 
-def by_type(kinds: Mapping[type, str], what: str) -> Discriminator:
-    """Return what picks the branch of a union by the exact type of the value.
+def by_type(kinds: Mapping[type, str], description: str) -> Discriminator:
+    """Return a discriminator that selects the branch of a union by the exact type of the value.
 
     Parameters
     ----------
     kinds
         Type → tag of the branch.
-    what
-        What is expected, for the message about all other types.
+    description
+        The expected value, for the message about all other types.
     """
 
     def pick(value: object) -> str | None:
         return kinds.get(type(value))
 
-    return Discriminator(pick, custom_error_type="expected", custom_error_message=what)
+    return Discriminator(pick, custom_error_type="expected", custom_error_message=description)
 
 
 class OrString:
-    """Part of an annotation: tells editors that a bare string may stand in the place of the value."""
+    """Part of an annotation: tells editors that a bare string is also valid."""
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """Return the schema of a string or the value."""
@@ -227,7 +225,7 @@ def _path(value: str) -> str:
 
 
 def _source(value: str) -> str:
-    problem = path_problem(value, elsewhere=True)
+    problem = path_problem(value, may_be_remote=True)
     return wrong(problem) if problem else value
 
 
@@ -249,7 +247,7 @@ PathText: TypeAlias = Annotated[str, AfterValidator(_path)]
 """A path that may hold `{id}`, `${NAME}` and `${NAME:-default}`."""
 
 SourceText: TypeAlias = Annotated[str, AfterValidator(_source)]
-"""The same, or the address of a file elsewhere."""
+"""A `PathText`, or the address of a remote file."""
 
 Paths: TypeAlias = Annotated[
     tuple[SourceText, ...],
@@ -269,17 +267,17 @@ SomeLocalPaths: TypeAlias = Annotated[
     AfterValidator(_not_empty),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
 ]
-"""The same, none of them elsewhere."""
+"""A local path, or a list of at least one local path."""
 
 Pixels: TypeAlias = Annotated[int, Field(gt=0)]
 """A length in pixels, at least 1."""
 
 Fraction: TypeAlias = Annotated[float, Field(ge=0, le=1)]
-"""A share between 0 and 1."""
+"""A number from 0 to 1."""
 
 
 def json_problem(value: object, key: Key = ()) -> Iterator[Finding]:
-    """Yield the values of free-form arguments that JSON, and so a stage, cannot hold: dates, times, nan and inf."""
+    """Yield the values of free-form arguments that JSON cannot represent: dates, times, nan and inf."""
     if isinstance(value, dict):
         for name, item in value.items():
             yield from json_problem(item, (*key, name))

@@ -1,4 +1,4 @@
-"""Scenes found by their files: `train = { files = "images/{id}.tif" }` stands for the ids of all matching files."""
+"""Scenes from file patterns: `train = { files = "images/{id}.tif" }` stands for the ids of all matching files."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _MARK = "\N{INFORMATION SEPARATOR ONE}"
 """Placeholder of the id in an expanded path; no path of a user can contain it."""
 
 
-class FoundTable(Table):
-    """Scenes that are found by their files."""
+class PatternTable(Table):
+    """Scenes from the files that match a pattern."""
 
     files: str = Field(
         description="A path with {id} in the file name: each file that matches is a scene. Folders cannot hold {id}."
@@ -30,26 +30,26 @@ class FoundTable(Table):
 
 
 def _form(value: object) -> str | None:
-    if isinstance(value, dict | FoundTable):
-        return "<found>"
+    if isinstance(value, dict | PatternTable):
+        return "<pattern>"
     return "<ids>" if isinstance(value, list | tuple) else None
 
 
-FoundOrIds: TypeAlias = Annotated[
-    Annotated[tuple[str, ...], Strict(False), Tag("<ids>")] | Annotated[FoundTable, Tag("<found>")],
+PatternOrIds: TypeAlias = Annotated[
+    Annotated[tuple[str, ...], Strict(False), Tag("<ids>")] | Annotated[PatternTable, Tag("<pattern>")],
     Discriminator(
         _form,
         custom_error_type="expected",
         custom_error_message='a list of scene ids like ["a", "b"], or a table like { files = "images/{id}.tif" }',
     ),
 ]
-"""The ids of scenes, or where to find them."""
+"""The ids of scenes, or a pattern of their files."""
 
 
 def find(
     data: dict[str, Any], workspace: Path, environment: Environment, problems: Problems
 ) -> dict[str, tuple[int, int, int, int]]:
-    """Put the ids of scenes that are found by their files in place of the table that describes them.
+    """Replace a file pattern by the ids of the scenes whose files match it.
 
     An invalid table is left unchanged, so that validation reports it.
 
@@ -62,19 +62,19 @@ def find(
     environment
         The environment variables.
     problems
-        Problems are added.
+        Receives the problems.
 
     Returns
     -------
     dict
-        The folder whose files decide which scenes there are, with its signature; see `Project.reads`.
+        The folder that was searched, with its signature; see `Project.reads`.
     """
     scenes = data.get("scenes")
-    given = scenes.get("train") if isinstance(scenes, dict) else None
-    if not isinstance(scenes, dict) or not isinstance(given, dict):
+    entry = scenes.get("train") if isinstance(scenes, dict) else None
+    if not isinstance(scenes, dict) or not isinstance(entry, dict):
         return {}
     try:
-        table = FoundTable.model_validate(given)
+        table = PatternTable.model_validate(entry)
     except ValidationError:
         return {}
     scenes["train"] = []
@@ -90,28 +90,28 @@ def find(
     except PathError as error:
         problems.add(at, str(error))
         return {}
-    seen = pattern.parent.stat() if pattern.parent.is_dir() else None
-    ids = _ids(pattern) if seen else []
+    status = pattern.parent.stat() if pattern.parent.is_dir() else None
+    ids = _ids(pattern) if status else []
     if not ids:
         general = data.get("project")
         hint = general.get("data_hint") if isinstance(general, dict) else None
         hint = f"; {hint}" if isinstance(hint, str) else ""
-        like = os.path.relpath(pattern, workspace) if pattern.is_relative_to(workspace) else str(pattern)
-        problems.add_missing_scenes(at, f"no file matches {like.replace(_MARK, '*')}{hint}")
-    for number, one in enumerate(table.without):
-        if ids and one not in ids:
-            problems.add((*KEY, "without", number), f"no file matches scene {show(one)}")
-    scenes["train"] = [one for one in ids if one not in table.without]
-    if seen is None:
+        shown = os.path.relpath(pattern, workspace) if pattern.is_relative_to(workspace) else str(pattern)
+        problems.add_missing_scenes(at, f"no file matches {shown.replace(_MARK, '*')}{hint}")
+    for number, id_ in enumerate(table.without):
+        if ids and id_ not in ids:
+            problems.add((*KEY, "without", number), f"no file matches scene {show(id_)}")
+    scenes["train"] = [id_ for id_ in ids if id_ not in table.without]
+    if status is None:
         return {}
-    return {str(pattern.parent): (seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino)}
+    return {str(pattern.parent): (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)}
 
 
 def _ids(pattern: Path) -> list[str]:
-    """Return the ids of the files that fit, sorted: numbers in them by their value."""
-    first, *rest = (re.escape(part) for part in pattern.name.split(_MARK))
+    """Return the ids of the matching files in natural order: numbers in ids are compared by value."""
+    first, *others = (re.escape(part) for part in pattern.name.split(_MARK))
     # If the path contains the id several times, all must be equal.
-    name = re.compile(f"{first}(?P<id>.+){'(?P=id)'.join(rest)}")
+    name = re.compile(f"{first}(?P<id>.+){'(?P=id)'.join(others)}")
     names = (entry.name for entry in os.scandir(pattern.parent) if entry.is_file())
-    found = {match["id"] for text in names if (match := name.fullmatch(text))}
-    return sorted(found, key=lambda one: [(int(p), "") if p.isdigit() else (-1, p) for p in re.split(r"(\d+)", one)])
+    ids = {match["id"] for text in names if (match := name.fullmatch(text))}
+    return sorted(ids, key=lambda id_: [(int(p), "") if p.isdigit() else (-1, p) for p in re.split(r"(\d+)", id_)])
