@@ -85,10 +85,14 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         figures = [figures[0], *own_chips.products(project, "index.json", "contact.png")]
     epochs = () if project.train.backend is not None else ("log.jsonl", "curves.svg")
     figures.append(Product("training", name("train", project.name), (*epochs, "model.json")))
-    figures += [Product(f"scenes/{s.id}", name("report", project.name, s.id)) for s in predicted]
+    figures += [Product(f"scenes/{s.id}", name("report", project.name, s.id), (QUICKLOOK,)) for s in predicted]
     if judged:
         figures.append(Product("evaluation", name("eval", project.name), ("eval.json", "eval.md", "*.svg")))
-        figures += [Product(f"counts/{id_}", name("eval", project.name, id_)) for id_ in sorted(judged)]
+    for id_ in sorted(judged):
+        counts, pictures = name("eval", project.name, id_), name("report", project.name, id_)
+        figures.append(Product(f"counts/{id_}", counts, ("eval.json",)))
+        figures.append(Product(f"places/{id_}", counts, ("places.json",)))
+        figures.append(Product(f"pictures/{id_}", pictures, ("place_*.jpg",)))
     yield Artifact(
         name=name("report", project.name),
         project=project.name,

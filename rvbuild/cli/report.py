@@ -244,7 +244,7 @@ _AFTER_THE_REPORT = 0.5
 def where(root: Path, outputs: Iterable[str], shown: tuple[str, ...]) -> list[str]:
     """Return the lines that say where results are: outputs a person opens, as paths from here."""
     best: dict[float, list[str]] = {}
-    ranks = {name: rank for rank, name in enumerate(shown)}
+    ranks: dict[str, float] = {name: rank for rank, name in enumerate(shown)}
     for path in outputs:
         rank = ranks.get(path.rpartition("/")[2])
         if rank is not None:

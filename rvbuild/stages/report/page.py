@@ -24,7 +24,7 @@ from rvbuild.geo.raster.stats import BandStats
 from rvbuild.progress import Progress
 from rvbuild.project.tasks import SPECS
 from rvbuild.stages.report.findings import findings
-from rvbuild.stages.report.pictures import MOST_PLACES, QUICKLOOK, place_picture
+from rvbuild.stages.report.pictures import MOST_PLACES, place_picture
 from rvbuild.tasks.metrics.score_histogram import BINS, ScoreHistogram, added
 
 PAGE = "index.html"
@@ -52,9 +52,10 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     ----------
     inputs
         `stats`: `stats.json`; `chips/<split>/<scene>`: `index.json` and perhaps `contact.png`; `training`:
-        `model.json`, and `log.jsonl` and `curves.svg` unless a training backend made the model; `scenes/<scene>`: the
-        pictures of the scene; `evaluation`, if there is one: `eval.json`, `eval.md` and the pictures that it shows;
-        `counts/<scene>`: the counts and `places.json` of each evaluated scene.
+        `model.json`, and `log.jsonl` and `curves.svg` unless a training backend made the model; `scenes/<scene>`:
+        the picture of the scene; `evaluation`, if there is one: `eval.json`, `eval.md` and the pictures that it shows.
+        Of each evaluated scene `counts/<scene>`, `places/<scene>` and `pictures/<scene>`: its counts, its worst places,
+        and `place_00.jpg` and so on.
     settings
         project, task, classes, null_id; splits: scene id → split of the evaluated scenes.
     outputs
@@ -77,12 +78,12 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
         classes=classes,
         headlines=_headlines(content, task, settings["splits"]),
         tables=_tables(evaluation) if evaluation else [],
-        places=_places(named, settings),
-        histograms=_histograms(named, settings),
+        places=_places(inputs, settings),
+        histograms=_histograms(inputs, settings),
         findings=findings(
             content, log, _trained(chips, len(classes)), classes, settings["null_id"], tasks.get(task).COUNTED
         ),
-        scenes=_scenes(named),
+        scenes=_scenes(inputs),
         most=MOST_PICTURES,
         model=json.loads(training["model.json"].read_text(encoding="utf-8")),
         epochs=len(log) if "log.jsonl" in training else None,
@@ -97,12 +98,12 @@ def _log(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def _histograms(named: Mapping[str, Mapping[str, Path]], settings: Mapping[str, Any]) -> Markup | None:
+def _histograms(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any]) -> Markup | None:
     """Return the histogram of the scores of all evaluated scenes as an SVG; None if there are no scores."""
     task, total = tasks.get(settings["task"]), None
-    for role, files in sorted(named.items()):
+    for role, files in sorted(inputs.items()):
         if role.startswith("counts/"):
-            counts = json.loads(files["eval.json"].read_text(encoding="utf-8"))
+            counts = json.loads(files[0].read_text(encoding="utf-8"))
             of_scene = task.score_histogram(counts, settings["classes"], settings["null_id"])
             if of_scene is not None:
                 total = of_scene if total is None else added(total, of_scene)
@@ -183,16 +184,22 @@ def _tables(files: Mapping[str, Path]) -> list[dict[str, Any]]:
     return sections
 
 
-def _places(named: Mapping[str, Mapping[str, Path]], settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _places(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the worst places of all scenes, each with its picture."""
     names = [str(item["name"]) for item in settings["classes"]]
     unit, null_id = tasks.get(settings["task"]).COUNTED, settings["null_id"]
+    pictures = {
+        (role.removeprefix("pictures/"), path.name): path
+        for role, files in inputs.items()
+        for path in files
+        if role.startswith("pictures/")
+    }
     ranked = []
-    for role, files in named.items():
-        if not role.startswith("counts/"):
+    for role, files in inputs.items():
+        if not role.startswith("places/"):
             continue
-        scene = role.removeprefix("counts/")
-        places = json.loads(files["places.json"].read_text(encoding="utf-8"))["places"]
+        scene = role.removeprefix("places/")
+        places = json.loads(files[0].read_text(encoding="utf-8"))["places"]
         ranked += [(-place["severity"], scene, number, place) for number, place in enumerate(places[:MOST_PLACES])]
     ranked.sort(key=lambda item: item[:3])
     return [
@@ -201,7 +208,7 @@ def _places(named: Mapping[str, Mapping[str, Path]], settings: Mapping[str, Any]
             "row": place["window"][0],
             "column": place["window"][1],
             "errors": [error_text(error, names, null_id, unit) for error in place["errors"][:3]],
-            "picture": embedded(named[f"scenes/{scene}"][place_picture(number)]),
+            "picture": embedded(pictures[scene, place_picture(number)]),
         }
         for _, scene, number, place in ranked[:MOST_PLACES]
     ]
@@ -231,10 +238,10 @@ def _trained(chips: Sequence[Mapping[str, Any]], classes: int) -> list[int]:
     return [sum(counts[class_id] for counts in of_training) for class_id in range(classes)]
 
 
-def _scenes(named: Mapping[str, Mapping[str, Path]]) -> list[dict[str, Any]]:
+def _scenes(inputs: Mapping[str, Sequence[Path]]) -> list[dict[str, Any]]:
     """Return each predicted scene with its picture; beyond `MOST_PICTURES` without."""
     pictures = sorted(
-        (role.removeprefix("scenes/"), files[QUICKLOOK]) for role, files in named.items() if role.startswith("scenes/")
+        (role.removeprefix("scenes/"), files[0]) for role, files in inputs.items() if role.startswith("scenes/")
     )
     return [
         {"id": scene, "picture": embedded(path) if number < MOST_PICTURES else None}
