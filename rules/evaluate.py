@@ -45,15 +45,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             scene=scene.id,
             run=RUN,
             version=VERSION,
-            settings={
-                "task": project.task,
-                "scene": scene.id,
-                "labels": label_settings(project, scene),
-                "classes": label_classes(project, scene),
-                "null_id": project.null_id,
-                "eval": project.eval.stage_settings(),
-                **area(project, scene),
-            },
+            settings=settings_of_scene(project, scene),
             inputs=present(
                 predictions(project, scene),
                 labels(project, scene),
@@ -73,13 +65,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             scene=None,
             run=RUN_MERGE,
             version=VERSION,
-            settings={
-                "task": project.task,
-                "classes": classes(project),
-                "null_id": project.null_id,
-                **_splits(scenes),
-                **({"metrics": list(project.eval.metrics)} if project.eval.metrics else {}),
-            },
+            settings=settings_of_all(project, scenes),
             inputs=(
                 *(Product(f"eval/{s.id}", name("eval", project.name, s.id)) for s in scenes),
                 *metrics_code(project),
@@ -89,6 +75,30 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             packages=packages(project),
             writes=WRITES_MERGE,
         )
+
+
+def settings_of_scene(project: Project, scene: Scene) -> dict[str, Any]:
+    """Return the settings to count the predictions of `scene`, which must have labels."""
+    return {
+        "task": project.task,
+        "scene": scene.id,
+        "labels": label_settings(project, scene),
+        "classes": label_classes(project, scene),
+        "null_id": project.null_id,
+        "eval": project.eval.stage_settings(),
+        **area(project, scene),
+    }
+
+
+def settings_of_all(project: Project, scenes: Sequence[Scene]) -> dict[str, Any]:
+    """Return the settings to merge the counts of `scenes`."""
+    return {
+        "task": project.task,
+        "classes": classes(project),
+        "null_id": project.null_id,
+        **_splits(scenes),
+        **({"metrics": list(project.eval.metrics)} if project.eval.metrics else {}),
+    }
 
 
 def _splits(scenes: Sequence[Scene]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ PIXELS = HEAVY | {"shapely", "PIL", "safetensors", "affine", "pyproj"}
 
 # The rooms of the house from top to bottom: a module imports from its own room and from those below.
 HOUSE = (
-    *("dodo", "__main__", "cli", "api", "session", "data", "checks", "rules"),
+    *("dodo", "__main__", "cli", "view", "api", "session", "data", "checks", "rules"),
     *("stages", "tasks", "learn", "geo", "project", "engine"),
     *("language", "files", "process", "cores", "errors", "progress", "units"),
 )

@@ -24,8 +24,9 @@ from rvbuild.rules import own_rules
 from rvbuild.session import trust
 from rvbuild.session.checking import chipped
 from rvbuild.session.checking.findings import before_build
-from rvbuild.session.names import stages_of
+from rvbuild.session.names import belongs
 from rvbuild.session.session import Session, jobs_default, looked_at, session
+from rvbuild.stages.names import on_request
 
 DONE = (Did.BUILT, Did.RESTORED, Did.FRESH)
 
@@ -172,6 +173,7 @@ def planned(
             jobs=order.jobs,
             forced=forced,
             rules_may_run=rules_may_run,
+            requested=on_request(order.stage),
         ) as now,
     ):
         wanted = now.wanted(order.stage, order.scenes)
@@ -190,11 +192,7 @@ def scenes_of(projects: Sequence[Project], scenes: Collection[str]) -> frozenset
 def closure_names(artifacts: Sequence[Artifact], stage: str, scenes: Collection[str]) -> frozenset[str]:
     """Return the names of the artifacts of `stage`, of some scenes if any are given, and of all that they need."""
     by_name = {a.name: a for a in artifacts}
-    left = [
-        a.name
-        for a in artifacts
-        if (stage == "build" or a.stage in stages_of(stage)) and (not scenes or a.scene in scenes)
-    ]
+    left = [a.name for a in artifacts if belongs(a.stage, stage) and (not scenes or a.scene in scenes)]
     found: set[str] = set()
     while left:
         name = left.pop()

@@ -20,9 +20,11 @@ from rvbuild.process import variables
 from rvbuild.project.model import Project
 from rvbuild.project.tables.own_rules import stage_of
 from rvbuild.rules import lock, own_rules
+from rvbuild.rules.common import name
 from rvbuild.rules.protocol import HasCode
 from rvbuild.session import trust as trusting
-from rvbuild.session.names import stages_of
+from rvbuild.session.names import belongs
+from rvbuild.stages.names import on_request
 
 
 @dataclass
@@ -60,7 +62,13 @@ class Session:
 
     def wanted(self, stage: str, scenes: Sequence[str]) -> list[Artifact]:
         """Return what a building command asks for: a stage, or all for `build`, of some scenes if any are given."""
-        found = self.artifacts if stage == "build" else [a for a in self.artifacts if a.stage in stages_of(stage)]
+        found = [a for a in self.artifacts if belongs(a.stage, stage)]
+        if not found and on_request(stage):
+            path = self.workspace.show(str(self.projects[0].path))
+            raise UsageError(
+                f"{path}: {stage} learns from the labels of training scenes, and there are none; name some in "
+                "scenes.train"
+            )
         if scenes:
             known = sorted({a.scene for a in found if a.scene is not None})
             asked: set[str] = set()
@@ -132,9 +140,11 @@ def session(
     forced: Callable[[list[Artifact]], frozenset[str]] | None = None,
     artifacts: Callable[[Sequence[Project], Workspace], list[Artifact]] | None = None,
     rules_may_run: Callable[[Sequence[Project]], bool] | None = None,
+    requested: bool = False,
 ) -> Iterator[Session]:
     """Open the workspace of `projects` and plan what `artifacts` returns; by default all that they build.
 
+    Stages that are no part of `build` are planned where they are `requested`, or have been built before.
     `rules_may_run` is asked whether rules of the workspace's own may run; by default where the user trusts it.
     """
     workspace = Workspace(projects[0].workspace, say)
@@ -145,7 +155,7 @@ def session(
         executor = make_executor(workspace, projects, inline, jobs)
         appeared = find_companions(workspace, projects, executor)
         if artifacts is None:
-            every = all_artifacts(projects, workspace, _own_rules(projects, rules_may_run, say))
+            every = all_artifacts(projects, workspace, _own_rules(projects, rules_may_run, say), requested)
         else:
             every = artifacts(projects, workspace)
         plan = Plan(workspace, every, digest_runner(executor), forced(every) if forced else frozenset(), appeared)
@@ -177,12 +187,18 @@ def looked_at(projects: Sequence[Project], trust: bool = False) -> bool:
     return trusting.may_look(projects[0].workspace, trust)
 
 
-def all_artifacts(projects: Sequence[Project], workspace: Workspace, own: bool = False) -> list[Artifact]:
-    """Return the artifacts of all `projects`; those of rules of their own only with `own`, which runs these."""
+def all_artifacts(
+    projects: Sequence[Project], workspace: Workspace, own: bool = False, requested: bool = False
+) -> list[Artifact]:
+    """Return the artifacts of all `projects`; those of rules of their own only with `own`, which runs these.
+
+    Those that are no part of `build` are included if they are `requested`, or if a draft has been built before.
+    """
     found: list[Artifact] = []
     tags = {task: code_tags(task, workspace) for task in sorted({p.task for p in projects})}
     for project in projects:
-        ours = rules.artifacts(project, tags[project.task])
+        drafted = requested or workspace.state.record(name("head", project.name)) is not None
+        ours = rules.artifacts(project, tags[project.task], drafted)
         found += own_rules.artifacts(project, ours) if own and project.rules else ours
     return found
 

@@ -41,6 +41,22 @@ class Labels(Protocol):
     def __exit__(self, *exception: object) -> None: ...
 
 
+class PixelLabels(Protocol):
+    """The labels of a scene as a class for each pixel, for drafts."""
+
+    notes: Sequence[str]
+    """Repairs and omissions when they were read, a line each, for users."""
+
+    def read(self, window: Window) -> np.ndarray:
+        """Return the class ids of a window, (H, W) uint8; null without a label, or where there is no object."""
+
+    def digest(self, window: Window) -> str | None:
+        """Return a digest of the labels of a window: equal ones, equal class ids; None if they have to be read."""
+
+    def close(self) -> None:
+        """Close all files."""
+
+
 class Aim(Protocol):
     """Chooses the windows to cut from the content of the labels."""
 
@@ -101,6 +117,16 @@ class Task(Protocol):
         null_id: int,
     ) -> Labels:
         """Open a scene's labels (a context manager), given their files and their settings, on the image's grid."""
+
+    def pixel_labels(
+        self,
+        files: Sequence[Path],
+        settings: Mapping[str, Any],
+        grid: Grid,
+        classes: ClassList,
+        null_id: int,
+    ) -> PixelLabels:
+        """Open a scene's labels as a class for each pixel; the parameters are those of `labels`."""
 
     def chip_windows(
         self,

@@ -14,6 +14,7 @@ from rvbuild.errors import UsageError, counted
 from rvbuild.session.projects import load_known, project_paths
 from rvbuild.session.session import looked_at, session
 from rvbuild.session.status import ArtifactStatus, Cause, explanations, statuses
+from rvbuild.stages.names import on_request
 
 _COLOURS = {
     State.FRESH: "green",
@@ -135,7 +136,8 @@ def status(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbos
 def why(word: str, words: Sequence[str], overrides: Sequence[str], trust: bool = False) -> int:
     """Print the chain of causes of the artifacts that `word` names."""
     projects = load_known(words, overrides, _say)
-    with session(projects, say=_say, rules_may_run=lambda own: looked_at(own, trust)) as now:
+    asked = on_request(word.partition(":")[0])
+    with session(projects, say=_say, rules_may_run=lambda own: looked_at(own, trust), requested=asked) as now:
         for explanation in explanations(now, word):
             for cause in explanation.causes:
                 _print_cause(cause, len(projects) > 1)

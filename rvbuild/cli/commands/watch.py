@@ -26,6 +26,7 @@ from rvbuild.rules.inputs import own_code
 from rvbuild.session.build import closure_names, scenes_of
 from rvbuild.session.projects import load_all, project_paths
 from rvbuild.session.session import looked_at, session
+from rvbuild.stages.names import on_request
 
 #: Files are taken as saved when nothing has changed for so long; at the latest after the second.
 _QUIET_MS, _PATIENCE_MS = 200, 3000
@@ -131,7 +132,13 @@ def _look(stage: str, words: Sequence[str], options: building.Options, before: W
         projects = load_all(project_paths(words), options.overrides)
         for path in (path for project in projects for path in project.reads if not is_url(path)):
             (folders if Path(path).is_dir() else files).add(path)
-        with session(projects, say=lambda _: None, inline=options.inline, rules_may_run=may_run) as now:
+        with session(
+            projects,
+            say=lambda _: None,
+            inline=options.inline,
+            rules_may_run=may_run,
+            requested=on_request(stage),
+        ) as now:
             names = closure_names(now.artifacts, stage, scenes_of(projects, options.scenes))
             for artifact in now.artifacts:
                 if artifact.name in names:

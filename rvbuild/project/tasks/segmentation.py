@@ -18,6 +18,7 @@ SPEC = TaskSpec(
     metrics=("mean_iou", "mean_f1"),
     losses=OF_PIXELS,
     raw=("raw_labels.tif",),
+    gives_pixels=True,
     scores=("K", "H", "W"),
     results=("labels.tif", "labels.qml", "scores.tif", "scores.qml", "rgb.tif"),
 )

@@ -47,7 +47,9 @@ class TaskSpec:
         models_have_losses : bool
         Whether models receive the targets during training and return their losses.
     one_class_is_enough : bool
-        Whether a project may have a single class.
+        Whether a project may have a single class: an object differs from its surroundings.
+    gives_pixels : bool
+        Whether its prediction is a raster of classes, so that a draft can be evaluated as one.
     """
 
     name: str
@@ -66,6 +68,7 @@ class TaskSpec:
     scores: tuple[str, ...] = ()
     models_have_losses: bool = False
     one_class_is_enough: bool = False
+    gives_pixels: bool = False
 
     def predictions(self) -> tuple[str, tuple[str, ...]]:
         """Return the stage whose outputs eval reads, and their names."""

@@ -18,7 +18,7 @@ import numpy as np
 from rvbuild.learn.hooks import Objective, Target, Targets
 from rvbuild.progress import Progress
 from rvbuild.project.tasks.classification import SPEC
-from rvbuild.tasks.protocol import ClassList, Draw, Labels, Merger
+from rvbuild.tasks.protocol import ClassList, Draw, Labels, Merger, PixelLabels
 
 if TYPE_CHECKING:
     import torch
@@ -50,6 +50,7 @@ __all__ = [
     "overlay",
     "own_chips",
     "pack",
+    "pixel_labels",
     "report",
     "resize",
     "scene_grid",
@@ -86,6 +87,15 @@ def labels(files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, class
     from rvbuild.geo.labels.cells import open_cells  # rasterio: training does without
 
     return _Cells(open_cells(files, settings, grid=grid, classes=classes, null_id=null_id), null_id)
+
+
+def pixel_labels(
+    files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: ClassList, null_id: int
+) -> PixelLabels:
+    """Open a scene's cells as pixels; see `rvbuild.tasks.classification.pixels`."""
+    from rvbuild.tasks.classification.pixels import CellPixels
+
+    return CellPixels(files, settings, grid, classes, null_id)
 
 
 def chip_windows(

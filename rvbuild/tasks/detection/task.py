@@ -17,7 +17,7 @@ import numpy as np
 from rvbuild.learn.hooks import Objective, Target, Targets
 from rvbuild.progress import Progress
 from rvbuild.project.tasks.detection import SPEC
-from rvbuild.tasks.protocol import Aim, ClassList, Draw, Labels, Merger
+from rvbuild.tasks.protocol import Aim, ClassList, Draw, Labels, Merger, PixelLabels
 
 if TYPE_CHECKING:
     import torch
@@ -49,6 +49,7 @@ __all__ = [
     "overlay",
     "own_chips",
     "pack",
+    "pixel_labels",
     "report",
     "resize",
     "scene_grid",
@@ -71,6 +72,15 @@ def labels(files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, class
     from rvbuild.geo.labels.boxes import open_boxes  # rasterio: training does without
 
     return open_boxes(files, settings, grid=grid, classes=classes, null_id=null_id)
+
+
+def pixel_labels(
+    files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: ClassList, null_id: int
+) -> PixelLabels:
+    """Open a scene's boxes as pixels; see `rvbuild.tasks.detection.pixels`."""
+    from rvbuild.tasks.detection.pixels import BoxPixels
+
+    return BoxPixels(files, settings, grid, classes, null_id)
 
 
 def chip_windows(

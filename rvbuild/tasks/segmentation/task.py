@@ -14,7 +14,7 @@ import numpy as np
 from rvbuild.learn.hooks import Objective, Target, Targets
 from rvbuild.progress import Progress
 from rvbuild.project.tasks.segmentation import SPEC
-from rvbuild.tasks.protocol import ClassList, Draw, Merger
+from rvbuild.tasks.protocol import ClassList, Draw, Merger, PixelLabels
 from rvbuild.tasks.segmentation.target import draw, mask, resize
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ __all__ = [
     "overlay",
     "own_chips",
     "pack",
+    "pixel_labels",
     "report",
     "resize",
     "scene_grid",
@@ -74,6 +75,13 @@ def labels(
     from rvbuild.geo.labels.open import open_labels  # rasterio: training does without
 
     return open_labels(files, settings, grid=grid, classes=classes, null_id=null_id)
+
+
+def pixel_labels(
+    files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: ClassList, null_id: int
+) -> PixelLabels:
+    """Open a scene's labels; see `rvbuild.geo.labels.open.open_labels`."""
+    return labels(files, settings, grid, classes, null_id)
 
 
 def chip_windows(
