@@ -265,6 +265,7 @@ def test_planning_and_a_run_with_nothing_to_do_load_no_pixels(workspace):
         assert loaded(RUN, *arguments, cwd=workspace) & HEAVY == set(), arguments
 
 
+@pytest.mark.slow
 def test_a_sealed_run_loads_neither_doit_nor_pydantic(workspace):
     loaded(RUN, "chip", "projects/tiny.toml", cwd=workspace)
     assert loaded(RUN, "chip", "projects/tiny.toml", cwd=workspace) & (HEAVY | {"doit", "pydantic"}) == set()

@@ -113,7 +113,7 @@ class Looking:
             try:
                 may_run = lambda own: looked_at(own, self._trust)  # noqa: E731
                 with session([project], say=notes.append, rules_may_run=may_run) as now:
-                    now.plan.look(now.artifacts)
+                    now.plan.examine(now.artifacts)
                     states = tuple(statuses(now, now.artifacts))
             except RvbuildError as error:
                 problems = error.problems if isinstance(error, ProjectError) else (str(error),)
