@@ -3,8 +3,8 @@
 * `row-00012.npy`: the sums of a row of blocks, (entries, size(F)), by block and class.
 * `totals.npy`: (folds, classes, size(F)) int64.
 * `sums.json`: `scene`, names of `features`, `folds`, `first_fold`, `cells`, `pixels` of each class.
-* `blocks.json`: for each row its blocks: `col`, `digest` of the labels, `class_ids`. No later stage reads digests, so an
-  edit that changes no pixel solves nothing again.
+* `blocks.json`: for each row its blocks: `col`, `digest` of the labels, `class_ids`. No later stage reads digests, so
+  an edit that changes no pixel solves nothing again.
 """
 
 from __future__ import annotations
