@@ -36,7 +36,7 @@ class BoxClassCounts(TypedDict):
     """What is counted of a class."""
 
     found: list[int]
-    """True positives, false positives and false negatives of boxes that reach the score threshold, see `confusion`."""
+    """True positives, false positives and false negatives of boxes that reach the score threshold, see `compare`."""
     labels: list[int]
     """By size, as the next one of all boxes: see `rvbuild.tasks.detection.average_precision.Matches`."""
     boxes: list[list[float]]
