@@ -15,6 +15,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from typing_extensions import is_typeddict
 
 from rvbuild import rules
+from rvbuild.engine.keys.artifact import Artifact
 from rvbuild.engine.run.inputs import settings_of
 from rvbuild.project.applied.classification import CellPredictTable
 from rvbuild.project.applied.detection import BoxEvalTable, BoxPredictTable
@@ -28,8 +29,19 @@ from rvbuild.project.tables.predict import PredictTable, VectorOutputTable
 from rvbuild.project.tables.train import TrainTable
 from rvbuild.project.toml.table import Table
 from rvbuild.rules import check, data, golden
+from rvbuild.settings.evaluation import BoxEvalSettings
 from rvbuild.settings.image import SceneImageSettings
 from rvbuild.settings.labels import BoxFileSettings
+from rvbuild.settings.predict import (
+    BlendSettings,
+    BoxForwardSettings,
+    BoxPredictSettings,
+    BoxResultSettings,
+    CellFileSettings,
+    CellForwardSettings,
+    CellPredictSettings,
+    RasterFileSettings,
+)
 from rvbuild.stages.data.settings import CheckSettings
 
 CLASSES = """
@@ -200,6 +212,35 @@ def declared(function: str) -> Any:
     return eval(run.__annotations__["settings"], vars(module))
 
 
+#: The settings of a stage to which each task adds its own, by task and stage: the key, and the type with all.
+OF_TASKS: Mapping[str, Mapping[str, tuple[str, Any]]] = {
+    "semantic_segmentation": {"infer": ("predict", BlendSettings), "predict": ("predict", RasterFileSettings)},
+    "chip_classification": {
+        "infer": ("predict", CellForwardSettings),
+        "predict": ("predict", CellFileSettings),
+        "bundle": ("predict", CellPredictSettings),
+    },
+    "object_detection": {
+        "infer": ("predict", BoxForwardSettings),
+        "predict": ("predict", BoxResultSettings),
+        "bundle": ("predict", BoxPredictSettings),
+        "eval": ("eval", BoxEvalSettings),
+    },
+}
+
+
+def without_task(artifact: Artifact, task: str, kind: Any) -> Mapping[str, Any]:
+    """Return the settings of a stage without those that the task adds, which are checked."""
+    settings = settings_of(artifact)
+    key, own = OF_TASKS[task].get(artifact.stage, ("", None))
+    if key not in settings:
+        return settings
+    validator(own)(settings[key])
+    (base,) = get_args(get_type_hints(kind, include_extras=True)[key]) or (get_type_hints(kind)[key],)
+    common = get_type_hints(getattr(base, "__bound__", base))
+    return {**settings, key: {name: value for name, value in settings[key].items() if name in common}}
+
+
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
     for split, name in (("train", "road"), ("valid", "field")):
@@ -217,7 +258,8 @@ def test_rules_give_stages_the_settings_that_they_declare(project: str, workspac
     artifacts = [*rules.artifacts(loaded), *data.artifacts(loaded, "")]
     assert len(artifacts) > 8
     for artifact in artifacts:
-        validator(declared(artifact.run))(settings_of(artifact))
+        kind = declared(artifact.run)
+        validator(kind)(without_task(artifact, loaded.task, kind))
     for request in check.requests(loaded, runs_code=True):
         validator(CheckSettings)(request.settings)
 
@@ -258,6 +300,7 @@ CHANGED: Mapping[type[Table], set[str]] = {
     ChipTable: {"stride_px"},
     VectorOutputTable: {"format", "split", "side_px"},
     PredictTable: {"stride_px"},
+    TrainTable: {"model", "select_metric", "pretrained", "workers"},
 }
 
 #: Fields that are settings of another type.
@@ -309,7 +352,7 @@ def test_there_are_tables_with_settings() -> None:
     others = {table.__name__ for table in tables() if table not in WITH_SETTINGS}
     assert others == {
         *("ProjectFile", "ProjectTable", "ClassTable", "BundleTable"),
-        *("ScenesTable", "FoundTable", "SplitTable", "SceneTable", "LayerTable"),
+        *("DraftTable", "ScenesTable", "PatternTable", "SplitTable", "SceneTable", "LayerTable"),
         *("BoxFileTable", "CocoTable", "VocTable", "CsvTable"),
     }, "a table of stage settings declares their type as what `stage_settings` returns"
 
