@@ -12,10 +12,9 @@ from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_or
 
 import pytest
 from pydantic import ConfigDict, TypeAdapter, ValidationError
-from typing_extensions import is_typeddict
+from typing_extensions import TypedDict, is_typeddict
 
-from rvbuild import rules
-from rvbuild.engine.keys.artifact import Artifact
+from rvbuild import rules, tasks
 from rvbuild.engine.run.inputs import settings_of
 from rvbuild.project.applied.classification import CellPredictTable
 from rvbuild.project.applied.detection import BoxEvalTable, BoxPredictTable
@@ -28,21 +27,15 @@ from rvbuild.project.tables.chip import ChipTable
 from rvbuild.project.tables.predict import PredictTable, VectorOutputTable
 from rvbuild.project.tables.train import TrainTable
 from rvbuild.project.toml.table import Table
-from rvbuild.rules import check, data, golden
-from rvbuild.settings.evaluation import BoxEvalSettings
+from rvbuild.rules import check, golden
+from rvbuild.settings.classes import ClassId, ClassName
 from rvbuild.settings.image import SceneImageSettings
 from rvbuild.settings.labels import BoxFileSettings
-from rvbuild.settings.predict import (
-    BlendSettings,
-    BoxForwardSettings,
-    BoxPredictSettings,
-    BoxResultSettings,
-    CellFileSettings,
-    CellForwardSettings,
-    CellPredictSettings,
-    RasterFileSettings,
-)
+from rvbuild.stages.bundle.settings import BundleStageSettings
 from rvbuild.stages.data.settings import CheckSettings
+from rvbuild.stages.evaluate.scene import EvalStageSettings
+from rvbuild.stages.infer import InferStageSettings
+from rvbuild.tasks.settings import DeriveSettings
 
 CLASSES = """
 [classes]
@@ -212,33 +205,22 @@ def declared(function: str) -> Any:
     return eval(run.__annotations__["settings"], vars(module))
 
 
-#: The settings of a stage to which each task adds its own, by task and stage: the key, and the type with all.
-OF_TASKS: Mapping[str, Mapping[str, tuple[str, Any]]] = {
-    "semantic_segmentation": {"infer": ("predict", BlendSettings), "predict": ("predict", RasterFileSettings)},
-    "chip_classification": {
-        "infer": ("predict", CellForwardSettings),
-        "predict": ("predict", CellFileSettings),
-        "bundle": ("predict", CellPredictSettings),
-    },
-    "object_detection": {
-        "infer": ("predict", BoxForwardSettings),
-        "predict": ("predict", BoxResultSettings),
-        "bundle": ("predict", BoxPredictSettings),
-        "eval": ("eval", BoxEvalSettings),
-    },
-}
-
-
-def without_task(artifact: Artifact, task: str, kind: Any) -> Mapping[str, Any]:
-    """Return the settings of a stage without those that the task adds, which are checked."""
-    settings = settings_of(artifact)
-    key, own = OF_TASKS[task].get(artifact.stage, ("", None))
-    if key not in settings:
-        return settings
-    validator(own)(settings[key])
-    (base,) = get_args(get_type_hints(kind, include_extras=True)[key]) or (get_type_hints(kind)[key],)
-    common = get_type_hints(getattr(base, "__bound__", base))
-    return {**settings, key: {name: value for name, value in settings[key].items() if name in common}}
+def of_task(stage: Any, task: str) -> Any:
+    """Return the type of the settings of a stage with those in it that only the task knows."""
+    hints = get_type_hints(stage, include_extras=True)
+    module = tasks.get(task)
+    if stage is InferStageSettings:
+        hints["predict"] = get_type_hints(declared(f"{module.__name__}:merger"))["predict"]
+        hints["classes"] = list[ClassId] | list[ClassName]  # the names if scores are written
+    elif stage is DeriveSettings:
+        hints["predict"] = get_type_hints(declared(f"{module.__name__}:derive"))["predict"]
+    elif stage is EvalStageSettings:
+        hints["eval"] = declared(f"{module.__name__}:score")
+    elif stage is BundleStageSettings:
+        hints["predict"] = module.PREDICT_SETTINGS
+    else:
+        return stage
+    return TypedDict(stage.__name__, hints)  # type: ignore[operator]
 
 
 @pytest.fixture
@@ -249,17 +231,17 @@ def workspace(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow  # imports all stages
 @pytest.mark.filterwarnings("ignore:.* using the `ReadOnly` qualifier:UserWarning")  # nothing is modified here
 @pytest.mark.parametrize("project", PROJECTS)
 def test_rules_give_stages_the_settings_that_they_declare(project: str, workspace: Path) -> None:
     path = workspace / "p.toml"
     path.write_text(PROJECTS[project])
     loaded = load(path, environ={})
-    artifacts = [*rules.artifacts(loaded), *data.artifacts(loaded, "")]
+    artifacts = [*rules.artifacts(loaded), *(a for rule in rules.ASIDE.values() for a in rule.artifacts(loaded, ""))]
     assert len(artifacts) > 8
     for artifact in artifacts:
-        kind = declared(artifact.run)
-        validator(kind)(without_task(artifact, loaded.task, kind))
+        validator(of_task(declared(artifact.run), loaded.task))(settings_of(artifact))
     for request in check.requests(loaded, runs_code=True):
         validator(CheckSettings)(request.settings)
 
@@ -309,8 +291,9 @@ ELSEWHERE: Mapping[type[Table], set[str]] = {TrainTable: {"backend", "backend_ar
 
 def tables(base: type[Table] = Table) -> Iterator[type[Table]]:
     for table in base.__subclasses__():
-        yield table
-        yield from tables(table)
+        if table.__module__.startswith("rvbuild."):
+            yield table
+            yield from tables(table)
 
 
 def listed(exceptions: Mapping[type[Table], set[str]], table: type[Table]) -> set[str]:
@@ -341,6 +324,8 @@ def form(kind: Any) -> object:
         return ("table", form(arguments[1]))
     if isinstance(kind, type) and issubclass(kind, Table):
         return form(settings_type(kind)) if settings_type(kind) else kind.__name__
+    if kind is bool:
+        return form(Literal[False, True])
     return "anything" if kind in (Any, object) else getattr(kind, "__name__", kind)
 
 
@@ -352,7 +337,7 @@ def test_there_are_tables_with_settings() -> None:
     others = {table.__name__ for table in tables() if table not in WITH_SETTINGS}
     assert others == {
         *("ProjectFile", "ProjectTable", "ClassTable", "BundleTable"),
-        *("DraftTable", "ScenesTable", "PatternTable", "SplitTable", "SceneTable", "LayerTable"),
+        *("ScenesTable", "PatternTable", "SplitTable", "SceneTable", "LayerTable", "DraftTable"),
         *("BoxFileTable", "CocoTable", "VocTable", "CsvTable"),
     }, "a table of stage settings declares their type as what `stage_settings` returns"
 
