@@ -35,6 +35,7 @@ from rvbuild.stages.bundle.settings import BundleStageSettings
 from rvbuild.stages.data.settings import CheckSettings
 from rvbuild.stages.evaluate.scene import EvalStageSettings
 from rvbuild.stages.infer import InferStageSettings
+from rvbuild.stages.report.scene import PictureSettings
 from rvbuild.tasks.settings import DeriveSettings
 
 CLASSES = """
@@ -216,6 +217,8 @@ def of_task(stage: Any, task: str) -> Any:
         hints["predict"] = get_type_hints(declared(f"{module.__name__}:derive"))["predict"]
     elif stage is EvalStageSettings:
         hints["eval"] = declared(f"{module.__name__}:score")
+    elif stage is PictureSettings:
+        hints["eval"] = NotRequired[declared(f"{module.__name__}:score")]
     elif stage is BundleStageSettings:
         hints["predict"] = module.PREDICT_SETTINGS
     else:

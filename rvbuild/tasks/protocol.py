@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from rvbuild.geo.classes import NamedClasses
     from rvbuild.geo.grid import Grid
     from rvbuild.geo.windows import Window
+    from rvbuild.tasks.metrics.places import WorstPlaces
+    from rvbuild.tasks.metrics.score_histogram import ScoreHistogram
 
 ClassList = Sequence[ClassSettings]
 """`[{"id": 0, "name": "car", "color": "#ffff00"}, ...]`: every class, null included, in id order."""
@@ -341,8 +343,33 @@ class Task(Protocol):
         null_id: int,
         progress: Progress,
         settings: EvalSettings,
+        worst: WorstPlaces,
+        scores: Path | None = None,
     ) -> Counts:
-        """Compare a scene's predictions with its labels; return counts that add up over scenes."""
+        """Compare a scene's predictions with its labels; return counts that add up over scenes.
+
+        `worst` receives the places of the errors; `scores` is the raster of scores, if the project writes one.
+        """
+
+    def score_histogram(self, counts: Counts, classes: ClassList, null_id: int) -> ScoreHistogram | None:
+        """Return the scores of right and of wrong predictions, from the counts of a scene; None without scores."""
+
+    def panels(
+        self,
+        picture: np.ndarray,
+        predictions: Path,
+        source: Any,
+        aoi: Aoi | None,
+        window: Window,
+        classes: ClassList,
+        null_id: int,
+        settings: EvalSettings,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return pictures of the labels, the predictions and the errors in a window of a scene.
+
+        They are drawn on `picture`, (H, W, 3) uint8, that of the image in the window. The other parameters are those of
+        `score`.
+        """
 
     def report(
         self, counts: Mapping[str, Counts], classes: ClassList, null_id: int

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from rvbuild.tasks.detection.model import Detected
     from rvbuild.tasks.detection.report import BoxSummary
     from rvbuild.tasks.detection.score import BoxCounts
+    from rvbuild.tasks.metrics.places import WorstPlaces
+    from rvbuild.tasks.metrics.score_histogram import ScoreHistogram
 
 COUNTED = "boxes"
 
@@ -224,11 +226,36 @@ def score(
     null_id: int,
     progress: Progress,
     settings: BoxEvalSettings,
+    worst: WorstPlaces,
+    scores: Path | None = None,
 ) -> BoxCounts:
     """Return the matches of a scene as JSON data."""
     from rvbuild.tasks.detection.score import score as count
 
-    return count(predictions, source, aoi, classes, null_id, progress, settings)
+    return count(predictions, source, aoi, classes, null_id, progress, settings, worst)
+
+
+def score_histogram(counts: BoxCounts, classes: ClassList, null_id: int) -> ScoreHistogram | None:
+    """Return the scores of right and of wrong predictions; see `rvbuild.tasks.protocol.Task.score_histogram`."""
+    from rvbuild.tasks.detection.score import histogram
+
+    return histogram(counts)
+
+
+def panels(
+    picture: np.ndarray,
+    predictions: Path,
+    source: BoxLabels,
+    aoi: Aoi | None,
+    window: Window,
+    classes: ClassList,
+    null_id: int,
+    settings: BoxEvalSettings,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return pictures of labels, predictions and errors; see `rvbuild.tasks.protocol.Task.panels`."""
+    from rvbuild.tasks.detection.places import panels as draw
+
+    return draw(picture, predictions, source, aoi, window, classes, null_id, settings)
 
 
 def report(

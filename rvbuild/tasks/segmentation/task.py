@@ -35,8 +35,10 @@ if TYPE_CHECKING:
     from rvbuild.geo.grid import Grid
     from rvbuild.geo.labels.open import LabelSource
     from rvbuild.geo.windows import Window
-    from rvbuild.tasks.metrics.confusion import ConfusionCounts
+    from rvbuild.tasks.metrics.places import WorstPlaces
+    from rvbuild.tasks.metrics.score_histogram import ScoreHistogram
     from rvbuild.tasks.segmentation.report import SegmentationSummary
+    from rvbuild.tasks.segmentation.score import PixelCounts
 
 COUNTED = "pixels"
 
@@ -185,15 +187,38 @@ def score(
     null_id: int,
     progress: Progress,
     settings: EvalSettings,
-) -> ConfusionCounts:
+    worst: WorstPlaces,
+    scores: Path | None = None,
+) -> PixelCounts:
     """Return the confusion matrix of a scene as JSON data."""
     from rvbuild.tasks.segmentation.score import score as count
 
-    return count(predictions, source, aoi, classes, null_id, progress)
+    return count(predictions, source, aoi, classes, null_id, progress, worst, scores)
+
+
+def score_histogram(counts: PixelCounts, classes: ClassList, null_id: int) -> ScoreHistogram | None:
+    """Return the scores of right and of wrong predictions; see `rvbuild.tasks.protocol.Task.score_histogram`."""
+    return counts.get("score_histogram")
+
+
+def panels(
+    picture: np.ndarray,
+    predictions: Path,
+    source: LabelSource,
+    aoi: Aoi | None,
+    window: Window,
+    classes: ClassList,
+    null_id: int,
+    settings: EvalSettings,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return pictures of labels, predictions and errors; see `rvbuild.tasks.protocol.Task.panels`."""
+    from rvbuild.tasks.segmentation.places import panels as draw
+
+    return draw(picture, predictions, source, aoi, window, classes, null_id)
 
 
 def report(
-    counts: Mapping[str, ConfusionCounts], classes: ClassList, null_id: int
+    counts: Mapping[str, PixelCounts], classes: ClassList, null_id: int
 ) -> tuple[Evaluation[SegmentationSummary], dict[str, str]]:
     """Return the content of `eval.json`, and of the files beside it by name."""
     from rvbuild.tasks.segmentation.report import report as make
