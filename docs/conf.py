@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -37,12 +38,15 @@ _LINK = re.compile(r"\[([^\]]*)\]\(([^)\s#:]+)((?:#[^)\s]*)?)\)")
 
 
 def setup(app: Sphinx) -> None:
-    """Put the pages at the top of the repository into the site."""
+    """Put the pages at the top of the repository, and the notebooks, into the site."""
+    app.add_source_suffix(".ipynb", "markdown")
     app.connect("source-read", _read)
 
 
 def _read(app: Sphinx, name: str, text: list[str]) -> None:
     """Complete the text of a page, and let its links lead to pages of the site."""
+    if Path(app.env.doc2path(name)).suffix == ".ipynb":
+        text[0] = _of_notebook(text[0])
     source = next((source for source, page in _TOP.items() if page == name), None)
     if source is not None:
         path = _ROOT / source
@@ -52,6 +56,12 @@ def _read(app: Sphinx, name: str, text: list[str]) -> None:
         up = "../" * (name.count("/") + 1)
         for top, page in _TOP.items():
             text[0] = text[0].replace(f"]({up}{top}", f"]({up.removeprefix('../')}{page}.md")
+
+
+def _of_notebook(text: str) -> str:
+    """Return a notebook, which holds no outputs, as Markdown."""
+    cells = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(text)["cells"]]
+    return "\n\n".join(source if kind == "markdown" else f"```python\n{source}\n```" for kind, source in cells)
 
 
 def _moved(link: re.Match[str]) -> str:

@@ -66,6 +66,7 @@ TABLES = (
     ("vectors = [{ … }]", "VectorOutputTable", ""),
     ("[eval]", "EvalTable", ""),
     ("[bundle]", "BundleTable", ""),
+    ("[draft]", "DraftTable", ""),
 )
 
 

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 
 from rvbuild.rules import analyze, bundle, chip, data, evaluate, infer, mosaic, predict, report, train
 from rvbuild.rules.common import Artifact, Project, places, prepare
+from rvbuild.rules.drafts import draft, draft_eval, features, head, sums
 from rvbuild.rules.protocol import Rule
+from rvbuild.stages.names import on_request
 
 __all__ = ["Artifact", "Project", "artifacts", "places", "prepare"]
 
@@ -24,6 +26,11 @@ RULES: Mapping[str, Rule] = {
     "eval": evaluate,
     "bundle": bundle,
     "report": report,
+    "features": features,
+    "sums": sums,
+    "head": head,
+    "draft": draft,
+    "draft_eval": draft_eval,
 }
 
 #: Stages that only run by their own command, never as part of a build.
@@ -36,7 +43,7 @@ PRELOAD = ("numpy", "rasterio", "shapely", "fiona", "rvbuild.checks.scene", "rvb
 SHOWN = ("index.html", "labels.tif", "eval.md", "eval.json", "curves.svg", "contact.png", "stats.json")
 
 
-def artifacts(project: Project, code: Mapping[str, str] | None = None) -> list[Artifact]:
+def artifacts(project: Project, code: Mapping[str, str] | None = None, requested: bool = False) -> list[Artifact]:
     """Return all artifacts of `project`, each after its dependencies.
 
     Parameters
@@ -44,6 +51,13 @@ def artifacts(project: Project, code: Mapping[str, str] | None = None) -> list[A
     project : Project
     code : mapping, optional
         Stage -> digest of its code, for stages whose code differs from the released one; see `lock`.
+    requested : bool
+        Whether those of stages that are no part of `build` are wanted, too.
     """
     tags = code or {}
-    return [artifact for stage, rule in RULES.items() for artifact in rule.artifacts(project, tags.get(stage, ""))]
+    return [
+        artifact
+        for stage, rule in RULES.items()
+        if requested or not on_request(stage)
+        for artifact in rule.artifacts(project, tags.get(stage, ""))
+    ]

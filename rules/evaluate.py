@@ -25,11 +25,11 @@ from rvbuild.rules.common import (
     present,
 )
 
-VERSION = 5
+VERSION = 6
 RUN = "rvbuild.stages.evaluate.scene:run"
 RUN_MERGE = "rvbuild.stages.evaluate.merge:run"
 CODE = ("rvbuild.stages.evaluate.scene", "rvbuild.stages.evaluate.merge", "{task}")
-WRITES = ("eval.json",)
+WRITES = ("eval.json", "places.json")
 WRITES_MERGE = ("eval.json", "eval.md", "*.svg", "*.csv")
 
 
@@ -45,22 +45,15 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             scene=scene.id,
             run=RUN,
             version=VERSION,
-            settings={
-                "task": project.task,
-                "scene": scene.id,
-                "labels": label_settings(project, scene),
-                "classes": label_classes(project, scene),
-                "null_id": project.null_id,
-                "eval": project.eval.stage_settings(),
-                **area(project, scene),
-            },
+            settings=settings_of_scene(project, scene),
             inputs=present(
                 predictions(project, scene),
                 labels(project, scene),
                 aoi(project, scene),
+                scores(project, scene),
             ),
             folder=folder(project, "eval"),
-            rename={"eval.json": f"{scene.id}.json"},
+            rename={"eval.json": f"{scene.id}.json", "places.json": f"places/{scene.id}.json"},
             code=code,
             packages=packages(project),
             writes=WRITES,
@@ -73,15 +66,9 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             scene=None,
             run=RUN_MERGE,
             version=VERSION,
-            settings={
-                "task": project.task,
-                "classes": classes(project),
-                "null_id": project.null_id,
-                **_splits(scenes),
-                **({"metrics": list(project.eval.metrics)} if project.eval.metrics else {}),
-            },
+            settings=settings_of_all(project, scenes),
             inputs=(
-                *(Product(f"eval/{s.id}", name("eval", project.name, s.id)) for s in scenes),
+                *(Product(f"eval/{s.id}", name("eval", project.name, s.id), ("eval.json",)) for s in scenes),
                 *metrics_code(project),
             ),
             folder=folder(project, "eval"),
@@ -91,7 +78,38 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         )
 
 
+def settings_of_scene(project: Project, scene: Scene) -> dict[str, Any]:
+    """Return the settings to count the predictions of `scene`, which must have labels."""
+    return {
+        "task": project.task,
+        "scene": scene.id,
+        "labels": label_settings(project, scene),
+        "classes": label_classes(project, scene),
+        "null_id": project.null_id,
+        "eval": project.eval.stage_settings(),
+        **area(project, scene),
+    }
+
+
+def settings_of_all(project: Project, scenes: Sequence[Scene]) -> dict[str, Any]:
+    """Return the settings to merge the counts of `scenes`."""
+    return {
+        "task": project.task,
+        "classes": classes(project),
+        "null_id": project.null_id,
+        **_splits(scenes),
+        **({"metrics": list(project.eval.metrics)} if project.eval.metrics else {}),
+    }
+
+
 def _splits(scenes: Sequence[Scene]) -> dict[str, Any]:
     """Return the split of each scene if there are several splits."""
     splits = {scene.id: scene.split for scene in scenes}
     return {"splits": splits} if len(set(splits.values())) > 1 else {}
+
+
+def scores(project: Project, scene: Scene) -> Product | None:
+    """Return the raster of scores of a scene, if the project writes one."""
+    if not project.predict.stage_settings().get("scores"):
+        return None
+    return Product("scores", name("infer", project.name, scene.id), ("scores.tif",))

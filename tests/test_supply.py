@@ -14,11 +14,18 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomli.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-INSTALLED = [Requirement(text) for text in [*PROJECT["dependencies"], *EXTRAS["s3"], *EXTRAS["watch"]]]
+INSTALLED = [Requirement(text) for text in [*PROJECT["dependencies"], *EXTRAS["s3"], *EXTRAS["view"], *EXTRAS["watch"]]]
 TESTED = [*INSTALLED, *(Requirement(text) for text in EXTRAS["test"])]
 
 #: Versions before these have known holes, or were withdrawn.
-SAFE_FROM = {"filelock": "3.20.3", "jinja2": "3.1.6", "pillow": "12.1.1", "torch": "2.6", "xxhash": "3.4.1"}
+SAFE_FROM = {
+    "filelock": "3.20.3",
+    "jinja2": "3.1.6",
+    "pillow": "12.1.1",
+    "starlette": "0.49.1",
+    "torch": "2.6",
+    "xxhash": "3.4.1",
+}
 
 
 def floor(requirement: Requirement) -> Version:

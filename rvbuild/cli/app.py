@@ -305,6 +305,22 @@ def watch(stage: str, words: tuple[str, ...], quiet: bool, verbose: bool, **flag
     )
 
 
+@app.command()
+@_words
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="The port; default: one that is free.")
+@click.option("--no-open", is_flag=True, help="Do not open the browser.")
+@_trust
+@_set
+def view(words: tuple[str, ...], overrides: tuple[str, ...], port: int, no_open: bool, trust: bool) -> int:
+    """Show a project as a local web page: scenes as maps, labels, predictions, errors, and the build beside them.
+
+    Ctrl-C ends it. Needs the packages starlette and uvicorn: pip install 'rvbuild[view]'.
+    """
+    from rvbuild.cli.commands import view as viewing
+
+    return viewing.view(words, overrides, port, not no_open, trust)
+
+
 app.add_command(cache)
 
 

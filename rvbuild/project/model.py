@@ -13,6 +13,7 @@ from rvbuild.project.scenes.labels import RasterLabelsTable, VectorLabelsTable
 from rvbuild.project.scenes.splits import Split
 from rvbuild.project.schema import ProjectFile
 from rvbuild.project.tables.chip import ChipTable
+from rvbuild.project.tables.draft import DraftTable
 from rvbuild.project.tables.evaluation import EvalTable
 from rvbuild.project.tables.predict import PredictTable
 from rvbuild.project.tables.train import TrainTable
@@ -252,7 +253,7 @@ class Project:
         The id of the null class.
     scenes
         The scenes: train, validation, test, each in the order of the file.
-    chip, train, predict, eval
+    chip, train, predict, eval, draft
         The tables, completed by the task and the scenes; `stage_settings()` returns the settings of a stage.
     file
         All validated tables, with defaults: `file.bundle`, for example.
@@ -288,6 +289,7 @@ class Project:
     train: TrainTable
     predict: PredictTable
     eval: EvalTable
+    draft: DraftTable
     file: ProjectFile = field(repr=False)
     env: Mapping[str, str | None] = field(repr=False)
     written: Mapping[tuple[str, str], tuple[Written, ...]] = field(repr=False, compare=False)

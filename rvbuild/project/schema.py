@@ -15,6 +15,7 @@ from rvbuild.project.tables.analyze import AnalyzeTable
 from rvbuild.project.tables.bundle import BundleTable
 from rvbuild.project.tables.chip import ChipTable
 from rvbuild.project.tables.classes import ClassTable
+from rvbuild.project.tables.draft import DraftTable
 from rvbuild.project.tables.evaluation import EvalTable
 from rvbuild.project.tables.general import ProjectTable
 from rvbuild.project.tables.predict import PredictTable
@@ -50,6 +51,10 @@ class ProjectFile(Table):
     )
     bundle: BundleTable = Field(
         default_factory=lambda: BundleTable.model_validate({}), description="What the bundle contains."
+    )
+    draft: DraftTable = Field(
+        default_factory=lambda: DraftTable.model_validate({}),
+        description="How `rvbuild draft` makes a map in seconds.",
     )
 
 

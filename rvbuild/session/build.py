@@ -24,8 +24,9 @@ from rvbuild.rules import own_rules
 from rvbuild.session import trust
 from rvbuild.session.checking import missing_classes
 from rvbuild.session.checking.findings import before_build
-from rvbuild.session.names import stages_of
+from rvbuild.session.names import belongs
 from rvbuild.session.session import Session, jobs_default, may_run_rules, open_session
+from rvbuild.stages.names import on_request
 
 DONE = (Did.BUILT, Did.RESTORED, Did.FRESH)
 
@@ -174,6 +175,7 @@ def planned(
             jobs=order.jobs,
             forced=forced,
             rules_may_run=rules_may_run,
+            requested=on_request(order.stage),
         ) as session,
     ):
         wanted = session.requested(order.stage, order.scenes)
@@ -192,11 +194,7 @@ def scenes_of(projects: Sequence[Project], scenes: Collection[str]) -> frozenset
 def closure_names(artifacts: Sequence[Artifact], stage: str, scenes: Collection[str]) -> frozenset[str]:
     """Return the names of the artifacts of `stage`, for some scenes or all, and of their dependencies."""
     by_name = {a.name: a for a in artifacts}
-    pending = [
-        a.name
-        for a in artifacts
-        if (stage == "build" or a.stage in stages_of(stage)) and (not scenes or a.scene in scenes)
-    ]
+    pending = [a.name for a in artifacts if belongs(a.stage, stage) and (not scenes or a.scene in scenes)]
     names: set[str] = set()
     while pending:
         name = pending.pop()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rvbuild.stages.names import COMMANDS, PARTS
+from rvbuild.stages.names import COMMANDS, PARTS, on_request
 
 STAGES = tuple(COMMANDS)
 """The stages that have a command."""
@@ -18,3 +18,12 @@ def stages_of(word: str) -> tuple[str, ...]:
     (('infer', 'predict', 'mosaic'), ('infer',), ('eval',))
     """
     return PARTS.get(word, (word,))
+
+
+def belongs(stage: str, word: str) -> bool:
+    """Tell whether the artifacts of a stage are built by a command.
+
+    >>> belongs("infer", "predict"), belongs("train", "build"), belongs("draft", "build")
+    (True, True, False)
+    """
+    return not on_request(stage) if word == "build" else stage in stages_of(word)

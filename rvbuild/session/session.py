@@ -20,9 +20,11 @@ from rvbuild.process import variables
 from rvbuild.project.model import Project
 from rvbuild.project.tables.own_rules import stage_of
 from rvbuild.rules import lock, own_rules
+from rvbuild.rules.common import name
 from rvbuild.rules.protocol import HasCode
 from rvbuild.session import trust as workspace_trust
-from rvbuild.session.names import stages_of
+from rvbuild.session.names import belongs
+from rvbuild.stages.names import on_request
 
 
 @dataclass
@@ -60,7 +62,13 @@ class Session:
 
     def requested(self, stage: str, scenes: Sequence[str]) -> list[Artifact]:
         """Return the artifacts that a command requests: a stage, or all for `build`; only of `scenes` if given."""
-        artifacts = self.artifacts if stage == "build" else [a for a in self.artifacts if a.stage in stages_of(stage)]
+        artifacts = [a for a in self.artifacts if belongs(a.stage, stage)]
+        if not artifacts and on_request(stage):
+            path = self.workspace.show(str(self.projects[0].path))
+            raise UsageError(
+                f"{path}: {stage} learns from the labels of training scenes, and there are none; name some in "
+                "scenes.train"
+            )
         if scenes:
             available = sorted({a.scene for a in artifacts if a.scene is not None})
             requested_ids: set[str] = set()
@@ -134,9 +142,11 @@ def open_session(
     forced: Callable[[list[Artifact]], frozenset[str]] | None = None,
     artifacts: Callable[[Sequence[Project], Workspace], list[Artifact]] | None = None,
     rules_may_run: Callable[[Sequence[Project]], bool] | None = None,
+    requested: bool = False,
 ) -> Iterator[Session]:
     """Open the workspace of `projects` and plan the artifacts that `artifacts` returns; by default all.
 
+    Stages that are not part of `build` are planned if they are `requested`, or were built before.
     `rules_may_run` decides whether the workspace's own rules may run; by default if the user trusts them.
     """
     workspace = Workspace(projects[0].workspace, notify)
@@ -147,7 +157,7 @@ def open_session(
         executor = make_executor(workspace, projects, inline, jobs)
         appeared = find_sidecars(workspace, projects, executor)
         if artifacts is None:
-            every = all_artifacts(projects, workspace, _own_rules(projects, rules_may_run, notify))
+            every = all_artifacts(projects, workspace, _own_rules(projects, rules_may_run, notify), requested)
         else:
             every = artifacts(projects, workspace)
         plan = Plan(workspace, every, digest_runner(executor), forced(every) if forced else frozenset(), appeared)
@@ -179,12 +189,18 @@ def may_run_rules(projects: Sequence[Project], trust: bool = False) -> bool:
     return workspace_trust.may_inspect(projects[0].workspace, trust)
 
 
-def all_artifacts(projects: Sequence[Project], workspace: Workspace, with_own_rules: bool = False) -> list[Artifact]:
-    """Return the artifacts of all `projects`; `with_own_rules` runs their own rules and includes their artifacts."""
+def all_artifacts(
+    projects: Sequence[Project], workspace: Workspace, with_own_rules: bool = False, requested: bool = False
+) -> list[Artifact]:
+    """Return the artifacts of all `projects`; `with_own_rules` runs their own rules and includes their artifacts.
+
+    Artifacts of stages that are not part of `build` are included if they are `requested`, or if a draft exists.
+    """
     artifacts: list[Artifact] = []
     tags = {task: code_tags(task, workspace) for task in sorted({p.task for p in projects})}
     for project in projects:
-        ours = rules.artifacts(project, tags[project.task])
+        drafted = requested or workspace.state.record(name("head", project.name)) is not None
+        ours = rules.artifacts(project, tags[project.task], drafted)
         artifacts += own_rules.artifacts(project, ours) if with_own_rules and project.rules else ours
     return artifacts
 

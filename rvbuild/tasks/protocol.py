@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from rvbuild.geo.area.aoi import Aoi
     from rvbuild.geo.grid import Grid
     from rvbuild.geo.windows import Window
+    from rvbuild.tasks.metrics.places import WorstPlaces
+    from rvbuild.tasks.metrics.score_histogram import ScoreHistogram
 
 ClassList = Sequence[Mapping[str, Any]]
 """`[{"id": 0, "name": "car", "color": "#ffff00"}, ...]`: every class, null included, in id order."""
@@ -39,6 +41,22 @@ class Labels(Protocol):
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *exception: object) -> None: ...
+
+
+class PixelLabels(Protocol):
+    """The labels of a scene as a class for each pixel, for drafts."""
+
+    notes: Sequence[str]
+    """Repairs and omissions when they were read, a line each, for users."""
+
+    def read(self, window: Window) -> np.ndarray:
+        """Return the class ids of a window, (H, W) uint8; null without a label, or where there is no object."""
+
+    def digest(self, window: Window) -> str | None:
+        """Return a digest of the labels of a window: equal ones, equal class ids; None if they have to be read."""
+
+    def close(self) -> None:
+        """Close all files."""
 
 
 class Aim(Protocol):
@@ -101,6 +119,16 @@ class Task(Protocol):
         null_id: int,
     ) -> Labels:
         """Open a scene's labels (a context manager), given their files and their settings, on the image's grid."""
+
+    def pixel_labels(
+        self,
+        files: Sequence[Path],
+        settings: Mapping[str, Any],
+        grid: Grid,
+        classes: ClassList,
+        null_id: int,
+    ) -> PixelLabels:
+        """Open a scene's labels as a class for each pixel; the parameters are those of `labels`."""
 
     def chip_windows(
         self,
@@ -307,10 +335,33 @@ class Task(Protocol):
         null_id: int,
         progress: Progress,
         options: Mapping[str, Any],
+        worst: WorstPlaces,
+        scores: Path | None = None,
     ) -> dict[str, Any]:
         """Compare a scene's predictions with its labels; returns counts that add up over scenes, as JSON data.
 
-        `options` are the eval settings.
+        `options` are the eval settings; `worst` receives the places of the errors; `scores` is the raster of scores, if
+        the project writes one.
+        """
+
+    def score_histogram(self, counts: Mapping[str, Any], classes: ClassList, null_id: int) -> ScoreHistogram | None:
+        """Return the scores of right and of wrong predictions, from the counts of a scene; None without scores."""
+
+    def panels(
+        self,
+        picture: np.ndarray,
+        predictions: Path,
+        source: Any,
+        aoi: Aoi | None,
+        window: Window,
+        classes: ClassList,
+        null_id: int,
+        options: Mapping[str, Any],
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return pictures of the labels, the predictions and the errors in a window of a scene.
+
+        They are drawn on `picture`, (H, W, 3) uint8, that of the image in the window. The other parameters are those of
+        `score`.
         """
 
     def report(

@@ -26,6 +26,23 @@ def test_an_evaluation_is_the_file(built: Callable[[str], Path], task: str) -> N
     assert {name: building[name] for name in entry["metrics"]} == entry["metrics"]
 
 
+def test_a_table_is_the_rows(built: Callable[[str], Path]) -> None:
+    import pandas
+
+    evaluation = rvbuild.open(built("segmentation")).evaluation()
+    table, rows = evaluation.to_dataframe(), evaluation.rows()
+    assert isinstance(table, pandas.DataFrame) and len(table) == len(rows)
+    assert set(table.columns) == {key for row in rows for key in row}
+    assert {"iou", "f1", "precision", "recall"} <= set(table.columns) and table["iou"].dtype == "float64"
+    # What a row does not have, and a figure that is none, is missing.
+    for position, row in enumerate(rows):
+        for key in table.columns:
+            value, there = row.get(key), table[key].iloc[position]
+            assert there == value if value is not None else pandas.isna(there), (position, key)
+    building = table[table["scene"].isna() & (table["class_name"] == "building")]
+    assert building["iou"].tolist() == [evaluation.overall[0]["metrics"]["iou"]]
+
+
 def test_a_table_needs_pandas(built: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
     evaluation = rvbuild.open(built("segmentation")).evaluation()
     monkeypatch.setitem(sys.modules, "pandas", None)

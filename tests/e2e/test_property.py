@@ -91,6 +91,7 @@ def write(space: Space, task: str, state: dict[str, int]) -> None:
         text = unstored(text)
     if state["aoi"]:
         text = text.replace("[train]", '[scenes.by_id."c"]\naoi = "data/area.geojson"\n\n[train]')
+    text += "\n[draft]\nblock_px = 32\n"
     (space.project.parent / ("p.toml", "other.toml")[state["name"]]).write_text(text)
     crs = '"crs": {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32633"}}'
     feature = f'{{"type": "Feature", "properties": {{}}, "geometry": {AREA}}}'
@@ -113,7 +114,8 @@ EVENTS = {
     "forge": lambda space, n: write_all(files(space.root / "cache/store/actions")[n::4], b"{"),
     "forget": lambda space, n: write_all((space.root / "cache").glob("state.db*"), b"lost"),
     "build": lambda space, n: run(space, ("chip", "train", "predict", "eval")[n]),
-    "clean": lambda space, n: run(space, "clean", ("chip", "train", "predict", "eval")[n]),
+    "draft": lambda space, n: run(space, "draft"),
+    "clean": lambda space, n: run(space, "clean", ("chip", "train", "draft", "eval")[n]),
     "free": lambda space, n: run(space, "clean", "--keep-cache", ("chip", "train", "infer", "eval")[n]),
     "gc": lambda space, n: space.rvbuild("cache", "gc", "--max-size", "0", "--grace", "0s"),
     "touch": lambda space, n: [path.touch() for path in (space.root / "data").iterdir()],
@@ -242,6 +244,8 @@ def test_incremental_equals_clean(template: Path, task: str, first: int, edits: 
         clean = Space(base / "clean")
         shutil.copytree(space.root, clean.root, ignore=shutil.ignore_patterns("cache"))
         assert clean.rvbuild("build", "-q").status == 0
+        run(space, "draft")
+        run(clean, "draft")
         project = ("p", "other")[state["name"]]
         assert space.shown(project) == clean.shown(project)
         assert space.rvbuild("build", "--json").did("fresh") == {

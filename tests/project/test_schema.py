@@ -87,7 +87,7 @@ def _lists(value: Any) -> Any:
 
 
 def test_keys_by_name() -> None:
-    assert keys_by_name()["stride_px"] == ["[chip]", "[predict]"]
+    assert keys_by_name()["stride_px"] == ["[chip]", "[predict]", "[draft]"]
 
 
 def test_names_are_those_that_training_knows() -> None:

@@ -14,6 +14,7 @@ from rvbuild.errors import UsageError, counted
 from rvbuild.session.projects import load_available, project_paths
 from rvbuild.session.session import may_run_rules, open_session
 from rvbuild.session.status import ArtifactStatus, Cause, explanations, statuses
+from rvbuild.stages.names import on_request
 
 _COLOURS = {
     State.FRESH: "green",
@@ -137,8 +138,9 @@ def status(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbos
 def why(word: str, words: Sequence[str], overrides: Sequence[str], trust: bool = False) -> int:
     """Print the chain of causes of the artifacts that `word` names."""
     projects = load_available(words, overrides, _notify)
+    on_demand = on_request(word.partition(":")[0])
     with open_session(
-        projects, notify=_notify, rules_may_run=lambda with_rules: may_run_rules(with_rules, trust)
+        projects, notify=_notify, rules_may_run=lambda with_rules: may_run_rules(with_rules, trust), requested=on_demand
     ) as session:
         for explanation in explanations(session, word):
             for cause in explanation.causes:

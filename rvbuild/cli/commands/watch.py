@@ -26,6 +26,7 @@ from rvbuild.rules.inputs import own_code
 from rvbuild.session.build import closure_names, scenes_of
 from rvbuild.session.projects import load_all, project_paths
 from rvbuild.session.session import may_run_rules, open_session
+from rvbuild.stages.names import on_request
 
 #: Files count as saved if nothing has changed for the first time, at the latest after the second.
 _QUIET_MS, _PATIENCE_MS = 200, 3000
@@ -135,7 +136,13 @@ def _inspect(
         projects = load_all(project_paths(words), options.overrides)
         for path in (path for project in projects for path in project.reads if not is_url(path)):
             (folders if Path(path).is_dir() else files).add(path)
-        with open_session(projects, notify=lambda _: None, inline=options.inline, rules_may_run=may_run) as session:
+        with open_session(
+            projects,
+            notify=lambda _: None,
+            inline=options.inline,
+            rules_may_run=may_run,
+            requested=on_request(stage),
+        ) as session:
             names = closure_names(session.artifacts, stage, scenes_of(projects, options.scenes))
             for artifact in session.artifacts:
                 if artifact.name in names:

@@ -136,8 +136,17 @@ def _scaling(dataset: Any, indexes: Sequence[int], count: int) -> tuple[tuple[fl
     return scaling_of(dataset, indexes) if len(indexes) == count else ((1.0, 0.0),) * count
 
 
-def read_bands(path: Path, dataset: Any, bands: Bands, window: Window) -> tuple[Image, Mask | None]:
+def read_bands(
+    path: Path, dataset: Any, bands: Bands, window: Window, shape: tuple[int, int] | None = None
+) -> tuple[Image, Mask | None]:
     """Read a window inside the file, with a plain read.
+
+    Parameters
+    ----------
+    path, dataset, bands, window
+        What is read.
+    shape
+        (H, W) of the result if it is smaller than the window: a sample of its pixels, or of those of an overview.
 
     Returns
     -------
@@ -145,18 +154,23 @@ def read_bands(path: Path, dataset: Any, bands: Bands, window: Window) -> tuple[
     valid : (C, H, W) bool, or None if every pixel of the window is data
     """
     with reading(path, "as a raster"):
-        return _read_bands(path, dataset, bands, window)
+        return _read_bands(path, dataset, bands, window, shape or (window.height, window.width))
 
 
-def _read_bands(path: Path, dataset: Any, bands: Bands, window: Window) -> tuple[Image, Mask | None]:
+def _read_bands(
+    path: Path, dataset: Any, bands: Bands, window: Window, shape: tuple[int, int]
+) -> tuple[Image, Mask | None]:
     where = RasterioWindow(window.col, window.row, window.width, window.height)
+    count = len(bands.indexes)
     try:
-        image: Image = dataset.read(list(bands.indexes), window=where)
+        image: Image = dataset.read(list(bands.indexes), window=where, out_shape=(count, *shape))
         valid: Mask | None = None
         if bands.alpha is not None:
-            valid = _merge(valid, np.broadcast_to(dataset.read(bands.alpha, window=where) != 0, image.shape))
+            alpha = dataset.read(bands.alpha, window=where, out_shape=shape)
+            valid = _merge(valid, np.broadcast_to(alpha != 0, image.shape))
         if bands.masked:
-            valid = _merge(valid, dataset.read_masks(list(bands.indexes), window=where) != 0)
+            masks = dataset.read_masks(list(bands.indexes), window=where, out_shape=(count, *shape))
+            valid = _merge(valid, masks != 0)
     except rasterio.errors.RasterioIOError as error:
         # Rasterio's own text only points to GDAL's.
         said = str(error.__cause__ or error).rstrip(".")

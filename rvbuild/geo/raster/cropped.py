@@ -46,6 +46,11 @@ class Cropped(Layer):
             image[:, rows, cols], valid[:, rows, cols] = self._source.read_raw(there)
         return image, valid
 
+    def read_sample(self, window: Window, step: int) -> tuple[Image, Mask]:
+        """Read a sample of a window; see `Layer.read_sample`."""
+        row, col = window.row + self._window.row, window.col + self._window.col
+        return self._source.read_sample(Window(row, col, window.height, window.width), step)
+
     def cache_bytes(self, rows: int) -> int:
         """Return the bytes of decoded blocks; see `Layer.cache_bytes`."""
         return self._source.cache_bytes(rows) * self.grid.width // self._source.grid.width

@@ -13,6 +13,7 @@ import numpy as np
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.raster.file import Image, Mask
 from rvbuild.geo.raster.nodata import Nodata
+from rvbuild.geo.sample import sampled
 from rvbuild.geo.windows import Window
 
 
@@ -71,6 +72,24 @@ class Layer(ABC):
 
         Both arrays are the caller's to change.
         """
+
+    def read_sample(self, window: Window, step: int) -> tuple[Image, Mask]:
+        """Read the middle one of each `step` by `step` pixels of a window inside the scene, in bounded memory.
+
+        Where a file has overviews, the pixels are those of an overview.
+
+        Returns
+        -------
+        image : (C, h, w) in `dtype`, h and w being the sides of the window over `step`, rounded up
+        valid : (C, h, w) bool
+        """
+        rows, cols = sampled(window, step)
+        image = np.zeros((self.count, len(rows), len(cols)), dtype=self.dtype)
+        valid = np.zeros(image.shape, dtype=bool)
+        for place, row in enumerate(rows.tolist()):
+            pixels, known = self.read_raw(Window(row, window.col, 1, window.width))
+            image[:, place], valid[:, place] = pixels[:, 0, cols - window.col], known[:, 0, cols - window.col]
+        return image, valid
 
     @abstractmethod
     def cache_bytes(self, rows: int) -> int:

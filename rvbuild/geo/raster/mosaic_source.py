@@ -17,6 +17,7 @@ from rvbuild.geo.raster.file import Image, Mask, grid_of, open_dataset
 from rvbuild.geo.raster.layer import Layer
 from rvbuild.geo.raster.nodata import NodataSetting
 from rvbuild.geo.raster.tags import STORED, Apply, alphas_of, looks_like_alpha
+from rvbuild.geo.sample import parts, sampled
 from rvbuild.geo.windows import Window
 
 MAX_OPEN_FILES = 32
@@ -64,6 +65,27 @@ class RasterSource(Layer):
             return image, np.ones(image.shape, dtype=bool) if valid is None else np.array(valid)
         return self._compose(window, tiles)
 
+    def read_sample(self, window: Window, step: int) -> tuple[Image, Mask]:
+        """Read a sample of a window; see `Layer.read_sample`. GDAL takes it from an overview, or of fewer rows."""
+        tiles = self._touched(window)
+        if step == 1 or len(tiles) != 1 or window.intersection(tiles[0].window) != window:
+            return self.read_raw(window) if step == 1 else super().read_sample(window, step)
+        rows, cols = sampled(window, step)
+        image = np.zeros((self.count, len(rows), len(cols)), dtype=self.dtype)
+        valid = np.ones(image.shape, dtype=bool)
+        # GDAL spaces pixels evenly: what is left over at the edges is read by itself.
+        for row, row_stop in parts(window.row, window.row_stop, step):
+            for col, col_stop in parts(window.col, window.col_stop, step):
+                part = Window(row, col, row_stop - row, col_stop - col)
+                shape = (-(-part.height // step), -(-part.width // step))
+                pixels, known = self._read_tile(tiles[0], part, shape)
+                top, left = (row - window.row) // step, (col - window.col) // step
+                there = (slice(None), slice(top, top + shape[0]), slice(left, left + shape[1]))
+                image[there] = pixels
+                if known is not None:
+                    valid[there] = known
+        return image, valid
+
     def cache_bytes(self, rows: int) -> int:
         """Return the bytes of decoded blocks; see `Layer.cache_bytes`."""
         tile = self._tiles[0]
@@ -83,11 +105,13 @@ class RasterSource(Layer):
         touched = (row < window.row_stop) & (row_stop > window.row) & (col < window.col_stop) & (col_stop > window.col)
         return [self._tiles[index] for index in np.flatnonzero(touched)]
 
-    def _read_tile(self, tile: _Tile, window: Window) -> tuple[Image, Mask | None]:
-        """Read the part of a scene's window that lies inside a file."""
+    def _read_tile(
+        self, tile: _Tile, window: Window, shape: tuple[int, int] | None = None
+    ) -> tuple[Image, Mask | None]:
+        """Read the part of a scene's window that lies inside a file, as so many rows and columns if that is less."""
         row, col = window.row - tile.window.row, window.col - tile.window.col
         inside = Window(row, col, window.height, window.width)
-        return read_bands(tile.path, self._dataset(tile.path), tile.bands, inside)
+        return read_bands(tile.path, self._dataset(tile.path), tile.bands, inside, shape)
 
     def _compose(self, window: Window, tiles: Sequence[_Tile]) -> tuple[Image, Mask]:
         """Read a window from the files that it overlaps; only valid pixels cover those of earlier files."""

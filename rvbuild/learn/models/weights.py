@@ -23,11 +23,20 @@ State = dict[str, torch.Tensor]
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _SHOWN = 5
 
+PRETRAINED, DRAFTED = "train.pretrained", "draft.weights"
+"""The settings that name weights."""
+
+_WITHOUT = {
+    PRETRAINED: "or train from random weights: `pretrained = false`",
+    DRAFTED: 'or use the encoder that needs none: `encoder = "random"`',
+}
+"""What to do without weights."""
+
 PATIENCE_S = 30.0
 """Time limit for a server of weights that does not respond."""
 
 
-def fetch(url: str, note: Callable[[str], None]) -> State:
+def fetch(url: str, note: Callable[[str], None], setting: str = PRETRAINED) -> State:
     """Return the weights at `url`, from torch's cache or downloaded into it.
 
     Raises
@@ -38,12 +47,12 @@ def fetch(url: str, note: Callable[[str], None]) -> State:
     path = _kept(url)
     if not path.exists():
         note(f"downloading pretrained weights {url}")
-        with _said(url), _patience():
+        with _said(url, setting), _patience():
             path.parent.mkdir(parents=True, exist_ok=True)
             # torchvision names its files NAME-HASH.pth, and torch checks the hash. It writes beside, then renames.
             hash_prefix = path.stem.rsplit("-", 1)[1]
             torch.hub.download_url_to_file(url, str(path), hash_prefix=hash_prefix, progress=False)
-    return read_weights(path)
+    return read_weights(path, setting)
 
 
 def require_reachable(url: str) -> None:
@@ -59,16 +68,16 @@ def _kept(url: str) -> Path:
 
 
 @contextlib.contextmanager
-def _said(url: str) -> Iterator[None]:
+def _said(url: str, setting: str = PRETRAINED) -> Iterator[None]:
     """Raise a ModelError with advice if a download in this block fails."""
     path = _kept(url)
     try:
         yield
     except (OSError, RuntimeError, http.client.HTTPException) as error:
         raise ModelError(
-            f"train.pretrained: the weights {url} could not be downloaded ({error}); "
-            f"download that file by other means to {path}, or to any path: `pretrained = "
-            f'"path/to/{path.name}"`, or train from random weights: `pretrained = false`'
+            f"{setting}: the weights {url} could not be downloaded ({error}); "
+            f"download that file by other means to {path}, or to any path: "
+            f'`{setting.rpartition(".")[2]} = "path/to/{path.name}"`, {_WITHOUT[setting]}'
         ) from error
 
 
@@ -83,7 +92,7 @@ def _patience() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def read_weights(path: Path) -> State:
+def read_weights(path: Path, setting: str = PRETRAINED) -> State:
     """Read a state dict from a `.safetensors` file, or from a file of `torch.save`; nothing in it is executed."""
     try:
         if path.suffix.lower() == ".safetensors":
@@ -92,7 +101,7 @@ def read_weights(path: Path) -> State:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ModelError(
-            f"train.pretrained: {path} cannot be read as weights ({type(error).__name__}: {error}); expected a state "
+            f"{setting}: {path} cannot be read as weights ({type(error).__name__}: {error}); expected a state "
             f"dict in a .safetensors file, or in a .pth file that torch.load can read with weights_only=True"
         ) from error
     for key in _WRAPPERS:
@@ -100,9 +109,7 @@ def read_weights(path: Path) -> State:
             content = content[key]
     tensors = isinstance(content, dict) and all(isinstance(value, torch.Tensor) for value in content.values())
     if not tensors or not content:
-        raise ModelError(
-            f"train.pretrained: {path}: expected a state dict (tensors by name), found {type(content).__name__}"
-        )
+        raise ModelError(f"{setting}: {path}: expected a state dict (tensors by name), found {type(content).__name__}")
     return {key.removeprefix("module."): value for key, value in content.items()}
 
 

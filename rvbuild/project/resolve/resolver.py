@@ -16,6 +16,7 @@ from rvbuild.project.resolve.scenes import Scenes
 from rvbuild.project.scenes.labels import scene_table
 from rvbuild.project.schema import ProjectFile
 from rvbuild.project.tables.classes import null_color
+from rvbuild.project.tables.draft import DraftTable
 from rvbuild.project.tables.train import TrainTable
 from rvbuild.project.tasks import SPECS
 from rvbuild.project.toml.names import RESERVED_PROJECTS, name_problem
@@ -69,6 +70,7 @@ class Resolver:
             {(*at, "labels"): scene_table(table.labels) for table, at in sources.values()},
             self.problems,
         )
+        draft = self._draft()
         train = self._train(name, workspace, [item.name for item in classes if item.id != null_id])
         depends = self.paths.expand(self.file.project.depends, ("project",), "depends", None)
         allow = self.paths.expand(self.file.project.allow, ("project",), "allow", None)
@@ -95,6 +97,7 @@ class Resolver:
             train=train,
             predict=parts.predict.model_copy(update={"stride_px": parts.predict.stride_px or parts.stride_px}),
             eval=parts.eval,
+            draft=draft,
             file=file,
             env=dict(self.environment.read),
             written=self.paths.written,
@@ -117,6 +120,15 @@ class Resolver:
         colors.setdefault(null, null_color(set(colors.values())))
         classes = tuple(ClassDef(number, name, color) for number, (name, color) in enumerate(colors.items()))
         return classes, list(colors).index(null)
+
+    def _draft(self) -> DraftTable:
+        """Return the settings of drafts with the path of the weights expanded."""
+        draft = self.file.draft
+        if draft.weights is None:
+            return draft
+        paths = self.paths.expand((draft.weights,), ("draft",), "weights", None)
+        self.paths.written["", "draft"] = self.paths.place((draft.weights,), ("draft",), "weights")
+        return draft.model_copy(update={"weights": paths[0]})
 
     def _train(self, name: str, workspace: Path, trained: Sequence[str]) -> TrainTable:
         """Return the training settings with expanded paths and a weight for every class."""

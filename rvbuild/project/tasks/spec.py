@@ -25,6 +25,8 @@ class TaskSpec:
         The subject of its keys, in the plural.
     models : tuple of str
         The named models; the first is the default.
+    headline : str
+        The first of `metrics` in words: what is said first of an evaluation.
     metrics : tuple of str
         The metrics that can select the best epoch; the first is the default.
     raw : tuple of str
@@ -47,7 +49,9 @@ class TaskSpec:
         models_have_losses : bool
         Whether models receive the targets during training and return their losses.
     one_class_is_enough : bool
-        Whether a project may have a single class.
+        Whether a project may have a single class: an object differs from its surroundings.
+    gives_pixels : bool
+        Whether its prediction is a raster of classes, so that a draft can be evaluated as one.
     """
 
     name: str
@@ -55,6 +59,7 @@ class TaskSpec:
     gives: str
     about: str
     models: tuple[str, ...]
+    headline: str
     metrics: tuple[str, ...]
     raw: tuple[str, ...]
     losses: tuple[str, ...] = ()
@@ -66,6 +71,7 @@ class TaskSpec:
     scores: tuple[str, ...] = ()
     models_have_losses: bool = False
     one_class_is_enough: bool = False
+    gives_pixels: bool = False
 
     def predictions(self) -> tuple[str, tuple[str, ...]]:
         """Return the stage whose outputs eval reads, and their names."""

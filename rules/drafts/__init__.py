@@ -1,0 +1,1 @@
+"""The rules of drafts: features of scenes, sums by block, the model, its maps and their evaluation."""

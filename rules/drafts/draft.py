@@ -1,0 +1,44 @@
+"""draft: the map of every scene by the linear model, those that it learns from as well."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rvbuild.project.tasks import SPECS
+from rvbuild.rules.common import Artifact, Product, Project, Scene, classes, folder, name, packages
+from rvbuild.rules.drafts.features import features, scenes
+from rvbuild.rules.drafts.head import head
+
+VERSION = 1
+RUN = "rvbuild.stages.draft.map:run"
+CODE = ("rvbuild.stages.draft.map",)
+WRITES = ("labels.tif", "labels.qml", "scores.tif", "scores.qml")
+
+
+def drafted(project: Project, scene: Scene) -> Product:
+    """Return the map of a scene as predictions."""
+    return Product("predictions", name("draft", project.name, scene.base), ("labels.tif",))
+
+
+def artifacts(project: Project, code: str) -> Iterator[Artifact]:
+    """Yield the map of every scene."""
+    for scene in scenes(project):
+        yield Artifact(
+            name=name("draft", project.name, scene.base),
+            project=project.name,
+            stage="draft",
+            scene=scene.base,
+            run=RUN,
+            version=VERSION,
+            settings={
+                "classes": classes(project),
+                "null_id": project.null_id,
+                "background": SPECS[project.task].one_class_is_enough,
+                "scores": project.draft.scores,
+            },
+            inputs=(features(project, scene), head(project)),
+            folder=folder(project, "draft", scene.base),
+            code=code,
+            packages=packages(project),
+            writes=WRITES,
+        )

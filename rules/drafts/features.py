@@ -1,0 +1,80 @@
+"""features: what a frozen encoder says of the cells of each scene. It does not depend on labels.
+
+Parts of a scene in several splits share its features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from rvbuild.project.tables.draft import RANDOM
+from rvbuild.rules.common import (
+    Artifact,
+    Demand,
+    Product,
+    Project,
+    Scene,
+    Source,
+    folder,
+    image,
+    image_code,
+    image_settings,
+    name,
+    once,
+    packages,
+    present,
+    resolve,
+)
+
+VERSION = 1
+RUN = "rvbuild.stages.draft.features:run"
+CODE = ("rvbuild.stages.draft.features", "rvbuild.learn.encoders.*")
+WRITES = ("features.npy", "features.json", "valid.npy")
+
+
+def scenes(project: Project) -> list[Scene]:
+    """Return the scenes as they are in the project file, one part of each, by id; none without any to learn from."""
+    return once(project, "draft scenes", lambda: _scenes(project))
+
+
+def _scenes(project: Project) -> list[Scene]:
+    if not any(scene.split == "train" and scene.labels is not None for scene in project.scenes):
+        return []
+    return sorted({scene.base: scene for scene in project.scenes}.values(), key=lambda scene: scene.base)
+
+
+def features(project: Project, scene: Scene) -> Product:
+    """Return the features of a scene as an input."""
+    return Product("features", name("features", project.name, scene.base), WRITES)
+
+
+def artifacts(project: Project, code: str) -> Iterator[Artifact]:
+    """Yield the features of every scene; of none without scenes to learn from."""
+    draft = project.draft
+    encoder: dict[str, Any] = {"encoder": draft.encoder, "stride_px": draft.stride_px}
+    if draft.bands is not None:
+        encoder["bands"] = list(draft.bands)
+    weights = None if draft.weights is None else Source("weights", (resolve(project, draft.weights),))
+    for scene in scenes(project):
+        yield Artifact(
+            name=name("features", project.name, scene.base),
+            project=project.name,
+            stage="features",
+            scene=scene.base,
+            run=RUN,
+            version=VERSION,
+            settings={
+                "image": image_settings(project, scene),
+                "channels": scene.channels,
+                "encoder": encoder,
+                "block_px": draft.block_px,
+            },
+            inputs=present(image(project, scene), weights, *image_code(project, scene)),
+            folder=folder(project, "features", scene.base),
+            code=code,
+            packages=packages(project),
+            writes=WRITES,
+            resource="cpu" if draft.encoder == RANDOM else "torch",
+            demand=Demand(cores=None),
+        )

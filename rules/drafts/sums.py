@@ -1,0 +1,71 @@
+"""sums: features of each training scene by block and class. An edit of labels sums anew the blocks that it touches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rvbuild.project.tasks import SPECS
+from rvbuild.rules.common import (
+    Artifact,
+    Product,
+    Project,
+    Scene,
+    aoi,
+    area,
+    folder,
+    label_classes,
+    label_settings,
+    labels,
+    name,
+    packages,
+    present,
+    seed,
+)
+from rvbuild.rules.drafts.features import features
+
+VERSION = 1
+RUN = "rvbuild.stages.draft.sums:run"
+CODE = ("rvbuild.stages.draft.sums", "{task}")
+WRITES = ("sums.json", "totals.npy", "row-*.npy")
+
+
+def summed(project: Project) -> list[Scene]:
+    """Return the training scenes, by id."""
+    found = (scene for scene in project.scenes if scene.split == "train" and scene.labels is not None)
+    return sorted(found, key=lambda scene: scene.id)
+
+
+def totals(project: Project, scene: Scene) -> Product:
+    """Return the totals of a training scene as an input."""
+    return Product(f"sums/{scene.id}", name("sums", project.name, scene.id), ("sums.json", "totals.npy"))
+
+
+def artifacts(project: Project, code: str) -> Iterator[Artifact]:
+    """Yield the sums of every training scene."""
+    folds = project.draft.folds
+    for scene in summed(project):
+        yield Artifact(
+            name=name("sums", project.name, scene.id),
+            project=project.name,
+            stage="sums",
+            scene=scene.id,
+            run=RUN,
+            version=VERSION,
+            settings={
+                "task": project.task,
+                "scene": scene.id,
+                "labels": label_settings(project, scene),
+                "classes": label_classes(project, scene),
+                "null_id": project.null_id,
+                "background": SPECS[project.task].one_class_is_enough,
+                "folds": folds,
+                "first_fold": seed(project, f"sums:{scene.id}") % folds,
+                **area(project, scene),
+            },
+            inputs=present(features(project, scene), labels(project, scene), aoi(project, scene)),
+            folder=folder(project, "sums", scene.id),
+            code=code,
+            packages=packages(project),
+            previous_ignores=("labels",),
+            writes=WRITES,
+        )

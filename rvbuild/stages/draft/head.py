@@ -1,0 +1,64 @@
+"""The head stage: the linear model of all training scenes, solved from their sums."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rvbuild.errors import DataError, classes_that
+from rvbuild.learn.linear.head import rounded
+from rvbuild.learn.linear.solve import solve
+from rvbuild.progress import Progress
+from rvbuild.stages.draft.settings import HeadSettings
+from rvbuild.stages.draft.sums import read_totals, require_alike
+
+HEAD = "head.json"
+
+
+def run(inputs: Mapping[str, Sequence[Path]], settings: HeadSettings, outputs: Path, progress: Progress) -> None:
+    """Solve the model.
+
+    Parameters
+    ----------
+    inputs
+        `sums/<scene id>`: `sums.json` and `totals.npy` of each training scene.
+    settings
+        classes, null_id, background.
+    outputs
+        Receives `head.json`: the model in whole numbers, see `rvbuild.learn.linear.head`; and `shrinkage`, `folds`,
+        `expected_mean_iou` and `pixels` of each class.
+    progress
+        Receives notes about classes without labels.
+
+    Raises
+    ------
+    DataError
+        No training scene has a label, or scenes have different bands.
+    """
+    described: dict[str, Mapping[str, Any]] = {}
+    total: np.ndarray | None = None
+    for role in sorted(inputs):
+        content, sums = read_totals(inputs[role])
+        described[content["scene"]] = content
+        require_alike(described)
+        total = sums if total is None else total + sums
+    if total is None or not total[:, :, 0].any():
+        raise DataError("no pixel of a training scene has a label: there is nothing to draft a map from")
+    pixels = total[:, :, 0].sum(axis=0)
+    trained = [c for c in settings["classes"] if settings["background"] or c["id"] != settings["null_id"]]
+    if lacking := [str(c["name"]) for c in trained if not pixels[c["id"]]]:
+        said = classes_that(lacking, "is not drafted", "are not drafted")
+        progress.note(f"no training scene has a label of {said}")
+    ids = tuple(int(c["id"]) for c in trained)
+    features = len(next(iter(described.values()))["features"])
+    solution = solve(total[:, list(ids)], features)
+    rounded(solution, ids).write(
+        outputs / HEAD,
+        shrinkage=solution.shrinkage,
+        folds=solution.folds,
+        expected_mean_iou=solution.expected,
+        pixels=pixels.tolist(),
+    )

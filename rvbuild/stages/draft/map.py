@@ -1,0 +1,162 @@
+"""The draft stage: the classes of all pixels of a scene, from its features and the linear model. torch is not needed.
+
+Scores of cells are interpolated to pixels, and the highest decides. A strip of blocks is computed at a time, so memory
+does not grow with the height of a scene.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from affine import Affine
+
+from rvbuild.geo.classes import NODATA
+from rvbuild.geo.grid import Grid
+from rvbuild.geo.windows import Window
+from rvbuild.geo.write.qgis import write_raster_style, write_score_style
+from rvbuild.geo.write.rasters import ClassRasterWriter, ScoreRasterWriter
+from rvbuild.learn.encoders.encoder import Floats
+from rvbuild.learn.linear.head import Head, read_head
+from rvbuild.progress import Progress
+from rvbuild.stages.draft.cells import Cells, SceneFeatures
+from rvbuild.stages.draft.settings import DraftSettings
+
+LABELS, SCORES = "labels.tif", "scores.tif"
+
+
+def run(inputs: Mapping[str, Sequence[Path]], settings: DraftSettings, outputs: Path, progress: Progress) -> None:
+    """Write the map of one scene.
+
+    Parameters
+    ----------
+    inputs
+        `features`: the files of the features stage; `head`: `head.json`.
+    settings
+        classes, null_id, background, scores.
+    outputs
+        Receives `labels.tif`, class ids of the pixels of the scene, and `labels.qml`; on request `scores.tif`, the
+        probabilities of the classes in cells, uint8, and `scores.qml`.
+    progress
+        Receives progress, in rows of blocks.
+    """
+    features, head = SceneFeatures(inputs["features"]), read_head(inputs["head"][0])
+    classes, cells, grid = settings["classes"], features.cells, features.grid
+    drafted = [c for c in classes if c["id"] in head.class_ids]
+    class_ids = np.array(head.class_ids, dtype=np.uint8)
+    offsets = (head.offsets * head.unit).astype(np.float32)
+    progress.start("draft", cells.rows, "rows of blocks")
+    with ExitStack() as files:
+        labels = files.enter_context(ClassRasterWriter(outputs / LABELS, grid, classes, temp=outputs))
+        scores = None
+        if settings["scores"]:
+            path, coarse = outputs / SCORES, _cell_grid(grid, cells)
+            scores = files.enter_context(ScoreRasterWriter(path, coarse, drafted, "uint8", temp=outputs))
+        strips = _strips(features, head)
+        for row, (strip, around) in enumerate(_with_neighbours(strips)):
+            window = Window(row * cells.block_px, 0, cells.block_px, cells.width).clip(cells.height, cells.width)
+            valid = features.valid(window)
+            decided = class_ids[_decided(around + offsets[:, np.newaxis, np.newaxis], cells.stride_px)]
+            decided = decided[: window.height, : window.width]
+            if valid is not None:
+                decided = np.where(valid, decided, np.uint8(NODATA))
+            labels.write(window.row, decided)
+            if scores is not None:
+                known = np.ones(strip.shape[1:], dtype=np.bool_) if valid is None else _any_in_cells(valid, cells)
+                scores.write(row * cells.side, _probabilities(strip), known)
+            progress.advance()
+    trained = [c for c in classes if settings["background"] or c["id"] != settings["null_id"]]
+    write_raster_style(outputs / LABELS, trained)
+    if settings["scores"]:
+        write_score_style(outputs / SCORES, len(drafted), "uint8")
+
+
+def _strips(features: SceneFeatures, head: Head) -> Iterator[Floats]:
+    """Yield the scores (K, rows, cols) of the cells of each row of blocks, inside the scene."""
+    cells = features.cells
+    rows, cols = -(-cells.height // cells.stride_px), -(-cells.width // cells.stride_px)
+    for row in range(cells.rows):
+        scores = np.concatenate(
+            [head.scores(block).T.reshape(-1, cells.side, cells.side) for block in features.row(row)], axis=2
+        )
+        yield scores[:, : rows - row * cells.side, :cols]
+
+
+def _with_neighbours(strips: Iterator[Floats]) -> Iterator[tuple[Floats, Floats]]:
+    """Yield each strip, alone and with the row of cells above and below it; at the edges of the scene, its own."""
+    above: Floats | None = None
+    strip: Floats | None = None
+    for below in _then_none(strips):
+        if strip is not None:
+            top = strip[:, :1] if above is None else above
+            bottom = strip[:, -1:] if below is None else below[:, :1]
+            yield strip, np.concatenate([top, strip, bottom], axis=1)
+            above = strip[:, -1:]
+        strip = below
+
+
+def _then_none(strips: Iterator[Floats]) -> Iterator[Floats | None]:
+    yield from strips
+    yield None
+
+
+def _decided(scores: Floats, stride: int) -> npt.NDArray[np.uint8]:
+    """Return which output is highest at each pixel (H, W), of scores (K, rows + 2, cols) with a row around."""
+    best: Floats | None = None
+    output: npt.NDArray[np.uint8] | None = None
+    for number, plane in enumerate(scores):
+        pixels = _to_pixels(plane, stride)
+        if best is None or output is None:
+            best, output = pixels, np.zeros(pixels.shape, dtype=np.uint8)
+            continue
+        higher = np.asarray(pixels > best)
+        np.copyto(output, np.uint8(number), where=higher)
+        if number + 1 < len(scores):
+            np.maximum(best, pixels, out=best)
+    assert output is not None
+    return output
+
+
+def _to_pixels(plane: Floats, stride: int) -> Floats:
+    """Return a plane (rows + 2, cols) interpolated linearly to pixels, without the rows around."""
+    rows, cols = plane.shape[0] - 2, plane.shape[1]
+    tall = np.empty((rows, stride, cols), dtype=np.float32)
+    for phase, (step, share) in enumerate(_phases(stride)):
+        tall[:, phase] = plane[1:-1] * np.float32(1 - share) + plane[1 + step : 1 + step + rows] * np.float32(share)
+    wide = np.concatenate([tall[..., :1], tall, tall[..., -1:]], axis=2)
+    result = np.empty((rows, stride, cols, stride), dtype=np.float32)
+    for phase, (step, share) in enumerate(_phases(stride)):
+        result[..., phase] = tall * np.float32(1 - share) + wide[..., 1 + step : 1 + step + cols] * np.float32(share)
+    return result.reshape(rows * stride, cols * stride)
+
+
+def _phases(stride: int) -> list[tuple[int, float]]:
+    """Return for each pixel of a cell, along one axis, which neighbour of the cell counts, -1 or 1, and how much."""
+    places = [(phase + 0.5) / stride - 0.5 for phase in range(stride)]
+    return [(-1 if place < 0 else 1, abs(place)) for place in places]
+
+
+def _probabilities(scores: Floats) -> Floats:
+    """Return the probabilities (K, h, w) of scores."""
+    powers = np.exp(scores - scores.max(axis=0))
+    result: Floats = powers / powers.sum(axis=0)
+    return result
+
+
+def _cell_grid(grid: Grid, cells: Cells) -> Grid:
+    """Return the grid of the cells of a scene."""
+    stride = cells.stride_px
+    height, width = -(-cells.height // stride), -(-cells.width // stride)
+    return Grid(height, width, grid.transform @ Affine.scale(stride), grid.crs)
+
+
+def _any_in_cells(valid: npt.NDArray[np.bool_], cells: Cells) -> npt.NDArray[np.bool_]:
+    """Return which cells of a strip have a pixel with data."""
+    stride = cells.stride_px
+    down, right = (-length % stride for length in valid.shape)
+    padded = np.pad(valid, ((0, down), (0, right)))
+    rows, cols = padded.shape[0] // stride, padded.shape[1] // stride
+    return np.asarray(padded.reshape(rows, stride, cols, stride).any(axis=(1, 3)))

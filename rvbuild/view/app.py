@@ -1,0 +1,193 @@
+"""The web application: what each address answers."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from rvbuild.errors import RvbuildError, UsageError
+from rvbuild.view import results
+from rvbuild.view.access import Access
+from rvbuild.view.builds import Build
+from rvbuild.view.events import Events
+from rvbuild.view.looking import Looking
+from rvbuild.view.places import places
+from rvbuild.view.points import point_json
+from rvbuild.view.readers import Memo, Readers
+from rvbuild.view.scenes import ViewedScene
+from rvbuild.view.shapes import shapes
+from rvbuild.view.tiles import Look, Tile, draw
+from rvbuild.view.watching import Watcher
+
+STATIC = Path(__file__).parent / "static"
+
+TILE_BYTES = 64 << 20
+"""Of drawn tiles in memory."""
+
+MOST_RESULTS = 32
+"""Scenes whose matched boxes, cells or places are kept in memory."""
+
+FOR_GOOD = {"Cache-Control": "private, max-age=604800, immutable"}
+"""The address of a tile holds the version of its files."""
+
+NOT_KEPT = {"Cache-Control": "no-store"}
+
+
+class View:
+    """The parts of the application, and its addresses."""
+
+    def __init__(self, looking: Looking, trust: bool = False) -> None:
+        self.looking, self.events, self.readers = looking, Events(), Readers()
+        self.tiles, self.memo = Memo(TILE_BYTES), Memo(MOST_RESULTS)
+        self.build = Build(looking.path, looking.overrides, trust, looking.environment, self.events.tell)
+        self.watcher = Watcher(looking, self._changed)
+
+    def application(self, token: str, port: int) -> Starlette:
+        """Return the application, which looks for changes while it runs."""
+        routes = [
+            Route("/", _page),
+            Route("/api/project", _answering(self._project)),
+            Route("/api/scene", _answering(self._scene)),
+            Route("/api/shapes/{layer}", _answering(self._shapes)),
+            Route("/api/at", _answering(self._at)),
+            Route("/api/evaluation", _answering(lambda _: results.evaluation_json(self.looking.seen))),
+            Route("/api/training", _answering(lambda _: results.training_json(self.looking.seen))),
+            Route("/api/places", _answering(self._places)),
+            Route("/api/build", _answering(lambda _: self.build.state())),
+            Route("/api/build", _answering(self._start), methods=["POST"]),
+            Route("/api/stop", _answering(self._stop), methods=["POST"]),
+            Route("/api/events", self._events),
+            Route("/tile/{layer}/{step:int}/{row:int}/{col:int}", _answering(self._tile)),
+            Mount("/static", StaticFiles(directory=STATIC)),
+        ]
+        return Starlette(
+            routes=routes,
+            middleware=[Middleware(Access, token=token, port=port)],
+            lifespan=self._lifespan,
+        )
+
+    def close(self) -> None:
+        """Close files, and end the build that was started here."""
+        self.build.close()
+        self.readers.close()
+        self.looking.close()
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        self.watcher.start()
+        try:
+            yield
+        finally:
+            self.watcher.stop()
+
+    def _changed(self) -> None:
+        self.events.tell("project", results.project_json(self.looking.seen))
+
+    def _viewed(self, request: Request) -> ViewedScene:
+        seen = self.looking.seen
+        return ViewedScene(seen, seen.scene(request.query_params.get("scene", "")), self.readers)
+
+    def _project(self, _request: Request) -> dict[str, Any]:
+        return results.project_json(self.looking.seen)
+
+    def _scene(self, request: Request) -> dict[str, Any]:
+        return self._viewed(request).describe()
+
+    def _shapes(self, request: Request) -> dict[str, Any]:
+        return shapes(self._viewed(request), request.path_params["layer"], self.memo)
+
+    def _at(self, request: Request) -> dict[str, Any]:
+        row, col = _number(request, "row"), _number(request, "col")
+        if row is None or col is None:
+            raise UsageError("expected row and col")
+        return point_json(self._viewed(request), row, col)
+
+    def _places(self, request: Request) -> dict[str, Any]:
+        seen, split = self.looking.seen, request.query_params.get("split", "")
+        viewed = [ViewedScene(seen, scene, self.readers) for scene in seen.loaded().scenes]
+        scenes = [
+            scene
+            for scene in viewed
+            if scene.prediction is not None and scene.labels_version is not None and split in ("", scene.scene.split)
+        ]
+        found = places(scenes, self.memo, _number(request, "truth"), _number(request, "predicted"))
+        return {"places": [place.as_json() for place in found]}
+
+    def _tile(self, request: Request) -> Response:
+        place = request.path_params
+        tile, layer, params = Tile(place["step"], place["row"], place["col"]), place["layer"], request.query_params
+        scene = self._viewed(request)
+        look = _look(request)
+        key = (layer, scene.scene.id, tile, look, params.get("v", ""))
+        drawn = self.tiles.get(key, lambda: draw(scene, layer, tile, look, self.memo), lambda png: len(png or b"") + 64)
+        if drawn is None:
+            return Response(status_code=204)
+        return Response(drawn, media_type="image/png", headers=FOR_GOOD if params.get("v") else NOT_KEPT)
+
+    def _start(self, request: Request) -> dict[str, Any]:
+        self.build.start(request.query_params.get("stage", "build"))
+        return self.build.state()
+
+    def _stop(self, _request: Request) -> dict[str, Any]:
+        self.build.stop()
+        return self.build.state()
+
+    async def _events(self, _request: Request) -> StreamingResponse:
+        headers = {**NOT_KEPT, "X-Accel-Buffering": "no"}
+        return StreamingResponse(self.events.listen(), media_type="text/event-stream", headers=headers)
+
+
+def _page(_request: Request) -> FileResponse:
+    return FileResponse(STATIC / "index.html", headers=NOT_KEPT)
+
+
+def _answering(function: Callable[[Request], Any]) -> Callable[[Request], Response]:
+    """Return an endpoint that answers with JSON; what is wrong is told as `{"error": message}`."""
+
+    @functools.wraps(function)
+    def answer(request: Request) -> Response:
+        try:
+            found = function(request)
+        except UsageError as error:
+            return JSONResponse({"error": str(error)}, status_code=400, headers=NOT_KEPT)
+        except RvbuildError as error:
+            return JSONResponse({"error": str(error)}, status_code=422, headers=NOT_KEPT)
+        return found if isinstance(found, Response) else JSONResponse(found, headers=NOT_KEPT)
+
+    return answer
+
+
+def _look(request: Request) -> Look:
+    params = request.query_params
+    classes = params.get("classes")
+    return Look(
+        bands=tuple(_numbers(params.get("bands", ""), "bands")),
+        stretch=params.get("stretch") == "1",
+        classes=None if classes is None else frozenset(_numbers(classes, "classes")),
+        truth=_number(request, "truth"),
+        predicted=_number(request, "predicted"),
+        score=params.get("score", "margin"),
+    )
+
+
+def _numbers(text: str, what: str) -> list[int]:
+    parts = [part for part in text.split(",") if part]
+    if not all(part.isascii() and part.isdecimal() and len(part) < 10 for part in parts):
+        raise UsageError(f"{what}: expected whole numbers, found {text!r}")
+    return [int(part) for part in parts]
+
+
+def _number(request: Request, name: str) -> int | None:
+    """Return a whole number of the address, None if it is not there."""
+    found = _numbers(request.query_params.get(name, ""), name)
+    return found[0] if found else None

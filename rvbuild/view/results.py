@@ -1,0 +1,90 @@
+"""What builds have found out, as JSON data: evaluations, confusion matrices, training curves, states."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rvbuild.rules import common
+from rvbuild.view.looking import Seen
+
+
+def project_json(seen: Seen) -> dict[str, Any]:
+    """Return what the page needs of the project: classes, scenes by split, states of artifacts, and what is wrong."""
+    project = seen.project
+    found: dict[str, Any] = {"problems": list(seen.problems), "notes": list(seen.notes), "loaded": project is not None}
+    if project is None:
+        return found
+    artifacts = [
+        {
+            "label": status.label,
+            "stage": status.stage,
+            "scene": status.scene,
+            "state": status.state.value,
+            "reasons": list(status.reasons),
+            "seconds": status.seconds,
+        }
+        for status in seen.states
+    ]
+    thresholds = {
+        "score_thresh": project.predict.stage_settings().get("score_thresh"),
+        "iou_thresh": project.eval.stage_settings().get("iou_thresh"),
+    }
+    from rvbuild import tasks
+
+    return {
+        **found,
+        "name": project.name,
+        "task": project.task,
+        "counted": tasks.get(project.task).COUNTED,
+        "file": project.path.name,
+        "classes": common.classes(project),
+        "null_id": project.null_id,
+        "scenes": [
+            {"id": scene.id, "split": scene.split, "labelled": scene.labels is not None} for scene in project.scenes
+        ],
+        "artifacts": artifacts,
+        **{name: None if value is None else float(value) for name, value in thresholds.items()},
+    }
+
+
+def evaluation_json(seen: Seen) -> dict[str, Any]:
+    """Return the evaluation that the workspace shows, and the confusion matrix of each scene; empty without one."""
+    shown = seen.output("eval", None, "eval.json")
+    if shown is None:
+        return {}
+    path, state = shown
+    evaluation = _read(path)
+    if evaluation is None:
+        return {}
+    project = seen.loaded()
+    confusion = {}
+    for scene in common.evaluated(project):
+        counts = seen.output("eval", scene.id, f"{scene.id}.json")
+        found = None if counts is None else _read(counts[0])
+        if found is not None and "confusion" in found:
+            confusion[scene.id] = found["confusion"]
+    splits = {scene.id: scene.split for scene in project.scenes}
+    return {"state": state.value, "evaluation": evaluation, "confusion": confusion, "splits": splits}
+
+
+def training_json(seen: Seen) -> dict[str, Any]:
+    """Return the log of the training that the workspace shows, an entry for each epoch; empty without one."""
+    shown = seen.output("train", None, "log.jsonl")
+    if shown is None:
+        return {}
+    try:
+        lines = [json.loads(line) for line in shown[0].read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, ValueError):
+        return {}
+    return {"state": shown[1].value, "epochs": lines}
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """Return a JSON object; None if the file is being replaced, or is none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None

@@ -1,0 +1,232 @@
+// The page: what happens at the start, at keys and clicks, and when the server tells of something new.
+import { apply, buildPanel, press } from "./build.js";
+import { ask, byId, element, query } from "./dom.js";
+import { evaluationPanel } from "./evaluation.js";
+import { available, clip, forgetMessages, newScene, panel, refresh, setSwipe, toggle } from "./layers.js";
+import { fit, map, placeText, unmark, zoomTo } from "./map.js";
+import { loadPlaces, step } from "./places.js";
+import { state, tell, when } from "./state.js";
+import { trainingPanel } from "./training.js";
+
+const KEYS = [
+  ["1 … 7", "show or hide a layer"], ["s", "swipe on or off"], [", .", "previous, next scene"], ["f", "show the whole scene"],
+  ["n p", "next, previous place"], ["e w b t", "evaluation, places, build, training"], ["arrows + -", "move and zoom the map"], ["?", "this list"],
+];
+const TABS = ["evaluation", "places", "build", "training"];
+
+function message(text, bad = false) {
+  const box = byId("map-message");
+  box.hidden = !text;
+  box.textContent = text;
+  box.className = bad ? "bad" : "";
+}
+
+function showProject() {
+  const { project } = state;
+  byId("project-name").textContent = project.name ?? "rvbuild view";
+  byId("project-task").textContent = project.task ? project.task.replaceAll("_", " ") : "";
+  document.title = project.name ? `${project.name} · rvbuild` : "rvbuild view";
+  const box = byId("problems");
+  box.hidden = !project.problems.length;
+  box.textContent = project.problems.join("\n");
+  const choice = byId("scene");
+  const groups = ["train", "validation", "test"].map((split) => [split, (project.scenes ?? []).filter((scene) => scene.split === split)]).filter(([, scenes]) => scenes.length);
+  choice.replaceChildren(...groups.map(([split, scenes]) => element("optgroup", { label: split }, scenes.map((scene) => element("option", { value: scene.id }, scene.labelled ? scene.id : `${scene.id} (no labels)`)))));
+  if (state.scene) choice.value = state.scene.id;
+  buildPanel();
+}
+
+// Loads a scene, or the same one again because its files have changed.
+async function goScene(id, { keep = false } = {}) {
+  try {
+    const scene = await ask(`/api/scene?${query({ scene: id })}`);
+    const same = state.scene?.id === id && state.scene.height === scene.height && state.scene.width === scene.width;
+    state.scene = scene;
+    newScene();
+    forgetMessages();
+    message("");
+    if (!same) unmark();
+    if (!same || !keep) {
+      if (!same) fit();
+    }
+    refresh();
+  } catch (error) {
+    if (state.scene?.id !== id) state.scene = null;
+    refresh();
+    message(`${id}: ${error.message}`, true);
+  }
+  byId("scene").value = id;
+  facts();
+  panel();
+  evaluationPanel();
+  const params = new URLSearchParams(location.hash.slice(1));
+  params.set("scene", id);
+  history.replaceState(null, "", `#${params}`);
+}
+
+function facts() {
+  const { scene } = state;
+  byId("scene-facts").textContent = scene ? `${scene.width.toLocaleString("en")} × ${scene.height.toLocaleString("en")} px, ${scene.bands.length} × ${scene.dtype}, ${scene.crs ?? "no CRS"}, ${scene.split} · ${scene.images.join(", ")}${scene.labels.length ? ` · labels: ${scene.labels.join(", ")}` : ""}` : "";
+}
+
+async function loadResults() {
+  const [evaluation, training] = await Promise.all([ask("/api/evaluation"), ask("/api/training")]);
+  state.evaluation = evaluation;
+  state.training = training;
+  evaluationPanel();
+  trainingPanel();
+  loadPlaces();
+}
+
+async function takeProject(project) {
+  const before = state.project;
+  state.project = project.loaded ? project : { ...before, ...project, artifacts: [], classes: before.classes ?? [], scenes: before.scenes ?? [] };
+  if (!before.loaded && project.score_thresh) state.threshold = project.score_thresh;
+  showProject();
+  if (!project.loaded) return;
+  const wanted = state.scene?.id ?? new URLSearchParams(location.hash.slice(1)).get("scene");
+  const scene = project.scenes.find((one) => one.id === wanted) ?? project.scenes.find((one) => one.split !== "train") ?? project.scenes[0];
+  if (scene) await goScene(scene.id, { keep: true });
+  else message("The project has no scenes.");
+  await loadResults().catch((error) => message(error.message, true));
+}
+
+function openTab(name, focus = false) {
+  for (const tab of TABS) {
+    const chosen = tab === name;
+    byId(`tab-${tab}`).setAttribute("aria-selected", chosen);
+    byId(`tab-${tab}`).tabIndex = chosen ? 0 : -1;
+    byId(tab).hidden = !chosen;
+  }
+  if (focus) byId(`tab-${name}`).focus();
+}
+
+function neighbour(by) {
+  const ids = state.project.scenes.map((scene) => scene.id);
+  if (ids.length) goScene(ids[(ids.indexOf(byId("scene").value) + by + ids.length) % ids.length]);
+}
+
+// The divider of the swipe.
+function setDivider(share) {
+  byId("swipe").setAttribute("aria-valuenow", Math.round(1000 * Math.min(1, Math.max(0, share))) / 10);
+  clip();
+}
+byId("swipe").addEventListener("pointerdown", (event) => {
+  const handle = event.currentTarget;
+  handle.setPointerCapture(event.pointerId);
+  const move = (moved) => {
+    const box = byId("map-box").getBoundingClientRect();
+    setDivider((moved.clientX - box.left) / box.width);
+  };
+  handle.addEventListener("pointermove", move);
+  handle.addEventListener("pointerup", () => handle.removeEventListener("pointermove", move), { once: true });
+  event.preventDefault();
+  handle.focus();
+});
+byId("swipe").addEventListener("keydown", (event) => {
+  const by = { ArrowLeft: -2, ArrowRight: 2, PageDown: -10, PageUp: 10, Home: -100, End: 100 }[event.key];
+  if (by === undefined) return;
+  setDivider((Number(event.currentTarget.getAttribute("aria-valuenow")) + by) / 100);
+  event.preventDefault();
+});
+
+// One click tells what is there.
+let popup = null;
+map.on("click", async ({ latlng }) => {
+  const { scene } = state;
+  const [row, col] = [Math.floor(latlng.lat), Math.floor(latlng.lng)];
+  if (!scene || row < 0 || col < 0 || row >= scene.height || col >= scene.width) return;
+  try {
+    const found = await ask(`/api/at?${query({ scene: scene.id, row, col })}`);
+    const lines = [placeText(col + 0.5, row + 0.5), found.values.map((value, index) => `${found.bands[index]}: ${value ?? "no data"}`).slice(0, 12).join(", ")];
+    if ("label" in found) lines.push(`label: ${found.label ?? "none"}`);
+    if ("prediction" in found) lines.push(`prediction: ${found.prediction ?? "none"}`);
+    popup?.remove();
+    popup = window.L.popup({ autoPan: false }).setLatLng(latlng).setContent(element("div", {}, lines.map((line) => element("div", {}, line)))).openOn(map);
+  } catch (error) {
+    message(error.message, true);
+  }
+});
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName) && event.target.type !== "checkbox" || byId("help").open) return;
+  const layer = available()[Number(event.key) - 1];
+  if (layer) toggle(layer);
+  else if (event.key === "s") setSwipe(!state.swipe);
+  else if (event.key === ",") neighbour(-1);
+  else if (event.key === ".") neighbour(1);
+  else if (event.key === "f") fit();
+  else if (event.key === "n" || event.key === "p") {
+    openTab("places");
+    step(event.key === "n" ? 1 : -1);
+  } else if ("ewbt".includes(event.key) && event.key.length === 1) openTab({ e: "evaluation", w: "places", b: "build", t: "training" }[event.key]);
+  else if (event.key === "?") byId("help").showModal();
+  else return;
+  event.preventDefault();
+});
+
+for (const tab of TABS) byId(`tab-${tab}`).addEventListener("click", () => openTab(tab));
+document.querySelector("[role=tablist]").addEventListener("keydown", (event) => {
+  const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  const now = TABS.findIndex((tab) => byId(`tab-${tab}`) === document.activeElement);
+  if (by && now >= 0) openTab(TABS[(now + by + TABS.length) % TABS.length], true);
+});
+byId("keys").append(...KEYS.flatMap(([key, text]) => [element("dt", {}, key), element("dd", {}, text)]));
+byId("help-button").addEventListener("click", () => byId("help").showModal());
+byId("build-button").addEventListener("click", () => {
+  openTab("build");
+  press();
+});
+byId("state-button").addEventListener("click", () => openTab("build"));
+byId("swipe-button").addEventListener("click", () => setSwipe(!state.swipe));
+byId("scene").addEventListener("change", (event) => goScene(event.target.value));
+byId("previous-scene").addEventListener("click", () => neighbour(-1));
+byId("next-scene").addEventListener("click", () => neighbour(1));
+
+when("go-scene", (id) => goScene(id));
+when("pair", (how) => how?.go && openTab("places"));
+when("show-place", async (place) => {
+  if (state.scene?.id !== place.scene) await goScene(place.scene);
+  if (state.scene?.id === place.scene) {
+    if (!state.pair) toggle("errors", true);
+    zoomTo(place.window);
+  }
+});
+
+function listen() {
+  const events = new EventSource("/api/events");
+  let lost = false;
+  events.addEventListener("open", async () => {
+    if (lost) await takeProject(await ask("/api/project"));
+    lost = false;
+    if (byId("map-message").dataset.lost) message("");
+    delete byId("map-message").dataset.lost;
+  });
+  events.addEventListener("error", () => {
+    lost = true;
+    message("The server has ended. Start rvbuild view again.", true);
+    byId("map-message").dataset.lost = "1";
+  });
+  events.addEventListener("project", (event) => takeProject(JSON.parse(event.data)));
+  events.addEventListener("build", (event) => {
+    state.build = JSON.parse(event.data);
+    buildPanel();
+    trainingPanel();
+  });
+  events.addEventListener("build-event", (event) => {
+    apply(JSON.parse(event.data));
+    buildPanel();
+    trainingPanel();
+  });
+}
+
+map.setView([0, 0], 0);
+try {
+  state.build = await ask("/api/build");
+  await takeProject(await ask("/api/project"));
+} catch (error) {
+  message(error.message, true);
+}
+listen();
+document.body.dataset.ready = "1";
+tell("ready");

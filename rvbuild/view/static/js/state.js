@@ -1,0 +1,34 @@
+// What the page knows, in one place, and who wants to be told when it changes.
+
+export const state = {
+  project: { scenes: [], classes: [], artifacts: [], problems: [] },
+  scene: null, // what the server has said of the scene that is shown
+  evaluation: {},
+  training: {},
+  build: { running: false, artifacts: {}, notes: [], planned: [] },
+  split: "", // of which split the evaluation is shown
+  hidden: new Set(), // class ids that are not shown
+  pair: null, // {truth, predicted}: errors of one cell of the confusion matrix
+  threshold: 0, // of the scores of boxes
+  swipe: false,
+};
+
+const listeners = {};
+
+export function when(what, listener) {
+  (listeners[what] ??= []).push(listener);
+}
+
+export function tell(what, content) {
+  for (const listener of listeners[what] ?? []) listener(content);
+}
+
+export function className(id) {
+  return state.project.classes.find((one) => one.id === id)?.name ?? "nothing";
+}
+
+export function classColor(id) {
+  return state.project.classes.find((one) => one.id === id)?.color ?? "#888888";
+}
+
+export const shownClasses = () => state.project.classes.filter((one) => one.id !== state.project.null_id);

@@ -1,0 +1,88 @@
+"""Notices what is saved while the page is open: the project file, imagery, labels, and results of builds."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from rvbuild.engine.keys.signature import Signature, signature
+from rvbuild.files.address import is_url
+from rvbuild.rules import common
+from rvbuild.view.looking import Looking
+
+INTERVAL_S = 0.5
+
+State = dict[str, Signature | None]
+
+
+class Watcher:
+    """Looks at the files of a project in a thread of its own, and looks anew at the project when one has changed."""
+
+    def __init__(self, looking: Looking, changed: Callable[[], None]) -> None:
+        self._looking, self._changed = looking, changed
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="rvbuild-view-watch", daemon=True)
+        self._before: State = {}
+
+    def start(self) -> None:
+        """Begin; the project has been looked at."""
+        self._before = self._state()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+
+    def check(self) -> bool:
+        """Look once; return whether something had changed, which was then looked at and told."""
+        now = self._state()
+        if now == self._before:
+            return False
+        # Programs write in several steps: what was saved is looked at when nothing changes any more.
+        while not self._stop.wait(INTERVAL_S / 2):
+            after = self._state()
+            if after == now:
+                break
+            now = after
+        self._looking.look()
+        # Looking writes what it has found out to the state database, which is no change.
+        self._before = self._state() if self._unchanged(now) else now
+        self._changed()
+        return True
+
+    def _unchanged(self, before: State) -> bool:
+        """Tell whether the user's files are as they were before the project was looked at."""
+        after, cache = self._state(), self._cache()
+        return {k: v for k, v in after.items() if not k.startswith(cache)} == {
+            k: v for k, v in before.items() if not k.startswith(cache) and k in after
+        }
+
+    def _run(self) -> None:
+        while not self._stop.wait(INTERVAL_S):
+            self.check()
+
+    def _cache(self) -> str:
+        project = self._looking.seen.project
+        return str((project.workspace if project is not None else self._looking.path.parent) / "cache")
+
+    def _state(self) -> State:
+        """Return how all files look that decide what the page shows."""
+        seen = self._looking.seen
+        paths = {str(self._looking.path)}
+        if (project := seen.project) is not None:
+            for scene in project.scenes:
+                named = [*scene.image.files, *scene.aoi, *(scene.labels.files if scene.labels else ())]
+                paths.update(str(common.resolve(project, path)) for path in named if not is_url(path))
+            paths.update(path for path in project.reads if not is_url(path))
+            cache = project.workspace / "cache"
+            paths.update(str(project.workspace / output) for state in seen.states for output in state.outputs)
+            paths.update(str(path) for path in _databases(cache))
+        return {path: signature(path) for path in paths}
+
+
+def _databases(cache: Path) -> list[Path]:
+    """Return the files that every build writes to."""
+    return [cache / "state.db", cache / "state.db-wal"]

@@ -1,0 +1,121 @@
+"""`rvbuild draft`: a map from labels, without a training, and what an edit of labels builds again."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import rasterio
+
+from .conftest import BOXES, Space, write_labels
+from .projects import PROJECTS, write_project
+
+pytestmark = pytest.mark.slow
+
+SMALL = "\n[draft]\nblock_px = 32\n"
+
+
+def drafted(space: Space) -> Space:
+    space.project.write_text(space.project.read_text() + SMALL)
+    result = space.rvbuild("draft", "-q")
+    assert result.status == 0, result.out + result.err
+    return space
+
+
+def test_a_draft_is_a_map_of_all_scenes_and_an_evaluation(space: Space) -> None:
+    result = drafted(space).rvbuild("draft", "--json")
+    scenes = [f"{stage}:{scene}" for stage in ("features", "draft") for scene in "abc"]
+    assert result.did("fresh") == {*scenes, "sums:a", "sums:b", "head", "draft_eval:c", "draft_eval"}
+    assert not (space.root / "cache/p/chip").exists()
+    assert space.read("draft/eval.json")["summary"]["overall"]["mean_iou"] > 0.6
+    assert "# Evaluation" in (space.root / "cache/p/draft/eval.md").read_text()
+    with rasterio.open(space.root / "cache/p/draft/c/labels.tif") as file:
+        labels = file.read(1)
+    x0, y0, x1, y1 = BOXES["c"][0]
+    assert (labels[y0:y1, x0:x1] == 0).mean() > 0.8
+    assert np.isin(labels, (0, 1)).all()
+
+
+def test_an_edit_of_labels_sums_solves_and_maps_again(space: Space) -> None:
+    drafted(space)
+    before = space.shown()
+    write_labels(space.root / "data/a.geojson", [*BOXES["a"], (40, 5, 50, 12)])
+    result = space.rvbuild("draft", "--json")
+    assert result.did("built") >= {"sums:a", "head"}
+    assert {label for label in result.did("built") if label.startswith("features")} == set()
+    assert "sums:b" in result.did("fresh")
+    row = "sums/a/row-00001.npy"
+    assert space.shown()[row] == before[row]
+    assert space.shown()["sums/a/row-00000.npy"] != before["sums/a/row-00000.npy"]
+    write_labels(space.root / "data/a.geojson", BOXES["a"])
+    result = space.rvbuild("draft", "--json")
+    assert not result.did("built")
+    assert space.shown() == before
+
+
+def test_labels_of_a_validation_scene_are_only_evaluated(space: Space) -> None:
+    drafted(space)
+    write_labels(space.root / "data/c.geojson", [BOXES["c"][0]])
+    assert space.rvbuild("draft", "--json").did("built") == {"draft_eval:c", "draft_eval"}
+
+
+def test_build_leaves_drafts_out_and_status_shows_them_once_there_are_some(space: Space) -> None:
+    stages = {row["stage"] for row in space.rvbuild("status", "--json").json["artifacts"]}
+    assert "chip" in stages
+    assert not stages & {"draft", "features"}
+    assert "head" in space.rvbuild("why", "draft").out
+    drafted(space)
+    assert {"draft", "features"} <= {row["stage"] for row in space.rvbuild("status", "--json").json["artifacts"]}
+    built = {row["stage"] for row in space.rvbuild("build", "-n", "--json").json["artifacts"]}
+    assert "train" in built
+    assert not built & {"draft", "features", "sums", "head", "draft_eval"}
+    assert space.rvbuild("clean", "draft", "-q").status == 0
+    assert not (space.root / "cache/p/features").exists()
+
+
+@pytest.mark.parametrize("task", list(PROJECTS))
+def test_each_task_has_a_draft(space: Space, task: str) -> None:
+    write_project(space.root, task)
+    drafted(space)
+    with rasterio.open(space.root / "cache/p/draft/c/labels.tif") as file:
+        labels = file.read(1)
+    x0, y0, x1, y1 = BOXES["c"][0]
+    inside, whole = (labels[y0:y1, x0:x1] == 0).mean(), (labels == 0).mean()
+    assert inside > 0.7
+    assert whole < 0.5
+    assert (space.root / "cache/p/draft/eval.json").exists() == (task == "segmentation")
+
+
+def test_no_torch_is_imported(space: Space) -> None:
+    code = (
+        "import sys; from rvbuild.cli import main; sys.argv = ['rvbuild', 'draft', '--inline', '-q']; status = main()\n"
+        "print(status, sorted({'torch', 'torchvision'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=space.root, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "0 []", done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ('encoder = "mobilenet_v3"', 'unknown encoder "mobilenet_v3"; did you mean "mobilenet_v'),
+        ('encoder = "random"\nweights = "w.pth"', 'draft.weights: has no effect with encoder = "random"'),
+        ("block_px = 100", "draft.block_px: expected a multiple of 8 cells (32 px), found 100"),
+        ('encoder = "resnet18"\nbands = [0, 1]', "draft.bands: expected three bands, found 2"),
+    ],
+)
+def test_mistakes_in_the_table_are_told(space: Space, table: str, message: str) -> None:
+    space.project.write_text(f"{space.project.read_text()}\n[draft]\n{table}\n")
+    result = space.rvbuild("draft")
+    assert result.status == 2
+    assert message in result.err
+
+
+def test_a_project_without_training_scenes_has_no_draft(space: Space) -> None:
+    space.edit('train = ["a", "b"]\nvalidation = ["c"]', 'test = ["c"]')
+    space.edit("[train]\n", '[train]\nchips = { folder = "data/own" }\n')
+    result = space.rvbuild("draft")
+    assert result.status == 2
+    assert "draft learns from the labels of training scenes" in result.err

@@ -1,0 +1,106 @@
+"""The linear model: what it solves, and what it chooses on folds that it has not seen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rvbuild.learn.linear.algebra import product, solved
+from rvbuild.learn.linear.head import read_head, rounded
+from rvbuild.learn.linear.moments import moments, size
+from rvbuild.learn.linear.solve import solve
+
+FEATURES, FOLDS = 6, 4
+
+
+def drawn(rng, count, mean):
+    """Draw features around a mean; the last two are noise of no class."""
+    values = rng.normal(0, 12, (count, FEATURES)) + mean
+    return np.rint(values).clip(-127, 127).astype(np.int8)
+
+
+def sums_of(rng, counts):
+    """Return sums of classes with means along the axes, and the features of other draws."""
+    means = np.eye(FEATURES)[:4] * 40
+    sums = np.zeros((FOLDS, len(counts), size(FEATURES)), dtype=np.int64)
+    for fold in range(FOLDS):
+        for k, count in enumerate(counts):
+            if count:
+                sums[fold, k] = moments(drawn(rng, count, means[k]), np.ones(count, dtype=np.int64))
+    return sums, [drawn(rng, 400, means[k]) for k in range(len(counts))]
+
+
+def test_equations_are_solved():
+    rng = np.random.default_rng(0)
+    square = rng.normal(size=(30, 30))
+    matrix, right = square @ square.T + np.eye(30), rng.normal(size=(30, 3))
+    np.testing.assert_allclose(matrix @ solved(matrix, right), right, atol=1e-9)
+    np.testing.assert_allclose(product(matrix, right), matrix @ right)
+
+
+@pytest.mark.parametrize("counts", [(300, 300), (300, 60), (300, 200, 100)])
+def test_classes_are_told_apart(counts):
+    sums, others = sums_of(np.random.default_rng(1), counts)
+    solution = solve(sums, FEATURES)
+    assert solution.folds == FOLDS
+    assert solution.expected > 0.9
+    for k, features in enumerate(others):
+        decided = (features @ solution.weights + solution.biases + solution.offsets).argmax(axis=1)
+        assert (decided == k).mean() > 0.93
+
+
+def test_a_rare_class_wins_earlier_than_by_its_probability():
+    rng = np.random.default_rng(2)
+    sums = np.zeros((FOLDS, 2, size(FEATURES)), dtype=np.int64)
+    for fold in range(FOLDS):
+        for k, count in enumerate((100, 1000)):
+            sums[fold, k] = moments(drawn(rng, count, [14 * (k == 0)] * 2 + [0] * 4), np.ones(count, dtype=np.int64))
+    assert solve(sums, FEATURES).offsets[0] > 0
+
+
+def test_a_class_without_a_label_is_left_out(tmp_path):
+    sums, others = sums_of(np.random.default_rng(3), (200, 0, 200))
+    head = rounded(solve(sums, FEATURES), (0, 3, 4))
+    assert head.class_ids == (0, 4)
+    assert (head.scores(others[2]).argmax(axis=1) == 1).mean() > 0.9
+
+
+def test_one_class_is_everywhere():
+    sums, _ = sums_of(np.random.default_rng(4), (200, 0))
+    solution = solve(sums, FEATURES)
+    assert solution.folds == 0
+    head = rounded(solution, (0, 1))
+    assert head.class_ids == (0,)
+
+
+def test_labels_in_one_block_are_enough():
+    sums, others = sums_of(np.random.default_rng(5), (200, 200))
+    sums[1:] = 0
+    solution = solve(sums, FEATURES)
+    assert solution.folds == 0
+    head = rounded(solution, (0, 1))
+    assert (head.scores(others[1]).argmax(axis=1) == 1).mean() > 0.9
+
+
+def test_scores_are_exact_in_whole_numbers(tmp_path):
+    sums, others = sums_of(np.random.default_rng(6), (200, 150, 100))
+    written = rounded(solve(sums, FEATURES), (0, 1, 2))
+    written.write(tmp_path / "head.json", folds=3)
+    head = read_head(tmp_path / "head.json")
+    features = others[0]
+    found = head.scores(features)
+    for place in range(0, 400, 37):
+        for k in range(3):
+            exact = sum(int(a) * int(b) for a, b in zip(features[place], head.weights[:, k], strict=True))
+            assert found[place, k] == np.float32((exact + int(head.biases[k])) * head.unit)
+    one_by_one = np.concatenate([head.scores(features[place : place + 1]) for place in range(400)])
+    assert (one_by_one == found).all()
+
+
+def test_rounding_loses_little():
+    sums, others = sums_of(np.random.default_rng(7), (200, 150))
+    solution = solve(sums, FEATURES)
+    head = rounded(solution, (0, 1))
+    scores = head.scores(others[0])
+    real = others[0] @ solution.weights + solution.biases
+    np.testing.assert_allclose(scores[:, 0] - scores[:, 1], real[:, 0] - real[:, 1], atol=1e-3)

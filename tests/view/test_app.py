@@ -1,0 +1,148 @@
+"""What the addresses answer, and what happens when files are saved."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rvbuild.view.app import STATIC, View
+from rvbuild.view.looking import Looking
+from tests.api.conftest import write_labels
+
+from .conftest import Client, Results
+
+PORT, TOKEN = 8124, "a-token"
+HOME = f"http://127.0.0.1:{PORT}"
+
+
+class Page:
+    """A project that is shown, and a client that has the token."""
+
+    def __init__(self, file: Path) -> None:
+        self.looking = Looking(file)
+        self.looking.look()
+        self.view = View(self.looking)
+        self.told: list[str] = []
+        self.view.events.tell = lambda kind, content: self.told.append(kind)  # type: ignore[method-assign]
+        self.client = Client(self.view.application(TOKEN, PORT), HOME)
+        self.client.get(f"/?token={TOKEN}")
+
+    def get(self, path: str) -> dict[str, object]:
+        answer = self.client.get(path)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+
+@pytest.fixture
+def page(pixels: Results) -> Iterator[Page]:
+    found = Page(pixels.file)
+    found.view.watcher._before = found.view.watcher._state()
+    yield found
+    found.view.close()
+
+
+def test_a_project_that_was_never_built(page: Page) -> None:
+    project = page.get("/api/project")
+    assert project["name"] == "p" and project["counted"] == "pixels" and project["problems"] == []
+    assert [scene["id"] for scene in project["scenes"]] == ["a", "b", "c"]
+    assert {artifact["state"] for artifact in project["artifacts"]} <= {"missing", "waiting", "stale"}
+    scene = page.get("/api/scene?scene=c")
+    assert list(scene["layers"]) == ["image", "labels"]
+    assert (scene["height"], scene["width"], scene["crs"], scene["dtype"]) == (64, 64, "EPSG:32633", "uint8")
+    assert page.get("/api/evaluation") == page.get("/api/training") == {}
+    assert page.get("/api/places") == {"places": []}
+    assert page.get("/api/build")["running"] is False
+
+
+def test_what_is_wrong_is_a_message(page: Page) -> None:
+    for path, status, message in [
+        ("/api/scene?scene=x", 400, "there is no scene 'x'"),
+        ("/tile/labels/1/0/0?scene=c&classes=a", 400, "expected whole numbers"),
+        ("/tile/errors/1/0/0?scene=c", 400, "there are no predictions"),
+        ("/api/at?scene=c&row=64&col=0", 400, "outside of scene c"),
+        ("/api/at?scene=c", 400, "expected row and col"),
+    ]:
+        answer = page.client.get(path)
+        assert (answer.status_code, message in answer.json()["error"]) == (status, True), answer.text
+    (page.looking.path.parent.parent / "data/c.tif").write_bytes(b"none")
+    assert page.client.get("/tile/image/1/0/0?scene=c").status_code == 422
+
+
+def test_tiles_are_kept_by_the_version_of_their_files(page: Page) -> None:
+    version = page.get("/api/scene?scene=c")["layers"]["image"]["version"]
+    answer = page.client.get(f"/tile/image/1/0/0?scene=c&v={version}")
+    assert answer.headers["content-type"] == "image/png" and "immutable" in answer.headers["cache-control"]
+    assert page.client.get("/tile/image/1/0/0?scene=c").headers["cache-control"] == "no-store"
+    assert page.client.get("/tile/image/1/9/9?scene=c").status_code == 204
+
+
+def test_a_pixel_is_told_with_its_label(page: Page) -> None:
+    found = page.get("/api/at?scene=c&row=10&col=10")
+    assert found["label"] == "building" and len(found["values"]) == 3
+    assert page.get("/api/at?scene=c&row=0&col=0")["label"] == "ground"
+
+
+def test_a_saved_label_file_makes_another_version(page: Page) -> None:
+    before = page.get("/api/scene?scene=c")["layers"]
+    assert not page.view.watcher.check(), "nothing was saved"
+    write_labels(page.looking.path.parent.parent / "data/c.geojson", [(0, 0, 20, 20)])
+    assert page.view.watcher.check()
+    assert page.told == ["project"]
+    after = page.get("/api/scene?scene=c")["layers"]
+    assert after["labels"] != before["labels"] and after["image"] == before["image"]
+    assert page.get("/api/at?scene=c&row=1&col=1")["label"] == "building"
+    assert not page.view.watcher.check(), "looking is no change"
+
+
+def test_a_broken_project_file_keeps_what_was_shown_and_says_what_is_wrong(page: Page) -> None:
+    text = page.looking.path.read_text()
+    page.looking.path.write_text(text.replace("size_px", "sise_px"))
+    assert page.view.watcher.check()
+    project = page.get("/api/project")
+    assert any("sise_px: unknown key" in line for line in project["problems"])
+    assert [scene["id"] for scene in project["scenes"]] == ["a", "b", "c"]
+    page.looking.path.write_text(text)
+    assert page.view.watcher.check()
+    assert page.get("/api/project")["problems"] == []
+
+
+def test_a_project_file_that_is_broken_from_the_start(pixels: Results) -> None:
+    pixels.file.write_text("[project\n")
+    page = Page(pixels.file)
+    project = page.get("/api/project")
+    assert project["loaded"] is False and len(project["problems"]) == 1
+    answer = page.client.get("/api/scene?scene=c")
+    assert answer.status_code == 400 and "p.toml" in answer.json()["error"]
+    page.view.close()
+
+
+def test_an_evaluation_is_shown_with_the_matrices_of_scenes(page: Page, pixels: Results) -> None:
+    evaluation = {"overall": [], "per_scene": {"c": []}, "summary": {"overall": {}, "per_scene": {"c": {}}}}
+    folder = pixels.folder("eval", None, "eval.json", "c.json")
+    (folder / "eval.json").write_text(json.dumps(evaluation))
+    (folder / "c.json").write_text('{"confusion": [[1]]}')
+    pixels.by_name["eval", "c"] = pixels.by_name["eval", None]
+    page.looking.seen = pixels.seen()
+    found = page.get("/api/evaluation")
+    assert found["confusion"] == {"c": [[1]]} and found["splits"]["c"] == "validation"
+    (pixels.root / "cache/p/eval/eval.json").write_text("{")
+    assert page.get("/api/evaluation") == {}, "it is being written"
+
+
+def test_the_page_and_all_that_it_names_is_packed(page: Page) -> None:
+    text = page.client.get("/").text
+    named = re.findall(r'(?:src|href)="(/static/[^"]+)"', text)
+    assert len(named) >= 5
+    for path in named:
+        assert page.client.get(path).status_code == 200, path
+    assert "//" not in re.sub(r"<!--.*?-->", "", text).replace("http://www.w3.org", "")
+    scripts = [path.read_text() for path in (STATIC / "js").glob("*.js")]
+    for script in scripts:
+        assert not re.search(r"innerHTML|insertAdjacentHTML|document\.write|eval\(", script)
+        assert not re.findall(r"https?://(?!www\.w3\.org)", script)
+        for imported in re.findall(r'from "(\./[^"]+)"', script):
+            assert (STATIC / "js" / imported).is_file()

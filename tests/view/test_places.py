@@ -1,0 +1,51 @@
+"""The places where pixels are wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rvbuild.geo.windows import Window
+from rvbuild.tasks.segmentation.score import confusion_matrix
+from rvbuild.view.places import count, places
+from rvbuild.view.readers import Memo
+from rvbuild.view.tiles import label_ids
+
+from .conftest import SIDE, Results
+
+WHOLE = Window(0, 0, SIDE, SIDE)
+
+
+def test_the_worst_window_comes_first(pixels: Results, memo: Memo) -> None:
+    predicted = label_ids(pixels.scene(), WHOLE, 1)
+    predicted[0:6, 40:60] = 0  # 120 pixels of ground
+    predicted[40:44, 40:44] = 1  # 16 of a building
+    pixels.predict_pixels(predicted)
+    found = places([pixels.scene()], memo)
+    assert [(p.window, p.wrong, p.truth, p.predicted) for p in found] == [
+        ((32, 0, 64, 32), 120, 1, 0),
+        ((32, 32, 64, 64), 16, 0, 1),
+    ]
+    assert found[0].share == 120 / 32**2
+    (pair,) = places([pixels.scene()], memo, 0, 1)
+    assert pair.window == (32, 32, 64, 64)
+
+
+def test_a_new_prediction_is_counted_anew(pixels: Results, memo: Memo) -> None:
+    truth = label_ids(pixels.scene(), WHOLE, 1)
+    pixels.predict_pixels(truth)
+    assert places([pixels.scene()], memo) == []
+    pixels.predict_pixels(1 - truth)
+    assert sum(place.wrong for place in places([pixels.scene()], memo)) == SIDE * SIDE
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=8)
+@given(seed=st.integers(0, 1 << 30))
+def test_the_pairs_of_all_windows_are_the_confusion_matrix(pixels: Results, seed: int) -> None:
+    predicted = np.random.default_rng(seed).integers(0, 2, (SIDE, SIDE), dtype=np.uint8)
+    pixels.predict_pixels(predicted)
+    expected = confusion_matrix(label_ids(pixels.scene(), WHOLE, 1), predicted, 3)
+    counted = count(pixels.scene())
+    assert counted.step == 1
+    np.testing.assert_array_equal(counted.pairs.sum(axis=0), expected)
