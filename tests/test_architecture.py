@@ -276,7 +276,7 @@ def test_a_sealed_run_loads_neither_doit_nor_pydantic(workspace):
     "stage",
     [
         *("analyze.scene", "analyze.merge", "chip.stage", "evaluate.scene", "evaluate.merge"),
-        *("bundle.write", "report.quicklook", "report.page"),
+        *("bundle.write", "report.scene", "report.page"),
     ],
 )
 def test_stages_that_do_not_compute_with_models_load_no_torch(stage: str) -> None:
