@@ -107,10 +107,11 @@ def _headlines(now: Session, outputs: Sequence[str]) -> list[str]:
     """Return the main metric of each project whose evaluation is among the outputs."""
     lines = []
     for project in now.projects:
-        path = f"cache/{project.name}/eval/eval.json"
-        text = headline(project, now.workspace.root / path) if path in outputs else None
-        if text is not None:
-            lines.append(f"  {project.name}: {text}" if len(now.projects) > 1 else f"  {text}")
+        for folder in ("eval", "draft"):
+            path = f"cache/{project.name}/{folder}/eval.json"
+            text = headline(project, now.workspace.root / path) if path in outputs else None
+            if text is not None:
+                lines.append(f"  {project.name}: {text}" if len(now.projects) > 1 else f"  {text}")
     return lines
 
 
