@@ -112,10 +112,11 @@ def _headlines(session: Session, outputs: Sequence[str]) -> list[str]:
     """Return the main metric of each project whose evaluation is among the outputs."""
     lines = []
     for project in session.projects:
-        path = f"cache/{project.name}/eval/eval.json"
-        text = headline(project, session.workspace.root / path) if path in outputs else None
-        if text is not None:
-            lines.append(f"  {project.name}: {text}" if len(session.projects) > 1 else f"  {text}")
+        for folder in ("eval", "draft"):
+            path = f"cache/{project.name}/{folder}/eval.json"
+            text = headline(project, session.workspace.root / path) if path in outputs else None
+            if text is not None:
+                lines.append(f"  {project.name}: {text}" if len(session.projects) > 1 else f"  {text}")
     return lines
 
 
