@@ -179,6 +179,25 @@ def test_from_nothing_to_an_evaluation_with_the_build_button(
     wait_for_color(page, "prediction", 5, 5, lambda found: found in (RED, GREEN))
 
 
+def test_the_draft_follows_each_save(show: Show, templates: Callable[[str], Path], tmp_path: Path) -> None:
+    root = tmp_path / "ws"
+    shutil.copytree(templates("segmentation"), root, ignore=shutil.ignore_patterns("cache"))
+    page = show(root / "projects/p.toml")
+    page.locator("#tab-build").click()
+    page.locator("#follow").check()
+    page.locator("#layer-draft").check()
+    wait_for_color(page, "draft", 18, 18, lambda found: found == RED)
+    page.locator("#layer-errors").check()
+    expect(page.locator("#headline")).to_have_count(0)
+    page.locator("#tab-evaluation").click()
+    page.locator("#source").select_option("draft")
+    expect(page.locator("#headline")).to_contain_text("mean IoU")
+    # What is bright becomes ground, and what is dark a building.
+    write_labels(root / "data/a.geojson", [(26, 0, 64, 29), (0, 21, 34, 64)])
+    write_labels(root / "data/b.geojson", [(0, 0, 39, 29), (31, 25, 64, 64)])
+    wait_for_color(page, "draft", 18, 18, lambda found: found == GREEN)
+
+
 def test_mistakes_and_failures_are_shown_until_they_are_put_right(
     show: Show, templates: Callable[[str], Path], tmp_path: Path
 ) -> None:
