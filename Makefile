@@ -9,10 +9,10 @@ CODE := rvbuild rules dodo.py tests benchmarks
 DEMO := projects/yellowstone_crowns.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo data test test-fast test-lowest check docs bench lock release-files clean-env
+.PHONY: help demo data test test-fast test-lowest test-locked check docs bench lock release-files clean-env
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -40,6 +40,12 @@ test-lowest: ## run all tests with the lowest versions that pyproject.toml admit
 	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet --constraint constraints/lowest.txt --editable '.[test,dev]'
 	.venv-lowest/bin/python -m pytest
+
+test-locked: ## run all tests with the versions in constraints/locked.txt, in an environment of their own
+	test -x .venv-locked/bin/python || $(PYTHON) -m venv .venv-locked
+	.venv-locked/bin/python -m pip install --quiet --require-hashes --requirement constraints/locked.txt
+	.venv-locked/bin/python -m pip install --quiet --editable '.[test,dev]'
+	.venv-locked/bin/python -m pytest
 
 check: $(READY) ## check format, style and types
 	$(BIN)/ruff format --check $(CODE)

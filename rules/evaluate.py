@@ -25,11 +25,11 @@ from rvbuild.rules.common import (
     present,
 )
 
-VERSION = 5
+VERSION = 6
 RUN = "rvbuild.stages.evaluate.scene:run"
 RUN_MERGE = "rvbuild.stages.evaluate.merge:run"
 CODE = ("rvbuild.stages.evaluate.scene", "rvbuild.stages.evaluate.merge", "{task}")
-WRITES = ("eval.json",)
+WRITES = ("eval.json", "places.json")
 WRITES_MERGE = ("eval.json", "eval.md", "*.svg", "*.csv")
 
 
@@ -50,9 +50,10 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
                 predictions(project, scene),
                 labels(project, scene),
                 aoi(project, scene),
+                scores(project, scene),
             ),
             folder=folder(project, "eval"),
-            rename={"eval.json": f"{scene.id}.json"},
+            rename={"eval.json": f"{scene.id}.json", "places.json": f"places/{scene.id}.json"},
             code=code,
             packages=packages(project),
             writes=WRITES,
@@ -67,7 +68,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             version=VERSION,
             settings=settings_of_all(project, scenes),
             inputs=(
-                *(Product(f"eval/{s.id}", name("eval", project.name, s.id)) for s in scenes),
+                *(Product(f"eval/{s.id}", name("eval", project.name, s.id), ("eval.json",)) for s in scenes),
                 *metrics_code(project),
             ),
             folder=folder(project, "eval"),
@@ -105,3 +106,10 @@ def _splits(scenes: Sequence[Scene]) -> dict[str, Any]:
     """Return the split of each scene if there are several splits."""
     splits = {scene.id: scene.split for scene in scenes}
     return {"splits": splits} if len(set(splits.values())) > 1 else {}
+
+
+def scores(project: Project, scene: Scene) -> Product | None:
+    """Return the raster of scores of a scene, if the project writes one."""
+    if not project.predict.stage_settings().get("scores"):
+        return None
+    return Product("scores", name("infer", project.name, scene.id), ("scores.tif",))

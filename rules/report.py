@@ -3,33 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from rvbuild.rules.common import (
     Artifact,
     Product,
     Project,
+    Scene,
+    Source,
+    aoi,
+    area,
     classes,
     evaluated,
     folder,
     image,
     image_code,
     image_settings,
+    label_settings,
+    labels,
     name,
     packages,
     predictions,
+    present,
 )
 from rvbuild.rules.inputs import own_chips
+from rvbuild.stages.report.pictures import MOST_PLACES, QUICKLOOK, place_picture
 
-VERSION = 4
-RUN = "rvbuild.stages.report.quicklook:run"
+VERSION = 5
+RUN = "rvbuild.stages.report.scene:run"
 RUN_MERGE = "rvbuild.stages.report.page:run"
 CODE = (
-    "rvbuild.stages.report.quicklook",
+    "rvbuild.stages.report.scene",
     "rvbuild.stages.report.page",
     "rvbuild/stages/report/report.html",
     "{task}",
 )
-WRITES = ("quicklook.jpg",)
+WRITES = (QUICKLOOK, *map(place_picture, range(MOST_PLACES)))
 WRITES_MERGE = ("index.html",)
 
 
@@ -37,6 +46,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     """Yield the picture of every predicted scene, then the page."""
     predicted = sorted((s for s in project.scenes if s.split != "train"), key=lambda s: s.id)
     cut = sorted((s for s in project.scenes if s.split != "test" and s.labels is not None), key=lambda s: s.id)
+    judged = {scene.id for scene in evaluated(project)}
     for scene in predicted:
         yield Artifact(
             name=name("report", project.name, scene.id),
@@ -50,10 +60,19 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
                 "image": image_settings(project, scene),
                 "channels": scene.channels,
                 "classes": classes(project),
+                **(_evaluation_settings(project, scene) if scene.id in judged else {}),
             },
-            inputs=(image(project, scene), predictions(project, scene), *image_code(project, scene)),
+            inputs=(
+                image(project, scene),
+                predictions(project, scene),
+                *(_evaluation_inputs(project, scene) if scene.id in judged else ()),
+                *image_code(project, scene),
+            ),
             folder=folder(project, "report"),
-            rename={"quicklook.jpg": f"{scene.id}.jpg"},
+            rename={
+                QUICKLOOK: f"{scene.id}.jpg",
+                **{place_picture(n): f"places/{scene.id}/{place_picture(n)}" for n in range(MOST_PLACES)},
+            },
             code=code,
             packages=packages(project),
             writes=WRITES,
@@ -66,9 +85,14 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         figures = [figures[0], *own_chips.products(project, "index.json", "contact.png")]
     epochs = () if project.train.backend is not None else ("log.jsonl", "curves.svg")
     figures.append(Product("training", name("train", project.name), (*epochs, "model.json")))
-    figures += [Product(f"scenes/{s.id}", name("report", project.name, s.id)) for s in predicted]
-    if evaluated(project):
-        figures.append(Product("evaluation", name("eval", project.name), ("eval.md", "*.svg")))
+    figures += [Product(f"scenes/{s.id}", name("report", project.name, s.id), (QUICKLOOK,)) for s in predicted]
+    if judged:
+        figures.append(Product("evaluation", name("eval", project.name), ("eval.json", "eval.md", "*.svg")))
+    for id_ in sorted(judged):
+        counts, pictures = name("eval", project.name, id_), name("report", project.name, id_)
+        figures.append(Product(f"counts/{id_}", counts, ("eval.json",)))
+        figures.append(Product(f"places/{id_}", counts, ("places.json",)))
+        figures.append(Product(f"pictures/{id_}", pictures, ("place_*.jpg",)))
     yield Artifact(
         name=name("report", project.name),
         project=project.name,
@@ -76,10 +100,31 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         scene=None,
         run=RUN_MERGE,
         version=VERSION,
-        settings={"task": project.task, "classes": classes(project)},
+        settings={
+            "project": project.name,
+            "task": project.task,
+            "classes": classes(project),
+            "null_id": project.null_id,
+            "splits": {scene.id: scene.split for scene in evaluated(project)},
+        },
         inputs=tuple(figures),
         folder=folder(project, "report"),
         code=code,
         packages=packages(project),
         writes=WRITES_MERGE,
     )
+
+
+def _evaluation_settings(project: Project, scene: Scene) -> dict[str, Any]:
+    """Return what the pictures of the worst places depend on, besides the image and the predictions."""
+    return {
+        "labels": label_settings(project, scene),
+        "null_id": project.null_id,
+        "eval": project.eval.stage_settings(),
+        **area(project, scene),
+    }
+
+
+def _evaluation_inputs(project: Project, scene: Scene) -> tuple[Source | Product, ...]:
+    places = Product("places", name("eval", project.name, scene.id), ("places.json",))
+    return present(labels(project, scene), aoi(project, scene), places)

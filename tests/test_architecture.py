@@ -265,6 +265,7 @@ def test_planning_and_a_run_with_nothing_to_do_load_no_pixels(workspace):
         assert loaded(RUN, *arguments, cwd=workspace) & HEAVY == set(), arguments
 
 
+@pytest.mark.slow
 def test_a_sealed_run_loads_neither_doit_nor_pydantic(workspace):
     loaded(RUN, "chip", "projects/tiny.toml", cwd=workspace)
     assert loaded(RUN, "chip", "projects/tiny.toml", cwd=workspace) & (HEAVY | {"doit", "pydantic"}) == set()
@@ -275,7 +276,7 @@ def test_a_sealed_run_loads_neither_doit_nor_pydantic(workspace):
     "stage",
     [
         *("analyze.scene", "analyze.merge", "chip.stage", "evaluate.scene", "evaluate.merge"),
-        *("bundle.write", "report.quicklook", "report.page"),
+        *("bundle.write", "report.scene", "report.page"),
     ],
 )
 def test_stages_that_do_not_compute_with_models_load_no_torch(stage: str) -> None:

@@ -26,7 +26,7 @@ from rvbuild.rules.drafts.features import features
 VERSION = 1
 RUN = "rvbuild.stages.draft.sums:run"
 CODE = ("rvbuild.stages.draft.sums", "{task}")
-WRITES = ("sums.json", "totals.npy", "row-*.npy")
+WRITES = ("sums.json", "blocks.json", "totals.npy", "row-*.npy")
 
 
 def summed(project: Project) -> list[Scene]:

@@ -237,16 +237,20 @@ def make(several: bool, verbosity: int, as_json: bool) -> Plain:
     return Plain(several, verbosity)
 
 
+_AFTER_THE_REPORT = 0.5
+"""Rank of bundles, mosaics and vectors: the page comes first."""
+
+
 def where(root: Path, outputs: Iterable[str], shown: tuple[str, ...]) -> list[str]:
     """Return the lines that say where results are: outputs a person opens, as paths from here."""
-    best: dict[int, list[str]] = {}
-    ranks = {name: rank for rank, name in enumerate(shown)}
+    best: dict[float, list[str]] = {}
+    ranks: dict[str, float] = {name: rank for rank, name in enumerate(shown)}
     for path in outputs:
         rank = ranks.get(path.rpartition("/")[2])
         if rank is not None:
             best.setdefault(rank, []).append(path)
         if path.endswith((".zip", ".vrt", *SUFFIXES.values())):
-            best.setdefault(-1, []).append(path)
+            best.setdefault(_AFTER_THE_REPORT, []).append(path)
     lines = []
     for rank in sorted(best):
         paths = best[rank]

@@ -45,6 +45,7 @@ def missing_files(
     is_readable: Callable[[str], bool] = lambda path: False,
     *,
     builds: bool = False,
+    drafts: bool = False,
 ) -> list[str]:
     """Return the problems of the files that a project names.
 
@@ -58,6 +59,8 @@ def missing_files(
         Tells whether a file is already known to be readable, from its absolute path.
     builds
         Whether outputs of the project's own stages are built before they are read, so that they need not exist yet.
+    drafts
+        Whether the weights of the encoder of drafts are needed.
 
     Returns
     -------
@@ -69,7 +72,7 @@ def missing_files(
     """
     ids = None if scenes is None else set(scenes)
     selected = [scene for scene in project.scenes if ids is None or scene.id in ids]
-    missing = [item for item in _find(project, selected, is_readable) if not (builds and item.to_make)]
+    missing = [item for item in _find(project, selected, is_readable, drafts) if not (builds and item.to_make)]
     if not missing:
         return []
     groups: dict[tuple[str, str], dict[str, list[_Missing]]] = {}
@@ -89,8 +92,12 @@ def missing_files(
     return [*problems, *_notes(project, missing)]
 
 
-def _find(project: Project, scenes: Iterable[Scene], is_readable: Callable[[str], bool]) -> Iterator[_Missing]:
+def _find(
+    project: Project, scenes: Iterable[Scene], is_readable: Callable[[str], bool], drafts: bool
+) -> Iterator[_Missing]:
     """Yield each file that cannot be used, once per scene and part."""
+    if drafts and project.draft.weights is not None:
+        yield from _unusable(project, [project.draft.weights], "", "", "draft", is_readable)
     if project.train.weights is not None:
         yield from _unusable(project, [project.train.weights], "", "", "weights", is_readable)
     if project.train.chips is not None:

@@ -206,7 +206,8 @@ def _require_files(now: Session, closure: Sequence[Artifact]) -> None:
     problems: list[str] = []
     for project in now.projects:
         scenes = {a.scene for a in closure if a.project == project.name and a.scene is not None}
-        problems += missing_files(project, scenes, now.workspace.prints.is_known, builds=True)
+        drafts = any(on_request(a.stage) for a in closure if a.project == project.name)
+        problems += missing_files(project, scenes, now.workspace.prints.is_known, builds=True, drafts=drafts)
     if problems:
         raise ProjectError(problems)
 

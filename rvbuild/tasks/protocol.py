@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from rvbuild.geo.area.aoi import Aoi
     from rvbuild.geo.grid import Grid
     from rvbuild.geo.windows import Window
+    from rvbuild.tasks.metrics.places import WorstPlaces
+    from rvbuild.tasks.metrics.score_histogram import ScoreHistogram
 
 ClassList = Sequence[Mapping[str, Any]]
 """`[{"id": 0, "name": "car", "color": "#ffff00"}, ...]`: every class, null included, in id order."""
@@ -333,10 +335,33 @@ class Task(Protocol):
         null_id: int,
         progress: Progress,
         options: Mapping[str, Any],
+        worst: WorstPlaces,
+        scores: Path | None = None,
     ) -> dict[str, Any]:
         """Compare a scene's predictions with its labels; returns counts that add up over scenes, as JSON data.
 
-        `options` are the eval settings.
+        `options` are the eval settings; `worst` receives the places of the errors; `scores` is the raster of scores, if
+        the project writes one.
+        """
+
+    def score_histogram(self, counts: Mapping[str, Any], classes: ClassList, null_id: int) -> ScoreHistogram | None:
+        """Return the scores of right and of wrong predictions, from the counts of a scene; None without scores."""
+
+    def panels(
+        self,
+        picture: np.ndarray,
+        predictions: Path,
+        source: Any,
+        aoi: Aoi | None,
+        window: Window,
+        classes: ClassList,
+        null_id: int,
+        options: Mapping[str, Any],
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return pictures of the labels, the predictions and the errors in a window of a scene.
+
+        They are drawn on `picture`, (H, W, 3) uint8, that of the image in the window. The other parameters are those of
+        `score`.
         """
 
     def report(

@@ -57,6 +57,7 @@ def test_batches_are_those_of_the_task(built: Callable[[str], Path], task: str) 
         assert len(batch["boxes"]) == 3 and batch["boxes"][0].shape[1:] == (4,)
 
 
+@pytest.mark.slow
 def test_processes_load_chips(built: Callable[[str], Path]) -> None:
     project = rvbuild.open(built("segmentation"))
     here = list(project.dataloader("validation"))

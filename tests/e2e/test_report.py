@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 from xml.etree import ElementTree
@@ -29,14 +30,32 @@ class _Page(HTMLParser):
 def test_the_page_holds_figures_pictures_and_no_link(built):
     text = (built.root / "cache/p/report/index.html").read_text()
     page = _Page(text)
-    assert len(page.sources) == 1 + 3  # the scene, and the contact sheets of three
+    assert len(page.sources) == 1 + 1 + 3  # a place, the scene, and the contact sheets of three
     assert all(source.startswith("data:image/") for source in page.sources)
     evaluation = (built.root / "cache/p/eval/eval.md").read_text()
     (iou,) = re.findall(r"Mean IoU ([0-9.]+)", evaluation)
     assert f"Mean IoU {iou}" in page.text
     assert (built.root / "cache/p/eval/confusion.svg").read_text() in text
-    for word in ("building", "ground", "model unet", "2 epochs"):
+    for word in ("building", "ground", "model unet", "2 epochs", "mean IoU of the validation scene"):
         assert word in page.text
+    headings = re.findall(r"<h[123][^>]*>(.*?)</h[123]>", text)
+    assert headings[0] == "p" and len(headings) == len(set(headings))
+    questions = ["How good is it?", "Where is it wrong?", "What next?"]
+    assert [heading for heading in headings if heading.endswith("?")] == questions
+
+
+def test_the_worst_place_is_shown(built):
+    (place,) = json.loads((built.root / "cache/p/eval/places/c.json").read_text())["places"]
+    assert place["window"] == [0, 0, 64, 64]
+    evaluation = json.loads((built.root / "cache/p/eval/eval.json").read_text())
+    matrix = np.array(evaluation["overall"][-1]["conf_mat"])
+    assert place["severity"] == matrix.sum() - np.trace(matrix) > 0
+    picture = np.asarray(Image.open(built.root / "cache/p/report/places/c/place_00.jpg")).astype(int)
+    assert picture.shape == (64, 4 * 64 + 3 * 6, 3)
+    image, labels, predictions, errors = (picture[:, 70 * n : 70 * n + 64] for n in range(4))
+    for other in (labels, predictions, errors):
+        assert np.abs(other - image).mean() > 1
+    assert np.abs(labels - predictions).mean() > 1
 
 
 def test_the_picture_shows_the_image_and_the_predicted_classes(built):

@@ -135,3 +135,22 @@ def test_a_log_of_anything_is_no_error(tmp_path):
     assert state.last_seconds() == {"a": 2.5}
     assert state.names() == {"key": "a"}
     state.close()
+
+
+def test_a_value_that_claims_to_be_larger_than_memory_is_damage(tmp_path):
+    """SQLite allocates what a damaged header claims, before it reads it."""
+
+    class Damaged:
+        def execute(self, query, values=()):
+            raise MemoryError
+
+        def close(self):
+            pass
+
+    lines: list[str] = []
+    state = State(tmp_path / "state.db", lines.append)
+    state._db.close()
+    state._db = Damaged()
+    assert state.records() == {}
+    assert "a value is larger than memory" in lines[0] and "a new one was created" in lines[0]
+    state.close()

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from rvbuild.errors import DataError
 from rvbuild.learn.linear.moments import size
 from rvbuild.progress import Silent
-from rvbuild.stages.draft import features, head, sums
+from rvbuild.stages.draft import features, head, stored, sums
 from rvbuild.stages.draft import map as mapping
 from rvbuild.stages.draft.cells import SceneFeatures
 from tests.stages.sample_scenes import CLASSES, LABELS, NULL, digests, image_array, write_aoi, write_raster
@@ -163,7 +163,7 @@ def test_sums_are_those_of_the_labelled_pixels(encoded: list[Path], tmp_path: Pa
             cells = scene.block(row, col).reshape(8, 8, -1)
             every[row * 32 : row * 32 + 32, col * 32 : col * 32 + 32] = cells.repeat(4, axis=0).repeat(4, axis=1)
     every = every[:HEIGHT, :WIDTH]
-    content, totals = sums.read_totals(sorted((tmp_path / "sums").iterdir()))
+    content, totals = stored.read_totals(sorted((tmp_path / "sums").iterdir()))
     assert totals.shape == (FOLDS, 3, size(len(scene.names)))
     count = len(scene.names)
     for class_id in (0, 1):
@@ -175,9 +175,9 @@ def test_sums_are_those_of_the_labelled_pixels(encoded: list[Path], tmp_path: Pa
         assert (found[1 + count :] == (chosen.T @ chosen)[upper]).all()
     assert not totals[:, NULL].any()
     folds = np.zeros_like(totals)
-    for row, block, entries in sums.read_blocks(sorted((tmp_path / "sums").iterdir())):
+    for row, block, entries in stored.read_blocks(sorted((tmp_path / "sums").iterdir())):
         for class_id, values in zip(block.class_ids, entries, strict=True):
-            folds[sums.fold_of(row, block.col, 1, FOLDS), class_id] += values
+            folds[stored.fold_of(row, block.col, 1, FOLDS), class_id] += values
     assert (folds == totals).all()
 
 

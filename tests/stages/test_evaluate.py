@@ -20,7 +20,7 @@ def test_counts_of_a_scene(tmp_path: Path) -> None:
     scene = Scene(tmp_path / "a")
     path = scene.evaluate()
     assert counts(path) == {"scene": "a", "confusion": scene.expected()}
-    assert [file.name for file in path.parent.iterdir()] == ["eval.json"]
+    assert {file.name for file in path.parent.iterdir()} == {"eval.json", "places.json"}
     assert path.read_text().endswith("\n")
 
 

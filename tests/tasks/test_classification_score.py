@@ -13,6 +13,7 @@ from rvbuild.progress import Silent
 from rvbuild.tasks.classification.cells import no_cells, write_cells
 from rvbuild.tasks.classification.report import average_precision, report, top_k
 from rvbuild.tasks.classification.score import score
+from rvbuild.tasks.metrics.places import WorstPlaces
 
 CLASSES = [
     {"id": 0, "name": "car", "color": "#ffff00"},
@@ -54,7 +55,7 @@ def scene(folder, seed=0, unpredicted=()):
 
 
 def count(path, truth, aoi=None):
-    return json.loads(json.dumps(score(path, Truth(truth, 7), aoi, CLASSES, NULL, Silent())))
+    return json.loads(json.dumps(score(path, Truth(truth, 7), aoi, CLASSES, NULL, Silent(), WorstPlaces())))
 
 
 def test_labelled_cells_are_counted_by_their_place(tmp_path):
@@ -89,7 +90,7 @@ def test_cells_count_if_their_centre_is_in_the_area(tmp_path):
 def test_predictions_for_other_classes(tmp_path):
     path, _, truth = scene(tmp_path)
     with pytest.raises(DataError, match=r"expected a score for each of the classes \[0, 2\], found \[0, 2, 3\]"):
-        score(path, Truth(truth, 7), None, CLASSES[:3], NULL, Silent())
+        score(path, Truth(truth, 7), None, CLASSES[:3], NULL, Silent(), WorstPlaces())
 
 
 def test_the_figures_of_merged_scenes_are_those_of_all_their_cells(tmp_path):

@@ -15,7 +15,8 @@ from rvbuild.progress import Silent
 from rvbuild.tasks.detection import task as task
 from rvbuild.tasks.detection.boxes import Detections, write_detections
 from rvbuild.tasks.detection.report import report
-from rvbuild.tasks.detection.score import found, score
+from rvbuild.tasks.detection.score import compare, score
+from rvbuild.tasks.metrics.places import WorstPlaces
 
 CLASSES = [
     {"id": 0, "name": "tree", "color": "#00ff00"},
@@ -35,7 +36,7 @@ def counts(folder: Path, boxes: Rows, labels: Rows, aoi: Any = None, iou_thresh:
     write_detections(path, Detections(GRID, 0.5, table[:, :4], table[:, 4].astype(np.int64), table[:, 5]))
     source = BoxLabels(wanted[:, :4], wanted[:, 4].astype(np.int64), GRID)
     assert task.scene_grid(path) == GRID
-    return score(path, source, aoi, CLASSES, 1, Silent(), {"iou_thresh": iou_thresh})
+    return score(path, source, aoi, CLASSES, 1, Silent(), {"iou_thresh": iou_thresh}, WorstPlaces())
 
 
 def test_matches_are_counted_by_class(tmp_path: Path) -> None:
@@ -74,7 +75,8 @@ def test_no_box_of_another_class_steals_a_match(tmp_path: Path) -> None:
 )
 def test_the_matching_of_raster_vision(boxes: Rows, labels: Rows, thresh: float, expected: list[int]) -> None:
     one, other = (np.array(rows, dtype=float).reshape(-1, 4) for rows in (boxes, labels))
-    assert found(one, other, np.zeros(len(other), dtype=bool), thresh) == expected
+    masks = compare(one, other, np.zeros(len(other), dtype=bool), thresh)
+    assert [int(mask.sum()) for mask in masks] == expected
 
 
 def test_labels_that_do_not_count(tmp_path: Path) -> None:

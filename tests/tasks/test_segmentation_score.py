@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -13,6 +14,8 @@ from rvbuild.geo.area.aoi import open_aoi
 from rvbuild.geo.raster.mosaic_source import open_image
 from rvbuild.geo.windows import Window
 from rvbuild.progress import Silent
+from rvbuild.tasks.metrics import places
+from rvbuild.tasks.metrics.places import WorstPlaces
 from rvbuild.tasks.segmentation import score as segmentation_score
 from rvbuild.tasks.segmentation.score import confusion_matrix, score
 from tests.stages.sample_scenes import CLASSES, NULL, write_aoi, write_raster
@@ -77,14 +80,15 @@ def expected(truth: np.ndarray, predicted: np.ndarray, inside: np.ndarray) -> li
     return matrix
 
 
-@pytest.mark.parametrize("rows", [1, 7, 512])
-def test_labelled_pixels_are_counted_whatever_the_bands(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+@pytest.mark.parametrize(("side", "block"), [(1, (1, 1)), (7, (1, 2)), (7, (3, 1)), (256, (2, 16))])
+def test_labelled_pixels_are_counted_whatever_the_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, side: int, block: tuple[int, int]
 ) -> None:
-    monkeypatch.setattr(segmentation_score, "BAND_ROWS", rows)
+    monkeypatch.setattr(places, "SIDE_PX", side)
+    monkeypatch.setattr(segmentation_score, "BLOCK", block)
     path, truth, predicted = scene(tmp_path, 30, 20)
 
-    found = score(path, Array(truth), None, CLASSES, NULL, Silent())
+    found = score(path, Array(truth), None, CLASSES, NULL, Silent(), WorstPlaces())
 
     matrix = found["confusion"]
     assert matrix == expected(truth, predicted, np.ones((30, 20), dtype=bool))
@@ -94,24 +98,59 @@ def test_labelled_pixels_are_counted_whatever_the_bands(
 
 
 def test_only_the_area_of_interest_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segmentation_score, "BAND_ROWS", 8)
+    monkeypatch.setattr(places, "SIDE_PX", 8)
     path, truth, predicted = scene(tmp_path, 30, 20)
     files = [write_aoi(tmp_path / "aoi.geojson", (10, 5, 20, 15), (22, 0, 24, 4))]
     with open_image([path]) as source:
         aoi = open_aoi(files, source.grid)
 
-    found = score(path, Array(truth), aoi, CLASSES, NULL, Silent())
+    found = score(path, Array(truth), aoi, CLASSES, NULL, Silent(), WorstPlaces())
 
     inside = np.zeros((30, 20), dtype=bool)
     inside[10:20, 5:15] = inside[22:24, 0:4] = True
     assert found["confusion"] == expected(truth, predicted, inside)
 
 
-def test_wide_scenes_have_bands_of_fewer_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segmentation_score, "BAND_PX", 100)
-    path, truth, predicted = scene(tmp_path, 12, 30)
-    found = score(path, Array(truth), None, CLASSES, NULL, Silent())
-    assert found["confusion"] == expected(truth, predicted, np.ones((12, 30), dtype=bool))
+def test_the_worst_places_hold_all_errors_of_a_small_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "SIDE_PX", 8)
+    path, truth, predicted = scene(tmp_path, 30, 20)
+    worst = WorstPlaces()
+    confusion = np.array(score(path, Array(truth), None, CLASSES, NULL, Silent(), worst)["confusion"])
+
+    listed = worst.to_json()["places"]
+
+    assert len(listed) == 4 * 3
+    assert [place["severity"] for place in listed] == sorted((p["severity"] for p in listed), reverse=True)
+    np.fill_diagonal(confusion, 0)
+    total = np.zeros_like(confusion)
+    for place in listed:
+        row, col, height, width = place["window"]
+        part = slice(row, row + height), slice(col, col + width)
+        matrix = np.array(expected(truth[part], predicted[part], np.ones((height, width), dtype=bool)))
+        np.fill_diagonal(matrix, 0)
+        assert place["severity"] == matrix.sum()
+        assert {(label, found): count for label, found, count in place["errors"]} == {
+            (label, found): matrix[label, found] for label, found in np.argwhere(matrix).tolist()
+        }
+        total += matrix
+    assert (total == confusion).all()
+
+
+def test_scores_of_right_and_wrong_pixels(tmp_path: Path) -> None:
+    path, truth, predicted = scene(tmp_path, 30, 20)
+    random = np.random.default_rng(2)
+    scores = random.integers(0, 256, (2, 30, 20)).astype(np.uint8)
+    with rasterio.open(
+        tmp_path / "scores.tif", "w", driver="GTiff", width=20, height=30, count=2, dtype="uint8"
+    ) as dataset:
+        dataset.write(scores)
+    counts = score(path, Array(truth), None, CLASSES, NULL, Silent(), WorstPlaces(), tmp_path / "scores.tif")
+    counted = (truth != NULL) & (predicted != 255)
+    highest = scores.max(axis=0) / 255
+    for name, chosen in (("right", truth == predicted), ("wrong", truth != predicted)):
+        direct = np.histogram(highest[counted & chosen], bins=20, range=(0, 1))[0]
+        assert np.abs(np.array(counts["score_histogram"][name]) - direct).sum() <= 2, "rounding at edges of bins"
+        assert sum(counts["score_histogram"][name]) == np.count_nonzero(counted & chosen)
 
 
 def test_a_value_that_is_no_class_is_an_error(tmp_path: Path) -> None:
@@ -121,10 +160,10 @@ def test_a_value_that_is_no_class_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"labels\.tif: value 77 at pixel \(row 4, column 6\) is not a class id; expected 0 to 2"
     ):
-        score(path, Array(truth), None, CLASSES, NULL, Silent())
+        score(path, Array(truth), None, CLASSES, NULL, Silent(), WorstPlaces())
 
 
 def test_a_raster_of_another_type_is_an_error(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "labels.tif", np.zeros((4, 4), dtype=np.float32))
     with pytest.raises(DataError, match="expected class ids of type uint8, found float32"):
-        score(path, Array(np.zeros((4, 4), np.uint8)), None, CLASSES, NULL, Silent())
+        score(path, Array(np.zeros((4, 4), np.uint8)), None, CLASSES, NULL, Silent(), WorstPlaces())

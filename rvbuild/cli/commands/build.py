@@ -23,6 +23,7 @@ from rvbuild.files.urls import Url
 from rvbuild.process import variables
 from rvbuild.session import bundles, seals
 from rvbuild.session.build import DONE, Order, Planned, planned, write_tracebacks
+from rvbuild.session.headline import headline
 from rvbuild.session.projects import load_all, project_paths
 from rvbuild.session.session import Session
 from rvbuild.session.status import statuses
@@ -99,7 +100,19 @@ def _last_lines(now: Session, wanted: Sequence[Artifact], outcomes: Sequence[Out
         lines += [f"  (details: {now.workspace.show(log)})"] if log is not None else []
     names = {a.name for a in wanted}
     shown = [path for o in outcomes if o.artifact.name in names for path in o.outputs]
-    return lines + report.where(now.workspace.root, shown, rules.SHOWN)
+    return lines + _headlines(now, shown) + report.where(now.workspace.root, shown, rules.SHOWN)
+
+
+def _headlines(now: Session, outputs: Sequence[str]) -> list[str]:
+    """Return the main metric of each project whose evaluation is among the outputs."""
+    lines = []
+    for project in now.projects:
+        for folder in ("eval", "draft"):
+            path = f"cache/{project.name}/{folder}/eval.json"
+            text = headline(project, now.workspace.root / path) if path in outputs else None
+            if text is not None:
+                lines.append(f"  {project.name}: {text}" if len(now.projects) > 1 else f"  {text}")
+    return lines
 
 
 def _nothing(count: int) -> str:

@@ -334,11 +334,13 @@ def _chunks(values: Sequence[str], size: int = 500) -> Iterator[Sequence[str]]:
 
 @contextlib.contextmanager
 def _texts() -> Iterator[None]:
-    """Report invalid text like other damage."""
+    """Report invalid text, and a value that claims to be larger than memory, like other damage."""
     try:
         yield
     except UnicodeDecodeError as error:
         raise sqlite3.DatabaseError(f"not text: {error}") from None
+    except MemoryError:
+        raise sqlite3.DatabaseError("a value is larger than memory") from None
 
 
 def _is_damage(error: sqlite3.Error) -> bool:

@@ -17,34 +17,69 @@ Picture = NDArray[np.uint8]
 """(H, W, 3) red, green, blue."""
 
 _GAP_PX = 4
+_SEAM_PX = 6
 _PAPER = (245, 245, 245)
 _INK = (20, 20, 20)
 
 
-def rgb_preview(image: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> Picture:
+Stretch = tuple[tuple[float, float], ...] | None
+"""Lowest and highest value of red, green and blue; None for uint8, which is shown as it is."""
+
+
+def stretch_of(image: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> Stretch:
+    """Return the 2nd and the 98th percentile of the bands that `rgb_preview` shows.
+
+    Parameters
+    ----------
+    image
+        (C, H, W) of any real dtype.
+    valid
+        (C, H, W) bool: the pixels that count.
+    """
+    if image.dtype == np.uint8:
+        return None
+    limits = []
+    for band in _shown_bands(image):
+        known = _known(image, valid, band)
+        values = image[band][known].astype(np.float64)
+        low, high = np.percentile(values, (2, 98)) if values.size else (0.0, 1.0)
+        limits.append((float(low), float(high)))
+    return tuple(limits)
+
+
+def rgb_preview(image: NDArray[Any], valid: NDArray[np.bool_] | None = None, stretch: Stretch | None = None) -> Picture:
     """Return a picture of the first three bands, or of the first as grey if there are fewer.
 
     Parameters
     ----------
     image
-        (C, H, W) of any real dtype. uint8 is shown as it is; all else is stretched, band by band, from its 2nd to its
-        98th percentile.
+        (C, H, W) of any real dtype. uint8 is shown as it is; all else is stretched, band by band.
     valid
-        (C, H, W) bool; invalid pixels are black and do not count for the stretch.
+        (C, H, W) bool; invalid pixels are black.
+    stretch
+        From `stretch_of`, which is also the default.
     """
-    bands = [0, 1, 2] if image.shape[0] >= 3 else [0, 0, 0]
     picture = np.zeros((*image.shape[1:], 3), dtype=np.uint8)
-    for channel, band in enumerate(bands):
-        values = image[band]
-        known = np.isfinite(values) if valid is None else valid[band] & np.isfinite(values)
-        if values.dtype == np.uint8:
-            picture[..., channel] = np.where(known, values, 0)
-        elif known.any():
-            low, high = np.percentile(values[known].astype(np.float64), (2, 98))
+    limits = stretch_of(image, valid) if stretch is None else stretch
+    for channel, band in enumerate(_shown_bands(image)):
+        known = _known(image, valid, band)
+        if limits is None:
+            picture[..., channel] = np.where(known, image[band], 0)
+        else:
+            low, high = limits[channel]
             span = high - low if high > low else 1.0
-            scaled = (np.where(known, values, low).astype(np.float64) - low) / span
+            scaled = (np.where(known, image[band], low).astype(np.float64) - low) / span
             picture[..., channel] = np.rint(scaled.clip(0, 1) * 255) * known
     return picture
+
+
+def _shown_bands(image: NDArray[Any]) -> tuple[int, int, int]:
+    return (0, 1, 2) if image.shape[0] >= 3 else (0, 0, 0)
+
+
+def _known(image: NDArray[Any], valid: NDArray[np.bool_] | None, band: int) -> NDArray[np.bool_]:
+    finite: NDArray[np.bool_] = np.isfinite(image[band])
+    return finite if valid is None else valid[band] & finite
 
 
 def colourize(labels: NDArray[np.uint8], classes: Classes) -> Picture:
@@ -62,6 +97,13 @@ def resized(picture: Picture, size_px: int) -> Picture:
     """Return a picture at `size_px` square, averaged where it shrinks."""
     image = Image.fromarray(np.ascontiguousarray(picture))
     return np.asarray(image.resize((size_px, size_px), Image.Resampling.BOX))
+
+
+def side_by_side(*pictures: Picture) -> Picture:
+    """Return pictures of one height with white gaps between them."""
+    gap = np.full((pictures[0].shape[0], _SEAM_PX, 3), 255, dtype=np.uint8)
+    parts = [part for picture in pictures for part in (gap, picture)]
+    return np.concatenate(parts[1:], axis=1)
 
 
 def draw_boxes(

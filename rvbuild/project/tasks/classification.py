@@ -43,6 +43,7 @@ SPEC = TaskSpec(
     about="cells",
     models=(*TORCHVISION, *SCRATCH),
     scratch=SCRATCH,
+    headline="accuracy",
     metrics=("accuracy", "mean_f1"),
     losses=OF_CHIPS,
     raw=("cells.json",),

@@ -32,6 +32,7 @@ SPEC = TaskSpec(
         *("fcos_resnet18_fpn", "fcos_resnet34_fpn", "fcos_resnet50_fpn", "fcos_resnet101_fpn"),
         "ssdlite_mobilenet_v3_large",
     ),
+    headline="mean AP50",
     metrics=("mean_ap50", "mean_ap"),
     raw=("raw_boxes.safetensors",),
     evaluated=("detections.json",),

@@ -15,6 +15,7 @@ SPEC = TaskSpec(
         *("fcn_resnet50", "lraspp_mobilenet_v3_large", "unet"),
     ),
     scratch=("unet",),
+    headline="mean IoU",
     metrics=("mean_iou", "mean_f1"),
     losses=OF_PIXELS,
     raw=("raw_labels.tif",),

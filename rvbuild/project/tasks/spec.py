@@ -25,6 +25,8 @@ class TaskSpec:
         The subject of its keys, in the plural.
     models : tuple of str
         The named models; the first is the default.
+    headline : str
+        The first of `metrics` in words: what is said first of an evaluation.
     metrics : tuple of str
         The metrics that can select the best epoch; the first is the default.
     raw : tuple of str
@@ -57,6 +59,7 @@ class TaskSpec:
     gives: str
     about: str
     models: tuple[str, ...]
+    headline: str
     metrics: tuple[str, ...]
     raw: tuple[str, ...]
     losses: tuple[str, ...] = ()

@@ -15,9 +15,8 @@ from rvbuild.geo.raster.meaning import meaning
 from rvbuild.geo.raster.open import describe, open_scene_image
 from rvbuild.geo.windows import sliding
 from rvbuild.geo.write.overview import lay_over, overview, step_of, write_jpeg
-from rvbuild.geo.write.picture import rgb_preview
+from rvbuild.geo.write.picture import rgb_preview, side_by_side
 from rvbuild.progress import Progress
-from rvbuild.stages.report.quicklook import side_by_side
 from rvbuild.stages.threads.block_cache import block_cache
 
 SIDE_PX = 420

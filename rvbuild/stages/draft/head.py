@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from rvbuild.learn.linear.head import rounded
 from rvbuild.learn.linear.solve import solve
 from rvbuild.progress import Progress
 from rvbuild.stages.draft.settings import HeadSettings
-from rvbuild.stages.draft.sums import read_totals, require_alike
+from rvbuild.stages.draft.stored import Description, read_totals, require_alike
 
 HEAD = "head.json"
 
@@ -38,7 +37,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: HeadSettings, outputs: P
     DataError
         No training scene has a label, or scenes have different bands.
     """
-    described: dict[str, Mapping[str, Any]] = {}
+    described: dict[str, Description] = {}
     total: np.ndarray | None = None
     for role in sorted(inputs):
         content, sums = read_totals(inputs[role])

@@ -18,7 +18,7 @@ from rvbuild.geo.classes import NODATA
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.windows import Window
 from rvbuild.geo.write.qgis import write_raster_style, write_score_style
-from rvbuild.geo.write.rasters import ClassRasterWriter, ScoreRasterWriter
+from rvbuild.geo.write.rasters import DraftRasterWriter, ScoreRasterWriter
 from rvbuild.learn.encoders.encoder import Floats
 from rvbuild.learn.linear.head import Head, read_head
 from rvbuild.progress import Progress
@@ -50,7 +50,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: DraftSettings, outputs: 
     offsets = (head.offsets * head.unit).astype(np.float32)
     progress.start("draft", cells.rows, "rows of blocks")
     with ExitStack() as files:
-        labels = files.enter_context(ClassRasterWriter(outputs / LABELS, grid, classes, temp=outputs))
+        labels = files.enter_context(DraftRasterWriter(outputs / LABELS, grid, classes, temp=outputs))
         scores = None
         if settings["scores"]:
             path, coarse = outputs / SCORES, _cell_grid(grid, cells)
@@ -105,18 +105,15 @@ def _then_none(strips: Iterator[Floats]) -> Iterator[Floats | None]:
 
 def _decided(scores: Floats, stride: int) -> npt.NDArray[np.uint8]:
     """Return which output is highest at each pixel (H, W), of scores (K, rows + 2, cols) with a row around."""
-    best: Floats | None = None
-    output: npt.NDArray[np.uint8] | None = None
-    for number, plane in enumerate(scores):
+    rows, cols = (scores.shape[1] - 2) * stride, scores.shape[2] * stride
+    output = np.zeros((rows, cols), dtype=np.uint8)
+    best = np.zeros((rows, cols), dtype=np.float32) if len(scores) > 2 else np.float32(0)
+    for number, plane in enumerate(scores[1:] - scores[0], start=1):
         pixels = _to_pixels(plane, stride)
-        if best is None or output is None:
-            best, output = pixels, np.zeros(pixels.shape, dtype=np.uint8)
-            continue
         higher = np.asarray(pixels > best)
         np.copyto(output, np.uint8(number), where=higher)
         if number + 1 < len(scores):
-            np.maximum(best, pixels, out=best)
-    assert output is not None
+            best = np.maximum(best, pixels)
     return output
 
 

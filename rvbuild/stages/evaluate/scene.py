@@ -12,6 +12,7 @@ from rvbuild.errors import DataError
 from rvbuild.geo.area.aoi import open_aoi
 from rvbuild.progress import Progress
 from rvbuild.stages.threads.block_cache import cache_of
+from rvbuild.tasks.metrics.places import WorstPlaces
 
 CACHE_ROWS, CACHE_BYTES_PER_PX = 1024, 4
 """Number of rows in GDAL's cache: two rows of blocks of predictions (a byte per pixel) and of coloured labels."""
@@ -23,11 +24,13 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     Parameters
     ----------
     inputs
-        `predictions`: the file that the predict stage wrote; `labels`: the files of the scene; `aoi`: none or more.
+        `predictions`: the file that the predict stage wrote; `labels`: the files of the scene; `aoi`: none or more;
+        `scores`: the raster of scores, if there is one.
     settings
         task, scene, labels, classes, null_id, eval.
     outputs
-        Receives `eval.json`: `{"scene": …, …}` with the counts of the task, which can be added over scenes.
+        Receives `eval.json`: `{"scene": …, …}` with the counts of the task, which can be added over scenes; and
+        `places.json`, see `rvbuild.tasks.metrics.places.Places`.
     progress
         Receives progress, in rows.
 
@@ -50,6 +53,9 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
         with task.labels(inputs["labels"], settings["labels"], grid, classes, null_id) as labels:
             for note in labels.notes:
                 progress.note(note)
-            counts = task.score(predictions, labels, aoi, classes, null_id, progress, settings["eval"])
+            worst, (scores, *_) = WorstPlaces(), [*inputs.get("scores", ()), None]
+            counts = task.score(predictions, labels, aoi, classes, null_id, progress, settings["eval"], worst, scores)
     text = json.dumps({"scene": settings["scene"], **counts}, sort_keys=True)
     (outputs / "eval.json").write_text(text + "\n", encoding="utf-8")
+    places = json.dumps(worst.to_json(), sort_keys=True)
+    (outputs / "places.json").write_text(places + "\n", encoding="utf-8")

@@ -1,10 +1,15 @@
-"""The report stage, for a project: one page that needs no other file and no network."""
+"""The report stage, for a project: one page that needs no other file and no network.
+
+It answers three questions: how good the model is, where it is wrong, and what to do next.
+"""
 
 from __future__ import annotations
 
 import base64
 import json
 import math
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -14,13 +19,21 @@ import jinja2
 import markdown_it
 from markupsafe import Markup, escape
 
+from rvbuild import tasks
 from rvbuild.geo.raster.stats import BandStats
 from rvbuild.progress import Progress
+from rvbuild.project.tasks import SPECS
+from rvbuild.stages.report.findings import findings
+from rvbuild.stages.report.pictures import MOST_PLACES, place_picture
+from rvbuild.tasks.metrics.score_histogram import BINS, ScoreHistogram, added
 
 PAGE = "index.html"
 
 MOST_PICTURES = 24
 """Maximum numbers of scenes and contact sheets on the page; the others are listed."""
+
+_CHART_PX, _CHART_BAR_PX = 120, 22
+"""Height of the chart of scores, and width of its bars."""
 
 _BARS, _BAR_PX, _HEIGHT_PX = 64, 3, 36
 
@@ -40,38 +53,104 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     inputs
         `stats`: `stats.json`; `chips/<split>/<scene>`: `index.json` and perhaps `contact.png`; `training`:
         `model.json`, and `log.jsonl` and `curves.svg` unless a training backend made the model; `scenes/<scene>`:
-        `quicklook.jpg`; `evaluation`: `eval.md` and the pictures that it shows, if there is one.
+        the picture of the scene; `evaluation`, if there is one: `eval.json`, `eval.md` and the pictures that it shows.
+        Of each evaluated scene `counts/<scene>`, `places/<scene>` and `pictures/<scene>`: its counts, its worst places,
+        and `place_00.jpg` and so on.
     settings
-        task, classes. Not the name of the project, so that a renamed one keeps its page: the page reads it from its
-        own address.
+        project, task, classes, null_id; splits: scene id → split of the evaluated scenes.
     outputs
         Receives `index.html`.
     progress
         Not used: the work is short.
     """
     named = {role: {path.name: path for path in files} for role, files in inputs.items()}
-    training = named["training"]
-    evaluation = named.get("evaluation")
+    task, classes = settings["task"], settings["classes"]
+    training, evaluation = named["training"], named.get("evaluation")
+    content = None if evaluation is None else json.loads(evaluation["eval.json"].read_text(encoding="utf-8"))
+    log = _log(training["log.jsonl"]) if "log.jsonl" in training else []
+    chips = _chips(named, [str(item["name"]) for item in classes])
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     page = environment.from_string(template("report/report.html")).render(
-        task=settings["task"].replace("_", " "),
-        classes=settings["classes"],
-        evaluation=_evaluation(evaluation) if evaluation else None,
+        project=settings["project"],
+        task=task.replace("_", " "),
+        classes=classes,
+        headlines=_headlines(content, task, settings["splits"]),
+        tables=_tables(evaluation) if evaluation else [],
+        places=_places(inputs, settings),
+        histograms=_histograms(inputs, settings),
+        findings=findings(
+            content, log, _trained(chips, len(classes)), classes, settings["null_id"], tasks.get(task).COUNTED
+        ),
         scenes=_scenes(inputs),
         most=MOST_PICTURES,
         model=json.loads(training["model.json"].read_text(encoding="utf-8")),
-        epochs=len(training["log.jsonl"].read_text(encoding="utf-8").splitlines()) if "log.jsonl" in training else None,
+        epochs=len(log) if "log.jsonl" in training else None,
         curves=Markup(training["curves.svg"].read_text(encoding="utf-8")) if "curves.svg" in training else None,
-        chips=_chips(named, [str(item["name"]) for item in settings["classes"]]),
+        chips=chips,
         bands=_bands(inputs["stats"][0]),
     )
     (outputs / PAGE).write_text(page, encoding="utf-8")
 
 
-def _evaluation(files: Mapping[str, Path]) -> Markup:
-    """Return `eval.md` as self-contained HTML with its pictures; HTML in it is escaped."""
+def _log(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _histograms(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any]) -> Markup | None:
+    """Return the histogram of the scores of all evaluated scenes as an SVG; None if there are no scores."""
+    task, total = tasks.get(settings["task"]), None
+    for role, files in sorted(inputs.items()):
+        if role.startswith("counts/"):
+            counts = json.loads(files[0].read_text(encoding="utf-8"))
+            of_scene = task.score_histogram(counts, settings["classes"], settings["null_id"])
+            if of_scene is not None:
+                total = of_scene if total is None else added(total, of_scene)
+    return None if total is None else _score_chart(total)
+
+
+def _score_chart(histogram: ScoreHistogram) -> Markup:
+    """Return bars for the scores from 0 to 1: wrong predictions on top of right ones."""
+    highest = max(map(sum, zip(histogram["right"], histogram["wrong"], strict=True))) or 1
+    bars = []
+    for place, (right, wrong) in enumerate(zip(histogram["right"], histogram["wrong"], strict=True)):
+        low, high = (_CHART_PX * value / highest for value in (right, right + wrong))
+        x = place * _CHART_BAR_PX
+        title = f"<title>{place / BINS:.2f} to {(place + 1) / BINS:.2f}: {right:,} right, {wrong:,} wrong</title>"
+        bars += [
+            f'<g>{title}<rect x="{x}" y="{_CHART_PX - low:.1f}" width="{_CHART_BAR_PX - 2}" height="{low:.1f}" '
+            'fill="#2ca02c"/>'
+            f'<rect x="{x}" y="{_CHART_PX - high:.1f}" width="{_CHART_BAR_PX - 2}" height="{high - low:.1f}" '
+            'fill="#d62728"/></g>'
+        ]
+    width = BINS * _CHART_BAR_PX
+    ticks = "".join(
+        f'<text x="{width * share:.0f}" y="{_CHART_PX + 16}" text-anchor="{anchor}">{share:g}</text>'
+        for share, anchor in ((0, "start"), (0.5, "middle"), (1, "end"))
+    )
+    return Markup(
+        f'<svg width="{width}" height="{_CHART_PX + 20}" viewBox="0 0 {width} {_CHART_PX + 20}" font-size="12">'
+        f"{''.join(bars)}{ticks}</svg>"
+    )
+
+
+def _headlines(evaluation: Mapping[str, Any] | None, task: str, splits: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return the headline metric of each split, that of the test scenes first."""
+    if evaluation is None:
+        return []
+    spec = SPECS[task]
+    by_split = {split: part["summary"] for split, part in evaluation.get("splits", {}).items()}
+    by_split = by_split or {next(iter(splits.values())): evaluation["summary"]["overall"]}
+    counts = Counter(splits.values())
+    return [
+        {"split": split, "name": spec.headline, "value": summary[spec.metrics[0]], "scenes": counts[split]}
+        for split, summary in by_split.items()
+    ]
+
+
+def _tables(files: Mapping[str, Path]) -> list[dict[str, Any]]:
+    """Return the sections of `eval.md`, each with its title and self-contained HTML; HTML in it is escaped."""
     parser = markdown_it.MarkdownIt("js-default")
 
     def picture(renderer: Any, tokens: Sequence[Any], place: int, options: Any, environment: Any) -> str:
@@ -80,18 +159,93 @@ def _evaluation(files: Mapping[str, Path]) -> Markup:
             return files[name].read_text(encoding="utf-8")
         return str(escape(tokens[place].content))
 
+    def table(renderer: Any, tokens: Sequence[Any], place: int, options: Any, environment: Any) -> str:
+        return '<div class="wide"><table>' if tokens[place].nesting > 0 else "</table></div>"
+
     parser.add_render_rule("image", picture)
-    return Markup(parser.render(files["eval.md"].read_text(encoding="utf-8")))
+    parser.add_render_rule("table_open", table)
+    parser.add_render_rule("table_close", table)
+    page, sections = "", []
+    for part in re.split(r"^(?=##? )", files["eval.md"].read_text(encoding="utf-8"), flags=re.MULTILINE):
+        heading, _, text = part.partition("\n")
+        if heading.startswith("# "):
+            page = heading.removeprefix("# Evaluation").removeprefix(" of ")
+            title = ""
+        else:
+            title = heading.removeprefix("## ")
+        if part.strip():
+            sections.append(
+                {
+                    "title": f"{title} ({page})" if title and page else title or page,
+                    "wrong": title == "Confusion",
+                    "html": Markup(parser.render(text)),
+                }
+            )
+    return sections
+
+
+def _places(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the worst places of all scenes, each with its picture."""
+    names = [str(item["name"]) for item in settings["classes"]]
+    unit, null_id = tasks.get(settings["task"]).COUNTED, settings["null_id"]
+    pictures = {
+        (role.removeprefix("pictures/"), path.name): path
+        for role, files in inputs.items()
+        for path in files
+        if role.startswith("pictures/")
+    }
+    ranked = []
+    for role, files in inputs.items():
+        if not role.startswith("places/"):
+            continue
+        scene = role.removeprefix("places/")
+        places = json.loads(files[0].read_text(encoding="utf-8"))["places"]
+        ranked += [(-place["severity"], scene, number, place) for number, place in enumerate(places[:MOST_PLACES])]
+    ranked.sort(key=lambda item: item[:3])
+    return [
+        {
+            "scene": scene,
+            "row": place["window"][0],
+            "column": place["window"][1],
+            "errors": [error_text(error, names, null_id, unit) for error in place["errors"][:3]],
+            "picture": embedded(pictures[scene, place_picture(number)]),
+        }
+        for _, scene, number, place in ranked[:MOST_PLACES]
+    ]
+
+
+def error_text(error: Sequence[int], names: Sequence[str], null_id: int, unit: str) -> str:
+    """Return a kind of error, (label, prediction, count), in words.
+
+    >>> error_text([0, 1, 1200], ["crown", "ground", "null"], 2, "pixels")
+    'crown predicted as ground: 1,200 pixels'
+    >>> error_text([0, 2, 3], ["car", "bus", "null"], 2, "boxes"), error_text([2, 0, 1], ["car", "null"], 2, "boxes")
+    ('car missed: 3 boxes', 'car where there is none: 1 boxes')
+    """
+    label, predicted, count = error
+    if predicted == null_id:
+        what = f"{names[label]} missed"
+    elif label == null_id:
+        what = f"{names[predicted]} where there is none"
+    else:
+        what = f"{names[label]} predicted as {names[predicted]}"
+    return f"{what}: {count:,} {unit}"
+
+
+def _trained(chips: Sequence[Mapping[str, Any]], classes: int) -> list[int]:
+    """Return how often each class id occurs in the training chips."""
+    of_training = [item["counts"] for item in chips if item["split"] == "train"]
+    return [sum(counts[class_id] for counts in of_training) for class_id in range(classes)]
 
 
 def _scenes(inputs: Mapping[str, Sequence[Path]]) -> list[dict[str, Any]]:
     """Return each predicted scene with its picture; beyond `MOST_PICTURES` without."""
-    found = sorted(
+    pictures = sorted(
         (role.removeprefix("scenes/"), files[0]) for role, files in inputs.items() if role.startswith("scenes/")
     )
     return [
         {"id": scene, "picture": embedded(path) if number < MOST_PICTURES else None}
-        for number, (scene, path) in enumerate(found)
+        for number, (scene, path) in enumerate(pictures)
     ]
 
 
@@ -116,6 +270,7 @@ def _chips(named: Mapping[str, Mapping[str, Path]], classes: Sequence[str]) -> l
                 "split": split,
                 "count": index["count"],
                 "shares": shares,
+                "counts": index["class_counts"],
                 "sheet": None if sheet is None else embedded(sheet),
             }
         )

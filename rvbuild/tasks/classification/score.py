@@ -13,6 +13,8 @@ from rvbuild.geo.area.aoi import Aoi
 from rvbuild.geo.windows import Window
 from rvbuild.progress import Progress
 from rvbuild.tasks.classification.cells import class_ids, read_cells, shortest
+from rvbuild.tasks.metrics.places import WorstPlaces
+from rvbuild.tasks.metrics.score_histogram import ScoreHistogram, score_histogram
 
 
 class CellReader(Protocol):
@@ -29,6 +31,7 @@ def score(
     classes: Sequence[Mapping[str, Any]],
     null_id: int,
     progress: Progress,
+    worst: WorstPlaces,
 ) -> dict[str, Any]:
     """Compare predicted cells with labels over one scene.
 
@@ -47,6 +50,9 @@ def score(
         The class list of the settings, and the id of its null class.
     progress
         Receives progress, in rows of cells.
+    worst
+        Receives the cells that are wrong. The severity is the difference between the scores of the predicted class and
+        of the label's, in [0, 1]; 1 without a prediction.
 
     Returns
     -------
@@ -78,8 +84,22 @@ def score(
             truth = null_id if aoi is not None and not aoi.contains_centre(window) else labels.cell(window)
             if truth == null_id:
                 continue
-            confusion[truth, found[row, column] if predicted[row, column] else null_id] += 1
+            prediction = int(found[row, column]) if predicted[row, column] else null_id
+            confusion[truth, prediction] += 1
             if predicted[row, column]:
-                scored.append([truth, *shortest(scores[row, column][np.newaxis])[0]])
+                of_classes = shortest(scores[row, column][np.newaxis])[0]
+                scored.append([truth, *of_classes])
+            if prediction != truth:
+                severity = 1.0
+                if prediction != null_id:
+                    severity = of_classes[expected.index(prediction)] - of_classes[expected.index(truth)]
+                worst.add(window.clip(cells.grid.height, cells.grid.width), {(truth, prediction): 1}, severity)
         progress.advance()
     return {"confusion": confusion.tolist(), "scores": scored}
+
+
+def histogram(counts: Mapping[str, Any], classes: Sequence[Mapping[str, Any]], null_id: int) -> ScoreHistogram:
+    """Return the scores of the predicted classes, from the counts of `score`."""
+    ids = np.array([item["id"] for item in classes if item["id"] != null_id])
+    rows = np.array(counts["scores"], dtype=np.float64).reshape(-1, 1 + len(ids))
+    return score_histogram(rows[:, 1:].max(axis=1, initial=0.0), ids[rows[:, 1:].argmax(axis=1)] == rows[:, 0])

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from rvbuild.geo.grid import Grid
     from rvbuild.geo.labels.cells import CellLabels
     from rvbuild.geo.windows import Window
+    from rvbuild.tasks.metrics.places import WorstPlaces
+    from rvbuild.tasks.metrics.score_histogram import ScoreHistogram
 
 __all__ = [
     "COUNTED",
@@ -50,11 +52,13 @@ __all__ = [
     "overlay",
     "own_chips",
     "pack",
+    "panels",
     "pixel_labels",
     "report",
     "resize",
     "scene_grid",
     "score",
+    "score_histogram",
     "survey",
     "target",
     "unpack",
@@ -234,11 +238,36 @@ def score(
     null_id: int,
     progress: Progress,
     options: Mapping[str, Any],
+    worst: WorstPlaces,
+    scores: Path | None = None,
 ) -> dict[str, Any]:
     """Return the confusion matrix and the scores of the labelled cells of a scene as JSON data."""
     from rvbuild.tasks.classification.score import score as count
 
-    return count(predictions, source.cells, aoi, classes, null_id, progress)
+    return count(predictions, source.cells, aoi, classes, null_id, progress, worst)
+
+
+def score_histogram(counts: Mapping[str, Any], classes: ClassList, null_id: int) -> ScoreHistogram | None:
+    """Return the scores of right and of wrong predictions; see `rvbuild.tasks.protocol.Task.score_histogram`."""
+    from rvbuild.tasks.classification.score import histogram
+
+    return histogram(counts, classes, null_id)
+
+
+def panels(
+    picture: np.ndarray,
+    predictions: Path,
+    source: _Cells,
+    aoi: Aoi | None,
+    window: Window,
+    classes: ClassList,
+    null_id: int,
+    options: Mapping[str, Any],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return pictures of labels, predictions and errors; see `rvbuild.tasks.protocol.Task.panels`."""
+    from rvbuild.tasks.classification.places import panels as draw
+
+    return draw(picture, predictions, source.cells, window, classes)
 
 
 def report(

@@ -6,7 +6,8 @@ interest or if less than `MOSTLY` of them lies in the image.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,10 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rvbuild.geo.area.aoi import Aoi
+from rvbuild.geo.grid import Grid
 from rvbuild.geo.vector.boxes import Boxes, overlapping
+from rvbuild.geo.windows import Window
 from rvbuild.progress import Progress
 from rvbuild.tasks.detection.average_precision import match
 from rvbuild.tasks.detection.boxes import read_detections
+from rvbuild.tasks.metrics.places import SIDE_PX, Pair, WorstPlaces
+from rvbuild.tasks.metrics.score_histogram import ScoreHistogram, score_histogram
 
 MOSTLY = 0.8
 """Minimum share of a label in the image; Raster Vision drops labels below it."""
@@ -39,6 +44,7 @@ def score(
     null_id: int,
     progress: Progress,
     options: Mapping[str, Any],
+    worst: WorstPlaces,
 ) -> dict[str, Any]:
     """Compare merged boxes with labels over one scene.
 
@@ -56,21 +62,21 @@ def score(
         Receives progress, in classes.
     options
         The eval settings: `iou_thresh`.
+    worst
+        Receives the squares with wrong boxes and missed labels.
 
     Returns
     -------
     dict
         `{"iou_thresh", "score_thresh", "classes": {id: {"found": [TP, FP, FN], "labels": [count by size], "boxes":
-        [[score, hits, errors], …]}}}`: matches at `iou_thresh` of boxes that reach the score threshold, see `found`;
+        [[score, hits, errors], …]}}}`: matches at `iou_thresh` of boxes that reach the score threshold, see `compare`;
         and of all boxes what `rvbuild.tasks.detection.average_precision.Matches` holds.
     """
     detections = read_detections(predictions)
     certain = detections.certain()
-    idle = labels.inside < MOSTLY
-    if aoi is not None:
-        x, y = (labels.boxes[:, :2] + labels.boxes[:, 2:]).T / 2
-        idle |= ~aoi.contains_points(x, y)
+    idle = ignored(labels, aoi)
     counts: dict[str, Any] = {}
+    errors: dict[Window, Counter[Pair]] = defaultdict(Counter)
     progress.start("evaluate", len(classes) - 1, "classes")
     for item in classes:
         if item["id"] == null_id:
@@ -78,18 +84,37 @@ def score(
         mine, wanted = detections.classes == item["id"], labels.classes == item["id"]
         matches = match(detections.boxes[mine], detections.scores[mine], labels.boxes[wanted], idle[wanted])
         rows = zip(matches.scores.tolist(), matches.hits.tolist(), matches.errors.tolist(), strict=True)
+        boxes, truth = detections.boxes[mine & certain], labels.boxes[wanted]
+        right, wrong, missed = compare(boxes, truth, idle[wanted], options["iou_thresh"])
+        for square in _squares(boxes[wrong], detections.grid):
+            errors[square][null_id, item["id"]] += 1
+        for square in _squares(truth[missed], detections.grid):
+            errors[square][item["id"], null_id] += 1
         counts[str(item["id"])] = {
-            "found": found(detections.boxes[mine & certain], labels.boxes[wanted], idle[wanted], options["iou_thresh"]),
+            "found": [int(np.count_nonzero(mask)) for mask in (right, wrong, missed)],
             "labels": matches.labels.tolist(),
             "boxes": [list(row) for row in rows],
         }
         progress.advance()
+    for square, of_square in errors.items():
+        worst.add(square, of_square)
     thresholds = {"iou_thresh": options["iou_thresh"], "score_thresh": detections.score_thresh}
     return {**thresholds, "classes": counts}
 
 
-def found(boxes: Boxes, labels: Boxes, idle: NDArray[np.bool_], iou_thresh: float) -> list[int]:
-    """Return true positives, false positives and false negatives of one class.
+def ignored(labels: BoxReader, aoi: Aoi | None) -> NDArray[np.bool_]:
+    """Return which labels do not count, (G,): those outside of the image or of the area of interest."""
+    idle: NDArray[np.bool_] = labels.inside < MOSTLY
+    if aoi is not None:
+        x, y = (labels.boxes[:, :2] + labels.boxes[:, 2:]).T / 2
+        idle |= ~aoi.contains_points(x, y)
+    return idle
+
+
+def compare(
+    boxes: Boxes, labels: Boxes, idle: NDArray[np.bool_], iou_thresh: float
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which boxes of one class are true positives, which are false positives, and which labels are missed.
 
     Raster Vision's matching, but within the class, so that no box of another class takes a label away: of the pairs
     whose intersection over union is above the threshold, each label keeps the one with its best box, then each box the
@@ -103,13 +128,28 @@ def found(boxes: Boxes, labels: Boxes, idle: NDArray[np.bool_], iou_thresh: floa
         (G,) labels that do not count; boxes that match these are neither right nor wrong.
     iou_thresh
         The threshold.
+
+    Returns
+    -------
+    right, wrong : (D,) bool
+    missed : (G,) bool
     """
     label, box, share = overlapping(labels, boxes, iou_thresh)
     label, box, share = _best_of_each(label, box, share)
     box, label, share = _best_of_each(box, label, share)
-    free = int(np.count_nonzero(idle[label]))
-    right = len(label) - free
-    return [right, len(boxes) - free - right, int(np.count_nonzero(~idle)) - right]
+    right, wrong, missed = np.zeros(len(boxes), bool), np.ones(len(boxes), bool), ~idle
+    right[box] = ~idle[label]
+    wrong[box] = False
+    missed[label] = False
+    return right, wrong, missed
+
+
+def _squares(boxes: Boxes, grid: Grid) -> Iterator[Window]:
+    """Yield the square of the centre of each box; centres outside of the scene count at its edge."""
+    cols = np.clip((boxes[:, 0] + boxes[:, 2]) / 2, 0, grid.width - 1).astype(np.int64) // SIDE_PX * SIDE_PX
+    rows = np.clip((boxes[:, 1] + boxes[:, 3]) / 2, 0, grid.height - 1).astype(np.int64) // SIDE_PX * SIDE_PX
+    for row, col in zip(rows.tolist(), cols.tolist(), strict=True):
+        yield Window(row, col, SIDE_PX, SIDE_PX).clip(grid.height, grid.width)
 
 
 def _best_of_each(
@@ -120,3 +160,10 @@ def _best_of_each(
     key, other, share = key[order], other[order], share[order]
     first = np.append(True, key[1:] != key[:-1])[: len(key)]
     return key[first], other[first], share[first]
+
+
+def histogram(counts: Mapping[str, Any]) -> ScoreHistogram:
+    """Return the scores of all boxes, from the counts of `score`: right ones overlap a label by at least 0.5."""
+    rows = [row for item in counts["classes"].values() for row in item["boxes"] if (row[1] | row[2]) & 1]
+    scores = np.array([row[0] for row in rows], dtype=np.float64)
+    return score_histogram(scores, np.array([bool(row[1] & 1) for row in rows], dtype=bool))

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from rvbuild.geo.labels.boxes import BoxLabels
     from rvbuild.geo.windows import Window
     from rvbuild.tasks.detection.model import Found
+    from rvbuild.tasks.metrics.places import WorstPlaces
+    from rvbuild.tasks.metrics.score_histogram import ScoreHistogram
 
 __all__ = [
     "COUNTED",
@@ -49,11 +51,13 @@ __all__ = [
     "overlay",
     "own_chips",
     "pack",
+    "panels",
     "pixel_labels",
     "report",
     "resize",
     "scene_grid",
     "score",
+    "score_histogram",
     "survey",
     "target",
     "unpack",
@@ -239,11 +243,36 @@ def score(
     null_id: int,
     progress: Progress,
     options: Mapping[str, Any],
+    worst: WorstPlaces,
+    scores: Path | None = None,
 ) -> dict[str, Any]:
     """Return the matches of a scene as JSON data."""
     from rvbuild.tasks.detection.score import score as count
 
-    return count(predictions, source, aoi, classes, null_id, progress, options)
+    return count(predictions, source, aoi, classes, null_id, progress, options, worst)
+
+
+def score_histogram(counts: Mapping[str, Any], classes: ClassList, null_id: int) -> ScoreHistogram | None:
+    """Return the scores of right and of wrong predictions; see `rvbuild.tasks.protocol.Task.score_histogram`."""
+    from rvbuild.tasks.detection.score import histogram
+
+    return histogram(counts)
+
+
+def panels(
+    picture: np.ndarray,
+    predictions: Path,
+    source: BoxLabels,
+    aoi: Aoi | None,
+    window: Window,
+    classes: ClassList,
+    null_id: int,
+    options: Mapping[str, Any],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return pictures of labels, predictions and errors; see `rvbuild.tasks.protocol.Task.panels`."""
+    from rvbuild.tasks.detection.places import panels as draw
+
+    return draw(picture, predictions, source, aoi, window, classes, null_id, options)
 
 
 def report(

@@ -1,7 +1,8 @@
-"""The confusion matrix of one scene: class rasters counted against labels, a band of rows at a time."""
+"""The confusion matrix of one scene: class rasters counted against labels, block by block."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,14 +15,13 @@ from rvbuild.errors import DataError
 from rvbuild.geo.area.aoi import Aoi
 from rvbuild.geo.classes import NODATA
 from rvbuild.geo.raster.file import grid_of, open_dataset
-from rvbuild.geo.windows import Window, bands
+from rvbuild.geo.windows import Window
 from rvbuild.progress import Progress
+from rvbuild.tasks.metrics.places import Pair, WorstPlaces, on_grid, squares_of
+from rvbuild.tasks.metrics.score_histogram import ScoreHistogram, added, score_histogram
 
-BAND_ROWS = 512
-"""Rows of a band: one row of blocks of a cloud-optimized GeoTIFF."""
-
-BAND_PX = 1 << 21
-"""The pixels of a band at most, so that memory does not grow with the width of a scene."""
+BLOCK = (2, 16)
+"""Rows and columns of squares that are read at once: memory does not grow with the size of a scene."""
 
 CHUNK_PX = 1 << 18
 """The pixels that are counted at once: their codes stay in the processor's cache."""
@@ -44,6 +44,8 @@ def score(
     classes: Sequence[Mapping[str, Any]],
     null_id: int,
     progress: Progress,
+    worst: WorstPlaces,
+    scores: Path | None = None,
 ) -> dict[str, Any]:
     """Count predictions against labels over one scene.
 
@@ -62,11 +64,16 @@ def score(
         The class list of the settings, and the id of its null class.
     progress
         Receives progress, in rows.
+    worst
+        Receives the errors of each square, in pixels.
+    scores
+        The raster of scores, or None.
 
     Returns
     -------
     dict
-        `{"confusion": [[int, …], …]}`: rows are labels, columns predictions, both in class id order.
+        `{"confusion": [[int, …], …]}`: rows are labels, columns predictions, both in class id order. With scores also
+        `score_histogram`: of the predicted classes of all labelled pixels.
 
     Raises
     ------
@@ -75,20 +82,36 @@ def score(
     """
     n = len(classes)
     confusion = np.zeros((n, n), dtype=np.int64)
-    with open_dataset(predictions) as dataset:
+    histogram: ScoreHistogram | None = None
+    with contextlib.ExitStack() as stack:
+        dataset = stack.enter_context(open_dataset(predictions))
+        score_bands = None if scores is None else stack.enter_context(open_dataset(scores))
         grid = grid_of(predictions, dataset)
         progress.start("evaluate", grid.height, "rows")
-        for band in bands(grid.height, grid.width, max(1, min(BAND_ROWS, BAND_PX // grid.width))):
-            if aoi is None or aoi.intersects(band):
-                predicted = dataset.read(1, window=RasterioWindow(band.col, band.row, band.width, band.height))
-                truth = labels.read(band)
+        for block in on_grid(grid.height, grid.width, BLOCK):
+            if aoi is None or aoi.intersects(block):
+                part_of_file = RasterioWindow(block.col, block.row, block.width, block.height)
+                predicted = _class_ids(dataset.read(1, window=part_of_file), n, null_id, predictions, block)
+                truth = labels.read(block)
                 if aoi is not None:
-                    truth = np.where(aoi.mask(band), truth, np.uint8(null_id))
-                confusion += confusion_matrix(truth, _class_ids(predicted, n, null_id, predictions, band), n)
-            progress.advance(band.height)
+                    truth = np.where(aoi.mask(block), truth, np.uint8(null_id))
+                for square in squares_of(block):
+                    part = square.slices_in(Window(0, 0, block.height, block.width))
+                    of_square = confusion_matrix(truth[part], predicted[part], n)
+                    confusion += of_square
+                    place = square._replace(row=block.row + square.row, col=block.col + square.col)
+                    worst.add(place, _errors(of_square, null_id))
+                if score_bands is not None:
+                    counted = (truth != null_id) & (predicted != null_id)
+                    highest = _highest(score_bands.read(window=part_of_file))[counted]
+                    of_block = score_histogram(highest, (truth == predicted)[counted])
+                    histogram = of_block if histogram is None else added(histogram, of_block)
+            if block.col_stop == grid.width:
+                progress.advance(block.height)
     # Pixels without a label are not evaluated.
     confusion[null_id] = 0
-    return {"confusion": confusion.tolist()}
+    counts: dict[str, Any] = {"confusion": confusion.tolist()}
+    return counts if histogram is None else {**counts, "score_histogram": histogram}
 
 
 def confusion_matrix(truth: Labels, predicted: Labels, n: int) -> Counts:
@@ -115,6 +138,22 @@ def confusion_matrix(truth: Labels, predicted: Labels, n: int) -> Counts:
         codes += flat_predicted[chunk]
         counts += np.bincount(codes, minlength=n * n)
     return counts.reshape(n, n)
+
+
+def _highest(scores: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Return the highest score of each pixel, in [0, 1], from scores (K, H, W) in the encoding of the file."""
+    highest: npt.NDArray[np.float32] = scores.max(axis=0).astype(np.float32)
+    if scores.dtype == np.uint8:
+        highest /= 255
+    return highest
+
+
+def _errors(counts: Counts, null_id: int) -> dict[Pair, int]:
+    """Return the counts of labelled pixels with another prediction, by label and prediction."""
+    wrong = counts.copy()
+    np.fill_diagonal(wrong, 0)
+    wrong[null_id] = 0
+    return {(int(row), int(col)): int(wrong[row, col]) for row, col in np.argwhere(wrong)}
 
 
 def _class_ids(values: npt.NDArray[Any], n: int, null_id: int, path: Path, band: Window) -> Labels:

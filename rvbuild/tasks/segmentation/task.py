@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from rvbuild.geo.grid import Grid
     from rvbuild.geo.labels.open import LabelSource
     from rvbuild.geo.windows import Window
+    from rvbuild.tasks.metrics.places import WorstPlaces
+    from rvbuild.tasks.metrics.score_histogram import ScoreHistogram
 
 __all__ = [
     "COUNTED",
@@ -47,11 +49,13 @@ __all__ = [
     "overlay",
     "own_chips",
     "pack",
+    "panels",
     "pixel_labels",
     "report",
     "resize",
     "scene_grid",
     "score",
+    "score_histogram",
     "survey",
     "target",
     "unpack",
@@ -205,11 +209,34 @@ def score(
     null_id: int,
     progress: Progress,
     options: Mapping[str, Any],
+    worst: WorstPlaces,
+    scores: Path | None = None,
 ) -> dict[str, Any]:
     """Return the confusion matrix of a scene as JSON data."""
     from rvbuild.tasks.segmentation.score import score as count
 
-    return count(predictions, source, aoi, classes, null_id, progress)
+    return count(predictions, source, aoi, classes, null_id, progress, worst, scores)
+
+
+def score_histogram(counts: Mapping[str, Any], classes: ClassList, null_id: int) -> ScoreHistogram | None:
+    """Return the scores of right and of wrong predictions; see `rvbuild.tasks.protocol.Task.score_histogram`."""
+    return counts.get("score_histogram")
+
+
+def panels(
+    picture: np.ndarray,
+    predictions: Path,
+    source: LabelSource,
+    aoi: Aoi | None,
+    window: Window,
+    classes: ClassList,
+    null_id: int,
+    options: Mapping[str, Any],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return pictures of labels, predictions and errors; see `rvbuild.tasks.protocol.Task.panels`."""
+    from rvbuild.tasks.segmentation.places import panels as draw
+
+    return draw(picture, predictions, source, aoi, window, classes, null_id)
 
 
 def report(

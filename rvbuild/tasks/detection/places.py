@@ -1,0 +1,62 @@
+"""A place of a detection scene as pictures: labels, boxes, and which of them are wrong or missed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rvbuild.geo.area.aoi import Aoi
+from rvbuild.geo.classes import Classes
+from rvbuild.geo.vector.boxes import Boxes
+from rvbuild.geo.windows import Window
+from rvbuild.geo.write.picture import Picture, draw_boxes
+from rvbuild.tasks.detection.boxes import read_detections
+from rvbuild.tasks.detection.score import BoxReader, compare, ignored
+from rvbuild.tasks.metrics.places import MISSED, RIGHT, WRONG
+
+_LEGEND = [{"color": "#{:02x}{:02x}{:02x}".format(*colour[:3])} for colour in (RIGHT, WRONG, MISSED)]
+
+
+def panels(
+    picture: Picture,
+    predictions: Path,
+    source: BoxReader,
+    aoi: Aoi | None,
+    window: Window,
+    classes: Classes,
+    null_id: int,
+    options: Mapping[str, Any],
+) -> tuple[Picture, Picture, Picture]:
+    """Return the labels, the boxes that reach the score threshold, and both by whether they are right.
+
+    In the last picture, green boxes are right, red ones are wrong, and yellow ones are labels that were missed.
+    """
+    detections = read_detections(predictions)
+    certain = detections.certain()
+    idle = ignored(source, aoi)
+    boxes, marks = [], []
+    for item in classes:
+        if item["id"] == null_id:
+            continue
+        found = detections.boxes[certain & (detections.classes == item["id"])]
+        own = source.classes == item["id"]
+        right, wrong, missed = compare(found, source.boxes[own], idle[own], options["iou_thresh"])
+        for mark, group in enumerate((found[right], found[wrong], source.boxes[own][missed])):
+            boxes.append(group)
+            marks.append(np.full(len(group), mark))
+    empty = np.empty((0, 4))
+    return (
+        _drawn(picture, window, source.boxes[~idle], source.classes[~idle], classes),
+        _drawn(picture, window, detections.boxes[certain], detections.classes[certain], classes),
+        _drawn(picture, window, np.concatenate([empty, *boxes]), np.concatenate([[], *marks]).astype(int), _LEGEND),
+    )
+
+
+def _drawn(picture: Picture, window: Window, boxes: Boxes, ids: NDArray[np.integer], classes: Classes) -> Picture:
+    local = boxes - np.array([window.col, window.row] * 2)
+    seen = (local[:, 2:] > 0).all(axis=1) & (local[:, 0] < window.width) & (local[:, 1] < window.height)
+    return draw_boxes(picture, local[seen], ids[seen], classes, 2)

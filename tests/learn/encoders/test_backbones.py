@@ -1,0 +1,92 @@
+"""Encoders with weights: torchvision's models, cut and frozen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+import torchvision
+
+from rvbuild.errors import ModelError
+from rvbuild.learn.encoders.open import open_encoder
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def weights_of(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights")
+
+    def write(name, **change):
+        path = folder / f"{name}-{len(change)}.safetensors"
+        if not path.exists():
+            torch.manual_seed(0)
+            state = torchvision.models.get_model(name, weights=None).state_dict()
+            state = {key: value for key, value in state.items() if not key.startswith(("classifier", "fc."))}
+            safetensors.torch.save_file({**state, **change}, path)
+        return path
+
+    return write
+
+
+def encoder_of(name, weights, count=3, **settings):
+    how = {"encoder": name, "stride_px": 4, **settings}
+    return open_encoder(how, weights, count, lambda line: None)
+
+
+def image_of(bands, side=128):
+    return np.random.default_rng(0).random((bands, side, side), dtype=np.float32)
+
+
+def test_a_mobilenet_gives_168_features_beside_those_of_the_bands(weights_of):
+    encoder = encoder_of("mobilenet_v2", weights_of("mobilenet_v2"))
+    assert len(encoder.encoder.names) == 6 + 16 + 24 + 32 + 96
+    found = encoder(image_of(3))
+    assert found.shape == (32, 32, 174)
+    assert (found.reshape(-1, 174).std(axis=0) > 0).all()
+
+
+def test_many_channels_are_summed_at_random(weights_of):
+    encoder = encoder_of("resnet18", weights_of("resnet18"))
+    assert len(encoder.encoder.names) == 6 + 64 + 64 + 96 + 96
+    assert encoder(image_of(3)).shape == (32, 32, 326)
+
+
+def test_features_do_not_depend_on_the_threads_of_torch(weights_of):
+    before = torch.get_num_threads()
+    try:
+        found = []
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(encoder_of("mobilenet_v2", weights_of("mobilenet_v2"))(image_of(3)))
+    finally:
+        torch.set_num_threads(before)
+    assert (found[0] == found[1]).all()
+
+
+def test_bands_are_those_that_are_named(weights_of):
+    weights, image = weights_of("mobilenet_v2"), image_of(5)
+    named = encoder_of("mobilenet_v2", weights, 5, bands=[4, 0, 2])
+    assert len(named.encoder.names) == 10 + 168
+    alone = encoder_of("mobilenet_v2", weights, 3)
+    maps = named.encoder(image)[10:]
+    assert (maps == alone.encoder(np.ascontiguousarray(image[[4, 0, 2]]))[6:]).all()
+    assert (encoder_of("mobilenet_v2", weights, 5).encoder(image)[10:] == alone.encoder(image[:3])[6:]).all()
+    one = encoder_of("mobilenet_v2", weights, 1).encoder(image[:1])[2:]
+    assert (one == alone.encoder(np.ascontiguousarray(image[[0, 0, 0]]))[6:]).all()
+    with pytest.raises(ModelError, match=r"draft\.bands: there is no band 4; the image has bands 0 to 2"):
+        encoder_of("mobilenet_v2", weights, 3, bands=[4, 0, 2])
+
+
+def test_other_weights_are_refused(weights_of, tmp_path):
+    with pytest.raises(
+        ModelError, match=r"draft\.weights: .* torchvision's \"mobilenet_v2\"; the file lacks 260 of 312"
+    ):
+        encoder_of("mobilenet_v2", weights_of("resnet18"))
+    wrong = weights_of("mobilenet_v2", **{"features.0.0.weight": torch.zeros(32, 4, 3, 3)})
+    with pytest.raises(ModelError, match=r"has in another shape 1 of 312 tensors, for example features\.0\.0\.weight"):
+        encoder_of("mobilenet_v2", wrong)
+    (tmp_path / "w.pth").write_bytes(b"no weights")
+    with pytest.raises(ModelError, match=r"draft\.weights: .* cannot be read as weights"):
+        encoder_of("mobilenet_v2", tmp_path / "w.pth")
