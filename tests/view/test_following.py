@@ -6,7 +6,7 @@ from typing import Any
 
 from rvbuild.engine.plan.decide import State
 from rvbuild.session.status import ArtifactStatus
-from rvbuild.view.following import Follower
+from rvbuild.view.building.following import Follower
 from rvbuild.view.looking import Seen
 
 

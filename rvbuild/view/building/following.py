@@ -5,7 +5,7 @@ from __future__ import annotations
 from rvbuild.engine.plan.decide import State
 from rvbuild.errors import UsageError
 from rvbuild.stages.names import on_request
-from rvbuild.view.builds import Build
+from rvbuild.view.building.builds import Build
 from rvbuild.view.looking import Seen
 
 STAGE = "draft"

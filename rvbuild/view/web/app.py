@@ -17,10 +17,9 @@ from starlette.staticfiles import StaticFiles
 
 from rvbuild.errors import RvbuildError, UsageError
 from rvbuild.view import results
-from rvbuild.view.access import Access
-from rvbuild.view.builds import Build
-from rvbuild.view.events import Events
-from rvbuild.view.following import Follower
+from rvbuild.view.building.builds import Build
+from rvbuild.view.building.following import Follower
+from rvbuild.view.building.watching import Watcher
 from rvbuild.view.looking import Looking
 from rvbuild.view.places import places
 from rvbuild.view.points import point_json
@@ -28,9 +27,10 @@ from rvbuild.view.readers import Memo, Readers
 from rvbuild.view.scenes import ViewedScene
 from rvbuild.view.shapes import shapes
 from rvbuild.view.tiles import Look, Tile, draw
-from rvbuild.view.watching import Watcher
+from rvbuild.view.web.access import Access
+from rvbuild.view.web.events import Events
 
-STATIC = Path(__file__).parent / "static"
+STATIC = Path(__file__).parents[1] / "static"
 
 TILE_BYTES = 64 << 20
 """Of drawn tiles in memory."""
