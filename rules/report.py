@@ -30,7 +30,8 @@ from rvbuild.rules.inputs import own_chips
 from rvbuild.stages.report.pictures import MOST_PLACES, QUICKLOOK, place_picture
 
 if TYPE_CHECKING:
-    from rvbuild.stages.report.settings import PageSettings, ScenePictureSettings
+    from rvbuild.stages.report.page import PageSettings
+    from rvbuild.stages.report.scene import PictureSettings
 
 VERSION = 5
 RUN = "rvbuild.stages.report.scene:run"
@@ -58,7 +59,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             scene=scene.id,
             run=RUN,
             version=VERSION,
-            settings=_settings(project, scene, scene.id in judged),
+            settings=_picture_settings(project, scene, scene.id in judged),
             inputs=(
                 image(project, scene),
                 predictions(project, scene),
@@ -90,7 +91,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         figures.append(Product(f"counts/{id_}", counts, ("eval.json",)))
         figures.append(Product(f"places/{id_}", counts, ("places.json",)))
         figures.append(Product(f"pictures/{id_}", pictures, ("place_*.jpg",)))
-    of_page: PageSettings = {
+    settings: PageSettings = {
         "project": project.name,
         "task": project.task,
         "classes": classes(project),
@@ -104,7 +105,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         scene=None,
         run=RUN_MERGE,
         version=VERSION,
-        settings=of_page,
+        settings=settings,
         inputs=tuple(figures),
         folder=folder(project, "report"),
         code=code,
@@ -113,23 +114,21 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     )
 
 
-def _settings(project: Project, scene: Scene, judged: bool) -> ScenePictureSettings:
-    """Return the settings of the pictures; those of the worst places depend on labels and area too."""
-    settings: ScenePictureSettings = {
+def _picture_settings(project: Project, scene: Scene, judged: bool) -> PictureSettings:
+    """Return the settings of the pictures of a scene; those of the worst places only if it is evaluated."""
+    settings: PictureSettings = {
         "task": project.task,
         "image": image_settings(project, scene),
         "channels": scene.channels,
         "classes": classes(project),
     }
-    if not judged:
-        return settings
-    return {
-        **settings,
-        "labels": label_settings(project, scene),
-        "null_id": project.null_id,
-        "eval": project.eval.stage_settings(),
-        **area(project, scene),
-    }
+    if judged:
+        settings["labels"] = label_settings(project, scene)
+        settings["null_id"] = project.null_id
+        settings["eval"] = project.eval.stage_settings()
+        if limits := area(project, scene).get("area"):
+            settings["area"] = limits
+    return settings
 
 
 def _evaluation_inputs(project: Project, scene: Scene) -> tuple[Source | Product, ...]:

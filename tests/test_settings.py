@@ -35,7 +35,7 @@ from rvbuild.stages.bundle.settings import BundleStageSettings
 from rvbuild.stages.data.settings import CheckSettings
 from rvbuild.stages.evaluate.scene import EvalStageSettings
 from rvbuild.stages.infer import InferStageSettings
-from rvbuild.stages.report.settings import ScenePictureSettings
+from rvbuild.stages.report.scene import PictureSettings
 from rvbuild.tasks.settings import DeriveSettings
 
 CLASSES = """
@@ -217,7 +217,7 @@ def of_task(stage: Any, task: str) -> Any:
         hints["predict"] = get_type_hints(declared(f"{module.__name__}:derive"))["predict"]
     elif stage is EvalStageSettings:
         hints["eval"] = declared(f"{module.__name__}:score")
-    elif stage is ScenePictureSettings:
+    elif stage is PictureSettings:
         hints["eval"] = NotRequired[declared(f"{module.__name__}:score")]
     elif stage is BundleStageSettings:
         hints["predict"] = module.PREDICT_SETTINGS

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from typing import get_args
 
 import torch
 
 from rvbuild.errors import ModelError, nearest
-from rvbuild.settings.train import OptimizerSettings, ScheduleSettings
+from rvbuild.settings.train import Optimizer, OptimizerSettings, Schedule, ScheduleSettings
 
-OPTIMIZERS = ("adam", "adamw", "sgd")
-SCHEDULES = ("one_cycle", "cosine", "step", "constant")
+OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
+SCHEDULES: tuple[str, ...] = get_args(Schedule)
 
 WARM_UP = 0.3
 START_DIVISOR = 25.0
@@ -21,7 +22,8 @@ STEP_FACTOR = 0.1
 
 def make_optimizer(parameters: Iterable[torch.nn.Parameter], train: OptimizerSettings) -> torch.optim.Optimizer:
     """Return the optimizer of the train settings: `optimizer`, `lr`, `weight_decay` and, for SGD, `momentum`."""
-    name, lr, decay = train["optimizer"], train["lr"], train["weight_decay"]
+    name: str = train["optimizer"]
+    lr, decay = train["lr"], train["weight_decay"]
     if name == "adam":
         return torch.optim.Adam(parameters, lr=lr, weight_decay=decay)
     if name == "adamw":
@@ -50,7 +52,8 @@ def learning_rate(train: ScheduleSettings, steps_per_epoch: int) -> Callable[[in
     steps_per_epoch
         Batches per epoch.
     """
-    name, peak = train["schedule"], train["lr"]
+    name: str = train["schedule"]
+    peak = train["lr"]
     steps = train["epochs"] * steps_per_epoch
     if name == "constant":
         return lambda step: peak

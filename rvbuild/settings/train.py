@@ -16,6 +16,12 @@ ClassWeights: TypeAlias = dict[str, float]
 """Weights by class name; classes that are not named weigh 1."""
 
 
+Optimizer: TypeAlias = Literal["adam", "adamw", "sgd"]
+
+Schedule: TypeAlias = Literal["one_cycle", "cosine", "step", "constant"]
+"""How the learning rate changes."""
+
+
 class TrainedSettings(TypedDict):
     """The model that a project names. It is in no key; the description of a model must not choose other code."""
 
@@ -36,7 +42,7 @@ class BackendSettings(TypedDict):
 class OptimizerSettings(TypedDict):
     """The optimizer."""
 
-    optimizer: Literal["adam", "adamw", "sgd"]
+    optimizer: Optimizer
     lr: float
     weight_decay: float
     momentum: float
@@ -46,7 +52,7 @@ class OptimizerSettings(TypedDict):
 class ScheduleSettings(TypedDict):
     """The learning rate over time."""
 
-    schedule: Literal["one_cycle", "cosine", "step", "constant"]
+    schedule: Schedule
     lr: float
     epochs: int
     step_epochs: list[int]
@@ -57,7 +63,7 @@ class LoopSettings(OptimizerSettings, ScheduleSettings):
     """The settings of the training loop."""
 
     batch_size: int
-    amp: bool | Literal["auto"]
+    amp: Literal["auto", True, False]
     select: Literal["last", "best"]
     select_metric: str
     patience: int
@@ -71,7 +77,6 @@ class LossSettings(TypedDict):
     loss_args: Arguments
     """Of a loss with a name, those that are not at their defaults."""
     class_weights: Literal["none", "balanced"] | ClassWeights
-    """`none`, `balanced`, or weights."""
 
 
 class TrainSettings(LoopSettings, LossSettings, TrainedSettings):
@@ -87,7 +92,6 @@ class TrainSettings(LoopSettings, LossSettings, TrainedSettings):
     """In no key: it does not affect the result."""
     max_chips: NotRequired[int]
     sampling: NotRequired[Literal["all", "balanced"] | ClassWeights]
-    """`balanced`, or weights."""
     normalize: NotRequired[Literal["auto", "pretrained"] | StandardSettings]
     checkpoints: NotRequired[bool]
     threads: NotRequired[int]

@@ -348,11 +348,10 @@ class Task(Protocol):
     ) -> Counts:
         """Compare a scene's predictions with its labels; return counts that add up over scenes.
 
-        `worst` receives the places of the errors; `scores` is the raster of scores, if
-        the project writes one.
+        `worst` receives the places of the errors; `scores` is the raster of scores, if the project writes one.
         """
 
-    def score_histogram(self, counts: Any, classes: ClassList, null_id: int) -> ScoreHistogram | None:
+    def score_histogram(self, counts: Counts, classes: ClassList, null_id: int) -> ScoreHistogram | None:
         """Return the scores of right and of wrong predictions, from the counts of a scene; None without scores."""
 
     def panels(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from typing_extensions import ReadOnly, TypedDict
 
-from rvbuild.settings.classes import ClassId, ClassSettings
+from rvbuild.settings.classes import ClassId, ClassName, ClassSettings
 from rvbuild.settings.predict import FileSettings, ForwardSettings
 
 
@@ -18,7 +18,7 @@ class InferSettings(TypedDict):
     """Which windows of a scene are predicted, and how they are merged into the raw result."""
 
     task: str
-    classes: ReadOnly[Sequence[ClassId]]
+    classes: ReadOnly[Sequence[ClassId] | Sequence[ClassName]]
     """With names if scores are written."""
     null_id: int
     chip_px: int

@@ -29,7 +29,7 @@ from rvbuild.project.toml.table import (
     no_effect,
     wrong,
 )
-from rvbuild.settings.train import BackendSettings, TrainSettings
+from rvbuild.settings.train import BackendSettings, Optimizer, Schedule, TrainSettings
 
 MODELS = {spec.name: spec.models for spec in SPECS.values()}
 """The named models by task; the first is the default."""
@@ -125,11 +125,11 @@ class TrainTable(Table):
     )
     epochs: int = Field(10, ge=1, description="Number of passes over the training chips.")
     batch_size: int = Field(8, ge=1, description="Chips per step.")
-    optimizer: Literal["adam", "adamw", "sgd"] = Field("adam", description="The optimizer.")
+    optimizer: Optimizer = Field("adam", description="The optimizer.")
     weight_decay: float = Field(0.0, ge=0, description="Weight decay of the optimizer.")
     momentum: float = Field(0.9, ge=0, lt=1, description="With optimizer = sgd: its momentum.")
     lr: float = Field(1e-4, gt=0, description="Learning rate; with schedule = one_cycle, the highest.")
-    schedule: Literal["one_cycle", "cosine", "step", "constant"] = Field(
+    schedule: Schedule = Field(
         "one_cycle",
         description="How the learning rate changes: one_cycle, cosine, step (a tenth at step_epochs) or constant.",
     )

@@ -18,14 +18,17 @@ from typing import Any
 import jinja2
 import markdown_it
 from markupsafe import Markup, escape
+from typing_extensions import TypedDict
 
 from rvbuild import tasks
 from rvbuild.geo.raster.stats import BandStats
+from rvbuild.learn.selection import Epoch
 from rvbuild.progress import Progress
 from rvbuild.project.tasks import SPECS
-from rvbuild.stages.report.findings import findings
+from rvbuild.settings.area import Split
+from rvbuild.settings.classes import ClassSettings
+from rvbuild.stages.report.findings import Figures, findings
 from rvbuild.stages.report.pictures import MOST_PLACES, place_picture
-from rvbuild.stages.report.settings import PageSettings
 from rvbuild.tasks.metrics.score_histogram import BINS, ScoreHistogram, added
 
 PAGE = "index.html"
@@ -46,6 +49,31 @@ def template(name: str) -> str:
     return resources.files("rvbuild.stages").joinpath(name).read_text(encoding="utf-8")
 
 
+class PageSettings(TypedDict):
+    """The settings of the stage."""
+
+    project: str
+    task: str
+    classes: list[ClassSettings]
+    null_id: int
+    splits: dict[str, Split]
+    """Scene id → split, of the evaluated scenes."""
+
+
+class _ChipSummary(TypedDict):
+    """The chips of a scene."""
+
+    scene: str
+    split: str
+    count: int
+    shares: list[tuple[str, int, float]]
+    """Name, count and share of each class that they have."""
+    counts: list[int]
+    """Of each class id."""
+    sheet: str | None
+    """A picture of some of them."""
+
+
 def run(inputs: Mapping[str, Sequence[Path]], settings: PageSettings, outputs: Path, progress: Progress) -> None:
     """Write `index.html`.
 
@@ -58,7 +86,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: PageSettings, outputs: P
         Of each evaluated scene `counts/<scene>`, `places/<scene>` and `pictures/<scene>`: its counts, its worst places,
         and `place_00.jpg` and so on.
     settings
-        Which scenes were evaluated, and the classes.
+        See `PageSettings`.
     outputs
         Receives `index.html`.
     progress
@@ -67,7 +95,9 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: PageSettings, outputs: P
     named = {role: {path.name: path for path in files} for role, files in inputs.items()}
     task, classes = settings["task"], settings["classes"]
     training, evaluation = named["training"], named.get("evaluation")
-    content = None if evaluation is None else json.loads(evaluation["eval.json"].read_text(encoding="utf-8"))
+    content: Figures | None = None
+    if evaluation is not None:
+        content = json.loads(evaluation["eval.json"].read_text(encoding="utf-8"))
     log = _log(training["log.jsonl"]) if "log.jsonl" in training else []
     chips = _chips(named, [item["name"] for item in classes])
     environment = jinja2.Environment(
@@ -95,7 +125,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: PageSettings, outputs: P
     (outputs / PAGE).write_text(page, encoding="utf-8")
 
 
-def _log(path: Path) -> list[dict[str, Any]]:
+def _log(path: Path) -> list[Epoch]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
@@ -136,7 +166,7 @@ def _score_chart(histogram: ScoreHistogram) -> Markup:
     )
 
 
-def _headlines(evaluation: Mapping[str, Any] | None, task: str, splits: Mapping[str, str]) -> list[dict[str, Any]]:
+def _headlines(evaluation: Figures | None, task: str, splits: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return the headline metric of each split, that of the test scenes first."""
     if evaluation is None:
         return []
@@ -233,7 +263,7 @@ def error_text(error: Sequence[int], names: Sequence[str], null_id: int, unit: s
     return f"{what}: {count:,} {unit}"
 
 
-def _trained(chips: Sequence[Mapping[str, Any]], classes: int) -> list[int]:
+def _trained(chips: Sequence[_ChipSummary], classes: int) -> list[int]:
     """Return how often each class id occurs in the training chips."""
     of_training = [item["counts"] for item in chips if item["split"] == "train"]
     return [sum(counts[class_id] for counts in of_training) for class_id in range(classes)]
@@ -250,9 +280,9 @@ def _scenes(inputs: Mapping[str, Sequence[Path]]) -> list[dict[str, Any]]:
     ]
 
 
-def _chips(named: Mapping[str, Mapping[str, Path]], classes: Sequence[str]) -> list[dict[str, Any]]:
+def _chips(named: Mapping[str, Mapping[str, Path]], classes: Sequence[str]) -> list[_ChipSummary]:
     """Return a summary of the chips of each scene, by split."""
-    summaries: list[dict[str, Any]] = []
+    summaries: list[_ChipSummary] = []
     for role, files in sorted(named.items()):
         if not role.startswith("chips/"):
             continue

@@ -107,6 +107,6 @@ def score(
 
 def histogram(counts: CellCounts, classes: NamedClasses, null_id: int) -> ScoreHistogram:
     """Return the scores of the predicted classes, from the counts of `score`."""
-    ids = np.array([item["id"] for item in classes if item["id"] != null_id])
+    ids = np.array([item["id"] for item in without_null(classes, null_id)])
     rows = np.array(counts["scores"], dtype=np.float64).reshape(-1, 1 + len(ids))
     return score_histogram(rows[:, 1:].max(axis=1, initial=0.0), ids[rows[:, 1:].argmax(axis=1)] == rows[:, 0])

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rvbuild.geo.area.aoi import Aoi
-from rvbuild.geo.classes import Classes, unnamed
+from rvbuild.geo.classes import Classes
 from rvbuild.geo.vector.boxes import Boxes
 from rvbuild.geo.windows import Window
 from rvbuild.geo.write.picture import Picture, draw_boxes
@@ -17,7 +17,10 @@ from rvbuild.tasks.detection.boxes import read_detections
 from rvbuild.tasks.detection.score import BoxReader, compare, ignored
 from rvbuild.tasks.metrics.places import MISSED, RIGHT, WRONG
 
-_LEGEND = unnamed("#{:02x}{:02x}{:02x}".format(*color[:3]) for color in (RIGHT, WRONG, MISSED))
+_LEGEND: Classes = [
+    {"id": number, "name": name, "color": "#{:02x}{:02x}{:02x}".format(*colour[:3])}
+    for number, (name, colour) in enumerate((("right", RIGHT), ("wrong", WRONG), ("missed", MISSED)))
+]
 
 
 def panels(

@@ -88,13 +88,6 @@ def score(
         The eval settings.
     worst
         Receives the squares with wrong boxes and missed labels.
-
-    Returns
-    -------
-    dict
-        `{"iou_thresh", "score_thresh", "classes": {id: {"found": [TP, FP, FN], "labels": [count by size], "boxes":
-        [[score, hits, errors], …]}}}`: matches at `iou_thresh` of boxes that reach the score threshold, see `compare`;
-        and of all boxes what `rvbuild.tasks.detection.average_precision.Matches` holds.
     """
     detections = read_detections(predictions)
     certain = detections.certain()
@@ -185,9 +178,8 @@ def _best_of_each(
 
 def histogram(counts: BoxCounts) -> ScoreHistogram:
     """Return the scores of all boxes, from the counts of `score`: right ones overlap a label by at least 0.5."""
-    rows = [
-        (score, int(hits), int(errors)) for item in counts["classes"].values() for score, hits, errors in item["boxes"]
-    ]
-    judged = [(score, hits) for score, hits, errors in rows if (hits | errors) & 1]
-    scores = np.array([score for score, _ in judged], dtype=np.float64)
-    return score_histogram(scores, np.array([hits & 1 for _, hits in judged], dtype=np.bool_))
+    boxes = [box for item in counts["classes"].values() for box in item["boxes"]]
+    # The first bit is that of any size, at the lowest overlap.
+    rows = [(score, int(hits) & 1) for score, hits, errors in boxes if (int(hits) | int(errors)) & 1]
+    scores = np.array([score for score, _ in rows], dtype=np.float64)
+    return score_histogram(scores, np.array([bool(right) for _, right in rows], dtype=bool))

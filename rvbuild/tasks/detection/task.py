@@ -41,39 +41,6 @@ if TYPE_CHECKING:
     from rvbuild.tasks.metrics.places import WorstPlaces
     from rvbuild.tasks.metrics.score_histogram import ScoreHistogram
 
-__all__ = [
-    "COUNTED",
-    "PREDICT_SETTINGS",
-    "RAW",
-    "aim",
-    "arrays",
-    "chip_windows",
-    "class_counts",
-    "collate",
-    "derive",
-    "draw",
-    "forward",
-    "labels",
-    "mask",
-    "merger",
-    "objective",
-    "orient",
-    "overlay",
-    "own_chips",
-    "pack",
-    "panels",
-    "pixel_labels",
-    "report",
-    "resize",
-    "scene_grid",
-    "score",
-    "score_histogram",
-    "survey",
-    "target",
-    "unpack",
-    "windows",
-]
-
 COUNTED = "boxes"
 
 PREDICT_SETTINGS = BoxPredictSettings

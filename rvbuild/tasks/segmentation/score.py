@@ -30,18 +30,18 @@ Labels = npt.NDArray[np.uint8]
 Counts = npt.NDArray[np.int64]
 
 
+class PixelCounts(ConfusionCounts):
+    """What is counted in a scene."""
+
+    score_histogram: NotRequired[ScoreHistogram]
+    """Of the predicted classes of all labelled pixels, if there are scores."""
+
+
 class LabelReader(Protocol):
     """The interface of labels that the count needs: class ids of a window."""
 
     def read(self, window: Window) -> Labels:
         """Return the class ids (H, W) uint8 of a window, null without a label."""
-
-
-class SegmentationCounts(ConfusionCounts):
-    """What is counted in a scene, in pixels."""
-
-    score_histogram: NotRequired[ScoreHistogram]
-    """Of the predicted classes of all labelled pixels, if scores are written."""
 
 
 def score(
@@ -53,7 +53,7 @@ def score(
     progress: Progress,
     worst: WorstPlaces,
     scores: Path | None = None,
-) -> SegmentationCounts:
+) -> PixelCounts:
     """Count predictions against labels over one scene.
 
     Only labelled pixels count (label other than null) that lie inside the AOI if there is one. A pixel without a
@@ -78,9 +78,7 @@ def score(
 
     Returns
     -------
-    dict
-        `{"confusion": [[int, …], …]}`: rows are labels, columns predictions, both in class id order. With scores also
-        `score_histogram`: of the predicted classes of all labelled pixels.
+    PixelCounts
 
     Raises
     ------
@@ -117,7 +115,7 @@ def score(
                 progress.advance(block.height)
     # Pixels without a label are not evaluated.
     confusion[null_id] = 0
-    counts: SegmentationCounts = {"confusion": confusion.tolist()}
+    counts: PixelCounts = {"confusion": confusion.tolist()}
     if histogram is not None:
         counts["score_histogram"] = histogram
     return counts

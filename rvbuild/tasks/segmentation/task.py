@@ -38,41 +38,7 @@ if TYPE_CHECKING:
     from rvbuild.tasks.metrics.places import WorstPlaces
     from rvbuild.tasks.metrics.score_histogram import ScoreHistogram
     from rvbuild.tasks.segmentation.report import SegmentationSummary
-    from rvbuild.tasks.segmentation.score import SegmentationCounts
-
-__all__ = [
-    "COUNTED",
-    "PREDICT_SETTINGS",
-    "RAW",
-    "aim",
-    "arrays",
-    "chip_windows",
-    "class_counts",
-    "collate",
-    "derive",
-    "draw",
-    "forward",
-    "label_digest",
-    "labels",
-    "mask",
-    "merger",
-    "objective",
-    "orient",
-    "overlay",
-    "own_chips",
-    "pack",
-    "panels",
-    "pixel_labels",
-    "report",
-    "resize",
-    "scene_grid",
-    "score",
-    "score_histogram",
-    "survey",
-    "target",
-    "unpack",
-    "windows",
-]
+    from rvbuild.tasks.segmentation.score import PixelCounts
 
 COUNTED = "pixels"
 
@@ -223,14 +189,14 @@ def score(
     settings: EvalSettings,
     worst: WorstPlaces,
     scores: Path | None = None,
-) -> SegmentationCounts:
+) -> PixelCounts:
     """Return the confusion matrix of a scene as JSON data."""
     from rvbuild.tasks.segmentation.score import score as count
 
     return count(predictions, source, aoi, classes, null_id, progress, worst, scores)
 
 
-def score_histogram(counts: SegmentationCounts, classes: ClassList, null_id: int) -> ScoreHistogram | None:
+def score_histogram(counts: PixelCounts, classes: ClassList, null_id: int) -> ScoreHistogram | None:
     """Return the scores of right and of wrong predictions; see `rvbuild.tasks.protocol.Task.score_histogram`."""
     return counts.get("score_histogram")
 
@@ -252,7 +218,7 @@ def panels(
 
 
 def report(
-    counts: Mapping[str, SegmentationCounts], classes: ClassList, null_id: int
+    counts: Mapping[str, PixelCounts], classes: ClassList, null_id: int
 ) -> tuple[Evaluation[SegmentationSummary], dict[str, str]]:
     """Return the content of `eval.json`, and of the files beside it by name."""
     from rvbuild.tasks.segmentation.report import report as make
