@@ -34,7 +34,7 @@ from rvbuild.rules.common import (
 
 __all__ = ["CODE", "backend", "keys", "model", "requests", "user_code"]
 
-RUN = "rvbuild.checks.scene:look_at_all"
+RUN = "rvbuild.checks.scene:check_scenes"
 RUN_SHARED = "rvbuild.checks.ground:shared"
 RUN_MEMORY = "rvbuild.checks.memory:measure"
 RUN_MODEL = "rvbuild.checks.model:try_out"

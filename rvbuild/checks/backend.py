@@ -1,4 +1,4 @@
-"""Tries a training backend before work: calls its factory. The job of a worker with the user's code."""
+"""The check of a training backend before work: its factory is called. It runs in a worker with the user's code."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def try_out(
     chip_px: int,
     progress: Progress,
 ) -> tuple[str, bool]:
-    """Return why a backend cannot be used, empty if it can; and whether this is certain."""
+    """Return why a backend cannot be used (empty if it can), and whether this is certain."""
     info = ModelInfo(
         task=task,
         model=backend,
