@@ -20,7 +20,8 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     Parameters
     ----------
     inputs
-        `raw`: the files of the infer stage that the task names in `RAW`.
+        `raw`: the files of the infer stage that the task names in `RAW`; `scores`: the raster of scores, if vectors
+        carry them.
     settings
         task, classes, null_id, and of `predict` what derived files depend on.
     outputs
@@ -33,5 +34,5 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     DataError
         The raw result cannot be read.
     """
-    raw = {path.name: path for path in inputs["raw"]}
+    raw = {path.name: path for path in (*inputs["raw"], *inputs.get("scores", ()))}
     tasks.get(settings["task"]).derive(raw, settings, outputs, progress)

@@ -8,7 +8,7 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from rvbuild.view.access import Access
+from rvbuild.view.web.access import Access
 
 from .conftest import Client
 

@@ -12,8 +12,8 @@ import rasterio.env
 import uvicorn
 
 from rvbuild.errors import ProjectError, UsageError
-from rvbuild.view.app import View
 from rvbuild.view.looking import Looking
+from rvbuild.view.web.app import View
 
 GDAL_CACHE_BYTES = 96 << 20
 """Decoded blocks of all files that are open."""
