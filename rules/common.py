@@ -237,6 +237,13 @@ def raw_files(project: Project) -> tuple[str, ...]:
     return SPECS[project.task].raw
 
 
+def scores(project: Project, scene: Scene) -> Product | None:
+    """Return the raster of scores of a scene, if the project writes one."""
+    if not project.predict.stage_settings().get("scores"):
+        return None
+    return Product("scores", name("infer", project.name, scene.id), ("scores.tif",))
+
+
 def present(*sources: Source | Product | None) -> tuple[Source | Product, ...]:
     """Return the inputs that are not None."""
     return tuple(s for s in sources if s is not None)

@@ -20,7 +20,8 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: DeriveSettings, outputs:
     Parameters
     ----------
     inputs
-        `raw`: the files of the infer stage that the task names in `RAW`.
+        `raw`: the files of the infer stage that the task names in `RAW`; `scores`: the raster of scores, if vectors
+        carry them.
     settings
         See `rvbuild.tasks.settings.DeriveSettings`.
     outputs
@@ -33,5 +34,5 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: DeriveSettings, outputs:
     DataError
         The raw result cannot be read.
     """
-    raw = {path.name: path for path in inputs["raw"]}
+    raw = {path.name: path for path in (*inputs["raw"], *inputs.get("scores", ()))}
     tasks.get(settings["task"]).derive(raw, settings, outputs, progress)

@@ -169,7 +169,7 @@ def predict_scene(
         staging.mkdir()
         infer_scene(predictor, files, settings, staging, progress)
         task = tasks.get(settings["task"])
-        task.derive({name: staging / name for name in task.RAW}, settings, staging, progress)
+        task.derive({path.name: path for path in staging.iterdir()}, settings, staging, progress)
         for name in set(task.RAW) - NAMED:
             (staging / name).unlink()
         _replace(target, staging, Path(hidden) / "before")

@@ -36,6 +36,7 @@ def findings(
     classes: Classes,
     null_id: int,
     unit: str,
+    weighable: bool = True,
 ) -> list[str]:
     """Return the findings as sentences.
 
@@ -51,14 +52,16 @@ def findings(
         The classes in id order, and the id of the null class.
     unit
         The unit of these counts: pixels, boxes or cells.
+    weighable
+        Whether the training can weigh classes.
     """
-    sentences = _of_labels(trained, classes, null_id, unit)
+    sentences = _of_labels(trained, classes, null_id, unit, weighable)
     if evaluation is not None:
         sentences += _of_evaluation(evaluation, classes, null_id)
     return sentences + _of_training(log)
 
 
-def _of_labels(trained: Sequence[int], classes: Classes, null_id: int, unit: str) -> list[str]:
+def _of_labels(trained: Sequence[int], classes: Classes, null_id: int, unit: str, weighable: bool) -> list[str]:
     known = without_null(classes, null_id)
     total = sum(trained[item["id"]] for item in known)
     absent = [item["name"] for item in known if not trained[item["id"]]]
@@ -69,7 +72,8 @@ def _of_labels(trained: Sequence[int], classes: Classes, null_id: int, unit: str
     if absent:
         sentences.append(f"No training chip shows {_listed(absent)}: label some, or remove the class.")
     if rare:
-        sentences.append(f"Training chips show very little of {_listed(rare)}: label more, or set class_weights.")
+        advice = "label more, or set class_weights" if weighable else "label more"
+        sentences.append(f"Training chips show very little of {_listed(rare)}: {advice}.")
     return sentences
 
 

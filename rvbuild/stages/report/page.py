@@ -98,6 +98,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: PageSettings, outputs: P
     content: Figures | None = None
     if evaluation is not None:
         content = json.loads(evaluation["eval.json"].read_text(encoding="utf-8"))
+    model = json.loads(training["model.json"].read_text(encoding="utf-8"))
     log = _log(training["log.jsonl"]) if "log.jsonl" in training else []
     chips = _chips(named, [item["name"] for item in classes])
     environment = jinja2.Environment(
@@ -112,11 +113,17 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: PageSettings, outputs: P
         places=_places(inputs, settings),
         histograms=_histograms(inputs, settings),
         findings=findings(
-            content, log, _trained(chips, len(classes)), classes, settings["null_id"], tasks.get(task).COUNTED
+            content,
+            log,
+            _trained(chips, len(classes)),
+            classes,
+            settings["null_id"],
+            tasks.get(task).COUNTED,
+            weighable="class_weights" not in SPECS[task].unused.get("train", {}) and not model.get("backend"),
         ),
         scenes=_scenes(inputs),
         most=MOST_PICTURES,
-        model=json.loads(training["model.json"].read_text(encoding="utf-8")),
+        model=model,
         epochs=len(log) if "log.jsonl" in training else None,
         curves=Markup(training["curves.svg"].read_text(encoding="utf-8")) if "curves.svg" in training else None,
         chips=chips,

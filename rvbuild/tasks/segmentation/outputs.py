@@ -42,7 +42,7 @@ def derive(raw: Mapping[str, Path], settings: SegmentationDeriveSettings, output
         _write_colors(labels, classes, outputs / COLORS)
         progress.advance()
     if predict["vectors"]:
-        vectorize(labels, classes, NODATA, predict["vectors"], outputs)
+        vectorize(labels, classes, NODATA, predict["vectors"], outputs, raw.get(SCORES))
         progress.advance(len(predict["vectors"]))
 
 
