@@ -55,7 +55,10 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             version=VERSION,
             settings=evaluate.settings_of_all(project, scenes),
             inputs=(
-                *(Product(f"eval/{scene.id}", name("draft_eval", project.name, scene.id)) for scene in scenes),
+                *(
+                    Product(f"eval/{scene.id}", name("draft_eval", project.name, scene.id), ("eval.json",))
+                    for scene in scenes
+                ),
                 *metrics_code(project),
             ),
             folder=folder(project, "draft"),

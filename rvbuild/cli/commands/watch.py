@@ -30,6 +30,8 @@ from rvbuild.stages.names import on_request
 
 #: Files are taken as saved when nothing has changed for so long; at the latest after the second.
 _QUIET_MS, _PATIENCE_MS = 200, 3000
+#: For drafts, whose time counts: a file that is read before it is complete is read again.
+_DRAFT_QUIET_MS = 50
 #: How soon it is looked for what was saved while a build ran, before watching had begun.
 _FIRST_LOOK_MS = 500
 _NAMED = 5
@@ -76,12 +78,15 @@ def watch(stage: str, words: Sequence[str], options: building.Options) -> int:
         watched = look()  # what is saved while the build runs is seen after it
         if _build(stage, words, options):
             trusted = True
+            if on_request(stage) and options.jobs is None:
+                # What is left after an edit takes less time than to start workers for it.
+                options = replace(options, inline=True)
         if not watched.whole:
             after = look()
             watched = replace(after, files={**after.files, **watched.files})
         try:
             echo("watching; press Ctrl-C to stop", err=True)
-            saved = _wait(changes, watched, look)
+            saved = _wait(changes, watched, look, _DRAFT_QUIET_MS if on_request(stage) else _QUIET_MS)
         except KeyboardInterrupt:
             echo("watching ended", err=True)
             return 0
@@ -165,7 +170,9 @@ def _add(artifact: Artifact, files: set[str], folders: set[str]) -> None:
             folders.update(map(str, item.folders))
 
 
-def _wait(changes: Callable[..., Any], watched: Watched, look: Callable[[], Watched]) -> list[str]:
+def _wait(
+    changes: Callable[..., Any], watched: Watched, look: Callable[[], Watched], quiet_ms: int = _QUIET_MS
+) -> list[str]:
     """Return the files that are no longer as they were, or that `look` finds new, as soon as there are some.
 
     Directories are watched, because programs save by putting another file in place of the old one.
@@ -176,7 +183,7 @@ def _wait(changes: Callable[..., Any], watched: Watched, look: Callable[[], Watc
             *sorted(folders),
             watch_filter=None,
             debounce=_PATIENCE_MS,
-            step=_QUIET_MS,
+            step=quiet_ms,
             rust_timeout=_FIRST_LOOK_MS,
             yield_on_timeout=True,
             recursive=False,
