@@ -40,10 +40,11 @@ WRITES = ("survey.json", "picture.jpg")
 WRITES_MERGE = ("data.json", "index.html")
 
 
-def artifacts(project: Project, code: str, runs_code: bool = True) -> Iterator[Artifact]:
+def artifacts(project: Project, code: str, runs_code: bool = True, outlines: bool = False) -> Iterator[Artifact]:
     """Yield the survey of every scene, then the page.
 
-    Unless `runs_code`, pixels are surveyed in their state before the user's own transforms.
+    Unless `runs_code`, pixels are surveyed in their state before the user's own transforms. With `outlines`, pictures
+    show the outlines of labels instead of areas.
     """
     for scene in project.scenes:
         yield Artifact(
@@ -62,6 +63,7 @@ def artifacts(project: Project, code: str, runs_code: bool = True) -> Iterator[A
                 "null_id": project.null_id,
                 "chip": chip_settings(project, scene),
                 **area(project, scene),
+                **({"outlines": True} if outlines else {}),
             },
             inputs=present(
                 image(project, scene),

@@ -14,7 +14,7 @@ from rvbuild.geo.area.aoi import open_aoi
 from rvbuild.geo.raster.meaning import meaning
 from rvbuild.geo.raster.open import describe, open_scene_image
 from rvbuild.geo.windows import sliding
-from rvbuild.geo.write.overview import lay_over, overview, step_of, write_jpeg
+from rvbuild.geo.write.overview import lay_over, outlined, overview, step_of, write_jpeg
 from rvbuild.geo.write.picture import rgb_preview, side_by_side
 from rvbuild.progress import Progress
 from rvbuild.stages.threads.block_cache import block_cache
@@ -33,7 +33,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     inputs
         `image`: the files of the scene; `labels`, `aoi`: as for the chip stage, empty if there are none.
     settings
-        task, image, channels, labels, classes, null_id, chip, area.
+        task, image, channels, labels, classes, null_id, chip, area; outlines: whether labels are drawn as outlines.
     outputs
         Receives both files. The picture shows the image, and beside it the image with its labels, if it has any.
     progress
@@ -63,6 +63,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
             windows = task.chip_windows(files, how, grid, classes, side_by)
             counts, overlay, unknown = task.survey(labels, windows, aoi, step, classes)
         found |= {"counts": counts.tolist(), "unknown": dict(sorted(unknown.items()))}
+        overlay = outlined(overlay) if settings.get("outlines") else overlay
         picture = side_by_side(picture, lay_over(picture, overlay))
     (outputs / "survey.json").write_text(json.dumps(found, sort_keys=True) + "\n", encoding="utf-8")
     write_jpeg(outputs / "picture.jpg", picture)
