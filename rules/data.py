@@ -29,7 +29,7 @@ from rvbuild.rules.common import (
 )
 
 if TYPE_CHECKING:
-    from rvbuild.stages.data.settings import SurveyPageSettings, SurveySettings
+    from rvbuild.stages.data.settings import OutlinedSettings, SurveyPageSettings, SurveySettings
 
 VERSION = 2
 RUN = "rvbuild.stages.data.scene:run"
@@ -61,8 +61,7 @@ def artifacts(project: Project, code: str, runs_code: bool = True, outlines: boo
             "chip": chip_settings(project, scene),
             **area(project, scene),
         }
-        if outlines:
-            settings["outlines"] = True
+        outlined: OutlinedSettings = {**settings, "outlines": True}
         yield Artifact(
             name=name("data", project.name, scene.id),
             project=project.name,
@@ -70,7 +69,7 @@ def artifacts(project: Project, code: str, runs_code: bool = True, outlines: boo
             scene=scene.id,
             run=RUN,
             version=VERSION,
-            settings=settings,
+            settings=outlined if outlines else settings,
             inputs=present(
                 image(project, scene),
                 labels(project, scene),
