@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,11 @@ def id_of(classes: NamedClasses, name: str, where: str) -> int:
     if name not in known:
         raise DataError(f'{where}: there is no class "{name}"{nearest(name, known)}. Classes: {", ".join(known)}')
     return known.index(name)
+
+
+def unnamed(colors: Iterable[str]) -> list[ClassSettings]:
+    """Return classes that are only drawn: they have colours and no names."""
+    return [{"id": number, "name": "", "color": color} for number, color in enumerate(colors)]
 
 
 def rgb(color: str) -> tuple[int, int, int]:

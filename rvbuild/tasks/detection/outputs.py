@@ -9,7 +9,7 @@ import numpy as np
 import shapely
 
 from rvbuild.files.formats import SUFFIXES
-from rvbuild.geo.classes import Classes
+from rvbuild.geo.classes import Classes, unnamed
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.write.overview import Overlay, shown_at
 from rvbuild.geo.write.picture import draw_boxes
@@ -62,7 +62,5 @@ def overlay(predictions: Path, grid: Grid, step: int, classes: Classes) -> Overl
     # Drawn twice, to tell a black outline from no outline.
     ids, boxes = detections.classes[certain], detections.boxes[certain] / step
     colours = draw_boxes(np.zeros((*shape, 3), dtype=np.uint8), boxes, ids, classes)
-    marks = draw_boxes(
-        np.zeros((*shape, 3), dtype=np.uint8), boxes, np.zeros_like(ids), [{"id": 0, "name": "", "color": "#ffffff"}]
-    )
+    marks = draw_boxes(np.zeros((*shape, 3), dtype=np.uint8), boxes, np.zeros_like(ids), unnamed(["#ffffff"]))
     return np.concatenate([colours, marks[..., :1]], axis=-1)
