@@ -31,7 +31,7 @@ demo: data ## train, predict, evaluate and bundle tree crowns; then show that a 
 	time $(BIN)/rvbuild build $(DEMO)
 
 test: $(READY) ## run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -rs
 
 test-fast: $(READY) ## run the quick tests, in less than two minutes
 	$(BIN)/python -m pytest -m 'not slow'

@@ -1,4 +1,4 @@
-"""The library: what notebooks and other programs call. `import rvbuild` gives all of it; see docs/api.md.
+"""The library for notebooks and other programs. `import rvbuild` provides all public names; see docs/api.md.
 
-Each module imports what is heavy where it is needed: opening a project loads neither torch nor rasterio.
+Heavy modules are imported where they are needed: opening a project loads neither torch nor rasterio.
 """

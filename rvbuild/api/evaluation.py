@@ -24,7 +24,7 @@ class Evaluation:
     per_scene : dict
         Scene id → entries as in `overall`.
     summary : dict
-        Figures over all classes, `overall` and by scene.
+        Averages over all classes, `overall` and by scene.
     data : dict
         The whole file.
 
@@ -42,7 +42,7 @@ class Evaluation:
     data: dict[str, Any]
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return a flat row for each class, over all scenes and of each: `scene` (None: all), names and metrics."""
+        """Return a flat row for each class, over all scenes and for each: `scene` (None: all), names and metrics."""
         groups = [(None, self.overall), *self.per_scene.items()]
         return [
             {

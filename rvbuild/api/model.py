@@ -1,10 +1,10 @@
-"""A trained model, ready to predict: arrays in, arrays out; or files in, files out."""
+"""A trained model that predicts: arrays to arrays, or files to files."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -17,11 +17,12 @@ from rvbuild.files.address import is_url
 from rvbuild.files.urls import Url
 from rvbuild.process import variables
 from rvbuild.progress import Progress, Silent
-from rvbuild.session.here import Here
+from rvbuild.session.process_context import ProcessContext
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from rvbuild.stages.bundle.predict import Settings
     from rvbuild.stages.predictor import Predictor
 
 PathLike = str | os.PathLike[str]
@@ -29,7 +30,7 @@ PathLike = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model predicts for an image in memory.
+    """The prediction of an image in memory.
 
     Attributes
     ----------
@@ -38,7 +39,7 @@ class Prediction:
         cells, 255 likewise. Detection: (n,), of each box.
     scores : numpy.ndarray or None
         float32. Segmentation: (K, H, W), the probability of each of `Model.outputs`, NaN where nothing is predicted;
-        None unless they were asked for. Chip classification: (K, rows, columns), likewise. Detection: (n,), one for
+        None if they were not requested. Chip classification: (K, rows, columns), likewise. Detection: (n,), one for
         each box.
     boxes : numpy.ndarray or None
         Detection: (n, 4) float64 x0, y0, x1, y1 in pixels of the image; None for other tasks.
@@ -53,7 +54,7 @@ class Prediction:
 
 
 class Model:
-    """A trained model with all that it needs to predict. `load_model` and `Project.model` make one.
+    """A trained model with everything that is needed to predict. `load_model` and `Project.model` return one.
 
     Attributes
     ----------
@@ -61,10 +62,10 @@ class Model:
     classes : tuple of str
         The name of each class id.
     outputs : tuple of str
-        The classes that the model predicts, in the order of scores: all but null.
+        The classes that the model predicts, in the order of scores: all except null.
     bands : int
     dtype : str
-        Of the imagery that it was trained on.
+        The dtype of the imagery that it was trained on.
 
     Examples
     --------
@@ -79,11 +80,11 @@ class Model:
     ((64, 64), (2, 64, 64))
     """
 
-    def __init__(self, predictor: Predictor, settings: Mapping[str, Any], here: Here, path: Path) -> None:
-        self._predictor, self._settings, self._here, self._path = predictor, settings, here, path
+    def __init__(self, predictor: Predictor, settings: Settings, context: ProcessContext, path: Path) -> None:
+        self._predictor, self._settings, self._context, self._path = predictor, settings, context, path
         info = predictor.info
         self.task = info.task
-        self.classes = tuple(str(entry["name"]) for entry in info.classes)
+        self.classes = tuple(item["name"] for item in info.classes)
         self.outputs = tuple(info.outputs)
         self.bands, self.dtype = info.bands, info.dtype
 
@@ -126,23 +127,23 @@ class Model:
         scores: bool = True,
         progress: Callable[[str], None] | None = None,
     ) -> Prediction | list[Path]:
-        """Predict an image in memory, or image files, with the windows and the merging that the project asks for.
+        """Predict an image in memory, or image files, with the windows and the merging of the project.
 
         Parameters
         ----------
         image : numpy.ndarray, path or list of paths
-            An array, (C, H, W) in the bands and the dtype of the training, as `Scene.read` returns it: what the project
-            does to pixels as they are read has been done. Or files or addresses of rasters, which are read as the
-            project reads its scenes; of a stack, the files of each scene one after another.
+            An array, (C, H, W) with the bands and the dtype of the training, as `Scene.read` returns it, that is, after
+            the transforms of the project. Or files or addresses of rasters, which are read as the project reads its
+            scenes; for a stack, the files of each scene one after another.
         valid : numpy.ndarray, optional
-            (H, W) or (C, H, W) bool, of an array: where there are data. Default: everywhere.
+            Only for an array: (H, W) or (C, H, W) bool, where there are data. Default: everywhere.
         out : path, optional
-            Files alone: receives a directory of results for each scene, called as its first file without suffix. An
+            Only for files: receives a directory of results for each scene, named like its first file without suffix. An
             earlier result is replaced.
         scores : bool
-            Arrays alone: whether scores are wanted of a segmentation, which takes memory.
+            Only for arrays: whether to return the scores of a segmentation, which takes memory.
         progress : callable, optional
-            Is told of each file, a line each.
+            Receives a line for each file.
 
         Returns
         -------
@@ -154,9 +155,9 @@ class Model:
         Raises
         ------
         DataError
-            The image does not have the bands and the dtype that the model was trained on, or cannot be read.
+            The image does not have the bands and the dtype of the training, or cannot be read.
         TypeError
-            The arguments do not go together.
+            The arguments exclude each other.
         """
         notes: Progress = Lines(progress)
         if isinstance(image, np.ndarray):
@@ -181,9 +182,9 @@ class Model:
                 f"expected an array (bands, rows, columns) with {self.bands} bands of type {self.dtype}, as the model "
                 f"was trained on; found {image.shape} of type {image.dtype.name}"
             )
-        predict = {**self._settings["predict"], "scores": "float32" if scores else False}
-        with self._here():
-            settings = {**self._settings, "predict": predict}
+        settings = self._settings.copy()
+        settings["predict"] = {**settings["predict"], "scores": "float32" if scores else False}
+        with self._context():
             results = predict_array(self._predictor, settings, ArrayImage(image, valid), progress)
         cell_px = results.pop("cell_px", None)
         return Prediction(**results, cell_px=None if cell_px is None else int(cell_px))
@@ -192,7 +193,7 @@ class Model:
         from rvbuild.stages.bundle.budget import require_memory
         from rvbuild.stages.bundle.predict import predict_scene, scenes_and_targets
 
-        with self._here():
+        with self._context():
             scenes, targets = scenes_and_targets(images, out, self._settings)
             require_memory(self._path, self._settings, self._predictor.info, scenes)
             for files, target in zip(scenes, targets, strict=True):
@@ -201,7 +202,7 @@ class Model:
 
 
 def load_model(path: PathLike, *, device: str = "auto", allow_code: bool = False) -> Model:
-    """Load the model of a bundle, as `rvbuild bundle` writes it.
+    """Load the model of a bundle from `rvbuild bundle`.
 
     Parameters
     ----------
@@ -210,7 +211,7 @@ def load_model(path: PathLike, *, device: str = "auto", allow_code: bool = False
     device : str
         `auto` (a GPU if there is one), `cpu`, `cuda`, or one GPU such as `cuda:1`.
     allow_code : bool
-        Whether Python in the bundle may run. A model of somebody's own needs it; it can do all that you can.
+        Whether Python code in the bundle may run, with your permissions. Models of user code need it.
 
     Returns
     -------
@@ -219,9 +220,9 @@ def load_model(path: PathLike, *, device: str = "auto", allow_code: bool = False
     Raises
     ------
     DataError
-        The bundle is damaged, or is none.
+        The bundle is damaged, or the file is not a bundle.
     ModelError
-        The model cannot be loaded, or is made by Python that is not allowed to run.
+        The model cannot be loaded, or needs Python code that is not allowed to run.
 
     Examples
     --------
@@ -235,27 +236,27 @@ def load_model(path: PathLike, *, device: str = "auto", allow_code: bool = False
     from rvbuild.stages.predictor import load_predictor
 
     bundle = Path(path).absolute()
-    # Where it leads, an image has no say here: its own directory is all.
-    here = Here({**variables.for_workers(os.environ), **rules.places(None, ())}, None)
-    with here(), tempfile.TemporaryDirectory(prefix="rvbuild-bundle-") as name:
+    # Virtual files may only refer to files in their own directory.
+    context = ProcessContext({**variables.for_workers(os.environ), **rules.places(None, ())}, None)
+    with context(), tempfile.TemporaryDirectory(prefix="rvbuild-bundle-") as name:
         into = Path(name)
         settings = open_bundle(bundle, into)
         settings["predict"]["device"] = device
         require_permission(bundle, read_info(into / DESCRIPTION), settings["image"], allow_code)
         predictor = load_predictor(into / WEIGHTS, into / DESCRIPTION, device, run_embedded_code=allow_code)
-    return Model(predictor, settings, here, bundle)
+    return Model(predictor, settings, context, bundle)
 
 
 class Lines(Silent):
-    """A progress of which a callable is told the notes."""
+    """A progress that forwards notes to a callable."""
 
-    def __init__(self, say: Callable[[str], None] | None) -> None:
-        self._say = say
+    def __init__(self, notify: Callable[[str], None] | None) -> None:
+        self._notify = notify
 
     def note(self, message: str) -> None:
-        """Pass a line on."""
-        if self._say is not None:
-            self._say(message)
+        """Forward a line."""
+        if self._notify is not None:
+            self._notify(message)
 
 
 def _path(path: PathLike) -> Path:

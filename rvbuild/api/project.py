@@ -1,4 +1,4 @@
-"""A project: what it declares, in which state it is, and building it."""
+"""A project: its declarations, its state, and builds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rvbuild import rules, tasks
 from rvbuild.api.evaluation import Evaluation, read_evaluation
@@ -24,10 +24,10 @@ from rvbuild.project.model import ClassDef
 from rvbuild.project.model import Project as LoadedProject
 from rvbuild.rules import common
 from rvbuild.session.build import Order, planned
-from rvbuild.session.here import here
 from rvbuild.session.names import BUILDING
+from rvbuild.session.process_context import process_context
 from rvbuild.session.projects import load_all
-from rvbuild.session.session import Session, looked_at, session
+from rvbuild.session.session import Session, may_run_rules, open_session
 from rvbuild.session.status import ArtifactStatus, Explanation, explanations, statuses
 
 if TYPE_CHECKING:
@@ -44,16 +44,17 @@ def open_project(
 ) -> Project:
     """Open a project file. Its name in the package is `rvbuild.open`.
 
-    Nothing is read of imagery and labels, and no code of the workspace runs.
+    Imagery and labels are not read, and no code of the workspace runs.
 
     Parameters
     ----------
     path : path
-        The project file. Its workspace is the directory that holds the `projects/` it lies in, or else its own.
+        The project file. Its workspace is the directory that contains its `projects/`, or else its own directory.
     set : mapping or sequence of str
-        Keys that are overridden, as with `--set`: `{"train.lr": 1e-3}` or `["train.lr=1e-3"]`.
+        Keys to override, as with `--set`: `{"train.lr": 1e-3}` or `["train.lr=1e-3"]`.
     trust : bool
-        You trust the code of the workspace: it may run for whatever needs it. This is remembered, as with `--trust`.
+        Whether you trust the code of the workspace, so that it may run when it is needed. This is stored, as with
+        `--trust`.
 
     Returns
     -------
@@ -77,12 +78,12 @@ def open_project(
 
 
 class Project:
-    """A project, as its file was when it was opened. `rvbuild.open` makes one.
+    """A project, in the state of its file when it was opened. `rvbuild.open` returns one.
 
     Attributes
     ----------
     path, workspace : Path
-        The project file, and the directory that its paths are relative to and that holds `cache/`.
+        The project file, and the directory that its paths are relative to and that contains `cache/`.
     name, task : str
     classes : tuple of ClassDef
         The classes by id; each has `id`, `name` and `color`.
@@ -123,11 +124,11 @@ class Project:
         Returns
         -------
         list of ArtifactStatus
-            Each after those that it needs.
+            Artifacts come after their dependencies.
         """
-        with self._session() as now:
-            now.plan.examine(now.artifacts)
-            return statuses(now, now.artifacts)
+        with self._session() as session:
+            session.plan.examine(session.artifacts)
+            return statuses(session, session.artifacts)
 
     def why(self, artifact: str) -> list[Explanation]:
         """Return the chain of causes of a state, down to the edited file or key.
@@ -142,15 +143,15 @@ class Project:
         Returns
         -------
         list of Explanation
-            One for each artifact that is meant.
+            One for each artifact that `artifact` names.
 
         Raises
         ------
         UsageError
             There is no such stage or scene.
         """
-        with self._session() as now:
-            return explanations(now, artifact)
+        with self._session() as session:
+            return explanations(session, artifact)
 
     def build(
         self,
@@ -163,50 +164,51 @@ class Project:
         inline: bool = False,
         progress: Progress | None = None,
     ) -> Run:
-        """Bring a stage up to date, with all that it needs, as the command does.
+        """Bring a stage and its dependencies up to date, as the command does.
 
-        Code of the workspace that is needed runs: who builds runs it. `RVBUILD_TRUST=no` refuses it.
+        Code of the workspace runs if it is needed; `RVBUILD_TRUST=no` prevents it.
 
         Parameters
         ----------
         stage : str
-            `analyze`, `chip`, `train`, `predict`, `eval`, `bundle`, `report`, a stage of the workspace's own, or
+            `analyze`, `chip`, `train`, `predict`, `eval`, `bundle`, `report`, one of the workspace's own stages, or
             `build` for all.
         scenes : sequence of str
-            Only these. Default: all.
+            The scenes to build. Default: all.
         jobs : int, optional
-            How many artifacts are built at once. Default: the number of cores.
+            Number of artifacts that are built in parallel. Default: the number of cores.
         keep_going : bool
-            After a failure, finish all that does not need it.
+            Whether to finish all artifacts that do not depend on a failed one.
         always_make : bool
-            Build even what is fresh.
+            Whether to build fresh artifacts again.
         inline : bool
-            Run stages in this process, one at a time: for debugging.
+            Whether to run stages in this process, one at a time, for debugging.
         progress : callable, optional
-            Is told what is done, a line each: `progress=print`. Without, remarks go to the logger `rvbuild`.
+            Receives a line for each outcome, for example `progress=print`. By default, notes go to the logger
+            `rvbuild`.
 
         Returns
         -------
         Run
-            What was done with each artifact.
+            The result of each artifact.
 
         Raises
         ------
         BuildError
-            A stage failed; `run` holds what was done. What was finished is kept.
+            A stage failed; `run` holds the results. Finished artifacts are kept.
         ProjectError
-            Something is wrong with files or settings, and nothing was built; `problems` holds all of it.
+            There are problems with files or settings, and nothing was built; `problems` holds all of them.
         UsageError
-            There is no such stage or scene, or code may not run.
+            There is no such stage or scene, or user code is not allowed to run.
         """
         if jobs is not None and jobs < 1:
             raise UsageError(f"jobs: expected a number from 1, found {jobs}")
         order = Order(stage, tuple(scenes), jobs, keep_going, always_make, inline, self._trust)
         reports = Reports(progress)
         with planned([self._snapshot()], order, reports) as work:
-            known = list(dict.fromkeys([*BUILDING, *(a.stage for a in work.now.artifacts)]))
-            if stage not in known:
-                raise UsageError(f"build: no stage {stage!r}{nearest(stage, known)} (stages: {', '.join(known)})")
+            valid = list(dict.fromkeys([*BUILDING, *(a.stage for a in work.session.artifacts)]))
+            if stage not in valid:
+                raise UsageError(f"build: no stage {stage!r}{nearest(stage, valid)} (stages: {', '.join(valid)})")
             run = run_of(work.run(reports), self.workspace)
         if not run.ok:
             raise BuildError(run)
@@ -227,7 +229,7 @@ class Project:
         Raises
         ------
         UsageError
-            There is no such split, chips are not up to date, or their pixels are read by Python of the workspace and
+            There is no such split, chips are not up to date, or their pixels are read by user code and
             you do not trust it.
         DataError
             The scenes' chips differ in bands, dtype, size or classes.
@@ -236,22 +238,28 @@ class Project:
         from rvbuild.learn.chips.dataset import Chips
         from rvbuild.learn.hooks import TargetOps
         from rvbuild.stages.train.chips import imagery_of, scenes_of
+        from rvbuild.stages.train.settings import Pixels
 
         if split not in ("train", "validation"):
             raise UsageError(f'dataset: expected "train" or "validation", found {split!r}')
         project = self._snapshot()
-        with self._session(project) as now:
-            train = self._artifact(now, "train")
-            needed = [now.plan.artifacts[name] for name in train.needs() if now.plan.artifacts[name].stage == "chip"]
-            self._require_fresh(now, needed, "chip")
-            inputs, settings = paths_of(now.plan, train), settings_of(train)
+        with self._session(project) as session:
+            train = self._artifact(session, "train")
+            needed = [
+                session.plan.artifacts[name] for name in train.needs() if session.plan.artifacts[name].stage == "chip"
+            ]
+            self._require_fresh(session, needed, "chip")
+            inputs, settings = paths_of(session.plan, train), settings_of(train)
         away = [s for s in project.scenes if s.split == split and not common.stores_images(project, s)]
         task = tasks.get(project.task)
         ops = TargetOps(task.unpack, task.orient, task.collate)
-        circumstances = here(project, common.images_code(project, away), self._trust, f"the imagery of {split} chips")
-        with circumstances():
-            chips = Chips(scenes_of(inputs, split), ops, imagery_of(inputs, settings))
-        return ChipDataset(chips, ops, circumstances)
+        pixels = cast("Pixels", settings.get("pixels", {}))
+        context = process_context(
+            project, common.images_code(project, away), self._trust, f"the imagery of {split} chips"
+        )
+        with context():
+            chips = Chips(scenes_of(inputs, split), ops, imagery_of(inputs, pixels))
+        return ChipDataset(chips, ops, context)
 
     def dataloader(
         self, split: str = "train", *, batch_size: int | None = None, shuffle: bool | None = None, **options: Any
@@ -265,7 +273,7 @@ class Project:
         batch_size : int, optional
             Default: `train.batch_size`.
         shuffle : bool, optional
-            Default: of training chips.
+            Default: True for training chips.
         **options
             Other arguments of `torch.utils.data.DataLoader`, for example `num_workers`.
 
@@ -286,7 +294,7 @@ class Project:
         )
 
     def evaluation(self) -> Evaluation:
-        """Return the evaluation that the workspace shows. `project.build("eval")` brings it up to date.
+        """Return the evaluation in the workspace. `project.build("eval")` brings it up to date.
 
         Raises
         ------
@@ -296,7 +304,7 @@ class Project:
         return read_evaluation(self._shown("eval", "eval.json"))
 
     def model(self, *, device: str = "auto") -> Model:
-        """Return the model that the workspace shows. `project.build("train")` brings it up to date.
+        """Return the model in the workspace. `project.build("train")` brings it up to date.
 
         Parameters
         ----------
@@ -306,7 +314,7 @@ class Project:
         Raises
         ------
         UsageError
-            There is none, or Python of the workspace makes it and you do not trust it.
+            There is none, or it needs user code and you do not trust it.
         ModelError
             It cannot be loaded.
         """
@@ -317,30 +325,31 @@ class Project:
         weights, description = self._shown("train", WEIGHTS), self._shown("train", DESCRIPTION)
         project = self._snapshot()
         (bundle,) = rules.bundle.artifacts(project, "")
-        settings = {**bundle.settings, "predict": {**bundle.settings["predict"], "device": device}}
-        circumstances = here(project, tuple(bundle.code_of_users()), self._trust, "the model")
-        with circumstances():
-            predictor = load_predictor(weights, description, device, trained=bundle.hints["trained"])
-        return Model(predictor, settings, circumstances, weights)
+        settings = rules.bundle.settings(project)
+        settings["predict"]["device"] = device
+        context = process_context(project, tuple(bundle.code_of_users()), self._trust, "the model")
+        with context():
+            predictor = load_predictor(weights, description, device, trained=rules.infer.trained(project))
+        return Model(predictor, settings, context, weights)
 
     def _snapshot(self) -> LoadedProject:
-        """Return the project as it was loaded, but with nothing worked out of it: files may have changed since."""
+        """Return a copy of the loaded project without cached results, because files may have changed."""
         return dataclasses.replace(self._loaded)
 
     @contextlib.contextmanager
     def _session(self, project: LoadedProject | None = None) -> Iterator[Session]:
-        """Open a session that only looks."""
-        may_run = lambda own: looked_at(own, self._trust)  # noqa: E731
-        with session([project or self._snapshot()], say=remark(None), rules_may_run=may_run) as now:
-            yield now
+        """Open a session that builds nothing."""
+        may_run = lambda with_rules: may_run_rules(with_rules, self._trust)  # noqa: E731
+        with open_session([project or self._snapshot()], notify=remark(None), rules_may_run=may_run) as session:
+            yield session
 
-    def _artifact(self, now: Session, stage: str) -> Artifact:
-        return next(artifact for artifact in now.artifacts if artifact.stage == stage)
+    def _artifact(self, session: Session, stage: str) -> Artifact:
+        return next(artifact for artifact in session.artifacts if artifact.stage == stage)
 
-    def _require_fresh(self, now: Session, artifacts: Sequence[Artifact], stage: str) -> None:
-        now.plan.examine(now.plan.closure(artifact.name for artifact in artifacts))
+    def _require_fresh(self, session: Session, artifacts: Sequence[Artifact], stage: str) -> None:
+        session.plan.examine(session.plan.closure(artifact.name for artifact in artifacts))
         for artifact in artifacts:
-            decision = now.plan[artifact.name].decision
+            decision = session.plan[artifact.name].decision
             if decision.state is not State.FRESH:
                 reasons = "; ".join(map(str, decision.reasons))
                 raise UsageError(
@@ -349,7 +358,7 @@ class Project:
                 )
 
     def _shown(self, stage: str, name: str) -> Path:
-        """Return a file that the workspace shows."""
+        """Return the path of an output in the workspace."""
         path = self.workspace / "cache" / self.name / stage / name
         if not path.is_file():
             raise UsageError(f'{path}: there is no such file yet; project.build("{stage}") makes it')
@@ -357,7 +366,7 @@ class Project:
 
 
 def _toml(value: Any) -> str:
-    """Return a value as TOML, which JSON is for text, numbers and lists of them."""
+    """Return a value as TOML; texts, numbers and lists of them are written like JSON."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{json.dumps(str(key))} = {_toml(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):

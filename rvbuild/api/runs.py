@@ -1,4 +1,4 @@
-"""What a build did, as data."""
+"""The results of a build, as data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LOG = logging.getLogger("rvbuild")
 
 @dataclass(frozen=True)
 class ArtifactResult:
-    """What a build did with one artifact.
+    """The result of one artifact in a build.
 
     Attributes
     ----------
@@ -30,13 +30,13 @@ class ArtifactResult:
     reasons : tuple of str
         Why it was not fresh.
     message : str
-        What went wrong, if something did.
+        The error, if it failed.
     outputs : tuple of Path
-        The files that it shows now.
+        Its outputs now.
     key : str or None
-        The digest of all that it is made from.
+        Its key, the digest of its inputs, settings and code.
     seconds : float
-        How long it took.
+        Duration of the build.
     """
 
     stage: str
@@ -56,26 +56,26 @@ class ArtifactResult:
 
 @dataclass(frozen=True)
 class Run:
-    """What a build did. `Project.build` returns it.
+    """The results of a build. `Project.build` returns it.
 
     Attributes
     ----------
     artifacts : tuple of ArtifactResult
-        All that the build asked for and all that this needs, each after what it needs.
+        The results of the requested artifacts and of all their dependencies; each comes after its dependencies.
     """
 
     artifacts: tuple[ArtifactResult, ...]
 
-    def did(self, what: Did | str) -> tuple[str, ...]:
-        """Return the labels of the artifacts with which this was done, for example `run.did("built")`.
+    def did(self, outcome: Did | str) -> tuple[str, ...]:
+        """Return the labels of the artifacts with this outcome, for example `run.did("built")`.
 
         Raises
         ------
         ValueError
-            `what` is none of `Did`.
+            `outcome` is not one of `Did`.
         """
-        wanted = Did(what)
-        return tuple(artifact.label for artifact in self.artifacts if artifact.did is wanted)
+        did = Did(outcome)
+        return tuple(artifact.label for artifact in self.artifacts if artifact.did is did)
 
     @property
     def ok(self) -> bool:
@@ -84,12 +84,12 @@ class Run:
 
 
 class BuildError(StageError):
-    """A build in which something failed; what was finished is kept.
+    """A build with failures; finished artifacts are kept.
 
     Attributes
     ----------
     run : Run
-        What was done, and what failed.
+        The results, including the failures.
     """
 
     def __init__(self, run: Run) -> None:
@@ -99,7 +99,7 @@ class BuildError(StageError):
 
 
 def run_of(outcomes: list[Outcome], root: Path) -> Run:
-    """Return what became of artifacts as data."""
+    """Return outcomes as data."""
     return Run(
         tuple(
             ArtifactResult(
@@ -118,26 +118,26 @@ def run_of(outcomes: list[Outcome], root: Path) -> Run:
 
 
 def remark(progress: Callable[[str], None] | None) -> Callable[[str], None]:
-    """Return what receives remarks: the user's callable, or else the logger `rvbuild`."""
+    """Return the receiver of notes: the user's callable, or else the logger `rvbuild`."""
     return progress if progress is not None else _LOG.warning
 
 
 class Reports:
-    """Tells a callable what is done, a line each; without one, remarks go to the logger `rvbuild`."""
+    """Reports outcomes to a callable, a line each; without one, notes go to the logger `rvbuild`."""
 
     def __init__(self, progress: Callable[[str], None] | None) -> None:
         self._progress = progress
         self.note = remark(progress)
 
     def begins(self, artifact: Artifact, decision: Decision) -> Progress:
-        """Return where the notes of an artifact go."""
+        """Return a receiver of the notes of an artifact."""
         return _Notes(self._progress, artifact.label())
 
     def ended(self, outcome: Outcome) -> None:
-        """Tell what became of an artifact."""
+        """Report the outcome of an artifact."""
         if self._progress is not None and outcome.did is not Did.FRESH:
-            said = outcome.message or "; ".join(map(str, outcome.reasons))
-            self._progress(f"{outcome.did.value} {outcome.artifact.label()}" + (f" ({said})" if said else ""))
+            text = outcome.message or "; ".join(map(str, outcome.reasons))
+            self._progress(f"{outcome.did.value} {outcome.artifact.label()}" + (f" ({text})" if text else ""))
 
 
 class _Notes(Silent):
@@ -145,6 +145,6 @@ class _Notes(Silent):
         self._progress, self._label = progress, label
 
     def note(self, message: str) -> None:
-        """Pass a line on."""
+        """Forward a line."""
         if self._progress is not None:
             self._progress(f"{self._label}: {message}")

@@ -14,7 +14,8 @@ from rvbuild.geo.windows import Window
 from rvbuild.project.model import Project as LoadedProject
 from rvbuild.project.model import Scene as LoadedScene
 from rvbuild.rules import common
-from rvbuild.session.here import Here, here
+from rvbuild.session.process_context import ProcessContext, process_context
+from rvbuild.settings.image import SceneImageSettings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +33,7 @@ class Pixels(NamedTuple):
     image : numpy.ndarray
         (C, H, W) in the dtype of the imagery; 0 where it is not valid.
     valid : numpy.ndarray
-        (C, H, W) bool: False outside the scene, at nodata, and at values that are no number.
+        (C, H, W) bool: False outside the scene, at nodata, and at NaN.
     """
 
     image: np.ndarray
@@ -40,10 +41,10 @@ class Pixels(NamedTuple):
 
 
 class Scene:
-    """A scene of a project, open for reading. `Project.scenes` has them by id.
+    """A scene of a project, open for reading. `Project.scenes` maps ids to scenes.
 
-    Files are opened at the first reading and stay open until `close`; a scene is a context manager. Threads may share
-    it: they read one after another.
+    Files are opened by the first read and stay open until `close`; a scene is a context manager. Threads may share
+    it, but they read one after another.
 
     Attributes
     ----------
@@ -77,7 +78,7 @@ class Scene:
         self._lock = threading.RLock()
         self._image: SceneImage | None = None
         self._labels: Labels | None = None
-        self._here: Here | None = None
+        self._context: ProcessContext | None = None
 
     def __repr__(self) -> str:
         return f"<Scene {self.id!r} ({self.split}) of {self._project.name}>"
@@ -96,13 +97,13 @@ class Scene:
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """What the bands are called that `read` gives, in their order."""
+        """The names of the bands that `read` returns, in order."""
         with self._opened() as image:
             return image.descriptions
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The dtype of the pixels that `read` gives."""
+        """The dtype of the pixels that `read` returns."""
         with self._opened() as image:
             return image.dtype
 
@@ -112,7 +113,7 @@ class Scene:
         Parameters
         ----------
         window : Window or (row, col, height, width), optional
-            In pixels; it may reach beyond the scene. Default: the whole scene.
+            In pixels; it may extend beyond the scene. Default: the whole scene.
 
         Returns
         -------
@@ -124,19 +125,19 @@ class Scene:
         DataError
             A file cannot be read.
         UsageError
-            Python of the workspace transforms pixels, and the project was not opened with `trust=True`; or this is no
+            User code transforms pixels, and the project was not opened with `trust=True`; or the window is invalid.
             window.
         """
         with self._opened() as image:
             return Pixels(*image.read(_window(window, image.grid)))
 
     def labels(self, window: Window | Sequence[int] | None = None) -> dict[str, np.ndarray] | None:
-        """Read labels: what a chip at this window would teach, in pixels of the window.
+        """Read labels: the target of a chip at this window, in pixels of the window.
 
         Parameters
         ----------
         window : Window or (row, col, height, width), optional
-            In pixels; it may reach beyond the scene. Default: the whole scene.
+            In pixels; it may extend beyond the scene. Default: the whole scene.
 
         Returns
         -------
@@ -169,7 +170,7 @@ class Scene:
             return task.target(self._labels, _window(window, image.grid), chip)
 
     def close(self) -> None:
-        """Close the files; they are opened again when they are needed."""
+        """Close the files; they are reopened when they are needed."""
         with self._lock:
             if self._labels is not None:
                 self._labels.__exit__(None, None, None)
@@ -185,16 +186,16 @@ class Scene:
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[SceneImage]:
-        """Give the open image, in the circumstances in which it may be read."""
+        """Yield the open image, in the context for reading it."""
         from rvbuild.geo.raster.open import open_scene_image
 
         with self._lock:
-            if self._here is None:
+            if self._context is None:
                 code = common.image_code(self._project, self._scene)
-                self._here = here(self._project, code, self._trust, f"the imagery of scene {self.id}")
-            with self._here():
+                self._context = process_context(self._project, code, self._trust, f"the imagery of scene {self.id}")
+            with self._context():
                 if self._image is None:
-                    settings = {
+                    settings: SceneImageSettings = {
                         "image": common.image_settings(self._project, self._scene),
                         "channels": self._scene.channels,
                     }
@@ -207,7 +208,7 @@ def _paths(project: LoadedProject, files: Sequence[str]) -> tuple[Path, ...]:
 
 
 def _window(window: Window | Sequence[int] | None, grid: Grid) -> Window:
-    """Return the window that is meant."""
+    """Return a valid window; None stands for the whole grid."""
     if window is None:
         return grid.window
     values = tuple(window)

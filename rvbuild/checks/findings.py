@@ -28,7 +28,7 @@ class Finding:
     kind
         The kind of problem; findings of one kind about many scenes are reported together.
     text
-        Where, what was expected, what was found, what to do.
+        The place, the expected and the actual value, and what to do.
     scene
         The id of the scene; empty for the whole project.
     part

@@ -1,6 +1,6 @@
 """The area that each scene covers, and overlaps between scenes of different splits.
 
-Areas that the model was trained on say nothing about its quality in validation or test.
+Scores on areas that the model was trained on do not measure its quality.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def ground_of(grid: Grid, aoi: Aoi | None, files: Sequence[Path], reach_px: floa
     files
         Files of its image. Without any georeference, only scenes with the same files can overlap.
     reach_px
-        How far chips reach beyond the area of interest.
+        Distance by which chips may extend beyond the area of interest, in pixels.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def ground_of(grid: Grid, aoi: Aoi | None, files: Sequence[Path], reach_px: floa
 
 
 def shared(scenes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the overlaps of scenes of a later split with an earlier one: the job of a worker.
+    """Return the overlaps of scenes of a later split with an earlier one; called in a worker.
 
     Parameters
     ----------
@@ -96,12 +96,12 @@ def shared(scenes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     by_space: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for scene in scenes:
         by_space[scene["ground"]["space"]].append(scene)
-    found: list[dict[str, Any]] = []
-    for some in by_space.values():
-        shapes = shapely.make_valid(shapely.from_wkb([scene["ground"]["shape"] for scene in some]))
+    overlaps: list[dict[str, Any]] = []
+    for group in by_space.values():
+        shapes = shapely.make_valid(shapely.from_wkb([scene["ground"]["shape"] for scene in group]))
         for earlier, later in (("train", "validation"), ("train", "test"), ("validation", "test")):
-            found += _shared(some, shapes, earlier, later)
-    return found
+            overlaps += _shared(group, shapes, earlier, later)
+    return overlaps
 
 
 def _shared(scenes: Sequence[Mapping[str, Any]], shapes: Any, earlier: str, later: str) -> Iterator[dict[str, Any]]:
@@ -111,24 +111,24 @@ def _shared(scenes: Sequence[Mapping[str, Any]], shapes: Any, earlier: str, late
     if not len(before) or not len(after):
         return
     pairs = shapely.STRtree(shapes[before]).query(shapes[after], predicate="intersects")
-    others: defaultdict[int, list[int]] = defaultdict(list)
-    for one, other in zip(after[pairs[0]].tolist(), before[pairs[1]].tolist(), strict=True):
-        if scenes[one]["base"] != scenes[other]["base"]:
-            others[one].append(other)
-    for one, candidates in sorted(others.items()):
-        some = np.array(candidates)
-        if len(some) > MOST:
-            some = some[np.argsort(-shapely.area(shapes[some]), kind="stable")[:MOST]]
-        common = shapely.intersection(shapes[one], shapes[some])
+    partners: defaultdict[int, list[int]] = defaultdict(list)
+    for index_later, index_earlier in zip(after[pairs[0]].tolist(), before[pairs[1]].tolist(), strict=True):
+        if scenes[index_later]["base"] != scenes[index_earlier]["base"]:
+            partners[index_later].append(index_earlier)
+    for index_later, candidates in sorted(partners.items()):
+        candidates_kept = np.array(candidates)
+        if len(candidates_kept) > MOST:
+            candidates_kept = candidates_kept[np.argsort(-shapely.area(shapes[candidates_kept]), kind="stable")[:MOST]]
+        common = shapely.intersection(shapes[index_later], shapes[candidates_kept])
         areas = shapely.area(common)
-        enough = areas >= LEAST * np.minimum(shapely.area(shapes[some]), shapely.area(shapes[one]))
+        enough = areas >= LEAST * np.minimum(shapely.area(shapes[candidates_kept]), shapely.area(shapes[index_later]))
         if not enough.any():
             continue
         order = np.argsort(-areas[enough], kind="stable")
-        share = shapely.area(shapely.union_all(common[enough])) / shapely.area(shapes[one])
+        share = shapely.area(shapely.union_all(common[enough])) / shapely.area(shapes[index_later])
         yield {
-            "scene": scenes[one]["id"],
+            "scene": scenes[index_later]["id"],
             "split": earlier,
-            "others": [scenes[index]["id"] for index in some[enough][order].tolist()],
+            "others": [scenes[index]["id"] for index in candidates_kept[enough][order].tolist()],
             "share": min(1.0, float(share)),
         }

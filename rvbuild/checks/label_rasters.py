@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,8 +18,9 @@ from rvbuild.geo.labels.raster import RasterLabels
 from rvbuild.geo.raster.file import read_overview
 from rvbuild.geo.raster.tags import scattered
 from rvbuild.geo.windows import Window
+from rvbuild.settings.labels import ReadRasterSettings
 
-SAMPLES, SAMPLES_ELSEWHERE, SAMPLE_PX = 64, 16, 64
+SAMPLES, SAMPLES_REMOTE, SAMPLE_PX = 64, 16, 64
 """Number of windows that are read from a local raster and from a remote one, spread over its extent, and their side."""
 
 ALL_PX = 1 << 20
@@ -37,9 +37,9 @@ Problem = tuple[Level, str, str]
 
 
 def problems(
-    files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: Classes, null_id: int
+    files: Sequence[Path], settings: ReadRasterSettings, grid: Grid, classes: Classes, null_id: int
 ) -> Iterator[Problem]:
-    """Yield what is wrong with label rasters; arguments as for `rvbuild.geo.labels.open.open_labels`."""
+    """Yield the problems of label rasters; arguments as for `rvbuild.geo.labels.open.open_labels`."""
     with RasterLabels(files, settings, grid, classes, null_id) as labels:
         if labels.voided is not None:
             value, name = labels.voided
@@ -56,7 +56,7 @@ def problems(
 
 
 def counts(
-    files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: Classes, null_id: int
+    files: Sequence[Path], settings: ReadRasterSettings, grid: Grid, classes: Classes, null_id: int
 ) -> list[int] | None:
     """Return the pixels of each class, 0 for null; None if the raster is large or has values without a class."""
     if grid.height * grid.width > ALL_PX:
@@ -73,16 +73,16 @@ def counts(
 
 def _values(labels: RasterLabels, files: Sequence[Path], grid: Grid) -> Iterator[Problem]:
     """Yield an error if sampled pixels hold a value without a class."""
-    found, message = Counter[str](), ""
+    values, message = Counter[str](), ""
     for window in _windows(labels, files, grid):
         try:
             labels.read(window)
         except LabelValueError as error:
-            found.update(error.values)
+            values.update(error.values)
             message = message or str(error)
-    if len(found) > 1:
-        some = ", ".join(value for value, _ in found.most_common(10)) + (", …" if len(found) > 10 else "")
-        message += f". Values without a class in the windows that were read: {some}"
+    if len(values) > 1:
+        listed = ", ".join(value for value, _ in values.most_common(10)) + (", …" if len(values) > 10 else "")
+        message += f". Values without a class in the windows that were read: {listed}"
     if message:
         yield Level.ERROR, SAMPLED, message
 
@@ -92,11 +92,11 @@ def _windows(labels: RasterLabels, files: Sequence[Path], grid: Grid) -> Iterato
     if grid.height * grid.width <= ALL_PX:
         yield grid.window
         return
-    elsewhere = any(is_url(str(path)) for path in files)
-    samples = SAMPLES_ELSEWHERE if elsewhere else SAMPLES
+    is_remote = any(is_url(str(path)) for path in files)
+    samples = SAMPLES_REMOTE if is_remote else SAMPLES
     for row, col, height, width in scattered(grid.height, grid.width, samples, SAMPLE_PX):
         yield Window(row, col, height, width)
-    if labels.in_place and len(files) == 1 and not elsewhere:
+    if labels.in_place and len(files) == 1 and not is_remote:
         yield from _suspects(labels, files[0], grid)
 
 
@@ -105,13 +105,13 @@ def _suspects(labels: RasterLabels, path: Path, grid: Grid) -> Iterator[Window]:
     values = read_overview(path, ALL_PX)
     if values is None:
         return
-    strange = labels.unknown(values)
-    places = np.argwhere(strange)
-    _, first = np.unique(values[:, strange], axis=1, return_index=True)
+    unknown = labels.unknown(values)
+    places = np.argwhere(unknown)
+    _, first = np.unique(values[:, unknown], axis=1, return_index=True)
     for row, col in places[np.sort(first)[:SUSPECTS]].tolist():
         y, x = (
             int((at + 0.5) * whole / shown)
-            for at, whole, shown in zip((row, col), (grid.height, grid.width), strange.shape, strict=True)
+            for at, whole, shown in zip((row, col), (grid.height, grid.width), unknown.shape, strict=True)
         )
         yield Window(y - SAMPLE_PX // 2, x - SAMPLE_PX // 2, SAMPLE_PX, SAMPLE_PX).clip(grid.height, grid.width)
 

@@ -1,4 +1,4 @@
-"""The memory that a model needs, measured on one small chip: the job of a worker with torch."""
+"""The memory that a model needs, measured on one small chip in a worker with torch."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def measure(
         if ":" in model or select_device(device, "train.device").type != "cpu":
             return None
         with kept_random_state():
-            made = models.build(task, model, bands=bands, outputs=outputs, args=args)
-            return _measure(made, task, bands, chip_px)
+            network = models.build(task, model, bands=bands, outputs=outputs, args=args)
+            return _measure(network, task, bands, chip_px)
     except Exception:  # the stage reports errors of the model
         return None
 
@@ -55,12 +55,12 @@ def _measure(model: nn.Module, task: str, bands: int, chip_px: int) -> dict[str,
     allow_single_values(model)
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     images = torch.rand((1, bands, side, side))
-    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    parameter_addresses = {p.untyped_storage().data_ptr() for p in model.parameters()}
     saved: dict[int, int] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
+        if storage.data_ptr() not in parameter_addresses:
             saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
@@ -74,19 +74,19 @@ def _measure(model: nn.Module, task: str, bands: int, chip_px: int) -> dict[str,
 
 def _largest(model: nn.Module, images: torch.Tensor) -> int:
     """Return the largest size in bytes of the inputs and outputs of a layer."""
-    found = [0]
+    sizes = [0]
 
-    def note(_: nn.Module, given: Any, made: Any) -> None:
-        found.append(
-            sum(t.numel() * t.element_size() for t in tree_leaves((given, made)) if isinstance(t, torch.Tensor))
+    def note(_: nn.Module, inputs: Any, outputs: Any) -> None:
+        sizes.append(
+            sum(t.numel() * t.element_size() for t in tree_leaves((inputs, outputs)) if isinstance(t, torch.Tensor))
         )
 
-    handles = [one.register_forward_hook(note) for one in model.modules() if not list(one.children())]
+    handles = [layer.register_forward_hook(note) for layer in model.modules() if not list(layer.children())]
     with torch.inference_mode():
         model(images)
     for handle in handles:
         handle.remove()
-    return max(found)
+    return max(sizes)
 
 
 def loss_of(model: nn.Module, images: torch.Tensor, task: str) -> torch.Tensor:

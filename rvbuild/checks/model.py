@@ -1,4 +1,4 @@
-"""Tries a model before work: creates it and runs it on a chip. The job of a worker with torch."""
+"""The check of a model before work: it is created and run on a chip, in a worker with torch."""
 
 from __future__ import annotations
 
@@ -75,12 +75,12 @@ def try_out(
                 bundle = _open(Path(path))
                 if bands and dtype is not None and normalize == "pretrained":
                     bundle.normalization(bands, dtype)
-                made, _ = take_weights(bundle, task, model, bands or 3, outputs, args)
+                network, _ = take_weights(bundle, task, model, bands or 3, outputs, args)
                 if bands and ":" not in model and bands != bundle.info.bands:
-                    adapt_bands(made, bands, trained=True)
+                    adapt_bands(network, bands, trained=True)
             else:
                 pretrained = Path(path) if start == "file" and path is not None else False
-                made = models.build(
+                network = models.build(
                     task,
                     model,
                     bands=bands or 3,
@@ -90,7 +90,7 @@ def try_out(
                     note=lambda _: None,
                 )
             if bands and ":" not in model:
-                _run(made, task, model, bands, chip_px)
+                _run(network, task, model, bands, chip_px)
     except RvbuildError as error:
         return str(error), True
     try:
@@ -113,17 +113,17 @@ def _open(path: Path) -> Start:
         raise ModelError(f"train.pretrained: {error}") from error
 
 
-def _run(made: nn.Module, task: str, model: str, bands: int, chip_px: int) -> None:
+def _run(network: nn.Module, task: str, model: str, bands: int, chip_px: int) -> None:
     """Run a model on a chip, in training and in evaluation mode."""
     sides = [chip_px] if chip_px <= LARGEST_PX else [_REMAINDER_PX + chip_px % _REMAINDER_PX, chip_px]
-    allow_single_values(made)
+    allow_single_values(network)
     problem = ""
     for side in sides:
         images = torch.rand((1, bands, side, side))
         try:
             with torch.no_grad():
-                loss_of(made.train(), images, task)
-                made.eval()(images)
+                loss_of(network.train(), images, task)
+                network.eval()(images)
         except (RuntimeError, ValueError, IndexError, AssertionError) as error:
             problem = str(error).splitlines()[0] if str(error) else type(error).__name__
             continue

@@ -1,4 +1,4 @@
-"""Checks that the predicted scenes fit one raster, which the mosaic stage would only find after training."""
+"""The check that the predicted scenes fit one raster, which the mosaic stage would only find after training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TOLERANCE_PX = 0.01
 MAX_EMPTY = 100
 """Largest allowed mosaic area, relative to the total area of its scenes, as there."""
 
-_NAMED = 3
+_MOST_NAMED = 3
 """Largest number of scenes in a message."""
 
 Facts = Mapping[str, Any]
@@ -28,9 +28,11 @@ def findings(project: Project, facts: Mapping[str, Facts]) -> Iterator[Finding]:
     if not scenes:
         return
     first, base = next(iter(sorted(scenes.items())))
-    problems = [text for id_, one in sorted(scenes.items()) if (text := _problem(id_, one, first, base))]
+    problems = [
+        text for id_, scene_facts in sorted(scenes.items()) if (text := _problem(id_, scene_facts, first, base))
+    ]
     if problems:
-        listed = "; ".join(problems[:_NAMED]) + ("; …" if len(problems) > _NAMED else "")
+        listed = "; ".join(problems[:_MOST_NAMED]) + ("; …" if len(problems) > _MOST_NAMED else "")
         text = (
             f"the predicted scenes cannot be joined into one raster: {listed}. Remove the key, or put the scenes that "
             "fit together into a project of their own"
@@ -40,17 +42,17 @@ def findings(project: Project, facts: Mapping[str, Facts]) -> Iterator[Finding]:
         yield from _too_empty(scenes, base)
 
 
-def _problem(id_: str, one: Facts, first: str, base: Facts) -> str:
+def _problem(id_: str, scene_facts: Facts, first: str, base: Facts) -> str:
     """Return why a scene does not fit into one raster with the first scene; empty if it does."""
-    image, other = one["image"], base["image"]
+    image, first_image = scene_facts["image"], base["image"]
     if image["crs"] is None:
         return f"scene {id_} has no CRS"
-    if other["crs"] is None:
+    if first_image["crs"] is None:
         return ""
-    if image["crs"] != other["crs"]:
-        return f"scene {id_} is in {image['crs']}, scene {first} in {other['crs']}"
+    if image["crs"] != first_image["crs"]:
+        return f"scene {id_} is in {image['crs']}, scene {first} in {first_image['crs']}"
     corners = [(0, 0), (image["width"], 0), (0, image["height"])]
-    x, y = zip(*(_on(base["transform"], *_at(one["transform"], *corner)) for corner in corners), strict=True)
+    x, y = zip(*(_on(base["transform"], *_at(scene_facts["transform"], *corner)) for corner in corners), strict=True)
     off = max(max(abs(px - x[0] - col), abs(py - y[0] - row)) for px, py, (col, row) in zip(x, y, corners, strict=True))
     if off > TOLERANCE_PX:
         return f"the pixels of scene {id_} differ in size or orientation from those of scene {first}"
@@ -61,8 +63,8 @@ def _problem(id_: str, one: Facts, first: str, base: Facts) -> str:
 
 def _too_empty(scenes: Mapping[str, Facts], base: Facts) -> Iterator[Finding]:
     """Yield an error if nearly all of a single file would be empty."""
-    starts = [_on(base["transform"], *_at(one["transform"], 0, 0)) for one in scenes.values()]
-    sizes = [(one["image"]["width"], one["image"]["height"]) for one in scenes.values()]
+    starts = [_on(base["transform"], *_at(scene_facts["transform"], 0, 0)) for scene_facts in scenes.values()]
+    sizes = [(scene_facts["image"]["width"], scene_facts["image"]["height"]) for scene_facts in scenes.values()]
     width, height = (
         max(round(start[axis]) + size[axis] for start, size in zip(starts, sizes, strict=True))
         - min(round(start[axis]) for start in starts)

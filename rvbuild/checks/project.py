@@ -1,4 +1,4 @@
-"""Checks across the scenes of a project: contradictions between scenes, and what all of them lack."""
+"""Checks across the scenes of a project: contradictions between scenes, and parts that all of them lack."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from rvbuild.checks import mosaic, tags
-from rvbuild.checks.box_files import taken_twice
+from rvbuild.checks.box_files import used_twice
 from rvbuild.checks.findings import Finding, Level
 from rvbuild.errors import classes_that, counted
 from rvbuild.project.model import Project, Scene
@@ -23,7 +23,7 @@ NOT_READ = "not read"
 SAMPLED = "sampled values"
 """The kind of finding for sampled pixels of labels with values without a class."""
 
-_NAMED = 5
+_MOST_NAMED = 5
 """Largest number of overlapping scenes in a message."""
 
 _FEW = 3
@@ -42,7 +42,7 @@ def findings(
     project
         The project.
     facts
-        Scene id → result of `rvbuild.checks.scene.look`; missing scenes are skipped.
+        Scene id → result of `rvbuild.checks.scene.check_scene`; missing scenes are skipped.
     shared
         Overlaps of scenes in different splits; see `rvbuild.checks.ground.shared`.
     """
@@ -55,7 +55,7 @@ def findings(
     yield from _different_places(images)
     yield from tags.findings(project, images)
     yield from _same_ground(project, shared)
-    yield from taken_twice(scenes, facts)
+    yield from used_twice(scenes, facts)
     yield from _nothing_to_train_on(project, scenes, facts)
     yield from _never_labelled(project, scenes, facts)
     yield from _without_effect(project, scenes, images)
@@ -77,13 +77,13 @@ def with_surveys(
     labels
         Scene id → the path of its labels, for messages.
     """
-    found: dict[str, Facts] = {}
-    for id_, one in facts.items():
+    supplemented: dict[str, Facts] = {}
+    for id_, scene_facts in facts.items():
         survey = surveys.get(id_)
         if survey is None:
-            found[id_] = one
+            supplemented[id_] = scene_facts
             continue
-        problems = [problem for problem in one["problems"] if problem[2] not in (NOT_READ, SAMPLED)]
+        problems = [problem for problem in scene_facts["problems"] if problem[2] not in (NOT_READ, SAMPLED)]
         if not survey["valid"]:
             text = "no pixel has data; check the nodata value, masks and alpha of the image, and the area of interest"
             problems.append([Level.ERROR.value, "image", "no data", text, []])
@@ -98,8 +98,12 @@ def with_surveys(
             )
             problems.append([Level.ERROR.value, "labels", "unknown values", text, []])
         counted = "counts" in survey and not survey["unknown"]
-        found[id_] = {**one, "problems": problems, **({"labels": {"features": survey["counts"]}} if counted else {})}
-    return found
+        supplemented[id_] = {
+            **scene_facts,
+            "problems": problems,
+            **({"labels": {"features": survey["counts"]}} if counted else {}),
+        }
+    return supplemented
 
 
 def _different_images(images: Mapping[str, Facts]) -> Iterator[Finding]:
@@ -111,12 +115,12 @@ def _different_images(images: Mapping[str, Facts]) -> Iterator[Finding]:
         common = Counter(image[key] for image in images.values()).most_common(1)
         for id_, image in images.items():
             if image[key] != common[0][0]:
-                other = next(i for i, one in images.items() if one[key] == common[0][0])
-                found, expected = (
+                usual = next(i for i, usual_image in images.items() if usual_image[key] == common[0][0])
+                actual, expected = (
                     counted(value, "band") if key == "bands" else f"pixels of type {value}"
                     for value in (image[key], common[0][0])
                 )
-                text = f"has {found}, but scene {other} has {expected}; all images of a model must be alike. {remedy}"
+                text = f"has {actual}, but scene {usual} has {expected}; all images of a model must be alike. {remedy}"
                 at = ("scene", "channels") if key == "bands" else ("scene", "image")
                 yield Finding(Level.ERROR, f"different {key}", text, id_, "image", at)
 
@@ -126,16 +130,19 @@ def _different_places(images: Mapping[str, Facts]) -> Iterator[Finding]:
     by_crs: dict[str | None, list[str]] = {}
     for id_, image in images.items():
         by_crs.setdefault(image["crs"], []).append(id_)
-    named = [crs for crs in by_crs if crs is not None]
-    if named and None in by_crs:
+    known_crs = [crs for crs in by_crs if crs is not None]
+    if known_crs and None in by_crs:
         for id_ in by_crs[None]:
-            text = f"the image has no CRS, but scene {by_crs[named[0]][0]} is in {named[0]}. Give it its CRS, for "
+            text = (
+                f"the image has no CRS, but scene {by_crs[known_crs[0]][0]} is in {known_crs[0]}. Give it its CRS, for "
+            )
             yield Finding(Level.WARNING, "no CRS", text + "example with `gdal_edit.py -a_srs`", id_, "image")
-    if len(named) > 1:
+    if len(known_crs) > 1:
         listed = "; ".join(
-            f"{crs}: {', '.join(by_crs[crs][:3])}{', …' if len(by_crs[crs]) > 3 else ''}" for crs in named
+            f"{crs}: {', '.join(by_crs[crs][:3])}{', …' if len(by_crs[crs]) > 3 else ''}" for crs in known_crs
         )
-        text = f"the scenes are in {len(named)} CRSs ({listed}). That is fine if each is correct; predictions keep them"
+        text = f"the scenes are in {len(known_crs)} CRSs ({listed}). That is fine if each is correct; predictions "
+        text += "keep them"
         yield Finding(Level.WARNING, "several CRSs", text, key=("scene", "image"))
     sizes = {id_: image["res_m"] for id_, image in images.items() if image["res_m"]}
     common = median(sizes.values()) if sizes else 0.0
@@ -148,34 +155,34 @@ def _different_places(images: Mapping[str, Facts]) -> Iterator[Finding]:
 def _same_ground(project: Project, shared: Iterable[Mapping[str, Any]]) -> Iterator[Finding]:
     """Report scenes that overlap with scenes of an earlier split."""
     scenes = {scene.id: scene for scene in project.scenes}
-    for one in shared:
-        scene, others = scenes[one["scene"]], one["others"]
-        share = one["share"]
+    for overlap in shared:
+        scene, others = scenes[overlap["scene"]], overlap["others"]
+        share = overlap["share"]
         much = "all" if share > 0.995 else f"{share:.0%}" if share >= 0.01 else "less than 1%"
-        named = f"scene{'s' if len(others) > 1 else ''} {', '.join(others[:_NAMED])}"
-        named += ", …" if len(others) > _NAMED else ""
-        same = next((i for i in others if scenes[i].image.files == scene.image.files), None)
-        file = "" if same is None else f" (it has the same image as {same}: {scene.image.files[0]})"
+        listed = f"scene{'s' if len(others) > 1 else ''} {', '.join(others[:_MOST_NAMED])}"
+        listed += ", …" if len(others) > _MOST_NAMED else ""
+        same_image = next((i for i in others if scenes[i].image.files == scene.image.files), None)
+        file = "" if same_image is None else f" (it has the same image as {same_image}: {scene.image.files[0]})"
         text = (
-            f"{much} of the area of this {scene.split} scene is also in {one['split']} {named}{file}, so its scores "
-            "say little about areas that the model has not seen. Give each scene its own `aoi`, put all of them into "
-            'one split, or let rvbuild split them by blocks: validation = { fraction = 0.2, by = "block" }'
+            f"{much} of the area of this {scene.split} scene is also in {overlap['split']} {listed}{file}, so its "
+            "scores say little about areas that the model has not seen. Give each scene its own `aoi`, put all of "
+            'them into one split, or let rvbuild split them by blocks: validation = { fraction = 0.2, by = "block" }'
         )
-        yield Finding(Level.WARNING, f"ground of {one['split']} in {scene.split}", text, scene.id)
+        yield Finding(Level.WARNING, f"ground of {overlap['split']} in {scene.split}", text, scene.id)
 
 
 def _nothing_to_train_on(project: Project, scenes: list[Scene], facts: Mapping[str, Facts]) -> Iterator[Finding]:
-    """Report it if training has no chips or no label lies on its images, or if validation has no chips."""
+    """Report a training without chips or without labels on its images, and a validation without chips."""
     train = [facts[scene.id] for scene in scenes if scene.split == "train"]
-    if train and all(one.get("chips") == 0 for one in train):
+    if train and all(scene_facts.get("chips") == 0 for scene_facts in train):
         text = "no training scene yields a chip; check chip.size_px, chip.within_aoi and the areas of interest"
         yield Finding(Level.ERROR, "no chips at all", text, key=("chip", "size_px"))
-    elif train and all("labels" in one and not sum(one["labels"]["features"]) for one in train):
+    elif train and all("labels" in scene_facts and not sum(scene_facts["labels"]["features"]) for scene_facts in train):
         text = "no training scene has a label on its image, so there is nothing to learn; check scene.labels"
         yield Finding(Level.ERROR, "no labels at all", text, key=("scene", "labels"))
     validation = [facts[scene.id] for scene in scenes if scene.split == "validation"]
     scored = project.train.validation and project.train.backend is None
-    if validation and scored and all(one.get("chips") == 0 for one in validation):
+    if validation and scored and all(scene_facts.get("chips") == 0 for scene_facts in validation):
         for key in ("select", "patience"):
             if project.train.stage_settings()[key] not in (None, 0, "last"):
                 text = (
@@ -194,12 +201,12 @@ def _never_labelled(project: Project, scenes: list[Scene], facts: Mapping[str, F
         backgrounds = {scene.labels.stage_settings().get("background") for scene in of_split if scene.labels}
         never = [
             item.name
-            for item, *found in zip(project.classes, *counts, strict=True)
-            if item.id != project.null_id and not any(found) and item.name not in backgrounds
+            for item, *scene_counts in zip(project.classes, *counts, strict=True)
+            if item.id != project.null_id and not any(scene_counts) and item.name not in backgrounds
         ]
-        what = "not learnt" if split == "train" else "not evaluated"
+        consequence = "not learnt" if split == "train" else "not evaluated"
         for names in [[name] for name in never] if len(never) <= _FEW else [never]:
-            text = f"no {split} scene has a label of {classes_that(names, f'is {what}', f'are {what}')}"
+            text = f"no {split} scene has a label of {classes_that(names, f'is {consequence}', f'are {consequence}')}"
             key = ("classes", *(names if len(names) == 1 else ()))
             yield Finding(Level.WARNING, f"never labelled in {split}", text, key=key)
 
@@ -221,10 +228,10 @@ def _figures(project: Project, scenes: list[Scene], images: Mapping[str, Facts])
     train, key = project.train, ("train", "normalize")
     if train.normalize == "auto" or (train.normalize == "pretrained" and train.bundle is not None):
         return
-    others = sorted({image["dtype"] for image in images.values()} - {"uint8"})
-    if others and not all(scene.image.normalize() for scene in scenes):
+    dtypes = sorted({image["dtype"] for image in images.values()} - {"uint8"})
+    if dtypes and not all(scene.image.normalize() for scene in scenes):
         text = (
-            f"applies to values from 0 to 1, but {' and '.join(others)} imagery has no fixed range; scale it to 0 to 1 "
+            f"applies to values from 0 to 1, but {' and '.join(dtypes)} imagery has no fixed range; scale it to 0 to 1 "
             'with image.transform = [{ kind = "min_max" }] or "percentile", or remove the key'
         )
         yield Finding(Level.ERROR, "train.normalize", text, key=key)

@@ -1,4 +1,4 @@
-"""Resources: compares the disk and the memory that a build needs with what is available."""
+"""Comparison of the disk space and the memory that a build needs with what is available."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ def findings(
         Number of scenes that are processed at the same time.
     """
     yield from _disk(project, facts, to_cut, to_predict)
-    there = memory_bytes()
-    if there is not None:
-        yield from _cutting(facts, to_cut, jobs, there)
-        yield from _computing(project, facts, model, there)
+    available = memory_bytes()
+    if available is not None:
+        yield from _cutting(facts, to_cut, jobs, available)
+        yield from _computing(project, facts, model, available)
 
 
 def chip_bytes(project: Project, facts: Mapping[str, Any]) -> int | None:
@@ -66,10 +66,10 @@ def chip_bytes(project: Project, facts: Mapping[str, Any]) -> int | None:
 
 def needs_measuring(project: Project, facts: Facts, at_once: int = 1) -> bool:
     """Tell whether this many batches may exceed the memory, so that measuring the model is worthwhile."""
-    there = memory_bytes()
+    available = memory_bytes()
     batch = max(project.train.batch_size, project.predict.batch_size)
     torch = project.train.backend is None
-    return torch and there is not None and bands_of(facts) > 0 and at_once * _sure_bytes(project, batch) > there
+    return torch and available is not None and bands_of(facts) > 0 and at_once * _sure_bytes(project, batch) > available
 
 
 def _sure_bytes(project: Project, batch: int) -> int:
@@ -78,7 +78,7 @@ def _sure_bytes(project: Project, batch: int) -> int:
 
 
 def computing_bytes(project: Project, facts: Facts, model: Mapping[str, int] | None) -> dict[str, int]:
-    """Return estimates of the memory of a process that trains, and of one that predicts, by stage; rather too high.
+    """Return conservative estimates of the memory of a process that trains, and of one that predicts, by stage.
 
     Parameters
     ----------
@@ -86,16 +86,16 @@ def computing_bytes(project: Project, facts: Facts, model: Mapping[str, int] | N
         As for `findings`. Memory of a model that was not measured is estimated by the bound for all named models.
     """
     return {
-        "infer" if one.table == "predict" else "train": _sure_bytes(project, one.batch)
+        "infer" if step.table == "predict" else "train": _sure_bytes(project, step.batch)
         if model is None
-        else one.fixed + one.images + one.batch * model[one.table]
-        for one in _batches(project, facts, model)
+        else step.fixed + step.images + step.batch * model[step.table]
+        for step in _batches(project, facts, model)
     }
 
 
 def bands_of(facts: Facts) -> int:
     """Return the number of bands of the imagery; 0 if no image could be read."""
-    return max((one["image"]["bands"] for one in facts.values() if "image" in one), default=0)
+    return max((scene_facts["image"]["bands"] for scene_facts in facts.values() if "image" in scene_facts), default=0)
 
 
 def _disk(project: Project, facts: Facts, to_cut: Collection[str], to_predict: Collection[str]) -> Iterator[Finding]:
@@ -135,15 +135,15 @@ def _score_bytes(project: Project, facts: Mapping[str, Any]) -> int:
     return classes * pixels * (1 if project.predict.scores == "uint8" else _FLOAT_BYTES)
 
 
-def _cutting(facts: Facts, to_cut: Collection[str], jobs: int, there: int) -> Iterator[Finding]:
+def _cutting(facts: Facts, to_cut: Collection[str], jobs: int, available: int) -> Iterator[Finding]:
     """Report scenes that cannot be cut in parallel because of the memory of the workers."""
-    each = sorted((_worker_bytes(facts[id_]) for id_ in to_cut if id_ in facts), reverse=True)[:jobs]
-    if sum(each) <= there:
+    sizes = sorted((_worker_bytes(facts[id_]) for id_ in to_cut if id_ in facts), reverse=True)[:jobs]
+    if sum(sizes) <= available:
         return
     text = (
-        f"cutting {len(each)} scenes in parallel needs about {size_text(sum(each))} of memory (blocks of imagery and "
-        f"features of labels); {size_text(there)} is available. Run fewer jobs at once, for example with -j "
-        f"{max(1, _fitting(each, there))}"
+        f"cutting {len(sizes)} scenes in parallel needs about {size_text(sum(sizes))} of memory (blocks of imagery and "
+        f"features of labels); {size_text(available)} is available. Run fewer jobs at once, for example with -j "
+        f"{max(1, _fitting(sizes, available))}"
     )
     yield Finding(Level.WARNING, "memory", text, key=("scene", "labels"))
 
@@ -153,9 +153,9 @@ def _worker_bytes(facts: Mapping[str, Any]) -> int:
     return WORKER_BYTES + int(facts.get("cache", 0)) + VECTOR_TIMES * int(facts.get("vector_bytes", 0))
 
 
-def _fitting(each: list[int], there: int) -> int:
-    """Return how many of the largest ones fit."""
-    return next((n for n in range(len(each), 0, -1) if sum(each[:n]) <= there), 0)
+def _fitting(sizes: list[int], available: int) -> int:
+    """Return how many of the largest sizes fit."""
+    return next((n for n in range(len(sizes), 0, -1) if sum(sizes[:n]) <= available), 0)
 
 
 class _Batch(NamedTuple):
@@ -171,38 +171,40 @@ def _batches(project: Project, facts: Facts, model: Mapping[str, int] | None) ->
     bands, px = bands_of(facts), project.chip_px
     optimizer = 1 if project.train.optimizer == "sgd" else 2
     waiting = project.train.workers * WORKER_BYTES + 3 * bands * px**2
-    for table, batch, copies, also in (
+    for table, batch, copies, additional in (
         ("train", project.train.batch_size, 2 + optimizer, waiting),
         ("predict", project.predict.batch_size, 1, _merged_bytes(project, facts)),
     ):
         weights = 0 if model is None else model["weights"]
-        yield _Batch(table, batch, batch * bands * px**2 * _FLOAT_BYTES, PROCESS_BYTES + copies * weights + also)
+        yield _Batch(table, batch, batch * bands * px**2 * _FLOAT_BYTES, PROCESS_BYTES + copies * weights + additional)
 
 
-def _computing(project: Project, facts: Facts, model: Mapping[str, int] | None, there: int) -> Iterator[Finding]:
+def _computing(project: Project, facts: Facts, model: Mapping[str, int] | None, available: int) -> Iterator[Finding]:
     """Report batches that do not fit into memory: the images, with the activations of the model if these are known."""
     bands, px = bands_of(facts), project.chip_px
     for table, batch, images, fixed in _batches(project, facts, model):
         if table == "train" and project.train.backend is not None:
-            continue  # which has batches of its own, or none
+            continue  # a backend has its own batches, or none
         chips = f"{batch} chips of {px} px and {bands} band{'s' if bands > 1 else ''}"
-        if images > there:
-            text = f"{chips} need {size_text(images)} of memory; {size_text(there)} is available. Use a smaller batch"
+        if images > available:
+            text = (
+                f"{chips} need {size_text(images)} of memory; {size_text(available)} is available. Use a smaller batch"
+            )
             yield Finding(Level.ERROR, f"{table}.batch_size", text, key=(table, "batch_size"))
         elif model is not None:
             needed = fixed + images + batch * model[table]
-            if needed > there:
-                fits = (there - fixed) // max(1, model[table] + images // batch)
+            if needed > available:
+                fits = (available - fixed) // max(1, model[table] + images // batch)
                 advice = f"{table}.batch_size = {fits} fits" if fits >= 1 else "Reduce chip.size_px"
                 text = (
                     f"{chips} need about {size_text(needed)} of memory, activations of {project.train.model} included; "
                 )
-                text += f"{size_text(there)} is available. {advice}, or choose a smaller train.model"
+                text += f"{size_text(available)} is available. {advice}, or choose a smaller train.model"
                 yield Finding(Level.WARNING, f"{table}.batch_size", text, key=(table, "batch_size"))
 
 
 def _merged_bytes(project: Project, facts: Facts) -> int:
     """Return the bytes of overlapping windows in memory while the widest scene is predicted, as for segmentation."""
-    widest = max((one["image"]["width"] for one in facts.values() if "image" in one), default=0)
+    widest = max((scene_facts["image"]["width"] for scene_facts in facts.values() if "image" in scene_facts), default=0)
     overlap = max(0, project.chip_px - (project.predict.stride_px or project.chip_px))
     return len(project.classes) * overlap * widest * _FLOAT_BYTES

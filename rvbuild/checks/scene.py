@@ -16,13 +16,12 @@ import shapely
 
 from rvbuild import tasks
 from rvbuild.checks import label_rasters
-from rvbuild.checks.box_files import made_for_another
+from rvbuild.checks.box_files import named_otherwise
 from rvbuild.checks.findings import Level
 from rvbuild.checks.ground import ground_of
 from rvbuild.checks.project import NOT_READ
 from rvbuild.errors import RvbuildError
 from rvbuild.files.address import is_url
-from rvbuild.files.formats import BOX_FILES
 from rvbuild.geo.area.aoi import Aoi, open_aoi
 from rvbuild.geo.grid import Grid, crs_name, reproject
 from rvbuild.geo.labels.boxes import BoxLabels
@@ -34,10 +33,18 @@ from rvbuild.geo.raster.open import SceneImage, describe, open_scene_image
 from rvbuild.geo.raster.tags import scattered
 from rvbuild.geo.vector.files import read_features
 from rvbuild.geo.vector.placing import SWAPPED, on_image, swapped_on
-from rvbuild.geo.vector.reading import parts, reading
+from rvbuild.geo.vector.reading import area_reading, area_tables, label_reading, label_tables, split
 from rvbuild.geo.windows import Window, require_few, starts
+from rvbuild.settings.labels import (
+    AnyVectorSettings,
+    BoxFileSettings,
+    LabelSettings,
+    RasterPartSettings,
+    VectorPartSettings,
+)
 from rvbuild.stages.chip.cut import THREADS
-from rvbuild.stages.chip.windows import LIMITS, both_ways, candidates, why_none
+from rvbuild.stages.chip.windows import both_ways, candidates, side_limits, why_none
+from rvbuild.stages.data.settings import CheckSettings
 from rvbuild.stages.threads.block_cache import MAX_BYTES
 
 MAX_VECTOR_BYTES = 50_000_000
@@ -50,7 +57,7 @@ FILL_SAMPLES, FILL_PX = 9, 16
 """Windows that are read to look for implausible real values, spread over the image, and their side."""
 
 LARGEST_VALUE = 1e19
-"""No measurement from above has larger values."""
+"""No remote-sensing measurement has larger values."""
 
 _CHIP = ("chip", "size_px")
 
@@ -63,12 +70,12 @@ _IN_ORDER = (".tif", ".tiff")
 Facts = dict[str, Any]
 
 
-def look_at_all(scenes: Sequence[Mapping[str, Any]]) -> list[Facts]:
-    """Check several scenes: the job of a worker."""
-    return [look(scene["inputs"], scene["settings"]) for scene in scenes]
+def check_scenes(scenes: Sequence[Mapping[str, Any]]) -> list[Facts]:
+    """Check several scenes; called in a worker."""
+    return [check_scene(scene["inputs"], scene["settings"]) for scene in scenes]
 
 
-def look(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any]) -> Facts:
+def check_scene(inputs: Mapping[str, Sequence[Path]], settings: CheckSettings) -> Facts:
     """Check one scene.
 
     Parameters
@@ -76,7 +83,7 @@ def look(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any]) -> F
     inputs
         `image`, `labels` and `aoi`: the existing files of the scene; empty if it has none.
     settings
-        Those of the chip stage: task, image, channels, labels, classes, null_id, chip, area; and `split`.
+        Those of a survey, and `split`.
 
     Returns
     -------
@@ -86,34 +93,34 @@ def look(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any]) -> F
         on the image, for features and boxes, or the number of pixels of a small raster. `boxes_of`: the images that box
         files name. `chips`: the number of windows that may become chips. Unknown values are omitted.
     """
-    return _Look(inputs, settings).facts
+    return _SceneCheck(inputs, settings).facts
 
 
-class _Look:
+class _SceneCheck:
     """Collects the facts about one scene; if a part cannot be read, checks that depend on it are skipped."""
 
-    def __init__(self, inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any]) -> None:
+    def __init__(self, inputs: Mapping[str, Sequence[Path]], settings: CheckSettings) -> None:
         self.inputs, self.settings = inputs, settings
         self.facts: Facts = {"problems": []}
         self._not_empty = {part: self._require_content(part) for part in ("image", "labels", "aoi")}
         self._aoi: Aoi | None = None
         self._outside = False
         self._grid: Grid | None = None
-        known = self._try("image", self._look_at_image) and self._try("aoi", self._look_at_aoi)
-        if known and not self._outside:
+        is_readable = self._try("image", self._check_image) and self._try("aoi", self._check_aoi)
+        if is_readable and not self._outside:
             self._try("image", self._find_ground)
-        if inputs.get("labels") and self._try("labels", self._look_at_labels) and known:
+        if inputs.get("labels") and self._try("labels", self._check_labels) and is_readable:
             self._try("labels", self._count_chips)
 
-    def _try(self, part: str, look: Any) -> bool:
+    def _try(self, part: str, check: Any) -> bool:
         """Check one part of the scene; return whether it could be read."""
         if not self._not_empty[part] or (part != "image" and self._grid is None):
             return False
         try:
-            look()
+            check()
         except RvbuildError as error:
-            found = _CULPRIT.search(str(error)) if part == "image" else None
-            key = () if found is None else ("scene", *(("channels",) if found[1] == "channels" else (part, found[1])))
+            match = _CULPRIT.search(str(error)) if part == "image" else None
+            key = () if match is None else ("scene", *(("channels",) if match[1] == "channels" else (part, match[1])))
             self._problem(Level.ERROR, part, _kind_of(error, self.inputs.get(part, ())), str(error), key)
             return False
         except Exception as error:  # an error of a library, for a file in another format than its suffix
@@ -134,7 +141,7 @@ class _Look:
             )
         return not empty
 
-    def _look_at_image(self) -> None:
+    def _check_image(self) -> None:
         for path in self.inputs["image"]:
             if path.suffix.lower() in _IN_ORDER and not is_url(str(path)):
                 require_complete(path)
@@ -144,7 +151,7 @@ class _Look:
             self.facts["transform"] = list(image.grid.transform[:6])
             stored = not {"transform", "scale"} & set(self.settings["image"])
             if stored and image.dtype.kind == "f" and not is_url(str(self.inputs["image"][0])):
-                self._look_for_fill(image)
+                self._check_fill_values(image)
             size_px = self.settings["chip"]["size_px"]
             height, width = image.grid.height, image.grid.width
             require_few(len(starts(height, size_px, size_px)) * len(starts(width, size_px, size_px)), size_px)
@@ -159,23 +166,24 @@ class _Look:
                     "`gdal_translate -of COG`",
                 )
 
-    def _look_for_fill(self, image: SceneImage) -> None:
+    def _check_fill_values(self, image: SceneImage) -> None:
         """Report values that cannot be measurements: nodata that is undeclared, or that GDAL does not understand."""
         grid = image.grid
         for row, col, height, width in scattered(grid.height, grid.width, FILL_SAMPLES, FILL_PX):
             pixels, valid = image.read(Window(row, col, height, width))
-            strange = pixels[valid & (np.abs(pixels) > LARGEST_VALUE)]
-            if strange.size:
+            implausible = pixels[valid & (np.abs(pixels) > LARGEST_VALUE)]
+            if implausible.size:
                 self._problem(
                     Level.WARNING,
                     "image",
                     "fill values",
-                    f"{self.inputs['image'][0]}: holds the value {strange[0]:.9g}, which looks like nodata but counts "
-                    f"as data, because the file does not declare it. Set `nodata = {strange[0]:.9g}` in `image`",
+                    f"{self.inputs['image'][0]}: holds the value {implausible[0]:.9g}, which looks like nodata but "
+                    f"counts as data, because the file does not declare it. "
+                    f"Set `nodata = {implausible[0]:.9g}` in `image`",
                 )
                 return
 
-    def _look_at_aoi(self) -> None:
+    def _check_aoi(self) -> None:
         assert self._grid is not None
         self._aoi = open_aoi(self.inputs.get("aoi", ()), self._grid, self.settings.get("area"))
         empty = self._aoi is not None and not (self._aoi.bounds.height and self._aoi.bounds.width)
@@ -191,28 +199,31 @@ class _Look:
 
     def _advice_on_aoi(self, grid: Grid) -> str:
         """Return advice for an area of interest outside the image."""
-        each = parts(self.inputs["aoi"], self.settings.get("area", {}))
-        read = [(path, reading(table, classless=True)) for some, table in each for path in some]
-        if any(swapped_on(read_features(path, **how), grid) for path, how in read):
+        tables = area_tables(self.inputs["aoi"], self.settings.get("area", {}))
+        readings = [(path, area_reading(table)) for paths, table in tables for path in paths]
+        if any(swapped_on(read_features(path, **reading), grid) for path, reading in readings):
             return SWAPPED
         return "Is it the right file, and is its CRS correct?"
 
     def _find_ground(self) -> None:
-        """Record where the scene is; training chips may reach beyond its area of interest."""
+        """Record the area that the scene covers; training chips may extend beyond its area of interest."""
         assert self._grid is not None
         chip = self.settings["chip"]
         beyond = self.settings["split"] == "train" and not chip["within_aoi"]
-        reach_px = max([chip["size_px"], *(px for key in LIMITS for px in chip.get(key) or ())]) if beyond else 0
+        reach_px = max([chip["size_px"], *(px for pair in side_limits(chip) for px in pair)]) if beyond else 0
         ground = ground_of(self._grid, self._aoi, self.inputs["image"], reach_px)
         if ground is not None:
             self.facts["ground"] = ground
 
-    def _look_at_labels(self) -> None:
+    def _check_labels(self) -> None:
         assert self._grid is not None
-        files, how = self.inputs["labels"], self.settings["labels"]
+        files, settings = self.inputs["labels"], self.settings["labels"]
+        assert settings is not None
         classes, null_id = self.settings["classes"], self.settings["null_id"]
-        layers = parts(files, how) if how["kind"] == "layers" else [(files, how)]
-        vectors = [path for some, one in layers if one["kind"] == "vector" for path in some if not is_url(str(path))]
+        parts: Sequence[tuple[Sequence[Path], RasterPartSettings | VectorPartSettings | LabelSettings]] = (
+            split(files, settings["parts"]) if settings["kind"] == "layers" else [(files, settings)]
+        )
+        vectors = [path for paths, part in parts if part["kind"] == "vector" for path in paths if not is_url(str(path))]
         self.facts["vector_bytes"] = sum(path.stat().st_size for path in vectors)
         if self.facts["vector_bytes"] > MAX_VECTOR_BYTES:
             self._problem(
@@ -223,38 +234,39 @@ class _Look:
                 "`rvbuild check --deep` reads them",
             )
             return
-        with tasks.get(self.settings["task"]).labels(files, how, self._grid, classes, null_id) as labels:
+        with tasks.get(self.settings["task"]).labels(files, settings, self._grid, classes, null_id) as labels:
             for note in labels.notes:
                 self._problem(Level.WARNING, "labels", "repaired", note)
-            if how["kind"] in BOX_FILES and isinstance(labels, BoxLabels):
-                self._look_at_boxes(labels)
-        for some, one in layers:
-            if one["kind"] == "vector":
-                counted = self._count_features(some, one, self._grid)
-                if how["kind"] == "vector":
+            if "scene_image" in settings and isinstance(labels, BoxLabels):
+                self._check_boxes(labels, settings)
+        for paths, part in parts:
+            if part["kind"] == "vector":
+                counted = self._count_features(paths, part, self._grid)
+                if settings["kind"] == "vector":
                     self.facts["labels"] = counted
-            elif one["kind"] == "raster":
-                for level, kind, text in label_rasters.problems(some, one, self._grid, classes, null_id):
+            elif part["kind"] == "raster":
+                for level, kind, text in label_rasters.problems(paths, part, self._grid, classes, null_id):
                     self._problem(level, "labels", kind, text)
-                pixels = label_rasters.counts(some, one, self._grid, classes, null_id) if one is how else None
+                pixels = None
+                if part is settings:
+                    pixels = label_rasters.counts(paths, part, self._grid, classes, null_id)
                 if pixels is not None:
                     self.facts["labels"] = {"features": pixels, "all": sum(pixels)}
-                if one.get("resample") == "nearest":
-                    self._require_overlap(some[0], _box_on(self._grid, some))
+                if part["resample"] == "nearest":
+                    self._require_overlap(paths[0], _box_on(self._grid, paths))
 
-    def _look_at_boxes(self, labels: BoxLabels) -> None:
+    def _check_boxes(self, labels: BoxLabels, settings: BoxFileSettings) -> None:
         """Record the boxes of each class on the image, and the images that box files name."""
-        how = self.settings["labels"]
         counts = np.bincount(labels.classes, minlength=len(self.settings["classes"])).tolist()
         self.facts["labels"] = {"features": counts, "all": sum(counts)}
-        for text in made_for_another(labels.images, how, self.inputs["image"]):
+        for text in named_otherwise(labels.images, settings, self.inputs["image"]):
             self._problem(Level.WARNING, "labels", "another image", text)
-        if not how.get("image"):
-            self.facts["boxes_of"] = [[str(path), said.name] for path, said in labels.images if said.name]
+        if not settings["image"]:
+            self.facts["boxes_of"] = [[str(path), listed.name] for path, listed in labels.images if listed.name]
 
-    def _count_features(self, files: Sequence[Path], how: Mapping[str, Any], grid: Grid) -> Facts:
+    def _count_features(self, files: Sequence[Path], settings: AnyVectorSettings, grid: Grid) -> Facts:
         """Return the number of features of each class on the image, and in total; report it if there are none."""
-        tables = read_tables(files, how, grid, self.settings["classes"])
+        tables = read_tables(files, settings, grid, self.settings["classes"])
         shapes = [shape for table in tables for shape in table.shapes]
         ids = np.array([class_id for table in tables for class_id in table.class_ids], dtype=np.int64)
         boxes = shapely.bounds(np.array(shapes, dtype=object)).reshape(-1, 4)
@@ -268,8 +280,10 @@ class _Look:
             )
         elif not on.any():
             around = [boxes[:, 0].min(), boxes[:, 1].min(), boxes[:, 2].max(), boxes[:, 3].max()]
-            each = [(path, reading(table)) for some, table in parts(files, how) for path in some]
-            swapped = any(swapped_on(read_features(path, **read), grid) for path, read in each)
+            readings = [
+                (path, label_reading(table)) for paths, table in label_tables(files, settings) for path in paths
+            ]
+            swapped = any(swapped_on(read_features(path, **reading), grid) for path, reading in readings)
             self._require_overlap(files[0], around, SWAPPED if swapped else "")
         counts = np.bincount(ids[on], minlength=len(self.settings["classes"])).tolist()
         return {"features": counts, "all": len(shapes)}
@@ -297,7 +311,7 @@ class _Look:
         )
 
     def _count_chips(self) -> None:
-        """Record how many windows may become chips; report a scene without chips, or smaller than a chip."""
+        """Record the number of windows that may become chips; report a scene without chips, or smaller than a chip."""
         assert self._grid is not None
         grid, chip = self._grid, self.settings["chip"]
         if self.settings["split"] == "test":
@@ -305,11 +319,12 @@ class _Look:
         size = chip["size_px"]
         if chip["method"] != "sliding":
             self.facts["chips"] = chip["per_scene"]
-            smallest = [min(chip[key]) for key in LIMITS if chip.get(key)]
+            smallest = [min(pair) for pair in side_limits(chip)]
             size = max(smallest) if smallest else size
         elif grid.height * grid.width / math.prod(both_ways(chip["stride_px"])) <= MAX_WINDOWS:
-            task, files = tasks.get(self.settings["task"]), self.inputs["labels"]
-            windows = task.chip_windows(files, self.settings["labels"], grid, self.settings["classes"], chip)
+            task, labels = tasks.get(self.settings["task"]), self.settings["labels"]
+            assert labels is not None
+            windows = task.chip_windows(self.inputs["labels"], labels, grid, self.settings["classes"], chip)
             self.facts["chips"] = len(candidates(grid, self._aoi, chip, 0, windows))
         if self.facts.get("chips") == 0 and chip.get("padding_px") is not None and not self._outside:
             self._problem(Level.WARNING, "", "no chips", why_none(grid, self._aoi, chip), _CHIP)
@@ -357,12 +372,12 @@ def _span(grid: Grid, x0: float, y0: float, x1: float, y1: float) -> str:
 def _box_on(grid: Grid, files: Sequence[Path]) -> list[float]:
     """Return the extent (x0, y0, x1, y1) of label rasters in pixels of the image."""
     with open_image(files) as labels:
-        there = labels.grid
-    x = np.array([0.0, there.width, there.width, 0.0])
-    y = np.array([0.0, 0.0, there.height, there.height])
-    map_x, map_y = there.to_map(x, y)
-    if there.crs is not None and grid.crs is not None:
-        map_x, map_y = reproject(files[0], there.crs, grid.crs, map_x, map_y)
+        source_grid = labels.grid
+    x = np.array([0.0, source_grid.width, source_grid.width, 0.0])
+    y = np.array([0.0, 0.0, source_grid.height, source_grid.height])
+    map_x, map_y = source_grid.to_map(x, y)
+    if source_grid.crs is not None and grid.crs is not None:
+        map_x, map_y = reproject(files[0], source_grid.crs, grid.crs, map_x, map_y)
         map_x = map_x + grid.turns(map_x.mean(keepdims=True))
     col, row = grid.to_pixel(map_x, map_y)
     return [float(col.min()), float(row.min()), float(col.max()), float(row.max())]

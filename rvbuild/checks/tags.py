@@ -24,19 +24,19 @@ def findings(project: Project, images: Images) -> Iterator[Finding]:
     for id_, image in images.items():
         for kind, text in _of_scene(scenes[id_], image["tags"]):
             yield Finding(Level.WARNING, kind, text, id_, "image", _IMAGE)
-    for kind, value_of, what in (
+    for kind, value_of, key in (
         ("alpha differs", _alpha, "alpha"),
         ("different colours", _colors, "colours"),
         ("different scales", _scaling, "scale"),
         ("different units", _units, "units"),
         ("different bits", _bits, "bits"),
     ):
-        undecided = {id_: image for id_, image in images.items() if not _decides(scenes[id_], what)}
+        undecided = {id_: image for id_, image in images.items() if not _decides(scenes[id_], key)}
         yield from _different(kind, value_of, undecided)
 
 
 def notes(images: Images) -> list[str]:
-    """Return notes about how images are read that are no warnings; a line each."""
+    """Return notes (not warnings) about how images are read, a line each."""
     lines = []
     masks = [image["tags"]["alpha"]["band"] for image in images.values() if _alpha(image["tags"]) == "a mask"]
     if masks:
@@ -78,15 +78,15 @@ def _decides(scene: Scene, key: str) -> bool:
 
 
 def _different(kind: str, value_of: Callable[[Mapping[str, Any]], str], images: Images) -> Iterator[Finding]:
-    """Report images whose value differs from that of most, if it is known."""
+    """Report images whose value, if known, differs from that of most images."""
     values = {id_: value for id_, image in images.items() if (value := value_of(image["tags"]))}
     if len(set(values.values())) < 2:
         return
     common = Counter(values.values()).most_common(1)[0][0]
-    other = next(id_ for id_, value in values.items() if value == common)
+    usual = next(id_ for id_, value in values.items() if value == common)
     for id_, value in values.items():
         if value != common:
-            text = _TEXTS[kind].format(value, f"scene {other}", common)
+            text = _TEXTS[kind].format(value, f"scene {usual}", common)
             yield Finding(Level.WARNING, kind, text, id_, "image", _IMAGE)
 
 
@@ -127,5 +127,5 @@ def _formula(pair: tuple[float, float]) -> str:
     return f"value × {scale:g} {'-' if offset < 0 else '+'} {abs(offset):g}"
 
 
-def _many(some: list[Any]) -> str:
-    return "1 scene" if len(some) == 1 else f"{len(some)} scenes"
+def _many(values: list[Any]) -> str:
+    return "1 scene" if len(values) == 1 else f"{len(values)} scenes"

@@ -1,6 +1,6 @@
 """The command `rvbuild`: parse, call, print.
 
-This module holds the shortest way out: a build whose seal holds is done before anything else is imported.
+This module contains the fast path: if the seal of a build is valid, the command ends before anything else is imported.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rvbuild.process.safe_path import protect
 from rvbuild.project.workspaces import find_workspace
 
 _ANEW = "RVBUILD_UTF8"
-"""Set in a command that has begun anew: once is enough."""
+"""Set in a restarted command, so that it does not restart again."""
 
 
 def main() -> int:
@@ -27,11 +27,11 @@ def main() -> int:
     require_unicode()
     try:
         status = _main()
-    except KeyboardInterrupt:  # before or after there is anything that could say more
+    except KeyboardInterrupt:  # before or after the command handles it
         sys.stderr.write(f"{INTERRUPTED}\n")
         status = 130
     if status == 130:
-        # All is put away. Python would wait for threads, and libraries for servers that say nothing.
+        # Everything is cleaned up. A normal exit would wait for threads and unresponsive servers.
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
@@ -44,7 +44,7 @@ def _main() -> int:
     words = sys.argv[1:]
     lines = _sealed(words)
     if lines is not None:
-        if not all(map(str.isprintable, lines)):  # of files that are called so
+        if not all(map(str.isprintable, lines)):  # names of files
             from rvbuild.cli.terminal import printable
 
             lines = [printable(line) for line in lines]
@@ -57,7 +57,7 @@ def _main() -> int:
             sys.stderr.write(f"standard output: {error.strerror}\n")
             return silenced()
         return 0
-    # Planning thousands of artifacts makes objects that stay: looking for garbage among them costs half of its time.
+    # Planning creates many long-lived objects: garbage collection would take half of the time.
     gc.disable()
     from rvbuild.cli.app import run
 
@@ -65,7 +65,7 @@ def _main() -> int:
 
 
 def require_unicode() -> None:
-    """Begin anew in Python's UTF-8 mode where names of files could not be written, as under an old locale."""
+    """Restart in Python's UTF-8 mode if file names could not be printed, as in an old locale."""
     if sys.getfilesystemencoding().lower() == "utf-8" or _ANEW in os.environ or not sys.executable:
         return
     os.environ[_ANEW] = "1"
@@ -73,14 +73,14 @@ def require_unicode() -> None:
 
 
 def _require_streams() -> None:
-    """Open what the shell has closed: a database that took the number of standard output would get what is printed."""
+    """Open standard streams that the shell has closed, so that no database gets their file descriptors."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             file = os.open(os.devnull, os.O_RDWR)
             if file != number:
                 os.dup2(file, number)
             setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
-    # What an encoding lacks is shown as "?": no reason to stop.
+    # Characters that the encoding lacks are printed as "?".
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="replace")

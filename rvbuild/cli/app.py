@@ -1,4 +1,4 @@
-"""The commands and their flags, in Make's letters. Each parses its words and calls one function elsewhere."""
+"""The commands and their flags, with Make's letters. Each command parses its words and calls one function."""
 
 from __future__ import annotations
 
@@ -48,18 +48,20 @@ def _own_stages(words: Sequence[str]) -> list[str]:
 
 
 class _Commands(click.Group):
-    """The commands, and those of the stages that projects add."""
+    """The commands, including one for each stage that projects add."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command that the first word names, and the words after it."""
+        """Return the command that the first word names, and the remaining words."""
         name, *words = args
         if self.get_command(ctx, name) is None:
             stages = _own_stages(words)
             if name in stages:
-                own: click.Command = click.command(name, help=f"The stage {name} of this workspace.")(_building(name))
-                return name, own, words
+                stage_command: click.Command = click.command(name, help=f"The stage {name} of this workspace.")(
+                    _building(name)
+                )
+                return name, stage_command, words
             if not name.startswith("-") and (hint := nearest(name, [*stages, *self.commands])):
                 raise click.UsageError(f"{name}: no such command or stage{hint}", ctx)
         return super().resolve_command(ctx, args)
@@ -95,7 +97,7 @@ def _building(stage: str) -> Callable[..., int]:
     @_quiet
     @_verbose
     def command(words: tuple[str, ...], quiet: bool, verbose: bool, **flags: Any) -> int:
-        from rvbuild.cli.commands import build as building
+        from rvbuild.cli.commands import build as build_command
 
         verbosity = -1 if quiet else 1 if verbose else 0
         into, allow_code = flags.pop("into", None), flags.pop("allow_code", False)
@@ -104,7 +106,7 @@ def _building(stage: str) -> Callable[..., int]:
                 raise click.UsageError(f"{words[0]}: a bundle is for `rvbuild predict`")
             if unused := [name for name, value in flags.items() if value and name != "inline"]:
                 raise click.UsageError(f"{_OPTIONS[unused[0]]} applies to project files, not to a bundle")
-            return building.predict_bundle(words, into, allow_code, verbosity, flags["inline"])
+            return build_command.predict_bundle(words, into, allow_code, verbosity, flags["inline"])
         if into is not None or allow_code:
             raise click.UsageError("-o and --allow-code apply to a bundle: rvbuild predict BUNDLE.zip IMAGE… -o DIR")
         for word in words:
@@ -112,7 +114,9 @@ def _building(stage: str) -> Callable[..., int]:
                 raise click.UsageError(
                     f"{word}: not a project file (.toml)" + (" or bundle (.zip)" if stage == "predict" else "")
                 )
-        return building.build(stage, words, building.Options(verbosity=verbosity, **flags), normal_words(sys.argv[1:]))
+        return build_command.build(
+            stage, words, build_command.Options(verbosity=verbosity, **flags), normal_words(sys.argv[1:])
+        )
 
     if stage == "predict":
         command = click.option(
@@ -139,9 +143,9 @@ for _stage, _help in {**COMMANDS, "build": "Build all artifacts."}.items():
 @_verbose
 def status(words: tuple[str, ...], quiet: bool, verbose: bool, **flags: Any) -> int:
     """Show the states of each stage, why artifacts are not fresh, and the time a run will take."""
-    from rvbuild.cli.commands import status as asking
+    from rvbuild.cli.commands import status as status_command
 
-    return asking.status(words, verbosity=-1 if quiet else 1 if verbose else 0, **flags)
+    return status_command.status(words, verbosity=-1 if quiet else 1 if verbose else 0, **flags)
 
 
 @app.command()
@@ -151,9 +155,9 @@ def status(words: tuple[str, ...], quiet: bool, verbose: bool, **flags: Any) -> 
 @_set
 def why(artifact: str, words: tuple[str, ...], overrides: tuple[str, ...], trust: bool) -> int:
     """Show the chain of causes, down to the edited file or key."""
-    from rvbuild.cli.commands import status as asking
+    from rvbuild.cli.commands import status as status_command
 
-    return asking.why(artifact, words, overrides, trust)
+    return status_command.why(artifact, words, overrides, trust)
 
 
 @app.command()
@@ -163,9 +167,9 @@ def why(artifact: str, words: tuple[str, ...], overrides: tuple[str, ...], trust
 @click.option("--dot", is_flag=True, help="Print Graphviz instead of Mermaid.")
 def graph(words: tuple[str, ...], overrides: tuple[str, ...], dot: bool, trust: bool) -> int:
     """Print the graph of artifacts, coloured by state."""
-    from rvbuild.cli.commands import status as asking
+    from rvbuild.cli.commands import status as status_command
 
-    return asking.graph(words, overrides, dot, trust)
+    return status_command.graph(words, overrides, dot, trust)
 
 
 @app.command()
@@ -179,11 +183,11 @@ def graph(words: tuple[str, ...], overrides: tuple[str, ...], dot: bool, trust: 
 def clean(words: tuple[str, ...], keep_cache: bool, yes: bool, quiet: bool, verbose: bool) -> int:
     """Remove the artifacts of stages and forget them, so that they are built again.
 
-    Without a project, and if several have something to forget, it asks before; in a script it needs --yes.
+    If no project is named and several have artifacts, the command asks first; a script needs --yes.
     """
-    from rvbuild.cli.commands import clean as cleaning
+    from rvbuild.cli.commands import clean as clean_command
 
-    return cleaning.clean(words, keep_cache, yes, -1 if quiet else 1 if verbose else 0)
+    return clean_command.clean(words, keep_cache, yes, -1 if quiet else 1 if verbose else 0)
 
 
 @app.command()
@@ -191,13 +195,16 @@ def clean(words: tuple[str, ...], keep_cache: bool, yes: bool, quiet: bool, verb
 @_trust
 @_set
 @_json
+@click.option(
+    "--outlines", is_flag=True, help="Draw the outlines of labels on the pictures, so that the image stays visible."
+)
 @_quiet
 @_verbose
 def data(words: tuple[str, ...], quiet: bool, verbose: bool, **flags: Any) -> int:
-    """Show what projects hold: scenes, sizes, classes; as a table, and as a page with pictures."""
-    from rvbuild.cli.commands import data as showing
+    """Show the contents of projects: scenes, sizes, classes; as a table, and as a page with pictures."""
+    from rvbuild.cli.commands import data as data_command
 
-    return showing.data(words, verbosity=-1 if quiet else 1 if verbose else 0, **flags)
+    return data_command.data(words, verbosity=-1 if quiet else 1 if verbose else 0, **flags)
 
 
 @app.command()
@@ -208,10 +215,10 @@ def data(words: tuple[str, ...], quiet: bool, verbose: bool, **flags: Any) -> in
     "--deep", is_flag=True, help="Also read every pixel of imagery and labels; the result is kept until a file changes."
 )
 def check(words: tuple[str, ...], overrides: tuple[str, ...], deep: bool, trust: bool) -> int:
-    """Find all that is wrong with projects before work starts."""
-    from rvbuild.cli.commands import check as checking
+    """Find the problems of projects before work starts."""
+    from rvbuild.cli.commands import check as check_command
 
-    return checking.check(words, overrides, deep, trust)
+    return check_command.check(words, overrides, deep, trust)
 
 
 @app.command()
@@ -221,17 +228,17 @@ def sign(bundle: str) -> int:
 
     Where that variable is set, `rvbuild predict BUNDLE.zip` refuses bundles that are not signed with it.
     """
-    from rvbuild.cli.commands import build as building
+    from rvbuild.cli.commands import build as build_command
 
-    return building.sign_bundle(bundle)
+    return build_command.sign_bundle(bundle)
 
 
 @app.command()
 def schema() -> int:
     """Print the JSON Schema of project files, for editors."""
-    from rvbuild.cli.commands import new as writing
+    from rvbuild.cli.commands import new as new_command
 
-    return writing.schema()
+    return new_command.schema()
 
 
 @app.command()
@@ -240,13 +247,13 @@ def schema() -> int:
 @click.option("--example", is_flag=True, help="Copy the example project NAME; without NAME, list them.")
 def new(name: str | None, task: str, example: bool) -> int:
     """Write a commented starter project to projects/NAME.toml, and a dodo.py for plain doit."""
-    from rvbuild.cli.commands import new as writing
+    from rvbuild.cli.commands import new as new_command
 
     if example:
-        return writing.new_example(name)
+        return new_command.new_example(name)
     if name is None:
         raise click.UsageError("new: expected a name, as in `rvbuild new parcels`")
-    return writing.new(name, task)
+    return new_command.new(name, task)
 
 
 @app.command()
@@ -254,24 +261,24 @@ def new(name: str | None, task: str, example: bool) -> int:
 @click.option("-n", "count", type=click.IntRange(1), default=20, show_default=True, help="Number of lines to show.")
 @_json
 def log(words: tuple[str, ...], count: int, as_json: bool) -> int:
-    """Show what ran, when, why and how long, the newest first."""
-    from rvbuild.cli.commands import log as past
+    """Show what ran, when, why and for how long, newest first."""
+    from rvbuild.cli.commands import log as log_command
 
-    return past.log(words, count, as_json)
+    return log_command.log(words, count, as_json)
 
 
 @app.command()
 @click.argument("words", nargs=-1, metavar="A [B] [PROJECT.toml]", required=True)
 @_json
 def diff(words: tuple[str, ...], as_json: bool) -> int:
-    """Compare two builds of an artifact: what they were made from, and metrics side by side.
+    """Compare the inputs and metrics of two builds of an artifact.
 
     A and B are STAGE[:SCENE]@N, N = 0 the newest, 1 the one before it (`rvbuild log` shows them), or the beginnings of
     keys. Without B, A is compared with the newest; STAGE[:SCENE] alone compares the last two.
     """
-    from rvbuild.cli.commands import log as past
+    from rvbuild.cli.commands import log as log_command
 
-    return past.diff(words, as_json)
+    return log_command.diff(words, as_json)
 
 
 @app.command()
@@ -290,13 +297,15 @@ def watch(stage: str, words: tuple[str, ...], quiet: bool, verbose: bool, **flag
 
     Ctrl-C ends it. Needs the package watchfiles: pip install 'rvbuild[watch]'.
     """
-    from rvbuild.cli.commands import build as building
-    from rvbuild.cli.commands import watch as watching
+    from rvbuild.cli.commands import build as build_command
+    from rvbuild.cli.commands import watch as watch_command
 
-    known = [*BUILDING, *_own_stages(words)]
-    if stage not in known:
-        raise click.UsageError(f"watch {stage}: no such stage{nearest(stage, known)} (stages: {', '.join(known)})")
-    return watching.watch(stage, words, building.Options(verbosity=-1 if quiet else 1 if verbose else 0, **flags))
+    valid = [*BUILDING, *_own_stages(words)]
+    if stage not in valid:
+        raise click.UsageError(f"watch {stage}: no such stage{nearest(stage, valid)} (stages: {', '.join(valid)})")
+    return watch_command.watch(
+        stage, words, build_command.Options(verbosity=-1 if quiet else 1 if verbose else 0, **flags)
+    )
 
 
 @app.command()
@@ -323,7 +332,7 @@ def _terminate(_signum: int, _frame: FrameType | None) -> None:
 
 
 def run(words: list[str]) -> int:
-    """Run a command line; every error that a user can cause ends in one message and an exit status."""
+    """Run a command line; every error that a user can cause gives one message and an exit status."""
     signal.signal(signal.SIGTERM, _terminate)
     status = _run(words)
     try:
@@ -357,7 +366,7 @@ def _run(words: list[str]) -> int:
         return error.exit_status
     except BrokenPipeError:
         return silenced()
-    except OSError as error:  # a full or read-only disk, a file that may not be read
+    except OSError as error:  # a full or read-only disk, an unreadable file
         echo(plain(error) or str(error), err=True)
         return 1
 

@@ -1,4 +1,4 @@
-"""What a build says while it runs: plain lines in a pipe, bars on a terminal, nothing with --quiet."""
+"""The output of a build while it runs: plain lines in a pipe, bars on a terminal, nothing with --quiet."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def utc(at: float) -> str:
 
 
 def print_json(value: Any, form: Callable[[Any, bool], str] | None = None, indent: int = 1) -> None:
-    """Print JSON for programs: letters as they are where standard output can hold them, else escaped.
+    """Print JSON; characters that the encoding of standard output lacks are escaped.
 
-    `form` makes the text of a value, given whether letters must be escaped; without, it is indented.
+    `form` formats the value, given whether characters must be escaped; by default it is indented.
     """
 
     def text(escaped: bool) -> str:
@@ -57,8 +57,8 @@ def print_json(value: Any, form: Callable[[Any, bool], str] | None = None, inden
         plain.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:
         plain = text(True)
-    # JSON has an escape for every letter; line feeds in texts are escaped already.
-    echo_exactly(UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", plain))
+    # JSON has an escape for every character; line feeds in texts are already escaped.
+    echo_exactly(UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", plain))
 
 
 def size_text(size: float) -> str:
@@ -73,10 +73,12 @@ def size_text(size: float) -> str:
 
 
 def one_a_line(document: Mapping[str, Any], escaped: bool) -> str:
-    """Return an object as JSON, with each artifact on a line of its own: there may be thousands."""
+    """Return an object as JSON, with each artifact on its own line, since there may be thousands."""
     artifacts = ",\n  ".join(json.dumps(item, ensure_ascii=escaped) for item in document["artifacts"])
-    rest = "".join(f',\n "{k}": {json.dumps(v, ensure_ascii=escaped)}' for k, v in document.items() if k != "artifacts")
-    return f'{{"artifacts": [\n  {artifacts}\n ]{rest}}}' if artifacts else f'{{"artifacts": []{rest}}}'
+    others = "".join(
+        f',\n "{k}": {json.dumps(v, ensure_ascii=escaped)}' for k, v in document.items() if k != "artifacts"
+    )
+    return f'{{"artifacts": [\n  {artifacts}\n ]{others}}}' if artifacts else f'{{"artifacts": []{others}}}'
 
 
 class Plain:
@@ -87,7 +89,7 @@ class Plain:
     several : bool
         Whether lines name the project too.
     verbosity : int
-        -1 errors alone, 0 what was done, 1 also what was fresh.
+        -1: only errors; 0: built and restored artifacts; 1: also fresh ones.
     stream : file
     """
 
@@ -98,15 +100,15 @@ class Plain:
         self._lock = threading.Lock()
 
     def label(self, artifact: Artifact) -> str:
-        """Return the artifact's name on a line."""
+        """Return the name of the artifact in a line."""
         return f"{artifact.project} {artifact.label()}" if self._several else artifact.label()
 
     def begins(self, artifact: Artifact, decision: Decision) -> Progress:
-        """Give the artifact's notes a prefix; nothing is said yet."""
+        """Return the progress of the artifact, which prefixes its notes."""
         return self.task(self.label(artifact))
 
     def task(self, label: str) -> Progress:
-        """Return where the progress of something called `label` goes."""
+        """Return a receiver of the progress of `label`."""
         return _Notes(self, label) if self._verbosity >= 0 else Silent()
 
     def ended(self, outcome: Outcome) -> None:
@@ -126,7 +128,7 @@ class Plain:
         self.line(line)
 
     def note(self, line: str) -> None:
-        """Print a remark about the run."""
+        """Print a note about the run."""
         if self._verbosity >= 0:
             self.line(line)
 
@@ -136,7 +138,7 @@ class Plain:
             echo(text, file=self._stream)
 
     def close(self) -> None:
-        """Do nothing: plain lines need no end."""
+        """Do nothing."""
 
 
 def _shorten(reasons: list[str]) -> str:
@@ -159,7 +161,7 @@ class _Notes:
 
 
 class Bars(Plain):
-    """Lines as in `Plain`, above bars for what is being built now."""
+    """Lines as in `Plain`, above bars for the running stages."""
 
     def __init__(self, several: bool, verbosity: int) -> None:
         super().__init__(several, verbosity)
@@ -188,7 +190,7 @@ class Bars(Plain):
 
     def task(self, label: str) -> _Bar:
         """Show a bar called `label`."""
-        self._progress.start()  # not before there is a bar: until then the user can be asked something
+        self._progress.start()  # not earlier, so that the user can be asked before the first bar
         task = self._progress.add_task(printable(label), total=None, unit="", rate="")
         return _Bar(self, self._progress, task, label)
 
@@ -206,7 +208,7 @@ class Bars(Plain):
         self._console.print(Text.from_ansi(rendered(text)), soft_wrap=True)
 
     def close(self) -> None:
-        """Take the bars away."""
+        """Remove the bars."""
         self._progress.stop()
 
 
@@ -229,7 +231,7 @@ class _Bar:
 
 
 def make(several: bool, verbosity: int, as_json: bool) -> Plain:
-    """Return the reporter for this call: plain on standard error with --json, bars on a terminal."""
+    """Return the reporter of a command: plain on standard error with --json, bars on a terminal."""
     if as_json:
         return Plain(several, verbosity, sys.stderr)
     if verbosity >= 0 and sys.stdout.isatty():
@@ -242,7 +244,7 @@ _AFTER_THE_REPORT = 0.5
 
 
 def where(root: Path, outputs: Iterable[str], shown: tuple[str, ...]) -> list[str]:
-    """Return the lines that say where results are: outputs a person opens, as paths from here."""
+    """Return lines with the paths of results that users open, relative to the current directory."""
     best: dict[float, list[str]] = {}
     ranks: dict[str, float] = {name: rank for rank, name in enumerate(shown)}
     for path in outputs:

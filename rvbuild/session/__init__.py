@@ -1,4 +1,4 @@
-"""Projects at work, without a terminal: load, plan, check, build, and say what there is as data.
+"""Work with projects, without a terminal: load, plan, check and build them, and return results as data.
 
-Whoever calls (the command, `rvbuild.api`, plain doit) prints and asks; nothing here does.
+Printing and asking is up to the callers: the command, `rvbuild.api` and plain doit.
 """

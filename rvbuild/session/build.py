@@ -1,4 +1,4 @@
-"""Builds: bring a stage of projects up to date, with all that it needs."""
+"""Builds: bring a stage of projects and its dependencies up to date."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rvbuild.engine.keys.artifact import Artifact
 from rvbuild.engine.plan.decide import State
-from rvbuild.engine.run import doit as engine
+from rvbuild.engine.run import doit
 from rvbuild.engine.run.execute import Builder
 from rvbuild.engine.run.machine import this_machine
 from rvbuild.engine.run.outcome import Did, Outcome, Reporter
@@ -22,10 +22,10 @@ from rvbuild.project.missing import missing_files
 from rvbuild.project.model import Project
 from rvbuild.rules import own_rules
 from rvbuild.session import trust
-from rvbuild.session.checking import chipped
+from rvbuild.session.checking import missing_classes
 from rvbuild.session.checking.findings import before_build
 from rvbuild.session.names import belongs
-from rvbuild.session.session import Session, jobs_default, looked_at, session
+from rvbuild.session.session import Session, jobs_default, may_run_rules, open_session
 from rvbuild.stages.names import on_request
 
 DONE = (Did.BUILT, Did.RESTORED, Did.FRESH)
@@ -33,24 +33,24 @@ DONE = (Did.BUILT, Did.RESTORED, Did.FRESH)
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be built, and how.
+    """A request to build a stage, with its options.
 
     Attributes
     ----------
     stage : str
         The stage, or `build` for all.
     scenes : tuple of str
-        Only these; all if there are none.
+        The scenes to build; all if empty.
     jobs : int, optional
-        How many artifacts are built at once. Default: the number of cores.
+        Number of artifacts that are built in parallel. Default: the number of cores.
     keep_going : bool
-        After a failure, finish all that does not need it.
+        Whether to finish all artifacts that do not depend on a failed one.
     always_make : bool
-        Build even what is fresh.
+        Whether to build fresh artifacts again.
     inline : bool
-        Run stages in this process, one at a time.
+        Whether to run stages in this process, one at a time.
     trust : bool
-        The user trusts the code of the workspace.
+        Whether the user trusts the code of the workspace.
     """
 
     stage: str
@@ -61,95 +61,97 @@ class Order:
     inline: bool = False
     trust: bool = False
 
-    def jobs_at_once(self) -> int:
-        """Return how many artifacts are built at once."""
+    def parallel_jobs(self) -> int:
+        """Return the number of artifacts that are built in parallel."""
         return 1 if self.inline else self.jobs or jobs_default()
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A build that has been planned, in an open session.
+    """A planned build in an open session.
 
     Attributes
     ----------
-    now : Session
+    session : Session
     order : Order
     wanted : list of Artifact
-        What was asked for.
+        The requested artifacts.
     closure : list of Artifact
-        That, and all that it needs.
+        The requested artifacts and all of their dependencies.
     """
 
-    now: Session
+    session: Session
     order: Order
     wanted: list[Artifact]
     closure: list[Artifact]
 
     def run(self, reporter: Reporter, ask: trust.Ask | None = None) -> list[Outcome]:
-        """Build, and return what became of each artifact of the closure.
+        """Build, and return the outcome of each artifact of the closure.
 
         Parameters
         ----------
         reporter
-            Is told what happens.
+            Receives the events of the build.
         ask
-            Asks the user whether the code of the workspace may run, where there is one to ask.
+            Asks the user whether the code of the workspace may run; None if nobody can be asked.
 
         Raises
         ------
         ProjectError
-            With all that is wrong with the files that would be read, unless the order says to keep going.
+            All problems of the files that would be read, unless `order.keep_going`.
         UsageError
-            The code of the workspace may not run.
+            The code of the workspace is not allowed to run.
         """
-        now, order = self.now, self.order
-        if now.workspace.prints.hashed:
-            now.executor.prepare()  # it imports while decisions are made
-        pending = [a for a in self.closure if now.plan[a.name].decision.state not in (State.FRESH, State.RESTORABLE)]
-        trust.require(now.workspace.root, pending, order.trust, reporter.note, ask)
-        jobs = order.jobs_at_once()
-        memory = before_build(now, self.closure, order.keep_going, jobs, reporter.note)
-        builder = Builder(now.plan, now.executor, reporter, this_machine(memory_bytes()), memory)
+        session, order = self.session, self.order
+        if session.workspace.prints.hashed:
+            session.executor.prepare()  # it imports while decisions are made
+        pending = [
+            a for a in self.closure if session.plan[a.name].decision.state not in (State.FRESH, State.RESTORABLE)
+        ]
+        trust.require(session.workspace.root, pending, order.trust, reporter.note, ask)
+        jobs = order.parallel_jobs()
+        memory = before_build(session, self.closure, order.keep_going, jobs, reporter.note)
+        builder = Builder(session.plan, session.executor, reporter, this_machine(memory_bytes()), memory)
         try:
             to_do = builder.to_do(a.name for a in self.wanted)
-            if not gc.isenabled():  # the command has turned it off; another program's garbage is its own affair
-                gc.freeze()  # the plan stays
+            if not gc.isenabled():  # only the command disables it; other programs manage their own garbage
+                gc.freeze()  # the plan stays alive
                 gc.enable()
-            engine.run(to_do, builder, jobs, order.keep_going)
+            doit.run(to_do, builder, jobs, order.keep_going)
         except BaseException:
             builder.interrupt()
             raise
         for artifact in self.closure:
             builder.skip(artifact.name, "not reached: the run stopped after a failure")
         outcomes = [builder.outcomes[a.name] for a in self.closure]
-        for line in chipped.doubts(now, outcomes):
+        for line in missing_classes.warnings(session, outcomes):
             reporter.note(line)
         return outcomes
 
 
 @contextlib.contextmanager
 def planned(
-    projects: Sequence[Project], order: Order, reporter: Reporter, ask: trust.Ask | None = None, looks: bool = False
+    projects: Sequence[Project], order: Order, reporter: Reporter, ask: trust.Ask | None = None, dry_run: bool = False
 ) -> Iterator[Planned]:
-    """Open a session and plan what an order asks for. The workspace is locked.
+    """Open a session and plan an order, with the workspace locked.
 
     Parameters
     ----------
     projects
         Projects of one workspace.
     order
-        What is to be built.
+        The request to build.
     reporter
-        Receives remarks.
+        Receives notes.
     ask
         Asks the user whether the code of the workspace may run, where there is one to ask.
-    looks
-        The plan is only looked at: rules of the workspace's own run where the user trusts it.
+    dry_run
+        Whether the plan is only inspected: the workspace's own rules then only run if the user trusts them.
 
     Raises
     ------
     ProjectError
-        With all files that are not there.
+        With all missing files.
     """
 
     def forced(artifacts: list[Artifact]) -> frozenset[str]:
@@ -157,68 +159,68 @@ def planned(
             return frozenset()
         return closure_names(artifacts, order.stage, scenes_of(projects, order.scenes))
 
-    def rules_may_run(own: Sequence[Project]) -> bool:
-        if looks:
-            return looked_at(own, order.trust)
-        files = {str(path) for project in own for path in own_rules.files(project)}
-        trust.require_files(own[0].workspace, files, order.trust, reporter.note, ask)
+    def rules_may_run(with_rules: Sequence[Project]) -> bool:
+        if dry_run:
+            return may_run_rules(with_rules, order.trust)
+        files = {str(path) for project in with_rules for path in own_rules.files(project)}
+        trust.require_files(with_rules[0].workspace, files, order.trust, reporter.note, ask)
         return True
 
     with (
         locked(projects[0].workspace, reporter.note),
-        session(
+        open_session(
             projects,
-            say=reporter.note,
+            notify=reporter.note,
             inline=order.inline,
             jobs=order.jobs,
             forced=forced,
             rules_may_run=rules_may_run,
             requested=on_request(order.stage),
-        ) as now,
+        ) as session,
     ):
-        wanted = now.wanted(order.stage, order.scenes)
-        closure = now.plan.closure(a.name for a in wanted)
-        _require_files(now, closure)
-        now.workspace.sweep()
-        now.plan.examine(closure)
-        yield Planned(now, order, wanted, closure)
+        wanted = session.requested(order.stage, order.scenes)
+        closure = session.plan.closure(a.name for a in wanted)
+        _require_files(session, closure)
+        session.workspace.sweep()
+        session.plan.examine(closure)
+        yield Planned(session, order, wanted, closure)
 
 
 def scenes_of(projects: Sequence[Project], scenes: Collection[str]) -> frozenset[str]:
-    """Return the ids of the scenes that are named; a scene that several splits share stands for its parts."""
+    """Return the ids of the named scenes; the name of a scene that several splits share stands for its parts."""
     return frozenset({s.id for p in projects for s in p.scenes if s.base in scenes} | set(scenes))
 
 
 def closure_names(artifacts: Sequence[Artifact], stage: str, scenes: Collection[str]) -> frozenset[str]:
-    """Return the names of the artifacts of `stage`, of some scenes if any are given, and of all that they need."""
+    """Return the names of the artifacts of `stage`, for some scenes or all, and of their dependencies."""
     by_name = {a.name: a for a in artifacts}
-    left = [a.name for a in artifacts if belongs(a.stage, stage) and (not scenes or a.scene in scenes)]
-    found: set[str] = set()
-    while left:
-        name = left.pop()
-        if name not in found:
-            found.add(name)
-            left += by_name[name].needs()
-    return frozenset(found)
+    pending = [a.name for a in artifacts if belongs(a.stage, stage) and (not scenes or a.scene in scenes)]
+    names: set[str] = set()
+    while pending:
+        name = pending.pop()
+        if name not in names:
+            names.add(name)
+            pending += by_name[name].needs()
+    return frozenset(names)
 
 
-def _require_files(now: Session, closure: Sequence[Artifact]) -> None:
+def _require_files(session: Session, closure: Sequence[Artifact]) -> None:
     problems: list[str] = []
-    for project in now.projects:
+    for project in session.projects:
         scenes = {a.scene for a in closure if a.project == project.name and a.scene is not None}
         drafts = any(on_request(a.stage) for a in closure if a.project == project.name)
-        problems += missing_files(project, scenes, now.workspace.prints.is_known, builds=True, drafts=drafts)
+        problems += missing_files(project, scenes, session.workspace.prints.is_known, builds=True, drafts=drafts)
     if problems:
         raise ProjectError(problems)
 
 
-def write_tracebacks(now: Session, failed: Sequence[Outcome]) -> Path | None:
-    """Write the tracebacks of failures to a log and return where it is; None if there are none."""
+def write_tracebacks(session: Session, failed: Sequence[Outcome]) -> Path | None:
+    """Write the tracebacks of failures to a log and return its path; None if there are none."""
     texts = [f"{o.artifact.name}\n{o.detail}" for o in failed if o.detail]
     if not texts:
         return None
     try:
-        inside.write(now.workspace.cache, "log/failures.txt", "\n".join(texts).encode("utf-8", "surrogateescape"))
-    except OSError:  # the disk that the failures speak of is full
+        inside.write(session.workspace.cache, "log/failures.txt", "\n".join(texts).encode("utf-8", "surrogateescape"))
+    except OSError:  # probably the full disk that the failures are about
         return None
-    return now.workspace.cache / "log" / "failures.txt"
+    return session.workspace.cache / "log" / "failures.txt"

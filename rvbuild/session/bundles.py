@@ -1,4 +1,4 @@
-"""Predicts images with a bundle, in a process of its own."""
+"""Predicts images with a bundle, in a separate process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rvbuild.process import variables
 from rvbuild.progress import Progress
 from rvbuild.session.session import new_executor
 
-#: How the names of images end of which a directory may be full.
+#: Suffixes of images, for the message about a directory in place of images.
 IMAGE_SUFFIXES = frozenset({".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".img", ".vrt"})
 
 
@@ -26,7 +26,7 @@ def require_files(bundle: Path, images: Sequence[Path | Url], into: Path) -> Non
     Raises
     ------
     UsageError
-        One is not there, or is a directory.
+        One does not exist, or is a directory.
     """
     missing = [str(p) for p in [bundle, *images] if not isinstance(p, Url) and not p.exists()]
     if missing:
@@ -34,8 +34,8 @@ def require_files(bundle: Path, images: Sequence[Path | Url], into: Path) -> Non
     for folder in (p for p in images if not isinstance(p, Url) and p.is_dir()):
         suffixes = sorted({f.suffix for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES}) or [".tif"]
         files = " ".join(f"{quote(str(folder))}/*{suffix}" for suffix in suffixes)
-        then = f"rvbuild predict {quote(str(bundle))} {files} -o {quote(str(into))}"
-        raise UsageError(f"{folder}: is a directory; name its images, as in `{then}`")
+        command = f"rvbuild predict {quote(str(bundle))} {files} -o {quote(str(into))}"
+        raise UsageError(f"{folder}: is a directory; name its images, as in `{command}`")
 
 
 def predict_files(
@@ -47,8 +47,8 @@ def predict_files(
     allow_code: bool = False,
     inline: bool = False,
 ) -> list[Path]:
-    """Predict images with a bundle; return the files that were written into the directory `into`."""
-    # Where it leads, an image has no say here: its own directory is all.
+    """Predict images with a bundle; return the files written into the directory `into`."""
+    # Virtual files may only refer to files in their own directory.
     environment = {**variables.for_workers(os.environ), **rules.places(None, ())}
     kwargs = {"bundle_path": bundle.absolute(), "images": images, "out": into.absolute(), "allow_code": allow_code}
     job = Job("rvbuild.stages.bundle.predict:predict_images", kwargs, "torch")

@@ -1,4 +1,4 @@
-"""Forgets artifacts: what they show, and how they were built."""
+"""Removal of artifacts: their outputs, results and checkpoints."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from rvbuild.engine.workspace import is_output_path
 from rvbuild.session.session import Session
 
 
-def forget(now: Session, name: str, keep_cache: bool = False) -> list[str]:
-    """Remove what the artifact `name` shows and forget how it was built; return the paths that were removed.
+def forget(session: Session, name: str, keep_cache: bool = False) -> list[str]:
+    """Remove the outputs of the artifact `name` and its stored results; return the removed paths.
 
-    The store forgets first, then the files go, then the state says so: killed in between, cleaning again does the rest.
+    The results in the store are removed first, then the files, then the record: after a kill in between, cleaning again
+    completes the removal.
     """
-    workspace = now.workspace
+    workspace = session.workspace
     state, store, cache = workspace.state, workspace.store, workspace.cache
     record = state.record(name)
-    artifact = now.plan.artifacts.get(name)
+    artifact = session.plan.artifacts.get(name)
     if not keep_cache:
         if artifact is not None and artifact.resume_ignores is not None:
-            _forget_checkpoints(now, artifact)
+            _forget_checkpoints(session, artifact)
         for key in filter(inside.is_plain, state.keys(name)):
             store.forget(key)
     removed = []
@@ -30,11 +31,11 @@ def forget(now: Session, name: str, keep_cache: bool = False) -> list[str]:
     return removed
 
 
-def _forget_checkpoints(now: Session, artifact: Artifact) -> None:
-    record = now.workspace.state.record(artifact.name)
+def _forget_checkpoints(session: Session, artifact: Artifact) -> None:
+    record = session.workspace.state.record(artifact.name)
     parts = [record.components] if record is not None and record.components else []
-    planned = now.plan[artifact.name].facts
+    planned = session.plan[artifact.name].facts
     if planned.key is not None:
         parts.append(planned.components)
     for components in parts:
-        now.workspace.store.forget_resume(trajectory(components, artifact.resume_ignores or ()))
+        session.workspace.store.forget_resume(trajectory(components, artifact.resume_ignores or ()))

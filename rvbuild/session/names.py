@@ -1,18 +1,18 @@
-"""The names of stages as people write them, and which stages each one means. Nothing heavy is imported here."""
+"""The names of stages as users write them, and the stages that each name stands for. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
 from rvbuild.stages.names import COMMANDS, PARTS, on_request
 
 STAGES = tuple(COMMANDS)
-"""The stages that have a command, as people name them."""
+"""The stages that have a command."""
 BUILDING = (*STAGES, "build")
 CLEANED = (*STAGES, "data")
-"""What `clean` knows: what builds make, and what is made when it is asked for."""
+"""The stages that `clean` accepts."""
 
 
 def stages_of(word: str) -> tuple[str, ...]:
-    """Return the stages of the artifacts that a command or the name of a stage means.
+    """Return the stages that a command or the name of a stage stands for.
 
     >>> stages_of("predict"), stages_of("infer"), stages_of("eval")
     (('infer', 'predict', 'mosaic'), ('infer',), ('eval',))

@@ -1,4 +1,4 @@
-"""The names of the stages that projects add by rules of their own: read from project files; nothing of theirs runs."""
+"""The names of the stages that projects add by their own rules: read from the project files, without running code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rvbuild.project.workspaces import every_project
 def own_stages(words: Sequence[str]) -> list[str]:
     """Return the stages that the project files among `words`, or else all in `projects/`, add to rvbuild's.
 
-    What is wrong with a file is for loading it to say.
+    Problems of a file are reported when it is loaded.
     """
     stages: dict[str, None] = {}
     for path in [word for word in words if word.endswith(".toml")] or every_project(Path.cwd()):

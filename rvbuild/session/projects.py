@@ -1,4 +1,4 @@
-"""Which projects are meant, and loading them: the problems of all of them at once."""
+"""Selection and loading of projects; the problems of all of them are reported at once."""
 
 from __future__ import annotations
 
@@ -16,30 +16,31 @@ from rvbuild.project.workspaces import every_project
 def project_paths(words: Sequence[str]) -> list[Path]:
     """Return the project files that `words` name, or every one in `projects/` if there are none."""
     if words:
-        # One that is named twice is one.
+        # A project that is named twice counts once.
         return list({os.path.abspath(w): Path(w) for w in words}.values())  # noqa: PTH100 - keeps symbolic links
-    found = [Path(p) for p in every_project(Path.cwd())]
-    if not found:
+    paths = [Path(p) for p in every_project(Path.cwd())]
+    if not paths:
         raise UsageError("no project file given, and there is no projects/*.toml here; try `rvbuild new NAME`")
-    return found
+    return paths
 
 
-def load_known(words: Sequence[str], overrides: Sequence[str], say: Callable[[str], None]) -> list[Project]:
-    """Load the projects that `words` name; if there are none, every one in `projects/` whose scenes can be found.
+def load_available(words: Sequence[str], overrides: Sequence[str], notify: Callable[[str], None]) -> list[Project]:
+    """Load the projects that `words` name, or else all in `projects/` whose data exist.
 
-    The data of a project that was not asked for by name may be elsewhere: that is said, and it is left out.
+    Projects that were not named and whose data are missing are skipped and reported.
     """
     absent: list[str] = []
     projects = load_all(project_paths(words), overrides, None if words else absent)
     for line in absent:
-        say(f"left out: {line}")
+        notify(f"left out: {line}")
     return projects
 
 
 def load_all(paths: Sequence[Path], overrides: Sequence[str], absent: list[str] | None = None) -> list[Project]:
     """Load projects; the problems of all of them are reported at once.
 
-    With `absent`, projects without scenes are left out, and what they lack is added to it; unless all are.
+    With `absent`, projects without scenes are skipped and their problems are added to it, unless all are without
+    scenes.
     """
     projects: list[Project] = []
     problems: list[str] = []
@@ -66,12 +67,12 @@ def load_all(paths: Sequence[Path], overrides: Sequence[str], absent: list[str] 
 
 
 def require_files(projects: Sequence[Project]) -> None:
-    """Require that every file is there that projects name.
+    """Require that all files that projects name exist.
 
     Raises
     ------
     ProjectError
-        With all that are missing.
+        With all missing files.
     """
     problems = [problem for project in projects for problem in missing_files(project)]
     if problems:

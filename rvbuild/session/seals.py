@@ -1,4 +1,4 @@
-"""Seals builds: writes down every file that a complete build rests on, so that the next one can tell at a glance."""
+"""Seals of complete builds: the state of all files that a build depends on; see `rvbuild.engine.plan.seal`."""
 
 from __future__ import annotations
 
@@ -20,83 +20,83 @@ from rvbuild.session.session import Session
 
 
 def before_loading(paths: Iterable[Path]) -> dict[str, Signature]:
-    """Return the signatures of project files, and of what rvbuild itself is, as they are before they are read."""
+    """Return the signatures of the project files and of rvbuild's own files, before they are read."""
     return {str(p.absolute()): s for p in [*paths, *installed.on_disk()] if (s := signature(p)) is not None}
 
 
 def write(
-    now: Session,
+    session: Session,
     normal: list[str],
     projects: Sequence[Project],
     closure: Sequence[Artifact],
     before: dict[str, Signature],
     lines: list[str],
 ) -> None:
-    """Write the seal of a complete build, unless it rests on something that a glance cannot vouch for.
+    """Write the seal of a complete build, unless it depends on something whose state a seal cannot record.
 
     Parameters
     ----------
-    now
-        The session that has built.
+    session
+        The session of the build.
     normal
-        The words of the command that the seal answers.
+        The normalised command line of the seal.
     projects, closure
-        What was built: the projects, and all artifacts that the command asks for.
+        The projects, and all artifacts that the command requests.
     before
         See `before_loading`.
     lines
-        What the command says when there is nothing to do.
+        The message of the command when there is nothing to do.
     """
     files: dict[str, Any] = dict(before)
     directories: dict[str, int | None] = {}
     if (projects[0].workspace / "projects").is_dir():
         directories[str(projects[0].workspace / "projects")] = None
-    elsewhere: dict[str, str] = {}
-    for path, found in ((p, s) for project in projects for p, s in project.reads.items()):
-        if found is None:
+    remote_files: dict[str, str] = {}
+    for path, current in ((p, s) for project in projects for p, s in project.reads.items()):
+        if current is None:
             return
-        if isinstance(found, str):
-            elsewhere[path] = found
+        if isinstance(current, str):
+            remote_files[path] = current
         else:
-            files[path] = found
-    state, root = now.workspace.state, str(now.workspace.root)
+            files[path] = current
+    state, root = session.workspace.state, str(session.workspace.root)
     for artifact in closure:
         for item in artifact.inputs:
             if isinstance(item, Source):
                 directories.update(dict.fromkeys(map(str, item.folders)))
-                files |= {str(path): seen for path, seen in item.ignored_sidecars}
+                files |= {str(path): observed for path, observed in item.ignored_sidecars}
                 for path in map(str, itertools.chain(item.files, *item.sidecars)):
                     if is_url(path):
-                        identity = now.workspace.prints.identity(path)
+                        identity = session.workspace.prints.identity(path)
                         if identity is None or identity.by == CONTENT:
                             return
-                        elsewhere[path] = identity.digest
+                        remote_files[path] = identity.digest
                         continue
                     if path in files:
                         continue
-                    known = state.file(path)
-                    if known is None or is_racy(*known[:2]):
+                    stored = state.file(path)
+                    if stored is None or is_racy(*stored[:2]):
                         return
-                    files[path] = known[0]
+                    files[path] = stored[0]
                     directories[path.rpartition("/")[0] or "/"] = None
-        record = now.plan[artifact.name].facts.record
+        record = session.plan[artifact.name].facts.record
         for output in record.outputs.values() if record else ():
             path = f"{root}/{output.path}"
-            found = output.placed() or signature(path)
-            if found is None or not output.is_as_placed(found):
+            current = output.placed() or signature(path)
+            if current is None or not output.is_as_placed(current):
                 return
-            files[path] = found
+            files[path] = current
     for project in projects:
         directories |= listed(project)
     environment = {name: value for p in projects for name, value in p.env.items()}
     seal.write(
-        seal.path_of(now.workspace.cache, normal),
+        seal.path_of(session.workspace.cache, normal),
         normal,
         files=files,
         directories=directories,
         environment=environment,
         packages={name: version for artifact in closure for name, version in artifact.versions().items()},
-        remote_files=elsewhere,
+        remote_files=remote_files,
         lines=lines,
         variables={name: value for artifact in closure for name, value in artifact.variables().items()},
     )

@@ -1,4 +1,4 @@
-"""What a command works on: projects loaded, rules applied, the workspace opened, a plan to ask."""
+"""A session of a command: loaded projects, the open workspace, all artifacts, and their plan."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rvbuild.project.tables.own_rules import stage_of
 from rvbuild.rules import lock, own_rules
 from rvbuild.rules.common import name
 from rvbuild.rules.protocol import HasCode
-from rvbuild.session import trust as trusting
+from rvbuild.session import trust as workspace_trust
 from rvbuild.session.names import belongs
 from rvbuild.stages.names import on_request
 
@@ -37,20 +37,20 @@ class Session:
     executor: Executor
     plan: Plan
 
-    def named(self, word: str) -> list[Artifact]:
-        """Return the artifacts that `STAGE` or `STAGE:SCENE` names, in all projects.
+    def matching(self, word: str) -> list[Artifact]:
+        """Return the artifacts of all projects that `STAGE` or `STAGE:SCENE` names.
 
         Raises
         ------
         UsageError
-            If there is none.
+            There is none.
         """
         stage, colon, scene = word.partition(":")
         ids = self._ids(scene)
-        found = [a for a in self.artifacts if a.stage == stage and (not colon or a.scene in ids)]
-        if not colon:  # the merged artifact speaks for its scenes
-            found = [a for a in found if a.scene is None] or found
-        if not found:
+        artifacts = [a for a in self.artifacts if a.stage == stage and (not colon or a.scene in ids)]
+        if not colon:  # the merged artifact stands for its scenes
+            artifacts = [a for a in artifacts if a.scene is None] or artifacts
+        if not artifacts:
             stages = sorted({a.stage for a in self.artifacts})
             if stage not in stages:
                 raise UsageError(f"{word}: no stage {stage!r}{nearest(stage, stages)} (stages: {', '.join(stages)})")
@@ -58,36 +58,38 @@ class Session:
             if not scenes:
                 raise UsageError(f"{word}: {stage} is one artifact for all scenes; use {stage!r}")
             raise UsageError(f"{word}: {stage} has no scene {scene!r}{nearest(scene, scenes)} ({', '.join(scenes)})")
-        return found
+        return artifacts
 
-    def wanted(self, stage: str, scenes: Sequence[str]) -> list[Artifact]:
-        """Return what a building command asks for: a stage, or all for `build`, of some scenes if any are given."""
-        found = [a for a in self.artifacts if belongs(a.stage, stage)]
-        if not found and on_request(stage):
+    def requested(self, stage: str, scenes: Sequence[str]) -> list[Artifact]:
+        """Return the artifacts that a command requests: a stage, or all for `build`; only of `scenes` if given."""
+        artifacts = [a for a in self.artifacts if belongs(a.stage, stage)]
+        if not artifacts and on_request(stage):
             path = self.workspace.show(str(self.projects[0].path))
             raise UsageError(
                 f"{path}: {stage} learns from the labels of training scenes, and there are none; name some in "
                 "scenes.train"
             )
         if scenes:
-            known = sorted({a.scene for a in found if a.scene is not None})
-            asked: set[str] = set()
+            available = sorted({a.scene for a in artifacts if a.scene is not None})
+            requested_ids: set[str] = set()
             for scene in scenes:
-                ids = self._ids(scene) & set(known)
+                ids = self._ids(scene) & set(available)
                 if not ids:
-                    have = ", ".join(known) or "no scenes"
-                    raise UsageError(f"--scene {scene}: {stage} has no such scene{nearest(scene, known)} ({have})")
-                asked |= ids
-            found = [a for a in found if a.scene in asked]
-        return found
+                    listing = ", ".join(available) or "no scenes"
+                    raise UsageError(
+                        f"--scene {scene}: {stage} has no such scene{nearest(scene, available)} ({listing})"
+                    )
+                requested_ids |= ids
+            artifacts = [a for a in artifacts if a.scene in requested_ids]
+        return artifacts
 
     def _ids(self, scene: str) -> set[str]:
-        """Return the id of a scene, and those of its parts if several splits share it."""
+        """Return the id of a scene, and the ids of its parts if several splits share it."""
         return {scene, *(s.id for p in self.projects for s in p.scenes if s.base == scene)}
 
 
 def environment_of(root: Path, projects: Sequence[Project]) -> dict[str, str | None]:
-    """Return the environment variables that stages of projects run with; None for those that they do not have."""
+    """Return the environment variables of stages; None for variables that are removed."""
     return {**variables.for_workers(os.environ), **rules.places(root, projects)}
 
 
@@ -99,20 +101,20 @@ def new_executor(
     *,
     inline: bool = False,
 ) -> Executor:
-    """Return where jobs run: in this process one at a time, or in workers, by default one for each core.
+    """Return an executor of jobs: in this process one at a time, or in workers, by default one for each core.
 
     Parameters
     ----------
     environment
-        Variables of the workers; None removes one.
+        Environment variables of the workers; None removes one.
     logs
-        The directory for what workers print.
+        Directory for the output of workers.
     preload
         Modules that workers import before their first job.
     jobs
-        How many run at once.
+        Number of parallel jobs.
     inline
-        Whether they run in this process.
+        Whether jobs run in this process.
     """
     return Inline(environment) if inline else Pool(environment, logs, preload, jobs or jobs_default())
 
@@ -120,21 +122,21 @@ def new_executor(
 def make_executor(
     workspace: Workspace, projects: Sequence[Project], inline: bool = False, jobs: int | None = None
 ) -> Executor:
-    """Return where the stages of projects run, and so many jobs at once, by default one for each core."""
+    """Return the executor of the stages of projects, with `jobs` parallel jobs, by default one for each core."""
     environment = environment_of(workspace.root, projects)
     return new_executor(environment, workspace.cache / "log", rules.PRELOAD, jobs, inline=inline)
 
 
-def find_companions(workspace: Workspace, projects: Sequence[Project], executor: Executor) -> Appeared:
-    """Find out what belongs to the files of projects, on which their rules rely; return what tells of others later."""
+def find_sidecars(workspace: Workspace, projects: Sequence[Project], executor: Executor) -> Appeared:
+    """Find the sidecars of the files of projects for their rules; return a function that reports new ones later."""
     return rules.prepare(projects, files_asker(executor), workspace.state, workspace.root)
 
 
 @contextlib.contextmanager
-def session(
+def open_session(
     projects: Sequence[Project],
     *,
-    say: Callable[[str], None],
+    notify: Callable[[str], None],
     inline: bool = False,
     jobs: int | None = None,
     forced: Callable[[list[Artifact]], frozenset[str]] | None = None,
@@ -142,20 +144,20 @@ def session(
     rules_may_run: Callable[[Sequence[Project]], bool] | None = None,
     requested: bool = False,
 ) -> Iterator[Session]:
-    """Open the workspace of `projects` and plan what `artifacts` returns; by default all that they build.
+    """Open the workspace of `projects` and plan the artifacts that `artifacts` returns; by default all.
 
-    Stages that are no part of `build` are planned where they are `requested`, or have been built before.
-    `rules_may_run` is asked whether rules of the workspace's own may run; by default where the user trusts it.
+    Stages that are not part of `build` are planned if they are `requested`, or were built before.
+    `rules_may_run` decides whether the workspace's own rules may run; by default if the user trusts them.
     """
-    workspace = Workspace(projects[0].workspace, say)
+    workspace = Workspace(projects[0].workspace, notify)
     executor: Executor | None = None
     try:
         for line in variables.problems(os.environ):
-            say(line)
+            notify(line)
         executor = make_executor(workspace, projects, inline, jobs)
-        appeared = find_companions(workspace, projects, executor)
+        appeared = find_sidecars(workspace, projects, executor)
         if artifacts is None:
-            every = all_artifacts(projects, workspace, _own_rules(projects, rules_may_run, say), requested)
+            every = all_artifacts(projects, workspace, _own_rules(projects, rules_may_run, notify), requested)
         else:
             every = artifacts(projects, workspace)
         plan = Plan(workspace, every, digest_runner(executor), forced(every) if forced else frozenset(), appeared)
@@ -167,44 +169,44 @@ def session(
 
 
 def _own_rules(
-    projects: Sequence[Project], may_run: Callable[[Sequence[Project]], bool] | None, say: Callable[[str], None]
+    projects: Sequence[Project], may_run: Callable[[Sequence[Project]], bool] | None, notify: Callable[[str], None]
 ) -> bool:
-    """Tell whether the rules of a workspace's own run, and say so if they do not."""
-    own = [project for project in projects if project.rules]
-    if not own or (may_run or looked_at)(own):
+    """Tell whether the workspace's own rules run; report it if they do not."""
+    with_rules = [project for project in projects if project.rules]
+    if not with_rules or (may_run or may_run_rules)(with_rules):
         return True
-    for project in own:
+    for project in with_rules:
         stages = ", ".join(map(stage_of, project.rules))
-        say(
+        notify(
             f"{project.where(('project', 'rules'))}: left out: {stages}. Rules of a workspace are code. They run "
             "when you build, and here only after you trust them: add --trust"
         )
     return False
 
 
-def looked_at(projects: Sequence[Project], trust: bool = False) -> bool:
-    """Tell whether a command that only looks may run the rules of a workspace's own."""
-    return trusting.may_look(projects[0].workspace, trust)
+def may_run_rules(projects: Sequence[Project], trust: bool = False) -> bool:
+    """Tell whether a command that builds nothing may run the workspace's own rules."""
+    return workspace_trust.may_inspect(projects[0].workspace, trust)
 
 
 def all_artifacts(
-    projects: Sequence[Project], workspace: Workspace, own: bool = False, requested: bool = False
+    projects: Sequence[Project], workspace: Workspace, with_own_rules: bool = False, requested: bool = False
 ) -> list[Artifact]:
-    """Return the artifacts of all `projects`; those of rules of their own only with `own`, which runs these.
+    """Return the artifacts of all `projects`; `with_own_rules` runs their own rules and includes their artifacts.
 
-    Those that are no part of `build` are included if they are `requested`, or if a draft has been built before.
+    Artifacts of stages that are not part of `build` are included if they are `requested`, or if a draft exists.
     """
-    found: list[Artifact] = []
+    artifacts: list[Artifact] = []
     tags = {task: code_tags(task, workspace) for task in sorted({p.task for p in projects})}
     for project in projects:
         drafted = requested or workspace.state.record(name("head", project.name)) is not None
         ours = rules.artifacts(project, tags[project.task], drafted)
-        found += own_rules.artifacts(project, ours) if own and project.rules else ours
-    return found
+        artifacts += own_rules.artifacts(project, ours) if with_own_rules and project.rules else ours
+    return artifacts
 
 
 def code_tags(task: str, workspace: Workspace) -> dict[str, str]:
-    """Return stage -> digest of its code, for stages whose code differs from the released one."""
+    """Return stage -> digest of its code, for stages whose code differs from the release."""
     return lock.code_tags(task, workspace.state)
 
 
@@ -214,5 +216,5 @@ def code_of(rule: HasCode, project: Project, workspace: Workspace) -> str:
 
 
 def jobs_default() -> int:
-    """Return how many artifacts are built at once if `-j` does not say."""
+    """Return the default number of artifacts that are built in parallel."""
     return cores()

@@ -1,4 +1,4 @@
-"""The state of artifacts, and the causes of it, as data."""
+"""The states of artifacts and their causes, as data."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class ArtifactStatus:
     scene : str or None
         None for an artifact of all scenes.
     state : State
-        What the next run is going to do with it.
+        What the next run will do with it.
     reasons : tuple of str
         Why it is not fresh.
     outputs : tuple of str
-        The files that it shows, as paths from the workspace.
+        Its outputs, as paths relative to the workspace.
     key : str or None
-        The digest of all that it is made from; None while an input is not known.
+        Its key, the digest of its inputs, settings and code; None while an input is not known.
     seconds : float or None
-        How long it took to build last time.
+        Duration of the last build.
     """
 
     project: str
@@ -48,14 +48,14 @@ class ArtifactStatus:
         return f"{self.stage}:{self.scene}" if self.scene else self.stage
 
 
-def statuses(now: Session, artifacts: Sequence[Artifact]) -> list[ArtifactStatus]:
-    """Return the states of artifacts that the plan has looked at."""
-    seconds = now.workspace.state.last_seconds()
-    return [_status(now, artifact, seconds.get(artifact.name)) for artifact in artifacts]
+def statuses(session: Session, artifacts: Sequence[Artifact]) -> list[ArtifactStatus]:
+    """Return the states of artifacts that the plan has examined."""
+    seconds = session.workspace.state.last_seconds()
+    return [_status(session, artifact, seconds.get(artifact.name)) for artifact in artifacts]
 
 
-def _status(now: Session, artifact: Artifact, seconds: float | None) -> ArtifactStatus:
-    planned = now.plan[artifact.name]
+def _status(session: Session, artifact: Artifact, seconds: float | None) -> ArtifactStatus:
+    planned = session.plan[artifact.name]
     record = planned.facts.record
     return ArtifactStatus(
         artifact.project,
@@ -76,13 +76,13 @@ class Stored:
     Attributes
     ----------
     files : int
-        How many files it has.
+        Number of its files.
     size : int
-        Of all of them, in bytes.
+        Size of all files, in bytes.
     at : float
         When it was built, in seconds since the epoch.
     seconds : float
-        How long that took.
+        Duration of the build.
     """
 
     files: int
@@ -101,15 +101,15 @@ class Cause:
     scene : str or None
         None for an artifact of all scenes.
     state : State
-        What the next run is going to do with it.
+        What the next run will do with it.
     reasons : tuple of str
         Why it is not fresh.
     depth : int
-        How many steps it is below the artifact that was asked about.
+        Number of steps below the requested artifact.
     seen : bool
-        Whether it was explained further up already.
+        Whether it is already explained above.
     stored : Stored or None
-        What would be restored.
+        The result that would be restored.
     """
 
     project: str
@@ -129,16 +129,16 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why an artifact is in its state.
+    """The explanation of the state of an artifact.
 
     Attributes
     ----------
     causes : tuple of Cause
-        The artifact, and below it all that it needs and that is not fresh, each with its reasons.
+        The artifact, and all of its dependencies that are not fresh, each with its reasons.
     notes : dict of str to str
-        Path → a remark about an input.
+        Path → note about an input.
     drift : tuple of str
-        Packages whose versions are not those that it was built with, which is no reason to build it again.
+        Packages whose versions have changed since it was built, which does not make it stale.
     """
 
     causes: tuple[Cause, ...]
@@ -146,24 +146,24 @@ class Explanation:
     drift: tuple[str, ...]
 
 
-def explanations(now: Session, word: str) -> list[Explanation]:
-    """Return why the artifacts are in their states that `STAGE` or `STAGE:SCENE` names.
+def explanations(session: Session, word: str) -> list[Explanation]:
+    """Return the explanations of the artifacts that `STAGE` or `STAGE:SCENE` names.
 
     Raises
     ------
     UsageError
-        If there is none.
+        There is none.
     """
-    asked = now.named(word)
-    now.plan.examine(now.plan.closure(a.name for a in asked))
+    artifacts = session.matching(word)
+    session.plan.examine(session.plan.closure(a.name for a in artifacts))
     installed = versions()
     return [
         Explanation(
-            tuple(map(_cause, explain.chain(now.plan, artifact.name))),
-            now.plan.notes(artifact),
-            tuple(explain.drift(now.plan, artifact.name, installed)),
+            tuple(map(_cause, explain.chain(session.plan, artifact.name))),
+            session.plan.notes(artifact),
+            tuple(explain.drift(session.plan, artifact.name, installed)),
         )
-        for artifact in asked
+        for artifact in artifacts
     ]
 
 

@@ -1,4 +1,4 @@
-"""Surveys: what the scenes of projects hold, all pixels counted."""
+"""Surveys: statistics of the scenes of projects, from all pixels."""
 
 from __future__ import annotations
 
@@ -9,48 +9,54 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rvbuild.engine.keys.artifact import Artifact
-from rvbuild.engine.run import doit as engine
+from rvbuild.engine.run import doit
 from rvbuild.engine.run.execute import Builder
 from rvbuild.engine.run.outcome import Did, Outcome, Reporter
 from rvbuild.engine.workspace import Workspace
 from rvbuild.project.model import Project
 from rvbuild.rules import data as rule
-from rvbuild.session.session import Session, code_tags, jobs_default, session
+from rvbuild.session.session import Session, code_tags, jobs_default, open_session
 
 DONE = (Did.BUILT, Did.RESTORED, Did.FRESH)
 
 
 @contextlib.contextmanager
 def surveys(
-    projects: Sequence[Project], reporter: Reporter, runs_code: bool
+    projects: Sequence[Project], reporter: Reporter, runs_code: bool, outlines: bool = False
 ) -> Iterator[tuple[Session, list[Outcome]]]:
-    """Bring the surveys of projects up to date; give the session and what became of each. The workspace is locked.
+    """Bring the surveys of projects up to date; yield the session and the outcomes. The workspace must be locked.
 
-    Unless `runs_code`, pixels are surveyed as they are before code of the user's transforms them.
+    Unless `runs_code`, pixels are surveyed before user code transforms them.
     """
-    with session(projects, say=reporter.note, artifacts=functools.partial(_artifacts, runs_code)) as now:
-        now.workspace.sweep()
-        now.plan.examine(now.artifacts)
-        builder = Builder(now.plan, now.executor, reporter)
+    with open_session(
+        projects, notify=reporter.note, artifacts=functools.partial(_artifacts, runs_code, outlines)
+    ) as session:
+        session.workspace.sweep()
+        session.plan.examine(session.artifacts)
+        builder = Builder(session.plan, session.executor, reporter)
         try:
-            to_do = builder.to_do(a.name for a in now.artifacts)
-            engine.run(to_do, builder, jobs_default(), True)
+            to_do = builder.to_do(a.name for a in session.artifacts)
+            doit.run(to_do, builder, jobs_default(), True)
         except BaseException:
             builder.interrupt()
             raise
-        for artifact in now.artifacts:
+        for artifact in session.artifacts:
             builder.skip(artifact.name, "not reached")
-        yield now, [builder.outcomes[a.name] for a in now.artifacts]
+        yield session, [builder.outcomes[a.name] for a in session.artifacts]
 
 
-def _artifacts(runs_code: bool, projects: Sequence[Project], workspace: Workspace) -> list[Artifact]:
+def _artifacts(runs_code: bool, outlines: bool, projects: Sequence[Project], workspace: Workspace) -> list[Artifact]:
     """Return the surveys of projects."""
     tags = {task: code_tags(task, workspace) for task in sorted({p.task for p in projects})}
-    return [a for project in projects for a in rule.artifacts(project, tags[project.task].get("data", ""), runs_code)]
+    return [
+        a
+        for project in projects
+        for a in rule.artifacts(project, tags[project.task].get("data", ""), runs_code, outlines)
+    ]
 
 
-def read(now: Session, project: Project) -> dict[str, Any]:
+def read(session: Session, project: Project) -> dict[str, Any]:
     """Return the survey of a project that `surveys` has brought up to date."""
-    path = now.workspace.cache / project.name / "data" / "data.json"
+    path = session.workspace.cache / project.name / "data" / "data.json"
     survey: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return survey

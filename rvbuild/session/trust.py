@@ -1,7 +1,7 @@
-"""Whether the code of a workspace may run: remembered outside of the workspace, once the user has said so.
+"""Trust in the code of a workspace: granted by the user, and stored outside of the workspace.
 
-Only building runs a user's code. Where nobody can be asked, in a script or in CI, it runs and that is said;
-`RVBUILD_TRUST=no` refuses it there, and everywhere.
+Only builds run user code. If nobody can be asked, in a script or in CI, it runs, and this is reported;
+`RVBUILD_TRUST=no` refuses it everywhere.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rvbuild.project.model import Project
 
 VARIABLE = "RVBUILD_TRUST"
 _ANSWERS = {"yes": True, "1": True, "true": True, "no": False, "0": False, "false": False}
-_NAMED = 5
+_MOST_NAMED = 5
 
 
 Ask = Callable[[Path, str], bool]
@@ -26,67 +26,69 @@ Ask = Callable[[Path, str], bool]
 
 
 def require(
-    workspace: Path, artifacts: Iterable[Artifact], given: bool, say: Callable[[str], None], ask: Ask | None = None
+    workspace: Path, artifacts: Iterable[Artifact], trusted: bool, notify: Callable[[str], None], ask: Ask | None = None
 ) -> None:
-    """Require that the code which artifacts run may run.
+    """Require that the user code of artifacts may run.
 
     Parameters
     ----------
     workspace
-        Where it comes from.
+        The workspace of the code.
     artifacts
-        What is going to be built.
-    given
-        Whether the user has said so, as with `--trust`.
-    say
-        Is told whose code runs, where nobody was asked.
+        The artifacts to be built.
+    trusted
+        Whether the user trusts the code now, as with `--trust`.
+    notify
+        Receives a message if code runs without a question.
     ask
-        Asks the user, where there is one to ask.
+        Asks the user; None if nobody can be asked.
 
     Raises
     ------
     UsageError
-        The user says no, or `RVBUILD_TRUST` does.
+        The user or `RVBUILD_TRUST` refuses.
     """
     files = {file for a in artifacts for code in a.code_of_users() for file in code.modules.values()}
-    require_files(workspace, files, given, say, ask)
+    require_files(workspace, files, trusted, notify, ask)
 
 
 def require_files(
-    workspace: Path, paths: Iterable[str], given: bool, say: Callable[[str], None], ask: Ask | None = None
+    workspace: Path, paths: Iterable[str], trusted: bool, notify: Callable[[str], None], ask: Ask | None = None
 ) -> None:
-    """Require that the code in some files may run; see `require`."""
+    """Require that the code in the files `paths` may run; see `require`."""
     files = sorted(paths)
     if not files:
         return
     shown = [os.path.relpath(f, workspace) if Path(f).is_relative_to(workspace) else f for f in files]
-    names = ", ".join(shown[:_NAMED]) + (f" and {len(shown) - _NAMED} more" if len(shown) > _NAMED else "")
+    names = ", ".join(shown[:_MOST_NAMED]) + (
+        f" and {len(shown) - _MOST_NAMED} more" if len(shown) > _MOST_NAMED else ""
+    )
     answer = _environment()
     if answer is False:
         raise UsageError(f"{VARIABLE}={os.environ[VARIABLE]}: the code of this workspace must not run: {names}")
-    if given:
+    if trusted:
         remember(workspace)
     elif answer is None and not is_trusted(workspace):
         if ask is None:
-            say(f"running Python code of this workspace: {names} ({VARIABLE}=no prevents it)")
+            notify(f"running Python code of this workspace: {names} ({VARIABLE}=no prevents it)")
             return
         if not ask(workspace, names):
             raise UsageError("nothing was built: the code of this workspace is not trusted")
         remember(workspace)
 
 
-def may_look(workspace: Path, given: bool) -> bool:
-    """Tell whether a command that only looks may run the code of a workspace: the user has said so, now or before."""
+def may_inspect(workspace: Path, trusted: bool) -> bool:
+    """Tell whether a command that builds nothing may run user code: the user trusts it now or did so before."""
     answer = _environment()
     if answer is False:
         return False
-    if given:
+    if trusted:
         remember(workspace)
-    return given or answer is True or is_trusted(workspace)
+    return trusted or answer is True or is_trusted(workspace)
 
 
-def left_out(projects: Iterable[Project], command: str, runs_code: bool) -> list[str]:
-    """Return a line for each project whose code a command that only looks has not run."""
+def skipped_code(projects: Iterable[Project], command: str, runs_code: bool) -> list[str]:
+    """Return a message for each project whose code was not run by a command that builds nothing."""
     lines = []
     for project in () if runs_code else projects:
         modules = sorted({module for scene in project.scenes for module in scene.image.modules()})
@@ -104,16 +106,16 @@ def is_trusted(workspace: Path) -> bool:
 
 
 def remember(workspace: Path) -> None:
-    """Take note that the user trusts a workspace; where nothing can be kept, it is not."""
+    """Store that the user trusts a workspace, if the file can be written."""
     path = _file()
-    known = _remembered()
+    trusted_paths = _remembered()
     real = os.path.realpath(workspace)
-    if path is None or real in known:
+    if path is None or real in trusted_paths:
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps({"trusted": sorted([*known, real])}, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps({"trusted": sorted([*trusted_paths, real])}, indent=1) + "\n", encoding="utf-8")
         temporary.replace(path)
     except (OSError, UnicodeError):
         return
@@ -129,10 +131,10 @@ def _environment() -> bool | None:
 def _remembered() -> list[str]:
     path = _file()
     try:
-        found = json.loads(path.read_bytes())["trusted"] if path is not None else []
+        paths = json.loads(path.read_bytes())["trusted"] if path is not None else []
     except (OSError, ValueError, TypeError, KeyError):
         return []
-    return [text for text in found if isinstance(text, str)] if isinstance(found, list) else []
+    return [text for text in paths if isinstance(text, str)] if isinstance(paths, list) else []
 
 
 def _file() -> Path | None:

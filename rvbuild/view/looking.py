@@ -14,9 +14,9 @@ from rvbuild.errors import ProjectError, RvbuildError, UsageError
 from rvbuild.language.user_code import forget_modules
 from rvbuild.project.model import Project, Scene
 from rvbuild.rules import common
-from rvbuild.session.here import here
+from rvbuild.session.process_context import process_context
 from rvbuild.session.projects import load_all
-from rvbuild.session.session import looked_at, session
+from rvbuild.session.session import may_run_rules, open_session
 from rvbuild.session.status import ArtifactStatus, statuses
 
 
@@ -111,8 +111,8 @@ class Looking:
             problems, states = tuple[str, ...](), tuple[ArtifactStatus, ...]()
             code_runs = self._enter(project)
             try:
-                may_run = lambda own: looked_at(own, self._trust)  # noqa: E731
-                with session([project], say=notes.append, rules_may_run=may_run) as now:
+                may_run = lambda own: may_run_rules(own, self._trust)  # noqa: E731
+                with open_session([project], notify=notes.append, rules_may_run=may_run) as now:
                     now.plan.examine(now.artifacts)
                     states = tuple(statuses(now, now.artifacts))
             except RvbuildError as error:
@@ -128,8 +128,8 @@ class Looking:
     def _enter(self, project: Project) -> bool:
         """Give this process the variables of stages, and the user's code that reads imagery if that may run."""
         code = common.images_code(project, project.scenes)
-        runs = not code or looked_at([project], self._trust)
+        runs = not code or may_run_rules([project], self._trust)
         self._circumstances.close()
         forget_modules()
-        self._circumstances.enter_context(here(project, code if runs else (), self._trust, "imagery")())
+        self._circumstances.enter_context(process_context(project, code if runs else (), self._trust, "imagery")())
         return runs

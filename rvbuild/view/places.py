@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from rvbuild.geo.classes import NODATA
 from rvbuild.geo.windows import Window
+from rvbuild.project.applied.detection import BoxPredictTable
 from rvbuild.view.readers import Memo
 from rvbuild.view.scenes import ViewedScene
 from rvbuild.view.shapes import boxes_of, cells_of
@@ -83,7 +84,11 @@ class Counted:
 
 
 def places(
-    scenes: Sequence[ViewedScene], memo: Memo, truth: int | None = None, predicted: int | None = None
+    scenes: Sequence[ViewedScene],
+    memo: Memo,
+    truth: int | None = None,
+    predicted: int | None = None,
+    of: str = "prediction",
 ) -> list[Place]:
     """Return the places of several scenes where predictions differ from labels, the worst first.
 
@@ -95,18 +100,22 @@ def places(
         Keeps what was counted.
     truth, predicted
         Only this pair of class ids, which may be equal.
+    of
+        Errors of the `prediction`, or of the `draft`, which maps pixels.
     """
     found: list[Place] = []
     for scene in scenes:
-        kind = scene.task.COUNTED
-        make = {"pixels": _of_pixels, "boxes": _of_boxes, "cells": _of_cells}[kind]
         with scene.readers.turn:
-            found += make(scene, memo, truth, predicted)
+            if scene.task.COUNTED == "pixels":
+                found += _of_pixels(scene, memo, truth, predicted, of)
+            else:
+                make = {"boxes": _of_boxes, "cells": _of_cells}[scene.task.COUNTED]
+                found += make(scene, memo, truth, predicted)
     found.sort(key=lambda place: (-place.wrong, -place.share, place.scene, place.window))
     return found[:MOST]
 
 
-def count(scene: ViewedScene) -> Counted:
+def count(scene: ViewedScene, of: str = "prediction") -> Counted:
     """Count the pairs of labels and predictions of pixels, a band of windows at a time."""
     grid, n = scene.grid, len(scene.classes)
     step = max(1, round((grid.height * grid.width / SAMPLED_PX) ** 0.5))
@@ -116,7 +125,7 @@ def count(scene: ViewedScene) -> Counted:
     for row in range(0, grid.height, side):
         for col in range(0, grid.width, side):
             window = Window(row, col, side, side).clip(grid.height, grid.width)
-            truth, predicted = evaluated_ids(scene, window, step)
+            truth, predicted = evaluated_ids(scene, window, step, of)
             known = truth != NODATA
             codes = truth[known].astype(np.int64) * n + predicted[known]
             if len(codes):
@@ -125,9 +134,9 @@ def count(scene: ViewedScene) -> Counted:
     return Counted(windows, np.array(pairs, dtype=np.int64).reshape(-1, n, n), step)
 
 
-def _of_pixels(scene: ViewedScene, memo: Memo, truth: int | None, predicted: int | None) -> list[Place]:
-    versions = (scene.labels_version, scene.version_of(scene.prediction), scene.area_version)
-    counted = memo.get(("places", scene.scene.id, versions), lambda: count(scene))
+def _of_pixels(scene: ViewedScene, memo: Memo, truth: int | None, predicted: int | None, of: str) -> list[Place]:
+    versions = (scene.labels_version, scene.version_of(scene.mapped(of)), scene.area_version)
+    counted = memo.get(("places", of, scene.scene.id, versions), lambda: count(scene, of))
     found = []
     for window, pairs in zip(counted.windows, counted.pairs, strict=True):
         errors = pairs.copy()
@@ -171,5 +180,5 @@ def _of_cells(scene: ViewedScene, memo: Memo, truth: int | None, predicted: int 
 
 
 def _score_thresh(scene: ViewedScene) -> float:
-    value = scene.project.predict.stage_settings().get("score_thresh")
-    return float(value) if value is not None else 0.0
+    predict = scene.project.predict
+    return predict.score_thresh if isinstance(predict, BoxPredictTable) else 0.0

@@ -6,8 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+from rvbuild import tasks
+from rvbuild.errors import UsageError
+from rvbuild.project.applied.detection import BoxEvalTable, BoxPredictTable
 from rvbuild.rules import common
+from rvbuild.stages.names import on_request
 from rvbuild.view.looking import Seen
+
+STAGES = {"prediction": "eval", "draft": "draft_eval"}
+"""The stage that evaluates the model, and the one that evaluates the draft."""
 
 
 def project_json(seen: Seen) -> dict[str, Any]:
@@ -20,6 +27,7 @@ def project_json(seen: Seen) -> dict[str, Any]:
         {
             "label": status.label,
             "stage": status.stage,
+            "on_request": on_request(status.stage),
             "scene": status.scene,
             "state": status.state.value,
             "reasons": list(status.reasons),
@@ -28,11 +36,9 @@ def project_json(seen: Seen) -> dict[str, Any]:
         for status in seen.states
     ]
     thresholds = {
-        "score_thresh": project.predict.stage_settings().get("score_thresh"),
-        "iou_thresh": project.eval.stage_settings().get("iou_thresh"),
+        "score_thresh": project.predict.score_thresh if isinstance(project.predict, BoxPredictTable) else None,
+        "iou_thresh": project.eval.iou_thresh if isinstance(project.eval, BoxEvalTable) else None,
     }
-    from rvbuild import tasks
-
     return {
         **found,
         "name": project.name,
@@ -45,13 +51,18 @@ def project_json(seen: Seen) -> dict[str, Any]:
             {"id": scene.id, "split": scene.split, "labelled": scene.labels is not None} for scene in project.scenes
         ],
         "artifacts": artifacts,
-        **{name: None if value is None else float(value) for name, value in thresholds.items()},
+        **thresholds,
     }
 
 
-def evaluation_json(seen: Seen) -> dict[str, Any]:
-    """Return the evaluation that the workspace shows, and the confusion matrix of each scene; empty without one."""
-    shown = seen.output("eval", None, "eval.json")
+def evaluation_json(seen: Seen, of: str = "prediction") -> dict[str, Any]:
+    """Return the evaluation that the workspace shows, of the model or of the draft, and the confusion matrix of each
+    scene; empty without one.
+    """
+    stage = STAGES.get(of)
+    if stage is None:
+        raise UsageError(f"there is no evaluation of {of!r}; expected one of {', '.join(STAGES)}")
+    shown = seen.output(stage, None, "eval.json")
     if shown is None:
         return {}
     path, state = shown
@@ -61,7 +72,7 @@ def evaluation_json(seen: Seen) -> dict[str, Any]:
     project = seen.loaded()
     confusion = {}
     for scene in common.evaluated(project):
-        counts = seen.output("eval", scene.id, f"{scene.id}.json")
+        counts = seen.output(stage, scene.id, "eval.json" if of == "draft" else f"{scene.id}.json")
         found = None if counts is None else _read(counts[0])
         if found is not None and "confusion" in found:
             confusion[scene.id] = found["confusion"]

@@ -22,11 +22,13 @@ from rvbuild.geo.raster.open import SceneImage, open_scene_image
 from rvbuild.project.model import Scene
 from rvbuild.project.tasks import SPECS
 from rvbuild.rules import common
+from rvbuild.settings.image import SceneImageSettings
+from rvbuild.settings.labels import LabelSettings
 from rvbuild.tasks.protocol import Labels
 from rvbuild.view.looking import Seen
 from rvbuild.view.readers import Readers
 
-SCORES = "scores.tif"
+SCORES, DRAFT = "scores.tif", "labels.tif"
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class ViewedScene:
         self.null_id = self.project.null_id
 
     @cached_property
-    def image_settings(self) -> dict[str, Any]:
+    def image_settings(self) -> SceneImageSettings:
         """The settings to open the image."""
         return {"image": common.image_settings(self.project, self.scene), "channels": self.scene.channels}
 
@@ -85,7 +87,7 @@ class ViewedScene:
         return self._version(self.scene.aoi, common.area(self.project, self.scene), self.image_version)
 
     @cached_property
-    def label_settings(self) -> dict[str, Any]:
+    def label_settings(self) -> LabelSettings:
         """The settings to read the labels."""
         return common.label_settings(self.project, self.scene)
 
@@ -94,6 +96,16 @@ class ViewedScene:
         """The file of predictions that evaluation reads."""
         stage, names = SPECS[self.project.task].predictions()
         return self._shown(stage, names[0])
+
+    @cached_property
+    def draft(self) -> Shown | None:
+        """The map of pixels by the draft model, which parts of a scene share."""
+        found = self.seen.output("draft", self.scene.base, DRAFT)
+        return None if found is None else Shown(*found)
+
+    def mapped(self, of: str) -> Shown | None:
+        """Return the file of predicted pixels of the model, `prediction`, or of the draft, `draft`."""
+        return self.draft if of == "draft" else self.prediction
 
     @cached_property
     def scores(self) -> Shown | None:
@@ -168,9 +180,10 @@ class ViewedScene:
             layers["labels"] = {"version": labels}
         if prediction is not None:
             layers["prediction"] = _layer(self.version_of(prediction), prediction)
-            if labels is not None:
-                both = "-".join(v for v in (labels, self.version_of(prediction), self.area_version) if v)
-                layers["errors"] = _layer(both, prediction)
+        if self.draft is not None:
+            layers["draft"] = _layer(self.version_of(self.draft), self.draft)
+        if labels is not None and (errors := self._errors()):
+            layers["errors"] = {"of": errors}
         if self.scores is not None:
             layers["scores"] = _layer(self.version_of(self.scores), self.scores)
         if (chips := self._shown("chip", "index.json")) is not None:
@@ -190,6 +203,18 @@ class ViewedScene:
             "images": [Path(path).name for path in self.scene.image.files],
             "labels": [] if self.scene.labels is None else [Path(path).name for path in self.scene.labels.files],
             "layers": layers,
+        }
+
+    def _errors(self) -> dict[str, Any]:
+        """Return of what there are errors, each with version and state."""
+        found = {"prediction": self.prediction}
+        if self.task.COUNTED == "pixels":
+            found["draft"] = self.draft
+        versions = [version for version in (self.labels_version, self.area_version) if version]
+        return {
+            of: _layer("-".join([*versions, str(self.version_of(shown))]), shown)
+            for of, shown in found.items()
+            if shown is not None
         }
 
     def chips(self) -> Shown | None:

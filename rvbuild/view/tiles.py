@@ -28,8 +28,8 @@ MOST_STEP = 1 << 20
 FALSE_NEGATIVE, FALSE_POSITIVE, WRONG = (220, 38, 127), (255, 176, 0), (220, 38, 127)
 """Colours of errors that people with any colour vision can tell from each other."""
 
-SHADE = (0, 0, 0, 150)
-"""Outside of the area that counts."""
+SHADE = (0, 0, 0, 255)
+"""Outside of the area that counts; how opaque the layer is, the page says."""
 
 RGBA = NDArray[np.uint8]
 """(h, w, 4) red, green, blue and opacity."""
@@ -69,6 +69,8 @@ class Look:
         Errors with this label, or this prediction.
     score : str
         The band of scores: the id of a class, or `highest` or `margin`.
+    of : str
+        Errors of the `prediction`, or of the `draft`.
     """
 
     bands: tuple[int, ...] = ()
@@ -77,6 +79,7 @@ class Look:
     truth: int | None = None
     predicted: int | None = None
     score: str = "margin"
+    of: str = "prediction"
 
 
 def draw(scene: ViewedScene, layer: str, tile: Tile, look: Look, memo: Memo) -> bytes | None:
@@ -127,9 +130,14 @@ def draw_prediction(scene: ViewedScene, window: Window, step: int, look: Look, m
     return _coloured(scene, predicted_ids(scene, window, step), look)
 
 
+def draw_draft(scene: ViewedScene, window: Window, step: int, look: Look, memo: Memo) -> RGBA:
+    """Return the draft in the colours of its classes."""
+    return _coloured(scene, predicted_ids(scene, window, step, "draft"), look)
+
+
 def draw_errors(scene: ViewedScene, window: Window, step: int, look: Look, memo: Memo) -> RGBA:
     """Return where predictions differ from labels, in the area that counts."""
-    truth, predicted = evaluated_ids(scene, window, step)
+    truth, predicted = evaluated_ids(scene, window, step, look.of)
     wrong = (truth != NODATA) & (truth != predicted)
     picture = np.zeros((*truth.shape, 4), dtype=np.uint8)
     if look.truth is not None and look.predicted is not None:
@@ -180,17 +188,19 @@ def label_ids(scene: ViewedScene, window: Window, step: int) -> Ids:
     return ids
 
 
-def predicted_ids(scene: ViewedScene, window: Window, step: int) -> Ids:
-    """Return the class ids of predicted pixels; 255 without a prediction."""
-    if scene.prediction is None:
-        raise UsageError("there are no predictions: build the project")
-    values, valid = _sample(scene, scene.prediction, window, step)
+def predicted_ids(scene: ViewedScene, window: Window, step: int, of: str = "prediction") -> Ids:
+    """Return the class ids of pixels that the model predicts, or the draft; 255 without a prediction."""
+    shown = scene.mapped(of)
+    if shown is None:
+        missing = "is no draft: run `rvbuild draft`" if of == "draft" else "are no predictions: build the project"
+        raise UsageError(f"there {missing}")
+    values, valid = _sample(scene, shown, window, step)
     return np.where(valid[0], values[0], np.uint8(NODATA))
 
 
-def evaluated_ids(scene: ViewedScene, window: Window, step: int) -> tuple[Ids, Ids]:
+def evaluated_ids(scene: ViewedScene, window: Window, step: int, of: str = "prediction") -> tuple[Ids, Ids]:
     """Return class ids of labels, 255 where none counts, and of predictions, null where there is none."""
-    truth, predicted = label_ids(scene, window, step), predicted_ids(scene, window, step)
+    truth, predicted = label_ids(scene, window, step), predicted_ids(scene, window, step, of)
     inside = area_mask(scene, window, step)
     if inside is not None:
         truth[~inside] = NODATA
@@ -217,6 +227,7 @@ LAYERS: Mapping[str, Callable[[ViewedScene, Window, int, Look, Memo], RGBA]] = {
     "image": draw_image,
     "labels": draw_labels,
     "prediction": draw_prediction,
+    "draft": draw_draft,
     "errors": draw_errors,
     "scores": draw_scores,
     "area": draw_area,

@@ -13,7 +13,7 @@ from affine import Affine
 from rasterio.warp import transform as warp
 
 from rvbuild.checks.project import NOT_READ, with_surveys
-from rvbuild.checks.scene import look
+from rvbuild.checks.scene import check_scene
 
 CLASSES = [
     {"id": 0, "name": "house", "color": "#ff0000"},
@@ -64,7 +64,7 @@ def seen(inputs: dict[str, list[Path]], labels: dict[str, Any] | None = VECTOR, 
         "null_id": 2,
         "chip": CHIP,
     }
-    return look(inputs, {**how, **changes})
+    return check_scene(inputs, {**how, **changes})
 
 
 def kinds(facts: dict[str, Any]) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rvbuild.checks.ground import shared
-from rvbuild.checks.scene import look
+from rvbuild.checks.scene import check_scene
 from tests.checks.test_scene import CHIP, CLASSES, NORTH, RASTER, VECTOR
 
 DTYPES = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"]
@@ -206,7 +206,7 @@ def test_nothing_crashes_a_look(
         if task == "chip_classification":
             how = {**how, "cells": {"cell_px": 16, "cells": "grid", "rule": "area"}}
         with np.errstate(all="ignore"):
-            facts = look(
+            facts = check_scene(
                 inputs,
                 {
                     "task": task,

@@ -36,7 +36,7 @@ def test_an_edited_drawing_is_drawn_again(wheels, tmp_path):
 
 
 def test_read_voc(tmp_path, wheels, wheel):
-    sets.extract(wheel, tmp_path, wheels=wheels, say=print)
+    sets.extract(wheel, tmp_path, wheels=wheels, notify=print)
     assert read_voc(tmp_path / "scene.xml") == (100, 50, [(10.0, 5.0, 30.0, 25.0)])
 
 

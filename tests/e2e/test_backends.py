@@ -209,3 +209,19 @@ def test_a_description_cannot_choose_another_function(space: Space) -> None:
     changed.write_text(json.dumps({**content, "model": "unet"}))
     with pytest.raises(rvbuild.ModelError, match="backend: expected true"):
         load_predictor(weights, changed)
+
+
+def test_chips_of_ones_own_are_learnt_too(tmp_path: Path) -> None:
+    from .test_own_chips import PROJECT, write_chips
+
+    (tmp_path / "projects").mkdir()
+    write_chips(tmp_path, "semantic_segmentation")
+    model = 'model = "unet"\nmodel_args = { width = 2, depth = 1 }\npretrained = false\nepochs = 1\nbatch_size = 4\n'
+    text = PROJECT.format(task="semantic_segmentation", model="unet", args="{ width = 2, depth = 1 }")
+    assert model in text
+    (tmp_path / "projects/p.toml").write_text(text.replace(model, TABLE.partition("\n")[2] + "max_chips = 4\n"))
+    space = Space(tmp_path)
+    counts = "        assert (len(chips), len(validation)) == (4, 2)\n        sums = "
+    (tmp_path / "nearest.py").write_text(NEAREST.replace("        sums = ", counts))
+    assert {"chip:train", "chip:validation", "train", "bundle", "report"} <= build(space)
+    assert build(space) == set()

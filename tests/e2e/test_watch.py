@@ -96,7 +96,7 @@ def here(space: Space, monkeypatch: pytest.MonkeyPatch) -> Space:
 
 
 def look(*words: str, before: watched.Watched | None = None, trusted: bool = False) -> watched.Watched:
-    return watched._look(words[0], words[1:], Options(inline=True), before or watched.Watched(), trusted)
+    return watched._inspect(words[0], words[1:], Options(inline=True), before or watched.Watched(), trusted)
 
 
 def waited(seen: watched.Watched, again: Any, *steps: Any) -> list[str]:

@@ -45,6 +45,8 @@ def test_classes_without_labels() -> None:
     assert sentence == "No evaluated scene has a label of crown, so it is not evaluated: label some."
     (sentence,) = found(trained=(3, 100_000, 0))
     assert sentence == "Training chips show very little of crown (3 pixels): label more, or set class_weights."
+    sentences = findings(None, [], (3, 100_000, 0), CLASSES, 2, "boxes", weighable=False)
+    assert sentences == ["Training chips show very little of crown (3 boxes): label more."]
 
 
 def test_classes_that_are_mistaken_for_others() -> None:

@@ -102,6 +102,11 @@ class Results:
         ) as to:
             to.write(0, ids)
 
+    def draft(self, ids: np.ndarray, scene: str = "c", state: State = State.FRESH) -> None:
+        folder = self.folder("draft", scene, "labels.tif", state=state)
+        with ClassRasterWriter(folder / "labels.tif", self.grid, common.classes(load(self.file)), temp=folder) as to:
+            to.write(0, ids)
+
     def predict_boxes(self, rows: list[tuple[float, float, float, float, int, float]]) -> None:
         folder, found = self.folder("predict", "c", "detections.json"), np.array(rows, dtype=float).reshape(-1, 6)
         boxes = Detections(self.grid, 0.1, found[:, :4], found[:, 4].astype(np.int64), found[:, 5])

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from rvbuild.view.app import STATIC, View
 from rvbuild.view.looking import Looking
+from rvbuild.view.web.app import STATIC, View
 from tests.api.conftest import write_labels
 
 from .conftest import Client, Results

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rvbuild.errors import UsageError
-from rvbuild.view.builds import Build
+from rvbuild.view.building.builds import Build
 
 from .conftest import Results
 

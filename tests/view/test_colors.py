@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from rvbuild.view.app import STATIC
+from rvbuild.view.web.app import STATIC
 
 STYLE = (STATIC / "view.css").read_text()
 LIGHT, DARK = (

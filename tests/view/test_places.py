@@ -32,6 +32,14 @@ def test_the_worst_window_comes_first(pixels: Results, memo: Memo) -> None:
     assert pair.window == (32, 32, 64, 64)
 
 
+def test_the_places_of_the_draft_are_others(pixels: Results, memo: Memo) -> None:
+    truth = label_ids(pixels.scene(), WHOLE, 1)
+    pixels.predict_pixels(truth)
+    pixels.draft(1 - truth)
+    assert places([pixels.scene()], memo) == []
+    assert len(places([pixels.scene()], memo, of="draft")) == 4
+
+
 def test_a_new_prediction_is_counted_anew(pixels: Results, memo: Memo) -> None:
     truth = label_ids(pixels.scene(), WHOLE, 1)
     pixels.predict_pixels(truth)

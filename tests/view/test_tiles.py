@@ -11,6 +11,7 @@ import pytest
 from affine import Affine
 from PIL import Image
 
+from rvbuild.engine.plan.decide import State
 from rvbuild.errors import UsageError
 from rvbuild.geo.windows import Window
 from rvbuild.view.readers import Memo
@@ -122,6 +123,22 @@ def test_errors_are_where_predictions_differ(pixels: Results, memo: Memo) -> Non
     np.testing.assert_array_equal(extra, (predicted == 0) & wrong)
     pair = tile(pixels, "errors", memo, Look(truth=0, predicted=1))[:SIDE, :SIDE]
     np.testing.assert_array_equal((pair == (*WRONG, 255)).all(axis=-1), (truth == 0) & (predicted == 1))
+
+
+def test_errors_are_of_the_model_or_of_the_draft(pixels: Results, memo: Memo) -> None:
+    truth = label_ids(pixels.scene(), WHOLE, 1)
+    pixels.draft(1 - truth, state=State.STALE)
+    with pytest.raises(UsageError, match="there are no predictions"):
+        tile(pixels, "errors", memo)
+    assert (tile(pixels, "errors", memo, Look(of="draft"))[:SIDE, :SIDE, 3] == 255).all()
+    drafted = tile(pixels, "draft", memo)[:SIDE, :SIDE]
+    np.testing.assert_array_equal(drafted[..., 0] == 255, truth == 1)
+    layers = pixels.scene().describe()["layers"]
+    assert layers["draft"]["state"] == "stale"
+    assert {of: layer["state"] for of, layer in layers["errors"]["of"].items()} == {"draft": "stale"}
+    pixels.predict_pixels(truth)
+    assert list(pixels.scene().describe()["layers"]["errors"]["of"]) == ["prediction", "draft"]
+    assert not tile(pixels, "errors", memo).any()
 
 
 def test_what_lies_outside_of_the_area_is_shaded_and_no_error(pixels: Results, memo: Memo) -> None:

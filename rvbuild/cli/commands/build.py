@@ -1,4 +1,4 @@
-"""The commands that build: every stage, and `build` for everything."""
+"""The commands that build: one for each stage, and `build` for all."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from shlex import quote
 from typing import Any
 
 from rvbuild import rules
-from rvbuild.cli import report, trusting
-from rvbuild.cli.commands import status as asking
+from rvbuild.cli import report, trust_prompt
+from rvbuild.cli.commands import status as status_command
 from rvbuild.cli.terminal import echo, styled
 from rvbuild.engine.keys.artifact import Artifact
 from rvbuild.engine.plan.decide import State
@@ -45,30 +45,35 @@ class Options:
     trust: bool = False
 
     def order(self, stage: str) -> Order:
-        """Return what to build, and how."""
+        """Return the order to build `stage`."""
         return Order(
             stage, self.scenes, self.jobs, self.keep_going, self.always_make, inline=self.inline, trust=self.trust
         )
 
 
 def build(stage: str, words: Sequence[str], options: Options, normal: list[str] | None) -> int:
-    """Bring `stage` of the projects that `words` name up to date; return the exit status."""
+    """Bring `stage` of the projects in `words` up to date; return the exit status."""
     paths = project_paths(words)
     before = seals.before_loading(paths)
     projects = load_all(paths, options.overrides)
     reporter = report.make(len(projects) > 1, options.verbosity, options.as_json)
-    ask = trusting.asker(not options.as_json)
+    ask = trust_prompt.asker(not options.as_json)
     try:
-        with planned(projects, options.order(stage), reporter, ask, looks=options.dry_run) as work:
+        with planned(projects, options.order(stage), reporter, ask, dry_run=options.dry_run) as work:
             if options.dry_run:
                 reporter.close()
                 return _dry_run(work, options)
             outcomes = work.run(reporter, ask)
-            lines = _last_lines(work.now, work.wanted, outcomes)
-            own = any(p.rules for p in projects)  # what they read is not known
-            if normal is not None and not own and not options.always_make and all(o.did in DONE for o in outcomes):
+            lines = _last_lines(work.session, work.wanted, outcomes)
+            has_own_rules = any(p.rules for p in projects)  # what they read is not known
+            if (
+                normal is not None
+                and not has_own_rules
+                and not options.always_make
+                and all(o.did in DONE for o in outcomes)
+            ):
                 again = [_nothing(len(work.closure)), *lines[1:]]
-                seals.write(work.now, normal, projects, work.closure, before, again)
+                seals.write(work.session, normal, projects, work.closure, before, again)
     finally:
         reporter.close()
     if options.as_json:
@@ -79,38 +84,39 @@ def build(stage: str, words: Sequence[str], options: Options, normal: list[str] 
 
 
 def _dry_run(work: Planned, options: Options) -> int:
-    rows = statuses(work.now, work.closure)
+    rows = statuses(work.session, work.closure)
     if options.as_json:
-        report.print_json(asking.document(rows), report.one_a_line)
+        report.print_json(status_command.document(rows), report.one_a_line)
     else:
         shown = [row for row in rows if row.state is not State.FRESH or options.verbosity > 0]
-        asking.print_rows(shown, len(work.now.projects) > 1)
-        echo(asking.summary_line(rows))
+        status_command.print_rows(shown, len(work.session.projects) > 1)
+        echo(status_command.summary_line(rows))
     return 0
 
 
-def _last_lines(now: Session, wanted: Sequence[Artifact], outcomes: Sequence[Outcome]) -> list[str]:
+def _last_lines(session: Session, wanted: Sequence[Artifact], outcomes: Sequence[Outcome]) -> list[str]:
     counts = {did: sum(o.did is did for o in outcomes) for did in Did}
     failed = [o for o in outcomes if o.did is Did.FAILED]
-    said = ", ".join(f"{n} {did.value}" for did, n in counts.items() if n)
-    lines = [_nothing(len(outcomes)) if counts[Did.FRESH] == len(outcomes) else said]
+    summary = ", ".join(f"{n} {did.value}" for did, n in counts.items() if n)
+    lines = [_nothing(len(outcomes)) if counts[Did.FRESH] == len(outcomes) else summary]
     if failed:
         lines += [styled("failed:", "red"), *(f"  {o.artifact.label()}: {o.message}" for o in failed)]
-        log = write_tracebacks(now, failed)  # they never go to the terminal
-        lines += [f"  (details: {now.workspace.show(log)})"] if log is not None else []
+        log = write_tracebacks(session, failed)  # they are never printed
+        lines += [f"  (details: {session.workspace.show(log)})"] if log is not None else []
     names = {a.name for a in wanted}
     shown = [path for o in outcomes if o.artifact.name in names for path in o.outputs]
-    return lines + _headlines(now, shown) + report.where(now.workspace.root, shown, rules.SHOWN)
+    return lines + _headlines(session, shown) + report.where(session.workspace.root, shown, rules.SHOWN)
 
 
-def _headlines(now: Session, outputs: Sequence[str]) -> list[str]:
+def _headlines(session: Session, outputs: Sequence[str]) -> list[str]:
     """Return the main metric of each project whose evaluation is among the outputs."""
     lines = []
-    for project in now.projects:
-        path = f"cache/{project.name}/eval/eval.json"
-        text = headline(project, now.workspace.root / path) if path in outputs else None
-        if text is not None:
-            lines.append(f"  {project.name}: {text}" if len(now.projects) > 1 else f"  {text}")
+    for project in session.projects:
+        for folder in ("eval", "draft"):
+            path = f"cache/{project.name}/{folder}/eval.json"
+            text = headline(project, session.workspace.root / path) if path in outputs else None
+            if text is not None:
+                lines.append(f"  {project.name}: {text}" if len(session.projects) > 1 else f"  {text}")
     return lines
 
 
@@ -137,7 +143,7 @@ def _json(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 def predict_bundle(words: Sequence[str], into: Path | None, allow_code: bool, verbosity: int, inline: bool) -> int:
     """Predict images with a bundle: `words` are the bundle and the images."""
-    gc.enable()  # a stage may run here; see `main`
+    gc.enable()  # a stage may run in this process; see `main`
     bundle, images = Path(words[0]), [Url(w) if is_url(w) else Path(w).absolute() for w in words[1:]]
     if not images:
         raise UsageError(f"predict {bundle}: no image given; use `rvbuild predict {quote(str(bundle))} IMAGE… -o DIR`")
@@ -149,11 +155,11 @@ def predict_bundle(words: Sequence[str], into: Path | None, allow_code: bool, ve
         for line in variables.problems(os.environ):
             reporter.note(line)
         progress = reporter.task(f"predict {bundle.name}")
-        made = bundles.predict_files(bundle, images, into, progress, allow_code=allow_code, inline=inline)
+        paths = bundles.predict_files(bundle, images, into, progress, allow_code=allow_code, inline=inline)
     finally:
         reporter.close()
     if verbosity >= 0:
-        echo("\n".join(str(p) for p in made))
+        echo("\n".join(str(p) for p in paths))
     return 0
 
 

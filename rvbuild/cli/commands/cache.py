@@ -7,16 +7,16 @@ import click
 
 @click.group()
 def cache() -> None:
-    """Look at the store of earlier results, free space in it, check it, share it."""
+    """Inspect, clean, verify and share the store of earlier results."""
 
 
 @cache.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def stats(as_json: bool) -> int:
-    """Show what the store holds, what the workspace shows of it, and what gc could free."""
-    from rvbuild.cli.commands import store as caching
+    """Show the content of the store, the part in the workspace, and the space that gc could free."""
+    from rvbuild.cli.commands import store as store_command
 
-    return caching.stats(as_json)
+    return store_command.stats(as_json)
 
 
 @cache.command()
@@ -25,55 +25,55 @@ def stats(as_json: bool) -> int:
 @click.option("-n", "--dry-run", is_flag=True, help="List what would be removed, and remove nothing.")
 @click.option("--grace", metavar="AGE", help="Keep everything younger than this; default: 10min.")
 def gc(max_size: str | None, older_than: str | None, dry_run: bool, grace: str | None) -> int:
-    """Free space: what nobody can use, and with a limit earlier results, those that are cheap to rebuild first.
+    """Free space: remove unusable data, and with a limit also earlier results, the cheapest to rebuild first.
 
-    What the workspace shows is never removed. Without a limit no earlier result is lost.
+    The results in the workspace are never removed. Without a limit, no earlier result is removed.
     """
-    from rvbuild.cli.commands import store as caching
+    from rvbuild.cli.commands import store as store_command
 
-    return caching.gc(max_size, older_than, dry_run, grace)
+    return store_command.gc(max_size, older_than, dry_run, grace)
 
 
 @cache.command()
 def verify() -> int:
-    """Check every content by its digest; exit status 1 if something is damaged or gone."""
-    from rvbuild.cli.commands import store as caching
+    """Check every content by its digest; exit status 1 if something is damaged or missing."""
+    from rvbuild.cli.commands import store as store_command
 
-    return caching.verify()
+    return store_command.verify()
 
 
 @cache.command()
 @click.argument("words", nargs=-1, metavar="[URL]")
 @click.option("--all", "everything", is_flag=True, help="Also send earlier results.")
 def push(words: tuple[str, ...], everything: bool) -> int:
-    """Send what the workspace shows to a store elsewhere: a directory, or an address such as s3://bucket/path.
+    """Send the results in the workspace to a remote store: a directory, or an address such as s3://bucket/path.
 
-    Without URL, the environment variable RVBUILD_REMOTE says where.
+    Without URL, the environment variable RVBUILD_REMOTE gives the address.
     """
-    from rvbuild.cli.commands import push as sharing
+    from rvbuild.cli.commands import push as push_command
 
-    return sharing.push(words, everything)
+    return push_command.push(words, everything)
 
 
 @cache.command()
 @click.argument("words", nargs=-1, metavar="[URL] [PROJECT.toml]…")
 @click.option("--all", "everything", is_flag=True, help="Download all results, whether or not they are needed now.")
 def pull(words: tuple[str, ...], everything: bool) -> int:
-    """Fetch from a store elsewhere what the projects need now, so that the next build restores it.
+    """Fetch the results that the projects need now from a remote store, so that the next build restores them.
 
-    Without URL, the environment variable RVBUILD_REMOTE says from where.
+    Without URL, the environment variable RVBUILD_REMOTE gives the address.
     """
-    from rvbuild.cli.commands import push as sharing
+    from rvbuild.cli.commands import push as push_command
 
-    return sharing.pull(words, everything)
+    return push_command.pull(words, everything)
 
 
 @cache.command()
 def adopt() -> int:
-    """Take a cache that was made elsewhere, or by an earlier rvbuild, with all results in its store.
+    """Accept a cache from another machine or an earlier rvbuild as your own, with all results in its store.
 
-    Only for a cache that you made yourself, or whose maker you trust: nobody checks what its results were made from.
+    Only do this if you created the cache or trust its author: the origin of its results is not checked.
     """
-    from rvbuild.cli.commands import store as caching
+    from rvbuild.cli.commands import store as store_command
 
-    return caching.adopt()
+    return store_command.adopt()

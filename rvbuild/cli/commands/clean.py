@@ -18,72 +18,74 @@ from rvbuild.project.model import Project
 from rvbuild.session.forget import forget
 from rvbuild.session.names import CLEANED, stages_of
 from rvbuild.session.own_stages import own_stages
-from rvbuild.session.projects import load_known
-from rvbuild.session.session import session
+from rvbuild.session.projects import load_available
+from rvbuild.session.session import open_session
 
-#: How many artifacts of a project are listed without --verbose.
+#: Maximum number of listed artifacts of a project without --verbose.
 _LISTED = 20
 
 
 def clean(words: Sequence[str], keep_cache: bool, yes: bool, verbosity: int) -> int:
-    """Clean the stages (all if none) of the projects (every one in `projects/` if none) among `words`.
+    """Clean the stages among `words` (default: all) in the projects among them (default: all in `projects/`).
 
-    With `keep_cache` the files go and the store keeps what they hold, so that the next build restores them. Without, if
-    no project is named and several have something to forget, the user is asked, but for `yes`.
+    With `keep_cache`, only the workspace is cleaned, and the next build restores the files from the store. Otherwise
+    the user is asked if no project is named and several have something to remove, unless `yes`.
     """
     stages = [w for w in words if not w.endswith(".toml")]
     every = [*CLEANED, *own_stages(words)]
-    known = list(dict.fromkeys(s for stage in every for s in stages_of(stage)))
+    valid = list(dict.fromkeys(s for stage in every for s in stages_of(stage)))
     for stage in stages:
-        if stage not in known:
-            raise UsageError(f"clean {stage}: no such stage{nearest(stage, known)} (stages: {', '.join(known)})")
-    meant = [s for stage in stages or every for s in stages_of(stage)]
+        if stage not in valid:
+            raise UsageError(f"clean {stage}: no such stage{nearest(stage, valid)} (stages: {', '.join(valid)})")
+    selected = [s for stage in stages or every for s in stages_of(stage)]
 
-    def say(line: str) -> None:
+    def notify(line: str) -> None:
         if verbosity >= 0:
             echo(line)
 
-    named = [w for w in words if w.endswith(".toml")]
-    projects = load_known(named, (), say)
-    if not (named or keep_cache or yes) and not _agreed(projects, stages, meant):
+    paths_named = [w for w in words if w.endswith(".toml")]
+    projects = load_available(paths_named, (), notify)
+    if not (paths_named or keep_cache or yes) and not _agreed(projects, stages, selected):
         echo("nothing was removed", err=True)
         return 1
-    with locked(projects[0].workspace, say), session(projects, say=say) as now:
+    with locked(projects[0].workspace, notify), open_session(projects, notify=notify) as session:
         for project in projects:
             names = [
                 name
-                for name in sorted({*now.plan.artifacts, *now.workspace.state.records()})
-                if _is_of(name, project.name, meant)
+                for name in sorted({*session.plan.artifacts, *session.workspace.state.records()})
+                if _is_of(name, project.name, selected)
             ]
-            records = {name: now.workspace.state.record(name) for name in names}
-            removed = {name: forget(now, name, keep_cache) for name in names}
+            records = {name: session.workspace.state.record(name) for name in names}
+            removed = {name: forget(session, name, keep_cache) for name in names}
             removed = {name: paths for name, paths in removed.items() if paths}
-            what = f"{', '.join(stages) or 'everything'} {'removed, kept in the store' if keep_cache else 'forgotten'}"
+            action = (
+                f"{', '.join(stages) or 'everything'} {'removed, kept in the store' if keep_cache else 'forgotten'}"
+            )
             lost = [record for name in removed if (record := records[name]) is not None]
             cost = f"; to build them again: {_work(lost)}" if lost and not keep_cache else ""
-            say(f"{project.name}: {what}, {counted(sum(map(len, removed.values())), 'file')} removed{cost}")
+            notify(f"{project.name}: {action}, {counted(sum(map(len, removed.values())), 'file')} removed{cost}")
             for i, (name, paths) in enumerate(removed.items()):
                 if verbosity > 0:
-                    say("\n".join(f"  {path}" for path in paths))
+                    notify("\n".join(f"  {path}" for path in paths))
                 elif i < _LISTED:
                     record = records[name]
                     sizes = {o.path: o.size for o in record.outputs.values()} if record else {}
-                    say(f"  {_places(paths)}  ({size_text(sum(sizes.get(p, 0) for p in paths))})")
+                    notify(f"  {_places(paths)}  ({size_text(sum(sizes.get(p, 0) for p in paths))})")
             if verbosity == 0 and len(removed) > _LISTED:
-                say(f"  … and {counted(len(removed) - _LISTED, 'more artifact')} (-v lists all files)")
-        for path in (now.workspace.cache / "seals").glob("*.json"):
-            inside.remove(now.workspace.cache, f"seals/{path.name}")  # whatever the records said: all is looked at anew
-        now.workspace.renew_lease()
+                notify(f"  … and {counted(len(removed) - _LISTED, 'more artifact')} (-v lists all files)")
+        for path in (session.workspace.cache / "seals").glob("*.json"):
+            inside.remove(session.workspace.cache, f"seals/{path.name}")
+        session.workspace.renew_lease()
     return 0
 
 
-def _agreed(projects: Sequence[Project], stages: Sequence[str], meant: Sequence[str]) -> bool:
-    """Tell whether the user wants all of `projects` cleaned; asked if several have something to forget.
+def _agreed(projects: Sequence[Project], stages: Sequence[str], selected: Sequence[str]) -> bool:
+    """Tell whether all of `projects` may be cleaned; the user is asked if several have something to remove.
 
     Raises
     ------
     UsageError
-        If there is nobody to be asked.
+        Nobody can be asked.
     """
     workspace = Workspace(projects[0].workspace)
     try:
@@ -92,23 +94,23 @@ def _agreed(projects: Sequence[Project], stages: Sequence[str], meant: Sequence[
         workspace.close()
     lines = []
     for project in projects:
-        concerned = [record for name, record in shown.items() if _is_of(name, project.name, meant)]
+        concerned = [record for name, record in shown.items() if _is_of(name, project.name, selected)]
         if concerned:
             several = "s" if len(concerned) > 1 else ""
             lines.append(f"  {project.name}: {len(concerned)} artifact{several}, {_work(concerned)}")
     if len(lines) < 2:
         return True
-    said = f"this removes {', '.join(stages) or 'everything'} in {len(lines)} projects, with all earlier results:"
+    warning = f"this removes {', '.join(stages) or 'everything'} in {len(lines)} projects, with all earlier results:"
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         example = " ".join(["rvbuild clean", *stages, "projects/PROJECT.toml"])
         lines += [f"name the stages and projects (`{example}`), or add --yes"]
-        raise UsageError("\n".join([f"clean: {said}", *lines]))
-    echo("\n".join([said, *lines]), err=True)
+        raise UsageError("\n".join([f"clean: {warning}", *lines]))
+    echo("\n".join([warning, *lines]), err=True)
     return click.confirm("remove them all?", default=False, err=True)
 
 
 def _work(records: Iterable[Record]) -> str:
-    """Return how long it took to build what some records show."""
+    """Return the time that the builds of `records` took, in words."""
     return f"about {duration(sum(record.seconds for record in records))} of work"
 
 

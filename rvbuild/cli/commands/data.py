@@ -1,4 +1,4 @@
-"""The command `data`: what projects hold, as a table and as a page."""
+"""The command `data`: the contents of projects, as a table and as a page."""
 
 from __future__ import annotations
 
@@ -9,30 +9,35 @@ from rvbuild.cli import report
 from rvbuild.cli.terminal import echo
 from rvbuild.engine.run.outcome import Did
 from rvbuild.engine.workspace import locked
-from rvbuild.session import trust as trusting
+from rvbuild.session import trust as workspace_trust
 from rvbuild.session.projects import load_all, project_paths, require_files
 from rvbuild.session.surveys import DONE, read, surveys
 from rvbuild.units import area_text
 
 
-def data(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbosity: int, trust: bool) -> int:
-    """Survey all scenes of projects, and print what they hold; return the exit status."""
+def data(
+    words: Sequence[str], overrides: Sequence[str], as_json: bool, verbosity: int, trust: bool, outlines: bool
+) -> int:
+    """Survey all scenes of projects and print the results; return the exit status."""
     projects = load_all(project_paths(words), overrides)
     require_files(projects)
-    runs_code = trusting.may_look(projects[0].workspace, trust)
+    runs_code = workspace_trust.may_inspect(projects[0].workspace, trust)
     reporter = report.make(len(projects) > 1, -1 if as_json else verbosity, as_json)
     try:
-        with locked(projects[0].workspace, reporter.note), surveys(projects, reporter, runs_code) as (now, outcomes):
+        with (
+            locked(projects[0].workspace, reporter.note),
+            surveys(projects, reporter, runs_code, outlines) as (session, outcomes),
+        ):
             failed = [outcome for outcome in outcomes if outcome.did not in DONE]
-            found = {} if failed else {project.name: read(now, project) for project in projects}
+            by_project = {} if failed else {project.name: read(session, project) for project in projects}
     finally:
         reporter.close()
     if as_json:
-        report.print_json(found)
+        report.print_json(by_project)
     elif verbosity >= 0:
-        for project in projects if found else ():
-            echo("\n".join([*_table(found[project.name]), f"  cache/{project.name}/data/index.html"]))
-            for line in trusting.left_out([project], "data", runs_code) if verbosity >= 0 else ():
+        for project in projects if by_project else ():
+            echo("\n".join([*_table(by_project[project.name]), f"  cache/{project.name}/data/index.html"]))
+            for line in workspace_trust.skipped_code([project], "data", runs_code) if verbosity >= 0 else ():
                 echo(line)
     for outcome in failed:
         if outcome.did is Did.FAILED:
@@ -40,14 +45,14 @@ def data(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbosit
     return 1 if failed else 0
 
 
-def _table(found: dict[str, Any]) -> list[str]:
-    """Return a table of scenes, and one of classes by split."""
-    if not found["scenes"]:
+def _table(survey: dict[str, Any]) -> list[str]:
+    """Return a table of scenes, and a table of classes by split."""
+    if not survey["scenes"]:
         return ["no scenes"]
-    rows = [("scene", "split", "size", "bands", "pixel", "CRS", "area", found["unit"])]
-    for scene in found["scenes"]:
+    rows = [("scene", "split", "size", "bands", "pixel", "CRS", "area", survey["unit"])]
+    for scene in survey["scenes"]:
         image = scene["image"]
-        labelled = "no labels" if "counts" not in scene else f"{_labelled(found, scene['counts']):,}"
+        labelled = "no labels" if "counts" not in scene else f"{_labelled(survey, scene['counts']):,}"
         rows.append(
             (
                 scene["scene"],
@@ -60,21 +65,21 @@ def _table(found: dict[str, Any]) -> list[str]:
                 labelled,
             )
         )
-    classes = [("class", *(split["split"] for split in found["splits"]))]
-    for number, name in enumerate(found["classes"]):
-        if number == found["null_id"] and not any(split["counts"][number] for split in found["splits"]):
+    classes = [("class", *(split["split"] for split in survey["splits"]))]
+    for number, name in enumerate(survey["classes"]):
+        if number == survey["null_id"] and not any(split["counts"][number] for split in survey["splits"]):
             continue
-        classes.append((name, *(_count(split["counts"], number) for split in found["splits"])))
+        classes.append((name, *(_count(split["counts"], number) for split in survey["splits"])))
     return [*_aligned(rows), "", *_aligned(classes)]
 
 
 def _dropped(image: dict[str, Any]) -> str:
-    """Return what is said of a band that is read as a mask."""
+    """Return a note about an alpha band that is read as a mask."""
     return " + alpha" if image["tags"].get("alpha", {}).get("mask") else ""
 
 
-def _labelled(found: dict[str, Any], counts: Sequence[int]) -> int:
-    return sum(count for number, count in enumerate(counts) if number != found["null_id"])
+def _labelled(survey: dict[str, Any], counts: Sequence[int]) -> int:
+    return sum(count for number, count in enumerate(counts) if number != survey["null_id"])
 
 
 def _count(counts: Sequence[int], number: int) -> str:

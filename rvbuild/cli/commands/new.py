@@ -1,4 +1,4 @@
-"""The commands that write what concerns project files: `schema`, `new`."""
+"""The commands that write project files and their schema: `new`, `schema`."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def schema() -> int:
 
 
 def new(name: str, task: str) -> int:
-    """Write a starter project, and a `dodo.py` for plain doit; never over an existing file."""
+    """Write a starter project, and a `dodo.py` for plain doit; existing files are not overwritten."""
     stem = name.removesuffix(".toml")
     if not stem or "/" in stem or stem.startswith("."):
         raise UsageError(f"new {name}: a project's name is a file name without folders, such as `rvbuild new parcels`")
     path = _write(stem, starter(stem, task))
-    then = f"rvbuild check {quote(str(path))}"
-    echo(f"{path}: written; set the paths of your imagery and labels in it, then `{then}`")
+    command = f"rvbuild check {quote(str(path))}"
+    echo(f"{path}: written; set the paths of your imagery and labels in it, then `{command}`")
     return 0
 
 
 def new_example(name: str | None) -> int:
-    """Write one of the example projects, and say where its data come from."""
+    """Write one of the example projects, and print the source of its data."""
     examples = {
         file.name.removesuffix(".toml"): file
         for file in installed.shipped("projects").iterdir()
@@ -43,10 +43,10 @@ def new_example(name: str | None) -> int:
     stem = (name or "").removesuffix(".toml")
     if stem not in examples:
         valid = ", ".join(sorted(examples))
-        asked = (
+        problem = (
             f"new --example {name}: no such example{nearest(stem, examples)}" if name else "new --example: which one?"
         )
-        raise UsageError(f"{asked} (examples: {valid})")
+        raise UsageError(f"{problem} (examples: {valid})")
     text = examples[stem].read_text(encoding="utf-8")
     path = _write(stem, text)
     echo(f"{path}: written")

@@ -1,4 +1,4 @@
-"""`rvbuild cache push` and `pull`: earlier results to a store elsewhere, and from there."""
+"""`rvbuild cache push` and `pull`: transfer of results to and from a remote store."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from rvbuild.engine.workspace import locked
 from rvbuild.errors import UsageError, counted
 from rvbuild.project.workspaces import every_project
 from rvbuild.session.projects import load_all, project_paths
-from rvbuild.session.session import Session, session
+from rvbuild.session.session import Session, open_session
 
 
 def _split(command: str, words: Sequence[str]) -> tuple[str, list[str]]:
-    """Return the address (from RVBUILD_REMOTE if no word gives it) and the projects among `words`."""
+    """Return the address (by default from RVBUILD_REMOTE) and the projects among `words`."""
     projects = [w for w in words if w.endswith(".toml")]
     urls = [w for w in words if not w.endswith(".toml")] or [u for u in [os.environ.get("RVBUILD_REMOTE")] if u]
     if len(urls) != 1:
@@ -32,7 +32,7 @@ def _split(command: str, words: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def push(words: Sequence[str], everything: bool) -> int:
-    """Send what the workspace shows, or with `everything` all earlier results too; return the exit status."""
+    """Send the results in the workspace, or with `everything` also earlier ones; return the exit status."""
     url, projects = _split("push", words)
     if os.environ.get("RVBUILD_REMOTE_READ_ONLY", "") not in ("", "0"):
         raise UsageError(f"cache push {url}: RVBUILD_REMOTE_READ_ONLY is set, so nothing is sent; unset it to send")
@@ -48,7 +48,7 @@ def push(words: Sequence[str], everything: bool) -> int:
             else:
                 keys = [r.key for r in workspace.state.records().values() if not r.cleaned]
             remote = RemoteStore(url)
-            there = sum(key in remote.keys for key in set(keys))
+            existing = sum(key in remote.keys for key in set(keys))
             moved = remote.push(workspace.store, keys, reporter.task("push"))
             names = workspace.state.names()
     finally:
@@ -57,58 +57,60 @@ def push(words: Sequence[str], everything: bool) -> int:
         labels = ", ".join(sorted(names.get(key, key) for key in moved.differing))
         message = f"{len(moved.differing)} differ from the results there, which stay (the first writer wins): {labels}"
         echo(f"{message}\nto use theirs: `rvbuild clean STAGE`, then `rvbuild cache pull`", err=True)
-    return _sum_up(moved, "sent", f"; {there} already existed there" if there else "")
+    return _sum_up(moved, "sent", f"; {existing} already existed there" if existing else "")
 
 
 def pull(words: Sequence[str], everything: bool) -> int:
-    """Fetch what the projects need now, or with `everything` all that is there; return the exit status.
+    """Fetch the results that the projects need now, or with `everything` all; return the exit status.
 
-    A key is known once what it needs is known: records are fetched level by level, down the graph.
+    The key of an artifact is only known once its inputs are known: records are fetched level by level, down the graph.
     """
-    url, named = _split("pull", words)
+    url, paths = _split("pull", words)
     remote = RemoteStore(url)
     if remote.is_missing():
         raise UsageError(f"cache pull {url}: no such directory; `rvbuild cache push {url}` creates it")
     reporter = report.make(False, 0, False)
     try:
-        if everything or not (named or every_project(Path.cwd())):
+        if everything or not (paths or every_project(Path.cwd())):
             with opened(lock=True) as workspace:
-                moved, rest = remote.pull(workspace.store, sorted(remote.keys), reporter.task("pull")), ""
+                moved, suffix = remote.pull(workspace.store, sorted(remote.keys), reporter.task("pull")), ""
         else:
-            projects = load_all(project_paths(named), ())
-            with locked(projects[0].workspace, reporter.note), session(projects, say=reporter.note) as now:
-                now.workspace.read_through = None  # what is there counts once it is here
-                moved, left = _pull_needed(remote, now, reporter)
-            rest = (
-                f"; {counted(left, 'artifact')} {'is' if left == 1 else 'are'} still to be built"
-                if left
+            projects = load_all(project_paths(paths), ())
+            with locked(projects[0].workspace, reporter.note), open_session(projects, notify=reporter.note) as session:
+                session.workspace.read_through = None  # plan with local results only
+                moved, missing = _pull_needed(remote, session, reporter)
+            suffix = (
+                f"; {counted(missing, 'artifact')} {'is' if missing == 1 else 'are'} still to be built"
+                if missing
                 else "; `rvbuild build` restores them"
             )
     finally:
         reporter.close()
-    return _sum_up(moved, "fetched", rest)
+    return _sum_up(moved, "fetched", suffix)
 
 
-def _pull_needed(remote: RemoteStore, now: Session, reporter: report.Plain) -> tuple[Transfer, int]:
-    """Fetch level by level; return what was done, and how many artifacts nobody has built yet."""
-    now.plan.examine(now.artifacts)
+def _pull_needed(remote: RemoteStore, session: Session, reporter: report.Plain) -> tuple[Transfer, int]:
+    """Fetch level by level; return the transfer, and the number of artifacts that are still to be built."""
+    session.plan.examine(session.artifacts)
     total = Transfer()
     tried: set[str] = set()
     while True:
-        planned = [now.plan[a.name] for a in now.artifacts]
+        planned = [session.plan[a.name] for a in session.artifacts]
         lacking = {p.facts.key for p in planned if p.decision.state is not State.FRESH and not p.facts.stored}
         wanted = sorted(key for key in lacking if key is not None and key not in tried)
         if not wanted:
             return total, sum(p.decision.state not in (State.FRESH, State.RESTORABLE) for p in planned)
         tried.update(wanted)
-        moved = remote.pull(now.workspace.store, wanted, reporter.task("pull"))
+        moved = remote.pull(session.workspace.store, wanted, reporter.task("pull"))
         total += moved
         if moved.records:
-            now.plan.invalidate_all()
+            session.plan.invalidate_all()
 
 
-def _sum_up(moved: Transfer, did: str, rest: str = "") -> int:
+def _sum_up(moved: Transfer, did: str, suffix: str = "") -> int:
     for problem in moved.problems:
         echo(problem, err=True)
-    echo(f"{did} {counted(moved.records, 'result')}, {counted(moved.contents, 'file')}, {size_text(moved.size)}{rest}")
+    echo(
+        f"{did} {counted(moved.records, 'result')}, {counted(moved.contents, 'file')}, {size_text(moved.size)}{suffix}"
+    )
     return 1 if moved.problems else 0

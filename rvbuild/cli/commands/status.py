@@ -1,4 +1,4 @@
-"""The commands that ask: `status`, `why`, `graph`. They plan with the same decisions as a build, and change nothing."""
+"""The commands `status`, `why` and `graph`, which plan with the same decisions as a build and change nothing."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from rvbuild.cli.terminal import echo, styled
 from rvbuild.engine.plan import explain
 from rvbuild.engine.plan.decide import State
 from rvbuild.errors import UsageError, counted
-from rvbuild.session.projects import load_known, project_paths
-from rvbuild.session.session import looked_at, session
+from rvbuild.session.projects import load_available, project_paths
+from rvbuild.session.session import may_run_rules, open_session
 from rvbuild.session.status import ArtifactStatus, Cause, explanations, statuses
 from rvbuild.stages.names import on_request
 
@@ -26,7 +26,7 @@ _COLOURS = {
 }
 #: The states in which a stage may run.
 _DUE = (State.STALE, State.MISSING, State.FAILED, State.WAITING)
-#: `status` lists so many artifacts that are not fresh, without --verbose.
+#: Maximum number of artifacts that `status` lists without --verbose.
 _LISTED = 40
 #: The fill colours of a graph's nodes.
 _FILLS = {
@@ -39,7 +39,7 @@ _FILLS = {
 }
 
 
-def _say(line: str) -> None:
+def _notify(line: str) -> None:
     echo(line, err=True)
 
 
@@ -62,13 +62,13 @@ def _json(row: ArtifactStatus) -> dict[str, Any]:
 
 
 def _counts(rows: Sequence[ArtifactStatus]) -> dict[str, int]:
-    """Return state → how many artifacts are in it."""
+    """Return state → number of artifacts."""
     counts = Counter(row.state for row in rows)
     return {state.value: counts[state] for state in State}
 
 
 def print_rows(rows: Sequence[ArtifactStatus], several: bool) -> None:
-    """Print a line for each artifact: state, name, reasons, and how long it took last time."""
+    """Print a line for each artifact: state, name, duration of the last build, and reasons."""
     names = [(f"{row.project} " if several else "") + row.label for row in rows]
     width = max(map(len, names), default=0)
     for name, row in zip(names, rows, strict=True):
@@ -79,7 +79,7 @@ def print_rows(rows: Sequence[ArtifactStatus], several: bool) -> None:
 
 
 def print_table(rows: Sequence[ArtifactStatus], several: bool) -> None:
-    """Print a line for each stage: how many of its artifacts are in each state, and how long the due ones took."""
+    """Print a line for each stage: counts by state, and the last durations of the artifacts to be built."""
     stages: dict[str, list[ArtifactStatus]] = {}
     for row in rows:
         stages.setdefault((f"{row.project} " if several else "") + row.stage, []).append(row)
@@ -88,23 +88,23 @@ def print_table(rows: Sequence[ArtifactStatus], several: bool) -> None:
     for stage, members in stages.items():
         counts = Counter(row.state for row in members)
         cells = [styled(f"{counts[s] or '·':>12}", _COLOURS[s] if counts[s] else None) for s in State]
-        known = [row.seconds for row in members if row.state in _DUE and row.seconds is not None]
-        echo(f"{stage:{width}}{''.join(cells)}   {duration(sum(known)) if known else ''}".rstrip())
+        seconds = [row.seconds for row in members if row.state in _DUE and row.seconds is not None]
+        echo(f"{stage:{width}}{''.join(cells)}   {duration(sum(seconds)) if seconds else ''}".rstrip())
 
 
 def summary_line(rows: Sequence[ArtifactStatus]) -> str:
-    """Return the counts by state and the time to expect."""
+    """Return the counts by state and the expected time."""
     summary = ", ".join(f"{n} {state}" for state, n in _counts(rows).items() if n) or "no artifacts"
     due = [row for row in rows if row.state in _DUE]
-    known = [row.seconds for row in due if row.seconds is not None]
-    if known:
-        unknown = f", {len(due) - len(known)} never timed" if len(known) < len(due) else ""
-        summary += f"; a run would take up to {duration(sum(known))}, judging by the last runs{unknown}"
+    seconds = [row.seconds for row in due if row.seconds is not None]
+    if seconds:
+        unknown = f", {len(due) - len(seconds)} never timed" if len(seconds) < len(due) else ""
+        summary += f"; a run would take up to {duration(sum(seconds))}, judging by the last runs{unknown}"
     return summary
 
 
 def status(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbosity: int, trust: bool = False) -> int:
-    """Print how many artifacts of each stage are in which state, those that are not fresh, and the time to expect."""
+    """Print the counts by stage and state, the artifacts that are not fresh, and the expected time."""
     if not words:
         try:
             project_paths(words)
@@ -114,10 +114,12 @@ def status(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbos
             else:
                 echo(str(error))
             return 0
-    projects = load_known(words, overrides, _say)
-    with session(projects, say=_say, rules_may_run=lambda own: looked_at(own, trust)) as now:
-        now.plan.examine(now.artifacts)
-        rows = statuses(now, now.artifacts)
+    projects = load_available(words, overrides, _notify)
+    with open_session(
+        projects, notify=_notify, rules_may_run=lambda with_rules: may_run_rules(with_rules, trust)
+    ) as session:
+        session.plan.examine(session.artifacts)
+        rows = statuses(session, session.artifacts)
         if as_json:
             print_json(document(rows), one_a_line)
         elif verbosity >= 0:
@@ -135,10 +137,12 @@ def status(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbos
 
 def why(word: str, words: Sequence[str], overrides: Sequence[str], trust: bool = False) -> int:
     """Print the chain of causes of the artifacts that `word` names."""
-    projects = load_known(words, overrides, _say)
-    asked = on_request(word.partition(":")[0])
-    with session(projects, say=_say, rules_may_run=lambda own: looked_at(own, trust), requested=asked) as now:
-        for explanation in explanations(now, word):
+    projects = load_available(words, overrides, _notify)
+    on_demand = on_request(word.partition(":")[0])
+    with open_session(
+        projects, notify=_notify, rules_may_run=lambda with_rules: may_run_rules(with_rules, trust), requested=on_demand
+    ) as session:
+        for explanation in explanations(session, word):
             for cause in explanation.causes:
                 _print_cause(cause, len(projects) > 1)
             for path, note in explanation.notes.items():
@@ -163,14 +167,16 @@ def _print_cause(cause: Cause, several: bool) -> None:
 
 
 def graph(words: Sequence[str], overrides: Sequence[str], dot: bool, trust: bool = False) -> int:
-    """Print the graph of artifacts in Mermaid's or Graphviz' language, coloured by state."""
-    projects = load_known(words, overrides, _say)
-    with session(projects, say=_say, rules_may_run=lambda own: looked_at(own, trust)) as now:
-        now.plan.examine(now.artifacts)
-        ids = {a.name: f"n{i}" for i, a in enumerate(now.artifacts)}
+    """Print the graph of artifacts in the language of Mermaid or Graphviz, coloured by state."""
+    projects = load_available(words, overrides, _notify)
+    with open_session(
+        projects, notify=_notify, rules_may_run=lambda with_rules: may_run_rules(with_rules, trust)
+    ) as session:
+        session.plan.examine(session.artifacts)
+        ids = {a.name: f"n{i}" for i, a in enumerate(session.artifacts)}
         lines = ["digraph rvbuild {", "  rankdir=LR; node [shape=box style=filled];"] if dot else ["graph LR"]
-        for artifact in now.artifacts:
-            state = now.plan[artifact.name].decision.state
+        for artifact in session.artifacts:
+            state = session.plan[artifact.name].decision.state
             text = f"{artifact.project} {artifact.label()}" if len(projects) > 1 else artifact.label()
             if dot:
                 label = _dot_text(text)
@@ -180,7 +186,7 @@ def graph(words: Sequence[str], overrides: Sequence[str], dot: bool, trust: bool
             else:
                 lines.append(f'  {ids[artifact.name]}["{_mermaid_text(text)}"]:::{state.value}')
         arrow = "->" if dot else "-->"
-        for artifact in now.artifacts:
+        for artifact in session.artifacts:
             lines += [f"  {ids[n]} {arrow} {ids[artifact.name]}{';' if dot else ''}" for n in artifact.needs()]
         lines += ["}"] if dot else [f"  classDef {s.value} fill:{colour},stroke:#333" for s, colour in _FILLS.items()]
         echo("\n".join(lines))
@@ -188,7 +194,7 @@ def graph(words: Sequence[str], overrides: Sequence[str], dot: bool, trust: bool
 
 
 def _dot_text(text: str) -> str:
-    """Return a text for double quotes in Graphviz' language, which also reads HTML entities there.
+    """Escape a text for double quotes in Graphviz, which also interprets HTML entities.
 
     >>> _dot_text("chip:a&amp;b")
     'chip:a&amp;amp;b'
@@ -197,7 +203,7 @@ def _dot_text(text: str) -> str:
 
 
 def _mermaid_text(text: str) -> str:
-    """Return a text for double quotes in Mermaid's language, which reads HTML there, and `#quot;` as a quote.
+    """Escape a text for double quotes in Mermaid, which interprets HTML, and `#quot;` as a quote.
 
     >>> _mermaid_text('chip:plot #1; "<b>"')
     'chip:plot #35;1; #quot;#lt;b#gt;#quot;'

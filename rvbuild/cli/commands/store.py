@@ -1,4 +1,4 @@
-"""`rvbuild cache`: what the store holds, what of it can go, whether it is whole."""
+"""`rvbuild cache`: content, cleanup and verification of the store."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ def parse_age(text: str) -> float:
 
 @contextlib.contextmanager
 def opened(lock: bool) -> Iterator[Workspace]:
-    """Open the workspace of the current directory, under its lock if it will be changed."""
+    """Open the workspace of the current directory, with its lock if it will be changed."""
     root = Path.cwd()
     if not any((root / name).exists() for name in ("projects", "cache")) and not any(root.glob("*.toml")):
         raise UsageError(f"{root}: no workspace (no projects/, cache/ or project file here)")
 
-    def say(line: str) -> None:
+    def notify(line: str) -> None:
         echo(line, err=True)
 
-    with locked(root, say) if lock else contextlib.nullcontext():
-        workspace = Workspace(root, say)
+    with locked(root, notify) if lock else contextlib.nullcontext():
+        workspace = Workspace(root, notify)
         try:
             yield workspace
         finally:
@@ -63,22 +63,22 @@ def opened(lock: bool) -> Iterator[Workspace]:
 
 
 def stats(as_json: bool) -> int:
-    """Print what the store holds, what the workspace shows, and what gc could free."""
+    """Print the content of the store, the part in the workspace, and the space that gc could free."""
     with opened(lock=False) as workspace:
-        found = take_inventory(workspace.store)
+        inventory = take_inventory(workspace.store)
         now = workspace.store.now()
         roots = find_roots(workspace, now)
-        useless = garbage.choose(workspace.store, found, roots, now=now)
-        most = garbage.choose(workspace.store, found, roots, max_size=0, now=now)
+        useless = garbage.choose(workspace.store, inventory, roots, now=now)
+        most = garbage.choose(workspace.store, inventory, roots, max_size=0, now=now)
         differences = workspace.store.differences()
         names = workspace.state.names()
     data: dict[str, Any] = {
         "store": str(workspace.store.root),
-        "objects": _count(k.size for k in found.objects.values()),
-        "actions": _count(k.size for _, k in found.actions.values()),
-        "checkpoints": _count(k.size for k in found.checkpoints.values()),
-        "quarantine": _count(k.size for k in found.quarantine.values()),
-        "size": found.size(),
+        "objects": _count(k.size for k in inventory.objects.values()),
+        "actions": _count(k.size for _, k in inventory.actions.values()),
+        "checkpoints": _count(k.size for k in inventory.checkpoints.values()),
+        "quarantine": _count(k.size for k in inventory.quarantine.values()),
+        "size": inventory.size(),
         "shown": {"count": roots.artifacts, "size": roots.size},
         "gc": {"size": sum(d.size for d in useless), "most": sum(d.size for d in most)},
         "differences": {"count": len(differences), "keys": sorted(differences)},
@@ -97,22 +97,22 @@ def stats(as_json: bool) -> int:
         report.print_json(data)
         return 0
     echo(f"store        {data['store']}")
-    for name, what in (
+    for name, description in (
         ("objects", "contents of artifacts"),
         ("actions", "results by key"),
         ("checkpoints", "trainings that can be resumed or extended"),
         ("quarantine", "damaged contents"),
     ):
-        echo(f"{name:12} {data[name]['count']:>8}  {size_text(data[name]['size']):>8}  {what}")
-    echo(f"{'in all':12} {'':8}  {size_text(found.size()):>8}")
+        echo(f"{name:12} {data[name]['count']:>8}  {size_text(data[name]['size']):>8}  {description}")
+    echo(f"{'in all':12} {'':8}  {size_text(inventory.size()):>8}")
     echo(f"{'shown':12} {roots.artifacts:>8}  {size_text(roots.size):>8}  artifacts in the workspace")
     for lease in roots.others:
         echo(_of_another(lease, now))
     if differences:
         count = len(differences)
         echo(f"{'differences':12} {count:>8}  {'':8}  keys with different results at another time or place:")
-        for key, said in differences.items():
-            echo(f"{'':12} {names.get(key, said.get('stage'))}: {', '.join(said.get('outputs', ()))}")
+        for key, difference in differences.items():
+            echo(f"{'':12} {names.get(key, difference.get('stage'))}: {', '.join(difference.get('outputs', ()))}")
     echo(f"`rvbuild cache gc` frees {size_text(data['gc']['size'])} of unusable data;")
     echo(
         f"with --max-size or --older-than up to {size_text(data['gc']['most'])}: earlier results can then not be "
@@ -127,7 +127,7 @@ def _count(sizes: Iterator[int]) -> dict[str, Any]:
 
 
 def gc(max_size: str | None, older_than: str | None, dry_run: bool, grace: str | None) -> int:
-    """Remove what can go, or list it with `dry_run`."""
+    """Remove the data that can be removed, or list them with `dry_run`."""
     limits: dict[str, Any] = {
         "max_size": None if max_size is None else parse_size(max_size),
         "older_than": None if older_than is None else parse_age(older_than),
@@ -136,36 +136,36 @@ def gc(max_size: str | None, older_than: str | None, dry_run: bool, grace: str |
         limits["grace"] = parse_age(grace)
     with (
         opened(lock=True) as workspace,
-        workspace.store.alone(_say_once("waiting for another rvbuild process that writes …")),
+        workspace.store.alone(_notify_once("waiting for another rvbuild process that writes …")),
     ):
         workspace.sweep()
-        found = take_inventory(workspace.store)
+        inventory = take_inventory(workspace.store)
         require_records(workspace.root, workspace.state.records())
         now = workspace.store.now()
         roots = find_roots(workspace, now)
-        drops = garbage.choose(workspace.store, found, roots, now=now, **limits)
+        drops = garbage.choose(workspace.store, inventory, roots, now=now, **limits)
         names = workspace.state.names()
         if dry_run:
-            _list(drops, names, found)
+            _list(drops, names, inventory)
         else:
             drops = list(garbage.remove(workspace.store, drops))
             for lease in roots.others:
                 if not lease.counts(now):
                     lease.file.unlink(missing_ok=True)
-    _sum_up(found, drops, limits["max_size"], dry_run)
+    _sum_up(inventory, drops, limits["max_size"], dry_run)
     for lease in roots.others:
         echo(_of_another(lease, now))
     return 0
 
 
-def _list(drops: list[garbage.Drop], names: dict[str, str], found: Inventory) -> None:
-    """Print a line for each thing that would go: what, key, seconds, bytes, last use."""
+def _list(drops: list[garbage.Drop], names: dict[str, str], inventory: Inventory) -> None:
+    """Print a line for each item to remove: name, key, time to rebuild, size, last use."""
     for drop in drops:
-        what = drop.kind.value
+        label = drop.kind.value
         if drop.kind is garbage.Kind.ACTION:
-            what = names.get(drop.name) or str(found.actions[drop.name][0].components.get("stage", "?"))
+            label = names.get(drop.name) or str(inventory.actions[drop.name][0].components.get("stage", "?"))
         took = "" if drop.seconds is None else duration(drop.seconds)
-        echo(f"{what:28} {drop.name[:32]:32} {took:>12} {size_text(drop.size):>8}  last used {moment(drop.used)}")
+        echo(f"{label:28} {drop.name[:32]:32} {took:>12} {size_text(drop.size):>8}  last used {moment(drop.used)}")
 
 
 _STANDINGS = {
@@ -184,19 +184,19 @@ def _of_another(lease: Lease, now: float) -> str:
     return f"workspace {where} ({shows}, last used {moment(lease.used)}): {_STANDINGS[standing]}"
 
 
-def _sum_up(found: Inventory, drops: list[garbage.Drop], max_size: int | None, dry_run: bool) -> None:
+def _sum_up(inventory: Inventory, drops: list[garbage.Drop], max_size: int | None, dry_run: bool) -> None:
     freed = sum(d.size for d in drops)
-    left = found.size() - freed
+    remaining = inventory.size() - freed
     actions = [d for d in drops if d.kind is garbage.Kind.ACTION]
     seconds = sum(d.seconds or 0.0 for d in actions)
     lost = f", {len(actions)} earlier results (rebuilding them would take {duration(seconds)})" if actions else ""
-    echo(f"{'would free' if dry_run else 'freed'} {size_text(freed)}{lost}; {size_text(left)} left")
-    if max_size is not None and left > max_size:
+    echo(f"{'would free' if dry_run else 'freed'} {size_text(freed)}{lost}; {size_text(remaining)} left")
+    if max_size is not None and remaining > max_size:
         echo(f"more than {size_text(max_size)}: results in workspaces, and those used in the last minutes, are kept")
 
 
 def adopt() -> int:
-    """Take the cache of the current directory as our own."""
+    """Accept the cache of the current directory as the user's own."""
     root = Path.cwd()
     if not (root / "cache").is_dir():
         raise UsageError(f"{root}: there is no cache/ here to adopt")
@@ -206,35 +206,35 @@ def adopt() -> int:
     return 0
 
 
-def _say_once(text: str) -> Any:
-    said: list[str] = []
+def _notify_once(text: str) -> Any:
+    printed: list[str] = []
 
     def wait() -> None:
-        if not said:
-            said.append(text)
+        if not printed:
+            printed.append(text)
             echo(text, err=True)
 
     return wait
 
 
 def verify() -> int:
-    """Hash all contents; return 1 if something was found."""
+    """Hash all contents; return 1 if there are problems."""
     reporter = report.make(False, 0, False)
     with opened(lock=True) as workspace:
         try:
             records = workspace.state.records().values()
-            found = verify_store(workspace.store, workspace.root, records, reporter.task("verify"))
+            findings = verify_store(workspace.store, workspace.root, records, reporter.task("verify"))
         finally:
             reporter.close()
         names = workspace.state.names()
-    for digest in found.damaged:
+    for digest in findings.damaged:
         echo(f"damaged  content {digest}: moved to {workspace.show(workspace.store.root / 'quarantine')}")
-    for digest in found.healed:
+    for digest in findings.healed:
         echo(f"healed   content {digest}: restored from the workspace")
-    for key, gone in found.broken.items():
-        echo(f"gone     {names.get(key, 'key')} {key}: {', '.join(gone)}; it is built again when needed")
-    for path in found.unreadable:
+    for key, outputs in findings.broken.items():
+        echo(f"gone     {names.get(key, 'key')} {key}: {', '.join(outputs)}; it is built again when needed")
+    for path in findings.unreadable:
         echo(f"broken   {workspace.show(path)}: not a record; `rvbuild cache gc` removes it")
-    said = "all good" if found.is_good() else "damaged results are built again when needed"
-    echo(f"{counted(found.contents, 'content')}, {size_text(found.size)}: {said}")
-    return 0 if found.is_good() else 1
+    verdict = "all good" if findings.is_good() else "damaged results are built again when needed"
+    echo(f"{counted(findings.contents, 'content')}, {size_text(findings.size)}: {verdict}")
+    return 0 if findings.is_good() else 1

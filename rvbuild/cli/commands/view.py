@@ -24,7 +24,7 @@ def view(words: Sequence[str], overrides: Sequence[str], port: int, opens: bool,
     if len(paths) > 1:
         names = ", ".join(map(str, paths))
         raise UsageError(f"rvbuild view shows one project at a time; name one of {names}")
-    from rvbuild.view.serve import serve
+    from rvbuild.view.web.serve import serve
 
     serve(paths[0], overrides, port=port, opens=opens, trust=trust, say=lambda line: echo(line, err=True))
     return 0

@@ -1,4 +1,4 @@
-"""`rvbuild watch`: build, wait until an input or the project file is saved, build again."""
+"""`rvbuild watch`: builds whenever an input or the project file is saved."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rvbuild.cli.commands import build as building
+from rvbuild.cli.commands import build as build_command
 from rvbuild.cli.report import moment
 from rvbuild.cli.terminal import echo
 from rvbuild.engine.keys.artifact import Artifact, Source
@@ -25,32 +25,32 @@ from rvbuild.rules import common, own_rules
 from rvbuild.rules.inputs import own_code
 from rvbuild.session.build import closure_names, scenes_of
 from rvbuild.session.projects import load_all, project_paths
-from rvbuild.session.session import looked_at, session
+from rvbuild.session.session import may_run_rules, open_session
 from rvbuild.stages.names import on_request
 
-#: Files are taken as saved when nothing has changed for so long; at the latest after the second.
+#: Files count as saved if nothing has changed for the first time, at the latest after the second.
 _QUIET_MS, _PATIENCE_MS = 200, 3000
 #: For drafts, whose time counts: a file that is read before it is complete is read again.
 _DRAFT_QUIET_MS = 50
-#: How soon it is looked for what was saved while a build ran, before watching had begun.
-_FIRST_LOOK_MS = 500
-_NAMED = 5
+#: Delay of the first check for files that were saved during the build.
+_FIRST_CHECK_MS = 500
+_MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
 class Watched:
-    """What a stage rests on.
+    """The files that a stage depends on.
 
     Attributes
     ----------
     files : mapping
-        Absolute path -> how the file is, None if it is not there.
+        Absolute path -> signature of the file; None if it does not exist.
     folders : frozenset of str
-        Where a new file may be one that the stage rests on. None is in `cache/`, where each look writes.
+        Directories where a new file may be an input. None of them is in `cache/`, where each inspection writes.
     whole : bool
-        Whether the rules of the workspace's own have been asked, too.
+        Whether the workspace's own rules were included.
     at : int
-        When that was found out, in ns.
+        The time of the inspection, in ns.
     """
 
     files: Mapping[str, Signature | None] = field(default_factory=dict)
@@ -59,38 +59,40 @@ class Watched:
     at: int = 0
 
 
-def watch(stage: str, words: Sequence[str], options: building.Options) -> int:
-    """Bring `stage` up to date now and whenever something it rests on is saved, until Ctrl-C.
+def watch(stage: str, words: Sequence[str], options: build_command.Options) -> int:
+    """Bring `stage` up to date now and whenever one of its inputs is saved, until Ctrl-C.
 
     Raises
     ------
     UsageError
-        If the package watchfiles is not installed, or the command line is wrong.
+        The package watchfiles is not installed, or the command line is wrong.
     """
     changes = _watcher()
     project_paths(words)
     watched, trusted = Watched(), False
 
-    def look() -> Watched:
-        return _look(stage, words, options, watched, trusted)
+    def inspect() -> Watched:
+        return _inspect(stage, words, options, watched, trusted)
 
     while True:
-        watched = look()  # what is saved while the build runs is seen after it
+        watched = inspect()  # before the build, so that files saved during the build are noticed
         if _build(stage, words, options):
             trusted = True
             if on_request(stage) and options.jobs is None:
                 # What is left after an edit takes less time than to start workers for it.
                 options = replace(options, inline=True)
         if not watched.whole:
-            after = look()
+            after = inspect()
             watched = replace(after, files={**after.files, **watched.files})
         try:
             echo("watching; press Ctrl-C to stop", err=True)
-            saved = _wait(changes, watched, look, _DRAFT_QUIET_MS if on_request(stage) else _QUIET_MS)
+            saved = _wait(changes, watched, inspect, _DRAFT_QUIET_MS if on_request(stage) else _QUIET_MS)
         except KeyboardInterrupt:
             echo("watching ended", err=True)
             return 0
-        names = ", ".join(_from_here(path) for path in saved[:_NAMED]) + (", …" if len(saved) > _NAMED else "")
+        names = ", ".join(_from_here(path) for path in saved[:_MOST_NAMED]) + (
+            ", …" if len(saved) > _MOST_NAMED else ""
+        )
         echo(f"{moment(time.time())}  saved: {names}", err=True)
 
 
@@ -102,13 +104,13 @@ def _watcher() -> Callable[..., Any]:
     return watchfiles.watch
 
 
-def _build(stage: str, words: Sequence[str], options: building.Options) -> bool:
-    """Build once; what is wrong is said, and waited for to be put right. Return whether it came to building."""
+def _build(stage: str, words: Sequence[str], options: build_command.Options) -> bool:
+    """Build once and report problems; return whether the build was started."""
     if options.inline:
-        # What else runs in this process: the user's own modules, as they were when they were first imported.
+        # Stages run in this process, which caches imported modules.
         forget_modules()
     try:
-        building.build(stage, words, options, None)
+        build_command.build(stage, words, options, None)
     except RvbuildError as error:
         echo(str(error), err=True)
         return False
@@ -118,18 +120,20 @@ def _build(stage: str, words: Sequence[str], options: building.Options) -> bool:
     return True
 
 
-def _look(stage: str, words: Sequence[str], options: building.Options, before: Watched, trusted: bool) -> Watched:
-    """Return what `stage` rests on, as it is now; also what was known `before` while a project is wrong.
+def _inspect(
+    stage: str, words: Sequence[str], options: build_command.Options, before: Watched, trusted: bool
+) -> Watched:
+    """Return the current inputs of `stage`; while a project is invalid, including those known `before`.
 
-    Unless `trusted`, rules of the workspace's own run where the user has said so before.
+    Unless `trusted`, the workspace's own rules only run if the user has trusted them before.
     """
     files, folders, whole = {os.path.abspath(path) for path in project_paths(words)}, set[str](), True  # noqa: PTH100 - keeps symbolic links
     if not words:
         folders.add(os.path.abspath("projects"))  # noqa: PTH100
 
-    def may_run(own: Sequence[Project]) -> bool:
+    def may_run(with_rules: Sequence[Project]) -> bool:
         nonlocal whole
-        whole = trusted or looked_at(own, options.trust)
+        whole = trusted or may_run_rules(with_rules, options.trust)
         return whole
 
     at, projects = time.time_ns(), list[Project]()
@@ -137,15 +141,15 @@ def _look(stage: str, words: Sequence[str], options: building.Options, before: W
         projects = load_all(project_paths(words), options.overrides)
         for path in (path for project in projects for path in project.reads if not is_url(path)):
             (folders if Path(path).is_dir() else files).add(path)
-        with session(
+        with open_session(
             projects,
-            say=lambda _: None,
+            notify=lambda _: None,
             inline=options.inline,
             rules_may_run=may_run,
             requested=on_request(stage),
-        ) as now:
-            names = closure_names(now.artifacts, stage, scenes_of(projects, options.scenes))
-            for artifact in now.artifacts:
+        ) as session:
+            names = closure_names(session.artifacts, stage, scenes_of(projects, options.scenes))
+            for artifact in session.artifacts:
                 if artifact.name in names:
                     _add(artifact, files, folders)
             folders |= {folder for project in projects for folder in common.listed(project)}
@@ -161,11 +165,11 @@ def _look(stage: str, words: Sequence[str], options: building.Options, before: W
 
 
 def _add(artifact: Artifact, files: set[str], folders: set[str]) -> None:
-    """Add what an artifact reads beside what others make."""
+    """Add the source files of an artifact."""
     for item in artifact.inputs:
         if isinstance(item, Source):
             files.update(str(path) for path in item.files if not is_url(str(path)))
-            files.update(str(path) for beside in item.sidecars for path in beside)
+            files.update(str(path) for sidecars in item.sidecars for path in sidecars)
             files.update(str(path) for path, _ in item.ignored_sidecars)
             folders.update(map(str, item.folders))
 
@@ -173,51 +177,51 @@ def _add(artifact: Artifact, files: set[str], folders: set[str]) -> None:
 def _wait(
     changes: Callable[..., Any], watched: Watched, look: Callable[[], Watched], quiet_ms: int = _QUIET_MS
 ) -> list[str]:
-    """Return the files that are no longer as they were, or that `look` finds new, as soon as there are some.
+    """Return changed files, and new ones that `look` finds, as soon as there are any.
 
-    Directories are watched, because programs save by putting another file in place of the old one.
+    Directories are watched, because many programs save by replacing the file.
     """
     while True:
-        folders = _there(watched)
+        folders = _existing_folders(watched)
         events = changes(
             *sorted(folders),
             watch_filter=None,
             debounce=_PATIENCE_MS,
             step=quiet_ms,
-            rust_timeout=_FIRST_LOOK_MS,
+            rust_timeout=_FIRST_CHECK_MS,
             yield_on_timeout=True,
             recursive=False,
         )
         first = True
         with contextlib.closing(events):
-            for found in events:
-                if not found and not first:
+            for batch in events:
+                if not batch and not first:
                     continue
                 if saved := sorted(_changed(watched.files)):
                     return saved
-                if first or any(os.path.dirname(path) in folders for _, path in found):  # noqa: PTH120
+                if first or any(os.path.dirname(path) in folders for _, path in batch):  # noqa: PTH120
                     now = look()
                     if new := set(now.files) - set(watched.files):
-                        # All are, if a project was wrong before.
-                        recent = {path for path in new if (seen := now.files[path]) and seen.ctime_ns >= watched.at}
+                        # If a project was invalid before, all of its files are new.
+                        recent = {path for path in new if (state := now.files[path]) and state.ctime_ns >= watched.at}
                         return sorted(recent or new)
                     watched = replace(watched, folders=now.folders)
-                    if _there(watched) != folders:
-                        break  # to watch these
+                    if _existing_folders(watched) != folders:
+                        break  # watch the new directories
                 first = False
             else:
                 raise KeyboardInterrupt  # stopped by a signal
 
 
-def _there(watched: Watched) -> set[str]:
-    """Return the directories to watch: where one is not there, the nearest above it that is."""
+def _existing_folders(watched: Watched) -> set[str]:
+    """Return the directories to watch; a missing one is replaced by its nearest existing parent."""
     files = {os.path.dirname(path) for name in watched.files for path in (name, os.path.realpath(name))}  # noqa: PTH120
     return {_nearest(folder) for folder in files | watched.folders}
 
 
 def _nearest(folder: str) -> str:
     path = Path(folder)
-    return str(next(one for one in (path, *path.parents) if one.is_dir()))
+    return str(next(parent for parent in (path, *path.parents) if parent.is_dir()))
 
 
 def _changed(files: Mapping[str, Signature | None]) -> Iterator[str]:

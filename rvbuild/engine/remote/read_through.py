@@ -34,11 +34,11 @@ class ReadThrough:
         Receives a line for the user.
     """
 
-    def __init__(self, url: str, base: Path, store: Store, say: Callable[[str], None]) -> None:
+    def __init__(self, url: str, base: Path, store: Store, notify: Callable[[str], None]) -> None:
         self.url = url
         self._base = base
         self._store = store
-        self._say = say
+        self._notify = notify
         self._remote: RemoteStore | None = None
         self._known: dict[str, Action | None] = {}
         self._down = False
@@ -72,7 +72,7 @@ class ReadThrough:
             self._has_reported_refused |= bool(remote.unsigned)
             self._known |= dict.fromkeys(wanted) | actions
         if first:
-            self._say(
+            self._notify(
                 f"{self.url}: results that are not signed with RVBUILD_REMOTE_KEY are refused and built here instead "
                 f"(for example {min(remote.unsigned)})"
             )
@@ -83,7 +83,7 @@ class ReadThrough:
             first = bool(keys) and not self._has_reported_invalid
             self._has_reported_invalid |= bool(keys)
         if first:
-            self._say(
+            self._notify(
                 f"{self.url}: some results there are damaged or were not written by rvbuild (for example {min(keys)}) "
                 "and are built here instead; is it the right address?"
             )
@@ -109,7 +109,7 @@ class ReadThrough:
             self._give_up(error)
             return False
         for problem in moved.problems:
-            self._say(problem)
+            self._notify(problem)
         if self._store.restorable(key) is not None:
             return True
         with self._lock:
@@ -127,6 +127,6 @@ class ReadThrough:
             first, self._down = not self._down, True
             self._known.clear()
         if first:
-            self._say(
+            self._notify(
                 f"{error}\nRVBUILD_REMOTE is not used for the rest of this run, which continues with local results"
             )

@@ -72,9 +72,9 @@ class State:
         Receives a line for the user if that happens.
     """
 
-    def __init__(self, path: Path, say: Callable[[str], None] = lambda line: None) -> None:
+    def __init__(self, path: Path, notify: Callable[[str], None] = lambda line: None) -> None:
         self.path = path
-        self._say = say
+        self._notify = notify
         self._lock = threading.RLock()
         self._files: dict[str, tuple[Signature, int, str]] | None = None
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +99,7 @@ class State:
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
         self._files = None
         self._db = self._open()
-        self._say(
+        self._notify(
             f"the state database could not be read ({error}); it was moved to {aside} and a new one was created: "
             "earlier results are restored from the store"
         )

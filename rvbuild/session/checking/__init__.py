@@ -1,1 +1,1 @@
-"""What is looked at before work, and what is said of it."""
+"""Checks before work, and the messages about their findings."""

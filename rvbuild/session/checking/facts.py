@@ -1,4 +1,4 @@
-"""What is looked at before work starts: asked of workers, and kept for as long as it holds."""
+"""Facts about the files of projects before work: computed by workers, and stored until the files change."""
 
 from __future__ import annotations
 
@@ -23,32 +23,36 @@ from rvbuild.rules import check
 from rvbuild.session.session import code_of, jobs_default
 
 _BATCH = 25
-"""Scenes that a worker looks at in one job."""
+"""Number of scenes that a worker checks in one job."""
 
 
 _SURE_PX = 128
-"""Every named model takes chips of this side, and of larger ones."""
+"""Every named model accepts chips of at least this side."""
 
 
 def facts_of(
     project: Project, workspace: Workspace, executor: Executor, scenes: Collection[str] | None, runs_code: bool
 ) -> dict[str, Any]:
-    """Return what is known of scenes, looking only at those whose answer is not kept.
+    """Return scene → facts; only scenes without a stored answer are checked.
 
-    Unless `runs_code`, images are looked at as they are before code of the user's transforms them.
+    Unless `runs_code`, images are checked before user code transforms them.
     """
     rule, state = check, workspace.state
     requests = list(rule.requests(project, scenes, runs_code))
     keys, name = rule.keys(requests), _name(rule.RUN, project, workspace)
-    kept = state.content_digests(keys.values(), name)
-    known = [(id_, kept[key]) for id_, key in keys.items() if key in kept]
-    # As one document: thousands are read faster.
-    facts = dict(zip((id_ for id_, _ in known), json.loads(f"[{','.join(text for _, text in known)}]"), strict=True))
+    stored = state.content_digests(keys.values(), name)
+    stored_texts = [(id_, stored[key]) for id_, key in keys.items() if key in stored]
+    # One document is parsed faster than thousands.
+    facts = dict(
+        zip(
+            (id_ for id_, _ in stored_texts), json.loads(f"[{','.join(text for _, text in stored_texts)}]"), strict=True
+        )
+    )
     new = [request for request in requests if request.scene not in facts]
     if new:
         for request, answer in zip(new, _ask(new, workspace, executor), strict=True):
             facts[request.scene] = answer
-        # What cannot be read may be readable next time, whatever it was that was in the way.
+        # An error may be transient: a file that cannot be read may be readable the next time.
         again = rule.keys(request for request in new if not broken(facts[request.scene]))
         good = [id_ for id_, key in again.items() if key == keys[id_]]
         state.remember_content_digests((keys[id_], name, json.dumps(facts[id_])) for id_ in good)
@@ -56,48 +60,48 @@ def facts_of(
 
 
 def _name(run: str, project: Project, workspace: Workspace) -> str:
-    """Return the name under which answers are kept: that of the code that gives them."""
+    """Return the name under which answers are stored, which identifies the code that computes them."""
     return f"{run} {code_of(check, project, workspace)}"
 
 
 def broken(facts: Mapping[str, Any], but: str = "") -> bool:
-    """Tell whether a scene has an error, of another kind than `but`."""
+    """Tell whether a scene has an error of a kind other than `but`."""
     return any(level == Level.ERROR.value and kind != but for level, _, kind, *_ in facts["problems"])
 
 
 def shared_ground(
     project: Project, facts: Mapping[str, Any], workspace: Workspace, executor: Executor
 ) -> list[dict[str, Any]]:
-    """Return which scenes show ground that is in an earlier split, too; kept for as long as the scenes stay there."""
+    """Return the overlaps of scenes with scenes of earlier splits; stored until the scenes change."""
     scenes = [
         {"id": scene.id, "base": scene.base, "split": scene.split, "ground": facts[scene.id]["ground"]}
         for scene in project.scenes
-        # Of a scene without labels nothing is learnt, and nothing is evaluated.
+        # Scenes without labels are neither learnt from nor evaluated.
         if scene.labels is not None and "ground" in facts.get(scene.id, ())
     ]
     if len({scene["split"] for scene in scenes}) < 2:
         return []
     job = Job(check.RUN_SHARED, {"scenes": scenes}, reports=False)
-    found: list[dict[str, Any]] = _answer(job, scenes, project, workspace, executor)
-    return found
+    overlaps: list[dict[str, Any]] = _answer(job, scenes, project, workspace, executor)
+    return overlaps
 
 
-def made(plan: Plan, project: Project, stage: str) -> set[str]:
-    """Return the scenes of which a stage has made what it makes."""
-    some = (a for a in plan.artifacts.values() if a.project == project.name and a.stage == stage)
-    return {a.scene for a in some if a.scene is not None and plan.is_shown(a.name)}
+def completed(plan: Plan, project: Project, stage: str) -> set[str]:
+    """Return the scenes for which a stage already has a result in the workspace."""
+    artifacts = (a for a in plan.artifacts.values() if a.project == project.name and a.stage == stage)
+    return {a.scene for a in artifacts if a.scene is not None and plan.is_shown(a.name)}
 
 
 def model_memory(
     project: Project, facts: Mapping[str, Any], workspace: Workspace, executor: Executor, at_once: int = 1
 ) -> dict[str, int] | None:
-    """Return what the model takes of memory, if that is worth a look: torch is loaded for it, once.
+    """Return the memory that the model needs, or None if it certainly fits. Measuring loads torch once.
 
-    It is if so many that compute at once might not fit.
+    `at_once` is the number of processes that compute in parallel.
     """
     if not resources.needs_measuring(project, facts, at_once):
         return None
-    how = {
+    settings = {
         "task": project.task,
         "model": project.train.model,
         "args": project.train.stage_settings()["model_args"],
@@ -106,9 +110,9 @@ def model_memory(
         "chip_px": project.chip_px,
         "device": project.train.device,
     }
-    job = Job(check.RUN_MEMORY, how, "torch", reports=False)
-    found: dict[str, int] | None = _answer(job, how, project, workspace, executor)
-    return found
+    job = Job(check.RUN_MEMORY, settings, "torch", reports=False)
+    memory: dict[str, int] | None = _answer(job, settings, project, workspace, executor)
+    return memory
 
 
 def model_problem(
@@ -116,36 +120,37 @@ def model_problem(
     facts: Mapping[str, Any],
     workspace: Workspace,
     executor: Executor,
-    say: Callable[[str], None] | None,
+    notify: Callable[[str], None] | None,
 ) -> tuple[str, bool]:
-    """Return why the model cannot be trained, and whether that is certain; empty if nothing speaks against it.
+    """Return why the model cannot be trained (empty if it can), and whether this is certain.
 
-    That is kept, and a problem is not.
+    Success is stored; a problem is not.
 
-    With `say`, which is told of a download, weights are downloaded, and models of the user's own are made: something is
-    about to be built. Without it, their code does not run.
+    With `notify`, which receives the progress of a download, weights are downloaded and models of user code are
+    created, because a build follows. Without it, user code does not run.
     """
     images = {
         "bands": resources.bands_of(facts),
-        "dtype": None if say is None and _changed_by_code(project) else _dtype_of(facts),
+        "dtype": None if notify is None and _changed_by_code(project) else _dtype_of(facts),
     }
     if project.train.backend is not None:
-        return _backend_problem(project, images, workspace, executor) if say is not None else ("", True)
-    how = {**check.model(project), **images, "outputs": len(project.classes) - 1}
-    own = ":" in how["model"]
-    no_figures = isinstance(how["normalize"], str)
-    sure = how["start"] == "random" and not how["args"] and how["chip_px"] >= _SURE_PX and no_figures
-    if say is None if own else sure:
+        return _backend_problem(project, images, workspace, executor) if notify is not None else ("", True)
+    trial = check.model(project)
+    settings = {**trial, **images, "outputs": len(project.classes) - 1}
+    is_own = ":" in trial["model"]
+    no_figures = isinstance(trial["normalize"], str)
+    is_safe = trial["start"] == "random" and not trial["args"] and trial["chip_px"] >= _SURE_PX and no_figures
+    if notify is None if is_own else is_safe:
         return "", True
-    path: str | None = how["path"]
-    seen = None if path is None else signature(path)
-    key, name = digest([how, seen, say is None]), _name(check.RUN_MODEL, project, workspace)
-    if not own and workspace.state.content_digest(key, name) is not None:
+    path = trial["path"]
+    file_state = None if path is None else signature(path)
+    key, name = digest([settings, file_state, notify is None]), _name(check.RUN_MODEL, project, workspace)
+    if not is_own and workspace.state.content_digest(key, name) is not None:
         return "", True
-    code = served_code(check.user_code(project) if own else (), workspace.root)
-    job = Job(check.RUN_MODEL, {**how, "download": say is not None}, "torch", code)
-    problem, certain = executor.run(job, _Told(say))
-    if not problem and not own:
+    code = served_code(check.user_code(project) if is_own else (), workspace.root)
+    job = Job(check.RUN_MODEL, {**settings, "download": notify is not None}, "torch", code)
+    problem, certain = executor.run(job, _NotesOnly(notify))
+    if not problem and not is_own:
         workspace.state.remember_content_digest(key, name, json.dumps(""))
     return problem, certain
 
@@ -163,56 +168,56 @@ def _backend_problem(
 
 
 def _changed_by_code(project: Project) -> bool:
-    """Tell whether code of the user's transforms pixels of some image."""
+    """Tell whether user code transforms pixels of an image."""
     return any(scene.image.modules() for scene in project.scenes)
 
 
 def _dtype_of(facts: Mapping[str, Any]) -> str | None:
-    """Return the dtype of the images; None if no image could be read, or if they differ in it."""
-    found = {one["image"]["dtype"] for one in facts.values() if "image" in one}
-    return found.pop() if len(found) == 1 else None
+    """Return the dtype of the images; None if no image could be read, or if dtypes differ."""
+    dtypes = {scene_facts["image"]["dtype"] for scene_facts in facts.values() if "image" in scene_facts}
+    return dtypes.pop() if len(dtypes) == 1 else None
 
 
-class _Told(Silent):
-    """A progress of which only the notes are told."""
+class _NotesOnly(Silent):
+    """A progress that only forwards notes."""
 
-    def __init__(self, say: Callable[[str], None] | None) -> None:
-        self._say = say
+    def __init__(self, notify: Callable[[str], None] | None) -> None:
+        self._notify = notify
 
     def note(self, message: str) -> None:
-        """Tell the user one line."""
-        if self._say is not None:
-            self._say(message)
+        """Forward a line."""
+        if self._notify is not None:
+            self._notify(message)
 
 
 def _answer(job: Job, question: Any, project: Project, workspace: Workspace, executor: Executor) -> Any:
-    """Return what `job` answers, as JSON data; kept for as long as the question and the code are the same."""
+    """Return the answer of `job`, as JSON data; stored until the question or the code changes."""
     key, name = digest(question), _name(job.function, project, workspace)
-    kept = workspace.state.content_digest(key, name)
-    if kept is None:
-        kept = json.dumps(executor.run(job, Silent()))
-        workspace.state.remember_content_digest(key, name, kept)
-    return json.loads(kept)
+    stored = workspace.state.content_digest(key, name)
+    if stored is None:
+        stored = json.dumps(executor.run(job, Silent()))
+        workspace.state.remember_content_digest(key, name, stored)
+    return json.loads(stored)
 
 
 def _ask(requests: Sequence[Any], workspace: Workspace, executor: Executor) -> list[dict[str, Any]]:
     batches = [requests[start : start + _BATCH] for start in range(0, len(requests), _BATCH)]
 
-    def one(batch: Sequence[Any]) -> list[dict[str, Any]]:
+    def ask_batch(batch: Sequence[Any]) -> list[dict[str, Any]]:
         scenes = [{"inputs": dict(r.inputs), "settings": dict(r.settings)} for r in batch]
         code = served_code([source for request in batch for source in request.code], workspace.root)
         job = Job(check.RUN, {"scenes": scenes}, code=code, reports=False)
         try:
             return list(executor.run(job, Silent()))
         except WorkerDiedError as error:
-            if len(batch) > 1:  # the others are fine, perhaps
-                return [answer for request in batch for answer in one([request])]
-            return [_deadly(batch[0], error)]
+            if len(batch) > 1:  # the other scenes may be fine
+                return [answer for request in batch for answer in ask_batch([request])]
+            return [_fatal(batch[0], error)]
 
-    return [answer for answers in map_threads(one, batches, jobs_default()) for answer in answers]
+    return [answer for answers in map_threads(ask_batch, batches, jobs_default()) for answer in answers]
 
 
-def _deadly(request: Any, error: WorkerDiedError) -> dict[str, Any]:
-    """Return the facts of a scene that ended the process that looked at it."""
+def _fatal(request: Any, error: WorkerDiedError) -> dict[str, Any]:
+    """Return the facts of a scene whose check killed the process."""
     parts = (part for part, files in request.inputs.items() if set(map(str, files)) & set(error.files))
     return {"problems": [[Level.ERROR.value, next(parts, "image"), "deadly", str(error), []]]}

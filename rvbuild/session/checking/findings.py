@@ -1,4 +1,4 @@
-"""What is wrong with projects, as findings; and what every build looks at before it begins."""
+"""Findings about projects, and the checks before every build."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from rvbuild.checks import project as across
+from rvbuild.checks import project as project_checks
 from rvbuild.checks import resources
 from rvbuild.checks.findings import Finding, Level
 from rvbuild.cores import cores, thread_count
@@ -18,47 +18,47 @@ from rvbuild.engine.run.workers import Executor
 from rvbuild.engine.workspace import Workspace
 from rvbuild.errors import ProjectError
 from rvbuild.project.model import Project
-from rvbuild.session.checking import facts as looking
-from rvbuild.session.checking.told import tell
+from rvbuild.session.checking.facts import completed, facts_of, model_memory, model_problem, shared_ground
+from rvbuild.session.checking.messages import format_findings
 from rvbuild.session.session import Session
 
 _DONE = (State.FRESH, State.RESTORABLE)
 
 
 def before_build(
-    now: Session, closure: Sequence[Artifact], keep_going: bool, jobs: int, say: Callable[[str], None]
+    session: Session, closure: Sequence[Artifact], keep_going: bool, jobs: int, notify: Callable[[str], None]
 ) -> dict[str, int]:
-    """Look at the scenes that artifacts are going to be made of; nothing is opened if none is.
+    """Check the scenes of the artifacts to be built; if nothing is to be built, nothing is opened.
 
     Parameters
     ----------
-    now, closure
+    session, closure
         The session, and the artifacts that the command brings up to date.
     jobs
-        How many artifacts are built at once.
+        Number of artifacts that are built in parallel.
     keep_going
-        Errors are said and not raised: what they do not concern is built.
-    say
+        Whether errors are reported instead of raised: unaffected artifacts are built.
+    notify
         Receives warnings.
 
     Returns
     -------
     dict
-        Artifact name → the bytes of memory that its stage takes, for those that compute on a model, if some may run
-        side by side.
+        Artifact name → bytes of memory that its stage needs, for stages that use a model, if several may run in
+        parallel.
 
     Raises
     ------
     ProjectError
         With all errors.
     """
-    pending = [a for a in closure if now.plan[a.name].decision.state not in _DONE]
+    pending = [a for a in closure if session.plan[a.name].decision.state not in _DONE]
     if pending:
-        now.executor.prepare()
+        session.executor.prepare()
     errors: list[str] = []
     memory: dict[str, int] = {}
     at_once = _computing_at_once(pending, jobs)
-    for project in now.projects:
+    for project in session.projects:
         of_project = [a for a in pending if a.project == project.name]
         if not of_project:
             continue
@@ -68,31 +68,31 @@ def before_build(
                 roles.setdefault(artifact.scene, set()).update(i.role for i in artifact.inputs if isinstance(i, Source))
         scenes = {a.scene for a in closure if a.project == project.name and a.scene is not None}
         stages = {a.stage for a in of_project}
-        facts = looking.facts_of(project, now.workspace, now.executor, scenes, True)
+        facts = facts_of(project, session.workspace, session.executor, scenes, True)
         computing = [a for a in of_project if a.resource == "torch"]
-        known = known_of(project, facts, now.workspace, now.executor, at_once if computing else 0)
+        collected = collect(project, facts, session.workspace, session.executor, at_once if computing else 0)
         if "train" in stages:
-            # The store elsewhere may have the model: then nothing is trained, and no weights are needed.
-            trains = now.workspace.read_through is None
-            problem = looking.model_problem(project, facts, now.workspace, now.executor, say if trains else None)
-            known = known._replace(problem=problem)
+            # If the remote store has the model, nothing is trained, and no weights are needed.
+            trains = session.workspace.read_through is None
+            problem = model_problem(project, facts, session.workspace, session.executor, notify if trains else None)
+            collected = collected._replace(problem=problem)
         if at_once > 1:
-            takes = resources.computing_bytes(project, facts, known.model)
+            takes = resources.computing_bytes(project, facts, collected.model)
             memory |= {a.name: takes[a.stage] for a in computing}
-        every = findings_of(project, known, now.plan, jobs)
+        every = findings_of(project, collected, session.plan, jobs)
         findings = [finding for finding in every if _concerns(finding, roles, stages)]
-        for line in tell(project, of_level(findings, Level.WARNING)):
-            say(line)
-        errors += tell(project, of_level(findings, Level.ERROR))
+        for line in format_findings(project, of_level(findings, Level.WARNING)):
+            notify(line)
+        errors += format_findings(project, of_level(findings, Level.ERROR))
     if errors and not keep_going:
         raise ProjectError(errors)
     for line in errors:
-        say(line)
+        notify(line)
     return memory
 
 
 def _computing_at_once(pending: Sequence[Artifact], jobs: int) -> int:
-    """Return how many of the artifacts that compute on a model may run side by side, as far as cores go."""
+    """Return how many of the artifacts that use a model may run in parallel, limited by cores."""
     takes = sorted(
         thread_count() if a.demand.cores is None else a.demand.cores for a in pending if a.resource == "torch"
     )
@@ -106,16 +106,16 @@ def of_level(findings: Iterable[Finding], level: Level) -> list[Finding]:
 
 
 def _concerns(finding: Finding, roles: Mapping[str, set[str]], stages: Collection[str]) -> bool:
-    """Tell whether a finding is about something that the artifacts to be built read."""
-    if finding.kind == across.NOT_READ:
-        return False  # the stages are going to read them
+    """Tell whether a finding concerns files that the artifacts to be built read."""
+    if finding.kind == project_checks.NOT_READ:
+        return False  # the stages read them
     if finding.scene:
         return finding.scene in roles and (not finding.part or finding.part in roles[finding.scene])
     return "chip" in stages or "train" in stages
 
 
-class Known(NamedTuple):
-    """What is known of a project: see `looking`."""
+class ProjectFacts(NamedTuple):
+    """Facts about a project; see `rvbuild.session.checking.facts`."""
 
     facts: Mapping[str, Any]
     shared: Sequence[Mapping[str, Any]]
@@ -124,29 +124,29 @@ class Known(NamedTuple):
     """Why the model cannot be trained, and whether that is certain."""
 
 
-def known_of(
+def collect(
     project: Project, facts: Mapping[str, Any], workspace: Workspace, executor: Executor, at_once: int = 1
-) -> Known:
-    """Return what is known of a project; of the model's memory, if so many compute at once."""
-    shared = looking.shared_ground(project, facts, workspace, executor)
-    model = looking.model_memory(project, facts, workspace, executor, at_once) if at_once else None
-    return Known(facts, shared, model)
+) -> ProjectFacts:
+    """Return the facts about a project; the model's memory is included unless `at_once` is 0."""
+    shared = shared_ground(project, facts, workspace, executor)
+    model = model_memory(project, facts, workspace, executor, at_once) if at_once else None
+    return ProjectFacts(facts, shared, model)
 
 
 def _model(problem: str, certain: bool) -> Finding:
-    """Return what is wrong with the model, at the key that the message begins with."""
+    """Return a problem of the model as a finding, at the key that begins the message."""
     key = re.match(r"train\.([a-z_]+)(?:\.[a-z_]+)?: ", problem)
     level = Level.ERROR if certain else Level.WARNING
     text, at = (problem[key.end() :], ("train", key[1])) if key else (problem, ("train",))
     return Finding(level, "model", text, key=at)
 
 
-def findings_of(project: Project, known: Known, plan: Plan, jobs: int) -> list[Finding]:
+def findings_of(project: Project, collected: ProjectFacts, plan: Plan, jobs: int) -> list[Finding]:
     """Return all findings about a project."""
-    done = {stage: looking.made(plan, project, stage) for stage in ("chip", "infer")}
+    done = {stage: completed(plan, project, stage) for stage in ("chip", "infer")}
     split = {scene.id: scene.split for scene in project.scenes}
-    to_cut = [id_ for id_ in known.facts if id_ not in done["chip"] and split[id_] != "test"]
-    to_predict = [id_ for id_ in known.facts if id_ not in done["infer"] and split[id_] != "train"]
-    needs = resources.findings(project, known.facts, to_cut, to_predict, known.model, jobs)
-    model = [_model(*known.problem)] if known.problem[0] else []
-    return [*across.findings(project, known.facts, known.shared), *needs, *model]
+    to_cut = [id_ for id_ in collected.facts if id_ not in done["chip"] and split[id_] != "test"]
+    to_predict = [id_ for id_ in collected.facts if id_ not in done["infer"] and split[id_] != "train"]
+    needs = resources.findings(project, collected.facts, to_cut, to_predict, collected.model, jobs)
+    model = [_model(*collected.problem)] if collected.problem[0] else []
+    return [*project_checks.findings(project, collected.facts, collected.shared), *needs, *model]

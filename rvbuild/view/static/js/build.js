@@ -16,7 +16,7 @@ export function buildPanel() {
   const { artifacts, notes } = state.project;
   const stages = new Map();
   for (const artifact of artifacts) stages.set(artifact.stage, [...(stages.get(artifact.stage) ?? []), artifact]);
-  const due = artifacts.filter((one) => DUE.includes(one.state));
+  const due = artifacts.filter((one) => DUE.includes(one.state) && !one.on_request);
   const time = due.reduce((total, one) => total + (one.seconds ?? 0), 0);
   const message = state.build.message ? element("p", { class: state.build.ok ? "good" : "bad", role: "status" }, element("pre", { class: "notes" }, state.build.message)) : "";
   const said = state.build.running ? `Building ${state.build.stage}…` : due.length ? `${counted(due.length, "artifact")} to build${time ? `, up to ${seconds(time)} judging by the last runs` : ""}.` : artifacts.some((one) => one.state === "failed") ? "Something has failed." : artifacts.length ? "Everything is up to date." : "Nothing is known of the build yet.";
@@ -24,6 +24,9 @@ export function buildPanel() {
   const lines = (state.build.notes ?? []).slice(-30).map((note) => `${note.label ? `${note.label}: ` : ""}${note.text}`);
   box.replaceChildren(
     element("p", { id: "build-said" }, said),
+    element("div", { class: "row actions" },
+      element("button", { type: "button", id: "draft-button", disabled: state.build.running, title: "Map all scenes in seconds by a model in closed form", onclick: () => post("/api/build?stage=draft") }, "Draft"),
+      element("label", { class: "row" }, element("input", { type: "checkbox", id: "follow", checked: Boolean(state.build.follows), onchange: (event) => post(`/api/follow?on=${event.target.checked ? 1 : 0}`) }), "draft after each save")),
     message,
     ...list,
     lines.length ? element("div", {}, element("h3", {}, "Said by the build"), element("div", { class: "notes", role: "log" }, lines.join("\n"))) : "",
@@ -58,16 +61,18 @@ function detail(one) {
 function header() {
   const { artifacts, problems } = state.project;
   const failed = artifacts.filter((one) => stateOf(one).state === "failed").length;
-  const due = artifacts.filter((one) => DUE.includes(stateOf(one).state)).length;
+  const due = artifacts.filter((one) => DUE.includes(stateOf(one).state) && !one.on_request).length;
   const [kind, text] = state.build.running ? ["running", "building"] : problems?.length ? ["failed", "project file"] : failed ? ["failed", `${failed} failed`] : due ? ["due", `${due} to build`] : ["fresh", "up to date"];
   byId("state-dot").className = `dot ${kind}`;
   byId("state-text").textContent = text;
   byId("build-button").textContent = state.build.running ? "Stop" : "Build";
 }
 
-export async function press() {
+export const press = () => post(state.build.running ? "/api/stop" : "/api/build");
+
+async function post(address) {
   try {
-    state.build = await ask(state.build.running ? "/api/stop" : "/api/build", { method: "POST" });
+    state.build = await ask(address, { method: "POST" });
   } catch (error) {
     state.build = { ...state.build, ok: false, message: error.message };
   }

@@ -1,7 +1,7 @@
 // The evaluation: figures by split, class and scene, the confusion matrix, and the threshold of boxes.
 import { byId, element, figure, percent } from "./dom.js";
 import { isMissed, loadShapes, refresh } from "./layers.js";
-import { classColor, className, shownClasses, state, tell, when } from "./state.js";
+import { SOURCES, classColor, className, shownClasses, sources, state, tell, when } from "./state.js";
 
 const COLUMNS = [["iou", "IoU"], ["ap50", "AP50"], ["ap", "AP"], ["f1", "F1"], ["precision", "precision"], ["recall", "recall"]];
 const HEADLINES = [["mean_iou", "mean IoU"], ["mean_ap50", "mean AP50"], ["overall_accuracy", "accuracy"], ["accuracy", "accuracy"]];
@@ -13,6 +13,7 @@ export function evaluationPanel() {
   if (!evaluation) {
     const failed = state.project.artifacts.find((one) => one.stage === "eval" && one.state === "failed");
     box.replaceChildren(
+      sourceChoice(),
       element("p", { class: "note" }, failed ? "The evaluation has failed; the tab “Build” says why." : "There is no evaluation yet. Build the project: it trains, predicts and compares predictions with labels."),
       boxes ?? "",
     );
@@ -22,7 +23,14 @@ export function evaluationPanel() {
   const names = [...new Set(Object.keys(evaluation.per_scene).map((scene) => splits[scene]))];
   const split = names.length > 1 ? (state.split && names.includes(state.split) ? state.split : (evaluation.summary.split ?? names[0])) : names[0];
   const whole = evaluation.splits?.[split] ?? { overall: evaluation.overall, summary: evaluation.summary.overall };
-  box.replaceChildren(stale ?? "", headline(whole.summary, names, split), classTable(whole.overall), boxes ?? "", confusion(split) ?? "", sceneTable(evaluation, splits, split));
+  box.replaceChildren(sourceChoice(), stale ?? "", headline(whole.summary, names, split), classTable(whole.overall), boxes ?? "", confusion(split) ?? "", sceneTable(evaluation, splits, split));
+}
+
+function sourceChoice() {
+  if (sources().length < 2) return "";
+  const choice = element("select", { id: "source", "aria-label": "Evaluation of", onchange: (event) => tell("of", event.target.value) }, sources().map((of) => element("option", { value: of }, `of the ${SOURCES[of]}`)));
+  choice.value = state.of;
+  return element("div", { class: "row" }, choice);
 }
 
 function headline(summary, names, split) {

@@ -1,14 +1,14 @@
 // The layers of the scene: what is on the map, how opaque, on which side, and the panel for it.
 import { ask, byId, element, query } from "./dom.js";
 import { EXTRA, MISS, Shapes, Tiles, map } from "./map.js";
-import { classColor, className, shownClasses, state, tell, when } from "./state.js";
+import { SOURCES, classColor, className, shownClasses, state, tell, when } from "./state.js";
 
-const NAMES = { image: "Image", area: "Outside of the area", labels: "Labels", prediction: "Prediction", errors: "Errors", scores: "Scores", chips: "Chips" };
-const ORDER = ["image", "labels", "prediction", "scores", "errors", "area", "chips"];
-const START = { image: [true, 1], labels: [false, 0.55], prediction: [false, 0.55], errors: [false, 0.8], scores: [false, 0.7], area: [true, 0.6], chips: [false, 0.8] };
+const NAMES = { image: "Image", area: "Outside of the area", labels: "Labels", prediction: "Prediction", draft: "Draft", errors: "Errors", scores: "Scores", chips: "Chips" };
+const ORDER = ["image", "labels", "draft", "prediction", "scores", "errors", "area", "chips"];
+const START = { image: [true, 1], labels: [false, 0.55], prediction: [false, 0.55], draft: [false, 0.55], errors: [false, 0.8], scores: [false, 0.7], area: [true, 0.4], chips: [false, 0.8] };
 
 // By name: {shown, opacity, side, on: the Leaflet layer, message, choice}. It outlives the scene.
-const settings = Object.fromEntries(ORDER.map((name) => [name, { shown: START[name][0], opacity: START[name][1], side: name === "image" ? "both" : "right", message: "" }]));
+const settings = Object.fromEntries(ORDER.map((name) => [name, { shown: START[name][0], opacity: START[name][1], side: name === "image" || name === "area" ? "both" : "right", message: "" }]));
 settings.image.bands = null;
 settings.image.stretch = false;
 settings.scores.choice = "margin";
@@ -22,18 +22,28 @@ for (const [place, name] of ORDER.entries()) {
 }
 map.getPane("overlayPane").style.zIndex = 500;
 
-const isTiled = (name) => name === "image" || name === "scores" || name === "area" || (state.project.counted === "pixels" && name !== "chips");
+const isTiled = (name) => name === "image" || name === "scores" || name === "area" || name === "draft" || (state.project.counted === "pixels" && name !== "chips");
+
+// Of the model or of the draft, as far as this scene has both.
+function errorsOf() {
+  const { of } = state.scene.layers.errors;
+  return state.of in of ? state.of : Object.keys(of)[0];
+}
+
+// What the server has said of a layer: its version, and whether it is up to date.
+const layerOf = (name) => (name === "errors" ? state.scene.layers.errors.of[errorsOf()] : state.scene.layers[name]);
 
 function parameters(name) {
-  const found = { scene: state.scene.id, v: state.scene.layers[name].version };
+  const found = { scene: state.scene.id, v: layerOf(name).version };
   if (name === "image") {
     if (settings.image.bands) found.bands = settings.image.bands.join(",");
     if (settings.image.stretch) found.stretch = 1;
   }
   if (name === "scores") found.score = settings.scores.choice;
-  if ((name === "labels" || name === "prediction") && state.hidden.size)
+  if ((name === "labels" || name === "prediction" || name === "draft") && state.hidden.size)
     found.classes = shownClasses().map((one) => one.id).filter((id) => !state.hidden.has(id)).join(",");
   if (name === "errors") {
+    if (errorsOf() !== "prediction") found.of = errorsOf();
     if (state.pair) Object.assign(found, state.pair);
     else if (settings.errors.choice !== "") found.truth = settings.errors.choice;
   }
@@ -176,7 +186,7 @@ export function panel() {
 
 function row(name, index) {
   const one = settings[name];
-  const layer = state.scene.layers[name];
+  const layer = layerOf(name);
   const badge = layer.state && layer.state !== "fresh" ? element("span", { class: "badge", title: "The build is not up to date" }, layer.state) : null;
   const box = element("input", { type: "checkbox", id: `layer-${name}`, checked: one.shown, onchange: (event) => toggle(name, event.target.checked) });
   const options = one.shown ? optionsOf(name, one) : null;
@@ -203,6 +213,8 @@ function optionsOf(name, one) {
   const classes = shownClasses().map((each) => [String(each.id), each.name]);
   if (name === "scores") parts.push(choice("layer-scores-choice", "What is shown", [["margin", "uncertainty"], ["highest", "highest score"], ...classes], one.choice, (value) => change(one, value)));
   if (name === "errors") {
+    if (Object.keys(state.scene.layers.errors.of).length > 1)
+      parts.push(choice("layer-errors-of", "Whose errors", Object.entries(SOURCES).map(([of, title]) => [of, `of the ${title}`]), errorsOf(), (of) => tell("of", of)));
     parts.push(choice("layer-errors-choice", "Errors of", [["", "all classes"], ...classes], state.pair ? "" : one.choice, (value) => {
       state.pair = null;
       change(one, value);

@@ -5,7 +5,7 @@ import { evaluationPanel } from "./evaluation.js";
 import { available, clip, forgetMessages, newScene, panel, refresh, setSwipe, toggle } from "./layers.js";
 import { fit, map, placeText, unmark, zoomTo } from "./map.js";
 import { loadPlaces, step } from "./places.js";
-import { state, tell, when } from "./state.js";
+import { sources, state, tell, when } from "./state.js";
 import { trainingPanel } from "./training.js";
 
 const KEYS = [
@@ -70,7 +70,8 @@ function facts() {
 }
 
 async function loadResults() {
-  const [evaluation, training] = await Promise.all([ask("/api/evaluation"), ask("/api/training")]);
+  if (!sources().includes(state.of)) state.of = "prediction";
+  const [evaluation, training] = await Promise.all([ask(`/api/evaluation?of=${state.of}`), ask("/api/training")]);
   state.evaluation = evaluation;
   state.training = training;
   evaluationPanel();
@@ -185,6 +186,13 @@ byId("next-scene").addEventListener("click", () => neighbour(1));
 
 when("go-scene", (id) => goScene(id));
 when("pair", (how) => how?.go && openTab("places"));
+when("of", async (of) => {
+  state.of = of;
+  state.pair = null;
+  refresh();
+  panel();
+  await loadResults().catch((error) => message(error.message, true));
+});
 when("show-place", async (place) => {
   if (state.scene?.id !== place.scene) await goScene(place.scene);
   if (state.scene?.id === place.scene) {
@@ -209,7 +217,7 @@ function listen() {
   });
   events.addEventListener("project", (event) => takeProject(JSON.parse(event.data)));
   events.addEventListener("build", (event) => {
-    state.build = JSON.parse(event.data);
+    state.build = { follows: state.build.follows, ...JSON.parse(event.data) };
     buildPanel();
     trainingPanel();
   });

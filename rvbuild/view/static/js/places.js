@@ -12,7 +12,7 @@ export async function loadPlaces(go = false) {
   const turn = ++asked;
   if (!state.project.loaded) return;
   try {
-    const found = await ask(`/api/places?${query(state.pair ?? {})}`);
+    const found = await ask(`/api/places?${query({ ...state.pair, of: state.of === "prediction" ? null : state.of })}`);
     if (turn !== asked) return;
     places = found.places;
   } catch (error) {

@@ -9,6 +9,7 @@ export const state = {
   split: "", // of which split the evaluation is shown
   hidden: new Set(), // class ids that are not shown
   pair: null, // {truth, predicted}: errors of one cell of the confusion matrix
+  of: "prediction", // whose evaluation and errors are shown: of the model, or of the draft
   threshold: 0, // of the scores of boxes
   swipe: false,
 };
@@ -32,3 +33,8 @@ export function classColor(id) {
 }
 
 export const shownClasses = () => state.project.classes.filter((one) => one.id !== state.project.null_id);
+
+// Of what there is an evaluation, or will be: the model always, the draft once there was one.
+export const sources = () => ["prediction", ...(state.project.artifacts.some((one) => one.stage === "draft_eval") ? ["draft"] : [])];
+
+export const SOURCES = { prediction: "model", draft: "draft" };

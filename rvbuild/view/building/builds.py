@@ -61,7 +61,7 @@ class Build:
                 raise UsageError("a build is running already")
             self._state = {**_idle(), "running": True, "stage": stage, "ok": None}
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "rvbuild.view.child", json.dumps(asked)],
+                [sys.executable, "-P", "-m", "rvbuild.view.building.child", json.dumps(asked)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""What is read and computed in this process, with the variables and the user's code that a worker would have."""
+"""Work in this process with the environment variables and the user code that a worker would have."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from rvbuild.errors import UsageError
 from rvbuild.language.user_code import Code, serve_code
 from rvbuild.project.model import Project
 from rvbuild.session.session import environment_of
-from rvbuild.session.trust import may_look
+from rvbuild.session.trust import may_inspect
 
 
 @dataclass(frozen=True)
-class Here:
-    """The circumstances of work in this process; it can be sent to another one.
+class ProcessContext:
+    """A context for work in this process, which can be pickled.
 
     Attributes
     ----------
     environment : dict
-        Variables that are set meanwhile; None for those that are removed.
+        Variables to set; None for variables to remove.
     code : Code or None
-        The user's modules that may be imported.
+        The user modules that may be imported.
     """
 
     environment: dict[str, str | None]
@@ -34,7 +34,7 @@ class Here:
 
     @contextlib.contextmanager
     def __call__(self) -> Iterator[None]:
-        """Set all of it for a block."""
+        """Apply the context to a block."""
         before = {name: os.environ.get(name) for name in self.environment}
         set_variables(self.environment)
         if self.code is not None:
@@ -47,29 +47,29 @@ class Here:
             set_variables(before)
 
 
-def here(project: Project, sources: Sequence[Source], trust: bool, what: str) -> Here:
-    """Return the circumstances in which a project's files are read in this process.
+def process_context(project: Project, sources: Sequence[Source], trust: bool, purpose: str) -> ProcessContext:
+    """Return the context in which the files of a project are read in this process.
 
     Parameters
     ----------
     project
         The project.
     sources
-        The user's code that is needed.
+        The user code that is needed.
     trust
-        The user trusts the code of the workspace.
-    what
-        What needs the code, for the message.
+        Whether the user trusts the code of the workspace.
+    purpose
+        The operation that needs the code, for the message.
 
     Raises
     ------
     UsageError
         Code is needed, and the user does not trust the workspace.
     """
-    if sources and not may_look(project.workspace, trust):
+    if sources and not may_inspect(project.workspace, trust):
         names = ", ".join(sorted({name for source in sources for name in source.modules}))
         raise UsageError(
-            f"{project.path}: {what} needs Python of the workspace, {names}, and that code can do all that you can: if "
-            "you trust it, open the project with trust=True"
+            f"{project.path}: {purpose} needs Python of the workspace, {names}, and that code can do all that you can: "
+            "if you trust it, open the project with trust=True"
         )
-    return Here(environment_of(project.workspace, [project]), code_of(sources, project.workspace))
+    return ProcessContext(environment_of(project.workspace, [project]), code_of(sources, project.workspace))

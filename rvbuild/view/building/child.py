@@ -104,11 +104,11 @@ def _build(asked: dict[str, Any], lines: Lines) -> bool:
     order = Order(asked["stage"], keep_going=True, trust=bool(asked["trust"]))
     # Nobody can be asked here: code runs that the user has trusted before, and no other.
     with planned(projects, order, lines, _not_trusted) as work:
-        pending = [a.label() for a in work.closure if work.now.plan[a.name].decision.state.value != "fresh"]
+        pending = [a.label() for a in work.closure if work.session.plan[a.name].decision.state.value != "fresh"]
         lines.tell("planned", labels=pending)
         outcomes = work.run(lines, _not_trusted)
         failed = [outcome for outcome in outcomes if outcome.did is Did.FAILED]
-        write_tracebacks(work.now, failed)
+        write_tracebacks(work.session, failed)
     return not any(outcome.did in (Did.FAILED, Did.SKIPPED) for outcome in outcomes)
 
 

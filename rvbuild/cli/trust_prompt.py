@@ -1,4 +1,4 @@
-"""Asks on a terminal whether the code of a workspace may run; `rvbuild.session.trust` decides when to ask."""
+"""The question on a terminal whether the code of a workspace may run; `rvbuild.session.trust` decides when to ask."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from rvbuild.cli.terminal import echo
 from rvbuild.session.trust import Ask
 
 
-def asker(wanted: bool) -> Ask | None:
-    """Return what asks the user, if that is wanted and there is a terminal."""
-    return _ask if wanted and _on_terminal() else None
+def asker(allowed: bool) -> Ask | None:
+    """Return a function that asks the user, if that is allowed and there is a terminal."""
+    return _ask if allowed and _on_terminal() else None
 
 
 def _ask(workspace: Path, names: str) -> bool:

@@ -1,4 +1,4 @@
-"""Findings in words, each with its place in the project file."""
+"""Messages for findings, each with its place in the project file."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from rvbuild.checks.findings import Finding, Level
 from rvbuild.project.model import Project, Scene
 
 
-def tell(project: Project, findings: Iterable[Finding]) -> list[str]:
-    """Return findings for people, each with its place in the project file; many of one kind together."""
+def format_findings(project: Project, findings: Iterable[Finding]) -> list[str]:
+    """Return messages with places in the project file; many findings of one kind share a message."""
     groups: dict[tuple[str, str], list[Finding]] = {}
     scenes = {scene.id: scene for scene in project.scenes}
     for finding in findings:
@@ -21,31 +21,31 @@ def tell(project: Project, findings: Iterable[Finding]) -> list[str]:
             doubt = "warning: " if member.level is Level.WARNING else ""
             lines.append(f"{where}: {doubt}{_text(project, member)}")
         if several:
-            others = list(dict.fromkeys(member.scene for member in members[1:]))
-            named = ", ".join(others[:_LISTED]) + (", …" if len(others) > _LISTED else "")
-            if len(others) == len(members) - 1 and members[0].scene not in others:
-                lines[-1] += f"\n    and so {len(others)} more scenes: {named}"
+            other_scenes = list(dict.fromkeys(member.scene for member in members[1:]))
+            names = ", ".join(other_scenes[:_LISTED]) + (", …" if len(other_scenes) > _LISTED else "")
+            if len(other_scenes) == len(members) - 1 and members[0].scene not in other_scenes:
+                lines[-1] += f"\n    and so {len(other_scenes)} more scenes: {names}"
             else:
-                lines[-1] += f"\n    and {len(members) - 1} more of this kind, in {named}"
+                lines[-1] += f"\n    and {len(members) - 1} more of this kind, in {names}"
     return lines
 
 
 _SHOWN = 3
-"""Findings of one kind up to which all are told in full."""
+"""Up to this many findings of one kind are reported in full."""
 
 _LISTED = 8
-"""Scenes that are named when many share a finding."""
+"""Maximum number of scenes that are named in a shared message."""
 
 
 def _where(project: Project, finding: Finding, scenes: Mapping[str, Scene]) -> str:
-    """Return the place in the project file of what a finding is about."""
+    """Return the place in the project file that a finding refers to."""
     scene = scenes.get(finding.scene)
     base = scene.base if scene is not None else ""
     if finding.key:
         return project.where(finding.key, base)
     if written := project.written.get((base, finding.part), ()):
-        named = (at for at, path in zip(written, _files(scene, finding.part), strict=True) if path in finding.text)
-        return next(named, written[0]).where
+        matching = (at for at, path in zip(written, _files(scene, finding.part), strict=True) if path in finding.text)
+        return next(matching, written[0]).where
     return project.where(scene.key if scene is not None else ())
 
 

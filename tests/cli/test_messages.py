@@ -8,16 +8,16 @@ from unittest import mock
 
 from rvbuild.checks.findings import Finding, Level
 from rvbuild.cli.commands import build as building
-from rvbuild.session.checking import told as telling
+from rvbuild.session.checking import messages
 
 
 def told(scenes: list[str]) -> str:
     findings = [Finding(Level.WARNING, "kind", "words", scene, "image") for scene in scenes]
     with (
-        mock.patch.object(telling, "_where", lambda *_: "p.toml:1"),
-        mock.patch.object(telling, "_text", lambda _, finding: finding.scene),
+        mock.patch.object(messages, "_where", lambda *_: "p.toml:1"),
+        mock.patch.object(messages, "_text", lambda _, finding: finding.scene),
     ):
-        (line,) = telling.tell(SimpleNamespace(scenes=(), path=Path("p.toml")), findings)
+        (line,) = messages.format_findings(SimpleNamespace(scenes=(), path=Path("p.toml")), findings)
     return line.splitlines()[-1].strip()
 
 

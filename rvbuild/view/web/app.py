@@ -17,9 +17,9 @@ from starlette.staticfiles import StaticFiles
 
 from rvbuild.errors import RvbuildError, UsageError
 from rvbuild.view import results
-from rvbuild.view.access import Access
-from rvbuild.view.builds import Build
-from rvbuild.view.events import Events
+from rvbuild.view.building.builds import Build
+from rvbuild.view.building.following import Follower
+from rvbuild.view.building.watching import Watcher
 from rvbuild.view.looking import Looking
 from rvbuild.view.places import places
 from rvbuild.view.points import point_json
@@ -27,9 +27,10 @@ from rvbuild.view.readers import Memo, Readers
 from rvbuild.view.scenes import ViewedScene
 from rvbuild.view.shapes import shapes
 from rvbuild.view.tiles import Look, Tile, draw
-from rvbuild.view.watching import Watcher
+from rvbuild.view.web.access import Access
+from rvbuild.view.web.events import Events
 
-STATIC = Path(__file__).parent / "static"
+STATIC = Path(__file__).parents[1] / "static"
 
 TILE_BYTES = 64 << 20
 """Of drawn tiles in memory."""
@@ -49,22 +50,24 @@ class View:
     def __init__(self, looking: Looking, trust: bool = False) -> None:
         self.looking, self.events, self.readers = looking, Events(), Readers()
         self.tiles, self.memo = Memo(TILE_BYTES), Memo(MOST_RESULTS)
-        self.build = Build(looking.path, looking.overrides, trust, looking.environment, self.events.tell)
+        self.build = Build(looking.path, looking.overrides, trust, looking.environment, self._tell)
+        self.follower = Follower(self.build)
         self.watcher = Watcher(looking, self._changed)
 
-    def application(self, token: str, port: int) -> Starlette:
-        """Return the application, which looks for changes while it runs."""
+    def application(self, token: str, port: int, once: str = "") -> Starlette:
+        """Return the application, which looks for changes while it runs; `token` and `once` are of `Access`."""
         routes = [
             Route("/", _page),
             Route("/api/project", _answering(self._project)),
             Route("/api/scene", _answering(self._scene)),
             Route("/api/shapes/{layer}", _answering(self._shapes)),
             Route("/api/at", _answering(self._at)),
-            Route("/api/evaluation", _answering(lambda _: results.evaluation_json(self.looking.seen))),
+            Route("/api/evaluation", _answering(self._evaluation)),
             Route("/api/training", _answering(lambda _: results.training_json(self.looking.seen))),
             Route("/api/places", _answering(self._places)),
-            Route("/api/build", _answering(lambda _: self.build.state())),
+            Route("/api/build", _answering(lambda _: self._build_state())),
             Route("/api/build", _answering(self._start), methods=["POST"]),
+            Route("/api/follow", _answering(self._follow), methods=["POST"]),
             Route("/api/stop", _answering(self._stop), methods=["POST"]),
             Route("/api/events", self._events),
             Route("/tile/{layer}/{step:int}/{row:int}/{col:int}", _answering(self._tile)),
@@ -72,7 +75,7 @@ class View:
         ]
         return Starlette(
             routes=routes,
-            middleware=[Middleware(Access, token=token, port=port)],
+            middleware=[Middleware(Access, token=token, port=port, once=once)],
             lifespan=self._lifespan,
         )
 
@@ -90,7 +93,13 @@ class View:
         finally:
             self.watcher.stop()
 
+    def _tell(self, kind: str, content: Any) -> None:
+        self.events.tell(kind, content)
+        if kind == "build" and not content["running"]:
+            self.follower.look(self.looking.seen)  # something may have been saved while it ran
+
     def _changed(self) -> None:
+        self.follower.look(self.looking.seen)
         self.events.tell("project", results.project_json(self.looking.seen))
 
     def _viewed(self, request: Request) -> ViewedScene:
@@ -113,14 +122,10 @@ class View:
         return point_json(self._viewed(request), row, col)
 
     def _places(self, request: Request) -> dict[str, Any]:
-        seen, split = self.looking.seen, request.query_params.get("split", "")
+        seen, of = self.looking.seen, request.query_params.get("of", "prediction")
         viewed = [ViewedScene(seen, scene, self.readers) for scene in seen.loaded().scenes]
-        scenes = [
-            scene
-            for scene in viewed
-            if scene.prediction is not None and scene.labels_version is not None and split in ("", scene.scene.split)
-        ]
-        found = places(scenes, self.memo, _number(request, "truth"), _number(request, "predicted"))
+        scenes = [scene for scene in viewed if scene.mapped(of) is not None and scene.labels_version is not None]
+        found = places(scenes, self.memo, _number(request, "truth"), _number(request, "predicted"), of)
         return {"places": [place.as_json() for place in found]}
 
     def _tile(self, request: Request) -> Response:
@@ -128,19 +133,35 @@ class View:
         tile, layer, params = Tile(place["step"], place["row"], place["col"]), place["layer"], request.query_params
         scene = self._viewed(request)
         look = _look(request)
-        key = (layer, scene.scene.id, tile, look, params.get("v", ""))
-        drawn = self.tiles.get(key, lambda: draw(scene, layer, tile, look, self.memo), lambda png: len(png or b"") + 64)
+        key = (layer, scene.scene.id, tile, look, params.get("v"))
+        if params.get("v"):
+            drawn = self.tiles.get(
+                key, lambda: draw(scene, layer, tile, look, self.memo), lambda png: len(png or b"") + 64
+            )
+        else:
+            drawn = draw(scene, layer, tile, look, self.memo)
         if drawn is None:
             return Response(status_code=204)
         return Response(drawn, media_type="image/png", headers=FOR_GOOD if params.get("v") else NOT_KEPT)
 
     def _start(self, request: Request) -> dict[str, Any]:
         self.build.start(request.query_params.get("stage", "build"))
-        return self.build.state()
+        return self._build_state()
+
+    def _evaluation(self, request: Request) -> dict[str, Any]:
+        return results.evaluation_json(self.looking.seen, request.query_params.get("of", "prediction"))
+
+    def _follow(self, request: Request) -> dict[str, Any]:
+        self.follower.on = request.query_params.get("on") == "1"
+        self.follower.look(self.looking.seen)
+        return self._build_state()
+
+    def _build_state(self) -> dict[str, Any]:
+        return {**self.build.state(), "follows": self.follower.on}
 
     def _stop(self, _request: Request) -> dict[str, Any]:
         self.build.stop()
-        return self.build.state()
+        return self._build_state()
 
     async def _events(self, _request: Request) -> StreamingResponse:
         headers = {**NOT_KEPT, "X-Accel-Buffering": "no"}
@@ -177,6 +198,7 @@ def _look(request: Request) -> Look:
         truth=_number(request, "truth"),
         predicted=_number(request, "predicted"),
         score=params.get("score", "margin"),
+        of=params.get("of", "prediction"),
     )
 
 

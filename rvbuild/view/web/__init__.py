@@ -1,0 +1,1 @@
+"""The web server: addresses, who may ask, events."""

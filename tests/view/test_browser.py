@@ -1,0 +1,274 @@
+"""The page in a real browser: what people click, what they see then, and what happens when they save a file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.api.conftest import built, templates, write_labels
+
+__all__ = ["built", "templates"]
+
+pytestmark = pytest.mark.slow
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+WAIT_MS = 60_000
+
+Show = Callable[[Path], Page]
+
+
+def find_browser() -> str | None:
+    """Return a browser of the system, or the one that playwright has downloaded."""
+    found = next((path for name in NAMES if (path := shutil.which(name))), None)
+    if found is None:
+        with sync_playwright() as playwright:
+            own = playwright.chromium.executable_path
+        found = own if Path(own).is_file() else None
+    return found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = find_browser()
+    if path is None:
+        pytest.skip(f"no browser: none of {', '.join(NAMES)} is installed (Debian: apt-get install chromium)")
+    with sync_playwright() as playwright:
+        # Containers run tests as root, where the sandbox of Chromium does not work.
+        running = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"] if os.geteuid() == 0 else [])
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def show(browser: Browser) -> Iterator[Show]:
+    """Give what shows a project file in a page of the browser; errors of the page fail the test."""
+    with contextlib.ExitStack() as stack:
+        errors: list[str] = []
+
+        def open_page(file: Path) -> Page:
+            words = [sys.executable, "-m", "rvbuild", "view", "--no-open", "--trust", str(file)]
+            environment = {**os.environ, "PYTHONUNBUFFERED": "1", "RVBUILD_THREADS": "1"}
+            server = stack.enter_context(subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment))
+            stack.callback(server.send_signal, signal.SIGINT)
+            assert server.stderr is not None
+            address = server.stderr.readline().split()[-1]
+            page = browser.new_page(viewport={"width": 1400, "height": 900})
+            stack.callback(page.close)
+            page.on("pageerror", lambda error: errors.append(str(error)))
+            page.on(
+                "console", lambda said: errors.append(said.text) if "Content Security Policy" in said.text else None
+            )
+            page.set_default_timeout(WAIT_MS)
+            page.goto(address)
+            page.wait_for_selector("body[data-ready]")
+            return page
+
+        yield open_page
+        assert errors == []
+
+
+def color(page: Page, layer: str, row: int, col: int) -> list[int] | None:
+    """Return what a layer shows at a pixel of the scene, [red, green, blue, opacity]; None while there is no tile."""
+    script = """([layer, row, col]) => {
+        const tile = [...document.querySelectorAll(`.leaflet-rv-${layer}-pane img`)].find((img) => img.naturalWidth);
+        if (!tile) return null;
+        const canvas = document.createElement("canvas");
+        canvas.width = canvas.height = 256;
+        const pen = canvas.getContext("2d");
+        pen.drawImage(tile, 0, 0);
+        return [...pen.getImageData(col, row, 1, 1).data];
+    }"""
+    found: list[int] | None = page.evaluate(script, [layer, row, col])
+    return found
+
+
+def wait_for_color(page: Page, layer: str, row: int, col: int, wanted: Callable[[list[int]], Any]) -> None:
+    for _ in range(WAIT_MS // 100):
+        found = color(page, layer, row, col)
+        if found is not None and wanted(found):
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError(f"{layer} at row {row}, column {col} stays {color(page, layer, row, col)}")
+
+
+RED, GREEN = [255, 0, 0, 255], [0, 255, 0, 255]
+
+
+def test_the_loop_of_looking(show: Show, built: Callable[[str], Path]) -> None:
+    file = built("segmentation")
+    page = show(file)
+    # A scene of the evaluated split is shown, with its figures.
+    expect(page.locator("#scene")).to_have_value("c")
+    expect(page.locator("#headline")).to_contain_text("mean IoU, validation scenes")
+    expect(page.locator("#state-text")).to_have_text("up to date")
+    wait_for_color(page, "image", 12, 12, lambda found: found[3] == 255 and min(found[:3]) > 120)
+
+    # Zoom with the keyboard: tiles become larger.
+    size = "() => document.querySelector('.leaflet-rv-image-pane .leaflet-tile-container').style.transform"
+    page.locator("#map").focus()
+    before = page.evaluate(size)
+    page.keyboard.press("+")
+    page.wait_for_function(f"before => ({size})() !== before", arg=before)
+
+    # Labels on the right side of a divider that can be dragged and moved by keys.
+    page.keyboard.press("2")
+    expect(page.locator("#layer-labels")).to_be_checked()
+    wait_for_color(page, "labels", 12, 12, lambda found: found == RED)
+    page.keyboard.press("s")
+    cut = "() => document.querySelector('.leaflet-rv-labels-pane').style.clipPath"
+    assert page.evaluate(cut).startswith("polygon(")
+    divider, box = page.locator("#swipe"), page.locator("#map-box").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 100)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 4, box["y"] + 100)
+    page.mouse.up()
+    assert abs(float(divider.get_attribute("aria-valuenow") or 0) - 25) < 2
+    before = page.evaluate(cut)
+    divider.press("ArrowRight")
+    assert page.evaluate(cut) != before
+    page.locator("#swipe-button").click()
+    assert page.evaluate(cut) == ""
+
+    # A cell of the confusion matrix leads to its places, and the map shows these errors alone.
+    cell = page.locator("table.confusion button:not([disabled])").filter(has_not_text="100 %").first
+    truth, predicted = cell.get_attribute("data-truth"), cell.get_attribute("data-predicted")
+    with page.expect_request(lambda asked: f"/api/places?truth={truth}&predicted={predicted}" in asked.url):
+        cell.click()
+    expect(page.locator("#tab-places")).to_have_attribute("aria-selected", "true")
+    expect(page.locator("#places .list button").first).to_have_attribute("aria-current", "true")
+    expect(page.locator("#layer-errors")).to_be_checked()
+    expect(page.locator(".leaflet-overlay-pane path")).to_have_count(1)
+    page.keyboard.press("n")
+    expect(page.locator("#places .list button").nth(1)).to_have_attribute("aria-current", "true")
+
+    # A label file is saved: the map shows it without being asked, and says what is to be built.
+    write_labels(file.parent.parent / "data/c.geojson", [(40, 2, 60, 20)])
+    wait_for_color(page, "labels", 12, 12, lambda found: found == GREEN)
+    wait_for_color(page, "labels", 12, 50, lambda found: found == RED)
+    expect(page.locator("#state-text")).to_contain_text("to build")
+
+
+def test_from_nothing_to_an_evaluation_with_the_build_button(
+    show: Show, templates: Callable[[str], Path], tmp_path: Path
+) -> None:
+    root = tmp_path / "ws"
+    shutil.copytree(templates("segmentation"), root, ignore=shutil.ignore_patterns("cache"))
+    page = show(root / "projects/p.toml")
+    expect(page.locator("#evaluation")).to_contain_text("There is no evaluation yet")
+    expect(page.locator("#layers")).to_contain_text("no predictions of this scene yet")
+    expect(page.locator("#layer-prediction")).to_have_count(0)
+    page.locator("#build-button").click()
+    expect(page.locator("#build-button")).to_have_text("Stop")
+    expect(page.locator("#state-text")).to_have_text("up to date", timeout=WAIT_MS)
+    page.locator("#tab-evaluation").click()
+    expect(page.locator("#headline")).to_contain_text("mean IoU")
+    page.keyboard.press("t")
+    expect(page.locator("#training svg.chart")).to_have_count(2)
+    page.locator("#layer-prediction").check()
+    wait_for_color(page, "prediction", 5, 5, lambda found: found in (RED, GREEN))
+
+
+def test_the_draft_follows_each_save(show: Show, templates: Callable[[str], Path], tmp_path: Path) -> None:
+    root = tmp_path / "ws"
+    shutil.copytree(templates("segmentation"), root, ignore=shutil.ignore_patterns("cache"))
+    page = show(root / "projects/p.toml")
+    page.locator("#tab-build").click()
+    page.locator("#follow").check()
+    page.locator("#layer-draft").check()
+    wait_for_color(page, "draft", 18, 18, lambda found: found == RED)
+    page.locator("#layer-errors").check()
+    expect(page.locator("#headline")).to_have_count(0)
+    page.locator("#tab-evaluation").click()
+    page.locator("#source").select_option("draft")
+    expect(page.locator("#headline")).to_contain_text("mean IoU")
+    # What is bright becomes ground, and what is dark a building.
+    write_labels(root / "data/a.geojson", [(26, 0, 64, 29), (0, 21, 34, 64)])
+    write_labels(root / "data/b.geojson", [(0, 0, 39, 29), (31, 25, 64, 64)])
+    wait_for_color(page, "draft", 18, 18, lambda found: found == GREEN)
+
+
+def test_mistakes_and_failures_are_shown_until_they_are_put_right(
+    show: Show, templates: Callable[[str], Path], tmp_path: Path
+) -> None:
+    root = tmp_path / "ws"
+    shutil.copytree(templates("segmentation"), root, ignore=shutil.ignore_patterns("cache"))
+    file = root / "projects/p.toml"
+    page = show(file)
+    text = file.read_text()
+    file.write_text(text.replace("size_px", "sise_px"))
+    expect(page.locator("#problems")).to_contain_text('unknown key; did you mean "size_px"?')
+    expect(page.locator("#scene")).to_have_value("c")
+    file.write_text(text)
+    expect(page.locator("#problems")).to_be_hidden()
+    (root / "data/c.geojson").write_text("{")
+    page.locator("#layer-labels").check()
+    expect(page.locator("#layers .message")).to_contain_text("c.geojson")
+    page.locator("#build-button").click()
+    expect(page.locator("#state-text")).to_contain_text("failed", timeout=WAIT_MS)
+    expect(page.locator('[data-stage="chip"] .bad').first).to_contain_text("c.geojson")
+
+
+def test_the_threshold_of_boxes_moves_what_counts(show: Show, built: Callable[[str], Path]) -> None:
+    page = show(built("boxes"))
+    figures = page.locator("#threshold-figures tbody td")
+    slider = page.locator("#threshold")
+    slider.fill("0")
+    every = [int(figures.nth(number).inner_text()) for number in (3, 4)]
+    slider.fill("1")
+    none = [int(figures.nth(number).inner_text()) for number in (3, 4)]
+    assert sum(every) > 0 and none == [0, 0]
+    expect(figures.nth(5)).to_have_text("2")
+    page.locator("#layer-prediction").check()
+    drawn = """() => [...document.querySelectorAll(".leaflet-rv-prediction-pane canvas")].some((canvas) =>
+        canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.some(Boolean))"""
+    page.wait_for_timeout(300)
+    assert not page.evaluate(drawn)
+    slider.fill("0")
+    page.wait_for_function(drawn)
+
+
+def test_cells_are_drawn_and_stepped_through(show: Show, built: Callable[[str], Path]) -> None:
+    page = show(built("cells"))
+    expect(page.locator("#headline")).to_contain_text("accuracy")
+    page.locator("#layer-labels").check()
+    page.wait_for_function("() => document.querySelectorAll('.leaflet-rv-labels-pane canvas').length > 0")
+    pressed = page.locator("table.confusion button:not([disabled])").first
+    pressed.click()
+    expect(page.locator("#places .list button").first).to_have_attribute("aria-current", "true")
+
+
+def test_narrow_screens_scroll_in_one_direction(show: Show, built: Callable[[str], Path]) -> None:
+    page = show(built("segmentation"))
+    page.set_viewport_size({"width": 380, "height": 800})
+    page.wait_for_timeout(300)
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= 380
+    box = page.locator("#map").bounding_box()
+    assert box is not None and box["width"] > 360 and box["height"] > 250
+
+
+def test_keys_reach_everything(show: Show, built: Callable[[str], Path]) -> None:
+    page = show(built("segmentation"))
+    reached = set()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.id"))
+    assert {"map", "scene", "build-button", "swipe-button", "layer-labels", "tab-evaluation"} <= reached
+    page.locator("#tab-evaluation").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#tab-places")).to_be_focused()
+    page.keyboard.press("?")
+    expect(page.locator("#help")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press(".")
+    expect(page.locator("#scene")).to_have_value("a")
