@@ -23,6 +23,7 @@ from rvbuild.rules.common import (
     packages,
     predictions,
     present,
+    scores,
 )
 
 VERSION = 6
@@ -106,10 +107,3 @@ def _splits(scenes: Sequence[Scene]) -> dict[str, Any]:
     """Return the split of each scene if there are several splits."""
     splits = {scene.id: scene.split for scene in scenes}
     return {"splits": splits} if len(set(splits.values())) > 1 else {}
-
-
-def scores(project: Project, scene: Scene) -> Product | None:
-    """Return the raster of scores of a scene, if the project writes one."""
-    if not project.predict.stage_settings().get("scores"):
-        return None
-    return Product("scores", name("infer", project.name, scene.id), ("scores.tif",))

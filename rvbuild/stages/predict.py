@@ -8,21 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from rvbuild import tasks
 from rvbuild.progress import Progress
+from rvbuild.tasks.settings import DeriveSettings
 
 
-def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+def run(inputs: Mapping[str, Sequence[Path]], settings: DeriveSettings, outputs: Path, progress: Progress) -> None:
     """Derive the files of one scene.
 
     Parameters
     ----------
     inputs
-        `raw`: the files of the infer stage that the task names in `RAW`.
+        `raw`: the files of the infer stage that the task names in `RAW`; `scores`: the raster of scores, if vectors
+        carry them.
     settings
-        task, classes, null_id, and of `predict` what derived files depend on.
+        See `rvbuild.tasks.settings.DeriveSettings`.
     outputs
         Receives the derived files: for segmentation `labels.qml`, and colours and polygons on request.
     progress
@@ -33,5 +34,5 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     DataError
         The raw result cannot be read.
     """
-    raw = {path.name: path for path in inputs["raw"]}
+    raw = {path.name: path for path in (*inputs["raw"], *inputs.get("scores", ()))}
     tasks.get(settings["task"]).derive(raw, settings, outputs, progress)

@@ -71,11 +71,11 @@ def test_a_build_asks_only_about_what_it_builds(space: Space) -> None:
 def test_nothing_is_opened_when_nothing_is_to_do(built: Space, monkeypatch) -> None:
     from rvbuild.checks import scene
 
-    monkeypatch.setattr(scene, "look", lambda *_: (_ for _ in ()).throw(AssertionError))
+    monkeypatch.setattr(scene, "check_scene", lambda *_: (_ for _ in ()).throw(AssertionError))
     assert built.rvbuild("build", "--json").did("fresh")
     monkeypatch.undo()
     assert built.rvbuild("check").status == 0
-    monkeypatch.setattr(scene, "look", lambda *_: (_ for _ in ()).throw(AssertionError))
+    monkeypatch.setattr(scene, "check_scene", lambda *_: (_ for _ in ()).throw(AssertionError))
     built.edit("epochs = 2", "epochs = 1")
     assert "train" in built.rvbuild("build", "--json").did("built")  # what was seen of the scenes is kept
 

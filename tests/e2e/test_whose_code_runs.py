@@ -125,8 +125,8 @@ def test_who_refuses_code_gets_none(transformed: Space, monkeypatch: pytest.Monk
 
 def test_a_terminal_is_asked_once(transformed: Space, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = ["n", "y"]
-    monkeypatch.setattr("rvbuild.cli.trusting._on_terminal", lambda: True)
-    monkeypatch.setattr("rvbuild.cli.trusting.click.confirm", lambda *_, **__: answers.pop(0) == "y")
+    monkeypatch.setattr("rvbuild.cli.trust_prompt._on_terminal", lambda: True)
+    monkeypatch.setattr("rvbuild.cli.trust_prompt.click.confirm", lambda *_, **__: answers.pop(0) == "y")
     result = transformed.rvbuild("chip")
     assert result.status == 2 and "nothing was built: the code of this workspace is not trusted" in result.err
     assert not ran(transformed) and not state.exists()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import fiona
 import numpy as np
@@ -19,7 +19,7 @@ from rvbuild.geo.vector.files import read_features
 from rvbuild.geo.vector.placing import to_pixels
 from rvbuild.geo.vector.shapes import polygons
 from rvbuild.geo.write.polygons import vectorize
-from rvbuild.geo.write.rasters import ClassRasterWriter
+from rvbuild.geo.write.rasters import ClassRasterWriter, ScoreRasterWriter
 
 Classes = list[dict[str, Any]]
 
@@ -77,12 +77,34 @@ def test_the_same_bytes_each_time(tmp_path: Path, scene: tuple[Path, Grid], clas
     assert set(found[0]) == {"tree.gpkg", "tree.qml", "car.geojson", "car.qml"}
 
 
+PROPERTIES = {"class_id": "int32", "class_name": "str", "area_m2": "float", "perimeter_m": "float"}
+
+
+@pytest.mark.parametrize("kind", ["float32", "uint8"])
+def test_features_carry_the_mean_score_of_their_pixels(
+    tmp_path: Path, classes: Classes, grid: Grid, kind: Literal["float32", "uint8"]
+) -> None:
+    labels = np.full((20, 20), NODATA, np.uint8)
+    labels[2:8, 2:18], labels[12:16, 3:5] = 0, 0
+    small = write(tmp_path / "labels.tif", labels, classes, grid.transform, grid.crs)
+    scores = np.random.default_rng(0).uniform(size=(3, 20, 20)).astype(np.float32)
+    with ScoreRasterWriter(tmp_path / "scores.tif", small, classes[:3], kind, temp=tmp_path) as writer:
+        writer.write(0, scores, labels != NODATA)
+    spec = {"class": "car", "format": "geojson"}
+    (path,) = vectorize(tmp_path / "labels.tif", classes, NODATA, [spec], tmp_path, tmp_path / "scores.tif")
+    found = sorted(feature["properties"]["score"] for feature in json.loads(path.read_text())["features"])
+    expected = sorted([scores[0, 2:8, 2:18].mean(), scores[0, 12:16, 3:5].mean()])
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
 def test_geojson_is_as_rfc_7946_wants_it(tmp_path: Path, scene: tuple[Path, Grid], classes: Classes) -> None:
     (path,) = vectorize(scene[0], classes, NODATA, [{"class": "car", "format": "geojson"}], tmp_path)
     value = json.loads(path.read_text())
     assert set(value) == {"type", "features"}
     for feature in value["features"]:
+        area, perimeter = feature["properties"].pop("area_m2"), feature["properties"].pop("perimeter_m")
         assert feature["properties"] == {"class_id": 0, "class_name": "car"}
+        assert 0 < 4 * np.pi * area <= perimeter**2, "no shape has more area for its perimeter than a disc"
         geometry = shapely.geometry.shape(feature["geometry"])
         assert geometry.exterior.is_ccw
         assert geometry.is_valid
@@ -95,7 +117,7 @@ def test_geopackage_is_in_the_crs_of_the_scene(tmp_path: Path, scene: tuple[Path
     with fiona.open(path) as collection:
         assert collection.crs.to_epsg() == 32633
         assert collection.name == "car"
-        assert dict(collection.schema["properties"]) == {"class_id": "int32", "class_name": "str"}
+        assert dict(collection.schema["properties"]) == PROPERTIES
 
 
 def test_holes_are_kept(tmp_path: Path, classes: Classes, grid: Grid) -> None:
@@ -232,7 +254,7 @@ def test_flatgeobuf_is_in_the_crs_of_the_scene_with_the_same_bytes(
         found.append(path.read_bytes())
         with fiona.open(path) as collection:
             assert collection.driver == "FlatGeobuf" and collection.crs.to_epsg() == 32633
-            assert dict(collection.schema["properties"]) == {"class_id": "int32", "class_name": "str"}
+            assert dict(collection.schema["properties"]) == PROPERTIES
             assert len(collection) > 10
     assert found[0] == found[1]
     (path,) = vectorize(scene[0], classes, NODATA, [{**spec, "min_area_units": 1e9}], tmp_path)

@@ -20,8 +20,10 @@ from rvbuild.geo.classes import Classes, id_of
 from rvbuild.geo.grid import Grid, is_local
 from rvbuild.geo.raster.file import grid_of, open_dataset
 from rvbuild.geo.vector.lonlat import to_lon_lat
+from rvbuild.geo.windows import Window
 from rvbuild.geo.write.buildings import outlines
 from rvbuild.geo.write.layer import write_layer
+from rvbuild.geo.write.measures import mean_scores, sizes
 from rvbuild.geo.write.qgis import write_vector_style
 
 Labels = NDArray[np.uint8]
@@ -32,12 +34,19 @@ _FIELDS = {"class_id": int, "class_name": str}
 
 
 def vectorize(
-    labels_tif: Path, classes: Classes, nodata: int, specs: Sequence[Mapping[str, Any]], out_dir: Path
+    labels_tif: Path,
+    classes: Classes,
+    nodata: int,
+    specs: Sequence[Mapping[str, Any]],
+    out_dir: Path,
+    scores_tif: Path | None = None,
 ) -> list[Path]:
     """Write the vectors of classes, one file for each entry of `predict.vectors`, and return the files.
 
     Borders follow the edges of pixels, holes are preserved, and regions that only touch at a corner are two polygons.
-    Each feature has the properties `class_id` and `class_name`.
+    Each feature has the properties `class_id` and `class_name`, those of `rvbuild.geo.write.measures.sizes`, and with
+    scores `score`, the mean probability of the class in its pixels, null if it holds the centre of none. A point has
+    those of its polygon.
 
     Parameters
     ----------
@@ -58,6 +67,8 @@ def vectorize(
     out_dir
         Where the files go, and their styles, `.qml`. Without `file` they are called as the class. A class that is
         called as a raster beside them gets a `_` at the end, because the rasters have styles too.
+    scores_tif
+        The raster of scores, a band for each class that the model predicts, with its name as description; or None.
     """
     with open_dataset(labels_tif) as dataset:
         grid = grid_of(labels_tif, dataset)
@@ -75,14 +86,36 @@ def vectorize(
         if kind == "buildings":
             found = outlines(found, float(spec["split"]), float(spec["side_px"]))
         found = found[shapely.area(found) * pixel_area >= float(spec.get("min_area_units", 0.0))]
+        measured = {key: values.tolist() for key, values in sizes(found, grid).items()}
+        if scores_tif is not None:
+            measured["score"] = _scores(scores_tif, name, found)
+        properties = [
+            {"class_id": class_id, "class_name": name, **dict(zip(measured, values, strict=True))}
+            for values in zip(*measured.values(), strict=True)
+        ]
         if kind == "points":
             found = _centres(found)
-        properties = [{"class_id": class_id, "class_name": name}] * len(found)
         geometry: Literal["Point", "Polygon"] = "Point" if kind == "points" else "Polygon"
-        write_features(path, found, grid, properties, _FIELDS, geometry)
+        write_features(path, found, grid, properties, {**_FIELDS, **dict.fromkeys(measured, float)}, geometry)
         write_vector_style(path, [classes[class_id]], "point" if kind == "points" else "polygon")
         written.append(path)
     return written
+
+
+def _scores(scores_tif: Path, class_name: str, polygons: Geometries) -> list[float | None]:
+    """Return the mean score of the pixels of each polygon, to 4 decimals; None for one without a pixel."""
+    with open_dataset(scores_tif) as dataset:
+        band = dataset.descriptions.index(class_name) + 1
+        scale = dataset.scales[band - 1]
+
+        def read(window: Window) -> NDArray[np.float64]:
+            part = ((window.row, window.row_stop), (window.col, window.col_stop))
+            values: NDArray[np.float64] = dataset.read(band, window=part, masked=True).astype(np.float64).filled(np.nan)
+            values *= scale
+            return values
+
+        means = mean_scores(polygons, dataset.height, dataset.width, read)
+    return [None if np.isnan(mean) else round(float(mean), 4) for mean in means]
 
 
 class _Polygons:
