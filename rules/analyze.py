@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from rvbuild.rules.common import (
     Artifact,
@@ -19,6 +20,9 @@ from rvbuild.rules.common import (
     present,
     seed,
 )
+
+if TYPE_CHECKING:
+    from rvbuild.stages.analyze.settings import SceneStatsSettings
 
 VERSION = 3
 RUN = "rvbuild.stages.analyze.scene:run"
@@ -49,6 +53,14 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     scenes = sorted((s for s in project.scenes if s.split == "train"), key=lambda s: s.id)
     sample = project.file.analyze.stage_settings()["sample"]
     for scene in scenes:
+        settings: SceneStatsSettings = {
+            "image": image_settings(project, scene),
+            "channels": scene.channels,
+            "sample": sample,
+            "seed": seed(project, f"analyze:{scene.id}") if sample < 1 else 0,
+        }
+        if scene.blocks:
+            settings = {**settings, **area(project, scene)}
         yield Artifact(
             name=name("analyze", project.name, scene.id),
             project=project.name,
@@ -56,13 +68,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             scene=scene.id,
             run=RUN,
             version=VERSION,
-            settings={
-                "image": image_settings(project, scene),
-                "channels": scene.channels,
-                "sample": sample,
-                "seed": seed(project, f"analyze:{scene.id}") if sample < 1 else 0,
-                **(area(project, scene) if scene.blocks else {}),
-            },
+            settings=settings,
             inputs=present(
                 image(project, scene), aoi(project, scene) if scene.blocks else None, *image_code(project, scene)
             ),

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rvbuild.rules.common import Artifact, Product, Project, Scene, classes, folder, name, packages, user_code
 from rvbuild.rules.infer import model, trained
+from rvbuild.settings.image import ImageSettings, LayerSettings
+from rvbuild.settings.predict import PredictSettings
+
+if TYPE_CHECKING:
+    from rvbuild.stages.bundle.settings import BundleSettings
 
 VERSION = 4
 RUN = "rvbuild.stages.bundle.write:run"
@@ -15,11 +20,29 @@ CODE = ("rvbuild.stages.bundle.write",)
 WRITES = ("bundle.zip",)
 
 
+def settings(project: Project) -> BundleSettings[PredictSettings]:
+    """Return the settings of a prediction with the bundle."""
+    first, chips = _first(project), project.train.chips
+    return {
+        "task": project.task,
+        "image": {"nodata": None} if first is None else _image(first),
+        "channels": first.channels if first else chips.channels if chips else None,
+        "classes": classes(project),
+        "null_id": project.null_id,
+        "chip_px": project.chip_px,
+        "predict": project.predict.stage_settings(),
+    }
+
+
+def _first(project: Project) -> Scene | None:
+    """Return the scene whose images are read as those of new scenes are to be; None if there is no scene."""
+    scenes = [s for s in project.scenes if s.split == "train" or project.train.chips is not None]
+    return min(scenes, key=lambda s: s.id, default=None)
+
+
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     """Yield the bundle."""
-    chips = project.train.chips
-    scenes = [s for s in project.scenes if s.split == "train" or chips is not None]
-    first = min(scenes, key=lambda s: s.id, default=None)
+    first = _first(project)
     yield Artifact(
         name=name("bundle", project.name),
         project=project.name,
@@ -27,15 +50,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         scene=None,
         run=RUN,
         version=VERSION,
-        settings={
-            "task": project.task,
-            "image": {"nodata": None} if first is None else _image(first),
-            "channels": first.channels if first else chips.channels if chips else None,
-            "classes": classes(project),
-            "null_id": project.null_id,
-            "chip_px": project.chip_px,
-            "predict": project.predict.stage_settings(),
-        },
+        settings=settings(project),
         inputs=(
             model(project),
             Product("stats", name("analyze", project.name)),
@@ -51,15 +66,16 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     )
 
 
-def _image(scene: Scene) -> dict[str, Any]:
+def _image(scene: Scene) -> ImageSettings:
     """Return the settings to read new images: those of `scene`, for a whole image, with one file per layer."""
-    settings = {key: value for key, value in scene.image.stage_settings().items() if key != "bbox"}
+    settings = scene.image.stage_settings()
+    settings.pop("bbox", None)
     if "layers" in settings:
         settings["layers"] = _one_file_each(settings["layers"])
     return settings
 
 
-def _one_file_each(layers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _one_file_each(layers: Sequence[LayerSettings]) -> list[LayerSettings]:
     """Return layers of one file each, and times of one file for each of their bands."""
     return [
         {**layer, "layers": _one_file_each(layer["layers"])} if "layers" in layer else {**layer, "files": 1}

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Literal
+
+from typing_extensions import TypedDict
 
 from rvbuild.engine.keys.artifact import KeyDigester
 from rvbuild.engine.keys.signature import signature
@@ -31,6 +33,12 @@ from rvbuild.rules.common import (
     user_code,
     without_code,
 )
+from rvbuild.settings.classes import ClassName, ClassSettings
+from rvbuild.settings.normalize import StandardSettings
+from rvbuild.settings.train import Arguments
+
+if TYPE_CHECKING:
+    from rvbuild.stages.data.settings import CheckSettings
 
 __all__ = ["CODE", "backend", "keys", "model", "requests", "user_code"]
 
@@ -60,7 +68,7 @@ class Request:
     inputs
         The files by role.
     settings
-        Those of the chip stage, and `split`.
+        Those of a survey, and `split`.
     rests_on
         All files that the result depends on.
     code
@@ -69,21 +77,34 @@ class Request:
 
     scene: str
     inputs: Mapping[str, tuple[Path, ...]]
-    settings: Mapping[str, Any]
+    settings: CheckSettings
     rests_on: tuple[Path, ...]
     code: tuple[Source, ...] = ()
 
 
-def model(project: Project) -> dict[str, Any]:
-    """Return the arguments of `rvbuild.checks.model.try_out`, except those that depend on the images."""
+class ModelTrial(TypedDict):
+    """Arguments of `rvbuild.checks.model.try_out`."""
+
+    task: str
+    model: str
+    args: Arguments
+    chip_px: int
+    start: Literal["random", "torchvision", "file", "bundle"]
+    path: str | None
+    normalize: Literal["auto", "pretrained"] | StandardSettings
+
+
+def model(project: Project) -> ModelTrial:
+    """Return the arguments to try out the model, except those that depend on the images."""
     train = project.train.stage_settings()
     weights, bundle = project.train.weights, project.train.bundle
+    start: Literal["random", "torchvision", "file", "bundle"]
     start = "torchvision" if train["pretrained"] is True else "random"
     if weights is not None:
         start = "file" if bundle is None else "bundle"
     return {
         "task": project.task,
-        "model": project.train.model,
+        "model": train["model"],
         "args": train["model_args"],
         "chip_px": project.chip_px,
         "start": start,
@@ -92,8 +113,19 @@ def model(project: Project) -> dict[str, Any]:
     }
 
 
-def backend(project: Project) -> dict[str, Any]:
-    """Return the arguments of `rvbuild.checks.backend.try_out`, except those that depend on the images."""
+class BackendTrial(TypedDict):
+    """Arguments of `rvbuild.checks.backend.try_out`."""
+
+    task: str
+    backend: str | None
+    args: Arguments
+    classes: list[ClassName]
+    null_id: int
+    chip_px: int
+
+
+def backend(project: Project) -> BackendTrial:
+    """Return the arguments to try out a training backend, except those that depend on the images."""
     return {
         "task": project.task,
         "backend": project.train.backend,
@@ -106,12 +138,13 @@ def backend(project: Project) -> dict[str, Any]:
 
 def keys(requests: Iterable[Request]) -> dict[str, str]:
     """Return a digest for each scene, of the settings and of the paths, sizes and times of the files."""
-    digester, found = KeyDigester(), {}
+    digester = KeyDigester()
+    digests = {}
     for request in requests:
         files = {role: [*map(str, files)] for role, files in request.inputs.items()}
         signatures = [[str(path), signature(path)] for path in request.rests_on]
-        found[request.scene] = digester.key({"settings": request.settings, "files": files, "signatures": signatures})
-    return found
+        digests[request.scene] = digester.key({"settings": request.settings, "files": files, "signatures": signatures})
+    return digests
 
 
 def requests(project: Project, scenes: Collection[str] | None = None, runs_code: bool = False) -> Iterator[Request]:
@@ -119,32 +152,36 @@ def requests(project: Project, scenes: Collection[str] | None = None, runs_code:
 
     Unless `runs_code`, images are checked in their state before the user's own transforms.
     """
-    common = {
-        "task": project.task,
-        "classes": classes(project),
-        "null_id": project.null_id,
-        **({"allow": sorted(project.allow)} if project.allow else {}),
-    }
+    of_classes = classes(project)
+    allow = sorted(project.allow)
     for scene in project.scenes:
         if scenes is None or scene.id in scenes:
-            yield _request(project, scene, common, runs_code)
+            yield _request(project, scene, of_classes, allow, runs_code)
 
 
-def _request(project: Project, scene: Scene, common: Mapping[str, Any], runs_code: bool) -> Request:
+def _request(
+    project: Project, scene: Scene, classes: list[ClassSettings], allow: list[str], runs_code: bool
+) -> Request:
     code = image_code(project, scene) if runs_code else ()
     sources = [s for s in (image(project, scene), labels(project, scene), aoi(project, scene)) if s is not None]
+    settings: CheckSettings = {
+        "allow": allow,
+        "task": project.task,
+        "classes": classes,
+        "null_id": project.null_id,
+        "chip": chip_settings(project, scene),
+        "split": scene.split,
+        "image": image_settings(project, scene) if runs_code else without_code(image_settings(project, scene)),
+        "channels": scene.channels,
+        "labels": None if scene.labels is None else label_settings(project, scene),
+        **area(project, scene),
+    }
+    if not allow:
+        del settings["allow"]
     return Request(
         scene=scene.id,
         inputs={source.role: source.files for source in sources},
-        settings={
-            **common,
-            "chip": chip_settings(project, scene),
-            "split": scene.split,
-            "image": image_settings(project, scene) if runs_code else without_code(image_settings(project, scene)),
-            "channels": scene.channels,
-            "labels": None if scene.labels is None else label_settings(project, scene),
-            **area(project, scene),
-        },
+        settings=settings,
         rests_on=tuple(path for source in (*sources, *code) for path in _files(source)),
         code=code,
     )

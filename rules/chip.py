@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from rvbuild.rules.common import (
     Artifact,
@@ -25,6 +26,9 @@ from rvbuild.rules.common import (
 )
 from rvbuild.rules.inputs import own_chips
 
+if TYPE_CHECKING:
+    from rvbuild.stages.chip.settings import SceneChipSettings
+
 VERSION = 4
 RUN = "rvbuild.stages.chip.stage:run"
 CODE = ("rvbuild.stages.chip.stage", "rvbuild.stages.chip.folder", "{task}")
@@ -43,6 +47,18 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         keep = chip["keep"]
         random = chip["method"] == "random" or chip.get("neg_ratio") is not None
         random = random or (keep is not None and 0 < keep["otherwise"] < 1)
+        settings: SceneChipSettings = {
+            "task": project.task,
+            "scene": scene.id,
+            "image": image_settings(project, scene),
+            "channels": scene.channels,
+            "labels": label_settings(project, scene),
+            "classes": classes(project),
+            "null_id": project.null_id,
+            "chip": chip if stores_images(project, scene) else {**chip, "store": False},
+            "seed": seed(project, f"chip:{scene.id}") if random else 0,
+            **area(project, scene),
+        }
         yield Artifact(
             name=name("chip", project.name, scene.id),
             project=project.name,
@@ -50,18 +66,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             scene=scene.id,
             run=RUN,
             version=VERSION,
-            settings={
-                "task": project.task,
-                "scene": scene.id,
-                "image": image_settings(project, scene),
-                "channels": scene.channels,
-                "labels": label_settings(project, scene),
-                "classes": classes(project),
-                "null_id": project.null_id,
-                "chip": chip if stores_images(project, scene) else {**chip, "store": False},
-                "seed": seed(project, f"chip:{scene.id}") if random else 0,
-                **area(project, scene),
-            },
+            settings=settings,
             inputs=present(
                 image(project, scene), labels(project, scene), aoi(project, scene), *image_code(project, scene)
             ),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
 import xxhash
@@ -19,13 +19,22 @@ from rvbuild.files.address import is_url
 from rvbuild.files.urls import Url
 from rvbuild.geo.dataset_files import RASTER, VECTOR
 from rvbuild.geo.gdal import admission
-from rvbuild.geo.vector.reading import parts, reading
+from rvbuild.geo.vector.reading import area_reading, area_tables, label_reading, label_tables, split
 from rvbuild.project.model import BoxFileLabels, Project, Scene
-from rvbuild.project.scenes.box_files import TABLES as BOX_FILES
 from rvbuild.project.tasks import SPECS
 from rvbuild.rules.inputs import sidecars
 from rvbuild.rules.inputs.companions import Ask, Companions, Question
 from rvbuild.rules.inputs.own_code import image_code, images_code, metrics_code, user_code, without_code
+from rvbuild.settings.area import AreaSettings, OfArea, SplitBlockSettings
+from rvbuild.settings.chip import ChipSettings
+from rvbuild.settings.classes import ClassId, ClassName, ClassSettings
+from rvbuild.settings.image import ImageSettings
+from rvbuild.settings.labels import BoxReadSettings, LabelSettings, LayeredLabelSettings
+from rvbuild.settings.transforms import OfStatisticsStep
+
+if TYPE_CHECKING:
+    from rvbuild.geo.dataset_files import DatasetFiles
+    from rvbuild.geo.vector.reading import Reading
 
 __all__ = [
     "Artifact",
@@ -69,55 +78,61 @@ def _seed(seed: int, what: str) -> int:
     return xxhash.xxh3_64_intdigest(canonical([seed, what])) & 0x7FFFFFFF
 
 
-def classes(project: Project) -> list[dict[str, Any]]:
+def classes(project: Project) -> list[ClassSettings]:
     """Return the classes in the form of stage settings."""
     return once(project, "classes", lambda: [{"id": c.id, "name": c.name, "color": c.color} for c in project.classes])
 
 
-def class_names(project: Project) -> list[dict[str, Any]]:
+def class_names(project: Project) -> list[ClassName]:
     """Return the classes without colours, so that changing a colour does not train again."""
     return once(project, "class names", lambda: [{"id": c.id, "name": c.name} for c in project.classes])
 
 
-def class_ids(project: Project) -> list[dict[str, Any]]:
+def class_ids(project: Project) -> list[ClassId]:
     """Return the classes without names and colours, for stages that write neither."""
     return once(project, "class ids", lambda: [{"id": c.id} for c in project.classes])
 
 
-def once(project: Project, what: Any, make: Callable[[], T]) -> T:
-    """Return the result of `make`, called once for each `what` of a project: there may be thousands of scenes.
+def once(project: Project, key: Hashable, make: Callable[[], T]) -> T:
+    """Return the result of `make`, called once for each `key` of a project: there may be thousands of scenes.
 
     Artifacts share the result, so it must not be modified.
     """
     memo = project.memo
-    if what not in memo:
-        memo[what] = make()
-    found: T = memo[what]
-    return found
+    if key not in memo:
+        memo[key] = make()
+    result: T = memo[key]
+    return result
 
 
-def image_settings(project: Project, scene: Scene) -> dict[str, Any]:
+def image_settings(project: Project, scene: Scene) -> ImageSettings:
     """Return the settings to read the imagery of `scene`."""
-    found = scene.image
-    return found.stage_settings() if found.layout else once(project, ("image", id(found.table)), found.stage_settings)
+    image = scene.image
+    if image.stack is not None:
+        return image.stage_settings()
+    return once(project, ("image", id(image.table)), image.stage_settings)
 
 
-def label_settings(project: Project, scene: Scene) -> dict[str, Any]:
+def label_settings(project: Project, scene: Scene) -> LabelSettings:
     """Return the settings to read the labels of `scene`, which must have labels."""
-    found = scene.labels
-    assert found is not None
-    if isinstance(found, BoxFileLabels) or getattr(found, "cells", None) is not None:
-        return found.stage_settings()
-    parts = tuple((count, id(table)) for count, table in getattr(found, "parts", ()))
-    return once(project, ("labels", parts or id(getattr(found, "table", None))), found.stage_settings)
+    labels = scene.labels
+    assert labels is not None
+    if isinstance(labels, BoxFileLabels) or getattr(labels, "cells", None) is not None:
+        return labels.stage_settings()
+    parts = tuple((count, id(table)) for count, table in getattr(labels, "parts", ()))
+    make: Callable[[], LabelSettings] = labels.stage_settings
+    return once(project, ("labels", parts or id(getattr(labels, "table", None))), make)
 
 
-def label_classes(project: Project, scene: Scene) -> list[dict[str, Any]]:
+def label_classes(project: Project, scene: Scene) -> list[ClassName] | list[ClassSettings]:
     """Return the classes as needed to read labels: with colours only if the files hold colours."""
-    return classes(project) if label_settings(project, scene).get("encoding") == "rgb" else class_names(project)
+    settings = label_settings(project, scene)
+    if settings["kind"] == "raster" and settings["encoding"] == "rgb":
+        return classes(project)
+    return class_names(project)
 
 
-def chip_settings(project: Project, scene: Scene) -> dict[str, Any]:
+def chip_settings(project: Project, scene: Scene) -> ChipSettings:
     """Return the settings to cut the chips of `scene`."""
     table = scene.chip or project.chip
     return once(project, ("chip", id(table)), table.stage_settings)
@@ -140,13 +155,13 @@ def packages(project: Project) -> dict[str, str]:
 
 
 def _packages(project: Project) -> dict[str, str]:
-    found = {}
+    versions = {}
     for package in project.strict:
         try:
-            found[package] = metadata.version(package)
+            versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             raise UsageError(f"{project.path}: project.strict: {package!r} is not an installed package") from None
-    return found
+    return versions
 
 
 def image(project: Project, scene: Scene) -> Source:
@@ -165,32 +180,44 @@ def _labels(project: Project, scene: Scene) -> Source | None:
     settings = label_settings(project, scene)
     if settings["kind"] == "raster":
         return _rasters(project, "labels", scene.labels.files)
-    if settings["kind"] in BOX_FILES:
-        files = tuple(resolve(project, p) for p in scene.labels.files)
-        used = {key: settings[key] for key in ("kind", "image", "scene_image")}
-        args = canonical({**used, "labels": settings["class"] is None}).decode()
-        return Source(
-            "labels", files, digests=(ContentDigest("rvbuild.geo.vector.box_files:digest", args),) * len(files)
-        )
     if settings["kind"] == "layers":
         return _layers(project, "labels", scene.labels.files, settings)
-    return _vectors(project, "labels", scene.labels.files, settings)
+    if settings["kind"] == "vector":
+        return _vectors(
+            project,
+            "labels",
+            [(paths, label_reading(table)) for paths, table in label_tables(scene.labels.files, settings)],
+        )
+    files = tuple(resolve(project, p) for p in scene.labels.files)
+    reads: BoxReadSettings = {
+        "kind": settings["kind"],
+        "image": settings["image"],
+        "scene_image": settings["scene_image"],
+        "labels": settings["class"] is None,
+    }
+    content = ContentDigest("rvbuild.geo.vector.box_files:digest", canonical(reads).decode())
+    return Source("labels", files, digests=(content,) * len(files))
 
 
 def aoi(project: Project, scene: Scene) -> Source | None:
     """Return the area of interest of `scene` as an input."""
     if not scene.aoi:
         return None
-    return _vectors(project, "aoi", scene.aoi, {"parts": scene.aoi_parts} if scene.aoi_parts else {}, classless=True)
+    tables = area_tables(scene.aoi, _aoi_parts(scene))
+    return _vectors(project, "aoi", [(paths, area_reading(table)) for paths, table in tables])
 
 
-def area(project: Project, scene: Scene) -> dict[str, Any]:
+def _aoi_parts(scene: Scene) -> AreaSettings:
+    return {"parts": list(scene.aoi_parts)} if scene.aoi_parts else {}
+
+
+def area(project: Project, scene: Scene) -> OfArea:
     """Return the settings that limit a scene to a part; empty if all of it counts, or all of the files of its area."""
-    found: dict[str, Any] = {"parts": [dict(part) for part in scene.aoi_parts]} if scene.aoi_parts else {}
+    settings = _aoi_parts(scene)
     if scene.blocks is not None:
-        own = {"seed": _seed(scene.blocks["seed"], f"split:{scene.base}")}
-        found["blocks"] = {**scene.blocks, **own}
-    return {"area": found} if found else {}
+        blocks: SplitBlockSettings = {**scene.blocks, "seed": _seed(scene.blocks["seed"], f"split:{scene.base}")}
+        settings["blocks"] = blocks
+    return {"area": settings} if settings else {}
 
 
 def predictions(project: Project, scene: Scene) -> Product:
@@ -201,8 +228,8 @@ def predictions(project: Project, scene: Scene) -> Product:
 
 def evaluated(project: Project) -> list[Scene]:
     """Return the scenes whose predictions are compared with labels, by id."""
-    found = (s for s in project.scenes if s.split in project.eval.splits and s.labels is not None)
-    return sorted(found, key=lambda s: s.id)
+    scenes = (s for s in project.scenes if s.split in project.eval.splits and s.labels is not None)
+    return sorted(scenes, key=lambda s: s.id)
 
 
 def raw_files(project: Project) -> tuple[str, ...]:
@@ -222,10 +249,10 @@ def present(*sources: Source | Product | None) -> tuple[Source | Product, ...]:
     return tuple(s for s in sources if s is not None)
 
 
-def normalize(project: Project) -> dict[str, Any]:
+def normalize(project: Project) -> OfStatisticsStep:
     """Return the setting `normalize` of the transform that needs statistics, if any; all scenes share it."""
-    how = project.scenes[0].image.normalize() if project.scenes else None
-    return {} if how is None else {"normalize": how}
+    step = project.scenes[0].image.normalize() if project.scenes else None
+    return {} if step is None else {"normalize": step}
 
 
 def resolve(project: Project, path: str) -> Path:
@@ -247,33 +274,34 @@ def _rasters(project: Project, role: str, paths: tuple[str, ...]) -> Source:
     return Source(role, files, sidecar_files if any(sidecar_files) else (), ignored_sidecars=ignored)
 
 
-def _vectors(
-    project: Project, role: str, paths: tuple[str, ...], settings: Mapping[str, Any], classless: bool = False
-) -> Source:
-    files = tuple(resolve(project, p) for p in paths)
+def _vectors(project: Project, role: str, tables: Sequence[tuple[Sequence[str], Reading]]) -> Source:
+    """Return the files of vector tables as an input, each file with what is read of it."""
+    files = tuple(resolve(project, path) for paths, _ in tables for path in paths)
     companions = _companions(project)
     sorted_out = [sidecars.sort(companions.of_vector(f)) for f in files]
     sidecar_files = tuple(counted for counted, _ in sorted_out)
     ignored = tuple(other for _, others in sorted_out for other in others)
     digests: list[ContentDigest | None] = []
-    for some, how in parts(files, settings):
-        args = canonical(reading(how, classless=classless)).decode()
-        digests += [ContentDigest("rvbuild.geo.vector.files:digest", args)] * len(some)
+    for paths, reading in tables:
+        content = ContentDigest("rvbuild.geo.vector.files:digest", canonical(reading).decode())
+        digests += [content] * len(paths)
     return Source(role, files, sidecar_files if any(sidecar_files) else (), tuple(digests), ignored_sidecars=ignored)
 
 
-def _layers(project: Project, role: str, paths: tuple[str, ...], settings: Mapping[str, Any]) -> Source:
+def _layers(project: Project, role: str, paths: Sequence[str], settings: LayeredLabelSettings) -> Source:
     """Combine rasters and vectors into one input, each digested as it would be alone."""
-    found = [
-        _rasters(project, role, tuple(some)) if how["kind"] == "raster" else _vectors(project, role, tuple(some), how)
-        for some, how in parts(paths, settings)
+    sources = [
+        _rasters(project, role, tuple(of_part))
+        if part["kind"] == "raster"
+        else _vectors(project, role, [(of_part, label_reading(part))])
+        for of_part, part in split(paths, settings["parts"])
     ]
     return Source(
         role,
-        tuple(file for one in found for file in one.files),
-        tuple(paths for one in found for paths in one.sidecars or ((),) * len(one.files)),
-        tuple(each for one in found for each in one.digests or (None,) * len(one.files)),
-        ignored_sidecars=tuple(path for one in found for path in one.ignored_sidecars),
+        tuple(file for source in sources for file in source.files),
+        tuple(files for source in sources for files in source.sidecars or ((),) * len(source.files)),
+        tuple(each for source in sources for each in source.digests or (None,) * len(source.files)),
+        ignored_sidecars=tuple(path for source in sources for path in source.ignored_sidecars),
     )
 
 
@@ -314,21 +342,21 @@ def _inputs(project: Project, scene: Scene) -> Iterator[tuple[str, Sequence[str]
         return
     settings = label_settings(project, scene)
     if settings["kind"] == "layers":
-        yield from ((how["kind"], some) for some, how in parts(scene.labels.files, settings))
-    elif settings["kind"] not in BOX_FILES:
+        yield from ((part["kind"], paths) for paths, part in split(scene.labels.files, settings["parts"]))
+    elif settings["kind"] == "raster" or settings["kind"] == "vector":
         yield settings["kind"], scene.labels.files
 
 
 def _companions(project: Project) -> Companions:
     """Return the finder of files that belong to inputs; it asks GDAL in this process unless `prepare` was called."""
-    found = project.memo.get(Companions)
-    if found is None:
-        found = project.memo[Companions] = Companions(_ask_here)
-    assert isinstance(found, Companions)
-    return found
+    companions = project.memo.get(Companions)
+    if companions is None:
+        companions = project.memo[Companions] = Companions(_ask_here)
+    assert isinstance(companions, Companions)
+    return companions
 
 
-def _ask_here(questions: Sequence[Question]) -> list[dict[str, Any]]:
+def _ask_here(questions: Sequence[Question]) -> list[DatasetFiles]:
     from rvbuild.geo.dataset_files import ask
 
     return ask([(kind, str(path)) for kind, path in questions])

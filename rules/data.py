@@ -6,6 +6,7 @@ Only built by `rvbuild data` and `rvbuild check --deep`, not by `rvbuild build`.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from rvbuild.rules.common import (
     Artifact,
@@ -27,6 +28,9 @@ from rvbuild.rules.common import (
     without_code,
 )
 
+if TYPE_CHECKING:
+    from rvbuild.stages.data.settings import OutlinedSettings, SurveyPageSettings, SurveySettings
+
 VERSION = 2
 RUN = "rvbuild.stages.data.scene:run"
 RUN_MERGE = "rvbuild.stages.data.page:run"
@@ -40,12 +44,24 @@ WRITES = ("survey.json", "picture.jpg")
 WRITES_MERGE = ("data.json", "index.html")
 
 
-def artifacts(project: Project, code: str, runs_code: bool = True) -> Iterator[Artifact]:
+def artifacts(project: Project, code: str, runs_code: bool = True, outlines: bool = False) -> Iterator[Artifact]:
     """Yield the survey of every scene, then the page.
 
-    Unless `runs_code`, pixels are surveyed in their state before the user's own transforms.
+    Unless `runs_code`, pixels are surveyed in their state before the user's own transforms. With `outlines`, pictures
+    show the outlines of labels instead of areas.
     """
     for scene in project.scenes:
+        settings: SurveySettings = {
+            "task": project.task,
+            "image": image_settings(project, scene) if runs_code else without_code(image_settings(project, scene)),
+            "channels": scene.channels,
+            "labels": None if scene.labels is None else label_settings(project, scene),
+            "classes": classes(project),
+            "null_id": project.null_id,
+            "chip": chip_settings(project, scene),
+            **area(project, scene),
+        }
+        outlined: OutlinedSettings = {**settings, "outlines": True}
         yield Artifact(
             name=name("data", project.name, scene.id),
             project=project.name,
@@ -53,16 +69,7 @@ def artifacts(project: Project, code: str, runs_code: bool = True) -> Iterator[A
             scene=scene.id,
             run=RUN,
             version=VERSION,
-            settings={
-                "task": project.task,
-                "image": image_settings(project, scene) if runs_code else without_code(image_settings(project, scene)),
-                "channels": scene.channels,
-                "labels": None if scene.labels is None else label_settings(project, scene),
-                "classes": classes(project),
-                "null_id": project.null_id,
-                "chip": chip_settings(project, scene),
-                **area(project, scene),
-            },
+            settings=outlined if outlines else settings,
             inputs=present(
                 image(project, scene),
                 labels(project, scene),
@@ -75,6 +82,12 @@ def artifacts(project: Project, code: str, runs_code: bool = True) -> Iterator[A
             packages=packages(project),
             writes=WRITES,
         )
+    of_page: SurveyPageSettings = {
+        "task": project.task,
+        "classes": classes(project),
+        "null_id": project.null_id,
+        "scenes": [(scene.id, scene.split) for scene in project.scenes],
+    }
     yield Artifact(
         name=name("data", project.name),
         project=project.name,
@@ -82,12 +95,7 @@ def artifacts(project: Project, code: str, runs_code: bool = True) -> Iterator[A
         scene=None,
         run=RUN_MERGE,
         version=VERSION,
-        settings={
-            "task": project.task,
-            "classes": classes(project),
-            "null_id": project.null_id,
-            "scenes": [[scene.id, scene.split] for scene in project.scenes],
-        },
+        settings=of_page,
         inputs=tuple(Product(f"scenes/{s.id}", name("data", project.name, s.id)) for s in project.scenes),
         folder=folder(project, "data"),
         code=code,

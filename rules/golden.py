@@ -125,6 +125,11 @@ _PROJECTS = {"semantic_segmentation": _SEGMENTATION, "chip_classification": _CEL
 TASKS = tuple(_PROJECTS)
 
 
+def project(task: str) -> str:
+    """Return the project file of a task."""
+    return f'[project]\ntask = "{task}"\n{_CLASSES}{_PROJECTS[task]}'
+
+
 def machine() -> str:
     """Return what golden outputs depend on besides code: the processor and the versions of numerical packages."""
     packages = ("numpy", "rasterio", "fiona", "shapely", "torch", "torchvision", "pillow")
@@ -144,7 +149,7 @@ def _processor() -> str:
 
 def outputs() -> dict[str, str]:
     """Build each golden project in a new directory; return "stage/task" -> digest of all outputs of the stage."""
-    found: dict[str, str] = {}
+    digest_of: dict[str, str] = {}
     for task in TASKS:
         with tempfile.TemporaryDirectory(prefix="rvbuild-golden-") as directory:
             root = Path(directory)
@@ -152,12 +157,12 @@ def outputs() -> dict[str, str]:
             data = [*run, "rvbuild.data.samples", "potsdam", str(root / "data"), "--size-px", "96"]
             subprocess.run([*data, "--scenes", "2_10,2_11,2_12"], check=True, capture_output=True)
             (root / "boxes.csv").write_text(_BOXES_CSV)
-            project = root / "golden.toml"
-            project.write_text(f'[project]\ntask = "{task}"\n{_CLASSES}{_PROJECTS[task]}')
+            path = root / "golden.toml"
+            path.write_text(project(task))
             digests: dict[str, list[list[str]]] = {}
             for word in ("build", "draft"):
                 done = subprocess.run(
-                    [*run, "rvbuild", word, str(project), "--json", "-j", "1"], capture_output=True, text=True
+                    [*run, "rvbuild", word, str(path), "--json", "-j", "1"], capture_output=True, text=True
                 )
                 if done.returncode:
                     raise SystemExit(
@@ -166,8 +171,8 @@ def outputs() -> dict[str, str]:
                 for artifact in json.loads(done.stdout)["artifacts"]:
                     for shown in artifact["outputs"]:
                         digests.setdefault(artifact["stage"], []).append([shown, hash_file(root / shown)])
-            subprocess.run([*run, "rvbuild", "data", str(project), "-q"], check=True, capture_output=True)
-            for path in (root / "cache/golden/data").iterdir():
-                digests.setdefault("data", []).append([path.relative_to(root).as_posix(), hash_file(path)])
-            found |= {f"{stage}/{task}": digest(sorted(pairs)) for stage, pairs in digests.items()}
-    return found
+            subprocess.run([*run, "rvbuild", "data", str(path), "-q"], check=True, capture_output=True)
+            for file in (root / "cache/golden/data").iterdir():
+                digests.setdefault("data", []).append([file.relative_to(root).as_posix(), hash_file(file)])
+            digest_of |= {f"{stage}/{task}": digest(sorted(pairs)) for stage, pairs in digests.items()}
+    return digest_of

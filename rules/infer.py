@@ -7,7 +7,7 @@ about a scene.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rvbuild.rules.common import (
     Artifact,
@@ -26,6 +26,11 @@ from rvbuild.rules.common import (
     present,
     user_code,
 )
+from rvbuild.settings.train import TrainedSettings
+
+if TYPE_CHECKING:
+    from rvbuild.settings.train import TrainedSettings
+    from rvbuild.stages.infer import InferStageSettings
 
 VERSION = 3
 RUN = "rvbuild.stages.infer:run"
@@ -38,7 +43,7 @@ def model(project: Project) -> Product:
     return Product("model", name("train", project.name), ("model.safetensors", "model.json"))
 
 
-def trained(project: Project) -> dict[str, Any]:
+def trained(project: Project) -> TrainedSettings:
     """Return the model that the project names: a trained model's description cannot select another user function."""
     if project.train.backend is not None:
         return {"model": project.train.backend, "model_args": project.train.backend_args}
@@ -49,7 +54,19 @@ def trained(project: Project) -> dict[str, Any]:
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     """Yield the raw predictions of every validation and test scene."""
     predict = project.predict.infer_settings()
+    named = project.predict.writes_scores()
     for scene in sorted((s for s in project.scenes if s.split != "train"), key=lambda s: s.id):
+        settings: InferStageSettings = {
+            "task": project.task,
+            "image": image_settings(project, scene),
+            "channels": scene.channels,
+            "classes": class_names(project) if named else class_ids(project),
+            "null_id": project.null_id,
+            "chip_px": project.chip_px,
+            "predict": predict,
+        }
+        if limits := area(project, scene).get("area"):
+            settings["area"] = limits
         yield Artifact(
             name=name("infer", project.name, scene.id),
             project=project.name,
@@ -57,16 +74,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             scene=scene.id,
             run=RUN,
             version=VERSION,
-            settings={
-                "task": project.task,
-                "image": image_settings(project, scene),
-                "channels": scene.channels,
-                "classes": class_names(project) if predict.get("scores") else class_ids(project),
-                "null_id": project.null_id,
-                "chip_px": project.chip_px,
-                "predict": predict,
-                **area(project, scene),
-            },
+            settings=settings,
             inputs=present(image(project, scene), aoi(project, scene), model(project), *user_code(project, scene)),
             folder=folder(project, "predict", scene.id),
             code=code,

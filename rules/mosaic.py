@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from rvbuild.rules.common import Artifact, Product, Project, classes, folder, name, packages
+
+if TYPE_CHECKING:
+    from rvbuild.stages.mosaic import MosaicSettings
 
 VERSION = 2
 RUN = "rvbuild.stages.mosaic:run"
@@ -17,6 +21,12 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     scenes = sorted(scene.id for scene in project.scenes if scene.split != "train")
     if not project.predict.mosaic or not scenes:
         return
+    settings: MosaicSettings = {
+        "classes": classes(project),
+        "null_id": project.null_id,
+        "scenes": scenes,
+        "cog": project.predict.mosaic == "cog",
+    }
     yield Artifact(
         name=name("mosaic", project.name),
         project=project.name,
@@ -24,12 +34,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         scene=None,
         run=RUN,
         version=VERSION,
-        settings={
-            "classes": classes(project),
-            "null_id": project.null_id,
-            "scenes": scenes,
-            "cog": project.predict.mosaic == "cog",
-        },
+        settings=settings,
         inputs=tuple(
             Product(f"labels/{scene}", name("predict", project.name, scene), ("labels.tif",)) for scene in scenes
         ),

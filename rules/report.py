@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rvbuild.rules.common import (
     Artifact,
@@ -28,6 +28,10 @@ from rvbuild.rules.common import (
 )
 from rvbuild.rules.inputs import own_chips
 from rvbuild.stages.report.pictures import MOST_PLACES, QUICKLOOK, place_picture
+
+if TYPE_CHECKING:
+    from rvbuild.stages.report.page import PageSettings
+    from rvbuild.stages.report.scene import PictureSettings
 
 VERSION = 5
 RUN = "rvbuild.stages.report.scene:run"
@@ -55,13 +59,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             scene=scene.id,
             run=RUN,
             version=VERSION,
-            settings={
-                "task": project.task,
-                "image": image_settings(project, scene),
-                "channels": scene.channels,
-                "classes": classes(project),
-                **(_evaluation_settings(project, scene) if scene.id in judged else {}),
-            },
+            settings=_picture_settings(project, scene, scene.id in judged),
             inputs=(
                 image(project, scene),
                 predictions(project, scene),
@@ -93,6 +91,13 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         figures.append(Product(f"counts/{id_}", counts, ("eval.json",)))
         figures.append(Product(f"places/{id_}", counts, ("places.json",)))
         figures.append(Product(f"pictures/{id_}", pictures, ("place_*.jpg",)))
+    settings: PageSettings = {
+        "project": project.name,
+        "task": project.task,
+        "classes": classes(project),
+        "null_id": project.null_id,
+        "splits": {scene.id: scene.split for scene in evaluated(project)},
+    }
     yield Artifact(
         name=name("report", project.name),
         project=project.name,
@@ -100,13 +105,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         scene=None,
         run=RUN_MERGE,
         version=VERSION,
-        settings={
-            "project": project.name,
-            "task": project.task,
-            "classes": classes(project),
-            "null_id": project.null_id,
-            "splits": {scene.id: scene.split for scene in evaluated(project)},
-        },
+        settings=settings,
         inputs=tuple(figures),
         folder=folder(project, "report"),
         code=code,
@@ -115,14 +114,21 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     )
 
 
-def _evaluation_settings(project: Project, scene: Scene) -> dict[str, Any]:
-    """Return what the pictures of the worst places depend on, besides the image and the predictions."""
-    return {
-        "labels": label_settings(project, scene),
-        "null_id": project.null_id,
-        "eval": project.eval.stage_settings(),
-        **area(project, scene),
+def _picture_settings(project: Project, scene: Scene, judged: bool) -> PictureSettings:
+    """Return the settings of the pictures of a scene; those of the worst places only if it is evaluated."""
+    settings: PictureSettings = {
+        "task": project.task,
+        "image": image_settings(project, scene),
+        "channels": scene.channels,
+        "classes": classes(project),
     }
+    if judged:
+        settings["labels"] = label_settings(project, scene)
+        settings["null_id"] = project.null_id
+        settings["eval"] = project.eval.stage_settings()
+        if limits := area(project, scene).get("area"):
+            settings["area"] = limits
+    return settings
 
 
 def _evaluation_inputs(project: Project, scene: Scene) -> tuple[Source | Product, ...]:

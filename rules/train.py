@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rvbuild.learn.trajectory import resume_ignores
 from rvbuild.rules.common import (
@@ -29,15 +29,15 @@ from rvbuild.rules.common import (
 )
 from rvbuild.rules.inputs import own_chips
 
+if TYPE_CHECKING:
+    from rvbuild.stages.train.settings import BackendStageSettings, Pixels, TrainStageSettings
+
 VERSION = 4
 RUN = "rvbuild.stages.train.stage:run"
 RUN_BACKEND = "rvbuild.stages.train.backend:run"
 CODE = ("rvbuild.stages.train.stage", "rvbuild.stages.train.backend", "{task}", "rvbuild.learn.*")
 WRITES_BACKEND = ("model.safetensors", "model.json")
 WRITES = (*WRITES_BACKEND, "log.jsonl", "curves.svg")
-
-#: Settings that affect the speed of a training, but not its result.
-HINTS = ("workers",)
 
 KEYED, IMAGES = ("index.json", "labels-*"), ("images-*",)
 """The inputs of training are the labels of chips, which hold the digests of their pixels: these do not depend on where
@@ -57,10 +57,10 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     yield make(project, chips, pixels, code)
 
 
-def _chips(project: Project) -> tuple[list[Source | Product], dict[str, dict[str, Any]]]:
+def _chips(project: Project) -> tuple[list[Source | Product], Pixels]:
     """Return the chips as inputs, and how images are opened that chips do not have, by split and scene."""
     chips: list[Source | Product] = []
-    pixels: dict[str, dict[str, Any]] = {}
+    pixels: Pixels = {}
     unread: list[Scene] = []
     for scene in sorted((s for s in project.scenes if s.split != "test"), key=lambda s: s.id):
         if scene.labels is None or (scene.split == "validation" and not project.train.validation):
@@ -75,7 +75,7 @@ def _chips(project: Project) -> tuple[list[Source | Product], dict[str, dict[str
         pixels[part] = {"image": image_settings(project, scene), "channels": scene.channels}
     if project.train.chips is not None:
         own = own_chips.products(project, *KEYED, unkeyed=IMAGES)
-        chips += [one for one in own if project.train.validation or one.role.startswith("chips/train/")]
+        chips += [part for part in own if project.train.validation or part.role.startswith("chips/train/")]
     if pixels:
         # Pixels outside of the key are transformed by code outside of the key.
         chips += [
@@ -84,10 +84,16 @@ def _chips(project: Project) -> tuple[list[Source | Product], dict[str, dict[str
     return chips, pixels
 
 
-def _with_backend(
-    project: Project, chips: list[Source | Product], pixels: dict[str, dict[str, Any]], code: str
-) -> Artifact:
+def _with_backend(project: Project, chips: list[Source | Product], pixels: Pixels, code: str) -> Artifact:
     """Return the model that a training backend makes."""
+    settings: BackendStageSettings = {
+        "task": project.task,
+        "classes": class_names(project),
+        "null_id": project.null_id,
+        "chip_px": project.chip_px,
+        "train": project.train.backend_settings(),
+        "seed": seed(project, "train"),
+    }
     return Artifact(
         name=name("train", project.name),
         project=project.name,
@@ -95,14 +101,7 @@ def _with_backend(
         scene=None,
         run=RUN_BACKEND,
         version=VERSION,
-        settings={
-            "task": project.task,
-            "classes": class_names(project),
-            "null_id": project.null_id,
-            "chip_px": project.chip_px,
-            "train": project.train.backend_settings(),
-            "seed": seed(project, "train"),
-        },
+        settings=settings,
         inputs=(*chips, *user_code(project)),
         folder=folder(project, "train"),
         code=code,
@@ -113,19 +112,27 @@ def _with_backend(
     )
 
 
-def _of_torch(
-    project: Project, chips: list[Source | Product], pixels: dict[str, dict[str, Any]], code: str
-) -> Artifact:
+def _of_torch(project: Project, chips: list[Source | Product], pixels: Pixels, code: str) -> Artifact:
     """Return the model that torch trains."""
     train = project.train.stage_settings()
     weights: tuple[Source, ...] = ()
     if isinstance(train["pretrained"], str):
         weights = (Source("weights", (resolve(project, train["pretrained"]),)),)
         train["pretrained"] = "bundle" if project.train.bundle is not None else "file"
-    hints: dict[str, dict[str, Any]] = {"train": {hint: train.pop(hint) for hint in HINTS}}
+    hints: dict[str, Mapping[str, object]] = {"train": {"workers": train.pop("workers")}}
     if pixels:
         hints["pixels"] = pixels
     checkpoints = _checkpoints(project)
+    settings: TrainStageSettings = {
+        "task": project.task,
+        "classes": class_names(project),
+        "null_id": project.null_id,
+        "chip_px": project.chip_px,
+        "train": train,
+        "seed": seed(project, "train"),
+    }
+    if (step := normalize(project).get("normalize")) is not None:
+        settings["normalize"] = step
     return Artifact(
         name=name("train", project.name),
         project=project.name,
@@ -133,15 +140,7 @@ def _of_torch(
         scene=None,
         run=RUN,
         version=VERSION,
-        settings={
-            "task": project.task,
-            "classes": class_names(project),
-            "null_id": project.null_id,
-            "chip_px": project.chip_px,
-            "train": train,
-            "seed": seed(project, "train"),
-            **normalize(project),
-        },
+        settings=settings,
         inputs=(*chips, Product("stats", name("analyze", project.name)), *weights, *user_code(project)),
         folder=folder(project, "train"),
         rename=checkpoints,
@@ -151,5 +150,5 @@ def _of_torch(
         hints=hints,
         resource="torch",
         demand=Demand(cores=project.train.threads, device=project.train.device),
-        resume_ignores=tuple(f"train.{key}" for key in resume_ignores(train)),
+        resume_ignores=tuple(f"train.{key}" for key in resume_ignores(train["schedule"])),
     )

@@ -22,7 +22,7 @@ from rvbuild.engine.keys.signature import Signature, signature
 from rvbuild.engine.store.fingerprint import is_racy
 from rvbuild.engine.store.state import State
 from rvbuild.files.urls import Url, to_path
-from rvbuild.geo.dataset_files import RASTER, VECTOR
+from rvbuild.geo.dataset_files import RASTER, VECTOR, DatasetFiles
 from rvbuild.geo.gdal.drivers import DIRECTORIES
 from rvbuild.geo.gdal.quiet import JOURNALS
 
@@ -30,7 +30,7 @@ FUNCTION = "rvbuild.geo.dataset_files:ask"
 """The function that a worker calls."""
 
 Question = tuple[str, Path]
-Ask = Callable[[Sequence[Question]], Sequence[dict[str, Any]]]
+Ask = Callable[[Sequence[Question]], Sequence[DatasetFiles]]
 
 _VERSION = 1
 """Increased when answers change: stored answers are then asked for again."""

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rvbuild.errors import DataError, UsageError
 from rvbuild.files.leftovers import is_leftover
@@ -15,6 +15,10 @@ from rvbuild.project.tables.own_chips import CHIP_SPLITS
 from rvbuild.rules.common import Artifact, Product, Project, classes, folder, name, packages, resolve, seed
 from rvbuild.rules.common import Source as Files
 from rvbuild.rules.inputs import sidecars
+from rvbuild.settings.area import Split
+
+if TYPE_CHECKING:
+    from rvbuild.stages.chip.settings import FolderPartSettings, OwnChipSettings, ZipPartSettings
 
 RUN = "rvbuild.stages.chip.folder:run"
 CODE = ("rvbuild.stages.chip.folder", "rvbuild.stages.analyze.chips")
@@ -47,7 +51,7 @@ class _Part:
         """Return the folders where a new file would also be an input."""
         return (*self.watched, *(_directories(self.path) if self.inside is None else ()))
 
-    def settings(self, files: list[Path]) -> dict[str, Any]:
+    def settings(self, files: list[Path]) -> FolderPartSettings | ZipPartSettings:
         """Return the stage settings of the part: the place of each file, or of all files in the zip."""
         if self.inside is not None:
             return {"inside": self.inside}
@@ -68,6 +72,17 @@ def artifacts(project: Project, code: str, version: int) -> Iterator[Artifact]:
     assert chips is not None
     for split, parts in _parts(project).items():
         files = [part.files() for part in parts]
+        settings: OwnChipSettings = {
+            "task": project.task,
+            "split": split,
+            "classes": classes(project),
+            "null_id": project.null_id,
+            "size_px": project.chip_px,
+            "resize": project.chip.is_set("size_px"),
+            **chips.stage_settings(),
+            "parts": [part.settings(paths) for part, paths in zip(parts, files, strict=True)],
+            "seed": seed(project, f"chip:{split}"),
+        }
         yield Artifact(
             name=name("chip", project.name, split),
             project=project.name,
@@ -75,20 +90,10 @@ def artifacts(project: Project, code: str, version: int) -> Iterator[Artifact]:
             scene=split,
             run=RUN,
             version=version,
-            settings={
-                "task": project.task,
-                "split": split,
-                "classes": classes(project),
-                "null_id": project.null_id,
-                "size_px": project.chip_px,
-                "resize": project.chip.is_set("size_px"),
-                **chips.stage_settings(),
-                "parts": [part.settings(found) for part, found in zip(parts, files, strict=True)],
-                "seed": seed(project, f"chip:{split}"),
-            },
+            settings=settings,
             inputs=tuple(
-                _source(f"files/{number}", part, found)
-                for number, (part, found) in enumerate(zip(parts, files, strict=True))
+                _source(f"files/{number}", part, paths)
+                for number, (part, paths) in enumerate(zip(parts, files, strict=True))
             ),
             folder=folder(project, "chip", split),
             code=code,
@@ -104,8 +109,8 @@ def _source(role: str, part: _Part, files: list[Path]) -> Files:
         return Files(role, tuple(files), folders=folders)
     there = {path for path in _all_files(part.path) if path.name.lower().endswith(_BESIDE)}
     candidates = [[path.with_name(path.name + ending) for ending in _BESIDE] for path in files] if there else []
-    sorted_out = [sidecars.sort(path for path in some if path in there) for some in candidates]
-    counted = tuple(some for some, _ in sorted_out)
+    sorted_out = [sidecars.sort(path for path in paths if path in there) for paths in candidates]
+    counted = tuple(paths for paths, _ in sorted_out)
     return Files(
         role,
         tuple(files),
@@ -119,58 +124,58 @@ _BESIDE = (".aux.xml", ".msk")
 """Name endings of sidecars that change how GDAL reads a file."""
 
 
-def _parts(project: Project) -> dict[str, list[_Part]]:
+def _parts(project: Project) -> dict[Split, list[_Part]]:
     """Return the parts of each split that has chips; those of training in any case."""
     chips = project.train.chips
     assert chips is not None
-    found: dict[str, list[_Part]] = {"train": []}
+    by_split: dict[Split, list[_Part]] = {"train": []}
     for path in chips.folder:
         root = resolve(project, path)
         try:
-            own = list(_of_zip(root) if is_zip(root) else _of_folder(root))
+            parts = list(_of_zip(root) if is_zip(root) else _of_folder(root))
         except DataError as error:
             raise UsageError(f"{project.path}: train.chips.folder: {error}") from None
-        for split, part in own:
-            found.setdefault(split, []).append(part)
-    return found
+        for split, part in parts:
+            by_split.setdefault(split, []).append(part)
+    return by_split
 
 
-def _of_folder(root: Path) -> Iterator[tuple[str, _Part]]:
+def _of_folder(root: Path) -> Iterator[tuple[Split, _Part]]:
     """Yield the parts in a folder of splits, or of zips."""
-    found = False
-    for split, called in CHIP_SPLITS.items():
-        for base in (root / one for one in called):
+    has_splits = False
+    for split, names in CHIP_SPLITS.items():
+        for base in (root / directory for directory in names):
             if any(True for _ in _files(base)):
                 yield split, _Part(base, watched=(root,))
-                found = True
+                has_splits = True
                 break
-    zips = sorted(one for one in root.glob("*") if is_zip(one)) if not found else []
-    for one in zips:
-        for split, part in _of_zip(one):
-            yield split, _Part(one, part.inside, watched=(root,))
-    if not found and not zips:
+    zips = [] if has_splits else sorted(path for path in root.glob("*") if is_zip(path))
+    for path in zips:
+        for split, part in _of_zip(path):
+            yield split, _Part(path, part.inside, watched=(root,))
+    if not has_splits and not zips:
         yield "train", _Part(root / "train", watched=(root,))
 
 
-def _of_zip(path: Path) -> Iterator[tuple[str, _Part]]:
+def _of_zip(path: Path) -> Iterator[tuple[Split, _Part]]:
     """Yield the parts in a zip."""
     if not path.exists():
         yield "train", _Part(path, "train/")  # a separate message reports that it is missing
         return
-    names = members(path)
-    root = root_of(names, [one for called in CHIP_SPLITS.values() for one in called])
-    found = False
-    for split, called in CHIP_SPLITS.items():
-        for inside in (f"{root}{one}/" for one in called):
-            if any(one.startswith(inside) for one in names):
+    inner = members(path)
+    root = root_of(inner, [directory for names in CHIP_SPLITS.values() for directory in names])
+    has_splits = False
+    for split, names in CHIP_SPLITS.items():
+        for inside in (f"{root}{directory}/" for directory in names):
+            if any(member.startswith(inside) for member in inner):
                 yield split, _Part(path, inside)
-                found = True
+                has_splits = True
                 break
-    if not found:
-        raise DataError(f"{path}: expected a folder train/ in the zip, found {_some(names)}")
+    if not has_splits:
+        raise DataError(f"{path}: expected a folder train/ in the zip, found {_first(inner)}")
 
 
-def _some(names: tuple[str, ...]) -> str:
+def _first(names: tuple[str, ...]) -> str:
     return ", ".join(names[:3]) + (" …" if names[3:] else "") if names else "no file"
 
 
@@ -182,12 +187,12 @@ def _files(base: Path) -> Iterator[Path]:
 def _all_files(base: Path) -> Iterator[Path]:
     """Yield all files in a folder tree that are not hidden."""
     for directory, folders, names in os.walk(base):
-        folders[:] = [one for one in folders if not one.startswith(".")]
-        yield from (Path(directory, one) for one in names if not one.startswith("."))
+        folders[:] = [folder for folder in folders if not folder.startswith(".")]
+        yield from (Path(directory, name) for name in names if not name.startswith("."))
 
 
 def _directories(base: Path) -> Iterator[Path]:
     """Yield a folder and its subfolders."""
     for directory, folders, _ in os.walk(base):
-        folders[:] = [one for one in folders if not one.startswith(".")]
+        folders[:] = [folder for folder in folders if not folder.startswith(".")]
         yield Path(directory)

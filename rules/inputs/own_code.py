@@ -8,7 +8,6 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from rvbuild.engine.keys import modules
 from rvbuild.engine.keys.artifact import ContentDigest, Source, canonical
@@ -16,6 +15,7 @@ from rvbuild.errors import UsageError
 from rvbuild.files.address import is_url
 from rvbuild.process.variables import value_digest
 from rvbuild.project.model import Project, Scene
+from rvbuild.settings.image import ImageSettings
 
 _CODE = ContentDigest("rvbuild.engine.keys.code:module_digest", '{"syntax":2}')
 
@@ -58,11 +58,13 @@ def code_of_modules(project: Project, named: Mapping[str, str]) -> tuple[Source,
     return _source(project, named)
 
 
-def without_code(image: Mapping[str, Any]) -> dict[str, Any]:
+def without_code(image: ImageSettings) -> ImageSettings:
     """Return settings of an image without the user's transform and those after it."""
     steps = list(itertools.takewhile(lambda step: step["kind"] != "function", image.get("transform", ())))
-    rest = {key: value for key, value in image.items() if key != "transform"}
-    return {**rest, "transform": steps} if steps else rest
+    settings: ImageSettings = {**image, "transform": steps}
+    if not steps:
+        del settings["transform"]
+    return settings
 
 
 def _of_training(project: Project) -> dict[str, str]:

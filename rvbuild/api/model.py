@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -22,6 +22,7 @@ from rvbuild.session.process_context import ProcessContext
 if TYPE_CHECKING:
     from torch import nn
 
+    from rvbuild.stages.bundle.predict import Settings
     from rvbuild.stages.predictor import Predictor
 
 PathLike = str | os.PathLike[str]
@@ -79,11 +80,11 @@ class Model:
     ((64, 64), (2, 64, 64))
     """
 
-    def __init__(self, predictor: Predictor, settings: Mapping[str, Any], context: ProcessContext, path: Path) -> None:
+    def __init__(self, predictor: Predictor, settings: Settings, context: ProcessContext, path: Path) -> None:
         self._predictor, self._settings, self._context, self._path = predictor, settings, context, path
         info = predictor.info
         self.task = info.task
-        self.classes = tuple(str(entry["name"]) for entry in info.classes)
+        self.classes = tuple(item["name"] for item in info.classes)
         self.outputs = tuple(info.outputs)
         self.bands, self.dtype = info.bands, info.dtype
 
@@ -181,9 +182,9 @@ class Model:
                 f"expected an array (bands, rows, columns) with {self.bands} bands of type {self.dtype}, as the model "
                 f"was trained on; found {image.shape} of type {image.dtype.name}"
             )
-        predict = {**self._settings["predict"], "scores": "float32" if scores else False}
+        settings = self._settings.copy()
+        settings["predict"] = {**settings["predict"], "scores": "float32" if scores else False}
         with self._context():
-            settings = {**self._settings, "predict": predict}
             results = predict_array(self._predictor, settings, ArrayImage(image, valid), progress)
         cell_px = results.pop("cell_px", None)
         return Prediction(**results, cell_px=None if cell_px is None else int(cell_px))

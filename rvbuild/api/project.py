@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rvbuild import rules, tasks
 from rvbuild.api.evaluation import Evaluation, read_evaluation
@@ -238,6 +238,7 @@ class Project:
         from rvbuild.learn.chips.dataset import Chips
         from rvbuild.learn.hooks import TargetOps
         from rvbuild.stages.train.chips import imagery_of, scenes_of
+        from rvbuild.stages.train.settings import Pixels
 
         if split not in ("train", "validation"):
             raise UsageError(f'dataset: expected "train" or "validation", found {split!r}')
@@ -252,11 +253,12 @@ class Project:
         away = [s for s in project.scenes if s.split == split and not common.stores_images(project, s)]
         task = tasks.get(project.task)
         ops = TargetOps(task.unpack, task.orient, task.collate)
+        pixels = cast("Pixels", settings.get("pixels", {}))
         context = process_context(
             project, common.images_code(project, away), self._trust, f"the imagery of {split} chips"
         )
         with context():
-            chips = Chips(scenes_of(inputs, split), ops, imagery_of(inputs, settings))
+            chips = Chips(scenes_of(inputs, split), ops, imagery_of(inputs, pixels))
         return ChipDataset(chips, ops, context)
 
     def dataloader(
@@ -323,10 +325,11 @@ class Project:
         weights, description = self._shown("train", WEIGHTS), self._shown("train", DESCRIPTION)
         project = self._snapshot()
         (bundle,) = rules.bundle.artifacts(project, "")
-        settings = {**bundle.settings, "predict": {**bundle.settings["predict"], "device": device}}
+        settings = rules.bundle.settings(project)
+        settings["predict"]["device"] = device
         context = process_context(project, tuple(bundle.code_of_users()), self._trust, "the model")
         with context():
-            predictor = load_predictor(weights, description, device, trained=bundle.hints["trained"])
+            predictor = load_predictor(weights, description, device, trained=rules.infer.trained(project))
         return Model(predictor, settings, context, weights)
 
     def _snapshot(self) -> LoadedProject:

@@ -15,6 +15,7 @@ from rvbuild.project.model import Project as LoadedProject
 from rvbuild.project.model import Scene as LoadedScene
 from rvbuild.rules import common
 from rvbuild.session.process_context import ProcessContext, process_context
+from rvbuild.settings.image import SceneImageSettings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -194,7 +195,7 @@ class Scene:
                 self._context = process_context(self._project, code, self._trust, f"the imagery of scene {self.id}")
             with self._context():
                 if self._image is None:
-                    settings = {
+                    settings: SceneImageSettings = {
                         "image": common.image_settings(self._project, self._scene),
                         "channels": self._scene.channels,
                     }

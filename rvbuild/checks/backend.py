@@ -7,8 +7,9 @@ from typing import Any
 
 from rvbuild.errors import RvbuildError
 from rvbuild.learn.backend import make_backend
-from rvbuild.learn.model_files import ModelInfo
+from rvbuild.learn.model_files import RAW_VALUES, ModelInfo
 from rvbuild.progress import Progress
+from rvbuild.settings.classes import ClassSettings
 
 
 def try_out(
@@ -17,7 +18,7 @@ def try_out(
     args: Mapping[str, Any],
     bands: int,
     dtype: str,
-    classes: Sequence[Mapping[str, Any]],
+    classes: Sequence[ClassSettings],
     null_id: int,
     chip_px: int,
     progress: Progress,
@@ -29,11 +30,11 @@ def try_out(
         model_args=dict(args),
         bands=bands,
         dtype=dtype,
-        outputs=[str(entry["name"]) for entry in classes if entry["id"] != null_id],
-        classes=[dict(entry) for entry in classes],
+        outputs=[item["name"] for item in classes if item["id"] != null_id],
+        classes=[{"id": item["id"], "name": item["name"]} for item in classes],
         null_id=null_id,
         chip_px=chip_px,
-        normalize={},
+        normalize=RAW_VALUES,
         backend=True,
     )
     try:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from rvbuild.geo.labels.raster import RasterLabels
 from rvbuild.geo.raster.file import read_overview
 from rvbuild.geo.raster.tags import scattered
 from rvbuild.geo.windows import Window
+from rvbuild.settings.labels import ReadRasterSettings
 
 SAMPLES, SAMPLES_REMOTE, SAMPLE_PX = 64, 16, 64
 """Number of windows that are read from a local raster and from a remote one, spread over its extent, and their side."""
@@ -37,7 +37,7 @@ Problem = tuple[Level, str, str]
 
 
 def problems(
-    files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: Classes, null_id: int
+    files: Sequence[Path], settings: ReadRasterSettings, grid: Grid, classes: Classes, null_id: int
 ) -> Iterator[Problem]:
     """Yield the problems of label rasters; arguments as for `rvbuild.geo.labels.open.open_labels`."""
     with RasterLabels(files, settings, grid, classes, null_id) as labels:
@@ -56,7 +56,7 @@ def problems(
 
 
 def counts(
-    files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: Classes, null_id: int
+    files: Sequence[Path], settings: ReadRasterSettings, grid: Grid, classes: Classes, null_id: int
 ) -> list[int] | None:
     """Return the pixels of each class, 0 for null; None if the raster is large or has values without a class."""
     if grid.height * grid.width > ALL_PX:

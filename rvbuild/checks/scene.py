@@ -22,7 +22,6 @@ from rvbuild.checks.ground import ground_of
 from rvbuild.checks.project import NOT_READ
 from rvbuild.errors import RvbuildError
 from rvbuild.files.address import is_url
-from rvbuild.files.formats import BOX_FILES
 from rvbuild.geo.area.aoi import Aoi, open_aoi
 from rvbuild.geo.grid import Grid, crs_name, reproject
 from rvbuild.geo.labels.boxes import BoxLabels
@@ -34,10 +33,18 @@ from rvbuild.geo.raster.open import SceneImage, describe, open_scene_image
 from rvbuild.geo.raster.tags import scattered
 from rvbuild.geo.vector.files import read_features
 from rvbuild.geo.vector.placing import SWAPPED, on_image, swapped_on
-from rvbuild.geo.vector.reading import parts, reading
+from rvbuild.geo.vector.reading import area_reading, area_tables, label_reading, label_tables, split
 from rvbuild.geo.windows import Window, require_few, starts
+from rvbuild.settings.labels import (
+    AnyVectorSettings,
+    BoxFileSettings,
+    LabelSettings,
+    RasterPartSettings,
+    VectorPartSettings,
+)
 from rvbuild.stages.chip.cut import THREADS
-from rvbuild.stages.chip.windows import LIMITS, both_ways, candidates, why_none
+from rvbuild.stages.chip.windows import both_ways, candidates, side_limits, why_none
+from rvbuild.stages.data.settings import CheckSettings
 from rvbuild.stages.threads.block_cache import MAX_BYTES
 
 MAX_VECTOR_BYTES = 50_000_000
@@ -68,7 +75,7 @@ def check_scenes(scenes: Sequence[Mapping[str, Any]]) -> list[Facts]:
     return [check_scene(scene["inputs"], scene["settings"]) for scene in scenes]
 
 
-def check_scene(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any]) -> Facts:
+def check_scene(inputs: Mapping[str, Sequence[Path]], settings: CheckSettings) -> Facts:
     """Check one scene.
 
     Parameters
@@ -76,7 +83,7 @@ def check_scene(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any
     inputs
         `image`, `labels` and `aoi`: the existing files of the scene; empty if it has none.
     settings
-        The settings of the chip stage (task, image, channels, labels, classes, null_id, chip, area), and `split`.
+        Those of a survey, and `split`.
 
     Returns
     -------
@@ -92,7 +99,7 @@ def check_scene(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any
 class _SceneCheck:
     """Collects the facts about one scene; if a part cannot be read, checks that depend on it are skipped."""
 
-    def __init__(self, inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any]) -> None:
+    def __init__(self, inputs: Mapping[str, Sequence[Path]], settings: CheckSettings) -> None:
         self.inputs, self.settings = inputs, settings
         self.facts: Facts = {"problems": []}
         self._not_empty = {part: self._require_content(part) for part in ("image", "labels", "aoi")}
@@ -192,9 +199,9 @@ class _SceneCheck:
 
     def _advice_on_aoi(self, grid: Grid) -> str:
         """Return advice for an area of interest outside the image."""
-        tables = parts(self.inputs["aoi"], self.settings.get("area", {}))
-        read = [(path, reading(table, classless=True)) for paths, table in tables for path in paths]
-        if any(swapped_on(read_features(path, **options), grid) for path, options in read):
+        tables = area_tables(self.inputs["aoi"], self.settings.get("area", {}))
+        readings = [(path, area_reading(table)) for paths, table in tables for path in paths]
+        if any(swapped_on(read_features(path, **reading), grid) for path, reading in readings):
             return SWAPPED
         return "Is it the right file, and is its CRS correct?"
 
@@ -203,7 +210,7 @@ class _SceneCheck:
         assert self._grid is not None
         chip = self.settings["chip"]
         beyond = self.settings["split"] == "train" and not chip["within_aoi"]
-        reach_px = max([chip["size_px"], *(px for key in LIMITS for px in chip.get(key) or ())]) if beyond else 0
+        reach_px = max([chip["size_px"], *(px for pair in side_limits(chip) for px in pair)]) if beyond else 0
         ground = ground_of(self._grid, self._aoi, self.inputs["image"], reach_px)
         if ground is not None:
             self.facts["ground"] = ground
@@ -211,11 +218,12 @@ class _SceneCheck:
     def _check_labels(self) -> None:
         assert self._grid is not None
         files, settings = self.inputs["labels"], self.settings["labels"]
+        assert settings is not None
         classes, null_id = self.settings["classes"], self.settings["null_id"]
-        layers = parts(files, settings) if settings["kind"] == "layers" else [(files, settings)]
-        vectors = [
-            path for paths, layer in layers if layer["kind"] == "vector" for path in paths if not is_url(str(path))
-        ]
+        parts: Sequence[tuple[Sequence[Path], RasterPartSettings | VectorPartSettings | LabelSettings]] = (
+            split(files, settings["parts"]) if settings["kind"] == "layers" else [(files, settings)]
+        )
+        vectors = [path for paths, part in parts if part["kind"] == "vector" for path in paths if not is_url(str(path))]
         self.facts["vector_bytes"] = sum(path.stat().st_size for path in vectors)
         if self.facts["vector_bytes"] > MAX_VECTOR_BYTES:
             self._problem(
@@ -229,33 +237,34 @@ class _SceneCheck:
         with tasks.get(self.settings["task"]).labels(files, settings, self._grid, classes, null_id) as labels:
             for note in labels.notes:
                 self._problem(Level.WARNING, "labels", "repaired", note)
-            if settings["kind"] in BOX_FILES and isinstance(labels, BoxLabels):
-                self._check_boxes(labels)
-        for paths, layer in layers:
-            if layer["kind"] == "vector":
-                counted = self._count_features(paths, layer, self._grid)
+            if "scene_image" in settings and isinstance(labels, BoxLabels):
+                self._check_boxes(labels, settings)
+        for paths, part in parts:
+            if part["kind"] == "vector":
+                counted = self._count_features(paths, part, self._grid)
                 if settings["kind"] == "vector":
                     self.facts["labels"] = counted
-            elif layer["kind"] == "raster":
-                for level, kind, text in label_rasters.problems(paths, layer, self._grid, classes, null_id):
+            elif part["kind"] == "raster":
+                for level, kind, text in label_rasters.problems(paths, part, self._grid, classes, null_id):
                     self._problem(level, "labels", kind, text)
-                pixels = label_rasters.counts(paths, layer, self._grid, classes, null_id) if layer is settings else None
+                pixels = None
+                if part is settings:
+                    pixels = label_rasters.counts(paths, part, self._grid, classes, null_id)
                 if pixels is not None:
                     self.facts["labels"] = {"features": pixels, "all": sum(pixels)}
-                if layer.get("resample") == "nearest":
+                if part["resample"] == "nearest":
                     self._require_overlap(paths[0], _box_on(self._grid, paths))
 
-    def _check_boxes(self, labels: BoxLabels) -> None:
+    def _check_boxes(self, labels: BoxLabels, settings: BoxFileSettings) -> None:
         """Record the boxes of each class on the image, and the images that box files name."""
-        settings = self.settings["labels"]
         counts = np.bincount(labels.classes, minlength=len(self.settings["classes"])).tolist()
         self.facts["labels"] = {"features": counts, "all": sum(counts)}
         for text in named_otherwise(labels.images, settings, self.inputs["image"]):
             self._problem(Level.WARNING, "labels", "another image", text)
-        if not settings.get("image"):
+        if not settings["image"]:
             self.facts["boxes_of"] = [[str(path), listed.name] for path, listed in labels.images if listed.name]
 
-    def _count_features(self, files: Sequence[Path], settings: Mapping[str, Any], grid: Grid) -> Facts:
+    def _count_features(self, files: Sequence[Path], settings: AnyVectorSettings, grid: Grid) -> Facts:
         """Return the number of features of each class on the image, and in total; report it if there are none."""
         tables = read_tables(files, settings, grid, self.settings["classes"])
         shapes = [shape for table in tables for shape in table.shapes]
@@ -271,8 +280,10 @@ class _SceneCheck:
             )
         elif not on.any():
             around = [boxes[:, 0].min(), boxes[:, 1].min(), boxes[:, 2].max(), boxes[:, 3].max()]
-            sources = [(path, reading(table)) for paths, table in parts(files, settings) for path in paths]
-            swapped = any(swapped_on(read_features(path, **read), grid) for path, read in sources)
+            readings = [
+                (path, label_reading(table)) for paths, table in label_tables(files, settings) for path in paths
+            ]
+            swapped = any(swapped_on(read_features(path, **reading), grid) for path, reading in readings)
             self._require_overlap(files[0], around, SWAPPED if swapped else "")
         counts = np.bincount(ids[on], minlength=len(self.settings["classes"])).tolist()
         return {"features": counts, "all": len(shapes)}
@@ -308,11 +319,12 @@ class _SceneCheck:
         size = chip["size_px"]
         if chip["method"] != "sliding":
             self.facts["chips"] = chip["per_scene"]
-            smallest = [min(chip[key]) for key in LIMITS if chip.get(key)]
+            smallest = [min(pair) for pair in side_limits(chip)]
             size = max(smallest) if smallest else size
         elif grid.height * grid.width / math.prod(both_ways(chip["stride_px"])) <= MAX_WINDOWS:
-            task, files = tasks.get(self.settings["task"]), self.inputs["labels"]
-            windows = task.chip_windows(files, self.settings["labels"], grid, self.settings["classes"], chip)
+            task, labels = tasks.get(self.settings["task"]), self.settings["labels"]
+            assert labels is not None
+            windows = task.chip_windows(self.inputs["labels"], labels, grid, self.settings["classes"], chip)
             self.facts["chips"] = len(candidates(grid, self._aoi, chip, 0, windows))
         if self.facts.get("chips") == 0 and chip.get("padding_px") is not None and not self._outside:
             self._problem(Level.WARNING, "", "no chips", why_none(grid, self._aoi, chip), _CHIP)

@@ -27,5 +27,8 @@ ABOUT = (
 )
 """A description of the formats, for the reference of project files."""
 
-BOX_FILES: Mapping[str, str] = {"coco": "COCO JSON", "voc": "Pascal VOC XML", "csv": "a CSV of boxes"}
+BoxFormat = Literal["coco", "voc", "csv"]
+"""A format of boxes, by the key that names its files."""
+
+BOX_FILES: Mapping[BoxFormat, str] = {"coco": "COCO JSON", "voc": "Pascal VOC XML", "csv": "a CSV of boxes"}
 """The formats from which boxes are read: key in project files -> name in messages."""

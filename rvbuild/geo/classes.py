@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rvbuild.errors import DataError, nearest
+from rvbuild.settings.classes import ClassName, ClassSettings
 
-Classes = Sequence[Mapping[str, Any]]
+Classes = Sequence[ClassSettings]
+"""All classes in id order."""
+
+NamedClasses = Sequence[ClassName]
+"""The same, of a stage that may not depend on their colours."""
 
 NODATA = 255
 """In a raster of class ids: no class was predicted here."""
 
 
-def names(classes: Classes) -> list[str]:
+def names(classes: NamedClasses) -> list[str]:
     """Return the class names in id order."""
-    return [str(item["name"]) for item in classes]
+    return [item["name"] for item in classes]
 
 
-def id_of(classes: Classes, name: str, where: str) -> int:
+def id_of(classes: NamedClasses, name: str, where: str) -> int:
     """Return the id of a class name; `where` names the setting in messages, for example `labels.background`."""
     known = names(classes)
     if name not in known:
         raise DataError(f'{where}: there is no class "{name}"{nearest(name, known)}. Classes: {", ".join(known)}')
     return known.index(name)
+
+
+def unnamed(colors: Iterable[str]) -> list[ClassSettings]:
+    """Return classes that are only drawn: they have colours and no names."""
+    return [{"id": number, "name": "", "color": color} for number, color in enumerate(colors)]
 
 
 def rgb(color: str) -> tuple[int, int, int]:
@@ -43,5 +52,5 @@ def palette(classes: Classes) -> NDArray[np.uint8]:
     """Return the colours by class id: (256, 3) uint8, black for ids without a class."""
     table = np.zeros((256, 3), dtype=np.uint8)
     for index, item in enumerate(classes):
-        table[index] = rgb(str(item["color"]))
+        table[index] = rgb(item["color"])
     return table

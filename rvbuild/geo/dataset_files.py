@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from rvbuild.errors import DataError
 from rvbuild.geo.gdal import admission, references
@@ -14,30 +14,34 @@ RASTER, VECTOR = "raster", "vector"
 """How a file is read."""
 
 
-def ask(questions: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+class DatasetFiles(TypedDict):
+    """The files that belong to a file; none if it cannot be opened, which reading it will report."""
+
+    files: list[str]
+    """Its other parts."""
+    sources: list[str]
+    """Datasets that it refers to, which may have files of their own."""
+    complete: bool
+    """Whether GDAL could list all of them."""
+
+
+def ask(questions: Sequence[tuple[str, str]]) -> list[DatasetFiles]:
     """Return the files that belong to each file.
 
     Parameters
     ----------
     questions
         (`RASTER` or `VECTOR`, absolute path) of each file.
-
-    Returns
-    -------
-    list of dict
-        `files`: those that the file consists of, beside itself; `sources`: datasets that it names, of which the same
-        has to be asked; `complete`: whether GDAL could say all. What cannot be opened has no files: who reads it will
-        say why.
     """
     return [_raster(Path(path)) if kind == RASTER else _vector(Path(path)) for kind, path in questions]
 
 
-def _answer(files: Sequence[Path] = (), sources: Sequence[Path] = (), complete: bool = True) -> dict[str, Any]:
+def _answer(files: Sequence[Path] = (), sources: Sequence[Path] = (), complete: bool = True) -> DatasetFiles:
     named = [path for path in dict.fromkeys(files) if path not in sources]
     return {"files": [*map(str, named)], "sources": [*map(str, sources)], "complete": complete}
 
 
-def _raster(path: Path) -> dict[str, Any]:
+def _raster(path: Path) -> DatasetFiles:
     from rvbuild.geo.raster.file import open_dataset  # not needed for vectors
 
     sources: tuple[Path, ...] = ()
@@ -52,10 +56,10 @@ def _raster(path: Path) -> dict[str, Any]:
     files: list[Path] = []
     more: list[Path] = []
     for name in named:
-        one = references.resolve(path, os.path.abspath(name) if os.path.lexists(name) else name)  # noqa: PTH100
-        if one == path or one in sources:
+        file = references.resolve(path, os.path.abspath(name) if os.path.lexists(name) else name)  # noqa: PTH100
+        if file == path or file in sources:
             continue
-        (more if virtual and not _beside(path, one) else files).append(one)
+        (more if virtual and not _beside(path, file) else files).append(file)
     return _answer(files, (*sources, *dict.fromkeys(more)))
 
 
@@ -63,7 +67,7 @@ def _beside(path: Path, other: Path) -> bool:
     return other.parent == path.parent and other.name.lower().startswith(path.stem.lower())
 
 
-def _vector(path: Path) -> dict[str, Any]:
+def _vector(path: Path) -> DatasetFiles:
     suffix = path.suffix.lower()
     try:
         admission.require_places(path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -16,6 +15,7 @@ from rvbuild.learn import models
 from rvbuild.learn.device import place, select_device
 from rvbuild.learn.fold import fold_batchnorm
 from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS, ModelInfo, read_info, require_named, write_info
+from rvbuild.settings.train import TrainedSettings
 
 
 def save_model(folder: Path, state: Mapping[str, torch.Tensor], info: ModelInfo) -> None:
@@ -31,7 +31,7 @@ def load_model(
     description: Path,
     device: str = "auto",
     *,
-    trained: Mapping[str, Any] | None = None,
+    trained: TrainedSettings | None = None,
     run_embedded_code: bool = False,
 ) -> tuple[nn.Module, ModelInfo]:
     """Load a trained model, ready to predict.
@@ -63,7 +63,7 @@ def load_model(
     info = read_info(description)
     if not run_embedded_code:
         require_named(description, info.model, info.model_args, trained)
-    where = select_device(device)
+    chosen = select_device(device)
     try:
         state = safetensors.torch.load_file(weights)
     except (OSError, safetensors.SafetensorError) as error:
@@ -78,7 +78,7 @@ def load_model(
     model.eval()
     if ":" not in info.model:
         fold_batchnorm(model)
-    return place(model, where), info
+    return place(model, chosen), info
 
 
 def _build(info: ModelInfo, code: Mapping[str, str] | None = None) -> nn.Module:

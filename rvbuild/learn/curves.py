@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from xml.sax.saxutils import escape
+
+from rvbuild.learn.selection import Epoch, Score, Scores
 
 Series = Sequence[tuple[int, float]]
 """(epoch, value) pairs."""
@@ -41,7 +43,7 @@ CLASS_COLOURS = (
 )
 
 
-def draw_curves(lines: Sequence[Mapping[str, Any]], kept_epoch: int) -> str:
+def draw_curves(lines: Sequence[Epoch], kept_epoch: int) -> str:
     """Return an SVG document.
 
     Parameters
@@ -52,14 +54,14 @@ def draw_curves(lines: Sequence[Mapping[str, Any]], kept_epoch: int) -> str:
         The epoch of the selected weights, marked by a dashed line.
     """
     losses = {
-        "training": Curve(TRAIN_COLOUR, _series(lines, lambda line: line["train_loss"])),
-        "validation": Curve(VALIDATION_COLOUR, _series(lines, lambda line: line["val_loss"])),
+        "training": Curve(TRAIN_COLOUR, _series([line["train_loss"] for line in lines])),
+        "validation": Curve(VALIDATION_COLOUR, _series([line["val_loss"] for line in lines])),
     }
-    figure = shown_figure(next((line["metrics"] for line in lines if line["metrics"]), {}))
-    scores = {"mean": Curve(MEAN_COLOUR, _series(lines, lambda line: (line["metrics"] or {}).get(f"mean_{figure}")))}
-    names = next((list(line["metrics"].get(figure, {})) for line in lines if line["metrics"]), [])
-    for number, name in enumerate(names):
-        series = _series(lines, lambda line, name=name: (line["metrics"] or {}).get(figure, {}).get(name))
+    metrics: Scores = next((line["metrics"] for line in lines if line["metrics"]), {})
+    figure = shown_figure(metrics)
+    scores = {"mean": Curve(MEAN_COLOUR, _series([mean_of(line["metrics"], figure) for line in lines]))}
+    for number, name in enumerate(by_class(metrics, figure)):
+        series = _series([by_class(line["metrics"], figure).get(name) for line in lines])
         scores[name] = Curve(_class_colour(number), series)
     epochs = len(lines)
     charts: list[tuple[str, dict[str, Curve], tuple[float, float] | None]] = [
@@ -81,18 +83,32 @@ def draw_curves(lines: Sequence[Mapping[str, Any]], kept_epoch: int) -> str:
     return "\n".join([*elements, "</svg>"]) + "\n"
 
 
-def shown_figure(metrics: Mapping[str, Any]) -> str:
+def shown_figure(metrics: Scores) -> str:
     """Return which metric by class is drawn, a key of `FIGURES`."""
     return next((name for name in FIGURES if name in metrics), next(iter(FIGURES)))
 
 
-def _parts(lines: Sequence[Mapping[str, Any]]) -> dict[str, Curve]:
+def mean_of(metrics: Scores | None, figure: str) -> Score:
+    """Return the mean of a metric over the classes; None if it is not known."""
+    mean = (metrics or {}).get(f"mean_{figure}")
+    return mean if isinstance(mean, int | float) else None
+
+
+def by_class(metrics: Scores | None, figure: str) -> Mapping[str, Score]:
+    """Return a metric by class; empty if there is none."""
+    scores = (metrics or {}).get(figure)
+    return scores if isinstance(scores, Mapping) else {}
+
+
+def _parts(lines: Sequence[Epoch]) -> dict[str, Curve]:
     """Return the curves of the parts of the loss, in alphabetical order; those of validation are dashed."""
     curves = {}
     for number, name in enumerate(sorted({name for line in lines for name in line.get("train_losses", {})})):
-        for key, title in (("train_losses", name), ("val_losses", f"{name}, validation")):
-            series = _series(lines, lambda line, key=key, name=name: line.get(key, {}).get(name))
-            curves[title] = Curve(_class_colour(number), series, dashed=key == "val_losses")
+        colour = _class_colour(number)
+        training = _series([line.get("train_losses", {}).get(name) for line in lines])
+        validation = _series([line.get("val_losses", {}).get(name) for line in lines])
+        curves[name] = Curve(colour, training)
+        curves[f"{name}, validation"] = Curve(colour, validation, dashed=True)
     return curves
 
 
@@ -100,9 +116,9 @@ def _class_colour(number: int) -> str:
     return CLASS_COLOURS[number % len(CLASS_COLOURS)]
 
 
-def _series(lines: Sequence[Mapping[str, Any]], value: Any) -> list[tuple[int, float]]:
-    pairs = ((int(line["epoch"]), value(line)) for line in lines)
-    return [(epoch, float(number)) for epoch, number in pairs if number is not None]
+def _series(values: Sequence[Score]) -> list[tuple[int, float]]:
+    """Return the values of the epochs that have one, each with its epoch."""
+    return [(epoch, float(value)) for epoch, value in enumerate(values, start=1) if value is not None]
 
 
 def _panel(

@@ -22,8 +22,10 @@ from rvbuild.learn.chips.loader import Batch, Loader, Request
 from rvbuild.learn.device import reproducible as reproducibly
 from rvbuild.learn.device import seed_cpu, select_device, upload
 from rvbuild.learn.hooks import Targets
+from rvbuild.learn.selection import Epoch, Scores
 from rvbuild.learn.training import Data, Training
 from rvbuild.progress import Progress, Silent
+from rvbuild.settings.train import LoopSettings
 
 Item = tuple[Any, Any]
 Loss = Callable[[Any, Any], torch.Tensor]
@@ -45,7 +47,7 @@ class Fitted:
     """
 
     model: nn.Module
-    log: list[dict[str, Any]]
+    log: list[Epoch]
     kept_epoch: int
 
 
@@ -140,7 +142,7 @@ def fit(
         raise ModelError("fit: patience needs best, the figure that is to become better")
     if best is not None and (metrics is None or not counts.get("validation")):
         raise ModelError("fit: best needs metrics, and a validation dataset with items")
-    settings = {
+    settings: LoopSettings = {
         "epochs": epochs,
         "batch_size": batch_size,
         "lr": lr,
@@ -148,6 +150,7 @@ def fit(
         "weight_decay": weight_decay,
         "momentum": 0.9,
         "schedule": schedule,
+        "step_epochs": [],
         "amp": False,
         "select": "last" if best is None else "best",
         "select_metric": best or "",
@@ -219,7 +222,7 @@ class _Objective:
         self._count += len(images)
         return self._loss(outputs, wanted)
 
-    def scores(self) -> dict[str, Any]:
+    def scores(self) -> Scores:
         """Return the means of the metrics since the last call."""
         means = {name: total / self._count for name, total in self._sums.items()}
         self._sums, self._count = {}, 0

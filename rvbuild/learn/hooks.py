@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from rvbuild.learn.selection import Scores
+
 if TYPE_CHECKING:
     import torch
     from torch import nn
@@ -64,5 +66,5 @@ class Objective(Protocol):
     def validate(self, model: nn.Module, images: torch.Tensor, targets: Targets) -> torch.Tensor:
         """Return the scalar loss of one validation batch, and count it for `scores`; in eval mode."""
 
-    def scores(self) -> dict[str, Any]:
+    def scores(self) -> Scores:
         """Return the metrics of the batches validated since the last call, as JSON data, and reset them."""

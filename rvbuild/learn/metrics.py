@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+
+from rvbuild.learn.selection import Score
 
 
 class Confusion:
@@ -37,7 +38,7 @@ class Confusion:
         codes = truth[counted].astype(np.int64) * n + predicted[counted]
         self.matrix += np.bincount(codes, minlength=n * n).reshape(n, n)
 
-    def scores(self) -> dict[str, Any]:
+    def scores(self) -> dict[str, Score | Mapping[str, Score]]:
         """Return IoU and F1 of each class and their means over the classes that the truth has.
 
         IoU = TP / (TP + FP + FN), F1 = 2 TP / (2 TP + FP + FN). A class that neither the truth nor the prediction has,

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from rvbuild.errors import ModelError
+from rvbuild.settings.classes import ClassName
+from rvbuild.settings.normalize import NormalizeSettings
+from rvbuild.settings.train import Arguments, TrainedSettings
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
+
+RAW_VALUES = cast("NormalizeSettings", {})
+"""The `normalize` of the model of a training backend, which is given raw values."""
 
 
 @dataclass(frozen=True)
@@ -22,18 +27,18 @@ class ModelInfo:
     """Name of the task, for example `"semantic_segmentation"`."""
     model: str
     """Name of the model, or `"package.module:factory"` of a model or of a training backend."""
-    model_args: dict[str, Any]
+    model_args: Arguments
     bands: int
     """Bands of the imagery, in the order of `channels`."""
     dtype: str
     """dtype of the imagery it was trained on, for example `"uint8"`."""
     outputs: list[str]
     """Class names in the order of the model's outputs: all classes but null."""
-    classes: list[dict[str, Any]]
-    """`[{"id": 0, "name": "car", "color": "#ffff00"}, ...]`, null included."""
+    classes: list[ClassName]
+    """`[{"id": 0, "name": "car"}, ...]`, null included."""
     null_id: int
     chip_px: int
-    normalize: dict[str, Any]
+    normalize: NormalizeSettings
     """See `rvbuild.learn.normalize.Normalizer`."""
     code: dict[str, str] | None = None
     """Source code of the user's modules (by dotted name) that create the model, in a bundle; otherwise None."""
@@ -43,7 +48,7 @@ class ModelInfo:
     @property
     def output_ids(self) -> list[int]:
         """The class id of each output."""
-        ids = {str(entry["name"]): int(entry["id"]) for entry in self.classes}
+        ids = {item["name"]: item["id"] for item in self.classes}
         return [ids[name] for name in self.outputs]
 
 
@@ -100,7 +105,7 @@ def write_info(path: Path, info: ModelInfo) -> None:
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def require_named(path: Path, model: str, args: Mapping[str, Any], trained: Mapping[str, Any] | None) -> None:
+def require_named(path: Path, model: str, args: Arguments, trained: TrainedSettings | None) -> None:
     """Require that a description names a built-in model, or just the factory that the project names.
 
     A description may come from a store that others can write to: it must not choose which function is called.

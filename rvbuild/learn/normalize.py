@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -12,6 +12,8 @@ import torch
 from rvbuild.errors import DataError
 from rvbuild.geo.raster.stats import BandStats
 from rvbuild.learn.device import upload
+from rvbuild.settings.normalize import DeviationsNormalize, NormalizeSettings
+from rvbuild.settings.transforms import StatisticsStep
 
 # Whole numbers beyond 2^24 and doubles lose digits as float32: they are centred in float64 first.
 _WIDE = {torch.int32, torch.uint32, torch.int64, torch.uint64, torch.float64}
@@ -21,7 +23,7 @@ class Normalized(Protocol):
     """The part of `rvbuild.learn.model_files.ModelInfo` that a normalizer needs."""
 
     @property
-    def normalize(self) -> Mapping[str, Any]:
+    def normalize(self) -> NormalizeSettings:
         """`{"kind": "scale", "max": 255}`, `{"kind": "zscore" | "stats", "mean": [...], "std": [...], "max_stds": 3.0}`
         or `{"kind": "linear", "low": [...], "high": [...]}`; all but the z-scores perhaps with
         `"standard": {"mean": [...], "std": [...]}`.
@@ -29,8 +31,8 @@ class Normalized(Protocol):
 
 
 def from_stats(
-    stats: Mapping[str, Any], dtype: str, bands: int, max_stds: float, how: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
+    stats: Mapping[str, Any], dtype: str, bands: int, max_stds: float, stretch: StatisticsStep | None = None
+) -> NormalizeSettings:
     """Choose the normalisation for imagery; by default, uint8 is scaled, and everything else becomes z-scores.
 
     Parameters
@@ -43,13 +45,12 @@ def from_stats(
         How many bands the chips have.
     max_stds
         z-scores are clipped to this many standard deviations.
-    how
-        What the project asks for: `{"kind": "stats", "max_stds": 3.0}`, `{"kind": "min_max"}`,
-        `{"kind": "percentile", "low": 2.0, "high": 98.0}`, or None.
+    stretch
+        The transform that the project asks for, or None.
 
     Returns
     -------
-    dict
+    NormalizeSettings
         The `normalize` entry of a `model.json`.
 
     Raises
@@ -57,37 +58,46 @@ def from_stats(
     DataError
         The statistics are not of such imagery, or a band has no range of values.
     """
-    if how is None and dtype == "uint8":
+    if stretch is None and dtype == "uint8":
         return {"kind": "scale", "max": 255}
-    found = stats["bands"]
-    if len(found) != bands:
+    if len(stats["bands"]) != bands:
         raise DataError(
-            f"the statistics have {len(found)} bands, the training chips {bands}; use the same channels in both"
+            f"the statistics have {len(stats['bands'])} bands, the training chips {bands}; use the same channels in "
+            "both"
         )
     if str(stats.get("dtype", dtype)) != dtype:
         raise DataError(f"the statistics are of {stats['dtype']} imagery, the training chips are {dtype}")
-    if how is None or how["kind"] == "stats":
-        return _deviations(found, "zscore" if how is None else "stats", max_stds if how is None else how["max_stds"])
-    every = [BandStats.from_json(band) for band in found]
-    if how["kind"] == "min_max":
-        low, high = ([_extreme(band.min) for band in every], [_extreme(band.max) for band in every])
-        what = "its lowest value is {low:g}, and its highest is also {high:g}"
+    if stretch is None:
+        return _deviations(stats["bands"], "zscore", max_stds)
+    if stretch["kind"] == "stats":
+        return _deviations(stats["bands"], "stats", stretch["max_stds"])
+    by_band = [BandStats.from_json(band) for band in stats["bands"]]
+    if stretch["kind"] == "min_max":
+        low, high = [_extreme(band.min) for band in by_band], [_extreme(band.max) for band in by_band]
+        range_text = "its lowest value is {low:g}, and its highest is also {high:g}"
     else:
-        low, high = ([_percentile(band, how[end]) for band in every] for end in ("low", "high"))
-        what = f"percentile {how['low']:g} is {{low:g}}, and percentile {how['high']:g} is also {{high:g}}"
+        low = [_percentile(band, stretch["low"]) for band in by_band]
+        high = [_percentile(band, stretch["high"]) for band in by_band]
+        range_text = (
+            f"percentile {stretch['low']:g} is {{low:g}}, and percentile {stretch['high']:g} is also {{high:g}}"
+        )
     for band, (lowest, highest) in enumerate(zip(low, high, strict=True)):
         if not highest > lowest:
-            said = what.format(low=lowest, high=highest)
             raise DataError(
-                f"image.transform: band {band} of the training imagery cannot be stretched by {how['kind']}: {said}. "
-                "Leave the band out with `channels`, or choose another transform"
+                f"image.transform: band {band} of the training imagery cannot be stretched by {stretch['kind']}: "
+                f"{range_text.format(low=lowest, high=highest)}. Leave the band out with `channels`, or choose another "
+                "transform"
             )
     return {"kind": "linear", "low": low, "high": high}
 
 
 def standardized(
-    normalize: Mapping[str, Any], mean: Sequence[float], std: Sequence[float], stats: Mapping[str, Any], bands: int
-) -> dict[str, Any]:
+    normalize: NormalizeSettings,
+    mean: Sequence[float],
+    std: Sequence[float],
+    stats: Mapping[str, Any],
+    bands: int,
+) -> NormalizeSettings:
     """Return a normalisation to which the mean and the standard deviation that weights expect have been added.
 
     Parameters
@@ -124,10 +134,12 @@ def standardized(
         for band, (center, spread) in enumerate(zip(own["mean"], own["std"], strict=True), start=len(means)):
             means.append((center - low[band]) / span[band])
             stds.append(spread / span[band])
-    return {**normalize, "standard": {"mean": means, "std": stds}}
+    result = normalize.copy()
+    result["standard"] = {"mean": means, "std": stds}
+    return result
 
 
-def _range(normalize: Mapping[str, Any], bands: int) -> tuple[Sequence[float], Sequence[float]]:
+def _range(normalize: NormalizeSettings, bands: int) -> tuple[Sequence[float], Sequence[float]]:
     """Return the raw value that becomes 0, and the difference to the one that becomes 1, of each band."""
     if normalize["kind"] == "scale":
         return [0.0] * bands, [float(normalize["max"])] * bands
@@ -137,7 +149,9 @@ def _range(normalize: Mapping[str, Any], bands: int) -> tuple[Sequence[float], S
     return [mean - span / 2 for mean, span in zip(normalize["mean"], spans, strict=True)], spans
 
 
-def _deviations(bands: Sequence[Mapping[str, Any]], kind: str, max_stds: float, first: int = 0) -> dict[str, Any]:
+def _deviations(
+    bands: Sequence[Mapping[str, Any]], kind: Literal["zscore", "stats"], max_stds: float, first: int = 0
+) -> DeviationsNormalize:
     for band, values in enumerate(bands, start=first):
         if not (math.isfinite(values["mean"]) and math.isfinite(values["std"]) and values["std"] > 0):
             raise DataError(
@@ -176,21 +190,21 @@ class Normalizer:
     """
 
     def __init__(self, info: Normalized) -> None:
-        how = info.normalize
-        self.kind = str(how["kind"])
-        if self.kind == "scale":
-            self._max = float(how["max"])
-        elif self.kind in ("zscore", "stats"):
-            self._shift, self._span = _per_band(how["mean"]), _per_band(how["std"])
-            self._max_stds = float(how["max_stds"])
-        elif self.kind == "linear":
-            self._shift = _per_band(how["low"])
-            self._span = _per_band(how["high"]) - self._shift
-        else:
+        normalize = info.normalize
+        self.kind: str = normalize["kind"]
+        if self.kind not in ("scale", "zscore", "stats", "linear"):
             raise DataError(
                 f'model.json: normalize.kind: expected "scale", "zscore", "stats" or "linear", found {self.kind!r}'
             )
-        standard = how.get("standard")
+        if normalize["kind"] == "scale":
+            self._max = float(normalize["max"])
+        elif normalize["kind"] == "linear":
+            self._shift = _per_band(normalize["low"])
+            self._span = _per_band(normalize["high"]) - self._shift
+        else:
+            self._shift, self._span = _per_band(normalize["mean"]), _per_band(normalize["std"])
+            self._max_stds = float(normalize["max_stds"])
+        standard = normalize.get("standard")
         self._standard = None if standard is None else (_per_band(standard["mean"]), _per_band(standard["std"]))
 
     def __call__(

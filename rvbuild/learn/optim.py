@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import get_args
 
 import torch
 
 from rvbuild.errors import ModelError, nearest
+from rvbuild.settings.train import Optimizer, OptimizerSettings, Schedule, ScheduleSettings
 
-OPTIMIZERS = ("adam", "adamw", "sgd")
-SCHEDULES = ("one_cycle", "cosine", "step", "constant")
+OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
+SCHEDULES: tuple[str, ...] = get_args(Schedule)
 
 WARM_UP = 0.3
 START_DIVISOR = 25.0
@@ -19,22 +20,23 @@ END_DIVISOR = 1e4
 STEP_FACTOR = 0.1
 
 
-def make_optimizer(parameters: Iterable[torch.nn.Parameter], train: Mapping[str, Any]) -> torch.optim.Optimizer:
+def make_optimizer(parameters: Iterable[torch.nn.Parameter], train: OptimizerSettings) -> torch.optim.Optimizer:
     """Return the optimizer of the train settings: `optimizer`, `lr`, `weight_decay` and, for SGD, `momentum`."""
-    name, lr, decay = train["optimizer"], float(train["lr"]), float(train["weight_decay"])
+    name: str = train["optimizer"]
+    lr, decay = train["lr"], train["weight_decay"]
     if name == "adam":
         return torch.optim.Adam(parameters, lr=lr, weight_decay=decay)
     if name == "adamw":
         return torch.optim.AdamW(parameters, lr=lr, weight_decay=decay)
     if name == "sgd":
-        return torch.optim.SGD(parameters, lr=lr, weight_decay=decay, momentum=float(train["momentum"]))
+        return torch.optim.SGD(parameters, lr=lr, weight_decay=decay, momentum=train["momentum"])
     raise ModelError(
         f'train.optimizer: there is no optimizer "{name}"{nearest(name, OPTIMIZERS)}; '
         f"expected one of {', '.join(OPTIMIZERS)}"
     )
 
 
-def learning_rate(train: Mapping[str, Any], steps_per_epoch: int) -> Callable[[int], float]:
+def learning_rate(train: ScheduleSettings, steps_per_epoch: int) -> Callable[[int], float]:
     """Return the learning rate as a function of the step, from 0 over all epochs.
 
     * `one_cycle` (Smith, 2018; torch's `OneCycleLR` without its cycle of momentum): a cosine from lr / 25 up to lr over
@@ -50,12 +52,13 @@ def learning_rate(train: Mapping[str, Any], steps_per_epoch: int) -> Callable[[i
     steps_per_epoch
         Batches per epoch.
     """
-    name, peak = train["schedule"], float(train["lr"])
-    steps = int(train["epochs"]) * steps_per_epoch
+    name: str = train["schedule"]
+    peak = train["lr"]
+    steps = train["epochs"] * steps_per_epoch
     if name == "constant":
         return lambda step: peak
     if name == "step":
-        ends = [int(epoch) * steps_per_epoch for epoch in train["step_epochs"]]
+        ends = [epoch * steps_per_epoch for epoch in train["step_epochs"]]
         return lambda step: peak * STEP_FACTOR ** sum(step >= end for end in ends)
     if name == "cosine":
         return lambda step: peak * (1 + math.cos(math.pi * step / steps)) / 2

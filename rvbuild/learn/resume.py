@@ -13,7 +13,6 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -21,6 +20,7 @@ import torch
 import xxhash
 
 from rvbuild.learn.models.weights import State
+from rvbuild.learn.selection import Epoch
 
 CHECKPOINT = "checkpoint.safetensors"
 FORMAT = 1
@@ -37,13 +37,13 @@ class Snapshot:
     epoch: int
     """Finished epochs."""
     weights: State
-    optimizer: Mapping[int, Mapping[str, Any]]
+    optimizer: Mapping[int, Mapping[str, object]]
     """The optimizer's state by parameter number: tensors and plain numbers."""
-    scaler: Mapping[str, Any]
+    scaler: Mapping[str, object]
     """The gradient scaler's state; empty without float16."""
     best: State | None
     """The weights of the best epoch so far, or None without validation."""
-    lines: list[dict[str, Any]]
+    lines: list[Epoch]
     """The log so far, one entry per epoch."""
     epochs: Mapping[str, str] = field(default_factory=dict)
     """The files beside it with the models after single epochs, with their digests; empty if they are not kept."""
@@ -51,7 +51,8 @@ class Snapshot:
 
 def save(folder: Path, snapshot: Snapshot) -> None:
     """Write a snapshot in place of the last one; a kill at any time leaves one of the two."""
-    tensors, numbers = {f"weights/{name}": value for name, value in snapshot.weights.items()}, {}
+    tensors = {f"weights/{name}": value for name, value in snapshot.weights.items()}
+    numbers: dict[str, object] = {}
     for index, values in snapshot.optimizer.items():
         for key, value in values.items():
             if isinstance(value, torch.Tensor):
@@ -62,7 +63,7 @@ def save(folder: Path, snapshot: Snapshot) -> None:
         tensors[f"best/{name}"] = value
     # Clones, because tied weights share memory, which safetensors refuses.
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    content = {
+    content: dict[str, object] = {
         "format": FORMAT,
         "identity": snapshot.identity,
         "epoch": snapshot.epoch,
@@ -107,7 +108,7 @@ def load(folder: Path, identity: str, note: Callable[[str], None]) -> Snapshot |
     if not all(_is_as_written(folder / name, value) for name, value in epochs.items()):
         note(f"the model of an epoch is missing or damaged beside {path}; the training starts again")
         return None
-    optimizer: dict[int, dict[str, Any]] = {}
+    optimizer: dict[int, dict[str, object]] = {}
     for name, value in [*_part(tensors, "optimizer").items(), *content["numbers"].items()]:
         index, key = name.split("/", 1)
         optimizer.setdefault(int(index), {})[key] = value
@@ -155,7 +156,7 @@ def _part(tensors: Mapping[str, torch.Tensor], kind: str) -> State:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def _digest(tensors: Mapping[str, torch.Tensor], content: Mapping[str, Any]) -> str:
+def _digest(tensors: Mapping[str, torch.Tensor], content: Mapping[str, object]) -> str:
     state = xxhash.xxh3_128(json.dumps(content, sort_keys=True).encode())
     for name in sorted(tensors):
         value = tensors[name]

@@ -19,12 +19,14 @@ from rvbuild.learn import resume as snapshots
 from rvbuild.learn import selection
 from rvbuild.learn.batchnorm import allow_single_values, measured
 from rvbuild.learn.chips.loader import Batch, Loader, epoch_requests, plain_requests
-from rvbuild.learn.curves import FIGURES, shown_figure
+from rvbuild.learn.curves import FIGURES, by_class, mean_of, shown_figure
 from rvbuild.learn.device import amp_dtype, place, seed_everything, upload
 from rvbuild.learn.hooks import Objective
 from rvbuild.learn.models.weights import State
 from rvbuild.learn.optim import learning_rate, make_optimizer
+from rvbuild.learn.selection import Epoch, Scores
 from rvbuild.progress import Progress
+from rvbuild.settings.train import LoopSettings
 
 MEASURED_CHIPS = 64
 """Number of training chips, without augmentation, for the statistics of batch normalisation."""
@@ -54,7 +56,7 @@ class Trained:
     """The result of a training."""
 
     weights: State
-    lines: list[dict[str, Any]]
+    lines: list[Epoch]
     """One entry per epoch: epoch (from 1), lr of its last step, train_loss, val_loss, metrics; and train_losses and
     val_losses, if the loss has parts."""
     kept_epoch: int
@@ -85,7 +87,7 @@ class Training:
         data: Data,
         objective: Objective,
         normalizer: Normalize,
-        train: Mapping[str, Any],
+        train: LoopSettings,
         *,
         seed: int,
         device: torch.device,
@@ -106,7 +108,7 @@ class Training:
         self._steps = len(epoch_requests(data.count, train["batch_size"], seed, 0))
         self._rate = learning_rate(train, self._steps)
         self._best: State | None = None
-        self._lines: list[dict[str, Any]] = []
+        self._lines: list[Epoch] = []
         self._keep: Path | None = None
         self._kept: dict[str, str] = {}
         rng = np.random.default_rng([seed, 0])
@@ -130,7 +132,7 @@ class Training:
         self._keep = keep
         if resume is not None:
             self._restore(resume, identity)
-        epochs = int(self._train["epochs"])
+        epochs = self._train["epochs"]
         while len(self._lines) < self._last_epoch():
             epoch = len(self._lines) + 1
             try:
@@ -157,9 +159,9 @@ class Training:
         with self._measured():
             return Trained(_copy(self.model.state_dict()), self._lines, len(self._lines), [*self._kept])
 
-    def _epoch(self, epoch: int, epochs: int) -> dict[str, Any]:
-        line: dict[str, Any] = {"epoch": epoch, "val_loss": None, "metrics": None}
-        line["train_loss"], line["lr"] = self._learn(epoch, epochs)
+    def _epoch(self, epoch: int, epochs: int) -> Epoch:
+        train_loss, rate = self._learn(epoch, epochs)
+        line: Epoch = {"epoch": epoch, "lr": rate, "train_loss": train_loss, "val_loss": None, "metrics": None}
         if parts := self._objective.parts():
             line["train_losses"] = parts
         self._require_finite("training", line["train_loss"], epoch)
@@ -222,7 +224,7 @@ class Training:
         self._scaler.update()
         return loss.detach().double()
 
-    def _validate(self) -> tuple[float, dict[str, Any]]:
+    def _validate(self) -> tuple[float, Scores]:
         """Return the mean loss per chip and the metrics of the validation chips."""
         total = torch.zeros((), dtype=torch.float64, device=self._device)
         with torch.inference_mode():
@@ -265,11 +267,11 @@ class Training:
 
     @property
     def _metric(self) -> str:
-        return str(self._train["select_metric"])
+        return self._train["select_metric"]
 
     def _last_epoch(self) -> int:
         """Return the number of epochs after which this training ends, as far as the log tells."""
-        return selection.last_epoch(self._lines, int(self._train["epochs"]), int(self._train["patience"]), self._metric)
+        return selection.last_epoch(self._lines, self._train["epochs"], self._train["patience"], self._metric)
 
     def _best_epoch(self) -> int:
         return selection.best_epoch(self._lines, self._metric)
@@ -287,32 +289,35 @@ class Training:
         )
 
     def _restore(self, folder: Path, identity: str) -> None:
-        found = snapshots.load(folder, identity, self._progress.note)
-        if found is None:
+        snapshot = snapshots.load(folder, identity, self._progress.note)
+        if snapshot is None:
             return
-        self._lines = found.lines
-        if found.epoch > self._last_epoch():
-            self._progress.note(f"the last training reached epoch {found.epoch}; a shorter one starts again")
+        self._lines = snapshot.lines
+        if snapshot.epoch > self._last_epoch():
+            self._progress.note(f"the last training reached epoch {snapshot.epoch}; a shorter one starts again")
             self._lines = []
             return
-        own = self.model.state_dict()
-        if {name: value.shape for name, value in own.items()} != {n: value.shape for n, value in found.weights.items()}:
+        if _shapes(self.model.state_dict()) != _shapes(snapshot.weights):
             self._progress.note("the checkpoint belongs to another model and is not used; the training starts again")
             self._lines = []
             return
-        self.model.load_state_dict(found.weights)
+        self.model.load_state_dict(snapshot.weights)
         parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
         state = {
             index: {key: _like(value, parameters[index]) for key, value in values.items()}
-            for index, values in found.optimizer.items()
+            for index, values in snapshot.optimizer.items()
         }
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": state, "param_groups": groups})
-        if found.scaler:  # there is none of an epoch that another device computed without float16
-            self._scaler.load_state_dict(dict(found.scaler))
-        self._best = found.best
-        self._kept = dict(found.epochs)
-        self._progress.note(f"continuing after epoch {found.epoch}")
+        if snapshot.scaler:  # there is none of an epoch that another device computed without float16
+            self._scaler.load_state_dict(dict(snapshot.scaler))
+        self._best = snapshot.best
+        self._kept = dict(snapshot.epochs)
+        self._progress.note(f"continuing after epoch {snapshot.epoch}")
+
+
+def _shapes(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in state.items()}
 
 
 def _copy(state: Mapping[str, torch.Tensor]) -> State:
@@ -326,16 +331,15 @@ def _like(value: Any, parameter: torch.Tensor) -> Any:
     return value
 
 
-def _summary(line: Mapping[str, Any], epochs: int) -> str:
+def _summary(line: Epoch, epochs: int) -> str:
     """Return the line that tells the user how an epoch went."""
-    text = f"epoch {line['epoch']}/{epochs}: loss {line['train_loss']:.4f}"
-    if line["metrics"] is None:
+    text, metrics = f"epoch {line['epoch']}/{epochs}: loss {line['train_loss']:.4f}", line["metrics"]
+    if metrics is None:
         return text
     text += f", validation {line['val_loss']:.4f}"
-    figure = shown_figure(line["metrics"])
-    by_class = line["metrics"].get(figure)
-    if not isinstance(by_class, Mapping):  # figures of a training without classes
-        return ", ".join([text, *(f"{name} {value:.3f}" for name, value in line["metrics"].items())])
-    mean = line["metrics"].get(f"mean_{figure}")
-    classes = ", ".join(f"{name} {value:.3f}" for name, value in by_class.items() if value is not None)
+    figure = shown_figure(metrics)
+    if not isinstance(metrics.get(figure), Mapping):  # figures of a training without classes
+        return ", ".join([text, *(f"{name} {value:.3f}" for name, value in metrics.items())])
+    mean = mean_of(metrics, figure)
+    classes = ", ".join(f"{name} {value:.3f}" for name, value in by_class(metrics, figure).items() if value is not None)
     return text if mean is None else f"{text}, mean {FIGURES[figure]} {mean:.3f} ({classes})"

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 ENDLESS_SCHEDULES = ("constant", "step")
 """The schedules whose learning rate at an epoch does not depend on how many epochs there will be."""
 
 
-def resume_ignores(train: Mapping[str, Any]) -> tuple[str, ...]:
+def resume_ignores(schedule: str) -> tuple[str, ...]:
     """Return the keys of the train settings that do not affect what happens at each epoch.
 
     A checkpoint may be continued under any values of these: they only say how chips are read, when training ends, and
@@ -17,15 +14,15 @@ def resume_ignores(train: Mapping[str, Any]) -> tuple[str, ...]:
 
     Parameters
     ----------
-    train
-        The train settings.
+    schedule
+        Of the train settings.
 
     Examples
     --------
-    >>> resume_ignores({"schedule": "constant"})
+    >>> resume_ignores("constant")
     ('workers', 'select', 'patience', 'epochs')
-    >>> resume_ignores({"schedule": "one_cycle"})
+    >>> resume_ignores("one_cycle")
     ('workers', 'select', 'patience')
     """
     ignored = ("workers", "select", "patience")
-    return (*ignored, "epochs") if train["schedule"] in ENDLESS_SCHEDULES else ignored
+    return (*ignored, "epochs") if schedule in ENDLESS_SCHEDULES else ignored

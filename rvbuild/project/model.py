@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from rvbuild.project.scenes.box_files import BoxFileTable
 from rvbuild.project.scenes.image import ImageTable
 from rvbuild.project.scenes.labels import RasterLabelsTable, VectorLabelsTable
-from rvbuild.project.scenes.splits import Split
 from rvbuild.project.schema import ProjectFile
 from rvbuild.project.tables.chip import ChipTable
 from rvbuild.project.tables.draft import DraftTable
@@ -19,6 +18,24 @@ from rvbuild.project.tables.predict import PredictTable
 from rvbuild.project.tables.train import TrainTable
 from rvbuild.project.toml.keys import Key
 from rvbuild.project.toml.problems import Places
+from rvbuild.settings.area import AoiPartSettings, Split, SplitBlockSettings
+from rvbuild.settings.image import ImageSettings, StackSettings
+from rvbuild.settings.labels import (
+    BoxFileSettings,
+    CellSettings,
+    CellSizeSettings,
+    LayeredLabelSettings,
+    RasterCellSettings,
+    RasterLabelSettings,
+    RasterPartSettings,
+    VectorCellSettings,
+    VectorLabelSettings,
+    VectorPartSettings,
+    VectorTablesCellSettings,
+    VectorTableSettings,
+    VectorTablesSettings,
+)
+from rvbuild.settings.transforms import StatisticsStep
 
 
 @dataclass(frozen=True)
@@ -50,19 +67,22 @@ class ImageSource:
         The files of the mosaic, or of all layers of a stack, expanded; relative paths start from the workspace.
     table
         The settings to read them; None if the scene has no image, which is an error.
-    layout
-        The settings that combine the files of STAC items; empty for other files.
+    stack
+        The settings that combine the files of STAC items; None if they are one mosaic, and for other files.
     """
 
     files: tuple[str, ...]
     table: ImageTable | None
-    layout: Mapping[str, Any] = field(default_factory=dict)
+    stack: StackSettings | None = None
 
-    def stage_settings(self) -> dict[str, Any]:
+    def stage_settings(self) -> ImageSettings:
         """Return the settings that determine the pixels, without the paths."""
-        return {"nodata": None} if self.table is None else {**self.table.stage_settings(), **self.layout}
+        if self.table is None:
+            return {"nodata": None}
+        settings = self.table.stage_settings()
+        return settings if self.stack is None else {**settings, **self.stack}
 
-    def normalize(self) -> dict[str, Any] | None:
+    def normalize(self) -> StatisticsStep | None:
         """Return the settings of the transform that needs statistics, or None."""
         return None if self.table is None else self.table.normalize()
 
@@ -77,11 +97,12 @@ class RasterLabels:
 
     files: tuple[str, ...]
     table: RasterLabelsTable
-    cells: Mapping[str, Any] | None = None
+    cells: CellSizeSettings | None = None
 
-    def stage_settings(self) -> dict[str, Any]:
+    def stage_settings(self) -> RasterLabelSettings | RasterCellSettings:
         """Return the settings, without the paths."""
-        return _with_cells(self.table.stage_settings(), self.cells)
+        settings: RasterLabelSettings = {"kind": "raster", **self.table.stage_settings()}
+        return settings if self.cells is None else {**settings, "cells": self.cells}
 
 
 @dataclass(frozen=True)
@@ -106,16 +127,25 @@ class VectorLabels:
     table: VectorLabelsTable
     classes: tuple[str, ...]
     parts: tuple[tuple[int, VectorLabelsTable], ...] = ()
-    cells: Mapping[str, Any] | None = None
+    cells: CellSettings | None = None
 
-    def stage_settings(self) -> dict[str, Any]:
+    def stage_settings(
+        self,
+    ) -> VectorLabelSettings | VectorCellSettings | VectorTablesSettings | VectorTablesCellSettings:
         """Return the settings, without the paths."""
+        background = self.table.background
         if not self.parts:
-            return _with_cells(self.table.stage_settings(self.classes), self.cells)
-        parts = [{"files": count, **table.stage_settings(self.classes)} for count, table in self.parts]
-        for part in parts:
-            del part["kind"], part["background"]
-        return _with_cells({"kind": "vector", "background": self.table.background, "parts": parts}, self.cells)
+            alone: VectorLabelSettings = {
+                "kind": "vector",
+                "background": background,
+                **self.table.stage_settings(self.classes),
+            }
+            return alone if self.cells is None else {**alone, "cells": self.cells}
+        parts: list[VectorTableSettings] = [
+            {"files": count, **table.stage_settings(self.classes)} for count, table in self.parts
+        ]
+        several: VectorTablesSettings = {"kind": "vector", "background": background, "parts": parts}
+        return several if self.cells is None else {**several, "cells": self.cells}
 
 
 @dataclass(frozen=True)
@@ -139,15 +169,16 @@ class LayeredLabels:
     background: str | None
     classes: tuple[str, ...]
 
-    def stage_settings(self) -> dict[str, Any]:
+    def stage_settings(self) -> LayeredLabelSettings:
         """Return the settings, without the paths."""
-        parts = []
+        parts: list[RasterPartSettings | VectorPartSettings] = []
         for count, table in self.parts:
-            settings = (
-                table.stage_settings() if isinstance(table, RasterLabelsTable) else table.stage_settings(self.classes)
-            )
-            settings.pop("background", None)
-            parts.append({"files": count, **settings})
+            part: RasterPartSettings | VectorPartSettings
+            if isinstance(table, RasterLabelsTable):
+                part = {"kind": "raster", "files": count, **table.stage_settings()}
+            else:
+                part = {"kind": "vector", "files": count, **table.stage_settings(self.classes)}
+            parts.append(part)
         return {"kind": "layers", "background": self.background, "parts": parts}
 
 
@@ -164,15 +195,14 @@ class BoxFileLabels:
     scene_image: str
     origin_px: tuple[int, int] | None = None
 
-    def stage_settings(self) -> dict[str, Any]:
+    def stage_settings(self) -> BoxFileSettings:
         """Return the settings, without the paths."""
-        origin = {} if self.origin_px is None else {"origin_px": list(self.origin_px)}
-        return {**self.table.settings(self.scene_image), **origin}
+        settings = self.table.settings(self.scene_image)
+        return settings if self.origin_px is None else {**settings, "origin_px": list(self.origin_px)}
 
 
-def _with_cells(settings: dict[str, Any], cells: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the settings of labels, including those of cells if the task has cells."""
-    return settings if cells is None else {**settings, "cells": dict(cells)}
+AnyLabels: TypeAlias = RasterLabels | VectorLabels | LayeredLabels | BoxFileLabels
+"""The labels of a scene."""
 
 
 @dataclass(frozen=True)
@@ -209,11 +239,11 @@ class Scene:
     split: Split
     image: ImageSource
     channels: tuple[int, ...] | None
-    labels: RasterLabels | VectorLabels | LayeredLabels | BoxFileLabels | None
+    labels: AnyLabels | None
     aoi: tuple[str, ...]
-    aoi_parts: tuple[Mapping[str, Any], ...]
+    aoi_parts: tuple[AoiPartSettings, ...]
     base: str
-    blocks: Mapping[str, Any] | None
+    blocks: SplitBlockSettings | None
     chip: ChipTable | None = None
     key: Key = ()
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NotRequired
 
 import numpy as np
 import numpy.typing as npt
@@ -23,16 +23,21 @@ from rvbuild import tasks
 from rvbuild.cores import thread_count
 from rvbuild.errors import DataError
 from rvbuild.geo.area.aoi import Aoi, open_aoi
+from rvbuild.geo.grid import Grid
 from rvbuild.geo.raster.open import SceneImage, open_scene_image
 from rvbuild.geo.raster.resample import resample
 from rvbuild.geo.windows import Window
 from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS, ModelInfo
 from rvbuild.progress import Progress
+from rvbuild.settings.area import OfArea
+from rvbuild.settings.image import SceneImageSettings
+from rvbuild.settings.train import TrainedSettings
 from rvbuild.stages.predictor import Predictor, load_predictor
 from rvbuild.stages.threads.block_cache import block_cache
 from rvbuild.stages.threads.read_ahead import read_ahead
 from rvbuild.stages.threads.write_behind import WriteBehind
 from rvbuild.tasks.protocol import Merger
+from rvbuild.tasks.settings import InferSettings
 
 
 class _Read(NamedTuple):
@@ -54,7 +59,18 @@ class _Ready(NamedTuple):
     """(H, W) the pixels that get a prediction."""
 
 
-def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+class SceneInferSettings(InferSettings, SceneImageSettings):
+    """The settings to run a model over the image of a scene."""
+
+
+class InferStageSettings(SceneInferSettings, OfArea):
+    """The settings of the stage: of `predict`, what windows and their merging depend on."""
+
+    trained: NotRequired[TrainedSettings]
+    """The model that the project names. In no key."""
+
+
+def run(inputs: Mapping[str, Sequence[Path]], settings: InferStageSettings, outputs: Path, progress: Progress) -> None:
     """Run the model over one scene.
 
     Parameters
@@ -62,8 +78,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     inputs
         `image`: the files of the scene; `aoi`: none or more; `model`: `model.safetensors` and `model.json`.
     settings
-        task, image, channels, classes, null_id, chip_px, and of `predict` what windows and their merging depend on;
-        trained: the model that the project names, and its arguments.
+        See `InferStageSettings`.
     outputs
         Receives the files of the task's merger: for segmentation `raw_labels.tif`, and `scores.tif` on request.
     progress
@@ -79,37 +94,62 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     files = {path.name: path for path in inputs["model"]}
     device, trained = settings["predict"]["device"], settings.get("trained")
     predictor = load_predictor(files[WEIGHTS], files[DESCRIPTION], device, trained=trained)
-    infer_scene(predictor, inputs["image"], inputs.get("aoi", ()), settings, outputs, progress)
+    aoi_files, area = inputs.get("aoi", ()), settings.get("area")
+    infer_scene(predictor, inputs["image"], settings, outputs, progress, lambda grid: open_aoi(aoi_files, grid, area))
+
+
+def _everything(grid: Grid) -> None:
+    """Return None, which is no area of interest: all of the scene counts."""
 
 
 def infer_scene(
     predictor: Predictor,
     image: Sequence[Path],
-    aoi_files: Sequence[Path],
-    settings: Mapping[str, Any],
+    settings: SceneInferSettings,
     outputs: Path,
     progress: Progress,
+    aoi_of: Callable[[Grid], Aoi | None] = _everything,
 ) -> None:
-    """Run a loaded model over one scene; see `run`."""
-    infer_image(predictor, lambda: open_scene_image(image, settings), aoi_files, settings, outputs, progress)
+    """Run a loaded model over one scene; see `infer_image`."""
+    channels = settings["channels"]
+    infer_image(predictor, lambda: open_scene_image(image, settings), channels, settings, outputs, progress, aoi_of)
 
 
 def infer_image(
     predictor: Predictor,
     open_source: Callable[[], SceneImage],
-    aoi_files: Sequence[Path],
-    settings: Mapping[str, Any],
+    channels: Sequence[int] | None,
+    settings: InferSettings,
     outputs: Path,
     progress: Progress,
+    aoi_of: Callable[[Grid], Aoi | None] = _everything,
 ) -> None:
-    """Run a loaded model over the image that `open_source` opens, once for each thread that reads; see `run`."""
+    """Run a loaded model over an image.
+
+    Parameters
+    ----------
+    predictor
+        The model.
+    open_source
+        Opens the image, once for each thread that reads.
+    channels
+        The bands that it was asked for, for messages.
+    settings
+        How the windows are predicted.
+    outputs
+        Receives the files of the task's merger.
+    progress
+        Receives progress, in windows.
+    aoi_of
+        Returns the area of interest on the grid of the image, or None if all of it counts.
+    """
     task, predict = tasks.get(settings["task"]), settings["predict"]
     with open_source() as source:
-        _require_like_training(source, predictor.info, settings["channels"])
+        _require_like_training(source, predictor.info, channels)
         grid = source.grid
         # One is enough beside a model that computes on two cores; a GPU is faster than one thread reads.
         threads = max(1, min(4, thread_count() // 2))
-        aoi = open_aoi(aoi_files, grid, settings.get("area"))
+        aoi = aoi_of(grid)
         windows = task.windows(grid, aoi, settings)
         tallest = max((window.height for window in windows), default=settings["chip_px"])
         cache = block_cache(source, tallest, readers=threads)

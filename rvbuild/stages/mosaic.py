@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+
+from typing_extensions import TypedDict
 
 from rvbuild.geo.write.mosaic import arrange, write_cog, write_vrt
 from rvbuild.geo.write.qgis import write_raster_style
 from rvbuild.progress import Progress
+from rvbuild.settings.classes import ClassSettings
 
 VIRTUAL, ONE = "labels.vrt", "labels.tif"
 
 
-def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+class MosaicSettings(TypedDict):
+    """The settings of a mosaic."""
+
+    classes: list[ClassSettings]
+    null_id: int
+    scenes: list[str]
+    """Ids, in the order in which they are drawn."""
+    cog: bool
+    """Whether all pixels are written as well."""
+
+
+def run(inputs: Mapping[str, Sequence[Path]], settings: MosaicSettings, outputs: Path, progress: Progress) -> None:
     """Join the scenes of a project.
 
     Parameters
@@ -21,7 +34,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     inputs
         `labels/SCENE`: its `labels.tif`, for each scene.
     settings
-        classes, null_id, scenes (ids in the order in which they are drawn), cog.
+        Which scenes, and what is written.
     outputs
         Receives `labels.vrt`, which finds the scenes in directories beside it by their ids; its style; and if `cog` is
         true, `labels.tif` with all pixels.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from rvbuild.learn.checkpoint import load_model
 from rvbuild.learn.device import reproducible, select_device
 from rvbuild.learn.model_files import ModelInfo
 from rvbuild.learn.normalize import Normalizer
+from rvbuild.settings.train import TrainedSettings
 
 
 class Network:
@@ -53,7 +54,7 @@ def load_network(
     description: Path,
     device: str = "auto",
     *,
-    trained: Mapping[str, Any] | None = None,
+    trained: TrainedSettings | None = None,
     run_embedded_code: bool = False,
 ) -> Network:
     """Load a trained network, ready to predict; see `rvbuild.learn.checkpoint.load_model`."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from rvbuild import tasks
 from rvbuild.progress import Progress
+from rvbuild.tasks.settings import DeriveSettings
 
 
-def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+def run(inputs: Mapping[str, Sequence[Path]], settings: DeriveSettings, outputs: Path, progress: Progress) -> None:
     """Derive the files of one scene.
 
     Parameters
@@ -23,7 +23,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
         `raw`: the files of the infer stage that the task names in `RAW`; `scores`: the raster of scores, if vectors
         carry them.
     settings
-        task, classes, null_id, and of `predict` what derived files depend on.
+        See `rvbuild.tasks.settings.DeriveSettings`.
     outputs
         Receives the derived files: for segmentation `labels.qml`, and colours and polygons on request.
     progress

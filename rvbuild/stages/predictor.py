@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +10,7 @@ import numpy as np
 
 from rvbuild.learn.backend import load_backend
 from rvbuild.learn.model_files import ModelInfo, read_info, require_named
+from rvbuild.settings.train import TrainedSettings
 
 
 class Predictor(Protocol):
@@ -45,7 +45,7 @@ def load_predictor(
     description: Path,
     device: str = "auto",
     *,
-    trained: Mapping[str, Any] | None = None,
+    trained: TrainedSettings | None = None,
     run_embedded_code: bool = False,
 ) -> Predictor:
     """Load a trained model, ready to predict: of torch, or of a training backend.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,6 +15,8 @@ from rvbuild.learn.losses.make import make_loss
 from rvbuild.learn.losses.points import IGNORE, Loss
 from rvbuild.learn.losses.weights import class_weights
 from rvbuild.learn.metrics import Confusion
+from rvbuild.learn.selection import Scores
+from rvbuild.settings.train import LossSettings
 
 
 class Logits(Protocol):
@@ -59,11 +61,11 @@ class ClassObjective:
 
     def validate(self, model: nn.Module, images: torch.Tensor, targets: Targets) -> torch.Tensor:
         """Return the loss of one validation batch, and count it."""
-        found, wanted = self._logits(model, images, len(self._outputs)), self._wanted(targets)
-        self._confusion.add(wanted.cpu().numpy(), found.cpu().numpy().argmax(axis=1))
-        return self._losses(found, wanted)
+        logits, wanted = self._logits(model, images, len(self._outputs)), self._wanted(targets)
+        self._confusion.add(wanted.cpu().numpy(), logits.cpu().numpy().argmax(axis=1))
+        return self._losses(logits, wanted)
 
-    def scores(self) -> dict[str, Any]:
+    def scores(self) -> Scores:
         """Return IoU and F1 since the last call."""
         return self.counted().scores()
 
@@ -78,15 +80,15 @@ class ClassObjective:
         self._positions = self._positions.to(ids.device)
         return self._positions[ids.int()]
 
-    def _losses(self, found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-        value = self._loss(found, wanted)
+    def _losses(self, logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        value = self._loss(logits, wanted)
         if not isinstance(value, torch.Tensor) or value.numel() != 1:
             raise ModelError(f"train.loss: expected the loss to return one number as a tensor, found {value!r:.200}")
         return value.reshape(())
 
 
 def loss_of(
-    train: Mapping[str, Any], outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray, nothing: str
+    train: LossSettings, outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray, nothing: str
 ) -> Loss:
     """Return the loss of the train settings, or raise a DataError that begins with `nothing` if there are no labels.
 

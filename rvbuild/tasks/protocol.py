@@ -10,18 +10,27 @@ import numpy as np
 
 from rvbuild.learn.hooks import Objective, Target, Targets
 from rvbuild.progress import Progress
+from rvbuild.settings.chip import ChipSettings
+from rvbuild.settings.classes import ClassSettings
+from rvbuild.settings.evaluation import EvalSettings
+from rvbuild.settings.labels import LabelSettings
+from rvbuild.settings.predict import PredictSettings
+from rvbuild.settings.train import LossSettings
+from rvbuild.tasks.evaluation import Counts, Evaluation
+from rvbuild.tasks.settings import DeriveSettings, InferSettings
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
     from rvbuild.geo.area.aoi import Aoi
+    from rvbuild.geo.classes import NamedClasses
     from rvbuild.geo.grid import Grid
     from rvbuild.geo.windows import Window
     from rvbuild.tasks.metrics.places import WorstPlaces
     from rvbuild.tasks.metrics.score_histogram import ScoreHistogram
 
-ClassList = Sequence[Mapping[str, Any]]
+ClassList = Sequence[ClassSettings]
 """`[{"id": 0, "name": "car", "color": "#ffff00"}, ...]`: every class, null included, in id order."""
 
 
@@ -102,8 +111,8 @@ class Task(Protocol):
     COUNTED: str
     """The unit of counts of labels: pixels, boxes or cells."""
 
-    PREDICT_SETTINGS: Sequence[str]
-    """What the task needs in the `predict` settings beside what every task has; a bundle without it is refused."""
+    PREDICT_SETTINGS: type[PredictSettings]
+    """The type of the `predict` settings in a bundle: what every task has, and what this one adds."""
 
     RAW: Sequence[str]
     """The files of the merger that `derive` reads; one of them describes the scene's grid, for `scene_grid`. Those of
@@ -113,9 +122,9 @@ class Task(Protocol):
     def labels(
         self,
         files: Sequence[Path],
-        settings: Mapping[str, Any],
+        settings: LabelSettings,
         grid: Grid,
-        classes: ClassList,
+        classes: NamedClasses,
         null_id: int,
     ) -> Labels:
         """Open a scene's labels (a context manager), given their files and their settings, on the image's grid."""
@@ -123,7 +132,7 @@ class Task(Protocol):
     def pixel_labels(
         self,
         files: Sequence[Path],
-        settings: Mapping[str, Any],
+        settings: LabelSettings,
         grid: Grid,
         classes: ClassList,
         null_id: int,
@@ -133,23 +142,23 @@ class Task(Protocol):
     def chip_windows(
         self,
         files: Sequence[Path],
-        settings: Mapping[str, Any],
+        settings: LabelSettings,
         grid: Grid,
-        classes: ClassList,
-        chip: Mapping[str, Any],
+        classes: NamedClasses,
+        chip: ChipSettings,
     ) -> list[Window] | None:
         """Return the windows that may become chips if the labels determine them, of any size; None: the sliding grid.
 
         Only called for sliding windows. The parameters are those of `labels`, and the chip settings.
         """
 
-    def aim(self, source: Any, chip: Mapping[str, Any], draw: Draw) -> Aim | None:
+    def aim(self, source: Any, chip: ChipSettings, draw: Draw) -> Aim | None:
         """Return a chooser of windows by the content of the labels, or None if the chip settings do not need one.
 
         `source` is the result of `labels`; `draw` has the seed of the artifact.
         """
 
-    def target(self, source: Any, window: Window, chip: Mapping[str, Any]) -> Target | None:
+    def target(self, source: Any, window: Window, chip: ChipSettings) -> Target | None:
         """Return the target of the chip at `window`; None if there is nothing to learn from it, so it is not a chip.
 
         `source` is the result of `labels`, `chip` the chip settings.
@@ -189,21 +198,21 @@ class Task(Protocol):
         """Return the targets of a batch as tensors."""
 
     def objective(
-        self, train: Mapping[str, Any], outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
+        self, train: LossSettings, outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
     ) -> Objective:
         """Return the objective of a training.
 
         Parameters
         ----------
         train
-            The train settings: loss, its arguments and class weights.
+            The train settings.
         outputs, output_ids
             Name and class id of each model output.
         class_counts
             `(n_classes,)` int64, over all training chips.
         """
 
-    def windows(self, grid: Grid, aoi: Aoi | None, settings: Mapping[str, Any]) -> list[Window]:
+    def windows(self, grid: Grid, aoi: Aoi | None, settings: InferSettings) -> list[Window]:
         """Return the windows of a scene to predict, in row-major order, by the infer stage's settings.
 
         Those of another size than `chip_px` are resampled to it for the model, as chips are.
@@ -226,14 +235,13 @@ class Task(Protocol):
             probabilities of the outputs, at the size of the images.
         """
 
-    def merger(self, grid: Grid, outputs: Path, settings: Mapping[str, Any]) -> Merger:
+    def merger(self, grid: Grid, outputs: Path, settings: InferSettings) -> Merger:
         """Return a merger that writes the raw result of a scene into `outputs`, by the infer stage's settings.
 
-        A setting that `derive` can take into account is none of these: see `derived` in
-        `rvbuild.project.tables.predict`.
+        A setting that `derive` can take into account is none of these: see `rvbuild.settings.predict`.
         """
 
-    def derive(self, raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+    def derive(self, raw: Mapping[str, Path], settings: DeriveSettings, outputs: Path, progress: Progress) -> None:
         """Write the files derived from the raw result of a scene to `outputs`: at least one file.
 
         Results depend only on the raw files and the settings. This neither runs the network nor imports torch.
@@ -243,14 +251,14 @@ class Task(Protocol):
         raw
             The files of `RAW`, by name. They tell the grid of the scene.
         settings
-            task, classes, null_id, and of `predict` what derived files depend on (a bundle gives all of them).
+            Those of the predict stage.
         outputs
             An existing directory. Files of the merger are shown beside these: names must differ.
         progress
             Receives progress, in files or other units.
         """
 
-    def arrays(self, raw: Mapping[str, Path], settings: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    def arrays(self, raw: Mapping[str, Path], settings: DeriveSettings) -> dict[str, np.ndarray]:
         """Return the prediction for a scene, as arrays by name.
 
         Parameters
@@ -331,20 +339,19 @@ class Task(Protocol):
         predictions: Path,
         source: Any,
         aoi: Aoi | None,
-        classes: ClassList,
+        classes: NamedClasses,
         null_id: int,
         progress: Progress,
-        options: Mapping[str, Any],
+        settings: EvalSettings,
         worst: WorstPlaces,
         scores: Path | None = None,
-    ) -> dict[str, Any]:
-        """Compare a scene's predictions with its labels; returns counts that add up over scenes, as JSON data.
+    ) -> Counts:
+        """Compare a scene's predictions with its labels; return counts that add up over scenes.
 
-        `options` are the eval settings; `worst` receives the places of the errors; `scores` is the raster of scores, if
-        the project writes one.
+        `worst` receives the places of the errors; `scores` is the raster of scores, if the project writes one.
         """
 
-    def score_histogram(self, counts: Mapping[str, Any], classes: ClassList, null_id: int) -> ScoreHistogram | None:
+    def score_histogram(self, counts: Counts, classes: ClassList, null_id: int) -> ScoreHistogram | None:
         """Return the scores of right and of wrong predictions, from the counts of a scene; None without scores."""
 
     def panels(
@@ -356,7 +363,7 @@ class Task(Protocol):
         window: Window,
         classes: ClassList,
         null_id: int,
-        options: Mapping[str, Any],
+        settings: EvalSettings,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return pictures of the labels, the predictions and the errors in a window of a scene.
 
@@ -365,8 +372,8 @@ class Task(Protocol):
         """
 
     def report(
-        self, counts: Mapping[str, Mapping[str, Any]], classes: ClassList, null_id: int
-    ) -> tuple[dict[str, Any], dict[str, str]]:
+        self, counts: Mapping[str, Counts], classes: ClassList, null_id: int
+    ) -> tuple[Evaluation[Mapping[str, object]], dict[str, str]]:
         """Return the content of `eval.json`, and of the files beside it by name, from the counts by scene id.
 
         `eval.md` is one of the files; pictures in it (`.svg`) are others.

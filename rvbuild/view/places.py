@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from rvbuild.geo.classes import NODATA
 from rvbuild.geo.windows import Window
+from rvbuild.project.applied.detection import BoxPredictTable
 from rvbuild.view.readers import Memo
 from rvbuild.view.scenes import ViewedScene
 from rvbuild.view.shapes import boxes_of, cells_of
@@ -179,5 +180,5 @@ def _of_cells(scene: ViewedScene, memo: Memo, truth: int | None, predicted: int 
 
 
 def _score_thresh(scene: ViewedScene) -> float:
-    value = scene.project.predict.stage_settings().get("score_thresh")
-    return float(value) if value is not None else 0.0
+    predict = scene.project.predict
+    return predict.score_thresh if isinstance(predict, BoxPredictTable) else 0.0

@@ -8,6 +8,7 @@ from typing import Any
 
 from rvbuild import tasks
 from rvbuild.errors import UsageError
+from rvbuild.project.applied.detection import BoxEvalTable, BoxPredictTable
 from rvbuild.rules import common
 from rvbuild.stages.names import on_request
 from rvbuild.view.looking import Seen
@@ -35,8 +36,8 @@ def project_json(seen: Seen) -> dict[str, Any]:
         for status in seen.states
     ]
     thresholds = {
-        "score_thresh": project.predict.stage_settings().get("score_thresh"),
-        "iou_thresh": project.eval.stage_settings().get("iou_thresh"),
+        "score_thresh": project.predict.score_thresh if isinstance(project.predict, BoxPredictTable) else None,
+        "iou_thresh": project.eval.iou_thresh if isinstance(project.eval, BoxEvalTable) else None,
     }
     return {
         **found,
@@ -50,7 +51,7 @@ def project_json(seen: Seen) -> dict[str, Any]:
             {"id": scene.id, "split": scene.split, "labelled": scene.labels is not None} for scene in project.scenes
         ],
         "artifacts": artifacts,
-        **{name: None if value is None else float(value) for name, value in thresholds.items()},
+        **thresholds,
     }
 
 

@@ -22,6 +22,8 @@ from rvbuild.geo.raster.open import SceneImage, open_scene_image
 from rvbuild.project.model import Scene
 from rvbuild.project.tasks import SPECS
 from rvbuild.rules import common
+from rvbuild.settings.image import SceneImageSettings
+from rvbuild.settings.labels import LabelSettings
 from rvbuild.tasks.protocol import Labels
 from rvbuild.view.looking import Seen
 from rvbuild.view.readers import Readers
@@ -61,7 +63,7 @@ class ViewedScene:
         self.null_id = self.project.null_id
 
     @cached_property
-    def image_settings(self) -> dict[str, Any]:
+    def image_settings(self) -> SceneImageSettings:
         """The settings to open the image."""
         return {"image": common.image_settings(self.project, self.scene), "channels": self.scene.channels}
 
@@ -85,7 +87,7 @@ class ViewedScene:
         return self._version(self.scene.aoi, common.area(self.project, self.scene), self.image_version)
 
     @cached_property
-    def label_settings(self) -> dict[str, Any]:
+    def label_settings(self) -> LabelSettings:
         """The settings to read the labels."""
         return common.label_settings(self.project, self.scene)
 

@@ -16,6 +16,7 @@ from rvbuild.geo.windows import sliding
 from rvbuild.learn.chips.index import read_index
 from rvbuild.learn.chips.shards import open_shard
 from rvbuild.rules import common
+from rvbuild.settings.chip import ChipSettings
 from rvbuild.tasks.classification.cells import class_ids, read_cells
 from rvbuild.tasks.detection.boxes import read_detections
 from rvbuild.tasks.detection.score import MOSTLY
@@ -102,7 +103,7 @@ def _match_boxes(scene: ViewedScene) -> dict[str, Any]:
     hits, by = np.zeros(len(boxes), dtype=np.int64), np.full(len(labels), np.nan)
     for class_id in np.unique(classes).tolist():
         mine, wanted = np.flatnonzero(classes == class_id), np.flatnonzero(ids == class_id)
-        iou_thresh = float(scene.project.eval.stage_settings()["iou_thresh"])
+        iou_thresh = scene.project.eval.iou_thresh
         for box, label in _pairs(boxes[mine], scores[mine], labels[wanted], idle[wanted], iou_thresh):
             hits[mine[box]] = -1 if idle[wanted[label]] else 1
             by[wanted[label]] = scores[mine[box]]
@@ -168,8 +169,9 @@ def _pair_cells(scene: ViewedScene) -> dict[str, Any]:
 def _labelled_cells(scene: ViewedScene) -> dict[tuple[int, ...], int]:
     settings, grid = scene.label_settings, scene.grid
     files = [common.resolve(scene.project, path) for path in scene.scene.labels.files] if scene.scene.labels else []
-    cell_px = settings.get("cells", {}).get("cell_px", scene.project.chip_px)
-    windows = scene.task.chip_windows(files, settings, grid, scene.classes, {"stride_px": cell_px})
+    cell_px = settings["cells"]["cell_px"] if "cells" in settings else scene.project.chip_px
+    chip: ChipSettings = {**scene.project.chip.stage_settings(), "stride_px": cell_px}
+    windows = scene.task.chip_windows(files, settings, grid, scene.classes, chip)
     if windows is None:
         windows = sliding(grid.height, grid.width, cell_px, cell_px)
     found: dict[tuple[int, ...], int] = {}

@@ -8,12 +8,12 @@ from rvbuild.learn.trajectory import resume_ignores
 
 @pytest.mark.parametrize("schedule", ["constant", "step"])
 def test_epochs_do_not_matter_to_endless_schedules(schedule):
-    assert set(resume_ignores({"schedule": schedule})) == {"workers", "epochs", "patience", "select"}
+    assert set(resume_ignores(schedule)) == {"workers", "epochs", "patience", "select"}
 
 
 @pytest.mark.parametrize("schedule", ["one_cycle", "cosine"])
 def test_epochs_matter_to_the_others(schedule):
-    assert set(resume_ignores({"schedule": schedule})) == {"workers", "patience", "select"}
+    assert set(resume_ignores(schedule)) == {"workers", "patience", "select"}
 
 
 def test_planning_imports_nothing_heavy():

@@ -460,7 +460,7 @@ def test_filters_have_one_form_and_their_order_counts(loaded: Loader, base: str)
 
     one = slice_of('"height > 3"', """{ tree = "kind = 'a'", car = ["has", "kind"] }""")
     assert one["where"] == [">", "height", 3]
-    assert one["class_where"] == [["tree", ["==", "kind", "a"]], ["car", ["has", "kind"]]]
+    assert one["class_where"] == [("tree", ["==", "kind", "a"]), ("car", ["has", "kind"])]
     assert slice_of('[">", "height", 3]', """{ tree = ["==", "kind", "a"], car = "kind IS NOT NULL" }""") == one
     assert slice_of('"height > 3"', """{ car = "kind IS NOT NULL", tree = "kind = 'a'" }""") != one
 

@@ -9,6 +9,7 @@ import pytest
 
 from rvbuild.project.model import Project
 from rvbuild.project.scenes.stac import AssetError, Items, StacError, StacReader, layout, parse
+from rvbuild.settings.image import LayerDefaults
 
 
 def item(name: str = "s2", **assets: Any) -> dict[str, Any]:
@@ -113,22 +114,24 @@ def test_a_huge_file_of_items_is_not_read(tmp_path: Path) -> None:
 
 
 def test_layouts() -> None:
-    one = {"nodata": None, "resample": "cubic"}
-    mosaic, times = {"reduce": None, "primary": 1}, {"reduce": "median", "primary": 1}
+    layer: LayerDefaults = {"nodata": None, "resample": "cubic"}
     two_by_two = Items(("red", "nir"), (("r0", "n0"), ("r1", "n1")))
-    files, how = layout(two_by_two, mosaic, one)
+    files, stack = layout(two_by_two, None, 1, layer)
     assert files == ("r0", "r1", "n0", "n1"), "every asset is a mosaic of all items"
-    assert [(x["name"], x["files"], x["resample"]) for x in how["layers"]] == [("red", 2, "cubic"), ("nir", 2, "cubic")]
-    assert (how["primary"], how["reduce"]) == (1, None)
-    files, how = layout(two_by_two, times, one)
+    assert [(x["name"], x["files"], x["resample"]) for x in stack["layers"]] == [
+        ("red", 2, "cubic"),
+        ("nir", 2, "cubic"),
+    ]
+    assert (stack["primary"], stack["reduce"]) == (1, None)
+    files, stack = layout(two_by_two, "median", 1, layer)
     assert files == ("r0", "n0", "r1", "n1"), "every time is a stack of all assets"
-    assert [(x["files"], x["primary"], [y["name"] for y in x["layers"]]) for x in how["layers"]] == [
+    assert [(x["files"], x["primary"], [y["name"] for y in x["layers"]]) for x in stack["layers"]] == [
         (2, 1, ["red", "nir"])
     ] * 2
-    assert (how["primary"], how["reduce"]) == (0, "median")
-    assert layout(Items(("v",), (("a",), ("b",))), {"reduce": None, "primary": 0}, one) == (("a", "b"), {})
-    files, how = layout(Items(("v",), (("a",), ("b",))), {"reduce": "mean", "primary": 0}, one)
-    assert files == ("a", "b") and [x["name"] for x in how["layers"]] == ["v", "v"]
+    assert (stack["primary"], stack["reduce"]) == (0, "median")
+    assert layout(Items(("v",), (("a",), ("b",))), None, 0, layer) == (("a", "b"), None)
+    files, stack = layout(Items(("v",), (("a",), ("b",))), "mean", 0, layer)
+    assert files == ("a", "b") and [x["name"] for x in stack["layers"]] == ["v", "v"]
 
 
 def test_a_project_reads_its_items(loaded: Callable[..., Project], base: str, workspace: Path) -> None:

@@ -26,7 +26,7 @@ from rvbuild.stages.evaluate import merge as evaluate_merge
 from rvbuild.stages.evaluate import scene as evaluate
 from rvbuild.stages.network import Network
 from rvbuild.tasks.detection import task as task
-from rvbuild.tasks.detection.model import Found
+from rvbuild.tasks.detection.model import Detected
 from tests.geo.conftest import PLACES
 from tests.stages.sample_scenes import CLASSES, NULL, chip_settings, empty, predict_settings
 
@@ -47,7 +47,7 @@ OBJECTS = [
 LABELS = {"kind": "vector", "class": None, "class_map": None, "unknown": "error"}
 
 
-def see(model: nn.Module, images: torch.Tensor) -> list[Found]:
+def see(model: nn.Module, images: torch.Tensor) -> list[Detected]:
     """Return what the images show of bright shapes: of class 0 in the first band, of class 1 in the second."""
     found = []
     for image in images.numpy():
@@ -59,7 +59,7 @@ def see(model: nn.Module, images: torch.Tensor) -> list[Found]:
                 rows.append((x.min(), y.min(), x.max(), y.max(), output))
         table = np.array(rows, dtype=np.float64).reshape(-1, 5)
         scores = np.full(len(table), 0.9, dtype=np.float32)
-        found.append(Found(table[:, :4].astype(np.float32), scores, table[:, 4].astype(np.int64)))
+        found.append(Detected(table[:, :4].astype(np.float32), scores, table[:, 4].astype(np.int64)))
     return found
 
 
@@ -105,7 +105,7 @@ def test_the_way_from_the_image_and_back_is_the_identity(
                      classes=CLASSES, null_id=NULL, chip_px=SIZE, normalize={"kind": "scale", "max": 255})  # fmt: skip
     merging = {"boxes": "geojson", "score_thresh": 0.5, "merge_thresh": 0.5}
     asked = {**predict_settings(SIZE, stride_px=SIZE // 2, **merging), **settings}
-    infer.infer_scene(Network(nn.Identity(), info, "cpu"), [image], [], asked, outputs, Silent())
+    infer.infer_scene(Network(nn.Identity(), info, "cpu"), [image], asked, outputs, Silent())
     predict.run({"raw": [outputs / name for name in task.RAW]}, asked, outputs, Silent())
     with open_boxes([outputs / "boxes.geojson"], LABELS, grid=grid, classes=CLASSES, null_id=NULL) as again:
         order, wanted = np.lexsort(again.boxes.T.round(3)), np.lexsort(truth.T)

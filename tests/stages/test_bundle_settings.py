@@ -9,6 +9,12 @@ import pytest
 
 from tests.stages.sample_bundles import contents, refuse, rewrite
 
+LAYER = {"files": 1, "channels": None, "nodata": None, "resample": "nearest"}
+STACK = {"nodata": None, "layers": [LAYER], "primary": 0, "reduce": None}
+TIME = {**LAYER, "layers": [LAYER], "primary": 0}
+TIMES = {**LAYER, "layers": [TIME], "primary": 0}
+VECTOR = {"class": "car", "format": "gpkg", "min_area_units": 0.0, "simplify_px": 0.0, "denoise_px": 0}
+
 
 def change_settings(packed: Path, change: Callable[[dict[str, Any]], None]) -> Path:
     members = contents(packed)
@@ -24,18 +30,50 @@ def change_settings(packed: Path, change: Callable[[dict[str, Any]], None]) -> P
         ("chip_px", 10**9, "chip_px: expected a whole number"),
         ("chip_px", True, "chip_px: expected a whole number"),
         ("task", "drive_car", "unknown task 'drive_car'"),
-        ("channels", [], "channels: expected null or a list"),
-        ("channels", [-1], "channels: expected null or a list"),
+        ("channels", [], "channels: expected a list of at least 1"),
+        ("channels", [-1], r"channels\[0\]: expected a whole number of at least 0, found -1"),
+        ("channels", {"0": 0}, "channels: expected a list"),
         ("image", [], "image: expected an object"),
-        ("image.nodata", "0", r"image\.nodata: expected null"),
-        ("predict.stride_px", 0, r"predict\.stride_px: expected a whole number"),
-        ("predict.blend", "max", r"predict\.blend: expected one of"),
-        ("predict.scores", 0, r"predict\.scores: expected one of"),
+        ("image.nodata", "0", r"image\.nodata: expected a number or a list, found '0'"),
+        ("image.nodata", True, r"image\.nodata: expected a number or a list, found True"),
+        ("image.nodata", float("nan"), r"image\.nodata: expected a number below"),
+        ("image.nodata", [0, 10**400], r"image\.nodata\[1\]: expected a number, found"),
+        ("image.bbox", {"px": [0, 0, 1, 1]}, r"image\.bbox: unknown key"),
+        ("image.alfa", True, r"image\.alfa: unknown key"),
+        (
+            "image.transform",
+            [{"kind": "cast", "dtype": "int64"}],
+            r"image\.transform\[0\]\.dtype: expected \"uint8\", ",
+        ),
+        ("image.transform", [{"kind": "zoom"}], r"image\.transform\[0\]\.kind: expected \"cast\", .* found 'zoom'"),
+        ("image.transform", [{"dtype": "int8"}], r"image\.transform\[0\]\.kind is missing"),
+        ("image.transform", [{"kind": "nan", "value": 0, "x": 1}], r"image\.transform\[0\]\.x: unknown key"),
+        ("image.transform", [7], r"image\.transform\[0\]: expected an object, found 7"),
+        ("image.transform", [{"kind": "reclass", "map": {"a": 1}}], r"image\.transform\[0\]\.map: expected whole"),
+        ("image.transform", [{"kind": "function", "function": "os", "args": {}}], r"\[0\]\.function: expected package"),
+        ("image.layers", [], r"image\.layers: expected a list of at least 1"),
+        ("image.layers", [LAYER], r"image\.primary is missing"),
+        ("image", {**STACK, "primary": 1}, r"image\.primary: there is no layer 1"),
+        (
+            "image",
+            {**STACK, "layers": [{**LAYER, "files": 2}]},
+            r"image\.layers\[0\]\.files: expected one file for each",
+        ),
+        ("image", {**STACK, "layers": [TIMES]}, r"image\.layers\[0\]\.layers\[0\]\.layers: unknown key"),
+        ("area", {}, "area: unknown key"),
+        ("trained", {"model": "os:system", "model_args": {}}, "trained: unknown key"),
+        ("predict.cell_px", 4, r"predict\.cell_px: unknown key"),
+        ("predict.stride_px", 0, r"predict\.stride_px: expected a whole number of at least 1, found 0"),
+        ("predict.blend", "max", r"predict\.blend: expected \"none\", \"mean\" or \"cosine\", found 'max'"),
+        ("predict.scores", 0, r"predict\.scores: expected false, \"float32\" or \"uint8\", found 0"),
         ("predict.vectors", [{"class": "car"}], r"predict\.vectors\[0\]\.min_area_units is missing"),
         ("predict.device", None, r"predict\.device: expected a text"),
-        ("null_id", 9, "one of them with the id null_id"),
-        ("classes", [], "at least two classes"),
-        ("classes", [1, 2], "at least two classes"),
+        ("predict.vectors", [{**VECTOR, "class": "boat"}], r"predict\.vectors\[0\]\.class: there is no class 'boat'"),
+        ("predict.vectors", [{**VECTOR, "file": "../a.gpkg"}], r"predict\.vectors\[0\]\.file: expected the name of a"),
+        ("predict.vectors", [{**VECTOR, "kind": "buildings"}], r"predict\.vectors\[0\]\.split is missing"),
+        ("null_id", 9, "null_id: expected the id of one of the 3 classes"),
+        ("classes", [], "classes: expected a list of at least 2"),
+        ("classes", [1, 2], r"classes\[0\]: expected an object, found 1"),
     ],
 )
 def test_settings_of_another_form(packed: Path, tmp_path: Path, keys: str, value: Any, message: str) -> None:

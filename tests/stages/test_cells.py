@@ -17,7 +17,7 @@ from rvbuild.learn.checkpoint import save_model
 from rvbuild.learn.chips.shards import open_shard
 from rvbuild.learn.model_files import ModelInfo
 from rvbuild.progress import Silent
-from rvbuild.stages.bundle.settings import check_settings
+from rvbuild.stages.bundle.check import checked_settings
 from rvbuild.stages.chip import stage as chip
 from tests.stages.sample_scenes import (
     CLASSES,
@@ -127,19 +127,20 @@ def test_cells_without_data_are_not_predicted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"cell_px": None}, "predict.cell_px: expected a whole number from 1 to 65536, found None"),
-        ({"cells": "kml"}, 'predict.cells: expected one of "geojson", "gpkg", "fgb", found \'kml\''),
+        ({"cell_px": None}, "predict.cell_px: expected a whole number, found None"),
+        ({"cell_px": 0}, "predict.cell_px: expected a whole number of at least 1, found 0"),
+        ({"cells": "kml"}, 'predict.cells: expected "geojson", "gpkg" or "fgb", found \'kml\''),
     ],
 )
 def test_settings_of_strangers_are_checked(changes: dict[str, Any], message: str) -> None:
-    settings = {"project": "p", **predict_settings(15, cells="geojson", cell_px=15)}
+    settings = predict_settings(15, cells="geojson", cell_px=15)
     settings["task"] = "chip_classification"
-    check_settings(settings, "bundle")
+    checked_settings(settings, "bundle")
     settings["predict"] |= changes
     with pytest.raises(DataError) as caught:
-        check_settings(settings, "bundle")
+        checked_settings(settings, "bundle")
     assert str(caught.value) == f"bundle: {message}"
     for key in changes:
         del settings["predict"][key]
     with pytest.raises(DataError, match=r"predict\.cells? ?.* is missing"):
-        check_settings(settings, "bundle")
+        checked_settings(settings, "bundle")

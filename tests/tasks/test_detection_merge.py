@@ -15,7 +15,7 @@ from rvbuild.geo.grid import Grid
 from rvbuild.geo.windows import Window, sliding
 from rvbuild.tasks.detection.boxes import BoxMerger, Detections, read_detections, read_raw, write_detections
 from rvbuild.tasks.detection.merge import merge
-from rvbuild.tasks.detection.model import Found
+from rvbuild.tasks.detection.model import Detected
 
 CLASSES = [
     {"id": 0, "name": "null", "color": "#000000"},
@@ -35,7 +35,7 @@ def raw(folder: Path, found: Windows, valid: np.ndarray | None = None, grid: Gri
     for window, rows in found.items():
         table = np.array(rows, dtype=np.float64).reshape(-1, 6)
         boxes = table[:, :4] - [window.col, window.row, window.col, window.row]
-        prediction = Found(boxes.astype(np.float32), table[:, 5].astype(np.float32), table[:, 4].astype(np.int64))
+        prediction = Detected(boxes.astype(np.float32), table[:, 5].astype(np.float32), table[:, 4].astype(np.int64))
         everywhere = np.ones((window.height, window.width), dtype=bool)
         merger.add(window, prediction, everywhere if valid is None else valid)
     merger.finish()

@@ -263,13 +263,13 @@ class Artifact:
     scene: str | None
     run: str
     version: int
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
     inputs: tuple[Source | Product, ...]
     folder: str
     rename: Mapping[str, str] = field(default_factory=dict)
     code: str = ""
     packages: Mapping[str, str] = field(default_factory=dict)
-    hints: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    hints: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     resource: str = "cpu"
     demand: Demand = Demand()
     previous_ignores: tuple[str, ...] | None = None

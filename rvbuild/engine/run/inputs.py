@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from rvbuild.engine.keys.artifact import Artifact, Product, Source
 from rvbuild.engine.keys.signature import Signature, signature
@@ -173,9 +172,11 @@ def paths_of(plan: Plan, artifact: Artifact) -> dict[str, list[Path]]:
     return paths
 
 
-def settings_of(artifact: Artifact) -> dict[str, Any]:
+def settings_of(artifact: Artifact) -> dict[str, object]:
     """Return the settings for the stage of an artifact: those in its key, and hints that only affect speed."""
     settings = dict(artifact.settings)
     for table, hints in artifact.hints.items():
-        settings[table] = {**settings.get(table, {}), **hints}
+        in_key = settings.get(table, {})
+        assert isinstance(in_key, dict)
+        settings[table] = {**in_key, **hints}
     return settings

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ from rvbuild.geo.grid import Grid
 from rvbuild.geo.vector.files import read_features
 from rvbuild.geo.vector.placing import to_pixels
 from rvbuild.geo.vector.rasterize import Burner
-from rvbuild.geo.vector.reading import parts, reading
+from rvbuild.geo.vector.reading import area_reading, area_tables
 from rvbuild.geo.vector.shapes import polygons
 from rvbuild.geo.windows import Window
+from rvbuild.settings.area import AreaSettings
 
 
 class Aoi:
@@ -63,8 +64,8 @@ class Aoi:
 
     def contains_points(self, x: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.bool_]:
         """Tell which points in pixel coordinates, (N,) each, lie in the area, or on its border."""
-        found: NDArray[np.bool_] = shapely.intersects_xy(self._union, x, y)
-        return found
+        inside: NDArray[np.bool_] = shapely.intersects_xy(self._union, x, y)
+        return inside
 
     def mask(self, window: Window) -> NDArray[np.bool_]:
         """Return whether the centre of each pixel lies in the area: (H, W) bool, False outside the scene."""
@@ -99,8 +100,8 @@ class Part(Aoi):
 
     def intersects(self, window: Window) -> bool:
         """Tell whether the window's part inside the scene shares some area with the part."""
-        found = self.blocks.windows(window)
-        return bool(found) if self._aoi is None else any(self._aoi.intersects(piece) for piece in found)
+        pieces = self.blocks.windows(window)
+        return bool(pieces) if self._aoi is None else any(self._aoi.intersects(piece) for piece in pieces)
 
     def contains_centre(self, window: Window) -> bool:
         """Tell whether the window lies entirely in the blocks, and its centre in the area of interest."""
@@ -112,22 +113,22 @@ class Part(Aoi):
 
     def contains_points(self, x: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.bool_]:
         """Tell which points in pixel coordinates, (N,) each, lie in the part."""
-        found = self.blocks.contains_points(x, y)
-        return found if self._aoi is None else found & self._aoi.contains_points(x, y)
+        inside = self.blocks.contains_points(x, y)
+        return inside if self._aoi is None else inside & self._aoi.contains_points(x, y)
 
     def outline(self) -> Any:
         """Return the part as a polygon or several, in pixel coordinates (x = column, y = row)."""
         boxes = [shapely.box(w.col, w.row, w.col_stop, w.row_stop) for w in self.blocks.windows(self.bounds)]
-        found = shapely.union_all(boxes)
-        return found if self._aoi is None else shapely.intersection(found, self._aoi.outline())
+        outline = shapely.union_all(boxes)
+        return outline if self._aoi is None else shapely.intersection(outline, self._aoi.outline())
 
     def mask(self, window: Window) -> NDArray[np.bool_]:
         """Return whether the centre of each pixel lies in the part: (H, W) bool, False outside the scene."""
-        found = self.blocks.mask(window)
-        return found if self._aoi is None else found & self._aoi.mask(window)
+        mask = self.blocks.mask(window)
+        return mask if self._aoi is None else mask & self._aoi.mask(window)
 
 
-def open_aoi(files: Sequence[Path], grid: Grid, settings: Mapping[str, Any] | None = None) -> Aoi | None:
+def open_aoi(files: Sequence[Path], grid: Grid, settings: AreaSettings | None = None) -> Aoi | None:
     """Open the area of a scene that counts: its area of interest, or the part in a split; None for the whole scene.
 
     Parameters
@@ -146,18 +147,17 @@ def open_aoi(files: Sequence[Path], grid: Grid, settings: Mapping[str, Any] | No
         A file cannot be read or reprojected, holds no polygon, or holds something else than polygons; or the area has
         too few blocks for all splits.
     """
-    settings = settings or {}
-    aoi = _read_aoi(files, grid, settings) if files else None
-    if "blocks" not in settings:
+    aoi = _read_aoi(files, grid, settings or {}) if files else None
+    if settings is None or "blocks" not in settings:
         return aoi
     return Part(choose(grid, settings["blocks"], (lambda _: True) if aoi is None else aoi.intersects), aoi)
 
 
-def _read_aoi(files: Sequence[Path], grid: Grid, settings: Mapping[str, Any]) -> Aoi:
+def _read_aoi(files: Sequence[Path], grid: Grid, settings: AreaSettings) -> Aoi:
     shapes: list[Any] = []
-    how = [(path, reading(part, classless=True)) for paths, part in parts(files, settings) for path in paths]
-    for path, read in how:
-        features = read_features(path, **read)
+    readings = [(path, area_reading(table)) for paths, table in area_tables(files, settings) for path in paths]
+    for path, reading in readings:
+        features = read_features(path, **reading)
         before = len(shapes)
         for geometry, number in zip(to_pixels(features, grid), features.numbers, strict=True):
             if geometry.geom_type not in ("Polygon", "MultiPolygon", "GeometryCollection"):
@@ -168,7 +168,7 @@ def _read_aoi(files: Sequence[Path], grid: Grid, settings: Mapping[str, Any]) ->
             if not area.is_empty:
                 shapes.append(area)
         if len(shapes) == before:
-            which = " that passes `where`" if read.get("where") else ""
+            which = " that passes `where`" if reading.get("where") else ""
             raise DataError(
                 f"{path}: holds no polygon{which}; expected the area of interest. Leave out `aoi` to use the whole "
                 "image"

@@ -8,8 +8,7 @@ an order that follows from the seed and their place alone, and shared as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from rvbuild.errors import DataError
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.windows import Window
 from rvbuild.project.scenes import shares
+from rvbuild.settings.area import SplitBlockSettings
 
 MOST_TRIED = 20_000
 """Blocks that a scene is cut into, at most, to find out which size would do."""
@@ -69,15 +69,15 @@ class Blocks:
         cols = np.searchsorted(self._cols, x, side="right") - 1
         height, width = self._chosen.shape
         there = (rows >= 0) & (rows < height) & (cols >= 0) & (cols < width)
-        found: NDArray[np.bool_] = there & self._chosen[np.clip(rows, 0, height - 1), np.clip(cols, 0, width - 1)]
-        return found
+        inside: NDArray[np.bool_] = there & self._chosen[np.clip(rows, 0, height - 1), np.clip(cols, 0, width - 1)]
+        return inside
 
     def mask(self, window: Window) -> NDArray[np.bool_]:
         """Return which pixels lie in the blocks: (H, W) bool, False outside the scene."""
-        found = np.zeros((window.height, window.width), dtype=bool)
+        mask = np.zeros((window.height, window.width), dtype=bool)
         for part in self.windows(window):
-            found[part.slices_in(window)] = True
-        return found
+            mask[part.slices_in(window)] = True
+        return mask
 
     def _under(self, window: Window) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Return the rows and the columns of the blocks that overlap a window."""
@@ -108,7 +108,7 @@ def block(rows: NDArray[np.int64], cols: NDArray[np.int64], row: int, col: int) 
     return Window(top, left, int(rows[row + 1]) - top, int(cols[col + 1]) - left)
 
 
-def choose(grid: Grid, settings: Mapping[str, Any], counts: Callable[[Window], bool]) -> Blocks:
+def choose(grid: Grid, settings: SplitBlockSettings, counts: Callable[[Window], bool]) -> Blocks:
     """Return the blocks of a scene that a split has.
 
     Parameters

@@ -7,9 +7,9 @@ lies beyond the image.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import shapely
@@ -17,7 +17,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from rvbuild.errors import DataError
-from rvbuild.geo.classes import Classes
+from rvbuild.geo.classes import NamedClasses
 from rvbuild.geo.grid import Grid, crs_name
 from rvbuild.geo.labels.vector import class_ids, read_tables
 from rvbuild.geo.vector import box_files
@@ -25,6 +25,7 @@ from rvbuild.geo.vector.box_images import Listed
 from rvbuild.geo.vector.boxes import Boxes, BoxTree, areas, clipped
 from rvbuild.geo.vector.files import Features, features_have
 from rvbuild.geo.windows import Window
+from rvbuild.settings.labels import AnyVectorSettings, BoxFileSettings
 
 THINNEST_PX = 0.01
 """Boxes with a shorter side are dropped."""
@@ -102,7 +103,12 @@ class BoxLabels:
 
 
 def open_boxes(
-    files: Sequence[Path], settings_labels: Mapping[str, Any], *, grid: Grid, classes: Classes, null_id: int
+    files: Sequence[Path],
+    settings_labels: AnyVectorSettings | BoxFileSettings,
+    *,
+    grid: Grid,
+    classes: NamedClasses,
+    null_id: int,
 ) -> BoxLabels:
     """Read the boxes of a scene.
 
@@ -131,55 +137,56 @@ def open_boxes(
         images: list[tuple[Path, Listed]] = []
     else:
         boxes, ids, notes, images = _from_box_files(files, settings_labels, grid, classes)
-    found = np.array(ids, dtype=np.int64)
-    known = found != null_id
-    return BoxLabels(boxes[known], found[known], grid, notes, images)
+    class_ids = np.array(ids, dtype=np.int64)
+    known = class_ids != null_id
+    return BoxLabels(boxes[known], class_ids[known], grid, notes, images)
 
 
 def _from_box_files(
-    files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: Classes
+    files: Sequence[Path], settings: BoxFileSettings, grid: Grid, classes: NamedClasses
 ) -> tuple[NDArray[np.float64], list[int], list[str], list[tuple[Path, Listed]]]:
     """Return the boxes (N, 4) of all files that have a class, their class ids, notes, and the images in files."""
     parts, ids, notes = [np.empty((0, 4))], [], []
     images: list[tuple[Path, Listed]] = []
     x, y = settings.get("origin_px", (0, 0))
     for path in files:
-        found = box_files.read_box_file(path, settings)
-        of_file = _class_ids(found, settings, classes)
+        content = box_files.read_box_file(path, settings)
+        of_file = _class_ids(content, settings, classes)
         known = [class_id is not None for class_id in of_file]
-        boxes = found.boxes[known] - np.array([x, y, x, y], dtype=np.float64)
-        if dropped := [number for number, kept in zip(found.numbers, known, strict=True) if not kept]:
+        boxes = content.boxes[known] - np.array([x, y, x, y], dtype=np.float64)
+        if dropped := [number for number, kept in zip(content.numbers, known, strict=True) if not kept]:
             notes.append(f"{path}: {features_have(dropped, 'box')} no class of the project and was left out")
-        notes += _made_for_another_image(found, grid, settings.get("origin_px"))
+        notes += _made_for_another_image(content, grid, settings.get("origin_px"))
         notes += _off_the_image(path, boxes, grid, part="origin_px" in settings)
         parts.append(boxes)
         ids += [class_id for class_id in of_file if class_id is not None]
-        images += [] if found.image is None else [(path, found.image)]
+        images += [] if content.image is None else [(path, content.image)]
     return np.concatenate(parts), ids, notes, images
 
 
-def _class_ids(found: box_files.FileBoxes, settings: Mapping[str, Any], classes: Classes) -> list[int | None]:
+def _class_ids(content: box_files.FileBoxes, settings: BoxFileSettings, classes: NamedClasses) -> list[int | None]:
     """Return the class id of each box; None for one to drop."""
     mapped = settings.get("class_map") is not None
-    named = [id_ if mapped and label is None else label for label, id_ in zip(found.labels, found.ids, strict=True)]
+    pairs = zip(content.labels, content.ids, strict=True)
+    named = [id_ if mapped and label is None else label for label, id_ in pairs]
     if settings.get("class") is None and settings.get("unknown", "error") == "error" and None in named:
         place = named.index(None)
-        where = f"{found.path}: box {found.numbers[place]} (from 0)"
-        if (category := found.ids[place]) is not None:
-            what, mapping = f"has the category {category}, which has no name in `categories`", True
+        where = f"{content.path}: box {content.numbers[place]} (from 0)"
+        if (category := content.ids[place]) is not None:
+            problem, mapping = f"has the category {category}, which has no name in `categories`", True
         else:
             missing = {"coco": "`category_id`", "voc": "<name>"}.get(settings["kind"], "`label`")
-            what, mapping = f"has no {missing}", False
+            problem, mapping = f"has no {missing}", False
         advice = 'Give all boxes one class with `class`, or set `unknown = "drop"` or a class, in `labels`'
         if mapping:
             advice = f'Map it to a class with `class_map = {{ {category} = "…" }}` in `labels`. {advice}'
-        raise DataError(f"{where} {what}, so its class is not known. {advice}")
+        raise DataError(f"{where} {problem}, so its class is not known. {advice}")
     # As features with the label for their only attribute, so that all vector labels have one idea of classes.
     features = Features(
-        path=found.path,
+        path=content.path,
         geometries=np.empty(0, dtype=object),
         attributes=tuple({"label": label} for label in named),
-        numbers=tuple(found.numbers),
+        numbers=tuple(content.numbers),
         crs=None,
         implied_crs=False,
         passed=(None,) * len(named),
@@ -187,17 +194,17 @@ def _class_ids(found: box_files.FileBoxes, settings: Mapping[str, Any], classes:
     return class_ids(features, settings, classes)
 
 
-def _made_for_another_image(found: box_files.FileBoxes, grid: Grid, origin: Sequence[int] | None) -> list[str]:
+def _made_for_another_image(content: box_files.FileBoxes, grid: Grid, origin: Sequence[int] | None) -> list[str]:
     """Return a note if a box file declares an image size that differs from that of the scene."""
-    if found.image is None or found.image.size is None:
+    if content.image is None or content.image.size is None:
         return []
-    width, height = found.image.size
+    width, height = content.image.size
     right, lower = (0, 0) if origin is None else origin
     inside = right + grid.width <= width and lower + grid.height <= height
     if (width, height) == (grid.width, grid.height) or (origin is not None and inside):
         return []
     text = (
-        f"{found.path}: its boxes were drawn on an image of {width} x {height} px (width x height), but the image of "
+        f"{content.path}: its boxes were drawn on an image of {width} x {height} px (width x height), but the image of "
         f"the scene has {grid.width} x {grid.height} px"
     )
     if origin is None and width * grid.height == height * grid.width:

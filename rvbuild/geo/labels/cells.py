@@ -23,12 +23,13 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from rvbuild.geo.classes import Classes, id_of
+from rvbuild.geo.classes import NamedClasses, id_of
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.labels.open import LabelSource, open_labels
 from rvbuild.geo.labels.vector import read_areas, read_tables
 from rvbuild.geo.vector.digest import digest_areas
 from rvbuild.geo.windows import Window, sliding
+from rvbuild.settings.labels import CellLabelSettings, CellSettings
 
 MATCH_IOU = 0.5
 """A polygon means the cell of the grid with which it shares more than this, intersection over union: at most one."""
@@ -62,7 +63,7 @@ class CellLabels(Protocol):
 
 
 def open_cells(
-    files: Sequence[Path], settings_labels: Mapping[str, Any], *, grid: Grid, classes: Classes, null_id: int
+    files: Sequence[Path], settings_labels: CellLabelSettings, *, grid: Grid, classes: NamedClasses, null_id: int
 ) -> CellLabels:
     """Open the labels of a scene as classes of cells.
 
@@ -71,9 +72,7 @@ def open_cells(
     files, grid, classes, null_id
         As for `rvbuild.geo.labels.open.open_labels`.
     settings_labels
-        The same settings, and `cells`: `{"cell_px"}` for a raster; for vectors also `cells` ("grid" or "polygons"),
-        `rule` and, if that is "ioa", `ioa_thresh`, `ioa_over` ("smaller", "cell" or "polygon") and `pick` ("max_ioa" or
-        "min_id").
+        The same settings, with `cells`.
 
     Raises
     ------
@@ -89,17 +88,17 @@ def open_cells(
     background = settings_labels.get("background")
     otherwise = null_id if background is None else id_of(classes, background, "labels.background")
     kind = PolygonCells if settings_labels["cells"]["cells"] == "polygons" else VectorCells
-    found = kind(shapes, ids, settings_labels["cells"], grid, null_id, otherwise)
-    found.notes = tuple(note for table in tables for note in table.notes)
-    return found
+    cells = kind(shapes, ids, settings_labels["cells"], grid, null_id, otherwise)
+    cells.notes = tuple(note for table in tables for note in table.notes)
+    return cells
 
 
 def cell_windows(
     files: Sequence[Path],
-    settings_labels: Mapping[str, Any],
+    settings_labels: CellLabelSettings,
     *,
     grid: Grid,
-    classes: Classes,
+    classes: NamedClasses,
     stride_px: int | Sequence[int],
 ) -> list[Window]:
     """Return the cells of a scene that may become chips.
@@ -117,12 +116,11 @@ def cell_windows(
         The cells of the grid in row-major order; or with `cells = "polygons"` the bounds of each polygon that shares
         something with the scene, to whole pixels, in file order, each once.
     """
-    cells = settings_labels["cells"]
-    if cells.get("cells") == "polygons":
+    if settings_labels["kind"] == "vector" and settings_labels["cells"]["cells"] == "polygons":
         shapes, _ = read_areas(files, settings_labels, grid, classes)
         inside = [box for box in map(_bounds, shapes) if _share(box, grid)]
         return list(dict.fromkeys(inside))
-    return sliding(grid.height, grid.width, cells["cell_px"], stride_px)
+    return sliding(grid.height, grid.width, settings_labels["cells"]["cell_px"], stride_px)
 
 
 class RasterCells:
@@ -183,7 +181,7 @@ class VectorCells:
         self,
         shapes: Sequence[Any],
         ids: Sequence[int],
-        cells: Mapping[str, Any],
+        cells: CellSettings,
         grid: Grid,
         null_id: int,
         otherwise: int,
@@ -201,16 +199,16 @@ class VectorCells:
         if not (part.height and part.width):
             return self._null_id
         box = shapely.box(part.col, part.row, part.col_stop, part.row_stop)
-        found = np.sort(self._tree.query(box))
-        pieces = shapely.intersection(self._shapes[found], box)
+        indices = np.sort(self._tree.query(box))
+        pieces = shapely.intersection(self._shapes[indices], box)
         solid = shapely.area(pieces) > 0
-        found, pieces = found[solid], pieces[solid]
-        if not len(found):
+        indices, pieces = indices[solid], pieces[solid]
+        if not len(indices):
             return self._otherwise
         area = part.height * part.width
         if self._cells["rule"] == "ioa":
-            return self._by_share(found, shapely.area(pieces), area)
-        return self._by_area(self._ids[found], pieces, area)
+            return self._by_share(indices, shapely.area(pieces), area)
+        return self._by_area(self._ids[indices], pieces, area)
 
     def cell(self, window: Window) -> int:
         """Return the class id of a cell of the grid."""
@@ -239,24 +237,24 @@ class VectorCells:
         covered.pop(self._null_id, None)
         return _largest(covered) if covered else self._null_id
 
-    def _by_share(self, found: NDArray[np.intp], shared: NDArray[np.float64], area: float) -> int:
-        """Return the class of the features that have enough of the cell."""
+    def _by_share(self, indices: NDArray[np.intp], shared: NDArray[np.float64], area: float) -> int:
+        """Return the class of the features that cover enough of the cell."""
         wholes = {
-            "cell": np.full(len(found), float(area)),
-            "polygon": shapely.area(self._shapes[found]),
+            "cell": np.full(len(indices), float(area)),
+            "polygon": shapely.area(self._shapes[indices]),
         }
         over = self._cells["ioa_over"]
         whole = np.minimum(wholes["cell"], wholes["polygon"]) if over == "smaller" else wholes[over]
         share = shared / whole
         enough = share >= self._cells["ioa_thresh"] - _SAME
-        known = enough & (self._ids[found] != self._null_id)
+        known = enough & (self._ids[indices] != self._null_id)
         if enough.any() and not known.any():
             # Features of the null class mark unknown areas.
             return self._null_id
         enough = known
         if not enough.any():
             return self._otherwise
-        ids = self._ids[found][enough]
+        ids = self._ids[indices][enough]
         if self._cells["pick"] == "min_id":
             return int(ids.min())
         return _largest({int(k): float(share[enough][ids == k].max()) for k in np.unique(ids)})
@@ -272,7 +270,7 @@ class PolygonCells(VectorCells):
         self,
         shapes: Sequence[Any],
         ids: Sequence[int],
-        cells: Mapping[str, Any],
+        cells: CellSettings,
         grid: Grid,
         null_id: int,
         otherwise: int,

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from rvbuild.geo.classes import Classes, id_of
+from rvbuild.geo.classes import NamedClasses, id_of
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.labels.raster import RasterLabels
 from rvbuild.geo.labels.vector import VectorLabels
-from rvbuild.geo.vector.reading import parts
+from rvbuild.geo.vector.reading import split
 from rvbuild.geo.windows import Window
+from rvbuild.settings.labels import LayeredLabelSettings
 
 _NOTHING = 255
 """Marks pixels outside the features of a vector layer; class ids end at 254."""
@@ -29,7 +30,7 @@ class LayeredLabels:
     """
 
     def __init__(
-        self, files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: Classes, null_id: int
+        self, files: Sequence[Path], settings: LayeredLabelSettings, grid: Grid, classes: NamedClasses, null_id: int
     ) -> None:
         self.grid = grid
         self._null_id = null_id
@@ -37,11 +38,11 @@ class LayeredLabels:
         self._background = null_id if background is None else id_of(classes, background, "labels.background")
         self._layers: list[RasterLabels | VectorLabels] = []
         with ExitStack() as opened:
-            for paths, how in parts(files, settings):
-                if how["kind"] == "raster":
-                    self._layers.append(opened.enter_context(RasterLabels(paths, how, grid, classes, null_id)))
+            for paths, part in split(files, settings["parts"]):
+                if part["kind"] == "raster":
+                    self._layers.append(opened.enter_context(RasterLabels(paths, part, grid, classes, null_id)))
                 else:
-                    self._layers.append(VectorLabels(paths, how, grid, classes, _NOTHING))
+                    self._layers.append(VectorLabels(paths, part, grid, classes, _NOTHING))
             self._open = opened.pop_all()
         self.notes: Sequence[str] = tuple(note for layer in self._layers for note in layer.notes)
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rvbuild.geo.classes import Classes
+from rvbuild.geo.classes import NamedClasses
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.windows import Window
+from rvbuild.settings.labels import LabelSettings
 
 
 class LabelSource(Protocol):
@@ -36,7 +37,7 @@ class LabelSource(Protocol):
 
 
 def open_labels(
-    files: Sequence[Path], settings_labels: Mapping[str, Any], *, grid: Grid, classes: Classes, null_id: int
+    files: Sequence[Path], settings_labels: LabelSettings, *, grid: Grid, classes: NamedClasses, null_id: int
 ) -> LabelSource:
     """Open the labels of a scene.
 
@@ -56,17 +57,16 @@ def open_labels(
     DataError
         The files do not fit the image or the classes. Values are checked when they are read.
     """
-    kind = settings_labels["kind"]
-    if kind == "raster":
+    if settings_labels["kind"] == "raster":
         from rvbuild.geo.labels.raster import RasterLabels
 
         return RasterLabels(files, settings_labels, grid, classes, null_id)
-    if kind == "vector":
+    if settings_labels["kind"] == "vector":
         from rvbuild.geo.labels.vector import VectorLabels
 
         return VectorLabels(files, settings_labels, grid, classes, null_id)
-    if kind == "layers":
+    if settings_labels["kind"] == "layers":
         from rvbuild.geo.labels.layers import LayeredLabels
 
         return LayeredLabels(files, settings_labels, grid, classes, null_id)
-    raise ValueError(f"labels of unknown kind {kind!r}")
+    raise ValueError(f"labels of kind {settings_labels['kind']!r} have no class per pixel")

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rvbuild.errors import DataError, LabelValueError
-from rvbuild.geo.classes import Classes, id_of, names, rgb
+from rvbuild.geo.classes import Classes, NamedClasses, id_of, names, rgb
 from rvbuild.geo.grid import Grid, reproject, same_crs
 from rvbuild.geo.raster import palettes
 from rvbuild.geo.raster.file import Image, Mask
 from rvbuild.geo.raster.mosaic_source import RasterSource, open_image
 from rvbuild.geo.raster.tags import Apply
 from rvbuild.geo.windows import Window
+from rvbuild.settings.labels import ReadRasterSettings
 
 Labels = NDArray[np.uint8]
 
@@ -37,7 +38,7 @@ class RasterLabels:
     """A value or colour of a class that is also the file's nodata value, and that class; None without a conflict."""
 
     def __init__(
-        self, files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: Classes, null_id: int
+        self, files: Sequence[Path], settings: ReadRasterSettings, grid: Grid, classes: NamedClasses, null_id: int
     ) -> None:
         self.grid = grid
         self._files = list(files)
@@ -55,7 +56,9 @@ class RasterLabels:
             self._place = _place(self._source, files, grid, settings.get("resample", "error"))
             self._decoder: _IdDecoder | _RgbDecoder
             if colors:
-                self._decoder = _RgbDecoder(self._source, classes, self._other, nodata, null_id)
+                # Whoever reads colours is given those of the classes, see `label_classes` of `rvbuild.rules.common`.
+                colored = cast(Classes, classes)
+                self._decoder = _RgbDecoder(self._source, colored, self._other, nodata, null_id)
             else:
                 self._decoder = _IdDecoder(self._source, settings.get("map"), classes, self._other)
             self.voided = (
@@ -216,7 +219,7 @@ def _place(source: RasterSource, files: Sequence[Path], grid: Grid, resample: st
 
 
 def _voided(
-    decoder: _IdDecoder | _RgbDecoder, nodata: Sequence[float | None], classes: Classes, null_id: int
+    decoder: _IdDecoder | _RgbDecoder, nodata: Sequence[float | None], classes: NamedClasses, null_id: int
 ) -> tuple[str, str] | None:
     """Return the nodata value and the class that it stands for; None if it stands for no class."""
     if None in nodata:
@@ -228,7 +231,9 @@ def _voided(
 class _IdDecoder:
     """From pixel values to class ids, by a table where the dtype is small, else by the distinct values."""
 
-    def __init__(self, source: RasterSource, mapping: Mapping[str, str] | None, classes: Classes, other: int) -> None:
+    def __init__(
+        self, source: RasterSource, mapping: Mapping[str, str] | None, classes: NamedClasses, other: int
+    ) -> None:
         if source.count != 1:
             raise DataError(
                 f"{source.files[0]}: expected one band of class ids, found {source.count}. If it holds colours, set "
@@ -297,16 +302,16 @@ class _RgbDecoder:
         self._nothing: int | None = None
         self._palette: NDArray[np.uint8] | None = None
         if source.count == 1:
-            self._palette = palettes.shared(source.files, {rgb(str(item["color"])) for item in classes})
+            self._palette = palettes.shared(source.files, {rgb(item["color"]) for item in classes})
         if self._palette is None and (source.dtype != np.uint8 or source.count != 3):
             raise DataError(
                 f"{source.files[0]}: expected three uint8 bands (red, green, blue), or one with a colour table; found "
                 f'{source.count} of {source.dtype}. If it holds class ids, set `encoding = "id"` in `labels`'
             )
-        self._colors = {str(item["color"]): str(item["name"]) for item in classes}
+        self._colors = {item["color"]: item["name"] for item in classes}
         self._table = np.full(_RGB_CODES, other, dtype=np.uint8)
         for index, item in enumerate(classes):
-            red, green, blue = rgb(str(item["color"]))
+            red, green, blue = rgb(item["color"])
             self._table[red << 16 | green << 8 | blue] = index
         if self._palette is None and None not in nodata:
             red, green, blue = (int(value) for value in nodata if value is not None)

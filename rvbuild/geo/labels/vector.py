@@ -11,14 +11,15 @@ import shapely
 from numpy.typing import NDArray
 
 from rvbuild.errors import DataError, nearest
-from rvbuild.geo.classes import Classes, id_of, names
+from rvbuild.geo.classes import NamedClasses, id_of, names
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.vector.files import SINGLE, Features, features_have, read_features, some
 from rvbuild.geo.vector.placing import to_pixels
 from rvbuild.geo.vector.rasterize import Burner
-from rvbuild.geo.vector.reading import parts, reading
+from rvbuild.geo.vector.reading import class_attribute, class_attributes, label_reading, label_tables
 from rvbuild.geo.vector.shapes import polygons
 from rvbuild.geo.windows import Window
+from rvbuild.settings.labels import AnyVectorSettings, BoxFileSettings, FeatureSettings
 
 _POLYGON = 3
 """Of `shapely.get_type_id`."""
@@ -41,11 +42,11 @@ class VectorLabels:
     """Class ids from features: their class inside them, the background elsewhere. Later features cover earlier ones."""
 
     def __init__(
-        self, files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: Classes, null_id: int
+        self, files: Sequence[Path], settings: AnyVectorSettings, grid: Grid, classes: NamedClasses, null_id: int
     ) -> None:
         self.grid = grid
         self._null_id = null_id
-        background = settings.get("background")
+        background = None if "files" in settings else settings.get("background")  # a part has none of its own
         tables = read_tables(files, settings, grid, classes)
         self.notes: Sequence[str] = tuple(note for table in tables for note in table.notes)
         self._burner = Burner(
@@ -76,7 +77,7 @@ class VectorLabels:
 
 
 def read_areas(
-    files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: Classes
+    files: Sequence[Path], settings: AnyVectorSettings, grid: Grid, classes: NamedClasses
 ) -> tuple[list[Any], list[int]]:
     """Read the features of vector labels that have a class, in the order of the files.
 
@@ -94,16 +95,17 @@ def read_areas(
     return [shape for t in tables for shape in t.shapes], [class_id for t in tables for class_id in t.class_ids]
 
 
-def read_tables(files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: Classes) -> list[Areas]:
+def read_tables(files: Sequence[Path], settings: AnyVectorSettings, grid: Grid, classes: NamedClasses) -> list[Areas]:
     """Read the features that have a class, of each table of vector labels."""
-    return [_read_table(paths, table, grid, classes) for paths, table in parts(files, settings)]
+    return [_read_table(paths, table, grid, classes) for paths, table in label_tables(files, settings)]
 
 
-def _read_table(files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: Classes) -> Areas:
+def _read_table(files: Sequence[Path], settings: FeatureSettings, grid: Grid, classes: NamedClasses) -> Areas:
     areas = Areas([], [], bool(settings.get("all_touched", False)), [])
-    known, buffer_px = names(classes), settings.get("buffer_px") or {}
+    known: list[str] = names(classes)
+    buffer_px: Mapping[str, object] = settings.get("buffer_px", {})
     for path in files:
-        features = read_features(path, **reading(settings))
+        features = read_features(path, **label_reading(settings))
         areas.notes.extend(features.notes)
         ids = class_ids(features, settings, classes)
         placed = to_pixels(features, grid, shift_m=settings.get("shift_m"), shift_px=settings.get("shift_px"))
@@ -132,7 +134,9 @@ def _read_table(files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, 
     return areas
 
 
-def class_ids(features: Features, settings: Mapping[str, Any], classes: Classes) -> list[int | None]:
+def class_ids(
+    features: Features, settings: FeatureSettings | BoxFileSettings, classes: NamedClasses
+) -> list[int | None]:
     """Return the class id of each feature; None for one to drop.
 
     The first that there is, of: `class`; what the attribute (`class_attribute`, or else `class_id`, `class_name` or
@@ -146,8 +150,8 @@ def class_ids(features: Features, settings: Mapping[str, Any], classes: Classes)
         A feature has no class of the project, and `labels.unknown` is `error`.
     """
     count = len(features.numbers)
-    if settings.get("class") is not None:
-        return [id_of(classes, settings["class"], "labels.class")] * count
+    if (class_of_all := settings.get("class")) is not None:
+        return [id_of(classes, class_of_all, "labels.class")] * count
     unknown = settings.get("unknown", "error")
     substitute = None if unknown in ("error", "drop") else id_of(classes, unknown, "labels.unknown")
     mapping = settings.get("class_map")
@@ -155,31 +159,33 @@ def class_ids(features: Features, settings: Mapping[str, Any], classes: Classes)
         key: id_of(classes, name, f"labels.class_map.{key}")
         for key, name in ({} if mapping is None else mapping).items()
     }
-    tests = [id_of(classes, name, "labels.class_where") for name, _ in settings.get("class_where") or ()]
-    known, numbered = names(classes), {"class_id", settings.get("class_attribute")}
+    tests = []
+    if "class_where" in settings:
+        tests = [id_of(classes, name, "labels.class_where") for name, _ in settings["class_where"]]
+    known, numbered = names(classes), {"class_id", class_attribute(settings)}
     ids: list[int | None] = []
-    strangers: list[int] = []
+    unclassed: list[int] = []
     for index in range(count):
         values = [(name, value) for name, value in features.attributes[index].items() if value is not None]
-        means = (
+        meanings = (
             _lookup(value, known, name in numbered) if mapping is None else table.get(_text(value))
             for name, value in values
         )
-        found = next((class_id for class_id in means if class_id is not None), None)
-        if mapping is None and _denied(features.attributes[index], known):
-            found = None
+        class_id = next((class_id for class_id in meanings if class_id is not None), None)
+        if mapping is None and _contradiction(features.attributes[index], known):
+            class_id = None
         passed = features.passed[index]
-        if found is None and passed is not None:
-            found = tests[passed]
-        if found is None:
-            strangers.append(index)
-        ids.append(substitute if found is None else found)
-    if strangers and unknown == "error":
-        raise DataError(_complain(features, strangers, settings, known, list(table)))
+        if class_id is None and passed is not None:
+            class_id = tests[passed]
+        if class_id is None:
+            unclassed.append(index)
+        ids.append(substitute if class_id is None else class_id)
+    if unclassed and unknown == "error":
+        raise DataError(_unclassed_message(features, unclassed, settings, known, list(table)))
     return ids
 
 
-def _lookup(value: Any, known: Sequence[str], numbered: bool) -> int | None:
+def _lookup(value: object, known: Sequence[str], numbered: bool) -> int | None:
     """Return the class id that an attribute's value means: a class name, or else, if it may be a number, a class id."""
     text = _text(value)
     if text in known:
@@ -187,7 +193,7 @@ def _lookup(value: Any, known: Sequence[str], numbered: bool) -> int | None:
     return int(text) if numbered and text.isascii() and text.isdigit() and int(text) < len(known) else None
 
 
-def _denied(values: Mapping[str, Any], known: Sequence[str]) -> str:
+def _contradiction(values: Mapping[str, object], known: Sequence[str]) -> str:
     """Return the attribute whose class differs from that in `class_id`; empty if there is none.
 
     Such a number is an id in another list of classes. The content of `label` may not be a class name at all.
@@ -203,55 +209,61 @@ def _denied(values: Mapping[str, Any], known: Sequence[str]) -> str:
     return ""
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     """Return an attribute's value as a key: formats differ in whether a whole number is 1, 1.0 or "1"."""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value).strip()
 
 
-def _complain(
-    features: Features, strangers: Sequence[int], settings: Mapping[str, Any], known: Sequence[str], keys: Sequence[str]
+def _unclassed_message(
+    features: Features,
+    unclassed: Sequence[int],
+    settings: FeatureSettings | BoxFileSettings,
+    known: Sequence[str],
+    keys: Sequence[str],
 ) -> str:
     """Return the message about features without a class: the first of them, its attributes, and what to do."""
     is_vector = settings.get("kind", "vector") == "vector"
-    asked, values = reading(settings)["attributes"], features.attributes[strangers[0]]
+    asked, values = class_attributes(settings), features.attributes[unclassed[0]]
     expected = f"a key of `class_map` ({', '.join(keys)})" if keys else f"a class ({', '.join(known)})"
-    if not keys and is_vector and {"class_id", settings.get("class_attribute")} & set(asked):
+    if not keys and is_vector and {"class_id", class_attribute(settings)} & set(asked):
         expected += " or its id"
     if settings.get("class_where"):
         expected += ", or a feature that passes one of `class_where`"
-    where = f"{features.path}: {'feature' if is_vector else 'box'} {features.numbers[strangers[0]]} (from 0)"
-    more = f"; this concerns {len(strangers)} {'features' if is_vector else 'boxes'}" if len(strangers) > 1 else ""
+    where = f"{features.path}: {'feature' if is_vector else 'box'} {features.numbers[unclassed[0]]} (from 0)"
+    more = f"; this concerns {len(unclassed)} {'features' if is_vector else 'boxes'}" if len(unclassed) > 1 else ""
     advice = (
         "Name the attribute with `class_attribute`, map its values to classes" if is_vector else "Map it to a class"
     )
     advice += ' with `class_map`, give all one class with `class`, or set `unknown = "drop"` or a class, in `labels`'
     name, value = next(((name, value) for name, value in values.items() if value is not None), ("", None))
-    denied = "" if keys else _denied(values, known)
-    if denied:
+    contradiction = "" if keys else _contradiction(values, known)
+    if contradiction:
         class_id = _lookup(value, known, numbered=True)
         assert class_id is not None
-        found = f"has `class_id` = {value!r}, which is {known[class_id]}, and `{denied}` = {values[denied]!r}"
-        advice = f'Choose one of them with `class_attribute = "class_id"` or "{denied}", ' + advice.partition(", ")[2]
+        problem = f"has `class_id` = {value!r}, which is {known[class_id]}, and "
+        problem += f"`{contradiction}` = {values[contradiction]!r}"
+        choice = f'Choose one of them with `class_attribute = "class_id"` or "{contradiction}", '
+        advice = choice + advice.partition(", ")[2]
     elif value is not None:
-        found = f"has `{name}` = {value!r}{nearest(_text(value), keys or known)}"
+        problem = f"has `{name}` = {value!r}{nearest(_text(value), keys or known)}"
         advice = _in_another_encoding(value, keys or known) or advice
     elif features.columns and not set(asked) & set(features.columns):
         hint = nearest(asked[0], features.columns) if len(asked) == 1 else ""
-        found = f"has no attribute {' or '.join(f'`{name}`' for name in asked)}{hint} (there are "
-        found += f"{some(features.columns)})"
+        problem = f"has no attribute {' or '.join(f'`{name}`' for name in asked)}{hint} (there are "
+        problem += f"{some(features.columns)})"
     else:
-        found = f"has no value in {' or '.join(f'`{name}`' for name in asked)}"
-    comma = " Expected" if found.endswith("?") else ", expected"
-    return f"{where} {found}{comma} {expected}{more}. {advice}"
+        problem = f"has no value in {' or '.join(f'`{name}`' for name in asked)}"
+    comma = " Expected" if problem.endswith("?") else ", expected"
+    return f"{where} {problem}{comma} {expected}{more}. {advice}"
 
 
 _ENCODINGS = ("UTF-8", "windows-1252", "windows-1250", "windows-1251", "CP850", "CP437", "CP866")
 """Encodings to try if a text makes no sense."""
 
 
-def _in_another_encoding(value: Any, known: Sequence[str]) -> str:
+def _in_another_encoding(value: object, known: Sequence[str]) -> str:
     """Return advice to name the encoding in which a text becomes one of the known ones, if there is one.
 
     A shapefile without a `.cpg` file is read as ISO-8859-1, in which every byte is a letter.
@@ -267,12 +279,12 @@ def _in_another_encoding(value: Any, known: Sequence[str]) -> str:
     return ""
 
 
-def _area(geometry: Any, buffer_px: Mapping[str, Any], class_name: str, path: Path, number: int) -> Any:
+def _area(geometry: Any, buffer_px: Mapping[str, object], class_name: str, path: Path, number: int) -> Any:
     """Return the polygons of a feature, widened by `buffer_px`: geometry type → pixels, or class → pixels."""
     kind = SINGLE.get(geometry.geom_type, geometry.geom_type)
     if kind == "GeometryCollection":
-        found = [_area(part, buffer_px, class_name, path, number) for part in shapely.get_parts(geometry)]
-        return shapely.union_all(found) if found else geometry
+        areas = [_area(part, buffer_px, class_name, path, number) for part in shapely.get_parts(geometry)]
+        return shapely.union_all(areas) if areas else geometry
     distance = buffer_px.get(kind)
     if isinstance(distance, Mapping):
         distance = distance.get(class_name)

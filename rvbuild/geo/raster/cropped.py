@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from rvbuild.geo.grid import Grid
 from rvbuild.geo.raster.file import Image, Mask
 from rvbuild.geo.raster.layer import Layer
 from rvbuild.geo.windows import Window
+from rvbuild.settings.image import MapBox, PixelBox
 
 SNAP_PX = 0.001
 """Bounds in map units that are this near to the edge of a pixel mean it: they were rounded when they were written."""
@@ -60,7 +60,7 @@ class Cropped(Layer):
         self._source.close()
 
 
-def window_of(bbox: Mapping[str, Sequence[float]], grid: Grid, files: Sequence[Path]) -> Window:
+def window_of(bbox: PixelBox | MapBox, grid: Grid, files: Sequence[Path]) -> Window:
     """Return the window of a grid that a box means.
 
     Parameters
@@ -78,9 +78,8 @@ def window_of(bbox: Mapping[str, Sequence[float]], grid: Grid, files: Sequence[P
     DataError
         The box reaches beyond the image (pixels), or shares no pixel with it (map units).
     """
-    kind = "px" if "px" in bbox else "units"
-    where = f"{files[0]}: bbox_{kind} = {_listed(bbox[kind])}"
-    if kind == "px":
+    if "px" in bbox:
+        where = f"{files[0]}: bbox_px = {_listed(bbox['px'])}"
         x, y, x_stop, y_stop = (int(value) for value in bbox["px"])
         window = Window(y, x, y_stop - y, x_stop - x)
         if not window.inside(grid.height, grid.width):
@@ -89,6 +88,7 @@ def window_of(bbox: Mapping[str, Sequence[float]], grid: Grid, files: Sequence[P
                 f"expected [x min, y min, x max, y max] within [0, 0, {grid.width}, {grid.height}]"
             )
         return window
+    where = f"{files[0]}: bbox_units = {_listed(bbox['units'])}"
     west, south, east, north = (float(value) for value in bbox["units"])
     col, row = grid.to_pixel(np.array([west, east, east, west]), np.array([south, south, north, north]))
     first_col, first_row = (int(np.floor(values.min() + SNAP_PX)) for values in (col, row))
@@ -104,5 +104,5 @@ def window_of(bbox: Mapping[str, Sequence[float]], grid: Grid, files: Sequence[P
     return window
 
 
-def _listed(values: Sequence[Any]) -> str:
+def _listed(values: Sequence[float]) -> str:
     return f"[{', '.join(f'{value:.12g}' for value in values)}]"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias, TypedDict
 
 from rvbuild.geo.grid import METRES_PER_DEGREE, crs_name
 from rvbuild.geo.raster.cropped import Cropped, window_of
@@ -14,12 +14,29 @@ from rvbuild.geo.raster.mosaic_source import open_image
 from rvbuild.geo.raster.stack import open_stack
 from rvbuild.geo.raster.tags import Apply
 from rvbuild.geo.raster.transform import Transformed
+from rvbuild.settings.image import SceneImageSettings, StackSettings
 
 SceneImage: TypeAlias = Layer
 """The image of a scene."""
 
 
-def open_scene_image(files: Sequence[Path], settings: Mapping[str, Any]) -> SceneImage:
+class ImageFacts(TypedDict):
+    """A description of an image for checks and surveys."""
+
+    height: int
+    width: int
+    crs: str | None
+    """Its name."""
+    placed: bool
+    """Whether it has a georeference."""
+    res_m: float | None
+    """The side of a pixel in metres, if it is known."""
+    bands: int
+    dtype: str
+    itemsize: int
+
+
+def open_scene_image(files: Sequence[Path], settings: SceneImageSettings) -> SceneImage:
     """Open the image of a scene.
 
     Parameters
@@ -27,7 +44,7 @@ def open_scene_image(files: Sequence[Path], settings: Mapping[str, Any]) -> Scen
     files
         The stage's input with the role `image`.
     settings
-        The settings of a stage, of which `image` and `channels` are used.
+        The settings of a stage that has `image` and `channels`.
 
     Raises
     ------
@@ -44,7 +61,8 @@ def open_scene_image(files: Sequence[Path], settings: Mapping[str, Any]) -> Scen
     image = settings["image"]
     source: Layer
     if "layers" in image:
-        source = open_stack(files, image, settings["channels"])
+        stack: StackSettings = {"layers": image["layers"], "primary": image["primary"], "reduce": image["reduce"]}
+        source = open_stack(files, stack, settings["channels"], Apply.of(image))
     else:
         source = open_image(files, nodata=image["nodata"], channels=settings["channels"], apply=Apply.of(image))
     try:
@@ -58,7 +76,7 @@ def open_scene_image(files: Sequence[Path], settings: Mapping[str, Any]) -> Scen
     return source
 
 
-def describe(image: SceneImage) -> dict[str, Any]:
+def describe(image: SceneImage) -> ImageFacts:
     """Describe an image as JSON data: size, CRS, pixel size in metres if known, bands and dtype."""
     grid = image.grid
     a, b, _, d, e, _ = grid.transform[:6]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,31 +15,33 @@ from rvbuild.geo.raster.file import Image, Mask
 from rvbuild.geo.raster.layer import Layer
 from rvbuild.geo.raster.mosaic_source import open_image
 from rvbuild.geo.raster.resampled import on_grid
-from rvbuild.geo.raster.tags import Apply
+from rvbuild.geo.raster.tags import STORED, Apply
 from rvbuild.geo.windows import Window
+from rvbuild.settings.image import LayerSettings, StackSettings
 
 
-def open_stack(files: Sequence[Path], image: Mapping[str, Any], channels: Sequence[int] | None) -> Layer:
+def open_stack(
+    files: Sequence[Path], stack: StackSettings, channels: Sequence[int] | None, apply: Apply = STORED
+) -> Layer:
     """Open a stack.
 
     Parameters
     ----------
     files
         Of all layers, one layer after another.
-    image
-        `layers`: for each `{"files": how many, "nodata", "channels", "resample"}`, of STAC items also `name`, and for a
-        time of several assets `layers` and `primary` of its own; `primary`: whose grid counts;
-        `reduce`: None for bands one after another; for layers that are times, `"mean"`, `"median"`, or `"bands"`: one
-        time after another; `alpha`, `palette` and `scale`, if given, for the tags of all files.
+    stack
+        The layers, and how they are put together.
     channels
         Which of the bands, from 0, in this order: of all layers together, or of each time.
+    apply
+        How the tags of all files are treated.
 
     Raises
     ------
     DataError
         A file cannot be opened, layers do not fit one another, or a channel does not exist.
     """
-    layers, reduce, primary = image["layers"], image["reduce"], image["primary"]
+    layers, reduce, primary = stack["layers"], stack["reduce"], stack["primary"]
     expected = sum(layer["files"] for layer in layers)
     if expected != len(files):
         raise DataError(f"expected {expected} files for a stack of {len(layers)} layers, found {len(files)}")
@@ -50,7 +51,7 @@ def open_stack(files: Sequence[Path], image: Mapping[str, Any], channels: Sequen
         for layer in layers:
             own = channels if reduce and channels is not None else layer["channels"]
             paths = files[first : first + layer["files"]]
-            opened.append(_open_layer(paths, layer, own, Apply.of(image)))
+            opened.append(_open_layer(paths, layer, own, apply))
             first += layer["files"]
         grid = opened[primary].grid
         aligned = [on_grid(source, grid, layer["resample"]) for source, layer in zip(opened, layers, strict=True)]
@@ -64,10 +65,11 @@ def open_stack(files: Sequence[Path], image: Mapping[str, Any], channels: Sequen
         raise
 
 
-def _open_layer(files: Sequence[Path], layer: Mapping[str, Any], channels: Sequence[int] | None, apply: Apply) -> Layer:
+def _open_layer(files: Sequence[Path], layer: LayerSettings, channels: Sequence[int] | None, apply: Apply) -> Layer:
     """Open one layer: a mosaic, or a stack of bands in a stack of times."""
     if "layers" in layer:
-        return open_stack(files, {**layer, "reduce": None, **asdict(apply)}, channels)
+        stack: StackSettings = {"layers": layer["layers"], "primary": layer["primary"], "reduce": None}
+        return open_stack(files, stack, channels, apply)
     source = open_image(files, nodata=layer["nodata"], channels=channels, apply=apply)
     if "name" in layer:
         name = layer["name"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 from rasterio.windows import Window as RasterioWindow
+
+from rvbuild.settings.image import TagSettings
 
 Palette = NDArray[np.uint8]
 """(256, 4), or (65536, 4) of uint16: red, green, blue and opacity of each index."""
@@ -51,7 +53,7 @@ class Apply:
     scale: bool = False
 
     @classmethod
-    def of(cls, image: Mapping[str, Any]) -> Self:
+    def of(cls, image: TagSettings) -> Self:
         """Return the treatment of tags from the settings of an image."""
         return cls(image.get("alpha"), image.get("palette", False), image.get("scale", False))
 

@@ -20,6 +20,15 @@ from rvbuild.geo.raster.layer import Layer
 from rvbuild.geo.windows import Window
 from rvbuild.language.expressions import BAND, parse
 from rvbuild.language.user_code import load_object
+from rvbuild.settings.transforms import (
+    CastSettings,
+    ExpressionSettings,
+    FunctionSettings,
+    NanSettings,
+    NodataSettings,
+    ReclassSettings,
+    TransformStep,
+)
 
 PROBE_PX = 16
 """Side of the window on which dtype and bands of a function's result are determined."""
@@ -55,7 +64,7 @@ class Transformed(Layer):
     source
         The image.
     transforms
-        Each `{"kind": "cast" | "reclass" | "nodata" | "nan" | "expression" | "function", …}`.
+        The steps, in order.
     code
         Source code by dotted module name that replaces the user's modules, from a bundle.
 
@@ -68,7 +77,7 @@ class Transformed(Layer):
     """
 
     def __init__(
-        self, source: Layer, transforms: Sequence[Mapping[str, Any]], code: Mapping[str, str] | None = None
+        self, source: Layer, transforms: Sequence[TransformStep], code: Mapping[str, str] | None = None
     ) -> None:
         self._source = source
         self._steps: list[Step] = []
@@ -76,7 +85,7 @@ class Transformed(Layer):
         pixels, names = Pixels(*source.read_raw(probe)), source.descriptions
         for number, settings in enumerate(transforms):
             where = f"{source.files[0]}: transform[{number}] ({settings['kind']})"
-            step, names = _KINDS[settings["kind"]](settings, _Before(where, pixels.image.dtype, names, code))
+            step, names = _step(settings, _Before(where, pixels.image.dtype, names, code))
             pixels = step(pixels)
             if len(names) != len(pixels.image):
                 names = tuple(f"{settings['kind']} {band}" for band in range(len(pixels.image)))
@@ -116,7 +125,22 @@ class Transformed(Layer):
         self._source.close()
 
 
-def _cast(settings: Mapping[str, Any], before: _Before) -> tuple[Step, tuple[str, ...]]:
+def _step(settings: TransformStep, before: _Before) -> tuple[Step, tuple[str, ...]]:
+    """Return a step, and the names of the bands that it returns."""
+    if settings["kind"] == "cast":
+        return _cast(settings, before)
+    if settings["kind"] == "reclass":
+        return _reclass(settings, before)
+    if settings["kind"] == "nodata":
+        return _nodata(settings, before)
+    if settings["kind"] == "nan":
+        return _nan(settings, before)
+    if settings["kind"] == "expression":
+        return _expression(settings, before)
+    return _function(settings, before)
+
+
+def _cast(settings: CastSettings, before: _Before) -> tuple[Step, tuple[str, ...]]:
     """Converts the dtype: fractions are truncated, and values beyond its range become its lowest or highest value."""
     dtype = np.dtype(settings["dtype"])
     return lambda pixels: Pixels(_cast_to(pixels.image, pixels.valid, dtype), pixels.valid), before.names
@@ -138,7 +162,7 @@ def _cast_to(image: Image, valid: Mask, dtype: np.dtype[Any]) -> Image:
     return image.clip(max(limits.min, own.min), min(limits.max, own.max)).astype(dtype)
 
 
-def _reclass(settings: Mapping[str, Any], before: _Before) -> tuple[Step, tuple[str, ...]]:
+def _reclass(settings: ReclassSettings, before: _Before) -> tuple[Step, tuple[str, ...]]:
     """Other values for some values, all at once; the rest stays."""
     mapping = {int(value): int(other) for value, other in settings["map"].items()}
     for value, other in mapping.items():
@@ -157,7 +181,7 @@ def _reclass(settings: Mapping[str, Any], before: _Before) -> tuple[Step, tuple[
     return step, before.names
 
 
-def _nodata(settings: Mapping[str, Any], before: _Before) -> tuple[Step, tuple[str, ...]]:
+def _nodata(settings: NodataSettings, before: _Before) -> tuple[Step, tuple[str, ...]]:
     """A value for pixels without data, which count as data from then on."""
     value = _fill(settings["value"], before)
 
@@ -167,7 +191,7 @@ def _nodata(settings: Mapping[str, Any], before: _Before) -> tuple[Step, tuple[s
     return step, before.names
 
 
-def _nan(settings: Mapping[str, Any], before: _Before) -> tuple[Step, tuple[str, ...]]:
+def _nan(settings: NanSettings, before: _Before) -> tuple[Step, tuple[str, ...]]:
     """Replaces NaN by a value, which counts as data from then on."""
     if before.dtype.kind != "f":
         raise DataError(f"{before.where}: has no effect: {before.dtype} pixels are never NaN; remove it")
@@ -180,7 +204,7 @@ def _nan(settings: Mapping[str, Any], before: _Before) -> tuple[Step, tuple[str,
     return step, before.names
 
 
-def _expression(settings: Mapping[str, Any], before: _Before) -> tuple[Step, tuple[str, ...]]:
+def _expression(settings: ExpressionSettings, before: _Before) -> tuple[Step, tuple[str, ...]]:
     """Bands computed from bands; where the result is not finite, there is no data."""
     expressions = {name: parse(text) for name, text in settings["bands"]}
     at: dict[str, int] = {}
@@ -232,7 +256,7 @@ def _band(name: str, before: _Before, where: str) -> int:
     raise DataError(f'{where}: there is no band "{name}"{nearest(name, known) or "; known: " + ", ".join(known)}')
 
 
-def _function(settings: Mapping[str, Any], before: _Before) -> tuple[Step, tuple[str, ...]]:
+def _function(settings: FunctionSettings, before: _Before) -> tuple[Step, tuple[str, ...]]:
     """A user's function: `function(image, valid, **args)`, which returns an image, or an image and its mask."""
     spec, args = settings["function"], settings["args"]
     function = _load(spec, before.where, before.code)
@@ -295,13 +319,3 @@ def _holds(dtype: np.dtype[Any], value: float) -> bool:
     if dtype.kind == "f":
         return bool(abs(value) <= np.finfo(dtype).max)
     return value == int(value) and bool(np.iinfo(dtype).min <= value <= np.iinfo(dtype).max)
-
-
-_KINDS: Mapping[str, Callable[[Mapping[str, Any], _Before], tuple[Step, tuple[str, ...]]]] = {
-    "cast": _cast,
-    "reclass": _reclass,
-    "nodata": _nodata,
-    "nan": _nan,
-    "expression": _expression,
-    "function": _function,
-}

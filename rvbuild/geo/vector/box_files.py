@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 
 from rvbuild.errors import DataError
 from rvbuild.files.budget import content_of
-from rvbuild.files.formats import BOX_FILES
+from rvbuild.files.formats import BOX_FILES, BoxFormat
 from rvbuild.files.plain_xml import parse
 from rvbuild.files.readers import reading, reason
 from rvbuild.geo.vector.box_images import Listed, choose
+from rvbuild.settings.labels import BoxFileSettings, BoxReadSettings
 
 _CSV_COLUMNS = ("xmin", "ymin", "xmax", "ymax")
 _CSV_IMAGE = "image_path"
@@ -62,7 +63,7 @@ class Row(NamedTuple):
     """Of its category, if this has no name."""
 
 
-def read_box_file(path: Path, settings: Mapping[str, Any]) -> FileBoxes:
+def read_box_file(path: Path, settings: BoxReadSettings | BoxFileSettings) -> FileBoxes:
     """Read the boxes of one image.
 
     Parameters
@@ -79,7 +80,7 @@ def read_box_file(path: Path, settings: Mapping[str, Any]) -> FileBoxes:
     """
     kind = settings["kind"]
     with reading(path, f"as {BOX_FILES[kind]}"):
-        images, rows = {"coco": coco_rows, "voc": _voc, "csv": _csv}[kind](path)
+        images, rows = _READERS[kind](path)
     wanted = choose(path, images, settings)
     # Rows without an image belong to the only one.
     mine = {wanted, None} if len(images) == 1 else {wanted}
@@ -97,7 +98,7 @@ def read_box_file(path: Path, settings: Mapping[str, Any]) -> FileBoxes:
     return FileBoxes(path, boxes, labels, numbers, ids, listed)
 
 
-def digest(paths: Sequence[Path], args: Mapping[str, Any]) -> str:
+def digest(paths: Sequence[Path], args: BoxReadSettings) -> str:
     """Return the digest of the boxes of one image, 32 hexadecimal digits (xxh3_128).
 
     Covers the coordinates and, if they are used, the labels of its boxes, in file order; not formatting, other images
@@ -112,12 +113,13 @@ def digest(paths: Sequence[Path], args: Mapping[str, Any]) -> str:
     """
     state = xxhash.xxh3_128()
     for path in paths:
-        found = read_box_file(path, args)
-        state.update(struct.pack("<q", len(found.boxes)))
-        state.update(np.ascontiguousarray(found.boxes, dtype="<f8").tobytes())
+        content = read_box_file(path, args)
+        state.update(struct.pack("<q", len(content.boxes)))
+        state.update(np.ascontiguousarray(content.boxes, dtype="<f8").tobytes())
         if args["labels"]:
-            said = [label if id_ is None else {"id": id_} for label, id_ in zip(found.labels, found.ids, strict=True)]
-            state.update(json.dumps(said).encode())
+            pairs = zip(content.labels, content.ids, strict=True)
+            labels = [label if id_ is None else {"id": id_} for label, id_ in pairs]
+            state.update(json.dumps(labels).encode())
     return str(state.hexdigest())
 
 
@@ -221,3 +223,10 @@ def _csv(path: Path) -> tuple[list[Listed], list[Row]]:
             if any((x0, y0, x1, y1)):
                 rows.append(Row(image, (x0, y0, x1, y1), (record.get(_CSV_LABEL) or "").strip() or None))
     return [Listed(name) for name in places], rows
+
+
+_READERS: Mapping[BoxFormat, Callable[[Path], tuple[list[Listed], list[Row]]]] = {
+    "coco": coco_rows,
+    "voc": _voc,
+    "csv": _csv,
+}

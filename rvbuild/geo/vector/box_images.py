@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rvbuild.errors import DataError, nearest
+from rvbuild.settings.labels import BoxImageSettings
 
 
 class Listed(NamedTuple):
@@ -19,7 +20,7 @@ class Listed(NamedTuple):
     """Its width and height in pixels; None if the file does not say."""
 
 
-def choose(path: Path, images: Sequence[Listed], settings: Mapping[str, Any]) -> int | None:
+def choose(path: Path, images: Sequence[Listed], settings: BoxImageSettings) -> int | None:
     """Return the position of the image whose boxes are wanted; None for all boxes.
 
     Parameters

@@ -33,6 +33,7 @@ from rvbuild.files.zipped import Zipped
 from rvbuild.geo.gdal import admission, quiet
 from rvbuild.geo.gdal.drivers import vector_drivers
 from rvbuild.geo.vector import unreadable
+from rvbuild.geo.vector.reading import Reading
 from rvbuild.geo.vector.shapes import FEWER, Gathered, NoGeometryError
 from rvbuild.language import filters
 
@@ -301,7 +302,7 @@ def some(columns: Sequence[str]) -> str:
     return ", ".join(columns[:20]) + (", …" if len(columns) > 20 else "")
 
 
-def digest(paths: Sequence[Path], args: Mapping[str, Any]) -> str:
+def digest(paths: Sequence[Path], args: Reading) -> str:
     """Return what a vector file means, as 32 hexadecimal digits (xxh3_128).
 
     Covers, in file order, of the features that are read: the exact coordinates and types of their geometries, the
@@ -313,7 +314,7 @@ def digest(paths: Sequence[Path], args: Mapping[str, Any]) -> str:
     paths
         The file, and after it those beside it that belong to it.
     args
-        What `rvbuild.geo.vector.reading.reading` returns.
+        What is read of the file.
     """
     state = xxhash.xxh3_128()
     names, tests = sorted(args.get("attributes") or ()), args.get("tests") or ()

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rasterio.windows import Window as RasterioWindow
 
 from rvbuild.cores import cores
-from rvbuild.geo.classes import NODATA, Classes, names, palette
+from rvbuild.geo.classes import NODATA, Classes, NamedClasses, names, palette
 from rvbuild.geo.gdal.environment import not_georeferenced_is_fine
 from rvbuild.geo.grid import Grid
 
@@ -274,7 +274,7 @@ class ScoreRasterWriter(_CogWriter):
     """
 
     def __init__(
-        self, path: Path, grid: Grid, classes: Classes, kind: Literal["float32", "uint8"], *, temp: Path
+        self, path: Path, grid: Grid, classes: NamedClasses, kind: Literal["float32", "uint8"], *, temp: Path
     ) -> None:
         self.kind = kind
         quantized = kind == "uint8"

@@ -16,7 +16,7 @@ clipped to the source dtype.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +27,7 @@ from rvbuild.errors import ModelError, RvbuildError, nearest
 from rvbuild.language.user_code import load_object
 from rvbuild.learn.device import seed_cpu
 from rvbuild.learn.hooks import Sample, TargetOps
+from rvbuild.settings.normalize import NormalizeSettings
 
 GEOMETRIC = ("flip", "rotate90")
 RADIOMETRIC = ("brightness", "contrast")
@@ -58,9 +59,9 @@ class Augmenter:
     """
 
     def __init__(
-        self, names: Sequence[str], normalize: Mapping[str, Any], dtype: str, bands: int, ops: TargetOps
+        self, names: Sequence[str], normalize: NormalizeSettings, dtype: str, bands: int, ops: TargetOps
     ) -> None:
-        self._arguments = (tuple(names), dict(normalize), dtype, bands, ops)
+        self._arguments = (tuple(names), normalize, dtype, bands, ops)
         self._ops = ops
         self._spans = _spans(normalize, bands)
         self._steps = [self._step(name, dtype, bands) for name in names]
@@ -137,7 +138,7 @@ def orient(array: np.ndarray, mirror: bool, quarter_turns: int) -> np.ndarray:
     return turned
 
 
-def _spans(normalize: Mapping[str, Any], bands: int) -> np.ndarray:
+def _spans(normalize: NormalizeSettings, bands: int) -> np.ndarray:
     """Return the range of values of each band, `(C,)` float64."""
     if normalize["kind"] == "scale":
         return np.full(bands, float(normalize["max"]))

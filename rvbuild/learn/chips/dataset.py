@@ -11,18 +11,20 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from rvbuild.errors import DataError
 from rvbuild.geo.windows import Window
-from rvbuild.learn.chips.index import INDEX, check_images, check_labels, read_index
+from rvbuild.learn.chips.index import INDEX, ChipIndex, check_images, check_labels, read_index
 from rvbuild.learn.chips.shards import open_shard, unpack_image
 from rvbuild.learn.hooks import Sample, TargetOps
 
 if TYPE_CHECKING:
     from rvbuild.learn.chips.scene_images import Imagery, SceneImages
+
+Value = TypeVar("Value")
 
 OPEN_SHARDS = 128
 """Number of shards mapped at the same time: each uses one or two file descriptors."""
@@ -60,25 +62,32 @@ class Chips:
     ) -> None:
         self._ops = ops
         indices = {role: _read_index(scenes[role]) for role in sorted(scenes)}
-        self.scene_counts = {str(index["scene"]): int(index["count"]) for _, index in indices.values()}
+        self.scene_counts = {index["scene"]: index["count"] for _, index in indices.values()}
         """Number of chips by scene id."""
         self._shards: list[_Shard] = []
         away: dict[str, Imagery] = {}
         for role, (files, index) in indices.items():
-            scene = str(index["scene"])
+            scene = index["scene"]
             if imagery is not None and role in imagery:
                 away[scene] = imagery[role]
             for entry in index["shards"]:
                 images = None if scene in away else _named(files, entry["images"], scene)
-                self._shards.append(_Shard(scene, images, _named(files, entry["labels"], scene), int(entry["count"])))
+                self._shards.append(_Shard(scene, images, _named(files, entry["labels"], scene), entry["count"]))
         self._ends = list(itertools.accumulate(shard.count for shard in self._shards))
         self.count = self._ends[-1] if self._ends else 0
         # The bands of a scene without chips may be unknown.
         filled = [index for _, index in indices.values() if index["count"]]
-        self.bands = int(_same(filled, "bands", "number of bands", "choose the same number of `channels`", 0))
-        self.dtype = str(_same(filled, "dtype", "pixel type", "use imagery of one type", ""))
-        self.size_px = int(_same(filled, "size_px", "chip size", "build the chips again", 0))
-        self.classes = list(_same(filled, "classes", "classes", "build the chips again", []))
+        self.bands = _common(
+            [(i["scene"], i["bands"]) for i in filled],
+            "number of bands",
+            0,
+            remedy="choose the same number of `channels`",
+        )
+        self.dtype = _common(
+            [(i["scene"], i["dtype"]) for i in filled], "pixel type", "", remedy="use imagery of one type"
+        )
+        self.size_px = _common([(i["scene"], i["size_px"]) for i in filled], "chip size", 0)
+        self.classes = list(_common([(i["scene"], i["classes"]) for i in filled], "classes", []))
         counts = [np.asarray(index["class_counts"], dtype=np.int64) for index in filled]
         self.class_counts = np.sum(counts, axis=0) if counts else np.zeros(0, dtype=np.int64)
         """(n_classes,) int64: occurrences of each class id in all chips."""
@@ -176,7 +185,7 @@ class Chips:
             raise DataError(f"{shard.labels}: has no {error.args[0]}; build the chips again") from error
 
 
-def _read_index(files: Sequence[Path]) -> tuple[Mapping[str, Path], dict[str, Any]]:
+def _read_index(files: Sequence[Path]) -> tuple[Mapping[str, Path], ChipIndex]:
     """Return the files of a scene's chips by name, and the content of its index."""
     named = {path.name: path for path in files}
     return named, read_index(_named(named, INDEX, ""))
@@ -189,15 +198,16 @@ def _named(files: Mapping[str, Path], name: str, scene: str) -> Path:
     return files[name]
 
 
-def _same(indices: Sequence[Mapping[str, Any]], key: str, what: str, remedy: str, otherwise: Any) -> Any:
-    """Return the value that all scenes have in common."""
-    if not indices:
-        return otherwise
-    first = indices[0]
-    for index in indices:
-        if index[key] != first[key]:
+def _common(
+    values: Sequence[tuple[str, Value]], what: str, default: Value, *, remedy: str = "build the chips again"
+) -> Value:
+    """Return the value that all scenes have in common, given as (scene, value) pairs; the default without any."""
+    if not values:
+        return default
+    first_scene, first = values[0]
+    for scene, value in values:
+        if value != first:
             raise DataError(
-                f"the {what} differs between scenes: {first[key]} in {first['scene']}, {index[key]} in "
-                f"{index['scene']}; {remedy}"
+                f"the {what} differs between scenes: {first} in {first_scene}, {value} in {scene}; {remedy}"
             )
-    return first[key]
+    return first

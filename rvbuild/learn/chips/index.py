@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, NotRequired, cast
 
 import numpy as np
+from typing_extensions import TypedDict
 
 from rvbuild.errors import DataError
 from rvbuild.learn.chips.shards import DIGEST_BYTES
@@ -17,6 +18,28 @@ INDEX = "index.json"
 _MOST_PX = 1 << 16
 _REMEDY = "build the chips again"
 _DTYPES = {"uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float16", "float32", "float64"}
+
+
+class ShardEntry(TypedDict):
+    """A pair of files of chips."""
+
+    images: str
+    labels: str
+    count: int
+
+
+class ChipIndex(TypedDict):
+    """The content of a scene's `index.json`, as `read_index` checks it."""
+
+    scene: str
+    size_px: int
+    dtype: str
+    bands: int
+    classes: list[str]
+    count: int
+    shards: list[ShardEntry]
+    class_counts: list[int]
+    chip_class_counts: NotRequired[list[list[int]]]
 
 
 def _is_count(value: Any, least: int = 0) -> bool:
@@ -29,11 +52,11 @@ def _is_counts(value: Any) -> bool:
 
 def _is_shards(value: Any) -> bool:
     return isinstance(value, list) and all(
-        isinstance(one, dict)
-        and isinstance(one.get("images"), str)
-        and isinstance(one.get("labels"), str)
-        and _is_count(one.get("count"), 1)
-        for one in value
+        isinstance(shard, dict)
+        and isinstance(shard.get("images"), str)
+        and isinstance(shard.get("labels"), str)
+        and _is_count(shard.get("count"), 1)
+        for shard in value
     )
 
 
@@ -49,7 +72,7 @@ _ENTRIES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-def read_index(path: Path) -> dict[str, Any]:
+def read_index(path: Path) -> ChipIndex:
     """Read the index of a scene's chips.
 
     Raises
@@ -74,15 +97,15 @@ def read_index(path: Path) -> dict[str, Any]:
     rows = [index["class_counts"], *(each if isinstance(each, list) else [None])]
     if not all(_is_counts(row) and len(row) == len(index["classes"]) for row in rows):
         _refuse(path, "class_counts, chip_class_counts: expected a whole number for each class")
-    return index
+    return cast("ChipIndex", index)
 
 
 def check_images(path: Path, images: Mapping[str, np.ndarray], shape: tuple[int, ...], dtype: str, scene: str) -> None:
     """Raise a DataError unless a shard of images has `shape` (n, C, H, W), and validity of that shape if any."""
-    found = images["images"].shape if "images" in images else None
-    if found != shape or images["images"].dtype != np.dtype(dtype):
+    stored = images["images"].shape if "images" in images else None
+    if stored != shape or images["images"].dtype != np.dtype(dtype):
         raise DataError(
-            f"{path}: expected images {shape} {dtype} for scene {scene}, found {found}; build its chips again"
+            f"{path}: expected images {shape} {dtype} for scene {scene}, found {stored}; build its chips again"
         )
     packed = (*shape[:3], -(-shape[3] // 8))
     if "valid" in images and (images["valid"].shape, images["valid"].dtype) != (packed, np.dtype(np.uint8)):
@@ -109,13 +132,13 @@ def check_labels(path: Path, labels: Mapping[str, np.ndarray], count: int, size_
             continue
         array = labels[name]
         if array.shape != tuple(shape) or array.dtype != dtype:
-            what = f"{tuple(shape)} {np.dtype(dtype)} for {count} chips"
-            _refuse(path, f"{name}: expected {what}, found {array.shape} {array.dtype}")
+            wanted = f"{tuple(shape)} {np.dtype(dtype)} for {count} chips"
+            _refuse(path, f"{name}: expected {wanted}, found {array.shape} {array.dtype}")
         if name in ("labels", "classes") and array.size and (largest := int(array.max())) >= n_classes:
             _refuse(path, f"{name}: expected class ids from 0 to {n_classes - 1}, found {largest}")
         if name == "boxes" and not np.isfinite(array).all():
             _refuse(path, "boxes: expected coordinates in pixels, found some that are not finite")
 
 
-def _refuse(path: Path, what: str) -> NoReturn:
-    raise DataError(f"{path}: {what}; {_REMEDY}")
+def _refuse(path: Path, problem: str) -> NoReturn:
+    raise DataError(f"{path}: {problem}; {_REMEDY}")

@@ -20,6 +20,7 @@ from rvbuild.geo.raster.open import SceneImage, open_scene_image
 from rvbuild.geo.raster.resample import read_resampled
 from rvbuild.geo.windows import Window
 from rvbuild.learn.chips.shards import digest_of
+from rvbuild.settings.image import SceneImageSettings
 
 OPEN_FILES = 256
 """Files of imagery that are open at the same time, about."""
@@ -32,7 +33,7 @@ class Imagery(NamedTuple):
     """The imagery of a scene."""
 
     files: Sequence[Path]
-    settings: Mapping[str, Any]
+    settings: SceneImageSettings
     """The settings to open it: `image`, `channels`."""
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any
 
 from rvbuild.errors import ModelError, RvbuildError, nearest
 from rvbuild.language.user_code import load_object
 from rvbuild.learn.losses.points import Loss
 from rvbuild.project.tasks.losses import LOSSES
+from rvbuild.settings.train import Arguments
 
 
-def make_loss(name: str, args: Mapping[str, Any], weights: Sequence[float] | None) -> Loss:
+def make_loss(name: str, args: Arguments, weights: Sequence[float] | None) -> Loss:
     """Return the loss that `train.loss` names.
 
     Parameters

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from torch import nn
 
@@ -18,6 +17,7 @@ from rvbuild.learn.models import (
     unet,
     user,
 )
+from rvbuild.settings.train import Arguments
 
 FAMILIES: Mapping[str, tuple[ModuleType, ...]] = {
     "chip_classification": (torchvision_classification, cnn),
@@ -42,7 +42,7 @@ def build(
     *,
     bands: int,
     outputs: int,
-    args: Mapping[str, Any],
+    args: Arguments,
     pretrained: bool | Path = False,
     code: Mapping[str, str] | None = None,
     note: Callable[[str], None] = _say_nothing,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from rvbuild.errors import ModelError, nearest
+from rvbuild.settings.train import Arguments
 
 
-def check_names(model: str, args: Mapping[str, Any], valid: tuple[str, ...]) -> None:
+def check_names(model: str, args: Arguments, valid: tuple[str, ...]) -> None:
     """Raise a ModelError if `args` has a key that is not in `valid`."""
     for key in args:
         if key not in valid:
@@ -16,7 +14,7 @@ def check_names(model: str, args: Mapping[str, Any], valid: tuple[str, ...]) -> 
             raise ModelError(f'train.model_args: model "{model}" has no argument "{key}"{nearest(key, valid)}; {takes}')
 
 
-def whole_number(model: str, args: Mapping[str, Any], key: str, default: int, least: int, most: int) -> int:
+def whole_number(model: str, args: Arguments, key: str, default: int, least: int, most: int) -> int:
     """Return `args[key]`, a whole number between `least` and `most`, or else the default."""
     value = args.get(key, default)
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:

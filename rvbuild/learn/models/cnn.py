@@ -7,15 +7,15 @@ with two convolutions; the last works at 1 / 2^(depth - 1) of the chip). The las
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from rvbuild.learn.models.arguments import check_names, whole_number
 from rvbuild.learn.models.weights import load_local, read_weights
+from rvbuild.settings.train import Arguments
 
 NAMES = ("cnn",)
 
@@ -49,7 +49,7 @@ def build(
     *,
     bands: int,
     outputs: int,
-    args: Mapping[str, Any],
+    args: Arguments,
     pretrained: bool | Path,
     note: Callable[[str], None],
 ) -> nn.Module:

@@ -7,7 +7,7 @@ of the patch size, or of 32. Auxiliary outputs are left out.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from rvbuild.errors import ModelError
 from rvbuild.learn.models.arguments import check_names, whole_number
 from rvbuild.learn.models.first_conv import adapt_bands, first_conv
 from rvbuild.learn.models.weights import State, fetch, load_local, read_weights
+from rvbuild.settings.train import Arguments
 
 _FAMILIES = {
     "alexnet": ("",),
@@ -66,7 +67,7 @@ def build(
     *,
     bands: int,
     outputs: int,
-    args: Mapping[str, Any],
+    args: Arguments,
     pretrained: bool | Path,
     note: Callable[[str], None],
 ) -> nn.Module:
@@ -114,7 +115,7 @@ def weights_url(name: str) -> str:
     return str(weights(name).url)
 
 
-def _make(name: str, outputs: int, args: Mapping[str, Any]) -> tuple[nn.Module, int]:
+def _make(name: str, outputs: int, args: Arguments) -> tuple[nn.Module, int]:
     """Return a network with random weights, and its chip size if that is fixed."""
     fixed = name.startswith(("vit_", "maxvit_"))
     check_names(name, args, ("image_size",) if fixed else ())

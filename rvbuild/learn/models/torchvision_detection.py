@@ -55,6 +55,7 @@ from rvbuild.learn.models.arguments import check_names, whole_number
 from rvbuild.learn.models.first_conv import adapt_bands, first_conv
 from rvbuild.learn.models.weights import State, fetch, load_local, read_weights
 from rvbuild.project.tasks.detection import MODEL_ARGS, MOST_MERGE
+from rvbuild.settings.train import Arguments
 
 SCORE_FLOOR = 0.05
 """Boxes of a lower score are not given at all."""
@@ -92,7 +93,7 @@ def build(
     *,
     bands: int,
     outputs: int,
-    args: Mapping[str, Any],
+    args: Arguments,
     pretrained: bool | Path,
     note: Callable[[str], None],
 ) -> nn.Module:
@@ -222,7 +223,7 @@ def _in_detector(conv: str, family: str) -> str:
     return f"backbone.body.{conv.removeprefix('features.')}.weight"
 
 
-def _faster_rcnn(name: str, backbone: nn.Module, bands: int, outputs: int, args: Mapping[str, Any]) -> nn.Module:
+def _faster_rcnn(name: str, backbone: nn.Module, bands: int, outputs: int, args: Arguments) -> nn.Module:
     body = _pyramid(name, backbone, args, (1, 2, 3, 4), LastLevelMaxPool())
     head_channels = whole_number(name, args, "head_channels", 1024, 1, 1 << 14)
     proposals = whole_number(name, args, "proposals", 100, 1, 1 << 14)
@@ -244,7 +245,7 @@ def _faster_rcnn(name: str, backbone: nn.Module, bands: int, outputs: int, args:
     return model
 
 
-def _retinanet(name: str, backbone: nn.Module, bands: int, outputs: int, args: Mapping[str, Any]) -> nn.Module:
+def _retinanet(name: str, backbone: nn.Module, bands: int, outputs: int, args: Arguments) -> nn.Module:
     channels = _fpn_channels(name, args)
     anchors = _anchors(name, args, (32, 64, 128, 256, 512), octaves=3)
     model: nn.Module = detection.RetinaNet(
@@ -260,7 +261,7 @@ def _retinanet(name: str, backbone: nn.Module, bands: int, outputs: int, args: M
     return model
 
 
-def _fcos(name: str, backbone: nn.Module, bands: int, outputs: int, args: Mapping[str, Any]) -> nn.Module:
+def _fcos(name: str, backbone: nn.Module, bands: int, outputs: int, args: Arguments) -> nn.Module:
     channels = _fpn_channels(name, args)
     head = FCOSHead(32, 1, outputs)
     # With the normalisation of torchvision's, a level of one pixel cannot be trained on when there are 32 channels.
@@ -279,7 +280,7 @@ def _fcos(name: str, backbone: nn.Module, bands: int, outputs: int, args: Mappin
     return model
 
 
-def _ssdlite(name: str, backbone: nn.Module, bands: int, outputs: int, args: Mapping[str, Any]) -> nn.Module:
+def _ssdlite(name: str, backbone: nn.Module, bands: int, outputs: int, args: Arguments) -> nn.Module:
     whole: Any = backbone
     blocks, norm = whole.features, partial(nn.BatchNorm2d, eps=0.001, momentum=0.03)
     strided = [i for i, block in enumerate(blocks) if getattr(block, "_is_cn", False)]
@@ -304,9 +305,7 @@ def _ssdlite(name: str, backbone: nn.Module, bands: int, outputs: int, args: Map
     return model
 
 
-def _pyramid(
-    name: str, backbone: nn.Module, args: Mapping[str, Any], stages: Sequence[int], extra: nn.Module
-) -> nn.Module:
+def _pyramid(name: str, backbone: nn.Module, args: Arguments, stages: Sequence[int], extra: nn.Module) -> nn.Module:
     """Return a feature pyramid over stages 1 to 4 of a backbone, whose strides are 4, 8, 16 and 32 pixels."""
     trainable = whole_number(name, args, "trainable_layers", 5, 0, 5)
     body: Any = backbone
@@ -331,15 +330,15 @@ def _pyramid(
     return pyramid
 
 
-def _fpn_channels(name: str, args: Mapping[str, Any]) -> int:
+def _fpn_channels(name: str, args: Arguments) -> int:
     return whole_number(name, args, "fpn_channels", 256, 2, 1 << 12)
 
 
-def _detections(name: str, args: Mapping[str, Any]) -> int:
+def _detections(name: str, args: Arguments) -> int:
     return whole_number(name, args, "detections", 300, 1, 1 << 16)
 
 
-def _norm(name: str, args: Mapping[str, Any]) -> Callable[..., nn.Module]:
+def _norm(name: str, args: Arguments) -> Callable[..., nn.Module]:
     kind = args.get("norm", "batch")
     if kind not in ("batch", "group"):
         raise ModelError(f'train.model_args.norm: model "{name}" expects "batch" or "group", found {kind!r}')
@@ -356,7 +355,7 @@ def _head_norm(channels: int) -> nn.Module:
     return nn.GroupNorm(next(groups for groups in range(most, 0, -1) if channels % groups == 0), channels)
 
 
-def _anchors(name: str, args: Mapping[str, Any], default: Sequence[float], octaves: int = 1) -> AnchorGenerator:
+def _anchors(name: str, args: Arguments, default: Sequence[float], octaves: int = 1) -> AnchorGenerator:
     """Return anchors of the given sides, one for each level, in `octaves` sizes between a side and its double."""
     sides = _numbers(name, args, "anchor_px", default, _LEVELS)
     ratios = _numbers(name, args, "aspect_ratios", (0.5, 1.0, 2.0), None)
@@ -364,16 +363,12 @@ def _anchors(name: str, args: Mapping[str, Any], default: Sequence[float], octav
     return AnchorGenerator(sizes, (tuple(ratios),) * len(sizes))
 
 
-def _numbers(
-    name: str, args: Mapping[str, Any], key: str, default: Sequence[float], count: int | None
-) -> Sequence[float]:
+def _numbers(name: str, args: Arguments, key: str, default: Sequence[float], count: int | None) -> Sequence[float]:
     """Return `args[key]`, a list of positive numbers, or else the default."""
     value = args.get(key, default)
-    right = isinstance(value, list | tuple) and all(
-        isinstance(item, int | float) and not isinstance(item, bool) and item > 0 for item in value
-    )
-    if not right or not value or (count is not None and len(value) != count):
+    numbers = value if isinstance(value, list | tuple) else ()
+    positive = all(isinstance(item, int | float) and not isinstance(item, bool) and item > 0 for item in numbers)
+    if not positive or not numbers or (count is not None and len(numbers) != count):
         many = "positive numbers" if count is None else f"{count} positive numbers, one for each level"
         raise ModelError(f'train.model_args.{key}: model "{name}" expects a list of {many}, found {value!r}')
-    found: Sequence[float] = value
-    return found
+    return numbers

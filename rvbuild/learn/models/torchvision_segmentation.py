@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from torchvision.models import MobileNet_V3_Large_Weights, ResNet50_Weights, Res
 from rvbuild.learn.models.arguments import check_names
 from rvbuild.learn.models.first_conv import adapt_bands, first_conv
 from rvbuild.learn.models.weights import State, fetch, load_local, read_weights
+from rvbuild.settings.train import Arguments
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def build(
     *,
     bands: int,
     outputs: int,
-    args: Mapping[str, Any],
+    args: Arguments,
     pretrained: bool | Path,
     note: Callable[[str], None],
 ) -> nn.Module:

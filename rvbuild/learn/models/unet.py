@@ -7,9 +7,8 @@ last works at 1 / 2^(depth - 1) of the image) and `upsample` (`"bilinear"` or `"
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -18,6 +17,7 @@ from torch.nn import functional
 from rvbuild.errors import ModelError
 from rvbuild.learn.models.arguments import check_names, whole_number
 from rvbuild.learn.models.weights import load_local, read_weights
+from rvbuild.settings.train import Arguments
 
 NAMES = ("unet",)
 
@@ -86,14 +86,14 @@ def build(
     *,
     bands: int,
     outputs: int,
-    args: Mapping[str, Any],
+    args: Arguments,
     pretrained: bool | Path,
     note: Callable[[str], None],
 ) -> nn.Module:
     """Make a U-Net; see `rvbuild.learn.models.build`."""
     check_names(name, args, ("width", "depth", "upsample"))
     upsample = args.get("upsample", "bilinear")
-    if upsample not in _UPSAMPLE:
+    if not isinstance(upsample, str) or upsample not in _UPSAMPLE:
         raise ModelError(f"train.model_args.upsample: expected one of {', '.join(_UPSAMPLE)}, found {upsample!r}")
     model = UNet(
         bands,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
 from rvbuild.errors import ModelError, RvbuildError
 from rvbuild.language.user_code import load_object
 from rvbuild.learn.models.weights import load_local, read_weights
+from rvbuild.settings.train import Arguments
 
 
 def build(
@@ -18,7 +18,7 @@ def build(
     *,
     bands: int,
     outputs: int,
-    args: Mapping[str, Any],
+    args: Arguments,
     pretrained: bool | Path,
     note: Callable[[str], None],
     code: Mapping[str, str] | None = None,

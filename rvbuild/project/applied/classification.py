@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 from rvbuild.project.applied.classifiers import size_problem
 from rvbuild.project.applied.parts import Parts, of_task
-from rvbuild.project.model import RasterLabels, VectorLabels
+from rvbuild.project.model import AnyLabels, RasterLabels, VectorLabels
 from rvbuild.project.scenes.labels import RasterLabelsTable, VectorLabelsTable
 from rvbuild.project.scenes.scene import SceneTable
 from rvbuild.project.tables.chip import ChipTable
 from rvbuild.project.tables.predict import PredictTable
 from rvbuild.project.tables.train import TrainTable
-from rvbuild.project.tasks.classification import CELL_KEYS, SPEC
+from rvbuild.project.tasks.classification import SPEC
 from rvbuild.project.toml.keys import Key, show
 from rvbuild.project.toml.problems import Problems
 from rvbuild.project.toml.table import Context, Finding, Pixels, Table, no_effect
+from rvbuild.settings.labels import CellSettings
+from rvbuild.settings.predict import CellFileSettings, CellForwardSettings, CellPredictSettings
 
 _IOA_KEYS = ("ioa_thresh", "ioa_over", "pick")
 
@@ -60,12 +62,7 @@ def apply(parts: Parts, labels: Mapping[Key, Any], problems: Problems) -> Parts:
         problems.add(key, message)
     size_px = chip.size_px if chip.is_set("size_px") else cell_px
     scenes = tuple(replace(s, chip=s.chip and _fitted_chip(s.chip, cell_px, size_px)) for s in parts.scenes)
-    scenes = tuple(
-        replace(scene, labels=replace(scene.labels, cells=_cell_settings(scene.labels.table, cell_px)))
-        if isinstance(scene.labels, RasterLabels | VectorLabels)
-        else scene
-        for scene in scenes
-    )
+    scenes = tuple(replace(scene, labels=_with_cells(scene.labels, cell_px)) for scene in scenes)
     return replace(
         parts,
         scenes=scenes,
@@ -74,12 +71,21 @@ def apply(parts: Parts, labels: Mapping[Key, Any], problems: Problems) -> Parts:
     )
 
 
-def _cell_settings(table: RasterLabelsTable | VectorLabelsTable, cell_px: int) -> dict[str, Any]:
-    """Return the stage settings about the cells of labels."""
-    if not hasattr(table, "rule"):
-        return {"cell_px": cell_px}
-    keys = CELL_KEYS if table.rule == "ioa" else CELL_KEYS[:2]
-    return {"cell_px": cell_px, **{key: getattr(table, key) for key in keys}}
+def _with_cells(labels: AnyLabels | None, cell_px: int) -> AnyLabels | None:
+    """Return labels with the settings of their cells."""
+    if isinstance(labels, RasterLabels):
+        return replace(labels, cells={"cell_px": cell_px})
+    if isinstance(labels, VectorLabels):
+        return replace(labels, cells=_cell_settings(labels.table, cell_px))
+    return labels
+
+
+def _cell_settings(table: VectorLabelsTable, cell_px: int) -> CellSettings:
+    """Return the stage settings about the cells of vector labels."""
+    settings: CellSettings = {"cell_px": cell_px, "cells": table.cells, "rule": table.rule}
+    if table.rule == "area":
+        return settings
+    return {**settings, "ioa_thresh": table.ioa_thresh, "ioa_over": table.ioa_over, "pick": table.pick}
 
 
 def _cell_px_of(tables: Iterable[Any]) -> int | None:
@@ -98,11 +104,11 @@ def _different_sizes(tables: Mapping[Key, Any], cell_px: int) -> Iterator[tuple[
         The size of the other cells.
     """
     for key, table in tables.items():
-        px = getattr(table, "cell_px", None)
-        if px is not None and px != cell_px:
+        own_px = getattr(table, "cell_px", None)
+        if own_px is not None and own_px != cell_px:
             yield (
                 (*key, "cell_px"),
-                f"{show(px)} here, but {show(cell_px)} in other scenes; all cells of a model have one size",
+                f"{show(own_px)} here, but {show(cell_px)} in other scenes; all cells of a model have one size",
             )
 
 
@@ -125,16 +131,20 @@ def _fitted_chip(chip: ChipTable, cell_px: int, size_px: int) -> ChipTable:
 class CellPredictTable(PredictTable):
     """The prediction of cells: the same table, with the size of a cell."""
 
-    derived: ClassVar[frozenset[str]] = frozenset({"rgb", "scores", "cells"})
-
     cell_px: Pixels
 
-    def infer_settings(self) -> dict[str, Any]:
-        """Return the settings of the raw result: cells have no strides and are not blended."""
-        return {
-            key: value for key, value in super().infer_settings().items() if key in ("cell_px", "batch_size", "device")
-        }
-
-    def stage_settings(self) -> dict[str, Any]:
+    def stage_settings(self) -> CellPredictSettings:
         """Return the settings, including those of cells."""
         return {**super().stage_settings(), "cells": self.cells or "geojson", "cell_px": self.cell_px}
+
+    def infer_settings(self) -> CellForwardSettings:
+        """Return the settings that the raw result depends on: cells have no strides and are not blended."""
+        return {"cell_px": self.cell_px, "batch_size": self.batch_size, "device": self.device}
+
+    def writes_scores(self) -> bool:
+        """Tell whether the raw result has scores with names: those of cells have class ids."""
+        return False
+
+    def derive_settings(self) -> CellFileSettings:
+        """Return the settings that the derived files depend on."""
+        return {"scores": self.scores, "rgb": self.rgb, "cells": self.cells or "geojson"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 from rvbuild.errors import either, nearest
 from rvbuild.files.formats import BOX_FILES
@@ -18,6 +18,9 @@ from rvbuild.project.tasks.detection import MODEL_ARGS, MOST_MERGE, SPEC
 from rvbuild.project.toml.keys import Key, show
 from rvbuild.project.toml.problems import Problems
 from rvbuild.project.toml.table import Context, Finding, Table, no_effect
+from rvbuild.settings.chip import ChipSettings
+from rvbuild.settings.evaluation import BoxEvalSettings
+from rvbuild.settings.predict import BoxForwardSettings, BoxPredictSettings, BoxResultSettings
 
 
 def check(table: Table, context: Context) -> Iterator[Finding]:
@@ -84,10 +87,16 @@ def apply(parts: Parts, labels: Mapping[Key, Any], problems: Problems) -> Parts:
 class BoxChipTable(ChipTable):
     """The chip settings of a project with boxes."""
 
-    def stage_settings(self) -> dict[str, Any]:
+    def stage_settings(self) -> ChipSettings:
         """Return the settings, including those of boxes."""
-        settings = {**super().stage_settings(), **{key: getattr(self, key) for key in SPEC.keys["chip"]}}
-        if self.keep is not None:
+        settings: ChipSettings = {
+            **super().stage_settings(),
+            "ioa_thresh": self.ioa_thresh,
+            "clip": self.clip,
+            "neg_ratio": self.neg_ratio,
+            "neg_ioa_thresh": self.neg_ioa_thresh,
+        }
+        if settings["keep"] is not None:
             # One box is enough.
             settings["keep"] = {**settings["keep"], "min_px": 1}
         return settings
@@ -96,27 +105,31 @@ class BoxChipTable(ChipTable):
 class BoxPredictTable(PredictTable):
     """The prediction of boxes: the same table, with the settings about boxes."""
 
-    derived: ClassVar[frozenset[str]] = frozenset(SPEC.keys["predict"])
-    styled: ClassVar[frozenset[str]] = frozenset()
-
-    def infer_settings(self) -> dict[str, Any]:
-        """Return the settings of the raw result: boxes are not blended."""
-        keys = ("stride_px", "batch_size", "device")
-        return {key: value for key, value in super().infer_settings().items() if key in keys}
-
-    def stage_settings(self) -> dict[str, Any]:
+    def stage_settings(self) -> BoxPredictSettings:
         """Return the settings, including those of boxes."""
-        box_settings = {
+        return {**super().stage_settings(), **self.derive_settings()}
+
+    def infer_settings(self) -> BoxForwardSettings:
+        """Return the settings that the raw result depends on: boxes are not blended."""
+        settings = super().stage_settings()
+        return {"stride_px": settings["stride_px"], "batch_size": self.batch_size, "device": self.device}
+
+    def writes_scores(self) -> bool:
+        """Tell whether the raw result has scores with names: those of boxes have class ids."""
+        return False
+
+    def derive_settings(self) -> BoxResultSettings:
+        """Return the settings that the derived files depend on."""
+        return {
             "boxes": self.boxes or "geojson",
             "score_thresh": self.score_thresh,
             "merge_thresh": self.merge_thresh,
         }
-        return {**super().stage_settings(), **box_settings}
 
 
 class BoxEvalTable(EvalTable):
     """The evaluation of boxes."""
 
-    def stage_settings(self) -> dict[str, Any]:
+    def stage_settings(self) -> BoxEvalSettings:
         """Return the settings, including those of boxes."""
         return {"iou_thresh": self.iou_thresh}

@@ -26,6 +26,7 @@ from rvbuild.project.schema import ProjectFile
 from rvbuild.project.tables.chip import ChipTable
 from rvbuild.project.toml.keys import Key
 from rvbuild.project.toml.problems import Problems
+from rvbuild.settings.area import AoiPartSettings
 
 
 class Scenes:
@@ -77,7 +78,9 @@ class Scenes:
         channels = self.source(id_, "channels")[0].channels
         table, at = self.source(id_, "aoi")
         aoi = self.paths.files(id_, "aoi", tuple(text for area in areas(table.aoi) for text in area.vector), at)
-        aoi_parts = [{"files": len(area.vector), **area.stage_settings()} for area in areas(table.aoi)]
+        aoi_parts: list[AoiPartSettings] = [
+            {"files": len(area.vector), **area.stage_settings()} for area in areas(table.aoi)
+        ]
         return Scene(
             id=item.id,
             split=item.split,
@@ -117,9 +120,9 @@ class Scenes:
                 key = (*at, "image", "assets")
             self.problems.add(key, f"{path}: {error}")
             return ImageSource((path,), image)
-        files, settings = layout(items, {"reduce": image.reduce, "primary": image.primary}, image.layer())
+        files, stack = layout(items, image.reduce, image.primary, image.layer())
         self.paths.written[id_, "image"] = (Written(self.problems.places.where(key), image.stac),) * len(files)
-        return ImageSource(files, image, settings)
+        return ImageSource(files, image, stack)
 
     def _labels(
         self, id_: str, image: tuple[str, ...]

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, TypeAlias
+from typing import Annotated, ClassVar, TypeAlias
 
 from pydantic import Field, Tag
 
+from rvbuild.files.formats import BoxFormat
 from rvbuild.project.toml.table import Context, Finding, SomePaths, Table, no_effect
+from rvbuild.settings.labels import BoxFileSettings
 
 
 class BoxFileTable(Table):
     """Labels as boxes in the pixels of the image."""
 
-    kind: ClassVar[str]
+    kind: ClassVar[BoxFormat]
 
     class_: str | None = Field(None, alias="class", description="Class of all boxes, whatever the file calls them.")
     class_map: dict[str, str] | None = Field(
@@ -47,7 +49,7 @@ class BoxFileTable(Table):
                 if self.is_set(field):
                     yield no_effect(field, 'with "class", which all boxes get', "class")
 
-    def settings(self, scene_image: str) -> dict[str, Any]:
+    def settings(self, scene_image: str) -> BoxFileSettings:
         """Return the settings of stages, without the paths.
 
         Parameters
@@ -55,12 +57,20 @@ class BoxFileTable(Table):
         scene_image
             The path of the scene's image file, which identifies its boxes if no name is given.
         """
-        settings = self.model_dump(mode="json", by_alias=True, exclude={self.kind, "image"})
-        return {"kind": self.kind, **settings, **self._image_settings(scene_image)}
+        image, scene_image_path = self._image(scene_image)
+        return {
+            "kind": self.kind,
+            "class": self.class_,
+            "class_map": self.class_map,
+            "unknown": self.unknown,
+            "image": image,
+            "scene_image": scene_image_path,
+        }
 
-    def _image_settings(self, scene_image: str) -> dict[str, Any]:
-        image = getattr(self, "image", None)
-        return {"image": image, "scene_image": None if image else scene_image}
+    def _image(self, scene_image: str) -> tuple[str | None, str | None]:
+        """Return the settings `image` and `scene_image`."""
+        given: str | None = getattr(self, "image", None)
+        return given, None if given else scene_image
 
 
 _IMAGE = (
@@ -85,9 +95,9 @@ class VocTable(BoxFileTable):
 
     voc: SomePaths = Field(description="One or more Pascal VOC XML files of the image.")
 
-    def _image_settings(self, scene_image: str) -> dict[str, Any]:
+    def _image(self, scene_image: str) -> tuple[str | None, str | None]:
         # The file is about one image.
-        return {"image": None, "scene_image": None}
+        return None, None
 
 
 class CsvTable(BoxFileTable):

@@ -25,6 +25,9 @@ from rvbuild.project.toml.table import (
     no_effect,
     wrong,
 )
+from rvbuild.settings.image import ImageSettings, LayerDefaults, LayerSettings, Reduce, Resample, StackSettings
+from rvbuild.settings.image import Nodata as NodataSettings
+from rvbuild.settings.transforms import StatisticsStep
 
 _NODATA = by_type(
     {int: "<number>", float: "<number>", list: "<bands>", tuple: "<bands>"},
@@ -35,9 +38,6 @@ Nodata: TypeAlias = (
     Annotated[Annotated[float, Tag("<number>")] | Annotated[tuple[float, ...], Strict(False), Tag("<bands>")], _NODATA]
     | None
 )
-Resample: TypeAlias = Literal[
-    "nearest", "bilinear", "cubic", "cubic_spline", "lanczos", "average", "mode", "min", "max", "med"
-]
 
 
 class LayerTable(Table):
@@ -119,7 +119,7 @@ class ImageTable(Table):
         description="How several files are combined: bands, the bands of all files one after another, each resampled "
         "to the grid of the primary; time, the same bands at several times. Default: one mosaic.",
     )
-    reduce: Literal["median", "mean", "bands"] | None = Field(
+    reduce: Reduce | None = Field(
         None,
         description="With stack = time, where it is required: how the times are combined: the median or mean of those "
         "that have data, pixel by pixel, or bands, one time after another.",
@@ -260,21 +260,23 @@ class ImageTable(Table):
                 paths.append((("files", number), file))
         return paths
 
-    def layer(self) -> dict[str, Any]:
+    def layer(self) -> LayerDefaults:
         """Return the default settings of all layers."""
         return {"nodata": _json(self.nodata), "resample": self.resample}
 
-    def stage_settings(self) -> dict[str, Any]:
+    def stage_settings(self) -> ImageSettings:
         """Return the settings that affect the pixels, without the paths; unset ones are omitted.
 
         The combination of the assets of STAC items is not included, because it follows from the items.
         """
-        settings = super().stage_settings()
-        for key in ("palette", "scale"):
-            if getattr(self, key) is False:  # equal to the default
-                del settings[key]
+        settings = self.settings_as(ImageSettings)
+        if self.palette is False:  # equal to the default, as below
+            del settings["palette"]
+        if self.scale is False:
+            del settings["scale"]
         if self.stack is not None and self.stac is None:
-            settings |= {"layers": self._layers(), "primary": self.primary, "reduce": self.reduce}
+            stack: StackSettings = {"layers": self._layers(), "primary": self.primary, "reduce": self.reduce}
+            settings = {**settings, **stack}
         if self.bbox_px is not None:
             settings["bbox"] = {"px": list(self.bbox_px)}
         elif self.bbox_units is not None:
@@ -283,8 +285,8 @@ class ImageTable(Table):
             settings["transform"] = steps
         return settings
 
-    def _layers(self) -> list[dict[str, Any]]:
-        layers = []
+    def _layers(self) -> list[LayerSettings]:
+        layers: list[LayerSettings] = []
         for file in self.files or ():
             layer = file if isinstance(file, LayerTable) else LayerTable.model_validate({"files": file})
             layers.append(
@@ -297,7 +299,7 @@ class ImageTable(Table):
             )
         return layers
 
-    def normalize(self) -> dict[str, Any] | None:
+    def normalize(self) -> StatisticsStep | None:
         """Return the settings of the transform that needs statistics, or None."""
         return transforms.of_statistics(self.transform)
 
@@ -307,5 +309,5 @@ class ImageTable(Table):
         return [table.function.partition(":")[0] for table in tables]
 
 
-def _json(nodata: float | tuple[float, ...] | None) -> Any:
+def _json(nodata: float | tuple[float, ...] | None) -> NodataSettings:
     return list(nodata) if isinstance(nodata, tuple) else nodata

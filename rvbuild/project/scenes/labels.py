@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar
+from typing import Annotated, ClassVar, Literal, TypeAlias, TypeVar
 
 from pydantic import BeforeValidator, Discriminator, Field, Strict, Tag
 
@@ -15,6 +15,7 @@ from rvbuild.project.tables.classes import parse_color
 from rvbuild.project.tasks import keys_of_tasks
 from rvbuild.project.toml.keys import show
 from rvbuild.project.toml.table import Context, Finding, Fraction, Pixels, SomePaths, Table, expected, no_effect, wrong
+from rvbuild.settings.labels import FeatureSettings, ReadRasterSettings
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 
@@ -82,12 +83,12 @@ class RasterLabelsTable(Table):
             elif seen.setdefault(canonical, value) != value:
                 yield Finding(("map", value), f"stands for the same value as {show(seen[canonical])}")
 
-    def stage_settings(self) -> dict[str, Any]:
-        """Return the settings, without the paths."""
-        settings = super().stage_settings()
+    def stage_settings(self) -> ReadRasterSettings:
+        """Return the settings to read the values, without the paths."""
+        settings = self.settings_as(ReadRasterSettings)
         if self.map is not None:
             settings["map"] = {_whole(value) or value: name for value, name in self.map.items()}
-        return {"kind": "raster", **settings}
+        return settings
 
 
 def _whole(value: str) -> str | None:
@@ -103,7 +104,8 @@ def _encoding_hint(value: str) -> str:
 class VectorLabelsTable(Table):
     """Labels as polygons, lines or points."""
 
-    not_settings = ("vector", *keys_of_tasks("labels"))  # a task adds its own
+    # A task adds its own; the background is that of the scene.
+    not_settings = ("vector", "background", *keys_of_tasks("labels"))
     omitted_defaults = ("encoding", "class_where", "where", "shift_m", "shift_px")
 
     later: ClassVar[dict[str, str]] = {
@@ -213,18 +215,19 @@ class VectorLabelsTable(Table):
                 (("class",),),
             )
 
-    def stage_settings(self, classes: tuple[str, ...] = ()) -> dict[str, Any]:
-        """Return the settings, without the paths.
+    def stage_settings(self, classes: tuple[str, ...] = ()) -> FeatureSettings:
+        """Return the settings of the features, without the paths.
 
         Parameters
         ----------
         classes
             The names of all classes, for tables that give values to some of them.
         """
-        settings = {"kind": "vector", **super().stage_settings(), "buffer_px": self.buffer_px.stage_settings(classes)}
+        settings = self.settings_as(FeatureSettings)
+        settings["buffer_px"] = self.buffer_px.stage_settings(classes)
         if self.class_where is not None:
             # A list, because the order matters and JSON objects have none.
-            settings["class_where"] = [list(item) for item in self.class_where.items()]
+            settings["class_where"] = list(self.class_where.items())
         return settings
 
 

@@ -7,19 +7,18 @@ is for training. A fraction refers to all items; the folds of validation divide 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import xxhash
 
-Share = Mapping[str, Any]
+from rvbuild.settings.area import Share, Split
 
 
 class TooFewError(ValueError):
     """A split is empty; the message gives the number of items, and how many are needed."""
 
 
-def shared(count: int, validation: Share | None, test: Share | None) -> dict[str, list[int]]:
+def shared(count: int, validation: Share | None, test: Share | None) -> dict[Split, list[int]]:
     """Return the positions of `count` items by split; validation and test are empty without a share.
 
     >>> shared(10, {"fraction": 0.2}, {"fraction": 0.1})
@@ -31,18 +30,19 @@ def shared(count: int, validation: Share | None, test: Share | None) -> dict[str
         A split would be empty.
     """
     places = list(range(count))
-    split_places: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
-    for split, share in (("test", test), ("validation", validation)):
+    splits: dict[Split, list[int]] = {"train": [], "validation": [], "test": []}
+    shares: tuple[tuple[Split, Share | None], ...] = (("test", test), ("validation", validation))
+    for split, share in shares:
         if share is None:
             continue
         selected = _take(places, share, count, from_end=split == "test")
-        split_places[split] = selected
+        splits[split] = selected
         selected_set = set(selected)
         places = [place for place in places if place not in selected_set]
-    split_places["train"] = places
+    splits["train"] = places
     if not _is_enough(count, validation, test):
         raise TooFewError(f"{count} is too few: at least {least(validation, test, count)} are needed")
-    return split_places
+    return splits
 
 
 def least(validation: Share | None, test: Share | None, more_than: int = 0) -> int:
@@ -71,7 +71,7 @@ def _is_enough(count: int, validation: Share | None, test: Share | None) -> bool
     return tested + validated < count and (not test or tested > 0) and (not validation or validated > 0)
 
 
-def order(names: Sequence[Any], seed: int) -> list[int]:
+def order(names: Sequence[object], seed: int) -> list[int]:
     """Return the positions of `names` in a seeded order; an additional name does not change the order of the others."""
     digests = [xxhash.xxh3_64_intdigest(repr((seed, "split", name)).encode()) for name in names]
     return sorted(range(len(names)), key=lambda place: (digests[place], place))

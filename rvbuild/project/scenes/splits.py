@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Annotated, Literal, NamedTuple, Protocol, TypeAlias
 
 from pydantic import Discriminator, Field, Strict, Tag
 
 from rvbuild.project.scenes import shares
 from rvbuild.project.toml.keys import Key, show
 from rvbuild.project.toml.table import Context, Finding, Pixels, Table, no_effect
-
-Split: TypeAlias = Literal["train", "validation", "test"]
-"""The split of a scene."""
+from rvbuild.settings.area import Share, Split, SplitBlockSettings
 
 AUTOMATIC: tuple[Split, ...] = ("validation", "test")
 """The splits that can be taken from the training scenes."""
@@ -59,11 +57,12 @@ class SplitTable(Table):
                 ("block_px",), f"no chip of {context.chip_px} px (chip.size_px) fits in a block of {self.block_px} px"
             )
 
-    def share(self) -> dict[str, Any]:
-        """Return the share that is taken; see `rvbuild.project.scenes.shares`."""
-        if self.folds is None:
-            return {"fraction": self.fraction}
-        return {"folds": self.folds, "fold": self.fold}
+    def share(self) -> Share:
+        """Return how much is selected; see `rvbuild.project.scenes.shares`."""
+        if self.folds is not None:
+            return {"folds": self.folds, "fold": self.fold}
+        assert self.fraction is not None, "`check` has reported it"
+        return {"fraction": self.fraction}
 
 
 def _form(value: object) -> str | None:
@@ -101,7 +100,7 @@ class Placed(NamedTuple):
     split: Split
     key: Key
     """The key of the scene's id."""
-    blocks: Mapping[str, Any] | None
+    blocks: SplitBlockSettings | None
     """The blocks of the part: `split`, `block_px`, `seed`, and the shares that determine it. None for a whole scene."""
 
 
@@ -143,13 +142,13 @@ def check(scenes: Scenes) -> Iterator[Finding]:
         selected = automatic(scenes, by)
         both = tuple((split,) for split in selected)
         if len(selected) == 2:
-            for key in ("seed", "block_px"):
-                of_validation, of_test = (getattr(table, key) for table in selected.values())
-                if of_validation != of_test:
-                    shown = ["not set" if value is None else show(value) for value in (of_test, of_validation)]
-                    message = f"is {shown[0]}, but {shown[1]} for validation; both are taken from the same {items}"
-                    yield Finding(("test", key), message, both)
             test, validation = selected["test"], selected["validation"]
+            for key in ("seed", "block_px"):
+                values = getattr(test, key), getattr(validation, key)
+                if values[0] != values[1]:
+                    own, other = ("not set" if value is None else show(value) for value in values)
+                    message = f"is {own}, but {other} for validation; both are taken from the same {items}"
+                    yield Finding(("test", key), message, both)
             tested = test.fraction or (1 / test.folds if test.folds else 0.0)
             if tested + (validation.fraction or 0.0) >= 1:
                 key = "fraction" if test.fraction else "folds"
@@ -202,24 +201,34 @@ def _whole(scenes: Scenes, seed: int) -> list[Split]:
     return splits
 
 
-def _blocks(scenes: Scenes, seed: int) -> dict[Split, dict[str, Any]]:
+def _blocks(scenes: Scenes, seed: int) -> dict[Split, SplitBlockSettings]:
     """Return the blocks of each part of a scene, with only the shares that determine them."""
     selected = automatic(scenes, "block")
     if not selected or not all(map(_is_sized, selected.values())):
         return {}
     table = next(iter(selected.values()))
-    common = {"block_px": table.block_px, "seed": seed if table.seed is None else table.seed}
     validation, test = _shares(selected)
     independent = all("fraction" in share for share in (validation, test) if share)
-    parts: dict[Split, dict[str, Any]] = {"train": {"validation": validation, "test": test}}
+
+    def part(split: Split, validation: Share | None, test: Share | None) -> SplitBlockSettings:
+        seed_of_split = seed if table.seed is None else table.seed
+        return {
+            "split": split,
+            "block_px": table.block_px,
+            "seed": seed_of_split,
+            "validation": validation,
+            "test": test,
+        }
+
+    parts: dict[Split, SplitBlockSettings] = {"train": part("train", validation, test)}
     if validation:
-        parts["validation"] = {"validation": validation, "test": None if independent else test}
+        parts["validation"] = part("validation", validation, None if independent else test)
     if test:
-        parts["test"] = {"validation": None, "test": test}
-    return {split: {"split": split, **common, **settings} for split, settings in parts.items()}
+        parts["test"] = part("test", None, test)
+    return parts
 
 
-def _shares(tables: Mapping[Split, SplitTable]) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+def _shares(tables: Mapping[Split, SplitTable]) -> tuple[Share | None, Share | None]:
     """Return the shares of validation and test."""
     validation, test = tables.get("validation"), tables.get("test")
     return (validation.share() if validation else None), (test.share() if test else None)

@@ -17,6 +17,7 @@ from rvbuild.files.address import is_url
 from rvbuild.files.identity import CONTENT, UnreachableError
 from rvbuild.files.readers import reason
 from rvbuild.project.toml.keys import show
+from rvbuild.settings.image import LayerDefaults, LayerSettings, Reduce, StackSettings
 
 _RASTERS = ("image/tiff", "image/jp2", "image/vnd.stac.geotiff")
 """Prefixes of the media types of rasters."""
@@ -171,32 +172,39 @@ def _joined(address: str, href: str) -> str:
     return f"{scheme}://{urljoin(f'http://{rest}', href).removeprefix('http://')}"
 
 
-def layout(items: Items, table: Mapping[str, Any], layer: Mapping[str, Any]) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """Return the files of items in order, and the settings that combine them.
+def layout(
+    items: Items, reduce: Reduce | None, primary: int, layer: LayerDefaults
+) -> tuple[tuple[str, ...], StackSettings | None]:
+    """Return the files of items in order, and the settings that combine them; None for one mosaic.
 
     Parameters
     ----------
     items
         The items: parts of one mosaic, or times.
-    table
-        `reduce` (None for a mosaic) and `primary`, the asset that defines the grid.
+    reduce
+        How times become one image; None for a mosaic.
+    primary
+        The asset that defines the grid.
     layer
-        The settings `nodata` and `resample` of every layer.
+        The settings of every layer.
     """
     count = len(items.hrefs)
-    bands = [{"files": 1, "channels": None, **layer, "name": name} for name in items.assets]
-    if table["reduce"] is None:
+    nodata, resample = layer["nodata"], layer["resample"]
+    bands: list[LayerSettings] = [
+        {"files": 1, "channels": None, "nodata": nodata, "resample": resample, "name": name} for name in items.assets
+    ]
+    if reduce is None:
         files = tuple(hrefs[number] for number in range(len(items.assets)) for hrefs in items.hrefs)
         if len(items.assets) == 1:
-            return files, {}
-        layers = [{**band, "files": count} for band in bands]
-        return files, {"layers": layers, "primary": table["primary"], "reduce": None}
+            return files, None
+        layers: list[LayerSettings] = [{**band, "files": count} for band in bands]
+        return files, {"layers": layers, "primary": primary, "reduce": None}
     files = tuple(href for hrefs in items.hrefs for href in hrefs)
     time = bands[0]
     if len(bands) > 1:
-        time = {**bands[0], "files": len(bands), "layers": bands, "primary": table["primary"]}
+        time = {**bands[0], "files": len(bands), "layers": bands, "primary": primary}
         del time["name"]
-    return files, {"layers": [time] * count, "primary": 0, "reduce": table["reduce"]}
+    return files, {"layers": [time] * count, "primary": 0, "reduce": reduce}
 
 
 class StacReader:

@@ -12,10 +12,22 @@ from rvbuild.errors import nearest
 from rvbuild.language.expressions import BAND, FUNCTIONS, ExpressionError, parse
 from rvbuild.project.toml.keys import show
 from rvbuild.project.toml.table import REFERENCE, Context, Finding, OrString, Table, expected, json_problem, wrong
+from rvbuild.settings.transforms import (
+    CastSettings,
+    Dtype,
+    ExpressionSettings,
+    FunctionSettings,
+    MinMaxSettings,
+    NanSettings,
+    NodataSettings,
+    PercentileSettings,
+    ReclassSettings,
+    StatisticsStep,
+    StatsSettings,
+    TransformStep,
+)
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
-
-DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
 
 
 class StatsTable(Table):
@@ -24,11 +36,19 @@ class StatsTable(Table):
     kind: Literal["stats"] = Field(description="stats")
     max_stds: float = Field(3.0, gt=0, description="Values further from the mean, in standard deviations, are clipped.")
 
+    def stage_settings(self) -> StatsSettings:
+        """Return the settings."""
+        return self.settings_as(StatsSettings)
+
 
 class MinMaxTable(Table):
     """From the lowest and highest value of the training scenes, band by band, to 0 and 1."""
 
     kind: Literal["min_max"] = Field(description="min_max")
+
+    def stage_settings(self) -> MinMaxSettings:
+        """Return the settings."""
+        return self.settings_as(MinMaxSettings)
 
 
 class PercentileTable(Table):
@@ -44,14 +64,22 @@ class PercentileTable(Table):
             message = f"expected more than low, which is {show(self.low)}; found {show(self.high)}"
             yield Finding(("high",) if self.is_set("high") else ("low",), message, (("low",), ("high",)))
 
+    def stage_settings(self) -> PercentileSettings:
+        """Return the settings."""
+        return self.settings_as(PercentileSettings)
+
 
 class CastTable(Table):
     """Pixels of another type."""
 
     kind: Literal["cast"] = Field(description="cast")
-    dtype: Literal["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"] = Field(
+    dtype: Dtype = Field(
         description="The type. Fractions are truncated; values beyond its range become its lowest or highest value."
     )
+
+    def stage_settings(self) -> CastSettings:
+        """Return the settings."""
+        return self.settings_as(CastSettings)
 
 
 class ReclassTable(Table):
@@ -73,9 +101,9 @@ class ReclassTable(Table):
             elif seen.setdefault(int(value), value) != value:
                 yield Finding(("map", value), f"stands for the same value as {show(seen[int(value)])}")
 
-    def stage_settings(self) -> dict[str, Any]:
+    def stage_settings(self) -> ReclassSettings:
         """Return the settings, with every value in its canonical form."""
-        return {"kind": "reclass", "map": {str(int(value)): new for value, new in self.map.items()}}
+        return {"kind": "reclass", "map": {str(int(value)): other for value, other in self.map.items()}}
 
 
 class NodataTable(Table):
@@ -84,12 +112,20 @@ class NodataTable(Table):
     kind: Literal["nodata"] = Field(description="nodata")
     value: float = Field(description="The new value, which counts as data from then on.")
 
+    def stage_settings(self) -> NodataSettings:
+        """Return the settings."""
+        return self.settings_as(NodataSettings)
+
 
 class NanTable(Table):
     """A value for NaN."""
 
     kind: Literal["nan"] = Field(description="nan")
     value: float = Field(0.0, description="The new value of NaN, which counts as data from then on.")
+
+    def stage_settings(self) -> NanSettings:
+        """Return the settings."""
+        return self.settings_as(NanSettings)
 
 
 class ExpressionTable(Table):
@@ -119,7 +155,7 @@ class ExpressionTable(Table):
             except ExpressionError as error:
                 yield Finding(("bands", name), str(error))
 
-    def stage_settings(self) -> dict[str, Any]:
+    def stage_settings(self) -> ExpressionSettings:
         """Return the settings; the bands are a list of pairs, because their order matters."""
         return {"kind": "expression", "bands": [[name, text] for name, text in self.bands.items()], "keep": self.keep}
 
@@ -141,6 +177,12 @@ class FunctionTable(Table):
             yield Finding(("function",), f'expected "package.module:function", found {show(self.function)}')
         yield from json_problem(self.args, ("args",))
 
+    def stage_settings(self) -> FunctionSettings:
+        """Return the settings."""
+        return self.settings_as(FunctionSettings)
+
+
+_StatisticsTable: TypeAlias = StatsTable | MinMaxTable | PercentileTable
 
 _TABLES: dict[str, type[Table]] = {
     "stats": StatsTable,
@@ -248,15 +290,15 @@ def check_names(transforms: Sequence[Table], bands: Sequence[str]) -> Iterator[F
         names |= set(table.bands)
 
 
-def at_reading(transforms: Sequence[Table]) -> list[dict[str, Any]]:
+def at_reading(transforms: Sequence[Transform]) -> list[TransformStep]:
     """Return the settings of the transforms that apply when an image is read."""
-    return [table.stage_settings() for table in transforms if _kind_of(table) not in OF_STATISTICS]
+    return [table.stage_settings() for table in transforms if not isinstance(table, _StatisticsTable)]
 
 
-def of_statistics(transforms: Sequence[Table]) -> dict[str, Any] | None:
+def of_statistics(transforms: Sequence[Transform]) -> StatisticsStep | None:
     """Return the settings of the transform that needs statistics, or None."""
-    settings = [table.stage_settings() for table in transforms if _kind_of(table) in OF_STATISTICS]
-    return settings[-1] if settings else None
+    steps = [table.stage_settings() for table in transforms if isinstance(table, _StatisticsTable)]
+    return steps[-1] if steps else None
 
 
 def _kind_of(table: Table) -> str:

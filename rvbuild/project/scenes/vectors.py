@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Any, TypeAlias
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import (
     AfterValidator,
@@ -22,6 +22,8 @@ from pydantic_core import CoreSchema
 from rvbuild.language import filters
 from rvbuild.project.toml.keys import show
 from rvbuild.project.toml.table import Context, Finding, Paths, Table, by_type, expected, wrong
+from rvbuild.settings.area import AoiTableSettings
+from rvbuild.settings.labels import BufferSettings
 
 
 def _filter(value: object) -> filters.Filter:
@@ -71,7 +73,9 @@ def _two(value: tuple[float, ...]) -> tuple[float, ...]:
 Shift: TypeAlias = Annotated[tuple[float, ...], Strict(False), AfterValidator(_two)]
 """A move along x and y."""
 
-_DEFAULT_PX = {"Point": 1.0, "LineString": 1.0, "Polygon": 0.0}
+_Geometry: TypeAlias = Literal["Point", "LineString", "Polygon"]
+_GEOMETRIES: tuple[_Geometry, ...] = get_args(_Geometry)
+_DEFAULT_PX: Mapping[_Geometry, float] = {"Point": 1.0, "LineString": 1.0, "Polygon": 0.0}
 
 
 class BufferTable(Table):
@@ -99,7 +103,7 @@ class BufferTable(Table):
                 if problem := context.class_problem(name):
                     yield Finding((kind, name), problem)
 
-    def stage_settings(self, classes: tuple[str, ...] = ()) -> dict[str, Any]:
+    def stage_settings(self, classes: tuple[str, ...] = ()) -> BufferSettings:
         """Return pixels by type of geometry, and by class if they differ; no growth of polygons is omitted.
 
         Parameters
@@ -107,10 +111,12 @@ class BufferTable(Table):
         classes
             The names of all classes, each of which gets a value.
         """
-        return {
-            kind: {name: px.get(name, _DEFAULT_PX[kind]) for name in classes} if isinstance(px, dict) else px
-            for kind, px in super().stage_settings().items()
-        }
+        settings = self.settings_as(BufferSettings)
+        for kind in _GEOMETRIES:
+            px = settings.get(kind)
+            if isinstance(px, dict):
+                settings[kind] = {name: px.get(name, _DEFAULT_PX[kind]) for name in classes}
+        return settings
 
 
 class AoiTable(Table):
@@ -123,6 +129,10 @@ class AoiTable(Table):
     layer: str | None = Field(None, description="Layer of the file. Default: its only layer.")
     encoding: Encoding | None = Field(None, description=ENCODING)
     where: FilterValue | None = Field(None, description="Which polygons to use: a filter, as in labels. Default: all.")
+
+    def stage_settings(self) -> AoiTableSettings:
+        """Return the settings, without the paths."""
+        return self.settings_as(AoiTableSettings)
 
     @model_validator(mode="before")
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, Tag
 
@@ -21,6 +21,7 @@ from rvbuild.project.toml.table import (
     no_effect,
     wrong,
 )
+from rvbuild.settings.chip import ChipSettings, KeepSettings
 
 _RANDOM = ("per_scene", "size_limits_px", "height_limits_px", "width_limits_px", "max_attempts")
 """The keys of random chips."""
@@ -84,6 +85,10 @@ class KeepTable(Table):
             if problem:
                 yield Finding(("classes", number), problem)
         yield from duplicates(self.classes, "classes")
+
+    def stage_settings(self) -> KeepSettings:
+        """Return the settings."""
+        return self.settings_as(KeepSettings)
 
 
 class ChipTable(Table):
@@ -170,9 +175,9 @@ class ChipTable(Table):
                     because = f'with method = "random"; set {instead}, or method = "sliding"'
                     yield no_effect(field, because, "method")
 
-    def stage_settings(self) -> dict[str, Any]:
+    def stage_settings(self) -> ChipSettings:
         """Return the settings, with the stride filled in."""
-        settings = super().stage_settings()
+        settings = self.settings_as(ChipSettings)
         settings["stride_px"] = settings["stride_px"] or self.size_px
         return settings
 

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, Strict
 
 from rvbuild.project.tasks import keys_of_tasks
 from rvbuild.project.toml.table import REFERENCE, Context, Finding, Table, duplicates, expected
+from rvbuild.settings.evaluation import EvalSettings
 
 
 def _metric(value: str) -> str:
@@ -39,6 +40,10 @@ class EvalTable(Table):
         description="For object_detection: a predicted box counts as a true positive if it overlaps a label of its "
         "class by more than this intersection over union. Average precision uses its own thresholds.",
     )
+
+    def stage_settings(self) -> EvalSettings:
+        """Return the settings of the evaluation of a scene."""
+        return self.settings_as(EvalSettings)
 
     def check(self, context: Context) -> Iterator[Finding]:
         """Find repeated splits and metrics."""

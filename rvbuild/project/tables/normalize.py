@@ -9,6 +9,7 @@ from pydantic import Field, Strict, Tag
 
 from rvbuild.project.toml.keys import show
 from rvbuild.project.toml.table import Context, Finding, Table, by_type
+from rvbuild.settings.normalize import StandardSettings
 
 _KEYS = (("pretrained",), ("model",))
 
@@ -27,6 +28,10 @@ class FiguresTable(Table):
             yield Finding(
                 (), f"expected as many means as standard deviations, found {len(self.mean)} and {len(self.std)}"
             )
+
+    def stage_settings(self) -> StandardSettings:
+        """Return the settings."""
+        return self.settings_as(StandardSettings)
 
 
 Normalize: TypeAlias = Annotated[

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field, Strict
 
 from rvbuild.project.toml.table import SomeLocalPaths, Table
+from rvbuild.settings.area import Split
+from rvbuild.settings.chip import ReadChipSettings
 
-CHIP_SPLITS = {"train": ("train",), "validation": ("valid", "val", "validation")}
+CHIP_SPLITS: Mapping[Split, tuple[str, ...]] = {"train": ("train",), "validation": ("valid", "val", "validation")}
 """Split → valid names of its folder of pre-cut chips."""
 
 
@@ -30,3 +33,7 @@ class ChipsTable(Table):
         None,
         description="As palette of an image: whether the values of files with a colour table become their colours.",
     )
+
+    def stage_settings(self) -> ReadChipSettings:
+        """Return the settings to read the images."""
+        return self.settings_as(ReadChipSettings)

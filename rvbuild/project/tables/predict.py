@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict
 
@@ -13,6 +13,16 @@ from rvbuild.project.tables.device import Device
 from rvbuild.project.tasks import keys_of_tasks
 from rvbuild.project.toml.keys import show
 from rvbuild.project.toml.table import Context, Finding, Fraction, Pixels, Table, expected, no_effect, wrong
+from rvbuild.settings.predict import (
+    BlendSettings,
+    FileSettings,
+    ForwardSettings,
+    PredictSettings,
+    RasterFileSettings,
+    ScoreType,
+    VectorKind,
+    VectorSettings,
+)
 
 _RESERVED_STEMS = ("labels", "scores", "rgb", "cells")
 
@@ -43,7 +53,7 @@ class VectorOutputTable(Table):
     omitted_defaults = ("kind", "file")
 
     class_: str = Field(alias="class", description="Class to write as vectors.")
-    kind: Literal["polygons", "buildings", "points"] = Field(
+    kind: VectorKind = Field(
         "polygons",
         description="polygons; buildings (adjoining ones separated, with right angles); points (one in each polygon).",
     )
@@ -79,22 +89,20 @@ class VectorOutputTable(Table):
         elif self.is_set("simplify_px"):
             yield no_effect("simplify_px", 'with kind = "buildings"; their outlines have sides of side_px', "kind")
 
-    def stage_settings(self) -> dict[str, Any]:
+    def stage_settings(self) -> VectorSettings:
         """Return the settings that have an effect."""
-        without = set() if self.file is None else {"format"}
-        without |= set() if self.kind == "buildings" else {"split", "side_px"}
-        return {key: value for key, value in super().stage_settings().items() if key not in without}
+        settings = self.settings_as(VectorSettings)
+        if self.file is not None:
+            del settings["format"]
+        if self.kind != "buildings":
+            del settings["split"], settings["side_px"]
+        return settings
 
 
 class PredictTable(Table):
     """How scenes are predicted and written. labels.tif is always written."""
 
     not_settings = ("mosaic", *keys_of_tasks("predict"))  # a task adds its own
-
-    derived: ClassVar[frozenset[str]] = frozenset({"rgb", "vectors"})
-    """The keys that affect the derived files, but not the raw result."""
-    styled: ClassVar[frozenset[str]] = frozenset({"scores"})
-    """Keys of the raw result that also change its QGIS style."""
 
     stride_px: Pixels | None = Field(
         None,
@@ -107,7 +115,7 @@ class PredictTable(Table):
         description="How overlapping windows are merged: none (each pixel from the window whose centre is nearest), "
         "mean, or cosine (weighted towards the centres).",
     )
-    scores: Annotated[Literal[False, "float32", "uint8"], BeforeValidator(_scores)] = Field(
+    scores: Annotated[ScoreType, BeforeValidator(_scores)] = Field(
         False, description="Whether and how to write the score of every class to scores.tif."
     )
     rgb: bool = Field(False, description="Whether to write the classes in their colours to rgb.tif.")
@@ -174,14 +182,34 @@ class PredictTable(Table):
                 )
                 return
 
-    def stage_settings(self) -> dict[str, Any]:
+    def stage_settings(self) -> PredictSettings:
         """Return all settings of a scene, as in a bundle, without those that belong to a task."""
-        return {**super().stage_settings(), "vectors": [vector.stage_settings() for vector in self.vectors]}
+        settings = self.settings_as(PredictSettings)
+        settings["vectors"] = [vector.stage_settings() for vector in self.vectors]
+        return settings
 
-    def infer_settings(self) -> dict[str, Any]:
+    def infer_settings(self) -> ForwardSettings:
         """Return the settings that the raw result depends on."""
-        return {key: value for key, value in self.stage_settings().items() if key not in self.derived}
+        settings = self.stage_settings()
+        blend: BlendSettings = {
+            "stride_px": settings["stride_px"],
+            "batch_size": settings["batch_size"],
+            "blend": settings["blend"],
+            "scores": settings["scores"],
+            "device": settings["device"],
+        }
+        return blend
 
-    def derive_settings(self) -> dict[str, Any]:
-        """Return the settings that the derived files depend on."""
-        return {key: value for key, value in self.stage_settings().items() if key in self.derived | self.styled}
+    def writes_scores(self) -> bool:
+        """Tell whether the raw result has scores, which are called as the classes."""
+        return bool(self.scores)
+
+    def derive_settings(self) -> FileSettings:
+        """Return the settings that the derived files depend on; scores have a style."""
+        settings = self.stage_settings()
+        files: RasterFileSettings = {
+            "scores": settings["scores"],
+            "rgb": settings["rgb"],
+            "vectors": settings["vectors"],
+        }
+        return files

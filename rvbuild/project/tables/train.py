@@ -29,6 +29,7 @@ from rvbuild.project.toml.table import (
     no_effect,
     wrong,
 )
+from rvbuild.settings.train import BackendSettings, Optimizer, Schedule, TrainSettings
 
 MODELS = {spec.name: spec.models for spec in SPECS.values()}
 """The named models by task; the first is the default."""
@@ -124,11 +125,11 @@ class TrainTable(Table):
     )
     epochs: int = Field(10, ge=1, description="Number of passes over the training chips.")
     batch_size: int = Field(8, ge=1, description="Chips per step.")
-    optimizer: Literal["adam", "adamw", "sgd"] = Field("adam", description="The optimizer.")
+    optimizer: Optimizer = Field("adam", description="The optimizer.")
     weight_decay: float = Field(0.0, ge=0, description="Weight decay of the optimizer.")
     momentum: float = Field(0.9, ge=0, lt=1, description="With optimizer = sgd: its momentum.")
     lr: float = Field(1e-4, gt=0, description="Learning rate; with schedule = one_cycle, the highest.")
-    schedule: Literal["one_cycle", "cosine", "step", "constant"] = Field(
+    schedule: Schedule = Field(
         "one_cycle",
         description="How the learning rate changes: one_cycle, cosine, step (a tenth at step_epochs) or constant.",
     )
@@ -348,17 +349,20 @@ class TrainTable(Table):
         weights = self.weights
         return weights if weights is not None and weights.lower().endswith(".zip") else None
 
-    def backend_settings(self) -> dict[str, Any]:
+    def backend_settings(self) -> BackendSettings:
         """Return the settings of a training with a backend."""
-        settings = super().stage_settings()
-        return {"backend_args": self.backend_args, **{key: settings[key] for key in WITH_BACKEND if key in settings}}
+        assert self.backend is not None
+        settings: BackendSettings = {"backend": self.backend, "backend_args": self.backend_args}
+        if self.max_chips is not None:
+            settings["max_chips"] = self.max_chips
+        return settings
 
-    def stage_settings(self) -> dict[str, Any]:
+    def stage_settings(self) -> TrainSettings:
         """Return the settings; `pretrained` is true, false, or the path of the weights.
 
         Arguments of a named loss are left out at their defaults, as `omitted_defaults` are.
         """
-        settings = super().stage_settings()
+        settings = self.settings_as(TrainSettings)
         if self.pretrained is None:
             settings["pretrained"] = self.model in ALL_MODELS and self.model not in SCRATCH_MODELS
         if self.loss in LOSSES:

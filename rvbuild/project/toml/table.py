@@ -1,7 +1,8 @@
 """The base class of all tables of the project file, and types of values that several tables use.
 
 A table is a pydantic model. It declares its keys, each with a description; keys that are not supported yet (`later`);
-checks of the keys against the rest of the file (`check`); and the settings of its stage (`stage_settings`).
+checks of the keys against the rest of the file (`check`); and the settings of its stage (`stage_settings`), a type of
+`rvbuild.settings`.
 
 Settings are part of the keys of artifacts. A key that is added to a table must be listed in its `omitted_defaults`: as
 long as a project leaves it at its default, the artifacts keep their keys, and an upgrade rebuilds nothing.
@@ -13,7 +14,7 @@ import math
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, NamedTuple, NoReturn, TypeAlias
+from typing import Annotated, Any, ClassVar, NamedTuple, NoReturn, TypeAlias, TypeVar, cast
 
 from pydantic import (
     AfterValidator,
@@ -32,6 +33,9 @@ from pydantic_core import CoreSchema, PydanticCustomError
 from rvbuild.errors import nearest
 from rvbuild.project.toml.keys import Key, show
 from rvbuild.project.toml.paths import path_problem
+
+Settings = TypeVar("Settings", bound=Mapping[str, object])
+"""A TypedDict of `rvbuild.settings`."""
 
 REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 """A reference to a user's Python object: `package.module:name`."""
@@ -139,13 +143,18 @@ class Table(BaseModel):
         """Tell whether the user has set a field."""
         return field in self.model_fields_set
 
-    def stage_settings(self) -> dict[str, Any]:
-        """Return the settings of the stage as JSON data.
+    def stage_settings(self) -> Mapping[str, object]:
+        """Return the settings of the stage as JSON data; a table of a stage declares their type."""
+        return self.settings_as(dict[str, object])
+
+    def settings_as(self, kind: type[Settings]) -> Settings:
+        """Return the fields as JSON data of a type that describes them; `tests/test_settings.py` compares the two.
 
         Defaults are filled in, except for `omitted_defaults`; the fields in `not_settings` are left out.
         """
         at_default = (name for name in self.omitted_defaults if getattr(self, name) == self._default(name))
-        return self.model_dump(mode="json", by_alias=True, exclude={*self.not_settings, *at_default})
+        fields = self.model_dump(mode="json", by_alias=True, exclude={*self.not_settings, *at_default})
+        return cast(Settings, fields)
 
     @classmethod
     def _default(cls, name: str) -> Any:

@@ -135,13 +135,14 @@ def model_problem(
     }
     if project.train.backend is not None:
         return _backend_problem(project, images, workspace, executor) if notify is not None else ("", True)
-    settings = {**check.model(project), **images, "outputs": len(project.classes) - 1}
-    is_own = ":" in settings["model"]
-    no_figures = isinstance(settings["normalize"], str)
-    is_safe = settings["start"] == "random" and not settings["args"] and settings["chip_px"] >= _SURE_PX and no_figures
+    trial = check.model(project)
+    settings = {**trial, **images, "outputs": len(project.classes) - 1}
+    is_own = ":" in trial["model"]
+    no_figures = isinstance(trial["normalize"], str)
+    is_safe = trial["start"] == "random" and not trial["args"] and trial["chip_px"] >= _SURE_PX and no_figures
     if notify is None if is_own else is_safe:
         return "", True
-    path: str | None = settings["path"]
+    path = trial["path"]
     file_state = None if path is None else signature(path)
     key, name = digest([settings, file_state, notify is None]), _name(check.RUN_MODEL, project, workspace)
     if not is_own and workspace.state.content_digest(key, name) is not None:

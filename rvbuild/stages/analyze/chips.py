@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,9 +12,10 @@ from rvbuild.geo.raster.stats import BandCounter
 from rvbuild.learn.chips.shards import open_shard
 from rvbuild.progress import Progress
 from rvbuild.stages.analyze.scene import write_stats
+from rvbuild.stages.analyze.settings import NoSettings
 
 
-def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+def run(inputs: Mapping[str, Sequence[Path]], settings: NoSettings, outputs: Path, progress: Progress) -> None:
     """Write `stats.json`, as of a scene.
 
     Parameters
@@ -41,11 +41,11 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
             valid = np.ones(image.shape, dtype=bool)
             if "valid" in shard:
                 valid = np.unpackbits(shard["valid"][number], axis=-1, count=image.shape[-1]).view(bool)
-            for band, counter in enumerate(counters):
-                counter.add(image[band][valid[band]])
+            for index, counter in enumerate(counters):
+                counter.add(image[index][valid[index]])
         progress.advance()
     bands = [counter.result() for counter in counters]
-    for number, found in enumerate(bands):
-        if not found.count:
+    for number, band in enumerate(bands):
+        if not band.count:
             raise DataError(f"analyze: band {number} has no valid pixel in any training chip")
     write_stats(outputs / "stats.json", bands, dtype)

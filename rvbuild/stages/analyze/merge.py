@@ -6,17 +6,17 @@ import functools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from rvbuild.errors import DataError
 from rvbuild.geo.raster.stats import BandStats
 from rvbuild.progress import Progress
 from rvbuild.stages.analyze.scene import write_stats
+from rvbuild.stages.analyze.settings import NoSettings
 
 _ROLE = "stats/"
 
 
-def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+def run(inputs: Mapping[str, Sequence[Path]], settings: NoSettings, outputs: Path, progress: Progress) -> None:
     """Write `stats.json` in the same format as those of the scenes.
 
     Parameters

@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import rasterio
@@ -19,6 +18,7 @@ from rvbuild.geo.raster.open import open_scene_image
 from rvbuild.geo.raster.stats import BandCounter, BandStats
 from rvbuild.geo.windows import Window
 from rvbuild.progress import Progress
+from rvbuild.stages.analyze.settings import SceneStatsSettings
 
 BLOCK_PX = 256
 """Side of the blocks; a sample consists of whole blocks."""
@@ -30,7 +30,7 @@ _BAND_COLS = 4096
 """Columns that are read at once: with BLOCK_PX rows, so memory does not grow with the scene."""
 
 
-def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+def run(inputs: Mapping[str, Sequence[Path]], settings: SceneStatsSettings, outputs: Path, progress: Progress) -> None:
     """Write `stats.json`: count, moments, range and histogram of each band.
 
     Parameters
@@ -38,8 +38,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     inputs
         `image`: the files of the scene; `aoi`: none or more, if several splits share the scene.
     settings
-        `image`, `channels`, `sample` (share of the scene's blocks, in (0, 1]), `seed`; and `area`, if several splits
-        share the scene: only pixels in the blocks of this one count.
+        What is read, how much of it, and which blocks count if several splits share the scene.
 
     Notes
     -----
@@ -88,7 +87,7 @@ def write_stats(path: Path, bands: Sequence[BandStats], dtype: str) -> None:
     path.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def _part(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], grid: Grid) -> Blocks | None:
+def _part(inputs: Mapping[str, Sequence[Path]], settings: SceneStatsSettings, grid: Grid) -> Blocks | None:
     """Return the blocks of the scene that count, or None for all of it."""
     if "area" not in settings:
         return None

@@ -5,15 +5,17 @@ The estimates are lower bounds, so nothing is refused that would have worked.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from rvbuild.errors import DataError
 from rvbuild.files.budget import memory_bytes, size_text
 from rvbuild.geo.raster.open import open_scene_image
 from rvbuild.geo.windows import MOST
 from rvbuild.learn.model_files import ModelInfo
+from rvbuild.settings.predict import PredictSettings
+from rvbuild.stages.bundle.settings import AnyPredictSettings, BundleSettings
 
 _FLOAT_BYTES = 4
 _FEATURES = 4
@@ -22,7 +24,7 @@ _FEATURES = 4
 
 def require_memory(
     bundle: Path,
-    settings: Mapping[str, Any],
+    settings: BundleSettings[PredictSettings],
     info: ModelInfo,
     scenes: Sequence[Sequence[Path]],
 ) -> None:
@@ -37,21 +39,21 @@ def require_memory(
     scenes
         The files of each scene.
     """
-    predict, side = settings["predict"], int(settings["chip_px"])
-    window = max(side, int(predict.get("cell_px", side)))
-    step = int(predict.get("cell_px", predict["stride_px"]))
+    predict, side = cast("AnyPredictSettings", settings["predict"]), settings["chip_px"]
+    cell_px = predict.get("cell_px")
+    window, step = (side, predict["stride_px"]) if cell_px is None else (max(side, cell_px), cell_px)
     there = memory_bytes()
     for files in scenes:
         with open_scene_image(files, settings) as source:
             width, height = source.grid.width, source.grid.height
         windows = -(-width // step) * -(-height // step)
         if windows > MOST:
-            name = "cell_px" if "cell_px" in predict else "stride_px"
+            name = "stride_px" if cell_px is None else "cell_px"
             raise DataError(
                 f"{bundle}: predict.{name} = {step}: {files[0]} of {width} x {height} pixels would have {windows:,} "
                 f"windows; expected at most {MOST:,}"
             )
-        batch = min(int(predict["batch_size"]), windows)
+        batch = min(predict["batch_size"], windows)
         needed = batch * info.bands * (window**2 + side**2 * _FLOAT_BYTES)
         if ":" not in info.model:
             needed += batch * side**2 * _FEATURES * _FLOAT_BYTES
@@ -61,9 +63,9 @@ def require_memory(
                 f"needs at least {size_text(needed)} of memory; {size_text(there)} is available"
             )
         # The sums of overlapping windows, over the width of the image.
-        overlap = max(0, min(side, height) - int(predict["stride_px"]))
+        overlap = max(0, min(side, height) - predict["stride_px"])
         carried = (len(info.outputs) + 1) * overlap * width * _FLOAT_BYTES
-        if there is not None and "cell_px" not in predict and "merge_thresh" not in predict and carried > there:
+        if there is not None and cell_px is None and "merge_thresh" not in predict and carried > there:
             raise DataError(
                 f"{bundle}: chip_px = {side}, predict.stride_px = {predict['stride_px']}: windows that overlap this "
                 f"much need {size_text(carried)} of memory over the width of {files[0]}; {size_text(there)} is "

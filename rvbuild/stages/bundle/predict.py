@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence, Set
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 
@@ -19,20 +19,26 @@ from rvbuild.geo.raster.array import ArrayImage
 from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS, ModelInfo, read_info
 from rvbuild.progress import Progress
 from rvbuild.project.tasks import SPECS
+from rvbuild.settings.image import ImageSettings
+from rvbuild.settings.predict import PredictSettings
 from rvbuild.stages.bundle import signature as bundle_signature
 from rvbuild.stages.bundle.budget import require_memory
-from rvbuild.stages.bundle.settings import check_normalize, check_settings, read_json
+from rvbuild.stages.bundle.check import check_normalize, checked_settings, read_json
+from rvbuild.stages.bundle.settings import BundleSettings
 from rvbuild.stages.bundle.write import MEMBERS, PROJECT, STATS, code_members
 from rvbuild.stages.bundle.zip import extract_zip
 from rvbuild.stages.infer import infer_image, infer_scene
 from rvbuild.stages.predictor import Predictor, load_predictor
+from rvbuild.tasks.metrics.tables import without_null
+
+Settings: TypeAlias = BundleSettings[PredictSettings]
 
 NAMED = frozenset(name for spec in SPECS.values() for name in spec.results)
 VECTOR_SUFFIXES = frozenset({*SUFFIXES.values(), ".qml"})
 """Files that a directory of results may hold; vectors are named after a class, or as set in the project."""
 
 
-def open_bundle(path: Path, into: Path) -> dict[str, Any]:
+def open_bundle(path: Path, into: Path) -> Settings:
     """Extract a bundle and return its settings of prediction.
 
     Nothing in a bundle is executed here. With a key in the environment (RVBUILD_BUNDLE_KEY) it must be signed.
@@ -46,8 +52,8 @@ def open_bundle(path: Path, into: Path) -> dict[str, Any]:
 
     Returns
     -------
-    dict
-        `{"task", "image", "channels", "classes", "null_id", "chip_px", "predict"}`, checked.
+    BundleSettings
+        The settings, checked.
 
     Raises
     ------
@@ -57,8 +63,8 @@ def open_bundle(path: Path, into: Path) -> dict[str, Any]:
     if not path.is_file():
         raise DataError(f"{path}: no such file; expected a bundle, as written by `rvbuild bundle`")
     names = extract_zip(path, into, MEMBERS, bundle_signature.checker(path))
-    settings = read_json(into / PROJECT, f"{path}: {PROJECT}")
-    check_settings(settings, f"{path}: {PROJECT}")
+    where = f"{path}: {PROJECT}"
+    settings = checked_settings(read_json(into / PROJECT, where), where)
     read_json(into / STATS, f"{path}: {STATS}")
     try:
         info = read_info(into / DESCRIPTION)
@@ -138,7 +144,7 @@ def predict_images(
 
 
 def scenes_and_targets(
-    images: Sequence[Path], out: Path, settings: Mapping[str, Any]
+    images: Sequence[Path], out: Path, settings: Settings
 ) -> tuple[list[Sequence[Path]], list[Path]]:
     """Return the files of each scene, and the directory that its results go to; see `predict_images`."""
     scenes = _scenes(images, settings["image"])
@@ -149,7 +155,7 @@ def scenes_and_targets(
 
 def predict_scene(
     predictor: Predictor,
-    settings: Mapping[str, Any],
+    settings: Settings,
     files: Sequence[Path],
     target: Path,
     progress: Progress,
@@ -161,7 +167,7 @@ def predict_scene(
         # One level deeper: the published directory has the usual permissions, not those of a private one.
         staging = Path(hidden) / target.name
         staging.mkdir()
-        infer_scene(predictor, files, (), settings, staging, progress)
+        infer_scene(predictor, files, settings, staging, progress)
         task = tasks.get(settings["task"])
         task.derive({path.name: path for path in staging.iterdir()}, settings, staging, progress)
         for name in set(task.RAW) - NAMED:
@@ -170,19 +176,18 @@ def predict_scene(
 
 
 def predict_array(
-    predictor: Predictor, settings: Mapping[str, Any], image: ArrayImage, progress: Progress
+    predictor: Predictor, settings: Settings, image: ArrayImage, progress: Progress
 ) -> dict[str, np.ndarray]:
     """Return the prediction for an image in memory; see `rvbuild.tasks.protocol.Task.arrays`."""
     task = tasks.get(settings["task"])
-    settings = {**settings, "channels": None}
     with tempfile.TemporaryDirectory(prefix="rvbuild-predict-") as name:
-        infer_image(predictor, lambda: image, (), settings, Path(name), progress)
+        infer_image(predictor, lambda: image, None, settings, Path(name), progress)
         return task.arrays({raw: Path(name) / raw for raw in task.RAW}, settings)
 
 
-def _scenes(images: Sequence[Path], settings: Mapping[str, Any]) -> list[Sequence[Path]]:
+def _scenes(images: Sequence[Path], settings: ImageSettings) -> list[Sequence[Path]]:
     """Return the files of each scene: one, or one for each layer of a stack."""
-    layers = sum(layer["files"] for layer in settings.get("layers", [{"files": 1}]))
+    layers = sum(layer["files"] for layer in settings["layers"]) if "layers" in settings else 1
     if len(images) % layers:
         raise DataError(
             f"the model was trained on stacks of {layers} files: give {layers} for each scene, in the order of the "
@@ -215,8 +220,8 @@ def _targets(scenes: Sequence[Sequence[Path]], out: Path, vectors: Set[str]) -> 
     for target in targets:
         if target.is_symlink() or (target.exists() and not target.is_dir()):
             raise DataError(f"{target}: already exists and is not a directory; remove it, or choose another directory")
-        found = sorted(target.iterdir()) if target.exists() else []
-        strangers = [path.name for path in found if not _is_result(path, vectors)]
+        there = sorted(target.iterdir()) if target.exists() else []
+        strangers = [path.name for path in there if not _is_result(path, vectors)]
         if strangers:
             raise DataError(
                 f"{target}: holds {strangers[0]}, which is not an earlier result and would be lost; choose another "
@@ -250,32 +255,36 @@ def _replace(target: Path, complete: Path, before: Path) -> None:
     shutil.rmtree(before)
 
 
-def _require_agreement(path: Path, settings: dict[str, Any], info: ModelInfo) -> None:
+def _require_agreement(path: Path, settings: Settings, info: ModelInfo) -> None:
     """Raise a DataError if settings and model are not of one training."""
-    for name in ("task", "classes", "null_id", "chip_px"):
-        mine, theirs = settings[name], getattr(info, name)
-        if name == "classes":
-            # The model does not hold colours, so that changing one does not train again.
-            mine, theirs = ([(item.get("id"), item.get("name")) for item in each] for each in (mine, theirs))
-        if mine != theirs:
+    # The model does not hold colours, so that changing one does not train again.
+    classes = [(item["id"], item["name"]) for item in settings["classes"]]
+    pairs: dict[str, tuple[object, object]] = {
+        "task": (settings["task"], info.task),
+        "classes": (classes, [(item.get("id"), item.get("name")) for item in info.classes]),
+        "null_id": (settings["null_id"], info.null_id),
+        "chip_px": (settings["chip_px"], info.chip_px),
+    }
+    for name, (of_project, of_model) in pairs.items():
+        if of_project != of_model:
             raise DataError(f"{path}: {name} differs between {PROJECT} and {DESCRIPTION}")
-    trained = [item["name"] for item in settings["classes"] if item["id"] != settings["null_id"]]
+    trained = [item["name"] for item in without_null(settings["classes"], settings["null_id"])]
     if not info.backend:
         check_normalize(info.normalize, info.bands, f"{path}: {DESCRIPTION}")
     if info.outputs != trained:
         raise DataError(f"{path}: {DESCRIPTION}: outputs: expected the classes {trained}, found {info.outputs!r:.200}")
 
 
-def require_permission(path: Path, info: ModelInfo, image: Mapping[str, Any], allow_code: bool) -> None:
+def require_permission(path: Path, info: ModelInfo, image: ImageSettings, allow_code: bool) -> None:
     """Raise a ModelError if user code creates the model or transforms pixels, and is not allowed to run."""
     if allow_code:
         return
-    what = f'the model "{info.model}" is made' if ":" in info.model or info.code else ""
+    done_by_code = f'the model "{info.model}" is made' if ":" in info.model or info.code else ""
     for step in image.get("transform", ()):
-        if step["kind"] == "function" and not what:
-            what = f'pixels are transformed ("{step["function"]}")'
-    if what:
+        if step["kind"] == "function" and not done_by_code:
+            done_by_code = f'pixels are transformed ("{step["function"]}")'
+    if done_by_code:
         raise ModelError(
-            f"{path}: {what} by Python code that comes with the bundle and would run with all of your permissions. "
-            "Read it in the zip under code/; if you trust it, allow it with --allow-code"
+            f"{path}: {done_by_code} by Python code that comes with the bundle and would run with all of your "
+            "permissions. Read it in the zip under code/; if you trust it, allow it with --allow-code"
         )

@@ -17,6 +17,9 @@ from rvbuild.errors import ModelError
 from rvbuild.language.user_code import sources
 from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS, require_named
 from rvbuild.progress import Progress
+from rvbuild.settings.image import ImageSettings
+from rvbuild.settings.train import TrainedSettings
+from rvbuild.stages.bundle.settings import BundleStageSettings
 from rvbuild.stages.bundle.zip import write_zip
 
 BUNDLE = "bundle.zip"
@@ -27,7 +30,7 @@ MEMBERS = frozenset({WEIGHTS, DESCRIPTION, STATS, PROJECT})
 """The members of every bundle, beside the manifest."""
 
 
-def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+def run(inputs: Mapping[str, Sequence[Path]], settings: BundleStageSettings, outputs: Path, progress: Progress) -> None:
     """Pack a bundle.
 
     Parameters
@@ -36,7 +39,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
         `model`: `model.safetensors` and `model.json`; `stats`: `stats.json`; `code`: the user's Python, and what it
         reads.
     settings
-        task, image, channels, classes, null_id, chip_px, predict; trained: the model that the project names.
+        See `BundleStageSettings`.
     outputs
         Receives `bundle.zip`.
     progress
@@ -47,13 +50,13 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     ModelError
         The model is not the one that the project names.
     """
-    settings = dict(settings)
-    trained = settings.pop("trained", None)
+    packed = settings.copy()
+    trained = packed.pop("trained", None)
     model = {path.name: path for path in inputs["model"]}
     (stats,) = inputs["stats"]
     code = inputs.get("code", ())
     description = _with_model_code(model[DESCRIPTION], code, trained)
-    image = _with_code(settings["image"], code)
+    image = packed["image"] = _with_code(settings["image"], code)
     if (others := [path for path in code if path.suffix != ".py"]) and (description.get("code") or image.get("code")):
         progress.note(
             f"warning: a bundle does not hold data files of your code, so {others[0].name} will be missing there"
@@ -62,7 +65,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
         WEIGHTS: model[WEIGHTS],
         DESCRIPTION: _text(description),
         STATS: stats,
-        PROJECT: _text({**settings, "image": image}),
+        PROJECT: _text(packed),
     }
     members.update(code_members(description.get("code")))
     members.update(code_members(image.get("code")))
@@ -70,11 +73,11 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     write_zip(outputs / BUNDLE, members, progress.advance)
 
 
-def _text(content: Mapping[str, Any]) -> bytes:
+def _text(content: Mapping[str, object]) -> bytes:
     return (json.dumps(content, sort_keys=True, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def _with_model_code(path: Path, files: Sequence[Path], trained: Mapping[str, Any] | None) -> dict[str, Any]:
+def _with_model_code(path: Path, files: Sequence[Path], trained: TrainedSettings | None) -> dict[str, Any]:
     """Return the description of the model with the source texts of its factory, taken from the workspace."""
     description: dict[str, Any] = json.loads(path.read_bytes())
     if not isinstance(description.get("model"), str) or not isinstance(description.get("model_args"), dict):
@@ -84,7 +87,7 @@ def _with_model_code(path: Path, files: Sequence[Path], trained: Mapping[str, An
     return {**description, "code": code}
 
 
-def _with_code(image: Mapping[str, Any], files: Sequence[Path]) -> Mapping[str, Any]:
+def _with_code(image: ImageSettings, files: Sequence[Path]) -> ImageSettings:
     """Return the settings of images with the source texts of users' transforms."""
     texts: dict[str, str] = {}
     for step in image.get("transform", ()):

@@ -10,11 +10,12 @@ import itertools
 import math
 import operator
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.windows import Window
+from rvbuild.settings.chip import ChipSettings
 
 BLOCK_BYTES = 16 << 20
 """The bytes of images in a block, about. A block is rewritten as a whole; many small ones are many files."""
@@ -55,14 +56,14 @@ def blocks(windows: Sequence[Window], grid: Grid, side_px: int) -> list[Block]:
         Of a block.
     """
     columns = -(-grid.width // side_px)
-    found: defaultdict[tuple[int, int], list[Window]] = defaultdict(list)
+    by_place: defaultdict[tuple[int, int], list[Window]] = defaultdict(list)
     for window in windows:
         row, col = min(max(window.row, 0), grid.height - 1), min(max(window.col, 0), grid.width - 1)
-        found[row // side_px, col // side_px].append(window)
-    return [Block(row * columns + col, row, sorted(found[row, col])) for row, col in sorted(found)]
+        by_place[row // side_px, col // side_px].append(window)
+    return [Block(row * columns + col, row, sorted(by_place[row, col])) for row, col in sorted(by_place)]
 
 
-def side_of(chip: Mapping[str, Any], chip_bytes: int, area_px: int) -> int:
+def side_of(chip: ChipSettings, chip_bytes: int, area_px: int) -> int:
     """Return the side of a block in pixels.
 
     Parameters
@@ -81,17 +82,17 @@ def side_of(chip: Mapping[str, Any], chip_bytes: int, area_px: int) -> int:
     return (stride if isinstance(stride, int) else max(stride)) * math.isqrt(count)
 
 
-def pieces(some: Sequence[Block], least: int) -> list[list[Block]]:
+def pieces(blocks: Sequence[Block], least: int) -> list[list[Block]]:
     """Return blocks as pieces of work: neighbours in one row of blocks, so that they can be read from left to right.
 
     There are at least `least` pieces, if there are that many blocks, so that threads get equal shares.
     """
     rows: defaultdict[int, list[Block]] = defaultdict(list)
-    for block in some:
+    for block in blocks:
         rows[block.row].append(block)
-    found: list[list[Block]] = []
+    cut: list[list[Block]] = []
     for row in rows.values():
         parts = min(len(row), max(-(-least // len(rows)), -(-len(row) // MAX_PIECE)))
         cuts = [len(row) * part // parts for part in range(parts + 1)]
-        found += [row[start:stop] for start, stop in itertools.pairwise(cuts)]
-    return found
+        cut += [row[start:stop] for start, stop in itertools.pairwise(cuts)]
+    return cut

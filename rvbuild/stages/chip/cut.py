@@ -18,7 +18,9 @@ from rvbuild.geo.grid import Grid
 from rvbuild.geo.raster.open import SceneImage, open_scene_image
 from rvbuild.geo.raster.resample import resample
 from rvbuild.geo.windows import Window
+from rvbuild.learn.chips.index import ShardEntry
 from rvbuild.stages.chip.blocks import Block, pieces
+from rvbuild.stages.chip.settings import SceneChipSettings
 from rvbuild.stages.chip.shards import ShardWriter, Target
 from rvbuild.stages.chip.windows import survives
 from rvbuild.stages.threads.read_ahead import read_ahead
@@ -49,20 +51,23 @@ class Chips(NamedTuple):
 
     number: int
     """Of the block."""
-    shards: list[dict[str, Any]]
-    """Names of the files of each shard, and its number of chips."""
+    shards: list[ShardEntry]
     windows: list[list[int]]
     class_counts: list[list[int]]
     """Both one for each chip, in the order of the shards."""
 
     def files(self, store: bool) -> list[str]:
         """Return the names of all files, without those of images if these are not stored."""
-        return [shard[kind] for shard in self.shards for kind in (("images", "labels") if store else ("labels",))]
+        return [
+            name
+            for shard in self.shards
+            for name in ((shard["images"], shard["labels"]) if store else (shard["labels"],))
+        ]
 
 
-def stores(settings: Mapping[str, Any]) -> bool:
+def stores(settings: SceneChipSettings) -> bool:
     """Tell whether the images of chips are stored, by the settings of the stage."""
-    return bool(settings["chip"].get("store", True))
+    return settings["chip"].get("store", True)
 
 
 class Cutter:
@@ -81,7 +86,7 @@ class Cutter:
     """
 
     def __init__(
-        self, inputs: Inputs, settings: Mapping[str, Any], task: Task, grid: Grid, aoi: Aoi | None, outputs: Path
+        self, inputs: Inputs, settings: SceneChipSettings, task: Task, grid: Grid, aoi: Aoi | None, outputs: Path
     ) -> None:
         self._inputs, self._settings, self._task = inputs, settings, task
         self._grid, self._aoi, self._outputs = grid, aoi, outputs
@@ -107,7 +112,7 @@ class Cutter:
         if self._labels and len(blocks) <= FEW:
             return self._cut_few(self._labels.pop(), blocks, advance)
         work = pieces(blocks, THREADS * PIECES)
-        found: list[Chips] = []
+        cut: list[Chips] = []
 
         def cut_piece(sources: Sources, piece: list[Block]) -> list[Chips]:
             try:
@@ -118,24 +123,24 @@ class Cutter:
 
         threads = max(1, min(THREADS, len(work)))
         for chips in read_ahead(self._open, cut_piece, work, threads=threads, depth=len(work)):
-            found += chips
-        return found
+            cut += chips
+        return cut
 
     @contextmanager
     def _open(self) -> Iterator[Sources]:
         """Open image and labels."""
-        how, classes = self._settings["labels"], self._settings["classes"]
+        settings, classes = self._settings["labels"], self._settings["classes"]
         with open_scene_image(self._inputs["image"], self._settings) as image:
             if self._labels:
                 yield image, self._labels.pop()
             else:
                 null_id = self._settings["null_id"]
-                with self._task.labels(self._inputs["labels"], how, self._grid, classes, null_id) as labels:
+                with self._task.labels(self._inputs["labels"], settings, self._grid, classes, null_id) as labels:
                     yield image, labels
 
     def _cut_few(self, labels: Labels, blocks: Sequence[Block], advance: Callable[[int], None]) -> list[Chips]:
         """Cut a few blocks: threads read the image, each a band of a block; all else is done here."""
-        found: list[Chips] = []
+        cut: list[Chips] = []
         bands = [(block, part) for block in blocks for part in _bands(block.windows)]
         reads = read_ahead(
             lambda: open_scene_image(self._inputs["image"], self._settings),
@@ -144,22 +149,22 @@ class Cutter:
             threads=max(1, min(THREADS, len(bands))),
             depth=THREADS,
         )
-        size, writer = int(self._settings["chip"]["size_px"]), None
+        size, writer = self._settings["chip"]["size_px"], None
         try:
             for (block, windows), images in zip(bands, reads, strict=True):
-                if writer is None or found[-1].number != block.number:
-                    _complete(found, writer)
+                if writer is None or cut[-1].number != block.number:
+                    _complete(cut, writer)
                     shape, dtype = (images[0][0].shape[0], size, size), images[0][0].dtype
-                    found.append(Chips(block.number, [], [], []))
+                    cut.append(Chips(block.number, [], [], []))
                     writer = self._writer(block, shape, dtype)
                 for window, (pixels, valid) in zip(windows, images, strict=True):
-                    _add(found[-1], writer, window, self._chip(labels, window, pixels, valid))
+                    _add(cut[-1], writer, window, self._chip(labels, window, pixels, valid))
                     advance(1)
-            _complete(found, writer)
+            _complete(cut, writer)
         finally:
             if writer is not None:
                 writer.abandon()
-        return found
+        return cut
 
     def _writer(self, block: Block, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> ShardWriter:
         pack, most = self._task.pack, len(block.windows)
@@ -167,9 +172,9 @@ class Cutter:
 
     def _cut(self, sources: Sources, piece: Sequence[Block], advance: Callable[[int], None]) -> list[Chips]:
         """Cut blocks side by side: a row of windows through all of them, then the next, as the files are stored."""
-        (image, labels), size = sources, int(self._settings["chip"]["size_px"])
+        (image, labels), size = sources, self._settings["chip"]["size_px"]
         shape = (image.count, size, size)
-        found = [Chips(block.number, [], [], []) for block in piece]
+        cut = [Chips(block.number, [], [], []) for block in piece]
         writers = [self._writer(block, shape, image.dtype) for block in piece]
         try:
             for window, place in sorted(
@@ -177,15 +182,15 @@ class Cutter:
             ):
                 if self._failed.is_set():
                     break
-                _add(found[place], writers[place], window, self._chip(labels, window, *image.read(window)))
+                _add(cut[place], writers[place], window, self._chip(labels, window, *image.read(window)))
                 advance(1)
-            for chips, writer in zip(found, writers, strict=True):
+            for chips, writer in zip(cut, writers, strict=True):
                 writer.finish()
                 chips.shards.extend(writer.shards)
         finally:
             for writer in writers:
                 writer.abandon()
-        return found
+        return cut
 
     def _chip(self, labels: Labels, window: Window, pixels: npt.NDArray[Any], valid: Bools) -> Chip | None:
         """Return the chip at a window whose image has been read; None if the window yields no chip."""
@@ -222,11 +227,11 @@ def _add(chips: Chips, writer: ShardWriter, window: Window, chip: Chip | None) -
     chips.class_counts.append(class_counts.tolist())
 
 
-def _complete(found: Sequence[Chips], writer: ShardWriter | None) -> None:
+def _complete(cut: Sequence[Chips], writer: ShardWriter | None) -> None:
     """Complete the files of the last block, if there is one."""
     if writer is not None:
         writer.finish()
-        found[-1].shards.extend(writer.shards)
+        cut[-1].shards.extend(writer.shards)
 
 
 def _bands(windows: Sequence[Window]) -> list[Sequence[Window]]:
@@ -238,9 +243,9 @@ def _bands(windows: Sequence[Window]) -> list[Sequence[Window]]:
 class _KeepRule:
     """Decides whether to keep a chip, from the pixels of its classes."""
 
-    def __init__(self, settings: Mapping[str, Any]) -> None:
+    def __init__(self, settings: SceneChipSettings) -> None:
         self._rule, self._seed = settings["chip"]["keep"], settings["seed"]
-        self._ids = []
+        self._ids: list[int] = []
         if self._rule is not None:
             self._ids = [id_of(settings["classes"], name, "chip.keep.classes") for name in self._rule["classes"]]
 

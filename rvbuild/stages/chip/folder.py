@@ -23,6 +23,7 @@ from rvbuild.geo.raster.tags import Apply, is_grey, looks_like_alpha, palette_of
 from rvbuild.geo.windows import Window
 from rvbuild.progress import Progress
 from rvbuild.stages.chip.contact_sheet import TILE_PX, Shown, choose, write_sheet
+from rvbuild.stages.chip.settings import FolderPartSettings, OwnChipSettings, ZipPartSettings
 from rvbuild.stages.chip.shards import ShardWriter
 from rvbuild.tasks.protocol import ClassList, Task
 
@@ -32,7 +33,7 @@ MOST_PX = 1 << 26
 """The most pixels of an image that is a chip."""
 
 
-def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+def run(inputs: Mapping[str, Sequence[Path]], settings: OwnChipSettings, outputs: Path, progress: Progress) -> None:
     """Write the chips of one split.
 
     Parameters
@@ -40,9 +41,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     inputs
         `files/<n>`: all files of the split in the nth folder, or the nth zip.
     settings
-        task, split, classes, null_id, size_px, channels; `parts`, for each of the inputs `relative`, the path of each
-        file in the folder of the split, or `inside`, that folder in the zip; `resize`, whether chips of another size
-        are resampled; seed; `palette`, if given, whether indices become the colours of their table.
+        What the files are, and how they are read.
     outputs
         Receives the same files as from the chip stage of a scene.
     progress
@@ -129,11 +128,12 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
 
 
 def _chips(
-    task: Task, part: Mapping[str, Any], files: Sequence[Path], classes: ClassList, null_id: int
+    task: Task, part: FolderPartSettings | ZipPartSettings, files: Sequence[Path], classes: ClassList, null_id: int
 ) -> list[tuple[Path, Callable[[tuple[int, int]], Any]]]:
     """Return the chips of one folder or zip."""
-    relative = part.get("relative")
-    if relative is None:
+    if "relative" in part:
+        relative = part["relative"]
+    else:
         (archive,), inside = files, part["inside"]
         names = [name for name in members(archive) if name.startswith(inside)]
         names = [name for name in names if not is_leftover(name.removeprefix(inside))]

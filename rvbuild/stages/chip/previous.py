@@ -11,13 +11,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import xxhash
 
 from rvbuild.stages.chip.blocks import Block
 from rvbuild.stages.chip.contact_sheet import SHEET
 from rvbuild.stages.chip.cut import Chips, stores
+from rvbuild.stages.chip.settings import SceneChipSettings
 
 BLOCKS = "blocks.json"
 
@@ -38,7 +39,7 @@ def digest_of(block: Block, labels: str) -> str:
 
 def write_blocks(
     outputs: Path,
-    settings: Mapping[str, Any],
+    settings: SceneChipSettings,
     digests: Mapping[int, str],
     cut: Sequence[Chips],
     sheet: Sequence[Sequence[int]],
@@ -49,7 +50,7 @@ def write_blocks(
     (outputs / BLOCKS).write_text(json.dumps(content, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def known(previous: Mapping[str, Path], settings: Mapping[str, Any], digests: Mapping[int, str]) -> Known:
+def known(previous: Mapping[str, Path], settings: SceneChipSettings, digests: Mapping[int, str]) -> Known:
     """Return the reusable part of a previous result.
 
     Parameters
@@ -61,7 +62,7 @@ def known(previous: Mapping[str, Path], settings: Mapping[str, Any], digests: Ma
     digests
         Current digests of the blocks, by number.
     """
-    found: dict[int, Chips] = {}
+    unchanged: dict[int, Chips] = {}
     store = stores(settings)
     try:
         content = json.loads(previous[BLOCKS].read_text(encoding="utf-8"))
@@ -72,12 +73,12 @@ def known(previous: Mapping[str, Path], settings: Mapping[str, Any], digests: Ma
             digest = entry.pop("digest")
             chips = Chips(**entry)
             if digests.get(chips.number) == digest and all(name in previous for name in chips.files(store)):
-                found[chips.number] = chips
+                unchanged[chips.number] = chips
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         # Another version's, or not written by rvbuild: everything is cut.
         return Known({}, None)
-    return Known(found, sheet)
+    return Known(unchanged, sheet)
 
 
-def _digest(value: Any) -> str:
+def _digest(value: object) -> str:
     return xxhash.xxh3_128_hexdigest(json.dumps(value, sort_keys=True).encode())

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rvbuild.geo.windows import Window
+from rvbuild.learn.chips.index import ShardEntry
 from rvbuild.learn.chips.shards import digest_of
 
 Array = npt.NDArray[Any]
@@ -68,7 +69,7 @@ class ShardWriter:
         store
             Whether images are also written.
         """
-        self.shards: list[dict[str, Any]] = []
+        self.shards: list[ShardEntry] = []
         self._outputs, self._number = outputs, number
         self._pack, self._shape, self._dtype = pack, shape, dtype
         self._capacity = max(1, min(SHARD_BYTES // (int(np.prod(shape)) * dtype.itemsize), most))

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,7 @@ from rvbuild.stages.chip.blocks import Block, blocks, side_of
 from rvbuild.stages.chip.contact_sheet import CHIPS, SHEET, TILE_PX, Shown, choose, write_sheet
 from rvbuild.stages.chip.cut import THREADS, Chips, Cutter, stores
 from rvbuild.stages.chip.previous import Known, digest_of, known, write_blocks
+from rvbuild.stages.chip.settings import SceneChipSettings
 from rvbuild.stages.chip.windows import candidates, uniform, why_none
 from rvbuild.stages.threads.block_cache import block_cache
 
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 def run(
     inputs: Mapping[str, Sequence[Path]],
-    settings: Mapping[str, Any],
+    settings: SceneChipSettings,
     outputs: Path,
     progress: Progress,
     previous: Mapping[str, Path] | None = None,
@@ -54,7 +55,7 @@ def run(
     inputs
         `image` and `labels`: the files of the scene; `aoi`: none or more.
     settings
-        task, scene, image, channels, labels, classes, null_id, chip, seed.
+        How image and labels are read, and how chips are cut.
     outputs
         Receives `index.json`, the shards, `contact.png` if there is a chip, and `blocks.json` if the labels are such
         that it can save work.
@@ -135,16 +136,16 @@ def run(
 
 def _digests(every: Sequence[Block], task: Task, labels: Labels) -> dict[int, str]:
     """Return the digest of each block by its number; empty if the labels cannot provide digests."""
-    found = {}
+    digests = {}
     for block in every:
-        said = task.label_digest(labels, block.area)
-        if said is None:
+        of_labels = task.label_digest(labels, block.area)
+        if of_labels is None:
             return {}
-        found[block.number] = digest_of(block, said)
-    return found
+        digests[block.number] = digest_of(block, of_labels)
+    return digests
 
 
-def _choose(cut: Sequence[Chips], settings: Mapping[str, Any], before: Known) -> list[list[int]]:
+def _choose(cut: Sequence[Chips], settings: SceneChipSettings, before: Known) -> list[list[int]]:
     """Return the chips for the contact sheet: the number of the block and the place in it of each."""
     null_id, by_number = settings["null_id"], {chips.number: chips for chips in cut}
     places = [[chips.number, place] for chips in cut for place in range(len(chips.windows))]
@@ -161,7 +162,7 @@ def _write_sheet(
     kept: Mapping[str, Path],
     cut: Sequence[Chips],
     sheet: Sequence[Sequence[int]],
-    settings: Mapping[str, Any],
+    settings: SceneChipSettings,
     task: Task,
     scene_image: SceneImage | None,
 ) -> None:

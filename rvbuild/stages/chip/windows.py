@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import xxhash
 
 from rvbuild.geo.area.aoi import Aoi
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.windows import Window, squares, starts
+from rvbuild.settings.chip import ChipSettings
 from rvbuild.tasks.protocol import Aim, Span
 
 ATTEMPTS = 10_000
 """How often a place is drawn for one random window before the area of interest counts as too small for any more, if the
 settings do not say."""
-
-LIMITS = ("size_limits_px", "height_limits_px", "width_limits_px")
-"""The settings that say how large random windows are."""
 
 AIMED_ATTEMPTS = 100
 """Number of attempts to place a window that must show a box, or none."""
@@ -26,7 +23,7 @@ AIMED_ATTEMPTS = 100
 def candidates(
     grid: Grid,
     aoi: Aoi | None,
-    chip: Mapping[str, Any],
+    chip: ChipSettings,
     seed: int,
     prescribed: Sequence[Window] | None = None,
     aim: Aim | None = None,
@@ -58,17 +55,23 @@ def candidates(
             windows = _sliding(grid, chip)
         allowed = [window for window in windows if _allowed(window, aoi, chip["within_aoi"])]
         return allowed if aim is None else aim.choose(allowed)
-    found: list[Window] = []
+    placed: list[Window] = []
     for number in range(chip["per_scene"]):
         window = _random_window(number, grid, aoi, chip, seed, aim)
         if window is not None:
-            found.append(window)
+            placed.append(window)
         elif aim is None:
             break
-    return found
+    return placed
 
 
-def why_none(grid: Grid, aoi: Aoi | None, chip: Mapping[str, Any]) -> str:
+def side_limits(chip: ChipSettings) -> list[list[int]]:
+    """Return the [min, max] that the settings give for the sides of random windows."""
+    limits = (chip["size_limits_px"], chip.get("height_limits_px"), chip.get("width_limits_px"))
+    return [pair for pair in limits if pair]
+
+
+def why_none(grid: Grid, aoi: Aoi | None, chip: ChipSettings) -> str:
     """Return why there are no windows that may become chips, with advice."""
     size = chip["size_px"]
     if aoi is not None and not (aoi.bounds.height and aoi.bounds.width):
@@ -98,10 +101,10 @@ def uniform(seed: int, *parts: int | str) -> float:
     return float((digest >> 11) * 2.0**-53)
 
 
-def _sliding(grid: Grid, chip: Mapping[str, Any]) -> list[Window]:
+def _sliding(grid: Grid, chip: ChipSettings) -> list[Window]:
     """Return the grid of windows, without those that do not overlap the scene."""
     size, strides = chip["size_px"], both_ways(chip["stride_px"])
-    paddings = both_ways(chip.get("padding_px"))
+    paddings = _paddings(chip) or (None, None)
     direction = chip.get("pad_direction", "end")
     rows, cols = (
         _starts(length, size, stride, padding, direction)
@@ -117,23 +120,30 @@ def _starts(length: int, size: int, stride: int, padding: int | None, direction:
     image and padding, as many as fit.
     """
     if padding is None:
-        found = starts(length, size, stride)
-        needed = max(0, found[-1] + size - length)
+        covering = starts(length, size, stride)
+        needed = max(0, covering[-1] + size - length)
         before = {"end": 0, "start": needed, "both": -(-needed // 2)}[direction]
-        return range(found.start - before, found.stop - before, stride)
+        return range(covering.start - before, covering.stop - before, stride)
     before, after = (0 if direction == "end" else padding), (0 if direction == "start" else padding)
     # Further beyond an image's edges than its own size, a window would not overlap it.
     first = -before + max(0, -(-(before - size + 1) // stride)) * stride
     return range(first, min(length + after - size + 1, length), stride)
 
 
-def both_ways(value: int | Sequence[int] | None) -> Sequence[Any]:
+def both_ways(value: int | Sequence[int]) -> tuple[int, int]:
     """Return a length down and to the right: one for both, or a pair."""
-    return (value, value) if value is None or isinstance(value, int) else value
+    down, right = (value, value) if isinstance(value, int) else value
+    return down, right
+
+
+def _paddings(chip: ChipSettings) -> tuple[int, int] | None:
+    """Return how far windows may reach beyond the scene down and to the right; None if the project does not say."""
+    padding_px = chip.get("padding_px")
+    return None if padding_px is None else both_ways(padding_px)
 
 
 def _random_window(
-    number: int, grid: Grid, aoi: Aoi | None, chip: Mapping[str, Any], seed: int, aim: Aim | None
+    number: int, grid: Grid, aoi: Aoi | None, chip: ChipSettings, seed: int, aim: Aim | None
 ) -> Window | None:
     """Draw sizes and places until one is allowed; None after many unsuccessful attempts."""
     attempts = chip.get("max_attempts", ATTEMPTS if aim is None else AIMED_ATTEMPTS)
@@ -153,33 +163,31 @@ def _random_window(
     return None
 
 
-def _both(one: Span | None, other: Span) -> Span | None:
+def _both(span: Span | None, other: Span) -> Span | None:
     """Return the places that are in both."""
-    if one is None:
+    if span is None:
         return None
-    low, high = max(one[0], other[0]), min(one[1], other[1])
+    low, high = max(span[0], other[0]), min(span[1], other[1])
     return (low, high) if low <= high else None
 
 
-def _size(number: int, attempt: int, chip: Mapping[str, Any], seed: int) -> tuple[int, int]:
+def _size(number: int, attempt: int, chip: ChipSettings, seed: int) -> tuple[int, int]:
     """Return the height and the width of a random window: drawn one by one, or as a square."""
     size = chip["size_px"]
-    if chip.get("height_limits_px") or chip.get("width_limits_px"):
-        height, width = (
-            _between(chip.get(f"{side}_limits_px") or (size, size), uniform(seed, side, number, attempt))
-            for side in ("height", "width")
-        )
-        return height, width
+    height_limits, width_limits = chip.get("height_limits_px"), chip.get("width_limits_px")
+    if height_limits or width_limits:
+        height = _between(height_limits or (size, size), uniform(seed, "height", number, attempt))
+        return height, _between(width_limits or (size, size), uniform(seed, "width", number, attempt))
     side_px = _between(chip["size_limits_px"] or (size, size), uniform(seed, "size", number, attempt))
     return side_px, side_px
 
 
 def _places(
-    height: int, width: int, grid: Grid, aoi: Aoi | None, chip: Mapping[str, Any]
+    height: int, width: int, grid: Grid, aoi: Aoi | None, chip: ChipSettings
 ) -> tuple[Span | None, Span | None]:
     """Return the rows and the columns that a window may start at so that it lies in the scene and may be allowed."""
     area = grid.window if aoi is None else aoi.bounds
-    down, right = (padding or 0 for padding in both_ways(chip.get("padding_px")))
+    down, right = _paddings(chip) or (0, 0)
     rows = _span(height, grid.height, area.row, area.row_stop, chip["within_aoi"], down)
     cols = _span(width, grid.width, area.col, area.col_stop, chip["within_aoi"], right)
     return rows, cols

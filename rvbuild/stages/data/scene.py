@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,9 +13,12 @@ from rvbuild.geo.area.aoi import open_aoi
 from rvbuild.geo.raster.meaning import meaning
 from rvbuild.geo.raster.open import describe, open_scene_image
 from rvbuild.geo.windows import sliding
-from rvbuild.geo.write.overview import lay_over, overview, step_of, write_jpeg
+from rvbuild.geo.write.overview import lay_over, outlined, overview, step_of, write_jpeg
 from rvbuild.geo.write.picture import rgb_preview, side_by_side
 from rvbuild.progress import Progress
+from rvbuild.settings.chip import ChipSettings
+from rvbuild.stages.data.settings import OutlinedSettings, SurveySettings
+from rvbuild.stages.data.survey import SceneSurvey, TaggedImageFacts
 from rvbuild.stages.threads.block_cache import block_cache
 
 SIDE_PX = 420
@@ -25,7 +27,9 @@ SIDE_PX = 420
 BLOCK_PX = 512
 
 
-def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+def run(
+    inputs: Mapping[str, Sequence[Path]], settings: SurveySettings | OutlinedSettings, outputs: Path, progress: Progress
+) -> None:
     """Write `survey.json` and `picture.jpg`.
 
     Parameters
@@ -33,16 +37,16 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     inputs
         `image`: the files of the scene; `labels`, `aoi`: as for the chip stage, empty if there are none.
     settings
-        task, image, channels, labels, classes, null_id, chip, area.
+        How image and labels are read, how chips are cut, and whether labels are drawn as outlines.
     outputs
         Receives both files. The picture shows the image, and beside it the image with its labels, if it has any.
     progress
         Receives the blocks of pixels that are read.
     """
     classes, chip, task = settings["classes"], settings["chip"], tasks.get(settings["task"])
-    found: dict[str, Any] = {}
     with open_scene_image(inputs["image"], settings) as image, block_cache(image, BLOCK_PX):
-        grid, found = image.grid, {"image": {**describe(image), "tags": meaning(inputs["image"], settings)}}
+        grid = image.grid
+        facts: TaggedImageFacts = {**describe(image), "tags": meaning(inputs["image"], settings)}
         aoi = open_aoi(inputs.get("aoi", ()), grid, settings.get("area"))
         step = step_of(grid, SIDE_PX)
         picture = rgb_preview(*overview(image, step))
@@ -55,14 +59,19 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
             valid += int(np.count_nonzero(known & area))
             inside += int(np.count_nonzero(area))
             progress.advance()
-    found |= {"pixels": inside, "valid": valid, "unknown": {}}
+    survey: SceneSurvey = {"image": facts, "pixels": inside, "valid": valid, "unknown": {}}
     if inputs.get("labels"):
-        files, how = inputs["labels"], settings["labels"]
-        side_by = {**chip, "stride_px": how.get("cells", {}).get("cell_px", chip["size_px"])}
-        with task.labels(files, how, grid, classes, settings["null_id"]) as labels:
-            windows = task.chip_windows(files, how, grid, classes, side_by)
+        files, of_labels = inputs["labels"], settings["labels"]
+        assert of_labels is not None
+        side_by: ChipSettings = {
+            **chip,
+            "stride_px": of_labels["cells"]["cell_px"] if "cells" in of_labels else chip["size_px"],
+        }
+        with task.labels(files, of_labels, grid, classes, settings["null_id"]) as labels:
+            windows = task.chip_windows(files, of_labels, grid, classes, side_by)
             counts, overlay, unknown = task.survey(labels, windows, aoi, step, classes)
-        found |= {"counts": counts.tolist(), "unknown": dict(sorted(unknown.items()))}
+        survey["counts"], survey["unknown"] = counts.tolist(), dict(sorted(unknown.items()))
+        overlay = outlined(overlay) if settings.get("outlines") else overlay
         picture = side_by_side(picture, lay_over(picture, overlay))
-    (outputs / "survey.json").write_text(json.dumps(found, sort_keys=True) + "\n", encoding="utf-8")
+    (outputs / "survey.json").write_text(json.dumps(survey, sort_keys=True) + "\n", encoding="utf-8")
     write_jpeg(outputs / "picture.jpg", picture)

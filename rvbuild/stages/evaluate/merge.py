@@ -5,18 +5,37 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypeAlias
+
+from typing_extensions import TypedDict
 
 from rvbuild import tasks
 from rvbuild.errors import classes_that
 from rvbuild.progress import Progress
+from rvbuild.settings.area import Split
+from rvbuild.settings.classes import ClassSettings
 from rvbuild.stages.evaluate.own_metrics import own_metrics, section
+from rvbuild.tasks.evaluation import Counts, Evaluation
 from rvbuild.tasks.metrics.tables import unlabelled
 
 REPORT = "eval.md"
 
+_Evaluation: TypeAlias = Evaluation[Mapping[str, object]]
 
-def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+
+class EvalMergeSettings(TypedDict):
+    """The settings of the stage."""
+
+    task: str
+    classes: list[ClassSettings]
+    null_id: int
+    splits: NotRequired[dict[str, Split]]
+    """Scene id → split, if scenes of several are evaluated."""
+    metrics: NotRequired[list[str]]
+    """The user's own, if there are any."""
+
+
+def run(inputs: Mapping[str, Sequence[Path]], settings: EvalMergeSettings, outputs: Path, progress: Progress) -> None:
     """Merge the counts of scenes.
 
     Parameters
@@ -24,9 +43,8 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     inputs
         `eval/<scene id>`: the `eval.json` of the scene.
     settings
-        task, classes, null_id; `splits`, scene id → split, if scenes of several are evaluated. What is said of all is
-        then said of each split, and first of the test scenes: those of validation have chosen the model. `metrics`,
-        the user's own, if there are any.
+        See `EvalMergeSettings`. With `splits`, each split has figures of its own, and the test scenes come first: those
+        of validation have chosen the model.
     outputs
         Receives `eval.json`, `eval.md` and pictures; their content depends on the task.
     progress
@@ -37,7 +55,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     DataError
         A user's metric fails.
     """
-    per_scene: dict[str, Mapping[str, Any]] = {}
+    per_scene: dict[str, Counts] = {}
     for role, files in inputs.items():
         (path,) = files
         per_scene[role.removeprefix("eval/")] = json.loads(path.read_text(encoding="utf-8"))
@@ -52,18 +70,16 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
         (outputs / name).write_text(content, encoding="utf-8")
 
 
-def _tell_unlabelled(evaluation: Mapping[str, Any], null_id: int, progress: Progress) -> None:
+def _tell_unlabelled(evaluation: _Evaluation, null_id: int, progress: Progress) -> None:
     """Report classes that cannot be evaluated, for each split if there are several."""
     parts = {f"{split} scene": part["overall"] for split, part in evaluation.get("splits", {}).items()}
     for scene, items in (parts or {"evaluated scene": evaluation["overall"]}).items():
         if names := unlabelled(items, null_id):
-            said = classes_that(names, "has no recall and is in no mean", "have no recall and are in no mean")
-            progress.note(f"no {scene} has a label of {said}")
+            effect = classes_that(names, "has no recall and is in no mean", "have no recall and are in no mean")
+            progress.note(f"no {scene} has a label of {effect}")
 
 
-def _by_split(
-    per_scene: Mapping[str, Mapping[str, Any]], settings: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, str]]:
+def _by_split(per_scene: Mapping[str, Counts], settings: EvalMergeSettings) -> tuple[_Evaluation, dict[str, str]]:
     """Return the content of `eval.json`, and of the files beside it by name.
 
     Of several splits, `overall` and `summary.overall` are those of the test scenes, `summary.split` says so, and
@@ -71,24 +87,23 @@ def _by_split(
     """
     task, classes, null_id = tasks.get(settings["task"]), settings["classes"], settings["null_id"]
     evaluation, texts = task.report(per_scene, classes, null_id)
-    splits: Mapping[str, str] = settings.get("splits") or {}
-    names = [split for split in ("test", "validation") if split in splits.values()]
-    if len(names) < 2:
+    split_of = settings.get("splits", {})
+    splits = [split for split in ("test", "validation") if split in split_of.values()]
+    if len(splits) < 2:
         return evaluation, texts
-    found = {
-        split: task.report({id_: per_scene[id_] for id_ in per_scene if splits[id_] == split}, classes, null_id)
-        for split in names
+    reports = {
+        split: task.report({id_: per_scene[id_] for id_ in per_scene if split_of[id_] == split}, classes, null_id)
+        for split in splits
     }
-    of_split = {
-        split: {"overall": one["overall"], "summary": one["summary"]["overall"]} for split, (one, _) in found.items()
+    first, files = reports[splits[0]]
+    pages = [_titled(files["eval.md"], split, pictures=split == splits[0]) for split, (_, files) in reports.items()]
+    evaluation["overall"] = first["overall"]
+    evaluation["summary"]["overall"], evaluation["summary"]["split"] = first["summary"]["overall"], splits[0]
+    evaluation["splits"] = {
+        split: {"overall": report["overall"], "summary": report["summary"]["overall"]}
+        for split, (report, _) in reports.items()
     }
-    first, files = names[0], found[names[0]][1]
-    pages = [_titled(text["eval.md"], split, pictures=split == first) for split, (_, text) in found.items()]
-    summary = {**evaluation["summary"], "overall": of_split[first]["summary"], "split": first}
-    return (
-        {**evaluation, "overall": of_split[first]["overall"], "summary": summary, "splits": of_split},
-        {**files, "eval.md": "\n".join(pages)},
-    )
+    return evaluation, {**files, REPORT: "\n".join(pages)}
 
 
 def _titled(page: str, split: str, *, pictures: bool) -> str:

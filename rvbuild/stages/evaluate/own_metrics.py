@@ -9,15 +9,14 @@ from typing import Any
 
 from rvbuild.errors import DataError, RvbuildError
 from rvbuild.language.user_code import load_object
+from rvbuild.tasks.evaluation import Counts
 from rvbuild.tasks.metrics.tables import figure, table
 
 Figures = dict[str, dict[str, float | None]]
 """`package.module:function` → name → value; None if there are none."""
 
 
-def own_metrics(
-    names: Sequence[str], evaluation: Mapping[str, Any], per_scene: Mapping[str, Mapping[str, Any]]
-) -> Figures:
+def own_metrics(names: Sequence[str], evaluation: Mapping[str, object], per_scene: Mapping[str, Counts]) -> Figures:
     """Call the user's metrics.
 
     Parameters
@@ -47,18 +46,16 @@ def section(own: Figures) -> str:
     return "\n## Own metrics\n\n" + table(["metric", "value"], rows) + "\n"
 
 
-def _figures(
-    name: str, evaluation: Mapping[str, Any], per_scene: Mapping[str, Mapping[str, Any]]
-) -> dict[str, float | None]:
+def _figures(name: str, evaluation: Mapping[str, object], per_scene: Mapping[str, Counts]) -> dict[str, float | None]:
     function = load_object(name, "eval.metrics")
     try:
         # Copies: a metric that modifies its arguments does not affect others.
-        found = function(copy.deepcopy(dict(evaluation)), copy.deepcopy(dict(per_scene)))
+        result = function(copy.deepcopy(dict(evaluation)), copy.deepcopy(dict(per_scene)))
     except RvbuildError:
         raise
     except Exception as error:
         raise DataError(f'eval.metrics: "{name}" failed: {type(error).__name__}: {error}') from error
-    values = found if isinstance(found, Mapping) else {"value": found}
+    values = result if isinstance(result, Mapping) else {"value": result}
     return {_key(name, key): _number(name, value) for key, value in values.items()}
 
 

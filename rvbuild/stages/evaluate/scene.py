@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+
+from typing_extensions import ReadOnly
 
 from rvbuild import tasks
 from rvbuild.errors import DataError
 from rvbuild.geo.area.aoi import open_aoi
 from rvbuild.progress import Progress
+from rvbuild.settings.area import OfArea
+from rvbuild.settings.classes import ClassName, ClassSettings
+from rvbuild.settings.evaluation import EvalSettings
+from rvbuild.settings.labels import LabelSettings
 from rvbuild.stages.threads.block_cache import cache_of
 from rvbuild.tasks.metrics.places import WorstPlaces
 
@@ -18,7 +23,20 @@ CACHE_ROWS, CACHE_BYTES_PER_PX = 1024, 4
 """Number of rows in GDAL's cache: two rows of blocks of predictions (a byte per pixel) and of coloured labels."""
 
 
-def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+class EvalStageSettings(OfArea):
+    """The settings of the stage."""
+
+    task: str
+    scene: str
+    """The scene's id."""
+    labels: LabelSettings
+    classes: list[ClassName] | list[ClassSettings]
+    """With colours if the labels are coded by them."""
+    null_id: int
+    eval: ReadOnly[EvalSettings]
+
+
+def run(inputs: Mapping[str, Sequence[Path]], settings: EvalStageSettings, outputs: Path, progress: Progress) -> None:
     """Count the predictions of one scene against its labels.
 
     Parameters
@@ -27,7 +45,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
         `predictions`: the file that the predict stage wrote; `labels`: the files of the scene; `aoi`: none or more;
         `scores`: the raster of scores, if there is one.
     settings
-        task, scene, labels, classes, null_id, eval.
+        See `EvalStageSettings`.
     outputs
         Receives `eval.json`: `{"scene": …, …}` with the counts of the task, which can be added over scenes; and
         `places.json`, see `rvbuild.tasks.metrics.places.Places`.

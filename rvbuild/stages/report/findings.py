@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypeAlias
+
+from rvbuild.geo.classes import Classes
+from rvbuild.learn.selection import Epoch
+from rvbuild.tasks.evaluation import ClassItem, Evaluation
+from rvbuild.tasks.metrics.tables import without_null
+
+Figures: TypeAlias = Evaluation[Mapping[str, float | None]]
+"""The content of `eval.json`; of summaries, only numbers are looked at."""
 
 RARE = 0.001
 """Share of the training labels below which a class is called rare."""
@@ -22,10 +30,10 @@ _MOST_NAMES = 5
 
 
 def findings(
-    evaluation: Mapping[str, Any] | None,
-    log: Sequence[Mapping[str, Any]],
+    evaluation: Figures | None,
+    log: Sequence[Epoch],
     trained: Sequence[int],
-    classes: Sequence[Mapping[str, Any]],
+    classes: Classes,
     null_id: int,
     unit: str,
     weighable: bool = True,
@@ -53,12 +61,10 @@ def findings(
     return sentences + _of_training(log)
 
 
-def _of_labels(
-    trained: Sequence[int], classes: Sequence[Mapping[str, Any]], null_id: int, unit: str, weighable: bool
-) -> list[str]:
-    known = [item for item in classes if item["id"] != null_id]
+def _of_labels(trained: Sequence[int], classes: Classes, null_id: int, unit: str, weighable: bool) -> list[str]:
+    known = without_null(classes, null_id)
     total = sum(trained[item["id"]] for item in known)
-    absent = [str(item["name"]) for item in known if not trained[item["id"]]]
+    absent = [item["name"] for item in known if not trained[item["id"]]]
     rare = [
         f"{item['name']} ({trained[item['id']]:,} {unit})" for item in known if 0 < trained[item["id"]] < RARE * total
     ]
@@ -71,26 +77,24 @@ def _of_labels(
     return sentences
 
 
-def _of_evaluation(evaluation: Mapping[str, Any], classes: Sequence[Mapping[str, Any]], null_id: int) -> list[str]:
+def _of_evaluation(evaluation: Figures, classes: Classes, null_id: int) -> list[str]:
     items = [item for item in evaluation["overall"] if "class_id" in item and item["class_id"] != null_id]
     sentences = []
-    unlabelled = [str(item["class_name"]) for item in items if not item["gt_count"]]
+    unlabelled = [item["class_name"] for item in items if not item["gt_count"]]
     if unlabelled:
         sentences.append(
             f"No evaluated scene has a label of {_listed(unlabelled)}, so it is not evaluated: label some."
         )
     sentences += _confusions(evaluation["overall"], classes, null_id)
     summary = evaluation["summary"]["overall"]
-    best, found = summary.get("best_f1"), summary.get("f1")
-    if best is not None and best - (found or 0.0) >= BETTER:
-        threshold = math.floor(summary["best_score_thresh"] * 100) / 100
-        sentences.append(
-            f"F1 would be {best:.3f} instead of {found or 0.0:.3f} with score_thresh = {threshold:g} in [predict]."
-        )
+    best, threshold, f1 = summary.get("best_f1"), summary.get("best_score_thresh"), summary.get("f1") or 0.0
+    if best is not None and threshold is not None and best - f1 >= BETTER:
+        threshold = math.floor(threshold * 100) / 100
+        sentences.append(f"F1 would be {best:.3f} instead of {f1:.3f} with score_thresh = {threshold:g} in [predict].")
     return sentences
 
 
-def _confusions(items: Sequence[Mapping[str, Any]], classes: Sequence[Mapping[str, Any]], null_id: int) -> list[str]:
+def _confusions(items: Sequence[ClassItem], classes: Classes, null_id: int) -> list[str]:
     """Return a sentence for each class that is mostly mistaken for another, the largest share first."""
     matrix = items[-1].get("conf_mat")
     if not matrix:
@@ -110,8 +114,8 @@ def _confusions(items: Sequence[Mapping[str, Any]], classes: Sequence[Mapping[st
     ]
 
 
-def _of_training(log: Sequence[Mapping[str, Any]]) -> list[str]:
-    losses = [(line["val_loss"], line["epoch"]) for line in log if line.get("val_loss") is not None]
+def _of_training(log: Sequence[Epoch]) -> list[str]:
+    losses = [(line["val_loss"], line["epoch"]) for line in log if line["val_loss"] is not None]
     if len(losses) < 3:
         return []
     lowest, epoch = min(losses)

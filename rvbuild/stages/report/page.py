@@ -18,12 +18,16 @@ from typing import Any
 import jinja2
 import markdown_it
 from markupsafe import Markup, escape
+from typing_extensions import TypedDict
 
 from rvbuild import tasks
 from rvbuild.geo.raster.stats import BandStats
+from rvbuild.learn.selection import Epoch
 from rvbuild.progress import Progress
 from rvbuild.project.tasks import SPECS
-from rvbuild.stages.report.findings import findings
+from rvbuild.settings.area import Split
+from rvbuild.settings.classes import ClassSettings
+from rvbuild.stages.report.findings import Figures, findings
 from rvbuild.stages.report.pictures import MOST_PLACES, place_picture
 from rvbuild.tasks.metrics.score_histogram import BINS, ScoreHistogram, added
 
@@ -45,7 +49,32 @@ def template(name: str) -> str:
     return resources.files("rvbuild.stages").joinpath(name).read_text(encoding="utf-8")
 
 
-def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+class PageSettings(TypedDict):
+    """The settings of the stage."""
+
+    project: str
+    task: str
+    classes: list[ClassSettings]
+    null_id: int
+    splits: dict[str, Split]
+    """Scene id → split, of the evaluated scenes."""
+
+
+class _ChipSummary(TypedDict):
+    """The chips of a scene."""
+
+    scene: str
+    split: str
+    count: int
+    shares: list[tuple[str, int, float]]
+    """Name, count and share of each class that they have."""
+    counts: list[int]
+    """Of each class id."""
+    sheet: str | None
+    """A picture of some of them."""
+
+
+def run(inputs: Mapping[str, Sequence[Path]], settings: PageSettings, outputs: Path, progress: Progress) -> None:
     """Write `index.html`.
 
     Parameters
@@ -57,7 +86,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
         Of each evaluated scene `counts/<scene>`, `places/<scene>` and `pictures/<scene>`: its counts, its worst places,
         and `place_00.jpg` and so on.
     settings
-        project, task, classes, null_id; splits: scene id → split of the evaluated scenes.
+        See `PageSettings`.
     outputs
         Receives `index.html`.
     progress
@@ -66,10 +95,12 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     named = {role: {path.name: path for path in files} for role, files in inputs.items()}
     task, classes = settings["task"], settings["classes"]
     training, evaluation = named["training"], named.get("evaluation")
-    content = None if evaluation is None else json.loads(evaluation["eval.json"].read_text(encoding="utf-8"))
+    content: Figures | None = None
+    if evaluation is not None:
+        content = json.loads(evaluation["eval.json"].read_text(encoding="utf-8"))
     model = json.loads(training["model.json"].read_text(encoding="utf-8"))
     log = _log(training["log.jsonl"]) if "log.jsonl" in training else []
-    chips = _chips(named, [str(item["name"]) for item in classes])
+    chips = _chips(named, [item["name"] for item in classes])
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -101,11 +132,11 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
     (outputs / PAGE).write_text(page, encoding="utf-8")
 
 
-def _log(path: Path) -> list[dict[str, Any]]:
+def _log(path: Path) -> list[Epoch]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def _histograms(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any]) -> Markup | None:
+def _histograms(inputs: Mapping[str, Sequence[Path]], settings: PageSettings) -> Markup | None:
     """Return the histogram of the scores of all evaluated scenes as an SVG; None if there are no scores."""
     task, total = tasks.get(settings["task"]), None
     for role, files in sorted(inputs.items()):
@@ -142,7 +173,7 @@ def _score_chart(histogram: ScoreHistogram) -> Markup:
     )
 
 
-def _headlines(evaluation: Mapping[str, Any] | None, task: str, splits: Mapping[str, str]) -> list[dict[str, Any]]:
+def _headlines(evaluation: Figures | None, task: str, splits: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return the headline metric of each split, that of the test scenes first."""
     if evaluation is None:
         return []
@@ -191,9 +222,9 @@ def _tables(files: Mapping[str, Path]) -> list[dict[str, Any]]:
     return sections
 
 
-def _places(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _places(inputs: Mapping[str, Sequence[Path]], settings: PageSettings) -> list[dict[str, Any]]:
     """Return the worst places of all scenes, each with its picture."""
-    names = [str(item["name"]) for item in settings["classes"]]
+    names = [item["name"] for item in settings["classes"]]
     unit, null_id = tasks.get(settings["task"]).COUNTED, settings["null_id"]
     pictures = {
         (role.removeprefix("pictures/"), path.name): path
@@ -239,7 +270,7 @@ def error_text(error: Sequence[int], names: Sequence[str], null_id: int, unit: s
     return f"{what}: {count:,} {unit}"
 
 
-def _trained(chips: Sequence[Mapping[str, Any]], classes: int) -> list[int]:
+def _trained(chips: Sequence[_ChipSummary], classes: int) -> list[int]:
     """Return how often each class id occurs in the training chips."""
     of_training = [item["counts"] for item in chips if item["split"] == "train"]
     return [sum(counts[class_id] for counts in of_training) for class_id in range(classes)]
@@ -256,9 +287,9 @@ def _scenes(inputs: Mapping[str, Sequence[Path]]) -> list[dict[str, Any]]:
     ]
 
 
-def _chips(named: Mapping[str, Mapping[str, Path]], classes: Sequence[str]) -> list[dict[str, Any]]:
+def _chips(named: Mapping[str, Mapping[str, Path]], classes: Sequence[str]) -> list[_ChipSummary]:
     """Return a summary of the chips of each scene, by split."""
-    found: list[dict[str, Any]] = []
+    summaries: list[_ChipSummary] = []
     for role, files in sorted(named.items()):
         if not role.startswith("chips/"):
             continue
@@ -270,8 +301,8 @@ def _chips(named: Mapping[str, Mapping[str, Path]], classes: Sequence[str]) -> l
             for name, count in zip(classes, index["class_counts"], strict=True)
             if count
         ]
-        sheet = files.get("contact.png") if len(found) < MOST_PICTURES else None
-        found.append(
+        sheet = files.get("contact.png") if len(summaries) < MOST_PICTURES else None
+        summaries.append(
             {
                 "scene": scene,
                 "split": split,
@@ -281,23 +312,24 @@ def _chips(named: Mapping[str, Mapping[str, Path]], classes: Sequence[str]) -> l
                 "sheet": None if sheet is None else embedded(sheet),
             }
         )
-    return found
+    return summaries
 
 
 def _bands(path: Path) -> list[dict[str, Any]]:
     """Return the figures of each band, and its histogram as an SVG."""
     content = json.loads(path.read_text(encoding="utf-8"))
-    found: list[dict[str, Any]] = []
+    bands: list[dict[str, Any]] = []
     for number, value in enumerate(content["bands"]):
         stats = BandStats.from_json(value)
         figures = {"mean": stats.mean, "std": stats.std, "min": stats.min, "max": stats.max}
-        found.append({"number": number, "count": stats.count, **figures, "histogram": _histogram(value["histogram"])})
-    return found
+        histogram = _histogram(value["histogram"]["counts"])
+        bands.append({"number": number, "count": stats.count, **figures, "histogram": histogram})
+    return bands
 
 
-def _histogram(value: Mapping[str, Any]) -> Markup:
+def _histogram(bins: Sequence[int]) -> Markup:
     """Return a histogram as bars, from the first non-empty bin to the last."""
-    counts = list(value["counts"])
+    counts = list(bins)
     while counts and not counts[-1]:
         counts.pop()
     first = next((number for number, count in enumerate(counts) if count), 0)

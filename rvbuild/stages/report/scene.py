@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NotRequired
 
 import numpy as np
 from PIL import Image
@@ -17,6 +17,11 @@ from rvbuild.geo.windows import Window
 from rvbuild.geo.write.overview import lay_over, overview, step_of, write_jpeg
 from rvbuild.geo.write.picture import Picture, Stretch, rgb_preview, side_by_side, stretch_of
 from rvbuild.progress import Progress
+from rvbuild.settings.area import OfArea
+from rvbuild.settings.classes import ClassSettings
+from rvbuild.settings.evaluation import EvalSettings
+from rvbuild.settings.image import SceneImageSettings
+from rvbuild.settings.labels import LabelSettings
 from rvbuild.stages.report.pictures import MOST_PLACES, QUICKLOOK, place_picture
 from rvbuild.stages.threads.block_cache import block_cache
 
@@ -27,7 +32,18 @@ PANEL_PX = 256
 """Side of each of the four pictures of a place."""
 
 
-def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+class PictureSettings(SceneImageSettings, OfArea):
+    """The settings of the stage."""
+
+    task: str
+    classes: list[ClassSettings]
+    labels: NotRequired[LabelSettings]
+    """Of an evaluated scene, as the next two."""
+    null_id: NotRequired[int]
+    eval: NotRequired[EvalSettings]
+
+
+def run(inputs: Mapping[str, Sequence[Path]], settings: PictureSettings, outputs: Path, progress: Progress) -> None:
     """Write the pictures of a scene.
 
     Parameters
@@ -36,7 +52,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
         `image`: the files of the scene; `predictions`: the file of its predictions that evaluation reads. For an
         evaluated scene also `labels`, `aoi` and `places`, the `places.json` of eval.
     settings
-        task, image, channels, classes. For an evaluated scene also labels, null_id, eval and the area.
+        See `PictureSettings`.
     outputs
         Receives `quicklook.jpg`: the scene at most `SIDE_PX` wide and high, without and with predictions; and
         `place_00.jpg` and so on, for at most `MOST_PLACES`: image, labels, predictions and errors side by side.
@@ -57,7 +73,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], outpu
 
 def _write_places(
     inputs: Mapping[str, Sequence[Path]],
-    settings: Mapping[str, Any],
+    settings: PictureSettings,
     image: SceneImage,
     stretch: Stretch,
     outputs: Path,

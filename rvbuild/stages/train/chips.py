@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from rvbuild.errors import DataError
 from rvbuild.learn.chips.dataset import Chips
 from rvbuild.learn.chips.scene_images import Imagery
 from rvbuild.learn.hooks import TargetOps
 from rvbuild.progress import Progress
+from rvbuild.settings.classes import ClassName
+from rvbuild.stages.train.settings import BackendStageSettings, Pixels, TrainStageSettings
 
 
 def training_chips(
     inputs: Mapping[str, Sequence[Path]],
-    settings: Mapping[str, Any],
+    settings: TrainStageSettings | BackendStageSettings,
     ops: TargetOps,
     imagery: Mapping[str, Imagery],
     progress: Progress,
@@ -37,7 +38,7 @@ def training_chips(
     most = settings["train"].get("max_chips") or chips.count
     if most < chips.count:
         progress.note(f"{most:,} of {chips.count:,} training chips are used")
-        chips.choose(most, int(settings["seed"]))
+        chips.choose(most, settings["seed"])
     return chips
 
 
@@ -55,7 +56,7 @@ def validation_chips(inputs: Mapping[str, Sequence[Path]], ops: TargetOps, image
     return validation
 
 
-def class_names(settings: Mapping[str, Any], chips: Chips) -> list[str]:
+def class_names(classes: Sequence[ClassName], chips: Chips) -> list[str]:
     """Return the names of the project's classes by id, which must be those of the chips.
 
     Raises
@@ -63,7 +64,7 @@ def class_names(settings: Mapping[str, Any], chips: Chips) -> list[str]:
     DataError
         They differ.
     """
-    names = [str(entry["name"]) for entry in settings["classes"]]
+    names = [item["name"] for item in classes]
     if chips.classes != names:
         raise DataError(
             f"the chips were made for the classes {chips.classes}, the project has {names}; build the chips again"
@@ -76,8 +77,6 @@ def scenes_of(inputs: Mapping[str, Sequence[Path]], split: str) -> dict[str, Seq
     return {role: files for role, files in inputs.items() if role.startswith(f"chips/{split}/")}
 
 
-def imagery_of(inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any]) -> dict[str, Imagery]:
+def imagery_of(inputs: Mapping[str, Sequence[Path]], pixels: Pixels) -> dict[str, Imagery]:
     """Return the imagery of the scenes whose chips have no images, by the role of their chips."""
-    return {
-        f"chips/{scene}": Imagery(inputs[f"pixels/{scene}"], how) for scene, how in settings.get("pixels", {}).items()
-    }
+    return {f"chips/{scene}": Imagery(inputs[f"pixels/{scene}"], settings) for scene, settings in pixels.items()}

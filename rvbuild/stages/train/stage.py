@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 
@@ -28,13 +28,16 @@ from rvbuild.learn.normalize import Normalizer, from_stats, standardized
 from rvbuild.learn.training import Data, Training
 from rvbuild.learn.trajectory import resume_ignores
 from rvbuild.progress import Progress
+from rvbuild.settings.normalize import NormalizeSettings, StandardSettings
+from rvbuild.settings.train import TrainSettings
 from rvbuild.stages.train.chips import class_names, imagery_of, training_chips, validation_chips
+from rvbuild.stages.train.settings import TrainStageSettings
 from rvbuild.stages.train.start import Start, build_from, open_start, require_figures
 
 
 def run(
     inputs: Mapping[str, Sequence[Path]],
-    settings: Mapping[str, Any],
+    settings: TrainStageSettings,
     outputs: Path,
     progress: Progress,
     resume: Path | None = None,
@@ -48,8 +51,7 @@ def run(
         and so on: the image of a scene whose chips have none. `stats`: a `stats.json`. `weights`: a file or a
         bundle to start from, if one is given. `code`: the user's Python files.
     settings
-        `task`, `classes`, `null_id`, `chip_px`, `train`, `seed`; `normalize` if the images have a transformer that
-        needs statistics; `pixels`, what opens the image of a scene whose chips have none, by `train/<id>`.
+        See `TrainStageSettings`.
     outputs
         Receives `model.safetensors`, `model.json`, `log.jsonl` and `curves.svg`; with `train.checkpoints`, also
         `epoch-001.safetensors` and so on, the model as it would be if the training had ended there.
@@ -66,10 +68,10 @@ def run(
     ModelError
         The model, the loss, an augmentation or the device cannot be used, or the training diverges.
     """
-    train, seed = settings["train"], int(settings["seed"])
+    train, seed = settings["train"], settings["seed"]
     task = tasks.get(settings["task"])
     ops = TargetOps(task.unpack, task.orient, task.collate)
-    imagery = imagery_of(inputs, settings)
+    imagery = imagery_of(inputs, settings.get("pixels", {}))
     chips = training_chips(inputs, settings, ops, imagery, progress)
     splits = {"train": chips}
     validation = validation_chips(inputs, ops, imagery)
@@ -82,10 +84,10 @@ def run(
         )
     start = open_start(inputs["weights"][0]) if train["pretrained"] == "bundle" else None
     info = _describe(inputs, settings, chips, start)
-    for split, some in splits.items():
-        if never := some.never_shown(info.output_ids):
-            what = "not learnt" if split == "train" else "not in the scores of epochs"
-            progress.note(f"no {split} chip shows {classes_that(never, f'is {what}', f'are {what}')}")
+    for split, chips_of_split in splits.items():
+        if missing := chips_of_split.never_shown(info.output_ids):
+            effect = "not learnt" if split == "train" else "not in the scores of epochs"
+            progress.note(f"no {split} chip shows {classes_that(missing, f'is {effect}', f'are {effect}')}")
     augmenter = Augmenter(train["augment"], info.normalize, chips.dtype, chips.bands, ops)
     device = select_device(train["device"], "train.device")
     with reproducible(seed, device, train.get("threads")), closing(chips), closing(validation):
@@ -101,7 +103,7 @@ def run(
                 pretrained=_pretrained(inputs, train),
                 note=progress.note,
             )
-        loader = Loader(BatchMaker(splits, ops, augmenter, seed), int(train["workers"]), ahead=not augmenter.own_code)
+        loader = Loader(BatchMaker(splits, ops, augmenter, seed), train["workers"], ahead=not augmenter.own_code)
         training = Training(
             model,
             Data(loader, chips.count, validation.count, _chances(settings, chips)),
@@ -123,7 +125,7 @@ def run(
     (outputs / "curves.svg").write_text(draw_curves(trained.lines, trained.kept_epoch), encoding="utf-8")
 
 
-def _chances(settings: Mapping[str, Any], chips: Chips) -> np.ndarray | None:
+def _chances(settings: TrainStageSettings, chips: Chips) -> np.ndarray | None:
     """Return the probability of each training chip to be drawn; None if each comes once in an epoch."""
     sampling = settings["train"].get("sampling", "all")
     if sampling == "all":
@@ -132,15 +134,15 @@ def _chances(settings: Mapping[str, Any], chips: Chips) -> np.ndarray | None:
         raise DataError(
             "train.sampling needs class counts of each chip, which the chip index does not have; build the chips again"
         )
-    return chances(chips.chip_class_counts, chips.classes, int(settings["null_id"]), sampling)
+    return chances(chips.chip_class_counts, chips.classes, settings["null_id"], sampling)
 
 
 def _describe(
-    inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], chips: Chips, start: Start | None = None
+    inputs: Mapping[str, Sequence[Path]], settings: TrainStageSettings, chips: Chips, start: Start | None = None
 ) -> ModelInfo:
     """Return the content of `model.json`, without user code."""
-    train, classes, null_id = settings["train"], settings["classes"], int(settings["null_id"])
-    names = class_names(settings, chips)
+    train, classes, null_id = settings["train"], settings["classes"], settings["null_id"]
+    names = class_names(classes, chips)
     return ModelInfo(
         task=settings["task"],
         model=train["model"],
@@ -148,60 +150,62 @@ def _describe(
         bands=chips.bands,
         dtype=chips.dtype,
         outputs=[name for number, name in enumerate(names) if number != null_id],
-        classes=[dict(entry) for entry in classes],
+        classes=classes,
         null_id=null_id,
-        chip_px=int(settings["chip_px"]),
+        chip_px=settings["chip_px"],
         normalize=_normalization(inputs, settings, chips, start),
     )
 
 
 def _normalization(
-    inputs: Mapping[str, Sequence[Path]], settings: Mapping[str, Any], chips: Chips, start: Start | None
-) -> dict[str, Any]:
+    inputs: Mapping[str, Sequence[Path]], settings: TrainStageSettings, chips: Chips, start: Start | None
+) -> NormalizeSettings:
     """Return the `normalize` entry of the model."""
-    train, how = settings["train"], settings.get("normalize")
-    asked = train.get("normalize", "auto")
-    if asked == "pretrained" and start is not None:
+    train, step = settings["train"], settings.get("normalize")
+    wanted = train.get("normalize", "auto")
+    if wanted == "pretrained" and start is not None:
         return start.normalization(chips.bands, chips.dtype)
-    mean, std = _figures(asked, train["model"])
+    mean, std = _figures(wanted, train["model"])
     stats = {}
-    if chips.dtype != "uint8" or how is not None or 0 < len(mean) < chips.bands:
+    if chips.dtype != "uint8" or step is not None or 0 < len(mean) < chips.bands:
         if not inputs.get("stats"):
             raise DataError(
                 f"imagery of type {chips.dtype} needs the statistics of the analyze stage, but there are none"
             )
         stats = json.loads(inputs["stats"][0].read_text(encoding="utf-8"))
-    found = from_stats(stats, chips.dtype, chips.bands, float(train["max_stds"]), how)
-    if asked == "auto":
-        return found
-    if asked != "pretrained":
+    normalize = from_stats(stats, chips.dtype, chips.bands, train["max_stds"], step)
+    if wanted == "auto":
+        return normalize
+    if wanted != "pretrained":
         require_figures(mean, chips.bands)
-    return standardized(found, mean, std, stats, chips.bands)
+    return standardized(normalize, mean, std, stats, chips.bands)
 
 
-def _figures(asked: str | Mapping[str, Any], model: str) -> tuple[Sequence[float], Sequence[float]]:
+def _figures(
+    wanted: Literal["auto", "pretrained"] | StandardSettings, model: str
+) -> tuple[Sequence[float], Sequence[float]]:
     """Return the mean and the standard deviation of each band that `train.normalize` sets; none for `auto`."""
-    if asked == "auto":
+    if wanted == "auto":
         return (), ()
-    if isinstance(asked, str):
+    if wanted == "pretrained":
         return expected(model)
-    return asked["mean"], asked["std"]
+    return wanted["mean"], wanted["std"]
 
 
-def _pretrained(inputs: Mapping[str, Sequence[Path]], train: Mapping[str, Any]) -> bool | Path:
+def _pretrained(inputs: Mapping[str, Sequence[Path]], train: TrainSettings) -> bool | Path:
     return inputs["weights"][0] if inputs.get("weights") else bool(train["pretrained"])
 
 
-def _identity(settings: Mapping[str, Any], chips: Chips, validation: Chips) -> str:
+def _identity(settings: TrainStageSettings, chips: Chips, validation: Chips) -> str:
     """Return the properties that a checkpoint must share with this training, in case directories are mixed up."""
-    ignored = resume_ignores(settings["train"])
+    ignored = resume_ignores(settings["train"]["schedule"])
     # The place of the pixels does not matter: chips hold their digests.
-    path = {key: value for key, value in settings.items() if key != "pixels"}
-    path = {**path, "train": {key: value for key, value in settings["train"].items() if key not in ignored}}
+    trajectory: dict[str, object] = {key: value for key, value in settings.items() if key != "pixels"}
+    trajectory["train"] = {key: value for key, value in settings["train"].items() if key not in ignored}
     counts = [
         chips.scene_counts,
         chips.class_counts.tolist(),
         validation.scene_counts,
         validation.class_counts.tolist(),
     ]
-    return json.dumps([path, counts], sort_keys=True, ensure_ascii=False)
+    return json.dumps([trajectory, counts], sort_keys=True, ensure_ascii=False)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -18,7 +17,9 @@ from rvbuild.learn import models
 from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS, ModelInfo, read_info
 from rvbuild.learn.models.first_conv import adapt_bands, first_conv
 from rvbuild.learn.models.weights import State
-from rvbuild.stages.bundle.settings import check_normalize
+from rvbuild.settings.normalize import NormalizeSettings
+from rvbuild.settings.train import Arguments
+from rvbuild.stages.bundle.check import check_normalize
 from rvbuild.stages.bundle.write import MEMBERS
 from rvbuild.stages.bundle.zip import extract_zip
 
@@ -33,7 +34,7 @@ class Start:
     weights: State
     info: ModelInfo
 
-    def normalization(self, bands: int, dtype: str) -> dict[str, Any]:
+    def normalization(self, bands: int, dtype: str) -> NormalizeSettings:
         """Return how the bundle normalises images, for imagery of as many bands and of the same dtype.
 
         Raises
@@ -47,7 +48,7 @@ class Start:
                 f"bands of {self.info.dtype}; the training chips have {bands} bands of {dtype}. Remove the key, or "
                 "choose the bands with `channels`"
             )
-        return dict(self.info.normalize)
+        return self.info.normalize
 
 
 def open_start(path: Path) -> Start:
@@ -112,7 +113,7 @@ def require_figures(mean: Sequence[float], bands: int) -> None:
 
 
 def take_weights(
-    start: Start, task: str, name: str, bands: int, outputs: int, args: Mapping[str, Any]
+    start: Start, task: str, name: str, bands: int, outputs: int, args: Arguments
 ) -> tuple[nn.Module, str]:
     """Return a model with the weights of a bundle that fit it, and which these are.
 
@@ -147,7 +148,7 @@ def take_weights(
     return model, f"{text}; new, from random weights: {_some(new)}" if new else text
 
 
-def _called(model: str, args: Mapping[str, Any]) -> str:
+def _called(model: str, args: Arguments) -> str:
     """Return a model as a project file describes it."""
     shown = ", ".join(f"{key} = {json.dumps(value)}" for key, value in args.items())
     return f'"{model}" {{ {shown} }}' if shown else f'"{model}"'

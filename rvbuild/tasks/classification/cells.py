@@ -8,7 +8,6 @@ is a score for each output, as short as it is exact in float32. Cells without a 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,8 @@ from rvbuild.errors import DataError, ModelError
 from rvbuild.geo.classes import NODATA
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.windows import Window, starts
+from rvbuild.tasks.classification.settings import CellInferSettings
+from rvbuild.tasks.metrics.tables import without_null
 
 CELLS = "cells.json"
 
@@ -62,7 +63,7 @@ def no_cells(grid: Grid, cell_px: int, output_ids: list[int]) -> Cells:
     return Cells(grid, cell_px, output_ids, np.full((rows, columns, len(output_ids)), np.nan, dtype=np.float32))
 
 
-def merger(grid: Grid, outputs: Path, settings: Mapping[str, Any]) -> CellMerger:
+def merger(grid: Grid, outputs: Path, settings: CellInferSettings) -> CellMerger:
     """Return a merger that writes to the directory `outputs`; `settings` are those of the infer stage."""
     return CellMerger(grid, outputs, settings)
 
@@ -73,8 +74,8 @@ class CellMerger:
     Memory: 4 bytes for each cell and class.
     """
 
-    def __init__(self, grid: Grid, outputs: Path, settings: Mapping[str, Any]) -> None:
-        output_ids = [c["id"] for c in settings["classes"] if c["id"] != settings["null_id"]]
+    def __init__(self, grid: Grid, outputs: Path, settings: CellInferSettings) -> None:
+        output_ids = [item["id"] for item in without_null(settings["classes"], settings["null_id"])]
         self._cells = no_cells(grid, settings["predict"]["cell_px"], output_ids)
         self._path = outputs / CELLS
 

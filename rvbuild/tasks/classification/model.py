@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,13 +10,15 @@ from torch import nn
 
 from rvbuild.errors import ModelError
 from rvbuild.learn.hooks import Objective
+from rvbuild.learn.selection import Scores
+from rvbuild.settings.train import LossSettings
 from rvbuild.tasks.class_objective import ClassObjective, loss_of
 
 
 class ChipObjective(ClassObjective):
     """Classification of chips: scored by accuracy and F1."""
 
-    def scores(self) -> dict[str, Any]:
+    def scores(self) -> Scores:
         """Return accuracy and F1 since the last call; None where no chip counted."""
         counted = self.counted()
         scores, matrix = counted.scores(), counted.matrix
@@ -26,7 +27,7 @@ class ChipObjective(ClassObjective):
 
 
 def objective(
-    train: Mapping[str, Any], outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
+    train: LossSettings, outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
 ) -> Objective:
     """Return the objective of the train settings; see `rvbuild.tasks.protocol.Task.objective`."""
     loss = loss_of(train, outputs, output_ids, class_counts, "no training chip")
@@ -53,7 +54,7 @@ def logits(model: nn.Module, images: torch.Tensor, outputs: int | None = None) -
         The K to expect; None: any.
     """
     try:
-        found = model(images)
+        result = model(images)
     except (RuntimeError, AssertionError, ValueError) as error:
         if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
             raise
@@ -61,12 +62,12 @@ def logits(model: nn.Module, images: torch.Tensor, outputs: int | None = None) -
             f"train.model: the model cannot work on chips of {images.shape[-2]} x {images.shape[-1]} px with "
             f"{images.shape[1]} bands: {error}; many models need larger chips, see chip.size_px"
         ) from error
-    if isinstance(found, Mapping):
-        found = found.get("out")
-    shape = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
-    wanted = f"({len(images)}, {outputs or 'K'})"
-    if not isinstance(found, torch.Tensor) or found.dim() != 2 or len(found) != len(images):
-        raise ModelError(f'train.model: expected an output {wanted}, or a dict with such an "out"; found {shape}')
-    if outputs is not None and found.shape[1] != outputs:
-        raise ModelError(f"train.model: expected an output {wanted}, one value per class without null; found {shape}")
-    return found.float()
+    if isinstance(result, Mapping):
+        result = result.get("out")
+    shape = tuple(result.shape) if isinstance(result, torch.Tensor) else type(result).__name__
+    expected = f"({len(images)}, {outputs or 'K'})"
+    if not isinstance(result, torch.Tensor) or result.dim() != 2 or len(result) != len(images):
+        raise ModelError(f'train.model: expected an output {expected}, or a dict with such an "out"; found {shape}')
+    if outputs is not None and result.shape[1] != outputs:
+        raise ModelError(f"train.model: expected an output {expected}, one value per class without null; found {shape}")
+    return result.float()

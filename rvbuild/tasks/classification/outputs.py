@@ -19,16 +19,18 @@ from rvbuild.geo.write.qgis import write_raster_style, write_score_style, write_
 from rvbuild.geo.write.rasters import ClassRasterWriter, RgbRasterWriter, ScoreRasterWriter
 from rvbuild.progress import Progress
 from rvbuild.tasks.classification.cells import CELLS, Cells, class_ids, read_cells, shortest
+from rvbuild.tasks.classification.settings import CellDeriveSettings
+from rvbuild.tasks.metrics.tables import without_null
 
 LABELS = "labels.tif"
 SCORES = "scores.tif"
 COLORS = "rgb.tif"
 
 
-def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+def derive(raw: Mapping[str, Path], settings: CellDeriveSettings, outputs: Path, progress: Progress) -> None:
     """Write the files of one scene; see `rvbuild.tasks.protocol.Task.derive`."""
     predict, classes = settings["predict"], settings["classes"]
-    trained = [c for c in classes if c["id"] != settings["null_id"]]
+    trained = without_null(classes, settings["null_id"])
     progress.start("derive", 2 + bool(predict["scores"]) + predict["rgb"], "files")
     cells = read_cells(raw[CELLS])
     grid, labels = cells.cell_grid, class_ids(cells)
@@ -56,7 +58,7 @@ def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, 
     progress.advance()
 
 
-def arrays(raw: Mapping[str, Path], settings: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def arrays(raw: Mapping[str, Path], settings: CellDeriveSettings) -> dict[str, np.ndarray]:
     """Return `class_ids` (rows, columns) uint8, 255 without a prediction, `scores` (K, rows, columns) float32,
     NaN there, and `cell_px` (), the side of a cell in pixels.
     """
@@ -79,11 +81,11 @@ def _properties(
     cells: Cells, labels: npt.NDArray[np.uint8], places: npt.NDArray[np.intp], trained: Classes
 ) -> list[dict[str, Any]]:
     """Return the attributes of each predicted cell, in row-major order."""
-    names = {c["id"]: str(c["name"]) for c in trained}
+    names = {item["id"]: item["name"] for item in trained}
     properties = []
     for (row, column), scores in zip(places.tolist(), shortest(cells.scores[cells.predicted]), strict=True):
         class_id = int(labels[row, column])
-        each = {f"score_{name}": score for name, score in zip(names.values(), scores, strict=True)}
+        by_class = {f"score_{name}": score for name, score in zip(names.values(), scores, strict=True)}
         properties.append(
             {
                 "class_id": class_id,
@@ -91,7 +93,7 @@ def _properties(
                 "score": max(scores),
                 "row": row,
                 "column": column,
-                **each,
+                **by_class,
             }
         )
     return properties

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +11,7 @@ import numpy.typing as npt
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.labels.cells import open_cells
 from rvbuild.geo.windows import Window
+from rvbuild.settings.labels import CellLabelSettings
 from rvbuild.tasks.protocol import ClassList
 
 
@@ -19,7 +19,7 @@ class CellPixels:
     """The labels of a scene; see `rvbuild.tasks.protocol.PixelLabels`."""
 
     def __init__(
-        self, files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: ClassList, null_id: int
+        self, files: Sequence[Path], settings: CellLabelSettings, grid: Grid, classes: ClassList, null_id: int
     ) -> None:
         self._cells = open_cells(files, settings, grid=grid, classes=classes, null_id=null_id)
         self._side = int(settings["cells"]["cell_px"])

@@ -14,7 +14,7 @@ from rvbuild.tasks.classification.score import CellReader
 from rvbuild.tasks.metrics.places import WRONG
 
 _FRAME_PX = 6
-_WRONG = {"color": "#{:02x}{:02x}{:02x}".format(*WRONG[:3])}
+_ERROR: Classes = [{"id": 0, "name": "wrong", "color": "#{:02x}{:02x}{:02x}".format(*WRONG[:3])}]
 
 
 def panels(
@@ -33,5 +33,5 @@ def panels(
     return (
         framed(classes, truth),
         picture if predicted is None else framed(classes, int(predicted)),
-        framed([_WRONG], 0),
+        framed(_ERROR, 0),
     )

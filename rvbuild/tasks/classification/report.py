@@ -23,7 +23,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import TypedDict
 
+from rvbuild.geo.classes import Classes
+from rvbuild.tasks.classification.score import CellCounts
+from rvbuild.tasks.evaluation import ClassItem, Evaluation
 from rvbuild.tasks.metrics.confusion import PICTURE, Confusion
 from rvbuild.tasks.metrics.tables import (
     cell,
@@ -35,10 +39,9 @@ from rvbuild.tasks.metrics.tables import (
     table,
     unlabelled_note,
     without_nan,
+    without_null,
 )
 from rvbuild.tasks.segmentation import report as segmentation_report
-
-Json = dict[str, Any]
 
 COLUMNS = {"F1": "f1", "precision": "precision", "recall": "recall", "AP": "average_precision"}
 """The columns of the class table: heading and metric."""
@@ -49,15 +52,28 @@ TOP = (1, 2, 3, 5)
 """The k of the top-k accuracies, as far as there are more classes than that."""
 
 
+class CellSummary(TypedDict):
+    """The figures that describe the whole, see the module."""
+
+    accuracy: float
+    top_k_accuracy: dict[str, float]
+    kappa: float
+    mean_f1: float
+    mean_average_precision: float
+    labelled_cells: int
+    not_predicted_cells: int
+    averages_without_null: dict[str, float]
+
+
 def report(
-    per_scene: Mapping[str, Mapping[str, Any]], classes: Sequence[Mapping[str, Any]], null_id: int
-) -> tuple[Json, dict[str, str]]:
+    per_scene: Mapping[str, CellCounts], classes: Classes, null_id: int
+) -> tuple[Evaluation[CellSummary], dict[str, str]]:
     """Merge the counts of scenes and compute their metrics.
 
     Parameters
     ----------
     per_scene
-        The counts of each scene, from `classification_score.score`, by scene id.
+        The counts of each scene, by scene id.
     classes, null_id
         The class list of the settings, and the id of its null class.
 
@@ -69,24 +85,16 @@ def report(
         `eval.md`: the same as Markdown tables, scenes in alphabetical order; and `confusion.svg`, over all scenes.
     """
     n = len(classes)
-    parts = {}
-    for scene in sorted(per_scene):
-        matrix = np.array(per_scene[scene]["confusion"], dtype=np.int64).reshape(n, n)
-        parts[scene] = _figures(matrix, np.array(per_scene[scene]["scores"]).reshape(-1, n), classes, null_id)
-    matrices = [np.array(per_scene[scene]["confusion"], dtype=np.int64) for scene in sorted(per_scene)]
-    scores = [np.array(per_scene[scene]["scores"]).reshape(-1, n) for scene in sorted(per_scene)]
-    whole = _figures(
-        sum(matrices, start=np.zeros((n, n), dtype=np.int64)),
-        np.concatenate([np.empty((0, n)), *scores]),
-        classes,
-        null_id,
-    )
-    evaluation = {
-        "overall": whole[0],
+    matrices, matrix = segmentation_report.merged(per_scene, n)
+    scores = {scene: np.array(per_scene[scene]["scores"]).reshape(-1, n) for scene in matrices}
+    parts = {scene: _figures(matrices[scene], scores[scene], classes, null_id) for scene in matrices}
+    items, summary = _figures(matrix, np.concatenate([np.empty((0, n)), *scores.values()]), classes, null_id)
+    evaluation: Evaluation[CellSummary] = {
+        "overall": items,
         "per_scene": {scene: items for scene, (items, _) in parts.items()},
-        "summary": {"overall": whole[1], "per_scene": {scene: figures for scene, (_, figures) in parts.items()}},
+        "summary": {"overall": summary, "per_scene": {scene: figures for scene, (_, figures) in parts.items()}},
     }
-    confusion = Confusion.of(whole[0][-1]["conf_mat"], classes, null_id)
+    confusion = Confusion.of(matrix.tolist(), classes, null_id)
     files = {"eval.md": _markdown(evaluation, confusion, null_id), PICTURE: confusion.picture("cells")}
     return without_nan(evaluation), files
 
@@ -110,8 +118,8 @@ def average_precision(positive: npt.NDArray[np.bool_], scores: npt.NDArray[np.fl
     hits, ranked = np.cumsum(positive[order]), scores[order]
     # The last of each run of equal scores: cells between have no threshold of their own.
     ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True)) if len(ranked) else np.empty(0, dtype=np.intp)
-    precision, found = hits[ends] / (ends + 1), hits[ends]
-    return float(np.sum(np.diff(found, prepend=0) / total * precision))
+    precision = hits[ends] / (ends + 1)
+    return float(np.sum(np.diff(hits[ends], prepend=0) / total * precision))
 
 
 def top_k(scores: Scores, output_ids: Sequence[int], labelled: int) -> dict[str, float]:
@@ -127,12 +135,12 @@ def top_k(scores: Scores, output_ids: Sequence[int], labelled: int) -> dict[str,
 
 
 def _figures(
-    matrix: npt.NDArray[np.int64], scores: Scores, classes: Sequence[Mapping[str, Any]], null_id: int
-) -> tuple[list[Json], Json]:
+    matrix: npt.NDArray[np.int64], scores: Scores, classes: Classes, null_id: int
+) -> tuple[list[ClassItem], CellSummary]:
     """Return the items of the classes with their average, and the figures that describe the whole."""
     items = segmentation_report.items(matrix, classes)
     base = segmentation_report.summary(matrix, classes, null_id)
-    output_ids = [item["id"] for item in classes if item["id"] != null_id]
+    output_ids = [item["id"] for item in without_null(classes, null_id)]
     for item in items[:-1]:
         class_id, value = item["class_id"], math.nan
         if class_id != null_id:
@@ -159,25 +167,25 @@ def _figures(
     }
 
 
-def _markdown(evaluation: Json, confusion: Confusion, null_id: int) -> str:
+def _markdown(evaluation: Evaluation[CellSummary], confusion: Confusion, null_id: int) -> str:
     """Return the tables of `eval.md`: all classes over all scenes, all scenes, then the classes of each scene."""
     scenes, summary = sorted(evaluation["per_scene"]), evaluation["summary"]
+    average = summary["overall"]["averages_without_null"]
     blocks = ["# Evaluation", _sentence(summary["overall"], len(scenes)), "## Classes"]
-    blocks.append(class_table(evaluation["overall"], summary["overall"], null_id, COLUMNS, "labelled cells"))
+    blocks.append(class_table(evaluation["overall"], average, null_id, COLUMNS, "labelled cells"))
     blocks += unlabelled_note(evaluation["overall"], null_id) if scenes else []
     blocks.append("## Confusion\n\nRows are labels, columns predictions; cells.")
     blocks += [confusion.table(shares=False), f"![labels and predictions]({PICTURE})"]
     if scenes:
         blocks += ["## Scenes", _scene_table(summary["per_scene"])]
     for scene in scenes if len(scenes) > 1 else []:
-        of_scene = class_table(
-            evaluation["per_scene"][scene], summary["per_scene"][scene], null_id, COLUMNS, "labelled cells"
-        )
+        average = summary["per_scene"][scene]["averages_without_null"]
+        of_scene = class_table(evaluation["per_scene"][scene], average, null_id, COLUMNS, "labelled cells")
         blocks += [f"### {cell(escaped(scene))}", of_scene]
     return "\n\n".join(blocks) + "\n"
 
 
-def _sentence(overall: Json, scenes: int) -> str:
+def _sentence(overall: CellSummary, scenes: int) -> str:
     top = "".join(f", top-{k} {figure(value)}" for k, value in overall["top_k_accuracy"].items() if k != "1")
     text = (
         f"Accuracy {figure(overall['accuracy'])}{top}, mean F1 {figure(overall['mean_f1'])}, mean average precision "
@@ -189,7 +197,7 @@ def _sentence(overall: Json, scenes: int) -> str:
     return text
 
 
-def _scene_table(figures: Mapping[str, Json]) -> str:
+def _scene_table(figures: Mapping[str, CellSummary]) -> str:
     rows = [
         [escaped(scene), figure(f["accuracy"]), figure(f["mean_f1"]), figure(f["mean_average_precision"]),
          figure(f["kappa"]), f"{f['labelled_cells']:,}"]

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from rvbuild.errors import DataError
 from rvbuild.geo.area.aoi import Aoi
+from rvbuild.geo.classes import NamedClasses
 from rvbuild.geo.windows import Window
 from rvbuild.progress import Progress
 from rvbuild.tasks.classification.cells import class_ids, read_cells, shortest
+from rvbuild.tasks.metrics.confusion import ConfusionCounts
 from rvbuild.tasks.metrics.places import WorstPlaces
 from rvbuild.tasks.metrics.score_histogram import ScoreHistogram, score_histogram
+from rvbuild.tasks.metrics.tables import without_null
+
+
+class CellCounts(ConfusionCounts):
+    """What is counted in a scene."""
+
+    scores: list[list[float]]
+    """Of each cell with label and prediction, its class id and the scores of all classes but null, in id order."""
 
 
 class CellReader(Protocol):
@@ -28,11 +37,11 @@ def score(
     predictions: Path,
     labels: CellReader,
     aoi: Aoi | None,
-    classes: Sequence[Mapping[str, Any]],
+    classes: NamedClasses,
     null_id: int,
     progress: Progress,
     worst: WorstPlaces,
-) -> dict[str, Any]:
+) -> CellCounts:
     """Compare predicted cells with labels over one scene.
 
     Only labelled cells count whose centre lies in the AOI if there is one. A cell without a prediction counts in the
@@ -56,10 +65,8 @@ def score(
 
     Returns
     -------
-    dict
-        `{"confusion": [[int, …], …], "scores": [[truth, score, …], …]}`: rows of the matrix are labels, columns
-        predictions, both in class id order; and of each cell with label and prediction, row by row, its class id and
-        the scores of all classes but null, in id order.
+    CellCounts
+        Cells in row-major order.
 
     Raises
     ------
@@ -67,13 +74,13 @@ def score(
         The cells were predicted for other classes.
     """
     cells, n = read_cells(predictions), len(classes)
-    expected = [item["id"] for item in classes if item["id"] != null_id]
+    expected = [item["id"] for item in without_null(classes, null_id)]
     if cells.output_ids != expected:
         raise DataError(
             f"{predictions}: expected a score for each of the classes {expected}, found {cells.output_ids}; predict "
             "the scene again"
         )
-    found, predicted, scores = class_ids(cells), cells.predicted, cells.scores
+    ids, predicted, scores = class_ids(cells), cells.predicted, cells.scores
     confusion = np.zeros((n, n), dtype=np.int64)
     scored: list[list[float]] = []
     rows, columns = predicted.shape
@@ -84,7 +91,7 @@ def score(
             truth = null_id if aoi is not None and not aoi.contains_centre(window) else labels.cell(window)
             if truth == null_id:
                 continue
-            prediction = int(found[row, column]) if predicted[row, column] else null_id
+            prediction = int(ids[row, column]) if predicted[row, column] else null_id
             confusion[truth, prediction] += 1
             if predicted[row, column]:
                 of_classes = shortest(scores[row, column][np.newaxis])[0]
@@ -98,8 +105,8 @@ def score(
     return {"confusion": confusion.tolist(), "scores": scored}
 
 
-def histogram(counts: Mapping[str, Any], classes: Sequence[Mapping[str, Any]], null_id: int) -> ScoreHistogram:
+def histogram(counts: CellCounts, classes: NamedClasses, null_id: int) -> ScoreHistogram:
     """Return the scores of the predicted classes, from the counts of `score`."""
-    ids = np.array([item["id"] for item in classes if item["id"] != null_id])
+    ids = np.array([item["id"] for item in without_null(classes, null_id)])
     rows = np.array(counts["scores"], dtype=np.float64).reshape(-1, 1 + len(ids))
     return score_histogram(rows[:, 1:].max(axis=1, initial=0.0), ids[rows[:, 1:].argmax(axis=1)] == rows[:, 0])

@@ -11,13 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rvbuild.learn.hooks import Objective, Target, Targets
 from rvbuild.progress import Progress
 from rvbuild.project.tasks.classification import SPEC
+from rvbuild.settings.chip import ChipSettings
+from rvbuild.settings.evaluation import EvalSettings
+from rvbuild.settings.labels import CellLabelSettings
+from rvbuild.settings.predict import CellPredictSettings
+from rvbuild.settings.train import LossSettings
+from rvbuild.tasks.classification.settings import CellDeriveSettings, CellInferSettings
+from rvbuild.tasks.evaluation import Evaluation
 from rvbuild.tasks.protocol import ClassList, Draw, Labels, Merger, PixelLabels
 
 if TYPE_CHECKING:
@@ -25,49 +32,18 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rvbuild.geo.area.aoi import Aoi
+    from rvbuild.geo.classes import NamedClasses
     from rvbuild.geo.grid import Grid
     from rvbuild.geo.labels.cells import CellLabels
     from rvbuild.geo.windows import Window
+    from rvbuild.tasks.classification.report import CellSummary
+    from rvbuild.tasks.classification.score import CellCounts
     from rvbuild.tasks.metrics.places import WorstPlaces
     from rvbuild.tasks.metrics.score_histogram import ScoreHistogram
 
-__all__ = [
-    "COUNTED",
-    "PREDICT_SETTINGS",
-    "RAW",
-    "aim",
-    "arrays",
-    "chip_windows",
-    "class_counts",
-    "collate",
-    "derive",
-    "draw",
-    "forward",
-    "label_digest",
-    "labels",
-    "mask",
-    "merger",
-    "objective",
-    "orient",
-    "overlay",
-    "own_chips",
-    "pack",
-    "panels",
-    "pixel_labels",
-    "report",
-    "resize",
-    "scene_grid",
-    "score",
-    "score_histogram",
-    "survey",
-    "target",
-    "unpack",
-    "windows",
-]
-
 COUNTED = "cells"
 
-PREDICT_SETTINGS = ("cell_px", "cells")
+PREDICT_SETTINGS = CellPredictSettings
 
 RAW = SPEC.raw
 
@@ -86,7 +62,9 @@ class _Cells:
         self.cells.close()
 
 
-def labels(files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: ClassList, null_id: int) -> Labels:
+def labels(
+    files: Sequence[Path], settings: CellLabelSettings, grid: Grid, classes: NamedClasses, null_id: int
+) -> Labels:
     """Open a scene's labels; see `rvbuild.geo.labels.cells.open_cells`."""
     from rvbuild.geo.labels.cells import open_cells  # rasterio: training does without
 
@@ -94,7 +72,7 @@ def labels(files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, class
 
 
 def pixel_labels(
-    files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: ClassList, null_id: int
+    files: Sequence[Path], settings: CellLabelSettings, grid: Grid, classes: ClassList, null_id: int
 ) -> PixelLabels:
     """Open a scene's cells as pixels; see `rvbuild.tasks.classification.pixels`."""
     from rvbuild.tasks.classification.pixels import CellPixels
@@ -103,7 +81,7 @@ def pixel_labels(
 
 
 def chip_windows(
-    files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: ClassList, chip: Mapping[str, Any]
+    files: Sequence[Path], settings: CellLabelSettings, grid: Grid, classes: NamedClasses, chip: ChipSettings
 ) -> list[Window]:
     """Return the cells: of the grid, or of the polygons."""
     from rvbuild.geo.labels.cells import cell_windows
@@ -111,11 +89,11 @@ def chip_windows(
     return cell_windows(files, settings, grid=grid, classes=classes, stride_px=chip["stride_px"])
 
 
-def aim(source: _Cells, chip: Mapping[str, Any], draw: Draw) -> None:
+def aim(source: _Cells, chip: ChipSettings, draw: Draw) -> None:
     """Return None: chips lie where the chip settings say."""
 
 
-def target(source: _Cells, window: Window, chip: Mapping[str, Any]) -> Target | None:
+def target(source: _Cells, window: Window, chip: ChipSettings) -> Target | None:
     """Return `{"classes": () uint8 class id}` of a window; None if it is unlabelled."""
     class_id = source.cells.classify(window)
     return None if class_id == source.null_id else {"classes": np.array(class_id, dtype=np.uint8)}
@@ -150,7 +128,7 @@ def class_counts(target: Target, n_classes: int) -> np.ndarray:
 
 def pack(targets: Sequence[Target]) -> dict[str, np.ndarray]:
     """Return a shard's tensors: `{"classes": (n,) uint8}`."""
-    return {"classes": np.stack([one["classes"] for one in targets])}
+    return {"classes": np.stack([target["classes"] for target in targets])}
 
 
 def unpack(shard: Mapping[str, np.ndarray], index: int) -> Target:
@@ -167,11 +145,11 @@ def collate(targets: Sequence[Target]) -> Targets:
     """Return `{"classes": (N,) uint8 tensor}`."""
     import torch
 
-    return {"classes": torch.from_numpy(np.stack([one["classes"] for one in targets]))}
+    return {"classes": torch.from_numpy(np.stack([target["classes"] for target in targets]))}
 
 
 def objective(
-    train: Mapping[str, Any], outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
+    train: LossSettings, outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
 ) -> Objective:
     """Return the objective of the train settings; see `rvbuild.tasks.protocol.Task.objective`."""
     from rvbuild.tasks.classification.model import objective as make
@@ -179,7 +157,7 @@ def objective(
     return make(train, outputs, output_ids, class_counts)
 
 
-def windows(grid: Grid, aoi: Aoi | None, settings: Mapping[str, Any]) -> list[Window]:
+def windows(grid: Grid, aoi: Aoi | None, settings: CellInferSettings) -> list[Window]:
     """Return the cells of the grid whose centre is in the area of interest."""
     from rvbuild.geo.windows import sliding
 
@@ -195,21 +173,21 @@ def forward(model: nn.Module, images: torch.Tensor) -> np.ndarray:
     return compute(model, images)
 
 
-def merger(grid: Grid, outputs: Path, settings: Mapping[str, Any]) -> Merger:
+def merger(grid: Grid, outputs: Path, settings: CellInferSettings) -> Merger:
     """Return a merger of cells into `cells.json`."""
     from rvbuild.tasks.classification.cells import merger as make
 
     return make(grid, outputs, settings)
 
 
-def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+def derive(raw: Mapping[str, Path], settings: CellDeriveSettings, outputs: Path, progress: Progress) -> None:
     """Write the cells as vectors, and as rasters with a pixel for each cell."""
     from rvbuild.tasks.classification.outputs import derive as write
 
     write(raw, settings, outputs, progress)
 
 
-def arrays(raw: Mapping[str, Path], settings: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def arrays(raw: Mapping[str, Path], settings: CellDeriveSettings) -> dict[str, np.ndarray]:
     """Return the classes of cells and their scores; see `rvbuild.tasks.protocol.Task.arrays`."""
     from rvbuild.tasks.classification.outputs import arrays as read
 
@@ -234,20 +212,20 @@ def score(
     predictions: Path,
     source: _Cells,
     aoi: Aoi | None,
-    classes: ClassList,
+    classes: NamedClasses,
     null_id: int,
     progress: Progress,
-    options: Mapping[str, Any],
+    settings: EvalSettings,
     worst: WorstPlaces,
     scores: Path | None = None,
-) -> dict[str, Any]:
+) -> CellCounts:
     """Return the confusion matrix and the scores of the labelled cells of a scene as JSON data."""
     from rvbuild.tasks.classification.score import score as count
 
     return count(predictions, source.cells, aoi, classes, null_id, progress, worst)
 
 
-def score_histogram(counts: Mapping[str, Any], classes: ClassList, null_id: int) -> ScoreHistogram | None:
+def score_histogram(counts: CellCounts, classes: ClassList, null_id: int) -> ScoreHistogram | None:
     """Return the scores of right and of wrong predictions; see `rvbuild.tasks.protocol.Task.score_histogram`."""
     from rvbuild.tasks.classification.score import histogram
 
@@ -262,7 +240,7 @@ def panels(
     window: Window,
     classes: ClassList,
     null_id: int,
-    options: Mapping[str, Any],
+    settings: EvalSettings,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return pictures of labels, predictions and errors; see `rvbuild.tasks.protocol.Task.panels`."""
     from rvbuild.tasks.classification.places import panels as draw
@@ -271,8 +249,8 @@ def panels(
 
 
 def report(
-    counts: Mapping[str, Mapping[str, Any]], classes: ClassList, null_id: int
-) -> tuple[dict[str, Any], dict[str, str]]:
+    counts: Mapping[str, CellCounts], classes: ClassList, null_id: int
+) -> tuple[Evaluation[CellSummary], dict[str, str]]:
     """Return the content of `eval.json`, and of the files beside it by name."""
     from rvbuild.tasks.classification.report import report as make
 

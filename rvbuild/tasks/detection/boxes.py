@@ -13,7 +13,6 @@ needs them.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -27,6 +26,8 @@ from rvbuild.errors import DataError, ModelError
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.vector.boxes import Boxes
 from rvbuild.geo.windows import Window
+from rvbuild.tasks.detection.settings import BoxInferSettings
+from rvbuild.tasks.metrics.tables import without_null
 
 RAW_BOXES = "raw_boxes.safetensors"
 DETECTIONS = "detections.json"
@@ -65,7 +66,7 @@ class Detections:
         return self.scores >= self.score_thresh
 
 
-class _Found(Protocol):
+class _Boxes(Protocol):
     """The detections in one window."""
 
     boxes: NDArray[np.float32]
@@ -76,13 +77,14 @@ class _Found(Protocol):
 class BoxMerger:
     """Gathers the boxes of windows and writes them at the end. Memory: 26 bytes for each."""
 
-    def __init__(self, grid: Grid, outputs: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(self, grid: Grid, outputs: Path, settings: BoxInferSettings) -> None:
         self._grid, self._path = grid, outputs / RAW_BOXES
-        self._ids = np.array([c["id"] for c in settings["classes"] if c["id"] != settings["null_id"]], dtype=np.uint8)
+        trained = without_null(settings["classes"], settings["null_id"])
+        self._ids = np.array([item["id"] for item in trained], dtype=np.uint8)
         self._windows: list[Window] = []
-        self._found: list[tuple[NDArray[Any], ...]] = []
+        self._parts: list[tuple[NDArray[Any], ...]] = []
 
-    def add(self, window: Window, prediction: _Found, valid: NDArray[np.bool_]) -> None:
+    def add(self, window: Window, prediction: _Boxes, valid: NDArray[np.bool_]) -> None:
         """Add the boxes of one window; see `rvbuild.tasks.protocol.Merger`."""
         boxes, scores, outputs = prediction.boxes, prediction.scores, prediction.outputs
         if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
@@ -98,17 +100,17 @@ class BoxMerger:
         columns = np.clip((boxes[:, 0] + boxes[:, 2]) / 2, 0, window.width - 1).astype(np.intp)
         rows = np.clip((boxes[:, 1] + boxes[:, 3]) / 2, 0, window.height - 1).astype(np.intp)
         self._windows.append(window)
-        self._found.append(
+        self._parts.append(
             (boxes.astype(np.float32), scores.astype(np.float32), self._ids[outputs], valid[rows, columns])
         )
 
     def finish(self) -> None:
         """Write all boxes."""
-        none = (np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.uint8), np.empty(0, bool))
-        parts = [np.concatenate(part) for part in zip(none, *self._found, strict=True)]
-        tensors = dict(zip(("boxes", "scores", "classes", "inside"), parts, strict=True))
+        empty = (np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.uint8), np.empty(0, bool))
+        columns = [np.concatenate(arrays) for arrays in zip(empty, *self._parts, strict=True)]
+        tensors = dict(zip(("boxes", "scores", "classes", "inside"), columns, strict=True))
         tensors["windows"] = np.array(self._windows, dtype=np.int64).reshape(-1, 4)
-        tensors["offsets"] = np.cumsum([0, *(len(found[1]) for found in self._found)], dtype=np.int64)
+        tensors["offsets"] = np.cumsum([0, *(len(scores) for _, scores, *_ in self._parts)], dtype=np.int64)
         save_file(tensors, self._path, metadata={"grid": json.dumps(self._grid.as_json())})
 
 
@@ -123,22 +125,27 @@ def read_raw(path: Path) -> Raw:
     try:
         with safe_open(path, framework="np") as file:
             grid = Grid.from_json(json.loads(file.metadata()["grid"]))
-            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-        counts = np.diff(found["offsets"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+        counts = np.diff(tensors["offsets"])
         window = np.repeat(np.arange(len(counts)), counts)
-        origin = found["windows"][:, [1, 0, 1, 0]][window]
-        boxes = found["boxes"].astype(np.float64) + origin
+        origin = tensors["windows"][:, [1, 0, 1, 0]][window]
         return Raw(
-            grid, found["windows"], boxes, found["scores"], found["classes"], found["inside"].astype(bool), window
+            grid=grid,
+            windows=tensors["windows"],
+            boxes=tensors["boxes"].astype(np.float64) + origin,
+            scores=tensors["scores"],
+            classes=tensors["classes"],
+            inside=tensors["inside"].astype(bool),
+            window=window,
         )
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, IndexError) as error:
         raise DataError(f"{path}: cannot be read as boxes of windows ({error}); predict the scene again") from error
 
 
-def write_detections(path: Path, found: Detections) -> None:
+def write_detections(path: Path, detections: Detections) -> None:
     """Write `detections.json`, a box a line."""
-    head = json.dumps({"grid": found.grid.as_json(), "score_thresh": found.score_thresh})
-    rows = zip(found.boxes.tolist(), found.classes.tolist(), found.scores.tolist(), strict=True)
+    head = json.dumps({"grid": detections.grid.as_json(), "score_thresh": detections.score_thresh})
+    rows = zip(detections.boxes.tolist(), detections.classes.tolist(), detections.scores.tolist(), strict=True)
     lines = [json.dumps([*box, class_id, score]) for box, class_id, score in rows]
     path.write_text(head[:-1] + ', "boxes": [\n' + ",\n".join(lines) + "\n]}\n", encoding="utf-8")
 

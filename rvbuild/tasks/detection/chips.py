@@ -8,8 +8,7 @@ latter, and what is neither is not cut.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -17,10 +16,11 @@ from rvbuild.geo.labels.boxes import BoxLabels
 from rvbuild.geo.vector.boxes import clipped
 from rvbuild.geo.windows import Window
 from rvbuild.learn.hooks import Target
+from rvbuild.settings.chip import ChipSettings
 from rvbuild.tasks.protocol import Draw, Span
 
 
-def target(labels: BoxLabels, window: Window, chip: Mapping[str, Any]) -> Target:
+def target(labels: BoxLabels, window: Window, chip: ChipSettings) -> Target:
     """Return `{"boxes": (n, 4) float32 x0, y0, x1, y1 in pixels of the window, "classes": (n,) uint8 class ids}`.
 
     With `clip`, boxes end at the edges of the window.
@@ -36,8 +36,9 @@ def target(labels: BoxLabels, window: Window, chip: Mapping[str, Any]) -> Target
 class BoxAim:
     """Chooses windows with boxes, and windows without; see `rvbuild.tasks.protocol.Aim`."""
 
-    def __init__(self, labels: BoxLabels, chip: Mapping[str, Any], draw: Draw) -> None:
+    def __init__(self, labels: BoxLabels, chip: ChipSettings, draw: Draw) -> None:
         self._labels, self._chip, self._draw = labels, chip, draw
+        self._ratio = chip["neg_ratio"] or 0.0
 
     def choose(self, windows: Sequence[Window]) -> list[Window]:
         """Return the positive windows of a grid, and a seeded choice of background ones, in the order they came.
@@ -46,7 +47,7 @@ class BoxAim:
         """
         kinds = [self._kind(window) for window in windows]
         background = [place for place, kind in enumerate(kinds) if kind is False]
-        most = math.ceil(self._chip["neg_ratio"] * max(1, kinds.count(True)) - 1e-9)
+        most = math.ceil(self._ratio * max(1, kinds.count(True)) - 1e-9)
         background.sort(key=lambda place: self._draw("background", *windows[place]))
         chosen = set(background[:most])
         return [window for place, window in enumerate(windows) if kinds[place] or place in chosen]
@@ -67,8 +68,7 @@ class BoxAim:
         return self._kind(window) is self._is_positive(number)
 
     def _is_positive(self, number: int) -> bool:
-        ratio = self._chip["neg_ratio"]
-        return bool(self._draw("kind", number) >= ratio / (1 + ratio))
+        return bool(self._draw("kind", number) >= self._ratio / (1 + self._ratio))
 
     def _kind(self, window: Window) -> bool | None:
         """Return whether a window is positive (True), background (False), or neither."""

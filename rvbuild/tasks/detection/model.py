@@ -14,6 +14,8 @@ from torchvision.ops import batched_nms
 from rvbuild.errors import DataError, ModelError
 from rvbuild.learn.device import kept_random_state, seed_everything
 from rvbuild.learn.hooks import Objective, Targets
+from rvbuild.learn.selection import Scores
+from rvbuild.settings.train import LossSettings
 from rvbuild.tasks.detection.average_precision import Matches, average, match, precision
 from rvbuild.tasks.metrics.tables import mean
 
@@ -21,7 +23,7 @@ CHIP_MERGE_THRESH = 0.5
 """Boxes of a class that overlap by more are one, when the boxes of a validation chip are scored."""
 
 
-class Found(NamedTuple):
+class Detected(NamedTuple):
     """The boxes that a detector found in one chip."""
 
     boxes: np.ndarray
@@ -59,9 +61,9 @@ class DetectionObjective:
 
     def parts(self) -> dict[str, float]:
         """Return the mean of each loss per chip since the last call."""
-        found = {name: float(value) / self._chips for name, value in self._parts.items()}
+        means = {name: float(value) / self._chips for name, value in self._parts.items()}
         self._parts, self._chips = {}, 0
-        return found
+        return means
 
     def validate(self, model: nn.Module, images: torch.Tensor, targets: Targets) -> torch.Tensor:
         """Return the loss of one validation batch, and compare the boxes that are found with those that are wanted.
@@ -86,7 +88,7 @@ class DetectionObjective:
                 matches.append(match(chip.boxes[own], chip.scores[own], wanted[ids == output]))
         return loss
 
-    def scores(self) -> dict[str, Any]:
+    def scores(self) -> Scores:
         """Return the average precisions since the last call; None where no label was."""
         curves = {name: precision(matches) for name, matches in zip(self._outputs, self._matches, strict=True)}
         self._matches = [[] for _ in self._outputs]
@@ -126,7 +128,7 @@ class DetectionObjective:
 
 
 def objective(
-    train: Mapping[str, Any], outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
+    train: LossSettings, outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
 ) -> Objective:
     """Return the objective of the train settings; see `rvbuild.tasks.protocol.Task.objective`."""
     if not class_counts[list(output_ids)].any():
@@ -159,7 +161,7 @@ def first_label(model: nn.Module) -> int:
     return int(getattr(model, "first_label", 1))
 
 
-def detect(model: nn.Module, images: torch.Tensor) -> list[Found]:
+def detect(model: nn.Module, images: torch.Tensor) -> list[Detected]:
     """Return the boxes that a detector in eval mode finds in each of the images (N, C, H, W)."""
     with torch.inference_mode():
         results = _call(model, images, None)
@@ -170,7 +172,7 @@ def detect(model: nn.Module, images: torch.Tensor) -> list[Found]:
             f"each image, as torchvision's detectors do; found {results!r:.200}"
         )
     first = first_label(model)
-    found = []
+    by_image = []
     for result in results:
         boxes, scores, labels = (result[key].detach().cpu() for key in keys)
         if boxes.shape != (len(scores), 4) or labels.shape != scores.shape:
@@ -178,8 +180,8 @@ def detect(model: nn.Module, images: torch.Tensor) -> list[Found]:
                 f"train.model: expected boxes (n, 4), scores (n,) and labels (n,), found {tuple(boxes.shape)}, "
                 f"{tuple(scores.shape)} and {tuple(labels.shape)}"
             )
-        found.append(Found(boxes.float().numpy(), scores.float().numpy(), labels.long().numpy() - first))
-    return found
+        by_image.append(Detected(boxes.float().numpy(), scores.float().numpy(), labels.long().numpy() - first))
+    return by_image
 
 
 def _call(model: nn.Module, images: torch.Tensor, targets: Any) -> Any:

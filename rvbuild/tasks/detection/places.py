@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +12,15 @@ from rvbuild.geo.classes import Classes
 from rvbuild.geo.vector.boxes import Boxes
 from rvbuild.geo.windows import Window
 from rvbuild.geo.write.picture import Picture, draw_boxes
+from rvbuild.settings.evaluation import BoxEvalSettings
 from rvbuild.tasks.detection.boxes import read_detections
 from rvbuild.tasks.detection.score import BoxReader, compare, ignored
 from rvbuild.tasks.metrics.places import MISSED, RIGHT, WRONG
 
-_LEGEND = [{"color": "#{:02x}{:02x}{:02x}".format(*colour[:3])} for colour in (RIGHT, WRONG, MISSED)]
+_LEGEND: Classes = [
+    {"id": number, "name": name, "color": "#{:02x}{:02x}{:02x}".format(*colour[:3])}
+    for number, (name, colour) in enumerate((("right", RIGHT), ("wrong", WRONG), ("missed", MISSED)))
+]
 
 
 def panels(
@@ -29,7 +31,7 @@ def panels(
     window: Window,
     classes: Classes,
     null_id: int,
-    options: Mapping[str, Any],
+    settings: BoxEvalSettings,
 ) -> tuple[Picture, Picture, Picture]:
     """Return the labels, the boxes that reach the score threshold, and both by whether they are right.
 
@@ -44,7 +46,7 @@ def panels(
             continue
         found = detections.boxes[certain & (detections.classes == item["id"])]
         own = source.classes == item["id"]
-        right, wrong, missed = compare(found, source.boxes[own], idle[own], options["iou_thresh"])
+        right, wrong, missed = compare(found, source.boxes[own], idle[own], settings["iou_thresh"])
         for mark, group in enumerate((found[right], found[wrong], source.boxes[own][missed])):
             boxes.append(group)
             marks.append(np.full(len(group), mark))

@@ -7,25 +7,49 @@ interest or if less than `MOSTLY` of them lies in the image.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import TypedDict
 
 from rvbuild.geo.area.aoi import Aoi
+from rvbuild.geo.classes import NamedClasses
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.vector.boxes import Boxes, overlapping
 from rvbuild.geo.windows import Window
 from rvbuild.progress import Progress
+from rvbuild.settings.evaluation import BoxEvalSettings
 from rvbuild.tasks.detection.average_precision import match
 from rvbuild.tasks.detection.boxes import read_detections
 from rvbuild.tasks.metrics.places import SIDE_PX, Pair, WorstPlaces
 from rvbuild.tasks.metrics.score_histogram import ScoreHistogram, score_histogram
+from rvbuild.tasks.metrics.tables import without_null
 
 MOSTLY = 0.8
 """Minimum share of a label in the image; Raster Vision drops labels below it."""
+
+
+class BoxClassCounts(TypedDict):
+    """What is counted of a class."""
+
+    found: list[int]
+    """True positives, false positives and false negatives of boxes that reach the score threshold, see `compare`."""
+    labels: list[int]
+    """By size, as the next one of all boxes: see `rvbuild.tasks.detection.average_precision.Matches`."""
+    boxes: list[list[float]]
+    """[score, hits, errors] of each."""
+
+
+class BoxCounts(TypedDict):
+    """What is counted in a scene."""
+
+    iou_thresh: float
+    score_thresh: float
+    classes: dict[str, BoxClassCounts]
+    """By class id."""
 
 
 class BoxReader(Protocol):
@@ -40,12 +64,12 @@ def score(
     predictions: Path,
     labels: BoxReader,
     aoi: Aoi | None,
-    classes: Sequence[Mapping[str, Any]],
+    classes: NamedClasses,
     null_id: int,
     progress: Progress,
-    options: Mapping[str, Any],
+    settings: BoxEvalSettings,
     worst: WorstPlaces,
-) -> dict[str, Any]:
+) -> BoxCounts:
     """Compare merged boxes with labels over one scene.
 
     Parameters
@@ -60,32 +84,23 @@ def score(
         The class list of the settings, and the id of its null class.
     progress
         Receives progress, in classes.
-    options
-        The eval settings: `iou_thresh`.
+    settings
+        The eval settings.
     worst
         Receives the squares with wrong boxes and missed labels.
-
-    Returns
-    -------
-    dict
-        `{"iou_thresh", "score_thresh", "classes": {id: {"found": [TP, FP, FN], "labels": [count by size], "boxes":
-        [[score, hits, errors], …]}}}`: matches at `iou_thresh` of boxes that reach the score threshold, see `compare`;
-        and of all boxes what `rvbuild.tasks.detection.average_precision.Matches` holds.
     """
     detections = read_detections(predictions)
     certain = detections.certain()
     idle = ignored(labels, aoi)
-    counts: dict[str, Any] = {}
+    counts: dict[str, BoxClassCounts] = {}
     errors: dict[Window, Counter[Pair]] = defaultdict(Counter)
     progress.start("evaluate", len(classes) - 1, "classes")
-    for item in classes:
-        if item["id"] == null_id:
-            continue
+    for item in without_null(classes, null_id):
         mine, wanted = detections.classes == item["id"], labels.classes == item["id"]
         matches = match(detections.boxes[mine], detections.scores[mine], labels.boxes[wanted], idle[wanted])
         rows = zip(matches.scores.tolist(), matches.hits.tolist(), matches.errors.tolist(), strict=True)
         boxes, truth = detections.boxes[mine & certain], labels.boxes[wanted]
-        right, wrong, missed = compare(boxes, truth, idle[wanted], options["iou_thresh"])
+        right, wrong, missed = compare(boxes, truth, idle[wanted], settings["iou_thresh"])
         for square in _squares(boxes[wrong], detections.grid):
             errors[square][null_id, item["id"]] += 1
         for square in _squares(truth[missed], detections.grid):
@@ -98,8 +113,7 @@ def score(
         progress.advance()
     for square, of_square in errors.items():
         worst.add(square, of_square)
-    thresholds = {"iou_thresh": options["iou_thresh"], "score_thresh": detections.score_thresh}
-    return {**thresholds, "classes": counts}
+    return {"iou_thresh": settings["iou_thresh"], "score_thresh": detections.score_thresh, "classes": counts}
 
 
 def ignored(labels: BoxReader, aoi: Aoi | None) -> NDArray[np.bool_]:
@@ -162,8 +176,10 @@ def _best_of_each(
     return key[first], other[first], share[first]
 
 
-def histogram(counts: Mapping[str, Any]) -> ScoreHistogram:
+def histogram(counts: BoxCounts) -> ScoreHistogram:
     """Return the scores of all boxes, from the counts of `score`: right ones overlap a label by at least 0.5."""
-    rows = [row for item in counts["classes"].values() for row in item["boxes"] if (row[1] | row[2]) & 1]
-    scores = np.array([row[0] for row in rows], dtype=np.float64)
-    return score_histogram(scores, np.array([bool(row[1] & 1) for row in rows], dtype=bool))
+    boxes = [box for item in counts["classes"].values() for box in item["boxes"]]
+    # The first bit is that of any size, at the lowest overlap.
+    rows = [(score, int(hits) & 1) for score, hits, errors in boxes if (int(hits) | int(errors)) & 1]
+    scores = np.array([score for score, _ in rows], dtype=np.float64)
+    return score_histogram(scores, np.array([bool(right) for _, right in rows], dtype=bool))

@@ -10,13 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rvbuild.learn.hooks import Objective, Target, Targets
 from rvbuild.progress import Progress
 from rvbuild.project.tasks.detection import SPEC
+from rvbuild.settings.chip import ChipSettings
+from rvbuild.settings.evaluation import BoxEvalSettings
+from rvbuild.settings.labels import AnyVectorSettings, BoxFileSettings, LabelSettings
+from rvbuild.settings.predict import BoxPredictSettings
+from rvbuild.settings.train import LossSettings
+from rvbuild.tasks.detection.settings import BoxDeriveSettings, BoxInferSettings
+from rvbuild.tasks.evaluation import Evaluation
 from rvbuild.tasks.protocol import Aim, ClassList, Draw, Labels, Merger, PixelLabels
 
 if TYPE_CHECKING:
@@ -24,54 +31,30 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rvbuild.geo.area.aoi import Aoi
+    from rvbuild.geo.classes import NamedClasses
     from rvbuild.geo.grid import Grid
     from rvbuild.geo.labels.boxes import BoxLabels
     from rvbuild.geo.windows import Window
-    from rvbuild.tasks.detection.model import Found
+    from rvbuild.tasks.detection.model import Detected
+    from rvbuild.tasks.detection.report import BoxSummary
+    from rvbuild.tasks.detection.score import BoxCounts
     from rvbuild.tasks.metrics.places import WorstPlaces
     from rvbuild.tasks.metrics.score_histogram import ScoreHistogram
 
-__all__ = [
-    "COUNTED",
-    "PREDICT_SETTINGS",
-    "RAW",
-    "aim",
-    "arrays",
-    "chip_windows",
-    "class_counts",
-    "collate",
-    "derive",
-    "draw",
-    "forward",
-    "labels",
-    "mask",
-    "merger",
-    "objective",
-    "orient",
-    "overlay",
-    "own_chips",
-    "pack",
-    "panels",
-    "pixel_labels",
-    "report",
-    "resize",
-    "scene_grid",
-    "score",
-    "score_histogram",
-    "survey",
-    "target",
-    "unpack",
-    "windows",
-]
-
 COUNTED = "boxes"
 
-PREDICT_SETTINGS = ("boxes", "score_thresh", "merge_thresh")
+PREDICT_SETTINGS = BoxPredictSettings
 
 RAW = SPEC.raw
 
 
-def labels(files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: ClassList, null_id: int) -> Labels:
+def labels(
+    files: Sequence[Path],
+    settings: AnyVectorSettings | BoxFileSettings,
+    grid: Grid,
+    classes: NamedClasses,
+    null_id: int,
+) -> Labels:
     """Open a scene's labels; see `rvbuild.geo.labels.boxes.open_boxes`."""
     from rvbuild.geo.labels.boxes import open_boxes  # rasterio: training does without
 
@@ -79,7 +62,7 @@ def labels(files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, class
 
 
 def pixel_labels(
-    files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: ClassList, null_id: int
+    files: Sequence[Path], settings: AnyVectorSettings | BoxFileSettings, grid: Grid, classes: ClassList, null_id: int
 ) -> PixelLabels:
     """Open a scene's boxes as pixels; see `rvbuild.tasks.detection.pixels`."""
     from rvbuild.tasks.detection.pixels import BoxPixels
@@ -88,19 +71,19 @@ def pixel_labels(
 
 
 def chip_windows(
-    files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: ClassList, chip: Mapping[str, Any]
+    files: Sequence[Path], settings: LabelSettings, grid: Grid, classes: NamedClasses, chip: ChipSettings
 ) -> None:
     """Return None: chips lie where the chip settings say."""
 
 
-def aim(source: BoxLabels, chip: Mapping[str, Any], draw: Draw) -> Aim | None:
+def aim(source: BoxLabels, chip: ChipSettings, draw: Draw) -> Aim | None:
     """Return a chooser of positive chips and background, if `neg_ratio` is set."""
     from rvbuild.tasks.detection.chips import BoxAim
 
     return None if chip["neg_ratio"] is None else BoxAim(source, chip, draw)
 
 
-def target(source: BoxLabels, window: Window, chip: Mapping[str, Any]) -> Target:
+def target(source: BoxLabels, window: Window, chip: ChipSettings) -> Target:
     """Return `{"boxes": (n, 4) float32 x0, y0, x1, y1, "classes": (n,) uint8}`: the boxes that the chip is to teach."""
     from rvbuild.tasks.detection.chips import target as find
 
@@ -144,10 +127,10 @@ def class_counts(target: Target, n_classes: int) -> np.ndarray:
 
 def pack(targets: Sequence[Target]) -> dict[str, np.ndarray]:
     """Return a shard's tensors: `boxes` (M, 4), `classes` (M,), and `offsets` (n + 1,): where each chip's begin."""
-    counts = [len(one["classes"]) for one in targets]
+    counts = [len(target["classes"]) for target in targets]
     return {
-        "boxes": np.concatenate([one["boxes"] for one in targets]).reshape(-1, 4),
-        "classes": np.concatenate([one["classes"] for one in targets]),
+        "boxes": np.concatenate([target["boxes"] for target in targets]).reshape(-1, 4),
+        "classes": np.concatenate([target["classes"] for target in targets]),
         "offsets": np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
     }
 
@@ -173,11 +156,11 @@ def collate(targets: Sequence[Target]) -> Targets:
     """Return `{"boxes": [(n, 4) float32 tensor, …], "classes": [(n,) uint8 tensor, …]}`, one for each chip."""
     import torch
 
-    return {key: [torch.from_numpy(np.array(one[key])) for one in targets] for key in ("boxes", "classes")}
+    return {key: [torch.from_numpy(np.array(target[key])) for target in targets] for key in ("boxes", "classes")}
 
 
 def objective(
-    train: Mapping[str, Any], outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
+    train: LossSettings, outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
 ) -> Objective:
     """Return the objective of the train settings; see `rvbuild.tasks.protocol.Task.objective`."""
     from rvbuild.tasks.detection.model import objective as make
@@ -185,7 +168,7 @@ def objective(
     return make(train, outputs, output_ids, class_counts)
 
 
-def windows(grid: Grid, aoi: Aoi | None, settings: Mapping[str, Any]) -> list[Window]:
+def windows(grid: Grid, aoi: Aoi | None, settings: BoxInferSettings) -> list[Window]:
     """Return the windows of the sliding grid that overlap the area of interest."""
     from rvbuild.geo.windows import sliding
 
@@ -193,28 +176,28 @@ def windows(grid: Grid, aoi: Aoi | None, settings: Mapping[str, Any]) -> list[Wi
     return [window for window in found if aoi is None or aoi.intersects(window)]
 
 
-def forward(model: nn.Module, images: torch.Tensor) -> list[Found]:
+def forward(model: nn.Module, images: torch.Tensor) -> list[Detected]:
     """Return the boxes in each image."""
     from rvbuild.tasks.detection.model import detect
 
     return detect(model, images)
 
 
-def merger(grid: Grid, outputs: Path, settings: Mapping[str, Any]) -> Merger:
+def merger(grid: Grid, outputs: Path, settings: BoxInferSettings) -> Merger:
     """Return a merger of boxes of windows into `raw_boxes.safetensors`."""
     from rvbuild.tasks.detection.boxes import BoxMerger
 
     return BoxMerger(grid, outputs, settings)
 
 
-def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+def derive(raw: Mapping[str, Path], settings: BoxDeriveSettings, outputs: Path, progress: Progress) -> None:
     """Merge the boxes of windows and write the result."""
     from rvbuild.tasks.detection.outputs import derive as write
 
     write(raw, settings, outputs, progress)
 
 
-def arrays(raw: Mapping[str, Path], settings: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def arrays(raw: Mapping[str, Path], settings: BoxDeriveSettings) -> dict[str, np.ndarray]:
     """Return the boxes with a sufficient score; see `rvbuild.tasks.protocol.Task.arrays`."""
     from rvbuild.tasks.detection.outputs import arrays as read
 
@@ -239,20 +222,20 @@ def score(
     predictions: Path,
     source: BoxLabels,
     aoi: Aoi | None,
-    classes: ClassList,
+    classes: NamedClasses,
     null_id: int,
     progress: Progress,
-    options: Mapping[str, Any],
+    settings: BoxEvalSettings,
     worst: WorstPlaces,
     scores: Path | None = None,
-) -> dict[str, Any]:
+) -> BoxCounts:
     """Return the matches of a scene as JSON data."""
     from rvbuild.tasks.detection.score import score as count
 
-    return count(predictions, source, aoi, classes, null_id, progress, options, worst)
+    return count(predictions, source, aoi, classes, null_id, progress, settings, worst)
 
 
-def score_histogram(counts: Mapping[str, Any], classes: ClassList, null_id: int) -> ScoreHistogram | None:
+def score_histogram(counts: BoxCounts, classes: ClassList, null_id: int) -> ScoreHistogram | None:
     """Return the scores of right and of wrong predictions; see `rvbuild.tasks.protocol.Task.score_histogram`."""
     from rvbuild.tasks.detection.score import histogram
 
@@ -267,17 +250,17 @@ def panels(
     window: Window,
     classes: ClassList,
     null_id: int,
-    options: Mapping[str, Any],
+    settings: BoxEvalSettings,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return pictures of labels, predictions and errors; see `rvbuild.tasks.protocol.Task.panels`."""
     from rvbuild.tasks.detection.places import panels as draw
 
-    return draw(picture, predictions, source, aoi, window, classes, null_id, options)
+    return draw(picture, predictions, source, aoi, window, classes, null_id, settings)
 
 
 def report(
-    counts: Mapping[str, Mapping[str, Any]], classes: ClassList, null_id: int
-) -> tuple[dict[str, Any], dict[str, str]]:
+    counts: Mapping[str, BoxCounts], classes: ClassList, null_id: int
+) -> tuple[Evaluation[BoxSummary], dict[str, str]]:
     """Return the content of `eval.json`, and of the files beside it by name."""
     from rvbuild.tasks.detection.report import report as make
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 from xml.sax.saxutils import escape
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import TypedDict
 
-from rvbuild.tasks.metrics.tables import escaped, figure, ratio, table
+from rvbuild.geo.classes import Classes
+from rvbuild.tasks.metrics.tables import escaped, figure, ratio, table, without_null
 
 PICTURE = "confusion.svg"
 
@@ -27,6 +28,13 @@ _COLOURS = ((247, 251, 255), (66, 146, 198), (8, 48, 107))
 _UNLABELLED = "#eeeeee"
 
 
+class ConfusionCounts(TypedDict):
+    """What is counted in a scene."""
+
+    confusion: list[list[int]]
+    """Rows are labels, columns predictions, both in class id order."""
+
+
 @dataclass(frozen=True)
 class Confusion:
     """Counts of labels (rows) by predictions (columns), for the classes in reports.
@@ -40,12 +48,12 @@ class Confusion:
     """(labels, predictions) int64."""
 
     @classmethod
-    def of(cls, matrix: Sequence[Sequence[int]], classes: Sequence[Mapping[str, Any]], null_id: int) -> Confusion:
+    def of(cls, matrix: Sequence[Sequence[int]], classes: Classes, null_id: int) -> Confusion:
         """Choose from the matrix of all classes, null included, in id order."""
         counts = np.array(matrix, dtype=np.int64).reshape(len(classes), len(classes))
-        rows = [item for item in classes if item["id"] != null_id]
+        rows = without_null(classes, null_id)
         columns = [*rows, *(item for item in classes if item["id"] == null_id and counts[:, null_id].any())]
-        names = ["not predicted" if item["id"] == null_id else str(item["name"]) for item in columns]
+        names = ["not predicted" if item["id"] == null_id else item["name"] for item in columns]
         chosen = counts[np.ix_([item["id"] for item in rows], [item["id"] for item in columns])]
         return cls(tuple(names[: len(rows)]), tuple(names), chosen)
 
@@ -171,7 +179,7 @@ def _short(count: int) -> str:
 
 def _width(text: str) -> float:
     """Return about how many pixels a text takes, in any font without serifs."""
-    return sum(_FONT_PX * (1.0 if unicodedata.east_asian_width(one) in "WF" else 0.6) for one in text)
+    return sum(_FONT_PX * (1.0 if unicodedata.east_asian_width(character) in "WF" else 0.6) for character in text)
 
 
 def _cut(text: str) -> str:

@@ -5,7 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TypeVar, cast
+
+from rvbuild.settings.classes import ClassId
+from rvbuild.tasks.evaluation import ClassItem
+
+Json = TypeVar("Json")
+Class = TypeVar("Class", bound=ClassId)
 
 
 def ratio(part: float, whole: float) -> float:
@@ -19,13 +25,22 @@ def mean(values: Iterable[float]) -> float:
     return math.fsum(known) / len(known) if known else math.nan
 
 
-def without_nan(value: Any) -> Any:
-    """Return JSON data in which NaN is null."""
+def without_nan(value: Json) -> Json:
+    """Return JSON data in which NaN is null; its type still says float."""
+    return cast("Json", _without_nan(value))
+
+
+def _without_nan(value: object) -> object:
     if isinstance(value, dict):
-        return {key: without_nan(item) for key, item in value.items()}
+        return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [without_nan(item) for item in value]
+        return [_without_nan(item) for item in value]
     return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def without_null(classes: Sequence[Class], null_id: int) -> list[Class]:
+    """Return the classes but null, in id order."""
+    return [item for item in classes if item["id"] != null_id]
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -65,13 +80,13 @@ def figure(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.3f}"
 
 
-def unlabelled(items: Iterable[Mapping[str, Any]], null_id: int) -> list[str]:
+def unlabelled(items: Iterable[ClassItem], null_id: int) -> list[str]:
     """Return the names of the classes without labels, from the items of `eval.json`, except null."""
-    each = [item for item in items if "class_id" in item and item["class_id"] != null_id]
-    return [str(item["class_name"]) for item in each if not item["gt_count"]]
+    of_classes = [item for item in items if item.get("class_id", null_id) != null_id]
+    return [item["class_name"] for item in of_classes if not item["gt_count"]]
 
 
-def unlabelled_note(items: Sequence[Mapping[str, Any]], null_id: int) -> list[str]:
+def unlabelled_note(items: Sequence[ClassItem], null_id: int) -> list[str]:
     """Return the paragraph of `eval.md` about the classes without labels; empty if there are none."""
     names = [cell(escaped(name)) for name in unlabelled(items, null_id)]
     if not names:
@@ -80,15 +95,17 @@ def unlabelled_note(items: Sequence[Mapping[str, Any]], null_id: int) -> list[st
     return [f"Not shown by any label: {', '.join(names)}. {they}."]
 
 
-def class_table(items: Sequence[Any], summary: Any, null_id: int, metrics: dict[str, str], counted: str) -> str:
+def class_table(
+    items: Sequence[ClassItem], average: Mapping[str, float], null_id: int, metrics: Mapping[str, str], counted: str
+) -> str:
     """Return the Markdown table of the classes without null, and of their weighted average.
 
     Parameters
     ----------
     items
         The items of `eval.json`, the last of which is Raster Vision's average.
-    summary
-        The summary of the same pixels or cells, with its `averages_without_null`.
+    average
+        The last row: `averages_without_null` of the same pixels or cells.
     null_id
         The id of the class that is left out.
     metrics
@@ -102,7 +119,6 @@ def class_table(items: Sequence[Any], summary: Any, null_id: int, metrics: dict[
             figures = [figure(item["metrics"][name]) for name in metrics.values()]
             share = figure(item["relative_frequency"])
             rows.append([escaped(item["class_name"]), *figures, share, f"{item['gt_count']:,}"])
-    average = summary["averages_without_null"]
     figures = [figure(average[name]) for name in metrics.values()]
     rows.append(["**weighted average**", *figures, "", f"{average['gt_count']:,}"])
     return table(["class", *metrics, "share", counted], rows)

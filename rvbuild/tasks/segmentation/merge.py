@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +13,10 @@ from rvbuild.geo.classes import NODATA
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.windows import Window
 from rvbuild.geo.write.rasters import IdRasterWriter, ScoreRasterWriter
+from rvbuild.settings.classes import ClassName
+from rvbuild.tasks.metrics.tables import without_null
 from rvbuild.tasks.segmentation.blend import Blender
+from rvbuild.tasks.segmentation.settings import SegmentationInferSettings
 
 RAW_LABELS = "raw_labels.tif"
 """Class ids alone: without the names and colours that `labels.tif` has."""
@@ -25,7 +27,7 @@ Labels = npt.NDArray[np.uint8]
 Bools = npt.NDArray[np.bool_]
 
 
-def merger(grid: Grid, outputs: Path, settings: Mapping[str, Any]) -> SegmentationMerger:
+def merger(grid: Grid, outputs: Path, settings: SegmentationInferSettings) -> SegmentationMerger:
     """Return a merger that writes to the directory `outputs`; `settings` are those of the infer stage."""
     return SegmentationMerger(grid, outputs, settings)
 
@@ -36,14 +38,15 @@ class SegmentationMerger:
     The class of a pixel is the one of the highest blended probability, the first of several that are equally high.
     """
 
-    def __init__(self, grid: Grid, outputs: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(self, grid: Grid, outputs: Path, settings: SegmentationInferSettings) -> None:
         predict, classes = settings["predict"], settings["classes"]
-        trained = [c for c in classes if c["id"] != settings["null_id"]]
-        self._class_ids = np.array([c["id"] for c in trained], dtype=np.uint8)
+        trained = without_null(classes, settings["null_id"])
+        self._class_ids = np.array([item["id"] for item in trained], dtype=np.uint8)
         self._labels = IdRasterWriter(outputs / RAW_LABELS, grid, temp=outputs)
         self._scores: ScoreRasterWriter | None = None
         if predict["scores"]:
-            self._scores = ScoreRasterWriter(outputs / SCORES, grid, trained, predict["scores"], temp=outputs)
+            named = cast("list[ClassName]", trained)  # if scores are written, classes have names
+            self._scores = ScoreRasterWriter(outputs / SCORES, grid, named, predict["scores"], temp=outputs)
         self._width = grid.width
         self._rows: list[Labels] = []
         self._score_rows: list[npt.NDArray[np.generic]] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,11 +11,12 @@ from torch.nn import functional
 
 from rvbuild.errors import ModelError
 from rvbuild.learn.hooks import Objective
+from rvbuild.settings.train import LossSettings
 from rvbuild.tasks.class_objective import ClassObjective, loss_of
 
 
 def objective(
-    train: Mapping[str, Any], outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
+    train: LossSettings, outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
 ) -> Objective:
     """Return the objective of the train settings; see `rvbuild.tasks.protocol.Task.objective`."""
     loss = loss_of(train, outputs, output_ids, class_counts, "no pixel of the training chips")
@@ -26,8 +26,7 @@ def objective(
 def forward(model: nn.Module, images: torch.Tensor) -> np.ndarray:
     """Return the probabilities of the outputs, `(N, K, H, W)` float32, at the size of `images`."""
     with torch.inference_mode():
-        found = logits(model, images)
-        probabilities: np.ndarray = torch.softmax(found, dim=1).cpu().numpy()
+        probabilities: np.ndarray = torch.softmax(logits(model, images), dim=1).cpu().numpy()
     return probabilities
 
 
@@ -48,16 +47,18 @@ def logits(model: nn.Module, images: torch.Tensor, outputs: int | None = None) -
     torch.Tensor
         `(N, K, H, W)` float32.
     """
-    found = model(images)
-    if isinstance(found, Mapping):
-        found = found.get("out")
-    shape = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
-    wanted = f"({len(images)}, {outputs or 'K'}, height, width)"
-    if not isinstance(found, torch.Tensor) or found.dim() != 4 or len(found) != len(images):
-        raise ModelError(f'train.model: expected an output {wanted}, or a dict with such an "out"; found {shape}')
-    if outputs is not None and found.shape[1] != outputs:
-        raise ModelError(f"train.model: expected an output {wanted}, one channel per class without null; found {shape}")
-    found = found.float()
-    if found.shape[-2:] != images.shape[-2:]:
-        found = functional.interpolate(found, size=images.shape[-2:], mode="bilinear", align_corners=False)
-    return found
+    result = model(images)
+    if isinstance(result, Mapping):
+        result = result.get("out")
+    shape = tuple(result.shape) if isinstance(result, torch.Tensor) else type(result).__name__
+    expected = f"({len(images)}, {outputs or 'K'}, height, width)"
+    if not isinstance(result, torch.Tensor) or result.dim() != 4 or len(result) != len(images):
+        raise ModelError(f'train.model: expected an output {expected}, or a dict with such an "out"; found {shape}')
+    if outputs is not None and result.shape[1] != outputs:
+        raise ModelError(
+            f"train.model: expected an output {expected}, one channel per class without null; found {shape}"
+        )
+    values = result.float()
+    if values.shape[-2:] != images.shape[-2:]:
+        values = functional.interpolate(values, size=images.shape[-2:], mode="bilinear", align_corners=False)
+    return values

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +17,9 @@ from rvbuild.geo.write.polygons import vectorize
 from rvbuild.geo.write.qgis import write_raster_style, write_score_style
 from rvbuild.geo.write.rasters import RgbRasterWriter, colour_ids
 from rvbuild.progress import Progress
+from rvbuild.tasks.metrics.tables import without_null
 from rvbuild.tasks.segmentation.merge import RAW_LABELS, SCORES
+from rvbuild.tasks.segmentation.settings import SegmentationDeriveSettings
 
 LABELS = "labels.tif"
 COLORS = "rgb.tif"
@@ -26,11 +27,11 @@ COLORS = "rgb.tif"
 _ROWS = 512
 
 
-def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+def derive(raw: Mapping[str, Path], settings: SegmentationDeriveSettings, outputs: Path, progress: Progress) -> None:
     """Write the files of one scene; see `rvbuild.tasks.protocol.Task.derive`."""
     predict, classes, labels = settings["predict"], settings["classes"], raw[RAW_LABELS]
     progress.start("derive", 2 + predict["rgb"] + len(predict["vectors"]), "files")
-    trained = [c for c in classes if c["id"] != settings["null_id"]]
+    trained = without_null(classes, settings["null_id"])
     colour_ids(labels, outputs / LABELS, classes, temp=outputs)
     progress.advance()
     write_raster_style(outputs / LABELS, trained)
@@ -45,7 +46,7 @@ def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, 
         progress.advance(len(predict["vectors"]))
 
 
-def arrays(raw: Mapping[str, Path], settings: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def arrays(raw: Mapping[str, Path], settings: SegmentationDeriveSettings) -> dict[str, np.ndarray]:
     """Return `class_ids` (H, W) uint8, 255 without a prediction, and on request `scores` (K, H, W)."""
     labels = raw[RAW_LABELS]
     with open_dataset(labels) as dataset:

@@ -23,12 +23,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import TypedDict
 
-from rvbuild.tasks.metrics.confusion import PICTURE, Confusion
+from rvbuild.geo.classes import Classes
+from rvbuild.settings.classes import ClassSettings
+from rvbuild.tasks.evaluation import ClassItem, Evaluation
+from rvbuild.tasks.metrics.confusion import PICTURE, Confusion, ConfusionCounts
 from rvbuild.tasks.metrics.tables import (
     cell,
     class_table,
@@ -39,10 +42,10 @@ from rvbuild.tasks.metrics.tables import (
     table,
     unlabelled_note,
     without_nan,
+    without_null,
 )
 
 Counts = npt.NDArray[np.int64]
-Json = dict[str, Any]
 
 COLUMNS = {"IoU": "iou", "F1": "f1", "precision": "precision", "recall": "recall"}
 """The columns of the class table: heading and metric."""
@@ -50,15 +53,35 @@ COLUMNS = {"IoU": "iou", "F1": "f1", "precision": "precision", "recall": "recall
 METRICS = ("recall", "precision", "f1", "sensitivity", "specificity", "iou")
 
 
+class SegmentationSummary(TypedDict):
+    """The figures that describe a whole matrix, see the module."""
+
+    overall_accuracy: float
+    mean_iou: float
+    kappa: float
+    labelled_px: int
+    not_predicted_px: int
+    averages_without_null: dict[str, float]
+
+
+class _Average(TypedDict):
+    """Weighted metrics, and summed counts."""
+
+    metrics: dict[str, float]
+    gt_count: int
+    pred_count: int
+    count_error: int
+
+
 def report(
-    per_scene: Mapping[str, Mapping[str, Any]], classes: Sequence[Mapping[str, Any]], null_id: int
-) -> tuple[Json, dict[str, str]]:
+    per_scene: Mapping[str, ConfusionCounts], classes: Classes, null_id: int
+) -> tuple[Evaluation[SegmentationSummary], dict[str, str]]:
     """Merge the counts of scenes and compute their metrics.
 
     Parameters
     ----------
     per_scene
-        The counts of each scene, from `segmentation_score.score`, by scene id.
+        The counts of each scene, by scene id.
     classes, null_id
         The class list of the settings, and the id of its null class.
 
@@ -69,12 +92,8 @@ def report(
     files
         `eval.md`: the same as Markdown tables, scenes in alphabetical order; and `confusion.svg`, over all scenes.
     """
-    n = len(classes)
-    matrices = {
-        scene: np.array(per_scene[scene]["confusion"], dtype=np.int64).reshape(n, n) for scene in sorted(per_scene)
-    }
-    overall = sum(matrices.values(), start=np.zeros((n, n), dtype=np.int64))
-    evaluation = {
+    matrices, overall = merged(per_scene, len(classes))
+    evaluation: Evaluation[SegmentationSummary] = {
         "overall": items(overall, classes),
         "per_scene": {scene: items(matrix, classes) for scene, matrix in matrices.items()},
         "summary": {
@@ -87,7 +106,15 @@ def report(
     return without_nan(evaluation), files
 
 
-def items(matrix: Counts, classes: Sequence[Mapping[str, Any]]) -> list[Json]:
+def merged(per_scene: Mapping[str, ConfusionCounts], n: int) -> tuple[dict[str, Counts], Counts]:
+    """Return the matrix (n, n) of each scene, by id in alphabetical order, and their sum."""
+    matrices = {
+        scene: np.array(per_scene[scene]["confusion"], dtype=np.int64).reshape(n, n) for scene in sorted(per_scene)
+    }
+    return matrices, sum(matrices.values(), start=np.zeros((n, n), dtype=np.int64))
+
+
+def items(matrix: Counts, classes: Classes) -> list[ClassItem]:
     """Return the item of each class and, last, their average.
 
     Parameters
@@ -97,19 +124,23 @@ def items(matrix: Counts, classes: Sequence[Mapping[str, Any]]) -> list[Json]:
     classes
         The class list of the settings.
     """
-    each = [_item(matrix, c["id"], c["name"]) for c in classes]
-    average = {
+    of_classes = [_item(matrix, item) for item in classes]
+    average = _average(of_classes)
+    last: ClassItem = {
         "class_name": "average",
-        **_average(each),
+        "metrics": average["metrics"],
+        "gt_count": average["gt_count"],
+        "pred_count": average["pred_count"],
+        "count_error": average["count_error"],
         "conf_mat": matrix.tolist(),
         "conf_mat_frac": _fractions(matrix),
     }
-    return [*each, average]
+    return [*of_classes, last]
 
 
-def summary(matrix: Counts, classes: Sequence[Mapping[str, Any]], null_id: int) -> Json:
+def summary(matrix: Counts, classes: Classes, null_id: int) -> SegmentationSummary:
     """Return the figures that describe a whole matrix, see the module."""
-    each = [_item(matrix, c["id"], c["name"]) for c in classes if c["id"] != null_id]
+    trained = [_item(matrix, item) for item in without_null(classes, null_id)]
     total = int(matrix.sum())
     agreement = ratio(int(np.trace(matrix)), total)
     # Python's integers: the product of two pixel counts does not always fit 64 bits.
@@ -118,16 +149,17 @@ def summary(matrix: Counts, classes: Sequence[Mapping[str, Any]], null_id: int) 
     )
     return {
         "overall_accuracy": agreement,
-        "mean_iou": mean(item["metrics"]["iou"] for item in each),
+        "mean_iou": mean(item["metrics"]["iou"] for item in trained),
         "kappa": ratio(agreement - by_chance, 1.0 - by_chance),
         "labelled_px": total,
         "not_predicted_px": int(matrix[:, null_id].sum()),
-        "averages_without_null": {**_flat(_average(each)), **({} if total else dict.fromkeys(METRICS, math.nan))},
+        "averages_without_null": {**_flat(_average(trained)), **({} if total else dict.fromkeys(METRICS, math.nan))},
     }
 
 
-def _item(matrix: Counts, class_id: int, name: str) -> Json:
+def _item(matrix: Counts, of_class: ClassSettings) -> ClassItem:
     """Return the item of one class against all others."""
+    class_id = of_class["id"]
     tp = int(matrix[class_id, class_id])
     fp = int(matrix[:, class_id].sum()) - tp
     fn = int(matrix[class_id, :].sum()) - tp
@@ -137,7 +169,7 @@ def _item(matrix: Counts, class_id: int, name: str) -> Json:
     fractions = _fractions(binary)
     return {
         "class_id": class_id,
-        "class_name": name,
+        "class_name": of_class["name"],
         "gt_count": tp + fn,
         "pred_count": tp + fp,
         "count_error": abs(fn - fp),
@@ -162,25 +194,26 @@ def _item(matrix: Counts, class_id: int, name: str) -> Json:
     }
 
 
-def _average(each: Sequence[Json]) -> Json:
+def _average(of_classes: Sequence[ClassItem]) -> _Average:
     """Return metrics weighted by labelled pixels (null counts as 0) and summed counts."""
-    total = sum(item["gt_count"] for item in each)
+    total = sum(item["gt_count"] for item in of_classes)
 
     def weighted(metric: str) -> float:
-        terms = (item["metrics"][metric] * ratio(item["gt_count"], total) for item in each)
+        terms = (item["metrics"][metric] * ratio(item["gt_count"], total) for item in of_classes)
         return math.fsum(0.0 if math.isnan(term) else term for term in terms)
 
     return {
         "metrics": {metric: weighted(metric) for metric in METRICS},
         "gt_count": total,
-        "pred_count": sum(item["pred_count"] for item in each),
-        "count_error": sum(item["count_error"] for item in each),
+        "pred_count": sum(item["pred_count"] for item in of_classes),
+        "count_error": sum(item["count_error"] for item in of_classes),
     }
 
 
-def _flat(average: Json) -> Json:
+def _flat(average: _Average) -> dict[str, float]:
     """Return an average with its metrics and counts side by side."""
-    return {**average["metrics"], **{key: value for key, value in average.items() if key != "metrics"}}
+    counts = {key: average[key] for key in ("gt_count", "pred_count", "count_error")}
+    return {**average["metrics"], **counts}
 
 
 def _fractions(matrix: Counts) -> list[list[float]]:
@@ -188,25 +221,25 @@ def _fractions(matrix: Counts) -> list[list[float]]:
     return [[ratio(int(value), total) for value in row] for row in matrix]
 
 
-def _markdown(evaluation: Json, confusion: Confusion, null_id: int) -> str:
+def _markdown(evaluation: Evaluation[SegmentationSummary], confusion: Confusion, null_id: int) -> str:
     """Return the tables of `eval.md`: all classes over all scenes, all scenes, then the classes of each scene."""
-    scenes = sorted(evaluation["per_scene"])
-    blocks = ["# Evaluation", _sentence(evaluation["summary"]["overall"], len(scenes)), "## Classes"]
-    blocks.append(class_table(evaluation["overall"], evaluation["summary"]["overall"], null_id, COLUMNS, "labelled px"))
+    scenes, summary = sorted(evaluation["per_scene"]), evaluation["summary"]
+    average = summary["overall"]["averages_without_null"]
+    blocks = ["# Evaluation", _sentence(summary["overall"], len(scenes)), "## Classes"]
+    blocks.append(class_table(evaluation["overall"], average, null_id, COLUMNS, "labelled px"))
     blocks += unlabelled_note(evaluation["overall"], null_id) if scenes else []
     blocks.append("## Confusion\n\nRows are labels, columns predictions; share of the labelled pixels of a row.")
     blocks += [confusion.table(shares=True), f"![labels and predictions]({PICTURE})"]
     if scenes:
-        blocks += ["## Scenes", _scene_table(evaluation["summary"]["per_scene"])]
+        blocks += ["## Scenes", _scene_table(summary["per_scene"])]
     for scene in scenes if len(scenes) > 1 else []:
-        of_scene = class_table(
-            evaluation["per_scene"][scene], evaluation["summary"]["per_scene"][scene], null_id, COLUMNS, "labelled px"
-        )
+        average = summary["per_scene"][scene]["averages_without_null"]
+        of_scene = class_table(evaluation["per_scene"][scene], average, null_id, COLUMNS, "labelled px")
         blocks += [f"### {cell(escaped(scene))}", of_scene]
     return "\n\n".join(blocks) + "\n"
 
 
-def _sentence(overall: Json, scenes: int) -> str:
+def _sentence(overall: SegmentationSummary, scenes: int) -> str:
     text = (
         f"Mean IoU {figure(overall['mean_iou'])}, overall accuracy {figure(overall['overall_accuracy'])}, "
         f"kappa {figure(overall['kappa'])} over {overall['labelled_px']:,} labelled pixels "
@@ -217,7 +250,7 @@ def _sentence(overall: Json, scenes: int) -> str:
     return text
 
 
-def _scene_table(figures: Mapping[str, Json]) -> str:
+def _scene_table(figures: Mapping[str, SegmentationSummary]) -> str:
     rows = [
         [
             escaped(scene),

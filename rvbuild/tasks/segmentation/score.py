@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NotRequired, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +12,11 @@ from rasterio.windows import Window as RasterioWindow
 
 from rvbuild.errors import DataError
 from rvbuild.geo.area.aoi import Aoi
-from rvbuild.geo.classes import NODATA
+from rvbuild.geo.classes import NODATA, NamedClasses
 from rvbuild.geo.raster.file import grid_of, open_dataset
 from rvbuild.geo.windows import Window
 from rvbuild.progress import Progress
+from rvbuild.tasks.metrics.confusion import ConfusionCounts
 from rvbuild.tasks.metrics.places import Pair, WorstPlaces, on_grid, squares_of
 from rvbuild.tasks.metrics.score_histogram import ScoreHistogram, added, score_histogram
 
@@ -30,6 +30,13 @@ Labels = npt.NDArray[np.uint8]
 Counts = npt.NDArray[np.int64]
 
 
+class PixelCounts(ConfusionCounts):
+    """What is counted in a scene."""
+
+    score_histogram: NotRequired[ScoreHistogram]
+    """Of the predicted classes of all labelled pixels, if there are scores."""
+
+
 class LabelReader(Protocol):
     """The interface of labels that the count needs: class ids of a window."""
 
@@ -41,12 +48,12 @@ def score(
     predictions: Path,
     labels: LabelReader,
     aoi: Aoi | None,
-    classes: Sequence[Mapping[str, Any]],
+    classes: NamedClasses,
     null_id: int,
     progress: Progress,
     worst: WorstPlaces,
     scores: Path | None = None,
-) -> dict[str, Any]:
+) -> PixelCounts:
     """Count predictions against labels over one scene.
 
     Only labelled pixels count (label other than null) that lie inside the AOI if there is one. A pixel without a
@@ -71,9 +78,7 @@ def score(
 
     Returns
     -------
-    dict
-        `{"confusion": [[int, …], …]}`: rows are labels, columns predictions, both in class id order. With scores also
-        `score_histogram`: of the predicted classes of all labelled pixels.
+    PixelCounts
 
     Raises
     ------
@@ -110,8 +115,10 @@ def score(
                 progress.advance(block.height)
     # Pixels without a label are not evaluated.
     confusion[null_id] = 0
-    counts: dict[str, Any] = {"confusion": confusion.tolist()}
-    return counts if histogram is None else {**counts, "score_histogram": histogram}
+    counts: PixelCounts = {"confusion": confusion.tolist()}
+    if histogram is not None:
+        counts["score_histogram"] = histogram
+    return counts
 
 
 def confusion_matrix(truth: Labels, predicted: Labels, n: int) -> Counts:

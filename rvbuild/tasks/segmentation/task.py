@@ -7,64 +7,42 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rvbuild.learn.hooks import Objective, Target, Targets
 from rvbuild.progress import Progress
 from rvbuild.project.tasks.segmentation import SPEC
+from rvbuild.settings.chip import ChipSettings
+from rvbuild.settings.evaluation import EvalSettings
+from rvbuild.settings.labels import LabelSettings
+from rvbuild.settings.predict import PredictSettings
+from rvbuild.settings.train import LossSettings
+from rvbuild.tasks.evaluation import Evaluation
 from rvbuild.tasks.protocol import ClassList, Draw, Merger, PixelLabels
-from rvbuild.tasks.segmentation.target import draw, mask, resize
+from rvbuild.tasks.segmentation.settings import SegmentationDeriveSettings, SegmentationInferSettings
+from rvbuild.tasks.segmentation.target import draw as draw
+from rvbuild.tasks.segmentation.target import mask as mask
+from rvbuild.tasks.segmentation.target import resize as resize
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
     from rvbuild.geo.area.aoi import Aoi
+    from rvbuild.geo.classes import NamedClasses
     from rvbuild.geo.grid import Grid
     from rvbuild.geo.labels.open import LabelSource
     from rvbuild.geo.windows import Window
     from rvbuild.tasks.metrics.places import WorstPlaces
     from rvbuild.tasks.metrics.score_histogram import ScoreHistogram
-
-__all__ = [
-    "COUNTED",
-    "PREDICT_SETTINGS",
-    "RAW",
-    "aim",
-    "arrays",
-    "chip_windows",
-    "class_counts",
-    "collate",
-    "derive",
-    "draw",
-    "forward",
-    "label_digest",
-    "labels",
-    "mask",
-    "merger",
-    "objective",
-    "orient",
-    "overlay",
-    "own_chips",
-    "pack",
-    "panels",
-    "pixel_labels",
-    "report",
-    "resize",
-    "scene_grid",
-    "score",
-    "score_histogram",
-    "survey",
-    "target",
-    "unpack",
-    "windows",
-]
+    from rvbuild.tasks.segmentation.report import SegmentationSummary
+    from rvbuild.tasks.segmentation.score import PixelCounts
 
 COUNTED = "pixels"
 
-PREDICT_SETTINGS = ()
+PREDICT_SETTINGS = PredictSettings
 
 RAW = SPEC.raw
 
@@ -73,7 +51,7 @@ _FEW_CLASSES = 16
 
 
 def labels(
-    files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: ClassList, null_id: int
+    files: Sequence[Path], settings: LabelSettings, grid: Grid, classes: NamedClasses, null_id: int
 ) -> LabelSource:
     """Open a scene's labels; see `rvbuild.geo.labels.open.open_labels`."""
     from rvbuild.geo.labels.open import open_labels  # rasterio: training does without
@@ -82,23 +60,23 @@ def labels(
 
 
 def pixel_labels(
-    files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: ClassList, null_id: int
+    files: Sequence[Path], settings: LabelSettings, grid: Grid, classes: ClassList, null_id: int
 ) -> PixelLabels:
     """Open a scene's labels; see `rvbuild.geo.labels.open.open_labels`."""
     return labels(files, settings, grid, classes, null_id)
 
 
 def chip_windows(
-    files: Sequence[Path], settings: Mapping[str, Any], grid: Grid, classes: ClassList, chip: Mapping[str, Any]
+    files: Sequence[Path], settings: LabelSettings, grid: Grid, classes: NamedClasses, chip: ChipSettings
 ) -> None:
     """Return None: chips lie where the chip settings say."""
 
 
-def aim(source: LabelSource, chip: Mapping[str, Any], draw: Draw) -> None:
+def aim(source: LabelSource, chip: ChipSettings, draw: Draw) -> None:
     """Return None: chips lie where the chip settings say."""
 
 
-def target(source: LabelSource, window: Window, chip: Mapping[str, Any]) -> Target:
+def target(source: LabelSource, window: Window, chip: ChipSettings) -> Target:
     """Return `{"labels": (H, W) uint8 class ids}` of a window."""
     return {"labels": source.read(window)}
 
@@ -119,7 +97,7 @@ def class_counts(target: Target, n_classes: int) -> np.ndarray:
 
 def pack(targets: Sequence[Target]) -> dict[str, np.ndarray]:
     """Return a shard's tensors: `{"labels": (n, H, W) uint8}`."""
-    return {"labels": np.stack([one["labels"] for one in targets])}
+    return {"labels": np.stack([target["labels"] for target in targets])}
 
 
 def unpack(shard: Mapping[str, np.ndarray], index: int) -> Target:
@@ -138,11 +116,11 @@ def collate(targets: Sequence[Target]) -> Targets:
     """Return `{"labels": (N, H, W) uint8 tensor}`."""
     import torch
 
-    return {"labels": torch.from_numpy(np.stack([one["labels"] for one in targets]))}
+    return {"labels": torch.from_numpy(np.stack([target["labels"] for target in targets]))}
 
 
 def objective(
-    train: Mapping[str, Any], outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
+    train: LossSettings, outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
 ) -> Objective:
     """Return the objective of the train settings; see `rvbuild.tasks.protocol.Task.objective`."""
     from rvbuild.tasks.segmentation.model import objective as make
@@ -150,7 +128,7 @@ def objective(
     return make(train, outputs, output_ids, class_counts)
 
 
-def windows(grid: Grid, aoi: Aoi | None, settings: Mapping[str, Any]) -> list[Window]:
+def windows(grid: Grid, aoi: Aoi | None, settings: SegmentationInferSettings) -> list[Window]:
     """Return the windows of the sliding grid that overlap the area of interest."""
     from rvbuild.geo.windows import sliding
 
@@ -165,21 +143,21 @@ def forward(model: nn.Module, images: torch.Tensor) -> np.ndarray:
     return compute(model, images)
 
 
-def merger(grid: Grid, outputs: Path, settings: Mapping[str, Any]) -> Merger:
+def merger(grid: Grid, outputs: Path, settings: SegmentationInferSettings) -> Merger:
     """Return a merger of windows into `raw_labels.tif`, and on request `scores.tif`."""
     from rvbuild.tasks.segmentation.merge import merger as make
 
     return make(grid, outputs, settings)
 
 
-def derive(raw: Mapping[str, Path], settings: Mapping[str, Any], outputs: Path, progress: Progress) -> None:
+def derive(raw: Mapping[str, Path], settings: SegmentationDeriveSettings, outputs: Path, progress: Progress) -> None:
     """Write `labels.tif` with its style, and on request colours and polygons."""
     from rvbuild.tasks.segmentation.outputs import derive as write
 
     write(raw, settings, outputs, progress)
 
 
-def arrays(raw: Mapping[str, Path], settings: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def arrays(raw: Mapping[str, Path], settings: SegmentationDeriveSettings) -> dict[str, np.ndarray]:
     """Return the classes of pixels, and on request their scores; see `rvbuild.tasks.protocol.Task.arrays`."""
     from rvbuild.tasks.segmentation.outputs import arrays as read
 
@@ -205,20 +183,20 @@ def score(
     predictions: Path,
     source: LabelSource,
     aoi: Aoi | None,
-    classes: ClassList,
+    classes: NamedClasses,
     null_id: int,
     progress: Progress,
-    options: Mapping[str, Any],
+    settings: EvalSettings,
     worst: WorstPlaces,
     scores: Path | None = None,
-) -> dict[str, Any]:
+) -> PixelCounts:
     """Return the confusion matrix of a scene as JSON data."""
     from rvbuild.tasks.segmentation.score import score as count
 
     return count(predictions, source, aoi, classes, null_id, progress, worst, scores)
 
 
-def score_histogram(counts: Mapping[str, Any], classes: ClassList, null_id: int) -> ScoreHistogram | None:
+def score_histogram(counts: PixelCounts, classes: ClassList, null_id: int) -> ScoreHistogram | None:
     """Return the scores of right and of wrong predictions; see `rvbuild.tasks.protocol.Task.score_histogram`."""
     return counts.get("score_histogram")
 
@@ -231,7 +209,7 @@ def panels(
     window: Window,
     classes: ClassList,
     null_id: int,
-    options: Mapping[str, Any],
+    settings: EvalSettings,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return pictures of labels, predictions and errors; see `rvbuild.tasks.protocol.Task.panels`."""
     from rvbuild.tasks.segmentation.places import panels as draw
@@ -240,8 +218,8 @@ def panels(
 
 
 def report(
-    counts: Mapping[str, Mapping[str, Any]], classes: ClassList, null_id: int
-) -> tuple[dict[str, Any], dict[str, str]]:
+    counts: Mapping[str, PixelCounts], classes: ClassList, null_id: int
+) -> tuple[Evaluation[SegmentationSummary], dict[str, str]]:
     """Return the content of `eval.json`, and of the files beside it by name."""
     from rvbuild.tasks.segmentation.report import report as make
 

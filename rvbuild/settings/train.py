@@ -1,0 +1,97 @@
+"""The settings `train`: the model and how it is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, NotRequired, TypeAlias
+
+from typing_extensions import TypedDict
+
+from rvbuild.settings.normalize import StandardSettings
+
+Arguments: TypeAlias = Mapping[str, object]
+"""Arguments of a model, a loss or a function, by name: any JSON data. Whoever is called checks them."""
+
+ClassWeights: TypeAlias = dict[str, float]
+"""Weights by class name; classes that are not named weigh 1."""
+
+
+Optimizer: TypeAlias = Literal["adam", "adamw", "sgd"]
+
+Schedule: TypeAlias = Literal["one_cycle", "cosine", "step", "constant"]
+"""How the learning rate changes."""
+
+
+class TrainedSettings(TypedDict):
+    """The model that a project names. It is in no key; the description of a model must not choose other code."""
+
+    model: str
+    """A name, or `package.module:factory`."""
+    model_args: Arguments
+
+
+class BackendSettings(TypedDict):
+    """The settings of `[train]` with a training backend."""
+
+    backend: str
+    """`package.module:factory`."""
+    backend_args: Arguments
+    max_chips: NotRequired[int]
+
+
+class OptimizerSettings(TypedDict):
+    """The optimizer."""
+
+    optimizer: Optimizer
+    lr: float
+    weight_decay: float
+    momentum: float
+    """Of `sgd`."""
+
+
+class ScheduleSettings(TypedDict):
+    """The learning rate over time."""
+
+    schedule: Schedule
+    lr: float
+    epochs: int
+    step_epochs: list[int]
+    """Of `step`: the epochs after which the rate falls."""
+
+
+class LoopSettings(OptimizerSettings, ScheduleSettings):
+    """The settings of the training loop."""
+
+    batch_size: int
+    amp: Literal["auto", True, False]
+    select: Literal["last", "best"]
+    select_metric: str
+    patience: int
+
+
+class LossSettings(TypedDict):
+    """The loss."""
+
+    loss: str
+    """A name, or `package.module:factory`."""
+    loss_args: Arguments
+    """Of a loss with a name, those that are not at their defaults."""
+    class_weights: Literal["none", "balanced"] | ClassWeights
+
+
+class TrainSettings(LoopSettings, LossSettings, TrainedSettings):
+    """The settings of `[train]`."""
+
+    pretrained: bool | str
+    """Whether to start from torchvision's weights; of weights in a file, the table gives its path, and the rule gives
+    the stage `file` or `bundle`."""
+    augment: list[str]
+    max_stds: float
+    device: str
+    workers: NotRequired[int]
+    """In no key: it does not affect the result."""
+    max_chips: NotRequired[int]
+    sampling: NotRequired[Literal["all", "balanced"] | ClassWeights]
+    normalize: NotRequired[Literal["auto", "pretrained"] | StandardSettings]
+    checkpoints: NotRequired[bool]
+    threads: NotRequired[int]

@@ -1,0 +1,47 @@
+"""The settings of a survey of a project."""
+
+from __future__ import annotations
+
+from typing import Literal, NotRequired
+
+from typing_extensions import TypedDict
+
+from rvbuild.settings.area import OfArea, Split
+from rvbuild.settings.chip import ChipSettings
+from rvbuild.settings.classes import ClassSettings
+from rvbuild.settings.image import SceneImageSettings
+from rvbuild.settings.labels import LabelSettings
+
+
+class SurveySettings(SceneImageSettings, OfArea):
+    """The settings of a survey of one scene."""
+
+    task: str
+    labels: LabelSettings | None
+    classes: list[ClassSettings]
+    null_id: int
+    chip: ChipSettings
+
+
+class OutlinedSettings(SurveySettings):
+    """The settings of a survey whose picture shows the outlines of labels."""
+
+    outlines: Literal[True]
+
+
+class CheckSettings(SurveySettings):
+    """The settings of the checks of one scene, see `rvbuild.rules.check`."""
+
+    split: Split
+    allow: NotRequired[list[str]]
+    """Where virtual files may lead, as the result depends on it."""
+
+
+class SurveyPageSettings(TypedDict):
+    """The settings of the survey of all scenes."""
+
+    task: str
+    classes: list[ClassSettings]
+    null_id: int
+    scenes: list[tuple[str, Split]]
+    """The id and the split of each."""
