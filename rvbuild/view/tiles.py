@@ -28,8 +28,8 @@ MOST_STEP = 1 << 20
 FALSE_NEGATIVE, FALSE_POSITIVE, WRONG = (220, 38, 127), (255, 176, 0), (220, 38, 127)
 """Colours of errors that people with any colour vision can tell from each other."""
 
-SHADE = (0, 0, 0, 150)
-"""Outside of the area that counts."""
+SHADE = (0, 0, 0, 255)
+"""Outside of the area that counts; how opaque the layer is, the page says."""
 
 RGBA = NDArray[np.uint8]
 """(h, w, 4) red, green, blue and opacity."""

@@ -12,7 +12,7 @@ from rvbuild.view.web.access import Access
 
 from .conftest import Client
 
-PORT, TOKEN = 8123, "a-token"
+PORT, TOKEN, ONCE = 8123, "a-token", "another-token"
 HOME = f"http://127.0.0.1:{PORT}"
 
 
@@ -22,7 +22,7 @@ def client() -> Client:
         return PlainTextResponse("secret")
 
     routes = [Route("/", answer), Route("/api/build", answer, methods=["GET", "POST"])]
-    app = Starlette(routes=routes, middleware=[Middleware(Access, token=TOKEN, port=PORT)])
+    app = Starlette(routes=routes, middleware=[Middleware(Access, token=TOKEN, port=PORT, once=ONCE)])
     return Client(app, HOME)
 
 
@@ -58,6 +58,14 @@ def test_only_the_page_itself_changes_something(client: Client, origin: str | No
     headers = {} if origin is None else {"Origin": origin}
     assert client.post("/api/build", headers=headers).status_code == 403
     assert client.post("/api/build", headers={"Origin": HOME}).text == "secret"
+
+
+def test_the_address_that_the_browser_is_started_with_works_once(client: Client) -> None:
+    assert client.get(f"/?token={ONCE}").status_code == 303
+    assert client.get("/").text == "secret"
+    other = Client(client.app, HOME)
+    assert other.get(f"/?token={ONCE}").status_code == 403
+    assert other.get("/?token=").status_code == 403
 
 
 def test_nothing_comes_from_elsewhere(client: Client) -> None:

@@ -24,13 +24,15 @@ class Access:
     """Middleware that refuses what does not come from the user's own page.
 
     * A request names this machine in `Host`: a name of somebody's that leads here (DNS rebinding) is refused.
-    * It has the token, in the address the first time, in a cookie after that.
+    * It has the token, in the address the first time, in a cookie after that. The browser that is started here has an
+      address of its own, which works once: command lines of programs can be seen by other users of the machine.
     * A request that changes something comes from the page itself, by its `Origin`: other pages of this machine share
       its site, so `SameSite` does not keep them off.
     """
 
-    def __init__(self, app: ASGIApp, token: str, port: int) -> None:
-        self._app, self._token = app, token
+    def __init__(self, app: ASGIApp, token: str, port: int, once: str = "") -> None:
+        """Guard `app`. `once` is another token for the address, which opens the page one time."""
+        self._app, self._token, self._once = app, token, once
         self._hosts = {f"127.0.0.1:{port}", f"localhost:{port}"}
         self._cookie = f"rvbuild_view_{port}"
 
@@ -54,7 +56,7 @@ class Access:
         if scope["method"] not in ("GET", "HEAD") and headers.get("origin") != f"http://{host}":
             return PlainTextResponse("Only the page itself may ask for this.\n", status_code=403)
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
-        if scope["path"] == "/" and given and self._is_token(given):
+        if scope["path"] == "/" and self._opens(given):
             # The token leaves the address, and so the history and what is copied from there.
             answer = RedirectResponse("/", status_code=303)
             answer.set_cookie(self._cookie, self._token, httponly=True, samesite="strict", path="/")
@@ -67,6 +69,13 @@ class Access:
                 "The address lacks the token: open the one that `rvbuild view` has printed.\n", status_code=403
             )
         return None
+
+    def _opens(self, given: str) -> bool:
+        """Tell whether a token in the address opens the page."""
+        if self._once and hmac.compare_digest(given.encode("utf-8", "replace"), self._once.encode()):
+            self._once = ""
+            return True
+        return bool(given) and self._is_token(given)
 
     def _is_token(self, text: str) -> bool:
         return hmac.compare_digest(text.encode("utf-8", "replace"), self._token.encode())

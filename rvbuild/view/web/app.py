@@ -54,8 +54,8 @@ class View:
         self.follower = Follower(self.build)
         self.watcher = Watcher(looking, self._changed)
 
-    def application(self, token: str, port: int) -> Starlette:
-        """Return the application, which looks for changes while it runs."""
+    def application(self, token: str, port: int, once: str = "") -> Starlette:
+        """Return the application, which looks for changes while it runs; `token` and `once` are of `Access`."""
         routes = [
             Route("/", _page),
             Route("/api/project", _answering(self._project)),
@@ -75,7 +75,7 @@ class View:
         ]
         return Starlette(
             routes=routes,
-            middleware=[Middleware(Access, token=token, port=port)],
+            middleware=[Middleware(Access, token=token, port=port, once=once)],
             lifespan=self._lifespan,
         )
 

@@ -49,11 +49,11 @@ def serve(
     looking = Looking(path, overrides, trust)
     listening = _listen(port)
     port = listening.getsockname()[1]
-    token = secrets.token_urlsafe(24)
+    token, once = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
     looking.look()
     view = View(looking, trust)
     config = uvicorn.Config(
-        view.application(token, port),
+        view.application(token, port, once if opens else ""),
         log_level="error",
         lifespan="on",
         timeout_graceful_shutdown=2,
@@ -61,13 +61,13 @@ def serve(
         proxy_headers=False,
         server_header=False,
     )
-    address = f"http://{HOST}:{port}/?token={token}"
-    say(f"{path} is shown at {address}")
+    address = f"http://{HOST}:{port}/?token="
+    say(f"{path} is shown at {address}{token}")
     say("press Ctrl-C to end")
     for problem in looking.seen.problems:
         say(problem)
     if opens:
-        webbrowser.open(address)
+        webbrowser.open(f"{address}{once}")
     try:
         with rasterio.env.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES):
             _Server(config, view).run(sockets=[listening])

@@ -24,7 +24,7 @@ export function buildPanel() {
   const lines = (state.build.notes ?? []).slice(-30).map((note) => `${note.label ? `${note.label}: ` : ""}${note.text}`);
   box.replaceChildren(
     element("p", { id: "build-said" }, said),
-    element("div", { class: "row" },
+    element("div", { class: "row actions" },
       element("button", { type: "button", id: "draft-button", disabled: state.build.running, title: "Map all scenes in seconds by a model in closed form", onclick: () => post("/api/build?stage=draft") }, "Draft"),
       element("label", { class: "row" }, element("input", { type: "checkbox", id: "follow", checked: Boolean(state.build.follows), onchange: (event) => post(`/api/follow?on=${event.target.checked ? 1 : 0}`) }), "draft after each save")),
     message,

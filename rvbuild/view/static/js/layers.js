@@ -5,10 +5,10 @@ import { SOURCES, classColor, className, shownClasses, state, tell, when } from 
 
 const NAMES = { image: "Image", area: "Outside of the area", labels: "Labels", prediction: "Prediction", draft: "Draft", errors: "Errors", scores: "Scores", chips: "Chips" };
 const ORDER = ["image", "labels", "draft", "prediction", "scores", "errors", "area", "chips"];
-const START = { image: [true, 1], labels: [false, 0.55], prediction: [false, 0.55], draft: [false, 0.55], errors: [false, 0.8], scores: [false, 0.7], area: [true, 0.6], chips: [false, 0.8] };
+const START = { image: [true, 1], labels: [false, 0.55], prediction: [false, 0.55], draft: [false, 0.55], errors: [false, 0.8], scores: [false, 0.7], area: [true, 0.4], chips: [false, 0.8] };
 
 // By name: {shown, opacity, side, on: the Leaflet layer, message, choice}. It outlives the scene.
-const settings = Object.fromEntries(ORDER.map((name) => [name, { shown: START[name][0], opacity: START[name][1], side: name === "image" ? "both" : "right", message: "" }]));
+const settings = Object.fromEntries(ORDER.map((name) => [name, { shown: START[name][0], opacity: START[name][1], side: name === "image" || name === "area" ? "both" : "right", message: "" }]));
 settings.image.bands = null;
 settings.image.stretch = false;
 settings.scores.choice = "margin";

@@ -38,6 +38,11 @@ export const Tiles = L.GridLayer.extend({
     if (JSON.stringify(parameters) !== before && this._map) this.redraw();
     return this;
   },
+  // Between zoom levels, tiles are scaled: they overlap a little, so that no seam shows.
+  _initTile(tile) {
+    L.GridLayer.prototype._initTile.call(this, tile);
+    tile.style.width = tile.style.height = `${TILE + 0.6}px`;
+  },
   createTile(place, done) {
     const tile = document.createElement("img");
     tile.alt = "";
