@@ -24,7 +24,7 @@ from rvbuild.session.session import may_run_rules, open_session
 from rvbuild.stages.names import on_request
 
 #: Files count as saved if nothing has changed for the first time, at the latest after the second.
-_QUIET_MS, _PATIENCE_MS = 200, 3000
+QUIET_MS, _PATIENCE_MS = 200, 3000
 #: Delay of the first check for files that were saved during the build.
 _FIRST_CHECK_MS = 500
 
@@ -116,7 +116,9 @@ def _add(artifact: Artifact, files: set[str], folders: set[str]) -> None:
             folders.update(map(str, item.folders))
 
 
-def wait(changes: Callable[..., Any], watched: Watched, inspect_again: Callable[[], Watched]) -> list[str]:
+def wait(
+    changes: Callable[..., Any], watched: Watched, inspect_again: Callable[[], Watched], quiet_ms: int = QUIET_MS
+) -> list[str]:
     """Return the changed files, and new ones that another inspection finds, as soon as there are any.
 
     Directories are watched, because many programs save by replacing the file.
@@ -129,6 +131,8 @@ def wait(changes: Callable[..., Any], watched: Watched, inspect_again: Callable[
         The files, as they were.
     inspect_again
         Returns the current inputs.
+    quiet_ms
+        Files count as saved if nothing has changed for so long.
 
     Raises
     ------
@@ -141,7 +145,7 @@ def wait(changes: Callable[..., Any], watched: Watched, inspect_again: Callable[
             *sorted(folders),
             watch_filter=None,
             debounce=_PATIENCE_MS,
-            step=_QUIET_MS,
+            step=quiet_ms,
             rust_timeout=_FIRST_CHECK_MS,
             yield_on_timeout=True,
             recursive=False,

@@ -17,7 +17,10 @@ from rvbuild.errors import RvbuildError, UsageError
 from rvbuild.language.user_code import forget_modules
 from rvbuild.session import watched as watching
 from rvbuild.session.projects import project_paths
+from rvbuild.stages.names import on_request
 
+#: For drafts, whose time counts: a file that is read before it is complete is read again.
+_DRAFT_QUIET_MS = 50
 _MOST_NAMED = 5
 
 
@@ -40,12 +43,16 @@ def watch(stage: str, words: Sequence[str], options: build_command.Options) -> i
         watched = inspect()  # before the build, so that files saved during the build are noticed
         if _build(stage, words, options):
             trusted = True
+            if on_request(stage) and options.jobs is None:
+                # What is left after an edit takes less time than to start workers for it.
+                options = replace(options, inline=True)
         if not watched.whole:
             after = inspect()
             watched = replace(after, files={**after.files, **watched.files})
         try:
             echo("watching; press Ctrl-C to stop", err=True)
-            saved = watching.wait(changes, watched, inspect)
+            quiet_ms = _DRAFT_QUIET_MS if on_request(stage) else watching.QUIET_MS
+            saved = watching.wait(changes, watched, inspect, quiet_ms)
         except KeyboardInterrupt:
             echo("watching ended", err=True)
             return 0
