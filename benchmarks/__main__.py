@@ -27,6 +27,7 @@ NAMES = (
     "mosaic",
     "vectors",
     "check",
+    "view",
 )
 
 
