@@ -29,7 +29,7 @@ from rvbuild.rules.common import (
 )
 
 if TYPE_CHECKING:
-    from rvbuild.stages.data.settings import SurveyPageSettings, SurveySettings
+    from rvbuild.stages.data.settings import OutlinedSettings, SurveyPageSettings, SurveySettings
 
 VERSION = 2
 RUN = "rvbuild.stages.data.scene:run"
@@ -44,10 +44,11 @@ WRITES = ("survey.json", "picture.jpg")
 WRITES_MERGE = ("data.json", "index.html")
 
 
-def artifacts(project: Project, code: str, runs_code: bool = True) -> Iterator[Artifact]:
+def artifacts(project: Project, code: str, runs_code: bool = True, outlines: bool = False) -> Iterator[Artifact]:
     """Yield the survey of every scene, then the page.
 
-    Unless `runs_code`, pixels are surveyed in their state before the user's own transforms.
+    Unless `runs_code`, pixels are surveyed in their state before the user's own transforms. With `outlines`, pictures
+    show the outlines of labels instead of areas.
     """
     for scene in project.scenes:
         settings: SurveySettings = {
@@ -60,6 +61,7 @@ def artifacts(project: Project, code: str, runs_code: bool = True) -> Iterator[A
             "chip": chip_settings(project, scene),
             **area(project, scene),
         }
+        outlined: OutlinedSettings = {**settings, "outlines": True}
         yield Artifact(
             name=name("data", project.name, scene.id),
             project=project.name,
@@ -67,7 +69,7 @@ def artifacts(project: Project, code: str, runs_code: bool = True) -> Iterator[A
             scene=scene.id,
             run=RUN,
             version=VERSION,
-            settings=settings,
+            settings=outlined if outlines else settings,
             inputs=present(
                 image(project, scene),
                 labels(project, scene),

@@ -195,6 +195,9 @@ def clean(words: tuple[str, ...], keep_cache: bool, yes: bool, quiet: bool, verb
 @_trust
 @_set
 @_json
+@click.option(
+    "--outlines", is_flag=True, help="Draw the outlines of labels on the pictures, so that the image stays visible."
+)
 @_quiet
 @_verbose
 def data(words: tuple[str, ...], quiet: bool, verbose: bool, **flags: Any) -> int:

@@ -22,13 +22,15 @@ DONE = (Did.BUILT, Did.RESTORED, Did.FRESH)
 
 @contextlib.contextmanager
 def surveys(
-    projects: Sequence[Project], reporter: Reporter, runs_code: bool
+    projects: Sequence[Project], reporter: Reporter, runs_code: bool, outlines: bool = False
 ) -> Iterator[tuple[Session, list[Outcome]]]:
     """Bring the surveys of projects up to date; yield the session and the outcomes. The workspace must be locked.
 
     Unless `runs_code`, pixels are surveyed before user code transforms them.
     """
-    with open_session(projects, notify=reporter.note, artifacts=functools.partial(_artifacts, runs_code)) as session:
+    with open_session(
+        projects, notify=reporter.note, artifacts=functools.partial(_artifacts, runs_code, outlines)
+    ) as session:
         session.workspace.sweep()
         session.plan.examine(session.artifacts)
         builder = Builder(session.plan, session.executor, reporter)
@@ -43,10 +45,14 @@ def surveys(
         yield session, [builder.outcomes[a.name] for a in session.artifacts]
 
 
-def _artifacts(runs_code: bool, projects: Sequence[Project], workspace: Workspace) -> list[Artifact]:
+def _artifacts(runs_code: bool, outlines: bool, projects: Sequence[Project], workspace: Workspace) -> list[Artifact]:
     """Return the surveys of projects."""
     tags = {task: code_tags(task, workspace) for task in sorted({p.task for p in projects})}
-    return [a for project in projects for a in rule.artifacts(project, tags[project.task].get("data", ""), runs_code)]
+    return [
+        a
+        for project in projects
+        for a in rule.artifacts(project, tags[project.task].get("data", ""), runs_code, outlines)
+    ]
 
 
 def read(session: Session, project: Project) -> dict[str, Any]:

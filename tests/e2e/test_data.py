@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 import rasterio
+from PIL import Image
 
 from rvbuild import rules
 from rvbuild.checks import label_rasters
@@ -51,6 +52,19 @@ def test_what_a_project_holds(space: Space, inline: None) -> None:
         "data:a",
         "data",
     ]
+
+
+def test_labels_are_drawn_as_outlines(space: Space, inline: None) -> None:
+    picture = space.root / "cache/p/data/a.jpg"
+    assert space.rvbuild("data", "-q").status == 0
+    filled = picture.read_bytes()
+    assert space.rvbuild("data", "-q", "--outlines").status == 0
+    pixels = np.asarray(Image.open(picture)).astype(int)
+    plain, labelled = pixels[:, :64], pixels[:, -64:]
+    unchanged = np.abs(plain - labelled).max(axis=-1) < 24
+    assert 0.3 < unchanged.mean() < 0.95, "the image stays visible inside of outlines"
+    assert space.rvbuild("data", "-q").status == 0
+    assert picture.read_bytes() == filled
 
 
 def test_clean_knows_what_data_made(space: Space, inline: None) -> None:

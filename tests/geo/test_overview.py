@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.raster.mosaic_source import open_image
-from rvbuild.geo.write.overview import class_overlay, lay_over, overview, shown_at, step_of
+from rvbuild.geo.write.overview import class_overlay, lay_over, outlined, overview, shown_at, step_of
 
 CLASSES = [{"id": 0, "name": "car", "color": "#ffff00"}, {"id": 1, "name": "tree", "color": "#00ff00"}]
 
@@ -43,3 +43,16 @@ def test_colours_cover_only_what_is_a_class():
         [100 + 155 * 110 / 255, 100 + 155 * 110 / 255, 100 - 100 * 110 / 255], abs=1
     )
     assert laid[0, 1][1] > 160 and laid[0, 1][0] < 60
+
+
+def test_outlines() -> None:
+    overlay = np.zeros((7, 9, 4), dtype=np.uint8)
+    overlay[1:6, 1:5] = (255, 0, 0, 110)
+    overlay[1:6, 5:8] = (0, 255, 0, 110)
+    lines = outlined(overlay)
+    expected = np.zeros((7, 9), dtype=bool)
+    expected[1:6, 1:8] = True
+    expected[2:5, 2:4] = expected[2:5, 6:7] = False
+    assert ((lines[..., 3] == 255) == expected).all()
+    assert ((lines[..., 3] > 0) == expected).all()
+    assert (lines[expected, :3] == overlay[expected, :3]).all()

@@ -15,7 +15,9 @@ from rvbuild.session.surveys import DONE, read, surveys
 from rvbuild.units import area_text
 
 
-def data(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbosity: int, trust: bool) -> int:
+def data(
+    words: Sequence[str], overrides: Sequence[str], as_json: bool, verbosity: int, trust: bool, outlines: bool
+) -> int:
     """Survey all scenes of projects and print the results; return the exit status."""
     projects = load_all(project_paths(words), overrides)
     require_files(projects)
@@ -24,7 +26,7 @@ def data(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbosit
     try:
         with (
             locked(projects[0].workspace, reporter.note),
-            surveys(projects, reporter, runs_code) as (session, outcomes),
+            surveys(projects, reporter, runs_code, outlines) as (session, outcomes),
         ):
             failed = [outcome for outcome in outcomes if outcome.did not in DONE]
             by_project = {} if failed else {project.name: read(session, project) for project in projects}

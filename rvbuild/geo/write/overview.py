@@ -66,6 +66,19 @@ def class_overlay(ids: NDArray[np.uint8], classes: Classes) -> Overlay:
     return np.concatenate([colourize(ids, classes), opacity[..., np.newaxis]], axis=-1)
 
 
+def outlined(overlay: Overlay) -> Overlay:
+    """Return the outer pixels of each area of one colour, opaque; the rest is transparent."""
+    padded = np.pad(overlay, ((1, 1), (1, 1), (0, 0)), mode="edge")
+    edge = np.zeros(overlay.shape[:2], dtype=bool)
+    for row, col in ((0, 1), (2, 1), (1, 0), (1, 2)):
+        neighbours = padded[row : row + overlay.shape[0], col : col + overlay.shape[1]]
+        edge |= (neighbours != overlay).any(axis=-1)
+    lines = np.zeros_like(overlay)
+    shown = edge & (overlay[..., 3] > 0)
+    lines[shown, :3], lines[shown, 3] = overlay[shown, :3], 255
+    return lines
+
+
 def lay_over(picture: Picture, overlay: Overlay) -> Picture:
     """Return a picture (h, w, 3) with an overlay of the same size on it."""
     share = overlay[..., 3:].astype(np.float32) / 255

@@ -13,11 +13,11 @@ from rvbuild.geo.area.aoi import open_aoi
 from rvbuild.geo.raster.meaning import meaning
 from rvbuild.geo.raster.open import describe, open_scene_image
 from rvbuild.geo.windows import sliding
-from rvbuild.geo.write.overview import lay_over, overview, step_of, write_jpeg
+from rvbuild.geo.write.overview import lay_over, outlined, overview, step_of, write_jpeg
 from rvbuild.geo.write.picture import rgb_preview, side_by_side
 from rvbuild.progress import Progress
 from rvbuild.settings.chip import ChipSettings
-from rvbuild.stages.data.settings import SurveySettings
+from rvbuild.stages.data.settings import OutlinedSettings, SurveySettings
 from rvbuild.stages.data.survey import SceneSurvey, TaggedImageFacts
 from rvbuild.stages.threads.block_cache import block_cache
 
@@ -27,7 +27,9 @@ SIDE_PX = 420
 BLOCK_PX = 512
 
 
-def run(inputs: Mapping[str, Sequence[Path]], settings: SurveySettings, outputs: Path, progress: Progress) -> None:
+def run(
+    inputs: Mapping[str, Sequence[Path]], settings: SurveySettings | OutlinedSettings, outputs: Path, progress: Progress
+) -> None:
     """Write `survey.json` and `picture.jpg`.
 
     Parameters
@@ -35,7 +37,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: SurveySettings, outputs:
     inputs
         `image`: the files of the scene; `labels`, `aoi`: as for the chip stage, empty if there are none.
     settings
-        How image and labels are read, and how chips are cut.
+        How image and labels are read, how chips are cut, and whether labels are drawn as outlines.
     outputs
         Receives both files. The picture shows the image, and beside it the image with its labels, if it has any.
     progress
@@ -69,6 +71,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: SurveySettings, outputs:
             windows = task.chip_windows(files, of_labels, grid, classes, side_by)
             counts, overlay, unknown = task.survey(labels, windows, aoi, step, classes)
         survey["counts"], survey["unknown"] = counts.tolist(), dict(sorted(unknown.items()))
+        overlay = outlined(overlay) if settings.get("outlines") else overlay
         picture = side_by_side(picture, lay_over(picture, overlay))
     (outputs / "survey.json").write_text(json.dumps(survey, sort_keys=True) + "\n", encoding="utf-8")
     write_jpeg(outputs / "picture.jpg", picture)

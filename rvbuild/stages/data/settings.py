@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NotRequired
+from typing import Literal, NotRequired
 
 from typing_extensions import TypedDict
 
@@ -21,6 +21,12 @@ class SurveySettings(SceneImageSettings, OfArea):
     classes: list[ClassSettings]
     null_id: int
     chip: ChipSettings
+
+
+class OutlinedSettings(SurveySettings):
+    """The settings of a survey whose picture shows the outlines of labels."""
+
+    outlines: Literal[True]
 
 
 class CheckSettings(SurveySettings):
