@@ -20,6 +20,7 @@ NAMES = (
     "edits",
     "chip",
     "rechip",
+    "draft",
     "train",
     "predict",
     "evaluate",

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import time
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -159,10 +160,10 @@ ROWS = [(n, t) for n in (None, -2, -1, 0, 1, 2) for t in (None, "", "a", "ab", "
 @settings(max_examples=200, deadline=None)
 @given(EXPRESSIONS)
 def test_text_selects_what_sql_selects(text: str) -> None:
-    database = sqlite3.connect(":memory:")
-    database.execute("CREATE TABLE rows (n INTEGER, t TEXT)")
-    database.executemany("INSERT INTO rows VALUES (?, ?)", ROWS)
-    selected = database.execute(f"SELECT rowid FROM rows WHERE {text} ORDER BY rowid").fetchall()
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.execute("CREATE TABLE rows (n INTEGER, t TEXT)")
+        database.executemany("INSERT INTO rows VALUES (?, ?)", ROWS)
+        selected = database.execute(f"SELECT rowid FROM rows WHERE {text} ORDER BY rowid").fetchall()
     filter_ = parse(text)
     ours = [at for at, (n, t) in enumerate(ROWS, 1) if matches(filter_, {"n": n, "t": t}.get)]
     assert ours == [rowid for (rowid,) in selected]

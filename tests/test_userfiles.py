@@ -1,6 +1,7 @@
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 
@@ -100,4 +101,5 @@ def test_what_lies_outside_is_noted(tmp_path):
 
 def test_databases_are_asked_for_by_their_path_alone(serve):
     serve()
-    assert sqlite3.connect(":memory:").execute("select 1").fetchone() == (1,)
+    with closing(sqlite3.connect(":memory:")) as database:
+        assert database.execute("select 1").fetchone() == (1,)

@@ -140,6 +140,7 @@ def _head(address: str) -> tuple[str, str, str, str] | None:
     try:
         answer = _open(address, "HEAD")
     except urllib.error.HTTPError as error:
+        error.close()
         if error.code in (404, 410):
             return None
         # Some servers only support GET, or sign addresses for GET only.

@@ -76,10 +76,13 @@ def require_no_document_type(path: Path) -> None:
 
     parser.StartElementHandler = start
     parser.StartDoctypeDeclHandler = _refuse_document_type
+    piece = None
     with path.open("rb") as file:
-        while not elements and (piece := file.read(_PIECE)):
+        while not elements and piece != b"":
+            piece = file.read(_PIECE)
             try:
-                parser.Parse(piece, False)
+                # The end has to be told: from version 2.6 on, expat may put off what it has not seen the end of.
+                parser.Parse(piece, piece == b"")
             except XmlError:
                 raise
             except (expat.ExpatError, LookupError, ValueError):

@@ -203,3 +203,23 @@ def test_without_the_extra_it_says_what_to_install(space, monkeypatch):
     assert result.err == "rvbuild watch needs the package watchfiles: pip install 'rvbuild[watch]'\n"
     result = space.rvbuild("watch", "chp")
     assert 'no such stage; did you mean "chip"?' in result.err
+
+
+def test_a_draft_follows_the_labels_that_are_saved(space: Space) -> None:
+    pytest.importorskip("watchfiles")
+    space.project.write_text(f"{space.project.read_text()}\n[draft]\nblock_px = 32\n")
+    watching = Watching(space, "draft", "projects/p.toml")
+    try:
+        assert any("built    draft:a" in line for line in watching.until("watching"))
+        for boxes in ([(5, 5, 25, 30)], [(5, 5, 25, 30), (40, 40, 60, 60)]):
+            new = space.root / "data/new.geojson"
+            write_labels(new, boxes)
+            new.replace(space.root / "data/a.geojson")
+            lines = watching.until("watching")
+            assert lines[0].endswith("saved: data/a.geojson")
+            assert {"sums:a", "head", "draft:c"} <= {line.split()[1] for line in lines if line.startswith("built")}
+    finally:
+        watching.process.kill()
+        watching.process.wait()
+        assert watching.process.stdout is not None
+        watching.process.stdout.close()

@@ -6,6 +6,7 @@ RVBUILD_CHAOS_SEED chooses other instants.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -107,7 +108,7 @@ class Chaos:
             assert all(p.name.startswith(".") for p in inventory.unreadable), what  # of a killed push
         assert not list((self.space.root / "cache/store/quarantine").iterdir()), what
         assert not list((self.space.root / "cache").glob("*damaged*")), what
-        with sqlite3.connect(self.space.root / "cache/state.db") as db:
+        with contextlib.closing(sqlite3.connect(self.space.root / "cache/state.db")) as db, db:
             assert db.execute("pragma integrity_check").fetchone() == ("ok",), what
         db.close()
 

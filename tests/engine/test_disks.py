@@ -146,7 +146,7 @@ def test_gc_makes_space_on_a_disk_that_is_full(space, killed):
         space.write("a", "b" * 300_000)
         space.run()
         if killed:
-            with sqlite3.connect(space.root / "cache/state.db") as db:
+            with contextlib.closing(sqlite3.connect(space.root / "cache/state.db")) as db, db:
                 db.execute("pragma journal_mode = wal")
                 db.execute("delete from view")
                 db.execute("insert into view values ('x', 'y', 'z')")

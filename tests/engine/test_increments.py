@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from pathlib import Path
@@ -234,7 +235,7 @@ def test_keys_do_not_depend_on_where_or_when(new_space):
         for name in "abc":
             made.write(name, name)
         made.run()
-        with sqlite3.connect(made.root / "cache/state.db") as db:
+        with contextlib.closing(sqlite3.connect(made.root / "cache/state.db")) as db, db:
             keys.append(sorted(db.execute("select artifact, json_extract(json, '$.key') from record")))
         db.close()
     assert keys[0] == keys[1]

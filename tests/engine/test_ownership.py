@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -52,7 +53,7 @@ def copy(space, new_space):
 
 def change_records(root: Path, change) -> None:
     """Change what the state database says of every artifact: `change` gets the decoded record."""
-    with sqlite3.connect(root / "cache/state.db") as db:
+    with contextlib.closing(sqlite3.connect(root / "cache/state.db")) as db, db:
         for name, text in db.execute("select artifact, json from record").fetchall():
             data = json.loads(text)
             change(data)

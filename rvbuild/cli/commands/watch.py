@@ -30,6 +30,8 @@ from rvbuild.stages.names import on_request
 
 #: Files count as saved if nothing has changed for the first time, at the latest after the second.
 _QUIET_MS, _PATIENCE_MS = 200, 3000
+#: For drafts, whose time counts: a file that is read before it is complete is read again.
+_DRAFT_QUIET_MS = 50
 #: Delay of the first check for files that were saved during the build.
 _FIRST_CHECK_MS = 500
 _MOST_NAMED = 5
@@ -76,12 +78,15 @@ def watch(stage: str, words: Sequence[str], options: build_command.Options) -> i
         watched = inspect()  # before the build, so that files saved during the build are noticed
         if _build(stage, words, options):
             trusted = True
+            if on_request(stage) and options.jobs is None:
+                # What is left after an edit takes less time than to start workers for it.
+                options = replace(options, inline=True)
         if not watched.whole:
             after = inspect()
             watched = replace(after, files={**after.files, **watched.files})
         try:
             echo("watching; press Ctrl-C to stop", err=True)
-            saved = _wait(changes, watched, inspect)
+            saved = _wait(changes, watched, inspect, _DRAFT_QUIET_MS if on_request(stage) else _QUIET_MS)
         except KeyboardInterrupt:
             echo("watching ended", err=True)
             return 0
@@ -169,7 +174,9 @@ def _add(artifact: Artifact, files: set[str], folders: set[str]) -> None:
             folders.update(map(str, item.folders))
 
 
-def _wait(changes: Callable[..., Any], watched: Watched, look: Callable[[], Watched]) -> list[str]:
+def _wait(
+    changes: Callable[..., Any], watched: Watched, look: Callable[[], Watched], quiet_ms: int = _QUIET_MS
+) -> list[str]:
     """Return changed files, and new ones that `look` finds, as soon as there are any.
 
     Directories are watched, because many programs save by replacing the file.
@@ -180,7 +187,7 @@ def _wait(changes: Callable[..., Any], watched: Watched, look: Callable[[], Watc
             *sorted(folders),
             watch_filter=None,
             debounce=_PATIENCE_MS,
-            step=_QUIET_MS,
+            step=quiet_ms,
             rust_timeout=_FIRST_CHECK_MS,
             yield_on_timeout=True,
             recursive=False,

@@ -162,6 +162,11 @@ class State:
         with self._lock:
             self._db.close()
 
+    def __del__(self) -> None:
+        # Whoever holds it may end without closing it, by an error; sqlite3 warns of that from Python 3.13 on.
+        with contextlib.suppress(AttributeError):
+            self._db.close()
+
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Yield the connection inside one transaction, committed at the end or rolled back on an error."""

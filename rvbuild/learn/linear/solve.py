@@ -75,18 +75,35 @@ def solve(sums: Integers, features: int) -> Solution:
     unseen = len(used) > 1 and len(_present(total)) > 1
     without = [unpacked(sums.sum(axis=0) - sums[fold], features) for fold in used] if unseen else []
     within = [unpacked(sums[fold], features) for fold in used] if unseen else []
-    best: Solution | None = None
+    best: _Division | None = None
     for shrinkage in SHRINKAGES if unseen else SHRINKAGES[1:2]:
-        weights = directions(total, shrinkage)
         if unseen:
             parts = [_scores(held, directions(rest, shrinkage)) for rest, held in zip(without, within, strict=True)]
         else:
-            parts = [_scores(total, weights)]
-        candidate = _divided(weights, _merged(parts), shrinkage, len(used) if unseen else 0)
+            parts = [_scores(total, directions(total, shrinkage))]
+        candidate = _divided(_merged(parts), shrinkage)
         if best is None or candidate.expected > best.expected:
             best = candidate
     assert best is not None
-    return best
+    return Solution(
+        product(directions(total, best.shrinkage), best.turned),
+        best.biases,
+        best.offsets,
+        best.shrinkage,
+        best.expected,
+        len(used) if unseen else 0,
+    )
+
+
+class _Division(NamedTuple):
+    """How scores of directions become log-probabilities, and where classes are divided."""
+
+    turned: Reals
+    """(D, K)."""
+    biases: Reals
+    offsets: Reals
+    shrinkage: float
+    expected: float
 
 
 def directions(moments: Moments, shrinkage: float) -> Reals:
@@ -137,8 +154,8 @@ def _merged(parts: list[_Scores]) -> _Scores:
     return _Scores(counts, means, products)
 
 
-def _divided(weights: Reals, scores: _Scores, shrinkage: float, folds: int) -> Solution:
-    """Return the model whose scores are log-probabilities, given how the scores of directions are distributed."""
+def _divided(scores: _Scores, shrinkage: float) -> _Division:
+    """Return how scores become log-probabilities, given how they are distributed."""
     classes = len(scores.counts)
     shares = scores.counts / scores.counts.sum()
     covariances = scores.products - scores.means[:, :, np.newaxis] * scores.means[:, np.newaxis, :]
@@ -153,7 +170,7 @@ def _divided(weights: Reals, scores: _Scores, shrinkage: float, folds: int) -> S
     drawn = np.stack([_drawn(mean, covariance) for mean, covariance in zip(scores.means, covariances, strict=True)])
     logs = np.stack([product(points, turned) + biases for points in drawn])
     offsets, expected = _offsets(logs, shares)
-    return Solution(product(weights, turned), biases, offsets, shrinkage, expected, folds)
+    return _Division(turned, biases, offsets, shrinkage, expected)
 
 
 def _drawn(mean: Reals, covariance: Reals) -> Reals:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import socket
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -74,6 +75,8 @@ def _said(url: str, setting: str = PRETRAINED) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, http.client.HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it holds the connection
         raise ModelError(
             f"{setting}: the weights {url} could not be downloaded ({error}); "
             f"download that file by other means to {path}, or to any path: "
