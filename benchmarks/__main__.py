@@ -28,6 +28,7 @@ NAMES = (
     "mosaic",
     "vectors",
     "check",
+    "view",
 )
 
 

@@ -22,6 +22,7 @@ from rvbuild.rules.common import (
 )
 
 if TYPE_CHECKING:
+    from rvbuild.settings.area import OfArea
     from rvbuild.stages.analyze.settings import SceneStatsSettings
 
 VERSION = 3
@@ -51,16 +52,16 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         )
         return
     scenes = sorted((s for s in project.scenes if s.split == "train"), key=lambda s: s.id)
-    sample = project.file.analyze.stage_settings()["sample"]
+    analyze = project.file.analyze.stage_settings()
     for scene in scenes:
+        of_area: OfArea = area(project, scene) if scene.blocks else {}
         settings: SceneStatsSettings = {
             "image": image_settings(project, scene),
             "channels": scene.channels,
-            "sample": sample,
-            "seed": seed(project, f"analyze:{scene.id}") if sample < 1 else 0,
+            "seed": seed(project, f"analyze:{scene.id}") if analyze["sample"] < 1 else 0,
+            **analyze,
+            **of_area,
         }
-        if scene.blocks:
-            settings = {**settings, **area(project, scene)}
         yield Artifact(
             name=name("analyze", project.name, scene.id),
             project=project.name,

@@ -6,9 +6,8 @@ the centre of pixel (row, col) is (col + 0.5, row + 0.5).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from affine import Affine
@@ -23,6 +22,17 @@ Floats = NDArray[np.float64]
 
 METRES_PER_DEGREE = 111319.5
 """Of latitude, and of longitude at the equator."""
+
+
+class GridJson(TypedDict):
+    """A grid as JSON data."""
+
+    height: int
+    width: int
+    transform: list[float]
+    """[a, b, c, d, e, f] of the affine transform from columns and rows to map coordinates."""
+    crs: str | None
+    """As WKT."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +115,8 @@ class Grid:
         off = max(np.abs(there_x - x).max(), np.abs(there_y - y).max())
         return place if off <= tolerance_px else None
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the grid as JSON data: `{"height", "width", "transform": [a, b, c, d, e, f], "crs": WKT or null}`."""
+    def as_json(self) -> GridJson:
+        """Return the grid as JSON data."""
         return {
             "height": self.height,
             "width": self.width,
@@ -115,7 +125,7 @@ class Grid:
         }
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Grid:
+    def from_json(cls, content: GridJson) -> Grid:
         """Return the grid that `as_json` described.
 
         Raises

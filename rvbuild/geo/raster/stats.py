@@ -8,10 +8,9 @@ Golub and LeVeque (1979, "Updating formulae and a pairwise algorithm for computi
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any, Self
+from typing import Any, NotRequired, Self, TypedDict, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +34,48 @@ def _log_edges() -> list[float]:
 
 
 _LOG_EDGES = _log_edges()
+
+
+@final
+class IntegerHistogram(TypedDict):
+    """A histogram of integers, as JSON data."""
+
+    start: int
+    """The lower edge of the first bin."""
+    width: int
+    """Of a bin."""
+    counts: list[int]
+
+
+@final
+class RealHistogram(TypedDict):
+    """A histogram of real values or wide integers, as JSON data."""
+
+    edges: list[float]
+    """Of the bins that hold something, and of those between them: one more than there are counts."""
+    counts: list[int]
+
+
+class BandFigures(TypedDict):
+    """The statistics of a band, as JSON data."""
+
+    count: int
+    mean: float
+    m2: float
+    std: float
+    min: float | None
+    max: float | None
+    histogram: IntegerHistogram | RealHistogram
+    sum: NotRequired[int]
+    """Exact, as the next one, so that statistics can be merged exactly; of integers of at most 16 bits."""
+    sum_squares: NotRequired[int]
+
+
+class ImageFigures(TypedDict):
+    """The content of `stats.json`."""
+
+    bands: list[BandFigures]
+    dtype: str
 
 
 @dataclass(frozen=True)
@@ -108,8 +149,8 @@ class Histogram:
         low, high = max(low, lowest), min(high, highest)
         return float(low + inside * (high - low))
 
-    def to_json(self) -> dict[str, Any]:
-        """Return `{"start", "width", "counts"}` or `{"edges", "counts"}`, from the first non-empty bin."""
+    def to_json(self) -> IntegerHistogram | RealHistogram:
+        """Return the counts as JSON data, those of real values from the first non-empty bin on."""
         if self.start is not None:
             return {"start": self.start, "width": self.width, "counts": self.counts.tolist()}
         used = np.flatnonzero(self.counts)
@@ -119,7 +160,7 @@ class Histogram:
         return {"edges": _LOG_EDGES[first : stop + 1], "counts": self.counts[first:stop].tolist()}
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
+    def from_json(cls, value: IntegerHistogram | RealHistogram) -> Self:
         """Return the histogram that `to_json` wrote."""
         given = np.array(value["counts"], dtype=np.int64)
         if "edges" not in value:
@@ -167,9 +208,9 @@ class BandStats:
         m2 = self.m2 + other.m2 + delta * delta * (self.count * other.count / count)
         return type(self)(count, mean, m2, lowest, highest, histogram)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the statistics as plain JSON data; `sum` and `sum_squares` allow exact merging."""
-        value = {
+    def to_json(self) -> BandFigures:
+        """Return the statistics as JSON data."""
+        figures: BandFigures = {
             "count": self.count,
             "mean": self.mean,
             "m2": self.m2,
@@ -179,11 +220,11 @@ class BandStats:
             "histogram": self.histogram.to_json(),
         }
         if self.sums is not None:
-            value["sum"], value["sum_squares"] = self.sums
-        return value
+            figures["sum"], figures["sum_squares"] = self.sums
+        return figures
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
+    def from_json(cls, value: BandFigures) -> Self:
         """Return the statistics that `to_json` wrote."""
         sums = (int(value["sum"]), int(value["sum_squares"])) if "sum" in value else None
         return cls(

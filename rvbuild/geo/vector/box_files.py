@@ -153,9 +153,9 @@ def coco_rows(path: Path) -> tuple[list[Listed], list[Row]]:
     return images, rows
 
 
-def _categories(path: Path, entries: Sequence[Mapping[str, Any]]) -> dict[Any, str]:
+def _categories(path: Path, entries: Sequence[Mapping[str, object]]) -> dict[object, str]:
     """Return the names of COCO categories by id, of those that have one."""
-    names: dict[Any, str] = {}
+    names: dict[object, str] = {}
     for entry in entries:
         name = entry.get("name")
         if name is None or not str(name).strip():

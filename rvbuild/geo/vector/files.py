@@ -69,7 +69,7 @@ class Features:
     path: Path
     geometries: Geometries
     """(N,) shapely geometries, two-dimensional, in `crs`."""
-    attributes: tuple[Mapping[str, Any], ...]
+    attributes: tuple[Mapping[str, object], ...]
     """Per feature, the attributes that were asked for; None where a feature or the file lacks one."""
     numbers: tuple[int, ...]
     """Per feature, its place in the file, from 0; features without geometry count too."""
@@ -195,7 +195,7 @@ def _read(
     wanted = {*asked, *attributes}
     left_out, unknown, names = 0, False, dict[str, None]()
     shapes = Gathered(path)
-    values: list[Mapping[str, Any]] = []
+    values: list[Mapping[str, object]] = []
     numbers: list[int] = []
     nowhere: list[int] = []
     passed: list[int | None] = []
@@ -348,7 +348,7 @@ class _Record(NamedTuple):
     """A feature as its file has it."""
 
     geometry: Any
-    properties: Mapping[str, Any]
+    properties: Mapping[str, object]
     id: Any
 
     def get(self, name: str) -> Any:

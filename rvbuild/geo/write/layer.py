@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import fiona
 import numpy as np
@@ -23,7 +22,7 @@ _FIELD_TYPES = {int: "int32", float: "float", str: "str"}
 def write_layer(
     path: Path,
     geometries: Geometries,
-    properties: Sequence[Mapping[str, Any]],
+    properties: Sequence[Mapping[str, object]],
     fields: Mapping[str, type],
     *,
     geometry: str,

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import rasterio.features
@@ -25,6 +25,7 @@ from rvbuild.geo.write.buildings import outlines
 from rvbuild.geo.write.layer import write_layer
 from rvbuild.geo.write.measures import mean_scores, sizes
 from rvbuild.geo.write.qgis import write_vector_style
+from rvbuild.settings.predict import VectorSettings
 
 Labels = NDArray[np.uint8]
 Geometries = NDArray[np.object_]
@@ -37,7 +38,7 @@ def vectorize(
     labels_tif: Path,
     classes: Classes,
     nodata: int,
-    specs: Sequence[Mapping[str, Any]],
+    specs: Sequence[VectorSettings],
     out_dir: Path,
     scores_tif: Path | None = None,
 ) -> list[Path]:
@@ -77,26 +78,26 @@ def vectorize(
     pixel_area = abs(grid.transform.determinant)
     written: list[Path] = []
     for spec in specs:
-        name, kind = str(spec["class"]), str(spec.get("kind", "polygons"))
+        name, kind = spec["class"], spec.get("kind", "polygons")
         class_id = id_of(classes, name, "predict.vectors")
-        path = out_dir / str(spec.get("file") or _file_stem(name) + SUFFIXES[str(spec.get("format", "geojson"))])
+        path = out_dir / (spec.get("file") or _file_stem(name) + SUFFIXES[spec.get("format", "geojson")])
         if path in written:
             raise DataError(f"predict.vectors: two entries would write {path.name}; give one of them another `file`")
-        found = polygons_of.of(class_id, int(spec.get("denoise_px", 0)), float(spec.get("simplify_px", 0.0)))
+        shapes = polygons_of.of(class_id, spec.get("denoise_px", 0), spec.get("simplify_px", 0.0))
         if kind == "buildings":
-            found = outlines(found, float(spec["split"]), float(spec["side_px"]))
-        found = found[shapely.area(found) * pixel_area >= float(spec.get("min_area_units", 0.0))]
-        measured = {key: values.tolist() for key, values in sizes(found, grid).items()}
+            shapes = outlines(shapes, spec["split"], spec["side_px"])
+        shapes = shapes[shapely.area(shapes) * pixel_area >= spec.get("min_area_units", 0.0)]
+        measured = {key: values.tolist() for key, values in sizes(shapes, grid).items()}
         if scores_tif is not None:
-            measured["score"] = _scores(scores_tif, name, found)
+            measured["score"] = _scores(scores_tif, name, shapes)
         properties = [
             {"class_id": class_id, "class_name": name, **dict(zip(measured, values, strict=True))}
             for values in zip(*measured.values(), strict=True)
         ]
         if kind == "points":
-            found = _centres(found)
+            shapes = _centres(shapes)
         geometry: Literal["Point", "Polygon"] = "Point" if kind == "points" else "Polygon"
-        write_features(path, found, grid, properties, {**_FIELDS, **dict.fromkeys(measured, float)}, geometry)
+        write_features(path, shapes, grid, properties, {**_FIELDS, **dict.fromkeys(measured, float)}, geometry)
         write_vector_style(path, [classes[class_id]], "point" if kind == "points" else "polygon")
         written.append(path)
     return written
@@ -137,15 +138,15 @@ class _Polygons:
         if key not in self._simplified:
             self._simplified[key] = _simplified(labels, self._nodata, simplify_px)
         geometries, ids = self._simplified[key]
-        found: Geometries = geometries[ids == class_id]
-        return found
+        of_class: Geometries = geometries[ids == class_id]
+        return of_class
 
 
 def _centres(geometries: Geometries) -> Geometries:
     """Return a point (N,) in each polygon: its centroid if that lies inside."""
     centres = shapely.centroid(geometries)
-    found: Geometries = np.where(shapely.contains(geometries, centres), centres, shapely.point_on_surface(geometries))
-    return found
+    inside: Geometries = np.where(shapely.contains(geometries, centres), centres, shapely.point_on_surface(geometries))
+    return inside
 
 
 def _sieve(labels: Labels, nodata: int, side: int) -> Labels:
@@ -161,10 +162,10 @@ def _sieve(labels: Labels, nodata: int, side: int) -> Labels:
 
 def _regions(labels: Labels, mask: NDArray[np.bool_]) -> tuple[Geometries, NDArray[np.int64]]:
     """Return the polygons (N,) of equal pixels in pixel coordinates, and their class ids (N,)."""
-    found = list(rasterio.features.shapes(labels, mask=mask, connectivity=4))
-    geometries = np.empty(len(found), dtype=object)
-    geometries[:] = [shapely.geometry.shape(shape) for shape, _ in found]
-    return geometries, np.array([int(value) for _, value in found], dtype=np.int64)
+    regions = list(rasterio.features.shapes(labels, mask=mask, connectivity=4))
+    geometries = np.empty(len(regions), dtype=object)
+    geometries[:] = [shapely.geometry.shape(shape) for shape, _ in regions]
+    return geometries, np.array([int(value) for _, value in regions], dtype=np.int64)
 
 
 def _simplified(labels: Labels, nodata: int, tolerance_px: float) -> tuple[Geometries, NDArray[np.int64]]:
@@ -192,7 +193,7 @@ def write_features(
     path: Path,
     geometries: Geometries,
     grid: Grid,
-    properties: Sequence[Mapping[str, Any]],
+    properties: Sequence[Mapping[str, object]],
     fields: Mapping[str, type],
     geometry: Literal["Point", "Polygon"] = "Polygon",
 ) -> None:
@@ -223,7 +224,7 @@ def write_features(
         _write_geojson(path, geometries, grid, properties)
 
 
-def _write_geojson(path: Path, geometries: Geometries, grid: Grid, properties: Sequence[Mapping[str, Any]]) -> None:
+def _write_geojson(path: Path, geometries: Geometries, grid: Grid, properties: Sequence[Mapping[str, object]]) -> None:
     """Write a feature a line; fiona would round coordinates and add members that RFC 7946 has dropped."""
     stays = grid.crs is None or is_local(grid.crs)
     placed = _to_map(geometries, grid) if stays else to_lon_lat("predict.vectors", geometries, grid)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rvbuild.errors import DataError
-from rvbuild.geo.raster.stats import BandStats
+from rvbuild.geo.raster.stats import BandStats, ImageFigures
 from rvbuild.progress import Progress
 from rvbuild.stages.analyze.scene import write_stats
 from rvbuild.stages.analyze.settings import NoSettings
@@ -36,8 +36,8 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: NoSettings, outputs: Pat
     merged: list[BandStats] = []
     first, first_dtype = "", ""
     for scene, path in scenes.items():
-        value = json.loads(path.read_text(encoding="utf-8"))
-        bands, dtype = [BandStats.from_json(band) for band in value["bands"]], str(value["dtype"])
+        figures: ImageFigures = json.loads(path.read_text(encoding="utf-8"))
+        bands, dtype = [BandStats.from_json(band) for band in figures["bands"]], figures["dtype"]
         if not first:
             first, first_dtype, merged = scene, dtype, bands
         elif (len(bands), dtype) != (len(merged), first_dtype):

@@ -15,7 +15,7 @@ from rvbuild.geo.area.aoi import Part, open_aoi
 from rvbuild.geo.area.blocks import Blocks
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.raster.open import open_scene_image
-from rvbuild.geo.raster.stats import BandCounter, BandStats
+from rvbuild.geo.raster.stats import BandCounter, BandStats, ImageFigures
 from rvbuild.geo.windows import Window
 from rvbuild.progress import Progress
 from rvbuild.stages.analyze.settings import SceneStatsSettings
@@ -83,7 +83,7 @@ def blocks(height: int, width: int, sample: float, seed: int, part: Blocks | Non
 
 def write_stats(path: Path, bands: Sequence[BandStats], dtype: str) -> None:
     """Write statistics as JSON: sorted keys, shortest exact floats."""
-    value = {"bands": [band.to_json() for band in bands], "dtype": dtype}
+    value: ImageFigures = {"bands": [band.to_json() for band in bands], "dtype": dtype}
     path.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
 
 

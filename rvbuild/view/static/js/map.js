@@ -13,7 +13,7 @@ export const map = L.map("map", {
   maxZoom: 6,
   zoomSnap: 0.25,
   zoomDelta: 0.5,
-  wheelPxPerZoomLevel: 90,
+  wheelPxPerZoomLevel: 120,
   attributionControl: false,
 });
 
