@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import Sequence
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
 
 from rvbuild.errors import DataError
-from rvbuild.geo.raster.stats import BandStats
+from rvbuild.geo.raster.stats import BandFigures, BandStats, ImageFigures
 from rvbuild.learn.device import upload
 from rvbuild.settings.normalize import DeviationsNormalize, NormalizeSettings
 from rvbuild.settings.transforms import StatisticsStep
@@ -31,7 +31,7 @@ class Normalized(Protocol):
 
 
 def from_stats(
-    stats: Mapping[str, Any], dtype: str, bands: int, max_stds: float, stretch: StatisticsStep | None = None
+    stats: ImageFigures, dtype: str, bands: int, max_stds: float, stretch: StatisticsStep | None = None
 ) -> NormalizeSettings:
     """Choose the normalisation for imagery; by default, uint8 is scaled, and everything else becomes z-scores.
 
@@ -95,7 +95,7 @@ def standardized(
     normalize: NormalizeSettings,
     mean: Sequence[float],
     std: Sequence[float],
-    stats: Mapping[str, Any],
+    stats: ImageFigures,
     bands: int,
 ) -> NormalizeSettings:
     """Return a normalisation to which the mean and the standard deviation that weights expect have been added.
@@ -108,7 +108,7 @@ def standardized(
         Of each band, of values from 0 to 1. Of more bands than there are, the first ones count. If there are fewer, the
         others have those of the training imagery: they are bands that the weights have never seen.
     stats
-        A `stats.json`; it may be empty if no band needs it.
+        A `stats.json`; it may have no bands if none is needed.
     bands
         How many bands the chips have.
 
@@ -150,7 +150,7 @@ def _range(normalize: NormalizeSettings, bands: int) -> tuple[Sequence[float], S
 
 
 def _deviations(
-    bands: Sequence[Mapping[str, Any]], kind: Literal["zscore", "stats"], max_stds: float, first: int = 0
+    bands: Sequence[BandFigures], kind: Literal["zscore", "stats"], max_stds: float, first: int = 0
 ) -> DeviationsNormalize:
     for band, values in enumerate(bands, start=first):
         if not (math.isfinite(values["mean"]) and math.isfinite(values["std"]) and values["std"] > 0):

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from rvbuild.cli.commands import watch as watched
 from rvbuild.cli.commands.build import Options
+from rvbuild.session import watched
 
 from .conftest import Space, write_image, write_labels
 
@@ -96,7 +96,7 @@ def here(space: Space, monkeypatch: pytest.MonkeyPatch) -> Space:
 
 
 def look(*words: str, before: watched.Watched | None = None, trusted: bool = False) -> watched.Watched:
-    return watched._inspect(words[0], words[1:], Options(inline=True), before or watched.Watched(), trusted)
+    return watched.inspect(Options(inline=True).order(words[0]), words[1:], (), before or watched.Watched(), trusted)
 
 
 def waited(seen: watched.Watched, again: Any, *steps: Any) -> list[str]:
@@ -112,7 +112,7 @@ def waited(seen: watched.Watched, again: Any, *steps: Any) -> list[str]:
             yield {(1, str(path))}
 
     try:
-        saved = [os.path.relpath(path) for path in watched._wait(changes, seen, again)]
+        saved = [os.path.relpath(path) for path in watched.wait(changes, seen, again)]
     except KeyboardInterrupt:  # nothing of interest happened
         return []
     assert not left

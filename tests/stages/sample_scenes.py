@@ -126,7 +126,8 @@ def predict_scene(
     """Run the stages infer and predict into one directory, which shows what the two show; return it."""
     infer.run(inputs, settings, outputs, progress or Silent())
     raw = [outputs / name for name in tasks.get(settings["task"]).RAW]
-    predict.run({"raw": raw}, settings, outputs, Silent())
+    scores = [path for path in [outputs / "scores.tif"] if path.exists()]
+    predict.run({"raw": [*raw, *scores]}, settings, outputs, Silent())
     return outputs
 
 

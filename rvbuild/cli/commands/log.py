@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import datetime
 import itertools
-import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,14 +11,14 @@ from typing import Any
 from rvbuild.cli.report import duration, moment, print_json, utc
 from rvbuild.cli.terminal import echo, styled
 from rvbuild.engine.history.compare import Comparer, Comparison
-from rvbuild.engine.history.versions import Name, numbered, versions
+from rvbuild.engine.history.versions import Name, numbered
 from rvbuild.engine.store.state import Entry
-from rvbuild.engine.store.store import Store
 from rvbuild.engine.workspace import Workspace
 from rvbuild.errors import UsageError, counted, nearest
+from rvbuild.session.history import build_of, metrics, version_of
 from rvbuild.session.names import STAGES, stages_of
 from rvbuild.session.projects import load_all, load_available
-from rvbuild.session.session import Session, open_session
+from rvbuild.session.session import open_session
 
 _COLOURS = {"built": "green", "restored": "cyan", "failed": "red", "cleaned": "yellow"}
 #: Maximum number of reasons in a line, and of artifacts on one level of a comparison.
@@ -111,16 +109,16 @@ def diff(words: Sequence[str], as_json: bool) -> int:
         raise UsageError("diff: give one build or two: rvbuild diff A [B] [PROJECT.toml]")
     projects = load_available([w for w in words if w.endswith(".toml")], (), _notify)
     with open_session(projects, notify=_notify) as session:
-        name, old = _build(session, builds[0])
+        name, old = build_of(session, builds[0])
         if len(builds) == 2:
-            other_name, new = _build(session, builds[1])
+            other_name, new = build_of(session, builds[1])
             if other_name != name:
                 raise UsageError(
                     f"diff: {builds[0]} and {builds[1]} are builds of different artifacts, {name} and {other_name}"
                 )
-            old, new = old or _version(session, name, 0), new or _version(session, name, 0)
+            old, new = old or version_of(session, name, 0), new or version_of(session, name, 0)
         else:
-            old, new = old or _version(session, name, 1), _version(session, name, 0)
+            old, new = old or version_of(session, name, 1), version_of(session, name, 0)
         store = session.workspace.store
         comparison = Comparer(session.workspace.state, store, session.plan.artifacts).compare(name, old, new)
         sides = [metrics(store, key) for key in (old, new)]
@@ -136,46 +134,6 @@ def diff(words: Sequence[str], as_json: bool) -> int:
         _print_comparison(comparison, "")
         _print_metrics(rows)
     return 0
-
-
-def _build(session: Session, word: str) -> tuple[str, str | None]:
-    """Return the artifact and the key that `word` names; the key is None for `STAGE[:SCENE]` without a version."""
-    stage, at, number = word.rpartition("@")
-    if at and number.isdigit():
-        name = _single(session, stage)
-        return name, _version(session, name, int(number))
-    if re.fullmatch(r"[0-9a-f]{6,32}", word):
-        matches = {key: name for key, name in session.workspace.state.names().items() if key.startswith(word)}
-        matches = {key: name for key, name in matches.items() if name in session.plan.artifacts}
-        if len(matches) == 1:
-            ((key, name),) = matches.items()
-            return name, key
-        problem = "no build has such a key" if not matches else f"{len(matches)} builds have such keys: add more digits"
-        raise UsageError(f"diff {word}: {problem} (`rvbuild log --json` shows them)")
-    return _single(session, word), None
-
-
-def _single(session: Session, word: str) -> str:
-    artifacts = session.matching(word)
-    if len(artifacts) > 1:
-        choices = ", ".join(
-            sorted({a.project for a in artifacts})
-            if len({a.project for a in artifacts}) > 1
-            else [a.label() for a in artifacts[:5]]
-        )
-        raise UsageError(f"diff {word}: there are several: {choices}; name the project or the scene")
-    return artifacts[0].name
-
-
-def _version(session: Session, name: str, number: int) -> str:
-    past = versions(session.workspace.state, name)
-    if number < len(past):
-        return past[number].key
-    label = session.plan.artifacts[name].label()
-    if not past:
-        raise UsageError(f"diff {label}: it was never built here")
-    available = f"only {label}@0" if len(past) == 1 else f"{label}@0 to {label}@{len(past) - 1}"
-    raise UsageError(f"diff {label}: there is no {label}@{number}; the log has {available}")
 
 
 def _print_comparison(comparison: Comparison, indent: str) -> None:
@@ -203,24 +161,6 @@ def _json(comparison: Comparison) -> dict[str, Any]:
         "reasons": [str(r) for r in comparison.reasons],
         "below": [_json(b) for b in comparison.below if not b.seen],
     }
-
-
-def metrics(store: Store, key: str) -> dict[str, float]:
-    """Return name → figure of the evaluation with `key`; empty if the key is not of an evaluation.
-
-    The content is read without verification, since it is only displayed.
-    """
-    action = store.action(key)
-    if action is None or "eval.json" not in action.outputs:
-        return {}
-    try:
-        data = json.loads(store.object(action.outputs["eval.json"][0]).read_bytes())
-        figures = {name: v for name, v in data["summary"]["overall"].items() if not isinstance(v, dict)}
-        for item in data["overall"]:
-            figures |= {f"{item['class_name']} {name}": value for name, value in item["metrics"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
-    return {name: value for name, value in figures.items() if isinstance(value, int | float)}
 
 
 def _print_metrics(rows: Sequence[Sequence[Any]]) -> None:

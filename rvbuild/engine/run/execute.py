@@ -72,6 +72,7 @@ class Builder:
         self._machine = machine or this_machine()
         self._memory = memory or {}
         self._stopped = threading.Event()
+        self._held: set[str] = set()  # keys that are being built here: two scenes may share an image
 
     def is_fresh(self, name: str) -> bool:
         """Tell whether there is nothing to do for `name`; if so, record the outcome."""
@@ -168,7 +169,9 @@ class Builder:
         store, key = self._workspace.store, planned.facts.key
         assert key is not None
         with contextlib.ExitStack() as locks:
-            locks.enter_context(store.building(key, self._waiting(artifact)))
+            locks.enter_context(store.building(key, self._waiting(artifact, key)))
+            self._held.add(key)
+            locks.callback(self._held.discard, key)
             if not planned.facts.forced:
                 record = self._restore(artifact, planned, progress)
                 if record is not None:
@@ -177,21 +180,21 @@ class Builder:
             if artifact.resume_ignores is not None:
                 trajectory_key = trajectory(planned.facts.components, artifact.resume_ignores)
                 if trajectory_key != key:  # otherwise it is already held
-                    locks.enter_context(store.building(trajectory_key, self._waiting(artifact)))
+                    locks.enter_context(store.building(trajectory_key, self._waiting(artifact, trajectory_key)))
             return self._build(artifact, planned, progress, trajectory_key), Did.BUILT
 
     def _noting(self, artifact: Artifact) -> Callable[[str], None]:
         return lambda line: self._reporter.note(f"{artifact.label()}: {line}")
 
-    def _waiting(self, artifact: Artifact) -> Callable[[], None]:
-        """Return a callback that is called repeatedly while another process builds the key of `artifact`."""
+    def _waiting(self, artifact: Artifact, key: str) -> Callable[[], None]:
+        """Return a callback that is called repeatedly while another process builds `key`, or another thread here."""
         reported = False
 
         def wait() -> None:
             nonlocal reported
             if self._stopped.is_set():
                 raise Interrupted
-            if not reported:
+            if not reported and key not in self._held:
                 reported = True
                 self._reporter.note(f"{artifact.label()}: waiting for another process that builds it …")
 

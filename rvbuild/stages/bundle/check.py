@@ -157,12 +157,13 @@ def _dotted(key: Sequence[str | int]) -> str:
 
 _TYPES = {
     "string_type": "a text",
+    "string_unicode": "a text of Unicode",
     "int_type": "a whole number",
     "float_type": "a number",
     "bool_type": "true or false",
     "list_type": "a list",
     "sequence_type": "a list",
-    "is_instance_of": "a list",
+    "sequence_str": "a list",
     "dict_type": "an object",
     "mapping_type": "an object",
     "none_required": "null",
@@ -185,7 +186,7 @@ def _expected(details: ErrorDetails) -> str:
     if kind in _BOUNDS:
         number = "a whole number" if isinstance(details["input"], int) else "a number"
         return _BOUNDS[kind].format(number=number, **context)
-    return _TYPES.get(kind, f"something else ({details['msg']})")
+    return _TYPES.get(kind, f"another value ({details['msg']})")
 
 
 def _words(choices: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from affine import Affine
@@ -113,7 +113,7 @@ class SceneFeatures:
         return bits.astype(bool)
 
 
-def description(cells: Cells, names: Sequence[str], grid: Grid) -> Mapping[str, Any]:
+def description(cells: Cells, names: Sequence[str], grid: Grid) -> Mapping[str, object]:
     """Return the content of `features.json`."""
     return {
         "cells": cells._asdict(),

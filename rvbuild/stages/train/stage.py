@@ -13,6 +13,7 @@ import numpy as np
 
 from rvbuild import tasks
 from rvbuild.errors import DataError, classes_that
+from rvbuild.geo.raster.stats import ImageFigures
 from rvbuild.learn import models
 from rvbuild.learn.checkpoint import save_model
 from rvbuild.learn.chips.augment import Augmenter
@@ -166,7 +167,7 @@ def _normalization(
     if wanted == "pretrained" and start is not None:
         return start.normalization(chips.bands, chips.dtype)
     mean, std = _figures(wanted, train["model"])
-    stats = {}
+    stats: ImageFigures = {"bands": [], "dtype": chips.dtype}
     if chips.dtype != "uint8" or step is not None or 0 < len(mean) < chips.bands:
         if not inputs.get("stats"):
             raise DataError(
