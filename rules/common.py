@@ -74,8 +74,8 @@ def seed(project: Project, artifact: str) -> int:
     return _seed(project.seed, artifact)
 
 
-def _seed(seed: int, what: str) -> int:
-    return xxhash.xxh3_64_intdigest(canonical([seed, what])) & 0x7FFFFFFF
+def _seed(seed: int, artifact: str) -> int:
+    return xxhash.xxh3_64_intdigest(canonical([seed, artifact])) & 0x7FFFFFFF
 
 
 def classes(project: Project) -> list[ClassSettings]:

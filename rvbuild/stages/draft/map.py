@@ -186,7 +186,7 @@ def _cell_grid(grid: Grid, cells: Cells) -> Grid:
     """Return the grid of the cells of a scene."""
     stride = cells.stride_px
     height, width = -(-cells.height // stride), -(-cells.width // stride)
-    return Grid(height, width, grid.transform @ Affine.scale(stride), grid.crs)
+    return Grid(height, width, grid.transform * Affine.scale(stride), grid.crs)
 
 
 def _any_in_cells(valid: npt.NDArray[np.bool_], cells: Cells) -> npt.NDArray[np.bool_]:
