@@ -162,6 +162,8 @@ def _read(path: Path, channels: Sequence[int] | None, apply: Apply) -> tuple[Ima
             version = np.lib.format.read_magic(file)
             header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, _, dtype = header(file)
+            if min(shape, default=0) < 0:  # numpy 1 reads all that there is
+                raise ValueError(f"an array of {shape} cannot be")
             if len(shape) in (2, 3):
                 _require_small(path, *shape[:2])
             require(math.prod(shape) * dtype.itemsize, f"{path}: its array of {shape}", "Cut it")
