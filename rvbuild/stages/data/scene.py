@@ -17,7 +17,7 @@ from rvbuild.geo.write.overview import lay_over, outlined, overview, step_of, wr
 from rvbuild.geo.write.picture import rgb_preview, side_by_side
 from rvbuild.progress import Progress
 from rvbuild.settings.chip import ChipSettings
-from rvbuild.stages.data.settings import OutlinedSettings, SurveySettings
+from rvbuild.stages.data.settings import SurveySettings
 from rvbuild.stages.data.survey import SceneSurvey, TaggedImageFacts
 from rvbuild.stages.threads.block_cache import block_cache
 
@@ -27,9 +27,7 @@ SIDE_PX = 420
 BLOCK_PX = 512
 
 
-def run(
-    inputs: Mapping[str, Sequence[Path]], settings: SurveySettings | OutlinedSettings, outputs: Path, progress: Progress
-) -> None:
+def run(inputs: Mapping[str, Sequence[Path]], settings: SurveySettings, outputs: Path, progress: Progress) -> None:
     """Write `survey.json` and `picture.jpg`.
 
     Parameters
