@@ -18,7 +18,7 @@ from rvbuild.geo.windows import Window
 from rvbuild.settings.chip import ChipSettings
 
 BLOCK_BYTES = 16 << 20
-"""Approximate size of the images in a block, in bytes. Blocks are rewritten as a whole; smaller ones make more files."""
+"""Approximate size of the images in a block, in bytes. Blocks are rewritten as a whole; small ones are many files."""
 
 MAX_PIECE = 16
 """Maximum number of blocks that are cut side by side: their labels are held in memory."""
