@@ -14,7 +14,7 @@ from rvbuild.settings.labels import LabelSettings
 
 
 class SceneSettings(SceneImageSettings, OfArea):
-    """How a scene is read and cut, for those who look at all of it."""
+    """How all of a scene is read and cut, for a survey and for checks."""
 
     task: str
     labels: LabelSettings | None
@@ -35,7 +35,7 @@ class CheckSettings(SceneSettings):
 
     split: Split
     allow: NotRequired[list[str]]
-    """Where virtual files may lead, as the result depends on it."""
+    """Where virtual files may lead: the result depends on it."""
 
 
 class SurveyPageSettings(TypedDict):
