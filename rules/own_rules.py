@@ -125,7 +125,7 @@ def _of_rule(project: Project, rule: str) -> Iterator[Artifact]:
     except RvbuildError:
         raise
     except Exception as error:
-        raise UsageError(f"{at}: {rule}: artifacts() failed: {_said(error, rule, project)}") from error
+        raise UsageError(f"{at}: {rule}: artifacts() failed: {_error_text(error, rule, project)}") from error
     for artifact in made:
         if problem := _problem(artifact, project, rule):
             raise UsageError(f"{at}: {rule}: {problem}")
@@ -141,7 +141,7 @@ def _imported(rule: str, at: str) -> Any:
         raise UsageError(f"{at}: {rule}: importing it failed: {type(error).__name__}: {error}") from error
 
 
-def _said(error: Exception, rule: str, project: Project) -> str:
+def _error_text(error: Exception, rule: str, project: Project) -> str:
     """Return the error and the line of the rule where it occurred."""
     lines = []
     trace = error.__traceback__

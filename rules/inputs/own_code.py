@@ -128,7 +128,7 @@ def _made(project: Project, named: Mapping[str, str]) -> tuple[Source, ...]:
 
 
 def _of_scenes(project: Project, files: Collection[Path]) -> set[Path]:
-    """Return the files of scenes among those that code names: a stage receives its own, and code has no others."""
+    """Return the files of scenes among those that code names: code may only read the files that its stage receives."""
     if not files:
         return set()
     named = (

@@ -30,7 +30,7 @@ from rvbuild.tasks.protocol import ClassList, Task
 _ARRAYS = ".npy"
 
 MOST_PX = 1 << 26
-"""The most pixels of an image that is a chip."""
+"""Maximum number of pixels of a chip."""
 
 
 def run(inputs: Mapping[str, Sequence[Path]], settings: OwnChipSettings, outputs: Path, progress: Progress) -> None:
@@ -41,9 +41,9 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: OwnChipSettings, outputs
     inputs
         `files/<n>`: all files of the split in the nth folder, or the nth zip.
     settings
-        What the files are, and how they are read.
+        The files of each part, and how they are read.
     outputs
-        Receives the same files as from the chip stage of a scene.
+        Receives the same files as in the chip stage of a scene.
     progress
         Receives the chips.
 
