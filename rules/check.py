@@ -68,7 +68,7 @@ class Request:
     inputs
         The files by role.
     settings
-        Those of a survey, and `split`.
+        The settings of a survey, and `split`.
     rests_on
         All files that the result depends on.
     code

@@ -74,8 +74,8 @@ def seed(project: Project, artifact: str) -> int:
     return _seed(project.seed, artifact)
 
 
-def _seed(seed: int, what: str) -> int:
-    return xxhash.xxh3_64_intdigest(canonical([seed, what])) & 0x7FFFFFFF
+def _seed(seed: int, artifact: str) -> int:
+    return xxhash.xxh3_64_intdigest(canonical([seed, artifact])) & 0x7FFFFFFF
 
 
 def classes(project: Project) -> list[ClassSettings]:
@@ -212,7 +212,7 @@ def _aoi_parts(scene: Scene) -> AreaSettings:
 
 
 def area(project: Project, scene: Scene) -> OfArea:
-    """Return the settings that limit a scene to a part; empty if all of it counts, or all of the files of its area."""
+    """Return the settings that limit a scene to a part; empty without blocks and without settings of the area."""
     settings = _aoi_parts(scene)
     if scene.blocks is not None:
         blocks: SplitBlockSettings = {**scene.blocks, "seed": _seed(scene.blocks["seed"], f"split:{scene.base}")}
@@ -233,7 +233,7 @@ def evaluated(project: Project) -> list[Scene]:
 
 
 def raw_files(project: Project) -> tuple[str, ...]:
-    """Return the outputs of infer that predict derives all other files from."""
+    """Return the outputs of infer from which predict derives all other files."""
     return SPECS[project.task].raw
 
 
@@ -275,7 +275,7 @@ def _rasters(project: Project, role: str, paths: tuple[str, ...]) -> Source:
 
 
 def _vectors(project: Project, role: str, tables: Sequence[tuple[Sequence[str], Reading]]) -> Source:
-    """Return the files of vector tables as an input, each file with what is read of it."""
+    """Return the files of vector tables as an input; their digests depend on what is read from them."""
     files = tuple(resolve(project, path) for paths, _ in tables for path in paths)
     companions = _companions(project)
     sorted_out = [sidecars.sort(companions.of_vector(f)) for f in files]

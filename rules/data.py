@@ -29,7 +29,7 @@ from rvbuild.rules.common import (
 )
 
 if TYPE_CHECKING:
-    from rvbuild.stages.data.settings import OutlinedSettings, SurveyPageSettings, SurveySettings
+    from rvbuild.stages.data.settings import SurveyPageSettings, SurveySettings
 
 VERSION = 2
 RUN = "rvbuild.stages.data.scene:run"
@@ -59,9 +59,11 @@ def artifacts(project: Project, code: str, runs_code: bool = True, outlines: boo
             "classes": classes(project),
             "null_id": project.null_id,
             "chip": chip_settings(project, scene),
+            "outlines": True,
             **area(project, scene),
         }
-        outlined: OutlinedSettings = {**settings, "outlines": True}
+        if not outlines:
+            del settings["outlines"]
         yield Artifact(
             name=name("data", project.name, scene.id),
             project=project.name,
@@ -69,7 +71,7 @@ def artifacts(project: Project, code: str, runs_code: bool = True, outlines: boo
             scene=scene.id,
             run=RUN,
             version=VERSION,
-            settings=outlined if outlines else settings,
+            settings=settings,
             inputs=present(
                 image(project, scene),
                 labels(project, scene),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rvbuild.rules.common import (
     Artifact,
@@ -25,6 +25,10 @@ from rvbuild.rules.common import (
     present,
     scores,
 )
+
+if TYPE_CHECKING:
+    from rvbuild.stages.evaluate.merge import EvalMergeSettings
+    from rvbuild.stages.evaluate.scene import EvalStageSettings
 
 VERSION = 6
 RUN = "rvbuild.stages.evaluate.scene:run"
@@ -79,7 +83,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         )
 
 
-def settings_of_scene(project: Project, scene: Scene) -> dict[str, Any]:
+def settings_of_scene(project: Project, scene: Scene) -> EvalStageSettings:
     """Return the settings to count the predictions of `scene`, which must have labels."""
     return {
         "task": project.task,
@@ -92,18 +96,16 @@ def settings_of_scene(project: Project, scene: Scene) -> dict[str, Any]:
     }
 
 
-def settings_of_all(project: Project, scenes: Sequence[Scene]) -> dict[str, Any]:
+def settings_of_all(project: Project, scenes: Sequence[Scene]) -> EvalMergeSettings:
     """Return the settings to merge the counts of `scenes`."""
-    return {
+    settings: EvalMergeSettings = {
         "task": project.task,
         "classes": classes(project),
         "null_id": project.null_id,
-        **_splits(scenes),
-        **({"metrics": list(project.eval.metrics)} if project.eval.metrics else {}),
     }
-
-
-def _splits(scenes: Sequence[Scene]) -> dict[str, Any]:
-    """Return the split of each scene if there are several splits."""
     splits = {scene.id: scene.split for scene in scenes}
-    return {"splits": splits} if len(set(splits.values())) > 1 else {}
+    if len(set(splits.values())) > 1:
+        settings["splits"] = splits
+    if project.eval.metrics:
+        settings["metrics"] = list(project.eval.metrics)
+    return settings

@@ -56,10 +56,10 @@ def closure_digest(roots: Sequence[str], task: str) -> str:
 def read() -> dict[str, Any]:
     """Return the lock: `{"stages": {"chip/semantic_segmentation": {"version", "code"}}, "golden": {...}}`."""
     try:
-        found: dict[str, Any] = json.loads(LOCK.read_text())
+        lock: dict[str, Any] = json.loads(LOCK.read_text())
     except (OSError, ValueError):
         return {"stages": {}, "golden": {}}
-    return found
+    return lock
 
 
 def code_tags(task: str, state: State) -> dict[str, str]:
@@ -74,8 +74,8 @@ def code_tags(task: str, state: State) -> dict[str, str]:
                 tags[stage] = now
         return json.dumps(tags)
 
-    found: dict[str, str] = json.loads(_kept(state, f"code tags {task}", differing))
-    return found
+    tags_by_stage: dict[str, str] = json.loads(_kept(state, f"code tags {task}", differing))
+    return tags_by_stage
 
 
 def code_of(rule: HasCode, task: str, state: State) -> str:
@@ -83,13 +83,13 @@ def code_of(rule: HasCode, task: str, state: State) -> str:
     return _kept(state, f"code of {rule.__name__} {task}", lambda: closure_digest(rule.CODE, task))
 
 
-def _kept(state: State, what: str, find: Callable[[], str]) -> str:
+def _kept(state: State, name: str, find: Callable[[], str]) -> str:
     """Return a result about the code of rvbuild, stored in `state` until one of its files changes."""
     seen = digest(sorted([str(file), list(signature(file) or ())] for file in installed.on_disk()))
-    known = state.content_digest(seen, what)
+    known = state.content_digest(seen, name)
     if known is None:
         known = find()
-        state.remember_content_digest(seen, what, known)
+        state.remember_content_digest(seen, name, known)
     return known
 
 

@@ -74,18 +74,18 @@ def artifacts(project: Project, ours: Sequence[Artifact]) -> list[Artifact]:
         A rule cannot be executed, or declares an invalid artifact.
     """
     files(project)
-    found: list[Artifact] = []
+    own: list[Artifact] = []
     with _served(_code(project), project.workspace):
         for rule in project.rules:
-            found += _of_rule(project, rule)
+            own += _of_rule(project, rule)
     names = {artifact.name for artifact in ours}
-    for artifact in found:
+    for artifact in own:
         if artifact.name in names:
             raise UsageError(f"{artifact.project}: two artifacts have the name {artifact.name!r}")
         names.add(artifact.name)
-    shown = _shown(found, project.workspace)
-    every = [*(_woven(artifact, shown) for artifact in ours), *found]
-    for artifact in found:
+    shown = _shown(own, project.workspace)
+    every = [*(_woven(artifact, shown) for artifact in ours), *own]
+    for artifact in own:
         for need in artifact.needs():
             if need not in names:
                 raise UsageError(
@@ -125,7 +125,7 @@ def _of_rule(project: Project, rule: str) -> Iterator[Artifact]:
     except RvbuildError:
         raise
     except Exception as error:
-        raise UsageError(f"{at}: {rule}: artifacts() failed: {_said(error, rule, project)}") from error
+        raise UsageError(f"{at}: {rule}: artifacts() failed: {_error_text(error, rule, project)}") from error
     for artifact in made:
         if problem := _problem(artifact, project, rule):
             raise UsageError(f"{at}: {rule}: {problem}")
@@ -141,7 +141,7 @@ def _imported(rule: str, at: str) -> Any:
         raise UsageError(f"{at}: {rule}: importing it failed: {type(error).__name__}: {error}") from error
 
 
-def _said(error: Exception, rule: str, project: Project) -> str:
+def _error_text(error: Exception, rule: str, project: Project) -> str:
     """Return the error and the line of the rule where it occurred."""
     lines = []
     trace = error.__traceback__
@@ -210,11 +210,11 @@ def _woven(artifact: Artifact, shown: Mapping[str, tuple[str, str]]) -> Artifact
     return replace(artifact, inputs=tuple(inputs))
 
 
-def _shown(found: Iterable[Artifact], workspace: Path) -> dict[str, tuple[str, str]]:
+def _shown(artifacts: Iterable[Artifact], workspace: Path) -> dict[str, tuple[str, str]]:
     """Map absolute paths to the artifact and its output, for all files that own stages declare by name."""
     return {
         str(workspace / artifact.shown(output)): (artifact.name, output)
-        for artifact in found
+        for artifact in artifacts
         for output in artifact.writes
         if not set(output) & set("*?[")
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,6 +32,7 @@ from rvbuild.rules import check, golden
 from rvbuild.settings.classes import ClassId, ClassName
 from rvbuild.settings.image import SceneImageSettings
 from rvbuild.settings.labels import BoxFileSettings
+from rvbuild.stages.bundle.check import checked_settings
 from rvbuild.stages.bundle.settings import BundleStageSettings
 from rvbuild.stages.data.settings import CheckSettings
 from rvbuild.stages.evaluate.scene import EvalStageSettings
@@ -247,6 +249,14 @@ def test_rules_give_stages_the_settings_that_they_declare(project: str, workspac
         validator(of_task(declared(artifact.run), loaded.task))(settings_of(artifact))
     for request in check.requests(loaded, runs_code=True):
         validator(CheckSettings)(request.settings)
+
+
+@pytest.mark.parametrize("project", PROJECTS)
+def test_bundles_of_projects_have_settings_that_are_accepted(project: str, workspace: Path) -> None:
+    path = workspace / "p.toml"
+    path.write_text(PROJECTS[project])
+    content = json.loads(json.dumps(rules.bundle.settings(load(path, environ={}))))
+    assert checked_settings(content, "bundle") == content
 
 
 @pytest.mark.parametrize(

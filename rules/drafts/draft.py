@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from rvbuild.project.tasks import SPECS
 from rvbuild.rules.common import Artifact, Product, Project, Scene, classes, folder, name, packages
 from rvbuild.rules.drafts.features import features, scenes
 from rvbuild.rules.drafts.head import head
+
+if TYPE_CHECKING:
+    from rvbuild.stages.draft.settings import DraftSettings
 
 VERSION = 1
 RUN = "rvbuild.stages.draft.map:run"
@@ -23,6 +27,12 @@ def drafted(project: Project, scene: Scene) -> Product:
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     """Yield the map of every scene."""
     for scene in scenes(project):
+        settings: DraftSettings = {
+            "classes": classes(project),
+            "null_id": project.null_id,
+            "background": SPECS[project.task].one_class_is_enough,
+            "scores": project.draft.scores,
+        }
         yield Artifact(
             name=name("draft", project.name, scene.base),
             project=project.name,
@@ -30,12 +40,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             scene=scene.base,
             run=RUN,
             version=VERSION,
-            settings={
-                "classes": classes(project),
-                "null_id": project.null_id,
-                "background": SPECS[project.task].one_class_is_enough,
-                "scores": project.draft.scores,
-            },
+            settings=settings,
             inputs=(features(project, scene), head(project)),
             folder=folder(project, "draft", scene.base),
             code=code,

@@ -6,7 +6,7 @@ Parts of a scene in several splits share its features.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rvbuild.project.tables.draft import RANDOM
 from rvbuild.rules.common import (
@@ -26,6 +26,10 @@ from rvbuild.rules.common import (
     present,
     resolve,
 )
+
+if TYPE_CHECKING:
+    from rvbuild.learn.encoders.encoder import EncoderSettings
+    from rvbuild.stages.draft.settings import FeaturesSettings
 
 VERSION = 1
 RUN = "rvbuild.stages.draft.features:run"
@@ -52,11 +56,17 @@ def features(project: Project, scene: Scene) -> Product:
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     """Yield the features of every scene; of none without scenes to learn from."""
     draft = project.draft
-    encoder: dict[str, Any] = {"encoder": draft.encoder, "stride_px": draft.stride_px}
+    encoder: EncoderSettings = {"encoder": draft.encoder, "stride_px": draft.stride_px}
     if draft.bands is not None:
         encoder["bands"] = list(draft.bands)
     weights = None if draft.weights is None else Source("weights", (resolve(project, draft.weights),))
     for scene in scenes(project):
+        settings: FeaturesSettings = {
+            "image": image_settings(project, scene),
+            "channels": scene.channels,
+            "encoder": encoder,
+            "block_px": draft.block_px,
+        }
         yield Artifact(
             name=name("features", project.name, scene.base),
             project=project.name,
@@ -64,12 +74,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             scene=scene.base,
             run=RUN,
             version=VERSION,
-            settings={
-                "image": image_settings(project, scene),
-                "channels": scene.channels,
-                "encoder": encoder,
-                "block_px": draft.block_px,
-            },
+            settings=settings,
             inputs=present(image(project, scene), weights, *image_code(project, scene)),
             folder=folder(project, "features", scene.base),
             code=code,

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from rvbuild.project.tasks import SPECS
 from rvbuild.rules.common import Artifact, Product, Project, class_names, folder, name, packages
 from rvbuild.rules.drafts.sums import summed, totals
+
+if TYPE_CHECKING:
+    from rvbuild.stages.draft.settings import HeadSettings
 
 VERSION = 1
 RUN = "rvbuild.stages.draft.head:run"
@@ -24,6 +28,11 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     scenes = summed(project)
     if not scenes:
         return
+    settings: HeadSettings = {
+        "classes": class_names(project),
+        "null_id": project.null_id,
+        "background": SPECS[project.task].one_class_is_enough,
+    }
     yield Artifact(
         name=name("head", project.name),
         project=project.name,
@@ -31,11 +40,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         scene=None,
         run=RUN,
         version=VERSION,
-        settings={
-            "classes": class_names(project),
-            "null_id": project.null_id,
-            "background": SPECS[project.task].one_class_is_enough,
-        },
+        settings=settings,
         inputs=tuple(totals(project, scene) for scene in scenes),
         folder=folder(project, "head"),
         code=code,

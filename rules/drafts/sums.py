@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from rvbuild.project.tasks import SPECS
 from rvbuild.rules.common import (
@@ -22,6 +23,9 @@ from rvbuild.rules.common import (
     seed,
 )
 from rvbuild.rules.drafts.features import features
+
+if TYPE_CHECKING:
+    from rvbuild.stages.draft.settings import SumsSettings
 
 VERSION = 1
 RUN = "rvbuild.stages.draft.sums:run"
@@ -44,6 +48,17 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     """Yield the sums of every training scene."""
     folds = project.draft.folds
     for scene in summed(project):
+        settings: SumsSettings = {
+            "task": project.task,
+            "scene": scene.id,
+            "labels": label_settings(project, scene),
+            "classes": label_classes(project, scene),
+            "null_id": project.null_id,
+            "background": SPECS[project.task].one_class_is_enough,
+            "folds": folds,
+            "first_fold": seed(project, f"sums:{scene.id}") % folds,
+            **area(project, scene),
+        }
         yield Artifact(
             name=name("sums", project.name, scene.id),
             project=project.name,
@@ -51,17 +66,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             scene=scene.id,
             run=RUN,
             version=VERSION,
-            settings={
-                "task": project.task,
-                "scene": scene.id,
-                "labels": label_settings(project, scene),
-                "classes": label_classes(project, scene),
-                "null_id": project.null_id,
-                "background": SPECS[project.task].one_class_is_enough,
-                "folds": folds,
-                "first_fold": seed(project, f"sums:{scene.id}") % folds,
-                **area(project, scene),
-            },
+            settings=settings,
             inputs=present(features(project, scene), labels(project, scene), aoi(project, scene)),
             folder=folder(project, "sums", scene.id),
             code=code,

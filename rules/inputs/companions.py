@@ -135,7 +135,9 @@ class Companions:
         if isinstance(path, Url) or not kinds:
             return ()
         before = {kind: self._all(kind, path) for kind in kinds}
-        folders = {str(one.parent) for files in before.values() for one in (path, *files) if not isinstance(one, Url)}
+        folders = {
+            str(member.parent) for files in before.values() for member in (path, *files) if not isinstance(member, Url)
+        }
         if str(path) in self._listings:  # a directory
             folders.update(folder for folder in self._listings if Path(folder).is_relative_to(path))
         if self._shows(folders):
@@ -152,11 +154,11 @@ class Companions:
         """Tell whether directories still hold the listed names: adding or removing a file changes a directory."""
         for folder in folders:
             listing = self._listings.get(folder)
-            found = signature(folder)
-            if listing is None or found is None:
-                if listing is not None or found is not None or folder not in self._listings:
+            state = signature(folder)
+            if listing is None or state is None:
+                if listing is not None or state is not None or folder not in self._listings:
                     return False
-            elif listing.found != found or is_racy(found, listing.listed_at):
+            elif listing.found != state or is_racy(state, listing.listed_at):
                 return False
         return True
 
@@ -170,20 +172,20 @@ class Companions:
         answer = self._answers[kind, path]
         if not answer.sources:
             return tuple(file for file in answer.files if not file.name.lower().endswith(_OVERVIEWS))
-        found: dict[Path, None] = {}
-        self._gather(kind, path, found, {path})
-        return tuple(found)
+        files: dict[Path, None] = {}
+        self._gather(kind, path, files, {path})
+        return tuple(files)
 
-    def _gather(self, kind: str, path: Path, found: dict[Path, None], seen: set[Path]) -> None:
+    def _gather(self, kind: str, path: Path, files: dict[Path, None], seen: set[Path]) -> None:
         answer = self._answers[kind, path]
         for file in answer.files:
             if len(seen) > 1 or not file.name.lower().endswith(_OVERVIEWS):
-                found[file] = None
+                files[file] = None
         for source in answer.sources:
             if source not in seen:
                 seen.add(source)
-                found[source] = None
-                self._gather(kind, source, found, seen)
+                files[source] = None
+                self._gather(kind, source, files, seen)
 
     # -- a single question --------------------------------------------------------------------------------------------
 
@@ -200,11 +202,11 @@ class Companions:
         before = [self._seen(question) for question in left]
         asked = time.time_ns()
         rows: list[tuple[str, str, str]] = []
-        for question, seen, said in zip(left, before, self._ask(left), strict=True):
-            files, sources = tuple(map(to_path, said["files"])), tuple(map(to_path, said["sources"]))
+        for question, seen, reply in zip(left, before, self._ask(left), strict=True):
+            files, sources = tuple(map(to_path, reply["files"])), tuple(map(to_path, reply["sources"]))
             kind, path = question
             self._answers[question] = answer = self._completed(kind, path, files, sources)
-            row = self._row(question, answer, seen, asked) if said["complete"] and self._state is not None else None
+            row = self._row(question, answer, seen, asked) if reply["complete"] and self._state is not None else None
             if row is not None:
                 rows.append((kind, str(path), row))
         if rows and self._state is not None:
@@ -255,28 +257,28 @@ class Companions:
         if not wanted:
             return ()
         order = {name.lower(): number for number, name in enumerate(wanted)}
-        found = [(order[low], name) for low, name in self._names(path, path.stem) if low in order]
-        return tuple(path.with_name(name) for _, name in sorted(found))
+        ordered = [(order[low], name) for low, name in self._names(path, path.stem) if low in order]
+        return tuple(path.with_name(name) for _, name in sorted(ordered))
 
     def _inside(self, path: Path) -> tuple[Path, ...]:
         """Return all files in a directory and its subdirectories."""
-        found: list[Path] = []
+        paths: list[Path] = []
         for folder, _, _ in os.walk(path):
             self._listing(folder)
         for folder, _, names in os.walk(path):
-            found += [Path(folder, name) for name in names]
-        return tuple(sorted(found))
+            paths += [Path(folder, name) for name in names]
+        return tuple(sorted(paths))
 
     # -- files beside a file ------------------------------------------------------------------------------------------
 
     def _listing(self, folder: str) -> _Listing | None:
         if folder not in self._listings:
-            found, listed_at = signature(folder), time.time_ns()
+            state, listed_at = signature(folder), time.time_ns()
             try:
                 names = sorted((entry.name.lower(), entry.name) for entry in os.scandir(folder))
             except (FileNotFoundError, NotADirectoryError):
-                found = None
-            self._listings[folder] = None if found is None else _Listing(found, listed_at, names)
+                state = None
+            self._listings[folder] = None if state is None else _Listing(state, listed_at, names)
         return self._listings[folder]
 
     def _names(self, path: Path, beginning: str) -> Iterator[tuple[str, str]]:
@@ -295,21 +297,21 @@ class Companions:
         """Return the names beside `path` that may belong to it, as far as is known without GDAL."""
         own, beginning = path.name, path.stem
         stem, one_file = len(beginning.lower()), path.suffix.lower() in _ONE_FILE
-        found: list[str] = []
+        names: list[str] = []
         for low, name in self._names(path, beginning):
             rest = low[stem : stem + 1]
             if name == own or not rest or rest.isalnum():
                 continue
             if not one_file or os.path.splitext(low)[1] not in _OTHERS:  # noqa: PTH122 - for thousands of scenes
-                found.append(name)
-        return found
+                names.append(name)
+        return names
 
     # -- stored answers -----------------------------------------------------------------------------------------------
 
     def _seen(self, question: Question) -> list[tuple[str, Signature | None]]:
         """Return the state that an answer depends on, before the question is asked."""
         path = question[1]
-        return [(str(one), signature(one)) for one in (path, *map(path.with_name, self._beside(path)))]
+        return [(str(file), signature(file)) for file in (path, *map(path.with_name, self._beside(path)))]
 
     def _row(
         self, question: Question, answer: Answer, seen: list[tuple[str, Signature | None]], asked: int
@@ -320,7 +322,7 @@ class Companions:
         for file in answer.files:
             if not isinstance(file, Url) and str(file) not in known:
                 known[str(file)] = signature(file)
-        if any(found is not None and is_racy(found, asked) for found in known.values()):
+        if any(state is not None and is_racy(state, asked) for state in known.values()):
             return None
         beside = all(_is_called_after(path, file) for file in answer.files)
         row = {
@@ -328,7 +330,7 @@ class Companions:
             "places": self._places,
             "files": [*map(str, answer.files)],
             "sources": [*map(str, answer.sources)],
-            "seen": [[name, found] for name, found in known.items()],
+            "seen": [[name, state] for name, state in known.items()],
             "names": self._digest(path, beside),
             "beside": beside,
         }
@@ -354,7 +356,7 @@ class Companions:
             row: dict[str, Any] = {} if text is None else json.loads(text)
             if row.get("version") != _VERSION or row["places"] != self._places:
                 return None
-            if any(signature(name) != (None if found is None else Signature(*found)) for name, found in row["seen"]):
+            if any(signature(name) != (None if state is None else Signature(*state)) for name, state in row["seen"]):
                 return None
             if row["names"] != self._digest(question[1], row["beside"]):
                 return None

@@ -93,42 +93,42 @@ def _source(project: Project, named: Mapping[str, str]) -> tuple[Source, ...]:
     """
     if not named:
         return ()
-    memo, what = project.memo, ("code", tuple(sorted(named)))
-    if what not in memo:
-        memo[what] = _made(project, named)
-    found: tuple[Source, ...] = memo[what]
-    return found
+    memo, key = project.memo, ("code", tuple(sorted(named)))
+    if key not in memo:
+        memo[key] = _made(project, named)
+    sources: tuple[Source, ...] = memo[key]
+    return sources
 
 
 def _made(project: Project, named: Mapping[str, str]) -> tuple[Source, ...]:
     root = project.workspace
     declared, listed = depends(project)
-    found = modules.closure(root, named, [path for path in declared if path.suffix == ".py"])
-    if found.problems:
-        raise UsageError("\n".join(found.problems))
-    code = {path for path in found.modules.values()}
-    order = functools.partial(_order, root, {str(path): name for name, path in found.modules.items()})
-    files = sorted(code | (found.files - _of_scenes(project, found.files)) | set(declared), key=order)
-    if not files and not found.packages:
+    closure = modules.closure(root, named, [path for path in declared if path.suffix == ".py"])
+    if closure.problems:
+        raise UsageError("\n".join(closure.problems))
+    code = {path for path in closure.modules.values()}
+    order = functools.partial(_order, root, {str(path): name for name, path in closure.modules.items()})
+    files = sorted(code | (closure.files - _of_scenes(project, closure.files)) | set(declared), key=order)
+    if not files and not closure.packages:
         return ()
     digests = tuple(_content_digest(root, path, path in code) for path in files)
-    served = {name: str(path) for name, path in sorted(found.modules.items())}
+    served = {name: str(path) for name, path in sorted(closure.modules.items())}
     return (
         Source(
             "code",
             tuple(files),
             digests=digests,
-            folders=tuple(sorted(found.folders | listed)),
+            folders=tuple(sorted(closure.folders | listed)),
             modules=served,
-            packages=dict(found.packages),
-            listed=tuple(sorted(found.listed | listed)),
-            variables={name: value_digest(name) for name in sorted(found.variables)},
+            packages=dict(closure.packages),
+            listed=tuple(sorted(closure.listed | listed)),
+            variables={name: value_digest(name) for name in sorted(closure.variables)},
         ),
     )
 
 
 def _of_scenes(project: Project, files: Collection[Path]) -> set[Path]:
-    """Return the files of scenes among those that code names: a stage receives its own, and code has no others."""
+    """Return the files of scenes among those that code names: code may only read the files that its stage receives."""
     if not files:
         return set()
     named = (
@@ -162,13 +162,13 @@ def looked_in(project: Project) -> set[Path]:
 
 def _patterns(project: Project) -> list[tuple[Path, str]]:
     """Return the place of each entry of `project.depends`: a directory, and a pattern of paths in it."""
-    found = []
+    patterns = []
     for text in project.depends:
         path = Path(os.path.normpath(project.workspace / text))
         wild = (number for number, part in enumerate(path.parts) if _WILD & set(part))
         at = next(wild, len(path.parts) - 1)
-        found.append((Path(*path.parts[:at]), "/".join(path.parts[at:])))
-    return found
+        patterns.append((Path(*path.parts[:at]), "/".join(path.parts[at:])))
+    return patterns
 
 
 _WILD = set("*?[")

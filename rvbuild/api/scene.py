@@ -63,8 +63,8 @@ class Scene:
     >>> scene.grid.height, scene.grid.width
     (64, 64)
     >>> image, valid = scene.read((0, 0, 32, 16))
-    >>> image.shape, image.dtype, valid.all()
-    ((3, 32, 16), dtype('uint8'), np.True_)
+    >>> image.shape, image.dtype, bool(valid.all())
+    ((3, 32, 16), dtype('uint8'), True)
     >>> scene.labels((0, 0, 32, 16))["labels"].shape
     (32, 16)
     """

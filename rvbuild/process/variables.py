@@ -31,6 +31,9 @@ PINNED: Mapping[str, str] = {
     "PROJ_SKIP_READ_USER_WRITABLE_DIRECTORY": "YES",
     # Waiting threads of torch do not spin: on a busy machine, spinning slows a training down many times over.
     "OMP_WAIT_POLICY": "PASSIVE",
+    # Matrix products of numpy are small here, and stages run side by side: the threads of OpenBLAS would wait for each
+    # other, and longest on a busy machine. torch does not use it.
+    "OPENBLAS_NUM_THREADS": "1",
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
     # The hash seed sets the iteration order of sets of strings, which users' own code may depend on.
     "PYTHONHASHSEED": "0",

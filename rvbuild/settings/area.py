@@ -1,4 +1,4 @@
-"""The setting `area`: which part of a scene counts. It is omitted for a whole scene without settings of its area."""
+"""The setting `area`: the part of a scene that counts. It is omitted if all of the scene, or of its AOI, counts."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class AreaSettings(TypedDict):
     """The part of a scene that counts."""
 
     parts: NotRequired[list[AoiPartSettings]]
-    """How the files of the area of interest are read, if a table says it."""
+    """How the files of the area of interest are read, if the project has settings for them."""
     blocks: NotRequired[SplitBlockSettings]
     """Which blocks of the scene count, if several splits share it."""
 

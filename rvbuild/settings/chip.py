@@ -34,9 +34,9 @@ class ChipSettings(TypedDict):
     max_nodata: float
     keep: KeepSettings | None
     store: NotRequired[bool]
-    """Given, as false, only to the chip stage: it is in the key of nothing else."""
+    """Given, as false, to the chip stage only; no other key depends on it."""
     ioa_thresh: NotRequired[float]
-    """Of object detection, as the next three keys."""
+    """Given for object detection, as are the next three keys."""
     clip: NotRequired[bool]
     neg_ratio: NotRequired[float | None]
     neg_ioa_thresh: NotRequired[float]

@@ -45,7 +45,7 @@ class StackSettings(TypedDict):
 
     layers: Layers
     primary: Index
-    """The layer, from 0, whose grid counts."""
+    """The layer, from 0, whose grid the scene has."""
     reduce: Reduce | None
     """None for the bands of all layers, one after another."""
 
@@ -63,11 +63,11 @@ class LayerSettings(LayerDefaults, PartSettings):
     channels: Indices | None
     """Its bands to use, from 0; None for all that are not alpha."""
     name: NotRequired[str]
-    """Of a layer that is an asset of STAC items."""
+    """The name of the asset, for a layer from STAC items."""
     layers: NotRequired[Layers]
-    """Of a time that consists of several assets: these."""
+    """The assets, for a time that consists of several."""
     primary: NotRequired[Index]
-    """Of such a time: the asset whose grid counts."""
+    """The asset whose grid the time has."""
 
 
 Layers: TypeAlias = Annotated[list[LayerSettings], Len(1, MAX_PX)]
@@ -77,7 +77,7 @@ class TagSettings(TypedDict):
     """What the tags of the files mean."""
 
     alpha: NotRequired[bool]
-    """Whether a band tagged as alpha is the mask; omitted if it is for looking like one."""
+    """Whether a band tagged as alpha is the mask; omitted to treat it as one if it looks like one."""
     palette: NotRequired[bool]
     """Whether indices become the colours of the colour table."""
     scale: NotRequired[bool]
@@ -89,13 +89,13 @@ class ImageSettings(TagSettings):
 
     nodata: Nodata
     layers: NotRequired[Layers]
-    """Of a stack, with the next two keys; see `StackSettings`."""
+    """The layers of a stack; this and the next two keys are those of `StackSettings`."""
     primary: NotRequired[Index]
     reduce: NotRequired[Reduce | None]
     bbox: NotRequired[PixelBox | MapBox]
     transform: NotRequired[Annotated[list[TransformStep], Len(0, MAX_PX)]]
     code: NotRequired[dict[str, str]]
-    """Source text by dotted module name, of users' transforms in a bundle."""
+    """Source text of users' transforms by dotted module name, in a bundle."""
 
 
 class SceneImageSettings(TypedDict):

@@ -23,7 +23,7 @@ class CellSettings(CellSizeSettings):
     cells: Literal["grid", "polygons"]
     rule: Literal["area", "ioa"]
     ioa_thresh: NotRequired[float]
-    """With rule = ioa, as the next two keys."""
+    """Given with rule = ioa, as are the next two keys."""
     ioa_over: NotRequired[Literal["smaller", "cell", "polygon"]]
     pick: NotRequired[Literal["max_ioa", "min_id"]]
 
@@ -50,7 +50,7 @@ class RasterLabelSettings(ReadRasterSettings):
 
 @final
 class RasterCellSettings(ReadRasterSettings):
-    """Labels of cells, from the same."""
+    """The same for labels of cells."""
 
     kind: Literal["raster"]
     cells: CellSizeSettings
@@ -107,12 +107,12 @@ class VectorLabelSettings(FeatureSettings):
 
     kind: Literal["vector"]
     background: str | None
-    """The class of what is without a feature; None for the null class."""
+    """The class where no feature is; None for the null class."""
 
 
 @final
 class VectorCellSettings(FeatureSettings):
-    """Labels of cells, from the same."""
+    """The same for labels of cells."""
 
     kind: Literal["vector"]
     background: str | None
@@ -135,7 +135,7 @@ class VectorTablesSettings(TypedDict):
 
 @final
 class VectorTablesCellSettings(TypedDict):
-    """Labels of cells, from the same."""
+    """The same for labels of cells."""
 
     kind: Literal["vector"]
     background: str | None

@@ -21,9 +21,9 @@ class MosaicSettings(TypedDict):
     classes: list[ClassSettings]
     null_id: int
     scenes: list[str]
-    """Ids, in the order in which they are drawn."""
+    """The ids, in the order in which the scenes are drawn."""
     cog: bool
-    """Whether all pixels are written as well."""
+    """Whether a raster with all pixels is written as well."""
 
 
 def run(inputs: Mapping[str, Sequence[Path]], settings: MosaicSettings, outputs: Path, progress: Progress) -> None:
@@ -34,7 +34,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: MosaicSettings, outputs:
     inputs
         `labels/SCENE`: its `labels.tif`, for each scene.
     settings
-        Which scenes, and what is written.
+        The scenes and the files to write.
     outputs
         Receives `labels.vrt`, which finds the scenes in directories beside it by their ids; its style; and if `cog` is
         true, `labels.tif` with all pixels.

@@ -134,7 +134,7 @@ class Task(Protocol):
         files: Sequence[Path],
         settings: LabelSettings,
         grid: Grid,
-        classes: ClassList,
+        classes: NamedClasses,
         null_id: int,
     ) -> PixelLabels:
         """Open a scene's labels as a class for each pixel; the parameters are those of `labels`."""

@@ -91,6 +91,7 @@ class Looking:
         self.seen = Seen()
         self._lock = threading.Lock()
         self._circumstances = ExitStack()
+        self._context: object = None
         self.environment = dict(os.environ)
         """The variables of the user, for children: this process has those that stages have."""
 
@@ -109,13 +110,14 @@ class Looking:
                 return self.seen
             notes: list[str] = []
             problems, states = tuple[str, ...](), tuple[ArtifactStatus, ...]()
-            code_runs = self._enter(project)
+            code_runs = False
             try:
+                code_runs = self._enter(project)
                 may_run = lambda own: may_run_rules(own, self._trust)  # noqa: E731
                 with open_session([project], notify=notes.append, rules_may_run=may_run) as now:
                     now.plan.examine(now.artifacts)
                     states = tuple(statuses(now, now.artifacts))
-            except RvbuildError as error:
+            except (RvbuildError, OSError) as error:
                 problems = error.problems if isinstance(error, ProjectError) else (str(error),)
             by_name = {(s.stage, s.scene): s for s in states}
             self.seen = Seen(project, tuple(problems), tuple(notes), states, code_runs, by_name)
@@ -129,7 +131,10 @@ class Looking:
         """Give this process the variables of stages, and the user's code that reads imagery if that may run."""
         code = common.images_code(project, project.scenes)
         runs = not code or may_run_rules([project], self._trust)
-        self._circumstances.close()
-        forget_modules()
-        self._circumstances.enter_context(process_context(project, code if runs else (), self._trust, "imagery")())
+        context = process_context(project, code if runs else (), self._trust, "imagery")
+        forget_modules()  # they may have been edited
+        if context != self._context:  # threads may be reading: what is right stays as it is
+            self._circumstances.close()
+            self._circumstances.enter_context(context())
+            self._context = context
         return runs

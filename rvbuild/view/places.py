@@ -125,6 +125,9 @@ def count(scene: ViewedScene, of: str = "prediction") -> Counted:
     for row in range(0, grid.height, side):
         for col in range(0, grid.width, side):
             window = Window(row, col, side, side).clip(grid.height, grid.width)
+            with scene.area() as area:
+                if area is not None and not area.intersects(window):
+                    continue
             truth, predicted = evaluated_ids(scene, window, step, of)
             known = truth != NODATA
             codes = truth[known].astype(np.int64) * n + predicted[known]

@@ -69,8 +69,9 @@ class ViewedScene:
 
     @cached_property
     def image_version(self) -> str:
-        """Changes when the image does."""
-        return self._version(self.scene.image.files, self.image_settings)
+        """Changes when the image does, or the user's code that reads it."""
+        code = [str(file) for source in common.image_code(self.project, self.scene) for file in source.files]
+        return self._version((*self.scene.image.files, *code), self.image_settings)
 
     @cached_property
     def labels_version(self) -> str | None:

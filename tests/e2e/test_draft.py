@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 
@@ -86,6 +87,42 @@ def test_each_task_has_a_draft(space: Space, task: str) -> None:
     assert inside > 0.7
     assert whole < 0.5
     assert (space.root / "cache/p/draft/eval.json").exists() == (task == "segmentation")
+
+
+def test_parts_of_a_scene_share_its_features_and_map(space: Space) -> None:
+    space.edit(
+        'train = ["a", "b"]\nvalidation = ["c"]',
+        'train = ["a", "b"]\nvalidation = { fraction = 0.25, by = "block", block_px = 32 }',
+    )
+    result = drafted(space).rvbuild("draft", "--json")
+    parts = [
+        f"{stage}:{scene}.{split}"
+        for stage, split in (("sums", "train"), ("draft_eval", "validation"))
+        for scene in "ab"
+    ]
+    scenes = [f"{stage}:{scene}" for stage in ("features", "draft") for scene in "ab"]
+    assert result.did("fresh") == {*parts, *scenes, "head", "draft_eval"}
+    pixels = [space.read(f"sums/{scene}.train/sums.json")["pixels"] for scene in "ab"]
+    assert [sum(each) for each in pixels] == [3 * 32 * 32] * 2
+
+
+def test_scenes_with_one_image_are_encoded_once_without_a_word(space: Space) -> None:
+    for scene in "bc":
+        shutil.copy(space.root / "data/a.tif", space.root / f"data/{scene}.tif")
+    space.project.write_text(space.project.read_text() + SMALL)
+    result = space.process("draft", "-j", "3")
+    assert result.status == 0, result.err
+    assert "waiting" not in result.out + result.err
+    assert sum(line.startswith("built    features:") for line in result.out.splitlines()) == 1
+
+
+def test_bytes_do_not_depend_on_threads_or_processes(space: Space) -> None:
+    first = drafted(space).shown()
+    shutil.rmtree(space.root / "cache")
+    space.environment = {"RVBUILD_THREADS": "3", "OPENBLAS_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"}
+    result = space.process("draft", "-q", "-j", "2")
+    assert result.status == 0, result.err
+    assert space.shown() == first
 
 
 def test_no_torch_is_imported(space: Space) -> None:

@@ -22,8 +22,8 @@ HOME = f"http://127.0.0.1:{PORT}"
 class Page:
     """A project that is shown, and a client that has the token."""
 
-    def __init__(self, file: Path) -> None:
-        self.looking = Looking(file)
+    def __init__(self, file: Path, trust: bool = False) -> None:
+        self.looking = Looking(file, trust=trust)
         self.looking.look()
         self.view = View(self.looking)
         self.told: list[str] = []
@@ -96,6 +96,23 @@ def test_a_saved_label_file_makes_another_version(page: Page) -> None:
     assert after["labels"] != before["labels"] and after["image"] == before["image"]
     assert page.get("/api/at?scene=c&row=1&col=1")["label"] == "building"
     assert not page.view.watcher.check(), "looking is no change"
+
+
+def test_code_that_is_trusted_reads_pixels_and_an_edit_of_it_is_seen(pixels: Results) -> None:
+    code = "def scaled(image, valid):\n    return image // {}\n"
+    (pixels.root / "own.py").write_text(code.format(2))
+    image = 'image = { files = "data/{id}.tif", transform = [{ kind = "function", function = "own:scaled" }] }'
+    pixels.edit('image = "data/{id}.tif"', image)
+    page = Page(pixels.file, trust=True)
+    page.view.watcher._before = page.view.watcher._state()
+    before = page.get("/api/at?scene=c&row=10&col=10")["values"]
+    version = page.get("/api/scene?scene=c")["layers"]["image"]["version"]
+    (pixels.root / "own.py").write_text(code.format(4))
+    assert page.view.watcher.check()
+    assert page.get("/api/scene?scene=c")["layers"]["image"]["version"] != version
+    after = page.get("/api/at?scene=c&row=10&col=10")["values"]
+    assert after == [value // 2 for value in before]
+    page.view.close()
 
 
 def test_a_broken_project_file_keeps_what_was_shown_and_says_what_is_wrong(page: Page) -> None:

@@ -26,6 +26,8 @@ WAIT_MS = 60_000
 
 Show = Callable[[Path], Page]
 
+expect.set_options(timeout=WAIT_MS)
+
 
 def find_browser() -> str | None:
     """Return a browser of the system, or the one that playwright has downloaded."""
@@ -170,7 +172,7 @@ def test_from_nothing_to_an_evaluation_with_the_build_button(
     expect(page.locator("#layer-prediction")).to_have_count(0)
     page.locator("#build-button").click()
     expect(page.locator("#build-button")).to_have_text("Stop")
-    expect(page.locator("#state-text")).to_have_text("up to date", timeout=WAIT_MS)
+    expect(page.locator("#state-text")).to_have_text("up to date")
     page.locator("#tab-evaluation").click()
     expect(page.locator("#headline")).to_contain_text("mean IoU")
     page.keyboard.press("t")
@@ -215,7 +217,7 @@ def test_mistakes_and_failures_are_shown_until_they_are_put_right(
     page.locator("#layer-labels").check()
     expect(page.locator("#layers .message")).to_contain_text("c.geojson")
     page.locator("#build-button").click()
-    expect(page.locator("#state-text")).to_contain_text("failed", timeout=WAIT_MS)
+    expect(page.locator("#state-text")).to_contain_text("failed")
     expect(page.locator('[data-stage="chip"] .bad').first).to_contain_text("c.geojson")
 
 
@@ -248,16 +250,9 @@ def test_cells_are_drawn_and_stepped_through(show: Show, built: Callable[[str], 
     expect(page.locator("#places .list button").first).to_have_attribute("aria-current", "true")
 
 
-def test_narrow_screens_scroll_in_one_direction(show: Show, built: Callable[[str], Path]) -> None:
-    page = show(built("segmentation"))
-    page.set_viewport_size({"width": 380, "height": 800})
-    page.wait_for_timeout(300)
-    assert page.evaluate("document.scrollingElement.scrollWidth") <= 380
-    box = page.locator("#map").bounding_box()
-    assert box is not None and box["width"] > 360 and box["height"] > 250
-
-
-def test_keys_reach_everything(show: Show, built: Callable[[str], Path]) -> None:
+def test_keys_reach_everything_and_narrow_screens_scroll_in_one_direction(
+    show: Show, built: Callable[[str], Path]
+) -> None:
     page = show(built("segmentation"))
     reached = set()
     for _ in range(60):
@@ -272,3 +267,9 @@ def test_keys_reach_everything(show: Show, built: Callable[[str], Path]) -> None
     page.keyboard.press("Escape")
     page.keyboard.press(".")
     expect(page.locator("#scene")).to_have_value("a")
+
+    page.set_viewport_size({"width": 380, "height": 800})
+    page.wait_for_timeout(300)
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= 380
+    box = page.locator("#map").bounding_box()
+    assert box is not None and box["width"] > 360 and box["height"] > 250

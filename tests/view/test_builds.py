@@ -64,7 +64,7 @@ def test_a_project_file_that_is_wrong_is_told(pixels: Results) -> None:
 
 
 def test_code_that_is_not_trusted_does_not_run(pixels: Results) -> None:
-    (pixels.root / "own.py").write_text("open('ran', 'w').close()\ndef half(image):\n    return image // 2\n")
+    (pixels.root / "own.py").write_text("open('ran', 'w').close()\ndef half(image, valid):\n    return image // 2\n")
     image = 'image = { files = "data/{id}.tif", transform = [{ kind = "function", function = "own:half" }] }'
     pixels.edit('image = "data/{id}.tif"', image)
     found = wait(start(pixels.file, "analyze", []))

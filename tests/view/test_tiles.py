@@ -184,7 +184,7 @@ def test_places_and_layers_that_are_not_there(pixels: Results, memo: Memo) -> No
 
 def test_code_that_is_not_trusted_reads_no_pixels(results_of: Callable[[str], Results], memo: Memo) -> None:
     results = results_of("segmentation")
-    (results.root / "own.py").write_text("def half(image):\n    return image // 2\n")
+    (results.root / "own.py").write_text("def half(image, valid):\n    return image // 2\n")
     image = 'image = { files = "data/{id}.tif", transform = [{ kind = "function", function = "own:half" }] }'
     results.edit('image = "data/{id}.tif"', image)
     with pytest.raises(UsageError, match="rvbuild view --trust"):

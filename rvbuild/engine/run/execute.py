@@ -18,7 +18,8 @@ import dataclasses
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,8 @@ class Builder:
         self._machine = machine or this_machine()
         self._memory = memory or {}
         self._stopped = threading.Event()
+        self._wanted: Counter[str] = Counter()  # keys that are being built here: two scenes may share an image
+        self._counting = threading.Lock()
 
     def is_fresh(self, name: str) -> bool:
         """Tell whether there is nothing to do for `name`; if so, record the outcome."""
@@ -168,7 +171,8 @@ class Builder:
         store, key = self._workspace.store, planned.facts.key
         assert key is not None
         with contextlib.ExitStack() as locks:
-            locks.enter_context(store.building(key, self._waiting(artifact)))
+            locks.enter_context(self._wanting(key))
+            locks.enter_context(store.building(key, self._waiting(artifact, key)))
             if not planned.facts.forced:
                 record = self._restore(artifact, planned, progress)
                 if record is not None:
@@ -177,21 +181,32 @@ class Builder:
             if artifact.resume_ignores is not None:
                 trajectory_key = trajectory(planned.facts.components, artifact.resume_ignores)
                 if trajectory_key != key:  # otherwise it is already held
-                    locks.enter_context(store.building(trajectory_key, self._waiting(artifact)))
+                    locks.enter_context(store.building(trajectory_key, self._waiting(artifact, trajectory_key)))
             return self._build(artifact, planned, progress, trajectory_key), Did.BUILT
 
     def _noting(self, artifact: Artifact) -> Callable[[str], None]:
         return lambda line: self._reporter.note(f"{artifact.label()}: {line}")
 
-    def _waiting(self, artifact: Artifact) -> Callable[[], None]:
-        """Return a callback that is called repeatedly while another process builds the key of `artifact`."""
+    @contextlib.contextmanager
+    def _wanting(self, key: str) -> Iterator[None]:
+        """Count that an artifact with this key is being built here."""
+        with self._counting:
+            self._wanted[key] += 1
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._wanted[key] -= 1
+
+    def _waiting(self, artifact: Artifact, key: str) -> Callable[[], None]:
+        """Return a callback that is called repeatedly while another process builds `key`, or another thread here."""
         reported = False
 
         def wait() -> None:
             nonlocal reported
             if self._stopped.is_set():
                 raise Interrupted
-            if not reported:
+            if not reported and self._wanted[key] < 2:  # otherwise it may be another thread of this process
                 reported = True
                 self._reporter.note(f"{artifact.label()}: waiting for another process that builds it …")
 

@@ -78,8 +78,8 @@ def require_places(path: Path) -> Mapping[Path, Path]:
     places = os.environ.get(WORKSPACE), os.environ.get(ALLOWED)
     if path.suffix.lower() == references.VIRTUAL:
         with contextlib.suppress(OSError):
-            found = path.stat()
-            return _require_virtual(path, (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino), places)
+            state = path.stat()
+            return _require_virtual(path, (state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino), places)
     _follow(path, _Places(path, *places), (), {})
     return {}
 

@@ -92,25 +92,25 @@ def _copy(path: Path, to: Path) -> None:
     """Copy a database with its journals, once more if a program changed it meanwhile."""
     for _ in range(_TRIES):
         before = _states(path)
-        for one in (path, *_journals(path)):
-            there = to.with_name(to.name + one.name.removeprefix(path.name))
+        for file in (path, *_journals(path)):
+            there = to.with_name(to.name + file.name.removeprefix(path.name))
             there.unlink(missing_ok=True)
-            if one.is_file():
-                shutil.copyfile(one, there)
+            if file.is_file():
+                shutil.copyfile(file, there)
         if _states(path) == before:
             return
 
 
 def _states(path: Path) -> list[tuple[int, int, int] | None]:
-    found: list[tuple[int, int, int] | None] = []
-    for one in (path, *_journals(path)):
+    states: list[tuple[int, int, int] | None] = []
+    for file in (path, *_journals(path)):
         try:
-            state = one.stat()
+            state = file.stat()
         except FileNotFoundError:
-            found.append(None)
+            states.append(None)
         else:
-            found.append((state.st_size, state.st_mtime_ns, state.st_ino))
-    return found
+            states.append((state.st_size, state.st_mtime_ns, state.st_ino))
+    return states
 
 
 def _tidy(copy: Path) -> None:

@@ -249,18 +249,18 @@ def of_table(path: Path) -> tuple[Path, ...]:
 
 def of_gml(path: Path) -> tuple[Path, ...]:
     """Return the schemas on this machine that a GML file names, and those that these name."""
-    found: dict[Path, None] = {}
+    schemas: dict[Path, None] = {}
     left: list[Path] = [path]
     while left:
-        one = left.pop()
-        for value in _SCHEMA.findall(head(one).decode("utf-8", "replace")):
+        file = left.pop()
+        for value in _SCHEMA.findall(head(file).decode("utf-8", "replace")):
             for name in value.split():
                 if name.lower().endswith(".xsd") and not is_url(name) and not name.startswith("/vsi"):
-                    schema = Path(os.path.normpath(one.parent / name.removeprefix("file://")))
-                    if schema not in found:
-                        found[schema] = None
+                    schema = Path(os.path.normpath(file.parent / name.removeprefix("file://")))
+                    if schema not in schemas:
+                        schemas[schema] = None
                         left.append(schema)
-    return tuple(found)
+    return tuple(schemas)
 
 
 def inside(path: Path, roots: Sequence[Path]) -> bool:

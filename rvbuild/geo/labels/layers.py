@@ -57,8 +57,8 @@ class LayeredLabels:
         labels = np.full((window.height, window.width), self._null_id, dtype=np.uint8)
         labels[window.clip(self.grid.height, self.grid.width).slices_in(window)] = self._background
         for layer in self._layers:
-            ids, said = _said(layer, window)
-            labels[said] = ids[said]
+            ids, labelled = _labelled(layer, window)
+            labels[labelled] = ids[labelled]
         return labels
 
     def digest(self, window: Window) -> str:
@@ -71,7 +71,7 @@ class LayeredLabels:
             if isinstance(layer, VectorLabels):
                 state.update(layer.digest(window).encode())
             else:
-                for array in _said(layer, window):
+                for array in _labelled(layer, window):
                     state.update(array.tobytes())
         return str(state.hexdigest())
 
@@ -86,9 +86,9 @@ class LayeredLabels:
         self.close()
 
 
-def _said(layer: RasterLabels | VectorLabels, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+def _labelled(layer: RasterLabels | VectorLabels, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Return the class ids of a layer in a window, (H, W) uint8, and where it has labels: (H, W) bool."""
     if isinstance(layer, RasterLabels):
-        return layer.read_said(window)
+        return layer.read_valid(window)
     ids = layer.read(window)
     return ids, ids != _NOTHING

@@ -76,25 +76,25 @@ class RasterLabels:
         DataError
             A pixel holds a value or a colour without a class, and `labels.other` is not set.
         """
-        return self.read_said(window)[0]
+        return self.read_valid(window)[0]
 
-    def read_said(self, window: Window) -> tuple[Labels, Mask]:
+    def read_valid(self, window: Window) -> tuple[Labels, Mask]:
         """Return the class ids in a window like `read`, and where there is data: (H, W) bool."""
         if self._place is None:
             values, valid = self._read_nearest(window)
         else:
             values, valid = self._read_in_place(window, self._place)
         labels = self._decoder.decode(values)
-        said: Mask = np.all(valid, axis=0)
+        labelled: Mask = np.all(valid, axis=0)
         nothing = self._decoder.nothing(values)
         if nothing is not None:
-            said = said & ~nothing
-        if not said.all():
-            labels[~said] = self._null_id
+            labelled = labelled & ~nothing
+        if not labelled.all():
+            labels[~labelled] = self._null_id
         if self._other == _UNKNOWN and (unknown := labels == _UNKNOWN).any():
             message = self._decoder.complain(values, unknown, window, self._files)
             raise LabelValueError(message, self._decoder.count(values, unknown))
-        return labels, said
+        return labels, labelled
 
     @property
     def source_grid(self) -> Grid:
@@ -263,8 +263,8 @@ class _IdDecoder:
             pixels = values[0] if self._lowest == 0 else values[0].astype(np.int32) - self._lowest
             known: Labels = np.take(self._table, pixels)
             return known
-        found, inverse = np.unique(values[0], return_inverse=True)
-        table = np.array([self._ids.get(value, self._other) for value in found.tolist()], dtype=np.uint8)
+        distinct, inverse = np.unique(values[0], return_inverse=True)
+        table = np.array([self._ids.get(value, self._other) for value in distinct.tolist()], dtype=np.uint8)
         labels: Labels = table[inverse.reshape(values[0].shape)]
         return labels
 
@@ -289,8 +289,8 @@ class _IdDecoder:
 
     def count(self, values: Image, unknown: Mask) -> dict[str, int]:
         """Count the pixels of each value without a class."""
-        found, counts = np.unique(values[0][unknown], return_counts=True)
-        return {str(value): int(count) for value, count in zip(found, counts, strict=True)}
+        distinct, counts = np.unique(values[0][unknown], return_counts=True)
+        return {str(value): int(count) for value, count in zip(distinct, counts, strict=True)}
 
 
 class _RgbDecoder:
@@ -349,8 +349,8 @@ class _RgbDecoder:
 
     def count(self, values: Image, unknown: Mask) -> dict[str, int]:
         """Count the pixels of each colour without a class."""
-        found, counts = np.unique(self._codes(values)[unknown], return_counts=True)
-        return {f"#{code:06x}": int(count) for code, count in zip(found, counts, strict=True)}
+        distinct, counts = np.unique(self._codes(values)[unknown], return_counts=True)
+        return {f"#{code:06x}": int(count) for code, count in zip(distinct, counts, strict=True)}
 
     def _codes(self, values: Image) -> NDArray[np.intp]:
         if self._palette is not None:

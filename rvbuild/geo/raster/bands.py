@@ -104,8 +104,8 @@ def _dtype_of(path: Path, dataset: Any, indexes: Sequence[int]) -> np.dtype[Any]
     """Return the dtype of some bands."""
     dtypes = {index: dataset.dtypes[index - 1] for index in indexes}
     if len(set(dtypes.values())) > 1:
-        found = ", ".join(f"band {index - 1} is {dtype}" for index, dtype in dtypes.items())
-        raise DataError(f"{path}: expected bands of one dtype, found: {found}. Select bands with `channels`")
+        listed = ", ".join(f"band {index - 1} is {dtype}" for index, dtype in dtypes.items())
+        raise DataError(f"{path}: expected bands of one dtype, found: {listed}. Select bands with `channels`")
     first: str = dtypes[indexes[0]]
     if first.startswith("complex"):  # numpy knows some of them, GDAL has more
         raise DataError(
@@ -173,10 +173,10 @@ def _read_bands(
             valid = _merge(valid, masks != 0)
     except rasterio.errors.RasterioIOError as error:
         # Rasterio's own text only points to GDAL's.
-        said = str(error.__cause__ or error).rstrip(".")
+        reason = str(error.__cause__ or error).rstrip(".")
         raise DataError(
             f"{path}: cannot read rows {window.row} to {window.row_stop - 1}, columns {window.col} to "
-            f"{window.col_stop - 1}: {said}. Is the file complete?"
+            f"{window.col_stop - 1}: {reason}. Is the file complete?"
         ) from error
     if bands.stored.kind == "f":
         valid = _merge(valid, np.isfinite(image))

@@ -85,8 +85,11 @@ def _open(path: Path) -> Any:
     allowed = raster_drivers(path.suffix)
     try:
         # rasterio compares nodata with the limits of the dtype
-        numbers, how = np.errstate(over="ignore"), rasterio.Env(**ELSEWHERE) if isinstance(path, Url) else nullcontext()
-        with numbers, how, undisturbed(path) as place:
+        numbers, connection = (
+            np.errstate(over="ignore"),
+            rasterio.Env(**ELSEWHERE) if isinstance(path, Url) else nullcontext(),
+        )
+        with numbers, connection, undisturbed(path) as place:
             dataset = _open_with(place, allowed)
     except rasterio.errors.RasterioIOError as error:
         why = lacking_driver(path) or f"cannot be opened as a raster: {_refused(path) or error}"
@@ -171,8 +174,8 @@ def read_overview(path: Path, most_px: int) -> Image | None:
         if factor is None:
             return None
         # GDAL reads a window of the size of an overview from that overview.
-        found: Image = dataset.read(out_shape=(dataset.count, -(-height // factor), -(-width // factor)))
-        return found
+        pixels: Image = dataset.read(out_shape=(dataset.count, -(-height // factor), -(-width // factor)))
+        return pixels
 
 
 def lacking_driver(path: Path) -> str:

@@ -218,8 +218,10 @@ def _require_alike(tile: _Tile, first: Grid, path: Path, grid: Grid, bands: Band
         mine, theirs = (" x ".join(f"{value:.10g}" for value in linear[[0, 3]]) for linear in (one, other))
         pairs.append(("pixel size", mine, theirs))
     if pairs:
-        what = "; ".join(f"{name}: {a} in the first, {b} in the second" for name, a, b in pairs)
-        raise DataError(f"{tile.path} and {path} cannot be one mosaic: {what}. Convert them, or make them two scenes")
+        difference = "; ".join(f"{name}: {a} in the first, {b} in the second" for name, a, b in pairs)
+        raise DataError(
+            f"{tile.path} and {path} cannot be one mosaic: {difference}. Convert them, or make them two scenes"
+        )
 
 
 def _place(first_path: Path, first: Grid, path: Path, grid: Grid) -> Window:

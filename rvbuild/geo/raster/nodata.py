@@ -61,10 +61,10 @@ def ranges(value: float, dtype: np.dtype[Any]) -> Ranges:
     sign = dtype.type(-1 if nodata < 0 else 1)
     limit = np.finfo(dtype).max * sign
     with np.errstate(all="ignore"):
-        found = [(_last(near, nodata, -limit), _last(near, nodata, limit))]
+        pairs_of_limits = [(_last(near, nodata, -limit), _last(near, nodata, limit))]
         if beyond(limit):
-            found.append((_last(beyond, limit, nodata * 0), limit))
-    pairs = sorted((min(pair), max(pair)) for pair in found)
+            pairs_of_limits.append((_last(beyond, limit, nodata * 0), limit))
+    pairs = sorted((min(pair), max(pair)) for pair in pairs_of_limits)
     if len(pairs) == 2 and pairs[1][0] <= pairs[0][1]:
         pairs = [(pairs[0][0], max(pairs[0][1], pairs[1][1]))]
     return tuple(pairs)

@@ -106,15 +106,15 @@ class Resampled(Layer):
         self._source.close()
 
     def _block(self, row: int, col: int, block: Window) -> tuple[Image, Mask]:
-        found = self._blocks.get((row, col))
-        if found is None:
-            found = self._warp(block)
-            self._blocks[row, col] = found
+        pixels = self._blocks.get((row, col))
+        if pixels is None:
+            pixels = self._warp(block)
+            self._blocks[row, col] = pixels
             if len(self._blocks) > self._kept:
                 self._blocks.popitem(last=False)
         else:
             self._blocks.move_to_end((row, col))
-        return found
+        return pixels
 
     def _warp(self, block: Window) -> tuple[Image, Mask]:
         shape = (self.count, block.height, block.width)

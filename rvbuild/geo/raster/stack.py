@@ -197,6 +197,6 @@ def _common_dtype(layers: Sequence[Layer]) -> np.dtype[Any]:
     dtype = np.result_type(*(layer.dtype for layer in layers))
     for layer in layers:
         if dtype.kind == "f" and layer.dtype.kind in "iu" and layer.dtype.itemsize * 8 > np.finfo(dtype).nmant + 1:
-            found = ", ".join(f"{each.files[0].name} is {each.dtype}" for each in layers)
-            raise DataError(f"{layer.files[0]}: no dtype holds all values of the layers of the stack: {found}")
+            dtypes = ", ".join(f"{each.files[0].name} is {each.dtype}" for each in layers)
+            raise DataError(f"{layer.files[0]}: no dtype holds all values of the layers of the stack: {dtypes}")
     return dtype

@@ -74,8 +74,8 @@ def bend(
         return there
     lines = [_unwrapped(line) if degrees else line for geometry in geometries[chosen] for line in lines_of(geometry)]
 
-    def placed(some: Floats) -> Floats:
-        return project(_wrapped(some) if degrees else some)
+    def placed(coordinates: Floats) -> Floats:
+        return project(_wrapped(coordinates) if degrees else coordinates)
 
     def pieces(points: Floats, there: Floats, edges: NDArray[np.intp]) -> Counts:
         one, other = _pixels(grid, there[edges]), _pixels(grid, there[edges + 1])
@@ -88,10 +88,10 @@ def bend(
     bent, changed = subdivide(where, lines, placed, pieces)
     if not changed:
         return there
-    found, rest = there.copy(), iter(bent)
+    placed_geometries, rest = there.copy(), iter(bent)
     for index in chosen:
-        found[index] = rebuilt(there[index], rest)
-    return found
+        placed_geometries[index] = rebuilt(there[index], rest)
+    return placed_geometries
 
 
 def long_edges(points: Floats, pixels: Floats, grid: Grid, *, degrees: bool) -> NDArray[np.bool_]:
@@ -136,7 +136,7 @@ def subdivide(
         all points here and there.
     """
     points = np.concatenate(lines)
-    line = np.repeat(np.arange(len(lines)), [len(one) for one in lines])
+    line = np.repeat(np.arange(len(lines)), [len(of_line) for of_line in lines])
     there = project(points)
     todo = np.append(line[1:] == line[:-1], False)
     before = len(points)

@@ -41,16 +41,16 @@ def shared(one: Boxes, other: Boxes) -> Boxes:
     width = np.minimum(one[:, 2], other[:, 2]) - np.maximum(one[:, 0], other[:, 0])
     height = np.minimum(one[:, 3], other[:, 3]) - np.maximum(one[:, 1], other[:, 1])
     zero = one.dtype.type(0)
-    found: Boxes = np.maximum(width, zero) * np.maximum(height, zero)
-    return found
+    common: Boxes = np.maximum(width, zero) * np.maximum(height, zero)
+    return common
 
 
 def iou(one: Boxes, other: Boxes) -> Boxes:
     """Return the intersection over union of each pair of boxes, (N,); sums in the order of torchvision's `nms`."""
     common = shared(one, other)
     with np.errstate(invalid="ignore", divide="ignore"):
-        found: Boxes = common / (areas(one) + areas(other) - common)
-    return np.nan_to_num(found, nan=0.0)
+        ratio: Boxes = common / (areas(one) + areas(other) - common)
+    return np.nan_to_num(ratio, nan=0.0)
 
 
 class BoxTree:

@@ -40,8 +40,8 @@ def coverage(polygon: shapely.Polygon, x: Floats, y: Floats) -> Floats:
     own = np.bincount(cell, width * (middle[:, 1] - y[row]), shape[0] * shape[1]).reshape(shape)
     widths = np.bincount(cell, width, shape[0] * shape[1]).reshape(shape)
     above = np.cumsum(widths[:, :0:-1], axis=1)[:, ::-1]
-    found: Floats = own[:, :-1] + above * np.diff(y)
-    return found
+    covered: Floats = own[:, :-1] + above * np.diff(y)
+    return covered
 
 
 def _pieces(polygon: shapely.Polygon, x: Floats, y: Floats) -> tuple[Floats, Floats]:

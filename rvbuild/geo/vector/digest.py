@@ -14,7 +14,7 @@ MARGIN_PX = 2
 bounds of a polygon that are a cell are rounded to whole pixels."""
 
 
-def digest_areas(tree: shapely.STRtree, said: NDArray[np.int64], window: Window) -> str:
+def digest_areas(tree: shapely.STRtree, values: NDArray[np.int64], window: Window) -> str:
     """Return a digest of all areas that may touch a window, exactly and in their order, as 32 hexadecimal digits.
 
     Parameters
@@ -28,9 +28,9 @@ def digest_areas(tree: shapely.STRtree, said: NDArray[np.int64], window: Window)
     """
     row, col, row_stop, col_stop = window.row, window.col, window.row_stop, window.col_stop
     box = shapely.box(col - MARGIN_PX, row - MARGIN_PX, col_stop + MARGIN_PX, row_stop + MARGIN_PX)
-    found = np.sort(tree.query(box))
-    state = xxhash.xxh3_128(said[found].astype("<i8").tobytes())
-    for shape in shapely.to_wkb(tree.geometries[found], byte_order=1):
+    indices = np.sort(tree.query(box))
+    state = xxhash.xxh3_128(values[indices].astype("<i8").tobytes())
+    for shape in shapely.to_wkb(tree.geometries[indices], byte_order=1):
         # A shape begins with its type and its number of parts, so the bytes can only be split into shapes in one way.
         state.update(shape)
     return str(state.hexdigest())

@@ -140,14 +140,14 @@ def _settled(path: Path) -> tuple[int, ...] | None:
     if path.suffix != ".geojson":
         return None
     try:
-        found = path.stat()
+        stat = path.stat()
     except OSError:
         return None
-    young = time.time_ns() - max(found.st_mtime_ns, found.st_ctime_ns) < RACY_NS
+    young = time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) < RACY_NS
     return (
         None
-        if young or found.st_size > REMEMBERED_BYTES
-        else (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+        if young or stat.st_size > REMEMBERED_BYTES
+        else (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
     )
 
 
@@ -158,10 +158,10 @@ class _Place(NamedTuple):
     drivers: list[str]
     options: Mapping[str, str]
 
-    def open(self, **how: Any) -> Any:
+    def open(self, **options: Any) -> Any:
         """Open a layer with fiona, whose own list of formats lacks virtual files and KML."""
         return fiona.open(
-            self.name, enabled_drivers=self.drivers, allow_unsupported_drivers=True, **self.options, **how
+            self.name, enabled_drivers=self.drivers, allow_unsupported_drivers=True, **self.options, **options
         )
 
     def layers(self) -> list[str]:
@@ -230,7 +230,7 @@ def _read(
                 values.append({name: record.get(name) for name in attributes})
                 numbers.append(number)
                 passed.append(next((n for n, test in enumerate(tests) if filters.matches(test, record.get)), None))
-            found = shapes.finish()
+            geometries = shapes.finish()
         if unknown:
             _refuse_undecoded(path, place, layer, wanted & set(columns))
     except NoGeometryError as error:
@@ -245,7 +245,15 @@ def _read(
     if left_out and not numbers:
         notes.append(f"{path}: none of its {left_out} features passes `where`")
     return Features(
-        path, found, tuple(values), tuple(numbers), crs, implied, tuple(passed), tuple(notes), tuple(columns or names)
+        path,
+        geometries,
+        tuple(values),
+        tuple(numbers),
+        crs,
+        implied,
+        tuple(passed),
+        tuple(notes),
+        tuple(columns or names),
     )
 
 
@@ -259,7 +267,7 @@ def _layer(path: Path, place: _Place, layer: str | None) -> str | None:
     layers = place.layers()
     if len(layers) == 1 and layer in (None, *layers):
         return layer
-    placed = [one for one in layers if _has_geometry(place, one)]
+    placed = [name for name in layers if _has_geometry(place, name)]
     if layer is None and len(placed) == 1:
         return str(placed[0])
     if not placed:
@@ -267,8 +275,8 @@ def _layer(path: Path, place: _Place, layer: str | None) -> str | None:
     if layer is None:
         raise DataError(f"{path}: has {len(placed)} layers; name one with `layer`: {some(placed)}")
     if layer not in placed:
-        what = f'the layer "{layer}" has no geometries' if layer in layers else f'there is no layer "{layer}"'
-        raise DataError(f"{path}: {what}{nearest(layer, placed)}; its layers are {some(placed)}")
+        problem = f'the layer "{layer}" has no geometries' if layer in layers else f'there is no layer "{layer}"'
+        raise DataError(f"{path}: {problem}{nearest(layer, placed)}; its layers are {some(placed)}")
     return layer
 
 
@@ -279,10 +287,10 @@ def _has_geometry(place: _Place, layer: str) -> bool:
 
 def _refuse_undecoded(path: Path, place: _Place, layer: str | None, wanted: Iterable[str]) -> None:
     """Raise a DataError if an attribute is missing only because its text is not in the encoding of the file."""
-    with place.open(layer=layer) as said, place.open(layer=layer, encoding=_ANY_BYTES) as read:
-        for number, (one, other) in enumerate(zip(said, read, strict=True)):
+    with place.open(layer=layer) as as_declared, place.open(layer=layer, encoding=_ANY_BYTES) as read:
+        for number, (declared, other) in enumerate(zip(as_declared, read, strict=True)):
             for column in sorted(wanted):
-                if one.properties.get(column) is None and other.properties.get(column) is not None:
+                if declared.properties.get(column) is None and other.properties.get(column) is not None:
                     raise DataError(
                         f"{path}: feature {number} (from 0): its `{column}` is not in the declared encoding of the "
                         f"file; in {_ANY_BYTES} it reads {other.properties[column]!r}. Name the encoding, for "
@@ -290,11 +298,11 @@ def _refuse_undecoded(path: Path, place: _Place, layer: str | None, wanted: Iter
                     )
 
 
-def features_have(numbers: Sequence[int], what: str = "feature") -> str:
+def features_have(numbers: Sequence[int], noun: str = "feature") -> str:
     """Return the beginning of a note about some features, by their places in the file."""
     if len(numbers) == 1:
-        return f"{what} {numbers[0]} (from 0) has"
-    return f"each of {len(numbers)} {'boxes' if what == 'box' else f'{what}s'}, the first is {numbers[0]} (from 0), has"
+        return f"{noun} {numbers[0]} (from 0) has"
+    return f"each of {len(numbers)} {'boxes' if noun == 'box' else f'{noun}s'}, the first is {numbers[0]} (from 0), has"
 
 
 def some(columns: Sequence[str]) -> str:
@@ -332,8 +340,8 @@ def digest(paths: Sequence[Path], args: Reading) -> str:
     for shape, values, passed in zip(shapes, read.attributes, read.passed, strict=True):
         state.update(struct.pack("<q", len(shape)))
         state.update(shape)
-        said = [values[name] for name in names]
-        _update(state, [json.dumps([*said, passed] if tests else said, default=str)])
+        attributes = [values[name] for name in names]
+        _update(state, [json.dumps([*attributes, passed] if tests else attributes, default=str)])
     return str(state.hexdigest())
 
 

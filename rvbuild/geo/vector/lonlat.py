@@ -60,11 +60,11 @@ def to_lon_lat(where: object, geometries: Geometries, grid: Grid) -> Geometries:
             bent = iter(subdivide(where, lines, projection.forward, projection.pieces)[0])
             for index in chosen:
                 there[index] = rebuilt(there[index], bent)
-    found = _wrapped(there, projection)
+    wrapped = _wrapped(there, projection)
     # Near a pole a quarter of a pixel spans many degrees, in which an edge may cross another.
-    for index in chosen[~shapely.is_valid(found[chosen])]:
-        found[index] = polygons(found[index])
-    return found
+    for index in chosen[~shapely.is_valid(wrapped[chosen])]:
+        wrapped[index] = polygons(wrapped[index])
+    return wrapped
 
 
 class _Projection:
@@ -154,7 +154,7 @@ def _cut(geometry: Any, projection: _Projection) -> Any:
         return shapely.Point(float(_short(np.array([geometry.x]))[0]), geometry.y)
     if geometry.geom_type == "MultiPolygon":
         cut = [_cut(part, projection) for part in shapely.get_parts(geometry)]
-        return shapely.MultiPolygon([part for one in cut for part in shapely.get_parts(one)])
+        return shapely.MultiPolygon([part for polygon in cut for part in shapely.get_parts(polygon)])
     (outer, winds), *holes = [_opened(line, projection) for line in lines_of(geometry)]
     area = polygons(shapely.Polygon(outer))
     if winds:
@@ -163,16 +163,16 @@ def _cut(geometry: Any, projection: _Projection) -> Any:
         for turn in (-TURN, 0.0, TURN):
             area = area.difference(polygons(shapely.Polygon(hole + np.array([turn, 0.0]))))
     west, _, east, _ = area.bounds
-    found = []
+    pieces = []
     for begin in np.arange(np.floor((west + WIDE) / TURN) * TURN - WIDE, east, TURN):
         back = np.array([begin + WIDE, 0.0])
         parts = shapely.get_parts(polygons(area.intersection(shapely.box(begin, -91, begin + TURN, 91))))
-        found += [
+        pieces += [
             shapely.set_coordinates(part, shapely.get_coordinates(part) - back) for part in parts if part.area > 0
         ]
     # An edge over more than half a turn cannot be told from one that crosses the antimeridian.
-    found = [shapely.segmentize(part, _STEP) if part.bounds[2] - part.bounds[0] > WIDE else part for part in found]
-    return found[0] if len(found) == 1 else shapely.MultiPolygon(found)
+    pieces = [shapely.segmentize(part, _STEP) if part.bounds[2] - part.bounds[0] > WIDE else part for part in pieces]
+    return pieces[0] if len(pieces) == 1 else shapely.MultiPolygon(pieces)
 
 
 def _opened(line: Floats, projection: _Projection) -> tuple[Floats, bool]:

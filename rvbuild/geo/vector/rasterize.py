@@ -107,10 +107,10 @@ class Burner:
         tile = np.full((place.height, place.width), self._background, dtype=np.uint8)
         # One more pixel on each side: GDAL also counts a pixel as touched if an edge runs along its border.
         box = shapely.box(place.col - 1, place.row - 1, place.col_stop + 1, place.row_stop + 1)
-        found = np.sort(self._tree.query(box))
-        if len(found):
+        indices = np.sort(self._tree.query(box))
+        if len(indices):
             transform = Affine.translation(place.col, place.row)
-            for touched, same in itertools.groupby(found.tolist(), self._all_touched.__getitem__):
+            for touched, same in itertools.groupby(indices.tolist(), self._all_touched.__getitem__):
                 shapes = [(self._shape(index), self._values[index]) for index in same]
                 rasterio.features.rasterize(shapes, out=tile, transform=transform, all_touched=touched)
         return tile

@@ -56,16 +56,16 @@ def shapes_of(geometries: Sequence[Any]) -> NDArray[np.object_]:
     NoGeometryError
         One of them is not a geometry.
     """
-    found = np.empty(len(geometries), dtype=object)
+    shapes = np.empty(len(geometries), dtype=object)
     simple = [at for at, geometry in enumerate(geometries) if _kind(geometry) == "Polygon" and _rings(geometry) == 1]
     made = _polygons([_coordinates(geometries[at])[0] for at in simple])
     if made is not None:
-        found[simple] = made
+        shapes[simple] = made
     together = set() if made is None else set(simple)
     for at, geometry in enumerate(geometries):
         if at not in together:
-            found[at] = _shape(at, geometry)
-    return found
+            shapes[at] = _shape(at, geometry)
+    return shapes
 
 
 class Gathered:

@@ -40,9 +40,9 @@ def outlines(patches: Geometries, split: float, side_px: float) -> Geometries:
     ndarray
         (M,) polygons in pixel coordinates, in the order of the patches that they are of.
     """
-    found = [outline for patch in patches for part in _apart(patch, split) for outline in _right_angled(part, side_px)]
-    made = np.empty(len(found), dtype=object)
-    made[:] = found
+    shapes = [outline for patch in patches for part in _apart(patch, split) for outline in _right_angled(part, side_px)]
+    made = np.empty(len(shapes), dtype=object)
+    made[:] = shapes
     return made
 
 
@@ -59,13 +59,13 @@ def _apart(patch: shapely.Polygon, split: float) -> list[shapely.Polygon]:
 
 def _eroded(patch: shapely.Polygon, radius: float) -> shapely.Geometry:
     """Return the part of a patch that is further from its border than a radius."""
-    found: shapely.Geometry = patch
+    eroded: shapely.Geometry = patch
     left, step = radius, _STEP_PX
-    while left > 0 and not found.is_empty:
+    while left > 0 and not eroded.is_empty:
         with np.errstate(invalid="ignore"):  # GEOS also computes the slope of the shortest edges
-            found = shapely.buffer(found, -min(step, left), join_style="mitre")
+            eroded = shapely.buffer(eroded, -min(step, left), join_style="mitre")
         left, step = left - step, step * _GROWTH
-    return found
+    return eroded
 
 
 def _nearest(cores: list[shapely.Polygon], patch: shapely.Polygon) -> list[shapely.Geometry]:
@@ -75,7 +75,9 @@ def _nearest(cores: list[shapely.Polygon], patch: shapely.Polygon) -> list[shape
     places = np.concatenate([shapely.get_coordinates(line) for line in along])
     points = shapely.multipoints(np.rint(places / _GRID_PX) * _GRID_PX)
     # Points that nearly lie on a circle can make a region intersect itself.
-    regions = np.array([polygons(one) for one in shapely.get_parts(shapely.voronoi_polygons(points, extend_to=patch))])
+    regions = np.array(
+        [polygons(cell) for cell in shapely.get_parts(shapely.voronoi_polygons(points, extend_to=patch))]
+    )
     inside = shapely.STRtree(along).nearest(shapely.centroid(regions))
     return [shapely.union_all(regions[inside == number]) for number in range(len(cores))]
 
@@ -124,8 +126,8 @@ def _steps(framed: shapely.Polygon, length: float, side_px: float) -> NDArray[np
                 break
             if min(abs(inner[index] - line) for line in taken) >= reach:
                 taken.append(int(inner[index]))
-    found: NDArray[np.float64] = edges[sorted(taken)]
-    return found
+    steps: NDArray[np.float64] = edges[sorted(taken)]
+    return steps
 
 
 def _end(cover: NDArray[np.float64], reach: int) -> int:

@@ -35,8 +35,8 @@ def write_layer(
     """
     schema = {"geometry": geometry, "properties": {name: _FIELD_TYPES[kind] for name, kind in fields.items()}}
     records = (
-        {"type": "Feature", "properties": dict(values), "geometry": shapely.geometry.mapping(one)}
-        for one, values in zip(geometries, properties, strict=True)
+        {"type": "Feature", "properties": dict(values), "geometry": shapely.geometry.mapping(shape)}
+        for shape, values in zip(geometries, properties, strict=True)
     )
     driver, wkt = DRIVERS[path.suffix], None if crs is None else crs.to_wkt()
     with (

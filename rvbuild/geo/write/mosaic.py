@@ -72,17 +72,17 @@ def arrange(rasters: Mapping[str, Path]) -> tuple[Grid, list[Placed]]:
 
 def _problems(grids: Mapping[str, Grid], first: str) -> list[str]:
     """Return the reasons why scenes cannot be one raster, a phrase each."""
-    base, found = grids[first], []
+    base, problems = grids[first], []
     for name, grid in grids.items():
         if grid.crs is None:
-            found.append(f"scene {name} is not georeferenced")
+            problems.append(f"scene {name} is not georeferenced")
         elif base.crs is None:
             continue
         elif not same_crs(grid.crs, base.crs):
-            found.append(f"scene {name} is in {crs_name(grid.crs)}, scene {first} in {crs_name(base.crs)}")
+            problems.append(f"scene {name} is in {crs_name(grid.crs)}, scene {first} in {crs_name(base.crs)}")
         elif difference := _difference(grid, base):
-            found.append(f"scene {name} ({grid.describe()}): {difference} scene {first} ({base.describe()})")
-    return found
+            problems.append(f"scene {name} ({grid.describe()}): {difference} scene {first} ({base.describe()})")
+    return problems
 
 
 def _offset(grid: Grid, base: Grid) -> tuple[int, int]:
@@ -130,13 +130,13 @@ def write_vrt(path: Path, grid: Grid, placed: Sequence[Placed], classes: Classes
     table = SubElement(band, "ColorTable")
     for color in palette(classes).tolist():
         SubElement(table, "Entry", {f"c{i}": str(value) for i, value in enumerate((*color, 255), start=1)})
-    for one in placed:
+    for scene in placed:
         source = SubElement(band, "ComplexSource")
-        SubElement(source, "SourceFilename", relativeToVRT="1").text = where[one.name]
+        SubElement(source, "SourceFilename", relativeToVRT="1").text = where[scene.name]
         SubElement(source, "SourceBand").text = "1"
-        size = {"xSize": str(one.window.width), "ySize": str(one.window.height)}
+        size = {"xSize": str(scene.window.width), "ySize": str(scene.window.height)}
         SubElement(source, "SrcRect", {"xOff": "0", "yOff": "0", **size})
-        SubElement(source, "DstRect", {"xOff": str(one.window.col), "yOff": str(one.window.row), **size})
+        SubElement(source, "DstRect", {"xOff": str(scene.window.col), "yOff": str(scene.window.row), **size})
         SubElement(source, "NODATA").text = str(NODATA)
     ElementTree.indent(root, " ")
     path.write_text(ElementTree.tostring(root, encoding="unicode") + "\n", encoding="utf-8")
@@ -150,7 +150,7 @@ def write_cog(path: Path, grid: Grid, placed: Sequence[Placed], classes: Classes
     DataError
         Nearly all of it would be empty.
     """
-    pixels, filled = grid.height * grid.width, sum(one.window.height * one.window.width for one in placed)
+    pixels, filled = grid.height * grid.width, sum(scene.window.height * scene.window.width for scene in placed)
     if pixels > MAX_EMPTY * filled:
         raise DataError(
             f'predict.mosaic: "cog" would write {grid.width} x {grid.height} pixels, more than {MAX_EMPTY} times as '
@@ -167,12 +167,12 @@ def write_cog(path: Path, grid: Grid, placed: Sequence[Placed], classes: Classes
 
 def _read_rows(placed: Sequence[Placed], start: int, stop: int, width: int) -> NDArray[np.uint8]:
     rows = np.full((stop - start, width), NODATA, dtype=np.uint8)
-    for one in placed:
-        window = one.window
+    for scene in placed:
+        window = scene.window
         first, last = max(start, window.row), min(stop, window.row_stop)
         if first >= last:
             continue
-        with open_dataset(one.path) as dataset:
+        with open_dataset(scene.path) as dataset:
             part = dataset.read(1, window=((first - window.row, last - window.row), (0, window.width)))
         there = rows[first - start : last - start, window.col : window.col_stop]
         np.copyto(there, part, where=part != NODATA)

@@ -54,7 +54,7 @@ from rvbuild.learn.models import torchvision_classification
 from rvbuild.learn.models.arguments import check_names, whole_number
 from rvbuild.learn.models.first_conv import adapt_bands, first_conv
 from rvbuild.learn.models.weights import State, fetch, load_local, read_weights
-from rvbuild.project.tasks.detection import MODEL_ARGS, MOST_MERGE
+from rvbuild.project.tasks.detection import MODEL_ARGS, MOST_MERGE, SPEC
 from rvbuild.settings.train import Arguments
 
 SCORE_FLOOR = 0.05
@@ -63,17 +63,9 @@ SCORE_FLOOR = 0.05
 WINDOW_IOU = MOST_MERGE
 """Of boxes of a class in one chip that overlap by more, only the best is given."""
 
-_RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
 _MOBILENET = "mobilenet_v3_large"
-_SSDLITE = f"ssdlite_{_MOBILENET}"
 
-NAMES = (
-    "fasterrcnn_resnet50_fpn",
-    *(f"fasterrcnn_{name}_fpn" for name in _RESNETS if name != "resnet50"),
-    f"fasterrcnn_{_MOBILENET}_fpn",
-    *(f"{family}_{name}_fpn" for family in ("retinanet", "fcos") for name in _RESNETS),
-    _SSDLITE,
-)
+NAMES = SPEC.models
 
 _LEVELS = 5
 _ROI_PX = 7

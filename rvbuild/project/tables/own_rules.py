@@ -14,7 +14,8 @@ RESERVED = frozenset(
     {
         *("analyze", "chip", "train", "infer", "predict", "mosaic", "eval", "bundle", "report", "data", "build"),
         *("draft", "features", "sums", "head", "draft_eval"),
-        *("status", "why", "graph", "clean", "check", "schema", "new", "log", "diff", "watch", "cache", "sign", "help"),
+        *("status", "why", "graph", "clean", "check", "schema", "new", "log", "diff", "watch", "view"),
+        *("cache", "sign", "help"),
     }
 )
 """The stages and the commands of rvbuild, whose names are reserved."""

@@ -1,4 +1,4 @@
-"""Stage analyze, of a user's own chips: the statistics of the bands of all training chips."""
+"""Stage analyze, for a user's own chips: the statistics of the bands of all training chips."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from rvbuild.stages.analyze.settings import NoSettings
 
 
 def run(inputs: Mapping[str, Sequence[Path]], settings: NoSettings, outputs: Path, progress: Progress) -> None:
-    """Write `stats.json`, as of a scene.
+    """Write `stats.json` in the same format as for a scene.
 
     Parameters
     ----------
     inputs
         `chips`: the shards of images of the training chips.
     settings
-        Nothing.
+        Not used.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Stage analyze, over scenes: the statistics of all training scenes as if they had been one."""
+"""Stage analyze, for all scenes: the statistics of the training scenes together, as of one scene."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: NoSettings, outputs: Pat
     inputs
         `stats/<scene id>`: the `stats.json` of one scene.
     settings
-        Nothing.
+        Not used.
 
     Raises
     ------

@@ -38,7 +38,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: SceneStatsSettings, outp
     inputs
         `image`: the files of the scene; `aoi`: none or more, if several splits share the scene.
     settings
-        What is read, how much of it, and which blocks count if several splits share the scene.
+        How the image is read, which share of it is used, and the blocks that count if several splits share the scene.
 
     Notes
     -----
@@ -82,7 +82,7 @@ def blocks(height: int, width: int, sample: float, seed: int, part: Blocks | Non
 
 
 def write_stats(path: Path, bands: Sequence[BandStats], dtype: str) -> None:
-    """Write statistics as JSON: sorted keys, shortest exact floats."""
+    """Write statistics as JSON with sorted keys and the shortest exact floats."""
     value: ImageFigures = {"bands": [band.to_json() for band in bands], "dtype": dtype}
     path.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
 

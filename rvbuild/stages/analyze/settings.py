@@ -13,8 +13,8 @@ class SceneStatsSettings(SceneImageSettings, OfArea, SampleSettings):
     """The settings of the statistics of one scene; `area` only if several splits share it."""
 
     seed: int
-    """Of the sample; 0 if all pixels are used."""
+    """The seed of the sample; 0 if all pixels are used."""
 
 
 class NoSettings(TypedDict):
-    """The settings of statistics that follow from the inputs alone."""
+    """The settings of statistics that only depend on the inputs: none."""

@@ -164,6 +164,7 @@ _TYPES = {
     "list_type": "a list",
     "sequence_type": "a list",
     "sequence_str": "a list",
+    "is_instance_of": "a list",  # of Sequence
     "dict_type": "an object",
     "mapping_type": "an object",
     "none_required": "null",

@@ -1,6 +1,6 @@
 """The blocks of a scene's chips: squares of a fixed grid, each with the windows that start in it, and its own shards.
 
-Which block a window is in follows from its place alone. So an edit of the labels in one place changes the shards of the
+The position of a window alone determines its block. So an edit of the labels in one place changes the shards of the
 blocks there, and those of all other blocks stay as they are.
 """
 
@@ -18,10 +18,10 @@ from rvbuild.geo.windows import Window
 from rvbuild.settings.chip import ChipSettings
 
 BLOCK_BYTES = 16 << 20
-"""The bytes of images in a block, about. A block is rewritten as a whole; many small ones are many files."""
+"""Approximate size of the images in a block, in bytes. Blocks are rewritten as a whole; small ones are many files."""
 
 MAX_PIECE = 16
-"""Blocks that are cut side by side, at most: their labels gather in memory."""
+"""Maximum number of blocks that are cut side by side: their labels are held in memory."""
 
 
 class Block(NamedTuple):
@@ -49,11 +49,11 @@ def blocks(windows: Sequence[Window], grid: Grid, side_px: int) -> list[Block]:
     Parameters
     ----------
     windows
-        Of any size. One that starts outside the scene belongs to the nearest block.
+        Windows of any size. A window that starts outside the scene belongs to the nearest block.
     grid
         The pixel grid of the scene.
     side_px
-        Of a block.
+        The side of a block.
     """
     columns = -(-grid.width // side_px)
     by_place: defaultdict[tuple[int, int], list[Window]] = defaultdict(list)
@@ -71,7 +71,7 @@ def side_of(chip: ChipSettings, chip_bytes: int, area_px: int) -> int:
     chip
         The `chip` settings.
     chip_bytes
-        Of the image of one chip.
+        The size of the image of one chip.
     area_px
         The pixels in which random windows may lie.
     """

@@ -1,4 +1,4 @@
-"""The contact sheet: some chips of a scene beside their targets, for a person to look at."""
+"""The contact sheet: a picture of some chips of a scene beside their targets."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from rvbuild.geo.write.picture import Picture, contact_sheet, resized, rgb_previ
 from rvbuild.stages.chip.windows import uniform
 
 CHIPS = 12
-"""On a sheet at most."""
+"""Maximum number on a sheet."""
 
 SHEET = "contact.png"
 
 TILE_PX = 144
 
 Shown = tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None, Callable[[Picture], Picture]]
-"""Image and validity (C, H, W), None if all is valid, and what pictures the target, given the image at
-`TILE_PX`."""
+"""Image and validity (C, H, W), where None means that all is valid, and a function that draws the target on the image
+at `TILE_PX`."""
 
 
 def choose(seed: int, chips: Iterable[tuple[Window, bool]]) -> list[int]:
@@ -33,7 +33,7 @@ def choose(seed: int, chips: Iterable[tuple[Window, bool]]) -> list[int]:
     Parameters
     ----------
     seed
-        It and the place of a chip decide whether the chip is drawn.
+        Together with the position of a chip, it decides whether the chip is drawn.
     chips
         The window of each chip, and whether its target shows anything: such chips come first.
     """

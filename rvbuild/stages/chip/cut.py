@@ -1,4 +1,4 @@
-"""Cutting windows of one scene out as chips, block by block, in threads that read and write for themselves."""
+"""Cuts the windows of one scene into chips, block by block, in threads with files of their own."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
     from rvbuild.tasks.protocol import Labels, Task
 
 THREADS = 2
-"""That cut; each opens its own files."""
+"""Number of threads that cut; each opens its own files."""
 
 PIECES = 4
-"""Pieces of work for each thread, at least: the larger the pieces, the fewer blocks of the files are decoded twice."""
+"""Minimum number of pieces of work for each thread: with larger pieces, fewer blocks of the files are decoded twice."""
 
 FEW = 4
-"""Blocks that are cut with the labels that are open already: to open them once more takes longer."""
+"""Up to this many blocks are cut with the labels that are already open: opening them again takes longer."""
 
 Bools = npt.NDArray[np.bool_]
 Inputs = Mapping[str, Sequence[Path]]
 Sources = tuple[SceneImage, "Labels"]
-"""The image, and the source of labels of the task."""
+"""The image and the labels of a thread."""
 
 Chip = tuple[npt.NDArray[Any], Bools, Target, npt.NDArray[np.int64]]
 """Image, validity, target and class counts."""
@@ -50,14 +50,14 @@ class Chips(NamedTuple):
     """The chips of a block."""
 
     number: int
-    """Of the block."""
+    """The number of the block."""
     shards: list[ShardEntry]
     windows: list[list[int]]
     class_counts: list[list[int]]
-    """Both one for each chip, in the order of the shards."""
+    """Windows and class counts of each chip, in the order of the shards."""
 
     def files(self, store: bool) -> list[str]:
-        """Return the names of all files, without those of images if these are not stored."""
+        """Return the names of all files; without those of images unless these are stored."""
         return [
             name
             for shard in self.shards
@@ -66,7 +66,7 @@ class Chips(NamedTuple):
 
 
 def stores(settings: SceneChipSettings) -> bool:
-    """Tell whether the images of chips are stored, by the settings of the stage."""
+    """Tell whether the images of chips are stored."""
     return settings["chip"].get("store", True)
 
 
@@ -76,11 +76,11 @@ class Cutter:
     Parameters
     ----------
     inputs, settings
-        As the stage is given them.
+        The inputs and the settings of the stage.
     task
-        That of the settings.
+        The task of the settings.
     grid, aoi
-        Of the scene.
+        The grid and the area of interest of the scene.
     outputs
         Receives the shards.
     """
@@ -96,7 +96,7 @@ class Cutter:
         self._store = stores(settings)
 
     def lend(self, labels: Labels) -> None:
-        """Take labels that are open already, for one of the threads; the caller closes them."""
+        """Use labels that are already open in one of the threads; the caller closes them."""
         self._labels.append(labels)
 
     def cut(self, blocks: Sequence[Block], advance: Callable[[int], None]) -> list[Chips]:
@@ -139,7 +139,7 @@ class Cutter:
                     yield image, labels
 
     def _cut_few(self, labels: Labels, blocks: Sequence[Block], advance: Callable[[int], None]) -> list[Chips]:
-        """Cut a few blocks: threads read the image, each a band of a block; all else is done here."""
+        """Cut a few blocks: each thread reads a band of a block; everything else happens in this thread."""
         cut: list[Chips] = []
         bands = [(block, part) for block in blocks for part in _bands(block.windows)]
         reads = read_ahead(
@@ -171,7 +171,7 @@ class Cutter:
         return ShardWriter(self._outputs, block.number, pack, shape, dtype, most, store=self._store)
 
     def _cut(self, sources: Sources, piece: Sequence[Block], advance: Callable[[int], None]) -> list[Chips]:
-        """Cut blocks side by side: a row of windows through all of them, then the next, as the files are stored."""
+        """Cut blocks side by side: row by row of windows across all blocks, in the order of the stored pixels."""
         (image, labels), size = sources, self._settings["chip"]["size_px"]
         shape = (image.count, size, size)
         cut = [Chips(block.number, [], [], []) for block in piece]
@@ -235,7 +235,7 @@ def _complete(cut: Sequence[Chips], writer: ShardWriter | None) -> None:
 
 
 def _bands(windows: Sequence[Window]) -> list[Sequence[Window]]:
-    """Return the windows of a block as one part for each thread, from top to bottom; a small block is one part."""
+    """Return the windows of a block, from top to bottom, as one part for each thread; a small block has fewer parts."""
     cuts = [len(windows) * part // THREADS for part in range(THREADS + 1)]
     return [windows[start:stop] for start, stop in itertools.pairwise(cuts) if start < stop]
 

@@ -30,7 +30,7 @@ from rvbuild.tasks.protocol import ClassList, Task
 _ARRAYS = ".npy"
 
 MOST_PX = 1 << 26
-"""The most pixels of an image that is a chip."""
+"""Maximum number of pixels of a chip."""
 
 
 def run(inputs: Mapping[str, Sequence[Path]], settings: OwnChipSettings, outputs: Path, progress: Progress) -> None:
@@ -41,9 +41,9 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: OwnChipSettings, outputs
     inputs
         `files/<n>`: all files of the split in the nth folder, or the nth zip.
     settings
-        What the files are, and how they are read.
+        The files of each part, and how they are read.
     outputs
-        Receives the same files as from the chip stage of a scene.
+        Receives the same files as in the chip stage of a scene.
     progress
         Receives the chips.
 
@@ -162,6 +162,8 @@ def _read(path: Path, channels: Sequence[int] | None, apply: Apply) -> tuple[Ima
             version = np.lib.format.read_magic(file)
             header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, _, dtype = header(file)
+            if min(shape, default=0) < 0:  # numpy 1 reads all that there is
+                raise ValueError(f"an array of {shape} cannot be")
             if len(shape) in (2, 3):
                 _require_small(path, *shape[:2])
             require(math.prod(shape) * dtype.itemsize, f"{path}: its array of {shape}", "Cut it")

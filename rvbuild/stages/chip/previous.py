@@ -33,7 +33,7 @@ class Known(NamedTuple):
 
 
 def digest_of(block: Block, labels: str) -> str:
-    """Return the digest of a block, given that of the labels in and around it."""
+    """Return the digest of a block, given the digest of the labels in and around it."""
     return _digest([[list(window) for window in block.windows], labels])
 
 
@@ -58,7 +58,7 @@ def known(previous: Mapping[str, Path], settings: SceneChipSettings, digests: Ma
     previous
         Files of a previous result, by name; a block with a missing file is not reused.
     settings
-        Of the stage.
+        The settings of the stage.
     digests
         Current digests of the blocks, by number.
     """

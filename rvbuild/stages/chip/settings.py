@@ -1,4 +1,4 @@
-"""The settings of the stage chip: of the chips of a scene, and of a user's own chips."""
+"""The settings of the stage chip, for the chips of a scene and for a user's own chips."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ZipPartSettings(TypedDict):
 
 
 class OwnChipSettings(ReadChipSettings):
-    """The settings of a user's own chips of one split, cut already."""
+    """The settings of a user's own chips of one split."""
 
     task: str
     split: Split

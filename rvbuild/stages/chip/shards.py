@@ -1,4 +1,4 @@
-"""Shards of chips: safetensors files that are written chip by chip, so that images never gather in memory."""
+"""Shards of chips: safetensors files that are written chip by chip, so that images do not accumulate in memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Target = dict[str, Array]
 Pack = Callable[[list[Target]], dict[str, Array]]
 
 SHARD_BYTES = 128 << 20
-"""The bytes of images in a shard at most: most blocks have less and are one shard."""
+"""Maximum size of the images in a shard, in bytes. Most blocks are smaller and have one shard."""
 
 PAGE = 4096
 
@@ -37,8 +37,8 @@ class ShardWriter:
     shard is invalid, `valid` (n, C, H, ceil(W / 8)) uint8: the validity of each value, eight to a byte as
     `numpy.packbits` packs them. Invalid values are 0 in `images`. It is left out if images are not to be stored.
 
-    A labels file holds what the task packs, `windows`, and `digests` (n, 16) uint8: those of the pixels. So it says
-    all of what a model learns from a chip, whether or not its image is stored.
+    A labels file holds what the task packs, `windows`, and `digests` (n, 16) uint8: those of the pixels. So it
+    identifies everything that a model learns from a chip, whether or not the image is stored.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class ShardWriter:
         outputs
             An existing directory.
         number
-            Of the block.
+            The number of the block.
         pack
             Turns the targets of a shard into the tensors of its labels file.
         shape, dtype
@@ -106,7 +106,7 @@ class ShardWriter:
         self._images, self._windows, self._digests, self._targets = None, [], [], []
 
     def abandon(self) -> None:
-        """Close all open files unfinished: the stage has failed."""
+        """Close all files without completing them, after an error."""
         if self._images is not None:
             self._images.abandon()
 
@@ -116,7 +116,7 @@ class ShardWriter:
 
 
 class ImageFile:
-    """One images file, streamed: pixels go to their final place at once, the header is written last.
+    """One file of images, written as a stream: pixels are written to their final position, and the header last.
 
     The number of images is known only at the end, but a safetensors file begins with it. So room is left for the header
     and the windows of as many images as may come; what remains of it pads the header with spaces, as the format allows.
@@ -158,7 +158,7 @@ class ImageFile:
         self._file.close()
 
     def abandon(self) -> None:
-        """Close the file unfinished: the stage has failed."""
+        """Close the file without completing it, after an error."""
         self._file.close()
 
 
@@ -187,6 +187,6 @@ def _header(tensors: Mapping[str, tuple[np.dtype[Any], Sequence[int]]], length: 
 
 
 def _bytes(array: Array) -> memoryview:
-    """Return the bytes of a C-contiguous array, little-endian, without a copy where the machine is."""
+    """Return the bytes of a C-contiguous array, little-endian, without a copy on little-endian machines."""
     little = array.astype(array.dtype.newbyteorder("<"), copy=False)
     return little.reshape(-1).view(np.uint8).data

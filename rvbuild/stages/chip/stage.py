@@ -1,4 +1,4 @@
-"""The chip stage: windows of one scene cut out as images and targets to train on.
+"""The chip stage: windows of one scene are cut into images and targets to train on.
 
 A window is dropped if its share of nodata pixels (no valid band; beyond the edge of the scene too) reaches
 `max_nodata`, and by the `keep` rule: with fewer than `min_px` pixels of `classes` it is kept with the probability
@@ -146,7 +146,7 @@ def _digests(every: Sequence[Block], task: Task, labels: Labels) -> dict[int, st
 
 
 def _choose(cut: Sequence[Chips], settings: SceneChipSettings, before: Known) -> list[list[int]]:
-    """Return the chips for the contact sheet: the number of the block and the place in it of each."""
+    """Return the chips for the contact sheet, each as the number of its block and its position in the block."""
     null_id, by_number = settings["null_id"], {chips.number: chips for chips in cut}
     places = [[chips.number, place] for chips in cut for place in range(len(chips.windows))]
     if before.sheet is not None and len(before.sheet) == CHIPS and all(n in before.blocks for n, _ in before.sheet):
@@ -166,7 +166,7 @@ def _write_sheet(
     task: Task,
     scene_image: SceneImage | None,
 ) -> None:
-    """Write `contact.png` from the shards, some of which are `kept` in another directory, or else from the image."""
+    """Write `contact.png` from the shards, some of which are `kept` in another directory, or from the image."""
     size, by_number = settings["chip"]["size_px"], {chips.number: chips for chips in cut}
 
     def read(position: int) -> Shown:

@@ -13,8 +13,7 @@ from rvbuild.settings.chip import ChipSettings
 from rvbuild.tasks.protocol import Aim, Span
 
 ATTEMPTS = 10_000
-"""How often a place is drawn for one random window before the area of interest counts as too small for any more, if the
-settings do not say."""
+"""Default number of attempts to place one random window before the area of interest counts as too small for more."""
 
 AIMED_ATTEMPTS = 100
 """Number of attempts to place a window that must show a box, or none."""
@@ -96,7 +95,7 @@ def survives(window: Window, seed: int, probability: float) -> bool:
 
 
 def uniform(seed: int, *parts: int | str) -> float:
-    """Return a number in [0, 1) that is a function of its arguments, the same with every version of every library."""
+    """Return a number in [0, 1) that only depends on the arguments, not on versions of libraries."""
     digest = xxhash.xxh3_64_intdigest(repr((seed, *parts)).encode())
     return float((digest >> 11) * 2.0**-53)
 
@@ -131,13 +130,13 @@ def _starts(length: int, size: int, stride: int, padding: int | None, direction:
 
 
 def both_ways(value: int | Sequence[int]) -> tuple[int, int]:
-    """Return a length down and to the right: one for both, or a pair."""
+    """Return a length as a pair (rows, columns)."""
     down, right = (value, value) if isinstance(value, int) else value
     return down, right
 
 
 def _paddings(chip: ChipSettings) -> tuple[int, int] | None:
-    """Return how far windows may reach beyond the scene down and to the right; None if the project does not say."""
+    """Return how many rows and columns windows may reach beyond the scene; None if the project does not set it."""
     padding_px = chip.get("padding_px")
     return None if padding_px is None else both_ways(padding_px)
 
@@ -164,7 +163,7 @@ def _random_window(
 
 
 def _both(span: Span | None, other: Span) -> Span | None:
-    """Return the places that are in both."""
+    """Return the intersection of two spans, or None."""
     if span is None:
         return None
     low, high = max(span[0], other[0]), min(span[1], other[1])
@@ -172,7 +171,7 @@ def _both(span: Span | None, other: Span) -> Span | None:
 
 
 def _size(number: int, attempt: int, chip: ChipSettings, seed: int) -> tuple[int, int]:
-    """Return the height and the width of a random window: drawn one by one, or as a square."""
+    """Return the height and the width of a random window: drawn separately, or one side for a square."""
     size = chip["size_px"]
     height_limits, width_limits = chip.get("height_limits_px"), chip.get("width_limits_px")
     if height_limits or width_limits:

@@ -1,1 +1,1 @@
-"""The data stage: the content of a project, as a table and as a page."""
+"""The data stage: a survey of a project, as a table and as a page."""

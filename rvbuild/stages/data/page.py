@@ -1,4 +1,4 @@
-"""The data stage, for a project: the content of its scenes as one table, and as one self-contained page."""
+"""The data stage, for a project: the surveys of its scenes as one table and as one self-contained page."""
 
 from __future__ import annotations
 

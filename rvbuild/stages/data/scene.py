@@ -1,4 +1,4 @@
-"""The data stage, for one scene: all its labels counted, its pixels with data counted, and a picture of both."""
+"""The data stage, for one scene: counts of its labels and of its pixels with data, and a picture of both."""
 
 from __future__ import annotations
 
@@ -17,19 +17,17 @@ from rvbuild.geo.write.overview import lay_over, outlined, overview, step_of, wr
 from rvbuild.geo.write.picture import rgb_preview, side_by_side
 from rvbuild.progress import Progress
 from rvbuild.settings.chip import ChipSettings
-from rvbuild.stages.data.settings import OutlinedSettings, SurveySettings
+from rvbuild.stages.data.settings import SurveySettings
 from rvbuild.stages.data.survey import SceneSurvey, TaggedImageFacts
 from rvbuild.stages.threads.block_cache import block_cache
 
 SIDE_PX = 420
-"""Of each of the two pictures, at most."""
+"""Maximum side of each of the two pictures."""
 
 BLOCK_PX = 512
 
 
-def run(
-    inputs: Mapping[str, Sequence[Path]], settings: SurveySettings | OutlinedSettings, outputs: Path, progress: Progress
-) -> None:
+def run(inputs: Mapping[str, Sequence[Path]], settings: SurveySettings, outputs: Path, progress: Progress) -> None:
     """Write `survey.json` and `picture.jpg`.
 
     Parameters
@@ -39,7 +37,7 @@ def run(
     settings
         How image and labels are read, how chips are cut, and whether labels are drawn as outlines.
     outputs
-        Receives both files. The picture shows the image, and beside it the image with its labels, if it has any.
+        Receives both files. The picture shows the image, and beside it the image with its labels if there are any.
     progress
         Receives the blocks of pixels that are read.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NotRequired
+from typing import NotRequired
 
 from typing_extensions import TypedDict
 
@@ -13,8 +13,8 @@ from rvbuild.settings.image import SceneImageSettings
 from rvbuild.settings.labels import LabelSettings
 
 
-class SurveySettings(SceneImageSettings, OfArea):
-    """The settings of a survey of one scene."""
+class SceneSettings(SceneImageSettings, OfArea):
+    """How all of a scene is read and cut, for a survey and for checks."""
 
     task: str
     labels: LabelSettings | None
@@ -23,18 +23,19 @@ class SurveySettings(SceneImageSettings, OfArea):
     chip: ChipSettings
 
 
-class OutlinedSettings(SurveySettings):
-    """The settings of a survey whose picture shows the outlines of labels."""
+class SurveySettings(SceneSettings):
+    """The settings of a survey of one scene."""
 
-    outlines: Literal[True]
+    outlines: NotRequired[bool]
+    """Whether the picture shows the outlines of labels instead of their areas."""
 
 
-class CheckSettings(SurveySettings):
+class CheckSettings(SceneSettings):
     """The settings of the checks of one scene, see `rvbuild.rules.check`."""
 
     split: Split
     allow: NotRequired[list[str]]
-    """Where virtual files may lead, as the result depends on it."""
+    """Where virtual files may lead: the result depends on it."""
 
 
 class SurveyPageSettings(TypedDict):

@@ -21,9 +21,9 @@ class SceneSurvey(TypedDict):
 
     image: TaggedImageFacts
     pixels: int
-    """In the area of interest."""
+    """The number of pixels in the area of interest."""
     valid: int
-    """Of these, with data."""
+    """The number of these with data."""
     unknown: dict[str, int]
     """The number of labels of each value that is not a class."""
     counts: NotRequired[list[int]]

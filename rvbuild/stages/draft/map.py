@@ -7,13 +7,15 @@ does not grow with the height of a scene.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
+from rvbuild.cores import thread_count
 from rvbuild.geo.classes import NODATA
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.windows import Window
@@ -24,8 +26,12 @@ from rvbuild.learn.linear.head import Head, read_head
 from rvbuild.progress import Progress
 from rvbuild.stages.draft.cells import Cells, SceneFeatures
 from rvbuild.stages.draft.settings import DraftSettings
+from rvbuild.stages.threads.read_ahead import read_ahead
 
 LABELS, SCORES = "labels.tif", "scores.tif"
+
+THREADS = 4
+"""That compute rows of blocks, at most."""
 
 
 def run(inputs: Mapping[str, Sequence[Path]], settings: DraftSettings, outputs: Path, progress: Progress) -> None:
@@ -46,8 +52,6 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: DraftSettings, outputs: 
     features, head = SceneFeatures(inputs["features"]), read_head(inputs["head"][0])
     classes, cells, grid = settings["classes"], features.cells, features.grid
     drafted = [c for c in classes if c["id"] in head.class_ids]
-    class_ids = np.array(head.class_ids, dtype=np.uint8)
-    offsets = (head.offsets * head.unit).astype(np.float32)
     progress.start("draft", cells.rows, "rows of blocks")
     with ExitStack() as files:
         labels = files.enter_context(DraftRasterWriter(outputs / LABELS, grid, classes, temp=outputs))
@@ -55,18 +59,10 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: DraftSettings, outputs: 
         if settings["scores"]:
             path, coarse = outputs / SCORES, _cell_grid(grid, cells)
             scores = files.enter_context(ScoreRasterWriter(path, coarse, drafted, "uint8", temp=outputs))
-        strips = _strips(features, head)
-        for row, (strip, around) in enumerate(_with_neighbours(strips)):
-            window = Window(row * cells.block_px, 0, cells.block_px, cells.width).clip(cells.height, cells.width)
-            valid = features.valid(window)
-            decided = class_ids[_decided(around + offsets[:, np.newaxis, np.newaxis], cells.stride_px)]
-            decided = decided[: window.height, : window.width]
-            if valid is not None:
-                decided = np.where(valid, decided, np.uint8(NODATA))
-            labels.write(window.row, decided)
-            if scores is not None:
-                known = np.ones(strip.shape[1:], dtype=np.bool_) if valid is None else _any_in_cells(valid, cells)
-                scores.write(row * cells.side, _probabilities(strip), known)
+        for row, drawn in enumerate(_drawn(features, head, settings["scores"])):
+            labels.write(row * cells.block_px, drawn.labels)
+            if scores is not None and drawn.probabilities is not None:
+                scores.write(row * cells.side, drawn.probabilities, drawn.known)
             progress.advance()
     trained = [c for c in classes if settings["background"] or c["id"] != settings["null_id"]]
     write_raster_style(outputs / LABELS, trained)
@@ -74,15 +70,58 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: DraftSettings, outputs: 
         write_score_style(outputs / SCORES, len(drafted), "uint8")
 
 
-def _strips(features: SceneFeatures, head: Head) -> Iterator[Floats]:
-    """Yield the scores (K, rows, cols) of the cells of each row of blocks, inside the scene."""
+class _Drawn(NamedTuple):
+    """The map of a row of blocks."""
+
+    labels: npt.NDArray[np.uint8]
+    """(h, W) class ids, 255 without data."""
+    probabilities: Floats | None
+    """(K, rows, cols) of cells."""
+    known: npt.NDArray[np.bool_]
+    """(rows, cols): the cells with data."""
+
+
+def _drawn(features: SceneFeatures, head: Head, with_scores: bool) -> Iterator[_Drawn]:
+    """Yield the map of each row of blocks; threads compute some rows ahead."""
+    threads = min(THREADS, thread_count())
+
+    def opened() -> AbstractContextManager[SceneFeatures]:
+        return nullcontext(features)  # memory-mapped: threads share it
+
+    def strip(source: SceneFeatures, row: int) -> Floats:
+        return _strip(source, head, row)
+
+    def draw(source: SceneFeatures, item: tuple[int, tuple[Floats, Floats]]) -> _Drawn:
+        return _draw(source, head, item[0], *item[1], with_scores)
+
+    rows = range(features.cells.rows)
+    strips = read_ahead(opened, strip, rows, threads=threads, depth=threads)
+    items = enumerate(_with_neighbours(strips))
+    yield from read_ahead(opened, draw, items, threads=threads, depth=threads)
+
+
+def _strip(features: SceneFeatures, head: Head, row: int) -> Floats:
+    """Return the scores (K, rows, cols) of the cells of a row of blocks, inside the scene."""
     cells = features.cells
     rows, cols = -(-cells.height // cells.stride_px), -(-cells.width // cells.stride_px)
-    for row in range(cells.rows):
-        scores = np.concatenate(
-            [head.scores(block).T.reshape(-1, cells.side, cells.side) for block in features.row(row)], axis=2
-        )
-        yield scores[:, : rows - row * cells.side, :cols]
+    scores = np.concatenate(
+        [head.scores(block).T.reshape(-1, cells.side, cells.side) for block in features.row(row)], axis=2
+    )
+    return scores[:, : rows - row * cells.side, :cols]
+
+
+def _draw(features: SceneFeatures, head: Head, row: int, strip: Floats, around: Floats, with_scores: bool) -> _Drawn:
+    """Return the map of a row of blocks from its scores, alone and with a row of cells above and below."""
+    cells = features.cells
+    window = Window(row * cells.block_px, 0, cells.block_px, cells.width).clip(cells.height, cells.width)
+    valid = features.valid(window)
+    offsets = (head.offsets * head.unit).astype(np.float32)
+    output = _decided(around + offsets[:, np.newaxis, np.newaxis], cells.stride_px)[: window.height, : window.width]
+    labels = np.array(head.class_ids, dtype=np.uint8)[output]
+    known = np.ones(strip.shape[1:], dtype=np.bool_)
+    if valid is not None:
+        labels, known = np.where(valid, labels, np.uint8(NODATA)), _any_in_cells(valid, cells)
+    return _Drawn(labels, _probabilities(strip) if with_scores else None, known)
 
 
 def _with_neighbours(strips: Iterator[Floats]) -> Iterator[tuple[Floats, Floats]]:
@@ -147,7 +186,7 @@ def _cell_grid(grid: Grid, cells: Cells) -> Grid:
     """Return the grid of the cells of a scene."""
     stride = cells.stride_px
     height, width = -(-cells.height // stride), -(-cells.width // stride)
-    return Grid(height, width, grid.transform @ Affine.scale(stride), grid.crs)
+    return Grid(height, width, grid.transform * Affine.scale(stride), grid.crs)
 
 
 def _any_in_cells(valid: npt.NDArray[np.bool_], cells: Cells) -> npt.NDArray[np.bool_]:

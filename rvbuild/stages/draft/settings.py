@@ -6,7 +6,7 @@ from typing_extensions import TypedDict
 
 from rvbuild.learn.encoders.encoder import EncoderSettings
 from rvbuild.settings.area import OfArea
-from rvbuild.settings.classes import ClassSettings
+from rvbuild.settings.classes import ClassName, ClassSettings
 from rvbuild.settings.image import SceneImageSettings
 from rvbuild.settings.labels import LabelSettings
 
@@ -25,7 +25,8 @@ class SumsSettings(OfArea):
     task: str
     scene: str
     labels: LabelSettings
-    classes: list[ClassSettings]
+    classes: list[ClassName] | list[ClassSettings]
+    """With colours if the labels are coded by them."""
     null_id: int
     background: bool
     """Whether the null class counts, as the background of objects."""
@@ -37,7 +38,7 @@ class SumsSettings(OfArea):
 class HeadSettings(TypedDict):
     """Of `head`."""
 
-    classes: list[ClassSettings]
+    classes: list[ClassName]
     null_id: int
     background: bool
 

@@ -1,4 +1,4 @@
-"""GDAL's cache of decoded blocks, as large as it takes to read a scene by rows of windows.
+"""GDAL's cache of decoded blocks, large enough to read a scene by rows of windows.
 
 By default it takes 5 % of the memory of the machine in each process. With too little, a block that several windows
 share is decoded for each of them.
@@ -13,7 +13,7 @@ from rvbuild.geo.raster.open import SceneImage
 MIN_BYTES, MAX_BYTES = 16 << 20, 512 << 20
 
 LABEL_BYTES = 3
-"""Per pixel: coloured labels, the largest that are common."""
+"""Bytes per pixel of coloured labels, the largest common kind."""
 
 LABEL_BLOCK_ROWS = 2 * 256
 """Rows of the two blocks of labels that a window ends in, as tiled files have them."""
@@ -27,7 +27,7 @@ def block_cache(source: SceneImage, rows: int, *, readers: int = 1, labels: bool
     source
         The imagery.
     rows
-        Of a window.
+        The height of a window.
     readers
         Number of threads that read, each with its own open files, which share no blocks.
     labels

@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from rvbuild.geo.classes import NamedClasses
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.labels.cells import open_cells
 from rvbuild.geo.windows import Window
 from rvbuild.settings.labels import CellLabelSettings
-from rvbuild.tasks.protocol import ClassList
 
 
 class CellPixels:
     """The labels of a scene; see `rvbuild.tasks.protocol.PixelLabels`."""
 
     def __init__(
-        self, files: Sequence[Path], settings: CellLabelSettings, grid: Grid, classes: ClassList, null_id: int
+        self, files: Sequence[Path], settings: CellLabelSettings, grid: Grid, classes: NamedClasses, null_id: int
     ) -> None:
         self._cells = open_cells(files, settings, grid=grid, classes=classes, null_id=null_id)
         self._side = int(settings["cells"]["cell_px"])

@@ -72,7 +72,7 @@ def labels(
 
 
 def pixel_labels(
-    files: Sequence[Path], settings: CellLabelSettings, grid: Grid, classes: ClassList, null_id: int
+    files: Sequence[Path], settings: CellLabelSettings, grid: Grid, classes: NamedClasses, null_id: int
 ) -> PixelLabels:
     """Open a scene's cells as pixels; see `rvbuild.tasks.classification.pixels`."""
     from rvbuild.tasks.classification.pixels import CellPixels

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from rvbuild.geo.classes import NamedClasses
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.labels.boxes import open_boxes
 from rvbuild.geo.windows import Window
 from rvbuild.settings.labels import AnyVectorSettings, BoxFileSettings
-from rvbuild.tasks.protocol import ClassList
 
 
 class BoxPixels:
@@ -23,7 +23,7 @@ class BoxPixels:
         files: Sequence[Path],
         settings: AnyVectorSettings | BoxFileSettings,
         grid: Grid,
-        classes: ClassList,
+        classes: NamedClasses,
         null_id: int,
     ) -> None:
         self._labels = open_boxes(files, settings, grid=grid, classes=classes, null_id=null_id)

@@ -62,7 +62,11 @@ def labels(
 
 
 def pixel_labels(
-    files: Sequence[Path], settings: AnyVectorSettings | BoxFileSettings, grid: Grid, classes: ClassList, null_id: int
+    files: Sequence[Path],
+    settings: AnyVectorSettings | BoxFileSettings,
+    grid: Grid,
+    classes: NamedClasses,
+    null_id: int,
 ) -> PixelLabels:
     """Open a scene's boxes as pixels; see `rvbuild.tasks.detection.pixels`."""
     from rvbuild.tasks.detection.pixels import BoxPixels

@@ -60,7 +60,7 @@ def labels(
 
 
 def pixel_labels(
-    files: Sequence[Path], settings: LabelSettings, grid: Grid, classes: ClassList, null_id: int
+    files: Sequence[Path], settings: LabelSettings, grid: Grid, classes: NamedClasses, null_id: int
 ) -> PixelLabels:
     """Open a scene's labels; see `rvbuild.geo.labels.open.open_labels`."""
     return labels(files, settings, grid, classes, null_id)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from rvbuild.engine.keys.signature import Signature, signature
+from rvbuild.errors import RvbuildError
 from rvbuild.files.address import is_url
 from rvbuild.rules import common
 from rvbuild.view.looking import Looking
@@ -62,7 +64,17 @@ class Watcher:
 
     def _run(self) -> None:
         while not self._stop.wait(INTERVAL_S):
-            self.check()
+            try:
+                self.check()
+            except (RvbuildError, OSError) as error:  # for example a directory that cannot be read now
+                self._changed_in_vain(error)
+
+    def _changed_in_vain(self, error: Exception) -> None:
+        """Keep what is shown, and say once what is wrong."""
+        seen = self._looking.seen
+        if str(error) not in seen.problems:
+            self._looking.seen = replace(seen, problems=(*seen.problems, str(error)))
+            self._changed()
 
     def _cache(self) -> str:
         project = self._looking.seen.project
@@ -76,6 +88,7 @@ class Watcher:
             for scene in project.scenes:
                 named = [*scene.image.files, *scene.aoi, *(scene.labels.files if scene.labels else ())]
                 paths.update(str(common.resolve(project, path)) for path in named if not is_url(path))
+            paths.update(str(file) for code in common.images_code(project, project.scenes) for file in code.files)
             paths.update(path for path in project.reads if not is_url(path))
             cache = project.workspace / "cache"
             paths.update(str(project.workspace / output) for state in seen.states for output in state.outputs)

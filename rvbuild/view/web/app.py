@@ -122,8 +122,13 @@ class View:
         return point_json(self._viewed(request), row, col)
 
     def _places(self, request: Request) -> dict[str, Any]:
-        seen, of = self.looking.seen, request.query_params.get("of", "prediction")
-        viewed = [ViewedScene(seen, scene, self.readers) for scene in seen.loaded().scenes]
+        seen, of, only = (
+            self.looking.seen,
+            request.query_params.get("of", "prediction"),
+            request.query_params.get("scene"),
+        )
+        chosen = seen.loaded().scenes if only is None else (seen.scene(only),)
+        viewed = [ViewedScene(seen, scene, self.readers) for scene in chosen]
         scenes = [scene for scene in viewed if scene.mapped(of) is not None and scene.labels_version is not None]
         found = places(scenes, self.memo, _number(request, "truth"), _number(request, "predicted"), of)
         return {"places": [place.as_json() for place in found]}

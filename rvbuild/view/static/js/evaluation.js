@@ -23,7 +23,11 @@ export function evaluationPanel() {
   const names = [...new Set(Object.keys(evaluation.per_scene).map((scene) => splits[scene]))];
   const split = names.length > 1 ? (state.split && names.includes(state.split) ? state.split : (evaluation.summary.split ?? names[0])) : names[0];
   const whole = evaluation.splits?.[split] ?? { overall: evaluation.overall, summary: evaluation.summary.overall };
-  box.replaceChildren(sourceChoice(), stale ?? "", headline(whole.summary, names, split), classTable(whole.overall), boxes ?? "", confusion(split) ?? "", sceneTable(evaluation, splits, split));
+  const scenes = Object.keys(evaluation.per_scene).filter((scene) => splits[scene] === split);
+  const only = scenes.includes(state.only) ? state.only : "";
+  const shown = only ? { overall: evaluation.per_scene[only], summary: evaluation.summary.per_scene[only] } : whole;
+  const title = only ? `scene ${only}` : `${split} scenes`;
+  box.replaceChildren(sourceChoice(), stale ?? "", headline(shown.summary, title, names, split), sceneChoice(scenes, only), classTable(shown.overall), boxes ?? "", confusion(only ? [only] : scenes) ?? "", sceneTable(evaluation, scenes));
 }
 
 function sourceChoice() {
@@ -33,13 +37,26 @@ function sourceChoice() {
   return element("div", { class: "row" }, choice);
 }
 
-function headline(summary, names, split) {
-  const [key, title] = HEADLINES.find(([name]) => summary[name] !== undefined && summary[name] !== null) ?? [null, ""];
-  const figures = key ? element("p", { class: "headline", id: "headline" }, figure(summary[key]), " ", element("small", {}, `${title}, ${split} scenes`)) : element("p", { class: "note" }, "No scene of this split has labels.");
+function sceneChoice(scenes, only) {
+  if (scenes.length < 2) return "";
+  const choice = element("select", { id: "only", "aria-label": "Scenes that are evaluated", onchange: (event) => chooseOnly(event.target.value) }, [element("option", { value: "" }, "all scenes"), ...scenes.map((scene) => element("option", { value: scene }, scene))]);
+  choice.value = only;
+  return element("div", { class: "row" }, choice);
+}
+
+function chooseOnly(scene) {
+  state.only = scene;
+  if (scene) tell("go-scene", scene);
+  tell("pair", {});
+}
+
+function headline(summary, title, names, split) {
+  const [key, name] = HEADLINES.find(([each]) => summary[each] !== undefined && summary[each] !== null) ?? [null, ""];
+  const figures = key ? element("p", { class: "headline", id: "headline" }, figure(summary[key]), " ", element("small", {}, `${name}, ${title}`)) : element("p", { class: "note" }, "Nothing here has labels.");
   if (names.length < 2) return figures;
   const choice = element("select", { id: "split", "aria-label": "Split", onchange: (event) => {
     state.split = event.target.value;
-    evaluationPanel();
+    chooseOnly("");
   } }, names.map((name) => element("option", { value: name }, name)));
   choice.value = split;
   return element("div", { class: "row spread" }, figures, choice);
@@ -55,9 +72,9 @@ function classTable(items) {
   return element("div", { class: "tables" }, element("table", {}, element("thead", {}, element("tr", {}, element("th", {}, "Class"), known.map(([, title]) => element("th", { scope: "col" }, title)))), element("tbody", {}, rows)));
 }
 
-function confusion(split) {
-  const { confusion: matrices, splits } = state.evaluation;
-  const chosen = Object.entries(matrices).filter(([scene]) => splits[scene] === split).map(([, matrix]) => matrix);
+function confusion(scenes) {
+  const { confusion: matrices } = state.evaluation;
+  const chosen = scenes.map((scene) => matrices[scene]).filter(Boolean);
   if (!chosen.length) return null;
   const sum = chosen[0].map((row, i) => row.map((_, j) => chosen.reduce((total, matrix) => total + matrix[i][j], 0)));
   const nothing = state.project.null_id;
@@ -87,14 +104,14 @@ function confusion(split) {
       element("tbody", {}, labels.map((label) => element("tr", {}, element("th", { scope: "row", title: label.name }, label.name), predictions.map((one) => cell(label.id, one.id))))))));
 }
 
-function sceneTable(evaluation, splits, split) {
-  const scenes = Object.entries(evaluation.summary.per_scene ?? {}).filter(([scene]) => splits[scene] === split);
+function sceneTable(evaluation, names) {
+  const scenes = names.map((scene) => [scene, evaluation.summary.per_scene?.[scene] ?? {}]);
   const [key, title] = HEADLINES.find(([name]) => scenes.some(([, summary]) => summary[name] !== null && summary[name] !== undefined)) ?? [];
   if (!key || !scenes.length) return "";
   const worst = [...scenes].sort(([, a], [, b]) => (a[key] ?? 2) - (b[key] ?? 2));
   return element("div", {}, element("h3", {}, "Scenes, the worst first"), element("div", { class: "tables" }, element("table", {},
     element("thead", {}, element("tr", {}, element("th", {}, "Scene"), element("th", { scope: "col" }, title))),
-    element("tbody", {}, worst.map(([scene, summary]) => element("tr", {}, element("td", {}, element("button", { type: "button", onclick: () => tell("go-scene", scene) }, scene)), element("td", {}, figure(summary[key]))))))));
+    element("tbody", {}, worst.map(([scene, summary]) => element("tr", {}, element("td", {}, element("button", { type: "button", onclick: () => (scenes.length < 2 ? tell("go-scene", scene) : chooseOnly(scene)) }, scene)), element("td", {}, figure(summary[key]))))))));
 }
 
 // Boxes: a threshold that moves what is shown, and precision and recall of the scene.

@@ -214,7 +214,7 @@ function optionsOf(name, one) {
   if (name === "scores") parts.push(choice("layer-scores-choice", "What is shown", [["margin", "uncertainty"], ["highest", "highest score"], ...classes], one.choice, (value) => change(one, value)));
   if (name === "errors") {
     if (Object.keys(state.scene.layers.errors.of).length > 1)
-      parts.push(choice("layer-errors-of", "Whose errors", Object.entries(SOURCES).map(([of, title]) => [of, `of the ${title}`]), errorsOf(), (of) => tell("of", of)));
+      parts.push(choice("layer-errors-of", "Whose errors", Object.entries(SOURCES).map(([of, title]) => [of, title]), errorsOf(), (of) => tell("of", of)));
     parts.push(choice("layer-errors-choice", "Errors of", [["", "all classes"], ...classes], state.pair ? "" : one.choice, (value) => {
       state.pair = null;
       change(one, value);

@@ -4,12 +4,12 @@ import { ask, byId, element, query } from "./dom.js";
 import { evaluationPanel } from "./evaluation.js";
 import { available, clip, forgetMessages, newScene, panel, refresh, setSwipe, toggle } from "./layers.js";
 import { fit, map, placeText, unmark, zoomTo } from "./map.js";
-import { loadPlaces, step } from "./places.js";
+import { lookAtPlaces, placesAreDue, step } from "./places.js";
 import { sources, state, tell, when } from "./state.js";
 import { trainingPanel } from "./training.js";
 
 const KEYS = [
-  ["1 … 7", "show or hide a layer"], ["s", "swipe on or off"], [", .", "previous, next scene"], ["f", "show the whole scene"],
+  ["1 … 8", "show or hide a layer"], ["s", "swipe on or off"], [", .", "previous, next scene"], ["f", "show the whole scene"],
   ["n p", "next, previous place"], ["e w b t", "evaluation, places, build, training"], ["arrows + -", "move and zoom the map"], ["?", "this list"],
 ];
 const TABS = ["evaluation", "places", "build", "training"];
@@ -76,7 +76,7 @@ async function loadResults() {
   state.training = training;
   evaluationPanel();
   trainingPanel();
-  loadPlaces();
+  placesAreDue();
 }
 
 async function takeProject(project) {
@@ -100,6 +100,7 @@ function openTab(name, focus = false) {
     byId(tab).hidden = !chosen;
   }
   if (focus) byId(`tab-${name}`).focus();
+  if (name === "places") lookAtPlaces();
 }
 
 function neighbour(by) {

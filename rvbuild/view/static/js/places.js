@@ -6,13 +6,27 @@ import { className, state, tell, when } from "./state.js";
 let places = [];
 let now = -1;
 let asked = 0;
+let pending = null;
 
-export async function loadPlaces(go = false) {
+let due = true; // the list is made when it is looked at: all scenes are compared for it
+
+export function placesAreDue() {
+  due = true;
+  if (!byId("places").hidden) loadPlaces();
+}
+
+export const lookAtPlaces = () => (due ? loadPlaces() : pending);
+
+const loadPlaces = (go = false) => (pending = load(go));
+
+async function load(go) {
   const box = byId("places");
   const turn = ++asked;
+  due = false;
   if (!state.project.loaded) return;
+  box.replaceChildren(element("p", { class: "note", role: "status" }, "Predictions are compared with labels…"));
   try {
-    const found = await ask(`/api/places?${query({ ...state.pair, of: state.of === "prediction" ? null : state.of })}`);
+    const found = await ask(`/api/places?${query({ ...state.pair, scene: state.only || null, of: state.of === "prediction" ? null : state.of })}`);
     if (turn !== asked) return;
     places = found.places;
   } catch (error) {
@@ -28,7 +42,7 @@ const pairText = (truth, predicted) => (truth === null ? `${className(predicted)
 
 function draw() {
   const box = byId("places");
-  const title = state.pair ? `${pairText(state.pair.truth, state.pair.predicted)}` : "Where predictions and labels differ most";
+  const title = `${state.pair ? pairText(state.pair.truth, state.pair.predicted) : "Where predictions and labels differ most"}${state.only ? `, scene ${state.only}` : ""}`;
   const all = state.pair ? element("button", { type: "button", onclick: () => {
     state.pair = null;
     tell("pair", {});
@@ -53,7 +67,8 @@ export function visit(index) {
   tell("show-place", place);
 }
 
-export function step(by) {
+export async function step(by) {
+  await lookAtPlaces();
   if (!places.length) return;
   visit((now + by + places.length) % places.length);
 }
@@ -62,5 +77,6 @@ when("pair", (how) => {
   if (state.pair) toggle("errors", true);
   refresh();
   panel();
-  loadPlaces(how?.go);
+  if (how?.go) loadPlaces(true);
+  else placesAreDue();
 });

@@ -6,6 +6,7 @@ export const state = {
   evaluation: {},
   training: {},
   build: { running: false, artifacts: {}, notes: [], planned: [] },
+  only: "", // the scene whose evaluation is shown; empty: of all scenes of the split
   split: "", // of which split the evaluation is shown
   hidden: new Set(), // class ids that are not shown
   pair: null, // {truth, predicted}: errors of one cell of the confusion matrix
