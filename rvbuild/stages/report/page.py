@@ -262,12 +262,12 @@ def error_text(error: Sequence[int], names: Sequence[str], null_id: int, unit: s
     """
     label, predicted, count = error
     if predicted == null_id:
-        what = f"{names[label]} missed"
+        confused = f"{names[label]} missed"
     elif label == null_id:
-        what = f"{names[predicted]} where there is none"
+        confused = f"{names[predicted]} where there is none"
     else:
-        what = f"{names[label]} predicted as {names[predicted]}"
-    return f"{what}: {count:,} {unit}"
+        confused = f"{names[label]} predicted as {names[predicted]}"
+    return f"{confused}: {count:,} {unit}"
 
 
 def _trained(chips: Sequence[_ChipSummary], classes: int) -> list[int]:
