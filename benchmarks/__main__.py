@@ -43,7 +43,7 @@ def main(names: list[str]) -> int:
         print(f"{name} …", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory(prefix=f"rvbuild-bench-{name}-") as folder:
             for figure in importlib.import_module(f"benchmarks.{name}").run(Path(folder) / name):
-                print(f"  {figure.what}: {figure.measured:.3g} {figure.unit}", file=sys.stderr, flush=True)
+                print(f"  {figure.title}: {figure.measured:.3g} {figure.unit}", file=sys.stderr, flush=True)
                 figures.append(figure)
     print(table(figures))
     print(f"\nPython {platform.python_version()}, {platform.machine()}, {time.perf_counter() - start:.0f} s in all")

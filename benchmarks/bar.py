@@ -12,7 +12,7 @@ from dataclasses import dataclass
 class Figure:
     """One measurement. `at_most` says on which side of the bar it must lie; `note` says what it was made of."""
 
-    what: str
+    title: str
     measured: float
     bar: float
     unit: str
@@ -30,7 +30,7 @@ def table(figures: Iterable[Figure]) -> str:
     for figure in figures:
         sign = "≤" if figure.at_most else "≥"
         lines.append(
-            f"| {figure.what} | {figure.measured:.3g} {figure.unit} | {sign} {figure.bar:g} {figure.unit} "
+            f"| {figure.title} | {figure.measured:.3g} {figure.unit} | {sign} {figure.bar:g} {figure.unit} "
             f"| {'yes' if figure.holds else '**no**'} | {figure.note} |",
         )
     return "\n".join(lines)

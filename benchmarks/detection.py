@@ -132,10 +132,10 @@ def _evaluate_main(folder: Path) -> None:
     side = int(boxes.max()) + 1
     image = {"predictions": [folder / "detections.json"], "labels": [folder / "labels.csv"]}
     grid = Grid(side, side, Affine.identity(), None)
-    found = Detections(
+    detections = Detections(
         grid, 0.5, boxes[order].clip(0).astype(np.float64), classes[order], scores[order].astype(np.float64)
     )
-    write_detections(folder / "detections.json", found)
+    write_detections(folder / "detections.json", detections)
     names = [str(item["name"]) for item in CLASSES]
     rows = [
         f"x,{','.join(f'{v:.3f}' for v in box)},{names[c]}"
@@ -147,8 +147,8 @@ def _evaluate_main(folder: Path) -> None:
     settings = {**common, "scene": "bench", "labels": labels, "eval": {"iou_thresh": 0.5}}
 
     def both() -> None:
-        one = run_stage("evaluate", image, settings, folder / "one")
-        run_stage("evaluate_merge", {"eval/bench": [one / "eval.json"]}, common, folder / "all")
+        single = run_stage("evaluate", image, settings, folder / "one")
+        run_stage("evaluate_merge", {"eval/bench": [single / "eval.json"]}, common, folder / "all")
 
     spent = seconds(both)
     overall = json.loads((folder / "all" / "eval.json").read_text())["summary"]["overall"]

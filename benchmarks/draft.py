@@ -58,8 +58,8 @@ def write(folder: Path, size_px: int, polygons: int) -> tuple[str, Path]:
 
 def _draft(folder: Path, project: str) -> dict[str, float]:
     """Draft in one process; return the seconds of each stage that was built."""
-    found = rvbuild_json("draft", project, "--inline", cwd=folder)
-    return {each["stage"]: each["seconds"] for each in found["artifacts"] if each["state"] == "built"}
+    report = rvbuild_json("draft", project, "--inline", cwd=folder)
+    return {each["stage"]: each["seconds"] for each in report["artifacts"] if each["state"] == "built"}
 
 
 def _differing(folder: Path, project: str) -> int:

@@ -20,8 +20,8 @@ ONE_MB = 1000
 def run(folder: Path) -> list[Figure]:
     folder.mkdir()
     many = [_write(folder / f"{number}.bin", FILE_MB) for number in range(_files())]
-    one = _write(folder / "one.bin", ONE_MB)
-    return [_against_cat(folder, many, 0.6), _against_cat(folder, [one], 0.4)]
+    single = _write(folder / "one.bin", ONE_MB)
+    return [_against_cat(folder, many, 0.6), _against_cat(folder, [single], 0.4)]
 
 
 def _files() -> int:
@@ -49,6 +49,6 @@ def _against_cat(folder: Path, files: list[Path], bar: float) -> Figure:
 
     reading, hashing = interleaved(REPETITIONS, cat, hashed)
     size = sum(file.stat().st_size for file in files)
-    what = f"hashing {len(files)} file{'s' if len(files) > 1 else ''}, {size / 1e9:.1f} GB in the page cache, by `cat`"
+    title = f"hashing {len(files)} file{'s' if len(files) > 1 else ''}, {size / 1e9:.1f} GB in the page cache, by `cat`"
     note = f"{size / hashing / 1e9:.1f} GB/s against {size / reading / 1e9:.1f}"
-    return Figure(what, reading / hashing, bar, "", False, note)
+    return Figure(title, reading / hashing, bar, "", False, note)

@@ -53,7 +53,7 @@ def _sizes(folder: Path, peer: Peer) -> Iterator[Figure]:
 
 
 def _measure(folder: Path, peer: Peer, path: str, count: int) -> Iterator[Figure]:
-    what = f"{peer.program}, {count} scenes"
+    title = f"{peer.program}, {count} scenes"
     scenes = [f"s{number:05}" for number in range(count)]
     (folder / "data").mkdir(parents=True)
     (folder / "out").mkdir()
@@ -75,11 +75,11 @@ def _measure(folder: Path, peer: Peer, path: str, count: int) -> Iterator[Figure
     call(peer.words)
     idle = statistics.median(call(peer.words) for _ in range(REPETITIONS))
     note = f"for comparison; `{' '.join((peer.program, *peer.words))}`, first build {first:.0f} s"
-    yield Figure(f"{what}: nothing to do", idle, float("inf"), "s", True, note)
+    yield Figure(f"{title}: nothing to do", idle, float("inf"), "s", True, note)
     with (folder / "data" / f"{scenes[-1]}_label.tif").open("a") as file:
         file.write("another polygon\n")
     edited = "for comparison; the commands that run take nothing"
-    yield Figure(f"{what}: one label edited", call(peer.words), float("inf"), "s", True, edited)
+    yield Figure(f"{title}: one label edited", call(peer.words), float("inf"), "s", True, edited)
 
 
 def _rules(scenes: list[str]) -> Iterator[tuple[str, list[str]]]:

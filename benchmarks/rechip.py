@@ -104,5 +104,5 @@ def _differing(folder: Path, project: str) -> int:
     return sum(not _same(chips / name, kept / name) for name in names)
 
 
-def _same(one: Path, other: Path) -> bool:
-    return one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
+def _same(first: Path, second: Path) -> bool:
+    return first.is_file() and second.is_file() and first.read_bytes() == second.read_bytes()

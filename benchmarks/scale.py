@@ -87,10 +87,10 @@ def _peak_mb(process: int) -> float:
     return float(lines[0][1]) / 1024 if lines else 0.0
 
 
-def _middle(what: str, calls: list[_Call], bar: float, note: str) -> Figure:
+def _middle(title: str, calls: list[_Call], bar: float, note: str) -> Figure:
     times = [call.seconds for call in calls]
     note = f"median of {len(times)}, fastest {min(times):.2f} s; {note}"
-    return Figure(what, statistics.median(times), bar, "s", True, note)
+    return Figure(title, statistics.median(times), bar, "s", True, note)
 
 
 def _edited(folder: Path, stage: str, project: str) -> _Edit:

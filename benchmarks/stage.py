@@ -206,6 +206,6 @@ def as_trained(model_files: Sequence[Path]) -> Any:
 
 def stats_of(folder: Path, image: Path) -> Path:
     """Return the stats.json of one image."""
-    one = run_stage("analyze", {"image": [image]}, analyze_settings(), folder / "one")
-    merged = run_stage("analyze_merge", {"stats/bench": [one / "stats.json"]}, {}, folder / "merged")
+    single = run_stage("analyze", {"image": [image]}, analyze_settings(), folder / "one")
+    merged = run_stage("analyze_merge", {"stats/bench": [single / "stats.json"]}, {}, folder / "merged")
     return merged / "stats.json"

@@ -53,7 +53,7 @@ def run(folder: Path) -> list[Figure]:
     (folder / "p.toml").write_text(PROJECT)
     (folder / "labels.geojson").write_text('{"type": "FeatureCollection", "features": []}')
     figures = []
-    for scene, what, bar in (("striped", "in strips, without overviews", 2.0), ("cog", "cloud-optimized", 0.3)):
+    for scene, layout, bar in (("striped", "in strips, without overviews", 2.0), ("cog", "cloud-optimized", 0.3)):
         _forget(folder / f"{scene}.tif")
         server = Server(folder)
         try:
@@ -69,9 +69,9 @@ def run(folder: Path) -> list[Figure]:
         finally:
             server.end()
         note = f"20 000² px, 3 bands, disk cache cold; the 25 tiles of a screen after it in {screen:.2f} s"
-        figures.append(Figure(f"first tile of an image {what}", first, bar, "s", True, note))
+        figures.append(Figure(f"first tile of an image {layout}", first, bar, "s", True, note))
         figures.append(
-            Figure(f"memory of the page's server, image {what}", memory, 500, "MB", True, "after these tiles")
+            Figure(f"memory of the page's server, image {layout}", memory, 500, "MB", True, "after these tiles")
         )
     return figures
 

@@ -59,17 +59,17 @@ def imports(module: str, path: Path) -> set[str]:
     if module == "rvbuild":  # it tells type checkers what it imports when that is first used
         tree.body = [node for node in tree.body if not isinstance(node, ast.If)]
     package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
-    found = set()
+    modules = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
+            modules.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             source = ".".join([*base, *([node.module] if node.module else [])])
             for alias in node.names:
                 name = f"{source}.{alias.name}"
-                found.add(name if name in MODULES else source)
-    return found
+                modules.add(name if name in MODULES else source)
+    return modules
 
 
 def of_ours(module: str) -> set[str]:

@@ -92,8 +92,8 @@ def test_the_readme_names_every_command():
 @pytest.mark.parametrize("project", sorted((ROOT / "projects").glob("*.toml")), ids=lambda path: path.stem)
 def test_example_projects_are_right(project):
     # Their own tests make data for those that find scenes by files; here ids stand for them.
-    found = ['scenes.train=["1", "2", "3"]'] if "train      = { files" in project.read_text() else []
-    loaded = load(project, found)
+    overrides = ['scenes.train=["1", "2", "3"]'] if "train      = { files" in project.read_text() else []
+    loaded = load(project, overrides)
     assert loaded.name == project.stem
     assert {scene.split for scene in loaded.scenes} >= {"train", "validation"}
 

@@ -14,15 +14,15 @@ from rvbuild.errors import ProjectError, RvbuildError, counted
 
 def kinds(kind: type[RvbuildError] = RvbuildError) -> Iterator[type[RvbuildError]]:
     yield kind
-    for one in kind.__subclasses__():
-        yield from kinds(one)
+    for subclass in kind.__subclasses__():
+        yield from kinds(subclass)
 
 
 STAGES = [
-    one
-    for one in kinds()
+    error_class
+    for error_class in kinds()
     # Project files are read by the main process alone.
-    if one.__module__ == rvbuild.errors.__name__ and not issubclass(one, ProjectError)
+    if error_class.__module__ == rvbuild.errors.__name__ and not issubclass(error_class, ProjectError)
 ]
 
 

@@ -29,9 +29,9 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RangeSer
 
 
 def identity(server: RangeServer, name: str = "a b.tif") -> Identity:
-    found = fetch.identity(f"{server.url}/{name}")
-    assert found is not None
-    return found
+    answer = fetch.identity(f"{server.url}/{name}")
+    assert answer is not None
+    return answer
 
 
 def edit(path: Path, content: bytes, seconds: int = 10) -> None:
@@ -41,25 +41,25 @@ def edit(path: Path, content: bytes, seconds: int = 10) -> None:
 
 
 def test_a_strong_etag_stands_for_the_content(server: RangeServer) -> None:
-    one = identity(server)
-    assert one.by == "ETag" and {method for method, _, _ in server.log} == {"HEAD"}
+    first = identity(server)
+    assert first.by == "ETag" and {method for method, _, _ in server.log} == {"HEAD"}
     os.utime(server.root / "a b.tif", (0, 0))
-    assert identity(server) == one, "the time does not count then"
+    assert identity(server) == first, "the time does not count then"
     edit(server.root / "a b.tif", b"abd")
-    assert identity(server) != one
+    assert identity(server) != first
     (server.root / "b.tif").write_bytes(b"abc")
-    assert identity(server, "b.tif") != one, "an ETag means something at one address only"
+    assert identity(server, "b.tif") != first, "an ETag means something at one address only"
 
 
 @pytest.mark.parametrize("says", [{"changed"}, {"changed", "weak"}])
 def test_else_the_time_of_the_last_change_and_the_size(server: RangeServer, says: set[str]) -> None:
     server.tell(says)
-    one = identity(server)
-    assert one.by == "Last-Modified and size" and {method for method, _, _ in server.log} == {"HEAD"}
+    first = identity(server)
+    assert first.by == "Last-Modified and size" and {method for method, _, _ in server.log} == {"HEAD"}
     edit(server.root / "a b.tif", b"abd")
-    two = identity(server)
+    second = identity(server)
     edit(server.root / "a b.tif", b"abde", seconds=0)
-    assert len({one, two, identity(server)}) == 3
+    assert len({first, second, identity(server)}) == 3
 
 
 @pytest.mark.parametrize("says", [set(), {"weak"}])
@@ -90,16 +90,20 @@ def test_servers_that_do_not_answer_are_told(server: RangeServer) -> None:
     with pytest.raises(UnreachableError, match="401 Unauthorized; do you have access"):
         fetch.read(f"{server.url}/a b.tif")
     server.close()
-    found = fetch.identities([f"{server.url}/a.tif", f"{server.url}/b.tif"])
-    assert len(found) == 2 and all("Connection refused; is the server up?" in str(error) for error in found.values())
+    identities = fetch.identities([f"{server.url}/a.tif", f"{server.url}/b.tif"])
+    assert len(identities) == 2 and all(
+        "Connection refused; is the server up?" in str(error) for error in identities.values()
+    )
 
 
 def test_an_address_that_is_none_is_told_before_anybody_is_asked() -> None:
     for ask in (fetch.identity, fetch.read):
         with pytest.raises(UnreachableError, match="has no server"):
             ask("https:///a.tif")
-    found = fetch.identities(["x", "https://[x/a.tif"])
-    assert "does not begin with one of" in str(found["x"]) and "Invalid IPv6" in str(found["https://[x/a.tif"])
+    identities = fetch.identities(["x", "https://[x/a.tif"])
+    assert "does not begin with one of" in str(identities["x"]) and "Invalid IPv6" in str(
+        identities["https://[x/a.tif"]
+    )
     assert fetch._http("https://bücher.example/ä b.tif") == "https://xn--bcher-kva.example/%C3%A4%20b.tif"
 
 
@@ -116,8 +120,8 @@ def test_public_buckets_are_asked_without_a_signature(server: RangeServer, monke
     public_bucket(monkeypatch, server)
     (server.root / "bucket").mkdir()
     (server.root / "bucket" / "a.tif").write_bytes(b"abc")
-    found = fetch.identity("s3://bucket/a.tif")
-    assert found is not None and found.by == "ETag" and server.log == [("HEAD", "/bucket/a.tif", "")]
+    answer = fetch.identity("s3://bucket/a.tif")
+    assert answer is not None and answer.by == "ETag" and server.log == [("HEAD", "/bucket/a.tif", "")]
     assert fetch.identity("s3://bucket/b.tif") is None
     monkeypatch.delenv("AWS_VIRTUAL_HOSTING")
     assert fetch._http("s3://bucket/a b.tif") == f"http://bucket.127.0.0.1:{server.port}/a%20b.tif"
@@ -133,8 +137,8 @@ def test_public_buckets_of_google_are_asked_without_a_signature(
     with pytest.raises(UnreachableError, match=r"no credentials: set GS_ACCESS_KEY_ID .* GS_NO_SIGN_REQUEST=YES"):
         fetch.identity("gs://bucket/a.tif")
     monkeypatch.setenv("GS_NO_SIGN_REQUEST", "YES")
-    found = fetch.identity("gs://bucket/a.tif")
-    assert found is not None and found.by == "ETag" and server.log == [("HEAD", "/bucket/a.tif", "")]
+    answer = fetch.identity("gs://bucket/a.tif")
+    assert answer is not None and answer.by == "ETag" and server.log == [("HEAD", "/bucket/a.tif", "")]
     assert fetch.read("gs://bucket/a.tif") == b"abc" and fetch.identity("gs://bucket/b.tif") is None
     monkeypatch.delenv("CPL_GS_ENDPOINT")
     assert fetch._http("gs://bucket/a b.tif") == "https://storage.googleapis.com/bucket/a%20b.tif"
@@ -145,9 +149,9 @@ def test_buckets_of_google_are_asked_with_an_hmac_key(monkeypatch: pytest.Monkey
     made: list[dict[str, Any]] = []
 
     class Bucket:
-        def __init__(self, config_kwargs: dict[str, Any], **how: Any) -> None:
+        def __init__(self, config_kwargs: dict[str, Any], **options: Any) -> None:
             assert config_kwargs["read_timeout"] < 60
-            made.append(how)
+            made.append(options)
 
         def info(self, key: str, refresh: bool) -> dict[str, Any]:
             return {"ETag": '"e"', "size": 3, "key": key}
@@ -156,8 +160,8 @@ def test_buckets_of_google_are_asked_with_an_hmac_key(monkeypatch: pytest.Monkey
     monkeypatch.delenv("CPL_GS_ENDPOINT", raising=False)
     monkeypatch.setenv("GS_ACCESS_KEY_ID", "k")
     monkeypatch.setenv("GS_SECRET_ACCESS_KEY", "s")
-    found = fetch.identity("gs://bucket/a.tif")
-    assert found is not None and found.by == "ETag"
+    answer = fetch.identity("gs://bucket/a.tif")
+    assert answer is not None and answer.by == "ETag"
     assert made == [{"key": "k", "secret": "s", "endpoint_url": "https://storage.googleapis.com"}]
 
 
@@ -209,10 +213,10 @@ def test_a_silent_server_is_waited_for_once(silent: str, monkeypatch: pytest.Mon
     monkeypatch.setattr(fetch, "PAUSE_S", 0.0)
     monkeypatch.setattr(fetch, "THREADS", 4)
     began = time.monotonic()
-    found = fetch.identities(f"{silent}/{i}.tif" for i in range(200))
+    identities = fetch.identities(f"{silent}/{i}.tif" for i in range(200))
     assert time.monotonic() - began < 5
-    assert all(isinstance(answer, fetch.SilentError) for answer in found.values())
-    assert "is the server up?" in str(found[f"{silent}/0.tif"])
+    assert all(isinstance(answer, fetch.SilentError) for answer in identities.values())
+    assert "is the server up?" in str(identities[f"{silent}/0.tif"])
 
 
 def test_an_answer_that_never_ends_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

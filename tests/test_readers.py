@@ -42,12 +42,12 @@ def test_a_dead_process_leaves_what_it_was_reading(tmp_path: Path) -> None:
     log = tmp_path / "worker-1.log"
     began, go_on = threading.Event(), threading.Event()
 
-    def beside() -> None:
+    def read() -> None:
         with reading(b"/data/\xff.gpkg".decode("utf-8", "surrogateescape"), "as a vector file"):
             began.set()
             go_on.wait(20)
 
-    thread = threading.Thread(target=beside)
+    thread = threading.Thread(target=read)
     watched.begin(log)
     try:
         assert watched.last(log) == []

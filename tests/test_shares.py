@@ -21,26 +21,26 @@ def test_every_thing_is_in_one_split_or_there_are_too_few(count: int, validation
         < 0.95
     )
     try:
-        found = shared(count, validation, test)
+        splits = shared(count, validation, test)
     except TooFewError as error:
         enough = least(validation, test, count)
         assert str(error) == f"{count} is too few: at least {enough} are needed"
         assert enough > count and shared(enough, validation, test)["train"]
         return
-    assert sorted(found["train"] + found["validation"] + found["test"]) == list(range(count))
-    assert found["train"]
-    assert bool(found["validation"]) == (validation is not None)
-    assert bool(found["test"]) == (test is not None)
+    assert sorted(splits["train"] + splits["validation"] + splits["test"]) == list(range(count))
+    assert splits["train"]
+    assert bool(splits["validation"]) == (validation is not None)
+    assert bool(splits["test"]) == (test is not None)
 
 
 @given(st.integers(7, 60), st.integers(2, 6), st.none() | st.just({"fraction": 0.1}))
 def test_folds_share_out_what_test_leaves(count: int, folds: int, test: Any) -> None:
     each = [shared(count, {"folds": folds, "fold": fold}, test) for fold in range(folds)]
     left = sorted(set(range(count)) - set(each[0]["test"]))
-    assert sorted(place for found in each for place in found["validation"]) == left
-    sizes = [len(found["validation"]) for found in each]
+    assert sorted(place for splits in each for place in splits["validation"]) == left
+    sizes = [len(splits["validation"]) for splits in each]
     assert max(sizes) - min(sizes) <= 1
-    assert all(found["test"] == each[0]["test"] for found in each)
+    assert all(splits["test"] == each[0]["test"] for splits in each)
 
 
 @given(st.integers(20, 60), st.floats(0.05, 0.6), st.floats(0, 0.3))

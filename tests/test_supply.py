@@ -35,8 +35,8 @@ def floor(requirement: Requirement) -> Version:
 
 def pins(name: str) -> dict[str, Version]:
     text = (ROOT / "constraints" / name).read_text()
-    found = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", text, re.MULTILINE)
-    return {canonicalize_name(package): Version(version) for package, version in found}
+    matches = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", text, re.MULTILINE)
+    return {canonicalize_name(package): Version(version) for package, version in matches}
 
 
 def test_the_floors_are_the_lowest_versions_that_are_tested() -> None:

@@ -19,8 +19,8 @@ def files(tmp_path):
     (tmp_path / "raises_x.py").write_text("1 / 0\n")
     (tmp_path / "dynamic_x.py").write_text("import importlib\nimportlib.import_module('ours_x.other')\n")
     names = ("ours_x.deep.net", "single_x", "broken_x", "raises_x", "dynamic_x")
-    found = {name: str(tmp_path / f"{name.replace('.', '/')}.py") for name in names}
-    return {**found, "ours_x": str(tmp_path / "ours_x/__init__.py")}
+    paths = {name: str(tmp_path / f"{name.replace('.', '/')}.py") for name in names}
+    return {**paths, "ours_x": str(tmp_path / "ours_x/__init__.py")}
 
 
 @pytest.fixture
@@ -114,11 +114,11 @@ def test_what_cannot_be_loaded(workspace, spec, message):
 
 
 def test_sources_by_dotted_name(workspace, files):
-    some = [workspace / "ours_x/deep/net.py", workspace / "ours_x/__init__.py", workspace / "single_x.py"]
+    paths = [workspace / "ours_x/deep/net.py", workspace / "ours_x/__init__.py", workspace / "single_x.py"]
     for module in ("ours_x.deep.net", "ours_x", "single_x"):
-        assert set(sources(module, some)) == {"ours_x", "ours_x.deep.net", "single_x"}
-    assert sources("json", some) is None
-    assert sources("broken_x", some) is None
+        assert set(sources(module, paths)) == {"ours_x", "ours_x.deep.net", "single_x"}
+    assert sources("json", paths) is None
+    assert sources("broken_x", paths) is None
 
 
 def test_embedded_code_comes_first_and_leaves_no_trace(workspace):

@@ -27,9 +27,9 @@ def serve(tmp_path):
     (tmp_path / "own_x.py").write_text(CODE)
     (tmp_path / "table.json").write_text("1")
 
-    def serve(files=(), given=()):
-        found = tuple(str(tmp_path / name) for name in files)
-        return serve_code(Code(str(tmp_path), {"own_x": str(tmp_path / "own_x.py")}, found), map(str, given))
+    def serve(files=(), arguments=()):
+        paths = tuple(str(tmp_path / name) for name in files)
+        return serve_code(Code(str(tmp_path), {"own_x": str(tmp_path / "own_x.py")}, paths), map(str, arguments))
 
     yield serve
     serve_code(None)
@@ -50,11 +50,11 @@ def test_a_file_of_the_workspace_that_is_in_no_key_is_refused(serve, function):
 def test_what_keys_hold_and_what_a_stage_is_given_may_be_read(serve, tmp_path):
     serve(files=["table.json"])
     assert call("read", "table.json") == "1"
-    serve(given=[tmp_path / "table.json"])
+    serve(arguments=[tmp_path / "table.json"])
     assert call("read", "table.json") == "1"
     (tmp_path / "made").mkdir()
     (tmp_path / "made/x").write_text("2")
-    serve(given=[tmp_path / "made"])
+    serve(arguments=[tmp_path / "made"])
     assert call("read", "made/x") == "2"
 
 

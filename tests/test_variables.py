@@ -152,10 +152,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def work(data: Path, how: str, environment: dict[str, str]) -> dict[str, str]:
+def work(data: Path, way: str, environment: dict[str, str]) -> dict[str, str]:
     """Return what the work gives in a process with `environment`."""
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(WORK), str(data), how],
+        [sys.executable, "-c", textwrap.dedent(WORK), str(data), way],
         env={name: value for name, value in os.environ.items() if name not in HOSTILE} | environment,
         capture_output=True,
         text=True,
@@ -163,8 +163,8 @@ def work(data: Path, how: str, environment: dict[str, str]) -> dict[str, str]:
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    found: dict[str, str] = json.loads(done.stdout)
-    return found
+    digests: dict[str, str] = json.loads(done.stdout)
+    return digests
 
 
 @pytest.mark.slow
@@ -174,8 +174,8 @@ def test_no_variable_changes_a_byte(data: Path) -> None:
     hostile = {**HOSTILE, "GDAL_CONFIG_FILE": str(data / "gdalrc"), "HOME": str(data / "home")}
     assert work(data, "as a worker", hostile) == expected
     # Each of these would.
-    some = {"GDAL_DISABLE_READDIR_ON_OPEN", "GDAL_TIFF_ENDIANNESS", "GTIFF_POINT_GEO_IGNORE", "SHAPE_ENCODING"}
-    changed = work(data, "as it is", {name: HOSTILE[name] for name in some})
+    ignored = {"GDAL_DISABLE_READDIR_ON_OPEN", "GDAL_TIFF_ENDIANNESS", "GTIFF_POINT_GEO_IGNORE", "SHAPE_ENCODING"}
+    changed = work(data, "as it is", {name: HOSTILE[name] for name in ignored})
     assert {"mask", "GeoTIFF", "place", "features"} <= {n for n in expected if changed.get(n) != expected[n]}
 
 

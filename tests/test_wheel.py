@@ -75,9 +75,9 @@ def environment(target, tmp_path_factory):
     for entry in Path(click.__file__).parents[1].iterdir():
         if entry.suffix != ".pth" and not entry.name.startswith(("rvbuild", "_rvbuild", "__editable__")):
             (packages / entry.name).symlink_to(entry)
-    found = {**os.environ, "PYTHONPATH": os.pathsep.join([str(target), str(packages)]), "RVBUILD_THREADS": "1"}
-    found.pop("VIRTUAL_ENV", None)
-    return found
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join([str(target), str(packages)]), "RVBUILD_THREADS": "1"}
+    variables.pop("VIRTUAL_ENV", None)
+    return variables
 
 
 @pytest.fixture(scope="module", params=["wheel", "zip archive"])
@@ -142,8 +142,8 @@ def test_code_of_stages_is_found_among_our_own_files(target, environment, tmp_pa
         "print([lock.code_digest(stage, 'semantic_segmentation') for stage in ('chip', 'train', 'report')])\n"
         "print([name for name in opened if not name.startswith(sys.argv[1])])"
     )
-    found = run(sys.executable, "-S", "-c", script, str(target), cwd=tmp_path, env=environment)
-    first, other = found.splitlines()
+    output = run(sys.executable, "-S", "-c", script, str(target), cwd=tmp_path, env=environment)
+    first, other = output.splitlines()
     assert other == "[]"
     assert first == run(sys.executable, "-c", script, str(ROOT), cwd=ROOT).splitlines()[0]
 

@@ -29,8 +29,8 @@ def accuracy(outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
     return {"accuracy": float((outputs.argmax(dim=1) == targets).float().mean())}
 
 
-def same(one: nn.Module, other: nn.Module) -> bool:
-    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+def same(first: nn.Module, second: nn.Module) -> bool:
+    pairs = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
     return all(torch.equal(a, b) for a, b in pairs)
 
 
@@ -124,7 +124,7 @@ def test_targets_may_be_dicts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (dict(patience=2), "patience needs best"),
         (dict(best="accuracy"), "best needs metrics"),
@@ -132,8 +132,8 @@ def test_targets_may_be_dicts() -> None:
         (dict(optimizer="adan"), 'did you mean "adam"'),
     ],
 )
-def test_what_cannot_be_is_said(options: dict, said: str) -> None:
-    with pytest.raises(rvbuild.ModelError, match=said):
+def test_what_cannot_be_is_said(options: dict, message: str) -> None:
+    with pytest.raises(rvbuild.ModelError, match=message):
         rvbuild.fit(model(), data(), loss=LOSS, **options)
     with pytest.raises(rvbuild.ModelError, match="empty"):
         rvbuild.fit(model(), data(0), loss=LOSS)

@@ -52,8 +52,8 @@ def test_a_good_raster(tmp_path: Path) -> None:
 def test_a_patch_as_large_as_a_building_is_seen_anywhere(tmp_path: Path, row: int, col: int) -> None:
     labels = np.zeros((1200, 1500), np.uint8)
     labels[row : row + 120, col : col + 150] = 77
-    (found,) = kinds(write(tmp_path / "a.tif", labels, LARGE), LARGE)
-    assert found[0] is Level.ERROR
+    (kind,) = kinds(write(tmp_path / "a.tif", labels, LARGE), LARGE)
+    assert kind[0] is Level.ERROR
 
 
 def test_the_classes_of_a_small_raster_are_counted(tmp_path: Path) -> None:

@@ -24,8 +24,8 @@ def test_chips_take_more_the_larger_they_are() -> None:
     ("task", "model"), [("chip_classification", "cnn"), ("object_detection", "fasterrcnn_mobilenet_v3_large_fpn")]
 )
 def test_other_tasks(task: str, model: str) -> None:
-    found = measure(task, model, {}, 4, 3, 64, "auto")
-    assert found is not None and found["train"] > found["predict"] > 0
+    need = measure(task, model, {}, 4, 3, 64, "auto")
+    assert need is not None and need["train"] > need["predict"] > 0
 
 
 @pytest.mark.slow

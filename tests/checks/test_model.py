@@ -25,7 +25,7 @@ from tests.stages.sample_scenes import predict_settings
 
 
 def problem(model: str = "unet", task: str = "semantic_segmentation", **changes: Any) -> str:
-    how = {
+    options = {
         "args": {},
         "bands": 3,
         "outputs": 2,
@@ -36,7 +36,7 @@ def problem(model: str = "unet", task: str = "semantic_segmentation", **changes:
         "dtype": "uint8",
         "download": False,
     }
-    text, certain = checked.try_out(task, model, **{**how, **changes}, progress=Silent())
+    text, certain = checked.try_out(task, model, **{**options, **changes}, progress=Silent())
     assert certain or not changes.get("download")
     return text
 
@@ -117,19 +117,19 @@ def test_weights_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     url = [f"{server}/gone-12345678.pth"]
     monkeypatch.setattr(checked, "weights_of", lambda _: SimpleNamespace(url=url[0]))
-    how: Any = {"args": {"width": 2, "depth": 1}, "start": "torchvision"}
+    options: Any = {"args": {"width": 2, "depth": 1}, "start": "torchvision"}
     for download in (False, True):
-        found = problem(**how, download=download)
-        assert found.startswith(f"train.pretrained: the weights {url[0]} could not be downloaded (HTTP Error 404")
-        assert str(tmp_path / "hub/checkpoints/gone-12345678.pth") in found
+        message = problem(**options, download=download)
+        assert message.startswith(f"train.pretrained: the weights {url[0]} could not be downloaded (HTTP Error 404")
+        assert str(tmp_path / "hub/checkpoints/gone-12345678.pth") in message
     url[0] = f"{server}/there-12345678.pth"
-    assert problem(**how) == ""
+    assert problem(**options) == ""
     # What torch has is not asked for.
     kept = tmp_path / "hub/checkpoints/gone-12345678.pth"
     kept.parent.mkdir(parents=True, exist_ok=True)
     kept.write_bytes(b"")
     url[0] = f"{server}/gone-12345678.pth"
-    assert problem(**how) == ""
+    assert problem(**options) == ""
 
 
 ARGS = {"width": 2, "depth": 1}
@@ -162,30 +162,30 @@ def bundle_of(folder: Path, **changes: Any) -> str:
 
 def test_bundles_to_start_from(tmp_path: Path) -> None:
     path = bundle_of(tmp_path / "three")
-    how: Any = {"start": "bundle", "path": path, "args": ARGS}
-    assert problem(**how) == ""
-    assert problem(**how, outputs=5) == ""  # the last layer starts anew
-    assert problem(**how, bands=4) == ""
-    assert problem(**how, bands=0, dtype=None, normalize="pretrained") == ""
-    assert problem(**how, normalize="pretrained") == ""
-    assert problem("lraspp_mobilenet_v3_large", **{**how, "args": {}}).startswith(
+    options: Any = {"start": "bundle", "path": path, "args": ARGS}
+    assert problem(**options) == ""
+    assert problem(**options, outputs=5) == ""  # the last layer starts anew
+    assert problem(**options, bands=4) == ""
+    assert problem(**options, bands=0, dtype=None, normalize="pretrained") == ""
+    assert problem(**options, normalize="pretrained") == ""
+    assert problem("lraspp_mobilenet_v3_large", **{**options, "args": {}}).startswith(
         f'train.pretrained: {path} holds the weights of "unet" {{ depth = 1, width = 2 }}, none of which has the name '
         'and the shape of one of "lraspp_mobilenet_v3_large"; choose that model'
     )
     for other in ({"bands": 4}, {"dtype": "uint16"}):
-        assert problem(**how, normalize="pretrained", **other).startswith(
+        assert problem(**options, normalize="pretrained", **other).startswith(
             f'train.normalize: "pretrained" normalises like {path}, which was trained on 3 bands of uint8; '
         )
 
 
 def test_what_is_no_bundle(tmp_path: Path) -> None:
     path = tmp_path / "other.zip"
-    how: Any = {"start": "bundle", "path": str(path), "args": ARGS}
+    options: Any = {"start": "bundle", "path": str(path), "args": ARGS}
     path.write_bytes(b"PK")
-    assert problem(**how).startswith(f"train.pretrained: {path}: cannot be read as a bundle")
+    assert problem(**options).startswith(f"train.pretrained: {path}: cannot be read as a bundle")
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("notes.txt", "")
-    assert problem(**how).startswith(f"train.pretrained: {path}: is not a bundle of rvbuild")
+    assert problem(**options).startswith(f"train.pretrained: {path}: is not a bundle of rvbuild")
 
 
 def test_figures_of_other_bands() -> None:

@@ -38,8 +38,8 @@ def facts(x: float = 500000, y: float = 5800000, size: float = 0.5, crs: str | N
 
 def told(tmp_path: Path, value: str, **scenes: dict[str, Any]) -> list[str]:
     (tmp_path / "p.toml").write_text(TEXT.replace("MOSAIC", value))
-    found = mosaic.findings(load(tmp_path / "p.toml"), {"a": facts(size=7), "b": facts(), "c": facts(), **scenes})
-    return [finding.text for finding in found]
+    findings = mosaic.findings(load(tmp_path / "p.toml"), {"a": facts(size=7), "b": facts(), "c": facts(), **scenes})
+    return [finding.text for finding in findings]
 
 
 def test_the_limits_are_those_of_the_stage() -> None:
@@ -57,8 +57,8 @@ def test_the_limits_are_those_of_the_stage() -> None:
     ],
 )
 def test_scenes_that_do_not_fit(tmp_path: Path, scene: dict[str, Any], expected: str) -> None:
-    found = told(tmp_path, "true", c=scene)
-    assert [expected in text for text in found] == [True] * bool(expected)
+    findings = told(tmp_path, "true", c=scene)
+    assert [expected in text for text in findings] == [True] * bool(expected)
     assert told(tmp_path, "false", c=scene) == []
 
 

@@ -40,16 +40,16 @@ def facts(**changes: Any) -> dict[str, Any]:
     image = {"height": 300, "width": 300, "crs": "EPSG:32633", "placed": True, "res_m": 0.5, "bands": 3}
     image |= {"dtype": "uint16", "itemsize": 2, "tags": {}}
     labels = {"features": [1, 1, 0], "all": 2}
-    found = {"problems": [], "image": image, "labels": labels, "chips": 9}
+    scene_facts = {"problems": [], "image": image, "labels": labels, "chips": 9}
     for key, value in changes.items():
-        place = image if key in image else found
+        place = image if key in image else scene_facts
         place[key] = value
-    return found
+    return scene_facts
 
 
 def kinds(project: Project, **scenes: dict[str, Any]) -> list[tuple[str, str]]:
-    found = across.findings(project, {"a": facts(), "b": facts(), "c": facts(), **scenes})
-    return [(finding.kind, finding.scene) for finding in found]
+    findings = across.findings(project, {"a": facts(), "b": facts(), "c": facts(), **scenes})
+    return [(finding.kind, finding.scene) for finding in findings]
 
 
 def test_alike(project: Project) -> None:
@@ -78,20 +78,20 @@ def test_nothing_to_train_on(project: Project) -> None:
     assert kinds(project, a=none) == []
     bare = facts(labels={"features": [0, 0, 0], "all": 5})
     assert kinds(project, a=bare, b=bare) == [("no labels at all", "")]
-    some = facts(labels={"features": [1, 0, 0], "all": 5})
-    assert kinds(project, a=some, b=some) == [("never labelled in train", "")]
+    labelled = facts(labels={"features": [1, 0, 0], "all": 5})
+    assert kinds(project, a=labelled, b=labelled) == [("never labelled in train", "")]
 
 
 def test_a_class_that_no_test_scene_shows(tmp_path: Path) -> None:
     path = tmp_path / "p.toml"
     path.write_text(TEXT.replace("[scene]", 'test = ["t", "u"]\n[scenes.by_id.u]\nlabels = false\n[scene]'))
-    some = facts(labels={"features": [1, 0, 0], "all": 5})
+    labelled = facts(labels={"features": [1, 0, 0], "all": 5})
     unlabelled = facts()
     del unlabelled["labels"]
-    assert kinds(load(path), t=some, u=unlabelled) == [("never labelled in test", "")]
+    assert kinds(load(path), t=labelled, u=unlabelled) == [("never labelled in test", "")]
     assert kinds(load(path), t=facts(), u=unlabelled) == []
     path.write_text(path.read_text() + '[eval]\nsplits = ["validation"]\n')
-    assert kinds(load(path), t=some, u=unlabelled) == []
+    assert kinds(load(path), t=labelled, u=unlabelled) == []
 
 
 def test_a_scene_that_could_not_be_read_says_only_so(project: Project) -> None:
@@ -137,9 +137,9 @@ def changed(project: Project, old: str, new: str) -> Project:
 def test_figures_need_a_range_and_as_many_bands(project: Project, train: str, of_all: Any, expected: Any) -> None:
     asked = changed(project, "[chip]", f"[train]\n{train}\n[chip]")
     scenes = {id_: facts(**of_all) for id_ in "abc"}
-    found = [f for f in across.findings(asked, scenes) if f.kind == "train.normalize"]
-    assert [f.level for f in found] == [Level.ERROR] * len(expected)
-    assert all(text in f.text for f, text in zip(found, expected, strict=True))
+    findings = [f for f in across.findings(asked, scenes) if f.kind == "train.normalize"]
+    assert [f.level for f in findings] == [Level.ERROR] * len(expected)
+    assert all(text in f.text for f, text in zip(findings, expected, strict=True))
 
 
 def test_memory_of_what_computes(project: Project, machine: Any) -> None:
@@ -210,8 +210,8 @@ def test_what_surely_fits_is_not_measured(project: Project, machine: Any) -> Non
 
 
 def test_the_memory_of_the_machine_is_known() -> None:
-    found = resources.memory_bytes()
-    assert found is not None and found > 100_000_000
+    size = resources.memory_bytes()
+    assert size is not None and size > 100_000_000
 
 
 @pytest.mark.parametrize(
@@ -230,10 +230,10 @@ def test_the_memory_of_the_machine_is_known() -> None:
 def test_boxes_of_one_image_are_not_taken_for_two(tmp_path: Path, images: str, boxes: Any, expected: Any) -> None:
     (tmp_path / "p.toml").write_text(TEXT.replace("{id}.tif", images))
     project = load(tmp_path / "p.toml")
-    found = across.findings(project, {i: facts(boxes_of=[["l.json", n]]) for i, n in boxes.items()})
-    said = {finding.scene: finding.text for finding in found if finding.kind == "boxes of another image"}
-    assert said.keys() == expected.keys()
-    assert all(text in said[scene] for scene, text in expected.items())
+    findings = across.findings(project, {i: facts(boxes_of=[["l.json", n]]) for i, n in boxes.items()})
+    texts = {finding.scene: finding.text for finding in findings if finding.kind == "boxes of another image"}
+    assert texts.keys() == expected.keys()
+    assert all(text in texts[scene] for scene, text in expected.items())
 
 
 def test_nothing_to_validate_on(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def write_boxes(path: Path, boxes: list[tuple[float, float, float, float]], epsg
 
 
 def seen(inputs: dict[str, list[Path]], labels: dict[str, Any] | None = VECTOR, **changes: Any) -> dict[str, Any]:
-    how = {
+    options = {
         "task": "semantic_segmentation",
         "split": "train",
         "image": {"nodata": None},
@@ -64,7 +64,7 @@ def seen(inputs: dict[str, list[Path]], labels: dict[str, Any] | None = VECTOR, 
         "null_id": 2,
         "chip": CHIP,
     }
-    return check_scene(inputs, {**how, **changes})
+    return check_scene(inputs, {**options, **changes})
 
 
 def kinds(facts: dict[str, Any]) -> list[tuple[str, str]]:
@@ -185,15 +185,15 @@ def test_the_key_that_an_image_contradicts_is_named(tmp_path: Path) -> None:
         ({"image": {"nodata": 999}}, ["scene", "image", "nodata"]),
         ({"image": {"nodata": None, "bbox": {"px": [0, 0, 99, 99]}}}, ["scene", "image", "bbox_px"]),
     ):
-        ((_, _, _, text, found),) = seen({"image": [image]}, None, **changes)["problems"]
-        assert found == key, text
+        ((_, _, _, text, named),) = seen({"image": [image]}, None, **changes)["problems"]
+        assert named == key, text
 
 
 def test_layers_of_labels_are_looked_at_one_by_one(tmp_path: Path) -> None:
     image, land = write_image(tmp_path / "a.tif"), write_image(tmp_path / "l.tif", count=1)
     far = write_boxes(tmp_path / "far.geojson", [(500, 500, 600, 600)])
-    how = {"kind": "layers", "background": None, "parts": [{"files": 1, **RASTER}, {"files": 1, **VECTOR}]}
-    facts = seen({"image": [image], "labels": [land, far]}, how)
+    layers = {"kind": "layers", "background": None, "parts": [{"files": 1, **RASTER}, {"files": 1, **VECTOR}]}
+    facts = seen({"image": [image], "labels": [land, far]}, layers)
     assert kinds(facts) == [("warning", "labels")] and "no label lies on the image" in facts["problems"][0][3]
 
 
@@ -224,8 +224,8 @@ def test_large_vector_labels_are_left_to_a_deep_check(tmp_path: Path, monkeypatc
 BOXES = {"kind": "voc", "class": "house", "class_map": None, "unknown": "error", "image": None, "scene_image": None}
 
 
-@pytest.mark.parametrize(("name", "said"), [("a.jpg", False), ("A.TIF", False), ("b.tif", True), ("", False)])
-def test_a_box_file_of_another_image_is_said(tmp_path: Path, name: str, said: bool) -> None:
+@pytest.mark.parametrize(("name", "warned"), [("a.jpg", False), ("A.TIF", False), ("b.tif", True), ("", False)])
+def test_a_box_file_of_another_image_is_said(tmp_path: Path, name: str, warned: bool) -> None:
     box = "<object><bndbox><xmin>1</xmin><ymin>2</ymin><xmax>3</xmax><ymax>4</ymax></bndbox></object>"
     path = tmp_path / "a.xml"
     path.write_text(f"<annotation><folder>x</folder><filename>{name}</filename>{box}</annotation>")
@@ -234,7 +234,7 @@ def test_a_box_file_of_another_image_is_said(tmp_path: Path, name: str, said: bo
     assert facts["labels"] == {"features": [1, 0, 0], "all": 1}
     assert facts["boxes_of"] == ([[str(path), f"x/{name}"]] if name else [])
     assert [text for *_, text, _ in facts["problems"] if f'holds boxes of the image "x/{name}"' in text] == (
-        [facts["problems"][0][3]] if said else []
+        [facts["problems"][0][3]] if warned else []
     )
 
 
@@ -250,8 +250,8 @@ def test_swapped_coordinates_are_recognised(tmp_path: Path, epsg: int) -> None:
     content["features"][0]["geometry"]["coordinates"] = [[[y, x] for x, y in ring]]
     labels.write_text(json.dumps(content))
     for part in ("labels", "aoi"):
-        found = seen({"image": [image], part: [labels]}, VECTOR if part == "labels" else None)
-        assert any("With x and y swapped they would lie on the image" in text for *_, text, _ in found["problems"])
+        facts = seen({"image": [image], part: [labels]}, VECTOR if part == "labels" else None)
+        assert any("With x and y swapped they would lie on the image" in text for *_, text, _ in facts["problems"])
 
 
 def test_latitudes_beyond_90_are_told_as_swapped(tmp_path: Path) -> None:

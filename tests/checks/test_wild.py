@@ -131,19 +131,19 @@ def write_raster(path: Path, profile: dict[str, Any], seed: int) -> None:
     path.write_bytes(b"")
 
 
-def hurt(path: Path, how: str, noise: bytes) -> None:
+def hurt(path: Path, damage: str, noise: bytes) -> None:
     """Damage a file."""
-    if how == "empty":
+    if damage == "empty":
         path.write_bytes(b"")
-    elif how == "cut":
+    elif damage == "cut":
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    elif how == "noise":
+    elif damage == "noise":
         path.write_bytes(noise)
-    elif how in ("directory", "missing"):
+    elif damage in ("directory", "missing"):
         path.unlink()
-        if how == "directory":
+        if damage == "directory":
             path.mkdir()
-    elif how == "locked":
+    elif damage == "locked":
         path.chmod(0)
 
 
@@ -193,18 +193,22 @@ def test_nothing_crashes_a_look(
         else:
             files[1].write_text(json.dumps(vector))
         files[2].write_text(json.dumps(area))
-        for path, how in zip(files, hurts, strict=True):
-            hurt(path, how, noise)
+        for path, harm in zip(files, hurts, strict=True):
+            hurt(path, harm, noise)
         raster = {**RASTER, "encoding": encoding, "resample": resample}
         shapes = VECTOR if named else {**VECTOR, "class": None, "unknown": "drop"}
         boxes = {"kind": kind, "image": None, "scene_image": "image.tif", "class": None, "class_map": None}
-        how: dict[str, Any] = {"vector": shapes, "raster": raster}.get(kind, {**boxes, "unknown": "error"})
+        label_settings: dict[str, Any] = {"vector": shapes, "raster": raster}.get(kind, {**boxes, "unknown": "error"})
         inputs = {"image": [files[0]], "labels": [files[1]], "aoi": [files[2]] if with_area else []}
         if kind == "layers":
-            how = {"kind": "layers", "background": None, "parts": [{"files": 1, **raster}, {"files": 1, **shapes}]}
+            label_settings = {
+                "kind": "layers",
+                "background": None,
+                "parts": [{"files": 1, **raster}, {"files": 1, **shapes}],
+            }
             inputs["labels"] = [more, files[1]]
         if task == "chip_classification":
-            how = {**how, "cells": {"cell_px": 16, "cells": "grid", "rule": "area"}}
+            label_settings = {**label_settings, "cells": {"cell_px": 16, "cells": "grid", "rule": "area"}}
         with np.errstate(all="ignore"):
             facts = check_scene(
                 inputs,
@@ -213,17 +217,17 @@ def test_nothing_crashes_a_look(
                     "split": split,
                     "image": {"nodata": None},
                     "channels": None,
-                    "labels": how,
+                    "labels": label_settings,
                     "classes": CLASSES,
                     "null_id": 2,
                     "chip": {**CHIP, "within_aoi": within, "ioa_thresh": 0.5, "clip": False, "neg_ratio": None},
                 },
             )
     json.dumps(facts, allow_nan=False)
-    for level, _, what, text, _ in facts["problems"]:
-        assert level in ("error", "warning") and what and text
+    for level, _, kind_of_problem, text, _ in facts["problems"]:
+        assert level in ("error", "warning") and kind_of_problem and text
         # What is missing is said before; everything else has a message of its own.
-        assert what != "unreadable" or "missing" in hurts, text
+        assert kind_of_problem != "unreadable" or "missing" in hurts, text
     assert "image" in facts or any(part == "image" for _, part, *_ in facts["problems"])
     if "ground" in facts:
         scenes = [{"id": s, "base": s, "split": s, "ground": facts["ground"]} for s in ("train", "validation")]

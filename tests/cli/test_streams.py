@@ -26,7 +26,7 @@ def start(words: str, folder: Path, **options) -> subprocess.CompletedProcess[st
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("words", "status", "said"),
+    ("words", "status", "message"),
     [
         ("log >&-", 0, ""),
         ("log >&- 2>&- <&-", 0, ""),
@@ -35,10 +35,10 @@ def start(words: str, folder: Path, **options) -> subprocess.CompletedProcess[st
         ("log > /dev/full", 1, "the disk is full (No space left on device)"),
     ],
 )
-def test_standard_output_that_cannot_be_written_is_no_traceback(words, status, said, tmp_path):
+def test_standard_output_that_cannot_be_written_is_no_traceback(words, status, message, tmp_path):
     result = start(words, tmp_path)
     assert result.returncode == status
-    assert said in result.stderr
+    assert message in result.stderr
     assert "Traceback" not in result.stderr
     assert "Exception ignored" not in result.stderr
 
@@ -125,8 +125,8 @@ def test_messages_of_the_command_line_are_escaped(tmp_path, monkeypatch, capsys)
         ["build", "\x1b[2J"],
     ):
         assert app.run(words) == 2
-        said = "".join(capsys.readouterr())
-        assert said and not set(said) & set("\x1b\x9b\x07")
+        output = "".join(capsys.readouterr())
+        assert output and not set(output) & set("\x1b\x9b\x07")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii"])

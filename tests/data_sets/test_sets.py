@@ -108,9 +108,9 @@ def test_weights_get_the_names_of_torchvision(tmp_path):
     torch.save({f"other.{number}": tensor for number, tensor in enumerate(state.values())}, file)
     ((name, content),) = sets.SETS["encoders"].draw(tmp_path).items()
     assert name == "mobilenet_v2.safetensors"
-    found = safetensors.torch.load(content)
-    assert not set(found) - set(model.state_dict())
-    assert all((found[f"features.{key}"] == tensor).all() for key, tensor in state.items())
+    weights = safetensors.torch.load(content)
+    assert not set(weights) - set(model.state_dict())
+    assert all((weights[f"features.{key}"] == tensor).all() for key, tensor in state.items())
     torch.save(dict(list(state.items())[1:]), file)
     with pytest.raises(DataError, match="expected the 312 tensors of torchvision's mobilenet_v2"):
         sets.SETS["encoders"].draw(tmp_path)

@@ -46,9 +46,9 @@ def test_a_missing_wheel_names_the_command(wheel, tmp_path):
 def test_pip_downloads_the_wheel(wheel, wheels, tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
-    said = []
-    assert len(extract(wheel, tmp_path / "data", wheels=None, notify=said.append)) == 2
-    assert said == ["downloading rvbuildsample==1.0 from the Python package index"]
+    lines = []
+    assert len(extract(wheel, tmp_path / "data", wheels=None, notify=lines.append)) == 2
+    assert lines == ["downloading rvbuildsample==1.0 from the Python package index"]
 
 
 @pytest.mark.slow

@@ -35,12 +35,12 @@ class Result:
     def json(self) -> Any:
         return json.loads(self.out)
 
-    def did(self, what: str) -> set[str]:
-        """Return the labels of the artifacts with the state `what`, from --json."""
+    def did(self, state: str) -> set[str]:
+        """Return the labels of the artifacts whose state is `state`, from --json."""
         return {
             a["stage"] + (f":{a['scene']}" if a["scene"] is not None else "")
             for a in self.json["artifacts"]
-            if a["state"] == what
+            if a["state"] == state
         }
 
     def reasons(self, label: str) -> list[str]:

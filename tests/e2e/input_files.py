@@ -49,7 +49,7 @@ def write_raster(path: Path, image: np.ndarray[Any, Any], shift: int, driver: st
         file.write(image)
 
 
-def beside(path: Path, mask: int, nodata: int, statistics: int) -> None:
+def write_sidecars(path: Path, mask: int, nodata: int, statistics: int) -> None:
     """Write what belongs to a GeoTIFF beside it: a mask, a value that is none, statistics."""
     if mask:
         with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(path, "r+") as file:
@@ -83,7 +83,7 @@ def mosaic(path: Path, sources: list[str], shift: int, relative: int = 1) -> Non
 
 def _tif(folder: Path, seed: int, shift: int, mask: int, nodata: int, statistics: int) -> None:
     write_raster(folder / "i.tif", pixels(seed), shift)
-    beside(folder / "i.tif", mask, nodata, statistics)
+    write_sidecars(folder / "i.tif", mask, nodata, statistics)
 
 
 def _png(folder: Path, seed: int, shift: int, mask: int, nodata: int, statistics: int) -> None:
@@ -111,7 +111,7 @@ def _hfa(folder: Path, seed: int, shift: int, mask: int, nodata: int, statistics
 def _nested(folder: Path, seed: int, shift: int, mask: int, nodata: int, statistics: int) -> None:
     write_raster(folder / "deep/a/s.tif", pixels(seed), 0)
     write_raster(folder / "deep/b/s.tif", pixels(seed // 2 + 10), 0)
-    beside(folder / "deep/a/s.tif", mask, nodata, statistics)
+    write_sidecars(folder / "deep/a/s.tif", mask, nodata, statistics)
     mosaic(folder / "deep/inner.vrt", ["a/s.tif", "b/s.tif"], 0)
     mosaic(folder / "i.vrt", ["deep/inner.vrt"], shift)
 
@@ -126,7 +126,7 @@ def _swapped(folder: Path, seed: int, shift: int, mask: int, nodata: int, statis
 
 def _warped(folder: Path, seed: int, shift: int, mask: int, nodata: int, statistics: int) -> None:
     write_raster(folder / "deep/s.tif", pixels(seed), shift)
-    beside(folder / "deep/s.tif", mask, nodata, statistics)
+    write_sidecars(folder / "deep/s.tif", mask, nodata, statistics)
     with rasterio.open(folder / "deep/s.tif") as file, WarpedVRT(file, crs=CRS) as warped:
         rasterio.shutil.copy(warped, folder / "i.vrt", driver="VRT")
 
@@ -170,23 +170,23 @@ SCHEMA = {"geometry": "Polygon", "properties": {"kind": "str:10", "note": "str:1
 
 
 def features(boxes: int, flip: int) -> list[dict[str, Any]]:
-    found = []
+    records = []
     for number, (x0, y0, x1, y1) in enumerate(BOXES[boxes]):
         ring = [(500000 + x * 0.5, 5800000 - y * 0.5) for x, y in ((x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0))]
         kind = ("red", "green")[(number + flip) % 2]
         shape = {"type": "Polygon", "coordinates": [ring]}
-        found.append({"type": "Feature", "properties": {"kind": kind, "note": "n"}, "geometry": shape})
-    return found
+        records.append({"type": "Feature", "properties": {"kind": kind, "note": "n"}, "geometry": shape})
+    return records
 
 
-def write_vector(path: Path, driver: str, some: list[dict[str, Any]]) -> None:
+def write_vector(path: Path, driver: str, features: list[dict[str, Any]]) -> None:
     with (
         fiona.Env(OGR_CURRENT_DATE="2020-01-01T00:00:00Z"),
         fiona.open(
             path, "w", driver=driver, crs=CRS, schema=SCHEMA, layer=path.stem if driver == "OpenFileGDB" else None
         ) as file,
     ):
-        file.writerecords(some)
+        file.writerecords(features)
 
 
 def _vector(name: str, driver: str) -> Callable[[Path, int, int, int], None]:
@@ -254,7 +254,7 @@ def _raster(folder: Path, boxes: int, flip: int, state: int) -> None:
     for number, (x0, y0, x1, y1) in enumerate(BOXES[boxes]):
         ids[:, y0:y1, x0:x1] = (number + flip) % 2
     write_raster(folder / "deep/l.tif", ids, 0)
-    beside(folder / "deep/l.tif", state, 0, state % 2)
+    write_sidecars(folder / "deep/l.tif", state, 0, state % 2)
     path = folder / "l.vrt"
     mosaic(path, ["deep/l.tif"], 0)
     text = path.read_text()
@@ -280,7 +280,7 @@ LABELS: Mapping[str, tuple[str, Callable[[Path, int, int, int], None]]] = {
 
 def coco(images: Mapping[str, str], states: Mapping[str, tuple[int, int]]) -> bytes:
     """Return a COCO file about some images: scene → the file name, and scene → boxes and flip."""
-    found: dict[str, Any] = {
+    content: dict[str, Any] = {
         "images": [
             {"id": number, "file_name": name, "width": SIZE, "height": SIZE}
             for number, name in enumerate(images.values())
@@ -291,15 +291,15 @@ def coco(images: Mapping[str, str], states: Mapping[str, tuple[int, int]]) -> by
     for number, scene in enumerate(images):
         boxes, flip = states[scene]
         for at, (x0, y0, x1, y1) in enumerate(BOXES[boxes]):
-            found["annotations"].append(
+            content["annotations"].append(
                 {
-                    "id": len(found["annotations"]) + 1,
+                    "id": len(content["annotations"]) + 1,
                     "image_id": number,
                     "category_id": (at + flip) % 2 + 1,
                     "bbox": [x0, y0, x1 - x0, y1 - y0],
                 }
             )
-    return json.dumps(found).encode()
+    return json.dumps(content).encode()
 
 
 @functools.lru_cache(maxsize=4096)

@@ -86,13 +86,13 @@ def workspace(tmp_path_factory):
 
 def test_polygons_lie_on_the_buildings(workspace):
     text = (workspace / "cache" / "atlanta_buildings" / "predict" / "east" / "building.geojson").read_text()
-    found = [
+    hits = [
         shapely.geometry.shape(transform_geom("EPSG:4326", "EPSG:32616", feature["geometry"]))
         for feature in json.loads(text)["features"]
     ]
     east = shapely.box(*to_map(SPLIT_PX, SIZE_PX), *to_map(SIZE_PX - 8, 0))
     truth = shapely.intersection(shapely.union_all([shapely.Polygon(ring) for ring in footprints()]), east)
-    predicted = shapely.union_all(found)
+    predicted = shapely.union_all(hits)
     assert shapely.contains_properly(shapely.buffer(east, 0.01), predicted)
     assert truth.intersection(predicted).area / truth.union(predicted).area > 0.7
 

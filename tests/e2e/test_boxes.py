@@ -57,9 +57,9 @@ def test_boxes_lie_on_their_pixels_inside_the_scene(boxes: Space) -> None:
         assert feature["properties"] == {"class_id": class_id, "class_name": "building", "score": score}
         moved = transform_geom("EPSG:4326", "EPSG:32633", feature["geometry"])
         xs, ys = zip(*moved["coordinates"][0], strict=True)
-        found = [min(xs), min(ys), max(xs), max(ys)]
+        bounds = [min(xs), min(ys), max(xs), max(ys)]
         wanted = [500000 + x0 / 2, 5800000 - y1 / 2, 500000 + x1 / 2, 5800000 - y0 / 2]
-        assert found == pytest.approx(wanted, abs=1e-6)
+        assert bounds == pytest.approx(wanted, abs=1e-6)
         assert 0 <= x0 < x1 <= 64 and 0 <= y0 < y1 <= 64
     scores = [row[5] for row in written]
     assert scores == sorted(scores, reverse=True)
@@ -154,9 +154,9 @@ def test_a_detector_of_the_users_learns_and_evaluation_finds_it_out(fresh: Space
     for number, scene in enumerate("abc"):
         places = [(x, y) for x in range(2, 60, 20) for y in range(2, 60, 20)]
         corners = [(x + int(rng.integers(0, 6)), y + int(rng.integers(0, 6))) for x, y in places]
-        found = [(x, y, x + 12, y + 12) for x, y in corners if rng.uniform() < 0.7]
-        write_image(fresh.root / f"data/{scene}.tif", found, seed=number)
-        write_labels(fresh.root / f"data/{scene}.geojson", found)
+        detected = [(x, y, x + 12, y + 12) for x, y in corners if rng.uniform() < 0.7]
+        write_image(fresh.root / f"data/{scene}.tif", detected, seed=number)
+        write_labels(fresh.root / f"data/{scene}.geojson", detected)
     fresh.edit("lr = 2e-3", "lr = 1e-2")
     fresh.edit("epochs = 1", 'epochs = 12\nschedule = "constant"\nselect = "best"')
     result = fresh.rvbuild("eval")

@@ -42,7 +42,7 @@ def test_stats_gc_and_verify(built):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["cache", "gc", "--max-size", "10 parsecs"], "is not a size"),
         (["cache", "gc", "--older-than", "yesterday"], "is not an age"),
@@ -57,11 +57,11 @@ def test_stats_gc_and_verify(built):
         (["log", "chip", "train"], "at a time"),
     ],
 )
-def test_a_mistake_is_one_message_and_status_2(space, words, said, monkeypatch):
+def test_a_mistake_is_one_message_and_status_2(space, words, message, monkeypatch):
     monkeypatch.delenv("RVBUILD_REMOTE", raising=False)
     result = space.rvbuild(*words)
     assert result.status == 2, result.out
-    assert said in result.err
+    assert message in result.err
     assert "Traceback" not in result.err
 
 
@@ -74,35 +74,35 @@ def test_log_and_diff(built):
     assert newest["reasons"] == ["train.lr: 0.01 → 0.02"]
     assert "train@1" in built.rvbuild("log", "train", "projects/p.toml").out
     assert len(built.rvbuild("log", "-n", "3").out.splitlines()) == 3
-    said = built.rvbuild("diff", "eval")
-    assert said.status == 0, said.err
-    assert "train.lr: 0.01 → 0.02" in said.out  # followed through predict to train
-    assert "mean_iou" in said.out
-    found = built.rvbuild("diff", "eval@1", "eval@0", "--json").json
-    assert len(found["metrics"]["mean_iou"]) == 2
+    result = built.rvbuild("diff", "eval")
+    assert result.status == 0, result.err
+    assert "train.lr: 0.01 → 0.02" in result.out  # followed through predict to train
+    assert "mean_iou" in result.out
+    report = built.rvbuild("diff", "eval@1", "eval@0", "--json").json
+    assert len(report["metrics"]["mean_iou"]) == 2
     assert built.rvbuild("diff", newest["key"][:10], "train").out.count("nothing differs") == 1
     assert "builds of" in built.rvbuild("diff", "train@0", "eval@0").err
 
 
 def test_why_says_what_would_be_restored(built):
     shutil.rmtree(built.root / "cache/p/train")
-    said = built.rvbuild("why", "train").out
-    assert "would be restored from the store" in said
-    assert "files, " in said
-    assert ", built 2" in said
+    output = built.rvbuild("why", "train").out
+    assert "would be restored from the store" in output
+    assert "files, " in output
+    assert ", built 2" in output
 
 
 def test_clean_lists_what_it_removes_and_keep_cache_restores(built):
     before = built.shown()
-    said = built.rvbuild("clean", "train", "--keep-cache").out
-    assert "p: train removed, kept in the store" in said
-    assert "cache/p/train/{" in said
+    output = built.rvbuild("clean", "train", "--keep-cache").out
+    assert "p: train removed, kept in the store" in output
+    assert "cache/p/train/{" in output
     assert built.rvbuild("status", "--json").did("restorable") == {"train"}
     assert built.rvbuild("build", "--json").did("restored") == {"train"}
     assert built.shown() == before
     assert built.rvbuild("log", "train", "--json").json["log"][1]["state"] == "cleaned"
-    said = built.rvbuild("clean", "train").out
-    assert "p: train forgotten" in said
+    output = built.rvbuild("clean", "train").out
+    assert "p: train forgotten" in output
     assert built.rvbuild("status", "--json").did("missing") == {"train"}
 
 
@@ -142,8 +142,8 @@ def test_a_clone_pulls_what_it_needs(built, template, tmp_path, monkeypatch):
     shutil.copytree(template, tmp_path / "clone")
     clone = Space(tmp_path / "clone")
     monkeypatch.setenv("RVBUILD_REMOTE", f"file://{remote}")
-    said = clone.rvbuild("cache", "pull")
-    assert (said.status, "fetched 14 results" in said.out) == (0, True), said.out + said.err
+    result = clone.rvbuild("cache", "pull")
+    assert (result.status, "fetched 14 results" in result.out) == (0, True), result.out + result.err
     assert clone.rvbuild("build", "--json").did("restored") == ALL
     assert clone.shown() == built.shown()
     clone.edit("lr = 1e-2", "lr = 2e-2")
@@ -165,13 +165,13 @@ def test_a_clone_builds_from_a_store_elsewhere_without_a_pull(built, template, t
     assert clone.rvbuild("clean", "eval").status == 0
     assert clone.rvbuild("build", "--json").did("built") == {"eval:c", "eval"}
     monkeypatch.setenv("RVBUILD_REMOTE_READ_ONLY", "1")
-    said = clone.rvbuild("cache", "push")
-    assert (said.status, "RVBUILD_REMOTE_READ_ONLY" in said.err) == (2, True)
+    result = clone.rvbuild("cache", "push")
+    assert (result.status, "RVBUILD_REMOTE_READ_ONLY" in result.err) == (2, True)
     monkeypatch.setenv("RVBUILD_REMOTE", "nothing://x")
     assert clone.rvbuild("build").status == 0  # nothing is lacking, so nobody asks
     clone.project.write_text(clone.project.read_text().replace("lr = 1e-2", "lr = 2e-2"))
-    said = clone.rvbuild("build")
-    assert (said.status, "nothing://x" in said.err) == (2, True)
+    result = clone.rvbuild("build")
+    assert (result.status, "nothing://x" in result.err) == (2, True)
 
 
 def test_asking_about_the_past_of_nothing(tmp_path):

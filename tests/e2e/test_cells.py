@@ -51,12 +51,12 @@ def test_cells_lie_on_their_pixels(cells: Space) -> None:
     features = json.loads((folder / "cells.geojson").read_text())["features"]
     assert len(features) == 25
     for feature in features:
-        said = feature["properties"]
-        assert ids[said["row"], said["column"]] == said["class_id"]
-        assert said["score_building"] + said["score_ground"] == pytest.approx(1, abs=1e-6)
+        properties = feature["properties"]
+        assert ids[properties["row"], properties["column"]] == properties["class_id"]
+        assert properties["score_building"] + properties["score_ground"] == pytest.approx(1, abs=1e-6)
         moved = transform_geom("EPSG:4326", "EPSG:32633", feature["geometry"])
         xs, ys = zip(*moved["coordinates"][0], strict=True)
-        left, top = 500000 + 7.5 * said["column"], 5800000 - 7.5 * said["row"]
+        left, top = 500000 + 7.5 * properties["column"], 5800000 - 7.5 * properties["row"]
         assert [min(xs), max(xs), min(ys), max(ys)] == pytest.approx([left, left + 7.5, top - 7.5, top], abs=1e-6)
 
 

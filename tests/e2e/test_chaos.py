@@ -57,27 +57,27 @@ class Run:
     def __call__(self, *words: str) -> int:
         return self.forks.run(*self.words(*words), output=self.space.root / "said.txt")
 
-    def said(self) -> str:
+    def output(self) -> str:
         return (self.space.root / "said.txt").read_text()
 
     def start(self, *words: str) -> int:
         return self.forks.start(*self.words(*words), output=self.space.root / "said.txt")
 
 
-def check(space: Space, expected: dict[str, bytes], what: str) -> None:
+def check(space: Space, expected: dict[str, bytes], change: str) -> None:
     """Nothing is shown that an undisturbed build would not show, and the store and the database are whole."""
     for path, content in space.shown().items():
-        assert content == expected[path], (what, path)
+        assert content == expected[path], (change, path)
     store = Store(space.root / "cache/store")
     for file in store.root.glob("objects/??/*"):
-        assert hash_file(file) == file.parent.name + file.name, what
+        assert hash_file(file) == file.parent.name + file.name, change
     inventory = take_inventory(store)
-    assert inventory.broken() == {}, what
-    assert not inventory.unreadable, what
-    assert not list((store.root / "quarantine").iterdir()), what
-    assert not list((space.root / "cache").glob("*damaged*")), what
+    assert inventory.broken() == {}, change
+    assert not inventory.unreadable, change
+    assert not list((store.root / "quarantine").iterdir()), change
+    assert not list((space.root / "cache").glob("*damaged*")), change
     with contextlib.closing(sqlite3.connect(space.root / "cache/state.db")) as db:
-        assert db.execute("pragma integrity_check").fetchone() == ("ok",), what
+        assert db.execute("pragma integrity_check").fetchone() == ("ok",), change
 
 
 class Chaos:
@@ -95,8 +95,8 @@ class Chaos:
             self.space.edit("stride_px = 16", 'stride_px = 16\nmosaic = "cog"')
         elif TASK == "cells":
             self.space.edit("lr = 1e-2", 'lr = 1e-2\n[predict]\nmosaic = "cog"')
-        assert self.calm("build") == 0, self.calm.said()
-        assert self.calm("data") == 0, self.calm.said()
+        assert self.calm("build") == 0, self.calm.output()
+        assert self.calm("data") == 0, self.calm.output()
         self.expected = self.space.shown()
         self.stages = [s for s in STAGES if any(path.startswith(f"{s}/") for path in self.expected)]
         self.luck.shuffle(self.stages)
@@ -106,10 +106,10 @@ class Chaos:
     def round(self, number: int) -> None:
         stage = self.stages[number % len(self.stages)]
         command = "data" if stage == "data" else "build"
-        assert self.calm("clean", stage) == 0, self.calm.said()
+        assert self.calm("clean", stage) == 0, self.calm.output()
         for _ in range(self.luck.choice([1, 1, 2])):
             self.kill(stage, command)
-        assert self.calm(command) == 0, self.calm.said()
+        assert self.calm(command) == 0, self.calm.output()
         assert self.space.shown() == self.expected, stage
         assert not list((self.space.root / "cache/store/tmp").iterdir())
 
@@ -121,13 +121,15 @@ class Chaos:
         workers = self.run.workers or command == "data"
         did = f"{stage}: {disturb(pid, self.luck.uniform(0, self.usual_s[stage]), self.luck, workers)}"
         status = self.run.forks.wait()
-        said = self.run.said()
-        assert status in (0, 1, 130, -9, -15), f"{did}\n{said}"  # -15: before the command could listen
-        assert "Traceback" not in said, f"{did}\n{said}"
+        output = self.run.output()
+        assert status in (0, 1, 130, -9, -15), f"{did}\n{output}"  # -15: before the command could listen
+        assert "Traceback" not in output, f"{did}\n{output}"
         if status == 1:
-            assert workers and re.search(r"the worker process (was killed|died of|was lost)", said), f"{did}\n{said}"
+            assert workers and re.search(r"the worker process (was killed|died of|was lost)", output), (
+                f"{did}\n{output}"
+            )
         if status == 130:
-            assert "interrupted: finished artifacts are kept" in said, f"{did}\n{said}"
+            assert "interrupted: finished artifacts are kept" in output, f"{did}\n{output}"
         ends = {0: "done before", 1: "a worker killed"}
         self.counts[f"{stage}: {ends.get(status, 'killed')}"] += 1
         self.usual_s[stage] = min(10.0, self.usual_s[stage] * (0.8 if status == 0 else 1.1))
@@ -173,18 +175,18 @@ def test_an_interrupted_training_resumes_and_ends_with_the_same_bytes(forks, spa
         return [path.stat().st_ino for path in resume.rglob("checkpoint.safetensors")]
 
     seen: list[int] = []
-    for how in (15, 2):
+    for signal_number in (15, 2):
         pid = forks.start(*run.words("train"), output=space.root / "said.txt")
         deadline = time.monotonic() + 120
         while checkpoint() in ([], seen):
             assert time.monotonic() < deadline
             time.sleep(0.005)
-        os.kill(pid, how)
+        os.kill(pid, signal_number)
         assert forks.wait() == 130
         seen = checkpoint()
-        assert "interrupted: finished artifacts are kept" in run.said()
+        assert "interrupted: finished artifacts are kept" in run.output()
         assert not (space.root / "cache/p/train").exists()
     assert run("train") == 0
-    assert "continuing after epoch" in run.said()
+    assert "continuing after epoch" in run.output()
     assert Run(forks, other)("train") == 0
     assert space.shown() == other.shown()

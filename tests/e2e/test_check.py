@@ -87,7 +87,7 @@ def test_warnings_are_said_and_do_not_stop(space: Space) -> None:
     space.edit("epochs = 2", "epochs = 1\nmax_stds = 2.0")
     result = space.rvbuild("check")
     assert result.status == 0, result.err
-    for said in (
+    for text in (
         "projects/p.toml:17: chip.size_px: warning: scene c: a chip of 32 px is larger than the image of 20 x 20 px",
         "projects/p.toml:14: scene.labels.vector: warning: scene b: data/b.geojson: no label lies on the image",
         "projects/p.toml:10: scenes.validation[0]: warning: scene c: all of the area of this validation scene is",
@@ -95,7 +95,7 @@ def test_warnings_are_said_and_do_not_stop(space: Space) -> None:
         "projects/p.toml:26: train.max_stds: warning: has no effect",
         "good, with 5 warnings",
     ):
-        assert said in result.out, result.out
+        assert text in result.out, result.out
     chips = space.rvbuild("chip")
     assert chips.status == 0 and "warning: scene b: data/b.geojson: no label lies on the image" in chips.out
 

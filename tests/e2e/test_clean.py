@@ -28,25 +28,25 @@ def shown(two: Space) -> list[str]:
 
 
 def test_several_projects_need_a_yes_where_nobody_can_be_asked(two: Space) -> None:
-    said = two.process("clean", "analyze")
-    assert said.status == 2
-    lines = said.err.splitlines()
+    result = two.process("clean", "analyze")
+    assert result.status == 2
+    lines = result.err.splitlines()
     assert lines[0] == "clean: this removes analyze in 2 projects, with all earlier results:"
     assert lines[1].startswith("  p: 3 artifacts, about ") and lines[2].startswith("  q: 3 artifacts, about ")
     assert lines[3].startswith(
         "name the stages and projects (`rvbuild clean analyze projects/PROJECT.toml`), or add --yes"
     )
     assert shown(two) == ["p", "q"]
-    said = two.process("clean", "analyze", "--yes")
-    assert said.status == 0 and shown(two) == []
-    assert "p: analyze forgotten, 3 files removed; to build them again: about " in said.out
+    result = two.process("clean", "analyze", "--yes")
+    assert result.status == 0 and shown(two) == []
+    assert "p: analyze forgotten, 3 files removed; to build them again: about " in result.out
 
 
 @pytest.mark.parametrize("words", [["projects/p.toml", "projects/q.toml"], ["--keep-cache"], ["chip"]])
 def test_what_is_named_or_kept_or_is_not_there_needs_none(two: Space, words: list[str]) -> None:
-    said = two.process("clean", *words)
-    assert said.status == 0, said.err
-    assert ("to build them again" in said.out) == ("projects/p.toml" in words)
+    result = two.process("clean", *words)
+    assert result.status == 0, result.err
+    assert ("to build them again" in result.out) == ("projects/p.toml" in words)
 
 
 def test_one_project_needs_none(two: Space) -> None:
@@ -63,11 +63,11 @@ def test_on_a_terminal_it_asks(two: Space, answer: str, left: list[str]) -> None
     command = [sys.executable, "-m", "rvbuild", "clean"]
     status = subprocess.run(command, cwd=two.root, stdin=theirs, stdout=theirs, stderr=theirs).returncode
     os.close(theirs)
-    said = os.read(ours, 100_000).decode()
+    output = os.read(ours, 100_000).decode()
     os.close(ours)
-    assert "remove them all? [y/N]" in said
+    assert "remove them all? [y/N]" in output
     assert shown(two) == left
-    assert (status, "nothing was removed" in said) == ((1, True) if left else (0, False))
+    assert (status, "nothing was removed" in output) == ((1, True) if left else (0, False))
 
 
 def test_the_cost_is_that_of_all_that_goes() -> None:

@@ -33,7 +33,7 @@ def test_every_command_has_help(space):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["predicted"], 'did you mean "predict"'),
         (["chip", "nowhere.toml"], "nowhere.toml: no such project file"),
@@ -53,10 +53,10 @@ def test_every_command_has_help(space):
         (["new", "--example", "yellowstone_crown"], 'did you mean "yellowstone_crowns"?'),
     ],
 )
-def test_a_mistake_is_one_message_and_status_2(space, words, said):
+def test_a_mistake_is_one_message_and_status_2(space, words, message):
     result = space.rvbuild(*words)
     assert result.status == 2, result.out
-    assert said in result.err
+    assert message in result.err
     assert "Traceback" not in result.err
 
 
@@ -153,8 +153,8 @@ def test_a_sealed_run_loads_nothing(built):
 def test_the_seal_breaks_when_anything_changes(built, edit, monkeypatch):
     text = built.project.read_text()
     built.project.write_text(text.replace("data/{id}.tif", "${WHERE:-data}/{id}.tif"))
-    beside = built.root / "data/a.tif.aux.xml"
-    beside.write_text("<PAMDataset><Metadata/></PAMDataset>")
+    sidecar = built.root / "data/a.tif.aux.xml"
+    sidecar.write_text("<PAMDataset><Metadata/></PAMDataset>")
     from rvbuild.cli.commands import build as building
     from rvbuild.engine.plan import seal
 
@@ -171,7 +171,7 @@ def test_the_seal_breaks_when_anything_changes(built, edit, monkeypatch):
     elif edit == "project":
         path.write_text(path.read_text() + "\n")
     elif edit == "sidecar":
-        with beside.open("w") as file:  # in place, so that the folder stays as it is
+        with sidecar.open("w") as file:  # in place, so that the folder stays as it is
             file.write("<PAMDataset><GeoTransform>0, 1, 0, 0, 0, -1</GeoTransform></PAMDataset>")
     elif edit == "world file":
         Path(built.root / "data/a.tfw").write_text("1\n0\n0\n-1\n0\n0\n")

@@ -31,20 +31,20 @@ def test_what_a_project_holds(space: Space, inline: None) -> None:
     space.edit("[chip]", '[scenes.by_id.t]\nimage = "data/c.tif"\nlabels = false\n\n[chip]')
     result = space.rvbuild("data", "-q")
     assert (result.status, result.out) == (0, "")
-    found = json.loads((space.root / "cache/p/data/data.json").read_text())
+    report = json.loads((space.root / "cache/p/data/data.json").read_text())
     area = {scene: sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in boxes) for scene, boxes in BOXES.items()}
     train = area["a"] + area["b"]
-    counts = {split["split"]: split["counts"] for split in found["splits"]}
+    counts = {split["split"]: split["counts"] for split in report["splits"]}
     assert counts["train"] == [train, 2 * 64 * 64 - train, 0]
     assert counts["validation"] == [area["c"], 64 * 64 - area["c"], 0]
-    assert [split["labelled"] for split in found["splits"]] == [2, 1, 0]
-    assert found["splits"][0]["area_m2"] == 2 * 32 * 32
+    assert [split["labelled"] for split in report["splits"]] == [2, 1, 0]
+    assert report["splits"][0]["area_m2"] == 2 * 32 * 32
     page = (space.root / "cache/p/data/index.html").read_text()
     assert page.count("data:image/jpeg;base64,") == 4 and f"{train:,} pixels" in page
     assert "http" not in page
     again = space.rvbuild("data")
     assert "built" not in again.out and f"building  {train:,}" in again.out
-    assert json.loads(space.rvbuild("data", "--json").out)["p"] == found
+    assert json.loads(space.rvbuild("data", "--json").out)["p"] == report
     # It is no part of a build, and an edit looks at one scene again.
     assert "data" not in {a["stage"] for a in space.rvbuild("status", "--json").json["artifacts"]}
     write_labels(space.root / "data/a.geojson", [(0, 0, 64, 64)])
@@ -75,8 +75,8 @@ def test_clean_knows_what_data_made(space: Space, inline: None) -> None:
 
     assert sorted(built()) == sorted(made)
     shown = space.shown()
-    said = space.rvbuild("clean", "data").out
-    assert "p: data forgotten, " in said and "cache/p/data/{a." in said
+    output = space.rvbuild("clean", "data").out
+    assert "p: data forgotten, " in output and "cache/p/data/{a." in output
     assert space.shown() == {}
     assert space.rvbuild("status", "--json").did("missing")  # of a build, which knows nothing of it
     assert sorted(built()) == sorted(made)  # forgotten, so that it is really made again
@@ -97,8 +97,8 @@ def test_the_lock_of_stages_knows_surveys(space: Space, inline: None, monkeypatc
     for locked in (code, "0" * 32):
         stages = {name: {"version": version, "code": locked}}
         monkeypatch.setattr(lock, "read", lambda stages=stages: {"stages": stages, "golden": {}})
-        said = [line for line in lock.changed(("semantic_segmentation",)) if line.startswith(name)]
-        assert bool(said) == (locked != code)
+        lines = [line for line in lock.changed(("semantic_segmentation",)) if line.startswith(name)]
+        assert bool(lines) == (locked != code)
         for path in (space.root / "cache").glob("state.db*"):
             path.unlink()  # it keeps what was found of the code
         assert space.rvbuild("data", "-q").status == 0

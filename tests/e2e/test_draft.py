@@ -116,6 +116,15 @@ def test_scenes_with_one_image_are_encoded_once_without_a_word(space: Space) -> 
     assert sum(line.startswith("built    features:") for line in result.out.splitlines()) == 1
 
 
+def test_bytes_do_not_depend_on_threads_or_processes(space: Space) -> None:
+    first = drafted(space).shown()
+    shutil.rmtree(space.root / "cache")
+    space.environment = {"RVBUILD_THREADS": "3", "OPENBLAS_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"}
+    result = space.process("draft", "-q", "-j", "2")
+    assert result.status == 0, result.err
+    assert space.shown() == first
+
+
 def test_no_torch_is_imported(space: Space) -> None:
     code = (
         "import sys; from rvbuild.cli import main; sys.argv = ['rvbuild', 'draft', '--inline', '-q']; status = main()\n"

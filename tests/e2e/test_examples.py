@@ -66,7 +66,7 @@ def test_spacenet_vegas(tmp_path, monkeypatch):
         scene(image, base / f"geojson_buildings/{prefix}_geojson_buildings_img{number}.geojson", number)
     done = built(here, *TINY, *UNET)
     assert {f"chip:{number}" for number in ids} <= done
-    assert len([one for one in done if one.startswith("eval:")]) == 1  # a fifth of them
+    assert len([label for label in done if label.startswith("eval:")]) == 1  # a fifth of them
     image = base / f"PS-RGB/{prefix}_PS-RGB_img8.tif"
     scene(image, base / f"geojson_buildings/{prefix}_geojson_buildings_img8.geojson", 8)
     assert "chip:8" in built(here, *TINY, *UNET)
@@ -112,7 +112,7 @@ def test_xview(tmp_path, monkeypatch):
         labels.write_text(json.dumps(content))
     small = ("chip.size_px=64", "chip.per_scene=2", "chip.neg_ratio=0.1", "train.model=ssdlite_mobilenet_v3_large")
     done = built(here, *TINY, *small)
-    evaluated = [one for one in done if one.startswith("eval:")]
+    evaluated = [label for label in done if label.startswith("eval:")]
     assert len(evaluated) == 1
     report = json.loads((here.root / "cache/p/eval/eval.json").read_text())
     assert report["overall"][0]["gt_count"] == 1  # the car, and not the building

@@ -85,11 +85,11 @@ def test_ctrl_c_while_workers_are_being_started_is_one_message(space):
 
 
 def command_lines(pid: int) -> list[str]:
-    found = []
+    lines = []
     for child in descendants(pid):
         with contextlib.suppress(OSError):
-            found.append(Path(f"/proc/{child}/cmdline").read_text())
-    return found
+            lines.append(Path(f"/proc/{child}/cmdline").read_text())
+    return lines
 
 
 def test_a_full_disk_in_the_store_is_one_message(space):

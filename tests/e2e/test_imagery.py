@@ -91,22 +91,22 @@ def test_from_the_project_to_the_bundle(stacked: Space) -> None:
     assert stacked.rvbuild("build").status == 0
 
     # A bundle takes the files of a stack one after another, and carries the user's code.
-    bundle, elsewhere = cache / "bundle/p.zip", stacked.root / "elsewhere"
-    elsewhere.mkdir()
+    bundle, other_folder = cache / "bundle/p.zip", stacked.root / "elsewhere"
+    other_folder.mkdir()
     (stacked.root / "own_pixels.py").unlink()
-    words = ["predict", str(bundle), "data/c.tif", "data/c_nir.tif", "-o", str(elsewhere)]
+    words = ["predict", str(bundle), "data/c.tif", "data/c_nir.tif", "-o", str(other_folder)]
     result = stacked.rvbuild(*words)
     assert result.status == 1 and "own_pixels:halve" in result.err and "--allow-code" in result.err
     result = stacked.rvbuild(*words, "--allow-code")
     assert result.status == 0, outcome(result)
-    with rasterio.open(elsewhere / "c/labels.tif") as labels:
+    with rasterio.open(other_folder / "c/labels.tif") as labels:
         assert labels.shape == (64, 64), "a bundle predicts whole images"
     with serving(stacked.root / "data") as server:
         urls = [f"{server.url}/c.tif", f"{server.url}/c_nir.tif"]
-        there = stacked.rvbuild("predict", str(bundle), *urls, "-o", str(elsewhere / "there"), "--allow-code")
+        there = stacked.rvbuild("predict", str(bundle), *urls, "-o", str(other_folder / "there"), "--allow-code")
     assert there.status == 0, outcome(there)
-    assert (elsewhere / "there/c/labels.tif").read_bytes() == (elsewhere / "c/labels.tif").read_bytes()
-    result = stacked.rvbuild("predict", str(bundle), "data/c.tif", "-o", str(elsewhere), "--allow-code")
+    assert (other_folder / "there/c/labels.tif").read_bytes() == (other_folder / "c/labels.tif").read_bytes()
+    result = stacked.rvbuild("predict", str(bundle), "data/c.tif", "-o", str(other_folder), "--allow-code")
     assert result.status == 1 and "stacks of 2 files" in result.err
 
 

@@ -148,9 +148,9 @@ def test_predict_means_its_inference_too(built):
     result = built.rvbuild("predict", "--scene", "c")
     assert result.out.splitlines()[-1] == "  cache/p/predict/c/labels.tif"
     assert built.shown() == before
-    said = built.rvbuild("log", "predict").out
-    assert "infer:c@0" in said
-    assert "predict:c@0" in said
+    output = built.rvbuild("log", "predict").out
+    assert "infer:c@0" in output
+    assert "predict:c@0" in output
     built.rvbuild("clean", "infer")
     assert built.rvbuild("status", "--json").did("missing") == {"infer:c"}
 
@@ -244,9 +244,9 @@ def test_json_of_a_build_is_one_object_with_the_documented_keys(space):
 
 
 def test_statistics_beside_an_image_are_no_edit_of_it(built):
-    beside = built.root / "data/a.tif.aux.xml"
+    sidecar = built.root / "data/a.tif.aux.xml"
     band = '<PAMDataset><PAMRasterBand band="1">{}</PAMRasterBand></PAMDataset>'
-    beside.write_text(band.format('<Metadata><MDI key="STATISTICS_MEAN">9.5</MDI></Metadata>'))
+    sidecar.write_text(band.format('<Metadata><MDI key="STATISTICS_MEAN">9.5</MDI></Metadata>'))
     assert built.rvbuild("build", "--json").did("built") == set()
-    beside.write_text(band.format("<NoDataValue>7</NoDataValue>"))
+    sidecar.write_text(band.format("<NoDataValue>7</NoDataValue>"))
     assert {"analyze:a", "chip:a"} <= built.rvbuild("status", "--json").did("stale")

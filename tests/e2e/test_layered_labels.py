@@ -12,7 +12,7 @@ import rasterio
 
 from .conftest import BOXES, Space, write_labels
 
-ONE = '{ vector = "data/{id}.geojson", class = "building", background = "ground" }'
+LAYER = '{ vector = "data/{id}.geojson", class = "building", background = "ground" }'
 
 
 def write_kinds(space: Space, scene: str, kind: str) -> None:
@@ -47,7 +47,7 @@ def clean_build_gives_the_same(space: Space, into: Path) -> bool:
 def test_each_table_counts_by_what_it_reads(space: Space, tmp_path: Path) -> None:
     for scene in BOXES:
         write_kinds(space, scene, "ground")
-    space.edit(ONE, f'[{ONE}, {{ vector = "data/{{id}}_kinds.geojson", class_attribute = "kind" }}]')
+    space.edit(LAYER, f'[{LAYER}, {{ vector = "data/{{id}}_kinds.geojson", class_attribute = "kind" }}]')
     assert space.rvbuild("chip").status == 0
     write_kinds(space, "a", "building")  # of another class: only the second table reads the attribute
     assert space.rvbuild("chip", "--json").did("built") == {"chip:a"}
@@ -60,7 +60,7 @@ def test_raster_and_vector_labels_together(space: Space, tmp_path: Path) -> None
     for scene in BOXES:
         write_land(space, scene)
     vector = '{ vector = "data/{id}.geojson", class = "building" }'
-    space.edit(ONE, f'[{{ raster = "data/{{id}}_land.tif" }}, {vector}]')
+    space.edit(LAYER, f'[{{ raster = "data/{{id}}_land.tif" }}, {vector}]')
     space.edit("size_px = 32\nstride_px = 24", "size_px = 16\nstride_px = 16")
     checked = space.rvbuild("check", "--deep")
     assert checked.status == 0, checked.err
@@ -100,7 +100,7 @@ def test_a_shapefile_counts_by_what_it_means(space: Space) -> None:
 
     for scene in BOXES:
         write(scene, "building", "first")
-    space.edit(ONE, '{ vector = "data/{id}.shp", class_attribute = "kind", background = "ground" }')
+    space.edit(LAYER, '{ vector = "data/{id}.shp", class_attribute = "kind", background = "ground" }')
     assert space.rvbuild("chip").status == 0
     write("a", "building", "second")  # an attribute that is not read
     write("b", "ground", "first")

@@ -55,12 +55,12 @@ def test_the_page(built: Space) -> None:
     metrics = "\n".join(next(table for table in tables if table[0] == "[eval]"))
     built.edit('labels = { vector = "data/{id}.geojson", class = "building", background = "ground" }', labels)
     built.project.write_text(built.project.read_text() + metrics + "\n")
-    said = built.rvbuild("check")
-    assert said.status == 2 and "cache/p/squares/a.geojson" in said.err, said.err
-    assert "not built yet; `rvbuild squares` builds it" in said.err
-    said = built.rvbuild("build", "--json")
-    assert said.status == 0, said.err
-    done = said.did("built")
+    result = built.rvbuild("check")
+    assert result.status == 2 and "cache/p/squares/a.geojson" in result.err, result.err
+    assert "not built yet; `rvbuild squares` builds it" in result.err
+    result = built.rvbuild("build", "--json")
+    assert result.status == 0, result.err
+    done = result.did("built")
     assert built.rvbuild("check").status == 0
     assert {"brightness:a", "brightness:b", "brightness:c", "brightness"} <= done
     assert {"squares:a", "squares:c", "areas:c", "chip:a", "train", "eval"} <= done and "areas:a" not in done
@@ -69,7 +69,7 @@ def test_the_page(built: Space) -> None:
     areas = (built.root / "cache/p/areas/c.csv").read_text().splitlines()
     assert areas[0] == "class,pixels" and sum(int(line.split(",")[1]) for line in areas[1:]) == 64 * 64
     own = built.read("eval/eval.json")["own"]["metrics:imbalance"]
-    overall = {one["class_name"]: one for one in built.read("eval/eval.json")["overall"]}
+    overall = {item["class_name"]: item for item in built.read("eval/eval.json")["overall"]}
     assert own["building"] == pytest.approx(overall["building"]["pred_count"] / overall["building"]["gt_count"])
     assert "imbalance building" in (built.root / "cache/p/eval/eval.md").read_text()
     # Another table of squares: what rests on it is built, in one run and in its order.
@@ -90,9 +90,9 @@ def test_the_page(built: Space) -> None:
 
 def test_a_stage_is_built_explained_and_cleaned_like_others(space: Space) -> None:
     write_page(space, "brightness")
-    said = space.rvbuild("brightness", "--inline", "--json")
-    assert said.did("built") == {"brightness:a", "brightness:b", "brightness:c", "brightness"}, said.err
-    assert "running Python code of this workspace: rules/__init__.py, rules/brightness.py" in said.err
+    result = space.rvbuild("brightness", "--inline", "--json")
+    assert result.did("built") == {"brightness:a", "brightness:b", "brightness:c", "brightness"}, result.err
+    assert "running Python code of this workspace: rules/__init__.py, rules/brightness.py" in result.err
     assert space.rvbuild("brightness", "--inline", "--json", "--scene", "a").did("fresh") == {"brightness:a"}
     stage = space.root / "stages/brightness.py"
     stage.write_text(stage.read_text().replace(".mean()", ".max()"))
@@ -105,8 +105,8 @@ def test_a_stage_is_built_explained_and_cleaned_like_others(space: Space) -> Non
     rule = space.root / "rules/brightness.py"
     rule.write_text(rule.read_text().replace('{"bands": [0, 1, 2]}', '{"bands": [0]}'))
     assert "bands" in space.rvbuild("why", "brightness:a").out
-    said = space.rvbuild("clean", "brightness")
-    assert "p: brightness forgotten, 4 files removed" in said.out
+    result = space.rvbuild("clean", "brightness")
+    assert "p: brightness forgotten, 4 files removed" in result.out
     assert not (space.root / "cache/p/brightness").exists()
     assert "restored" not in space.rvbuild("brightness", "--inline").out
     assert "brightness:a" in space.rvbuild("log").out
@@ -117,13 +117,13 @@ def test_looking_runs_no_rule_that_nobody_trusts(space: Space) -> None:
     rule = space.root / "rules/brightness.py"
     rule.write_text("from pathlib import Path\nPath('ran').touch()\n" + rule.read_text())
     for words in (["status"], ["why", "chip"], ["graph"], ["check"], ["brightness", "-n"], ["build", "-n"], ["clean"]):
-        said = space.rvbuild(*words)
-        assert said.status == 0, (words, said.err)
+        result = space.rvbuild(*words)
+        assert result.status == 0, (words, result.err)
         assert not (space.root / "ran").exists(), words
         if words[0] in ("status", "graph") or "-n" in words:
-            assert "projects/p.toml:2: project.rules: left out: brightness." in said.err + said.out, words
-    said = space.rvbuild("status", "--trust")
-    assert (space.root / "ran").exists() and "left out" not in said.err and "brightness:a" in said.out
+            assert "projects/p.toml:2: project.rules: left out: brightness." in result.err + result.out, words
+    result = space.rvbuild("status", "--trust")
+    assert (space.root / "ran").exists() and "left out" not in result.err and "brightness:a" in result.out
     (space.root / "ran").unlink()
     space.rvbuild("status")
     assert (space.root / "ran").exists(), "it was trusted before"
@@ -132,8 +132,10 @@ def test_looking_runs_no_rule_that_nobody_trusts(space: Space) -> None:
 def test_a_refusal_holds_for_builds(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
     write_page(space, "brightness")
     monkeypatch.setenv("RVBUILD_TRUST", "no")
-    said = space.rvbuild("chip")
-    assert said.status == 2 and "the code of this workspace must not run: rules/__init__.py, rules/bright" in said.err
+    result = space.rvbuild("chip")
+    assert (
+        result.status == 2 and "the code of this workspace must not run: rules/__init__.py, rules/bright" in result.err
+    )
 
 
 GOOD = """
@@ -174,9 +176,9 @@ def test_what_is_wrong_with_a_rule_is_said(space: Space, old: str, new: str, exp
     assert old in GOOD
     (space.root / "rules/own.py").write_text(GOOD.replace(old, new, 1))
     space.edit("[project]\n", '[project]\nrules = ["rules/own.py"]\n')
-    said = space.rvbuild("own", "--inline")
-    assert said.status == 2 and expected in said.err, said.err + said.out
-    assert "Traceback" not in said.err
+    result = space.rvbuild("own", "--inline")
+    assert result.status == 2 and expected in result.err, result.err + result.out
+    assert "Traceback" not in result.err
 
 
 def test_a_misspelt_stage(space: Space) -> None:
@@ -203,14 +205,14 @@ def test_what_is_wrong_with_a_stage_is_said(space: Space) -> None:
         ("def run(inputs, settings, outputs, progress):\n    {}['x']\n", "KeyError: 'x'"),
     ]:
         (space.root / "stages/own.py").write_text(code)
-        said = space.rvbuild("own")
-        assert said.status == 1 and expected in said.out, said.out + said.err
-        assert "Traceback" not in said.out + said.err
+        result = space.rvbuild("own")
+        assert result.status == 1 and expected in result.out, result.out + result.err
+        assert "Traceback" not in result.out + result.err
     (space.root / "rules/own.py").unlink()
-    said = space.rvbuild("status")
-    assert said.status == 0
-    said = space.rvbuild("own")
-    assert said.status == 2 and "projects/p.toml:2: project.rules[0]: no such file: rules/own.py" in said.err
+    result = space.rvbuild("status")
+    assert result.status == 0
+    result = space.rvbuild("own")
+    assert result.status == 2 and "projects/p.toml:2: project.rules[0]: no such file: rules/own.py" in result.err
 
 
 def test_a_metric_that_fails_is_said(built: Space) -> None:
@@ -226,9 +228,9 @@ def test_a_metric_that_fails_is_said(built: Space) -> None:
     ]:
         (built.root / "mine.py").write_text(code)
         built.project.write_text(f'{text}[eval]\nmetrics = ["mine:f"]\n')
-        said = built.rvbuild("eval")
-        assert said.status == 1 and expected in said.out, said.out + said.err
+        result = built.rvbuild("eval")
+        assert result.status == 1 and expected in result.out, result.out + result.err
     (built.root / "mine.py").write_text("def f(evaluation, scenes):\n    return len(scenes) / 2 - float('nan') * 0\n")
-    said = built.rvbuild("eval", "--json")
-    assert said.did("built") == {"eval"}
+    result = built.rvbuild("eval", "--json")
+    assert result.did("built") == {"eval"}
     assert json.loads((built.root / "cache/p/eval/eval.json").read_text())["own"] == {"mine:f": {"value": None}}

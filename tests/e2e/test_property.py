@@ -198,13 +198,13 @@ def edit_quietly(path: Path, number: int) -> None:
 def check_foretold(foretold: Result, result: Result) -> None:
     """Check that each artifact was treated as its state said; one whose key was not known may come out any way."""
     means = {"fresh": "fresh", "restorable": "restored", "stale": "built", "missing": "built", "failed": "built"}
-    said = {(a["stage"], a["scene"]): means[a["state"]] for a in foretold.json["artifacts"] if a["key"] is not None}
+    states = {(a["stage"], a["scene"]): means[a["state"]] for a in foretold.json["artifacts"] if a["key"] is not None}
     built = {a["key"] for a in result.json["artifacts"] if a["state"] == "built"}
     for a in result.json["artifacts"]:
         if a["state"] == "restored" and a["key"] in built:
             continue  # another artifact with the same key came first
         name = (a["stage"], a["scene"])
-        assert a["state"] == said.get(name, a["state"]), name
+        assert a["state"] == states.get(name, a["state"]), name
 
 
 @pytest.mark.timeout(600 + 60 * WISHED)
@@ -220,12 +220,12 @@ def test_incremental_equals_clean(template: Path, task: str, first: int, edits: 
         write(space, task, state)
         assert space.rvbuild("build", "-q").status == 0
         rotten = False
-        for what, value in edits:
-            if what == "move":
+        for edit, value in edits:
+            if edit == "move":
                 space = Space(space.root.rename(base / f"moved {len(list(base.iterdir()))}"))
-            elif what in EVENTS:
-                EVENTS[what](space, value)
-                rotten = rotten or what == "rot"
+            elif edit in EVENTS:
+                EVENTS[edit](space, value)
+                rotten = rotten or edit == "rot"
             else:
                 sizes = {
                     **{t: len(c) for t, c in TABLES[task].items()},
@@ -234,7 +234,7 @@ def test_incremental_equals_clean(template: Path, task: str, first: int, edits: 
                     "name": 2,
                     "store": 2,
                 }
-                state[what] = value % sizes.get(what, 4)
+                state[edit] = value % sizes.get(edit, 4)
                 write(space, task, state)
         foretold = space.rvbuild("status", "--json")
         result = space.rvbuild("build", "--json")
@@ -249,7 +249,7 @@ def test_incremental_equals_clean(template: Path, task: str, first: int, edits: 
         project = ("p", "other")[state["name"]]
         assert space.shown(project) == clean.shown(project)
         assert space.rvbuild("build", "--json").did("fresh") == {
-            label for what in ("built", "restored", "fresh") for label in result.did(what)
+            label for edit in ("built", "restored", "fresh") for label in result.did(edit)
         }
     finally:
         shutil.rmtree(base)

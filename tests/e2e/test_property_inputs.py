@@ -71,16 +71,16 @@ State = dict[str, int]
 def files_of(scene: State, task: str) -> dict[str, bytes]:
     """Return the files of a scene by their path in its directory."""
     form = FORMS["image"][scene["image"]]
-    found = {f"img/{n}": data for n, data in image(form, *(scene[key] for key in IMAGE)).items()}
+    files = {f"img/{n}": data for n, data in image(form, *(scene[key] for key in IMAGE)).items()}
     boxes = [scene[key] for key in LABEL]
     if task == "object_detection" and FORMS["labels"][scene["labels"]] == "raster":
         pass  # detection is labelled by the COCO file then
     else:
-        found |= {f"lab/{n}": data for n, data in labels(FORMS["labels"][scene["labels"]], *boxes).items()}
+        files |= {f"lab/{n}": data for n, data in labels(FORMS["labels"][scene["labels"]], *boxes).items()}
     if scene["area"]:
         area = labels(FORMS["area"][scene["area"]], 1 + scene["boxes"] % 2, 0, 0)
-        found |= {f"area/{n}": data for n, data in area.items()}
-    return found
+        files |= {f"area/{n}": data for n, data in area.items()}
+    return files
 
 
 class Workspace:
@@ -90,8 +90,8 @@ class Workspace:
         self.space = Space(root)
         self.task = task
 
-    def write(self, state: Mapping[str, State], how: str) -> None:
-        """Change those files that differ; `how` says in which way."""
+    def write(self, state: Mapping[str, State], way: str) -> None:
+        """Change those files that differ; `way` says in which way."""
         data = self.space.root / "data"
         wanted: dict[Path, bytes] = {}
         for name, scene in state.items():
@@ -113,7 +113,7 @@ class Workspace:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
             elif path.read_bytes() != content:
-                put(path, content, how)
+                put(path, content, way)
 
     def project(self, state: Mapping[str, State]) -> str:
         """Return the project file."""
@@ -123,15 +123,15 @@ class Workspace:
             form = FORMS["labels"][scene["labels"]]
             file = f"data/{name}/lab/{LABELS[form][0]}"
             if form != "raster":
-                how = f'vector = "{file}", class_attribute = "kind"' + (', background = "ground"' if segments else "")
+                table = f'vector = "{file}", class_attribute = "kind"' + (', background = "ground"' if segments else "")
             elif segments:
-                how = f'raster = "{file}", resample = "nearest"'
+                table = f'raster = "{file}", resample = "nearest"'
             else:
-                how = f'coco = "data/boxes.json", image = "{name}.tif"'
+                table = f'coco = "data/boxes.json", image = "{name}.tif"'
             area = FORMS["area"][scene["area"]]
             aoi = f'aoi = "data/{name}/area/{LABELS[area][0]}"\n' if scene["area"] else ""
             image = f"data/{name}/img/{IMAGES[FORMS['image'][scene['image']]][0]}"
-            scenes += f'[scenes.by_id.{name}]\nimage = "{image}"\nlabels = {{ {how} }}\n{aoi}'
+            scenes += f'[scenes.by_id.{name}]\nimage = "{image}"\nlabels = {{ {table} }}\n{aoi}'
         ground = 'ground = "#000000"' if segments else ""
         return PROJECT.format(task=self.task, ground=ground, scenes=scenes)
 
@@ -160,16 +160,16 @@ class Workspace:
         assert shown == clean, artifact.name
 
 
-def put(path: Path, content: bytes, how: str) -> None:
+def put(path: Path, content: bytes, way: str) -> None:
     """Change a file: in place, by another one in its place, or so that its time stays."""
     before = path.stat()
-    if how == "rename":
+    if way == "rename":
         other = path.with_name("new")
         other.write_bytes(content)
         other.replace(path)
     else:
         path.write_bytes(content)
-    if how == "quietly":
+    if way == "quietly":
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
@@ -185,36 +185,36 @@ def test_incremental_equals_clean(task: str, forms: list[tuple[int, int, int]], 
     try:
         work = Workspace(base / "ws", task)
         state = {
-            name: {**dict.fromkeys([*IMAGE, *LABEL], 0), **dict(zip(FORMS, some, strict=True))}
-            for name, some in zip(SCENES, forms, strict=True)
+            name: {**dict.fromkeys([*IMAGE, *LABEL], 0), **dict(zip(FORMS, chosen_forms, strict=True))}
+            for name, chosen_forms in zip(SCENES, forms, strict=True)
         }
         work.write(state, "over")
         work.build()
-        for what, name, value, how in edits:
+        for edit, name, value, way in edits:
             scene, folder = state[name], work.space.root / "data" / name
             there = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-            one = there[value % len(there)]
-            if what == "touch":
-                one.touch()
-            elif what == "lose":
+            chosen = there[value % len(there)]
+            if edit == "touch":
+                chosen.touch()
+            elif edit == "lose":
                 # A build without one of the files, whatever it says, and with it again.
-                content = one.read_bytes()
-                one.unlink()
+                content = chosen.read_bytes()
+                chosen.unlink()
                 lost = work.space.rvbuild("chip", "-q", "-k")
                 assert "Traceback" not in lost.out + lost.err
-                one.write_bytes(content)
-            elif what == "aside":
-                (one.parent / f"notes {value}.txt").write_text("of no meaning")
-            elif what == "forget":
+                chosen.write_bytes(content)
+            elif edit == "aside":
+                (chosen.parent / f"notes {value}.txt").write_text("of no meaning")
+            elif edit == "forget":
                 for path in (work.space.root / "cache").glob("state.db*"):
                     path.unlink()
-            elif what == "move":
+            elif edit == "move":
                 work.space = Space(work.space.root.rename(base / f"moved {len(list(base.iterdir()))}"))
-                work.write(state, how)
+                work.write(state, way)
             else:
-                count = len(FORMS[what]) if what in FORMS else {**IMAGE, **LABEL}[what]
-                scene[what] = value % count
-                work.write(state, how)
+                count = len(FORMS[edit]) if edit in FORMS else {**IMAGE, **LABEL}[edit]
+                scene[edit] = value % count
+                work.write(state, way)
             work.build()
         work.build("analyze")
     finally:

@@ -17,7 +17,7 @@ def epochs(out: str) -> list[int]:
 
 @pytest.mark.timeout(600)
 def test_one_and_four_jobs_give_the_same_digests(template, tmp_path):
-    found = []
+    digests = []
     for folder, jobs in (("one", "1"), ("an other/four", "4")):
         space = Space(tmp_path / folder)
         shutil.copytree(template, space.root)
@@ -28,16 +28,16 @@ def test_one_and_four_jobs_give_the_same_digests(template, tmp_path):
         result = build("build", "--json", "-j", jobs)
         assert result.status == 0, result.out + result.err
         keys = {(a["stage"], a["scene"]): a["key"] for a in result.json["artifacts"]}
-        found.append((keys, space.shown()))
-    assert found[0][0] == found[1][0]
-    assert found[0][1].keys() == found[1][1].keys()
-    assert [path for path in found[0][1] if found[0][1][path] != found[1][1][path]] == []
+        digests.append((keys, space.shown()))
+    assert digests[0][0] == digests[1][0]
+    assert digests[0][1].keys() == digests[1][1].keys()
+    assert [path for path in digests[0][1] if digests[0][1][path] != digests[1][1][path]] == []
 
 
 @pytest.mark.timeout(600)
 def test_two_trainings_at_once_give_what_they_give_one_by_one(template, tmp_path):
     """A training has the threads that its project gives it, however many there are at once."""
-    found = []
+    digests = []
     for folder, jobs in (("one", "1"), ("four", "4")):
         space = Space(tmp_path / folder)
         shutil.copytree(template, space.root)
@@ -50,8 +50,8 @@ def test_two_trainings_at_once_give_what_they_give_one_by_one(template, tmp_path
         assert result.status == 0, result.out + result.err
         shown = {name: space.shown(name)["train/model.safetensors"] for name in ("p", "q")}
         assert shown["p"] != shown["q"]
-        found.append(shown)
-    assert found[0] == found[1]
+        digests.append(shown)
+    assert digests[0] == digests[1]
 
 
 @pytest.mark.parametrize(("schedule", "goes_on"), [("constant", True), ("one_cycle", False)])

@@ -25,9 +25,9 @@ def _interrupt(_signum, _frame) -> None:
     raise KeyboardInterrupt
 
 
-def make_space(root: Path, said: dict) -> Space:
-    space = Space(root, pool=said["pool"])
-    space.settings = said["settings"]
+def make_space(root: Path, options: dict) -> Space:
+    space = Space(root, pool=options["pool"])
+    space.settings = options["settings"]
     return space
 
 
@@ -35,52 +35,52 @@ def do(words: list[str]) -> int:
     """Do one command: its name, the workspace, and a JSON object."""
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    name, root, said = words[0], Path(words[1]), json.loads(words[2])
+    name, root, options = words[0], Path(words[1]), json.loads(words[2])
     with locked(root, print):
-        return _COMMANDS[name](root, said)
+        return _COMMANDS[name](root, options)
 
 
-def _run(root: Path, said: dict) -> int:
-    space = make_space(root, said)
-    result = space.run(jobs=said["jobs"], keep_going=True)
+def _run(root: Path, options: dict) -> int:
+    space = make_space(root, options)
+    result = space.run(jobs=options["jobs"], keep_going=True)
     print("\n".join(space.recorder.lines))
     return 0 if set(result.values()) <= {"built", "restored", "fresh"} else 1
 
 
-def _gc(root: Path, said: dict) -> int:
+def _gc(root: Path, options: dict) -> int:
     workspace = Workspace(root)
     with workspace.store.alone():
         workspace.sweep()
         roots = find_roots(workspace)
-        found = take_inventory(workspace.store)
-        list(garbage.remove(workspace.store, garbage.choose(workspace.store, found, roots, grace=-1.0, max_size=0)))
+        inventory = take_inventory(workspace.store)
+        list(garbage.remove(workspace.store, garbage.choose(workspace.store, inventory, roots, grace=-1.0, max_size=0)))
     workspace.close()
     return 0
 
 
-def _push(root: Path, said: dict) -> int:
+def _push(root: Path, options: dict) -> int:
     workspace = Workspace(root)
-    moved = RemoteStore(said["remote"]).push(workspace.store, take_inventory(workspace.store).actions, Silent())
+    moved = RemoteStore(options["remote"]).push(workspace.store, take_inventory(workspace.store).actions, Silent())
     workspace.close()
     return len(moved.problems)
 
 
-def _pull(root: Path, said: dict) -> int:
+def _pull(root: Path, options: dict) -> int:
     workspace = Workspace(root)
-    remote = RemoteStore(said["remote"])
+    remote = RemoteStore(options["remote"])
     moved = remote.pull(workspace.store, sorted(remote.keys), Silent())
     workspace.close()
     return len(moved.problems)
 
 
-def _verify(root: Path, said: dict) -> int:
+def _verify(root: Path, options: dict) -> int:
     workspace = Workspace(root)
-    found = verify(workspace.store, root, workspace.state.records().values(), Silent())
+    problems = verify(workspace.store, root, workspace.state.records().values(), Silent())
     workspace.close()
-    return 0 if found.is_good() else 1
+    return 0 if problems.is_good() else 1
 
 
-def _free(root: Path, said: dict) -> int:
+def _free(root: Path, options: dict) -> int:
     """Remove what the workspace shows and say so, as `clean --keep-cache` does."""
     workspace = Workspace(root)
     for name, record in workspace.state.records().items():

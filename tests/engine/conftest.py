@@ -105,7 +105,7 @@ class Space:
         self.source(name).write_text(text)
 
     def artifacts(self) -> list[Artifact]:
-        found = [
+        planned = [
             Artifact(
                 f"upper:p:{quote(s)}",
                 "p",
@@ -120,16 +120,16 @@ class Space:
             for s in self.scenes
         ]
         parts = tuple(Product(f"part/{s}", f"upper:p:{quote(s)}", ("out.txt",)) for s in self.scenes)
-        found.append(
+        planned.append(
             Artifact("join:p", "p", "join", None, "fakestages:join", 1, dict(self.settings["join"]), parts, "cache/p")
         )
         last = (Product("part/x", "join:p"),)
-        found.append(
+        planned.append(
             Artifact(
                 "last:p", "p", "last", None, "fakestages:join", 1, dict(self.settings["last"]), last, "cache/p/last"
             )
         )
-        return found
+        return planned
 
     def opened(self, forced: frozenset[str] = frozenset()) -> tuple[Workspace, Plan, Builder, Recorder]:
         import sys

@@ -37,8 +37,8 @@ class Forks:
 
     def start(self, *words: str, output: Path | None = None, environment: dict[str, str] | None = None) -> int:
         """Start a command and return its process."""
-        said = [list(words), str(output or os.devnull), environment or {}]
-        self._server.stdin.write(json.dumps(said) + "\n")
+        request = [list(words), str(output or os.devnull), environment or {}]
+        self._server.stdin.write(json.dumps(request) + "\n")
         self._server.stdin.flush()
         return int(self._read())
 
@@ -65,22 +65,22 @@ def descendants(pid: int) -> list[int]:
             fields = stat.read_text().rpartition(")")[2].split()
             if fields[0] != "Z":
                 parents.setdefault(int(fields[1]), []).append(int(stat.parent.name))
-    found, left = [], [pid]
+    pids, left = [], [pid]
     while left:
         for child in parents.get(left.pop(), ()):
-            found.append(child)
+            pids.append(child)
             left.append(child)
-    return found
+    return pids
 
 
 def holders(root: Path) -> list[int]:
     """Return the processes that have a file below `root` open."""
-    found = []
+    pids = []
     for pid in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if any(str(fd.readlink()).startswith(f"{root}/") for fd in (pid / "fd").iterdir()):
-                found.append(int(pid.name))
-    return found
+                pids.append(int(pid.name))
+    return pids
 
 
 def disturb(pid: int, after_s: float, luck: random.Random, workers: bool) -> str:
@@ -89,11 +89,11 @@ def disturb(pid: int, after_s: float, luck: random.Random, workers: bool) -> str
     victim = pid
     if workers and luck.random() < 0.5:
         victim = luck.choice([pid, *descendants(pid)])
-    how = signal.SIGKILL if victim != pid else luck.choice(SIGNALS)
+    signal_ = signal.SIGKILL if victim != pid else luck.choice(SIGNALS)
     with contextlib.suppress(ProcessLookupError):
         # Ctrl-C is for all processes of the terminal.
-        os.killpg(victim, how) if how == signal.SIGINT else os.kill(victim, how)
-    return f"{how.name} to {'the command' if victim == pid else 'a worker'} after {after_s:.3f} s"
+        os.killpg(victim, signal_) if signal_ == signal.SIGINT else os.kill(victim, signal_)
+    return f"{signal_.name} to {'the command' if victim == pid else 'a worker'} after {after_s:.3f} s"
 
 
 def wait_until_gone(root: Path) -> None:

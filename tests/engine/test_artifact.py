@@ -17,8 +17,8 @@ _VALUES = st.recursive(_PLAIN, lambda inner: st.lists(inner, max_size=3) | st.di
 @given(st.lists(st.dictionaries(_TEXT, _VALUES, max_size=4), max_size=4), _VALUES)
 def test_keys_are_the_digests_of_their_components(settings, shared):
     digester = KeyDigester()
-    for one in settings:
-        parts = {"schema": 1, "stage": "chip", "settings": {**one, "classes": shared}, "inputs": [["image", "ab"]]}
+    for values in settings:
+        parts = {"schema": 1, "stage": "chip", "settings": {**values, "classes": shared}, "inputs": [["image", "ab"]]}
         assert digester.key(parts) == digest(parts) == digester.key(json.loads(json.dumps(parts)))
 
 

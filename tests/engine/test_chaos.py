@@ -53,7 +53,7 @@ class Chaos:
         for name in "abc":
             self.edit(name)
         began = time.monotonic()
-        assert self.command("run") == 0, self.said()
+        assert self.command("run") == 0, self.output()
         self.usual_s = time.monotonic() - began
 
     def edit(self, name: str) -> None:
@@ -71,13 +71,18 @@ class Chaos:
         for path, content in self.expected().items():
             self.allowed.setdefault(path, set()).add(content)
         settings = {"upper": {"prefix": self.prefix}, "join": {}, "last": {"end": "!"}}
-        said = {"pool": self.pool, "settings": settings, "jobs": self.luck.choice([1, 3]), "remote": str(self.remote)}
-        return [name, str(self.space.root), json.dumps(said)]
+        options = {
+            "pool": self.pool,
+            "settings": settings,
+            "jobs": self.luck.choice([1, 3]),
+            "remote": str(self.remote),
+        }
+        return [name, str(self.space.root), json.dumps(options)]
 
     def command(self, name: str) -> int:
         return self.forks.run(*self.words(name), output=self.space.root / "said.txt")
 
-    def said(self) -> str:
+    def output(self) -> str:
         return (self.space.root / "said.txt").read_text()
 
     def round(self) -> None:
@@ -90,34 +95,34 @@ class Chaos:
         long_s = self.usual_s * (1.0 if name == "run" else 0.3)
         did = disturb(pid, self.luck.uniform(0, long_s), self.luck, self.pool)
         status = self.forks.wait()
-        assert status in (0, 1, 130, -9, -15), self.said()  # -15: before the command could listen
-        assert "Traceback" not in self.said() or status in (130, -9), self.said()
+        assert status in (0, 1, 130, -9, -15), self.output()  # -15: before the command could listen
+        assert "Traceback" not in self.output() or status in (130, -9), self.output()
         ends = {0: "done before", 1: "a worker killed"}
         self.counts[f"{name}: {ends.get(status, 'killed')}"] += 1
         wait_until_gone(self.space.root)
         self.check_after_a_kill(f"{name}, {did}")
 
-    def check_after_a_kill(self, what: str) -> None:
+    def check_after_a_kill(self, change: str) -> None:
         for path, content in self.space.shown().items():
-            assert content in self.allowed[path], (what, path)
+            assert content in self.allowed[path], (change, path)
         for root in (self.space.root / "cache/store", self.remote):
             for file in (root / "objects").glob("??/[0-9a-f]*"):
-                assert hash_file(file) == file.parent.name + file.name, what
+                assert hash_file(file) == file.parent.name + file.name, change
             inventory = take_inventory(Store(root))
-            assert inventory.broken() == {}, what
-            assert all(p.name.startswith(".") for p in inventory.unreadable), what  # of a killed push
-        assert not list((self.space.root / "cache/store/quarantine").iterdir()), what
-        assert not list((self.space.root / "cache").glob("*damaged*")), what
+            assert inventory.broken() == {}, change
+            assert all(p.name.startswith(".") for p in inventory.unreadable), change  # of a killed push
+        assert not list((self.space.root / "cache/store/quarantine").iterdir()), change
+        assert not list((self.space.root / "cache").glob("*damaged*")), change
         with contextlib.closing(sqlite3.connect(self.space.root / "cache/state.db")) as db, db:
-            assert db.execute("pragma integrity_check").fetchone() == ("ok",), what
+            assert db.execute("pragma integrity_check").fetchone() == ("ok",), change
         db.close()
 
     def finish(self) -> None:
         """Run to the end: all is as if nothing had happened."""
-        assert self.command("run") == 0, self.said()
+        assert self.command("run") == 0, self.output()
         assert self.space.shown() == self.expected()
         assert self.command("run") == 0
-        assert set(line.split()[0] for line in self.said().splitlines()) == {"fresh"}, self.said()
+        assert set(line.split()[0] for line in self.output().splitlines()) == {"fresh"}, self.output()
         for folder in ("cache/tmp", "cache/store/tmp"):
             assert not list((self.space.root / folder).iterdir())
         self.counts["finished as undisturbed"] += 1

@@ -12,9 +12,9 @@ def _reasons(was: Any, now: Any) -> list[str]:
     """Return the reasons that another value of the setting `classes` gives."""
     common = {"schema": 1, "stage": "chip", "version": 1, "inputs": []}
     record = Record("key", {**common, "settings": {"classes": was}}, {}, {}, 0.0, 0.0)
-    found = differences(record, Facts("other", {**common, "settings": {"classes": now}}))
-    assert all(reason.cause is Cause.SETTING and reason.subject == "classes" for reason in found)
-    return [reason.text for reason in found]
+    causes = differences(record, Facts("other", {**common, "settings": {"classes": now}}))
+    assert all(reason.cause is Cause.SETTING and reason.subject == "classes" for reason in causes)
+    return [reason.text for reason in causes]
 
 
 def _classes(*names: str) -> list[dict[str, Any]]:

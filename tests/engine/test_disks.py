@@ -114,12 +114,12 @@ def test_a_disk_that_is_full_for_the_database(space, monkeypatch, tmp_path):
         try:
             result = space.run(keep_going=True)
         except StoreError as error:
-            said = [str(error)]
+            messages = [str(error)]
         else:
             assert not {"built", "restored"} & set(result.values())
-            said = [o.message for o in space.outcomes.values() if o.did.value == "failed"]
-        assert said
-        assert all("full" in text for text in said), said
+            messages = [o.message for o in space.outcomes.values() if o.did.value == "failed"]
+        assert messages
+        assert all("full" in text for text in messages), messages
         filler.unlink()
         assert space.run()["last"] in ("built", "restored")
         assert not list((space.root / "cache").glob("*.damaged*"))
@@ -157,8 +157,8 @@ def test_gc_makes_space_on_a_disk_that_is_full(space, killed):
         fill(space.root / "cache")
         workspace = Workspace(space.root)
         with workspace.store.alone():
-            found = take_inventory(workspace.store)
-            drops = choose(workspace.store, found, find_roots(workspace), max_size=0, grace=-1.0)
+            inventory = take_inventory(workspace.store)
+            drops = choose(workspace.store, inventory, find_roots(workspace), max_size=0, grace=-1.0)
             list(remove(workspace.store, drops))
         workspace.close()
         assert sum(d.size for d in drops) > 900_000
@@ -192,11 +192,11 @@ def test_a_store_that_can_only_be_read_is_named(space, monkeypatch, tmp_path):
         space.write("a", "other")
         try:
             result = space.run(keep_going=True)
-            said = [o.message for o in space.outcomes.values() if o.did.value == "failed"]
+            messages = [o.message for o in space.outcomes.values() if o.did.value == "failed"]
             assert result["upper:a"] == "failed"
         except StoreError as error:
-            said = [str(error)]
-        assert all("store" in text and "ead-only" in text for text in said), said
+            messages = [str(error)]
+        assert all("store" in text and "ead-only" in text for text in messages), messages
     assert space.run()["last"] == "built"
 
 

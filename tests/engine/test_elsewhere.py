@@ -161,9 +161,9 @@ def test_a_store_that_is_down_is_said_once_and_left_alone(pushed, clone, monkeyp
     monkeypatch.setattr(local, "cat_file", cut)
     assert set(clone.run(jobs=3).values()) == {"built"}
     assert clone.shown() == pushed.shown()
-    said = [line for line in clone.recorder.lines if "RVBUILD_REMOTE" in line]
-    assert len(said) == 1
-    assert "cannot read the store: the line is cut" in said[0]
+    lines = [line for line in clone.recorder.lines if "RVBUILD_REMOTE" in line]
+    assert len(lines) == 1
+    assert "cannot read the store: the line is cut" in lines[0]
     assert 3 <= len(calls) <= 9  # three keys at once, three tries each, and then never again
 
 
@@ -262,8 +262,8 @@ def test_the_first_writer_wins_while_a_key_is_built(pushed, clone, remote, monke
     assert (clone.root / "cache/p/joined.txt").read_text() == "other bytes"
     assert (clone.root / "cache/p/last/joined.txt").read_text() == "other bytes!"
     assert any("using that of" in line for line in clone.recorder.lines)
-    (said,) = Store(clone.root / "cache/store").differences().values()
-    assert (said["key"], said["stage"], list(said["outputs"])) == (key, "join", ["joined.txt"])
+    (difference,) = Store(clone.root / "cache/store").differences().values()
+    assert (difference["key"], difference["stage"], list(difference["outputs"])) == (key, "join", ["joined.txt"])
     assert set(clone.run().values()) == {"fresh"}
 
 

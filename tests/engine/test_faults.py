@@ -178,12 +178,12 @@ def test_an_input_edited_and_put_back_during_a_run_is_never_recorded(space, monk
 
 def test_a_file_that_appears_beside_an_input_during_a_run_is_seen(space, monkeypatch):
     """The stage may have read it, and the key does not hold it."""
-    real, beside = Inline.run, space.root / "b.txt.aux"
-    space.appeared = lambda path: [beside] if path.name == "b.txt" and beside.exists() else []
+    real, sidecar = Inline.run, space.root / "b.txt.aux"
+    space.appeared = lambda path: [sidecar] if path.name == "b.txt" and sidecar.exists() else []
 
     def run(executor, job, progress):
         if "b.txt" in str(job.kwargs.get("inputs")):
-            beside.write_text("")
+            sidecar.write_text("")
         return real(executor, job, progress)
 
     with monkeypatch.context() as patched:
@@ -197,26 +197,26 @@ def test_a_file_that_appears_beside_an_input_during_a_run_is_seen(space, monkeyp
         "b.txt.aux, which belongs to b.txt, appeared after this run began and before upper:b was built"
         in space.outcomes["upper:b"].message
     )
-    beside.unlink()
+    sidecar.unlink()
     assert space.run("upper:p:b") == {"upper:b": "built"}
 
 
 def test_a_view_with_a_file_that_appeared_is_not_kept_for_the_file_without_it(space, monkeypatch):
     space.view = ContentDigest("fakestages:view")
     space.write("b", "b")
-    real, beside = Inline.run, space.root / "b.txt.aux"
-    space.appeared = lambda path: [beside] if path.name == "b.txt" and beside.exists() else []
+    real, sidecar = Inline.run, space.root / "b.txt.aux"
+    space.appeared = lambda path: [sidecar] if path.name == "b.txt" and sidecar.exists() else []
 
     def run(executor, job, progress):
         if job.function.endswith("view") and "b.txt" in str(job.kwargs):
-            beside.write_text("")
+            sidecar.write_text("")
         made = real(executor, job, progress)
-        return "of the file with the other" if beside.exists() and job.function.endswith("view") else made
+        return "of the file with the other" if sidecar.exists() and job.function.endswith("view") else made
 
     with monkeypatch.context() as patched:
         patched.setattr(Inline, "run", run)
         assert space.run("upper:p:b") == {"upper:b": "failed"}
-    beside.unlink()
+    sidecar.unlink()
     assert space.run("upper:p:b") == {"upper:b": "built"}
     space.write("b", "b # remark")
     assert space.run("upper:p:b")["upper:b"] in ("fresh", "restored")
@@ -369,14 +369,14 @@ def wait_for_call(space) -> None:
 
 def children_in(root: Path) -> list[str]:
     """Return the processes whose log or working files are in `root`."""
-    found = []
+    pids = []
     for pid in Path("/proc").glob("[0-9]*"):
         try:
             if any(str(root) in str(fd.readlink()) for fd in (pid / "fd").iterdir()):
-                found.append(pid.name)
+                pids.append(pid.name)
         except OSError:
             continue
-    return found
+    return pids
 
 
 @pytest.mark.slow
@@ -402,22 +402,22 @@ def test_a_killed_run_leaves_nothing_half_done(new_space, delay):
 
 
 def test_two_runs_on_one_workspace_wait_for_each_other(tmp_path):
-    said: list[str] = []
+    lines: list[str] = []
     order: list[str] = []
 
     def second() -> None:
-        with locked(tmp_path, said.append):
+        with locked(tmp_path, lines.append):
             order.append("second")
 
-    with locked(tmp_path, said.append):
+    with locked(tmp_path, lines.append):
         thread = threading.Thread(target=second)
         thread.start()
-        while not said:
+        while not lines:
             time.sleep(0.01)
         order.append("first")
     thread.join()
     assert order == ["first", "second"]
-    assert "waiting for another rvbuild" in said[0]
+    assert "waiting for another rvbuild" in lines[0]
 
 
 @pytest.mark.slow
@@ -432,8 +432,8 @@ def test_two_processes_on_one_workspace_build_everything_once(new_space):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_an_interrupted_run_keeps_what_was_finished(new_space, how):
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_run_keeps_what_was_finished(new_space, signal_number):
     space = new_space(pool=True)
     space.settings["upper"]["seconds"] = 30
     for name, text in {"a": "slow", "b": "b", "c": "c"}.items():
@@ -443,7 +443,7 @@ def test_an_interrupted_run_keeps_what_was_finished(new_space, how):
     while not (space.root / "cache/p/upper/c/out.txt").exists():
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    os.kill(process.pid, how)
+    os.kill(process.pid, signal_number)
     process.wait(20)
     assert children_in(space.root) == []
     space.write("a", "a")
@@ -546,9 +546,9 @@ def test_names_of_every_kind(new_space, tmp_path):
     assert set(space.run().values()) == {"fresh"}
     shutil.rmtree(space.root / "cache/p")
     assert set(space.run().values()) == {"restored"}
-    elsewhere = tmp_path / 'else where\'s "ö"#?%20'
+    folder = tmp_path / 'else where\'s "ö"#?%20'
     workspace = Workspace(space.root)
-    moved = RemoteStore(str(elsewhere)).push(workspace.store, take_inventory(workspace.store).actions, Silent())
+    moved = RemoteStore(str(folder)).push(workspace.store, take_inventory(workspace.store).actions, Silent())
     workspace.close()
     assert (moved.records, moved.problems) == (len(NAMES) + 2, ())
     other = new_space(pool=True)
@@ -556,7 +556,7 @@ def test_names_of_every_kind(new_space, tmp_path):
     for name in NAMES:
         other.write(name, name.strip())
     workspace = Workspace(other.root)
-    remote = RemoteStore(str(elsewhere))
+    remote = RemoteStore(str(folder))
     remote.pull(workspace.store, sorted(remote.keys), Silent())
     workspace.close()
     assert set(other.run().values()) == {"restored"}
@@ -657,12 +657,12 @@ def test_what_is_in_the_way_of_an_output_is_moved_aside(space):
         put()
         assert "failed" not in space.run(keep_going=True).values(), put
         assert space.shown() == expected, put
-    elsewhere = space.root / "elsewhere"
+    other_folder = space.root / "elsewhere"
     shutil.rmtree(output.parent)
-    output.parent.symlink_to(elsewhere)
+    output.parent.symlink_to(other_folder)
     assert space.run(keep_going=True)["upper:a"] == "failed"
     assert "is a symbolic link" in space.outcomes["upper:a"].message
-    assert not elsewhere.exists()
+    assert not other_folder.exists()
 
 
 @pytest.mark.timeout(60)

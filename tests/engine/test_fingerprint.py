@@ -26,27 +26,27 @@ def test_a_stamp_shows_every_write_and_every_touch(prints: Fingerprints, tmp_pat
     path.write_text("a")
     name = str(path)
 
-    def change(how: str) -> None:
-        if how == "put back":
+    def change(kind: str) -> None:
+        if kind == "put back":
             path.write_text("b")
             path.write_text("a")
-        elif how == "with the time put back":
+        elif kind == "with the time put back":
             before = path.stat()
             path.write_text("b")
             os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-        elif how == "replaced":
+        elif kind == "replaced":
             (tmp_path / "b.txt").write_text("a")
             (tmp_path / "b.txt").replace(path)
-        elif how == "touched":
+        elif kind == "touched":
             os.utime(path)
-        elif how == "removed":
+        elif kind == "removed":
             path.unlink()
 
-    for how in ("put back", "with the time put back", "replaced", "touched", "removed"):
+    for kind in ("put back", "with the time put back", "replaced", "touched", "removed"):
         stamp = prints.stamp(name)
         assert prints.changed({name: stamp}) == []
-        change(how)  # at once: the stamp was waited for
-        assert prints.changed({name: stamp}) == [name], how
+        change(kind)  # at once: the stamp was waited for
+        assert prints.changed({name: stamp}) == [name], kind
     stamp = prints.stamp(name)
     assert prints.changed({name: stamp}) == []
     path.write_text("a")

@@ -80,10 +80,10 @@ def test_each_key_keeps_the_first_of_several_results(kind, count, tmp_path, requ
     for pusher in pushers:
         pusher.stdin.write("go\n")
         pusher.stdin.flush()
-    said = [json.loads(pusher.communicate(timeout=60)[0]) for pusher in pushers]
+    reports = [json.loads(pusher.communicate(timeout=60)[0]) for pusher in pushers]
     there = RemoteStore(url).look_up([digest(components(i)) for i in range(count)])
     lost = {key: 0 for key in there}
-    for who, (records, differing, counted) in zip(names, said, strict=True):
+    for who, (records, differing, counted) in zip(names, reports, strict=True):
         assert differing == counted
         assert records + len(differing) == count
         ours = {key for i, key in enumerate(there) if there[key].outputs == Store(tmp_path / who).action(key).outputs}
@@ -92,7 +92,7 @@ def test_each_key_keeps_the_first_of_several_results(kind, count, tmp_path, requ
         for key in differing:
             lost[key] += 1
     assert set(lost.values()) == {PUSHERS - 1}
-    print([records for records, *_ in said])
+    print([records for records, *_ in reports])
 
 
 class Bucket:

@@ -41,8 +41,8 @@ def act(store, key: str, seconds: float, *texts: str, trajectory: str | None = N
 def chosen(workspace, **limits) -> list[Drop]:
     limits.setdefault("grace", 0.0)
     limits.setdefault("now", time.time() + 1)
-    found = take_inventory(workspace.store)
-    return choose(workspace.store, found, find_roots(workspace), **limits)
+    inventory = take_inventory(workspace.store)
+    return choose(workspace.store, inventory, find_roots(workspace), **limits)
 
 
 def test_without_a_limit_only_what_nobody_can_use_goes(workspace):
@@ -119,9 +119,9 @@ def test_a_killed_gc_leaves_a_good_store(workspace, steps):
     paths = [path for drop in chosen(workspace, max_size=0) for path in drop.paths]
     for path in paths[:steps]:
         path.unlink()
-    found = take_inventory(store)
-    assert found.broken() == {}
-    for key in found.actions:
+    inventory = take_inventory(store)
+    assert inventory.broken() == {}
+    for key in inventory.actions:
         assert store.restorable(key) is not None
     list(remove(store, chosen(workspace, max_size=0)))
     assert take_inventory(store).size() == 0
@@ -162,13 +162,13 @@ def test_what_the_workspace_shows_never_goes(space):
 
 def test_another_workspace_of_the_store_is_asked_too(tmp_path, new_space, monkeypatch):
     monkeypatch.setenv("RVBUILD_STORE", str(tmp_path / "shared"))
-    one, two = new_space(), new_space()
-    for made, text in ((one, "one"), (two, "two")):
+    first, second = new_space(), new_space()
+    for made, text in ((first, "one"), (second, "two")):
         for name in "abc":
             made.write(name, text + name)
         made.run()
-    workspace = Workspace(one.root)
+    workspace = Workspace(first.root)
     assert chosen(workspace, max_size=0) == []
-    two.root.rename(two.root.with_name("gone"))
+    second.root.rename(second.root.with_name("gone"))
     assert len(chosen(workspace, max_size=0)) == 5
     workspace.close()

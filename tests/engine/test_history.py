@@ -10,16 +10,16 @@ from rvbuild.engine.workspace import Workspace
 def compare(space, name: str, old: int = 1, new: int = 0) -> Comparison:
     workspace = Workspace(space.root)
     try:
-        found = versions(workspace.state, name)
+        history = versions(workspace.state, name)
         artifacts = {a.name: a for a in space.artifacts()}
-        return Comparer(workspace.state, workspace.store, artifacts).compare(name, found[old].key, found[new].key)
+        return Comparer(workspace.state, workspace.store, artifacts).compare(name, history[old].key, history[new].key)
     finally:
         workspace.close()
 
 
-def lines(found: Comparison) -> list[str]:
-    own = [f"{found.artifact.label()}: {reason}" for reason in found.reasons]
-    return own + [line for below in found.below for line in lines(below)]
+def lines(comparison: Comparison) -> list[str]:
+    own = [f"{comparison.artifact.label()}: {reason}" for reason in comparison.reasons]
+    return own + [line for below in comparison.below for line in lines(below)]
 
 
 def test_a_name_is_taken_apart():
@@ -36,11 +36,11 @@ def test_versions_are_contents_not_runs(space):
     space.write("b", "b")
     space.run()
     workspace = Workspace(space.root)
-    found = versions(workspace.state, "join:p")
+    history = versions(workspace.state, "join:p")
     log = [(entry.event, number) for entry, number in numbered(workspace.state.log("join:p"))]
     workspace.close()
-    assert [v.number for v in found] == [0, 1, 2]
-    assert found[0].key == found[2].key != found[1].key
+    assert [v.number for v in history] == [0, 1, 2]
+    assert history[0].key == history[2].key != history[1].key
     assert log == [("restored", 0), ("restored", 1), ("built", 1), ("built", 2)]
 
 
@@ -50,10 +50,10 @@ def test_failures_and_cleaning_are_logged(space):
     workspace = Workspace(space.root)
     workspace.state.clean("upper:p:b", "rvbuild clean")
     workspace.state.clean("upper:p:b", "rvbuild clean")
-    said = [(e.event, e.artifact, e.reasons) for e in workspace.state.log() if e.event != "built"]
+    entries = [(e.event, e.artifact, e.reasons) for e in workspace.state.log() if e.event != "built"]
     assert workspace.state.keys("upper:p:b")
     workspace.close()
-    assert said == [
+    assert entries == [
         ("cleaned", "upper:p:b", ("rvbuild clean",)),
         ("failed", "upper:p:a", ("the text says fail",)),
     ]

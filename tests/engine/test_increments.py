@@ -10,8 +10,8 @@ from rvbuild.engine.keys.artifact import ContentDigest
 ALL = ["upper:a", "upper:b", "upper:c", "join", "last"]
 
 
-def did(result: dict[str, str], what: str) -> set[str]:
-    return {label for label, done in result.items() if done == what}
+def did(result: dict[str, str], state: str) -> set[str]:
+    return {label for label, done in result.items() if done == state}
 
 
 def test_first_build_builds_everything_and_the_second_nothing(space):
@@ -219,13 +219,13 @@ def test_each_file_is_hashed_once_per_change(space):
 
 
 def test_parallel_and_serial_builds_agree(new_space):
-    one, four = new_space(), new_space()
-    for made in (one, four):
+    serial, parallel = new_space(), new_space()
+    for made in (serial, parallel):
         for name in "abc":
             made.write(name, name)
-    one.run(jobs=1)
-    four.run(jobs=4)
-    assert one.shown() == four.shown()
+    serial.run(jobs=1)
+    parallel.run(jobs=4)
+    assert serial.shown() == parallel.shown()
 
 
 def test_keys_do_not_depend_on_where_or_when(new_space):

@@ -49,9 +49,9 @@ def gc(space, now: float | None = None) -> list[str]:
 
 def the_lease(space) -> Lease:
     workspace = Workspace(space.root)
-    (found,) = [lease for lease in leases(workspace.store) if lease.file == workspace.lease.file]
+    (match,) = [lease for lease in leases(workspace.store) if lease.file == workspace.lease.file]
     workspace.close()
-    return found
+    return match
 
 
 def restores(space) -> bool:
@@ -84,9 +84,9 @@ def test_a_workspace_that_is_gone_is_told_from_one_whose_disk_is_not_mounted(sto
     shutil.rmtree(other.root)
     now = time.time()
     assert lease.standing(now) is Standing.GONE
-    elsewhere = Lease(lease.file, lease.host, lease.path, lease.device + 1, lease.used)
-    assert elsewhere.standing(now) is Standing.AWAY
-    assert elsewhere.standing(now + LEASE_S) is Standing.EXPIRED
+    unmounted = Lease(lease.file, lease.host, lease.path, lease.device + 1, lease.used)
+    assert unmounted.standing(now) is Standing.AWAY
+    assert unmounted.standing(now + LEASE_S) is Standing.EXPIRED
     assert len(gc(here)) == 5
 
 

@@ -196,14 +196,14 @@ class Meeting(Space):
         upper = super().artifacts()[:2]
         return [
             dataclasses.replace(
-                one,
+                name,
                 run="fakestages:meet",
                 inputs=(),
                 resource="torch",
                 demand=self.demand,
-                settings={"here": str(self.root / "here"), "name": one.scene, "patience": self.patience_s},
+                settings={"here": str(self.root / "here"), "name": name.scene, "patience": self.patience_s},
             )
-            for one in upper
+            for name in upper
         ]
 
     def meet(self, machine: Machine) -> tuple[bool, list[str]]:
@@ -211,9 +211,9 @@ class Meeting(Space):
         opened = self.opened
 
         def with_machine(forced: frozenset[str] = frozenset()):
-            found = opened(forced)
-            found[2]._machine = machine
-            return found
+            space = opened(forced)
+            space[2]._machine = machine
+            return space
 
         self.opened = with_machine
         done = self.run("upper:p:a", "upper:p:b", jobs=4)

@@ -17,7 +17,7 @@ def write(root, **files):
         path.write_text(text)
 
 
-def found(root, *modules):
+def closure_paths(root, *modules):
     result = closure(root, {module: "train.model" for module in modules})
     assert not result.problems
     return {name: path.relative_to(root).as_posix() for name, path in result.modules.items()}
@@ -34,7 +34,7 @@ def test_imports_are_followed_wherever_they_stand(tmp_path):
         other="",
     )
     (tmp_path / "helpers/__init__.py").write_text("from other import x")
-    assert found(tmp_path, "nets") == {
+    assert closure_paths(tmp_path, "nets") == {
         "nets": "nets.py",
         "tools.scale": "tools/scale.py",
         "tools.base": "tools/base.py",
@@ -48,7 +48,7 @@ def test_imports_are_followed_wherever_they_stand(tmp_path):
 def test_a_star_imports_all_modules_of_a_package(tmp_path):
     write(tmp_path, nets="from parts import *", parts__a="", parts__b="")
     (tmp_path / "parts/__init__.py").write_text("__all__ = ['a', 'b']")
-    assert set(found(tmp_path, "nets")) == {"nets", "parts", "parts.a", "parts.b"}
+    assert set(closure_paths(tmp_path, "nets")) == {"nets", "parts", "parts.a", "parts.b"}
 
 
 @pytest.mark.parametrize(
@@ -73,11 +73,11 @@ def test_a_file_that_is_only_written_is_no_input(line, counts):
 
 def test_src_is_looked_into(tmp_path):
     write(tmp_path, src__mynets__net="from mynets.blocks import block", src__mynets__blocks="", src__lone="")
-    assert found(tmp_path, "mynets.net") == {
+    assert closure_paths(tmp_path, "mynets.net") == {
         "mynets.net": "src/mynets/net.py",
         "mynets.blocks": "src/mynets/blocks.py",
     }
-    assert found(tmp_path, "src.lone") == {"src.lone": "src/lone.py"}
+    assert closure_paths(tmp_path, "src.lone") == {"src.lone": "src/lone.py"}
 
 
 @pytest.mark.parametrize("by", ["path", "finder"])
@@ -122,7 +122,7 @@ def test_an_environment_in_the_workspace_is_no_part_of_it(tmp_path, monkeypatch)
     write(packages, big_x="import big_x_parts")
     write(tmp_path, nets="import big_x")
     monkeypatch.syspath_prepend(str(packages))
-    assert found(tmp_path, "nets") == {"nets": "nets.py"}
+    assert closure_paths(tmp_path, "nets") == {"nets": "nets.py"}
 
 
 @pytest.mark.parametrize("name", ["queue", "json", "numpy", "yaml_x"])
@@ -145,7 +145,7 @@ def test_what_is_called_like_another_module_is_an_error(tmp_path, monkeypatch, n
 
 def test_what_nobody_names_may_be_called_anything(tmp_path):
     write(tmp_path, nets="import numpy_like", queue="", numpy="", numpy_like="")
-    assert set(found(tmp_path, "nets")) == {"nets", "numpy_like"}
+    assert set(closure_paths(tmp_path, "nets")) == {"nets", "numpy_like"}
 
 
 @pytest.mark.slow

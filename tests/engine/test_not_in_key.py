@@ -15,13 +15,13 @@ def reader(space, monkeypatch):
     usual = space.artifacts
 
     def artifacts():
-        found = {a.label(): a for a in usual()}
-        part = dataclasses.replace(found["join"].inputs[0], unkeyed=("extra*",))
+        by_label = {a.label(): a for a in usual()}
+        part = dataclasses.replace(by_label["join"].inputs[0], unkeyed=("extra*",))
         watched = Source("watched", (space.source("c"),), in_key=False)
-        found["join"] = dataclasses.replace(
-            found["join"], inputs=(part, watched), hints={"more": {"end": "?"}}, run="fakestages:reads"
+        by_label["join"] = dataclasses.replace(
+            by_label["join"], inputs=(part, watched), hints={"more": {"end": "?"}}, run="fakestages:reads"
         )
-        return [found[label] for label in ("upper:a", "join", "last")]
+        return [by_label[label] for label in ("upper:a", "join", "last")]
 
     stages = (space.root / "fakestages.py").read_text()
     meddle = 'getattr(inputs["watched"][0], "write_text")("meddled") if inputs["watched"][0].read_text() == "M" else 0'

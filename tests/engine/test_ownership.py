@@ -167,8 +167,8 @@ def test_a_stamp_cannot_be_brought_along(built, field):
         (cache / ".stamp").symlink_to(target)
     else:
         os.link(target, cache / ".stamp")
-        found = target.stat()
-        (cache / ".place").write_text(json.dumps({**place, "stamp": [found.st_ino, found.st_ctime_ns]}))
+        info = target.stat()
+        (cache / ".place").write_text(json.dumps({**place, "stamp": [info.st_ino, info.st_ctime_ns]}))
     assert standing(cache) is not Standing.OWN
 
 

@@ -118,9 +118,9 @@ class EditsAndStore(Edits):
     @rule()
     def push_and_pull(self) -> None:
         workspace = Workspace(self.space.root)
-        elsewhere = str(self.base / "remote")
-        RemoteStore(elsewhere).push(workspace.store, take_inventory(workspace.store).actions, Silent())
-        remote = RemoteStore(elsewhere)
+        address = str(self.base / "remote")
+        RemoteStore(address).push(workspace.store, take_inventory(workspace.store).actions, Silent())
+        remote = RemoteStore(address)
         remote.pull(workspace.store, sorted(remote.keys), Silent())
         workspace.close()
 

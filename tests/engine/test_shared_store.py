@@ -62,14 +62,14 @@ def pair(new_space):
 
 @pytest.mark.slow
 def test_two_workspaces_build_each_key_once(pair, tmp_path):
-    one, two = pair
-    first = start(one, tmp_path / "store")
-    wait_for(one.root / "calls.txt")
-    second = start(two, tmp_path / "store")
+    left, right = pair
+    first = start(left, tmp_path / "store")
+    wait_for(left.root / "calls.txt")
+    second = start(right, tmp_path / "store")
     assert first.wait(60) == second.wait(60) == 0
-    calls = one.calls() + two.calls()
+    calls = left.calls() + right.calls()
     assert sorted(calls) == ["join", "join", "upper", "upper", "upper"]
-    assert one.shown() == two.shown() != {}
+    assert left.shown() == right.shown() != {}
     done = [Path(s.root / "done.txt").read_text() for s in pair]
     assert Did.RESTORED.value in done[1]
     assert any("waiting for another process that builds it" in Path(s.root / "said.txt").read_text() for s in pair)
@@ -79,15 +79,15 @@ def test_two_workspaces_build_each_key_once(pair, tmp_path):
 
 @pytest.mark.slow
 def test_the_second_builds_when_the_first_is_killed(pair, tmp_path):
-    one, two = pair
-    first = start(one, tmp_path / "store")
-    wait_for(one.root / "calls.txt")
-    second = start(two, tmp_path / "store")
+    left, right = pair
+    first = start(left, tmp_path / "store")
+    wait_for(left.root / "calls.txt")
+    second = start(right, tmp_path / "store")
     time.sleep(0.3)
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
     assert second.wait(60) == 0
-    assert (two.root / "cache/p/last/joined.txt").read_text() == "SLOW|B|C!"
+    assert (right.root / "cache/p/last/joined.txt").read_text() == "SLOW|B|C!"
 
 
 def test_the_store_is_relative_to_the_workspace(space, monkeypatch):

@@ -97,8 +97,8 @@ def test_what_is_not_signed_with_the_key_is_refused(space, clone, remote, monkey
     assert len(moved.problems) == 5
     monkeypatch.setenv("RVBUILD_REMOTE", str(remote))
     assert set(clone.run().values()) == {"built"}
-    said = [line for line in clone.recorder.lines if "RVBUILD_REMOTE_KEY" in line]
-    assert len(said) == 1
+    lines = [line for line in clone.recorder.lines if "RVBUILD_REMOTE_KEY" in line]
+    assert len(lines) == 1
     assert push(clone, remote).records == 5  # what is not signed is of no use, and is replaced
     clone.calls()
     assert pull(clone, remote) == Transfer()

@@ -23,14 +23,14 @@ def built(space):
     return space
 
 
-def assert_mended(space, said: bool = True) -> None:
+def assert_mended(space, announced: bool = True) -> None:
     """Check that a run restores or finds everything, runs no stage, and says what happened."""
     result = space.run(jobs=2)
     assert set(result.values()) <= {"restored", "fresh"}
     assert space.calls() == []
     assert (space.root / "cache/p/last/joined.txt").read_text() == "A|B|C!"
     notes = "\n".join(space.recorder.lines)
-    if said:
+    if announced:
         assert "a new one was created" in notes
         assert list((space.root / "cache").glob("state.db.damaged-*"))
     assert set(space.run().values()) == {"fresh"}
@@ -51,7 +51,7 @@ def test_a_file_that_is_no_database(built, content):
 def test_a_database_that_was_cut(built, keep):
     path = built.root / "cache/state.db"
     path.write_bytes(path.read_bytes()[: keep * 4096 + 100 * (keep > 0)])
-    assert_mended(built, said=keep > 0)
+    assert_mended(built, announced=keep > 0)
 
 
 @pytest.mark.slow
@@ -71,24 +71,24 @@ def test_a_database_with_damaged_pages(built, seed):
             break
         messages = [o.message for o in built.outcomes.values() if o.did.value == "failed"]
         assert all("no results are lost" in text for text in messages), messages
-    assert_mended(built, said=False)
+    assert_mended(built, announced=False)
 
 
 @pytest.mark.slow
 def test_damage_during_a_run_is_noticed_and_mended(built):
-    said: list[str] = []
-    state = State(built.root / "cache/state.db", said.append)
+    lines: list[str] = []
+    state = State(built.root / "cache/state.db", lines.append)
     assert state.record("join:p") is not None
     state._db.execute("drop table record")
     assert state.record("join:p") is None
-    assert "a new one was created: earlier results are restored from the store" in said[0]
+    assert "a new one was created: earlier results are restored from the store" in lines[0]
     state._db.execute("drop table failure")
     with pytest.raises(StoreError, match="run again, no results are lost"):
         state.fail("x", "k", "m", 0.0)
     state.fail("x", "k", "m", 0.0)
     assert state.failure("x") == ("k", "m")
     state.close()
-    assert_mended(built, said=False)
+    assert_mended(built, announced=False)
 
 
 def test_a_closed_database_is_not_a_damaged_one(built):

@@ -47,7 +47,7 @@ def test_comments_docstrings_and_formatting_do_not_count():
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("first", "second"),
     [
         ("x = 1", "x = 1.0"),
         ("x = 1", "x = True"),
@@ -60,8 +60,8 @@ def test_comments_docstrings_and_formatting_do_not_count():
         ("a = ''", "a = ' '"),
     ],
 )
-def test_what_runs_counts(one, other):
-    assert text(one) != text(other)
+def test_what_runs_counts(first, second):
+    assert text(first) != text(second)
 
 
 @pytest.mark.parametrize("version", ["3.12", "3.13", "3.14"])

@@ -30,15 +30,15 @@ def spoil(workspace, artifact: str) -> str:
 
 
 def test_a_good_store(workspace):
-    found = check(workspace)
-    assert found.is_good()
-    assert found.contents == 5
+    problems = check(workspace)
+    assert problems.is_good()
+    assert problems.contents == 5
 
 
 def test_a_damaged_content_is_put_back_from_the_workspace(workspace):
     digest = spoil(workspace, "last:p")
-    found = check(workspace)
-    assert (found.damaged, found.healed, dict(found.broken)) == ((digest,), (digest,), {})
+    problems = check(workspace)
+    assert (problems.damaged, problems.healed, dict(problems.broken)) == ((digest,), (digest,), {})
     assert [p.read_bytes() for p in (workspace.store.root / "quarantine").iterdir()] == [b"rotten"]
     assert check(workspace).is_good()
 
@@ -47,8 +47,8 @@ def test_what_cannot_be_healed_is_reported_and_built_again(space, workspace):
     digest = spoil(workspace, "last:p")
     key = workspace.state.record("last:p").key
     (space.root / "cache/p/last/joined.txt").unlink()
-    found = check(workspace)
-    assert (found.damaged, found.healed, dict(found.broken)) == ((digest,), (), {key: ["joined.txt"]})
+    problems = check(workspace)
+    assert (problems.damaged, problems.healed, dict(problems.broken)) == ((digest,), (), {key: ["joined.txt"]})
     again = check(workspace)
     assert (again.damaged, dict(again.broken)) == ((), {key: ["joined.txt"]})
     assert space.run()["last"] == "built"
@@ -61,5 +61,5 @@ def test_a_missing_content_is_put_back_and_an_unreadable_record_reported(workspa
     workspace.store.object(output.digest).unlink()
     bad = workspace.store.action_file(workspace.state.record("last:p").key)
     bad.write_text("{")
-    found = check(workspace)
-    assert (found.damaged, found.healed, found.unreadable) == ((), (output.digest,), (bad,))
+    problems = check(workspace)
+    assert (problems.damaged, problems.healed, problems.unreadable) == ((), (output.digest,), (bad,))

@@ -51,32 +51,32 @@ def fuzzed(few: int) -> settings:
 
 def mutated(source: random.Random, content: bytes, words: Sequence[bytes] = ()) -> bytes:
     """Return some bytes with a few of them changed, lost, repeated, or replaced by words that parsers know."""
-    found = bytearray(content)
+    mutant = bytearray(content)
     for _ in range(source.choice((1, 1, 1, 2, 3, 5, 10, 30))):
-        at = source.randrange(len(found) + 1)
+        at = source.randrange(len(mutant) + 1)
         length = source.choice((1, 1, 1, 2, 4, 8, 16, 64, 500))
         kind = source.randrange(8)
         if kind == 0:
-            found[at : at + length] = source.randbytes(length)
-        elif kind == 1 and at < len(found):
-            found[at] ^= 1 << source.randrange(8)
+            mutant[at : at + length] = source.randbytes(length)
+        elif kind == 1 and at < len(mutant):
+            mutant[at] ^= 1 << source.randrange(8)
         elif kind == 2:
-            del found[at : at + length]
+            del mutant[at : at + length]
         elif kind == 3:
-            found[at:at] = found[at : at + length] * source.choice((1, 2, 20))
+            mutant[at:at] = mutant[at : at + length] * source.choice((1, 2, 20))
         elif kind == 4:
-            other = source.randrange(len(found) + 1)
-            found[at : at + length] = found[other : other + length]
+            other = source.randrange(len(mutant) + 1)
+            mutant[at : at + length] = mutant[other : other + length]
         elif kind == 5:
             size = source.choice((1, 2, 4, 8))
             number = source.choice((0, 1, 2**7 - 1, 2**31 - 1, 2**63 - 1, 2**64 - 1, 2**32 - 1, 2**16 - 1, 255))
-            found[at : at + size] = (number % 2 ** (8 * size)).to_bytes(size, source.choice(("little", "big")))
+            mutant[at : at + size] = (number % 2 ** (8 * size)).to_bytes(size, source.choice(("little", "big")))
         elif kind == 6 and words:
             word = source.choice(words)
-            found[at : at + source.choice((0, len(word)))] = word
+            mutant[at : at + source.choice((0, len(word)))] = word
         elif kind == 7 and source.random() < 0.1:
-            del found[at:]
-    return bytes(found)
+            del mutant[at:]
+    return bytes(mutant)
 
 
 @dataclass
@@ -117,8 +117,8 @@ def in_children(target: str, count: int, seed: int = SEED) -> Tried:
 def _child(target: str, start: int, count: int, seed: int, folder: Path, area: mmap.mmap, tried: Tried) -> int:
     """Try inputs from `start` on in one process, until it is done or dead; return the number of the next."""
     area[:16] = start.to_bytes(8, "little") + bytes(8)
-    said = folder / "said"
-    with said.open("wb") as output, (folder / "errors").open("wb") as errors:
+    log = folder / "said"
+    with log.open("wb") as output, (folder / "errors").open("wb") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", __name__, target, str(start), str(count), str(seed), str(folder)],
             stdout=output,
@@ -138,7 +138,7 @@ def _child(target: str, start: int, count: int, seed: int, folder: Path, area: m
                 break
     last = int.from_bytes(area[:8], "little")
     tried.accepted += int.from_bytes(area[8:16], "little")
-    tried.wrong += said.read_text().split("\0")[:-1]
+    tried.wrong += log.read_text().split("\0")[:-1]
     if process.returncode < 0 and process.returncode != -signal.SIGKILL:
         tried.dead.append(last)
     elif process.returncode > 0:

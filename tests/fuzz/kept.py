@@ -163,19 +163,19 @@ def action(source: random.Random, folder: Path) -> None:
     for _ in range(source.choice((1, 2))):
         with contextlib.suppress(ValueError, RecursionError):
             text = spoiled(source, text)
-    found = Action.decoded(text, KEY)
-    if found is not None:
-        require_plain(found)
+    decoded = Action.decoded(text, KEY)
+    if decoded is not None:
+        require_plain(decoded)
 
 
 def signed_action(source: random.Random, folder: Path) -> None:
     """A record that is signed: whatever was changed in it is found."""
     secret = b"secret"
     text = ACTION.encoded(secret) if source.random() < 0.5 else ACTION.encoded(None, checked=True)
-    found = Action.decoded(spoiled(source, text), KEY, secret)
-    if found is not None and json.loads(text).get("signature"):
+    decoded = Action.decoded(spoiled(source, text), KEY, secret)
+    if decoded is not None and json.loads(text).get("signature"):
         # What has lost its signature altogether counts as one of an earlier rvbuild.
-        require_plain(found)
+        require_plain(decoded)
 
 
 # -- the state database -----------------------------------------------------------------------------------------------
@@ -243,9 +243,9 @@ def a_seal(source: random.Random, folder: Path) -> None:
         words = ["build", "p.toml"]
         (inner / ".stamp").touch()
         (inner / "file").write_text("x")
-        found = (inner / "file").stat()
+        info = (inner / "file").stat()
         path = seal.path_of(inner, words)
-        files = {str(inner / "file"): (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)}
+        files = {str(inner / "file"): (info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino)}
         about: dict[str, Any] = {"directories": {}, "environment": {}, "packages": {}, "remote_files": {}}
         seal.write(path, words, files=files, lines=["nothing to do"], **about)
         assert seal.holds(path, words) == ["nothing to do"]
@@ -285,9 +285,9 @@ def lease(source: random.Random, folder: Path) -> None:
         at = source.randrange(len(lines) - 1)
         lines[at] = spoiled(source, lines[at])
         (store.root / "workspaces" / good.name).write_bytes(b"\n".join([head, *lines]))
-        for found in leases(store):
-            found.counts(0.0)
-            assert all(isinstance(d, str) for d in (*found.digests, *found.keys, *found.trajectories))
+        for read in leases(store):
+            read.counts(0.0)
+            assert all(isinstance(d, str) for d in (*read.digests, *read.keys, *read.trajectories))
 
 
 def place(source: random.Random, folder: Path) -> None:
@@ -299,22 +299,22 @@ def place(source: random.Random, folder: Path) -> None:
         good = json.loads(path.read_bytes())
         content = spoiled(source, path.read_bytes())
         path.write_bytes(content)
-        found = ownership.standing(inner)
+        owner = ownership.standing(inner)
         try:
             now = json.loads(content)
         except (ValueError, RecursionError):
             now = None
-        if found is ownership.Standing.OWN:
+        if owner is ownership.Standing.OWN:
             assert now["stamp"] == good["stamp"]
         (inner / ownership.STAMP).unlink()
         if ownership.standing(inner) is ownership.Standing.COPIED:
             assert json.dumps(now) == json.dumps(good), "a signature holds for other data"
 
 
-# -- a store elsewhere ------------------------------------------------------------------------------------------------
+# -- the store of somebody else ----------------------------------------------------------------------------------------
 
 
-def elsewhere(source: random.Random, folder: Path) -> None:
+def foreign_store(source: random.Random, folder: Path) -> None:
     """A directory that somebody else has filled: names, records and contents."""
     import xxhash
 
@@ -343,12 +343,12 @@ def elsewhere(source: random.Random, folder: Path) -> None:
         remote = RemoteStore(str(root), None, ())
         moved = remote.pull(store, sorted({*remote.keys, KEY}), Silent())
         if moved.records:
-            action_ = store.restorable(KEY)
-            assert action_ is not None
-            require_plain(action_)
-            for d, size in action_.outputs.values():
-                found = store.object(d).read_bytes()
-                assert (xxhash.xxh3_128_hexdigest(found), len(found)) == (d, size)
+            restored = store.restorable(KEY)
+            assert restored is not None
+            require_plain(restored)
+            for d, size in restored.outputs.values():
+                stored = store.object(d).read_bytes()
+                assert (xxhash.xxh3_128_hexdigest(stored), len(stored)) == (d, size)
         store.close()
 
 
@@ -381,13 +381,13 @@ def shard(source: random.Random, folder: Path) -> None:
         content = mutated(source, content, WORDS)
     path = folder / "a.safetensors"
     path.write_bytes(content)
-    found = open_shard(path)
-    check_images(path, found, (2, 3, 8, 8), "uint8", "a")
-    check_labels(path, found, 2, 8, 3)
-    for values in found.values():
+    tensors = open_shard(path)
+    check_images(path, tensors, (2, 3, 8, 8), "uint8", "a")
+    check_labels(path, tensors, 2, 8, 3)
+    for values in tensors.values():
         values.sum()
-    if "offsets" in found and "boxes" in found:
-        assert found["boxes"][found["offsets"][1] : found["offsets"][2]].ndim == 2
+    if "offsets" in tensors and "boxes" in tensors:
+        assert tensors["boxes"][tensors["offsets"][1] : tensors["offsets"][2]].ndim == 2
 
 
 def index(source: random.Random, folder: Path) -> None:
@@ -400,9 +400,9 @@ def index(source: random.Random, folder: Path) -> None:
     }
     path = folder / "index.json"
     path.write_bytes(spoiled(source, json.dumps(good).encode()))
-    found = read_index(path)
-    assert np.array(found["class_counts"], dtype=np.int64).shape == (len(found["classes"]),)
-    assert all(one["count"] > 0 and isinstance(one["images"], str) for one in found["shards"])
+    content = read_index(path)
+    assert np.array(content["class_counts"], dtype=np.int64).shape == (len(content["classes"]),)
+    assert all(entry["count"] > 0 and isinstance(entry["images"], str) for entry in content["shards"])
 
 
 # -- bundles ----------------------------------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ def vector(suffix: str) -> dict[str, bytes]:
                     shape = SQUARE
                 values = {"name": "é" * number, "height": number * 1.5, "floors": number}
                 file.write({"type": "Feature", "geometry": shape, "properties": values})
-        return {one.suffix: one.read_bytes() for one in sorted(Path(folder).iterdir())}
+        return {file_path.suffix: file_path.read_bytes() for file_path in sorted(Path(folder).iterdir())}
 
 
 GML = b"""<?xml version="1.0" encoding="UTF-8"?>
@@ -97,8 +97,8 @@ def _vector(
     for suffix, content in files.items():
         (folder / f"a{suffix}").write_bytes(mutated(source, content, WORDS) if suffix == broken else content)
     where = ["any", ["has", names[0]], [">", names[1], 1]]
-    found = read_features(folder / f"a{main}", attributes=names, where=where if source.random() < 0.3 else None)
-    to_pixels(found, GRID)
+    features = read_features(folder / f"a{main}", attributes=names, where=where if source.random() < 0.3 else None)
+    to_pixels(features, GRID)
 
 
 def geojson(source: random.Random, folder: Path) -> None:

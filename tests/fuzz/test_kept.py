@@ -22,8 +22,8 @@ from tests.fuzz.fuzzing import CORPUS, LONG, SEED, in_children, source_of
 
 pytestmark = [pytest.mark.timeout(0)] if LONG else []  # a long run takes hours
 
-FEW = {"state": 60, "elsewhere": 60, "bundle": 60, "lease": 100, "a_seal": 60, "place": 100}
-KINDS = ["action", "signed_action", "state", "a_seal", "lease", "place", "elsewhere", "shard", "index", "bundle"]
+FEW = {"state": 60, "foreign_store": 60, "bundle": 60, "lease": 100, "a_seal": 60, "place": 100}
+KINDS = ["action", "signed_action", "state", "a_seal", "lease", "place", "foreign_store", "shard", "index", "bundle"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -56,8 +56,8 @@ def test_a_lease_of_a_path_that_no_file_system_takes(tmp_path: Path):
     store.prepare()
     head = json.loads((CORPUS / "kept-lease-long-path.json").read_bytes())
     (store.root / "workspaces/a.jsonl").write_text(json.dumps({**head, "host": _HOST}))
-    (found,) = leases(store)
-    assert found.standing(found.used) in Standing
+    (lease,) = leases(store)
+    assert lease.standing(lease.used) in Standing
 
 
 @pytest.mark.parametrize("digest", [None, "0" * 32])
@@ -97,6 +97,6 @@ def test_a_database_with_a_text_that_is_none(tmp_path: Path):
     State(tmp_path / "state.db").close()
     content = (tmp_path / "state.db").read_bytes()
     (tmp_path / "state.db").write_bytes(content.replace(b"CREATE TABLE", b"\xff\xa0EATE TABLE"))
-    said: list[str] = []
-    State(tmp_path / "state.db", said.append).close()
-    assert "a new one was created" in said[0]
+    lines: list[str] = []
+    State(tmp_path / "state.db", lines.append).close()
+    assert "a new one was created" in lines[0]

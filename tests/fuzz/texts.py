@@ -112,8 +112,8 @@ def _words() -> tuple[list[str], list[Any]]:
 @functools.cache
 def _good() -> list[str]:
     """Return good project files."""
-    found = [path.read_text(encoding="utf-8") for path in sorted((HERE.parents[1] / "projects").glob("*.toml"))]
-    return [*found, *(starter("p", task) for task in TASKS)]
+    texts = [path.read_text(encoding="utf-8") for path in sorted((HERE.parents[1] / "projects").glob("*.toml"))]
+    return [*texts, *(starter("p", task) for task in TASKS)]
 
 
 def odd_value(source: random.Random, depth: int = 0) -> Any:
@@ -139,13 +139,13 @@ def odd_value(source: random.Random, depth: int = 0) -> Any:
     return {source.choice([*names, *ODD_TEXTS]): odd_value(source, depth + 1) for _ in range(source.randrange(4))}
 
 
-def _places(value: Any, found: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+def _places(value: Any, places: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
     """Return all places in a document: the table or list, and the key or position in it."""
     for key in list(value) if isinstance(value, dict) else range(len(value)):
-        found.append((value, key))
+        places.append((value, key))
         if isinstance(value[key], dict | list):
-            _places(value[key], found)
-    return found
+            _places(value[key], places)
+    return places
 
 
 def dumped(value: Any) -> str:
@@ -197,14 +197,14 @@ def project(source: random.Random, folder: Path) -> None:
     path.write_bytes(content)
     for name in ("a.tif", "b.tif", "c.tif"):
         (folder / name).write_bytes(b"")
-    found = load(path, overrides, {"X": "x"})
-    missing_files(found)
+    loaded = load(path, overrides, {"X": "x"})
+    missing_files(loaded)
     again = load(path, overrides, {"X": "x"})
     assert (again.scenes, again.classes, again.train, again.chip) == (
-        found.scenes,
-        found.classes,
-        found.train,
-        found.chip,
+        loaded.scenes,
+        loaded.classes,
+        loaded.train,
+        loaded.chip,
     )
 
 
@@ -254,19 +254,19 @@ def filter_(source: random.Random, folder: Path) -> None:
             "utf-8", "replace"
         )
     try:
-        found = filters.parse(value)
+        parsed = filters.parse(value)
     except filters.FilterError as error:
         assert len(str(error)) < 2000
         raise DataError(str(error)) from None
-    again = filters.parse(json.loads(json.dumps(found)))
-    assert again == found
+    again = filters.parse(json.loads(json.dumps(parsed)))
+    assert again == parsed
     for _ in range(4):
         features = {name: source.choice([None, *VALUES, [1], {"b": "a"}]) for name in source.sample(NAMES, 5)}
         get = functools.partial(filters.lookup, features)
-        passed = filters.matches(found, get)
+        passed = filters.matches(parsed, get)
         assert passed is filters.matches(again, get)
-        assert filters.matches(["none", found], get) is not passed
-    filters.compared(found)
+        assert filters.matches(["none", parsed], get) is not passed
+    filters.compared(parsed)
 
 
 def expression(source: random.Random, folder: Path) -> None:
@@ -319,7 +319,7 @@ def expression(source: random.Random, folder: Path) -> None:
             source, b"(B4 - B3) / (B4 + B3) ** 2 + where(B1 < 3, min(B1, 2), -B2)", [p.encode() for p in parts]
         ).decode("utf-8", "replace")
     try:
-        found = expressions.parse(text)
+        parsed = expressions.parse(text)
     except expressions.ExpressionError as error:
         assert len(str(error)) < 3000
         raise DataError(str(error)) from None
@@ -333,9 +333,9 @@ def expression(source: random.Random, folder: Path) -> None:
         "exp": abs,
     }
     functions |= {"clip": lambda a, b, c: a, "where": lambda a, b, c: b if a else c}
-    bands = dict.fromkeys(found.names, 3.0)
+    bands = dict.fromkeys(parsed.names, 3.0)
     try:
-        value = found.evaluate(bands, functions)
+        value = parsed.evaluate(bands, functions)
     except (ZeroDivisionError, OverflowError, TypeError):
         return
     if "**" not in text:  # powers of whole numbers take for ever
@@ -365,9 +365,11 @@ def stac(source: random.Random, folder: Path) -> None:
         content = mutated(source, content, [b"null", b"{", b"[", b'"', b"1e999", b"\\ud800", b"\xff"])
     assets = source.choice([None, None, ["red"], ["red", "nir"], ["x"]])
     try:
-        found = parse(content, source.choice(["i.json", "d/i.json", "https://x.org/a/i.json", "s3://b/i.json"]), assets)
+        parsed = parse(
+            content, source.choice(["i.json", "d/i.json", "https://x.org/a/i.json", "s3://b/i.json"]), assets
+        )
     except StacError as error:
         raise DataError(str(error)) from None
-    for hrefs in found.hrefs:
-        assert len(hrefs) == len(found.assets)
+    for hrefs in parsed.hrefs:
+        assert len(hrefs) == len(parsed.assets)
         assert all(href and "\0" not in href and not href.startswith("/vsi") for href in hrefs)

@@ -44,14 +44,14 @@ def problems(path: Path, train: str) -> list[str]:
 
 
 def test_ids_come_in_the_order_of_their_numbers(project: Path) -> None:
-    found = loaded(project, '{ files = "data/img{id}.tif" }')
-    assert [scene.id for scene in found.scenes] == ["9", "10", "1000"]
-    assert str(project.parent / "data") in found.reads  # a new file breaks a seal
+    result = loaded(project, '{ files = "data/img{id}.tif" }')
+    assert [scene.id for scene in result.scenes] == ["9", "10", "1000"]
+    assert str(project.parent / "data") in result.reads  # a new file breaks a seal
 
 
 def test_some_can_be_left_out(project: Path) -> None:
-    found = loaded(project, '{ files = "${DATA}/img{id}.tif", without = ["1000"] }', DATA="data")
-    assert [scene.id for scene in found.scenes] == ["9", "10"]
+    result = loaded(project, '{ files = "${DATA}/img{id}.tif", without = ["1000"] }', DATA="data")
+    assert [scene.id for scene in result.scenes] == ["9", "10"]
 
 
 def test_the_same_id_may_stand_twice(project: Path) -> None:

@@ -211,14 +211,14 @@ def test_map_keys_have_one_spelling(loaded: Loader, base: str) -> None:
 
 
 def test_key_order_does_not_matter(loaded: Loader, base: str) -> None:
-    one = loaded(
+    first = loaded(
         base + "[train]\nlr = 1e-3\nepochs = 3\n[chip]\nsize_px = 64\nkeep = { min_px = 3, classes = ['car'] }\n"
     )
-    two = loaded(
+    second = loaded(
         base + "[chip]\nkeep = { classes = ['car'], min_px = 3 }\nsize_px = 64\n[train]\nepochs = 3\nlr = 1e-3\n"
     )
     for name in ("train", "chip", "predict"):
-        assert json.dumps(getattr(one, name).stage_settings()) == json.dumps(getattr(two, name).stage_settings())
+        assert json.dumps(getattr(first, name).stage_settings()) == json.dumps(getattr(second, name).stage_settings())
 
 
 def test_null_class(loaded: Loader, base: str) -> None:
@@ -458,11 +458,11 @@ def test_filters_have_one_form_and_their_order_counts(loaded: Loader, base: str)
         assert labels is not None
         return labels.stage_settings()
 
-    one = slice_of('"height > 3"', """{ tree = "kind = 'a'", car = ["has", "kind"] }""")
-    assert one["where"] == [">", "height", 3]
-    assert one["class_where"] == [("tree", ["==", "kind", "a"]), ("car", ["has", "kind"])]
-    assert slice_of('[">", "height", 3]', """{ tree = ["==", "kind", "a"], car = "kind IS NOT NULL" }""") == one
-    assert slice_of('"height > 3"', """{ car = "kind IS NOT NULL", tree = "kind = 'a'" }""") != one
+    first = slice_of('"height > 3"', """{ tree = "kind = 'a'", car = ["has", "kind"] }""")
+    assert first["where"] == [">", "height", 3]
+    assert first["class_where"] == [("tree", ["==", "kind", "a"]), ("car", ["has", "kind"])]
+    assert slice_of('[">", "height", 3]', """{ tree = ["==", "kind", "a"], car = "kind IS NOT NULL" }""") == first
+    assert slice_of('"height > 3"', """{ car = "kind IS NOT NULL", tree = "kind = 'a'" }""") != first
 
 
 def test_widths_by_class_are_filled_in(loaded: Loader, base: str) -> None:
@@ -510,12 +510,12 @@ def test_an_area_of_interest_of_several_tables(loaded: Loader, base: str) -> Non
 
 
 def test_arguments_of_losses_have_one_spelling_and_no_defaults(loaded: Loader, base: str) -> None:
-    def given(text: str) -> dict[str, Any]:
+    def train_settings(text: str) -> dict[str, Any]:
         return loaded(base + f"[train]\n{text}\n").train.stage_settings()
 
-    plain = given('loss = "focal"')
+    plain = train_settings('loss = "focal"')
     assert plain["loss_args"] == {}
-    assert given('loss = "focal"\nloss_args = { gamma = 2 }') == plain
-    assert given('loss = "focal"\nloss_args = { gamma = 3 }')["loss_args"] == {"gamma": 3.0}
-    own = given('loss = "mine.losses:make"\nloss_args = { gamma = 2, classes = ["car"] }')
+    assert train_settings('loss = "focal"\nloss_args = { gamma = 2 }') == plain
+    assert train_settings('loss = "focal"\nloss_args = { gamma = 3 }')["loss_args"] == {"gamma": 3.0}
+    own = train_settings('loss = "mine.losses:make"\nloss_args = { gamma = 2, classes = ["car"] }')
     assert own["loss_args"] == {"gamma": 2, "classes": ["car"]}, "what a factory of the user's takes is left alone"

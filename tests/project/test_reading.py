@@ -143,7 +143,7 @@ def test_thousands_of_problems_are_found_in_seconds_and_told_in_part(
 ) -> None:
     start = time.monotonic()
     lines = problems(re.sub(r"train *= .*", f"train = {scenes}", base, count=1) + more)
-    assert any(line in one for one in lines)
+    assert any(line in message for message in lines)
     assert len(lines) == 501 and lines[-1].endswith(" more problems")
     assert time.monotonic() - start < 10
 

@@ -25,9 +25,9 @@ def properties(node: object, path: str = "") -> Iterator[tuple[str, dict[str, An
 
 def test_every_key_is_described() -> None:
     schema = json_schema()
-    found = dict(properties(schema))
-    assert len(found) > 60
-    assert [name for name, described in found.items() if not described.get("description")] == []
+    tables = dict(properties(schema))
+    assert len(tables) > 60
+    assert [name for name, described in tables.items() if not described.get("description")] == []
 
 
 def test_it_is_json_without_null() -> None:
@@ -76,8 +76,10 @@ def test_defaults_are_valid() -> None:
     text = {"project": {"task": "semantic_segmentation"}, "classes": {}, "scenes": {}}
     file = ProjectFile.model_validate(text)
     for _, table in tables_in(file):
-        given = table.model_dump(mode="python", by_alias=True, exclude_none=True, include=set(type(table).model_fields))
-        assert type(table).model_validate(_lists(given)) == table
+        values = table.model_dump(
+            mode="python", by_alias=True, exclude_none=True, include=set(type(table).model_fields)
+        )
+        assert type(table).model_validate(_lists(values)) == table
 
 
 def _lists(value: Any) -> Any:

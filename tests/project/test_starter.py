@@ -36,10 +36,10 @@ def test_its_commented_defaults_are_the_defaults(workspace: Path) -> None:
     )
     assert shown.count("\n# ") < text.count("\n# ") - 12
     full.write_text(shown, encoding="utf-8")
-    one, two = load(plain, environ={}), load(full, environ={})
+    plain_project, full_project = load(plain, environ={}), load(full, environ={})
     for name in ("chip", "train", "predict", "eval"):
-        assert getattr(one, name).stage_settings() == getattr(two, name).stage_settings()
-    assert one.eval.splits == two.eval.splits
+        assert getattr(plain_project, name).stage_settings() == getattr(full_project, name).stage_settings()
+    assert plain_project.eval.splits == full_project.eval.splits
 
 
 def test_the_one_for_cells(workspace: Path) -> None:
@@ -54,10 +54,10 @@ def test_the_one_for_cells(workspace: Path) -> None:
         flags=re.MULTILINE,
     )
     full.write_text(shown, encoding="utf-8")
-    one, two = load(plain, environ={}), load(full, environ={})
+    plain_project, full_project = load(plain, environ={}), load(full, environ={})
     for name in ("chip", "train", "predict", "eval"):
-        assert getattr(one, name).stage_settings() == getattr(two, name).stage_settings()
-    assert one.chip_px == 200
+        assert getattr(plain_project, name).stage_settings() == getattr(full_project, name).stage_settings()
+    assert plain_project.chip_px == 200
 
 
 def test_the_one_for_boxes(workspace: Path) -> None:
@@ -72,10 +72,10 @@ def test_the_one_for_boxes(workspace: Path) -> None:
         flags=re.MULTILINE,
     )
     full.write_text(shown, encoding="utf-8")
-    one, two = load(plain, environ={}), load(full, environ={})
+    plain_project, full_project = load(plain, environ={}), load(full, environ={})
     for name in ("chip", "train", "predict", "eval"):
-        assert getattr(one, name).stage_settings() == getattr(two, name).stage_settings()
-    assert one.predict.stage_settings()["stride_px"] == 150
+        assert getattr(plain_project, name).stage_settings() == getattr(full_project, name).stage_settings()
+    assert plain_project.predict.stage_settings()["stride_px"] == 150
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,9 @@ LOW_BITS = 8
 EXACT = 1 << 24
 """float32 holds whole numbers up to this."""
 
+MOST_FEATURES = 1000
+"""So many low parts times features add up exactly, too."""
+
 Integers = NDArray[np.int64]
 
 

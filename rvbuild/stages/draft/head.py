@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from rvbuild.errors import DataError, classes_that
-from rvbuild.learn.linear.head import rounded
+from rvbuild.learn.linear.head import MOST_FEATURES, rounded
 from rvbuild.learn.linear.solve import solve
 from rvbuild.progress import Progress
 from rvbuild.stages.draft.settings import HeadSettings
@@ -53,6 +53,11 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: HeadSettings, outputs: P
         progress.note(f"no training scene has a label of {said}")
     ids = tuple(int(c["id"]) for c in trained)
     features = len(next(iter(described.values()))["features"])
+    if features > MOST_FEATURES:
+        raise DataError(
+            f"the scenes have {features} features, and a model of drafts at most {MOST_FEATURES}; leave out bands with "
+            "`channels`"
+        )
     solution = solve(total[:, list(ids)], features)
     rounded(solution, ids).write(
         outputs / HEAD,

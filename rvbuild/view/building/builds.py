@@ -14,7 +14,7 @@ from typing import Any
 from rvbuild.errors import UsageError, nearest
 from rvbuild.session.names import BUILDING
 
-MOST_NOTES = 200
+MOST_NOTES = 2000
 
 STOP_S = 20.0
 """How long a build has to end when the page's server does."""

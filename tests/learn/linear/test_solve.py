@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from rvbuild.learn.encoders.encoder import LIMIT
 from rvbuild.learn.linear.algebra import product, solved
-from rvbuild.learn.linear.head import read_head, rounded
+from rvbuild.learn.linear.head import EXACT, LOW_BITS, MOST_FEATURES, Head, read_head, rounded
 from rvbuild.learn.linear.moments import moments, size
 from rvbuild.learn.linear.solve import solve
 
@@ -104,3 +105,17 @@ def test_rounding_loses_little():
     scores = head.scores(others[0])
     real = others[0] @ solution.weights + solution.biases
     np.testing.assert_allclose(scores[:, 0] - scores[:, 1], real[:, 0] - real[:, 1], atol=1e-3)
+
+
+def test_scores_of_many_large_features_are_exact():
+    rng = np.random.default_rng(8)
+    largest = 1 << 15
+    weights = rng.integers(-largest, largest, (MOST_FEATURES, 2))
+    # As many as the high parts allow: their sum of products is at the limit of float32.
+    weights = weights * (EXACT // 2) // int((np.abs(weights) >> LOW_BITS).sum(axis=0).max() * LIMIT)
+    weights[::2] = (weights[::2] | 127) + 1
+    head = Head((0, 1), weights, np.zeros(2, dtype=np.int64), np.zeros(2, dtype=np.int64), 1.0)
+    features = np.where(rng.random((3, MOST_FEATURES)) < 0.5, -LIMIT, LIMIT).astype(np.int8)
+    features[0] = np.where(weights[:, 0] < 0, -LIMIT, LIMIT)
+    exact = features.astype(np.int64) @ weights
+    assert (head.scores(features) == exact.astype(np.float32)).all()

@@ -11,6 +11,13 @@ function stateOf(artifact) {
   return { state: artifact.state, message: artifact.reasons.join("; ") };
 }
 
+function running() {
+  const { stage, planned, artifacts: known } = state.build;
+  if (!planned.length && !Object.keys(known).length) return "Planning…";
+  const done = Object.values(known).filter((one) => one.state !== "running").length;
+  return `Building${stage === "build" ? "" : ` ${stage}`}: ${done} of ${planned.length} done…`;
+}
+
 export function buildPanel() {
   const box = byId("build");
   const { artifacts, notes } = state.project;
@@ -19,7 +26,7 @@ export function buildPanel() {
   const due = artifacts.filter((one) => DUE.includes(one.state) && !one.on_request);
   const time = due.reduce((total, one) => total + (one.seconds ?? 0), 0);
   const message = state.build.message ? element("p", { class: state.build.ok ? "good" : "bad", role: "status" }, element("pre", { class: "notes" }, state.build.message)) : "";
-  const said = state.build.running ? `Building ${state.build.stage}…` : due.length ? `${counted(due.length, "artifact")} to build${time ? `, up to ${seconds(time)} judging by the last runs` : ""}.` : artifacts.some((one) => one.state === "failed") ? "Something has failed." : artifacts.length ? "Everything is up to date." : "Nothing is known of the build yet.";
+  const said = state.build.running ? running() : due.length ? `${counted(due.length, "artifact")} to build${time ? `, up to ${seconds(time)} judging by the last runs` : ""}.` : artifacts.some((one) => one.state === "failed") ? "Something has failed." : artifacts.length ? "Everything is up to date." : "Nothing is known of the build yet.";
   const list = [...stages].map(([stage, members]) => stageRow(stage, members));
   const lines = (state.build.notes ?? []).slice(-30).map((note) => `${note.label ? `${note.label}: ` : ""}${note.text}`);
   box.replaceChildren(
@@ -86,5 +93,5 @@ export function apply(event) {
   else if (event.event === "begins") known[event.label] = { state: "running" };
   else if (event.event === "progress") known[event.label] = { ...known[event.label], state: "running", what: event.what, done: event.done, total: event.total, unit: event.unit };
   else if (event.event === "ended") known[event.label] = { state: event.did, message: event.message, seconds: event.seconds };
-  else if (event.event === "note") state.build.notes = [...state.build.notes, { label: event.label, text: event.message }].slice(-200);
+  else if (event.event === "note") state.build.notes = [...state.build.notes, { label: event.label, text: event.message }].slice(-2000);
 }
