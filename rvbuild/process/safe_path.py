@@ -6,7 +6,7 @@ Only `os` and `sys` are imported here, not even `__future__`: Python has loaded 
 import os
 import sys
 
-_HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 - see above
+_HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120 - see above
 """The directory that contains the package; it stays on the path even if the command is started there."""
 
 
