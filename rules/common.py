@@ -201,8 +201,10 @@ def _labels(project: Project, scene: Scene) -> Source | None:
 
 def aoi(project: Project, scene: Scene) -> Source | None:
     """Return the area of interest of `scene` as an input."""
-    if not scene.aoi:
-        return None
+    return once(project, ("aoi of", scene.base), lambda: _aoi(project, scene)) if scene.aoi else None
+
+
+def _aoi(project: Project, scene: Scene) -> Source:
     tables = area_tables(scene.aoi, _aoi_parts(scene))
     return _vectors(project, "aoi", [(paths, area_reading(table)) for paths, table in tables])
 

@@ -92,7 +92,6 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         figures.append(Product(f"places/{id_}", counts, ("places.json",)))
         figures.append(Product(f"pictures/{id_}", pictures, ("place_*.jpg",)))
     settings: PageSettings = {
-        "project": project.name,
         "task": project.task,
         "classes": classes(project),
         "null_id": project.null_id,

@@ -210,6 +210,8 @@ def declared(function: str) -> Any:
 
 def of_task(stage: Any, task: str) -> Any:
     """Return the type of the settings of a stage with those in it that only the task knows."""
+    if not is_typeddict(stage):  # a choice of types, which tasks add nothing to
+        return stage
     hints = get_type_hints(stage, include_extras=True)
     module = tasks.get(task)
     if stage is InferStageSettings:

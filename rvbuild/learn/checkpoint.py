@@ -93,10 +93,10 @@ def _require_size(weights: Path, state: Mapping[str, torch.Tensor], info: ModelI
     A file of strangers could ask for any amount.
     """
     with torch.device("meta"):
-        wanted = sum(value.numel() for value in _build(info).state_dict().values())
-    found = sum(value.numel() for value in state.values())
-    if wanted > found:
+        needed = sum(value.numel() for value in _build(info).state_dict().values())
+    stored = sum(value.numel() for value in state.values())
+    if needed > stored:
         raise ModelError(
-            f'{weights}: the weights do not fit the model "{info.model}" with {info.model_args}: they have {found:,} '
-            f"values, the model has {wanted:,}"
+            f'{weights}: the weights do not fit the model "{info.model}" with {info.model_args}: they have {stored:,} '
+            f"values, the model has {needed:,}"
         )

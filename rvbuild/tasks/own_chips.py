@@ -72,8 +72,8 @@ def by_coco(relative: Sequence[str], files: Sequence[Path], classes: Classes, nu
     ids: dict[str, list[int]] = {name: [] for name in listed}
     for row in rows:
         if row.label is None:
-            what = "an annotation has no category" if row.id is None else f"the category {row.id} has no name"
-            raise DataError(f"{described[0]}: {what}; expected the name of a class in `categories`")
+            problem = "an annotation has no category" if row.id is None else f"the category {row.id} has no name"
+            raise DataError(f"{described[0]}: {problem}; expected the name of a class in `categories`")
         if row.image is None or row.label not in known or known.index(row.label) == null_id:
             raise DataError(f"{described[0]}: {row.label!r} is not a class{nearest(row.label, known)}; see [classes]")
         boxes[listed[row.image]].append(row.box)
@@ -85,14 +85,14 @@ def by_coco(relative: Sequence[str], files: Sequence[Path], classes: Classes, nu
 
 def _under(folder: str, relative: Sequence[str], files: Sequence[Path], whole: bool = False) -> dict[str, Path]:
     """Return the files right in a folder, by stem or, if `whole`, by name."""
-    found = {}
+    files_by_name = {}
     for name, path in zip(relative, files, strict=True):
         parts = PurePosixPath(name)
         if parts.parts[:-1] == (folder,):
-            found[parts.name if whole else parts.stem] = path
-    if not found:
+            files_by_name[parts.name if whole else parts.stem] = path
+    if not files_by_name:
         raise DataError(f"{files[0]}: expected files in {folder}/, found none; see [train] chips in the reference")
-    return found
+    return files_by_name
 
 
 def _same(target: Target, shape: Shape) -> Target:
@@ -101,9 +101,11 @@ def _same(target: Target, shape: Shape) -> Target:
 
 def _label_image(path: Path, n_classes: int, shape: Shape) -> Target:
     with open_image([path], nodata=(), apply=Apply(alpha=True)) as source:
-        found = (source.count, source.grid.height, source.grid.width)
-        if found != (1, *shape):
-            raise DataError(f"{path}: expected one band of {shape[1]} x {shape[0]} px, as the image has, found {found}")
+        layout = (source.count, source.grid.height, source.grid.width)
+        if layout != (1, *shape):
+            raise DataError(
+                f"{path}: expected one band of {shape[1]} x {shape[0]} px, as the image has, found {layout}"
+            )
         pixels, _ = source.read(source.grid.window)
     if pixels.dtype.kind not in "iu":
         raise DataError(f"{path}: holds values of {pixels.dtype}, expected class ids from 0 to {n_classes - 1}")
@@ -115,6 +117,6 @@ def _label_image(path: Path, n_classes: int, shape: Shape) -> Target:
 
 def _boxes(boxes: Sequence[Sequence[float]], ids: Sequence[int], shape: Shape) -> Target:
     height, width = shape
-    found = np.array(boxes, dtype=np.float32).reshape(-1, 4).clip(0, [width, height, width, height])
-    wide = ((found[:, 2:] - found[:, :2]) > 0).all(axis=1)
-    return {"boxes": found[wide].astype(np.float32), "classes": np.array(ids, dtype=np.uint8)[wide]}
+    clipped = np.array(boxes, dtype=np.float32).reshape(-1, 4).clip(0, [width, height, width, height])
+    wide = ((clipped[:, 2:] - clipped[:, :2]) > 0).all(axis=1)
+    return {"boxes": clipped[wide].astype(np.float32), "classes": np.array(ids, dtype=np.uint8)[wide]}

@@ -39,7 +39,7 @@ def test_the_page_holds_figures_pictures_and_no_link(built):
     for word in ("building", "ground", "model unet", "2 epochs", "mean IoU of the validation scene"):
         assert word in page.text
     headings = re.findall(r"<h[123][^>]*>(.*?)</h[123]>", text)
-    assert headings[0] == "p" and len(headings) == len(set(headings))
+    assert headings[0] == "Semantic segmentation: building, ground" and len(headings) == len(set(headings))
     questions = ["How good is it?", "Where is it wrong?", "What next?"]
     assert [heading for heading in headings if heading.endswith("?")] == questions
 

@@ -70,6 +70,7 @@ COSMETIC = {
         'schedule = "constant"\n',
         'schedule = "constant"\nselect = "last"\npatience = 0\noptimizer = "adam"\nbatch_size = 8\n',
     ),
+    "another name": ('name = "parcels"\n', ""),
     "an upper-case colour": ("#ff0000", "#FF0000"),
     "more workers": ("epochs = 2\n", "epochs = 2\nworkers = 1\n"),
     "a variable in a path": ("data/{id}.tif", "${NOWHERE:-data}/{id}.tif"),
@@ -134,7 +135,6 @@ def test_tables_and_keys_in_another_order_change_no_key(golden, tmp_path):
         ("size_px = 32", "size_px = 64", {"chip", "train", "bundle", "infer", "predict"}),
         ("size_px = 32", "size_px = 32\nstore = false", {"chip"}),
         ("epochs = 2", "epochs = 3", {"train"}),
-        ('name = "parcels"', 'name = "plots"', {"report"}),  # the title of the page
         ("#ff0000", "#ff0001", {"chip", "predict", "eval", "bundle", "report"}),
         ('vectors = [{ class = "building" }]', "", {"predict", "bundle"}),
     ],

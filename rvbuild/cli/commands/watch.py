@@ -13,6 +13,7 @@ from typing import Any
 from rvbuild.cli.commands import build as build_command
 from rvbuild.cli.report import moment
 from rvbuild.cli.terminal import echo
+from rvbuild.engine.keys.signature import signature
 from rvbuild.errors import RvbuildError, UsageError
 from rvbuild.language.user_code import forget_modules
 from rvbuild.session import watched as watching
@@ -39,8 +40,13 @@ def watch(stage: str, words: Sequence[str], options: build_command.Options) -> i
     def inspect() -> watching.Watched:
         return watching.inspect(options.order(stage), words, options.overrides, watched, trusted)
 
+    saved: list[str] = []
     while True:
-        watched = inspect()  # before the build, so that files saved during the build are noticed
+        if on_request(stage) and saved and not any(path.endswith(".toml") for path in saved):
+            # The same files as before count; what is new is found after the build, whose time counts.
+            watched = replace(watched, files={path: signature(path) for path in watched.files}, whole=False)
+        else:
+            watched = inspect()  # before the build, so that files saved during the build are noticed
         if _build(stage, words, options):
             trusted = True
             if on_request(stage) and options.jobs is None:

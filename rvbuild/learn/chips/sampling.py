@@ -41,8 +41,8 @@ def chances(counts: np.ndarray, names: Sequence[str], null_id: int, sampling: st
         weight = np.divide(1.0, of_class, out=np.zeros_like(of_class), where=of_class > 0)
     else:
         weight = np.array([sampling.get(name, 1.0) for number, name in enumerate(names) if number != null_id])
-    found = share @ weight
-    mean = found[labelled].mean() if labelled.any() else 0.0
+    by_chip = share @ weight
+    mean = by_chip[labelled].mean() if labelled.any() else 0.0
     # Relative to the mean, so that chips without a class keep their share.
-    found = np.where(labelled, found / mean if mean > 0 else 1.0, 1.0)
-    return np.asarray(found / found.sum())
+    by_chip = np.where(labelled, by_chip / mean if mean > 0 else 1.0, 1.0)
+    return np.asarray(by_chip / by_chip.sum())

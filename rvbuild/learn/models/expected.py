@@ -36,8 +36,8 @@ def expected(name: str) -> Figures:
         )
     if name in _FROM_TENSORFLOW:
         return _HALF
-    found = entry.transforms()
-    return tuple(found.mean), tuple(found.std)
+    preset = entry.transforms()
+    return tuple(preset.mean), tuple(preset.std)
 
 
 def weights_of(name: str) -> Any:

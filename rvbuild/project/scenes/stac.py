@@ -9,7 +9,6 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
 from rvbuild.errors import nearest
@@ -87,20 +86,20 @@ def parse(content: bytes, where: str, assets: Sequence[str] | None = None) -> It
     return Items(names, tuple(_hrefs(item, names, where) for item in features))
 
 
-def _assets(item: Mapping[str, Any]) -> dict[str, Any]:
+def _assets(item: Mapping[str, object]) -> dict[str, dict[str, object]]:
     assets = item.get("assets")
     if not isinstance(assets, dict) or not all(isinstance(asset, dict) for asset in assets.values()):
         raise StacError(f"item {show(item.get('id', '?'))} has no assets")
     return assets
 
 
-def _roles(asset: Mapping[str, Any]) -> Sequence[Any]:
+def _roles(asset: Mapping[str, object]) -> Sequence[object]:
     """Return the roles of an asset, by the specification a list of strings."""
     roles = asset.get("roles")
     return roles if isinstance(roles, list) else ()
 
 
-def _default(item: Mapping[str, Any]) -> tuple[str, ...]:
+def _default(item: Mapping[str, object]) -> tuple[str, ...]:
     assets = _assets(item)
     data = [name for name, asset in assets.items() if "data" in _roles(asset)]
     rasters = [name for name, asset in assets.items() if str(asset.get("type", "")).lower().startswith(_RASTERS)]
@@ -121,7 +120,7 @@ _MOST_NAMED = 20
 """Maximum number of assets in a message."""
 
 
-def _hrefs(item: Mapping[str, Any], names: Iterable[str], where: str) -> tuple[str, ...]:
+def _hrefs(item: Mapping[str, object], names: Iterable[str], where: str) -> tuple[str, ...]:
     """Return the files of assets."""
     assets, id_ = _assets(item), item.get("id", "?")
     hrefs = []

@@ -81,17 +81,17 @@ def checker(bundle: Path) -> Callable[[Manifest], None] | None:
     remedy = f"get it from the source of the bundle, or unset {VARIABLE} if you trust the bundle without it"
     try:
         with file.open("rb") as stream:
-            said = json.loads(stream.read(_MOST_BYTES))
+            signature = json.loads(stream.read(_MOST_BYTES))
     except FileNotFoundError:
         raise DataError(f"{bundle}: is not signed: {VARIABLE} is set, and there is no {file.name}; {remedy}") from None
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{file}: cannot be read as a signature: {error}; {remedy}") from error
-    if not isinstance(said, dict) or said.get("format") != _FORMAT or not is_signed(said, key):
+    if not isinstance(signature, dict) or signature.get("format") != _FORMAT or not is_signed(signature, key):
         raise DataError(f"{file}: is not signed with the key in {VARIABLE}; {remedy}")
 
     def check(manifest: Manifest) -> None:
         _require_safe(bundle, manifest)
-        if said.get("manifest") != manifest.sha256:
+        if signature.get("manifest") != manifest.sha256:
             raise DataError(f"{bundle}: is not the bundle that {file.name} was made for; {remedy}")
 
     return check

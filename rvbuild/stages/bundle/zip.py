@@ -194,10 +194,10 @@ def _read_manifest(path: Path, archive: zipfile.ZipFile, entries: Mapping[str, z
     """Return the manifest's entries of all other members."""
     text = archive.read(entries[MANIFEST])
     content = json.loads(text)
-    found = content.get("format") if isinstance(content, dict) else content
-    if not isinstance(content, dict) or not isinstance(found, str) or found not in DIGESTS:
-        raise DataError(f'{path}: {MANIFEST}: expected the format "{FORMAT}", found {found!r:.80}')
-    kind = DIGESTS[found][0]
+    version = content.get("format") if isinstance(content, dict) else content
+    if not isinstance(content, dict) or not isinstance(version, str) or version not in DIGESTS:
+        raise DataError(f'{path}: {MANIFEST}: expected the format "{FORMAT}", found {version!r:.80}')
+    kind = DIGESTS[version][0]
     members = content.get("members")
     names = set(entries) - {MANIFEST}
     if not isinstance(members, dict) or set(members) != names:
@@ -207,7 +207,7 @@ def _read_manifest(path: Path, archive: zipfile.ZipFile, entries: Mapping[str, z
         if not isinstance(claim, dict) or set(claim) != {"size", kind}:
             raise DataError(f"{path}: {MANIFEST}: {name}: expected size and {kind}")
         manifest[name] = (claim["size"], claim[kind])
-    return Manifest(found, manifest, hashlib.sha256(text).hexdigest())
+    return Manifest(version, manifest, hashlib.sha256(text).hexdigest())
 
 
 def _extract(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, manifest: Manifest) -> None:

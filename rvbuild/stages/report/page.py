@@ -36,6 +36,9 @@ PAGE = "index.html"
 MOST_PICTURES = 24
 """Maximum numbers of scenes and contact sheets on the page; the others are listed."""
 
+_MOST_NAMES = 5
+"""Maximum number of classes in the title."""
+
 _CHART_PX, _CHART_BAR_PX = 120, 22
 """Height of the chart of scores, and width of its bars."""
 
@@ -52,7 +55,6 @@ def template(name: str) -> str:
 class PageSettings(TypedDict):
     """The settings of the stage."""
 
-    project: str
     task: str
     classes: list[ClassSettings]
     null_id: int
@@ -105,8 +107,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: PageSettings, outputs: P
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     page = environment.from_string(template("report/report.html")).render(
-        project=settings["project"],
-        task=task.replace("_", " "),
+        title=_title(settings),
         classes=classes,
         headlines=_headlines(content, task, settings["splits"]),
         tables=_tables(evaluation) if evaluation else [],
@@ -130,6 +131,13 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: PageSettings, outputs: P
         bands=_bands(inputs["stats"][0]),
     )
     (outputs / PAGE).write_text(page, encoding="utf-8")
+
+
+def _title(settings: PageSettings) -> str:
+    """Return the title. It does not hold the name of the project, so that a renamed project keeps its page."""
+    names = [str(item["name"]) for item in settings["classes"] if item["id"] != settings["null_id"]]
+    listed = ", ".join(names[:_MOST_NAMES]) + (", …" if len(names) > _MOST_NAMES else "")
+    return f"{settings['task'].replace('_', ' ').capitalize()}: {listed}"
 
 
 def _log(path: Path) -> list[Epoch]:
@@ -262,12 +270,12 @@ def error_text(error: Sequence[int], names: Sequence[str], null_id: int, unit: s
     """
     label, predicted, count = error
     if predicted == null_id:
-        what = f"{names[label]} missed"
+        confused = f"{names[label]} missed"
     elif label == null_id:
-        what = f"{names[predicted]} where there is none"
+        confused = f"{names[predicted]} where there is none"
     else:
-        what = f"{names[label]} predicted as {names[predicted]}"
-    return f"{what}: {count:,} {unit}"
+        confused = f"{names[label]} predicted as {names[predicted]}"
+    return f"{confused}: {count:,} {unit}"
 
 
 def _trained(chips: Sequence[_ChipSummary], classes: int) -> list[int]:

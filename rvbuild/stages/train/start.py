@@ -145,7 +145,7 @@ def take_weights(
     model.load_state_dict(taken, strict=False)
     new = [key for key in state if key not in taken]
     text = f"{len(taken)} of {len(state)} tensors are taken from {start.path.name}"
-    return model, f"{text}; new, from random weights: {_some(new)}" if new else text
+    return model, f"{text}; new, from random weights: {_first(new)}" if new else text
 
 
 def _called(model: str, args: Arguments) -> str:
@@ -154,5 +154,5 @@ def _called(model: str, args: Arguments) -> str:
     return f'"{model}" {{ {shown} }}' if shown else f'"{model}"'
 
 
-def _some(names: Sequence[str]) -> str:
+def _first(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

@@ -162,8 +162,8 @@ def windows(grid: Grid, aoi: Aoi | None, settings: CellInferSettings) -> list[Wi
     from rvbuild.geo.windows import sliding
 
     cell_px = settings["predict"]["cell_px"]
-    found = sliding(grid.height, grid.width, cell_px, cell_px)
-    return [window for window in found if aoi is None or aoi.contains_centre(window)]
+    cells = sliding(grid.height, grid.width, cell_px, cell_px)
+    return [window for window in cells if aoi is None or aoi.contains_centre(window)]
 
 
 def forward(model: nn.Module, images: torch.Tensor) -> np.ndarray:

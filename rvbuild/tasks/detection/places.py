@@ -44,10 +44,10 @@ def panels(
     for item in classes:
         if item["id"] == null_id:
             continue
-        found = detections.boxes[certain & (detections.classes == item["id"])]
+        predicted = detections.boxes[certain & (detections.classes == item["id"])]
         own = source.classes == item["id"]
-        right, wrong, missed = compare(found, source.boxes[own], idle[own], settings["iou_thresh"])
-        for mark, group in enumerate((found[right], found[wrong], source.boxes[own][missed])):
+        right, wrong, missed = compare(predicted, source.boxes[own], idle[own], settings["iou_thresh"])
+        for mark, group in enumerate((predicted[right], predicted[wrong], source.boxes[own][missed])):
             boxes.append(group)
             marks.append(np.full(len(group), mark))
     empty = np.empty((0, 4))

@@ -132,8 +132,8 @@ def windows(grid: Grid, aoi: Aoi | None, settings: SegmentationInferSettings) ->
     """Return the windows of the sliding grid that overlap the area of interest."""
     from rvbuild.geo.windows import sliding
 
-    found = sliding(grid.height, grid.width, settings["chip_px"], settings["predict"]["stride_px"])
-    return [window for window in found if aoi is None or aoi.intersects(window)]
+    grid_windows = sliding(grid.height, grid.width, settings["chip_px"], settings["predict"]["stride_px"])
+    return [window for window in grid_windows if aoi is None or aoi.intersects(window)]
 
 
 def forward(model: nn.Module, images: torch.Tensor) -> np.ndarray:
