@@ -182,10 +182,10 @@ def test_a_source_that_is_lost_is_never_read_as_zeros(workspace: Path) -> None:
 def test_masks_and_overviews_are_plain(workspace: Path) -> None:
     path = write(workspace / "a.tif")
     for ending in (".msk", ".ovr"):
-        beside = vrt(workspace / f"a.tif{ending}", str(workspace.parent / "secret/s.tif"), 0)
-        refuses(path, beside.name, "virtual raster")
-        refuses(vrt(workspace / "m.vrt", "a.tif"), beside.name)
-        beside.unlink()
+        sidecar = vrt(workspace / f"a.tif{ending}", str(workspace.parent / "secret/s.tif"), 0)
+        refuses(path, sidecar.name, "virtual raster")
+        refuses(vrt(workspace / "m.vrt", "a.tif"), sidecar.name)
+        sidecar.unlink()
     described = workspace / "a.tif.aux.xml"
     described.write_text(
         '<PAMDataset><Metadata domain="OVERVIEWS"><MDI key="OVERVIEW_FILE">../s.tif</MDI></Metadata></PAMDataset>'

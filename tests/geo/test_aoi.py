@@ -32,9 +32,9 @@ def test_no_files_are_no_area() -> None:
 @pytest.fixture
 def area(tmp_path: Path, write_geojson: Write, square: Square) -> Aoi:
     outer, hole = square(10, 10, 50, 40)["coordinates"][0], square(20, 20, 24, 24)["coordinates"][0]
-    one = write_geojson(tmp_path / "one.geojson", [({"type": "Polygon", "coordinates": [outer, hole]}, {})])
+    holed = write_geojson(tmp_path / "one.geojson", [({"type": "Polygon", "coordinates": [outer, hole]}, {})])
     two = write_geojson(tmp_path / "two.geojson", [(square(50, 10, 60, 40), {}), (square(70, 50, 90, 70), {})])
-    aoi = open_aoi([one, two], PIXELS)
+    aoi = open_aoi([holed, two], PIXELS)
     assert aoi is not None
     return aoi
 
@@ -72,10 +72,10 @@ def test_the_mask_is_where_pixel_centres_lie_inside(area: Aoi) -> None:
 
 def test_bounds_are_a_window_in_the_scene(area: Aoi, tmp_path: Path, write_geojson: Write, square: Square) -> None:
     assert area.bounds == Window(10, 10, 50, 70)
-    elsewhere = open_aoi([write_geojson(tmp_path / "far.geojson", [(square(500, 500, 600, 600), {})])], PIXELS)
-    assert elsewhere is not None
-    assert elsewhere.bounds.height == elsewhere.bounds.width == 0
-    assert not elsewhere.mask(PIXELS.window).any()
+    far = open_aoi([write_geojson(tmp_path / "far.geojson", [(square(500, 500, 600, 600), {})])], PIXELS)
+    assert far is not None
+    assert far.bounds.height == far.bounds.width == 0
+    assert not far.mask(PIXELS.window).any()
 
 
 def test_an_area_in_another_crs(tmp_path: Path, write_geojson: Write, grid: Grid) -> None:
@@ -118,8 +118,8 @@ def test_many_windows_are_judged_fast() -> None:
 def test_polygons_of_an_area_are_chosen(tmp_path: Path, write_geojson: Write, square: Square) -> None:
     features = [(square(0, 0, 10, 10), {"use": "train"}), (square(20, 0, 30, 10), {"use": "none"})]
     path = write_geojson(tmp_path / "areas.geojson", features)
-    how = {"parts": [{"files": 1, "where": ["==", "use", "train"]}]}
-    aoi = open_aoi([path], PIXELS, how)
+    settings = {"parts": [{"files": 1, "where": ["==", "use", "train"]}]}
+    aoi = open_aoi([path], PIXELS, settings)
     assert aoi is not None
     assert aoi.bounds == Window(0, 0, 10, 10)
     with pytest.raises(DataError, match="holds no polygon that passes `where`"):

@@ -128,8 +128,8 @@ def test_parts_holes_lines_and_points_stay_what_they_are() -> None:
 def test_boxes_and_areas_hold_their_bent_edges(tmp_path: Path, write_geojson: Write) -> None:
     grid, box = grid_of("utm"), (14.0, 60.0, 16.0, 60.2)
     path, expected = write_geojson(tmp_path / "a.geojson", [(rectangle(box), {})]), densely(box, grid)
-    how = {"kind": "vector", "class": "tree", "buffer_px": {}}
-    labels = open_boxes([path], how, grid=grid, classes=[{"id": 0, "name": "tree"}], null_id=1)
+    settings = {"kind": "vector", "class": "tree", "buffer_px": {}}
+    labels = open_boxes([path], settings, grid=grid, classes=[{"id": 0, "name": "tree"}], null_id=1)
     np.testing.assert_allclose(labels.boxes, [np.clip(expected.bounds, 0, 1024)], atol=0.3)
     corners = shapely.MultiPoint(expected.exterior.coords[::4000]).bounds
     assert abs(expected.bounds[3] - corners[3]) > 1

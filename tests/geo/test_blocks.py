@@ -30,8 +30,8 @@ def grid_of(height: int, width: int) -> Grid:
     return Grid(height, width, Affine.identity(), None)
 
 
-def split_settings(split: str, block_px: int, seed: int = 0, **given: Any) -> dict[str, Any]:
-    shares = {"validation": {"fraction": 0.25}, "test": {"fraction": 0.25}, **given}
+def split_settings(split: str, block_px: int, seed: int = 0, **changes: Any) -> dict[str, Any]:
+    shares = {"validation": {"fraction": 0.25}, "test": {"fraction": 0.25}, **changes}
     return {"blocks": {"split": split, "block_px": block_px, "seed": seed, **shares}}
 
 
@@ -155,8 +155,8 @@ def test_what_is_less_than_half_a_block_belongs_to_the_one_before() -> None:
 def test_a_multiple_of_the_stride_loses_no_chip() -> None:
     grid = grid_of(400, 400)
     chip = {**CHIP, "method": "sliding", "size_px": 20, "stride_px": 20}
-    found = [window for part in parts(grid, None, 100, 0).values() for window in candidates(grid, part, chip, 0)]
-    assert len(found) == 400
+    windows = [window for part in parts(grid, None, 100, 0).values() for window in candidates(grid, part, chip, 0)]
+    assert len(windows) == 400
 
 
 def test_blocks_without_a_part_of_the_area_do_not_count(tmp_path: Path, write_geojson: Write, square: Square) -> None:

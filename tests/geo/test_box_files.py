@@ -48,9 +48,9 @@ def big(number: str) -> str:
 
 @pytest.mark.parametrize("kind", ["voc", "csv", "coco"])
 def test_the_boxes_of_one_image_are_read(tmp_path: Path, kind: str) -> None:
-    found = read_box_file(written(tmp_path, kind), settings(kind))
-    assert found.boxes.tolist() == BOXES
-    assert found.labels == ["Tree", "Car"]
+    boxes = read_box_file(written(tmp_path, kind), settings(kind))
+    assert boxes.boxes.tolist() == BOXES
+    assert boxes.labels == ["Tree", "Car"]
 
 
 @pytest.mark.parametrize("kind", ["csv", "coco"])
@@ -160,10 +160,10 @@ def test_images_are_told_apart_by_their_folders(tmp_path: Path) -> None:
     csv = written(tmp_path, "csv", f"image_path,xmin,ymin,xmax,ymax,label\n{rows}")
     for path, kind in ((coco, "coco"), (csv, "csv")):
         for at, folder in enumerate("ab", start=1):
-            for how in ({"scene_image": f"data/{folder}/i.tif"}, {"image": f"{folder}/i.tif", "scene_image": None}):
-                found = read_box_file(path, settings(kind, **how))
-                assert found.boxes.tolist() == [[at, at, at + 1, at + 1]]
-                assert found.image is not None and found.image.name == f"{folder}/i.tif"
+            for changes in ({"scene_image": f"data/{folder}/i.tif"}, {"image": f"{folder}/i.tif", "scene_image": None}):
+                boxes = read_box_file(path, settings(kind, **changes))
+                assert boxes.boxes.tolist() == [[at, at, at + 1, at + 1]]
+                assert boxes.image is not None and boxes.image.name == f"{folder}/i.tif"
         with pytest.raises(DataError, match=r'2 of its images could be "data/i\.tif"'):
             read_box_file(path, settings(kind, scene_image="data/i.tif"))
 
@@ -176,6 +176,8 @@ def test_categories_have_one_name_each(tmp_path: Path) -> None:
 
 def test_the_id_of_a_category_without_a_name_is_digested(tmp_path: Path) -> None:
     content = {**COCO, "categories": []}
-    one = digest([written(tmp_path, "coco", json.dumps(content))], settings("coco"))
+    first = digest([written(tmp_path, "coco", json.dumps(content))], settings("coco"))
     entries = [{**entry, "category_id": 2} for entry in COCO["annotations"]]
-    assert digest([written(tmp_path, "coco", json.dumps({**content, "annotations": entries}))], settings("coco")) != one
+    assert (
+        digest([written(tmp_path, "coco", json.dumps({**content, "annotations": entries}))], settings("coco")) != first
+    )

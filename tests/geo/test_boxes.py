@@ -80,9 +80,9 @@ def test_no_boxes() -> None:
 
 
 def test_overlapping_pairs_are_those_of_the_matrix() -> None:
-    one, other = random_boxes(80, 1)[0], random_boxes(70, 2)[0]
-    mine, theirs, values = overlapping(one, other, 0.2)
-    matrix = box_iou(torch.from_numpy(one), torch.from_numpy(other)).numpy()
+    first, second = random_boxes(80, 1)[0], random_boxes(70, 2)[0]
+    mine, theirs, values = overlapping(first, second, 0.2)
+    matrix = box_iou(torch.from_numpy(first), torch.from_numpy(second)).numpy()
     assert np.argwhere(matrix > 0.2).tolist() == np.stack([mine, theirs], axis=1).tolist()
     assert np.allclose(matrix[mine, theirs], values)
 

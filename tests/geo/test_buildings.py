@@ -30,8 +30,8 @@ def ragged(polygon: shapely.Polygon, seed: int = 0) -> shapely.Polygon:
     return max(shapely.get_parts(cells), key=shapely.area)
 
 
-def iou(one: shapely.Geometry, other: shapely.Geometry) -> float:
-    return one.intersection(other).area / one.union(other).area
+def iou(first: shapely.Geometry, second: shapely.Geometry) -> float:
+    return first.intersection(second).area / first.union(second).area
 
 
 def right_angled(polygon: shapely.Polygon) -> bool:
@@ -44,23 +44,23 @@ def right_angled(polygon: shapely.Polygon) -> bool:
 @pytest.mark.parametrize("angle", [0, 17, 45, 80])
 def test_a_ragged_rectangle_becomes_one(angle: float) -> None:
     true = shapely.affinity.rotate(shapely.box(100, 200, 140, 225), angle)
-    (found,) = of(ragged(true))
-    assert len(found.exterior.coords) == 5 and right_angled(found)
-    assert iou(found, true) > 0.88
+    (outline,) = of(ragged(true))
+    assert len(outline.exterior.coords) == 5 and right_angled(outline)
+    assert iou(outline, true) > 0.88
 
 
 def test_an_l_keeps_its_corner() -> None:
     true = shapely.Polygon([(0, 0), (60, 0), (60, 20), (25, 20), (25, 50), (0, 50)])
     turned = shapely.affinity.rotate(true, 30)
-    (found,) = of(ragged(turned), split=0.2)
-    assert right_angled(found)
-    assert len(found.exterior.coords) <= 9
-    assert iou(found, turned) > 0.88
+    (outline,) = of(ragged(turned), split=0.2)
+    assert right_angled(outline)
+    assert len(outline.exterior.coords) <= 9
+    assert iou(outline, turned) > 0.88
 
 
 def test_buildings_that_touch_come_apart() -> None:
     row = shapely.union_all([shapely.box(0, 0, 30, 20), shapely.box(40, 0, 66, 20), shapely.box(30, 6, 40, 14)])
-    first, second = sorted(of(row), key=lambda one: one.centroid.x)
+    first, second = sorted(of(row), key=lambda outline: outline.centroid.x)
     assert iou(first, shapely.box(0, 0, 30, 20)) > 0.85
     assert iou(second, shapely.box(40, 0, 66, 20)) > 0.85
     assert iou(of(row, split=0.2)[0], row) == pytest.approx(1)
@@ -69,14 +69,14 @@ def test_buildings_that_touch_come_apart() -> None:
 
 def test_a_court_stays_open() -> None:
     true = shapely.Polygon(shapely.box(0, 0, 60, 60).exterior, [shapely.box(20, 20, 40, 40).exterior])
-    (found,) = of(true, split=0)
-    assert len(found.interiors) == 1
-    assert found.area == pytest.approx(true.area)
+    (outline,) = of(true, split=0)
+    assert len(outline.interiors) == 1
+    assert outline.area == pytest.approx(true.area)
 
 
 def test_what_is_smaller_than_a_side_is_a_rectangle() -> None:
-    (found,) = of(shapely.box(3, 4, 5, 5))
-    assert found.equals(shapely.box(3, 4, 5, 5))
+    (outline,) = of(shapely.box(3, 4, 5, 5))
+    assert outline.equals(shapely.box(3, 4, 5, 5))
     assert of() == []
 
 
@@ -87,9 +87,9 @@ def test_what_is_smaller_than_a_side_is_a_rectangle() -> None:
 def test_outlines_are_valid_and_near_their_patch(boxes: list[tuple[int, int, int, int]]) -> None:
     merged = shapely.union_all([shapely.box(x, y, x + width, y + height) for x, y, width, height in boxes])
     patches = list(shapely.get_parts(merged))
-    found = of(*patches)
-    assert found
-    for outline in found:
+    outlines = of(*patches)
+    assert outlines
+    for outline in outlines:
         assert outline.geom_type == "Polygon" and outline.is_valid and outline.area > 0
         assert right_angled(outline)
         assert outline.distance(merged) == 0
@@ -118,6 +118,6 @@ def test_a_ragged_patch_of_the_size_of_a_scene_is_no_trouble() -> None:
     patch = max(shapely.get_parts(shapely.union_all(shapely.box(col, row, col + 1, row + 1))), key=shapely.area)
     assert shapely.get_num_coordinates(patch) > 3000
     start = time.process_time()
-    found = shapely.union_all(of(patch, split=0.3))
+    outline = shapely.union_all(of(patch, split=0.3))
     assert time.process_time() - start < 5, "one erosion by 40 pixels takes a minute"
-    assert iou(found, patch) > 0.7
+    assert iou(outline, patch) > 0.7

@@ -41,18 +41,18 @@ def test_a_part_has_the_pixels_and_the_place_of_the_whole(write_raster: Write, d
     with tempfile.TemporaryDirectory() as folder:
         path = write_raster(Path(folder, "a.tif"), image, transform=transform, crs=crs)
         with open_part(path, px=box) as part:
-            found, valid = part.read(window)
+            pixels, valid = part.read(window)
     part_of = image[:, y : box[3], x : box[2]]
     height, width = part_of.shape[1:]
     assert (part.grid.height, part.grid.width) == (height, width)
     corner = Grid(30, 40, transform, crs).to_map(np.array([float(x)]), np.array([float(y)]))
     assert (part.grid.transform.c, part.grid.transform.f) == (corner[0][0], corner[1][0])
-    expected, inside = np.zeros(found.shape, np.uint8), np.zeros(valid.shape, bool)
+    expected, inside = np.zeros(pixels.shape, np.uint8), np.zeros(valid.shape, bool)
     shared = window.clip(height, width)
     if shared.height and shared.width:
         to = (slice(None), *shared.slices_in(window))
         expected[to], inside[to] = part_of[:, shared.row : shared.row_stop, shared.col : shared.col_stop], True
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(pixels, expected)
     np.testing.assert_array_equal(valid, inside)
 
 

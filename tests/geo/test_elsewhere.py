@@ -36,8 +36,8 @@ def write(path: Path, write_raster: Write, seed: int = 0) -> np.ndarray:
 def test_windows_are_read_by_ranges(tmp_path: Path, write_raster: Write, server: RangeServer) -> None:
     image = write(tmp_path / "a.tif", write_raster)
     with open_image([Url(f"{server.url}/a.tif")]) as source:
-        found, valid = source.read(Window(100, 300, 64, 64))
-    np.testing.assert_array_equal(found, image[:, 100:164, 300:364])
+        pixels, valid = source.read(Window(100, 300, 64, 64))
+    np.testing.assert_array_equal(pixels, image[:, 100:164, 300:364])
     assert valid.all()
     sizes = [int(r.partition("-")[2]) - int(r.removeprefix("bytes=").partition("-")[0]) for _, _, r in server.log if r]
     assert 0 < sum(sizes) < (tmp_path / "a.tif").stat().st_size / 3, "and not as a whole"
@@ -48,8 +48,8 @@ def test_an_earlier_opening_is_not_remembered(tmp_path: Path, write_raster: Writ
     for seed in (0, 1):
         image = write(tmp_path / "a.tif", write_raster, seed)
         with open_image([Url(f"{server.url}/a.tif")]) as source:
-            found, _ = source.read(source.grid.window)
-        np.testing.assert_array_equal(found, image)
+            pixels, _ = source.read(source.grid.window)
+        np.testing.assert_array_equal(pixels, image)
 
 
 def test_a_bucket(tmp_path: Path, write_raster: Write, server: RangeServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,8 +57,8 @@ def test_a_bucket(tmp_path: Path, write_raster: Write, server: RangeServer, monk
     (tmp_path / "bucket").mkdir()
     image = write(tmp_path / "bucket" / "a.tif", write_raster)
     with open_image([Url("s3://bucket/a.tif")]) as source:
-        found, _ = source.read(Window(0, 0, 10, 10))
-    np.testing.assert_array_equal(found, image[:, :10, :10])
+        pixels, _ = source.read(Window(0, 0, 10, 10))
+    np.testing.assert_array_equal(pixels, image[:, :10, :10])
 
 
 def test_a_bucket_of_google(
@@ -75,8 +75,8 @@ def test_a_bucket_of_google(
     for seed in (0, 1):  # an earlier opening is not remembered
         image = write(tmp_path / "bucket" / "a.tif", write_raster, seed)
         with open_image([Url("gs://bucket/a.tif")]) as source:
-            found, _ = source.read(Window(0, 0, 10, 10))
-        np.testing.assert_array_equal(found, image[:, :10, :10])
+            pixels, _ = source.read(Window(0, 0, 10, 10))
+        np.testing.assert_array_equal(pixels, image[:, :10, :10])
     write_geojson(tmp_path / "bucket" / "a.geojson", [(square(0, 0, 1, 1), {"label": "x"})])
     features = read_features(Url("gs://bucket/a.geojson"), attributes=["label"])
     assert features.attributes[0]["label"] == "x"

@@ -34,8 +34,8 @@ def test_a_place_forgives_rounded_numbers_and_nothing_more() -> None:
 
 
 def test_a_rotated_grid_has_no_place() -> None:
-    one = Grid(100, 100, Affine(0.05, 0, 0, 0, -0.05, 0), None)
-    assert one.place_of(Grid(100, 100, Affine(0.05, 0.001, 0, 0.001, -0.05, 0), None)) is None
+    grid = Grid(100, 100, Affine(0.05, 0, 0, 0, -0.05, 0), None)
+    assert grid.place_of(Grid(100, 100, Affine(0.05, 0.001, 0, 0.001, -0.05, 0), None)) is None
 
 
 def test_crs_are_the_same_by_code_too() -> None:

@@ -27,12 +27,12 @@ def test_rasters_and_vectors_give_the_same_labels(
     vector = write_geojson(tmp_path / "labels.geojson", [(square(x[0], y[0], x[1], y[1]), {})], crs="EPSG:32633")
     options = {"grid": grid, "classes": classes, "null_id": 3}
     with (
-        open_labels([raster], {"kind": "raster", "encoding": "id"}, **options) as one,
+        open_labels([raster], {"kind": "raster", "encoding": "id"}, **options) as from_raster,
         open_labels([vector], {"kind": "vector", "class": "tree"}, **options) as other,
     ):
         for window in (grid.window, Window(-5, 100, 60, 60)):
-            np.testing.assert_array_equal(one.read(window), other.read(window))
-        assert one.read(grid.window).dtype == other.read(grid.window).dtype == np.uint8
+            np.testing.assert_array_equal(from_raster.read(window), other.read(window))
+        assert from_raster.read(grid.window).dtype == other.read(grid.window).dtype == np.uint8
 
 
 def test_an_unknown_kind_is_a_mistake_of_the_caller(classes: list[dict[str, Any]], grid: Grid) -> None:

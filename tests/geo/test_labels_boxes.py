@@ -102,21 +102,21 @@ def test_a_window_sees_parts_measured_by_the_whole_box() -> None:
 def test_box_files_and_their_classes(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("image_path,xmin,ymin,xmax,ymax,label\na,1,2,3,4,Tree\na,5,6,7,8,bush\na,-5,6,-1,8,Tree\n")
-    how = {"kind": "csv", "image": None, "scene_image": "a"}
-    labels = opened([path], **how, class_map={"Tree": "tree"}, unknown="drop")
+    settings = {"kind": "csv", "image": None, "scene_image": "a"}
+    labels = opened([path], **settings, class_map={"Tree": "tree"}, unknown="drop")
     assert labels.boxes.tolist() == [[1, 2, 3, 4]] and labels.classes.tolist() == [0]
-    assert opened([path], **how, **{"class": "car"}).classes.tolist() == [1, 1]
-    assert opened([path, path], **how, class_map={"Tree": "tree"}, unknown="car").classes.tolist() == [0, 1, 0, 1]
+    assert opened([path], **settings, **{"class": "car"}).classes.tolist() == [1, 1]
+    assert opened([path, path], **settings, class_map={"Tree": "tree"}, unknown="car").classes.tolist() == [0, 1, 0, 1]
     with pytest.raises(DataError, match="`label` = 'Tree'; did you mean \"tree\""):
-        opened([path], **how)
+        opened([path], **settings)
 
 
 @pytest.mark.parametrize("name", ["a.geojson", "a.csv"])
 def test_no_boxes_at_all(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_text('{"type": "FeatureCollection", "features": []}' if name == "a.geojson" else "")
-    how = {} if name == "a.geojson" else {"kind": "csv", "image": None, "scene_image": "a"}
-    labels = opened([path], **how)
+    settings = {} if name == "a.geojson" else {"kind": "csv", "image": None, "scene_image": "a"}
+    labels = opened([path], **settings)
     assert labels.boxes.shape == (0, 4) and labels.read(Window(0, 0, 9, 9)).boxes.shape == (0, 4)
 
 
@@ -196,14 +196,14 @@ def test_a_category_without_a_name_is_no_class_id(tmp_path: Path) -> None:
 
 def test_a_number_for_a_label_is_no_class_id(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    how = {"kind": "csv", "image": None, "scene_image": "a"}
+    settings = {"kind": "csv", "image": None, "scene_image": "a"}
     path.write_text("xmin,ymin,xmax,ymax,label\n1,2,3,4,1\n")
     with pytest.raises(
         DataError, match=r"box 0 \(from 0\) has `label` = '1', expected a class \(tree, car, null\)\. Map it"
     ):
-        opened([path], **how)
-    assert opened([path], **how, class_map={"1": "tree"}).classes.tolist() == [0]
+        opened([path], **settings)
+    assert opened([path], **settings, class_map={"1": "tree"}).classes.tolist() == [0]
     path.write_text("xmin,ymin,xmax,ymax\n1,2,3,4\n")
     with pytest.raises(DataError, match=r"box 0 \(from 0\) has no `label`, so its class is not known"):
-        opened([path], **how)
-    assert opened([path], **how, **{"class": "car"}).classes.tolist() == [1]
+        opened([path], **settings)
+    assert opened([path], **settings, **{"class": "car"}).classes.tolist() == [1]

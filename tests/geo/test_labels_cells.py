@@ -138,9 +138,9 @@ def test_a_cell_at_the_edge_is_judged_by_its_part_inside(cells_of: Open, square:
 
 
 def test_the_cells_of_a_grid_cover_the_scene(classes: list[dict[str, Any]]) -> None:
-    found = cell_windows([], {"kind": "vector", "cells": AREA}, grid=PIXELS, classes=classes, stride_px=20)
-    assert len(found) == 3 * 4
-    assert found[-1] == Window(40, 60, 20, 20)
+    windows = cell_windows([], {"kind": "vector", "cells": AREA}, grid=PIXELS, classes=classes, stride_px=20)
+    assert len(windows) == 3 * 4
+    assert windows[-1] == Window(40, 60, 20, 20)
 
 
 def test_polygons_that_are_cells_keep_their_own_classes(
@@ -201,7 +201,9 @@ def test_a_cell_looks_at_the_features_around_it_alone(
     features = [(square(col, row, col + 5, row + 5), of("car")) for row in range(0, 50, 5) for col in range(0, 70, 5)]
     labels, looked = cells_of(*features, cells=cells), []
     plain = shapely.intersection
-    monkeypatch.setattr(shapely, "intersection", lambda one, other: looked.append(np.size(one)) or plain(one, other))
+    monkeypatch.setattr(
+        shapely, "intersection", lambda first, second: looked.append(np.size(first)) or plain(first, second)
+    )
     assert labels.classify(CELL) == CAR
     assert labels.cell(Window(20, 20, 5, 5)) == CAR
     assert 0 < sum(looked) <= 36 + 2 * 9 < len(features) == 140

@@ -36,7 +36,7 @@ def land(tmp_path: Path, write_raster: Write) -> Path:
 @pytest.fixture
 def opened(classes: list[dict[str, Any]]) -> Callable[..., LabelSource]:
     def open_them(*layers: tuple[Path, dict[str, Any]], background: str | None = None) -> LabelSource:
-        settings = {"kind": "layers", "background": background, "parts": [{"files": 1, **how} for _, how in layers]}
+        settings = {"kind": "layers", "background": background, "parts": [{"files": 1, **part} for _, part in layers]}
         return open_labels([path for path, _ in layers], settings, grid=GRID, classes=classes, null_id=NULL)
 
     return open_them

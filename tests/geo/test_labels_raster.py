@@ -218,11 +218,11 @@ def test_the_wrong_encoding_is_told(
     tmp_path: Path, write_raster: Write, open_one: Open, ids: np.ndarray, georeference: dict[str, Any]
 ) -> None:
     three = write_raster(tmp_path / "three.tif", np.stack([ids] * 3), **georeference)
-    one = write_raster(tmp_path / "one.tif", ids, **georeference)
+    single_band = write_raster(tmp_path / "one.tif", ids, **georeference)
     with pytest.raises(DataError, match=r'three\.tif: expected one band of class ids, found 3.*encoding = "rgb"'):
         open_one(three)
     with pytest.raises(DataError, match=r'one\.tif: expected three uint8 bands.*found 1 of uint8.*encoding = "id"'):
-        open_one(one, BY_COLOR)
+        open_one(single_band, BY_COLOR)
 
 
 def test_labels_of_several_files_are_a_mosaic(

@@ -88,16 +88,15 @@ def test_a_class_is_inferred_from_the_usual_attributes(open_features: Open, squa
 
 
 @pytest.mark.parametrize(
-    ("beside", "said"),
+    ("attributes", "attribute"),
     [({"class_name": "car"}, "class_name"), ({"class_name": "elm"}, "class_name"), ({"label": "car"}, "label")],
 )
 def test_a_number_beside_the_name_of_another_class_is_no_class_id(
-    open_features: Open, square: Square, beside: dict[str, str], said: str
+    open_features: Open, square: Square, attributes: dict[str, str], attribute: str
 ) -> None:
-    feature = (square(0, 0, 5, 5), {"class_id": 2, **beside})
-    text = (
-        rf"`class_id` = 2, which is ground, and `{said}` = '{beside[said]}'.* with `class_attribute = \"class_id\"` or"
-    )
+    feature = (square(0, 0, 5, 5), {"class_id": 2, **attributes})
+    value = attributes[attribute]
+    text = rf"`class_id` = 2, which is ground, and `{attribute}` = '{value}'.* with `class_attribute = \"class_id\"` or"
     with pytest.raises(DataError, match=text):
         open_features(feature)
     with open_features(feature, class_attribute="class_id") as source:
@@ -147,8 +146,8 @@ def test_numbers_are_class_ids_only_where_that_is_said(open_features: Open, squa
         DataError, match=rf"`{name}` = 1, expected a class .* map its values to classes with `class_map`"
     ):
         open_features(feature)
-    for said in ({"class_map": {"1": "tree"}}, {"class_attribute": name}):
-        with open_features(feature, **said) as source:
+    for options in ({"class_map": {"1": "tree"}}, {"class_attribute": name}):
+        with open_features(feature, **options) as source:
             assert labels_of(source)[0, 0] == 1
 
 
@@ -213,11 +212,11 @@ def test_no_features_are_all_background(open_features: Open) -> None:
 def test_files_and_features_cover_in_order(
     tmp_path: Path, write_geojson: Write, square: Square, classes: Classes
 ) -> None:
-    one = write_geojson(tmp_path / "one.geojson", [(square(0, 0, 20, 20), {"class_id": 0})])
-    two = write_geojson(
+    first = write_geojson(tmp_path / "one.geojson", [(square(0, 0, 20, 20), {"class_id": 0})])
+    second = write_geojson(
         tmp_path / "two.geojson", [(square(5, 5, 20, 20), {"class_id": 1}), (square(10, 10, 12, 12), {"class_id": 2})]
     )
-    for files, expected in (([one, two], [0, 1, 2]), ([two, one], [0, 0, 0])):
+    for files, expected in (([first, second], [0, 1, 2]), ([second, first], [0, 0, 0])):
         with open_labels(files, {"kind": "vector"}, grid=PIXELS, classes=classes, null_id=NULL) as source:
             assert labels_of(source)[[1, 7, 11], [1, 7, 11]].tolist() == expected
 
@@ -242,8 +241,8 @@ def test_windows_equal_the_burn_of_the_whole_scene(
     with open_labels([path], {"kind": "vector"}, grid=grid, classes=classes, null_id=NULL) as source:
         for window in sliding(150, 130, 40, 27):
             part = window.clip(150, 130)
-            found = source.read(window)
-            np.testing.assert_array_equal(found[part.slices_in(window)], expected[part.slices_in(grid.window)])
+            labels = source.read(window)
+            np.testing.assert_array_equal(labels[part.slices_in(window)], expected[part.slices_in(grid.window)])
 
 
 def test_a_layer_is_chosen(tmp_path: Path, square: Square, classes: Classes) -> None:

@@ -71,15 +71,15 @@ def test_any_polygon_covers_the_same_places(name: str, seed: int) -> None:
     shape = shapely.Polygon(outer, [centre + star * radii[:, np.newaxis] / 2] if rng.random() < 0.5 else [])
     shape = shapely.intersection(polygons(shape), shapely.box(0, 0, grid.width, grid.height))
     shape = max(shapely.get_parts(shape), key=shapely.area)
-    (found,) = to_lon_lat("a", np.array([shape]), grid)
-    assert found.is_valid
-    west, south, east, north = found.bounds
+    (polygon,) = to_lon_lat("a", np.array([shape]), grid)
+    assert polygon.is_valid
+    west, south, east, north = polygon.bounds
     assert west >= -180 and east <= 180 and south >= -90 and north <= 90
-    assert longest_step(found) <= 180
+    assert longest_step(polygon) <= 180
     col, row = rng.uniform(0, grid.width, (2, 500))
     clear = shapely.distance(shapely.boundary(shape), shapely.points(col, row)) > 0.35
     expected = shapely.contains_xy(shape, col, row)
-    np.testing.assert_array_equal(holds(found, grid, col, row)[clear], expected[clear])
+    np.testing.assert_array_equal(holds(polygon, grid, col, row)[clear], expected[clear])
 
 
 @pytest.mark.parametrize("name", GRIDS)
@@ -91,9 +91,9 @@ def test_squares_of_pixels_come_back(tmp_path: Path, name: str) -> None:
     path = tmp_path / "a.geojson"
     write_features(path, cells, grid, [{"n": n} for n in range(len(cells))], {"n": int})
     back = to_pixels(read_features(path), grid)
-    for one, other in zip(cells, back, strict=True):
+    for cell, other in zip(cells, back, strict=True):
         union = shapely.union_all(shapely.make_valid(other, method="structure"))
-        assert shapely.symmetric_difference(one, union).area < 0.03 * one.length
+        assert shapely.symmetric_difference(cell, union).area < 0.03 * cell.length
 
 
 def test_most_polygons_keep_their_vertices() -> None:
@@ -106,20 +106,20 @@ def test_most_polygons_keep_their_vertices() -> None:
 
 def test_what_does_not_cross_is_one_polygon_and_what_does_two() -> None:
     grid = GRIDS["Fiji"]
-    found = to_lon_lat("a", shapely.box([2, 20, 40], [2, 20, 40], [9, 50, 60], [9, 50, 60]), grid)
-    assert [shape.geom_type for shape in found] == ["Polygon", "MultiPolygon", "Polygon"]
-    assert [round(part.bounds[2] - part.bounds[0], 3) for part in found[1].geoms] == [0.001, 0.002]
-    assert sorted(float(x) for part in found[1].geoms for x in part.bounds[::2])[0] == -180
+    shapes = to_lon_lat("a", shapely.box([2, 20, 40], [2, 20, 40], [9, 50, 60], [9, 50, 60]), grid)
+    assert [shape.geom_type for shape in shapes] == ["Polygon", "MultiPolygon", "Polygon"]
+    assert [round(part.bounds[2] - part.bounds[0], 3) for part in shapes[1].geoms] == [0.001, 0.002]
+    assert sorted(float(x) for part in shapes[1].geoms for x in part.bounds[::2])[0] == -180
 
 
 def test_a_long_edge_is_bent() -> None:
     grid = around(32633, 15, 60, 100, 2048)
-    (found,) = to_lon_lat("a", np.array([shapely.box(0, 0, 2048, 2048)]), grid)
-    assert 10 < len(found.exterior.coords) < 100
+    (polygon,) = to_lon_lat("a", np.array([shapely.box(0, 0, 2048, 2048)]), grid)
+    assert 10 < len(polygon.exterior.coords) < 100
     edge = np.linspace(0, 2048, 999)
     truly = shapely.linestrings(np.stack(warp(grid.crs, LON_LAT, *grid.to_map(edge, np.zeros(999))), axis=1))
     metres = shapely.transform(
-        np.array([found.exterior, truly]), lambda p: p * [111_320 * np.cos(np.radians(60)), 111_320]
+        np.array([polygon.exterior, truly]), lambda p: p * [111_320 * np.cos(np.radians(60)), 111_320]
     )
     assert shapely.distance(shapely.points(shapely.get_coordinates(metres[1])), metres[0]).max() < 30
 
@@ -144,9 +144,9 @@ def test_other_formats_stay_where_the_image_is(tmp_path: Path) -> None:
 
 def test_a_geometry_of_several_parts_keeps_all_of_them() -> None:
     grid = Grid(100, 100, Affine(0.01, 0, 179.5, 0, -0.01, 10), LON_LAT)
-    (found,) = to_lon_lat(
+    (geometry,) = to_lon_lat(
         "a", np.array([shapely.MultiPolygon([shapely.box(0, 0, 9, 9), shapely.box(45, 30, 70, 40)])]), grid
     )
-    assert found.is_valid
-    assert len(found.geoms) == 3
-    assert round(found.area * 100 * 100, 6) == 81 + 250
+    assert geometry.is_valid
+    assert len(geometry.geoms) == 3
+    assert round(geometry.area * 100 * 100, 6) == 81 + 250

@@ -24,8 +24,8 @@ def test_what_files_say(tmp_path: Path, write_raster: Write) -> None:
     assert meaning([path], {**SETTINGS, "channels": [2, 0]}) == {"colors": ["blue", "red"]}
     with rasterio.open(path, "r+") as file:
         file.scales, file.offsets, file.units = (0.1, 0.1, 0.2), (0, 0, 1), ("m", "m", "m")
-    found = meaning([path], SETTINGS)
-    assert (found["scaling"], found["units"]) == ([[0.1, 0.0], [0.2, 1.0]], ["m"])
+    tags = meaning([path], SETTINGS)
+    assert (tags["scaling"], tags["units"]) == ([[0.1, 0.0], [0.2, 1.0]], ["m"])
     assert "scaling" not in meaning([path], {**SETTINGS, "image": {"nodata": None, "scale": True}})
     four = write_raster(tmp_path / "b.tif", noise, photometric="rgb", alpha="yes")
     assert meaning([four], SETTINGS)["alpha"] == {"band": 3, "mask": False}
@@ -38,7 +38,7 @@ def test_what_files_say(tmp_path: Path, write_raster: Write) -> None:
 
 
 @pytest.mark.parametrize(
-    ("colors", "said"),
+    ("colors", "reported"),
     [
         ({n: (n * 20, n * 20, n * 20, 255) for n in range(4)}, False),
         ({n: (n * 20, n * 20, 0, 255) for n in range(4)}, True),
@@ -46,9 +46,9 @@ def test_what_files_say(tmp_path: Path, write_raster: Write) -> None:
     ],
     ids=["greys", "colours", "greys from white to black"],
 )
-def test_only_tables_that_change_the_meaning_are_told(tmp_path: Path, colors: Any, said: bool) -> None:
+def test_only_tables_that_change_the_meaning_are_told(tmp_path: Path, colors: Any, reported: bool) -> None:
     path = tmp_path / "a.png"
     with rasterio.open(path, "w", driver="PNG", height=8, width=8, count=1, dtype="uint8") as file:
         file.write(np.full((1, 8, 8), 2, np.uint8))
         file.write_colormap(1, colors)
-    assert ("palette" in meaning([path], SETTINGS)) is said
+    assert ("palette" in meaning([path], SETTINGS)) is reported

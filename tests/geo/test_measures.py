@@ -80,6 +80,6 @@ def test_mean_scores(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     def read(window: Window) -> np.ndarray:
         return scores[window.row : window.row_stop, window.col : window.col_stop]
 
-    found = mean_scores(polygons((0, 0, 5, 7), (6, 2, 12, 10), (0.1, 9.1, 0.3, 9.3)), 10, 12, read)
-    np.testing.assert_allclose(found[:2], [np.nanmean(scores[:7, :5]), scores[2:10, 6:12].mean()])
-    assert np.isnan(found[2])
+    means = mean_scores(polygons((0, 0, 5, 7), (6, 2, 12, 10), (0.1, 9.1, 0.3, 9.3)), 10, 12, read)
+    np.testing.assert_allclose(means[:2], [np.nanmean(scores[:7, :5]), scores[2:10, 6:12].mean()])
+    assert np.isnan(means[2])

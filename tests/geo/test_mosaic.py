@@ -65,7 +65,7 @@ def test_a_mosaic_equals_one_big_raster(tmp_path: Path, place: str) -> None:
 
 
 def test_the_same_bytes_wherever_it_is(tmp_path: Path) -> None:
-    found = []
+    contents = []
     for name in ("one", "two"):
         folder = tmp_path / name
         rasters = {}
@@ -73,9 +73,9 @@ def test_the_same_bytes_wherever_it_is(tmp_path: Path) -> None:
             place = NORTH_UP * Affine.translation(9 * i, 0)
             rasters[scene] = write(folder / scene / "labels.tif", np.full((20, 20), i, np.uint8), place)
         join(folder, rasters)
-        found.append({path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()})
-    assert found[0] == found[1]
-    assert set(found[0]) == {"labels.vrt", "labels.qml", "labels.tif"}
+        contents.append({path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()})
+    assert contents[0] == contents[1]
+    assert set(contents[0]) == {"labels.vrt", "labels.qml", "labels.tif"}
 
 
 @pytest.mark.parametrize(

@@ -35,13 +35,13 @@ def mask_of(values: np.ndarray, nodata: float) -> tuple[Any, np.ndarray]:
 
 def around(value: Any) -> list[Any]:
     """Return numbers near one: its neighbours, and those near the borders of what GDAL takes for it."""
-    found = [value]
+    values = [value]
     for target in (np.inf, -np.inf):
         number = value
         for _ in range(20):
             number = np.nextafter(number, value.dtype.type(target))
-            found.append(number)
-    return [*found, *(value * value.dtype.type(1 + sign * 2.0**-power) for power in range(18, 27) for sign in (1, -1))]
+            values.append(number)
+    return [*values, *(value * value.dtype.type(1 + sign * 2.0**-power) for power in range(18, 27) for sign in (1, -1))]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

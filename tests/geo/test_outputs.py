@@ -41,14 +41,14 @@ def write_all(folder: Path, grid: Grid, classes: Classes, labels: np.ndarray, sc
     folder.mkdir()
     predicted = labels != NODATA
     with (
-        ClassRasterWriter(folder / "labels.tif", grid, classes, temp=folder) as one,
+        ClassRasterWriter(folder / "labels.tif", grid, classes, temp=folder) as labels_writer,
         RgbRasterWriter(folder / "rgb.tif", grid, classes, temp=folder / "pending.tif") as two,
         ScoreRasterWriter(folder / "float.tif", grid, classes, "float32", temp=folder) as three,
         ScoreRasterWriter(folder / "byte.tif", grid, classes, "uint8", temp=folder) as four,
     ):
         for band in bands(grid.height, grid.width, rows):
             here = slice(band.row, band.row_stop)
-            one.write(band.row, labels[here])
+            labels_writer.write(band.row, labels[here])
             two.write(band.row, labels[here])
             three.write(band.row, scores[:, here], predicted[here])
             four.write(band.row, np.where(predicted[here], scores[:, here], np.nan))

@@ -68,13 +68,13 @@ def test_the_same_bytes_each_time(tmp_path: Path, scene: tuple[Path, Grid], clas
         {"class": "tree", "format": "gpkg", "simplify_px": 1.0, "denoise_px": 3, "min_area_units": 0.01},
         {"class": "car", "format": "geojson", "simplify_px": 1.0},
     ]
-    found = []
+    contents = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         vectorize(scene[0], classes, NODATA, specs, tmp_path / name)
-        found.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
-    assert found[0] == found[1]
-    assert set(found[0]) == {"tree.gpkg", "tree.qml", "car.geojson", "car.qml"}
+        contents.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
+    assert contents[0] == contents[1]
+    assert set(contents[0]) == {"tree.gpkg", "tree.qml", "car.geojson", "car.qml"}
 
 
 PROPERTIES = {"class_id": "int32", "class_name": "str", "area_m2": "float", "perimeter_m": "float"}
@@ -92,9 +92,9 @@ def test_features_carry_the_mean_score_of_their_pixels(
         writer.write(0, scores, labels != NODATA)
     spec = {"class": "car", "format": "geojson"}
     (path,) = vectorize(tmp_path / "labels.tif", classes, NODATA, [spec], tmp_path, tmp_path / "scores.tif")
-    found = sorted(feature["properties"]["score"] for feature in json.loads(path.read_text())["features"])
+    means = sorted(feature["properties"]["score"] for feature in json.loads(path.read_text())["features"])
     expected = sorted([scores[0, 2:8, 2:18].mean(), scores[0, 12:16, 3:5].mean()])
-    np.testing.assert_allclose(found, expected, atol=2e-3)
+    np.testing.assert_allclose(means, expected, atol=2e-3)
 
 
 def test_geojson_is_as_rfc_7946_wants_it(tmp_path: Path, scene: tuple[Path, Grid], classes: Classes) -> None:
@@ -233,12 +233,12 @@ def test_buildings_and_polygons_of_one_class(tmp_path: Path, classes: Classes, g
     small = 100 * abs(grid.transform.determinant)
     buildings = {"class": "car", "kind": "buildings", "split": 0.5, "side_px": 5.0, "min_area_units": small}
     specs = [{"class": "car", "format": "fgb"}, {**buildings, "file": "outlines.fgb"}]
-    exact, found = (
+    exact, regular = (
         to_pixels(read_features(path), Grid(60, 60, grid.transform, grid.crs))
         for path in vectorize(tmp_path / "labels.tif", classes, NODATA, specs, tmp_path)
     )
     assert sorted(shapely.area(exact).round()) == [4, 612]
-    (outline,) = found
+    (outline,) = regular
     assert len(outline.exterior.coords) == 5
     assert outline.intersection(shapely.box(5, 5, 35, 25)).area > 0.95 * 600
 
@@ -247,15 +247,15 @@ def test_flatgeobuf_is_in_the_crs_of_the_scene_with_the_same_bytes(
     tmp_path: Path, scene: tuple[Path, Grid], classes: Classes
 ) -> None:
     spec = {"class": "tree", "format": "fgb"}
-    found = []
+    contents = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (path,) = vectorize(scene[0], classes, NODATA, [spec], tmp_path / name)
-        found.append(path.read_bytes())
+        contents.append(path.read_bytes())
         with fiona.open(path) as collection:
             assert collection.driver == "FlatGeobuf" and collection.crs.to_epsg() == 32633
             assert dict(collection.schema["properties"]) == PROPERTIES
             assert len(collection) > 10
-    assert found[0] == found[1]
+    assert contents[0] == contents[1]
     (path,) = vectorize(scene[0], classes, NODATA, [{**spec, "min_area_units": 1e9}], tmp_path)
     assert read_features(path).numbers == ()

@@ -13,8 +13,8 @@ CLASSES = [
 ]
 
 
-def parse(path: Path, beside: str) -> ElementTree.Element:
-    assert path.name == beside
+def parse(path: Path, name: str) -> ElementTree.Element:
+    assert path.name == name
     text = path.read_text(encoding="utf-8")
     assert text.startswith("<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n<qgis version=\"3.")
     root = ElementTree.fromstring(text)

@@ -60,8 +60,8 @@ def look(*paths: Path) -> dict[str, Any]:
     if "No module named 'qgis'" in run.stderr:
         pytest.skip("the system's Python has no QGIS (Debian: python3-qgis)")
     assert run.returncode == 0, run.stderr
-    found: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
-    return found
+    report: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
+    return report
 
 
 @pytest.mark.skipif(not Path(PYTHON).exists(), reason=f"there is no {PYTHON}")
@@ -74,18 +74,18 @@ def test_colours_and_names_in_qgis(tmp_path: Path) -> None:
             scores.write(0, np.full((2, 64, 48), 0.5))
         write_score_style(tmp_path / f"{kind}.tif", 2, kind)
     fields = {"class_id": int, "class_name": str}
-    said = [{"class_id": item["id"], "class_name": item["name"]} for item in KNOWN]
+    entries = [{"class_id": item["id"], "class_name": item["name"]} for item in KNOWN]
     squares = shapely.box([1, 5], [1, 5], [4, 9], [4, 9])
     for name, shapes, geometry in (("a.gpkg", squares, "polygon"), ("b.fgb", squares, "box")):
-        write_features(tmp_path / name, shapes, GRID, said, fields)
+        write_features(tmp_path / name, shapes, GRID, entries, fields)
         write_vector_style(tmp_path / name, KNOWN, geometry)
-    write_features(tmp_path / "c.geojson", shapely.centroid(squares), GRID, said, fields, "Point")
+    write_features(tmp_path / "c.geojson", shapely.centroid(squares), GRID, entries, fields, "Point")
     write_vector_style(tmp_path / "c.geojson", KNOWN, "point")
 
     rasters = [tmp_path / f"{name}.tif" for name in ("labels", "uint8", "float32")]
-    found = look(*rasters, *(tmp_path / name for name in ("a.gpkg", "b.fgb", "c.geojson")))
+    report = look(*rasters, *(tmp_path / name for name in ("a.gpkg", "b.fgb", "c.geojson")))
     legend = [[item["name"], item["color"]] for item in KNOWN]
     for name in ("labels.tif", "a.gpkg", "b.fgb", "c.geojson"):
-        assert found[name] == [True, True, legend], name
-    assert found["uint8.tif"] == [True, True, [0, 1, 3]]
-    assert found["float32.tif"] == [True, True, [0, 1, -1]]
+        assert report[name] == [True, True, legend], name
+    assert report["uint8.tif"] == [True, True, [0, 1, 3]]
+    assert report["float32.tif"] == [True, True, [0, 1, -1]]

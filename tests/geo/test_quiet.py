@@ -123,8 +123,8 @@ def test_a_log_that_a_program_left_or_has_open(tmp_path: Path, name: str) -> Non
     assert seen(tmp_path) == before
 
 
-def without_folders(found: dict[str, Any]) -> dict[str, Any]:
-    return {name: state for name, state in found.items() if state[3] is not False}
+def without_folders(tags: dict[str, Any]) -> dict[str, Any]:
+    return {name: state for name, state in tags.items() if state[3] is not False}
 
 
 def test_a_transaction_that_was_never_ended(tmp_path: Path) -> None:

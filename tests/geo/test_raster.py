@@ -298,20 +298,20 @@ def test_a_mosaic_equals_one_big_image(
                 place = shifted(NORTH_UP, left, top)
                 paths.append(write_raster(Path(folder, f"{i}_{j}.tif"), part, transform=place, nodata=9, **UTM))
         big = write_raster(Path(folder, "big.tif"), image, transform=NORTH_UP, nodata=9, **UTM)
-        with open_image([paths[index] for index in order]) as mosaic, open_image([big]) as one:
-            assert mosaic.grid.place_of(one.grid, 1e-6) == one.grid.window == mosaic.grid.window
-            assert mosaic.grid.crs == one.grid.crs
-            for window in (Window(row, col, size, size), one.grid.window):
-                for found, expected in zip(mosaic.read(window), one.read(window), strict=True):
-                    np.testing.assert_array_equal(found, expected)
+        with open_image([paths[index] for index in order]) as mosaic, open_image([big]) as whole:
+            assert mosaic.grid.place_of(whole.grid, 1e-6) == whole.grid.window == mosaic.grid.window
+            assert mosaic.grid.crs == whole.grid.crs
+            for window in (Window(row, col, size, size), whole.grid.window):
+                for array, expected in zip(mosaic.read(window), whole.read(window), strict=True):
+                    np.testing.assert_array_equal(array, expected)
 
 
 def test_later_files_cover_earlier_ones_where_they_hold_data(tmp_path: Path, write_raster: Write) -> None:
     below, above = noise(2, 10, 10), noise(2, 10, 10, seed=1)
     above[0, :5, :] = 255
-    one = write_raster(tmp_path / "one.tif", below, transform=NORTH_UP, **UTM)
-    two = write_raster(tmp_path / "two.tif", above, transform=shifted(NORTH_UP, 5, -3), nodata=255, **UTM)
-    with open_image([one, two]) as source:
+    first = write_raster(tmp_path / "one.tif", below, transform=NORTH_UP, **UTM)
+    second = write_raster(tmp_path / "two.tif", above, transform=shifted(NORTH_UP, 5, -3), nodata=255, **UTM)
+    with open_image([first, second]) as source:
         assert (source.grid.height, source.grid.width) == (13, 15)
         assert source.grid.transform.f == 2000 + 1.5
         pixels, valid = source.read(source.grid.window)
@@ -328,9 +328,9 @@ def test_masks_of_the_files_of_a_mosaic_count(tmp_path: Path, write_raster: Writ
     below, above = noise(1, 10, 10), noise(1, 10, 10, seed=1)
     mask = np.zeros((10, 10), bool)
     mask[2:4, 2:4] = True
-    one = write_raster(tmp_path / "one.tif", below, transform=NORTH_UP, **UTM)
-    two = write_raster(tmp_path / "two.tif", above, transform=NORTH_UP, mask=mask, **UTM)
-    with open_image([one, two]) as source:
+    first = write_raster(tmp_path / "one.tif", below, transform=NORTH_UP, **UTM)
+    second = write_raster(tmp_path / "two.tif", above, transform=NORTH_UP, mask=mask, **UTM)
+    with open_image([first, second]) as source:
         pixels, valid = source.read(source.grid.window)
     np.testing.assert_array_equal(pixels, np.where(mask, above, below))
     assert valid.all()

@@ -44,12 +44,12 @@ def test_windows_equal_the_burn_of_the_whole_scene(
     expected = whole(shapes, values, all_touched)
     burner = Burner(shapes, values, height=HEIGHT, width=WIDTH, background=9, all_touched=all_touched)
     for window in sliding(HEIGHT, WIDTH, 17, 11):
-        found = burner.read(window, outside=8)
+        burned = burner.read(window, outside=8)
         part = window.clip(HEIGHT, WIDTH)
         np.testing.assert_array_equal(
-            found[part.slices_in(window)], expected[part.slices_in(Window(0, 0, HEIGHT, WIDTH))]
+            burned[part.slices_in(window)], expected[part.slices_in(Window(0, 0, HEIGHT, WIDTH))]
         )
-        assert (found == 8).sum() == 17 * 17 - part.height * part.width
+        assert (burned == 8).sum() == 17 * 17 - part.height * part.width
 
 
 halves = st.integers(-20, 2 * WIDTH + 20).map(lambda n: n / 2)
@@ -65,14 +65,15 @@ def test_edges_through_pixel_centres_are_the_same_in_every_window(
     shapes = [polygon for ring in corners if (polygon := shapely.Polygon(ring)).area > 0]
     values = list(range(len(shapes)))
     options = {"height": HEIGHT, "width": WIDTH, "background": 9, "all_touched": all_touched}
-    one = Burner(shapes, values, **options).read(Window(0, 0, HEIGHT, WIDTH), outside=8)
+    complete = Burner(shapes, values, **options).read(Window(0, 0, HEIGHT, WIDTH), outside=8)
     if not all_touched:
-        np.testing.assert_array_equal(one, whole(shapes, values, all_touched))
+        np.testing.assert_array_equal(complete, whole(shapes, values, all_touched))
     burner = Burner(shapes, values, **options)
     for window in sliding(HEIGHT, WIDTH, 40, 23):
         part = window.clip(HEIGHT, WIDTH)
         np.testing.assert_array_equal(
-            burner.read(window, outside=8)[part.slices_in(window)], one[part.slices_in(Window(0, 0, HEIGHT, WIDTH))]
+            burner.read(window, outside=8)[part.slices_in(window)],
+            complete[part.slices_in(Window(0, 0, HEIGHT, WIDTH))],
         )
 
 

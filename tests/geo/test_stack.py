@@ -62,10 +62,10 @@ def test_bands_on_one_grid_are_put_together(tmp_path: Path, write_raster: Write)
     assert np.argwhere(~valid).tolist() == [[3, 2, 3]]
     with open_stack(files, channels=[3, 0]) as source:
         assert source.descriptions == ("nir", "band 0")
-        found, _ = source.read(Window(-2, 35, 10, 10))
+        pixels, _ = source.read(Window(-2, 35, 10, 10))
     expected = np.zeros((2, 10, 10), np.uint8)
     expected[:, 2:, :5] = image[[3, 0], :8, 35:]
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(pixels, expected)
     image, _ = read_whole(open_stack(files, layer(channels=[2]), layer(nodata=0)))
     assert image[:, 2, 3].tolist() == [rgb[2, 2, 3], 255]
 
@@ -128,11 +128,11 @@ def test_windows_of_a_resampled_layer_are_parts_of_the_whole(
         whole, valid = source.read(source.grid.window)
         assert 0.2 < valid[1].mean() < 0.99
         for window in sliding(50, 60, 20, 13):
-            found, known = source.read(window)
+            pixels, known = source.read(window)
             inside = window.clip(50, 60)
             of = (slice(None), *inside.slices_in(source.grid.window))
             to = (slice(None), *inside.slices_in(window))
-            np.testing.assert_array_equal(found[to], whole[of])
+            np.testing.assert_array_equal(pixels[to], whole[of])
             np.testing.assert_array_equal(known[to], valid[of])
             assert not np.delete(np.delete(known, np.s_[: inside.height], 1), np.s_[: inside.width], 2).any()
 
@@ -190,15 +190,17 @@ TIMES = hnp.arrays(
 @pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(TIMES, st.sampled_from(["mean", "median"]), st.sampled_from([np.uint8, np.int16, np.float32, np.float64]))
-def test_times_are_reduced_as_numpy_reduces_them(write_raster: Write, times: np.ndarray, how: str, dtype: Any) -> None:
+def test_times_are_reduced_as_numpy_reduces_them(
+    write_raster: Write, times: np.ndarray, reducer: str, dtype: Any
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
         files = [
             write_raster(Path(folder, f"{n}.tif"), time.astype(dtype), nodata=0, **PLACE)
             for n, time in enumerate(times)
         ]
-        image, valid = read_whole(open_stack(files, reduce=how))
+        image, valid = read_whole(open_stack(files, reduce=reducer))
     masked = np.ma.masked_equal(times.astype(np.float64), 0)
-    expected = np.ma.filled(np.ma.mean(masked, axis=0) if how == "mean" else np.ma.median(masked, axis=0), 0)
+    expected = np.ma.filled(np.ma.mean(masked, axis=0) if reducer == "mean" else np.ma.median(masked, axis=0), 0)
     np.testing.assert_array_equal(valid, (times != 0).any(axis=0))
     assert image.dtype == dtype
     if np.dtype(dtype).kind == "f":

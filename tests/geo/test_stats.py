@@ -111,12 +111,12 @@ def test_quantiles_are_near_those_of_numpy(dtype: Any) -> None:
     stats = stats_of(*np.array_split(values, 3))
     assert stats.min is not None and stats.max is not None
     for share in (0.0, 0.02, 0.25, 0.5, 0.98, 1.0):
-        found = stats.histogram.quantile(share, stats.min, stats.max)
+        quantile = stats.histogram.quantile(share, stats.min, stats.max)
         expected = float(np.quantile(values.astype(np.float64), share))
         # Half a value, the width of a bin, or a 32nd of the value.
         slack = 1 if values.itemsize == 1 else 20 if values.dtype.kind in "iu" and values.itemsize == 2 else 0
-        assert abs(found - expected) <= slack + abs(expected) / 25, (share, found, expected)
-        assert stats.min <= found <= stats.max
+        assert abs(quantile - expected) <= slack + abs(expected) / 25, (share, quantile, expected)
+        assert stats.min <= quantile <= stats.max
     assert stats.histogram.quantile(0.0, stats.min, stats.max) == stats.min
     assert stats.histogram.quantile(1.0, stats.min, stats.max) == stats.max
 

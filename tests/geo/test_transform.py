@@ -78,30 +78,30 @@ def row(*values: float, dtype: Any) -> np.ndarray:
     ],
 )
 def test_cast_never_wraps(dtype: str, to: str, values: list[float], expected: list[float]) -> None:
-    found, valid = through(row(*values, dtype=dtype), {"kind": "cast", "dtype": to})
-    assert found.dtype == to and valid.all()
-    np.testing.assert_array_equal(found, row(*expected, dtype=to))
+    pixels, valid = through(row(*values, dtype=dtype), {"kind": "cast", "dtype": to})
+    assert pixels.dtype == to and valid.all()
+    np.testing.assert_array_equal(pixels, row(*expected, dtype=to))
 
 
 def test_cast_leaves_what_is_no_data_alone() -> None:
-    found, valid = through(row(np.nan, 99, 5.5, dtype="f4"), {"kind": "cast", "dtype": "uint8"})
-    assert found.tolist() == [[[0, 0, 5]]] and valid.tolist() == [[[False, False, True]]]
+    pixels, valid = through(row(np.nan, 99, 5.5, dtype="f4"), {"kind": "cast", "dtype": "uint8"})
+    assert pixels.tolist() == [[[0, 0, 5]]] and valid.tolist() == [[[False, False, True]]]
 
 
 def test_reclass_is_all_at_once() -> None:
     swap = {"kind": "reclass", "map": {"1": 2, "2": 1, "3": 0, "300": 7}}
-    found, _ = through(row(0, 1, 2, 3, 4, dtype="uint8"), swap)
-    assert found.tolist() == [[[0, 2, 1, 0, 4]]]
+    pixels, _ = through(row(0, 1, 2, 3, 4, dtype="uint8"), swap)
+    assert pixels.tolist() == [[[0, 2, 1, 0, 4]]]
     with pytest.raises(DataError, match=r"m\.tif: transform\[1\] \(reclass\): 1 = 300: 300 cannot occur in uint8"):
         through(row(0, dtype="uint8"), swap, {"kind": "reclass", "map": {"1": 300}})
 
 
 def test_nodata_and_nan_become_data() -> None:
     image = row(1, np.nan, 99, np.inf, dtype="f4")
-    found, valid = through(image, {"kind": "nan", "value": -1.0})
-    assert found.tolist() == [[[1, -1, 0, np.inf]]] and valid.tolist() == [[[True, True, False, True]]]
-    found, valid = through(image, {"kind": "nodata", "value": 7.0})
-    assert found.tolist() == [[[1, 7, 7, np.inf]]] and valid.all()
+    pixels, valid = through(image, {"kind": "nan", "value": -1.0})
+    assert pixels.tolist() == [[[1, -1, 0, np.inf]]] and valid.tolist() == [[[True, True, False, True]]]
+    pixels, valid = through(image, {"kind": "nodata", "value": 7.0})
+    assert pixels.tolist() == [[[1, 7, 7, np.inf]]] and valid.all()
     with pytest.raises(DataError, match=r"\(nodata\): value: 256 cannot occur in uint8 pixels; cast first"):
         through(row(0, dtype="uint8"), {"kind": "nodata", "value": 256})
     with pytest.raises(DataError, match=r"\(nan\): has no effect: uint8 pixels are never NaN"):
@@ -109,8 +109,8 @@ def test_nodata_and_nan_become_data() -> None:
 
 
 def test_what_lies_outside_the_scene_stays_outside() -> None:
-    found, valid = through(row(1, 99, dtype="uint8"), {"kind": "nodata", "value": 7}, window=Window(-1, 1, 2, 2))
-    assert found.tolist() == [[[0, 0], [7, 0]]] and valid.tolist() == [[[False, False], [True, False]]]
+    pixels, valid = through(row(1, 99, dtype="uint8"), {"kind": "nodata", "value": 7}, window=Window(-1, 1, 2, 2))
+    assert pixels.tolist() == [[[0, 0], [7, 0]]] and valid.tolist() == [[[False, False], [True, False]]]
 
 
 def test_nan_of_files_reach_their_transformer(tmp_path: Path, write_raster: Write) -> None:
@@ -128,23 +128,23 @@ def test_nan_of_files_reach_their_transformer(tmp_path: Path, write_raster: Writ
     ]
     settings = {"image": {"nodata": None, "transform": [{"kind": "nan", "value": 5.0}]}, "channels": None}
     with open_scene_image(paths, settings) as source:
-        found, valid = source.read(source.grid.window)
+        pixels, valid = source.read(source.grid.window)
     image[np.isnan(image)], image[image == -9] = 5, 0
-    np.testing.assert_array_equal(found, image)
+    np.testing.assert_array_equal(pixels, image)
     assert np.argwhere(~valid).tolist() == [[0, 2, 2]]
 
 
 def test_expressions_append_or_replace_bands() -> None:
     image = np.array([[[10, 0, 99, 200]], [[30, 0, 5, 100]]], np.uint8)
     ndvi = [["ndvi", "(B2 - B1) / (B2 + B1)"]]
-    found, valid = through(image, {**EXPRESSION, "bands": ndvi})
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found[2, 0], [0.5, 0, 0, -1 / 3], rtol=1e-6)
+    pixels, valid = through(image, {**EXPRESSION, "bands": ndvi})
+    assert pixels.dtype == np.float32
+    np.testing.assert_allclose(pixels[2, 0], [0.5, 0, 0, -1 / 3], rtol=1e-6)
     assert valid[2].tolist() == [[True, False, False, True]], "0 / 0 and nodata are no data"
     np.testing.assert_array_equal(valid[:2], image != 99)
     chain = [{"kind": "expression", "bands": ndvi, "keep": False}, {**EXPRESSION, "bands": [["high", "ndvi > 0"]]}]
-    found, valid = through(image, *chain)
-    assert found[1].tolist() == [[1, 0, 0, 0]] and valid[1].tolist() == [[True, False, False, True]]
+    pixels, valid = through(image, *chain)
+    assert pixels[1].tolist() == [[1, 0, 0, 0]] and valid[1].tolist() == [[True, False, False, True]]
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "uint32", "float32", "float64"])
@@ -166,8 +166,8 @@ def test_expressions_have_the_precision_of_their_bands(dtype: str) -> None:
     ],
 )
 def test_what_is_no_finite_number_is_no_data(text: str) -> None:
-    found, valid = through(row(1, 2, dtype="uint8"), {"kind": "expression", "keep": False, "bands": [["a", text]]})
-    assert not valid.any() and not found.any()
+    pixels, valid = through(row(1, 2, dtype="uint8"), {"kind": "expression", "keep": False, "bands": [["a", text]]})
+    assert not valid.any() and not pixels.any()
 
 
 def test_bands_that_do_not_exist_are_said() -> None:
@@ -216,13 +216,13 @@ def own(name: str, **args: Any) -> dict[str, Any]:
 def test_a_function_of_the_users() -> None:
     image = np.full((2, 4, 5), 100, np.uint8)
     image[0, 0, 0] = 99
-    found, valid = through(image, own("double", by=3))
-    assert found.dtype == np.uint16 and found.max() == 300
+    pixels, valid = through(image, own("double", by=3))
+    assert pixels.dtype == np.uint16 and pixels.max() == 300
     np.testing.assert_array_equal(valid, image != 99)
-    found, valid = through(image, own("total"))
-    assert found.shape == (1, 4, 5) and not valid[0, 0, 0] and valid.sum() == 19
-    found, valid = through(image, own("pair"))
-    assert found.shape == (4, 4, 5) and not valid.any(), "infinite is no data, whatever the function says"
+    pixels, valid = through(image, own("total"))
+    assert pixels.shape == (1, 4, 5) and not valid[0, 0, 0] and valid.sum() == 19
+    pixels, valid = through(image, own("pair"))
+    assert pixels.shape == (4, 4, 5) and not valid.any(), "infinite is no data, whatever the function says"
     assert (image[0, 0, 0], image[1, 0, 0]) == (99, 100)
 
 
@@ -267,14 +267,14 @@ def test_transformers_compose(image: np.ndarray, first: list[Any], second: list[
     at_once = Transformed(Memory(image), [*first, *second])
     one_by_one = Transformed(Transformed(Memory(image), first), second)
     window = Window(*(data.draw(st.integers(low, 6)) for low in (-3, -3, 1, 1)))
-    found, valid = at_once.read(window)
-    for one, other in zip((found, valid), one_by_one.read(window), strict=True):
-        np.testing.assert_array_equal(one, other)
-    assert at_once.dtype == one_by_one.dtype == found.dtype and at_once.count == len(found)
+    pixels, valid = at_once.read(window)
+    for array, other in zip((pixels, valid), one_by_one.read(window), strict=True):
+        np.testing.assert_array_equal(array, other)
+    assert at_once.dtype == one_by_one.dtype == pixels.dtype and at_once.count == len(pixels)
     # A pixel depends on itself alone, and what is read holds no float surprises.
     whole, _ = at_once.read(at_once.grid.window)
     part = window.clip(6, 7)
     to, of = (slice(None), *part.slices_in(window)), (slice(None), *part.slices_in(at_once.grid.window))
     if part.height and part.width:
-        np.testing.assert_array_equal(found[to], whole[of])
-    assert np.isfinite(found).all() and not found[~valid].any()
+        np.testing.assert_array_equal(pixels[to], whole[of])
+    assert np.isfinite(pixels).all() and not pixels[~valid].any()

@@ -84,10 +84,10 @@ def test_kml_comes_with_the_attributes_of_its_driver(tmp_path: Path) -> None:
     mark = f"<Placemark><name>pond</name><Polygon>{ring}</Polygon></Placemark>"
     path = tmp_path / "a.kml"
     path.write_text(f'<kml xmlns="http://www.opengis.net/kml/2.2"><Document>{mark}</Document></kml>')
-    found = read_features(path, attributes=["Name"], where=["==", "Name", "pond"])
-    assert found.attributes == ({"Name": "pond"},) and found.columns == ("Name", "Description")
-    assert shapely.to_wkt(found.geometries[0]) == "POLYGON ((10 50, 11 50, 11 51, 10 50))"
-    assert found.crs is not None and found.crs.to_epsg() == 4326
+    features = read_features(path, attributes=["Name"], where=["==", "Name", "pond"])
+    assert features.attributes == ({"Name": "pond"},) and features.columns == ("Name", "Description")
+    assert shapely.to_wkt(features.geometries[0]) == "POLYGON ((10 50, 11 50, 11 51, 10 50))"
+    assert features.crs is not None and features.crs.to_epsg() == 4326
 
 
 def test_a_third_dimension_is_left_out(tmp_path: Path, write_geojson: Write) -> None:
@@ -161,14 +161,14 @@ def _shapefile(path: Path, text: bytes, cpg: str = "") -> Path:
 
 
 @pytest.mark.parametrize(
-    ("encoding", "cpg", "given"),
+    ("encoding", "cpg", "encoding_key"),
     [("latin-1", "", None), ("utf-8", "UTF-8", None), ("utf-8", "", "UTF-8"), ("cp1250", "UTF-8", "windows-1250")],
 )
-def test_texts_in_any_encoding(tmp_path: Path, encoding: str, cpg: str, given: str | None) -> None:
+def test_texts_in_any_encoding(tmp_path: Path, encoding: str, cpg: str, encoding_key: str | None) -> None:
     path = _shapefile(tmp_path / "a.shp", "Gebäude".encode(encoding), cpg)
-    features = read_features(path, attributes=["kind"], encoding=given)
+    features = read_features(path, attributes=["kind"], encoding=encoding_key)
     assert features.attributes == ({"kind": "Gebäude"},)
-    args = {"attributes": ["kind"], **({"encoding": given} if given else {})}
+    args = {"attributes": ["kind"], **({"encoding": encoding_key} if encoding_key else {})}
     plain = _shapefile(tmp_path / "b.shp", "Gebäude".encode(), "UTF-8")
     assert digest([path], args) == digest([plain], {"attributes": ["kind"]})
 
@@ -236,8 +236,8 @@ def test_reprojection_is_exact_for_every_vertex(tmp_path: Path, write_geojson: W
     longitude, latitude = reproject(grid.crs, "EPSG:4326", *grid.to_map(x, y))
     points = [({"type": "Point", "coordinates": list(p)}, {}) for p in zip(longitude, latitude, strict=True)]
     pixels = to_pixels(read_features(write_geojson(tmp_path / "points.geojson", points)), grid)
-    found = shapely.get_coordinates(pixels)
-    np.testing.assert_allclose(found, np.stack([x, y], axis=1), rtol=0, atol=2e-6)
+    vertices = shapely.get_coordinates(pixels)
+    np.testing.assert_allclose(vertices, np.stack([x, y], axis=1), rtol=0, atol=2e-6)
 
 
 def test_pixel_corners_come_back_as_whole_numbers(tmp_path: Path, write_geojson: Write) -> None:
@@ -300,14 +300,14 @@ def test_the_digest_is_of_what_the_file_means(tmp_path: Path, two: Path) -> None
 
 
 def test_the_digest_follows_every_change_of_meaning(tmp_path: Path, two: Path) -> None:
-    found = {digest([two], ARGS)}
+    digests = {digest([two], ARGS)}
 
     def add(edit: Callable[[Any], Any]) -> None:
         value = json.loads(two.read_text())
         value = edit(value) or value
         path = tmp_path / "changed.json"
         path.write_text(json.dumps(value))
-        found.add(digest([path], ARGS))
+        digests.add(digest([path], ARGS))
 
     def move(value: Any) -> None:
         value["features"][0]["geometry"]["coordinates"][0][1][0] += 1e-9
@@ -334,8 +334,8 @@ def test_the_digest_follows_every_change_of_meaning(tmp_path: Path, two: Path) -
     changes = [move, rename, unset, reorder, project, drop, retype]
     for change in changes:
         add(change)
-    assert len(found) == 1 + len(changes)
-    assert digest([two], {"layer": None, "attributes": []}) not in found
+    assert len(digests) == 1 + len(changes)
+    assert digest([two], {"layer": None, "attributes": []}) not in digests
 
 
 def test_filters_leave_features_out_or_sort_them(two: Path) -> None:
@@ -399,8 +399,8 @@ def test_files_beside_it_are_read_with_a_file_and_not_by_themselves(two: Path, t
         ring = [(0, 0), (0, 1), (1, 1), (0, 0)]
         geometry = {"type": "Polygon", "coordinates": [ring]}
         target.write({"type": "Feature", "geometry": geometry, "properties": {"kind": "a"}})
-    beside = [shape.with_suffix(suffix) for suffix in (".dbf", ".shx", ".cpg")]
-    assert digest([shape, *beside], ARGS) == digest([shape], ARGS)
+    sidecars = [shape.with_suffix(suffix) for suffix in (".dbf", ".shx", ".cpg")]
+    assert digest([shape, *sidecars], ARGS) == digest([shape], ARGS)
 
 
 def test_curves_come_as_lines(tmp_path: Path) -> None:
@@ -434,18 +434,18 @@ def test_a_shift_in_metres(tmp_path: Path, write_geojson: Write, crs: str) -> No
         "EPSG:2263": (10 + 3 / 0.3048006096, 60 - 4 / 0.3048006096),
         "EPSG:4326": (10 + 3 / 111319.5 / 0.5, 60 - 4 / 111319.5),
     }[crs]
-    found = shapely.get_coordinates(to_pixels(features, grid, shift_m=[3, -4]))[0]
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    vertices = shapely.get_coordinates(to_pixels(features, grid, shift_m=[3, -4]))[0]
+    np.testing.assert_allclose(vertices, expected, atol=1e-5)
 
 
 def test_the_digest_of_geopackage_does_not_depend_on_its_dates(tmp_path: Path, square: Callable[..., Any]) -> None:
     schema = {"geometry": "Polygon", "properties": {"kind": "str"}}
-    found = set()
+    digests = set()
     for name in ("a.gpkg", "b.gpkg"):
         with fiona.open(tmp_path / name, "w", driver="GPKG", layer="x", schema=schema, crs="EPSG:4326") as file:
             file.write({"type": "Feature", "properties": {"kind": "car"}, "geometry": square(0, 0, 1, 1)})
-        found.add(digest([tmp_path / name], ARGS))
-    assert len(found) == 1
+        digests.add(digest([tmp_path / name], ARGS))
+    assert len(digests) == 1
 
 
 def test_invalid_polygons_are_repaired() -> None:

@@ -60,13 +60,13 @@ WHERE = ["any", [">", "a", 0], ["!has", "a.a"], ["==", "$type", "Point"]]
 def test_whatever_a_file_holds(tmp_path: Path, content: Any, grid: Grid, where: Any) -> None:
     path = tmp_path / "random.geojson"
     path.write_text(json.dumps(content))
-    how = {**LABELS, "where": where} if where else LABELS
-    for what in (
-        lambda: open_labels([path], how, grid=grid, classes=CLASSES, null_id=1).read(grid.window),
+    label_settings = {**LABELS, "where": where} if where else LABELS
+    for read in (
+        lambda: open_labels([path], label_settings, grid=grid, classes=CLASSES, null_id=1).read(grid.window),
         lambda: open_aoi([path], grid),
         lambda: digest([path], {"layer": None, "attributes": ["a"], "where": where}),
     ):
         try:
-            what()
+            read()
         except DataError as error:
             assert str(path) in str(error)

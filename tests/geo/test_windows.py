@@ -19,8 +19,8 @@ def test_sliding_windows_cover_every_pixel_and_none_lies_outside(
     height: int, width: int, size: int, stride: int
 ) -> None:
     seen = np.zeros((height, width), dtype=int)
-    found = sliding(height, width, size, stride)
-    for window in found:
+    windows = sliding(height, width, size, stride)
+    for window in windows:
         part = window.clip(height, width)
         assert part.height and part.width
         assert window.height == window.width == size
@@ -29,17 +29,17 @@ def test_sliding_windows_cover_every_pixel_and_none_lies_outside(
         assert seen.min() >= 1
     if stride >= size:
         assert seen.max() == 1
-    assert found == sorted(found)
+    assert windows == sorted(windows)
 
 
 @given(small, small, small)
 def test_only_one_window_overhangs_along_an_axis(length: int, size: int, stride: int) -> None:
     if stride > size:
         return
-    found = list(starts(length, size, stride))
-    assert found[0] == 0
-    assert all(start + size < length for start in found[:-1])
-    assert found[-1] + size >= length
+    positions = list(starts(length, size, stride))
+    assert positions[0] == 0
+    assert all(start + size < length for start in positions[:-1])
+    assert positions[-1] + size >= length
 
 
 def test_a_scene_smaller_than_a_window_gets_one_window() -> None:
@@ -52,10 +52,10 @@ def test_a_scene_of_exactly_one_window_gets_one_window() -> None:
 
 @given(small, small, small)
 def test_bands_partition(height: int, width: int, rows: int) -> None:
-    found = bands(height, width, rows)
-    assert [row for band in found for row in range(band.row, band.row_stop)] == list(range(height))
-    assert {(band.col, band.width) for band in found} == {(0, width)}
-    assert max(band.height for band in found) <= rows
+    partition = bands(height, width, rows)
+    assert [row for band in partition for row in range(band.row, band.row_stop)] == list(range(height))
+    assert {(band.col, band.width) for band in partition} == {(0, width)}
+    assert max(band.height for band in partition) <= rows
 
 
 def test_intersection_of_strangers_is_empty() -> None:

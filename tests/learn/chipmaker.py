@@ -71,7 +71,7 @@ def write_chips(folder: Path, scene: str, images, labels, *, per_shard=5, valid=
         "classes": [entry["name"] for entry in classes],
         "count": len(images),
         "shards": shards,
-        "chip_class_counts": [np.bincount(one.ravel(), minlength=len(classes)).tolist() for one in labels],
+        "chip_class_counts": [np.bincount(mask.ravel(), minlength=len(classes)).tolist() for mask in labels],
         "class_counts": np.bincount(labels.ravel(), minlength=len(classes)).tolist(),
     }
     (folder / "index.json").write_text(json.dumps(index))

@@ -20,25 +20,25 @@ def augmenter(*names, dtype="uint8", bands=3, normalize=SCALE):
 
 
 def seen(make, count=64, **changes):
-    one = sample(**changes)
-    return one, [make(one, (0, 1, n)) for n in range(count)]
+    original = sample(**changes)
+    return original, [make(original, (0, 1, n)) for n in range(count)]
 
 
 def test_the_same_seed_gives_the_same_sample():
     make = augmenter("flip", "rotate90", "brightness", "contrast")
-    one = sample()
-    assert np.array_equal(make(one, (1, 2, 3)).image, make(one, (1, 2, 3)).image)
-    assert not np.array_equal(make(one, (1, 2, 3)).image, make(one, (1, 2, 4)).image)
+    original = sample()
+    assert np.array_equal(make(original, (1, 2, 3)).image, make(original, (1, 2, 3)).image)
+    assert not np.array_equal(make(original, (1, 2, 3)).image, make(original, (1, 2, 4)).image)
 
 
 @pytest.mark.parametrize(("names", "count"), [(["flip"], 4), (["rotate90"], 4), (["flip", "rotate90"], 8)])
 def test_orientations_reach_all_of_their_group(names, count):
-    one, found = seen(augmenter(*names))
-    assert len({made.image.tobytes() for made in found}) == count
-    assert one.image.tobytes() in {made.image.tobytes() for made in found}
-    for made in found:
+    original, augmented = seen(augmenter(*names))
+    assert len({made.image.tobytes() for made in augmented}) == count
+    assert original.image.tobytes() in {made.image.tobytes() for made in augmented}
+    for made in augmented:
         # Image, mask and labels stay together.
-        assert np.array_equal(made.valid, made.image > one.image.mean())
+        assert np.array_equal(made.valid, made.image > original.image.mean())
         assert np.corrcoef(made.image.mean(axis=0).ravel(), made.target["labels"].ravel())[0, 1] > 0.9
 
 
@@ -56,17 +56,20 @@ def test_radiometry_for_any_bands_and_dtype(dtype, name):
     normalize = (
         SCALE if dtype == "uint8" else {"kind": "zscore", "mean": [0.0] * 5, "std": [spread] * 5, "max_stds": 3.0}
     )
-    one, found = seen(augmenter(name, dtype=dtype, bands=5, normalize=normalize), dtype=dtype, bands=5)
+    original, augmented = seen(augmenter(name, dtype=dtype, bands=5, normalize=normalize), dtype=dtype, bands=5)
     span = 255 if dtype == "uint8" else 6 * spread
     changes = np.array(
-        [made.image.mean(axis=(1, 2), dtype=float) - one.image.mean(axis=(1, 2), dtype=float) for made in found]
+        [
+            made.image.mean(axis=(1, 2), dtype=float) - original.image.mean(axis=(1, 2), dtype=float)
+            for made in augmented
+        ]
     )
-    assert all(made.image.dtype == dtype and made.image.shape == one.image.shape for made in found)
+    assert all(made.image.dtype == dtype and made.image.shape == original.image.shape for made in augmented)
     assert len({tuple(change) for change in changes}) > 60 and np.ptp(changes, axis=1).max() > 0
     if name == "brightness":
         assert abs(changes).max() <= 0.1 * span + 1 and abs(changes).max() > 0.05 * span
     else:
-        ratios = [made.image.std(dtype=float) / one.image.std(dtype=float) for made in found]
+        ratios = [made.image.std(dtype=float) / original.image.std(dtype=float) for made in augmented]
         assert 0.75 < min(ratios) < 0.95 and 1.05 < max(ratios) < 1.25
 
 
@@ -75,29 +78,29 @@ def test_contrast_turns_around_the_mean_of_what_is_valid(hole):
     image = np.random.default_rng(0).normal(500, 20, (2, 16, 16)).astype(np.float32)
     valid = np.ones(image.shape, dtype=bool)
     valid[0, :, 4:] = valid[1] = False
-    one = Sample(np.where(valid, image, np.float32(hole)), valid, {"labels": np.zeros((16, 16), np.uint8)})
+    original = Sample(np.where(valid, image, np.float32(hole)), valid, {"labels": np.zeros((16, 16), np.uint8)})
     normalize = {"kind": "zscore", "mean": [500.0] * 2, "std": [20.0] * 2, "max_stds": 3.0}
     make = augmenter("contrast", dtype="float32", bands=2, normalize=normalize)
     kept = image[0, :, :4]
     for n in range(16):
-        changed = make(one, (n,)).image[0, :, :4]
+        changed = make(original, (n,)).image[0, :, :4]
         assert changed.mean() == pytest.approx(kept.mean(), rel=1e-4)
         assert changed.std() != pytest.approx(kept.std(), rel=1e-4)
 
 
 def test_integers_are_clipped_not_wrapped():
-    one = Sample(np.array([[[0, 255]]], np.uint8).repeat(3, axis=0), None, {"labels": np.zeros((1, 2), np.uint8)})
+    original = Sample(np.array([[[0, 255]]], np.uint8).repeat(3, axis=0), None, {"labels": np.zeros((1, 2), np.uint8)})
     make = augmenter("brightness", "contrast")
     for n in range(64):
-        low, high = make(one, (n,)).image[0, 0]
+        low, high = make(original, (n,)).image[0, 0]
         assert low < 100 < high
 
 
 @pytest.mark.parametrize("name", ["saturation", "hue"])
 def test_colour_jitter(name):
-    one, found = seen(augmenter(name), count=8)
-    assert len({made.image.tobytes() for made in found}) > 4
-    assert all(made.image.dtype == np.uint8 and made.image.shape == one.image.shape for made in found)
+    original, augmented = seen(augmenter(name), count=8)
+    assert len({made.image.tobytes() for made in augmented}) > 4
+    assert all(made.image.dtype == np.uint8 and made.image.shape == original.image.shape for made in augmented)
     with pytest.raises(ModelError, match=r"needs uint8 imagery of three bands .*found 4 bands of uint8"):
         augmenter(name, bands=4)
 
@@ -113,11 +116,11 @@ def test_what_the_user_draws_leaves_the_generators_of_gpus_alone(tmp_path, monke
         "    return {**sample, 'image': torch.randint_like(sample['image'], 9)}\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    make, one = augmenter("own_draw:noise"), sample()
+    make, original = augmenter("own_draw:noise"), sample()
     # A loader's process has generators of its own: what this process draws on a GPU must be the same with and without.
     monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("a GPU was seeded"))
-    assert np.array_equal(make(one, (0,)).image, make(one, (0,)).image)
-    assert not np.array_equal(make(one, (0,)).image, make(one, (1,)).image)
+    assert np.array_equal(make(original, (0,)).image, make(original, (0,)).image)
+    assert not np.array_equal(make(original, (0,)).image, make(original, (1,)).image)
 
 
 def test_own_function_must_keep_shape_and_dtype(tmp_path, monkeypatch):
@@ -128,13 +131,13 @@ def test_own_function_must_keep_shape_and_dtype(tmp_path, monkeypatch):
         "def fail(sample, rng):\n    raise KeyError('x')\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    one = sample()
+    original = sample()
     make = augmenter("flip", "own_augment:invert")
     assert make.own_code
-    assert 255 - one.image.mean() == pytest.approx(make(one, (0,)).image.mean())
+    assert 255 - original.image.mean() == pytest.approx(make(original, (0,)).image.mean())
     with pytest.raises(ModelError, match=r"must keep the image uint8 .* found float32"):
-        augmenter("own_augment:halve")(one, (0,))
+        augmenter("own_augment:halve")(original, (0,))
     with pytest.raises(ModelError, match="must return a dict with image, labels"):
-        augmenter("own_augment:lose")(one, (0,))
+        augmenter("own_augment:lose")(original, (0,))
     with pytest.raises(ModelError, match='"own_augment:fail" failed: KeyError'):
-        augmenter("own_augment:fail")(one, (0,))
+        augmenter("own_augment:fail")(original, (0,))

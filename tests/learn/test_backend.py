@@ -54,7 +54,7 @@ def chips(tmp_path: Any) -> ChipArrays:
     return ChipArrays(Chips({"chips/train/a": files}, OPS))
 
 
-def given(module: types.ModuleType, **members: Any) -> None:
+def offer(module: types.ModuleType, **members: Any) -> None:
     """Make the module's factory return a backend with these members."""
     backend = type("Backend", (Given,), members)
     module.make = lambda spec, **args: backend()  # type: ignore[attr-defined]
@@ -86,7 +86,7 @@ def test_a_backend_learns_what_it_is_for(module: types.ModuleType, chips: ChipAr
 def test_arrays_of_any_order_are_stored_alike(module: types.ModuleType, chips: ChipArrays, tmp_path: Any) -> None:
     numbers = np.arange(6, dtype=">f4").reshape(2, 3)
     odd = {"z": np.array(3), "a": np.asfortranarray(numbers), "bytes": np.frombuffer(b"model", np.uint8)}
-    given(module, arrays=odd)
+    offer(module, arrays=odd)
     arrays = train_backend(INFO, chips, None, 1, Silent())
     safetensors.numpy.save_file(arrays, tmp_path / "model.safetensors")
     plain = {"a": numbers.astype("<f4"), "bytes": odd["bytes"], "z": np.array(3)}
@@ -94,7 +94,7 @@ def test_arrays_of_any_order_are_stored_alike(module: types.ModuleType, chips: C
     assert (tmp_path / "model.safetensors").read_bytes() == (tmp_path / "plain.safetensors").read_bytes()
 
     received: dict[str, np.ndarray] = {}
-    given(module, load=lambda self, arrays: received.update(arrays) or Given.predict)
+    offer(module, load=lambda self, arrays: received.update(arrays) or Given.predict)
     load_backend(tmp_path / "model.safetensors", INFO)
     assert (
         received["bytes"].tobytes() == b"model"
@@ -116,7 +116,7 @@ def test_arrays_of_any_order_are_stored_alike(module: types.ModuleType, chips: C
     ],
 )
 def test_a_model_is_arrays(module: types.ModuleType, chips: ChipArrays, arrays: Any, message: str) -> None:
-    given(module, arrays=arrays)
+    offer(module, arrays=arrays)
     with pytest.raises(ModelError) as refused:
         train_backend(INFO, chips, None, 1, Silent())
     assert str(refused.value).startswith('train.backend: "my_backend:make": ') and message in str(refused.value)
@@ -134,7 +134,7 @@ def test_a_model_is_arrays(module: types.ModuleType, chips: ChipArrays, arrays: 
     ],
 )
 def test_predictions_are_probabilities(module: types.ModuleType, chips: ChipArrays, scores: Any, message: str) -> None:
-    given(module, predict=staticmethod(lambda images, valid: scores))
+    offer(module, predict=staticmethod(lambda images, valid: scores))
     with pytest.raises(ModelError, match="predict") as refused:
         train_backend(INFO, chips, None, 1, Silent())
     assert message in str(refused.value)
@@ -182,10 +182,10 @@ def test_a_factory_returns_a_backend(module: types.ModuleType, make: Any, messag
 
 
 def test_load_returns_a_function_and_may_fail(module: types.ModuleType, chips: ChipArrays, tmp_path: Any) -> None:
-    given(module, load=lambda self, arrays: arrays)
+    offer(module, load=lambda self, arrays: arrays)
     with pytest.raises(ModelError, match=r"load\(\) must return a function predict\(images, valid\); found dict"):
         train_backend(INFO, chips, None, 1, Silent())
-    given(module, load=lambda self, arrays: arrays["b"])
+    offer(module, load=lambda self, arrays: arrays["b"])
     with pytest.raises(ModelError, match=r"load\(\) failed: KeyError: 'b'"):
         train_backend(INFO, chips, None, 1, Silent())
     (tmp_path / "model.safetensors").write_bytes(b"no tensors")
@@ -194,7 +194,7 @@ def test_load_returns_a_function_and_may_fail(module: types.ModuleType, chips: C
 
 
 def test_the_seed_is_that_of_the_training_and_leaves_no_trace(module: types.ModuleType, chips: ChipArrays) -> None:
-    given(module, train=lambda self, chips, validation, *, seed, progress: {"drawn": np.random.rand(3)})
+    offer(module, train=lambda self, chips, validation, *, seed, progress: {"drawn": np.random.rand(3)})
     before = np.random.get_state()[1].tolist()
     first, second, other = (train_backend(INFO, chips, None, seed, Silent())["drawn"] for seed in (1, 1, 2))
     assert first.tolist() == second.tolist() != other.tolist()

@@ -45,14 +45,14 @@ def test_some_are_chosen_by_the_seed_and_fewer_are_among_more(scenes):
         chips = Chips(scenes, OPS)
         chips.choose(most, seed)
         chips = pickle.loads(pickle.dumps(chips))
-        found = [
+        samples = [
             next(i for i, image in enumerate(images) if np.array_equal(chips[n].image, image))
             for n in range(len(chips))
         ]
         counts = [np.bincount(chips[n].target["labels"].ravel(), minlength=3) for n in range(len(chips))]
         assert chips.class_counts.tolist() == np.sum(counts, axis=0).tolist()
         assert chips.chip_class_counts.tolist() == np.array(counts).tolist()
-        return found
+        return samples
 
     assert [len(chosen(most)) for most in (1, 4, 11)] == [1, 4, 11]
     assert set(chosen(4)) < set(chosen(8)) and chosen(8) == sorted(chosen(8))

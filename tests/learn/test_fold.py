@@ -28,8 +28,8 @@ def used(model: nn.Module, bands: int = 3, size: int = 64) -> nn.Module:
 def outputs(model: nn.Module, size: int = 64) -> torch.Tensor:
     images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
-        found = model(images)
-    value: torch.Tensor = found["out"] if isinstance(found, dict) else found
+        output = model(images)
+    value: torch.Tensor = output["out"] if isinstance(output, dict) else output
     return value
 
 
@@ -65,8 +65,8 @@ class _Odd(nn.Module):
         self.part = nn.Sequential(nn.Conv2d(3, 3, 1, bias=False), nn.BatchNorm2d(3))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        found = self.norms[1](self.twice(self.norms[0](self.twice(images))))
-        raw = self.watched(found)
+        features = self.norms[1](self.twice(self.norms[0](self.twice(images))))
+        raw = self.watched(features)
         return self.part(self.norms[2](raw)) + raw
 
 
@@ -76,8 +76,8 @@ class _Branching(nn.Module):
         self.inner = inner
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = self.inner(images)
-        return found if images.mean() > 2 else -found
+        features: torch.Tensor = self.inner(images)
+        return features if images.mean() > 2 else -features
 
 
 @pytest.mark.parametrize("branching", [False, True])

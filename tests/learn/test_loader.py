@@ -31,10 +31,10 @@ def test_plain_batches_are_the_chips(maker):
 
 
 def test_a_chip_is_augmented_the_same_in_any_batch(maker):
-    one = maker[Request("train", [1, 4], 2)]
+    single = maker[Request("train", [1, 4], 2)]
     other = maker[Request("train", [4, 7, 8], 2)]
-    assert torch.equal(one.images[1], other.images[0])
-    assert not torch.equal(one.images[1], maker[Request("train", [4], 3)].images[0])
+    assert torch.equal(single.images[1], other.images[0])
+    assert not torch.equal(single.images[1], maker[Request("train", [4], 3)].images[0])
 
 
 @pytest.mark.slow
@@ -44,12 +44,12 @@ def test_threads_and_processes_give_the_same_batches(maker):
     for loader in (Loader(maker, 0), Loader(maker, 0, ahead=False), Loader(maker, 2)):
         state = torch.get_rng_state()
         for _ in range(2):
-            found = list(loader.batches(requests))
-            assert len(found) == len(expected)
-            for one, two in zip(found, expected, strict=True):
-                assert torch.equal(one.images, two.images)
-                assert torch.equal(one.targets["labels"], two.targets["labels"])
-                assert (one.valid is None) == (two.valid is None)
+            batches = list(loader.batches(requests))
+            assert len(batches) == len(expected)
+            for first, second in zip(batches, expected, strict=True):
+                assert torch.equal(first.images, second.images)
+                assert torch.equal(first.targets["labels"], second.targets["labels"])
+                assert (first.valid is None) == (second.valid is None)
         assert torch.equal(torch.get_rng_state(), state), "a loader drew from the global generator"
 
 

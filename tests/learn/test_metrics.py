@@ -9,8 +9,8 @@ def test_counts_add_up_over_batches():
     truth, predicted = rng.integers(-1, 3, (6, 5, 5)), rng.integers(0, 3, (6, 5, 5))
     whole, parts = Confusion("abc"), Confusion("abc")
     whole.add(truth, predicted)
-    for one, two in zip(truth, predicted, strict=True):
-        parts.add(one, two)
+    for labels, predictions in zip(truth, predicted, strict=True):
+        parts.add(labels, predictions)
     assert np.array_equal(whole.matrix, parts.matrix) and whole.matrix.sum() == (truth >= 0).sum()
     for t in range(3):
         for p in range(3):

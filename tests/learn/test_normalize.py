@@ -16,26 +16,26 @@ def normalizer(**normalize):
 
 def test_scale():
     images = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16).repeat(3, axis=1)
-    found = normalizer(kind="scale", max=255)(images)
-    assert found.dtype == torch.float32 and found.is_contiguous(memory_format=torch.channels_last)
-    assert np.array_equal(found.numpy(), images.astype(np.float32) / 255)
+    normalized = normalizer(kind="scale", max=255)(images)
+    assert normalized.dtype == torch.float32 and normalized.is_contiguous(memory_format=torch.channels_last)
+    assert np.array_equal(normalized.numpy(), images.astype(np.float32) / 255)
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "int16", "int32", "uint32", "float32", "float64"])
 def test_zscore_is_clipped_to_one(dtype):
     images = np.random.default_rng(0).integers(0, 30000, (2, 2, 8, 8)).astype(dtype)
     mean, std = [9000.0, 15000.0], [2500.0, 8000.0]
-    found = normalizer(kind="zscore", mean=mean, std=std, max_stds=2.0)(images).numpy()
+    normalized = normalizer(kind="zscore", mean=mean, std=std, max_stds=2.0)(images).numpy()
     z = (images - np.reshape(mean, (1, 2, 1, 1))) / np.reshape(std, (1, 2, 1, 1))
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, np.clip(z, -2, 2) / 2, atol=1e-6)
-    assert found.min() == -1 and found.max() == 1
+    assert normalized.dtype == np.float32
+    np.testing.assert_allclose(normalized, np.clip(z, -2, 2) / 2, atol=1e-6)
+    assert normalized.min() == -1 and normalized.max() == 1
 
 
 def test_wide_values_keep_their_differences():
     images = np.array([1e9, 1e9 + 1, 1e9 + 2, 1e9 + 3]).reshape(1, 1, 2, 2)
-    found = normalizer(kind="zscore", mean=[1e9 + 1.5], std=[1.0], max_stds=3.0)(images).numpy().ravel()
-    np.testing.assert_allclose(found, np.array([-1.5, -0.5, 0.5, 1.5]) / 3, atol=1e-6)
+    normalized = normalizer(kind="zscore", mean=[1e9 + 1.5], std=[1.0], max_stds=3.0)(images).numpy().ravel()
+    np.testing.assert_allclose(normalized, np.array([-1.5, -0.5, 0.5, 1.5]) / 3, atol=1e-6)
 
 
 def test_invalid_pixels_become_zero():
@@ -54,9 +54,9 @@ def test_the_raw_batch_is_not_changed():
     images.flags.writeable = False
     normalizer(kind="zscore", mean=[3.0], std=[2.0], max_stds=4.0)(images)
     assert (images == 7).all()
-    given = torch.full((1, 1, 2, 2), 7.0).to(memory_format=torch.channels_last)
-    normalizer(kind="zscore", mean=[3.0], std=[2.0], max_stds=4.0)(given)
-    assert (given == 7).all()
+    raw = torch.full((1, 1, 2, 2), 7.0).to(memory_format=torch.channels_last)
+    normalizer(kind="zscore", mean=[3.0], std=[2.0], max_stds=4.0)(raw)
+    assert (raw == 7).all()
 
 
 def test_choice_by_dtype():
@@ -92,32 +92,32 @@ def bands_of(*bands):
 def test_stats_is_the_reference_formula():
     rng = np.random.default_rng(0)
     values = [rng.normal(900, 300, 5000).clip(0).astype(np.uint16), rng.integers(0, 60000, 5000).astype(np.uint16)]
-    how = from_stats(bands_of(*values), "uint16", 2, 3.0, {"kind": "stats", "max_stds": 2.0})
-    assert how["max_stds"] == 2.0
+    settings = from_stats(bands_of(*values), "uint16", 2, 3.0, {"kind": "stats", "max_stds": 2.0})
+    assert settings["max_stds"] == 2.0
     images = np.stack(values).reshape(1, 2, 50, 100)
-    found = normalizer(**how)(images).numpy()
+    normalized = normalizer(**settings)(images).numpy()
     for band, raw in enumerate(values):
         z = np.clip((raw - raw.mean()) / raw.std(), -2, 2)
         expected = ((z + 2) / 4 * 255).astype(np.uint8)
-        np.testing.assert_array_equal(np.rint(found[0, band].ravel() * 255).astype(np.uint8), expected)
-    assert found.min() == 0 and found.max() == 1
+        np.testing.assert_array_equal(np.rint(normalized[0, band].ravel() * 255).astype(np.uint8), expected)
+    assert normalized.min() == 0 and normalized.max() == 1
 
 
 def test_stats_on_8_bit_imagery_is_not_ignored():
     values = np.arange(100, 140, dtype=np.uint8)
-    how = from_stats(bands_of(values), "uint8", 1, 3.0, {"kind": "stats", "max_stds": 3.0})
-    assert how["kind"] == "stats" and how["mean"] == [pytest.approx(119.5)]
+    settings = from_stats(bands_of(values), "uint8", 1, 3.0, {"kind": "stats", "max_stds": 3.0})
+    assert settings["kind"] == "stats" and settings["mean"] == [pytest.approx(119.5)]
 
 
 def test_min_max_and_percentiles_stretch():
     values = np.arange(1000, 2000, dtype=np.uint16)
-    how = from_stats(bands_of(values, values * 2), "uint16", 2, 3.0, {"kind": "min_max"})
-    assert how == {"kind": "linear", "low": [1000.0, 2000.0], "high": [1999.0, 3998.0]}
+    settings = from_stats(bands_of(values, values * 2), "uint16", 2, 3.0, {"kind": "min_max"})
+    assert settings == {"kind": "linear", "low": [1000.0, 2000.0], "high": [1999.0, 3998.0]}
     images = np.array([[0, 1000, 1999, 65535], [2000, 2999, 3998, 1]], np.uint16).reshape(1, 2, 1, 4)
-    found = normalizer(**how)(images).numpy()
-    np.testing.assert_allclose(found.reshape(2, 4), [[0, 0, 1, 1], [0, 0.5, 1, 0]], atol=1e-6)
-    how = from_stats(bands_of(values), "uint16", 1, 3.0, {"kind": "percentile", "low": 10.0, "high": 75.0})
-    assert how["low"] == [pytest.approx(1100, abs=2)] and how["high"] == [pytest.approx(1750, abs=2)]
+    normalized = normalizer(**settings)(images).numpy()
+    np.testing.assert_allclose(normalized.reshape(2, 4), [[0, 0, 1, 1], [0, 0.5, 1, 0]], atol=1e-6)
+    settings = from_stats(bands_of(values), "uint16", 1, 3.0, {"kind": "percentile", "low": 10.0, "high": 75.0})
+    assert settings["low"] == [pytest.approx(1100, abs=2)] and settings["high"] == [pytest.approx(1750, abs=2)]
 
 
 def test_bands_without_a_range_are_refused():
@@ -142,35 +142,35 @@ def test_what_pretrained_weights_expect():
     from torchvision.transforms.v2 import functional
 
     images = np.random.default_rng(0).integers(0, 256, (2, 3, 8, 8)).astype(np.uint8)
-    how = standardized(from_stats({}, "uint8", 3, 3.0), *IMAGENET, {}, 3)
+    settings = standardized(from_stats({}, "uint8", 3, 3.0), *IMAGENET, {}, 3)
     theirs = functional.normalize(torch.from_numpy(images).float() / 255, *map(list, IMAGENET))
-    torch.testing.assert_close(normalizer(**how)(images), theirs, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(normalizer(**settings)(images), theirs, atol=1e-6, rtol=1e-6)
     valid = np.ones((2, 8, 8), bool)
     valid[:, 0] = False
-    assert (normalizer(**how)(images, valid)[:, :, 0] == 0).all()
+    assert (normalizer(**settings)(images, valid)[:, :, 0] == 0).all()
 
 
 def test_further_bands_have_the_statistics_of_the_imagery_and_fewer_the_first_figures():
-    how = standardized(from_stats({}, "uint8", 4, 3.0), *IMAGENET, STATS4, 4)
-    assert how["standard"] == {"mean": [*IMAGENET[0], 0.2], "std": [*IMAGENET[1], 0.1]}
+    settings = standardized(from_stats({}, "uint8", 4, 3.0), *IMAGENET, STATS4, 4)
+    assert settings["standard"] == {"mean": [*IMAGENET[0], 0.2], "std": [*IMAGENET[1], 0.1]}
     assert standardized({"kind": "scale", "max": 255}, *IMAGENET, {}, 2)["standard"]["mean"] == [0.485, 0.456]
     # Whatever makes 0 to 1 of values, the further band comes out with mean 0 and deviation 1.
-    for how in (
+    for settings in (
         {"kind": "linear", "low": [0.0, 0, 0, 26.0], "high": [1.0, 1, 1, 76.0]},
         {"kind": "stats", "mean": [0.0, 0, 0, 51.0], "std": [1.0, 1, 1, 25.5], "max_stds": 3.0},
         {"kind": "scale", "max": 255},
     ):
-        full = standardized(how, *IMAGENET, STATS4, 4)
+        full = standardized(settings, *IMAGENET, STATS4, 4)
         image = np.full((1, 4, 1, 2), 51.0, np.float32)
         image[..., 1] = 51.0 + 25.5 / 2
-        found = normalizer(**full)(image)[0, 3, 0].numpy()
-        np.testing.assert_allclose(found, [0.0, 0.5], atol=0.02)  # of "stats" in steps of a 255th
+        normalized = normalizer(**full)(image)[0, 3, 0].numpy()
+        np.testing.assert_allclose(normalized, [0.0, 0.5], atol=0.02)  # of "stats" in steps of a 255th
 
 
 def test_values_without_a_range_cannot_have_figures_of_0_to_1():
-    how = {"kind": "zscore", "mean": [1.0] * 3, "std": [1.0] * 3, "max_stds": 3.0}
+    settings = {"kind": "zscore", "mean": [1.0] * 3, "std": [1.0] * 3, "max_stds": 3.0}
     with pytest.raises(DataError, match=r"train.normalize: applies to values from 0 to 1"):
-        standardized(how, *IMAGENET, {}, 3)
+        standardized(settings, *IMAGENET, {}, 3)
     flat = {**STATS4, "bands": [*STATS4["bands"][:3], {"mean": 5.0, "std": 0.0}]}
     with pytest.raises(DataError, match="band 3 of the training imagery cannot be normalised"):
         standardized({"kind": "scale", "max": 255}, *IMAGENET, flat, 4)

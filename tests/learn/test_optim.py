@@ -39,9 +39,9 @@ def test_cosine_and_constant():
 
 
 def test_steps():
-    found = rates(schedule="step", step_epochs=[2, 6]).reshape(8, 5)
-    np.testing.assert_allclose(found[:, 0], [0.1, 0.1, 0.01, 0.01, 0.01, 0.01, 0.001, 0.001])
-    assert (np.ptp(found, axis=1) == 0).all()
+    epoch_rates = rates(schedule="step", step_epochs=[2, 6]).reshape(8, 5)
+    np.testing.assert_allclose(epoch_rates[:, 0], [0.1, 0.1, 0.01, 0.01, 0.01, 0.01, 0.001, 0.001])
+    assert (np.ptp(epoch_rates, axis=1) == 0).all()
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])

@@ -21,12 +21,12 @@ def snapshot():
     )
 
 
-def same(one, two):
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, two) and one.dtype == two.dtype
-    if isinstance(one, dict):
-        return one.keys() == two.keys() and all(same(value, two[key]) for key, value in one.items())
-    return one == two
+def same(first, second):
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second) and first.dtype == second.dtype
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(same(value, second[key]) for key, value in first.items())
+    return first == second
 
 
 def test_what_is_saved_is_loaded(tmp_path, snapshot):
@@ -35,8 +35,8 @@ def test_what_is_saved_is_loaded(tmp_path, snapshot):
     assert same(asdict(load(tmp_path / "resume", "x", notes.append)), asdict(snapshot))
     assert notes == []
     save(tmp_path / "resume", replace(snapshot, epoch=3, best=None))
-    found = load(tmp_path / "resume", "x", notes.append)
-    assert found.epoch == 3 and found.best is None
+    loaded = load(tmp_path / "resume", "x", notes.append)
+    assert loaded.epoch == 3 and loaded.best is None
     assert [path.name for path in (tmp_path / "resume").iterdir()] == [CHECKPOINT]
 
 

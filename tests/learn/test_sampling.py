@@ -17,21 +17,21 @@ def pure(*classes):
 
 
 def test_balanced_draws_each_class_alike():
-    found = chances(pure(*["tree"] * 8, "car", "car"), NAMES, 1, "balanced")
-    assert found[:8].sum() == pytest.approx(0.5)
-    assert found[8:] == pytest.approx([0.25, 0.25])
+    weights = chances(pure(*["tree"] * 8, "car", "car"), NAMES, 1, "balanced")
+    assert weights[:8].sum() == pytest.approx(0.5)
+    assert weights[8:] == pytest.approx([0.25, 0.25])
 
 
 def test_a_mixed_chip_counts_by_its_shares():
     counts = np.array([[50, 0, 50, 0], [0, 0, 100, 0], [0, 0, 100, 0]])
-    found = chances(counts, NAMES, 1, "balanced")
+    weights = chances(counts, NAMES, 1, "balanced")
     # car: 0.5 in all, tree: 2.5 in all.
-    assert found == pytest.approx(np.array([0.5 / 0.5 + 0.5 / 2.5, 1 / 2.5, 1 / 2.5]) / 2)
+    assert weights == pytest.approx(np.array([0.5 / 0.5 + 0.5 / 2.5, 1 / 2.5, 1 / 2.5]) / 2)
 
 
 def test_weights_by_name():
-    found = chances(pure("tree", "car", "road"), NAMES, 1, {"car": 4.0, "road": 0.0})
-    assert found == pytest.approx([0.2, 0.8, 0.0])
+    weights = chances(pure("tree", "car", "road"), NAMES, 1, {"car": 4.0, "road": 0.0})
+    assert weights == pytest.approx([0.2, 0.8, 0.0])
 
 
 def test_chips_without_a_class_keep_their_part():
@@ -45,8 +45,8 @@ def test_chips_without_a_class_keep_their_part():
 @given(st.lists(st.lists(st.integers(0, 5), min_size=4, max_size=4), min_size=1, max_size=12))
 def test_they_are_chances(rows):
     for sampling in ("balanced", {"car": 0.0, "tree": 3.0}):
-        found = chances(np.array(rows), NAMES, 1, sampling)
-        assert (found >= 0).all() and found.sum() == pytest.approx(1)
+        weights = chances(np.array(rows), NAMES, 1, sampling)
+        assert (weights >= 0).all() and weights.sum() == pytest.approx(1)
 
 
 def test_an_epoch_draws_as_many_chips_by_seed_and_epoch():

@@ -13,11 +13,11 @@ def test_reads_what_safetensors_wrote(tmp_path, dtype):
     rng = np.random.default_rng(0)
     tensors = {"a": rng.integers(0, 2, (3, 2, 5)).astype(dtype), "b": np.arange(7, dtype=np.uint8)}
     safetensors.numpy.save_file(tensors, tmp_path / "s.safetensors", metadata={"note": "x"})
-    found = open_shard(tmp_path / "s.safetensors")
-    assert set(found) == {"a", "b"}
+    shard = open_shard(tmp_path / "s.safetensors")
+    assert set(shard) == {"a", "b"}
     for name, values in tensors.items():
-        assert found[name].dtype == values.dtype and np.array_equal(found[name], values)
-        assert not found[name].flags.writeable
+        assert shard[name].dtype == values.dtype and np.array_equal(shard[name], values)
+        assert not shard[name].flags.writeable
 
 
 def test_empty_tensors(tmp_path):

@@ -32,14 +32,14 @@ class Asked(list[tuple[str, str]]):
     """Asks GDAL in this process, and notes what was asked."""
 
     def __call__(self, questions: Iterable[tuple[str, Path]]) -> list[dict[str, Any]]:
-        some = [(kind, str(path)) for kind, path in questions]
-        self.extend(some)
-        return ask(some)
+        paths = [(kind, str(path)) for kind, path in questions]
+        self.extend(paths)
+        return ask(paths)
 
     def names(self) -> list[str]:
-        found = [Path(path).name for _, path in self]
+        file_names = [Path(path).name for _, path in self]
         self.clear()
-        return found
+        return file_names
 
 
 @pytest.fixture
@@ -88,11 +88,11 @@ def test_plain_files_need_no_question(make, asked: Asked, tmp_path: Path) -> Non
     write(tmp_path / "a.tif")
     for other in ("a.geojson", "a1.tif.aux.xml", "a_labels.png", "a.shp", "a.gpkg-wal.qml"):
         (tmp_path / other).write_text("")
-    companions = make(asked)
-    assert companions.of_raster(tmp_path / "a.tif") == ()
-    assert companions.of_vector(tmp_path / "a.geojson") == ()
+    sidecars = make(asked)
+    assert sidecars.of_raster(tmp_path / "a.tif") == ()
+    assert sidecars.of_vector(tmp_path / "a.geojson") == ()
     assert asked == []
-    assert companions.of_raster(tmp_path / "nowhere" / "a.tif") == ()
+    assert sidecars.of_raster(tmp_path / "nowhere" / "a.tif") == ()
 
 
 def test_what_lies_beside_a_raster(make, asked: Asked, tmp_path: Path) -> None:
@@ -118,8 +118,8 @@ def test_virtual_rasters_rest_on_all_that_they_lead_to(make, asked: Asked, tmp_p
     (tmp_path / "deep" / "s.tif.ovr").write_bytes((tmp_path / "deep/s.tif").read_bytes())
     vrt(tmp_path / "deep" / "inner.vrt", "s.tif", "absent.tif")
     outer = vrt(tmp_path / "outer.vrt", "deep/inner.vrt")
-    found = names(tmp_path, make(asked).of_raster(outer))
-    assert found == ["deep/inner.vrt", "deep/s.tif", "deep/s.tif.ovr", "deep/absent.tif"]
+    files = names(tmp_path, make(asked).of_raster(outer))
+    assert files == ["deep/inner.vrt", "deep/s.tif", "deep/s.tif.ovr", "deep/absent.tif"]
 
 
 def test_warped_and_zipped_sources(make, asked: Asked, tmp_path: Path) -> None:
@@ -139,8 +139,8 @@ def test_answers_are_kept_until_something_changes(make, asked: Asked, tmp_path: 
     write(tmp_path / "t.tif")
     path = vrt(tmp_path / "m.vrt", "s.tif")
     old = 10**18
-    for one in tmp_path.iterdir():
-        os.utime(one, ns=(old, old))
+    for child in tmp_path.iterdir():
+        os.utime(child, ns=(old, old))
     state = State(tmp_path / "state" / "state.db")
 
     def of_raster(places: str = "") -> list[str]:
@@ -177,10 +177,10 @@ def test_answers_are_kept_until_something_changes(make, asked: Asked, tmp_path: 
 def test_parts_of_vectors_in_any_case(make, asked: Asked, tmp_path: Path) -> None:
     for name in ("s0.SHP", "S0.DBF", "s0.Shx", "s00.dbf", "g.gpkg", "g.gpkg-wal", "g.gpkg-journal", "t.csv", "t.CSVT"):
         (tmp_path / name).write_text("x")
-    companions = make(asked)
-    assert names(tmp_path, companions.of_vector(tmp_path / "s0.SHP")) == ["S0.DBF", "s0.Shx"]
-    assert names(tmp_path, companions.of_vector(tmp_path / "g.gpkg")) == ["g.gpkg-wal", "g.gpkg-journal"]
-    assert names(tmp_path, companions.of_vector(tmp_path / "t.csv")) == ["t.CSVT"]
+    sidecars = make(asked)
+    assert names(tmp_path, sidecars.of_vector(tmp_path / "s0.SHP")) == ["S0.DBF", "s0.Shx"]
+    assert names(tmp_path, sidecars.of_vector(tmp_path / "g.gpkg")) == ["g.gpkg-wal", "g.gpkg-journal"]
+    assert names(tmp_path, sidecars.of_vector(tmp_path / "t.csv")) == ["t.CSVT"]
     assert asked == []
 
 
@@ -196,9 +196,9 @@ def listed_by_gdal(path: Path) -> set[str]:
     with fiona.Env():
         dataset = gdal.GDALOpenEx(str(path).encode(), 4, None, None, None)
         assert dataset
-        found, number, every = gdal.GDALGetFileList(dataset), 0, set()
-        while found[number]:
-            every.add(found[number].decode())
+        files, number, every = gdal.GDALGetFileList(dataset), 0, set()
+        while files[number]:
+            every.add(files[number].decode())
             number += 1
         gdal.GDALClose(ctypes.c_void_p(dataset))
     return every - {str(path)}
@@ -242,21 +242,21 @@ def test_a_virtual_raster_over_a_part_of_a_file(make, asked: Asked, tmp_path: Pa
 )
 def test_all_that_gdal_lists_of_vectors_counts(make, asked: Asked, tmp_path: Path, name: str, driver: str) -> None:
     path = vector(tmp_path / name, driver)
-    found = {str(file) for file in make(asked).of_vector(path)}
-    assert listed_by_gdal(path) <= found
+    files = {str(file) for file in make(asked).of_vector(path)}
+    assert listed_by_gdal(path) <= files
     (tmp_path / "other.vrt").write_text(
         '<OGRVRTDataSource><OGRVRTLayer name="a"><SrcDataSource relativeToVRT="1">'
         f"{name}</SrcDataSource></OGRVRTLayer></OGRVRTDataSource>"
     )
-    assert {str(file) for file in make(asked).of_vector(tmp_path / "other.vrt")} == {str(path), *found}
+    assert {str(file) for file in make(asked).of_vector(tmp_path / "other.vrt")} == {str(path), *files}
 
 
 def test_a_directory_is_all_its_files(make, asked: Asked, tmp_path: Path) -> None:
     path = vector(tmp_path / "a.gdb", "OpenFileGDB")
-    companions = make(asked)
-    found = companions.of_vector(path)
-    assert found == tuple(sorted(path.iterdir()))
-    assert str(path) in companions.listed()
+    sidecars = make(asked)
+    files = sidecars.of_vector(path)
+    assert files == tuple(sorted(path.iterdir()))
+    assert str(path) in sidecars.listed()
     shutil.rmtree(path)
     assert make(asked).of_vector(path) == ()
 
@@ -266,11 +266,11 @@ def test_what_appears_later_is_told_apart_from_what_belongs_to_nothing(make, ask
     mosaic, gdb = vrt(tmp_path / "m.vrt", "deep/s.tif"), vector(tmp_path / "v.gdb", "OpenFileGDB")
     table = tmp_path / "t.csv"
     table.write_text("WKT,kind\nPOINT (1 2),a\n")
-    companions = make(asked)
-    companions.learn([("raster", source), ("raster", mosaic), ("vector", gdb), ("vector", table)])
+    sidecars = make(asked)
+    sidecars.learn([("raster", source), ("raster", mosaic), ("vector", gdb), ("vector", table)])
 
     def appeared() -> list[str]:
-        files = dict.fromkeys(file for path in (source, mosaic, gdb, table) for file in companions.appeared(path))
+        files = dict.fromkeys(file for path in (source, mosaic, gdb, table) for file in sidecars.appeared(path))
         return names(tmp_path, files)
 
     assert appeared() == []
@@ -284,4 +284,4 @@ def test_what_appears_later_is_told_apart_from_what_belongs_to_nothing(make, ask
         assert appeared() == names(tmp_path, [path]), path
         path.unlink()
         assert appeared() == []
-    assert companions.appeared(tmp_path / "nobody asked about.tif") == ()
+    assert sidecars.appeared(tmp_path / "nobody asked about.tif") == ()

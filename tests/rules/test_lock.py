@@ -50,11 +50,11 @@ def test_edited_code_is_tagged(lock, tmp_path, monkeypatch):
 def test_comments_and_docstrings_do_not_count(tmp_path):
     from rvbuild.engine.keys.code import tree_digest
 
-    one, two, three = (tmp_path / f"{n}.py" for n in "abc")
-    one.write_text('"""Doc."""\n\ndef f(x):\n    """More."""\n    return x + 1\n')
+    plain, two, three = (tmp_path / f"{n}.py" for n in "abc")
+    plain.write_text('"""Doc."""\n\ndef f(x):\n    """More."""\n    return x + 1\n')
     two.write_text('# remark\ndef f( x ):\n    """Other."""\n    return x+1  # same\n')
     three.write_text("def f(x):\n    return x + 2\n")
-    assert tree_digest(one) == tree_digest(two) != tree_digest(three)
+    assert tree_digest(plain) == tree_digest(two) != tree_digest(three)
 
 
 def test_every_rule_names_functions_that_exist():

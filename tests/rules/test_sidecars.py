@@ -24,11 +24,11 @@ def sort():
 
 
 def test_statistics_do_not_count(sort, tmp_path: Path) -> None:
-    beside = tmp_path / "a.tif.aux.xml"
-    beside.write_text(STATISTICS)
-    counted, ((path, seen),) = sort([beside, tmp_path / "a.tfw"])
+    sidecar = tmp_path / "a.tif.aux.xml"
+    sidecar.write_text(STATISTICS)
+    counted, ((path, seen),) = sort([sidecar, tmp_path / "a.tfw"])
     assert counted == (tmp_path / "a.tfw",)
-    assert path == beside and seen.size == len(STATISTICS)
+    assert path == sidecar and seen.size == len(STATISTICS)
 
 
 @pytest.mark.parametrize(
@@ -45,18 +45,18 @@ def test_statistics_do_not_count(sort, tmp_path: Path) -> None:
     ],
 )
 def test_what_else_is_said_counts(sort, tmp_path: Path, more: str) -> None:
-    beside = tmp_path / "a.tif.aux.xml"
-    beside.write_text(STATISTICS.replace("</PAMDataset>", f"{more}</PAMDataset>"))
-    assert sort([beside]) == ((beside,), ())
+    sidecar = tmp_path / "a.tif.aux.xml"
+    sidecar.write_text(STATISTICS.replace("</PAMDataset>", f"{more}</PAMDataset>"))
+    assert sort([sidecar]) == ((sidecar,), ())
 
 
 def test_a_document_type_counts_and_is_not_followed(sort, tmp_path: Path) -> None:
-    beside = tmp_path / "a.tif.aux.xml"
-    beside.write_text(f'<!DOCTYPE a [<!ENTITY mean "132.9">]>{STATISTICS.replace("132.9", "&mean;")}')
-    assert sort([beside]) == ((beside,), ())
+    sidecar = tmp_path / "a.tif.aux.xml"
+    sidecar.write_text(f'<!DOCTYPE a [<!ENTITY mean "132.9">]>{STATISTICS.replace("132.9", "&mean;")}')
+    assert sort([sidecar]) == ((sidecar,), ())
 
 
 def test_a_document_that_is_nested_too_deeply_counts(sort, tmp_path: Path) -> None:
-    beside = tmp_path / "a.tif.aux.xml"
-    beside.write_text("<PAMDataset>" + "<Metadata>" * 200 + "</Metadata>" * 200 + "</PAMDataset>")
-    assert sort([beside]) == ((beside,), ())
+    sidecar = tmp_path / "a.tif.aux.xml"
+    sidecar.write_text("<PAMDataset>" + "<Metadata>" * 200 + "</Metadata>" * 200 + "</PAMDataset>")
+    assert sort([sidecar]) == ((sidecar,), ())

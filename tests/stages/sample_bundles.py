@@ -47,9 +47,9 @@ def pack(folder: Path, model: list[Path], **predict_: Any) -> Path:
     description = json.loads(model[1].read_text())
     code = _served(folder / "workspace", description["code"] or {})
     trained = {"model": description["model"], "model_args": description["model_args"]}
-    how = {**settings(**predict_), "trained": trained}
+    options = {**settings(**predict_), "trained": trained}
     try:
-        bundle.run({"model": model, "stats": [stats], "code": code}, how, outputs, Silent())
+        bundle.run({"model": model, "stats": [stats], "code": code}, options, outputs, Silent())
     finally:
         serve_code(None)
     return outputs / "bundle.zip"

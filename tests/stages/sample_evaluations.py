@@ -47,5 +47,5 @@ class Scene:
         counted = self.labels != 255 if inside is None else inside & (self.labels != 255)
         predicted = np.where(self.predicted == 255, NULL, self.predicted)
         np.add.at(matrix, (self.labels[counted], predicted[counted]), 1)
-        found: list[list[int]] = matrix.tolist()
-        return found
+        rows: list[list[int]] = matrix.tolist()
+        return rows

@@ -106,11 +106,11 @@ def test_the_same_bytes_each_time(tmp_path: Path, run: Analyze) -> None:
 def test_a_sample_is_whole_blocks_drawn_by_the_seed() -> None:
     every = analyze.blocks(2560, 2560, 0.9999999, 1)
     assert len(every) == 100
-    some = analyze.blocks(2560, 2560, 0.2, 1)
-    assert len(some) == 20
-    assert set(some) <= set(every)
-    assert some == sorted(some), "striped files are read from top to bottom"
-    assert some == analyze.blocks(2560, 2560, 0.2, 1) != analyze.blocks(2560, 2560, 0.2, 2)
+    sample = analyze.blocks(2560, 2560, 0.2, 1)
+    assert len(sample) == 20
+    assert set(sample) <= set(every)
+    assert sample == sorted(sample), "striped files are read from top to bottom"
+    assert sample == analyze.blocks(2560, 2560, 0.2, 1) != analyze.blocks(2560, 2560, 0.2, 2)
     assert len(analyze.blocks(300, 300, 1e-9, 1)) == 1
 
 
@@ -131,10 +131,10 @@ def test_merged_scenes_are_one_scene(
     whole = run([write(tmp_path / "whole.tif", image)], "whole")
     merged = merge({"a": tmp_path / "a/stats.json", "b": tmp_path / "b/stats.json"})
     if np.dtype(dtype).kind == "f":
-        for one, other in zip(merged["bands"], whole["bands"], strict=True):
-            assert one["histogram"] == other["histogram"]
-            assert one["mean"] == pytest.approx(other["mean"], rel=1e-14)
-            assert one["m2"] == pytest.approx(other["m2"], rel=1e-12)
+        for band, other in zip(merged["bands"], whole["bands"], strict=True):
+            assert band["histogram"] == other["histogram"]
+            assert band["mean"] == pytest.approx(other["mean"], rel=1e-14)
+            assert band["m2"] == pytest.approx(other["m2"], rel=1e-12)
     else:
         assert (tmp_path / "merged/stats.json").read_bytes() == (tmp_path / "whole/stats.json").read_bytes()
 

@@ -20,16 +20,16 @@ def image(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("how", "pixel_bytes"),
+    ("layout", "pixel_bytes"),
     [({}, 8), ({"labels": True}, 8), ({"readers": 3}, 24), ({"readers": 2, "labels": True}, 16)],
 )
 def test_holds_what_a_row_of_windows_touches(
-    image: Path, monkeypatch: pytest.MonkeyPatch, how: dict[str, int], pixel_bytes: int
+    image: Path, monkeypatch: pytest.MonkeyPatch, layout: dict[str, int], pixel_bytes: int
 ) -> None:
-    labels = (30 + 2 * 256) * 200 * 3 * how.get("readers", 1) * how.get("labels", 0)
+    labels = (30 + 2 * 256) * 200 * 3 * layout.get("readers", 1) * layout.get("labels", 0)
     monkeypatch.setattr(module, "MIN_BYTES", 0)
     with open_image([image], channels=[0]) as source:
-        env = block_cache(source, 30, **how)  # type: ignore[arg-type]
+        env = block_cache(source, 30, **layout)  # type: ignore[arg-type]
     assert env.options["GDAL_CACHEMAX"] == (30 + 2 * 64) * 200 * pixel_bytes + labels
 
 

@@ -49,7 +49,7 @@ LABELS = {"kind": "vector", "class": None, "class_map": None, "unknown": "error"
 
 def see(model: nn.Module, images: torch.Tensor) -> list[Detected]:
     """Return what the images show of bright shapes: of class 0 in the first band, of class 1 in the second."""
-    found = []
+    boxes = []
     for image in images.numpy():
         rows = []
         for output in (0, 1):
@@ -59,8 +59,8 @@ def see(model: nn.Module, images: torch.Tensor) -> list[Detected]:
                 rows.append((x.min(), y.min(), x.max(), y.max(), output))
         table = np.array(rows, dtype=np.float64).reshape(-1, 5)
         scores = np.full(len(table), 0.9, dtype=np.float32)
-        found.append(Detected(table[:, :4].astype(np.float32), scores, table[:, 4].astype(np.int64)))
-    return found
+        boxes.append(Detected(table[:, :4].astype(np.float32), scores, table[:, 4].astype(np.int64)))
+    return boxes
 
 
 @pytest.mark.parametrize("bbox", [None, BBOX], ids=["whole", "bbox"])
@@ -95,8 +95,8 @@ def test_the_way_from_the_image_and_back_is_the_identity(
 
     chips = empty(tmp_path / "chips")
     cut = {"ioa_thresh": 1.0, "clip": False, "neg_ratio": None, "neg_ioa_thresh": 0.2}
-    how = {**chip_settings(size_px=SIZE, stride_px=10, **cut), **settings, "labels": LABELS}
-    chip.run({"image": [image], "labels": [labels], "aoi": []}, how, chips, Silent())
+    chip_options = {**chip_settings(size_px=SIZE, stride_px=10, **cut), **settings, "labels": LABELS}
+    chip.run({"image": [image], "labels": [labels], "aoi": []}, chip_options, chips, Silent())
     check_chips(chips)
 
     monkeypatch.setattr(task, "forward", see)
@@ -113,10 +113,12 @@ def test_the_way_from_the_image_and_back_is_the_identity(
         assert again.classes[order].tolist() == ids[wanted].tolist()
 
     scored, merged = empty(tmp_path / "scored"), empty(tmp_path / "merged")
-    how = {"task": "object_detection", "scene": "a", "labels": LABELS, "classes": CLASSES, "null_id": NULL}
-    how["eval"] = {"iou_thresh": 0.9}
-    evaluate.run({"predictions": [outputs / "detections.json"], "labels": [labels], "aoi": []}, how, scored, Silent())
-    evaluate_merge.run({"eval/a": [scored / "eval.json"]}, how, merged, Silent())
+    chip_options = {"task": "object_detection", "scene": "a", "labels": LABELS, "classes": CLASSES, "null_id": NULL}
+    chip_options["eval"] = {"iou_thresh": 0.9}
+    evaluate.run(
+        {"predictions": [outputs / "detections.json"], "labels": [labels], "aoi": []}, chip_options, scored, Silent()
+    )
+    evaluate_merge.run({"eval/a": [scored / "eval.json"]}, chip_options, merged, Silent())
     overall = json.loads((merged / "eval.json").read_text())["summary"]["overall"]
     assert overall["mean_ap"] == pytest.approx(1) and overall["f1"] == 1
 

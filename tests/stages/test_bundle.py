@@ -32,8 +32,8 @@ def test_what_is_in_a_bundle(packed: Path, tmp_path: Path) -> None:
 
 
 def test_runs_are_equal_byte_for_byte(tmp_path: Path) -> None:
-    one, other = (pack(empty(tmp_path / name), write_model(tmp_path / name / "model")) for name in "ab")
-    assert one.read_bytes() == other.read_bytes()
+    first, second = (pack(empty(tmp_path / name), write_model(tmp_path / name / "model")) for name in "ab")
+    assert first.read_bytes() == second.read_bytes()
 
 
 def test_entries_have_no_dates_of_their_own(packed: Path) -> None:

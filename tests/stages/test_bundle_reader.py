@@ -49,27 +49,27 @@ def test_predictions_equal_those_of_the_stage(tmp_path: Path, image: Path) -> No
         for name, form in (("car", "geojson"), ("tree", "gpkg"))
     ]
     model = write_model(tmp_path / "model")
-    how: dict[str, Any] = {"scores": "uint8", "rgb": True, "vectors": vectors, "blend": "cosine"}
+    options: dict[str, Any] = {"scores": "uint8", "rgb": True, "vectors": vectors, "blend": "cosine"}
     staged = empty(tmp_path / "staged")
-    predict_scene({"image": [image], "aoi": [], "model": model}, predict_settings(**how), staged)
+    predict_scene({"image": [image], "aoi": [], "model": model}, predict_settings(**options), staged)
 
-    found = predict_images(pack(tmp_path, model, **how), [image], tmp_path / "out", Silent())
+    folders = predict_images(pack(tmp_path, model, **options), [image], tmp_path / "out", Silent())
 
-    assert found == [tmp_path / "out" / "new"]
+    assert folders == [tmp_path / "out" / "new"]
     (staged / "raw_labels.tif").unlink()  # labels.tif says it all
-    assert digests(found[0]) == digests(staged)
+    assert digests(folders[0]) == digests(staged)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["new"]
-    assert stat.S_IMODE(found[0].stat().st_mode) == stat.S_IMODE(staged.stat().st_mode)
+    assert stat.S_IMODE(folders[0].stat().st_mode) == stat.S_IMODE(staged.stat().st_mode)
     # All of it is known as a result, which the next one replaces.
-    predict_images(pack(empty(tmp_path / "once more"), model, **how), [image], tmp_path / "out", Silent())
-    assert digests(found[0]) == digests(staged)
+    predict_images(pack(empty(tmp_path / "once more"), model, **options), [image], tmp_path / "out", Silent())
+    assert digests(folders[0]) == digests(staged)
 
 
 def test_several_images(packed: Path, tmp_path: Path, image: Path) -> None:
     other = write_raster(empty(tmp_path / "elsewhere") / "other.tif", image_array(20, 20, seed=6))
-    found = predict_images(packed, [image, other], tmp_path / "out", Silent())
-    assert [path.name for path in found] == ["new", "other"]
-    assert all(list(digests(path)) == ["labels.qml", "labels.tif"] for path in found)
+    folders = predict_images(packed, [image, other], tmp_path / "out", Silent())
+    assert [path.name for path in folders] == ["new", "other"]
+    assert all(list(digests(path)) == ["labels.qml", "labels.tif"] for path in folders)
 
 
 def test_an_earlier_result_is_replaced(packed: Path, tmp_path: Path, image: Path) -> None:

@@ -107,11 +107,11 @@ def test_the_keep_rule_counts_a_chip_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("chip_px", [15, 24])
 def test_predictions_do_not_depend_on_batches(tmp_path: Path, chip_px: int) -> None:
     image = image_array(40, 50)
-    one = predict_cells(tmp_path, image, chip_px=chip_px, batch_size=1, scores="uint8", rgb=True, out="a")
-    two = predict_cells(tmp_path, image, chip_px=chip_px, batch_size=1, scores="uint8", rgb=True, out="b")
+    first = predict_cells(tmp_path, image, chip_px=chip_px, batch_size=1, scores="uint8", rgb=True, out="a")
+    second = predict_cells(tmp_path, image, chip_px=chip_px, batch_size=1, scores="uint8", rgb=True, out="b")
     many = predict_cells(tmp_path, image, chip_px=chip_px, batch_size=5, scores="uint8", rgb=True, out="c")
-    assert digests(one) == digests(two)
-    scores = [np.array(json.loads((f / "cells.json").read_text())["cells"]) for f in (one, many)]
+    assert digests(first) == digests(second)
+    scores = [np.array(json.loads((f / "cells.json").read_text())["cells"]) for f in (first, many)]
     assert scores[0].shape == (3 * 4, 4) and np.allclose(scores[0], scores[1], atol=1e-5)
     assert np.allclose(scores[0][:, 2:].sum(axis=1), 1, atol=1e-6)
 

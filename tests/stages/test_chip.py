@@ -132,9 +132,9 @@ def test_training_reads_them(scene: Scene) -> None:
 
 @pytest.mark.parametrize("chip_settings_", [{"method": "sliding"}, {"method": "random", "size_limits_px": [9, 30]}])
 def test_runs_are_equal_byte_for_byte(scene: Scene, chip_settings_: dict[str, Any]) -> None:
-    one, other = scene.cut(**chip_settings_), scene.cut(**chip_settings_)
-    assert digests(one.folder) == digests(other.folder)
-    assert set(digests(one.folder)) == {
+    first, second = scene.cut(**chip_settings_), scene.cut(**chip_settings_)
+    assert digests(first.folder) == digests(second.folder)
+    assert set(digests(first.folder)) == {
         *("index.json", "contact.png", "images-00000.safetensors", "labels-00000.safetensors"),
     }
 
@@ -219,8 +219,8 @@ def test_chips_are_kept_by_the_classes_in_them(scene: Scene) -> None:
     assert kept.windows.tolist() == every.windows[cars >= 64].tolist()
     assert 0 < kept.index["count"] < every.index["count"]
 
-    some = {tuple(w) for w in scene.cut(keep={**rule, "otherwise": 0.5}).windows}
-    assert {tuple(w) for w in kept.windows} < some < {tuple(w) for w in every.windows}
+    sampled = {tuple(w) for w in scene.cut(keep={**rule, "otherwise": 0.5}).windows}
+    assert {tuple(w) for w in kept.windows} < sampled < {tuple(w) for w in every.windows}
 
 
 def test_whether_a_chip_survives_does_not_depend_on_the_others(scene: Scene) -> None:

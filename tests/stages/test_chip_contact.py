@@ -22,11 +22,11 @@ def test_few_chips_are_all_shown() -> None:
 
 
 def test_of_many_chips_some_are_drawn_by_the_seed() -> None:
-    one = chosen(list(range(200)))
-    assert len(one) == CHIPS
-    assert one == sorted(one) == chosen(list(range(200)))
-    assert one != chosen(list(range(200)), seed=2)
-    assert max(one) > 120 > 80 > min(one)
+    drawn = chosen(list(range(200)))
+    assert len(drawn) == CHIPS
+    assert drawn == sorted(drawn) == chosen(list(range(200)))
+    assert drawn != chosen(list(range(200)), seed=2)
+    assert max(drawn) > 120 > 80 > min(drawn)
 
 
 def test_the_order_of_chips_does_not_matter_for_the_choice() -> None:
@@ -35,9 +35,9 @@ def test_the_order_of_chips_does_not_matter_for_the_choice() -> None:
 
 def test_chips_with_labels_come_first() -> None:
     labelled = set(range(90, 100))
-    found = chosen(list(range(200)), labelled=labelled)
-    assert labelled < set(found)
-    assert len(found) == CHIPS
+    drawn = chosen(list(range(200)), labelled=labelled)
+    assert labelled < set(drawn)
+    assert len(drawn) == CHIPS
 
 
 def test_the_same_window_twice_is_no_trouble() -> None:

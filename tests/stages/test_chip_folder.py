@@ -27,7 +27,7 @@ def test_a_header_that_promises_more_than_a_chip_can_have(
     tmp_path: Path, zipped: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(budget, "memory_bytes", lambda: 1 << 30)
-    for shape, said in (
+    for shape, message in (
         ("(1000000, 1000000, 3)", "1000000 x 1000000 px, too large for a chip"),
         ("(1000, 1000, 1000000)", "needs about 8.0 TB of memory|needs about 8000.0 GB of memory"),
         ("(1000000000000,)", "needs about"),
@@ -39,7 +39,7 @@ def test_a_header_that_promises_more_than_a_chip_can_have(
             with zipfile.ZipFile(tmp_path / "c.zip", "w") as archive:
                 archive.write(path, "x.npy")
             path = Zipped(tmp_path / "c.zip", "x.npy")
-        with pytest.raises(DataError, match=f"x.npy: .*({said})"):
+        with pytest.raises(DataError, match=f"x.npy: .*({message})"):
             _read(path, None, Apply())
 
 

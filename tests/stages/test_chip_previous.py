@@ -47,24 +47,24 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_features(path: Path, features: list[Feature]) -> None:
-    found = []
+    records = []
     for x, y, width, height, name in features:
         # A triangle: unlike a box it lies in some cells of its bounds and not in others.
         ring = [(x, y), (x + width, y + height / 3), (x, y + height), (x, y)]
         geometry = {"type": "Polygon", "coordinates": [ring]}
-        found.append({"type": "Feature", "properties": {"label": name}, "geometry": geometry})
-    path.write_text(json.dumps({"type": "FeatureCollection", "features": found}))
+        records.append({"type": "Feature", "properties": {"label": name}, "geometry": geometry})
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": records}))
 
 
 def cut(
-    folder: Path, image: Path, features: list[Feature], how: dict[str, Any], previous: Path | None = None
+    folder: Path, image: Path, features: list[Feature], settings: dict[str, Any], previous: Path | None = None
 ) -> tuple[Path, list[str]]:
     """Cut chips of the labels into `folder`; return it with all files of the result, and which of them were kept."""
     labels = folder.with_suffix(".geojson")
     write_features(labels, features)
-    inputs = {"image": [image], "labels": [labels], "aoi": how["aoi"]}
+    inputs = {"image": [image], "labels": [labels], "aoi": settings["aoi"]}
     files = None if previous is None else {path.name: path for path in previous.iterdir()}
-    kept = chip.run(inputs, how["settings"], empty(folder), Silent(), previous=files)
+    kept = chip.run(inputs, settings["settings"], empty(folder), Silent(), previous=files)
     for name in kept:
         assert previous is not None
         assert not (folder / name).exists()
@@ -147,12 +147,12 @@ def test_it_equals_a_cut_from_nothing(
     everywhere: bool,
 ) -> None:
     folder = tmp_path_factory.mktemp("cut")
-    how = described(name, write_aoi(folder / "aoi.geojson", (5, 5, 80, 100), crs=None), **table)
+    options = described(name, write_aoi(folder / "aoi.geojson", (5, 5, 80, 100), crs=None), **table)
     if everywhere:
-        how["aoi"] = []
-    before, _ = cut(folder / "before", image, edit[0], how)
-    after, _ = cut(folder / "after", image, edit[1], how, before)
-    full, _ = cut(folder / "full", image, edit[1], how)
+        options["aoi"] = []
+    before, _ = cut(folder / "before", image, edit[0], options)
+    after, _ = cut(folder / "after", image, edit[1], options, before)
+    full, _ = cut(folder / "full", image, edit[1], options)
     assert digests(after) == digests(full)
 
 
@@ -160,10 +160,10 @@ FEATURES: list[Feature] = [(5, 5, 10, 10, "car"), (6, 70, 12, 12, "tree"), (75, 
 
 
 def test_only_the_blocks_of_an_edit_are_cut(tmp_path: Path, image: Path) -> None:
-    how = described("pixels", tmp_path)
-    how["aoi"] = []
-    before, _ = cut(tmp_path / "before", image, FEATURES, how)
-    after, kept = cut(tmp_path / "after", image, [*FEATURES[:2], (76, 40, 10, 10, "car")], how, before)
+    settings = described("pixels", tmp_path)
+    settings["aoi"] = []
+    before, _ = cut(tmp_path / "before", image, FEATURES, settings)
+    after, kept = cut(tmp_path / "after", image, [*FEATURES[:2], (76, 40, 10, 10, "car")], settings, before)
     assert len([name for name in kept if name.startswith("labels")]) == 12 - 1
     assert set(digests(before)) == set(digests(after))
     changed = {name for name, value in digests(after).items() if value != digests(before)[name]}
@@ -171,27 +171,27 @@ def test_only_the_blocks_of_an_edit_are_cut(tmp_path: Path, image: Path) -> None
 
 
 def test_an_edit_of_nothing_keeps_all_blocks(tmp_path: Path, image: Path) -> None:
-    how = described("pixels", tmp_path)
-    how["aoi"] = []
-    before, _ = cut(tmp_path / "before", image, FEATURES, how)
-    after, kept = cut(tmp_path / "after", image, FEATURES, how, before)
+    settings = described("pixels", tmp_path)
+    settings["aoi"] = []
+    before, _ = cut(tmp_path / "before", image, FEATURES, settings)
+    after, kept = cut(tmp_path / "after", image, FEATURES, settings, before)
     assert len(kept) == 25
     assert digests(after) == digests(before)
 
 
-def spoil(previous: Path, how: str) -> None:
+def spoil(previous: Path, damage: str) -> None:
     blocks = previous / BLOCKS
     content = json.loads(blocks.read_text())
-    if how == "no blocks":
+    if damage == "no blocks":
         blocks.unlink()
-    elif how == "no json":
+    elif damage == "no json":
         blocks.write_text(blocks.read_text()[:-30])
-    elif how == "another shape":
+    elif damage == "another shape":
         blocks.write_text("[1, 2]")
-    elif how == "an entry of another version":
+    elif damage == "an entry of another version":
         content["blocks"][3]["more"] = 1
         blocks.write_text(json.dumps(content))
-    elif how == "other settings":
+    elif damage == "other settings":
         content["settings"] = "0" * 32
         blocks.write_text(json.dumps(content))
     else:
@@ -199,17 +199,17 @@ def spoil(previous: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "how",
+    "damage",
     ["no blocks", "no json", "another shape", "an entry of another version", "other settings", "a shard is missing"],
 )
-def test_a_previous_result_that_is_not_one_changes_nothing(tmp_path: Path, image: Path, how: str) -> None:
+def test_a_previous_result_that_is_not_one_changes_nothing(tmp_path: Path, image: Path, damage: str) -> None:
     made = described("pixels", tmp_path)
     made["aoi"] = []
     before, _ = cut(tmp_path / "before", image, FEATURES, made)
     full = digests(before)
-    spoil(before, how)
+    spoil(before, damage)
     after, kept = cut(tmp_path / "after", image, FEATURES, made, before)
-    assert len(kept) in ((22, 23) if how == "a shard is missing" else (0,))
+    assert len(kept) in ((22, 23) if damage == "a shard is missing" else (0,))
     assert digests(after) == full
 
 

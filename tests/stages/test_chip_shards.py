@@ -39,15 +39,15 @@ def test_every_reader_of_safetensors_finds_the_same(tmp_path: Path, dtype: str) 
     shards = write(tmp_path, chips)
     assert shards == [{"images": "images-00000.safetensors", "labels": "labels-00000.safetensors", "count": 7}]
     path = tmp_path / "images-00000.safetensors"
-    for found in (
+    for tensors in (
         safetensors.numpy.load_file(path),
         {name: tensor.numpy() for name, tensor in safetensors.torch.load_file(path).items()},
         open_shard(path),
     ):
-        assert set(found) == {"images", "windows"}
-        assert (found["images"] == chips).all()
-        assert found["images"].dtype == dtype
-        assert found["windows"].tolist() == [[i, 2 * i, 5, 5] for i in range(7)]
+        assert set(tensors) == {"images", "windows"}
+        assert (tensors["images"] == chips).all()
+        assert tensors["images"].dtype == dtype
+        assert tensors["windows"].tolist() == [[i, 2 * i, 5, 5] for i in range(7)]
     labels = safetensors.numpy.load_file(tmp_path / "labels-00000.safetensors")["labels"]
     assert labels[:, 0, 0].tolist() == list(range(7))
 
@@ -56,9 +56,9 @@ def test_images_are_aligned_to_pages(tmp_path: Path) -> None:
     """An odd number of bytes per chip must not misalign anything."""
     chips = images(3, "float64", (1, 3, 3))
     write(tmp_path, chips, most=50)
-    found = open_shard(tmp_path / "images-00000.safetensors")
-    assert found["images"].flags.aligned
-    assert found["windows"].flags.aligned
+    shard = open_shard(tmp_path / "images-00000.safetensors")
+    assert shard["images"].flags.aligned
+    assert shard["windows"].flags.aligned
     size = (tmp_path / "images-00000.safetensors").stat().st_size
     assert (size - chips.nbytes) % chip_shards.PAGE == 0
 
@@ -68,10 +68,10 @@ def test_invalid_values_are_zero_and_marked(tmp_path: Path) -> None:
     valid = np.random.default_rng(0).random(chips.shape) > 0.3
     chips[~valid] = np.nan
     write(tmp_path, chips, valid)
-    found = safetensors.numpy.load_file(tmp_path / "images-00000.safetensors")
-    assert found["valid"].shape == (4, 2, 5, 2)
-    assert (np.unpackbits(found["valid"], axis=-1, count=11).astype(bool) == valid).all()
-    assert (found["images"] == np.where(valid, chips, 0)).all()
+    tensors = safetensors.numpy.load_file(tmp_path / "images-00000.safetensors")
+    assert tensors["valid"].shape == (4, 2, 5, 2)
+    assert (np.unpackbits(tensors["valid"], axis=-1, count=11).astype(bool) == valid).all()
+    assert (tensors["images"] == np.where(valid, chips, 0)).all()
 
 
 def test_shards_have_a_largest_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,9 +82,9 @@ def test_shards_have_a_largest_size(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     shards = write(tmp_path, chips, valid)
     assert [shard["count"] for shard in shards] == [3, 3, 2]
     assert [shard["images"][:-12] for shard in shards] == ["images-00000", "images-00000-1", "images-00000-2"]
-    found = [safetensors.numpy.load_file(tmp_path / str(shard["images"])) for shard in shards]
-    assert ["valid" in shard for shard in found] == [False, True, False]
-    assert (np.concatenate([shard["images"] for shard in found]) == np.where(valid, chips, 0)).all()
+    tensors = [safetensors.numpy.load_file(tmp_path / str(shard["images"])) for shard in shards]
+    assert ["valid" in shard for shard in tensors] == [False, True, False]
+    assert (np.concatenate([shard["images"] for shard in tensors]) == np.where(valid, chips, 0)).all()
 
 
 def test_a_chip_larger_than_a_shard_is_a_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,10 +98,10 @@ def test_no_chips_no_files(tmp_path: Path) -> None:
 
 
 def test_bytes_depend_on_the_chips_alone(tmp_path: Path) -> None:
-    one, other = empty(tmp_path / "one"), empty(tmp_path / "other")
-    write(one, images(5))
-    write(other, images(5))
-    assert digests(one) == digests(other)
+    first, second = empty(tmp_path / "one"), empty(tmp_path / "other")
+    write(first, images(5))
+    write(second, images(5))
+    assert digests(first) == digests(second)
 
 
 def test_an_abandoned_writer_leaves_no_open_file(tmp_path: Path) -> None:
@@ -120,8 +120,8 @@ def test_tensors_of_several_types(tmp_path: Path) -> None:
         "none": np.zeros((0, 4), dtype=np.float32),
     }
     write_tensors(tmp_path / "t.safetensors", tensors)
-    found = safetensors.numpy.load_file(tmp_path / "t.safetensors")
-    assert set(found) == set(tensors)
+    loaded = safetensors.numpy.load_file(tmp_path / "t.safetensors")
+    assert set(loaded) == set(tensors)
     for name, tensor in tensors.items():
-        assert found[name].dtype == tensor.dtype
-        assert (found[name] == tensor).all()
+        assert loaded[name].dtype == tensor.dtype
+        assert (loaded[name] == tensor).all()

@@ -50,10 +50,10 @@ def test_two_polygons_side_by_side_are_one_area(tmp_path: Path) -> None:
 
 
 def test_random_windows_lie_in_the_scene_at_all_its_places() -> None:
-    found = windows(method="random", per_scene=3000)
-    assert len(found) == 3000
-    assert all(w.inside(100, 120) and w.height == w.width == 16 for w in found)
-    rows, cols = np.array(found)[:, 0], np.array(found)[:, 1]
+    drawn = windows(method="random", per_scene=3000)
+    assert len(drawn) == 3000
+    assert all(w.inside(100, 120) and w.height == w.width == 16 for w in drawn)
+    rows, cols = np.array(drawn)[:, 0], np.array(drawn)[:, 1]
     assert set(rows) == set(range(85))
     assert set(cols) == set(range(105))
     # Uniform: the mean of 3000 places is within 4 standard errors of the middle.
@@ -62,15 +62,15 @@ def test_random_windows_lie_in_the_scene_at_all_its_places() -> None:
 
 
 def test_random_sizes_take_both_limits() -> None:
-    found = windows(method="random", per_scene=300, size_limits_px=[10, 13])
-    assert {w.height for w in found} == {w.width for w in found} == {10, 11, 12, 13}
+    drawn = windows(method="random", per_scene=300, size_limits_px=[10, 13])
+    assert {w.height for w in drawn} == {w.width for w in drawn} == {10, 11, 12, 13}
 
 
 def test_a_window_larger_than_the_scene_overhangs_from_its_corner() -> None:
-    found = windows(method="random", per_scene=20, size_px=110, size_limits_px=None)
-    assert {w.row for w in found} == {0}
-    assert {w.col for w in found} == set(range(11)) & {w.col for w in found}
-    assert len({w.col for w in found}) > 3
+    drawn = windows(method="random", per_scene=20, size_px=110, size_limits_px=None)
+    assert {w.row for w in drawn} == {0}
+    assert {w.col for w in drawn} == set(range(11)) & {w.col for w in drawn}
+    assert len({w.col for w in drawn}) > 3
 
 
 def test_a_random_window_depends_on_seed_and_number_alone() -> None:
@@ -91,10 +91,10 @@ def test_random_windows_lie_in_the_area_or_touch_it(tmp_path: Path) -> None:
 
 def test_random_windows_in_an_area_that_is_no_box(tmp_path: Path) -> None:
     aoi = area(tmp_path, (0, 0, 20, 20), (80, 100, 100, 120))
-    found = windows(aoi, method="random", per_scene=100)
-    assert len(found) == 100
-    assert all(aoi.contains(w) for w in found)
-    assert {w.row < 50 for w in found} == {True, False}
+    drawn = windows(aoi, method="random", per_scene=100)
+    assert len(drawn) == 100
+    assert all(aoi.contains(w) for w in drawn)
+    assert {w.row < 50 for w in drawn} == {True, False}
 
 
 def test_an_area_too_small_for_a_window_gives_none(tmp_path: Path) -> None:
@@ -131,15 +131,15 @@ def test_windows_without_a_set_padding_cover_the_scene(
     grid = Grid(*shape, TRANSFORM, None)
     stride = (min(stride[0], size), min(stride[1], size))
     chip = {**CHIP, "size_px": size, "stride_px": list(stride), "pad_direction": direction}
-    found = candidates(grid, None, chip, 0)
+    drawn = candidates(grid, None, chip, 0)
     seen = np.zeros(shape, dtype=bool)
-    for window in found:
+    for window in drawn:
         part = window.clip(*shape)
         assert part.height
         assert part.width
         seen[part.slices_in(grid.window)] = True
     assert seen.all()
-    rows = sorted({window.row for window in found})
+    rows = sorted({window.row for window in drawn})
     assert set(np.diff(rows)) <= {stride[0]}
     # As few as can cover it, with nothing beyond the side that is not padded.
     assert len(rows) == max(0, -(-(shape[0] - size) // stride[0])) + 1
@@ -158,14 +158,14 @@ def test_windows_with_a_set_padding_are_all_of_the_grid_that_fit(
 ) -> None:
     grid = Grid(*shape, TRANSFORM, None)
     chip = {**CHIP, "size_px": size, "stride_px": stride, "padding_px": padding, "pad_direction": direction}
-    found = [(window.row, window.col) for window in candidates(grid, None, chip, 0)]
+    corners = [(window.row, window.col) for window in candidates(grid, None, chip, 0)]
 
     def places(axis: int) -> list[int]:
         before, after = (0 if direction == no else padding[axis] for no in ("end", "start"))
         fitting = range(-before, shape[axis] + after - size + 1, stride[axis])
         return [start for start in fitting if start + size > 0 and start < shape[axis]]
 
-    assert found == [(row, col) for row in places(0) for col in places(1)]
+    assert corners == [(row, col) for row in places(0) for col in places(1)]
 
 
 @settings(max_examples=200, deadline=None)
@@ -175,9 +175,9 @@ def test_random_windows_have_sizes_within_the_limits_and_lie_in_scene_and_paddin
 ) -> None:
     limits = {"height_limits_px": [height, height + more], "width_limits_px": [height + less, height + less]}
     chip = {**CHIP, "method": "random", "per_scene": 8, "padding_px": padding, **limits}
-    found = candidates(Grid(*shape, TRANSFORM, None), None, chip, seed)
-    assert len(found) == 8
-    for window in found:
+    drawn = candidates(Grid(*shape, TRANSFORM, None), None, chip, seed)
+    assert len(drawn) == 8
+    for window in drawn:
         assert height <= window.height <= height + more
         assert window.width == height + less
         assert window.clip(*shape).height
@@ -189,17 +189,17 @@ def test_random_windows_have_sizes_within_the_limits_and_lie_in_scene_and_paddin
 
 
 def test_random_windows_take_all_places_of_the_padding() -> None:
-    found = windows(method="random", per_scene=4000, padding_px=[10, 0])
-    assert {window.row for window in found} == set(range(-10, 100 + 10 - 16 + 1))
-    assert {window.col for window in found} == set(range(120 - 16 + 1))
+    drawn = windows(method="random", per_scene=4000, padding_px=[10, 0])
+    assert {window.row for window in drawn} == set(range(-10, 100 + 10 - 16 + 1))
+    assert {window.col for window in drawn} == set(range(120 - 16 + 1))
 
 
 def test_padding_is_beyond_an_area_only_where_that_ends_with_the_scene(tmp_path: Path) -> None:
     aoi = area(tmp_path, (0, 50, 40, 120))
-    found = windows(aoi, method="random", per_scene=1500, padding_px=8)
-    assert all(aoi.contains(window) for window in found)
-    assert {window.row for window in found} == set(range(-8, 40 - 16 + 1))
-    assert {window.col for window in found} == set(range(50, 120 + 8 - 16 + 1))
+    drawn = windows(aoi, method="random", per_scene=1500, padding_px=8)
+    assert all(aoi.contains(window) for window in drawn)
+    assert {window.row for window in drawn} == set(range(-8, 40 - 16 + 1))
+    assert {window.col for window in drawn} == set(range(50, 120 + 8 - 16 + 1))
 
 
 def test_the_number_of_attempts(tmp_path: Path) -> None:

@@ -39,14 +39,14 @@ VECTORS = {
 
 def encode(folder: Path, image: Path, **more: Any) -> list[Path]:
     folder.mkdir(exist_ok=True)
-    how = {
+    settings = {
         "image": {"nodata": None},
         "channels": None,
         "encoder": {"encoder": "random", "stride_px": 4},
         "block_px": BLOCK_PX,
         **more,
     }
-    features.run({"image": [image]}, how, folder, Silent())
+    features.run({"image": [image]}, settings, folder, Silent())
     return sorted(folder.iterdir())
 
 
@@ -54,7 +54,7 @@ def add(
     folder: Path,
     files: list[Path],
     labels: Path,
-    how: dict[str, Any] = LABELS,
+    labels_settings: dict[str, Any] = LABELS,
     aoi: tuple[Path, ...] = (),
     previous: Path | None = None,
     **more: Any,
@@ -63,7 +63,7 @@ def add(
     options = {
         "task": "semantic_segmentation",
         "scene": "a",
-        "labels": how,
+        "labels": labels_settings,
         "classes": CLASSES,
         "null_id": NULL,
         "background": False,
@@ -92,12 +92,12 @@ def encoded(image: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]
 
 
 def write_features(path: Path, boxes: list[tuple[float, float, float, float, str]]) -> None:
-    found = []
+    records = []
     for x, y, width, height, name in boxes:
         ring = [(x, y), (x + width, y + height / 3), (x, y + height), (x, y)]
         geometry = {"type": "Polygon", "coordinates": [ring]}
-        found.append({"type": "Feature", "properties": {"label": name}, "geometry": geometry})
-    path.write_text(json.dumps({"type": "FeatureCollection", "features": found}))
+        records.append({"type": "Feature", "properties": {"label": name}, "geometry": geometry})
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": records}))
 
 
 def test_features_lie_in_blocks(encoded: list[Path]) -> None:
@@ -120,8 +120,8 @@ def test_features_do_not_depend_on_threads_or_tiles(image: Path, encoded: list[P
         encode(tmp_path / "again", image)
     assert digests(tmp_path / "tiled") == digests(tmp_path / "again")
     # The margin is as wide as the filters look.
-    one, other = SceneFeatures(encoded), SceneFeatures(tiled)
-    assert (one.block(1, 1) == other.block(1, 1)).mean() > 0.999
+    whole, parts = SceneFeatures(encoded), SceneFeatures(tiled)
+    assert (whole.block(1, 1) == parts.block(1, 1)).mean() > 0.999
 
 
 def test_nodata_and_other_types_are_read(tmp_path: Path) -> None:
@@ -168,11 +168,11 @@ def test_sums_are_those_of_the_labelled_pixels(encoded: list[Path], tmp_path: Pa
     count = len(scene.names)
     for class_id in (0, 1):
         chosen = every[(ids == class_id) & inside]
-        found = totals[:, class_id].sum(axis=0)
-        assert content["pixels"][class_id] == found[0] == len(chosen)
-        assert (found[1 : 1 + count] == chosen.sum(axis=0)).all()
+        sums = totals[:, class_id].sum(axis=0)
+        assert content["pixels"][class_id] == sums[0] == len(chosen)
+        assert (sums[1 : 1 + count] == chosen.sum(axis=0)).all()
         upper = np.triu_indices(count)
-        assert (found[1 + count :] == (chosen.T @ chosen)[upper]).all()
+        assert (sums[1 + count :] == (chosen.T @ chosen)[upper]).all()
     assert not totals[:, NULL].any()
     folds = np.zeros_like(totals)
     for row, block, entries in stored.read_blocks(sorted((tmp_path / "sums").iterdir())):
@@ -207,19 +207,19 @@ def test_a_history_of_edits_gives_the_bytes_of_one_run(
     history: list[list[Any]],
     background: str | None,
 ) -> None:
-    folder, how = tmp_path_factory.mktemp("history"), {**VECTORS, "background": background}
+    folder, options = tmp_path_factory.mktemp("history"), {**VECTORS, "background": background}
     labels, previous = folder / "l.geojson", None
     for number, boxes in enumerate(history):
         write_features(labels, boxes)
-        add(folder / str(number), encoded, labels, how, previous=previous)
+        add(folder / str(number), encoded, labels, options, previous=previous)
         previous = folder / str(number)
-    add(folder / "clean", encoded, labels, how)
+    add(folder / "clean", encoded, labels, options)
     assert previous is not None
     assert digests(previous) == digests(folder / "clean")
 
 
-@pytest.mark.parametrize("how", ["vector", "raster"])
-def test_only_the_rows_of_an_edit_are_written(encoded: list[Path], tmp_path: Path, how: str) -> None:
+@pytest.mark.parametrize("kind", ["vector", "raster"])
+def test_only_the_rows_of_an_edit_are_written(encoded: list[Path], tmp_path: Path, kind: str) -> None:
     before: list[Any] = [(2, 2, 20, 20, "car"), (70, 70, 20, 15, "car")]
     for name, boxes in (("one", before), ("two", [*before, (40, 40, 10, 10, "car")])):
         write_features(tmp_path / f"{name}.geojson", boxes)
@@ -227,7 +227,7 @@ def test_only_the_rows_of_an_edit_are_written(encoded: list[Path], tmp_path: Pat
         for x, y, width, height, _ in boxes:
             ids[y : y + height, x : x + width] = 0
         write_raster(tmp_path / f"{name}.tif", ids, crs=None)
-    suffix, settings_labels = ("geojson", VECTORS) if how == "vector" else ("tif", LABELS)
+    suffix, settings_labels = ("geojson", VECTORS) if kind == "vector" else ("tif", LABELS)
     add(tmp_path / "one", encoded, tmp_path / f"one.{suffix}", settings_labels)
     kept = add(tmp_path / "two", encoded, tmp_path / f"two.{suffix}", settings_labels, previous=tmp_path / "one")
     assert kept == ["row-00000.npy", "row-00002.npy"]
@@ -242,10 +242,10 @@ def test_an_incomplete_previous_result_is_not_used(encoded: list[Path], tmp_path
     assert digests(tmp_path / "one") == digests(tmp_path / "two")
 
 
-def draft(folder: Path, files: list[Path], labels: Path, how: dict[str, Any], scores: bool = True) -> Path:
+def draft(folder: Path, files: list[Path], labels: Path, settings: dict[str, Any], scores: bool = True) -> Path:
     """Sum, solve and map."""
     shared = {"classes": CLASSES, "null_id": NULL, "background": False}
-    add(folder / "sums", files, labels, how)
+    add(folder / "sums", files, labels, settings)
     for name in ("head", "draft"):
         (folder / name).mkdir()
     head.run({"sums/a": sorted((folder / "sums").iterdir())}, shared, folder / "head", Silent())
@@ -265,18 +265,18 @@ def test_the_map_shows_what_was_labelled(tmp_path: Path) -> None:
     files = encode(tmp_path / "features", image)
     labels = write_raster(tmp_path / "l.tif", ids)
     folder = draft(tmp_path, files, labels, LABELS)
-    with rasterio.open(folder / "labels.tif") as found, rasterio.open(image) as source:
-        assert (found.shape, found.transform, found.crs) == (source.shape, source.transform, source.crs)
-        decided = found.read(1)
+    with rasterio.open(folder / "labels.tif") as drawn, rasterio.open(image) as source:
+        assert (drawn.shape, drawn.transform, drawn.crs) == (source.shape, source.transform, source.crs)
+        decided = drawn.read(1)
     assert (decided[:5, :7] == 255).all()
     known = decided != 255
     assert known.sum() == 150 * 170 - 35
     assert (decided == ids)[known].mean() > 0.95
-    with rasterio.open(folder / "scores.tif") as found:
-        assert found.shape == (38, 43)
-        assert found.descriptions == ("car", "tree")
-        scores = found.read()
-        known = found.dataset_mask() != 0
+    with rasterio.open(folder / "scores.tif") as drawn:
+        assert drawn.shape == (38, 43)
+        assert drawn.descriptions == ("car", "tree")
+        scores = drawn.read()
+        known = drawn.dataset_mask() != 0
     assert not known[0, 0]
     assert known.sum() == known.size - 1
     assert np.abs(scores.sum(axis=0, dtype=int) - 255)[known].max() <= 1

@@ -40,10 +40,10 @@ def test_scenes_are_merged(tmp_path: Path) -> None:
 
 def test_the_order_of_scenes_does_not_matter(tmp_path: Path) -> None:
     paths = {name: Scene(tmp_path / name, seed).evaluate() for seed, name in enumerate("ab")}
-    one = merge(tmp_path / "one", {f"eval/{name}": [paths[name]] for name in "ab"})
+    first = merge(tmp_path / "one", {f"eval/{name}": [paths[name]] for name in "ab"})
     other = merge(tmp_path / "other", {f"eval/{name}": [paths[name]] for name in "ba"})
-    assert digests(one) == digests(other)
-    assert sorted(digests(one)) == ["confusion.svg", "eval.json", "eval.md"]
+    assert digests(first) == digests(other)
+    assert sorted(digests(first)) == ["confusion.svg", "eval.json", "eval.md"]
 
 
 def test_merging_equals_one_pass(tmp_path: Path) -> None:
@@ -54,10 +54,10 @@ def test_merging_equals_one_pass(tmp_path: Path) -> None:
     for name, box in {"west": (0, 0, 40, 21), "east": (0, 21, 40, 50)}.items():
         scene.inputs["aoi"] = [write_aoi(scene.folder / f"{name}.geojson", box)]
         halves[f"eval/{name}"] = [scene.evaluate(scene=name)]
-    one = json.loads((merge(tmp_path / "one", {"eval/a": [whole]}) / "eval.json").read_text())
+    whole_result = json.loads((merge(tmp_path / "one", {"eval/a": [whole]}) / "eval.json").read_text())
     two = json.loads((merge(tmp_path / "two", halves) / "eval.json").read_text())
-    assert one["overall"] == two["overall"]
-    assert one["summary"]["overall"] == two["summary"]["overall"]
+    assert whole_result["overall"] == two["overall"]
+    assert whole_result["summary"]["overall"] == two["summary"]["overall"]
 
 
 def test_no_scenes(tmp_path: Path) -> None:

@@ -87,12 +87,12 @@ class Scene:
     def polygons(self, path: Path, crs: CRS | None) -> Path:
         """Write the labels as polygons."""
         schema = {"geometry": "Polygon", "properties": {"kind": "str"}}
-        found = list(rasterio.features.shapes(self.labels, mask=self.labels != NULL, transform=self.transform))
+        shapes = list(rasterio.features.shapes(self.labels, mask=self.labels != NULL, transform=self.transform))
         driver = "GPKG" if path.suffix == ".gpkg" else "GeoJSON"
         more = {} if driver == "GPKG" else {"COORDINATE_PRECISION": "15"}
         wkt = None if crs is None else crs.to_wkt()
         with fiona.open(path, "w", driver=driver, schema=schema, crs_wkt=wkt, **more) as file:
-            for geometry, value in found:
+            for geometry, value in shapes:
                 if crs is not None and crs != self.crs:
                     geometry = rasterio.warp.transform_geom(self.crs, crs, geometry, precision=-1)
                 name = str(CLASSES[int(value)]["name"])
@@ -102,9 +102,12 @@ class Scene:
     def settings(self, settings: dict[str, Any]) -> dict[str, Any]:
         return {**settings, "image": self.image_settings}
 
-    def read(self, files: list[Path], how: dict[str, Any]) -> np.ndarray:
+    def read(self, files: list[Path], settings: dict[str, Any]) -> np.ndarray:
         """Return labels on the grid of the scene."""
-        with self.open() as image, open_labels(files, how, grid=image.grid, classes=CLASSES, null_id=NULL) as source:
+        with (
+            self.open() as image,
+            open_labels(files, settings, grid=image.grid, classes=CLASSES, null_id=NULL) as source,
+        ):
             return source.read(image.grid.window)
 
     @contextmanager
@@ -161,15 +164,15 @@ def test_the_way_from_the_image_and_back_is_the_identity(
     np.testing.assert_array_equal(scene.read([outputs / "labels.tif"], raster), truth)
     named = {**VECTORS, "class_attribute": "class_name"}
     for form in ("geojson", "gpkg"):
-        found = scene.read([outputs / f"car.{form}", outputs / f"tree.{form}"], named)
-        np.testing.assert_array_equal(found, truth)
+        labels = scene.read([outputs / f"car.{form}", outputs / f"tree.{form}"], named)
+        np.testing.assert_array_equal(labels, truth)
         for name in ("car", "tree"):
             assert off_the_corners(outputs / f"{name}.{form}", scene) < 1e-5
 
     scored = empty(tmp_path / "scored")
-    how = {"task": cut["task"], "scene": "a", "labels": VECTORS, "classes": CLASSES, "null_id": NULL, "eval": {}}
+    options = {"task": cut["task"], "scene": "a", "labels": VECTORS, "classes": CLASSES, "null_id": NULL, "eval": {}}
     against = {"predictions": [outputs / "labels.tif"], "labels": [files["gpkg"]], "aoi": []}
-    evaluate.run(against, how, scored, Silent())
+    evaluate.run(against, options, scored, Silent())
     confusion = np.array(json.loads((scored / "eval.json").read_text())["confusion"])
     assert np.trace(confusion) == confusion.sum() == (truth != NULL).sum()
 
@@ -222,14 +225,14 @@ def test_predictions_and_scores_are_those_of_the_area_alone(
     np.testing.assert_array_equal(predicted != 255, inside)
 
     labels = scene.polygons(tmp_path / "labels.gpkg", crs)
-    how = {"task": "semantic_segmentation", "labels": VECTORS, "classes": CLASSES, "null_id": NULL, "eval": {}}
+    options = {"task": "semantic_segmentation", "labels": VECTORS, "classes": CLASSES, "null_id": NULL, "eval": {}}
     scored, merged = empty(tmp_path / "scored"), empty(tmp_path / "merged")
     against = {"predictions": [outputs / "labels.tif"], "labels": [labels], "aoi": aoi}
-    evaluate.run(against, {**how, "scene": "a"}, scored, Silent())
+    evaluate.run(against, {**options, "scene": "a"}, scored, Silent())
     confusion = np.array(json.loads((scored / "eval.json").read_text())["confusion"])
     assert confusion.sum() == inside.sum() > 0
     assert np.trace(confusion) == 0
-    evaluate_merge.run({"eval/a": [scored / "eval.json"]}, how, merged, Silent())
+    evaluate_merge.run({"eval/a": [scored / "eval.json"]}, options, merged, Silent())
     average = json.loads((merged / "eval.json").read_text())["overall"][-1]
     assert average["class_name"] == "average"
     assert average["metrics"]["f1"] == 0, "what lies outside the area is no success"

@@ -95,9 +95,9 @@ def by_hand(scene: Scene, size: int, stride: int, valid: np.ndarray | None = Non
     return sums[:, :height, :width] / np.maximum(counts[:height, :width], 1)
 
 
-def assert_agree(found: np.ndarray, scores: np.ndarray) -> None:
+def assert_agree(predicted: np.ndarray, scores: np.ndarray) -> None:
     """Labels are those of the highest score; where scores are nearly equal either will do."""
-    differs = found != scores.argmax(axis=0)
+    differs = predicted != scores.argmax(axis=0)
     assert (np.abs(scores[0] - scores[1])[differs] < 1e-5).all()
     assert differs.mean() < 0.01
 
@@ -117,18 +117,18 @@ def test_equals_predicting_by_hand(scene: Scene, stride: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("blend", ["none", "mean", "cosine"])
 def test_batches_do_not_matter(scene: Scene, blend: str) -> None:
-    one, three, many = (
+    single, three, many = (
         read(scene.predict(batch_size=n, blend=blend, scores="float32") / "scores.tif") for n in (1, 3, 100)
     )
-    np.testing.assert_allclose(one, three, atol=1e-5)
-    np.testing.assert_allclose(one, many, atol=1e-5)
+    np.testing.assert_allclose(single, three, atol=1e-5)
+    np.testing.assert_allclose(single, many, atol=1e-5)
 
 
 @pytest.mark.slow
 def test_reading_threads_do_not_change_a_bit(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = scene.predict(scores="float32")
+    single = scene.predict(scores="float32")
     monkeypatch.setattr(infer, "thread_count", lambda: 8)
-    assert digests(scene.predict(scores="float32")) == digests(one)
+    assert digests(scene.predict(scores="float32")) == digests(single)
 
 
 @pytest.mark.slow
@@ -140,17 +140,17 @@ def test_runs_are_equal_byte_for_byte_wherever_they_are(scene: Scene, tmp_path: 
         "vectors": [{**vector, "format": "geojson"}],
         "blend": "cosine",
     }
-    one = scene.predict(**everything)
+    first = scene.predict(**everything)
     names = {"car.geojson", "car.qml", "labels.qml", "labels.tif", "raw_labels.tif", "rgb.tif"}
-    assert set(digests(one)) == names | {"scores.qml", "scores.tif"}
-    elsewhere = empty(tmp_path / "else" / "where")
-    moved = Scene(elsewhere, scene.image, [Path(shutil.copy(path, elsewhere)) for path in scene.model])
-    assert digests(moved.predict(**everything)) == digests(one)
+    assert set(digests(first)) == names | {"scores.qml", "scores.tif"}
+    other_folder = empty(tmp_path / "else" / "where")
+    moved = Scene(other_folder, scene.image, [Path(shutil.copy(path, other_folder)) for path in scene.model])
+    assert digests(moved.predict(**everything)) == digests(first)
 
 
 def test_the_grid_of_the_image_is_kept(scene: Scene) -> None:
-    with rasterio.open(scene.path) as image, rasterio.open(scene.predict() / "labels.tif") as found:
-        assert (found.shape, found.transform, found.crs) == (image.shape, image.transform, image.crs)
+    with rasterio.open(scene.path) as image, rasterio.open(scene.predict() / "labels.tif") as prediction:
+        assert (prediction.shape, prediction.transform, prediction.crs) == (image.shape, image.transform, image.crs)
 
 
 def test_an_image_without_georeference(tmp_path: Path) -> None:
@@ -161,9 +161,9 @@ def test_an_image_without_georeference(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("height", "width"), [(10, 12), (1, 40), (16, 16), (40, 3)])
 def test_a_scene_smaller_than_a_window(tmp_path: Path, height: int, width: int) -> None:
     scene = Scene(tmp_path, image_array(height, width))
-    found = labels(scene.predict(stride_px=16))
-    assert found.shape == (height, width)
-    assert_agree(found, by_hand(scene, 16, 16))
+    predicted = labels(scene.predict(stride_px=16))
+    assert predicted.shape == (height, width)
+    assert_agree(predicted, by_hand(scene, 16, 16))
 
 
 @pytest.mark.slow
@@ -255,14 +255,14 @@ def test_a_mosaic_equals_one_image(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize(
-    ("bands", "dtype", "found"),
+    ("bands", "dtype", "message"),
     [(5, "uint8", "found 5 of type uint8"), (3, "uint16", "found 3 of type uint16"), (1, "float32", "found 1 of type")],
 )
-def test_an_image_unlike_the_training_is_refused(tmp_path: Path, bands: int, dtype: str, found: str) -> None:
+def test_an_image_unlike_the_training_is_refused(tmp_path: Path, bands: int, dtype: str, message: str) -> None:
     model = write_model(tmp_path / "model")
     scene = Scene(tmp_path, image_array(20, 20, bands=bands, dtype=dtype), model)
     expected = (
-        rf"image\.tif: expected 3 bands of type uint8, as in the training of the model; {found}.* with every band"
+        rf"image\.tif: expected 3 bands of type uint8, as in the training of the model; {message}.* with every band"
     )
     with pytest.raises(DataError, match=expected):
         scene.predict()
@@ -286,18 +286,18 @@ def test_a_description_never_chooses_what_is_called(
 ) -> None:
     """A store that others write to may hold a result of train that names anything as the model."""
     called = []
-    monkeypatch.setattr("os.kill", lambda *given: called.append(given))
+    monkeypatch.setattr("os.kill", lambda *arguments: called.append(arguments))
     _, description = scene.model
     inputs = {"image": [scene.path], "model": scene.model}
     forged = replace(read_info(description), model="os:kill", model_args={})
     write_info(description, forged)
-    how = {**predict_settings(), **({"trained": trained} if trained else {})}
+    settings = {**predict_settings(), **({"trained": trained} if trained else {})}
     own = trained is not None and trained["model"] == "os:kill"
     message = (
         "os is a module of Python itself" if own else r'the model was created by "os:kill", but the project names none'
     )
     with pytest.raises(ModelError, match=message):
-        infer.run(inputs, how, empty(scene.folder / "forged"), Silent())
+        infer.run(inputs, settings, empty(scene.folder / "forged"), Silent())
     assert not called
 
 
@@ -305,6 +305,6 @@ def test_a_factory_gets_the_arguments_that_the_project_gives(scene: Scene) -> No
     _, description = scene.model
     inputs = {"image": [scene.path], "model": scene.model}
     write_info(description, replace(read_info(description), model="torch.nn:Conv2d", model_args={"kernel_size": 9}))
-    how = {**predict_settings(), "trained": {"model": "torch.nn:Conv2d", "model_args": {"kernel_size": 3}}}
+    settings = {**predict_settings(), "trained": {"model": "torch.nn:Conv2d", "model_args": {"kernel_size": 3}}}
     with pytest.raises(ModelError, match=r"created the model with arguments other than train\.model_args"):
-        infer.run(inputs, how, empty(scene.folder / "forged"), Silent())
+        infer.run(inputs, settings, empty(scene.folder / "forged"), Silent())

@@ -43,8 +43,8 @@ def slow_first(source: Source, item: int) -> int:
 @pytest.mark.parametrize("depth", [1, 4, 100])
 def test_results_come_in_order(threads: int, depth: int) -> None:
     factory = Factory()
-    found = list(read_ahead(factory, slow_first, range(20), threads=threads, depth=depth))
-    assert found == [item * item for item in range(20)]
+    results = list(read_ahead(factory, slow_first, range(20), threads=threads, depth=depth))
+    assert results == [item * item for item in range(20)]
     assert 1 <= len(factory.made) <= threads
     assert all(len(source.threads) == 1 for source in factory.made)
     assert not any(source.open for source in factory.made)
@@ -78,11 +78,11 @@ def test_an_error_comes_at_its_item_and_closes_all() -> None:
             raise KeyError(item)
         return item
 
-    found = []
+    results = []
     with pytest.raises(KeyError):
         for item in read_ahead(factory, fail_at_five, range(20), threads=2, depth=4):
-            found.append(item)
-    assert found == [0, 1, 2, 3, 4]
+            results.append(item)
+    assert results == [0, 1, 2, 3, 4]
     assert not any(source.open for source in factory.made)
 
 

@@ -29,13 +29,13 @@ def _one_thread(monkeypatch):
 
 @pytest.fixture
 def inputs(tmp_path):
-    found = {}
+    paths = {}
     for seed, (split, scene, count) in enumerate([("train", "b", 6), ("train", "a", 7), ("validation", "c", 5)]):
         images, labels = chip_arrays(count, seed=seed)
-        found[f"chips/{split}/{scene}"] = write_chips(tmp_path / "chips" / scene, scene, images, labels)
+        paths[f"chips/{split}/{scene}"] = write_chips(tmp_path / "chips" / scene, scene, images, labels)
     stats = tmp_path / "stats.json"
     stats.write_text(json.dumps(stats_of(chip_arrays(13)[0])))
-    return {**found, "stats": [stats]}
+    return {**paths, "stats": [stats]}
 
 
 def settings(chip_px=16, seed=1, classes=CLASSES, **changes):
@@ -87,12 +87,12 @@ def test_learns_and_predicts_what_it_validated(tmp_path, inputs):
     model, info = load_model(tmp_path / "out/model.safetensors", tmp_path / "out/model.json", "cpu")
     assert info.outputs == ["car", "tree"] and info.output_ids == [0, 2]
     images, labels = chip_arrays(5, seed=2)
-    found = np.array(info.output_ids)[task.forward(model, Normalizer(info)(images)).argmax(axis=1)]
+    predicted = np.array(info.output_ids)[task.forward(model, Normalizer(info)(images)).argmax(axis=1)]
     known = labels != NULL_ID
     ious = []
     for class_id in info.output_ids:
-        both = ((found == class_id) & (labels == class_id) & known).sum()
-        either = (((found == class_id) | (labels == class_id)) & known).sum()
+        both = ((predicted == class_id) & (labels == class_id) & known).sum()
+        either = (((predicted == class_id) | (labels == class_id)) & known).sum()
         ious.append(both / either)
     assert np.mean(ious) == pytest.approx(lines[-1]["metrics"]["mean_iou"], abs=1e-12)
 

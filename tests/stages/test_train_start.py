@@ -62,7 +62,7 @@ def test_what_does_not_fit_starts_anew_and_is_said(tmp_path, inputs, packed):  #
             for path in files:
                 if path.name == "index.json":
                     index = json.loads(path.read_text())
-                    index["classes"] = [one["name"] for one in classes]
+                    index["classes"] = [item["name"] for item in classes]
                     index["class_counts"].append(0)
                     for counts in index["chip_class_counts"]:
                         counts.append(0)

@@ -30,7 +30,7 @@ from tests.stages.sample_scenes import (
 )
 
 SCENES = {"train/a": 0, "train/b": 1, "validation/c": 2}
-HOW = {"image": {"nodata": 40}, "channels": [2, 0]}
+OPTIONS = {"image": {"nodata": 40}, "channels": [2, 0]}
 """What opens the image of each scene."""
 
 
@@ -46,7 +46,7 @@ def cut(folder: Path, store: bool, dtype: str = "uint8") -> dict[str, list[Path]
         base = empty(folder / part)
         image = write_raster(base / "image.tif", image_array(40, 50, dtype=dtype, seed=seed))
         labels = write_raster(base / "labels.tif", label_array(40, 50, seed))
-        settings = {**chip_settings(method="random", size_limits_px=[12, 20], per_scene=7, max_nodata=0.5), **HOW}
+        settings = {**chip_settings(method="random", size_limits_px=[12, 20], per_scene=7, max_nodata=0.5), **OPTIONS}
         if not store:
             settings["chip"] = {**settings["chip"], "store": False}
         chip.run({"image": [image], "labels": [labels]}, {**settings, "scene": part[-1]}, empty(base / "out"), Silent())
@@ -68,13 +68,13 @@ def learn(folder: Path, inputs: dict[str, list[Path]], resume: Path | None = Non
         "seed": 1,
     }
     if "pixels/train/a" in inputs:
-        settings["pixels"] = dict.fromkeys(SCENES, HOW)
+        settings["pixels"] = dict.fromkeys(SCENES, OPTIONS)
     train.run(inputs, settings, empty(folder), progress or Silent(), resume=resume)
     return digests(folder)
 
 
 def imagery(inputs: dict[str, list[Path]]) -> dict[str, Imagery]:
-    return {f"chips/{part}": Imagery(inputs[f"pixels/{part}"], HOW) for part in SCENES}
+    return {f"chips/{part}": Imagery(inputs[f"pixels/{part}"], OPTIONS) for part in SCENES}
 
 
 def chips_of(inputs: dict[str, list[Path]]) -> Chips:
@@ -92,21 +92,21 @@ def test_chips_are_the_same_wherever_they_are_read_from(
     names = [[path.name for path in inputs["chips/train/a"]] for inputs in (stored, away)]
     assert set(names[0]) - set(names[1]) == {"images-00000.safetensors"} and set(names[1]) < set(names[0])
     for part in SCENES:
-        one, other = (digests(folder / part / "out") for folder in (tmp_path / "stored", tmp_path / "away"))
-        assert other.items() <= one.items()  # contact.png, too
-    one, other = chips_of(stored), pickle.loads(pickle.dumps(chips_of(away)))
-    assert len(one) == len(other) > 12
+        kept, read = (digests(folder / part / "out") for folder in (tmp_path / "stored", tmp_path / "away"))
+        assert read.items() <= kept.items()  # contact.png, too
+    kept, read = chips_of(stored), pickle.loads(pickle.dumps(chips_of(away)))
+    assert len(kept) == len(read) > 12
     some_invalid = False
-    for position in np.random.default_rng(0).permutation(len(one)).tolist():
-        a, b = one[position], other[position]
+    for position in np.random.default_rng(0).permutation(len(kept)).tolist():
+        a, b = kept[position], read[position]
         assert a.image.dtype == b.image.dtype and np.array_equal(a.image, b.image)
         valid_a, valid_b = (np.ones(s.image.shape, bool) if s.valid is None else s.valid for s in (a, b))
         assert np.array_equal(valid_a, valid_b) and np.array_equal(a.target["labels"], b.target["labels"])
         some_invalid |= not valid_a.all()
     assert some_invalid
-    assert len(other._scene_images._open) <= 2 < MAX_OPEN_FILES
-    other.close()
-    assert not other._scene_images._open
+    assert len(read._scene_images._open) <= 2 < MAX_OPEN_FILES
+    read.close()
+    assert not read._scene_images._open
 
 
 @pytest.mark.slow

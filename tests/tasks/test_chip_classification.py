@@ -60,14 +60,14 @@ def test_shards_hold_what_was_packed():
 
 
 def test_a_chip_keeps_its_class_however_it_lies():
-    one = target(2)
-    assert task.orient(one, True, 3, 16) == one
-    assert task.resize(one, (5, 5), 7) == one
+    original = target(2)
+    assert task.orient(original, True, 3, 16) == original
+    assert task.resize(original, (5, 5), 7) == original
     keep = np.zeros((4, 4), dtype=bool)
-    assert int(task.mask(one, keep, NULL)["classes"]) == NULL
+    assert int(task.mask(original, keep, NULL)["classes"]) == NULL
     keep[0, 0] = True
-    assert int(task.mask(one, keep, NULL)["classes"]) == 2
-    assert task.draw(one, np.zeros((7, 7, 3), dtype=np.uint8), CLASSES).tolist() == [[[0, 255, 0]]]
+    assert int(task.mask(original, keep, NULL)["classes"]) == 2
+    assert task.draw(original, np.zeros((7, 7, 3), dtype=np.uint8), CLASSES).tolist() == [[[0, 255, 0]]]
 
 
 def test_unlabelled_chips_are_neither_learnt_nor_scored():
@@ -101,9 +101,9 @@ def test_the_loss_is_torch_s_own():
 
 def test_scores_are_probabilities_and_not_logits():
     logits = torch.tensor([[4.0, -2.0], [0.0, 0.0]])
-    found = task.forward(Fixed(logits), torch.zeros(2, 3, 4, 4))
-    assert found.dtype == np.float32 and np.allclose(found.sum(axis=1), 1) and (found >= 0).all()
-    assert np.allclose(found, torch.softmax(logits, 1))
+    scores = task.forward(Fixed(logits), torch.zeros(2, 3, 4, 4))
+    assert scores.dtype == np.float32 and np.allclose(scores.sum(axis=1), 1) and (scores >= 0).all()
+    assert np.allclose(scores, torch.softmax(logits, 1))
 
 
 def test_nothing_to_learn_from():

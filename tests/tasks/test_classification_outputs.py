@@ -36,32 +36,32 @@ def predict(folder, grid=PLACED, leave_out=(), **changes):
         "predict": {"cell_px": CELL, "cells": "geojson", "scores": False, "rgb": False, **changes},
     }
     rng = np.random.default_rng(0)
-    merged, given = merger(grid, folder, settings), {}
+    merged, cells = merger(grid, folder, settings), {}
     for number, window in enumerate(sliding(grid.height, grid.width, CELL, CELL)):
         share = rng.uniform()
         if number not in leave_out:
             scores = np.array([share, 1 - share], dtype=np.float32)
             merged.add(window, scores, np.ones((CELL, CELL), dtype=bool))
-            given[window.row // CELL, window.col // CELL] = scores
+            cells[window.row // CELL, window.col // CELL] = scores
     merged.finish()
     derive({"cells.json": folder / "cells.json"}, settings, folder, Silent())
-    return given
+    return cells
 
 
 def test_cells_in_longitude_and_latitude_have_exact_corners(tmp_path):
-    given = predict(tmp_path, leave_out=(3,))
+    cells = predict(tmp_path, leave_out=(3,))
     features = json.loads((tmp_path / "cells.geojson").read_text())["features"]
     assert len(features) == 3 * 4 - 1
     for feature in features:
-        said = feature["properties"]
-        row, column = said["row"], said["column"]
-        car, tree = given[row, column]
-        assert np.float32(said["score_car"]) == car and np.float32(said["score_tree"]) == tree
-        assert said["score_car"] + said["score_tree"] == pytest.approx(1, abs=1e-6)
-        assert said["class_name"] == ("car" if car >= tree else "tree") and said["class_id"] == (
+        properties = feature["properties"]
+        row, column = properties["row"], properties["column"]
+        car, tree = cells[row, column]
+        assert np.float32(properties["score_car"]) == car and np.float32(properties["score_tree"]) == tree
+        assert properties["score_car"] + properties["score_tree"] == pytest.approx(1, abs=1e-6)
+        assert properties["class_name"] == ("car" if car >= tree else "tree") and properties["class_id"] == (
             0 if car >= tree else 2
         )
-        assert said["score"] == max(said["score_car"], said["score_tree"])
+        assert properties["score"] == max(properties["score_car"], properties["score_tree"])
         # The corners of the pixels, in odd cells too: no half a pixel to the south-east, no pixel further.
         cols = np.array([column, column + 1, column + 1, column]) * float(CELL)
         rows = np.array([row, row, row + 1, row + 1]) * float(CELL)
@@ -84,7 +84,7 @@ def test_a_geopackage_in_the_crs_of_the_scene(tmp_path):
 
 @pytest.mark.parametrize("grid", [PLACED, PLAIN], ids=["placed", "plain"])
 def test_rasters_have_a_pixel_for_each_cell(tmp_path, grid):
-    given = predict(tmp_path, grid, leave_out=(3,), scores="float32", rgb=True)
+    cells = predict(tmp_path, grid, leave_out=(3,), scores="float32", rgb=True)
     with rasterio.open(tmp_path / "labels.tif") as file:
         labels = file.read(1)
         assert file.transform == grid.transform * Affine.scale(CELL) and file.crs == grid.crs
@@ -94,9 +94,9 @@ def test_rasters_have_a_pixel_for_each_cell(tmp_path, grid):
         scores = file.read()
         assert file.descriptions == ("car", "tree") and file.shape == (3, 4)
     for row, column in np.ndindex(3, 4):
-        if (row, column) in given:
-            assert labels[row, column] == [0, 2][int(given[row, column].argmax())]
-            assert (scores[:, row, column] == given[row, column]).all()
+        if (row, column) in cells:
+            assert labels[row, column] == [0, 2][int(cells[row, column].argmax())]
+            assert (scores[:, row, column] == cells[row, column]).all()
         else:
             assert labels[row, column] == 255 and np.isnan(scores[:, row, column]).all()
     with rasterio.open(tmp_path / "rgb.tif") as file:
@@ -110,11 +110,11 @@ def test_without_a_crs_cells_are_in_pixels(tmp_path):
 
 
 def test_what_evaluation_reads_is_what_was_predicted(tmp_path):
-    given = predict(tmp_path, leave_out=(0, 5))
+    predicted = predict(tmp_path, leave_out=(0, 5))
     cells = read_cells(tmp_path / "cells.json")
     assert cells.grid == PLACED and cells.cell_px == CELL and cells.output_ids == [0, 2]
     assert cells.predicted.sum() == 10 and not cells.predicted[0, 0] and not cells.predicted[1, 1]
-    for (row, column), scores in given.items():
+    for (row, column), scores in predicted.items():
         assert (cells.scores[row, column] == scores).all()
     write_cells(tmp_path / "again.json", cells)
     assert (tmp_path / "again.json").read_bytes() == (tmp_path / "cells.json").read_bytes()

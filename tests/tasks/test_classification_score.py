@@ -145,8 +145,8 @@ def test_average_precision_against_a_slow_one(seed):
     positive = rng.uniform(size=30) < 0.4
     scores = np.round(rng.uniform(size=30), 1 if seed % 2 else 6)
     missed = seed % 3
-    found = average_precision(positive, scores, missed)
-    assert found == pytest.approx(slow_average_precision(positive.tolist(), scores.tolist(), missed), abs=1e-12)
+    precision = average_precision(positive, scores, missed)
+    assert precision == pytest.approx(slow_average_precision(positive.tolist(), scores.tolist(), missed), abs=1e-12)
 
 
 def test_average_precision_at_its_ends():

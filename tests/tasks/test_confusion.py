@@ -28,9 +28,9 @@ def test_null_is_no_label_and_a_column_only_if_something_has_no_prediction():
 
 
 def test_tables_of_counts_and_of_shares():
-    found = make([[6000, 2000, 0], [0, 0, 0], [0, 0, 0]], ["car", "a|b", "null"], 2)
-    assert found.table(shares=False).splitlines()[2] == "| car   | 6,000 | 2,000 |"
-    assert found.table(shares=True).splitlines()[2:] == ["| car   | 0.750 | 0.250 |", "| a\\|b  |     – |     – |"]
+    page = make([[6000, 2000, 0], [0, 0, 0], [0, 0, 0]], ["car", "a|b", "null"], 2)
+    assert page.table(shares=False).splitlines()[2] == "| car   | 6,000 | 2,000 |"
+    assert page.table(shares=True).splitlines()[2:] == ["| car   | 0.750 | 0.250 |", "| a\\|b  |     – |     – |"]
 
 
 @settings(deadline=None, max_examples=20)
@@ -67,8 +67,8 @@ def test_a_picture_tells_every_pair_and_lies_inside_its_bounds(names, seed, zero
 def test_colours_are_of_the_share_of_the_label_alone():
     def colours(matrix: list[list[int]]) -> list[list[str]]:
         page = ElementTree.fromstring(make([*matrix, [0] * 3], ["car", "tree", "null"], 2).picture("pixels"))
-        found = [group.find(f"{SVG}rect").get("fill") for group in page.iter(f"{SVG}g")]
-        return [found[:2], found[2:]]
+        colors = [group.find(f"{SVG}rect").get("fill") for group in page.iter(f"{SVG}g")]
+        return [colors[:2], colors[2:]]
 
     few, many = colours([[3, 1, 0], [1, 1, 0]]), colours([[3, 1, 0], [10**9, 10**9, 0]])
     assert few == many

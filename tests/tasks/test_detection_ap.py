@@ -40,11 +40,11 @@ def oracle(images: list[Image]) -> NDArray:
         for (x0, y0, x1, y1), score in zip(boxes.tolist(), scores.tolist(), strict=True):
             results.append({"image_id": number, "category_id": 1, "bbox": [x0, y0, x1 - x0, y1 - y0], "score": score})
     truth = COCO({"images": entries, "annotations": annotations, "categories": [{"id": 1, "name": "x"}]})
-    found = COCOeval_faster(truth, truth.loadRes(results), "bbox", print_function=lambda *_: None)
-    found.params.maxDets = [1, 10, 1_000_000]
-    found.evaluate()
-    found.accumulate()
-    values = np.moveaxis(found.eval["precision"][:, :, 0, :, 2], 2, 0)
+    evaluation = COCOeval_faster(truth, truth.loadRes(results), "bbox", print_function=lambda *_: None)
+    evaluation.params.maxDets = [1, 10, 1_000_000]
+    evaluation.evaluate()
+    evaluation.accumulate()
+    values = np.moveaxis(evaluation.eval["precision"][:, :, 0, :, 2], 2, 0)
     return np.where(values < 0, np.nan, values)
 
 
@@ -56,9 +56,9 @@ def images(seed: int, count: int, labels: int, boxes: int, *, noise: float = 4.0
         corners = rng.uniform(0, 500, (labels, 2))
         truth = np.concatenate([corners, corners + rng.uniform(4, 140, (labels, 2))], axis=1).round(0 if whole else 3)
         near = truth[rng.integers(0, max(1, labels), boxes)] if labels else rng.uniform(0, 99, (boxes, 4))
-        found = near + rng.normal(0, noise, (boxes, 4)).round(0 if whole else 3)
-        found[:, 2:] = np.maximum(found[:, 2:], found[:, :2] + 1)
-        made.append((found, rng.uniform(size=boxes).round(2), truth))
+        predicted = near + rng.normal(0, noise, (boxes, 4)).round(0 if whole else 3)
+        predicted[:, 2:] = np.maximum(predicted[:, 2:], predicted[:, :2] + 1)
+        made.append((predicted, rng.uniform(size=boxes).round(2), truth))
     return made
 
 
@@ -72,8 +72,8 @@ def compare(cases: list[Image]) -> NDArray:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_equals_faster_coco_eval_on_random_boxes(seed: int) -> None:
-    found = compare(images(seed, 4, 30, 120))
-    assert 0.2 < average(found, iou=0.5) < 1 and average(found) < average(found, iou=0.5)
+    result = compare(images(seed, 4, 30, 120))
+    assert 0.2 < average(result, iou=0.5) < 1 and average(result) < average(result, iou=0.5)
 
 
 @settings(max_examples=40, deadline=None)
@@ -84,18 +84,18 @@ def test_equals_faster_coco_eval_on_ties(seed: int, labels: int, boxes: int) -> 
 
 def read_tree_crowns() -> list[NDArray]:
     """Return the boxes of three real images, if they are there."""
-    found = []
+    crowns = []
     folder = Path(__file__).parents[2] / "data" / "yellowstone"
     for path in sorted(folder.glob("2019_YELL_*.xml")):
         corners = ElementTree.parse(path).getroot().iterfind("object/bndbox")
-        found.append(
+        crowns.append(
             np.array([[float(box.findtext(k, "")) for k in ("xmin", "ymin", "xmax", "ymax")] for box in corners])
         )
     for path in sorted(folder.glob("*.csv")):
         with path.open() as file:
             rows = csv.DictReader(file)
-            found.append(np.array([[float(row[k]) for k in ("xmin", "ymin", "xmax", "ymax")] for row in rows]))
-    return found
+            crowns.append(np.array([[float(row[k]) for k in ("xmin", "ymin", "xmax", "ymax")] for row in rows]))
+    return crowns
 
 
 def test_equals_faster_coco_eval_on_real_boxes() -> None:
@@ -109,18 +109,18 @@ def test_equals_faster_coco_eval_on_real_boxes() -> None:
         boxes = np.concatenate([seen + rng.normal(0, 3, seen.shape), seen[::3] + rng.normal(0, 9, seen[::3].shape)])
         boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2] + 1)
         cases.append((boxes, rng.uniform(size=len(boxes)), labels))
-    found = compare(cases)
+    result = compare(cases)
     assert sum(len(labels) for labels in crowns) > 800
-    assert average(found, "large") == average(found, "large") and average(found, iou=0.5) > 0.5
+    assert average(result, "large") == average(result, "large") and average(result, iou=0.5) > 0.5
 
 
 def test_labels_that_do_not_count_are_neither_hits_nor_errors() -> None:
     labels = np.array([[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]], dtype=float)
     boxes, scores = labels.copy(), np.array([0.9, 0.8, 0.7])
     ignored = np.array([False, True, False])
-    found = match(boxes, scores, labels, ignored)
-    assert found.labels[0] == 2
-    assert average(precision([found])) == 1
+    matches = match(boxes, scores, labels, ignored)
+    assert matches.labels[0] == 2
+    assert average(precision([matches])) == 1
     # A second box on such a label is an error, as on any other.
     twice = match(np.concatenate([boxes, labels[1:2]]), np.array([0.9, 0.8, 0.7, 0.85]), labels, ignored)
     assert average(precision([twice])) < 1
@@ -154,9 +154,9 @@ def test_the_best_threshold_is_the_best_of_all(seed: int) -> None:
     assert best == pytest.approx(max(f1)) and f1[every.tolist().index(score)] == pytest.approx(best)
     # Recall as the labels that boxes of that score and above find, by the definition.
     shown = [(boxes[scores >= score], scores[scores >= score], labels) for boxes, scores, labels in cases]
-    found = sum(int((match(*case).hits & np.uint64(1)).sum()) for case in shown)
-    assert rates(parts, score)[0] == found / 60
-    assert rates(parts, score)[1] == found / sum(len(case[0]) for case in shown)
+    hits = sum(int((match(*case).hits & np.uint64(1)).sum()) for case in shown)
+    assert rates(parts, score)[0] == hits / 60
+    assert rates(parts, score)[1] == hits / sum(len(case[0]) for case in shown)
 
 
 def test_the_best_threshold_of_nothing() -> None:

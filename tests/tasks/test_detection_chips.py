@@ -53,8 +53,8 @@ def test_slivers_are_no_targets_of_sliding_chips() -> None:
 
 
 def test_targets_can_be_clipped_to_their_chip() -> None:
-    found = target(labels((9, 20, 19, 30)), WINDOW, chip(clip=True))
-    assert found["boxes"].tolist() == [[0, 10, 9, 20]] and found["boxes"].dtype == np.float32
+    clipped = target(labels((9, 20, 19, 30)), WINDOW, chip(clip=True))
+    assert clipped["boxes"].tolist() == [[0, 10, 9, 20]] and clipped["boxes"].dtype == np.float32
 
 
 def test_without_neg_ratio_nothing_is_chosen() -> None:
@@ -80,27 +80,27 @@ def test_a_scene_without_boxes_gives_background_alone() -> None:
     chosen = candidates(GRID, None, chip(neg_ratio=1.5), 3, None, aim(labels(), neg_ratio=1.5))
     assert len(chosen) == 2
     settings = chip(method="random", neg_ratio=1.0)
-    found = candidates(GRID, None, settings, 3, None, aim(labels(), **settings))
-    assert 10 < len(found) < 30
+    windows = candidates(GRID, None, settings, 3, None, aim(labels(), **settings))
+    assert 10 < len(windows) < 30
 
 
 def test_random_chips_are_positive_or_background_by_the_ratio() -> None:
     source = labels((2, 2, 8, 8), (150.5, 30, 160, 44.5))
     settings = chip(method="random", neg_ratio=0.5, per_scene=200)
-    found = candidates(GRID, None, settings, 3, None, aim(source, **settings))
-    shares = [source.read(window).share for window in found]
+    windows = candidates(GRID, None, settings, 3, None, aim(source, **settings))
+    shares = [source.read(window).share for window in windows]
     positive = [bool((share >= 0.8).any()) for share in shares]
-    assert len(found) == 200
+    assert len(windows) == 200
     assert 110 < sum(positive) < 155
     assert all((share < 0.2).all() for share, is_positive in zip(shares, positive, strict=True) if not is_positive)
     # Both boxes are shown, each at many places of the chip.
-    assert len({tuple(window[:2]) for window, yes in zip(found, positive, strict=True) if yes}) > 40
-    assert found == candidates(GRID, None, settings, 3, None, aim(source, **settings))
+    assert len({tuple(window[:2]) for window, yes in zip(windows, positive, strict=True) if yes}) > 40
+    assert windows == candidates(GRID, None, settings, 3, None, aim(source, **settings))
 
 
 def test_a_box_larger_than_a_chip_is_shown_in_part() -> None:
     source = labels((50, 50, 110, 60))
     settings = chip(method="random", neg_ratio=0.0, per_scene=20, ioa_thresh=0.3)
-    found = candidates(GRID, None, settings, 3, None, aim(source, **settings))
-    assert len(found) == 20
-    assert all(window.col >= 50 and window.col_stop <= 110 for window in found)
+    windows = candidates(GRID, None, settings, 3, None, aim(source, **settings))
+    assert len(windows) == 20
+    assert all(window.col >= 50 and window.col_stop <= 110 for window in windows)

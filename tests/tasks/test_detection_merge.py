@@ -30,9 +30,9 @@ Windows = dict[Window, list[tuple[Any, ...]]]
 """The boxes of windows: x0, y0, x1, y1, output, score, in pixels of the scene."""
 
 
-def raw(folder: Path, found: Windows, valid: np.ndarray | None = None, grid: Grid = GRID) -> Path:
+def raw(folder: Path, detections: Windows, valid: np.ndarray | None = None, grid: Grid = GRID) -> Path:
     merger = BoxMerger(grid, folder, SETTINGS)
-    for window, rows in found.items():
+    for window, rows in detections.items():
         table = np.array(rows, dtype=np.float64).reshape(-1, 6)
         boxes = table[:, :4] - [window.col, window.row, window.col, window.row]
         prediction = Detected(boxes.astype(np.float32), table[:, 5].astype(np.float32), table[:, 4].astype(np.int64))
@@ -42,8 +42,8 @@ def raw(folder: Path, found: Windows, valid: np.ndarray | None = None, grid: Gri
     return folder / "raw_boxes.safetensors"
 
 
-def merged(folder: Path, found: Windows, thresh: float = 0.5, **changed: Any) -> list[list[float]]:
-    result = merge(read_raw(raw(folder, found, **changed)), thresh, 0.5)
+def merged(folder: Path, detections: Windows, thresh: float = 0.5, **changed: Any) -> list[list[float]]:
+    result = merge(read_raw(raw(folder, detections, **changed)), thresh, 0.5)
     return [[*box, int(c), s] for box, c, s in zip(result.boxes.tolist(), result.classes, result.scores, strict=True)]
 
 
@@ -55,11 +55,11 @@ def test_raw_boxes_come_back(tmp_path: Path) -> None:
     path = raw(
         tmp_path, {LEFT: [(1, 2, 11, 12, 0, 0.25)], RIGHT: [], Window(20, 50, SIZE, SIZE): [(55, 25, 70.5, 40, 1, 0.5)]}
     )
-    found = read_raw(path)
-    assert found.grid == GRID
-    assert found.boxes.tolist() == [[1, 2, 11, 12], [55, 25, 70.5, 40]]
-    assert found.classes.tolist() == [1, 2] and found.scores.tolist() == [0.25, 0.5]
-    assert found.windows[found.window].tolist() == [[0, 0, SIZE, SIZE], [20, 50, SIZE, SIZE]]
+    raw_boxes = read_raw(path)
+    assert raw_boxes.grid == GRID
+    assert raw_boxes.boxes.tolist() == [[1, 2, 11, 12], [55, 25, 70.5, 40]]
+    assert raw_boxes.classes.tolist() == [1, 2] and raw_boxes.scores.tolist() == [0.25, 0.5]
+    assert raw_boxes.windows[raw_boxes.window].tolist() == [[0, 0, SIZE, SIZE], [20, 50, SIZE, SIZE]]
     again = tmp_path / "again"
     again.mkdir()
     same = raw(
@@ -97,15 +97,15 @@ def test_no_windows_and_no_boxes(tmp_path: Path) -> None:
 
 def test_overlapping_boxes_of_a_class_are_one(tmp_path: Path) -> None:
     # Raster Vision lets a car suppress the truck that it overlaps, whatever their classes.
-    found = {WHOLE: [(10, 10, 20, 20, 0, 0.8), (10, 10, 20, 21, 0, 0.9), (10, 10, 20, 20, 1, 0.3)]}
-    assert merged(tmp_path, found) == [[10, 10, 20, 21, 1, 0.9], [10, 10, 20, 20, 2, 0.3]]
+    detections = {WHOLE: [(10, 10, 20, 20, 0, 0.8), (10, 10, 20, 21, 0, 0.9), (10, 10, 20, 20, 1, 0.3)]}
+    assert merged(tmp_path, detections) == [[10, 10, 20, 21, 1, 0.9], [10, 10, 20, 20, 2, 0.3]]
 
 
 def test_boxes_end_with_the_scene(tmp_path: Path) -> None:
-    found = {
+    detections = {
         WHOLE: [(-3, 50, 20, 70, 0, 0.9), (85, 10, 99, 20, 0, 0.8), (91, 10, 99, 20, 0, 0.7), (5, -9, 9, 0, 0, 0.6)]
     }
-    assert merged(tmp_path, found) == [[0, 50, 20, 60, 1, 0.9], [85, 10, 90, 20, 1, 0.8]]
+    assert merged(tmp_path, detections) == [[0, 50, 20, 60, 1, 0.9], [85, 10, 90, 20, 1, 0.8]]
 
 
 def test_a_cut_box_gives_way_to_the_whole_one_of_a_neighbour(tmp_path: Path) -> None:
@@ -128,14 +128,14 @@ def test_a_cut_box_gives_way_to_the_whole_one_of_a_neighbour(tmp_path: Path) -> 
     ],
 )
 def test_what_does_not_give_way(tmp_path: Path, part: tuple[Any, ...], whole: tuple[Any, ...]) -> None:
-    found = merged(tmp_path, {LEFT: [part], RIGHT: [whole]})
-    assert [row[5] for row in found] == [0.9, 0.6]
+    rows = merged(tmp_path, {LEFT: [part], RIGHT: [whole]})
+    assert [row[5] for row in rows] == [0.9, 0.6]
 
 
 def test_the_edge_of_the_scene_cuts_nothing(tmp_path: Path) -> None:
     edge = Grid(SIZE, SIZE, Affine.identity(), None)
-    found = merged(tmp_path, {LEFT: [(30, 5, 40, 25, 0, 0.9)]}, grid=edge)
-    assert found == [[30, 5, 40, 25, 1, 0.9]]
+    rows = merged(tmp_path, {LEFT: [(30, 5, 40, 25, 0, 0.9)]}, grid=edge)
+    assert rows == [[30, 5, 40, 25, 1, 0.9]]
 
 
 def test_boxes_centred_outside_what_counts_merge_and_are_left_out(tmp_path: Path) -> None:
@@ -143,8 +143,8 @@ def test_boxes_centred_outside_what_counts_merge_and_are_left_out(tmp_path: Path
     valid[:, 20:] = False
     window = Window(0, 0, SIZE, SIZE)
     rows = [(2, 2, 12, 12, 0, 0.6), (19, 2, 25, 9, 0, 0.9), (15, 2, 24.5, 12, 0, 0.7), (14.9, 2, 24, 12, 0, 0.65)]
-    found = merged(tmp_path, {window: rows}, valid=valid)
-    assert [row[5] for row in found] == [0.7, 0.6]
+    kept = merged(tmp_path, {window: rows}, valid=valid)
+    assert [row[5] for row in kept] == [0.7, 0.6]
 
 
 def test_scores_do_not_change_what_is_above_them(tmp_path: Path) -> None:
@@ -160,20 +160,25 @@ def test_scores_do_not_change_what_is_above_them(tmp_path: Path) -> None:
         ]
     rows = merged(tmp_path, windows)
     assert rows == sorted(rows, key=lambda row: -row[5])
-    found = merge(read_raw(tmp_path / "raw_boxes.safetensors"), 0.5, 0.5)
+    merged_boxes = merge(read_raw(tmp_path / "raw_boxes.safetensors"), 0.5, 0.5)
     kept = batched_nms(
-        torch.from_numpy(found.boxes), torch.from_numpy(found.scores), torch.from_numpy(found.classes), 0.5
+        torch.from_numpy(merged_boxes.boxes),
+        torch.from_numpy(merged_boxes.scores),
+        torch.from_numpy(merged_boxes.classes),
+        0.5,
     )
     assert len(kept) == len(rows) > 20
 
 
 def test_detections_come_back(tmp_path: Path) -> None:
-    one = Detections(GRID, 0.4, np.array([[1, 2, 3.125, 4]]), np.array([2]), np.array([0.3]))
-    write_detections(tmp_path / "d.json", one)
-    found = read_detections(tmp_path / "d.json")
-    assert found.grid == GRID and found.score_thresh == 0.4 and found.certain().tolist() == [False]
+    written = Detections(GRID, 0.4, np.array([[1, 2, 3.125, 4]]), np.array([2]), np.array([0.3]))
+    write_detections(tmp_path / "d.json", written)
+    loaded = read_detections(tmp_path / "d.json")
+    assert loaded.grid == GRID and loaded.score_thresh == 0.4 and loaded.certain().tolist() == [False]
     assert (
-        found.boxes.tolist() == [[1, 2, 3.125, 4]] and found.classes.tolist() == [2] and found.scores.tolist() == [0.3]
+        loaded.boxes.tolist() == [[1, 2, 3.125, 4]]
+        and loaded.classes.tolist() == [2]
+        and loaded.scores.tolist() == [0.3]
     )
     none = Detections(GRID, 0.4, np.empty((0, 4)), np.empty(0, dtype=np.int64), np.empty(0))
     write_detections(tmp_path / "d.json", none)

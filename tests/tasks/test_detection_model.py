@@ -168,10 +168,10 @@ def test_a_users_detector_counts_labels_from_one() -> None:
 
 
 def test_validation_scores_merged_boxes_by_class() -> None:
-    found = results([[0, 0, 4, 4], [0, 0, 4, 3.9], [2, 2, 8, 8]], [0.9, 0.8, 0.7], [1, 1, 2])
+    predictions = results([[0, 0, 4, 4], [0, 0, 4, 3.9], [2, 2, 8, 8]], [0.9, 0.8, 0.7], [1, 1, 2])
     goal = DetectionObjective(["tree", "car"], [0, 2])
     losses = {"a": torch.tensor(0.5), "b": torch.tensor(0.25)}
-    model = Scripted([found, results([], [], [])], losses).eval()
+    model = Scripted([predictions, results([], [], [])], losses).eval()
     assert goal.validate(model, IMAGES, TARGETS).item() == 0.75 and not model.training
     assert goal.parts() == {"a": 0.5, "b": 0.25}
     scores = goal.scores()

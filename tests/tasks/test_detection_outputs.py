@@ -28,8 +28,8 @@ def derived(folder: Path, grid: Grid, form: str = "geojson", score_thresh: float
     settings = {"classes": CLASSES, "null_id": 0, "predict": {}}
     merger = task.merger(grid, folder, settings)
     boxes = np.array([[3.5, 2, 9.25, 8], [20, 10, 30, 20], [1, 1, 4, 4]], dtype=np.float32)
-    found = Detected(boxes, np.array([0.9, 0.75, 0.25], dtype=np.float32), np.array([0, 1, 0]))
-    merger.add(Window(0, 0, 40, 40), found, np.ones((40, 40), dtype=bool))
+    detections = Detected(boxes, np.array([0.9, 0.75, 0.25], dtype=np.float32), np.array([0, 1, 0]))
+    merger.add(Window(0, 0, 40, 40), detections, np.ones((40, 40), dtype=bool))
     merger.finish()
     settings["predict"] = {"boxes": form, "score_thresh": score_thresh, "merge_thresh": 0.5}
     outputs = folder / form

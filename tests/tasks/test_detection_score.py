@@ -74,8 +74,8 @@ def test_no_box_of_another_class_steals_a_match(tmp_path: Path) -> None:
     ],
 )
 def test_the_matching_of_raster_vision(boxes: Rows, labels: Rows, thresh: float, expected: list[int]) -> None:
-    one, other = (np.array(rows, dtype=float).reshape(-1, 4) for rows in (boxes, labels))
-    masks = compare(one, other, np.zeros(len(other), dtype=bool), thresh)
+    predicted, labelled = (np.array(rows, dtype=float).reshape(-1, 4) for rows in (boxes, labels))
+    masks = compare(predicted, labelled, np.zeros(len(labelled), dtype=bool), thresh)
     assert [int(mask.sum()) for mask in masks] == expected
 
 

@@ -26,9 +26,9 @@ def target(*boxes: tuple[float, float, float, float], classes: list[int] | None 
     }
 
 
-def equal(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
-    return one.keys() == other.keys() and all(
-        np.array_equal(one[key], other[key]) and one[key].dtype == other[key].dtype for key in one
+def equal(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> bool:
+    return first.keys() == second.keys() and all(
+        np.array_equal(first[key], second[key]) and first[key].dtype == second[key].dtype for key in first
     )
 
 
@@ -53,8 +53,8 @@ def test_targets_come_back_from_a_shard(data: st.DataObject, counts: list[int]) 
         "classes": ("uint8", 1),
         "offsets": ("int64", 1),
     }
-    for number, one in enumerate(targets):
-        assert equal(task.unpack(shard, number), one)
+    for number, written in enumerate(targets):
+        assert equal(task.unpack(shard, number), written)
 
 
 @pytest.mark.parametrize("mirror", [False, True])
@@ -67,31 +67,31 @@ def test_boxes_turn_as_the_pixels_that_they_hold(mirror: bool, turns: int) -> No
         picture[y0:y1, x0:x1] = True
         turned = orient(picture, mirror, turns)
         rows, columns = np.nonzero(turned)
-        found = task.orient(target(box), mirror, turns, SIZE)["boxes"]
-        assert found.tolist() == [[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]]
-        assert found.dtype == np.float32
+        turned_box = task.orient(target(box), mirror, turns, SIZE)["boxes"]
+        assert turned_box.tolist() == [[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]]
+        assert turned_box.dtype == np.float32
     assert task.orient(target(), mirror, turns, SIZE)["boxes"].shape == (0, 4)
 
 
 def test_resize_scales_each_axis() -> None:
-    found = task.resize(target((1, 2, 3, 4)), (4, 8), 16)
-    assert found["boxes"].tolist() == [[2, 8, 6, 16]] and found["boxes"].dtype == np.float32
+    resized = task.resize(target((1, 2, 3, 4)), (4, 8), 16)
+    assert resized["boxes"].tolist() == [[2, 8, 6, 16]] and resized["boxes"].dtype == np.float32
 
 
 def test_mask_drops_boxes_whose_centre_is_not_trained_on() -> None:
     keep = np.zeros((8, 8), dtype=bool)
     keep[:, :4] = True
-    found = task.mask(target((0, 0, 6, 8), (3, 3, 7, 7), (-9, 0, 1, 2), classes=[0, 1, 1]), keep, 2)
-    assert found["boxes"].tolist() == [[0, 0, 6, 8], [-9, 0, 1, 2]] and found["classes"].tolist() == [0, 1]
+    masked = task.mask(target((0, 0, 6, 8), (3, 3, 7, 7), (-9, 0, 1, 2), classes=[0, 1, 1]), keep, 2)
+    assert masked["boxes"].tolist() == [[0, 0, 6, 8], [-9, 0, 1, 2]] and masked["classes"].tolist() == [0, 1]
     assert task.mask(target(), keep, 2)["boxes"].shape == (0, 4)
 
 
 def test_boxes_are_counted_and_drawn() -> None:
-    one = target((1, 1, 5, 4), (2, 2, 3, 3), classes=[1, 0])
-    assert task.class_counts(one, 3).tolist() == [1, 1, 0]
+    boxes = target((1, 1, 5, 4), (2, 2, 3, 3), classes=[1, 0])
+    assert task.class_counts(boxes, 3).tolist() == [1, 1, 0]
     assert task.class_counts(target(), 3).tolist() == [0, 0, 0]
     picture = np.full((6, 6, 3), 9, dtype=np.uint8)
-    drawn = task.draw(one, picture, CLASSES)
+    drawn = task.draw(boxes, picture, CLASSES)
     red = (drawn == [255, 0, 0]).all(axis=2)
     assert np.argwhere(red).min(axis=0).tolist() == [1, 1] and np.argwhere(red).max(axis=0).tolist() == [3, 4]
     assert drawn[2, 2].tolist() == [0, 255, 0] and drawn[5, 5].tolist() == [9, 9, 9]
@@ -99,6 +99,6 @@ def test_boxes_are_counted_and_drawn() -> None:
 
 
 def test_a_batch_has_a_tensor_of_each_chip() -> None:
-    found = task.collate([target((1, 2, 3, 4)), target()])
-    assert [tuple(boxes.shape) for boxes in found["boxes"]] == [(1, 4), (0, 4)]
-    assert [classes.tolist() for classes in found["classes"]] == [[0], []]
+    batch = task.collate([target((1, 2, 3, 4)), target()])
+    assert [tuple(boxes.shape) for boxes in batch["boxes"]] == [(1, 4), (0, 4)]
+    assert [classes.tolist() for classes in batch["classes"]] == [[0], []]

@@ -51,7 +51,7 @@ def test_wrong_pixels(tmp_path: Path) -> None:
         def read(self, window: Window) -> np.ndarray:
             return truth[window.row : window.row_stop, window.col : window.col_stop]
 
-    labels, found, errors = pixel_places.panels(grey(18, 16), path, Labels(), aoi, window, CLASSES, NULL)  # type: ignore[arg-type]
+    labels, prediction, errors = pixel_places.panels(grey(18, 16), path, Labels(), aoi, window, CLASSES, NULL)  # type: ignore[arg-type]
 
     inside = np.zeros((30, 20), dtype=bool)
     inside[10:20, 5:15] = True
@@ -60,7 +60,7 @@ def test_wrong_pixels(tmp_path: Path) -> None:
     assert ((errors[..., 0] > GREY) == wrong).all()
     assert ((errors == GREY).all(axis=-1) == (counted & ~wrong)).all()
     assert ((errors < GREY).all(axis=-1) == ~counted).all()
-    for panel, ids in ((labels, truth), (found, predicted)):
+    for panel, ids in ((labels, truth), (prediction, predicted)):
         colours = {tuple(panel[counted & (ids[part] == class_id)][0]) for class_id in (0, 1)}
         assert len(colours) == 2
 
@@ -91,8 +91,8 @@ def test_wrong_cells(tmp_path: Path) -> None:
     assert np.flatnonzero(histogram["right"]).tolist() == [16]
     assert np.flatnonzero(histogram["wrong"]).tolist() == [12, 14]
     window = Window(0, 7, 7, 7)
-    truth, found, errors = cell_places.panels(grey(7, 7), tmp_path / "cells.json", labels, window, classes)
-    assert has(truth, (0, 0, 255))[0].all() and has(found, (0, 255, 0))[0].all() and has(errors, WRONG)[0].all()
+    truth, predicted, errors = cell_places.panels(grey(7, 7), tmp_path / "cells.json", labels, window, classes)
+    assert has(truth, (0, 0, 255))[0].all() and has(predicted, (0, 255, 0))[0].all() and has(errors, WRONG)[0].all()
 
 
 def test_wrong_and_missed_boxes(tmp_path: Path) -> None:
@@ -117,10 +117,10 @@ def test_wrong_and_missed_boxes(tmp_path: Path) -> None:
     assert np.flatnonzero(histogram["right"]).tolist() == [19]
     assert np.flatnonzero(histogram["wrong"]).tolist() == [8, 14, 16]
     window = Window(0, 0, 256, 256)
-    truth, found, errors = box_places.panels(
+    truth, predicted, errors = box_places.panels(
         grey(256, 256), tmp_path / "detections.json", labels, None, window, classes, 1, options
     )
     for row, col, colour in ((10, 15, RIGHT), (200, 15, WRONG), (100, 105, MISSED)):
         assert has(errors, colour)[row, col]
     assert has(truth, (0, 0, 255))[10, 15] and has(truth, (0, 0, 255))[100, 105]
-    assert has(found, (0, 0, 255))[200, 15] and not has(found, (0, 0, 255))[40, 45], "below the threshold"
+    assert has(predicted, (0, 0, 255))[200, 15] and not has(predicted, (0, 0, 255))[40, 45], "below the threshold"

@@ -42,10 +42,10 @@ def predictions(windows: list[Window], outputs: int, seed: int) -> dict[Window, 
 
 
 def blend(
-    height: int, width: int, size: int, stride: int, how: str, made: dict[Window, Any], outputs: int = 3
+    height: int, width: int, size: int, stride: int, method: str, made: dict[Window, Any], outputs: int = 3
 ) -> Blocks:
     rows = Blocks(outputs, height, width)
-    blender = Blender(height, width, outputs, size, stride, how, rows)
+    blender = Blender(height, width, outputs, size, stride, method, rows)
     for window, (scores, keep) in made.items():
         blender.add(window, scores, keep)
     blender.finish()
@@ -54,7 +54,7 @@ def blend(
 
 
 def by_hand(
-    height: int, width: int, size: int, how: str, made: dict[Window, Any], outputs: int = 3
+    height: int, width: int, size: int, method: str, made: dict[Window, Any], outputs: int = 3
 ) -> tuple[np.ndarray, np.ndarray]:
     """Blend pixel by pixel in float64."""
     scores, known = np.zeros((outputs, height, width)), np.zeros((height, width), dtype=bool)
@@ -66,14 +66,14 @@ def by_hand(
                 if not (0 <= r < size and 0 <= c < size):
                     continue
                 value = probabilities[:, r, c].astype(np.float64)
-                if how == "none":
+                if method == "none":
                     distance = (2 * r + 1 - size) ** 2 + (2 * c + 1 - size) ** 2
                     if nearest is None or distance < nearest:
                         nearest, total, weights = distance, value, 1.0
                         known[row, col] = keep[r, c]
                     continue
                 line = [np.sin(np.pi * (i + 0.5) / size) ** 2 for i in (r, c)]
-                weight = line[0] * line[1] if how == "cosine" else 1.0
+                weight = line[0] * line[1] if method == "cosine" else 1.0
                 total, weights = total + weight * value, weights + weight
                 known[row, col] |= keep[r, c]
             if known[row, col]:
@@ -81,78 +81,78 @@ def by_hand(
     return scores, known
 
 
-@pytest.mark.parametrize("how", ["none", "mean", "cosine"])
+@pytest.mark.parametrize("method", ["none", "mean", "cosine"])
 @pytest.mark.parametrize(
     ("height", "width", "size", "stride"),
     [(20, 23, 8, 4), (20, 23, 8, 3), (17, 9, 8, 8), (5, 30, 8, 5), (5, 6, 8, 8), (24, 16, 8, 8), (23, 19, 7, 6)],
 )
-def test_equals_blending_by_hand(how: str, height: int, width: int, size: int, stride: int) -> None:
+def test_equals_blending_by_hand(method: str, height: int, width: int, size: int, stride: int) -> None:
     made = predictions(sliding(height, width, size, stride), 3, seed=height)
 
-    found = blend(height, width, size, stride, how, made)
+    blended = blend(height, width, size, stride, method, made)
 
-    scores, known = by_hand(height, width, size, how, made)
+    scores, known = by_hand(height, width, size, method, made)
     assert known.all()
-    assert found.known.all()
-    np.testing.assert_allclose(found.scores, scores, rtol=1e-5, atol=1e-6)
+    assert blended.known.all()
+    np.testing.assert_allclose(blended.scores, scores, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("how", ["mean", "cosine"])
-def test_hundreds_of_overlaps_are_no_trouble(how: str) -> None:
+@pytest.mark.parametrize("method", ["mean", "cosine"])
+def test_hundreds_of_overlaps_are_no_trouble(method: str) -> None:
     windows = sliding(36, 36, 18, 1)
     scores = np.full((3, 18, 18), [[[0.2]], [[0.7]], [[0.1]]], dtype=np.float32)
-    found = blend(36, 36, 18, 1, how, {window: (scores, np.ones((18, 18), bool)) for window in windows})
-    np.testing.assert_allclose(found.scores, np.broadcast_to(scores[:, :1, :1], (3, 36, 36)), rtol=1e-5)
+    blended = blend(36, 36, 18, 1, method, {window: (scores, np.ones((18, 18), bool)) for window in windows})
+    np.testing.assert_allclose(blended.scores, np.broadcast_to(scores[:, :1, :1], (3, 36, 36)), rtol=1e-5)
 
 
-@pytest.mark.parametrize("how", ["none", "mean", "cosine"])
-def test_pixels_that_are_not_kept_are_not_predicted(how: str) -> None:
+@pytest.mark.parametrize("method", ["none", "mean", "cosine"])
+def test_pixels_that_are_not_kept_are_not_predicted(method: str) -> None:
     windows = sliding(20, 20, 8, 4)
     inside = np.random.default_rng(3).random((32, 32)) > 0.4
     made = {}
     for window, (scores, _) in predictions(windows, 3, seed=1).items():
         made[window] = scores, inside[window.row : window.row + 8, window.col : window.col + 8]
 
-    found = blend(20, 20, 8, 4, how, made)
+    blended = blend(20, 20, 8, 4, method, made)
 
-    assert (found.known == inside[:20, :20]).all()
-    assert (found.scores[:, ~found.known] == 0).all()
-    np.testing.assert_allclose(found.scores, by_hand(20, 20, 8, how, made)[0], rtol=1e-5, atol=1e-6)
+    assert (blended.known == inside[:20, :20]).all()
+    assert (blended.scores[:, ~blended.known] == 0).all()
+    np.testing.assert_allclose(blended.scores, by_hand(20, 20, 8, method, made)[0], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("how", ["none", "mean", "cosine"])
-def test_windows_may_be_left_out(how: str) -> None:
+@pytest.mark.parametrize("method", ["none", "mean", "cosine"])
+def test_windows_may_be_left_out(method: str) -> None:
     """Whole rows of windows, at the start, in the middle and at the end."""
     windows = [w for w in sliding(60, 20, 8, 4) if w.row in (8, 12, 40) and w.col != 4]
     made = predictions(windows, 3, seed=2)
 
-    found = blend(60, 20, 8, 4, how, made)
+    blended = blend(60, 20, 8, 4, method, made)
 
     covered = np.zeros((60, 20), dtype=bool)
     for window in windows:
         covered[window.row : window.row + 8, window.col : window.col + 8] = True
-    if how == "none":
+    if method == "none":
         # Only pixels whose nearest centre, of the whole grid, is that of a window that was not left out.
-        assert (found.known & ~covered).sum() == 0
-        assert found.known[8:10].sum() == 0
-        assert found.known[12, 10:].all()
+        assert (blended.known & ~covered).sum() == 0
+        assert blended.known[8:10].sum() == 0
+        assert blended.known[12, 10:].all()
     else:
-        assert (found.known == covered).all()
-        np.testing.assert_allclose(found.scores, by_hand(60, 20, 8, how, made)[0], rtol=1e-5, atol=1e-6)
+        assert (blended.known == covered).all()
+        np.testing.assert_allclose(blended.scores, by_hand(60, 20, 8, method, made)[0], rtol=1e-5, atol=1e-6)
 
 
 def test_without_any_window_all_rows_come_and_nothing_is_known() -> None:
-    found = blend(30, 10, 8, 8, "mean", {})
-    assert not found.known.any()
-    assert (found.scores == 0).all()
+    blended = blend(30, 10, 8, 8, "mean", {})
+    assert not blended.known.any()
+    assert (blended.scores == 0).all()
 
 
 def test_windows_out_of_order_are_refused() -> None:
     blender = Blender(20, 20, 1, 8, 8, "mean", Blocks(1, 20, 20))
-    one = np.ones((1, 8, 8), dtype=np.float32), np.ones((8, 8), dtype=bool)
-    blender.add(Window(8, 0, 8, 8), *one)
+    part = np.ones((1, 8, 8), dtype=np.float32), np.ones((8, 8), dtype=bool)
+    blender.add(Window(8, 0, 8, 8), *part)
     with pytest.raises(ValueError, match="row-major"):
-        blender.add(Window(0, 0, 8, 8), *one)
+        blender.add(Window(0, 0, 8, 8), *part)
 
 
 def test_blocks_do_not_change_a_bit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +199,7 @@ def test_every_pixel_has_one_owner(length: int, size: int, data: st.DataObject) 
 
 def test_a_stride_above_the_size_leaves_gaps() -> None:
     made = predictions(sliding(16, 16, 4, 6), 2, seed=1)
-    found = blend(16, 16, 4, 6, "none", made, outputs=2)
-    assert found.known[:4, :4].all()
-    assert not found.known[4:6].any()
-    assert (found.scores[:, 6:10, 6:10] == made[Window(6, 6, 4, 4)][0]).all()
+    blended = blend(16, 16, 4, 6, "none", made, outputs=2)
+    assert blended.known[:4, :4].all()
+    assert not blended.known[4:6].any()
+    assert (blended.scores[:, 6:10, 6:10] == made[Window(6, 6, 4, 4)][0]).all()

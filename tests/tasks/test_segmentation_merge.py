@@ -56,9 +56,9 @@ def test_labels_are_the_most_likely_classes(tmp_path: Path, scores: np.ndarray, 
     assert (labels == np.where(keep, scores.argmax(axis=0), 255)).all()
     with rasterio.open(tmp_path / "scores.tif") as file:
         assert file.descriptions == ("car", "tree")
-        found = file.read()
-    assert np.isnan(found[:, ~keep]).all()
-    np.testing.assert_allclose(found[:, keep], scores[:, keep], rtol=1e-5)
+        class_ids = file.read()
+    assert np.isnan(class_ids[:, ~keep]).all()
+    np.testing.assert_allclose(class_ids[:, keep], scores[:, keep], rtol=1e-5)
 
 
 def test_only_labels_are_written_unless_more_is_asked_for(tmp_path: Path, scores: np.ndarray) -> None:

@@ -53,9 +53,9 @@ def test_labels_with_styles_unless_more_is_asked_for(tmp_path: Path, labels: np.
 def test_labels_are_those_that_were_inferred_in_the_colours_of_the_classes(tmp_path: Path, labels: np.ndarray) -> None:
     with ClassRasterWriter(tmp_path / "at_once.tif", GRID, CLASSES, temp=tmp_path) as file:
         file.write(0, labels)
-    found = outputs(tmp_path) / "labels.tif"
-    assert found.read_bytes() == (tmp_path / "at_once.tif").read_bytes()
-    with rasterio.open(found) as file:
+    path = outputs(tmp_path) / "labels.tif"
+    assert path.read_bytes() == (tmp_path / "at_once.tif").read_bytes()
+    with rasterio.open(path) as file:
         assert (file.read(1) == labels).all()
         assert file.colormap(1)[0] == (255, 255, 0, 255)
         assert file.tags(1)["class_1"] == "tree"

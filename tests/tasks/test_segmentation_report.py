@@ -30,7 +30,7 @@ def naive_items(matrix: list[list[int]]) -> list[dict[str, Any]]:
     """Raster Vision's `ClassEvaluationItem.to_json` and `compute_avg`, with numpy's NaN for 0 / 0, and IoU."""
     with np.errstate(invalid="ignore", divide="ignore"):
         m = np.array(matrix, dtype=np.float64)
-        found = []
+        items = []
         for c, name in enumerate(NAMES):
             tp = m[c, c]
             fp, fn = m[:, c].sum() - tp, m[c, :].sum() - tp
@@ -38,7 +38,7 @@ def naive_items(matrix: list[list[int]]) -> list[dict[str, Any]]:
             recall, precision = tp / (tp + fn), tp / (tp + fp)
             binary = np.array([[tn, fp], [fn, tp]])
             share = binary / binary.sum()
-            found.append(
+            items.append(
                 {
                     "class_id": c,
                     "class_name": name,
@@ -60,35 +60,35 @@ def naive_items(matrix: list[list[int]]) -> list[dict[str, Any]]:
                     "conf_mat_frac_dict": dict(zip(("TN", "FP", "FN", "TP"), share.ravel(), strict=True)),
                 }
             )
-        weights = np.array([item["gt_count"] for item in found]) / m.sum()
+        weights = np.array([item["gt_count"] for item in items]) / m.sum()
         metrics = {
-            key: float(np.nan_to_num(np.array([item["metrics"][key] for item in found]) * weights).sum())
-            for key in found[0]["metrics"]
+            key: float(np.nan_to_num(np.array([item["metrics"][key] for item in items]) * weights).sum())
+            for key in items[0]["metrics"]
         }
         average: dict[str, Any] = {"class_name": "average", "metrics": metrics}
         for key in ("gt_count", "pred_count", "count_error"):
-            average[key] = sum(item[key] for item in found)
+            average[key] = sum(item[key] for item in items)
         average["conf_mat"], average["conf_mat_frac"] = m.tolist(), (m / m.sum()).tolist()
-    return [*found, average]
+    return [*items, average]
 
 
-def assert_same(found: Any, expected: Any, where: str = "") -> None:
+def assert_same(actual: Any, expected: Any, where: str = "") -> None:
     """Compare JSON data: the same keys, numbers to 1e-12, NaN as null."""
     if isinstance(expected, dict):
-        assert set(found) == set(expected), where
+        assert set(actual) == set(expected), where
         for key in expected:
-            assert_same(found[key], expected[key], f"{where}.{key}")
+            assert_same(actual[key], expected[key], f"{where}.{key}")
     elif isinstance(expected, list):
-        assert len(found) == len(expected), where
-        for i, (one, other) in enumerate(zip(found, expected, strict=True)):
-            assert_same(one, other, f"{where}[{i}]")
+        assert len(actual) == len(expected), where
+        for i, (item, expected_item) in enumerate(zip(actual, expected, strict=True)):
+            assert_same(item, expected_item, f"{where}[{i}]")
     elif isinstance(expected, float):
         if math.isnan(expected):
-            assert found is None, where
+            assert actual is None, where
         else:
-            assert found == pytest.approx(expected, rel=1e-12, abs=1e-12), where
+            assert actual == pytest.approx(expected, rel=1e-12, abs=1e-12), where
     else:
-        assert found == expected, where
+        assert actual == expected, where
 
 
 counts = st.integers(0, 50) | st.just(0) | st.integers(0, 2**40)

@@ -46,17 +46,17 @@ def test_counts_pairs(n: int, data: st.DataObject) -> None:
     truth = data.draw(arrays.arrays(np.uint8, shape, elements=ids))
     predicted = data.draw(arrays.arrays(np.uint8, shape, elements=ids))
 
-    found = confusion_matrix(truth, predicted, n)
+    matrix = confusion_matrix(truth, predicted, n)
 
-    assert found.dtype == np.int64
-    assert (found == naive(truth, predicted, n)).all()
+    assert matrix.dtype == np.int64
+    assert (matrix == naive(truth, predicted, n)).all()
 
 
 @pytest.mark.parametrize("n", [16, 17, 254])
 def test_codes_of_many_classes_do_not_overflow(n: int) -> None:
     truth = np.full((3, 5), n - 1, dtype=np.uint8)
-    found = confusion_matrix(truth, truth, n)
-    assert found[n - 1, n - 1] == found.sum() == 15
+    matrix = confusion_matrix(truth, truth, n)
+    assert matrix[n - 1, n - 1] == matrix.sum() == 15
 
 
 def test_chunks_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,9 +88,9 @@ def test_labelled_pixels_are_counted_whatever_the_blocks(
     monkeypatch.setattr(segmentation_score, "BLOCK", block)
     path, truth, predicted = scene(tmp_path, 30, 20)
 
-    found = score(path, Array(truth), None, CLASSES, NULL, Silent(), WorstPlaces())
+    evaluation = score(path, Array(truth), None, CLASSES, NULL, Silent(), WorstPlaces())
 
-    matrix = found["confusion"]
+    matrix = evaluation["confusion"]
     assert matrix == expected(truth, predicted, np.ones((30, 20), dtype=bool))
     assert matrix[NULL] == [0, 0, 0]
     assert matrix[0][NULL] > 0  # labelled, not predicted
@@ -104,11 +104,11 @@ def test_only_the_area_of_interest_counts(tmp_path: Path, monkeypatch: pytest.Mo
     with open_image([path]) as source:
         aoi = open_aoi(files, source.grid)
 
-    found = score(path, Array(truth), aoi, CLASSES, NULL, Silent(), WorstPlaces())
+    evaluation = score(path, Array(truth), aoi, CLASSES, NULL, Silent(), WorstPlaces())
 
     inside = np.zeros((30, 20), dtype=bool)
     inside[10:20, 5:15] = inside[22:24, 0:4] = True
-    assert found["confusion"] == expected(truth, predicted, inside)
+    assert evaluation["confusion"] == expected(truth, predicted, inside)
 
 
 def test_the_worst_places_hold_all_errors_of_a_small_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,8 +129,8 @@ def test_the_worst_places_hold_all_errors_of_a_small_scene(tmp_path: Path, monke
         matrix = np.array(expected(truth[part], predicted[part], np.ones((height, width), dtype=bool)))
         np.fill_diagonal(matrix, 0)
         assert place["severity"] == matrix.sum()
-        assert {(label, found): count for label, found, count in place["errors"]} == {
-            (label, found): matrix[label, found] for label, found in np.argwhere(matrix).tolist()
+        assert {(label, class_id): count for label, class_id, count in place["errors"]} == {
+            (label, class_id): matrix[label, class_id] for label, class_id in np.argwhere(matrix).tolist()
         }
         total += matrix
     assert (total == confusion).all()

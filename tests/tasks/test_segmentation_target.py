@@ -10,9 +10,9 @@ from tests.stages.sample_scenes import CLASSES, NULL
 def test_mask_hides_labels() -> None:
     labels = np.array([[0, 1], [1, 0]], dtype=np.uint8)
     keep = np.array([[True, False], [True, True]])
-    found = mask({"labels": labels}, keep, NULL)["labels"]
-    assert found.tolist() == [[0, NULL], [1, 0]]
-    assert found.dtype == np.uint8
+    masked = mask({"labels": labels}, keep, NULL)["labels"]
+    assert masked.tolist() == [[0, NULL], [1, 0]]
+    assert masked.dtype == np.uint8
     assert labels[0, 1] == 1
 
 
@@ -26,10 +26,10 @@ def test_resize_doubles_and_halves() -> None:
 @pytest.mark.parametrize(("old", "new"), [(7, 5), (5, 7), (300, 211), (1, 9), (9, 1)])
 def test_resize_takes_the_pixel_at_the_centre(old: int, new: int) -> None:
     labels = np.arange(old, dtype=np.uint8).repeat(old).reshape(old, old)
-    found = resize({"labels": labels}, labels.shape, new)["labels"]
-    assert found.shape == (new, new)
+    resized = resize({"labels": labels}, labels.shape, new)["labels"]
+    assert resized.shape == (new, new)
     for i in range(new):
-        assert found[i, 0] == labels[int((i + 0.5) * old / new), 0]
+        assert resized[i, 0] == labels[int((i + 0.5) * old / new), 0]
 
 
 def test_draw_has_the_colours_of_the_classes() -> None:

@@ -43,7 +43,7 @@ def test_unknown_task():
 
 def test_shards_hold_what_was_packed():
     _, labels = chip_arrays(4)
-    targets = [{"labels": one} for one in labels]
+    targets = [{"labels": array} for array in labels]
     shard = task.pack(targets)
     assert shard["labels"].dtype == np.uint8 and np.array_equal(shard["labels"], labels)
     assert np.array_equal(task.unpack(shard, 2)["labels"], labels[2])
@@ -70,10 +70,10 @@ def test_balanced_weights_come_from_the_counts():
     labels[..., 3] = 2
     logits = torch.randn(1, 2, 1, 4)
     balanced = objective(counts=(3, 9, 1), class_weights="balanced")
-    found = balanced.loss(Fixed(logits), torch.zeros(1, 3, 1, 4), {"labels": labels})
+    loss = balanced.loss(Fixed(logits), torch.zeros(1, 3, 1, 4), {"labels": labels})
     each = -torch.log_softmax(logits, 1)
     expected = (each[0, 0, 0, :3].mean() + each[0, 1, 0, 3]) / 2
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(loss, expected)
 
 
 def test_own_losses_see_torchs_ignored_value(tmp_path, monkeypatch):
@@ -100,9 +100,9 @@ def test_nothing_to_learn_from():
 
 def test_forward_gives_probabilities_at_the_size_of_the_images():
     small = torch.randn(2, 3, 4, 4)
-    found = task.forward(Fixed({"out": small, "aux": None}), torch.zeros(2, 3, 8, 8))
-    assert found.shape == (2, 3, 8, 8) and found.dtype == np.float32
-    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
+    scores = task.forward(Fixed({"out": small, "aux": None}), torch.zeros(2, 3, 8, 8))
+    assert scores.shape == (2, 3, 8, 8) and scores.dtype == np.float32
+    np.testing.assert_allclose(scores.sum(axis=1), 1, rtol=1e-5)
     same = task.forward(Fixed(small), torch.zeros(2, 3, 4, 4))
     np.testing.assert_allclose(same, torch.softmax(small, 1).numpy())
 

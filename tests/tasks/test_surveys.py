@@ -40,17 +40,17 @@ def write_boxes(path: Path, boxes: list[tuple[float, float, float, float]]) -> P
 )
 def test_counts_and_colours(task: str, counts: list[int], inside: list[int], tmp_path: Path) -> None:
     labels = write_boxes(tmp_path / "l.geojson", [(10, 10, 20, 20), (40, 20, 50, 30)])
-    how = dict(VECTOR)
+    settings = dict(VECTOR)
     if task == "chip_classification":
-        how["cells"] = {"cell_px": 10, "cells": "grid", "rule": "area"}
+        settings["cells"] = {"cell_px": 10, "cells": "grid", "rule": "area"}
     module = tasks.get(task)
     chip = {"stride_px": 10, "ioa_thresh": 0.8, "clip": False, "neg_ratio": None}
     aoi = open_aoi([write_boxes(tmp_path / "aoi.geojson", [(0, 0, 20, 30)])], GRID)
-    with module.labels([labels], how, GRID, CLASSES, 2) as source:
-        windows = module.chip_windows([labels], how, GRID, CLASSES, chip)
-        found, overlay, unknown = module.survey(source, windows, None, 2, CLASSES)
+    with module.labels([labels], settings, GRID, CLASSES, 2) as source:
+        windows = module.chip_windows([labels], settings, GRID, CLASSES, chip)
+        class_counts, overlay, unknown = module.survey(source, windows, None, 2, CLASSES)
         limited, _, _ = module.survey(source, windows, aoi, 2, CLASSES)
-    assert found.tolist() == counts and limited.tolist() == inside and unknown == {}
+    assert class_counts.tolist() == counts and limited.tolist() == inside and unknown == {}
     assert overlay.shape == (20, 30, 4)
     assert overlay[5, 5, :3].tolist() == [255, 0, 0] and overlay[5, 5, 3] > 0  # the corner of the first box
     assert (overlay[0, 0, 3] == 0) == (task == "object_detection")  # ground is drawn where there is any

@@ -33,9 +33,9 @@ SIDE = 64
 
 @pytest.fixture
 def readers() -> Iterator[Readers]:
-    found = Readers()
-    yield found
-    found.close()
+    pool = Readers()
+    yield pool
+    pool.close()
 
 
 @pytest.fixture
@@ -108,8 +108,8 @@ class Results:
             to.write(0, ids)
 
     def predict_boxes(self, rows: list[tuple[float, float, float, float, int, float]]) -> None:
-        folder, found = self.folder("predict", "c", "detections.json"), np.array(rows, dtype=float).reshape(-1, 6)
-        boxes = Detections(self.grid, 0.1, found[:, :4], found[:, 4].astype(np.int64), found[:, 5])
+        folder, values = self.folder("predict", "c", "detections.json"), np.array(rows, dtype=float).reshape(-1, 6)
+        boxes = Detections(self.grid, 0.1, values[:, :4], values[:, 4].astype(np.int64), values[:, 5])
         write_detections(folder / "detections.json", boxes)
 
     def predict_cells(self, scores: np.ndarray, cell_px: int) -> None:

@@ -39,10 +39,10 @@ class Page:
 
 @pytest.fixture
 def page(pixels: Results) -> Iterator[Page]:
-    found = Page(pixels.file)
-    found.view.watcher._before = found.view.watcher._state()
-    yield found
-    found.view.close()
+    client = Page(pixels.file)
+    client.view.watcher._before = client.view.watcher._state()
+    yield client
+    client.view.close()
 
 
 def test_a_project_that_was_never_built(page: Page) -> None:
@@ -81,8 +81,8 @@ def test_tiles_are_kept_by_the_version_of_their_files(page: Page) -> None:
 
 
 def test_a_pixel_is_told_with_its_label(page: Page) -> None:
-    found = page.get("/api/at?scene=c&row=10&col=10")
-    assert found["label"] == "building" and len(found["values"]) == 3
+    pixel = page.get("/api/at?scene=c&row=10&col=10")
+    assert pixel["label"] == "building" and len(pixel["values"]) == 3
     assert page.get("/api/at?scene=c&row=0&col=0")["label"] == "ground"
 
 
@@ -144,8 +144,8 @@ def test_an_evaluation_is_shown_with_the_matrices_of_scenes(page: Page, pixels: 
     (folder / "c.json").write_text('{"confusion": [[1]]}')
     pixels.by_name["eval", "c"] = pixels.by_name["eval", None]
     page.looking.seen = pixels.seen()
-    found = page.get("/api/evaluation")
-    assert found["confusion"] == {"c": [[1]]} and found["splits"]["c"] == "validation"
+    answer = page.get("/api/evaluation")
+    assert answer["confusion"] == {"c": [[1]]} and answer["splits"]["c"] == "validation"
     (pixels.root / "cache/p/eval/eval.json").write_text("{")
     assert page.get("/api/evaluation") == {}, "it is being written"
 

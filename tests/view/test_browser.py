@@ -31,12 +31,12 @@ expect.set_options(timeout=WAIT_MS)
 
 def find_browser() -> str | None:
     """Return a browser of the system, or the one that playwright has downloaded."""
-    found = next((path for name in NAMES if (path := shutil.which(name))), None)
-    if found is None:
+    browser = next((path for name in NAMES if (path := shutil.which(name))), None)
+    if browser is None:
         with sync_playwright() as playwright:
             own = playwright.chromium.executable_path
-        found = own if Path(own).is_file() else None
-    return found
+        browser = own if Path(own).is_file() else None
+    return browser
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,8 @@ def show(browser: Browser) -> Iterator[Show]:
             stack.callback(page.close)
             page.on("pageerror", lambda error: errors.append(str(error)))
             page.on(
-                "console", lambda said: errors.append(said.text) if "Content Security Policy" in said.text else None
+                "console",
+                lambda message: errors.append(message.text) if "Content Security Policy" in message.text else None,
             )
             page.set_default_timeout(WAIT_MS)
             page.goto(address)
@@ -90,14 +91,14 @@ def color(page: Page, layer: str, row: int, col: int) -> list[int] | None:
         pen.drawImage(tile, 0, 0);
         return [...pen.getImageData(col, row, 1, 1).data];
     }"""
-    found: list[int] | None = page.evaluate(script, [layer, row, col])
-    return found
+    rgba: list[int] | None = page.evaluate(script, [layer, row, col])
+    return rgba
 
 
 def wait_for_color(page: Page, layer: str, row: int, col: int, wanted: Callable[[list[int]], Any]) -> None:
     for _ in range(WAIT_MS // 100):
-        found = color(page, layer, row, col)
-        if found is not None and wanted(found):
+        rgba = color(page, layer, row, col)
+        if rgba is not None and wanted(rgba):
             return
         page.wait_for_timeout(100)
     raise AssertionError(f"{layer} at row {row}, column {col} stays {color(page, layer, row, col)}")
@@ -113,7 +114,7 @@ def test_the_loop_of_looking(show: Show, built: Callable[[str], Path]) -> None:
     expect(page.locator("#scene")).to_have_value("c")
     expect(page.locator("#headline")).to_contain_text("mean IoU, validation scenes")
     expect(page.locator("#state-text")).to_have_text("up to date")
-    wait_for_color(page, "image", 12, 12, lambda found: found[3] == 255 and min(found[:3]) > 120)
+    wait_for_color(page, "image", 12, 12, lambda rgba: rgba[3] == 255 and min(rgba[:3]) > 120)
 
     # Zoom with the keyboard: tiles become larger.
     size = "() => document.querySelector('.leaflet-rv-image-pane .leaflet-tile-container').style.transform"
@@ -125,7 +126,7 @@ def test_the_loop_of_looking(show: Show, built: Callable[[str], Path]) -> None:
     # Labels on the right side of a divider that can be dragged and moved by keys.
     page.keyboard.press("2")
     expect(page.locator("#layer-labels")).to_be_checked()
-    wait_for_color(page, "labels", 12, 12, lambda found: found == RED)
+    wait_for_color(page, "labels", 12, 12, lambda rgba: rgba == RED)
     page.keyboard.press("s")
     cut = "() => document.querySelector('.leaflet-rv-labels-pane').style.clipPath"
     assert page.evaluate(cut).startswith("polygon(")
@@ -156,8 +157,8 @@ def test_the_loop_of_looking(show: Show, built: Callable[[str], Path]) -> None:
 
     # A label file is saved: the map shows it without being asked, and says what is to be built.
     write_labels(file.parent.parent / "data/c.geojson", [(40, 2, 60, 20)])
-    wait_for_color(page, "labels", 12, 12, lambda found: found == GREEN)
-    wait_for_color(page, "labels", 12, 50, lambda found: found == RED)
+    wait_for_color(page, "labels", 12, 12, lambda rgba: rgba == GREEN)
+    wait_for_color(page, "labels", 12, 50, lambda rgba: rgba == RED)
     expect(page.locator("#state-text")).to_contain_text("to build")
 
 
@@ -178,7 +179,7 @@ def test_from_nothing_to_an_evaluation_with_the_build_button(
     page.keyboard.press("t")
     expect(page.locator("#training svg.chart")).to_have_count(2)
     page.locator("#layer-prediction").check()
-    wait_for_color(page, "prediction", 5, 5, lambda found: found in (RED, GREEN))
+    wait_for_color(page, "prediction", 5, 5, lambda rgba: rgba in (RED, GREEN))
 
 
 def test_the_draft_follows_each_save(show: Show, templates: Callable[[str], Path], tmp_path: Path) -> None:
@@ -188,7 +189,7 @@ def test_the_draft_follows_each_save(show: Show, templates: Callable[[str], Path
     page.locator("#tab-build").click()
     page.locator("#follow").check()
     page.locator("#layer-draft").check()
-    wait_for_color(page, "draft", 18, 18, lambda found: found == RED)
+    wait_for_color(page, "draft", 18, 18, lambda rgba: rgba == RED)
     page.locator("#layer-errors").check()
     expect(page.locator("#headline")).to_have_count(0)
     page.locator("#tab-evaluation").click()
@@ -197,7 +198,7 @@ def test_the_draft_follows_each_save(show: Show, templates: Callable[[str], Path
     # What is bright becomes ground, and what is dark a building.
     write_labels(root / "data/a.geojson", [(26, 0, 64, 29), (0, 21, 34, 64)])
     write_labels(root / "data/b.geojson", [(0, 0, 39, 29), (31, 25, 64, 64)])
-    wait_for_color(page, "draft", 18, 18, lambda found: found == GREEN)
+    wait_for_color(page, "draft", 18, 18, lambda rgba: rgba == GREEN)
 
 
 def test_mistakes_and_failures_are_shown_until_they_are_put_right(

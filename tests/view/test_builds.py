@@ -36,9 +36,9 @@ def test_a_build_tells_what_it_does_and_a_second_has_nothing_to_do(pixels: Resul
     build = start(pixels.file, "analyze", told)
     with pytest.raises(UsageError, match="running already"):
         build.start("analyze")
-    found = wait(build)
-    assert found["ok"] is True and found["message"] == ""
-    assert {label: one["state"] for label, one in found["artifacts"].items()} == dict.fromkeys(
+    status = wait(build)
+    assert status["ok"] is True and status["message"] == ""
+    assert {label: artifact["state"] for label, artifact in status["artifacts"].items()} == dict.fromkeys(
         ("analyze:a", "analyze:b", "analyze"), "built"
     )
     assert (pixels.root / "cache/p/analyze/stats.json").is_file()
@@ -50,25 +50,25 @@ def test_a_build_tells_what_it_does_and_a_second_has_nothing_to_do(pixels: Resul
 
 def test_a_failure_is_told_with_its_message(pixels: Results) -> None:
     (pixels.root / "data/a.tif").write_bytes(b"no image")
-    found = wait(start(pixels.file, "analyze", []))
-    assert found["ok"] is False
-    assert found["artifacts"]["analyze:a"]["state"] == "failed"
-    assert "a.tif" in found["artifacts"]["analyze:a"]["message"]
-    assert found["artifacts"]["analyze:b"]["state"] == "built", "what does not need it is built"
+    status = wait(start(pixels.file, "analyze", []))
+    assert status["ok"] is False
+    assert status["artifacts"]["analyze:a"]["state"] == "failed"
+    assert "a.tif" in status["artifacts"]["analyze:a"]["message"]
+    assert status["artifacts"]["analyze:b"]["state"] == "built", "what does not need it is built"
 
 
 def test_a_project_file_that_is_wrong_is_told(pixels: Results) -> None:
     pixels.edit("size_px", "sise_px")
-    found = wait(start(pixels.file, "analyze", []))
-    assert found["ok"] is False and "sise_px: unknown key" in found["message"]
+    status = wait(start(pixels.file, "analyze", []))
+    assert status["ok"] is False and "sise_px: unknown key" in status["message"]
 
 
 def test_code_that_is_not_trusted_does_not_run(pixels: Results) -> None:
     (pixels.root / "own.py").write_text("open('ran', 'w').close()\ndef half(image, valid):\n    return image // 2\n")
     image = 'image = { files = "data/{id}.tif", transform = [{ kind = "function", function = "own:half" }] }'
     pixels.edit('image = "data/{id}.tif"', image)
-    found = wait(start(pixels.file, "analyze", []))
-    assert found["ok"] is False and "own.py" in found["message"] and "--trust" in found["message"]
+    status = wait(start(pixels.file, "analyze", []))
+    assert status["ok"] is False and "own.py" in status["message"] and "--trust" in status["message"]
     assert not (pixels.root / "ran").exists() and not (pixels.file.parent / "ran").exists()
 
 
@@ -80,8 +80,8 @@ def test_a_build_can_be_stopped(pixels: Results) -> None:
         assert time.monotonic() < until and build.state()["running"], build.state()
         time.sleep(0.05)
     build.stop()
-    found = wait(build)
-    assert found["ok"] is False and "stopped" in found["message"]
+    status = wait(build)
+    assert status["ok"] is False and "stopped" in status["message"]
 
 
 def test_there_is_no_such_stage(pixels: Results) -> None:

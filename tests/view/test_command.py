@@ -47,8 +47,8 @@ def test_a_port_that_is_taken(pixels: Results) -> None:
 
 
 def test_the_options_are_in_the_help() -> None:
-    (view,) = [each for name, each in app.commands.items() if name == "view"]
-    assert {"port", "no_open", "trust", "overrides"} <= {parameter.name for parameter in view.params}
+    (command,) = [each for name, each in app.commands.items() if name == "view"]
+    assert {"port", "no_open", "trust", "overrides"} <= {parameter.name for parameter in command.params}
 
 
 @pytest.mark.slow

@@ -23,9 +23,9 @@ def test_pages_are_told_and_streams_end_with_the_server() -> None:
         await asyncio.sleep(0.05)  # both have begun
         thread = threading.Thread(target=happen)
         thread.start()
-        found = await asyncio.wait_for(asyncio.gather(*pages), 10)
+        events = await asyncio.wait_for(asyncio.gather(*pages), 10)
         thread.join()
-        return found
+        return events
 
     assert asyncio.run(all_pages()) == [[": hello\n\n", 'event: build\ndata: {"ok": true}\n\n']] * 2
     assert asyncio.run(listen()) == [], "the server has ended"

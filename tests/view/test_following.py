@@ -28,9 +28,9 @@ def seen(state: State, key: str = "k", stage: str = "draft", **more: Any) -> See
 
 def follower() -> tuple[Follower, FakeBuild]:
     build = FakeBuild()
-    found = Follower(build)  # type: ignore[arg-type]
-    found.on = True
-    return found, build
+    made = Follower(build)  # type: ignore[arg-type]
+    made.on = True
+    return made, build
 
 
 def test_a_draft_that_is_not_up_to_date_is_built() -> None:

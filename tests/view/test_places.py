@@ -22,12 +22,12 @@ def test_the_worst_window_comes_first(pixels: Results, memo: Memo) -> None:
     predicted[0:6, 40:60] = 0  # 120 pixels of ground
     predicted[40:44, 40:44] = 1  # 16 of a building
     pixels.predict_pixels(predicted)
-    found = places([pixels.scene()], memo)
-    assert [(p.window, p.wrong, p.truth, p.predicted) for p in found] == [
+    windows = places([pixels.scene()], memo)
+    assert [(p.window, p.wrong, p.truth, p.predicted) for p in windows] == [
         ((32, 0, 64, 32), 120, 1, 0),
         ((32, 32, 64, 64), 16, 0, 1),
     ]
-    assert found[0].share == 120 / 32**2
+    assert windows[0].share == 120 / 32**2
     (pair,) = places([pixels.scene()], memo, 0, 1)
     assert pair.window == (32, 32, 64, 64)
 

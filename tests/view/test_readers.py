@@ -38,8 +38,8 @@ def test_a_source_is_opened_once_and_closed_when_it_is_too_many() -> None:
 
 def test_two_threads_have_two_sources() -> None:
     readers, log = Readers(), list[str]()
-    with readers.borrow("a", lambda: Source(log, "1")) as one, readers.borrow("a", lambda: Source(log, "2")) as two:
-        assert one is not two
+    with readers.borrow("a", lambda: Source(log, "1")) as first, readers.borrow("a", lambda: Source(log, "2")) as two:
+        assert first is not two
 
 
 def test_few_heavy_sources_are_kept() -> None:
@@ -65,13 +65,13 @@ def test_a_result_is_computed_once_for_all_threads() -> None:
         calls.append(1)
         return 7
 
-    found: list[int] = []
-    threads = [threading.Thread(target=lambda: found.append(memo.get("key", slow))) for _ in range(4)]
+    results: list[int] = []
+    threads = [threading.Thread(target=lambda: results.append(memo.get("key", slow))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == [7] * 4 and calls == [1]
+    assert results == [7] * 4 and calls == [1]
 
 
 def test_the_last_used_results_are_kept_within_their_size() -> None:

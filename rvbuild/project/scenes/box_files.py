@@ -69,8 +69,8 @@ class BoxFileTable(Table):
 
     def _image(self, scene_image: str) -> tuple[str | None, str | None]:
         """Return the settings `image` and `scene_image`."""
-        given: str | None = getattr(self, "image", None)
-        return given, None if given else scene_image
+        image: str | None = getattr(self, "image", None)
+        return image, None if image else scene_image
 
 
 _IMAGE = (

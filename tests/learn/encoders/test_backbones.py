@@ -31,8 +31,8 @@ def weights_of(tmp_path_factory):
 
 
 def encoder_of(name, weights, count=3, **settings):
-    how = {"encoder": name, "stride_px": 4, **settings}
-    return open_encoder(how, weights, count, lambda line: None)
+    options = {"encoder": name, "stride_px": 4, **settings}
+    return open_encoder(options, weights, count, lambda line: None)
 
 
 def image_of(bands, side=128):
@@ -42,9 +42,9 @@ def image_of(bands, side=128):
 def test_a_mobilenet_gives_168_features_beside_those_of_the_bands(weights_of):
     encoder = encoder_of("mobilenet_v2", weights_of("mobilenet_v2"))
     assert len(encoder.encoder.names) == 6 + 16 + 24 + 32 + 96
-    found = encoder(image_of(3))
-    assert found.shape == (32, 32, 174)
-    assert (found.reshape(-1, 174).std(axis=0) > 0).all()
+    features = encoder(image_of(3))
+    assert features.shape == (32, 32, 174)
+    assert (features.reshape(-1, 174).std(axis=0) > 0).all()
 
 
 def test_many_channels_are_summed_at_random(weights_of):
@@ -56,13 +56,13 @@ def test_many_channels_are_summed_at_random(weights_of):
 def test_features_do_not_depend_on_the_threads_of_torch(weights_of):
     before = torch.get_num_threads()
     try:
-        found = []
+        features = []
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            found.append(encoder_of("mobilenet_v2", weights_of("mobilenet_v2"))(image_of(3)))
+            features.append(encoder_of("mobilenet_v2", weights_of("mobilenet_v2"))(image_of(3)))
     finally:
         torch.set_num_threads(before)
-    assert (found[0] == found[1]).all()
+    assert (features[0] == features[1]).all()
 
 
 def test_bands_are_those_that_are_named(weights_of):
@@ -73,8 +73,8 @@ def test_bands_are_those_that_are_named(weights_of):
     maps = named.encoder(image)[10:]
     assert (maps == alone.encoder(np.ascontiguousarray(image[[4, 0, 2]]))[6:]).all()
     assert (encoder_of("mobilenet_v2", weights, 5).encoder(image)[10:] == alone.encoder(image[:3])[6:]).all()
-    one = encoder_of("mobilenet_v2", weights, 1).encoder(image[:1])[2:]
-    assert (one == alone.encoder(np.ascontiguousarray(image[[0, 0, 0]]))[6:]).all()
+    gray = encoder_of("mobilenet_v2", weights, 1).encoder(image[:1])[2:]
+    assert (gray == alone.encoder(np.ascontiguousarray(image[[0, 0, 0]]))[6:]).all()
     with pytest.raises(ModelError, match=r"draft\.bands: there is no band 4; the image has bands 0 to 2"):
         encoder_of("mobilenet_v2", weights, 3, bands=[4, 0, 2])
 

@@ -22,16 +22,16 @@ def image_of(bands, height, width, seed=0):
 @pytest.mark.parametrize("stride_px", [2, 4, 8])
 def test_features_have_the_shape_of_cells(bands, stride_px):
     encoder = encoder_of(bands, stride_px)
-    found = encoder(image_of(bands, 64, 128))
-    assert found.shape == (64 // stride_px, 128 // stride_px, len(encoder.encoder.names))
-    assert found.dtype == np.int8
+    features = encoder(image_of(bands, 64, 128))
+    assert features.shape == (64 // stride_px, 128 // stride_px, len(encoder.encoder.names))
+    assert features.dtype == np.int8
 
 
 def test_features_of_photographs_are_spread_and_seldom_clipped():
-    found = encoder_of()(leaves(3, 256)).reshape(-1, 114).astype(float)
-    assert np.abs(found.mean(axis=0)).max() < 1
-    assert np.abs(found.std(axis=0) - 16).max() < 2
-    assert (np.abs(found) == LIMIT).mean() < 0.002
+    features = encoder_of()(leaves(3, 256)).reshape(-1, 114).astype(float)
+    assert np.abs(features.mean(axis=0)).max() < 1
+    assert np.abs(features.std(axis=0) - 16).max() < 2
+    assert (np.abs(features) == LIMIT).mean() < 0.002
 
 
 def test_neighbours_in_another_tile_have_the_same_features():
@@ -43,5 +43,5 @@ def test_neighbours_in_another_tile_have_the_same_features():
 
 
 def test_features_are_the_same_bytes_everywhere():
-    found = encoder_of()(leaves(3, 64))
-    assert xxhash.xxh3_64_hexdigest(found.tobytes()) == "195a934cb7d0c1e3"
+    features = encoder_of()(leaves(3, 64))
+    assert xxhash.xxh3_64_hexdigest(features.tobytes()) == "195a934cb7d0c1e3"

@@ -27,22 +27,22 @@ def test_sums_are_those_of_whole_numbers(seed, cells, count):
     rng = np.random.default_rng(seed)
     features = rng.integers(-LIMIT, LIMIT + 1, (cells, count)).astype(np.int8)
     pixels = rng.integers(0, 17, cells)
-    found = moments(features, pixels)
-    assert found.tolist() == by_hand(features, pixels)
-    assert len(found) == size(count)
+    sums = moments(features, pixels)
+    assert sums.tolist() == by_hand(features, pixels)
+    assert len(sums) == size(count)
     order = rng.permutation(cells)
     cut = cells // 3
-    parts = [moments(features[some], pixels[some]) for some in (order[:cut], order[cut:])]
-    assert (sum(parts) == found).all()
+    parts = [moments(features[rows], pixels[rows]) for rows in (order[:cut], order[cut:])]
+    assert (sum(parts) == sums).all()
 
 
 def test_the_largest_sums_of_a_block_are_exact():
     features = np.full((4096, 3), LIMIT, dtype=np.int8)
     features[:, 2] = -LIMIT
-    found = moments(features, np.full(4096, 16))
+    sums = moments(features, np.full(4096, 16))
     pixels = 4096 * 16
-    assert found[-6:].tolist() == [pixels * LIMIT**2 * sign for sign in (1, 1, -1, 1, -1, 1)]
-    assert found.astype(dtype_for(pixels)).tolist() == found.tolist()
+    assert sums[-6:].tolist() == [pixels * LIMIT**2 * sign for sign in (1, 1, -1, 1, -1, 1)]
+    assert sums.astype(dtype_for(pixels)).tolist() == sums.tolist()
     assert dtype_for(pixels) == np.int32
     assert dtype_for(1 << 20) == np.int64
 
@@ -50,9 +50,9 @@ def test_the_largest_sums_of_a_block_are_exact():
 def test_moments_are_means_and_covariances():
     rng = np.random.default_rng(0)
     features = rng.integers(-50, 50, (500, 4)).astype(np.int8)
-    found = unpacked(np.stack([moments(features, np.full(500, 2)), np.zeros(size(4), dtype=np.int64)]), 4)
-    assert found.counts.tolist() == [1000, 0]
-    np.testing.assert_allclose(found.means[0], features.mean(axis=0))
-    np.testing.assert_allclose(found.covariances[0], np.cov(features.T.astype(float), bias=True))
-    assert not found.means[1].any()
-    assert not found.covariances[1].any()
+    result = unpacked(np.stack([moments(features, np.full(500, 2)), np.zeros(size(4), dtype=np.int64)]), 4)
+    assert result.counts.tolist() == [1000, 0]
+    np.testing.assert_allclose(result.means[0], features.mean(axis=0))
+    np.testing.assert_allclose(result.covariances[0], np.cov(features.T.astype(float), bias=True))
+    assert not result.means[1].any()
+    assert not result.covariances[1].any()

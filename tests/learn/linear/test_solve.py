@@ -89,13 +89,13 @@ def test_scores_are_exact_in_whole_numbers(tmp_path):
     written.write(tmp_path / "head.json", folds=3)
     head = read_head(tmp_path / "head.json")
     features = others[0]
-    found = head.scores(features)
+    scores = head.scores(features)
     for place in range(0, 400, 37):
         for k in range(3):
             exact = sum(int(a) * int(b) for a, b in zip(features[place], head.weights[:, k], strict=True))
-            assert found[place, k] == np.float32((exact + int(head.biases[k])) * head.unit)
+            assert scores[place, k] == np.float32((exact + int(head.biases[k])) * head.unit)
     one_by_one = np.concatenate([head.scores(features[place : place + 1]) for place in range(400)])
-    assert (one_by_one == found).all()
+    assert (one_by_one == scores).all()
 
 
 def test_rounding_loses_little():

@@ -84,13 +84,13 @@ def test_weights_of_other_classes_and_bands_from_a_file(tmp_path, name, bands):
     source = torchvision.models.get_model(name, weights=None)
     torch.save({"state_dict": {f"module.{k}": v for k, v in source.state_dict().items()}}, tmp_path / "w.pth")
     notes = []
-    found = build(name, bands, outputs=2, pretrained=tmp_path / "w.pth", note=notes.append).state_dict()
+    weights = build(name, bands, outputs=2, pretrained=tmp_path / "w.pth", note=notes.append).state_dict()
     first, head = families.first_conv(source)[0], families.last_layer(source)
     for key, value in source.state_dict().items():
         if key.rsplit(".", 1)[0] not in (first, head):
-            assert torch.equal(found[key], value), key
+            assert torch.equal(weights[key], value), key
     kept = min(bands, 3)
-    assert torch.equal(found[f"{first}.weight"][:, :kept], source.state_dict()[f"{first}.weight"][:, :kept])
+    assert torch.equal(weights[f"{first}.weight"][:, :kept], source.state_dict()[f"{first}.weight"][:, :kept])
     assert len(notes) == 1 and "for another number of classes" in notes[0]
 
 
@@ -104,11 +104,11 @@ def test_pretrained_weights_are_asked_for_by_their_fixed_name(monkeypatch):
 
 
 def test_old_names_of_densenets():
-    one = torch.ones(1)
+    tensor = torch.ones(1)
     state = {
-        "features.denseblock1.denselayer2.norm.1.weight": one,
-        "features.norm0.weight": one,
-        "classifier.bias": one,
+        "features.denseblock1.denselayer2.norm.1.weight": tensor,
+        "features.norm0.weight": tensor,
+        "classifier.bias": tensor,
     }
     assert set(families._current_names(state)) == {
         "features.denseblock1.denselayer2.norm1.weight",

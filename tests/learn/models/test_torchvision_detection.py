@@ -79,8 +79,8 @@ def test_every_detector_trains_a_step_and_predicts_with_any_bands_and_classes(
     optimizer.step()
     model.eval()
     with torch.inference_mode():
-        found = model(images)
-    for result in found:
+        predictions = model(images)
+    for result in predictions:
         assert set(result["labels"].tolist()) <= {model.first_label + k for k in range(3)}
         assert (result["scores"] >= family.SCORE_FLOOR).all() and result["boxes"].shape[1] == 4
         assert (result["boxes"] >= 0).all() and (result["boxes"] <= 32).all()
@@ -168,10 +168,10 @@ def test_starts_from_a_backbone_as_torchvision_saves_it(
     known = min(bands, 3)
     assert torch.equal(first_conv(model)[1].weight[:, :known], first_conv(saved)[1].weight[:, :known])
     deep = {tuple(p.shape): p for p in saved.parameters() if p.dim() == 4}
-    found = [
+    weights = [
         p for p in model.backbone.parameters() if any(p.shape == q.shape and torch.equal(p, q) for q in deep.values())
     ]
-    assert len(found) > 5
+    assert len(weights) > 5
 
 
 def test_starts_from_a_whole_detector_of_other_classes_and_bands(tmp_path: Path, quick_start: None) -> None:
@@ -204,15 +204,15 @@ def test_boxes_keep_their_place_in_mixed_precision(name: str, quick_start: None)
     model = build(name, outputs=3, **small(name))
     seen: list[torch.dtype] = []
     generator = model.rpn.anchor_generator if name.startswith("fasterrcnn") else model.anchor_generator
-    generator.register_forward_hook(lambda _, inputs, output: seen.extend(one.dtype for one in output))
+    generator.register_forward_hook(lambda _, inputs, output: seen.extend(tensor.dtype for tensor in output))
     images = torch.rand(2, 3, 64, 64)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         losses = model(list(images), targets(model))
         assert {loss.dtype for loss in losses.values()} == {torch.float32}
         model.eval()
         with torch.inference_mode():
-            boxes = [found["boxes"] for found in model(list(images))]
-    assert seen and {one.dtype for one in boxes} | set(seen) == {torch.float32}
+            boxes = [prediction["boxes"] for prediction in model(list(images))]
+    assert seen and {tensor.dtype for tensor in boxes} | set(seen) == {torch.float32}
 
 
 def test_proposals_are_pooled_deterministically_only_for_gradients(

@@ -39,14 +39,14 @@ def test_a_backbone_from_a_file(tmp_path, name, backbone, kernel, bands):
     state = backbone(weights=None).state_dict()
     torch.save({"state_dict": {f"module.{key}": value for key, value in state.items()}}, tmp_path / "w.pth")
     notes = []
-    found = build(name, bands, pretrained=tmp_path / "w.pth", note=notes.append).state_dict()
-    same = {key for key, value in found.items() if key.startswith("backbone.")}
+    weights = build(name, bands, pretrained=tmp_path / "w.pth", note=notes.append).state_dict()
+    same = {key for key, value in weights.items() if key.startswith("backbone.")}
     prefix = "features." if "features" in kernel else ""
     first = f"backbone.{kernel.removeprefix(prefix)}.weight"
     for key in same - {first}:
-        assert torch.equal(found[key], state[prefix + key.removeprefix("backbone.")])
+        assert torch.equal(weights[key], state[prefix + key.removeprefix("backbone.")])
     kept = min(bands, 3)
-    assert torch.equal(found[first][:, :kept], state[f"{kernel}.weight"][:, :kept])
+    assert torch.equal(weights[first][:, :kept], state[f"{kernel}.weight"][:, :kept])
     assert len(notes) == 1 and "are not in the file and start from random weights" in notes[0]
 
 
