@@ -418,3 +418,16 @@ def test_a_rounded_nodata_of_real_labels(
         labels = source.read(Window(0, 0, 100, 120))
     assert (labels[:10] == NULL).all()
     np.testing.assert_array_equal(labels[10:], ids[10:])
+
+
+@pytest.mark.parametrize("nodata", [np.nan, np.inf, -np.inf, 300.5])
+def test_a_nodata_that_is_no_number_of_a_class(
+    tmp_path: Path, write_raster: Write, open_one: Open, ids: np.ndarray, georeference: dict[str, Any], nodata: float
+) -> None:
+    values = ids.astype(np.float32)
+    values[:10] = nodata
+    path = write_raster(tmp_path / "labels.tif", values, nodata=nodata, **georeference)
+    with open_one(path) as source:
+        labels = source.read(Window(0, 0, 100, 120))
+    assert (labels[:10] == NULL).all()
+    np.testing.assert_array_equal(labels[10:], ids[10:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self, cast
@@ -222,9 +223,10 @@ def _voided(
     decoder: _IdDecoder | _RgbDecoder, nodata: Sequence[float | None], classes: NamedClasses, null_id: int
 ) -> tuple[str, str] | None:
     """Return the nodata value and the class that it stands for; None if it stands for no class."""
-    if None in nodata:
+    values = [float(each) for each in nodata if each is not None and math.isfinite(each)]
+    if len(values) < len(nodata):
         return None
-    value, class_id = decoder.class_of([float(each) for each in nodata if each is not None])
+    value, class_id = decoder.class_of(values)
     return None if class_id in (None, null_id) else (value, names(classes)[class_id])
 
 
@@ -325,6 +327,8 @@ class _RgbDecoder:
 
     def class_of(self, value: Sequence[float]) -> tuple[str, int | None]:
         """Return a pixel for messages, and its class, None if it has none."""
+        if self._palette is not None and not 0 <= int(value[0]) < len(self._palette):
+            return f"{value[0]:g}", None
         red, green, blue = (int(each) for each in (value if self._palette is None else self._palette[int(value[0])]))
         color = f"#{red:02x}{green:02x}{blue:02x}"
         shown = color if self._palette is None else f"{value[0]:g}"
