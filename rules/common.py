@@ -240,10 +240,11 @@ def raw_files(project: Project) -> tuple[str, ...]:
 
 
 def scores(project: Project, scene: Scene) -> Product | None:
-    """Return the raster of scores of a scene, if the project writes one."""
-    if not project.predict.stage_settings().get("scores"):
+    """Return the raster of scores of a scene, if infer writes one."""
+    raster = SPECS[project.task].score_raster
+    if not raster or not project.predict.stage_settings().get("scores"):
         return None
-    return Product("scores", name("infer", project.name, scene.id), ("scores.tif",))
+    return Product("scores", name("infer", project.name, scene.id), (raster,))
 
 
 def present(*sources: Source | Product | None) -> tuple[Source | Product, ...]:

@@ -20,6 +20,7 @@ SPEC = TaskSpec(
     losses=OF_PIXELS,
     raw=("raw_labels.tif",),
     gives_pixels=True,
+    score_raster="scores.tif",
     scores=("K", "H", "W"),
     results=("labels.tif", "labels.qml", "scores.tif", "scores.qml", "rgb.tif"),
 )

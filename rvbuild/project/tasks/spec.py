@@ -41,6 +41,8 @@ class TaskSpec:
         The keys of each kind of table that only this task has.
     unused : mapping
         For each kind of table, the keys that have no effect in this task, each with the reason.
+    score_raster : str
+        The output of infer with the scores of pixels, on request; empty if infer writes none.
     results : tuple of str
             The files that a directory of its predictions may contain, except those named after classes.
     scores : tuple of str
@@ -67,6 +69,7 @@ class TaskSpec:
     evaluated: tuple[str, ...] = ()
     keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unused: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    score_raster: str = ""
     results: tuple[str, ...] = ()
     scores: tuple[str, ...] = ()
     models_have_losses: bool = False
