@@ -82,7 +82,7 @@ def test_thresholds_run_only_the_merge(boxes: Space, setting: str) -> None:
 
 def test_the_threshold_of_the_evaluation_evaluates_alone(boxes: Space) -> None:
     result = boxes.rvbuild("build", "--json", "--set", "eval.iou_thresh=0.25")
-    assert result.did("built") == {"eval:c", "eval", "report"}
+    assert result.did("built") == {"eval:c", "eval", "report:c", "report"}
     assert boxes.read("eval/eval.json")["summary"]["overall"]["iou_thresh"] == 0.25
 
 

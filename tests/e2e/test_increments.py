@@ -47,7 +47,7 @@ def test_a_label_edit_in_a_training_scene_rechips_it_alone_then_trains(built):
 def test_labels_of_a_validation_scene_reach_its_chips_and_evaluation(built):
     write_labels(built.root / "data/c.geojson", [(8, 8, 30, 34)])
     states = built.rvbuild("status", "--json")
-    assert states.did("stale") == {"chip:c", "eval:c"}
+    assert states.did("stale") == {"chip:c", "eval:c", "report:c"}
     result = built.rvbuild("eval", "--json")
     assert {"chip:c", "eval:c", "eval"} <= result.did("built")
     assert "infer:c" in result.did("fresh")  # the last model is kept: validation chips do not choose it

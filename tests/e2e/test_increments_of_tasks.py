@@ -85,7 +85,7 @@ def test_labels_of_a_validation_scene_that_scores_no_epoch_are_evaluated_alone(b
     build(built)
     assert '"val_loss": null' in (built.root / "cache/p/train/log.jsonl").read_text()
     write_labels(built.root / "data/c.geojson", [(0, 0, 64, 30)])
-    assert build(built)[0] == {"chip:c", "eval:c", "eval", "report"}
+    assert build(built)[0] == {"chip:c", "eval:c", "eval", "report:c", "report"}
 
 
 def test_an_image_of_a_training_scene_reaches_its_statistics_and_chips(built: Space) -> None:

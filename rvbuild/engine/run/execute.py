@@ -200,14 +200,17 @@ class Builder:
 
     def _waiting(self, artifact: Artifact, key: str) -> Callable[[], None]:
         """Return a callback that is called repeatedly while another process builds `key`, or another thread here."""
-        reported = False
+        calls = 0
 
         def wait() -> None:
-            nonlocal reported
+            nonlocal calls
             if self._stopped.is_set():
                 raise Interrupted
-            if not reported and self._wanted[key] < 2:  # otherwise it may be another thread of this process
-                reported = True
+            # Otherwise it may be another thread of this process, which may also just have released the lock.
+            if self._wanted[key] < 2:
+                calls += 1
+            if calls == 2:
+                calls += 1
                 self._reporter.note(f"{artifact.label()}: waiting for another process that builds it …")
 
         return wait
