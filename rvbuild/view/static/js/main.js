@@ -71,7 +71,11 @@ function facts() {
 
 async function loadResults() {
   if (!sources().includes(state.of)) state.of = "prediction";
-  const [evaluation, training] = await Promise.all([ask(`/api/evaluation?of=${state.of}`), ask("/api/training")]);
+  let [evaluation, training] = await Promise.all([ask(`/api/evaluation?of=${state.of}`), ask("/api/training")]);
+  if (!evaluation.evaluation && !state.chosen && sources().includes("draft")) {
+    const draft = await ask("/api/evaluation?of=draft");
+    if (draft.evaluation) [state.of, evaluation] = ["draft", draft];
+  }
   state.evaluation = evaluation;
   state.training = training;
   evaluationPanel();
@@ -188,7 +192,7 @@ byId("next-scene").addEventListener("click", () => neighbour(1));
 when("go-scene", (id) => goScene(id));
 when("pair", (how) => how?.go && openTab("places"));
 when("of", async (of) => {
-  state.of = of;
+  [state.of, state.chosen] = [of, true];
   state.pair = null;
   refresh();
   panel();

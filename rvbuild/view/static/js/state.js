@@ -11,6 +11,7 @@ export const state = {
   hidden: new Set(), // class ids that are not shown
   pair: null, // {truth, predicted}: errors of one cell of the confusion matrix
   of: "prediction", // whose evaluation and errors are shown: of the model, or of the draft
+  chosen: false, // whether the user has chosen; otherwise the draft's is shown while the model has none
   threshold: 0, // of the scores of boxes
   swipe: false,
 };
