@@ -14,7 +14,7 @@ import safetensors
 import safetensors.numpy
 
 from rvbuild.language import unaudited
-from rvbuild.process.variables import PINNED, value_digest
+from rvbuild.process.variables import PINNED, value_digests
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,9 @@ def test_the_value_of_a_variable_is_that_of_workers(monkeypatch: pytest.MonkeyPa
         monkeypatch.setenv("TZ", value)
         monkeypatch.setenv("GDAL_NO_SUCH_OPTION", value)
         monkeypatch.setenv("A_OF_TESTS", value)
-        digests.append([value_digest(name) for name in ("TZ", "GDAL_NO_SUCH_OPTION", "A_OF_TESTS", "B_OF_TESTS")])
+        names = ("TZ", "GDAL_NO_SUCH_OPTION", "A_OF_TESTS", "B_OF_TESTS")
+        of_names = value_digests(names)
+        digests.append([of_names[name] for name in names])
     assert "TZ" in PINNED
     assert digests[0][:2] == digests[1][:2] and digests[0][2] != digests[1][2]
     assert digests[0][3] == digests[0][1] == ""

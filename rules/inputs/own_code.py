@@ -13,7 +13,7 @@ from rvbuild.engine.keys import modules
 from rvbuild.engine.keys.artifact import ContentDigest, Source, canonical
 from rvbuild.errors import UsageError
 from rvbuild.files.address import is_url
-from rvbuild.process.variables import value_digest
+from rvbuild.process.variables import value_digests
 from rvbuild.project.model import Project, Scene
 from rvbuild.settings.image import ImageSettings
 
@@ -122,7 +122,7 @@ def _made(project: Project, named: Mapping[str, str]) -> tuple[Source, ...]:
             modules=served,
             packages=dict(closure.packages),
             listed=tuple(sorted(closure.listed | listed)),
-            variables={name: value_digest(name) for name in sorted(closure.variables)},
+            variables=value_digests(closure.variables),
         ),
     )
 

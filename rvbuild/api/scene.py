@@ -126,7 +126,6 @@ class Scene:
             A file cannot be read.
         UsageError
             User code transforms pixels, and the project was not opened with `trust=True`; or the window is invalid.
-            window.
         """
         with self._opened() as image:
             return Pixels(*image.read(_window(window, image.grid)))

@@ -92,17 +92,14 @@ class Watch:
             The user's code opens it, but edits of it would go unnoticed.
         """
         full = os.path.realpath(path)
-        if self._is_allowed(full) or self._is_no_input(full) or not Path(full).is_file():
-            return
-        caller = _caller(self._code)
-        if caller is None:
+        caller = self._caller_of(full)
+        if caller is None or not Path(full).is_file():
             return
         if full.endswith(".pyc"):
             full = _source_of(full)
             if self._is_allowed(full):
                 return
-        if not is_inside(full, self._workspace):
-            self.outside.setdefault(full)
+        if self._is_outside(full):
             return
         shown = os.path.relpath(full, self._workspace)
         self._refuse(
@@ -119,13 +116,8 @@ class Watch:
             The user's code lists it, but new files in it would go unnoticed.
         """
         full = os.path.realpath(path)
-        if full in self._listed or self._is_allowed(full) or self._is_no_input(full):
-            return
-        caller = _caller(self._code)
-        if caller is None:
-            return
-        if not is_inside(full, self._workspace):
-            self.outside.setdefault(full)
+        caller = None if full in self._listed else self._caller_of(full)
+        if caller is None or self._is_outside(full):
             return
         shown = os.path.relpath(full, self._workspace)
         self._refuse(
@@ -157,6 +149,17 @@ class Watch:
     def _refuse(self, message: str) -> NoReturn:
         self.refused.append(message)
         raise CodeError(message)
+
+    def _caller_of(self, full: str) -> str | None:
+        """Return the file of the user's code that reads a path outside of the key; None if it may, or another does."""
+        return None if self._is_allowed(full) or self._is_no_input(full) else _caller(self._code)
+
+    def _is_outside(self, full: str) -> bool:
+        """Tell whether a path is outside of the workspace, and record it then."""
+        outside = not is_inside(full, self._workspace)
+        if outside:
+            self.outside.setdefault(full)
+        return outside
 
     def _is_no_input(self, full: str) -> bool:
         """Tell whether a path belongs to an installed package or, outside of the workspace, to the system."""

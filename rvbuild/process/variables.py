@@ -109,14 +109,18 @@ def for_workers(environ: Mapping[str, str]) -> dict[str, str | None]:
     return {**hidden_variables, **PINNED, "OMP_NUM_THREADS": str(thread_count())}
 
 
-def value_digest(name: str) -> str:
-    """Return a digest of the value that the variable `name` has in workers; empty if it is not set.
+def value_digests(names: Iterable[str]) -> dict[str, str]:
+    """Return a digest of the value that each variable has in workers; empty if it is not set.
 
     Values may be secrets: keys and seals hold digests of them.
     """
-    environ: dict[str, str | None] = {**os.environ, **for_workers(os.environ)}
-    value = environ.get(name)
-    return "" if value is None else hashlib.blake2b(os.fsencode(value), digest_size=16).hexdigest()
+    names = sorted(names)
+    environ: dict[str, str | None] = {**os.environ, **for_workers(os.environ)} if names else {}
+    values = {name: environ.get(name) for name in names}
+    return {
+        name: "" if value is None else hashlib.blake2b(os.fsencode(value), digest_size=16).hexdigest()
+        for name, value in values.items()
+    }
 
 
 def hidden(environ: Iterable[str]) -> list[str]:

@@ -25,13 +25,9 @@ def headline(project: Project, evaluation: Path) -> str | None:
         None if the file cannot be read, or nothing was labelled.
     """
     spec = SPECS[project.task]
-    metric = spec.metrics[0]
+    splits = {scene.id: scene.split for scene in project.scenes}
     try:
-        content = json.loads(evaluation.read_bytes())
-        by_split = {split: part["summary"][metric] for split, part in content.get("splits", {}).items()}
-        if not by_split:
-            evaluated = {scene.split for scene in project.scenes if scene.id in content["per_scene"]}
-            by_split = {split: content["summary"]["overall"][metric] for split in evaluated}
+        by_split = spec.headlines(json.loads(evaluation.read_bytes()), splits)
         parts = [f"{value:.3f} of the {split} scenes" for split, value in by_split.items() if value is not None]
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None

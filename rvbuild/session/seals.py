@@ -60,7 +60,11 @@ def write(
         else:
             files[path] = current
     state, root = session.workspace.state, str(session.workspace.root)
+    packages, variables = dict[str, str](), dict[str, str]()
     for artifact in closure:
+        own_packages, own_variables = artifact.environment()
+        packages |= own_packages
+        variables |= own_variables
         for item in artifact.inputs:
             if isinstance(item, Source):
                 directories.update(dict.fromkeys(map(str, item.folders)))
@@ -95,8 +99,8 @@ def write(
         files=files,
         directories=directories,
         environment=environment,
-        packages={name: version for artifact in closure for name, version in artifact.versions().items()},
+        packages=packages,
         remote_files=remote_files,
         lines=lines,
-        variables={name: value for artifact in closure for name, value in artifact.variables().items()},
+        variables=variables,
     )

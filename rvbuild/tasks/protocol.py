@@ -41,6 +41,10 @@ Draw = Callable[..., float]
 """Returns a number in [0, 1) that follows from its arguments, whole numbers and texts, and from a seed."""
 
 
+Panels = Callable[[np.ndarray, "Window"], tuple[np.ndarray, np.ndarray, np.ndarray]]
+"""Returns pictures of labels, predictions and errors, drawn on one of the image in a window, (H, W, 3) uint8 each."""
+
+
 class Labels(Protocol):
     """The labels of a scene, open for reading; its further methods are private to the task."""
 
@@ -356,19 +360,16 @@ class Task(Protocol):
 
     def panels(
         self,
-        picture: np.ndarray,
         predictions: Path,
         source: Any,
         aoi: Aoi | None,
-        window: Window,
         classes: ClassList,
         null_id: int,
         settings: EvalSettings,
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return pictures of the labels, the predictions and the errors in a window of a scene.
+    ) -> Panels:
+        """Return a function that draws the labels, the predictions and the errors of a scene, window by window.
 
-        They are drawn on `picture`, (H, W, 3) uint8, that of the image in the window. The other parameters are those of
-        `score`.
+        The parameters are those of `score`.
         """
 
     def report(

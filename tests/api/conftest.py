@@ -14,7 +14,7 @@ import rasterio
 from rasterio.transform import from_origin
 
 import rvbuild
-from tests.e2e.projects import SEGMENTATION
+from tests.e2e.projects import DETECTOR, PROJECTS
 
 BOXES = {
     "a": [(5, 5, 25, 20), (35, 30, 60, 55)],
@@ -22,79 +22,7 @@ BOXES = {
     "c": [(8, 8, 30, 30), (36, 36, 58, 50)],
 }
 
-_CELLS = """\
-[project]
-task = "chip_classification"
-
-[classes]
-building = "#ff0000"
-ground = "#00ff00"
-
-[scenes]
-train = ["a", "b"]
-validation = ["c"]
-
-[scene]
-image = "data/{id}.tif"
-labels = { vector = "data/{id}.geojson", class = "building", background = "ground", cell_px = 15 }
-
-[train]
-model = "cnn"
-model_args = { width = 4, depth = 2 }
-epochs = 2
-batch_size = 4
-lr = 1e-2
-"""
-
-_BOXES = """\
-[project]
-task = "object_detection"
-
-[classes]
-building = "#ff0000"
-
-[scenes]
-train = ["a", "b"]
-validation = ["c"]
-
-[scene]
-image = "data/{id}.tif"
-labels = { vector = "data/{id}.geojson", class = "building" }
-
-[chip]
-size_px = 32
-stride_px = 16
-
-[train]
-model = "detector:make"
-epochs = 1
-batch_size = 4
-lr = 2e-3
-
-[predict]
-score_thresh = 0.1
-"""
-
-_DETECTOR = """\
-from torch import nn
-from torchvision.models.detection import FasterRCNN
-from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.ops import MultiScaleRoIAlign
-
-
-def make(in_channels, num_classes):
-    body = nn.Sequential(nn.Conv2d(in_channels, 16, 3, 4, 1), nn.ReLU(), nn.Conv2d(16, 16, 3, 1, 1), nn.ReLU())
-    body.out_channels = 16
-    return FasterRCNN(
-        body, num_classes + 1, min_size=32, max_size=32,
-        image_mean=[0.0] * in_channels, image_std=[1.0] * in_channels,
-        rpn_anchor_generator=AnchorGenerator(((12,),), ((1.0,),)),
-        box_roi_pool=MultiScaleRoIAlign(["0"], 3, 2), box_batch_size_per_image=32, rpn_post_nms_top_n_test=40,
-    )
-"""
-
-_PROJECTS = {"segmentation": SEGMENTATION, "cells": _CELLS, "boxes": _BOXES}
-TASKS = tuple(_PROJECTS)
+TASKS = tuple(PROJECTS)
 
 
 def write_labels(path: Path, boxes: list[tuple[int, int, int, int]]) -> None:
@@ -132,9 +60,9 @@ def write_workspace(root: Path, task: str) -> Path:
         with rasterio.open(root / "data" / f"{scene}.tif", "w", **profile, **place) as file:
             file.write(image)
         write_labels(root / "data" / f"{scene}.geojson", boxes)
-    (root / "projects/p.toml").write_text(_PROJECTS[task])
+    (root / "projects/p.toml").write_text(PROJECTS[task])
     if task == "boxes":
-        (root / "detector.py").write_text(_DETECTOR)
+        (root / "detector.py").write_text(DETECTOR)
     return root / "projects/p.toml"
 
 

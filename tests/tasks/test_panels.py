@@ -51,7 +51,7 @@ def test_wrong_pixels(tmp_path: Path) -> None:
         def read(self, window: Window) -> np.ndarray:
             return truth[window.row : window.row_stop, window.col : window.col_stop]
 
-    labels, prediction, errors = pixel_places.panels(grey(18, 16), path, Labels(), aoi, window, CLASSES, NULL)  # type: ignore[arg-type]
+    labels, prediction, errors = pixel_places.panels(path, Labels(), aoi, CLASSES, NULL)(grey(18, 16), window)  # type: ignore[arg-type]
 
     inside = np.zeros((30, 20), dtype=bool)
     inside[10:20, 5:15] = True
@@ -91,7 +91,7 @@ def test_wrong_cells(tmp_path: Path) -> None:
     assert np.flatnonzero(histogram["right"]).tolist() == [16]
     assert np.flatnonzero(histogram["wrong"]).tolist() == [12, 14]
     window = Window(0, 7, 7, 7)
-    truth, predicted, errors = cell_places.panels(grey(7, 7), tmp_path / "cells.json", labels, window, classes)
+    truth, predicted, errors = cell_places.panels(tmp_path / "cells.json", labels, classes)(grey(7, 7), window)
     assert has(truth, (0, 0, 255))[0].all() and has(predicted, (0, 255, 0))[0].all() and has(errors, WRONG)[0].all()
 
 
@@ -117,8 +117,8 @@ def test_wrong_and_missed_boxes(tmp_path: Path) -> None:
     assert np.flatnonzero(histogram["right"]).tolist() == [19]
     assert np.flatnonzero(histogram["wrong"]).tolist() == [8, 14, 16]
     window = Window(0, 0, 256, 256)
-    truth, predicted, errors = box_places.panels(
-        grey(256, 256), tmp_path / "detections.json", labels, None, window, classes, 1, options
+    truth, predicted, errors = box_places.panels(tmp_path / "detections.json", labels, None, classes, 1, options)(
+        grey(256, 256), window
     )
     for row, col, colour in ((10, 15, RIGHT), (200, 15, WRONG), (100, 105, MISSED)):
         assert has(errors, colour)[row, col]

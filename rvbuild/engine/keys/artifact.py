@@ -289,17 +289,14 @@ class Artifact:
         """Return the names of the artifacts that this one reads."""
         return tuple(dict.fromkeys(i.artifact for i in self.inputs if isinstance(i, Product)))
 
-    def versions(self) -> dict[str, str]:
-        """Return the versions of packages that are part of the key."""
-        packages = dict(self.packages)
+    def environment(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Return the versions of packages, and the digests of variables that user code reads, that are in the key."""
+        versions, variables = dict(self.packages), dict[str, str]()
         for item in self.inputs:
             if isinstance(item, Source):
-                packages |= item.packages
-        return packages
-
-    def variables(self) -> dict[str, str]:
-        """Return the digests of the environment variables that user code reads, which are part of the key."""
-        return {k: v for item in self.inputs if isinstance(item, Source) for k, v in item.variables.items()}
+                versions |= item.packages
+                variables |= item.variables
+        return versions, variables
 
     def code_of_users(self) -> tuple[Source, ...]:
         """Return the inputs that are user code."""
@@ -329,9 +326,10 @@ def components(artifact: Artifact, inputs: Sequence[tuple[str, str]]) -> dict[st
     }
     if artifact.code:
         parts["code"] = artifact.code
-    if versions := artifact.versions():
+    versions, variables = artifact.environment()
+    if versions:
         parts["packages"] = versions
-    if variables := artifact.variables():
+    if variables:
         parts["variables"] = variables
     return parts
 

@@ -88,9 +88,9 @@ def _same_variables(digests: Mapping[str, str]) -> bool:
     """Tell whether the environment variables that user code reads have the values they had."""
     if not digests:
         return True
-    from rvbuild.process.variables import value_digest  # imported late: only needed for user code
+    from rvbuild.process.variables import value_digests  # imported late: only needed for user code
 
-    return all(value_digest(name) == value for name, value in digests.items())
+    return value_digests(digests) == digests
 
 
 def _same_remote_files(digests: Mapping[str, str]) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,22 @@ class TaskSpec:
     models_have_losses: bool = False
     one_class_is_enough: bool = False
     gives_pixels: bool = False
+
+    def headlines(self, evaluation: Mapping[str, Any], splits: Mapping[str, str]) -> dict[str, float | None]:
+        """Return the first of `metrics` by split, that of the test scenes first; None where nothing is labelled.
+
+        Parameters
+        ----------
+        evaluation
+            The content of `eval.json`.
+        splits
+            The split of each scene.
+        """
+        by_split = {split: part["summary"] for split, part in evaluation.get("splits", {}).items()}
+        if not by_split:
+            of_all = evaluation["summary"]["overall"]
+            by_split = {splits[scene]: of_all for scene in evaluation["per_scene"] if scene in splits}
+        return {split: summary[self.metrics[0]] for split, summary in by_split.items()}
 
     def predictions(self) -> tuple[str, tuple[str, ...]]:
         """Return the stage whose outputs eval reads, and their names."""

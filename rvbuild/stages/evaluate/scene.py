@@ -71,7 +71,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: EvalStageSettings, outpu
         with task.labels(inputs["labels"], settings["labels"], grid, classes, null_id) as labels:
             for note in labels.notes:
                 progress.note(note)
-            worst, (scores, *_) = WorstPlaces(), [*inputs.get("scores", ()), None]
+            worst, scores = WorstPlaces(), next(iter(inputs.get("scores", ())), None)
             counts = task.score(predictions, labels, aoi, classes, null_id, progress, settings["eval"], worst, scores)
     text = json.dumps({"scene": settings["scene"], **counts}, sort_keys=True)
     (outputs / "eval.json").write_text(text + "\n", encoding="utf-8")

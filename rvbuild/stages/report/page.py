@@ -186,12 +186,10 @@ def _headlines(evaluation: Figures | None, task: str, splits: Mapping[str, str])
     if evaluation is None:
         return []
     spec = SPECS[task]
-    by_split = {split: part["summary"] for split, part in evaluation.get("splits", {}).items()}
-    by_split = by_split or {next(iter(splits.values())): evaluation["summary"]["overall"]}
     counts = Counter(splits.values())
     return [
-        {"split": split, "name": spec.headline, "value": summary[spec.metrics[0]], "scenes": counts[split]}
-        for split, summary in by_split.items()
+        {"split": split, "name": spec.headline, "value": value, "scenes": counts[split]}
+        for split, value in spec.headlines(evaluation, splits).items()
     ]
 
 

@@ -86,11 +86,12 @@ def _write_places(
         return
     aoi = open_aoi(inputs.get("aoi", ()), image.grid, settings.get("area"))
     with task.labels(inputs["labels"], settings["labels"], image.grid, classes, null_id) as labels:
+        draw = task.panels(predictions, labels, aoi, classes, null_id, settings["eval"])
         for number, place in enumerate(worst):
             window = Window(*place["window"])
             picture = rgb_preview(*image.read(window), stretch)
-            drawn = task.panels(picture, predictions, labels, aoi, window, classes, null_id, settings["eval"])
-            write_jpeg(outputs / place_picture(number), side_by_side(*map(_scaled, (picture, *drawn))))
+            pictures = (picture, *draw(picture, window))
+            write_jpeg(outputs / place_picture(number), side_by_side(*map(_scaled, pictures)))
 
 
 def _scaled(picture: Picture) -> Picture:

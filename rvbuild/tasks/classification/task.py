@@ -25,7 +25,7 @@ from rvbuild.settings.predict import CellPredictSettings
 from rvbuild.settings.train import LossSettings
 from rvbuild.tasks.classification.settings import CellDeriveSettings, CellInferSettings
 from rvbuild.tasks.evaluation import Evaluation
-from rvbuild.tasks.protocol import ClassList, Draw, Labels, Merger, PixelLabels
+from rvbuild.tasks.protocol import ClassList, Draw, Labels, Merger, Panels, PixelLabels
 
 if TYPE_CHECKING:
     import torch
@@ -233,19 +233,12 @@ def score_histogram(counts: CellCounts, classes: ClassList, null_id: int) -> Sco
 
 
 def panels(
-    picture: np.ndarray,
-    predictions: Path,
-    source: _Cells,
-    aoi: Aoi | None,
-    window: Window,
-    classes: ClassList,
-    null_id: int,
-    settings: EvalSettings,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return pictures of labels, predictions and errors; see `rvbuild.tasks.protocol.Task.panels`."""
-    from rvbuild.tasks.classification.places import panels as draw
+    predictions: Path, source: _Cells, aoi: Aoi | None, classes: ClassList, null_id: int, settings: EvalSettings
+) -> Panels:
+    """Return a function that draws labels, predictions and errors; see `rvbuild.tasks.protocol.Task.panels`."""
+    from rvbuild.tasks.classification.places import panels as make
 
-    return draw(picture, predictions, source.cells, window, classes)
+    return make(predictions, source.cells, classes)
 
 
 def report(

@@ -16,6 +16,7 @@ from rvbuild.settings.evaluation import BoxEvalSettings
 from rvbuild.tasks.detection.boxes import read_detections
 from rvbuild.tasks.detection.score import BoxReader, compare, ignored
 from rvbuild.tasks.metrics.places import MISSED, RIGHT, WRONG
+from rvbuild.tasks.protocol import Panels
 
 _LEGEND: Classes = [
     {"id": number, "name": name, "color": "#{:02x}{:02x}{:02x}".format(*colour[:3])}
@@ -24,16 +25,14 @@ _LEGEND: Classes = [
 
 
 def panels(
-    picture: Picture,
     predictions: Path,
     source: BoxReader,
     aoi: Aoi | None,
-    window: Window,
     classes: Classes,
     null_id: int,
     settings: BoxEvalSettings,
-) -> tuple[Picture, Picture, Picture]:
-    """Return the labels, the boxes that reach the score threshold, and both by whether they are right.
+) -> Panels:
+    """Return a function that draws labels, boxes that reach the score threshold, and both by whether they are right.
 
     In the last picture, green boxes are right, red ones are wrong, and yellow ones are labels that were missed.
     """
@@ -50,12 +49,16 @@ def panels(
         for mark, group in enumerate((predicted[right], predicted[wrong], source.boxes[own][missed])):
             boxes.append(group)
             marks.append(np.full(len(group), mark))
-    empty = np.empty((0, 4))
-    return (
-        _drawn(picture, window, source.boxes[~idle], source.classes[~idle], classes),
-        _drawn(picture, window, detections.boxes[certain], detections.classes[certain], classes),
-        _drawn(picture, window, np.concatenate([empty, *boxes]), np.concatenate([[], *marks]).astype(int), _LEGEND),
-    )
+    judged, verdicts = np.concatenate([np.empty((0, 4)), *boxes]), np.concatenate([[], *marks]).astype(int)
+
+    def draw(picture: Picture, window: Window) -> tuple[Picture, Picture, Picture]:
+        return (
+            _drawn(picture, window, source.boxes[~idle], source.classes[~idle], classes),
+            _drawn(picture, window, detections.boxes[certain], detections.classes[certain], classes),
+            _drawn(picture, window, judged, verdicts, _LEGEND),
+        )
+
+    return draw
 
 
 def _drawn(picture: Picture, window: Window, boxes: Boxes, ids: NDArray[np.integer], classes: Classes) -> Picture:

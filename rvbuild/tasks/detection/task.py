@@ -24,7 +24,7 @@ from rvbuild.settings.predict import BoxPredictSettings
 from rvbuild.settings.train import LossSettings
 from rvbuild.tasks.detection.settings import BoxDeriveSettings, BoxInferSettings
 from rvbuild.tasks.evaluation import Evaluation
-from rvbuild.tasks.protocol import Aim, ClassList, Draw, Labels, Merger, PixelLabels
+from rvbuild.tasks.protocol import Aim, ClassList, Draw, Labels, Merger, Panels, PixelLabels
 
 if TYPE_CHECKING:
     import torch
@@ -247,19 +247,12 @@ def score_histogram(counts: BoxCounts, classes: ClassList, null_id: int) -> Scor
 
 
 def panels(
-    picture: np.ndarray,
-    predictions: Path,
-    source: BoxLabels,
-    aoi: Aoi | None,
-    window: Window,
-    classes: ClassList,
-    null_id: int,
-    settings: BoxEvalSettings,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return pictures of labels, predictions and errors; see `rvbuild.tasks.protocol.Task.panels`."""
-    from rvbuild.tasks.detection.places import panels as draw
+    predictions: Path, source: BoxLabels, aoi: Aoi | None, classes: ClassList, null_id: int, settings: BoxEvalSettings
+) -> Panels:
+    """Return a function that draws labels, predictions and errors; see `rvbuild.tasks.protocol.Task.panels`."""
+    from rvbuild.tasks.detection.places import panels as make
 
-    return draw(picture, predictions, source, aoi, window, classes, null_id, settings)
+    return make(predictions, source, aoi, classes, null_id, settings)
 
 
 def report(

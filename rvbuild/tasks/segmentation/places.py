@@ -15,29 +15,26 @@ from rvbuild.geo.windows import Window
 from rvbuild.geo.write.overview import Overlay, class_overlay, lay_over
 from rvbuild.geo.write.picture import Picture
 from rvbuild.tasks.metrics.places import OUTSIDE, WRONG
+from rvbuild.tasks.protocol import Panels
 
 
-def panels(
-    picture: Picture,
-    predictions: Path,
-    source: LabelSource,
-    aoi: Aoi | None,
-    window: Window,
-    classes: Classes,
-    null_id: int,
-) -> tuple[Picture, Picture, Picture]:
-    """Return the labels, the predictions and the wrong pixels of a window; what is not evaluated is dark."""
-    with open_dataset(predictions) as dataset:
-        predicted = dataset.read(1, window=RasterioWindow(window.col, window.row, window.width, window.height))
-    truth = source.read(window)
-    counted = truth != null_id
-    if aoi is not None:
-        counted &= aoi.mask(window)
-    overlays = [class_overlay(np.where(counted, ids, np.uint8(NODATA)), classes) for ids in (truth, predicted)]
-    errors = np.zeros((*truth.shape, 4), dtype=np.uint8)
-    errors[counted & (truth != predicted)] = WRONG
-    labels, found, wrong = (_darkened(lay_over(picture, overlay), counted) for overlay in (*overlays, errors))
-    return labels, found, wrong
+def panels(predictions: Path, source: LabelSource, aoi: Aoi | None, classes: Classes, null_id: int) -> Panels:
+    """Return a function that draws labels, predictions and wrong pixels; what is not evaluated is dark."""
+
+    def draw(picture: Picture, window: Window) -> tuple[Picture, Picture, Picture]:
+        with open_dataset(predictions) as dataset:
+            predicted = dataset.read(1, window=RasterioWindow(window.col, window.row, window.width, window.height))
+        truth = source.read(window)
+        counted = truth != null_id
+        if aoi is not None:
+            counted &= aoi.mask(window)
+        overlays = [class_overlay(np.where(counted, ids, np.uint8(NODATA)), classes) for ids in (truth, predicted)]
+        errors = np.zeros((*truth.shape, 4), dtype=np.uint8)
+        errors[counted & (truth != predicted)] = WRONG
+        labels, found, wrong = (_darkened(lay_over(picture, overlay), counted) for overlay in (*overlays, errors))
+        return labels, found, wrong
+
+    return draw
 
 
 def _darkened(picture: Picture, counted: np.ndarray) -> Picture:

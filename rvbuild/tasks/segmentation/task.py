@@ -20,7 +20,7 @@ from rvbuild.settings.labels import LabelSettings
 from rvbuild.settings.predict import PredictSettings
 from rvbuild.settings.train import LossSettings
 from rvbuild.tasks.evaluation import Evaluation
-from rvbuild.tasks.protocol import ClassList, Draw, Merger, PixelLabels
+from rvbuild.tasks.protocol import ClassList, Draw, Merger, Panels, PixelLabels
 from rvbuild.tasks.segmentation.settings import SegmentationDeriveSettings, SegmentationInferSettings
 from rvbuild.tasks.segmentation.target import draw as draw
 from rvbuild.tasks.segmentation.target import mask as mask
@@ -202,19 +202,12 @@ def score_histogram(counts: PixelCounts, classes: ClassList, null_id: int) -> Sc
 
 
 def panels(
-    picture: np.ndarray,
-    predictions: Path,
-    source: LabelSource,
-    aoi: Aoi | None,
-    window: Window,
-    classes: ClassList,
-    null_id: int,
-    settings: EvalSettings,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return pictures of labels, predictions and errors; see `rvbuild.tasks.protocol.Task.panels`."""
-    from rvbuild.tasks.segmentation.places import panels as draw
+    predictions: Path, source: LabelSource, aoi: Aoi | None, classes: ClassList, null_id: int, settings: EvalSettings
+) -> Panels:
+    """Return a function that draws labels, predictions and errors; see `rvbuild.tasks.protocol.Task.panels`."""
+    from rvbuild.tasks.segmentation.places import panels as make
 
-    return draw(picture, predictions, source, aoi, window, classes, null_id)
+    return make(predictions, source, aoi, classes, null_id)
 
 
 def report(
