@@ -12,7 +12,6 @@ from rvbuild.checks import resources
 from rvbuild.checks.findings import Finding, Level
 from rvbuild.cores import cores, thread_count
 from rvbuild.engine.keys.artifact import Artifact, Source
-from rvbuild.engine.plan.decide import State
 from rvbuild.engine.plan.plan import Plan
 from rvbuild.engine.run.workers import Executor
 from rvbuild.engine.workspace import Workspace
@@ -22,11 +21,14 @@ from rvbuild.session.checking.facts import completed, facts_of, model_memory, mo
 from rvbuild.session.checking.messages import format_findings
 from rvbuild.session.session import Session
 
-_DONE = (State.FRESH, State.RESTORABLE)
 
-
-def before_build(
-    session: Session, closure: Sequence[Artifact], keep_going: bool, jobs: int, notify: Callable[[str], None]
+def check_build(
+    session: Session,
+    closure: Sequence[Artifact],
+    pending: Sequence[Artifact],
+    keep_going: bool,
+    jobs: int,
+    notify: Callable[[str], None],
 ) -> dict[str, int]:
     """Check the scenes of the artifacts to be built; if nothing is to be built, nothing is opened.
 
@@ -34,6 +36,8 @@ def before_build(
     ----------
     session, closure
         The session, and the artifacts that the command brings up to date.
+    pending
+        Those of them that are built.
     jobs
         Number of artifacts that are built in parallel.
     keep_going
@@ -52,7 +56,6 @@ def before_build(
     ProjectError
         With all errors.
     """
-    pending = [a for a in closure if session.plan[a.name].decision.state not in _DONE]
     if pending:
         session.executor.prepare()
     errors: list[str] = []
@@ -69,7 +72,7 @@ def before_build(
         scenes = {a.scene for a in closure if a.project == project.name and a.scene is not None}
         stages = {a.stage for a in of_project}
         facts = facts_of(project, session.workspace, session.executor, scenes, True)
-        computing = [a for a in of_project if a.resource == "torch"]
+        computing = [a for a in of_project if _has_model(a)]
         collected = collect(project, facts, session.workspace, session.executor, at_once if computing else 0)
         if "train" in stages:
             # If the remote store has the model, nothing is trained, and no weights are needed.
@@ -92,12 +95,14 @@ def before_build(
 
 
 def _computing_at_once(pending: Sequence[Artifact], jobs: int) -> int:
-    """Return how many of the artifacts that use a model may run in parallel, limited by cores."""
-    takes = sorted(
-        thread_count() if a.demand.cores is None else a.demand.cores for a in pending if a.resource == "torch"
-    )
+    """Return how many of the artifacts that use the project's model may run in parallel, limited by cores."""
+    takes = sorted(thread_count() if a.demand.cores is None else a.demand.cores for a in pending if _has_model(a))
     count = sum(total <= cores() for total in itertools.accumulate(takes))
     return max(1, min(jobs, count))
+
+
+def _has_model(artifact: Artifact) -> bool:
+    return artifact.resource == "torch" and artifact.stage in resources.WITH_MODEL
 
 
 def of_level(findings: Iterable[Finding], level: Level) -> list[Finding]:
