@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import shapely
@@ -40,5 +41,5 @@ def area_of(rings: Rings) -> Any:
 def signed_area(ring: Ring) -> float:
     """Return the area of a ring by the shoelace formula, relative to its first point."""
     x0, y0 = ring[0]
-    pairs = zip(ring, ring[1:], strict=False)
+    pairs = itertools.pairwise(ring)
     return sum((a - x0) * (d - y0) - (c - x0) * (b - y0) for (a, b), (c, d) in pairs) / 2
