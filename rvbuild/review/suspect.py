@@ -55,23 +55,22 @@ _HAS_NOT = {
 
 @dataclass(frozen=True)
 class Source:
-    """Where a label comes from.
+    """Where a label comes from, in terms of what artifacts depend on.
+
+    Paths, layers and ids of features may change without a new review: workspaces that share results have different
+    paths, and labels count by their meaning ([0003](docs/decisions/0003-labels-are-data.md)). `rvbuild review` looks
+    them up for users, see `rvbuild.review.labels`.
 
     Attributes
     ----------
     file : int
-        The place of its file among the label files of the scene, from 0. Paths differ between workspaces that share
-        results, so `suspects.json` has none; `rvbuild review` writes them.
-    layer : str, optional
-        The layer of a vector file; None where files have none.
-    feature : int or str, optional
-        The id of the feature as users see it: in QGIS, in a COCO file; its place in the file, from 0, where
-        features have no ids. None for label rasters.
+        The place of its file among the label files of the scene, from 0.
+    place : int, optional
+        Its place among the features or boxes that are read of that file, from 0. None for label rasters.
     """
 
     file: int
-    layer: str | None
-    feature: int | str | None
+    place: int | None
 
 
 @dataclass(frozen=True)
@@ -210,11 +209,10 @@ def _suspect(entry: Mapping[str, Any]) -> Suspect:
         values["proposed_polygon"] = _rings(values["proposed_polygon"])
     if values["source"] is not None:
         source = dict(values["source"])
-        if set(source) != {"file", "layer", "feature"}:
-            raise ValueError("source: expected file, layer and feature")
+        if set(source) != {"file", "place"}:
+            raise ValueError("source: expected file and place")
         _require(source, int, "file")
-        _require(source, str | None, "layer")
-        _require(source, int | str | None, "feature")
+        _require(source, int | None, "place")
         values["source"] = Source(**source)
     return Suspect(**values)
 
