@@ -70,7 +70,8 @@ def before_build(
         stages = {a.stage for a in of_project}
         facts = facts_of(project, session.workspace, session.executor, scenes, True)
         computing = [a for a in of_project if a.resource == "torch"]
-        collected = collect(project, facts, session.workspace, session.executor, at_once if computing else 0)
+        with_model = at_once if stages & {"train", "infer"} else 0
+        collected = collect(project, facts, session.workspace, session.executor, with_model)
         if "train" in stages:
             # If the remote store has the model, nothing is trained, and no weights are needed.
             trains = session.workspace.read_through is None
@@ -78,7 +79,8 @@ def before_build(
             collected = collected._replace(problem=problem)
         if at_once > 1:
             takes = resources.computing_bytes(project, facts, collected.model)
-            memory |= {a.name: takes[a.stage] for a in computing}
+            # Encoders of drafts use torch as well: one window of pixels at a time.
+            memory |= {a.name: takes.get(a.stage, resources.PROCESS_BYTES) for a in computing}
         every = findings_of(project, collected, session.plan, jobs)
         findings = [finding for finding in every if _concerns(finding, roles, stages)]
         for line in format_findings(project, of_level(findings, Level.WARNING)):
