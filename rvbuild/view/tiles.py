@@ -17,6 +17,7 @@ from rvbuild.geo.raster.mosaic_source import open_image
 from rvbuild.geo.sample import sampled
 from rvbuild.geo.windows import Window
 from rvbuild.view import contrast
+from rvbuild.view.coarse import read_sample
 from rvbuild.view.readers import Memo
 from rvbuild.view.scenes import Shown, ViewedScene
 
@@ -114,7 +115,7 @@ def draw_image(scene: ViewedScene, window: Window, step: int, look: Look, memo: 
             analyzed = scene.seen.output("analyze", None, "stats.json")
             key = ("contrast", scene.scene.id, scene.image_version, scene.version_of(_shown(analyzed)))
             limits = memo.get(key, lambda: contrast.limits(scene))
-        pixels, valid = image.read_sample(window, step)
+        pixels, valid = read_sample(image, window, step, (scene.scene.id, scene.image_version), scene.readers.samples)
     picture = contrast.stretched(pixels, bands, limits)
     opacity = np.where(contrast.opaque(valid, bands), np.uint8(255), np.uint8(0))
     return np.concatenate([picture, opacity[..., np.newaxis]], axis=-1)
@@ -245,7 +246,7 @@ def _coloured(scene: ViewedScene, ids: Ids, look: Look) -> RGBA:
 def _sample(scene: ViewedScene, shown: Shown, window: Window, step: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     key = ("results", str(shown.path), scene.version_of(shown))
     with scene.readers.borrow(key, lambda: open_image([shown.path])) as source:
-        return source.read_sample(window, step)
+        return read_sample(source, window, step, key, scene.readers.samples)
 
 
 def _shown(found: tuple[Any, Any] | None) -> Shown | None:
