@@ -32,6 +32,9 @@ FALSE_NEGATIVE, FALSE_POSITIVE, WRONG = (220, 38, 127), (255, 176, 0), (220, 38,
 SHADE = (0, 0, 0, 255)
 """Outside of the area that counts; how opaque the layer is, the page says."""
 
+SPLITS = {"train": (29, 111, 209), "validation": (255, 176, 0), "test": (156, 54, 181)}
+"""The colours of the areas of scenes."""
+
 RGBA = NDArray[np.uint8]
 """(h, w, 4) red, green, blue and opacity."""
 
@@ -181,6 +184,17 @@ def draw_area(scene: ViewedScene, window: Window, step: int, look: Look, memo: M
     return picture
 
 
+def draw_splits(scene: ViewedScene, window: Window, step: int, look: Look, memo: Memo) -> RGBA:
+    """Return the areas of all scenes of the same image, in the colours of their splits."""
+    picture = np.zeros((*_shape(window, step), 4), dtype=np.uint8)
+    for split, color in SPLITS.items():
+        for each in scene.beside:
+            if each.scene.split == split:
+                inside = area_mask(each, window, step)
+                picture[... if inside is None else inside] = (*color, 255)
+    return picture
+
+
 def label_ids(scene: ViewedScene, window: Window, step: int) -> Ids:
     """Return the class ids of labels of pixels; 255 without a label."""
     with scene.labels() as labels:
@@ -232,6 +246,7 @@ LAYERS: Mapping[str, Callable[[ViewedScene, Window, int, Look, Memo], RGBA]] = {
     "errors": draw_errors,
     "scores": draw_scores,
     "area": draw_area,
+    "splits": draw_splits,
 }
 """What is shown as tiles. Of tasks that do not classify pixels, labels and predictions are shapes."""
 
