@@ -19,10 +19,10 @@ PIXELS = HEAVY | {"shapely", "PIL", "safetensors", "affine", "pyproj"}
 # The rooms of the house from top to bottom: a module imports from its own room and from those below.
 HOUSE = (
     *("dodo", "__main__", "cli", "view", "api", "session", "data", "checks", "rules"),
-    *("stages", "tasks", "learn", "geo", "project", "engine"),
+    *("stages", "review", "tasks", "learn", "geo", "project", "engine"),
     *("settings", "language", "files", "process", "cores", "errors", "progress", "units"),
 )
-WORK = {"stages", "tasks", "learn", "geo"}
+WORK = {"stages", "review", "tasks", "learn", "geo"}
 STRANGERS = {
     **{room: {"engine"} for room in WORK},  # whoever computes does not know that results are kept
     "project": {"engine"},

@@ -25,9 +25,6 @@ WORKER_BYTES = 150 << 20
 VECTOR_TIMES = 10
 """Size of the features of a vector file in memory, relative to the file; approximate."""
 
-WITH_MODEL = ("train", "infer")
-"""The stages that train or apply the model of the project. Encoders of drafts are not it."""
-
 Facts = Mapping[str, Mapping[str, Any]]
 
 

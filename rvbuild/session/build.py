@@ -23,8 +23,6 @@ from rvbuild.project.missing import missing_files
 from rvbuild.project.model import Project
 from rvbuild.rules import own_rules
 from rvbuild.session import trust
-from rvbuild.session.checking import missing_classes
-from rvbuild.session.checking.findings import check_build
 from rvbuild.session.names import belongs
 from rvbuild.session.session import Session, jobs_default, may_run_rules, open_session
 from rvbuild.stages.names import on_request
@@ -116,6 +114,10 @@ class Planned:
         jobs = order.parallel_jobs()
 
         def check(keep_going: bool) -> dict[str, int]:
+            if not pending:
+                return {}
+            from rvbuild.session.checking.findings import check_build  # imports all checks
+
             return check_build(session, self.closure, pending, keep_going, jobs, reporter.note)
 
         memory = {} if order.checks_after else check(order.keep_going)
@@ -134,8 +136,11 @@ class Planned:
         if order.checks_after:
             check(True)
         outcomes = [builder.outcomes[a.name] for a in self.closure]
-        for line in missing_classes.warnings(session, outcomes):
-            reporter.note(line)
+        if any(outcome.did is not Did.FRESH for outcome in outcomes):
+            from rvbuild.session.checking import missing_classes
+
+            for line in missing_classes.warnings(session, outcomes):
+                reporter.note(line)
         return outcomes
 
 

@@ -11,9 +11,7 @@ import pytest
 import rasterio
 
 from rvbuild.cli.report import make
-from rvbuild.engine.plan.decide import State
 from rvbuild.session.build import Order, planned
-from rvbuild.session.checking.findings import check_build
 from rvbuild.session.projects import load_all
 
 from .conftest import BOXES, Space, write_labels
@@ -67,15 +65,6 @@ def test_the_scene_that_was_edited_is_mapped_first(space: Space) -> None:
     write_labels(space.root / "data/b.geojson", [BOXES["b"][0]])
     lines = [line for line in space.rvbuild("draft").out.splitlines() if "    draft:" in line]
     assert [line.split()[1] for line in lines] == ["draft:b", "draft:a", "draft:c"]
-
-
-def test_encoders_are_no_models_whose_memory_is_measured(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RVBUILD_THREADS", "1")
-    space.project.write_text(space.project.read_text() + '\n[draft]\nencoder = "resnet18"\n')
-    reporter = make(False, -1, False)
-    with planned(load_all([space.project], []), Order("draft", inline=True), reporter) as work:
-        pending = [a for a in work.closure if work.session.plan[a.name].decision.state is not State.FRESH]
-        assert check_build(work.session, work.closure, pending, False, 2, reporter.note) == {}
 
 
 def test_files_can_be_checked_after_the_build(space: Space, capsys: pytest.CaptureFixture[str]) -> None:

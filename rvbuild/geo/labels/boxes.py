@@ -7,6 +7,7 @@ lies beyond the image.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -24,6 +25,7 @@ from rvbuild.geo.vector import box_files
 from rvbuild.geo.vector.box_images import Listed
 from rvbuild.geo.vector.boxes import Boxes, BoxTree, areas, clipped
 from rvbuild.geo.vector.files import Features, features_have
+from rvbuild.geo.vector.records import Origin
 from rvbuild.geo.windows import Window
 from rvbuild.settings.labels import AnyVectorSettings, BoxFileSettings
 
@@ -57,6 +59,8 @@ class BoxLabels:
         (N,) float64: the share of the whole box inside the image.
     images
         Each box file, with its description of the image; none for vector files.
+    origins
+        (N,) where each box comes from.
     """
 
     def __init__(
@@ -66,11 +70,13 @@ class BoxLabels:
         grid: Grid,
         notes: Sequence[str] = (),
         images: Sequence[tuple[Path, Listed]] = (),
+        origins: Sequence[Origin] = (),
     ) -> None:
         self.grid, self.images = grid, tuple(images)
         self.notes: Sequence[str] = tuple(notes)
         kept = _on(boxes, grid)
         self.boxes, self.classes = clipped(boxes[kept], grid.window), classes[kept]
+        self.origins = list(itertools.compress(origins, kept))
         self._areas = areas(boxes[kept])
         self.inside = areas(self.boxes) / self._areas
         self._tree = BoxTree(self.boxes)
@@ -134,22 +140,24 @@ def open_boxes(
         boxes = shapely.bounds(shapes).reshape(-1, 4)
         ids = [class_id for table in tables for class_id in table.class_ids]
         notes = [note for table in tables for note in table.notes]
+        origins = [origin for table in tables for origin in table.origins]
         images: list[tuple[Path, Listed]] = []
     else:
-        boxes, ids, notes, images = _from_box_files(files, settings_labels, grid, classes)
+        boxes, ids, notes, images, origins = _from_box_files(files, settings_labels, grid, classes)
     class_ids = np.array(ids, dtype=np.int64)
     known = class_ids != null_id
-    return BoxLabels(boxes[known], class_ids[known], grid, notes, images)
+    return BoxLabels(boxes[known], class_ids[known], grid, notes, images, list(itertools.compress(origins, known)))
 
 
 def _from_box_files(
     files: Sequence[Path], settings: BoxFileSettings, grid: Grid, classes: NamedClasses
-) -> tuple[NDArray[np.float64], list[int], list[str], list[tuple[Path, Listed]]]:
-    """Return the boxes (N, 4) of all files that have a class, their class ids, notes, and the images in files."""
+) -> tuple[NDArray[np.float64], list[int], list[str], list[tuple[Path, Listed]], list[Origin]]:
+    """Return the boxes (N, 4) of all files that have a class, their class ids, notes, the images in files, origins."""
     parts, ids, notes = [np.empty((0, 4))], [], []
     images: list[tuple[Path, Listed]] = []
+    origins: list[Origin] = []
     x, y = settings.get("origin_px", (0, 0))
-    for path in files:
+    for file, path in enumerate(files):
         content = box_files.read_box_file(path, settings)
         of_file = _class_ids(content, settings, classes)
         known = [class_id is not None for class_id in of_file]
@@ -161,7 +169,10 @@ def _from_box_files(
         parts.append(boxes)
         ids += [class_id for class_id in of_file if class_id is not None]
         images += [] if content.image is None else [(path, content.image)]
-    return np.concatenate(parts), ids, notes, images
+        every = zip(content.entries, content.given_ids, strict=True)
+        places = [Origin(file, place, entry, None, given_id) for place, (entry, given_id) in enumerate(every)]
+        origins += itertools.compress(places, known)
+    return np.concatenate(parts), ids, notes, images, origins
 
 
 def _class_ids(content: box_files.FileBoxes, settings: BoxFileSettings, classes: NamedClasses) -> list[int | None]:

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from rvbuild.errors import DataError, nearest
 from rvbuild.geo.classes import NamedClasses, id_of, names
 from rvbuild.geo.grid import Grid
-from rvbuild.geo.vector.files import SINGLE, Features, features_have, read_features, some
+from rvbuild.geo.vector.files import Features, features_have, read_features, some
 from rvbuild.geo.vector.placing import to_pixels
 from rvbuild.geo.vector.rasterize import Burner
 from rvbuild.geo.vector.reading import class_attribute, class_attributes, label_reading, label_tables
+from rvbuild.geo.vector.records import SINGLE, Origin
 from rvbuild.geo.vector.shapes import polygons
 from rvbuild.geo.windows import Window
 from rvbuild.settings.labels import AnyVectorSettings, BoxFileSettings, FeatureSettings
@@ -36,6 +37,8 @@ class Areas(NamedTuple):
     """Whether they burn every pixel that they touch."""
     notes: list[str]
     """Repairs and omissions, a line for each file and kind."""
+    origins: list[Origin]
+    """Where each shape comes from."""
 
 
 class VectorLabels:
@@ -95,16 +98,28 @@ def read_areas(
     return [shape for t in tables for shape in t.shapes], [class_id for t in tables for class_id in t.class_ids]
 
 
-def read_tables(files: Sequence[Path], settings: AnyVectorSettings, grid: Grid, classes: NamedClasses) -> list[Areas]:
-    """Read the features that have a class, of each table of vector labels."""
-    return [_read_table(paths, table, grid, classes) for paths, table in label_tables(files, settings)]
+def read_tables(
+    files: Sequence[Path], settings: AnyVectorSettings, grid: Grid, classes: NamedClasses, first: int = 0
+) -> list[Areas]:
+    """Read the features that have a class, of each table of vector labels.
+
+    The first of the files is the one at the place `first` among all files of the labels.
+    """
+    tables = []
+    for paths, table in label_tables(files, settings):
+        tables.append(_read_table(paths, table, grid, classes, first))
+        first += len(paths)
+    return tables
 
 
-def _read_table(files: Sequence[Path], settings: FeatureSettings, grid: Grid, classes: NamedClasses) -> Areas:
-    areas = Areas([], [], bool(settings.get("all_touched", False)), [])
+def _read_table(
+    files: Sequence[Path], settings: FeatureSettings, grid: Grid, classes: NamedClasses, first: int
+) -> Areas:
+    """Read a table whose first file is the one at `first` among those of the labels."""
+    areas = Areas([], [], bool(settings.get("all_touched", False)), [], [])
     known: list[str] = names(classes)
     buffer_px: Mapping[str, object] = settings.get("buffer_px", {})
-    for path in files:
+    for file, path in enumerate(files, first):
         features = read_features(path, **label_reading(settings))
         areas.notes.extend(features.notes)
         ids = class_ids(features, settings, classes)
@@ -126,6 +141,8 @@ def _read_table(files: Sequence[Path], settings: FeatureSettings, grid: Grid, cl
             if plain[index] or not area.is_empty:
                 areas.shapes.append(area)
                 areas.class_ids.append(class_id)
+                feature_id = features.ids[index]
+                areas.origins.append(Origin(file, index, features.numbers[index], features.layer, feature_id))
         if invalid:
             areas.notes.append(f"{path}: {features_have(invalid)} invalid geometry, which was repaired")
         dropped = [number for number, class_id in zip(features.numbers, ids, strict=True) if class_id is None]

@@ -48,6 +48,10 @@ class FileBoxes(NamedTuple):
     """The id of a category that the file does not name, of each box; None of boxes with a label."""
     image: Listed | None
     """Description of the image in the file; None if there is none."""
+    entries: list[int]
+    """The place of each among all entries of the file, from 0; those that are no boxes count, too."""
+    given_ids: list[object]
+    """The id that the file gives each box; None if it gives none."""
 
 
 class Row(NamedTuple):
@@ -61,6 +65,10 @@ class Row(NamedTuple):
     """Name in the file."""
     id: str | None = None
     """Of its category, if this has no name."""
+    entry: int = 0
+    """Its place among all entries of the file, from 0."""
+    given_id: object = None
+    """Its own id, if it has one."""
 
 
 def read_box_file(path: Path, settings: BoxReadSettings | BoxFileSettings) -> FileBoxes:
@@ -95,7 +103,8 @@ def read_box_file(path: Path, settings: BoxReadSettings | BoxFileSettings) -> Fi
     boxes = np.array([rows[number].box for number in numbers], dtype=np.float64).reshape(-1, 4)
     labels, ids = [rows[number].label for number in numbers], [rows[number].id for number in numbers]
     listed = images[0 if wanted is None else wanted] if wanted is not None or len(images) == 1 else None
-    return FileBoxes(path, boxes, labels, numbers, ids, listed)
+    entries, given_ids = [rows[number].entry for number in numbers], [rows[number].given_id for number in numbers]
+    return FileBoxes(path, boxes, labels, numbers, ids, listed, entries, given_ids)
 
 
 def digest(paths: Sequence[Path], args: BoxReadSettings) -> str:
@@ -143,7 +152,8 @@ def coco_rows(path: Path) -> tuple[list[Listed], list[Row]]:
             category = entry.get("category_id")
             label = names.get(category)
             unnamed = str(category) if label is None and category is not None else None
-            rows.append(Row(places[entry["image_id"]], (x, y, x + width, y + height), label, unnamed))
+            box = (x, y, x + width, y + height)
+            rows.append(Row(places[entry["image_id"]], box, label, unnamed, number, entry.get("id")))
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
         raise DataError(
             f"{path}: cannot be read as COCO JSON ({reason(error)}); expected `images` with id and "
@@ -181,10 +191,11 @@ def _voc(path: Path) -> tuple[list[Listed], list[Row]]:
     try:
         root = parse(content_of(path))
         rows = []
-        for entry in root.iterfind("object"):
+        for number, entry in enumerate(root.iterfind("object")):
             corners = [entry.findtext(f"bndbox/{key}") for key in _CSV_COLUMNS]
             x0, y0, x1, y1 = (float(text or "nothing") for text in corners)
-            rows.append(Row(None, (x0, y0, x1, y1), (entry.findtext("name") or "").strip() or None))
+            label = (entry.findtext("name") or "").strip() or None
+            rows.append(Row(None, (x0, y0, x1, y1), label, entry=number))
         if root.tag != "annotation":
             raise ValueError(f"its root is <{root.tag}>")
     except ValueError as error:
@@ -221,7 +232,8 @@ def _csv(path: Path) -> tuple[list[Listed], list[Row]]:
             except ValueError as error:
                 raise DataError(f"{path}: row {number} (from 0): expected numbers, found {', '.join(texts)}") from error
             if any((x0, y0, x1, y1)):
-                rows.append(Row(image, (x0, y0, x1, y1), (record.get(_CSV_LABEL) or "").strip() or None))
+                label = (record.get(_CSV_LABEL) or "").strip() or None
+                rows.append(Row(image, (x0, y0, x1, y1), label, entry=number))
     return [Listed(name) for name in places], rows
 
 

@@ -33,19 +33,13 @@ from rvbuild.geo.gdal import admission, quiet
 from rvbuild.geo.gdal.drivers import vector_drivers
 from rvbuild.geo.vector import unreadable
 from rvbuild.geo.vector.reading import Reading
+from rvbuild.geo.vector.records import records_of
 from rvbuild.geo.vector.remembered import Remembered
 from rvbuild.geo.vector.shapes import FEWER, Gathered, NoGeometryError
 from rvbuild.language import filters
 
 Geometries = NDArray[np.object_]
 
-SINGLE = {
-    "MultiPoint": "Point",
-    "MultiLineString": "LineString",
-    "LinearRing": "LineString",
-    "MultiPolygon": "Polygon",
-}
-"""Type of a geometry of several parts → type of the parts."""
 
 _UNREADABLE = (fiona.errors.FionaError, OSError, ValueError, TypeError, LookupError, AttributeError)
 
@@ -76,6 +70,10 @@ class Features:
     """What may not be meant, a line each."""
     columns: tuple[str, ...] = ()
     """The attributes that the features of the file have, if attributes were asked for."""
+    ids: tuple[object, ...] = ()
+    """Per feature, the id that the file gives it; None where a GeoJSON gives none."""
+    layer: str | None = None
+    """The layer that was read; None of a GeoJSON, which has one."""
 
 
 def read_features(
@@ -168,6 +166,7 @@ def _read(
     shapes = Gathered(path)
     values: list[Mapping[str, object]] = []
     numbers: list[int] = []
+    ids: list[object] = []
     nowhere: list[int] = []
     passed: list[int | None] = []
     try:
@@ -176,6 +175,7 @@ def _read(
             crs = CRS.from_wkt(collection.crs.to_wkt()) if collection.crs else None
             is_geojson = collection.driver == "GeoJSON"
             implied = is_geojson and crs is not None and crs.to_epsg() == 4326
+            name = None if is_geojson else str(collection.name)
             if is_geojson and encoding is not None:
                 raise DataError(f"{path}: is GeoJSON, which is always UTF-8; remove `encoding`")
             if collection.schema["geometry"] == "None" and not is_geojson:
@@ -186,7 +186,7 @@ def _read(
                     f"{path}: has no attribute {absent}, which `where` or `class_where` compares; there are "
                     f"{some(columns)}"
                 )
-            for number, record in enumerate(_records(path, collection)):
+            for number, record in enumerate(records_of(path, collection)):
                 if record.geometry is None:
                     nowhere.append(number)
                     continue
@@ -200,6 +200,7 @@ def _read(
                 shapes.add(record.geometry)
                 values.append({name: record.get(name) for name in attributes})
                 numbers.append(number)
+                ids.append(record.id)
                 passed.append(next((n for n, test in enumerate(tests) if filters.matches(test, record.get)), None))
             geometries = shapes.finish()
         if unknown:
@@ -225,6 +226,8 @@ def _read(
         tuple(passed),
         tuple(notes),
         tuple(columns or names),
+        tuple(ids),
+        name,
     )
 
 
@@ -321,37 +324,6 @@ def _absent(asked: Iterable[str], names: Iterable[str]) -> str:
     known = set(names)
     absent = sorted(name for name in asked if not {name, name.split(".")[0]} & known)
     return ", ".join(f"`{name}`{nearest(name, known)}" for name in absent)
-
-
-class _Record(NamedTuple):
-    """A feature as its file has it."""
-
-    geometry: Any
-    properties: Mapping[str, object]
-    id: Any
-
-    def get(self, name: str) -> Any:
-        """Return an attribute, or `$type` or `$id`; None if there is none."""
-        if name == "$type":
-            kind = str(self.geometry["type"])
-            return SINGLE.get(kind, kind)
-        return self.id if name == "$id" else filters.lookup(self.properties, name)
-
-
-def _records(path: Path, collection: Any) -> Iterator[_Record]:
-    """Give each feature.
-
-    A GeoJSON collection is read without OGR, which gives a property one type for the whole file: fiona fails on those
-    that hold texts in one feature and numbers in another.
-    """
-    if collection.driver == "GeoJSON":
-        value = json.loads(path.read_text(encoding="utf-8-sig"))
-        if value.get("type") == "FeatureCollection":
-            for feature in value["features"]:
-                yield _Record(feature.get("geometry"), feature.get("properties") or {}, feature.get("id"))
-            return
-    for feature in collection:
-        yield _Record(feature.geometry, feature.properties, feature.id)
 
 
 def _update(state: Any, texts: Iterable[str]) -> None:

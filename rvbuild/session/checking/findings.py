@@ -72,8 +72,9 @@ def check_build(
         scenes = {a.scene for a in closure if a.project == project.name and a.scene is not None}
         stages = {a.stage for a in of_project}
         facts = facts_of(project, session.workspace, session.executor, scenes, True)
-        computing = [a for a in of_project if _has_model(a)]
-        collected = collect(project, facts, session.workspace, session.executor, at_once if computing else 0)
+        computing = [a for a in of_project if a.resource == "torch"]
+        with_model = at_once if stages & {"train", "infer"} else 0
+        collected = collect(project, facts, session.workspace, session.executor, with_model)
         if "train" in stages:
             # If the remote store has the model, nothing is trained, and no weights are needed.
             trains = session.workspace.read_through is None
@@ -81,7 +82,8 @@ def check_build(
             collected = collected._replace(problem=problem)
         if at_once > 1:
             takes = resources.computing_bytes(project, facts, collected.model)
-            memory |= {a.name: takes[a.stage] for a in computing}
+            # Encoders of drafts use torch as well: one window of pixels at a time.
+            memory |= {a.name: takes.get(a.stage, resources.PROCESS_BYTES) for a in computing}
         every = findings_of(project, collected, session.plan, jobs)
         findings = [finding for finding in every if _concerns(finding, roles, stages)]
         for line in format_findings(project, of_level(findings, Level.WARNING)):
@@ -95,14 +97,12 @@ def check_build(
 
 
 def _computing_at_once(pending: Sequence[Artifact], jobs: int) -> int:
-    """Return how many of the artifacts that use the project's model may run in parallel, limited by cores."""
-    takes = sorted(thread_count() if a.demand.cores is None else a.demand.cores for a in pending if _has_model(a))
+    """Return how many of the artifacts that use a model may run in parallel, limited by cores."""
+    takes = sorted(
+        thread_count() if a.demand.cores is None else a.demand.cores for a in pending if a.resource == "torch"
+    )
     count = sum(total <= cores() for total in itertools.accumulate(takes))
     return max(1, min(jobs, count))
-
-
-def _has_model(artifact: Artifact) -> bool:
-    return artifact.resource == "torch" and artifact.stage in resources.WITH_MODEL
 
 
 def of_level(findings: Iterable[Finding], level: Level) -> list[Finding]:
