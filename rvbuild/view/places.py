@@ -10,23 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rvbuild.geo.classes import NODATA
-from rvbuild.geo.windows import Window
+from rvbuild.geo.sample import sampled
 from rvbuild.project.applied.detection import BoxPredictTable
+from rvbuild.tasks.metrics.places import MOST, Places, WorstPlaces, on_grid, squares_of
+from rvbuild.tasks.segmentation.score import confusion_matrix
 from rvbuild.view.readers import Memo
 from rvbuild.view.scenes import ViewedScene
 from rvbuild.view.shapes import boxes_of, cells_of
 from rvbuild.view.tiles import evaluated_ids
 
-MOST = 50
-"""Places that are listed."""
-
 SAMPLED_PX = 2_000_000
 """Pixels of a scene that are compared: of larger ones, every second, third … in each direction."""
 
-ACROSS = 48
-"""Windows along the longer side of a scene, at most."""
-
-BAND_PX = 1 << 20
+BLOCK = (2, 16)
+"""Rows and columns of squares that are compared at once."""
 
 
 @dataclass(frozen=True)
@@ -65,24 +62,6 @@ class Place:
         }
 
 
-@dataclass(frozen=True)
-class Counted:
-    """The pairs of label and prediction in each window of a scene.
-
-    Attributes
-    ----------
-    windows : list of Window
-    pairs : numpy.ndarray
-        (windows, n, n) int64: rows are labels, columns predictions, in sampled pixels.
-    step : int
-        Every which pixel was compared.
-    """
-
-    windows: list[Window]
-    pairs: NDArray[np.int64]
-    step: int
-
-
 def places(
     scenes: Sequence[ViewedScene],
     memo: Memo,
@@ -115,46 +94,48 @@ def places(
     return found[:MOST]
 
 
-def count(scene: ViewedScene, of: str = "prediction") -> Counted:
-    """Count the pairs of labels and predictions of pixels, a band of windows at a time."""
-    grid, n = scene.grid, len(scene.classes)
+def count(scene: ViewedScene, of: str = "prediction") -> Places:
+    """Find the worst squares of pixels, as `eval` does. Pixels that are right are counted as pairs of equal ids."""
+    grid, n, null = scene.grid, len(scene.classes), scene.null_id
     step = max(1, round((grid.height * grid.width / SAMPLED_PX) ** 0.5))
-    side = max(scene.project.chip_px, -(-max(grid.height, grid.width) // ACROSS), step)
-    windows: list[Window] = []
-    pairs: list[NDArray[np.int64]] = []
-    for row in range(0, grid.height, side):
-        for col in range(0, grid.width, side):
-            window = Window(row, col, side, side).clip(grid.height, grid.width)
-            with scene.area() as area:
-                if area is not None and not area.intersects(window):
-                    continue
-            truth, predicted = evaluated_ids(scene, window, step, of)
-            known = truth != NODATA
-            codes = truth[known].astype(np.int64) * n + predicted[known]
-            if len(codes):
-                windows.append(window)
-                pairs.append(np.bincount(codes, minlength=n * n)[: n * n].reshape(n, n))
-    return Counted(windows, np.array(pairs, dtype=np.int64).reshape(-1, n, n), step)
+    worst = WorstPlaces()
+    for block in on_grid(grid.height, grid.width, BLOCK):
+        with scene.area() as area:
+            if area is not None and not area.intersects(block):
+                continue
+        truth, predicted = evaluated_ids(scene, block, step, of)
+        truth[truth == NODATA] = null
+        rows, cols = sampled(block, step)
+        for square in squares_of(block):
+            place = square._replace(row=block.row + square.row, col=block.col + square.col)
+            part = _between(rows, place.row, place.row_stop), _between(cols, place.col, place.col_stop)
+            pairs = confusion_matrix(truth[part], predicted[part], n)
+            pairs[null] = 0
+            counts = {(int(a), int(b)): int(pairs[a, b]) * step**2 for a, b in np.argwhere(pairs)}
+            worst.add(place, counts, sum(each for (a, b), each in counts.items() if a != b))
+    return worst.to_json()
+
+
+def _between(places: NDArray[np.int64], start: int, stop: int) -> slice:
+    return slice(*np.searchsorted(places, (start, stop)).tolist())
 
 
 def _of_pixels(scene: ViewedScene, memo: Memo, truth: int | None, predicted: int | None, of: str) -> list[Place]:
     versions = (scene.labels_version, scene.version_of(scene.mapped(of)), scene.area_version)
-    counted = memo.get(("places", of, scene.scene.id, versions), lambda: count(scene, of))
-    found = []
-    for window, pairs in zip(counted.windows, counted.pairs, strict=True):
-        errors = pairs.copy()
-        np.fill_diagonal(errors, 0)
+    worst = memo.get(("places", of, scene.scene.id, versions), lambda: count(scene, of))
+    listed: list[Place] = []
+    for square in worst["places"]:
+        row, col, height, width = square["window"]
+        where = (float(col), float(row), float(col + width), float(row + height))
+        total = sum(pixels for *_, pixels in square["errors"])
         if truth is not None and predicted is not None:
-            wrong, pair = int(pairs[truth, predicted]), (truth, predicted)
+            asked = [each for each in square["errors"] if each[:2] == [truth, predicted]]
         else:
-            wrong = int(errors.sum())
-            pair = divmod(int(errors.argmax()), len(errors))
-        if wrong:
-            where = (float(window.col), float(window.row), float(window.col_stop), float(window.row_stop))
-            found.append(
-                Place(scene.scene.id, where, wrong * counted.step**2, wrong / int(pairs.sum()), int(pair[0]), pair[1])
-            )
-    return found
+            asked = [each for each in square["errors"] if each[0] != each[1]]
+        if asked:
+            wrong = asked[0][2] if truth is not None else square["severity"]
+            listed.append(Place(scene.scene.id, where, wrong, wrong / total, asked[0][0], asked[0][1]))
+    return listed
 
 
 def _of_boxes(scene: ViewedScene, memo: Memo, truth: int | None, predicted: int | None) -> list[Place]:

@@ -30,6 +30,10 @@ AT_ONCE = 4
 """Threads that read or draw at the same time: what they need of memory adds up."""
 
 
+SAMPLE_BYTES = 96 << 20
+"""Of all coarse samples that are kept."""
+
+
 class Readers:
     """A pool of open sources. Sources are not thread-safe: a thread borrows one for itself."""
 
@@ -40,6 +44,8 @@ class Readers:
         self.turn = threading.BoundedSemaphore(AT_ONCE)
         """Held while a thread reads."""
         self._heavy = threading.RLock()
+        self.samples = Memo(SAMPLE_BYTES)
+        """Coarse samples of images, see `rvbuild.view.coarse`."""
 
     @contextlib.contextmanager
     def borrow_heavy(self, key: object, make: Callable[[], T]) -> Iterator[T]:

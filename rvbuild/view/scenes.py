@@ -88,6 +88,13 @@ class ViewedScene:
         return self._version(self.scene.aoi, common.area(self.project, self.scene), self.image_version)
 
     @cached_property
+    def beside(self) -> list[ViewedScene]:
+        """The scenes of the same image in the order of the project, this one among them."""
+        files, settings = self.scene.image.files, self.image_settings
+        others = [ViewedScene(self.seen, each, self.readers) for each in self.project.scenes]
+        return [each for each in others if each.scene.image.files == files and each.image_settings == settings]
+
+    @cached_property
     def label_settings(self) -> LabelSettings:
         """The settings to read the labels."""
         return common.label_settings(self.project, self.scene)
@@ -191,6 +198,9 @@ class ViewedScene:
             layers["chips"] = _layer(self.version_of(chips), chips)
         if self.area_version is not None:
             layers["area"] = {"version": self.area_version}
+        if len(self.beside) > 1:
+            parts = ((each.scene.split, each.area_version) for each in self.beside)
+            layers["splits"] = {"version": self._version((), *parts)}
         return {
             "id": self.scene.id,
             "split": self.scene.split,

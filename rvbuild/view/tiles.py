@@ -17,6 +17,7 @@ from rvbuild.geo.raster.mosaic_source import open_image
 from rvbuild.geo.sample import sampled
 from rvbuild.geo.windows import Window
 from rvbuild.view import contrast
+from rvbuild.view.coarse import read_sample
 from rvbuild.view.readers import Memo
 from rvbuild.view.scenes import Shown, ViewedScene
 
@@ -30,6 +31,9 @@ FALSE_NEGATIVE, FALSE_POSITIVE, WRONG = (220, 38, 127), (255, 176, 0), (220, 38,
 
 SHADE = (0, 0, 0, 255)
 """Outside of the area that counts; how opaque the layer is, the page says."""
+
+SPLITS = {"train": (29, 111, 209), "validation": (255, 176, 0), "test": (156, 54, 181)}
+"""The colours of the areas of scenes."""
 
 RGBA = NDArray[np.uint8]
 """(h, w, 4) red, green, blue and opacity."""
@@ -114,7 +118,7 @@ def draw_image(scene: ViewedScene, window: Window, step: int, look: Look, memo: 
             analyzed = scene.seen.output("analyze", None, "stats.json")
             key = ("contrast", scene.scene.id, scene.image_version, scene.version_of(_shown(analyzed)))
             limits = memo.get(key, lambda: contrast.limits(scene))
-        pixels, valid = image.read_sample(window, step)
+        pixels, valid = read_sample(image, window, step, (scene.scene.id, scene.image_version), scene.readers.samples)
     picture = contrast.stretched(pixels, bands, limits)
     opacity = np.where(contrast.opaque(valid, bands), np.uint8(255), np.uint8(0))
     return np.concatenate([picture, opacity[..., np.newaxis]], axis=-1)
@@ -180,6 +184,17 @@ def draw_area(scene: ViewedScene, window: Window, step: int, look: Look, memo: M
     return picture
 
 
+def draw_splits(scene: ViewedScene, window: Window, step: int, look: Look, memo: Memo) -> RGBA:
+    """Return the areas of all scenes of the same image, in the colours of their splits."""
+    picture = np.zeros((*_shape(window, step), 4), dtype=np.uint8)
+    for split, color in SPLITS.items():
+        for each in scene.beside:
+            if each.scene.split == split:
+                inside = area_mask(each, window, step)
+                picture[... if inside is None else inside] = (*color, 255)
+    return picture
+
+
 def label_ids(scene: ViewedScene, window: Window, step: int) -> Ids:
     """Return the class ids of labels of pixels; 255 without a label."""
     with scene.labels() as labels:
@@ -231,6 +246,7 @@ LAYERS: Mapping[str, Callable[[ViewedScene, Window, int, Look, Memo], RGBA]] = {
     "errors": draw_errors,
     "scores": draw_scores,
     "area": draw_area,
+    "splits": draw_splits,
 }
 """What is shown as tiles. Of tasks that do not classify pixels, labels and predictions are shapes."""
 
@@ -245,7 +261,7 @@ def _coloured(scene: ViewedScene, ids: Ids, look: Look) -> RGBA:
 def _sample(scene: ViewedScene, shown: Shown, window: Window, step: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     key = ("results", str(shown.path), scene.version_of(shown))
     with scene.readers.borrow(key, lambda: open_image([shown.path])) as source:
-        return source.read_sample(window, step)
+        return read_sample(source, window, step, key, scene.readers.samples)
 
 
 def _shown(found: tuple[Any, Any] | None) -> Shown | None:

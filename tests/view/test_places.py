@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rvbuild.geo.windows import Window
-from rvbuild.tasks.segmentation.score import confusion_matrix
+from rvbuild.progress import Silent
+from rvbuild.tasks.metrics.places import WorstPlaces
+from rvbuild.tasks.segmentation.score import confusion_matrix, score
 from rvbuild.view.places import count, places
 from rvbuild.view.readers import Memo
 from rvbuild.view.tiles import label_ids
@@ -15,6 +18,11 @@ from rvbuild.view.tiles import label_ids
 from .conftest import SIDE, Results
 
 WHOLE = Window(0, 0, SIDE, SIDE)
+
+
+@pytest.fixture(autouse=True)
+def small_squares(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rvbuild.tasks.metrics.places.SIDE_PX", 32)
 
 
 def test_the_worst_window_comes_first(pixels: Results, memo: Memo) -> None:
@@ -54,6 +62,29 @@ def test_the_pairs_of_all_windows_are_the_confusion_matrix(pixels: Results, seed
     predicted = np.random.default_rng(seed).integers(0, 2, (SIDE, SIDE), dtype=np.uint8)
     pixels.predict_pixels(predicted)
     expected = confusion_matrix(label_ids(pixels.scene(), WHOLE, 1), predicted, 3)
-    counted = count(pixels.scene())
-    assert counted.step == 1
-    np.testing.assert_array_equal(counted.pairs.sum(axis=0), expected)
+    counted = np.zeros_like(expected)
+    for square in count(pixels.scene())["places"]:
+        for label, prediction, number in square["errors"]:
+            counted[label, prediction] += number
+    np.testing.assert_array_equal(counted, expected)
+
+
+def test_the_places_are_those_of_the_evaluation(pixels: Results) -> None:
+    predicted = np.random.default_rng(1).integers(0, 2, (SIDE, SIDE), dtype=np.uint8)
+    pixels.predict_pixels(predicted)
+    scene, evaluated = pixels.scene(), WorstPlaces()
+    assert scene.prediction is not None
+    with scene.labels() as labels:
+        score(scene.prediction.path, labels, None, scene.classes, scene.null_id, Silent(), evaluated)  # type: ignore[arg-type]
+    expected = [(square["window"], square["severity"]) for square in evaluated.to_json()["places"]]
+    assert [(square["window"], square["severity"]) for square in count(scene)["places"]] == expected
+
+
+def test_of_large_scenes_a_sample_is_compared(pixels: Results, memo: Memo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rvbuild.view.places.SAMPLED_PX", SIDE * SIDE // 25)
+    pixels.predict_pixels(1 - label_ids(pixels.scene(), WHOLE, 1))
+    found = places([pixels.scene()], memo)
+    assert len(found) == 4
+    assert all(place.share == 1 for place in found)
+    # Every fifth pixel in each direction, and those that are left over at the edges, count 25 times.
+    assert sum(place.wrong for place in found) == 13 * 13 * 25

@@ -19,6 +19,7 @@ from rvbuild.view.tiles import (
     FALSE_NEGATIVE,
     FALSE_POSITIVE,
     SHADE,
+    SPLITS,
     TILE_PX,
     WRONG,
     Look,
@@ -202,3 +203,25 @@ def test_rows_of_reads_one_row_at_a_time_where_it_skips_some() -> None:
 
     assert rows_of(reading, Window(4, 8, 4, 4), 2).tolist() == [[509, 511], [709, 711]]
     assert read_windows == [Window(5, 8, 1, 4), Window(7, 8, 1, 4)]
+
+
+def test_scenes_of_one_image_are_told_apart_by_their_splits(pixels: Results, memo: Memo) -> None:
+    assert "splits" not in pixels.scene().describe()["layers"]
+    pixels.edit('image = "data/{id}.tif"', 'image = "data/c.tif"')
+    halves = {"a": (0, 32), "c": (32, 64)}
+    for scene, (left, right) in halves.items():
+        ring = [[500000 + x * 0.5, 5800000 - y * 0.5] for x, y in [(left, 0), (right, 0), (right, 64), (left, 64)]]
+        feature = {
+            "type": "Feature",
+            "properties": {},
+            "geometry": {"type": "Polygon", "coordinates": [[*ring, ring[0]]]},
+        }
+        crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32633"}}
+        content = {"type": "FeatureCollection", "crs": crs, "features": [feature]}
+        (pixels.root / f"data/{scene}_aoi.geojson").write_text(json.dumps(content))
+    tables = "".join(f'[scenes.by_id.{scene}]\naoi = "data/{scene}_aoi.geojson"\n' for scene in halves)
+    pixels.edit("[chip]", f'{tables}[scenes.by_id.b]\nimage = "data/b.tif"\n\n[chip]')
+    assert "splits" in pixels.scene().describe()["layers"]
+    picture = tile(pixels, "splits", memo)[:SIDE, :SIDE]
+    assert (picture[:, :32] == (*SPLITS["train"], 255)).all()
+    assert (picture[:, 32:] == (*SPLITS["validation"], 255)).all()

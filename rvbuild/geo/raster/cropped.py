@@ -51,6 +51,10 @@ class Cropped(Layer):
         row, col = window.row + self._window.row, window.col + self._window.col
         return self._source.read_sample(Window(row, col, window.height, window.width), step)
 
+    def sample_reads_all(self) -> bool:
+        """Tell whether a coarse sample costs all pixels; see `Layer.sample_reads_all`."""
+        return self._source.sample_reads_all()
+
     def cache_bytes(self, rows: int) -> int:
         """Return the bytes of decoded blocks; see `Layer.cache_bytes`."""
         return self._source.cache_bytes(rows) * self.grid.width // self._source.grid.width

@@ -91,6 +91,13 @@ class Layer(ABC):
             image[:, place], valid[:, place] = pixels[:, 0, cols - window.col], known[:, 0, cols - window.col]
         return image, valid
 
+    def sample_reads_all(self) -> bool:
+        """Tell whether a coarse sample of a window takes as long as all of its pixels.
+
+        So it is for files in tiles without overviews: GDAL decodes each tile for a few of its pixels.
+        """
+        return False
+
     @abstractmethod
     def cache_bytes(self, rows: int) -> int:
         """Return the bytes of GDAL's decoded blocks that windows of `rows` rows touch, from left to right."""

@@ -86,6 +86,12 @@ class RasterSource(Layer):
                     valid[there] = known
         return image, valid
 
+    def sample_reads_all(self) -> bool:
+        """Tell whether a coarse sample costs all pixels; see `Layer.sample_reads_all`. The first file is typical."""
+        dataset = self._dataset(self._tiles[0].path)
+        in_tiles = dataset.block_shapes[0][1] < dataset.width
+        return in_tiles and (len(self._tiles) > 1 or not dataset.overviews(1))
+
     def cache_bytes(self, rows: int) -> int:
         """Return the bytes of decoded blocks; see `Layer.cache_bytes`."""
         tile = self._tiles[0]

@@ -97,6 +97,10 @@ class Resampled(Layer):
                 image[to], valid[to] = pixels[of], known[of]
         return image, valid
 
+    def sample_reads_all(self) -> bool:
+        """Return True: blocks are resampled as a whole; see `Layer.sample_reads_all`."""
+        return True
+
     def cache_bytes(self, rows: int) -> int:
         """Return the bytes of decoded blocks; see `Layer.cache_bytes`."""
         return self._source.cache_bytes(round((rows + self._block_px) * self._ratio))

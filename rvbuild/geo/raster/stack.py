@@ -90,6 +90,10 @@ class _Stack(Layer):
         )
         self._layers = tuple(layers)
 
+    def sample_reads_all(self) -> bool:
+        """Tell whether a coarse sample costs all pixels; see `Layer.sample_reads_all`."""
+        return any(layer.sample_reads_all() for layer in self._layers)
+
     def cache_bytes(self, rows: int) -> int:
         """Return the bytes of decoded blocks; see `Layer.cache_bytes`."""
         return sum(layer.cache_bytes(rows) for layer in self._layers)

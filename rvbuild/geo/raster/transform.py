@@ -116,6 +116,10 @@ class Transformed(Layer):
             valid = valid & inside
         return image, valid
 
+    def sample_reads_all(self) -> bool:
+        """Tell whether a coarse sample costs all pixels; see `Layer.sample_reads_all`."""
+        return self._source.sample_reads_all()
+
     def cache_bytes(self, rows: int) -> int:
         """Return the bytes of decoded blocks; see `Layer.cache_bytes`."""
         return self._source.cache_bytes(rows)

@@ -3,16 +3,18 @@ import { ask, byId, element, query } from "./dom.js";
 import { EXTRA, MISS, Shapes, Tiles, map } from "./map.js";
 import { SOURCES, classColor, className, shownClasses, state, tell, when } from "./state.js";
 
-const NAMES = { image: "Image", area: "Outside of the area", labels: "Labels", prediction: "Prediction", draft: "Draft", errors: "Errors", scores: "Scores", chips: "Chips" };
-const ORDER = ["image", "labels", "draft", "prediction", "scores", "errors", "area", "chips"];
-const START = { image: [true, 1], labels: [false, 0.55], prediction: [false, 0.55], draft: [false, 0.55], errors: [false, 0.8], scores: [false, 0.7], area: [true, 0.4], chips: [false, 0.8] };
+const NAMES = { image: "Image", area: "Outside of the area", labels: "Labels", prediction: "Prediction", draft: "Draft", errors: "Errors", scores: "Scores", splits: "Splits", chips: "Chips" };
+const ORDER = ["image", "labels", "draft", "prediction", "scores", "errors", "area", "splits", "chips"];
+const START = { image: [true, 1], labels: [false, 0.55], prediction: [false, 0.55], draft: [false, 0.55], errors: [false, 0.8], scores: [false, 0.7], area: [true, 0.4], splits: [false, 0.35], chips: [false, 0.8] };
 
 // By name: {shown, opacity, side, on: the Leaflet layer, message, choice}. It outlives the scene.
-const settings = Object.fromEntries(ORDER.map((name) => [name, { shown: START[name][0], opacity: START[name][1], side: name === "image" || name === "area" ? "both" : "right", message: "" }]));
+const settings = Object.fromEntries(ORDER.map((name) => [name, { shown: START[name][0], opacity: START[name][1], side: ["image", "area", "splits"].includes(name) ? "both" : "right", message: "" }]));
 settings.image.bands = null;
 settings.image.stretch = false;
 settings.scores.choice = "margin";
 settings.errors.choice = "";
+
+const SPLITS = { train: "#1d6fd1", validation: "#ffb000", test: "#9c36b5" };
 
 const shapesOf = {}; // by layer: {version, columns, rows}
 
@@ -22,7 +24,7 @@ for (const [place, name] of ORDER.entries()) {
 }
 map.getPane("overlayPane").style.zIndex = 500;
 
-const isTiled = (name) => name === "image" || name === "scores" || name === "area" || name === "draft" || (state.project.counted === "pixels" && name !== "chips");
+const isTiled = (name) => ["image", "scores", "area", "splits", "draft"].includes(name) || (state.project.counted === "pixels" && name !== "chips");
 
 // Of the model or of the draft, as far as this scene has both.
 function errorsOf() {
@@ -223,6 +225,7 @@ function optionsOf(name, one) {
     if (state.pair) parts.push(element("span", {}, `${className(state.pair.truth)} → ${className(state.pair.predicted)}`));
     else if (one.choice !== "" || state.project.counted === "boxes") parts.push(element("span", {}, swatch(MISS), " missed ", swatch(EXTRA), " false"));
   }
+  if (name === "splits") parts.push(element("span", {}, Object.entries(SPLITS).map(([split, color]) => [swatch(color), ` ${split} `]).flat()));
   if (name === "image") parts.push(...imageOptions(one));
   return element("div", { class: "options" }, parts);
 }

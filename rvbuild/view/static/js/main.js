@@ -9,7 +9,7 @@ import { sources, state, tell, when } from "./state.js";
 import { trainingPanel } from "./training.js";
 
 const KEYS = [
-  ["1 … 8", "show or hide a layer"], ["s", "swipe on or off"], [", .", "previous, next scene"], ["f", "show the whole scene"],
+  ["1 … 9", "show or hide a layer"], ["s", "swipe on or off"], [", .", "previous, next scene"], ["f", "show the whole scene"],
   ["n p", "next, previous place"], ["e w b t", "evaluation, places, build, training"], ["arrows + -", "move and zoom the map"], ["?", "this list"],
 ];
 const TABS = ["evaluation", "places", "build", "training"];
@@ -45,7 +45,10 @@ async function goScene(id, { keep = false } = {}) {
     newScene();
     forgetMessages();
     message("");
-    if (!same) unmark();
+    if (!same) {
+      unmark();
+      popup?.remove();
+    }
     if (!same || !keep) {
       if (!same) fit();
     }
