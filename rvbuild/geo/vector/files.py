@@ -27,6 +27,7 @@ from rvbuild.errors import DataError, nearest
 from rvbuild.files import budget
 from rvbuild.files.plain_xml import require_no_document_type
 from rvbuild.files.readers import reading
+from rvbuild.files.remembered import Remembered
 from rvbuild.files.urls import Url
 from rvbuild.files.zipped import Zipped
 from rvbuild.geo.gdal import admission, quiet
@@ -34,7 +35,6 @@ from rvbuild.geo.gdal.drivers import vector_drivers
 from rvbuild.geo.vector import unreadable
 from rvbuild.geo.vector.reading import Reading
 from rvbuild.geo.vector.records import records_of
-from rvbuild.geo.vector.remembered import Remembered
 from rvbuild.geo.vector.shapes import FEWER, Gathered, NoGeometryError
 from rvbuild.language import filters
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from rvbuild.files import remembered
+from rvbuild.files.remembered import Remembered
 from rvbuild.files.urls import Url
-from rvbuild.geo.vector import remembered
-from rvbuild.geo.vector.remembered import Remembered
 
 
 @pytest.fixture
