@@ -27,16 +27,28 @@ def solved(matrix: Reals, right: Reals) -> Reals:
     right
         (F, K).
     """
-    lower, count = matrix.copy(), len(matrix)
-    for step in range(count):
-        lower[step:, step] /= np.sqrt(lower[step, step])
-        column = lower[step + 1 :, step]
-        lower[step + 1 :, step + 1 :] -= column[:, np.newaxis] * column
-    found = right.copy()
-    for step in range(count):
-        found[step] /= lower[step, step]
-        found[step + 1 :] -= lower[step + 1 :, step, np.newaxis] * found[step]
+    triangle, count = lower(matrix), len(matrix)
+    found = forward(triangle, right)
     for step in reversed(range(count)):
-        found[step] /= lower[step, step]
-        found[:step] -= lower[step, :step, np.newaxis] * found[step]
+        found[step] /= triangle[step, step]
+        found[:step] -= triangle[step, :step, np.newaxis] * found[step]
+    return found
+
+
+def lower(matrix: Reals) -> Reals:
+    """Return Cholesky's decomposition L of a matrix (F, F): L L' = `matrix`. Above its diagonal, it is not zero."""
+    triangle, count = matrix.copy(), len(matrix)
+    for step in range(count):
+        triangle[step:, step] /= np.sqrt(triangle[step, step])
+        column = triangle[step + 1 :, step]
+        triangle[step + 1 :, step + 1 :] -= column[:, np.newaxis] * column
+    return triangle
+
+
+def forward(triangle: Reals, right: Reals) -> Reals:
+    """Return X with L X = `right` (F, K); what is above the diagonal of L, `triangle` (F, F), does not count."""
+    found = right.copy()
+    for step in range(len(triangle)):
+        found[step] /= triangle[step, step]
+        found[step + 1 :] -= triangle[step + 1 :, step, np.newaxis] * found[step]
     return found
