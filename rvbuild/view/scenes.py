@@ -198,6 +198,8 @@ class ViewedScene:
             layers["chips"] = _layer(self.version_of(chips), chips)
         if self.area_version is not None:
             layers["area"] = {"version": self.area_version}
+        if (suspects := self.seen.output("suspects", None, "suspects.json")) is not None:
+            layers["suspects"] = _layer(self.version_of(Shown(*suspects)), Shown(*suspects))
         if len(self.beside) > 1:
             parts = ((each.scene.split, each.area_version) for each in self.beside)
             layers["splits"] = {"version": self._version((), *parts)}
