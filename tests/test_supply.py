@@ -19,7 +19,6 @@ TESTED = [*INSTALLED, *(Requirement(text) for text in EXTRAS["test"])]
 
 #: Versions before these have known holes, or were withdrawn.
 SAFE_FROM = {
-    "filelock": "3.20.3",
     "jinja2": "3.1.6",
     "pillow": "12.1.1",
     "starlette": "0.49.1",

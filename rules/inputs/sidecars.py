@@ -9,11 +9,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable
 from pathlib import Path
-from xml.etree.ElementTree import Element
+from typing import TYPE_CHECKING
 
 from rvbuild.engine.keys.signature import Signature, signature
 from rvbuild.files.plain_xml import XmlError, parse
 from rvbuild.geo.gdal.quiet import JOURNALS
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 ENDING = ".aux.xml"
 _STRUCTURE = {"INTERLEAVE", "COMPRESSION"}

@@ -64,7 +64,7 @@ def _builder() -> Builder:
 
 def tasks() -> Iterator[dict[str, Any]]:
     """Yield the doit tasks of all projects in `projects/` here."""
-    if not every_project(Path.cwd()):
+    if not every_project():
         return
     session = _session()
     records = session.workspace.state.records()

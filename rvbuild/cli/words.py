@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from pathlib import Path
 
 from rvbuild.project.workspaces import every_project
 from rvbuild.session.names import BUILDING
@@ -27,7 +26,7 @@ def normal_words(words: list[str]) -> list[str] | None:
     """Return the normalised words of a building command, with absolute paths; None if seals do not apply."""
     if not words or words[0] not in BUILDING:
         return None
-    arguments = words[1:] if any(w.endswith(".toml") for w in words[1:]) else [*words[1:], *every_project(Path.cwd())]
+    arguments = words[1:] if any(w.endswith(".toml") for w in words[1:]) else [*words[1:], *every_project()]
     projects = []
     value = False
     for word in arguments:

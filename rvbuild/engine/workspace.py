@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rvbuild.engine.remote.read_through import ReadThrough
-from rvbuild.engine.store import inside, ownership
+from rvbuild.engine.store import inside, locks, ownership
 from rvbuild.engine.store.fingerprint import Fingerprints
 from rvbuild.engine.store.leases import OwnLease
 from rvbuild.engine.store.ownership import Standing
@@ -152,21 +153,12 @@ def require_cache(cache: Path) -> None:
 @contextlib.contextmanager
 def locked(root: Path, notify: Callable[[str], None]) -> Iterator[None]:
     """Hold the lock of the workspace at `root`, waiting for other runs; it ends with the process."""
-    from filelock import FileLock, Timeout
-
     path = root / "cache" / "lock"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         require_cache(path.parent)
-        lock = FileLock(path)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            notify(f"waiting for another rvbuild process in {root} …")
-            lock.acquire()
     except OSError as error:
-        raise StoreError(f"{path}: cannot lock the workspace: {os.strerror(error.errno or 0)}") from None
-    try:
+        raise StoreError(f"{path}: cannot lock: {os.strerror(error.errno or 0)}") from None
+    note = functools.cache(lambda: notify(f"waiting for another rvbuild process in {root} …"))
+    with locks.held(path, wait=note):
         yield
-    finally:
-        lock.release()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from xml.etree.ElementTree import Element, TreeBuilder
+from typing import TYPE_CHECKING
 from xml.parsers import expat
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 MAX_DEPTH = 100
 """Maximum nesting depth of elements."""
@@ -25,6 +28,8 @@ def parse(content: bytes) -> Element:
     >>> parse(b"<a><b>c</b></a>").findtext("b")
     'c'
     """
+    from xml.etree.ElementTree import TreeBuilder  # takes milliseconds, and planning rarely needs it
+
     builder, parser, depth = TreeBuilder(), expat.ParserCreate(), 0
 
     def start(tag: str, attributes: dict[str, str]) -> None:

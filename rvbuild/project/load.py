@@ -64,11 +64,12 @@ def load(path: Path, overrides: Sequence[str] = (), environ: Mapping[str, str] |
         data.setdefault("scenes", {})  # training on pre-cut chips needs no scenes
     problems = Problems(places)
     environment = Environment(os.environ if environ is None else environ)
-    reads = patterns.find(data, find_workspace(path), environment, problems)
+    workspace = Path(find_workspace(path))
+    reads = patterns.find(data, workspace, environment, problems)
     file = _validate(data, problems)
     _check(file, data, problems)
     resolver = Resolver(file, data, problems, environment, reads)
-    project = resolver.project(Path(os.path.abspath(path)), find_workspace(path))  # noqa: PTH100 - keeps symbolic links
+    project = resolver.project(Path(os.path.abspath(path)), workspace)  # noqa: PTH100 - keeps symbolic links
     if problems.are_missing_scenes() and not refused:
         raise NoScenesError(problems.report())
     if problems or refused or project is None:

@@ -22,8 +22,6 @@ from rvbuild.project.missing import missing_files
 from rvbuild.project.model import Project
 from rvbuild.rules import own_rules
 from rvbuild.session import trust
-from rvbuild.session.checking import missing_classes
-from rvbuild.session.checking.findings import before_build
 from rvbuild.session.names import belongs
 from rvbuild.session.session import Session, jobs_default, may_run_rules, open_session
 from rvbuild.stages.names import on_request
@@ -110,7 +108,11 @@ class Planned:
         ]
         trust.require(session.workspace.root, pending, order.trust, reporter.note, ask)
         jobs = order.parallel_jobs()
-        memory = before_build(session, self.closure, order.keep_going, jobs, reporter.note)
+        memory: dict[str, int] = {}
+        if pending:
+            from rvbuild.session.checking.findings import before_build  # imports all checks
+
+            memory = before_build(session, self.closure, order.keep_going, jobs, reporter.note)
         builder = Builder(session.plan, session.executor, reporter, this_machine(memory_bytes()), memory)
         try:
             to_do = builder.to_do(a.name for a in self.wanted)
@@ -124,8 +126,11 @@ class Planned:
         for artifact in self.closure:
             builder.skip(artifact.name, "not reached: the run stopped after a failure")
         outcomes = [builder.outcomes[a.name] for a in self.closure]
-        for line in missing_classes.warnings(session, outcomes):
-            reporter.note(line)
+        if any(outcome.did is not Did.FRESH for outcome in outcomes):
+            from rvbuild.session.checking import missing_classes
+
+            for line in missing_classes.warnings(session, outcomes):
+                reporter.note(line)
         return outcomes
 
 

@@ -17,7 +17,7 @@ def own_stages(words: Sequence[str]) -> list[str]:
     Problems of a file are reported when it is loaded.
     """
     stages: dict[str, None] = {}
-    for path in [word for word in words if word.endswith(".toml")] or every_project(Path.cwd()):
+    for path in [word for word in words if word.endswith(".toml")] or every_project():
         try:
             rules = tomli.loads(Path(path).read_text(encoding="utf-8"))["project"]["rules"]
         except (OSError, ValueError, KeyError, TypeError, RecursionError):

@@ -18,7 +18,7 @@ def project_paths(words: Sequence[str]) -> list[Path]:
     if words:
         # A project that is named twice counts once.
         return list({os.path.abspath(w): Path(w) for w in words}.values())  # noqa: PTH100 - keeps symbolic links
-    paths = [Path(p) for p in every_project(Path.cwd())]
+    paths = [Path(p) for p in every_project()]
     if not paths:
         raise UsageError("no project file given, and there is no projects/*.toml here; try `rvbuild new NAME`")
     return paths

@@ -162,7 +162,7 @@ def test_the_seal_breaks_when_anything_changes(built, edit, monkeypatch):
     words = ["chip", str(path)]
     monkeypatch.chdir(built.root)
     assert building.build("chip", words[1:], building.Options(verbosity=-1, inline=True), words) == 0
-    where = seal.path_of(built.root / "cache", words)
+    where = Path(seal.path_of(built.root / "cache", words))
     assert seal.holds(where, words)
     if edit == "source":
         (built.root / "data/b.tif").touch()
@@ -197,7 +197,7 @@ def test_a_world_file_that_appears_while_a_run_ends_breaks_its_seal(built, monke
     monkeypatch.setattr(seal, "write", too_late)
     monkeypatch.chdir(built.root)
     assert building.build("chip", words[1:], building.Options(verbosity=-1, inline=True), words) == 0
-    where = seal.path_of(built.root / "cache", words)
+    where = Path(seal.path_of(built.root / "cache", words))
     assert where.exists()
     assert seal.holds(where, words) is None
 

@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-import filelock  # noqa: F401 - imported once, for all forks
-import fsspec.implementations.local  # noqa: F401
+import fsspec.implementations.local  # noqa: F401 - imported once, for all forks
 from conftest import Space
 from doit import doit_cmd  # noqa: F401
 

@@ -176,7 +176,7 @@ def test_a_cache_that_can_only_be_read(space):
         with pytest.raises(StoreError, match=r"cache.*read-?only"):
             space.run()
         with (
-            pytest.raises(StoreError, match=r"cache/lock: cannot lock the workspace: Read-only"),
+            pytest.raises(StoreError, match=r"cache/lock: cannot lock: Read-only"),
             locked(space.root, print),
         ):
             pass

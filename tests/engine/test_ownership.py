@@ -174,7 +174,7 @@ def test_a_stamp_cannot_be_brought_along(built, field):
 
 def test_a_seal_of_another_place_says_nothing(built, new_space):
     words, cache = ["build", "p.toml"], built.root / "cache"
-    path = seal.path_of(cache, words)
+    path = Path(seal.path_of(cache, words))
     seal.write(path, words, files={}, directories={}, environment={}, packages={}, remote_files={}, lines=["nothing"])
     assert seal.holds(path, words) == ["nothing"]
     clone = copy(built, new_space)

@@ -244,7 +244,7 @@ def a_seal(source: random.Random, folder: Path) -> None:
         (inner / ".stamp").touch()
         (inner / "file").write_text("x")
         info = (inner / "file").stat()
-        path = seal.path_of(inner, words)
+        path = Path(seal.path_of(inner, words))
         files = {str(inner / "file"): (info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino)}
         about: dict[str, Any] = {"directories": {}, "environment": {}, "packages": {}, "remote_files": {}}
         seal.write(path, words, files=files, lines=["nothing to do"], **about)

@@ -64,7 +64,7 @@ def test_a_lease_of_a_path_that_no_file_system_takes(tmp_path: Path):
 def test_a_seal_that_rests_on_addresses_that_nobody_can_be_asked_by(tmp_path: Path, digest: str | None):
     (tmp_path / ".stamp").touch()
     nothing: dict[str, dict] = {"files": {}, "directories": {}, "environment": {}, "packages": {}}
-    path = seal.path_of(tmp_path, [])
+    path = Path(seal.path_of(tmp_path, []))
     seal.write(path, [], **nothing, remote_files={}, lines=["nothing to do"])
     assert seal.holds(path, []) == ["nothing to do"]
     for url in json.loads((CORPUS / "kept-seal-addresses.json").read_text()):
@@ -77,7 +77,7 @@ def test_a_seal_whose_check_is_written_otherwise(tmp_path: Path, change: Callabl
     """Found: a flipped bit made a capital of a letter, and the number was the same."""
     (tmp_path / ".stamp").touch()
     nothing: dict[str, dict] = {"files": {}, "directories": {}, "environment": {}, "packages": {}, "remote_files": {}}
-    path = seal.path_of(tmp_path, [])
+    path = Path(seal.path_of(tmp_path, []))
     for number in range(100):  # until the check has a letter
         seal.write(path, [], **nothing, lines=[str(number)])
         text, _, check = path.read_bytes().rpartition(b"\n")

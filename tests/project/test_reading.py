@@ -117,10 +117,10 @@ def test_paths_are_shown_relative_below_the_current_directory(workspace: Path) -
 
 
 def test_workspace(workspace: Path) -> None:
-    assert find_workspace(Path("projects/p.toml")) == workspace
-    assert find_workspace(Path("projects/2020/p.toml")) == workspace
-    assert find_workspace(Path("p.toml")) == workspace
-    assert find_workspace(workspace / "deep" / "p.toml") == workspace / "deep"
+    assert find_workspace(Path("projects/p.toml")) == str(workspace)
+    assert find_workspace(Path("projects/2020/p.toml")) == str(workspace)
+    assert find_workspace(Path("p.toml")) == str(workspace)
+    assert find_workspace(workspace / "deep" / "p.toml") == str(workspace / "deep")
 
 
 @pytest.mark.slow

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from rvbuild.cli import report
 from rvbuild.cli.commands.store import opened
@@ -71,7 +70,7 @@ def pull(words: Sequence[str], everything: bool) -> int:
         raise UsageError(f"cache pull {url}: no such directory; `rvbuild cache push {url}` creates it")
     reporter = report.make(False, 0, False)
     try:
-        if everything or not (paths or every_project(Path.cwd())):
+        if everything or not (paths or every_project()):
             with opened(lock=True) as workspace:
                 moved, suffix = remote.pull(workspace.store, sorted(remote.keys), reporter.task("pull")), ""
         else:

@@ -4,20 +4,20 @@ After a complete build of a target, a small file lists every file that the targe
 sources, outputs, the project files, rvbuild's own code; the module path, the versions of packages in keys, and the
 environment variables that the project reads. If the seal of a run with the same command line still matches, the run
 ends without any planning. A seal is only valid for the cache in which it was created. Only the standard library is used
-here.
+here, and not all of it: the import of pathlib would take as long as the rest of the fast path.
 
 The servers of remote files are asked each time whether the files are unchanged.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
 import time
 import zlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from stat import S_ISREG
 
 _RACY_NS = 20_000_000
@@ -26,17 +26,19 @@ _SCHEMA = 3
 _STAMP = ".stamp"
 
 
-def path_of(cache: Path, words: Sequence[str]) -> Path:
+def path_of(cache: str | os.PathLike[str], words: Sequence[str]) -> str:
     """Return the path of the seal of the command line `words`, in the workspace's cache."""
-    return cache / "seals" / f"{zlib.crc32(repr(list(words)).encode('utf-8', 'surrogatepass')):08x}.json"
+    digest = zlib.crc32(repr(list(words)).encode("utf-8", "surrogatepass"))
+    return os.path.join(cache, "seals", f"{digest:08x}.json")
 
 
-def holds(path: Path, words: Sequence[str]) -> list[str] | None:
+def holds(path: str | os.PathLike[str], words: Sequence[str]) -> list[str] | None:
     """Return the message for the user if the seal at `path` belongs to `words` and still matches, else None."""
     try:
         if not S_ISREG(os.lstat(path).st_mode):
             return None
-        text, _, check = path.read_bytes().rpartition(b"\n")
+        with open(path, "rb") as file:
+            text, _, check = file.read().rpartition(b"\n")
         if check != b"%08x" % zlib.crc32(text):
             return None  # damaged: it might lack a file that it depends on
         seal = json.loads(text)
@@ -49,7 +51,7 @@ def holds(path: Path, words: Sequence[str]) -> list[str] | None:
         if not _same_variables(seal.get("variables", {})):
             return None
         # Only the creator of the cache knows its stamp: a seal from another cache is ignored.
-        stamp = os.lstat(path.parent.parent / _STAMP)
+        stamp = os.lstat(_stamp_of(path))
         if seal["stamp"] != [stamp.st_ino, stamp.st_ctime_ns] or not S_ISREG(stamp.st_mode) or stamp.st_nlink != 1:
             return None
         stat = os.stat
@@ -66,9 +68,14 @@ def holds(path: Path, words: Sequence[str]) -> list[str] | None:
         return None
 
 
+def _stamp_of(path: str | os.PathLike[str]) -> str:
+    """Return the path of the stamp of the cache that a seal is in."""
+    return os.path.join(os.path.dirname(os.path.dirname(path)), _STAMP)
+
+
 def _import_path() -> list[str]:
     """Return the module path, without the directory that Python adds for the script that was started."""
-    own = {"", os.getcwd(), os.path.dirname(os.path.abspath(sys.argv[0]))}  # noqa: PTH100, PTH109, PTH120 - without pathlib
+    own = {"", os.getcwd(), os.path.dirname(os.path.abspath(sys.argv[0]))}
     return [os.environ.get("PYTHONPATH", ""), *(entry for entry in sys.path if entry not in own)]
 
 
@@ -104,7 +111,7 @@ def _same_remote_files(digests: Mapping[str, str]) -> bool:
 
 
 def write(
-    path: Path,
+    path: str | os.PathLike[str],
     words: Sequence[str],
     *,
     files: Mapping[str, tuple[int, int, int, int]],
@@ -119,7 +126,7 @@ def write(
 
     Parameters
     ----------
-    path : Path
+    path : path-like
     words : sequence of str
         The command line, normalised.
     files : mapping
@@ -138,12 +145,13 @@ def write(
     variables : mapping, optional
         The environment variables that user code reads: name -> digest of the value.
     """
-    path.unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
     # An edit of an output right after the end of this process must get a different time.
     newest = max((max(f[1], f[2]) for f in files.values()), default=0)
     time.sleep(max(0, min(_RACY_NS, newest + _RACY_NS - time.time_ns())) / 1e9)
     try:
-        stamp = os.lstat(path.parent.parent / _STAMP)
+        stamp = os.lstat(_stamp_of(path))
         seal = {
             "schema": _SCHEMA,
             "stamp": [stamp.st_ino, stamp.st_ctime_ns],
@@ -155,15 +163,16 @@ def write(
             "variables": dict(variables or {}),
             "files": [[name, *values] for name, values in files.items()],
             "directories": [
-                [name, Path(name).stat().st_mtime_ns if at is None else at] for name, at in directories.items()
+                [name, os.stat(name).st_mtime_ns if at is None else at] for name, at in directories.items()
             ],
             "elsewhere": dict(remote_files),
             "lines": list(lines),
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        os.makedirs(os.path.dirname(path), exist_ok=True)
         text = json.dumps(seal, separators=(",", ":")).encode()
-        temporary.write_bytes(text + b"\n%08x" % zlib.crc32(text))
-        temporary.replace(path)
+        temporary = f"{os.fspath(path).removesuffix('.json')}.{os.getpid()}.tmp"
+        with open(temporary, "wb") as file:
+            file.write(text + b"\n%08x" % zlib.crc32(text))
+        os.replace(temporary, path)
     except OSError:
         return  # a seal only saves time, so errors are ignored

@@ -14,14 +14,16 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rvbuild.engine.run import watched
 from rvbuild.errors import CodeError, RvbuildError
 from rvbuild.language.user_code import Code, serve_code
 from rvbuild.progress import Progress
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 _REPORT_EVERY_S = 0.1
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
-import multiprocessing
 import os
 import signal
 import sys
@@ -13,15 +13,17 @@ import time
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from multiprocessing import forkserver, resource_tracker
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rvbuild.engine.run import watched
 from rvbuild.engine.run.worker import Failed, Job, call, serve, set_variables
 from rvbuild.errors import RvbuildError, StageError, WorkerDiedError
 from rvbuild.progress import Progress
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import ForkServerContext
 
 #: The exit code that multiprocessing reports if the forkserver has died.
 _LOST = 255
@@ -113,13 +115,21 @@ class Pool:
         self._turns = contextlib.nullcontext() if most is None else threading.Semaphore(most)
         self._environment = dict(environment)
         self._logs = logs
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([*preload, "rvbuild.engine.run.worker"])
+        self._preload = [*preload, "rvbuild.engine.run.worker"]
         self._idle: list[_Worker] = []
         self._busy: list[_Worker] = []
         self._lock = threading.Lock()
         self._stopped = False
         self._count = 0
+
+    @functools.cached_property
+    def _context(self) -> ForkServerContext:
+        """The source of processes; multiprocessing is imported for the first one, so not if there is nothing to do."""
+        import multiprocessing
+
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(self._preload)
+        return context
 
     def run(self, job: Job, progress: Progress) -> Any:
         """Run `job` on an idle worker, preferring one that has done its imports."""
@@ -145,10 +155,14 @@ class Pool:
     def prepare(self) -> None:
         """Start the forkserver, which imports the common modules in the background."""
         with self._lock, _apart(self._environment):
-            if not self._stopped:
+            if not self._stopped and self._context:  # which has named the modules
+                from multiprocessing import forkserver
+
                 forkserver.ensure_running()
 
     def _await(self, worker: _Worker, progress: Progress) -> Any:
+        from multiprocessing.connection import wait
+
         while True:
             ready = wait([worker.pipe, worker.process.sentinel])
             if self._stopped:
@@ -278,6 +292,8 @@ def _apart(environment: Mapping[str, str | None]) -> Iterator[None]:
     which takes a second for its imports, would end with a traceback. Signals that are blocked at its start stay
     blocked.
     """
+    from multiprocessing import resource_tracker
+
     resource_tracker.ensure_running()  # starting it later would unblock all signals
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     main = sys.modules["__main__"]

@@ -41,7 +41,8 @@ def held(path: Path, *, shared: bool = False, wait: Callable[[], None] = lambda:
         yield
     finally:
         if not shared:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a file that stays is no lock
+                path.unlink()
         os.close(handle)
 
 
@@ -65,7 +66,7 @@ def acquire(path: Path, *, shared: bool = False, wait: Callable[[], None] = lamb
                 os.close(handle)
             if error.errno not in (errno.EAGAIN, errno.EACCES) or handle < 0:
                 raise StoreError(
-                    f"{path}: cannot lock: {error.strerror}; the store must be writable and on a file system that "
+                    f"{path}: cannot lock: {error.strerror}; expected a writable directory on a file system that "
                     "supports locks"
                 ) from None
             wait()

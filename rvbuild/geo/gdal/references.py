@@ -6,14 +6,11 @@ nothing heavy.
 
 from __future__ import annotations
 
-import gzip
 import os
 import re
-import tarfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from xml.etree import ElementTree
 
 from rvbuild.errors import DataError
 from rvbuild.files.address import is_url
@@ -107,6 +104,8 @@ def _named(path: Path, data: bytes) -> Iterator[Path]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = data.decode("latin-1")
+    from xml.etree import ElementTree  # takes milliseconds, and planning rarely needs it
+
     parser = ElementTree.XMLParser(target=ElementTree.TreeBuilder(insert_comments=True, insert_pis=True))
     try:
         root = ElementTree.fromstring(text, parser)
@@ -213,6 +212,9 @@ def _archive(path: Path, virtual: str, text: str, relative: bool) -> Path:
 
 def _head_inside(archive: Path, inside: str) -> bytes:
     """Return the first bytes of a file in an archive; none if it cannot be read, which GDAL will say."""
+    import gzip  # planning rarely needs them
+    import tarfile
+
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as packed:

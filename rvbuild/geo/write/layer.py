@@ -27,11 +27,12 @@ def write_layer(
     *,
     geometry: str,
     crs: CRS | None,
+    layer: str | None = None,
 ) -> None:
     """Write features in a format that OGR has a driver for, by the suffix of the file, with the same bytes each time.
 
-    All are of the type `geometry` (`Polygon` or `Point`), each with properties of the types in `fields`. The layer is
-    named after the file.
+    All are of the type `geometry` (`Polygon`, `MultiPolygon` or `Point`), each with properties of the types in
+    `fields`. The layer is named after the file; a `layer` of another name is added to the file if it exists.
     """
     schema = {"geometry": geometry, "properties": {name: _FIELD_TYPES[kind] for name, kind in fields.items()}}
     records = (
@@ -41,6 +42,6 @@ def write_layer(
     driver, wkt = DRIVERS[path.suffix], None if crs is None else crs.to_wkt()
     with (
         fiona.Env(**DETERMINISTIC_ENVIRONMENT),
-        fiona.open(path, "w", driver=driver, layer=path.stem, schema=schema, crs_wkt=wkt) as collection,
+        fiona.open(path, "w", driver=driver, layer=layer or path.stem, schema=schema, crs_wkt=wkt) as collection,
     ):
         collection.writerecords(records)
