@@ -12,7 +12,7 @@ export const KINDS = {
 
 export const VERDICTS = { "": "open", accept: "accepted", reject: "rejected" };
 
-export const filter = { kind: "", score: 0, verdict: "open", here: false };
+export const filter = { kind: "", score: 0, verdict: "open", here: "" };
 
 const fits = (one) =>
   (!filter.kind || one.kind === filter.kind) && one.score >= filter.score && (filter.verdict === "all" || (VERDICTS[one.verdict] ?? "open") === filter.verdict) && (!filter.here || one.scene === state.scene?.id);

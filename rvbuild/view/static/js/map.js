@@ -121,8 +121,8 @@ export function fit() {
 
 // Shows a window [x0, y0, x1, y1], with some of what is around it.
 export function zoomTo([x0, y0, x1, y1], marked = true) {
-  const margin = Math.max(x1 - x0, y1 - y0, 24) * 0.6;
-  map.fitBounds([[y0 - margin, x0 - margin], [y1 + margin, x1 + margin]], { animate: false, maxZoom: 4 });
+  const margin = Math.max(x1 - x0, y1 - y0, 24) * (marked ? 0.6 : 1.2);
+  map.fitBounds([[y0 - margin, x0 - margin], [y1 + margin, x1 + margin]], { animate: false, maxZoom: marked ? 4 : 3 });
   unmark();
   if (marked) mark = L.rectangle([[y0, x0], [y1, x1]], { color: "#ffffff", weight: 3, dashArray: "6 6", fill: false, interactive: false }).addTo(map);
 }

@@ -35,7 +35,7 @@ export function suspectsPanel() {
   const box = byId("suspects");
   const focused = document.activeElement?.id;
   const tab = byId("tab-suspects");
-  tab.textContent = state.suspects.open ? `Suspects (${state.suspects.open.toLocaleString("en")})` : "Suspects";
+  tab.replaceChildren("Suspects", state.suspects.open ? element("span", { class: "count", title: `${state.suspects.open} open` }, state.suspects.open.toLocaleString("en")) : "");
   const running = state.build.running;
   const again = element("button", { type: "button", id: "review-button", disabled: running, title: "Look for labels that are probably wrong", onclick: () => tell("build", "review") }, running && state.build.stage === "review" ? "Reviewing…" : all().length ? "Review again" : "Review");
   if (!state.suspects.state) {
@@ -81,7 +81,7 @@ function filters() {
     select("filter-verdict", "Verdict", [["open", "open"], ["accepted", "accepted"], ["rejected", "rejected"], ["all", "all verdicts"]], "verdict"),
     select("filter-kind", "Kind", [["", "all kinds"], ...kinds.map((kind) => [kind, KINDS[kind].title])], "kind"),
     select("filter-score", "Score", [[0, "all scores"], [0.5, "50 % and more"], [0.8, "80 % and more"]], "score", Number),
-    select("filter-here", "Scenes", [["", "all scenes"], ["1", "this scene"]], "here", (value) => value && "1"));
+    select("filter-here", "Scenes", [["", "all scenes"], ["1", "this scene"]], "here"));
 }
 
 // The suspect that is looked at.
@@ -133,6 +133,7 @@ export async function decide(verdict) {
   if (done && verdict && after && state.suspect === one.id) look(after.id);
 }
 
+// `back`: this undoes another one.
 async function send(one, verdict, note = null, back = false) {
   const before = { id: one.id, verdict: one.verdict, note: one.note };
   take(one, { verdict, note: note ?? one.note });
@@ -141,7 +142,8 @@ async function send(one, verdict, note = null, back = false) {
     if (!back) undone.push({ id: one.id, ...answer.former });
     one.unsaved = Boolean(answer.unsaved);
     state.suspects.message = answer.unsaved ? `${answer.unsaved}. The verdict is kept and will be written as soon as that is possible.` : "";
-    saying = `${what(one)}: ${verdict ? VERDICTS[verdict] : note === null ? "no verdict" : "noted"}${answer.unsaved ? ", not written yet" : ""}.`;
+    const done = back ? "undone" : note !== null ? "noted" : verdict ? VERDICTS[verdict] : "open again";
+    saying = `${what(one)}: ${done}${answer.unsaved ? ", not written yet" : ""}.`;
     shown();
     return true;
   } catch (error) {
