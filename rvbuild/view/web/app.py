@@ -25,6 +25,7 @@ from rvbuild.view.places import places
 from rvbuild.view.points import point_json
 from rvbuild.view.readers import Memo, Readers
 from rvbuild.view.reviewing.deciding import Verdicts
+from rvbuild.view.reviewing.suggestions import suggestions_json
 from rvbuild.view.reviewing.suspects import review_folder, suspects_json
 from rvbuild.view.scenes import ViewedScene
 from rvbuild.view.shapes import shapes
@@ -69,6 +70,7 @@ class View:
             Route("/api/training", _answering(lambda _: results.training_json(self.looking.seen))),
             Route("/api/places", _answering(self._places)),
             Route("/api/suspects", _answering(lambda _: suspects_json(self.looking.seen, self.verdicts, self.memo))),
+            Route("/api/suggestions", _answering(lambda _: suggestions_json(self.looking.seen))),
             Route("/api/verdict", _answering(self._verdict), methods=["POST"]),
             Route("/api/build", _answering(lambda _: self._build_state())),
             Route("/api/build", _answering(self._start), methods=["POST"]),

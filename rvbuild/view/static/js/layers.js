@@ -4,12 +4,12 @@ import { EXTRA, MISS, Shapes, Tiles, map } from "./map.js";
 import { KINDS, listed } from "./listed.js";
 import { SOURCES, classColor, className, shownClasses, state, tell, when } from "./state.js";
 
-const NAMES = { image: "Image", area: "Outside of the area", labels: "Labels", prediction: "Prediction", draft: "Draft", errors: "Errors", scores: "Scores", splits: "Splits", chips: "Chips", suspects: "Suspects" };
-const ORDER = ["image", "labels", "draft", "prediction", "scores", "errors", "area", "splits", "chips", "suspects"];
-const START = { image: [true, 1], labels: [false, 0.55], prediction: [false, 0.55], draft: [false, 0.55], errors: [false, 0.8], scores: [false, 0.7], area: [true, 0.4], splits: [false, 0.35], chips: [false, 0.8], suspects: [true, 1] };
+const NAMES = { image: "Image", area: "Outside of the area", labels: "Labels", prediction: "Prediction", draft: "Draft", errors: "Errors", scores: "Scores", splits: "Splits", chips: "Chips", suggestions: "Suggestions", suspects: "Suspects" };
+const ORDER = ["image", "labels", "draft", "prediction", "scores", "errors", "area", "splits", "chips", "suggestions", "suspects"];
+const START = { image: [true, 1], labels: [false, 0.55], prediction: [false, 0.55], draft: [false, 0.55], errors: [false, 0.8], scores: [false, 0.7], area: [true, 0.4], splits: [false, 0.35], chips: [false, 0.8], suggestions: [false, 1], suspects: [true, 1] };
 
 // By name: {shown, opacity, side, on: the Leaflet layer, message, choice}. It outlives the scene.
-const settings = Object.fromEntries(ORDER.map((name) => [name, { shown: START[name][0], opacity: START[name][1], side: ["image", "area", "splits", "suspects"].includes(name) ? "both" : "right", message: "" }]));
+const settings = Object.fromEntries(ORDER.map((name) => [name, { shown: START[name][0], opacity: START[name][1], side: ["image", "area", "splits", "suggestions", "suspects"].includes(name) ? "both" : "right", message: "" }]));
 settings.image.bands = null;
 settings.image.stretch = false;
 settings.scores.choice = "margin";
@@ -25,7 +25,9 @@ for (const [place, name] of ORDER.entries()) {
 }
 map.getPane("overlayPane").style.zIndex = 500;
 
-const isTiled = (name) => ["image", "scores", "area", "splits", "draft"].includes(name) || (state.project.counted === "pixels" && name !== "chips" && name !== "suspects");
+const DRAWN = ["chips", "suggestions", "suspects"]; // shapes, whatever the task is
+
+const isTiled = (name) => ["image", "scores", "area", "splits", "draft"].includes(name) || (state.project.counted === "pixels" && !DRAWN.includes(name));
 
 // Of the model or of the draft, as far as this scene has both.
 function errorsOf() {
@@ -107,6 +109,8 @@ async function showShapes(name) {
 async function drawing(name) {
   const visible = (id) => !state.hidden.has(id);
   if (name === "suspects") return suspectShapes();
+  if (name === "suggestions")
+    return state.suggestions.windows.filter((one) => one.scenes.includes(state.scene.id)).map((one) => [...one.window, { line: "#4dd2ff", width: one.id === state.suggestion ? 4 : 2, text: String(one.rank) }]);
   if (name === "chips") {
     const { rows } = await loadShapes("chips");
     return rows.map((row) => [...row, { line: "#ffffff", edge: false }]);

@@ -6,17 +6,18 @@ import { available, clip, forgetMessages, newScene, panel, refresh, setSwipe, to
 import { fit, map, placeText, unmark, zoomTo } from "./map.js";
 import { lookAtPlaces, placesAreDue, step } from "./places.js";
 import { decide, loadSuspects, stepSuspects, suspectsPanel, undo } from "./suspects.js";
+import { loadSuggestions, stepSuggestions, suggestionsPanel } from "./suggestions.js";
 import { sources, state, tell, when } from "./state.js";
 import { trainingPanel } from "./training.js";
 
 const KEYS = [
   ["1 … 9", "show or hide a layer"], ["s", "swipe on or off"], [", .", "previous, next scene"], ["f", "show the whole scene"],
-  ["n p", "next, previous place"], ["j k", "next, previous suspect"],
-  ["a r c", "accept, reject, clear the verdict"], ["u", "undo the last verdict"], ["e w v b t", "evaluation, places, suspects, build, training"], ["arrows + -", "move and zoom the map"], ["?", "this list"],
+  ["n p", "next, previous place"], ["j k", "next, previous suspect or suggestion"],
+  ["a r c", "accept, reject, clear the verdict"], ["u", "undo the last verdict"], ["e w v g b t", "evaluation, places, suspects, suggestions, build, training"], ["arrows + -", "move and zoom the map"], ["?", "this list"],
 ];
-const TABS = ["evaluation", "places", "suspects", "build", "training"];
+const TABS = ["evaluation", "places", "suspects", "suggestions", "build", "training"];
 
-const TAB_KEYS = { e: "evaluation", w: "places", v: "suspects", b: "build", t: "training" };
+const TAB_KEYS = { e: "evaluation", w: "places", v: "suspects", g: "suggestions", b: "build", t: "training" };
 const VERDICT_KEYS = { a: "accept", r: "reject", c: "" };
 
 function message(text, bad = false) {
@@ -89,7 +90,7 @@ async function loadResults() {
   evaluationPanel();
   trainingPanel();
   placesAreDue();
-  await loadSuspects();
+  await Promise.all([loadSuspects(), loadSuggestions()]);
 }
 
 async function takeProject(project) {
@@ -175,8 +176,12 @@ document.addEventListener("keydown", (event) => {
     openTab("places");
     step(event.key === "n" ? 1 : -1);
   } else if (event.key === "j" || event.key === "k") {
-    openTab("suspects");
-    stepSuspects(event.key === "j" ? 1 : -1);
+    const by = event.key === "j" ? 1 : -1;
+    if (!byId("suggestions").hidden) stepSuggestions(by);
+    else {
+      openTab("suspects");
+      stepSuspects(by);
+    }
   } else if (VERDICT_KEYS[event.key] !== undefined && !byId("suspects").hidden) decide(VERDICT_KEYS[event.key]);
   else if (event.key === "u" && !byId("suspects").hidden) undo();
   else if (TAB_KEYS[event.key]) openTab(TAB_KEYS[event.key]);
@@ -221,6 +226,10 @@ when("show-suspect", async (suspect) => {
   if (state.scene?.id !== suspect.scene) await goScene(suspect.scene);
   if (state.scene?.id === suspect.scene && state.suspect === suspect.id) zoomTo(suspect.window, false);
 });
+when("show-suggestion", async (suggestion) => {
+  if (!suggestion.scenes.includes(state.scene?.id) && suggestion.scenes.length) await goScene(suggestion.scenes[0]);
+  if (suggestion.scenes.includes(state.scene?.id) && state.suggestion === suggestion.id) zoomTo(suggestion.window, false);
+});
 when("build", (stage) => {
   openTab("build");
   press(stage);
@@ -246,6 +255,7 @@ function listen() {
     state.build = { follows: state.build.follows, ...JSON.parse(event.data) };
     buildPanel();
     suspectsPanel();
+    suggestionsPanel();
     trainingPanel();
   });
   events.addEventListener("build-event", (event) => {

@@ -107,6 +107,15 @@ export const Shapes = L.GridLayer.extend({
         pen.strokeStyle = style.line;
         pen.stroke(path);
       }
+      if (style.text) {
+        pen.font = "bold 13px sans-serif";
+        pen.setLineDash([]);
+        pen.lineWidth = 3;
+        pen.strokeStyle = "#000c";
+        pen.strokeText(style.text, a + 5, b + 16);
+        pen.fillStyle = "#ffffff";
+        pen.fillText(style.text, a + 5, b + 16);
+      }
     }
     return canvas;
   },

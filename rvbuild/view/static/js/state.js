@@ -14,6 +14,8 @@ export const state = {
   chosen: false, // whether the user has chosen; otherwise the draft's is shown while the model has none
   suspects: { suspects: [] }, // what the review has found, with verdicts
   suspect: null, // the id of the suspect that is looked at
+  suggestions: { windows: [] }, // what to label next
+  suggestion: null, // the id of the suggestion that is looked at
   threshold: 0, // of the scores of boxes
   swipe: false,
 };

@@ -89,13 +89,13 @@ function card() {
   const one = current();
   if (!one) return element("p", { class: "note" }, "j and k step through the list; a accepts, r rejects, c clears, u undoes.");
   const button = (verdict, text, key) => element("button", { type: "button", id: `verdict-${verdict || "clear"}`, title: `Key ${key}`, "aria-pressed": String(verdict !== "" && one.verdict === verdict), onclick: () => decide(verdict) }, text);
-  const from = source(one);
+  const [from, missing] = [source(one), one.kind === "missing"];
   return element("div", { class: "card", id: "suspect-card" },
     element("h3", {}, element("span", { class: "swatch", style: { background: KINDS[one.kind]?.color ?? "#888" } }), ` ${what(one)}`),
     element("p", {}, one.reason),
     element("p", { class: "note" }, `${percent(one.score)} probably wrong · gain ${Math.round(one.gain).toLocaleString("en")}${from ? ` · ${from}` : ""}`),
     one.proposed_rings ? element("p", { class: "note" }, "The dashed white line is the proposed outline.") : "",
-    element("div", { class: "row wrap" }, button("accept", "Accept: the label is wrong", "a"), button("reject", "Reject: it is right", "r"), button("", "Clear", "c"), element("button", { type: "button", id: "verdict-undo", title: "Key u", disabled: !undone.length, onclick: undo }, "Undo")),
+    element("div", { class: "row wrap" }, button("accept", missing ? "Accept: add it" : "Accept: the label is wrong", "a"), button("reject", missing ? "Reject: nothing is missing" : "Reject: it is right", "r"), button("", "Clear", "c"), element("button", { type: "button", id: "verdict-undo", title: "Key u", disabled: !undone.length, onclick: undo }, "Undo")),
     element("input", { type: "text", id: "suspect-note", placeholder: "Note", "aria-label": "Note", value: one.note ?? "", onchange: (event) => send(one, one.verdict, event.target.value) }));
 }
 
