@@ -59,7 +59,7 @@ class ProjectFile(Table):
     )
     suggest: SuggestTable = Field(
         default_factory=lambda: SuggestTable.model_validate({}),
-        description="Which windows `rvbuild suggest` suggests to label next.",
+        description="What `rvbuild suggest` suggests to label next.",
     )
 
 

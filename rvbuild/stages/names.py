@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 COMMANDS = {
     "analyze": "Compute statistics of the bands of the training scenes.",
     "chip": "Cut chips of imagery and labels from training and validation scenes.",
@@ -32,3 +34,8 @@ ON_REQUEST = ("draft", "suggest")
 def on_request(stage: str) -> bool:
     """Tell whether a stage or a command is no part of `build`."""
     return any(stage in (command, *PARTS.get(command, ())) for command in ON_REQUEST)
+
+
+def asked_for(stage: str, commands: Collection[str]) -> bool:
+    """Tell whether some of the commands that are no part of `build` make a stage."""
+    return any(stage in PARTS.get(command, (command,)) for command in commands)

@@ -115,7 +115,8 @@ EVENTS = {
     "forget": lambda space, n: write_all((space.root / "cache").glob("state.db*"), b"lost"),
     "build": lambda space, n: run(space, ("chip", "train", "predict", "eval")[n]),
     "draft": lambda space, n: run(space, "draft"),
-    "clean": lambda space, n: run(space, "clean", ("chip", "train", "draft", "eval")[n]),
+    "suggest": lambda space, n: run(space, "suggest"),
+    "clean": lambda space, n: run(space, "clean", ("chip", "train", "draft", "suggest")[n]),
     "free": lambda space, n: run(space, "clean", "--keep-cache", ("chip", "train", "infer", "eval")[n]),
     "gc": lambda space, n: space.rvbuild("cache", "gc", "--max-size", "0", "--grace", "0s"),
     "touch": lambda space, n: [path.touch() for path in (space.root / "data").iterdir()],
@@ -246,6 +247,8 @@ def test_incremental_equals_clean(template: Path, task: str, first: int, edits: 
         assert clean.rvbuild("build", "-q").status == 0
         run(space, "draft")
         run(clean, "draft")
+        run(space, "suggest")
+        run(clean, "suggest")
         project = ("p", "other")[state["name"]]
         assert space.shown(project) == clean.shown(project)
         assert space.rvbuild("build", "--json").did("fresh") == {

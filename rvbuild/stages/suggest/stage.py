@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from rvbuild.errors import DataError
 from rvbuild.geo.grid import Grid
@@ -62,7 +63,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: SuggestSettings, outputs
             collect(scene, features, pixels, model.head, settings["window_px"], samples, progress)
     places, free = samples.free.result()
     _, labelled = samples.labelled.result()
-    chosen = [] if free is None else choose(free, labelled, settings["count"])
+    chosen = [] if free is None else choose(free, labelled, model.pixels, settings["count"])
     suggestions = [
         _suggestion(rank, places[choice.number], choice, free, model)
         for rank, choice in enumerate(chosen, start=1)
@@ -77,22 +78,23 @@ class _Model(NamedTuple):
     features: list[str]
     head: Head | None
     """None unless two classes have labels."""
-    classes: dict[int, str]
-    """The names of the classes that the model knows, by id."""
-    shares: dict[int, float]
-    """Of the classes among labelled pixels."""
+    names: tuple[str, ...]
+    """Of its classes."""
+    pixels: npt.NDArray[np.int64]
+    """(K,): labelled ones of its classes."""
 
 
 def _model(inputs: Mapping[str, Sequence[Path]], settings: SuggestSettings) -> _Model:
-    names, total = read_all_totals({role: files for role, files in inputs.items() if role.startswith("sums/")})
-    trained = [c for c in settings["classes"] if settings["background"] or c["id"] != settings["null_id"]]
+    features, total = read_all_totals({role: files for role, files in inputs.items() if role.startswith("sums/")})
     pixels = total[:, :, 0].sum(axis=0)
-    known = {c["id"]: c["name"] for c in trained if pixels[c["id"]]}
-    shares = {class_id: float(pixels[class_id] / pixels[list(known)].sum()) for class_id in known}
+    trained = [c for c in settings["classes"] if settings["background"] or c["id"] != settings["null_id"]]
+    known = [c for c in trained if pixels[c["id"]]]
     if len(known) < 2:
-        return _Model(names, None, known, shares)
-    require_few(names)
-    return _Model(names, rounded(solve(total[:, list(known)], len(names)), tuple(known)), known, shares)
+        return _Model(features, None, (), pixels[:0])
+    require_few(features)
+    ids = tuple(int(c["id"]) for c in known)
+    head = rounded(solve(total[:, list(ids)], len(features)), ids)
+    return _Model(features, head, tuple(c["name"] for c in known), pixels[list(ids)])
 
 
 def _labelled_everywhere(ground: GroundSettings, inputs: Mapping[str, Sequence[Path]]) -> bool:
@@ -104,22 +106,17 @@ def _labelled_everywhere(ground: GroundSettings, inputs: Mapping[str, Sequence[P
 
 def _suggestion(rank: int, place: Place, choice: Choice, free: Measured, model: _Model) -> Suggestion:
     """Return a suggestion with its reason."""
-    pixels = int(free.pixels[choice.number])
-    wrong = free.wrong[choice.number]
-    uncertainty = float(wrong.sum()) / pixels if model.head is not None else None
     if choice.diversity is None:
         reason = "a usual window to begin with: nothing is labelled yet"
     else:
-        reason = f"less like all that is labelled than {choice.beyond:.0%} of the windows without labels"
-    doubtful = None
-    if model.head is not None and uncertainty is not None:
-        # A class of which there is little to learn from counts more.
-        rare = np.array([model.shares[class_id] for class_id in model.head.class_ids]) ** -0.5
-        class_id = model.head.class_ids[int((wrong * rare).argmax())]
-        doubtful = model.classes[class_id]
-        expected = round(float(free.expected[choice.number, model.head.class_ids.index(class_id)]))
-        reason += (
-            f"; the draft is unsure of {uncertainty:.0%} of it, mostly about {doubtful} (about {expected:,} px; "
-            f"{model.shares[class_id]:.1%} of the labels)"
-        )
-    return Suggestion(place, rank, round(choice.score, 4), reason, uncertainty, choice.diversity, doubtful)
+        reason = f"less like what is labelled than {choice.beyond:.0%} of the windows without labels"
+    if model.head is None:
+        return Suggestion(place, rank, choice.score, reason, None, choice.diversity, None)
+    most = int(choice.growth.argmax())
+    expected = round(float(free.expected[choice.number, most]))
+    uncertainty = float(free.wrong[choice.number].sum()) / int(free.pixels[choice.number])
+    reason += (
+        f"; about {expected:,} px of {model.names[most]}, which has {int(model.pixels[most]):,} px of labels; the "
+        f"draft is unsure of {uncertainty:.0%}"
+    )
+    return Suggestion(place, rank, choice.score, reason, uncertainty, choice.diversity, model.names[most])

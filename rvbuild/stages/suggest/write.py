@@ -54,8 +54,8 @@ class Suggestion(NamedTuple):
     """The share of the pixels that the draft expects to be wrong; None without a draft."""
     diversity: float | None
     """The distance to what is labelled; None if nothing is."""
-    doubtful: str | None
-    """The class that the draft is most unsure about, where rare ones count more."""
+    grows: str | None
+    """The class whose labels would grow most; None without a draft."""
 
     def window(self, grid: Grid) -> Window:
         """Return its part inside the scene."""
@@ -69,11 +69,11 @@ class Suggestion(NamedTuple):
             "id": f"{self.place.number():016x}",
             "rank": self.rank,
             "scene": self.place.scene,
-            "score": self.score,
+            "score": round(self.score, 4),
             "reason": self.reason,
             "diversity": None if self.diversity is None else round(self.diversity, 3),
             "uncertainty": None if self.uncertainty is None else round(self.uncertainty, 4),
-            "class": self.doubtful,
+            "class": self.grows,
             "row": window.row,
             "col": window.col,
             "height": window.height,
