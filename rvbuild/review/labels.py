@@ -74,7 +74,14 @@ class LabelObject:
 
 
 def read_objects(
-    task: str, files: Sequence[Path], settings: LabelSettings, *, grid: Grid, classes: NamedClasses, null_id: int
+    task: str,
+    files: Sequence[Path],
+    settings: LabelSettings,
+    *,
+    grid: Grid,
+    classes: NamedClasses,
+    null_id: int,
+    rasters: bool = True,
 ) -> list[LabelObject]:
     """Read the labels of a scene as objects, in the order of the files.
 
@@ -84,6 +91,8 @@ def read_objects(
         The name of the task.
     files, settings, grid, classes, null_id
         As for `rvbuild.tasks.protocol.Task.labels`.
+    rasters
+        Whether the objects in label rasters are wanted, too.
 
     Raises
     ------
@@ -103,11 +112,13 @@ def read_objects(
         objects, first = [], 0
         for paths, part in split(files, settings["parts"]):
             if part["kind"] == "raster":
-                objects += _regions(paths, part, grid, classes, null_id, first)
+                objects += _regions(paths, part, grid, classes, null_id, first) if rasters else []
             else:
                 objects += _features(paths, part, grid, classes, null_id, first)
             first += len(paths)
         return objects
+    if not rasters:
+        return []
     raster = cast(RasterLabelSettings | RasterCellSettings, settings)
     if "cells" in raster:
         return list(_cells(files, raster, grid, classes, null_id))

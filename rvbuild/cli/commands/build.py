@@ -43,11 +43,19 @@ class Options:
     scenes: tuple[str, ...] = ()
     inline: bool = False
     trust: bool = False
+    checks_after: bool = False
 
     def order(self, stage: str) -> Order:
         """Return the order to build `stage`."""
         return Order(
-            stage, self.scenes, self.jobs, self.keep_going, self.always_make, inline=self.inline, trust=self.trust
+            stage,
+            self.scenes,
+            self.jobs,
+            self.keep_going,
+            self.always_make,
+            inline=self.inline,
+            trust=self.trust,
+            checks_after=self.checks_after,
         )
 
 
