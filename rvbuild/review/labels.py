@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from rvbuild import tasks
 from rvbuild.files import budget
-from rvbuild.geo.classes import Classes
+from rvbuild.geo.classes import NamedClasses
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.labels.boxes import open_boxes
 from rvbuild.geo.labels.cells import RasterCells
@@ -79,7 +79,7 @@ def read_objects(
     settings: LabelSettings,
     *,
     grid: Grid,
-    classes: Classes,
+    classes: NamedClasses,
     null_id: int,
     rasters: bool = True,
 ) -> list[LabelObject]:
@@ -129,7 +129,7 @@ def _features(
     files: Sequence[Path],
     settings: AnyVectorSettings,
     grid: Grid,
-    classes: Classes,
+    classes: NamedClasses,
     null_id: int,
     first: int = 0,
 ) -> list[LabelObject]:
@@ -143,7 +143,7 @@ def _features(
 
 
 def _regions(
-    files: Sequence[Path], settings: ReadRasterSettings, grid: Grid, classes: Classes, null_id: int, first: int = 0
+    files: Sequence[Path], settings: ReadRasterSettings, grid: Grid, classes: NamedClasses, null_id: int, first: int = 0
 ) -> list[LabelObject]:
     """Return the areas of connected pixels of one class; diagonal neighbours are not connected."""
     ids = class_pixels(files, settings, grid, classes, null_id)
@@ -154,7 +154,7 @@ def _regions(
 
 
 def class_pixels(
-    files: Sequence[Path], settings: ReadRasterSettings, grid: Grid, classes: Classes, null_id: int
+    files: Sequence[Path], settings: ReadRasterSettings, grid: Grid, classes: NamedClasses, null_id: int
 ) -> NDArray[np.uint8]:
     """Return the class ids of the pixels of a scene by label rasters: (H, W) uint8.
 
@@ -173,7 +173,7 @@ def class_pixels(
 
 
 def _cells(
-    files: Sequence[Path], settings: RasterCellSettings, grid: Grid, classes: Classes, null_id: int
+    files: Sequence[Path], settings: RasterCellSettings, grid: Grid, classes: NamedClasses, null_id: int
 ) -> Iterator[LabelObject]:
     """Yield the cells of the grid with a class, clipped to the scene."""
     side = settings["cells"]["cell_px"]
