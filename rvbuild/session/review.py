@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 STAGE = "suspects"
 FOLDER = "review"
 
+ALSO = ("draft",)
+"""Stages whose results pictures show."""
+
 
 @dataclass(frozen=True)
 class Reviewed:

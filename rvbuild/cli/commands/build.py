@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -65,8 +65,9 @@ def build(
     options: Options,
     normal: list[str] | None,
     after: Callable[[Session], list[str]] | None = None,
+    also: tuple[str, ...] = (),
 ) -> int:
-    """Bring `stage` of the projects in `words` up to date; return the exit status.
+    """Bring `stage` of the projects in `words` up to date, and the stages `also`; return the exit status.
 
     After a success, `after` is called while the workspace is still locked; it returns the lines that say what there is.
     """
@@ -76,7 +77,9 @@ def build(
     reporter = report.make(len(projects) > 1, options.verbosity, options.as_json)
     ask = trust_prompt.asker(not options.as_json)
     try:
-        with planned(projects, options.order(stage), reporter, ask, dry_run=options.dry_run) as work:
+        with planned(
+            projects, replace(options.order(stage), also=also), reporter, ask, dry_run=options.dry_run
+        ) as work:
             if options.dry_run:
                 reporter.close()
                 return _dry_run(work, options)
