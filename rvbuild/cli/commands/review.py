@@ -9,7 +9,7 @@ import click
 
 from rvbuild.cli.commands import build as build_command
 from rvbuild.cli.report import from_here
-from rvbuild.session import review as reviews
+from rvbuild.session.reviewing import write as reviews
 from rvbuild.session.session import Session
 
 
