@@ -116,10 +116,12 @@ def items_of(number: int, scene: Scene, kinds: Mapping[int, Typical], share: flo
         others = [class_id for class_id in kinds if class_id != label.class_id]
         if others and "class" in scene.kinds:
             made.append(item(index, "class", others[int(rng.integers(len(others)))], label.area, index))
-        if "spurious" in scene.kinds:
+        area = None
+        if "missing" in scene.kinds:
             area = rehearsal.elsewhere(label.area, rng, scene.bounds, near.free_of(label.class_id))
-            if area is not None:
-                made.append(item(index, "spurious", label.class_id, area, -1))
+        if area is not None:
+            # Where everything has a class, what is no object of this class is one of another.
+            made.append(item(index, "spurious" if "spurious" in scene.kinds else "class", label.class_id, area, -1))
     return items, made
 
 
