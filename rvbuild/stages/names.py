@@ -11,19 +11,21 @@ COMMANDS = {
     "bundle": "Package the model for prediction elsewhere.",
     "report": "Write one page with the evaluation, curves, chips, and a picture of each predicted scene.",
     "draft": "Map all scenes in seconds by a model in closed form, and after each edit of labels.",
+    "review": "List the labels that are probably wrong, and the objects that probably lack one.",
 }
 """The commands that build stages, in the order of the work, each with its line of `--help`."""
 
 PARTS = {
     "predict": ("infer", "predict", "mosaic"),
     "draft": ("features", "sums", "head", "draft", "draft_eval"),
+    "review": ("suspects",),
 }
 """The stages that a command does together, where it is more than the one of its name."""
 
 STAGES = tuple(stage for command in COMMANDS for stage in PARTS.get(command, (command,)))
 """All stages, in the order of the work; each has a rule in `rvbuild.rules.RULES`."""
 
-ON_REQUEST = ("draft",)
+ON_REQUEST = ("draft", "review")
 """The commands whose stages are no part of `build`: they are built by their command, or one that names them."""
 
 

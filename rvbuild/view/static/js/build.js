@@ -75,7 +75,7 @@ function header() {
   byId("build-button").textContent = state.build.running ? "Stop" : "Build";
 }
 
-export const press = () => post(state.build.running ? "/api/stop" : "/api/build");
+export const press = (stage) => post(state.build.running ? "/api/stop" : `/api/build?stage=${stage ?? "build"}`);
 
 async function post(address) {
   try {
