@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 
 from rvbuild.rules import analyze, bundle, chip, data, evaluate, infer, mosaic, predict, report, train
 from rvbuild.rules.common import Artifact, Project, places, prepare
-from rvbuild.rules.drafts import draft, draft_eval, features, head, suggestions, sums
+from rvbuild.rules.drafts import draft, draft_eval, features, head, suggestions, sums, suspects
 from rvbuild.rules.protocol import Rule
 from rvbuild.stages.names import asked_for, on_request
 
@@ -31,6 +31,7 @@ RULES: Mapping[str, Rule] = {
     "head": head,
     "draft": draft,
     "draft_eval": draft_eval,
+    "suspects": suspects,
     "suggestions": suggestions,
 }
 

@@ -117,6 +117,23 @@ def read_features(
     return _remembered.read(path, (layer, tuple(attributes), repr(where), repr(tests), encoding), read)
 
 
+def layer_of(path: Path, layer: str | None = None) -> tuple[str | None, CRS | None]:
+    """Return the name and the CRS of the layer that `read_features` would read; no name of a GeoJSON, which has one.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read, or has no such layer.
+    """
+    with reading(path, "as a vector file"), _placed(path) as place:
+        try:
+            with place.open(layer=_layer(path, place, layer)) as collection:
+                crs = CRS.from_wkt(collection.crs.to_wkt()) if collection.crs else None
+                return (None if collection.driver == "GeoJSON" else str(collection.name)), crs
+        except _UNREADABLE as error:
+            raise DataError(f"{path}: cannot be read as a vector file: {unreadable.why(path, error)}") from error
+
+
 _remembered = Remembered[Features]()
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rvbuild.learn.encoders.encoder import Features
-from rvbuild.learn.linear.algebra import forward, lower
+from rvbuild.learn.linear.algebra import forward, triangle_of
 
 Integers = NDArray[np.int64]
 Reals = NDArray[np.float64]
@@ -53,7 +53,7 @@ def whitened(values: Integers) -> Reals:
     floor = max(float(np.add.accumulate(variances)[-1]) / len(variances), 1.0) * 1e-3
     matrix = covariance * (1 - SHRINKAGE)
     matrix[np.diag_indices_from(matrix)] += SHRINKAGE * variances + floor
-    points = forward(lower(matrix), apart.T.copy()).T
+    points = forward(triangle_of(matrix), apart.T.copy()).T
     found: Reals = np.clip(np.rint(STEPS * points), -FARTHEST, FARTHEST)
     return found
 

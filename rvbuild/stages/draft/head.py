@@ -35,7 +35,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: HeadSettings, outputs: P
     DataError
         No training scene has a label, or scenes have different bands.
     """
-    names, total = read_all_totals(inputs)
+    content, total = read_all_totals(inputs)
     if not total[:, :, 0].any():
         raise DataError("no pixel of a training scene has a label: there is nothing to draft a map from")
     pixels = total[:, :, 0].sum(axis=0)
@@ -44,8 +44,8 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: HeadSettings, outputs: P
         said = classes_that(lacking, "is not drafted", "are not drafted")
         progress.note(f"no training scene has a label of {said}")
     ids = tuple(int(c["id"]) for c in trained)
-    require_few(names)
-    solution = solve(total[:, list(ids)], len(names))
+    require_few(content["features"])
+    solution = solve(total[:, list(ids)], len(content["features"]), content["cells"]["stride_px"] ** 2)
     rounded(solution, ids).write(
         outputs / HEAD,
         shrinkage=solution.shrinkage,

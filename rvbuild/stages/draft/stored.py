@@ -120,8 +120,8 @@ def read_totals(files: Sequence[Path]) -> tuple[Description, Totals]:
     return content, np.load(by_name[TOTALS])
 
 
-def read_all_totals(inputs: Mapping[str, Sequence[Path]]) -> tuple[list[str], Totals]:
-    """Return the names of the features and the totals of all scenes, from the files of each.
+def read_all_totals(inputs: Mapping[str, Sequence[Path]]) -> tuple[Description, Totals]:
+    """Return the description of a scene, and the totals of all, from `sums.json` and `totals.npy` of each.
 
     Raises
     ------
@@ -136,7 +136,7 @@ def read_all_totals(inputs: Mapping[str, Sequence[Path]]) -> tuple[list[str], To
         require_alike(described)
         total = sums if total is None else total + sums
     assert total is not None
-    return next(iter(described.values()))["features"], total
+    return next(iter(described.values())), total
 
 
 def read_blocks(files: Sequence[Path]) -> Iterator[tuple[int, Block, Sums]]:

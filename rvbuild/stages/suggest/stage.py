@@ -85,15 +85,15 @@ class _Model(NamedTuple):
 
 
 def _model(inputs: Mapping[str, Sequence[Path]], settings: SuggestSettings) -> _Model:
-    features, total = read_all_totals({role: files for role, files in inputs.items() if role.startswith("sums/")})
-    pixels = total[:, :, 0].sum(axis=0)
+    content, total = read_all_totals({role: files for role, files in inputs.items() if role.startswith("sums/")})
+    features, pixels = content["features"], total[:, :, 0].sum(axis=0)
     trained = [c for c in settings["classes"] if settings["background"] or c["id"] != settings["null_id"]]
     known = [c for c in trained if pixels[c["id"]]]
     if len(known) < 2:
         return _Model(features, None, (), pixels[:0])
     require_few(features)
     ids = tuple(int(c["id"]) for c in known)
-    head = rounded(solve(total[:, list(ids)], len(features)), ids)
+    head = rounded(solve(total[:, list(ids)], len(features), content["cells"]["stride_px"] ** 2), ids)
     return _Model(features, head, tuple(c["name"] for c in known), pixels[list(ids)])
 
 
