@@ -21,6 +21,7 @@ NAMES = (
     "chip",
     "rechip",
     "draft",
+    "suggest",
     "review",
     "train",
     "predict",
