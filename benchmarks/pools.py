@@ -68,7 +68,8 @@ class Pool(NamedTuple):
     def solved(self, chosen: Sequence[int]) -> tuple[Head, Integers]:
         """Return the model of the labels of some windows, and their pixels of each class (K,)."""
         totals = np.zeros((FOLDS, *self.sums.shape[1:]), dtype=np.int64)
-        np.add.at(totals, self.folds[list(chosen)], self.sums[list(chosen)])
+        for window in chosen:
+            totals[self.folds[window]] += self.sums[window]
         classes = tuple(range(self.sums.shape[1]))
         head = rounded(solve(totals, self.unseen.shape[1], self.cell_pixels), classes)
         return head, totals[:, :, 0].sum(axis=0)

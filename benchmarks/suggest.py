@@ -48,9 +48,9 @@ class Setting(NamedTuple):
 
 
 SETTINGS = (
-    Setting(CROWNS, 128, 4, 122),
-    Setting(ATLANTA, 64, 4, 122),
-    Setting(POTSDAM, 128, 1, 22),
+    Setting(CROWNS, 128, 6, 122),
+    Setting(ATLANTA, 64, 6, 122),
+    Setting(POTSDAM, 128, 1, 16),
 )
 
 Reals = npt.NDArray[np.float64]
@@ -130,7 +130,7 @@ STRATEGIES: dict[str, Callable[[State, int], list[int]]] = {
     "core set": core_set,
     "suggest": suggested,
 }
-RUNS = {"random": 3}
+RUNS = {"random": 2}
 """For each seed, where a strategy is random itself."""
 
 
