@@ -6,10 +6,11 @@ import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import rasterio.features
+import shapely
 import shapely.geometry
 import xxhash
 from affine import Affine
@@ -94,6 +95,15 @@ class CurrentLabels:
     def by_source(self) -> dict[Source, LabelObject]:
         """The same by where they come from."""
         return {each.source: each for each in self.objects}
+
+    @cached_property
+    def _tree(self) -> shapely.STRtree:
+        return shapely.STRtree([each.shape for each in self.objects])
+
+    def near(self, window: Window) -> list[Any]:
+        """Return the areas of features or boxes whose bounds touch a window."""
+        box = shapely.box(window.col, window.row, window.col_stop, window.row_stop)
+        return [self.objects[place].shape for place in np.sort(self._tree.query(box))]
 
     @cached_property
     def rasters(self) -> list[RasterPart]:

@@ -17,7 +17,7 @@ from rvbuild.geo.write.overview import step_of, write_jpeg
 from rvbuild.geo.write.picture import Stretch, stretch_of
 from rvbuild.review.current import CurrentLabels, raster_parts, vector_files
 from rvbuild.review.page import PAGE, write_page
-from rvbuild.review.pictures import picture
+from rvbuild.review.pictures import picture, shown_window
 from rvbuild.review.qgis import PROJECT, ProjectLayer, write_project
 from rvbuild.review.shapes import area_of
 from rvbuild.review.suspect import Suspect, order
@@ -102,7 +102,8 @@ def write_review(
             shown = [suspect for suspect in mine if suspect.id in pictured]
             stretch = _stretch(image) if shown else None
             for suspect in shown:
-                panels = picture(suspect, image, stretch, classes, scene.predicted)
+                near = current.near(shown_window(suspect))
+                panels = picture(suspect, image, stretch, classes, near, scene.predicted)
                 write_jpeg(fresh / f"{suspect.id}.jpg", panels)
             if len(layers) < MOST_SCENES:
                 layers[scene_id] = _layers(scene, image.grid)

@@ -77,6 +77,7 @@ def _item(row: Row, decision: Decision, pictures: Mapping[str, Path]) -> dict[st
     return {
         "id": suspect.id,
         "kind": NAMES[suspect.kind],
+        "missing": suspect.kind == "missing",
         "color": COLORS[suspect.kind],
         "proposal": proposal(suspect),
         "score": suspect.score,

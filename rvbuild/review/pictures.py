@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from rvbuild.geo.raster.open import SceneImage
 from rvbuild.geo.windows import Window
 from rvbuild.geo.write.overview import class_overlay, lay_over
 from rvbuild.geo.write.picture import Picture, Stretch, rgb_preview, side_by_side
-from rvbuild.review.shapes import area_of
+from rvbuild.review.shapes import area_of, rings_of
 from rvbuild.review.suspect import Rings, Suspect
 
 PANEL_PX = 256
@@ -40,8 +41,15 @@ def shown_window(suspect: Suspect) -> Window:
     return Window(int((y0 + y1 - side) / 2), int((x0 + x1 - side) / 2), side, side)
 
 
-def picture(suspect: Suspect, image: SceneImage, stretch: Stretch, classes: Classes, predicted: Path | None) -> Picture:
-    """Return the image, the label on it and, where there is a map of predictions, the prediction on it.
+def picture(
+    suspect: Suspect,
+    image: SceneImage,
+    stretch: Stretch,
+    classes: Classes,
+    labels: Sequence[Any],
+    predicted: Path | None,
+) -> Picture:
+    """Return the image, the labels on it, and the same on the prediction where there is a map of predictions.
 
     Parameters
     ----------
@@ -53,39 +61,39 @@ def picture(suspect: Suspect, image: SceneImage, stretch: Stretch, classes: Clas
         How values of the image become colours.
     classes
         All classes in id order.
+    labels
+        Polygons around the place, in pixels of the scene: labels that are drawn, too.
     predicted
         A raster of class ids on the grid of the image, or None.
     """
     window = shown_window(suspect)
     plain = _scaled(rgb_preview(*image.read(window), stretch))
-    panels = [plain, _outlined(plain, window, suspect, label=True)]
+    panels = [plain, _outlined(plain, window, suspect, labels)]
     if predicted is not None:
         overlay = class_overlay(_class_ids(predicted, window), classes)
-        coloured = lay_over(plain, _nearest(overlay))
-        panels.append(_outlined(coloured, window, suspect, label=False))
+        panels.append(_outlined(lay_over(plain, _nearest(overlay)), window, suspect, labels))
     return side_by_side(*panels)
 
 
-def _outlined(panel: Picture, window: Window, suspect: Suspect, label: bool) -> Picture:
-    """Return a picture with the label's outline, or with what is proposed, and the label where that is missing."""
+def _outlined(panel: Picture, window: Window, suspect: Suspect, labels: Sequence[Any]) -> Picture:
+    """Return a picture with the outlines of labels, thick of the suspected one, and of what is proposed."""
     image = Image.fromarray(np.ascontiguousarray(panel))
     pen = ImageDraw.Draw(image)
-    missing = suspect.kind == "missing"
-    if label and not missing:
-        _draw(pen, suspect.polygon, window, LABEL)
-    if suspect.proposed_polygon is not None and not (label and missing):
-        _draw(pen, suspect.proposed_polygon, window, PROPOSED)
-    elif not label and not missing:
-        _draw(pen, suspect.polygon, window, LABEL)
+    for label in labels:
+        _draw(pen, rings_of(label), window, LABEL, 1)
+    if suspect.kind != "missing":
+        _draw(pen, suspect.polygon, window, LABEL, 3)
+    if suspect.proposed_polygon is not None:
+        _draw(pen, suspect.proposed_polygon, window, PROPOSED, 3)
     return np.asarray(image)
 
 
-def _draw(pen: Any, rings: Rings, window: Window, color: tuple[int, int, int]) -> None:
+def _draw(pen: Any, rings: Rings, window: Window, color: tuple[int, int, int], width: int) -> None:
     scale = PANEL_PX / window.width
     for ring in rings:
         points = [((x - window.col) * scale, (y - window.row) * scale) for x, y in ring]
-        pen.line(points, fill=_HALO, width=4, joint="curve")
-        pen.line(points, fill=color, width=2, joint="curve")
+        pen.line(points, fill=_HALO, width=width + 2, joint="curve")
+        pen.line(points, fill=color, width=width, joint="curve")
 
 
 def _class_ids(path: Path, window: Window) -> NDArray[np.uint8]:

@@ -52,6 +52,8 @@ class Order:
         Whether the user trusts the code of the workspace.
     checks_after : bool
         Whether files are checked after the build instead of before. For builds that take less time than the checks.
+    also : tuple of str
+        Stages that are built beside it.
     """
 
     stage: str
@@ -62,6 +64,7 @@ class Order:
     inline: bool = False
     trust: bool = False
     checks_after: bool = False
+    also: tuple[str, ...] = ()
 
     def parallel_jobs(self) -> int:
         """Return the number of artifacts that are built in parallel."""
@@ -194,6 +197,7 @@ def planned(
         ) as session,
     ):
         wanted = session.requested(order.stage, order.scenes)
+        wanted += [a for a in session.artifacts if a.stage in order.also]
         closure = session.plan.closure(a.name for a in wanted)
         _require_files(session, closure)
         session.workspace.sweep()

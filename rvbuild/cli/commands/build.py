@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -59,20 +59,34 @@ class Options:
         )
 
 
-def build(stage: str, words: Sequence[str], options: Options, normal: list[str] | None) -> int:
-    """Bring `stage` of the projects in `words` up to date; return the exit status."""
+def build(
+    stage: str,
+    words: Sequence[str],
+    options: Options,
+    normal: list[str] | None,
+    after: Callable[[Session], list[str]] | None = None,
+    also: tuple[str, ...] = (),
+) -> int:
+    """Bring `stage` of the projects in `words` up to date, and the stages `also`; return the exit status.
+
+    After a success, `after` is called while the workspace is still locked; it returns the lines that say what there is.
+    """
     paths = project_paths(words)
     before = seals.before_loading(paths)
     projects = load_all(paths, options.overrides)
     reporter = report.make(len(projects) > 1, options.verbosity, options.as_json)
     ask = trust_prompt.asker(not options.as_json)
     try:
-        with planned(projects, options.order(stage), reporter, ask, dry_run=options.dry_run) as work:
+        with planned(
+            projects, replace(options.order(stage), also=also), reporter, ask, dry_run=options.dry_run
+        ) as work:
             if options.dry_run:
                 reporter.close()
                 return _dry_run(work, options)
             outcomes = work.run(reporter, ask)
             lines = _last_lines(work.session, work.wanted, outcomes)
+            if after is not None and all(o.did in DONE for o in outcomes):
+                lines = [lines[0], *after(work.session)]
             has_own_rules = any(p.rules for p in projects)  # what they read is not known
             if (
                 normal is not None
