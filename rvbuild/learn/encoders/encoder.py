@@ -44,6 +44,8 @@ class Encoder(Protocol):
 
     names: tuple[str, ...]
     """One for each feature."""
+    sides_px: tuple[int, ...]
+    """The side, in pixels of the image, of the smallest that each feature tells apart."""
     multiple_px: int
     """The sides of images are multiples of this."""
     margin_px: int

@@ -18,6 +18,9 @@ from rvbuild.review.suspect import Kind, Source
 LARGEST = 0.25
 """Labels that cover more of the scene than this are no objects that could be moved, or forgotten."""
 
+MOST_PLACES = 4
+"""Places of a class that are looked at, relative to its labels and a few more."""
+
 FREE = 0.1
 """An outline is put where labels of its class cover less of it."""
 
@@ -98,7 +101,8 @@ def items_of(number: int, scene: Scene, kinds: Mapping[int, Typical], share: flo
     for index, label in enumerate(scene.labels):
         if not _is_object(label.area, scene):
             continue
-        items.append(item(index, "right", label.class_id, label.area, index))
+        right = item(index, "right", label.class_id, label.area, index)
+        items.append(right)
         rng = np.random.default_rng([scene.seed, index])
         if rng.uniform() >= share:
             continue
@@ -106,14 +110,18 @@ def items_of(number: int, scene: Scene, kinds: Mapping[int, Typical], share: flo
             made.append(item(index, "outline", label.class_id, rehearsal.moved(label.area, rng), index))
             made.append(item(index, "outline", label.class_id, rehearsal.misdrawn(label.area, rng), index))
         if "duplicate" in scene.kinds:
-            made.append(item(index, "duplicate", label.class_id, rehearsal.copied(label.area, rng), -1))
+            # The evidence of a copy is as that of the label; that they overlap is new.
+            overlap = iou(label.area, rehearsal.copied(label.area, rng))
+            made.append(right._replace(kind="duplicate", overlap=overlap))
         others = [class_id for class_id in kinds if class_id != label.class_id]
         if others and "class" in scene.kinds:
             made.append(item(index, "class", others[int(rng.integers(len(others)))], label.area, index))
-        for _ in range(2 if "spurious" in scene.kinds else 0):
+        area = None
+        if "missing" in scene.kinds:
             area = rehearsal.elsewhere(label.area, rng, scene.bounds, near.free_of(label.class_id))
-            if area is not None:
-                made.append(item(index, "spurious", label.class_id, area, -1))
+        if area is not None:
+            # Where everything has a class, what is no object of this class is one of another.
+            made.append(item(index, "spurious" if "spurious" in scene.kinds else "class", label.class_id, area, -1))
     return items, made
 
 
@@ -123,7 +131,8 @@ def places_of(number: int, scene: Scene, kinds: Mapping[int, Typical]) -> list[P
         return []
     near, places = Neighbours(scene.labels), list[Place]()
     for class_id, of_class in kinds.items():
-        for candidate in candidates(scene.scores, class_id, of_class):
+        count = sum(label.class_id == class_id for label in scene.labels)
+        for candidate in candidates(scene.scores, class_id, of_class, MOST_PLACES * (count + 10)):
             area, centre = candidate.area, candidate.area.centroid
             places.append(
                 Place(

@@ -52,13 +52,14 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: HeadSettings, outputs: P
         said = classes_that(lacking, "is not drafted", "are not drafted")
         progress.note(f"no training scene has a label of {said}")
     ids = tuple(int(c["id"]) for c in trained)
-    features = len(next(iter(described.values()))["features"])
+    description = next(iter(described.values()))
+    features = len(description["features"])
     if features > MOST_FEATURES:
         raise DataError(
             f"the scenes have {features} features, and a model of drafts at most {MOST_FEATURES}; leave out bands with "
             "`channels`"
         )
-    solution = solve(total[:, list(ids)], features)
+    solution = solve(total[:, list(ids)], features, description["cells"]["stride_px"] ** 2)
     rounded(solution, ids).write(
         outputs / HEAD,
         shrinkage=solution.shrinkage,

@@ -130,6 +130,7 @@ def _scene(reviewed: _Reviewed, settings: SuspectsSettings, models: Models, fold
 def _kinds(labels: LabelSettings) -> tuple[Kind, ...]:
     """Return the kinds of error that labels can have."""
     if labels["kind"] == "raster":
-        # Each pixel has one class, so nothing can be drawn twice; of cells in a grid, only the class can be wrong.
-        return ("class",) if "cells" in labels else tuple(kind for kind in KINDS if kind != "duplicate")
+        # Each pixel has one class: nothing is drawn twice, and what is spurious has another class. Cells have no
+        # outline of their own.
+        return ("class",) if "cells" in labels else ("class", "outline", "missing")
     return KINDS
