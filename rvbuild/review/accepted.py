@@ -39,6 +39,8 @@ class Accepted:
     """Of the label that was reviewed."""
     proposed: Rings | None
     """The outline that was proposed, in pixels of the scene."""
+    polygon: Rings | None = None
+    """In a label raster, the area that was reviewed, in pixels of the scene."""
     drawn: Any = None
     """The outline as it is in the table, where users may have edited it, in the CRS of the table."""
     crs: rasterio.crs.CRS | None = None
@@ -102,8 +104,7 @@ def _accepted(path: Path, row: Mapping[str, Any], drawn: Any, crs: rasterio.crs.
         texts = {key: None if row[key] in (None, "") else str(row[key]) for key in _COLUMNS}
         if texts["id"] is None or texts["scene"] is None or texts["kind"] not in KINDS:
             raise ValueError("expected an id, a scene, and a kind of suspect")
-        rings = None if not row["proposed_px"] else json.loads(row["proposed_px"])
-        proposed = None if rings is None else tuple(tuple((float(x), float(y)) for x, y in ring) for ring in rings)
+        proposed, polygon = _rings(row.get("proposed_px")), _rings(row.get("label_px"))
     except (KeyError, ValueError, TypeError) as error:
         raise DataError(
             f"{path}: a row cannot be read as a suspect of a review: {error!r}. Keep all of its columns when you "
@@ -120,9 +121,16 @@ def _accepted(path: Path, row: Mapping[str, Any], drawn: Any, crs: rasterio.crs.
         texts["feature_id"],
         texts["label_digest"],
         proposed,
+        polygon,
         drawn,
         crs,
     )
+
+
+def _rings(text: str | None) -> Rings | None:
+    if not text:
+        return None
+    return tuple(tuple((float(x), float(y)) for x, y in ring) for ring in json.loads(text))
 
 
 _COLUMNS = ("id", "scene", "kind", "class", "proposed_class", "file", "layer", "feature_id", "label_digest")
