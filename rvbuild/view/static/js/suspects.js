@@ -40,7 +40,7 @@ export function suspectsPanel() {
   const tab = byId("tab-suspects");
   tab.replaceChildren("Suspects", state.suspects.open ? element("span", { class: "count", title: `${state.suspects.open} open` }, state.suspects.open.toLocaleString("en")) : "");
   const running = state.build.running;
-  const again = element("button", { type: "button", id: "review-button", disabled: running, title: "Look for labels that are probably wrong", onclick: () => tell("build", "review") }, running && state.build.stage === "review" ? "Reviewing…" : all().length ? "Review again" : "Review");
+  const again = element("button", { type: "button", id: "review-button", disabled: running, title: "Look for labels that are probably wrong", onclick: () => tell("build", "review") }, running && state.build.stage === "review" ? "Reviewing…" : state.suspects.state ? "Review again" : "Review");
   if (!state.suspects.state) {
     box.replaceChildren(element("p", { class: "note" }, "The review compares each label with what a model that has not seen it expects there, and lists labels that are probably wrong. It takes about as long as a draft."), again, saidLine("review-said", "review"));
     return;
