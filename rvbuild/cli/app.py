@@ -101,6 +101,8 @@ def _building(stage: str) -> Callable[..., int]:
         from rvbuild.cli.commands import build as build_command
 
         verbosity = -1 if quiet else 1 if verbose else 0
+        if (count := flags.pop("count", None)) is not None:
+            flags["overrides"] = (*flags["overrides"], f"suggest.count={count}")
         into, allow_code = flags.pop("into", None), flags.pop("allow_code", False)
         applied = {name: flags.pop(name) for name in ("verdicts", "in_place") if name in flags}
         if words and words[0].endswith(".zip"):
@@ -126,6 +128,10 @@ def _building(stage: str) -> Callable[..., int]:
     if stage == "review":
         for option in APPLYING:
             command = option(command)
+    if stage == "suggest":
+        command = click.option(
+            "--count", type=click.IntRange(1, 10_000), help="How many windows; short for --set suggest.count=N."
+        )(command)
     if stage == "predict":
         command = click.option(
             "-o",

@@ -13,6 +13,7 @@ from typing import Any
 from rvbuild import rules
 from rvbuild.cli import report, trust_prompt
 from rvbuild.cli.commands import status as status_command
+from rvbuild.cli.commands import suggest
 from rvbuild.cli.terminal import echo, styled
 from rvbuild.engine.keys.artifact import Artifact
 from rvbuild.engine.plan.decide import State
@@ -127,7 +128,8 @@ def _last_lines(session: Session, wanted: Sequence[Artifact], outcomes: Sequence
         lines += [f"  (details: {session.workspace.show(log)})"] if log is not None else []
     names = {a.name for a in wanted}
     shown = [path for o in outcomes if o.artifact.name in names for path in o.outputs]
-    return lines + _headlines(session, shown) + report.where(session.workspace.root, shown, rules.SHOWN)
+    lines += [*_headlines(session, shown), *suggest.lines(session.workspace.root, session.projects, shown)]
+    return lines + report.where(session.workspace.root, shown, rules.SHOWN)
 
 
 def _headlines(session: Session, outputs: Sequence[str]) -> list[str]:

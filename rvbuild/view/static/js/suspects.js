@@ -45,7 +45,7 @@ export function suspectsPanel() {
   const list = listed();
   const stale = state.suspects.state === "fresh" ? "" : element("p", { class: "wait", id: "suspects-stale" }, `Something was saved since the review (${state.suspects.state}): review again when you have saved your labels.`);
   const message = state.suspects.message ? element("p", { class: "bad", role: "alert", id: "suspects-message" }, state.suspects.message) : "";
-  const lacking = state.suspects.table ? "" : element("p", { class: "wait" }, "There is no table for verdicts yet: review again.");
+  const lacking = state.suspects.table || state.suspects.message || running ? "" : element("p", { class: "wait" }, "There is no table for verdicts yet: review again.");
   const rows = list.slice(0, MOST).map((one) => element("li", {}, element("button", { type: "button", id: `suspect-${one.id}`, "aria-current": one.id === state.suspect ? "true" : null, onclick: () => look(one.id) },
     element("span", { class: "swatch", style: { background: KINDS[one.kind]?.color ?? "#888" } }), ` ${what(one)} `, element("span", { class: `verdict ${one.verdict}` }, isOpen(one) ? "" : VERDICTS[one.verdict]), element("small", {}, `${percent(one.score)} · scene ${one.scene}`))));
   const left = list.length - rows.length + (state.suspects.left_out ?? 0);
@@ -94,7 +94,7 @@ function card() {
     element("h3", {}, element("span", { class: "swatch", style: { background: KINDS[one.kind]?.color ?? "#888" } }), ` ${what(one)}`),
     element("p", {}, one.reason),
     element("p", { class: "note" }, `${percent(one.score)} probably wrong · gain ${Math.round(one.gain).toLocaleString("en")}${from ? ` · ${from}` : ""}`),
-    one.proposed_rings ? element("p", { class: "note" }, "The dashed white line is the proposed outline.") : "",
+    one.proposed_rings && JSON.stringify(one.proposed_rings) !== JSON.stringify(one.rings) ? element("p", { class: "note" }, "The dashed white line is the proposed outline.") : "",
     element("div", { class: "row wrap" }, button("accept", missing ? "Accept: add it" : "Accept: the label is wrong", "a"), button("reject", missing ? "Reject: nothing is missing" : "Reject: it is right", "r"), button("", "Clear", "c"), element("button", { type: "button", id: "verdict-undo", title: "Key u", disabled: !undone.length, onclick: undo }, "Undo")),
     element("input", { type: "text", id: "suspect-note", placeholder: "Note", "aria-label": "Note", value: one.note ?? "", onchange: (event) => send(one, one.verdict, event.target.value) }));
 }
