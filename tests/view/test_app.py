@@ -14,6 +14,7 @@ from rvbuild.view.web.app import STATIC, View
 from tests.api.conftest import write_labels
 
 from .conftest import Client, Results
+from .test_suspects import A, review
 
 PORT, TOKEN = 8124, "a-token"
 HOME = f"http://127.0.0.1:{PORT}"
@@ -163,3 +164,14 @@ def test_the_page_and_all_that_it_names_is_packed(page: Page) -> None:
         assert not re.findall(r"https?://(?!www\.w3\.org)", script)
         for imported in re.findall(r'from "(\./[^"]+)"', script):
             assert (STATIC / "js" / imported).is_file()
+
+
+def test_a_verdict_is_told_to_all_pages(page: Page, pixels: Results) -> None:
+    assert page.client.post("/api/verdict?id=a&verdict=accept").status_code == 403, "not from the page"
+    answer = page.client.post("/api/verdict?id=a&verdict=accept", {"Origin": HOME})
+    assert (answer.status_code, answer.json()["error"]) == (400, "there are no suspects yet: run the review")
+    review(pixels)
+    answer = page.client.post(f"/api/verdict?id={A}&verdict=accept&note=sure", {"Origin": HOME})
+    assert answer.json()["former"] == {"verdict": "", "note": ""}
+    assert page.told == ["verdict"]
+    assert page.get("/api/suspects") == page.get("/api/suggestions") == {}, "no build knows of them"

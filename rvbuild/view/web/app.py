@@ -167,7 +167,11 @@ class View:
 
     def _verdict(self, request: Request) -> dict[str, Any]:
         params = request.query_params
-        return self.verdicts.set(params.get("id", ""), params.get("verdict", ""), params.get("note"))
+        suspect_id, verdict = params.get("id", ""), params.get("verdict", "")
+        answer = self.verdicts.set(suspect_id, verdict, params.get("note"))
+        told = {"id": suspect_id, "verdict": verdict, "note": answer["note"], "unsaved": bool(answer["unsaved"])}
+        self.events.tell("verdict", told)  # to all pages that are open
+        return answer
 
     def _follow(self, request: Request) -> dict[str, Any]:
         self.follower.on = request.query_params.get("on") == "1"
