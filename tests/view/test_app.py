@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from starlette.requests import Request
+from starlette.types import Message
 
 from rvbuild.view.looking import Looking
 from rvbuild.view.web.app import STATIC, View
@@ -79,6 +82,19 @@ def test_tiles_are_kept_by_the_version_of_their_files(page: Page) -> None:
     assert answer.headers["content-type"] == "image/png" and "immutable" in answer.headers["cache-control"]
     assert page.client.get("/tile/image/1/0/0?scene=c").headers["cache-control"] == "no-store"
     assert page.client.get("/tile/image/1/9/9?scene=c").status_code == 204
+
+
+def test_a_tile_that_the_page_no_longer_waits_for_is_not_drawn(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    monkeypatch.setattr("rvbuild.view.web.app.draw", lambda *_: drawn.append("tile"))
+    path = {"layer": "image", "step": 1, "row": 0, "col": 0}
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    request = Request({"type": "http", "method": "GET", "query_string": b"scene=c", "path_params": path}, receive)
+    assert asyncio.run(page.view._tile_if_wanted(request)).status_code == 499
+    assert drawn == []
 
 
 def test_a_pixel_is_told_with_its_label(page: Page) -> None:
