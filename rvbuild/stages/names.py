@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias, get_args
+
+Engine: TypeAlias = Literal["auto", "torch", "onnxruntime"]
+"""What computes the network of a bundle: `auto` is torch where it is installed, and else onnxruntime."""
+
+ENGINES: tuple[Engine, ...] = get_args(Engine)
+
 COMMANDS = {
     "analyze": "Compute statistics of the bands of the training scenes.",
     "chip": "Cut chips of imagery and labels from training and validation scenes.",
