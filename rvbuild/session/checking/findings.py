@@ -12,7 +12,6 @@ from rvbuild.checks import project as project_checks
 from rvbuild.checks.findings import Finding, Level
 from rvbuild.cores import cores, thread_count
 from rvbuild.engine.keys.artifact import Artifact, Source
-from rvbuild.engine.plan.decide import State
 from rvbuild.engine.plan.plan import Plan
 from rvbuild.engine.run.workers import Executor
 from rvbuild.engine.workspace import Workspace
@@ -22,11 +21,14 @@ from rvbuild.session.checking.facts import completed, facts_of, model_memory, mo
 from rvbuild.session.checking.messages import format_findings
 from rvbuild.session.session import Session
 
-_DONE = (State.FRESH, State.RESTORABLE)
 
-
-def before_build(
-    session: Session, closure: Sequence[Artifact], keep_going: bool, jobs: int, notify: Callable[[str], None]
+def check_build(
+    session: Session,
+    closure: Sequence[Artifact],
+    pending: Sequence[Artifact],
+    keep_going: bool,
+    jobs: int,
+    notify: Callable[[str], None],
 ) -> dict[str, int]:
     """Check the scenes of the artifacts to be built; if nothing is to be built, nothing is opened.
 
@@ -34,6 +36,8 @@ def before_build(
     ----------
     session, closure
         The session, and the artifacts that the command brings up to date.
+    pending
+        Those of them that are built.
     jobs
         Number of artifacts that are built in parallel.
     keep_going
@@ -52,7 +56,6 @@ def before_build(
     ProjectError
         With all errors.
     """
-    pending = [a for a in closure if session.plan[a.name].decision.state not in _DONE]
     if pending:
         session.executor.prepare()
     errors: list[str] = []
