@@ -66,8 +66,7 @@ def current(page: Page) -> str:
 def review(page: Page) -> None:
     """Run the review by its button, and wait for its end."""
     page.locator("#review-button").click()
-    expect(page.locator("#build-button")).to_have_text("Stop")
-    page.locator("#tab-suspects").click()
+    expect(page.locator("#review-said")).to_contain_text("Building review")
     expect(page.locator("#build-button")).to_have_text("Build")
     expect(page.locator("#suspect-list li").nth(2)).to_be_visible()
 
