@@ -1,5 +1,5 @@
 // The page: what happens at the start, at keys and clicks, and when the server tells of something new.
-import { apply, buildPanel, press } from "./build.js";
+import { apply, buildPanel, press, said } from "./build.js";
 import { ask, byId, element, query } from "./dom.js";
 import { evaluationPanel } from "./evaluation.js";
 import { available, clip, forgetMessages, newScene, panel, refresh, setSwipe, toggle } from "./layers.js";
@@ -231,7 +231,7 @@ when("show-suggestion", async (suggestion) => {
   if (suggestion.scenes.includes(state.scene?.id) && state.suggestion === suggestion.id) zoomTo(suggestion.window, false);
 });
 when("build", (stage) => {
-  openTab("build");
+  if (stage === "build") openTab("build");
   press(stage);
 });
 
@@ -261,6 +261,7 @@ function listen() {
   events.addEventListener("build-event", (event) => {
     apply(JSON.parse(event.data));
     buildPanel();
+    for (const stage of ["review", "suggest"]) if (byId(`${stage}-said`)) byId(`${stage}-said`).textContent = said(stage);
     trainingPanel();
   });
 }
