@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -91,7 +92,7 @@ def read_accepted(path: Path) -> list[Accepted]:
         if verdict not in VERDICTS:
             wrong.append(f"{row.get('id')}: {row.get('verdict')!r}{nearest(verdict, VERDICTS)}")
         elif verdict == "accept":
-            accepted.append(_accepted(path, row, drawn.get(str(row["id"])), crs))
+            accepted.append(_accepted(path, row, drawn.get(str(row.get("id"))), crs))
     if wrong:
         raise DataError(f"{path}: expected the verdicts accept, reject or nothing, found {'; '.join(wrong[:5])}")
     if len({each.id for each in accepted}) < len(accepted):
@@ -142,8 +143,14 @@ def _of_geopackage(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any], ra
         names = ", ".join(map(geopackage.quoted, table.columns))
         values = database.execute(f"select {names} from {LAYER} where id is not null order by {table.key}").fetchall()
         rows = [dict(zip(table.columns, row, strict=True)) for row in values]
-        blobs = database.execute(f"select id, geom from {PROPOSALS} where id is not null and geom is not null")
-        drawn = {str(key): geopackage.shape_of(blob) for key, blob in blobs}
+        drawn = {}
+        with contextlib.suppress(DataError):  # an export of the suspects alone
+            outlines = geopackage.feature_table(database, path, PROPOSALS)
+            geometry = geopackage.quoted(outlines.geometry)
+            blobs = database.execute(
+                f"select id, {geometry} from {PROPOSALS} where id is not null and {geometry} not null"
+            )
+            drawn = {str(key): geopackage.shape_of(blob) for key, blob in blobs}
         wkt = database.execute(
             "select definition from gpkg_spatial_ref_sys where srs_id = ? and srs_id > 0", (table.srs_id,)
         ).fetchone()
