@@ -22,6 +22,7 @@ NAMES = (
     "rechip",
     "draft",
     "watch_draft",
+    "review",
     "train",
     "predict",
     "evaluate",

@@ -35,7 +35,7 @@ class Injected(NamedTuple):
     wrong: Any | None
     """The area of the wrong label; None if it is missing."""
     true: Any | None
-    """The area of the object; None if there is none."""
+    """The area of the object; None if there is none. In a raster, the area whose class is hidden."""
 
 
 class Labels(NamedTuple):
@@ -124,18 +124,18 @@ def inject_raster(ids: NDArray[np.uint8], seed: int, least_px: int = 100) -> tup
                 mask = _mask(there, ids.shape)
                 if shapely.box(0, 0, ids.shape[1], ids.shape[0]).contains(there) and not (ids[mask] == class_id).any():
                     result[mask] = class_id
-                    errors.append(Injected(kind, there, None))
+                    errors.append(Injected(kind, there, there))
                     break
     return result, errors
 
 
 def means(kind: str, area: Any, error: Injected) -> bool:
     """Tell whether a suspect of a kind, with the area of a label or of an object without one, means an error."""
-    if kind != "missing" and error.wrong is not None and _iou(area, error.wrong) >= HIT:
+    if kind == "missing":
+        return error.true is not None and error.kind != "duplicate" and _iou(area, error.true) >= NEAR
+    if error.wrong is not None and _iou(area, error.wrong) >= HIT:
         return True
-    if kind == "missing" and error.true is not None and error.kind in ("missing", "outline"):
-        return _iou(area, error.true) >= NEAR
-    return kind == "duplicate" and error.kind == "duplicate" and _iou(area, error.true) >= HIT
+    return kind == error.kind == "duplicate" and _iou(area, error.true) >= HIT
 
 
 def moved(area: Any, rng: np.random.Generator, least: float, most: float) -> Any:

@@ -35,7 +35,7 @@ RUN = "rvbuild.stages.review.suspects:run"
 CODE = ("rvbuild.stages.review.suspects", "{task}")
 WRITES = ("suspects.json",)
 
-MOST_MADE = 1500
+MOST_MADE = 600
 """Labels that errors are made of on purpose, to learn what errors look like."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ class Accepted:
     """Of the label that was reviewed."""
     proposed: Rings | None
     """The outline that was proposed, in pixels of the scene."""
+    polygon: Rings | None = None
+    """In a label raster, the area that was reviewed, in pixels of the scene."""
     drawn: Any = None
     """The outline as it is in the table, where users may have edited it, in the CRS of the table."""
     crs: rasterio.crs.CRS | None = None
@@ -89,7 +92,7 @@ def read_accepted(path: Path) -> list[Accepted]:
         if verdict not in VERDICTS:
             wrong.append(f"{row.get('id')}: {row.get('verdict')!r}{nearest(verdict, VERDICTS)}")
         elif verdict == "accept":
-            accepted.append(_accepted(path, row, drawn.get(str(row["id"])), crs))
+            accepted.append(_accepted(path, row, drawn.get(str(row.get("id"))), crs))
     if wrong:
         raise DataError(f"{path}: expected the verdicts accept, reject or nothing, found {'; '.join(wrong[:5])}")
     if len({each.id for each in accepted}) < len(accepted):
@@ -102,8 +105,7 @@ def _accepted(path: Path, row: Mapping[str, Any], drawn: Any, crs: rasterio.crs.
         texts = {key: None if row[key] in (None, "") else str(row[key]) for key in _COLUMNS}
         if texts["id"] is None or texts["scene"] is None or texts["kind"] not in KINDS:
             raise ValueError("expected an id, a scene, and a kind of suspect")
-        rings = None if not row["proposed_px"] else json.loads(row["proposed_px"])
-        proposed = None if rings is None else tuple(tuple((float(x), float(y)) for x, y in ring) for ring in rings)
+        proposed, polygon = _rings(row.get("proposed_px")), _rings(row.get("label_px"))
     except (KeyError, ValueError, TypeError) as error:
         raise DataError(
             f"{path}: a row cannot be read as a suspect of a review: {error!r}. Keep all of its columns when you "
@@ -120,9 +122,16 @@ def _accepted(path: Path, row: Mapping[str, Any], drawn: Any, crs: rasterio.crs.
         texts["feature_id"],
         texts["label_digest"],
         proposed,
+        polygon,
         drawn,
         crs,
     )
+
+
+def _rings(text: str | None) -> Rings | None:
+    if not text:
+        return None
+    return tuple(tuple((float(x), float(y)) for x, y in ring) for ring in json.loads(text))
 
 
 _COLUMNS = ("id", "scene", "kind", "class", "proposed_class", "file", "layer", "feature_id", "label_digest")
@@ -134,8 +143,14 @@ def _of_geopackage(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any], ra
         names = ", ".join(map(geopackage.quoted, table.columns))
         values = database.execute(f"select {names} from {LAYER} where id is not null order by {table.key}").fetchall()
         rows = [dict(zip(table.columns, row, strict=True)) for row in values]
-        blobs = database.execute(f"select id, geom from {PROPOSALS} where id is not null and geom is not null")
-        drawn = {str(key): geopackage.shape_of(blob) for key, blob in blobs}
+        drawn = {}
+        with contextlib.suppress(DataError):  # an export of the suspects alone
+            outlines = geopackage.feature_table(database, path, PROPOSALS)
+            geometry = geopackage.quoted(outlines.geometry)
+            blobs = database.execute(
+                f"select id, {geometry} from {PROPOSALS} where id is not null and {geometry} not null"
+            )
+            drawn = {str(key): geopackage.shape_of(blob) for key, blob in blobs}
         wkt = database.execute(
             "select definition from gpkg_spatial_ref_sys where srs_id = ? and srs_id > 0", (table.srs_id,)
         ).fetchone()

@@ -34,7 +34,7 @@ _HEAD = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
 _LABEL_COLOR, _PROPOSED_COLOR, _DECIDED_COLOR = (255, 214, 0), (0, 229, 255), (150, 150, 150)
 _DECIDED = "decided"
 
-_HIDDEN = ("fid", "label_digest", "proposed_px")
+_HIDDEN = ("fid", "label_digest", "proposed_px", "label_px")
 _EDITABLE = ("proposed_class", "verdict", "note")
 
 _TITLES = {"class": "class of the label", "gain": "expected gain", "score": "probability that the label is wrong"}

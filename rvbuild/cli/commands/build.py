@@ -13,6 +13,7 @@ from typing import Any
 from rvbuild import rules
 from rvbuild.cli import report, trust_prompt
 from rvbuild.cli.commands import status as status_command
+from rvbuild.cli.commands import suggest
 from rvbuild.cli.terminal import echo, styled
 from rvbuild.engine.keys.artifact import Artifact
 from rvbuild.engine.plan.decide import State
@@ -127,7 +128,8 @@ def _last_lines(session: Session, wanted: Sequence[Artifact], outcomes: Sequence
         lines += [f"  (details: {session.workspace.show(log)})"] if log is not None else []
     names = {a.name for a in wanted}
     shown = [path for o in outcomes if o.artifact.name in names for path in o.outputs]
-    return lines + _headlines(session, shown) + report.where(session.workspace.root, shown, rules.SHOWN)
+    lines += [*_headlines(session, shown), *suggest.lines(session.workspace.root, session.projects, shown)]
+    return lines + report.where(session.workspace.root, shown, rules.SHOWN)
 
 
 def _headlines(session: Session, outputs: Sequence[str]) -> list[str]:
@@ -163,7 +165,9 @@ def _json(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     return {"artifacts": artifacts, "summary": {did.value: sum(o.did is did for o in outcomes) for did in Did}}
 
 
-def predict_bundle(words: Sequence[str], into: Path | None, allow_code: bool, verbosity: int, inline: bool) -> int:
+def predict_bundle(
+    words: Sequence[str], into: Path | None, allow_code: bool, engine: str, verbosity: int, inline: bool
+) -> int:
     """Predict images with a bundle: `words` are the bundle and the images."""
     gc.enable()  # a stage may run in this process; see `main`
     bundle, images = Path(words[0]), [Url(w) if is_url(w) else Path(w).absolute() for w in words[1:]]
@@ -177,7 +181,9 @@ def predict_bundle(words: Sequence[str], into: Path | None, allow_code: bool, ve
         for line in variables.problems(os.environ):
             reporter.note(line)
         progress = reporter.task(f"predict {bundle.name}")
-        paths = bundles.predict_files(bundle, images, into, progress, allow_code=allow_code, inline=inline)
+        paths = bundles.predict_files(
+            bundle, images, into, progress, allow_code=allow_code, inline=inline, engine=engine
+        )
     finally:
         reporter.close()
     if verbosity >= 0:

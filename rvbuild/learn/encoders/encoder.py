@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import NotRequired, Protocol, TypedDict
+from typing import NotRequired, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import TypedDict
 
 Floats = NDArray[np.float32]
 Features = NDArray[np.int8]

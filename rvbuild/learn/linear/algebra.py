@@ -52,7 +52,31 @@ def solved(matrix: Reals, right: Reals) -> Reals:
     """
     count = len(matrix)
     # Rows below the matrix are eliminated as its own are.
-    lower = np.concatenate([matrix, right.T])
+    lower = _factored(np.concatenate([matrix, right.T]))
+    found = lower[count:].T.copy()
+    for step in reversed(range(count)):
+        found[step] /= lower[step, step]
+        found[:step] -= lower[step, :step, np.newaxis] * found[step]
+    return found
+
+
+def triangle_of(matrix: Reals) -> Reals:
+    """Return Cholesky's decomposition L of a matrix (F, F): L L' = `matrix`. Above its diagonal, it is not zero."""
+    return _factored(matrix.copy())
+
+
+def forward(triangle: Reals, right: Reals) -> Reals:
+    """Return X with L X = `right` (F, K); what is above the diagonal of L, `triangle` (F, F), does not count."""
+    found = right.copy()
+    for step in range(len(triangle)):
+        found[step] /= triangle[step, step]
+        found[step + 1 :] -= triangle[step + 1 :, step, np.newaxis] * found[step]
+    return found
+
+
+def _factored(lower: Reals) -> Reals:
+    """Eliminate the columns of a matrix (F, F) with more rows below it, in place, and return it."""
+    count = lower.shape[1]
     for start in range(0, count, PANEL):
         stop = min(start + PANEL, count)
         panel = _eliminated(lower[start:, start:stop].T.copy())
@@ -60,11 +84,7 @@ def solved(matrix: Reals, right: Reals) -> Reals:
         if stop < len(lower):
             below = panel[:, stop - start :]
             lower[stop:, stop:] -= product(below.T, below[:, : count - stop])
-    found = lower[count:].T.copy()
-    for step in reversed(range(count)):
-        found[step] /= lower[step, step]
-        found[:step] -= lower[step, :step, np.newaxis] * found[step]
-    return found
+    return lower
 
 
 def _eliminated(panel: Reals) -> Reals:

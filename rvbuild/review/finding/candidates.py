@@ -46,8 +46,8 @@ class _Peak(NamedTuple):
     size: float
 
 
-def candidates(scores: ScoreMap, class_id: int, of_class: Typical) -> list[Candidate]:
-    """Return the places of a scene where objects of a class may be, the strongest first."""
+def candidates(scores: ScoreMap, class_id: int, of_class: Typical, most: int) -> list[Candidate]:
+    """Return the places of a scene where objects of a class may be, the strongest first, `most` at the most."""
     peaks: list[_Peak] = []
     sizes = [math.exp(of_class.log_size + step * of_class.spread) for step in STEPS]
     for size in sizes:
@@ -62,6 +62,8 @@ def candidates(scores: ScoreMap, class_id: int, of_class: Typical) -> list[Candi
     for number, peak in enumerate(peaks):
         if dead[number]:
             continue
+        if len(found) == most:
+            break
         near = tree.query(shapely.box(peak.x - peak.size, peak.y - peak.size, peak.x + peak.size, peak.y + peak.size))
         for other in near:
             reach = 0.5 * max(peak.size, peaks[other].size)

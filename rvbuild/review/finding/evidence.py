@@ -130,9 +130,9 @@ def evidence(
     outside = _mean(odds, around)
     middle_x, middle_y = (view.x[1:] + view.x[:-1]) / 2 - centre.x, (view.y[1:] + view.y[:-1]) / 2 - centre.y
     sector = np.floor((np.arctan2(middle_y[:, None], middle_x[None, :]) / (2 * math.pi) + 0.5) * SECTORS).astype(int)
-    sector = np.minimum(sector, SECTORS - 1)
-    sectors = [_mean(odds, inside * (sector == k)) for k in range(SECTORS)]
-    outer = [_mean(odds, around * (sector == k)) for k in range(SECTORS)]
+    sector = np.minimum(sector, SECTORS - 1).ravel()
+    sectors = _by_sector(odds, inside, sector)
+    outer = _by_sector(odds, around, sector)
     gain, shift = _shifted(odds, known, covers[2], covers[4], view)
     distance = math.hypot(*shift) / size
     bigger, factor = _resized(odds, covers, known)
@@ -191,21 +191,23 @@ def _mean(values: Floats, weights: Floats) -> float:
     return float((values * weights).sum()) / total if total > 0.25 else math.nan
 
 
-def _finite(values: list[float]) -> list[float]:
-    return [value for value in values if math.isfinite(value)]
+def _by_sector(values: Floats, weights: Floats, sector: NDArray[np.intp]) -> list[float]:
+    """Return the mean in each sector that has enough cells."""
+    total = np.bincount(sector, weights.ravel(), SECTORS)
+    sums = np.bincount(sector, (values * weights).ravel(), SECTORS)
+    return [float(mean) for mean in sums[total > 0.25] / total[total > 0.25]]
 
 
 def _least(values: list[float]) -> float:
-    return min(_finite(values), default=math.nan)
+    return min(values, default=math.nan)
 
 
 def _most(values: list[float]) -> float:
-    return max(_finite(values), default=math.nan)
+    return max(values, default=math.nan)
 
 
 def _spread(values: list[float]) -> float:
-    finite = _finite(values)
-    return float(np.std(finite)) if len(finite) > 1 else math.nan
+    return float(np.std(values)) if len(values) > 1 else math.nan
 
 
 def _elongation(box: Any) -> float:

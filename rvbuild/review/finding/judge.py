@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rvbuild.review.finding.evidence import NAMES
 from rvbuild.review.finding.logistic import fit
 from rvbuild.review.finding.objects import Item, Place
 
@@ -27,6 +28,9 @@ EXPECTED = {"spurious": 0.03, "outline": 0.03, "class": 0.03, "duplicate": 0.02,
 
 BELIEF = 50.0
 """As if this had been seen in so many labels."""
+
+PENALTIES = np.array([*[1.0] * len(NAMES), 0.05])
+"""On the weights of the evidence, and of the overlap with another label: where labels never overlap, that tells all."""
 
 ROUNDS = 3
 LABELLED = 0.35
@@ -61,8 +65,8 @@ def judge_labels(items: Sequence[Item], made: Sequence[Item]) -> Judged:
     chances, prior = np.zeros((len(items), len(kinds))), expected
     outcomes = np.array([kinds.index(kind) + 1 for kind in kind_of])
     for _ in range(ROUNDS):
-        odds = np.zeros((len(items), len(kinds)))
         right = 1 - chances.sum(axis=1)
+        odds, made_odds = np.zeros((len(items), len(kinds))), np.zeros((len(made), len(kinds)))
         for fold in np.unique(folds):
             train, error = folds != fold, made_folds != fold
             if not train.any() or len(np.unique(outcomes[error])) < len(kinds):
@@ -73,8 +77,13 @@ def judge_labels(items: Sequence[Item], made: Sequence[Item]) -> Judged:
                 np.concatenate([own[train], errors[error]]),
                 np.concatenate([np.zeros(train.sum(), dtype=np.int64), outcomes[error]]),
                 np.concatenate([right[train], right[train].sum() / counts[outcomes[error]]]),
+                PENALTIES,
             )
             odds[folds == fold] = model.log_odds(own[folds == fold])
+            made_odds[made_folds == fold] = model.log_odds(errors[made_folds == fold])
+        for column in range(len(kinds)):
+            of_kind = made_odds[outcomes == column + 1, column]
+            odds[:, column] = _tempered(odds[:, column], right, of_kind, np.ones(len(of_kind)))
         chances, prior = _chances(odds, prior, expected)
     return Judged(kinds, chances)
 
@@ -103,9 +112,31 @@ def judge_places(places: Sequence[Place]) -> tuple[list[Place], Floats]:
                 train = np.ones_like(train)
             model = fit(features[train], positive[train], weights[train])
             odds[folds == fold] = model.log_odds(features[folds == fold])[:, 0]
-        of_each, prior = _chances(odds[len(known) :, np.newaxis], prior, expected)
+        others = odds[len(known) :]
+        others = _tempered(others, weights[len(known) :], odds[: len(known)], weights[: len(known)])
+        of_each, prior = _chances(others[:, np.newaxis], prior, expected)
         chances = of_each[:, 0]
     return free, chances
+
+
+def _tempered(odds: Floats, weights: Floats, positive: Floats, positive_weights: Floats) -> Floats:
+    """Return log-odds as likely as they say, given log-odds of unseen examples; few examples make models too sure.
+
+    Parameters
+    ----------
+    odds, weights
+        (N,) of examples that are mostly negative, and how much each counts as one.
+    positive, positive_weights
+        (M,) of positive examples.
+    """
+    share = weights.sum() / max(float(positive_weights.sum()), 1e-9)
+    model = fit(
+        np.concatenate([odds, positive])[:, np.newaxis],
+        np.repeat([0, 1], [len(odds), len(positive)]),
+        np.concatenate([weights, positive_weights * share]),
+        0.1,
+    )
+    return model.log_odds(odds[:, np.newaxis])[:, 0]
 
 
 def _chances(log_odds: Floats, prior: Floats, expected: Floats) -> tuple[Floats, Floats]:

@@ -28,7 +28,7 @@ class Logistic(NamedTuple):
         return _scores(_with_constant(features, self.centre, self.spread), self.weights)
 
 
-def fit(features: Reals, outcomes: np.ndarray, weights: Reals, penalty: float = 1.0) -> Logistic:
+def fit(features: Reals, outcomes: np.ndarray, weights: Reals, penalties: Reals | float = 1.0) -> Logistic:
     """Return the model of the probabilities of outcomes 0 to K.
 
     Parameters
@@ -39,8 +39,8 @@ def fit(features: Reals, outcomes: np.ndarray, weights: Reals, penalty: float = 
         (N,) from 0 to K.
     weights
         (N,) how much each example counts.
-    penalty
-        On the squares of weights: as of a normal distribution with a variance of 1 / penalty.
+    penalties
+        On the squares of weights, (F,) or of all: as of a normal distribution with a variance of 1 / penalty.
     """
     count = int(outcomes.max())
     known = np.isfinite(features)
@@ -52,8 +52,8 @@ def fit(features: Reals, outcomes: np.ndarray, weights: Reals, penalty: float = 
     x = _with_constant(features, centre, spread)
     size = x.shape[1]
     w = np.zeros((count, size))
-    ridge = np.full(size, penalty)
-    ridge[-1] = 1e-6
+    ridge = np.full(size, 1e-6)
+    ridge[:-1] = penalties
     for _ in range(STEPS):
         p = _probabilities(_scores(x, w))
         residuals = np.stack([(p[:, k] - (outcomes == k + 1)) * weights for k in range(count)])

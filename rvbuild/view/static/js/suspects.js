@@ -1,5 +1,6 @@
 // Suspects: labels that are probably wrong. Step through them, and set a verdict with one key.
 import { ask, byId, counted, element, percent, query } from "./dom.js";
+import { saidLine } from "./build.js";
 import { KINDS, VERDICTS, filter, listed } from "./listed.js";
 import { panel, refresh, toggle } from "./layers.js";
 import { state, tell } from "./state.js";
@@ -33,30 +34,37 @@ function what(one) {
 
 export function suspectsPanel() {
   const box = byId("suspects");
-  const focused = document.activeElement?.id;
+  const { activeElement } = document;
+  const focused = activeElement?.id;
+  const typed = focused === "suspect-note" ? [activeElement.value, activeElement.selectionStart, activeElement.dataset.of] : null;
   const tab = byId("tab-suspects");
   tab.replaceChildren("Suspects", state.suspects.open ? element("span", { class: "count", title: `${state.suspects.open} open` }, state.suspects.open.toLocaleString("en")) : "");
   const running = state.build.running;
-  const again = element("button", { type: "button", id: "review-button", disabled: running, title: "Look for labels that are probably wrong", onclick: () => tell("build", "review") }, running && state.build.stage === "review" ? "Reviewing…" : all().length ? "Review again" : "Review");
+  const again = element("button", { type: "button", id: "review-button", disabled: running, title: "Look for labels that are probably wrong", onclick: () => tell("build", "review") }, running && state.build.stage === "review" ? "Reviewing…" : state.suspects.state ? "Review again" : "Review");
   if (!state.suspects.state) {
-    box.replaceChildren(element("p", { class: "note" }, "The review compares each label with what a model that has not seen it expects there, and lists labels that are probably wrong. It takes about as long as a draft."), again);
+    box.replaceChildren(element("p", { class: "note" }, "The review compares each label with what a model that has not seen it expects there, and lists labels that are probably wrong. It takes about as long as a draft."), again, saidLine("review-said", "review"));
     return;
   }
   const list = listed();
   const stale = state.suspects.state === "fresh" ? "" : element("p", { class: "wait", id: "suspects-stale" }, `Something was saved since the review (${state.suspects.state}): review again when you have saved your labels.`);
   const message = state.suspects.message ? element("p", { class: "bad", role: "alert", id: "suspects-message" }, state.suspects.message) : "";
-  const lacking = state.suspects.table ? "" : element("p", { class: "wait" }, "There is no table for verdicts yet: review again.");
+  const lacking = state.suspects.table || state.suspects.message || running ? "" : element("p", { class: "wait" }, "There is no table for verdicts yet: review again.");
   const rows = list.slice(0, MOST).map((one) => element("li", {}, element("button", { type: "button", id: `suspect-${one.id}`, "aria-current": one.id === state.suspect ? "true" : null, onclick: () => look(one.id) },
     element("span", { class: "swatch", style: { background: KINDS[one.kind]?.color ?? "#888" } }), ` ${what(one)} `, element("span", { class: `verdict ${one.verdict}` }, isOpen(one) ? "" : VERDICTS[one.verdict]), element("small", {}, `${percent(one.score)} · scene ${one.scene}`))));
   const left = list.length - rows.length + (state.suspects.left_out ?? 0);
   box.replaceChildren(
     element("div", { class: "row spread" }, element("strong", { id: "suspects-open" }, `${(state.suspects.open ?? 0).toLocaleString("en")} open of ${counted(all().length + (state.suspects.left_out ?? 0), "suspect")}`), again),
-    stale, message, lacking, filters(), card(), element("p", { class: "note", role: "status", id: "suspects-said" }, saying),
+    saidLine("review-said", "review"), stale, message, lacking, filters(), card(), element("p", { class: "note", role: "status", id: "suspects-said" }, saying),
     list.length ? element("ol", { class: "list plain", id: "suspect-list" }, rows) : element("p", { class: "note" }, all().length ? "No suspect fits this choice." : "The review has found no suspects."),
     left > 0 ? element("p", { class: "note" }, `and ${left.toLocaleString("en")} more, which are less probable`) : "",
     next(),
   );
   if (focused && (focused.startsWith("suspect") || focused.startsWith("verdict") || focused.startsWith("filter"))) byId(focused)?.focus({ preventScroll: true });
+  // What is being typed stays when the list is drawn anew.
+  if (typed && typed[2] === state.suspect) {
+    byId("suspect-note").value = typed[0];
+    byId("suspect-note").setSelectionRange(typed[1], typed[1]);
+  }
 }
 
 // What to do with verdicts.
@@ -94,9 +102,9 @@ function card() {
     element("h3", {}, element("span", { class: "swatch", style: { background: KINDS[one.kind]?.color ?? "#888" } }), ` ${what(one)}`),
     element("p", {}, one.reason),
     element("p", { class: "note" }, `${percent(one.score)} probably wrong · gain ${Math.round(one.gain).toLocaleString("en")}${from ? ` · ${from}` : ""}`),
-    one.proposed_rings ? element("p", { class: "note" }, "The dashed white line is the proposed outline.") : "",
+    one.proposed_rings && JSON.stringify(one.proposed_rings) !== JSON.stringify(one.rings) ? element("p", { class: "note" }, "The dashed white line is the proposed outline.") : "",
     element("div", { class: "row wrap" }, button("accept", missing ? "Accept: add it" : "Accept: the label is wrong", "a"), button("reject", missing ? "Reject: nothing is missing" : "Reject: it is right", "r"), button("", "Clear", "c"), element("button", { type: "button", id: "verdict-undo", title: "Key u", disabled: !undone.length, onclick: undo }, "Undo")),
-    element("input", { type: "text", id: "suspect-note", placeholder: "Note", "aria-label": "Note", value: one.note ?? "", onchange: (event) => send(one, one.verdict, event.target.value) }));
+    element("input", { type: "text", id: "suspect-note", "data-of": one.id, placeholder: "Note", "aria-label": "Note", value: one.note ?? "", onchange: (event) => send(one, one.verdict, event.target.value), onkeydown: (event) => event.key === "Enter" && event.target.blur() }));
 }
 
 function shown() {
@@ -153,6 +161,15 @@ async function send(one, verdict, note = null, back = false) {
     shown();
     return false;
   }
+}
+
+// A verdict that was given on any page.
+export function takeVerdict({ id, verdict, note, unsaved }) {
+  const one = all().find((each) => each.id === id);
+  if (!one || (one.verdict === verdict && one.note === note)) return;
+  take(one, { verdict, note });
+  one.unsaved = unsaved;
+  shown();
 }
 
 function take(one, { verdict, note }) {
