@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Literal, TypeAlias, get_args
+
+Engine: TypeAlias = Literal["auto", "torch", "onnxruntime"]
+"""What computes the network of a bundle: `auto` is torch where it is installed, and else onnxruntime."""
+
+ENGINES: tuple[Engine, ...] = get_args(Engine)
 
 COMMANDS = {
     "analyze": "Compute statistics of the bands of the training scenes.",

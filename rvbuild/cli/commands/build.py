@@ -165,7 +165,9 @@ def _json(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     return {"artifacts": artifacts, "summary": {did.value: sum(o.did is did for o in outcomes) for did in Did}}
 
 
-def predict_bundle(words: Sequence[str], into: Path | None, allow_code: bool, verbosity: int, inline: bool) -> int:
+def predict_bundle(
+    words: Sequence[str], into: Path | None, allow_code: bool, engine: str, verbosity: int, inline: bool
+) -> int:
     """Predict images with a bundle: `words` are the bundle and the images."""
     gc.enable()  # a stage may run in this process; see `main`
     bundle, images = Path(words[0]), [Url(w) if is_url(w) else Path(w).absolute() for w in words[1:]]
@@ -179,7 +181,9 @@ def predict_bundle(words: Sequence[str], into: Path | None, allow_code: bool, ve
         for line in variables.problems(os.environ):
             reporter.note(line)
         progress = reporter.task(f"predict {bundle.name}")
-        paths = bundles.predict_files(bundle, images, into, progress, allow_code=allow_code, inline=inline)
+        paths = bundles.predict_files(
+            bundle, images, into, progress, allow_code=allow_code, inline=inline, engine=engine
+        )
     finally:
         reporter.close()
     if verbosity >= 0:

@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from rvbuild.checks import packages, resources
 from rvbuild.checks import project as project_checks
-from rvbuild.checks import resources
 from rvbuild.checks.findings import Finding, Level
 from rvbuild.cores import cores, thread_count
 from rvbuild.engine.keys.artifact import Artifact, Source
@@ -114,6 +114,8 @@ def _concerns(finding: Finding, roles: Mapping[str, set[str]], stages: Collectio
     """Tell whether a finding concerns files that the artifacts to be built read."""
     if finding.kind == project_checks.NOT_READ:
         return False  # the stages read them
+    if finding.kind == packages.KIND:
+        return "bundle" in stages
     if finding.scene:
         return finding.scene in roles and (not finding.part or finding.part in roles[finding.scene])
     return "chip" in stages or "train" in stages
@@ -154,4 +156,5 @@ def findings_of(project: Project, collected: ProjectFacts, plan: Plan, jobs: int
     to_predict = [id_ for id_ in collected.facts if id_ not in done["infer"] and split[id_] != "train"]
     needs = resources.findings(project, collected.facts, to_cut, to_predict, collected.model, jobs)
     model = [_model(*collected.problem)] if collected.problem[0] else []
-    return [*project_checks.findings(project, collected.facts, collected.shared), *needs, *model]
+    lacking = packages.findings(project)
+    return [*project_checks.findings(project, collected.facts, collected.shared), *needs, *model, *lacking]

@@ -17,7 +17,7 @@ import shapely
 from rvbuild import tasks
 from rvbuild.geo.area.aoi import Aoi, open_aoi
 from rvbuild.progress import Progress
-from rvbuild.review.finding.objects import Item, Label, Place, Scene, items_of, places_of, typical_of
+from rvbuild.review.finding.objects import SMALLEST, Item, Label, Place, Scene, items_of, places_of, typical_of
 from rvbuild.review.finding.suspects import Gathered, suspects_of
 from rvbuild.review.labels import read_objects
 from rvbuild.review.suspect import KINDS, SUSPECTS, Kind, write_suspects
@@ -103,11 +103,12 @@ def _read(inputs: Mapping[str, Sequence[Path]], settings: SuspectsSettings, scen
 
 
 def _areas(reviewed: Sequence[_Reviewed]) -> dict[int, list[float]]:
-    """Return the areas of the labels of each class."""
+    """Return the areas of the labels of each class, but for tiny ones."""
     areas: dict[int, list[float]] = {}
     for each in reviewed:
         for label in each.labels:
-            areas.setdefault(label.class_id, []).append(label.area.area)
+            if label.area.area >= SMALLEST * each.features.cells.stride_px**2:
+                areas.setdefault(label.class_id, []).append(label.area.area)
     return areas
 
 

@@ -5,7 +5,7 @@ import { evaluationPanel } from "./evaluation.js";
 import { available, clip, forgetMessages, newScene, panel, refresh, setSwipe, toggle } from "./layers.js";
 import { fit, map, placeText, unmark, zoomTo } from "./map.js";
 import { lookAtPlaces, placesAreDue, step } from "./places.js";
-import { decide, loadSuspects, stepSuspects, suspectsPanel, undo } from "./suspects.js";
+import { decide, loadSuspects, stepSuspects, suspectsPanel, takeVerdict, undo } from "./suspects.js";
 import { loadSuggestions, stepSuggestions, suggestionsPanel } from "./suggestions.js";
 import { sources, state, tell, when } from "./state.js";
 import { trainingPanel } from "./training.js";
@@ -164,8 +164,16 @@ map.on("click", async ({ latlng }) => {
   }
 });
 
+// A choice that was made with the pointer does not keep the keys.
+let pointed = false;
+document.addEventListener("pointerdown", () => (pointed = true), true);
+document.addEventListener("keydown", () => (pointed = false), true);
+document.addEventListener("change", (event) => pointed && event.target.tagName === "SELECT" && event.target.blur(), true);
+
+const takesLetters = (target) => target.tagName === "SELECT" || target.tagName === "TEXTAREA" || (target.tagName === "INPUT" && !["checkbox", "range"].includes(target.type));
+
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName) && event.target.type !== "checkbox" || byId("help").open) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || takesLetters(event.target) || byId("help").open) return;
   const layer = available()[Number(event.key) - 1];
   if (layer) toggle(layer);
   else if (event.key === "s") setSwipe(!state.swipe);
@@ -250,6 +258,7 @@ function listen() {
     byId("map-message").dataset.lost = "1";
   });
   events.addEventListener("project", (event) => takeProject(JSON.parse(event.data)));
+  events.addEventListener("verdict", (event) => takeVerdict(JSON.parse(event.data)));
   events.addEventListener("suspects", () => loadSuspects().catch((error) => message(error.message, true)));
   events.addEventListener("build", (event) => {
     state.build = { follows: state.build.follows, ...JSON.parse(event.data) };
