@@ -21,6 +21,7 @@ NAMES = (
     "chip",
     "rechip",
     "draft",
+    "watch_draft",
     "suggest",
     "review",
     "train",
