@@ -21,6 +21,7 @@ NAMES = (
     "chip",
     "rechip",
     "draft",
+    "watch_draft",
     "review",
     "train",
     "predict",
