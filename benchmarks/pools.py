@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 import rvbuild
+from benchmarks.command import ENVIRONMENT
 from benchmarks.command import rvbuild as command
 from rvbuild.data.samples import make_potsdam
 from rvbuild.geo.area.aoi import open_aoi
@@ -99,7 +100,7 @@ def load(data: DataSet, folder: Path, window_px: int) -> Pool:
     path.write_text(text if "[draft]" in text else text + ENCODER)
     if data is POTSDAM and not (folder / "potsdam").exists():
         make_potsdam(folder / "potsdam", size_px=600)
-    os.environ["POTSDAM"] = str(folder / "potsdam")
+    os.environ["POTSDAM"] = ENVIRONMENT["POTSDAM"] = str(folder / "potsdam")
     command("draft", f"projects/{path.name}", "-q", cwd=folder)
     project = rvbuild.open(path)
     classes = [each.id for each in project.classes if each.name != "null"]
