@@ -106,7 +106,15 @@ def _building(stage: str) -> Callable[..., int]:
         into, allow_code = flags.pop("into", None), flags.pop("allow_code", False)
         engine = flags.pop("engine", None)
         applied = {name: flags.pop(name) for name in ("verdicts", "in_place") if name in flags}
+        if flags.pop("verify", False):
+            if unused := [name for name, value in flags.items() if value and name != "inline"]:
+                raise click.UsageError(f"{_OPTIONS[unused[0]]} applies to project files, not to a bundle")
+            return build_command.verify_bundle(words, allow_code, verbosity, flags["inline"])
         if words and words[0].endswith(".zip"):
+            if stage == "bundle":
+                raise click.UsageError(
+                    f"{words[0]}: a bundle is for `rvbuild predict`, or for `rvbuild bundle --verify {words[0]}`"
+                )
             if stage != "predict":
                 raise click.UsageError(f"{words[0]}: a bundle is for `rvbuild predict`")
             if unused := [name for name, value in flags.items() if value and name != "inline"]:
@@ -114,7 +122,9 @@ def _building(stage: str) -> Callable[..., int]:
             return build_command.predict_bundle(words, into, allow_code, engine or "auto", verbosity, flags["inline"])
         if stage != "review" and (into is not None or allow_code or engine is not None):
             raise click.UsageError(
-                "-o, --engine and --allow-code apply to a bundle: rvbuild predict BUNDLE.zip IMAGE… -o DIR"
+                "--allow-code applies to a bundle: rvbuild bundle --verify BUNDLE.zip"
+                if stage == "bundle"
+                else "-o, --engine and --allow-code apply to a bundle: rvbuild predict BUNDLE.zip IMAGE… -o DIR"
             )
         for word in words:
             if not word.endswith(".toml"):
@@ -135,6 +145,11 @@ def _building(stage: str) -> Callable[..., int]:
         command = click.option(
             "--count", type=click.IntRange(1, 10_000), help="How many windows; short for --set suggest.count=N."
         )(command)
+    if stage == "bundle":
+        command = click.option(
+            "--verify", is_flag=True, help="Verify BUNDLE.zip: its members, and its self-test with all engines."
+        )(command)
+        command = click.option("--allow-code", is_flag=True, help="Allow a bundle to run its own Python code.")(command)
     if stage == "predict":
         command = click.option(
             "-o",
