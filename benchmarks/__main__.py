@@ -22,6 +22,7 @@ NAMES = (
     "rechip",
     "draft",
     "watch_draft",
+    "suggest",
     "review",
     "train",
     "predict",
