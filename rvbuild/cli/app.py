@@ -6,7 +6,6 @@ import io
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -14,13 +13,13 @@ import click
 
 from rvbuild import __version__
 from rvbuild.cli.commands.cache import cache
-from rvbuild.cli.options import APPLYING
+from rvbuild.cli.options import OF_COMMANDS
 from rvbuild.cli.terminal import echo
 from rvbuild.cli.words import INTERRUPTED, normal_words, silenced
 from rvbuild.engine.run.worker import plain
 from rvbuild.errors import RvbuildError, nearest
 from rvbuild.session.names import BUILDING
-from rvbuild.stages.names import COMMANDS, ENGINES
+from rvbuild.stages.names import COMMANDS
 
 _OPTIONS = {
     "scenes": "--scene",
@@ -138,32 +137,8 @@ def _building(stage: str) -> Callable[..., int]:
             return review_command.review(words, options, into=into, **applied)
         return build_command.build(stage, words, options, normal_words(sys.argv[1:]))
 
-    if stage == "review":
-        for option in APPLYING:
-            command = option(command)
-    if stage == "suggest":
-        command = click.option(
-            "--count", type=click.IntRange(1, 10_000), help="How many windows; short for --set suggest.count=N."
-        )(command)
-    if stage == "bundle":
-        command = click.option(
-            "--verify", is_flag=True, help="Verify BUNDLE.zip: its members, and its self-test with all engines."
-        )(command)
-        command = click.option("--allow-code", is_flag=True, help="Allow a bundle to run its own Python code.")(command)
-    if stage == "predict":
-        command = click.option(
-            "-o",
-            "into",
-            type=click.Path(path_type=Path),
-            metavar="DIR",
-            help="Directory for the predictions of a bundle.",
-        )(command)
-        command = click.option(
-            "--engine",
-            type=click.Choice(ENGINES),
-            help="What computes the model of a bundle; default: auto, torch where it is installed.",
-        )(command)
-        command = click.option("--allow-code", is_flag=True, help="Allow a bundle to run its own Python code.")(command)
+    for option in OF_COMMANDS.get(stage, ()):
+        command = option(command)
     return command
 
 
